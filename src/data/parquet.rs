@@ -1,0 +1,104 @@
+//! Reads an image dataset's Parquet file in the layout of the Hugging Face `datasets` library:
+//! an image column `struct{bytes: binary, path: string}`, an integer label column, and class
+//! names in the file's `huggingface` metadata. The only file of `data/` that knows polars.
+
+use std::io::Cursor;
+
+use polars::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::hub::File;
+
+/// Encoded images and labels, row by row.
+#[derive(Debug)]
+pub struct Rows {
+    pub images: Vec<Vec<u8>>,
+    pub labels: Vec<u32>,
+    /// Empty where the file does not name them.
+    pub class_names: Vec<String>,
+}
+
+/// Reads every row; labels must lie in 0..classes.
+pub fn read(file: &File, image_column: &str, label_column: &str, classes: usize) -> Result<Rows> {
+    let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
+    let broken = |e: PolarsError| fail(format!("the Parquet file cannot be read: {e}"));
+
+    let mut reader = ParquetReader::new(Cursor::new(&file.bytes));
+    let class_names = class_names(&mut reader, label_column);
+    let frame = reader.finish().map_err(broken)?;
+    let columns: Vec<String> = frame.get_column_names().iter().map(|n| n.to_string()).collect();
+    let column = |name: &str| {
+        frame.column(name).map_err(|_| {
+            fail(format!(
+                "there is no column `{name}`\n  found:    {}\n  expected: the columns that \
+                 data.image_column and data.label_column name",
+                columns.join(", ")
+            ))
+        })
+    };
+
+    let image = column(image_column)?;
+    let wrong = |name: &str, found: &DataType, expected: &str| {
+        fail(format!(
+            "column `{name}` has the wrong type\n  found:    {found}\n  expected: {expected}"
+        ))
+    };
+    let bytes = match image.dtype() {
+        DataType::Struct(_) => {
+            image.struct_().and_then(|s| s.field_by_name("bytes")).map_err(|_| {
+                wrong(image_column, image.dtype(), "struct{bytes: binary, path: string}")
+            })?
+        }
+        _ => image.as_materialized_series().clone(),
+    };
+    let bytes = bytes
+        .binary()
+        .map_err(|_| wrong(image_column, image.dtype(), "struct{bytes: binary, path: string}"))?;
+    let images = bytes
+        .iter()
+        .enumerate()
+        .map(|(row, b)| match b {
+            Some(b) => Ok(b.to_vec()),
+            None => Err(fail(format!("row {row}: column `{image_column}` has no bytes"))),
+        })
+        .collect::<Result<Vec<_>>>()?;
+
+    let label = column(label_column)?;
+    if !label.dtype().is_integer() {
+        return Err(wrong(label_column, label.dtype(), "whole numbers"));
+    }
+    let label = label.cast(&DataType::Int64).map_err(broken)?;
+    let labels = label
+        .i64()
+        .map_err(broken)?
+        .iter()
+        .enumerate()
+        .map(|(row, label)| match label {
+            Some(label) if (0..classes as i64).contains(&label) => Ok(label as u32),
+            Some(label) => Err(fail(format!(
+                "row {row}: label out of range\n  found:    {label}\n  expected: 0 to {} \
+                 (model.classes is {classes})",
+                classes - 1
+            ))),
+            None => Err(fail(format!("row {row}: column `{label_column}` is empty"))),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Rows { images, labels, class_names })
+}
+
+/// The names in `{"info": {"features": {<label>: {"names": […]}}}}`, where the file has them.
+fn class_names(
+    reader: &mut ParquetReader<Cursor<&std::borrow::Cow<'static, [u8]>>>,
+    label: &str,
+) -> Vec<String> {
+    let names = || -> Option<Vec<String>> {
+        let metadata = reader.get_metadata().ok()?.clone();
+        let entry =
+            metadata.key_value_metadata().as_ref()?.iter().find(|kv| kv.key == "huggingface")?;
+        let json: serde_json::Value = serde_json::from_str(entry.value.as_ref()?).ok()?;
+        let names = json.pointer("/info/features")?.get(label)?.get("names")?;
+        serde_json::from_value(names.clone()).ok()
+    };
+    let mut names = names;
+    names().unwrap_or_default()
+}

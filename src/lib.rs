@@ -1,0 +1,15 @@
+//! Reproduces *Vertical LoRA* (arXiv 2406.09315): YAML experiment specs in; trained, evaluated
+//! and compared baseline and VLoRA models out.
+//!
+//! A data batch's way through the program: [`hub`] → [`data`] → [`tasks`] → [`models`] →
+//! [`train`] → [`results`] → [`report`]; [`runner`] lives through it, [`cli`] shows it.
+
+pub mod data;
+pub mod error;
+pub mod hub;
+pub mod models;
+pub mod nn;
+pub mod spec;
+pub mod tasks;
+pub mod train;
+pub mod vlora;

@@ -1,0 +1,179 @@
+//! Parameters by name, in the order the model names them.
+//!
+//! A model is written once, against [`Source`]. Built on a [`ParameterStore`] it makes its
+//! parameters and tracks gradients; built on a [`Frozen`] view of the store it reads the
+//! same values without a graph.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+
+use super::init::Init;
+use super::random::{Purpose, Stream};
+
+/// Where a model gets its parameters from.
+pub trait Source {
+    /// The parameter `name` of this shape. `decay` says whether weight decay applies.
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Tensor>;
+}
+
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    pub name: String,
+    pub var: Var,
+    /// Weight decay applies.
+    pub decay: bool,
+    /// Gets gradients and is updated.
+    pub trainable: bool,
+}
+
+/// A model's parameters, float32, in a fixed order.
+#[derive(Debug)]
+pub struct ParameterStore {
+    seed: u64,
+    device: Device,
+    parameters: Vec<Parameter>,
+    by_name: HashMap<String, usize>,
+}
+
+impl ParameterStore {
+    /// An empty store whose parameters will start from streams of `seed`.
+    pub fn new(seed: u64, device: Device) -> ParameterStore {
+        ParameterStore { seed, device, parameters: Vec::new(), by_name: HashMap::new() }
+    }
+
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|p| p.trainable)
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Parameter> {
+        self.by_name.get(name).map(|i| &self.parameters[*i])
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Number of values over all parameters.
+    pub fn count(&self) -> usize {
+        self.parameters.iter().map(|p| p.var.elem_count()).sum()
+    }
+
+    /// A copy of every value by name, on the CPU.
+    pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.parameters
+            .iter()
+            .map(|p| {
+                let value = p.var.as_detached_tensor().to_device(&Device::Cpu)?.copy()?;
+                Ok((p.name.clone(), value))
+            })
+            .collect()
+    }
+
+    /// Sets every parameter from `values`, which must hold exactly the store's names with
+    /// its shapes in float32. Nothing is changed unless all fit.
+    pub fn load(&self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        for p in &self.parameters {
+            match values.get(&p.name) {
+                None => bail!("parameter {} is missing", p.name),
+                Some(value) if value.shape() != p.var.shape() => bail!(
+                    "parameter {} has shape {:?}, expected {:?}",
+                    p.name,
+                    value.dims(),
+                    p.var.dims()
+                ),
+                Some(value) if value.dtype() != DType::F32 => {
+                    bail!("parameter {} is {:?}, expected F32", p.name, value.dtype())
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(extra) = values.keys().find(|name| !self.by_name.contains_key(*name)) {
+            bail!("parameter {extra} does not belong to the model");
+        }
+        for p in &self.parameters {
+            p.var.set(&values[&p.name].to_device(&self.device)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Source for ParameterStore {
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Tensor> {
+        if self.by_name.contains_key(name) {
+            bail!("parameter {name} is named twice");
+        }
+        let mut stream = Stream::new(self.seed, Purpose::Init, name);
+        let values = init.values(shape.iter().product(), &mut stream);
+        let var = Var::from_vec(values, shape, &self.device)?;
+        let tensor = var.as_tensor().clone();
+        self.by_name.insert(name.to_string(), self.parameters.len());
+        self.parameters.push(Parameter { name: name.into(), var, decay, trainable: true });
+        Ok(tensor)
+    }
+}
+
+/// The store's parameters as constants that share its memory: a model built on it sees every
+/// later update and records no graph.
+pub struct Frozen<'a>(pub &'a ParameterStore);
+
+impl Source for Frozen<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Tensor> {
+        match self.0.get(name) {
+            Some(p) if p.var.dims() == shape => Ok(p.var.as_detached_tensor()),
+            Some(p) => bail!("parameter {name} has shape {:?}, expected {shape:?}", p.var.dims()),
+            None => bail!("parameter {name} is missing"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frozen_view_sees_updates_and_tracks_nothing() {
+        let mut store = ParameterStore::new(0, Device::Cpu);
+        let tracked = store.tensor("w", &[2], Init::Ones, true).unwrap();
+        let frozen = Frozen(&store).tensor("w", &[2], Init::Zeros, true).unwrap();
+        store.parameters()[0].var.set(&Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap()).unwrap();
+        assert_eq!(frozen.to_vec1::<f32>().unwrap(), [3., 4.]);
+        assert!(tracked.track_op() && !frozen.track_op());
+    }
+
+    #[test]
+    fn a_parameter_starts_the_same_whatever_stands_beside_it() {
+        let normal = Init::Normal { std: 1.0 };
+        let mut alone = ParameterStore::new(5, Device::Cpu);
+        let a = alone.tensor("w", &[4], normal, true).unwrap();
+        let mut beside = ParameterStore::new(5, Device::Cpu);
+        beside.tensor("other", &[7], normal, true).unwrap();
+        let b = beside.tensor("w", &[4], normal, true).unwrap();
+        assert_eq!(a.to_vec1::<f32>().unwrap(), b.to_vec1::<f32>().unwrap());
+    }
+
+    #[test]
+    fn load_refuses_what_does_not_fit_and_names_it() {
+        let mut store = ParameterStore::new(0, Device::Cpu);
+        store.tensor("w", &[2], Init::Ones, true).unwrap();
+        let tensor = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();
+        let load = |pairs: &[(&str, Tensor)]| {
+            let map = pairs.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
+            store.load(&map).map_err(|e| e.to_string())
+        };
+        assert!(load(&[]).unwrap_err().contains("w is missing"));
+        assert!(load(&[("w", tensor(3))]).unwrap_err().contains("w has shape [3], expected [2]"));
+        let extra = load(&[("w", tensor(2)), ("x", tensor(1))]).unwrap_err();
+        assert!(extra.contains("x does not belong"));
+        load(&[("w", tensor(2))]).unwrap();
+        assert_eq!(store.parameters()[0].var.to_vec1::<f32>().unwrap(), [0., 0.]);
+    }
+}

@@ -1,0 +1,140 @@
+//! What is wrong with a spec, in one message: where, what was found, what was expected.
+
+use std::fmt;
+
+use super::node::{Origin, dotted};
+use super::position::locate;
+
+/// 1-based line and column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// One fault of a spec. Built without a file by the code that finds it, then given
+/// the file and text by [`SpecError::in_file`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecError(Box<Fault>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Fault {
+    summary: String,
+    file: Option<String>,
+    position: Option<Position>,
+    origin: Option<Origin>,
+    context: Option<String>,
+    found: Option<String>,
+    expected: Option<String>,
+    help: Option<String>,
+}
+
+impl SpecError {
+    pub fn new(summary: impl Into<String>) -> SpecError {
+        SpecError(Box::new(Fault { summary: summary.into(), ..Fault::default() }))
+    }
+
+    pub fn found(mut self, found: impl Into<String>) -> SpecError {
+        self.0.found = Some(found.into());
+        self
+    }
+
+    pub fn expected(mut self, expected: impl Into<String>) -> SpecError {
+        self.0.expected = Some(expected.into());
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> SpecError {
+        self.0.help = Some(help.into());
+        self
+    }
+
+    /// Where the value was written; the first origin given wins, being the innermost.
+    pub fn at(mut self, origin: Origin) -> SpecError {
+        self.0.origin.get_or_insert(origin);
+        self
+    }
+
+    pub fn at_position(mut self, position: Position) -> SpecError {
+        self.0.position = Some(position);
+        self
+    }
+
+    /// Which arm and sweep point showed the fault, where the field itself does not say.
+    pub fn context(mut self, context: impl Into<String>) -> SpecError {
+        self.0.context.get_or_insert(context.into());
+        self
+    }
+
+    /// Adds the file and, from its text, the line of the field.
+    pub fn in_file(mut self, file: &str, text: &str) -> SpecError {
+        self.0.file = Some(file.to_string());
+        if let (None, Some(Origin::File(steps))) = (self.0.position, &self.0.origin) {
+            self.0.position = locate(text, steps);
+        }
+        self
+    }
+
+    /// Suggests the nearest of `names` where one is near.
+    pub fn suggest<'a>(self, found: &str, names: impl IntoIterator<Item = &'a str>) -> SpecError {
+        match nearest(found, names) {
+            Some(name) => self.help(format!("did you mean `{name}`?")),
+            None => self,
+        }
+    }
+}
+
+/// The name most like `found`, if any is near enough to be what was meant.
+pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const ENOUGH: f64 = 0.5;
+    names
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(found, name), name))
+        .filter(|(likeness, _)| *likeness >= ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let fault = &*self.0;
+        if let Some(file) = &fault.file {
+            write!(f, "{file}")?;
+            if let Some(p) = fault.position {
+                write!(f, ":{}:{}", p.line, p.column)?;
+            }
+            write!(f, ": ")?;
+        }
+        match &fault.origin {
+            Some(Origin::File(steps)) if !steps.is_empty() => write!(f, "{}: ", dotted(steps))?,
+            Some(Origin::Set(argument)) => write!(f, "--set {argument}: ")?,
+            _ => {}
+        }
+        write!(f, "{}", fault.summary)?;
+        let notes = [
+            ("found", &fault.found),
+            ("expected", &fault.expected),
+            ("where", &fault.context),
+            ("help", &fault.help),
+        ];
+        for (name, note) in notes {
+            if let Some(note) = note {
+                write!(f, "\n  {:<10}{note}", format!("{name}:"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SpecError {}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn nearest_needs_some_likeness() {
+        assert_eq!(nearest("rnak", ["rank", "alpha"]), Some("rank"));
+        assert_eq!(nearest("zzz", ["rank", "alpha"]), None);
+    }
+}

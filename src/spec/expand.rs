@@ -1,0 +1,319 @@
+//! From a spec's document to the variants it compares: arms × sweep points.
+
+use std::collections::BTreeSet;
+
+use super::de::{from_node, one_of};
+use super::error::{SpecError, nearest};
+use super::identity::flatten;
+use super::node::{Node, Origin, Value};
+use super::schema::{Method, RunSpec};
+use super::validate::validate;
+use super::{Experiment, Variant};
+
+/// Fields of the document that are not part of a run.
+const EXPERIMENT_FIELDS: [&str; 6] = ["name", "description", "baseline", "arms", "sweep", "seeds"];
+/// Fields of a run, given in the common part and overridden by arms and sweeps.
+const RUN_FIELDS: [&str; 6] = ["task", "data", "model", "method", "vlora", "training"];
+
+/// A grid larger than this is taken for a mistake.
+const MOST_RUNS: usize = 10_000;
+
+/// Expands a parsed document. `stem` is the file's name without its ending.
+pub fn expand(mut root: Node, stem: &str) -> Result<Experiment, SpecError> {
+    let Some(entries) = root.entries() else {
+        return Err(SpecError::new("the document is not an experiment")
+            .found(root.describe())
+            .expected("a mapping with task, data, model, arms, …")
+            .at(root.origin.clone()));
+    };
+    let known: Vec<&str> = EXPERIMENT_FIELDS.into_iter().chain(RUN_FIELDS).collect();
+    for (key, node) in entries {
+        if !known.contains(&key.as_str()) {
+            return Err(SpecError::new("unknown field")
+                .found(format!("`{key}`"))
+                .expected(one_of(&known))
+                .suggest(key, known.iter().copied())
+                .at(node.origin.clone()));
+        }
+    }
+    let name = experiment_name(root.take("name"), stem)?;
+    let description = match root.take("description") {
+        Some(node) => from_node::<String>(&node)?,
+        None => String::new(),
+    };
+    let seeds = seeds(root.take("seeds"), &root)?;
+    let arms = arms(root.take("arms"), &root)?;
+    let baseline = baseline(root.take("baseline"), &arms)?;
+    let sweep = sweep(root.take("sweep"))?;
+    let grid = grid(&sweep, arms.len() * seeds.len())?;
+
+    let mut variants = Vec::new();
+    for (arm, overrides) in &arms {
+        for point in &grid {
+            let variant = resolve(&root, arm, overrides, point)?;
+            add(&mut variants, variant, overrides)?;
+        }
+    }
+    for (key, values) in &sweep {
+        if !variants.iter().any(|v| v.point.iter().any(|(k, _)| k == key)) {
+            return Err(SpecError::new("the sweep changes no arm")
+                .found(format!("`{key}`"))
+                .expected("a field that at least one arm uses")
+                .at(values[0].origin.clone()));
+        }
+    }
+    for variant in &mut variants {
+        variant.label = label(variant, &sweep);
+    }
+    Ok(Experiment { name, description, baseline, seeds, variants })
+}
+
+fn experiment_name(node: Option<Node>, stem: &str) -> Result<String, SpecError> {
+    let (name, origin) = match &node {
+        Some(node) => (from_node::<String>(node)?, node.origin.clone()),
+        None => (stem.to_string(), Origin::File(Vec::new())),
+    };
+    match plain_name(&name) {
+        true => Ok(name),
+        false => Err(SpecError::new("the experiment's name cannot be a folder's name")
+            .found(format!("`{name}`"))
+            .expected(
+                "up to 64 letters, digits, `.`, `_` and `-`, not starting with `.`; set `name`",
+            )
+            .at(origin)),
+    }
+}
+
+/// A name that can stand in file names, tables and charts as it is.
+fn plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain)
+}
+
+fn seeds(node: Option<Node>, root: &Node) -> Result<Vec<u64>, SpecError> {
+    let Some(node) = node else {
+        return Err(SpecError::new("the field `seeds` is missing")
+            .expected("a list of seeds, as in `seeds: [0, 1, 2]`")
+            .at(root.origin.clone()));
+    };
+    let seeds: Vec<u64> = from_node(&node)?;
+    if seeds.is_empty() {
+        return Err(SpecError::new("no seeds are given")
+            .found("an empty list")
+            .expected("at least one seed")
+            .at(node.origin));
+    }
+    match (1..seeds.len()).find(|i| seeds[..*i].contains(&seeds[*i])) {
+        Some(i) => Err(SpecError::new("a seed is given twice")
+            .found(seeds[i].to_string())
+            .expected("each seed once")
+            .at(node.nearest("").0.origin.clone())),
+        None => Ok(seeds),
+    }
+}
+
+fn arms(node: Option<Node>, root: &Node) -> Result<Vec<(String, Node)>, SpecError> {
+    let expected = "a mapping from arm names to what they override, \
+                    as in `baseline: {method: dense}`";
+    let Some(mut node) = node else {
+        return Err(SpecError::new("the field `arms` is missing")
+            .expected(expected)
+            .at(root.origin.clone()));
+    };
+    let found = node.describe();
+    let entries = match &mut node.value {
+        Value::Map(entries) if !entries.is_empty() => entries,
+        _ => {
+            return Err(SpecError::new("no arms are given")
+                .found(found)
+                .expected(expected)
+                .at(node.origin));
+        }
+    };
+    for (name, overrides) in entries.iter_mut() {
+        if !plain_name(name) {
+            return Err(SpecError::new("the arm's name cannot be used in tables and file names")
+                .found(format!("`{name}`"))
+                .expected("up to 64 letters, digits, `.`, `_` and `-`, not starting with `.`")
+                .at(overrides.origin.clone()));
+        }
+        // `baseline:` with nothing behind it overrides nothing.
+        if overrides.value == Value::Null {
+            overrides.value = Value::Map(Vec::new());
+        }
+        let Some(fields) = overrides.entries() else {
+            return Err(SpecError::new("wrong type")
+                .found(overrides.describe())
+                .expected("a mapping of overridden fields, or nothing")
+                .at(overrides.origin.clone()));
+        };
+        for (field, node) in fields {
+            if !RUN_FIELDS.contains(&field.as_str()) {
+                return Err(SpecError::new("unknown field")
+                    .found(format!("`{field}`"))
+                    .expected(format!("{}, which an arm can override", one_of(&RUN_FIELDS)))
+                    .suggest(field, RUN_FIELDS)
+                    .at(node.origin.clone()));
+            }
+        }
+    }
+    Ok(std::mem::take(entries))
+}
+
+fn baseline(node: Option<Node>, arms: &[(String, Node)]) -> Result<String, SpecError> {
+    let names: Vec<&str> = arms.iter().map(|(name, _)| name.as_str()).collect();
+    let (name, origin) = match &node {
+        Some(node) => (from_node::<String>(node)?, node.origin.clone()),
+        None => ("baseline".to_string(), Origin::File(vec![super::node::Step::Key("arms".into())])),
+    };
+    match names.contains(&name.as_str()) {
+        true => Ok(name),
+        false => Err(SpecError::new("there is no baseline arm to compare with")
+            .found(format!("arms {}", names.join(", ")))
+            .expected(format!("an arm `{name}`, or `baseline: NAME` with the name of an arm"))
+            .at(origin)),
+    }
+}
+
+type Sweep = Vec<(String, Vec<Node>)>;
+
+fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
+    let Some(node) = node else { return Ok(Vec::new()) };
+    let expected = "a mapping from dotted fields to lists, as in `vlora.rank: [1, 2, 4]`";
+    let Value::Map(entries) = node.value else {
+        return Err(SpecError::new("wrong type")
+            .found(node.describe())
+            .expected(expected)
+            .at(node.origin));
+    };
+    entries
+        .into_iter()
+        .map(|(key, values)| {
+            let first = key.split('.').next().unwrap_or_default();
+            if !RUN_FIELDS.contains(&first) {
+                let error = SpecError::new("unknown field in the sweep")
+                    .found(format!("`{key}`"))
+                    .expected(format!("a dotted field that starts with {}", one_of(&RUN_FIELDS)))
+                    .at(values.origin);
+                return Err(match first {
+                    "seed" | "seeds" => error.help("list the seeds under `seeds` instead"),
+                    _ => match nearest(first, RUN_FIELDS) {
+                        Some(name) => error.help(format!("did you mean `{name}`?")),
+                        None => error,
+                    },
+                });
+            }
+            let found = values.describe();
+            let items = match values.value {
+                Value::List(items) if !items.is_empty() => items,
+                _ => {
+                    return Err(SpecError::new("nothing to sweep over")
+                        .found(found)
+                        .expected(expected)
+                        .at(values.origin));
+                }
+            };
+            match (1..items.len()).find(|i| items[..*i].contains(&items[*i])) {
+                Some(i) => Err(SpecError::new("a value is swept over twice")
+                    .found(items[i].describe())
+                    .expected("each value once")
+                    .at(items[i].origin.clone())),
+                None => Ok((key, items)),
+            }
+        })
+        .collect()
+}
+
+type Point = Vec<(String, Node)>;
+
+/// All combinations; the first field varies slowest, so rows stand in the order written.
+fn grid(sweep: &Sweep, runs_a_point: usize) -> Result<Vec<Point>, SpecError> {
+    let size = sweep
+        .iter()
+        .try_fold(runs_a_point, |n, (_, values)| n.checked_mul(values.len()))
+        .filter(|n| *n <= MOST_RUNS);
+    if size.is_none() {
+        return Err(SpecError::new("the experiment is too large")
+            .found("arms × sweep × seeds")
+            .expected(format!("at most {MOST_RUNS} runs"))
+            .at(Origin::File(Vec::new())));
+    }
+    let mut grid = vec![Vec::new()];
+    for (key, values) in sweep {
+        grid = grid
+            .iter()
+            .flat_map(|point: &Point| {
+                values.iter().map(move |value| {
+                    let mut point = point.clone();
+                    point.push((key.clone(), value.clone()));
+                    point
+                })
+            })
+            .collect();
+    }
+    Ok(grid)
+}
+
+fn resolve(
+    common: &Node,
+    arm: &str,
+    overrides: &Node,
+    point: &Point,
+) -> Result<Variant, SpecError> {
+    let mut node = common.clone();
+    node.overlay(overrides);
+    for (key, value) in point {
+        node.set(key, value.clone());
+    }
+    let in_context = |e: SpecError| {
+        let swept: Vec<_> = point.iter().map(|(k, v)| format!("{k}={}", v.label())).collect();
+        match swept.is_empty() {
+            true => e.context(format!("arm {arm}")),
+            false => e.context(format!("arm {arm} at {}", swept.join(", "))),
+        }
+    };
+    let mut spec: RunSpec = from_node(&node).map_err(in_context)?;
+    validate(&spec, &node).map_err(in_context)?;
+    if spec.method == Method::Dense {
+        spec.vlora = None;
+    }
+    let used: BTreeSet<String> = flatten(&spec).into_keys().collect();
+    let is_used = |key: &str| {
+        used.iter().any(|u| {
+            u == key || u.starts_with(&format!("{key}.")) || u.starts_with(&format!("{key}["))
+        })
+    };
+    let point = point
+        .iter()
+        .filter(|(key, _)| is_used(key))
+        .map(|(key, value)| (key.clone(), value.label()))
+        .collect();
+    Ok(Variant { arm: arm.to_string(), point, label: String::new(), spec })
+}
+
+/// Adds a variant unless its arm has it already (a sweep over a field the arm does not use).
+fn add(variants: &mut Vec<Variant>, new: Variant, overrides: &Node) -> Result<(), SpecError> {
+    match variants.iter().find(|v| v.spec == new.spec) {
+        Some(same) if same.arm == new.arm => Ok(()),
+        Some(same) => Err(SpecError::new("two arms are the same")
+            .found(format!("`{}` and `{}`, which resolve to equal runs", same.arm, new.arm))
+            .expected("arms that differ")
+            .at(overrides.origin.clone())),
+        None => {
+            variants.push(new);
+            Ok(())
+        }
+    }
+}
+
+/// The arm's name, with the swept fields it uses: `vlora rank=4`.
+fn label(variant: &Variant, sweep: &Sweep) -> String {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_string();
+    let unique = |key: &str| sweep.iter().filter(|(k, _)| last(k) == last(key)).count() == 1;
+    let mut out = variant.arm.clone();
+    for (key, value) in &variant.point {
+        let name = if unique(key) { last(key) } else { key.clone() };
+        out.push_str(&format!(" {name}={value}"));
+    }
+    out
+}

@@ -1,0 +1,60 @@
+//! A run is its id: a hash of everything that decides its result.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::schema::RunSpec;
+
+/// Raised whenever the same spec would train to other numbers than before.
+pub const NUMERICS_VERSION: u32 = 1;
+
+/// The id of a run: 12 hexadecimal digits of a SHA-256 over the resolved spec, the seed,
+/// the data's hash (which stands for where the data came from) and [`NUMERICS_VERSION`].
+pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str) -> String {
+    let mut fields = flatten(spec);
+    fields.remove("data.embedded");
+    fields.remove("data.path");
+    let mut hash = Sha256::new();
+    hash.update(format!("numerics={NUMERICS_VERSION}\nseed={seed}\ndata={data_sha256}\n"));
+    for (field, value) in fields {
+        hash.update(format!("{field}={value}\n"));
+    }
+    hex(&hash.finalize())[..12].to_string()
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A serialisable value as dotted fields with JSON scalars, in the fields' order.
+pub fn flatten<T: Serialize>(value: &T) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    // Specs hold only maps with text keys, lists and scalars: JSON holds all of them.
+    if let Ok(json) = serde_json::to_value(value) {
+        walk(&json, String::new(), &mut out);
+    }
+    out
+}
+
+fn walk(value: &Value, path: String, out: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                walk(value, path, out);
+            }
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                walk(item, format!("{path}[{i}]"), out);
+            }
+        }
+        scalar => {
+            out.insert(path, scalar.to_string());
+        }
+    }
+}

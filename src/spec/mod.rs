@@ -1,0 +1,99 @@
+//! YAML experiment specs as typed, validated values.
+//!
+//! A document has a common part (the fields of a run: [`RunSpec`]), `arms` that override
+//! it, an optional `sweep` (a grid over any field of a run) and `seeds`. [`load`] reads one
+//! into an [`Experiment`]: the variants under comparison, each fully resolved. Every error
+//! names the file, the line, the field, what was found and what was expected.
+
+mod de;
+mod error;
+mod expand;
+mod identity;
+mod node;
+mod position;
+mod schema;
+mod validate;
+
+use std::path::Path;
+
+pub use error::{Position, SpecError, nearest};
+pub use identity::{NUMERICS_VERSION, flatten, hex, run_id};
+pub use schema::*;
+pub use validate::EMBEDDED_DATASETS;
+
+/// A spec, expanded: `variants × seeds` are its runs.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    pub name: String,
+    pub description: String,
+    /// The arm the others are compared with.
+    pub baseline: String,
+    pub seeds: Vec<u64>,
+    /// Arms in the order written, each at its sweep points, the first swept field slowest.
+    pub variants: Vec<Variant>,
+}
+
+/// One arm at one sweep point.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    pub arm: String,
+    /// The swept fields this arm uses, with their values as text.
+    pub point: Vec<(String, String)>,
+    /// Arm and point in one short text; unique within the experiment.
+    pub label: String,
+    pub spec: RunSpec,
+}
+
+/// No spec is anywhere near this long.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Reads a spec file with `--set key=value` overrides laid over its document.
+pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, SpecError> {
+    let file = path.display().to_string();
+    let failed = |summary: &str, found: String| {
+        SpecError::new(summary).found(found).expected("a YAML experiment spec").in_file(&file, "")
+    };
+    let meta =
+        std::fs::metadata(path).map_err(|e| failed("the spec cannot be read", e.to_string()))?;
+    if !meta.is_file() {
+        return Err(failed("the spec is not a file", "a directory or special file".into()));
+    }
+    if meta.len() > MOST_BYTES {
+        return Err(failed("the spec is too large", format!("{} bytes", meta.len())));
+    }
+    let bytes =
+        std::fs::read(path).map_err(|e| failed("the spec cannot be read", e.to_string()))?;
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    parse(&bytes, &file, &stem, overrides)
+}
+
+/// Reads a spec from bytes; `file` and `stem` name it in errors and as the default `name`.
+pub fn parse(
+    bytes: &[u8],
+    file: &str,
+    stem: &str,
+    overrides: &[String],
+) -> Result<Experiment, SpecError> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        SpecError::new("the file is not text")
+            .found(format!("byte {:#04x}, which is not UTF-8", bytes[e.valid_up_to()]))
+            .expected("a YAML experiment spec in UTF-8")
+            .at_position(Position { line, column: 1 })
+            .in_file(file, "")
+    })?;
+    let read = || {
+        let mut root = node::Node::parse(text)?;
+        for argument in overrides {
+            let Some((key, value)) = argument.split_once('=').filter(|(k, _)| !k.is_empty()) else {
+                return Err(SpecError::new("an override has no field and value")
+                    .found(format!("`{argument}`"))
+                    .expected("key=value, as in --set training.epochs=3")
+                    .at(node::Origin::Set(argument.clone())));
+            };
+            root.set(key, node::Node::parse_argument(argument, value)?);
+        }
+        expand::expand(root, stem)
+    };
+    read().map_err(|e: SpecError| e.in_file(file, text))
+}

@@ -1,0 +1,312 @@
+//! A YAML document as a tree whose every value remembers where it was written.
+//!
+//! The tree is what arms, sweeps and `--set` are merged in; the origin survives
+//! the merge, so an error found in a merged run still names the line to change.
+//! This file and `position.rs` are the only ones that know the YAML crate.
+
+use super::error::SpecError;
+use super::position;
+
+/// One step from a value to one inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Writes steps as a reader would type them: `arms.vlora-r8.vlora.targets[2]`.
+pub fn dotted(steps: &[Step]) -> String {
+    let mut out = String::new();
+    for step in steps {
+        match step {
+            Step::Key(key) => {
+                if !out.is_empty() {
+                    out.push('.');
+                }
+                out.push_str(key);
+            }
+            Step::Index(index) => out.push_str(&format!("[{index}]")),
+        }
+    }
+    out
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// At this path of the spec file.
+    File(Vec<Step>),
+    /// In a `--set` argument, kept as typed.
+    Set(String),
+}
+
+impl Origin {
+    fn child(&self, step: Step) -> Origin {
+        match self {
+            Origin::File(steps) => Origin::File(steps.iter().cloned().chain([step]).collect()),
+            Origin::Set(text) => Origin::Set(text.clone()),
+        }
+    }
+}
+
+/// A value and its origin.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub value: Value,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    /// In the order written.
+    Map(Vec<(String, Node)>),
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Node) -> bool {
+        self.value == other.value
+    }
+}
+
+impl Node {
+    /// Parses a whole spec file.
+    pub fn parse(text: &str) -> Result<Node, SpecError> {
+        let yaml: serde_yaml::Value =
+            serde_yaml::from_str(text).map_err(|e| position::syntax_error(text, &e))?;
+        Node::build(yaml, Origin::File(Vec::new()), 0)
+    }
+
+    /// Parses the value of one `--set key=value` argument.
+    pub fn parse_argument(argument: &str, value: &str) -> Result<Node, SpecError> {
+        let origin = Origin::Set(argument.to_string());
+        let yaml: serde_yaml::Value = serde_yaml::from_str(value).map_err(|e| {
+            SpecError::new("the value is not valid YAML")
+                .found(value)
+                .expected("a YAML value, as in --set training.epochs=3 or --set 'seeds=[0, 1]'")
+                .help(position::plain_reason(&e))
+                .at(origin.clone())
+        })?;
+        Node::build(yaml, origin, 0)
+    }
+
+    fn build(yaml: serde_yaml::Value, origin: Origin, depth: usize) -> Result<Node, SpecError> {
+        use serde_yaml::Value as Y;
+        // No part of a spec is nested deeper than a handful of levels.
+        const MAX_DEPTH: usize = 32;
+        if depth > MAX_DEPTH {
+            return Err(SpecError::new("the document is nested too deeply")
+                .found(format!("more than {MAX_DEPTH} levels"))
+                .expected("an experiment spec")
+                .at(origin));
+        }
+        let value = match yaml {
+            Y::Null => Value::Null,
+            Y::Bool(b) => Value::Bool(b),
+            Y::Number(n) => match (n.as_u64(), n.as_i64()) {
+                (Some(u), _) => Value::Unsigned(u),
+                (None, Some(i)) => Value::Signed(i),
+                (None, None) => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
+            },
+            Y::String(s) => Value::Text(s),
+            Y::Sequence(items) => Value::List(
+                items
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, item)| Node::build(item, origin.child(Step::Index(i)), depth + 1))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Y::Mapping(entries) => {
+                let mut map = Vec::with_capacity(entries.len());
+                for (key, item) in entries {
+                    let Y::String(key) = key else {
+                        return Err(SpecError::new("a key is not text")
+                            .found(position::describe_key(&key))
+                            .expected("a field name")
+                            .at(origin));
+                    };
+                    let child = origin.child(Step::Key(key.clone()));
+                    map.push((key, Node::build(item, child, depth + 1)?));
+                }
+                Value::Map(map)
+            }
+            Y::Tagged(tagged) => {
+                return Err(SpecError::new("YAML tags are not used in specs")
+                    .found(tagged.tag.to_string())
+                    .expected("a plain value")
+                    .at(origin));
+            }
+        };
+        Ok(Node { value, origin })
+    }
+
+    /// A map without entries, standing at `origin`.
+    pub fn empty_map(origin: Origin) -> Node {
+        Node { value: Value::Map(Vec::new()), origin }
+    }
+
+    pub fn entries(&self) -> Option<&[(String, Node)]> {
+        match &self.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries()?.iter().find(|(k, _)| k == key).map(|(_, node)| node)
+    }
+
+    /// Takes an entry out of a map.
+    pub fn take(&mut self, key: &str) -> Option<Node> {
+        let Value::Map(entries) = &mut self.value else { return None };
+        let at = entries.iter().position(|(k, _)| k == key)?;
+        Some(entries.remove(at).1)
+    }
+
+    /// The node at `path` (`vlora.rank`), or else its nearest ancestor that was written,
+    /// with whether it is the node itself.
+    pub fn nearest(&self, path: &str) -> (&Node, bool) {
+        let mut node = self;
+        for key in path.split('.') {
+            let (name, index) = match key.split_once('[') {
+                Some((name, rest)) => (name, rest.trim_end_matches(']').parse::<usize>().ok()),
+                None => (key, None),
+            };
+            match node.get(name) {
+                Some(child) => node = child,
+                None => return (node, false),
+            }
+            if let Some(index) = index {
+                match &node.value {
+                    Value::List(items) if index < items.len() => node = &items[index],
+                    _ => return (node, false),
+                }
+            }
+        }
+        (node, true)
+    }
+
+    /// Puts `value` at a dotted path, making the maps on the way.
+    /// A path that leads through something other than a map replaces it.
+    pub fn set(&mut self, path: &str, value: Node) {
+        let (head, rest) = match path.split_once('.') {
+            Some((head, rest)) => (head, Some(rest)),
+            None => (path, None),
+        };
+        if self.entries().is_none() {
+            self.value = Value::Map(Vec::new());
+            self.origin = value.origin.clone();
+        }
+        let Value::Map(entries) = &mut self.value else { return };
+        let at = match entries.iter().position(|(k, _)| k == head) {
+            Some(at) => at,
+            None => {
+                entries.push((head.to_string(), Node::empty_map(value.origin.clone())));
+                entries.len() - 1
+            }
+        };
+        match rest {
+            Some(rest) => entries[at].1.set(rest, value),
+            None => entries[at].1 = value,
+        }
+    }
+
+    /// Lays `over` on top of this node: maps are merged key by key, anything else is replaced.
+    pub fn overlay(&mut self, over: &Node) {
+        match (&mut self.value, &over.value) {
+            (Value::Map(mine), Value::Map(theirs)) => {
+                for (key, node) in theirs {
+                    match mine.iter_mut().find(|(k, _)| k == key) {
+                        Some((_, existing)) => existing.overlay(node),
+                        None => mine.push((key.clone(), node.clone())),
+                    }
+                }
+            }
+            _ => *self = over.clone(),
+        }
+    }
+
+    /// The value as a reader would recognise it, cut to one short line.
+    pub fn describe(&self) -> String {
+        match &self.value {
+            Value::Null => "nothing (null)".into(),
+            Value::Bool(b) => format!("{b}"),
+            Value::Unsigned(n) => format!("{n}"),
+            Value::Signed(n) => format!("{n}"),
+            Value::Float(x) => format!("{x:?}"),
+            Value::Text(s) => format!("`{}`", shorten(s)),
+            Value::List(items) if items.is_empty() => "an empty list".into(),
+            Value::List(items) => format!("a list of {}", items.len()),
+            Value::Map(entries) if entries.is_empty() => "an empty mapping".into(),
+            Value::Map(entries) => {
+                let keys: Vec<_> = entries.iter().map(|(k, _)| k.as_str()).collect();
+                format!("a mapping with {}", shorten(&keys.join(", ")))
+            }
+        }
+    }
+
+    /// A scalar's text as used in labels of sweep points (`8`, `true`, `0.001`, `mean`).
+    pub fn label(&self) -> String {
+        match &self.value {
+            Value::Null => "null".into(),
+            Value::Bool(b) => b.to_string(),
+            Value::Unsigned(n) => n.to_string(),
+            Value::Signed(n) => n.to_string(),
+            Value::Float(x) => x.to_string(),
+            Value::Text(s) => s.clone(),
+            Value::List(items) => {
+                let items: Vec<_> = items.iter().map(Node::label).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Value::Map(entries) => {
+                let items: Vec<_> =
+                    entries.iter().map(|(k, v)| format!("{k}: {}", v.label())).collect();
+                format!("{{{}}}", items.join(", "))
+            }
+        }
+    }
+}
+
+fn shorten(text: &str) -> String {
+    const MOST: usize = 60;
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match line.char_indices().nth(MOST) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlay_merges_maps_and_replaces_the_rest() {
+        let mut base = Node::parse("a: {x: 1, y: [1, 2]}\nb: 3\n").unwrap();
+        base.overlay(&Node::parse("a: {y: [9]}\nc: 4\n").unwrap());
+        let want = Node::parse("a: {x: 1, y: [9]}\nb: 3\nc: 4\n").unwrap();
+        assert_eq!(base, want);
+    }
+
+    #[test]
+    fn set_makes_the_maps_on_the_way() {
+        let mut node = Node::parse("a: 1\n").unwrap();
+        node.set("b.c.d", Node::parse("5").unwrap());
+        assert_eq!(node, Node::parse("a: 1\nb: {c: {d: 5}}\n").unwrap());
+    }
+
+    #[test]
+    fn nearest_falls_back_to_the_written_ancestor() {
+        let node = Node::parse("model: {dim: 64}\n").unwrap();
+        assert!(node.nearest("model.dim").1);
+        let (parent, exact) = node.nearest("model.heads");
+        assert!(!exact);
+        assert_eq!(parent.origin, Origin::File(vec![Step::Key("model".into())]));
+    }
+}

@@ -1,0 +1,230 @@
+//! What a spec must satisfy beyond its types: ranges, and fields that must agree.
+
+use super::de::one_of;
+use super::error::SpecError;
+use super::node::Node;
+use super::schema::{Method, ModelSpec, RunSpec, Target, VloraSpec};
+
+/// Datasets that `data.embedded` can name.
+pub const EMBEDDED_DATASETS: [&str; 1] = ["fashion-mnist-mini"];
+
+/// Checks a typed run; `node` is the tree it was read from, for the lines of its fields.
+pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
+    let check = Check { node };
+    data(run, &check)?;
+    model(&run.model, &check)?;
+    if run.method == Method::Vlora {
+        match &run.vlora {
+            Some(vlora) => increments(vlora, &run.model, &check)?,
+            None => {
+                return Err(SpecError::new("the section `vlora` is missing")
+                    .expected("`vlora` with at least compound_size and rank, since method is vlora")
+                    .at(check.origin("method")));
+            }
+        }
+    }
+    training(run, &check)
+}
+
+fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
+    let data = &run.data;
+    match (&data.embedded, &data.path) {
+        (None, None) => {
+            return Err(SpecError::new("no source of data is given")
+                .expected("`embedded: NAME` or `path: FOLDER`")
+                .at(check.origin("data")));
+        }
+        (Some(_), Some(_)) => {
+            return Err(SpecError::new("two sources of data are given")
+                .found("`embedded` and `path`")
+                .expected("exactly one of them")
+                .at(check.origin("data.path")));
+        }
+        (Some(name), None) if !EMBEDDED_DATASETS.contains(&name.as_str()) => {
+            return Err(SpecError::new("unknown embedded dataset")
+                .found(format!("`{name}`"))
+                .expected(one_of(&EMBEDDED_DATASETS))
+                .suggest(name, EMBEDDED_DATASETS)
+                .at(check.origin("data.embedded")));
+        }
+        _ => {}
+    }
+    let splits = [
+        ("data.train", &data.train),
+        ("data.validation", &data.validation),
+        ("data.test", &data.test),
+    ];
+    for (i, (field, name)) in splits.iter().enumerate() {
+        check.that(field, !name.is_empty(), "the name of a split")?;
+        for (other, same) in &splits[..i] {
+            check.that(
+                field,
+                name != same,
+                format!("a split other than {other}'s, so that no example is in both"),
+            )?;
+        }
+    }
+    if let Some(normalize) = &data.normalize {
+        let channels = run.model.channels;
+        for (field, values, low) in [
+            ("data.normalize.mean", &normalize.mean, None),
+            ("data.normalize.std", &normalize.std, Some(0.0)),
+        ] {
+            let good = values.len() == channels
+                && values.iter().all(|v| v.is_finite() && low.is_none_or(|low| *v > low));
+            let above = if low.is_some() { " above 0" } else { "" };
+            check.that(field, good, format!("{channels} numbers{above}, one a channel"))?;
+        }
+    }
+    check.that(
+        "data.augment.crop_padding",
+        data.augment.crop_padding < run.model.image_size,
+        format!("less than model.image_size, {}", run.model.image_size),
+    )
+}
+
+fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
+    check.between("model.image_size", model.image_size, 1, 4096)?;
+    check.between("model.patch_size", model.patch_size, 1, model.image_size)?;
+    check.that(
+        "model.patch_size",
+        model.image_size.is_multiple_of(model.patch_size),
+        format!("a divisor of model.image_size, {}", model.image_size),
+    )?;
+    check.that(
+        "model.channels",
+        model.channels == 1 || model.channels == 3,
+        "1 (grey) or 3 (RGB)",
+    )?;
+    check.between("model.classes", model.classes, 2, 1_000_000)?;
+    check.between("model.dim", model.dim, 1, 65_536)?;
+    check.between("model.depth", model.depth, 1, 1024)?;
+    check.between("model.heads", model.heads, 1, model.dim)?;
+    check.that(
+        "model.heads",
+        model.dim.is_multiple_of(model.heads),
+        format!("a divisor of model.dim, {}", model.dim),
+    )?;
+    let hidden = model.mlp_ratio * model.dim as f64;
+    check.that(
+        "model.mlp_ratio",
+        model.mlp_ratio > 0.0 && model.mlp_ratio <= 64.0 && hidden >= 1.0 && hidden.fract() == 0.0,
+        format!("a number up to 64 whose product with model.dim, {}, is whole", model.dim),
+    )
+}
+
+fn increments(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
+    check.that(
+        "vlora.compound_size",
+        vlora.compound_size >= 1 && model.depth.is_multiple_of(vlora.compound_size),
+        format!("a divisor of model.depth, {}", model.depth),
+    )?;
+    check.that("vlora.rank", vlora.rank >= 1, "a rank of at least 1")?;
+    check.that(
+        "vlora.alpha",
+        vlora.alpha.is_finite() && vlora.alpha > 0.0,
+        "a finite number above 0",
+    )?;
+    check.that("vlora.targets", !vlora.targets.is_empty(), "at least one weight matrix")?;
+    for (i, target) in vlora.targets.iter().enumerate() {
+        check.that(
+            &format!("vlora.targets[{i}]"),
+            !vlora.targets[..i].contains(target),
+            "each weight matrix once",
+        )?;
+        let (output, input) = model.target_shape(*target);
+        check.that(
+            "vlora.rank",
+            vlora.rank <= input.min(output),
+            format!(
+                "at most {}, the smaller side of {} [{output}, {input}]",
+                input.min(output),
+                target.name()
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
+    let t = &run.training;
+    check.between("training.epochs", t.epochs, 1, 1_000_000)?;
+    check.between("training.batch_size", t.batch_size, 1, 1 << 20)?;
+    check.between("training.accumulation", t.accumulation, 1, 1 << 20)?;
+    let positive = |x: f64| x.is_finite() && x > 0.0;
+    let fraction = |x: f64| (0.0..1.0).contains(&x);
+    check.that("training.learning_rate", positive(t.learning_rate), "a number above 0")?;
+    check.that(
+        "training.min_learning_rate_ratio",
+        (0.0..=1.0).contains(&t.min_learning_rate_ratio),
+        "a number from 0 to 1",
+    )?;
+    check.that("training.warmup_ratio", fraction(t.warmup_ratio), "a number from 0 to below 1")?;
+    check.that(
+        "training.weight_decay",
+        t.weight_decay.is_finite() && t.weight_decay >= 0.0,
+        "a number, 0 or more",
+    )?;
+    check.that("training.beta1", fraction(t.beta1), "a number from 0 to below 1")?;
+    check.that("training.beta2", fraction(t.beta2), "a number from 0 to below 1")?;
+    check.that("training.epsilon", positive(t.epsilon), "a number above 0")?;
+    check.that(
+        "training.clip_norm",
+        t.clip_norm.is_none_or(positive),
+        "a number above 0, or null for no clipping",
+    )?;
+    check.that(
+        "training.label_smoothing",
+        fraction(t.label_smoothing),
+        "a number from 0 to below 1",
+    )
+}
+
+impl ModelSpec {
+    /// MLP hidden width. Exact, since validation asks for a whole product.
+    pub fn hidden(&self) -> usize {
+        (self.mlp_ratio * self.dim as f64).round() as usize
+    }
+
+    /// [out, in] of a target's weight matrix.
+    pub fn target_shape(&self, target: Target) -> (usize, usize) {
+        match target {
+            Target::AttnQkv => (3 * self.dim, self.dim),
+            Target::AttnProj => (self.dim, self.dim),
+            Target::MlpFc1 => (self.hidden(), self.dim),
+            Target::MlpFc2 => (self.dim, self.hidden()),
+        }
+    }
+}
+
+/// Turns a failed condition into an error at the field's line.
+struct Check<'a> {
+    node: &'a Node,
+}
+
+impl Check<'_> {
+    fn origin(&self, field: &str) -> super::node::Origin {
+        self.node.nearest(field).0.origin.clone()
+    }
+
+    fn that(&self, field: &str, holds: bool, expected: impl Into<String>) -> Result<(), SpecError> {
+        if holds {
+            return Ok(());
+        }
+        let (node, exact) = self.node.nearest(field);
+        let summary = match exact {
+            true => "invalid value".to_string(),
+            false => format!("the default of {field} does not fit"),
+        };
+        let found = if exact { node.describe() } else { "the default".to_string() };
+        Err(SpecError::new(summary).found(found).expected(expected).at(node.origin.clone()))
+    }
+
+    fn between(&self, field: &str, value: usize, low: usize, high: usize) -> Result<(), SpecError> {
+        self.that(
+            field,
+            (low..=high).contains(&value),
+            format!("a whole number from {low} to {high}"),
+        )
+    }
+}

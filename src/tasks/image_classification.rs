@@ -1,0 +1,68 @@
+//! Image classification: cross-entropy to train, accuracy to compare.
+
+use candle_core::{D, Device, Result, Tensor};
+
+use super::{Evaluation, Outcome, Split, Task};
+use crate::data::{Augmenter, ImageData};
+use crate::models::vit::Vit;
+use crate::nn::{Source, ops};
+use crate::spec::RunSpec;
+
+pub struct ImageClassification<'a> {
+    data: &'a ImageData,
+    spec: &'a RunSpec,
+    seed: u64,
+    device: Device,
+}
+
+impl<'a> ImageClassification<'a> {
+    pub fn new(data: &'a ImageData, spec: &'a RunSpec, seed: u64, device: Device) -> Self {
+        ImageClassification { data, spec, seed, device }
+    }
+
+    /// Augmented, normalised training images and their labels.
+    pub fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<(Tensor, Tensor)> {
+        let augmenter = Augmenter::new(&self.spec.data.augment, self.seed, epoch);
+        self.data.batch(&self.data.train, examples, Some(&augmenter), &self.device)
+    }
+}
+
+impl Task for ImageClassification<'_> {
+    type Model = Vit;
+
+    fn model(&self, source: &mut dyn Source) -> Result<Vit> {
+        Vit::new(&self.spec.model, self.spec.vlora.as_ref(), source)
+    }
+
+    fn train_len(&self) -> usize {
+        self.data.train.len()
+    }
+
+    fn loss(&self, model: &Vit, epoch: usize, examples: &[usize]) -> Result<Tensor> {
+        let (images, labels) = self.train_batch(epoch, examples)?;
+        let smoothing = self.spec.training.label_smoothing;
+        ops::cross_entropy(&model.forward(&images)?, &labels, smoothing)?.mean_all()
+    }
+
+    fn evaluate(&self, model: &Vit, split: Split) -> Result<Evaluation> {
+        let split = match split {
+            Split::Validation => &self.data.validation,
+            Split::Test => &self.data.test,
+        };
+        let mut outcomes = Vec::with_capacity(split.len());
+        let all: Vec<usize> = (0..split.len()).collect();
+        for examples in all.chunks(self.spec.training.batch_size) {
+            let (images, labels) = self.data.batch(split, examples, None, &self.device)?;
+            let logits = model.forward(&images)?;
+            let losses = ops::cross_entropy(&logits, &labels, 0.0)?.to_vec1::<f32>()?;
+            let predictions = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+            for ((example, prediction), loss) in examples.iter().zip(predictions).zip(losses) {
+                outcomes.push(Outcome { label: split.labels[*example], prediction, loss });
+            }
+        }
+        let n = outcomes.len() as f64;
+        let correct = outcomes.iter().filter(|o| o.label == o.prediction).count();
+        let loss = outcomes.iter().map(|o| f64::from(o.loss)).sum::<f64>() / n;
+        Ok(Evaluation { loss, metric: correct as f64 / n, outcomes })
+    }
+}

@@ -1,0 +1,52 @@
+//! What a task is: a batch to a loss, a split to metrics.
+
+mod image_classification;
+
+pub use image_classification::ImageClassification;
+
+use candle_core::{Result, Tensor};
+
+use crate::nn::Source;
+
+/// A task on its data, with the model that solves it.
+pub trait Task {
+    type Model;
+
+    /// Builds the model on `source`.
+    fn model(&self, source: &mut dyn Source) -> Result<Self::Model>;
+
+    /// Number of training examples.
+    fn train_len(&self) -> usize;
+
+    /// The mean loss over these training examples in this epoch, differentiable, a scalar.
+    fn loss(&self, model: &Self::Model, epoch: usize, examples: &[usize]) -> Result<Tensor>;
+
+    /// Metrics on a whole split.
+    fn evaluate(&self, model: &Self::Model, split: Split) -> Result<Evaluation>;
+}
+
+/// A split that metrics are taken on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    Validation,
+    Test,
+}
+
+/// Metrics of a model on a split. Higher `metric` is better.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean over examples, without label smoothing.
+    pub loss: f64,
+    /// The task's metric; for classification accuracy, in \[0, 1\].
+    pub metric: f64,
+    /// In the split's order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What the model said of one example.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    pub label: u32,
+    pub prediction: u32,
+    pub loss: f32,
+}

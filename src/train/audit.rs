@@ -1,0 +1,133 @@
+//! The gradient audit: before step one, every trainable parameter must receive a finite
+//! gradient that is not all zeros, and every frozen one none.
+//!
+//! A layer whose operation lacks a backward cuts the graph silently; training then goes on,
+//! and its loss falls, with part of the model frozen. The audit refuses such a run.
+
+use std::fmt;
+
+use candle_core::{Result, Tensor};
+
+use crate::nn::{Init, ParameterStore, Purpose, Stream};
+
+/// Parameters whose gradient is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditFault {
+    /// Each with what is wrong.
+    pub parameters: Vec<(String, &'static str)>,
+}
+
+impl fmt::Display for AuditFault {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "the gradient audit failed before step one:")?;
+        const MOST: usize = 12;
+        for (name, fault) in self.parameters.iter().take(MOST) {
+            write!(f, "\n  {name}: {fault}")?;
+        }
+        if self.parameters.len() > MOST {
+            write!(f, "\n  and {} more", self.parameters.len() - MOST)?;
+        }
+        write!(
+            f,
+            "\n  expected: a finite gradient that is not all zeros for every trained parameter, \
+             and none for a frozen one"
+        )
+    }
+}
+
+/// Runs `loss` backward once and checks every parameter's gradient.
+///
+/// Parameters that start at zero (a LoRA B, say) hide the path through them, so they are set
+/// to small random values for the audit and put back, to the bit, afterwards.
+pub fn audit(
+    store: &ParameterStore,
+    loss: impl FnOnce() -> Result<Tensor>,
+) -> Result<std::result::Result<(), AuditFault>> {
+    let mut put_back = Vec::new();
+    for p in store.parameters() {
+        let value = p.var.as_detached_tensor().copy()?;
+        if value.abs()?.sum_all()?.to_scalar::<f32>()? == 0.0 {
+            let mut stream = Stream::new(store.seed(), Purpose::Audit, &p.name);
+            let noise = Init::Normal { std: 0.02 }.values(p.var.elem_count(), &mut stream);
+            p.var.set(&Tensor::from_vec(noise, p.var.dims(), store.device())?)?;
+            put_back.push((p, value));
+        }
+    }
+    let gradients = loss().and_then(|loss| loss.backward());
+    for (p, value) in put_back {
+        p.var.set(&value)?;
+    }
+    let gradients = gradients?;
+    let mut faults = Vec::new();
+    for p in store.parameters() {
+        let fault = match (gradients.get(p.var.as_tensor()), p.trainable) {
+            (None, false) => None,
+            (Some(_), false) => Some("frozen, but gets a gradient"),
+            (None, true) => Some("gets no gradient"),
+            (Some(g), true) => {
+                // A sum of magnitudes is not finite as soon as one of them is not.
+                let size = g.abs()?.sum_all()?.to_scalar::<f32>()?;
+                match size {
+                    s if !s.is_finite() => Some("its gradient is not finite"),
+                    0.0 => Some("its gradient is all zeros"),
+                    _ => None,
+                }
+            }
+        };
+        faults.extend(fault.map(|fault| (p.name.clone(), fault)));
+    }
+    Ok(if faults.is_empty() { Ok(()) } else { Err(AuditFault { parameters: faults }) })
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::nn::Source;
+
+    fn store() -> ParameterStore {
+        let mut store = ParameterStore::new(0, Device::Cpu);
+        for name in ["a", "b"] {
+            store.tensor(name, &[3], Init::Ones, true).unwrap();
+        }
+        store.tensor("zero", &[3], Init::Zeros, true).unwrap();
+        store
+    }
+
+    fn faults(
+        store: &ParameterStore,
+        loss: impl FnOnce() -> Result<Tensor>,
+    ) -> Vec<(String, &'static str)> {
+        audit(store, loss).unwrap().err().map(|f| f.parameters).unwrap_or_default()
+    }
+
+    fn var(store: &ParameterStore, name: &str) -> Tensor {
+        store.get(name).unwrap().var.as_tensor().clone()
+    }
+
+    #[test]
+    fn a_sound_model_passes_and_keeps_its_values() {
+        let store = store();
+        // `a` is reached through `zero` alone.
+        let loss = || (var(&store, "a") * var(&store, "zero"))?.add(&var(&store, "b"))?.sum_all();
+        assert_eq!(faults(&store, loss), []);
+        assert_eq!(var(&store, "zero").to_vec1::<f32>().unwrap(), [0.0; 3]);
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        let store = store();
+        let cut = || {
+            let a = var(&store, "a").detach();
+            let zero = var(&store, "zero").mul(&var(&store, "zero").zeros_like()?)?;
+            (a + zero)?.add(&(var(&store, "b") / 0.0)?)?.sum_all()
+        };
+        let want = [
+            ("a".to_string(), "gets no gradient"),
+            ("b".to_string(), "its gradient is not finite"),
+            ("zero".to_string(), "its gradient is all zeros"),
+        ];
+        assert_eq!(faults(&store, cut), want);
+    }
+}

@@ -1,0 +1,12 @@
+//! Training: the loop, AdamW, the learning-rate schedule, checkpoints and the gradient audit.
+
+mod adamw;
+mod audit;
+mod checkpoint;
+mod schedule;
+mod trainer;
+
+pub use adamw::AdamW;
+pub use audit::{AuditFault, audit};
+pub use schedule::Schedule;
+pub use trainer::{EpochSummary, Step, TrainError, Trainer, steps_per_epoch};

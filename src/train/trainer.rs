@@ -1,0 +1,260 @@
+//! The training loop.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+
+use super::adamw::{AdamW, clip_scale, global_norm};
+use super::audit::{AuditFault, audit};
+use super::checkpoint::{Checkpoint, State};
+use super::schedule::Schedule;
+use crate::data::epoch_order;
+use crate::nn::{Frozen, ParameterStore};
+use crate::spec::{Select, TrainingSpec};
+use crate::tasks::{Evaluation, Split, Task};
+
+/// Why training ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("{0}")]
+    Audit(AuditFault),
+    #[error(
+        "the {what} stopped being finite at step {step} (learning rate {rate:e}): {value}\n  \
+         help: a lower training.learning_rate, a longer training.warmup_ratio or \
+         training.clip_norm may keep it finite"
+    )]
+    NotFinite { what: &'static str, value: f64, step: u64, rate: f64 },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("the checkpoint does not fit the run: {0}")]
+    Checkpoint(candle_core::Error),
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// One optimiser step, as it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// From 1.
+    pub step: u64,
+    /// From 1.
+    pub epoch: usize,
+    /// Mean over the step's examples, label smoothing included.
+    pub loss: f64,
+    pub learning_rate: f64,
+    /// Before clipping.
+    pub gradient_norm: f64,
+    pub examples: usize,
+}
+
+/// One epoch, as it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochSummary {
+    /// From 1.
+    pub epoch: usize,
+    /// Optimiser steps done by its end.
+    pub step: u64,
+    pub train_loss: f64,
+    pub validation_loss: f64,
+    pub validation_metric: f64,
+}
+
+/// A model being trained. Drive it with [`Trainer::epoch`] until [`Trainer::is_done`].
+pub struct Trainer<'a, T: Task> {
+    task: &'a T,
+    spec: &'a TrainingSpec,
+    seed: u64,
+    store: ParameterStore,
+    model: T::Model,
+    optimizer: AdamW,
+    schedule: Schedule,
+    state: State,
+    best: BTreeMap<String, Tensor>,
+}
+
+impl<'a, T: Task> Trainer<'a, T> {
+    /// Builds the model from `seed` and audits its gradients.
+    pub fn new(
+        task: &'a T,
+        spec: &'a TrainingSpec,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let mut store = ParameterStore::new(seed, device.clone());
+        let model = task.model(&mut store)?;
+        let first: Vec<usize> =
+            epoch_order(seed, 0, task.train_len()).into_iter().take(spec.batch_size).collect();
+        audit(&store, || task.loss(&model, 0, &first))?.map_err(TrainError::Audit)?;
+        let optimizer = AdamW::new(spec, &store)?;
+        let schedule = Schedule::new(spec, spec.epochs * steps_per_epoch(spec, task.train_len()));
+        let state =
+            State { epoch: 0, step: 0, best: None, training_seconds: 0.0, evaluation_seconds: 0.0 };
+        Ok(Trainer {
+            task,
+            spec,
+            seed,
+            store,
+            model,
+            optimizer,
+            schedule,
+            state,
+            best: BTreeMap::new(),
+        })
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.state.epoch >= self.spec.epochs
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub fn store(&self) -> &ParameterStore {
+        &self.store
+    }
+
+    /// Trains one epoch and validates. `on_step` sees every step and returns whether to go on.
+    pub fn epoch(
+        &mut self,
+        mut on_step: impl FnMut(&Step) -> bool,
+    ) -> Result<EpochSummary, TrainError> {
+        let started = Instant::now();
+        let epoch = self.state.epoch;
+        let order = epoch_order(self.seed, epoch, self.task.train_len());
+        let mut total = 0.0;
+        for examples in order.chunks(self.spec.batch_size * self.spec.accumulation) {
+            let step = self.step(epoch, examples)?;
+            total += step.loss * examples.len() as f64;
+            if !on_step(&step) {
+                return Err(TrainError::Interrupted);
+            }
+        }
+        self.state.training_seconds += started.elapsed().as_secs_f64();
+        self.state.epoch += 1;
+        let validation = self.evaluate(Split::Validation)?;
+        if self.spec.select == Select::Best
+            && self.state.best.is_none_or(|(_, metric)| validation.metric > metric)
+        {
+            self.state.best = Some((self.state.epoch, validation.metric));
+            self.best = self.store.snapshot()?;
+        }
+        Ok(EpochSummary {
+            epoch: self.state.epoch,
+            step: self.state.step,
+            train_loss: total / order.len() as f64,
+            validation_loss: validation.loss,
+            validation_metric: validation.metric,
+        })
+    }
+
+    /// One optimiser step over `examples`, in micro-batches of `batch_size`. The gradient is
+    /// that of the mean over all of them, however they are divided.
+    fn step(&mut self, epoch: usize, examples: &[usize]) -> Result<Step, TrainError> {
+        let rate = self.schedule.rate(self.state.step as usize);
+        self.state.step += 1;
+        let not_finite =
+            |what, value| Err(TrainError::NotFinite { what, value, step: self.state.step, rate });
+        let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
+        let mut loss = 0.0;
+        for micro in examples.chunks(self.spec.batch_size) {
+            let share = micro.len() as f64 / examples.len() as f64;
+            let micro_loss = self.task.loss(&self.model, epoch, micro)?;
+            let value = f64::from(micro_loss.to_scalar::<f32>()?);
+            if !value.is_finite() {
+                return not_finite("loss", value);
+            }
+            loss += value * share;
+            // A step of one micro-batch needs no scaling, and gets none.
+            let micro_loss = if share == 1.0 { micro_loss } else { (micro_loss * share)? };
+            let mut grads = micro_loss.backward()?;
+            for p in self.store.trainable() {
+                let Some(g) = grads.remove(p.var.as_tensor()) else { continue };
+                match gradients.get_mut(&p.name) {
+                    Some(sum) => *sum = (&*sum + g)?,
+                    None => drop(gradients.insert(p.name.clone(), g)),
+                }
+            }
+        }
+        let norm = global_norm(&gradients)?;
+        if !norm.is_finite() {
+            return not_finite("gradient norm", norm);
+        }
+        let scale = clip_scale(norm, self.spec.clip_norm);
+        self.optimizer.update(&self.store, &gradients, rate, scale)?;
+        Ok(Step {
+            step: self.state.step,
+            epoch: epoch + 1,
+            loss,
+            learning_rate: rate,
+            gradient_norm: norm,
+            examples: examples.len(),
+        })
+    }
+
+    /// Metrics on a split, without a graph, with the weights as they are.
+    pub fn evaluate(&mut self, split: Split) -> Result<Evaluation, TrainError> {
+        let started = Instant::now();
+        let model = self.task.model(&mut Frozen(&self.store))?;
+        let evaluation = self.task.evaluate(&model, split)?;
+        self.state.evaluation_seconds += started.elapsed().as_secs_f64();
+        Ok(evaluation)
+    }
+
+    /// Puts the selected weights in place, for the test: those of the last epoch, or of the
+    /// best on validation. Returns that epoch.
+    pub fn select(&mut self) -> Result<usize, TrainError> {
+        match self.state.best {
+            Some((epoch, _)) if self.spec.select == Select::Best => {
+                self.store.load(&self.best)?;
+                Ok(epoch)
+            }
+            _ => Ok(self.state.epoch),
+        }
+    }
+
+    /// The whole state, as a file's content.
+    pub fn checkpoint(&self) -> Result<Vec<u8>, TrainError> {
+        let moments = |second: bool| {
+            let pick = |(name, (m, v)): (&String, &(Tensor, Tensor))| {
+                (name.clone(), if second { v.clone() } else { m.clone() })
+            };
+            self.optimizer.moments.iter().map(pick).collect()
+        };
+        let checkpoint = Checkpoint {
+            state: self.state.clone(),
+            model: self.store.snapshot()?,
+            adam_m: moments(false),
+            adam_v: moments(true),
+            best: self.best.clone(),
+        };
+        Ok(checkpoint.to_bytes()?)
+    }
+
+    /// Goes on from a checkpoint of the same run.
+    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        let checkpoint = Checkpoint::from_bytes(bytes).map_err(TrainError::Checkpoint)?;
+        self.store.load(&checkpoint.model).map_err(TrainError::Checkpoint)?;
+        let mut moments = BTreeMap::new();
+        for p in self.store.trainable() {
+            let fits = |t: Option<&Tensor>| match t {
+                Some(t) if t.shape() == p.var.shape() => t.to_device(self.store.device()),
+                _ => candle_core::bail!("the moments of {} are missing or misshapen", p.name),
+            };
+            let pair = fits(checkpoint.adam_m.get(&p.name))
+                .and_then(|m| Ok((m, fits(checkpoint.adam_v.get(&p.name))?)));
+            moments.insert(p.name.clone(), pair.map_err(TrainError::Checkpoint)?);
+        }
+        self.optimizer.moments = moments;
+        self.optimizer.step = checkpoint.state.step;
+        self.best = checkpoint.best;
+        self.state = checkpoint.state;
+        Ok(())
+    }
+}
+
+/// Optimiser steps an epoch of `n` examples takes; the last may be smaller.
+pub fn steps_per_epoch(spec: &TrainingSpec, n: usize) -> usize {
+    n.div_ceil(spec.batch_size * spec.accumulation)
+}
