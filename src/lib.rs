@@ -9,6 +9,8 @@ pub mod error;
 pub mod hub;
 pub mod models;
 pub mod nn;
+pub mod results;
+pub mod runner;
 pub mod spec;
 pub mod tasks;
 pub mod train;

@@ -177,7 +177,7 @@ impl Block {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let qkv = self.qkv.forward(&self.norm1.forward(x)?)?;
         let x = (x + self.proj.forward(&ops::self_attention(&qkv, self.heads)?)?)?;
-        let hidden = self.fc1.forward(&self.norm2.forward(&x)?)?.gelu_erf()?;
+        let hidden = ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
         &x + self.fc2.forward(&hidden)?
     }
 }

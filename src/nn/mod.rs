@@ -1,6 +1,8 @@
 //! Trainable building blocks: random streams, initialisers, the parameter store, and the
 //! differentiable operations the models are made of.
 
+mod composed;
+mod cpu;
 mod init;
 pub mod ops;
 mod random;

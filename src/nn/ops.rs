@@ -1,193 +1,187 @@
-//! Differentiable operations, composed of candle primitives that all have a backward.
+//! The differentiable operations that models are made of.
 //!
-//! candle's own fused `LayerNorm`, `softmax_last_dim` and `rope` are registered without one
-//! and cut the graph silently, so none of them is used here.
+//! Each takes the fused path where there is one for its input and the composed path elsewhere.
 
 use candle_core::{D, Result, Tensor};
 
-/// `x Wᵀ` over the last axis: x \[…, in\], w \[out, in\] → \[…, out\].
-pub fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let (rows, input, mut dims) = rows(x)?;
-    let y = x.reshape((rows, input))?.matmul(&w.t()?)?;
-    if let Some(last) = dims.last_mut() {
-        *last = w.dim(0)?;
-    }
-    y.reshape(dims)
+pub use super::composed::cross_entropy;
+use super::{composed, cpu};
+
+/// `x Wᵀ + b` over the last axis: x \[…, in\], w \[out, in\], b \[out\] → \[…, out\].
+pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let output = w.dim(0)?;
+    let zero = match b {
+        Some(_) => None,
+        None => Some(Tensor::zeros(output, x.dtype(), x.device())?),
+    };
+    let b = b.or(zero.as_ref()).unwrap_or(w);
+    over_rows(x, output, |x| match cpu::takes(x) {
+        true => x.contiguous()?.apply_op3(w, b, cpu::Linear),
+        false => composed::linear(x, w, b),
+    })
+}
+
+/// `y + scale · (low b)` over the last axis: y \[…, out\], low \[…, rank\], b \[rank, out\].
+pub fn add_product(y: &Tensor, low: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
+    let (rank, output) = b.dims2()?;
+    over_rows(y, output, |y| {
+        let low = low.reshape(((), rank))?;
+        match cpu::takes(y) {
+            true => y.contiguous()?.apply_op3(&low.contiguous()?, b, cpu::AddProduct { scale }),
+            false => composed::add_product(y, &low, b, scale),
+        }
+    })
 }
 
 /// Layer normalisation over the last axis (arXiv 1607.06450), biased variance:
 /// `(x − mean) / √(var + eps) · weight + bias`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let (rows, width, dims) = rows(x)?;
-    let x = x.reshape((rows, width))?;
-    let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(1)?;
-    let normal = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
-    normal.broadcast_mul(weight)?.broadcast_add(bias)?.reshape(dims)
+    over_rows(x, x.dim(D::Minus1)?, |x| match cpu::takes(x) {
+        true => x.contiguous()?.apply_op3(weight, bias, cpu::LayerNorm { eps }),
+        false => composed::layer_norm(x, weight, bias, eps),
+    })
 }
 
-/// Softmax over the last axis. The maximum is subtracted as a constant: it cancels.
-pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    let exp = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?.exp()?;
-    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
-}
-
-/// Logarithm of [`softmax`], over the last axis.
-pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    let shifted = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?;
-    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
+/// The exact GELU, `x Φ(x)` (arXiv 1606.08415).
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    match cpu::takes(x) {
+        true => x.contiguous()?.apply_op1(cpu::Gelu),
+        false => x.gelu_erf(),
+    }
 }
 
 /// Multi-head self-attention without mask: `softmax(q kᵀ / √d) v` a head.
 /// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, tokens, heads·d\].
 pub fn self_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
-    let (batch, tokens, width) = qkv.dims3()?;
-    let d = width / 3 / heads;
-    let parts = qkv.reshape((batch, tokens, 3, heads, d))?.permute((2, 0, 3, 1, 4))?;
-    let part = |i: usize| parts.get(i)?.contiguous();
-    let q = (part(0)? * (d as f64).powf(-0.5))?;
-    let weights = softmax(&q.matmul(&part(1)?.transpose(2, 3)?)?)?;
-    let mixed = weights.matmul(&part(2)?)?;
-    mixed.transpose(1, 2)?.reshape((batch, tokens, heads * d))
-}
-
-/// Cross-entropy of each row, with label smoothing as PyTorch defines it:
-/// `(1 − s)·(−log p_label) + s·mean_c(−log p_c)`.
-/// logits \[batch, classes\], labels \[batch\] u32 → \[batch\].
-pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
-    let log_p = log_softmax(logits)?;
-    let hit = log_p.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?;
-    if smoothing == 0.0 {
-        return hit.neg();
+    match cpu::takes(qkv) {
+        true => qkv.contiguous()?.apply_op1(cpu::Attention::new(heads, qkv.track_op())),
+        false => composed::self_attention(qkv, heads),
     }
-    let even = log_p.mean(1)?;
-    (hit * (smoothing - 1.0))? - (even * smoothing)?
 }
 
-/// (number of rows, last axis, all dimensions).
-fn rows(x: &Tensor) -> Result<(usize, usize, Vec<usize>)> {
-    let dims = x.dims().to_vec();
-    let width = x.dim(D::Minus1)?;
-    Ok((x.elem_count() / width.max(1), width, dims))
+/// Applies `f` to x \[…, in\] as a matrix of rows and gives the leading axes back.
+fn over_rows(
+    x: &Tensor,
+    output: usize,
+    f: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let mut dims = x.dims().to_vec();
+    let y = f(&x.reshape(((), x.dim(D::Minus1)?))?)?;
+    if let Some(last) = dims.last_mut() {
+        *last = output;
+    }
+    y.reshape(dims)
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
 
-    use super::super::random::{Purpose, Stream};
+    use super::super::{Init, Purpose, Stream};
     use super::*;
 
     fn random(shape: &[usize], name: &str) -> Var {
-        let mut stream = Stream::new(3, Purpose::Init, name);
-        let count = shape.iter().product();
-        // Float64, so that central differences resolve ten digits.
-        let values: Vec<f64> = (0..count).map(|_| stream.normal()).collect();
+        let mut stream = Stream::new(11, Purpose::Init, name);
+        let values = Init::Normal { std: 1.0 }.values(shape.iter().product(), &mut stream);
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
-    /// Compares every derivative of `Σ f(inputs)·probe` with a central difference.
-    fn check_gradient(inputs: &[&Var], f: impl Fn() -> Result<Tensor>) {
-        let shape = f().unwrap().dims().to_vec();
-        let probe = random(&shape, "probe").as_detached_tensor();
-        let value = || (f().unwrap() * &probe).unwrap().sum_all().unwrap();
-        let grads = value().backward().unwrap();
-        let h = 1e-5;
-        for (i, var) in inputs.iter().enumerate() {
-            let got: Vec<f64> =
-                grads.get(var.as_tensor()).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            let start: Vec<f64> =
-                var.as_detached_tensor().copy().unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            for (j, got) in got.iter().enumerate() {
-                let at = |delta: f64| {
-                    let mut moved = start.clone();
-                    moved[j] += delta;
-                    var.set(&Tensor::from_vec(moved, var.dims(), &Device::Cpu).unwrap()).unwrap();
-                    value().to_scalar::<f64>().unwrap()
-                };
-                let want = (at(h) - at(-h)) / (2.0 * h);
-                at(0.0);
-                let error = (got - want).abs() / (1.0 + want.abs());
-                assert!(error < 1e-7, "input {i}, element {j}: {got}, difference gives {want}");
+    /// Holds a fused float32 operation to its composition in float64: value and every gradient.
+    fn agree(shapes: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+        let single: Vec<Var> =
+            shapes.iter().enumerate().map(|(i, s)| random(s, &format!("{i}"))).collect();
+        let double: Vec<Var> = single
+            .iter()
+            .map(|v| {
+                Var::from_tensor(&v.as_detached_tensor().to_dtype(DType::F64).unwrap()).unwrap()
+            })
+            .collect();
+        let run = |vars: &[Var]| {
+            let inputs: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+            let y = f(&inputs).unwrap();
+            let probe = random(y.dims(), "probe").as_detached_tensor().to_dtype(y.dtype()).unwrap();
+            let grads = (&y * probe).unwrap().sum_all().unwrap().backward().unwrap();
+            let mut out = vec![y];
+            out.extend(vars.iter().map(|v| grads.get(v.as_tensor()).unwrap().clone()));
+            out
+        };
+        for (i, (got, want)) in run(&single).iter().zip(run(&double)).enumerate() {
+            assert_eq!(got.dims(), want.dims());
+            let values = |t: &Tensor| {
+                t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+            };
+            let (got, want) = (values(got), values(&want));
+            let size = want.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+            for (g, w) in got.iter().zip(&want) {
+                assert!((g - w).abs() < 3e-6 * size, "{shapes:?}, output {i}: {g} for {w}");
+            }
+        }
+    }
+
+    /// Awkward sizes too: one, primes, more rows than a block of sums.
+    const ROWS: [usize; 5] = [1, 2, 7, 131, 300];
+    const WIDTHS: [usize; 5] = [1, 3, 16, 37, 96];
+
+    #[test]
+    fn fused_linear_agrees() {
+        for (n, input) in ROWS.into_iter().zip(WIDTHS) {
+            for output in [1, 5, 32] {
+                agree(&[&[n, input], &[output, input], &[output]], |t| {
+                    linear(&t[0], &t[1], Some(&t[2]))
+                });
+                agree(&[&[2, n, input], &[output, input]], |t| linear(&t[0], &t[1], None));
             }
         }
     }
 
     #[test]
-    fn linear_gradient() {
-        let (x, w) = (random(&[2, 3, 5], "x"), random(&[4, 5], "w"));
-        check_gradient(&[&x, &w], || linear(&x, &w));
-    }
-
-    #[test]
-    fn layer_norm_value_and_gradient() {
-        let (x, w, b) = (random(&[3, 7], "x"), random(&[7], "w"), random(&[7], "b"));
-        check_gradient(&[&x, &w, &b], || layer_norm(&x, &w, &b, 1e-6));
-        let one = Tensor::ones(7, x.dtype(), &Device::Cpu).unwrap();
-        let y = layer_norm(&x, &one, &one.zeros_like().unwrap(), 0.0).unwrap();
-        let square: Vec<f64> = y.sqr().unwrap().mean(1).unwrap().to_vec1().unwrap();
-        assert!(square.iter().all(|v| (v - 1.0).abs() < 1e-9), "{square:?}");
-    }
-
-    #[test]
-    fn self_attention_value_and_gradient() {
-        let qkv = random(&[2, 3, 12], "qkv");
-        check_gradient(&[&qkv], || self_attention(&qkv, 2));
-
-        // One head at a time, by the definition.
-        let got = self_attention(&qkv, 2).unwrap().to_vec3::<f64>().unwrap();
-        let v = qkv.to_vec3::<f64>().unwrap();
-        for (b, row, head) in [(0, 0, 0), (1, 2, 1), (0, 1, 1)] {
-            let slice = |t: usize, part: usize| &v[b][t][part * 4 + head * 2..][..2];
-            let dot = |a: &[f64], c: &[f64]| a[0] * c[0] + a[1] * c[1];
-            let e: Vec<f64> =
-                (0..3).map(|t| (dot(slice(row, 0), slice(t, 1)) / 2f64.sqrt()).exp()).collect();
-            let total: f64 = e.iter().sum();
-            for i in 0..2 {
-                let want: f64 = (0..3).map(|t| e[t] / total * slice(t, 2)[i]).sum();
-                assert!((got[b][row][head * 2 + i] - want).abs() < 1e-12);
+    fn fused_add_product_agrees() {
+        for (n, output) in ROWS.into_iter().zip(WIDTHS) {
+            for rank in [1, 4, 7] {
+                agree(&[&[n, output], &[n, rank], &[rank, output]], |t| {
+                    add_product(&t[0], &t[1], &t[2], 0.3)
+                });
             }
         }
     }
 
     #[test]
-    fn softmax_survives_large_inputs() {
-        let x = Tensor::new(&[[1e4f32, 0., -1e4]], &Device::Cpu).unwrap();
-        assert_eq!(softmax(&x).unwrap().to_vec2::<f32>().unwrap(), [[1., 0., 0.]]);
-        assert_eq!(log_softmax(&x).unwrap().to_vec2::<f32>().unwrap(), [[0., -1e4, -2e4]]);
+    fn fused_layer_norm_agrees() {
+        // A row of one or two values normalises to the same whatever they are: its gradient is
+        // nothing but cancellation.
+        for (n, width) in ROWS.into_iter().zip([5, 3, 16, 37, 96]) {
+            agree(&[&[n, width], &[width], &[width]], |t| layer_norm(&t[0], &t[1], &t[2], 1e-6));
+        }
     }
 
     #[test]
-    fn cross_entropy_closed_forms_and_gradient() {
-        let labels = Tensor::new(&[2u32, 0], &Device::Cpu).unwrap();
-        // Equal logits: log(classes), whatever the smoothing.
-        let even = Tensor::zeros((2, 5), candle_core::DType::F64, &Device::Cpu).unwrap();
-        for smoothing in [0.0, 0.1] {
-            let loss = cross_entropy(&even, &labels, smoothing).unwrap().to_vec1::<f64>().unwrap();
-            assert!(loss.iter().all(|l| (l - 5f64.ln()).abs() < 1e-12));
+    fn fused_gelu_agrees() {
+        // candle's own derivative has six-digit constants, so the oracle is written out.
+        let exact = |x: &Tensor| {
+            let phi = ((x / 2f64.sqrt())?.erf()? + 1.0)?;
+            x * (phi * 0.5)?
+        };
+        for n in [1, 17, 20_000] {
+            agree(&[&[n]], |t| match t[0].dtype() {
+                DType::F32 => gelu(&t[0]),
+                _ => exact(&t[0]),
+            });
         }
-        let logits = random(&[2, 5], "logits");
-        check_gradient(&[&logits], || cross_entropy(&logits, &labels, 0.1));
-        check_gradient(&[&logits], || cross_entropy(&logits, &labels, 0.0));
     }
 
-    /// candle's derivative of GELU has six-digit constants; held here to what that allows.
     #[test]
-    fn gelu_erf_gradient() {
-        let x = random(&[16], "x");
-        let loss = x.gelu_erf().unwrap().sum_all().unwrap();
-        let grads = loss.backward().unwrap();
-        let got = grads.get(x.as_tensor()).unwrap().to_vec1::<f64>().unwrap();
-        for (x, got) in x.to_vec1::<f64>().unwrap().iter().zip(got) {
-            let density = (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
-            let cumulative = Tensor::new(x / 2f64.sqrt(), &Device::Cpu)
-                .unwrap()
-                .erf()
-                .unwrap()
-                .to_scalar::<f64>()
-                .unwrap()
-                .mul_add(0.5, 0.5);
-            assert!((got - cumulative - x * density).abs() < 1e-6);
+    fn fused_attention_agrees() {
+        for (batch, tokens, heads, d) in [(1, 1, 1, 1), (2, 5, 3, 4), (3, 17, 4, 16), (1, 65, 2, 7)]
+        {
+            agree(&[&[batch, tokens, 3 * heads * d]], |t| self_attention(&t[0], heads));
         }
+    }
+
+    #[test]
+    fn a_detached_weight_gets_no_gradient() {
+        let (x, w, b) = (random(&[4, 3], "x"), random(&[2, 3], "w"), random(&[2], "b"));
+        let y = linear(x.as_tensor(), &w.as_detached_tensor(), Some(b.as_tensor())).unwrap();
+        let grads = y.sum_all().unwrap().backward().unwrap();
+        assert!(grads.get(w.as_tensor()).is_none() && grads.get(x.as_tensor()).is_some());
     }
 }

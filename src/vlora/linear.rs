@@ -38,12 +38,11 @@ impl Weight {
         Weight { dense: stop(&self.dense), factors }
     }
 
-    /// `x Wᵀ`, factored: `x W₀ᵀ + Σ scale · (x aᵀ) b`. x \[…, in\] → \[…, out\].
-    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let mut y = ops::linear(x, &self.dense)?;
+    /// `x Wᵀ + bias`, factored: `x W₀ᵀ + bias + Σ scale · (x aᵀ) b`. x \[…, in\] → \[…, out\].
+    pub fn apply(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let mut y = ops::linear(x, &self.dense, Some(bias))?;
         for f in &self.factors {
-            let low = (ops::linear(x, &f.a)? * f.scale)?;
-            y = (y + ops::linear(&low, &f.b.t()?)?)?;
+            y = ops::add_product(&y, &ops::linear(x, &f.a, None)?, &f.b, f.scale)?;
         }
         Ok(y)
     }
@@ -65,7 +64,7 @@ pub struct Linear {
 
 impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.weight.apply(x)?.broadcast_add(&self.bias)
+        self.weight.apply(x, &self.bias)
     }
 }
 
@@ -123,8 +122,10 @@ mod tests {
                 let case = case(output, input, &ranks);
                 let x = var([6, input], "x");
                 let weight = build(&case, detach);
-                let factored = weight.apply(x.as_tensor()).unwrap();
-                let whole = ops::linear(x.as_tensor(), &weight.materialise().unwrap()).unwrap();
+                let bias = Tensor::ones(output, x.dtype(), x.device()).unwrap();
+                let factored = weight.apply(x.as_tensor(), &bias).unwrap();
+                let whole = ops::linear(x.as_tensor(), &weight.materialise().unwrap(), Some(&bias))
+                    .unwrap();
                 close(&factored, &whole);
                 let (f, m) = (
                     factored.sqr().unwrap().sum_all().unwrap(),
@@ -148,7 +149,8 @@ mod tests {
         let case = case(4, 3, &[2, 2]);
         let x = var([5, 3], "x");
         for detach in [true, false] {
-            let loss = build(&case, detach).apply(x.as_tensor()).unwrap().sqr().unwrap();
+            let bias = Tensor::zeros(4, x.dtype(), x.device()).unwrap();
+            let loss = build(&case, detach).apply(x.as_tensor(), &bias).unwrap().sqr().unwrap();
             let grads = loss.sum_all().unwrap().backward().unwrap();
             let reached = |v: &Var| grads.get(v.as_tensor()).is_some();
             assert_eq!(reached(&case.w), !detach);

@@ -1,0 +1,191 @@
+//! The operations composed of candle primitives that all have a backward: for every device and
+//! type, and the oracle of the fused ones.
+//!
+//! candle's own fused `LayerNorm`, `softmax_last_dim` and `rope` are registered without one
+//! and cut the graph silently, so none of them is used here.
+
+use candle_core::{D, Result, Tensor};
+
+/// `x Wᵀ + b`: x \[n, in\], w \[out, in\], b \[out\] → \[n, out\].
+pub fn linear(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
+    x.matmul(&w.t()?)?.broadcast_add(b)
+}
+
+/// `y + scale · (low b)`: y \[n, out\], low \[n, rank\], b \[rank, out\].
+pub fn add_product(y: &Tensor, low: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
+    y + (low.matmul(b)? * scale)?
+}
+
+/// Layer normalisation (arXiv 1607.06450) of x \[n, width\], biased variance:
+/// `(x − mean) / √(var + eps) · weight + bias`.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(1)?;
+    let normal = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
+    normal.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
+/// Softmax over the last axis. The maximum is subtracted as a constant: it cancels.
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    let exp = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?.exp()?;
+    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+}
+
+/// Logarithm of [`softmax`], over the last axis.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    let shifted = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?;
+    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
+}
+
+/// Multi-head self-attention without mask: `softmax(q kᵀ / √d) v` a head.
+/// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, tokens, heads·d\].
+pub fn self_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, tokens, width) = qkv.dims3()?;
+    let d = width / 3 / heads;
+    let parts = qkv.reshape((batch, tokens, 3, heads, d))?.permute((2, 0, 3, 1, 4))?;
+    let part = |i: usize| parts.get(i)?.contiguous();
+    let q = (part(0)? * (d as f64).powf(-0.5))?;
+    let weights = softmax(&q.matmul(&part(1)?.transpose(2, 3)?)?)?;
+    let mixed = weights.matmul(&part(2)?)?;
+    mixed.transpose(1, 2)?.reshape((batch, tokens, heads * d))
+}
+
+/// Cross-entropy of each row, with label smoothing as PyTorch defines it:
+/// `(1 − s)·(−log p_label) + s·mean_c(−log p_c)`.
+/// logits \[batch, classes\], labels \[batch\] u32 → \[batch\].
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
+    let log_p = log_softmax(logits)?;
+    let hit = log_p.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?;
+    if smoothing == 0.0 {
+        return hit.neg();
+    }
+    let even = log_p.mean(1)?;
+    (hit * (smoothing - 1.0))? - (even * smoothing)?
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::super::random::{Purpose, Stream};
+    use super::*;
+
+    fn random(shape: &[usize], name: &str) -> Var {
+        let mut stream = Stream::new(3, Purpose::Init, name);
+        let count = shape.iter().product();
+        // Float64, so that central differences resolve ten digits.
+        let values: Vec<f64> = (0..count).map(|_| stream.normal()).collect();
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// Compares every derivative of `Σ f(inputs)·probe` with a central difference.
+    fn check_gradient(inputs: &[&Var], f: impl Fn() -> Result<Tensor>) {
+        let shape = f().unwrap().dims().to_vec();
+        let probe = random(&shape, "probe").as_detached_tensor();
+        let value = || (f().unwrap() * &probe).unwrap().sum_all().unwrap();
+        let grads = value().backward().unwrap();
+        let h = 1e-5;
+        for (i, var) in inputs.iter().enumerate() {
+            let got: Vec<f64> =
+                grads.get(var.as_tensor()).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let start: Vec<f64> =
+                var.as_detached_tensor().copy().unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            for (j, got) in got.iter().enumerate() {
+                let at = |delta: f64| {
+                    let mut moved = start.clone();
+                    moved[j] += delta;
+                    var.set(&Tensor::from_vec(moved, var.dims(), &Device::Cpu).unwrap()).unwrap();
+                    value().to_scalar::<f64>().unwrap()
+                };
+                let want = (at(h) - at(-h)) / (2.0 * h);
+                at(0.0);
+                let error = (got - want).abs() / (1.0 + want.abs());
+                assert!(error < 1e-7, "input {i}, element {j}: {got}, difference gives {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn linear_gradient() {
+        let (x, w, b) = (random(&[6, 5], "x"), random(&[4, 5], "w"), random(&[4], "b"));
+        check_gradient(&[&x, &w, &b], || linear(&x, &w, &b));
+    }
+
+    #[test]
+    fn add_product_gradient() {
+        let (y, low, b) = (random(&[6, 4], "y"), random(&[6, 2], "low"), random(&[2, 4], "b"));
+        check_gradient(&[&y, &low, &b], || add_product(&y, &low, &b, 0.7));
+    }
+
+    #[test]
+    fn layer_norm_value_and_gradient() {
+        let (x, w, b) = (random(&[3, 7], "x"), random(&[7], "w"), random(&[7], "b"));
+        check_gradient(&[&x, &w, &b], || layer_norm(&x, &w, &b, 1e-6));
+        let one = Tensor::ones(7, x.dtype(), &Device::Cpu).unwrap();
+        let y = layer_norm(&x, &one, &one.zeros_like().unwrap(), 0.0).unwrap();
+        let square: Vec<f64> = y.sqr().unwrap().mean(1).unwrap().to_vec1().unwrap();
+        assert!(square.iter().all(|v| (v - 1.0).abs() < 1e-9), "{square:?}");
+    }
+
+    #[test]
+    fn self_attention_value_and_gradient() {
+        let qkv = random(&[2, 3, 12], "qkv");
+        check_gradient(&[&qkv], || self_attention(&qkv, 2));
+
+        // One head at a time, by the definition.
+        let got = self_attention(&qkv, 2).unwrap().to_vec3::<f64>().unwrap();
+        let v = qkv.to_vec3::<f64>().unwrap();
+        for (b, row, head) in [(0, 0, 0), (1, 2, 1), (0, 1, 1)] {
+            let slice = |t: usize, part: usize| &v[b][t][part * 4 + head * 2..][..2];
+            let dot = |a: &[f64], c: &[f64]| a[0] * c[0] + a[1] * c[1];
+            let e: Vec<f64> =
+                (0..3).map(|t| (dot(slice(row, 0), slice(t, 1)) / 2f64.sqrt()).exp()).collect();
+            let total: f64 = e.iter().sum();
+            for i in 0..2 {
+                let want: f64 = (0..3).map(|t| e[t] / total * slice(t, 2)[i]).sum();
+                assert!((got[b][row][head * 2 + i] - want).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_survives_large_inputs() {
+        let x = Tensor::new(&[[1e4f32, 0., -1e4]], &Device::Cpu).unwrap();
+        assert_eq!(softmax(&x).unwrap().to_vec2::<f32>().unwrap(), [[1., 0., 0.]]);
+        assert_eq!(log_softmax(&x).unwrap().to_vec2::<f32>().unwrap(), [[0., -1e4, -2e4]]);
+    }
+
+    #[test]
+    fn cross_entropy_closed_forms_and_gradient() {
+        let labels = Tensor::new(&[2u32, 0], &Device::Cpu).unwrap();
+        // Equal logits: log(classes), whatever the smoothing.
+        let even = Tensor::zeros((2, 5), candle_core::DType::F64, &Device::Cpu).unwrap();
+        for smoothing in [0.0, 0.1] {
+            let loss = cross_entropy(&even, &labels, smoothing).unwrap().to_vec1::<f64>().unwrap();
+            assert!(loss.iter().all(|l| (l - 5f64.ln()).abs() < 1e-12));
+        }
+        let logits = random(&[2, 5], "logits");
+        check_gradient(&[&logits], || cross_entropy(&logits, &labels, 0.1));
+        check_gradient(&[&logits], || cross_entropy(&logits, &labels, 0.0));
+    }
+
+    /// candle's derivative of GELU has six-digit constants; held here to what that allows.
+    #[test]
+    fn gelu_erf_gradient() {
+        let x = random(&[16], "x");
+        let loss = x.gelu_erf().unwrap().sum_all().unwrap();
+        let grads = loss.backward().unwrap();
+        let got = grads.get(x.as_tensor()).unwrap().to_vec1::<f64>().unwrap();
+        for (x, got) in x.to_vec1::<f64>().unwrap().iter().zip(got) {
+            let density = (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
+            let cumulative = Tensor::new(x / 2f64.sqrt(), &Device::Cpu)
+                .unwrap()
+                .erf()
+                .unwrap()
+                .to_scalar::<f64>()
+                .unwrap()
+                .mul_add(0.5, 0.5);
+            assert!((got - cumulative - x * density).abs() < 1e-6);
+        }
+    }
+}

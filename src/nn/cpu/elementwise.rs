@@ -1,0 +1,122 @@
+//! Vectorised loops shared by the operations.
+
+use pulp::Arch;
+
+/// `sum += values`.
+pub fn add_to(sum: &mut [f32], values: &[f32]) {
+    Arch::new().dispatch(|| {
+        for (s, v) in sum.iter_mut().zip(values) {
+            *s += *v;
+        }
+    });
+}
+
+/// Sum in 16 interleaved lanes, so that it vectorises with an order of its own.
+#[inline(always)]
+pub fn lane_sum(n: usize, value: impl Fn(usize) -> f32) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0f32; LANES];
+    let whole = n / LANES * LANES;
+    let mut i = 0;
+    while i < whole {
+        for (l, lane) in lanes.iter_mut().enumerate() {
+            *lane += value(i + l);
+        }
+        i += LANES;
+    }
+    for (l, lane) in lanes.iter_mut().enumerate() {
+        if whole + l < n {
+            *lane += value(whole + l);
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// e^x, to 2 units in the last place; 0 below −87. Range reduction by powers of two and
+/// Cephes' polynomial for `expf` (Moshier), without branches.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    // ln 2 in two parts, the first exact in a few bits.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // Adding and taking away 1.5 · 2²³ rounds to whole numbers.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.clamp(-87.0, 88.0);
+    let shifted = clamped * LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * LN2_HIGH - n * LN2_LOW;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 0.5;
+    let mantissa = p * r * r + r + 1.0;
+    // The low bits of `shifted` hold n; moved to the exponent they make 2ⁿ.
+    let power =
+        f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
+    let value = mantissa * power;
+    if x < -87.0 { 0.0 } else { value }
+}
+
+/// The error function, with an absolute error below 4e-7: Eigen's rational approximation on
+/// \[−4, 4\], beyond which it is held constant.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let x = x.clamp(-4.0, 4.0);
+    let s = x * x;
+    let mut p = -2.726_142_4e-10;
+    p = p * s + 2.770_681_3e-8;
+    p = p * s - 2.101_024e-6;
+    p = p * s - 5.692_506_6e-5;
+    p = p * s - 7.349_906e-4;
+    p = p * s - 2.954_6e-3;
+    p = p * s - 1.609_603_3e-2;
+    let mut q = -1.456_607_2e-5;
+    q = q * s - 2.133_740_6e-4;
+    q = q * s - 1.682_827e-3;
+    q = q * s - 7.373_329e-3;
+    q = q * s - 1.426_473_9e-2;
+    x * p / q
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close_to_the_double_precision_one() {
+        for i in -870_000..=880_000 {
+            let x = i as f32 * 1e-4;
+            let want = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - want).abs() / want;
+            assert!(error < 2.5e-7, "exp({x}): relative error {error:e}");
+        }
+        assert_eq!((exp(-200.0), exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 0.0, 1.0));
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    /// candle's `erf` in float64 is the oracle.
+    #[test]
+    fn erf_is_close_to_the_double_precision_one() {
+        let xs: Vec<f64> = (-60_000..=60_000).map(|i| f64::from(i as f32 * 1e-4)).collect();
+        let n = xs.len();
+        let want = candle_core::Tensor::from_vec(xs.clone(), n, &candle_core::Device::Cpu)
+            .and_then(|t| t.erf())
+            .and_then(|t| t.to_vec1::<f64>())
+            .unwrap();
+        for (x, want) in xs.iter().zip(want) {
+            let error = (f64::from(erf(*x as f32)) - want).abs();
+            assert!(error < 4e-7, "erf({x}): error {error:e}");
+        }
+        assert!(erf(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn lane_sum_takes_every_element_once() {
+        for n in [0, 1, 15, 16, 17, 64, 100] {
+            assert_eq!(lane_sum(n, |i| (i + 1) as f32), (n * (n + 1) / 2) as f32);
+        }
+    }
+}

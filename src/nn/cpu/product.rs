@@ -1,0 +1,105 @@
+//! Matrix products on slices with strides; no operand is ever copied or transposed.
+
+use gemm::Parallelism;
+
+/// A matrix in a slice: element (i, j) stands at `i · row + j · column`.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    values: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row-major with rows `row` apart.
+    pub fn rows(values: &'a [f32], row: usize) -> Matrix<'a> {
+        Matrix { values, row, column: 1 }
+    }
+
+    /// The transpose.
+    pub fn t(self) -> Matrix<'a> {
+        Matrix { values: self.values, row: self.column, column: self.row }
+    }
+
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        rows == 0
+            || columns == 0
+            || (rows - 1) * self.row + (columns - 1) * self.column < self.values.len()
+    }
+}
+
+/// `out ← keep · out + scale · a b` for a \[m, k\], b \[k, n\], out row-major with rows
+/// `out_row` apart. With `keep` 0 what stood in `out` is not read. `parallel` spreads a large
+/// product over the threads; every element is summed in the same order either way.
+#[allow(clippy::too_many_arguments)]
+pub fn product(
+    (m, n, k): (usize, usize, usize),
+    out: &mut [f32],
+    out_row: usize,
+    keep: f32,
+    scale: f32,
+    a: Matrix,
+    b: Matrix,
+    parallel: bool,
+) {
+    assert!(a.holds(m, k) && b.holds(k, n), "operand too small for the product");
+    assert!(Matrix::rows(out, out_row).holds(m, n) && out_row >= n, "result too small");
+    // Below this many multiply–adds the hand-over to other threads costs more than it saves.
+    const WORTH_SHARING: usize = 1 << 20;
+    let parallelism = match parallel && m * n * k >= WORTH_SHARING {
+        true => Parallelism::Rayon(0),
+        false => Parallelism::None,
+    };
+    // SAFETY: every element that the dimensions and strides address lies in its slice, as
+    // asserted above, and `out` is borrowed exclusively.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            out_row as isize,
+            keep != 0.0,
+            a.values.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.values.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            keep,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_transposes_and_accumulation() {
+        let a = [1., 2., 3., 4., 5., 6.]; // [2, 3]
+        let b = [1., 0., 2., 1., 0., 1.]; // [3, 2], or [2, 3] transposed
+        let mut out = [10., 10., -1., 10., 10., -1.];
+        product((2, 2, 3), &mut out, 3, 1.0, 2.0, Matrix::rows(&a, 3), Matrix::rows(&b, 2), true);
+        // a b = [[5, 5], [14, 11]]; the third column of `out` is not touched.
+        assert_eq!(out, [20., 20., -1., 38., 32., -1.]);
+        product(
+            (2, 2, 3),
+            &mut out,
+            3,
+            0.0,
+            1.0,
+            Matrix::rows(&a, 3),
+            Matrix::rows(&b, 3).t(),
+            false,
+        );
+        // b as [2, 3] is [[1, 0, 2], [1, 0, 1]].
+        assert_eq!(out, [7., 4., -1., 16., 10., -1.]);
+    }
+}

@@ -1,0 +1,27 @@
+//! The evidence on disk: what a run leaves, how it is written and read.
+//!
+//! ```text
+//! results/<experiment>/
+//!   experiment.json          what is compared: variants, seeds, the run of each
+//!   runs/<id>/
+//!     spec.json              resolved spec and seed
+//!     provenance.json        program, device, hashes of the files read
+//!     steps.jsonl            a line an optimiser step
+//!     epochs.jsonl           a line an epoch
+//!     checkpoint.safetensors while the run is not finished
+//!     model.safetensors      the tested weights
+//!     test.jsonl             a line a test example
+//!     result.json            written last: the run is finished
+//!     failure.json           instead: the run failed, and why
+//!   table.md table.csv runs.parquet *.svg *.png   made from the above by `vlora report`
+//! ```
+//!
+//! A run's state is which of these files exist; there is no field that could disagree.
+
+mod atomic;
+mod folder;
+mod record;
+
+pub use atomic::write_atomic;
+pub use folder::{ExperimentFolder, RunFolder, RunLock, RunState};
+pub use record::*;

@@ -1,0 +1,129 @@
+//! The records a run leaves.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::RunSpec;
+
+/// Raised when a record's fields change their meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// `experiment.json`: what the report compares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExperimentRecord {
+    pub schema: u32,
+    pub name: String,
+    pub description: String,
+    /// The arm the others are compared with.
+    pub baseline: String,
+    pub seeds: Vec<u64>,
+    pub variants: Vec<VariantRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VariantRecord {
+    pub label: String,
+    pub arm: String,
+    /// Swept fields this arm uses, with their values as text.
+    pub point: Vec<(String, String)>,
+    pub parameters: u64,
+    pub spec: RunSpec,
+    /// The run of each seed, in the order of `seeds`.
+    pub runs: Vec<String>,
+}
+
+/// `spec.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpecRecord {
+    pub schema: u32,
+    pub id: String,
+    pub seed: u64,
+    pub spec: RunSpec,
+}
+
+/// `provenance.json`: what the numbers came out of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    pub program: String,
+    pub numerics_version: u32,
+    /// `cpu`.
+    pub device: String,
+    pub processor: String,
+    pub threads: usize,
+    pub system: String,
+    /// UTC, RFC 3339.
+    pub started: String,
+    pub data_sha256: String,
+    /// SHA-256 of every file read, by name.
+    pub files: BTreeMap<String, String>,
+    /// What normalisation used, a channel each.
+    pub pixel_mean: Vec<f64>,
+    pub pixel_std: Vec<f64>,
+    pub train_examples: usize,
+    pub validation_examples: usize,
+    pub test_examples: usize,
+}
+
+/// A line of `steps.jsonl`. Holds no timings, so equal runs leave equal files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    pub step: u64,
+    pub epoch: usize,
+    /// Mean over the step's examples, label smoothing included.
+    pub loss: f64,
+    pub learning_rate: f64,
+    /// Before clipping.
+    pub gradient_norm: f64,
+}
+
+/// A line of `epochs.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    pub epoch: usize,
+    /// Optimiser steps done by its end.
+    pub step: u64,
+    pub train_loss: f64,
+    pub validation_loss: f64,
+    pub validation_metric: f64,
+}
+
+/// A line of `test.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestRecord {
+    /// Row in the test split.
+    pub example: usize,
+    pub label: u32,
+    pub prediction: u32,
+    pub loss: f32,
+}
+
+/// `result.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    pub schema: u32,
+    /// `accuracy`, in [0, 1].
+    pub metric_name: String,
+    pub test_metric: f64,
+    pub test_loss: f64,
+    /// The epoch whose weights were tested.
+    pub selected_epoch: usize,
+    pub parameters: u64,
+    pub steps: u64,
+    /// Forward, backward, update and data; without evaluation.
+    pub training_seconds: f64,
+    pub evaluation_seconds: f64,
+    /// Training examples a second of training.
+    pub throughput: f64,
+    /// The process's peak resident memory during this run, where the system tells.
+    pub peak_bytes: Option<u64>,
+    /// SHA-256 of `model.safetensors`.
+    pub model_sha256: String,
+}
+
+/// `failure.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub schema: u32,
+    pub reason: String,
+}

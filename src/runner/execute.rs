@@ -1,0 +1,236 @@
+//! Trains and records the runs of a plan, one after another.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Device;
+use sha2::{Digest, Sha256};
+
+use super::memory;
+use super::plan::{Plan, PlannedRun, PlannedVariant};
+use super::provenance::provenance;
+use crate::error::{Error, Result};
+use crate::results::{
+    EpochRecord, ExperimentFolder, Failure, RunFolder, RunResult, RunState, SCHEMA_VERSION,
+    SpecRecord, StepRecord, TestRecord,
+};
+use crate::spec::hex;
+use crate::tasks::{Evaluation, ImageClassification, Split, Task};
+use crate::train::{EpochSummary, Step, TrainError, Trainer};
+
+/// Told of what happens, for display.
+pub trait Observer {
+    fn run_started(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _resumed_at: usize) {}
+    fn step(&mut self, _step: &Step) {}
+    fn epoch(&mut self, _epoch: &EpochSummary) {}
+    fn run_ended(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _outcome: &Outcome) {}
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Finished(RunResult),
+    /// Was finished before; nothing was done.
+    AlreadyFinished(RunResult),
+    Failed(String),
+    /// Another process has it.
+    Elsewhere,
+}
+
+/// Brings every run of the plan to its end. A failed run does not stop the others; `stop`
+/// does, after the current step, leaving a checkpoint of the last whole epoch.
+pub fn execute(
+    plan: &Plan,
+    folder: &ExperimentFolder,
+    device: &Device,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Outcome>> {
+    folder.write_record(&plan.record())?;
+    let mut outcomes = Vec::new();
+    // Seeds outermost: a stopped experiment has whole comparisons, not whole arms.
+    for s in 0..plan.experiment.seeds.len() {
+        for variant in &plan.variants {
+            let run = &variant.runs[s];
+            let life = Life { plan, variant, run, folder: folder.run(&run.id), device, stop };
+            let outcome = life.live(observer)?;
+            observer.run_ended(variant, run, &outcome);
+            outcomes.push(outcome);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// One run from claim to record.
+struct Life<'a> {
+    plan: &'a Plan,
+    variant: &'a PlannedVariant,
+    run: &'a PlannedRun,
+    folder: RunFolder,
+    device: &'a Device,
+    stop: &'a AtomicBool,
+}
+
+/// What ends a run early, told apart from what ends the program.
+enum Ended {
+    /// The run failed; its reason is recorded and the next run starts.
+    Failed(String),
+    Stopped(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Ended {
+        Ended::Stopped(error)
+    }
+}
+
+impl From<TrainError> for Ended {
+    fn from(error: TrainError) -> Ended {
+        match error {
+            TrainError::Interrupted => Ended::Stopped(Error::Interrupted),
+            other => Ended::Failed(other.to_string()),
+        }
+    }
+}
+
+impl Life<'_> {
+    fn live(&self, observer: &mut dyn Observer) -> Result<Outcome> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let Some(_lock) = self.folder.claim()? else { return Ok(Outcome::Elsewhere) };
+        // Looked at again under the lock: another process may have finished it meanwhile.
+        if self.folder.state() == RunState::Finished {
+            return Ok(Outcome::AlreadyFinished(self.folder.read_json(RunFolder::RESULT)?));
+        }
+        self.folder.remove(RunFolder::FAILURE)?;
+        match self.train(observer) {
+            Ok(result) => Ok(Outcome::Finished(result)),
+            Err(Ended::Stopped(error)) => Err(error),
+            Err(Ended::Failed(reason)) => {
+                let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
+                self.folder.write_json(RunFolder::FAILURE, &failure)?;
+                Ok(Outcome::Failed(reason))
+            }
+        }
+    }
+
+    fn train(&self, observer: &mut dyn Observer) -> std::result::Result<RunResult, Ended> {
+        memory::reset_peak();
+        let (spec, seed) = (&self.variant.variant.spec, self.run.seed);
+        let data = self.plan.data(&self.variant.variant);
+        let record = SpecRecord {
+            schema: SCHEMA_VERSION,
+            id: self.run.id.clone(),
+            seed,
+            spec: spec.clone(),
+        };
+        self.folder.write_json(RunFolder::SPEC, &record)?;
+        self.folder.write_json(RunFolder::PROVENANCE, &provenance(data, self.device))?;
+
+        let task = ImageClassification::new(data, spec, seed, self.device.clone());
+        let mut trainer = Trainer::new(&task, &spec.training, seed, self.device)?;
+        let (mut steps, mut epochs) = self.resume(&mut trainer)?;
+        observer.run_started(self.variant, self.run, epochs.len());
+        while !trainer.is_done() {
+            let epoch = trainer.epoch(|step| {
+                steps.push(step_record(step));
+                observer.step(step);
+                !self.stop.load(Ordering::Relaxed)
+            })?;
+            epochs.push(epoch_record(&epoch));
+            observer.epoch(&epoch);
+            self.folder.write_lines(RunFolder::STEPS, &steps)?;
+            self.folder.write_lines(RunFolder::EPOCHS, &epochs)?;
+            // Last, so that a checkpoint never runs ahead of its records.
+            self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;
+        }
+        self.finish(&mut trainer)
+    }
+
+    /// Takes up the checkpoint, if there is one, with the records up to it.
+    fn resume<T: Task>(
+        &self,
+        trainer: &mut Trainer<T>,
+    ) -> std::result::Result<(Vec<StepRecord>, Vec<EpochRecord>), Ended> {
+        let path = self.folder.file(RunFolder::CHECKPOINT);
+        if !path.exists() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let bytes = std::fs::read(&path).map_err(|e| Error::io("reading", &path, e))?;
+        trainer.resume(&bytes).map_err(|e| {
+            Error::Input(format!(
+                "{}: {e}\n  help: remove the run's folder to train it again",
+                path.display()
+            ))
+        })?;
+        let mut steps: Vec<StepRecord> = self.folder.read_lines(RunFolder::STEPS)?;
+        let mut epochs: Vec<EpochRecord> = self.folder.read_lines(RunFolder::EPOCHS)?;
+        steps.retain(|s| s.step <= trainer.state().step);
+        epochs.retain(|e| e.epoch <= trainer.state().epoch);
+        Ok((steps, epochs))
+    }
+
+    /// Tests the selected weights, once, and records the result.
+    fn finish<T: Task>(&self, trainer: &mut Trainer<T>) -> std::result::Result<RunResult, Ended> {
+        let selected_epoch = trainer.select()?;
+        let test = trainer.evaluate(Split::Test)?;
+        self.folder.write_lines(RunFolder::TEST, &test_records(&test))?;
+        let weights = trainer.store().snapshot().map_err(TrainError::from)?;
+        let model = safetensors::serialize(&weights, None)
+            .map_err(|e| Error::Failed(format!("the weights cannot be written: {e}")))?;
+        self.folder.write(RunFolder::MODEL, &model)?;
+        let state = trainer.state();
+        let spec = &self.variant.variant.spec;
+        let examples = self.plan.data(&self.variant.variant).train.len() * spec.training.epochs;
+        let result = RunResult {
+            schema: SCHEMA_VERSION,
+            metric_name: "accuracy".into(),
+            test_metric: test.metric,
+            test_loss: test.loss,
+            selected_epoch,
+            parameters: trainer.store().count() as u64,
+            steps: state.step,
+            training_seconds: state.training_seconds,
+            evaluation_seconds: state.evaluation_seconds,
+            throughput: examples as f64 / state.training_seconds,
+            peak_bytes: memory::peak_bytes(),
+            model_sha256: hex(&Sha256::digest(&model)),
+        };
+        self.folder.write_json(RunFolder::RESULT, &result)?;
+        self.folder.remove(RunFolder::CHECKPOINT)?;
+        Ok(result)
+    }
+}
+
+fn step_record(s: &Step) -> StepRecord {
+    StepRecord {
+        step: s.step,
+        epoch: s.epoch,
+        loss: s.loss,
+        learning_rate: s.learning_rate,
+        gradient_norm: s.gradient_norm,
+    }
+}
+
+fn epoch_record(e: &EpochSummary) -> EpochRecord {
+    EpochRecord {
+        epoch: e.epoch,
+        step: e.step,
+        train_loss: e.train_loss,
+        validation_loss: e.validation_loss,
+        validation_metric: e.validation_metric,
+    }
+}
+
+fn test_records(test: &Evaluation) -> Vec<TestRecord> {
+    test.outcomes
+        .iter()
+        .enumerate()
+        .map(|(example, o)| TestRecord {
+            example,
+            label: o.label,
+            prediction: o.prediction,
+            loss: o.loss,
+        })
+        .collect()
+}

@@ -1,0 +1,11 @@
+//! The life of a run: plan, claim, train, evaluate, record.
+
+mod device;
+mod execute;
+mod memory;
+mod plan;
+mod provenance;
+
+pub use device::select_device;
+pub use execute::{Observer, Outcome, execute};
+pub use plan::{Plan, PlannedRun, PlannedVariant};

@@ -1,0 +1,107 @@
+//! What an experiment will do: its runs, their sizes, steps, FLOPs and states.
+
+use std::collections::BTreeMap;
+
+use crate::data::ImageData;
+use crate::error::Result;
+use crate::models::vit::{Cost, cost};
+use crate::results::{ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, VariantRecord};
+use crate::spec::{Experiment, Variant, flatten, run_id};
+use crate::train::steps_per_epoch;
+
+/// An experiment with the data it reads.
+pub struct Plan {
+    pub experiment: Experiment,
+    pub variants: Vec<PlannedVariant>,
+    /// Decoded data of every distinct data section.
+    data: BTreeMap<String, ImageData>,
+}
+
+/// A variant with its costs and its runs, one a seed.
+pub struct PlannedVariant {
+    pub variant: Variant,
+    pub cost: Cost,
+    /// Optimiser steps of one run.
+    pub steps: u64,
+    /// Matrix-product FLOPs of one run's training.
+    pub flops: f64,
+    pub runs: Vec<PlannedRun>,
+}
+
+pub struct PlannedRun {
+    pub id: String,
+    pub seed: u64,
+    pub state: RunState,
+}
+
+impl Plan {
+    /// Reads the data and works out every run. Trains nothing, writes nothing.
+    pub fn new(experiment: Experiment, folder: &ExperimentFolder) -> Result<Plan> {
+        let mut data: BTreeMap<String, ImageData> = BTreeMap::new();
+        let mut variants = Vec::new();
+        for variant in &experiment.variants {
+            let spec = &variant.spec;
+            let key = data_key(variant);
+            if !data.contains_key(&key) {
+                data.insert(key.clone(), ImageData::load(&spec.data, &spec.model)?);
+            }
+            let (examples, sha256) = (data[&key].train.len(), data[&key].sha256());
+            let cost = cost(&spec.model, spec.vlora.as_ref());
+            let epochs = spec.training.epochs;
+            let runs = experiment
+                .seeds
+                .iter()
+                .map(|&seed| {
+                    let id = run_id(spec, seed, &sha256);
+                    let state = folder.run(&id).state();
+                    PlannedRun { id, seed, state }
+                })
+                .collect();
+            variants.push(PlannedVariant {
+                variant: variant.clone(),
+                cost,
+                steps: (epochs * steps_per_epoch(&spec.training, examples)) as u64,
+                flops: cost.training_flops as f64 * (epochs * examples) as f64,
+                runs,
+            });
+        }
+        Ok(Plan { experiment, variants, data })
+    }
+
+    /// The data of a variant.
+    pub fn data(&self, variant: &Variant) -> &ImageData {
+        // `new` loaded the data of every variant under this key.
+        &self.data[&data_key(variant)]
+    }
+
+    /// The record that says what the experiment's folder compares.
+    pub fn record(&self) -> ExperimentRecord {
+        let e = &self.experiment;
+        ExperimentRecord {
+            schema: SCHEMA_VERSION,
+            name: e.name.clone(),
+            description: e.description.clone(),
+            baseline: e.baseline.clone(),
+            seeds: e.seeds.clone(),
+            variants: self
+                .variants
+                .iter()
+                .map(|v| VariantRecord {
+                    label: v.variant.label.clone(),
+                    arm: v.variant.arm.clone(),
+                    point: v.variant.point.clone(),
+                    parameters: v.cost.parameters,
+                    spec: v.variant.spec.clone(),
+                    runs: v.runs.iter().map(|r| r.id.clone()).collect(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What decides the decoded data: its section, and the model fields that it is checked against.
+fn data_key(variant: &Variant) -> String {
+    let m = &variant.spec.model;
+    let fields = flatten(&variant.spec.data);
+    format!("{fields:?} {} {} {}", m.image_size, m.channels, m.classes)
+}

@@ -1,0 +1,75 @@
+//! What a run's numbers came out of.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use candle_core::Device;
+
+use super::device::device_name;
+use crate::data::ImageData;
+use crate::results::Provenance;
+use crate::spec::NUMERICS_VERSION;
+
+pub fn provenance(data: &ImageData, device: &Device) -> Provenance {
+    Provenance {
+        program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
+        numerics_version: NUMERICS_VERSION,
+        device: device_name(device).to_string(),
+        processor: processor(),
+        threads: rayon::current_num_threads(),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        started: utc_now(),
+        data_sha256: data.sha256(),
+        files: data.files.iter().cloned().collect(),
+        pixel_mean: data.statistics.mean.clone(),
+        pixel_std: data.statistics.std.clone(),
+        train_examples: data.train.len(),
+        validation_examples: data.validation.len(),
+        test_examples: data.test.len(),
+    }
+}
+
+fn processor() -> String {
+    fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_string())
+        })
+        .unwrap_or_else(|| "unknown".into())
+}
+
+fn utc_now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    rfc3339(seconds)
+}
+
+/// Seconds since 1970 as `2026-01-31T12:00:00Z` (civil-from-days, proleptic Gregorian).
+fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Count from 0000-03-01, so that the leap day ends a year.
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let m = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * m + 2) / 5 + 1;
+    let month = if m < 10 { m + 3 } else { m - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (h, min, s) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{min:02}:{s:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn known_instants() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_000_000_000), "2001-09-09T01:46:40Z");
+        assert_eq!(rfc3339(4_102_444_799), "2099-12-31T23:59:59Z");
+    }
+}
