@@ -4,11 +4,13 @@
 //! A data batch's way through the program: [`hub`] → [`data`] → [`tasks`] → [`models`] →
 //! [`train`] → [`results`] → [`report`]; [`runner`] lives through it, [`cli`] shows it.
 
+pub mod cli;
 pub mod data;
 pub mod error;
 pub mod hub;
 pub mod models;
 pub mod nn;
+pub mod report;
 pub mod results;
 pub mod runner;
 pub mod spec;

@@ -33,6 +33,25 @@ pub struct Experiment {
     pub variants: Vec<Variant>,
 }
 
+impl Experiment {
+    /// The baseline to compare `variant` with: the one whose swept fields all agree. None for a
+    /// baseline itself.
+    pub fn baseline_of(&self, variant: &Variant) -> Option<&Variant> {
+        if variant.arm == self.baseline {
+            return None;
+        }
+        let agrees = |b: &&Variant| b.point.iter().all(|p| variant.point.contains(p));
+        self.variants.iter().filter(|v| v.arm == self.baseline).find(agrees)
+    }
+}
+
+impl RunSpec {
+    /// The resolved spec as YAML, every default written out.
+    pub fn to_yaml(&self) -> Result<String, serde_yaml::Error> {
+        serde_yaml::to_string(self)
+    }
+}
+
 /// One arm at one sweep point.
 #[derive(Clone, Debug)]
 pub struct Variant {

@@ -60,9 +60,9 @@ pub struct DataSpec {
     pub validation: String,
     #[serde(default = "test_split")]
     pub test: String,
-    /// Channel means and deviations of pixels in [0, 1]; measured on the training
-    /// split when not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Channel means and deviations of pixels in [0, 1]; null measures them on the training
+    /// split.
+    #[serde(default)]
     pub normalize: Option<Normalize>,
     #[serde(default)]
     pub augment: Augment,

@@ -1,0 +1,147 @@
+//! The command line: one file a subcommand.
+
+mod completions;
+mod params;
+mod plan;
+mod progress;
+mod report;
+mod run;
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result};
+use crate::report::Format;
+use crate::results::ExperimentFolder;
+use crate::spec::{self, Experiment};
+
+/// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
+///
+/// An experiment is one YAML file: a task, data, a model, training, the arms to compare, an
+/// optional sweep, and seeds. `run` trains and evaluates every arm × sweep point × seed, keeps
+/// the evidence of each run, and makes a table and charts from it.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Start with:  vlora run experiments/quickstart.yaml\n\
+                        Every field of a spec is explained in experiments/reference.yaml.\n\n\
+                        Exit codes: 0 done; 1 a run failed; 2 bad input; 130 interrupted.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train and evaluate every run of a spec, then write its table and charts
+    ///
+    /// Finished runs are not done again, and an interrupted run goes on from its last whole
+    /// epoch, so the same command can be repeated until everything is done.
+    Run(run::RunArgs),
+    /// Show what a spec would do: runs, parameters, steps, FLOPs, and every default
+    Plan(plan::PlanArgs),
+    /// Show where each arm's parameters are; needs no data and is instant
+    Params(params::ParamsArgs),
+    /// Make tables and charts again from the stored evidence of an experiment
+    Report(report::ReportArgs),
+    /// Print a shell completion script
+    Completions(completions::CompletionsArgs),
+}
+
+/// A spec and what is changed in it.
+#[derive(Debug, Args)]
+struct SpecArgs {
+    /// The experiment's YAML file
+    spec: PathBuf,
+    /// Override a field of the spec's common part, an arm or the sweep
+    ///
+    /// KEY is a dotted field, VALUE is YAML: --set training.epochs=3, --set 'seeds=[0, 1]',
+    /// --set arms.vlora.vlora.rank=4. An arm's own value still goes before the common part's.
+    /// May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SpecArgs {
+    fn load(&self) -> Result<Experiment> {
+        Ok(spec::load(&self.spec, &self.set)?)
+    }
+}
+
+#[derive(Debug, Args)]
+struct OutArgs {
+    /// Where results are kept; the experiment's go into a folder of its name there
+    #[arg(long, value_name = "FOLDER", default_value = "results")]
+    out: PathBuf,
+}
+
+impl OutArgs {
+    fn folder(&self, experiment: &Experiment) -> ExperimentFolder {
+        folder_in(&self.out, experiment)
+    }
+}
+
+fn folder_in(out: &Path, experiment: &Experiment) -> ExperimentFolder {
+    ExperimentFolder::new(out.join(&experiment.name))
+}
+
+#[derive(Debug, Args)]
+struct FormatArgs {
+    /// How to print the table
+    #[arg(long, value_enum, default_value_t)]
+    format: FormatName,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum FormatName {
+    /// Aligned text
+    #[default]
+    Table,
+    /// Comma-separated values, numbers in full precision
+    Csv,
+    /// An array with an object a row
+    Json,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Format {
+        match name {
+            FormatName::Table => Format::Table,
+            FormatName::Csv => Format::Csv,
+            FormatName::Json => Format::Json,
+        }
+    }
+}
+
+/// Runs the command that the arguments ask for.
+pub fn main(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Params(args) => params::params(&args),
+        Command::Report(args) => report::report(&args),
+        Command::Completions(args) => completions::completions(&args),
+    }
+}
+
+/// Prints to standard output. A reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::Failed(format!("writing to standard output failed: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

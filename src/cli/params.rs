@@ -1,0 +1,46 @@
+//! `vlora params`.
+
+use clap::Args;
+
+use super::{FormatArgs, SpecArgs, print};
+use crate::error::Result;
+use crate::models::vit::cost;
+use crate::report::{Align, Cell, Table, count, percent};
+
+#[derive(Debug, Args)]
+pub struct ParamsArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub fn params(args: &ParamsArgs) -> Result<()> {
+    let experiment = args.spec.load()?;
+    let mut table = Table::new()
+        .column("arm", "arm", Align::Left)
+        .column("parameters", "parameters", Align::Right)
+        .column("reduction", "reduction", Align::Right)
+        .column("weights", "weights", Align::Right)
+        .column("biases_norms", "biases and norms", Align::Right)
+        .column("embedding", "embedding", Align::Right)
+        .column("head", "head", Align::Right);
+    for variant in &experiment.variants {
+        let c = cost(&variant.spec.model, variant.spec.vlora.as_ref());
+        let reduction = experiment.baseline_of(variant).map(|base| {
+            let base = cost(&base.spec.model, base.spec.vlora.as_ref());
+            1.0 - c.parameters as f64 / base.parameters as f64
+        });
+        let number = |n: u64| Cell::number(n, count(n));
+        table.row(vec![
+            Cell::text(&variant.label),
+            number(c.parameters),
+            reduction.map_or(Cell::none(), |r| Cell::number(r, percent(r))),
+            number(c.weights),
+            number(c.biases_norms),
+            number(c.embedding),
+            number(c.head),
+        ]);
+    }
+    print(&table.render(args.format.format.into()))
+}

@@ -1,0 +1,107 @@
+//! `vlora plan`.
+
+use clap::Args;
+
+use super::{FormatArgs, FormatName, OutArgs, SpecArgs, print};
+use crate::error::{Error, Result};
+use crate::report::{Align, Cell, Format, Table, count, percent};
+use crate::runner::{Plan, PlannedVariant};
+use crate::spec::flatten;
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    out: OutArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub fn plan(args: &PlanArgs) -> Result<()> {
+    let experiment = args.spec.load()?;
+    let folder = args.out.folder(&experiment);
+    let plan = Plan::new(experiment, &folder)?;
+    let table = table(&plan);
+    match args.format.format {
+        FormatName::Table => {
+            let mut text = table.render(Format::Table);
+            let runs = plan.variants.iter().flat_map(|v| &v.runs).count();
+            let flops: f64 = plan.variants.iter().map(|v| v.flops * v.runs.len() as f64).sum();
+            text += &format!("\n{runs} runs, {} in all\n\n", flops_text(flops));
+            text += &resolved(&plan)?;
+            print(&text)
+        }
+        other => print(&table.render(other.into())),
+    }
+}
+
+fn table(plan: &Plan) -> Table {
+    let mut table = Table::new()
+        .column("arm", "arm", Align::Left)
+        .column("seed", "seed", Align::Right)
+        .column("run", "run", Align::Left)
+        .column("state", "state", Align::Left)
+        .column("parameters", "parameters", Align::Right)
+        .column("reduction", "reduction", Align::Right)
+        .column("steps", "steps", Align::Right)
+        .column("training_flops", "training FLOPs", Align::Right);
+    for v in &plan.variants {
+        let base = plan.experiment.baseline_of(&v.variant);
+        let base = base.and_then(|b| plan.variants.iter().find(|p| p.variant.label == b.label));
+        let reduction = base.map(|b| 1.0 - v.cost.parameters as f64 / b.cost.parameters as f64);
+        for run in &v.runs {
+            table.row(vec![
+                Cell::text(&v.variant.label),
+                Cell::number(run.seed, run.seed.to_string()),
+                Cell::text(&run.id),
+                Cell::text(run.state.name()),
+                Cell::number(v.cost.parameters, count(v.cost.parameters)),
+                reduction.map_or(Cell::none(), |r| Cell::number(r, percent(r))),
+                Cell::number(v.steps, count(v.steps)),
+                Cell::number(v.flops, flops_text(v.flops)),
+            ]);
+        }
+    }
+    table
+}
+
+/// The first arm's whole spec with every default, then what the others change.
+fn resolved(plan: &Plan) -> Result<String> {
+    let Some((first, others)) = plan.variants.split_first() else { return Ok(String::new()) };
+    let yaml = serde_yaml_text(first)?;
+    let mut text =
+        format!("Resolved spec of {}, defaults filled in:\n\n{yaml}", first.variant.label);
+    let base = flatten(&first.variant.spec);
+    for other in others {
+        text += &format!("\n{} differs in:\n\n", other.variant.label);
+        let fields = flatten(&other.variant.spec);
+        for (key, value) in &fields {
+            if base.get(key) != Some(value) {
+                text += &format!("  {key}: {}\n", value.trim_matches('"'));
+            }
+        }
+        for key in base.keys().filter(|key| !fields.contains_key(*key)) {
+            text += &format!("  {key}: not used\n");
+        }
+    }
+    Ok(text)
+}
+
+fn serde_yaml_text(variant: &PlannedVariant) -> Result<String> {
+    let text = variant
+        .variant
+        .spec
+        .to_yaml()
+        .map_err(|e| Error::Failed(format!("the resolved spec cannot be shown: {e}")))?;
+    Ok(text.lines().map(|line| format!("  {line}\n")).collect())
+}
+
+/// `3.1 TFLOP`.
+fn flops_text(flops: f64) -> String {
+    let units = [(1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP")];
+    match units.iter().find(|(size, _)| flops >= *size) {
+        Some((size, unit)) => format!("{:.1} {unit}", flops / size),
+        None => format!("{:.1} MFLOP", flops / 1e6),
+    }
+}

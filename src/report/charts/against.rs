@@ -1,0 +1,183 @@
+//! The test metric against the parameter count, and against the rank.
+
+use std::collections::BTreeMap;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::style::{GRID, INK, Style, colours, padded, short_count};
+use super::{Chart, Drawn};
+use crate::report::statistics::Spread;
+use crate::report::summary::Summary;
+use crate::spec::flatten;
+
+/// Points with error bars of one standard deviation over a number.
+pub struct Against {
+    x_title: String,
+    y_title: String,
+    /// How far the x axis reaches beyond its outermost points, as a share of their distance.
+    x_from_zero: bool,
+    x_label: fn(f64) -> String,
+    series: Vec<Series>,
+    /// A horizontal line with its deviation: the baseline, where it has no place on the x axis.
+    reference: Option<(String, Spread)>,
+}
+
+struct Series {
+    colour: RGBColor,
+    joined: bool,
+    /// (x, metric in per cent, label beside the point).
+    points: Vec<(f64, Spread, String)>,
+}
+
+/// One point an arm. None where no run has finished.
+pub fn against_parameters(summary: &Summary) -> Option<Against> {
+    let baseline: Vec<bool> =
+        summary.arms.iter().map(|a| a.variant.arm == summary.record.baseline).collect();
+    let series: Vec<Series> = summary
+        .arms
+        .iter()
+        .zip(colours(&baseline))
+        .filter_map(|(arm, colour)| {
+            let point = (arm.variant.parameters as f64, arm.test?, arm.variant.label.clone());
+            Some(Series { colour, joined: false, points: vec![point] })
+        })
+        .collect();
+    (!series.is_empty()).then(|| Against {
+        x_title: "Parameters".into(),
+        y_title: format!("Test {} (%)", summary.metric_name()),
+        x_from_zero: true,
+        x_label: short_count,
+        series,
+        reference: None,
+    })
+}
+
+/// A line for VLoRA arms that differ in nothing but the rank. None where there are not two of
+/// them.
+pub fn against_rank(summary: &Summary) -> Option<Against> {
+    let mut groups: BTreeMap<String, Vec<(f64, Spread, String)>> = BTreeMap::new();
+    for arm in &summary.arms {
+        let (Some(vlora), Some(test)) = (&arm.variant.spec.vlora, arm.test) else { continue };
+        let mut rest = flatten(&arm.variant.spec);
+        rest.remove("vlora.rank");
+        let point = ((vlora.rank as f64).log2(), test, String::new());
+        groups.entry(format!("{rest:?}")).or_default().push(point);
+    }
+    groups.retain(|_, points| points.len() > 1);
+    if groups.is_empty() {
+        return None;
+    }
+    let plain = vec![false; groups.len()];
+    let series = groups
+        .into_values()
+        .zip(colours(&plain))
+        .map(|(mut points, colour)| {
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            Series { colour, joined: true, points }
+        })
+        .collect();
+    let mut bases = summary.arms.iter().filter(|a| a.variant.arm == summary.record.baseline);
+    let reference = match (bases.next(), bases.next()) {
+        // With several baselines, one a sweep point, no single line is the one to compare with.
+        (Some(base), None) => base.test.map(|test| (base.variant.label.clone(), test)),
+        _ => None,
+    };
+    Some(Against {
+        x_title: "Rank".into(),
+        y_title: format!("Test {} (%)", summary.metric_name()),
+        x_from_zero: false,
+        x_label: |v| match (v - v.round()).abs() < 1e-6 {
+            true => format!("{:.0}", v.exp2()),
+            false => String::new(),
+        },
+        series,
+        reference,
+    })
+}
+
+impl Chart for Against {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
+        area.fill(&WHITE)?;
+        let points = || self.series.iter().flat_map(|s| &s.points);
+        let reach = |s: &Spread| {
+            let sd = s.sd.unwrap_or(0.0);
+            [100.0 * (s.mean - sd), 100.0 * (s.mean + sd)]
+        };
+        let reference = self.reference.iter().map(|(_, s)| s);
+        let spreads = points().map(|p| &p.1).chain(reference);
+        let y = padded(spreads.flat_map(reach), 0.15);
+        let mut x = padded(points().map(|p| p.0), 0.15);
+        if self.x_from_zero {
+            x = 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.25;
+        }
+        let (x_low, x_high) = (x.start, x.end);
+        let mut chart = ChartBuilder::on(area)
+            .margin(style.px(14))
+            .x_label_area_size(style.px(44))
+            .y_label_area_size(style.px(58))
+            .build_cartesian_2d(x, y)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(INK.stroke_width(style.px(1)))
+            .label_style(style.text(12))
+            .axis_desc_style(style.text(13))
+            .x_desc(&self.x_title)
+            .y_desc(&self.y_title)
+            .x_labels(7)
+            .y_labels(7)
+            .x_label_formatter(&|v| (self.x_label)(*v))
+            .y_label_formatter(&|v| format!("{}", (v * 1000.0).round() / 1000.0))
+            .draw()?;
+        if let Some((label, s)) = &self.reference {
+            let [low, high] = reach(s);
+            chart.draw_series([Rectangle::new(
+                [(x_low, low), (x_high, high)],
+                INK.mix(0.1).filled(),
+            )])?;
+            let level = 100.0 * s.mean;
+            let line = [(x_low, level), (x_high, level)];
+            chart.draw_series(DashedLineSeries::new(
+                line,
+                style.px(6),
+                style.px(4),
+                INK.stroke_width(style.px(2)),
+            ))?;
+            chart.draw_series([EmptyElement::at((x_low, level))
+                + Text::new(
+                    label.clone(),
+                    (style.offset(8), style.offset(-18)),
+                    style.text(12),
+                )])?;
+        }
+        for s in &self.series {
+            if s.joined {
+                let line = s.points.iter().map(|p| (p.0, 100.0 * p.1.mean));
+                chart.draw_series(LineSeries::new(line, s.colour.stroke_width(style.px(2))))?;
+            }
+            for (x, spread, label) in &s.points {
+                let [low, high] = reach(spread);
+                let (mean, width) = (100.0 * spread.mean, style.px(10));
+                if spread.sd.is_some() {
+                    let bar = s.colour.stroke_width(style.px(1));
+                    chart.draw_series([ErrorBar::new_vertical(
+                        *x,
+                        low,
+                        mean,
+                        high,
+                        bar.filled(),
+                        width,
+                    )])?;
+                }
+                let dot = Circle::new((0, 0), style.px(4), s.colour.filled());
+                let at = (style.offset(9), style.offset(-6));
+                let name = Text::new(label.clone(), at, style.text(12));
+                chart.draw_series([EmptyElement::at((*x, mean)) + dot + name])?;
+            }
+        }
+        Ok(())
+    }
+}

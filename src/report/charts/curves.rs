@@ -1,0 +1,132 @@
+//! Learning curves by arm: training loss and validation metric against epochs, the mean over
+//! seeds with a band from the smallest to the largest.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::style::{GRID, INK, Style, colours, padded};
+use super::{Chart, Drawn};
+use crate::report::summary::{ArmSummary, Summary};
+use crate::results::EpochRecord;
+
+pub struct Curves {
+    panels: Vec<Panel>,
+    legend: Vec<(String, RGBColor)>,
+}
+
+struct Panel {
+    title: String,
+    series: Vec<Series>,
+}
+
+struct Series {
+    colour: RGBColor,
+    /// (epoch, mean, smallest, largest).
+    points: Vec<(f64, f64, f64, f64)>,
+}
+
+impl Curves {
+    /// None where no run has finished.
+    pub fn new(summary: &Summary) -> Option<Curves> {
+        let baseline: Vec<bool> =
+            summary.arms.iter().map(|a| a.variant.arm == summary.record.baseline).collect();
+        let arms: Vec<(&ArmSummary, RGBColor)> = summary
+            .arms
+            .iter()
+            .zip(colours(&baseline))
+            .filter(|(arm, _)| !arm.runs.is_empty())
+            .collect();
+        if arms.is_empty() {
+            return None;
+        }
+        let panel = |title: String, value: fn(&EpochRecord) -> f64| Panel {
+            title,
+            series: arms.iter().map(|(arm, colour)| series(arm, *colour, value)).collect(),
+        };
+        let metric = format!("Validation {} (%)", summary.metric_name());
+        Some(Curves {
+            panels: vec![
+                panel("Training loss".into(), |e| e.train_loss),
+                panel(metric, |e| 100.0 * e.validation_metric),
+            ],
+            legend: arms.iter().map(|(a, c)| (a.variant.label.clone(), *c)).collect(),
+        })
+    }
+}
+
+fn series(arm: &ArmSummary, colour: RGBColor, value: fn(&EpochRecord) -> f64) -> Series {
+    let epochs = arm.runs.iter().map(|r| r.epochs.len()).min().unwrap_or(0);
+    let points = (0..epochs)
+        .map(|i| {
+            let values: Vec<f64> = arm.runs.iter().map(|r| value(&r.epochs[i])).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            (arm.runs[0].epochs[i].epoch as f64, mean, low, high)
+        })
+        .collect();
+    Series { colour, points }
+}
+
+impl Chart for Curves {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
+        area.fill(&WHITE)?;
+        let longest = self.legend.iter().map(|(l, _)| l.chars().count()).max().unwrap_or(0);
+        let legend_width = style.px((60 + 7 * longest as u32).min(300));
+        let (panels, legend) =
+            area.split_horizontally(area.dim_in_pixel().0.saturating_sub(legend_width));
+        for (panel, area) in self.panels.iter().zip(panels.split_evenly((1, self.panels.len()))) {
+            panel.draw(&area, style)?;
+        }
+        for (i, (label, colour)) in self.legend.iter().enumerate() {
+            let y = style.offset(52 + 22 * i as i32);
+            let line = [(0, y), (style.offset(22), y)];
+            legend.draw(&PathElement::new(line, colour.stroke_width(style.px(2))))?;
+            let at = (style.offset(29), y - style.offset(7));
+            legend.draw(&Text::new(label.clone(), at, style.text(13)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Panel {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
+        let points = || self.series.iter().flat_map(|s| &s.points);
+        let last = points().map(|p| p.0).fold(1.0, f64::max);
+        let x = if last > 1.0 { 1.0..last } else { 0.5..1.5 };
+        let y = padded(points().flat_map(|p| [p.2, p.3]), 0.06);
+        let mut chart = ChartBuilder::on(area)
+            .caption(&self.title, style.bold(15))
+            .margin(style.px(10))
+            .x_label_area_size(style.px(40))
+            .y_label_area_size(style.px(44))
+            .build_cartesian_2d(x, y)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(INK.stroke_width(style.px(1)))
+            .label_style(style.text(12))
+            .axis_desc_style(style.text(13))
+            .x_desc("Epoch")
+            .x_labels(8)
+            .y_labels(6)
+            .x_label_formatter(&|v| {
+                if v.fract() == 0.0 { format!("{v:.0}") } else { String::new() }
+            })
+            .y_label_formatter(&|v| format!("{}", (v * 1000.0).round() / 1000.0))
+            .draw()?;
+        for s in &self.series {
+            let band = s.points.iter().map(|p| (p.0, p.3));
+            let back = s.points.iter().rev().map(|p| (p.0, p.2));
+            let outline: Vec<_> = band.chain(back).collect();
+            chart.draw_series([Polygon::new(outline, s.colour.mix(0.15))])?;
+        }
+        for s in &self.series {
+            let line = s.points.iter().map(|p| (p.0, p.1));
+            chart.draw_series(LineSeries::new(line, s.colour.stroke_width(style.px(2))))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Charts as SVG and PNG, drawn by the same code.
+
+mod against;
+mod curves;
+mod style;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::summary::Summary;
+use crate::error::{Error, Result};
+use style::Style;
+
+/// Draws every chart that the evidence allows: (file name, content).
+pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
+    style::register_fonts()?;
+    let mut files = Vec::new();
+    if let Some(curves) = curves::Curves::new(summary) {
+        both("learning-curves", (960, 380), &curves, &mut files)?;
+    }
+    if let Some(scatter) = against::against_parameters(summary) {
+        both("metric-vs-parameters", (620, 400), &scatter, &mut files)?;
+    }
+    if let Some(lines) = against::against_rank(summary) {
+        both("metric-vs-rank", (620, 400), &lines, &mut files)?;
+    }
+    Ok(files)
+}
+
+/// What plotters calls a failed drawing, whatever it draws on.
+type Drawn<DB> = std::result::Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+
+/// A chart that can be drawn on any backend.
+trait Chart {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB>;
+}
+
+/// Pixels of a PNG for one of the SVG's, so that it is sharp on dense screens.
+const PNG_SCALE: u32 = 2;
+
+fn both<C: Chart>(
+    name: &str,
+    (width, height): (u32, u32),
+    chart: &C,
+    files: &mut Vec<(String, Vec<u8>)>,
+) -> Result<()> {
+    let failed = |e: String| Error::Failed(format!("the chart {name} cannot be drawn: {e}"));
+
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        chart.draw(&area, &Style::new(1)).map_err(|e| failed(e.to_string()))?;
+        area.present().map_err(|e| failed(e.to_string()))?;
+    }
+    files.push((format!("{name}.svg"), svg.into_bytes()));
+
+    let (width, height) = (width * PNG_SCALE, height * PNG_SCALE);
+    let mut pixels = vec![0u8; (width * height * 3) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+        chart.draw(&area, &Style::new(PNG_SCALE)).map_err(|e| failed(e.to_string()))?;
+        area.present().map_err(|e| failed(e.to_string()))?;
+    }
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| failed("the picture has another size".into()))?
+        .write_to(&mut png, image::ImageFormat::Png)
+        .map_err(|e| failed(e.to_string()))?;
+    files.push((format!("{name}.png"), png.into_inner()));
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The look of all charts: sizes, fonts, colours, ranges.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use plotters::prelude::*;
+use plotters::style::register_font;
+
+use crate::error::{Error, Result};
+
+/// Registers the bundled fonts (Liberation Sans, SIL OFL 1.1) under the name charts use.
+pub fn register_fonts() -> Result<()> {
+    static DONE: OnceLock<bool> = OnceLock::new();
+    let regular = include_bytes!("../fonts/LiberationSans-Regular.ttf").as_slice();
+    let bold = include_bytes!("../fonts/LiberationSans-Bold.ttf").as_slice();
+    let done = DONE.get_or_init(|| {
+        register_font(FONT, FontStyle::Normal, regular).is_ok()
+            && register_font(FONT, FontStyle::Bold, bold).is_ok()
+    });
+    match done {
+        true => Ok(()),
+        false => Err(Error::Failed("the bundled fonts cannot be read".into())),
+    }
+}
+
+/// In an SVG the viewer's own sans-serif; in a PNG the bundled one.
+pub const FONT: &str = "sans-serif";
+
+pub const INK: RGBColor = RGBColor(40, 40, 40);
+pub const GRID: RGBColor = RGBColor(225, 225, 225);
+
+/// Okabe and Ito's colours, told apart with any colour vision; black is the baseline's.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(150, 130, 40),
+];
+
+/// Colours by arm: black for the baseline, the palette in order for the others.
+pub fn colours(labels_are_baseline: &[bool]) -> Vec<RGBColor> {
+    let mut next = COLOURS.iter().cycle();
+    labels_are_baseline
+        .iter()
+        .map(|baseline| match baseline {
+            true => INK,
+            false => next.next().copied().unwrap_or(INK),
+        })
+        .collect()
+}
+
+/// Lengths in pixels at a scale.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    scale: u32,
+}
+
+impl Style {
+    pub fn new(scale: u32) -> Style {
+        Style { scale }
+    }
+
+    pub fn px(&self, length: u32) -> u32 {
+        length * self.scale
+    }
+
+    pub fn offset(&self, length: i32) -> i32 {
+        length * self.scale as i32
+    }
+
+    pub fn text(&self, size: u32) -> TextStyle<'static> {
+        (FONT, self.px(size)).into_font().color(&INK)
+    }
+
+    pub fn bold(&self, size: u32) -> TextStyle<'static> {
+        (FONT, self.px(size), FontStyle::Bold).into_font().color(&INK)
+    }
+}
+
+/// A range around values with a margin on both sides; never empty.
+pub fn padded(values: impl IntoIterator<Item = f64>, margin: f64) -> Range<f64> {
+    let (low, high) = values
+        .into_iter()
+        .filter(|v| v.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    if low > high {
+        return 0.0..1.0;
+    }
+    let room = ((high - low) * margin).max(high.abs() * 1e-3).max(1e-9);
+    low - room..high + room
+}
+
+/// `63.7k`, `23.8M`.
+pub fn short_count(n: f64) -> String {
+    let rounded = |v: f64, unit: &str| {
+        let digits = if v >= 100.0 || v.fract() == 0.0 { 0 } else { 1 };
+        format!("{v:.digits$}{unit}")
+    };
+    match n {
+        n if n >= 1e9 => rounded(n / 1e9, "G"),
+        n if n >= 1e6 => rounded(n / 1e6, "M"),
+        n if n >= 1e3 => rounded(n / 1e3, "k"),
+        n => format!("{n:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_never_empty() {
+        assert_eq!(padded([], 0.1), 0.0..1.0);
+        let one = padded([5.0], 0.1);
+        assert!(one.start < 5.0 && one.end > 5.0);
+        let many = padded([0.0, 10.0, f64::NAN], 0.1);
+        assert!((many.start + 1.0).abs() < 1e-9 && (many.end - 11.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn counts_are_short() {
+        let got: Vec<String> =
+            [0.0, 950.0, 63_754.0, 205_066.0, 23_751_400.0].into_iter().map(short_count).collect();
+        assert_eq!(got, ["0", "950", "63.8k", "205k", "23.8M"]);
+    }
+}

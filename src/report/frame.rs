@@ -1,0 +1,55 @@
+//! The runs as a polars table. The only file of `report/` that knows polars.
+
+use polars::prelude::*;
+
+use super::summary::{FinishedRun, Summary};
+use crate::error::{Error, Result};
+use crate::spec::flatten;
+
+/// A row a finished run: identity, arm, every field of its spec as text, result and costs, as
+/// Parquet.
+pub fn runs_parquet(summary: &Summary) -> Result<Vec<u8>> {
+    let failed = |e: PolarsError| Error::Failed(format!("runs.parquet cannot be made: {e}"));
+    let mut frame = runs_frame(summary).map_err(failed)?;
+    let mut out = Vec::new();
+    ParquetWriter::new(&mut out).finish(&mut frame).map_err(failed)?;
+    Ok(out)
+}
+
+fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
+    let rows: Vec<_> =
+        summary.arms.iter().flat_map(|arm| arm.runs.iter().map(move |run| (arm, run))).collect();
+    let n = rows.len();
+    let text = |name: &str, f: &dyn Fn(usize) -> Option<String>| {
+        Column::new(name.into(), (0..n).map(f).collect::<Vec<Option<String>>>())
+    };
+    let float = |name: &str, f: &dyn Fn(&FinishedRun) -> f64| {
+        Column::new(name.into(), rows.iter().map(|(_, run)| f(run)).collect::<Vec<f64>>())
+    };
+    let whole = |name: &str, f: &dyn Fn(&FinishedRun) -> Option<u64>| {
+        Column::new(name.into(), rows.iter().map(|(_, run)| f(run)).collect::<Vec<Option<u64>>>())
+    };
+    let mut columns = vec![
+        text("run", &|i| Some(rows[i].1.id.clone())),
+        text("arm", &|i| Some(rows[i].0.variant.arm.clone())),
+        text("label", &|i| Some(rows[i].0.variant.label.clone())),
+        whole("seed", &|r| Some(r.seed)),
+        whole("parameters", &|r| Some(r.result.parameters)),
+        text("metric", &|i| Some(rows[i].1.result.metric_name.clone())),
+        float("test_metric", &|r| r.result.test_metric),
+        float("test_loss", &|r| r.result.test_loss),
+        whole("selected_epoch", &|r| Some(r.result.selected_epoch as u64)),
+        whole("steps", &|r| Some(r.result.steps)),
+        float("training_seconds", &|r| r.result.training_seconds),
+        float("evaluation_seconds", &|r| r.result.evaluation_seconds),
+        float("throughput", &|r| r.result.throughput),
+        whole("peak_bytes", &|r| r.result.peak_bytes),
+        text("model_sha256", &|i| Some(rows[i].1.result.model_sha256.clone())),
+    ];
+    let specs: Vec<_> = rows.iter().map(|(arm, _)| flatten(&arm.variant.spec)).collect();
+    let fields: std::collections::BTreeSet<&String> = specs.iter().flat_map(|s| s.keys()).collect();
+    for field in fields {
+        columns.push(text(&format!("spec.{field}"), &|i| specs[i].get(field).cloned()));
+    }
+    DataFrame::new(n, columns)
+}

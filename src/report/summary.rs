@@ -1,0 +1,321 @@
+//! What an experiment's evidence says: a row a run, a row an arm, and the notes below.
+
+use super::statistics::Spread;
+use super::table::{Align, Cell, Table, bytes, count, percent};
+use crate::error::{Error, Result};
+use crate::results::{
+    EpochRecord, ExperimentFolder, ExperimentRecord, Failure, Provenance, RunFolder, RunResult,
+    RunState, SCHEMA_VERSION, VariantRecord,
+};
+use crate::spec::{IncrementInit, Method, Reference, RunSpec, Select};
+
+/// Everything the tables and charts show.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub record: ExperimentRecord,
+    /// In the order of the record's variants.
+    pub arms: Vec<ArmSummary>,
+    /// What the runs came out of; the first finished run's.
+    pub provenance: Option<Provenance>,
+    /// Arms that ran on something else than `provenance` says.
+    pub mixed: bool,
+}
+
+/// One arm at one sweep point, over its seeds.
+#[derive(Clone, Debug)]
+pub struct ArmSummary {
+    pub variant: VariantRecord,
+    pub runs: Vec<FinishedRun>,
+    /// Runs that failed, with the reason; and how many have not finished.
+    pub failures: Vec<(u64, String)>,
+    pub unfinished: usize,
+    pub test: Option<Spread>,
+    /// Test metric minus the baseline's, over the seeds that both finished.
+    pub difference: Option<Spread>,
+    /// 1 − parameters / the baseline's; None for the baseline itself.
+    pub reduction: Option<f64>,
+}
+
+/// A finished run's evidence.
+#[derive(Clone, Debug)]
+pub struct FinishedRun {
+    pub id: String,
+    pub seed: u64,
+    pub result: RunResult,
+    pub epochs: Vec<EpochRecord>,
+}
+
+impl Summary {
+    /// Reads every run that the experiment's record names.
+    pub fn read(folder: &ExperimentFolder) -> Result<Summary> {
+        let record = folder.read_record()?;
+        if record.schema != SCHEMA_VERSION {
+            return Err(Error::Input(format!(
+                "{}: the results are of another version\n  found:    schema {}\n  expected: \
+                 schema {SCHEMA_VERSION}",
+                folder.path().display(),
+                record.schema
+            )));
+        }
+        let mut provenance: Option<Provenance> = None;
+        let mut mixed = false;
+        let mut arms = Vec::new();
+        for variant in &record.variants {
+            let mut arm = ArmSummary {
+                variant: variant.clone(),
+                runs: Vec::new(),
+                failures: Vec::new(),
+                unfinished: 0,
+                test: None,
+                difference: None,
+                reduction: None,
+            };
+            for (seed, id) in record.seeds.iter().zip(&variant.runs) {
+                let run = folder.run(id);
+                match run.state() {
+                    RunState::Finished => {
+                        arm.runs.push(FinishedRun {
+                            id: id.clone(),
+                            seed: *seed,
+                            result: run.read_json(RunFolder::RESULT)?,
+                            epochs: run.read_lines(RunFolder::EPOCHS)?,
+                        });
+                        let this: Provenance = run.read_json(RunFolder::PROVENANCE)?;
+                        let first = provenance.get_or_insert(this.clone());
+                        mixed |= (&first.program, &first.processor, first.threads, &first.device)
+                            != (&this.program, &this.processor, this.threads, &this.device);
+                    }
+                    RunState::Failed => {
+                        let failure: Failure = run.read_json(RunFolder::FAILURE)?;
+                        arm.failures.push((*seed, failure.reason));
+                    }
+                    RunState::Planned | RunState::Interrupted => arm.unfinished += 1,
+                }
+            }
+            let metrics: Vec<f64> = arm.runs.iter().map(|r| r.result.test_metric).collect();
+            arm.test = Spread::of(&metrics);
+            arms.push(arm);
+        }
+        if arms.iter().all(|a| a.runs.is_empty() && a.failures.is_empty()) {
+            return Err(Error::Input(format!(
+                "{}: no run has ended yet\n  expected: at least one finished run, as `vlora run` \
+                 leaves it",
+                folder.path().display()
+            )));
+        }
+        compare(&mut arms, &record.baseline);
+        Ok(Summary { record, arms, provenance, mixed })
+    }
+
+    pub fn metric_name(&self) -> &str {
+        let mut results = self.arms.iter().flat_map(|a| &a.runs).map(|r| &r.result);
+        results.next().map_or("metric", |r| &r.metric_name)
+    }
+
+    /// A row an arm.
+    pub fn table(&self) -> Table {
+        let metric = self.metric_name();
+        let mut table = Table::new()
+            .column("arm", "arm", Align::Left)
+            .column("parameters", "parameters", Align::Right)
+            .column("reduction", "reduction", Align::Right)
+            .hidden("metric")
+            .column("mean", format!("test {metric} (%)"), Align::Right)
+            .hidden("sd")
+            .column("seeds", "seeds", Align::Right)
+            .column("difference", "difference (points)", Align::Right)
+            .hidden("difference_sd")
+            .column("seconds", "training (s)", Align::Right)
+            .column("throughput", "images/s", Align::Right)
+            .column("peak_bytes", "peak memory", Align::Right);
+        for arm in &self.arms {
+            let over_runs = |f: &dyn Fn(&RunResult) -> Option<f64>| {
+                let values: Option<Vec<f64>> = arm.runs.iter().map(|r| f(&r.result)).collect();
+                values.and_then(|v| Spread::of(&v)).map(|s| s.mean)
+            };
+            let optional = |value: Option<f64>, text: &dyn Fn(f64) -> String| match value {
+                Some(v) => Cell::number(v, text(v)),
+                None => Cell::none(),
+            };
+            let peak = arm.runs.iter().map(|r| r.result.peak_bytes).max().flatten();
+            table.row(vec![
+                Cell::text(&arm.variant.label),
+                Cell::number(arm.variant.parameters, count(arm.variant.parameters)),
+                optional(arm.reduction, &percent),
+                Cell::text(metric),
+                match arm.test {
+                    Some(s) => Cell::number(s.mean, plus_minus(s, false)),
+                    None => Cell::none(),
+                },
+                optional(arm.test.and_then(|s| s.sd), &|v| v.to_string()),
+                Cell::number(arm.runs.len(), arm.runs.len().to_string()),
+                match arm.difference {
+                    Some(s) => Cell::number(s.mean, plus_minus(s, true)),
+                    None => Cell::none(),
+                },
+                optional(arm.difference.and_then(|s| s.sd), &|v| v.to_string()),
+                optional(over_runs(&|r| Some(r.training_seconds)), &|v| format!("{v:.1}")),
+                optional(over_runs(&|r| Some(r.throughput)), &|v| format!("{v:.0}")),
+                match peak {
+                    Some(peak) => Cell::number(peak, bytes(peak)),
+                    None => Cell::none(),
+                },
+            ]);
+        }
+        table
+    }
+
+    /// The table with its notes.
+    pub fn markdown(&self) -> String {
+        let mut out = format!("# {}\n\n", self.record.name);
+        if !self.record.description.is_empty() {
+            out += &format!("{}\n\n", self.record.description.trim());
+        }
+        out += &self.table().markdown();
+        out.push('\n');
+        for note in self.notes() {
+            out += &format!("- {note}\n");
+        }
+        out
+    }
+
+    /// What a reader must know to judge the table: what the paper leaves open and how it was
+    /// settled, data, training, machine, and what is missing.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = vec![format!(
+            "Test {} is the mean ± sample standard deviation over seeds; the difference is taken \
+             seed by seed against `{}`. Training time, throughput and memory are per run: means, \
+             and for memory the largest.",
+            self.metric_name(),
+            self.record.baseline
+        )];
+        for text in distinct(self.arms.iter().filter_map(|a| method_note(&a.variant.spec))) {
+            notes.push(text);
+        }
+        notes.extend(distinct(self.arms.iter().map(|a| training_note(&a.variant.spec))));
+        if let Some(p) = &self.provenance {
+            notes.push(format!(
+                "Data: {} training, {} validation and {} test examples; files' SHA-256 {}….",
+                count(p.train_examples as u64),
+                count(p.validation_examples as u64),
+                count(p.test_examples as u64),
+                p.data_sha256.get(..12).unwrap_or(&p.data_sha256)
+            ));
+            notes.push(format!(
+                "{} (numerics {}) on {}: {}, {} threads, {}.",
+                p.program, p.numerics_version, p.device, p.processor, p.threads, p.system
+            ));
+        }
+        if self.mixed {
+            notes.push(
+                "Not all runs ran on this machine and version: their times do not compare.".into(),
+            );
+        }
+        for arm in &self.arms {
+            let label = &arm.variant.label;
+            for (seed, reason) in &arm.failures {
+                let reason = reason.lines().next().unwrap_or_default();
+                notes.push(format!("`{label}`, seed {seed}, failed: {reason}"));
+            }
+            if arm.unfinished > 0 {
+                notes.push(format!("`{label}`: {} runs have not finished.", arm.unfinished));
+            }
+        }
+        notes
+    }
+}
+
+/// Fills in what is relative to the baseline at the same sweep point.
+fn compare(arms: &mut [ArmSummary], baseline: &str) {
+    let references: Vec<ArmSummary> =
+        arms.iter().filter(|a| a.variant.arm == baseline).cloned().collect();
+    for arm in arms.iter_mut().filter(|a| a.variant.arm != baseline) {
+        let matches =
+            |b: &&ArmSummary| b.variant.point.iter().all(|p| arm.variant.point.contains(p));
+        let Some(base) = references.iter().find(matches) else { continue };
+        arm.reduction = Some(1.0 - arm.variant.parameters as f64 / base.variant.parameters as f64);
+        let differences: Vec<f64> = arm
+            .runs
+            .iter()
+            .filter_map(|run| {
+                let pair = base.runs.iter().find(|b| b.seed == run.seed)?;
+                Some(run.result.test_metric - pair.result.test_metric)
+            })
+            .collect();
+        arm.difference = Spread::of(&differences);
+    }
+}
+
+/// `81.3 ± 0.4`, in per cent; `−2.1 ± 0.3` with a sign.
+fn plus_minus(s: Spread, signed: bool) -> String {
+    let number = |v: f64| format!("{:.1}", 100.0 * v).replace('-', "−");
+    let sign = if signed && s.mean >= 0.0 { "+" } else { "" };
+    match s.sd {
+        Some(sd) => format!("{sign}{} ± {}", number(s.mean), number(sd)),
+        None => format!("{sign}{}", number(s.mean)),
+    }
+}
+
+fn method_note(spec: &RunSpec) -> Option<String> {
+    let v = spec.vlora.as_ref().filter(|_| spec.method == Method::Vlora)?;
+    let reference = match v.reference {
+        Reference::Base => "the compound's first layer (`reference: base`, the authors' code)",
+        Reference::Previous => "the layer before (`reference: previous`, the paper's text)",
+    };
+    let detach = match v.detach {
+        true => "the gradient stops there (`detach: true`, the authors' code)",
+        false => "the gradient flows through it (`detach: false`)",
+    };
+    let init = match v.init {
+        IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)",
+        IncrementInit::Lora => "B starts at zero (`init: lora`)",
+    };
+    let targets: Vec<&str> = v.targets.iter().map(|t| t.name()).collect();
+    Some(format!(
+        "VLoRA: compounds of {} layers, alpha {}, targets {}; increments add to {reference}, \
+         {detach}, {init}.",
+        v.compound_size,
+        v.alpha,
+        targets.join(", ")
+    ))
+}
+
+fn training_note(spec: &RunSpec) -> String {
+    let (m, t) = (&spec.model, &spec.training);
+    let augment = match (spec.data.augment.crop_padding, spec.data.augment.horizontal_flip) {
+        (0, false) => "no augmentation".to_string(),
+        (0, true) => "horizontal flips".to_string(),
+        (p, false) => format!("random crops with padding {p}"),
+        (p, true) => format!("random crops with padding {p} and horizontal flips"),
+    };
+    let select = match t.select {
+        Select::Last => "weights of the last epoch are tested",
+        Select::Best => "weights of the epoch with the best validation metric are tested",
+    };
+    let clip = t.clip_norm.map_or("no clipping".to_string(), |c| format!("clipped at norm {c}"));
+    format!(
+        "ViT of width {}, depth {}, {} heads, patch {} at {} × {}; {} epochs, batch {}, AdamW with \
+         peak rate {}, weight decay {}, {clip}, label smoothing {}, {augment}; {select}.",
+        m.dim,
+        m.depth,
+        m.heads,
+        m.patch_size,
+        m.image_size,
+        m.image_size,
+        t.epochs,
+        t.batch_size * t.accumulation,
+        t.learning_rate,
+        t.weight_decay,
+        t.label_smoothing
+    )
+}
+
+fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for item in items {
+        if !out.contains(&item) {
+            out.push(item);
+        }
+    }
+    out
+}

@@ -1,0 +1,237 @@
+//! A table of named columns, shown as text, CSV, JSON or Markdown.
+
+use serde_json::{Map, Value, json};
+
+/// How a command prints its table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned text.
+    #[default]
+    Table,
+    Csv,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    Left,
+    Right,
+}
+
+/// One value: what a program reads and what a person reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    value: Value,
+    text: String,
+}
+
+impl Cell {
+    pub fn text(text: impl Into<String>) -> Cell {
+        let text = text.into();
+        Cell { value: Value::String(text.clone()), text }
+    }
+
+    /// A number, shown as `text`.
+    pub fn number(value: impl Into<Value>, text: impl Into<String>) -> Cell {
+        Cell { value: value.into(), text: text.into() }
+    }
+
+    /// Nothing: empty in CSV, null in JSON, a dash for people.
+    pub fn none() -> Cell {
+        Cell { value: Value::Null, text: "—".into() }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Column {
+    key: &'static str,
+    title: String,
+    align: Align,
+    /// Columns without a title are for programs only.
+    shown: bool,
+}
+
+/// Rows of cells under named columns.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    pub fn new() -> Table {
+        Table::default()
+    }
+
+    /// A column that programs know by `key` and people by `title`.
+    pub fn column(mut self, key: &'static str, title: impl Into<String>, align: Align) -> Table {
+        self.columns.push(Column { key, title: title.into(), align, shown: true });
+        self
+    }
+
+    /// A column in CSV and JSON only.
+    pub fn hidden(mut self, key: &'static str) -> Table {
+        self.columns.push(Column { key, title: String::new(), align: Align::Left, shown: false });
+        self
+    }
+
+    /// Adds a row, a cell a column.
+    pub fn row(&mut self, cells: Vec<Cell>) {
+        debug_assert_eq!(cells.len(), self.columns.len());
+        self.rows.push(cells);
+    }
+
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Table => self.aligned(),
+            Format::Csv => self.csv(),
+            Format::Json => self.json(),
+        }
+    }
+
+    fn shown(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(|(_, c)| c.shown)
+    }
+
+    fn aligned(&self) -> String {
+        let widths: Vec<usize> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(i, c)| {
+                let cells = self.rows.iter().map(|r| width(&r[i].text));
+                cells.chain([width(&c.title)]).max().unwrap_or(0)
+            })
+            .collect();
+        let line = |text: &dyn Fn(usize) -> String| {
+            let cells: Vec<String> =
+                self.shown().map(|(i, c)| pad(&text(i), widths[i], c.align)).collect();
+            cells.join("  ").trim_end().to_string() + "\n"
+        };
+        let mut out = line(&|i| self.columns[i].title.clone());
+        out += &line(&|i| "─".repeat(widths[i]));
+        for row in &self.rows {
+            out += &line(&|i| row[i].text.clone());
+        }
+        out
+    }
+
+    /// A GitHub-flavoured Markdown table.
+    pub fn markdown(&self) -> String {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let escape = |text: &str| text.replace('|', "\\|");
+        let mut out = line(self.shown().map(|(_, c)| escape(&c.title)).collect());
+        let rule = |c: &Column| if c.align == Align::Right { "---:" } else { ":---" };
+        out += &line(self.shown().map(|(_, c)| rule(c).to_string()).collect());
+        for row in &self.rows {
+            out += &line(self.shown().map(|(i, _)| escape(&row[i].text)).collect());
+        }
+        out
+    }
+
+    fn csv(&self) -> String {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let plain = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::String(s) => s.clone(),
+            other => other.to_string(),
+        };
+        // Writing into memory cannot fail, and every row has a cell a column.
+        let _ = writer.write_record(self.columns.iter().map(|c| c.key));
+        for row in &self.rows {
+            let _ = writer.write_record(row.iter().map(|cell| plain(&cell.value)));
+        }
+        writer.into_inner().ok().and_then(|b| String::from_utf8(b).ok()).unwrap_or_default()
+    }
+
+    fn json(&self) -> String {
+        let rows: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let pairs = self.columns.iter().zip(row);
+                let object: Map<String, Value> =
+                    pairs.map(|(c, cell)| (c.key.to_string(), cell.value.clone())).collect();
+                Value::Object(object)
+            })
+            .collect();
+        format!("{:#}\n", json!(rows))
+    }
+}
+
+/// Characters, which for the texts here is the width on a terminal.
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn pad(text: &str, to: usize, align: Align) -> String {
+    let space = " ".repeat(to.saturating_sub(width(text)));
+    match align {
+        Align::Left => format!("{text}{space}"),
+        Align::Right => format!("{space}{text}"),
+    }
+}
+
+/// `23,751,400`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A share as per cent: `72.6 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// `412 MiB`, `1.3 GiB`.
+pub fn bytes(n: u64) -> String {
+    let mib = n as f64 / (1 << 20) as f64;
+    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Table {
+        let mut t = Table::new()
+            .column("arm", "arm", Align::Left)
+            .column("parameters", "parameters", Align::Right)
+            .hidden("id");
+        t.row(vec![Cell::text("a,b"), Cell::number(1234, count(1234)), Cell::text("x")]);
+        t.row(vec![Cell::text("c"), Cell::none(), Cell::none()]);
+        t
+    }
+
+    #[test]
+    fn each_format() {
+        let t = sample();
+        assert_eq!(
+            t.render(Format::Table),
+            "arm  parameters\n───  ──────────\na,b       1,234\nc             —\n"
+        );
+        assert_eq!(t.render(Format::Csv), "arm,parameters,id\n\"a,b\",1234,x\nc,,\n");
+        assert_eq!(
+            t.markdown(),
+            "| arm | parameters |\n| :--- | ---: |\n| a,b | 1,234 |\n| c | — |\n"
+        );
+        let json: Value = serde_json::from_str(&t.render(Format::Json)).unwrap();
+        assert_eq!(json[0]["parameters"], 1234);
+        assert_eq!(json[1]["id"], Value::Null);
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(86_567_656), "86,567,656");
+        assert_eq!(bytes(3 << 30), "3.0 GiB");
+        assert_eq!(percent(0.7256), "72.6 %");
+    }
+}

@@ -1,0 +1,238 @@
+//! What a faulty spec's writer is told. Each case is one edit of a sound spec; the texts are held
+//! in `tests/snapshots/`.
+
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use vlora::spec;
+
+const SOUND: &str = "\
+name: sound
+task: image-classification
+data:
+  embedded: fashion-mnist-mini
+  augment:
+    crop_padding: 2
+model:
+  architecture: vit
+  image_size: 28
+  patch_size: 7
+  channels: 1
+  classes: 10
+  dim: 64
+  depth: 4
+  heads: 4
+vlora:
+  compound_size: 4
+  rank: 8
+training:
+  epochs: 3
+  batch_size: 64
+  learning_rate: 1.0e-3
+arms:
+  baseline: {method: dense}
+  vlora:
+    method: vlora
+    vlora:
+      alpha: 2
+sweep:
+  vlora.rank: [2, 4]
+seeds: [0, 1]
+";
+
+/// Name, text to replace, replacement.
+const EDITS: &[(&str, &str, &str)] = &[
+    ("unknown top-level field", "seeds:", "sead:"),
+    ("unknown field in a section", "  heads: 4", "  haeds: 4"),
+    ("unknown field nothing is like", "  heads: 4", "  heads: 4\n  zzzzzz: 1"),
+    ("unknown field in an arm's section", "      alpha: 2", "      alhpa: 2"),
+    ("unknown field in an arm", "    method: vlora", "    metod: vlora"),
+    ("an arm overrides what it cannot", "    method: vlora", "    seeds: [3]"),
+    ("text for a number", "  dim: 64", "  dim: wide"),
+    ("fraction for a whole number", "  depth: 4", "  depth: 4.5"),
+    ("list for a number", "  rank: 8", "  rank: [8]"),
+    (
+        "number for a section",
+        "training:\n  epochs: 3\n  batch_size: 64\n  learning_rate: 1.0e-3",
+        "training: 5",
+    ),
+    ("text for true or false", "    crop_padding: 2", "    horizontal_flip: sometimes"),
+    ("null for a number", "  classes: 10", "  classes: null"),
+    ("rank larger than the matrix", "[2, 4]", "[2, 65]"),
+    ("rank zero", "[2, 4]", "[2, 0]"),
+    ("depth not divisible by compound size", "  compound_size: 4", "  compound_size: 3"),
+    ("compound size zero", "  compound_size: 4", "  compound_size: 0"),
+    ("heads not dividing dim", "  heads: 4", "  heads: 5"),
+    ("heads zero", "  heads: 4", "  heads: 0"),
+    ("patch not dividing image", "  patch_size: 7", "  patch_size: 5"),
+    ("hidden width not whole", "  heads: 4", "  heads: 4\n  mlp_ratio: 1.03"),
+    ("two channels", "  channels: 1", "  channels: 2"),
+    ("one class", "  classes: 10", "  classes: 1"),
+    ("a huge width", "  dim: 64", "  dim: 18446744073709551615"),
+    ("alpha negative", "      alpha: 2", "      alpha: -2"),
+    ("unknown target", "      alpha: 2", "      targets: [attn.qvk]"),
+    ("target twice", "      alpha: 2", "      targets: [attn.qkv, attn.qkv]"),
+    ("no targets", "      alpha: 2", "      targets: []"),
+    ("vlora without its section", "vlora:\n  compound_size: 4\n  rank: 8\n", ""),
+    ("missing field", "  dim: 64\n", ""),
+    (
+        "missing section",
+        "model:\n  architecture: vit\n  image_size: 28\n  patch_size: 7\n  channels: 1\n  classes: 10\n  dim: 64\n  depth: 4\n  heads: 4\n",
+        "",
+    ),
+    ("empty seeds", "seeds: [0, 1]", "seeds: []"),
+    ("negative seed", "seeds: [0, 1]", "seeds: [0, -1]"),
+    ("seed twice", "seeds: [0, 1]", "seeds: [1, 1]"),
+    ("seeds missing", "seeds: [0, 1]\n", ""),
+    (
+        "no arms",
+        "arms:\n  baseline: {method: dense}\n  vlora:\n    method: vlora\n    vlora:\n      alpha: 2\n",
+        "arms: {}\n",
+    ),
+    ("arm given twice", "  vlora:\n    method: vlora\n", "  baseline:\n    method: vlora\n"),
+    (
+        "two arms the same",
+        "  vlora:\n    method: vlora\n",
+        "  twin: {}\n  vlora:\n    method: vlora\n",
+    ),
+    ("baseline missing", "  baseline: {method: dense}", "  base: {method: dense}"),
+    ("baseline names no arm", "name: sound", "name: sound\nbaseline: basline"),
+    ("arm name with a slash", "  vlora:\n    method: vlora\n", "  a/b:\n    method: vlora\n"),
+    ("experiment name leaves the folder", "name: sound", "name: ../sound"),
+    ("zero batch", "  batch_size: 64", "  batch_size: 0"),
+    ("zero epochs", "  epochs: 3", "  epochs: 0"),
+    ("negative rate", "  learning_rate: 1.0e-3", "  learning_rate: -1.0e-3"),
+    ("rate not a number", "  learning_rate: 1.0e-3", "  learning_rate: .nan"),
+    ("momentum of one", "  epochs: 3", "  epochs: 3\n  beta2: 1.0"),
+    ("warm-up of everything", "  epochs: 3", "  epochs: 3\n  warmup_ratio: 1"),
+    ("unknown task", "image-classification", "image-clasification"),
+    ("unknown architecture", "architecture: vit", "architecture: resnet"),
+    ("unknown dataset", "fashion-mnist-mini", "fashion-mnist"),
+    (
+        "two sources of data",
+        "  embedded: fashion-mnist-mini",
+        "  embedded: fashion-mnist-mini\n  path: data",
+    ),
+    ("no source of data", "  embedded: fashion-mnist-mini\n", ""),
+    ("test split is the training split", "  augment:", "  test: train\n  augment:"),
+    ("crop padding of the whole image", "    crop_padding: 2", "    crop_padding: 28"),
+    (
+        "normalisation of other channels",
+        "  augment:",
+        "  normalize: {mean: [0.5, 0.5], std: [0.5]}\n  augment:",
+    ),
+    ("normalisation by zero", "  augment:", "  normalize: {mean: [0.5], std: [0]}\n  augment:"),
+    ("sweep over an unknown field", "  vlora.rank: [2, 4]", "  vlora.rnak: [2, 4]"),
+    ("sweep over an unknown section", "  vlora.rank: [2, 4]", "  vlroa.rank: [2, 4]"),
+    ("sweep over seeds", "  vlora.rank: [2, 4]", "  seed: [2, 4]"),
+    ("sweep without values", "  vlora.rank: [2, 4]", "  vlora.rank: []"),
+    ("sweep over one value twice", "  vlora.rank: [2, 4]", "  vlora.rank: [2, 2]"),
+    ("sweep that is not a mapping", "sweep:\n  vlora.rank: [2, 4]", "sweep: [2, 4]"),
+    ("broken YAML", "  embedded: fashion-mnist-mini", "  embedded: [fashion-mnist-mini"),
+    ("tabs", "  epochs: 3", "\tepochs: 3"),
+    ("a YAML tag", "  dim: 64", "  dim: !wide 64"),
+    ("a key that is a number", "  dim: 64", "  dim: 64\n  7: 8"),
+];
+
+fn parse(bytes: &[u8]) -> Result<spec::Experiment, spec::SpecError> {
+    spec::parse(bytes, "bad.yaml", "bad", &[])
+}
+
+fn error(text: &str) -> String {
+    parse(text.as_bytes()).expect_err("the spec is refused").to_string()
+}
+
+#[test]
+fn the_unedited_spec_is_sound() {
+    let experiment = parse(SOUND.as_bytes()).unwrap();
+    let labels: Vec<&str> = experiment.variants.iter().map(|v| v.label.as_str()).collect();
+    assert_eq!(labels, ["baseline", "vlora rank=2", "vlora rank=4"]);
+}
+
+#[test]
+fn every_fault_is_told_with_its_line() {
+    let mut all = String::new();
+    for (name, from, to) in EDITS {
+        assert_eq!(SOUND.matches(from).count(), 1, "{name}: the edit does not fit");
+        let message = error(&SOUND.replace(from, to));
+        writeln!(all, "# {name}\n{message}\n").unwrap();
+    }
+    for (name, text) in [("empty file", ""), ("a list", "- a\n- b\n"), ("only text", "hello")] {
+        writeln!(all, "# {name}\n{}\n", error(text)).unwrap();
+    }
+    let not_utf8 = parse(b"name: a\ntask: \xff\n").unwrap_err();
+    writeln!(all, "# not UTF-8\n{not_utf8}\n").unwrap();
+    let laughs = "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n\
+                  c: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\n\
+                  e: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e]\n";
+    writeln!(all, "# aliases that unfold without end\n{}\n", error(laughs)).unwrap();
+    writeln!(all, "# nested without end\n{}\n", error(&"[".repeat(5000))).unwrap();
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn overrides_are_told_as_typed() {
+    let cases = [
+        "training.epochs=0",
+        "training.epochs=[",
+        "training.epocs=1",
+        "=3",
+        "seeds",
+        "vlora.rank=99",
+    ];
+    let mut all = String::new();
+    for argument in cases {
+        let overrides = [argument.to_string()];
+        let text = SOUND.replace("sweep:\n  vlora.rank: [2, 4]\n", "");
+        let error = spec::parse(text.as_bytes(), "bad.yaml", "bad", &overrides).unwrap_err();
+        writeln!(all, "{error}\n").unwrap();
+    }
+    insta::assert_snapshot!(all);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// No bytes given as a spec make the program panic.
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = parse(&bytes).map_err(|e| e.to_string());
+    }
+
+    /// Nor does a sound spec with some bytes changed, which gets past the YAML more often.
+    #[test]
+    fn no_mutation_panics(
+        edits in proptest::collection::vec((0..SOUND.len(), 0..6usize, "[ -~\\n]{0,6}"), 1..6)
+    ) {
+        let mut text = SOUND.as_bytes().to_vec();
+        for (at, cut, put) in edits {
+            let at = at.min(text.len());
+            let end = (at + cut).min(text.len());
+            text.splice(at..end, put.into_bytes());
+        }
+        let _ = parse(&text).map_err(|e| e.to_string());
+    }
+
+    /// Nor does any value in any field.
+    #[test]
+    fn no_value_panics(
+        line in 0..SOUND.lines().count(),
+        value in prop_oneof![
+            any::<i64>().prop_map(|v| v.to_string()),
+            any::<u64>().prop_map(|v| v.to_string()),
+            any::<f64>().prop_map(|v| format!("{v:e}")),
+            Just("[]".to_string()), Just("{}".to_string()), Just("~".to_string()),
+            Just("1e400".to_string()), Just("[[1], {a: b}]".to_string()),
+        ]
+    ) {
+        let lines: Vec<String> = SOUND
+            .lines()
+            .enumerate()
+            .map(|(i, l)| match l.split_once(':') {
+                Some((key, _)) if i == line => format!("{key}: {value}"),
+                _ => l.to_string(),
+            })
+            .collect();
+        let _ = parse(lines.join("\n").as_bytes()).map_err(|e| e.to_string());
+    }
+}

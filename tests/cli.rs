@@ -1,0 +1,229 @@
+//! The real binary, as a user drives it.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use assert_cmd::prelude::*;
+use common::TINY;
+use tempfile::TempDir;
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn vlora(dir: &Path, args: &[&str]) -> Ran {
+    let output = Command::cargo_bin("vlora").unwrap().current_dir(dir).args(args).output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn folder_with(text: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tiny.yaml"), text).unwrap();
+    dir
+}
+
+fn shipped(name: &str) -> String {
+    format!("{}/experiments/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn run_leaves_tables_charts_and_evidence() {
+    let dir = folder_with(&(TINY.to_string() + "sweep: {vlora.rank: [1, 2]}\n"));
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "--format", "csv", "--set", "seeds=[0, 1]"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    // One line a start, an epoch and an end of each of six runs, and no bar.
+    assert_eq!(ran.err.lines().count(), 18, "{}", ran.err);
+
+    let columns = ran.out.lines().next().unwrap();
+    for column in
+        "arm,parameters,reduction,metric,mean,sd,seeds,difference,seconds,throughput,peak_bytes"
+            .split(',')
+    {
+        assert!(columns.split(',').any(|c| c == column), "{column} is missing in {columns}");
+    }
+    let rows: Vec<&str> = ran.out.lines().skip(1).map(|r| r.split(',').next().unwrap()).collect();
+    assert_eq!(rows, ["baseline", "vlora rank=1", "vlora rank=2"]);
+
+    let results = dir.path().join("results/tiny");
+    for file in ["table.md", "table.csv", "runs.parquet", "experiment.json"] {
+        assert!(results.join(file).is_file(), "{file}");
+    }
+    for chart in ["learning-curves", "metric-vs-parameters", "metric-vs-rank"] {
+        let svg = std::fs::read_to_string(results.join(format!("{chart}.svg"))).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{chart}");
+        let png = std::fs::read(results.join(format!("{chart}.png"))).unwrap();
+        assert!(png.starts_with(b"\x89PNG"), "{chart}");
+    }
+    let run = std::fs::read_dir(results.join("runs")).unwrap().next().unwrap().unwrap().path();
+    for file in [
+        "spec.json",
+        "provenance.json",
+        "steps.jsonl",
+        "epochs.jsonl",
+        "test.jsonl",
+        "model.safetensors",
+        "result.json",
+    ] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let tests = std::fs::read_to_string(run.join("test.jsonl")).unwrap();
+    assert_eq!(tests.lines().count(), 1000);
+
+    // The report is a function of the evidence: made again, it is the same to the byte.
+    let table = std::fs::read(results.join("table.md")).unwrap();
+    let parquet = std::fs::read(results.join("runs.parquet")).unwrap();
+    std::fs::remove_file(results.join("table.md")).unwrap();
+    let report = vlora(dir.path(), &["report", "results/tiny", "--format", "csv"]);
+    assert_eq!((report.code, &report.out), (0, &ran.out), "{}", report.err);
+    assert_eq!(std::fs::read(results.join("table.md")).unwrap(), table);
+    assert_eq!(std::fs::read(results.join("runs.parquet")).unwrap(), parquet);
+
+    let again = vlora(dir.path(), &["run", "tiny.yaml", "--set", "seeds=[0, 1]"]);
+    assert_eq!(again.err.matches("finished before").count(), 6, "{}", again.err);
+}
+
+#[test]
+fn a_failed_run_is_told_and_exits_with_one() {
+    let dir = folder_with(TINY);
+    let set = "arms.vlora.training.learning_rate=1e30";
+    let ran =
+        vlora(dir.path(), &["run", "tiny.yaml", "--set", set, "--set", "training.warmup_ratio=0"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("error: 1 of 2 runs failed"), "{}", ran.err);
+    assert!(
+        ran.out.contains("vlora, seed 0, failed: the loss stopped being finite"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.out.contains("baseline"));
+}
+
+#[test]
+fn plan_shows_every_default_and_writes_nothing() {
+    let dir = folder_with(TINY);
+    let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for default in [
+        "clip_norm: 1.0",
+        "weight_decay: 0.05",
+        "select: last",
+        "normalize: null",
+        "vlora.detach: true",
+    ] {
+        assert!(ran.out.contains(default), "{default} is missing in\n{}", ran.out);
+    }
+    assert!(ran.out.contains("planned"));
+    assert!(!dir.path().join("results").exists());
+    let json = vlora(dir.path(), &["plan", "tiny.yaml", "--format", "json"]);
+    let rows: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    // 60 steps of 100 images.
+    assert_eq!(rows[0]["steps"], 60);
+}
+
+#[test]
+fn params_needs_no_data() {
+    let ran = vlora(Path::new("/"), &["params", &shipped("reference.yaml"), "--format", "json"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let paper = vlora(Path::new("/"), &["params", &shipped("paper/cifar10-vit.yaml")]);
+    assert_eq!(paper.code, 0, "{}", paper.err);
+}
+
+#[test]
+fn params_of_the_authors_default_model() {
+    let text = "\
+task: image-classification
+data: {path: nowhere}
+model: {architecture: vit, image_size: 224, patch_size: 16, classes: 1000, dim: 768, depth: 12, heads: 12}
+vlora: {compound_size: 4, rank: 8}
+arms: {baseline: {method: dense}, vlora: {method: vlora}}
+sweep: {vlora.rank: [1, 2, 4, 8, 16, 32, 64]}
+seeds: [0]
+";
+    let dir = folder_with(text);
+    let ran = vlora(dir.path(), &["params", "tiny.yaml", "--format", "csv"]);
+    let counts: Vec<&str> = ran.out.lines().skip(1).map(|r| r.split(',').nth(1).unwrap()).collect();
+    let want = [
+        "86567656", "22977256", "23087848", "23309032", "23751400", "24636136", "26405608",
+        "29944552",
+    ];
+    assert_eq!(counts, want);
+}
+
+#[test]
+fn bad_input_exits_with_two_and_says_what_to_do() {
+    let dir = folder_with(TINY);
+    let told = |args: &[&str], part: &str| {
+        let ran = vlora(dir.path(), args);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}: {}", ran.err);
+        assert!(ran.err.contains(part), "{args:?}: {}", ran.err);
+        assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    };
+    told(&["run", "missing.yaml"], "missing.yaml: the spec cannot be read");
+    told(&["run", "."], "the spec is not a file");
+    told(&["run", "tiny.yaml", "--set", "model.heads=3"], "--set model.heads=3: invalid value");
+    told(&["run", "tiny.yaml", "--device", "tpu"], "--device: unknown device");
+    told(&["plan", "tiny.yaml", "--set", "data={path: nowhere}"], "nowhere is not a folder");
+    told(&["report", "results/none"], "there are no results here");
+    told(&["run", "tiny.yaml", "--set", "model.image_size=56"], "the image has another size");
+    told(&["run", "tiny.yaml", "--set", "model.classes=7"], "label out of range");
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    std::fs::write(dir.path().join("data/train.parquet"), b"PAR1 not really").unwrap();
+    told(&["run", "tiny.yaml", "--set", "data={path: data}"], "the Parquet file cannot be read");
+}
+
+#[test]
+fn completions_for_each_shell() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let ran = vlora(Path::new("/"), &["completions", shell]);
+        assert!(ran.code == 0 && ran.out.contains("params"), "{shell}");
+    }
+}
+
+/// Every field that a spec can have stands in the commented reference, and the values there are
+/// the defaults where there are any.
+#[test]
+fn the_reference_spec_is_whole_and_true() {
+    let path = shipped("reference.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let full = vlora::spec::load(path.as_ref(), &[]).unwrap();
+    let fields = vlora::spec::flatten(&full.variants.last().unwrap().spec);
+    for field in fields.keys() {
+        let name = field.rsplit('.').next().unwrap().split('[').next().unwrap();
+        let written = text
+            .lines()
+            .any(|l| l.trim_start().trim_start_matches("# ").starts_with(&format!("{name}:")));
+        assert!(written, "{field} is not in the reference");
+    }
+    for top in ["name", "description", "baseline", "arms", "sweep", "seeds", "path"] {
+        assert!(text.contains(&format!("{top}:")), "{top} is not in the reference");
+    }
+    // A spec of required fields alone resolves to the same training and increments.
+    let least = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
+        model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, dim: 64, depth: 4, heads: 4}\n\
+        vlora: {compound_size: 4, rank: 8}\narms: {baseline: {method: vlora}}\nseeds: [0]\n";
+    let least = vlora::spec::parse(least.as_bytes(), "least.yaml", "least", &[]).unwrap();
+    let full = &full.variants.last().unwrap().spec;
+    assert_eq!(full.training, least.variants[0].spec.training);
+    assert_eq!(full.vlora, least.variants[0].spec.vlora);
+    assert_eq!(full.data, least.variants[0].spec.data);
+    assert_eq!(full.model, least.variants[0].spec.model);
+}
+
+#[test]
+fn the_shipped_specs_are_sound() {
+    for name in ["quickstart.yaml", "reference.yaml", "paper/cifar10-vit.yaml"] {
+        let path = shipped(name);
+        if let Err(e) = vlora::spec::load(path.as_ref(), &[]) {
+            panic!("{e}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Whole runs on real images: repeatable, resumable, refused where the graph is cut.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{Device, Tensor};
+use common::TINY;
+use vlora::data::{ImageData, epoch_order};
+use vlora::error::Error;
+use vlora::models::vit::Vit;
+use vlora::nn::{ParameterStore, Source, ops};
+use vlora::results::{ExperimentFolder, RunFolder, RunState};
+use vlora::runner::{Observer, Outcome, Plan, execute};
+use vlora::spec::{self, Experiment, RunSpec};
+use vlora::tasks::{Evaluation, ImageClassification, Split, Task};
+use vlora::train::{Step, TrainError, Trainer};
+
+fn experiment(overrides: &[&str]) -> Experiment {
+    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+    spec::parse(TINY.as_bytes(), "tiny.yaml", "tiny", &overrides).unwrap()
+}
+
+struct Silent;
+impl Observer for Silent {}
+
+/// Raises the flag at a step of the first run.
+struct StopAt<'a> {
+    step: u64,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for StopAt<'_> {
+    fn step(&mut self, step: &Step) {
+        if step.step == self.step {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The files of a run that must not differ between equal runs.
+fn evidence(run: &RunFolder) -> BTreeMap<&'static str, Vec<u8>> {
+    let names =
+        [RunFolder::SPEC, RunFolder::STEPS, RunFolder::EPOCHS, RunFolder::TEST, RunFolder::MODEL];
+    names.into_iter().map(|name| (name, fs::read(run.file(name)).unwrap())).collect()
+}
+
+/// Runs the tiny experiment and returns the evidence of its runs by id.
+fn run(dir: &Path, overrides: &[&str]) -> BTreeMap<String, BTreeMap<&'static str, Vec<u8>>> {
+    let folder = ExperimentFolder::new(dir);
+    let plan = Plan::new(experiment(overrides), &folder).unwrap();
+    let outcomes =
+        execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
+    assert!(outcomes.iter().all(|o| matches!(o, Outcome::Finished(_))), "{outcomes:?}");
+    let ids = plan.variants.iter().flat_map(|v| &v.runs).map(|r| r.id.clone());
+    ids.map(|id| (id.clone(), evidence(&folder.run(&id)))).collect()
+}
+
+#[test]
+fn the_same_spec_and_seed_give_the_same_bits() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (run(a.path(), &[]), run(b.path(), &[]));
+    assert_eq!(first.len(), 2);
+    assert!(first == second, "two equal runs differ");
+    let metrics = |dir: &Path| {
+        let folder = ExperimentFolder::new(dir);
+        first
+            .keys()
+            .map(|id| {
+                let r: vlora::results::RunResult =
+                    folder.run(id).read_json(RunFolder::RESULT).unwrap();
+                (r.test_metric, r.test_loss, r.model_sha256)
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(metrics(a.path()), metrics(b.path()));
+}
+
+/// The fused operations add up in blocks of fixed size, so threads do not change the bits.
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let with_threads = |n: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+        pool.install(|| run(dir.path(), &["model.dim=64"]))
+    };
+    assert!(with_threads(1) == with_threads(3), "one thread and three differ");
+}
+
+#[test]
+fn another_seed_has_another_start_and_another_order() {
+    let spec = experiment(&[]).variants[0].spec.clone();
+    let start = |seed| {
+        let mut store = ParameterStore::new(seed, Device::Cpu);
+        Vit::new(&spec.model, None, &mut store).unwrap();
+        let weight = store.get("blocks.0.attn.qkv.weight").unwrap();
+        weight.var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    assert_eq!(start(0), start(0));
+    assert_ne!(start(0), start(1));
+    assert_eq!(epoch_order(0, 0, 6000), epoch_order(0, 0, 6000));
+    assert_ne!(epoch_order(0, 0, 6000), epoch_order(1, 0, 6000));
+    assert_ne!(epoch_order(0, 0, 6000), epoch_order(0, 1, 6000));
+
+    let dir = tempfile::tempdir().unwrap();
+    let runs = run(dir.path(), &["seeds=[0, 1]"]);
+    let weights: std::collections::BTreeSet<&Vec<u8>> =
+        runs.values().map(|e| &e[RunFolder::MODEL]).collect();
+    assert_eq!(weights.len(), 4, "runs of other arms or seeds ended in the same weights");
+}
+
+#[test]
+fn arms_share_the_start_of_the_parameters_they_share() {
+    let e = experiment(&[]);
+    let start = |spec: &RunSpec| {
+        let mut store = ParameterStore::new(7, Device::Cpu);
+        Vit::new(&spec.model, spec.vlora.as_ref(), &mut store).unwrap();
+        store.snapshot().unwrap()
+    };
+    let (dense, vlora) = (start(&e.variants[0].spec), start(&e.variants[1].spec));
+    let shared: Vec<_> = dense.keys().filter(|name| vlora.contains_key(*name)).collect();
+    // All but the second layer's four matrices.
+    assert_eq!(shared.len(), dense.len() - 4);
+    for name in shared {
+        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&dense[name]), values(&vlora[name]), "{name}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_as_an_uninterrupted_one() {
+    let settings = ["training.epochs=3", "training.select=best"];
+    let whole = tempfile::tempdir().unwrap();
+    let want = run(whole.path(), &settings);
+
+    let dir = tempfile::tempdir().unwrap();
+    let folder = ExperimentFolder::new(dir.path());
+    let plan = Plan::new(experiment(&settings), &folder).unwrap();
+    let first = &plan.variants[0].runs[0].id;
+    // Sixty steps an epoch: stopped in the middle of the second.
+    let stop = AtomicBool::new(false);
+    let mut observer = StopAt { step: 90, stop: &stop };
+    let stopped = execute(&plan, &folder, &Device::Cpu, &stop, &mut observer);
+    assert!(matches!(stopped, Err(Error::Interrupted)));
+    assert_eq!(folder.run(first).state(), RunState::Interrupted);
+    assert!(run(dir.path(), &settings) == want, "the resumed run ended elsewhere");
+    assert!(!folder.run(first).file(RunFolder::CHECKPOINT).exists());
+}
+
+#[test]
+fn a_finished_run_is_not_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = run(dir.path(), &[]);
+    let folder = ExperimentFolder::new(dir.path());
+    let stamp =
+        |id: &str| fs::metadata(folder.run(id).file(RunFolder::MODEL)).unwrap().modified().unwrap();
+    let before: Vec<_> = runs.keys().map(|id| stamp(id)).collect();
+    let plan = Plan::new(experiment(&[]), &folder).unwrap();
+    let again =
+        execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
+    assert!(again.iter().all(|o| matches!(o, Outcome::AlreadyFinished(_))));
+    assert_eq!(before, runs.keys().map(|id| stamp(id)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_loss_that_leaves_the_numbers_fails_its_run_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = ExperimentFolder::new(dir.path());
+    let overrides = ["arms.baseline.training.learning_rate=1e30", "training.warmup_ratio=0"];
+    let plan = Plan::new(experiment(&overrides), &folder).unwrap();
+    let outcomes =
+        execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
+    let Outcome::Failed(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
+    assert!(reason.contains("stopped being finite at step 2 (learning rate 1e30)"), "{reason}");
+    assert!(matches!(outcomes[1], Outcome::Finished(_)));
+    assert_eq!(folder.run(&plan.variants[0].runs[0].id).state(), RunState::Failed);
+}
+
+/// Micro-batches change how a step's gradient is added up, not what it is.
+#[test]
+fn accumulation_keeps_the_results() {
+    let losses = |settings: &[&str]| {
+        let e = experiment(settings);
+        let spec = &e.variants[1].spec;
+        let data = ImageData::load(&spec.data, &spec.model).unwrap();
+        let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
+        let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu).unwrap();
+        let mut losses = Vec::new();
+        let _ = trainer.epoch(|step| {
+            losses.push((step.loss, step.gradient_norm));
+            step.step < 10
+        });
+        losses
+    };
+    let whole = losses(&["training.batch_size=96"]);
+    let parts = losses(&["training.batch_size=32", "training.accumulation=3"]);
+    assert_eq!((whole.len(), parts.len()), (10, 10));
+    for ((a, na), (b, nb)) in whole.iter().zip(&parts) {
+        assert!((a - b).abs() < 1e-4 * a && (na - nb).abs() < 1e-3 * na, "{a} {b}, {na} {nb}");
+    }
+}
+
+/// The real task on a model whose first block's output is detached: the loss still falls, and
+/// everything below is dead.
+struct Cut<'a>(ImageClassification<'a>);
+
+impl Task for Cut<'_> {
+    type Model = Vit;
+
+    fn model(&self, source: &mut dyn Source) -> candle_core::Result<Vit> {
+        self.0.model(source)
+    }
+
+    fn train_len(&self) -> usize {
+        self.0.train_len()
+    }
+
+    fn loss(&self, model: &Vit, epoch: usize, examples: &[usize]) -> candle_core::Result<Tensor> {
+        let (images, labels) = self.0.train_batch(epoch, examples)?;
+        let mut x = model.embed(&images)?;
+        for (i, block) in model.blocks.iter().enumerate() {
+            x = block.forward(&x)?;
+            if i == 0 {
+                x = x.detach();
+            }
+        }
+        ops::cross_entropy(&model.classify(&x)?, &labels, 0.0)?.mean_all()
+    }
+
+    fn evaluate(&self, model: &Vit, split: Split) -> candle_core::Result<Evaluation> {
+        self.0.evaluate(model, split)
+    }
+}
+
+#[test]
+fn a_cut_layer_is_refused_by_name() {
+    let e = experiment(&[]);
+    let spec = &e.variants[0].spec;
+    let data = ImageData::load(&spec.data, &spec.model).unwrap();
+    let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
+    assert!(Trainer::new(&sound, &spec.training, 0, &Device::Cpu).is_ok());
+
+    let cut = Cut(ImageClassification::new(&data, spec, 0, Device::Cpu));
+    let refused = Trainer::new(&cut, &spec.training, 0, &Device::Cpu).err();
+    let Some(TrainError::Audit(fault)) = refused else { panic!("{refused:?}") };
+    let named: Vec<&str> = fault.parameters.iter().map(|(name, _)| name.as_str()).collect();
+    // Embedding and first block: 4 + 12 tensors; nothing of the second.
+    assert_eq!(named.len(), 16, "{named:?}");
+    assert!(named.contains(&"patch_embed.proj.weight"));
+    assert!(named.contains(&"blocks.0.attn.qkv.weight"));
+    assert!(!named.iter().any(|name| name.starts_with("blocks.1.")));
+    let message = TrainError::Audit(fault.clone()).to_string();
+    assert!(message.contains("blocks.0.attn.qkv.weight: gets no gradient"), "{message}");
+}
