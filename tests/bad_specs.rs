@@ -50,7 +50,7 @@ const EDITS: &[(&str, &str, &str)] = &[
     ("an arm overrides what it cannot", "    method: vlora", "    seeds: [3]"),
     ("text for a number", "  dim: 64", "  dim: wide"),
     ("fraction for a whole number", "  depth: 4", "  depth: 4.5"),
-    ("list for a number", "  rank: 8", "  rank: [8]"),
+    ("list for a number", "[2, 4]", "[[2], 4]"),
     (
         "number for a section",
         "training:\n  epochs: 3\n  batch_size: 64\n  learning_rate: 1.0e-3",

@@ -60,6 +60,11 @@ impl SpecError {
         self
     }
 
+    /// Where the faulty value was written, once known.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.0.origin.as_ref()
+    }
+
     /// Which arm and sweep point showed the fault, where the field itself does not say.
     pub fn context(mut self, context: impl Into<String>) -> SpecError {
         self.0.context.get_or_insert(context.into());

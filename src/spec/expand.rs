@@ -265,11 +265,20 @@ fn resolve(
     for (key, value) in point {
         node.set(key, value.clone());
     }
+    // The arm and the point are worth naming only where they change the faulty section.
     let in_context = |e: SpecError| {
-        let swept: Vec<_> = point.iter().map(|(k, v)| format!("{k}={}", v.label())).collect();
-        match swept.is_empty() {
-            true => e.context(format!("arm {arm}")),
-            false => e.context(format!("arm {arm} at {}", swept.join(", "))),
+        let Some(section) = e.origin().and_then(Origin::section).map(str::to_string) else {
+            return e;
+        };
+        let swept: Vec<_> = point
+            .iter()
+            .filter(|(key, _)| key.split('.').next() == Some(&section))
+            .map(|(key, value)| format!("{key}={}", value.label()))
+            .collect();
+        match (swept.is_empty(), overrides.get(&section).is_some()) {
+            (true, false) => e,
+            (true, true) => e.context(format!("arm {arm}")),
+            (false, _) => e.context(format!("arm {arm} at {}", swept.join(", "))),
         }
     };
     let mut spec: RunSpec = from_node(&node).map_err(in_context)?;

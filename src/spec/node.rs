@@ -41,6 +41,30 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// The section of a run (`model`, `vlora`, …) that the value belongs to.
+    pub fn section(&self) -> Option<&str> {
+        match self {
+            Origin::File(steps) => {
+                let mut keys = steps.iter().filter_map(|step| match step {
+                    Step::Key(key) => Some(key.as_str()),
+                    Step::Index(_) => None,
+                });
+                match keys.next()? {
+                    "arms" => keys.nth(1),
+                    "sweep" => keys.next()?.split('.').next(),
+                    section => Some(section),
+                }
+            }
+            Origin::Set(argument) => {
+                let mut keys = argument.split('=').next()?.split('.');
+                match keys.next()? {
+                    "arms" => keys.nth(1),
+                    section => Some(section),
+                }
+            }
+        }
+    }
+
     fn child(&self, step: Step) -> Origin {
         match self {
             Origin::File(steps) => Origin::File(steps.iter().cloned().chain([step]).collect()),
@@ -273,7 +297,8 @@ impl Node {
     }
 }
 
-fn shorten(text: &str) -> String {
+/// The text on one line, cut where it gets long.
+pub fn shorten(text: &str) -> String {
     const MOST: usize = 60;
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match line.char_indices().nth(MOST) {

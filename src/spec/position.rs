@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::error::{Position, SpecError};
-use super::node::Step;
+use super::node::{Step, shorten};
 
 /// The position of `steps` in `text`, or of the nearest enclosing field that can be found.
 /// The document itself has none.
@@ -35,11 +35,16 @@ pub fn syntax_error(text: &str, error: &serde_yaml::Error) -> SpecError {
             .found(format!("{key} more than once in one mapping"))
             .expected("each field once"),
         None => {
-            let line = position
-                .and_then(|p| text.lines().nth(p.line.saturating_sub(1)))
-                .map(|l| format!("`{}`", l.trim()))
-                .unwrap_or_else(|| "text that does not parse".into());
-            SpecError::new("the file is not valid YAML").found(line).expected("YAML").help(reason)
+            let line = position.and_then(|p| text.lines().nth(p.line.saturating_sub(1)));
+            let found = match line {
+                Some(line) => format!("`{}`", shorten(line.trim())),
+                None => "text that does not parse".into(),
+            };
+            let help = match line.is_some_and(|l| l.starts_with('\t')) {
+                true => "indent with spaces: YAML allows no tabs there".into(),
+                false => reason,
+            };
+            SpecError::new("the file is not valid YAML").found(found).expected("YAML").help(help)
         }
     };
     match position {

@@ -73,7 +73,8 @@ fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
             let good = values.len() == channels
                 && values.iter().all(|v| v.is_finite() && low.is_none_or(|low| *v > low));
             let above = if low.is_some() { " above 0" } else { "" };
-            check.that(field, good, format!("{channels} numbers{above}, one a channel"))?;
+            let expected = format!("a list of {channels}, a number{above} for each channel");
+            check.that(field, good, expected)?;
         }
     }
     check.that(

@@ -15,7 +15,7 @@ use crate::spec::flatten;
 pub struct Against {
     x_title: String,
     y_title: String,
-    /// How far the x axis reaches beyond its outermost points, as a share of their distance.
+    /// The x axis starts at zero, not near its smallest point.
     x_from_zero: bool,
     x_label: fn(f64) -> String,
     series: Vec<Series>,
@@ -45,7 +45,7 @@ pub fn against_parameters(summary: &Summary) -> Option<Against> {
         .collect();
     (!series.is_empty()).then(|| Against {
         x_title: "Parameters".into(),
-        y_title: format!("Test {} (%)", summary.metric_name()),
+        y_title: y_title(summary),
         x_from_zero: true,
         x_label: short_count,
         series,
@@ -85,7 +85,7 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
     };
     Some(Against {
         x_title: "Rank".into(),
-        y_title: format!("Test {} (%)", summary.metric_name()),
+        y_title: y_title(summary),
         x_from_zero: false,
         x_label: |v| match (v - v.round()).abs() < 1e-6 {
             true => format!("{:.0}", v.exp2()),
@@ -94,6 +94,10 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         series,
         reference,
     })
+}
+
+fn y_title(summary: &Summary) -> String {
+    format!("Test {} (%), mean ± sd over seeds", summary.metric_name())
 }
 
 impl Chart for Against {

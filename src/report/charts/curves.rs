@@ -3,6 +3,7 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::style::{GRID, INK, Style, colours, padded};
 use super::{Chart, Drawn};
@@ -82,8 +83,8 @@ impl Chart for Curves {
             let y = style.offset(52 + 22 * i as i32);
             let line = [(0, y), (style.offset(22), y)];
             legend.draw(&PathElement::new(line, colour.stroke_width(style.px(2))))?;
-            let at = (style.offset(29), y - style.offset(7));
-            legend.draw(&Text::new(label.clone(), at, style.text(13)))?;
+            let middle = style.text(13).pos(Pos::new(HPos::Left, VPos::Center));
+            legend.draw(&Text::new(label.clone(), (style.offset(29), y), middle))?;
         }
         Ok(())
     }
