@@ -1,6 +1,8 @@
 //! What a faulty spec's writer is told. Each case is one edit of a sound spec; the texts are held
 //! in `tests/snapshots/`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::fmt::Write;
 
 use proptest::prelude::*;

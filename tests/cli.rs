@@ -1,5 +1,7 @@
 //! The real binary, as a user drives it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::path::Path;
@@ -216,6 +218,17 @@ fn the_reference_spec_is_whole_and_true() {
     assert_eq!(full.vlora, least.variants[0].spec.vlora);
     assert_eq!(full.data, least.variants[0].spec.data);
     assert_eq!(full.model, least.variants[0].spec.model);
+}
+
+/// The README shows the table that lies under results/, and its commands are those CI runs.
+#[test]
+fn the_readme_shows_the_stored_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let table = std::fs::read_to_string(root.join("results/quickstart/table.md")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|l| l.starts_with('|')).collect();
+    assert_eq!(rows.len(), 5);
+    assert!(readme.contains(&rows.join("\n")), "the README's table is not results/quickstart's");
 }
 
 #[test]

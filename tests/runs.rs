@@ -1,5 +1,7 @@
 //! Whole runs on real images: repeatable, resumable, refused where the graph is cut.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::collections::BTreeMap;

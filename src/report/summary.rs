@@ -7,7 +7,7 @@ use crate::results::{
     EpochRecord, ExperimentFolder, ExperimentRecord, Failure, Provenance, RunFolder, RunResult,
     RunState, SCHEMA_VERSION, VariantRecord,
 };
-use crate::spec::{IncrementInit, Method, Reference, RunSpec, Select};
+use crate::spec::{IncrementInit, Method, Reference, RunSpec, Select, agree};
 
 /// Everything the tables and charts show.
 #[derive(Clone, Debug)]
@@ -230,9 +230,8 @@ fn compare(arms: &mut [ArmSummary], baseline: &str) {
     let references: Vec<ArmSummary> =
         arms.iter().filter(|a| a.variant.arm == baseline).cloned().collect();
     for arm in arms.iter_mut().filter(|a| a.variant.arm != baseline) {
-        let matches =
-            |b: &&ArmSummary| b.variant.point.iter().all(|p| arm.variant.point.contains(p));
-        let Some(base) = references.iter().find(matches) else { continue };
+        let base = references.iter().find(|b| agree(&b.variant.point, &arm.variant.point));
+        let Some(base) = base else { continue };
         arm.reduction = Some(1.0 - arm.variant.parameters as f64 / base.variant.parameters as f64);
         let differences: Vec<f64> = arm
             .runs

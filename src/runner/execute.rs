@@ -136,7 +136,12 @@ impl Life<'_> {
                 steps.push(step_record(step));
                 observer.step(step);
                 !self.stop.load(Ordering::Relaxed)
-            })?;
+            });
+            if epoch.is_err() {
+                // The steps that led to a failure are its evidence.
+                self.folder.write_lines(RunFolder::STEPS, &steps)?;
+            }
+            let epoch = epoch?;
             epochs.push(epoch_record(&epoch));
             observer.epoch(&epoch);
             self.folder.write_lines(RunFolder::STEPS, &steps)?;

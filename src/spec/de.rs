@@ -22,7 +22,7 @@ pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, SpecError> {
 #[derive(Debug)]
 struct DeError(SpecError);
 
-impl std::fmt::Display for DeError {
+impl Display for DeError {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         self.0.fmt(f)
     }

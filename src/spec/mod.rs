@@ -40,9 +40,15 @@ impl Experiment {
         if variant.arm == self.baseline {
             return None;
         }
-        let agrees = |b: &&Variant| b.point.iter().all(|p| variant.point.contains(p));
-        self.variants.iter().filter(|v| v.arm == self.baseline).find(agrees)
+        let baselines = self.variants.iter().filter(|v| v.arm == self.baseline);
+        baselines.into_iter().find(|b| agree(&b.point, &variant.point))
     }
+}
+
+/// Whether a baseline's swept fields all have their values in another arm's point, so that the
+/// two can be compared. The other arm may have swept fields that the baseline does not use.
+pub fn agree(baseline: &[(String, String)], other: &[(String, String)]) -> bool {
+    baseline.iter().all(|field| other.contains(field))
 }
 
 impl RunSpec {

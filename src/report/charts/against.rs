@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::style::{GRID, INK, Style, colours, padded, short_count};
+use super::style::{INK, Style, colours, padded, short_count};
 use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
@@ -121,21 +121,7 @@ impl Chart for Against {
             .x_label_area_size(style.px(44))
             .y_label_area_size(style.px(58))
             .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(INK.stroke_width(style.px(1)))
-            .label_style(style.text(12))
-            .axis_desc_style(style.text(13))
-            .x_desc(&self.x_title)
-            .y_desc(&self.y_title)
-            .x_labels(7)
-            .y_labels(7)
-            .x_label_formatter(&|v| (self.x_label)(*v))
-            .y_label_formatter(&|v| format!("{}", (v * 1000.0).round() / 1000.0))
-            .draw()?;
+        style.axes(&mut chart, &self.x_title, &self.y_title, self.x_label)?;
         if let Some((label, s)) = &self.reference {
             let [low, high] = reach(s);
             chart.draw_series([Rectangle::new(

@@ -5,7 +5,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::style::{GRID, INK, Style, colours, padded};
+use super::style::{Style, colours, padded};
 use super::{Chart, Drawn};
 use crate::report::summary::{ArmSummary, Summary};
 use crate::results::EpochRecord;
@@ -102,22 +102,8 @@ impl Panel {
             .x_label_area_size(style.px(40))
             .y_label_area_size(style.px(44))
             .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(INK.stroke_width(style.px(1)))
-            .label_style(style.text(12))
-            .axis_desc_style(style.text(13))
-            .x_desc("Epoch")
-            .x_labels(8)
-            .y_labels(6)
-            .x_label_formatter(&|v| {
-                if v.fract() == 0.0 { format!("{v:.0}") } else { String::new() }
-            })
-            .y_label_formatter(&|v| format!("{}", (v * 1000.0).round() / 1000.0))
-            .draw()?;
+        let whole = |v: f64| if v.fract() == 0.0 { format!("{v:.0}") } else { String::new() };
+        style.axes(&mut chart, "Epoch", "", whole)?;
         for s in &self.series {
             let band = s.points.iter().map(|p| (p.0, p.3));
             let back = s.points.iter().rev().map(|p| (p.0, p.2));

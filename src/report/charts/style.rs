@@ -3,8 +3,11 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::register_font;
+
+use super::Drawn;
 
 use crate::error::{Error, Result};
 
@@ -27,7 +30,7 @@ pub fn register_fonts() -> Result<()> {
 pub const FONT: &str = "sans-serif";
 
 pub const INK: RGBColor = RGBColor(40, 40, 40);
-pub const GRID: RGBColor = RGBColor(225, 225, 225);
+const GRID: RGBColor = RGBColor(225, 225, 225);
 
 /// Okabe and Ito's colours, told apart with any colour vision; black is the baseline's.
 const COLOURS: [RGBColor; 7] = [
@@ -52,6 +55,9 @@ pub fn colours(labels_are_baseline: &[bool]) -> Vec<RGBColor> {
         .collect()
 }
 
+/// A chart of two linear axes.
+type Plane<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
 /// Lengths in pixels at a scale.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
@@ -73,6 +79,31 @@ impl Style {
 
     pub fn text(&self, size: u32) -> TextStyle<'static> {
         (FONT, self.px(size)).into_font().color(&INK)
+    }
+
+    /// Draws axes with horizontal grid lines; `x_label` names a place on the x axis, or nothing.
+    pub fn axes<DB: DrawingBackend>(
+        &self,
+        chart: &mut Plane<DB>,
+        x_title: &str,
+        y_title: &str,
+        x_label: impl Fn(f64) -> String,
+    ) -> Drawn<DB> {
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(INK.stroke_width(self.px(1)))
+            .label_style(self.text(12))
+            .axis_desc_style(self.text(13))
+            .x_desc(x_title)
+            .y_desc(y_title)
+            .x_labels(8)
+            .y_labels(7)
+            .x_label_formatter(&|v| x_label(*v))
+            .y_label_formatter(&|v| format!("{}", (v * 1000.0).round() / 1000.0))
+            .draw()
     }
 
     pub fn bold(&self, size: u32) -> TextStyle<'static> {

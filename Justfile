@@ -1,0 +1,49 @@
+# Everyday commands. `just` lists them.
+
+# The target folder is shared between checkouts unless CARGO_TARGET_DIR says otherwise.
+export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", cache_directory() / "vlora/target")
+
+_default:
+    @just --list
+
+# Train the quickstart and show its table
+quickstart *ARGS:
+    cargo run --release -- run experiments/quickstart.yaml {{ARGS}}
+
+# Any command of the program: just vlora plan experiments/quickstart.yaml
+vlora *ARGS:
+    cargo run --release -- {{ARGS}}
+
+# All tests
+test *ARGS:
+    cargo test --release {{ARGS}}
+
+# Format check and lints, as CI has them
+lint:
+    cargo fmt --check
+    cargo clippy --release --all-targets -- -D warnings
+
+# Format everything
+fmt:
+    cargo fmt
+
+# Look at changed snapshots of messages, then accept them
+accept-snapshots:
+    INSTA_UPDATE=always cargo test --release --test bad_specs
+    git diff tests/snapshots
+
+# Time the single operations
+bench *ARGS:
+    cargo bench --profile release --bench operations -- {{ARGS}}
+
+# What CI runs
+ci:
+    .ci/run
+
+# Make the oracle's fixtures again with PyTorch, timm and the authors' package
+fixtures python="python3":
+    {{python}} scripts/reference/make_fixtures.py
+
+# The embedded data again, from Fashion-MNIST's IDX files
+embedded-data folder python="python3":
+    {{python}} scripts/make_fashion_mnist_mini.py {{folder}}
