@@ -5,7 +5,8 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use vlora::nn::{Init, Purpose, Stream, ops};
+use vlora::nn::{Init, ops};
+use vlora::random::{Purpose, Stream};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

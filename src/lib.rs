@@ -10,6 +10,7 @@ pub mod error;
 pub mod hub;
 pub mod models;
 pub mod nn;
+pub mod random;
 pub mod report;
 pub mod results;
 pub mod runner;

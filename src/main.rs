@@ -3,21 +3,21 @@ use std::process::ExitCode;
 use clap::Parser;
 use vlora::cli::{self, Cli};
 use vlora::error::Error;
+use vlora::runner::Counting;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     match cli::main(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            match &error {
-                Error::Interrupted => eprintln!(
-                    "interrupted: finished runs and whole epochs are kept; the same command goes \
-                     on from there"
-                ),
-                error => eprintln!("error: {error}"),
-            }
+            cli::tell(&match &error {
+                Error::Interrupted => "interrupted: finished runs and whole epochs are kept; the \
+                                       same command goes on from there"
+                    .to_string(),
+                error => format!("error: {error}"),
+            });
             ExitCode::from(error.exit_code())
         }
     }

@@ -92,6 +92,69 @@ fn run_leaves_tables_charts_and_evidence() {
     assert_eq!(again.err.matches("finished before").count(), 6, "{}", again.err);
 }
 
+/// Killed without warning at several moments, the same command ends in the same bits.
+#[test]
+fn kill_9_loses_nothing_but_the_current_epoch() {
+    let text = TINY.replace("  epochs: 1", "  epochs: 4");
+    let whole = folder_with(&text);
+    assert_eq!(vlora(whole.path(), &["run", "tiny.yaml", "--quiet"]).code, 0);
+    let evidence = |dir: &Path| {
+        let mut files = std::collections::BTreeMap::new();
+        for run in std::fs::read_dir(dir.join("results/tiny/runs")).unwrap() {
+            let run = run.unwrap().path();
+            for file in ["steps.jsonl", "epochs.jsonl", "test.jsonl", "model.safetensors"] {
+                let name = format!("{}/{file}", run.file_name().unwrap().to_string_lossy());
+                files.insert(name, std::fs::read(run.join(file)).unwrap());
+            }
+        }
+        files
+    };
+    let dir = folder_with(&text);
+    let mut killed = 0;
+    for milliseconds in [150, 300, 450, 250, 350] {
+        let mut child = Command::cargo_bin("vlora")
+            .unwrap()
+            .current_dir(dir.path())
+            .args(["run", "tiny.yaml", "--quiet"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        killed += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(killed > 0, "every run ended before it was killed");
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "--quiet"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(evidence(dir.path()) == evidence(whole.path()), "the runs ended elsewhere");
+}
+
+#[test]
+fn a_report_refuses_evidence_that_disagrees() {
+    let dir = folder_with(TINY);
+    assert_eq!(vlora(dir.path(), &["run", "tiny.yaml", "--quiet"]).code, 0);
+    let runs = dir.path().join("results/tiny/runs");
+    let run = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
+    let told = |file: &str, edit: &dyn Fn(String) -> String, part: &str| {
+        let path = run.join(file);
+        let sound = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, edit(sound.clone())).unwrap();
+        let ran = vlora(dir.path(), &["report", "results/tiny"]);
+        assert_eq!(ran.code, 2, "{file}: {}", ran.out);
+        assert!(ran.err.contains(part) && ran.err.contains(file), "{}", ran.err);
+        std::fs::write(&path, sound).unwrap();
+    };
+    let disagrees = "does not agree";
+    told("test.jsonl", &|t| t.replacen("\"prediction\":", "\"prediction\":1", 500), disagrees);
+    told("test.jsonl", &|t| t.lines().skip(1).map(|l| format!("{l}\n")).collect(), disagrees);
+    told("epochs.jsonl", &|_| String::new(), disagrees);
+    told("spec.json", &|t| t.replace("\"seed\": 0", "\"seed\": 1"), disagrees);
+    told("result.json", &|t| t[..t.len() / 2].to_string(), "the record is damaged");
+    assert_eq!(vlora(dir.path(), &["report", "results/tiny"]).code, 0);
+}
+
 #[test]
 fn a_failed_run_is_told_and_exits_with_one() {
     let dir = folder_with(TINY);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 use common::TINY;
-use vlora::data::{ImageData, epoch_order};
+use vlora::data::ImageData;
 use vlora::error::Error;
 use vlora::models::vit::Vit;
 use vlora::nn::{ParameterStore, Source, ops};
@@ -19,7 +19,7 @@ use vlora::results::{ExperimentFolder, RunFolder, RunState};
 use vlora::runner::{Observer, Outcome, Plan, execute};
 use vlora::spec::{self, Experiment, RunSpec};
 use vlora::tasks::{Evaluation, ImageClassification, Split, Task};
-use vlora::train::{Step, TrainError, Trainer};
+use vlora::train::{Step, TrainError, Trainer, epoch_order};
 
 fn experiment(overrides: &[&str]) -> Experiment {
     let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
@@ -181,6 +181,69 @@ fn a_loss_that_leaves_the_numbers_fails_its_run_alone() {
     assert_eq!(folder.run(&plan.variants[0].runs[0].id).state(), RunState::Failed);
 }
 
+/// `select: best` tests the weights of the earliest epoch with the best validation metric.
+#[test]
+fn best_selection_puts_that_epochs_weights_back() {
+    // A rate this high makes the last epochs worse than an earlier one.
+    let e = experiment(&[
+        "training.select=best",
+        "training.epochs=6",
+        "training.learning_rate=0.05",
+        "training.min_learning_rate_ratio=1",
+    ]);
+    let spec = &e.variants[0].spec;
+    let data = ImageData::load(&spec.data, &spec.model).unwrap();
+    let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
+    let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu).unwrap();
+    let mut epochs = Vec::new();
+    while !trainer.is_done() {
+        let metric = trainer.epoch(|_| true).unwrap().validation_metric;
+        epochs.push((metric, trainer.store().snapshot().unwrap()));
+    }
+    let top = epochs.iter().map(|e| e.0).fold(0.0, f64::max);
+    let best = epochs.iter().position(|e| e.0 == top).unwrap();
+    assert!(best + 1 < epochs.len(), "the last epoch is the best: the test shows nothing");
+    assert_eq!(trainer.select().unwrap(), best + 1);
+    for (name, tensor) in trainer.store().snapshot().unwrap() {
+        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&tensor), values(&epochs[best].1[&name]), "{name}");
+    }
+}
+
+/// Weights that break in the last step are seen by the evaluation after it.
+#[test]
+fn an_evaluation_that_leaves_the_numbers_fails_its_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = ExperimentFolder::new(dir.path());
+    let overrides =
+        ["training.batch_size=6000", "training.learning_rate=1e30", "training.warmup_ratio=0"];
+    let plan = Plan::new(experiment(&overrides), &folder).unwrap();
+    let outcomes =
+        execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
+    for outcome in outcomes {
+        let Outcome::Failed(reason) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("validation loss stopped being finite at step 1"), "{reason}");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_fails_its_run_alone() {
+    let settings = ["training.epochs=2"];
+    let dir = tempfile::tempdir().unwrap();
+    let folder = ExperimentFolder::new(dir.path());
+    let plan = Plan::new(experiment(&settings), &folder).unwrap();
+    let stop = AtomicBool::new(false);
+    let _ = execute(&plan, &folder, &Device::Cpu, &stop, &mut StopAt { step: 90, stop: &stop });
+    let path = folder.run(&plan.variants[0].runs[0].id).file(RunFolder::CHECKPOINT);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let outcomes =
+        execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
+    let Outcome::Failed(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
+    assert!(reason.contains("cannot be resumed") && reason.contains("remove the run's folder"));
+    assert!(matches!(outcomes[1], Outcome::Finished(_)));
+}
+
 /// Micro-batches change how a step's gradient is added up, not what it is.
 #[test]
 fn accumulation_keeps_the_results() {
@@ -193,13 +256,14 @@ fn accumulation_keeps_the_results() {
         let mut losses = Vec::new();
         let _ = trainer.epoch(|step| {
             losses.push((step.loss, step.gradient_norm));
-            step.step < 10
+            true
         });
         losses
     };
-    let whole = losses(&["training.batch_size=96"]);
-    let parts = losses(&["training.batch_size=32", "training.accumulation=3"]);
-    assert_eq!((whole.len(), parts.len()), (10, 10));
+    // 6,000 = 7 · 840 + 120, and 120 = 84 + 36: the last step has micro-batches of two sizes.
+    let whole = losses(&["training.batch_size=840"]);
+    let parts = losses(&["training.batch_size=84", "training.accumulation=10"]);
+    assert_eq!((whole.len(), parts.len()), (8, 8));
     for ((a, na), (b, nb)) in whole.iter().zip(&parts) {
         assert!((a - b).abs() < 1e-4 * a && (na - nb).abs() < 1e-3 * na, "{a} {b}, {na} {nb}");
     }

@@ -136,6 +136,11 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Prints a line to standard error. A reader that has gone away is no error.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{FormatArgs, SpecArgs, print};
 use crate::error::Result;
 use crate::models::vit::cost;
-use crate::report::{Align, Cell, Table, count, percent};
+use crate::report::{Align, Cell, Table, count, percent, reduction};
 
 #[derive(Debug, Args)]
 pub struct ParamsArgs {
@@ -29,7 +29,7 @@ pub fn params(args: &ParamsArgs) -> Result<()> {
         let c = cost(&variant.spec.model, variant.spec.vlora.as_ref());
         let reduction = experiment.baseline_of(variant).map(|base| {
             let base = cost(&base.spec.model, base.spec.vlora.as_ref());
-            1.0 - c.parameters as f64 / base.parameters as f64
+            reduction(c.parameters, base.parameters)
         });
         let number = |n: u64| Cell::number(n, count(n));
         table.row(vec![

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{FormatArgs, FormatName, OutArgs, SpecArgs, print};
 use crate::error::{Error, Result};
-use crate::report::{Align, Cell, Format, Table, count, percent};
+use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
 use crate::runner::{Plan, PlannedVariant};
 use crate::spec::flatten;
 
@@ -49,7 +49,7 @@ fn table(plan: &Plan) -> Table {
     for v in &plan.variants {
         let base = plan.experiment.baseline_of(&v.variant);
         let base = base.and_then(|b| plan.variants.iter().find(|p| p.variant.label == b.label));
-        let reduction = base.map(|b| 1.0 - v.cost.parameters as f64 / b.cost.parameters as f64);
+        let reduction = base.map(|b| reduction(v.cost.parameters, b.cost.parameters));
         for run in &v.runs {
             table.row(vec![
                 Cell::text(&v.variant.label),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::tell;
 use crate::report::count;
 use crate::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant};
 use crate::train::{EpochSummary, Step};
@@ -97,8 +98,8 @@ impl Progress {
     fn line(&self, text: &str) {
         match &self.show {
             Show::Nothing => {}
-            Show::Lines => eprintln!("{text}"),
-            Show::Bars { all, .. } => all.suspend(|| eprintln!("{text}")),
+            Show::Lines => tell(text),
+            Show::Bars { all, .. } => all.suspend(|| tell(text)),
         }
     }
 
@@ -170,7 +171,7 @@ impl Observer for Progress {
     fn epoch(&mut self, e: &EpochSummary) {
         if let (Show::Lines, Some(run)) = (&self.show, &self.run) {
             let left = self.time_left().map(|l| format!(", about {l} left")).unwrap_or_default();
-            eprintln!(
+            tell(&format!(
                 "      epoch {}/{}: training loss {:.4}, validation loss {:.4}, accuracy {:.1} %, \
                  {:.0} images/s{left}",
                 e.epoch,
@@ -179,7 +180,7 @@ impl Observer for Progress {
                 e.validation_loss,
                 100.0 * e.validation_metric,
                 run.rate(),
-            );
+            ));
         }
     }
 

@@ -19,7 +19,8 @@ pub struct ReportArgs {
 
 pub fn report(args: &ReportArgs) -> Result<()> {
     let folder = ExperimentFolder::new(&args.folder);
-    let (summary, files) = write_report(&folder)?;
+    let summary = Summary::read(&folder)?;
+    let files = write_report(&summary, &folder)?;
     print(&shown(&summary, &files, &folder, args.format.format))
 }
 

@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::report::shown;
-use super::{FormatArgs, OutArgs, SpecArgs, print};
+use super::{FormatArgs, OutArgs, SpecArgs, print, tell};
 use crate::error::{Error, Result};
-use crate::report::write_report;
+use crate::report::{Summary, write_report};
+use crate::results::ExperimentFolder;
 use crate::runner::{Outcome, Plan, execute, select_device};
 
 #[derive(Debug, Args)]
@@ -33,30 +34,55 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder)?;
+    announce_change(&plan, &folder, args.quiet);
     let mut progress = Progress::new(&plan, args.quiet);
     let stop = stop_on_signal()?;
-    let outcomes = execute(&plan, &folder, &device, &stop, &mut progress)?;
+    let executed = execute(&plan, &folder, &device, &stop, &mut progress);
     progress.finish();
+    let outcomes = match executed {
+        Err(Error::Interrupted) => {
+            // What has finished gets its table; with nothing finished there is none.
+            if let Ok(summary) = Summary::of(plan.record(), &folder) {
+                write_report(&summary, &folder)?;
+            }
+            return Err(Error::Interrupted);
+        }
+        other => other?,
+    };
 
-    let (summary, files) = write_report(&folder)?;
-    print(&shown(&summary, &files, &folder, args.format.format))?;
     let failed = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
     let elsewhere = outcomes.iter().filter(|o| matches!(o, Outcome::Elsewhere)).count();
+    if elsewhere < outcomes.len() {
+        let summary = Summary::of(plan.record(), &folder)?;
+        let files = write_report(&summary, &folder)?;
+        print(&shown(&summary, &files, &folder, args.format.format))?;
+    }
     let mut problems = Vec::new();
     if failed > 0 {
         problems.push(format!("{failed} of {} runs failed; see the notes above", outcomes.len()));
     }
     if elsewhere > 0 {
         problems.push(format!(
-            "{elsewhere} of {} runs are being trained by another process; run `vlora report {}` \
-             when it is done",
-            outcomes.len(),
-            folder.path().display()
+            "{elsewhere} of {} runs are being trained by another process; run the same command \
+             again when it is done",
+            outcomes.len()
         ));
     }
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Error::Failed(problems.join("\n"))),
+    }
+}
+
+/// Says so where the folder's table compared something else before.
+fn announce_change(plan: &Plan, folder: &ExperimentFolder, quiet: bool) {
+    let Ok(before) = folder.read_record() else { return };
+    if before != plan.record() && !quiet {
+        tell(&format!(
+            "note: {} compared other arms, settings or seeds before; its table and charts will \
+             show this spec's, and the runs of before stay in runs/",
+            folder.path().display()
+        ));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random crop with padding and horizontal flip, a stream an (epoch, example).
 
-use crate::nn::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 use crate::spec::Augment;
 
 /// Draws the changes of one epoch. What happens to an example depends on (seed, epoch,
@@ -18,7 +18,8 @@ impl Augmenter {
         Augmenter { seed, epoch, padding: augment.crop_padding, flip: augment.horizontal_flip }
     }
 
-    /// Shift right and down in pixels, each in −padding..=padding, and whether to mirror.
+    /// How far the crop window moves right and down in pixels, each in −padding..=padding, and
+    /// whether to mirror.
     pub fn draw(&self, example: usize) -> (isize, isize, bool) {
         if self.padding == 0 && !self.flip {
             return (0, 0, false);

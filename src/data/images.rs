@@ -53,8 +53,8 @@ pub struct ImageData {
     /// Empty where the files do not name them.
     pub class_names: Vec<String>,
     pub statistics: ImageStatistics,
-    /// Name and SHA-256 of every file read, in reading order.
-    pub files: Vec<(String, String)>,
+    /// Split, name and SHA-256 of every file read, in reading order.
+    pub files: Vec<(String, String, String)>,
 }
 
 impl ImageData {
@@ -64,11 +64,18 @@ impl ImageData {
         let mut class_names = Vec::new();
         let mut split = |name: &str| -> Result<ImageSplit> {
             let found = hub::split_files(data, name)?;
-            files.extend(found.iter().map(|f| (f.name.clone(), f.sha256.clone())));
-            let (split, names) = read_split(&found, data, model)?;
-            if class_names.is_empty() {
-                class_names = names;
+            for file in &found {
+                let same = files.iter().find(|(_, _, sha256)| *sha256 == file.sha256);
+                if let Some((other, path, _)) = same {
+                    return Err(Error::Input(format!(
+                        "{}: the same file serves two splits or twice\n  found:    its content \
+                         stands in {path}, of the split `{other}`\n  expected: no example twice",
+                        file.name
+                    )));
+                }
+                files.push((name.to_string(), file.name.clone(), file.sha256.clone()));
             }
+            let split = read_split(&found, data, model, &mut class_names)?;
             match split.is_empty() {
                 true => Err(Error::Input(format!("the split `{name}` has no examples"))),
                 false => Ok(split),
@@ -89,7 +96,13 @@ impl ImageData {
     /// A hash over all files read, independent of where they lay.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
-        for (_, sha256) in &self.files {
+        // The role, not the name, of each split: boundaries count, names do not.
+        let mut role = 0u8;
+        let mut before = None;
+        for (split, _, sha256) in &self.files {
+            role += u8::from(before.is_some_and(|b| b != split));
+            before = Some(split);
+            hash.update([role]);
             hash.update(sha256);
         }
         hex(&hash.finalize())
@@ -144,10 +157,10 @@ fn read_split(
     files: &[File],
     data: &DataSpec,
     model: &ModelSpec,
-) -> Result<(ImageSplit, Vec<String>)> {
+    class_names: &mut Vec<String>,
+) -> Result<ImageSplit> {
     let (side, channels) = (model.image_size, model.channels);
     let mut split = ImageSplit { pixels: Vec::new(), labels: Vec::new(), side, channels };
-    let mut names = Vec::new();
     for file in files {
         let rows = parquet::read(file, &data.image_column, &data.label_column, model.classes)?;
         let decoded: Vec<Vec<u8>> = rows
@@ -161,18 +174,31 @@ fn read_split(
             .collect::<Result<_>>()?;
         split.pixels.extend(decoded.into_iter().flatten());
         split.labels.extend(rows.labels);
-        if !rows.class_names.is_empty() && rows.class_names.len() != model.classes {
+        let names = rows.class_names;
+        if !names.is_empty() && names.len() != model.classes {
             return Err(Error::Input(format!(
                 "{}: the dataset has another number of classes\n  found:    {} class names\n  \
                  expected: model.classes, {}",
                 file.name,
-                rows.class_names.len(),
+                names.len(),
                 model.classes
             )));
         }
-        names = rows.class_names;
+        // The same label must mean the same class in every file.
+        if !names.is_empty() && !class_names.is_empty() && names != *class_names {
+            return Err(Error::Input(format!(
+                "{}: the classes are named otherwise than in the files before\n  found:    {}\n  \
+                 expected: {}",
+                file.name,
+                names.join(", "),
+                class_names.join(", ")
+            )));
+        }
+        if class_names.is_empty() {
+            *class_names = names;
+        }
     }
-    Ok((split, names))
+    Ok(split)
 }
 
 /// Decodes one image and checks that it is what the model takes.

@@ -57,45 +57,69 @@ fn embedded(dataset: &str, split: &str) -> Result<File> {
 }
 
 fn folder(root: &Path, split: &str) -> Result<Vec<File>> {
+    let expected = format!(
+        "expected: {split}.parquet, or every one of {split}-00000-of-N.parquet to \
+         {split}-(N−1)-of-N.parquet, there or in its folder data"
+    );
     if !root.is_dir() {
-        return Err(Error::Input(format!(
-            "data.path: {} is not a folder\n  expected: a folder with {split}.parquet or \
-             {split}-*.parquet, there or in its folder data",
-            root.display()
-        )));
+        let root = root.display();
+        return Err(Error::Input(format!("data.path: {root} is not a folder\n  {expected}")));
     }
     for folder in [root.to_path_buf(), root.join("data")] {
-        let mut paths: Vec<PathBuf> = match fs::read_dir(&folder) {
-            Ok(entries) => entries
-                .filter_map(|entry| entry.ok().map(|e| e.path()))
-                .filter(|path| belongs_to(path, split))
-                .collect(),
-            Err(_) => continue,
-        };
-        paths.sort();
-        if !paths.is_empty() {
-            return paths
-                .iter()
-                .map(|path| {
-                    let bytes = fs::read(path).map_err(|e| Error::io("reading", path, e))?;
-                    Ok(File::new(path.display().to_string(), Cow::Owned(bytes)))
-                })
-                .collect();
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let mut found: Vec<(Shard, PathBuf)> = entries
+            .filter_map(|entry| entry.ok().map(|e| e.path()))
+            .filter_map(|path| shard(&path, split).map(|shard| (shard, path)))
+            .collect();
+        if found.is_empty() {
+            continue;
         }
+        found.sort();
+        // One whole file, or all the shards of one set; anything else would lose or repeat rows.
+        let whole = found.iter().enumerate().all(|(i, (s, _))| {
+            s.index == i && s.count == found.len() && s.whole == found[0].0.whole
+        });
+        if !whole {
+            let names: Vec<String> = found.iter().map(|(_, p)| p.display().to_string()).collect();
+            return Err(Error::Input(format!(
+                "{}: the files of the split `{split}` are not one whole set\n  found:    {}\n  \
+                 {expected}",
+                folder.display(),
+                names.join(", ")
+            )));
+        }
+        return found
+            .iter()
+            .map(|(_, path)| {
+                let bytes = fs::read(path).map_err(|e| {
+                    Error::Input(format!("{}: cannot be read: {e}", path.display()))
+                })?;
+                Ok(File::new(path.display().to_string(), Cow::Owned(bytes)))
+            })
+            .collect();
     }
-    Err(Error::Input(format!(
-        "{}: there are no files of the split `{split}`\n  expected: {split}.parquet or \
-         {split}-*.parquet, there or in its folder data",
-        root.display()
-    )))
+    let root = root.display();
+    Err(Error::Input(format!("{root}: there are no files of the split `{split}`\n  {expected}")))
 }
 
-/// `train.parquet`, `train-00000-of-00002.parquet`.
-fn belongs_to(path: &Path, split: &str) -> bool {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    name.strip_suffix(".parquet")
-        .and_then(|stem| stem.strip_prefix(split))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+/// Which part of a split a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shard {
+    index: usize,
+    count: usize,
+    /// A file without a number.
+    whole: bool,
+}
+
+/// `train.parquet`, `train-00000-of-00002.parquet`; nothing else belongs to `train`.
+fn shard(path: &Path, split: &str) -> Option<Shard> {
+    let name = path.file_name()?.to_str()?;
+    let rest = name.strip_suffix(".parquet")?.strip_prefix(split)?;
+    if rest.is_empty() {
+        return Some(Shard { index: 0, count: 1, whole: true });
+    }
+    let (index, count) = rest.strip_prefix('-')?.split_once("-of-")?;
+    Some(Shard { index: index.parse().ok()?, count: count.parse().ok()?, whole: false })
 }
 
 #[cfg(test)]
@@ -103,9 +127,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn split_names_are_matched_whole() {
-        let belongs = |name: &str| belongs_to(Path::new(name), "train");
+    fn files_belong_to_the_split_they_name() {
+        let belongs = |name: &str| shard(Path::new(name), "train").is_some();
         assert!(belongs("train.parquet") && belongs("a/train-00001-of-00002.parquet"));
-        assert!(!belongs("training.parquet") && !belongs("train.csv") && !belongs("test.parquet"));
+        for other in [
+            "training.parquet",
+            "train.csv",
+            "train-val.parquet",
+            "train-extra-00000-of-00001.parquet",
+            "test.parquet",
+        ] {
+            assert!(!belongs(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_split_is_one_whole_set_of_files() {
+        let names_of = |files: &[&str]| {
+            let dir = tempfile::tempdir().unwrap();
+            for file in files {
+                fs::write(dir.path().join(file), file).unwrap();
+            }
+            let found = folder(dir.path(), "train").map_err(|e| e.to_string())?;
+            Ok::<_, String>(
+                found
+                    .iter()
+                    .map(|f| String::from_utf8(f.bytes.to_vec()).unwrap())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let shards = ["train-00001-of-00002.parquet", "train-00000-of-00002.parquet"];
+        assert_eq!(names_of(&shards).unwrap(), [shards[1], shards[0]]);
+        assert_eq!(names_of(&["train.parquet", "train-val.parquet"]).unwrap(), ["train.parquet"]);
+        for bad in [
+            &shards[..1],
+            &["train.parquet", "train-00000-of-00001.parquet"],
+            &["train-00000-of-00002.parquet", "train-00000-of-00001.parquet"],
+        ] {
+            assert!(names_of(bad).unwrap_err().contains("not one whole set"), "{bad:?}");
+        }
+        assert!(names_of(&["test.parquet"]).unwrap_err().contains("no files of the split"));
     }
 }

@@ -189,7 +189,7 @@ pub fn tokens(spec: &ModelSpec) -> usize {
 }
 
 /// Size and cost of a whole model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     pub parameters: u64,
     /// Those of the target matrices and increments.
@@ -201,9 +201,9 @@ pub struct Cost {
     /// Final norm and classifier.
     pub head: u64,
     /// Floating-point operations of matrix products, one image, forward.
-    pub forward_flops: u64,
+    pub forward_flops: f64,
     /// The same, forward and backward.
-    pub training_flops: u64,
+    pub training_flops: f64,
 }
 
 /// Parameters and matrix-product FLOPs in closed form (two FLOPs a multiply–add).
@@ -222,20 +222,20 @@ pub fn cost(spec: &ModelSpec, vlora: Option<&VloraSpec>) -> Cost {
     let embedding = dim * patch_inputs + dim + class_token + n * dim;
     let head = 2 * dim + classes * dim + classes;
     // q kᵀ and weights · v: n² · dim multiply–adds each, twice that backward.
-    let attention = spec.depth as u64 * 2 * n * n * dim;
-    let edges = patches * patch_inputs * dim + classes * dim;
-    let forward = weights.forward * n + attention + edges;
+    let wide = u128::from;
+    let attention = spec.depth as u128 * 2 * wide(n) * wide(n) * wide(dim);
+    let (first, last) = (wide(patches * patch_inputs * dim), wide(classes * dim));
+    let forward = weights.forward * wide(n) + attention + first + last;
     // Images need no gradient: the patch embedding's backward is its weight gradient alone.
-    let backward =
-        weights.backward * n + 2 * attention + patches * patch_inputs * dim + 2 * classes * dim;
+    let backward = weights.backward * wide(n) + 2 * attention + first + 2 * last;
     Cost {
         parameters: weights.parameters + rest + embedding + head,
         weights: weights.parameters,
         embedding,
         biases_norms: rest,
         head,
-        forward_flops: 2 * forward,
-        training_flops: 2 * (forward + backward),
+        forward_flops: 2.0 * forward as f64,
+        training_flops: 2.0 * (forward + backward) as f64,
     }
 }
 
@@ -357,9 +357,8 @@ mod tests {
             heads: 3,
             ..vit_b16()
         };
-        let attention = 12 * 2 * 65 * 65 * 192 * 2 * 3;
-        let step =
-            |v: Option<&VloraSpec>| 64.0 * (cost(&spec, v).training_flops - attention) as f64 / 1e9;
+        let attention = f64::from(12 * 2 * 65 * 65 * 192 * 2 * 3);
+        let step = |v: Option<&VloraSpec>| 64.0 * (cost(&spec, v).training_flops - attention) / 1e9;
         assert!((step(None) - 133.0).abs() < 1.0);
         // Rank 8 in 9 layers: three products with A and three with B a target.
         let factors = 9 * 8 * (768 + 384 + 960 + 960) * 65 * 2 * 3;

@@ -67,8 +67,8 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result
 mod tests {
     use candle_core::{Device, Var};
 
-    use super::super::random::{Purpose, Stream};
     use super::*;
+    use crate::random::{Purpose, Stream};
 
     fn random(shape: &[usize], name: &str) -> Var {
         let mut stream = Stream::new(3, Purpose::Init, name);

@@ -1,6 +1,6 @@
 //! Initial values of parameters.
 
-use super::random::Stream;
+use crate::random::Stream;
 
 /// How a parameter starts. Sources: timm's ViT (`init_weights_vit_timm`, `PatchEmbed`'s
 /// convolution keeps PyTorch's default) and PyTorch's `nn.init`.
@@ -36,8 +36,8 @@ impl Init {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Purpose;
     use super::*;
+    use crate::random::Purpose;
 
     #[test]
     fn kaiming_uniform_has_its_bound_and_variance() {

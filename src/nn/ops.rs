@@ -10,14 +10,13 @@ use super::{composed, cpu};
 /// `x Wᵀ + b` over the last axis: x \[…, in\], w \[out, in\], b \[out\] → \[…, out\].
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     let output = w.dim(0)?;
-    let zero = match b {
-        Some(_) => None,
-        None => Some(Tensor::zeros(output, x.dtype(), x.device())?),
+    let b = match b {
+        Some(b) => b.clone(),
+        None => Tensor::zeros(output, x.dtype(), x.device())?,
     };
-    let b = b.or(zero.as_ref()).unwrap_or(w);
     over_rows(x, output, |x| match cpu::takes(x) {
-        true => x.contiguous()?.apply_op3(w, b, cpu::Linear),
-        false => composed::linear(x, w, b),
+        true => x.contiguous()?.apply_op3(w, &b, cpu::Linear),
+        false => composed::linear(x, w, &b),
     })
 }
 
@@ -25,6 +24,13 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
 pub fn add_product(y: &Tensor, low: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
     let (rank, output) = b.dims2()?;
     over_rows(y, output, |y| {
+        if low.dim(D::Minus1)? != rank {
+            candle_core::bail!(
+                "add-product: {:?} and {:?} do not belong together",
+                low.dims(),
+                b.dims()
+            );
+        }
         let low = low.reshape(((), rank))?;
         match cpu::takes(y) {
             true => y.contiguous()?.apply_op3(&low.contiguous()?, b, cpu::AddProduct { scale }),
@@ -77,8 +83,9 @@ fn over_rows(
 mod tests {
     use candle_core::{DType, Device, Var};
 
-    use super::super::{Init, Purpose, Stream};
+    use super::super::Init;
     use super::*;
+    use crate::random::{Purpose, Stream};
 
     fn random(shape: &[usize], name: &str) -> Var {
         let mut stream = Stream::new(11, Purpose::Init, name);
@@ -175,6 +182,23 @@ mod tests {
         {
             agree(&[&[batch, tokens, 3 * heads * d]], |t| self_attention(&t[0], heads));
         }
+    }
+
+    #[test]
+    fn shapes_that_do_not_belong_together_are_refused() {
+        let t = |shape: &[usize]| random(shape, "t").as_detached_tensor();
+        let refused = |y: Result<Tensor>| {
+            let error = y.unwrap_err().to_string();
+            assert!(error.contains("belong together") || error.contains("are not q"), "{error}");
+        };
+        refused(linear(&t(&[4, 3]), &t(&[2, 5]), None));
+        refused(linear(&t(&[4, 3]), &t(&[2, 3]), Some(&t(&[3]))));
+        refused(add_product(&t(&[4, 6]), &t(&[4, 3]), &t(&[2, 6]), 1.0));
+        refused(add_product(&t(&[4, 6]), &t(&[5, 2]), &t(&[2, 6]), 1.0));
+        refused(add_product(&t(&[4, 6]), &t(&[4, 2]), &t(&[2, 5]), 1.0));
+        refused(layer_norm(&t(&[4, 6]), &t(&[5]), &t(&[6]), 0.0));
+        refused(self_attention(&t(&[1, 2, 10]), 2));
+        refused(self_attention(&t(&[1, 2, 12]), 0));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use super::init::Init;
-use super::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 
 /// Where a model gets its parameters from.
 pub trait Source {
@@ -23,8 +23,6 @@ pub struct Parameter {
     pub var: Var,
     /// Weight decay applies.
     pub decay: bool,
-    /// Gets gradients and is updated.
-    pub trainable: bool,
 }
 
 /// A model's parameters, float32, in a fixed order.
@@ -44,10 +42,6 @@ impl ParameterStore {
 
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
-    }
-
-    pub fn trainable(&self) -> impl Iterator<Item = &Parameter> {
-        self.parameters.iter().filter(|p| p.trainable)
     }
 
     pub fn get(&self, name: &str) -> Option<&Parameter> {
@@ -116,7 +110,7 @@ impl Source for ParameterStore {
         let var = Var::from_vec(values, shape, &self.device)?;
         let tensor = var.as_tensor().clone();
         self.by_name.insert(name.to_string(), self.parameters.len());
-        self.parameters.push(Parameter { name: name.into(), var, decay, trainable: true });
+        self.parameters.push(Parameter { name: name.into(), var, decay });
         Ok(tensor)
     }
 }

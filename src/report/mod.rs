@@ -8,26 +8,27 @@ mod table;
 
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
-pub use table::{Align, Cell, Format, Table, bytes, count, percent};
+pub use table::{Align, Cell, Format, Table, bytes, count, percent, reduction};
 
 use crate::error::Result;
 use crate::results::{ExperimentFolder, write_atomic};
 
-/// Reads the experiment's evidence and writes `table.md`, `table.csv`, `runs.parquet` and the
-/// charts beside it. Returns what the table shows and the files written.
-pub fn write_report(folder: &ExperimentFolder) -> Result<(Summary, Vec<String>)> {
-    let summary = Summary::read(folder)?;
-    let table = summary.table();
+/// Writes `table.md`, `table.csv`, `runs.parquet` and the charts of `summary` into its folder and
+/// removes charts of an earlier report that this one does not have. Returns the files written.
+pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<String>> {
     let mut files = vec![
         ("table.md".to_string(), summary.markdown().into_bytes()),
-        ("table.csv".to_string(), table.render(Format::Csv).into_bytes()),
-        ("runs.parquet".to_string(), frame::runs_parquet(&summary)?),
+        ("table.csv".to_string(), summary.table().render(Format::Csv).into_bytes()),
+        ("runs.parquet".to_string(), frame::runs_parquet(summary)?),
     ];
-    files.extend(charts::draw_all(&summary)?);
-    let mut names = Vec::new();
-    for (name, content) in files {
-        write_atomic(&folder.file(&name), &content)?;
-        names.push(name);
+    files.extend(charts::draw_all(summary)?);
+    for (name, content) in &files {
+        write_atomic(&folder.file(name), content)?;
     }
-    Ok((summary, names))
+    for name in charts::file_names() {
+        if !files.iter().any(|(written, _)| *written == name) {
+            folder.remove(&name)?;
+        }
+    }
+    Ok(files.into_iter().map(|(name, _)| name).collect())
 }

@@ -1,13 +1,13 @@
 //! What an experiment's evidence says: a row a run, a row an arm, and the notes below.
 
 use super::statistics::Spread;
-use super::table::{Align, Cell, Table, bytes, count, percent};
+use super::table::{Align, Cell, Table, bytes, count, percent, reduction};
 use crate::error::{Error, Result};
 use crate::results::{
     EpochRecord, ExperimentFolder, ExperimentRecord, Failure, Provenance, RunFolder, RunResult,
-    RunState, SCHEMA_VERSION, VariantRecord,
+    RunState, SCHEMA_VERSION, Session, SpecRecord, TestRecord, VariantRecord,
 };
-use crate::spec::{IncrementInit, Method, Reference, RunSpec, Select, agree};
+use crate::spec::{IncrementInit, Method, Pool, Reference, RunSpec, Select, agree};
 
 /// Everything the tables and charts show.
 #[derive(Clone, Debug)]
@@ -15,10 +15,6 @@ pub struct Summary {
     pub record: ExperimentRecord,
     /// In the order of the record's variants.
     pub arms: Vec<ArmSummary>,
-    /// What the runs came out of; the first finished run's.
-    pub provenance: Option<Provenance>,
-    /// Arms that ran on something else than `provenance` says.
-    pub mixed: bool,
 }
 
 /// One arm at one sweep point, over its seeds.
@@ -26,11 +22,11 @@ pub struct Summary {
 pub struct ArmSummary {
     pub variant: VariantRecord,
     pub runs: Vec<FinishedRun>,
-    /// Runs that failed, with the reason; and how many have not finished.
+    /// Runs that failed, by seed, with the reason; and how many have not finished.
     pub failures: Vec<(u64, String)>,
     pub unfinished: usize,
     pub test: Option<Spread>,
-    /// Test metric minus the baseline's, over the seeds that both finished.
+    /// Test metric minus the baseline's, over the seeds that both finished on the same data.
     pub difference: Option<Spread>,
     /// 1 − parameters / the baseline's; None for the baseline itself.
     pub reduction: Option<f64>,
@@ -43,12 +39,17 @@ pub struct FinishedRun {
     pub seed: u64,
     pub result: RunResult,
     pub epochs: Vec<EpochRecord>,
+    pub provenance: Provenance,
 }
 
 impl Summary {
-    /// Reads every run that the experiment's record names.
+    /// Reads every run that the experiment's record on disk names.
     pub fn read(folder: &ExperimentFolder) -> Result<Summary> {
-        let record = folder.read_record()?;
+        Summary::of(folder.read_record()?, folder)
+    }
+
+    /// Reads every run that `record` names, and checks that its evidence agrees with itself.
+    pub fn of(record: ExperimentRecord, folder: &ExperimentFolder) -> Result<Summary> {
         if record.schema != SCHEMA_VERSION {
             return Err(Error::Input(format!(
                 "{}: the results are of another version\n  found:    schema {}\n  expected: \
@@ -57,10 +58,18 @@ impl Summary {
                 record.schema
             )));
         }
-        let mut provenance: Option<Provenance> = None;
-        let mut mixed = false;
         let mut arms = Vec::new();
         for variant in &record.variants {
+            if variant.runs.len() != record.seeds.len() {
+                return Err(Error::Input(format!(
+                    "{}: the record is damaged\n  found:    {} runs of {}\n  expected: one a \
+                     seed, {}",
+                    folder.file("experiment.json").display(),
+                    variant.runs.len(),
+                    variant.label,
+                    record.seeds.len()
+                )));
+            }
             let mut arm = ArmSummary {
                 variant: variant.clone(),
                 runs: Vec::new(),
@@ -73,23 +82,14 @@ impl Summary {
             for (seed, id) in record.seeds.iter().zip(&variant.runs) {
                 let run = folder.run(id);
                 match run.state() {
-                    RunState::Finished => {
-                        arm.runs.push(FinishedRun {
-                            id: id.clone(),
-                            seed: *seed,
-                            result: run.read_json(RunFolder::RESULT)?,
-                            epochs: run.read_lines(RunFolder::EPOCHS)?,
-                        });
-                        let this: Provenance = run.read_json(RunFolder::PROVENANCE)?;
-                        let first = provenance.get_or_insert(this.clone());
-                        mixed |= (&first.program, &first.processor, first.threads, &first.device)
-                            != (&this.program, &this.processor, this.threads, &this.device);
-                    }
+                    RunState::Finished => arm.runs.push(finished(&run, id, *seed, variant)?),
                     RunState::Failed => {
                         let failure: Failure = run.read_json(RunFolder::FAILURE)?;
                         arm.failures.push((*seed, failure.reason));
                     }
-                    RunState::Planned | RunState::Interrupted => arm.unfinished += 1,
+                    RunState::Planned | RunState::Running | RunState::Interrupted => {
+                        arm.unfinished += 1;
+                    }
                 }
             }
             let metrics: Vec<f64> = arm.runs.iter().map(|r| r.result.test_metric).collect();
@@ -104,12 +104,15 @@ impl Summary {
             )));
         }
         compare(&mut arms, &record.baseline);
-        Ok(Summary { record, arms, provenance, mixed })
+        Ok(Summary { record, arms })
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &FinishedRun> {
+        self.arms.iter().flat_map(|a| &a.runs)
     }
 
     pub fn metric_name(&self) -> &str {
-        let mut results = self.arms.iter().flat_map(|a| &a.runs).map(|r| &r.result);
-        results.next().map_or("metric", |r| &r.metric_name)
+        self.runs().next().map_or("metric", |r| &r.result.metric_name)
     }
 
     /// A row an arm.
@@ -193,24 +196,21 @@ impl Summary {
             notes.push(text);
         }
         notes.extend(distinct(self.arms.iter().map(|a| training_note(&a.variant.spec))));
-        if let Some(p) = &self.provenance {
-            notes.push(format!(
-                "Data: {} training, {} validation and {} test examples; files' SHA-256 {}….",
-                count(p.train_examples as u64),
-                count(p.validation_examples as u64),
-                count(p.test_examples as u64),
-                p.data_sha256.get(..12).unwrap_or(&p.data_sha256)
-            ));
-            notes.push(format!(
-                "{} (numerics {}) on {}: {}, {} threads, {}.",
-                p.program, p.numerics_version, p.device, p.processor, p.threads, p.system
-            ));
-        }
-        if self.mixed {
+        let data = distinct(self.runs().map(|r| data_note(&r.provenance)));
+        if data.len() > 1 {
             notes.push(
-                "Not all runs ran on this machine and version: their times do not compare.".into(),
+                "Not all arms ran on the same data: no difference is taken where it differs."
+                    .into(),
             );
         }
+        notes.extend(data);
+        let machines = distinct(self.runs().flat_map(|r| &r.provenance.sessions).map(machine_note));
+        if machines.len() > 1 {
+            notes.push(
+                "Runs worked on several machines or versions: their times do not compare.".into(),
+            );
+        }
+        notes.extend(machines);
         for arm in &self.arms {
             let label = &arm.variant.label;
             for (seed, reason) in &arm.failures {
@@ -225,6 +225,34 @@ impl Summary {
     }
 }
 
+/// Reads a finished run and holds its result to the evidence it was made from.
+fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Result<FinishedRun> {
+    let result: RunResult = run.read_json(RunFolder::RESULT)?;
+    let spec: SpecRecord = run.read_json(RunFolder::SPEC)?;
+    let epochs: Vec<EpochRecord> = run.read_lines(RunFolder::EPOCHS)?;
+    let tests: Vec<TestRecord> = run.read_lines(RunFolder::TEST)?;
+    let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;
+    let n = tests.len() as f64;
+    let correct = tests.iter().filter(|t| t.label == t.prediction).count() as f64;
+    let loss = tests.iter().map(|t| f64::from(t.loss)).sum::<f64>() / n;
+    let checks = [
+        (RunFolder::RESULT, result.schema == SCHEMA_VERSION && spec.schema == SCHEMA_VERSION),
+        (RunFolder::SPEC, spec.id == id && spec.seed == seed && spec.spec == variant.spec),
+        (RunFolder::EPOCHS, epochs.len() == variant.spec.training.epochs),
+        (RunFolder::TEST, tests.len() == provenance.test_examples),
+        (RunFolder::TEST, result.test_metric == correct / n && result.test_loss == loss),
+        (RunFolder::RESULT, result.parameters == variant.parameters),
+    ];
+    match checks.iter().find(|(_, holds)| !holds) {
+        None => Ok(FinishedRun { id: id.to_string(), seed, result, epochs, provenance }),
+        Some((file, _)) => Err(Error::Input(format!(
+            "{}: the run's evidence does not agree with its other files\n  expected: what `vlora \
+             run` writes; remove the run's folder to train it again",
+            run.file(file).display()
+        ))),
+    }
+}
+
 /// Fills in what is relative to the baseline at the same sweep point.
 fn compare(arms: &mut [ArmSummary], baseline: &str) {
     let references: Vec<ArmSummary> =
@@ -232,12 +260,15 @@ fn compare(arms: &mut [ArmSummary], baseline: &str) {
     for arm in arms.iter_mut().filter(|a| a.variant.arm != baseline) {
         let base = references.iter().find(|b| agree(&b.variant.point, &arm.variant.point));
         let Some(base) = base else { continue };
-        arm.reduction = Some(1.0 - arm.variant.parameters as f64 / base.variant.parameters as f64);
+        arm.reduction = Some(reduction(arm.variant.parameters, base.variant.parameters));
         let differences: Vec<f64> = arm
             .runs
             .iter()
             .filter_map(|run| {
-                let pair = base.runs.iter().find(|b| b.seed == run.seed)?;
+                let same = |b: &&FinishedRun| {
+                    b.seed == run.seed && b.provenance.data_sha256 == run.provenance.data_sha256
+                };
+                let pair = base.runs.iter().find(same)?;
                 Some(run.result.test_metric - pair.result.test_metric)
             })
             .collect();
@@ -272,11 +303,29 @@ fn method_note(spec: &RunSpec) -> Option<String> {
     let targets: Vec<&str> = v.targets.iter().map(|t| t.name()).collect();
     Some(format!(
         "VLoRA: compounds of {} layers, alpha {}, targets {}; increments add to {reference}, \
-         {detach}, {init}.",
+         {detach}, {init}; A and B decay as other matrices do (ours: the authors publish no \
+         training).",
         v.compound_size,
         v.alpha,
         targets.join(", ")
     ))
+}
+
+fn data_note(p: &Provenance) -> String {
+    format!(
+        "Data: {} training, {} validation and {} test examples; files' SHA-256 {}….",
+        count(p.train_examples as u64),
+        count(p.validation_examples as u64),
+        count(p.test_examples as u64),
+        p.data_sha256.get(..12).unwrap_or(&p.data_sha256)
+    )
+}
+
+fn machine_note(s: &Session) -> String {
+    format!(
+        "{} (numerics {}) on {}: {}, {} threads, {}.",
+        s.program, s.numerics_version, s.device, s.processor, s.threads, s.system
+    )
 }
 
 fn training_note(spec: &RunSpec) -> String {
@@ -287,23 +336,39 @@ fn training_note(spec: &RunSpec) -> String {
         (p, false) => format!("random crops with padding {p}"),
         (p, true) => format!("random crops with padding {p} and horizontal flips"),
     };
+    let pool = match m.pool {
+        Pool::ClassToken => "class token",
+        Pool::Mean => "mean over patches",
+    };
+    let normal = match spec.data.normalize {
+        Some(_) => "the spec's figures",
+        None => "the training split's mean and deviation",
+    };
     let select = match t.select {
         Select::Last => "weights of the last epoch are tested",
         Select::Best => "weights of the epoch with the best validation metric are tested",
     };
     let clip = t.clip_norm.map_or("no clipping".to_string(), |c| format!("clipped at norm {c}"));
     format!(
-        "ViT of width {}, depth {}, {} heads, patch {} at {} × {}; {} epochs, batch {}, AdamW with \
-         peak rate {}, weight decay {}, {clip}, label smoothing {}, {augment}; {select}.",
+        "ViT of width {}, depth {}, {} heads, MLP ratio {}, patch {} at {} × {}, {pool}, pixels \
+         normalised by {normal}; {} epochs, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
+         warm-up over {} of the steps, cosine to {} of the peak, weight decay {}, {clip}, label \
+         smoothing {}, {augment}; {select}.",
         m.dim,
         m.depth,
         m.heads,
+        m.mlp_ratio,
         m.patch_size,
         m.image_size,
         m.image_size,
         t.epochs,
         t.batch_size * t.accumulation,
+        t.beta1,
+        t.beta2,
+        t.epsilon,
         t.learning_rate,
+        percent(t.warmup_ratio),
+        percent(t.min_learning_rate_ratio),
         t.weight_decay,
         t.label_smoothing
     )

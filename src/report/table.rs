@@ -185,6 +185,11 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// The share of the baseline's parameters that an arm does without.
+pub fn reduction(parameters: u64, baseline: u64) -> f64 {
+    1.0 - parameters as f64 / baseline as f64
+}
+
 /// A share as per cent: `72.6 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)

@@ -34,6 +34,11 @@ impl ExperimentFolder {
         RunFolder { root: self.root.join("runs").join(id) }
     }
 
+    /// Removes a file of the report if it is there.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        remove(&self.file(name))
+    }
+
     pub fn write_record(&self, record: &ExperimentRecord) -> Result<()> {
         write_json(&self.file("experiment.json"), record)
     }
@@ -56,6 +61,8 @@ impl ExperimentFolder {
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
     Planned,
+    /// A process works on it.
+    Running,
     /// Has a checkpoint to go on from.
     Interrupted,
     Failed,
@@ -66,6 +73,7 @@ impl RunState {
     pub fn name(self) -> &'static str {
         match self {
             RunState::Planned => "planned",
+            RunState::Running => "running",
             RunState::Interrupted => "interrupted",
             RunState::Failed => "failed",
             RunState::Finished => "finished",
@@ -102,6 +110,8 @@ impl RunFolder {
         let has = |name| self.file(name).exists();
         if has(Self::RESULT) {
             RunState::Finished
+        } else if self.is_claimed() {
+            RunState::Running
         } else if has(Self::FAILURE) {
             RunState::Failed
         } else if has(Self::CHECKPOINT) {
@@ -123,6 +133,11 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(Error::io("locking", &path, e)),
         }
+    }
+
+    fn is_claimed(&self) -> bool {
+        File::open(self.file(".lock"))
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -158,13 +173,14 @@ impl RunFolder {
 
     /// Removes a file if it is there.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let path = self.file(name);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("removing", &path, e))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.file(name))
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing", path, e)),
+        _ => Ok(()),
     }
 }
 
@@ -231,8 +247,10 @@ mod tests {
         let run = ExperimentFolder::new(dir.path()).run("abc");
         let lock = run.claim().unwrap();
         assert!(lock.is_some());
+        assert_eq!(run.state(), RunState::Running);
         assert!(run.claim().unwrap().is_none());
         drop(lock);
+        assert_eq!(run.state(), RunState::Planned);
         assert!(run.claim().unwrap().is_some());
     }
 

@@ -45,6 +45,25 @@ pub struct SpecRecord {
 /// `provenance.json`: what the numbers came out of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
+    /// Over all files read, by split.
+    pub data_sha256: String,
+    /// SHA-256 of every file read, by name.
+    pub files: BTreeMap<String, String>,
+    /// Empty where the files do not name them.
+    pub class_names: Vec<String>,
+    /// What normalisation used, a channel each.
+    pub pixel_mean: Vec<f64>,
+    pub pixel_std: Vec<f64>,
+    pub train_examples: usize,
+    pub validation_examples: usize,
+    pub test_examples: usize,
+    /// One for each time the run was started or resumed.
+    pub sessions: Vec<Session>,
+}
+
+/// A process that worked on the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
     pub program: String,
     pub numerics_version: u32,
     /// `cpu`.
@@ -54,15 +73,6 @@ pub struct Provenance {
     pub system: String,
     /// UTC, RFC 3339.
     pub started: String,
-    pub data_sha256: String,
-    /// SHA-256 of every file read, by name.
-    pub files: BTreeMap<String, String>,
-    /// What normalisation used, a channel each.
-    pub pixel_mean: Vec<f64>,
-    pub pixel_std: Vec<f64>,
-    pub train_examples: usize,
-    pub validation_examples: usize,
-    pub test_examples: usize,
 }
 
 /// A line of `steps.jsonl`. Holds no timings, so equal runs leave equal files.
@@ -115,7 +125,7 @@ pub struct RunResult {
     pub evaluation_seconds: f64,
     /// Training examples a second of training.
     pub throughput: f64,
-    /// The process's peak resident memory during this run, where the system tells.
+    /// The most bytes allocated at once during the run, decoded data included.
     pub peak_bytes: Option<u64>,
     /// SHA-256 of `model.safetensors`.
     pub model_sha256: String,

@@ -10,8 +10,8 @@ use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::provenance::provenance;
 use crate::error::{Error, Result};
 use crate::results::{
-    EpochRecord, ExperimentFolder, Failure, RunFolder, RunResult, RunState, SCHEMA_VERSION,
-    SpecRecord, StepRecord, TestRecord,
+    EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
+    SCHEMA_VERSION, SpecRecord, StepRecord, TestRecord,
 };
 use crate::spec::hex;
 use crate::tasks::{Evaluation, ImageClassification, Split, Task};
@@ -100,6 +100,7 @@ impl Life<'_> {
         let Some(_lock) = self.folder.claim()? else { return Ok(Outcome::Elsewhere) };
         // Looked at again under the lock: another process may have finished it meanwhile.
         if self.folder.state() == RunState::Finished {
+            self.folder.remove(RunFolder::CHECKPOINT)?;
             return Ok(Outcome::AlreadyFinished(self.folder.read_json(RunFolder::RESULT)?));
         }
         self.folder.remove(RunFolder::FAILURE)?;
@@ -125,11 +126,15 @@ impl Life<'_> {
             spec: spec.clone(),
         };
         self.folder.write_json(RunFolder::SPEC, &record)?;
-        self.folder.write_json(RunFolder::PROVENANCE, &provenance(data, self.device))?;
 
         let task = ImageClassification::new(data, spec, seed, self.device.clone());
         let mut trainer = Trainer::new(&task, &spec.training, seed, self.device)?;
         let (mut steps, mut epochs) = self.resume(&mut trainer)?;
+        let before = match epochs.is_empty() {
+            true => Vec::new(),
+            false => self.folder.read_json::<Provenance>(RunFolder::PROVENANCE)?.sessions,
+        };
+        self.folder.write_json(RunFolder::PROVENANCE, &provenance(data, self.device, before))?;
         observer.run_started(self.variant, self.run, epochs.len());
         while !trainer.is_done() {
             let epoch = trainer.epoch(|step| {
@@ -162,17 +167,25 @@ impl Life<'_> {
             return Ok((Vec::new(), Vec::new()));
         }
         let bytes = std::fs::read(&path).map_err(|e| Error::io("reading", &path, e))?;
-        trainer.resume(&bytes).map_err(|e| {
-            Error::Input(format!(
-                "{}: {e}\n  help: remove the run's folder to train it again",
+        // A damaged run fails alone; the others go on.
+        let damaged = |e: &dyn std::fmt::Display| {
+            Ended::Failed(format!(
+                "{}: the run cannot be resumed: {e}\n  help: remove the run's folder to train it \
+                 again",
                 path.display()
             ))
-        })?;
-        let mut steps: Vec<StepRecord> = self.folder.read_lines(RunFolder::STEPS)?;
-        let mut epochs: Vec<EpochRecord> = self.folder.read_lines(RunFolder::EPOCHS)?;
-        steps.retain(|s| s.step <= trainer.state().step);
-        epochs.retain(|e| e.epoch <= trainer.state().epoch);
-        Ok((steps, epochs))
+        };
+        trainer.resume(&bytes).map_err(|e| damaged(&e))?;
+        let steps = self.folder.read_lines(RunFolder::STEPS).map_err(|e| damaged(&e))?;
+        let epochs = self.folder.read_lines(RunFolder::EPOCHS).map_err(|e| damaged(&e))?;
+        let (mut steps, mut epochs): (Vec<StepRecord>, Vec<EpochRecord>) = (steps, epochs);
+        let state = trainer.state();
+        steps.retain(|s| s.step <= state.step);
+        epochs.retain(|e| e.epoch <= state.epoch);
+        match steps.len() as u64 == state.step && epochs.len() == state.epoch {
+            true => Ok((steps, epochs)),
+            false => Err(damaged(&"steps.jsonl or epochs.jsonl ends before its checkpoint")),
+        }
     }
 
     /// Tests the selected weights, once, and records the result.

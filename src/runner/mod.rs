@@ -8,4 +8,5 @@ mod provenance;
 
 pub use device::select_device;
 pub use execute::{Observer, Outcome, execute};
+pub use memory::Counting;
 pub use plan::{Plan, PlannedRun, PlannedVariant};

@@ -61,7 +61,7 @@ impl Plan {
                 variant: variant.clone(),
                 cost,
                 steps: (epochs * steps_per_epoch(&spec.training, examples)) as u64,
-                flops: cost.training_flops as f64 * (epochs * examples) as f64,
+                flops: cost.training_flops * epochs as f64 * examples as f64,
                 runs,
             });
         }

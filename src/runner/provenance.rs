@@ -7,11 +7,13 @@ use candle_core::Device;
 
 use super::device::device_name;
 use crate::data::ImageData;
-use crate::results::Provenance;
+use crate::results::{Provenance, Session};
 use crate::spec::NUMERICS_VERSION;
 
-pub fn provenance(data: &ImageData, device: &Device) -> Provenance {
-    Provenance {
+/// Of a run that this process works on, after those `before` it.
+pub fn provenance(data: &ImageData, device: &Device, before: Vec<Session>) -> Provenance {
+    let mut sessions = before;
+    sessions.push(Session {
         program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
         numerics_version: NUMERICS_VERSION,
         device: device_name(device).to_string(),
@@ -19,13 +21,18 @@ pub fn provenance(data: &ImageData, device: &Device) -> Provenance {
         threads: rayon::current_num_threads(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         started: utc_now(),
+    });
+    let files = data.files.iter().map(|(_, name, sha256)| (name.clone(), sha256.clone()));
+    Provenance {
         data_sha256: data.sha256(),
-        files: data.files.iter().cloned().collect(),
+        files: files.collect(),
+        class_names: data.class_names.clone(),
         pixel_mean: data.statistics.mean.clone(),
         pixel_std: data.statistics.std.clone(),
         train_examples: data.train.len(),
         validation_examples: data.validation.len(),
         test_examples: data.test.len(),
+        sessions,
     }
 }
 

@@ -131,10 +131,10 @@ fn arms(node: Option<Node>, root: &Node) -> Result<Vec<(String, Node)>, SpecErro
         }
     };
     for (name, overrides) in entries.iter_mut() {
-        if !plain_name(name) {
+        if !plain_name(name) || name.contains('.') {
             return Err(SpecError::new("the arm's name cannot be used in tables and file names")
                 .found(format!("`{name}`"))
-                .expected("up to 64 letters, digits, `.`, `_` and `-`, not starting with `.`")
+                .expected("up to 64 letters, digits, `_` and `-`")
                 .at(overrides.origin.clone()));
         }
         // `baseline:` with nothing behind it overrides nothing.
@@ -262,7 +262,12 @@ fn resolve(
 ) -> Result<Variant, SpecError> {
     let mut node = common.clone();
     node.overlay(overrides);
-    for (key, value) in point {
+    for (key, value) in point.iter().filter(|(key, _)| !key.starts_with("vlora.")) {
+        node.set(key, value.clone());
+    }
+    // A dense arm uses none of the increments' fields; setting one would ask it for the others.
+    let dense = node.get("method").is_none_or(|m| m.value != Value::Text("vlora".into()));
+    for (key, value) in point.iter().filter(|(key, _)| !dense && key.starts_with("vlora.")) {
         node.set(key, value.clone());
     }
     // The arm and the point are worth naming only where they change the faulty section.
@@ -283,8 +288,11 @@ fn resolve(
     };
     let mut spec: RunSpec = from_node(&node).map_err(in_context)?;
     validate(&spec, &node).map_err(in_context)?;
-    if spec.method == Method::Dense {
-        spec.vlora = None;
+    match (&mut spec.vlora, spec.method) {
+        (vlora, Method::Dense) => *vlora = None,
+        // The order targets are written in changes nothing, so neither the run's id.
+        (Some(vlora), Method::Vlora) => vlora.targets.sort(),
+        (None, Method::Vlora) => {}
     }
     let used: BTreeSet<String> = flatten(&spec).into_keys().collect();
     let is_used = |key: &str| {

@@ -53,8 +53,8 @@ pub fn agree(baseline: &[(String, String)], other: &[(String, String)]) -> bool 
 
 impl RunSpec {
     /// The resolved spec as YAML, every default written out.
-    pub fn to_yaml(&self) -> Result<String, serde_yaml::Error> {
-        serde_yaml::to_string(self)
+    pub fn to_yaml(&self) -> Result<String, String> {
+        serde_yaml::to_string(self).map_err(|e| e.to_string())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The tree is what arms, sweeps and `--set` are merged in; the origin survives
 //! the merge, so an error found in a merged run still names the line to change.
-//! This file and `position.rs` are the only ones that know the YAML crate.
+//! This file, `position.rs` and `RunSpec::to_yaml` alone know the YAML crate.
 
 use super::error::SpecError;
 use super::position;
@@ -73,6 +73,9 @@ impl Origin {
     }
 }
 
+/// No part of a spec is nested deeper than a handful of levels.
+const MAX_DEPTH: usize = 32;
+
 /// A value and its origin.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -122,8 +125,6 @@ impl Node {
 
     fn build(yaml: serde_yaml::Value, origin: Origin, depth: usize) -> Result<Node, SpecError> {
         use serde_yaml::Value as Y;
-        // No part of a spec is nested deeper than a handful of levels.
-        const MAX_DEPTH: usize = 32;
         if depth > MAX_DEPTH {
             return Err(SpecError::new("the document is nested too deeply")
                 .found(format!("more than {MAX_DEPTH} levels"))
@@ -216,12 +217,17 @@ impl Node {
         (node, true)
     }
 
-    /// Puts `value` at a dotted path, making the maps on the way.
-    /// A path that leads through something other than a map replaces it.
+    /// Puts `value` at a dotted path, making the maps on the way. What follows `sweep.` is one
+    /// key. A path that leads through something other than a map replaces it.
     pub fn set(&mut self, path: &str, value: Node) {
+        self.set_at(path, value, MAX_DEPTH);
+    }
+
+    fn set_at(&mut self, path: &str, value: Node, depth: usize) {
         let (head, rest) = match path.split_once('.') {
-            Some((head, rest)) => (head, Some(rest)),
-            None => (path, None),
+            // Deeper than any field lies: kept as one key, which no field has.
+            Some((head, rest)) if depth > 0 => (head, Some(rest)),
+            _ => (path, None),
         };
         if self.entries().is_none() {
             self.value = Value::Map(Vec::new());
@@ -236,7 +242,10 @@ impl Node {
             }
         };
         match rest {
-            Some(rest) => entries[at].1.set(rest, value),
+            Some(rest) if head == "sweep" && depth == MAX_DEPTH => {
+                entries[at].1.set_at(rest, value, 0);
+            }
+            Some(rest) => entries[at].1.set_at(rest, value, depth - 1),
             None => entries[at].1 = value,
         }
     }

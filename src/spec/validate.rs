@@ -8,6 +8,10 @@ use super::schema::{Method, ModelSpec, RunSpec, Target, VloraSpec};
 /// Datasets that `data.embedded` can name.
 pub const EMBEDDED_DATASETS: [&str; 1] = ["fashion-mnist-mini"];
 
+/// Beyond these a model is taken for a mistake: no machine holds its attention or its weights.
+const MOST_PATCHES: usize = 16_384;
+const MOST_PARAMETERS: f64 = 2e10;
+
 /// Checks a typed run; `node` is the tree it was read from, for the lines of its fields.
 pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
     let check = Check { node };
@@ -92,6 +96,14 @@ fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
         model.image_size.is_multiple_of(model.patch_size),
         format!("a divisor of model.image_size, {}", model.image_size),
     )?;
+    let patches = (model.image_size / model.patch_size).pow(2);
+    check.that(
+        "model.patch_size",
+        patches <= MOST_PATCHES,
+        format!(
+            "a patch that makes at most {MOST_PATCHES} patches of an image; this makes {patches}"
+        ),
+    )?;
     check.that(
         "model.channels",
         model.channels == 1 || model.channels == 3,
@@ -111,6 +123,14 @@ fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
         "model.mlp_ratio",
         model.mlp_ratio > 0.0 && model.mlp_ratio <= 64.0 && hidden >= 1.0 && hidden.fract() == 0.0,
         format!("a number up to 64 whose product with model.dim, {}, is whole", model.dim),
+    )?;
+    // The dense model's matrices, which bound every arm's.
+    let (dim, classes) = (model.dim as f64, model.classes as f64);
+    let size = model.depth as f64 * (4.0 + 2.0 * model.mlp_ratio) * dim * dim + classes * dim;
+    check.that(
+        "model.dim",
+        size <= MOST_PARAMETERS,
+        format!("a model of at most {MOST_PARAMETERS:e} parameters; this has about {size:.1e}"),
     )
 }
 

@@ -9,8 +9,8 @@ use super::adamw::{AdamW, clip_scale, global_norm};
 use super::audit::{AuditFault, audit};
 use super::checkpoint::{Checkpoint, State};
 use super::schedule::Schedule;
-use crate::data::epoch_order;
-use crate::nn::{Frozen, ParameterStore};
+use crate::nn::{Frozen, Parameter, ParameterStore};
+use crate::random::{Purpose, Stream};
 use crate::spec::{Select, TrainingSpec};
 use crate::tasks::{Evaluation, Split, Task};
 
@@ -169,7 +169,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             // A step of one micro-batch needs no scaling, and gets none.
             let micro_loss = if share == 1.0 { micro_loss } else { (micro_loss * share)? };
             let mut grads = micro_loss.backward()?;
-            for p in self.store.trainable() {
+            for p in self.store.parameters().iter() {
                 let Some(g) = grads.remove(p.var.as_tensor()) else { continue };
                 match gradients.get_mut(&p.name) {
                     Some(sum) => *sum = (&*sum + g)?,
@@ -199,7 +199,18 @@ impl<'a, T: Task> Trainer<'a, T> {
         let model = self.task.model(&mut Frozen(&self.store))?;
         let evaluation = self.task.evaluate(&model, split)?;
         self.state.evaluation_seconds += started.elapsed().as_secs_f64();
-        Ok(evaluation)
+        match evaluation.loss.is_finite() {
+            true => Ok(evaluation),
+            false => Err(TrainError::NotFinite {
+                what: match split {
+                    Split::Validation => "validation loss",
+                    Split::Test => "test loss",
+                },
+                value: evaluation.loss,
+                step: self.state.step,
+                rate: self.schedule.rate((self.state.step as usize).saturating_sub(1)),
+            }),
+        }
     }
 
     /// Puts the selected weights in place, for the test: those of the last epoch, or of the
@@ -237,7 +248,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let checkpoint = Checkpoint::from_bytes(bytes).map_err(TrainError::Checkpoint)?;
         self.store.load(&checkpoint.model).map_err(TrainError::Checkpoint)?;
         let mut moments = BTreeMap::new();
-        for p in self.store.trainable() {
+        for p in self.store.parameters().iter() {
             let fits = |t: Option<&Tensor>| match t {
                 Some(t) if t.shape() == p.var.shape() => t.to_device(self.store.device()),
                 _ => candle_core::bail!("the moments of {} are missing or misshapen", p.name),
@@ -246,12 +257,24 @@ impl<'a, T: Task> Trainer<'a, T> {
                 .and_then(|m| Ok((m, fits(checkpoint.adam_v.get(&p.name))?)));
             moments.insert(p.name.clone(), pair.map_err(TrainError::Checkpoint)?);
         }
+        let fits = |p: &Parameter| {
+            checkpoint.best.get(&p.name).is_some_and(|t| t.shape() == p.var.shape())
+        };
+        if checkpoint.state.best.is_some() && !self.store.parameters().iter().all(fits) {
+            let error = candle_core::Error::Msg("the best epoch's weights do not fit".into());
+            return Err(TrainError::Checkpoint(error));
+        }
         self.optimizer.moments = moments;
         self.optimizer.step = checkpoint.state.step;
         self.best = checkpoint.best;
         self.state = checkpoint.state;
         Ok(())
     }
+}
+
+/// The order of the `n` training examples in an epoch (from 0).
+pub fn epoch_order(seed: u64, epoch: usize, n: usize) -> Vec<usize> {
+    Stream::new(seed, Purpose::Order, &epoch.to_string()).permutation(n)
 }
 
 /// Optimiser steps an epoch of `n` examples takes; the last may be smaller.

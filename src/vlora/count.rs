@@ -7,11 +7,12 @@ use crate::spec::{ModelSpec, Target, VloraSpec};
 pub struct Count {
     /// Trained values.
     pub parameters: u64,
-    /// Multiply–adds of matrix products in a forward pass, one token.
-    pub forward: u64,
+    /// Multiply–adds of matrix products in a forward pass, one token. Wide, so that no valid
+    /// model overflows it.
+    pub forward: u128,
     /// The same in a backward pass. A detached reference weight needs no gradient of its own,
     /// so an increment layer saves a third of a dense one's three products.
-    pub backward: u64,
+    pub backward: u128,
 }
 
 impl std::ops::AddAssign for Count {
@@ -51,20 +52,22 @@ fn matrix(
     block: usize,
 ) -> Count {
     let full = output * input;
+    let wide = u128::from;
     let increment =
         vlora.filter(|v| v.targets.contains(&target) && !block.is_multiple_of(v.compound_size));
     let Some(v) = increment else {
-        return Count { parameters: full, forward: full, backward: 2 * full };
+        return Count { parameters: full, forward: wide(full), backward: 2 * wide(full) };
     };
-    let pair = v.rank as u64 * (output + input);
+    let parameters = v.rank as u64 * (output + input);
+    let pair = wide(parameters);
     // `previous` adds every earlier increment of the compound to its reference weight.
     let earlier = match v.reference {
         crate::spec::Reference::Base => 0,
-        crate::spec::Reference::Previous => (block % v.compound_size - 1) as u64 * pair,
+        crate::spec::Reference::Previous => (block % v.compound_size - 1) as u128 * pair,
     };
-    let through_reference = full + earlier;
+    let through_reference = wide(full) + earlier;
     Count {
-        parameters: pair,
+        parameters,
         forward: through_reference + pair,
         backward: 2 * pair + if v.detach { 1 } else { 2 } * through_reference,
     }

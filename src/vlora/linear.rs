@@ -73,7 +73,8 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::*;
-    use crate::nn::{Init, Purpose, Stream};
+    use crate::nn::Init;
+    use crate::random::{Purpose, Stream};
 
     fn var(shape: [usize; 2], name: &str) -> Var {
         let values = Init::Normal { std: 1.0 }

@@ -28,8 +28,20 @@ impl Attention {
     }
 
     fn sizes(&self, shape: &Shape) -> Result<Sizes> {
-        let (_, tokens, width) = shape.dims3()?;
-        Ok(Sizes { tokens, heads: self.heads, d: width / 3 / self.heads })
+        let (batch, tokens, width) = shape.dims3()?;
+        let parts = 3 * self.heads;
+        if parts == 0 || width == 0 || width % parts != 0 {
+            bail!(
+                "self-attention: {width} values a token are not q, k and v of {} heads",
+                self.heads
+            );
+        }
+        let weights = [batch, self.heads, tokens, tokens];
+        let count = weights.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
+        if count.is_none_or(|n| n > isize::MAX as usize / 4) {
+            bail!("self-attention: weights of shape {weights:?} are too large");
+        }
+        Ok(Sizes { tokens, heads: self.heads, d: width / parts })
     }
 }
 

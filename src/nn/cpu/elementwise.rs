@@ -61,10 +61,10 @@ pub fn exp(x: f32) -> f32 {
 }
 
 /// The error function, with an absolute error below 4e-7: Eigen's rational approximation on
-/// \[−4, 4\], beyond which it is held constant.
+/// \[−4, 4\], beyond which it is ±1.
 #[inline(always)]
-pub fn erf(x: f32) -> f32 {
-    let x = x.clamp(-4.0, 4.0);
+pub fn erf(value: f32) -> f32 {
+    let x = value.clamp(-4.0, 4.0);
     let s = x * x;
     let mut p = -2.726_142_4e-10;
     p = p * s + 2.770_681_3e-8;
@@ -78,7 +78,9 @@ pub fn erf(x: f32) -> f32 {
     q = q * s - 1.682_827e-3;
     q = q * s - 7.373_329e-3;
     q = q * s - 1.426_473_9e-2;
-    x * p / q
+    let inside = x * p / q;
+    // Exactly ±1 further out, so that GELU's tail is exactly 0.
+    if value.abs() < 4.0 { inside } else { value.signum() }
 }
 
 #[cfg(test)]
@@ -111,6 +113,7 @@ mod tests {
             assert!(error < 4e-7, "erf({x}): error {error:e}");
         }
         assert!(erf(f32::NAN).is_nan());
+        assert_eq!((erf(-9.0), erf(4.0)), (-1.0, 1.0));
     }
 
     #[test]

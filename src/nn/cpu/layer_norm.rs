@@ -5,7 +5,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::elementwise::lane_sum;
-use super::{BLOCK, slice, total, with_values};
+use super::{BLOCK, expect, slice, total, with_values};
 
 /// y = x̂ · weight + bias with x̂ = (x − mean) / √(var + eps): x \[n, width\].
 ///
@@ -41,6 +41,8 @@ impl CustomOp3 for LayerNorm {
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let width = x_layout.shape().dims2()?.1;
+        let fits = [w_layout, b_layout].iter().all(|l| l.shape().dims() == [width]);
+        expect(self.name(), fits, &[x_layout, w_layout, b_layout])?;
         let (x, w, b) = (slice(x, x_layout)?, slice(w, w_layout)?, slice(b, b_layout)?);
         let mut y = vec![0f32; x.len()];
         let size = BLOCK * width;
@@ -61,12 +63,12 @@ impl CustomOp3 for LayerNorm {
         &self,
         x: &Tensor,
         w: &Tensor,
-        _: &Tensor,
+        b: &Tensor,
         _: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let width = x.dim(1)?;
-        with_values([x, w, g], |[xs, w, gs]| {
+        with_values([x, w, g], |[xs, ws, gs]| {
             let mut dx = vec![0f32; xs.len()];
             let size = BLOCK * width;
             let sums: Vec<(Vec<f32>, Vec<f32>)> = dx
@@ -83,10 +85,10 @@ impl CustomOp3 for LayerNorm {
                                 normal[i] = (x[i] - mean) * scale;
                             }
                             let n = width as f32;
-                            let h_mean = lane_sum(width, |i| g[i] * w[i]) / n;
-                            let hx_mean = lane_sum(width, |i| g[i] * w[i] * normal[i]) / n;
+                            let h_mean = lane_sum(width, |i| g[i] * ws[i]) / n;
+                            let hx_mean = lane_sum(width, |i| g[i] * ws[i] * normal[i]) / n;
                             for i in 0..width {
-                                dx[i] = (g[i] * w[i] - h_mean - normal[i] * hx_mean) * scale;
+                                dx[i] = (g[i] * ws[i] - h_mean - normal[i] * hx_mean) * scale;
                                 dw[i] += g[i] * normal[i];
                                 db[i] += g[i];
                             }
@@ -96,10 +98,11 @@ impl CustomOp3 for LayerNorm {
                 })
                 .collect();
             let (dw, db) = sums.into_iter().unzip();
+            let row = |sums| Tensor::from_vec(total(sums, width), width, x.device());
             Ok((
-                Some(Tensor::from_vec(dx, x.dims(), x.device())?),
-                Some(Tensor::from_vec(total(dw, width), width, x.device())?),
-                Some(Tensor::from_vec(total(db, width), width, x.device())?),
+                x.track_op().then(|| Tensor::from_vec(dx, x.dims(), x.device())).transpose()?,
+                w.track_op().then(|| row(dw)).transpose()?,
+                b.track_op().then(|| row(db)).transpose()?,
             ))
         })
     }

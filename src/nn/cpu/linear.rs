@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::product::{Matrix, product};
-use super::{column_sums, slice, with_values};
+use super::{column_sums, expect, slice, with_values};
 
 /// y = x Wᵀ + b: x \[n, in\], W \[out, in\], b \[out\] → \[n, out\].
 ///
@@ -27,7 +27,9 @@ impl CustomOp3 for Linear {
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (n, input) = x_layout.shape().dims2()?;
-        let (output, _) = w_layout.shape().dims2()?;
+        let (output, columns) = w_layout.shape().dims2()?;
+        let fits = columns == input && b_layout.shape().dims() == [output];
+        expect(self.name(), fits, &[x_layout, w_layout, b_layout])?;
         let (x, w, b) = (slice(x, x_layout)?, slice(w, w_layout)?, slice(b, b_layout)?);
         let mut y = vec![0f32; n * output];
         y.par_chunks_mut(super::BLOCK * output).for_each(|rows| {
@@ -90,7 +92,9 @@ impl CustomOp3 for AddProduct {
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (n, output) = y_layout.shape().dims2()?;
-        let (_, rank) = low_layout.shape().dims2()?;
+        let (rows, rank) = low_layout.shape().dims2()?;
+        let fits = rows == n && b_layout.shape().dims() == [rank, output];
+        expect(self.name(), fits, &[y_layout, low_layout, b_layout])?;
         let mut z = slice(y, y_layout)?.to_vec();
         let low = Matrix::rows(slice(low, low_layout)?, rank);
         let b = Matrix::rows(slice(b, b_layout)?, output);
@@ -100,7 +104,7 @@ impl CustomOp3 for AddProduct {
 
     fn bwd(
         &self,
-        _: &Tensor,
+        y: &Tensor,
         low: &Tensor,
         b: &Tensor,
         _: &Tensor,
@@ -124,6 +128,6 @@ impl CustomOp3 for AddProduct {
             });
             Ok((d_low.transpose()?, d_b.transpose()?))
         })?;
-        Ok((Some(g.clone()), d_low, d_b))
+        Ok((y.track_op().then(|| g.clone()), d_low, d_b))
     }
 }

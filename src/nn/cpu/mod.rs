@@ -37,6 +37,15 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
+/// Refuses arguments whose shapes do not belong together.
+fn expect(operation: &str, holds: bool, shapes: &[&Layout]) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    let shapes: Vec<_> = shapes.iter().map(|l| l.shape().dims()).collect();
+    bail!("{operation}: the shapes {shapes:?} do not belong together")
+}
+
 /// Calls `f` with the values of each tensor, in row-major order.
 fn with_values<const N: usize, R>(
     tensors: [&Tensor; N],

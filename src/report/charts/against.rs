@@ -9,6 +9,7 @@ use super::style::{INK, Style, colours, padded, short_count};
 use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
+use crate::results::VariantRecord;
 use crate::spec::flatten;
 
 /// Points with error bars of one standard deviation over a number.
@@ -61,7 +62,7 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         let (Some(vlora), Some(test)) = (&arm.variant.spec.vlora, arm.test) else { continue };
         let mut rest = flatten(&arm.variant.spec);
         rest.remove("vlora.rank");
-        let point = ((vlora.rank as f64).log2(), test, String::new());
+        let point = ((vlora.rank as f64).log2(), test, group_name(&arm.variant));
         groups.entry(format!("{rest:?}")).or_default().push(point);
     }
     groups.retain(|_, points| points.len() > 1);
@@ -69,11 +70,19 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         return None;
     }
     let plain = vec![false; groups.len()];
+    let several = groups.len() > 1;
     let series = groups
         .into_values()
         .zip(colours(&plain))
         .map(|(mut points, colour)| {
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            // Of several lines each is named once, at its end.
+            let last = points.len() - 1;
+            for (i, point) in points.iter_mut().enumerate() {
+                if !several || i < last {
+                    point.2.clear();
+                }
+            }
             Series { colour, joined: true, points }
         })
         .collect();
@@ -94,6 +103,14 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         series,
         reference,
     })
+}
+
+/// The arm with its swept fields, without the rank.
+fn group_name(variant: &VariantRecord) -> String {
+    let fields = variant.point.iter().filter(|(key, _)| key != "vlora.rank");
+    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_string();
+    let named = fields.map(|(key, value)| format!(" {}={value}", last(key)));
+    variant.arm.clone() + &named.collect::<String>()
 }
 
 fn y_title(summary: &Summary) -> String {

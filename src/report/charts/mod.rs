@@ -11,18 +11,30 @@ use super::summary::Summary;
 use crate::error::{Error, Result};
 use style::Style;
 
+const CURVES: &str = "learning-curves";
+const PARAMETERS: &str = "metric-vs-parameters";
+const RANK: &str = "metric-vs-rank";
+
+/// The names of all chart files there can be.
+pub fn file_names() -> impl Iterator<Item = String> {
+    let endings = ["svg", "png"];
+    [CURVES, PARAMETERS, RANK]
+        .into_iter()
+        .flat_map(move |name| endings.map(|ending| format!("{name}.{ending}")))
+}
+
 /// Draws every chart that the evidence allows: (file name, content).
 pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
     style::register_fonts()?;
     let mut files = Vec::new();
     if let Some(curves) = curves::Curves::new(summary) {
-        both("learning-curves", (960, 380), &curves, &mut files)?;
+        both(CURVES, (960, 380), &curves, &mut files)?;
     }
     if let Some(scatter) = against::against_parameters(summary) {
-        both("metric-vs-parameters", (620, 400), &scatter, &mut files)?;
+        both(PARAMETERS, (620, 400), &scatter, &mut files)?;
     }
     if let Some(lines) = against::against_rank(summary) {
-        both("metric-vs-rank", (620, 400), &lines, &mut files)?;
+        both(RANK, (620, 400), &lines, &mut files)?;
     }
     Ok(files)
 }
