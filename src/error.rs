@@ -38,9 +38,17 @@ impl Error {
     }
 }
 
+/// A tensor error's message without the backtrace that candle adds where `RUST_BACKTRACE` is set.
+pub fn plain(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    let message: Vec<&str> =
+        text.lines().take_while(|line| !line.trim_start().starts_with("0: ")).collect();
+    message.join("\n").trim_end().to_string()
+}
+
 /// Tensor operations fail only for want of memory or of a device, or by a fault of ours.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Error {
-        Error::Failed(format!("tensor operation failed: {error}"))
+        Error::Failed(format!("tensor operation failed: {}", plain(&error)))
     }
 }

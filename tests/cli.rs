@@ -236,13 +236,21 @@ fn bad_input_exits_with_two_and_says_what_to_do() {
     told(&["run", "."], "the spec is not a file");
     told(&["run", "tiny.yaml", "--set", "model.heads=3"], "--set model.heads=3: invalid value");
     told(&["run", "tiny.yaml", "--device", "tpu"], "--device: unknown device");
-    told(&["plan", "tiny.yaml", "--set", "data={path: nowhere}"], "nowhere is not a folder");
+    told(
+        &["plan", "tiny.yaml", "--set", "data={embedded: null, path: nowhere}"],
+        "nowhere is not a folder",
+    );
+    told(&["plan", "tiny.yaml", "--set", "data.path=nowhere"], "two sources of data");
+    told(&["plan", "tiny.yaml", "--set", "arms.vlra.method=dense"], "did you mean `vlora`?");
     told(&["report", "results/none"], "there are no results here");
     told(&["run", "tiny.yaml", "--set", "model.image_size=56"], "the image has another size");
     told(&["run", "tiny.yaml", "--set", "model.classes=7"], "label out of range");
     std::fs::create_dir(dir.path().join("data")).unwrap();
     std::fs::write(dir.path().join("data/train.parquet"), b"PAR1 not really").unwrap();
-    told(&["run", "tiny.yaml", "--set", "data={path: data}"], "the Parquet file cannot be read");
+    told(
+        &["run", "tiny.yaml", "--set", "data={embedded: null, path: data}"],
+        "the Parquet file cannot be read",
+    );
 }
 
 #[test]

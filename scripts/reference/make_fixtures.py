@@ -25,7 +25,9 @@ from vlora import VisionTransformerVLoRA
 
 OUT = pathlib.Path(__file__).resolve().parent.parent.parent / "tests/fixtures"
 COMMON = dict(img_size=8, patch_size=4, in_chans=3, num_classes=5, embed_dim=12, num_heads=3, mlp_ratio=2)
-TRAINING = dict(lr=1e-2, weight_decay=0.1, betas=(0.9, 0.999), eps=1e-8)
+# With Adam's usual epsilon of 1e-8, gradients that are nothing but rounding (the keys' bias has
+# no other) make steps of full size, and no two programs agree on those.
+TRAINING = dict(lr=1e-2, weight_decay=0.1, betas=(0.9, 0.999), eps=1e-5)
 CLIP, SMOOTHING, STEPS, BATCH = 1.0, 0.1, 10, 6
 
 

@@ -23,7 +23,7 @@ use crate::spec::{self, Experiment};
 /// optional sweep, and seeds. `run` trains and evaluates every arm × sweep point × seed, keeps
 /// the evidence of each run, and makes a table and charts from it.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(version, max_term_width = 100)]
 #[command(after_help = "Start with:  vlora run experiments/quickstart.yaml\n\
                         Every field of a spec is explained in experiments/reference.yaml.\n\n\
                         Exit codes: 0 done; 1 a run failed; 2 bad input; 130 interrupted.")]

@@ -203,9 +203,18 @@ fn read_split(
 
 /// Decodes one image and checks that it is what the model takes.
 fn decode(bytes: &[u8], side: usize, channels: usize) -> std::result::Result<Vec<u8>, String> {
-    let mut reader = ImageReader::new(std::io::Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|e| e.to_string())?;
+    let open = || ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
+    let another_size = |width: u32, height: u32| {
+        format!(
+            "the image has another size\n  found:    {width} × {height}\n  expected: {side} × {side}, \
+             model.image_size"
+        )
+    };
+    let size = open().ok().and_then(|reader| reader.into_dimensions().ok());
+    if let Some((width, height)) = size.filter(|s| *s != (side as u32, side as u32)) {
+        return Err(another_size(width, height));
+    }
+    let mut reader = open().map_err(|e| e.to_string())?;
     // Refuses a decompression bomb before it unfolds.
     let mut limits = Limits::default();
     limits.max_image_width = Some(side as u32);
@@ -214,12 +223,8 @@ fn decode(bytes: &[u8], side: usize, channels: usize) -> std::result::Result<Vec
     let image = reader.decode().map_err(|e| {
         format!("the image cannot be decoded\n  found:    {e}\n  expected: a PNG of {side} × {side} pixels")
     })?;
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    if (width, height) != (side, side) {
-        return Err(format!(
-            "the image has another size\n  found:    {width} × {height}\n  expected: {side} × {side}, \
-             model.image_size"
-        ));
+    if (image.width(), image.height()) != (side as u32, side as u32) {
+        return Err(another_size(image.width(), image.height()));
     }
     match (image, channels) {
         (DynamicImage::ImageLuma8(image), 1) => Ok(image.into_raw()),
@@ -316,7 +321,7 @@ mod tests {
         let refused = |bytes: &[u8]| decode(bytes, 28, 1).unwrap_err();
         assert!(decode(&png(DynamicImage::new_luma8(28, 28)), 28, 1).is_ok());
         assert!(refused(&png(DynamicImage::new_luma8(1, 1))).contains("1 × 1"));
-        assert!(refused(&png(DynamicImage::new_luma8(4000, 4000))).contains("cannot be decoded"));
+        assert!(refused(&png(DynamicImage::new_luma8(4000, 4000))).contains("4000 × 4000"));
         assert!(refused(&png(DynamicImage::new_rgb8(28, 28))).contains("Rgb8"));
         let whole = png(DynamicImage::new_luma8(28, 28));
         assert!(refused(&whole[..whole.len() / 2]).contains("cannot be decoded"));

@@ -21,12 +21,26 @@ pub struct Rows {
 /// Reads every row; labels must lie in 0..classes.
 pub fn read(file: &File, image_column: &str, label_column: &str, classes: usize) -> Result<Rows> {
     let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
-    let broken = |e: PolarsError| fail(format!("the Parquet file cannot be read: {e}"));
 
-    let mut reader = ParquetReader::new(Cursor::new(&file.bytes));
-    let class_names = class_names(&mut reader, label_column);
-    let frame = reader.finish().map_err(broken)?;
-    let columns: Vec<String> = frame.get_column_names().iter().map(|n| n.to_string()).collect();
+    let (frame, class_names) = guarded(|| {
+        let mut reader = ParquetReader::new(Cursor::new(&file.bytes));
+        let names = class_names(&mut reader, label_column);
+        let wanted = [image_column, label_column].map(str::to_string).to_vec();
+        let schema = reader.schema()?;
+        // A missing column is told below, with those there are.
+        let there: Vec<String> = schema.iter_names().map(|n| n.to_string()).collect();
+        let wanted = wanted.into_iter().filter(|name| there.contains(name)).collect();
+        Ok((reader.with_columns(Some(wanted)).finish()?, names, there))
+    })
+    .map(|(frame, names, there)| ((frame, there), names))
+    .map_err(|e| {
+        fail(format!(
+            "the Parquet file cannot be read: {e}\n  expected: struct{{bytes: binary, path: \
+             string}} in `{image_column}`, 32- or 64-bit whole numbers in `{label_column}`"
+        ))
+    })?;
+    let (frame, columns) = frame;
+    let broken = |e: PolarsError| fail(format!("the Parquet file cannot be read: {e}"));
     let column = |name: &str| {
         frame.column(name).map_err(|_| {
             fail(format!(
@@ -67,7 +81,7 @@ pub fn read(file: &File, image_column: &str, label_column: &str, classes: usize)
     if !label.dtype().is_integer() {
         return Err(wrong(label_column, label.dtype(), "whole numbers"));
     }
-    let label = label.cast(&DataType::Int64).map_err(broken)?;
+    let label = label.strict_cast(&DataType::Int64).map_err(broken)?;
     let labels = label
         .i64()
         .map_err(broken)?
@@ -84,6 +98,20 @@ pub fn read(file: &File, image_column: &str, label_column: &str, classes: usize)
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Rows { images, labels, class_names })
+}
+
+/// Runs `f`; a panic inside, which polars has for column types it was built without, is an error.
+fn guarded<T>(f: impl FnOnce() -> PolarsResult<T>) -> std::result::Result<T, String> {
+    let hook = std::panic::take_hook();
+    // The panic's own message would go to the terminal.
+    std::panic::set_hook(Box::new(|_| {}));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    std::panic::set_hook(hook);
+    match caught {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("it is damaged, or has columns of a type that is not supported".into()),
+    }
 }
 
 /// The names in `{"info": {"features": {<label>: {"names": […]}}}}`, where the file has them.

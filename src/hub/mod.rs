@@ -65,15 +65,15 @@ fn folder(root: &Path, split: &str) -> Result<Vec<File>> {
         let root = root.display();
         return Err(Error::Input(format!("data.path: {root} is not a folder\n  {expected}")));
     }
-    for folder in [root.to_path_buf(), root.join("data")] {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        let mut found: Vec<(Shard, PathBuf)> = entries
-            .filter_map(|entry| entry.ok().map(|e| e.path()))
-            .filter_map(|path| shard(&path, split).map(|shard| (shard, path)))
-            .collect();
-        if found.is_empty() {
-            continue;
-        }
+    let folders = [root.to_path_buf(), root.join("data")];
+    let mut found: Vec<(Shard, PathBuf)> = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter_map(|path| shard(&path, split).map(|shard| (shard, path)))
+        .collect();
+    if !found.is_empty() {
         found.sort();
         // One whole file, or all the shards of one set; anything else would lose or repeat rows.
         let whole = found.iter().enumerate().all(|(i, (s, _))| {
@@ -84,7 +84,7 @@ fn folder(root: &Path, split: &str) -> Result<Vec<File>> {
             return Err(Error::Input(format!(
                 "{}: the files of the split `{split}` are not one whole set\n  found:    {}\n  \
                  {expected}",
-                folder.display(),
+                root.display(),
                 names.join(", ")
             )));
         }

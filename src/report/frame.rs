@@ -1,12 +1,13 @@
 //! The runs as a polars table. The only file of `report/` that knows polars.
 
 use polars::prelude::*;
+use serde_json::Value;
 
 use super::summary::{FinishedRun, Summary};
 use crate::error::{Error, Result};
 use crate::spec::flatten;
 
-/// A row a finished run: identity, arm, every field of its spec as text, result and costs, as
+/// A row a finished run: identity, arm, every field of its spec, result and costs, as
 /// Parquet.
 pub fn runs_parquet(summary: &Summary) -> Result<Vec<u8>> {
     let failed = |e: PolarsError| Error::Failed(format!("runs.parquet cannot be made: {e}"));
@@ -49,7 +50,32 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
     let specs: Vec<_> = rows.iter().map(|(arm, _)| flatten(&arm.variant.spec)).collect();
     let fields: std::collections::BTreeSet<&String> = specs.iter().flat_map(|s| s.keys()).collect();
     for field in fields {
-        columns.push(text(&format!("spec.{field}"), &|i| specs[i].get(field).cloned()));
+        let values: Vec<Option<Value>> =
+            specs.iter().map(|spec| serde_json::from_str(spec.get(field)?).ok()).collect();
+        columns.push(typed(&format!("spec.{field}"), &values));
     }
     DataFrame::new(n, columns)
+}
+
+/// A column of whole numbers, numbers, truth values or text, whichever holds all of `values`.
+fn typed(name: &str, values: &[Option<Value>]) -> Column {
+    let all = |is: fn(&Value) -> bool| values.iter().flatten().all(is);
+    let each = |value: &Option<Value>| value.clone().filter(|v| !v.is_null());
+    let name = name.into();
+    if all(|v| v.is_u64() || v.is_null()) {
+        let of = |v: &Option<Value>| each(v).and_then(|v| v.as_u64());
+        return Column::new(name, values.iter().map(of).collect::<Vec<Option<u64>>>());
+    }
+    if all(|v| v.is_number() || v.is_null()) {
+        let of = |v: &Option<Value>| each(v).and_then(|v| v.as_f64());
+        return Column::new(name, values.iter().map(of).collect::<Vec<Option<f64>>>());
+    }
+    if all(|v| v.is_boolean() || v.is_null()) {
+        let of = |v: &Option<Value>| each(v).and_then(|v| v.as_bool());
+        return Column::new(name, values.iter().map(of).collect::<Vec<Option<bool>>>());
+    }
+    let of = |v: &Option<Value>| {
+        each(v).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string))
+    };
+    Column::new(name, values.iter().map(of).collect::<Vec<Option<String>>>())
 }

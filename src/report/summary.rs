@@ -218,7 +218,7 @@ impl Summary {
                 notes.push(format!("`{label}`, seed {seed}, failed: {reason}"));
             }
             if arm.unfinished > 0 {
-                notes.push(format!("`{label}`: {} runs have not finished.", arm.unfinished));
+                notes.push(format!("`{label}`: not finished: {}.", arm.unfinished));
             }
         }
         notes

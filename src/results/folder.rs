@@ -212,8 +212,12 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path)
-        .map_err(|e| Error::Input(format!("{}: cannot be read: {e}", path.display())))
+    fs::read_to_string(path).map_err(|e| {
+        let path = path.display();
+        Error::Input(format!(
+            "{path}: cannot be read: {e}\n  help: remove the run's folder to train it again"
+        ))
+    })
 }
 
 fn broken(path: &Path, line: usize, error: &serde_json::Error) -> Error {

@@ -54,10 +54,15 @@ pub fn execute(
             let life = Life { plan, variant, run, folder: folder.run(&run.id), device, stop };
             let outcome = life.live(observer)?;
             observer.run_ended(variant, run, &outcome);
-            outcomes.push(outcome);
+            outcomes.push((life, outcome));
         }
     }
-    Ok(outcomes)
+    // What another process had may be done by now.
+    let settled = outcomes.into_iter().map(|(life, outcome)| match outcome {
+        Outcome::Elsewhere if life.folder.state() == RunState::Finished => life.already_finished(),
+        other => other,
+    });
+    Ok(settled.collect())
 }
 
 /// One run from claim to record.
@@ -101,7 +106,7 @@ impl Life<'_> {
         // Looked at again under the lock: another process may have finished it meanwhile.
         if self.folder.state() == RunState::Finished {
             self.folder.remove(RunFolder::CHECKPOINT)?;
-            return Ok(Outcome::AlreadyFinished(self.folder.read_json(RunFolder::RESULT)?));
+            return Ok(self.already_finished());
         }
         self.folder.remove(RunFolder::FAILURE)?;
         match self.train(observer) {
@@ -112,6 +117,13 @@ impl Life<'_> {
                 self.folder.write_json(RunFolder::FAILURE, &failure)?;
                 Ok(Outcome::Failed(reason))
             }
+        }
+    }
+
+    fn already_finished(&self) -> Outcome {
+        match self.folder.read_json(RunFolder::RESULT) {
+            Ok(result) => Outcome::AlreadyFinished(result),
+            Err(damaged) => Outcome::Failed(damaged.to_string()),
         }
     }
 

@@ -35,7 +35,9 @@ impl SpecError {
     }
 
     pub fn found(mut self, found: impl Into<String>) -> SpecError {
-        self.0.found = Some(found.into());
+        // Control characters of a spec do not reach the terminal.
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        self.0.found = Some(found.into().chars().map(plain).collect());
         self
     }
 

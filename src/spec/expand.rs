@@ -213,6 +213,12 @@ fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
                         .at(values.origin));
                 }
             };
+            if let Some(item) = items.iter().find(|item| item.entries().is_some()) {
+                return Err(SpecError::new("a sweep is over single fields")
+                    .found(item.describe())
+                    .expected(expected)
+                    .at(item.origin.clone()));
+            }
             match (1..items.len()).find(|i| items[..*i].contains(&items[*i])) {
                 Some(i) => Err(SpecError::new("a value is swept over twice")
                     .found(items[i].describe())
@@ -234,7 +240,7 @@ fn grid(sweep: &Sweep, runs_a_point: usize) -> Result<Vec<Point>, SpecError> {
         .filter(|n| *n <= MOST_RUNS);
     if size.is_none() {
         return Err(SpecError::new("the experiment is too large")
-            .found("arms × sweep × seeds")
+            .found("more arms × sweep points × seeds")
             .expected(format!("at most {MOST_RUNS} runs"))
             .at(Origin::File(Vec::new())));
     }

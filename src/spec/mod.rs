@@ -84,7 +84,8 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, SpecError> 
         return Err(failed("the spec is not a file", "a directory or special file".into()));
     }
     if meta.len() > MOST_BYTES {
-        return Err(failed("the spec is too large", format!("{} bytes", meta.len())));
+        let found = format!("{} bytes; at most {MOST_BYTES} are read", meta.len());
+        return Err(failed("the spec is too large", found));
     }
     let bytes =
         std::fs::read(path).map_err(|e| failed("the spec cannot be read", e.to_string()))?;
@@ -107,6 +108,7 @@ pub fn parse(
             .at_position(Position { line, column: 1 })
             .in_file(file, "")
     })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let read = || {
         let mut root = node::Node::parse(text)?;
         for argument in overrides {
@@ -116,9 +118,27 @@ pub fn parse(
                     .expected("key=value, as in --set training.epochs=3")
                     .at(node::Origin::Set(argument.clone())));
             };
+            check_arm(&root, key, argument)?;
             root.set(key, node::Node::parse_argument(argument, value)?);
         }
         expand::expand(root, stem)
     };
     read().map_err(|e: SpecError| e.in_file(file, text))
+}
+
+/// Refuses an override of an arm that the spec does not have: it would make a new one.
+fn check_arm(root: &node::Node, key: &str, argument: &str) -> Result<(), SpecError> {
+    let Some((name, _)) = key.strip_prefix("arms.").and_then(|rest| rest.split_once('.')) else {
+        return Ok(());
+    };
+    let arms = root.get("arms").and_then(node::Node::entries).unwrap_or_default();
+    let names: Vec<&str> = arms.iter().map(|(name, _)| name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(SpecError::new("there is no such arm")
+        .found(format!("`{name}`"))
+        .expected(de::one_of(&names))
+        .suggest(name, names)
+        .at(node::Origin::Set(argument.to_string())))
 }

@@ -97,8 +97,12 @@ pub enum Value {
 }
 
 impl PartialEq for Node {
+    /// By value, wherever it was written; `1` and `1.0` are the same number.
     fn eq(&self, other: &Node) -> bool {
-        self.value == other.value
+        match (self.number(), other.number()) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.value == other.value,
+        }
     }
 }
 
@@ -153,7 +157,9 @@ impl Node {
                     let Y::String(key) = key else {
                         return Err(SpecError::new("a key is not text")
                             .found(position::describe_key(&key))
-                            .expected("a field name")
+                            .expected(
+                                "a name; in quotes where it looks like something else, as in '7'",
+                            )
                             .at(origin));
                     };
                     let child = origin.child(Step::Key(key.clone()));
@@ -174,6 +180,15 @@ impl Node {
     /// A map without entries, standing at `origin`.
     pub fn empty_map(origin: Origin) -> Node {
         Node { value: Value::Map(Vec::new()), origin }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self.value {
+            Value::Unsigned(n) => Some(n as f64),
+            Value::Signed(n) => Some(n as f64),
+            Value::Float(x) => Some(x),
+            _ => None,
+        }
     }
 
     pub fn entries(&self) -> Option<&[(String, Node)]> {
@@ -246,7 +261,8 @@ impl Node {
                 entries[at].1.set_at(rest, value, 0);
             }
             Some(rest) => entries[at].1.set_at(rest, value, depth - 1),
-            None => entries[at].1 = value,
+            // A mapping is merged, as an arm's is; anything else replaces what stood there.
+            None => entries[at].1.overlay(&value),
         }
     }
 
@@ -275,7 +291,7 @@ impl Node {
             Value::Float(x) => format!("{x:?}"),
             Value::Text(s) => format!("`{}`", shorten(s)),
             Value::List(items) if items.is_empty() => "an empty list".into(),
-            Value::List(items) => format!("a list of {}", items.len()),
+            Value::List(_) => shorten(&self.label()),
             Value::Map(entries) if entries.is_empty() => "an empty mapping".into(),
             Value::Map(entries) => {
                 let keys: Vec<_> = entries.iter().map(|(k, _)| k.as_str()).collect();
@@ -291,6 +307,7 @@ impl Node {
             Value::Bool(b) => b.to_string(),
             Value::Unsigned(n) => n.to_string(),
             Value::Signed(n) => n.to_string(),
+            Value::Float(x) if *x != 0.0 && !(1e-4..1e6).contains(&x.abs()) => format!("{x:e}"),
             Value::Float(x) => x.to_string(),
             Value::Text(s) => s.clone(),
             Value::List(items) => {

@@ -15,8 +15,8 @@ const MOST_PARAMETERS: f64 = 2e10;
 /// Checks a typed run; `node` is the tree it was read from, for the lines of its fields.
 pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
     let check = Check { node };
-    data(run, &check)?;
     model(&run.model, &check)?;
+    data(run, &check)?;
     if run.method == Method::Vlora {
         match &run.vlora {
             Some(vlora) => increments(vlora, &run.model, &check)?,
@@ -42,6 +42,7 @@ fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
             return Err(SpecError::new("two sources of data are given")
                 .found("`embedded` and `path`")
                 .expected("exactly one of them")
+                .help("an arm or --set that changes the source sets the other to null")
                 .at(check.origin("data.path")));
         }
         (Some(name), None) if !EMBEDDED_DATASETS.contains(&name.as_str()) => {

@@ -20,13 +20,16 @@ pub struct AuditFault {
 
 impl fmt::Display for AuditFault {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "the gradient audit failed before step one:")?;
         const MOST: usize = 12;
-        for (name, fault) in self.parameters.iter().take(MOST) {
-            write!(f, "\n  {name}: {fault}")?;
+        let count = self.parameters.len();
+        for (i, (name, fault)) in self.parameters.iter().take(MOST).enumerate() {
+            match i {
+                0 => write!(f, "the gradient audit refused {count} parameters: {name} {fault}")?,
+                _ => write!(f, "\n  {name} {fault}")?,
+            }
         }
-        if self.parameters.len() > MOST {
-            write!(f, "\n  and {} more", self.parameters.len() - MOST)?;
+        if count > MOST {
+            write!(f, "\n  and {} more", count - MOST)?;
         }
         write!(f, "\n  expected: a finite gradient that is not all zeros for every parameter")
     }
@@ -63,8 +66,8 @@ pub fn audit(
                 // A sum of magnitudes is not finite as soon as one of them is not.
                 let size = g.abs()?.sum_all()?.to_scalar::<f32>()?;
                 match size {
-                    s if !s.is_finite() => Some("its gradient is not finite"),
-                    0.0 => Some("its gradient is all zeros"),
+                    s if !s.is_finite() => Some("gets a gradient that is not finite"),
+                    0.0 => Some("gets a gradient of zeros"),
                     _ => None,
                 }
             }
@@ -120,8 +123,8 @@ mod tests {
         };
         let want = [
             ("a".to_string(), "gets no gradient"),
-            ("b".to_string(), "its gradient is not finite"),
-            ("zero".to_string(), "its gradient is all zeros"),
+            ("b".to_string(), "gets a gradient that is not finite"),
+            ("zero".to_string(), "gets a gradient of zeros"),
         ];
         assert_eq!(faults(&store, cut), want);
     }

@@ -1,7 +1,8 @@
 //! Everything a run needs to go on, as one safetensors file.
 //!
 //! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>` and, once there is a best
-//! epoch, `best.<name>`; the header's metadata holds the counters as JSON under `state`.
+//! epoch, `best.<name>`; the header's metadata holds the counters as JSON under `state` and a
+//! digest of everything under `sha256`.
 //! No generator state is stored: streams are addressed by epoch and name.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,6 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{Device, Result, Tensor, bail};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::spec::hex;
 
 /// A paused run.
 #[derive(Debug)]
@@ -35,25 +39,23 @@ pub struct State {
 
 impl Checkpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let groups = [
-            ("model", &self.model),
-            ("adam_m", &self.adam_m),
-            ("adam_v", &self.adam_v),
-            ("best", &self.best),
-        ];
-        let tensors = groups.into_iter().flat_map(|(group, tensors)| {
+        let tensors = self.groups().into_iter().flat_map(|(group, tensors)| {
             tensors.iter().map(move |(name, tensor)| (format!("{group}.{name}"), tensor))
         });
         let state = serde_json::to_string(&self.state).map_err(candle_core::Error::wrap)?;
-        let metadata = HashMap::from([("state".to_string(), state)]);
+        let sha256 = self.digest(&state)?;
+        let metadata =
+            HashMap::from([("state".to_string(), state), ("sha256".to_string(), sha256)]);
         safetensors::serialize(tensors, Some(metadata)).map_err(candle_core::Error::wrap)
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(candle_core::Error::wrap)?;
-        let state = header.metadata().as_ref().and_then(|m| m.get("state"));
-        let Some(state) = state else { bail!("the file has no training state") };
-        let state = serde_json::from_str(state).map_err(candle_core::Error::wrap)?;
+        let entry = |key: &str| header.metadata().as_ref().and_then(|m| m.get(key)).cloned();
+        let (Some(text), Some(sha256)) = (entry("state"), entry("sha256")) else {
+            bail!("the file has no training state")
+        };
+        let state = serde_json::from_str(&text).map_err(candle_core::Error::wrap)?;
         let mut groups: [BTreeMap<String, Tensor>; 4] = Default::default();
         for (key, tensor) in candle_core::safetensors::load_buffer(bytes, &Device::Cpu)? {
             let place = match key.split_once('.') {
@@ -66,6 +68,34 @@ impl Checkpoint {
             groups[place.0].insert(place.1.to_string(), tensor);
         }
         let [model, adam_m, adam_v, best] = groups;
-        Ok(Checkpoint { state, model, adam_m, adam_v, best })
+        let checkpoint = Checkpoint { state, model, adam_m, adam_v, best };
+        match checkpoint.digest(&text)? == sha256 {
+            true => Ok(checkpoint),
+            false => bail!("its content does not have the SHA-256 it was written with"),
+        }
+    }
+
+    fn groups(&self) -> [(&'static str, &BTreeMap<String, Tensor>); 4] {
+        [
+            ("model", &self.model),
+            ("adam_m", &self.adam_m),
+            ("adam_v", &self.adam_v),
+            ("best", &self.best),
+        ]
+    }
+
+    /// SHA-256 over the state and every tensor's name, shape and values.
+    fn digest(&self, state: &str) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(state);
+        for (group, tensors) in self.groups() {
+            for (name, tensor) in tensors {
+                hash.update(format!("\n{group}.{name}{:?}\n", tensor.dims()));
+                for value in tensor.flatten_all()?.to_vec1::<f32>()? {
+                    hash.update(value.to_le_bytes());
+                }
+            }
+        }
+        Ok(hex(&hash.finalize()))
     }
 }

@@ -9,6 +9,7 @@ use super::adamw::{AdamW, clip_scale, global_norm};
 use super::audit::{AuditFault, audit};
 use super::checkpoint::{Checkpoint, State};
 use super::schedule::Schedule;
+use crate::error::plain;
 use crate::nn::{Frozen, Parameter, ParameterStore};
 use crate::random::{Purpose, Stream};
 use crate::spec::{Select, TrainingSpec};
@@ -27,9 +28,9 @@ pub enum TrainError {
     NotFinite { what: &'static str, value: f64, step: u64, rate: f64 },
     #[error("interrupted")]
     Interrupted,
-    #[error("the checkpoint does not fit the run: {0}")]
+    #[error("the checkpoint is damaged or of another run: {}", plain(.0))]
     Checkpoint(candle_core::Error),
-    #[error("tensor operation failed: {0}")]
+    #[error("tensor operation failed: {}", plain(.0))]
     Tensor(#[from] candle_core::Error),
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::style::{INK, Style, colours, padded, short_count};
 use super::{Chart, Drawn};
@@ -180,8 +181,13 @@ impl Chart for Against {
                     )])?;
                 }
                 let dot = Circle::new((0, 0), style.px(4), s.colour.filled());
-                let at = (style.offset(9), style.offset(-6));
-                let name = Text::new(label.clone(), at, style.text(12));
+                // Towards the side with room.
+                let (side, anchor) = match *x > (x_low + x_high) / 2.0 {
+                    true => (-9, HPos::Right),
+                    false => (9, HPos::Left),
+                };
+                let text = style.text(12).pos(Pos::new(anchor, VPos::Center));
+                let name = Text::new(label.clone(), (style.offset(side), 0), text);
                 chart.draw_series([EmptyElement::at((*x, mean)) + dot + name])?;
             }
         }

@@ -55,6 +55,19 @@ impl Curves {
     }
 }
 
+/// Pixels of both panels together, and of a line of the legend.
+const PANELS_WIDTH: u32 = 840;
+const LEGEND_LINE: u32 = 22;
+
+impl Curves {
+    /// Wide and high enough for the legend.
+    pub fn size(&self) -> (u32, u32) {
+        let longest = self.legend.iter().map(|(l, _)| l.chars().count()).max().unwrap_or(0);
+        let lines = self.legend.len() as u32;
+        (PANELS_WIDTH + 50 + 8 * longest as u32, 380.max(80 + LEGEND_LINE * lines))
+    }
+}
+
 fn series(arm: &ArmSummary, colour: RGBColor, value: fn(&EpochRecord) -> f64) -> Series {
     let epochs = arm.runs.iter().map(|r| r.epochs.len()).min().unwrap_or(0);
     let points = (0..epochs)
@@ -72,15 +85,12 @@ fn series(arm: &ArmSummary, colour: RGBColor, value: fn(&EpochRecord) -> f64) ->
 impl Chart for Curves {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
         area.fill(&WHITE)?;
-        let longest = self.legend.iter().map(|(l, _)| l.chars().count()).max().unwrap_or(0);
-        let legend_width = style.px((60 + 7 * longest as u32).min(300));
-        let (panels, legend) =
-            area.split_horizontally(area.dim_in_pixel().0.saturating_sub(legend_width));
+        let (panels, legend) = area.split_horizontally(style.px(PANELS_WIDTH));
         for (panel, area) in self.panels.iter().zip(panels.split_evenly((1, self.panels.len()))) {
             panel.draw(&area, style)?;
         }
         for (i, (label, colour)) in self.legend.iter().enumerate() {
-            let y = style.offset(52 + 22 * i as i32);
+            let y = style.offset(52 + LEGEND_LINE as i32 * i as i32);
             let line = [(0, y), (style.offset(22), y)];
             legend.draw(&PathElement::new(line, colour.stroke_width(style.px(2))))?;
             let middle = style.text(13).pos(Pos::new(HPos::Left, VPos::Center));
@@ -113,6 +123,10 @@ impl Panel {
         for s in &self.series {
             let line = s.points.iter().map(|p| (p.0, p.1));
             chart.draw_series(LineSeries::new(line, s.colour.stroke_width(style.px(2))))?;
+            if let [(x, mean, ..)] = s.points[..] {
+                // One epoch makes no line.
+                chart.draw_series([Circle::new((x, mean), style.px(4), s.colour.filled())])?;
+            }
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
     style::register_fonts()?;
     let mut files = Vec::new();
     if let Some(curves) = curves::Curves::new(summary) {
-        both(CURVES, (960, 380), &curves, &mut files)?;
+        both(CURVES, curves.size(), &curves, &mut files)?;
     }
     if let Some(scatter) = against::against_parameters(summary) {
         both(PARAMETERS, (620, 400), &scatter, &mut files)?;
