@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::style::{INK, Style, colours, padded, short_count};
+use super::style::{INK, Look, Style, legend_size, looks, padded, short_count};
 use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
@@ -26,10 +25,11 @@ pub struct Against {
 }
 
 struct Series {
-    colour: RGBColor,
+    name: String,
+    look: Look,
     joined: bool,
-    /// (x, metric in per cent, label beside the point).
-    points: Vec<(f64, Spread, String)>,
+    /// (x, metric).
+    points: Vec<(f64, Spread)>,
 }
 
 /// One point an arm. None where no run has finished.
@@ -39,10 +39,10 @@ pub fn against_parameters(summary: &Summary) -> Option<Against> {
     let series: Vec<Series> = summary
         .arms
         .iter()
-        .zip(colours(&baseline))
-        .filter_map(|(arm, colour)| {
-            let point = (arm.variant.parameters as f64, arm.test?, arm.variant.label.clone());
-            Some(Series { colour, joined: false, points: vec![point] })
+        .zip(looks(&baseline))
+        .filter_map(|(arm, look)| {
+            let points = vec![(arm.variant.parameters as f64, arm.test?)];
+            Some(Series { name: arm.variant.label.clone(), look, joined: false, points })
         })
         .collect();
     (!series.is_empty()).then(|| Against {
@@ -58,33 +58,29 @@ pub fn against_parameters(summary: &Summary) -> Option<Against> {
 /// A line for VLoRA arms that differ in nothing but the rank. None where there are not two of
 /// them.
 pub fn against_rank(summary: &Summary) -> Option<Against> {
-    let mut groups: BTreeMap<String, Vec<(f64, Spread, String)>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, (String, Vec<(f64, Spread)>)> = BTreeMap::new();
     for arm in &summary.arms {
         let (Some(vlora), Some(test)) = (&arm.variant.spec.vlora, arm.test) else { continue };
         let mut rest = flatten(&arm.variant.spec);
         rest.remove("vlora.rank");
-        let point = ((vlora.rank as f64).log2(), test, group_name(&arm.variant));
-        groups.entry(format!("{rest:?}")).or_default().push(point);
+        let group = groups.entry(format!("{rest:?}")).or_default();
+        // Arms that differ in the rank alone go by the first one's name.
+        if group.0.is_empty() {
+            group.0 = group_name(&arm.variant);
+        }
+        group.1.push(((vlora.rank as f64).log2(), test));
     }
-    groups.retain(|_, points| points.len() > 1);
+    groups.retain(|_, (_, points)| points.len() > 1);
     if groups.is_empty() {
         return None;
     }
     let plain = vec![false; groups.len()];
-    let several = groups.len() > 1;
     let series = groups
         .into_values()
-        .zip(colours(&plain))
-        .map(|(mut points, colour)| {
+        .zip(looks(&plain))
+        .map(|((name, mut points), look)| {
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            // Of several lines each is named once, at its end.
-            let last = points.len() - 1;
-            for (i, point) in points.iter_mut().enumerate() {
-                if !several || i < last {
-                    point.2.clear();
-                }
-            }
-            Series { colour, joined: true, points }
+            Series { name, look, joined: true, points }
         })
         .collect();
     let mut bases = summary.arms.iter().filter(|a| a.variant.arm == summary.record.baseline);
@@ -118,9 +114,31 @@ fn y_title(summary: &Summary) -> String {
     format!("Test {} (%), mean ± sd over seeds", summary.metric_name())
 }
 
+/// Pixels of the plot beside the legend.
+const PLOT_WIDTH: u32 = 560;
+
+impl Against {
+    /// A single line beside a labelled baseline needs no legend.
+    fn legend(&self) -> Vec<(String, Look)> {
+        match self.series.as_slice() {
+            [only] if only.joined => Vec::new(),
+            all => all.iter().map(|s| (s.name.clone(), s.look)).collect(),
+        }
+    }
+
+    /// Wide and high enough for the legend.
+    pub fn size(&self) -> (u32, u32) {
+        let (width, height) = legend_size(&self.legend());
+        (PLOT_WIDTH + width, height.max(400))
+    }
+}
+
 impl Chart for Against {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
         area.fill(&WHITE)?;
+        let (area, legend) = area.split_horizontally(style.px(PLOT_WIDTH));
+        let lines = self.series.iter().any(|s| s.joined);
+        style.legend(&legend, &self.legend(), lines)?;
         let points = || self.series.iter().flat_map(|s| &s.points);
         let reach = |s: &Spread| {
             let sd = s.sd.unwrap_or(0.0);
@@ -134,7 +152,7 @@ impl Chart for Against {
             x = 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.25;
         }
         let (x_low, x_high) = (x.start, x.end);
-        let mut chart = ChartBuilder::on(area)
+        let mut chart = ChartBuilder::on(&area)
             .margin(style.px(14))
             .x_label_area_size(style.px(44))
             .y_label_area_size(style.px(58))
@@ -163,32 +181,18 @@ impl Chart for Against {
         }
         for s in &self.series {
             if s.joined {
-                let line = s.points.iter().map(|p| (p.0, 100.0 * p.1.mean));
-                chart.draw_series(LineSeries::new(line, s.colour.stroke_width(style.px(2))))?;
+                let line = s.points.iter().map(|p| (p.0, 100.0 * p.1.mean)).collect();
+                style.line(&mut chart, line, s.look)?;
             }
-            for (x, spread, label) in &s.points {
+            for (x, spread) in &s.points {
                 let [low, high] = reach(spread);
                 let (mean, width) = (100.0 * spread.mean, style.px(10));
                 if spread.sd.is_some() {
-                    let bar = s.colour.stroke_width(style.px(1));
-                    chart.draw_series([ErrorBar::new_vertical(
-                        *x,
-                        low,
-                        mean,
-                        high,
-                        bar.filled(),
-                        width,
-                    )])?;
+                    let bar = s.look.colour.stroke_width(style.px(1)).filled();
+                    let bar = ErrorBar::new_vertical(*x, low, mean, high, bar, width);
+                    chart.draw_series([bar])?;
                 }
-                let dot = Circle::new((0, 0), style.px(4), s.colour.filled());
-                // Towards the side with room.
-                let (side, anchor) = match *x > (x_low + x_high) / 2.0 {
-                    true => (-9, HPos::Right),
-                    false => (9, HPos::Left),
-                };
-                let text = style.text(12).pos(Pos::new(anchor, VPos::Center));
-                let name = Text::new(label.clone(), (style.offset(side), 0), text);
-                chart.draw_series([EmptyElement::at((*x, mean)) + dot + name])?;
+                style.marker(&mut chart, (*x, mean), s.look)?;
             }
         }
         Ok(())

@@ -3,16 +3,15 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::style::{Style, colours, padded};
+use super::style::{Look, Style, legend_size, looks, padded};
 use super::{Chart, Drawn};
 use crate::report::summary::{ArmSummary, Summary};
 use crate::results::EpochRecord;
 
 pub struct Curves {
     panels: Vec<Panel>,
-    legend: Vec<(String, RGBColor)>,
+    legend: Vec<(String, Look)>,
 }
 
 struct Panel {
@@ -21,7 +20,7 @@ struct Panel {
 }
 
 struct Series {
-    colour: RGBColor,
+    look: Look,
     /// (epoch, mean, smallest, largest).
     points: Vec<(f64, f64, f64, f64)>,
 }
@@ -31,10 +30,10 @@ impl Curves {
     pub fn new(summary: &Summary) -> Option<Curves> {
         let baseline: Vec<bool> =
             summary.arms.iter().map(|a| a.variant.arm == summary.record.baseline).collect();
-        let arms: Vec<(&ArmSummary, RGBColor)> = summary
+        let arms: Vec<(&ArmSummary, Look)> = summary
             .arms
             .iter()
-            .zip(colours(&baseline))
+            .zip(looks(&baseline))
             .filter(|(arm, _)| !arm.runs.is_empty())
             .collect();
         if arms.is_empty() {
@@ -42,7 +41,7 @@ impl Curves {
         }
         let panel = |title: String, value: fn(&EpochRecord) -> f64| Panel {
             title,
-            series: arms.iter().map(|(arm, colour)| series(arm, *colour, value)).collect(),
+            series: arms.iter().map(|(arm, look)| series(arm, *look, value)).collect(),
         };
         let metric = format!("Validation {} (%)", summary.metric_name());
         Some(Curves {
@@ -55,20 +54,18 @@ impl Curves {
     }
 }
 
-/// Pixels of both panels together, and of a line of the legend.
+/// Pixels of both panels together.
 const PANELS_WIDTH: u32 = 840;
-const LEGEND_LINE: u32 = 22;
 
 impl Curves {
     /// Wide and high enough for the legend.
     pub fn size(&self) -> (u32, u32) {
-        let longest = self.legend.iter().map(|(l, _)| l.chars().count()).max().unwrap_or(0);
-        let lines = self.legend.len() as u32;
-        (PANELS_WIDTH + 50 + 8 * longest as u32, 380.max(80 + LEGEND_LINE * lines))
+        let (width, height) = legend_size(&self.legend);
+        (PANELS_WIDTH + width, height.max(380))
     }
 }
 
-fn series(arm: &ArmSummary, colour: RGBColor, value: fn(&EpochRecord) -> f64) -> Series {
+fn series(arm: &ArmSummary, look: Look, value: fn(&EpochRecord) -> f64) -> Series {
     let epochs = arm.runs.iter().map(|r| r.epochs.len()).min().unwrap_or(0);
     let points = (0..epochs)
         .map(|i| {
@@ -79,7 +76,7 @@ fn series(arm: &ArmSummary, colour: RGBColor, value: fn(&EpochRecord) -> f64) ->
             (arm.runs[0].epochs[i].epoch as f64, mean, low, high)
         })
         .collect();
-    Series { colour, points }
+    Series { look, points }
 }
 
 impl Chart for Curves {
@@ -89,14 +86,7 @@ impl Chart for Curves {
         for (panel, area) in self.panels.iter().zip(panels.split_evenly((1, self.panels.len()))) {
             panel.draw(&area, style)?;
         }
-        for (i, (label, colour)) in self.legend.iter().enumerate() {
-            let y = style.offset(52 + LEGEND_LINE as i32 * i as i32);
-            let line = [(0, y), (style.offset(22), y)];
-            legend.draw(&PathElement::new(line, colour.stroke_width(style.px(2))))?;
-            let middle = style.text(13).pos(Pos::new(HPos::Left, VPos::Center));
-            legend.draw(&Text::new(label.clone(), (style.offset(29), y), middle))?;
-        }
-        Ok(())
+        style.legend(&legend, &self.legend, true)
     }
 }
 
@@ -118,14 +108,13 @@ impl Panel {
             let band = s.points.iter().map(|p| (p.0, p.3));
             let back = s.points.iter().rev().map(|p| (p.0, p.2));
             let outline: Vec<_> = band.chain(back).collect();
-            chart.draw_series([Polygon::new(outline, s.colour.mix(0.15))])?;
+            chart.draw_series([Polygon::new(outline, s.look.colour.mix(0.15))])?;
         }
         for s in &self.series {
-            let line = s.points.iter().map(|p| (p.0, p.1));
-            chart.draw_series(LineSeries::new(line, s.colour.stroke_width(style.px(2))))?;
+            style.line(&mut chart, s.points.iter().map(|p| (p.0, p.1)).collect(), s.look)?;
             if let [(x, mean, ..)] = s.points[..] {
                 // One epoch makes no line.
-                chart.draw_series([Circle::new((x, mean), style.px(4), s.colour.filled())])?;
+                style.marker(&mut chart, (x, mean), s.look)?;
             }
         }
         Ok(())

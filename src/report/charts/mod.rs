@@ -31,10 +31,10 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
         both(CURVES, curves.size(), &curves, &mut files)?;
     }
     if let Some(scatter) = against::against_parameters(summary) {
-        both(PARAMETERS, (620, 400), &scatter, &mut files)?;
+        both(PARAMETERS, scatter.size(), &scatter, &mut files)?;
     }
     if let Some(lines) = against::against_rank(summary) {
-        both(RANK, (620, 400), &lines, &mut files)?;
+        both(RANK, lines.size(), &lines, &mut files)?;
     }
     Ok(files)
 }

@@ -3,9 +3,11 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::register_font;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Drawn;
 
@@ -43,16 +45,41 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(150, 130, 40),
 ];
 
-/// Colours by arm: black for the baseline, the palette in order for the others.
-pub fn colours(labels_are_baseline: &[bool]) -> Vec<RGBColor> {
-    let mut next = COLOURS.iter().cycle();
-    labels_are_baseline
+/// How an arm is drawn. Beyond the palette's colours, dashes and marker shapes tell arms apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub colour: RGBColor,
+    round: usize,
+}
+
+/// A look an arm: black for the baseline, the palette in order for the others.
+pub fn looks(is_baseline: &[bool]) -> Vec<Look> {
+    let mut next = 0;
+    is_baseline
         .iter()
         .map(|baseline| match baseline {
-            true => INK,
-            false => next.next().copied().unwrap_or(INK),
+            true => Look { colour: INK, round: 0 },
+            false => {
+                next += 1;
+                Look {
+                    colour: COLOURS[(next - 1) % COLOURS.len()],
+                    round: (next - 1) / COLOURS.len(),
+                }
+            }
         })
         .collect()
+}
+
+/// Pixels of a line of the legend.
+const LEGEND_LINE: u32 = 22;
+
+/// Width and height in pixels that a legend takes.
+pub fn legend_size(entries: &[(String, Look)]) -> (u32, u32) {
+    let longest = entries.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    match entries.is_empty() {
+        true => (0, 0),
+        false => (50 + 7 * longest as u32, 80 + LEGEND_LINE * entries.len() as u32),
+    }
 }
 
 /// A chart of two linear axes.
@@ -106,6 +133,85 @@ impl Style {
             .draw()
     }
 
+    /// A line through points, dashed from the palette's second round on.
+    pub fn line<DB: DrawingBackend>(
+        &self,
+        chart: &mut Plane<DB>,
+        points: Vec<(f64, f64)>,
+        look: Look,
+    ) -> Drawn<DB> {
+        let stroke = look.colour.stroke_width(self.px(2));
+        if let Some((dash, gap)) = self.dash(look) {
+            chart.draw_series(DashedLineSeries::new(points, dash, gap, stroke))?;
+        } else {
+            chart.draw_series(LineSeries::new(points, stroke))?;
+        }
+        Ok(())
+    }
+
+    /// A marker at a point: a disc, then a triangle, then a cross.
+    pub fn marker<DB: DrawingBackend>(
+        &self,
+        chart: &mut Plane<DB>,
+        at: (f64, f64),
+        look: Look,
+    ) -> Drawn<DB> {
+        let at = chart.backend_coord(&at);
+        let area = chart.plotting_area().strip_coord_spec();
+        let (left, top) = area.get_base_pixel();
+        self.mark(&area, (at.0 - left, at.1 - top), look)
+    }
+
+    fn mark<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        at: (i32, i32),
+        look: Look,
+    ) -> Drawn<DB> {
+        let size = self.px(4);
+        match look.round % 3 {
+            0 => area.draw(&Circle::new(at, size, look.colour.filled())),
+            1 => area.draw(&TriangleMarker::new(at, size + self.px(2), look.colour.filled())),
+            _ => area.draw(&Cross::new(at, size, look.colour.stroke_width(self.px(2)))),
+        }
+    }
+
+    fn dash(&self, look: Look) -> Option<(u32, u32)> {
+        match look.round {
+            0 => None,
+            1 => Some((self.px(6), self.px(4))),
+            _ => Some((self.px(2), self.px(3))),
+        }
+    }
+
+    /// A name a line, beside a piece of its line or its marker.
+    pub fn legend<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        entries: &[(String, Look)],
+        lines: bool,
+    ) -> Drawn<DB> {
+        for (i, (name, look)) in entries.iter().enumerate() {
+            let y = self.offset(52 + LEGEND_LINE as i32 * i as i32);
+            let length = self.px(22);
+            let (dash, gap) = self.dash(*look).unwrap_or((length, 0));
+            match lines {
+                false => self.mark(area, (self.offset(11), y), *look)?,
+                true => {
+                    for from in (0..length).step_by((dash + gap) as usize) {
+                        let to = (from + dash).min(length);
+                        let piece = [(from as i32, y), (to as i32, y)];
+                        let stroke = look.colour.stroke_width(self.px(2));
+                        area.draw(&PathElement::new(piece, stroke))?;
+                    }
+                }
+            }
+            let middle = self.text(13).pos(Pos::new(HPos::Left, VPos::Center));
+            area.draw(&Text::new(name.clone(), (self.offset(29), y), middle))?;
+        }
+        Ok(())
+    }
+
     pub fn bold(&self, size: u32) -> TextStyle<'static> {
         (FONT, self.px(size), FontStyle::Bold).into_font().color(&INK)
     }
@@ -149,6 +255,14 @@ mod tests {
         assert!(one.start < 5.0 && one.end > 5.0);
         let many = padded([0.0, 10.0, f64::NAN], 0.1);
         assert!((many.start + 1.0).abs() < 1e-9 && (many.end - 11.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn every_arm_has_a_look_of_its_own() {
+        let looks = looks(&[[true].as_slice(), &[false; 20]].concat());
+        for (i, look) in looks.iter().enumerate() {
+            assert!(!looks[..i].contains(look), "arm {i}");
+        }
     }
 
     #[test]
