@@ -187,8 +187,9 @@ impl Summary {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![format!(
             "Test {} is the mean ± sample standard deviation over seeds; the difference is taken \
-             seed by seed against `{}`. Training time, throughput and memory are per run: means, \
-             and for memory the largest.",
+             seed by seed against `{}`. Training time and throughput (without evaluation) are means \
+             over runs; peak memory is the most bytes that were allocated at once in any of them, \
+             decoded data included.",
             self.metric_name(),
             self.record.baseline
         )];
