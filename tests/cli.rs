@@ -261,6 +261,41 @@ fn completions_for_each_shell() {
     }
 }
 
+/// A run is its data's content, not the data's place: the same files in a folder give the same
+/// runs, and another order of the splits others.
+#[test]
+fn data_in_a_folder_is_the_same_data() {
+    let dir = folder_with(TINY);
+    let data = dir.path().join("images/data");
+    std::fs::create_dir_all(&data).unwrap();
+    let embedded = format!("{}/src/hub/embedded/fashion-mnist-mini", env!("CARGO_MANIFEST_DIR"));
+    for (split, file) in [
+        ("train", "train-00000-of-00001.parquet"),
+        ("validation", "validation.parquet"),
+        ("test", "test.parquet"),
+    ] {
+        std::fs::copy(format!("{embedded}/{split}.parquet"), data.join(file)).unwrap();
+    }
+    let ids = |set: &[&str]| {
+        let mut args = vec!["plan", "tiny.yaml", "--format", "csv"];
+        set.iter().for_each(|s| args.extend(["--set", *s]));
+        let ran = vlora(dir.path(), &args);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let ids = ran.out.lines().skip(1).map(|l| l.split(',').nth(2).unwrap().to_string());
+        ids.collect::<Vec<_>>()
+    };
+    let folder = "data={embedded: null, path: images}";
+    assert_eq!(ids(&[]), ids(&[folder]));
+    let swapped = "data={embedded: null, path: images, validation: test, test: validation}";
+    assert_ne!(ids(&[]), ids(&[swapped]));
+
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", folder]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    std::fs::copy(data.join("test.parquet"), data.join("validation.parquet")).unwrap();
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", folder]);
+    assert!(ran.code == 2 && ran.err.contains("the same file serves two splits"), "{}", ran.err);
+}
+
 /// Every field that a spec can have stands in the commented reference, and the values there are
 /// the defaults where there are any.
 #[test]

@@ -26,7 +26,7 @@ pub struct Progress {
 enum Show {
     Nothing,
     Lines,
-    Bars { all: ProgressBar, run: ProgressBar },
+    Bars { both: MultiProgress, all: ProgressBar, run: ProgressBar },
 }
 
 struct CurrentRun {
@@ -58,18 +58,18 @@ impl Progress {
         let show = if quiet {
             Show::Nothing
         } else if std::io::stderr().is_terminal() {
-            let bars = MultiProgress::new();
+            let both = MultiProgress::new();
             let style = |template: &str| {
                 ProgressStyle::with_template(template)
                     .unwrap_or_else(|_| ProgressStyle::default_bar())
                     .progress_chars("━╸─")
             };
-            let all = bars.add(ProgressBar::new(runs as u64));
+            let all = both.add(ProgressBar::new(runs as u64));
             all.set_style(style("runs  {bar:30} {pos}/{len}  {elapsed} {msg}"));
-            let run = bars.add(ProgressBar::new(0));
+            let run = both.add(ProgressBar::new(0));
             run.set_style(style("steps {bar:30} {pos}/{len}  {msg}"));
             all.enable_steady_tick(Duration::from_millis(500));
-            Show::Bars { all, run }
+            Show::Bars { both, all, run }
         } else {
             Show::Lines
         };
@@ -88,9 +88,12 @@ impl Progress {
 
     /// Takes the bars away.
     pub fn finish(&mut self) {
-        if let Show::Bars { all, run } = &self.show {
+        if let Show::Bars { both, all, run } = &self.show {
+            all.disable_steady_tick();
             run.finish_and_clear();
             all.finish_and_clear();
+            // Nothing is lost where the terminal cannot be cleared.
+            let _ = both.clear();
         }
     }
 
@@ -99,7 +102,7 @@ impl Progress {
         match &self.show {
             Show::Nothing => {}
             Show::Lines => tell(text),
-            Show::Bars { all, .. } => all.suspend(|| tell(text)),
+            Show::Bars { both, .. } => both.suspend(|| tell(text)),
         }
     }
 
@@ -154,7 +157,7 @@ impl Observer for Progress {
         run.examples += step.examples;
         // Smoothed over about twenty steps, so that it can be read.
         run.loss = if run.loss.is_nan() { step.loss } else { 0.95 * run.loss + 0.05 * step.loss };
-        if let Show::Bars { all, run: bar } = &self.show {
+        if let Show::Bars { all, run: bar, .. } = &self.show {
             let Some(run) = &self.run else { return };
             bar.set_position(run.done);
             let (loss, rate) = (run.loss, run.rate());

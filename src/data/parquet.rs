@@ -22,24 +22,21 @@ pub struct Rows {
 pub fn read(file: &File, image_column: &str, label_column: &str, classes: usize) -> Result<Rows> {
     let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
 
-    let (frame, class_names) = guarded(|| {
+    let (frame, columns, class_names) = guarded(|| {
         let mut reader = ParquetReader::new(Cursor::new(&file.bytes));
         let names = class_names(&mut reader, label_column);
-        let wanted = [image_column, label_column].map(str::to_string).to_vec();
-        let schema = reader.schema()?;
-        // A missing column is told below, with those there are.
-        let there: Vec<String> = schema.iter_names().map(|n| n.to_string()).collect();
-        let wanted = wanted.into_iter().filter(|name| there.contains(name)).collect();
-        Ok((reader.with_columns(Some(wanted)).finish()?, names, there))
+        let columns: Vec<String> = reader.schema()?.iter_names().map(|n| n.to_string()).collect();
+        // A column that is missing is told below, with those there are.
+        let wanted = [image_column, label_column].map(str::to_string).into_iter();
+        let wanted = wanted.filter(|name| columns.contains(name)).collect();
+        Ok((reader.with_columns(Some(wanted)).finish()?, columns, names))
     })
-    .map(|(frame, names, there)| ((frame, there), names))
     .map_err(|e| {
         fail(format!(
             "the Parquet file cannot be read: {e}\n  expected: struct{{bytes: binary, path: \
              string}} in `{image_column}`, 32- or 64-bit whole numbers in `{label_column}`"
         ))
     })?;
-    let (frame, columns) = frame;
     let broken = |e: PolarsError| fail(format!("the Parquet file cannot be read: {e}"));
     let column = |name: &str| {
         frame.column(name).map_err(|_| {
@@ -129,4 +126,62 @@ fn class_names(
     };
     let mut names = names;
     names().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+
+    fn embedded() -> File {
+        let data = crate::spec::parse(
+            b"task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
+              model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, \
+              dim: 8, depth: 1, heads: 1}\narms: {baseline: }\nseeds: [0]\n",
+            "t.yaml",
+            "t",
+            &[],
+        );
+        let spec = data.unwrap().variants[0].spec.clone();
+        crate::hub::split_files(&spec.data, "test").unwrap().remove(0)
+    }
+
+    #[test]
+    fn reads_the_hugging_face_layout() {
+        let rows = read(&embedded(), "image", "label", 10).unwrap();
+        assert_eq!((rows.images.len(), rows.labels.len()), (1000, 1000));
+        assert!(rows.images.iter().all(|png| png.starts_with(b"\x89PNG")));
+        assert_eq!(rows.class_names[1], "Trouser");
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let told = |image: &str, label: &str, classes| {
+            read(&embedded(), image, label, classes).unwrap_err().to_string()
+        };
+        let missing = told("img", "label", 10);
+        assert!(missing.contains("no column `img`") && missing.contains("image, label"));
+        assert!(told("label", "label", 10).contains("column `label` has the wrong type"));
+        assert!(told("image", "image", 10).contains("column `image` has the wrong type"));
+        assert!(told("image", "label", 3).contains("label out of range"));
+    }
+
+    /// Damaged files end in an error or in other rows, never in a panic.
+    #[test]
+    fn damage_never_panics() {
+        let whole = embedded();
+        let n = whole.bytes.len();
+        let mut stream = Stream::new(0, Purpose::Audit, "damage");
+        for i in 0..60 {
+            let mut bytes = whole.bytes.to_vec();
+            match i % 3 {
+                0 => bytes.truncate(stream.below(n as u32) as usize),
+                1 => bytes[stream.below(n as u32) as usize] ^= 1 << stream.below(8),
+                // The metadata stands at the end.
+                _ => bytes[n - 1 - stream.below(3000) as usize] ^= 1 << stream.below(8),
+            }
+            let file = File { bytes: bytes.into(), ..whole.clone() };
+            let _ = read(&file, "image", "label", 10).map_err(|e| e.to_string());
+        }
+    }
 }

@@ -144,7 +144,10 @@ impl Life<'_> {
         let (mut steps, mut epochs) = self.resume(&mut trainer)?;
         let before = match epochs.is_empty() {
             true => Vec::new(),
-            false => self.folder.read_json::<Provenance>(RunFolder::PROVENANCE)?.sessions,
+            false => match self.folder.read_json::<Provenance>(RunFolder::PROVENANCE) {
+                Ok(provenance) => provenance.sessions,
+                Err(damaged) => return Err(Ended::Failed(damaged.to_string())),
+            },
         };
         self.folder.write_json(RunFolder::PROVENANCE, &provenance(data, self.device, before))?;
         observer.run_started(self.variant, self.run, epochs.len());

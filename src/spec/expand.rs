@@ -178,7 +178,8 @@ fn baseline(node: Option<Node>, arms: &[(String, Node)]) -> Result<String, SpecE
 type Sweep = Vec<(String, Vec<Node>)>;
 
 fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
-    let Some(node) = node else { return Ok(Vec::new()) };
+    // `--set sweep=null` takes a spec's sweep away.
+    let Some(node) = node.filter(|n| n.value != Value::Null) else { return Ok(Vec::new()) };
     let expected = "a mapping from dotted fields to lists, as in `vlora.rank: [1, 2, 4]`";
     let Value::Map(entries) = node.value else {
         return Err(SpecError::new("wrong type")

@@ -353,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn set_merges_mappings_and_keeps_a_swept_field_whole() {
+        let mut node = Node::parse("a: {x: 1, y: 2}\nsweep: {v.rank: [1]}\n").unwrap();
+        node.set("a", Node::parse("{y: 3}").unwrap());
+        node.set("sweep.v.rank", Node::parse("[2, 4]").unwrap());
+        let want = Node::parse("a: {x: 1, y: 3}\nsweep: {v.rank: [2, 4]}\n").unwrap();
+        assert_eq!(node, want);
+        // A path of any length ends.
+        node.set(&"k.".repeat(100_000), Node::parse("1").unwrap());
+    }
+
+    #[test]
     fn nearest_falls_back_to_the_written_ancestor() {
         let node = Node::parse("model: {dim: 64}\n").unwrap();
         assert!(node.nearest("model.dim").1);
