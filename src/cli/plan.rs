@@ -26,9 +26,8 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     match args.format.format {
         FormatName::Table => {
             let mut text = table.render(Format::Table);
-            let runs = plan.variants.iter().flat_map(|v| &v.runs).count();
-            let flops: f64 = plan.variants.iter().map(|v| v.flops * v.runs.len() as f64).sum();
-            text += &format!("\n{runs} runs, {} in all\n\n", flops_text(flops));
+            let (runs, flops) = (plan.run_count(), flops_text(plan.flops()));
+            text += &format!("\n{runs} runs, {flops} in all\n\n");
             text += &resolved(&plan)?;
             print(&text)
         }

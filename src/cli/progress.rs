@@ -54,7 +54,7 @@ impl CurrentRun {
 
 impl Progress {
     pub fn new(plan: &Plan, quiet: bool) -> Progress {
-        let runs = plan.variants.iter().map(|v| v.runs.len()).sum();
+        let runs = plan.run_count();
         let show = if quiet {
             Show::Nothing
         } else if std::io::stderr().is_terminal() {
@@ -78,7 +78,7 @@ impl Progress {
             epochs: 0,
             runs,
             ended: 0,
-            total_flops: plan.variants.iter().map(|v| v.flops * v.runs.len() as f64).sum(),
+            total_flops: plan.flops(),
             ended_flops: 0.0,
             trained_flops: 0.0,
             started: Instant::now(),

@@ -111,6 +111,11 @@ impl Summary {
         self.arms.iter().flat_map(|a| &a.runs)
     }
 
+    /// Which arms are the baseline, in the arms' order.
+    pub fn baselines(&self) -> Vec<bool> {
+        self.arms.iter().map(|a| a.variant.arm == self.record.baseline).collect()
+    }
+
     pub fn metric_name(&self) -> &str {
         self.runs().next().map_or("metric", |r| &r.result.metric_name)
     }
@@ -132,9 +137,9 @@ impl Summary {
             .column("throughput", "images/s", Align::Right)
             .column("peak_bytes", "peak memory", Align::Right);
         for arm in &self.arms {
-            let over_runs = |f: &dyn Fn(&RunResult) -> Option<f64>| {
-                let values: Option<Vec<f64>> = arm.runs.iter().map(|r| f(&r.result)).collect();
-                values.and_then(|v| Spread::of(&v)).map(|s| s.mean)
+            let over_runs = |f: &dyn Fn(&RunResult) -> f64| {
+                let values: Vec<f64> = arm.runs.iter().map(|r| f(&r.result)).collect();
+                Spread::of(&values).map(|s| s.mean)
             };
             let optional = |value: Option<f64>, text: &dyn Fn(f64) -> String| match value {
                 Some(v) => Cell::number(v, text(v)),
@@ -157,8 +162,8 @@ impl Summary {
                     None => Cell::none(),
                 },
                 optional(arm.difference.and_then(|s| s.sd), &|v| v.to_string()),
-                optional(over_runs(&|r| Some(r.training_seconds)), &|v| format!("{v:.1}")),
-                optional(over_runs(&|r| Some(r.throughput)), &|v| format!("{v:.0}")),
+                optional(over_runs(&|r| r.training_seconds), &|v| format!("{v:.1}")),
+                optional(over_runs(&|r| r.throughput), &|v| format!("{v:.0}")),
                 match peak {
                     Some(peak) => Cell::number(peak, bytes(peak)),
                     None => Cell::none(),
@@ -193,9 +198,7 @@ impl Summary {
             self.metric_name(),
             self.record.baseline
         )];
-        for text in distinct(self.arms.iter().filter_map(|a| method_note(&a.variant.spec))) {
-            notes.push(text);
-        }
+        notes.extend(distinct(self.arms.iter().filter_map(|a| method_note(&a.variant.spec))));
         notes.extend(distinct(self.arms.iter().map(|a| training_note(&a.variant.spec))));
         let data = distinct(self.runs().map(|r| data_note(&r.provenance)));
         if data.len() > 1 {

@@ -157,14 +157,11 @@ impl Life<'_> {
                 observer.step(step);
                 !self.stop.load(Ordering::Relaxed)
             });
-            if epoch.is_err() {
-                // The steps that led to a failure are its evidence.
-                self.folder.write_lines(RunFolder::STEPS, &steps)?;
-            }
+            // Also where the epoch ended early: the steps that led to a failure are its evidence.
+            self.folder.write_lines(RunFolder::STEPS, &steps)?;
             let epoch = epoch?;
             epochs.push(epoch_record(&epoch));
             observer.epoch(&epoch);
-            self.folder.write_lines(RunFolder::STEPS, &steps)?;
             self.folder.write_lines(RunFolder::EPOCHS, &epochs)?;
             // Last, so that a checkpoint never runs ahead of its records.
             self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;

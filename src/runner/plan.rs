@@ -68,6 +68,16 @@ impl Plan {
         Ok(Plan { experiment, variants, data })
     }
 
+    /// Number of runs, finished ones included.
+    pub fn run_count(&self) -> usize {
+        self.variants.iter().map(|v| v.runs.len()).sum()
+    }
+
+    /// Matrix-product FLOPs of all runs' training.
+    pub fn flops(&self) -> f64 {
+        self.variants.iter().map(|v| v.flops * v.runs.len() as f64).sum()
+    }
+
     /// The data of a variant.
     pub fn data(&self, variant: &Variant) -> &ImageData {
         // `new` loaded the data of every variant under this key.

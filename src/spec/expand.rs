@@ -8,7 +8,7 @@ use super::identity::flatten;
 use super::node::{Node, Origin, Value};
 use super::schema::{Method, RunSpec};
 use super::validate::validate;
-use super::{Experiment, Variant};
+use super::{Experiment, Variant, last_field};
 
 /// Fields of the document that are not part of a run.
 const EXPERIMENT_FIELDS: [&str; 6] = ["name", "description", "baseline", "arms", "sweep", "seeds"];
@@ -332,11 +332,11 @@ fn add(variants: &mut Vec<Variant>, new: Variant, overrides: &Node) -> Result<()
 
 /// The arm's name, with the swept fields it uses: `vlora rank=4`.
 fn label(variant: &Variant, sweep: &Sweep) -> String {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_string();
-    let unique = |key: &str| sweep.iter().filter(|(k, _)| last(k) == last(key)).count() == 1;
+    let unique =
+        |key: &str| sweep.iter().filter(|(k, _)| last_field(k) == last_field(key)).count() == 1;
     let mut out = variant.arm.clone();
     for (key, value) in &variant.point {
-        let name = if unique(key) { last(key) } else { key.clone() };
+        let name = if unique(key) { last_field(key) } else { key };
         out.push_str(&format!(" {name}={value}"));
     }
     out

@@ -45,6 +45,11 @@ impl Experiment {
     }
 }
 
+/// `rank` of `vlora.rank`.
+pub fn last_field(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
 /// Whether a baseline's swept fields all have their values in another arm's point, so that the
 /// two can be compared. The other arm may have swept fields that the baseline does not use.
 pub fn agree(baseline: &[(String, String)], other: &[(String, String)]) -> bool {

@@ -56,7 +56,7 @@ impl AdamW {
         let t = self.step as f64;
         let correct1 = 1.0 - self.beta1.powf(t);
         let correct2 = 1.0 - self.beta2.powf(t);
-        for p in store.parameters().iter() {
+        for p in store.parameters() {
             let (Some(g), Some((m, v))) = (gradients.get(&p.name), self.moments.get_mut(&p.name))
             else {
                 continue;

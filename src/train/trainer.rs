@@ -155,8 +155,6 @@ impl<'a, T: Task> Trainer<'a, T> {
     fn step(&mut self, epoch: usize, examples: &[usize]) -> Result<Step, TrainError> {
         let rate = self.schedule.rate(self.state.step as usize);
         self.state.step += 1;
-        let not_finite =
-            |what, value| Err(TrainError::NotFinite { what, value, step: self.state.step, rate });
         let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
         let mut loss = 0.0;
         for micro in examples.chunks(self.spec.batch_size) {
@@ -164,13 +162,13 @@ impl<'a, T: Task> Trainer<'a, T> {
             let micro_loss = self.task.loss(&self.model, epoch, micro)?;
             let value = f64::from(micro_loss.to_scalar::<f32>()?);
             if !value.is_finite() {
-                return not_finite("loss", value);
+                return Err(self.not_finite("loss", value));
             }
             loss += value * share;
             // A step of one micro-batch needs no scaling, and gets none.
             let micro_loss = if share == 1.0 { micro_loss } else { (micro_loss * share)? };
             let mut grads = micro_loss.backward()?;
-            for p in self.store.parameters().iter() {
+            for p in self.store.parameters() {
                 let Some(g) = grads.remove(p.var.as_tensor()) else { continue };
                 match gradients.get_mut(&p.name) {
                     Some(sum) => *sum = (&*sum + g)?,
@@ -180,7 +178,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let norm = global_norm(&gradients)?;
         if !norm.is_finite() {
-            return not_finite("gradient norm", norm);
+            return Err(self.not_finite("gradient norm", norm));
         }
         let scale = clip_scale(norm, self.spec.clip_norm);
         self.optimizer.update(&self.store, &gradients, rate, scale)?;
@@ -202,16 +200,21 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.state.evaluation_seconds += started.elapsed().as_secs_f64();
         match evaluation.loss.is_finite() {
             true => Ok(evaluation),
-            false => Err(TrainError::NotFinite {
-                what: match split {
+            false => {
+                let what = match split {
                     Split::Validation => "validation loss",
                     Split::Test => "test loss",
-                },
-                value: evaluation.loss,
-                step: self.state.step,
-                rate: self.schedule.rate((self.state.step as usize).saturating_sub(1)),
-            }),
+                };
+                Err(self.not_finite(what, evaluation.loss))
+            }
         }
+    }
+
+    /// Something stopped being finite at the step begun last.
+    fn not_finite(&self, what: &'static str, value: f64) -> TrainError {
+        let step = self.state.step;
+        let rate = self.schedule.rate((step as usize).saturating_sub(1));
+        TrainError::NotFinite { what, value, step, rate }
     }
 
     /// Puts the selected weights in place, for the test: those of the last epoch, or of the
@@ -249,7 +252,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let checkpoint = Checkpoint::from_bytes(bytes).map_err(TrainError::Checkpoint)?;
         self.store.load(&checkpoint.model).map_err(TrainError::Checkpoint)?;
         let mut moments = BTreeMap::new();
-        for p in self.store.parameters().iter() {
+        for p in self.store.parameters() {
             let fits = |t: Option<&Tensor>| match t {
                 Some(t) if t.shape() == p.var.shape() => t.to_device(self.store.device()),
                 _ => candle_core::bail!("the moments of {} are missing or misshapen", p.name),

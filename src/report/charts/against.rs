@@ -10,7 +10,7 @@ use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
 use crate::results::VariantRecord;
-use crate::spec::flatten;
+use crate::spec::{flatten, last_field};
 
 /// Points with error bars of one standard deviation over a number.
 pub struct Against {
@@ -34,12 +34,10 @@ struct Series {
 
 /// One point an arm. None where no run has finished.
 pub fn against_parameters(summary: &Summary) -> Option<Against> {
-    let baseline: Vec<bool> =
-        summary.arms.iter().map(|a| a.variant.arm == summary.record.baseline).collect();
     let series: Vec<Series> = summary
         .arms
         .iter()
-        .zip(looks(&baseline))
+        .zip(looks(&summary.baselines()))
         .filter_map(|(arm, look)| {
             let points = vec![(arm.variant.parameters as f64, arm.test?)];
             Some(Series { name: arm.variant.label.clone(), look, joined: false, points })
@@ -105,8 +103,7 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
 /// The arm with its swept fields, without the rank.
 fn group_name(variant: &VariantRecord) -> String {
     let fields = variant.point.iter().filter(|(key, _)| key != "vlora.rank");
-    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_string();
-    let named = fields.map(|(key, value)| format!(" {}={value}", last(key)));
+    let named = fields.map(|(key, value)| format!(" {}={value}", last_field(key)));
     variant.arm.clone() + &named.collect::<String>()
 }
 

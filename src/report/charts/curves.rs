@@ -28,12 +28,10 @@ struct Series {
 impl Curves {
     /// None where no run has finished.
     pub fn new(summary: &Summary) -> Option<Curves> {
-        let baseline: Vec<bool> =
-            summary.arms.iter().map(|a| a.variant.arm == summary.record.baseline).collect();
         let arms: Vec<(&ArmSummary, Look)> = summary
             .arms
             .iter()
-            .zip(looks(&baseline))
+            .zip(looks(&summary.baselines()))
             .filter(|(arm, _)| !arm.runs.is_empty())
             .collect();
         if arms.is_empty() {
