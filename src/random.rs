@@ -18,6 +18,8 @@ pub enum Purpose {
     Augment,
     /// The gradient audit's perturbation; named by parameter.
     Audit,
+    /// Values dropped in training; named by layer, step and micro-batch.
+    Dropout,
 }
 
 impl Purpose {
@@ -27,6 +29,7 @@ impl Purpose {
             Purpose::Order => "order",
             Purpose::Augment => "augment",
             Purpose::Audit => "audit",
+            Purpose::Dropout => "dropout",
         }
     }
 }

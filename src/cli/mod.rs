@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
+use crate::models;
 use crate::report::Format;
 use crate::results::ExperimentFolder;
 use crate::spec::{self, Experiment};
@@ -65,7 +66,7 @@ struct SpecArgs {
 
 impl SpecArgs {
     fn load(&self) -> Result<Experiment> {
-        Ok(spec::load(&self.spec, &self.set)?)
+        Ok(spec::load(&self.spec, &self.set, &models::parameters)?)
     }
 }
 

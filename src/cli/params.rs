@@ -26,10 +26,9 @@ pub fn params(args: &ParamsArgs) -> Result<()> {
         .column("embedding", "embedding", Align::Right)
         .column("head", "head", Align::Right);
     for variant in &experiment.variants {
-        let c = cost(&variant.spec.model, variant.spec.vlora.as_ref());
+        let c = cost(&variant.spec);
         let reduction = experiment.baseline_of(variant).map(|base| {
-            let base = cost(&base.spec.model, base.spec.vlora.as_ref());
-            reduction(c.parameters, base.parameters)
+            reduction(c.parameters, cost(&base.spec).parameters)
         });
         let number = |n: u64| Cell::number(n, count(n));
         table.row(vec![

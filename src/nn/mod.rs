@@ -5,7 +5,9 @@ mod composed;
 mod cpu;
 mod init;
 pub mod ops;
+mod pass;
 mod store;
 
 pub use init::Init;
-pub use store::{Frozen, Parameter, ParameterStore, Source};
+pub use pass::{Pass, Place};
+pub use store::{Frozen, Parameter, ParameterStore, Source, Trained};

@@ -5,7 +5,8 @@
 use candle_core::{D, Result, Tensor};
 
 pub use super::composed::cross_entropy;
-use super::{composed, cpu};
+use super::{Place, composed, cpu};
+use crate::random::{Purpose, Stream};
 
 /// `x Wᵀ + b` over the last axis: x \[…, in\], w \[out, in\], b \[out\] → \[…, out\].
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
@@ -65,6 +66,20 @@ pub fn self_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     }
 }
 
+/// Dropout (arXiv 1207.0580), scaled so that the mean stays: each value is set to zero with
+/// probability `rate`, in \[0, 1), and divided by `1 − rate` otherwise. The mask is drawn from the
+/// stream of `place` and `layer`.
+pub fn dropout(x: &Tensor, rate: f64, place: Place, layer: &str) -> Result<Tensor> {
+    let name = format!("{layer} {} {}", place.step, place.part);
+    let mut stream = Stream::new(place.seed, Purpose::Dropout, &name);
+    let drop_below = (rate * (u64::from(u32::MAX) + 1) as f64) as u32;
+    let kept = 1.0 / (1.0 - rate) as f32;
+    let mask: Vec<f32> = (0..x.elem_count())
+        .map(|_| if stream.next_u32() < drop_below { 0.0 } else { kept })
+        .collect();
+    x * Tensor::from_vec(mask, x.dims(), x.device())?.to_dtype(x.dtype())?
+}
+
 /// Applies `f` to x \[…, in\] as a matrix of rows and gives the leading axes back.
 fn over_rows(
     x: &Tensor,
@@ -85,7 +100,6 @@ mod tests {
 
     use super::super::Init;
     use super::*;
-    use crate::random::{Purpose, Stream};
 
     fn random(shape: &[usize], name: &str) -> Var {
         let mut stream = Stream::new(11, Purpose::Init, name);

@@ -23,13 +23,18 @@ pub struct Parameter {
     pub var: Var,
     /// Weight decay applies.
     pub decay: bool,
+    /// Gets gradients and updates; a frozen one stands in the model as a constant.
+    pub trained: bool,
 }
 
+/// Says by name which parameters are trained.
+pub type Trained = Box<dyn Fn(&str) -> bool>;
+
 /// A model's parameters, float32, in a fixed order.
-#[derive(Debug)]
 pub struct ParameterStore {
     seed: u64,
     device: Device,
+    trained: Trained,
     parameters: Vec<Parameter>,
     by_name: HashMap<String, usize>,
 }
@@ -37,7 +42,12 @@ pub struct ParameterStore {
 impl ParameterStore {
     /// An empty store whose parameters will start from streams of `seed`.
     pub fn new(seed: u64, device: Device) -> ParameterStore {
-        ParameterStore { seed, device, parameters: Vec::new(), by_name: HashMap::new() }
+        ParameterStore::training(seed, device, Box::new(|_| true))
+    }
+
+    /// An empty store that trains the parameters `trained` says and freezes the others.
+    pub fn training(seed: u64, device: Device, trained: Trained) -> ParameterStore {
+        ParameterStore { seed, device, trained, parameters: Vec::new(), by_name: HashMap::new() }
     }
 
     pub fn parameters(&self) -> &[Parameter] {
@@ -61,6 +71,16 @@ impl ParameterStore {
         self.parameters.iter().map(|p| p.var.elem_count()).sum()
     }
 
+    /// The parameters that are trained.
+    pub fn trained(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|p| p.trained)
+    }
+
+    /// Number of trained values.
+    pub fn trained_count(&self) -> usize {
+        self.trained().map(|p| p.var.elem_count()).sum()
+    }
+
     /// A copy of every value by name, on the CPU.
     pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
         self.parameters
@@ -75,8 +95,18 @@ impl ParameterStore {
     /// Sets every parameter from `values`, which must hold exactly the store's names with
     /// its shapes in float32. Nothing is changed unless all fit.
     pub fn load(&self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.load_except(values, |_| false)
+    }
+
+    /// The same, but parameters that `keeps` says may be missing, and keep their start then.
+    pub fn load_except(
+        &self,
+        values: &BTreeMap<String, Tensor>,
+        keeps: impl Fn(&str) -> bool,
+    ) -> Result<()> {
         for p in &self.parameters {
             match values.get(&p.name) {
+                None if keeps(&p.name) => {}
                 None => bail!("parameter {} is missing", p.name),
                 Some(value) if value.shape() != p.var.shape() => bail!(
                     "parameter {} has shape {:?}, expected {:?}",
@@ -94,7 +124,9 @@ impl ParameterStore {
             bail!("parameter {extra} does not belong to the model");
         }
         for p in &self.parameters {
-            p.var.set(&values[&p.name].to_device(&self.device)?)?;
+            if let Some(value) = values.get(&p.name) {
+                p.var.set(&value.to_device(&self.device)?)?;
+            }
         }
         Ok(())
     }
@@ -108,9 +140,10 @@ impl Source for ParameterStore {
         let mut stream = Stream::new(self.seed, Purpose::Init, name);
         let values = init.values(shape.iter().product(), &mut stream);
         let var = Var::from_vec(values, shape, &self.device)?;
-        let tensor = var.as_tensor().clone();
+        let trained = (self.trained)(name);
+        let tensor = if trained { var.as_tensor().clone() } else { var.as_detached_tensor() };
         self.by_name.insert(name.to_string(), self.parameters.len());
-        self.parameters.push(Parameter { name: name.into(), var, decay });
+        self.parameters.push(Parameter { name: name.into(), var, decay, trained });
         Ok(tensor)
     }
 }
@@ -141,6 +174,21 @@ mod tests {
         store.parameters()[0].var.set(&Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap()).unwrap();
         assert_eq!(frozen.to_vec1::<f32>().unwrap(), [3., 4.]);
         assert!(tracked.track_op() && !frozen.track_op());
+    }
+
+    #[test]
+    fn a_frozen_parameter_is_a_constant_that_can_be_loaded() {
+        let mut store =
+            ParameterStore::training(0, Device::Cpu, Box::new(|name| name.ends_with(".A")));
+        let frozen = store.tensor("w", &[2], Init::Ones, true).unwrap();
+        let trained = store.tensor("w.A", &[3], Init::Ones, true).unwrap();
+        assert!(trained.track_op() && !frozen.track_op());
+        assert_eq!((store.count(), store.trained_count()), (5, 3));
+        let values = BTreeMap::from([("w".into(), Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap())]);
+        assert!(store.load(&values).is_err());
+        store.load_except(&values, |name| name == "w.A").unwrap();
+        assert_eq!(frozen.to_vec1::<f32>().unwrap(), [3., 4.]);
+        assert_eq!(trained.to_vec1::<f32>().unwrap(), [1.; 3]);
     }
 
     #[test]

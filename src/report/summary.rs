@@ -246,6 +246,7 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
         (RunFolder::TEST, tests.len() == provenance.test_examples),
         (RunFolder::TEST, result.test_metric == correct / n && result.test_loss == loss),
         (RunFolder::RESULT, result.parameters == variant.parameters),
+        (RunFolder::RESULT, result.trained == variant.trained),
     ];
     match checks.iter().find(|(_, holds)| !holds) {
         None => Ok(FinishedRun { id: id.to_string(), seed, result, epochs, provenance }),
@@ -304,7 +305,7 @@ fn method_note(spec: &RunSpec) -> Option<String> {
         IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)",
         IncrementInit::Lora => "B starts at zero (`init: lora`)",
     };
-    let targets: Vec<&str> = v.targets.iter().map(|t| t.name()).collect();
+    let targets: Vec<&str> = v.targets.iter().map(|t| t.target.name()).collect();
     Some(format!(
         "VLoRA: compounds of {} layers, alpha {}, targets {}; increments add to {reference}, \
          {detach}, {init}; A and B decay as other matrices do (ours: the authors publish no \

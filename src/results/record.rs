@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::RunSpec;
+use crate::spec::{Matched, RunSpec};
 
 /// Raised when a record's fields change their meaning.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// `experiment.json`: what the report compares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,12 @@ pub struct VariantRecord {
     /// Swept fields this arm uses, with their values as text.
     pub point: Vec<(String, String)>,
     pub parameters: u64,
+    /// Those of them that are trained.
+    pub trained: u64,
+    /// The label of the variant it starts from.
+    pub start: Option<String>,
+    /// What its size was matched to.
+    pub matched: Vec<Matched>,
     pub spec: RunSpec,
     /// The run of each seed, in the order of `seeds`.
     pub runs: Vec<String>,
@@ -119,6 +125,8 @@ pub struct RunResult {
     /// The epoch whose weights were tested.
     pub selected_epoch: usize,
     pub parameters: u64,
+    /// Those of them that were trained.
+    pub trained: u64,
     pub steps: u64,
     /// Forward, backward, update and data; without evaluation.
     pub training_seconds: f64,

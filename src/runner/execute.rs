@@ -140,7 +140,7 @@ impl Life<'_> {
         self.folder.write_json(RunFolder::SPEC, &record)?;
 
         let task = ImageClassification::new(data, spec, seed, self.device.clone());
-        let mut trainer = Trainer::new(&task, &spec.training, seed, self.device)?;
+        let mut trainer = Trainer::new(&task, &spec.training, seed, self.device, None)?;
         let (mut steps, mut epochs) = self.resume(&mut trainer)?;
         let before = match epochs.is_empty() {
             true => Vec::new(),
@@ -219,6 +219,7 @@ impl Life<'_> {
             test_loss: test.loss,
             selected_epoch,
             parameters: trainer.store().count() as u64,
+            trained: trainer.store().trained_count() as u64,
             steps: state.step,
             training_seconds: state.training_seconds,
             evaluation_seconds: state.evaluation_seconds,

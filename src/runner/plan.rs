@@ -46,13 +46,13 @@ impl Plan {
                 data.insert(key.clone(), ImageData::load(&spec.data, &spec.model)?);
             }
             let (examples, sha256) = (data[&key].train.len(), data[&key].sha256());
-            let cost = cost(&spec.model, spec.vlora.as_ref());
+            let cost = cost(spec);
             let epochs = spec.training.epochs;
             let runs = experiment
                 .seeds
                 .iter()
                 .map(|&seed| {
-                    let id = run_id(spec, seed, &sha256);
+                    let id = run_id(spec, seed, &sha256, None);
                     let state = folder.run(&id).state();
                     PlannedRun { id, seed, state }
                 })
@@ -101,6 +101,9 @@ impl Plan {
                     arm: v.variant.arm.clone(),
                     point: v.variant.point.clone(),
                     parameters: v.cost.parameters,
+                    trained: v.cost.trained,
+                    start: v.variant.start.clone(),
+                    matched: v.variant.matched.clone(),
                     spec: v.variant.spec.clone(),
                     runs: v.runs.iter().map(|r| r.id.clone()).collect(),
                 })

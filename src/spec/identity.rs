@@ -9,16 +9,21 @@ use sha2::{Digest, Sha256};
 use super::schema::RunSpec;
 
 /// Raised whenever the same spec would train to other numbers than before.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;
 
 /// The id of a run: 12 hexadecimal digits of a SHA-256 over the resolved spec, the seed,
-/// the data's hash (which stands for where the data came from) and [`NUMERICS_VERSION`].
-pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str) -> String {
+/// the data's hash (which stands for where the data came from), what the run starts from
+/// (a checkpoint's hash or another run's id, which stand for its name) and [`NUMERICS_VERSION`].
+pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>) -> String {
     let mut fields = flatten(spec);
-    fields.remove("data.embedded");
-    fields.remove("data.path");
+    for source in ["data.embedded", "data.path", "start.arm", "start.checkpoint"] {
+        fields.remove(source);
+    }
     let mut hash = Sha256::new();
     hash.update(format!("numerics={NUMERICS_VERSION}\nseed={seed}\ndata={data_sha256}\n"));
+    if let Some(start) = start {
+        hash.update(format!("start={start}\n"));
+    }
     for (field, value) in fields {
         hash.update(format!("{field}={value}\n"));
     }

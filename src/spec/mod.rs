@@ -9,15 +9,18 @@ mod de;
 mod error;
 mod expand;
 mod identity;
+mod matching;
 mod node;
 mod position;
 mod schema;
+mod target;
 mod validate;
 
 use std::path::Path;
 
 pub use error::{Position, SpecError, nearest};
 pub use identity::{NUMERICS_VERSION, flatten, hex, run_id};
+pub use matching::{MatchBy, Matched};
 pub use schema::*;
 pub use validate::EMBEDDED_DATASETS;
 
@@ -43,7 +46,31 @@ impl Experiment {
         let baselines = self.variants.iter().filter(|v| v.arm == self.baseline);
         baselines.into_iter().find(|b| agree(&b.point, &variant.point))
     }
+
+    /// The variants in an order in which each stands behind the one it starts from.
+    pub fn in_order_of_start(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = Vec::new();
+        // Starts form no circle, so every round places at least one.
+        while order.len() < self.variants.len() {
+            let placed = order.len();
+            for (i, variant) in self.variants.iter().enumerate() {
+                let ready = variant.start.as_ref().is_none_or(|start| {
+                    order.iter().any(|before| self.variants[*before].label == *start)
+                });
+                if ready && !order.contains(&i) {
+                    order.push(i);
+                }
+            }
+            if order.len() == placed {
+                break;
+            }
+        }
+        order
+    }
 }
+
+/// Number of parameters of a run's model in closed form, which the rooms above know.
+pub type ParameterCount<'a> = &'a dyn Fn(&RunSpec) -> u64;
 
 /// `rank` of `vlora.rank`.
 pub fn last_field(key: &str) -> &str {
@@ -72,13 +99,21 @@ pub struct Variant {
     /// Arm and point in one short text; unique within the experiment.
     pub label: String,
     pub spec: RunSpec,
+    /// The label of the variant whose weights it starts from.
+    pub start: Option<String>,
+    /// What its size was matched to; several where one size is nearest to several.
+    pub matched: Vec<Matched>,
 }
 
 /// No spec is anywhere near this long.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// Reads a spec file with `--set key=value` overrides laid over its document.
-pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, SpecError> {
+pub fn load(
+    path: &Path,
+    overrides: &[String],
+    count: ParameterCount,
+) -> Result<Experiment, SpecError> {
     let file = path.display().to_string();
     let failed = |summary: &str, found: String| {
         SpecError::new(summary).found(found).expected("a YAML experiment spec").in_file(&file, "")
@@ -95,7 +130,7 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment, SpecError> 
     let bytes =
         std::fs::read(path).map_err(|e| failed("the spec cannot be read", e.to_string()))?;
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    parse(&bytes, &file, &stem, overrides)
+    parse(&bytes, &file, &stem, overrides, count)
 }
 
 /// Reads a spec from bytes; `file` and `stem` name it in errors and as the default `name`.
@@ -104,6 +139,7 @@ pub fn parse(
     file: &str,
     stem: &str,
     overrides: &[String],
+    count: ParameterCount,
 ) -> Result<Experiment, SpecError> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
@@ -126,7 +162,7 @@ pub fn parse(
             check_arm(&root, key, argument)?;
             root.set(key, node::Node::parse_argument(argument, value)?);
         }
-        expand::expand(root, stem)
+        expand::expand(root, stem, count)
     };
     read().map_err(|e: SpecError| e.in_file(file, text))
 }

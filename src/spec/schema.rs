@@ -17,6 +17,12 @@ pub struct RunSpec {
     /// Kept only where `method` is `vlora`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlora: Option<VloraSpec>,
+    /// Weights to start from; None starts from the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartSpec>,
+    /// LoRA on top of the weights of `start`, which are frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSpec>,
     #[serde(default)]
     pub training: TrainingSpec,
 }
@@ -124,6 +130,9 @@ pub struct ModelSpec {
     pub mlp_ratio: f64,
     #[serde(default)]
     pub pool: Pool,
+    /// ε of the layer norms: 1e-6 in timm, `layer_norm_eps` in Hugging Face's configs.
+    #[serde(default = "norm_eps")]
+    pub norm_eps: f64,
 }
 
 fn three() -> usize {
@@ -131,6 +140,9 @@ fn three() -> usize {
 }
 fn four() -> f64 {
     4.0
+}
+fn norm_eps() -> f64 {
+    1e-6
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +169,8 @@ pub enum Pool {
 pub struct VloraSpec {
     /// Layers a compound, the dense one included; divides `model.depth`.
     pub compound_size: usize,
-    pub rank: usize,
+    /// Of every target that names none of its own.
+    pub rank: Rank,
     /// An increment is scaled by `alpha / rank`.
     #[serde(default = "one")]
     pub alpha: f64,
@@ -168,9 +181,9 @@ pub struct VloraSpec {
     pub detach: bool,
     #[serde(default)]
     pub init: IncrementInit,
-    /// Weight matrices that increments replace.
+    /// Weights that increments replace.
     #[serde(default = "all_targets")]
-    pub targets: Vec<Target>,
+    pub targets: Vec<TargetSpec>,
 }
 
 fn one() -> f64 {
@@ -179,8 +192,132 @@ fn one() -> f64 {
 fn yes() -> bool {
     true
 }
-fn all_targets() -> Vec<Target> {
-    Target::ALL.to_vec()
+fn all_targets() -> Vec<TargetSpec> {
+    Target::MATRICES.map(TargetSpec::plain).to_vec()
+}
+
+/// A target's increment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Increment {
+    /// `scale · Bᵀ A`.
+    LowRank { rank: usize, scale: f64 },
+    /// A matrix of its own, unfactored, zero at the start.
+    Full,
+    /// A vector, zero at the start: what a 1-D target gets.
+    Vector,
+    /// None: the layer uses its reference weight as it is.
+    Shared,
+}
+
+impl VloraSpec {
+    /// The increment of `target` in layer `layer`; None where the layer's own weight is dense.
+    pub fn increment(&self, layer: usize, target: Target) -> Option<Increment> {
+        let own = self.targets.iter().find(|t| t.target == target)?;
+        if layer.is_multiple_of(self.compound_size) {
+            return None;
+        }
+        let alpha = own.alpha.unwrap_or(self.alpha);
+        Some(match own.rank.unwrap_or(self.rank) {
+            Rank::Of(0) => Increment::Shared,
+            _ if target.is_vector() => Increment::Vector,
+            Rank::Of(rank) => Increment::LowRank { rank, scale: alpha / rank as f64 },
+            Rank::Full => Increment::Full,
+        })
+    }
+
+    /// The layer whose weight the increments of layer `layer` add to.
+    pub fn reference_layer(&self, layer: usize) -> usize {
+        match self.reference {
+            Reference::Base => layer - layer % self.compound_size,
+            Reference::Previous => layer - 1,
+        }
+    }
+}
+
+/// Rank of an increment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// 0 is no increment: the layers of a compound share their weights.
+    Of(usize),
+    /// A matrix of its own instead of two factors.
+    Full,
+}
+
+/// A target, with its own rank and alpha where they differ from the others'. In YAML the name
+/// alone, or `{target: NAME, rank: …, alpha: …}`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TargetSpec {
+    pub target: Target,
+    pub rank: Option<Rank>,
+    pub alpha: Option<f64>,
+}
+
+impl TargetSpec {
+    pub fn plain(target: Target) -> TargetSpec {
+        TargetSpec { target, rank: None, alpha: None }
+    }
+}
+
+/// Weights to start from. Exactly one of `arm` and `checkpoint` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartSpec {
+    /// The tested weights of this arm's run with the same seed, at the same sweep point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
+    /// A checkpoint: a safetensors file of this program, the authors' package or timm, or a
+    /// Hugging Face folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    #[serde(default)]
+    pub head: StartHead,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartHead {
+    /// The classifier of the checkpoint.
+    #[default]
+    Keep,
+    /// A new one, started from the seed: for another set of labels.
+    New,
+}
+
+/// LoRA (arXiv 2106.09685): `W + (alpha / rank) · Bᵀ A` on a frozen W; B starts at zero.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSpec {
+    pub rank: usize,
+    /// The product is scaled by `alpha / rank`.
+    #[serde(default = "eight")]
+    pub alpha: f64,
+    /// Share of the input's values that A does not see in a training pass.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Weight matrices of every layer that get a pair.
+    #[serde(default = "all_matrices")]
+    pub targets: Vec<Target>,
+    /// What is trained besides the pairs.
+    #[serde(default)]
+    pub also_train: Vec<ParameterGroup>,
+}
+
+fn eight() -> f64 {
+    8.0
+}
+fn all_matrices() -> Vec<Target> {
+    Target::MATRICES.to_vec()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParameterGroup {
+    /// The classifier.
+    Head,
+    /// Scales and shifts of the layer norms.
+    Norms,
+    /// Biases of linear layers, the head's aside.
+    Biases,
 }
 
 /// What an increment adds to.
@@ -205,7 +342,7 @@ pub enum IncrementInit {
     Lora,
 }
 
-/// A weight matrix of a Transformer block, by timm's name.
+/// A weight of a Transformer block, by timm's name; a matrix without its `.weight`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Target {
     #[serde(rename = "attn.qkv")]
@@ -216,19 +353,77 @@ pub enum Target {
     MlpFc1,
     #[serde(rename = "mlp.fc2")]
     MlpFc2,
+    #[serde(rename = "attn.qkv.bias")]
+    AttnQkvBias,
+    #[serde(rename = "attn.proj.bias")]
+    AttnProjBias,
+    #[serde(rename = "mlp.fc1.bias")]
+    MlpFc1Bias,
+    #[serde(rename = "mlp.fc2.bias")]
+    MlpFc2Bias,
+    #[serde(rename = "norm1.weight")]
+    Norm1Weight,
+    #[serde(rename = "norm1.bias")]
+    Norm1Bias,
+    #[serde(rename = "norm2.weight")]
+    Norm2Weight,
+    #[serde(rename = "norm2.bias")]
+    Norm2Bias,
 }
 
 impl Target {
-    pub const ALL: [Target; 4] =
+    pub const MATRICES: [Target; 4] =
         [Target::AttnQkv, Target::AttnProj, Target::MlpFc1, Target::MlpFc2];
 
+    pub const VECTORS: [Target; 8] = [
+        Target::AttnQkvBias,
+        Target::AttnProjBias,
+        Target::MlpFc1Bias,
+        Target::MlpFc2Bias,
+        Target::Norm1Weight,
+        Target::Norm1Bias,
+        Target::Norm2Weight,
+        Target::Norm2Bias,
+    ];
+
+    pub fn all() -> impl Iterator<Item = Target> {
+        Target::MATRICES.into_iter().chain(Target::VECTORS)
+    }
+
+    /// As specs write it.
     pub fn name(self) -> &'static str {
         match self {
             Target::AttnQkv => "attn.qkv",
             Target::AttnProj => "attn.proj",
             Target::MlpFc1 => "mlp.fc1",
             Target::MlpFc2 => "mlp.fc2",
+            Target::AttnQkvBias => "attn.qkv.bias",
+            Target::AttnProjBias => "attn.proj.bias",
+            Target::MlpFc1Bias => "mlp.fc1.bias",
+            Target::MlpFc2Bias => "mlp.fc2.bias",
+            Target::Norm1Weight => "norm1.weight",
+            Target::Norm1Bias => "norm1.bias",
+            Target::Norm2Weight => "norm2.weight",
+            Target::Norm2Bias => "norm2.bias",
         }
+    }
+
+    /// The parameter's name within its block: `attn.qkv.weight`, `norm1.bias`.
+    pub fn parameter(self) -> String {
+        match self.is_vector() {
+            true => self.name().to_string(),
+            false => format!("{}.weight", self.name()),
+        }
+    }
+
+    pub fn is_vector(self) -> bool {
+        !Target::MATRICES.contains(&self)
+    }
+
+    /// The bias beside a matrix.
+    pub fn bias(self) -> Option<Target> {
+        let at = Target::MATRICES.iter().position(|t| *t == self)?;
+        Some(Target::VECTORS[at])
     }
 }
 

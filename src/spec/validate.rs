@@ -3,7 +3,9 @@
 use super::de::one_of;
 use super::error::SpecError;
 use super::node::Node;
-use super::schema::{Method, ModelSpec, RunSpec, Target, VloraSpec};
+use super::schema::{
+    LoraSpec, Method, ModelSpec, ParameterGroup, Rank, RunSpec, StartHead, Target, VloraSpec,
+};
 
 /// Datasets that `data.embedded` can name.
 pub const EMBEDDED_DATASETS: [&str; 1] = ["fashion-mnist-mini"];
@@ -26,6 +28,10 @@ pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
                     .at(check.origin("method")));
             }
         }
+    }
+    start(run, &check)?;
+    if let Some(lora) = &run.lora {
+        on_top(lora, run, &check)?;
     }
     training(run, &check)
 }
@@ -132,6 +138,11 @@ fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
         "model.dim",
         size <= MOST_PARAMETERS,
         format!("a model of at most {MOST_PARAMETERS:e} parameters; this has about {size:.1e}"),
+    )?;
+    check.that(
+        "model.norm_eps",
+        model.norm_eps > 0.0 && model.norm_eps <= 1.0,
+        "a number above 0, at most 1",
     )
 }
 
@@ -141,31 +152,81 @@ fn increments(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(),
         vlora.compound_size >= 1 && model.depth.is_multiple_of(vlora.compound_size),
         format!("a divisor of model.depth, {}", model.depth),
     )?;
-    check.that("vlora.rank", vlora.rank >= 1, "a rank of at least 1")?;
-    check.that(
-        "vlora.alpha",
-        vlora.alpha.is_finite() && vlora.alpha > 0.0,
-        "a finite number above 0",
-    )?;
-    check.that("vlora.targets", !vlora.targets.is_empty(), "at least one weight matrix")?;
-    for (i, target) in vlora.targets.iter().enumerate() {
-        check.that(
-            &format!("vlora.targets[{i}]"),
-            !vlora.targets[..i].contains(target),
-            "each weight matrix once",
-        )?;
-        let (output, input) = model.target_shape(*target);
-        check.that(
-            "vlora.rank",
-            vlora.rank <= input.min(output),
-            format!(
-                "at most {}, the smaller side of {} [{output}, {input}]",
-                input.min(output),
-                target.name()
-            ),
-        )?;
+    check.positive("vlora.alpha", vlora.alpha)?;
+    check.that("vlora.targets", !vlora.targets.is_empty(), "at least one weight")?;
+    for (i, own) in vlora.targets.iter().enumerate() {
+        let field = format!("vlora.targets[{i}]");
+        let first = vlora.targets[..i].iter().all(|other| other.target != own.target);
+        check.that(&field, first, "each weight once")?;
+        if own.target.is_vector() {
+            let plain = own.rank.is_none() && own.alpha.is_none();
+            check.that(&field, plain, "no rank and no alpha: a vector's increment has neither")?;
+            continue;
+        }
+        let (rank, field) = match own.rank {
+            Some(rank) => (rank, format!("{field}.rank")),
+            None => (vlora.rank, "vlora.rank".into()),
+        };
+        if let Rank::Of(rank) = rank {
+            check.rank(&field, rank, own.target, model)?;
+        }
+        if let Some(alpha) = own.alpha {
+            check.positive(&format!("vlora.targets[{i}].alpha"), alpha)?;
+        }
     }
     Ok(())
+}
+
+fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
+    let Some(start) = &run.start else { return Ok(()) };
+    let expected = "`arm: NAME` or `checkpoint: FILE`";
+    match (&start.arm, &start.checkpoint) {
+        (None, None) => Err(SpecError::new("nothing to start from is given")
+            .expected(expected)
+            .at(check.origin("start"))),
+        (Some(_), Some(_)) => Err(SpecError::new("two things to start from are given")
+            .found("`arm` and `checkpoint`")
+            .expected(format!("exactly one: {expected}"))
+            .at(check.origin("start.checkpoint"))),
+        _ => Ok(()),
+    }
+}
+
+fn on_top(lora: &LoraSpec, run: &RunSpec, check: &Check) -> Result<(), SpecError> {
+    let Some(start) = &run.start else {
+        return Err(SpecError::new("LoRA has nothing to stand on")
+            .found("`lora` without `start`")
+            .expected("`start` with the weights that LoRA freezes and adapts")
+            .at(check.origin("lora")));
+    };
+    check.that("lora.rank", lora.rank >= 1, "a rank of at least 1")?;
+    check.positive("lora.alpha", lora.alpha)?;
+    check.that(
+        "lora.dropout",
+        (0.0..1.0).contains(&lora.dropout),
+        "a number from 0 to below 1",
+    )?;
+    check.that("lora.targets", !lora.targets.is_empty(), "at least one weight matrix")?;
+    for (i, target) in lora.targets.iter().enumerate() {
+        let field = format!("lora.targets[{i}]");
+        check.that(&field, !lora.targets[..i].contains(target), "each weight matrix once")?;
+        let matrices = Target::MATRICES.map(Target::name);
+        check.that(
+            &field,
+            !target.is_vector(),
+            format!("a weight matrix, {}", one_of(&matrices)),
+        )?;
+        check.rank("lora.rank", lora.rank, *target, &run.model)?;
+    }
+    for (i, group) in lora.also_train.iter().enumerate() {
+        let field = format!("lora.also_train[{i}]");
+        check.that(&field, !lora.also_train[..i].contains(group), "each group once")?;
+    }
+    check.that(
+        "start.head",
+        start.head == StartHead::Keep || lora.also_train.contains(&ParameterGroup::Head),
+        "`keep`, or `head` among lora.also_train, since a new head must be trained",
+    )
 }
 
 fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
@@ -208,13 +269,21 @@ impl ModelSpec {
         (self.mlp_ratio * self.dim as f64).round() as usize
     }
 
-    /// [out, in] of a target's weight matrix.
+    /// [out, in] of a target's weight matrix; [size, 1] of a vector.
     pub fn target_shape(&self, target: Target) -> (usize, usize) {
         match target {
             Target::AttnQkv => (3 * self.dim, self.dim),
             Target::AttnProj => (self.dim, self.dim),
             Target::MlpFc1 => (self.hidden(), self.dim),
             Target::MlpFc2 => (self.dim, self.hidden()),
+            Target::AttnQkvBias => (3 * self.dim, 1),
+            Target::MlpFc1Bias => (self.hidden(), 1),
+            Target::AttnProjBias
+            | Target::MlpFc2Bias
+            | Target::Norm1Weight
+            | Target::Norm1Bias
+            | Target::Norm2Weight
+            | Target::Norm2Bias => (self.dim, 1),
         }
     }
 }
@@ -240,6 +309,27 @@ impl Check<'_> {
         };
         let found = if exact { node.describe() } else { "the default".to_string() };
         Err(SpecError::new(summary).found(found).expected(expected).at(node.origin.clone()))
+    }
+
+    fn positive(&self, field: &str, value: f64) -> Result<(), SpecError> {
+        self.that(field, value.is_finite() && value > 0.0, "a finite number above 0")
+    }
+
+    /// A rank that `target`'s matrix can have.
+    fn rank(
+        &self,
+        field: &str,
+        rank: usize,
+        target: Target,
+        model: &ModelSpec,
+    ) -> Result<(), SpecError> {
+        let (output, input) = model.target_shape(target);
+        let most = input.min(output);
+        self.that(
+            field,
+            rank <= most,
+            format!("at most {most}, the smaller side of {} [{output}, {input}]", target.name()),
+        )
     }
 
     fn between(&self, field: &str, value: usize, low: usize, high: usize) -> Result<(), SpecError> {

@@ -5,7 +5,7 @@ use candle_core::{D, Device, Result, Tensor};
 use super::{Evaluation, Outcome, Split, Task};
 use crate::data::{Augmenter, ImageData};
 use crate::models::vit::Vit;
-use crate::nn::{Source, ops};
+use crate::nn::{Pass, Place, Source, Trained, ops};
 use crate::spec::RunSpec;
 
 pub struct ImageClassification<'a> {
@@ -31,17 +31,22 @@ impl Task for ImageClassification<'_> {
     type Model = Vit;
 
     fn model(&self, source: &mut dyn Source) -> Result<Vit> {
-        Vit::new(&self.spec.model, self.spec.vlora.as_ref(), source)
+        Vit::of(self.spec, source)
+    }
+
+    fn trained(&self) -> Trained {
+        crate::vlora::trained(self.spec.lora.as_ref())
     }
 
     fn train_len(&self) -> usize {
         self.data.train.len()
     }
 
-    fn loss(&self, model: &Vit, epoch: usize, examples: &[usize]) -> Result<Tensor> {
-        let (images, labels) = self.train_batch(epoch, examples)?;
+    fn loss(&self, model: &Vit, place: Place, examples: &[usize]) -> Result<Tensor> {
+        let (images, labels) = self.train_batch(place.epoch, examples)?;
         let smoothing = self.spec.training.label_smoothing;
-        ops::cross_entropy(&model.forward(&images)?, &labels, smoothing)?.mean_all()
+        let logits = model.forward(&images, Pass::Training(place))?;
+        ops::cross_entropy(&logits, &labels, smoothing)?.mean_all()
     }
 
     fn evaluate(&self, model: &Vit, split: Split) -> Result<Evaluation> {
@@ -53,7 +58,7 @@ impl Task for ImageClassification<'_> {
         let all: Vec<usize> = (0..split.len()).collect();
         for examples in all.chunks(self.spec.training.batch_size) {
             let (images, labels) = self.data.batch(split, examples, None, &self.device)?;
-            let logits = model.forward(&images)?;
+            let logits = model.forward(&images, Pass::Evaluation)?;
             let losses = ops::cross_entropy(&logits, &labels, 0.0)?.to_vec1::<f32>()?;
             let predictions = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
             for ((example, prediction), loss) in examples.iter().zip(predictions).zip(losses) {

@@ -6,7 +6,7 @@ pub use image_classification::ImageClassification;
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::Source;
+use crate::nn::{Place, Source, Trained};
 
 /// A task on its data, with the model that solves it.
 pub trait Task {
@@ -15,11 +15,17 @@ pub trait Task {
     /// Builds the model on `source`.
     fn model(&self, source: &mut dyn Source) -> Result<Self::Model>;
 
+    /// Which parameters are trained.
+    fn trained(&self) -> Trained {
+        Box::new(|_| true)
+    }
+
     /// Number of training examples.
     fn train_len(&self) -> usize;
 
-    /// The mean loss over these training examples in this epoch, differentiable, a scalar.
-    fn loss(&self, model: &Self::Model, epoch: usize, examples: &[usize]) -> Result<Tensor>;
+    /// The mean loss over these training examples at this place in training, differentiable, a
+    /// scalar.
+    fn loss(&self, model: &Self::Model, place: Place, examples: &[usize]) -> Result<Tensor>;
 
     /// Metrics on a whole split.
     fn evaluate(&self, model: &Self::Model, split: Split) -> Result<Evaluation>;

@@ -19,15 +19,14 @@ pub struct AdamW {
     weight_decay: f64,
     /// Updates done so far.
     pub step: u64,
-    /// First and second moment of each parameter by name; zero before step one.
+    /// First and second moment of each trained parameter by name; zero before step one.
     pub moments: BTreeMap<String, (Tensor, Tensor)>,
 }
 
 impl AdamW {
     pub fn new(spec: &TrainingSpec, store: &ParameterStore) -> Result<AdamW> {
         let moments = store
-            .parameters()
-            .iter()
+            .trained()
             .map(|p| {
                 let zeros = || p.var.as_detached_tensor().zeros_like();
                 Ok((p.name.clone(), (zeros()?, zeros()?)))
@@ -56,7 +55,7 @@ impl AdamW {
         let t = self.step as f64;
         let correct1 = 1.0 - self.beta1.powf(t);
         let correct2 = 1.0 - self.beta2.powf(t);
-        for p in store.parameters() {
+        for p in store.trained() {
             let (Some(g), Some((m, v))) = (gradients.get(&p.name), self.moments.get_mut(&p.name))
             else {
                 continue;

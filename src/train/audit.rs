@@ -1,5 +1,5 @@
-//! The gradient audit: before step one, every parameter must receive a finite gradient that is
-//! not all zeros.
+//! The gradient audit: before step one, every trained parameter must receive a finite gradient
+//! that is not all zeros, and every frozen one none.
 //!
 //! A layer whose operation lacks a backward cuts the graph silently; training then goes on,
 //! and its loss falls, with part of the model frozen. The audit refuses such a run.
@@ -31,14 +31,20 @@ impl fmt::Display for AuditFault {
         if count > MOST {
             write!(f, "\n  and {} more", count - MOST)?;
         }
-        write!(f, "\n  expected: a finite gradient that is not all zeros for every parameter")
+        write!(
+            f,
+            "\n  expected: a finite gradient that is not all zeros for every trained parameter, none \
+             for a frozen one"
+        )
     }
 }
 
 /// Runs `loss` backward once and checks every parameter's gradient.
 ///
 /// Parameters that start at zero (a LoRA B, say) hide the path through them, so they are set
-/// to small random values for the audit and put back, to the bit, afterwards.
+/// to small random values for the audit and put back, to the bit, afterwards. A frozen one is a
+/// constant of the model; that it gets a gradient all the same would mean that it was built
+/// otherwise than the store says.
 pub fn audit(
     store: &ParameterStore,
     loss: impl FnOnce() -> Result<Tensor>,
@@ -61,6 +67,8 @@ pub fn audit(
     let mut faults = Vec::new();
     for p in store.parameters() {
         let fault = match gradients.get(p.var.as_tensor()) {
+            None if !p.trained => None,
+            Some(_) if !p.trained => Some("is frozen and gets a gradient"),
             None => Some("gets no gradient"),
             Some(g) => {
                 // A sum of magnitudes is not finite as soon as one of them is not.
@@ -111,6 +119,20 @@ mod tests {
         let loss = || (var(&store, "a") * var(&store, "zero"))?.add(&var(&store, "b"))?.sum_all();
         assert_eq!(faults(&store, loss), []);
         assert_eq!(var(&store, "zero").to_vec1::<f32>().unwrap(), [0.0; 3]);
+    }
+
+    #[test]
+    fn a_frozen_parameter_must_get_none() {
+        let trained = Box::new(|name: &str| name != "b");
+        let mut store = ParameterStore::training(0, Device::Cpu, trained);
+        let handed: Vec<Tensor> = ["a", "b"]
+            .map(|name| store.tensor(name, &[3], Init::Ones, true).unwrap())
+            .to_vec();
+        assert_eq!(faults(&store, || (&handed[0] * &handed[1])?.sum_all()), []);
+        // Built around the store.
+        let around = var(&store, "b");
+        let want = [("b".to_string(), "is frozen and gets a gradient")];
+        assert_eq!(faults(&store, || (&handed[0] * &around)?.sum_all()), want);
     }
 
     #[test]

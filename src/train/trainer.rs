@@ -10,7 +10,7 @@ use super::audit::{AuditFault, audit};
 use super::checkpoint::{Checkpoint, State};
 use super::schedule::Schedule;
 use crate::error::plain;
-use crate::nn::{Frozen, Parameter, ParameterStore};
+use crate::nn::{Frozen, Parameter, ParameterStore, Place};
 use crate::random::{Purpose, Stream};
 use crate::spec::{Select, TrainingSpec};
 use crate::tasks::{Evaluation, Split, Task};
@@ -30,6 +30,8 @@ pub enum TrainError {
     Interrupted,
     #[error("the checkpoint is damaged or of another run: {}", plain(.0))]
     Checkpoint(candle_core::Error),
+    #[error("the weights to start from do not fit the model: {}", plain(.0))]
+    Start(candle_core::Error),
     #[error("tensor operation failed: {}", plain(.0))]
     Tensor(#[from] candle_core::Error),
 }
@@ -61,6 +63,13 @@ pub struct EpochSummary {
     pub validation_metric: f64,
 }
 
+/// Weights that training starts from instead of the seed's.
+pub struct Start {
+    pub values: BTreeMap<String, Tensor>,
+    /// Says by name which parameters may be missing and start from the seed then.
+    pub from_seed: Box<dyn Fn(&str) -> bool>,
+}
+
 /// A model being trained. Drive it with [`Trainer::epoch`] until [`Trainer::is_done`].
 pub struct Trainer<'a, T: Task> {
     task: &'a T,
@@ -75,18 +84,24 @@ pub struct Trainer<'a, T: Task> {
 }
 
 impl<'a, T: Task> Trainer<'a, T> {
-    /// Builds the model from `seed` and audits its gradients.
+    /// Builds the model from `seed`, puts the weights to `start` from in place, and audits its
+    /// gradients.
     pub fn new(
         task: &'a T,
         spec: &'a TrainingSpec,
         seed: u64,
         device: &Device,
+        start: Option<&Start>,
     ) -> Result<Self, TrainError> {
-        let mut store = ParameterStore::new(seed, device.clone());
+        let mut store = ParameterStore::training(seed, device.clone(), task.trained());
         let model = task.model(&mut store)?;
+        if let Some(start) = start {
+            store.load_except(&start.values, &start.from_seed).map_err(TrainError::Start)?;
+        }
         let first: Vec<usize> =
             epoch_order(seed, 0, task.train_len()).into_iter().take(spec.batch_size).collect();
-        audit(&store, || task.loss(&model, 0, &first))?.map_err(TrainError::Audit)?;
+        let place = Place { seed, epoch: 0, step: 0, part: 0 };
+        audit(&store, || task.loss(&model, place, &first))?.map_err(TrainError::Audit)?;
         let optimizer = AdamW::new(spec, &store)?;
         let schedule = Schedule::new(spec, spec.epochs * steps_per_epoch(spec, task.train_len()));
         let state =
@@ -157,9 +172,10 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.state.step += 1;
         let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
         let mut loss = 0.0;
-        for micro in examples.chunks(self.spec.batch_size) {
+        for (part, micro) in examples.chunks(self.spec.batch_size).enumerate() {
+            let place = Place { seed: self.seed, epoch, step: self.state.step, part };
             let share = micro.len() as f64 / examples.len() as f64;
-            let micro_loss = self.task.loss(&self.model, epoch, micro)?;
+            let micro_loss = self.task.loss(&self.model, place, micro)?;
             let value = f64::from(micro_loss.to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(self.not_finite("loss", value));
@@ -168,7 +184,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             // A step of one micro-batch needs no scaling, and gets none.
             let micro_loss = if share == 1.0 { micro_loss } else { (micro_loss * share)? };
             let mut grads = micro_loss.backward()?;
-            for p in self.store.parameters() {
+            for p in self.store.trained() {
                 let Some(g) = grads.remove(p.var.as_tensor()) else { continue };
                 match gradients.get_mut(&p.name) {
                     Some(sum) => *sum = (&*sum + g)?,
@@ -252,7 +268,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let checkpoint = Checkpoint::from_bytes(bytes).map_err(TrainError::Checkpoint)?;
         self.store.load(&checkpoint.model).map_err(TrainError::Checkpoint)?;
         let mut moments = BTreeMap::new();
-        for p in self.store.parameters() {
+        for p in self.store.trained() {
             let fits = |t: Option<&Tensor>| match t {
                 Some(t) if t.shape() == p.var.shape() => t.to_device(self.store.device()),
                 _ => candle_core::bail!("the moments of {} are missing or misshapen", p.name),

@@ -2,25 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 
-use super::linear::{Linear, Weight};
+use super::linear::{Linear, Lora, Vector};
+use super::weight::{Delta, LowRank, Weight};
 use crate::nn::{Init, Source};
-use crate::spec::{IncrementInit, Reference, Target, VloraSpec};
+use crate::spec::{Increment, IncrementInit, LoraSpec, Reference, Target, VloraSpec};
 
-/// Hands out a Transformer's linear layers, block by block: dense, or increments in compounds.
-/// Names are timm's (`blocks.3.attn.qkv.weight`, `.bias`); an increment's factors are
-/// `blocks.3.attn.qkv.weight.A` and `.B`.
+/// Hands out a Transformer's weights, block by block: dense, or increments in compounds, with
+/// LoRA on top where it is asked for.
+///
+/// Names are timm's (`blocks.3.attn.qkv.weight`, `.bias`). An increment's factors are
+/// `blocks.3.attn.qkv.weight.A` and `.B`, a full increment `….weight.delta`, a vector's
+/// increment `….bias.A`; LoRA's factors are `….weight.lora_A` and `.lora_B`.
 pub struct Compounds<'a> {
     /// None builds every layer dense.
     vlora: Option<&'a VloraSpec>,
-    /// The weight that the next increment on a target adds to.
-    references: BTreeMap<Target, Weight>,
+    lora: Option<&'a LoraSpec>,
+    /// What the next increment on a target adds to. LoRA is no part of it: it adapts its own
+    /// layer alone.
+    matrices: BTreeMap<Target, Weight>,
+    vectors: BTreeMap<Target, Vector>,
 }
 
 impl<'a> Compounds<'a> {
-    pub fn new(vlora: Option<&'a VloraSpec>) -> Compounds<'a> {
-        Compounds { vlora, references: BTreeMap::new() }
+    pub fn new(vlora: Option<&'a VloraSpec>, lora: Option<&'a LoraSpec>) -> Compounds<'a> {
+        Compounds { vlora, lora, matrices: BTreeMap::new(), vectors: BTreeMap::new() }
     }
 
     /// The linear layer `target` of block `block`, of shape (out, in). Blocks are asked for in
@@ -30,38 +37,123 @@ impl<'a> Compounds<'a> {
         source: &mut dyn Source,
         block: usize,
         target: Target,
-        (output, input): (usize, usize),
+        shape: (usize, usize),
         init: Init,
     ) -> Result<Linear> {
-        let name = format!("blocks.{block}.{}", target.name());
-        let weight_name = format!("{name}.weight");
-        let increment = self
-            .vlora
-            .filter(|v| !block.is_multiple_of(v.compound_size) && v.targets.contains(&target))
-            .and_then(|v| Some((v, self.references.get(&target)?)));
-        let weight = match increment {
-            None => Weight::dense(source.tensor(&weight_name, &[output, input], init, true)?),
-            Some((vlora, reference)) => {
-                let kaiming = |fan_in| Init::KaimingUniform { fan_in };
-                let b_init = match vlora.init {
-                    IncrementInit::Authors => kaiming(output),
-                    IncrementInit::Lora => Init::Zeros,
-                };
-                let a_name = format!("{weight_name}.A");
-                let a = source.tensor(&a_name, &[vlora.rank, input], kaiming(input), true)?;
-                let b_name = format!("{weight_name}.B");
-                let b = source.tensor(&b_name, &[vlora.rank, output], b_init, true)?;
-                reference.plus(a, b, vlora.alpha / vlora.rank as f64, vlora.detach)
+        let layer = format!("blocks.{block}.{}", target.name());
+        let weight = self.weight(source, block, target, shape, init)?;
+        let bias = match target.bias() {
+            Some(bias) => self.vector(source, block, bias, shape.0, Init::Zeros)?,
+            None => candle_core::bail!("{layer} is no linear layer"),
+        };
+        let lora = match self.lora.filter(|l| l.targets.contains(&target)) {
+            None => None,
+            Some(lora) => {
+                let name = format!("{layer}.weight.lora_");
+                let scale = lora.alpha / lora.rank as f64;
+                let pair = pair(source, &name, shape, lora.rank, Init::Zeros, scale)?;
+                Some(Lora { pair, dropout: lora.dropout, name: layer })
             }
         };
-        let is_reference =
-            increment.is_none() || self.vlora.is_some_and(|v| v.reference == Reference::Previous);
-        if is_reference {
-            self.references.insert(target, weight.clone());
-        }
-        let bias = source.tensor(&format!("{name}.bias"), &[output], Init::Zeros, false)?;
-        Ok(Linear { weight, bias })
+        Ok(Linear { weight, bias, lora })
     }
+
+    fn weight(
+        &mut self,
+        source: &mut dyn Source,
+        block: usize,
+        target: Target,
+        (output, input): (usize, usize),
+        init: Init,
+    ) -> Result<Weight> {
+        let name = format!("blocks.{block}.{}", target.parameter());
+        let weight = match self.increment(block, target, &self.matrices) {
+            None => Weight::dense(source.tensor(&name, &[output, input], init, true)?),
+            Some((vlora, increment, reference)) => {
+                let reference = reference.reference(vlora.detach);
+                match increment {
+                    Increment::LowRank { rank, scale } => {
+                        let b_init = match vlora.init {
+                            IncrementInit::Authors => Init::KaimingUniform { fan_in: output },
+                            IncrementInit::Lora => Init::Zeros,
+                        };
+                        let name = format!("{name}.");
+                        let pair = pair(source, &name, (output, input), rank, b_init, scale)?;
+                        reference.plus(Delta::LowRank(pair))
+                    }
+                    Increment::Full => {
+                        let name = format!("{name}.delta");
+                        let delta = source.tensor(&name, &[output, input], Init::Zeros, true)?;
+                        reference.plus(Delta::Full(delta))
+                    }
+                    Increment::Shared | Increment::Vector => reference,
+                }
+            }
+        };
+        if self.is_reference(block, target) {
+            self.matrices.insert(target, weight.clone());
+        }
+        Ok(weight)
+    }
+
+    /// The vector `target` of block `block`.
+    pub fn vector(
+        &mut self,
+        source: &mut dyn Source,
+        block: usize,
+        target: Target,
+        size: usize,
+        init: Init,
+    ) -> Result<Vector> {
+        let name = format!("blocks.{block}.{}", target.parameter());
+        let vector = match self.increment(block, target, &self.vectors) {
+            None => Vector::plain(source.tensor(&name, &[size], init, false)?),
+            Some((vlora, Increment::Shared, reference)) => reference.reference(vlora.detach),
+            Some((vlora, _, reference)) => {
+                let increment = source.tensor(&format!("{name}.A"), &[size], Init::Zeros, false)?;
+                reference.reference(vlora.detach).plus(increment)
+            }
+        };
+        if self.is_reference(block, target) {
+            self.vectors.insert(target, vector.clone());
+        }
+        Ok(vector)
+    }
+
+    /// The increment that block `block` has on `target`, with what it adds to.
+    fn increment<'r, R>(
+        &self,
+        block: usize,
+        target: Target,
+        references: &'r BTreeMap<Target, R>,
+    ) -> Option<(&'a VloraSpec, Increment, &'r R)> {
+        let vlora = self.vlora?;
+        Some((vlora, vlora.increment(block, target)?, references.get(&target)?))
+    }
+
+    /// Whether later layers add to this one's weight.
+    fn is_reference(&self, block: usize, target: Target) -> bool {
+        self.vlora.is_some_and(|v| {
+            v.increment(block, target).is_none() || v.reference == Reference::Previous
+        })
+    }
+}
+
+/// The factors `<name>A` \[rank, in\] and `<name>B` \[rank, out\].
+fn pair(
+    source: &mut dyn Source,
+    name: &str,
+    (output, input): (usize, usize),
+    rank: usize,
+    b_init: Init,
+    scale: f64,
+) -> Result<LowRank> {
+    let mut factor = |which: &str, width: usize, init: Init| -> Result<Tensor> {
+        source.tensor(&format!("{name}{which}"), &[rank, width], init, true)
+    };
+    let a = factor("A", input, Init::KaimingUniform { fan_in: input })?;
+    let b = factor("B", output, b_init)?;
+    Ok(LowRank { a, b, scale })
 }
 
 #[cfg(test)]
@@ -69,19 +161,21 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::nn::ParameterStore;
+    use crate::nn::{ParameterStore, Pass};
+    use crate::spec::{Rank, TargetSpec};
 
     const SHAPE: (usize, usize) = (5, 4);
 
     fn spec(reference: Reference, detach: bool, init: IncrementInit) -> VloraSpec {
-        let targets = vec![Target::MlpFc1];
-        VloraSpec { compound_size: 3, rank: 2, alpha: 1.5, reference, detach, init, targets }
+        let targets = vec![TargetSpec::plain(Target::MlpFc1)];
+        let rank = Rank::Of(2);
+        VloraSpec { compound_size: 3, rank, alpha: 1.5, reference, detach, init, targets }
     }
 
     /// Six blocks' layers of one target on a new store.
     fn layers(spec: &VloraSpec, target: Target) -> (ParameterStore, Vec<Linear>) {
         let mut store = ParameterStore::new(4, Device::Cpu);
-        let mut compounds = Compounds::new(Some(spec));
+        let mut compounds = Compounds::new(Some(spec), None);
         let normal = Init::Normal { std: 1.0 };
         let layers = (0..6)
             .map(|block| compounds.linear(&mut store, block, target, SHAPE, normal).unwrap())
@@ -132,7 +226,7 @@ mod tests {
         ] {
             let (store, layers) =
                 layers(&spec(reference, detach, IncrementInit::Authors), Target::MlpFc1);
-            let loss = layers[5].forward(&x).unwrap().sqr().unwrap().sum_all().unwrap();
+            let loss = layers[5].forward(&x, Pass::Evaluation).unwrap().sqr().unwrap().sum_all().unwrap();
             let grads = loss.backward().unwrap();
             let reached = |block, part| grads.get(&value(&store, block, part)).is_some();
             assert!(reached(5, ".A") && reached(5, ".B"));
@@ -158,5 +252,56 @@ mod tests {
         let spec = spec(Reference::Base, true, IncrementInit::Authors);
         let (store, _) = layers(&spec, Target::MlpFc2);
         assert_eq!(store.count(), 6 * (SHAPE.0 * SHAPE.1 + SHAPE.0));
+    }
+
+    /// Rank 0 shares the reference; a full increment starts at it and has the matrix's shape;
+    /// an own rank goes before the common one.
+    #[test]
+    fn the_ends_of_the_rank_and_ranks_of_targets_own() {
+        let with = |rank, own: Option<Rank>| {
+            let spec = spec(Reference::Base, true, IncrementInit::Authors);
+            let targets = vec![TargetSpec { target: Target::MlpFc1, rank: own, alpha: None }];
+            layers(&VloraSpec { rank, targets, ..spec }, Target::MlpFc1)
+        };
+        let (dense, biases) = (SHAPE.0 * SHAPE.1, 6 * SHAPE.0);
+        for (rank, own, each) in [
+            (Rank::Of(0), None, 0),
+            (Rank::Full, None, dense),
+            (Rank::Of(2), Some(Rank::Of(3)), 3 * (SHAPE.0 + SHAPE.1)),
+            (Rank::Full, Some(Rank::Of(0)), 0),
+        ] {
+            let (store, layers) = with(rank, own);
+            assert_eq!(store.count(), 2 * dense + 4 * each + biases, "{rank:?} {own:?}");
+            let apart = (layers[4].weight.materialise().unwrap() - value(&store, 3, "")).unwrap();
+            let apart = apart.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert_eq!(apart == 0.0, own.is_none() || own == Some(Rank::Of(0)));
+        }
+    }
+
+    /// Vectors' increments: additive, zero at the start, on the reference that the reading says.
+    #[test]
+    fn vectors_add_to_their_reference() {
+        for (reference, want) in [(Reference::Base, 1.0 + 4.0), (Reference::Previous, 1.0 + 2.0 + 4.0)] {
+            let targets = vec![TargetSpec::plain(Target::Norm1Weight)];
+            let spec = VloraSpec { targets, ..spec(reference, true, IncrementInit::Authors) };
+            let mut store = ParameterStore::new(4, Device::Cpu);
+            let mut compounds = Compounds::new(Some(&spec), None);
+            let norms: Vec<Vector> = (0..3)
+                .map(|block| {
+                    let target = Target::Norm1Weight;
+                    compounds.vector(&mut store, block, target, 2, Init::Ones).unwrap()
+                })
+                .collect();
+            assert_eq!(norms[2].value().unwrap().to_vec1::<f32>().unwrap(), [1.0, 1.0]);
+            for (block, value) in [(1, 2.0f32), (2, 4.0)] {
+                let p = store.get(&format!("blocks.{block}.norm1.weight.A")).unwrap();
+                p.var.set(&Tensor::new(&[value, value], &Device::Cpu).unwrap()).unwrap();
+            }
+            assert_eq!(norms[2].value().unwrap().to_vec1::<f32>().unwrap(), [want, want]);
+            let grads = norms[2].value().unwrap().sum_all().unwrap().backward().unwrap();
+            let reached = |name: &str| grads.get(store.get(name).unwrap().var.as_tensor()).is_some();
+            assert!(reached("blocks.2.norm1.weight.A"));
+            assert!(!reached("blocks.1.norm1.weight.A") && !reached("blocks.0.norm1.weight"));
+        }
     }
 }

@@ -1,74 +1,113 @@
-//! Parameters and multiply–adds in closed form, without building a model.
+//! Parameters and multiply–adds of a Transformer layer in closed form, without building a model.
 
-use crate::spec::{ModelSpec, Target, VloraSpec};
+use super::form::{Terms, Work, cheapest};
+use crate::spec::{Increment, LoraSpec, Reference, RunSpec, Target, VloraSpec};
 
-/// What a block, or a sum of blocks, holds and costs.
+/// What one layer holds and costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Trained values.
-    pub parameters: u64,
-    /// Multiply–adds of matrix products in a forward pass, one token. Wide, so that no valid
-    /// model overflows it.
-    pub forward: u128,
-    /// The same in a backward pass. A detached reference weight needs no gradient of its own,
-    /// so an increment layer saves a third of a dense one's three products.
-    pub backward: u128,
-}
-
-impl std::ops::AddAssign for Count {
-    fn add_assign(&mut self, other: Count) {
-        self.parameters += other.parameters;
-        self.forward += other.forward;
-        self.backward += other.backward;
-    }
-}
-
-/// The part of a layer that the method decides, and the part it leaves alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerCount {
-    pub weights: Count,
-    /// Biases and norms.
-    pub rest: u64,
+    /// Values of the matrices: dense, factors of increments, full increments.
+    pub matrices: u64,
+    /// Values of the linear layers' biases, or of their increments.
+    pub biases: u64,
+    /// The same of the norms.
+    pub norms: u64,
+    /// Values of LoRA's factors.
+    pub lora: u64,
+    /// Of the linear layers, for all rows of a batch, in the forms that [`cheapest`] chooses.
+    pub work: Work,
 }
 
-/// Block number `block` of a pre-norm Transformer with the four target matrices.
-pub fn transformer_layer(model: &ModelSpec, vlora: Option<&VloraSpec>, block: usize) -> LayerCount {
-    let mut weights = Count::default();
-    let mut biases = 0;
-    for target in Target::ALL {
-        let (output, input) = model.target_shape(target);
-        weights += matrix(output as u64, input as u64, vlora, target, block);
-        biases += output as u64;
+impl std::ops::AddAssign for LayerCount {
+    fn add_assign(&mut self, other: LayerCount) {
+        self.matrices += other.matrices;
+        self.biases += other.biases;
+        self.norms += other.norms;
+        self.lora += other.lora;
+        self.work += other.work;
     }
-    let norms = 4 * model.dim as u64;
-    LayerCount { weights, rest: biases + norms }
 }
 
-fn matrix(
-    output: u64,
-    input: u64,
+/// Block number `block` of a pre-norm Transformer, on a batch of `rows` tokens.
+pub fn transformer_layer(run: &RunSpec, block: usize, rows: usize) -> LayerCount {
+    let vlora = run.vlora.as_ref();
+    let lora = run.lora.as_ref();
+    let mut count = LayerCount::default();
+    for target in Target::MATRICES {
+        let (output, input) = run.model.target_shape(target);
+        let full = output as u64 * input as u64;
+        let thin = output as u64 + input as u64;
+        count.matrices += match vlora.and_then(|v| v.increment(block, target)) {
+            None | Some(Increment::Full) => full,
+            Some(Increment::LowRank { rank, .. }) => rank as u64 * thin,
+            Some(Increment::Shared | Increment::Vector) => 0,
+        };
+        let adapted = lora.filter(|l| l.targets.contains(&target));
+        count.lora += adapted.map_or(0, |l| l.rank as u64 * thin);
+        count.work += work(vlora, lora, block, target, (output, input), rows);
+    }
+    for target in Target::VECTORS {
+        let size = match vlora.and_then(|v| v.increment(block, target)) {
+            Some(Increment::Shared) => 0,
+            _ => run.model.target_shape(target).0 as u64,
+        };
+        match target {
+            Target::Norm1Weight | Target::Norm1Bias | Target::Norm2Weight | Target::Norm2Bias => {
+                count.norms += size;
+            }
+            _ => count.biases += size,
+        }
+    }
+    count
+}
+
+fn work(
     vlora: Option<&VloraSpec>,
-    target: Target,
+    lora: Option<&LoraSpec>,
     block: usize,
-) -> Count {
-    let full = output * input;
-    let wide = u128::from;
-    let increment =
-        vlora.filter(|v| v.targets.contains(&target) && !block.is_multiple_of(v.compound_size));
-    let Some(v) = increment else {
-        return Count { parameters: full, forward: wide(full), backward: 2 * wide(full) };
-    };
-    let parameters = v.rank as u64 * (output + input);
-    let pair = wide(parameters);
-    // `previous` adds every earlier increment of the compound to its reference weight.
-    let earlier = match v.reference {
-        crate::spec::Reference::Base => 0,
-        crate::spec::Reference::Previous => (block % v.compound_size - 1) as u128 * pair,
-    };
-    let through_reference = wide(full) + earlier;
-    Count {
-        parameters,
-        forward: through_reference + pair,
-        backward: 2 * pair + if v.detach { 1 } else { 2 } * through_reference,
+    target: Target,
+    shape: (usize, usize),
+    rows: usize,
+) -> Work {
+    let frozen = lora.is_some();
+    let mut terms = Terms { matrix_trained: !frozen, ..Terms::default() };
+    if let Some((v, own)) = vlora.and_then(|v| Some((v, v.increment(block, target)?))) {
+        // What is below the own increment is reached only where the gradient does not stop.
+        let below = !frozen && !v.detach;
+        terms.matrix_trained = below;
+        let earlier = match v.reference {
+            Reference::Base => 0,
+            Reference::Previous => block % v.compound_size - 1,
+        };
+        match own {
+            Increment::LowRank { rank, .. } => {
+                terms.add(rank * earlier, below);
+                terms.add(rank, !frozen);
+            }
+            Increment::Full => terms.matrix_trained = !frozen,
+            Increment::Shared | Increment::Vector => {}
+        }
+    }
+    let adapted = lora.filter(|l| l.targets.contains(&target));
+    match adapted {
+        Some(lora) if lora.dropout == 0.0 => terms.add(lora.rank, true),
+        _ => {}
+    }
+    let mut work = cheapest(rows, shape, terms).1;
+    if let Some(lora) = adapted.filter(|l| l.dropout > 0.0) {
+        // Kept apart from the weight: two thin products forward, four backward.
+        let pair = rows as u128 * lora.rank as u128 * (shape.0 + shape.1) as u128;
+        work += Work { forward: pair, backward: 2 * pair };
+    }
+    work
+}
+
+impl Terms {
+    /// Adds a product of this rank.
+    fn add(&mut self, rank: usize, trained: bool) {
+        match trained {
+            true => self.trained_rank += rank,
+            false => self.constant_rank += rank,
+        }
     }
 }

@@ -1,70 +1,84 @@
-//! A linear layer whose weight is dense or an increment.
+//! A linear layer: a weight, a bias, and LoRA where there is some. And the vectors of a block.
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::ops;
+use super::weight::{Delta, LowRank, Weight};
+use crate::nn::{Pass, ops};
 
-/// A low-rank factor pair, `scale · bᵀ a` with a \[rank, in\] and b \[rank, out\].
+/// A vector parameter as a sum: a vector and the increments on it. A layer's own is one vector.
 #[derive(Clone, Debug)]
-struct Factors {
-    a: Tensor,
-    b: Tensor,
-    scale: f64,
-}
+pub struct Vector(Vec<Tensor>);
 
-/// A weight matrix \[out, in\]: a dense matrix plus any number of low-rank factor pairs.
-/// A dense layer's weight has none.
-#[derive(Clone, Debug)]
-pub struct Weight {
-    dense: Tensor,
-    factors: Vec<Factors>,
-}
-
-impl Weight {
-    pub fn dense(matrix: Tensor) -> Weight {
-        Weight { dense: matrix, factors: Vec::new() }
+impl Vector {
+    pub fn plain(vector: Tensor) -> Vector {
+        Vector(vec![vector])
     }
 
-    /// This weight plus `scale · bᵀ a`. With `detach` no gradient reaches this weight through
-    /// the sum.
-    pub fn plus(&self, a: Tensor, b: Tensor, scale: f64, detach: bool) -> Weight {
+    /// The same vector; with `detach` no gradient reaches it from here on.
+    pub fn reference(&self, detach: bool) -> Vector {
         let stop = |t: &Tensor| if detach { t.detach() } else { t.clone() };
-        let mut factors: Vec<Factors> = self
-            .factors
-            .iter()
-            .map(|f| Factors { a: stop(&f.a), b: stop(&f.b), scale: f.scale })
-            .collect();
-        factors.push(Factors { a, b, scale });
-        Weight { dense: stop(&self.dense), factors }
+        Vector(self.0.iter().map(stop).collect())
     }
 
-    /// `x Wᵀ + bias`, factored: `x W₀ᵀ + bias + Σ scale · (x aᵀ) b`. x \[…, in\] → \[…, out\].
-    pub fn apply(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let mut y = ops::linear(x, &self.dense, Some(bias))?;
-        for f in &self.factors {
-            y = ops::add_product(&y, &ops::linear(x, &f.a, None)?, &f.b, f.scale)?;
+    pub fn plus(mut self, increment: Tensor) -> Vector {
+        self.0.push(increment);
+        self
+    }
+
+    /// The sum, as it is now.
+    pub fn value(&self) -> Result<Tensor> {
+        match self.0.as_slice() {
+            [] => candle_core::bail!("a vector without a value"),
+            [first, rest @ ..] => rest.iter().try_fold(first.clone(), |sum, t| sum + t),
         }
-        Ok(y)
-    }
-
-    /// The matrix itself, \[out, in\].
-    pub fn materialise(&self) -> Result<Tensor> {
-        self.factors
-            .iter()
-            .try_fold(self.dense.clone(), |w, f| w + (f.b.t()?.matmul(&f.a)? * f.scale)?)
     }
 }
 
-/// `x Wᵀ + bias`.
+/// LoRA on one linear layer (arXiv 2106.09685): `scale · bᵀ a` beside a frozen weight.
+#[derive(Clone, Debug)]
+pub struct Lora {
+    pub pair: LowRank,
+    /// Share of x's values that `a` does not see in training.
+    pub dropout: f64,
+    /// The layer's name, which the dropout's masks are drawn by.
+    pub name: String,
+}
+
+/// `x Wᵀ + bias`, with LoRA `x Wᵀ + bias + scale · (dropout(x) aᵀ) b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub weight: Weight,
-    pub bias: Tensor,
+    pub bias: Vector,
+    pub lora: Option<Lora>,
 }
 
 impl Linear {
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.weight.apply(x, &self.bias)
+    pub fn dense(matrix: Tensor, bias: Tensor) -> Linear {
+        Linear { weight: Weight::dense(matrix), bias: Vector::plain(bias), lora: None }
+    }
+
+    /// x \[…, in\] → \[…, out\].
+    pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        let bias = self.bias.value()?;
+        let Some(lora) = &self.lora else { return self.weight.apply(x, &bias) };
+        let LowRank { a, b, scale } = &lora.pair;
+        match pass {
+            // What A sees is not what W sees: the two stay apart.
+            Pass::Training(place) if lora.dropout > 0.0 => {
+                let y = self.weight.apply(x, &bias)?;
+                let seen = ops::dropout(x, lora.dropout, place, &lora.name)?;
+                ops::add_product(&y, &ops::linear(&seen, a, None)?, b, *scale)
+            }
+            _ => self.merged().apply(x, &bias),
+        }
+    }
+
+    /// The weight with LoRA in it, as evaluation uses it; without LoRA the weight itself.
+    pub fn merged(&self) -> Weight {
+        match &self.lora {
+            Some(lora) => self.weight.clone().plus(Delta::LowRank(lora.pair.clone())),
+            None => self.weight.clone(),
+        }
     }
 }
 
@@ -73,91 +87,65 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::*;
-    use crate::nn::Init;
+    use crate::nn::{Init, Place};
     use crate::random::{Purpose, Stream};
 
-    fn var(shape: [usize; 2], name: &str) -> Var {
-        let values = Init::Normal { std: 1.0 }
-            .values(shape[0] * shape[1], &mut Stream::new(1, Purpose::Init, name));
-        Var::from_vec(values, &shape, &Device::Cpu).unwrap()
+    fn var(shape: &[usize], name: &str) -> Var {
+        let mut stream = Stream::new(1, Purpose::Init, name);
+        let values = Init::Normal { std: 1.0 }.values(shape.iter().product(), &mut stream);
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
-    fn close(a: &Tensor, b: &Tensor) {
-        let a = a.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let b = b.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let size = b.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
-        for (x, y) in a.iter().zip(&b) {
-            assert!((x - y).abs() <= 1e-5 * size, "{x} and {y}");
-        }
+    fn layer(dropout: f64) -> (Linear, Var, Var) {
+        let (a, b) = (var(&[2, 40], "a"), var(&[2, 5], "b"));
+        let pair = LowRank { a: a.as_tensor().clone(), b: b.as_tensor().clone(), scale: 0.5 };
+        let (w, bias) = (var(&[5, 40], "w"), var(&[5], "bias"));
+        let frozen = Linear::dense(w.as_detached_tensor(), bias.as_detached_tensor());
+        (Linear { lora: Some(Lora { pair, dropout, name: "l".into() }), ..frozen }, a, b)
     }
 
-    struct Case {
-        w: Var,
-        pairs: Vec<(Var, Var)>,
+    fn training(step: u64) -> Pass {
+        Pass::Training(Place { seed: 3, epoch: 0, step, part: 0 })
     }
 
-    fn case(output: usize, input: usize, ranks: &[usize]) -> Case {
-        let pair = |(i, r): (usize, &usize)| {
-            (var([*r, input], &format!("a{i}")), var([*r, output], &format!("b{i}")))
-        };
-        Case { w: var([output, input], "w"), pairs: ranks.iter().enumerate().map(pair).collect() }
+    fn apart(a: &Tensor, b: &Tensor) -> f32 {
+        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
     }
 
-    fn build(case: &Case, detach: bool) -> Weight {
-        case.pairs.iter().fold(Weight::dense(case.w.as_tensor().clone()), |w, (a, b)| {
-            w.plus(a.as_tensor().clone(), b.as_tensor().clone(), 0.7, detach)
-        })
-    }
-
-    /// Factored and materialised application agree in value and in every gradient.
     #[test]
-    fn factored_equals_materialised() {
-        for (output, input, ranks) in [
-            (5, 7, vec![2]),
-            (7, 5, vec![1, 3]),
-            (4, 4, vec![4, 1, 2]),
-            (1, 1, vec![1]),
-            (3, 2, vec![]),
-        ] {
-            for detach in [true, false] {
-                let case = case(output, input, &ranks);
-                let x = var([6, input], "x");
-                let weight = build(&case, detach);
-                let bias = Tensor::ones(output, x.dtype(), x.device()).unwrap();
-                let factored = weight.apply(x.as_tensor(), &bias).unwrap();
-                let whole = ops::linear(x.as_tensor(), &weight.materialise().unwrap(), Some(&bias))
-                    .unwrap();
-                close(&factored, &whole);
-                let (f, m) = (
-                    factored.sqr().unwrap().sum_all().unwrap(),
-                    whole.sqr().unwrap().sum_all().unwrap(),
-                );
-                let (f, m) = (f.backward().unwrap(), m.backward().unwrap());
-                let leaves = case.pairs.iter().flat_map(|(a, b)| [a, b]).chain([&case.w, &x]);
-                for leaf in leaves {
-                    match (f.get(leaf.as_tensor()), m.get(leaf.as_tensor())) {
-                        (Some(a), Some(b)) => close(a, b),
-                        (a, b) => assert_eq!(a.is_some(), b.is_some()),
-                    }
-                }
-            }
+    fn dropout_acts_in_training_alone_and_is_right_on_average() {
+        let x = var(&[7, 40], "x").as_detached_tensor();
+        let (plain, _, _) = layer(0.0);
+        let (dropping, a, b) = layer(0.25);
+        let whole = plain.forward(&x, Pass::Evaluation).unwrap();
+        assert!(apart(&whole, &plain.forward(&x, training(1)).unwrap()) < 1e-5);
+        assert!(apart(&whole, &dropping.forward(&x, Pass::Evaluation).unwrap()) < 1e-5);
+
+        let one = dropping.forward(&x, training(1)).unwrap();
+        assert!(apart(&one, &whole) > 1e-2, "nothing was dropped");
+        assert_eq!(apart(&one, &dropping.forward(&x, training(1)).unwrap()), 0.0);
+        assert!(apart(&one, &dropping.forward(&x, training(2)).unwrap()) > 1e-2);
+
+        // The mean over many masks; its error falls with the square root of their number.
+        let n = 3000;
+        let mut sum = whole.zeros_like().unwrap();
+        for step in 0..n {
+            sum = (sum + dropping.forward(&x, training(step)).unwrap()).unwrap();
         }
+        assert!(apart(&(sum / n as f64).unwrap(), &whole) < 0.4);
+
+        let grads = one.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        assert!(grads.get(a.as_tensor()).is_some() && grads.get(b.as_tensor()).is_some());
     }
 
-    /// A detached chain reaches its last pair only; an open one reaches every part.
+    /// Merged and taken apart again.
     #[test]
-    fn detach_stops_the_gradient_at_the_reference() {
-        let case = case(4, 3, &[2, 2]);
-        let x = var([5, 3], "x");
-        for detach in [true, false] {
-            let bias = Tensor::zeros(4, x.dtype(), x.device()).unwrap();
-            let loss = build(&case, detach).apply(x.as_tensor(), &bias).unwrap().sqr().unwrap();
-            let grads = loss.sum_all().unwrap().backward().unwrap();
-            let reached = |v: &Var| grads.get(v.as_tensor()).is_some();
-            assert_eq!(reached(&case.w), !detach);
-            assert_eq!(reached(&case.pairs[0].0), !detach);
-            assert_eq!(reached(&case.pairs[0].1), !detach);
-            assert!(reached(&case.pairs[1].0) && reached(&case.pairs[1].1) && reached(&x));
-        }
+    fn merging_is_addition() {
+        let (layer, _, _) = layer(0.0);
+        let merged = layer.merged().materialise().unwrap();
+        let lora = layer.lora.as_ref().unwrap();
+        let back = (&merged - lora.pair.product().unwrap()).unwrap();
+        assert!(apart(&merged, &layer.weight.materialise().unwrap()) > 1e-2);
+        assert!(apart(&back, &layer.weight.materialise().unwrap()) < 1e-5);
     }
 }

@@ -7,13 +7,50 @@
 //!
 //! where W_ref is the compound's first layer (`reference: base`, as the authors' code
 //! `vlora` 0.1.2 has it) or the layer before (`previous`, as the paper's text has it), and sg
-//! stops the gradient (`detach: true`, as the authors' code has it). Biases, norms and
-//! embeddings stay ordinary, a set a layer.
+//! stops the gradient (`detach: true`, as the authors' code has it). A vector that is a target
+//! (a bias, a norm's scale) gets an additive vector, zero at the start. Everything else stays
+//! ordinary, a set a layer.
+//!
+//! LoRA on top freezes all of this and adds `(alpha / rank) · Bᵀ A` to single layers.
 
 mod compound;
 mod count;
+mod form;
 mod linear;
+mod weight;
 
 pub use compound::Compounds;
-pub use count::{Count, LayerCount, transformer_layer};
-pub use linear::{Linear, Weight};
+pub use count::{LayerCount, transformer_layer};
+pub use form::{Form, Terms, Work, cheapest};
+pub use linear::{Linear, Lora, Vector};
+pub use weight::{Delta, LowRank, Weight};
+
+use crate::nn::Trained;
+use crate::spec::{LoraSpec, ParameterGroup};
+
+/// Which parameters a run trains, by name: all, or under LoRA its factors and the groups named.
+pub fn trained(lora: Option<&LoraSpec>) -> Trained {
+    let Some(lora) = lora else { return Box::new(|_| true) };
+    let groups = lora.also_train.clone();
+    Box::new(move |name| {
+        is_lora(name) || group(name).is_some_and(|group| groups.contains(&group))
+    })
+}
+
+/// Whether a parameter is one of LoRA's factors.
+pub fn is_lora(name: &str) -> bool {
+    name.ends_with(".lora_A") || name.ends_with(".lora_B")
+}
+
+/// The group that a parameter belongs to; None for matrices, tokens and positions.
+pub fn group(name: &str) -> Option<ParameterGroup> {
+    if name.starts_with("head.") {
+        Some(ParameterGroup::Head)
+    } else if name.contains("norm") {
+        Some(ParameterGroup::Norms)
+    } else if name.ends_with(".bias") || name.ends_with(".bias.A") {
+        Some(ParameterGroup::Biases)
+    } else {
+        None
+    }
+}

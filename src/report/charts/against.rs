@@ -10,7 +10,7 @@ use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
 use crate::results::VariantRecord;
-use crate::spec::{flatten, last_field};
+use crate::spec::{Rank, flatten, last_field};
 
 /// Points with error bars of one standard deviation over a number.
 pub struct Against {
@@ -66,7 +66,8 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         if group.0.is_empty() {
             group.0 = group_name(&arm.variant);
         }
-        group.1.push(((vlora.rank as f64).log2(), test));
+        let Rank::Of(rank @ 1..) = vlora.rank else { continue };
+        group.1.push(((rank as f64).log2(), test));
     }
     groups.retain(|_, (_, points)| points.len() > 1);
     if groups.is_empty() {

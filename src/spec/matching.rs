@@ -1,0 +1,92 @@
+//! Control arms matched in size: a dense model of fewer layers or smaller width with as many
+//! parameters as another arm, or as near as whole layers or heads allow.
+
+use serde::{Deserialize, Serialize};
+
+use super::ParameterCount;
+use super::schema::RunSpec;
+
+/// `match` of an arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatchSpec {
+    /// The arm whose parameter count is wanted.
+    pub arm: String,
+    pub by: MatchBy,
+}
+
+/// What is changed to match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MatchBy {
+    /// `model.depth`, in whole layers.
+    Depth,
+    /// `model.dim`, in steps of `model.heads`: the heads get narrower, their number stays.
+    Width,
+}
+
+impl MatchBy {
+    /// The field that is changed.
+    pub fn field(self) -> &'static str {
+        match self {
+            MatchBy::Depth => "model.depth",
+            MatchBy::Width => "model.dim",
+        }
+    }
+}
+
+/// A size that was found, and for what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Matched {
+    pub by: MatchBy,
+    /// The depth or width found.
+    pub value: usize,
+    pub parameters: u64,
+    /// The variant that was to be matched, and its parameters.
+    pub label: String,
+    pub wanted: u64,
+}
+
+/// `spec` with the depth or width whose parameter count is nearest to `wanted`, the smaller of
+/// two equally near, and that depth or width.
+pub fn nearest(
+    spec: &RunSpec,
+    by: MatchBy,
+    wanted: u64,
+    count: ParameterCount,
+) -> (RunSpec, usize) {
+    let heads = spec.model.heads;
+    let sized = |i: usize| {
+        let mut spec = spec.clone();
+        let value = match by {
+            MatchBy::Depth => i,
+            MatchBy::Width => i * heads,
+        };
+        match by {
+            MatchBy::Depth => spec.model.depth = value,
+            MatchBy::Width => spec.model.dim = value,
+        }
+        (spec, value)
+    };
+    let whole = |spec: &RunSpec| {
+        let hidden = spec.model.mlp_ratio * spec.model.dim as f64;
+        hidden.fract() == 0.0 && hidden >= 1.0
+    };
+    let most = match by {
+        MatchBy::Depth => 1024,
+        MatchBy::Width => 65_536 / heads,
+    };
+    let mut best: Option<(u64, (RunSpec, usize))> = None;
+    for candidate in (1..=most).map(sized).filter(|(spec, _)| whole(spec)) {
+        let size = count(&candidate.0);
+        let apart = size.abs_diff(wanted);
+        if best.as_ref().is_none_or(|(least, _)| apart < *least) {
+            best = Some((apart, candidate));
+        }
+        // Sizes only grow from here.
+        if size >= wanted {
+            break;
+        }
+    }
+    best.map_or_else(|| sized(1), |(_, found)| found)
+}
