@@ -302,7 +302,7 @@ fn data_in_a_folder_is_the_same_data() {
 fn the_reference_spec_is_whole_and_true() {
     let path = shipped("reference.yaml");
     let text = std::fs::read_to_string(&path).unwrap();
-    let full = vlora::spec::load(path.as_ref(), &[]).unwrap();
+    let full = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters).unwrap();
     let fields = vlora::spec::flatten(&full.variants.last().unwrap().spec);
     for field in fields.keys() {
         let name = field.rsplit('.').next().unwrap().split('[').next().unwrap();
@@ -318,7 +318,14 @@ fn the_reference_spec_is_whole_and_true() {
     let least = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
         model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, dim: 64, depth: 4, heads: 4}\n\
         vlora: {compound_size: 4, rank: 8}\narms: {baseline: {method: vlora}}\nseeds: [0]\n";
-    let least = vlora::spec::parse(least.as_bytes(), "least.yaml", "least", &[]).unwrap();
+    let least = vlora::spec::parse(
+        least.as_bytes(),
+        "least.yaml",
+        "least",
+        &[],
+        &vlora::models::parameters,
+    )
+    .unwrap();
     let full = &full.variants.last().unwrap().spec;
     assert_eq!(full.training, least.variants[0].spec.training);
     assert_eq!(full.vlora, least.variants[0].spec.vlora);
@@ -341,7 +348,7 @@ fn the_readme_shows_the_stored_table() {
 fn the_shipped_specs_are_sound() {
     for name in ["quickstart.yaml", "reference.yaml", "paper/cifar10-vit.yaml"] {
         let path = shipped(name);
-        if let Err(e) = vlora::spec::load(path.as_ref(), &[]) {
+        if let Err(e) = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters) {
             panic!("{e}");
         }
     }

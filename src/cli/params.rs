@@ -27,9 +27,9 @@ pub fn params(args: &ParamsArgs) -> Result<()> {
         .column("head", "head", Align::Right);
     for variant in &experiment.variants {
         let c = cost(&variant.spec);
-        let reduction = experiment.baseline_of(variant).map(|base| {
-            reduction(c.parameters, cost(&base.spec).parameters)
-        });
+        let reduction = experiment
+            .baseline_of(variant)
+            .map(|base| reduction(c.parameters, cost(&base.spec).parameters));
         let number = |n: u64| Cell::number(n, count(n));
         table.row(vec![
             Cell::text(&variant.label),

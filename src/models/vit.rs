@@ -402,7 +402,7 @@ mod tests {
             for (channels, mlp_ratio, targets) in [
                 (1, 2.0, Target::MATRICES.map(TargetSpec::plain).to_vec()),
                 (3, 0.5, vec![TargetSpec::plain(Target::MlpFc1)]),
-                (3, 1.0, mixed),
+                (3, 1.0, mixed.clone()),
             ] {
                 let model = ModelSpec {
                     image_size: 12,
