@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::models;
-use crate::report::Format;
+use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
 use crate::spec::{self, Experiment};
 
@@ -124,6 +124,13 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Report(args) => report::report(&args),
         Command::Completions(args) => completions::completions(&args),
     }
+}
+
+/// How near matched arms come to what they are matched to, a line each, behind an empty one.
+fn matched(experiment: &Experiment) -> String {
+    let notes = experiment.variants.iter().flat_map(|v| match_notes(&v.label, &v.matched));
+    let lines: String = notes.map(|note| format!("· {}\n", note.replace('`', ""))).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 /// Prints to standard output. A reader that has gone away (`| head`) is no error.

@@ -2,10 +2,12 @@
 
 mod charts;
 mod frame;
+mod notes;
 mod statistics;
 mod summary;
 mod table;
 
+pub use notes::match_notes;
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
 pub use table::{Align, Cell, Format, Table, bytes, count, percent, reduction};
