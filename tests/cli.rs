@@ -311,7 +311,7 @@ fn the_reference_spec_is_whole_and_true() {
             .any(|l| l.trim_start().trim_start_matches("# ").starts_with(&format!("{name}:")));
         assert!(written, "{field} is not in the reference");
     }
-    for top in ["name", "description", "baseline", "arms", "sweep", "seeds", "path"] {
+    for top in ["name", "description", "baseline", "arms", "sweep", "seeds", "path", "checkpoint", "match"] {
         assert!(text.contains(&format!("{top}:")), "{top} is not in the reference");
     }
     // A spec of required fields alone resolves to the same training and increments.
@@ -326,7 +326,10 @@ fn the_reference_spec_is_whole_and_true() {
         &vlora::models::parameters,
     )
     .unwrap();
-    let full = &full.variants.last().unwrap().spec;
+    let mut full = full.variants.last().unwrap().spec.clone();
+    assert!(full.vlora.is_some() && full.lora.is_some() && full.start.is_some());
+    let lora = full.lora.take().unwrap();
+    assert_eq!(lora, serde_json::from_str(r#"{"rank": 4}"#).unwrap());
     assert_eq!(full.training, least.variants[0].spec.training);
     assert_eq!(full.vlora, least.variants[0].spec.vlora);
     assert_eq!(full.data, least.variants[0].spec.data);
@@ -346,7 +349,16 @@ fn the_readme_shows_the_stored_table() {
 
 #[test]
 fn the_shipped_specs_are_sound() {
-    for name in ["quickstart.yaml", "reference.yaml", "paper/cifar10-vit.yaml"] {
+    for name in [
+        "quickstart.yaml",
+        "reference.yaml",
+        "paper/cifar10-vit.yaml",
+        "ablations/reading.yaml",
+        "ablations/rank.yaml",
+        "ablations/compound-size.yaml",
+        "ablations/targets.yaml",
+        "ablations/lora-on-top.yaml",
+    ] {
         let path = shipped(name);
         if let Err(e) = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters) {
             panic!("{e}");

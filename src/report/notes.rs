@@ -2,7 +2,7 @@
 //! starts from, data, training and machine.
 
 use super::table::{count, percent};
-use crate::results::{Provenance, Session, VariantRecord};
+use crate::results::{KeptRecord, Provenance, Session, VariantRecord};
 use crate::spec::{
     IncrementInit, MatchBy, Matched, ParameterGroup, Pool, Rank, Reference, RunSpec, Select,
     StartHead, Target, VloraSpec,
@@ -97,6 +97,20 @@ fn group_name(group: ParameterGroup) -> &'static str {
         ParameterGroup::Norms => "the norms",
         ParameterGroup::Biases => "the biases",
     }
+}
+
+/// What a conversion to increments kept of the weights it started from; None without one.
+pub fn kept_note(label: &str, kept: &[&KeptRecord]) -> Option<String> {
+    let least = kept.iter().min_by(|a, b| a.energy_kept.total_cmp(&b.energy_kept))?;
+    let mean = kept.iter().map(|k| k.energy_kept).sum::<f64>() / kept.len() as f64;
+    Some(format!(
+        "`{label}` keeps {} of the energy of the differences between layers at its start, the mean \
+         over matrices and runs; least {} (layer {}, {}).",
+        percent(mean),
+        percent(least.energy_kept),
+        least.layer,
+        least.target.name()
+    ))
 }
 
 /// How near a matched arm comes to what it is matched to.

@@ -1,12 +1,12 @@
 //! What an experiment's evidence says: a row a run, a row an arm, and the notes below.
 
-use super::notes::{data_note, machine_note, match_notes, method_note, start_note, training_note};
+use super::notes::{data_note, kept_note, machine_note, match_notes, method_note, start_note, training_note};
 use super::statistics::Spread;
 use super::table::{Align, Cell, Table, bytes, count, percent, reduction};
 use crate::error::{Error, Result};
 use crate::results::{
-    EpochRecord, ExperimentFolder, ExperimentRecord, Failure, Provenance, RunFolder, RunResult,
-    RunState, SCHEMA_VERSION, SpecRecord, TestRecord, VariantRecord,
+    EpochRecord, ExperimentFolder, ExperimentRecord, Failure, KeptRecord, Provenance, RunFolder, RunResult,
+    RunState, SCHEMA_VERSION, SpecRecord, StartRecord, TestRecord, VariantRecord,
 };
 use crate::spec::agree;
 
@@ -41,6 +41,8 @@ pub struct FinishedRun {
     pub result: RunResult,
     pub epochs: Vec<EpochRecord>,
     pub provenance: Provenance,
+    /// Where it starts from other weights.
+    pub start: Option<StartRecord>,
 }
 
 impl Summary {
@@ -208,6 +210,11 @@ impl Summary {
         )];
         notes.extend(distinct(self.arms.iter().filter_map(|a| method_note(&a.variant.spec))));
         notes.extend(self.arms.iter().filter_map(|a| start_note(&a.variant)));
+        for arm in &self.arms {
+            let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());
+            let kept: Vec<&KeptRecord> = starts.flat_map(|start| &start.kept).collect();
+            notes.extend(kept_note(&arm.variant.label, &kept));
+        }
         notes.extend(
             self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
         );
@@ -248,6 +255,10 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
     let epochs: Vec<EpochRecord> = run.read_lines(RunFolder::EPOCHS)?;
     let tests: Vec<TestRecord> = run.read_lines(RunFolder::TEST)?;
     let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;
+    let start: Option<StartRecord> = match variant.spec.start {
+        Some(_) => Some(run.read_json(RunFolder::START)?),
+        None => None,
+    };
     let n = tests.len() as f64;
     let correct = tests.iter().filter(|t| t.label == t.prediction).count() as f64;
     let loss = tests.iter().map(|t| f64::from(t.loss)).sum::<f64>() / n;
@@ -261,7 +272,7 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
         (RunFolder::RESULT, result.trained == variant.trained),
     ];
     match checks.iter().find(|(_, holds)| !holds) {
-        None => Ok(FinishedRun { id: id.to_string(), seed, result, epochs, provenance }),
+        None => Ok(FinishedRun { id: id.to_string(), seed, result, epochs, provenance, start }),
         Some((file, _)) => Err(Error::Input(format!(
             "{}: the run's evidence does not agree with its other files\n  expected: what `vlora \
              run` writes; remove the run's folder to train it again",
