@@ -1,11 +1,14 @@
 //! The command line: one file a subcommand.
 
 mod completions;
+mod export;
+mod import;
 mod params;
 mod plan;
 mod progress;
 mod report;
 mod run;
+mod weights;
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -46,6 +49,15 @@ enum Command {
     Params(params::ParamsArgs),
     /// Make tables and charts again from the stored evidence of an experiment
     Report(report::ReportArgs),
+    /// Read a checkpoint of another program into one file of this one's
+    ///
+    /// Says what it recognised: the form, the model's shape, its increments, its size. Every
+    /// tensor must fit the model; pickles (.bin, .pt, .pth) are never loaded.
+    Import(import::ImportArgs),
+    /// Write a checkpoint for another program: the authors' package, timm, Hugging Face
+    ///
+    /// Reads every form that `import` reads, and the folder or model.safetensors of a run.
+    Export(export::ExportArgs),
     /// Print a shell completion script
     Completions(completions::CompletionsArgs),
 }
@@ -122,6 +134,8 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Plan(args) => plan::plan(&args),
         Command::Params(args) => params::params(&args),
         Command::Report(args) => report::report(&args),
+        Command::Import(args) => import::import(&args),
+        Command::Export(args) => export::export(&args),
         Command::Completions(args) => completions::completions(&args),
     }
 }
