@@ -1,0 +1,263 @@
+//! A safetensors file as float32 tensors by name, or one clear error.
+//!
+//! Float16 and bfloat16 are widened, which is exact. Tensors of other types are set aside: some
+//! programs store buffers of integers that are no weights. Pickles are refused unread.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::fault::Fault;
+use crate::error::{Error, Result};
+use crate::spec::hex;
+
+/// The name of a model's weights in a folder.
+pub const MODEL: &str = "model.safetensors";
+
+/// What a weights file holds.
+#[derive(Debug)]
+pub struct TensorFile {
+    /// The file itself, also where a folder was asked for.
+    pub path: PathBuf,
+    pub sha256: String,
+    pub metadata: BTreeMap<String, String>,
+    /// Float32, finite, on the CPU.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Names of the tensors that are no float32, float16 or bfloat16, with their types.
+    pub others: BTreeMap<String, String>,
+}
+
+impl TensorFile {
+    /// Refuses the file if it has a tensor of another type that `skips` does not name.
+    pub fn only_floats(&self, skips: impl Fn(&str) -> bool) -> Result<()> {
+        match self.others.iter().find(|(name, _)| !skips(name)) {
+            None => Ok(()),
+            Some((name, dtype)) => Err(Fault::new(&self.path, "a tensor has another type")
+                .tensor(name)
+                .found(dtype)
+                .expected("F32, F16 or BF16")
+                .help("convert it, in PyTorch with .float(), and save the file again")
+                .into()),
+        }
+    }
+}
+
+/// Reads the weights at `path`: a safetensors file, or a folder with `model.safetensors` in it.
+pub fn read(path: &Path) -> Result<TensorFile> {
+    let file = locate(path)?;
+    let bytes = fs::read(&file)
+        .map_err(|e| Fault::new(&file, "the weights file cannot be read").found(e))?;
+    parse(&file, &bytes)
+}
+
+/// The file to read.
+fn locate(path: &Path) -> Result<PathBuf> {
+    let text = path.to_string_lossy();
+    let missing = |e| Error::from(Fault::new(path, "the weights cannot be read").found(e));
+    let meta = fs::metadata(path).map_err(missing)?;
+    if meta.is_dir() {
+        let file = path.join(MODEL);
+        if file.is_file() {
+            return Ok(file);
+        }
+        if path.join(format!("{MODEL}.index.json")).is_file() {
+            return Err(sharded(path));
+        }
+        let pickle = path.join("pytorch_model.bin");
+        if pickle.is_file() {
+            return Err(pickled(&pickle));
+        }
+        return Err(Fault::new(path, "the folder holds no weights")
+            .expected(format!("{MODEL} in it, as in a run's folder or a Hugging Face model's"))
+            .into());
+    }
+    if !meta.is_file() {
+        return Err(Fault::new(path, "the weights are not a file")
+            .found("a device, pipe or socket")
+            .expected("a safetensors file")
+            .into());
+    }
+    if text.ends_with(".safetensors.index.json") || is_shard(&text) {
+        return Err(sharded(path));
+    }
+    Ok(path.to_path_buf())
+}
+
+/// `…-00001-of-00003.safetensors`.
+fn is_shard(path: &str) -> bool {
+    let Some((start, total)) =
+        path.strip_suffix(".safetensors").and_then(|stem| stem.rsplit_once("-of-"))
+    else {
+        return false;
+    };
+    let part = start.rsplit('-').next().unwrap_or_default();
+    let number = |s: &str| s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit());
+    number(part) && number(total) && total != "00001"
+}
+
+fn sharded(path: &Path) -> Error {
+    Fault::new(path, "the weights are sharded over several files, which is not supported yet")
+        .expected(format!("one {MODEL}"))
+        .help(
+            "in Python: model.save_pretrained(FOLDER, max_shard_size=\"100GB\") writes them as one",
+        )
+        .into()
+}
+
+fn pickled(path: &Path) -> Error {
+    Fault::new(path, "the file is a pickle, which is never read: loading one can run any code")
+        .expected("a safetensors file")
+        .help(format!(
+            "in Python, if you trust the file: import torch, safetensors.torch; \
+             safetensors.torch.save_file({{k: v.clone().contiguous() for k, v in \
+             torch.load({:?}, map_location=\"cpu\", weights_only=True).items()}}, \
+             \"{MODEL}\", {{\"format\": \"pt\"}})",
+            path.display().to_string()
+        ))
+        .into()
+}
+
+/// The same from bytes; `path` names them in errors.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorFile> {
+    if is_pickle(bytes) && SafeTensors::read_metadata(bytes).is_err() {
+        return Err(pickled(path));
+    }
+    let file = SafeTensors::deserialize(bytes).map_err(|e| unreadable(path, bytes, e))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| unreadable(path, bytes, e))?;
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    let (mut tensors, mut others) = (BTreeMap::new(), BTreeMap::new());
+    let mut views: Vec<(String, TensorView)> = file.tensors();
+    views.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, view) in views {
+        match widened(&view)? {
+            None => {
+                others.insert(name, view.dtype().to_string());
+            }
+            Some(values) => {
+                finite(path, &name, view.shape(), &values)?;
+                tensors.insert(name, Tensor::from_vec(values, view.shape(), &Device::Cpu)?);
+            }
+        }
+    }
+    let sha256 = hex(&Sha256::digest(bytes));
+    Ok(TensorFile { path: path.to_path_buf(), sha256, metadata, tensors, others })
+}
+
+/// Whether bytes begin as `torch.save` writes them: a zip of a pickle, before version 1.6 a bare
+/// pickle. The first bytes of a safetensors file are its header's length, which is less than 2³².
+fn is_pickle(bytes: &[u8]) -> bool {
+    let zip = bytes.starts_with(b"PK\x03\x04");
+    zip || matches!(bytes, [0x80, 1..=5, ..]) && bytes.get(4..8) != Some(&[0; 4])
+}
+
+/// The values as float32; None for a type that is not widened.
+fn widened(view: &TensorView) -> Result<Option<Vec<f32>>> {
+    let dtype = match view.dtype() {
+        Dtype::F32 => {
+            let (words, _) = view.data().as_chunks::<4>();
+            return Ok(Some(words.iter().map(|word| f32::from_le_bytes(*word)).collect()));
+        }
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        _ => return Ok(None),
+    };
+    let count = view.data().len() / 2;
+    let narrow = Tensor::from_raw_buffer(view.data(), dtype, &[count], &Device::Cpu)?;
+    Ok(Some(narrow.to_dtype(DType::F32)?.to_vec1()?))
+}
+
+fn finite(path: &Path, name: &str, shape: &[usize], values: &[f32]) -> Result<()> {
+    let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
+    let mut rest = at;
+    let mut index: Vec<usize> = Vec::new();
+    for size in shape.iter().rev() {
+        index.insert(0, rest % size);
+        rest /= size;
+    }
+    let all = values.iter().filter(|v| !v.is_finite()).count();
+    Err(Fault::new(path, "a weight is not finite")
+        .tensor(name)
+        .found(format!("{} at {index:?}, the first of {all} among {}", values[at], values.len()))
+        .help("the training that wrote the file diverged, or the file is damaged")
+        .into())
+}
+
+/// Why a file is no safetensors file.
+fn unreadable(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
+    let what = "the file is not a sound safetensors file";
+    let fault = Fault::new(path, what);
+    let again = "copy or download the file again";
+    let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
+    let header = length.and_then(|n| bytes.get(8..usize::try_from(n).ok()?.checked_add(8)?));
+    let entries: Value =
+        header.and_then(|h| serde_json::from_slice(h).ok()).unwrap_or(Value::Null);
+    let fault = match (error, length) {
+        (SafeTensorError::HeaderTooSmall, _) | (_, None) => fault
+            .found(format!("{} bytes", bytes.len()))
+            .expected("8 bytes with the header's length, the header, the tensors")
+            .help(again),
+        (SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength, Some(n)) => fault
+            .found(format!("a header of {n} bytes announced by a file of {}", bytes.len()))
+            .expected("a header within the file, of at most 100 MB")
+            .help("the file is cut short, or of another format"),
+        (SafeTensorError::InvalidHeader(_), _) => {
+            fault.found("a header that is not text").expected("JSON").help(again)
+        }
+        (SafeTensorError::InvalidHeaderDeserialization(e), _) => {
+            fault.found(format!("a header that does not parse: {e}")).help(again)
+        }
+        (SafeTensorError::InvalidOffset(name), _) => fault
+            .tensor(&name)
+            .found("a place in the file that overlaps another tensor's or leaves a gap")
+            .expected("tensors one behind the other")
+            .help(again),
+        (SafeTensorError::MetadataIncompleteBuffer, _) => {
+            let held = bytes.len() - 8 - header.map_or(0, <[u8]>::len);
+            fault
+                .found(format!("{held} bytes of tensors"))
+                .expected(format!("{} bytes, as the header says", last_byte(&entries)))
+                .help(again)
+        }
+        (SafeTensorError::TensorInvalidInfo | SafeTensorError::ValidationOverflow, _) => {
+            let culprit = entries.as_object().and_then(|all| all.iter().find(|(_, e)| !fits(e)));
+            let fault = match culprit {
+                Some((name, entry)) => fault.tensor(name).found(entry),
+                None => fault,
+            };
+            fault.expected("as many bytes as type and shape take").help(again)
+        }
+        (other, _) => fault.found(other).help(again),
+    };
+    fault.into()
+}
+
+/// Where the last tensor of a header ends.
+fn last_byte(entries: &Value) -> u64 {
+    let ends = entries.as_object().into_iter().flatten();
+    ends.filter_map(|(_, entry)| entry["data_offsets"][1].as_u64()).max().unwrap_or(0)
+}
+
+/// Whether a header's entry is as long as its type and shape say.
+fn fits(entry: &Value) -> bool {
+    let Ok(dtype) = serde_json::from_value::<Dtype>(entry["dtype"].clone()) else {
+        // The metadata, which is no tensor.
+        return true;
+    };
+    let bits = entry["shape"].as_array().into_iter().flatten().try_fold(
+        dtype.bitsize() as u64,
+        |bits, size| bits.checked_mul(size.as_u64()?),
+    );
+    let offset = |i: usize| entry["data_offsets"][i].as_u64();
+    match (bits, offset(0), offset(1)) {
+        (Some(bits), Some(start), Some(end)) => {
+            end.checked_sub(start).and_then(|length| length.checked_mul(8)) == Some(bits)
+        }
+        _ => false,
+    }
+}
