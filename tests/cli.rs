@@ -311,7 +311,9 @@ fn the_reference_spec_is_whole_and_true() {
             .any(|l| l.trim_start().trim_start_matches("# ").starts_with(&format!("{name}:")));
         assert!(written, "{field} is not in the reference");
     }
-    for top in ["name", "description", "baseline", "arms", "sweep", "seeds", "path", "checkpoint", "match"] {
+    for top in
+        ["name", "description", "baseline", "arms", "sweep", "seeds", "path", "checkpoint", "match"]
+    {
         assert!(text.contains(&format!("{top}:")), "{top} is not in the reference");
     }
     // A spec of required fields alone resolves to the same training and increments.

@@ -16,7 +16,7 @@ use vlora::models;
 use vlora::report::Summary;
 use vlora::results::{ExperimentFolder, RunFolder, RunResult, StartRecord};
 use vlora::runner::{Observer, Outcome, Plan, execute};
-use vlora::spec::{self, Experiment, Target};
+use vlora::spec::{self, Experiment, Rank, Target};
 use vlora::train::Step;
 
 const ARMS: &str = "\
@@ -104,7 +104,7 @@ fn lora_trains_what_it_says_and_freezes_the_rest() {
     let targets: Vec<Target> = start.kept.iter().map(|k| k.target).collect();
     assert_eq!(targets, Target::MATRICES);
     for kept in &start.kept {
-        assert!(kept.layer == 1 && kept.rank == 2, "{kept:?}");
+        assert!(kept.layer == 1 && kept.rank == Rank::Of(2), "{kept:?}");
         assert!(kept.energy_kept > 0.0 && kept.energy_kept < 1.0, "{kept:?}");
         assert!(kept.relative_error > 0.0, "{kept:?}");
     }
@@ -192,8 +192,10 @@ fn a_checkpoint_on_disk_is_a_start_and_decides_the_id() {
     let (plan, _) = run(&dir.path().join("first"), experiment(ARMS, &[]));
     let made = folder_of(&dir.path().join("first"), &plan, "vlora");
     let id = |from: &Path, more: &[&str]| {
-        let checkpoint = format!("arms.tuned.start={{arm: null, checkpoint: '{}'}}", from.display());
-        let settings: Vec<&str> = [checkpoint.as_str()].into_iter().chain(more.iter().copied()).collect();
+        let checkpoint =
+            format!("arms.tuned.start={{arm: null, checkpoint: '{}'}}", from.display());
+        let settings: Vec<&str> =
+            [checkpoint.as_str()].into_iter().chain(more.iter().copied()).collect();
         let folder = ExperimentFolder::new(dir.path().join("second"));
         let plan = Plan::new(experiment(ARMS, &settings), &folder);
         plan.map(|p| p.variants[0].runs[0].id.clone()).map_err(|e| e.to_string())

@@ -1,14 +1,16 @@
 //! What an experiment's evidence says: a row a run, a row an arm, and the notes below.
 
-use super::notes::{data_note, kept_note, machine_note, match_notes, method_note, start_note, training_note};
+use super::notes::{
+    data_note, kept_note, machine_note, match_notes, method_note, start_note, training_note,
+};
 use super::statistics::Spread;
 use super::table::{Align, Cell, Table, bytes, count, percent, reduction};
 use crate::error::{Error, Result};
 use crate::results::{
-    EpochRecord, ExperimentFolder, ExperimentRecord, Failure, KeptRecord, Provenance, RunFolder, RunResult,
-    RunState, SCHEMA_VERSION, SpecRecord, StartRecord, TestRecord, VariantRecord,
+    EpochRecord, ExperimentFolder, ExperimentRecord, Failure, KeptRecord, Provenance, RunFolder,
+    RunResult, RunState, SCHEMA_VERSION, SpecRecord, StartRecord, TestRecord, VariantRecord,
 };
-use crate::spec::agree;
+use crate::spec::{Rank, agree};
 
 /// Everything the tables and charts show.
 #[derive(Clone, Debug)]
@@ -212,7 +214,8 @@ impl Summary {
         notes.extend(self.arms.iter().filter_map(|a| start_note(&a.variant)));
         for arm in &self.arms {
             let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());
-            let kept: Vec<&KeptRecord> = starts.flat_map(|start| &start.kept).collect();
+            let kept = starts.flat_map(|start| &start.kept).filter(|kept| kept.rank != Rank::Full);
+            let kept: Vec<&KeptRecord> = kept.collect();
             notes.extend(kept_note(&arm.variant.label, &kept));
         }
         notes.extend(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Matched, RunSpec, Target};
+use crate::spec::{Matched, Rank, RunSpec, Target};
 
 /// Raised when a record's fields change their meaning.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -83,7 +83,8 @@ pub struct StartRecord {
 pub struct KeptRecord {
     pub layer: usize,
     pub target: Target,
-    pub rank: usize,
+    /// Full where the increment is exact, as a vector's is.
+    pub rank: Rank,
     /// ‖D_r‖² / ‖D‖² for the difference D to the reference weight and its best rank-r part; 1
     /// where D is zero.
     pub energy_kept: f64,

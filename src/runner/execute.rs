@@ -10,7 +10,7 @@ use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::provenance::provenance;
 use super::start::{Ready, ready};
 use crate::error::{Error, Result};
-use crate::models::checkpoint::compact;
+use crate::models::checkpoint::to_bytes;
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
     SCHEMA_VERSION, SpecRecord, StepRecord, TestRecord,
@@ -54,7 +54,15 @@ pub fn execute(
         for index in plan.experiment.in_order_of_start() {
             let variant = &plan.variants[index];
             let run = &variant.runs[s];
-            let life = Life { plan, experiment: folder, variant, run, folder: folder.run(&run.id), device, stop };
+            let life = Life {
+                plan,
+                experiment: folder,
+                variant,
+                run,
+                folder: folder.run(&run.id),
+                device,
+                stop,
+            };
             let outcome = life.live(observer)?;
             observer.run_ended(variant, run, &outcome);
             outcomes.push((life, outcome));
@@ -155,8 +163,7 @@ impl Life<'_> {
             Ready::Failed(reason) => return Err(Ended::Failed(reason)),
         };
         let task = ImageClassification::new(data, spec, seed, self.device.clone());
-        let mut trainer =
-            Trainer::new(&task, &spec.training, seed, self.device, start.as_deref())?;
+        let mut trainer = Trainer::new(&task, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
         let (mut steps, mut epochs) = self.resume(&mut trainer)?;
         let before = match epochs.is_empty() {
@@ -223,7 +230,7 @@ impl Life<'_> {
         let test = trainer.evaluate(Split::Test)?;
         self.folder.write_lines(RunFolder::TEST, &test_records(&test))?;
         let weights = trainer.store().snapshot().map_err(TrainError::from)?;
-        let model = compact::to_bytes(&self.variant.variant.spec, &weights)?;
+        let model = to_bytes(&self.variant.variant.spec, &weights)?;
         self.folder.write(RunFolder::MODEL, &model)?;
         let state = trainer.state();
         let spec = &self.variant.variant.spec;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::start::{self, Checkpoints};
 use crate::data::ImageData;
 use crate::error::Result;
-use super::start::{self, Checkpoints};
 use crate::models::vit::{Cost, cost};
 use crate::results::{ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, VariantRecord};
 use crate::spec::{Experiment, Variant, flatten, run_id};

@@ -6,9 +6,7 @@ use std::path::Path;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{Fitted, Hints, Loaded, check_model, fit, read_checkpoint};
-use crate::results::{
-    ExperimentFolder, KeptRecord, RunFolder, RunResult, RunState, StartRecord,
-};
+use crate::results::{ExperimentFolder, KeptRecord, RunFolder, RunResult, RunState, StartRecord};
 use crate::spec::{RunSpec, StartHead};
 use crate::train::Start;
 use crate::vlora::is_lora;

@@ -14,15 +14,20 @@
 //! LoRA on top freezes all of this and adds `(alpha / rank) · Bᵀ A` to single layers.
 
 mod compound;
+mod convert;
 mod count;
 mod form;
 mod linear;
+mod spectrum;
+mod svd;
 mod weight;
 
 pub use compound::Compounds;
+pub use convert::{Kept, compress};
 pub use count::{LayerCount, transformer_layer};
 pub use form::{Form, Terms, Work, cheapest};
 pub use linear::{Linear, Lora, Vector};
+pub use svd::{Svd, singular_values};
 pub use weight::{Delta, LowRank, Weight};
 
 use crate::nn::Trained;

@@ -15,6 +15,7 @@ mod authors;
 mod compact;
 mod fault;
 mod file;
+mod fit;
 mod form;
 mod hugging_face;
 mod lora;
@@ -29,6 +30,7 @@ use candle_core::Tensor;
 pub use authors::authors_tensors;
 pub use compact::to_bytes;
 pub use file::{MODEL, TensorFile, parse, read};
+pub use fit::{Fitted, check_model, fit};
 pub use form::{Exported, Form};
 pub use hugging_face::CONFIG;
 

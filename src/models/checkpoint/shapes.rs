@@ -46,17 +46,15 @@ impl Renamed<'_> {
 
     /// Layers by the names of their tensors; gaps show later as missing tensors.
     pub fn depth(&self) -> usize {
-        let index = |name: &String| {
-            name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok()
-        };
+        let index =
+            |name: &String| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
         self.tensors.keys().filter_map(index).max().map_or(0, |last| last.saturating_add(1))
     }
 
     /// The model that the shapes show; what they do not show is given.
     pub fn model(&self, heads: usize, norm_eps: f64) -> Result<ModelSpec> {
         let patch = "[dim, channels, patch, patch] of the patch embedding";
-        let [dim, channels, patch_size, across] =
-            self.dims("patch_embed.proj.weight", patch)?;
+        let [dim, channels, patch_size, across] = self.dims("patch_embed.proj.weight", patch)?;
         if patch_size != across {
             return Err(Fault::new(self.path, "the patches are not square")
                 .tensor(&(self.theirs)("patch_embed.proj.weight"))

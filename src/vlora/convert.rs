@@ -1,0 +1,182 @@
+//! A dense model's layers as compounds: the best increments of a given rank.
+//!
+//! For a target W_l of a layer that is not its compound's first, D = W_l − W_ref. The closest
+//! increment of rank r is D's truncated decomposition U_r S_r V_rᵀ, with the squared error
+//! Σ_{k ≥ r} s_k² (Eckart & Young, Psychometrika 1, 1936). With `scale = alpha / r` its factors
+//! are A = √(S_r / scale) V_rᵀ \[r, in\] and B = √(S_r / scale) U_rᵀ \[r, out\], so that
+//! `scale · Bᵀ A = U_r S_r V_rᵀ` whatever alpha is.
+//!
+//! With `previous`, W_ref is the layer before *as converted*: each increment also makes good what
+//! the one before left out.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::svd::Svd;
+use super::weight::{Delta, LowRank, Weight};
+use crate::error::{Error, Result};
+use crate::spec::{Increment, Rank, Target, VloraSpec};
+
+/// What an increment keeps of the layer it stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kept {
+    pub layer: usize,
+    pub target: Target,
+    /// Full also for vectors, whose increments are exact.
+    pub rank: Rank,
+    /// ‖D_r‖² / ‖D‖², in \[0, 1\]; 1 where D is zero.
+    pub energy_kept: f64,
+    /// ‖W_l − Ŵ_l‖ / ‖W_l‖ with Ŵ_l as the model computes it; 0 where both are zero.
+    pub relative_error: f64,
+}
+
+/// Turns the parameters of a dense model of `depth` layers, by name, into those of the same model
+/// in compounds, float32. What is no target, and every first layer, is copied. Names are those of
+/// [`Compounds`](super::Compounds).
+pub fn compress(
+    dense: &BTreeMap<String, Tensor>,
+    depth: usize,
+    vlora: &VloraSpec,
+) -> Result<(BTreeMap<String, Tensor>, Vec<Kept>)> {
+    if vlora.compound_size == 0 {
+        return Err(Error::Input("vlora.compound_size: 0 layers make no compound".into()));
+    }
+    let increment_parts = [".A", ".B", ".delta", ".lora_A", ".lora_B"];
+    if let Some(name) = dense.keys().find(|n| increment_parts.iter().any(|p| n.ends_with(p))) {
+        return Err(Error::Input(format!(
+            "{name}: the weights to convert hold an increment\n  expected: a dense model's; \
+             materialise the increments first"
+        )));
+    }
+    let mut out = dense.clone();
+    let mut kept = Vec::new();
+    for target in Target::all().filter(|t| vlora.targets.iter().any(|own| own.target == *t)) {
+        // Every layer's weight as converted so far.
+        let mut converted: Vec<Weight> = Vec::with_capacity(depth);
+        for layer in 0..depth {
+            let name = format!("blocks.{layer}.{}", target.parameter());
+            let weight = parameter(dense, &name)?;
+            let weight_now = match vlora.increment(layer, target) {
+                None => Weight::dense(weight),
+                Some(increment) => {
+                    out.remove(&name);
+                    let reference = &converted[vlora.reference_layer(layer)];
+                    let step = Step { name: &name, weight: &weight, reference, increment };
+                    let (now, energy_kept) = step.convert(&mut out)?;
+                    let error = norm(&(&weight - now.materialise()?)?)?;
+                    let relative_error = ratio(error, norm(&weight)?);
+                    let rank = match increment {
+                        Increment::LowRank { rank, .. } => Rank::Of(rank),
+                        Increment::Full | Increment::Vector => Rank::Full,
+                        Increment::Shared => Rank::Of(0),
+                    };
+                    kept.push(Kept { layer, target, rank, energy_kept, relative_error });
+                    now
+                }
+            };
+            converted.push(weight_now);
+        }
+    }
+    kept.sort_by_key(|k| (k.layer, k.target));
+    Ok((out, kept))
+}
+
+/// One weight to write as an increment on its reference.
+struct Step<'a> {
+    name: &'a str,
+    weight: &'a Tensor,
+    reference: &'a Weight,
+    increment: Increment,
+}
+
+impl Step<'_> {
+    /// Puts the increment's parameters into `out`; the converted weight and the energy kept.
+    fn convert(&self, out: &mut BTreeMap<String, Tensor>) -> Result<(Weight, f64)> {
+        let before = self.reference.materialise()?;
+        if before.shape() != self.weight.shape() {
+            return Err(Error::Input(format!(
+                "{}: shape {:?}\n  expected: that of the layer it adds to, {:?}",
+                self.name,
+                self.weight.dims(),
+                before.dims()
+            )));
+        }
+        let difference = (self.weight - before)?;
+        let reference = self.reference.clone();
+        match self.increment {
+            Increment::Shared => Ok((reference, if norm(&difference)? == 0.0 { 1.0 } else { 0.0 })),
+            Increment::Full => {
+                out.insert(format!("{}.delta", self.name), difference.clone());
+                Ok((reference.plus(Delta::Full(difference)), 1.0))
+            }
+            Increment::Vector => {
+                out.insert(format!("{}.A", self.name), difference.clone());
+                Ok((reference.plus(Delta::Full(difference)), 1.0))
+            }
+            Increment::LowRank { rank, scale } => {
+                let named = |e: Error| match e {
+                    Error::Input(text) => Error::Input(format!("{}: {text}", self.name)),
+                    other => other,
+                };
+                let svd = Svd::of(&difference).map_err(named)?;
+                let pair = factors(&svd, difference.dims2()?, rank, scale).map_err(named)?;
+                out.insert(format!("{}.A", self.name), pair.a.clone());
+                out.insert(format!("{}.B", self.name), pair.b.clone());
+                Ok((reference.plus(Delta::LowRank(pair)), energy(&svd.values, rank)))
+            }
+        }
+    }
+}
+
+/// The best factors of `rank`. Beyond min(out, in) they are zero.
+fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) -> Result<LowRank> {
+    if scale == 0.0 || !scale.is_finite() {
+        return Err(Error::Input(format!(
+            "increments scaled by {scale} cannot hold a difference\n  expected: an alpha that is \
+             finite and not 0"
+        )));
+    }
+    let factor = |sides: &[Vec<f64>], width: usize, sign: f64| -> Result<Tensor> {
+        let mut values = vec![0f32; rank * width];
+        for ((row, side), s) in values.chunks_mut(width.max(1)).zip(sides).zip(&svd.values) {
+            let size = sign * (s / scale.abs()).sqrt();
+            row.iter_mut().zip(side).for_each(|(to, from)| *to = (size * from) as f32);
+        }
+        Ok(Tensor::from_vec(values, (rank, width), &Device::Cpu)?)
+    };
+    let a = factor(svd.right(), input, 1.0)?;
+    let b = factor(svd.left(), output, scale.signum())?;
+    Ok(LowRank { a, b, scale })
+}
+
+/// Σ_{k < rank} s² / Σ s²; 1 where there is nothing to keep.
+fn energy(values: &[f64], rank: usize) -> f64 {
+    let sum = |values: &[f64]| values.iter().map(|s| s * s).sum::<f64>();
+    match sum(values) {
+        0.0 => 1.0,
+        all => (sum(&values[..rank.min(values.len())]) / all).min(1.0),
+    }
+}
+
+fn parameter(dense: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
+    match dense.get(name) {
+        Some(tensor) => Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?),
+        None => Err(Error::Input(format!(
+            "{name}: the weights to convert have no such parameter\n  expected: a dense model's, \
+             named as timm names them"
+        ))),
+    }
+}
+
+/// Frobenius norm, summed in float64.
+fn norm(t: &Tensor) -> Result<f64> {
+    Ok(t.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt())
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if part == 0.0 { 0.0 } else { part / whole }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+use candle_core::{Device, Result, bail};
+use proptest::prelude::*;
+
+use super::*;
+use crate::models::vit::Vit;
+use crate::nn::{Init, ParameterStore, Pass, Source};
+use crate::random::{Purpose, Stream};
+use crate::spec::{Architecture, IncrementInit, ModelSpec, Pool, Reference, TargetSpec};
+use crate::vlora::{Compounds, singular_values};
+
+fn model(depth: usize) -> ModelSpec {
+    ModelSpec {
+        architecture: Architecture::Vit,
+        image_size: 6,
+        patch_size: 3,
+        channels: 1,
+        classes: 3,
+        dim: 8,
+        depth,
+        heads: 2,
+        mlp_ratio: 1.5,
+        pool: Pool::ClassToken,
+        norm_eps: 1e-6,
+    }
+}
+
+fn spec(compound_size: usize, rank: Rank, reference: Reference, alpha: f64) -> VloraSpec {
+    VloraSpec {
+        compound_size,
+        rank,
+        alpha,
+        reference,
+        detach: true,
+        init: IncrementInit::Authors,
+        targets: Target::MATRICES.map(TargetSpec::plain).to_vec(),
+    }
+}
+
+fn normal(shape: &[usize], name: &str, seed: u64) -> Tensor {
+    let mut stream = Stream::new(seed, Purpose::Init, name);
+    let values = Init::Normal { std: 0.3 }.values(shape.iter().product(), &mut stream);
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// Random values for every parameter, biases and norms too, so that a parameter in the wrong
+/// place shows.
+struct Random(u64, BTreeMap<String, Tensor>);
+
+impl Source for Random {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Tensor> {
+        let tensor = normal(shape, name, self.0);
+        self.1.insert(name.into(), tensor.clone());
+        Ok(tensor)
+    }
+}
+
+/// Exactly the given parameters.
+struct Given<'a>(&'a BTreeMap<String, Tensor>, usize);
+
+impl Source for Given<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Tensor> {
+        self.1 += 1;
+        match self.0.get(name) {
+            Some(t) if t.dims() == shape => Ok(t.clone()),
+            other => bail!("{name}: {other:?}, expected {shape:?}"),
+        }
+    }
+}
+
+fn dense(depth: usize, seed: u64) -> BTreeMap<String, Tensor> {
+    let mut source = Random(seed, BTreeMap::new());
+    Vit::new(&model(depth), None, None, &mut source).unwrap();
+    source.1
+}
+
+fn logits(
+    depth: usize,
+    vlora: Option<&VloraSpec>,
+    parameters: &BTreeMap<String, Tensor>,
+) -> Tensor {
+    let mut source = Given(parameters, 0);
+    let vit = Vit::new(&model(depth), vlora, None, &mut source).unwrap();
+    assert_eq!(source.1, parameters.len(), "a parameter that the model does not ask for");
+    vit.forward(&normal(&[4, 1, 6, 6], "images", 0), Pass::Evaluation).unwrap()
+}
+
+/// ‖a − b‖ / ‖b‖.
+fn apart(a: &Tensor, b: &Tensor) -> f64 {
+    norm(&(a - b).unwrap()).unwrap() / norm(b).unwrap()
+}
+
+/// The matrices of one target as a model in compounds computes them.
+fn materialised(
+    depth: usize,
+    vlora: &VloraSpec,
+    parameters: &BTreeMap<String, Tensor>,
+    target: Target,
+) -> Vec<Tensor> {
+    let mut compounds = Compounds::new(Some(vlora), None);
+    let shape = parameters[&format!("blocks.0.{}.weight", target.name())].dims2().unwrap();
+    (0..depth)
+        .map(|block| {
+            let mut source = Given(parameters, 0);
+            let linear = compounds.linear(&mut source, block, target, shape, Init::Zeros).unwrap();
+            linear.weight.materialise().unwrap()
+        })
+        .collect()
+}
+
+/// A depth of 2 to 6 and a compound size of 2 or more that divides it.
+fn compounds() -> impl Strategy<Value = (usize, usize)> {
+    (2..=6usize).prop_flat_map(|depth| {
+        let sizes: Vec<usize> = (2..=depth).filter(|size| depth % size == 0).collect();
+        (Just(depth), proptest::sample::select(sizes))
+    })
+}
+
+fn reference() -> impl Strategy<Value = Reference> {
+    prop_oneof![Just(Reference::Base), Just(Reference::Previous)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// At a rank that leaves nothing out, the converted model is the dense one: every weight and
+    /// the logits, whatever the reading, alpha, and the kind of increment.
+    #[test]
+    fn full_rank_is_the_dense_model(
+        (depth, size) in compounds(),
+        reference in reference(),
+        rank in prop_oneof![Just(Rank::Of(8)), Just(Rank::Of(11)), Just(Rank::Full)],
+        alpha in prop_oneof![0.1..30f64, -30.0..-0.1],
+        vectors in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let dense = dense(depth, seed);
+        let mut vlora = spec(size, rank, reference, alpha);
+        if vectors {
+            vlora.targets = Target::all().map(TargetSpec::plain).collect();
+        }
+        let (converted, kept) = compress(&dense, depth, &vlora).unwrap();
+        prop_assert_eq!(kept.len(), vlora.targets.len() * (depth - depth / size));
+        for k in &kept {
+            prop_assert!(k.energy_kept > 1.0 - 1e-9 && k.relative_error < 1e-4, "{:?}", k);
+        }
+        for target in Target::MATRICES {
+            let all = materialised(depth, &vlora, &converted, target);
+            for (layer, weight) in all.iter().enumerate() {
+                let want = &dense[&format!("blocks.{layer}.{}.weight", target.name())];
+                prop_assert!(apart(weight, want) < 1e-4, "layer {layer}");
+            }
+        }
+        let want = logits(depth, None, &dense);
+        prop_assert!(apart(&logits(depth, Some(&vlora), &converted), &want) < 1e-4);
+    }
+
+    /// What a rank loses is what the singular values beyond it hold, more rank loses no more,
+    /// and alpha changes nothing.
+    #[test]
+    fn a_rank_loses_the_values_beyond_it(
+        (depth, size) in compounds(),
+        alpha in 0.1..30f64,
+        seed in any::<u64>(),
+    ) {
+        let dense = dense(depth, seed);
+        let mut before: Option<Vec<Kept>> = None;
+        for rank in 0..=8 {
+            let vlora = spec(size, Rank::Of(rank), Reference::Base, alpha);
+            let (converted, kept) = compress(&dense, depth, &vlora).unwrap();
+            for (i, k) in kept.iter().enumerate() {
+                prop_assert!((0.0..=1.0).contains(&k.energy_kept));
+                if let Some(before) = &before {
+                    prop_assert!(k.energy_kept >= before[i].energy_kept - 1e-12);
+                    prop_assert!(k.relative_error <= before[i].relative_error + 1e-6);
+                }
+                let get = |l: usize| &dense[&format!("blocks.{l}.{}.weight", k.target.name())];
+                let (w, base) = (get(k.layer), get(k.layer - k.layer % size));
+                let s = singular_values(&(w - base).unwrap()).unwrap();
+                let lost = s[rank..].iter().map(|s| s * s).sum::<f64>().sqrt();
+                let whole = norm(w).unwrap();
+                prop_assert!((k.relative_error - lost / whole).abs() < 1e-5);
+                let now = &materialised(depth, &vlora, &converted, k.target)[k.layer];
+                prop_assert!((apart(now, w) - lost / whole).abs() < 1e-5);
+                // No other factors of this rank come closer.
+                let [a, b] = [(k.target.name(), w.dims()[1]), ("b", w.dims()[0])]
+                    .map(|(name, width)| normal(&[rank.max(1), width], name, seed));
+                let random = (base + LowRank { a, b, scale: 1.0 }.product().unwrap()).unwrap();
+                prop_assert!(rank == 0 || apart(&random, w) >= k.relative_error - 1e-6);
+            }
+            before = Some(kept);
+        }
+    }
+
+    /// Rank 0 is a model whose layers share their compound's first weight.
+    #[test]
+    fn rank_zero_shares_the_base(
+        (depth, size) in compounds(),
+        reference in reference(),
+        seed in any::<u64>(),
+    ) {
+        let dense = dense(depth, seed);
+        let vlora = spec(size, Rank::Of(0), reference, 1.0);
+        let (converted, kept) = compress(&dense, depth, &vlora).unwrap();
+        prop_assert!(kept.iter().all(|k| k.energy_kept == 0.0 && k.rank == Rank::Of(0)));
+        let mut shared = dense.clone();
+        for (layer, target) in (0..depth).flat_map(|l| Target::MATRICES.map(|t| (l, t))) {
+            let name = |layer: usize| format!("blocks.{layer}.{}.weight", target.name());
+            shared.insert(name(layer), dense[&name(layer - layer % size)].clone());
+        }
+        let (got, want) = (logits(depth, Some(&vlora), &converted), logits(depth, None, &shared));
+        prop_assert!(apart(&got, &want) < 1e-6);
+    }
+
+    /// With factors as they are, twice the alpha is twice the increment.
+    #[test]
+    fn the_increment_is_proportional_to_alpha(
+        (depth, size) in compounds(),
+        reference in reference(),
+        alpha in 0.1..10f64,
+        factor in -5.0..5f64,
+        seed in any::<u64>(),
+    ) {
+        let steps = |alpha: f64| -> Vec<Tensor> {
+            let vlora = spec(size, Rank::Of(2), reference, alpha);
+            let mut source = Random(seed, BTreeMap::new());
+            let mut compounds = Compounds::new(Some(&vlora), None);
+            let mut all: Vec<Tensor> = Vec::new();
+            for block in 0..depth {
+                let linear = compounds.linear(&mut source, block, Target::MlpFc1, (7, 5), Init::Zeros);
+                all.push(linear.unwrap().weight.materialise().unwrap());
+            }
+            (0..depth)
+                .filter(|l| l % size != 0)
+                .map(|l| (&all[l] - &all[vlora.reference_layer(l)]).unwrap())
+                .collect()
+        };
+        for (one, other) in steps(alpha).iter().zip(&steps(alpha * factor)) {
+            let error = norm(&((one * factor).unwrap() - other).unwrap()).unwrap();
+            prop_assert!(error < 1e-4 * (1.0 + factor.abs()) * (1.0 + norm(one).unwrap()));
+        }
+    }
+}
+
+/// `previous` adds to the layer before as converted, so that errors do not pile up: at rank 1
+/// with layers W_l = W_0 + l · u vᵀ nothing is lost.
+#[test]
+fn a_chain_of_rank_one_steps_is_found() {
+    let (depth, step) = (4, normal(&[1, 8], "step", 1));
+    let mut dense = dense(depth, 3);
+    let base = dense["blocks.0.attn.proj.weight"].clone();
+    let rank_one = step.t().unwrap().matmul(&step).unwrap();
+    for layer in 1..depth {
+        let weight = (&base + (&rank_one * layer as f64).unwrap()).unwrap();
+        dense.insert(format!("blocks.{layer}.attn.proj.weight"), weight);
+    }
+    for reference in [Reference::Base, Reference::Previous] {
+        let mut vlora = spec(depth, Rank::Of(1), reference, 2.0);
+        vlora.targets = vec![TargetSpec::plain(Target::AttnProj)];
+        let (_, kept) = compress(&dense, depth, &vlora).unwrap();
+        assert_eq!(kept.len(), 3);
+        for k in kept {
+            assert!(k.energy_kept > 1.0 - 1e-9 && k.relative_error < 1e-5, "{k:?}");
+        }
+    }
+}
+
+#[test]
+fn layers_that_are_alike_lose_nothing() {
+    let mut dense = dense(2, 3);
+    dense.insert("blocks.1.mlp.fc1.weight".into(), dense["blocks.0.mlp.fc1.weight"].clone());
+    for rank in [Rank::Of(0), Rank::Of(2), Rank::Full] {
+        let (_, kept) = compress(&dense, 2, &spec(2, rank, Reference::Base, 1.0)).unwrap();
+        let fc1 = kept.iter().find(|k| k.target == Target::MlpFc1).unwrap();
+        assert_eq!((fc1.energy_kept, fc1.relative_error), (1.0, 0.0));
+    }
+}
+
+#[test]
+fn a_store_takes_what_comes_out() {
+    let dense = dense(4, 1);
+    let mut vlora = spec(2, Rank::Of(2), Reference::Previous, 1.0);
+    vlora.targets.push(TargetSpec::plain(Target::Norm1Bias));
+    let (converted, _) = compress(&dense, 4, &vlora).unwrap();
+    let mut store = ParameterStore::new(0, Device::Cpu);
+    Vit::new(&model(4), Some(&vlora), None, &mut store).unwrap();
+    store.load(&converted).unwrap();
+}
+
+#[test]
+fn what_cannot_be_converted_is_named() {
+    let told = |change: &dyn Fn(&mut BTreeMap<String, Tensor>), vlora: &VloraSpec| {
+        let mut dense = dense(2, 1);
+        change(&mut dense);
+        compress(&dense, 2, vlora).unwrap_err().to_string()
+    };
+    let plain = spec(2, Rank::Of(2), Reference::Base, 1.0);
+    let name = "blocks.1.mlp.fc1.weight";
+    let missing = told(&|d| drop(d.remove(name)), &plain);
+    assert!(missing.contains(name) && missing.contains("no such parameter"), "{missing}");
+    let shape = told(&|d| drop(d.insert(name.into(), normal(&[2, 2], "", 0))), &plain);
+    assert!(shape.contains("shape [2, 2]") && shape.contains("[12, 8]"), "{shape}");
+    let nan = |d: &mut BTreeMap<String, Tensor>| {
+        let bad = (&d[name] * f64::NAN).unwrap();
+        d.insert(name.into(), bad);
+    };
+    let nan = told(&nan, &plain);
+    assert!(nan.starts_with(name) && nan.contains("NaN"), "{nan}");
+    let increment = |d: &mut BTreeMap<String, Tensor>| {
+        d.insert(format!("{name}.A"), normal(&[2, 2], "", 0));
+    };
+    assert!(told(&increment, &plain).contains("hold an increment"));
+    let zero = told(&|_| (), &VloraSpec { alpha: 0.0, ..plain.clone() });
+    assert!(zero.contains("scaled by 0"), "{zero}");
+    let none = told(&|_| (), &VloraSpec { compound_size: 0, ..plain });
+    assert!(none.contains("no compound"), "{none}");
+}
