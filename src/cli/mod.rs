@@ -6,6 +6,7 @@ mod plan;
 mod progress;
 mod report;
 mod run;
+mod spectrum;
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,11 @@ enum Command {
     Params(params::ParamsArgs),
     /// Make tables and charts again from the stored evidence of an experiment
     Report(report::ReportArgs),
+    /// Show whether a trained model's layers differ by matrices of low rank, VLoRA's premise
+    ///
+    /// For each layer that would be an increment, D = W − W_ref is decomposed: how large it is,
+    /// and how many ranks hold how much of it, beside the weights themselves and random matrices.
+    Spectrum(spectrum::SpectrumArgs),
     /// Print a shell completion script
     Completions(completions::CompletionsArgs),
 }
@@ -122,6 +128,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Plan(args) => plan::plan(&args),
         Command::Params(args) => params::params(&args),
         Command::Report(args) => report::report(&args),
+        Command::Spectrum(args) => spectrum::spectrum(&args),
         Command::Completions(args) => completions::completions(&args),
     }
 }

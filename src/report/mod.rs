@@ -2,10 +2,12 @@
 
 mod charts;
 mod frame;
+mod spectrum;
 mod statistics;
 mod summary;
 mod table;
 
+pub use spectrum::{spectrum_notes, spectrum_table, write_spectrum};
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
 pub use table::{Align, Cell, Format, Table, bytes, count, percent, reduction};

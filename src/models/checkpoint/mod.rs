@@ -3,4 +3,5 @@
 mod fault;
 mod file;
 
+pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::style::{INK, Look, Style, legend_size, looks, padded, short_count};
+use super::style::{INK, Look, Style, legend_size, looks, padded, power_of_two, short_count};
 use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
@@ -92,10 +92,7 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         x_title: "Rank".into(),
         y_title: y_title(summary),
         x_from_zero: false,
-        x_label: |v| match (v - v.round()).abs() < 1e-6 {
-            true => format!("{:.0}", v.exp2()),
-            false => String::new(),
-        },
+        x_label: power_of_two,
         series,
         reference,
     })
