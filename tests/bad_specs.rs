@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use proptest::prelude::*;
-use vlora::spec;
+use vlora::{models, spec};
 
 const SOUND: &str = "\
 name: sound
@@ -61,7 +61,81 @@ const EDITS: &[(&str, &str, &str)] = &[
     ("text for true or false", "    crop_padding: 2", "    horizontal_flip: sometimes"),
     ("null for a number", "  classes: 10", "  classes: null"),
     ("rank larger than the matrix", "[2, 4]", "[2, 65]"),
-    ("rank zero", "[2, 4]", "[2, 0]"),
+    ("rank negative", "[2, 4]", "[2, -1]"),
+    ("rank that is no number", "[2, 4]", "[2, half]"),
+    (
+        "a target's own rank too large",
+        "      alpha: 2",
+        "      targets: [attn.qkv, {target: mlp.fc1, rank: 65}]",
+    ),
+    (
+        "a target's own alpha negative",
+        "      alpha: 2",
+        "      targets: [{target: mlp.fc1, alpha: -1}]",
+    ),
+    ("unknown field of a target", "      alpha: 2", "      targets: [{target: mlp.fc1, rnak: 3}]"),
+    ("a vector with a rank", "      alpha: 2", "      targets: [{target: norm1.weight, rank: 3}]"),
+    ("a target that is a number", "      alpha: 2", "      targets: [3]"),
+    ("LoRA on nothing", "      alpha: 2", "      alpha: 2\n    lora: {rank: 2}"),
+    ("start from nothing", "      alpha: 2", "      alpha: 2\n    start: {head: keep}"),
+    (
+        "start from two things",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {arm: baseline, checkpoint: a.safetensors}",
+    ),
+    ("start from an unknown arm", "      alpha: 2", "      alpha: 2\n    start: {arm: basline}"),
+    ("start from itself", "      alpha: 2", "      alpha: 2\n    start: {arm: vlora}"),
+    (
+        "start from another model",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {arm: baseline}\n    model: {dim: 32}",
+    ),
+    (
+        "LoRA's rank too large",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {arm: baseline}\n    lora: {rank: 65}",
+    ),
+    (
+        "LoRA on a vector",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {arm: baseline}\n    lora: {rank: 2, targets: [norm1.bias]}",
+    ),
+    (
+        "LoRA that drops everything",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {arm: baseline}\n    lora: {rank: 2, dropout: 1}",
+    ),
+    (
+        "a new head that nothing trains",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {arm: baseline, head: new}\n    lora: {rank: 2}",
+    ),
+    (
+        "matched to an unknown arm",
+        "  baseline: {method: dense}",
+        "  baseline: {method: dense}\n  small: {match: {arm: vlroa, by: width}}",
+    ),
+    (
+        "matched by an unknown measure",
+        "  baseline: {method: dense}",
+        "  baseline: {method: dense}\n  small: {match: {arm: vlora, by: heads}}",
+    ),
+    (
+        "a matched arm that is not dense",
+        "      alpha: 2",
+        "      alpha: 2\n    match: {arm: baseline, by: width}",
+    ),
+    (
+        "matched in a circle",
+        "  baseline: {method: dense}",
+        "  baseline: {method: dense}\n  a: {match: {arm: b, by: width}}\n  b: {match: {arm: a, by: depth}}",
+    ),
+    (
+        "a matched baseline",
+        "  baseline: {method: dense}",
+        "  baseline: {match: {arm: vlora, by: width}}",
+    ),
+    ("norms without epsilon", "  heads: 4", "  heads: 4\n  norm_eps: 0"),
     ("depth not divisible by compound size", "  compound_size: 4", "  compound_size: 3"),
     ("compound size zero", "  compound_size: 4", "  compound_size: 0"),
     ("heads not dividing dim", "  heads: 4", "  heads: 5"),
@@ -137,7 +211,7 @@ const EDITS: &[(&str, &str, &str)] = &[
 ];
 
 fn parse(bytes: &[u8]) -> Result<spec::Experiment, spec::SpecError> {
-    spec::parse(bytes, "bad.yaml", "bad", &[])
+    spec::parse(bytes, "bad.yaml", "bad", &[], &models::parameters)
 }
 
 fn error(text: &str) -> String {
@@ -186,7 +260,9 @@ fn overrides_are_told_as_typed() {
     for argument in cases {
         let overrides = [argument.to_string()];
         let text = SOUND.replace("sweep:\n  vlora.rank: [2, 4]\n", "");
-        let error = spec::parse(text.as_bytes(), "bad.yaml", "bad", &overrides).unwrap_err();
+        let error =
+            spec::parse(text.as_bytes(), "bad.yaml", "bad", &overrides, &models::parameters)
+                .unwrap_err();
         writeln!(all, "{error}\n").unwrap();
     }
     insta::assert_snapshot!(all);
@@ -237,4 +313,74 @@ proptest! {
             .collect();
         let _ = parse(lines.join("\n").as_bytes()).map_err(|e| e.to_string());
     }
+}
+
+/// Matched arms: the nearest dense size, checked against its neighbours, one row a size.
+#[test]
+fn matched_arms_have_the_nearest_size() {
+    let arms = "  baseline: {method: dense}\n  narrow: {match: {arm: vlora, by: width}}\n  \
+                shallow: {match: {arm: vlora, by: depth}}";
+    let text =
+        SOUND.replace("  baseline: {method: dense}", arms).replace("[2, 4]", "[0, 2, 32, full]");
+    let experiment = parse(text.as_bytes()).unwrap();
+    let labels: Vec<&str> = experiment.variants.iter().map(|v| v.label.as_str()).collect();
+    let narrow = labels.iter().filter(|l| l.starts_with("narrow dim=")).count();
+    assert!(narrow >= 3, "{labels:?}");
+    // The full-rank arm has the dense model's parameters, so it is matched exactly.
+    assert!(labels.contains(&"narrow dim=64") && labels.contains(&"shallow depth=4"), "{labels:?}");
+    for variant in experiment.variants.iter().filter(|v| !v.matched.is_empty()) {
+        for matched in &variant.matched {
+            assert_eq!(models::parameters(&variant.spec), matched.parameters);
+            let apart = matched.parameters.abs_diff(matched.wanted);
+            for step in [-1i64, 1] {
+                let mut other = variant.spec.clone();
+                let (field, step) = match matched.by {
+                    spec::MatchBy::Width => (&mut other.model.dim, 4 * step),
+                    spec::MatchBy::Depth => (&mut other.model.depth, step),
+                };
+                *field = (*field as i64 + step).max(1) as usize;
+                assert!(
+                    models::parameters(&other).abs_diff(matched.wanted) >= apart,
+                    "{matched:?}"
+                );
+            }
+        }
+    }
+}
+
+/// What stands behind the one it starts from, whatever the order written, and inherits its point.
+#[test]
+fn starts_are_ordered_and_keep_their_sweep_point() {
+    let arms = "  tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 2}}\n  \
+                baseline: {method: dense}\n  dense-tuned: {start: {arm: vlora}}";
+    let experiment = parse(SOUND.replace("  baseline: {method: dense}", arms).as_bytes()).unwrap();
+    let labels: Vec<&str> = experiment.variants.iter().map(|v| v.label.as_str()).collect();
+    let want = [
+        "tuned rank=2",
+        "tuned rank=4",
+        "baseline",
+        "dense-tuned rank=2",
+        "dense-tuned rank=4",
+        "vlora rank=2",
+        "vlora rank=4",
+    ];
+    assert_eq!(labels, want);
+    assert_eq!(experiment.variants[3].start.as_deref(), Some("vlora rank=2"));
+    let order = experiment.in_order_of_start();
+    let place = |label: &str| order.iter().position(|i| labels[*i] == label).unwrap();
+    assert!(place("vlora rank=4") < place("tuned rank=4"));
+    assert!(place("vlora rank=2") < place("dense-tuned rank=2"));
+    assert_eq!(order.len(), want.len());
+}
+
+/// Specs that mean the same resolve to the same values.
+#[test]
+fn targets_own_ranks_that_are_the_common_ones_are_dropped() {
+    let resolved = |targets: &str| {
+        let text = SOUND.replace("alpha: 2", &format!("targets: {targets}"));
+        parse(text.as_bytes()).unwrap().variants[1].spec.clone()
+    };
+    let plain = resolved("[attn.qkv, mlp.fc2]");
+    assert_eq!(plain, resolved("[{target: mlp.fc2, alpha: 1}, {target: attn.qkv, rank: 2}]"));
+    assert_ne!(plain, resolved("[{target: mlp.fc2, rank: 3}, attn.qkv]"));
 }

@@ -302,7 +302,7 @@ fn data_in_a_folder_is_the_same_data() {
 fn the_reference_spec_is_whole_and_true() {
     let path = shipped("reference.yaml");
     let text = std::fs::read_to_string(&path).unwrap();
-    let full = vlora::spec::load(path.as_ref(), &[]).unwrap();
+    let full = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters).unwrap();
     let fields = vlora::spec::flatten(&full.variants.last().unwrap().spec);
     for field in fields.keys() {
         let name = field.rsplit('.').next().unwrap().split('[').next().unwrap();
@@ -311,15 +311,27 @@ fn the_reference_spec_is_whole_and_true() {
             .any(|l| l.trim_start().trim_start_matches("# ").starts_with(&format!("{name}:")));
         assert!(written, "{field} is not in the reference");
     }
-    for top in ["name", "description", "baseline", "arms", "sweep", "seeds", "path"] {
+    for top in
+        ["name", "description", "baseline", "arms", "sweep", "seeds", "path", "checkpoint", "match"]
+    {
         assert!(text.contains(&format!("{top}:")), "{top} is not in the reference");
     }
     // A spec of required fields alone resolves to the same training and increments.
     let least = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
         model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, dim: 64, depth: 4, heads: 4}\n\
         vlora: {compound_size: 4, rank: 8}\narms: {baseline: {method: vlora}}\nseeds: [0]\n";
-    let least = vlora::spec::parse(least.as_bytes(), "least.yaml", "least", &[]).unwrap();
-    let full = &full.variants.last().unwrap().spec;
+    let least = vlora::spec::parse(
+        least.as_bytes(),
+        "least.yaml",
+        "least",
+        &[],
+        &vlora::models::parameters,
+    )
+    .unwrap();
+    let mut full = full.variants.last().unwrap().spec.clone();
+    assert!(full.vlora.is_some() && full.lora.is_some() && full.start.is_some());
+    let lora = full.lora.take().unwrap();
+    assert_eq!(lora, serde_json::from_str(r#"{"rank": 4}"#).unwrap());
     assert_eq!(full.training, least.variants[0].spec.training);
     assert_eq!(full.vlora, least.variants[0].spec.vlora);
     assert_eq!(full.data, least.variants[0].spec.data);
@@ -339,9 +351,18 @@ fn the_readme_shows_the_stored_table() {
 
 #[test]
 fn the_shipped_specs_are_sound() {
-    for name in ["quickstart.yaml", "reference.yaml", "paper/cifar10-vit.yaml"] {
+    for name in [
+        "quickstart.yaml",
+        "reference.yaml",
+        "paper/cifar10-vit.yaml",
+        "ablations/reading.yaml",
+        "ablations/rank.yaml",
+        "ablations/compound-size.yaml",
+        "ablations/targets.yaml",
+        "ablations/lora-on-top.yaml",
+    ] {
         let path = shipped(name);
-        if let Err(e) = vlora::spec::load(path.as_ref(), &[]) {
+        if let Err(e) = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters) {
             panic!("{e}");
         }
     }

@@ -13,8 +13,9 @@ use candle_core::{Device, Tensor};
 use common::TINY;
 use vlora::data::ImageData;
 use vlora::error::Error;
+use vlora::models;
 use vlora::models::vit::Vit;
-use vlora::nn::{ParameterStore, Source, ops};
+use vlora::nn::{ParameterStore, Pass, Place, Source, ops};
 use vlora::results::{ExperimentFolder, RunFolder, RunState};
 use vlora::runner::{Observer, Outcome, Plan, execute};
 use vlora::spec::{self, Experiment, RunSpec};
@@ -23,7 +24,7 @@ use vlora::train::{Step, TrainError, Trainer, epoch_order};
 
 fn experiment(overrides: &[&str]) -> Experiment {
     let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-    spec::parse(TINY.as_bytes(), "tiny.yaml", "tiny", &overrides).unwrap()
+    spec::parse(TINY.as_bytes(), "tiny.yaml", "tiny", &overrides, &models::parameters).unwrap()
 }
 
 struct Silent;
@@ -97,7 +98,7 @@ fn another_seed_has_another_start_and_another_order() {
     let spec = experiment(&[]).variants[0].spec.clone();
     let start = |seed| {
         let mut store = ParameterStore::new(seed, Device::Cpu);
-        Vit::new(&spec.model, None, &mut store).unwrap();
+        Vit::new(&spec.model, None, None, &mut store).unwrap();
         let weight = store.get("blocks.0.attn.qkv.weight").unwrap();
         weight.var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
@@ -119,7 +120,7 @@ fn arms_share_the_start_of_the_parameters_they_share() {
     let e = experiment(&[]);
     let start = |spec: &RunSpec| {
         let mut store = ParameterStore::new(7, Device::Cpu);
-        Vit::new(&spec.model, spec.vlora.as_ref(), &mut store).unwrap();
+        Vit::of(spec, &mut store).unwrap();
         store.snapshot().unwrap()
     };
     let (dense, vlora) = (start(&e.variants[0].spec), start(&e.variants[1].spec));
@@ -194,7 +195,7 @@ fn best_selection_puts_that_epochs_weights_back() {
     let spec = &e.variants[0].spec;
     let data = ImageData::load(&spec.data, &spec.model).unwrap();
     let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
-    let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu).unwrap();
+    let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
     let mut epochs = Vec::new();
     while !trainer.is_done() {
         let metric = trainer.epoch(|_| true).unwrap().validation_metric;
@@ -252,7 +253,7 @@ fn accumulation_keeps_the_results() {
         let spec = &e.variants[1].spec;
         let data = ImageData::load(&spec.data, &spec.model).unwrap();
         let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
-        let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu).unwrap();
+        let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
         let mut losses = Vec::new();
         let _ = trainer.epoch(|step| {
             losses.push((step.loss, step.gradient_norm));
@@ -284,11 +285,11 @@ impl Task for Cut<'_> {
         self.0.train_len()
     }
 
-    fn loss(&self, model: &Vit, epoch: usize, examples: &[usize]) -> candle_core::Result<Tensor> {
-        let (images, labels) = self.0.train_batch(epoch, examples)?;
+    fn loss(&self, model: &Vit, place: Place, examples: &[usize]) -> candle_core::Result<Tensor> {
+        let (images, labels) = self.0.train_batch(place.epoch, examples)?;
         let mut x = model.embed(&images)?;
         for (i, block) in model.blocks.iter().enumerate() {
-            x = block.forward(&x)?;
+            x = block.forward(&x, Pass::Training(place))?;
             if i == 0 {
                 x = x.detach();
             }
@@ -307,10 +308,10 @@ fn a_cut_layer_is_refused_by_name() {
     let spec = &e.variants[0].spec;
     let data = ImageData::load(&spec.data, &spec.model).unwrap();
     let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
-    assert!(Trainer::new(&sound, &spec.training, 0, &Device::Cpu).is_ok());
+    assert!(Trainer::new(&sound, &spec.training, 0, &Device::Cpu, None).is_ok());
 
     let cut = Cut(ImageClassification::new(&data, spec, 0, Device::Cpu));
-    let refused = Trainer::new(&cut, &spec.training, 0, &Device::Cpu).err();
+    let refused = Trainer::new(&cut, &spec.training, 0, &Device::Cpu, None).err();
     let Some(TrainError::Audit(fault)) = refused else { panic!("{refused:?}") };
     let named: Vec<&str> = fault.parameters.iter().map(|(name, _)| name.as_str()).collect();
     // Embedding and first block: 4 + 12 tensors; nothing of the second.

@@ -5,14 +5,15 @@
     env/bin/python scripts/reference/make_fixtures.py
 
 Each file holds, in float32, one model and one batch: `images`, `labels` (int64), `logits`,
-`loss` (cross-entropy with label smoothing), `weight.<name>` and `grad.<name>` for every
-parameter, and `after.<name>`: every parameter after ten AdamW steps on the same batch
-(PyTorch's clip_grad_norm_ and AdamW, decay on matrices only). The metadata's `spec` is the
-experiment of the same model and training in this project's YAML.
+`loss` (cross-entropy with label smoothing), `weight.<name>` for every parameter, `grad.<name>`
+for every one that is trained, and `after.<name>`: every parameter after ten AdamW steps on the
+same batch (PyTorch's clip_grad_norm_ and AdamW, decay on matrices only). The metadata's `spec`
+is the experiment of the same model and training in this project's YAML.
 
-Dense models are timm's. VLoRA models are the authors' package; their parameters are renamed to
-this project's names: layer `c * size + i` for block i of compound c, `.weight.A` and `.weight.B`
-for the factors.
+`vlora-authors*` are the authors' package; its parameters are renamed to this project's names:
+layer `c * size + i` for block i of compound c, `.weight.A` and `.weight.B` for the factors. All
+others are timm's ViT with the weights of readings.py. Every file is then read back and computed
+again by readings.py, the package's too. Files of checkpoints/ are from checkpoints.py.
 """
 
 import pathlib
@@ -20,15 +21,93 @@ import re
 
 import timm
 import torch
-from safetensors.torch import save_file
+import yaml
+from safetensors.torch import load_file
 from vlora import VisionTransformerVLoRA
 
+import checkpoints
+import readings
+from experiments import BASE, BATCH, CLASSES, CLIP, ON_TOP, READINGS, SIDE, SMOOTHING, STEPS, TRAINING
+from experiments import spec
+from stable import save_stable
+
 OUT = pathlib.Path(__file__).resolve().parent.parent.parent / "tests/fixtures"
-COMMON = dict(img_size=8, patch_size=4, in_chans=3, num_classes=5, embed_dim=12, num_heads=3, mlp_ratio=2)
-# With Adam's usual epsilon of 1e-8, gradients that are nothing but rounding (the keys' bias has
-# no other) make steps of full size, and no two programs agree on those.
-TRAINING = dict(lr=1e-2, weight_decay=0.1, betas=(0.9, 0.999), eps=1e-5)
-CLIP, SMOOTHING, STEPS, BATCH = 1.0, 0.1, 10, 6
+
+
+def decays(name, parameter):
+    return parameter.ndim > 1 and name not in ("cls_token", "pos_embed")
+
+
+def train(run, parameters, forward, images, labels):
+    """What a fixture holds besides its inputs. The parameters end up trained."""
+    trained = {n: p for n, p in parameters.items() if readings.is_trained(run, n)}
+    for name, p in parameters.items():
+        p.requires_grad_(name in trained)
+    groups = [
+        {"params": [p for n, p in trained.items() if decays(n, p)]},
+        {"params": [p for n, p in trained.items() if not decays(n, p)], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, **TRAINING)
+    loss_fn = torch.nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
+    out = {}
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        logits = forward(parameters, images)
+        loss = loss_fn(logits, labels)
+        loss.backward()
+        if step == 0:
+            out |= {"logits": logits.detach(), "loss": loss.detach()}
+            out |= {f"grad.{n}": p.grad.clone() for n, p in trained.items()}
+        torch.nn.utils.clip_grad_norm_(trained.values(), CLIP)
+        optimizer.step()
+    return out | {f"after.{n}": p.detach().clone() for n, p in parameters.items()}
+
+
+def apart(got, want):
+    """The largest difference over the largest magnitude, as tests/oracle.rs has it."""
+    return ((got - want).abs().max() / want.abs().max().clamp(min=1e-6)).item()
+
+
+def replay(fixture, run, dtype):
+    """How far readings.py is from the fixture: in logits, gradients, and after the steps."""
+    with torch.random.fork_rng():
+        # Whose own values are not used: the next fixture's must not move by them.
+        _, forward = readings.plain(run)
+    weights = {n: t for n, t in fixture.items() if n.startswith("weight.")}
+    parameters = {n.removeprefix("weight."): t.to(dtype, copy=True) for n, t in weights.items()}
+    got = train(run, parameters, forward, fixture["images"].to(dtype), fixture["labels"])
+    assert {n for n in fixture if n not in weights} == {"images", "labels", *got}
+    kinds = ("logits", "grad.", "after.")
+    return tuple(max(apart(got[n], fixture[n]) for n in got if n.startswith(k)) for k in kinds)
+
+
+def make(name, spec, parameters, forward, seed):
+    run = yaml.safe_load(spec)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        # Away from the start, where norms are 1, biases and LoRA 0 and the class token almost 0.
+        for p in parameters.values():
+            p.add_(0.2 * torch.randn_like(p))
+    images = torch.randn(BATCH, 3, SIDE, SIDE)
+    labels = torch.arange(BATCH) % CLASSES
+    out = {"images": images, "labels": labels}
+    out |= {f"weight.{n}": p.detach().clone() for n, p in parameters.items()}
+    out |= train(run, parameters, forward, images, labels)
+    info = {"torch": torch.__version__, "timm": timm.__version__, "spec": spec}
+    save_stable(out, OUT / f"{name}.safetensors", info)
+    # In float64 too: where rounding alone moves the results, no two programs agree on them.
+    # A quarter of what tests/oracle.rs allows.
+    fixture = load_file(OUT / f"{name}.safetensors")
+    logits, grads, after = replay(fixture, run, torch.float64)
+    assert logits < 2.5e-6 and grads < 2.5e-5 and after < 2.5e-4, (name, logits, grads, after)
+    print(f"{name}: {len(parameters)} parameters' tensors, loss {out['loss'].item():.6f}, "
+          f"in float64 apart by {logits:.0e}, {grads:.0e}, {after:.0e}")  # fmt: skip
+    return fixture, run
+
+
+def plain(name, spec, seed):
+    """A model by readings.py; a dense one is timm's as it is."""
+    make(name, spec, *readings.plain(yaml.safe_load(spec)), seed)
 
 
 def our_name(name, size):
@@ -36,79 +115,60 @@ def our_name(name, size):
     if match:
         compound, inner, rest = match.groups()
         name = f"blocks.{int(compound) * size + int(inner)}.{rest}"
-    return name.replace(".parametrizations.weight.0.", ".weight.")
+    return re.sub(r"\.parametrizations\.(weight|bias)\.0\.", r".\1.", name)
 
 
-def decays(name, parameter):
-    return parameter.ndim > 1 and name not in ("cls_token", "pos_embed")
-
-
-def spec(depth, pool="class-token", vlora=None):
-    """The experiment that this project runs for the same model and training."""
-    c, t = COMMON, TRAINING
-    return f"""\
-task: image-classification
-data: {{embedded: fashion-mnist-mini}}
-model: {{architecture: vit, image_size: {c["img_size"]}, patch_size: {c["patch_size"]},
-  channels: {c["in_chans"]}, classes: {c["num_classes"]}, dim: {c["embed_dim"]}, depth: {depth},
-  heads: {c["num_heads"]}, mlp_ratio: {c["mlp_ratio"]}, pool: {pool}}}
-method: {"vlora" if vlora else "dense"}
-{f"vlora: {vlora}" if vlora else ""}
-training: {{epochs: {STEPS}, batch_size: {BATCH}, learning_rate: {t["lr"]}, min_learning_rate_ratio: 1,
-  warmup_ratio: 0, weight_decay: {t["weight_decay"]}, beta1: {t["betas"][0]}, beta2: {t["betas"][1]},
-  epsilon: {t["eps"]}, clip_norm: {CLIP}, label_smoothing: {SMOOTHING}}}
-arms: {{baseline: {{}}}}
-seeds: [0]
-"""
-
-
-def make(file, model, spec, seed, size=1):
-    torch.manual_seed(seed)
-    model = model.float().eval()
-    with torch.no_grad():
-        # Away from the start, where norms are 1, biases 0 and the class token almost 0.
-        for p in model.parameters():
-            p.add_(0.2 * torch.randn_like(p))
+def package(name, spec, seed, depth, vl_size, **settings):
+    """A model of the authors' package, whose depth is the number of compounds."""
+    timm_settings = readings.timm_settings(yaml.safe_load(spec)["model"]) | {"depth": depth}
+    model = VisionTransformerVLoRA(vl_size=vl_size, **settings, **timm_settings).float().eval()
     # A base weight is seen again as every increment's original; named_parameters lists it once.
-    parameters = {our_name(n, size): p for n, p in model.named_parameters()}
-    images = torch.randn(BATCH, 3, 8, 8)
-    labels = torch.arange(BATCH) % COMMON["num_classes"]
-    loss_fn = torch.nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
-    out = {"images": images, "labels": labels}
-    out |= {f"weight.{n}": p.detach().clone() for n, p in parameters.items()}
-    groups = [
-        {"params": [p for n, p in parameters.items() if decays(n, p)]},
-        {"params": [p for n, p in parameters.items() if not decays(n, p)], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, **TRAINING)
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        logits = model(images)
-        loss = loss_fn(logits, labels)
-        loss.backward()
-        if step == 0:
-            out |= {"logits": logits.detach(), "loss": loss.detach()}
-            out |= {f"grad.{n}": p.grad.clone() for n, p in parameters.items()}
-        torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP)
-        optimizer.step()
-    out |= {f"after.{n}": p.detach().clone() for n, p in parameters.items()}
-    info = {"torch": torch.__version__, "timm": timm.__version__, "spec": spec}
-    save_file({k: v.contiguous() for k, v in out.items()}, OUT / file, metadata=info)
-    print(f"{file}: {len(parameters)} parameters' tensors, loss {out['loss'].item():.6f}")
+    parameters = {our_name(n, vl_size): p for n, p in model.named_parameters()}
+    if not settings.get("vl_enabled", True):
+        # They are still there, and nothing uses them.
+        parameters = {n: p for n, p in parameters.items() if not n.endswith((".A", ".B"))}
+    fixture, run = make(name, spec, parameters, lambda _, images: model(images), seed)
+    logits, grads, _ = replay(fixture, run, torch.float32)
+    assert logits < 1e-6 and grads < 1e-6, (name, logits, grads)
+
+
+def authors():
+    package("vlora-authors-lists",
+            spec(4, heads=4, vlora="{compound_size: 2, rank: 1, alpha: 3,\n"
+                 "  targets: [attn.qkv, {target: mlp.fc2, rank: 4, alpha: 1}]}"),
+            seed=4, depth=2, vl_size=2, vl_rank=[1, 4], vl_alpha=[3, 1],
+            vl_param_name=["attn.qkv.weight", "mlp.fc2.weight"])  # fmt: skip
+    package("vlora-authors-one-compound",
+            spec(4, pool="mean", mlp_ratio=3, vlora="{compound_size: 4, rank: 5, alpha: 1}"),
+            seed=5, depth=1, vl_size=4, vl_rank=5, vl_alpha=1)  # fmt: skip
+    # Nothing detached here: a base weight gets gradient from all layers of its compound.
+    package("vlora-authors-disabled",
+            spec(3, vlora="{compound_size: 3, rank: 0, detach: false}"),
+            seed=6, depth=1, vl_size=3, vl_enabled=False)  # fmt: skip
+    # The package's initialisation of 1-D targets calls a function that PyTorch doesn't have.
+    torch.nn.init.zero_ = torch.nn.init.zeros_
+    package("vlora-authors-vectors",
+            spec(3, vlora="{compound_size: 3, rank: 2, alpha: 3,\n"
+                 "  targets: [attn.proj, mlp.fc1, norm1.weight, norm2.bias, attn.qkv.bias]}"),
+            seed=7, depth=1, vl_size=3, vl_rank=2, vl_alpha=3,
+            vl_param_name=["attn.proj.weight", "mlp.fc1.weight", "norm1.weight", "norm2.bias",
+                           "attn.qkv.bias"])  # fmt: skip
 
 
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    vit = timm.models.vision_transformer.VisionTransformer
+    # A model starts from the state that the one before left: new ones go to the end.
     torch.manual_seed(0)
-    make("vit-class-token.safetensors", vit(depth=2, **COMMON), spec(2), seed=1)
-    mean = vit(depth=2, global_pool="avg", class_token=False, **COMMON)
-    make("vit-mean.safetensors", mean, spec(2, pool="mean"), seed=2)
-    # Compounds of three, so that the layer before is not always the compound's first.
-    vlora = VisionTransformerVLoRA(depth=2, vl_size=3, vl_rank=3, vl_alpha=2, **COMMON)
-    ours = spec(6, vlora="{compound_size: 3, rank: 3, alpha: 2}")
-    make("vlora-authors.safetensors", vlora, ours, seed=3, size=3)
+    plain("vit-class-token", spec(2), seed=1)
+    plain("vit-mean", spec(2, pool="mean"), seed=2)
+    package("vlora-authors", spec(6, vlora=BASE), seed=3, depth=2, vl_size=3, vl_rank=3, vl_alpha=2)
+    authors()
+    for seed, (name, vlora) in enumerate(READINGS.items(), 20):
+        plain(name, spec(6 if "previous" in name else 3, vlora=vlora), seed)
+    for seed, (name, (vlora, lora)) in enumerate(ON_TOP.items(), 40):
+        plain(name, spec(3 if vlora else 2, vlora=vlora, lora=lora), seed)
+    checkpoints.make(OUT / "checkpoints")
 
 
 if __name__ == "__main__":

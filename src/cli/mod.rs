@@ -1,12 +1,15 @@
 //! The command line: one file a subcommand.
 
 mod completions;
+mod export;
+mod import;
 mod params;
 mod plan;
 mod progress;
 mod report;
 mod run;
 mod spectrum;
+mod weights;
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::models;
-use crate::report::Format;
+use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
 use crate::spec::{self, Experiment};
 
@@ -52,6 +55,15 @@ enum Command {
     /// For each layer that would be an increment, D = W − W_ref is decomposed: how large it is,
     /// and how many ranks hold how much of it, beside the weights themselves and random matrices.
     Spectrum(spectrum::SpectrumArgs),
+    /// Read a checkpoint of another program into one file of this one's
+    ///
+    /// Says what it recognised: the form, the model's shape, its increments, its size. Every
+    /// tensor must fit the model; pickles (.bin, .pt, .pth) are never loaded.
+    Import(import::ImportArgs),
+    /// Write a checkpoint for another program: the authors' package, timm, Hugging Face
+    ///
+    /// Reads every form that `import` reads, and the folder or model.safetensors of a run.
+    Export(export::ExportArgs),
     /// Print a shell completion script
     Completions(completions::CompletionsArgs),
 }
@@ -129,8 +141,17 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Params(args) => params::params(&args),
         Command::Report(args) => report::report(&args),
         Command::Spectrum(args) => spectrum::spectrum(&args),
+        Command::Import(args) => import::import(&args),
+        Command::Export(args) => export::export(&args),
         Command::Completions(args) => completions::completions(&args),
     }
+}
+
+/// How near matched arms come to what they are matched to, a line each, behind an empty one.
+fn matched(experiment: &Experiment) -> String {
+    let notes = experiment.variants.iter().flat_map(|v| match_notes(&v.label, &v.matched));
+    let lines: String = notes.map(|note| format!("· {}\n", note.replace('`', ""))).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 /// Prints to standard output. A reader that has gone away (`| head`) is no error.

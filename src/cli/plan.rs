@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{FormatArgs, FormatName, OutArgs, SpecArgs, print};
+use super::{FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
 use crate::runner::{Plan, PlannedVariant};
@@ -27,6 +27,7 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
         FormatName::Table => {
             let mut text = table.render(Format::Table);
             let (runs, flops) = (plan.run_count(), flops_text(plan.flops()));
+            text += &matched(&plan.experiment);
             text += &format!("\n{runs} runs, {flops} in all\n\n");
             text += &resolved(&plan)?;
             print(&text)

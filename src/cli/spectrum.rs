@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::{FormatArgs, FormatName, print};
 use crate::error::{Error, Result};
-use crate::models::checkpoint;
-use crate::models::layers::layers;
+use crate::models::checkpoint::MODEL;
+use crate::models::layers::read_layers;
 use crate::report::{Format, spectrum_notes, spectrum_table, write_spectrum};
 use crate::results::SpectrumRecord;
 use crate::spec::Reference;
@@ -56,8 +56,7 @@ impl From<ReferenceName> for Reference {
 const SEED: u64 = 0;
 
 pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
-    let file = checkpoint::read(&args.checkpoint)?;
-    let layers = layers(&file)?;
+    let (layers, file) = read_layers(&args.checkpoint)?;
     let compound_size = compound_size(args.compound_size, layers.depth, &args.checkpoint)?;
     let reference = args.reference.into();
     let mut random = BTreeMap::new();
@@ -72,7 +71,7 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
         title: args.title.clone().unwrap_or_else(|| name.clone()),
         file: file_name.into_owned(),
         sha256: file.sha256,
-        layout: layers.layout.into(),
+        layout: layers.layout,
         program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
         depth: layers.depth,
         compound_size,
@@ -127,7 +126,7 @@ fn checkpoint_name(file: &Path) -> String {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     let stem = absolute.file_stem();
     let named = match file.file_name() {
-        Some(name) if name == checkpoint::MODEL => absolute.parent().and_then(Path::file_name),
+        Some(name) if name == MODEL => absolute.parent().and_then(Path::file_name),
         _ => stem,
     };
     named.or(stem).map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())

@@ -271,7 +271,7 @@ mod tests {
         let text = b"task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
             model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, \
             dim: 8, depth: 1, heads: 1}\narms: {baseline: }\nseeds: [0]\n";
-        spec::parse(text, "t.yaml", "t", &[]).unwrap().variants[0].spec.clone()
+        spec::parse(text, "t.yaml", "t", &[], &|_| 0).unwrap().variants[0].spec.clone()
     }
 
     fn load() -> ImageData {

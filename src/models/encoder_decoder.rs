@@ -35,7 +35,8 @@ impl EncoderDecoder {
         let matrices = |layers: u64| match vlora {
             None => layers * dense,
             Some(v) => {
-                let pair: u64 = shapes.iter().map(|(output, input)| v.rank * (output + input)).sum();
+                let pair: u64 =
+                    shapes.iter().map(|(output, input)| v.rank * (output + input)).sum();
                 let bases = layers / v.compound_size;
                 bases * dense + (layers - bases) * pair
             }

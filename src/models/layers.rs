@@ -7,20 +7,22 @@
 //! | BERT-like | the same with `attention.self.query`, `key`, `value` |
 //!
 //! Names may stand behind a prefix (`vit.`, `bert.`). Queries, keys and values that are apart are
-//! joined in this order, as timm has them.
+//! joined in this order, as timm has them. Files that hold increments (this program's compact
+//! form, the authors' package) are read as the dense model that computes the same.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::checkpoint::{Fault, TensorFile};
+use super::checkpoint::{self, Fault, Hints, TensorFile, read_checkpoint};
 use crate::error::Result;
 use crate::spec::Target;
 
 /// The matrices of every layer, float32, each \[out, in\].
 #[derive(Clone, Debug)]
 pub struct Layers {
-    pub layout: &'static str,
+    pub layout: String,
     pub depth: usize,
     /// A matrix a layer, all of one shape.
     pub matrices: BTreeMap<Target, Vec<Tensor>>,
@@ -103,16 +105,27 @@ impl Layout {
     }
 }
 
-/// Reads the layers of a weights file. Increments must have been added up before.
-pub fn layers(file: &TensorFile) -> Result<Layers> {
-    let names = || file.tensors.keys().map(String::as_str);
-    if let Some(name) = names().find(|name| holds_increment(name)) {
-        return Err(Fault::new(&file.path, "the weights are increments, not whole matrices")
-            .tensor(name)
-            .expected("dense weights")
-            .help("export the model in timm's form, which adds the increments up")
-            .into());
+/// Reads the weights at `path`, a safetensors file or a folder with `model.safetensors` in it, and
+/// of them the layers.
+pub fn read_layers(path: &Path) -> Result<(Layers, TensorFile)> {
+    let mut file = checkpoint::read(path)?;
+    if !file.tensors.keys().any(|name| holds_increment(name)) {
+        return Ok((layers(&file)?, file));
     }
+    // Heads are no matter to matrices, so any number will do where the file does not say it.
+    let loaded = read_checkpoint(path, &Hints { heads: Some(1), alpha: None })?;
+    file.tensors = loaded.checkpoint.materialised()?.tensors;
+    let mut layers = layers(&file)?;
+    layers.layout = match &loaded.checkpoint.vlora {
+        Some(vlora) => format!("{}, increments of alpha {} added up", loaded.form, vlora.alpha),
+        None => format!("{}, LoRA added up", loaded.form),
+    };
+    Ok((layers, file))
+}
+
+/// The layers of dense weights.
+fn layers(file: &TensorFile) -> Result<Layers> {
+    let names = || file.tensors.keys().map(String::as_str);
     let marked = |layout: &&Layout| names().any(|name| name.ends_with(layout.mark()));
     let Some(layout) = LAYOUTS.iter().find(marked) else { return Err(unknown(file)) };
     let mut places: Vec<(&str, usize)> = names().filter_map(|name| layout.place(name)).collect();
@@ -153,12 +166,12 @@ pub fn layers(file: &TensorFile) -> Result<Layers> {
         }
         matrices.insert(target, all);
     }
-    Ok(Layers { layout: layout.name, depth, matrices })
+    Ok(Layers { layout: layout.name.into(), depth, matrices })
 }
 
-/// Factors of this program's increments and LoRA, and of the authors' package.
+/// Whether a tensor is a part of this program's increments or LoRA, or of the authors' package.
 fn holds_increment(name: &str) -> bool {
-    let ends = [".weight.A", ".weight.B", ".weight.delta", ".lora_A", ".lora_B"];
+    let ends = [".weight.A", ".weight.B", ".weight.delta", ".weight.lora_A", ".weight.lora_B"];
     ends.iter().any(|end| name.ends_with(end)) || name.contains(".parametrizations.")
 }
 
@@ -250,7 +263,7 @@ mod tests {
             for prefix in ["", "model.vit."] {
                 let file = file(named(layout, prefix, 11));
                 let got = layers(&file).unwrap();
-                assert_eq!((got.layout, got.depth), (layout.name, 11));
+                assert_eq!((got.layout.as_str(), got.depth), (layout.name, 11));
                 let shape = |t: Target| got.matrices[&t][10].dims2().unwrap();
                 assert_eq!(Target::MATRICES.map(shape), [(12, 4), (4, 4), (6, 4), (4, 6)]);
                 for (target, parts) in layout.targets {
@@ -290,9 +303,6 @@ mod tests {
         assert!(shape.contains("blocks.2.mlp.fc1.weight") && shape.contains("[6, 4]"), "{shape}");
         assert!(told(timm, &set("blocks.0.mlp.fc1.weight", &[5])).contains("no matrix"));
         assert!(told(bert, &set(key, &[4, 3])).contains("different inputs"));
-        let increment = "blocks.1.attn.qkv.weight.A";
-        let told_of = told(timm, &|t| t.push((increment.into(), vec![1, 4])));
-        assert!(told_of.contains(increment) && told_of.contains("dense weights"), "{told_of}");
         let two = told(timm, &|t| t.extend(named(timm, "teacher.", 1)));
         assert!(two.contains("several Transformers") && two.contains("teacher.blocks.0"), "{two}");
         let none = told(timm, &|t| t.truncate(1));

@@ -186,6 +186,26 @@ impl Block {
         })
     }
 
+    /// The linear layers by the target that their weight is.
+    pub fn linears(&self) -> [(Target, &Linear); 4] {
+        [
+            (Target::AttnQkv, &self.qkv),
+            (Target::AttnProj, &self.proj),
+            (Target::MlpFc1, &self.fc1),
+            (Target::MlpFc2, &self.fc2),
+        ]
+    }
+
+    /// The norms' scales and shifts.
+    pub fn norms(&self) -> [(Target, &Vector); 4] {
+        [
+            (Target::Norm1Weight, &self.norm1.weight),
+            (Target::Norm1Bias, &self.norm1.bias),
+            (Target::Norm2Weight, &self.norm2.weight),
+            (Target::Norm2Bias, &self.norm2.bias),
+        ]
+    }
+
     /// \[batch, tokens, dim\] → the same shape.
     pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
         let qkv = self.qkv.forward(&self.norm1.forward(x)?, pass)?;
@@ -402,7 +422,7 @@ mod tests {
             for (channels, mlp_ratio, targets) in [
                 (1, 2.0, Target::MATRICES.map(TargetSpec::plain).to_vec()),
                 (3, 0.5, vec![TargetSpec::plain(Target::MlpFc1)]),
-                (3, 1.0, mixed),
+                (3, 1.0, mixed.clone()),
             ] {
                 let model = ModelSpec {
                     image_size: 12,

@@ -184,7 +184,8 @@ mod tests {
         let trained = store.tensor("w.A", &[3], Init::Ones, true).unwrap();
         assert!(trained.track_op() && !frozen.track_op());
         assert_eq!((store.count(), store.trained_count()), (5, 3));
-        let values = BTreeMap::from([("w".into(), Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap())]);
+        let values =
+            BTreeMap::from([("w".into(), Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap())]);
         assert!(store.load(&values).is_err());
         store.load_except(&values, |name| name == "w.A").unwrap();
         assert_eq!(frozen.to_vec1::<f32>().unwrap(), [3., 4.]);

@@ -36,6 +36,7 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
         text("label", &|i| Some(rows[i].0.variant.label.clone())),
         whole("seed", &|r| Some(r.seed)),
         whole("parameters", &|r| Some(r.result.parameters)),
+        whole("trained", &|r| Some(r.result.trained)),
         text("metric", &|i| Some(rows[i].1.result.metric_name.clone())),
         float("test_metric", &|r| r.result.test_metric),
         float("test_loss", &|r| r.result.test_loss),

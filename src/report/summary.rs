@@ -1,13 +1,16 @@
 //! What an experiment's evidence says: a row a run, a row an arm, and the notes below.
 
+use super::notes::{
+    data_note, kept_note, machine_note, match_notes, method_note, start_note, training_note,
+};
 use super::statistics::Spread;
 use super::table::{Align, Cell, Table, bytes, count, percent, reduction};
 use crate::error::{Error, Result};
 use crate::results::{
-    EpochRecord, ExperimentFolder, ExperimentRecord, Failure, Provenance, RunFolder, RunResult,
-    RunState, SCHEMA_VERSION, Session, SpecRecord, TestRecord, VariantRecord,
+    EpochRecord, ExperimentFolder, ExperimentRecord, Failure, KeptRecord, Provenance, RunFolder,
+    RunResult, RunState, SCHEMA_VERSION, SpecRecord, StartRecord, TestRecord, VariantRecord,
 };
-use crate::spec::{IncrementInit, Method, Pool, Reference, RunSpec, Select, agree};
+use crate::spec::{Rank, agree};
 
 /// Everything the tables and charts show.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct FinishedRun {
     pub result: RunResult,
     pub epochs: Vec<EpochRecord>,
     pub provenance: Provenance,
+    /// Where it starts from other weights.
+    pub start: Option<StartRecord>,
 }
 
 impl Summary {
@@ -116,6 +121,11 @@ impl Summary {
         self.arms.iter().map(|a| a.variant.arm == self.record.baseline).collect()
     }
 
+    /// Whether an arm trains less than all of its parameters.
+    fn some_frozen(&self) -> bool {
+        self.arms.iter().any(|a| a.variant.trained != a.variant.parameters)
+    }
+
     pub fn metric_name(&self) -> &str {
         self.runs().next().map_or("metric", |r| &r.result.metric_name)
     }
@@ -127,6 +137,7 @@ impl Summary {
             .column("arm", "arm", Align::Left)
             .column("parameters", "parameters", Align::Right)
             .column("reduction", "reduction", Align::Right)
+            .column_if(self.some_frozen(), "trained", "trained", Align::Right)
             .hidden("metric")
             .column("mean", format!("test {metric} (%)"), Align::Right)
             .hidden("sd")
@@ -150,6 +161,7 @@ impl Summary {
                 Cell::text(&arm.variant.label),
                 Cell::number(arm.variant.parameters, count(arm.variant.parameters)),
                 optional(arm.reduction, &percent),
+                Cell::number(arm.variant.trained, count(arm.variant.trained)),
                 Cell::text(metric),
                 match arm.test {
                     Some(s) => Cell::number(s.mean, plus_minus(s, false)),
@@ -199,6 +211,16 @@ impl Summary {
             self.record.baseline
         )];
         notes.extend(distinct(self.arms.iter().filter_map(|a| method_note(&a.variant.spec))));
+        notes.extend(self.arms.iter().filter_map(|a| start_note(&a.variant)));
+        for arm in &self.arms {
+            let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());
+            let kept = starts.flat_map(|start| &start.kept).filter(|kept| kept.rank != Rank::Full);
+            let kept: Vec<&KeptRecord> = kept.collect();
+            notes.extend(kept_note(&arm.variant.label, &kept));
+        }
+        notes.extend(
+            self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
+        );
         notes.extend(distinct(self.arms.iter().map(|a| training_note(&a.variant.spec))));
         let data = distinct(self.runs().map(|r| data_note(&r.provenance)));
         if data.len() > 1 {
@@ -236,6 +258,10 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
     let epochs: Vec<EpochRecord> = run.read_lines(RunFolder::EPOCHS)?;
     let tests: Vec<TestRecord> = run.read_lines(RunFolder::TEST)?;
     let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;
+    let start: Option<StartRecord> = match variant.spec.start {
+        Some(_) => Some(run.read_json(RunFolder::START)?),
+        None => None,
+    };
     let n = tests.len() as f64;
     let correct = tests.iter().filter(|t| t.label == t.prediction).count() as f64;
     let loss = tests.iter().map(|t| f64::from(t.loss)).sum::<f64>() / n;
@@ -249,7 +275,7 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
         (RunFolder::RESULT, result.trained == variant.trained),
     ];
     match checks.iter().find(|(_, holds)| !holds) {
-        None => Ok(FinishedRun { id: id.to_string(), seed, result, epochs, provenance }),
+        None => Ok(FinishedRun { id: id.to_string(), seed, result, epochs, provenance, start }),
         Some((file, _)) => Err(Error::Input(format!(
             "{}: the run's evidence does not agree with its other files\n  expected: what `vlora \
              run` writes; remove the run's folder to train it again",
@@ -289,94 +315,6 @@ fn plus_minus(s: Spread, signed: bool) -> String {
         Some(sd) => format!("{sign}{} ± {}", number(s.mean), number(sd)),
         None => format!("{sign}{}", number(s.mean)),
     }
-}
-
-fn method_note(spec: &RunSpec) -> Option<String> {
-    let v = spec.vlora.as_ref().filter(|_| spec.method == Method::Vlora)?;
-    let reference = match v.reference {
-        Reference::Base => "the compound's first layer (`reference: base`, the authors' code)",
-        Reference::Previous => "the layer before (`reference: previous`, the paper's text)",
-    };
-    let detach = match v.detach {
-        true => "the gradient stops there (`detach: true`, the authors' code)",
-        false => "the gradient flows through it (`detach: false`)",
-    };
-    let init = match v.init {
-        IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)",
-        IncrementInit::Lora => "B starts at zero (`init: lora`)",
-    };
-    let targets: Vec<&str> = v.targets.iter().map(|t| t.target.name()).collect();
-    Some(format!(
-        "VLoRA: compounds of {} layers, alpha {}, targets {}; increments add to {reference}, \
-         {detach}, {init}; A and B decay as other matrices do (ours: the authors publish no \
-         training).",
-        v.compound_size,
-        v.alpha,
-        targets.join(", ")
-    ))
-}
-
-fn data_note(p: &Provenance) -> String {
-    format!(
-        "Data: {} training, {} validation and {} test examples; files' SHA-256 {}….",
-        count(p.train_examples as u64),
-        count(p.validation_examples as u64),
-        count(p.test_examples as u64),
-        p.data_sha256.get(..12).unwrap_or(&p.data_sha256)
-    )
-}
-
-fn machine_note(s: &Session) -> String {
-    format!(
-        "{} (numerics {}) on {}: {}, {} threads, {}.",
-        s.program, s.numerics_version, s.device, s.processor, s.threads, s.system
-    )
-}
-
-fn training_note(spec: &RunSpec) -> String {
-    let (m, t) = (&spec.model, &spec.training);
-    let augment = match (spec.data.augment.crop_padding, spec.data.augment.horizontal_flip) {
-        (0, false) => "no augmentation".to_string(),
-        (0, true) => "horizontal flips".to_string(),
-        (p, false) => format!("random crops with padding {p}"),
-        (p, true) => format!("random crops with padding {p} and horizontal flips"),
-    };
-    let pool = match m.pool {
-        Pool::ClassToken => "class token",
-        Pool::Mean => "mean over patches",
-    };
-    let normal = match spec.data.normalize {
-        Some(_) => "the spec's figures",
-        None => "the training split's mean and deviation",
-    };
-    let select = match t.select {
-        Select::Last => "weights of the last epoch are tested",
-        Select::Best => "weights of the epoch with the best validation metric are tested",
-    };
-    let clip = t.clip_norm.map_or("no clipping".to_string(), |c| format!("clipped at norm {c}"));
-    format!(
-        "ViT of width {}, depth {}, {} heads, MLP ratio {}, patch {} at {} × {}, {pool}, pixels \
-         normalised by {normal}; {} epochs, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
-         warm-up over {} of the steps, cosine to {} of the peak, weight decay {}, {clip}, label \
-         smoothing {}, {augment}; {select}.",
-        m.dim,
-        m.depth,
-        m.heads,
-        m.mlp_ratio,
-        m.patch_size,
-        m.image_size,
-        m.image_size,
-        t.epochs,
-        t.batch_size * t.accumulation,
-        t.beta1,
-        t.beta2,
-        t.epsilon,
-        t.learning_rate,
-        percent(t.warmup_ratio),
-        percent(t.min_learning_rate_ratio),
-        t.weight_decay,
-        t.label_smoothing
-    )
 }
 
 fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {

@@ -64,14 +64,24 @@ impl Table {
     }
 
     /// A column that programs know by `key` and people by `title`.
-    pub fn column(mut self, key: &'static str, title: impl Into<String>, align: Align) -> Table {
-        self.columns.push(Column { key, title: title.into(), align, shown: true });
-        self
+    pub fn column(self, key: &'static str, title: impl Into<String>, align: Align) -> Table {
+        self.column_if(true, key, title, align)
     }
 
     /// A column in CSV and JSON only.
-    pub fn hidden(mut self, key: &'static str) -> Table {
-        self.columns.push(Column { key, title: String::new(), align: Align::Left, shown: false });
+    pub fn hidden(self, key: &'static str) -> Table {
+        self.column_if(false, key, String::new(), Align::Left)
+    }
+
+    /// A column that people are shown only where it says something to them.
+    pub fn column_if(
+        mut self,
+        shown: bool,
+        key: &'static str,
+        title: impl Into<String>,
+        align: Align,
+    ) -> Table {
+        self.columns.push(Column { key, title: title.into(), align, shown });
         self
     }
 

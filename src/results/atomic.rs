@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 /// temporary file beside it, synced, then renamed. Makes the folders on the way.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e| Error::io("writing", path, e);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // A bare file name has an empty parent, which is no folder to open.
+    let parent = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = parent.unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
     let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;

@@ -90,6 +90,7 @@ pub struct RunFolder {
 impl RunFolder {
     pub const SPEC: &str = "spec.json";
     pub const PROVENANCE: &str = "provenance.json";
+    pub const START: &str = "start.json";
     pub const STEPS: &str = "steps.jsonl";
     pub const EPOCHS: &str = "epochs.jsonl";
     pub const TEST: &str = "test.jsonl";

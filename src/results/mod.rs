@@ -6,6 +6,7 @@
 //!   runs/<id>/
 //!     spec.json              resolved spec and seed
 //!     provenance.json        program, device, hashes of the files read
+//!     start.json             where a run starts from other weights: which, and what was kept
 //!     steps.jsonl            a line an optimiser step
 //!     epochs.jsonl           a line an epoch
 //!     checkpoint.safetensors while the run is not finished

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Matched, RunSpec};
+use crate::spec::{Matched, Rank, RunSpec, Target};
 
 /// Raised when a record's fields change their meaning.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -65,6 +65,31 @@ pub struct Provenance {
     pub test_examples: usize,
     /// One for each time the run was started or resumed.
     pub sessions: Vec<Session>,
+}
+
+/// `start.json`: the weights that a run started from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartRecord {
+    /// A checkpoint's path, or `run <id>`.
+    pub from: String,
+    /// Of the file that held them.
+    pub sha256: String,
+    /// What a conversion to low-rank increments kept, a matrix each; empty where none was needed.
+    pub kept: Vec<KeptRecord>,
+}
+
+/// How well a low-rank increment stands for the difference of two layers' weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptRecord {
+    pub layer: usize,
+    pub target: Target,
+    /// Full where the increment is exact, as a vector's is.
+    pub rank: Rank,
+    /// ‖D_r‖² / ‖D‖² for the difference D to the reference weight and its best rank-r part; 1
+    /// where D is zero.
+    pub energy_kept: f64,
+    /// ‖W − Ŵ‖ / ‖W‖ for the layer's weight W and what stands for it.
+    pub relative_error: f64,
 }
 
 /// A process that worked on the run.

@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 use super::memory;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::provenance::provenance;
+use super::start::{Ready, ready};
 use crate::error::{Error, Result};
+use crate::models::checkpoint::to_bytes;
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
     SCHEMA_VERSION, SpecRecord, StepRecord, TestRecord,
@@ -49,9 +51,18 @@ pub fn execute(
     let mut outcomes = Vec::new();
     // Seeds outermost: a stopped experiment has whole comparisons, not whole arms.
     for s in 0..plan.experiment.seeds.len() {
-        for variant in &plan.variants {
+        for index in plan.experiment.in_order_of_start() {
+            let variant = &plan.variants[index];
             let run = &variant.runs[s];
-            let life = Life { plan, variant, run, folder: folder.run(&run.id), device, stop };
+            let life = Life {
+                plan,
+                experiment: folder,
+                variant,
+                run,
+                folder: folder.run(&run.id),
+                device,
+                stop,
+            };
             let outcome = life.live(observer)?;
             observer.run_ended(variant, run, &outcome);
             outcomes.push((life, outcome));
@@ -68,6 +79,7 @@ pub fn execute(
 /// One run from claim to record.
 struct Life<'a> {
     plan: &'a Plan,
+    experiment: &'a ExperimentFolder,
     variant: &'a PlannedVariant,
     run: &'a PlannedRun,
     folder: RunFolder,
@@ -110,7 +122,8 @@ impl Life<'_> {
         }
         self.folder.remove(RunFolder::FAILURE)?;
         match self.train(observer) {
-            Ok(result) => Ok(Outcome::Finished(result)),
+            Ok(Some(result)) => Ok(Outcome::Finished(result)),
+            Ok(None) => Ok(Outcome::Elsewhere),
             Err(Ended::Stopped(error)) => Err(error),
             Err(Ended::Failed(reason)) => {
                 let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
@@ -127,7 +140,8 @@ impl Life<'_> {
         }
     }
 
-    fn train(&self, observer: &mut dyn Observer) -> std::result::Result<RunResult, Ended> {
+    /// None where another process still has the run that this one starts from.
+    fn train(&self, observer: &mut dyn Observer) -> std::result::Result<Option<RunResult>, Ended> {
         memory::reset_peak();
         let (spec, seed) = (&self.variant.variant.spec, self.run.seed);
         let data = self.plan.data(&self.variant.variant);
@@ -139,8 +153,18 @@ impl Life<'_> {
         };
         self.folder.write_json(RunFolder::SPEC, &record)?;
 
+        let start = match ready(self.plan, self.experiment, self.variant, self.run)? {
+            Ready::FromSeed => None,
+            Ready::From(start, record) => {
+                self.folder.write_json(RunFolder::START, &record)?;
+                Some(start)
+            }
+            Ready::Elsewhere => return Ok(None),
+            Ready::Failed(reason) => return Err(Ended::Failed(reason)),
+        };
         let task = ImageClassification::new(data, spec, seed, self.device.clone());
-        let mut trainer = Trainer::new(&task, &spec.training, seed, self.device, None)?;
+        let mut trainer = Trainer::new(&task, &spec.training, seed, self.device, start.as_deref())?;
+        drop(start);
         let (mut steps, mut epochs) = self.resume(&mut trainer)?;
         let before = match epochs.is_empty() {
             true => Vec::new(),
@@ -166,7 +190,7 @@ impl Life<'_> {
             // Last, so that a checkpoint never runs ahead of its records.
             self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;
         }
-        self.finish(&mut trainer)
+        self.finish(&mut trainer).map(Some)
     }
 
     /// Takes up the checkpoint, if there is one, with the records up to it.
@@ -206,8 +230,7 @@ impl Life<'_> {
         let test = trainer.evaluate(Split::Test)?;
         self.folder.write_lines(RunFolder::TEST, &test_records(&test))?;
         let weights = trainer.store().snapshot().map_err(TrainError::from)?;
-        let model = safetensors::serialize(&weights, None)
-            .map_err(|e| Error::Failed(format!("the weights cannot be written: {e}")))?;
+        let model = to_bytes(&self.variant.variant.spec, &weights)?;
         self.folder.write(RunFolder::MODEL, &model)?;
         let state = trainer.state();
         let spec = &self.variant.variant.spec;

@@ -5,6 +5,7 @@ mod execute;
 mod memory;
 mod plan;
 mod provenance;
+mod start;
 
 pub use device::select_device;
 pub use execute::{Observer, Outcome, execute};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::start::{self, Checkpoints};
 use crate::data::ImageData;
 use crate::error::Result;
 use crate::models::vit::{Cost, cost};
@@ -15,6 +16,8 @@ pub struct Plan {
     pub variants: Vec<PlannedVariant>,
     /// Decoded data of every distinct data section.
     data: BTreeMap<String, ImageData>,
+    /// Those that arms start from.
+    pub(super) checkpoints: Checkpoints,
 }
 
 /// A variant with its costs and its runs, one a seed.
@@ -38,8 +41,11 @@ impl Plan {
     /// Reads the data and works out every run. Trains nothing, writes nothing.
     pub fn new(experiment: Experiment, folder: &ExperimentFolder) -> Result<Plan> {
         let mut data: BTreeMap<String, ImageData> = BTreeMap::new();
-        let mut variants = Vec::new();
-        for variant in &experiment.variants {
+        let mut checkpoints = Checkpoints::new();
+        let mut variants: BTreeMap<usize, PlannedVariant> = BTreeMap::new();
+        // A run's id holds the id of the run it starts from.
+        for index in experiment.in_order_of_start() {
+            let variant = &experiment.variants[index];
             let spec = &variant.spec;
             let key = data_key(variant);
             if !data.contains_key(&key) {
@@ -48,24 +54,42 @@ impl Plan {
             let (examples, sha256) = (data[&key].train.len(), data[&key].sha256());
             let cost = cost(spec);
             let epochs = spec.training.epochs;
+            let checkpoint = start::read(spec, &mut checkpoints)?;
+            let before = variant.start.as_ref();
+            let before = variants.values().find(|v| Some(&v.variant.label) == before);
             let runs = experiment
                 .seeds
                 .iter()
-                .map(|&seed| {
-                    let id = run_id(spec, seed, &sha256, None);
+                .enumerate()
+                .map(|(i, &seed)| {
+                    let start = before.map(|v| v.runs[i].id.as_str()).or(checkpoint.as_deref());
+                    let id = run_id(spec, seed, &sha256, start);
                     let state = folder.run(&id).state();
                     PlannedRun { id, seed, state }
                 })
                 .collect();
-            variants.push(PlannedVariant {
+            let planned = PlannedVariant {
                 variant: variant.clone(),
                 cost,
                 steps: (epochs * steps_per_epoch(&spec.training, examples)) as u64,
                 flops: cost.training_flops * epochs as f64 * examples as f64,
                 runs,
-            });
+            };
+            variants.insert(index, planned);
         }
-        Ok(Plan { experiment, variants, data })
+        let variants = variants.into_values().collect();
+        Ok(Plan { experiment, variants, data, checkpoints })
+    }
+
+    /// The variant and its run that `run` of `variant` starts from.
+    pub fn started_from(
+        &self,
+        variant: &PlannedVariant,
+        run: &PlannedRun,
+    ) -> Option<(&PlannedVariant, &PlannedRun)> {
+        let label = variant.variant.start.as_ref()?;
+        let other = self.variants.iter().find(|v| v.variant.label == *label)?;
+        Some((other, other.runs.iter().find(|r| r.seed == run.seed)?))
     }
 
     /// Number of runs, finished ones included.

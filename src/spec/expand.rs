@@ -25,11 +25,7 @@ const OPTIONAL_SECTIONS: [&str; 3] = ["vlora", "start", "lora"];
 const MOST_RUNS: usize = 10_000;
 
 /// Expands a parsed document. `stem` is the file's name without its ending.
-pub fn expand(
-    mut root: Node,
-    stem: &str,
-    count: ParameterCount,
-) -> Result<Experiment, SpecError> {
+pub fn expand(mut root: Node, stem: &str, count: ParameterCount) -> Result<Experiment, SpecError> {
     let Some(entries) = root.entries() else {
         return Err(SpecError::new("the document is not an experiment")
             .found(root.describe())
@@ -480,9 +476,9 @@ fn same_model(spec: &RunSpec, other: &Variant, node: &Node) -> Result<(), SpecEr
     let fields = |model: &ModelSpec| flatten(model);
     let (mine, theirs) = (fields(&spec.model), fields(&other.spec.model));
     let new_head = spec.start.as_ref().is_some_and(|s| s.head == StartHead::New);
-    let differs = mine
-        .iter()
-        .find(|(field, value)| theirs.get(*field) != Some(value) && !(new_head && *field == "classes"));
+    let differs = mine.iter().find(|(field, value)| {
+        theirs.get(*field) != Some(value) && !(new_head && *field == "classes")
+    });
     match differs {
         None => Ok(()),
         Some((field, value)) => {

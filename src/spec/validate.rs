@@ -201,11 +201,7 @@ fn on_top(lora: &LoraSpec, run: &RunSpec, check: &Check) -> Result<(), SpecError
     };
     check.that("lora.rank", lora.rank >= 1, "a rank of at least 1")?;
     check.positive("lora.alpha", lora.alpha)?;
-    check.that(
-        "lora.dropout",
-        (0.0..1.0).contains(&lora.dropout),
-        "a number from 0 to below 1",
-    )?;
+    check.that("lora.dropout", (0.0..1.0).contains(&lora.dropout), "a number from 0 to below 1")?;
     check.that("lora.targets", !lora.targets.is_empty(), "at least one weight matrix")?;
     for (i, target) in lora.targets.iter().enumerate() {
         let field = format!("lora.targets[{i}]");

@@ -125,9 +125,8 @@ mod tests {
     fn a_frozen_parameter_must_get_none() {
         let trained = Box::new(|name: &str| name != "b");
         let mut store = ParameterStore::training(0, Device::Cpu, trained);
-        let handed: Vec<Tensor> = ["a", "b"]
-            .map(|name| store.tensor(name, &[3], Init::Ones, true).unwrap())
-            .to_vec();
+        let handed: Vec<Tensor> =
+            ["a", "b"].map(|name| store.tensor(name, &[3], Init::Ones, true).unwrap()).to_vec();
         assert_eq!(faults(&store, || (&handed[0] * &handed[1])?.sum_all()), []);
         // Built around the store.
         let around = var(&store, "b");

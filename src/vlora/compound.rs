@@ -226,7 +226,8 @@ mod tests {
         ] {
             let (store, layers) =
                 layers(&spec(reference, detach, IncrementInit::Authors), Target::MlpFc1);
-            let loss = layers[5].forward(&x, Pass::Evaluation).unwrap().sqr().unwrap().sum_all().unwrap();
+            let loss =
+                layers[5].forward(&x, Pass::Evaluation).unwrap().sqr().unwrap().sum_all().unwrap();
             let grads = loss.backward().unwrap();
             let reached = |block, part| grads.get(&value(&store, block, part)).is_some();
             assert!(reached(5, ".A") && reached(5, ".B"));
@@ -281,7 +282,9 @@ mod tests {
     /// Vectors' increments: additive, zero at the start, on the reference that the reading says.
     #[test]
     fn vectors_add_to_their_reference() {
-        for (reference, want) in [(Reference::Base, 1.0 + 4.0), (Reference::Previous, 1.0 + 2.0 + 4.0)] {
+        for (reference, want) in
+            [(Reference::Base, 1.0 + 4.0), (Reference::Previous, 1.0 + 2.0 + 4.0)]
+        {
             let targets = vec![TargetSpec::plain(Target::Norm1Weight)];
             let spec = VloraSpec { targets, ..spec(reference, true, IncrementInit::Authors) };
             let mut store = ParameterStore::new(4, Device::Cpu);
@@ -299,7 +302,8 @@ mod tests {
             }
             assert_eq!(norms[2].value().unwrap().to_vec1::<f32>().unwrap(), [want, want]);
             let grads = norms[2].value().unwrap().sum_all().unwrap().backward().unwrap();
-            let reached = |name: &str| grads.get(store.get(name).unwrap().var.as_tensor()).is_some();
+            let reached =
+                |name: &str| grads.get(store.get(name).unwrap().var.as_tensor()).is_some();
             assert!(reached("blocks.2.norm1.weight.A"));
             assert!(!reached("blocks.1.norm1.weight.A") && !reached("blocks.0.norm1.weight"));
         }

@@ -106,9 +106,7 @@ impl Step<'_> {
         let difference = (self.weight - before)?;
         let reference = self.reference.clone();
         match self.increment {
-            Increment::Shared => {
-                Ok((reference, if norm(&difference)? == 0.0 { 1.0 } else { 0.0 }))
-            }
+            Increment::Shared => Ok((reference, if norm(&difference)? == 0.0 { 1.0 } else { 0.0 })),
             Increment::Full => {
                 out.insert(format!("{}.delta", self.name), difference.clone());
                 Ok((reference.plus(Delta::Full(difference)), 1.0))

@@ -38,9 +38,7 @@ use crate::spec::{LoraSpec, ParameterGroup};
 pub fn trained(lora: Option<&LoraSpec>) -> Trained {
     let Some(lora) = lora else { return Box::new(|_| true) };
     let groups = lora.also_train.clone();
-    Box::new(move |name| {
-        is_lora(name) || group(name).is_some_and(|group| groups.contains(&group))
-    })
+    Box::new(move |name| is_lora(name) || group(name).is_some_and(|group| groups.contains(&group)))
 }
 
 /// Whether a parameter is one of LoRA's factors.

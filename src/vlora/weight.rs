@@ -69,8 +69,7 @@ impl Weight {
             return self.clone();
         }
         let products = self.products.iter();
-        let stopped =
-            |p: &LowRank| LowRank { a: p.a.detach(), b: p.b.detach(), scale: p.scale };
+        let stopped = |p: &LowRank| LowRank { a: p.a.detach(), b: p.b.detach(), scale: p.scale };
         Weight {
             matrices: self.matrices.iter().map(Tensor::detach).collect(),
             products: products.map(stopped).collect(),
@@ -196,8 +195,7 @@ mod tests {
             for (i, (a, b)) in self.pairs.iter().enumerate() {
                 let (a, b) = (a.as_tensor().clone(), b.as_tensor().clone());
                 let scale = 0.7 + i as f64;
-                weight =
-                    weight.reference(detach).plus(Delta::LowRank(LowRank { a, b, scale }));
+                weight = weight.reference(detach).plus(Delta::LowRank(LowRank { a, b, scale }));
             }
             weight
         }

@@ -1,7 +1,146 @@
 //! Models in files: this project's own form, and those of other programs.
+//!
+//! A [`Checkpoint`] is a model's shape, its increments and its tensors, by the names that
+//! [`Compounds`](crate::vlora::Compounds) gives them. [`read_checkpoint`] makes one of any form
+//! that it recognises:
+//!
+//! | form | what it is | what it does not say |
+//! |---|---|---|
+//! | compact | this project's: increments as factors, the shape in the metadata | |
+//! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha |
+//! | timm | state dict of timm's `VisionTransformer`, dense | heads |
+//! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
 
+mod authors;
+mod compact;
 mod fault;
 mod file;
+mod fit;
+mod form;
+mod hugging_face;
+mod lora;
+mod shapes;
+mod timm;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Tensor;
+
+pub use authors::authors_tensors;
+pub use compact::to_bytes;
 pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};
+pub use fit::{Fitted, check_model, fit};
+pub use form::{Exported, Form};
+pub use hugging_face::CONFIG;
+
+use crate::error::Result;
+use crate::models::vit::Vit;
+use crate::nn::{Init, Source};
+use crate::spec::{LoraSpec, ModelSpec, VloraSpec};
+
+/// A model with its weights, float32, on the CPU.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    pub model: ModelSpec,
+    /// None where every layer is dense.
+    pub vlora: Option<VloraSpec>,
+    pub lora: Option<LoraSpec>,
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// What some forms do not say; not looked at where the file says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Hints {
+    pub heads: Option<usize>,
+    /// Of the increments in the authors' form; None is 1, their package's default.
+    pub alpha: Option<f64>,
+}
+
+/// A checkpoint with where it is from.
+#[derive(Debug)]
+pub struct Loaded {
+    pub checkpoint: Checkpoint,
+    pub form: Form,
+    /// Of the weights file.
+    pub sha256: String,
+}
+
+/// Reads the checkpoint at `path`, a file or a folder with `model.safetensors` in it (a run's, or
+/// a Hugging Face model's), in the form that its tensors' names show.
+pub fn read_checkpoint(path: &Path, hints: &Hints) -> Result<Loaded> {
+    read_checkpoint_as(path, None, hints)
+}
+
+/// The same, in a form that is known.
+pub fn read_checkpoint_as(path: &Path, form: Option<Form>, hints: &Hints) -> Result<Loaded> {
+    let file = read(path)?;
+    let form = match form {
+        Some(form) => form,
+        None => form::recognise(&file)?,
+    };
+    let checkpoint = match form {
+        Form::Compact => compact::import(&file)?,
+        Form::Authors => authors::import(&file, hints)?,
+        Form::Timm => timm::import(&file, hints)?,
+        Form::HuggingFace => hugging_face::import(&file)?,
+    };
+    Ok(Loaded { checkpoint, form, sha256: file.sha256 })
+}
+
+impl Checkpoint {
+    /// The model on these tensors, as constants.
+    pub fn vit(&self) -> candle_core::Result<Vit> {
+        let mut source = Held(&self.tensors);
+        Vit::new(&self.model, self.vlora.as_ref(), self.lora.as_ref(), &mut source)
+    }
+
+    /// Number of values over all tensors.
+    pub fn parameters(&self) -> u64 {
+        self.tensors.values().map(|t| t.elem_count() as u64).sum()
+    }
+
+    /// The dense model that computes the same: increments and LoRA added up.
+    pub fn materialised(&self) -> Result<Checkpoint> {
+        let outside = |(name, _): &(&String, &Tensor)| !name.starts_with("blocks.");
+        let own = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.clone());
+        let mut tensors: BTreeMap<String, Tensor> =
+            self.tensors.iter().filter(outside).map(own).collect();
+        for (block, layers) in self.vit()?.blocks.iter().enumerate() {
+            let name = |parameter: String| format!("blocks.{block}.{parameter}");
+            for (target, linear) in layers.linears() {
+                let weight = linear.merged().materialise()?;
+                tensors.insert(name(target.parameter()), weight);
+                if let Some(bias) = target.bias() {
+                    tensors.insert(name(bias.parameter()), linear.bias.value()?);
+                }
+            }
+            for (target, vector) in layers.norms() {
+                tensors.insert(name(target.parameter()), vector.value()?);
+            }
+        }
+        Ok(Checkpoint { model: self.model.clone(), vlora: None, lora: None, tensors })
+    }
+}
+
+/// Tensors by name as a model's constants.
+struct Held<'a>(&'a BTreeMap<String, Tensor>);
+
+impl Source for Held<'_> {
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        _: Init,
+        _: bool,
+    ) -> candle_core::Result<Tensor> {
+        match self.0.get(name) {
+            Some(tensor) if tensor.dims() == shape => Ok(tensor.clone()),
+            Some(other) => {
+                candle_core::bail!("{name} has shape {:?}, expected {shape:?}", other.dims())
+            }
+            None => candle_core::bail!("{name} is missing"),
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::style::{INK, Look, Style, legend_size, looks, padded, power_of_two, short_count};
+use super::style::{INK, Look, Style, legend_size, looks, padded, short_count};
 use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
@@ -18,7 +18,7 @@ pub struct Against {
     y_title: String,
     /// The x axis starts at zero, not near its smallest point.
     x_from_zero: bool,
-    x_label: fn(f64) -> String,
+    x_label: Box<dyn Fn(f64) -> String>,
     series: Vec<Series>,
     /// A horizontal line with its deviation: the baseline, where it has no place on the x axis.
     reference: Option<(String, Spread)>,
@@ -47,7 +47,7 @@ pub fn against_parameters(summary: &Summary) -> Option<Against> {
         x_title: "Parameters".into(),
         y_title: y_title(summary),
         x_from_zero: true,
-        x_label: short_count,
+        x_label: Box::new(short_count),
         series,
         reference: None,
     })
@@ -56,6 +56,7 @@ pub fn against_parameters(summary: &Summary) -> Option<Against> {
 /// A line for VLoRA arms that differ in nothing but the rank. None where there are not two of
 /// them.
 pub fn against_rank(summary: &Summary) -> Option<Against> {
+    let scale = RankScale::of(summary);
     let mut groups: BTreeMap<String, (String, Vec<(f64, Spread)>)> = BTreeMap::new();
     for arm in &summary.arms {
         let (Some(vlora), Some(test)) = (&arm.variant.spec.vlora, arm.test) else { continue };
@@ -66,8 +67,7 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         if group.0.is_empty() {
             group.0 = group_name(&arm.variant);
         }
-        let Rank::Of(rank @ 1..) = vlora.rank else { continue };
-        group.1.push(((rank as f64).log2(), test));
+        group.1.push((scale.place(vlora.rank), test));
     }
     groups.retain(|_, (_, points)| points.len() > 1);
     if groups.is_empty() {
@@ -92,10 +92,59 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         x_title: "Rank".into(),
         y_title: y_title(summary),
         x_from_zero: false,
-        x_label: power_of_two,
+        x_label: Box::new(move |v| scale.label(v)),
         series,
         reference,
     })
+}
+
+/// Places of ranks on the x axis: logarithmic, with the two ends that have no logarithm one step
+/// beyond the smallest and the largest rank.
+#[derive(Clone, Copy, Debug)]
+struct RankScale {
+    low: f64,
+    high: f64,
+    /// Whether rank 0 and `full` occur.
+    ends: (bool, bool),
+}
+
+impl RankScale {
+    fn of(summary: &Summary) -> RankScale {
+        let ranks =
+            || summary.arms.iter().filter_map(|a| Some(a.variant.spec.vlora.as_ref()?.rank));
+        let logs = ranks().filter_map(|rank| match rank {
+            Rank::Of(rank @ 1..) => Some((rank as f64).log2()),
+            _ => None,
+        });
+        let (low, high) =
+            logs.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let (low, high) = if low > high { (0.0, 0.0) } else { (low.floor(), high.ceil()) };
+        let has = |end: Rank| ranks().any(|rank| rank == end);
+        RankScale { low, high, ends: (has(Rank::Of(0)), has(Rank::Full)) }
+    }
+
+    fn place(&self, rank: Rank) -> f64 {
+        match rank {
+            Rank::Of(0) => self.low - 1.0,
+            Rank::Of(rank) => (rank as f64).log2(),
+            Rank::Full => self.high + 1.0,
+        }
+    }
+
+    /// The rank at a place of the axis, where it is a whole one.
+    fn label(&self, place: f64) -> String {
+        let at = place.round();
+        match (place - at).abs() < 1e-6 {
+            true if at < self.low => {
+                if self.ends.0 && at == self.low - 1.0 { "0" } else { "" }.into()
+            }
+            true if at > self.high => {
+                if self.ends.1 && at == self.high + 1.0 { "full" } else { "" }.into()
+            }
+            true => format!("{:.0}", at.exp2()),
+            false => String::new(),
+        }
+    }
 }
 
 /// The arm with its swept fields, without the rank.
@@ -152,7 +201,7 @@ impl Chart for Against {
             .x_label_area_size(style.px(44))
             .y_label_area_size(style.px(58))
             .build_cartesian_2d(x, y)?;
-        style.axes(&mut chart, &self.x_title, &self.y_title, self.x_label)?;
+        style.axes(&mut chart, &self.x_title, &self.y_title, &self.x_label)?;
         if let Some((label, s)) = &self.reference {
             let [low, high] = reach(s);
             chart.draw_series([Rectangle::new(

@@ -4,7 +4,7 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::style::{Look, Style, legend_size, looks, power_of_two};
+use super::style::{Look, Style, legend_size, looks};
 use super::{Chart, Drawn};
 use crate::results::{LayerSpectrum, SpectrumRecord, energy_kept};
 use crate::spec::Target;
@@ -109,6 +109,14 @@ fn ranks(full: usize) -> Vec<usize> {
     ranks.push(full);
     ranks.dedup();
     ranks
+}
+
+/// Names the powers of two on an axis of logarithms to the base 2.
+fn power_of_two(log: f64) -> String {
+    match (log - log.round()).abs() < 1e-6 {
+        true => format!("{:.0}", log.exp2()),
+        false => String::new(),
+    }
 }
 
 impl Chart for Energy {

@@ -231,14 +231,6 @@ impl Style {
     }
 }
 
-/// Names the powers of two on an axis of logarithms to the base 2.
-pub fn power_of_two(log: f64) -> String {
-    match (log - log.round()).abs() < 1e-6 {
-        true => format!("{:.0}", log.exp2()),
-        false => String::new(),
-    }
-}
-
 /// A range around values with a margin on both sides; never empty.
 pub fn padded(values: impl IntoIterator<Item = f64>, margin: f64) -> Range<f64> {
     let (low, high) = values

@@ -73,7 +73,11 @@ fn dense(depth: usize, seed: u64) -> BTreeMap<String, Tensor> {
     source.1
 }
 
-fn logits(depth: usize, vlora: Option<&VloraSpec>, parameters: &BTreeMap<String, Tensor>) -> Tensor {
+fn logits(
+    depth: usize,
+    vlora: Option<&VloraSpec>,
+    parameters: &BTreeMap<String, Tensor>,
+) -> Tensor {
     let mut source = Given(parameters, 0);
     let vit = Vit::new(&model(depth), vlora, None, &mut source).unwrap();
     assert_eq!(source.1, parameters.len(), "a parameter that the model does not ask for");

@@ -1,0 +1,132 @@
+"""Vertical LoRA's readings and LoRA in plain PyTorch, by this project's parameter names.
+
+An experiment's YAML (`run`, as yaml.safe_load gives it) says which parameters there are and what
+weights they add up to; timm's ViT computes with those weights.
+
+Layer l of a compound, its first aside: `W_l = sg(W_ref) + (alpha / rank) · B_lᵀ A_l`, where W_ref
+is the compound's first layer (`base`) or the layer before (`previous`), whole, and sg stops the
+gradient where `detach` is true. LoRA: `W + (alpha / rank) · lora_Bᵀ lora_A`, on one layer alone.
+"""
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch.func import functional_call
+
+MATRICES = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+LORA = (".lora_A", ".lora_B")
+PARTS = (".A", ".B", ".delta", *LORA)
+
+
+def timm_settings(model):
+    """timm's arguments for the model of an experiment."""
+    mean = dict(global_pool="avg", class_token=False)
+    return dict(
+        img_size=model["image_size"],
+        patch_size=model["patch_size"],
+        in_chans=model["channels"],
+        num_classes=model["classes"],
+        embed_dim=model["dim"],
+        depth=model["depth"],
+        num_heads=model["heads"],
+        mlp_ratio=model["mlp_ratio"],
+        **(mean if model["pool"] == "mean" else {}),
+    )
+
+
+def increments(run):
+    """(name, reference's name, rank, scale) of every increment, lower layers first."""
+    vlora = run.get("vlora")
+    if not vlora:
+        return
+    size = vlora["compound_size"]
+    for layer in range(run["model"]["depth"]):
+        if layer % size == 0:
+            continue
+        previous = vlora.get("reference") == "previous"
+        reference = layer - 1 if previous else layer - layer % size
+        for own in vlora.get("targets", MATRICES):
+            own = own if isinstance(own, dict) else {"target": own}
+            target = own["target"]
+            weight = f"{target}.weight" if target in MATRICES else target
+            rank = own.get("rank", vlora["rank"])
+            alpha = own.get("alpha", vlora.get("alpha", 1))
+            scale = alpha / rank if rank not in (0, "full") else None
+            yield f"blocks.{layer}.{weight}", f"blocks.{reference}.{weight}", rank, scale
+
+
+def adapted(run):
+    """Names of the weights that LoRA adapts."""
+    if lora := run.get("lora"):
+        for layer in range(run["model"]["depth"]):
+            yield from (f"blocks.{layer}.{target}.weight" for target in lora["targets"])
+
+
+def parameters(run, dense):
+    """The experiment's parameters: those of the dense model, and zeros for what is added."""
+    out = dict(dense.named_parameters())
+    shapes = {name: p.shape for name, p in out.items()}
+    parts = {}
+    for name, _, rank, _ in increments(run):
+        del out[name]
+        if rank == 0:
+            continue
+        if len(shapes[name]) == 1:
+            parts[f"{name}.A"] = shapes[name]
+        elif rank == "full":
+            parts[f"{name}.delta"] = shapes[name]
+        else:
+            width_out, width_in = shapes[name]
+            parts |= {f"{name}.A": (rank, width_in), f"{name}.B": (rank, width_out)}
+    for name in adapted(run):
+        width_out, width_in = shapes[name]
+        rank = run["lora"]["rank"]
+        parts |= {f"{name}.lora_A": (rank, width_in), f"{name}.lora_B": (rank, width_out)}
+    return out | {name: torch.nn.Parameter(torch.zeros(shape)) for name, shape in parts.items()}
+
+
+def is_trained(run, name):
+    if "lora" not in run or name.endswith(LORA):
+        return True
+    if name.startswith("head."):
+        group = "head"
+    elif "norm" in name:
+        group = "norms"
+    elif name.endswith((".bias", ".bias.A")):
+        group = "biases"
+    else:
+        return False
+    return group in run["lora"].get("also_train", [])
+
+
+def weights(run, parameters):
+    """What the parameters add up to, by timm's names."""
+    out = {name: p for name, p in parameters.items() if not name.endswith(PARTS)}
+    # In ascending order, so that the layer before is whole when the next adds to it.
+    for name, reference, rank, scale in increments(run):
+        weight = out[reference]
+        if run["vlora"].get("detach", True):
+            weight = weight.detach()
+        if rank == 0:
+            out[name] = weight
+        elif weight.ndim == 1:
+            out[name] = weight + parameters[f"{name}.A"]
+        elif rank == "full":
+            out[name] = weight + parameters[f"{name}.delta"]
+        else:
+            out[name] = weight + (parameters[f"{name}.B"].T @ parameters[f"{name}.A"]) * scale
+    # After all increments: no layer's reference has another layer's LoRA in it.
+    for name in adapted(run):
+        a, b = (parameters[name + part] for part in LORA)
+        out[name] = out[name] + (b.T @ a) * (run["lora"]["alpha"] / run["lora"]["rank"])
+    return out
+
+
+def plain(run):
+    """The experiment's parameters, and its model as a function of them and the images."""
+    dense = VisionTransformer(**timm_settings(run["model"])).eval()
+
+    def forward(parameters, images):
+        # Strict: every weight of the model is replaced, and no other is given.
+        return functional_call(dense, weights(run, parameters), (images,), strict=True)
+
+    return parameters(run, dense), forward

@@ -1,0 +1,29 @@
+//! `vlora import`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::print;
+use super::weights::{CheckpointArgs, refuse_overwriting};
+use crate::error::Result;
+use crate::results::write_atomic;
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn import(args: &ImportArgs) -> Result<()> {
+    refuse_overwriting(&[&args.out], args.force)?;
+    let loaded = args.checkpoint.read()?;
+    write_atomic(&args.out, &loaded.checkpoint.to_bytes()?)?;
+    print(&format!("{}wrote {}\n", args.checkpoint.describe(&loaded), args.out.display()))
+}

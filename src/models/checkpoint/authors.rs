@@ -1,0 +1,238 @@
+//! A state dict of the authors' `VisionTransformerVLoRA` (`vlora` 0.1.2, `models/vit.py`,
+//! `utils/vlorafy.py`).
+//!
+//! Block i of compound c is `blocks.{c}.blocks.{i}`, here layer `c · size + i`. A target of a
+//! block with i > 0 is `….attn.qkv.parametrizations.weight.0.A` and `.B`, a vector's increment
+//! `….parametrizations.bias.0.A`, and the compound's base weight stands there again as
+//! `….parametrizations.weight.original`. That copy must equal its base to the bit; a file saved
+//! without copies (`safetensors.torch.save_model`) is read as well. Alpha is not in the file.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::compact::file_bytes;
+use super::fault::Fault;
+use super::shapes::Renamed;
+use super::timm::{NORM_EPS, refuse_variants};
+use super::{Checkpoint, Hints, TensorFile};
+use crate::error::{Error, Result};
+use crate::spec::{
+    Increment, IncrementInit, ModelSpec, Rank, Reference, Target, TargetSpec, VloraSpec,
+};
+
+/// A name within a block.
+struct Place<'a> {
+    compound: usize,
+    inner: usize,
+    rest: &'a str,
+}
+
+fn place(name: &str) -> Option<Place<'_>> {
+    let (compound, rest) = name.strip_prefix("blocks.")?.split_once('.')?;
+    let (inner, rest) = rest.strip_prefix("blocks.")?.split_once('.')?;
+    Some(Place { compound: compound.parse().ok()?, inner: inner.parse().ok()?, rest })
+}
+
+/// Whether a name is of this form.
+pub fn is_ours(name: &str) -> bool {
+    place(name).is_some()
+}
+
+/// `attn.qkv.weight.A` of `attn.qkv.parametrizations.weight.0.A`; ours ends in `.original` for
+/// the base weight's copy.
+fn plain(rest: &str) -> String {
+    match rest.split_once(".parametrizations.") {
+        Some((module, parameter)) => {
+            format!("{module}.{}", parameter.replacen(".0.", ".", 1))
+        }
+        None => rest.to_string(),
+    }
+}
+
+/// Their name of one of ours, in compounds of `size`.
+fn theirs(ours: &str, size: usize) -> String {
+    let block = || {
+        let (layer, rest) = ours.strip_prefix("blocks.")?.split_once('.')?;
+        let layer: usize = layer.parse().ok()?;
+        let (compound, inner) = (layer.checked_div(size)?, layer.checked_rem(size)?);
+        let rest = match rest.rsplit_once('.') {
+            Some((parameter, factor @ ("A" | "B" | "original"))) => {
+                let (module, parameter) = parameter.rsplit_once('.')?;
+                let zero = if factor == "original" { "" } else { "0." };
+                format!("{module}.parametrizations.{parameter}.{zero}{factor}")
+            }
+            _ => rest.to_string(),
+        };
+        Some(format!("blocks.{compound}.blocks.{inner}.{rest}"))
+    };
+    block().unwrap_or_else(|| ours.to_string())
+}
+
+pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
+    file.only_floats(|_| false)?;
+    refuse_variants(file, "attn.qkv")?;
+    let last = file.tensors.keys().filter_map(|name| place(name)).map(|p| p.inner).max();
+    let Some(size) = last.and_then(|last| last.checked_add(1)) else {
+        return Err(Fault::new(&file.path, "the file is not in the authors' form")
+            .expected("names as in blocks.0.blocks.0.attn.qkv.weight")
+            .into());
+    };
+    let mut tensors = BTreeMap::new();
+    let mut originals = Vec::new();
+    for (name, tensor) in &file.tensors {
+        let ours = match place(name) {
+            None => name.clone(),
+            Some(p) => {
+                let layer = p.compound.saturating_mul(size).saturating_add(p.inner);
+                format!("blocks.{layer}.{}", plain(p.rest))
+            }
+        };
+        match ours.strip_suffix(".original") {
+            Some(parameter) => originals.push((name, parameter.to_string(), tensor)),
+            None => {
+                tensors.insert(ours, tensor.clone());
+            }
+        }
+    }
+    for (name, parameter, copy) in originals {
+        let base = base_of(&parameter, size).unwrap_or(parameter);
+        if !tensors.get(&base).is_some_and(|base| same(base, copy).unwrap_or(false)) {
+            return Err(Fault::new(&file.path, "the copy of a base weight is not the base weight")
+                .tensor(name)
+                .expected(format!("to the bit what {} holds", theirs(&base, size)))
+                .help("the increments were trained on another base, or the file is damaged")
+                .into());
+        }
+    }
+    let theirs = |name: &str| theirs(name, size);
+    let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
+    let model = renamed.model(renamed.heads(hints)?, NORM_EPS)?;
+    let vlora = increments(file, &renamed, size, hints)?;
+    renamed.checkpoint(model, Some(vlora), None)
+}
+
+/// The base layer's parameter of one of ours.
+fn base_of(parameter: &str, size: usize) -> Option<String> {
+    let (layer, rest) = parameter.strip_prefix("blocks.")?.split_once('.')?;
+    let layer: usize = layer.parse().ok()?;
+    Some(format!("blocks.{}.{rest}", layer - layer.checked_rem(size)?))
+}
+
+/// Equal in shape and in every bit.
+fn same(a: &Tensor, b: &Tensor) -> candle_core::Result<bool> {
+    let bits = |t: &Tensor| -> candle_core::Result<Vec<u32>> {
+        Ok(t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+    };
+    Ok(a.dims() == b.dims() && bits(a)? == bits(b)?)
+}
+
+/// Targets and ranks as the first layer with increments has them; another layer that differs
+/// shows as a missing, extra or misshapen tensor.
+fn increments(
+    file: &TensorFile,
+    renamed: &Renamed,
+    size: usize,
+    hints: &Hints,
+) -> Result<VloraSpec> {
+    let rank = |target: Target| {
+        let factor = renamed.tensors.get(&format!("blocks.1.{}.A", target.parameter()))?;
+        Some(Rank::Of(if target.is_vector() { 0 } else { *factor.dims().first()? }))
+    };
+    let mut found: Vec<(Target, Rank)> = match size {
+        // Compounds of one layer hold no increments.
+        1 => Target::MATRICES.map(|target| (target, Rank::Of(1))).to_vec(),
+        _ => Target::all().filter_map(|target| Some((target, rank(target)?))).collect(),
+    };
+    if let Some((target, _)) =
+        found.iter().find(|(target, rank)| !target.is_vector() && *rank == Rank::Of(0))
+    {
+        return Err(Fault::new(&file.path, "an increment has rank 0")
+            .tensor(&(renamed.theirs)(&format!("blocks.1.{}.A", target.parameter())))
+            .expected("[rank, in] with a rank of at least 1")
+            .into());
+    }
+    if found.is_empty() {
+        return Err(Fault::new(&file.path, "the model has no increments")
+            .found(format!("compounds of {size} blocks, all dense"))
+            .expected("names as in blocks.0.blocks.1.attn.qkv.parametrizations.weight.0.A")
+            .into());
+    }
+    found.sort_by_key(|(target, _)| target.is_vector());
+    let common = match found.first() {
+        Some((target, rank)) if !target.is_vector() => *rank,
+        _ => Rank::Of(1),
+    };
+    let targets = found.iter().map(|(target, rank)| {
+        let own = !target.is_vector() && *rank != common;
+        TargetSpec { target: *target, rank: own.then_some(*rank), alpha: None }
+    });
+    Ok(VloraSpec {
+        compound_size: size,
+        rank: common,
+        alpha: hints.alpha.unwrap_or(1.0),
+        reference: Reference::Base,
+        detach: true,
+        init: IncrementInit::Authors,
+        targets: targets.collect(),
+    })
+}
+
+/// The tensors by the authors' names, the copies of the base weights among them.
+pub fn authors_tensors(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tensor>> {
+    let vlora = expressible(checkpoint)?;
+    let size = vlora.compound_size;
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in &checkpoint.tensors {
+        tensors.insert(theirs(name, size), tensor.clone());
+        let copied = name.strip_prefix("blocks.").and_then(|_| name.strip_suffix(".A"));
+        let base = copied.and_then(|parameter| Some((parameter, base_of(parameter, size)?)));
+        if let Some((parameter, base)) = base
+            && let Some(base) = checkpoint.tensors.get(&base)
+        {
+            tensors.insert(theirs(&format!("{parameter}.original"), size), base.clone());
+        }
+    }
+    Ok(tensors)
+}
+
+/// The increments, if the authors' package can hold the model.
+fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
+    let no = |why: &str| {
+        Err(Error::Input(format!(
+            "the authors' form cannot hold this model\n  found:    {why}\n  expected: low-rank \
+             increments of one alpha on each compound's first layer, detached\n  help:     \
+             --to timm and --to hf-vit hold every model, as a dense one"
+        )))
+    };
+    let ModelSpec { depth, norm_eps, .. } = checkpoint.model;
+    let Some(vlora) = &checkpoint.vlora else { return no("a dense model") };
+    if checkpoint.lora.is_some() {
+        return no("LoRA on top, which --lora drop takes off");
+    }
+    if vlora.reference != Reference::Base {
+        return no("reference: previous");
+    }
+    if !vlora.detach {
+        return no("detach: false");
+    }
+    if norm_eps != NORM_EPS {
+        return no(&format!("norm_eps: {norm_eps}, where timm's models have {NORM_EPS}"));
+    }
+    if vlora.targets.iter().any(|own| own.alpha.is_some_and(|alpha| alpha != vlora.alpha)) {
+        return no("targets with an alpha of their own");
+    }
+    for target in vlora.targets.iter().map(|own| own.target) {
+        match (0..depth).find_map(|layer| vlora.increment(layer, target)) {
+            Some(Increment::Full) => return no("full increments (rank: full)"),
+            Some(Increment::Shared) => return no("layers without increments (rank: 0)"),
+            _ => {}
+        }
+    }
+    Ok(vlora)
+}
+
+/// The file in the authors' form.
+pub fn export(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+    file_bytes(&authors_tensors(checkpoint)?, "format", "pt".into())
+}

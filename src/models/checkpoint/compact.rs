@@ -1,0 +1,90 @@
+//! This project's own form: exactly the model's parameters by its names, an increment as its
+//! factors, and in the metadata's one key `vlora` the model's shape as JSON,
+//! `{"format": 1, "model": …, "vlora": …, "lora": …}`.
+//!
+//! One key, because several would stand in an order that differs from run to run.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use super::shapes::Renamed;
+use super::{Checkpoint, TensorFile};
+use crate::error::{Error, Result};
+use crate::spec::{LoraSpec, ModelSpec, RunSpec, VloraSpec};
+
+/// The metadata's key.
+pub const KEY: &str = "vlora";
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    format: u32,
+    model: ModelSpec,
+    vlora: Option<VloraSpec>,
+    lora: Option<LoraSpec>,
+}
+
+/// The version alone, which goes before every other field.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+/// The file of a run's model with these values.
+pub fn to_bytes(run: &RunSpec, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    serialise(&run.model, run.vlora.as_ref(), run.lora.as_ref(), tensors)
+}
+
+impl Checkpoint {
+    /// The file in compact form.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        serialise(&self.model, self.vlora.as_ref(), self.lora.as_ref(), &self.tensors)
+    }
+}
+
+fn serialise(
+    model: &ModelSpec,
+    vlora: Option<&VloraSpec>,
+    lora: Option<&LoraSpec>,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Vec<u8>> {
+    let (model, vlora, lora) = (model.clone(), vlora.cloned(), lora.cloned());
+    let head = serde_json::to_string(&Head { format: FORMAT, model, vlora, lora })
+        .map_err(|e| Error::Failed(format!("the model's shape cannot be written: {e}")))?;
+    file_bytes(tensors, KEY, head)
+}
+
+/// A safetensors file with one key of metadata.
+pub fn file_bytes(tensors: &BTreeMap<String, Tensor>, key: &str, value: String) -> Result<Vec<u8>> {
+    let metadata = HashMap::from([(key.to_string(), value)]);
+    safetensors::serialize(tensors, Some(metadata))
+        .map_err(|e| Error::Failed(format!("the weights cannot be written: {e}")))
+}
+
+pub fn import(file: &TensorFile) -> Result<Checkpoint> {
+    let fault = || Fault::new(&file.path, format!("the metadata `{KEY}` cannot be read"));
+    let Some(text) = file.metadata.get(KEY) else {
+        return Err(Fault::new(&file.path, "the file is not in compact form")
+            .found(format!("no metadata `{KEY}`"))
+            .expected("a file that `vlora run` or `vlora import` wrote")
+            .into());
+    };
+    let unreadable = |e: serde_json::Error| Error::from(fault().found(e));
+    let Version { format } = serde_json::from_str(text).map_err(unreadable)?;
+    if format != FORMAT {
+        return Err(fault()
+            .found(format!("format {format}"))
+            .expected(format!("format {FORMAT}"))
+            .help("another version of vlora wrote the file: read it with that one")
+            .into());
+    }
+    let Head { model, vlora, lora, .. } = serde_json::from_str(text).map_err(unreadable)?;
+    file.only_floats(|_| false)?;
+    let theirs = |name: &str| name.to_string();
+    Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs }
+        .checkpoint(model, vlora, lora)
+}

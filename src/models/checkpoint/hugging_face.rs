@@ -1,0 +1,282 @@
+//! Hugging Face's `ViTForImageClassification`: a folder of `config.json` and `model.safetensors`,
+//! dense.
+//!
+//! Its names differ from timm's and ours, and queries, keys and values are three layers where
+//! ours is one, `attn.qkv` = \[query; key; value\]. The prefix `vit.` may be missing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::compact::file_bytes;
+use super::fault::Fault;
+use super::shapes::Renamed;
+use super::{Checkpoint, TensorFile};
+use crate::error::{Error, Result};
+use crate::spec::{ModelSpec, Pool};
+
+/// The name of a model's description in its folder.
+pub const CONFIG: &str = "config.json";
+
+/// Our names and theirs outside of layers.
+const OUTSIDE: [(&str, &str); 8] = [
+    ("cls_token", "embeddings.cls_token"),
+    ("pos_embed", "embeddings.position_embeddings"),
+    ("patch_embed.proj.weight", "embeddings.patch_embeddings.projection.weight"),
+    ("patch_embed.proj.bias", "embeddings.patch_embeddings.projection.bias"),
+    ("norm.weight", "layernorm.weight"),
+    ("norm.bias", "layernorm.bias"),
+    ("head.weight", "classifier.weight"),
+    ("head.bias", "classifier.bias"),
+];
+
+/// The same within a layer, without `.weight` and `.bias`.
+const WITHIN: [(&str, &str); 5] = [
+    ("norm1", "layernorm_before"),
+    ("attn.proj", "attention.output.dense"),
+    ("norm2", "layernorm_after"),
+    ("mlp.fc1", "intermediate.dense"),
+    ("mlp.fc2", "output.dense"),
+];
+
+/// The three parts of our `attn.qkv`, in its order.
+const QKV: [&str; 3] =
+    ["attention.attention.query", "attention.attention.key", "attention.attention.value"];
+
+/// What of `config.json` decides the model. Other fields are about training and generation.
+#[derive(Deserialize)]
+struct Config {
+    model_type: Option<String>,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    hidden_act: String,
+    layer_norm_eps: f64,
+    image_size: usize,
+    patch_size: usize,
+    num_channels: usize,
+    #[serde(default = "yes")]
+    qkv_bias: bool,
+    id2label: Option<Map<String, Value>>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+pub fn import(file: &TensorFile) -> Result<Checkpoint> {
+    // Some versions store the positions' numbers beside the weights.
+    file.only_floats(|name| name.ends_with("embeddings.position_ids"))?;
+    let path = file.path.parent().unwrap_or(Path::new("")).join(CONFIG);
+    let config = config(&path)?;
+    if !file.tensors.contains_key("classifier.weight") {
+        return Err(Fault::new(&file.path, "the model has no classifier")
+            .tensor("classifier.weight")
+            .found("no such tensor")
+            .expected("a ViTForImageClassification")
+            .into());
+    }
+    let prefixed = file.tensors.keys().any(|name| name.starts_with("vit."));
+    let theirs = |name: &str| theirs(name, if prefixed { "vit." } else { "" });
+    let tensors = renamed(file)?;
+    let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
+    let model = renamed.model(config.num_attention_heads, config.layer_norm_eps)?;
+    contradictions(&path, &config, &model)?;
+    renamed.checkpoint(model, None, None)
+}
+
+fn config(path: &Path) -> Result<Config> {
+    let text = fs::read_to_string(path).map_err(|e| {
+        Fault::new(path, "the model's description cannot be read")
+            .found(e)
+            .expected(format!("the {CONFIG} that Hugging Face keeps beside the weights"))
+    })?;
+    let config: Config = serde_json::from_str(&text)
+        .map_err(|e| Fault::new(path, "the model's description cannot be used").found(e))?;
+    let refuse = |field: &str, found: &str, expected: &str| {
+        Err(Fault::new(path, format!("{field}: the model is not supported"))
+            .found(found)
+            .expected(expected)
+            .into())
+    };
+    match config.model_type.as_deref() {
+        None | Some("vit") => {}
+        Some(other) => return refuse("model_type", &format!("`{other}`"), "`vit`"),
+    }
+    if config.hidden_act != "gelu" {
+        return refuse("hidden_act", &format!("`{}`", config.hidden_act), "`gelu`");
+    }
+    if !config.qkv_bias {
+        return refuse("qkv_bias", "false", "true");
+    }
+    Ok(config)
+}
+
+/// Holds the description to the tensors' shapes.
+fn contradictions(path: &Path, config: &Config, model: &ModelSpec) -> Result<()> {
+    let labels = config.id2label.as_ref().map_or(model.classes, Map::len);
+    let (hidden, dim) = (config.intermediate_size as f64, model.dim as f64);
+    for (field, found, shown, tensor) in [
+        ("hidden_size", config.hidden_size, model.dim, "patch embedding"),
+        ("num_hidden_layers", config.num_hidden_layers, model.depth, "layers"),
+        ("image_size", config.image_size, model.image_size, "position_embeddings"),
+        ("patch_size", config.patch_size, model.patch_size, "patch embedding"),
+        ("num_channels", config.num_channels, model.channels, "patch embedding"),
+        ("id2label", labels, model.classes, "classifier.weight"),
+    ] {
+        if found != shown {
+            return Err(Fault::new(path, format!("{field} contradicts the weights"))
+                .found(found)
+                .expected(format!("{shown}, as {tensor} shows"))
+                .into());
+        }
+    }
+    if hidden / dim != model.mlp_ratio {
+        return Err(Fault::new(path, "intermediate_size contradicts the weights")
+            .found(hidden)
+            .expected(format!("{}, as intermediate.dense shows", model.mlp_ratio * dim))
+            .into());
+    }
+    Ok(())
+}
+
+/// The file's tensors by our names; those that have none keep theirs, and are found out later.
+fn renamed(file: &TensorFile) -> Result<BTreeMap<String, Tensor>> {
+    let mut tensors = BTreeMap::new();
+    let mut parts: BTreeMap<String, BTreeMap<usize, (&String, &Tensor)>> = BTreeMap::new();
+    for (name, tensor) in &file.tensors {
+        let bare = name.strip_prefix("vit.").unwrap_or(name);
+        match ours(bare) {
+            Some((ours, Some(part))) => {
+                parts.entry(ours).or_default().insert(part, (name, tensor));
+            }
+            Some((ours, None)) => {
+                tensors.insert(ours, tensor.clone());
+            }
+            None => {
+                tensors.insert(name.clone(), tensor.clone());
+            }
+        }
+    }
+    for (ours, parts) in parts {
+        let mut joined: Vec<&Tensor> = Vec::new();
+        let first = parts.values().next().map(|(name, tensor)| (name.as_str(), tensor.dims()));
+        let Some((first_name, first_shape)) = first else { continue };
+        for (part, their) in QKV.iter().enumerate() {
+            let Some((name, tensor)) = parts.get(&part) else {
+                return Err(Fault::new(&file.path, "a tensor is missing")
+                    .tensor(&format!("{their} beside {first_name}"))
+                    .expected(format!("a tensor {first_shape:?}"))
+                    .into());
+            };
+            if tensor.dims() != first_shape || first_shape.is_empty() {
+                return Err(Fault::new(&file.path, "a tensor has another shape")
+                    .tensor(name)
+                    .found(format!("{:?}", tensor.dims()))
+                    .expected(format!("that of {first_name}, {first_shape:?}"))
+                    .into());
+            }
+            joined.push(tensor);
+        }
+        tensors.insert(ours, Tensor::cat(&joined, 0)?);
+    }
+    Ok(tensors)
+}
+
+/// Our name of one of theirs, with the part of `attn.qkv` that it is.
+fn ours(bare: &str) -> Option<(String, Option<usize>)> {
+    if let Some((ours, _)) = OUTSIDE.iter().find(|(_, theirs)| *theirs == bare) {
+        return Some((ours.to_string(), None));
+    }
+    let (layer, rest) = bare.strip_prefix("encoder.layer.")?.split_once('.')?;
+    let layer: usize = layer.parse().ok()?;
+    let (module, parameter) = rest.rsplit_once('.')?;
+    if !matches!(parameter, "weight" | "bias") {
+        return None;
+    }
+    let name = |module: &str| format!("blocks.{layer}.{module}.{parameter}");
+    if let Some(part) = QKV.iter().position(|part| *part == module) {
+        return Some((name("attn.qkv"), Some(part)));
+    }
+    let (ours, _) = WITHIN.iter().find(|(_, theirs)| *theirs == module)?;
+    Some((name(ours), None))
+}
+
+/// Their name of one of ours; `attn.qkv` is called after its first part.
+fn theirs(ours: &str, prefix: &str) -> String {
+    let name = || {
+        if let Some((_, theirs)) = OUTSIDE.iter().find(|(name, _)| *name == ours) {
+            let prefix = if theirs.starts_with("classifier") { "" } else { prefix };
+            return Some(format!("{prefix}{theirs}"));
+        }
+        let (layer, rest) = ours.strip_prefix("blocks.")?.split_once('.')?;
+        let (module, parameter) = rest.rsplit_once('.')?;
+        let theirs = match WITHIN.iter().find(|(name, _)| *name == module) {
+            Some((_, theirs)) => theirs,
+            None if module == "attn.qkv" => QKV[0],
+            None => return None,
+        };
+        Some(format!("{prefix}encoder.layer.{layer}.{theirs}.{parameter}"))
+    };
+    name().unwrap_or_else(|| ours.to_string())
+}
+
+/// The files of a Hugging Face folder, of a dense model, the description last.
+pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let model = &dense.model;
+    if model.pool != Pool::ClassToken {
+        return Err(Error::Input(
+            "Hugging Face's ViT cannot hold this model\n  found:    pool: mean\n  expected: pool: \
+             class-token\n  help:     --to timm holds it"
+                .into(),
+        ));
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in &dense.tensors {
+        let first = theirs(name, "vit.");
+        if !name.contains(".attn.qkv.") {
+            tensors.insert(first, tensor.clone());
+            continue;
+        }
+        for (part, their) in QKV.iter().enumerate() {
+            let rows = tensor.narrow(0, part * model.dim, model.dim)?;
+            tensors.insert(first.replacen(QKV[0], their, 1), rows.contiguous()?);
+        }
+    }
+    let labels = (0..model.classes).map(|class| (class, format!("LABEL_{class}")));
+    let id2label: Map<String, Value> =
+        labels.clone().map(|(class, label)| (class.to_string(), label.into())).collect();
+    let label2id: Map<String, Value> = labels.map(|(class, label)| (label, class.into())).collect();
+    let config = json!({
+        "architectures": ["ViTForImageClassification"],
+        "attention_probs_dropout_prob": 0.0,
+        "encoder_stride": model.patch_size,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "hidden_size": model.dim,
+        "id2label": id2label,
+        "image_size": model.image_size,
+        "initializer_range": 0.02,
+        "intermediate_size": model.hidden(),
+        "label2id": label2id,
+        "layer_norm_eps": model.norm_eps,
+        "model_type": "vit",
+        "num_attention_heads": model.heads,
+        "num_channels": model.channels,
+        "num_hidden_layers": model.depth,
+        "patch_size": model.patch_size,
+        "qkv_bias": true,
+        "torch_dtype": "float32",
+    });
+    let config = serde_json::to_string_pretty(&config)
+        .map_err(|e| Error::Failed(format!("{CONFIG} cannot be written: {e}")))?;
+    Ok(vec![
+        (super::MODEL.into(), file_bytes(&tensors, "format", "pt".into())?),
+        (CONFIG.into(), (config + "\n").into_bytes()),
+    ])
+}

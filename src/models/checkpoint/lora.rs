@@ -1,0 +1,39 @@
+//! LoRA's pairs taken off a checkpoint, or into its weights and out of them again.
+
+use super::Checkpoint;
+use crate::error::{Error, Result};
+use crate::vlora::is_lora;
+
+impl Checkpoint {
+    /// The model below LoRA: the pairs dropped, everything else as it is.
+    pub fn without_lora(&self) -> Checkpoint {
+        let mut below = Checkpoint { lora: None, ..self.clone() };
+        below.tensors.retain(|name, _| !is_lora(name));
+        below
+    }
+
+    /// The dense model with `W + (alpha / rank) · Bᵀ A` as its weights.
+    pub fn merge_lora(&self) -> Result<Checkpoint> {
+        self.materialised()
+    }
+
+    /// Takes the pairs of `adapted` out of this dense model again, which
+    /// [`merge_lora`](Checkpoint::merge_lora) put them into.
+    pub fn unmerge_lora(&self, adapted: &Checkpoint) -> Result<Checkpoint> {
+        if self.vlora.is_some() || self.lora.is_some() || self.model != adapted.model {
+            let differs = "LoRA can be taken out only of the dense model it was merged into";
+            return Err(Error::Input(differs.into()));
+        }
+        let mut apart = self.clone();
+        for (block, layers) in adapted.vit()?.blocks.iter().enumerate() {
+            for (target, linear) in layers.linears() {
+                let Some(lora) = &linear.lora else { continue };
+                let name = format!("blocks.{block}.{}", target.parameter());
+                if let Some(weight) = apart.tensors.get_mut(&name) {
+                    *weight = (&*weight - lora.pair.product()?)?;
+                }
+            }
+        }
+        Ok(apart)
+    }
+}

@@ -1,0 +1,227 @@
+//! What the shapes of a file's tensors say about the model, and whether they all fit it.
+//!
+//! A file is untrusted: sizes are checked against the rules of a spec, and each tensor against
+//! what the model asks for, before anything is made of either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use super::fault::{Fault, first_of};
+use super::{Checkpoint, Hints};
+use crate::error::{Error, Result};
+use crate::models::vit::Vit;
+use crate::nn::{Init, Source};
+use crate::spec::{
+    self, Architecture, LoraSpec, Method, ModelSpec, Pool, RunSpec, StartHead, StartSpec, Task,
+    TrainingSpec, VloraSpec, nearest,
+};
+
+/// A file's tensors by our names.
+pub struct Renamed<'a> {
+    pub path: &'a Path,
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The file's name of one of ours, for errors.
+    pub theirs: &'a dyn Fn(&str) -> String,
+}
+
+impl Renamed<'_> {
+    fn dims<const N: usize>(&self, name: &str, meaning: &str) -> Result<[usize; N]> {
+        let Some(tensor) = self.tensors.get(name) else {
+            return Err(self.missing(name).expected(format!("a tensor {meaning}")).into());
+        };
+        tensor.dims().try_into().map_err(|_| {
+            Fault::new(self.path, "a tensor has another shape")
+                .tensor(&(self.theirs)(name))
+                .found(format!("{:?}", tensor.dims()))
+                .expected(meaning)
+                .into()
+        })
+    }
+
+    fn missing(&self, name: &str) -> Fault {
+        Fault::new(self.path, "a tensor is missing").tensor(&(self.theirs)(name))
+    }
+
+    /// Layers by the names of their tensors; gaps show later as missing tensors.
+    pub fn depth(&self) -> usize {
+        let index =
+            |name: &String| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
+        self.tensors.keys().filter_map(index).max().map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// The model that the shapes show; what they do not show is given.
+    pub fn model(&self, heads: usize, norm_eps: f64) -> Result<ModelSpec> {
+        let patch = "[dim, channels, patch, patch] of the patch embedding";
+        let [dim, channels, patch_size, across] = self.dims("patch_embed.proj.weight", patch)?;
+        if patch_size != across {
+            return Err(Fault::new(self.path, "the patches are not square")
+                .tensor(&(self.theirs)("patch_embed.proj.weight"))
+                .found(format!("{patch_size} × {across} pixels"))
+                .expected("as many rows as columns")
+                .into());
+        }
+        let pool = match self.tensors.contains_key("cls_token") {
+            true => Pool::ClassToken,
+            false => Pool::Mean,
+        };
+        let [_, tokens, _] = self.dims("pos_embed", "[1, tokens, dim] of the positions")?;
+        let patches = tokens.saturating_sub(usize::from(pool == Pool::ClassToken));
+        let side = patches.isqrt();
+        if patches == 0 || side * side != patches {
+            let token = if pool == Pool::ClassToken { " and a class token" } else { "" };
+            return Err(Fault::new(self.path, "the image is not square")
+                .tensor(&(self.theirs)("pos_embed"))
+                .found(format!("{tokens} tokens"))
+                .expected(format!("a square number of patches{token}"))
+                .into());
+        }
+        let [hidden, _] = self.dims("blocks.0.mlp.fc1.weight", "[hidden, dim] of an MLP")?;
+        let [classes, _] = self.dims("head.weight", "[classes, dim] of the classifier")?;
+        Ok(ModelSpec {
+            architecture: Architecture::Vit,
+            image_size: side.saturating_mul(patch_size),
+            patch_size,
+            channels,
+            classes,
+            dim,
+            depth: self.depth(),
+            heads,
+            mlp_ratio: hidden as f64 / dim as f64,
+            pool,
+            norm_eps,
+        })
+    }
+
+    /// The heads that the caller says the model has.
+    pub fn heads(&self, hints: &Hints) -> Result<usize> {
+        if let Some(heads) = hints.heads {
+            return Ok(heads);
+        }
+        let patch = "[dim, channels, patch, patch] of the patch embedding";
+        let [dim, ..] = self.dims::<4>("patch_embed.proj.weight", patch)?;
+        Err(Fault::new(self.path, "the file does not say how many attention heads the model has")
+            .found(format!("a model of dim {dim}"))
+            .help("give them with --heads N: ViT-Ti has 3, S 6, B 12, L 16")
+            .into())
+    }
+
+    /// The checkpoint, if the sizes make sense and the tensors are exactly the model's.
+    pub fn checkpoint(
+        self,
+        model: ModelSpec,
+        vlora: Option<VloraSpec>,
+        lora: Option<LoraSpec>,
+    ) -> Result<Checkpoint> {
+        sizes(self.path, &model, &vlora, &lora)?;
+        let mut source = Asked { file: &self, names: BTreeSet::new(), fault: None };
+        let built = Vit::new(&model, vlora.as_ref(), lora.as_ref(), &mut source);
+        let Asked { names, fault, .. } = source;
+        if let Some(fault) = fault {
+            return Err(fault.into());
+        }
+        built?;
+        let theirs: Vec<String> = self.tensors.keys().map(|name| (self.theirs)(name)).collect();
+        let extra: Vec<&str> = self
+            .tensors
+            .keys()
+            .zip(&theirs)
+            .filter(|(ours, _)| !names.contains(*ours))
+            .map(|(_, theirs)| theirs.as_str())
+            .collect();
+        if !extra.is_empty() {
+            return Err(Fault::new(self.path, "a tensor does not belong to the model")
+                .tensor(&first_of(&extra))
+                .expected(format!(
+                    "the {} tensors of a model with dim {}, depth {} and {} classes",
+                    names.len(),
+                    model.dim,
+                    model.depth,
+                    model.classes
+                ))
+                .into());
+        }
+        Ok(Checkpoint { model, vlora, lora, tensors: self.tensors })
+    }
+}
+
+/// Gives a model the file's tensors and keeps the first that does not fit.
+struct Asked<'a, 'b> {
+    file: &'a Renamed<'b>,
+    names: BTreeSet<String>,
+    fault: Option<Fault>,
+}
+
+impl Source for Asked<'_, '_> {
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        _: Init,
+        _: bool,
+    ) -> candle_core::Result<Tensor> {
+        let fault = match self.file.tensors.get(name) {
+            Some(tensor) if tensor.dims() == shape => {
+                self.names.insert(name.into());
+                return Ok(tensor.clone());
+            }
+            Some(tensor) => Fault::new(self.file.path, "a tensor has another shape")
+                .tensor(&(self.file.theirs)(name))
+                .found(format!("{:?}", tensor.dims()))
+                .expected(format!("{shape:?}")),
+            None => {
+                let fault = self.file.missing(name).expected(format!("a tensor {shape:?}"));
+                match nearest(name, self.file.tensors.keys().map(String::as_str)) {
+                    Some(near) if !same_but_numbers(name, near) => {
+                        fault.help(format!("the file has {}", (self.file.theirs)(near)))
+                    }
+                    _ => fault,
+                }
+            }
+        };
+        self.fault = Some(fault);
+        candle_core::bail!("{name} does not fit")
+    }
+}
+
+/// Whether two names are the same parameter of two layers: no misspelling of each other.
+fn same_but_numbers(a: &str, b: &str) -> bool {
+    let letters = |s: &str| s.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    letters(a) == letters(b)
+}
+
+/// Holds a model's fields to the rules that a spec's fields are held to.
+fn sizes(
+    path: &Path,
+    model: &ModelSpec,
+    vlora: &Option<VloraSpec>,
+    lora: &Option<LoraSpec>,
+) -> Result<()> {
+    let data = serde_json::from_str(r#"{"embedded": "fashion-mnist-mini"}"#)
+        .map_err(|e| Error::Failed(e.to_string()))?;
+    let checkpoint = Some(path.display().to_string());
+    let run = RunSpec {
+        task: Task::ImageClassification,
+        data,
+        model: model.clone(),
+        method: if vlora.is_some() { Method::Vlora } else { Method::Dense },
+        vlora: vlora.clone(),
+        start: lora.as_ref().map(|_| StartSpec { arm: None, checkpoint, head: StartHead::Keep }),
+        lora: lora.clone(),
+        training: TrainingSpec::default(),
+    };
+    // A run of one arm, so that one set of rules serves specs and checkpoints.
+    let text = run.to_yaml().map_err(Error::Failed)? + "arms: {checkpoint: {}}\nseeds: [0]\n";
+    let name = "checkpoint.yaml";
+    match spec::parse(text.as_bytes(), name, "checkpoint", &[], &|_| 0) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            // Its file and line are of no file that the user has.
+            let text = error.to_string();
+            let rest = text.strip_prefix(name).and_then(|t| t.split_once(": "));
+            let told = rest.map_or(text.as_str(), |(_, told)| told);
+            Err(Error::Input(format!("{}: {told}", path.display())))
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! timm's `VisionTransformer` (`timm/models/vision_transformer.py`, 0.9.16): its names are ours.
+//!
+//! Two of its variants are this project's model: a class token with `norm`, and
+//! `global_pool="avg", class_token=False` with `fc_norm`. Others are refused by the tensor that
+//! shows them. ε of the norms is timm's 1e-6; the file does not say it.
+
+use super::compact::file_bytes;
+use super::fault::Fault;
+use super::shapes::Renamed;
+use super::{Checkpoint, Hints, TensorFile};
+use crate::error::Result;
+
+/// timm's ε of every layer norm.
+pub const NORM_EPS: f64 = 1e-6;
+
+/// Parts of names that show a variant.
+const VARIANTS: [(&str, &str); 12] = [
+    (".ls1.", "layer scale"),
+    (".ls2.", "layer scale"),
+    ("reg_token", "register tokens"),
+    ("dist_token", "a distillation token"),
+    ("head_dist", "a distillation head"),
+    (".q_norm.", "normalised queries and keys"),
+    (".k_norm.", "normalised queries and keys"),
+    ("attn_pool", "attention pooling"),
+    ("norm_pre", "a norm before its blocks"),
+    ("patch_embed.norm", "normalised patches"),
+    ("pre_logits", "a layer before its classifier"),
+    (".mlp.norm.", "a norm within its MLPs"),
+];
+
+const SUPPORTED: &str = "a class token and `norm`, or mean pooling without one and `fc_norm`; \
+                         queries, keys and values with bias; a linear classifier";
+
+pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
+    file.only_floats(|_| false)?;
+    refuse_variants(file, "attn.qkv")?;
+    let theirs = |name: &str| name.to_string();
+    let renamed = Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs };
+    let model = renamed.model(renamed.heads(hints)?, NORM_EPS)?;
+    renamed.checkpoint(model, None, None)
+}
+
+/// Refuses models that timm can build and this project cannot; `qkv` is the layer's name.
+pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
+    let refuse = |what: &str, tensor: &str| {
+        Err(Fault::new(&file.path, format!("the model has {what}, which is not supported"))
+            .tensor(tensor)
+            .expected(SUPPORTED)
+            .into())
+    };
+    for name in file.tensors.keys() {
+        if let Some((_, what)) = VARIANTS.iter().find(|(part, _)| name.contains(part)) {
+            return refuse(what, name);
+        }
+    }
+    let has = |name: &str| file.tensors.contains_key(name);
+    if has("cls_token") && has("fc_norm.weight") {
+        return refuse("mean pooling beside a class token", "fc_norm.weight");
+    }
+    let ends = |end: &str| file.tensors.keys().find(|name| name.ends_with(end));
+    if let (Some(weight), None) = (ends(&format!("{qkv}.weight")), ends(&format!("{qkv}.bias"))) {
+        return refuse("queries, keys and values without bias", weight);
+    }
+    if !has("head.weight") {
+        return Err(Fault::new(&file.path, "the model has no classifier")
+            .tensor("head.weight")
+            .found("no such tensor")
+            .expected("a model that was made with num_classes above 0")
+            .into());
+    }
+    Ok(())
+}
+
+/// The file in timm's form, of a dense model.
+pub fn export(dense: &Checkpoint) -> Result<Vec<u8>> {
+    file_bytes(&dense.tensors, "format", "pt".into())
+}

@@ -1,0 +1,200 @@
+//! The sentences under a table: what the paper leaves open and how it was settled, what an arm
+//! starts from, data, training and machine.
+
+use super::table::{count, percent};
+use crate::results::{KeptRecord, Provenance, Session, VariantRecord};
+use crate::spec::{
+    IncrementInit, MatchBy, Matched, ParameterGroup, Pool, Rank, Reference, RunSpec, Select,
+    StartHead, Target, VloraSpec,
+};
+
+/// How compounds were made; None for a dense arm.
+pub fn method_note(spec: &RunSpec) -> Option<String> {
+    let v = spec.vlora.as_ref()?;
+    let reference = match v.reference {
+        Reference::Base => "the compound's first layer (`reference: base`, the authors' code)",
+        Reference::Previous => "the layer before (`reference: previous`, the paper's text)",
+    };
+    let detach = match v.detach {
+        true => "the gradient stops there (`detach: true`, the authors' code)",
+        false => "the gradient flows through it (`detach: false`)",
+    };
+    let init = match v.init {
+        IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)",
+        IncrementInit::Lora => "B starts at zero (`init: lora`)",
+    };
+    Some(format!(
+        "VLoRA: compounds of {} layers, alpha {}, targets {}; increments add to {reference}, \
+         {detach}, {init}; A and B decay as other matrices do (ours: the authors publish no \
+         training).{}",
+        v.compound_size,
+        v.alpha,
+        targets(v),
+        ends(v)
+    ))
+}
+
+fn targets(v: &VloraSpec) -> String {
+    let names = v.targets.iter().map(|own| {
+        let rank = own.rank.map(|rank| format!("rank {rank}"));
+        let alpha = own.alpha.map(|alpha| format!("alpha {alpha}"));
+        let own_values: Vec<String> = rank.into_iter().chain(alpha).collect();
+        match own_values.is_empty() {
+            true => own.target.name().to_string(),
+            false => format!("{} ({})", own.target.name(), own_values.join(", ")),
+        }
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// What the two ends of the rank mean, where they occur.
+fn ends(v: &VloraSpec) -> &'static str {
+    match v.rank {
+        Rank::Of(0) => " Rank 0 is no increment: the layers of a compound share their weights.",
+        Rank::Full => {
+            " Rank `full` is an increment that is a matrix of its own, unfactored and zero at the \
+             start."
+        }
+        Rank::Of(_) => "",
+    }
+}
+
+/// What was trained on top of which weights; None for an arm that starts from its seed.
+pub fn start_note(variant: &VariantRecord) -> Option<String> {
+    let start = variant.spec.start.as_ref()?;
+    let from = match (&variant.start, &start.checkpoint) {
+        (Some(label), _) => format!("the tested weights of `{label}` with the same seed"),
+        (None, checkpoint) => format!("`{}`", checkpoint.as_deref().unwrap_or_default()),
+    };
+    let head = match start.head {
+        StartHead::Keep => "",
+        StartHead::New => " with a new head",
+    };
+    let trained = match &variant.spec.lora {
+        None => "all weights are trained on".to_string(),
+        Some(lora) => {
+            let targets: Vec<&str> = lora.targets.iter().map(|t: &Target| t.name()).collect();
+            let also: Vec<&str> = lora.also_train.iter().map(|g| group_name(*g)).collect();
+            let also = match also.is_empty() {
+                true => String::new(),
+                false => format!(" and {}", also.join(", ")),
+            };
+            format!(
+                "those are frozen and LoRA{also} is trained: rank {}, alpha {}, dropout {}, on {}",
+                lora.rank,
+                lora.alpha,
+                lora.dropout,
+                targets.join(", ")
+            )
+        }
+    };
+    Some(format!("`{}` starts from {from}{head}; {trained}.", variant.label))
+}
+
+fn group_name(group: ParameterGroup) -> &'static str {
+    match group {
+        ParameterGroup::Head => "the head",
+        ParameterGroup::Norms => "the norms",
+        ParameterGroup::Biases => "the biases",
+    }
+}
+
+/// What a conversion to increments kept of the weights it started from; None without one.
+pub fn kept_note(label: &str, kept: &[&KeptRecord]) -> Option<String> {
+    let least = kept.iter().min_by(|a, b| a.energy_kept.total_cmp(&b.energy_kept))?;
+    let mean = kept.iter().map(|k| k.energy_kept).sum::<f64>() / kept.len() as f64;
+    Some(format!(
+        "`{label}` keeps {} of the energy of the differences between layers at its start, the mean \
+         over matrices and runs; least {} (layer {}, {}).",
+        percent(mean),
+        percent(least.energy_kept),
+        least.layer,
+        least.target.name()
+    ))
+}
+
+/// How near a matched arm comes to what it is matched to.
+pub fn match_notes(label: &str, matched: &[Matched]) -> Vec<String> {
+    let note = |m: &Matched| {
+        let size = match m.by {
+            MatchBy::Depth => format!("depth {}", m.value),
+            MatchBy::Width => format!("width {}", m.value),
+        };
+        let off = m.parameters as f64 / m.wanted as f64 - 1.0;
+        let near = match m.parameters.cmp(&m.wanted) {
+            std::cmp::Ordering::Equal => "exactly as many as".to_string(),
+            std::cmp::Ordering::Greater => format!("{} more than", percent(off)),
+            std::cmp::Ordering::Less => format!("{} fewer than", percent(-off)),
+        };
+        format!(
+            "`{label}` is dense with {size}, the nearest size to `{}`: {} parameters, {near} its {}.",
+            m.label,
+            count(m.parameters),
+            count(m.wanted)
+        )
+    };
+    matched.iter().map(note).collect()
+}
+
+pub fn data_note(p: &Provenance) -> String {
+    format!(
+        "Data: {} training, {} validation and {} test examples; files' SHA-256 {}….",
+        count(p.train_examples as u64),
+        count(p.validation_examples as u64),
+        count(p.test_examples as u64),
+        p.data_sha256.get(..12).unwrap_or(&p.data_sha256)
+    )
+}
+
+pub fn machine_note(s: &Session) -> String {
+    format!(
+        "{} (numerics {}) on {}: {}, {} threads, {}.",
+        s.program, s.numerics_version, s.device, s.processor, s.threads, s.system
+    )
+}
+
+pub fn training_note(spec: &RunSpec) -> String {
+    let (m, t) = (&spec.model, &spec.training);
+    let augment = match (spec.data.augment.crop_padding, spec.data.augment.horizontal_flip) {
+        (0, false) => "no augmentation".to_string(),
+        (0, true) => "horizontal flips".to_string(),
+        (p, false) => format!("random crops with padding {p}"),
+        (p, true) => format!("random crops with padding {p} and horizontal flips"),
+    };
+    let pool = match m.pool {
+        Pool::ClassToken => "class token",
+        Pool::Mean => "mean over patches",
+    };
+    let normal = match spec.data.normalize {
+        Some(_) => "the spec's figures",
+        None => "the training split's mean and deviation",
+    };
+    let select = match t.select {
+        Select::Last => "weights of the last epoch are tested",
+        Select::Best => "weights of the epoch with the best validation metric are tested",
+    };
+    let clip = t.clip_norm.map_or("no clipping".to_string(), |c| format!("clipped at norm {c}"));
+    format!(
+        "ViT of width {}, depth {}, {} heads, MLP ratio {}, patch {} at {} × {}, {pool}, pixels \
+         normalised by {normal}; {} epochs, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
+         warm-up over {} of the steps, cosine to {} of the peak, weight decay {}, {clip}, label \
+         smoothing {}, {augment}; {select}.",
+        m.dim,
+        m.depth,
+        m.heads,
+        m.mlp_ratio,
+        m.patch_size,
+        m.image_size,
+        m.image_size,
+        t.epochs,
+        t.batch_size * t.accumulation,
+        t.beta1,
+        t.beta2,
+        t.epsilon,
+        t.learning_rate,
+        percent(t.warmup_ratio),
+        percent(t.min_learning_rate_ratio),
+        t.weight_decay,
+        t.label_smoothing
+    )
+}
