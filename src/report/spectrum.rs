@@ -63,9 +63,8 @@ fn means(record: &SpectrumRecord) -> Vec<Means> {
             let at = RANKS.iter().position(|r| *r == TOLD_RANK).unwrap_or(0);
             [m.stable_rank, m.ranks[TOLD_SHARE] as f64, m.kept[at]]
         };
-        let mean_told = |of: fn(&LayerSpectrum) -> &[f64]| {
-            [0, 1, 2].map(|i| mean(&|l| told(of(l))[i]))
-        };
+        let mean_told =
+            |of: fn(&LayerSpectrum) -> &[f64]| [0, 1, 2].map(|i| mean(&|l| told(of(l))[i]));
         Some(Means {
             target: *target,
             shape: layers.first()?.shape,

@@ -51,16 +51,16 @@ pub struct LayerSpectrum {
 }
 
 impl LayerSpectrum {
-    /// ‖D‖ / ‖W‖.
+    /// ‖D‖ / ‖W‖; 0 where both are zero.
     pub fn relative_norm(&self) -> f64 {
-        norm(&self.difference) / norm(&self.weight)
+        ratio(norm(&self.difference), norm(&self.weight))
     }
 
     /// What ‖D‖ / ‖W‖ is where W and W_ref are orthogonal, as unrelated matrices nearly are:
     /// √(‖W‖² + ‖W_ref‖²) / ‖W‖.
     pub fn unrelated_norm(&self) -> f64 {
         let own = norm(&self.weight);
-        own.hypot(self.reference_norm) / own
+        ratio(own.hypot(self.reference_norm), own)
     }
 
     /// ‖W − Ŵ‖ / ‖W‖ with the best increment of this rank on W_ref.
@@ -112,6 +112,10 @@ pub fn energy_kept(values: &[f64], rank: usize) -> f64 {
         0.0 => 1.0,
         all => (sum(&values[..rank.min(values.len())]) / all).min(1.0),
     }
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if part == 0.0 { 0.0 } else { part / whole }
 }
 
 fn norm(values: &[f64]) -> f64 {

@@ -85,7 +85,8 @@ mod tests {
     fn chain() -> BTreeMap<Target, Vec<Tensor>> {
         let mut layers = vec![matrix("base", (12, 8))];
         for layer in 1..4 {
-            let (u, v) = (matrix(&format!("u{layer}"), (12, 1)), matrix(&format!("v{layer}"), (1, 8)));
+            let (u, v) =
+                (matrix(&format!("u{layer}"), (12, 1)), matrix(&format!("v{layer}"), (1, 8)));
             layers.push((&layers[layer - 1] + u.matmul(&v).unwrap()).unwrap());
         }
         BTreeMap::from([(Target::MlpFc1, layers)])
