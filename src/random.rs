@@ -20,6 +20,8 @@ pub enum Purpose {
     Audit,
     /// Values dropped in training; named by layer, step and micro-batch.
     Dropout,
+    /// Random matrices that a model's are compared with; named by shape.
+    Yardstick,
 }
 
 impl Purpose {
@@ -30,6 +32,7 @@ impl Purpose {
             Purpose::Augment => "augment",
             Purpose::Audit => "audit",
             Purpose::Dropout => "dropout",
+            Purpose::Yardstick => "yardstick",
         }
     }
 }

@@ -8,6 +8,7 @@ mod plan;
 mod progress;
 mod report;
 mod run;
+mod spectrum;
 mod weights;
 
 use std::io::{ErrorKind, Write};
@@ -49,6 +50,11 @@ enum Command {
     Params(params::ParamsArgs),
     /// Make tables and charts again from the stored evidence of an experiment
     Report(report::ReportArgs),
+    /// Show whether a trained model's layers differ by matrices of low rank, VLoRA's premise
+    ///
+    /// For each layer that would be an increment, D = W − W_ref is decomposed: how large it is,
+    /// and how many ranks hold how much of it, beside the weights themselves and random matrices.
+    Spectrum(spectrum::SpectrumArgs),
     /// Read a checkpoint of another program into one file of this one's
     ///
     /// Says what it recognised: the form, the model's shape, its increments, its size. Every
@@ -134,6 +140,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Plan(args) => plan::plan(&args),
         Command::Params(args) => params::params(&args),
         Command::Report(args) => report::report(&args),
+        Command::Spectrum(args) => spectrum::spectrum(&args),
         Command::Import(args) => import::import(&args),
         Command::Export(args) => export::export(&args),
         Command::Completions(args) => completions::completions(&args),

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod encoder_decoder;
+pub mod layers;
 pub mod vit;
 
 use crate::spec::RunSpec;

@@ -3,11 +3,13 @@
 mod charts;
 mod frame;
 mod notes;
+mod spectrum;
 mod statistics;
 mod summary;
 mod table;
 
 pub use notes::match_notes;
+pub use spectrum::{spectrum_notes, spectrum_table, write_spectrum};
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
 pub use table::{Align, Cell, Format, Table, bytes, count, percent, reduction};

@@ -22,7 +22,9 @@
 mod atomic;
 mod folder;
 mod record;
+mod spectrum;
 
 pub use atomic::write_atomic;
 pub use folder::{ExperimentFolder, RunFolder, RunLock, RunState};
 pub use record::*;
+pub use spectrum::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord, energy_kept};

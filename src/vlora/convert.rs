@@ -16,6 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use super::svd::Svd;
 use super::weight::{Delta, LowRank, Weight};
 use crate::error::{Error, Result};
+use crate::results::energy_kept;
 use crate::spec::{Increment, Rank, Target, VloraSpec};
 
 /// What an increment keeps of the layer it stands for.
@@ -123,7 +124,7 @@ impl Step<'_> {
                 let pair = factors(&svd, difference.dims2()?, rank, scale).map_err(named)?;
                 out.insert(format!("{}.A", self.name), pair.a.clone());
                 out.insert(format!("{}.B", self.name), pair.b.clone());
-                Ok((reference.plus(Delta::LowRank(pair)), energy(&svd.values, rank)))
+                Ok((reference.plus(Delta::LowRank(pair)), energy_kept(&svd.values, rank)))
             }
         }
     }
@@ -148,15 +149,6 @@ fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) 
     let a = factor(svd.right(), input, 1.0)?;
     let b = factor(svd.left(), output, scale.signum())?;
     Ok(LowRank { a, b, scale })
-}
-
-/// Σ_{k < rank} s² / Σ s²; 1 where there is nothing to keep.
-fn energy(values: &[f64], rank: usize) -> f64 {
-    let sum = |values: &[f64]| values.iter().map(|s| s * s).sum::<f64>();
-    match sum(values) {
-        0.0 => 1.0,
-        all => (sum(&values[..rank.min(values.len())]) / all).min(1.0),
-    }
 }
 
 fn parameter(dense: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {

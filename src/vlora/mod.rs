@@ -27,6 +27,7 @@ pub use convert::{Kept, compress};
 pub use count::{LayerCount, transformer_layer};
 pub use form::{Form, Terms, Work, cheapest};
 pub use linear::{Linear, Lora, Vector};
+pub use spectrum::{random_spectrum, spectra};
 pub use svd::{Svd, singular_values};
 pub use weight::{Delta, LowRank, Weight};
 

@@ -1,1 +1,138 @@
+//! How far, and in how many directions, layers of a dense model are from the layers that
+//! increments would add to: the singular values of D = W_l − W_ref.
+//!
+//! That D is of low rank is VLoRA's premise. A spectrum says something only beside others: that
+//! of W_l itself, and that of a matrix of independent Gaussian values of the same shape, whose
+//! singular values lie between |√out ± √in| (Marchenko & Pastur 1967).
 
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::svd::singular_values;
+use crate::error::{Error, Result};
+use crate::nn::Init;
+use crate::random::{Purpose, Stream};
+use crate::results::LayerSpectrum;
+use crate::spec::{Reference, Target};
+
+/// The spectra of every target and layer that is not its compound's first, by target and layer.
+/// W_ref is the true weight of the base or the previous layer. `compound_size` is not 0.
+pub fn spectra(
+    matrices: &BTreeMap<Target, Vec<Tensor>>,
+    compound_size: usize,
+    reference: Reference,
+) -> Result<Vec<LayerSpectrum>> {
+    let places = matrices.iter().flat_map(|(target, layers)| {
+        let inner = (0..layers.len()).filter(|l| !l.is_multiple_of(compound_size));
+        inner.map(move |layer| (*target, layers, layer))
+    });
+    // Every decomposition runs on one thread; several run at a time.
+    places
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(|(target, layers, layer)| {
+            let reference_layer = match reference {
+                Reference::Base => layer - layer % compound_size,
+                Reference::Previous => layer - 1,
+            };
+            // In float64, so that D is not rounded.
+            let [weight, before] =
+                [&layers[layer], &layers[reference_layer]].map(|t| t.to_dtype(DType::F64));
+            let (weight, before) = (weight?, before?);
+            let difference = (&weight - &before)?;
+            let values = |t: &Tensor| {
+                singular_values(t).map_err(|e| match e {
+                    Error::Input(text) => {
+                        Error::Input(format!("layer {layer}, {}: {text}", target.name()))
+                    }
+                    other => other,
+                })
+            };
+            Ok(LayerSpectrum {
+                layer,
+                reference_layer,
+                target,
+                shape: weight.dims2()?,
+                difference: values(&difference)?,
+                weight: values(&weight)?,
+                reference_norm: before.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt(),
+            })
+        })
+        .collect()
+}
+
+/// The singular values of a matrix of independent standard normal values.
+pub fn random_spectrum((output, input): (usize, usize), seed: u64) -> Result<Vec<f64>> {
+    let mut stream = Stream::new(seed, Purpose::Yardstick, &format!("{output} x {input}"));
+    let values = Init::Normal { std: 1.0 }.values(output * input, &mut stream);
+    singular_values(&Tensor::from_vec(values, (output, input), &Device::Cpu)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Measures;
+
+    fn matrix(name: &str, shape: (usize, usize)) -> Tensor {
+        let mut stream = Stream::new(0, Purpose::Init, name);
+        let values = Init::Normal { std: 1.0 }.values(shape.0 * shape.1, &mut stream);
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// Four layers, each the one before plus a matrix of rank 1.
+    fn chain() -> BTreeMap<Target, Vec<Tensor>> {
+        let mut layers = vec![matrix("base", (12, 8))];
+        for layer in 1..4 {
+            let (u, v) =
+                (matrix(&format!("u{layer}"), (12, 1)), matrix(&format!("v{layer}"), (1, 8)));
+            layers.push((&layers[layer - 1] + u.matmul(&v).unwrap()).unwrap());
+        }
+        BTreeMap::from([(Target::MlpFc1, layers)])
+    }
+
+    /// The rank of the difference is the number of rank-one steps between layer and reference.
+    #[test]
+    fn each_reading_has_its_ranks() {
+        let ranks = |size, reference| -> Vec<(usize, usize, usize)> {
+            let all = spectra(&chain(), size, reference).unwrap();
+            all.iter()
+                .map(|l| {
+                    let rank = l.difference.iter().filter(|s| **s > 1e-4).count();
+                    (l.layer, l.reference_layer, rank)
+                })
+                .collect()
+        };
+        assert_eq!(ranks(4, Reference::Base), [(1, 0, 1), (2, 0, 2), (3, 0, 3)]);
+        assert_eq!(ranks(4, Reference::Previous), [(1, 0, 1), (2, 1, 1), (3, 2, 1)]);
+        assert_eq!(ranks(2, Reference::Base), [(1, 0, 1), (3, 2, 1)]);
+    }
+
+    #[test]
+    fn norms_are_the_matrices() {
+        let matrices = chain();
+        let layers = &matrices[&Target::MlpFc1];
+        let norm = |t: &Tensor| {
+            f64::from(t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt()
+        };
+        for l in spectra(&matrices, 4, Reference::Base).unwrap() {
+            let d = norm(&(&layers[l.layer] - &layers[0]).unwrap());
+            assert!((l.relative_norm() - d / norm(&layers[l.layer])).abs() < 1e-5);
+            assert!((l.reference_norm - norm(&layers[0])).abs() < 1e-4);
+        }
+    }
+
+    /// Within the bounds of random matrix theory, which hold to within about n^(-2/3), and the
+    /// same for the same seed.
+    #[test]
+    fn a_random_spectrum_is_that_of_theory() {
+        let (out, input) = (400usize, 100usize);
+        let values = random_spectrum((out, input), 0).unwrap();
+        assert_eq!(values, random_spectrum((out, input), 0).unwrap());
+        assert_ne!(values, random_spectrum((out, input), 1).unwrap());
+        assert!((values[0] - 30.0).abs() < 1.5 && (values[99] - 10.0).abs() < 1.5);
+        // ‖·‖² is about out · in, so the stable rank is about 40000 / 900.
+        assert!((Measures::of(&values).stable_rank - 44.4).abs() < 4.0);
+    }
+}

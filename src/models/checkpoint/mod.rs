@@ -29,6 +29,7 @@ use candle_core::Tensor;
 
 pub use authors::authors_tensors;
 pub use compact::to_bytes;
+pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};
 pub use fit::{Fitted, check_model, fit};
 pub use form::{Exported, Form};

@@ -103,10 +103,8 @@ impl Panel {
         let whole = |v: f64| if v.fract() == 0.0 { format!("{v:.0}") } else { String::new() };
         style.axes(&mut chart, "Epoch", "", whole)?;
         for s in &self.series {
-            let band = s.points.iter().map(|p| (p.0, p.3));
-            let back = s.points.iter().rev().map(|p| (p.0, p.2));
-            let outline: Vec<_> = band.chain(back).collect();
-            chart.draw_series([Polygon::new(outline, s.look.colour.mix(0.15))])?;
+            let band: Vec<_> = s.points.iter().map(|p| (p.0, p.2, p.3)).collect();
+            style.band(&mut chart, &band, s.look)?;
         }
         for s in &self.series {
             style.line(&mut chart, s.points.iter().map(|p| (p.0, p.1)).collect(), s.look)?;

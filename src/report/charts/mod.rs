@@ -2,6 +2,7 @@
 
 mod against;
 mod curves;
+mod spectrum;
 mod style;
 
 use plotters::coord::Shift;
@@ -9,8 +10,10 @@ use plotters::prelude::*;
 
 use super::summary::Summary;
 use crate::error::{Error, Result};
+use crate::results::SpectrumRecord;
 use style::Style;
 
+const ENERGY: &str = "energy-vs-rank";
 const CURVES: &str = "learning-curves";
 const PARAMETERS: &str = "metric-vs-parameters";
 const RANK: &str = "metric-vs-rank";
@@ -36,6 +39,15 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
     if let Some(lines) = against::against_rank(summary) {
         both(RANK, lines.size(), &lines, &mut files)?;
     }
+    Ok(files)
+}
+
+/// Draws the energy that each rank keeps: (file name, content).
+pub fn draw_spectrum(record: &SpectrumRecord) -> Result<Vec<(String, Vec<u8>)>> {
+    style::register_fonts()?;
+    let chart = spectrum::Energy::new(record);
+    let mut files = Vec::new();
+    both(ENERGY, chart.size(), &chart, &mut files)?;
     Ok(files)
 }
 

@@ -149,6 +149,20 @@ impl Style {
         Ok(())
     }
 
+    /// A band between (x, low, high), to go behind a line.
+    pub fn band<DB: DrawingBackend>(
+        &self,
+        chart: &mut Plane<DB>,
+        points: &[(f64, f64, f64)],
+        look: Look,
+    ) -> Drawn<DB> {
+        let top = points.iter().map(|p| (p.0, p.2));
+        let back = points.iter().rev().map(|p| (p.0, p.1));
+        let outline: Vec<_> = top.chain(back).collect();
+        chart.draw_series([Polygon::new(outline, look.colour.mix(0.15))])?;
+        Ok(())
+    }
+
     /// A marker at a point: a disc, then a triangle, then a cross.
     pub fn marker<DB: DrawingBackend>(
         &self,

@@ -1,0 +1,133 @@
+//! `vlora spectrum`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::{FormatArgs, FormatName, print};
+use crate::error::{Error, Result};
+use crate::models::checkpoint::MODEL;
+use crate::models::layers::read_layers;
+use crate::report::{Format, spectrum_notes, spectrum_table, write_spectrum};
+use crate::results::SpectrumRecord;
+use crate::spec::Reference;
+use crate::vlora::{random_spectrum, spectra};
+
+#[derive(Debug, Args)]
+pub struct SpectrumArgs {
+    /// A safetensors file, or a folder with model.safetensors in it
+    checkpoint: PathBuf,
+    /// Layers a compound; divides the model's depth. Left out: all layers are one compound
+    #[arg(long, value_name = "N")]
+    compound_size: Option<usize>,
+    /// What a layer is compared with
+    #[arg(long, value_enum, default_value_t)]
+    reference: ReferenceName,
+    /// What the model is called under the tables, and where it is from
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// Where the tables and the chart go [default: results/spectrum/<the checkpoint's name>]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum ReferenceName {
+    /// The compound's first layer (the authors' code)
+    #[default]
+    Base,
+    /// The layer before (the paper's text)
+    Previous,
+}
+
+impl From<ReferenceName> for Reference {
+    fn from(name: ReferenceName) -> Reference {
+        match name {
+            ReferenceName::Base => Reference::Base,
+            ReferenceName::Previous => Reference::Previous,
+        }
+    }
+}
+
+/// Of the random matrices.
+const SEED: u64 = 0;
+
+pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
+    let (layers, file) = read_layers(&args.checkpoint)?;
+    let compound_size = compound_size(args.compound_size, layers.depth, &args.checkpoint)?;
+    let reference = args.reference.into();
+    let mut random = BTreeMap::new();
+    for (target, matrices) in &layers.matrices {
+        if let Some(first) = matrices.first() {
+            random.insert(*target, random_spectrum(first.dims2()?, SEED)?);
+        }
+    }
+    let name = checkpoint_name(&file.path);
+    let file_name = file.path.file_name().unwrap_or_default().to_string_lossy();
+    let record = SpectrumRecord {
+        title: args.title.clone().unwrap_or_else(|| name.clone()),
+        file: file_name.into_owned(),
+        sha256: file.sha256,
+        layout: layers.layout,
+        program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
+        depth: layers.depth,
+        compound_size,
+        reference,
+        seed: SEED,
+        layers: spectra(&layers.matrices, compound_size, reference)?,
+        random,
+    };
+    let folder = match &args.out {
+        Some(folder) => folder.clone(),
+        None => Path::new("results/spectrum").join(name),
+    };
+    let files = write_spectrum(&record, &folder)?;
+    let table = spectrum_table(&record);
+    print(&match args.format.format {
+        FormatName::Table => {
+            let mut text = table.render(Format::Table) + "\n";
+            for note in spectrum_notes(&record) {
+                text += &format!("· {}\n", note.replace(['`', '*'], ""));
+            }
+            text + &format!("\nWritten to {}: {}\n", folder.display(), files.join(", "))
+        }
+        other => table.render(other.into()),
+    })
+}
+
+/// The size asked for, or the whole depth.
+fn compound_size(asked: Option<usize>, depth: usize, path: &Path) -> Result<usize> {
+    let size = asked.unwrap_or(depth);
+    let wrong = |what: String, expected: String| {
+        Err(Error::Input(format!("{what}\n  expected:  {expected}")))
+    };
+    if depth < 2 {
+        return wrong(
+            format!("{}: the model has one layer, which differs from none", path.display()),
+            "two layers or more".into(),
+        );
+    }
+    if size < 2 || !depth.is_multiple_of(size) {
+        let divides = |n: &usize| depth.is_multiple_of(*n);
+        let sizes: Vec<String> = (2..=depth).filter(divides).map(|n| n.to_string()).collect();
+        return wrong(
+            format!("--compound-size: {size} makes no compounds of {depth} layers"),
+            format!("one of {}", sizes.join(", ")),
+        );
+    }
+    Ok(size)
+}
+
+/// The file's name without its ending, or its folder's where every model's file is called alike.
+fn checkpoint_name(file: &Path) -> String {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    let stem = absolute.file_stem();
+    let named = match file.file_name() {
+        Some(name) if name == MODEL => absolute.parent().and_then(Path::file_name),
+        _ => stem,
+    };
+    named.or(stem).map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
+}

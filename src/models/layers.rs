@@ -1,0 +1,323 @@
+//! The matrices of a Transformer's layers, from any layout of names that is supported.
+//!
+//! | layout | layer N's matrices |
+//! |---|---|
+//! | timm, and this program's own | `blocks.N.attn.qkv`, `attn.proj`, `mlp.fc1`, `mlp.fc2` |
+//! | Hugging Face ViT | `encoder.layer.N.attention.attention.query`, `key`, `value`, `attention.output.dense`, `intermediate.dense`, `output.dense` |
+//! | BERT-like | the same with `attention.self.query`, `key`, `value` |
+//!
+//! Names may stand behind a prefix (`vit.`, `bert.`). Queries, keys and values that are apart are
+//! joined in this order, as timm has them. Files that hold increments (this program's compact
+//! form, the authors' package) are read as the dense model that computes the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use super::checkpoint::{self, Fault, Hints, TensorFile, read_checkpoint};
+use crate::error::Result;
+use crate::spec::Target;
+
+/// The matrices of every layer, float32, each \[out, in\].
+#[derive(Clone, Debug)]
+pub struct Layers {
+    pub layout: String,
+    pub depth: usize,
+    /// A matrix a layer, all of one shape.
+    pub matrices: BTreeMap<Target, Vec<Tensor>>,
+}
+
+struct Layout {
+    name: &'static str,
+    /// Before the layer's number.
+    stem: &'static str,
+    /// After it; several are joined along the first dimension.
+    targets: [(Target, &'static [&'static str]); 4],
+}
+
+const LAYOUTS: [Layout; 3] = [
+    Layout {
+        name: "timm",
+        stem: "blocks.",
+        targets: [
+            (Target::AttnQkv, &["attn.qkv.weight"]),
+            (Target::AttnProj, &["attn.proj.weight"]),
+            (Target::MlpFc1, &["mlp.fc1.weight"]),
+            (Target::MlpFc2, &["mlp.fc2.weight"]),
+        ],
+    },
+    Layout {
+        name: "Hugging Face ViT",
+        stem: "encoder.layer.",
+        targets: [
+            (
+                Target::AttnQkv,
+                &[
+                    "attention.attention.query.weight",
+                    "attention.attention.key.weight",
+                    "attention.attention.value.weight",
+                ],
+            ),
+            (Target::AttnProj, &["attention.output.dense.weight"]),
+            (Target::MlpFc1, &["intermediate.dense.weight"]),
+            (Target::MlpFc2, &["output.dense.weight"]),
+        ],
+    },
+    Layout {
+        name: "BERT-like",
+        stem: "encoder.layer.",
+        targets: [
+            (
+                Target::AttnQkv,
+                &[
+                    "attention.self.query.weight",
+                    "attention.self.key.weight",
+                    "attention.self.value.weight",
+                ],
+            ),
+            (Target::AttnProj, &["attention.output.dense.weight"]),
+            (Target::MlpFc1, &["intermediate.dense.weight"]),
+            (Target::MlpFc2, &["output.dense.weight"]),
+        ],
+    },
+];
+
+impl Layout {
+    /// `<prefix><stem><layer>.<part>`.
+    fn tensor(&self, prefix: &str, layer: usize, part: &str) -> String {
+        format!("{prefix}{}{layer}.{part}", self.stem)
+    }
+
+    /// What a name says if it is one of this layout's: its prefix and layer.
+    fn place<'n>(&self, name: &'n str) -> Option<(&'n str, usize)> {
+        let (at, stem) = name.match_indices(self.stem).last()?;
+        let (prefix, rest) = (&name[..at], &name[at + stem.len()..]);
+        let (layer, part) = rest.split_once('.')?;
+        let known = self.targets.iter().any(|(_, parts)| parts.contains(&part));
+        let whole = prefix.is_empty() || prefix.ends_with('.');
+        (known && whole).then_some((prefix, layer.parse().ok()?))
+    }
+
+    /// A part that no other layout has.
+    fn mark(&self) -> &'static str {
+        self.targets[0].1[0]
+    }
+}
+
+/// Reads the weights at `path`, a safetensors file or a folder with `model.safetensors` in it, and
+/// of them the layers.
+pub fn read_layers(path: &Path) -> Result<(Layers, TensorFile)> {
+    let mut file = checkpoint::read(path)?;
+    if !file.tensors.keys().any(|name| holds_increment(name)) {
+        return Ok((layers(&file)?, file));
+    }
+    // Heads are no matter to matrices, so any number will do where the file does not say it.
+    let loaded = read_checkpoint(path, &Hints { heads: Some(1), alpha: None })?;
+    file.tensors = loaded.checkpoint.materialised()?.tensors;
+    let mut layers = layers(&file)?;
+    layers.layout = match &loaded.checkpoint.vlora {
+        Some(vlora) => format!("{}, increments of alpha {} added up", loaded.form, vlora.alpha),
+        None => format!("{}, LoRA added up", loaded.form),
+    };
+    Ok((layers, file))
+}
+
+/// The layers of dense weights.
+fn layers(file: &TensorFile) -> Result<Layers> {
+    let names = || file.tensors.keys().map(String::as_str);
+    let marked = |layout: &&Layout| names().any(|name| name.ends_with(layout.mark()));
+    let Some(layout) = LAYOUTS.iter().find(marked) else { return Err(unknown(file)) };
+    let mut places: Vec<(&str, usize)> = names().filter_map(|name| layout.place(name)).collect();
+    places.sort_unstable();
+    let (Some((prefix, _)), Some((other, deepest))) = (places.first(), places.last()) else {
+        return Err(unknown(file));
+    };
+    if prefix != other {
+        return Err(Fault::new(&file.path, "the file holds several Transformers")
+            .found(format!("{} and {}", layout.tensor(prefix, 0, ""), layout.tensor(other, 0, "")))
+            .expected("the layers of one")
+            .into());
+    }
+    // A number that is too large shows as missing layers; none is made room for before.
+    let depth = deepest.saturating_add(1);
+    let mut matrices = BTreeMap::new();
+    for (target, parts) in layout.targets {
+        let mut all: Vec<Tensor> = Vec::new();
+        for layer in 0..depth {
+            let name = layout.tensor(prefix, layer, parts[0]);
+            let part = |part: &&str| matrix(file, layout, &layout.tensor(prefix, layer, part));
+            let parts = parts.iter().map(part).collect::<Result<Vec<_>>>()?;
+            let whole = joined(&parts).ok_or_else(|| {
+                let shapes: Vec<&[usize]> = parts.iter().map(Tensor::dims).collect();
+                Fault::new(&file.path, "queries, keys and values have different inputs")
+                    .tensor(&name)
+                    .found(format!("{shapes:?}"))
+                    .expected("three matrices [out, in] of one in")
+            })?;
+            if let Some(first) = all.first().filter(|first| first.dims() != whole.dims()) {
+                return Err(Fault::new(&file.path, "the layers differ in shape")
+                    .tensor(&name)
+                    .found(format!("{:?}", whole.dims()))
+                    .expected(format!("{:?}, as in layer 0", first.dims()))
+                    .into());
+            }
+            all.push(whole);
+        }
+        matrices.insert(target, all);
+    }
+    Ok(Layers { layout: layout.name.into(), depth, matrices })
+}
+
+/// Whether a tensor is a part of this program's increments or LoRA, or of the authors' package.
+fn holds_increment(name: &str) -> bool {
+    let ends = [".weight.A", ".weight.B", ".weight.delta", ".weight.lora_A", ".weight.lora_B"];
+    ends.iter().any(|end| name.ends_with(end)) || name.contains(".parametrizations.")
+}
+
+fn matrix(file: &TensorFile, layout: &Layout, name: &str) -> Result<Tensor> {
+    let fault = |summary: &str| Fault::new(&file.path, summary).tensor(name);
+    match file.tensors.get(name) {
+        Some(tensor) if tensor.rank() == 2 && tensor.elem_count() > 0 => Ok(tensor.clone()),
+        Some(tensor) => Err(fault("a layer's weight is no matrix")
+            .found(format!("shape {:?}", tensor.dims()))
+            .expected("[out, in], neither of them 0")
+            .into()),
+        None => Err(match file.others.get(name) {
+            Some(dtype) => fault("a layer's weight has another type")
+                .found(dtype)
+                .expected("F32, F16 or BF16")
+                .help("quantised weights have to be dequantised first"),
+            None => fault("a layer's weight is missing")
+                .found("no such tensor")
+                .expected(format!("every layer's four weights, in the layout of {}", layout.name)),
+        }
+        .into()),
+    }
+}
+
+/// Matrices on top of each other; None where they have different inputs.
+fn joined(parts: &[Tensor]) -> Option<Tensor> {
+    match parts {
+        [only] => Some(only.clone()),
+        _ => Tensor::cat(parts, 0).ok(),
+    }
+}
+
+fn unknown(file: &TensorFile) -> crate::error::Error {
+    let first = file.tensors.keys().next().map_or("none", String::as_str);
+    let name = |layout: &Layout| {
+        format!("{} ({})", layout.tensor("[prefix.]", 0, layout.mark()), layout.name)
+    };
+    let names: Vec<String> = LAYOUTS.iter().map(name).collect();
+    Fault::new(&file.path, "the file holds no Transformer in a layout that is known")
+        .found(format!("{} tensors, the first {first}", file.tensors.len()))
+        .expected(format!("names as in {}", names.join(", ")))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    fn file(tensors: Vec<(String, Vec<usize>)>) -> TensorFile {
+        let fill = |(i, (name, shape)): (usize, (String, Vec<usize>))| {
+            let ones = Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+            (name, (ones * i as f64).unwrap())
+        };
+        TensorFile {
+            path: PathBuf::from("some.safetensors"),
+            sha256: String::new(),
+            metadata: BTreeMap::new(),
+            tensors: tensors.into_iter().enumerate().map(fill).collect(),
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// Names and shapes of a model of width 4 and MLP width 6.
+    fn named(layout: &Layout, prefix: &str, depth: usize) -> Vec<(String, Vec<usize>)> {
+        let mut all = vec![(format!("{prefix}embeddings.weight"), vec![9, 4])];
+        for layer in 0..depth {
+            for (target, parts) in layout.targets {
+                let shape = match target {
+                    Target::AttnQkv => [12 / parts.len(), 4],
+                    Target::MlpFc1 => [6, 4],
+                    Target::MlpFc2 => [4, 6],
+                    _ => [4, 4],
+                };
+                for part in parts {
+                    all.push((layout.tensor(prefix, layer, part), shape.to_vec()));
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_layout_with_and_without_a_prefix() {
+        for layout in &LAYOUTS {
+            for prefix in ["", "model.vit."] {
+                let file = file(named(layout, prefix, 11));
+                let got = layers(&file).unwrap();
+                assert_eq!((got.layout.as_str(), got.depth), (layout.name, 11));
+                let shape = |t: Target| got.matrices[&t][10].dims2().unwrap();
+                assert_eq!(Target::MATRICES.map(shape), [(12, 4), (4, 4), (6, 4), (4, 6)]);
+                for (target, parts) in layout.targets {
+                    let rows = got.matrices[&target][7].to_vec2::<f32>().unwrap();
+                    let each = rows.len() / parts.len();
+                    for (i, part) in parts.iter().enumerate() {
+                        let own = &file.tensors[&layout.tensor(prefix, 7, part)];
+                        let want = own.to_vec2::<f32>().unwrap();
+                        assert_eq!(rows[i * each..(i + 1) * each], want[..], "{part}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_does_not_fit_is_named() {
+        let [timm, _, bert] = &LAYOUTS;
+        let told = |layout: &Layout, change: &dyn Fn(&mut Vec<(String, Vec<usize>)>)| {
+            let mut tensors = named(layout, "", 3);
+            change(&mut tensors);
+            layers(&file(tensors)).unwrap_err().to_string()
+        };
+        let key = "encoder.layer.1.attention.self.key.weight";
+        let missing = told(bert, &|t| t.retain(|(name, _)| name != key));
+        assert!(missing.starts_with("some.safetensors: a layer's weight is missing"), "{missing}");
+        assert!(missing.contains(key) && missing.contains("BERT-like"), "{missing}");
+        let far = "blocks.18446744073709551615.attn.qkv.weight";
+        let gap = told(timm, &|t| t.push((far.into(), vec![12, 4])));
+        assert!(gap.contains("blocks.3.attn.qkv.weight") && gap.contains("missing"), "{gap}");
+        let set = |name: &'static str, shape: &'static [usize]| {
+            move |t: &mut Vec<(String, Vec<usize>)>| {
+                t.iter_mut().filter(|(n, _)| n == name).for_each(|(_, s)| *s = shape.to_vec());
+            }
+        };
+        let shape = told(timm, &set("blocks.2.mlp.fc1.weight", &[5, 4]));
+        assert!(shape.contains("blocks.2.mlp.fc1.weight") && shape.contains("[6, 4]"), "{shape}");
+        assert!(told(timm, &set("blocks.0.mlp.fc1.weight", &[5])).contains("no matrix"));
+        assert!(told(bert, &set(key, &[4, 3])).contains("different inputs"));
+        let two = told(timm, &|t| t.extend(named(timm, "teacher.", 1)));
+        assert!(two.contains("several Transformers") && two.contains("teacher.blocks.0"), "{two}");
+        let none = told(timm, &|t| t.truncate(1));
+        for layout in &LAYOUTS {
+            assert!(none.contains(layout.name), "{none}");
+        }
+    }
+
+    #[test]
+    fn quantised_weights_are_told_apart_from_missing_ones() {
+        let mut file = file(named(&LAYOUTS[0], "", 2));
+        let name = "blocks.1.mlp.fc2.weight".to_string();
+        file.tensors.remove(&name);
+        file.others.insert(name, "I8".into());
+        let told = layers(&file).unwrap_err().to_string();
+        assert!(told.contains("another type") && told.contains("I8"), "{told}");
+    }
+}
