@@ -44,6 +44,11 @@ ci:
 fixtures python="python3":
     {{python}} scripts/reference/make_fixtures.py
 
+# Load what `vlora export` writes in PyTorch, timm, transformers and the authors' package
+check-exports python="python3":
+    cargo build --release
+    {{python}} scripts/reference/check_exports.py --vlora "$CARGO_TARGET_DIR/release/vlora"
+
 # The embedded data again, from Fashion-MNIST's IDX files
 embedded-data folder python="python3":
     {{python}} scripts/make_fashion_mnist_mini.py {{folder}}

@@ -155,7 +155,34 @@ fn vit_equals_timm() {
     check("vit-mean.safetensors");
 }
 
+/// Several ranks, sizes and alphas; rank and alpha a target; 1-D targets; increments switched off.
 #[test]
 fn vlora_equals_the_authors_package() {
-    check("vlora-authors.safetensors");
+    for name in ["", "-lists", "-one-compound", "-vectors", "-disabled"] {
+        check(&format!("vlora-authors{name}.safetensors"));
+    }
+}
+
+/// The readings that the authors' package has not, against the formula in plain PyTorch.
+#[test]
+fn every_other_reading_equals_pytorch() {
+    for name in [
+        "previous",
+        "previous-detach",
+        "base-mixed",
+        "vectors",
+        "vectors-detach",
+        "full-base-detach",
+        "full-previous",
+        "rank-0",
+    ] {
+        check(&format!("vlora-{name}.safetensors"));
+    }
+}
+
+#[test]
+fn lora_equals_pytorch() {
+    for name in ["dense", "vlora", "vlora-head-norms", "previous-biases"] {
+        check(&format!("lora-{name}.safetensors"));
+    }
 }

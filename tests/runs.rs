@@ -85,12 +85,15 @@ fn the_same_spec_and_seed_give_the_same_bits() {
 /// The fused operations add up in blocks of fixed size, so threads do not change the bits.
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let with_threads = |n: usize| {
+    let with_threads = |n: usize, detach: &str| {
         let dir = tempfile::tempdir().unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
-        pool.install(|| run(dir.path(), &["model.dim=64"]))
+        pool.install(|| run(dir.path(), &["model.dim=64", detach]))
     };
-    assert!(with_threads(1) == with_threads(3), "one thread and three differ");
+    // Factored weights, and multiplied out.
+    for detach in ["vlora.detach=true", "vlora.detach=false"] {
+        assert!(with_threads(1, detach) == with_threads(3, detach), "one thread and three differ");
+    }
 }
 
 #[test]

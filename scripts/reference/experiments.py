@@ -9,9 +9,10 @@ CLIP, SMOOTHING, STEPS, BATCH, CLASSES, SIDE = 1.0, 0.1, 10, 6, 5, 8
 def spec(depth, pool="class-token", heads=3, mlp_ratio=2, vlora=None, lora=None):
     """The experiment that this project runs for the same model and training."""
     t = TRAINING
-    sections = f"vlora: {vlora}" if vlora else ""
+    sections = [f"vlora: {vlora}"] if vlora else []
     if lora:
-        sections += f"\nstart: {{checkpoint: fixture.safetensors}}\nlora: {lora}"
+        sections += ["start: {checkpoint: fixture.safetensors}", f"lora: {lora}"]
+    sections = "\n".join(sections)
     return f"""\
 task: image-classification
 data: {{embedded: fashion-mnist-mini}}

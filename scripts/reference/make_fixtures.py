@@ -13,7 +13,8 @@ is the experiment of the same model and training in this project's YAML.
 `vlora-authors*` are the authors' package; its parameters are renamed to this project's names:
 layer `c * size + i` for block i of compound c, `.weight.A` and `.weight.B` for the factors. All
 others are timm's ViT with the weights of readings.py. Every file is then read back and computed
-again by readings.py, the package's too. Files of checkpoints/ are from checkpoints.py.
+again by readings.py, the package's too. The specs are in
+experiments.py; checkpoints/ is made by checkpoints.py.
 """
 
 import pathlib
@@ -27,8 +28,8 @@ from vlora import VisionTransformerVLoRA
 
 import checkpoints
 import readings
-from experiments import BASE, BATCH, CLASSES, CLIP, ON_TOP, READINGS, SIDE, SMOOTHING, STEPS, TRAINING
-from experiments import spec
+from experiments import BASE, ON_TOP, READINGS, spec
+from experiments import BATCH, CLASSES, CLIP, SIDE, SMOOTHING, STEPS, TRAINING
 from stable import save_stable
 
 OUT = pathlib.Path(__file__).resolve().parent.parent.parent / "tests/fixtures"
@@ -81,8 +82,8 @@ def replay(fixture, run, dtype):
     return tuple(max(apart(got[n], fixture[n]) for n in got if n.startswith(k)) for k in kinds)
 
 
-def make(name, spec, parameters, forward, seed):
-    run = yaml.safe_load(spec)
+def make(name, text, parameters, forward, seed):
+    run = yaml.safe_load(text)
     torch.manual_seed(seed)
     with torch.no_grad():
         # Away from the start, where norms are 1, biases and LoRA 0 and the class token almost 0.
@@ -93,7 +94,7 @@ def make(name, spec, parameters, forward, seed):
     out = {"images": images, "labels": labels}
     out |= {f"weight.{n}": p.detach().clone() for n, p in parameters.items()}
     out |= train(run, parameters, forward, images, labels)
-    info = {"torch": torch.__version__, "timm": timm.__version__, "spec": spec}
+    info = {"torch": torch.__version__, "timm": timm.__version__, "spec": text}
     save_stable(out, OUT / f"{name}.safetensors", info)
     # In float64 too: where rounding alone moves the results, no two programs agree on them.
     # A quarter of what tests/oracle.rs allows.
@@ -105,9 +106,9 @@ def make(name, spec, parameters, forward, seed):
     return fixture, run
 
 
-def plain(name, spec, seed):
+def plain(name, text, seed):
     """A model by readings.py; a dense one is timm's as it is."""
-    make(name, spec, *readings.plain(yaml.safe_load(spec)), seed)
+    make(name, text, *readings.plain(yaml.safe_load(text)), seed)
 
 
 def our_name(name, size):
@@ -118,16 +119,16 @@ def our_name(name, size):
     return re.sub(r"\.parametrizations\.(weight|bias)\.0\.", r".\1.", name)
 
 
-def package(name, spec, seed, depth, vl_size, **settings):
+def package(name, text, seed, depth, vl_size, **settings):
     """A model of the authors' package, whose depth is the number of compounds."""
-    timm_settings = readings.timm_settings(yaml.safe_load(spec)["model"]) | {"depth": depth}
+    timm_settings = readings.timm_settings(yaml.safe_load(text)["model"]) | {"depth": depth}
     model = VisionTransformerVLoRA(vl_size=vl_size, **settings, **timm_settings).float().eval()
     # A base weight is seen again as every increment's original; named_parameters lists it once.
     parameters = {our_name(n, vl_size): p for n, p in model.named_parameters()}
     if not settings.get("vl_enabled", True):
         # They are still there, and nothing uses them.
         parameters = {n: p for n, p in parameters.items() if not n.endswith((".A", ".B"))}
-    fixture, run = make(name, spec, parameters, lambda _, images: model(images), seed)
+    fixture, run = make(name, text, parameters, lambda _, images: model(images), seed)
     logits, grads, _ = replay(fixture, run, torch.float32)
     assert logits < 1e-6 and grads < 1e-6, (name, logits, grads)
 
