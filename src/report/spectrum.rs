@@ -142,8 +142,8 @@ pub fn spectrum_notes(record: &SpectrumRecord) -> Vec<String> {
     notes.push(
         "The chart shows means over layers, with a band from the least to the largest. The numbers \
          are of the weights as they stand: hidden units and heads of a layer can change places \
-         without changing the model, which changes D. And they are of a model whose layers were \
-         trained apart, which need not be what training in compounds finds."
+         without changing the model, which changes D. And layers that were trained apart need not \
+         show what training in compounds finds."
             .into(),
     );
     notes.extend(findings(record));
