@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::prelude::*;
 use candle_core::{Device, Tensor};
+use common::TINY;
 use tempfile::TempDir;
 use vlora::nn::Init;
 use vlora::random::{Purpose, Stream};
@@ -19,8 +22,11 @@ struct Ran {
 }
 
 fn spectrum(dir: &Path, args: &[&str]) -> Ran {
-    let mut command = Command::cargo_bin("vlora").unwrap();
-    let output = command.current_dir(dir).arg("spectrum").args(args).output().unwrap();
+    vlora(dir, &[&["spectrum"], args].concat())
+}
+
+fn vlora(dir: &Path, args: &[&str]) -> Ran {
+    let output = Command::cargo_bin("vlora").unwrap().current_dir(dir).args(args).output().unwrap();
     Ran {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -189,6 +195,33 @@ fn layouts_agree() {
         "{}",
         ran.err
     );
+}
+
+/// Trained runs of this program: VLoRA's layers, which its file holds as factors, differ by the
+/// rank that they were trained with, the baseline's by more.
+#[test]
+fn a_trained_run_has_the_rank_of_its_increments() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tiny.yaml"), TINY).unwrap();
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let runs = std::fs::read_dir(dir.path().join("results/tiny/runs")).unwrap();
+    let mut whole_at_two: Vec<bool> = runs
+        .map(|run| {
+            let run = run.unwrap().path();
+            let ran = spectrum(dir.path(), &[run.to_str().unwrap(), "--out", "out"]);
+            assert_eq!(ran.code, 0, "{}", ran.err);
+            let rows = rows(&dir.path().join("out/spectrum.csv"));
+            assert_eq!(rows.len(), 4);
+            let kept = |row: &HashMap<String, String>| {
+                row["energy_2_difference"].parse::<f64>().unwrap() > 1.0 - 1e-6
+            };
+            assert!(rows.iter().all(|row| kept(row) == kept(&rows[0])));
+            kept(&rows[0])
+        })
+        .collect();
+    whole_at_two.sort_unstable();
+    assert_eq!(whole_at_two, [false, true]);
 }
 
 /// Layers that are equal, in a model of two layers of width 1.

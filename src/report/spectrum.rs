@@ -139,6 +139,13 @@ pub fn spectrum_notes(record: &SpectrumRecord) -> Vec<String> {
              and of the best matrix of rank {TOLD_RANK} alone."
         ),
     ];
+    notes.push(
+        "The chart shows means over layers, with a band from the least to the largest. The numbers \
+         are of the weights as they stand: hidden units and heads of a layer can change places \
+         without changing the model, which changes D. And layers that were trained apart need not \
+         show what training in compounds finds."
+            .into(),
+    );
     notes.extend(findings(record));
     notes.push(format!(
         "Read from `{}` (SHA-256 {}) in the layout of {}, by {}; random matrices of seed {}.",
