@@ -227,8 +227,15 @@ impl VloraSpec {
 
     /// The layer whose weight the increments of layer `layer` add to.
     pub fn reference_layer(&self, layer: usize) -> usize {
-        match self.reference {
-            Reference::Base => layer - layer % self.compound_size,
+        self.reference.layer(layer, self.compound_size)
+    }
+}
+
+impl Reference {
+    /// The layer that `layer`, not the first of a compound of `compound_size`, adds to.
+    pub fn layer(self, layer: usize, compound_size: usize) -> usize {
+        match self {
+            Reference::Base => layer - layer % compound_size,
             Reference::Previous => layer - 1,
         }
     }

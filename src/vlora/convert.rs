@@ -130,7 +130,8 @@ impl Step<'_> {
     }
 }
 
-/// The best factors of `rank`. Beyond min(out, in) they are zero.
+/// The best factors of `rank`. A direction that adds nothing has a B of zero and an A of length
+/// one: with both at zero neither would ever get a gradient.
 fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) -> Result<LowRank> {
     if scale == 0.0 || !scale.is_finite() {
         return Err(Error::Input(format!(
@@ -138,16 +139,16 @@ fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) 
              finite and not 0"
         )));
     }
-    let factor = |sides: &[Vec<f64>], width: usize, sign: f64| -> Result<Tensor> {
+    let factor = |sides: &[Vec<f64>], width: usize, sign: f64, idle: f64| -> Result<Tensor> {
         let mut values = vec![0f32; rank * width];
         for ((row, side), s) in values.chunks_mut(width.max(1)).zip(sides).zip(&svd.values) {
-            let size = sign * (s / scale.abs()).sqrt();
+            let size = if *s > 0.0 { sign * (s / scale.abs()).sqrt() } else { idle };
             row.iter_mut().zip(side).for_each(|(to, from)| *to = (size * from) as f32);
         }
         Ok(Tensor::from_vec(values, (rank, width), &Device::Cpu)?)
     };
-    let a = factor(svd.right(), input, 1.0)?;
-    let b = factor(svd.left(), output, scale.signum())?;
+    let a = factor(svd.right(), input, 1.0, 1.0)?;
+    let b = factor(svd.left(), output, scale.signum(), 0.0)?;
     Ok(LowRank { a, b, scale })
 }
 

@@ -269,9 +269,14 @@ fn layers_that_are_alike_lose_nothing() {
     let mut dense = dense(2, 3);
     dense.insert("blocks.1.mlp.fc1.weight".into(), dense["blocks.0.mlp.fc1.weight"].clone());
     for rank in [Rank::Of(0), Rank::Of(2), Rank::Full] {
-        let (_, kept) = compress(&dense, 2, &spec(2, rank, Reference::Base, 1.0)).unwrap();
+        let (now, kept) = compress(&dense, 2, &spec(2, rank, Reference::Base, 1.0)).unwrap();
         let fc1 = kept.iter().find(|k| k.target == Target::MlpFc1).unwrap();
         assert_eq!((fc1.energy_kept, fc1.relative_error), (1.0, 0.0));
+        if let Rank::Of(2) = rank {
+            // Not both zero, or the pair would stay so.
+            let size = |part: &str| norm(&now[&format!("blocks.1.mlp.fc1.weight.{part}")]).unwrap();
+            assert!((size("A") - 2f64.sqrt()).abs() < 1e-5 && size("B") == 0.0);
+        }
     }
 }
 
