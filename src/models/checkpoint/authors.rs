@@ -201,7 +201,7 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     let no = |why: &str| {
         Err(Error::Input(format!(
             "the authors' form cannot hold this model\n  found:    {why}\n  expected: low-rank \
-             increments of one alpha on each compound's first layer, detached\n  help:     \
+             increments on each compound's first layer, detached\n  help:     \
              --to timm and --to hf-vit hold every model, as a dense one"
         )))
     };
@@ -218,9 +218,6 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     }
     if norm_eps != NORM_EPS {
         return no(&format!("norm_eps: {norm_eps}, where timm's models have {NORM_EPS}"));
-    }
-    if vlora.targets.iter().any(|own| own.alpha.is_some_and(|alpha| alpha != vlora.alpha)) {
-        return no("targets with an alpha of their own");
     }
     for target in vlora.targets.iter().map(|own| own.target) {
         match (0..depth).find_map(|layer| vlora.increment(layer, target)) {

@@ -49,7 +49,7 @@ impl From<Fault> for Error {
 
 /// Text out of a file as it may reach the terminal: no control characters, not endless.
 fn shown(text: &str) -> String {
-    const MOST: usize = 400;
+    const MOST: usize = 600;
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let mut shown: String = text.chars().take(MOST).map(plain).collect();
     if text.chars().nth(MOST).is_some() {

@@ -271,7 +271,6 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         "num_hidden_layers": model.depth,
         "patch_size": model.patch_size,
         "qkv_bias": true,
-        "torch_dtype": "float32",
     });
     let config = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::Failed(format!("{CONFIG} cannot be written: {e}")))?;

@@ -214,7 +214,7 @@ fn sizes(
         training: TrainingSpec::default(),
     };
     // A run of one arm, so that one set of rules serves specs and checkpoints.
-    let text = run.to_yaml().map_err(Error::Failed)? + "arms: {checkpoint: {}}\nseeds: [0]\n";
+    let text = run.to_yaml().map_err(Error::Failed)? + "arms: {baseline: {}}\nseeds: [0]\n";
     let name = "checkpoint.yaml";
     match spec::parse(text.as_bytes(), name, "checkpoint", &[], &|_| 0) {
         Ok(_) => Ok(()),
