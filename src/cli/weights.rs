@@ -84,7 +84,8 @@ impl CheckpointArgs {
             let depth = checkpoint.model.depth;
             lines.push(format!("  compounds   {}", compounds(vlora, depth)));
             let assumed = loaded.form == Form::Authors && self.alpha.is_none();
-            let source = if assumed { " (the package's default; the file does not say)" } else { "" };
+            let source =
+                if assumed { " (the package's default; the file does not say)" } else { "" };
             lines.push(format!("  increments  {}{source}", increments(vlora)));
         }
         if let Some(lora) = &checkpoint.lora {

@@ -107,7 +107,9 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     }
     let theirs = |name: &str| theirs(name, size);
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
-    let model = renamed.model(renamed.heads(hints)?, NORM_EPS)?;
+    let mut model = renamed.model(renamed.heads(hints)?, NORM_EPS)?;
+    // Whole compounds, so that a block that is not there is missed by its name.
+    model.depth = model.depth.checked_next_multiple_of(size).unwrap_or(usize::MAX);
     let vlora = increments(file, &renamed, size, hints)?;
     renamed.checkpoint(model, Some(vlora), None)
 }

@@ -195,8 +195,7 @@ fn unreadable(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
     let again = "copy or download the file again";
     let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
     let header = length.and_then(|n| bytes.get(8..usize::try_from(n).ok()?.checked_add(8)?));
-    let entries: Value =
-        header.and_then(|h| serde_json::from_slice(h).ok()).unwrap_or(Value::Null);
+    let entries: Value = header.and_then(|h| serde_json::from_slice(h).ok()).unwrap_or(Value::Null);
     let fault = match (error, length) {
         (SafeTensorError::HeaderTooSmall, _) | (_, None) => fault
             .found(format!("{} bytes", bytes.len()))
@@ -249,10 +248,11 @@ fn fits(entry: &Value) -> bool {
         // The metadata, which is no tensor.
         return true;
     };
-    let bits = entry["shape"].as_array().into_iter().flatten().try_fold(
-        dtype.bitsize() as u64,
-        |bits, size| bits.checked_mul(size.as_u64()?),
-    );
+    let bits = entry["shape"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .try_fold(dtype.bitsize() as u64, |bits, size| bits.checked_mul(size.as_u64()?));
     let offset = |i: usize| entry["data_offsets"][i].as_u64();
     match (bits, offset(0), offset(1)) {
         (Some(bits), Some(start), Some(end)) => {

@@ -46,17 +46,14 @@ impl Renamed<'_> {
 
     /// Layers by the names of their tensors; gaps show later as missing tensors.
     pub fn depth(&self) -> usize {
-        let index = |name: &String| {
-            name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok()
-        };
+        let index = |name: &String| block(name)?.parse::<usize>().ok();
         self.tensors.keys().filter_map(index).max().map_or(0, |last| last.saturating_add(1))
     }
 
     /// The model that the shapes show; what they do not show is given.
     pub fn model(&self, heads: usize, norm_eps: f64) -> Result<ModelSpec> {
         let patch = "[dim, channels, patch, patch] of the patch embedding";
-        let [dim, channels, patch_size, across] =
-            self.dims("patch_embed.proj.weight", patch)?;
+        let [dim, channels, patch_size, across] = self.dims("patch_embed.proj.weight", patch)?;
         if patch_size != across {
             return Err(Fault::new(self.path, "the patches are not square")
                 .tensor(&(self.theirs)("patch_embed.proj.weight"))
@@ -142,6 +139,7 @@ impl Renamed<'_> {
                     model.depth,
                     model.classes
                 ))
+                .help("the file is of another kind of model")
                 .into());
         }
         Ok(Checkpoint { model, vlora, lora, tensors: self.tensors })
@@ -174,17 +172,22 @@ impl Source for Asked<'_, '_> {
                 .expected(format!("{shape:?}")),
             None => {
                 let fault = self.file.missing(name).expected(format!("a tensor {shape:?}"));
-                match nearest(name, self.file.tensors.keys().map(String::as_str)) {
-                    Some(near) if !same_but_numbers(name, near) => {
-                        fault.help(format!("the file has {}", (self.file.theirs)(near)))
-                    }
-                    _ => fault,
-                }
+                let unknown = self.file.tensors.keys().map(String::as_str);
+                let near = nearest(name, unknown.filter(|other| block(other) == block(name)));
+                fault.help(match near.filter(|near| !same_but_numbers(name, near)) {
+                    Some(near) => format!("the file has {}", (self.file.theirs)(near)),
+                    None => "the file is incomplete, or of another kind of model".into(),
+                })
             }
         };
         self.fault = Some(fault);
         candle_core::bail!("{name} does not fit")
     }
+}
+
+/// `3` of `blocks.3.norm1.weight`.
+fn block(name: &str) -> Option<&str> {
+    Some(name.strip_prefix("blocks.")?.split_once('.')?.0)
 }
 
 /// Whether two names are the same parameter of two layers: no misspelling of each other.

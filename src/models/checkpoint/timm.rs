@@ -59,9 +59,7 @@ pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
         return refuse("mean pooling beside a class token", "fc_norm.weight");
     }
     let ends = |end: &str| file.tensors.keys().find(|name| name.ends_with(end));
-    if let (Some(weight), None) =
-        (ends(&format!("{qkv}.weight")), ends(&format!("{qkv}.bias")))
-    {
+    if let (Some(weight), None) = (ends(&format!("{qkv}.weight")), ends(&format!("{qkv}.bias"))) {
         return refuse("queries, keys and values without bias", weight);
     }
     if !has("head.weight") {
