@@ -173,7 +173,12 @@ impl Source for Asked<'_, '_> {
             None => {
                 let fault = self.file.missing(name).expected(format!("a tensor {shape:?}"));
                 let unknown = self.file.tensors.keys().map(String::as_str);
-                let near = nearest(name, unknown.filter(|other| block(other) == block(name)));
+                let near = nearest(
+                    name,
+                    unknown.filter(|other| {
+                        block(other) == block(name) && !self.names.contains(*other)
+                    }),
+                );
                 fault.help(match near.filter(|near| !same_but_numbers(name, near)) {
                     Some(near) => format!("the file has {}", (self.file.theirs)(near)),
                     None => "the file is incomplete, or of another kind of model".into(),
