@@ -172,13 +172,14 @@ impl Source for Asked<'_, '_> {
                 .expected(format!("{shape:?}")),
             None => {
                 let fault = self.file.missing(name).expected(format!("a tensor {shape:?}"));
-                let unknown = self.file.tensors.keys().map(String::as_str);
-                let near = nearest(
-                    name,
-                    unknown.filter(|other| {
-                        block(other) == block(name) && !self.names.contains(*other)
-                    }),
-                );
+                // A misspelt tensor is in the same block and fits.
+                let like = |(other, tensor): &(&String, &Tensor)| {
+                    block(other) == block(name)
+                        && tensor.dims() == shape
+                        && !self.names.contains(*other)
+                };
+                let others = self.file.tensors.iter().filter(like);
+                let near = nearest(name, others.map(|(other, _)| other.as_str()));
                 fault.help(match near.filter(|near| !same_but_numbers(name, near)) {
                     Some(near) => format!("the file has {}", (self.file.theirs)(near)),
                     None => "the file is incomplete, or of another kind of model".into(),
