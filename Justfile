@@ -29,7 +29,7 @@ fmt:
 
 # Look at changed snapshots of messages, then accept them
 accept-snapshots:
-    INSTA_UPDATE=always cargo test --release --test bad_specs
+    INSTA_UPDATE=always cargo test --release --test bad_specs --test bad_checkpoints
     git diff tests/snapshots
 
 # Time the single operations

@@ -130,11 +130,14 @@ fn compounds(vlora: &VloraSpec, depth: usize) -> String {
 fn increments(vlora: &VloraSpec) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for own in &vlora.targets {
-        let rank = match own.rank.unwrap_or(vlora.rank) {
+        let mut rank = match own.rank.unwrap_or(vlora.rank) {
             _ if own.target.is_vector() => "vectors".to_string(),
             Rank::Full => "full".into(),
             Rank::Of(rank) => format!("rank {rank}"),
         };
+        if let Some(alpha) = own.alpha {
+            rank += &format!(", alpha {alpha}");
+        }
         match groups.iter_mut().find(|(r, _)| *r == rank) {
             Some((_, targets)) => targets.push(own.target.name()),
             None => groups.push((rank, vec![own.target.name()])),

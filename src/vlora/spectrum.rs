@@ -33,10 +33,7 @@ pub fn spectra(
         .collect::<Vec<_>>()
         .into_par_iter()
         .map(|(target, layers, layer)| {
-            let reference_layer = match reference {
-                Reference::Base => layer - layer % compound_size,
-                Reference::Previous => layer - 1,
-            };
+            let reference_layer = reference.layer(layer, compound_size);
             // In float64, so that D is not rounded.
             let [weight, before] =
                 [&layers[layer], &layers[reference_layer]].map(|t| t.to_dtype(DType::F64));

@@ -107,7 +107,9 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     }
     let theirs = |name: &str| theirs(name, size);
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
-    let model = renamed.model(renamed.heads(hints)?, NORM_EPS)?;
+    let mut model = renamed.model(renamed.heads(hints)?, NORM_EPS)?;
+    // Whole compounds, so that a block that is not there is missed by its name.
+    model.depth = model.depth.checked_next_multiple_of(size).unwrap_or(usize::MAX);
     let vlora = increments(file, &renamed, size, hints)?;
     renamed.checkpoint(model, Some(vlora), None)
 }
@@ -201,7 +203,7 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     let no = |why: &str| {
         Err(Error::Input(format!(
             "the authors' form cannot hold this model\n  found:    {why}\n  expected: low-rank \
-             increments of one alpha on each compound's first layer, detached\n  help:     \
+             increments on each compound's first layer, detached\n  help:     \
              --to timm and --to hf-vit hold every model, as a dense one"
         )))
     };
@@ -218,9 +220,6 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     }
     if norm_eps != NORM_EPS {
         return no(&format!("norm_eps: {norm_eps}, where timm's models have {NORM_EPS}"));
-    }
-    if vlora.targets.iter().any(|own| own.alpha.is_some_and(|alpha| alpha != vlora.alpha)) {
-        return no("targets with an alpha of their own");
     }
     for target in vlora.targets.iter().map(|own| own.target) {
         match (0..depth).find_map(|layer| vlora.increment(layer, target)) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
+use super::fault::{Fault, json_fault};
 use super::shapes::Renamed;
 use super::{Checkpoint, TensorFile};
 use crate::error::{Error, Result};
@@ -73,7 +73,7 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
             .expected("a file that `vlora run` or `vlora import` wrote")
             .into());
     };
-    let unreadable = |e: serde_json::Error| Error::from(fault().found(e));
+    let unreadable = |e: serde_json::Error| Error::from(fault().found(json_fault(text, &e)));
     let Version { format } = serde_json::from_str(text).map_err(unreadable)?;
     if format != FORMAT {
         return Err(fault()

@@ -49,13 +49,26 @@ impl From<Fault> for Error {
 
 /// Text out of a file as it may reach the terminal: no control characters, not endless.
 fn shown(text: &str) -> String {
-    const MOST: usize = 400;
+    const MOST: usize = 600;
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let mut shown: String = text.chars().take(MOST).map(plain).collect();
     if text.chars().nth(MOST).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// What is wrong with JSON, with the piece of text that shows it.
+pub fn json_fault(text: &str, error: &serde_json::Error) -> String {
+    const SHOWN: usize = 30;
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    let message = message.replace("expected usize", "expected a whole number, 0 or more");
+    let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let before = line.get(..error.column().min(line.len())).unwrap_or_default();
+    let from = before.char_indices().rev().nth(SHOWN).map_or(0, |(at, _)| at);
+    let cut = if from > 0 { "…" } else { "" };
+    format!("{message}, at `{cut}{}` in line {}", &before[from..], error.line())
 }
 
 /// The first of `names`, and how many more there are.

@@ -54,6 +54,9 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
             .expected("a Vision Transformer with a classifier")
             .into());
     }
+    if names.is_empty() {
+        return Err(Fault::new(&file.path, "the file holds no weights").found("no tensors").into());
+    }
     Err(Fault::new(&file.path, "the checkpoint's form is not known")
         .tensor(&first_of(&names))
         .expected(

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::compact::file_bytes;
-use super::fault::Fault;
+use super::fault::{Fault, json_fault};
 use super::shapes::Renamed;
 use super::{Checkpoint, TensorFile};
 use crate::error::{Error, Result};
@@ -46,6 +46,9 @@ const WITHIN: [(&str, &str); 5] = [
 /// The three parts of our `attn.qkv`, in its order.
 const QKV: [&str; 3] =
     ["attention.attention.query", "attention.attention.key", "attention.attention.value"];
+
+/// Our `attn.qkv` in errors.
+const JOINED: &str = "attention.attention.{query,key,value}";
 
 /// What of `config.json` decides the model. Other fields are about training and generation.
 #[derive(Deserialize)]
@@ -86,8 +89,9 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
     let tensors = renamed(file)?;
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
     let model = renamed.model(config.num_attention_heads, config.layer_norm_eps)?;
-    contradictions(&path, &config, &model)?;
-    renamed.checkpoint(model, None, None)
+    let checkpoint = renamed.checkpoint(model, None, None)?;
+    contradictions(&path, &config, &checkpoint.model)?;
+    Ok(checkpoint)
 }
 
 fn config(path: &Path) -> Result<Config> {
@@ -96,8 +100,9 @@ fn config(path: &Path) -> Result<Config> {
             .found(e)
             .expected(format!("the {CONFIG} that Hugging Face keeps beside the weights"))
     })?;
-    let config: Config = serde_json::from_str(&text)
-        .map_err(|e| Fault::new(path, "the model's description cannot be used").found(e))?;
+    let config: Config = serde_json::from_str(&text).map_err(|e| {
+        Fault::new(path, "the model's description cannot be used").found(json_fault(&text, &e))
+    })?;
     let refuse = |field: &str, found: &str, expected: &str| {
         Err(Fault::new(path, format!("{field}: the model is not supported"))
             .found(found)
@@ -114,33 +119,36 @@ fn config(path: &Path) -> Result<Config> {
     if !config.qkv_bias {
         return refuse("qkv_bias", "false", "true");
     }
+    let (heads, dim, eps) = (config.num_attention_heads, config.hidden_size, config.layer_norm_eps);
+    if dim.checked_rem(heads) != Some(0) {
+        let expected = format!("a divisor of hidden_size, {dim}");
+        return refuse("num_attention_heads", &heads.to_string(), &expected);
+    }
+    if !(eps > 0.0 && eps <= 1.0) {
+        return refuse("layer_norm_eps", &eps.to_string(), "a number above 0, at most 1");
+    }
     Ok(config)
 }
 
 /// Holds the description to the tensors' shapes.
 fn contradictions(path: &Path, config: &Config, model: &ModelSpec) -> Result<()> {
     let labels = config.id2label.as_ref().map_or(model.classes, Map::len);
-    let (hidden, dim) = (config.intermediate_size as f64, model.dim as f64);
+    let patch = "the patch embedding's shape";
     for (field, found, shown, tensor) in [
-        ("hidden_size", config.hidden_size, model.dim, "patch embedding"),
-        ("num_hidden_layers", config.num_hidden_layers, model.depth, "layers"),
+        ("hidden_size", config.hidden_size, model.dim, patch),
+        ("num_hidden_layers", config.num_hidden_layers, model.depth, "the layers' names"),
+        ("intermediate_size", config.intermediate_size, model.hidden(), "intermediate.dense"),
         ("image_size", config.image_size, model.image_size, "position_embeddings"),
-        ("patch_size", config.patch_size, model.patch_size, "patch embedding"),
-        ("num_channels", config.num_channels, model.channels, "patch embedding"),
-        ("id2label", labels, model.classes, "classifier.weight"),
+        ("patch_size", config.patch_size, model.patch_size, patch),
+        ("num_channels", config.num_channels, model.channels, patch),
+        ("id2label", labels, model.classes, "the classifier's shape"),
     ] {
         if found != shown {
             return Err(Fault::new(path, format!("{field} contradicts the weights"))
                 .found(found)
-                .expected(format!("{shown}, as {tensor} shows"))
+                .expected(format!("{shown}, by {tensor}"))
                 .into());
         }
-    }
-    if hidden / dim != model.mlp_ratio {
-        return Err(Fault::new(path, "intermediate_size contradicts the weights")
-            .found(hidden)
-            .expected(format!("{}, as intermediate.dense shows", model.mlp_ratio * dim))
-            .into());
     }
     Ok(())
 }
@@ -165,12 +173,12 @@ fn renamed(file: &TensorFile) -> Result<BTreeMap<String, Tensor>> {
     }
     for (ours, parts) in parts {
         let mut joined: Vec<&Tensor> = Vec::new();
-        let first = parts.values().next().map(|(name, tensor)| (name.as_str(), tensor.dims()));
-        let Some((first_name, first_shape)) = first else { continue };
+        let Some((first, (first_name, first_tensor))) = parts.first_key_value() else { continue };
+        let first_shape = first_tensor.dims();
         for (part, their) in QKV.iter().enumerate() {
             let Some((name, tensor)) = parts.get(&part) else {
                 return Err(Fault::new(&file.path, "a tensor is missing")
-                    .tensor(&format!("{their} beside {first_name}"))
+                    .tensor(&first_name.replacen(QKV[*first], their, 1))
                     .expected(format!("a tensor {first_shape:?}"))
                     .into());
             };
@@ -207,7 +215,7 @@ fn ours(bare: &str) -> Option<(String, Option<usize>)> {
     Some((name(ours), None))
 }
 
-/// Their name of one of ours; `attn.qkv` is called after its first part.
+/// Their name of one of ours; `attn.qkv` is [`JOINED`].
 fn theirs(ours: &str, prefix: &str) -> String {
     let name = || {
         if let Some((_, theirs)) = OUTSIDE.iter().find(|(name, _)| *name == ours) {
@@ -218,7 +226,7 @@ fn theirs(ours: &str, prefix: &str) -> String {
         let (module, parameter) = rest.rsplit_once('.')?;
         let theirs = match WITHIN.iter().find(|(name, _)| *name == module) {
             Some((_, theirs)) => theirs,
-            None if module == "attn.qkv" => QKV[0],
+            None if module == "attn.qkv" => JOINED,
             None => return None,
         };
         Some(format!("{prefix}encoder.layer.{layer}.{theirs}.{parameter}"))
@@ -238,14 +246,14 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     }
     let mut tensors = BTreeMap::new();
     for (name, tensor) in &dense.tensors {
-        let first = theirs(name, "vit.");
+        let their_name = theirs(name, "vit.");
         if !name.contains(".attn.qkv.") {
-            tensors.insert(first, tensor.clone());
+            tensors.insert(their_name, tensor.clone());
             continue;
         }
         for (part, their) in QKV.iter().enumerate() {
             let rows = tensor.narrow(0, part * model.dim, model.dim)?;
-            tensors.insert(first.replacen(QKV[0], their, 1), rows.contiguous()?);
+            tensors.insert(their_name.replacen(JOINED, their, 1), rows.contiguous()?);
         }
     }
     let labels = (0..model.classes).map(|class| (class, format!("LABEL_{class}")));
@@ -271,7 +279,6 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         "num_hidden_layers": model.depth,
         "patch_size": model.patch_size,
         "qkv_bias": true,
-        "torch_dtype": "float32",
     });
     let config = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::Failed(format!("{CONFIG} cannot be written: {e}")))?;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::fault::{Fault, first_of};
 use super::{Checkpoint, Hints};
@@ -46,8 +46,7 @@ impl Renamed<'_> {
 
     /// Layers by the names of their tensors; gaps show later as missing tensors.
     pub fn depth(&self) -> usize {
-        let index =
-            |name: &String| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
+        let index = |name: &String| block(name)?.parse::<usize>().ok();
         self.tensors.keys().filter_map(index).max().map_or(0, |last| last.saturating_add(1))
     }
 
@@ -115,21 +114,20 @@ impl Renamed<'_> {
         lora: Option<LoraSpec>,
     ) -> Result<Checkpoint> {
         sizes(self.path, &model, &vlora, &lora)?;
-        let mut source = Asked { file: &self, names: BTreeSet::new(), fault: None };
-        let built = Vit::new(&model, vlora.as_ref(), lora.as_ref(), &mut source);
-        let Asked { names, fault, .. } = source;
+        let mut asked = Asked { file: &self, names: BTreeSet::new(), fault: None, missing: vec![] };
+        let built = Vit::new(&model, vlora.as_ref(), lora.as_ref(), &mut asked);
+        let Asked { names, fault, missing, .. } = asked;
         if let Some(fault) = fault {
             return Err(fault.into());
         }
+        let extra: Vec<&String> =
+            self.tensors.keys().filter(|name| !names.contains(*name)).collect();
+        if let Some((name, shape)) = missing.first() {
+            return Err(self.misses(name, shape, missing.len() - 1, &extra).into());
+        }
         built?;
-        let theirs: Vec<String> = self.tensors.keys().map(|name| (self.theirs)(name)).collect();
-        let extra: Vec<&str> = self
-            .tensors
-            .keys()
-            .zip(&theirs)
-            .filter(|(ours, _)| !names.contains(*ours))
-            .map(|(_, theirs)| theirs.as_str())
-            .collect();
+        let extra: Vec<String> = extra.iter().map(|name| (self.theirs)(name)).collect();
+        let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
         if !extra.is_empty() {
             return Err(Fault::new(self.path, "a tensor does not belong to the model")
                 .tensor(&first_of(&extra))
@@ -140,17 +138,38 @@ impl Renamed<'_> {
                     model.depth,
                     model.classes
                 ))
+                .help("the file is of another kind of model")
                 .into());
         }
         Ok(Checkpoint { model, vlora, lora, tensors: self.tensors })
     }
+
+    /// A missing tensor and how many more there are. One that nothing asks for, in the same block
+    /// and of the same shape, may be it under another name.
+    fn misses(&self, name: &str, shape: &[usize], more: usize, extra: &[&String]) -> Fault {
+        let like = |other: &&String| {
+            let fits = self.tensors.get(*other).is_some_and(|tensor| tensor.dims() == shape);
+            fits && block(other) == block(name)
+        };
+        let others = extra.iter().copied().filter(like).map(String::as_str);
+        let missing = match more {
+            0 => self.missing(name),
+            _ => self.missing(name).found(format!("neither it nor {more} others")),
+        };
+        missing.expected(format!("a tensor {shape:?}")).help(match nearest(name, others) {
+            Some(near) => format!("the file has {}", (self.theirs)(near)),
+            None => "the file is incomplete, or of another kind of model".into(),
+        })
+    }
 }
 
-/// Gives a model the file's tensors and keeps the first that does not fit.
+/// Gives a model the file's tensors and keeps what does not fit.
 struct Asked<'a, 'b> {
     file: &'a Renamed<'b>,
     names: BTreeSet<String>,
+    /// The first of another shape.
     fault: Option<Fault>,
+    missing: Vec<(String, Vec<usize>)>,
 }
 
 impl Source for Asked<'_, '_> {
@@ -161,34 +180,31 @@ impl Source for Asked<'_, '_> {
         _: Init,
         _: bool,
     ) -> candle_core::Result<Tensor> {
-        let fault = match self.file.tensors.get(name) {
-            Some(tensor) if tensor.dims() == shape => {
-                self.names.insert(name.into());
-                return Ok(tensor.clone());
+        self.names.insert(name.into());
+        match self.file.tensors.get(name) {
+            Some(tensor) if tensor.dims() == shape => return Ok(tensor.clone()),
+            Some(tensor) => {
+                let fault = || {
+                    Fault::new(self.file.path, "a tensor has another shape")
+                        .tensor(&(self.file.theirs)(name))
+                        .found(format!("{:?}", tensor.dims()))
+                        .expected(format!("{shape:?}"))
+                };
+                self.fault.get_or_insert_with(fault);
             }
-            Some(tensor) => Fault::new(self.file.path, "a tensor has another shape")
-                .tensor(&(self.file.theirs)(name))
-                .found(format!("{:?}", tensor.dims()))
-                .expected(format!("{shape:?}")),
-            None => {
-                let fault = self.file.missing(name).expected(format!("a tensor {shape:?}"));
-                match nearest(name, self.file.tensors.keys().map(String::as_str)) {
-                    Some(near) if !same_but_numbers(name, near) => {
-                        fault.help(format!("the file has {}", (self.file.theirs)(near)))
-                    }
-                    _ => fault,
-                }
-            }
-        };
-        self.fault = Some(fault);
-        candle_core::bail!("{name} does not fit")
+            None => self.missing.push((name.into(), shape.into())),
+        }
+        if block(name).is_none() {
+            candle_core::bail!("{name} does not fit");
+        }
+        // Blocks only hold their tensors, so that one value in any shape lets the model ask on.
+        Tensor::zeros(1, DType::F32, &Device::Cpu)?.broadcast_as(shape)
     }
 }
 
-/// Whether two names are the same parameter of two layers: no misspelling of each other.
-fn same_but_numbers(a: &str, b: &str) -> bool {
-    let letters = |s: &str| s.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
-    letters(a) == letters(b)
+/// `3` of `blocks.3.norm1.weight`.
+fn block(name: &str) -> Option<&str> {
+    Some(name.strip_prefix("blocks.")?.split_once('.')?.0)
 }
 
 /// Holds a model's fields to the rules that a spec's fields are held to.

@@ -1,0 +1,334 @@
+//! Checkpoints of other programs, from `scripts/reference/checkpoints.py`: read, computed with,
+//! and written back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "common/checkpoints.rs"]
+mod fixtures;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use assert_cmd::prelude::*;
+use candle_core::{DType, Device, Tensor};
+use fixtures::{FILES, fixture, hints, load, settings};
+use serde_json::Value;
+use vlora::models::checkpoint::{
+    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, parse, read, read_checkpoint,
+};
+use vlora::nn::{Init, Pass};
+use vlora::random::{Purpose, Stream};
+use vlora::spec::{LoraSpec, Pool, Rank, Reference, Target};
+
+fn logits(checkpoint: &Checkpoint) -> Tensor {
+    let images = read(&fixture("expected.safetensors")).unwrap().tensors["images"].clone();
+    checkpoint.vit().unwrap().forward(&images, Pass::Evaluation).unwrap()
+}
+
+/// The largest difference over the largest magnitude of what is wanted.
+fn relative(got: &Tensor, want: &Tensor) -> f64 {
+    assert_eq!(got.dims(), want.dims());
+    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (got, want) = (values(got), values(want));
+    let size = want.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+    let apart = got.iter().zip(&want).map(|(g, w)| (g - w).abs());
+    f64::from(apart.fold(0f32, f32::max) / size)
+}
+
+fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, (Vec<usize>, Vec<u32>)> {
+    let bits = |t: &Tensor| {
+        let values = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        (t.dims().to_vec(), values.into_iter().map(f32::to_bits).collect())
+    };
+    tensors.iter().map(|(name, t)| (name.clone(), bits(t))).collect()
+}
+
+fn bytes(exported: Exported) -> Vec<u8> {
+    match exported {
+        Exported::File(bytes) => bytes,
+        Exported::Folder(files) => panic!("{} files", files.len()),
+    }
+}
+
+#[test]
+fn each_import_is_the_model_that_its_program_has() {
+    let expected = read(&fixture("expected.safetensors")).unwrap();
+    for (file, form, name) in FILES {
+        let settings = settings(name);
+        let loaded = read_checkpoint(&fixture(file), &hints(&settings)).unwrap();
+        assert_eq!(loaded.form, form);
+        let (checkpoint, number) = (&loaded.checkpoint, |field: &str| settings[field].as_f64());
+        let model = &checkpoint.model;
+        for (field, value) in [
+            ("image_size", model.image_size as f64),
+            ("patch_size", model.patch_size as f64),
+            ("channels", model.channels as f64),
+            ("classes", model.classes as f64),
+            ("dim", model.dim as f64),
+            ("depth", model.depth as f64),
+            ("heads", model.heads as f64),
+            ("mlp_ratio", model.mlp_ratio),
+            ("norm_eps", model.norm_eps),
+        ] {
+            assert_eq!(Some(value), number(field), "{name}: {field}");
+        }
+        assert_eq!(model.pool == Pool::Mean, settings["pool"] == "mean");
+        if let Some(vlora) = &checkpoint.vlora {
+            assert_eq!(Some(vlora.compound_size as f64), number("compound_size"));
+            assert_eq!(vlora.rank, Rank::Of(number("rank").unwrap() as usize));
+            assert_eq!((Some(vlora.alpha), vlora.detach), (number("alpha"), true));
+            assert_eq!(vlora.reference, Reference::Base);
+        }
+        assert_eq!(checkpoint.vlora.is_some(), form == Form::Authors);
+        let error = relative(&logits(checkpoint), &expected.tensors[&format!("{name}.logits")]);
+        assert!(error < 1e-5, "{name}: logits differ by {error:e}");
+    }
+}
+
+/// Through the compact form and back to where it came from: the same file.
+#[test]
+fn what_comes_from_a_program_returns_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("compact.safetensors");
+    for (file, form, _) in FILES {
+        let first = load(file);
+        std::fs::write(&path, first.to_bytes().unwrap()).unwrap();
+        let compact = read_checkpoint(&path, &Hints::default()).unwrap();
+        assert_eq!(compact.form, Form::Compact);
+        let compact = compact.checkpoint;
+        assert_eq!(
+            (&compact.model, &compact.vlora, &compact.lora),
+            (&first.model, &first.vlora, &first.lora)
+        );
+        assert_eq!(bits(&compact.tensors), bits(&first.tensors));
+        assert_eq!(compact.to_bytes().unwrap(), first.to_bytes().unwrap());
+        match compact.export(form).unwrap() {
+            Exported::File(bytes) => {
+                assert!(bytes == std::fs::read(fixture(file)).unwrap(), "{file}");
+            }
+            Exported::Folder(files) => {
+                assert_eq!(files[0].0, Path::new(MODEL));
+                let model = parse(Path::new(MODEL), &files[0].1).unwrap();
+                let want = read(&fixture(file)).unwrap();
+                assert_eq!(bits(&model.tensors), bits(&want.tensors));
+                assert_eq!(model.metadata, want.metadata);
+                let config: Value = serde_json::from_slice(&files[1].1).unwrap();
+                let text = std::fs::read(fixture(file).join(CONFIG)).unwrap();
+                let theirs: Value = serde_json::from_slice(&text).unwrap();
+                for (field, value) in config.as_object().unwrap() {
+                    // The decoder that it is for is no part of the model.
+                    assert!(field == "encoder_stride" || theirs[field] == *value, "{field}");
+                }
+            }
+        }
+    }
+}
+
+/// A VLoRA model with its increments added up computes the same in every dense form.
+#[test]
+fn dense_exports_compute_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = load("authors.safetensors");
+    let want = logits(&ours);
+    let heads = Hints { heads: Some(ours.model.heads), alpha: None };
+
+    let file = dir.path().join("timm.safetensors");
+    std::fs::write(&file, bytes(ours.export(Form::Timm).unwrap())).unwrap();
+    let folder = dir.path().join("hf");
+    std::fs::create_dir(&folder).unwrap();
+    let Exported::Folder(files) = ours.export(Form::HuggingFace).unwrap() else { panic!() };
+    for (name, bytes) in files {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    for (path, form) in [(&file, Form::Timm), (&folder, Form::HuggingFace)] {
+        let back = read_checkpoint(path, &heads).unwrap();
+        assert_eq!((back.form, &back.checkpoint.vlora), (form, &None));
+        assert_eq!(back.checkpoint.model, ours.model);
+        let error = relative(&logits(&back.checkpoint), &want);
+        assert!(error < 1e-5, "{form}: logits differ by {error:e}");
+    }
+}
+
+#[test]
+fn a_file_without_copies_of_base_weights_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("authors.safetensors");
+    let mut tensors = read(&fixture("authors.safetensors")).unwrap().tensors;
+    tensors.retain(|name, _| !name.ends_with(".original"));
+    std::fs::write(&file, safetensors::serialize(&tensors, None).unwrap()).unwrap();
+    let ours = load("authors.safetensors");
+    let back = read_checkpoint(&file, &hints(&settings("authors"))).unwrap().checkpoint;
+    assert_eq!(bits(&back.tensors), bits(&ours.tensors));
+}
+
+/// Vectors and ranks of targets' own go to the authors' form and come back.
+#[test]
+fn vectors_and_own_ranks_keep_in_the_authors_form() {
+    let mut ours = load("authors.safetensors");
+    let vlora = ours.vlora.as_mut().unwrap();
+    vlora.targets[2].rank = Some(Rank::Of(1));
+    for target in [Target::AttnQkvBias, Target::Norm1Weight] {
+        vlora.targets.push(vlora::spec::TargetSpec::plain(target));
+    }
+    let dim = ours.model.dim;
+    let zeros = |size: usize| Tensor::zeros(size, DType::F32, &Device::Cpu).unwrap();
+    for layer in [1, 2, 4, 5] {
+        for factor in ["A", "B"] {
+            let name = format!("blocks.{layer}.mlp.fc1.weight.{factor}");
+            let one = ours.tensors[&name].narrow(0, 0, 1).unwrap().contiguous().unwrap();
+            ours.tensors.insert(name, one);
+        }
+        for (vector, size) in [("attn.qkv.bias", 3 * dim), ("norm1.weight", dim)] {
+            ours.tensors.remove(&format!("blocks.{layer}.{vector}")).unwrap();
+            ours.tensors.insert(format!("blocks.{layer}.{vector}.A"), zeros(size));
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("authors.safetensors");
+    std::fs::write(&file, bytes(ours.export(Form::Authors).unwrap())).unwrap();
+    let names = read(&file).unwrap().tensors;
+    for name in ["bias.original", "bias.0.A"] {
+        let name = format!("blocks.0.blocks.1.attn.qkv.parametrizations.{name}");
+        assert!(names.contains_key(&name), "{name}");
+    }
+    let back = read_checkpoint(&file, &hints(&settings("authors"))).unwrap().checkpoint;
+    assert_eq!((&back.vlora, bits(&back.tensors)), (&ours.vlora, bits(&ours.tensors)));
+    assert_eq!(relative(&logits(&back), &logits(&ours)), 0.0);
+}
+
+/// The same with LoRA on queries, keys, values and the MLP's second matrix.
+fn with_lora(mut checkpoint: Checkpoint) -> Checkpoint {
+    let lora = LoraSpec {
+        rank: 2,
+        alpha: 3.0,
+        dropout: 0.25,
+        targets: vec![Target::AttnQkv, Target::MlpFc2],
+        also_train: vec![],
+    };
+    for layer in 0..checkpoint.model.depth {
+        for target in &lora.targets {
+            let (output, input) = checkpoint.model.target_shape(*target);
+            for (factor, width) in [("A", input), ("B", output)] {
+                let name = format!("blocks.{layer}.{}.lora_{factor}", target.parameter());
+                let mut stream = Stream::new(9, Purpose::Init, &name);
+                let values = Init::Normal { std: 0.3 }.values(2 * width, &mut stream);
+                let tensor = Tensor::from_vec(values, (2, width), &Device::Cpu).unwrap();
+                checkpoint.tensors.insert(name, tensor);
+            }
+        }
+    }
+    checkpoint.lora = Some(lora);
+    checkpoint
+}
+
+#[test]
+fn lora_is_dropped_merged_and_taken_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lora.safetensors");
+    for file in ["timm.safetensors", "authors.safetensors"] {
+        let below = load(file);
+        let adapted = with_lora(below.clone());
+        std::fs::write(&path, adapted.to_bytes().unwrap()).unwrap();
+        let adapted = read_checkpoint(&path, &Hints::default()).unwrap().checkpoint;
+        assert_eq!(bits(&adapted.without_lora().tensors), bits(&below.tensors));
+
+        let merged = adapted.merge_lora().unwrap();
+        assert!((merged.vlora.is_none(), merged.lora.is_none()) == (true, true));
+        let error = relative(&logits(&merged), &logits(&adapted));
+        assert!(error < 1e-5, "{file}: merging changes logits by {error:e}");
+        assert!(relative(&logits(&merged), &logits(&below)) > 1e-2, "LoRA does nothing");
+
+        let apart = merged.unmerge_lora(&adapted).unwrap();
+        let dense = below.materialised().unwrap();
+        assert!(apart.tensors.keys().eq(dense.tensors.keys()));
+        for (name, want) in &dense.tensors {
+            let error = relative(&apart.tensors[name], want);
+            assert!(error < 1e-6, "{file}: {name} comes back {error:e} away");
+        }
+        assert!(below.unmerge_lora(&adapted).is_err() == below.vlora.is_some());
+    }
+}
+
+/// Every float16 and bfloat16 value is a float32 value.
+#[test]
+fn half_precision_is_widened_exactly() {
+    let values = [1.5f32, -0.25, 3.0e-5, 1024.0, 0.0];
+    let wide = Tensor::new(&values, &Device::Cpu).unwrap();
+    for dtype in [DType::F16, DType::BF16] {
+        let narrow = wide.to_dtype(dtype).unwrap();
+        let want = narrow.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
+        let bytes = safetensors::serialize([("w", narrow)], None).unwrap();
+        let file = parse(Path::new("w"), &bytes).unwrap();
+        assert_eq!(file.tensors["w"].to_vec1::<f32>().unwrap(), want);
+    }
+}
+
+/// A faulty file, made from a sound one.
+#[test]
+fn the_authors_form_refuses_what_it_cannot_hold() {
+    let ours = load("authors.safetensors");
+    let refused = |edit: &dyn Fn(&mut Checkpoint), part: &str| {
+        let mut checkpoint = ours.clone();
+        edit(&mut checkpoint);
+        let error = checkpoint.export(Form::Authors).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    refused(&|c| c.vlora = None, "a dense model");
+    refused(&|c| c.vlora.as_mut().unwrap().detach = false, "detach: false");
+    refused(&|c| c.vlora.as_mut().unwrap().reference = Reference::Previous, "previous");
+    refused(&|c| c.vlora.as_mut().unwrap().rank = Rank::Full, "rank: full");
+    refused(&|c| c.vlora.as_mut().unwrap().rank = Rank::Of(0), "rank: 0");
+    refused(&|c| c.model.norm_eps = 1e-5, "norm_eps");
+    refused(&|c| *c = with_lora(c.clone()), "--lora drop");
+    let mean = load("timm-mean.safetensors").export(Form::HuggingFace).unwrap_err();
+    assert!(mean.to_string().contains("pool: mean"), "{mean}");
+}
+
+fn vlora(dir: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = std::process::Command::cargo_bin("vlora").unwrap();
+    let output = command.current_dir(dir).args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_commands_import_and_export() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = fixture("authors.safetensors");
+    let source = source.to_str().unwrap();
+    let run = |args: &[&str]| vlora(dir.path(), args);
+    let (code, out, err) =
+        run(&["import", source, "--heads", "4", "--alpha", "5", "--out", "ours.safetensors"]);
+    assert_eq!(code, 0, "{err}");
+    for part in ["the authors' form", "2 of 3 layers", "rank 2; alpha 5", "heads 4", "5 classes"] {
+        assert!(out.contains(part), "{part} is missing in\n{out}");
+    }
+    let to =
+        |form: &str, out: &str| run(&["export", "ours.safetensors", "--to", form, "--out", out]);
+    let (code, _, err) = to("authors", "back/authors.safetensors");
+    assert_eq!(code, 0, "{err}");
+    let back = std::fs::read(dir.path().join("back/authors.safetensors")).unwrap();
+    assert!(back == std::fs::read(source).unwrap());
+    let (code, out, err) = to("hf-vit", "hf");
+    assert!(code == 0 && out.contains("wrote hf/config.json"), "{err}");
+    assert_eq!(run(&["import", "hf", "--out", "again.safetensors"]).0, 0);
+
+    let refused = |args: &[&str], part: &str| {
+        let (code, out, err) = run(args);
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
+        assert!(err.contains(part) && !err.contains("panicked"), "{args:?}: {err}");
+    };
+    refused(&["export", "hf", "--to", "compact", "--out", "again.safetensors"], "--force");
+    refused(&["export", "ours.safetensors", "--to", "hf-vit", "--out", "hf"], "the file exists");
+    refused(&["export", "hf", "--to", "timm", "--out", "hf"], "this is a folder");
+    refused(&["export", "hf", "--to", "hf-vit", "--out", "ours.safetensors"], "this is a file");
+    refused(&["export", "hf", "--to", "authors", "--out", "a"], "a dense model");
+    refused(&["export", "hf", "--to", "timm", "--out", "a", "--lora", "drop"], "has no LoRA");
+    refused(&["import", "hf", "--heads", "3", "--out", "a"], "the file has 4 heads");
+    refused(&["import", "hf", "--alpha", "3", "--out", "a"], "no increments");
+    refused(&["import", source, "--out", "a"], "--heads N");
+    let force = ["export", "hf", "--to", "compact", "--out", "again.safetensors", "--force"];
+    assert_eq!(run(&force).0, 0);
+    assert!(!dir.path().join("a").exists());
+}
