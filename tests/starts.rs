@@ -212,3 +212,44 @@ fn a_checkpoint_on_disk_is_a_start_and_decides_the_id() {
     let missing = id(&dir.path().join("none.safetensors"), &[]).unwrap_err();
     assert!(missing.contains("none.safetensors"), "{missing}");
 }
+
+/// `vlora compress` and `start` convert alike, and a checkpoint of the same increments under
+/// other words is taken as it is.
+#[test]
+fn a_compressed_file_is_what_a_start_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, _) = run(&dir.path().join("first"), experiment(ARMS, &[]));
+    let dense = folder_of(&dir.path().join("first"), &plan, "baseline");
+    let file = dir.path().join("compressed.safetensors");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_vlora"))
+        .args(["compress", "--compound-size", "2", "--rank", "2", "--format", "csv", "--out"])
+        .arg(&file)
+        .arg(dense.path())
+        .output()
+        .unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{err}");
+    assert_eq!(out.lines().count(), 1 + 4, "{out}");
+    let start: StartRecord = folder_of(&dir.path().join("first"), &plan, "compressed")
+        .read_json(RunFolder::START)
+        .unwrap();
+    for (line, kept) in out.lines().skip(1).zip(&start.kept) {
+        let fields: Vec<&str> = line.split(',').collect();
+        assert_eq!(fields[1], kept.target.name());
+        assert_eq!(fields[3].parse::<f64>().unwrap(), kept.energy_kept);
+    }
+    let arms = format!(
+        "arms:\n  baseline: {{method: dense}}\n  again: {{method: vlora, start: {{checkpoint: '{}'}}, \
+         vlora: {{rank: 3, alpha: 1.5, targets: [mlp.fc1, mlp.fc2, attn.qkv, \
+         {{target: attn.proj, rank: 2, alpha: 1}}]}}}}\n",
+        file.display()
+    );
+    let settings = ["arms.again.vlora.rank=2", "arms.again.vlora.alpha=1"];
+    let folder = dir.path().join("second");
+    let (plan, outcomes) = run(&folder, experiment(&arms, &settings));
+    assert!(matches!(outcomes["again"], Outcome::Finished(_)), "{outcomes:?}");
+    let start: StartRecord =
+        folder_of(&folder, &plan, "again").read_json(RunFolder::START).unwrap();
+    assert!(start.kept.is_empty(), "the same increments were decomposed again");
+}

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod completions;
+mod compress;
 mod export;
 mod import;
 mod params;
@@ -64,6 +65,13 @@ enum Command {
     ///
     /// Reads every form that `import` reads, and the folder or model.safetensors of a run.
     Export(export::ExportArgs),
+    /// Turn a dense model into compounds with the increments of a rank that are nearest to it
+    ///
+    /// Each layer behind a compound's first becomes an increment: the truncated singular value
+    /// decomposition of its difference from the reference weight. Shows, for each, the share of
+    /// the difference's energy that it keeps and how far the weight is then off. `start` in a
+    /// spec does the same before training.
+    Compress(compress::CompressArgs),
     /// Print a shell completion script
     Completions(completions::CompletionsArgs),
 }
@@ -143,6 +151,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Spectrum(args) => spectrum::spectrum(&args),
         Command::Import(args) => import::import(&args),
         Command::Export(args) => export::export(&args),
+        Command::Compress(args) => compress::compress(&args),
         Command::Completions(args) => completions::completions(&args),
     }
 }

@@ -35,7 +35,7 @@ pub struct SpectrumArgs {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum ReferenceName {
+pub enum ReferenceName {
     /// The compound's first layer (the authors' code)
     #[default]
     Base,

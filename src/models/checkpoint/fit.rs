@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::Checkpoint;
+use super::shapes::check_sizes;
 use crate::error::{Error, Result};
-use crate::spec::{IncrementInit, RunSpec, StartHead, VloraSpec, flatten};
+use crate::spec::{RunSpec, StartHead, Target, VloraSpec, flatten};
 use crate::vlora::{Kept, compress};
 
 /// Weights by this project's names, without the head where the run wants a new one.
@@ -41,12 +42,17 @@ pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
 pub fn fit(checkpoint: &Checkpoint, run: &RunSpec) -> Result<Fitted> {
     check_model(checkpoint, run)?;
     let same = checkpoint.lora.is_none()
-        && checkpoint.vlora.as_ref().map(shape) == run.vlora.as_ref().map(shape);
+        && match (&checkpoint.vlora, &run.vlora) {
+            (None, None) => true,
+            (Some(theirs), Some(mine)) => same_weights(theirs, mine, run.model.depth),
+            _ => false,
+        };
     let (mut values, kept) = match (&run.vlora, same) {
         (_, true) => (checkpoint.tensors.clone(), Vec::new()),
         (None, false) => (checkpoint.materialised()?.tensors, Vec::new()),
         (Some(vlora), false) => {
-            compress(&checkpoint.materialised()?.tensors, run.model.depth, vlora)?
+            let (compressed, kept) = checkpoint.compressed(vlora)?;
+            (compressed.tensors, kept)
         }
     };
     if run.start.as_ref().is_some_and(|s| s.head == StartHead::New) {
@@ -55,8 +61,24 @@ pub fn fit(checkpoint: &Checkpoint, run: &RunSpec) -> Result<Fitted> {
     Ok(Fitted { values, kept })
 }
 
-/// What of the method decides which parameters there are and what they mean: how they start and
-/// where gradients stop does not.
-fn shape(vlora: &VloraSpec) -> VloraSpec {
-    VloraSpec { detach: true, init: IncrementInit::Authors, ..vlora.clone() }
+impl Checkpoint {
+    /// The model in compounds: every layer multiplied out, then those behind a compound's first
+    /// as the increments that are nearest to them, with what each keeps.
+    pub fn compressed(&self, vlora: &VloraSpec) -> Result<(Checkpoint, Vec<Kept>)> {
+        let mut vlora = vlora.clone();
+        vlora.targets.sort_by_key(|own| own.target);
+        check_sizes(&self.model, Some(&vlora), None)?;
+        let dense = self.materialised()?;
+        let (tensors, kept) = compress(&dense.tensors, self.model.depth, &vlora)?;
+        Ok((Checkpoint { vlora: Some(vlora), tensors, ..dense }, kept))
+    }
+}
+
+/// Whether the same parameters mean the same weights: how they start and where gradients stop
+/// has no part in it.
+fn same_weights(a: &VloraSpec, b: &VloraSpec, depth: usize) -> bool {
+    a.reference == b.reference
+        && (0..depth).all(|layer| {
+            Target::all().all(|target| a.increment(layer, target) == b.increment(layer, target))
+        })
 }

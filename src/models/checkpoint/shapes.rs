@@ -113,7 +113,8 @@ impl Renamed<'_> {
         vlora: Option<VloraSpec>,
         lora: Option<LoraSpec>,
     ) -> Result<Checkpoint> {
-        sizes(self.path, &model, &vlora, &lora)?;
+        check_sizes(&model, vlora.as_ref(), lora.as_ref())
+            .map_err(|e| Error::Input(format!("{}: {e}", self.path.display())))?;
         let mut asked = Asked { file: &self, names: BTreeSet::new(), fault: None, missing: vec![] };
         let built = Vit::new(&model, vlora.as_ref(), lora.as_ref(), &mut asked);
         let Asked { names, fault, missing, .. } = asked;
@@ -208,36 +209,31 @@ fn block(name: &str) -> Option<&str> {
 }
 
 /// Holds a model's fields to the rules that a spec's fields are held to.
-fn sizes(
-    path: &Path,
+pub fn check_sizes(
     model: &ModelSpec,
-    vlora: &Option<VloraSpec>,
-    lora: &Option<LoraSpec>,
+    vlora: Option<&VloraSpec>,
+    lora: Option<&LoraSpec>,
 ) -> Result<()> {
     let data = serde_json::from_str(r#"{"embedded": "fashion-mnist-mini"}"#)
         .map_err(|e| Error::Failed(e.to_string()))?;
-    let checkpoint = Some(path.display().to_string());
+    let checkpoint = Some("checkpoint".into());
     let run = RunSpec {
         task: Task::ImageClassification,
         data,
         model: model.clone(),
         method: if vlora.is_some() { Method::Vlora } else { Method::Dense },
-        vlora: vlora.clone(),
-        start: lora.as_ref().map(|_| StartSpec { arm: None, checkpoint, head: StartHead::Keep }),
-        lora: lora.clone(),
+        vlora: vlora.cloned(),
+        start: lora.map(|_| StartSpec { arm: None, checkpoint, head: StartHead::Keep }),
+        lora: lora.cloned(),
         training: TrainingSpec::default(),
     };
     // A run of one arm, so that one set of rules serves specs and checkpoints.
     let text = run.to_yaml().map_err(Error::Failed)? + "arms: {baseline: {}}\nseeds: [0]\n";
     let name = "checkpoint.yaml";
-    match spec::parse(text.as_bytes(), name, "checkpoint", &[], &|_| 0) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            // Its file and line are of no file that the user has.
-            let text = error.to_string();
-            let rest = text.strip_prefix(name).and_then(|t| t.split_once(": "));
-            let told = rest.map_or(text.as_str(), |(_, told)| told);
-            Err(Error::Input(format!("{}: {told}", path.display())))
-        }
-    }
+    spec::parse(text.as_bytes(), name, "checkpoint", &[], &|_| 0).map(drop).map_err(|error| {
+        // Its file and line are of no file that the user has.
+        let text = error.to_string();
+        let rest = text.strip_prefix(name).and_then(|t| t.split_once(": "));
+        Error::Input(rest.map_or(text.as_str(), |(_, told)| told).to_string())
+    })
 }

@@ -1,0 +1,118 @@
+//! `vlora compress`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::spectrum::ReferenceName;
+use super::weights::{CheckpointArgs, refuse_overwriting};
+use super::{FormatArgs, FormatName, print};
+use crate::error::{Error, Result};
+use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
+use crate::results::write_atomic;
+use crate::spec::{IncrementInit, Rank, Target, TargetSpec, VloraSpec, nearest};
+use crate::vlora::Kept;
+
+#[derive(Debug, Args)]
+pub struct CompressArgs {
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
+    /// Layers a compound; divides the model's depth
+    #[arg(long, value_name = "N")]
+    compound_size: usize,
+    /// Rank of the increments; 0 shares each compound's first layer
+    #[arg(long, value_name = "N")]
+    rank: usize,
+    /// What an increment adds to
+    #[arg(long, value_enum, default_value_t)]
+    reference: ReferenceName,
+    /// The weights that become increments, with commas between [default: attn.qkv, attn.proj,
+    /// mlp.fc1, mlp.fc2]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    targets: Vec<String>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub fn compress(args: &CompressArgs) -> Result<()> {
+    refuse_overwriting(&[&args.out], args.force)?;
+    let loaded = args.checkpoint.read()?;
+    let vlora = VloraSpec {
+        compound_size: args.compound_size,
+        rank: Rank::Of(args.rank),
+        alpha: 1.0,
+        reference: args.reference.into(),
+        detach: true,
+        init: IncrementInit::Authors,
+        targets: targets(&args.targets)?,
+    };
+    let (compressed, kept) = loaded.checkpoint.compressed(&vlora)?;
+    write_atomic(&args.out, &compressed.to_bytes()?)?;
+    let table = table(&kept);
+    print(&match args.format.format {
+        FormatName::Table => {
+            let (before, after) = (loaded.checkpoint.parameters(), compressed.parameters());
+            format!(
+                "{}\n{}\nwrote {}: {} parameters, {} fewer\n",
+                args.checkpoint.describe(&loaded),
+                table.render(Format::Table),
+                args.out.display(),
+                count(after),
+                percent(reduction(after, before))
+            )
+        }
+        other => table.render(other.into()),
+    })
+}
+
+/// Targets by name; all matrices where none is named.
+fn targets(names: &[String]) -> Result<Vec<TargetSpec>> {
+    if names.is_empty() {
+        return Ok(Target::MATRICES.map(TargetSpec::plain).to_vec());
+    }
+    let target = |name: &String| {
+        let known = serde_json::from_value(Value::String(name.trim().into())).ok();
+        known.map(TargetSpec::plain).ok_or_else(|| {
+            let all: Vec<&str> = Target::all().map(Target::name).collect();
+            let help = match nearest(name, all.iter().copied()) {
+                Some(near) => format!("\n  help:     did you mean `{near}`?"),
+                None => String::new(),
+            };
+            let all = all.join(", ");
+            Error::Input(format!(
+                "--targets: unknown name\n  found:    `{name}`\n  expected: of {all}{help}"
+            ))
+        })
+    };
+    names.iter().map(target).collect()
+}
+
+/// A row an increment.
+fn table(kept: &[Kept]) -> Table {
+    let mut table = Table::new()
+        .column("layer", "layer", Align::Right)
+        .column("target", "target", Align::Left)
+        .column("rank", "rank", Align::Right)
+        .column("energy_kept", "energy kept", Align::Right)
+        .column("relative_error", "error of the weight", Align::Right);
+    for k in kept {
+        table.row(vec![
+            Cell::number(k.layer, k.layer.to_string()),
+            Cell::text(k.target.name()),
+            match k.rank {
+                Rank::Of(rank) => Cell::number(rank, rank.to_string()),
+                Rank::Full => Cell::text("full"),
+            },
+            Cell::number(k.energy_kept, percent(k.energy_kept)),
+            Cell::number(k.relative_error, percent(k.relative_error)),
+        ]);
+    }
+    table
+}
