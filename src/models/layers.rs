@@ -224,7 +224,10 @@ mod tests {
 
     use super::*;
 
-    fn file(tensors: Vec<(String, Vec<usize>)>) -> TensorFile {
+    /// Names and shapes.
+    type Named = Vec<(String, Vec<usize>)>;
+
+    fn file(tensors: Named) -> TensorFile {
         let fill = |(i, (name, shape)): (usize, (String, Vec<usize>))| {
             let ones = Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
             (name, (ones * i as f64).unwrap())
@@ -239,7 +242,7 @@ mod tests {
     }
 
     /// Names and shapes of a model of width 4 and MLP width 6.
-    fn named(layout: &Layout, prefix: &str, depth: usize) -> Vec<(String, Vec<usize>)> {
+    fn named(layout: &Layout, prefix: &str, depth: usize) -> Named {
         let mut all = vec![(format!("{prefix}embeddings.weight"), vec![9, 4])];
         for layer in 0..depth {
             for (target, parts) in layout.targets {
@@ -282,7 +285,7 @@ mod tests {
     #[test]
     fn what_is_missing_or_does_not_fit_is_named() {
         let [timm, _, bert] = &LAYOUTS;
-        let told = |layout: &Layout, change: &dyn Fn(&mut Vec<(String, Vec<usize>)>)| {
+        let told = |layout: &Layout, change: &dyn Fn(&mut Named)| {
             let mut tensors = named(layout, "", 3);
             change(&mut tensors);
             layers(&file(tensors)).unwrap_err().to_string()
@@ -295,7 +298,7 @@ mod tests {
         let gap = told(timm, &|t| t.push((far.into(), vec![12, 4])));
         assert!(gap.contains("blocks.3.attn.qkv.weight") && gap.contains("missing"), "{gap}");
         let set = |name: &'static str, shape: &'static [usize]| {
-            move |t: &mut Vec<(String, Vec<usize>)>| {
+            move |t: &mut Named| {
                 t.iter_mut().filter(|(n, _)| n == name).for_each(|(_, s)| *s = shape.to_vec());
             }
         };
