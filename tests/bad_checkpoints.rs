@@ -68,7 +68,7 @@ fn faulty_tensors_are_named() {
     let folder = dir.path();
     let mut text = String::new();
     let weight = "blocks.1.mlp.fc1.weight";
-    let three = Hints { heads: Some(3), alpha: None };
+    let three = Hints { heads: Some(3), ..Hints::default() };
     let timm: &[Edit] = &[
         ("missing", &|f| drop(f.tensors.remove(weight))),
         ("missing beside a misspelt one", &|f| {
@@ -115,7 +115,7 @@ fn faulty_tensors_are_named() {
     let sound = fixture("timm.safetensors");
     told(&mut text, folder, &sound, "timm.safetensors", &three, timm);
     tell(&mut text, &fixture(""), "heads not given", &sound, &Hints::default());
-    let five = Hints { heads: Some(5), alpha: None };
+    let five = Hints { heads: Some(5), ..Hints::default() };
     tell(&mut text, &fixture(""), "heads that do not divide", &sound, &five);
 
     let copy = "blocks.0.blocks.2.mlp.fc1.parametrizations.weight";
@@ -354,7 +354,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("damaged.safetensors");
         std::fs::write(&path, bytes).unwrap();
-        let hints = Hints { heads: Some(3), alpha: None };
+        let hints = Hints { heads: Some(3), ..Hints::default() };
         for form in [None, Some(Form::Timm), Some(Form::Authors), Some(Form::Compact)] {
             if let Ok(loaded) = read_checkpoint_as(&path, form, &hints) {
                 loaded.checkpoint.materialised().unwrap();

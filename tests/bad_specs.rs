@@ -84,6 +84,11 @@ const EDITS: &[(&str, &str, &str)] = &[
         "      alpha: 2\n    start: {arm: baseline, checkpoint: a.safetensors}",
     ),
     ("start from an unknown arm", "      alpha: 2", "      alpha: 2\n    start: {arm: basline}"),
+    (
+        "an alpha for what holds its own",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {arm: baseline, alpha: 3}",
+    ),
     ("start from itself", "      alpha: 2", "      alpha: 2\n    start: {arm: vlora}"),
     (
         "start from another model",

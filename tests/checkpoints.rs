@@ -130,7 +130,7 @@ fn dense_exports_compute_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let ours = load("authors.safetensors");
     let want = logits(&ours);
-    let heads = Hints { heads: Some(ours.model.heads), alpha: None };
+    let heads = Hints { heads: Some(ours.model.heads), ..Hints::default() };
 
     let file = dir.path().join("timm.safetensors");
     std::fs::write(&file, bytes(ours.export(Form::Timm).unwrap())).unwrap();
@@ -328,6 +328,30 @@ fn the_commands_import_and_export() {
     refused(&["import", "hf", "--heads", "3", "--out", "a"], "the file has 4 heads");
     refused(&["import", "hf", "--alpha", "3", "--out", "a"], "no increments");
     refused(&["import", source, "--out", "a"], "--heads N");
+    // What a form does not hold is said.
+    let (_, out, _) = to("authors", "named/authors.safetensors");
+    let call = "vl_size=3, vl_param_name=[\"attn.qkv.weight\", \"attn.proj.weight\", \
+                \"mlp.fc1.weight\", \"mlp.fc2.weight\"], vl_rank=[2, 2, 2, 2], vl_alpha=[5, 5, 5, 5])";
+    assert!(out.contains("depth=2, num_heads=4") && out.contains(call), "{out}");
+    let own = ["--heads", "4", "--alpha", "5", "--target-alpha", "mlp.fc2=1"];
+    let (code, _, err) = run(&[&["import", source, "--out", "own"][..], &own].concat());
+    assert_eq!(code, 0, "{err}");
+    let (_, out, _) = run(&["export", "own", "--to", "authors", "--out", "own.authors"]);
+    assert!(out.contains("vl_alpha=[5, 5, 5, 1]"), "{out}");
+    refused(&["import", source, "--target-alpha", "mlp.fc=1", "--out", "a"], "mean `mlp.fc2`?");
+    refused(&["import", source, "--target-alpha", "mlp.fc1", "--out", "a"], "no target and number");
+
+    let less = ["compress", "again.safetensors", "--compound-size", "3", "--rank", "1"];
+    let (code, out, err) = run(&[&less[..], &["--out", "less.safetensors"]].concat());
+    assert!(code == 0 && out.contains("energy kept") && out.contains("fewer"), "{err}{out}");
+    refused(&[&less[..], &["--out", "a", "--targets", "atn.qkv"]].concat(), "mean `attn.qkv`?");
+    let many =
+        ["compress", "again.safetensors", "--compound-size", "3", "--rank", "13", "--out", "a"];
+    refused(&many, "at most 12");
+    let uneven =
+        ["compress", "again.safetensors", "--compound-size", "4", "--rank", "1", "--out", "a"];
+    refused(&uneven, "a divisor of model.depth, 6");
+    refused(&["export", "hf", "--to", "timm", "--out", "a", "--unmerge", "own"], "has no LoRA");
     let force = ["export", "hf", "--to", "compact", "--out", "again.safetensors", "--force"];
     assert_eq!(run(&force).0, 0);
     assert!(!dir.path().join("a").exists());

@@ -105,7 +105,7 @@ fn increments_of_rank_two_are_found() {
     let dir = folder_with(&chain());
     let ran = spectrum(dir.path(), &["tiny.safetensors", "--reference", "previous"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    let folder = dir.path().join("results/spectrum/tiny");
+    let folder = dir.path().join("results/spectrum/tiny-previous-4");
     let rows = rows(&folder.join("spectrum.csv"));
     assert_eq!(rows.len(), 3 * 4);
     for row in &rows {
@@ -189,12 +189,15 @@ fn layouts_agree() {
     assert!(markdown.contains("layout of BERT-like"), "{markdown}");
     // A file called as every model's is goes by its folder's name.
     let ran = spectrum(dir.path(), &["."]);
-    let name = dir.path().file_name().unwrap();
-    assert!(
-        ran.code == 0 && dir.path().join("results/spectrum").join(name).is_dir(),
-        "{}",
-        ran.err
-    );
+    let name = dir.path().file_name().unwrap().to_string_lossy();
+    let folder = format!("results/spectrum/{name}-base-4");
+    assert!(ran.code == 0 && dir.path().join(&folder).is_dir(), "{}", ran.err);
+    // The tables are a function of the record.
+    let table = std::fs::read(dir.path().join(&folder).join("spectrum.md")).unwrap();
+    std::fs::remove_file(dir.path().join(&folder).join("spectrum.md")).unwrap();
+    let report = vlora(dir.path(), &["report", &folder]);
+    assert_eq!((report.code, &report.out), (0, &ran.out), "{}", report.err);
+    assert_eq!(std::fs::read(dir.path().join(&folder).join("spectrum.md")).unwrap(), table);
 }
 
 /// Trained runs of this program: VLoRA's layers, which its file holds as factors, differ by the
@@ -222,6 +225,18 @@ fn a_trained_run_has_the_rank_of_its_increments() {
         .collect();
     whole_at_two.sort_unstable();
     assert_eq!(whole_at_two, [false, true]);
+
+    // Without increments the layers of a compound are equal.
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", "vlora.rank=0"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let record = std::fs::read_to_string(dir.path().join("results/tiny/experiment.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let shared =
+        format!("results/tiny/runs/{}", record["variants"][1]["runs"][0].as_str().unwrap());
+    let ran = spectrum(dir.path(), &[&shared, "--out", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let rows = rows(&dir.path().join("out/spectrum.csv"));
+    assert!(rows.iter().all(|row| row["relative_norm"].parse::<f64>().unwrap() == 0.0), "{rows:?}");
 }
 
 /// Layers that are equal, in a model of two layers of width 1.
@@ -237,7 +252,8 @@ fn nothing_to_find_is_no_fault() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!ran.out.contains("NaN") && !ran.out.contains("inf"), "{}", ran.out);
     let markdown =
-        std::fs::read_to_string(dir.path().join("results/spectrum/tiny/spectrum.md")).unwrap();
+        std::fs::read_to_string(dir.path().join("results/spectrum/tiny-base-2/spectrum.md"))
+            .unwrap();
     assert!(markdown.starts_with("# How the layers of Twins differ"));
 
     // Weights of zeros have no relative size.

@@ -115,8 +115,8 @@ fn lora_trains_what_it_says_and_freezes_the_rest() {
     for note in [
         "`tuned` starts from the tested weights of `vlora` with the same seed; those are frozen \
          and LoRA and the head is trained: rank 2, alpha 4, dropout 0.1",
-        "`whole` starts from the tested weights of `vlora` with the same seed; all weights are \
-         trained on",
+        "`whole` starts from the tested weights of `vlora` with the same seed, its increments \
+         multiplied out to dense layers; all weights are trained on",
         "`compressed` keeps",
     ] {
         assert!(table.contains(note), "{note}\n{table}");
@@ -139,6 +139,47 @@ impl Observer for StopAt<'_> {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Arms and files may be renamed: finished runs stay theirs.
+#[test]
+fn a_renamed_source_is_the_same_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, outcomes) = run(dir.path(), experiment(ARMS, &[]));
+    assert!(outcomes.values().all(|o| matches!(o, Outcome::Finished(_))), "{outcomes:?}");
+    let renamed =
+        ARMS.replace("  vlora: {", "  vertical: {").replace("arm: vlora}", "arm: vertical}");
+    let (plan, outcomes) = run(dir.path(), experiment(&renamed, &[]));
+    assert!(outcomes.values().all(|o| matches!(o, Outcome::AlreadyFinished(_))), "{outcomes:?}");
+    let folder = ExperimentFolder::new(dir.path());
+    let table = Summary::of(plan.record(), &folder).unwrap().markdown();
+    assert!(table.contains("`tuned` starts from the tested weights of `vertical`"), "{table}");
+
+    // A source that was trained to other weights since is told.
+    let start = folder_of(dir.path(), &plan, "tuned").file(RunFolder::START);
+    let text = fs::read_to_string(&start).unwrap();
+    let record: StartRecord = serde_json::from_str(&text).unwrap();
+    fs::write(&start, text.replace(&record.sha256, &"0".repeat(64))).unwrap();
+    let told = Summary::of(plan.record(), &folder).unwrap_err().to_string();
+    assert!(told.contains("started from other weights than `vertical` now has"), "{told}");
+}
+
+/// Points of a sweep that mean the same are one variant, also for those that start from it.
+#[test]
+fn starts_of_merged_points_are_the_variant_that_is_kept() {
+    let arms = "\
+arms:
+  baseline: {method: dense}
+  tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 1}}
+  vlora: {method: vlora}
+sweep:
+  vlora.targets: [[attn.qkv, mlp.fc2], [mlp.fc2, attn.qkv]]
+";
+    let e = experiment(arms, &[]);
+    let labels: Vec<&str> = e.variants.iter().map(|v| v.label.as_str()).collect();
+    assert_eq!(labels.len(), 3, "{labels:?}");
+    assert_eq!(e.variants[1].start.as_deref(), Some(labels[2]));
+    assert_eq!(e.in_order_of_start(), [0, 2, 1]);
 }
 
 /// With dropout, whose masks need no stored generator.
@@ -184,8 +225,8 @@ arms:
     assert!(matches!(outcomes["vlora"], Outcome::Finished(_)));
 }
 
-/// A run's folder and its file start the same run as the arm does, whatever they are called; the
-/// id follows the weights.
+/// A run's folder and a copy of its file start the same run, whatever they are called: the id
+/// follows the weights.
 #[test]
 fn a_checkpoint_on_disk_is_a_start_and_decides_the_id() {
     let dir = tempfile::tempdir().unwrap();

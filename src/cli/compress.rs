@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::Value;
 
 use super::spectrum::ReferenceName;
-use super::weights::{CheckpointArgs, refuse_overwriting};
+use super::weights::{CheckpointArgs, refuse_overwriting, target};
 use super::{FormatArgs, FormatName, print};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
 use crate::results::write_atomic;
-use crate::spec::{IncrementInit, Rank, Target, TargetSpec, VloraSpec, nearest};
+use crate::spec::{IncrementInit, Rank, Target, TargetSpec, VloraSpec};
 use crate::vlora::Kept;
 
 #[derive(Debug, Args)]
@@ -77,21 +76,7 @@ fn targets(names: &[String]) -> Result<Vec<TargetSpec>> {
     if names.is_empty() {
         return Ok(Target::MATRICES.map(TargetSpec::plain).to_vec());
     }
-    let target = |name: &String| {
-        let known = serde_json::from_value(Value::String(name.trim().into())).ok();
-        known.map(TargetSpec::plain).ok_or_else(|| {
-            let all: Vec<&str> = Target::all().map(Target::name).collect();
-            let help = match nearest(name, all.iter().copied()) {
-                Some(near) => format!("\n  help:     did you mean `{near}`?"),
-                None => String::new(),
-            };
-            let all = all.join(", ");
-            Error::Input(format!(
-                "--targets: unknown name\n  found:    `{name}`\n  expected: of {all}{help}"
-            ))
-        })
-    };
-    names.iter().map(target).collect()
+    names.iter().map(|name| target(name, "--targets").map(TargetSpec::plain)).collect()
 }
 
 /// A row an increment.

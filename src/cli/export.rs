@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 use super::print;
 use super::weights::{CheckpointArgs, LoraName, refuse_overwriting};
 use crate::error::{Error, Result};
-use crate::models::checkpoint::{CONFIG, Exported, Form, MODEL};
+use crate::models::checkpoint::{
+    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, TIMM_NORM_EPS, construction, read_checkpoint,
+};
 use crate::results::write_atomic;
 
 #[derive(Debug, Args)]
@@ -23,6 +25,9 @@ pub struct ExportArgs {
     /// What becomes of LoRA on top [default: kept by compact, merged by timm and hf-vit]
     #[arg(long, value_enum, value_name = "HOW")]
     lora: Option<LoraName>,
+    /// Take the LoRA of this checkpoint out of the weights again, into which it was merged
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "lora")]
+    unmerge: Option<PathBuf>,
     /// Write over files that are there
     #[arg(long)]
     force: bool,
@@ -50,6 +55,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     refuse(args)?;
     let loaded = args.checkpoint.read()?;
     let checkpoint = match args.lora {
+        _ if args.unmerge.is_some() => unmerged(args, &loaded.checkpoint)?,
         None => loaded.checkpoint.clone(),
         Some(_) if loaded.checkpoint.lora.is_none() => {
             return Err(Error::Input(
@@ -72,7 +78,31 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         }
     };
     let written: String = written.iter().map(|p| format!("wrote {}\n", p.display())).collect();
-    print(&(args.checkpoint.describe(&loaded) + &written))
+    print(&(args.checkpoint.describe(&loaded) + &written + &unsaid(&checkpoint, form)))
+}
+
+/// The weights without the LoRA that was merged into them.
+fn unmerged(args: &ExportArgs, merged: &Checkpoint) -> Result<Checkpoint> {
+    let Some(path) = &args.unmerge else { return Ok(merged.clone()) };
+    let adapted = read_checkpoint(path, &Hints::default())?;
+    let named = |e: Error| Error::Input(format!("--unmerge {}: {e}", path.display()));
+    merged.unmerge_lora(&adapted.checkpoint).map_err(named)
+}
+
+/// What the written form does not hold and its reader has to be told.
+fn unsaid(checkpoint: &Checkpoint, form: Form) -> String {
+    let eps = checkpoint.model.norm_eps;
+    match form {
+        Form::Authors => match construction(checkpoint) {
+            Some(call) => format!("for {call}\n"),
+            None => String::new(),
+        },
+        Form::Timm if eps != TIMM_NORM_EPS => format!(
+            "note: timm's norms have ε = {TIMM_NORM_EPS:e} unless told otherwise; build the model \
+             with norm_layer=functools.partial(torch.nn.LayerNorm, eps={eps:e})\n"
+        ),
+        _ => String::new(),
+    }
 }
 
 /// Refuses what would be written over, before anything is read.

@@ -27,7 +27,8 @@ pub struct SpectrumArgs {
     /// What the model is called under the tables, and where it is from
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
-    /// Where the tables and the chart go [default: results/spectrum/<the checkpoint's name>]
+    /// Where the tables and the chart go [default: a folder of the
+    /// checkpoint's name, the reference and the compound size in results/spectrum]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -82,14 +83,26 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
     };
     let folder = match &args.out {
         Some(folder) => folder.clone(),
-        None => Path::new("results/spectrum").join(name),
+        None => {
+            let reading = match reference {
+                Reference::Base => "base",
+                Reference::Previous => "previous",
+            };
+            Path::new("results/spectrum").join(format!("{name}-{reading}-{compound_size}"))
+        }
     };
-    let files = write_spectrum(&record, &folder)?;
-    let table = spectrum_table(&record);
-    print(&match args.format.format {
+    record.write(&folder)?;
+    show(&record, &folder, args.format.format)
+}
+
+/// Writes the tables and the chart of a record into its folder, and prints the summary.
+pub fn show(record: &SpectrumRecord, folder: &Path, format: FormatName) -> Result<()> {
+    let files = write_spectrum(record, folder)?;
+    let table = spectrum_table(record);
+    print(&match format {
         FormatName::Table => {
             let mut text = table.render(Format::Table) + "\n";
-            for note in spectrum_notes(&record) {
+            for note in spectrum_notes(record) {
                 text += &format!("· {}\n", note.replace(['`', '*'], ""));
             }
             text + &format!("\nWritten to {}: {}\n", folder.display(), files.join(", "))

@@ -1,5 +1,6 @@
 //! What `import` and `export` share: which checkpoint, how to read it, where files may go.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -7,7 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{Checkpoint, Form, Hints, Loaded, read_checkpoint_as};
 use crate::report::count;
-use crate::spec::{ModelSpec, Pool, Rank, VloraSpec};
+use crate::spec::{ModelSpec, Pool, Rank, Target, VloraSpec, nearest};
 
 /// A checkpoint and what its file does not say.
 #[derive(Debug, Args)]
@@ -25,6 +26,9 @@ pub struct CheckpointArgs {
     /// package]
     #[arg(long, value_name = "X")]
     alpha: Option<f64>,
+    /// Alpha of a single target's increments there, as in mlp.fc2=2; may be given several times
+    #[arg(long, value_name = "TARGET=X")]
+    target_alpha: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -51,7 +55,8 @@ impl CheckpointArgs {
             FromName::Timm => Some(Form::Timm),
             FromName::HfVit => Some(Form::HuggingFace),
         };
-        let hints = Hints { heads: self.heads, alpha: self.alpha };
+        let target_alphas = self.target_alphas()?;
+        let hints = Hints { heads: self.heads, alpha: self.alpha, target_alphas };
         let loaded = read_checkpoint_as(&self.path, form, &hints)?;
         let heads = loaded.checkpoint.model.heads;
         if let Some(given) = self.heads.filter(|given| *given != heads) {
@@ -63,6 +68,20 @@ impl CheckpointArgs {
             return Err(self.contradicts(format!("--alpha {given}"), held));
         }
         Ok(loaded)
+    }
+
+    fn target_alphas(&self) -> Result<BTreeMap<Target, f64>> {
+        let parse = |argument: &String| {
+            let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
+            match value.parse::<f64>() {
+                Ok(alpha) => Ok((target(name, "--target-alpha")?, alpha)),
+                Err(_) => Err(Error::Input(format!(
+                    "--target-alpha: no target and number\n  found:    `{argument}`\n  \
+                     expected: TARGET=X, as in mlp.fc2=2"
+                ))),
+            }
+        };
+        self.target_alpha.iter().map(parse).collect()
     }
 
     fn contradicts(&self, given: String, held: String) -> Error {
@@ -145,6 +164,22 @@ fn increments(vlora: &VloraSpec) -> String {
     }
     let groups = groups.iter().map(|(rank, targets)| format!("{}: {rank}", targets.join(", ")));
     format!("{}; alpha {}", groups.collect::<Vec<_>>().join("; "), vlora.alpha)
+}
+
+/// The target of this name, which `option` gives.
+pub fn target(name: &str, option: &str) -> Result<Target> {
+    if let Some(target) = Target::all().find(|t| t.name() == name.trim()) {
+        return Ok(target);
+    }
+    let all: Vec<&str> = Target::all().map(Target::name).collect();
+    let help = match nearest(name, all.iter().copied()) {
+        Some(near) => format!("\n  help:     did you mean `{near}`?"),
+        None => String::new(),
+    };
+    let all = all.join(", ");
+    Err(Error::Input(format!(
+        "{option}: unknown name\n  found:    `{name}`\n  expected: one of {all}{help}"
+    )))
 }
 
 /// Refuses to write over files that are there, unless it is asked for.

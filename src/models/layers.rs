@@ -15,9 +15,10 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::checkpoint::{self, Fault, Hints, TensorFile, read_checkpoint};
+use super::checkpoint::{self, Fault, Hints, TensorFile, import_checkpoint};
 use crate::error::Result;
 use crate::spec::Target;
+use crate::vlora::{is_increment, is_lora};
 
 /// The matrices of every layer, float32, each \[out, in\].
 #[derive(Clone, Debug)]
@@ -109,16 +110,18 @@ impl Layout {
 /// of them the layers.
 pub fn read_layers(path: &Path) -> Result<(Layers, TensorFile)> {
     let mut file = checkpoint::read(path)?;
-    if !file.tensors.keys().any(|name| holds_increment(name)) {
+    if !file.is_compact() && !file.tensors.keys().any(|name| holds_increment(name)) {
         return Ok((layers(&file)?, file));
     }
     // Heads are no matter to matrices, so any number will do where the file does not say it.
-    let loaded = read_checkpoint(path, &Hints { heads: Some(1), alpha: None })?;
+    let hints = Hints { heads: Some(1), ..Hints::default() };
+    let loaded = import_checkpoint(&file, None, &hints)?;
     file.tensors = loaded.checkpoint.materialised()?.tensors;
     let mut layers = layers(&file)?;
     layers.layout = match &loaded.checkpoint.vlora {
         Some(vlora) => format!("{}, increments of alpha {} added up", loaded.form, vlora.alpha),
-        None => format!("{}, LoRA added up", loaded.form),
+        None if loaded.checkpoint.lora.is_some() => format!("{}, LoRA added up", loaded.form),
+        None => loaded.form.to_string(),
     };
     Ok((layers, file))
 }
@@ -171,8 +174,7 @@ fn layers(file: &TensorFile) -> Result<Layers> {
 
 /// Whether a tensor is a part of this program's increments or LoRA, or of the authors' package.
 fn holds_increment(name: &str) -> bool {
-    let ends = [".weight.A", ".weight.B", ".weight.delta", ".weight.lora_A", ".weight.lora_B"];
-    ends.iter().any(|end| name.ends_with(end)) || name.contains(".parametrizations.")
+    is_increment(name) || is_lora(name) || name.contains(".parametrizations.")
 }
 
 fn matrix(file: &TensorFile, layout: &Layout, name: &str) -> Result<Tensor> {

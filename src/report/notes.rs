@@ -2,36 +2,57 @@
 //! starts from, data, training and machine.
 
 use super::table::{count, percent};
-use crate::results::{KeptRecord, Provenance, Session, VariantRecord};
+use crate::results::{Conversion, KeptRecord, Provenance, Session, VariantRecord};
 use crate::spec::{
-    IncrementInit, MatchBy, Matched, ParameterGroup, Pool, Rank, Reference, RunSpec, Select,
-    StartHead, Target, VloraSpec,
+    IncrementInit, LoraSpec, MatchBy, Matched, ParameterGroup, Pool, Rank, Reference, RunSpec,
+    Select, StartHead, Target, VloraSpec,
 };
 
 /// How compounds were made; None for a dense arm.
 pub fn method_note(spec: &RunSpec) -> Option<String> {
     let v = spec.vlora.as_ref()?;
     let reference = match v.reference {
+        // In a compound of two they are the same layer.
+        Reference::Base if v.compound_size == 2 => "the compound's first layer",
         Reference::Base => "the compound's first layer (`reference: base`, the authors' code)",
         Reference::Previous => "the layer before (`reference: previous`, the paper's text)",
     };
-    let detach = match v.detach {
-        true => "the gradient stops there (`detach: true`, the authors' code)",
-        false => "the gradient flows through it (`detach: false`)",
-    };
-    let init = match v.init {
-        IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)",
-        IncrementInit::Lora => "B starts at zero (`init: lora`)",
-    };
+    let mut sentences = vec![format!("increments add to {reference}")];
+    if spec.lora.as_ref().is_none_or(LoraSpec::trains_vectors) {
+        sentences.push(match v.detach {
+            true => "the gradient stops there (`detach: true`, the authors' code)".into(),
+            false => "the gradient flows through it (`detach: false`)".into(),
+        });
+    }
+    if has_factors(v) {
+        sentences.insert(0, format!("alpha {}", v.alpha));
+        if spec.start.is_none() {
+            sentences.push(match v.init {
+                IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)".into(),
+                IncrementInit::Lora => "B starts at zero (`init: lora`)".into(),
+            });
+        }
+        if spec.lora.is_none() {
+            sentences.push(
+                "A and B decay as other matrices do (ours: the authors publish no training)".into(),
+            );
+        }
+    }
     Some(format!(
-        "VLoRA: compounds of {} layers, alpha {}, targets {}; increments add to {reference}, \
-         {detach}, {init}; A and B decay as other matrices do (ours: the authors publish no \
-         training).{}",
+        "VLoRA: compounds of {} layers, targets {}; {}.{}",
         v.compound_size,
-        v.alpha,
         targets(v),
+        sentences.join(", "),
         ends(v)
     ))
+}
+
+/// Whether some increment is a low-rank product.
+fn has_factors(v: &VloraSpec) -> bool {
+    v.targets.iter().any(|own| {
+        let rank = own.rank.unwrap_or(v.rank);
+        !own.target.is_vector() && !matches!(rank, Rank::Of(0) | Rank::Full)
+    })
 }
 
 fn targets(v: &VloraSpec) -> String {
@@ -60,7 +81,8 @@ fn ends(v: &VloraSpec) -> &'static str {
 }
 
 /// What was trained on top of which weights; None for an arm that starts from its seed.
-pub fn start_note(variant: &VariantRecord) -> Option<String> {
+/// `conversion` is what its finished runs did to them.
+pub fn start_note(variant: &VariantRecord, conversion: Option<Conversion>) -> Option<String> {
     let start = variant.spec.start.as_ref()?;
     let from = match (&variant.start, &start.checkpoint) {
         (Some(label), _) => format!("the tested weights of `{label}` with the same seed"),
@@ -80,7 +102,9 @@ pub fn start_note(variant: &VariantRecord) -> Option<String> {
                 false => format!(" and {}", also.join(", ")),
             };
             format!(
-                "those are frozen and LoRA{also} is trained: rank {}, alpha {}, dropout {}, on {}",
+                "those are frozen and LoRA{also} is trained: rank {}, alpha {}, dropout {}, on {}; \
+                 A starts Kaiming-uniform, B at zero, both decay as matrices do, and a pair adapts \
+                 its own layer, not those whose increments add to it (ours)",
                 lora.rank,
                 lora.alpha,
                 lora.dropout,
@@ -88,7 +112,14 @@ pub fn start_note(variant: &VariantRecord) -> Option<String> {
             )
         }
     };
-    Some(format!("`{}` starts from {from}{head}; {trained}.", variant.label))
+    let converted = match conversion {
+        None | Some(Conversion::None) => "",
+        Some(Conversion::MultipliedOut) => ", its increments multiplied out to dense layers",
+        Some(Conversion::Decomposed) => {
+            ", its layers turned into increments by truncated singular value decomposition"
+        }
+    };
+    Some(format!("`{}` starts from {from}{head}{converted}; {trained}.", variant.label))
 }
 
 fn group_name(group: ParameterGroup) -> &'static str {

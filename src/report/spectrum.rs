@@ -13,8 +13,8 @@ const TOLD_RANK: usize = 8;
 /// The share of [`SHARES`] that it tells of.
 const TOLD_SHARE: usize = 1;
 
-/// Writes `spectrum.md`, `spectrum.csv`, `singular-values.csv` and the chart. Returns the files
-/// written.
+/// Writes `spectrum.md`, `spectrum.csv`, `singular-values.csv` and the chart of a record. Returns
+/// the files written.
 pub fn write_spectrum(record: &SpectrumRecord, folder: &Path) -> Result<Vec<String>> {
     let mut files = vec![
         ("spectrum.md".to_string(), markdown(record).into_bytes()),
@@ -146,6 +146,14 @@ pub fn spectrum_notes(record: &SpectrumRecord) -> Vec<String> {
          show what training in compounds finds."
             .into(),
     );
+    if record.reference == Reference::Previous {
+        notes.push(
+            "Each D is taken to the layer before as it is. A model in compounds has that layer only \
+             as its own increments make it, so its errors add up along a compound; `vlora \
+             compress` shows them."
+                .into(),
+        );
+    }
     notes.extend(findings(record));
     notes.push(format!(
         "Read from `{}` (SHA-256 {}) in the layout of {}, by {}; random matrices of seed {}.",

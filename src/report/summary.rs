@@ -10,7 +10,7 @@ use crate::results::{
     EpochRecord, ExperimentFolder, ExperimentRecord, Failure, KeptRecord, Provenance, RunFolder,
     RunResult, RunState, SCHEMA_VERSION, SpecRecord, StartRecord, TestRecord, VariantRecord,
 };
-use crate::spec::{Rank, agree};
+use crate::spec::{Rank, RunSpec, agree, identifying_fields};
 
 /// Everything the tables and charts show.
 #[derive(Clone, Debug)]
@@ -108,6 +108,7 @@ impl Summary {
                 folder.path().display()
             )));
         }
+        check_starts(&arms, folder)?;
         compare(&mut arms, &record.baseline);
         Ok(Summary { record, arms })
     }
@@ -211,7 +212,10 @@ impl Summary {
             self.record.baseline
         )];
         notes.extend(distinct(self.arms.iter().filter_map(|a| method_note(&a.variant.spec))));
-        notes.extend(self.arms.iter().filter_map(|a| start_note(&a.variant)));
+        for arm in &self.arms {
+            let start = arm.runs.iter().find_map(|run| run.start.as_ref());
+            notes.extend(start_note(&arm.variant, start.map(|start| start.conversion)));
+        }
         for arm in &self.arms {
             let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());
             let kept = starts.flat_map(|start| &start.kept).filter(|kept| kept.rank != Rank::Full);
@@ -267,7 +271,10 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
     let loss = tests.iter().map(|t| f64::from(t.loss)).sum::<f64>() / n;
     let checks = [
         (RunFolder::RESULT, result.schema == SCHEMA_VERSION && spec.schema == SCHEMA_VERSION),
-        (RunFolder::SPEC, spec.id == id && spec.seed == seed && spec.spec == variant.spec),
+        (
+            RunFolder::SPEC,
+            spec.id == id && spec.seed == seed && same_run(&spec.spec, &variant.spec),
+        ),
         (RunFolder::EPOCHS, epochs.len() == variant.spec.training.epochs),
         (RunFolder::TEST, tests.len() == provenance.test_examples),
         (RunFolder::TEST, result.test_metric == correct / n && result.test_loss == loss),
@@ -282,6 +289,32 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
             run.file(file).display()
         ))),
     }
+}
+
+/// Refuses a run whose start is not what the run it names ended in.
+fn check_starts(arms: &[ArmSummary], folder: &ExperimentFolder) -> Result<()> {
+    for arm in arms {
+        let Some(label) = &arm.variant.start else { continue };
+        let sources = arms.iter().filter(|a| a.variant.label == *label).flat_map(|a| &a.runs);
+        let sources: Vec<&FinishedRun> = sources.collect();
+        for run in &arm.runs {
+            let source = sources.iter().find(|source| source.seed == run.seed);
+            let started = run.start.as_ref().map(|start| &start.sha256);
+            if source.is_some_and(|source| started != Some(&source.result.model_sha256)) {
+                return Err(Error::Input(format!(
+                    "{}: the run started from other weights than `{label}` now has\n  help: remove \
+                     the run's folder to train it again",
+                    folder.run(&run.id).path().display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether two specs are of one run; what its data and weights are called may differ.
+fn same_run(a: &RunSpec, b: &RunSpec) -> bool {
+    identifying_fields(a) == identifying_fields(b)
 }
 
 /// Fills in what is relative to the baseline at the same sweep point.

@@ -200,14 +200,14 @@ fn to_json<T: Serialize>(out: &mut Vec<u8>, value: &T, path: &Path, pretty: bool
         .map_err(|e| Error::Failed(format!("{}: cannot be written as JSON: {e}", path.display())))
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut out = Vec::new();
     to_json(&mut out, value, path, true)?;
     out.push(b'\n');
     write_atomic(path, &out)
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = read_text(path)?;
     serde_json::from_str(&text).map_err(|e| broken(path, e.line(), &e))
 }
@@ -216,15 +216,16 @@ fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|e| {
         let path = path.display();
         Error::Input(format!(
-            "{path}: cannot be read: {e}\n  help: remove the run's folder to train it again"
+            "{path}: cannot be read: {e}\n  help: remove its folder and run the command that made \
+             it again"
         ))
     })
 }
 
 fn broken(path: &Path, line: usize, error: &serde_json::Error) -> Error {
     Error::Input(format!(
-        "{}:{line}: the record is damaged\n  found:    {error}\n  expected: what `vlora run` \
-         writes; remove the run's folder to train it again",
+        "{}:{line}: the record is damaged\n  found:    {error}\n  expected: what `vlora` \
+         writes; remove its folder and run the command that made it again",
         path.display()
     ))
 }

@@ -74,8 +74,21 @@ pub struct StartRecord {
     pub from: String,
     /// Of the file that held them.
     pub sha256: String,
-    /// What a conversion to low-rank increments kept, a matrix each; empty where none was needed.
+    pub conversion: Conversion,
+    /// What a decomposition kept, an increment each; empty without one.
     pub kept: Vec<KeptRecord>,
+}
+
+/// What was done to weights so that they fit a run's method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conversion {
+    /// Nothing: the method is the same.
+    None,
+    /// Increments and LoRA were added up to dense layers.
+    MultipliedOut,
+    /// Layers, multiplied out where they were not dense, became increments.
+    Decomposed,
 }
 
 /// How well a low-rank increment stands for the difference of two layers' weights.

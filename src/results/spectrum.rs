@@ -4,7 +4,12 @@
 //! Σ_{k < r} s_k² / Σ s_k² of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use super::folder::{read_json, write_json};
+use crate::error::Result;
 use crate::spec::{Reference, Target};
 
 /// Ranks at which the energy kept is told.
@@ -12,8 +17,8 @@ pub const RANKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// Shares of the energy of which the least rank is told.
 pub const SHARES: [f64; 3] = [0.5, 0.9, 0.99];
 
-/// The layers of one model.
-#[derive(Clone, Debug, PartialEq)]
+/// `spectrum.json`: the layers of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpectrumRecord {
     /// What the model is called under its tables.
     pub title: String,
@@ -36,7 +41,7 @@ pub struct SpectrumRecord {
 }
 
 /// A weight W that is not its compound's first, and its difference D = W − W_ref.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerSpectrum {
     pub layer: usize,
     pub reference_layer: usize,
@@ -48,6 +53,23 @@ pub struct LayerSpectrum {
     pub weight: Vec<f64>,
     /// ‖W_ref‖.
     pub reference_norm: f64,
+}
+
+impl SpectrumRecord {
+    const FILE: &str = "spectrum.json";
+
+    /// Whether a folder holds one.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(Self::FILE).is_file()
+    }
+
+    pub fn read(folder: &Path) -> Result<SpectrumRecord> {
+        read_json(&folder.join(Self::FILE))
+    }
+
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join(Self::FILE), self)
+    }
 }
 
 impl LayerSpectrum {

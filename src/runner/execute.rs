@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::models::checkpoint::to_bytes;
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
-    SCHEMA_VERSION, SpecRecord, StepRecord, TestRecord,
+    SCHEMA_VERSION, SpecRecord, StartRecord, StepRecord, TestRecord,
 };
 use crate::spec::hex;
 use crate::tasks::{Evaluation, ImageClassification, Split, Task};
@@ -156,7 +156,7 @@ impl Life<'_> {
         let start = match ready(self.plan, self.experiment, self.variant, self.run)? {
             Ready::FromSeed => None,
             Ready::From(start, record) => {
-                self.folder.write_json(RunFolder::START, &record)?;
+                self.keep_start(&record)?;
                 Some(start)
             }
             Ready::Elsewhere => return Ok(None),
@@ -191,6 +191,29 @@ impl Life<'_> {
             self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;
         }
         self.finish(&mut trainer).map(Some)
+    }
+
+    /// Records what the run starts from. One that goes on from its own checkpoint must have
+    /// started from the same.
+    fn keep_start(&self, record: &StartRecord) -> std::result::Result<(), Ended> {
+        if self.folder.file(RunFolder::CHECKPOINT).exists() {
+            let before: StartRecord = match self.folder.read_json(RunFolder::START) {
+                Ok(before) => before,
+                Err(damaged) => return Err(Ended::Failed(damaged.to_string())),
+            };
+            if before.sha256 != record.sha256 {
+                return Err(Ended::Failed(format!(
+                    "{}: the run cannot be resumed: it started from weights with SHA-256 {}, and \
+                     {} now has {}\n  help: remove the run's folder to train it again",
+                    self.folder.path().display(),
+                    before.sha256,
+                    record.from,
+                    record.sha256
+                )));
+            }
+        }
+        self.folder.write_json(RunFolder::START, record)?;
+        Ok(())
     }
 
     /// Takes up the checkpoint, if there is one, with the records up to it.

@@ -12,22 +12,24 @@ use crate::train::Start;
 use crate::vlora::is_lora;
 
 /// The checkpoints that an experiment's arms start from, by [`key`].
-pub type Checkpoints = BTreeMap<(String, usize), Loaded>;
+pub type Checkpoints = BTreeMap<String, Loaded>;
 
-/// A checkpoint's path and what its file may not say: the number of heads.
-fn key(spec: &RunSpec) -> Option<(String, usize)> {
-    Some((spec.start.as_ref()?.checkpoint.clone()?, spec.model.heads))
+/// A checkpoint's path with what its file may not say, which the spec then does.
+fn key(spec: &RunSpec) -> Option<String> {
+    let start = spec.start.as_ref()?;
+    let path = start.checkpoint.as_ref()?;
+    Some(format!("{path} heads {} alpha {:?}", spec.model.heads, start.alpha))
 }
 
 /// Reads the checkpoint that `spec` starts from, unless it is read already, and holds its model
 /// to the spec's. Returns its hash; None where the run starts from no checkpoint.
 pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints) -> Result<Option<String>> {
     let Some(key) = key(spec) else { return Ok(None) };
-    let path = key.0.clone();
+    let start = spec.start.as_ref();
+    let path = start.and_then(|s| s.checkpoint.clone()).unwrap_or_default();
     if !checkpoints.contains_key(&key) {
-        // Files of other programs say neither; then they are the spec's.
-        let alpha = spec.vlora.as_ref().map(|v| v.alpha);
-        let hints = Hints { heads: Some(spec.model.heads), alpha };
+        let alpha = start.and_then(|s| s.alpha);
+        let hints = Hints { heads: Some(spec.model.heads), alpha, ..Hints::default() };
         checkpoints.insert(key.clone(), read_checkpoint(Path::new(&path), &hints)?);
     }
     let loaded = &checkpoints[&key];
@@ -59,21 +61,22 @@ pub fn ready(
     let from_run;
     let (loaded, from) = match (key(spec), plan.started_from(variant, run)) {
         (Some(key), _) => match plan.checkpoints.get(&key) {
-            Some(loaded) => (loaded, key.0),
-            None => return Ok(Ready::Failed(format!("{} has not been read", key.0))),
+            Some(loaded) => (loaded, start.checkpoint.clone().unwrap_or_default()),
+            None => return Ok(Ready::Failed(format!("{key} has not been read"))),
         },
         (None, Some((other, before))) => {
             let source = folder.run(&before.id);
             match source.state() {
                 RunState::Finished => {}
-                RunState::Running => return Ok(Ready::Elsewhere),
-                state => {
+                RunState::Failed => {
                     return Ok(Ready::Failed(format!(
-                        "it starts from `{}`, whose run with seed {} has {}",
-                        other.variant.label,
-                        before.seed,
-                        if state == RunState::Failed { "failed" } else { "not finished" }
+                        "it starts from `{}`, whose run with seed {} has failed",
+                        other.variant.label, before.seed
                     )));
+                }
+                // This process would have finished it, so another one has it or had it.
+                RunState::Running | RunState::Planned | RunState::Interrupted => {
+                    return Ok(Ready::Elsewhere);
                 }
             }
             match tested_weights(&source) {
@@ -84,7 +87,7 @@ pub fn ready(
         }
         (None, None) => return Ok(Ready::Failed("the arm it starts from is not planned".into())),
     };
-    let Fitted { values, kept } = match fit(&loaded.checkpoint, spec) {
+    let Fitted { values, kept, conversion } = match fit(&loaded.checkpoint, spec) {
         Ok(fitted) => fitted,
         Err(e) => return Ok(Ready::Failed(format!("the weights of {from} do not fit: {e}"))),
     };
@@ -95,7 +98,8 @@ pub fn ready(
         energy_kept: k.energy_kept,
         relative_error: k.relative_error,
     });
-    let record = StartRecord { from, sha256: loaded.sha256.clone(), kept: kept.collect() };
+    let record =
+        StartRecord { from, sha256: loaded.sha256.clone(), conversion, kept: kept.collect() };
     let new_head = start.head == StartHead::New;
     let from_seed = move |name: &str| is_lora(name) || new_head && name.starts_with("head.");
     Ok(Ready::From(Box::new(Start { values, from_seed: Box::new(from_seed) }), record))

@@ -1,15 +1,11 @@
 //! From a spec's document to the variants it compares: arms × sweep points.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::de::{from_node, one_of};
 use super::error::{SpecError, nearest};
-use super::identity::flatten;
-use super::matching::{self, MatchSpec, Matched};
+use super::matching::MatchSpec;
 use super::node::{Node, Origin, Value};
-use super::schema::{Method, ModelSpec, RunSpec, StartHead};
-use super::validate::validate;
-use super::{Experiment, ParameterCount, Variant, last_field};
+use super::resolve::Resolver;
+use super::{Experiment, ParameterCount, Variant};
 
 /// Fields of the document that are not part of a run.
 const EXPERIMENT_FIELDS: [&str; 6] = ["name", "description", "baseline", "arms", "sweep", "seeds"];
@@ -18,8 +14,6 @@ const RUN_FIELDS: [&str; 8] =
     ["task", "data", "model", "method", "vlora", "start", "lora", "training"];
 /// What an arm says of itself besides: it is matched in size to another.
 const MATCH: &str = "match";
-/// Sections that an arm has or has not: sweeping one of their fields leaves arms without alone.
-const OPTIONAL_SECTIONS: [&str; 3] = ["vlora", "start", "lora"];
 
 /// A grid larger than this is taken for a mistake.
 const MOST_RUNS: usize = 10_000;
@@ -53,15 +47,7 @@ pub fn expand(mut root: Node, stem: &str, count: ParameterCount) -> Result<Exper
     let sweep = sweep(root.take("sweep"))?;
     let grid = grid(&sweep, arms.len() * seeds.len())?;
 
-    let mut resolver = Resolver {
-        common: &root,
-        arms: &arms,
-        grid: &grid,
-        sweep: &sweep,
-        count,
-        done: BTreeMap::new(),
-        open: Vec::new(),
-    };
+    let mut resolver = Resolver::new(&root, &arms, &grid, &sweep, count);
     let mut variants = Vec::new();
     for (arm, made) in arms.iter().enumerate() {
         for point in 0..grid.len() {
@@ -125,11 +111,11 @@ fn seeds(node: Option<Node>, root: &Node) -> Result<Vec<u64>, SpecError> {
 }
 
 /// One entry of `arms`.
-struct Arm {
-    name: String,
-    overrides: Node,
+pub struct Arm {
+    pub name: String,
+    pub overrides: Node,
     /// With the node it was read from.
-    matched: Option<(MatchSpec, Node)>,
+    pub matched: Option<(MatchSpec, Node)>,
 }
 
 fn arms(node: Option<Node>, root: &Node) -> Result<Vec<Arm>, SpecError> {
@@ -208,7 +194,8 @@ fn baseline(node: Option<Node>, arms: &[Arm]) -> Result<String, SpecError> {
     }
 }
 
-type Sweep = Vec<(String, Vec<Node>)>;
+/// Swept fields with their values.
+pub type Sweep = Vec<(String, Vec<Node>)>;
 
 fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
     // `--set sweep=null` takes a spec's sweep away.
@@ -264,7 +251,8 @@ fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
         .collect()
 }
 
-type Point = Vec<(String, Node)>;
+/// A value for each swept field.
+pub type Point = Vec<(String, Node)>;
 
 /// All combinations; the first field varies slowest, so rows stand in the order written.
 fn grid(sweep: &Sweep, runs_a_point: usize) -> Result<Vec<Point>, SpecError> {
@@ -294,203 +282,6 @@ fn grid(sweep: &Sweep, runs_a_point: usize) -> Result<Vec<Point>, SpecError> {
     Ok(grid)
 }
 
-/// Makes variants, each after those it is matched to or starts from.
-struct Resolver<'a> {
-    common: &'a Node,
-    arms: &'a [Arm],
-    grid: &'a [Point],
-    sweep: &'a Sweep,
-    count: ParameterCount<'a>,
-    /// By arm and point.
-    done: BTreeMap<(usize, usize), Variant>,
-    /// Arms being made: meeting one again is a circle.
-    open: Vec<usize>,
-}
-
-impl Resolver<'_> {
-    fn variant(&mut self, arm: usize, point: usize) -> Result<Variant, SpecError> {
-        if let Some(variant) = self.done.get(&(arm, point)) {
-            return Ok(variant.clone());
-        }
-        self.open.push(arm);
-        let variant = self.resolve(arm, point)?;
-        self.open.pop();
-        self.done.insert((arm, point), variant.clone());
-        Ok(variant)
-    }
-
-    /// The variant of the arm called `name`, which the arm made last refers to at `node`.
-    fn other(&mut self, name: &str, point: usize, node: &Node) -> Result<Variant, SpecError> {
-        let names: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
-        let Some(at) = names.iter().position(|n| *n == name) else {
-            return Err(SpecError::new("there is no such arm")
-                .found(format!("`{name}`"))
-                .expected(one_of(&names))
-                .suggest(name, names)
-                .at(node.origin.clone()));
-        };
-        if self.open.contains(&at) {
-            let circle: Vec<&str> = self.open.iter().map(|i| names[*i]).chain([name]).collect();
-            return Err(SpecError::new("arms depend on each other in a circle")
-                .found(circle.join(" → "))
-                .expected("an arm that does not depend on this one")
-                .at(node.origin.clone()));
-        }
-        self.variant(at, point)
-    }
-
-    fn resolve(&mut self, arm_index: usize, point_index: usize) -> Result<Variant, SpecError> {
-        let arm = &self.arms[arm_index];
-        let point = &self.grid[point_index];
-        let mut node = self.common.clone();
-        node.overlay(&arm.overrides);
-        for (key, value) in point.iter().filter(|(key, _)| optional_section(key).is_none()) {
-            node.set(key, value.clone());
-        }
-        // An arm without a section uses none of its fields; setting one would ask it for the rest.
-        let dense = node.get("method").is_none_or(|m| m.value != Value::Text("vlora".into()));
-        for (key, value) in point {
-            let Some(section) = optional_section(key) else { continue };
-            let has = node.get(section).is_some_and(|n| n.value != Value::Null);
-            if if section == "vlora" { !dense } else { has } {
-                node.set(key, value.clone());
-            }
-        }
-        let in_context = |e: SpecError| in_context(e, &arm.name, &arm.overrides, point);
-        let mut spec: RunSpec = from_node(&node).map_err(in_context)?;
-        validate(&spec, &node).map_err(in_context)?;
-        normalise(&mut spec);
-
-        let mut matched = Vec::new();
-        if let Some((wish, wish_node)) = &arm.matched {
-            let other = self.other(&wish.arm, point_index, wish_node)?;
-            let (found, made) = self.matched(&spec, wish, wish_node, &other)?;
-            (spec, matched) = (found, vec![made]);
-        }
-        let mut start = None;
-        if let Some(name) = spec.start.as_ref().and_then(|s| s.arm.clone()) {
-            let wish_node = node.nearest("start.arm").0.clone();
-            let other = self.other(&name, point_index, &wish_node)?;
-            same_model(&spec, &other, &wish_node)?;
-            start = Some(other);
-        }
-
-        let used: BTreeSet<String> = flatten(&spec).into_keys().collect();
-        let is_used = |key: &str| {
-            used.iter().any(|u| {
-                u == key || u.starts_with(&format!("{key}.")) || u.starts_with(&format!("{key}["))
-            })
-        };
-        let inherited = |key: &str| {
-            start.as_ref().is_some_and(|other| other.point.iter().any(|(k, _)| k == key))
-        };
-        let sized = |key: &str| matched.iter().any(|m: &Matched| m.by.field() == key);
-        let mut values: Vec<(String, String)> = point
-            .iter()
-            .filter(|(key, _)| (is_used(key) || inherited(key)) && !sized(key))
-            .map(|(key, value)| (key.clone(), value.label()))
-            .collect();
-        values.extend(matched.iter().map(|m| (m.by.field().to_string(), m.value.to_string())));
-        let mut variant = Variant {
-            arm: arm.name.clone(),
-            point: values,
-            label: String::new(),
-            spec,
-            start: start.map(|other| other.label),
-            matched,
-        };
-        variant.label = label(&variant, self.sweep);
-        Ok(variant)
-    }
-
-    /// `spec` in the size that `wish` asks for.
-    fn matched(
-        &self,
-        spec: &RunSpec,
-        wish: &MatchSpec,
-        node: &Node,
-        other: &Variant,
-    ) -> Result<(RunSpec, Matched), SpecError> {
-        if spec.method != Method::Dense {
-            return Err(SpecError::new("only a dense arm is matched in size")
-                .found("`match` with `method: vlora`")
-                .expected("`method: dense`")
-                .at(node.origin.clone()));
-        }
-        let wanted = (self.count)(&other.spec);
-        let (found, value) = matching::nearest(spec, wish.by, wanted, self.count);
-        let made = Matched {
-            by: wish.by,
-            value,
-            parameters: (self.count)(&found),
-            label: other.label.clone(),
-            wanted,
-        };
-        Ok((found, made))
-    }
-}
-
-/// The section of a swept field that arms may be without.
-fn optional_section(key: &str) -> Option<&str> {
-    let section = key.split('.').next()?;
-    OPTIONAL_SECTIONS.contains(&section).then_some(section)
-}
-
-/// The arm and the point are worth naming only where they change the faulty section.
-fn in_context(e: SpecError, arm: &str, overrides: &Node, point: &Point) -> SpecError {
-    let Some(section) = e.origin().and_then(Origin::section).map(str::to_string) else {
-        return e;
-    };
-    let swept: Vec<_> = point
-        .iter()
-        .filter(|(key, _)| key.split('.').next() == Some(&section))
-        .map(|(key, value)| format!("{key}={}", value.label()))
-        .collect();
-    match (swept.is_empty(), overrides.get(&section).is_some()) {
-        (true, false) => e,
-        (true, true) => e.context(format!("arm {arm}")),
-        (false, _) => e.context(format!("arm {arm} at {}", swept.join(", "))),
-    }
-}
-
-/// Brings specs that mean the same to the same values, and so to the same run's id.
-fn normalise(spec: &mut RunSpec) {
-    if spec.method == Method::Dense {
-        spec.vlora = None;
-    }
-    if let Some(vlora) = &mut spec.vlora {
-        vlora.targets.sort_by_key(|own| own.target);
-        for own in &mut vlora.targets {
-            own.rank = own.rank.filter(|rank| *rank != vlora.rank);
-            own.alpha = own.alpha.filter(|alpha| *alpha != vlora.alpha);
-        }
-    }
-    if let Some(lora) = &mut spec.lora {
-        lora.targets.sort();
-        lora.also_train.sort();
-    }
-}
-
-/// Refuses to start from an arm whose weights have other shapes.
-fn same_model(spec: &RunSpec, other: &Variant, node: &Node) -> Result<(), SpecError> {
-    let fields = |model: &ModelSpec| flatten(model);
-    let (mine, theirs) = (fields(&spec.model), fields(&other.spec.model));
-    let new_head = spec.start.as_ref().is_some_and(|s| s.head == StartHead::New);
-    let differs = mine.iter().find(|(field, value)| {
-        theirs.get(*field) != Some(value) && !(new_head && *field == "classes")
-    });
-    match differs {
-        None => Ok(()),
-        Some((field, value)) => {
-            let found = theirs.get(field).map_or("nothing", String::as_str);
-            Err(SpecError::new("the arm to start from has another model")
-                .found(format!("model.{field}: {found} in `{}`, {value} here", other.label))
-                .expected("the same model; with `start.head: new` the number of classes may differ")
-                .at(node.origin.clone()))
-        }
-    }
-}
-
 /// Adds a variant unless its arm has it already (a sweep over a field the arm does not use, or
 /// one size that is nearest to several others).
 fn add(variants: &mut Vec<Variant>, new: Variant, overrides: &Node) -> Result<(), SpecError> {
@@ -515,16 +306,4 @@ fn add(variants: &mut Vec<Variant>, new: Variant, overrides: &Node) -> Result<()
             Ok(())
         }
     }
-}
-
-/// The arm's name, with the fields that tell its variants apart: `vlora rank=4`.
-fn label(variant: &Variant, sweep: &Sweep) -> String {
-    let unique =
-        |key: &str| sweep.iter().filter(|(k, _)| last_field(k) == last_field(key)).count() <= 1;
-    let mut out = variant.arm.clone();
-    for (key, value) in &variant.point {
-        let name = if unique(key) { last_field(key) } else { key };
-        out.push_str(&format!(" {name}={value}"));
-    }
-    out
 }

@@ -15,19 +15,25 @@ pub const NUMERICS_VERSION: u32 = 2;
 /// the data's hash (which stands for where the data came from), what the run starts from
 /// (a checkpoint's hash or another run's id, which stand for its name) and [`NUMERICS_VERSION`].
 pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>) -> String {
-    let mut fields = flatten(spec);
-    for source in ["data.embedded", "data.path", "start.arm", "start.checkpoint"] {
-        fields.remove(source);
-    }
     let mut hash = Sha256::new();
     hash.update(format!("numerics={NUMERICS_VERSION}\nseed={seed}\ndata={data_sha256}\n"));
     if let Some(start) = start {
         hash.update(format!("start={start}\n"));
     }
-    for (field, value) in fields {
+    for (field, value) in identifying_fields(spec) {
         hash.update(format!("{field}={value}\n"));
     }
     hex(&hash.finalize())[..12].to_string()
+}
+
+/// The fields of a spec that decide a run's result. What data and weights are called is not among
+/// them: their hashes are.
+pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
+    let mut fields = flatten(spec);
+    for source in ["data.embedded", "data.path", "start.arm", "start.checkpoint"] {
+        fields.remove(source);
+    }
+    fields
 }
 
 /// Lower-case hexadecimal.

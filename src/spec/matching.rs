@@ -68,16 +68,12 @@ pub fn nearest(
         }
         (spec, value)
     };
-    let whole = |spec: &RunSpec| {
-        let hidden = spec.model.mlp_ratio * spec.model.dim as f64;
-        hidden.fract() == 0.0 && hidden >= 1.0
-    };
     let most = match by {
         MatchBy::Depth => 1024,
         MatchBy::Width => 65_536 / heads,
     };
     let mut best: Option<(u64, (RunSpec, usize))> = None;
-    for candidate in (1..=most).map(sized).filter(|(spec, _)| whole(spec)) {
+    for candidate in (1..=most).map(sized).filter(|(spec, _)| spec.model.hidden_is_whole()) {
         let size = count(&candidate.0);
         let apart = size.abs_diff(wanted);
         if best.as_ref().is_none_or(|(least, _)| apart < *least) {

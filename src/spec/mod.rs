@@ -12,6 +12,7 @@ mod identity;
 mod matching;
 mod node;
 mod position;
+mod resolve;
 mod schema;
 mod target;
 mod validate;
@@ -19,7 +20,7 @@ mod validate;
 use std::path::Path;
 
 pub use error::{Position, SpecError, nearest};
-pub use identity::{NUMERICS_VERSION, flatten, hex, run_id};
+pub use identity::{NUMERICS_VERSION, flatten, hex, identifying_fields, run_id};
 pub use matching::{MatchBy, Matched};
 pub use schema::*;
 pub use validate::EMBEDDED_DATASETS;
@@ -50,20 +51,13 @@ impl Experiment {
     /// The variants in an order in which each stands behind the one it starts from.
     pub fn in_order_of_start(&self) -> Vec<usize> {
         let mut order: Vec<usize> = Vec::new();
-        // Starts form no circle, so every round places at least one.
-        while order.len() < self.variants.len() {
-            let placed = order.len();
-            for (i, variant) in self.variants.iter().enumerate() {
-                let ready = variant.start.as_ref().is_none_or(|start| {
-                    order.iter().any(|before| self.variants[*before].label == *start)
-                });
-                if ready && !order.contains(&i) {
-                    order.push(i);
-                }
-            }
-            if order.len() == placed {
-                break;
-            }
+        let mut waiting: Vec<usize> = (0..self.variants.len()).collect();
+        // Starts form no circle and name variants that there are, so every round places one.
+        while !waiting.is_empty() {
+            let placed = |label: &String| order.iter().any(|i| self.variants[*i].label == *label);
+            let ready = |i: &usize| self.variants[*i].start.as_ref().is_none_or(placed);
+            let next = waiting.iter().position(ready).unwrap_or(0);
+            order.push(waiting.remove(next));
         }
         order
     }

@@ -276,6 +276,10 @@ pub struct StartSpec {
     /// Hugging Face folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+    /// Alpha of the increments in a file of the authors' package, which does not hold it; None is
+    /// 1, the package's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
     #[serde(default)]
     pub head: StartHead,
 }
@@ -307,6 +311,14 @@ pub struct LoraSpec {
     /// What is trained besides the pairs.
     #[serde(default)]
     pub also_train: Vec<ParameterGroup>,
+}
+
+impl LoraSpec {
+    /// Whether norms or biases, and so perhaps increments on them, are trained.
+    pub fn trains_vectors(&self) -> bool {
+        let vectors = [ParameterGroup::Norms, ParameterGroup::Biases];
+        self.also_train.iter().any(|group| vectors.contains(group))
+    }
 }
 
 fn eight() -> f64 {

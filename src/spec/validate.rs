@@ -2,6 +2,7 @@
 
 use super::de::one_of;
 use super::error::SpecError;
+use super::identity::flatten;
 use super::node::Node;
 use super::schema::{
     LoraSpec, Method, ModelSpec, ParameterGroup, Rank, RunSpec, StartHead, Target, VloraSpec,
@@ -125,10 +126,9 @@ fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
         model.dim.is_multiple_of(model.heads),
         format!("a divisor of model.dim, {}", model.dim),
     )?;
-    let hidden = model.mlp_ratio * model.dim as f64;
     check.that(
         "model.mlp_ratio",
-        model.mlp_ratio > 0.0 && model.mlp_ratio <= 64.0 && hidden >= 1.0 && hidden.fract() == 0.0,
+        model.mlp_ratio > 0.0 && model.mlp_ratio <= 64.0 && model.hidden_is_whole(),
         format!("a number up to 64 whose product with model.dim, {}, is whole", model.dim),
     )?;
     // The dense model's matrices, which bound every arm's.
@@ -179,6 +179,14 @@ fn increments(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(),
 
 fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     let Some(start) = &run.start else { return Ok(()) };
+    if let Some(alpha) = start.alpha {
+        check.positive("start.alpha", alpha)?;
+        check.that(
+            "start.alpha",
+            start.checkpoint.is_some(),
+            "an alpha only beside `checkpoint`, for a file that does not hold it",
+        )?;
+    }
     let expected = "`arm: NAME` or `checkpoint: FILE`";
     match (&start.arm, &start.checkpoint) {
         (None, None) => Err(SpecError::new("nothing to start from is given")
@@ -260,9 +268,26 @@ fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
 }
 
 impl ModelSpec {
-    /// MLP hidden width. Exact, since validation asks for a whole product.
+    /// MLP hidden width; a whole number, since validation asks for one.
     pub fn hidden(&self) -> usize {
         (self.mlp_ratio * self.dim as f64).round() as usize
+    }
+
+    /// Whether `mlp_ratio · dim` is a whole number, but for the rounding of a ratio that was
+    /// itself a quotient.
+    pub fn hidden_is_whole(&self) -> bool {
+        let hidden = self.mlp_ratio * self.dim as f64;
+        hidden.round() >= 1.0 && (hidden - hidden.round()).abs() <= 1e-9 * hidden
+    }
+
+    /// The first field in which another model differs. With a new head the classes may.
+    pub fn difference(&self, other: &ModelSpec, new_head: bool) -> Option<Difference> {
+        let (own, theirs) = (flatten(self), flatten(other));
+        own.into_iter().find_map(|(field, own)| {
+            let theirs = theirs.get(&field).cloned().unwrap_or_else(|| "nothing".into());
+            let differs = theirs != own && !(new_head && field == "classes");
+            differs.then_some(Difference { field, own, theirs })
+        })
     }
 
     /// [out, in] of a target's weight matrix; [size, 1] of a vector.
@@ -282,6 +307,14 @@ impl ModelSpec {
             | Target::Norm2Bias => (self.dim, 1),
         }
     }
+}
+
+/// A field of two models, with its value in each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub field: String,
+    pub own: String,
+    pub theirs: String,
 }
 
 /// Turns a failed condition into an error at the field's line.

@@ -67,7 +67,7 @@ impl<'a> Compounds<'a> {
         init: Init,
     ) -> Result<Weight> {
         let name = format!("blocks.{block}.{}", target.parameter());
-        let weight = match self.increment(block, target, &self.matrices) {
+        let weight = match self.increment(block, target, &self.matrices)? {
             None => Weight::dense(source.tensor(&name, &[output, input], init, true)?),
             Some((vlora, increment, reference)) => {
                 let reference = reference.reference(vlora.detach);
@@ -106,7 +106,7 @@ impl<'a> Compounds<'a> {
         init: Init,
     ) -> Result<Vector> {
         let name = format!("blocks.{block}.{}", target.parameter());
-        let vector = match self.increment(block, target, &self.vectors) {
+        let vector = match self.increment(block, target, &self.vectors)? {
             None => Vector::plain(source.tensor(&name, &[size], init, false)?),
             Some((vlora, Increment::Shared, reference)) => reference.reference(vlora.detach),
             Some((vlora, _, reference)) => {
@@ -120,15 +120,23 @@ impl<'a> Compounds<'a> {
         Ok(vector)
     }
 
-    /// The increment that block `block` has on `target`, with what it adds to.
+    /// The increment that block `block` has on `target`, with what it adds to; None where the
+    /// block's own weight is dense.
     fn increment<'r, R>(
         &self,
         block: usize,
         target: Target,
         references: &'r BTreeMap<Target, R>,
-    ) -> Option<(&'a VloraSpec, Increment, &'r R)> {
-        let vlora = self.vlora?;
-        Some((vlora, vlora.increment(block, target)?, references.get(&target)?))
+    ) -> Result<Option<(&'a VloraSpec, Increment, &'r R)>> {
+        let own = self.vlora.and_then(|vlora| Some((vlora, vlora.increment(block, target)?)));
+        let Some((vlora, increment)) = own else { return Ok(None) };
+        match references.get(&target) {
+            Some(reference) => Ok(Some((vlora, increment, reference))),
+            None => candle_core::bail!(
+                "block {block} was asked for before the one that its {} adds to",
+                target.name()
+            ),
+        }
     }
 
     /// Whether later layers add to this one's weight.

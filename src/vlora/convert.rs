@@ -15,6 +15,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::svd::Svd;
 use super::weight::{Delta, LowRank, Weight};
+use super::{is_increment, is_lora};
 use crate::error::{Error, Result};
 use crate::results::energy_kept;
 use crate::spec::{Increment, Rank, Target, VloraSpec};
@@ -43,8 +44,7 @@ pub fn compress(
     if vlora.compound_size == 0 {
         return Err(Error::Input("vlora.compound_size: 0 layers make no compound".into()));
     }
-    let increment_parts = [".A", ".B", ".delta", ".lora_A", ".lora_B"];
-    if let Some(name) = dense.keys().find(|n| increment_parts.iter().any(|p| n.ends_with(p))) {
+    if let Some(name) = dense.keys().find(|name| is_increment(name) || is_lora(name)) {
         return Err(Error::Input(format!(
             "{name}: the weights to convert hold an increment\n  expected: a dense model's; \
              materialise the increments first"
@@ -139,10 +139,13 @@ fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) 
              finite and not 0"
         )));
     }
+    // What is left of exact zeros in float64.
+    let noise =
+        output.max(input) as f64 * f64::EPSILON * svd.values.first().copied().unwrap_or(0.0);
     let factor = |sides: &[Vec<f64>], width: usize, sign: f64, idle: f64| -> Result<Tensor> {
         let mut values = vec![0f32; rank * width];
         for ((row, side), s) in values.chunks_mut(width.max(1)).zip(sides).zip(&svd.values) {
-            let size = if *s > 0.0 { sign * (s / scale.abs()).sqrt() } else { idle };
+            let size = if *s > noise { sign * (s / scale.abs()).sqrt() } else { idle };
             row.iter_mut().zip(side).for_each(|(to, from)| *to = (size * from) as f32);
         }
         Ok(Tensor::from_vec(values, (rank, width), &Device::Cpu)?)

@@ -41,6 +41,11 @@ pub fn trained(lora: Option<&LoraSpec>) -> Trained {
     Box::new(move |name| is_lora(name) || group(name).is_some_and(|group| groups.contains(&group)))
 }
 
+/// Whether a parameter is a part of an increment.
+pub fn is_increment(name: &str) -> bool {
+    [".A", ".B", ".delta"].iter().any(|end| name.ends_with(end))
+}
+
 /// Whether a parameter is one of LoRA's factors.
 pub fn is_lora(name: &str) -> bool {
     name.ends_with(".lora_A") || name.ends_with(".lora_B")

@@ -101,10 +101,9 @@ impl Weight {
         };
         let (folded, factored): (Vec<_>, Vec<_>) = self.products.iter().partition(folds);
         let y = ops::linear(x, &self.sum(&folded)?, Some(bias))?;
-        match LowRank::joined(&factored)? {
-            Some(p) => ops::add_product(&y, &ops::linear(x, &p.a, None)?, &p.b, p.scale),
-            None => Ok(y),
-        }
+        joined_by_gradient(&factored)?
+            .into_iter()
+            .try_fold(y, |y, p| ops::add_product(&y, &ops::linear(x, &p.a, None)?, &p.b, p.scale))
     }
 
     /// The form that is cheapest for `rows` rows of input.
@@ -132,11 +131,18 @@ impl Weight {
             candle_core::bail!("a weight without a matrix");
         };
         let matrix = rest.iter().try_fold(first.clone(), |sum, matrix| sum + matrix)?;
-        match LowRank::joined(products)? {
-            Some(joined) => matrix + joined.product()?,
-            None => Ok(matrix),
-        }
+        let joined = joined_by_gradient(products)?;
+        joined.into_iter().try_fold(matrix, |matrix, p| matrix + p.product()?)
     }
+}
+
+/// Products as at most two: those without a gradient and those with one. Joined together, the
+/// former would get gradients that nobody asks for.
+fn joined_by_gradient(products: &[&LowRank]) -> Result<Vec<LowRank>> {
+    let (trained, constant): (Vec<&LowRank>, Vec<&LowRank>) =
+        products.iter().copied().partition(|p| p.trained());
+    let joined = [LowRank::joined(&constant)?, LowRank::joined(&trained)?];
+    Ok(joined.into_iter().flatten().collect())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub fn settings(name: &str) -> Value {
 
 pub fn hints(settings: &Value) -> Hints {
     let heads = settings["heads"].as_u64().map(|heads| heads as usize);
-    Hints { heads, alpha: settings["alpha"].as_f64() }
+    Hints { heads, alpha: settings["alpha"].as_f64(), ..Hints::default() }
 }
 
 pub fn load(file: &str) -> Checkpoint {

@@ -18,7 +18,7 @@ use super::timm::{NORM_EPS, refuse_variants};
 use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Result};
 use crate::spec::{
-    Increment, IncrementInit, ModelSpec, Rank, Reference, Target, TargetSpec, VloraSpec,
+    Increment, IncrementInit, ModelSpec, Pool, Rank, Reference, Target, TargetSpec, VloraSpec,
 };
 
 /// A name within a block.
@@ -167,7 +167,8 @@ fn increments(
     };
     let targets = found.iter().map(|(target, rank)| {
         let own = !target.is_vector() && *rank != common;
-        TargetSpec { target: *target, rank: own.then_some(*rank), alpha: None }
+        let alpha = hints.target_alphas.get(target).copied();
+        TargetSpec { target: *target, rank: own.then_some(*rank), alpha }
     });
     Ok(VloraSpec {
         compound_size: size,
@@ -229,6 +230,42 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
         }
     }
     Ok(vlora)
+}
+
+/// How the authors' package builds the model that a file in its form is for: what the file does
+/// not hold.
+pub fn construction(checkpoint: &Checkpoint) -> Option<String> {
+    let vlora = checkpoint.vlora.as_ref()?;
+    let m = &checkpoint.model;
+    let list = |of: &dyn Fn(&TargetSpec) -> String| {
+        format!("[{}]", vlora.targets.iter().map(of).collect::<Vec<_>>().join(", "))
+    };
+    let rank = |own: &TargetSpec| match own.rank.unwrap_or(vlora.rank) {
+        // A vector has none; the package wants a number there.
+        _ if own.target.is_vector() => "1".to_string(),
+        rank => rank.to_string(),
+    };
+    let pool = match m.pool {
+        Pool::ClassToken => "",
+        Pool::Mean => ", global_pool=\"avg\", class_token=False",
+    };
+    Some(format!(
+        "VisionTransformerVLoRA(img_size={}, patch_size={}, in_chans={}, num_classes={}, \
+         embed_dim={}, depth={}, num_heads={}, mlp_ratio={}{pool}, vl_size={}, vl_param_name={}, \
+         vl_rank={}, vl_alpha={})",
+        m.image_size,
+        m.patch_size,
+        m.channels,
+        m.classes,
+        m.dim,
+        m.depth / vlora.compound_size,
+        m.heads,
+        m.mlp_ratio,
+        vlora.compound_size,
+        list(&|own| format!("\"{}\"", own.target.parameter())),
+        list(&rank),
+        list(&|own| own.alpha.unwrap_or(vlora.alpha).to_string()),
+    ))
 }
 
 /// The file in the authors' form.

@@ -13,6 +13,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::compact::KEY;
 use super::fault::Fault;
 use crate::error::{Error, Result};
 use crate::spec::hex;
@@ -34,6 +35,11 @@ pub struct TensorFile {
 }
 
 impl TensorFile {
+    /// Whether it is in this project's own form.
+    pub fn is_compact(&self) -> bool {
+        self.metadata.contains_key(KEY)
+    }
+
     /// Refuses the file if it has a tensor of another type that `skips` does not name.
     pub fn only_floats(&self, skips: impl Fn(&str) -> bool) -> Result<()> {
         match self.others.iter().find(|(name, _)| !skips(name)) {

@@ -9,32 +9,30 @@ use candle_core::Tensor;
 use super::Checkpoint;
 use super::shapes::check_sizes;
 use crate::error::{Error, Result};
-use crate::spec::{RunSpec, StartHead, Target, VloraSpec, flatten};
+use crate::results::Conversion;
+use crate::spec::{RunSpec, StartHead, Target, VloraSpec};
 use crate::vlora::{Kept, compress};
 
 /// Weights by this project's names, without the head where the run wants a new one.
 pub struct Fitted {
     pub values: BTreeMap<String, Tensor>,
-    /// What a conversion to increments kept; empty where there was none.
+    pub conversion: Conversion,
+    /// What a decomposition kept; empty without one.
     pub kept: Vec<Kept>,
 }
 
 /// Refuses a checkpoint of another model than the run's. With a new head the classes may differ.
 pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
-    let (theirs, mine) = (flatten(&checkpoint.model), flatten(&run.model));
     let new_head = run.start.as_ref().is_some_and(|s| s.head == StartHead::New);
-    let differs = mine.iter().find(|(field, value)| {
-        theirs.get(*field) != Some(value) && !(new_head && *field == "classes")
-    });
-    let Some((field, value)) = differs else { return Ok(()) };
-    let found = theirs.get(field).map_or("nothing", String::as_str);
-    let help = match field.as_str() {
+    let Some(differs) = run.model.difference(&checkpoint.model, new_head) else { return Ok(()) };
+    let help = match differs.field.as_str() {
         "classes" => "\n  help:     `start.head: new` trains a head for other classes",
         _ => "",
     };
     Err(Error::Input(format!(
-        "the checkpoint is of another model\n  found:    model.{field}: {found}\n  expected: \
-         {value}, as the spec has it{help}"
+        "the checkpoint is of another model\n  found:    model.{}: {}\n  expected: {}, as the spec \
+         has it{help}",
+        differs.field, differs.theirs, differs.own
     )))
 }
 
@@ -47,18 +45,20 @@ pub fn fit(checkpoint: &Checkpoint, run: &RunSpec) -> Result<Fitted> {
             (Some(theirs), Some(mine)) => same_weights(theirs, mine, run.model.depth),
             _ => false,
         };
-    let (mut values, kept) = match (&run.vlora, same) {
-        (_, true) => (checkpoint.tensors.clone(), Vec::new()),
-        (None, false) => (checkpoint.materialised()?.tensors, Vec::new()),
+    let (mut values, conversion, kept) = match (&run.vlora, same) {
+        (_, true) => (checkpoint.tensors.clone(), Conversion::None, Vec::new()),
+        (None, false) => {
+            (checkpoint.materialised()?.tensors, Conversion::MultipliedOut, Vec::new())
+        }
         (Some(vlora), false) => {
             let (compressed, kept) = checkpoint.compressed(vlora)?;
-            (compressed.tensors, kept)
+            (compressed.tensors, Conversion::Decomposed, kept)
         }
     };
     if run.start.as_ref().is_some_and(|s| s.head == StartHead::New) {
         values.retain(|name, _| !name.starts_with("head."));
     }
-    Ok(Fitted { values, kept })
+    Ok(Fitted { values, conversion, kept })
 }
 
 impl Checkpoint {
@@ -77,8 +77,9 @@ impl Checkpoint {
 /// Whether the same parameters mean the same weights: how they start and where gradients stop
 /// has no part in it.
 fn same_weights(a: &VloraSpec, b: &VloraSpec, depth: usize) -> bool {
-    a.reference == b.reference
-        && (0..depth).all(|layer| {
-            Target::all().all(|target| a.increment(layer, target) == b.increment(layer, target))
-        })
+    let of = |vlora: &VloraSpec, layer: usize, target: Target| {
+        let increment = vlora.increment(layer, target)?;
+        Some((increment, vlora.reference_layer(layer)))
+    };
+    (0..depth).all(|l| Target::all().all(|t| of(a, l, t) == of(b, l, t)))
 }

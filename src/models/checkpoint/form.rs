@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::fault::{Fault, first_of};
-use super::{Checkpoint, TensorFile, authors, compact, hugging_face, timm};
+use super::{Checkpoint, TensorFile, authors, hugging_face, timm};
 use crate::error::Result;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl fmt::Display for Form {
 /// The form that a file's metadata and names show.
 pub fn recognise(file: &TensorFile) -> Result<Form> {
     let any = |test: &dyn Fn(&str) -> bool| file.tensors.keys().any(|name| test(name));
-    if file.metadata.contains_key(compact::KEY) {
+    if file.is_compact() {
         return Ok(Form::Compact);
     }
     if any(&authors::is_ours) {

@@ -20,6 +20,9 @@ impl Checkpoint {
     /// Takes the pairs of `adapted` out of this dense model again, which
     /// [`merge_lora`](Checkpoint::merge_lora) put them into.
     pub fn unmerge_lora(&self, adapted: &Checkpoint) -> Result<Checkpoint> {
+        if adapted.lora.is_none() {
+            return Err(Error::Input("the checkpoint has no LoRA".into()));
+        }
         if self.vlora.is_some() || self.lora.is_some() || self.model != adapted.model {
             let differs = "LoRA can be taken out only of the dense model it was merged into";
             return Err(Error::Input(differs.into()));

@@ -27,18 +27,19 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-pub use authors::authors_tensors;
+pub use authors::{authors_tensors, construction};
 pub use compact::to_bytes;
 pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};
 pub use fit::{Fitted, check_model, fit};
 pub use form::{Exported, Form};
 pub use hugging_face::CONFIG;
+pub use timm::NORM_EPS as TIMM_NORM_EPS;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::vit::Vit;
 use crate::nn::{Init, Source};
-use crate::spec::{LoraSpec, ModelSpec, VloraSpec};
+use crate::spec::{LoraSpec, ModelSpec, Target, VloraSpec};
 
 /// A model with its weights, float32, on the CPU.
 #[derive(Clone, Debug)]
@@ -51,11 +52,13 @@ pub struct Checkpoint {
 }
 
 /// What some forms do not say; not looked at where the file says it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
     pub heads: Option<usize>,
     /// Of the increments in the authors' form; None is 1, their package's default.
     pub alpha: Option<f64>,
+    /// Of single targets' increments there.
+    pub target_alphas: BTreeMap<Target, f64>,
 }
 
 /// A checkpoint with where it is from.
@@ -75,19 +78,26 @@ pub fn read_checkpoint(path: &Path, hints: &Hints) -> Result<Loaded> {
 
 /// The same, in a form that is known.
 pub fn read_checkpoint_as(path: &Path, form: Option<Form>, hints: &Hints) -> Result<Loaded> {
-    let file = read(path)?;
+    import_checkpoint(&read(path)?, form, hints)
+}
+
+/// The checkpoint in a file that has been read; None finds its form out.
+pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -> Result<Loaded> {
     let form = match form {
         Some(form) => form,
-        None => form::recognise(&file)?,
+        None => form::recognise(file)?,
     };
     let checkpoint = match form {
-        Form::Compact => compact::import(&file)?,
-        Form::Authors => authors::import(&file, hints)?,
-        Form::Timm => timm::import(&file, hints)?,
-        Form::HuggingFace => hugging_face::import(&file)?,
+        Form::Compact => compact::import(file)?,
+        Form::Authors => authors::import(file, hints)?,
+        Form::Timm => timm::import(file, hints)?,
+        Form::HuggingFace => hugging_face::import(file)?,
     };
-    Ok(Loaded { checkpoint, form, sha256: file.sha256 })
+    Ok(Loaded { checkpoint, form, sha256: file.sha256.clone() })
 }
+
+/// A dense model of more values is not made of a small file: 8 GiB.
+const MOST_VALUES: u64 = 1 << 31;
 
 impl Checkpoint {
     /// The model on these tensors, as constants.
@@ -103,6 +113,16 @@ impl Checkpoint {
 
     /// The dense model that computes the same: increments and LoRA added up.
     pub fn materialised(&self) -> Result<Checkpoint> {
+        let m = &self.model;
+        let block: u64 =
+            Target::all().map(|t| m.target_shape(t)).map(|(o, i)| (o * i) as u64).sum();
+        let values = block.saturating_mul(m.depth as u64);
+        if values > MOST_VALUES {
+            return Err(Error::Input(format!(
+                "the dense model is too large to be multiplied out\n  found:    {values} values\n  \
+                 expected: at most {MOST_VALUES}"
+            )));
+        }
         let outside = |(name, _): &(&String, &Tensor)| !name.starts_with("blocks.");
         let own = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.clone());
         let mut tensors: BTreeMap<String, Tensor> =

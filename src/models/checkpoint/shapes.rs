@@ -223,7 +223,12 @@ pub fn check_sizes(
         model: model.clone(),
         method: if vlora.is_some() { Method::Vlora } else { Method::Dense },
         vlora: vlora.cloned(),
-        start: lora.map(|_| StartSpec { arm: None, checkpoint, head: StartHead::Keep }),
+        start: lora.map(|_| StartSpec {
+            arm: None,
+            checkpoint,
+            alpha: None,
+            head: StartHead::Keep,
+        }),
         lora: lora.cloned(),
         training: TrainingSpec::default(),
     };

@@ -60,9 +60,7 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
     let mut groups: BTreeMap<String, (String, Vec<(f64, Spread)>)> = BTreeMap::new();
     for arm in &summary.arms {
         let (Some(vlora), Some(test)) = (&arm.variant.spec.vlora, arm.test) else { continue };
-        let mut rest = flatten(&arm.variant.spec);
-        rest.remove("vlora.rank");
-        let group = groups.entry(format!("{rest:?}")).or_default();
+        let group = groups.entry(line_of(&arm.variant)).or_default();
         // Arms that differ in the rank alone go by the first one's name.
         if group.0.is_empty() {
             group.0 = group_name(&arm.variant);
@@ -96,6 +94,19 @@ pub fn against_rank(summary: &Summary) -> Option<Against> {
         series,
         reference,
     })
+}
+
+/// What the points of one line share. Swept ranks are one arm's; arms of their own belong together
+/// where they differ in nothing but the rank.
+fn line_of(variant: &VariantRecord) -> String {
+    let (rank, rest): (Vec<_>, Vec<_>) =
+        variant.point.iter().partition(|(key, _)| key == "vlora.rank");
+    if !rank.is_empty() {
+        return format!("{} {rest:?}", variant.arm);
+    }
+    let mut fields = flatten(&variant.spec);
+    fields.remove("vlora.rank");
+    format!("{fields:?}")
 }
 
 /// Places of ranks on the x axis: logarithmic, with the two ends that have no logarithm one step

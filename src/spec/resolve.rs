@@ -1,0 +1,262 @@
+//! One arm at one sweep point as a fully resolved run, after the arms it depends on: the one it
+//! starts from, the one it is matched to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::de::{from_node, one_of};
+use super::error::SpecError;
+use super::expand::{Arm, Point, Sweep};
+use super::identity::flatten;
+use super::matching::{self, MatchSpec, Matched};
+use super::node::{Node, Origin, Value};
+use super::schema::{IncrementInit, Method, Rank, Reference, RunSpec, StartHead, VloraSpec};
+use super::validate::validate;
+use super::{ParameterCount, Variant, last_field};
+
+/// Sections that an arm has or has not: sweeping one of their fields leaves arms without alone.
+const OPTIONAL_SECTIONS: [&str; 3] = ["vlora", "start", "lora"];
+
+/// Makes variants, each after those it is matched to or starts from.
+pub struct Resolver<'a> {
+    common: &'a Node,
+    arms: &'a [Arm],
+    grid: &'a [Point],
+    sweep: &'a Sweep,
+    count: ParameterCount<'a>,
+    /// By arm and point.
+    done: BTreeMap<(usize, usize), Variant>,
+    /// Arms being made: meeting one again is a circle.
+    open: Vec<usize>,
+}
+
+impl<'a> Resolver<'a> {
+    pub fn new(
+        common: &'a Node,
+        arms: &'a [Arm],
+        grid: &'a [Point],
+        sweep: &'a Sweep,
+        count: ParameterCount<'a>,
+    ) -> Resolver<'a> {
+        Resolver { common, arms, grid, sweep, count, done: BTreeMap::new(), open: Vec::new() }
+    }
+
+    /// The variant of an arm at a point, both by index. Points of an arm are asked for in
+    /// ascending order; one that comes to the same run as an earlier one is that variant.
+    pub fn variant(&mut self, arm: usize, point: usize) -> Result<Variant, SpecError> {
+        if let Some(variant) = self.done.get(&(arm, point)) {
+            return Ok(variant.clone());
+        }
+        self.open.push(arm);
+        let mut variant = self.resolve(arm, point)?;
+        self.open.pop();
+        let same = |v: &&Variant| v.spec == variant.spec && v.start == variant.start;
+        let mut earlier = self.done.range((arm, 0)..(arm, point)).map(|(_, v)| v);
+        if let Some(first) = earlier.find(same) {
+            (variant.label, variant.point) = (first.label.clone(), first.point.clone());
+        }
+        self.done.insert((arm, point), variant.clone());
+        Ok(variant)
+    }
+
+    /// The variant of the arm called `name`, which the arm made last refers to at `node`.
+    fn other(&mut self, name: &str, point: usize, node: &Node) -> Result<Variant, SpecError> {
+        let names: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
+        let Some(at) = names.iter().position(|n| *n == name) else {
+            return Err(SpecError::new("there is no such arm")
+                .found(format!("`{name}`"))
+                .expected(one_of(&names))
+                .suggest(name, names)
+                .at(node.origin.clone()));
+        };
+        if self.open.contains(&at) {
+            let circle: Vec<&str> = self.open.iter().map(|i| names[*i]).chain([name]).collect();
+            return Err(SpecError::new("arms depend on each other in a circle")
+                .found(circle.join(" → "))
+                .expected("an arm that does not depend on this one")
+                .at(node.origin.clone()));
+        }
+        self.variant(at, point)
+    }
+
+    fn resolve(&mut self, arm_index: usize, point_index: usize) -> Result<Variant, SpecError> {
+        let arm = &self.arms[arm_index];
+        let point = &self.grid[point_index];
+        let mut node = self.common.clone();
+        node.overlay(&arm.overrides);
+        for (key, value) in point.iter().filter(|(key, _)| optional_section(key).is_none()) {
+            node.set(key, value.clone());
+        }
+        // An arm without a section uses none of its fields; setting one would ask it for the rest.
+        let dense = node.get("method").is_none_or(|m| m.value != Value::Text("vlora".into()));
+        for (key, value) in point {
+            let Some(section) = optional_section(key) else { continue };
+            let has = node.get(section).is_some_and(|n| n.value != Value::Null);
+            if if section == "vlora" { !dense } else { has } {
+                node.set(key, value.clone());
+            }
+        }
+        let in_context = |e: SpecError| in_context(e, &arm.name, &arm.overrides, point);
+        let mut spec: RunSpec = from_node(&node).map_err(in_context)?;
+        validate(&spec, &node).map_err(in_context)?;
+        normalise(&mut spec);
+
+        let mut matched = Vec::new();
+        if let Some((wish, wish_node)) = &arm.matched {
+            let other = self.other(&wish.arm, point_index, wish_node)?;
+            let (found, made) = self.matched(&spec, wish, wish_node, &other)?;
+            (spec, matched) = (found, vec![made]);
+        }
+        let mut start = None;
+        if let Some(name) = spec.start.as_ref().and_then(|s| s.arm.clone()) {
+            let wish_node = node.nearest("start.arm").0.clone();
+            let other = self.other(&name, point_index, &wish_node)?;
+            same_model(&spec, &other, &wish_node)?;
+            start = Some(other);
+        }
+
+        let used: BTreeSet<String> = flatten(&spec).into_keys().collect();
+        let is_used = |key: &str| {
+            used.iter().any(|u| {
+                u == key || u.starts_with(&format!("{key}.")) || u.starts_with(&format!("{key}["))
+            })
+        };
+        let inherited = |key: &str| {
+            start.as_ref().is_some_and(|other| other.point.iter().any(|(k, _)| k == key))
+        };
+        let sized = |key: &str| matched.iter().any(|m: &Matched| m.by.field() == key);
+        let mut values: Vec<(String, String)> = point
+            .iter()
+            .filter(|(key, _)| (is_used(key) || inherited(key)) && !sized(key))
+            .map(|(key, value)| (key.clone(), value.label()))
+            .collect();
+        values.extend(matched.iter().map(|m| (m.by.field().to_string(), m.value.to_string())));
+        let mut variant = Variant {
+            arm: arm.name.clone(),
+            point: values,
+            label: String::new(),
+            spec,
+            start: start.map(|other| other.label),
+            matched,
+        };
+        variant.label = label(&variant, self.sweep);
+        Ok(variant)
+    }
+
+    /// `spec` in the size that `wish` asks for.
+    fn matched(
+        &self,
+        spec: &RunSpec,
+        wish: &MatchSpec,
+        node: &Node,
+        other: &Variant,
+    ) -> Result<(RunSpec, Matched), SpecError> {
+        if spec.method != Method::Dense {
+            return Err(SpecError::new("only a dense arm is matched in size")
+                .found("`match` with `method: vlora`")
+                .expected("`method: dense`")
+                .at(node.origin.clone()));
+        }
+        let wanted = (self.count)(&other.spec);
+        let (found, value) = matching::nearest(spec, wish.by, wanted, self.count);
+        let made = Matched {
+            by: wish.by,
+            value,
+            parameters: (self.count)(&found),
+            label: other.label.clone(),
+            wanted,
+        };
+        Ok((found, made))
+    }
+}
+
+/// The section of a swept field that arms may be without.
+fn optional_section(key: &str) -> Option<&str> {
+    let section = key.split('.').next()?;
+    OPTIONAL_SECTIONS.contains(&section).then_some(section)
+}
+
+/// The arm and the point are worth naming only where they change the faulty section.
+fn in_context(e: SpecError, arm: &str, overrides: &Node, point: &Point) -> SpecError {
+    let Some(section) = e.origin().and_then(Origin::section).map(str::to_string) else {
+        return e;
+    };
+    let swept: Vec<_> = point
+        .iter()
+        .filter(|(key, _)| key.split('.').next() == Some(&section))
+        .map(|(key, value)| format!("{key}={}", value.label()))
+        .collect();
+    match (swept.is_empty(), overrides.get(&section).is_some()) {
+        (true, false) => e,
+        (true, true) => e.context(format!("arm {arm}")),
+        (false, _) => e.context(format!("arm {arm} at {}", swept.join(", "))),
+    }
+}
+
+/// Brings specs that mean the same to the same values, and so to the same run's id.
+fn normalise(spec: &mut RunSpec) {
+    if spec.method == Method::Dense {
+        spec.vlora = None;
+    }
+    if let Some(vlora) = &mut spec.vlora {
+        vlora.targets.sort_by_key(|own| own.target);
+        normalise_increments(vlora);
+        if spec.start.is_some() {
+            // The weights come from elsewhere.
+            vlora.init = IncrementInit::default();
+        }
+        if spec.lora.as_ref().is_some_and(|lora| !lora.trains_vectors()) {
+            // Nothing that an increment adds to gets a gradient.
+            vlora.detach = true;
+        }
+    }
+    if let Some(lora) = &mut spec.lora {
+        lora.targets.sort();
+        lora.also_train.sort();
+    }
+}
+
+fn normalise_increments(vlora: &mut VloraSpec) {
+    let low_rank = |vlora: &VloraSpec, own: usize| {
+        let own = &vlora.targets[own];
+        let rank = own.rank.unwrap_or(vlora.rank);
+        !own.target.is_vector() && !matches!(rank, Rank::Of(0) | Rank::Full)
+    };
+    let scaled: Vec<bool> = (0..vlora.targets.len()).map(|own| low_rank(vlora, own)).collect();
+    if !scaled.contains(&true) {
+        // Without factors there is nothing to scale, and one way to start.
+        (vlora.alpha, vlora.init) = (1.0, IncrementInit::default());
+    }
+    for (own, scaled) in vlora.targets.iter_mut().zip(scaled) {
+        own.rank = own.rank.filter(|rank| *rank != vlora.rank);
+        own.alpha = own.alpha.filter(|alpha| scaled && *alpha != vlora.alpha);
+    }
+    if vlora.compound_size == 2 {
+        // The layer before is the compound's first.
+        vlora.reference = Reference::default();
+    }
+}
+
+/// Refuses to start from an arm whose weights have other shapes.
+fn same_model(spec: &RunSpec, other: &Variant, node: &Node) -> Result<(), SpecError> {
+    let new_head = spec.start.as_ref().is_some_and(|s| s.head == StartHead::New);
+    let Some(differs) = spec.model.difference(&other.spec.model, new_head) else { return Ok(()) };
+    Err(SpecError::new("the arm to start from has another model")
+        .found(format!(
+            "model.{}: {} in `{}`, {} here",
+            differs.field, differs.theirs, other.label, differs.own
+        ))
+        .expected("the same model; with `start.head: new` the number of classes may differ")
+        .at(node.origin.clone()))
+}
+
+/// The arm's name, with the fields that tell its variants apart: `vlora rank=4`.
+fn label(variant: &Variant, sweep: &Sweep) -> String {
+    let unique =
+        |key: &str| sweep.iter().filter(|(k, _)| last_field(k) == last_field(key)).count() <= 1;
+    let mut out = variant.arm.clone();
+    for (key, value) in &variant.point {
+        let name = if unique(key) { last_field(key) } else { key };
+        out.push_str(&format!(" {name}={value}"));
+    }
+    out
+}
