@@ -353,6 +353,22 @@ fn matched_arms_have_the_nearest_size() {
     }
 }
 
+/// Where the matched field itself is swept, the comparison is with the baseline of that point.
+#[test]
+fn a_matched_arm_is_compared_at_its_point() {
+    let arms = "  baseline: {method: dense}\n  shallow: {match: {arm: vlora, by: depth}}";
+    let text = SOUND
+        .replace("  baseline: {method: dense}", arms)
+        .replace("  vlora.rank: [2, 4]", "  model.depth: [4, 8]");
+    let experiment = parse(text.as_bytes()).unwrap();
+    let shallow: Vec<_> = experiment.variants.iter().filter(|v| v.arm == "shallow").collect();
+    let labels: Vec<&str> = shallow.iter().map(|v| v.label.as_str()).collect();
+    assert_eq!(labels, ["shallow depth=2", "shallow depth=3"]);
+    for (variant, depth) in shallow.into_iter().zip([4, 8]) {
+        assert_eq!(experiment.baseline_of(variant).unwrap().spec.model.depth, depth);
+    }
+}
+
 /// What stands behind the one it starts from, whatever the order written, and inherits its point.
 #[test]
 fn starts_are_ordered_and_keep_their_sweep_point() {
@@ -388,4 +404,16 @@ fn targets_own_ranks_that_are_the_common_ones_are_dropped() {
     let plain = resolved("[attn.qkv, mlp.fc2]");
     assert_eq!(plain, resolved("[{target: mlp.fc2, alpha: 1}, {target: attn.qkv, rank: 2}]"));
     assert_ne!(plain, resolved("[{target: mlp.fc2, rank: 3}, attn.qkv]"));
+    // Fields that nothing uses: the scale of what is not scaled, the start of what starts
+    // elsewhere, a common rank where every matrix has its own.
+    let with = |method: &str| {
+        let text = SOUND.replace("      alpha: 2", &format!("      {method}"));
+        parse(text.as_bytes()).unwrap().variants[1].spec.clone()
+    };
+    assert_eq!(with("targets: [norm1.bias]\n      alpha: 3"), with("targets: [norm1.bias]"));
+    let own = "targets: [{target: attn.qkv, rank: 3}]";
+    assert_eq!(with(own).vlora.unwrap().rank, spec::Rank::Of(3));
+    let started = "init: lora\n    start: {arm: baseline}";
+    assert_eq!(with(started), with("alpha: 1\n    start: {arm: baseline}"));
+    assert_ne!(with("init: lora"), with("alpha: 1"));
 }

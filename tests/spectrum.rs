@@ -212,9 +212,10 @@ fn a_trained_run_has_the_rank_of_its_increments() {
     let mut whole_at_two: Vec<bool> = runs
         .map(|run| {
             let run = run.unwrap().path();
-            let ran = spectrum(dir.path(), &[run.to_str().unwrap(), "--out", "out"]);
+            let out = run.file_name().unwrap().to_str().unwrap();
+            let ran = spectrum(dir.path(), &[run.to_str().unwrap(), "--out", out]);
             assert_eq!(ran.code, 0, "{}", ran.err);
-            let rows = rows(&dir.path().join("out/spectrum.csv"));
+            let rows = rows(&dir.path().join(out).join("spectrum.csv"));
             assert_eq!(rows.len(), 4);
             let kept = |row: &HashMap<String, String>| {
                 row["energy_2_difference"].parse::<f64>().unwrap() > 1.0 - 1e-6
@@ -237,6 +238,10 @@ fn a_trained_run_has_the_rank_of_its_increments() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     let rows = rows(&dir.path().join("out/spectrum.csv"));
     assert!(rows.iter().all(|row| row["relative_norm"].parse::<f64>().unwrap() == 0.0), "{rows:?}");
+    // Another model's results are not written over.
+    let other = format!("results/tiny/runs/{}", record["variants"][0]["runs"][0].as_str().unwrap());
+    let ran = spectrum(dir.path(), &[&other, "--out", "out"]);
+    assert!(ran.code == 2 && ran.err.contains("the spectrum of other weights"), "{}", ran.err);
 }
 
 /// Layers that are equal, in a model of two layers of width 1.

@@ -114,7 +114,7 @@ fn lora_trains_what_it_says_and_freezes_the_rest() {
     assert!(table.contains("| trained |"), "{table}");
     for note in [
         "`tuned` starts from the tested weights of `vlora` with the same seed; those are frozen \
-         and LoRA and the head is trained: rank 2, alpha 4, dropout 0.1",
+         and LoRA, the head are trained: rank 2, alpha 4, dropout 0.1",
         "`whole` starts from the tested weights of `vlora` with the same seed, its increments \
          multiplied out to dense layers; all weights are trained on",
         "`compressed` keeps",

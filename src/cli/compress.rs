@@ -58,13 +58,15 @@ pub fn compress(args: &CompressArgs) -> Result<()> {
     print(&match args.format.format {
         FormatName::Table => {
             let (before, after) = (loaded.checkpoint.parameters(), compressed.parameters());
+            let saved = reduction(after, before);
+            let (share, how) = if saved < 0.0 { (-saved, "more") } else { (saved, "fewer") };
             format!(
-                "{}\n{}\nwrote {}: {} parameters, {} fewer\n",
+                "{}\n{}\nwrote {}: {} parameters, {} {how}\n",
                 args.checkpoint.describe(&loaded),
                 table.render(Format::Table),
                 args.out.display(),
                 count(after),
-                percent(reduction(after, before))
+                percent(share)
             )
         }
         other => table.render(other.into()),

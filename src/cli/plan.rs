@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
 use crate::error::{Error, Result};
-use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
+use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
 use crate::runner::{Plan, PlannedVariant};
 use crate::spec::flatten;
 
@@ -27,6 +27,7 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
         FormatName::Table => {
             let mut text = table.render(Format::Table);
             let (runs, flops) = (plan.run_count(), flops_text(plan.flops()));
+            text += &starts(&plan);
             text += &matched(&plan.experiment);
             text += &format!("\n{runs} runs, {flops} in all\n\n");
             text += &resolved(&plan)?;
@@ -66,6 +67,14 @@ fn table(plan: &Plan) -> Table {
     table
 }
 
+/// What arms start from and what is done to it, a line each, behind an empty one.
+fn starts(plan: &Plan) -> String {
+    let note = |v: &PlannedVariant| start_note(&v.record(), plan.conversion(v));
+    let lines = plan.variants.iter().filter_map(note);
+    let lines: String = lines.map(|note| format!("· {}\n", note.replace('`', ""))).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
 /// The first arm's whole spec with every default, then what the others change.
 fn resolved(plan: &Plan) -> Result<String> {
     let Some((first, others)) = plan.variants.split_first() else { return Ok(String::new()) };
@@ -83,6 +92,9 @@ fn resolved(plan: &Plan) -> Result<String> {
         }
         for key in base.keys().filter(|key| !fields.contains_key(*key)) {
             text += &format!("  {key}: not used\n");
+        }
+        if fields == base {
+            text += "  nothing\n";
         }
     }
     Ok(text)

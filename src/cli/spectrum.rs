@@ -24,6 +24,10 @@ pub struct SpectrumArgs {
     /// What a layer is compared with
     #[arg(long, value_enum, default_value_t)]
     reference: ReferenceName,
+    /// Alpha of the increments in the authors' files, which do not say it [default: 1, as in their
+    /// package]
+    #[arg(long, value_name = "X")]
+    alpha: Option<f64>,
     /// What the model is called under the tables, and where it is from
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
@@ -57,7 +61,7 @@ impl From<ReferenceName> for Reference {
 const SEED: u64 = 0;
 
 pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
-    let (layers, file) = read_layers(&args.checkpoint)?;
+    let (layers, file) = read_layers(&args.checkpoint, args.alpha)?;
     let compound_size = compound_size(args.compound_size, layers.depth, &args.checkpoint)?;
     let reference = args.reference.into();
     let mut random = BTreeMap::new();
@@ -69,7 +73,7 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
     let name = checkpoint_name(&file.path);
     let file_name = file.path.file_name().unwrap_or_default().to_string_lossy();
     let record = SpectrumRecord {
-        title: args.title.clone().unwrap_or_else(|| name.clone()),
+        title: one_line(args.title.as_ref().unwrap_or(&name)),
         file: file_name.into_owned(),
         sha256: file.sha256,
         layout: layers.layout,
@@ -91,8 +95,32 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
             Path::new("results/spectrum").join(format!("{name}-{reading}-{compound_size}"))
         }
     };
+    refuse_another_model(&record, &folder)?;
     record.write(&folder)?;
     show(&record, &folder, args.format.format)
+}
+
+/// The text as it can stand in a heading.
+fn one_line(text: &str) -> String {
+    let plain = |c: char| if c.is_control() || matches!(c, '<' | '>' | '`') { ' ' } else { c };
+    text.chars().map(plain).collect()
+}
+
+/// Results of other weights are not written over.
+fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
+    if !SpectrumRecord::is_in(folder) {
+        return Ok(());
+    }
+    match SpectrumRecord::read(folder) {
+        Ok(before) if before.sha256 != record.sha256 => Err(Error::Input(format!(
+            "{}: the folder holds the spectrum of other weights\n  found:    {} (SHA-256 {}…)\n  \
+             help:     give another folder with --out, or remove this one",
+            folder.display(),
+            before.title,
+            before.sha256.get(..12).unwrap_or_default()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Writes the tables and the chart of a record into its folder, and prints the summary.
@@ -115,7 +143,7 @@ pub fn show(record: &SpectrumRecord, folder: &Path, format: FormatName) -> Resul
 fn compound_size(asked: Option<usize>, depth: usize, path: &Path) -> Result<usize> {
     let size = asked.unwrap_or(depth);
     let wrong = |what: String, expected: String| {
-        Err(Error::Input(format!("{what}\n  expected:  {expected}")))
+        Err(Error::Input(format!("{what}\n  expected: {expected}")))
     };
     if depth < 2 {
         return wrong(

@@ -191,7 +191,7 @@ pub fn refuse_overwriting(paths: &[&Path], force: bool) -> Result<()> {
                 path.display()
             )));
         }
-        if path.exists() && !force {
+        if path.symlink_metadata().is_ok() && !force {
             return Err(Error::Input(format!(
                 "{}: the file exists\n  help:     --force writes over it",
                 path.display()

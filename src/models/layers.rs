@@ -15,7 +15,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::checkpoint::{self, Fault, Hints, TensorFile, import_checkpoint};
+use super::checkpoint::{self, Fault, Form, Hints, TensorFile, import_checkpoint};
 use crate::error::Result;
 use crate::spec::Target;
 use crate::vlora::{is_increment, is_lora};
@@ -108,18 +108,28 @@ impl Layout {
 
 /// Reads the weights at `path`, a safetensors file or a folder with `model.safetensors` in it, and
 /// of them the layers.
-pub fn read_layers(path: &Path) -> Result<(Layers, TensorFile)> {
+///
+/// `alpha` is of the increments in the authors' form, which does not hold it; None is 1.
+pub fn read_layers(path: &Path, alpha: Option<f64>) -> Result<(Layers, TensorFile)> {
     let mut file = checkpoint::read(path)?;
     if !file.is_compact() && !file.tensors.keys().any(|name| holds_increment(name)) {
         return Ok((layers(&file)?, file));
     }
     // Heads are no matter to matrices, so any number will do where the file does not say it.
-    let hints = Hints { heads: Some(1), ..Hints::default() };
+    let hints = Hints { heads: Some(1), alpha, ..Hints::default() };
     let loaded = import_checkpoint(&file, None, &hints)?;
     file.tensors = loaded.checkpoint.materialised()?.tensors;
     let mut layers = layers(&file)?;
     layers.layout = match &loaded.checkpoint.vlora {
-        Some(vlora) => format!("{}, increments of alpha {} added up", loaded.form, vlora.alpha),
+        Some(vlora) => {
+            let assumed = match (loaded.form, alpha) {
+                (Form::Authors, None) => " (assumed: the file does not say it)",
+                _ => "",
+            };
+            let lora = if loaded.checkpoint.lora.is_some() { " and LoRA" } else { "" };
+            let alpha = vlora.alpha;
+            format!("{}, increments of alpha {alpha}{assumed}{lora} added up", loaded.form)
+        }
         None if loaded.checkpoint.lora.is_some() => format!("{}, LoRA added up", loaded.form),
         None => loaded.form.to_string(),
     };
@@ -128,6 +138,9 @@ pub fn read_layers(path: &Path) -> Result<(Layers, TensorFile)> {
 
 /// The layers of dense weights.
 fn layers(file: &TensorFile) -> Result<Layers> {
+    if file.tensors.is_empty() {
+        file.only_floats(|_| false)?;
+    }
     let names = || file.tensors.keys().map(String::as_str);
     let marked = |layout: &&Layout| names().any(|name| name.ends_with(layout.mark()));
     let Some(layout) = LAYOUTS.iter().find(marked) else { return Err(unknown(file)) };

@@ -98,11 +98,11 @@ pub fn start_note(variant: &VariantRecord, conversion: Option<Conversion>) -> Op
             let targets: Vec<&str> = lora.targets.iter().map(|t: &Target| t.name()).collect();
             let also: Vec<&str> = lora.also_train.iter().map(|g| group_name(*g)).collect();
             let also = match also.is_empty() {
-                true => String::new(),
-                false => format!(" and {}", also.join(", ")),
+                true => " is".to_string(),
+                false => format!(", {} are", also.join(", ")),
             };
             format!(
-                "those are frozen and LoRA{also} is trained: rank {}, alpha {}, dropout {}, on {}; \
+                "those are frozen and LoRA{also} trained: rank {}, alpha {}, dropout {}, on {}; \
                  A starts Kaiming-uniform, B at zero, both decay as matrices do, and a pair adapts \
                  its own layer, not those whose increments add to it (ours)",
                 lora.rank,

@@ -211,7 +211,11 @@ impl Summary {
             self.metric_name(),
             self.record.baseline
         )];
-        notes.extend(distinct(self.arms.iter().filter_map(|a| method_note(&a.variant.spec))));
+        let of_arms = |note: &dyn Fn(&RunSpec) -> Option<String>| {
+            let arms = self.arms.iter().map(|a| (&a.variant.label, &a.variant.spec));
+            by_arms(arms.filter_map(|(label, spec)| Some((label.clone(), note(spec)?))))
+        };
+        notes.extend(of_arms(&method_note));
         for arm in &self.arms {
             let start = arm.runs.iter().find_map(|run| run.start.as_ref());
             notes.extend(start_note(&arm.variant, start.map(|start| start.conversion)));
@@ -225,7 +229,7 @@ impl Summary {
         notes.extend(
             self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
         );
-        notes.extend(distinct(self.arms.iter().map(|a| training_note(&a.variant.spec))));
+        notes.extend(of_arms(&|spec| Some(training_note(spec))));
         let data = distinct(self.runs().map(|r| data_note(&r.provenance)));
         if data.len() > 1 {
             notes.push(
@@ -348,6 +352,28 @@ fn plus_minus(s: Spread, signed: bool) -> String {
         Some(sd) => format!("{sign}{} ± {}", number(s.mean), number(sd)),
         None => format!("{sign}{}", number(s.mean)),
     }
+}
+
+/// Notes that differ between arms, each with the arms it is about; one that all share alone.
+fn by_arms(items: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    const MOST: usize = 4;
+    let mut notes: Vec<(Vec<String>, String)> = Vec::new();
+    for (label, note) in items {
+        match notes.iter_mut().find(|(_, n)| *n == note) {
+            Some((labels, _)) => labels.push(format!("`{label}`")),
+            None => notes.push((vec![format!("`{label}`")], note)),
+        }
+    }
+    if let [(_, only)] = notes.as_slice() {
+        return vec![only.clone()];
+    }
+    let named = |(labels, note): (Vec<String>, String)| {
+        let more = labels.len().saturating_sub(MOST);
+        let first = labels.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{first}{more}: {note}")
+    };
+    notes.into_iter().map(named).collect()
 }
 
 fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {

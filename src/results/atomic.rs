@@ -2,13 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 /// Writes a file so that a crash at any moment leaves the old content or the new: into a
 /// temporary file beside it, synced, then renamed. Makes the folders on the way.
+///
+/// A link is followed: the file that it names is replaced, not the link. What is no plain file (a
+/// folder, a device, a pipe) is refused.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let path = &destination(path)?;
     let failed = |e| Error::io("writing", path, e);
     // A bare file name has an empty parent, which is no folder to open.
     let parent = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -29,9 +33,48 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(failed)
 }
 
+/// The plain file, there or to be made, that `path` means.
+fn destination(path: &Path) -> Result<PathBuf> {
+    let Ok(meta) = fs::symlink_metadata(path) else { return Ok(path.to_path_buf()) };
+    let refused = |found: &str| {
+        Error::Input(format!(
+            "{}: cannot be written\n  found:    {found}\n  expected: a file, or a name that is free",
+            path.display()
+        ))
+    };
+    if meta.is_symlink() {
+        let target = fs::canonicalize(path).map_err(|_| refused("a link to nothing"))?;
+        return destination(&target);
+    }
+    match meta.is_file() {
+        true => Ok(path.to_path_buf()),
+        false => Err(refused("a folder, a device or a pipe")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_what_is_no_file_is_left_alone() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), b"one").unwrap();
+        symlink("file", at("link")).unwrap();
+        write_atomic(&at("link"), b"two").unwrap();
+        assert_eq!(fs::read(at("file")).unwrap(), b"two");
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        symlink("nothing", at("dangling")).unwrap();
+        symlink("/dev/null", at("device")).unwrap();
+        for name in ["dangling", "device", "."] {
+            let told = write_atomic(&at(name), b"x").unwrap_err().to_string();
+            assert!(told.contains("cannot be written"), "{told}");
+        }
+        assert_eq!(fs::read(at("device")).unwrap(), b"");
+    }
 
     #[test]
     fn replaces_whole_and_leaves_nothing_beside() {

@@ -1,5 +1,6 @@
 //! The life of a run: plan, claim, train, evaluate, record.
 
+mod checkpoints;
 mod device;
 mod execute;
 mod memory;

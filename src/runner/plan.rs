@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::start::{self, Checkpoints};
+use super::checkpoints::{self, Checkpoints};
 use crate::data::ImageData;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::models::checkpoint::conversion;
 use crate::models::vit::{Cost, cost};
-use crate::results::{ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, VariantRecord};
+use crate::results::{
+    Conversion, ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, VariantRecord,
+};
 use crate::spec::{Experiment, Variant, flatten, run_id};
 use crate::train::steps_per_epoch;
 
@@ -37,6 +40,22 @@ pub struct PlannedRun {
     pub state: RunState,
 }
 
+impl PlannedVariant {
+    pub fn record(&self) -> VariantRecord {
+        VariantRecord {
+            label: self.variant.label.clone(),
+            arm: self.variant.arm.clone(),
+            point: self.variant.point.clone(),
+            parameters: self.cost.parameters,
+            trained: self.cost.trained,
+            start: self.variant.start.clone(),
+            matched: self.variant.matched.clone(),
+            spec: self.variant.spec.clone(),
+            runs: self.runs.iter().map(|r| r.id.clone()).collect(),
+        }
+    }
+}
+
 impl Plan {
     /// Reads the data and works out every run. Trains nothing, writes nothing.
     pub fn new(experiment: Experiment, folder: &ExperimentFolder) -> Result<Plan> {
@@ -54,7 +73,8 @@ impl Plan {
             let (examples, sha256) = (data[&key].train.len(), data[&key].sha256());
             let cost = cost(spec);
             let epochs = spec.training.epochs;
-            let checkpoint = start::read(spec, &mut checkpoints)?;
+            let checkpoint = checkpoints::read(spec, &mut checkpoints)
+                .map_err(|e| Error::Input(format!("arm {}: start.checkpoint: {e}", variant.arm)))?;
             let before = variant.start.as_ref();
             let before = variants.values().find(|v| Some(&v.variant.label) == before);
             let runs = experiment
@@ -79,6 +99,18 @@ impl Plan {
         }
         let variants = variants.into_values().collect();
         Ok(Plan { experiment, variants, data, checkpoints })
+    }
+
+    /// What will be done to the weights that a variant starts from; None where it starts from its
+    /// seed.
+    pub fn conversion(&self, variant: &PlannedVariant) -> Option<Conversion> {
+        let spec = &variant.variant.spec;
+        if let Some(label) = &variant.variant.start {
+            let source = &self.variants.iter().find(|v| v.variant.label == *label)?.variant.spec;
+            return Some(conversion(source.vlora.as_ref(), source.lora.is_some(), spec));
+        }
+        let checkpoint = &self.checkpoints.get(&checkpoints::key(spec)?)?.checkpoint;
+        Some(conversion(checkpoint.vlora.as_ref(), checkpoint.lora.is_some(), spec))
     }
 
     /// The variant and its run that `run` of `variant` starts from.
@@ -117,21 +149,7 @@ impl Plan {
             description: e.description.clone(),
             baseline: e.baseline.clone(),
             seeds: e.seeds.clone(),
-            variants: self
-                .variants
-                .iter()
-                .map(|v| VariantRecord {
-                    label: v.variant.label.clone(),
-                    arm: v.variant.arm.clone(),
-                    point: v.variant.point.clone(),
-                    parameters: v.cost.parameters,
-                    trained: v.cost.trained,
-                    start: v.variant.start.clone(),
-                    matched: v.variant.matched.clone(),
-                    spec: v.variant.spec.clone(),
-                    runs: v.runs.iter().map(|r| r.id.clone()).collect(),
-                })
-                .collect(),
+            variants: self.variants.iter().map(PlannedVariant::record).collect(),
         }
     }
 }

@@ -1,42 +1,13 @@
 //! The weights a run starts from: a checkpoint's, or those of another run of the experiment.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
+use super::checkpoints::key;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use crate::error::{Error, Result};
-use crate::models::checkpoint::{Fitted, Hints, Loaded, check_model, fit, read_checkpoint};
+use crate::models::checkpoint::{Fitted, Hints, Loaded, fit, read_checkpoint};
 use crate::results::{ExperimentFolder, KeptRecord, RunFolder, RunResult, RunState, StartRecord};
-use crate::spec::{RunSpec, StartHead};
+use crate::spec::StartHead;
 use crate::train::Start;
 use crate::vlora::is_lora;
-
-/// The checkpoints that an experiment's arms start from, by [`key`].
-pub type Checkpoints = BTreeMap<String, Loaded>;
-
-/// A checkpoint's path with what its file may not say, which the spec then does.
-fn key(spec: &RunSpec) -> Option<String> {
-    let start = spec.start.as_ref()?;
-    let path = start.checkpoint.as_ref()?;
-    Some(format!("{path} heads {} alpha {:?}", spec.model.heads, start.alpha))
-}
-
-/// Reads the checkpoint that `spec` starts from, unless it is read already, and holds its model
-/// to the spec's. Returns its hash; None where the run starts from no checkpoint.
-pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints) -> Result<Option<String>> {
-    let Some(key) = key(spec) else { return Ok(None) };
-    let start = spec.start.as_ref();
-    let path = start.and_then(|s| s.checkpoint.clone()).unwrap_or_default();
-    if !checkpoints.contains_key(&key) {
-        let alpha = start.and_then(|s| s.alpha);
-        let hints = Hints { heads: Some(spec.model.heads), alpha, ..Hints::default() };
-        checkpoints.insert(key.clone(), read_checkpoint(Path::new(&path), &hints)?);
-    }
-    let loaded = &checkpoints[&key];
-    check_model(&loaded.checkpoint, spec)
-        .map_err(|e| Error::Input(format!("start.checkpoint: {path}: {e}")))?;
-    Ok(Some(loaded.sha256.clone()))
-}
 
 /// What a run can do about its start.
 pub enum Ready {
@@ -108,7 +79,9 @@ pub fn ready(
 /// The model that a finished run left, as it left it.
 fn tested_weights(run: &RunFolder) -> Result<Loaded> {
     let result: RunResult = run.read_json(RunFolder::RESULT)?;
-    let loaded = read_checkpoint(&run.file(RunFolder::MODEL), &Hints::default())?;
+    let loaded = read_checkpoint(&run.file(RunFolder::MODEL), &Hints::default()).map_err(|e| {
+        Error::Input(format!("{e}\n  help:     remove that run's folder to train it again"))
+    })?;
     match loaded.sha256 == result.model_sha256 {
         true => Ok(loaded),
         false => Err(Error::Input(format!(

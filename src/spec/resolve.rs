@@ -123,13 +123,11 @@ impl<'a> Resolver<'a> {
         let inherited = |key: &str| {
             start.as_ref().is_some_and(|other| other.point.iter().any(|(k, _)| k == key))
         };
-        let sized = |key: &str| matched.iter().any(|m: &Matched| m.by.field() == key);
-        let mut values: Vec<(String, String)> = point
+        let values: Vec<(String, String)> = point
             .iter()
-            .filter(|(key, _)| (is_used(key) || inherited(key)) && !sized(key))
+            .filter(|(key, _)| is_used(key) || inherited(key))
             .map(|(key, value)| (key.clone(), value.label()))
             .collect();
-        values.extend(matched.iter().map(|m| (m.by.field().to_string(), m.value.to_string())));
         let mut variant = Variant {
             arm: arm.name.clone(),
             point: values,
@@ -216,6 +214,11 @@ fn normalise(spec: &mut RunSpec) {
 }
 
 fn normalise_increments(vlora: &mut VloraSpec) {
+    // A common rank that no matrix uses says no more than whether vectors are shared.
+    let mut own = vlora.targets.iter().filter(|own| !own.target.is_vector()).map(|own| own.rank);
+    if vlora.rank != Rank::Of(0) && own.clone().all(|rank| rank.is_some()) {
+        vlora.rank = own.find_map(|rank| rank.filter(|r| *r != Rank::Of(0))).unwrap_or(Rank::Of(1));
+    }
     let low_rank = |vlora: &VloraSpec, own: usize| {
         let own = &vlora.targets[own];
         let rank = own.rank.unwrap_or(vlora.rank);
@@ -249,12 +252,17 @@ fn same_model(spec: &RunSpec, other: &Variant, node: &Node) -> Result<(), SpecEr
         .at(node.origin.clone()))
 }
 
-/// The arm's name, with the fields that tell its variants apart: `vlora rank=4`.
+/// The arm's name, with the fields that tell its variants apart: `vlora rank=4`. A matched size
+/// stands for what was swept to find it.
 fn label(variant: &Variant, sweep: &Sweep) -> String {
     let unique =
         |key: &str| sweep.iter().filter(|(k, _)| last_field(k) == last_field(key)).count() <= 1;
+    let sized = |key: &str| variant.matched.iter().any(|m| m.by.field() == key);
+    let swept = variant.point.iter().filter(|(key, _)| !sized(key));
+    let swept = swept.map(|(key, value)| (key.as_str(), value.clone()));
+    let found = variant.matched.iter().map(|m| (m.by.field(), m.value.to_string()));
     let mut out = variant.arm.clone();
-    for (key, value) in &variant.point {
+    for (key, value) in swept.chain(found) {
         let name = if unique(key) { last_field(key) } else { key };
         out.push_str(&format!(" {name}={value}"));
     }

@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Rank {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Rank, E> {
                 match text {
                     FULL => Ok(Rank::Full),
-                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                    _ => Err(E::invalid_type(de::Unexpected::Str(text), &self)),
                 }
             }
         }

@@ -205,11 +205,13 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
         Err(Error::Input(format!(
             "the authors' form cannot hold this model\n  found:    {why}\n  expected: low-rank \
              increments on each compound's first layer, detached\n  help:     \
-             --to timm and --to hf-vit hold every model, as a dense one"
+             --to timm holds every model, as a dense one"
         )))
     };
     let ModelSpec { depth, norm_eps, .. } = checkpoint.model;
-    let Some(vlora) = &checkpoint.vlora else { return no("a dense model") };
+    let Some(vlora) = &checkpoint.vlora else {
+        return no("a dense model, as merging LoRA makes it too");
+    };
     if checkpoint.lora.is_some() {
         return no("LoRA on top, which --lora drop takes off");
     }

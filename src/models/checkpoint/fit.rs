@@ -39,26 +39,31 @@ pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
 /// The checkpoint's weights for `run`, whose model must be the checkpoint's ([`check_model`]).
 pub fn fit(checkpoint: &Checkpoint, run: &RunSpec) -> Result<Fitted> {
     check_model(checkpoint, run)?;
-    let same = checkpoint.lora.is_none()
-        && match (&checkpoint.vlora, &run.vlora) {
-            (None, None) => true,
-            (Some(theirs), Some(mine)) => same_weights(theirs, mine, run.model.depth),
-            _ => false,
-        };
-    let (mut values, conversion, kept) = match (&run.vlora, same) {
-        (_, true) => (checkpoint.tensors.clone(), Conversion::None, Vec::new()),
-        (None, false) => {
-            (checkpoint.materialised()?.tensors, Conversion::MultipliedOut, Vec::new())
-        }
-        (Some(vlora), false) => {
+    let conversion = conversion(checkpoint.vlora.as_ref(), checkpoint.lora.is_some(), run);
+    let (mut values, kept) = match (conversion, &run.vlora) {
+        (Conversion::Decomposed, Some(vlora)) => {
             let (compressed, kept) = checkpoint.compressed(vlora)?;
-            (compressed.tensors, Conversion::Decomposed, kept)
+            (compressed.tensors, kept)
         }
+        (Conversion::None, _) => (checkpoint.tensors.clone(), Vec::new()),
+        _ => (checkpoint.materialised()?.tensors, Vec::new()),
     };
     if run.start.as_ref().is_some_and(|s| s.head == StartHead::New) {
         values.retain(|name, _| !name.starts_with("head."));
     }
     Ok(Fitted { values, conversion, kept })
+}
+
+/// What is done to weights of this method, with LoRA on top or not, for a run to start from them.
+pub fn conversion(vlora: Option<&VloraSpec>, lora: bool, run: &RunSpec) -> Conversion {
+    match (vlora, &run.vlora) {
+        (None, None) if !lora => Conversion::None,
+        (Some(theirs), Some(own)) if !lora && same_weights(theirs, own, run.model.depth) => {
+            Conversion::None
+        }
+        (_, None) => Conversion::MultipliedOut,
+        (_, Some(_)) => Conversion::Decomposed,
+    }
 }
 
 impl Checkpoint {

@@ -42,7 +42,7 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
     if any(&|name| name.contains(".attention.attention.query.")) {
         return Ok(Form::HuggingFace);
     }
-    if any(&|name| name == "patch_embed.proj.weight") {
+    if any(&|name| name == "patch_embed.proj.weight" || name.starts_with("blocks.")) {
         return Ok(Form::Timm);
     }
     let names: Vec<&str> = file.tensors.keys().map(String::as_str).collect();
@@ -55,6 +55,7 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
             .into());
     }
     if names.is_empty() {
+        file.only_floats(|_| false)?;
         return Err(Fault::new(&file.path, "the file holds no weights").found("no tensors").into());
     }
     Err(Fault::new(&file.path, "the checkpoint's form is not known")

@@ -31,7 +31,7 @@ pub use authors::{authors_tensors, construction};
 pub use compact::to_bytes;
 pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};
-pub use fit::{Fitted, check_model, fit};
+pub use fit::{Fitted, check_model, conversion, fit};
 pub use form::{Exported, Form};
 pub use hugging_face::CONFIG;
 pub use timm::NORM_EPS as TIMM_NORM_EPS;
