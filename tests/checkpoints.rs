@@ -348,6 +348,14 @@ fn the_commands_import_and_export() {
     let many =
         ["compress", "again.safetensors", "--compound-size", "3", "--rank", "13", "--out", "a"];
     refused(&many, "at most 12");
+    let single =
+        ["compress", "again.safetensors", "--compound-size", "1", "--rank", "1", "--out", "a"];
+    refused(&single, "have no increments");
+    let negative = ["compress", "hf", "--compound-size", "3", "--rank", "-1", "--out", "a"];
+    refused(&negative, "0 or more, or `full`");
+    let full = ["compress", "hf", "--compound-size", "3", "--rank", "full", "--out", "full"];
+    let (code, out, err) = run(&full);
+    assert!(code == 0 && out.contains("100.0 %"), "{err}{out}");
     let uneven =
         ["compress", "again.safetensors", "--compound-size", "4", "--rank", "1", "--out", "a"];
     refused(&uneven, "a divisor of model.depth, 6");

@@ -95,7 +95,9 @@ fn relative(got: &Tensor, want: &Tensor) -> f64 {
 
 const START: Place = Place { seed: 0, epoch: 0, step: 0, part: 0 };
 
+/// `--nocapture` shows the largest differences of each fixture.
 fn check(file: &str) {
+    let (mut in_gradients, mut in_steps) = (0f64, 0f64);
     let fixture = fixture(file);
     let task = OneBatch { fixture: &fixture };
     let mut store = ParameterStore::training(0, Device::Cpu, task.trained());
@@ -105,8 +107,8 @@ fn check(file: &str) {
 
     let (images, _) = fixture.batch();
     let logits = model.forward(&images, Pass::Training(START)).unwrap();
-    let error = relative(&logits, &fixture.tensors["logits"]);
-    assert!(error < 1e-5, "{file}: logits differ by {error:e}");
+    let in_logits = relative(&logits, &fixture.tensors["logits"]);
+    assert!(in_logits < 1e-5, "{file}: logits differ by {in_logits:e}");
     // Evaluation may apply a weight in another form: equal but for rounding.
     let frozen = task.model(&mut Frozen(&store)).unwrap();
     let frozen = frozen.forward(&images, Pass::Evaluation).unwrap();
@@ -123,6 +125,7 @@ fn check(file: &str) {
         match (got, wanted.get(&p.name)) {
             (Some(got), Some(want)) => {
                 let error = relative(got, want);
+                in_gradients = in_gradients.max(error);
                 assert!(error < 1e-4, "{file}: the gradient of {} differs by {error:e}", p.name);
             }
             (None, None) => assert!(!p.trained, "{file}: {} gets no gradient", p.name),
@@ -144,9 +147,13 @@ fn check(file: &str) {
         let p = trainer.store().get(&name).unwrap();
         let got = p.var.as_detached_tensor();
         let error = relative(&got, &want);
+        in_steps = in_steps.max(error);
         let most = if p.trained { 1e-3 } else { 0.0 };
         assert!(error <= most, "{file}: after ten steps {name} differs by {error:e}");
     }
+    println!(
+        "{file}: logits {in_logits:.0e}, gradients {in_gradients:.0e}, ten steps {in_steps:.0e}"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 use super::spectrum::ReferenceName;
 use super::weights::{CheckpointArgs, refuse_overwriting, target};
 use super::{FormatArgs, FormatName, print};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
 use crate::results::write_atomic;
 use crate::spec::{IncrementInit, Rank, Target, TargetSpec, VloraSpec};
@@ -20,9 +20,9 @@ pub struct CompressArgs {
     /// Layers a compound; divides the model's depth
     #[arg(long, value_name = "N")]
     compound_size: usize,
-    /// Rank of the increments; 0 shares each compound's first layer
-    #[arg(long, value_name = "N")]
-    rank: usize,
+    /// Rank of the increments; 0 shares each compound's first layer, full keeps everything
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    rank: Rank,
     /// What an increment adds to
     #[arg(long, value_enum, default_value_t)]
     reference: ReferenceName,
@@ -42,10 +42,16 @@ pub struct CompressArgs {
 
 pub fn compress(args: &CompressArgs) -> Result<()> {
     refuse_overwriting(&[&args.out], args.force)?;
+    if args.compound_size < 2 {
+        return Err(Error::Input(format!(
+            "--compound-size: compounds of {} layers have no increments\n  expected: 2 or more",
+            args.compound_size
+        )));
+    }
     let loaded = args.checkpoint.read()?;
     let vlora = VloraSpec {
         compound_size: args.compound_size,
-        rank: Rank::Of(args.rank),
+        rank: args.rank,
         alpha: 1.0,
         reference: args.reference.into(),
         detach: true,

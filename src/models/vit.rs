@@ -243,7 +243,8 @@ pub struct Cost {
     pub training_flops: f64,
 }
 
-/// Parameters and matrix-product FLOPs in closed form (two FLOPs a multiply–add).
+/// Parameters and matrix-product FLOPs in closed form (two FLOPs a multiply–add). Every block's
+/// input is taken to need a gradient; under LoRA the first one's does not.
 pub fn cost(run: &RunSpec) -> Cost {
     let (spec, batch) = (&run.model, run.training.batch_size);
     let (dim, classes, n) = (spec.dim as u64, spec.classes as u64, tokens(spec) as u64);

@@ -2,6 +2,7 @@
 //! a mapping with a rank and alpha of its own.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer, value::StrDeserializer};
 use serde::ser::SerializeMap;
@@ -16,6 +17,18 @@ impl fmt::Display for Rank {
         match self {
             Rank::Of(rank) => rank.fmt(f),
             Rank::Full => f.write_str(FULL),
+        }
+    }
+}
+
+impl FromStr for Rank {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Rank, String> {
+        match (text, text.parse()) {
+            (FULL, _) => Ok(Rank::Full),
+            (_, Ok(rank)) => Ok(Rank::Of(rank)),
+            _ => Err("expected a whole number, 0 or more, or `full`".into()),
         }
     }
 }
