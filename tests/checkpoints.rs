@@ -285,6 +285,39 @@ fn the_authors_form_refuses_what_it_cannot_hold() {
     assert!(mean.to_string().contains("pool: mean"), "{mean}");
 }
 
+/// Backbones without a classifier are read for runs that bring one, and for no other.
+#[test]
+fn a_model_without_a_head_serves_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture("hf-vit/config.json"), dir.path().join(CONFIG)).unwrap();
+    for (source, file, head) in
+        [("hf-vit/model.safetensors", MODEL, "classifier."), ("timm.safetensors", "t", "head.")]
+    {
+        let mut tensors = read(&fixture(source)).unwrap().tensors;
+        tensors.retain(|name, _| !name.starts_with(head));
+        if head == "classifier." {
+            let pooler = Tensor::zeros((12, 12), DType::F32, &Device::Cpu).unwrap();
+            tensors.insert("vit.pooler.dense.weight".into(), pooler);
+        }
+        let path = dir.path().join(file);
+        candle_core::safetensors::save(&tensors.into_iter().collect(), &path).unwrap();
+        let hints = Hints { heads: Some(3), ..Hints::default() };
+        let told = read_checkpoint(&path, &hints).unwrap_err().to_string();
+        assert!(told.contains("no classifier") && told.contains("start.head: new"), "{told}");
+        let ours =
+            read_checkpoint(&path, &Hints { new_head: Some(7), ..hints }).unwrap().checkpoint;
+        assert_eq!(ours.model.classes, 7);
+        let whole = Hints { heads: Some(3), ..Hints::default() };
+        let source = fixture(source.trim_end_matches("/model.safetensors"));
+        let whole = read_checkpoint(&source, &whole).unwrap().checkpoint;
+        let rest = |c: &Checkpoint| {
+            let rest = c.tensors.iter().filter(|(name, _)| !name.starts_with("head."));
+            bits(&rest.map(|(name, t)| (name.clone(), t.clone())).collect())
+        };
+        assert_eq!(rest(&ours), rest(&whole));
+    }
+}
+
 fn vlora(dir: &Path, args: &[&str]) -> (i32, String, String) {
     let mut command = std::process::Command::cargo_bin("vlora").unwrap();
     let output = command.current_dir(dir).args(args).output().unwrap();

@@ -56,7 +56,8 @@ impl CheckpointArgs {
             FromName::HfVit => Some(Form::HuggingFace),
         };
         let target_alphas = self.target_alphas()?;
-        let hints = Hints { heads: self.heads, alpha: self.alpha, target_alphas };
+        let hints =
+            Hints { heads: self.heads, alpha: self.alpha, target_alphas, ..Hints::default() };
         let loaded = read_checkpoint_as(&self.path, form, &hints)?;
         let heads = loaded.checkpoint.model.heads;
         if let Some(given) = self.heads.filter(|given| *given != heads) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{Hints, Loaded, check_model, read_checkpoint};
-use crate::spec::RunSpec;
+use crate::spec::{RunSpec, StartHead};
 
 /// The checkpoints that an experiment's arms start from, by [`key`].
 pub type Checkpoints = BTreeMap<String, Loaded>;
@@ -14,7 +14,14 @@ pub type Checkpoints = BTreeMap<String, Loaded>;
 pub fn key(spec: &RunSpec) -> Option<String> {
     let start = spec.start.as_ref()?;
     let path = start.checkpoint.as_ref()?;
-    Some(format!("{path} heads {} alpha {:?}", spec.model.heads, start.alpha))
+    let (heads, alpha, head) = (spec.model.heads, start.alpha, new_head(spec));
+    Some(format!("{path} heads {heads} alpha {alpha:?} head {head:?}"))
+}
+
+/// The classes of a head that the run starts from its seed.
+fn new_head(spec: &RunSpec) -> Option<usize> {
+    let new = spec.start.as_ref().is_some_and(|start| start.head == StartHead::New);
+    new.then_some(spec.model.classes)
 }
 
 /// Reads the checkpoint that `spec` starts from, unless it is read already, and holds its model
@@ -25,7 +32,8 @@ pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints) -> Result<Option<Stri
     let path = start.and_then(|s| s.checkpoint.clone()).unwrap_or_default();
     if !checkpoints.contains_key(&key) {
         let alpha = start.and_then(|s| s.alpha);
-        let hints = Hints { heads: Some(spec.model.heads), alpha, ..Hints::default() };
+        let (heads, new_head) = (Some(spec.model.heads), new_head(spec));
+        let hints = Hints { heads, alpha, new_head, ..Hints::default() };
         checkpoints.insert(key.clone(), read_checkpoint(Path::new(&path), &hints)?);
     }
     let loaded = &checkpoints[&key];

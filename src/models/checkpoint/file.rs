@@ -22,7 +22,7 @@ use crate::spec::hex;
 pub const MODEL: &str = "model.safetensors";
 
 /// What a weights file holds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TensorFile {
     /// The file itself, also where a folder was asked for.
     pub path: PathBuf,

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::compact::file_bytes;
 use super::fault::{Fault, json_fault};
 use super::shapes::Renamed;
-use super::{Checkpoint, TensorFile};
+use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Result};
 use crate::spec::{ModelSpec, Pool};
 
@@ -72,7 +72,7 @@ fn yes() -> bool {
     true
 }
 
-pub fn import(file: &TensorFile) -> Result<Checkpoint> {
+pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     // Some versions store the positions' numbers beside the weights.
     file.only_floats(|name| name.ends_with("embeddings.position_ids"))?;
     let path = file.path.parent().unwrap_or(Path::new("")).join(CONFIG);
@@ -82,6 +82,7 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
             .tensor("classifier.weight")
             .found("no such tensor")
             .expected("a ViTForImageClassification")
+            .help("a run with `start.head: new` takes a model without one")
             .into());
     }
     let prefixed = file.tensors.keys().any(|name| name.starts_with("vit."));
@@ -90,7 +91,7 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
     let model = renamed.model(config.num_attention_heads, config.layer_norm_eps)?;
     let checkpoint = renamed.checkpoint(model, None, None)?;
-    contradictions(&path, &config, &checkpoint.model)?;
+    contradictions(&path, &config, &checkpoint.model, hints.new_head.is_some())?;
     Ok(checkpoint)
 }
 
@@ -130,9 +131,9 @@ fn config(path: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// Holds the description to the tensors' shapes.
-fn contradictions(path: &Path, config: &Config, model: &ModelSpec) -> Result<()> {
-    let labels = config.id2label.as_ref().map_or(model.classes, Map::len);
+/// Holds the description to the tensors' shapes; its labels only where the head is kept.
+fn contradictions(path: &Path, config: &Config, model: &ModelSpec, new_head: bool) -> Result<()> {
+    let labels = config.id2label.as_ref().filter(|_| !new_head).map_or(model.classes, Map::len);
     let patch = "the patch embedding's shape";
     for (field, found, shown, tensor) in [
         ("hidden_size", config.hidden_size, model.dim, patch),

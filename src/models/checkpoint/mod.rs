@@ -17,6 +17,7 @@ mod fault;
 mod file;
 mod fit;
 mod form;
+mod headless;
 mod hugging_face;
 mod lora;
 mod shapes;
@@ -59,6 +60,8 @@ pub struct Hints {
     pub alpha: Option<f64>,
     /// Of single targets' increments there.
     pub target_alphas: BTreeMap<Target, f64>,
+    /// Classes of a classifier that the caller brings: a file without one will do.
+    pub new_head: Option<usize>,
 }
 
 /// A checkpoint with where it is from.
@@ -87,11 +90,13 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Some(form) => form,
         None => form::recognise(file)?,
     };
+    let completed = hints.new_head.map(|classes| headless::completed(file, classes)).transpose()?;
+    let whole = completed.as_ref().unwrap_or(file);
     let checkpoint = match form {
         Form::Compact => compact::import(file)?,
-        Form::Authors => authors::import(file, hints)?,
-        Form::Timm => timm::import(file, hints)?,
-        Form::HuggingFace => hugging_face::import(file)?,
+        Form::Authors => authors::import(whole, hints)?,
+        Form::Timm => timm::import(whole, hints)?,
+        Form::HuggingFace => hugging_face::import(whole, hints)?,
     };
     Ok(Loaded { checkpoint, form, sha256: file.sha256.clone() })
 }

@@ -67,6 +67,7 @@ pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
             .tensor("head.weight")
             .found("no such tensor")
             .expected("a model that was made with num_classes above 0")
+            .help("a run with `start.head: new` takes a model without one")
             .into());
     }
     Ok(())
