@@ -369,6 +369,24 @@ fn a_matched_arm_is_compared_at_its_point() {
     }
 }
 
+/// A swept field that a baseline does not use does not part it from the others' points.
+#[test]
+fn an_unused_swept_field_is_no_part_of_the_point() {
+    let text = SOUND
+        .replace("  baseline: {method: dense}", "  baseline: {method: vlora, vlora: {rank: 0}}")
+        .replace("      alpha: 2", "      init: lora")
+        .replace("  vlora.rank: [2, 4]", "  vlora.alpha: [8, 1]");
+    let experiment = parse(text.as_bytes()).unwrap();
+    let labels: Vec<&str> = experiment.variants.iter().map(|v| v.label.as_str()).collect();
+    assert_eq!(labels, ["baseline", "vlora alpha=8", "vlora alpha=1"]);
+    for variant in &experiment.variants[1..] {
+        assert_eq!(experiment.baseline_of(variant).unwrap().label, "baseline");
+    }
+    // Where nothing uses it, the sweep is a mistake.
+    let text = text.replace("method: vlora\n    vlora:\n      init: lora", "method: dense");
+    assert!(error(&text).contains("the sweep changes no arm"), "{}", error(&text));
+}
+
 /// What stands behind the one it starts from, whatever the order written, and inherits its point.
 #[test]
 fn starts_are_ordered_and_keep_their_sweep_point() {
@@ -407,7 +425,9 @@ fn targets_own_ranks_that_are_the_common_ones_are_dropped() {
     // Fields that nothing uses: the scale of what is not scaled, the start of what starts
     // elsewhere, a common rank where every matrix has its own.
     let with = |method: &str| {
-        let text = SOUND.replace("      alpha: 2", &format!("      {method}"));
+        let text = SOUND
+            .replace("      alpha: 2", &format!("      {method}"))
+            .replace("sweep:\n  vlora.rank: [2, 4]\n", "");
         parse(text.as_bytes()).unwrap().variants[1].spec.clone()
     };
     assert_eq!(with("targets: [norm1.bias]\n      alpha: 3"), with("targets: [norm1.bias]"));

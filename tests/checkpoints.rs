@@ -374,6 +374,9 @@ fn the_commands_import_and_export() {
     refused(&["import", source, "--target-alpha", "mlp.fc=1", "--out", "a"], "mean `mlp.fc2`?");
     refused(&["import", source, "--target-alpha", "mlp.fc1", "--out", "a"], "no target and number");
 
+    refused(&["import", "own", "--target-alpha", "mlp.fc2=2", "--out", "a"], "has alpha 1");
+    refused(&["import", "hf", "--target-alpha", "mlp.fc2=2", "--out", "a"], "no such increments");
+
     let less = ["compress", "again.safetensors", "--compound-size", "3", "--rank", "1"];
     let (code, out, err) = run(&[&less[..], &["--out", "less.safetensors"]].concat());
     assert!(code == 0 && out.contains("energy kept") && out.contains("fewer"), "{err}{out}");

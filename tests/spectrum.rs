@@ -146,9 +146,10 @@ fn increments_of_rank_two_are_found() {
 fn each_reading_and_compound_size() {
     let dir = folder_with(&chain());
     let ranks = |args: &[&str]| -> Vec<(String, String, String)> {
-        let ran = spectrum(dir.path(), &[&["tiny.safetensors", "--out", "out"], args].concat());
+        let out = format!("out{}", args.concat());
+        let ran = spectrum(dir.path(), &[&["tiny.safetensors", "--out", &out], args].concat());
         assert_eq!(ran.code, 0, "{}", ran.err);
-        let rows = rows(&dir.path().join("out/spectrum.csv"));
+        let rows = rows(&dir.path().join(&out).join("spectrum.csv"));
         let of_one = rows.into_iter().filter(|row| row["target"] == "mlp.fc1");
         of_one
             .map(|row| {
@@ -241,7 +242,7 @@ fn a_trained_run_has_the_rank_of_its_increments() {
     // Another model's results are not written over.
     let other = format!("results/tiny/runs/{}", record["variants"][0]["runs"][0].as_str().unwrap());
     let ran = spectrum(dir.path(), &[&other, "--out", "out"]);
-    assert!(ran.code == 2 && ran.err.contains("the spectrum of other weights"), "{}", ran.err);
+    assert!(ran.code == 2 && ran.err.contains("holds another spectrum"), "{}", ran.err);
 }
 
 /// Layers that are equal, in a model of two layers of width 1.

@@ -14,7 +14,7 @@ use common::TINY;
 use vlora::error::Error;
 use vlora::models;
 use vlora::report::Summary;
-use vlora::results::{ExperimentFolder, RunFolder, RunResult, StartRecord};
+use vlora::results::{Conversion, ExperimentFolder, RunFolder, RunResult, StartRecord};
 use vlora::runner::{Observer, Outcome, Plan, execute};
 use vlora::spec::{self, Experiment, Rank, Target};
 use vlora::train::Step;
@@ -116,7 +116,7 @@ fn lora_trains_what_it_says_and_freezes_the_rest() {
         "`tuned` starts from the tested weights of `vlora` with the same seed; those are frozen \
          and LoRA, the head are trained: rank 2, alpha 4, dropout 0.1",
         "`whole` starts from the tested weights of `vlora` with the same seed, its increments \
-         multiplied out to dense layers; all weights are trained on",
+         and LoRA added up to dense layers; all weights are trained on",
         "`compressed` keeps",
     ] {
         assert!(table.contains(note), "{note}\n{table}");
@@ -173,13 +173,14 @@ arms:
   tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 1}}
   vlora: {method: vlora}
 sweep:
-  vlora.targets: [[attn.qkv, mlp.fc2], [mlp.fc2, attn.qkv]]
+  vlora.targets: [[attn.qkv, mlp.fc2], [mlp.fc2, attn.qkv], [attn.qkv]]
 ";
     let e = experiment(arms, &[]);
     let labels: Vec<&str> = e.variants.iter().map(|v| v.label.as_str()).collect();
-    assert_eq!(labels.len(), 3, "{labels:?}");
-    assert_eq!(e.variants[1].start.as_deref(), Some(labels[2]));
-    assert_eq!(e.in_order_of_start(), [0, 2, 1]);
+    assert_eq!(labels.len(), 5, "{labels:?}");
+    assert_eq!(e.variants[1].start.as_deref(), Some(labels[3]));
+    assert_eq!(e.variants[2].start.as_deref(), Some(labels[4]));
+    assert_eq!(e.in_order_of_start(), [0, 3, 1, 4, 2]);
 }
 
 /// With dropout, whose masks need no stored generator.
@@ -275,10 +276,12 @@ fn a_compressed_file_is_what_a_start_makes() {
     let start: StartRecord = folder_of(&dir.path().join("first"), &plan, "compressed")
         .read_json(RunFolder::START)
         .unwrap();
+    assert_eq!((start.kept.len(), start.conversion), (4, Conversion::Decomposed));
     for (line, kept) in out.lines().skip(1).zip(&start.kept) {
         let fields: Vec<&str> = line.split(',').collect();
-        assert_eq!(fields[1], kept.target.name());
+        assert_eq!((fields[0], fields[1]), (kept.layer.to_string().as_str(), kept.target.name()));
         assert_eq!(fields[3].parse::<f64>().unwrap(), kept.energy_kept);
+        assert_eq!(fields[4].parse::<f64>().unwrap(), kept.relative_error);
     }
     let arms = format!(
         "arms:\n  baseline: {{method: dense}}\n  again: {{method: vlora, start: {{checkpoint: '{}'}}, \
@@ -292,5 +295,6 @@ fn a_compressed_file_is_what_a_start_makes() {
     assert!(matches!(outcomes["again"], Outcome::Finished(_)), "{outcomes:?}");
     let start: StartRecord =
         folder_of(&folder, &plan, "again").read_json(RunFolder::START).unwrap();
-    assert!(start.kept.is_empty(), "the same increments were decomposed again");
+    assert_eq!(start.conversion, Conversion::None, "the same increments were decomposed again");
+    assert!(start.kept.is_empty());
 }

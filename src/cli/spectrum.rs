@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::models::checkpoint::MODEL;
 use crate::models::layers::read_layers;
 use crate::report::{Format, spectrum_notes, spectrum_table, write_spectrum};
-use crate::results::SpectrumRecord;
+use crate::results::{SCHEMA_VERSION, SpectrumRecord};
 use crate::spec::Reference;
 use crate::vlora::{random_spectrum, spectra};
 
@@ -73,6 +73,7 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
     let name = checkpoint_name(&file.path);
     let file_name = file.path.file_name().unwrap_or_default().to_string_lossy();
     let record = SpectrumRecord {
+        schema: SCHEMA_VERSION,
         title: one_line(args.title.as_ref().unwrap_or(&name)),
         file: file_name.into_owned(),
         sha256: file.sha256,
@@ -88,10 +89,7 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
     let folder = match &args.out {
         Some(folder) => folder.clone(),
         None => {
-            let reading = match reference {
-                Reference::Base => "base",
-                Reference::Previous => "previous",
-            };
+            let reading = reference_name(reference);
             Path::new("results/spectrum").join(format!("{name}-{reading}-{compound_size}"))
         }
     };
@@ -100,24 +98,36 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
     show(&record, &folder, args.format.format)
 }
 
+/// As specs write it.
+fn reference_name(reference: Reference) -> &'static str {
+    match reference {
+        Reference::Base => "base",
+        Reference::Previous => "previous",
+    }
+}
+
 /// The text as it can stand in a heading.
 fn one_line(text: &str) -> String {
     let plain = |c: char| if c.is_control() || matches!(c, '<' | '>' | '`') { ' ' } else { c };
     text.chars().map(plain).collect()
 }
 
-/// Results of other weights are not written over.
+/// Results of other weights, or of another reading of them, are not written over.
 fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
     if !SpectrumRecord::is_in(folder) {
         return Ok(());
     }
+    let of =
+        |r: &SpectrumRecord| (r.sha256.clone(), r.layout.clone(), r.reference, r.compound_size);
     match SpectrumRecord::read(folder) {
-        Ok(before) if before.sha256 != record.sha256 => Err(Error::Input(format!(
-            "{}: the folder holds the spectrum of other weights\n  found:    {} (SHA-256 {}…)\n  \
+        Ok(before) if of(&before) != of(record) => Err(Error::Input(format!(
+            "{}: the folder holds another spectrum\n  found:    {} (SHA-256 {}…), reference {}, compounds of {}\n  \
              help:     give another folder with --out, or remove this one",
             folder.display(),
             before.title,
-            before.sha256.get(..12).unwrap_or_default()
+            before.sha256.get(..12).unwrap_or_default(),
+            reference_name(before.reference),
+            before.compound_size
         ))),
         _ => Ok(()),
     }

@@ -56,8 +56,12 @@ impl CheckpointArgs {
             FromName::HfVit => Some(Form::HuggingFace),
         };
         let target_alphas = self.target_alphas()?;
-        let hints =
-            Hints { heads: self.heads, alpha: self.alpha, target_alphas, ..Hints::default() };
+        let hints = Hints {
+            heads: self.heads,
+            alpha: self.alpha,
+            target_alphas: target_alphas.clone(),
+            ..Hints::default()
+        };
         let loaded = read_checkpoint_as(&self.path, form, &hints)?;
         let heads = loaded.checkpoint.model.heads;
         if let Some(given) = self.heads.filter(|given| *given != heads) {
@@ -67,6 +71,18 @@ impl CheckpointArgs {
         if let Some(given) = self.alpha.filter(|given| Some(*given) != alpha) {
             let held = alpha.map_or("no increments".into(), |alpha| format!("alpha {alpha}"));
             return Err(self.contradicts(format!("--alpha {given}"), held));
+        }
+        for (target, given) in target_alphas {
+            let own = loaded.checkpoint.vlora.as_ref().and_then(|v| {
+                let own = v.targets.iter().find(|own| own.target == target)?;
+                Some(own.alpha.unwrap_or(v.alpha)).filter(|_| !target.is_vector())
+            });
+            if own != Some(given) {
+                let held =
+                    own.map_or("no such increments".into(), |alpha| format!("alpha {alpha}"));
+                let given = format!("--target-alpha {}={given}", target.name());
+                return Err(self.contradicts(given, held));
+            }
         }
         Ok(loaded)
     }

@@ -81,8 +81,12 @@ fn ends(v: &VloraSpec) -> &'static str {
 }
 
 /// What was trained on top of which weights; None for an arm that starts from its seed.
-/// `conversion` is what its finished runs did to them.
-pub fn start_note(variant: &VariantRecord, conversion: Option<Conversion>) -> Option<String> {
+/// `done` is what was done to them, and the alpha that increments were read with where their file
+/// does not say it.
+pub fn start_note(
+    variant: &VariantRecord,
+    done: Option<(Conversion, Option<f64>)>,
+) -> Option<String> {
     let start = variant.spec.start.as_ref()?;
     let from = match (&variant.start, &start.checkpoint) {
         (Some(label), _) => format!("the tested weights of `{label}` with the same seed"),
@@ -112,14 +116,23 @@ pub fn start_note(variant: &VariantRecord, conversion: Option<Conversion>) -> Op
             )
         }
     };
+    let (conversion, alpha) = done.unwrap_or((Conversion::None, None));
     let converted = match conversion {
-        None | Some(Conversion::None) => "",
-        Some(Conversion::MultipliedOut) => ", its increments multiplied out to dense layers",
-        Some(Conversion::Decomposed) => {
+        Conversion::None => "",
+        Conversion::MultipliedOut => ", its increments and LoRA added up to dense layers",
+        Conversion::Decomposed => {
             ", its layers turned into increments by truncated singular value decomposition"
         }
     };
-    Some(format!("`{}` starts from {from}{head}{converted}; {trained}.", variant.label))
+    let read = match (alpha, start.alpha) {
+        (None, _) => String::new(),
+        (Some(alpha), Some(_)) => format!(", its increments read with alpha {alpha}"),
+        (Some(alpha), None) => format!(
+            ", its increments read with alpha {alpha}, the package's default, which the file does \
+             not say"
+        ),
+    };
+    Some(format!("`{}` starts from {from}{head}{read}{converted}; {trained}.", variant.label))
 }
 
 fn group_name(group: ParameterGroup) -> &'static str {

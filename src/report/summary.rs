@@ -218,7 +218,7 @@ impl Summary {
         notes.extend(of_arms(&method_note));
         for arm in &self.arms {
             let start = arm.runs.iter().find_map(|run| run.start.as_ref());
-            notes.extend(start_note(&arm.variant, start.map(|start| start.conversion)));
+            notes.extend(start_note(&arm.variant, start.map(|s| (s.conversion, s.alpha))));
         }
         for arm in &self.arms {
             let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());

@@ -74,6 +74,8 @@ pub struct StartRecord {
     pub from: String,
     /// Of the file that held them.
     pub sha256: String,
+    /// What the increments of a file that does not say it were read with.
+    pub alpha: Option<f64>,
     pub conversion: Conversion,
     /// What a decomposition kept, an increment each; empty without one.
     pub kept: Vec<KeptRecord>,

@@ -9,7 +9,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::folder::{read_json, write_json};
-use crate::error::Result;
+use super::record::SCHEMA_VERSION;
+use crate::error::{Error, Result};
 use crate::spec::{Reference, Target};
 
 /// Ranks at which the energy kept is told.
@@ -20,6 +21,7 @@ pub const SHARES: [f64; 3] = [0.5, 0.9, 0.99];
 /// `spectrum.json`: the layers of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpectrumRecord {
+    pub schema: u32,
     /// What the model is called under its tables.
     pub title: String,
     /// The weights file's name and hash.
@@ -63,8 +65,23 @@ impl SpectrumRecord {
         folder.join(Self::FILE).is_file()
     }
 
+    /// Reads and checks it, since anyone may have edited it.
     pub fn read(folder: &Path) -> Result<SpectrumRecord> {
-        read_json(&folder.join(Self::FILE))
+        let path = folder.join(Self::FILE);
+        let record: SpectrumRecord = read_json(&path)?;
+        let sound = record.schema == SCHEMA_VERSION
+            && (2..=record.depth).contains(&record.compound_size)
+            && record.depth.is_multiple_of(record.compound_size)
+            && record.layers.iter().all(|l| l.layer < record.depth && !l.difference.is_empty())
+            && record.layers.iter().all(|l| record.random.contains_key(&l.target));
+        match sound {
+            true => Ok(record),
+            false => Err(Error::Input(format!(
+                "{}: the record is damaged, or of another version\n  expected: schema \
+                 {SCHEMA_VERSION}, as `vlora spectrum` writes it; run it again",
+                path.display()
+            ))),
+        }
     }
 
     pub fn write(&self, folder: &Path) -> Result<()> {

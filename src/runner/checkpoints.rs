@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::models::checkpoint::{Hints, Loaded, check_model, read_checkpoint};
+use crate::models::checkpoint::{Form, Hints, Loaded, check_model, read_checkpoint};
 use crate::spec::{RunSpec, StartHead};
 
 /// The checkpoints that an experiment's arms start from, by [`key`].
@@ -24,6 +24,12 @@ fn new_head(spec: &RunSpec) -> Option<usize> {
     new.then_some(spec.model.classes)
 }
 
+/// The alpha that increments of a checkpoint were read with, where its form does not hold one.
+pub fn said_alpha(loaded: &Loaded) -> Option<f64> {
+    let vlora = loaded.checkpoint.vlora.as_ref();
+    vlora.filter(|_| loaded.form == Form::Authors).map(|vlora| vlora.alpha)
+}
+
 /// Reads the checkpoint that `spec` starts from, unless it is read already, and holds its model
 /// to the spec's. Returns its hash; None where the run starts from no checkpoint.
 pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints) -> Result<Option<String>> {
@@ -37,6 +43,13 @@ pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints) -> Result<Option<Stri
         checkpoints.insert(key.clone(), read_checkpoint(Path::new(&path), &hints)?);
     }
     let loaded = &checkpoints[&key];
+    if let Some(alpha) = start.and_then(|s| s.alpha).filter(|_| loaded.form != Form::Authors) {
+        return Err(Error::Input(format!(
+            "{path}: the alpha of its increments is not for the spec to say\n  found:    start.alpha: \
+             {alpha}\n  expected: none for a file in {}",
+            loaded.form
+        )));
+    }
     check_model(&loaded.checkpoint, spec).map_err(|e| Error::Input(format!("{path}: {e}")))?;
     Ok(Some(loaded.sha256.clone()))
 }

@@ -101,16 +101,20 @@ impl Plan {
         Ok(Plan { experiment, variants, data, checkpoints })
     }
 
-    /// What will be done to the weights that a variant starts from; None where it starts from its
+    /// What will be done to the weights that a variant starts from, and the alpha that their
+    /// increments are read with where their file does not say it. None where it starts from its
     /// seed.
-    pub fn conversion(&self, variant: &PlannedVariant) -> Option<Conversion> {
+    pub fn conversion(&self, variant: &PlannedVariant) -> Option<(Conversion, Option<f64>)> {
         let spec = &variant.variant.spec;
         if let Some(label) = &variant.variant.start {
             let source = &self.variants.iter().find(|v| v.variant.label == *label)?.variant.spec;
-            return Some(conversion(source.vlora.as_ref(), source.lora.is_some(), spec));
+            let conversion = conversion(source.vlora.as_ref(), source.lora.is_some(), spec);
+            return Some((conversion, None));
         }
-        let checkpoint = &self.checkpoints.get(&checkpoints::key(spec)?)?.checkpoint;
-        Some(conversion(checkpoint.vlora.as_ref(), checkpoint.lora.is_some(), spec))
+        let loaded = self.checkpoints.get(&checkpoints::key(spec)?)?;
+        let theirs = &loaded.checkpoint;
+        let conversion = conversion(theirs.vlora.as_ref(), theirs.lora.is_some(), spec);
+        Some((conversion, checkpoints::said_alpha(loaded)))
     }
 
     /// The variant and its run that `run` of `variant` starts from.

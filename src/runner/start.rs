@@ -1,6 +1,6 @@
 //! The weights a run starts from: a checkpoint's, or those of another run of the experiment.
 
-use super::checkpoints::key;
+use super::checkpoints::{key, said_alpha};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{Fitted, Hints, Loaded, fit, read_checkpoint};
@@ -69,8 +69,8 @@ pub fn ready(
         energy_kept: k.energy_kept,
         relative_error: k.relative_error,
     });
-    let record =
-        StartRecord { from, sha256: loaded.sha256.clone(), conversion, kept: kept.collect() };
+    let (sha256, alpha) = (loaded.sha256.clone(), said_alpha(loaded));
+    let record = StartRecord { from, sha256, alpha, conversion, kept: kept.collect() };
     let new_head = start.head == StartHead::New;
     let from_seed = move |name: &str| is_lora(name) || new_head && name.starts_with("head.");
     Ok(Ready::From(Box::new(Start { values, from_seed: Box::new(from_seed) }), record))

@@ -283,21 +283,24 @@ fn grid(sweep: &Sweep, runs_a_point: usize) -> Result<Vec<Point>, SpecError> {
 }
 
 /// Adds a variant unless its arm has it already (a sweep over a field the arm does not use, or
-/// one size that is nearest to several others).
+/// one size that is nearest to several others). What such a variant is compared by is what its
+/// points share.
 fn add(variants: &mut Vec<Variant>, new: Variant, overrides: &Node) -> Result<(), SpecError> {
-    match variants.iter_mut().find(|v| v.spec == new.spec && v.start == new.start) {
-        Some(same) if same.arm == new.arm => {
-            for matched in new.matched {
-                if !same.matched.contains(&matched) {
-                    same.matched.push(matched);
-                }
+    let same = |v: &&mut Variant| v.spec == new.spec && v.start == new.start;
+    if let Some(same) = variants.iter_mut().filter(|v| v.arm == new.arm).find(same) {
+        same.point.retain(|field| new.point.contains(field));
+        for matched in new.matched {
+            if !same.matched.contains(&matched) {
+                same.matched.push(matched);
             }
-            Ok(())
         }
+        return Ok(());
+    }
+    match variants.iter_mut().find(same) {
         // A matched arm may well come to another arm's size; that it does is worth knowing.
-        Some(same) if new.matched.is_empty() && same.matched.is_empty() => {
+        Some(other) if new.matched.is_empty() && other.matched.is_empty() => {
             Err(SpecError::new("two arms are the same")
-                .found(format!("`{}` and `{}`, which resolve to equal runs", same.arm, new.arm))
+                .found(format!("`{}` and `{}`, which resolve to equal runs", other.arm, new.arm))
                 .expected("arms that differ")
                 .at(overrides.origin.clone()))
         }

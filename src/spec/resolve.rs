@@ -52,7 +52,7 @@ impl<'a> Resolver<'a> {
         let same = |v: &&Variant| v.spec == variant.spec && v.start == variant.start;
         let mut earlier = self.done.range((arm, 0)..(arm, point)).map(|(_, v)| v);
         if let Some(first) = earlier.find(same) {
-            (variant.label, variant.point) = (first.label.clone(), first.point.clone());
+            variant.label = first.label.clone();
         }
         self.done.insert((arm, point), variant.clone());
         Ok(variant)
@@ -98,7 +98,7 @@ impl<'a> Resolver<'a> {
         let in_context = |e: SpecError| in_context(e, &arm.name, &arm.overrides, point);
         let mut spec: RunSpec = from_node(&node).map_err(in_context)?;
         validate(&spec, &node).map_err(in_context)?;
-        normalise(&mut spec);
+        let unused = normalise(&mut spec);
 
         let mut matched = Vec::new();
         if let Some((wish, wish_node)) = &arm.matched {
@@ -125,7 +125,7 @@ impl<'a> Resolver<'a> {
         };
         let values: Vec<(String, String)> = point
             .iter()
-            .filter(|(key, _)| is_used(key) || inherited(key))
+            .filter(|(key, _)| is_used(key) && !unused.contains(&key.as_str()) || inherited(key))
             .map(|(key, value)| (key.clone(), value.label()))
             .collect();
         let mut variant = Variant {
@@ -190,34 +190,47 @@ fn in_context(e: SpecError, arm: &str, overrides: &Node, point: &Point) -> SpecE
     }
 }
 
-/// Brings specs that mean the same to the same values, and so to the same run's id.
-fn normalise(spec: &mut RunSpec) {
+/// Brings specs that mean the same to the same values, and so to the same run's id. Returns the
+/// fields that nothing of the run uses, whatever they were set to.
+fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
+    let mut unused = Vec::new();
+    // One ratio for one hidden width, however it was rounded.
+    spec.model.mlp_ratio = spec.model.hidden() as f64 / spec.model.dim as f64;
     if spec.method == Method::Dense {
         spec.vlora = None;
     }
+    if let Some(start) = &mut spec.start {
+        // What is taken where nothing is said.
+        start.alpha = start.alpha.filter(|alpha| *alpha != 1.0);
+    }
     if let Some(vlora) = &mut spec.vlora {
         vlora.targets.sort_by_key(|own| own.target);
-        normalise_increments(vlora);
+        unused = normalise_increments(vlora);
         if spec.start.is_some() {
             // The weights come from elsewhere.
             vlora.init = IncrementInit::default();
+            unused.push("vlora.init");
         }
         if spec.lora.as_ref().is_some_and(|lora| !lora.trains_vectors()) {
             // Nothing that an increment adds to gets a gradient.
             vlora.detach = true;
+            unused.push("vlora.detach");
         }
     }
     if let Some(lora) = &mut spec.lora {
         lora.targets.sort();
         lora.also_train.sort();
     }
+    unused
 }
 
-fn normalise_increments(vlora: &mut VloraSpec) {
+fn normalise_increments(vlora: &mut VloraSpec) -> Vec<&'static str> {
+    let mut unused = Vec::new();
     // A common rank that no matrix uses says no more than whether vectors are shared.
     let mut own = vlora.targets.iter().filter(|own| !own.target.is_vector()).map(|own| own.rank);
     if vlora.rank != Rank::Of(0) && own.clone().all(|rank| rank.is_some()) {
         vlora.rank = own.find_map(|rank| rank.filter(|r| *r != Rank::Of(0))).unwrap_or(Rank::Of(1));
+        unused.push("vlora.rank");
     }
     let low_rank = |vlora: &VloraSpec, own: usize| {
         let own = &vlora.targets[own];
@@ -228,6 +241,7 @@ fn normalise_increments(vlora: &mut VloraSpec) {
     if !scaled.contains(&true) {
         // Without factors there is nothing to scale, and one way to start.
         (vlora.alpha, vlora.init) = (1.0, IncrementInit::default());
+        unused.extend(["vlora.alpha", "vlora.init"]);
     }
     for (own, scaled) in vlora.targets.iter_mut().zip(scaled) {
         own.rank = own.rank.filter(|rank| *rank != vlora.rank);
@@ -236,7 +250,9 @@ fn normalise_increments(vlora: &mut VloraSpec) {
     if vlora.compound_size == 2 {
         // The layer before is the compound's first.
         vlora.reference = Reference::default();
+        unused.push("vlora.reference");
     }
+    unused
 }
 
 /// Refuses to start from an arm whose weights have other shapes.

@@ -122,7 +122,7 @@ impl Checkpoint {
         let block: u64 =
             Target::all().map(|t| m.target_shape(t)).map(|(o, i)| (o * i) as u64).sum();
         let values = block.saturating_mul(m.depth as u64);
-        if values > MOST_VALUES {
+        if values > MOST_VALUES && (self.vlora.is_some() || self.lora.is_some()) {
             return Err(Error::Input(format!(
                 "the dense model is too large to be multiplied out\n  found:    {values} values\n  \
                  expected: at most {MOST_VALUES}"
