@@ -3,15 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/compare.rs"]
+mod compare;
 #[path = "common/checkpoints.rs"]
 mod fixtures;
+#[path = "common/program.rs"]
+mod program;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use assert_cmd::prelude::*;
 use candle_core::{DType, Device, Tensor};
+use compare::relative;
 use fixtures::{FILES, fixture, hints, load, settings};
+use program::Ran;
 use serde_json::Value;
 use vlora::models::checkpoint::{
     CONFIG, Checkpoint, Exported, Form, Hints, MODEL, parse, read, read_checkpoint,
@@ -23,16 +28,6 @@ use vlora::spec::{LoraSpec, Pool, Rank, Reference, Target};
 fn logits(checkpoint: &Checkpoint) -> Tensor {
     let images = read(&fixture("expected.safetensors")).unwrap().tensors["images"].clone();
     checkpoint.vit().unwrap().forward(&images, Pass::Evaluation).unwrap()
-}
-
-/// The largest difference over the largest magnitude of what is wanted.
-fn relative(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.dims(), want.dims());
-    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let (got, want) = (values(got), values(want));
-    let size = want.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-    let apart = got.iter().zip(&want).map(|(g, w)| (g - w).abs());
-    f64::from(apart.fold(0f32, f32::max) / size)
 }
 
 fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, (Vec<usize>, Vec<u32>)> {
@@ -318,19 +313,15 @@ fn a_model_without_a_head_serves_a_new_one() {
     }
 }
 
-fn vlora(dir: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut command = std::process::Command::cargo_bin("vlora").unwrap();
-    let output = command.current_dir(dir).args(args).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
-}
-
 #[test]
 fn the_commands_import_and_export() {
     let dir = tempfile::tempdir().unwrap();
     let source = fixture("authors.safetensors");
     let source = source.to_str().unwrap();
-    let run = |args: &[&str]| vlora(dir.path(), args);
+    let run = |args: &[&str]| {
+        let Ran { code, out, err } = program::vlora(dir.path(), args);
+        (code, out, err)
+    };
     let (code, out, err) =
         run(&["import", source, "--heads", "4", "--alpha", "5", "--out", "ours.safetensors"]);
     assert_eq!(code, 0, "{err}");

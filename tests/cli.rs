@@ -3,28 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/program.rs"]
+mod program;
 
 use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::prelude::*;
 use common::TINY;
+use program::vlora;
 use tempfile::TempDir;
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn vlora(dir: &Path, args: &[&str]) -> Ran {
-    let output = Command::cargo_bin("vlora").unwrap().current_dir(dir).args(args).output().unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
-}
 
 fn folder_with(text: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();

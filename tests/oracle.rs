@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "common/compare.rs"]
+mod compare;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Result, Tensor};
+use compare::relative;
 use vlora::models::vit::Vit;
 use vlora::nn::{Frozen, ParameterStore, Pass, Place, Source, Trained, ops};
 use vlora::spec::{RunSpec, TrainingSpec};
@@ -81,16 +85,6 @@ impl Task for OneBatch<'_> {
     fn evaluate(&self, _: &Vit, _: Split) -> Result<Evaluation> {
         Ok(Evaluation { loss: 0.0, metric: 0.0, outcomes: Vec::new() })
     }
-}
-
-/// The largest difference over the largest magnitude of what is wanted.
-fn relative(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.dims(), want.dims());
-    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let (got, want) = (values(got), values(want));
-    let size = want.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-    let apart = got.iter().zip(&want).map(|(g, w)| (g - w).abs());
-    f64::from(apart.fold(0f32, f32::max) / size)
 }
 
 const START: Place = Place { seed: 0, epoch: 0, step: 0, part: 0 };

@@ -3,35 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/program.rs"]
+mod program;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::process::Command;
 
-use assert_cmd::prelude::*;
 use candle_core::{Device, Tensor};
 use common::TINY;
+use program::{Ran, vlora};
 use tempfile::TempDir;
 use vlora::nn::Init;
 use vlora::random::{Purpose, Stream};
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
 fn spectrum(dir: &Path, args: &[&str]) -> Ran {
     vlora(dir, &[&["spectrum"], args].concat())
-}
-
-fn vlora(dir: &Path, args: &[&str]) -> Ran {
-    let output = Command::cargo_bin("vlora").unwrap().current_dir(dir).args(args).output().unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
 }
 
 fn normal(name: &str, shape: (usize, usize)) -> Tensor {
