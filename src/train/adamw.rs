@@ -61,6 +61,9 @@ impl AdamW {
                 continue;
             };
             let value = p.var.as_detached_tensor();
+            // A gradient may still hold the graph that made it (candle's matrix product leaves
+            // one on a parameter); within the moments it would hold every step's.
+            let g = &g.detach();
             *m = ((&*m * self.beta1)? + (g * ((1.0 - self.beta1) * scale))?)?;
             *v = ((&*v * self.beta2)? + (g.sqr()? * ((1.0 - self.beta2) * scale * scale))?)?;
             let spread = ((&*v / correct2)?.sqrt()? + self.epsilon)?;
@@ -142,6 +145,19 @@ mod tests {
             }
             assert!((f64::from(value(&store)[0]) - p).abs() < 1e-5, "{:?} {p}", value(&store));
         }
+    }
+
+    /// Moments outlive the step: a graph in them would grow by every step's.
+    #[test]
+    fn moments_keep_no_graph() {
+        let spec = TrainingSpec::default();
+        let store = store(&[1.0, 2.0], true);
+        let mut adam = AdamW::new(&spec, &store).unwrap();
+        let tracked = (store.parameters()[0].var.as_tensor() * 2.0).unwrap();
+        assert!(tracked.track_op());
+        adam.update(&store, &BTreeMap::from([("p".to_string(), tracked)]), 0.1, 1.0).unwrap();
+        let (m, v) = &adam.moments["p"];
+        assert!(!m.track_op() && !v.track_op());
     }
 
     #[test]
