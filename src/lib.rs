@@ -4,6 +4,7 @@
 //! A data batch's way through the program: [`hub`] → [`data`] → [`tasks`] → [`models`] →
 //! [`train`] → [`results`] → [`report`]; [`runner`] lives through it, [`cli`] shows it.
 
+mod atomic;
 pub mod cli;
 pub mod data;
 pub mod error;

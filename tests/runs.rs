@@ -13,6 +13,7 @@ use candle_core::{Device, Tensor};
 use common::TINY;
 use vlora::data::ImageData;
 use vlora::error::Error;
+use vlora::hub::Hub;
 use vlora::models;
 use vlora::models::vit::Vit;
 use vlora::nn::{ParameterStore, Pass, Place, Source, ops};
@@ -54,7 +55,7 @@ fn evidence(run: &RunFolder) -> BTreeMap<&'static str, Vec<u8>> {
 /// Runs the tiny experiment and returns the evidence of its runs by id.
 fn run(dir: &Path, overrides: &[&str]) -> BTreeMap<String, BTreeMap<&'static str, Vec<u8>>> {
     let folder = ExperimentFolder::new(dir);
-    let plan = Plan::new(experiment(overrides), &folder).unwrap();
+    let plan = Plan::new(experiment(overrides), &folder, &Hub::default()).unwrap();
     let outcomes =
         execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Finished(_))), "{outcomes:?}");
@@ -144,7 +145,7 @@ fn an_interrupted_run_ends_as_an_uninterrupted_one() {
 
     let dir = tempfile::tempdir().unwrap();
     let folder = ExperimentFolder::new(dir.path());
-    let plan = Plan::new(experiment(&settings), &folder).unwrap();
+    let plan = Plan::new(experiment(&settings), &folder, &Hub::default()).unwrap();
     let first = &plan.variants[0].runs[0].id;
     // Sixty steps an epoch: stopped in the middle of the second.
     let stop = AtomicBool::new(false);
@@ -164,7 +165,7 @@ fn a_finished_run_is_not_done_again() {
     let stamp =
         |id: &str| fs::metadata(folder.run(id).file(RunFolder::MODEL)).unwrap().modified().unwrap();
     let before: Vec<_> = runs.keys().map(|id| stamp(id)).collect();
-    let plan = Plan::new(experiment(&[]), &folder).unwrap();
+    let plan = Plan::new(experiment(&[]), &folder, &Hub::default()).unwrap();
     let again =
         execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
     assert!(again.iter().all(|o| matches!(o, Outcome::AlreadyFinished(_))));
@@ -176,7 +177,7 @@ fn a_loss_that_leaves_the_numbers_fails_its_run_alone() {
     let dir = tempfile::tempdir().unwrap();
     let folder = ExperimentFolder::new(dir.path());
     let overrides = ["arms.baseline.training.learning_rate=1e30", "training.warmup_ratio=0"];
-    let plan = Plan::new(experiment(&overrides), &folder).unwrap();
+    let plan = Plan::new(experiment(&overrides), &folder, &Hub::default()).unwrap();
     let outcomes =
         execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
     let Outcome::Failed(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
@@ -196,7 +197,7 @@ fn best_selection_puts_that_epochs_weights_back() {
         "training.min_learning_rate_ratio=1",
     ]);
     let spec = &e.variants[0].spec;
-    let data = ImageData::load(&spec.data, &spec.model).unwrap();
+    let data = ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap();
     let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
     let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
     let mut epochs = Vec::new();
@@ -221,7 +222,7 @@ fn an_evaluation_that_leaves_the_numbers_fails_its_run() {
     let folder = ExperimentFolder::new(dir.path());
     let overrides =
         ["training.batch_size=6000", "training.learning_rate=1e30", "training.warmup_ratio=0"];
-    let plan = Plan::new(experiment(&overrides), &folder).unwrap();
+    let plan = Plan::new(experiment(&overrides), &folder, &Hub::default()).unwrap();
     let outcomes =
         execute(&plan, &folder, &Device::Cpu, &AtomicBool::new(false), &mut Silent).unwrap();
     for outcome in outcomes {
@@ -235,7 +236,7 @@ fn a_damaged_checkpoint_fails_its_run_alone() {
     let settings = ["training.epochs=2"];
     let dir = tempfile::tempdir().unwrap();
     let folder = ExperimentFolder::new(dir.path());
-    let plan = Plan::new(experiment(&settings), &folder).unwrap();
+    let plan = Plan::new(experiment(&settings), &folder, &Hub::default()).unwrap();
     let stop = AtomicBool::new(false);
     let _ = execute(&plan, &folder, &Device::Cpu, &stop, &mut StopAt { step: 90, stop: &stop });
     let path = folder.run(&plan.variants[0].runs[0].id).file(RunFolder::CHECKPOINT);
@@ -254,7 +255,7 @@ fn accumulation_keeps_the_results() {
     let losses = |settings: &[&str]| {
         let e = experiment(settings);
         let spec = &e.variants[1].spec;
-        let data = ImageData::load(&spec.data, &spec.model).unwrap();
+        let data = ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap();
         let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
         let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
         let mut losses = Vec::new();
@@ -309,7 +310,7 @@ impl Task for Cut<'_> {
 fn a_cut_layer_is_refused_by_name() {
     let e = experiment(&[]);
     let spec = &e.variants[0].spec;
-    let data = ImageData::load(&spec.data, &spec.model).unwrap();
+    let data = ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap();
     let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
     assert!(Trainer::new(&sound, &spec.training, 0, &Device::Cpu, None).is_ok());
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{Device, Tensor};
 use common::TINY;
 use vlora::error::Error;
+use vlora::hub::Hub;
 use vlora::models;
 use vlora::report::Summary;
 use vlora::results::{Conversion, ExperimentFolder, RunFolder, RunResult, StartRecord};
@@ -42,7 +43,7 @@ impl Observer for Silent {}
 /// Runs everything; the outcomes by label.
 fn run(dir: &Path, experiment: Experiment) -> (Plan, BTreeMap<String, Outcome>) {
     let folder = ExperimentFolder::new(dir);
-    let plan = Plan::new(experiment, &folder).unwrap();
+    let plan = Plan::new(experiment, &folder, &Hub::default()).unwrap();
     let go = AtomicBool::new(false);
     let outcomes = execute(&plan, &folder, &Device::Cpu, &go, &mut Silent).unwrap();
     let order = plan.experiment.in_order_of_start();
@@ -198,7 +199,7 @@ arms:
     let stop = AtomicBool::new(false);
     // Twenty steps an epoch: in the second epoch of the second run.
     let mut observer = StopAt { steps: 0, at: 70, stop: &stop };
-    let interrupted = Plan::new(experiment(arms, &settings), &folder).unwrap();
+    let interrupted = Plan::new(experiment(arms, &settings), &folder, &Hub::default()).unwrap();
     let stopped = execute(&interrupted, &folder, &Device::Cpu, &stop, &mut observer);
     assert!(matches!(stopped, Err(Error::Interrupted)));
     assert!(folder_of(parts.path(), &plan, "tuned").file(RunFolder::CHECKPOINT).exists());
@@ -239,7 +240,7 @@ fn a_checkpoint_on_disk_is_a_start_and_decides_the_id() {
         let settings: Vec<&str> =
             [checkpoint.as_str()].into_iter().chain(more.iter().copied()).collect();
         let folder = ExperimentFolder::new(dir.path().join("second"));
-        let plan = Plan::new(experiment(ARMS, &settings), &folder);
+        let plan = Plan::new(experiment(ARMS, &settings), &folder, &Hub::default());
         plan.map(|p| p.variants[0].runs[0].id.clone()).map_err(|e| e.to_string())
     };
     let copy = dir.path().join("copy.safetensors");

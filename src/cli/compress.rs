@@ -7,9 +7,9 @@ use clap::Args;
 use super::spectrum::ReferenceName;
 use super::weights::{CheckpointArgs, refuse_overwriting, target};
 use super::{FormatArgs, FormatName, print};
+use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
-use crate::results::write_atomic;
 use crate::spec::{IncrementInit, Rank, Target, TargetSpec, VloraSpec};
 use crate::vlora::Kept;
 

@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 
 use super::print;
 use super::weights::{CheckpointArgs, LoraName, refuse_overwriting};
+use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{
     CONFIG, Checkpoint, Exported, Form, Hints, MODEL, TIMM_NORM_EPS, construction, read_checkpoint,
 };
-use crate::results::write_atomic;
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::print;
 use super::weights::{CheckpointArgs, refuse_overwriting};
+use crate::atomic::write_atomic;
 use crate::error::Result;
-use crate::results::write_atomic;
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
 use crate::error::{Error, Result};
+use crate::hub::Hub;
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
 use crate::runner::{Plan, PlannedVariant};
 use crate::spec::flatten;
@@ -21,7 +22,7 @@ pub struct PlanArgs {
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
-    let plan = Plan::new(experiment, &folder)?;
+    let plan = Plan::new(experiment, &folder, &Hub::default())?;
     let table = table(&plan);
     match args.format.format {
         FormatName::Table => {

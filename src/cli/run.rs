@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::report::shown;
 use super::{FormatArgs, OutArgs, SpecArgs, print, tell};
 use crate::error::{Error, Result};
+use crate::hub::Hub;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
 use crate::runner::{Outcome, Plan, execute, select_device};
@@ -33,7 +34,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let device = select_device(&args.device)?;
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
-    let plan = Plan::new(experiment, &folder)?;
+    let plan = Plan::new(experiment, &folder, &Hub::default())?;
     announce_change(&plan, &folder, args.quiet);
     let mut progress = Progress::new(&plan, args.quiet);
     let stop = stop_on_signal()?;

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::augment::Augmenter;
-use super::parquet;
+use super::{layout, parquet};
 use crate::error::{Error, Result};
-use crate::hub::{self, File};
-use crate::spec::{DataSpec, ModelSpec, Normalize, hex};
+use crate::hub::{File, Hub, Kind, Source};
+use crate::spec::{DataSpec, ModelSpec, Normalize, SplitSpec, hex};
 
 /// Images of one split as bytes, with their labels.
 #[derive(Clone, Debug)]
@@ -59,11 +59,12 @@ pub struct ImageData {
 
 impl ImageData {
     /// Reads, checks and decodes the three splits.
-    pub fn load(data: &DataSpec, model: &ModelSpec) -> Result<ImageData> {
+    pub fn load(data: &DataSpec, model: &ModelSpec, hub: &Hub) -> Result<ImageData> {
+        let repository = hub.open(&Source::of(data)?, Kind::Dataset)?;
         let mut files = Vec::new();
         let mut class_names = Vec::new();
         let mut split = |name: &str| -> Result<ImageSplit> {
-            let found = hub::split_files(data, name)?;
+            let found = layout::split_files(&repository, name)?;
             for file in &found {
                 let same = files.iter().find(|(_, _, sha256)| *sha256 == file.sha256);
                 if let Some((other, path, _)) = same {
@@ -82,8 +83,12 @@ impl ImageData {
             }
         };
         let train = split(&data.train)?;
-        let validation = split(&data.validation)?;
-        let test = split(&data.test)?;
+        let mut named = |part: &SplitSpec| match part {
+            SplitSpec::Named(name) => split(name),
+            SplitSpec::Part(_) => Err(Error::Input("parts of a split are not drawn yet".into())),
+        };
+        let validation = named(&data.validation)?;
+        let test = named(&data.test)?;
         let statistics = match &data.normalize {
             Some(Normalize { mean, std }) => {
                 ImageStatistics { mean: mean.clone(), std: std.clone() }
@@ -276,7 +281,7 @@ mod tests {
 
     fn load() -> ImageData {
         let spec = quickstart();
-        ImageData::load(&spec.data, &spec.model).unwrap()
+        ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap()
     }
 
     #[test]

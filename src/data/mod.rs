@@ -3,6 +3,7 @@
 
 mod augment;
 mod images;
+mod layout;
 mod parquet;
 
 pub use augment::Augmenter;

@@ -131,11 +131,12 @@ fn class_names(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::{Hub, Kind, Source};
     use crate::random::{Purpose, Stream};
 
     fn embedded() -> File {
-        let data = serde_json::json!({"embedded": "fashion-mnist-mini"});
-        crate::hub::split_files(&serde_json::from_value(data).unwrap(), "test").unwrap().remove(0)
+        let source = Source::Embedded("fashion-mnist-mini".into());
+        Hub::default().open(&source, Kind::Dataset).unwrap().read("test.parquet").unwrap()
     }
 
     #[test]

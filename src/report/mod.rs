@@ -14,8 +14,9 @@ pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
 pub use table::{Align, Cell, Format, Table, bytes, count, percent, reduction};
 
+use crate::atomic::write_atomic;
 use crate::error::Result;
-use crate::results::{ExperimentFolder, write_atomic};
+use crate::results::ExperimentFolder;
 
 /// Writes `table.md`, `table.csv`, `runs.parquet` and the charts of `summary` into its folder and
 /// removes charts of an earlier report that this one does not have. Returns the files written.

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::charts;
 use super::table::{Align, Cell, Table, percent as share};
+use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
-use crate::results::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord, write_atomic};
+use crate::results::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord};
 use crate::spec::{Reference, Target};
 
 /// The rank that the summary tells of: the default of the authors' package for ViT.

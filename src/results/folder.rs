@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::atomic::write_atomic;
 use super::record::ExperimentRecord;
+use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 
 /// `results/<experiment>`.

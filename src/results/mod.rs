@@ -19,12 +19,10 @@
 //!
 //! A run's state is which of these files exist; there is no field that could disagree.
 
-mod atomic;
 mod folder;
 mod record;
 mod spectrum;
 
-pub use atomic::write_atomic;
 pub use folder::{ExperimentFolder, RunFolder, RunLock, RunState};
 pub use record::*;
 pub use spectrum::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord, energy_kept};

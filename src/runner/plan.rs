@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::checkpoints::{self, Checkpoints};
 use crate::data::ImageData;
 use crate::error::{Error, Result};
+use crate::hub::Hub;
 use crate::models::checkpoint::conversion;
 use crate::models::vit::{Cost, cost};
 use crate::results::{
@@ -58,7 +59,7 @@ impl PlannedVariant {
 
 impl Plan {
     /// Reads the data and works out every run. Trains nothing, writes nothing.
-    pub fn new(experiment: Experiment, folder: &ExperimentFolder) -> Result<Plan> {
+    pub fn new(experiment: Experiment, folder: &ExperimentFolder, hub: &Hub) -> Result<Plan> {
         let mut data: BTreeMap<String, ImageData> = BTreeMap::new();
         let mut checkpoints = Checkpoints::new();
         let mut variants: BTreeMap<usize, PlannedVariant> = BTreeMap::new();
@@ -68,7 +69,7 @@ impl Plan {
             let spec = &variant.spec;
             let key = data_key(variant);
             if !data.contains_key(&key) {
-                data.insert(key.clone(), ImageData::load(&spec.data, &spec.model)?);
+                data.insert(key.clone(), ImageData::load(&spec.data, &spec.model, hub)?);
             }
             let (examples, sha256) = (data[&key].train.len(), data[&key].sha256());
             let cost = cost(spec);

@@ -30,7 +30,9 @@ pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>)
 /// them: their hashes are.
 pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
-    for source in ["data.embedded", "data.path", "start.arm", "start.checkpoint"] {
+    let data = ["data.hub", "data.path", "data.embedded", "data.config"];
+    let weights = ["start.arm", "start.checkpoint", "start.hub"];
+    for source in data.into_iter().chain(weights) {
         fields.remove(source);
     }
     fields

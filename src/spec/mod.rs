@@ -12,8 +12,10 @@ mod identity;
 mod matching;
 mod node;
 mod position;
+mod repository;
 mod resolve;
 mod schema;
+mod split;
 mod target;
 mod validate;
 
@@ -22,6 +24,7 @@ use std::path::Path;
 pub use error::{Position, SpecError, nearest};
 pub use identity::{NUMERICS_VERSION, flatten, hex, identifying_fields, run_id};
 pub use matching::{MatchBy, Matched};
+pub use repository::{HUB_NAME, HubName};
 pub use schema::*;
 pub use validate::EMBEDDED_DATASETS;
 

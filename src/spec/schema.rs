@@ -48,24 +48,30 @@ pub enum Method {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// A dataset inside the program. Exactly one of `embedded` and `path` is given.
+    /// A dataset of the Hugging Face Hub, `owner/name` or `owner/name@revision`. Exactly one of
+    /// `hub`, `path` and `embedded` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub embedded: Option<String>,
-    /// A folder of Parquet files in the layout of a Hugging Face image dataset,
-    /// `<split>.parquet` or `<split>-*.parquet`, there or in `data/`.
+    pub hub: Option<String>,
+    /// A folder with files in the layout of a Hub dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// A dataset inside the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<String>,
+    /// The configuration (subset) of a dataset that has several; None is its default or only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
     #[serde(default = "image_column")]
     pub image_column: String,
     #[serde(default = "label_column")]
     pub label_column: String,
-    /// Names of the three splits.
+    /// Name of the training split.
     #[serde(default = "train_split")]
     pub train: String,
     #[serde(default = "validation_split")]
-    pub validation: String,
+    pub validation: SplitSpec,
     #[serde(default = "test_split")]
-    pub test: String,
+    pub test: SplitSpec,
     /// Channel means and deviations of pixels in [0, 1]; null measures them on the training
     /// split.
     #[serde(default)]
@@ -102,11 +108,31 @@ fn label_column() -> String {
 fn train_split() -> String {
     "train".into()
 }
-fn validation_split() -> String {
-    "validation".into()
+fn validation_split() -> SplitSpec {
+    SplitSpec::Named("validation".into())
 }
-fn test_split() -> String {
-    "test".into()
+fn test_split() -> SplitSpec {
+    SplitSpec::Named("test".into())
+}
+
+/// Where a split's examples are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SplitSpec {
+    /// In files of its own.
+    Named(String),
+    /// In the training split, from which they are taken out.
+    Part(PartSpec),
+}
+
+/// A part of the training split, drawn at random. Every run of an experiment has the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartSpec {
+    /// Of the training split's examples as its files hold them, rounded down.
+    pub fraction: f64,
+    /// Of the draw; not a run's seed.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -265,7 +291,7 @@ impl TargetSpec {
     }
 }
 
-/// Weights to start from. Exactly one of `arm` and `checkpoint` is given.
+/// Weights to start from. Exactly one of `arm`, `checkpoint` and `hub` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartSpec {
@@ -276,6 +302,9 @@ pub struct StartSpec {
     /// Hugging Face folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+    /// A model of the Hugging Face Hub, `owner/name` or `owner/name@revision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
     /// Alpha of the increments in a file of the authors' package, which does not hold it; None is
     /// 1, the package's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

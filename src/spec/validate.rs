@@ -4,8 +4,10 @@ use super::de::one_of;
 use super::error::SpecError;
 use super::identity::flatten;
 use super::node::Node;
+use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
-    LoraSpec, Method, ModelSpec, ParameterGroup, Rank, RunSpec, StartHead, Target, VloraSpec,
+    DataSpec, LoraSpec, Method, ModelSpec, ParameterGroup, Rank, RunSpec, SplitSpec, StartHead,
+    Target, VloraSpec,
 };
 
 /// Datasets that `data.embedded` can name.
@@ -39,43 +41,19 @@ pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
 
 fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     let data = &run.data;
-    match (&data.embedded, &data.path) {
-        (None, None) => {
-            return Err(SpecError::new("no source of data is given")
-                .expected("`embedded: NAME` or `path: FOLDER`")
-                .at(check.origin("data")));
-        }
-        (Some(_), Some(_)) => {
-            return Err(SpecError::new("two sources of data are given")
-                .found("`embedded` and `path`")
-                .expected("exactly one of them")
-                .help("an arm or --set that changes the source sets the other to null")
-                .at(check.origin("data.path")));
-        }
-        (Some(name), None) if !EMBEDDED_DATASETS.contains(&name.as_str()) => {
-            return Err(SpecError::new("unknown embedded dataset")
-                .found(format!("`{name}`"))
-                .expected(one_of(&EMBEDDED_DATASETS))
-                .suggest(name, EMBEDDED_DATASETS)
-                .at(check.origin("data.embedded")));
-        }
-        _ => {}
+    let sources = [("hub", &data.hub), ("path", &data.path), ("embedded", &data.embedded)];
+    one_source("data", "of data", &sources, check)?;
+    if let Some(repository) = &data.hub {
+        hub_name("data.hub", repository, check)?;
     }
-    let splits = [
-        ("data.train", &data.train),
-        ("data.validation", &data.validation),
-        ("data.test", &data.test),
-    ];
-    for (i, (field, name)) in splits.iter().enumerate() {
-        check.that(field, !name.is_empty(), "the name of a split")?;
-        for (other, same) in &splits[..i] {
-            check.that(
-                field,
-                name != same,
-                format!("a split other than {other}'s, so that no example is in both"),
-            )?;
-        }
+    if let Some(name) = data.embedded.as_deref().filter(|n| !EMBEDDED_DATASETS.contains(n)) {
+        return Err(SpecError::new("unknown embedded dataset")
+            .found(format!("`{name}`"))
+            .expected(one_of(&EMBEDDED_DATASETS))
+            .suggest(name, EMBEDDED_DATASETS)
+            .at(check.origin("data.embedded")));
     }
+    splits(data, check)?;
     if let Some(normalize) = &data.normalize {
         let channels = run.model.channels;
         for (field, values, low) in [
@@ -94,6 +72,64 @@ fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         data.augment.crop_padding < run.model.image_size,
         format!("less than model.image_size, {}", run.model.image_size),
     )
+}
+
+fn splits(data: &DataSpec, check: &Check) -> Result<(), SpecError> {
+    check.that("data.train", !data.train.is_empty(), "the name of a split")?;
+    let mut names = vec![("data.train", &data.train)];
+    let mut taken = 0.0;
+    for (field, split) in [("data.validation", &data.validation), ("data.test", &data.test)] {
+        match split {
+            SplitSpec::Named(name) => {
+                check.that(field, !name.is_empty(), "the name of a split")?;
+                for (other, same) in &names {
+                    check.that(
+                        field,
+                        name != *same,
+                        format!("a split other than {other}'s, so that no example is in both"),
+                    )?;
+                }
+                names.push((field, name));
+            }
+            SplitSpec::Part(part) => {
+                let field = format!("{field}.fraction");
+                let sound = part.fraction > 0.0 && part.fraction < 1.0;
+                check.that(&field, sound, "a number above 0, below 1")?;
+                taken += part.fraction;
+                let expected = "fractions that leave something to train on: a sum below 1";
+                check.that(&field, taken < 1.0, expected)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a section that names no source, or two.
+fn one_source(
+    section: &str,
+    what: &str,
+    sources: &[(&str, &Option<String>)],
+    check: &Check,
+) -> Result<(), SpecError> {
+    let given: Vec<&str> = sources.iter().filter(|s| s.1.is_some()).map(|s| s.0).collect();
+    let all: Vec<String> = sources.iter().map(|s| format!("`{}`", s.0)).collect();
+    let expected = format!("exactly one of {}", all.join(", "));
+    match given[..] {
+        [_] => Ok(()),
+        [] => Err(SpecError::new(format!("no source {what} is given"))
+            .expected(expected)
+            .at(check.origin(section))),
+        [first, second, ..] => Err(SpecError::new(format!("two sources {what} are given"))
+            .found(format!("`{first}` and `{second}`"))
+            .expected(expected)
+            .help("an arm or --set that changes the source sets the other to null")
+            .at(check.origin(&format!("{section}.{second}")))),
+    }
+}
+
+/// Refuses what cannot be a repository of the Hub.
+fn hub_name(field: &str, text: &str, check: &Check) -> Result<(), SpecError> {
+    check.that(field, is_hub_name(text), HUB_NAME)
 }
 
 fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
@@ -183,21 +219,15 @@ fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         check.positive("start.alpha", alpha)?;
         check.that(
             "start.alpha",
-            start.checkpoint.is_some(),
-            "an alpha only beside `checkpoint`, for a file that does not hold it",
+            start.arm.is_none(),
+            "an alpha only beside `checkpoint` or `hub`, for a file that does not hold it",
         )?;
     }
-    let expected = "`arm: NAME` or `checkpoint: FILE`";
-    match (&start.arm, &start.checkpoint) {
-        (None, None) => Err(SpecError::new("nothing to start from is given")
-            .expected(expected)
-            .at(check.origin("start"))),
-        (Some(_), Some(_)) => Err(SpecError::new("two things to start from are given")
-            .found("`arm` and `checkpoint`")
-            .expected(format!("exactly one: {expected}"))
-            .at(check.origin("start.checkpoint"))),
-        _ => Ok(()),
+    if let Some(repository) = &start.hub {
+        hub_name("start.hub", repository, check)?;
     }
+    let sources = [("arm", &start.arm), ("checkpoint", &start.checkpoint), ("hub", &start.hub)];
+    one_source("start", "of weights", &sources, check)
 }
 
 fn on_top(lora: &LoraSpec, run: &RunSpec, check: &Check) -> Result<(), SpecError> {

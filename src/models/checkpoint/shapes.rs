@@ -225,6 +225,7 @@ pub fn check_sizes(
         vlora: vlora.cloned(),
         start: lora.map(|_| StartSpec {
             arm: None,
+            hub: None,
             checkpoint,
             alpha: None,
             head: StartHead::Keep,

@@ -1,0 +1,68 @@
+//! Datasets inside the program.
+
+use std::borrow::Cow;
+
+use super::{File, Place, Repository};
+use crate::error::{Error, Result};
+
+/// A dataset's name and its files: path, content.
+#[derive(Debug)]
+pub struct Dataset {
+    name: &'static str,
+    files: &'static [(&'static str, &'static [u8])],
+}
+
+macro_rules! dataset {
+    ($name:literal: $($file:literal),+) => {
+        Dataset {
+            name: $name,
+            files: &[$(($file, include_bytes!(concat!("embedded/", $name, "/", $file)))),+],
+        }
+    };
+}
+
+static DATASETS: [Dataset; 1] =
+    [dataset!("fashion-mnist-mini": "test.parquet", "train.parquet", "validation.parquet")];
+
+/// The dataset called `name`.
+pub fn open(name: &str) -> Result<Repository> {
+    let Some(dataset) = DATASETS.iter().find(|d| d.name == name) else {
+        let names: Vec<&str> = DATASETS.iter().map(|d| d.name).collect();
+        return Err(Error::Input(format!(
+            "embedded:{name}: there is no such dataset in the program\n  expected: {}",
+            names.join(", ")
+        )));
+    };
+    Ok(Repository {
+        name: format!("embedded:{name}"),
+        files: dataset.files.iter().map(|(path, _)| path.to_string()).collect(),
+        place: Place::Embedded(dataset),
+    })
+}
+
+impl Dataset {
+    pub fn read(&self, path: &str) -> Result<File> {
+        let name = format!("embedded:{}/{path}", self.name);
+        match self.files.iter().find(|(file, _)| *file == path) {
+            Some((_, bytes)) => Ok(File::new(name, path.into(), Cow::Borrowed(*bytes))),
+            None => Err(Error::Input(format!("{name}: there is no such file"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dataset_a_spec_can_name_is_there_with_sorted_files() {
+        for name in crate::spec::EMBEDDED_DATASETS {
+            let repository = open(name).unwrap();
+            assert!(repository.files().is_sorted() && !repository.files().is_empty());
+            for path in repository.files() {
+                assert!(!repository.read(path).unwrap().bytes.is_empty());
+            }
+        }
+        assert!(open("nothing").unwrap_err().to_string().contains("fashion-mnist-mini"));
+    }
+}
