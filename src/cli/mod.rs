@@ -3,6 +3,8 @@
 mod completions;
 mod compress;
 mod export;
+mod fetch;
+mod hub;
 mod import;
 mod params;
 mod plan;
@@ -45,6 +47,13 @@ enum Command {
     /// Finished runs are not done again, and an interrupted run goes on from its last whole
     /// epoch, so the same command can be repeated until everything is done.
     Run(run::RunArgs),
+    /// Get everything that specs read from the Hugging Face Hub, and pin it
+    ///
+    /// Names become commits; files are downloaded into the Hub's cache, resumed where they were
+    /// cut, and checked by size and hash. What was got is written beside each spec, into its lock
+    /// (a.yaml: a.lock): repository, commit, files, hashes. With a lock, `run` and `plan` read
+    /// exactly those files, online or offline.
+    Fetch(fetch::FetchArgs),
     /// Show what a spec would do: runs, parameters, steps, FLOPs, and every default
     Plan(plan::PlanArgs),
     /// Show where each arm's parameters are; needs no data and is instant
@@ -145,6 +154,7 @@ impl From<FormatName> for Format {
 pub fn main(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Fetch(args) => fetch::fetch(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Params(args) => params::params(&args),
         Command::Report(args) => report::report(&args),

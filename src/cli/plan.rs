@@ -2,9 +2,9 @@
 
 use clap::Args;
 
+use super::hub::HubArgs;
 use super::{FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
 use crate::error::{Error, Result};
-use crate::hub::Hub;
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
 use crate::runner::{Plan, PlannedVariant};
 use crate::spec::flatten;
@@ -14,6 +14,8 @@ pub struct PlanArgs {
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
+    hub: HubArgs,
+    #[command(flatten)]
     out: OutArgs,
     #[command(flatten)]
     format: FormatArgs,
@@ -22,7 +24,7 @@ pub struct PlanArgs {
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
-    let plan = Plan::new(experiment, &folder, &Hub::default())?;
+    let plan = Plan::new(experiment, &folder, &args.hub.locked(&args.spec.spec, false)?)?;
     let table = table(&plan);
     match args.format.format {
         FormatName::Table => {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
+use super::hub::HubArgs;
 use super::progress::Progress;
 use super::report::shown;
 use super::{FormatArgs, OutArgs, SpecArgs, print, tell};
 use crate::error::{Error, Result};
-use crate::hub::Hub;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
 use crate::runner::{Outcome, Plan, execute, select_device};
@@ -18,6 +18,8 @@ use crate::runner::{Outcome, Plan, execute, select_device};
 pub struct RunArgs {
     #[command(flatten)]
     spec: SpecArgs,
+    #[command(flatten)]
+    hub: HubArgs,
     #[command(flatten)]
     out: OutArgs,
     /// What to compute on: auto or cpu
@@ -34,7 +36,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let device = select_device(&args.device)?;
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
-    let plan = Plan::new(experiment, &folder, &Hub::default())?;
+    let plan = Plan::new(experiment, &folder, &args.hub.locked(&args.spec.spec, args.quiet)?)?;
     announce_change(&plan, &folder, args.quiet);
     let mut progress = Progress::new(&plan, args.quiet);
     let stop = stop_on_signal()?;

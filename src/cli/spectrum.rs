@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::hub::HubArgs;
 use super::{FormatArgs, FormatName, print};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::MODEL;
@@ -16,8 +17,10 @@ use crate::vlora::{random_spectrum, spectra};
 
 #[derive(Debug, Args)]
 pub struct SpectrumArgs {
-    /// A safetensors file, or a folder with model.safetensors in it
+    /// A safetensors file, a folder with model.safetensors in it, or hub:owner/name
     checkpoint: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
     /// Layers a compound; divides the model's depth. Left out: all layers are one compound
     #[arg(long, value_name = "N")]
     compound_size: Option<usize>,
@@ -61,7 +64,7 @@ impl From<ReferenceName> for Reference {
 const SEED: u64 = 0;
 
 pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
-    let (layers, file) = read_layers(&args.checkpoint, args.alpha)?;
+    let (layers, file) = read_layers(&args.hub.checkpoint(&args.checkpoint)?, args.alpha)?;
     let compound_size = compound_size(args.compound_size, layers.depth, &args.checkpoint)?;
     let reference = args.reference.into();
     let mut random = BTreeMap::new();
@@ -70,7 +73,10 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
             random.insert(*target, random_spectrum(first.dims2()?, SEED)?);
         }
     }
-    let name = checkpoint_name(&file.path);
+    let name = match args.checkpoint.to_str().and_then(|name| name.strip_prefix("hub:")) {
+        Some(name) => name.replace(['/', '@'], "-"),
+        None => checkpoint_name(&file.path),
+    };
     let file_name = file.path.file_name().unwrap_or_default().to_string_lossy();
     let record = SpectrumRecord {
         schema: SCHEMA_VERSION,

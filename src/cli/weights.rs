@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::hub::HubArgs;
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{Checkpoint, Form, Hints, Loaded, read_checkpoint_as};
 use crate::report::count;
@@ -13,9 +14,11 @@ use crate::spec::{ModelSpec, Pool, Rank, Target, VloraSpec, nearest};
 /// A checkpoint and what its file does not say.
 #[derive(Debug, Args)]
 pub struct CheckpointArgs {
-    /// A safetensors file, a run's folder, or a Hugging Face model's folder
+    /// A safetensors file, a run's folder, a Hugging Face model's folder, or hub:owner/name
     #[arg(value_name = "CHECKPOINT")]
     path: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
     /// The form it is in; found out from its tensors' names unless given
     #[arg(long, value_enum, default_value_t, hide_default_value = true)]
     from: FromName,
@@ -62,7 +65,7 @@ impl CheckpointArgs {
             target_alphas: target_alphas.clone(),
             ..Hints::default()
         };
-        let loaded = read_checkpoint_as(&self.path, form, &hints)?;
+        let loaded = read_checkpoint_as(&self.hub.checkpoint(&self.path)?, form, &hints)?;
         let heads = loaded.checkpoint.model.heads;
         if let Some(given) = self.heads.filter(|given| *given != heads) {
             return Err(self.contradicts(format!("--heads {given}"), format!("{heads} heads")));

@@ -4,9 +4,25 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::hub::{File, Repository};
+use crate::spec::{DataSpec, SplitSpec};
+
+/// The files that a run with this section reads.
+pub fn needed(repository: &Repository, data: &DataSpec) -> Result<Vec<String>> {
+    let mut paths = split_paths(repository, &data.train)?;
+    for split in [&data.validation, &data.test] {
+        if let SplitSpec::Named(name) = split {
+            paths.extend(split_paths(repository, name)?);
+        }
+    }
+    Ok(paths)
+}
 
 /// The files of `split`, in name order.
 pub fn split_files(repository: &Repository, split: &str) -> Result<Vec<File>> {
+    split_paths(repository, split)?.iter().map(|path| repository.read(path)).collect()
+}
+
+fn split_paths(repository: &Repository, split: &str) -> Result<Vec<String>> {
     let expected = format!(
         "expected: {split}.parquet, or every one of {split}-00000-of-N.parquet to \
          {split}-(N−1)-of-N.parquet, there or in its folder data"
@@ -41,7 +57,7 @@ pub fn split_files(repository: &Repository, split: &str) -> Result<Vec<File>> {
             names.join(", ")
         )));
     }
-    found.iter().map(|(_, path)| repository.read(path)).collect()
+    Ok(found.into_iter().map(|(_, path)| path.clone()).collect())
 }
 
 /// Which part of a split a file is.

@@ -8,3 +8,4 @@ mod parquet;
 
 pub use augment::Augmenter;
 pub use images::{ImageData, ImageSplit, ImageStatistics};
+pub use layout::needed;

@@ -19,11 +19,17 @@ pub fn open(root: &Path) -> Result<Repository> {
             root.display()
         )));
     }
+    let files = list(root)?;
+    let name = root.display().to_string();
+    Ok(Repository { name, files, place: Place::Folder(root.to_path_buf()) })
+}
+
+/// Paths of the files below `root`, sorted.
+pub fn list(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     walk(root, "", DEEPEST, &mut files)?;
     files.sort();
-    let name = root.display().to_string();
-    Ok(Repository { name, files, place: Place::Folder(root.to_path_buf()) })
+    Ok(files)
 }
 
 fn walk(folder: &Path, prefix: &str, deeper: usize, files: &mut Vec<String>) -> Result<()> {

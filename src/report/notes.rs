@@ -88,9 +88,9 @@ pub fn start_note(
     done: Option<(Conversion, Option<f64>)>,
 ) -> Option<String> {
     let start = variant.spec.start.as_ref()?;
-    let from = match (&variant.start, &start.checkpoint) {
+    let from = match (&variant.start, start.checkpoint_name()) {
         (Some(label), _) => format!("the tested weights of `{label}` with the same seed"),
-        (None, checkpoint) => format!("`{}`", checkpoint.as_deref().unwrap_or_default()),
+        (None, name) => format!("`{}`", name.unwrap_or_default()),
     };
     let head = match start.head {
         StartHead::Keep => "",

@@ -1,21 +1,21 @@
 //! The checkpoints that an experiment's runs start from, read once.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
+use super::base_model::{model_path, of_the_hub};
 use crate::error::{Error, Result};
+use crate::hub::Hub;
 use crate::models::checkpoint::{Form, Hints, Loaded, check_model, read_checkpoint};
 use crate::spec::{RunSpec, StartHead};
+use std::collections::BTreeMap;
 
 /// The checkpoints that an experiment's arms start from, by [`key`].
 pub type Checkpoints = BTreeMap<String, Loaded>;
 
-/// A checkpoint's path with what its file may not say, which the spec then does.
+/// A checkpoint's name with what its file may not say, which the spec then does.
 pub fn key(spec: &RunSpec) -> Option<String> {
     let start = spec.start.as_ref()?;
-    let path = start.checkpoint.as_ref()?;
+    let name = start.checkpoint_name()?;
     let (heads, alpha, head) = (spec.model.heads, start.alpha, new_head(spec));
-    Some(format!("{path} heads {heads} alpha {alpha:?} head {head:?}"))
+    Some(format!("{name} heads {heads} alpha {alpha:?} head {head:?}"))
 }
 
 /// The classes of a head that the run starts from its seed.
@@ -32,24 +32,25 @@ pub fn said_alpha(loaded: &Loaded) -> Option<f64> {
 
 /// Reads the checkpoint that `spec` starts from, unless it is read already, and holds its model
 /// to the spec's. Returns its hash; None where the run starts from no checkpoint.
-pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints) -> Result<Option<String>> {
-    let Some(key) = key(spec) else { return Ok(None) };
-    let start = spec.start.as_ref();
-    let path = start.and_then(|s| s.checkpoint.clone()).unwrap_or_default();
+pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints, hub: &Hub) -> Result<Option<String>> {
+    let (Some(key), Some(start)) = (key(spec), &spec.start) else { return Ok(None) };
+    let name = start.checkpoint_name().unwrap_or_default();
     if !checkpoints.contains_key(&key) {
-        let alpha = start.and_then(|s| s.alpha);
+        let alpha = start.alpha;
         let (heads, new_head) = (Some(spec.model.heads), new_head(spec));
         let hints = Hints { heads, alpha, new_head, ..Hints::default() };
-        checkpoints.insert(key.clone(), read_checkpoint(Path::new(&path), &hints)?);
+        let path = model_path(&name, hub)?;
+        let read = read_checkpoint(&path, &hints);
+        checkpoints.insert(key.clone(), read.map_err(|e| of_the_hub(&name, e))?);
     }
     let loaded = &checkpoints[&key];
-    if let Some(alpha) = start.and_then(|s| s.alpha).filter(|_| loaded.form != Form::Authors) {
+    if let Some(alpha) = start.alpha.filter(|_| loaded.form != Form::Authors) {
         return Err(Error::Input(format!(
-            "{path}: the alpha of its increments is not for the spec to say\n  found:    start.alpha: \
+            "{name}: the alpha of its increments is not for the spec to say\n  found:    start.alpha: \
              {alpha}\n  expected: none for a file in {}",
             loaded.form
         )));
     }
-    check_model(&loaded.checkpoint, spec).map_err(|e| Error::Input(format!("{path}: {e}")))?;
+    check_model(&loaded.checkpoint, spec).map_err(|e| Error::Input(format!("{name}: {e}")))?;
     Ok(Some(loaded.sha256.clone()))
 }

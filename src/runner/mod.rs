@@ -1,5 +1,6 @@
 //! The life of a run: plan, claim, train, evaluate, record.
 
+mod base_model;
 mod checkpoints;
 mod device;
 mod execute;
@@ -8,6 +9,7 @@ mod plan;
 mod provenance;
 mod start;
 
+pub use base_model::{hub_model, model_path, needed as base_model_files};
 pub use device::select_device;
 pub use execute::{Observer, Outcome, execute};
 pub use memory::Counting;

@@ -74,8 +74,8 @@ impl Plan {
             let (examples, sha256) = (data[&key].train.len(), data[&key].sha256());
             let cost = cost(spec);
             let epochs = spec.training.epochs;
-            let checkpoint = checkpoints::read(spec, &mut checkpoints)
-                .map_err(|e| Error::Input(format!("arm {}: start.checkpoint: {e}", variant.arm)))?;
+            let checkpoint = checkpoints::read(spec, &mut checkpoints, hub)
+                .map_err(|e| Error::Input(format!("arm {}: start: {e}", variant.arm)))?;
             let before = variant.start.as_ref();
             let before = variants.values().find(|v| Some(&v.variant.label) == before);
             let runs = experiment

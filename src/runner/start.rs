@@ -32,7 +32,7 @@ pub fn ready(
     let from_run;
     let (loaded, from) = match (key(spec), plan.started_from(variant, run)) {
         (Some(key), _) => match plan.checkpoints.get(&key) {
-            Some(loaded) => (loaded, start.checkpoint.clone().unwrap_or_default()),
+            Some(loaded) => (loaded, start.checkpoint_name().unwrap_or_default()),
             None => return Ok(Ready::Failed(format!("{key} has not been read"))),
         },
         (None, Some((other, before))) => {

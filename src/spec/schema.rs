@@ -313,6 +313,15 @@ pub struct StartSpec {
     pub head: StartHead,
 }
 
+impl StartSpec {
+    /// As errors and records name the checkpoint: its path, or `hub:` and the model's name. None
+    /// where the weights are an arm's.
+    pub fn checkpoint_name(&self) -> Option<String> {
+        let hub = self.hub.as_ref().map(|name| format!("hub:{name}"));
+        self.checkpoint.clone().or(hub)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartHead {

@@ -1,0 +1,97 @@
+//! How commands reach the Hub, and what they show of it.
+
+use std::cell::RefCell;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use clap::Args;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+use super::tell;
+use crate::error::Result;
+use crate::hub::{Hub, Lockfile, Progress, Silent};
+use crate::runner::model_path;
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct HubArgs {
+    /// Use no network: files of the Hub must be in its cache, as `vlora fetch` leaves them
+    ///
+    /// HF_HUB_OFFLINE=1 does the same. HF_HUB_CACHE, HF_HOME, HF_TOKEN and HF_ENDPOINT say where
+    /// the cache is, who reads, and which Hub is asked.
+    #[arg(long)]
+    offline: bool,
+}
+
+impl HubArgs {
+    /// The Hub as the lock of `spec` pins it, where there is one.
+    pub fn locked(self, spec: &Path, quiet: bool) -> Result<Hub> {
+        Ok(Hub::from_env(self.offline, Lockfile::read(spec)?, progress(quiet)))
+    }
+
+    /// The Hub as it is.
+    pub fn unlocked(self) -> Hub {
+        Hub::from_env(self.offline, None, progress(false))
+    }
+
+    /// Where a checkpoint named by a path or by `hub:owner/name` stands on disk.
+    pub fn checkpoint(self, name: &Path) -> Result<PathBuf> {
+        match name.to_str() {
+            Some(text) => model_path(text, &self.unlocked()),
+            None => Ok(name.to_path_buf()),
+        }
+    }
+}
+
+fn progress(quiet: bool) -> Rc<dyn Progress> {
+    match quiet {
+        true => Rc::new(Silent),
+        false => Rc::new(Shown { current: RefCell::default() }),
+    }
+}
+
+/// A bar a file on a terminal, a line a file elsewhere, on standard error.
+struct Shown {
+    current: RefCell<Option<Current>>,
+}
+
+struct Current {
+    bar: ProgressBar,
+    size: u64,
+    started: Instant,
+}
+
+impl Progress for Shown {
+    fn note(&self, text: &str) {
+        match &*self.current.borrow() {
+            Some(current) => current.bar.suspend(|| tell(&format!("note: {text}"))),
+            None => tell(&format!("note: {text}")),
+        }
+    }
+
+    fn start(&self, path: &str, size: u64) {
+        let bar = match std::io::stderr().is_terminal() {
+            true => ProgressBar::new(size),
+            false => ProgressBar::hidden(),
+        };
+        let style = "{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}  {msg}";
+        let style = ProgressStyle::with_template(style);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(path.to_string());
+        *self.current.borrow_mut() = Some(Current { bar, size, started: Instant::now() });
+    }
+
+    fn at(&self, _path: &str, bytes: u64) {
+        if let Some(current) = &*self.current.borrow() {
+            current.bar.set_position(bytes);
+        }
+    }
+
+    fn done(&self, path: &str) {
+        let Some(Current { bar, size, started }) = self.current.borrow_mut().take() else { return };
+        bar.finish_and_clear();
+        let seconds = started.elapsed().as_secs_f64();
+        tell(&format!("downloaded {path}  {}  {seconds:.1} s", HumanBytes(size)));
+    }
+}

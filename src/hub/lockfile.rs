@@ -1,0 +1,152 @@
+//! The lock of a spec: which commits and files of the Hub its runs read.
+//!
+//! `vlora fetch experiments/a.yaml` writes `experiments/a.lock`, JSON:
+//!
+//! ```text
+//! {"version": 1, "repositories": [{"kind": "dataset", "repository": "owner/name",
+//!   "revision": "main", "commit": "…", "licence": "mit",
+//!   "files": [{"path": "…", "size": 1, "sha256": "…", "git": "…"}]}]}
+//! ```
+//!
+//! `git` is the git blob SHA-1 of a small file, which names it in the Hub's cache; others are named
+//! by their SHA-256.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Kind;
+use super::cache::{Etag, is_commit};
+use super::client::label;
+use super::snapshot::is_safe;
+use crate::error::{Error, Result};
+use crate::spec::HubName;
+
+const VERSION: u32 = 1;
+
+/// What a spec's runs read of the Hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lockfile {
+    version: u32,
+    pub repositories: Vec<LockedRepository>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedRepository {
+    pub kind: Kind,
+    pub repository: String,
+    /// As the spec says it; `main` where it does not.
+    pub revision: String,
+    pub commit: String,
+    pub licence: Option<String>,
+    pub files: Vec<LockedFile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedFile {
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    pub sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<String>,
+}
+
+impl LockedRepository {
+    pub fn name(&self) -> HubName {
+        let revision = Some(self.revision.clone());
+        HubName { repository: self.repository.clone(), revision }
+    }
+}
+
+impl LockedFile {
+    /// What its blob is called.
+    pub fn etag(&self) -> Etag {
+        match &self.git {
+            Some(git) => Etag::Git(git.clone()),
+            None => Etag::Sha256(self.sha256.clone()),
+        }
+    }
+}
+
+impl Lockfile {
+    /// Where a spec's lock stands.
+    pub fn path(spec: &Path) -> PathBuf {
+        spec.with_extension("lock")
+    }
+
+    pub fn new(mut repositories: Vec<LockedRepository>) -> Lockfile {
+        repositories.sort_by_key(|r| (r.kind, r.name()));
+        Lockfile { version: VERSION, repositories }
+    }
+
+    /// The lock of a spec; None where it has none.
+    pub fn read(spec: &Path) -> Result<Option<Lockfile>> {
+        let path = Lockfile::path(spec);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::Input(format!("{}: cannot be read: {e}", path.display()))),
+        };
+        let refused = |found: String| {
+            Error::Input(format!(
+                "{}: the lock cannot be read\n  found:    {found}\n  help:     remove the file and \
+                 let `vlora fetch {}` write it again",
+                path.display(),
+                spec.display()
+            ))
+        };
+        let lock: Lockfile = serde_json::from_str(&text).map_err(|e| refused(e.to_string()))?;
+        lock.fault().map_or(Ok(Some(lock)), |fault| Err(refused(fault)))
+    }
+
+    /// What is wrong in a lock that was written by hand or damaged: its texts become paths.
+    fn fault(&self) -> Option<String> {
+        if self.version != VERSION {
+            return Some(format!("version {}; this program writes {VERSION}", self.version));
+        }
+        let hash = |text: &str, digits| Etag::parse(text).is_some() && text.len() == digits;
+        for r in &self.repositories {
+            let name = label(&r.name());
+            if HubName::parse(&format!("{}@{}", r.repository, r.revision)).is_none() {
+                return Some(format!("{name:?}, which is no repository's name"));
+            }
+            if !is_commit(&r.commit) {
+                return Some(format!("{:?} for a commit of {name}", r.commit));
+            }
+            for file in &r.files {
+                let git = file.git.as_deref();
+                if !is_safe(&file.path) {
+                    return Some(format!(
+                        "a path of {name} that leaves its folder: {:?}",
+                        file.path
+                    ));
+                }
+                if !hash(&file.sha256, 64) || git.is_some_and(|git| !hash(git, 40)) {
+                    return Some(format!("{name}/{} with what is no hash", file.path));
+                }
+            }
+        }
+        None
+    }
+
+    /// The pinned state of a repository.
+    pub fn find(&self, kind: Kind, name: &HubName) -> Option<&LockedRepository> {
+        let same = |r: &&LockedRepository| {
+            r.kind == kind && r.repository == name.repository && r.revision == name.revision()
+        };
+        self.repositories.iter().find(same)
+    }
+
+    /// As it stands in the file.
+    pub fn to_text(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self);
+        text.map(|t| t + "\n")
+            .map_err(|e| Error::Failed(format!("the lock cannot be written: {e}")))
+    }
+}

@@ -1,0 +1,163 @@
+//! What the Hub refuses, as errors that say what to do.
+//!
+//! The Hub tells its refusals apart by the header `X-Error-Code`; without it the status decides. A
+//! private repository and one that is not there get the same answer.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Kind;
+use super::cache::Cached;
+use super::client::{Client, Trouble, label};
+use super::settings::Settings;
+use crate::error::Error;
+use crate::spec::{HubName, nearest};
+
+/// An answer that is no success.
+pub struct Refused {
+    pub status: u16,
+    pub code: Option<String>,
+    pub message: Option<String>,
+    /// Seconds to wait, where the server says so.
+    pub wait: Option<u64>,
+    /// Of the last redirect.
+    pub address: String,
+}
+
+/// What to make of it.
+pub fn refused(
+    answer: &Refused,
+    kind: Kind,
+    name: &HubName,
+    path: Option<&str>,
+    settings: &Settings,
+    client: &Client,
+) -> Trouble {
+    let says = answer.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
+    let status = answer.status;
+    match (status, answer.code.as_deref()) {
+        (408 | 429 | 500..=599, _) => Trouble::Passing {
+            what: format!("HTTP {status}{says}"),
+            wait: answer.wait.map(Duration::from_secs),
+        },
+        (_, Some("GatedRepo")) => gated(kind, name, settings),
+        (_, Some("RevisionNotFound")) => no_revision(kind, name, client),
+        (_, Some("EntryNotFound")) => no_file(name, path),
+        (_, Some("RepoNotFound")) => no_repository(kind, name, settings, client),
+        (401, _) => unknown_user(name, settings, &says),
+        (403, _) => gated(kind, name, settings),
+        (404, _) if path.is_some() => no_file(name, path),
+        (404, _) => no_repository(kind, name, settings, client),
+        _ => fault(format!(
+            "{}: the server refuses\n  found:    HTTP {status}{says}\n  where:    {}\n  help:     \
+             check HF_ENDPOINT and any proxy",
+            label(name),
+            answer.address
+        )),
+    }
+}
+
+fn fault(text: String) -> Trouble {
+    Trouble::Final(Error::Input(text))
+}
+
+/// What a token would change.
+fn token_help(settings: &Settings) -> String {
+    match &settings.token {
+        Some(token) => format!("the token of {} was sent; another account's may do", token.source),
+        None => "set HF_TOKEN to a token of yours that may read it".into(),
+    }
+}
+
+fn gated(kind: Kind, name: &HubName, settings: &Settings) -> Trouble {
+    let page = match kind {
+        Kind::Dataset => format!("{}/datasets/{}", settings.endpoint, name.repository),
+        Kind::Model => format!("{}/{}", settings.endpoint, name.repository),
+    };
+    fault(format!(
+        "{}: its owners ask readers to accept terms first (gated)\n  help:     accept them at {page}, \
+         then {}",
+        label(name),
+        match &settings.token {
+            Some(token) =>
+                format!("use a token of that account; the one of {} is not", token.source),
+            None => "set HF_TOKEN to a token of that account".into(),
+        }
+    ))
+}
+
+fn unknown_user(name: &HubName, settings: &Settings, says: &str) -> Trouble {
+    let found = match &settings.token {
+        Some(token) => format!("the token of {} is refused", token.source),
+        None => "no token was sent".into(),
+    };
+    fault(format!(
+        "{}: the Hub asks who is reading (HTTP 401{says})\n  found:    {found}\n  help:     set HF_TOKEN \
+         to a valid token, or check the repository's name",
+        label(name)
+    ))
+}
+
+/// One entry of a search, or of a list of branches.
+#[derive(Deserialize)]
+struct Named {
+    #[serde(alias = "id")]
+    name: String,
+}
+
+fn no_repository(kind: Kind, name: &HubName, settings: &Settings, client: &Client) -> Trouble {
+    let wanted = &name.repository;
+    let mut known = Cached::all(&settings.cache, kind);
+    let last = wanted.rsplit('/').next().unwrap_or(wanted);
+    let query = [("search", last), ("limit", "20")];
+    if let Some(found) = client.api::<Vec<Named>>(kind.plural(), &query) {
+        known.extend(found.into_iter().map(|entry| entry.name));
+    }
+    fault(format!(
+        "{}: there is no such {} on the Hub, or it is private\n  found:    `{wanted}`{}\n  help:     {}",
+        label(name),
+        kind.name(),
+        meant(wanted, &known),
+        token_help(settings)
+    ))
+}
+
+fn no_revision(kind: Kind, name: &HubName, client: &Client) -> Trouble {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Refs {
+        branches: Vec<Named>,
+        tags: Vec<Named>,
+    }
+    let path = format!("{}/{}/refs", kind.plural(), name.repository);
+    let refs: Refs = client.api(&path, &[]).unwrap_or_default();
+    let known: Vec<String> =
+        refs.branches.into_iter().chain(refs.tags).map(|entry| entry.name).collect();
+    let expected = match known.len() {
+        0 => "a branch, a tag or a full commit".into(),
+        1..=12 => format!("one of {}, or a full commit", known.join(", ")),
+        _ => format!("one of its {} branches and tags, or a full commit", known.len()),
+    };
+    fault(format!(
+        "{}: the repository has no such revision\n  found:    `{}`\n  expected: {expected}{}",
+        label(name),
+        name.revision(),
+        meant(name.revision(), &known)
+    ))
+}
+
+fn no_file(name: &HubName, path: Option<&str>) -> Trouble {
+    fault(format!(
+        "{}: there is no such file\n  found:    `{}`\n  help:     `vlora fetch` lists the repository \
+         anew",
+        label(name),
+        path.unwrap_or_default()
+    ))
+}
+
+/// A line that suggests the nearest of `known`, where one is near.
+fn meant(found: &str, known: &[String]) -> String {
+    let near = nearest(found, known.iter().map(String::as_str).filter(|n| *n != found));
+    near.map_or_else(String::new, |near| format!("\n  help:     did you mean `{near}`?"))
+}

@@ -1,0 +1,204 @@
+//! What the environment says about the Hub: the variables of Hugging Face's own tools.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `HF_ENDPOINT` | the Hub's address; `https://huggingface.co` |
+//! | `HF_TOKEN` | the token that is sent; else the file `HF_TOKEN_PATH`, else `token` in `HF_HOME` |
+//! | `HF_HUB_CACHE` | where repositories are kept; else `hub` in `HF_HOME` |
+//! | `HF_HOME` | `huggingface` in `XDG_CACHE_HOME`, else in `~/.cache` |
+//! | `HF_HUB_OFFLINE` | `1`, `true`, `yes` or `on`: the network is never used |
+//! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte after which a server counts as stalled; 30 |
+//!
+//! The first five are those of `huggingface_hub`'s documentation; hf-hub reads only `HF_ENDPOINT`
+//! and `HF_HOME`.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+const ENDPOINT: &str = "https://huggingface.co";
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+
+/// How the Hub is reached.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Without a slash at its end.
+    pub endpoint: String,
+    pub token: Option<Token>,
+    /// The folder of all repositories.
+    pub cache: PathBuf,
+    /// Never to use the network.
+    pub offline: bool,
+    /// Time without a byte after which a server counts as stalled.
+    pub stalled_after: Duration,
+    /// Wait before the second attempt; twice as long before each further one.
+    pub back_off: Duration,
+}
+
+/// A secret, with where it was found. Shown nowhere.
+#[derive(Clone)]
+pub struct Token {
+    pub secret: String,
+    pub source: String,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Token(from {})", self.source)
+    }
+}
+
+impl Settings {
+    /// Those of this process's environment. Errors name the variable.
+    pub fn from_env() -> Result<Settings> {
+        Settings::from_variables(&|name| std::env::var(name).ok())
+    }
+
+    fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings> {
+        // A variable that is set to nothing is not set, as in Hugging Face's tools.
+        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let user = variable("HOME").map(PathBuf::from);
+        let folder = |name: &str| {
+            let path = variable(name)?;
+            match (path.strip_prefix("~/"), &user) {
+                (Some(rest), Some(user)) => Some(user.join(rest)),
+                _ => Some(PathBuf::from(path)),
+            }
+        };
+        let home = folder("HF_HOME")
+            .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface")))
+            .or_else(|| Some(user.as_ref()?.join(".cache/huggingface")));
+        let cache = folder("HF_HUB_CACHE")
+            .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| Some(home.as_ref()?.join("hub")));
+        let Some(cache) = cache else {
+            return Err(Error::Input(
+                "there is no folder for the Hub's files\n  expected: HF_HUB_CACHE, HF_HOME or HOME \
+                 set to a folder"
+                    .into(),
+            ));
+        };
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
+        let endpoint = endpoint.trim().trim_end_matches('/').to_string();
+        let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+        if host.is_none_or(|h| h.is_empty() || h.contains(|c: char| !c.is_ascii_graphic())) {
+            return Err(Error::Input(format!(
+                "HF_ENDPOINT: not an address\n  found:    `{endpoint}`\n  expected: an address as \
+                 {ENDPOINT}"
+            )));
+        }
+        Ok(Settings {
+            endpoint,
+            token: token(&variable, home, folder("HF_TOKEN_PATH"))?,
+            cache,
+            offline: variable("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
+            stalled_after: stalled_after(variable("HF_HUB_DOWNLOAD_TIMEOUT"))?,
+            back_off: Duration::from_millis(500),
+        })
+    }
+}
+
+fn is_true(value: &str) -> bool {
+    ["1", "true", "yes", "on"].contains(&value.trim().to_lowercase().as_str())
+}
+
+fn stalled_after(value: Option<String>) -> Result<Duration> {
+    let Some(value) = value else { return Ok(STALLED_AFTER) };
+    match value.trim().parse::<f64>() {
+        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(Error::Input(format!(
+            "HF_HUB_DOWNLOAD_TIMEOUT: not a time\n  found:    `{value}`\n  expected: seconds, 0.1 \
+             to 86400"
+        ))),
+    }
+}
+
+fn token(
+    variable: &dyn Fn(&str) -> Option<String>,
+    home: Option<PathBuf>,
+    path: Option<PathBuf>,
+) -> Result<Option<Token>> {
+    let (secret, source) = match variable("HF_TOKEN") {
+        Some(secret) => (secret, "HF_TOKEN".to_string()),
+        None => {
+            // The file that `hf auth login` writes.
+            let file = path.or_else(|| Some(home?.join("token")));
+            let Some(file) = file else { return Ok(None) };
+            let Ok(secret) = fs::read_to_string(&file) else { return Ok(None) };
+            (secret, file.display().to_string())
+        }
+    };
+    let secret = secret.trim().to_string();
+    if secret.is_empty() {
+        return Ok(None);
+    }
+    // The secret itself is not shown: error texts are pasted into issues.
+    if secret.contains(|c: char| !c.is_ascii_graphic()) {
+        return Err(Error::Input(format!(
+            "{source}: the token cannot be sent\n  found:    characters other than printable ASCII\n  \
+             expected: a token as hf_…, on one line"
+        )));
+    }
+    Ok(Some(Token { secret, source }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings> {
+        let pairs: Vec<(String, String)> =
+            pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Settings::from_variables(&move |name| {
+            pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+        })
+    }
+
+    #[test]
+    fn the_cache_is_where_hugging_faces_tools_have_it() {
+        let cache = |pairs: &[(&str, &str)]| read(pairs).unwrap().cache.display().to_string();
+        let all = [
+            ("HOME", "/u"),
+            ("XDG_CACHE_HOME", "/x"),
+            ("HF_HOME", "~/hf"),
+            ("HUGGINGFACE_HUB_CACHE", "/old"),
+            ("HF_HUB_CACHE", "/new"),
+        ];
+        let expected =
+            ["/u/.cache/huggingface/hub", "/x/huggingface/hub", "/u/hf/hub", "/old", "/new"];
+        for (n, expected) in expected.iter().enumerate() {
+            assert_eq!(cache(&all[..=n]), *expected);
+        }
+        assert!(read(&[]).unwrap_err().to_string().contains("HF_HUB_CACHE"));
+    }
+
+    #[test]
+    fn faults_name_the_variable_and_keep_the_secret() {
+        let home = ("HOME", "/nowhere");
+        let told = |key, value| read(&[home, (key, value)]).unwrap_err().to_string();
+        for bad in ["huggingface.co", "ftp://x", "https://", "https://a b"] {
+            assert!(told("HF_ENDPOINT", bad).starts_with("HF_ENDPOINT: not an address"), "{bad}");
+        }
+        for bad in ["soon", "-1", "0", "1e9", "NaN"] {
+            assert!(told("HF_HUB_DOWNLOAD_TIMEOUT", bad).contains("not a time"), "{bad}");
+        }
+        let token = told("HF_TOKEN", "hf_se cret");
+        assert!(token.starts_with("HF_TOKEN:") && !token.contains("cret"), "{token}");
+        let read = read(&[home, ("HF_TOKEN", " hf_secret\n"), ("HF_ENDPOINT", "http://a:1/")]);
+        let read = read.unwrap();
+        assert_eq!(read.endpoint, "http://a:1");
+        assert_eq!(read.token.as_ref().unwrap().secret, "hf_secret");
+        assert!(!format!("{read:?}").contains("hf_secret"));
+        assert!(!read.offline);
+    }
+
+    #[test]
+    fn offline_has_the_words_of_hugging_faces_tools() {
+        let offline = |v| read(&[("HOME", "/u"), ("HF_HUB_OFFLINE", v)]).unwrap().offline;
+        assert!(["1", "TRUE", "yes", "On"].into_iter().all(offline));
+        assert!(!["0", "false", "", " "].into_iter().any(offline));
+    }
+}

@@ -1,0 +1,313 @@
+//! A repository of the Hub at one commit: what it holds, and its files through the cache.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::cache::{Cached, Etag, is_commit};
+use super::client::{Client, label};
+use super::download::{Wanted, download};
+use super::lockfile::{LockedFile, LockedRepository};
+use super::settings::Settings;
+use super::{File, Kind, Progress, folder};
+use crate::error::{Error, Result};
+use crate::spec::HubName;
+
+/// A repository at a commit.
+pub struct Snapshot {
+    kind: Kind,
+    /// As the spec names it.
+    asked: HubName,
+    /// The same with the commit for its revision.
+    at: HubName,
+    licence: Option<String>,
+    entries: BTreeMap<String, Entry>,
+    cached: Cached,
+    /// None where the network is not to be used.
+    client: Option<Rc<Client>>,
+    progress: Rc<dyn Progress>,
+}
+
+/// What is known of a file before it is read.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Both None where only the cache knows the file, and not by its hash.
+    size: Option<u64>,
+    etag: Option<Etag>,
+    /// What the lock holds it to.
+    sha256: Option<String>,
+}
+
+/// The API's answer about a revision.
+#[derive(Deserialize)]
+struct Info {
+    sha: String,
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+    #[serde(default, rename = "cardData")]
+    card: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
+    #[serde(rename = "blobId")]
+    blob: Option<String>,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    #[serde(alias = "oid")]
+    sha256: String,
+    size: Option<u64>,
+}
+
+impl Snapshot {
+    /// As the Hub has it now.
+    pub fn online(
+        client: Rc<Client>,
+        kind: Kind,
+        asked: &HubName,
+        progress: Rc<dyn Progress>,
+    ) -> Result<Snapshot> {
+        let info: Info = client.info(kind, asked, &*progress)?;
+        let odd = |what: &str, found: &str| {
+            Error::Failed(format!(
+                "{}: the Hub's list is refused: {what}\n  found:    {found:?}\n  help:     check \
+                 HF_ENDPOINT and any proxy",
+                label(asked)
+            ))
+        };
+        if !is_commit(&info.sha) {
+            return Err(odd("its commit is no commit", &info.sha));
+        }
+        let mut entries = BTreeMap::new();
+        for file in info.siblings {
+            let path = &file.rfilename;
+            if !is_safe(path) {
+                return Err(odd("a file's name would leave its folder", path));
+            }
+            let (text, size) = match file.lfs {
+                Some(lfs) => (Some(lfs.sha256), lfs.size.or(file.size)),
+                None => (file.blob, file.size),
+            };
+            let etag = text.as_deref().and_then(Etag::parse);
+            if etag.is_none() || size.is_none() {
+                return Err(odd("a file comes without its size and hash", path));
+            }
+            entries.insert(file.rfilename, Entry { size, etag, sha256: None });
+        }
+        let cached = Cached::new(&client.settings.cache, kind, &asked.repository);
+        cached.note_commit(asked.revision(), &info.sha)?;
+        let licence = info.card.and_then(|card| licence(card.get("license")?));
+        let (at, asked) = (at(asked, &info.sha), asked.clone());
+        Ok(Snapshot { kind, asked, at, licence, entries, cached, client: Some(client), progress })
+    }
+
+    /// As a lock has it. Without a client, from the cache alone.
+    pub fn locked(
+        settings: &Settings,
+        client: Option<Rc<Client>>,
+        locked: &LockedRepository,
+        progress: Rc<dyn Progress>,
+    ) -> Snapshot {
+        let entry = |file: &LockedFile| Entry {
+            size: Some(file.size),
+            etag: Some(file.etag()),
+            sha256: Some(file.sha256.clone()),
+        };
+        let asked = locked.name();
+        Snapshot {
+            kind: locked.kind,
+            at: at(&asked, &locked.commit),
+            licence: locked.licence.clone(),
+            entries: locked.files.iter().map(|f| (f.path.clone(), entry(f))).collect(),
+            cached: Cached::new(&settings.cache, locked.kind, &asked.repository),
+            client,
+            progress,
+            asked,
+        }
+    }
+
+    /// As the cache has it.
+    pub fn offline(
+        settings: &Settings,
+        kind: Kind,
+        asked: &HubName,
+        progress: Rc<dyn Progress>,
+    ) -> Result<Snapshot> {
+        let cached = Cached::new(&settings.cache, kind, &asked.repository);
+        let name = label(asked);
+        let Some(commit) = cached.commit(asked.revision()) else {
+            let found = match cached.exists() {
+                true => "the repository, without this revision",
+                false => "nothing of the repository",
+            };
+            return Err(Error::Input(format!(
+                "{name}: not in the cache, and the network is not to be used\n  found:    {found} in \
+                 {}\n  help:     `vlora fetch` with a network gets it; HF_HUB_CACHE names another cache",
+                settings.cache.display()
+            )));
+        };
+        let files = folder::list(&cached.snapshot(&commit))?;
+        let entry = |path: String| {
+            let etag = cached.etag_of(&commit, &path);
+            (path, Entry { size: None, etag, sha256: None })
+        };
+        let entries = files.into_iter().map(entry).collect();
+        let (at, asked) = (at(asked, &commit), asked.clone());
+        Ok(Snapshot { kind, asked, at, licence: None, entries, cached, client: None, progress })
+    }
+
+    /// `hub:owner/name@` and the commit's first digits.
+    pub fn name(&self) -> String {
+        label(&self.at)
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn asked(&self) -> &HubName {
+        &self.asked
+    }
+
+    pub fn commit(&self) -> &str {
+        self.at.revision()
+    }
+
+    /// Paths of all files, sorted.
+    pub fn files(&self) -> Vec<String> {
+        self.entries.keys().cloned().collect()
+    }
+
+    /// The folder that has the files once they were asked for.
+    pub fn folder(&self) -> PathBuf {
+        self.cached.snapshot(self.commit())
+    }
+
+    /// Makes sure that a file is in the cache; its content is not looked at.
+    pub fn ensure(&self, path: &str) -> Result<()> {
+        let Some(entry) = self.entries.get(path) else { return Err(self.missing(path)) };
+        let there = fs::metadata(self.folder().join(path)).ok().filter(|m| m.is_file());
+        if there.is_some_and(|m| entry.size.is_none_or(|size| size == m.len())) {
+            return Ok(());
+        }
+        self.download(path, entry)
+    }
+
+    fn download(&self, path: &str, entry: &Entry) -> Result<()> {
+        let (Some(client), Some(size), Some(etag)) = (&self.client, entry.size, &entry.etag) else {
+            return Err(Error::Input(format!(
+                "{}/{path}: not whole in the cache, and the network is not to be used\n  help:     \
+                 `vlora fetch` with a network gets it",
+                self.name()
+            )));
+        };
+        let wanted = Wanted { kind: self.kind, name: &self.at, path, size, etag };
+        download(client, &self.cached, &wanted, &*self.progress)
+    }
+
+    /// A file's content, checked against what the Hub and the lock say. One that is damaged is
+    /// downloaded again where the network may be used.
+    pub fn read(&self, path: &str) -> Result<File> {
+        self.ensure(path)?;
+        match self.checked(path) {
+            Err(_) if self.client.is_some() => {
+                self.download(path, &self.entries[path])?;
+                self.checked(path)
+            }
+            other => other,
+        }
+    }
+
+    fn checked(&self, path: &str) -> Result<File> {
+        let at = self.folder().join(path);
+        let name = format!("{}/{path}", self.name());
+        let bytes = fs::read(&at)
+            .map_err(|e| Error::Input(format!("{name}: cannot be read in the cache: {e}")))?;
+        let file = File::new(name, path.into(), Cow::Owned(bytes));
+        let entry = &self.entries[path];
+        let damaged = |what: &str, expected: &str, help: &str| {
+            Err(Error::Input(format!(
+                "{}: {what}\n  found:    SHA-256 {}\n  expected: {expected}\n  help:     {help}",
+                file.name, file.sha256
+            )))
+        };
+        if let Some(etag) = entry.etag.as_ref().filter(|e| !e.matches(&file.bytes, &file.sha256)) {
+            let expected = format!("{} {}", etag.kind(), etag.text());
+            let help = "`vlora fetch` with a network gets it anew";
+            return damaged("the file is damaged in the cache", &expected, help);
+        }
+        if let Some(expected) = entry.sha256.as_ref().filter(|s| **s != file.sha256) {
+            let help = "`vlora fetch --update SPEC` pins what there is now";
+            return damaged("not the file that the lock pins", expected, help);
+        }
+        Ok(file)
+    }
+
+    fn missing(&self, path: &str) -> Error {
+        Error::Input(format!(
+            "{}: there is no file `{path}`\n  found:    {}",
+            self.name(),
+            self.files().join(", ")
+        ))
+    }
+
+    /// What a lock says about a file that was read.
+    pub fn pin(&self, file: &File) -> LockedFile {
+        let git = match self.entries.get(&file.path).and_then(|e| e.etag.clone()) {
+            Some(Etag::Git(git)) => Some(git),
+            _ => None,
+        };
+        let (path, sha256) = (file.path.clone(), file.sha256.clone());
+        LockedFile { path, size: file.bytes.len() as u64, sha256, git }
+    }
+
+    /// What a lock says about the repository, of which `files` are read.
+    pub fn locked_with(&self, files: Vec<LockedFile>) -> LockedRepository {
+        LockedRepository {
+            kind: self.kind,
+            repository: self.asked.repository.clone(),
+            revision: self.asked.revision().to_string(),
+            commit: self.commit().to_string(),
+            licence: self.licence.clone(),
+            files,
+        }
+    }
+}
+
+fn at(name: &HubName, commit: &str) -> HubName {
+    HubName { repository: name.repository.clone(), revision: Some(commit.into()) }
+}
+
+/// A card's licence: a name, or a list of them.
+fn licence(value: &Value) -> Option<String> {
+    match value {
+        Value::String(name) => Some(name.clone()),
+        Value::Array(names) => {
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a repository's path stays within its folder, on any system.
+pub fn is_safe(path: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 255
+            && part != "."
+            && part != ".."
+            && !part.contains(|c: char| c == '\\' || c == ':' || c.is_control())
+    };
+    path.split('/').all(part)
+}

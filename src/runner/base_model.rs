@@ -1,0 +1,44 @@
+//! Models by name: a path as it is, a repository of the Hub as the folder that the cache has.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::hub::{Hub, Kind, Repository, Source};
+use crate::spec::{HUB_NAME, HubName};
+
+const PREFIX: &str = "hub:";
+
+/// The repository that `hub:owner/name@revision` names; None for a path.
+pub fn hub_model(name: &str) -> Result<Option<Source>> {
+    let Some(repository) = name.strip_prefix(PREFIX) else { return Ok(None) };
+    match HubName::parse(repository) {
+        Some(name) => Ok(Some(Source::Hub(name))),
+        None => Err(Error::Input(format!(
+            "{name}: no model of the Hub\n  found:    `{repository}`\n  expected: {HUB_NAME}, behind \
+             {PREFIX}"
+        ))),
+    }
+}
+
+/// Where a model named by a path or by `hub:owner/name@revision` stands on disk, its files there
+/// and checked.
+pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
+    let Some(source) = hub_model(name)? else { return Ok(PathBuf::from(name)) };
+    let repository = hub.open(&source, Kind::Model)?;
+    let folder = repository.folder_with(&needed(&repository)?)?;
+    folder.ok_or_else(|| Error::Input(format!("{name}: not a folder of files")))
+}
+
+/// The files of a model's repository that reading it needs.
+pub fn needed(repository: &Repository) -> Result<Vec<String>> {
+    let wanted = ["config.json", "model.safetensors"];
+    Ok(repository.files().iter().filter(|f| wanted.contains(&f.as_str())).cloned().collect())
+}
+
+/// An error about a file in the cache, which its reader knows by the model's name.
+pub fn of_the_hub(name: &str, error: Error) -> Error {
+    match (name.starts_with(PREFIX), error) {
+        (true, Error::Input(text)) => Error::Input(format!("{name}: {text}")),
+        (_, error) => error,
+    }
+}
