@@ -262,13 +262,13 @@ impl Client {
         let own = own.mul_f64(0.75 + random / 2.0);
         let wait = wait.map_or(own, |asked| asked.max(own));
         if attempt >= ATTEMPTS || wait > LONGEST_WAIT {
-            let asked = match wait > LONGEST_WAIT {
-                true => format!("; the server asks to wait {} s", wait.as_secs()),
-                false => format!("; {attempt} attempts"),
+            let why = match wait > LONGEST_WAIT {
+                true => format!("given up, since the server asks to wait {} s", wait.as_secs()),
+                false => format!("given up after {attempt} attempts"),
             };
             return Err(Error::Failed(format!(
-                "{subject}: the Hub cannot be reached\n  found:    {what}{asked}\n  help:     the same \
-                 command goes on where it was cut; --offline uses what the cache has"
+                "{subject}: {why}\n  found:    {what}\n  help:     the same command goes on where it \
+                 was cut; --offline uses what the cache has"
             )));
         }
         let seconds = wait.as_secs_f64();

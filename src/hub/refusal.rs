@@ -109,9 +109,10 @@ struct Named {
 fn no_repository(kind: Kind, name: &HubName, settings: &Settings, client: &Client) -> Trouble {
     let wanted = &name.repository;
     let mut known = Cached::all(&settings.cache, kind);
-    let last = wanted.rsplit('/').next().unwrap_or(wanted);
-    let query = [("search", last), ("limit", "20")];
-    if let Some(found) = client.api::<Vec<Named>>(kind.plural(), &query) {
+    let (owner, last) = wanted.split_once('/').unwrap_or(("", wanted));
+    for query in [("author", owner), ("search", last)] {
+        let query = [query, ("limit", "100")];
+        let found = client.api::<Vec<Named>>(kind.plural(), &query).unwrap_or_default();
         known.extend(found.into_iter().map(|entry| entry.name));
     }
     fault(format!(

@@ -16,7 +16,7 @@ use super::lockfile::{LockedFile, LockedRepository};
 use super::settings::Settings;
 use super::{File, Kind, Progress, folder};
 use crate::error::{Error, Result};
-use crate::spec::HubName;
+use crate::spec::{HubName, nearest};
 
 /// A repository at a commit.
 pub struct Snapshot {
@@ -92,7 +92,7 @@ impl Snapshot {
         for file in info.siblings {
             let path = &file.rfilename;
             if !is_safe(path) {
-                return Err(odd("a file's name would leave its folder", path));
+                return Err(odd("a file has a name that is not safe to write", path));
             }
             let (text, size) = match file.lfs {
                 Some(lfs) => (Some(lfs.sha256), lfs.size.or(file.size)),
@@ -254,10 +254,17 @@ impl Snapshot {
     }
 
     fn missing(&self, path: &str) -> Error {
+        let files = self.files();
+        let near = nearest(path, files.iter().map(String::as_str));
+        let found = match files.len() {
+            0..=12 => files.join(", "),
+            n => format!("{n} others"),
+        };
+        let help =
+            near.map_or_else(String::new, |near| format!("\n  help:     did you mean `{near}`?"));
         Error::Input(format!(
-            "{}: there is no file `{path}`\n  found:    {}",
-            self.name(),
-            self.files().join(", ")
+            "{}: there is no file `{path}`\n  found:    {found}{help}",
+            self.name()
         ))
     }
 

@@ -1,6 +1,9 @@
 //! A small Hub on the loopback interface: its API and its files, over real sockets, with faults on
 //! request.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,6 +32,12 @@ pub struct RepoFile {
     pub bytes: Vec<u8>,
     /// Stored as LFS: named by its SHA-256 and sent from another address.
     pub lfs: bool,
+}
+
+impl Repo {
+    fn is_at(&self, revision: &str) -> bool {
+        self.commit == revision || self.branches.iter().any(|b| b == revision)
+    }
 }
 
 /// What goes wrong with one request.
@@ -207,10 +216,8 @@ fn answer(
     }
     for repo in repos {
         let prefix = format!("/{}/resolve/", repo.id);
-        let Some((_, path)) = path.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'))
-        else {
-            continue;
-        };
+        let asked = path.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'));
+        let Some((_, path)) = asked.filter(|(revision, _)| repo.is_at(revision)) else { continue };
         return match repo.files.iter().find(|f| f.path == path) {
             // As the Hub: large files come from another host, which must not see the token.
             Some(file) if file.lfs => {
@@ -225,33 +232,38 @@ fn answer(
 }
 
 fn api(stream: &mut TcpStream, rest: &str, target: &str, repos: &[Repo]) -> std::io::Result<()> {
-    let kind = rest.split('/').next().unwrap_or_default();
     // The model's identifier stands without its kind everywhere but here.
     let rest = rest.strip_prefix("models/").unwrap_or(rest);
-    if let Some(query) = target.split_once("?search=").map(|(_, query)| query) {
-        let wanted = query.split('&').next().unwrap_or_default();
-        let start: String = wanted.chars().take(3).collect();
-        let names: Vec<&str> = repos.iter().map(|r| r.id.trim_start_matches("datasets/")).collect();
-        let found: Vec<_> =
-            names.iter().filter(|n| n.contains(&start)).map(|id| json!({"id": id})).collect();
+    if let Some((_, query)) = target.split_once('?').filter(|_| !rest.contains('/')) {
+        let query = query.split('&').next().unwrap_or_default();
+        let names = repos.iter().map(|r| r.id.trim_start_matches("datasets/"));
+        let found = names.filter(|name| match query.split_once('=') {
+            Some(("author", owner)) => name.starts_with(&format!("{owner}/")),
+            Some(("search", part)) => name.contains(part),
+            _ => false,
+        });
+        let found: Vec<_> = found.map(|id| json!({"id": id})).collect();
         return send(stream, "200 OK", "", json!(found).to_string().as_bytes());
     }
+    let mut known = false;
     for repo in repos {
         let Some(rest) = rest.strip_prefix(&format!("{}/", repo.id)) else { continue };
+        known = true;
         if rest == "refs" {
             let branches: Vec<_> = repo.branches.iter().map(|b| json!({"name": b})).collect();
             let refs = json!({"branches": branches, "tags": []}).to_string();
             return send(stream, "200 OK", "", refs.as_bytes());
         }
         let Some(revision) = rest.strip_prefix("revision/") else { continue };
-        if revision != repo.commit && !repo.branches.iter().any(|b| b == revision) {
-            return refuse(stream, 404, "RevisionNotFound");
+        if !repo.is_at(revision) {
+            continue;
         }
         let siblings: Vec<_> = repo
             .files
             .iter()
             .map(|f| {
-                let lfs = json!({"sha256": sha256(&f.bytes), "size": f.bytes.len(), "pointerSize": 1});
+                let lfs =
+                    json!({"sha256": sha256(&f.bytes), "size": f.bytes.len(), "pointerSize": 1});
                 json!({
                     "rfilename": f.path,
                     "size": f.bytes.len(),
@@ -266,8 +278,7 @@ fn api(stream: &mut TcpStream, rest: &str, target: &str, repos: &[Repo]) -> std:
         }
         return send(stream, "200 OK", "", info.to_string().as_bytes());
     }
-    let _ = kind;
-    refuse(stream, 404, "RepoNotFound")
+    refuse(stream, 404, if known { "RevisionNotFound" } else { "RepoNotFound" })
 }
 
 fn redirect(stream: &mut TcpStream, to: &str) -> std::io::Result<()> {

@@ -1,0 +1,280 @@
+//! `vlora fetch` and what follows it, as a user has them: the real binary, a Hub on the loopback
+//! interface, and programs that are killed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+#[path = "common/hub_server.rs"]
+mod hub_server;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::prelude::*;
+use hub_server::{Fault, HubServer, Repo, RepoFile, sha256};
+use tempfile::TempDir;
+
+const COMMIT: &str = "89abcdef0123456789abcdef0123456789abcdef";
+
+fn embedded(split: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::read(root.join(format!("src/hub/embedded/fashion-mnist-mini/{split}.parquet"))).unwrap()
+}
+
+/// The embedded images as a dataset of the Hub.
+fn repo() -> Repo {
+    let file = |split: &str| RepoFile {
+        path: format!("data/{split}-00000-of-00001.parquet"),
+        bytes: embedded(split),
+        lfs: true,
+    };
+    let card = RepoFile {
+        path: "README.md".into(),
+        bytes: b"---\nlicense: mit\n---\n# Mini\n".to_vec(),
+        lfs: false,
+    };
+    Repo {
+        id: "datasets/house/mini".into(),
+        commit: COMMIT.into(),
+        branches: vec!["main".into()],
+        licence: Some("mit".into()),
+        files: vec![card, file("test"), file("train"), file("validation")],
+    }
+}
+
+struct Place {
+    server: HubServer,
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place =
+            Place { server: HubServer::start(vec![repo()]), dir: tempfile::tempdir().unwrap() };
+        let spec = common::TINY.replace("embedded: fashion-mnist-mini", "hub: house/mini");
+        fs::write(place.dir.path().join("tiny.yaml"), spec).unwrap();
+        fs::write(place.dir.path().join("embedded.yaml"), common::TINY).unwrap();
+        place
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("vlora").unwrap();
+        for name in ["HF_TOKEN", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(self.dir.path())
+            .env("HF_ENDPOINT", &self.server.endpoint)
+            .env("HF_HOME", self.dir.path().join("hf"))
+            .env_remove("HF_HUB_CACHE")
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn vlora(&self, args: &[&str]) -> (i32, String, String) {
+        told(self.command(args).output().unwrap())
+    }
+
+    /// The repository in the cache.
+    fn cached(&self) -> std::path::PathBuf {
+        self.dir.path().join("hf/hub/datasets--house--mini")
+    }
+
+    fn check_cache(&self) {
+        for split in ["test", "train", "validation"] {
+            let path = format!("data/{split}-00000-of-00001.parquet");
+            let at = self.cached().join("snapshots").join(COMMIT).join(path);
+            assert_eq!(sha256(&fs::read(at).unwrap()), sha256(&embedded(split)));
+        }
+        let blobs = fs::read_dir(self.cached().join("blobs")).unwrap();
+        let names = blobs.map(|b| b.unwrap().file_name().into_string().unwrap());
+        let left: Vec<String> = names.filter(|n| n.ends_with(".incomplete")).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+fn told(output: Output) -> (i32, String, String) {
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+/// What decides a run's numbers, and the numbers: not where data lay, not when it was.
+fn evidence(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for run in fs::read_dir(folder.join("runs")).unwrap() {
+        let run = run.unwrap();
+        for name in ["steps.jsonl", "epochs.jsonl", "test.jsonl", "model.safetensors"] {
+            let id = run.file_name().into_string().unwrap();
+            found.push((format!("{id}/{name}"), fs::read(run.path().join(name)).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn fetched_pinned_and_the_same_online_offline_and_embedded() {
+    let place = Place::new();
+    let (code, out, err) = place.vlora(&["fetch", "tiny.yaml", "embedded.yaml"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("hub:house/mini@main") && out.contains("89abcdef0123"), "{out}");
+    assert!(out.contains("mit") && out.contains("embedded:fashion-mnist-mini"), "{out}");
+    assert!(err.contains("wrote tiny.lock") && !err.contains("embedded.lock"), "{err}");
+    place.check_cache();
+
+    let path = place.dir.path();
+    for (args, out) in [
+        (&["run", "tiny.yaml", "-q", "--out", "online"][..], "online"),
+        (&["run", "embedded.yaml", "-q", "--out", "inside"], "inside"),
+    ] {
+        let (code, _, err) = place.vlora(args);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    }
+    // The network is refused: nothing listens where the Hub is said to be.
+    place.server.requests();
+    let offline = place
+        .command(&["run", "tiny.yaml", "-q", "--offline", "--out", "offline"])
+        .env("HF_ENDPOINT", "http://127.0.0.1:1")
+        .output()
+        .unwrap();
+    let (code, _, err) = told(offline);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(place.server.requests().is_empty());
+    let online = evidence(&path.join("online/tiny"));
+    assert_eq!(online.len(), 8);
+    assert!(online == evidence(&path.join("offline/tiny")), "offline, in the same bits");
+    assert!(online == evidence(&path.join("inside/tiny")), "and wherever the files are from");
+
+    let run = fs::read_dir(path.join("offline/tiny/runs")).unwrap().next().unwrap().unwrap();
+    let provenance = fs::read_to_string(run.path().join("provenance.json")).unwrap();
+    for split in ["test", "train", "validation"] {
+        assert!(provenance.contains(&sha256(&embedded(split))), "{provenance}");
+    }
+    assert!(provenance.contains("hub:house/mini@89abcdef0123/data/test-"), "{provenance}");
+}
+
+#[test]
+fn a_lock_holds_until_it_is_updated() {
+    let place = Place::new();
+    let lock = place.dir.path().join("tiny.lock");
+    assert_eq!(place.vlora(&["fetch", "tiny.yaml"]).0, 0);
+    let first = fs::read_to_string(&lock).unwrap();
+    place.server.change(|repos| {
+        let mut next = repos[0].clone();
+        next.commit = "f".repeat(40);
+        next.files[0].bytes = b"---\nlicense: cc0-1.0\n---\n".to_vec();
+        next.licence = Some("cc0-1.0".into());
+        repos[0].branches.clear();
+        repos.push(next);
+    });
+    assert_eq!(place.vlora(&["fetch", "tiny.yaml"]).0, 0);
+    assert_eq!(fs::read_to_string(&lock).unwrap(), first, "fetched again, at the same commit");
+    let (code, out, _) = place.vlora(&["fetch", "--update", "tiny.yaml"]);
+    assert!(code == 0 && out.contains("ffffffffffff") && out.contains("cc0-1.0"), "{out}");
+    let second = fs::read_to_string(&lock).unwrap();
+    assert!(second != first && second.contains(&"f".repeat(40)));
+
+    // A spec that names another repository than its lock.
+    let spec = fs::read_to_string(place.dir.path().join("tiny.yaml")).unwrap();
+    let other = spec.replace("house/mini", "house/other");
+    fs::write(place.dir.path().join("tiny.yaml"), other).unwrap();
+    let (code, _, err) = place.vlora(&["plan", "tiny.yaml"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("does not pin this dataset") && err.contains("--update"), "{err}");
+}
+
+/// A fetch that is slow enough to be killed in the middle.
+fn slow(place: &Place) -> Child {
+    place.command(&["fetch", "tiny.yaml"]).spawn().unwrap()
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on() {
+    let place = Place::new();
+    place.server.always("/cdn/", Some(Fault::Slow(65_536, 15)));
+    let whole: usize = repo().files.iter().map(|f| f.bytes.len()).sum();
+    let mut kills = 0;
+    for wait in [0, 20, 60, 150, 300, 150, 60, 200] {
+        let mut child = slow(&place);
+        std::thread::sleep(Duration::from_millis(wait));
+        if child.try_wait().unwrap().is_none() {
+            kills += 1;
+        }
+        // SIGKILL on Unix.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills >= 4, "{kills} of 8 were killed while they ran");
+    place.server.always("/cdn/", None);
+    let (code, _, err) = place.vlora(&["fetch", "tiny.yaml"]);
+    assert_eq!(code, 0, "{err}");
+    place.check_cache();
+    let resumed = place.server.requests().iter().filter(|r| r.contains("range=")).count();
+    assert!(resumed > 0, "something of {whole} bytes was kept");
+    let (code, _, err) = place.vlora(&["plan", "tiny.yaml", "--offline"]);
+    assert_eq!(code, 0, "{err}");
+}
+
+#[test]
+fn two_programs_fetch_one_copy() {
+    let place = Place::new();
+    place.server.always("/cdn/", Some(Fault::Slow(262_144, 10)));
+    let started = Instant::now();
+    let both: Vec<Child> = (0..2).map(|_| slow(&place)).collect();
+    for child in both {
+        let (code, _, err) = told(child.wait_with_output().unwrap());
+        assert_eq!(code, 0, "{err}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(60));
+    place.check_cache();
+    let downloads = place.server.requests();
+    let downloads = downloads.iter().filter(|r| r.starts_with("/cdn/")).count();
+    assert_eq!(downloads, 3, "each file once");
+}
+
+/// A program that is killed while it holds a lock does not hold up the next.
+#[test]
+fn locks_of_the_dead_do_not_block() {
+    let place = Place::new();
+    place.server.always("/cdn/", Some(Fault::Stall(1000)));
+    let mut child = slow(&place);
+    let locks = place.dir.path().join("hf/hub/.locks/datasets--house--mini");
+    let started = Instant::now();
+    while fs::read_dir(&locks).map_or(0, |d| d.count()) < 1 {
+        assert!(started.elapsed() < Duration::from_secs(20), "no lock was taken");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.server.always("/cdn/", None);
+    let (code, _, err) = place.vlora(&["fetch", "tiny.yaml"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(!err.contains("another program"), "{err}");
+    place.check_cache();
+}
+
+#[test]
+fn without_a_network_it_says_what_to_do() {
+    let place = Place::new();
+    let (code, _, err) = place.vlora(&["run", "tiny.yaml", "--offline"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("not in the cache") && err.contains("vlora fetch"), "{err}");
+    let refused = place.command(&["run", "tiny.yaml"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    let (code, _, err) = told(refused);
+    assert!(code == 2 && err.contains("the network is not to be used"), "{err}");
+    assert!(place.server.requests().is_empty());
+    let bad =
+        place.command(&["fetch", "tiny.yaml"]).env("HF_ENDPOINT", "the hub").output().unwrap();
+    let (code, _, err) = told(bad);
+    assert!(code == 2 && err.contains("HF_ENDPOINT: not an address"), "{err}");
+    // What needs no Hub is not bothered by it.
+    let mut fine = place.command(&["plan", "embedded.yaml"]);
+    assert_eq!(told(fine.env("HF_ENDPOINT", "the hub").output().unwrap()).0, 0);
+}
