@@ -194,6 +194,52 @@ const EDITS: &[(&str, &str, &str)] = &[
         "  embedded: fashion-mnist-mini",
         "  embedded: fashion-mnist-mini\n  path: data",
     ),
+    (
+        "a Hub repository that is an address",
+        "  embedded: fashion-mnist-mini",
+        "  hub: https://huggingface.co/datasets/uoft-cs/cifar10",
+    ),
+    (
+        "a Hub repository that leaves the cache",
+        "  embedded: fashion-mnist-mini",
+        "  hub: ../../cifar10",
+    ),
+    ("a Hub revision that is none", "  embedded: fashion-mnist-mini", "  hub: a/b@../main"),
+    (
+        "a part that is all of it",
+        "  embedded: fashion-mnist-mini",
+        "  embedded: fashion-mnist-mini\n  validation: {fraction: 1}",
+    ),
+    (
+        "parts that leave nothing",
+        "  embedded: fashion-mnist-mini",
+        "  embedded: fashion-mnist-mini\n  validation: {fraction: 0.5}\n  test: {fraction: 0.5}",
+    ),
+    (
+        "a part without its size",
+        "  embedded: fashion-mnist-mini",
+        "  embedded: fashion-mnist-mini\n  validation: {seed: 1}",
+    ),
+    (
+        "a part of an unknown field",
+        "  embedded: fashion-mnist-mini",
+        "  embedded: fashion-mnist-mini\n  validation: {fraction: 0.1, off: train}",
+    ),
+    (
+        "a number for a split",
+        "  embedded: fashion-mnist-mini",
+        "  embedded: fashion-mnist-mini\n  validation: 0.1",
+    ),
+    (
+        "a model of the Hub that is a path",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {hub: models/vit/base}",
+    ),
+    (
+        "start: two sources, one of the Hub",
+        "      alpha: 2",
+        "      alpha: 2\n    start: {hub: a/b, checkpoint: c.safetensors}",
+    ),
     ("no source of data", "  embedded: fashion-mnist-mini\n", ""),
     ("test split is the training split", "  augment:", "  test: train\n  augment:"),
     ("crop padding of the whole image", "    crop_padding: 2", "    crop_padding: 28"),

@@ -10,9 +10,11 @@ use super::progress::Progress;
 use super::report::shown;
 use super::{FormatArgs, OutArgs, SpecArgs, print, tell};
 use crate::error::{Error, Result};
+use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
 use crate::runner::{Outcome, Plan, execute, select_device};
+use crate::spec::Experiment;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -37,6 +39,12 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.locked(&args.spec.spec, args.quiet)?)?;
+    if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
+        tell(&format!(
+            "note: what is read of the Hub may change from run to run; `vlora fetch {}` pins it",
+            args.spec.spec.display()
+        ));
+    }
     announce_change(&plan, &folder, args.quiet);
     let mut progress = Progress::new(&plan, args.quiet);
     let stop = stop_on_signal()?;
@@ -75,6 +83,12 @@ pub fn run(args: &RunArgs) -> Result<()> {
         true => Ok(()),
         false => Err(Error::Failed(problems.join("\n"))),
     }
+}
+
+fn reads_the_hub(experiment: &Experiment) -> bool {
+    experiment.variants.iter().any(|v| {
+        v.spec.data.hub.is_some() || v.spec.start.as_ref().is_some_and(|s| s.hub.is_some())
+    })
 }
 
 /// Says so where the folder's table compared something else before.

@@ -129,7 +129,14 @@ fn one_source(
 
 /// Refuses what cannot be a repository of the Hub.
 fn hub_name(field: &str, text: &str, check: &Check) -> Result<(), SpecError> {
-    check.that(field, is_hub_name(text), HUB_NAME)
+    let told = check.that(field, is_hub_name(text), HUB_NAME);
+    // What a browser shows.
+    let pasted = text.split_once("://").and_then(|(_, address)| address.split_once('/'));
+    let name = pasted.map(|(_, path)| path.strip_prefix("datasets/").unwrap_or(path));
+    match name.filter(|name| is_hub_name(name)) {
+        Some(name) => told.map_err(|e| e.help(format!("did you mean `{name}`?"))),
+        None => told,
+    }
 }
 
 fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
