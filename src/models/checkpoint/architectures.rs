@@ -52,7 +52,9 @@ pub fn read(fields: &Fields) -> Result<BaseModel> {
         let fault = fields.fault("model_type", "the architecture is not supported");
         let fault = fault.found(shown).expected(SUPPORTED);
         let like = found.as_str().map(str::to_lowercase).unwrap_or_default();
-        return Err(match nearest(&like, types) {
+        // Names are short: half of them being alike means nothing by itself.
+        let near = nearest(&like, types).filter(|near| like.chars().next() == near.chars().next());
+        return Err(match near {
             Some(near) => fault.help(format!("the nearest of these is `{near}`")),
             None => fault,
         }
@@ -63,22 +65,23 @@ pub fn read(fields: &Fields) -> Result<BaseModel> {
 
 /// What there is to say of a description without `model_type`.
 fn unsaid(fields: &Fields) -> Fault {
-    let fault = fields.fault("model_type", "the file does not say the model's architecture");
-    let fault = fault.expected(SUPPORTED);
     let class = fields.get("architectures").and_then(|all| all[0].as_str());
     let kind = KINDS.iter().find(|(_, start, _)| class.is_some_and(|c| c.starts_with(start)));
-    match (class, kind) {
-        (Some(class), Some((name, ..))) => fault
-            .found(format!("architectures names {class}, model_type nothing"))
-            .help(format!("if it is one, add \"model_type\": \"{name}\"")),
-        (Some(class), None) => fault.found(format!("architectures names {class}")),
-        (None, _) => match fields.get("architecture").and_then(Value::as_str) {
-            Some(timm) => fault.found(format!("timm's `{timm}`")).help(
-                "timm's Vision Transformers are read by their tensors' names, with --heads N",
-            ),
-            None => fault.found("no model_type"),
-        },
-    }
+    let timm = fields.get("architecture").and_then(Value::as_str);
+    let (found, help) = match (class, timm) {
+        (Some(class), _) => (
+            format!("architectures names {class}, model_type nothing"),
+            kind.map(|(name, ..)| format!("if it is one, add \"model_type\": \"{name}\"")),
+        ),
+        (None, Some(timm)) => (
+            format!("timm's `{timm}`"),
+            Some("timm's Vision Transformers are read by their tensors' names".into()),
+        ),
+        (None, None) => ("no model_type".into(), None),
+    };
+    let fault = fields.fault("model_type", "the file does not say the model's architecture");
+    let fault = fault.found(found).expected(SUPPORTED);
+    help.into_iter().fold(fault, Fault::help)
 }
 
 fn activation(fields: &Fields, name: &str) -> Result<Activation> {

@@ -87,7 +87,12 @@ fn locate(path: &Path) -> Result<PathBuf> {
         if let Some(pickle) = first_pickle(&names) {
             return Err(pickled(&path.join(pickle)));
         }
-        return Err(Fault::new(path, "the folder holds no weights")
+        let fault = Fault::new(path, "the folder holds no weights that can be read");
+        let fault = match shards::first_shard(&names) {
+            Some(shard) => fault.found(format!("{shard}, a shard without its index")),
+            None => fault,
+        };
+        return Err(fault
             .expected(format!(
                 "{MODEL} or {INDEX} in it, as in a run's folder or a Hugging Face model's"
             ))

@@ -80,6 +80,14 @@ impl Index {
         let fault = || Fault::new(path, "the index of the weights cannot be used");
         let text = std::str::from_utf8(bytes)
             .map_err(|_| fault().found("something that is not text").expected("JSON"))?;
+        // Serde would take a list for the fields in their order.
+        if !text.trim_start().starts_with('{') {
+            let found = text.chars().take(20).collect::<String>();
+            return Err(fault()
+                .found(format!("{found:?}"))
+                .expected("a JSON object with weight_map")
+                .into());
+        }
         let raw: Raw =
             serde_json::from_str(text).map_err(|e| fault().found(json_fault(text, &e)))?;
         let total_size = total_size(path, raw.metadata.as_ref())?;
@@ -135,16 +143,14 @@ impl Index {
             if held.get(shard).is_some_and(|tensors| tensors.contains(tensor)) {
                 continue;
             }
-            let fault = Fault::new(path, "a shard lacks a tensor that the index puts there")
-                .tensor(tensor)
-                .expected(format!("in {shard}"));
             let elsewhere = held.iter().find(|(_, tensors)| tensors.contains(tensor));
-            return Err(match elsewhere {
-                Some((other, _)) => fault.found(format!("in {other}")),
-                None => fault.found("in no shard"),
-            }
-            .help(SAME_STATE)
-            .into());
+            let found = elsewhere.map_or("in no shard".into(), |(other, _)| format!("in {other}"));
+            return Err(Fault::new(path, "a shard lacks a tensor that the index puts there")
+                .tensor(tensor)
+                .found(found)
+                .expected(format!("in {shard}"))
+                .help(SAME_STATE)
+                .into());
         }
         for (shard, tensors) in held {
             for tensor in tensors {
@@ -273,6 +279,11 @@ fn stem_of_shard(name: &str) -> Option<&str> {
     let (stem, part) = start.rsplit_once('-')?;
     let number = |s: &str| s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit());
     (number(part) && number(total) && total != "00001").then_some(stem)
+}
+
+/// The first of a folder's names that is a shard's.
+pub fn first_shard(names: &[String]) -> Option<&String> {
+    names.iter().filter(|name| stem_of_shard(name).is_some()).min()
 }
 
 /// Refuses one shard of several, by its name.
