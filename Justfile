@@ -29,7 +29,8 @@ fmt:
 
 # Look at changed snapshots of messages, then accept them
 accept-snapshots:
-    INSTA_UPDATE=always cargo test --release --test bad_specs --test bad_checkpoints
+    INSTA_UPDATE=always cargo test --release --test bad_specs --test bad_checkpoints \
+        --test bad_shards --test base_models
     git diff tests/snapshots
 
 # Time the single operations

@@ -5,18 +5,21 @@
 
 #[path = "common/checkpoints.rs"]
 mod fixtures;
+#[path = "common/told.rs"]
+mod told;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use fixtures::{fixture, hints, load, settings};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use told::tell;
 use vlora::models::checkpoint::{
-    CONFIG, Form, Hints, MODEL, read, read_checkpoint, read_checkpoint_as,
+    CONFIG, Form, Hints, Labels, MODEL, PREPROCESSOR, read, read_checkpoint_as,
 };
+use vlora::spec::Normalize;
 
 struct Faulty {
     tensors: BTreeMap<String, Tensor>,
@@ -50,16 +53,6 @@ fn told(text: &mut String, folder: &Path, sound: &Path, name: &str, hints: &Hint
         let asked = if name == MODEL { folder } else { &path };
         tell(text, folder, what, asked, hints);
     }
-}
-
-fn tell(text: &mut String, folder: &Path, what: &str, path: &Path, hints: &Hints) {
-    let error = match read_checkpoint(path, hints) {
-        Ok(_) => panic!("{what}: accepted"),
-        Err(e) => e,
-    };
-    assert_eq!(error.exit_code(), 2, "{what}: {error}");
-    let place = format!("{}/", folder.display().to_string().trim_end_matches('/'));
-    writeln!(text, "# {what}\n{}\n", error.to_string().replace(&place, "")).unwrap();
 }
 
 #[test]
@@ -181,14 +174,19 @@ fn faulty_hugging_face_folders_are_told() {
         ("hidden_act", json!("gelu_new")),
         ("qkv_bias", json!(false)),
         ("model_type", json!("deit")),
+        ("model_type", Value::Null),
         ("num_attention_heads", json!(5)),
         ("num_attention_heads", json!(0)),
         ("num_hidden_layers", json!(2)),
         ("intermediate_size", json!(48)),
-        ("image_size", json!([8, 8])),
+        ("image_size", json!([8, 16])),
+        ("image_size", json!([8, 8, 8])),
         ("image_size", json!(16)),
         ("layer_norm_eps", json!(-1)),
         ("id2label", json!({"0": "cat", "1": "dog"})),
+        ("id2label", json!({"0": "cat", "2": "dog"})),
+        ("id2label", json!({"0": "cat", "1": 1})),
+        ("id2label", json!(["cat", "dog"])),
         ("hidden_size", Value::Null),
     ] {
         let mut config = good.clone();
@@ -196,6 +194,12 @@ fn faulty_hugging_face_folders_are_told() {
         std::fs::write(folder.join(CONFIG), config.to_string()).unwrap();
         tell(&mut text, folder, &format!("{field}: {value}"), folder, &hints);
     }
+    std::fs::write(folder.join(CONFIG), &config).unwrap();
+    for processor in ["{", r#"{"image_mean": [0.5]}"#, r#"{"image_std": 0}"#] {
+        std::fs::write(folder.join(PREPROCESSOR), processor).unwrap();
+        tell(&mut text, folder, &format!("{PREPROCESSOR}: {processor}"), folder, &hints);
+    }
+    std::fs::remove_file(folder.join(PREPROCESSOR)).unwrap();
     std::fs::write(folder.join(CONFIG), "{").unwrap();
     tell(&mut text, folder, "a damaged description", folder, &hints);
     std::fs::remove_file(folder.join(CONFIG)).unwrap();
@@ -255,11 +259,10 @@ fn files_that_are_no_sound_safetensors_are_told() {
     tell(&mut text, folder, "a folder without weights", &empty, &hints);
     std::fs::write(empty.join("pytorch_model.bin"), "").unwrap();
     tell(&mut text, folder, "a folder with a pickle", &empty, &hints);
-    std::fs::write(empty.join("model.safetensors.index.json"), "{}").unwrap();
-    tell(&mut text, folder, "a folder with shards", &empty, &hints);
-    let shard = empty.join("model-00001-of-00002.safetensors");
-    std::fs::write(&shard, &sound).unwrap();
-    tell(&mut text, folder, "one shard", &shard, &hints);
+    let other = folder.join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("training_args.bin"), "").unwrap();
+    tell(&mut text, folder, "a folder with a pickle that is no model", &other, &hints);
     insta::assert_snapshot!(text);
 }
 
@@ -268,14 +271,24 @@ fn faulty_metadata_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     let mut text = String::new();
-    let ours = load("authors.safetensors");
+    let mut ours = load("authors.safetensors");
+    ours.labels = Labels {
+        class_names: ["a", "b", "c", "d", "e"].map(String::from).to_vec(),
+        normalize: Some(Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] }),
+    };
     let sound = folder.join("sound.safetensors");
     std::fs::write(&sound, ours.to_bytes().unwrap()).unwrap();
     let head: Value = serde_json::from_str(&read(&sound).unwrap().metadata["vlora"]).unwrap();
     let path = folder.join("compact.safetensors");
     let big = 1u64 << 62;
     for (pointer, value) in [
-        ("/format", json!(2)),
+        ("/format", json!(3)),
+        ("/format", json!(0)),
+        ("/labels/class_names", json!(["a"])),
+        ("/labels/class_names/0", json!(1)),
+        ("/labels/normalize/mean", json!([0.5])),
+        ("/labels/normalize/std/0", json!(0)),
+        ("/labels/normalize", json!({"mean": 0.5})),
         ("/model/dim", json!("wide")),
         ("/model/dim", json!(big)),
         ("/model/dim", json!(24)),

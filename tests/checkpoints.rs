@@ -18,8 +18,10 @@ use compare::relative;
 use fixtures::{FILES, fixture, hints, load, settings};
 use program::Ran;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use vlora::models::checkpoint::{
-    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, parse, read, read_checkpoint,
+    CONFIG, Checkpoint, Exported, Form, Hints, INDEX, Labels, MODEL, PREPROCESSOR, parse, read,
+    read_checkpoint,
 };
 use vlora::nn::{Init, Pass};
 use vlora::random::{Purpose, Stream};
@@ -92,8 +94,8 @@ fn what_comes_from_a_program_returns_to_the_bit() {
         assert_eq!(compact.form, Form::Compact);
         let compact = compact.checkpoint;
         assert_eq!(
-            (&compact.model, &compact.vlora, &compact.lora),
-            (&first.model, &first.vlora, &first.lora)
+            (&compact.model, &compact.vlora, &compact.lora, &compact.labels),
+            (&first.model, &first.vlora, &first.lora, &first.labels)
         );
         assert_eq!(bits(&compact.tensors), bits(&first.tensors));
         assert_eq!(compact.to_bytes().unwrap(), first.to_bytes().unwrap());
@@ -107,16 +109,105 @@ fn what_comes_from_a_program_returns_to_the_bit() {
                 let want = read(&fixture(file)).unwrap();
                 assert_eq!(bits(&model.tensors), bits(&want.tensors));
                 assert_eq!(model.metadata, want.metadata);
-                let config: Value = serde_json::from_slice(&files[1].1).unwrap();
-                let text = std::fs::read(fixture(file).join(CONFIG)).unwrap();
-                let theirs: Value = serde_json::from_slice(&text).unwrap();
-                for (field, value) in config.as_object().unwrap() {
-                    // The decoder that it is for is no part of the model.
-                    assert!(field == "encoder_stride" || theirs[field] == *value, "{field}");
+                let names: Vec<&Path> = files.iter().map(|(name, _)| name.as_path()).collect();
+                let processor = fixture(file).join(PREPROCESSOR).is_file();
+                assert_eq!(names.contains(&Path::new(PREPROCESSOR)), processor, "{file}");
+                for (name, bytes) in &files[1..] {
+                    let json: Value = serde_json::from_slice(bytes).unwrap();
+                    let text = std::fs::read(fixture(file).join(name)).unwrap();
+                    let theirs: Value = serde_json::from_slice(&text).unwrap();
+                    for (field, value) in json.as_object().unwrap() {
+                        // The decoder that it is for is no part of the model.
+                        assert!(field == "encoder_stride" || theirs[field] == *value, "{field}");
+                    }
                 }
             }
         }
     }
+}
+
+/// What the index and the shards say together is what one file says; the hash is that of what
+/// `sha256sum` prints of them.
+#[test]
+fn shards_are_read_as_one_file() {
+    let folder = fixture("hf-vit-sharded");
+    let (sharded, single) = (read(&folder).unwrap(), read(&fixture("hf-vit")).unwrap());
+    assert_eq!(sharded.path, folder.join(INDEX));
+    assert_eq!(bits(&sharded.tensors), bits(&single.tensors));
+    assert_eq!(sharded.metadata, single.metadata);
+    assert_eq!(read(&folder.join(INDEX)).unwrap().sha256, sharded.sha256);
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".safetensors"))
+        .collect();
+    names.sort_unstable();
+    assert!(names.len() > 2, "{names:?}");
+    names.insert(0, INDEX.into());
+    let hash = |bytes: &[u8]| -> String {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let line =
+        |name: &String| format!("{}  {name}\n", hash(&std::fs::read(folder.join(name)).unwrap()));
+    let lines: String = names.iter().map(line).collect();
+    assert_eq!(sharded.sha256, hash(lines.as_bytes()));
+
+    // A folder's single file goes before its index, as in transformers.
+    let dir = tempfile::tempdir().unwrap();
+    for name in &names {
+        std::fs::copy(folder.join(name), dir.path().join(name)).unwrap();
+    }
+    std::fs::copy(fixture("hf-vit").join(MODEL), dir.path().join(MODEL)).unwrap();
+    let both = read(dir.path()).unwrap();
+    assert_eq!((both.path, both.sha256), (dir.path().join(MODEL), single.sha256));
+}
+
+/// Class names and the image processor of transformers' folder, and what it makes of every byte.
+#[test]
+fn names_and_normalisation_are_the_folders() {
+    let labels = load("hf-vit-sharded").labels;
+    let names = ["tench", "goldfish", "great white shark", "tiger shark", "hammerhead"];
+    assert_eq!(labels.class_names, names);
+    let normalize = labels.normalize.unwrap();
+    let expected = read(&fixture("expected.safetensors")).unwrap();
+    let planes = |name: &str| {
+        let tensor = expected.tensors[name].transpose(0, 1).unwrap();
+        tensor.flatten_from(1).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let (bytes, values) = (planes("processor.bytes"), planes("processor.values"));
+    for channel in 0..3 {
+        assert_eq!(bytes[channel].len(), 256);
+        for (byte, want) in bytes[channel].iter().zip(&values[channel]) {
+            let got = (f64::from(*byte) / 255.0 - normalize.mean[channel]) / normalize.std[channel];
+            assert!((got - f64::from(*want)).abs() < 1e-6, "{byte}: {got}, {want}");
+        }
+    }
+    // LABEL_0 and so on are no names, and other forms have none.
+    for file in ["hf-vit", "timm.safetensors"] {
+        assert_eq!(load(file).labels, Labels::default(), "{file}");
+    }
+    // A new head has other classes; the images stay as they were.
+    let hints = Hints { new_head: Some(5), ..Hints::default() };
+    let new = read_checkpoint(&fixture("hf-vit-sharded"), &hints).unwrap().checkpoint;
+    assert_eq!(new.labels, Labels { class_names: vec![], normalize: Some(normalize) });
+    // What is done to weights leaves them.
+    assert_eq!(new.materialised().unwrap().labels, new.labels);
+    assert_eq!(new.without_lora().labels, new.labels);
+}
+
+/// As this program wrote them before it knew labels.
+#[test]
+fn compact_files_of_format_1_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.safetensors");
+    let ours = load("authors.safetensors");
+    let new = parse(Path::new("new"), &ours.to_bytes().unwrap()).unwrap();
+    let head = new.metadata["vlora"].replacen("\"format\":2", "\"format\":1", 1);
+    assert!(head.contains("\"format\":1") && !head.contains("labels"), "{head}");
+    let metadata = Some([("vlora".to_string(), head)].into());
+    std::fs::write(&path, safetensors::serialize(&new.tensors, metadata).unwrap()).unwrap();
+    let old = read_checkpoint(&path, &Hints::default()).unwrap().checkpoint;
+    assert_eq!((old.labels, bits(&old.tensors)), (Labels::default(), bits(&ours.tensors)));
 }
 
 /// A VLoRA model with its increments added up computes the same in every dense form.
@@ -338,6 +429,17 @@ fn the_commands_import_and_export() {
     assert!(code == 0 && out.contains("wrote hf/config.json"), "{err}");
     assert_eq!(run(&["import", "hf", "--out", "again.safetensors"]).0, 0);
 
+    // Names of classes and the normalisation go through the compact form.
+    let sharded = fixture("hf-vit-sharded");
+    let sharded = sharded.to_str().unwrap();
+    let (code, out, err) = run(&["import", sharded, "--out", "named.safetensors"]);
+    assert!(code == 0 && out.contains("tench, goldfish, great white shark, tiger"), "{err}{out}");
+    let (code, out, err) =
+        run(&["export", "named.safetensors", "--to", "hf-vit", "--out", "named-hf"]);
+    assert!(code == 0 && out.contains("wrote named-hf/preprocessor_config.json"), "{err}");
+    let labels = |at: &Path| read_checkpoint(at, &Hints::default()).unwrap().checkpoint.labels;
+    assert_eq!(labels(&dir.path().join("named-hf")), labels(Path::new(sharded)));
+
     let refused = |args: &[&str], part: &str| {
         let (code, out, err) = run(args);
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
@@ -345,6 +447,8 @@ fn the_commands_import_and_export() {
     };
     refused(&["export", "hf", "--to", "compact", "--out", "again.safetensors"], "--force");
     refused(&["export", "ours.safetensors", "--to", "hf-vit", "--out", "hf"], "the file exists");
+    let nameless = ["export", "ours.safetensors", "--to", "hf-vit", "--out", "named-hf", "--force"];
+    refused(&nameless, "preprocessor_config.json: the file is of another model");
     refused(&["export", "hf", "--to", "timm", "--out", "hf"], "this is a folder");
     refused(&["export", "hf", "--to", "hf-vit", "--out", "ours.safetensors"], "this is a file");
     refused(&["export", "hf", "--to", "authors", "--out", "a"], "a dense model");

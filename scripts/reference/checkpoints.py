@@ -1,8 +1,10 @@
 """Makes tests/fixtures/checkpoints/: files as users of other programs have them.
 
 `authors`, `timm` and `timm-mean`: state dicts. `hf-vit/` and `hf-bert/`: folders that
-transformers' save_pretrained writes. `expected.safetensors`: `images`, the logits that each
-image model gives them (`authors.logits`, …), and as metadata `settings`: what each model is, in
+transformers' save_pretrained writes; `hf-vit-sharded/` is the model of `hf-vit/` over several
+files, with names of its classes and an image processor. `expected.safetensors`: `images`, the
+logits that each image model gives them (`authors.logits`, …), bytes of images and what that
+processor makes of them (`processor.bytes`, `processor.values`), and as metadata `settings`: what each model is, in
 JSON, the number of heads and alpha included, which no state dict tells.
 """
 
@@ -69,6 +71,27 @@ def hf_bert(s):
     return transformers.BertModel(config)
 
 
+CLASSES = ["tench", "goldfish", "great white shark", "tiger shark", "hammerhead"]
+
+
+def shard(model, folder, expected):
+    """The model over several files, with class names and a processor; and what that computes."""
+    model.config.id2label = dict(enumerate(CLASSES))
+    model.config.label2id = {name: number for number, name in enumerate(CLASSES)}
+    model.save_pretrained(folder, max_shard_size="5KB")
+    side = model.config.image_size
+    processor = transformers.ViTImageProcessor(
+        size={"height": side, "width": side},
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    )
+    processor.save_pretrained(folder)
+    # Every byte once a channel.
+    pixels = torch.arange(256).reshape(4, 1, side, side).repeat(1, 3, 1, 1).to(torch.uint8)
+    values = processor(list(pixels), return_tensors="pt")["pixel_values"]
+    expected |= {"processor.bytes": pixels.float(), "processor.values": values}
+
+
 def random(build, name, seed):
     torch.manual_seed(seed)
     model = build(SETTINGS[name]).eval()
@@ -102,6 +125,7 @@ def make(folder):
         model.save_pretrained(folder / name)
         if name == "hf-vit":
             expected[f"{name}.logits"] = model(images).logits
+            shard(model, folder / "hf-vit-sharded", expected)
     settings = {"settings": json.dumps(SETTINGS)}
     save_stable(expected, folder / "expected.safetensors", settings)
-    print(f"checkpoints: {', '.join(SETTINGS)}")
+    print(f"checkpoints: {', '.join(SETTINGS)}, hf-vit-sharded")

@@ -9,7 +9,8 @@ use super::weights::{CheckpointArgs, LoraName, refuse_overwriting};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{
-    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, TIMM_NORM_EPS, construction, read_checkpoint,
+    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, PREPROCESSOR, TIMM_NORM_EPS, construction,
+    read_checkpoint,
 };
 
 #[derive(Debug, Args)]
@@ -70,6 +71,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
             vec![args.out.clone()]
         }
         Exported::Folder(files) => {
+            refuse_stale(&args.out, &files)?;
             let write = |(name, bytes): (PathBuf, Vec<u8>)| {
                 let path = args.out.join(name);
                 write_atomic(&path, &bytes).map(|()| path)
@@ -105,6 +107,19 @@ fn unsaid(checkpoint: &Checkpoint, form: Form) -> String {
     }
 }
 
+/// Refuses to leave another model's normalisation beside a model that comes without one.
+fn refuse_stale(folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
+    let stale = folder.join(PREPROCESSOR);
+    if !stale.exists() || files.iter().any(|(name, _)| name == Path::new(PREPROCESSOR)) {
+        return Ok(());
+    }
+    Err(Error::Input(format!(
+        "{}: the file is of another model\n  found:    no normalisation of images in the \
+         checkpoint to write over it\n  help:     remove it, or export to another folder",
+        stale.display()
+    )))
+}
+
 /// Refuses what would be written over, before anything is read.
 fn refuse(args: &ExportArgs) -> Result<()> {
     if args.to != ToName::HfVit {
@@ -116,6 +131,6 @@ fn refuse(args: &ExportArgs) -> Result<()> {
             args.out.display()
         )));
     }
-    let paths = [CONFIG, MODEL].map(|name| args.out.join(name));
+    let paths = [CONFIG, MODEL, PREPROCESSOR].map(|name| args.out.join(name));
     refuse_overwriting(&paths.each_ref().map(AsRef::<Path>::as_ref), args.force)
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::hub::HubArgs;
 use super::{FormatArgs, FormatName, print};
 use crate::error::{Error, Result};
-use crate::models::checkpoint::MODEL;
+use crate::models::checkpoint::{INDEX, MODEL};
 use crate::models::layers::read_layers;
 use crate::report::{Format, spectrum_notes, spectrum_table, write_spectrum};
 use crate::results::{SCHEMA_VERSION, SpectrumRecord};
@@ -183,7 +183,7 @@ fn checkpoint_name(file: &Path) -> String {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     let stem = absolute.file_stem();
     let named = match file.file_name() {
-        Some(name) if name == MODEL => absolute.parent().and_then(Path::file_name),
+        Some(name) if name == MODEL || name == INDEX => absolute.parent().and_then(Path::file_name),
         _ => stem,
     };
     named.or(stem).map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())

@@ -14,7 +14,8 @@ use crate::spec::{ModelSpec, Pool, Rank, Target, VloraSpec, nearest};
 /// A checkpoint and what its file does not say.
 #[derive(Debug, Args)]
 pub struct CheckpointArgs {
-    /// A safetensors file, a run's folder, a Hugging Face model's folder, or hub:owner/name
+    /// A safetensors file, the index of several, a run's folder, a Hugging Face model's folder, or
+    /// hub:owner/name
     #[arg(value_name = "CHECKPOINT")]
     path: PathBuf,
     #[command(flatten)]
@@ -119,6 +120,9 @@ impl CheckpointArgs {
             format!("{}: {}", self.path.display(), loaded.form),
             format!("  model       {}", shape(&checkpoint.model)),
         ];
+        if !checkpoint.labels.class_names.is_empty() {
+            lines.push(format!("  classes     {}", first_names(&checkpoint.labels.class_names)));
+        }
         if let Some(vlora) = &checkpoint.vlora {
             let depth = checkpoint.model.depth;
             lines.push(format!("  compounds   {}", compounds(vlora, depth)));
@@ -157,6 +161,16 @@ fn shape(model: &ModelSpec) -> String {
         model.patch_size,
         model.classes
     )
+}
+
+/// The first few names, without what a terminal would act on.
+fn first_names(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let plain =
+        |name: &String| -> String { name.chars().filter(|c| !c.is_control()).take(40).collect() };
+    let shown: Vec<String> = names.iter().take(SHOWN).map(plain).collect();
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    shown.join(", ") + more
 }
 
 fn compounds(vlora: &VloraSpec, depth: usize) -> String {

@@ -5,6 +5,7 @@
 //! | timm, and this program's own | `blocks.N.attn.qkv`, `attn.proj`, `mlp.fc1`, `mlp.fc2` |
 //! | Hugging Face ViT | `encoder.layer.N.attention.attention.query`, `key`, `value`, `attention.output.dense`, `intermediate.dense`, `output.dense` |
 //! | BERT-like | the same with `attention.self.query`, `key`, `value` |
+//! | DistilBERT | `transformer.layer.N.attention.q_lin`, `k_lin`, `v_lin`, `attention.out_lin`, `ffn.lin1`, `ffn.lin2` |
 //!
 //! Names may stand behind a prefix (`vit.`, `bert.`). Queries, keys and values that are apart are
 //! joined in this order, as timm has them. Files that hold increments (this program's compact
@@ -37,7 +38,7 @@ struct Layout {
     targets: [(Target, &'static [&'static str]); 4],
 }
 
-const LAYOUTS: [Layout; 3] = [
+const LAYOUTS: [Layout; 4] = [
     Layout {
         name: "timm",
         stem: "blocks.",
@@ -82,6 +83,19 @@ const LAYOUTS: [Layout; 3] = [
             (Target::MlpFc2, &["output.dense.weight"]),
         ],
     },
+    Layout {
+        name: "DistilBERT",
+        stem: "transformer.layer.",
+        targets: [
+            (
+                Target::AttnQkv,
+                &["attention.q_lin.weight", "attention.k_lin.weight", "attention.v_lin.weight"],
+            ),
+            (Target::AttnProj, &["attention.out_lin.weight"]),
+            (Target::MlpFc1, &["ffn.lin1.weight"]),
+            (Target::MlpFc2, &["ffn.lin2.weight"]),
+        ],
+    },
 ];
 
 impl Layout {
@@ -106,8 +120,7 @@ impl Layout {
     }
 }
 
-/// Reads the weights at `path`, a safetensors file or a folder with `model.safetensors` in it, and
-/// of them the layers.
+/// Reads the weights at `path`, which [`read`](checkpoint::read) takes, and of them the layers.
 ///
 /// `alpha` is of the increments in the authors' form, which does not hold it; None is 1.
 pub fn read_layers(path: &Path, alpha: Option<f64>) -> Result<(Layers, TensorFile)> {
@@ -299,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_does_not_fit_is_named() {
-        let [timm, _, bert] = &LAYOUTS;
+        let [timm, _, bert, _] = &LAYOUTS;
         let told = |layout: &Layout, change: &dyn Fn(&mut Named)| {
             let mut tensors = named(layout, "", 3);
             change(&mut tensors);

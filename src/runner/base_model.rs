@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
+use crate::models::checkpoint::{self, INDEX};
 use crate::spec::{HUB_NAME, HubName};
 
 const PREFIX: &str = "hub:";
@@ -31,8 +32,16 @@ pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
 
 /// The files of a model's repository that reading it needs.
 pub fn needed(repository: &Repository) -> Result<Vec<String>> {
-    let wanted = ["config.json", "model.safetensors"];
-    Ok(repository.files().iter().filter(|f| wanted.contains(&f.as_str())).cloned().collect())
+    let of_it = |e| of_the_hub(repository.name(), e);
+    let mut files = checkpoint::needed(repository.files()).map_err(of_it)?;
+    // Which shards there are stands in their index.
+    if files.iter().any(|file| file == INDEX) {
+        let shards = checkpoint::needed_after_index(&repository.read(INDEX)?.bytes);
+        files.extend(shards.map_err(of_it)?);
+        files.sort();
+        files.dedup();
+    }
+    Ok(files)
 }
 
 /// An error about a file in the cache, which its reader knows by the model's name.

@@ -10,12 +10,12 @@ use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::provenance::provenance;
 use super::start::{Ready, ready};
 use crate::error::{Error, Result};
-use crate::models::checkpoint::to_bytes;
+use crate::models::checkpoint::{Labels, to_bytes};
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
     SCHEMA_VERSION, SpecRecord, StartRecord, StepRecord, TestRecord,
 };
-use crate::spec::hex;
+use crate::spec::{Normalize, hex};
 use crate::tasks::{Evaluation, ImageClassification, Split, Task};
 use crate::train::{EpochSummary, Step, TrainError, Trainer};
 
@@ -253,11 +253,15 @@ impl Life<'_> {
         let test = trainer.evaluate(Split::Test)?;
         self.folder.write_lines(RunFolder::TEST, &test_records(&test))?;
         let weights = trainer.store().snapshot().map_err(TrainError::from)?;
-        let model = to_bytes(&self.variant.variant.spec, &weights)?;
+        let data = self.plan.data(&self.variant.variant);
+        let normalize =
+            Normalize { mean: data.statistics.mean.clone(), std: data.statistics.std.clone() };
+        let labels = Labels { class_names: data.class_names.clone(), normalize: Some(normalize) };
+        let model = to_bytes(&self.variant.variant.spec, &weights, &labels)?;
         self.folder.write(RunFolder::MODEL, &model)?;
         let state = trainer.state();
         let spec = &self.variant.variant.spec;
-        let examples = self.plan.data(&self.variant.variant).train.len() * spec.training.epochs;
+        let examples = data.train.len() * spec.training.epochs;
         let result = RunResult {
             schema: SCHEMA_VERSION,
             metric_name: "accuracy".into(),

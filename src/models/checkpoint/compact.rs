@@ -1,6 +1,7 @@
 //! This project's own form: exactly the model's parameters by its names, an increment as its
 //! factors, and in the metadata's one key `vlora` the model's shape as JSON,
-//! `{"format": 1, "model": …, "vlora": …, "lora": …}`.
+//! `{"format": 2, "model": …, "vlora": …, "lora": …, "labels": …}`. Format 1 is the same without
+//! `labels`.
 //!
 //! One key, because several would stand in an order that differs from run to run.
 
@@ -10,6 +11,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, json_fault};
+use super::labels::Labels;
 use super::shapes::Renamed;
 use super::{Checkpoint, TensorFile};
 use crate::error::{Error, Result};
@@ -17,7 +19,8 @@ use crate::spec::{LoraSpec, ModelSpec, RunSpec, VloraSpec};
 
 /// The metadata's key.
 pub const KEY: &str = "vlora";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+const OLDEST: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +29,8 @@ struct Head {
     model: ModelSpec,
     vlora: Option<VloraSpec>,
     lora: Option<LoraSpec>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    labels: Labels,
 }
 
 /// The version alone, which goes before every other field.
@@ -35,14 +40,19 @@ struct Version {
 }
 
 /// The file of a run's model with these values.
-pub fn to_bytes(run: &RunSpec, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
-    serialise(&run.model, run.vlora.as_ref(), run.lora.as_ref(), tensors)
+pub fn to_bytes(
+    run: &RunSpec,
+    tensors: &BTreeMap<String, Tensor>,
+    labels: &Labels,
+) -> Result<Vec<u8>> {
+    serialise(&run.model, run.vlora.as_ref(), run.lora.as_ref(), labels, tensors)
 }
 
 impl Checkpoint {
     /// The file in compact form.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        serialise(&self.model, self.vlora.as_ref(), self.lora.as_ref(), &self.tensors)
+        let (vlora, lora) = (self.vlora.as_ref(), self.lora.as_ref());
+        serialise(&self.model, vlora, lora, &self.labels, &self.tensors)
     }
 }
 
@@ -50,10 +60,12 @@ fn serialise(
     model: &ModelSpec,
     vlora: Option<&VloraSpec>,
     lora: Option<&LoraSpec>,
+    labels: &Labels,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<Vec<u8>> {
-    let (model, vlora, lora) = (model.clone(), vlora.cloned(), lora.cloned());
-    let head = serde_json::to_string(&Head { format: FORMAT, model, vlora, lora })
+    let (model, labels) = (model.clone(), labels.clone());
+    let (vlora, lora) = (vlora.cloned(), lora.cloned());
+    let head = serde_json::to_string(&Head { format: FORMAT, model, vlora, lora, labels })
         .map_err(|e| Error::Failed(format!("the model's shape cannot be written: {e}")))?;
     file_bytes(tensors, KEY, head)
 }
@@ -75,16 +87,19 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
     };
     let unreadable = |e: serde_json::Error| Error::from(fault().found(json_fault(text, &e)));
     let Version { format } = serde_json::from_str(text).map_err(unreadable)?;
-    if format != FORMAT {
+    if !(OLDEST..=FORMAT).contains(&format) {
         return Err(fault()
             .found(format!("format {format}"))
-            .expected(format!("format {FORMAT}"))
+            .expected(format!("format {OLDEST} to {FORMAT}"))
             .help("another version of vlora wrote the file: read it with that one")
             .into());
     }
-    let Head { model, vlora, lora, .. } = serde_json::from_str(text).map_err(unreadable)?;
+    let Head { model, vlora, lora, labels, .. } = serde_json::from_str(text).map_err(unreadable)?;
     file.only_floats(|_| false)?;
+    if let Some((found, expected)) = labels.contradiction(&model) {
+        return Err(fault().found(format!("labels with {found}")).expected(expected).into());
+    }
     let theirs = |name: &str| name.to_string();
-    Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs }
-        .checkpoint(model, vlora, lora)
+    let renamed = Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs };
+    Ok(Checkpoint { labels, ..renamed.checkpoint(model, vlora, lora)? })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::Error;
 
-/// A fault of one file; becomes the program's error.
+/// A fault, mostly of one file; becomes the program's error.
 pub struct Fault {
     summary: String,
     notes: Vec<(&'static str, String)>,
@@ -15,6 +15,11 @@ pub struct Fault {
 impl Fault {
     pub fn new(file: &Path, summary: impl Display) -> Fault {
         Fault { summary: format!("{}: {summary}", file.display()), notes: Vec::new() }
+    }
+
+    /// Where it is not a file's: the caller knows whose.
+    pub fn of(summary: impl Display) -> Fault {
+        Fault { summary: summary.to_string(), notes: Vec::new() }
     }
 
     pub fn tensor(self, name: &str) -> Fault {

@@ -15,17 +15,23 @@ use sha2::{Digest, Sha256};
 
 use super::compact::KEY;
 use super::fault::Fault;
+use super::needed::first_pickle;
+use super::shards::{self, INDEX};
 use crate::error::{Error, Result};
 use crate::spec::hex;
 
 /// The name of a model's weights in a folder.
 pub const MODEL: &str = "model.safetensors";
 
-/// What a weights file holds.
-#[derive(Clone, Debug)]
+/// How the names of safetensors files end.
+pub const ENDING: &str = ".safetensors";
+
+/// What a weights file holds, or the shards of an index together.
+#[derive(Clone, Debug, Default)]
 pub struct TensorFile {
-    /// The file itself, also where a folder was asked for.
+    /// The file itself, also where a folder was asked for; of shards the index.
     pub path: PathBuf,
+    /// Of the file's bytes; of shards that of their hashes, as [`read`](shards::read) says.
     pub sha256: String,
     pub metadata: BTreeMap<String, String>,
     /// Float32, finite, on the CPU.
@@ -54,9 +60,13 @@ impl TensorFile {
     }
 }
 
-/// Reads the weights at `path`: a safetensors file, or a folder with `model.safetensors` in it.
+/// Reads the weights at `path`: a safetensors file, the index of several, or a folder with
+/// `model.safetensors` or such an index in it. A folder's single file goes before its index.
 pub fn read(path: &Path) -> Result<TensorFile> {
     let file = locate(path)?;
+    if shards::is_index(&file) {
+        return shards::read(&file);
+    }
     let bytes = fs::read(&file)
         .map_err(|e| Fault::new(&file, "the weights file cannot be read").found(e))?;
     parse(&file, &bytes)
@@ -64,23 +74,28 @@ pub fn read(path: &Path) -> Result<TensorFile> {
 
 /// The file to read.
 fn locate(path: &Path) -> Result<PathBuf> {
-    let text = path.to_string_lossy();
     let missing = |e| Error::from(Fault::new(path, "the weights cannot be read").found(e));
     let meta = fs::metadata(path).map_err(missing)?;
     if meta.is_dir() {
-        let file = path.join(MODEL);
-        if file.is_file() {
+        let file = [MODEL, INDEX].map(|name| path.join(name)).into_iter().find(|f| f.is_file());
+        if let Some(file) = file {
             return Ok(file);
         }
-        if path.join(format!("{MODEL}.index.json")).is_file() {
-            return Err(sharded(path));
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        let names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        if let Some(pickle) = first_pickle(&names) {
+            return Err(pickled(&path.join(pickle)));
         }
-        let pickle = path.join("pytorch_model.bin");
-        if pickle.is_file() {
-            return Err(pickled(&pickle));
-        }
-        return Err(Fault::new(path, "the folder holds no weights")
-            .expected(format!("{MODEL} in it, as in a run's folder or a Hugging Face model's"))
+        let fault = Fault::new(path, "the folder holds no weights that can be read");
+        let fault = match shards::first_shard(&names) {
+            Some(shard) => fault.found(format!("{shard}, a shard without its index")),
+            None => fault,
+        };
+        return Err(fault
+            .expected(format!(
+                "{MODEL} or {INDEX} in it, as in a run's folder or a Hugging Face model's"
+            ))
             .into());
     }
     if !meta.is_file() {
@@ -89,31 +104,8 @@ fn locate(path: &Path) -> Result<PathBuf> {
             .expected("a safetensors file")
             .into());
     }
-    if text.ends_with(".safetensors.index.json") || is_shard(&text) {
-        return Err(sharded(path));
-    }
+    shards::refuse_shard(path)?;
     Ok(path.to_path_buf())
-}
-
-/// `…-00001-of-00003.safetensors`.
-fn is_shard(path: &str) -> bool {
-    let Some((start, total)) =
-        path.strip_suffix(".safetensors").and_then(|stem| stem.rsplit_once("-of-"))
-    else {
-        return false;
-    };
-    let part = start.rsplit('-').next().unwrap_or_default();
-    let number = |s: &str| s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit());
-    number(part) && number(total) && total != "00001"
-}
-
-fn sharded(path: &Path) -> Error {
-    Fault::new(path, "the weights are sharded over several files, which is not supported yet")
-        .expected(format!("one {MODEL}"))
-        .help(
-            "in Python: model.save_pretrained(FOLDER, max_shard_size=\"100GB\") writes them as one",
-        )
-        .into()
 }
 
 fn pickled(path: &Path) -> Error {
@@ -153,6 +145,12 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorFile> {
     }
     let sha256 = hex(&Sha256::digest(bytes));
     Ok(TensorFile { path: path.to_path_buf(), sha256, metadata, tensors, others })
+}
+
+/// The bytes that the tensors of a sound file take: what follows its header.
+pub fn tensor_bytes(bytes: &[u8]) -> u64 {
+    let header = bytes.first_chunk::<8>().map_or(0, |first| u64::from_le_bytes(*first));
+    (bytes.len() as u64).saturating_sub(header.saturating_add(8))
 }
 
 /// Whether bytes begin as `torch.save` writes them: a zip of a pickle, before version 1.6 a bare

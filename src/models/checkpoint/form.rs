@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::fault::{Fault, first_of};
-use super::{Checkpoint, TensorFile, authors, hugging_face, timm};
+use super::{Checkpoint, TensorFile, authors, base, hugging_face, timm};
 use crate::error::Result;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
         return Ok(Form::Timm);
     }
     let names: Vec<&str> = file.tensors.keys().map(String::as_str).collect();
+    if let Some((path, base)) = base::beside(&file.path).filter(|_| !names.is_empty()) {
+        // A Vision Transformer by its description and not by its names goes on to these.
+        base?.trainable(&path)?;
+    }
     let bert = names.iter().find(|name| name.contains(".attention.self.query."));
     if let Some(name) = bert {
         return Err(Fault::new(&file.path, "the model is no Vision Transformer")

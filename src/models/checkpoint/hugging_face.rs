@@ -1,19 +1,20 @@
 //! Hugging Face's `ViTForImageClassification`: a folder of `config.json` and `model.safetensors`,
-//! dense.
+//! dense, with `preprocessor_config.json` where the images' normalisation is known.
 //!
 //! Its names differ from timm's and ours, and queries, keys and values are three layers where
 //! ours is one, `attn.qkv` = \[query; key; value\]. The prefix `vit.` may be missing.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::base::{VitConfig, read_config};
 use super::compact::file_bytes;
-use super::fault::{Fault, json_fault};
+use super::fault::Fault;
+use super::labels::Labels;
+use super::preprocessor;
 use super::shapes::Renamed;
 use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Result};
@@ -50,33 +51,12 @@ const QKV: [&str; 3] =
 /// Our `attn.qkv` in errors.
 const JOINED: &str = "attention.attention.{query,key,value}";
 
-/// What of `config.json` decides the model. Other fields are about training and generation.
-#[derive(Deserialize)]
-struct Config {
-    model_type: Option<String>,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-    image_size: usize,
-    patch_size: usize,
-    num_channels: usize,
-    #[serde(default = "yes")]
-    qkv_bias: bool,
-    id2label: Option<Map<String, Value>>,
-}
-
-fn yes() -> bool {
-    true
-}
-
 pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     // Some versions store the positions' numbers beside the weights.
     file.only_floats(|name| name.ends_with("embeddings.position_ids"))?;
-    let path = file.path.parent().unwrap_or(Path::new("")).join(CONFIG);
-    let config = config(&path)?;
+    let path = file.path.with_file_name(CONFIG);
+    let base = read_config(&path)?;
+    let config = base.trainable(&path)?;
     if !file.tensors.contains_key("classifier.weight") {
         return Err(Fault::new(&file.path, "the model has no classifier")
             .tensor("classifier.weight")
@@ -90,50 +70,25 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let tensors = renamed(file)?;
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
     let model = renamed.model(config.num_attention_heads, config.layer_norm_eps)?;
-    let checkpoint = renamed.checkpoint(model, None, None)?;
-    contradictions(&path, &config, &checkpoint.model, hints.new_head.is_some())?;
+    let mut checkpoint = renamed.checkpoint(model, None, None)?;
+    let new_head = hints.new_head.is_some();
+    contradictions(&path, config, &checkpoint.model, new_head)?;
+    // Their names are of the classes that a new head does away with.
+    let class_names = if new_head { Vec::new() } else { config.class_names.clone() };
+    let folder = file.path.parent().unwrap_or(Path::new(""));
+    let normalize = preprocessor::read(folder, checkpoint.model.channels)?;
+    checkpoint.labels = Labels { class_names, normalize };
     Ok(checkpoint)
 }
 
-fn config(path: &Path) -> Result<Config> {
-    let text = fs::read_to_string(path).map_err(|e| {
-        Fault::new(path, "the model's description cannot be read")
-            .found(e)
-            .expected(format!("the {CONFIG} that Hugging Face keeps beside the weights"))
-    })?;
-    let config: Config = serde_json::from_str(&text).map_err(|e| {
-        Fault::new(path, "the model's description cannot be used").found(json_fault(&text, &e))
-    })?;
-    let refuse = |field: &str, found: &str, expected: &str| {
-        Err(Fault::new(path, format!("{field}: the model is not supported"))
-            .found(found)
-            .expected(expected)
-            .into())
-    };
-    match config.model_type.as_deref() {
-        None | Some("vit") => {}
-        Some(other) => return refuse("model_type", &format!("`{other}`"), "`vit`"),
-    }
-    if config.hidden_act != "gelu" {
-        return refuse("hidden_act", &format!("`{}`", config.hidden_act), "`gelu`");
-    }
-    if !config.qkv_bias {
-        return refuse("qkv_bias", "false", "true");
-    }
-    let (heads, dim, eps) = (config.num_attention_heads, config.hidden_size, config.layer_norm_eps);
-    if dim.checked_rem(heads) != Some(0) {
-        let expected = format!("a divisor of hidden_size, {dim}");
-        return refuse("num_attention_heads", &heads.to_string(), &expected);
-    }
-    if !(eps > 0.0 && eps <= 1.0) {
-        return refuse("layer_norm_eps", &eps.to_string(), "a number above 0, at most 1");
-    }
-    Ok(config)
-}
-
 /// Holds the description to the tensors' shapes; its labels only where the head is kept.
-fn contradictions(path: &Path, config: &Config, model: &ModelSpec, new_head: bool) -> Result<()> {
-    let labels = config.id2label.as_ref().filter(|_| !new_head).map_or(model.classes, Map::len);
+fn contradictions(
+    path: &Path,
+    config: &VitConfig,
+    model: &ModelSpec,
+    new_head: bool,
+) -> Result<()> {
+    let labels = config.num_labels.filter(|_| !new_head).unwrap_or(model.classes);
     let patch = "the patch embedding's shape";
     for (field, found, shown, tensor) in [
         ("hidden_size", config.hidden_size, model.dim, patch),
@@ -257,7 +212,11 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
             tensors.insert(their_name.replacen(JOINED, their, 1), rows.contiguous()?);
         }
     }
-    let labels = (0..model.classes).map(|class| (class, format!("LABEL_{class}")));
+    let name = |class: usize| match dense.labels.class_names.get(class) {
+        Some(name) => name.clone(),
+        None => format!("LABEL_{class}"),
+    };
+    let labels = (0..model.classes).map(|class| (class, name(class)));
     let id2label: Map<String, Value> =
         labels.clone().map(|(class, label)| (class.to_string(), label.into())).collect();
     let label2id: Map<String, Value> = labels.map(|(class, label)| (label, class.into())).collect();
@@ -283,8 +242,10 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     });
     let config = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::Failed(format!("{CONFIG} cannot be written: {e}")))?;
-    Ok(vec![
-        (super::MODEL.into(), file_bytes(&tensors, "format", "pt".into())?),
-        (CONFIG.into(), (config + "\n").into_bytes()),
-    ])
+    let mut files = vec![(super::MODEL.into(), file_bytes(&tensors, "format", "pt".into())?)];
+    if let Some(normalize) = &dense.labels.normalize {
+        files.push(preprocessor::export(model, normalize)?);
+    }
+    files.push((CONFIG.into(), (config + "\n").into_bytes()));
+    Ok(files)
 }

@@ -6,22 +6,33 @@
 //!
 //! | form | what it is | what it does not say |
 //! |---|---|---|
-//! | compact | this project's: increments as factors, the shape in the metadata | |
-//! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha |
-//! | timm | state dict of timm's `VisionTransformer`, dense | heads |
+//! | compact | this project's: increments as factors, the shape and [`Labels`] in the metadata | |
+//! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha, labels |
+//! | timm | state dict of timm's `VisionTransformer`, dense | heads, labels |
 //! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
+//!
+//! Base models of the Hub are folders too: [`needed`] says which of a repository's files make one,
+//! [`read_base`] what its description says it is.
 
+mod architectures;
 mod authors;
+mod base;
 mod compact;
 mod fault;
+mod fields;
 mod file;
 mod fit;
 mod form;
 mod headless;
 mod hugging_face;
+mod labels;
 mod lora;
+mod needed;
+mod preprocessor;
 mod shapes;
+mod shards;
 mod timm;
+mod tokenizer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,13 +40,22 @@ use std::path::Path;
 use candle_core::Tensor;
 
 pub use authors::{authors_tensors, construction};
+pub use base::{
+    Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig, EncoderDecoderKind,
+    StackConfig, VitConfig, read_base,
+};
 pub use compact::to_bytes;
 pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};
 pub use fit::{Fitted, check_model, conversion, fit};
 pub use form::{Exported, Form};
 pub use hugging_face::CONFIG;
+pub use labels::Labels;
+pub use needed::{needed, needed_after_index};
+pub use preprocessor::PREPROCESSOR;
+pub use shards::{INDEX, Index};
 pub use timm::NORM_EPS as TIMM_NORM_EPS;
+pub use tokenizer::TOKENIZER;
 
 use crate::error::{Error, Result};
 use crate::models::vit::Vit;
@@ -49,6 +69,8 @@ pub struct Checkpoint {
     /// None where every layer is dense.
     pub vlora: Option<VloraSpec>,
     pub lora: Option<LoraSpec>,
+    /// Not known where the file's form does not hold them.
+    pub labels: Labels,
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -73,8 +95,8 @@ pub struct Loaded {
     pub sha256: String,
 }
 
-/// Reads the checkpoint at `path`, a file or a folder with `model.safetensors` in it (a run's, or
-/// a Hugging Face model's), in the form that its tensors' names show.
+/// Reads the checkpoint at `path`, a file, the index of a sharded one, or a folder with either in it
+/// (a run's, or a Hugging Face model's), in the form that its tensors' names show.
 pub fn read_checkpoint(path: &Path, hints: &Hints) -> Result<Loaded> {
     read_checkpoint_as(path, None, hints)
 }
@@ -145,7 +167,8 @@ impl Checkpoint {
                 tensors.insert(name(target.parameter()), vector.value()?);
             }
         }
-        Ok(Checkpoint { model: self.model.clone(), vlora: None, lora: None, tensors })
+        let (model, labels) = (self.model.clone(), self.labels.clone());
+        Ok(Checkpoint { model, vlora: None, lora: None, labels, tensors })
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::fault::{Fault, first_of};
+use super::labels::Labels;
 use super::{Checkpoint, Hints};
 use crate::error::{Error, Result};
 use crate::models::vit::Vit;
@@ -142,7 +143,7 @@ impl Renamed<'_> {
                 .help("the file is of another kind of model")
                 .into());
         }
-        Ok(Checkpoint { model, vlora, lora, tensors: self.tensors })
+        Ok(Checkpoint { model, vlora, lora, labels: Labels::default(), tensors: self.tensors })
     }
 
     /// A missing tensor and how many more there are. One that nothing asks for, in the same block

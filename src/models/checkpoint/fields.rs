@@ -1,0 +1,140 @@
+//! Fields of a JSON object out of another program's file, each held to its type and range.
+//!
+//! Such objects have many more fields than are read, so unknown ones are no fault; `null` stands
+//! for a field that is left out, as the programs that write it read it.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::fault::{Fault, json_fault};
+use crate::error::Result;
+
+/// An object and the file it is from.
+pub struct Fields<'a> {
+    path: &'a Path,
+    object: Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    /// The object that is the whole file; `what` names the file's subject in errors.
+    pub fn parse(path: &'a Path, bytes: &[u8], what: &str) -> Result<Fields<'a>> {
+        let fault = || Fault::new(path, format!("{what} cannot be used"));
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| fault().found("something that is not text").expected("JSON"))?;
+        match serde_json::from_str(text) {
+            Ok(Value::Object(object)) => Ok(Fields { path, object }),
+            Ok(other) => Err(fault().found(kind(&other)).expected("an object").into()),
+            Err(e) => Err(fault().found(json_fault(text, &e)).into()),
+        }
+    }
+
+    /// The field's value; None where it is left out or null.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A fault of the field; `name` may be a path, as in `id2label.3`.
+    pub fn fault(&self, name: &str, summary: &str) -> Fault {
+        Fault::new(self.path, format!("{name}: {summary}"))
+    }
+
+    fn wrong(&self, name: &str, found: &Value, expected: &str) -> Fault {
+        self.fault(name, "the field has another type or size").found(found).expected(expected)
+    }
+
+    fn missing(&self, name: &str, expected: &str) -> Fault {
+        self.fault(name, "the field is missing").expected(expected)
+    }
+
+    /// A whole number within `range`.
+    pub fn whole(&self, name: &str, range: RangeInclusive<usize>) -> Result<usize> {
+        let expected = format!("a whole number, {} to {}", range.start(), range.end());
+        match self.get(name) {
+            None => Err(self.missing(name, &expected).into()),
+            Some(value) => match value.as_u64().and_then(|v| usize::try_from(v).ok()) {
+                Some(number) if range.contains(&number) => Ok(number),
+                _ => Err(self.wrong(name, value, &expected).into()),
+            },
+        }
+    }
+
+    /// The same, or `default` where the field is left out.
+    pub fn whole_or(
+        &self,
+        name: &str,
+        range: RangeInclusive<usize>,
+        default: usize,
+    ) -> Result<usize> {
+        self.get(name).map_or(Ok(default), |_| self.whole(name, range))
+    }
+
+    /// One side of a square: a whole number, or two that are equal.
+    pub fn square(&self, name: &str, range: RangeInclusive<usize>) -> Result<usize> {
+        match self.get(name).and_then(Value::as_array).map(Vec::as_slice) {
+            Some([rows, columns]) if rows == columns => {
+                let object = Map::from_iter([(name.to_string(), rows.clone())]);
+                Fields { path: self.path, object }.whole(name, range)
+            }
+            Some([rows @ Value::Number(_), columns @ Value::Number(_)]) => Err(self
+                .fault(name, "the model is not supported")
+                .found(format!("{rows} × {columns}"))
+                .expected("as many rows as columns")
+                .into()),
+            _ => self.whole(name, range),
+        }
+    }
+
+    /// A text, or `default` where the field is left out.
+    pub fn text_or<'b>(&'b self, name: &str, default: &'b str) -> Result<&'b str> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(self.wrong(name, other, "a text").into()),
+        }
+    }
+
+    /// True or false, or `default` where the field is left out.
+    pub fn flag_or(&self, name: &str, default: bool) -> Result<bool> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(self.wrong(name, other, "true or false").into()),
+        }
+    }
+
+    /// A number above 0, at most `most`, or `default` where the field is left out.
+    pub fn positive_or(&self, name: &str, most: f64, default: f64) -> Result<f64> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        match value.as_f64() {
+            Some(number) if number > 0.0 && number <= most => Ok(number),
+            _ => Err(self.wrong(name, value, &format!("a number above 0, at most {most}")).into()),
+        }
+    }
+
+    /// A number for each of `count` channels: as many, or one for all of them.
+    pub fn channels_or(&self, name: &str, count: usize, default: f64) -> Result<Vec<f64>> {
+        let Some(value) = self.get(name) else { return Ok(vec![default; count]) };
+        let number = |value: &Value| value.as_f64().filter(|v| v.is_finite());
+        let each = match value {
+            Value::Array(values) if values.len() == count => values.iter().map(number).collect(),
+            Value::Array(_) => None,
+            one => number(one).map(|v| vec![v; count]),
+        };
+        let expected = format!("{count} numbers, one for each of the model's channels");
+        each.ok_or_else(|| self.wrong(name, value, &expected).into())
+    }
+}
+
+/// What a JSON value is.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

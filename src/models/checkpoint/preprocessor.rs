@@ -1,0 +1,142 @@
+//! `preprocessor_config.json`: what Hugging Face's image processors do to an image before a model
+//! sees it. Of a byte v they make (v · rescale_factor − image_mean) / image_std; what is left out
+//! is as in transformers' `ViTImageProcessor`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::fault::Fault;
+use super::fields::Fields;
+use crate::error::{Error, Result};
+use crate::spec::{ModelSpec, Normalize};
+
+/// The file's name in a model's folder.
+pub const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// The mean and the deviation that transformers takes where none are given.
+const DEFAULT: f64 = 0.5;
+/// A byte's largest value.
+const WHITE: f64 = 255.0;
+
+/// The normalisation that the file in this folder says, for pixels in \[0, 1\]; None without it.
+pub fn read(folder: &Path, channels: usize) -> Result<Option<Normalize>> {
+    let path = folder.join(PREPROCESSOR);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(&path)
+        .map_err(|e| Fault::new(&path, "the images' preparation cannot be read").found(e))?;
+    parse(&path, &bytes, channels).map(Some)
+}
+
+fn parse(path: &Path, bytes: &[u8], channels: usize) -> Result<Normalize> {
+    let fields = Fields::parse(path, bytes, "the images' preparation")?;
+    let (mean, std) = match fields.flag_or("do_normalize", true)? {
+        true => (
+            fields.channels_or("image_mean", channels, DEFAULT)?,
+            fields.channels_or("image_std", channels, DEFAULT)?,
+        ),
+        false => (vec![0.0; channels], vec![1.0; channels]),
+    };
+    if let Some(bad) = std.iter().find(|v| **v <= 0.0) {
+        return Err(fields
+            .fault("image_std", "a deviation is not above 0")
+            .found(bad)
+            .expected("numbers above 0")
+            .into());
+    }
+    let factor = match fields.flag_or("do_rescale", true)? {
+        true => fields.positive_or("rescale_factor", 1.0, 1.0 / WHITE)?,
+        false => 1.0,
+    };
+    // Ours divides bytes by 255 first.
+    let scale = match WHITE * factor {
+        scale if (scale - 1.0).abs() < 1e-9 => 1.0,
+        scale => scale,
+    };
+    let scaled = |values: Vec<f64>| values.into_iter().map(|v| v / scale).collect();
+    Ok(Normalize { mean: scaled(mean), std: scaled(std) })
+}
+
+/// The file for a model whose images are normalised like this.
+pub fn export(model: &ModelSpec, normalize: &Normalize) -> Result<(PathBuf, Vec<u8>)> {
+    let side = model.image_size;
+    let file = json!({
+        "do_normalize": true,
+        "do_rescale": true,
+        "do_resize": true,
+        "image_mean": normalize.mean,
+        "image_processor_type": "ViTImageProcessor",
+        "image_std": normalize.std,
+        // Bilinear, transformers' own choice. The images that trained the model had its size.
+        "resample": 2,
+        "rescale_factor": 1.0 / WHITE,
+        "size": {"height": side, "width": side},
+    });
+    let text = serde_json::to_string_pretty(&file)
+        .map_err(|e| Error::Failed(format!("{PREPROCESSOR} cannot be written: {e}")))?;
+    Ok((PREPROCESSOR.into(), (text + "\n").into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Normalize> {
+        parse(Path::new(PREPROCESSOR), text.as_bytes(), 3)
+    }
+
+    /// v · factor − mean over std, and ours.
+    #[test]
+    fn every_way_to_write_it_is_the_same_arithmetic() {
+        for (text, factor, mean, std) in [
+            ("{}", 1.0 / 255.0, [0.5; 3], [0.5; 3]),
+            (
+                r#"{"image_mean": 0.25, "image_std": [0.1, 0.2, 0.3]}"#,
+                1.0 / 255.0,
+                [0.25; 3],
+                [0.1, 0.2, 0.3],
+            ),
+            (
+                r#"{"do_normalize": false, "image_mean": [9, 9, 9]}"#,
+                1.0 / 255.0,
+                [0.0; 3],
+                [1.0; 3],
+            ),
+            (
+                r#"{"do_rescale": false, "image_mean": [120, 110, 100], "image_std": 60}"#,
+                1.0,
+                [120.0, 110.0, 100.0],
+                [60.0; 3],
+            ),
+            (r#"{"rescale_factor": 0.00784313725490196}"#, 2.0 / 255.0, [0.5; 3], [0.5; 3]),
+        ] {
+            let got = read_text(text).unwrap();
+            for (c, v) in [(0, 0.0), (1, 7.0), (2, 255.0)] {
+                let want = (v * factor - mean[c]) / std[c];
+                let ours = (v / 255.0 - got.mean[c]) / got.std[c];
+                assert!((ours - want).abs() < 1e-9, "{text}: {ours} for {want}");
+            }
+        }
+        let as_written =
+            r#"{"image_mean": [0.1, 0.2, 0.3], "rescale_factor": 0.00392156862745098}"#;
+        assert_eq!(read_text(as_written).unwrap().mean, [0.1, 0.2, 0.3]);
+    }
+
+    #[test]
+    fn faults_name_the_field() {
+        for (text, part) in [
+            ("[]", "a list"),
+            (r#"{"image_mean": [0.5]}"#, "image_mean: the field has another type or size"),
+            (r#"{"image_mean": ["a", 1, 2]}"#, "3 numbers"),
+            (r#"{"image_std": [0.5, 0, 0.5]}"#, "image_std: a deviation is not above 0"),
+            (r#"{"rescale_factor": -1}"#, "rescale_factor"),
+            (r#"{"do_normalize": "yes"}"#, "true or false"),
+        ] {
+            let told = read_text(text).unwrap_err().to_string();
+            assert!(told.contains(part), "{text}: {told}");
+        }
+    }
+}
