@@ -278,3 +278,90 @@ fn without_a_network_it_says_what_to_do() {
     let mut fine = place.command(&["plan", "embedded.yaml"]);
     assert_eq!(told(fine.env("HF_ENDPOINT", "the hub").output().unwrap()).0, 0);
 }
+
+/// A folder's files as a model of the Hub.
+fn model(id: &str, folder: &Path) -> Repo {
+    let mut files: Vec<RepoFile> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let path = entry.file_name().into_string().unwrap();
+            let lfs = path.ends_with(".safetensors");
+            RepoFile { path, bytes: fs::read(entry.path()).unwrap(), lfs }
+        })
+        .collect();
+    // What lies beside the weights on the Hub and is not needed.
+    for path in ["pytorch_model.bin", "onnx/model.onnx"] {
+        files.push(RepoFile { path: path.into(), bytes: vec![0; 1000], lfs: true });
+    }
+    let (commit, branches) = ("a".repeat(40), vec!["main".into()]);
+    Repo { id: id.into(), commit, branches, licence: Some("apache-2.0".into()), files }
+}
+
+fn fixture(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
+}
+
+#[test]
+fn base_models_come_from_the_hub_whole_and_nothing_else_does() {
+    let place = Place::new();
+    for name in ["hf-vit", "hf-vit-sharded", "hf-bert"] {
+        let id = format!("house/{name}");
+        place.server.change(|repos| repos.push(model(&id, &fixture(name))));
+    }
+    for name in ["hf-vit", "hf-vit-sharded"] {
+        let (hub, folder) = (format!("hub:house/{name}"), fixture(name));
+        let (code, _, err) = place.vlora(&["import", &hub, "--out", "hub.safetensors"]);
+        assert_eq!(code, 0, "{err}");
+        let folder = folder.to_str().unwrap();
+        assert_eq!(place.vlora(&["import", folder, "--out", "disk.safetensors"]).0, 0);
+        let bytes = |file: &str| fs::read(place.dir.path().join(file)).unwrap();
+        assert_eq!(bytes("hub.safetensors"), bytes("disk.safetensors"), "{name}");
+        for file in ["hub.safetensors", "disk.safetensors"] {
+            fs::remove_file(place.dir.path().join(file)).unwrap();
+        }
+        // Again without a network.
+        let args = ["import", &hub, "--offline", "--out", "off.safetensors", "--force"];
+        assert_eq!(place.vlora(&args).0, 0);
+    }
+    let (code, out, _) = place.vlora(&["spectrum", "hub:house/hf-bert"]);
+    assert!(code == 0 && out.contains("house-hf-bert"), "{out}");
+    let (code, _, err) = place.vlora(&["import", "hub:house/hf-bert", "--out", "x.safetensors"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("hub:house/hf-bert") && err.to_lowercase().contains("bert"), "{err}");
+    let requests = place.server.requests().join("\n");
+    assert!(!requests.contains("pytorch_model") && !requests.contains("onnx"), "{requests}");
+
+    place.server.change(|repos| {
+        repos.last_mut().unwrap().files.retain(|f| !f.path.ends_with(".safetensors"));
+    });
+    fs::remove_dir_all(place.dir.path().join("hf")).unwrap();
+    let (code, _, err) = place.vlora(&["import", "hub:house/hf-bert", "--out", "x.safetensors"]);
+    assert!(code == 2 && err.contains("pickle"), "{err}");
+}
+
+#[test]
+fn a_run_starts_from_a_model_of_the_hub_as_from_its_folder() {
+    let place = Place::new();
+    let path = place.dir.path();
+    assert_eq!(place.vlora(&["run", "embedded.yaml", "-q", "--out", "first"]).0, 0);
+    let record = fs::read_to_string(path.join("first/tiny/experiment.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let id = record["variants"][0]["runs"][0].as_str().unwrap().to_string();
+    let run = format!("first/tiny/runs/{id}");
+    let (code, _, err) = place.vlora(&["export", &run, "--to", "hf-vit", "--out", "tuned"]);
+    assert_eq!(code, 0, "{err}");
+    place.server.change(|repos| repos.push(model("house/tuned", &path.join("tuned"))));
+
+    let arms = "arms:\n  baseline: {method: dense, start: {START}}\nseeds: [0]\n";
+    let spec = common::TINY.split("arms:").next().unwrap().to_string() + arms;
+    fs::write(path.join("hub.yaml"), spec.replace("START", "hub: house/tuned")).unwrap();
+    fs::write(path.join("disk.yaml"), spec.replace("START", "checkpoint: tuned")).unwrap();
+    let (code, out, err) = place.vlora(&["fetch", "hub.yaml"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("hub:house/tuned@main") && out.contains("apache-2.0"), "{out}");
+    let (code, _, err) = place.vlora(&["run", "hub.yaml", "-q", "--offline", "--out", "hub"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(place.vlora(&["run", "disk.yaml", "-q", "--out", "disk"]).0, 0);
+    assert!(evidence(&path.join("hub/tiny")) == evidence(&path.join("disk/tiny")));
+}

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use super::tell;
 use crate::error::Result;
 use crate::hub::{Hub, Lockfile, Progress, Silent};
-use crate::runner::model_path;
+use crate::runner::{as_named, model_path};
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct HubArgs {
@@ -35,12 +35,11 @@ impl HubArgs {
         Hub::from_env(self.offline, None, progress(false))
     }
 
-    /// Where a checkpoint named by a path or by `hub:owner/name` stands on disk.
-    pub fn checkpoint(self, name: &Path) -> Result<PathBuf> {
-        match name.to_str() {
-            Some(text) => model_path(text, &self.unlocked()),
-            None => Ok(name.to_path_buf()),
-        }
+    /// Reads a checkpoint named by a path or by `hub:owner/name`.
+    pub fn checkpoint<T>(self, name: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let Some(text) = name.to_str() else { return read(name) };
+        let path = model_path(text, &self.unlocked())?;
+        read(&path).map_err(|e| as_named(text, &path, e))
     }
 }
 

@@ -64,7 +64,8 @@ impl From<ReferenceName> for Reference {
 const SEED: u64 = 0;
 
 pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
-    let (layers, file) = read_layers(&args.hub.checkpoint(&args.checkpoint)?, args.alpha)?;
+    let (layers, file) =
+        args.hub.checkpoint(&args.checkpoint, |path| read_layers(path, args.alpha))?;
     let compound_size = compound_size(args.compound_size, layers.depth, &args.checkpoint)?;
     let reference = args.reference.into();
     let mut random = BTreeMap::new();

@@ -66,7 +66,8 @@ impl CheckpointArgs {
             target_alphas: target_alphas.clone(),
             ..Hints::default()
         };
-        let loaded = read_checkpoint_as(&self.hub.checkpoint(&self.path)?, form, &hints)?;
+        let loaded =
+            self.hub.checkpoint(&self.path, |path| read_checkpoint_as(path, form, &hints))?;
         let heads = loaded.checkpoint.model.heads;
         if let Some(given) = self.heads.filter(|given| *given != heads) {
             return Err(self.contradicts(format!("--heads {given}"), format!("{heads} heads")));

@@ -1,6 +1,6 @@
 //! Models by name: a path as it is, a repository of the Hub as the folder that the cache has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
@@ -32,7 +32,7 @@ pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
 
 /// The files of a model's repository that reading it needs.
 pub fn needed(repository: &Repository) -> Result<Vec<String>> {
-    let of_it = |e| of_the_hub(repository.name(), e);
+    let of_it = |e: Error| Error::Input(format!("{}: {e}", repository.name()));
     let mut files = checkpoint::needed(repository.files()).map_err(of_it)?;
     // Which shards there are stands in their index.
     if files.iter().any(|file| file == INDEX) {
@@ -44,10 +44,12 @@ pub fn needed(repository: &Repository) -> Result<Vec<String>> {
     Ok(files)
 }
 
-/// An error about a file in the cache, which its reader knows by the model's name.
-pub fn of_the_hub(name: &str, error: Error) -> Error {
-    match (name.starts_with(PREFIX), error) {
-        (true, Error::Input(text)) => Error::Input(format!("{name}: {text}")),
-        (_, error) => error,
+/// An error about files below `path` that names them as the user did.
+pub fn as_named(name: &str, path: &Path, error: Error) -> Error {
+    let renamed = |text: String| text.replace(&path.display().to_string(), name);
+    match error {
+        Error::Input(text) => Error::Input(renamed(text)),
+        Error::Failed(text) => Error::Failed(renamed(text)),
+        other => other,
     }
 }

@@ -1,6 +1,6 @@
 //! The checkpoints that an experiment's runs start from, read once.
 
-use super::base_model::{model_path, of_the_hub};
+use super::base_model::{as_named, model_path};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::models::checkpoint::{Form, Hints, Loaded, check_model, read_checkpoint};
@@ -41,7 +41,7 @@ pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints, hub: &Hub) -> Result<
         let hints = Hints { heads, alpha, new_head, ..Hints::default() };
         let path = model_path(&name, hub)?;
         let read = read_checkpoint(&path, &hints);
-        checkpoints.insert(key.clone(), read.map_err(|e| of_the_hub(&name, e))?);
+        checkpoints.insert(key.clone(), read.map_err(|e| as_named(&name, &path, e))?);
     }
     let loaded = &checkpoints[&key];
     if let Some(alpha) = start.alpha.filter(|_| loaded.form != Form::Authors) {
