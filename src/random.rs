@@ -22,6 +22,8 @@ pub enum Purpose {
     Dropout,
     /// Random matrices that a model's are compared with; named by shape.
     Yardstick,
+    /// Which training examples serve for validation or test; named by which.
+    Part,
 }
 
 impl Purpose {
@@ -33,6 +35,7 @@ impl Purpose {
             Purpose::Audit => "audit",
             Purpose::Dropout => "dropout",
             Purpose::Yardstick => "yardstick",
+            Purpose::Part => "part",
         }
     }
 }

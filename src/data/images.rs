@@ -1,27 +1,47 @@
 //! Decoded image datasets.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
-use image::{DynamicImage, ImageReader, Limits};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::augment::Augmenter;
-use super::{layout, parquet};
-use crate::error::{Error, Result};
-use crate::hub::{File, Hub, Kind, Source};
-use crate::spec::{DataSpec, ModelSpec, Normalize, SplitSpec, hex};
+use super::decode::Size;
+use super::decoded::cache_folder;
+use super::load::Loader;
+use super::pixels::Pixels;
+use crate::error::Result;
+use crate::hub::Hub;
+use crate::spec::{DataSpec, ModelSpec, Normalize, hex};
 
 /// Images of one split as bytes, with their labels.
 #[derive(Clone, Debug)]
 pub struct ImageSplit {
-    /// \[image, row, column, channel\].
-    pixels: Vec<u8>,
+    /// \[image, row, column, channel\]; shared by the parts of one split.
+    pixels: Arc<Pixels>,
+    /// Which of the images are this split's; None is all.
+    rows: Option<Vec<u32>>,
     pub labels: Vec<u32>,
-    side: usize,
-    channels: usize,
+    size: Size,
 }
 
 impl ImageSplit {
+    /// All images, or `rows` of them, with the labels of all.
+    pub(super) fn new(
+        pixels: Arc<Pixels>,
+        labels: &[u32],
+        rows: Option<Vec<u32>>,
+        size: Size,
+    ) -> ImageSplit {
+        let labels = match &rows {
+            None => labels.to_vec(),
+            Some(rows) => rows.iter().map(|row| labels[*row as usize]).collect(),
+        };
+        ImageSplit { pixels, rows, labels, size }
+    }
+
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -32,8 +52,14 @@ impl ImageSplit {
 
     /// Image `i`: \[row, column, channel\].
     pub fn image(&self, i: usize) -> &[u8] {
-        let size = self.side * self.side * self.channels;
+        let i = self.rows.as_ref().map_or(i, |rows| rows[i] as usize);
+        let size = self.size.bytes();
         &self.pixels[i * size..(i + 1) * size]
+    }
+
+    /// Whether the pixels are a file's of the cache of decoded splits.
+    pub fn is_cached(&self) -> bool {
+        matches!(*self.pixels, Pixels::Mapped(_))
     }
 }
 
@@ -52,50 +78,44 @@ pub struct ImageData {
     pub test: ImageSplit,
     /// Empty where the files do not name them.
     pub class_names: Vec<String>,
+    /// Labels are names, whose numbers are their places in `class_names`.
+    named_labels: bool,
     pub statistics: ImageStatistics,
-    /// Split, name and SHA-256 of every file read, in reading order.
+    /// Split, name and SHA-256 of every file read, in reading order; images in folders are one of
+    /// each split.
     pub files: Vec<(String, String, String)>,
 }
 
 impl ImageData {
-    /// Reads, checks and decodes the three splits.
+    /// Reads, checks and decodes the three splits, or takes what is decoded from the user's cache.
     pub fn load(data: &DataSpec, model: &ModelSpec, hub: &Hub) -> Result<ImageData> {
-        let repository = hub.open(&Source::of(data)?, Kind::Dataset)?;
-        let mut files = Vec::new();
-        let mut class_names = Vec::new();
-        let mut split = |name: &str| -> Result<ImageSplit> {
-            let found = layout::split_files(&repository, name)?;
-            for file in &found {
-                let same = files.iter().find(|(_, _, sha256)| *sha256 == file.sha256);
-                if let Some((other, path, _)) = same {
-                    return Err(Error::Input(format!(
-                        "{}: the same file serves two splits or twice\n  found:    its content \
-                         stands in {path}, of the split `{other}`\n  expected: no example twice",
-                        file.name
-                    )));
-                }
-                files.push((name.to_string(), file.name.clone(), file.sha256.clone()));
-            }
-            let split = read_split(&found, data, model, &mut class_names)?;
-            match split.is_empty() {
-                true => Err(Error::Input(format!("the split `{name}` has no examples"))),
-                false => Ok(split),
-            }
-        };
-        let train = split(&data.train)?;
-        let mut named = |part: &SplitSpec| match part {
-            SplitSpec::Named(name) => split(name),
-            SplitSpec::Part(_) => Err(Error::Input("parts of a split are not drawn yet".into())),
-        };
-        let validation = named(&data.validation)?;
-        let test = named(&data.test)?;
+        ImageData::load_with_cache(data, model, hub, cache_folder().as_deref())
+    }
+
+    /// [`ImageData::load`] with another folder for what is decoded, or none.
+    pub fn load_with_cache(
+        data: &DataSpec,
+        model: &ModelSpec,
+        hub: &Hub,
+        cache: Option<&Path>,
+    ) -> Result<ImageData> {
+        let loaded = Loader::new(data, model, hub, cache)?.load()?;
+        let [train, validation, test] = loaded.splits;
         let statistics = match &data.normalize {
             Some(Normalize { mean, std }) => {
                 ImageStatistics { mean: mean.clone(), std: std.clone() }
             }
             None => measure(&train),
         };
-        Ok(ImageData { train, validation, test, class_names, statistics, files })
+        Ok(ImageData {
+            train,
+            validation,
+            test,
+            class_names: loaded.class_names,
+            named_labels: loaded.named_labels,
+            statistics,
+            files: loaded.files,
+        })
     }
 
     /// A hash over all files read, independent of where they lay.
@@ -110,6 +130,14 @@ impl ImageData {
             hash.update([role]);
             hash.update(sha256);
         }
+        // The files leave open which number a name is.
+        if self.named_labels {
+            hash.update("classes");
+            for name in &self.class_names {
+                hash.update([0]);
+                hash.update(name);
+            }
+        }
         hex(&hash.finalize())
     }
 
@@ -122,8 +150,8 @@ impl ImageData {
         augmenter: Option<&Augmenter>,
         device: &Device,
     ) -> candle_core::Result<(Tensor, Tensor)> {
-        let (side, channels) = (split.side, split.channels);
-        let size = side * side * channels;
+        let Size { side, channels } = split.size;
+        let size = split.size.bytes();
         let mut values = vec![0f32; examples.len() * size];
         values.par_chunks_mut(size).zip(examples).for_each(|(out, &example)| {
             let (dx, dy, mirrored) = match augmenter {
@@ -158,99 +186,24 @@ impl ImageData {
     }
 }
 
-fn read_split(
-    files: &[File],
-    data: &DataSpec,
-    model: &ModelSpec,
-    class_names: &mut Vec<String>,
-) -> Result<ImageSplit> {
-    let (side, channels) = (model.image_size, model.channels);
-    let mut split = ImageSplit { pixels: Vec::new(), labels: Vec::new(), side, channels };
-    for file in files {
-        let rows = parquet::read(file, &data.image_column, &data.label_column, model.classes)?;
-        let decoded: Vec<Vec<u8>> = rows
-            .images
-            .par_iter()
-            .enumerate()
-            .map(|(row, bytes)| {
-                decode(bytes, side, channels)
-                    .map_err(|e| Error::Input(format!("{}: row {row}: {e}", file.name)))
-            })
-            .collect::<Result<_>>()?;
-        split.pixels.extend(decoded.into_iter().flatten());
-        split.labels.extend(rows.labels);
-        let names = rows.class_names;
-        if !names.is_empty() && names.len() != model.classes {
-            return Err(Error::Input(format!(
-                "{}: the dataset has another number of classes\n  found:    {} class names\n  \
-                 expected: model.classes, {}",
-                file.name,
-                names.len(),
-                model.classes
-            )));
-        }
-        // The same label must mean the same class in every file.
-        if !names.is_empty() && !class_names.is_empty() && names != *class_names {
-            return Err(Error::Input(format!(
-                "{}: the classes are named otherwise than in the files before\n  found:    {}\n  \
-                 expected: {}",
-                file.name,
-                names.join(", "),
-                class_names.join(", ")
-            )));
-        }
-        if class_names.is_empty() {
-            *class_names = names;
-        }
-    }
-    Ok(split)
-}
-
-/// Decodes one image and checks that it is what the model takes.
-fn decode(bytes: &[u8], side: usize, channels: usize) -> std::result::Result<Vec<u8>, String> {
-    let open = || ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
-    let another_size = |width: u32, height: u32| {
-        format!(
-            "the image has another size\n  found:    {width} × {height}\n  expected: {side} × {side}, \
-             model.image_size"
-        )
-    };
-    let size = open().ok().and_then(|reader| reader.into_dimensions().ok());
-    if let Some((width, height)) = size.filter(|s| *s != (side as u32, side as u32)) {
-        return Err(another_size(width, height));
-    }
-    let mut reader = open().map_err(|e| e.to_string())?;
-    // Refuses a decompression bomb before it unfolds.
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(side as u32);
-    limits.max_image_height = Some(side as u32);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|e| {
-        format!("the image cannot be decoded\n  found:    {e}\n  expected: a PNG of {side} × {side} pixels")
-    })?;
-    if (image.width(), image.height()) != (side as u32, side as u32) {
-        return Err(another_size(image.width(), image.height()));
-    }
-    match (image, channels) {
-        (DynamicImage::ImageLuma8(image), 1) => Ok(image.into_raw()),
-        (DynamicImage::ImageRgb8(image), 3) => Ok(image.into_raw()),
-        (other, _) => Err(format!(
-            "the image has other channels\n  found:    {:?}\n  expected: {}, as model.channels is {channels}",
-            other.color(),
-            if channels == 1 { "8-bit grey" } else { "8-bit RGB" }
-        )),
-    }
-}
-
 /// Mean and deviation of each channel over all pixels.
 fn measure(split: &ImageSplit) -> ImageStatistics {
     // 256 counters a channel: exact, and independent of how the work is divided.
-    let mut counts = vec![[0u64; 256]; split.channels];
-    for pixel in split.pixels.chunks_exact(split.channels) {
-        for (c, value) in pixel.iter().enumerate() {
-            counts[c][usize::from(*value)] += 1;
+    let channels = split.size.channels;
+    let none = || vec![[0u64; 256]; channels];
+    let count = |mut counts: Vec<[u64; 256]>, image: usize| {
+        for pixel in split.image(image).chunks_exact(channels) {
+            for (counts, value) in counts.iter_mut().zip(pixel) {
+                counts[usize::from(*value)] += 1;
+            }
         }
-    }
+        counts
+    };
+    let sum = |mut a: Vec<[u64; 256]>, b: Vec<[u64; 256]>| {
+        a.iter_mut().flatten().zip(b.iter().flatten()).for_each(|(a, b)| *a += b);
+        a
+    };
+    let counts = (0..split.len()).into_par_iter().fold(none, count).reduce(none, sum);
     let moments = |counts: &[u64; 256]| {
         let n: u64 = counts.iter().sum();
         let mean = |f: &dyn Fn(f64) -> f64| {
@@ -314,22 +267,5 @@ mod tests {
         // Fashion-MNIST's training split has mean 0.2860 and deviation 0.3530.
         assert!((data.statistics.mean[0] - 0.286).abs() < 0.01);
         assert!((data.statistics.std[0] - 0.353).abs() < 0.01);
-    }
-
-    #[test]
-    fn images_that_do_not_fit_are_refused() {
-        let png = |image: DynamicImage| {
-            let mut out = std::io::Cursor::new(Vec::new());
-            image.write_to(&mut out, image::ImageFormat::Png).unwrap();
-            out.into_inner()
-        };
-        let refused = |bytes: &[u8]| decode(bytes, 28, 1).unwrap_err();
-        assert!(decode(&png(DynamicImage::new_luma8(28, 28)), 28, 1).is_ok());
-        assert!(refused(&png(DynamicImage::new_luma8(1, 1))).contains("1 × 1"));
-        assert!(refused(&png(DynamicImage::new_luma8(4000, 4000))).contains("4000 × 4000"));
-        assert!(refused(&png(DynamicImage::new_rgb8(28, 28))).contains("Rgb8"));
-        let whole = png(DynamicImage::new_luma8(28, 28));
-        assert!(refused(&whole[..whole.len() / 2]).contains("cannot be decoded"));
-        assert!(refused(b"").contains("cannot be decoded"));
     }
 }

@@ -1,11 +1,38 @@
-//! Datasets to batches: reading Parquet in the Hugging Face layout, decoding, normalising,
+//! Datasets to batches: finding a split's files, reading their rows, decoding, normalising,
 //! augmenting.
+//!
+//! [`Layout`] tells which files of a repository are which split's; a reader a format (Parquet, CSV,
+//! JSON lines, IDX, folders of images) makes a [`Table`] of them; [`ImageData`] is tables of images
+//! decoded, by way of a cache.
 
+mod assemble;
 mod augment;
+mod card;
+mod csv;
+mod decode;
+mod decoded;
+mod glob;
+mod idx;
+mod image_folder;
 mod images;
+mod json_lines;
 mod layout;
+mod load;
+mod names;
 mod parquet;
+mod parts;
+mod pixels;
+mod quiet;
+mod select;
+mod source;
+mod splits;
+mod table;
+mod unpack;
 
 pub use augment::Augmenter;
+pub use card::Card;
+pub use decoded::cache_folder;
 pub use images::{ImageData, ImageSplit, ImageStatistics};
-pub use layout::needed;
+pub use layout::{Layout, needed};
+pub use source::{SplitInfo, describe, read_split};
+pub use table::{Blobs, Column, Kind, Table, Values};

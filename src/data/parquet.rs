@@ -1,162 +1,204 @@
-//! Reads an image dataset's Parquet file in the layout of the Hugging Face `datasets` library:
-//! an image column `struct{bytes: binary, path: string}`, an integer label column, and class
-//! names in the file's `huggingface` metadata. The only file of `data/` that knows polars.
+//! Parquet files as the `datasets` library of Hugging Face writes them: images as
+//! `struct{bytes, path}`, translations as a struct of texts, class names in the file's metadata.
+//! The only file of `data/` that knows polars.
 
 use std::io::Cursor;
 
 use polars::prelude::*;
+use serde_json::Value as Json;
 
+use super::quiet::quietly;
+use super::select::Select;
+use super::table::{Blobs, Column as TableColumn, Kind, Rows, Table, Values};
 use crate::error::{Error, Result};
 use crate::hub::File;
 
-/// Encoded images and labels, row by row.
-#[derive(Debug)]
-pub struct Rows {
-    pub images: Vec<Vec<u8>>,
-    pub labels: Vec<u32>,
-    /// Empty where the file does not name them.
-    pub class_names: Vec<String>,
-}
+type Reader<'a> = ParquetReader<Cursor<&'a [u8]>>;
 
-/// Reads every row; labels must lie in 0..classes.
-pub fn read(file: &File, image_column: &str, label_column: &str, classes: usize) -> Result<Rows> {
+/// Reads the selected columns; columns of other types than a table has keep their names alone.
+pub fn read(file: File, select: Select) -> Result<Table> {
     let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
-
-    let (frame, columns, class_names) = guarded(|| {
-        let mut reader = ParquetReader::new(Cursor::new(&file.bytes));
-        let names = class_names(&mut reader, label_column);
-        let columns: Vec<String> = reader.schema()?.iter_names().map(|n| n.to_string()).collect();
-        // A column that is missing is told below, with those there are.
-        let wanted = [image_column, label_column].map(str::to_string).into_iter();
-        let wanted = wanted.filter(|name| columns.contains(name)).collect();
-        Ok((reader.with_columns(Some(wanted)).finish()?, columns, names))
-    })
-    .map_err(|e| {
+    let unreadable = |e: String| {
         fail(format!(
-            "the Parquet file cannot be read: {e}\n  expected: struct{{bytes: binary, path: \
-             string}} in `{image_column}`, 32- or 64-bit whole numbers in `{label_column}`"
+            "the Parquet file cannot be read\n  found:    {}\n  expected: a whole Parquet file",
+            e.trim_end()
         ))
-    })?;
-    let broken = |e: PolarsError| fail(format!("the Parquet file cannot be read: {e}"));
-    let column = |name: &str| {
-        frame.column(name).map_err(|_| {
-            fail(format!(
-                "there is no column `{name}`\n  found:    {}\n  expected: the columns that \
-                 data.image_column and data.label_column name",
-                columns.join(", ")
-            ))
+    };
+    let head = guarded(|| {
+        let mut reader: Reader = ParquetReader::new(Cursor::new(&file.bytes));
+        let features = features(&mut reader);
+        let schema = reader.schema()?;
+        let kind = |name: &str, field: &ArrowField| kind(field, features.get(name));
+        let fields: Vec<(String, Kind)> =
+            schema.iter().map(|(name, f)| (name.to_string(), kind(name, f))).collect();
+        Ok((fields, features, reader.num_rows()?))
+    });
+    let (fields, features, rows) = head.map_err(unreadable)?;
+    select.check(&file.name, &fields)?;
+
+    let wanted: Vec<String> = fields
+        .iter()
+        .filter(|(name, kind)| select.wants(name) && !matches!(kind, Kind::Other(_)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    let frame = match wanted.is_empty() {
+        true => DataFrame::empty(),
+        false => guarded(|| {
+            let reader: Reader = ParquetReader::new(Cursor::new(&file.bytes));
+            reader.with_columns(Some(wanted)).finish()
         })
+        .map_err(unreadable)?,
     };
+    let File { name: file_name, bytes, .. } = file;
+    // What is encoded need not stand in memory twice.
+    drop(bytes);
 
-    let image = column(image_column)?;
-    let wrong = |name: &str, found: &DataType, expected: &str| {
-        fail(format!(
-            "column `{name}` has the wrong type\n  found:    {found}\n  expected: {expected}"
-        ))
-    };
-    let bytes = match image.dtype() {
-        DataType::Struct(_) => {
-            image.struct_().and_then(|s| s.field_by_name("bytes")).map_err(|_| {
-                wrong(image_column, image.dtype(), "struct{bytes: binary, path: string}")
-            })?
+    let columns = fields.into_iter().filter(|(name, _)| select.wants(name)).map(|(name, kind)| {
+        let values = match &kind {
+            Kind::Other(other) => Values::Other(other.clone()),
+            kind => guarded(|| values(frame.column(&name)?, kind)).map_err(|e| {
+                Error::Input(format!(
+                    "{file_name}: column `{name}` cannot be read: {}",
+                    e.trim_end()
+                ))
+            })?,
+        };
+        let class_names = features.get(&name).and_then(class_names).unwrap_or_default();
+        Ok(TableColumn { name, values, class_names })
+    });
+    Ok(Table::new(&file_name, columns.collect::<Result<_>>()?, rows))
+}
+
+/// What a column holds, by its type in the file and its entry in the metadata's features.
+fn kind(field: &ArrowField, feature: Option<&Json>) -> Kind {
+    use ArrowDataType::*;
+    let binary = |d: &ArrowDataType| matches!(d, Binary | LargeBinary | BinaryView);
+    let text = |d: &ArrowDataType| matches!(d, Utf8 | LargeUtf8 | Utf8View);
+    match field.dtype() {
+        Int32 | Int64 | UInt32 | UInt64 | Boolean if feature.and_then(class_names).is_some() => {
+            Kind::ClassLabel
         }
-        _ => image.as_materialized_series().clone(),
-    };
-    let bytes = bytes
-        .binary()
-        .map_err(|_| wrong(image_column, image.dtype(), "struct{bytes: binary, path: string}"))?;
-    let images = bytes
-        .iter()
-        .enumerate()
-        .map(|(row, b)| match b {
-            Some(b) => Ok(b.to_vec()),
-            None => Err(fail(format!("row {row}: column `{image_column}` has no bytes"))),
-        })
-        .collect::<Result<Vec<_>>>()?;
-
-    let label = column(label_column)?;
-    if !label.dtype().is_integer() {
-        return Err(wrong(label_column, label.dtype(), "whole numbers"));
+        Int32 | Int64 | UInt32 | UInt64 | Boolean => Kind::Integer,
+        Float32 | Float64 => Kind::Float,
+        d if text(d) => Kind::Text,
+        d if binary(d) => Kind::Image,
+        Struct(fields) if fields.iter().any(|f| f.name == "bytes" && binary(f.dtype())) => {
+            Kind::Image
+        }
+        Struct(fields) if fields.len() > 1 && fields.iter().all(|f| text(f.dtype())) => {
+            Kind::Translation(fields.iter().map(|f| f.name.to_string()).collect())
+        }
+        Struct(fields) => {
+            let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
+            Kind::Other(format!("struct of {}", names.join(", ")))
+        }
+        other => Kind::Other(format!("{other:?}")),
     }
-    let label = label.strict_cast(&DataType::Int64).map_err(broken)?;
-    let labels = label
-        .i64()
-        .map_err(broken)?
-        .iter()
-        .enumerate()
-        .map(|(row, label)| match label {
-            Some(label) if (0..classes as i64).contains(&label) => Ok(label as u32),
-            Some(label) => Err(fail(format!(
-                "row {row}: label out of range\n  found:    {label}\n  expected: 0 to {} \
-                 (model.classes is {classes})",
-                classes - 1
-            ))),
-            None => Err(fail(format!("row {row}: column `{label_column}` is empty"))),
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Rows { images, labels, class_names })
 }
 
-/// Runs `f`; a panic inside, which polars has for column types it was built without, is an error.
+fn values(column: &Column, kind: &Kind) -> PolarsResult<Values> {
+    let series = column.as_materialized_series();
+    let texts = |series: &Series| -> PolarsResult<Vec<Option<String>>> {
+        Ok(series.str()?.iter().map(|text| text.map(str::to_string)).collect())
+    };
+    Ok(match kind {
+        Kind::Image => {
+            let bytes = match series.dtype() {
+                DataType::Struct(_) => series.struct_()?.field_by_name("bytes")?,
+                _ => series.clone(),
+            };
+            Values::Images(Blobs::new(Binary(bytes.binary()?.rechunk().into_owned())))
+        }
+        Kind::ClassLabel | Kind::Integer => {
+            Values::Integers(series.strict_cast(&DataType::Int64)?.i64()?.iter().collect())
+        }
+        Kind::Float => {
+            Values::Floats(series.strict_cast(&DataType::Float64)?.f64()?.iter().collect())
+        }
+        Kind::Text => Values::Text(texts(series)?),
+        Kind::Translation(languages) => {
+            let fields = series.struct_()?;
+            let of = |language: &String| texts(&fields.field_by_name(language)?);
+            let texts = languages.iter().map(of).collect::<PolarsResult<_>>()?;
+            Values::Translation { languages: languages.clone(), texts }
+        }
+        Kind::Other(name) => Values::Other(name.clone()),
+    })
+}
+
+/// A binary column in one chunk, in the memory that polars read it into.
+#[derive(Debug)]
+struct Binary(BinaryChunked);
+
+impl Rows for Binary {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn row(&self, row: usize) -> Option<&[u8]> {
+        self.0.get(row)
+    }
+}
+
+/// Runs `f`; a panic inside, which polars has for damage and for column types it was built
+/// without, is an error.
 fn guarded<T>(f: impl FnOnce() -> PolarsResult<T>) -> std::result::Result<T, String> {
-    let hook = std::panic::take_hook();
-    // The panic's own message would go to the terminal.
-    std::panic::set_hook(Box::new(|_| {}));
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
-    std::panic::set_hook(hook);
-    match caught {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("it is damaged, or has columns of a type that is not supported".into()),
+    match quietly(f) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("it is damaged, or has columns of a type that is not supported".into()),
     }
 }
 
-/// The names in `{"info": {"features": {<label>: {"names": […]}}}}`, where the file has them.
-fn class_names(
-    reader: &mut ParquetReader<Cursor<&std::borrow::Cow<'static, [u8]>>>,
-    label: &str,
-) -> Vec<String> {
-    let names = || -> Option<Vec<String>> {
+/// The features by column in the metadata that `datasets` writes; empty where the file has none.
+fn features(reader: &mut Reader) -> serde_json::Map<String, Json> {
+    let mut read = || -> Option<serde_json::Map<String, Json>> {
         let metadata = reader.get_metadata().ok()?.clone();
-        let entry =
-            metadata.key_value_metadata().as_ref()?.iter().find(|kv| kv.key == "huggingface")?;
-        let json: serde_json::Value = serde_json::from_str(entry.value.as_ref()?).ok()?;
-        let names = json.pointer("/info/features")?.get(label)?.get("names")?;
-        serde_json::from_value(names.clone()).ok()
+        let entries = metadata.key_value_metadata().as_ref()?;
+        let entry = entries.iter().find(|entry| entry.key == "huggingface")?;
+        let json: Json = serde_json::from_str(entry.value.as_ref()?).ok()?;
+        json.pointer("/info/features")?.as_object().cloned()
     };
-    let mut names = names;
-    names().unwrap_or_default()
+    read().unwrap_or_default()
+}
+
+fn class_names(feature: &Json) -> Option<Vec<String>> {
+    let names: Vec<String> = serde_json::from_value(feature.get("names")?.clone()).ok()?;
+    (!names.is_empty()).then_some(names)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Hub, Kind, Source};
+    use crate::hub::{Hub, Kind as Repo, Source};
     use crate::random::{Purpose, Stream};
+
+    const SELECT: Select = Select::Images { image: "image", label: "label" };
 
     fn embedded() -> File {
         let source = Source::Embedded("fashion-mnist-mini".into());
-        Hub::default().open(&source, Kind::Dataset).unwrap().read("test.parquet").unwrap()
+        Hub::default().open(&source, Repo::Dataset).unwrap().read("test.parquet").unwrap()
     }
 
     #[test]
     fn reads_the_hugging_face_layout() {
-        let rows = read(&embedded(), "image", "label", 10).unwrap();
-        assert_eq!((rows.images.len(), rows.labels.len()), (1000, 1000));
-        assert!(rows.images.iter().all(|png| png.starts_with(b"\x89PNG")));
-        assert_eq!(rows.class_names[1], "Trouser");
+        let table = read(embedded(), SELECT).unwrap();
+        assert_eq!(table.rows, 1000);
+        let Values::Images(images) = &table.column("image").unwrap().values else { panic!() };
+        assert!((0..1000).all(|row| images.get(row).unwrap().starts_with(b"\x89PNG")));
+        let label = table.column("label").unwrap();
+        assert_eq!((label.kind(), &label.class_names[1][..]), (Kind::ClassLabel, "Trouser"));
     }
 
     #[test]
-    fn faults_are_named() {
-        let told = |image: &str, label: &str, classes| {
-            read(&embedded(), image, label, classes).unwrap_err().to_string()
+    fn missing_columns_are_told_with_those_there_are() {
+        let told = |image, label| {
+            read(embedded(), Select::Images { image, label }).unwrap_err().to_string()
         };
-        let missing = told("img", "label", 10);
-        assert!(missing.contains("no column `img`") && missing.contains("image, label"));
-        assert!(told("label", "label", 10).contains("column `label` has the wrong type"));
-        assert!(told("image", "image", 10).contains("column `image` has the wrong type"));
-        assert!(told("image", "label", 3).contains("label out of range"));
+        let missing = told("img", "label");
+        assert!(missing.contains("image (images), label (class labels)"), "{missing}");
+        assert!(missing.contains("data.image_column: image"), "{missing}");
+        assert!(told("image", "fine_label").contains("data.label_column: label"));
     }
 
     /// Damaged files end in an error or in other rows, never in a panic.
@@ -165,7 +207,7 @@ mod tests {
         let whole = embedded();
         let n = whole.bytes.len();
         let mut stream = Stream::new(0, Purpose::Audit, "damage");
-        for i in 0..60 {
+        for i in 0..200 {
             let mut bytes = whole.bytes.to_vec();
             match i % 3 {
                 0 => bytes.truncate(stream.below(n as u32) as usize),
@@ -174,7 +216,7 @@ mod tests {
                 _ => bytes[n - 1 - stream.below(3000) as usize] ^= 1 << stream.below(8),
             }
             let file = File { bytes: bytes.into(), ..whole.clone() };
-            let _ = read(&file, "image", "label", 10).map_err(|e| e.to_string());
+            let _ = read(file, SELECT).map_err(|e| e.to_string());
         }
     }
 }

@@ -18,15 +18,18 @@ mod schema;
 mod split;
 mod target;
 mod validate;
+mod yaml;
 
 use std::path::Path;
 
 pub use error::{Position, SpecError, nearest};
 pub use identity::{NUMERICS_VERSION, flatten, hex, identifying_fields, run_id};
 pub use matching::{MatchBy, Matched};
+pub use node::shorten;
 pub use repository::{HUB_NAME, HubName};
 pub use schema::*;
 pub use validate::EMBEDDED_DATASETS;
+pub use yaml::yaml_to_json;
 
 /// A spec, expanded: `variants × seeds` are its runs.
 #[derive(Clone, Debug)]

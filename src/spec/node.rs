@@ -2,7 +2,7 @@
 //!
 //! The tree is what arms, sweeps and `--set` are merged in; the origin survives
 //! the merge, so an error found in a merged run still names the line to change.
-//! This file, `position.rs` and `RunSpec::to_yaml` alone know the YAML crate.
+//! This file, `position.rs`, `yaml.rs` and `RunSpec::to_yaml` alone know the YAML crate.
 
 use super::error::SpecError;
 use super::position;

@@ -1,0 +1,59 @@
+//! One start of an image dataset: the time of [`ImageData::load`], as JSON. What
+//! `scripts/bench/decode.py` runs beside Pillow: `decode SPEC CACHE`, where SPEC is JSON with `data`
+//! and `model` as in a spec, and CACHE the folder for decoded splits, or empty for none.
+
+#![allow(clippy::expect_used)]
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use vlora::data::{ImageData, ImageSplit};
+use vlora::hub::Hub;
+use vlora::spec::{DataSpec, ModelSpec};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Deserialize)]
+struct Spec {
+    data: DataSpec,
+    model: ModelSpec,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let [spec, cache] = &arguments[..] else {
+        println!("run by scripts/bench/decode.py");
+        return;
+    };
+    let spec: Spec = serde_json::from_str(spec).expect("a spec as JSON");
+    let cache = (!cache.is_empty()).then_some(Path::new(cache));
+    let start = Instant::now();
+    let data = ImageData::load_with_cache(&spec.data, &spec.model, &Hub::default(), cache)
+        .expect("a dataset that loads");
+    let seconds = start.elapsed().as_secs_f64();
+    let peak = peak_kib();
+    let sha256 = |split: &ImageSplit| {
+        let mut hash = Sha256::new();
+        (0..split.len()).for_each(|i| hash.update(split.image(i)));
+        let bytes = hash.finalize();
+        bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    let told = serde_json::json!({
+        "seconds": seconds,
+        "peak_kib": peak,
+        "cached": data.train.is_cached(),
+        "train": data.train.len(),
+        "sha256": sha256(&data.train),
+    });
+    println!("{told}");
+}
+
+/// The most memory that this process has held, in KiB; 0 where the system does not tell.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,270 @@
+//! A dataset card: the YAML between the two `---` lines at the head of a repository's README.md.
+//!
+//! Read are `configs` (which files are which split's), the class names in `dataset_info` and the
+//! licence. A card that is missing, or that has no front matter, says nothing.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::hub::Repository;
+use crate::spec::yaml_to_json;
+
+/// Where a card lies in its repository.
+pub const CARD: &str = "README.md";
+
+/// No front matter is anywhere near this long.
+const MOST_BYTES: usize = 4 << 20;
+
+/// What a card says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Card {
+    /// As errors name its file.
+    pub name: String,
+    pub configs: Vec<CardConfig>,
+    pub license: Option<String>,
+    /// Class names by configuration (None where the card names none) and column.
+    classes: Vec<Classes>,
+}
+
+/// A configuration's name and, by column, the names of its classes.
+type Classes = (Option<String>, BTreeMap<String, Vec<String>>);
+
+/// One entry of `configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CardConfig {
+    pub name: String,
+    /// Marked as the one to take where none is named.
+    pub default: bool,
+    /// Its files lie below this folder.
+    pub folder: Option<String>,
+    /// Splits in the order written, each with the patterns of its files' paths.
+    pub splits: Vec<(String, Vec<String>)>,
+}
+
+impl Card {
+    /// Reads the repository's card. Errors if it is not UTF-8 or its front matter is not YAML.
+    pub fn of(repository: &Repository) -> Result<Card> {
+        if !repository.files().iter().any(|path| path == CARD) {
+            return Ok(Card::default());
+        }
+        let file = repository.read(CARD)?;
+        let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
+        let text = std::str::from_utf8(&file.bytes).map_err(|e| {
+            fail(format!("the dataset card is not text: byte {} is not UTF-8", e.valid_up_to()))
+        })?;
+        match front_matter(text) {
+            None => Ok(Card { name: file.name.clone(), ..Card::default() }),
+            Some(yaml) if yaml.len() > MOST_BYTES => Err(fail(format!(
+                "the dataset card is too long\n  found:    {} bytes of front matter\n  expected: \
+                 at most {MOST_BYTES}",
+                yaml.len()
+            ))),
+            Some(yaml) => {
+                let json = yaml_to_json(yaml).map_err(|e| {
+                    fail(format!("the dataset card's front matter is not valid YAML: {e}"))
+                })?;
+                let configs = configs(&json).map_err(fail)?;
+                let license = json.get("license").and_then(text_of);
+                Ok(Card { name: file.name.clone(), configs, license, classes: classes(&json) })
+            }
+        }
+    }
+
+    /// Names of a column's classes in the configuration; empty where the card has none.
+    pub fn class_names(&self, config: Option<&str>, column: &str) -> Vec<String> {
+        let of_config = |(name, _): &&Classes| match (name, config) {
+            (Some(name), Some(config)) => name == config,
+            // One entry without a name is everyone's.
+            _ => self.classes.len() == 1,
+        };
+        let found = self.classes.iter().find(of_config).and_then(|(_, names)| names.get(column));
+        found.cloned().unwrap_or_default()
+    }
+}
+
+/// What stands between the first line, `---`, and the next such line.
+fn front_matter(text: &str) -> Option<&str> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let rest = text.strip_prefix("---")?;
+    let rest = rest.strip_prefix('\r').unwrap_or(rest).strip_prefix('\n')?;
+    let mut end = 0;
+    for line in rest.split_inclusive('\n') {
+        if line.trim_end() == "---" {
+            return Some(&rest[..end]);
+        }
+        end += line.len();
+    }
+    None
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        // Cards may name several licences.
+        Value::Array(items) => {
+            let names: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        }
+        _ => None,
+    }
+}
+
+type Told<T> = std::result::Result<T, String>;
+
+fn configs(card: &Value) -> Told<Vec<CardConfig>> {
+    let Some(entries) = card.get("configs") else { return Ok(Vec::new()) };
+    let expected = "expected: a list of {config_name, data_files}, as the Hub documents it";
+    let wrong = |what: &str| format!("the dataset card's `configs` {what}\n  {expected}");
+    let entries = entries.as_array().ok_or_else(|| wrong("is no list"))?;
+    entries
+        .iter()
+        .enumerate()
+        .map(|(i, entry)| {
+            if !entry.is_object() {
+                return Err(wrong(&format!("has an entry that is no mapping, number {}", i + 1)));
+            }
+            let name = entry.get("config_name").and_then(Value::as_str).unwrap_or("default");
+            let splits = match entry.get("data_files") {
+                None | Some(Value::Null) => Vec::new(),
+                Some(files) => data_files(files).ok_or_else(|| {
+                    wrong(&format!("has `data_files` that are not understood, of `{name}`"))
+                })?,
+            };
+            Ok(CardConfig {
+                name: name.to_string(),
+                default: entry.get("default").and_then(Value::as_bool).unwrap_or(false),
+                folder: entry.get("data_dir").and_then(Value::as_str).map(str::to_string),
+                splits,
+            })
+        })
+        .collect()
+}
+
+/// `data_files` in every form that the Hub takes: a pattern or a list of them (all of `train`), a
+/// list of `{split, path}`, or a mapping from split to patterns.
+fn data_files(value: &Value) -> Option<Vec<(String, Vec<String>)>> {
+    let patterns = |value: &Value| -> Option<Vec<String>> {
+        match value {
+            Value::String(path) => Some(vec![path.clone()]),
+            Value::Array(items) => {
+                items.iter().map(|v| v.as_str().map(str::to_string)).collect::<Option<_>>()
+            }
+            _ => None,
+        }
+    };
+    let train = |paths| vec![("train".to_string(), paths)];
+    match value {
+        Value::Array(items) if items.iter().any(Value::is_object) => items
+            .iter()
+            .map(|item| {
+                let split = item.get("split")?.as_str()?;
+                Some((split.to_string(), patterns(item.get("path")?)?))
+            })
+            .collect(),
+        Value::Object(map) => {
+            map.iter().map(|(split, v)| Some((split.clone(), patterns(v)?))).collect()
+        }
+        value => patterns(value).map(train),
+    }
+}
+
+/// Class names in `dataset_info`. What is malformed there is passed over: names are a help, and
+/// cards are written by hand.
+fn classes(card: &Value) -> Vec<Classes> {
+    let infos = match card.get("dataset_info") {
+        Some(Value::Array(items)) => items.iter().collect(),
+        Some(info) => vec![info],
+        None => Vec::new(),
+    };
+    infos
+        .into_iter()
+        .map(|info| {
+            let config = info.get("config_name").and_then(Value::as_str).map(str::to_string);
+            let features = info.get("features").and_then(Value::as_array);
+            let named = features.into_iter().flatten().filter_map(|feature| {
+                let names = class_names(feature.pointer("/dtype/class_label/names")?)?;
+                Some((feature.get("name")?.as_str()?.to_string(), names))
+            });
+            (config, named.collect())
+        })
+        .collect()
+}
+
+/// Names as a list, or as a mapping from every label 0, 1, … to its name.
+fn class_names(names: &Value) -> Option<Vec<String>> {
+    let text = |v: &Value| match v {
+        Value::String(s) => Some(s.clone()),
+        // A class called 3 or true reads as a number or a truth value.
+        Value::Number(n) => Some(n.to_string()),
+        Value::Bool(b) => Some(b.to_string()),
+        _ => None,
+    };
+    match names {
+        Value::Array(items) => items.iter().map(text).collect(),
+        Value::Object(map) => {
+            (0..map.len()).map(|label| text(map.get(&label.to_string())?)).collect()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(yaml: &str) -> Value {
+        yaml_to_json(yaml).unwrap()
+    }
+
+    #[test]
+    fn front_matter_lies_between_two_lines() {
+        assert_eq!(front_matter("---\na: 1\n---\n# Title\n"), Some("a: 1\n"));
+        assert_eq!(front_matter("---\r\na: 1\r\n---\r\n"), Some("a: 1\r\n"));
+        assert_eq!(front_matter("---\n---"), Some(""));
+        for none in ["# Title\n---\na: 1\n---\n", "", "---", "---\na: 1\n", "----\na: 1\n---\n"] {
+            assert_eq!(front_matter(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn data_files_come_in_five_forms() {
+        let read = |yaml: &str| {
+            let configs = configs(&parsed(&format!("configs:\n- data_files: {yaml}"))).unwrap();
+            configs[0].splits.clone()
+        };
+        let of = |split: &str, paths: &[&str]| {
+            (split.to_string(), paths.iter().map(|p| p.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(read("'*.csv'"), [of("train", &["*.csv"])]);
+        assert_eq!(read("[a.csv, b.csv]"), [of("train", &["a.csv", "b.csv"])]);
+        let want = [of("test", &["t.csv"]), of("train", &["a.csv", "b.csv"])];
+        assert_eq!(
+            read("[{split: test, path: t.csv}, {split: train, path: [a.csv, b.csv]}]"),
+            want
+        );
+        assert_eq!(read("{test: t.csv, train: [a.csv, b.csv]}"), want);
+        assert!(configs(&parsed("configs: [{data_files: 3}]")).unwrap_err().contains("`default`"));
+        assert!(configs(&parsed("configs: 3")).is_err());
+    }
+
+    #[test]
+    fn class_names_are_found_by_configuration_and_column() {
+        let info = "features: [{name: label, dtype: {class_label: {names: {'1': dog, '0': cat}}}}]";
+        let card = |yaml: &str| Card { classes: classes(&parsed(yaml)), ..Card::default() };
+        let one = card(&format!("dataset_info: {{{info}}}"));
+        assert_eq!(one.class_names(None, "label"), ["cat", "dog"]);
+        assert_eq!(one.class_names(Some("any"), "label"), ["cat", "dog"]);
+        assert!(one.class_names(None, "image").is_empty());
+        let two = card(&format!(
+            "dataset_info: [{{config_name: a, {info}}}, {{config_name: b, features: []}}]"
+        ));
+        assert_eq!(two.class_names(Some("a"), "label"), ["cat", "dog"]);
+        assert!(two.class_names(Some("b"), "label").is_empty());
+        assert!(two.class_names(None, "label").is_empty());
+        // A gap in the labels leaves the names unknown.
+        let gap = "dataset_info: {features: [{name: l, dtype: {class_label: {names: {'1': a}}}}]}";
+        assert!(card(gap).class_names(None, "l").is_empty());
+    }
+}

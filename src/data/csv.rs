@@ -1,0 +1,191 @@
+//! CSV and TSV files: a row of column names, then rows; RFC 4180's quotes, UTF-8.
+
+use std::collections::BTreeSet;
+
+use ::csv::{ByteRecord, ReaderBuilder};
+
+use super::select::Select;
+use super::table::{Column, Kind, Table, Values};
+use super::unpack::unpack;
+use crate::error::{Error, Result};
+use crate::hub::File;
+use crate::spec::shorten;
+
+/// Reads the selected columns. A column is of numbers if every value in it is written as one and
+/// would be written so again; an empty value is none.
+pub fn read(file: &File, delimiter: u8, select: Select) -> Result<Table> {
+    let bytes = unpack(file)?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let fail =
+        |place: &str, problem: String| Error::Input(format!("{}: {place}{problem}", file.name));
+    if let Some((line, found)) = broken_quote(bytes, delimiter) {
+        let problem = format!(
+            "a quote is broken\n  found:    {found}\n  expected: a quoted value to end with a quote \
+             in front of a delimiter or the line's end, and quotes inside it to be doubled"
+        );
+        return Err(fail(&format!("line {line}: "), problem));
+    }
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
+    let wrong = |e: ::csv::Error| fail("", format!("the rows cannot be read: {e}"));
+    let head = reader.byte_headers().map_err(wrong)?.clone();
+    let mut names = Vec::with_capacity(head.len());
+    for (i, name) in head.iter().enumerate() {
+        names.push(text(name).map_err(|e| fail(&format!("line 1: name {}: ", i + 1), e))?);
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+        return Err(fail("line 1: ", format!("two columns have the name `{twice}`")));
+    }
+    let fields: Vec<_> = names.iter().map(|name| (name.clone(), Kind::Text)).collect();
+    select.check(&file.name, &fields)?;
+    let kept: Vec<usize> = (0..names.len()).filter(|i| select.wants(&names[*i])).collect();
+
+    let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); kept.len()];
+    let mut record = ByteRecord::new();
+    let mut row = 0;
+    while reader.read_byte_record(&mut record).map_err(wrong)? {
+        let place = || {
+            let line = record.position().map_or(0, |position| position.line());
+            format!("row {row} (line {line}): ")
+        };
+        if record.len() != names.len() {
+            let problem = format!(
+                "the row has another number of values\n  found:    {}\n  expected: {}, as there \
+                 are column names",
+                record.len(),
+                names.len()
+            );
+            return Err(fail(&place(), problem));
+        }
+        for (column, i) in columns.iter_mut().zip(&kept) {
+            let value = text(&record[*i])
+                .map_err(|e| fail(&format!("{}column `{}`: ", place(), names[*i]), e))?;
+            column.push((!value.is_empty()).then_some(value));
+        }
+        row += 1;
+    }
+    let columns = columns.into_iter().zip(&kept);
+    let columns = columns.map(|(texts, i)| Column::new(&names[*i], typed(texts))).collect();
+    Ok(Table::new(&file.name, columns, row))
+}
+
+fn text(bytes: &[u8]) -> std::result::Result<String, String> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_string()),
+        Err(e) => Err(format!(
+            "the value is not text\n  found:    byte {:#04x} behind `{}`\n  expected: UTF-8",
+            bytes[e.valid_up_to()],
+            shorten(&String::from_utf8_lossy(&bytes[..e.valid_up_to()]))
+        )),
+    }
+}
+
+/// Numbers, where all that is there are numbers.
+fn typed(texts: Vec<Option<String>>) -> Values {
+    let whole = |text: &String| text.parse::<i64>().ok().filter(|n| n.to_string() == *text);
+    let number = |text: &String| {
+        let starts = text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        text.parse::<f64>().ok().filter(|x| starts && x.is_finite())
+    };
+    let mut there = texts.iter().flatten();
+    if texts.iter().all(Option::is_none) {
+        return Values::Text(texts);
+    }
+    if there.all(|text| whole(text).is_some()) {
+        return Values::Integers(texts.iter().map(|t| t.as_ref().and_then(whole)).collect());
+    }
+    // A code with a leading zero is no number.
+    let code = |text: &String| {
+        let digits = text.trim_start_matches('-');
+        digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.")
+    };
+    if texts.iter().flatten().all(|text| number(text).is_some() && !code(text)) {
+        return Values::Floats(texts.iter().map(|t| t.as_ref().and_then(number)).collect());
+    }
+    Values::Text(texts)
+}
+
+/// The first line at which a quoted value opens that never closes, or closes in the middle, and
+/// what is wrong with it. The csv crate takes both for text, and the rows behind for part of it.
+fn broken_quote(bytes: &[u8], delimiter: u8) -> Option<(usize, String)> {
+    let ends = |b: Option<&u8>| b.is_none_or(|b| *b == delimiter || *b == b'\n' || *b == b'\r');
+    let (mut line, mut i, mut fresh) = (1, 0, true);
+    while i < bytes.len() {
+        match bytes[i] {
+            b'"' if fresh => {
+                let opened = line;
+                i += 1;
+                loop {
+                    match bytes.get(i) {
+                        None => {
+                            let found = "a quote that opens a value and none that closes it";
+                            return Some((opened, found.into()));
+                        }
+                        Some(b'"') if bytes.get(i + 1) == Some(&b'"') => i += 2,
+                        Some(b'"') => break,
+                        Some(b) => {
+                            line += usize::from(*b == b'\n');
+                            i += 1;
+                        }
+                    }
+                }
+                i += 1;
+                if !ends(bytes.get(i)) {
+                    let rest = &bytes[i..bytes.len().min(i + 20)];
+                    let found = format!(
+                        "`{}` behind a closing quote, in a value that opens in line {opened}",
+                        shorten(&String::from_utf8_lossy(rest))
+                    );
+                    return Some((line, found));
+                }
+                fresh = false;
+            }
+            b => {
+                line += usize::from(b == b'\n');
+                fresh = b == delimiter || b == b'\n' || b == b'\r';
+                i += 1;
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Table> {
+        let bytes = text.as_bytes().to_vec();
+        read(&File::new("f.csv".into(), "f.csv".into(), bytes.into()), b',', Select::All)
+    }
+
+    #[test]
+    fn values_keep_their_text_or_become_numbers() {
+        let table = parse("\u{feff}a,b,c,d\n1,x,1.5,007\n,\"y, \"\"z\"\"\nw\",-2,1\n").unwrap();
+        assert_eq!(table.rows, 2);
+        let values: Vec<String> = table.columns.iter().map(|c| format!("{:?}", c.values)).collect();
+        assert_eq!(
+            values,
+            [
+                "Integers([Some(1), None])",
+                "Text([Some(\"x\"), Some(\"y, \\\"z\\\"\\nw\")])",
+                "Floats([Some(1.5), Some(-2.0)])",
+                "Text([Some(\"007\"), Some(\"1\")])",
+            ]
+        );
+        assert_eq!(parse("a\n").unwrap().rows, 0);
+        assert_eq!(parse("").unwrap().columns.len(), 0);
+    }
+
+    #[test]
+    fn quotes_are_judged_where_values_begin() {
+        let broken = |text: &str| broken_quote(text.as_bytes(), b',').map(|(line, _)| line);
+        for sound in ["a,\"b\"\r\n\"\"\"c\"\"\",d", "5\" disk,x", "\"\"", "\"a\nb\",c\n", ""] {
+            assert_eq!(broken(sound), None, "{sound}");
+        }
+        assert_eq!(broken("a,b\n1,\"x\n2,y\n"), Some(2));
+        assert_eq!(broken("a,b\n\"x\ny\"z,1\n"), Some(3));
+        assert_eq!(broken("\""), Some(1));
+        assert_eq!(broken("\"\"\""), Some(1));
+    }
+}

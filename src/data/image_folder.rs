@@ -1,0 +1,32 @@
+//! Images in files of their own, in a folder a class: `train/cat/1.png`.
+
+use super::layout::class_of;
+use super::select::Select;
+use super::table::{Blobs, Column, Kind, Table, Values};
+use crate::error::{Error, Result};
+use crate::hub::File;
+
+/// One row a file, in the files' order; labels are places in `classes`.
+pub fn read(files: Vec<File>, classes: &[String], select: Select) -> Result<Table> {
+    let fields = [("image".to_string(), Kind::Image), ("label".to_string(), Kind::ClassLabel)];
+    let first = files.first().map_or("", |file| file.name.as_str());
+    select.check(first, &fields)?;
+    let label = |file: &File| {
+        let class = class_of(&file.path).and_then(|c| classes.iter().position(|name| name == c));
+        class.map(|class| Some(class as i64)).ok_or_else(|| {
+            Error::Input(format!(
+                "{}: the image lies in no folder that names its class\n  expected: a path like \
+                 train/cat/1.png",
+                file.name
+            ))
+        })
+    };
+    let labels = files.iter().map(label).collect::<Result<Vec<_>>>()?;
+    let (names, bytes): (Vec<_>, Vec<_>) =
+        files.into_iter().map(|file| (file.name, Some(file.bytes))).unzip();
+    let mut label = Column::new("label", Values::Integers(labels));
+    label.class_names = classes.to_vec();
+    let columns = [Column::new("image", Values::Images(Blobs::new(bytes))), label];
+    let columns = columns.into_iter().filter(|c| select.wants(&c.name)).collect();
+    Ok(Table::of_files(names, columns))
+}

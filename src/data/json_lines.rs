@@ -1,0 +1,190 @@
+//! JSON lines: an object a line, a value a column.
+
+use serde_json::{Map, Value as Json};
+
+use super::select::Select;
+use super::table::{Column, Kind, Table, Values};
+use super::unpack::unpack;
+use crate::error::{Error, Result};
+use crate::hub::File;
+use crate::spec::shorten;
+
+/// Reads the selected columns. A value that is null or missing is none; empty lines are passed
+/// over.
+pub fn read(file: &File, select: Select) -> Result<Table> {
+    let bytes = unpack(file)?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let mut builders: Vec<Builder> = Vec::new();
+    let mut row = 0;
+    for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let place =
+            |e: String| Error::Input(format!("{}: row {row} (line {}): {e}", file.name, i + 1));
+        for (name, value) in object(line).map_err(place)? {
+            let at = match builders.iter().position(|b| b.name == name) {
+                Some(at) => at,
+                None => {
+                    builders.push(Builder { name, kind: None, values: Vec::new() });
+                    builders.len() - 1
+                }
+            };
+            // Columns that are not asked for are named only.
+            let builder = &mut builders[at];
+            if select.wants(&builder.name) {
+                builder.push(row, value).map_err(place)?;
+            } else if builder.kind.is_none() {
+                builder.kind = kind(&value);
+            }
+        }
+        row += 1;
+    }
+    let fields: Vec<(String, Kind)> =
+        builders.iter().map(|b| (b.name.clone(), b.kind.clone().unwrap_or(Kind::Text))).collect();
+    select.check(&file.name, &fields)?;
+    let wanted = builders.into_iter().filter(|b| select.wants(&b.name));
+    Ok(Table::new(&file.name, wanted.map(|builder| builder.finish(row)).collect(), row))
+}
+
+fn object(line: &[u8]) -> std::result::Result<Map<String, Json>, String> {
+    let text = std::str::from_utf8(line).map_err(|e| {
+        format!(
+            "the line is not text\n  found:    byte {:#04x} behind `{}`\n  expected: UTF-8",
+            line[e.valid_up_to()],
+            shorten(&String::from_utf8_lossy(&line[..e.valid_up_to()]))
+        )
+    })?;
+    let wrong = |problem: &str, found: String| {
+        format!("{problem}\n  found:    {found}\n  expected: a JSON object a line")
+    };
+    match serde_json::from_str(text) {
+        Ok(Json::Object(map)) => Ok(map),
+        Ok(other) => Err(wrong("the line is no JSON object", shorten(&other.to_string()))),
+        Err(e) => {
+            // Its line is always 1 here.
+            let reason = e.to_string();
+            let reason = reason.rsplit_once(" at line").map_or(&reason[..], |(reason, _)| reason);
+            Err(wrong("the line is not valid JSON", format!("{reason}, at column {}", e.column())))
+        }
+    }
+}
+
+/// A column in the making.
+struct Builder {
+    name: String,
+    /// None until a value is there.
+    kind: Option<Kind>,
+    /// As far as the last row with a value.
+    values: Vec<Json>,
+}
+
+impl Builder {
+    fn push(&mut self, row: usize, value: Json) -> std::result::Result<(), String> {
+        let joint = match (self.kind.take(), kind(&value)) {
+            (before, None) => before,
+            (None, now) => now,
+            (Some(a), Some(b)) if a == b => Some(a),
+            (Some(Kind::Integer | Kind::Float), Some(Kind::Integer | Kind::Float)) => {
+                Some(Kind::Float)
+            }
+            (Some(a), Some(b)) => {
+                return Err(format!(
+                    "column `{}` changes its type\n  found:    {b}, {}\n  expected: {a}, as in the \
+                     rows before",
+                    self.name,
+                    shorten(&value.to_string())
+                ));
+            }
+        };
+        self.kind = joint;
+        self.values.resize(row, Json::Null);
+        self.values.push(value);
+        Ok(())
+    }
+
+    fn finish(mut self, rows: usize) -> Column {
+        self.values.resize(rows, Json::Null);
+        let values = self.values;
+        let values = match self.kind {
+            Some(Kind::Integer) => Values::Integers(values.iter().map(whole).collect()),
+            Some(Kind::Float) => Values::Floats(values.iter().map(Json::as_f64).collect()),
+            Some(Kind::Text) | None => Values::Text(values.into_iter().map(text).collect()),
+            Some(Kind::Translation(languages)) => {
+                let of = |language: &String| {
+                    let sentence = |v: &Json| text(v.get(language).cloned().unwrap_or(Json::Null));
+                    values.iter().map(sentence).collect()
+                };
+                let texts = languages.iter().map(of).collect();
+                Values::Translation { languages, texts }
+            }
+            Some(other) => Values::Other(other.to_string()),
+        };
+        Column::new(self.name, values)
+    }
+}
+
+fn kind(value: &Json) -> Option<Kind> {
+    Some(match value {
+        Json::Null => return None,
+        Json::Bool(_) => Kind::Integer,
+        Json::Number(n) if n.as_i64().is_some() => Kind::Integer,
+        Json::Number(_) => Kind::Float,
+        Json::String(_) => Kind::Text,
+        Json::Object(map) if map.len() > 1 && map.values().all(Json::is_string) => {
+            Kind::Translation(map.keys().cloned().collect())
+        }
+        Json::Object(_) => Kind::Other("objects".into()),
+        Json::Array(_) => Kind::Other("lists".into()),
+    })
+}
+
+fn whole(value: &Json) -> Option<i64> {
+    value.as_bool().map(i64::from).or(value.as_i64())
+}
+
+fn text(value: Json) -> Option<String> {
+    match value {
+        Json::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, select: Select) -> Result<Table> {
+        let bytes = text.as_bytes().to_vec();
+        read(&File::new("f.jsonl".into(), "f.jsonl".into(), bytes.into()), select)
+    }
+
+    #[test]
+    fn columns_are_what_their_values_are() {
+        let text = "{\"a\": 1, \"t\": {\"de\": \"Hund\", \"en\": \"dog\"}}\n\n\
+            {\"a\": 2.5, \"b\": \"x\", \"t\": null}\r\n{\"c\": [1], \"d\": true}";
+        let table = parse(text, Select::All).unwrap();
+        let told: Vec<String> =
+            table.columns.iter().map(|c| format!("{}: {:?}", c.name, c.values)).collect();
+        assert_eq!(
+            told,
+            [
+                "a: Floats([Some(1.0), Some(2.5), None])",
+                "t: Translation { languages: [\"de\", \"en\"], texts: [[Some(\"Hund\"), None, None], \
+                 [Some(\"dog\"), None, None]] }",
+                "b: Text([None, Some(\"x\"), None])",
+                "c: Other(\"lists\")",
+                "d: Integers([None, None, Some(1)])",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_column_has_one_type_and_others_may_be_anything() {
+        let text = "{\"a\": 1, \"b\": 1}\n{\"a\": 2, \"b\": \"x\"}\n";
+        let told = parse(text, Select::All).unwrap_err().to_string();
+        assert!(told.starts_with("f.jsonl: row 1 (line 2): column `b` changes"), "{told}");
+        assert_eq!(parse(text, Select::Named(&["a".into()])).unwrap().columns.len(), 1);
+        assert!(parse(text, Select::Named(&["c".into()])).is_err());
+    }
+}

@@ -1,0 +1,187 @@
+use std::fs;
+
+use super::*;
+use crate::hub::{Hub, Kind, Source};
+
+/// A folder of files that hold their own paths, with a card.
+fn layout(files: &[&str], card: &str, config: Option<&str>) -> Result<Layout> {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        let at = dir.path().join(file);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(at, file).unwrap();
+    }
+    if !card.is_empty() {
+        fs::write(dir.path().join(CARD), card).unwrap();
+    }
+    let source = Source::Folder(dir.path().to_path_buf());
+    Layout::of(&Hub::default().open(&source, Kind::Dataset)?, config)
+}
+
+/// `split: files` of every split, in order.
+fn found(layout: &Layout) -> Vec<String> {
+    let told = |split: &str| match layout.files(split) {
+        Ok(files) => format!("{split}: {}", files.join(" ")),
+        Err(_) => format!("{split}: fault"),
+    };
+    layout.splits().map(told).collect()
+}
+
+fn splits(files: &[&str]) -> Vec<String> {
+    found(&layout(files, "", None).unwrap())
+}
+
+#[test]
+fn names_of_files_and_folders_tell_the_splits() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (
+            &["train.parquet", "train-val.parquet"],
+            &["train: train.parquet", "train-val: train-val.parquet"],
+        ),
+        (
+            &[
+                "data/test-00000-of-00001.parquet",
+                "data/train-00001-of-00002.parquet",
+                "data/train-00000-of-00002.parquet",
+                "pictures/a.png",
+            ],
+            &[
+                "train: data/train-00000-of-00002.parquet data/train-00001-of-00002.parquet",
+                "test: data/test-00000-of-00001.parquet",
+            ],
+        ),
+        (
+            &["my_train.csv", "my_dev.csv", "notes.csv"],
+            &["train: my_train.csv", "validation: my_dev.csv"],
+        ),
+        (
+            &["val/a.jsonl", "training/b.jsonl", "training/c.jsonl"],
+            &["train: training/b.jsonl training/c.jsonl", "validation: val/a.jsonl"],
+        ),
+        (&["b.csv", "a.csv"], &["train: a.csv b.csv"]),
+        (
+            &[
+                "t10k-images-idx3-ubyte.gz",
+                "t10k-labels-idx1-ubyte.gz",
+                "train-images-idx3-ubyte.gz",
+                "train-labels-idx1-ubyte.gz",
+            ],
+            &[
+                "train: train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz",
+                "test: t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz",
+            ],
+        ),
+        (
+            &["train/cat/1.png", "train/dog/2.jpg", "test/cat/3.webp"],
+            &["train: train/cat/1.png train/dog/2.jpg", "test: test/cat/3.webp"],
+        ),
+        (&["cat/train.png", "dog/2.png"], &["train: cat/train.png dog/2.png"]),
+        (&["plain/train.csv"], &["train: plain/train.csv"]),
+        (&["LICENSE"], &[]),
+    ];
+    for (files, want) in cases {
+        assert_eq!(splits(files), *want, "{files:?}");
+    }
+}
+
+#[test]
+fn a_split_is_one_whole_set_of_files() {
+    let shards = ["train-00001-of-00002.parquet", "train-00000-of-00002.parquet"];
+    assert_eq!(splits(&shards), [format!("train: {} {}", shards[1], shards[0])]);
+    for bad in [
+        &shards[..1],
+        &["train.parquet", "train-00000-of-00001.parquet"],
+        &["train-00000-of-00002.parquet", "train-00000-of-00001.parquet"],
+        &["train.parquet", "data/train.parquet"],
+        &["train.csv", "train.csv.gz"],
+        &["train.csv", "training.csv"],
+        &["x/my-train-00000-of-00002.csv"],
+    ] {
+        let told = layout(bad, "", None).unwrap().files("train").unwrap_err().to_string();
+        assert!(told.contains("not one whole set"), "{bad:?}: {told}");
+    }
+}
+
+const CARD_OF_TWO: &str = "---
+configs:
+- config_name: plain
+  data_files:
+  - split: train
+    path: plain/tr-*
+  - split: val
+    path: [plain/v.csv]
+- config_name: hard
+  data_dir: hard
+  data_files: '*.csv'
+---
+";
+
+#[test]
+fn the_card_goes_before_the_names() {
+    let files = ["plain/tr-1.csv", "plain/tr-0.csv", "plain/v.csv", "hard/x.csv", "train.csv"];
+    let plain = layout(&files, CARD_OF_TWO, Some("plain")).unwrap();
+    assert_eq!(found(&plain), ["train: plain/tr-0.csv plain/tr-1.csv", "val: plain/v.csv"]);
+    assert_eq!(plain.files("validation").unwrap(), ["plain/v.csv"]);
+    let hard = layout(&files, CARD_OF_TWO, Some("hard")).unwrap();
+    assert_eq!(found(&hard), ["train: hard/x.csv"]);
+
+    let told = layout(&files, CARD_OF_TWO, None).unwrap_err().to_string();
+    assert!(told.contains("several configurations") && told.contains("plain, hard"), "{told}");
+    let told = layout(&files, CARD_OF_TWO, Some("hrad")).unwrap_err().to_string();
+    assert!(told.contains("did you mean `hard`?"), "{told}");
+
+    // A split whose files are missing leaves the others as they are.
+    let part = layout(&files[..2], CARD_OF_TWO, Some("plain")).unwrap();
+    assert_eq!(found(&part), ["train: plain/tr-0.csv plain/tr-1.csv", "val: fault"]);
+    let told = part.files("val").unwrap_err().to_string();
+    assert!(told.contains("README.md names") && told.contains("`plain/v.csv`"), "{told}");
+}
+
+#[test]
+fn the_default_configuration_is_the_one_that_stands_out() {
+    let of = |entries: &str| {
+        let card = format!("---\nconfigs: {entries}\n---\n");
+        layout(&["a/train.csv", "b/train.csv"], &card, None).map(|layout| found(&layout))
+    };
+    let b = ["train: b/train.csv"];
+    assert_eq!(of("[{config_name: a}, {config_name: b, default: true}]").unwrap(), b);
+    assert_eq!(of("[{config_name: b}]").unwrap(), b);
+    assert_eq!(of("[{config_name: a}, {config_name: default, data_dir: ./b/}]").unwrap(), b);
+    assert!(of("[{config_name: a}, {config_name: b}]").is_err());
+}
+
+#[test]
+fn folders_are_configurations_where_no_card_says_so() {
+    let files = ["de-en/train.csv", "de-en/test.csv", "de-fr/train.csv"];
+    let chosen = layout(&files, "# A title\n", Some("de-en")).unwrap();
+    assert_eq!(found(&chosen), ["train: de-en/train.csv", "test: de-en/test.csv"]);
+    assert_eq!(chosen.config.as_deref(), Some("de-en"));
+    let told = layout(&files, "", None).unwrap_err().to_string();
+    assert!(told.contains("de-en, de-fr"), "{told}");
+    let told = layout(&["train.csv"], "", Some("x")).unwrap_err().to_string();
+    assert!(told.contains("no configurations"), "{told}");
+}
+
+#[test]
+fn a_split_that_is_not_there_is_told_with_those_there_are() {
+    let layout = layout(&["train.csv", "test.csv"], "", None).unwrap();
+    let told = layout.files("validation").unwrap_err().to_string();
+    assert!(told.contains("the splits train, test"), "{told}");
+    assert!(layout.files("tset").unwrap_err().to_string().contains("did you mean `test`?"));
+}
+
+#[test]
+fn what_is_needed_is_the_card_and_the_named_splits() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in [CARD, "train.csv", "test.csv", "validation.csv", "LICENSE"] {
+        fs::write(dir.path().join(file), "").unwrap();
+    }
+    let source = Source::Folder(dir.path().to_path_buf());
+    let repository = Hub::default().open(&source, Kind::Dataset).unwrap();
+    let paths = |validation: &str| {
+        let json = format!(r#"{{"path": "x", "validation": {validation}}}"#);
+        needed(&repository, &serde_json::from_str(&json).unwrap()).unwrap()
+    };
+    assert_eq!(paths(r#""validation""#), [CARD, "train.csv", "validation.csv", "test.csv"]);
+    assert_eq!(paths(r#"{"fraction": 0.1}"#), [CARD, "train.csv", "test.csv"]);
+}

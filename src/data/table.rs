@@ -1,0 +1,330 @@
+//! Rows of a dataset in memory, whatever the files' format was: what every reader here makes and
+//! everything above reads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// Named columns of equal length.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub columns: Vec<Column>,
+    pub rows: usize,
+    sources: Vec<Source>,
+}
+
+/// A file that rows came from.
+#[derive(Clone, Debug)]
+struct Source {
+    file: String,
+    /// The first of its rows.
+    first: usize,
+    /// It is one row, as an image's file is.
+    single: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub name: String,
+    pub values: Values,
+    /// What the column's labels 0, 1, … mean; empty where nothing names them.
+    pub class_names: Vec<String>,
+}
+
+/// A column's values, a row each.
+#[derive(Clone, Debug)]
+pub enum Values {
+    /// Encoded images (PNG, JPEG, WebP).
+    Images(Blobs),
+    /// Grey images as they are, \[row, y, x\]: IDX files hold them so.
+    Pixels {
+        height: usize,
+        width: usize,
+        bytes: Vec<u8>,
+    },
+    Integers(Vec<Option<i64>>),
+    Floats(Vec<Option<f64>>),
+    Text(Vec<Option<String>>),
+    /// A sentence in each language, a row each: `texts[language][row]`.
+    Translation {
+        languages: Vec<String>,
+        texts: Vec<Vec<Option<String>>>,
+    },
+    /// A type that is not read, by its name.
+    Other(String),
+}
+
+/// What kind of values a column holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Image,
+    /// Whole numbers that a dataset names.
+    ClassLabel,
+    Integer,
+    Float,
+    Text,
+    /// Its languages.
+    Translation(Vec<String>),
+    Other(String),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Kind::Image => f.write_str("images"),
+            Kind::ClassLabel => f.write_str("class labels"),
+            Kind::Integer => f.write_str("whole numbers"),
+            Kind::Float => f.write_str("numbers"),
+            Kind::Text => f.write_str("text"),
+            Kind::Translation(languages) => write!(f, "translations ({})", languages.join(", ")),
+            Kind::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Values {
+    /// A kind's values of no rows.
+    fn len(&self) -> usize {
+        match self {
+            Values::Images(images) => images.len(),
+            Values::Pixels { height, width, bytes } => bytes.len() / (height * width).max(1),
+            Values::Integers(v) => v.len(),
+            Values::Floats(v) => v.len(),
+            Values::Text(v) => v.len(),
+            Values::Translation { texts, .. } => texts.first().map_or(0, Vec::len),
+            Values::Other(_) => 0,
+        }
+    }
+
+    fn append(&mut self, more: Values) -> std::result::Result<(), ()> {
+        match (self, more) {
+            (Values::Images(a), Values::Images(b)) => a.append(b),
+            (
+                Values::Pixels { height, width, bytes },
+                Values::Pixels { height: h, width: w, bytes: b },
+            ) if (*height, *width) == (h, w) => bytes.extend(b),
+            (Values::Integers(a), Values::Integers(b)) => a.extend(b),
+            (Values::Floats(a), Values::Floats(b)) => a.extend(b),
+            // One file of a CSV set may happen to hold whole numbers only.
+            (Values::Floats(a), Values::Integers(b)) => {
+                a.extend(b.into_iter().map(|v| v.map(|v| v as f64)))
+            }
+            (Values::Text(a), Values::Text(b)) => a.extend(b),
+            (Values::Text(a), Values::Integers(b)) => {
+                a.extend(b.into_iter().map(|v| v.map(|v| v.to_string())))
+            }
+            (a @ Values::Integers(_), Values::Text(b)) => {
+                let Values::Integers(numbers) = a else { return Err(()) };
+                let texts = numbers.drain(..).map(|v| v.map(|v| v.to_string()));
+                *a = Values::Text(texts.chain(b).collect());
+            }
+            (
+                Values::Translation { languages, texts },
+                Values::Translation { languages: l, texts: t },
+            ) if *languages == l => {
+                texts.iter_mut().zip(t).for_each(|(texts, more)| texts.extend(more));
+            }
+            (Values::Other(a), Values::Other(b)) if *a == b => {}
+            _ => return Err(()),
+        }
+        Ok(())
+    }
+}
+
+impl Column {
+    pub fn new(name: impl Into<String>, values: Values) -> Column {
+        Column { name: name.into(), values, class_names: Vec::new() }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match &self.values {
+            Values::Images(_) | Values::Pixels { .. } => Kind::Image,
+            Values::Integers(_) if !self.class_names.is_empty() => Kind::ClassLabel,
+            Values::Integers(_) => Kind::Integer,
+            Values::Floats(_) => Kind::Float,
+            Values::Text(_) => Kind::Text,
+            Values::Translation { languages, .. } => Kind::Translation(languages.clone()),
+            Values::Other(name) => Kind::Other(name.clone()),
+        }
+    }
+}
+
+impl Table {
+    /// The rows of one file. Columns are equally long, those of no readable type aside.
+    pub fn new(file: &str, columns: Vec<Column>, rows: usize) -> Table {
+        let sources = vec![Source { file: file.to_string(), first: 0, single: false }];
+        Table::of(sources, columns, rows)
+    }
+
+    /// A row a file.
+    pub fn of_files(files: Vec<String>, columns: Vec<Column>) -> Table {
+        let rows = files.len();
+        let source = |(first, file)| Source { file, first, single: true };
+        Table::of(files.into_iter().enumerate().map(source).collect(), columns, rows)
+    }
+
+    fn of(sources: Vec<Source>, columns: Vec<Column>, rows: usize) -> Table {
+        debug_assert!(columns.iter().all(|c| match c.values {
+            Values::Other(_) => true,
+            _ => c.values.len() == rows,
+        }));
+        Table { columns, rows, sources }
+    }
+
+    /// The file, and the row in it, that a row came from, as errors name them.
+    pub fn place(&self, row: usize) -> String {
+        match self.sources.iter().rev().find(|source| source.first <= row) {
+            Some(Source { file, single: true, .. }) => file.clone(),
+            Some(Source { file, first, .. }) => format!("{file}: row {}", row - first),
+            None => format!("row {row}"),
+        }
+    }
+
+    /// The first file that rows came from.
+    pub fn file(&self) -> &str {
+        self.sources.first().map_or("", |source| &source.file)
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Names and kinds, in the files' order.
+    pub fn fields(&self) -> Vec<(String, Kind)> {
+        self.columns.iter().map(|c| (c.name.clone(), c.kind())).collect()
+    }
+
+    /// Adds the rows of another file of the same split, which must have the same columns.
+    pub fn append(&mut self, more: Table) -> Result<()> {
+        let file = more.file().to_string();
+        let differs = |found: String, expected: String| {
+            Error::Input(format!(
+                "{file}: the columns are other than those of the split's files before\n  found:    \
+                 {found}\n  expected: {expected}"
+            ))
+        };
+        let list = |table: &Table| {
+            let fields = table.fields().into_iter();
+            fields.map(|(name, kind)| format!("{name} ({kind})")).collect::<Vec<_>>().join(", ")
+        };
+        let (found, expected) = (list(&more), list(self));
+        if self.columns.len() != more.columns.len() {
+            return Err(differs(found, expected));
+        }
+        for column in more.columns {
+            let own = self.columns.iter_mut().find(|own| own.name == column.name);
+            let same = own.is_some_and(|own| {
+                own.class_names == column.class_names && own.values.append(column.values).is_ok()
+            });
+            if !same {
+                return Err(differs(found, expected));
+            }
+        }
+        let moved = |source: Source| Source { first: source.first + self.rows, ..source };
+        self.sources.extend(more.sources.into_iter().map(moved));
+        self.rows += more.rows;
+        Ok(())
+    }
+}
+
+/// Byte strings, a row each, in whatever memory their reader left them.
+#[derive(Clone, Debug, Default)]
+pub struct Blobs {
+    parts: Vec<Arc<dyn Rows>>,
+    len: usize,
+}
+
+/// A source of byte strings.
+pub trait Rows: Send + Sync + fmt::Debug {
+    fn len(&self) -> usize;
+    /// None where a row has none.
+    fn row(&self, row: usize) -> Option<&[u8]>;
+}
+
+impl<B: AsRef<[u8]> + Send + Sync + fmt::Debug> Rows for Vec<Option<B>> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn row(&self, row: usize) -> Option<&[u8]> {
+        self.get(row)?.as_ref().map(AsRef::as_ref)
+    }
+}
+
+impl Blobs {
+    pub fn new(rows: impl Rows + 'static) -> Blobs {
+        Blobs { len: rows.len(), parts: vec![Arc::new(rows)] }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes of a row; None where it has none, or where there is no such row.
+    pub fn get(&self, mut row: usize) -> Option<&[u8]> {
+        for part in &self.parts {
+            match row.checked_sub(part.len()) {
+                None => return part.row(row),
+                Some(rest) => row = rest,
+            }
+        }
+        None
+    }
+
+    fn append(&mut self, more: Blobs) {
+        self.len += more.len;
+        self.parts.extend(more.parts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blobs(rows: &[&str]) -> Blobs {
+        Blobs::new(rows.iter().map(|r| Some(r.as_bytes().to_vec())).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn tables_of_the_same_columns_are_joined() {
+        let table = |images: &[&str], numbers: &[i64]| {
+            let numbers: Vec<_> = numbers.iter().copied().map(Some).collect();
+            let columns = vec![
+                Column::new("image", Values::Images(blobs(images))),
+                Column::new("label", Values::Integers(numbers)),
+            ];
+            Table::new("first", columns, images.len())
+        };
+        let mut all = table(&["a", "b"], &[1, 2]);
+        all.append(table(&["c"], &[3])).unwrap();
+        assert_eq!(all.rows, 3);
+        assert_eq!((all.place(1), all.place(2)), ("first: row 1".into(), "first: row 0".into()));
+        let Values::Images(images) = &all.columns[0].values else { panic!() };
+        assert_eq!((images.get(1), images.get(2)), (Some(&b"b"[..]), Some(&b"c"[..])));
+        assert_eq!(images.get(3), None);
+        let mut other = table(&["c"], &[3]);
+        other.columns[1].values = Values::Text(vec![Some("x".into())]);
+        other.columns[0].name = "img".into();
+        let told = all.append(other).unwrap_err().to_string();
+        assert!(
+            told.starts_with("first: the") && told.contains("img (images), label (text)"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn numbers_of_one_file_join_text_of_another() {
+        let table = |values| Table::new("f", vec![Column::new("a", values)], 1);
+        let mut all = table(Values::Integers(vec![Some(7)]));
+        all.append(table(Values::Text(vec![Some("x".into())]))).unwrap();
+        all.append(table(Values::Integers(vec![Some(8)]))).unwrap();
+        let Values::Text(texts) = &all.columns[0].values else { panic!() };
+        let texts: Vec<_> = texts.iter().map(|t| t.as_deref().unwrap()).collect();
+        assert_eq!(texts, ["7", "x", "8"]);
+    }
+}
