@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use super::hub::HubArgs;
 use super::{FormatArgs, print, tell};
 use crate::atomic::write_atomic;
-use crate::data;
+use crate::data::{self, Card};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, LockedRepository, Lockfile, Repository, Source};
 use crate::models;
@@ -126,7 +126,11 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
         locked.revision = name.revision().to_string();
         if let Some(known) = known {
             keeps(locked, known)?;
-            locked.licence = locked.licence.take().or_else(|| known.licence.clone());
+        }
+        // The Hub's own list says it; else the card does, or the lock that was.
+        if locked.licence.is_none() {
+            let card = Card::of(&repository)?.license;
+            locked.licence = card.or_else(|| known.and_then(|known| known.licence.clone()));
         }
     }
     let bytes = match &locked {

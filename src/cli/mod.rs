@@ -2,6 +2,7 @@
 
 mod completions;
 mod compress;
+mod data;
 mod export;
 mod fetch;
 mod hub;
@@ -54,6 +55,10 @@ enum Command {
     /// (a.yaml: a.lock): repository, commit, files, hashes. With a lock, `run` and `plan` read
     /// exactly those files, online or offline.
     Fetch(fetch::FetchArgs),
+    /// Show what is in a dataset: splits, columns and their types, classes, first rows
+    ///
+    /// Reads it as `run` would: any of the formats that `data` in experiments/reference.yaml lists.
+    Data(data::DataArgs),
     /// Show what a spec would do: runs, parameters, steps, FLOPs, and every default
     Plan(plan::PlanArgs),
     /// Show where each arm's parameters are; needs no data and is instant
@@ -154,6 +159,7 @@ impl From<FormatName> for Format {
 pub fn main(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Data(args) => data::data(&args),
         Command::Fetch(args) => fetch::fetch(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Params(args) => params::params(&args),

@@ -1,0 +1,179 @@
+//! `vlora data`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::hub::HubArgs;
+use super::{FormatArgs, FormatName, print};
+use crate::data::{Column, Kind, Layout, Table as Rows, Values, read_split};
+use crate::error::{Error, Result};
+use crate::hub::{self, Source};
+use crate::report::{Align, Cell, Table, count};
+use crate::spec::{HUB_NAME, HubName};
+
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// A folder, hub:owner/name, hub:owner/name@revision or embedded:name
+    #[arg(value_name = "DATASET")]
+    dataset: String,
+    /// The configuration (subset), where the dataset has several and no default
+    #[arg(long, value_name = "NAME")]
+    config: Option<String>,
+    /// Show this split alone
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// How many of each split's first rows to show
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    rows: usize,
+    #[command(flatten)]
+    hub: HubArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Texts are shown up to this many characters.
+const SHOWN: usize = 60;
+
+pub fn data(args: &DataArgs) -> Result<()> {
+    let repository = args.hub.unlocked().open(&source(&args.dataset)?, hub::Kind::Dataset)?;
+    let layout = Layout::of(&repository, args.config.as_deref())?;
+    let splits: Vec<String> = match &args.split {
+        Some(split) => vec![split.clone()],
+        None => layout.splits().map(str::to_string).collect(),
+    };
+    let mut table = Table::new()
+        .column("split", "split", Align::Left)
+        .column("files", "files", Align::Right)
+        .column("rows", "rows", Align::Right)
+        .column("column", "column", Align::Left)
+        .column("type", "type", Align::Left)
+        .column("classes", "classes", Align::Right);
+    let mut details = String::new();
+    for split in &splits {
+        let files = layout.files(split)?.len();
+        let rows = read_split(&repository, &layout, split, None)?;
+        for (i, column) in rows.columns.iter().enumerate() {
+            let classes = column.class_names.len();
+            // What is said of the split stands in its first line.
+            let once = |text: String| if i == 0 { text } else { String::new() };
+            table.row(vec![
+                Cell::number(split.clone(), once(split.clone())),
+                Cell::number(files, once(count(files as u64))),
+                Cell::number(rows.rows, once(count(rows.rows as u64))),
+                Cell::text(&column.name),
+                Cell::text(column.kind().to_string()),
+                if classes > 0 {
+                    Cell::number(classes, count(classes as u64))
+                } else {
+                    Cell::none()
+                },
+            ]);
+        }
+        details += &first_rows(split, &rows, args.rows);
+        if split == &splits[0] {
+            details = class_names(&rows) + &details;
+        }
+    }
+    let mut text = table.render(args.format.format.into());
+    if let FormatName::Table = args.format.format {
+        let config = layout.config.as_deref().map(|c| format!(", configuration {c}"));
+        let licence = layout.card.license.as_deref().unwrap_or("not stated");
+        let head = format!("{}{}", repository.name(), config.unwrap_or_default());
+        text = format!("{head}, licence {licence}\n\n{text}{details}");
+    }
+    print(&text)
+}
+
+fn source(dataset: &str) -> Result<Source> {
+    if let Some(name) = dataset.strip_prefix("hub:") {
+        return HubName::parse(name).map(Source::Hub).ok_or_else(|| {
+            Error::Input(format!(
+                "{dataset}: no dataset of the Hub\n  found:    `{name}`\n  expected: {HUB_NAME}, \
+                 behind hub:"
+            ))
+        });
+    }
+    Ok(match dataset.strip_prefix("embedded:") {
+        Some(name) => Source::Embedded(name.into()),
+        None => Source::Folder(PathBuf::from(dataset)),
+    })
+}
+
+/// What labels mean, a line a column.
+fn class_names(rows: &Rows) -> String {
+    let named = rows.columns.iter().filter(|column| column.kind() == Kind::ClassLabel);
+    let line = |column: &Column| {
+        let names = column.class_names.iter().enumerate().map(|(i, name)| format!("{i} {name}"));
+        let most = 20;
+        let more = match column.class_names.len() {
+            n if n > most => format!(", … {} more", n - most),
+            _ => String::new(),
+        };
+        let names: Vec<String> = names.take(most).collect();
+        format!("\n{}: {}{more}\n", column.name, names.join(", "))
+    };
+    named.map(line).collect()
+}
+
+fn first_rows(split: &str, rows: &Rows, most: usize) -> String {
+    let mut text = String::new();
+    for row in 0..rows.rows.min(most) {
+        text += &format!("\n{split}, row {row}\n");
+        for column in &rows.columns {
+            text += &format!("  {}: {}\n", column.name, value(column, row));
+        }
+    }
+    text
+}
+
+/// A value in one line.
+fn value(column: &Column, row: usize) -> String {
+    let text = |text: Option<&Option<String>>| match text {
+        Some(Some(text)) => shortened(text),
+        _ => "—".into(),
+    };
+    match &column.values {
+        Values::Images(images) => match images.get(row) {
+            Some(bytes) => format!("{} of {} bytes", kind(bytes), count(bytes.len() as u64)),
+            None => "—".into(),
+        },
+        Values::Pixels { height, width, .. } => format!("{width} × {height} pixels, grey"),
+        Values::Integers(values) => match values.get(row) {
+            Some(Some(n)) => {
+                let name = usize::try_from(*n).ok().and_then(|n| column.class_names.get(n));
+                name.map_or(n.to_string(), |name| format!("{n} ({name})"))
+            }
+            _ => "—".into(),
+        },
+        Values::Floats(values) => match values.get(row) {
+            Some(Some(x)) => x.to_string(),
+            _ => "—".into(),
+        },
+        Values::Text(texts) => text(texts.get(row)),
+        Values::Translation { languages, texts } => {
+            let pairs = languages.iter().zip(texts);
+            let pairs =
+                pairs.map(|(language, texts)| format!("{language} {}", text(texts.get(row))));
+            pairs.collect::<Vec<_>>().join(" | ")
+        }
+        Values::Other(kind) => format!("({kind}, which is not read)"),
+    }
+}
+
+fn kind(image: &[u8]) -> &'static str {
+    match image {
+        [0x89, b'P', b'N', b'G', ..] => "PNG",
+        [0xff, 0xd8, ..] => "JPEG",
+        [b'R', b'I', b'F', b'F', ..] => "WebP",
+        _ => "an image",
+    }
+}
+
+/// The text in one line, cut where it is long.
+fn shortened(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let cut: String = line.chars().take(SHOWN).filter(|c| !c.is_control()).collect();
+    let more = if line.chars().nth(SHOWN).is_some() { "…" } else { "" };
+    format!("\"{cut}{more}\"")
+}
