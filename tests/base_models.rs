@@ -12,6 +12,7 @@ use vlora::models::checkpoint::{
     Activation, BaseModel, BertConfig, BertKind, CONFIG, EncoderDecoderConfig, EncoderDecoderKind,
     Hints, MODEL, StackConfig, TOKENIZER, VitConfig, read_base, read_checkpoint,
 };
+use vlora::models::layers::read_layers;
 
 fn parsed(config: &Value) -> vlora::error::Result<BaseModel> {
     BaseModel::parse(Path::new(CONFIG), config.to_string().as_bytes())
@@ -375,6 +376,9 @@ fn another_models_weights_are_told_by_its_description() {
         candle_core::safetensors::save(&HashMap::from(tensors), dir.path().join(MODEL)).unwrap();
         let error = read_checkpoint(dir.path(), &Hints::default()).unwrap_err();
         assert_eq!(error.exit_code(), 2);
+        let spectrum = read_layers(dir.path(), None).unwrap_err().to_string();
+        let base = parsed(config).map_or(String::new(), |base| format!(" of {base}"));
+        assert!(spectrum.contains(&format!("1 tensors{base}, the first model.")), "{spectrum}");
         error.to_string()
     };
     let error = refused(&marian());

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
 #[path = "common/compare.rs"]
 mod compare;
 #[path = "common/checkpoints.rs"]
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use common::TINY;
 use compare::relative;
 use fixtures::{FILES, fixture, hints, load, settings};
 use program::Ran;
@@ -401,6 +403,36 @@ fn a_model_without_a_head_serves_a_new_one() {
             bits(&rest.map(|(name, t)| (name.clone(), t.clone())).collect())
         };
         assert_eq!(rest(&ours), rest(&whole));
+    }
+}
+
+/// A run's model knows what its classes are called and how its images were normalised, also in
+/// another program's form.
+#[test]
+fn a_run_leaves_its_names_and_normalisation() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tiny.yaml"), TINY).unwrap();
+    let ran = program::vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", "seeds=[0]"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for run in std::fs::read_dir(dir.path().join("results/tiny/runs")).unwrap() {
+        let run = run.unwrap().path();
+        let json = |path: &Path| -> Value {
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+        };
+        let provenance = json(&run.join("provenance.json"));
+        let out = run.join("hf");
+        let export = ["export", run.to_str().unwrap(), "--to", "hf-vit", "--out"];
+        let ran = program::vlora(dir.path(), &[&export[..], &[out.to_str().unwrap()]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(ran.out.contains("classes     T-shirt/top, Trouser, "), "{}", ran.out);
+        let (config, processor) = (json(&out.join(CONFIG)), json(&out.join(PREPROCESSOR)));
+        assert_eq!(processor["image_mean"], provenance["pixel_mean"]);
+        assert_eq!(processor["image_std"], provenance["pixel_std"]);
+        assert_eq!(processor["size"]["height"], 28);
+        for (number, name) in provenance["class_names"].as_array().unwrap().iter().enumerate() {
+            assert_eq!(config["id2label"][number.to_string()], *name);
+            assert_eq!(config["label2id"][name.as_str().unwrap()], number);
+        }
     }
 }
 

@@ -6,17 +6,25 @@
 Exports tests/fixtures/checkpoints/authors.safetensors, loads each export in its program, strictly,
 and compares the logits with those of the authors' package on the original. An export back to the
 package's own layout computes nothing: every tensor must come back bit by bit.
+
+Then trains a tiny model on the embedded images, exports it for transformers, and has
+AutoImageProcessor and the model there classify the test images from their PNG bytes: every
+prediction and loss must be the one that the run recorded, and every class called by its name.
 """
 
 import argparse
+import io
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+import numpy
+import pyarrow.parquet
 import torch
 import transformers
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -26,18 +34,32 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "tests/fixtures/checkpoints"
 ORIGINAL = FOLDER / "authors.safetensors"
 MOST = 1e-5
+EMBEDDED = ROOT / "src/hub/embedded/fashion-mnist-mini/test.parquet"
+TINY = """
+task: image-classification
+data: {embedded: fashion-mnist-mini}
+model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10,
+        dim: 16, depth: 2, heads: 2, mlp_ratio: 2}
+training: {epochs: 1, batch_size: 100, learning_rate: 3.0e-3}
+vlora: {compound_size: 2, rank: 2}
+arms: {baseline: {method: vlora}}
+seeds: [0]
+"""
 
 
 class Failure(Exception):
     pass
 
 
+def vlora(program, *arguments):
+    done = subprocess.run([program, *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failure(f"vlora {arguments[0]} exits {done.returncode}: {done.stderr.strip()}")
+
+
 def export(program, settings, to, out):
     options = ["--heads", str(settings["heads"]), "--alpha", str(settings["alpha"])]
-    command = [program, "export", ORIGINAL, "--to", to, *options, "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise Failure(f"vlora export --to {to} exits {done.returncode}: {done.stderr.strip()}")
+    vlora(program, "export", ORIGINAL, "--to", to, *options, "--out", out)
 
 
 def in_timm(file, settings):
@@ -46,9 +68,9 @@ def in_timm(file, settings):
     return model
 
 
-def in_transformers(folder, _settings):
+def in_transformers(folder, _settings, more=()):
     files = {path.name for path in folder.iterdir()}
-    if files != {"config.json", "model.safetensors"}:
+    if files != {"config.json", "model.safetensors", *more}:
         raise Failure(f"the folder holds {', '.join(sorted(files))}")
     # transformers fills what is missing at random, and only says so.
     model, loading = transformers.ViTForImageClassification.from_pretrained(
@@ -58,7 +80,52 @@ def in_transformers(folder, _settings):
     if problems:
         raise Failure(f"transformers: {problems}")
     model.eval()
-    return lambda images: model(images).logits
+    return model if more else lambda images: model(images).logits
+
+
+def trained(program, scratch):
+    """A run of this program, and its export in transformers, on the test images."""
+    (scratch / "tiny.yaml").write_text(TINY)
+    vlora(program, "run", scratch / "tiny.yaml", "-q", "--out", scratch / "results")
+    (run,) = (scratch / "results/tiny/runs").iterdir()
+    vlora(program, "export", run, "--to", "hf-vit", "--out", scratch / "trained")
+    model = in_transformers(scratch / "trained", None, more=["preprocessor_config.json"])
+    processor = transformers.AutoImageProcessor.from_pretrained(scratch / "trained")
+    rows = pyarrow.parquet.read_table(EMBEDDED).to_pylist()
+    images = [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    labels = torch.tensor([row["label"] for row in rows])
+    logits = model(pixels).logits
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return run, model, processor, images, pixels, losses, logits.argmax(1)
+
+
+def preparation(run, processor, images, pixels):
+    """Largest difference of the processor's pixels to (byte / 255 - mean) / std of the run."""
+    if type(processor).__name__ != "ViTImageProcessor":
+        raise Failure(f"AutoImageProcessor makes a {type(processor).__name__}")
+    provenance = json.loads((run / "provenance.json").read_text())
+    (mean,), (std,) = provenance["pixel_mean"], provenance["pixel_std"]
+    bytes_ = numpy.stack([numpy.asarray(image) for image in images])[:, None].astype("float64")
+    return numpy.abs((bytes_ / 255 - mean) / std - pixels.double().numpy()).max()
+
+
+def outcomes(run, losses, predictions):
+    """Predictions that differ from the run's, and the largest difference of a loss."""
+    lines = (run / "test.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    if len(records) != len(losses):
+        raise Failure(f"{len(records)} records for {len(losses)} images")
+    differ = sum(r["prediction"] != int(p) for r, p in zip(records, predictions))
+    apart = max(abs(r["loss"] - float(loss)) for r, loss in zip(records, losses))
+    return differ, apart
+
+
+def names(run, model):
+    want = json.loads((run / "provenance.json").read_text())["class_names"]
+    got = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    back = all(model.config.label2id[name] == number for number, name in enumerate(want))
+    return ", ".join(got[:2]) + ", …", got == want and back
 
 
 def in_the_package(file, settings):
@@ -132,6 +199,21 @@ def main():
         row("hf-vit", lambda: logits("hf-vit", "hf-vit", in_transformers))
         row("authors", lambda: logits("authors", "authors.safetensors", in_the_package))
         row("authors, the tensors", tensors)
+
+        run, model, processor, images, pixels, losses, predictions = trained(program, scratch)
+
+        def prepared():
+            apart = preparation(run, processor, images, pixels)
+            return f"pixels apart by {apart:.1e}, at most 1e-06", apart <= 1e-6
+
+        def tested():
+            differ, apart = outcomes(run, losses, predictions)
+            found = f"{len(losses)} images: {differ} predictions differ, losses by {apart:.1e}"
+            return found, differ == 0 and apart <= MOST
+
+        row("a run, the processor", prepared)
+        row("a run, its test", tested)
+        row("a run, its class names", lambda: names(run, model))
     sys.exit(0 if passed else 1)
 
 

@@ -234,12 +234,14 @@ fn joined(parts: &[Tensor]) -> Option<Tensor> {
 
 fn unknown(file: &TensorFile) -> crate::error::Error {
     let first = file.tensors.keys().next().map_or("none", String::as_str);
+    let described = checkpoint::beside(&file.path).and_then(|(_, base)| base.ok());
+    let of = described.map_or_else(String::new, |base| format!(" of {base}"));
     let name = |layout: &Layout| {
         format!("{} ({})", layout.tensor("[prefix.]", 0, layout.mark()), layout.name)
     };
     let names: Vec<String> = LAYOUTS.iter().map(name).collect();
     Fault::new(&file.path, "the file holds no Transformer in a layout that is known")
-        .found(format!("{} tensors, the first {first}", file.tensors.len()))
+        .found(format!("{} tensors{of}, the first {first}", file.tensors.len()))
         .expected(format!("names as in {}", names.join(", ")))
         .into()
 }

@@ -31,7 +31,7 @@ pub const ENDING: &str = ".safetensors";
 pub struct TensorFile {
     /// The file itself, also where a folder was asked for; of shards the index.
     pub path: PathBuf,
-    /// Of the file's bytes; of shards that of their hashes, as [`read`](shards::read) says.
+    /// Of the file's bytes. Of shards that of what `sha256sum INDEX SHARDS` prints in their folder.
     pub sha256: String,
     pub metadata: BTreeMap<String, String>,
     /// Float32, finite, on the CPU.

@@ -42,7 +42,7 @@ use candle_core::Tensor;
 pub use authors::{authors_tensors, construction};
 pub use base::{
     Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig, EncoderDecoderKind,
-    StackConfig, VitConfig, read_base,
+    StackConfig, VitConfig, beside, read_base,
 };
 pub use compact::to_bytes;
 pub use fault::Fault;

@@ -220,7 +220,7 @@ pub fn is_index(path: &Path) -> bool {
 
 /// Reads the shards of an index as one file.
 ///
-/// Its `sha256` is that of `sha256sum INDEX SHARDS`'s output, the shards in the order of their
+/// Its `sha256` is that of the output of `sha256sum INDEX SHARDS`, the shards in the order of their
 /// names: lines of hash, two spaces, name.
 pub fn read(path: &Path) -> Result<TensorFile> {
     let bytes = fs::read(path)
