@@ -226,7 +226,7 @@ fn bad_input_exits_with_two_and_says_what_to_do() {
     told(&["run", "tiny.yaml", "--device", "tpu"], "--device: unknown device");
     told(
         &["plan", "tiny.yaml", "--set", "data={embedded: null, path: nowhere}"],
-        "nowhere is not a folder",
+        "nowhere: this is not a folder",
     );
     told(&["plan", "tiny.yaml", "--set", "data.path=nowhere"], "two sources of data");
     told(&["plan", "tiny.yaml", "--set", "arms.vlra.method=dense"], "did you mean `vlora`?");
