@@ -9,7 +9,7 @@ use super::select::Select;
 use super::source::{SplitFiles, numbers};
 use super::table::{Blobs, Column, Table, Values};
 use crate::error::{Error, Result};
-use crate::spec::DataSpec;
+use crate::spec::{DataSpec, shorten};
 
 /// What is known of the classes before a split is read.
 #[derive(Clone, Debug)]
@@ -148,7 +148,8 @@ impl Labels {
         if names.is_empty() {
             return Ok(());
         }
-        self.count(table.file(), names.len(), "class names")?;
+        let listed = format!("class names, {}", shorten(&names.join(", ")));
+        self.count(table.file(), names.len(), &listed)?;
         if self.known.names.is_empty() {
             self.known.names = names.to_vec();
         }

@@ -1,7 +1,9 @@
 //! One encoded image to its pixels, checked against what the model takes.
 //!
 //! The size in the header is compared before anything is decoded, so a header that claims 40,000 ×
-//! 40,000 pixels allocates nothing.
+//! 40,000 pixels allocates nothing. PNG and lossless WebP are exact. JPEG's standard leaves rounding
+//! to the decoder, and how colours of half the resolution are enlarged: on smooth images this one
+//! is within 2 of Pillow's, at hard edges of colour further from it.
 
 use std::io::Cursor;
 
@@ -108,7 +110,9 @@ fn fill<D: ImageDecoder>(
     size: Size,
     out: &mut [u8],
 ) -> Result<(), String> {
-    let told = |e: image::ImageError| broken(&e.to_string());
+    // Behind this stands the name of a part of the format, at length.
+    let cut = |text: &str| text.split(" while decoding").next().unwrap_or(text).to_string();
+    let told = |e: image::ImageError| broken(&cut(&e.to_string()));
     let decoder = decoder.map_err(told)?;
     let (width, height) = decoder.dimensions();
     size.check(width, height)?;

@@ -92,6 +92,10 @@ fn kind(field: &ArrowField, feature: Option<&Json>) -> Kind {
             let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
             Kind::Other(format!("struct of {}", names.join(", ")))
         }
+        List(_) | LargeList(_) | FixedSizeList(..) => Kind::Other("lists".into()),
+        Int8 | UInt8 => Kind::Other("whole numbers of 8 bits".into()),
+        Int16 | UInt16 => Kind::Other("whole numbers of 16 bits".into()),
+        Date32 | Date64 | Timestamp(..) => Kind::Other("dates".into()),
         other => Kind::Other(format!("{other:?}")),
     }
 }
@@ -107,7 +111,7 @@ fn values(column: &Column, kind: &Kind) -> PolarsResult<Values> {
                 DataType::Struct(_) => series.struct_()?.field_by_name("bytes")?,
                 _ => series.clone(),
             };
-            Values::Images(Blobs::new(Binary(bytes.binary()?.rechunk().into_owned())))
+            Values::Images(Blobs::new(Binary(bytes.binary()?.clone())))
         }
         Kind::ClassLabel | Kind::Integer => {
             Values::Integers(series.strict_cast(&DataType::Int64)?.i64()?.iter().collect())
@@ -126,7 +130,8 @@ fn values(column: &Column, kind: &Kind) -> PolarsResult<Values> {
     })
 }
 
-/// A binary column in one chunk, in the memory that polars read it into.
+/// A binary column in the memory that polars read it into. Its chunks are left as they are: joining
+/// them would copy every image.
 #[derive(Debug)]
 struct Binary(BinaryChunked);
 

@@ -75,7 +75,7 @@ impl fmt::Display for Kind {
             Kind::Image => f.write_str("images"),
             Kind::ClassLabel => f.write_str("class labels"),
             Kind::Integer => f.write_str("whole numbers"),
-            Kind::Float => f.write_str("numbers"),
+            Kind::Float => f.write_str("decimal numbers"),
             Kind::Text => f.write_str("text"),
             Kind::Translation(languages) => write!(f, "translations ({})", languages.join(", ")),
             Kind::Other(name) => f.write_str(name),

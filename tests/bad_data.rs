@@ -1,0 +1,248 @@
+//! What the owner of a faulty dataset is told. The texts are held in `tests/snapshots/`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "common/data.rs"]
+mod data;
+
+use std::fmt::Write;
+
+use vlora::error::Result;
+use vlora::random::{Purpose, Stream};
+
+use data::{Dataset, SIDE, fixture, gzip, idx, png};
+
+const PARTS: &str = r#"{"validation": {"fraction": 0.3}, "test": {"fraction": 0.3}}"#;
+
+/// The message, without the folder's own name.
+fn told<T>(dataset: &Dataset, result: Result<T>) -> String {
+    let error = result.err().map_or("no error".into(), |e| e.to_string());
+    let root = dataset.at("").display().to_string();
+    error.replace(&root, "DATA/").replace(root.trim_end_matches('/'), "DATA")
+}
+
+/// A PNG's signature and header alone.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+    bytes.extend(width.to_be_bytes());
+    bytes.extend(height.to_be_bytes());
+    bytes.extend([8, 2, 0, 0, 0, 0, 0, 0, 0]);
+    bytes
+}
+
+/// Images of a class in a folder, read as three of them need be.
+fn image(name: &str, bytes: Vec<u8>) -> Dataset {
+    let good = |color| png(SIDE as u32, [color; 3]);
+    Dataset::new(&[
+        ("train/a/1.png", good(1)),
+        ("train/b/2.png", good(2)),
+        ("train/c/3.png", good(3)),
+        (&format!("train/c/{name}"), bytes),
+    ])
+}
+
+fn parquet(name: &str) -> Dataset {
+    Dataset::new(&[("train.parquet", fixture(name))])
+}
+
+fn one(name: &str, bytes: impl AsRef<[u8]>) -> Dataset {
+    Dataset::new(&[(name, bytes)])
+}
+
+fn pair(images: Vec<u8>, labels: Vec<u8>) -> Dataset {
+    Dataset::new(&[("train-images-idx3-ubyte", images), ("train-labels-idx1-ubyte", labels)])
+}
+
+fn packed(images: Vec<u8>) -> Dataset {
+    let labels = idx(&[1], &[0]);
+    Dataset::new(&[("train-images-idx3-ubyte.gz", images), ("train-labels-idx1-ubyte", labels)])
+}
+
+/// Everything that is read as images of 8 × 8, RGB, three classes.
+fn image_cases() -> Vec<(&'static str, Dataset)> {
+    let rgb = fixture("rgb.parquet");
+    let pixels = |n: usize| vec![0; n * SIDE * SIDE];
+    let side = SIDE as u32;
+    vec![
+        ("a Parquet file cut in half", one("train.parquet", &rgb[..rgb.len() / 2])),
+        ("an empty Parquet file", one("train.parquet", b"")),
+        ("images that are text", parquet("wrong/image-is-text.parquet")),
+        ("images that are lists", parquet("wrong/image-is-list.parquet")),
+        ("an image without bytes", parquet("wrong/image-without-bytes.parquet")),
+        ("labels that are fractions", parquet("wrong/label-is-fraction.parquet")),
+        ("labels of 8 bits", parquet("wrong/label-is-byte.parquet")),
+        ("no label", parquet("wrong/label-is-empty.parquet")),
+        ("a label too large", parquet("wrong/label-too-large.parquet")),
+        ("a label below zero", parquet("wrong/label-negative.parquet")),
+        ("more class names than classes", parquet("wrong/names-too-many.parquet")),
+        ("columns of other names", parquet("wrong/columns-otherwise-named.parquet")),
+        ("no rows", parquet("wrong/no-rows.parquet")),
+        ("a grey image", parquet("wrong/grey.parquet")),
+        ("a transparent image", parquet("wrong/transparent.parquet")),
+        ("an image of 1 × 1", image("4.png", png(1, [0; 3]))),
+        ("a header of 40,000 × 40,000", image("4.png", png_header(40_000, 40_000))),
+        ("a header and nothing else", image("4.png", png_header(side, side))),
+        ("a text that is called an image", image("4.jpg", b"hello".to_vec())),
+        ("an image cut off", image("4.png", png(side, [5, 6, 7])[..50].to_vec())),
+        ("another number of folders than classes", {
+            let dataset = image("4.png", png(side, [4; 3]));
+            dataset.put("train/d/5.png", png(side, [5; 3]));
+            dataset
+        }),
+        ("images in no folder", one("1.png", png(side, [0; 3]))),
+        ("images in a table of text", one("train.csv", "image,label\na.png,0\n")),
+        ("IDX with another magic number", pair(vec![0, 0, 13, 3, 0, 0, 0, 1], idx(&[1], &[0]))),
+        ("IDX cut short", pair(idx(&[2, side, side], &pixels(1)), idx(&[2], &[0, 1]))),
+        ("IDX with sizes beyond reason", pair(idx(&[u32::MAX; 3], &[]), idx(&[1], &[0]))),
+        ("fewer labels than images", pair(idx(&[2, side, side], &pixels(2)), idx(&[1], &[0]))),
+        ("images without labels", one("train-images-idx3-ubyte", idx(&[1, 1, 1], &[0]))),
+        ("IDX of another size", pair(idx(&[1, 9, side], &[0; 72]), idx(&[1], &[0]))),
+        ("IDX, which is grey", pair(idx(&[1, side, side], &pixels(1)), idx(&[1], &[0]))),
+        ("gzip that is none", packed(b"hello".to_vec())),
+        ("gzip cut off", packed(gzip(&idx(&[1, side, side], &pixels(1)))[..30].to_vec())),
+        ("a gzip bomb", packed(gzip(&vec![0; 4 << 20]))),
+    ]
+}
+
+/// Everything that is read as a table; the split, the configuration.
+fn table_cases() -> Vec<(&'static str, Dataset, Option<&'static str>, &'static str)> {
+    let csv = |bytes: &[u8]| one("train.csv", bytes);
+    let lines = |bytes: &[u8]| one("train.jsonl", bytes);
+    let card = |yaml: &str, files: &[(&str, &str)]| {
+        let dataset = Dataset::new(files);
+        dataset.put("README.md", format!("---\n{yaml}\n---\n"));
+        dataset
+    };
+    let two = "configs: [{config_name: small, data_files: a.csv}, {config_name: large}]";
+    let named =
+        "dataset_info: {features: [{name: label, dtype: {class_label: {names: [no, yes]}}}]}";
+    let t = |name, dataset| (name, dataset, None, "train");
+    vec![
+        t("a quote that never closes", csv(b"text,label\nfine,1\n\"not fine,0\nand on,1\n")),
+        t("text behind a closing quote", csv(b"text,label\n\"a\"b,1\n")),
+        t("a value too few", csv(b"text,label\na,1\nb\n")),
+        t("CSV that is not UTF-8", csv(b"text,label\na,1\nb\xe4r,2\n")),
+        t("column names that are not UTF-8", csv(b"t\xe4xt,label\na,1\n")),
+        t("two columns of one name", csv(b"a,a\n1,2\n")),
+        t("a broken JSON line", lines(b"{\"a\": 1}\n{\"a\": 2,}\n")),
+        t("JSON lines that are not UTF-8", lines(b"{\"a\": \"x\"}\n\n{\"a\": \"b\xe4r\"}\n")),
+        t("a line that is a list", lines(b"[1, 2]\n")),
+        t("a column that changes its type", lines(b"{\"a\": 1}\n{\"a\": \"x\"}\n")),
+        t("JSON of great depth", lines("[".repeat(100_000).as_bytes())),
+        t(
+            "a class that the card does not name",
+            card(named, &[("train.csv", "label\nyes\nmaybe\n")]),
+        ),
+        t("a shard missing", one("train-00000-of-00002.csv", "a\n1\n")),
+        t(
+            "files of the split under two names",
+            Dataset::new(&[("train.csv", "a\n"), ("training.csv", "a\n")]),
+        ),
+        t(
+            "files of two formats",
+            card(
+                "configs: [{config_name: x, data_files: 'a.*'}]",
+                &[("a.csv", "a\n"), ("a.jsonl", "")],
+            ),
+        ),
+        t(
+            "shards of other columns",
+            Dataset::new(&[
+                ("train-00000-of-00002.csv", "a\n1\n"),
+                ("train-00001-of-00002.csv", "b\n1\n"),
+            ]),
+        ),
+        t(
+            "a card that names what is not there",
+            card(
+                "configs: [{config_name: x, data_files: [{split: train, path: 'data/train-*'}]}]",
+                &[("a.csv", "a\n")],
+            ),
+        ),
+        t("a card that is not YAML", card("configs: [", &[("train.csv", "a\n")])),
+        t("a card with configs of another form", card("configs: 3", &[("train.csv", "a\n")])),
+        t("a configuration to choose", card(two, &[("a.csv", "a\n")])),
+        ("an unknown configuration", card(two, &[("a.csv", "a\n")]), Some("smal"), "train"),
+        ("a configuration where there is none", csv(b"a\n"), Some("x"), "train"),
+        (
+            "an unknown split",
+            Dataset::new(&[("train.csv", "a\n"), ("test.csv", "a\n")]),
+            None,
+            "tset",
+        ),
+        t("no files of rows", one("LICENSE", "")),
+    ]
+}
+
+#[test]
+fn every_fault_is_told() {
+    let mut all = String::new();
+    let mut tell = |name: &str, text: String| {
+        assert_ne!(text, "no error", "{name}");
+        writeln!(all, "## {name}\n{text}\n").unwrap();
+    };
+    for (name, dataset) in image_cases() {
+        tell(name, told(&dataset, dataset.images(PARTS, (SIDE, 3, 3), None)));
+    }
+    for (name, dataset, config, split) in table_cases() {
+        tell(name, told(&dataset, dataset.table(config, split)));
+    }
+    let rgb = fixture("rgb.parquet");
+    let twice = Dataset::new(&[("train.parquet", &rgb), ("test.parquet", &rgb)]);
+    let named_test = r#"{"validation": {"fraction": 0.3}}"#;
+    tell("a file in two splits", told(&twice, twice.images(named_test, (SIDE, 3, 3), None)));
+    let small = r#"{"validation": {"fraction": 0.1}, "test": {"fraction": 0.3}}"#;
+    let few = parquet("rgb.parquet");
+    tell("a part without examples", told(&few, few.images(small, (SIDE, 3, 3), None)));
+    // The name tells the snapshot's file.
+    insta::assert_snapshot!("bad_data", all);
+}
+
+/// Damage ends in an error or in other rows, never in a panic.
+#[test]
+fn damage_never_panics() {
+    let side = SIDE as u32;
+    let csv = b"text,label\n\"a \"\"b\"\"\",1\nc,2\n".to_vec();
+    let json = "{\"a\": 1, \"t\": {\"de\": \"Bär\", \"en\": \"bear\"}}\n{\"a\": 2.5}\n"
+        .as_bytes()
+        .to_vec();
+    let card =
+        b"---\nconfigs: [{config_name: x, data_files: [{split: train, path: 'tr*'}]}]\n---\n"
+            .to_vec();
+    let images = idx(&[2, side, side], &[7; 2 * 64]);
+    let labels = ("train-labels-idx1-ubyte", idx(&[2], &[0, 1]));
+    let rows = ("train.csv", csv.clone());
+    // A file, and one beside it that stays whole.
+    let cases = [
+        ("train.parquet", fixture("rgb.parquet"), None),
+        ("train.parquet", fixture("jpeg.parquet"), None),
+        ("train.parquet", fixture("text.parquet"), None),
+        ("train.csv", csv.clone(), None),
+        ("train.jsonl", json, None),
+        ("train.csv.gz", gzip(&csv), None),
+        ("train/a/1.png", png(side, [1, 2, 3]), None),
+        ("train-images-idx3-ubyte", images.clone(), Some(labels.clone())),
+        ("train-images-idx3-ubyte.gz", gzip(&images), Some(labels)),
+        ("README.md", card, Some(rows)),
+    ];
+    let mut stream = Stream::new(0, Purpose::Audit, "damage to data");
+    for (name, whole, beside) in cases {
+        let dataset = Dataset::new(&Vec::from_iter(beside));
+        for i in 0..150 {
+            let mut bytes = whole.clone();
+            let n = bytes.len() as u32;
+            match i % 3 {
+                0 => bytes.truncate(stream.below(n) as usize),
+                1 => bytes[stream.below(n) as usize] ^= 1 << stream.below(8),
+                _ => {
+                    let at = stream.below(n) as usize;
+                    bytes[at..].iter_mut().take(4).for_each(|b| *b = stream.below(256) as u8);
+                }
+            }
+            dataset.put(name, bytes);
+            let _ = dataset.table(None, "train").map_err(|e| e.to_string());
+            let channels = if name.contains("idx3") { 1 } else { 3 };
+            let _ = dataset.images(PARTS, (SIDE, channels, 3), None).map_err(|e| e.to_string());
+        }
+    }
+}

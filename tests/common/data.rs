@@ -1,0 +1,89 @@
+//! Datasets in a temporary folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vlora::data::{ImageData, Layout, Table, read_split};
+use vlora::error::Result;
+use vlora::hub::{Hub, Kind, Source};
+use vlora::spec::{DataSpec, ModelSpec};
+
+/// Side of the fixtures' images.
+pub const SIDE: usize = 8;
+
+/// The fixtures of `scripts/reference/make_data_fixtures.py`.
+pub fn fixture(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data");
+    fs::read(root.join(name)).unwrap()
+}
+
+pub struct Dataset {
+    dir: tempfile::TempDir,
+}
+
+impl Dataset {
+    pub fn new<B: AsRef<[u8]>>(files: &[(&str, B)]) -> Dataset {
+        let dataset = Dataset { dir: tempfile::tempdir().unwrap() };
+        files.iter().for_each(|(path, bytes)| dataset.put(path, bytes));
+        dataset
+    }
+
+    pub fn put(&self, path: &str, bytes: impl AsRef<[u8]>) {
+        let at = self.at(path);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(at, bytes).unwrap();
+    }
+
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// A split as a table.
+    pub fn table(&self, config: Option<&str>, split: &str) -> Result<Table> {
+        let source = Source::Folder(self.dir.path().to_path_buf());
+        let repository = Hub::default().open(&source, Kind::Dataset)?;
+        let layout = Layout::of(&repository, config)?;
+        read_split(&repository, &layout, split, None)
+    }
+
+    /// The three splits as images. `data` are fields of the section as JSON.
+    pub fn images(
+        &self,
+        data: &str,
+        (side, channels, classes): (usize, usize, usize),
+        cache: Option<&Path>,
+    ) -> Result<ImageData> {
+        let mut fields: serde_json::Value = serde_json::from_str(data).unwrap();
+        fields["path"] = self.dir.path().to_str().unwrap().into();
+        let data: DataSpec = serde_json::from_value(fields).unwrap();
+        let model: ModelSpec = serde_json::from_value(serde_json::json!({
+            "architecture": "vit", "image_size": side, "patch_size": 1, "channels": channels,
+            "classes": classes, "dim": 8, "depth": 1, "heads": 1,
+        }))
+        .unwrap();
+        ImageData::load_with_cache(&data, &model, &Hub::default(), cache)
+    }
+}
+
+/// An IDX file of bytes.
+pub fn idx(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, sizes.len() as u8];
+    sizes.iter().for_each(|size| file.extend(size.to_be_bytes()));
+    file.extend(bytes);
+    file
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A PNG of one colour.
+pub fn png(side: u32, color: [u8; 3]) -> Vec<u8> {
+    let image = image::RgbImage::from_pixel(side, side, image::Rgb(color));
+    let mut out = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut out, image::ImageFormat::Png).unwrap();
+    out.into_inner()
+}
