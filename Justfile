@@ -30,12 +30,17 @@ fmt:
 # Look at changed snapshots of messages, then accept them
 accept-snapshots:
     INSTA_UPDATE=always cargo test --release --test bad_specs --test bad_checkpoints \
-        --test bad_shards --test base_models
+        --test bad_shards --test base_models --test bad_data --test hub
     git diff tests/snapshots
 
 # Time the single operations
 bench *ARGS:
     cargo bench --profile release --bench operations -- {{ARGS}}
+
+# Time decoding beside Pillow in two processes, on CIFAR-10's training file
+bench-decode parquet python="python3":
+    cargo build --release --bench decode
+    {{python}} scripts/bench/decode.py {{parquet}} "$(ls -t "$CARGO_TARGET_DIR"/release/deps/decode-* | grep -v '\.d$' | head -1)"
 
 # What CI runs
 ci:
@@ -44,6 +49,10 @@ ci:
 # Make the oracle's fixtures again with PyTorch, timm and the authors' package
 fixtures python="python3":
     {{python}} scripts/reference/make_fixtures.py
+
+# Make the fixtures of dataset formats again with pyarrow and Pillow
+data-fixtures python="python3":
+    {{python}} scripts/reference/make_data_fixtures.py
 
 # Load what `vlora export` writes in PyTorch, timm, transformers and the authors' package
 check-exports python="python3":

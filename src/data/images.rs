@@ -186,24 +186,37 @@ impl ImageData {
     }
 }
 
-/// Mean and deviation of each channel over all pixels.
-fn measure(split: &ImageSplit) -> ImageStatistics {
-    // 256 counters a channel: exact, and independent of how the work is divided.
-    let channels = split.size.channels;
-    let none = || vec![[0u64; 256]; channels];
-    let count = |mut counts: Vec<[u64; 256]>, image: usize| {
-        for pixel in split.image(image).chunks_exact(channels) {
-            for (counts, value) in counts.iter_mut().zip(pixel) {
-                counts[usize::from(*value)] += 1;
+/// How often each value is a channel's: exact, and independent of how the work is divided.
+fn counts<const CHANNELS: usize>(split: &ImageSplit) -> Vec<[u64; 256]> {
+    type Counts<const C: usize> = [[u64; 256]; C];
+    // Two sets in turn: neighbours are often equal, and one counter's next increment has to wait
+    // for the one before.
+    let none = || Box::new([[[0; 256]; CHANNELS]; 2]);
+    let count = |mut sets: Box<[Counts<CHANNELS>; 2]>, image: usize| {
+        let (pixels, _) = split.image(image).as_chunks::<CHANNELS>();
+        for (i, pixel) in pixels.iter().enumerate() {
+            for (channel, value) in pixel.iter().enumerate() {
+                sets[i & 1][channel][usize::from(*value)] += 1;
             }
         }
-        counts
+        sets
     };
-    let sum = |mut a: Vec<[u64; 256]>, b: Vec<[u64; 256]>| {
-        a.iter_mut().flatten().zip(b.iter().flatten()).for_each(|(a, b)| *a += b);
+    let sum = |mut a: Box<[Counts<CHANNELS>; 2]>, b: Box<[Counts<CHANNELS>; 2]>| {
+        let (a_all, b_all) = (a.as_flattened_mut().as_flattened_mut(), b.as_flattened());
+        a_all.iter_mut().zip(b_all.as_flattened()).for_each(|(a, b)| *a += b);
         a
     };
-    let counts = (0..split.len()).into_par_iter().fold(none, count).reduce(none, sum);
+    let [mut even, odd] = *(0..split.len()).into_par_iter().fold(none, count).reduce(none, sum);
+    even.as_flattened_mut().iter_mut().zip(odd.as_flattened()).for_each(|(a, b)| *a += b);
+    even.to_vec()
+}
+
+/// Mean and deviation of each channel over all pixels.
+fn measure(split: &ImageSplit) -> ImageStatistics {
+    let counts = match split.size.channels {
+        1 => counts::<1>(split),
+        _ => counts::<3>(split),
+    };
     let moments = |counts: &[u64; 256]| {
         let n: u64 = counts.iter().sum();
         let mean = |f: &dyn Fn(f64) -> f64| {
