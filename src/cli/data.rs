@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::hub::HubArgs;
-use super::{FormatArgs, FormatName, print};
+use super::{FormatArgs, FormatName, clean, print};
 use crate::data::{Column, Kind, Layout, Table as Rows, Values, read_split};
 use crate::error::{Error, Result};
 use crate::hub::{self, Source};
@@ -61,8 +61,8 @@ pub fn data(args: &DataArgs) -> Result<()> {
                 Cell::number(split.clone(), once(split.clone())),
                 Cell::number(files, once(count(files as u64))),
                 Cell::number(rows.rows, once(count(rows.rows as u64))),
-                Cell::text(&column.name),
-                Cell::text(column.kind().to_string()),
+                Cell::text(clean(&column.name)),
+                Cell::text(clean(&column.kind().to_string())),
                 if classes > 0 {
                     Cell::number(classes, count(classes as u64))
                 } else {
@@ -80,7 +80,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
         let config = layout.config.as_deref().map(|c| format!(", configuration {c}"));
         let licence = layout.card.license.as_deref().unwrap_or("not stated");
         let head = format!("{}{}", repository.name(), config.unwrap_or_default());
-        text = format!("{head}, licence {licence}\n\n{text}{details}");
+        text = format!("{}, licence {}\n\n{text}{details}", clean(&head), clean(licence));
     }
     print(&text)
 }
@@ -104,14 +104,15 @@ fn source(dataset: &str) -> Result<Source> {
 fn class_names(rows: &Rows) -> String {
     let named = rows.columns.iter().filter(|column| column.kind() == Kind::ClassLabel);
     let line = |column: &Column| {
-        let names = column.class_names.iter().enumerate().map(|(i, name)| format!("{i} {name}"));
+        let names =
+            column.class_names.iter().enumerate().map(|(i, name)| format!("{i} {}", clean(name)));
         let most = 20;
         let more = match column.class_names.len() {
             n if n > most => format!(", … {} more", n - most),
             _ => String::new(),
         };
         let names: Vec<String> = names.take(most).collect();
-        format!("\n{}: {}{more}\n", column.name, names.join(", "))
+        format!("\n{}: {}{more}\n", clean(&column.name), names.join(", "))
     };
     named.map(line).collect()
 }
@@ -121,7 +122,7 @@ fn first_rows(split: &str, rows: &Rows, most: usize) -> String {
     for row in 0..rows.rows.min(most) {
         text += &format!("\n{split}, row {row}\n");
         for column in &rows.columns {
-            text += &format!("  {}: {}\n", column.name, value(column, row));
+            text += &format!("  {}: {}\n", clean(&column.name), clean(&value(column, row)));
         }
     }
     text
@@ -173,7 +174,7 @@ fn kind(image: &[u8]) -> &'static str {
 /// The text in one line, cut where it is long.
 fn shortened(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let cut: String = line.chars().take(SHOWN).filter(|c| !c.is_control()).collect();
+    let cut: String = line.chars().take(SHOWN).collect();
     let more = if line.chars().nth(SHOWN).is_some() { "…" } else { "" };
     format!("\"{cut}{more}\"")
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::hub::HubArgs;
-use super::{FormatArgs, print, tell};
+use super::{FormatArgs, clean, print, tell};
 use crate::atomic::write_atomic;
 use crate::data::{self, Card};
 use crate::error::{Error, Result};
@@ -142,6 +142,16 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
 
 /// Refuses files that changed under a commit.
 fn keeps(now: &LockedRepository, before: &LockedRepository) -> Result<()> {
+    let listed = |path: &String| {
+        now.files.iter().any(|file| file.path == *path) || now.others.contains(path)
+    };
+    if let Some(lost) = before.files.iter().find(|file| !listed(&file.path)) {
+        return Err(Error::Input(format!(
+            "{}/{}: the lock pins this file, and it is not there\n  help:     a network gets it; \
+             --update pins what there is now",
+            before.repository, lost.path
+        )));
+    }
     for file in &now.files {
         let known = before.files.iter().find(|f| f.path == file.path);
         if let Some(known) = known.filter(|known| known.sha256 != file.sha256) {
@@ -175,6 +185,8 @@ fn merge(pinned: &mut Vec<LockedRepository>, more: LockedRepository) {
                 }
             }
             there.files.sort_by(|a, b| a.path.cmp(&b.path));
+            let files = &there.files;
+            there.others.retain(|path| !files.iter().any(|file| file.path == *path));
         }
     }
 }
@@ -198,7 +210,7 @@ fn row(spec: &Path, got: &Got) -> Vec<Cell> {
         Cell::number(got.files, count(got.files as u64)),
         Cell::number(got.bytes, HumanBytes(got.bytes).to_string()),
         match locked {
-            Some(l) => text(Some(l.licence.as_deref().unwrap_or("not stated"))),
+            Some(l) => Cell::text(clean(l.licence.as_deref().unwrap_or("not stated"))),
             None => Cell::none(),
         },
     ]

@@ -179,6 +179,11 @@ fn matched(experiment: &Experiment) -> String {
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
+/// A text of a file or a server as a terminal can show it: control characters left out.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// Prints to standard output. A reader that has gone away (`| head`) is no error.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();

@@ -87,7 +87,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
 
 fn reads_the_hub(experiment: &Experiment) -> bool {
     experiment.variants.iter().any(|v| {
-        v.spec.data.hub.is_some() || v.spec.start.as_ref().is_some_and(|s| s.hub.is_some())
+        let start = v.spec.start.as_ref().and_then(|start| start.checkpoint_name());
+        v.spec.data.hub.is_some() || start.is_some_and(|name| name.starts_with("hub:"))
     })
 }
 

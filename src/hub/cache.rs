@@ -6,10 +6,12 @@
 //!   blobs/<etag>                 contents, by their hash
 //!   blobs/<etag>.incomplete      what has come of one so far
 //!   snapshots/<commit>/<path>    links to the blobs
+//!   listings/<commit>.json       all files of the commit; ours alone
 //! <cache>/.locks/datasets--<owner>--<name>/<etag>.lock
 //! ```
 //!
-//! A blob gets its name only when its size and hash have been checked, so what has one is whole. A
+//! A snapshot has what was asked for of a commit; which files there are besides, and that one is
+//! missing, only the listing tells. A blob gets its name only when its size and hash have been checked, so what has one is whole. A
 //! lock is the operating system's: it ends with the program that holds it, however that ends.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -131,12 +133,13 @@ impl Cached {
 
     /// The commit that `revision` was last seen at, or is itself.
     pub fn commit(&self, revision: &str) -> Option<String> {
-        if is_commit(revision) {
-            return self.snapshot(revision).is_dir().then(|| revision.to_string());
-        }
-        let text = fs::read_to_string(self.at("refs").join(revision)).ok()?;
+        let text = match is_commit(revision) {
+            true => revision.to_string(),
+            false => fs::read_to_string(self.at("refs").join(revision)).ok()?,
+        };
         let commit = text.trim();
-        is_commit(commit).then(|| commit.to_string())
+        let there = || self.snapshot(commit).is_dir() || self.listing(commit).is_file();
+        (is_commit(commit) && there()).then(|| commit.to_string())
     }
 
     /// Notes the commit that `revision` was seen at.
@@ -150,6 +153,11 @@ impl Cached {
 
     pub fn snapshot(&self, commit: &str) -> PathBuf {
         self.at("snapshots").join(commit)
+    }
+
+    /// Where the list of a commit's files stands.
+    pub fn listing(&self, commit: &str) -> PathBuf {
+        self.at("listings").join(format!("{commit}.json"))
     }
 
     pub fn blob(&self, etag: &Etag) -> PathBuf {
@@ -193,7 +201,12 @@ impl Cached {
     pub fn lock(&self, etag: &Etag, waiting: impl FnOnce()) -> Result<File> {
         let path = self.root.join(".locks").join(&self.folder);
         let path = path.join(format!("{}.lock", etag.text()));
-        let failed = |e| Error::io("locking", &path, e);
+        let failed = |e| match Error::io("locking", &path, e) {
+            Error::Failed(text) => Error::Failed(format!(
+                "{text}\n  help:     HF_HUB_CACHE names a cache on another file system"
+            )),
+            other => other,
+        };
         for folder in [path.parent(), self.blob(etag).parent()].into_iter().flatten() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -254,6 +267,7 @@ mod tests {
             fs::write(blob, text).unwrap();
         }
         let commit = "c".repeat(40);
+        assert_eq!(cached.commit(&commit), None);
         for path in ["x", "d/e/f.txt"] {
             for (etag, text) in [(&one, "one"), (&one, "one"), (&two, "two")] {
                 cached.link(&commit, path, &Etag::parse(etag).unwrap()).unwrap();

@@ -29,6 +29,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(120);
 /// An answer of the API is not larger.
 const LONGEST_ANSWER: u64 = 64 << 20;
 
+/// The status of a range outside its file; [`Client::file`] alone asks for ranges.
+const NO_SUCH_PART: u16 = 416;
+
 /// Everything that stands in a path's part as it is.
 const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -149,6 +152,13 @@ impl Client {
             request = request.header("Range", format!("bytes={from}-"));
         }
         let response = self.send(request, kind, name, Some(path))?;
+        if response.status() == NO_SUCH_PART {
+            // The file is not as long as what is there of it: all of it, then.
+            return match from {
+                0 => Err(Trouble::passing("HTTP 416".into())),
+                _ => self.file(kind, name, path, 0),
+            };
+        }
         let (begins, length) = match response.status().as_u16() {
             206 => range(&response).ok_or_else(|| {
                 Trouble::passing("a part of the file was sent without saying which".into())
@@ -177,7 +187,7 @@ impl Client {
             .save_redirect_history(true)
             .build();
         let response = request.call().map_err(|e| self.broken(e, name, path))?;
-        if response.status().is_success() {
+        if response.status().is_success() || response.status() == NO_SUCH_PART {
             return Ok(response);
         }
         let what = Refused {

@@ -68,7 +68,7 @@ fn fill(client: &Client, cached: &Cached, wanted: &Wanted, progress: &dyn Progre
     let failed = |e| Error::io("writing", &part, e);
     let file = OpenOptions::new().read(true).append(true).create(true).open(&part);
     let mut file = file.map_err(|e| Error::io("opening", &part, e))?;
-    let (mut attempt, mut fresh) = (1, false);
+    let (mut attempt, mut fresh, mut furthest) = (1, false, 0);
     loop {
         let mut have = file.metadata().map_err(failed)?.len();
         if have > wanted.size {
@@ -76,6 +76,7 @@ fn fill(client: &Client, cached: &Cached, wanted: &Wanted, progress: &dyn Progre
             have = 0;
         }
         fresh |= have == 0;
+        furthest = furthest.max(have);
         let trouble = match have == wanted.size {
             true => None,
             false => stream(client, wanted, &mut file, have, progress)?,
@@ -95,7 +96,8 @@ fn fill(client: &Client, cached: &Cached, wanted: &Wanted, progress: &dyn Progre
             }
             continue;
         }
-        if now.saturating_sub(have) >= WORTH_GOING_ON {
+        // A server that begins anew each time gets no further and no more attempts.
+        if now.saturating_sub(furthest) >= WORTH_GOING_ON {
             attempt = 1;
         }
         let (what, wait) = trouble.unwrap_or_else(|| {

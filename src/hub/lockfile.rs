@@ -5,7 +5,7 @@
 //! ```text
 //! {"version": 1, "repositories": [{"kind": "dataset", "repository": "owner/name",
 //!   "revision": "main", "commit": "…", "licence": "mit",
-//!   "files": [{"path": "…", "size": 1, "sha256": "…", "git": "…"}]}]}
+//!   "files": [{"path": "…", "size": 1, "sha256": "…", "git": "…"}], "others": ["…"]}]}
 //! ```
 //!
 //! `git` is the git blob SHA-1 of a small file, which names it in the Hub's cache; others are named
@@ -44,6 +44,9 @@ pub struct LockedRepository {
     pub commit: String,
     pub licence: Option<String>,
     pub files: Vec<LockedFile>,
+    /// Paths of the files that are not read. Which files there are decides which split is where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +121,9 @@ impl Lockfile {
             }
             if !is_commit(&r.commit) {
                 return Some(format!("{:?} for a commit of {name}", r.commit));
+            }
+            if let Some(path) = r.others.iter().find(|path| !is_safe(path)) {
+                return Some(format!("a path of {name} that leaves its folder: {path:?}"));
             }
             for file in &r.files {
                 let git = file.git.as_deref();

@@ -46,14 +46,15 @@ pub fn refused(
         (_, Some("EntryNotFound")) => no_file(name, path),
         (_, Some("RepoNotFound")) => no_repository(kind, name, settings, client),
         (401, _) => unknown_user(name, settings, &says),
-        (403, _) => gated(kind, name, settings),
         (404, _) if path.is_some() => no_file(name, path),
         (404, _) => no_repository(kind, name, settings, client),
         _ => fault(format!(
             "{}: the server refuses\n  found:    HTTP {status}{says}\n  where:    {}\n  help:     \
-             check HF_ENDPOINT and any proxy",
+             check HF_ENDPOINT and any proxy; {}",
             label(name),
-            answer.address
+            // What follows may be a signature that opens the file to anyone.
+            answer.address.split('?').next().unwrap_or_default(),
+            token_help(settings)
         )),
     }
 }

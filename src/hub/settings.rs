@@ -84,6 +84,13 @@ impl Settings {
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
         let endpoint = endpoint.trim().trim_end_matches('/').to_string();
         let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+        // One with a password in it would be shown in errors.
+        if host.is_some_and(|h| h.contains('@')) {
+            return Err(Error::Input(
+                "HF_ENDPOINT: an address with a user in it\n  expected: none; HF_TOKEN says who reads"
+                    .into(),
+            ));
+        }
         if host.is_none_or(|h| h.is_empty() || h.contains(|c: char| !c.is_ascii_graphic())) {
             return Err(Error::Input(format!(
                 "HF_ENDPOINT: not an address\n  found:    `{endpoint}`\n  expected: an address as \
@@ -182,6 +189,8 @@ mod tests {
         for bad in ["huggingface.co", "ftp://x", "https://", "https://a b"] {
             assert!(told("HF_ENDPOINT", bad).starts_with("HF_ENDPOINT: not an address"), "{bad}");
         }
+        let secret = told("HF_ENDPOINT", "https://me:hush@hub.example");
+        assert!(secret.contains("HF_TOKEN") && !secret.contains("hush"), "{secret}");
         for bad in ["soon", "-1", "0", "1e9", "NaN"] {
             assert!(told("HF_HUB_DOWNLOAD_TIMEOUT", bad).contains("not a time"), "{bad}");
         }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cache::{Cached, Etag, is_commit};
@@ -15,6 +15,7 @@ use super::download::{Wanted, download};
 use super::lockfile::{LockedFile, LockedRepository};
 use super::settings::Settings;
 use super::{File, Kind, Progress, folder};
+use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::spec::{HubName, nearest};
 
@@ -31,10 +32,13 @@ pub struct Snapshot {
     /// None where the network is not to be used.
     client: Option<Rc<Client>>,
     progress: Rc<dyn Progress>,
+    /// Read as a lock has it.
+    is_locked: bool,
 }
 
-/// What is known of a file before it is read.
-#[derive(Clone, Debug)]
+/// What is known of a file before it is read. In a lock's repository also of one that is not pinned,
+/// of which nothing but the name is known.
+#[derive(Clone, Debug, Default)]
 struct Entry {
     /// Both None where only the cache knows the file, and not by its hash.
     size: Option<u64>,
@@ -43,8 +47,8 @@ struct Entry {
     sha256: Option<String>,
 }
 
-/// The API's answer about a revision.
-#[derive(Deserialize)]
+/// The API's answer about a revision, and what the cache keeps of it.
+#[derive(Serialize, Deserialize)]
 struct Info {
     sha: String,
     #[serde(default)]
@@ -53,7 +57,7 @@ struct Info {
     card: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Sibling {
     rfilename: String,
     size: Option<u64>,
@@ -62,7 +66,7 @@ struct Sibling {
     lfs: Option<Lfs>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Lfs {
     #[serde(alias = "oid")]
     sha256: String,
@@ -78,37 +82,27 @@ impl Snapshot {
         progress: Rc<dyn Progress>,
     ) -> Result<Snapshot> {
         let info: Info = client.info(kind, asked, &*progress)?;
-        let odd = |what: &str, found: &str| {
-            Error::Failed(format!(
-                "{}: the Hub's list is refused: {what}\n  found:    {found:?}\n  help:     check \
-                 HF_ENDPOINT and any proxy",
-                label(asked)
-            ))
-        };
         if !is_commit(&info.sha) {
-            return Err(odd("its commit is no commit", &info.sha));
+            return Err(odd(asked, "its commit is no commit", &info.sha));
         }
-        let mut entries = BTreeMap::new();
-        for file in info.siblings {
-            let path = &file.rfilename;
-            if !is_safe(path) {
-                return Err(odd("a file has a name that is not safe to write", path));
-            }
-            let (text, size) = match file.lfs {
-                Some(lfs) => (Some(lfs.sha256), lfs.size.or(file.size)),
-                None => (file.blob, file.size),
-            };
-            let etag = text.as_deref().and_then(Etag::parse);
-            if etag.is_none() || size.is_none() {
-                return Err(odd("a file comes without its size and hash", path));
-            }
-            entries.insert(file.rfilename, Entry { size, etag, sha256: None });
-        }
+        let entries = info.entries(asked)?;
         let cached = Cached::new(&client.settings.cache, kind, &asked.repository);
+        // The branch is noted last: what it leads to is there.
+        let listing = serde_json::to_vec(&info).map_err(|e| Error::Failed(e.to_string()))?;
+        write_atomic(&cached.listing(&info.sha), &listing)?;
         cached.note_commit(asked.revision(), &info.sha)?;
-        let licence = info.card.and_then(|card| licence(card.get("license")?));
-        let (at, asked) = (at(asked, &info.sha), asked.clone());
-        Ok(Snapshot { kind, asked, at, licence, entries, cached, client: Some(client), progress })
+        let (at, asked, licence) = (at(asked, &info.sha), asked.clone(), info.licence());
+        Ok(Snapshot {
+            kind,
+            asked,
+            at,
+            licence,
+            entries,
+            cached,
+            client: Some(client),
+            progress,
+            is_locked: false,
+        })
     }
 
     /// As a lock has it. Without a client, from the cache alone.
@@ -128,11 +122,17 @@ impl Snapshot {
             kind: locked.kind,
             at: at(&asked, &locked.commit),
             licence: locked.licence.clone(),
-            entries: locked.files.iter().map(|f| (f.path.clone(), entry(f))).collect(),
+            entries: locked
+                .others
+                .iter()
+                .map(|path| (path.clone(), Entry::default()))
+                .chain(locked.files.iter().map(|f| (f.path.clone(), entry(f))))
+                .collect(),
             cached: Cached::new(&settings.cache, locked.kind, &asked.repository),
             client,
             progress,
             asked,
+            is_locked: true,
         }
     }
 
@@ -156,14 +156,30 @@ impl Snapshot {
                 settings.cache.display()
             )));
         };
-        let files = folder::list(&cached.snapshot(&commit))?;
-        let entry = |path: String| {
-            let etag = cached.etag_of(&commit, &path);
-            (path, Entry { size: None, etag, sha256: None })
+        let (entries, licence) = match listed(&cached, &commit, asked) {
+            Some(info) => (info.entries(asked)?, info.licence()),
+            // Another program's download, of which nothing says whether it is all there is.
+            None => {
+                let entry = |path: String| {
+                    let etag = cached.etag_of(&commit, &path);
+                    (path, Entry { etag, ..Entry::default() })
+                };
+                let files = folder::list(&cached.snapshot(&commit))?;
+                (files.into_iter().map(entry).collect(), None)
+            }
         };
-        let entries = files.into_iter().map(entry).collect();
         let (at, asked) = (at(asked, &commit), asked.clone());
-        Ok(Snapshot { kind, asked, at, licence: None, entries, cached, client: None, progress })
+        Ok(Snapshot {
+            kind,
+            asked,
+            at,
+            licence,
+            entries,
+            cached,
+            client: None,
+            progress,
+            is_locked: false,
+        })
     }
 
     /// `hub:owner/name@` and the commit's first digits.
@@ -196,6 +212,13 @@ impl Snapshot {
     /// Makes sure that a file is in the cache; its content is not looked at.
     pub fn ensure(&self, path: &str) -> Result<()> {
         let Some(entry) = self.entries.get(path) else { return Err(self.missing(path)) };
+        if self.is_locked && entry.size.is_none() {
+            return Err(Error::Input(format!(
+                "{}/{path}: the spec's lock does not pin this file\n  help:     `vlora fetch SPEC` pins \
+                 what the spec reads now",
+                self.name()
+            )));
+        }
         let there = fs::metadata(self.folder().join(path)).ok().filter(|m| m.is_file());
         if there.is_some_and(|m| entry.size.is_none_or(|size| size == m.len())) {
             return Ok(());
@@ -280,6 +303,8 @@ impl Snapshot {
 
     /// What a lock says about the repository, of which `files` are read.
     pub fn locked_with(&self, files: Vec<LockedFile>) -> LockedRepository {
+        let pinned = |path: &&String| files.iter().any(|file| file.path == **path);
+        let others = self.entries.keys().filter(|path| !pinned(path)).cloned().collect();
         LockedRepository {
             kind: self.kind,
             repository: self.asked.repository.clone(),
@@ -287,8 +312,51 @@ impl Snapshot {
             commit: self.commit().to_string(),
             licence: self.licence.clone(),
             files,
+            others,
         }
     }
+}
+
+impl Info {
+    /// Its files. Errors if one would leave its folder, or comes without what it is checked by.
+    fn entries(&self, asked: &HubName) -> Result<BTreeMap<String, Entry>> {
+        let mut entries = BTreeMap::new();
+        for file in &self.siblings {
+            let path = &file.rfilename;
+            if !is_safe(path) {
+                return Err(odd(asked, "a file has a name that is not safe to write", path));
+            }
+            let (text, size) = match &file.lfs {
+                Some(lfs) => (Some(&lfs.sha256), lfs.size.or(file.size)),
+                None => (file.blob.as_ref(), file.size),
+            };
+            let etag = text.and_then(|text| Etag::parse(text));
+            if etag.is_none() || size.is_none() {
+                return Err(odd(asked, "a file comes without its size and hash", path));
+            }
+            entries.insert(path.clone(), Entry { size, etag, sha256: None });
+        }
+        Ok(entries)
+    }
+
+    fn licence(&self) -> Option<String> {
+        licence(self.card.as_ref()?.get("license")?)
+    }
+}
+
+/// What the Hub listed of a commit when it was asked.
+fn listed(cached: &Cached, commit: &str, asked: &HubName) -> Option<Info> {
+    let bytes = fs::read(cached.listing(commit)).ok()?;
+    let info: Info = serde_json::from_slice(&bytes).ok()?;
+    (info.sha == commit && info.entries(asked).is_ok()).then_some(info)
+}
+
+fn odd(asked: &HubName, what: &str, found: &str) -> Error {
+    Error::Failed(format!(
+        "{}: the Hub's list is refused: {what}\n  found:    {found:?}\n  help:     check HF_ENDPOINT \
+         and any proxy",
+        label(asked)
+    ))
 }
 
 fn at(name: &HubName, commit: &str) -> HubName {

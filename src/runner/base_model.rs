@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
-use crate::models::checkpoint::{self, INDEX};
+use crate::models::checkpoint::{self, CONFIG, INDEX};
 use crate::spec::{HUB_NAME, HubName};
 
 const PREFIX: &str = "hub:";
@@ -27,7 +27,13 @@ pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
     let Some(source) = hub_model(name)? else { return Ok(PathBuf::from(name)) };
     let repository = hub.open(&source, Kind::Model)?;
     let folder = repository.folder_with(&needed(&repository)?)?;
-    folder.ok_or_else(|| Error::Input(format!("{name}: not a folder of files")))
+    let folder = folder.ok_or_else(|| Error::Input(format!("{name}: not a folder of files")))?;
+    // What a repository describes is recognised, and its tokenizer fits it. Without a description
+    // the tensors' names have to do, as in timm's.
+    if repository.files().iter().any(|file| file == CONFIG) {
+        checkpoint::read_base(&folder).map_err(|e| as_named(name, &folder, e))?;
+    }
+    Ok(folder)
 }
 
 /// The files of a model's repository that reading it needs.
