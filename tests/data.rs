@@ -127,6 +127,11 @@ fn idx_files_are_read_plain_and_packed() {
     all.sort_unstable();
     assert_eq!(all, (0..20).collect::<Vec<u8>>());
     assert_eq!(images.files.len(), 4);
+    // Other images may have the same labels.
+    dataset.put("val-images-idx3-ubyte", idx(&[2, 2, 2], &[9; 8]));
+    dataset.put("val-labels-idx1-ubyte", idx(&[2], &[2, 1]));
+    let named = dataset.images("{}", (2, 1, 3), None).unwrap();
+    assert_eq!(named.validation.labels, named.test.labels);
 }
 
 #[test]

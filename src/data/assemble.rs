@@ -123,6 +123,18 @@ struct Labels {
 impl Labels {
     fn add(&mut self, table: &Table, column: &Column) -> Result<()> {
         self.name_classes(table, &column.class_names)?;
+        self.add_values(table, column)?;
+        // Behind the labels: one that is out of range has a row to name.
+        match &column.class_names[..] {
+            [] => Ok(()),
+            names => {
+                let listed = format!("class names, {}", shorten(&names.join(", ")));
+                self.count(table.file(), names.len(), &listed)
+            }
+        }
+    }
+
+    fn add_values(&mut self, table: &Table, column: &Column) -> Result<()> {
         let mixed = || wrong_type(table, column, "the type of the files before");
         match &column.values {
             Values::Integers(values) if self.texts.is_empty() => self.add_numbers(table, values),
@@ -148,8 +160,6 @@ impl Labels {
         if names.is_empty() {
             return Ok(());
         }
-        let listed = format!("class names, {}", shorten(&names.join(", ")));
-        self.count(table.file(), names.len(), &listed)?;
         if self.known.names.is_empty() {
             self.known.names = names.to_vec();
         }

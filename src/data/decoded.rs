@@ -40,7 +40,10 @@ pub struct Decoded {
 /// `VLORA_CACHE`, else `vlora` in `XDG_CACHE_HOME`, else in `~/.cache`. None where `VLORA_CACHE`
 /// is empty or there is no home.
 pub fn cache_folder() -> Option<PathBuf> {
-    let set = |name: &str| env::var_os(name).map(PathBuf::from);
+    folder_by(|name| env::var_os(name).map(PathBuf::from))
+}
+
+fn folder_by(set: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     match set("VLORA_CACHE") {
         Some(folder) => (!folder.as_os_str().is_empty()).then_some(folder),
         None => {
@@ -213,6 +216,21 @@ mod tests {
         }
         fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
         assert!(load(dir.path(), &key, SIZE).is_none());
+    }
+
+    #[test]
+    fn the_cache_lies_where_the_user_says() {
+        let of = |set: &[(&str, &str)]| {
+            let value = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into());
+            folder_by(value).map(|folder| folder.display().to_string())
+        };
+        let home = ("HOME", "/home/me");
+        assert_eq!(of(&[home]).unwrap(), "/home/me/.cache/vlora");
+        assert_eq!(of(&[home, ("XDG_CACHE_HOME", "/x")]).unwrap(), "/x/vlora");
+        assert_eq!(of(&[home, ("XDG_CACHE_HOME", "x")]).unwrap(), "/home/me/.cache/vlora");
+        assert_eq!(of(&[home, ("XDG_CACHE_HOME", "/x"), ("VLORA_CACHE", "here")]).unwrap(), "here");
+        assert_eq!(of(&[home, ("VLORA_CACHE", "")]), None);
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

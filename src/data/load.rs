@@ -8,6 +8,7 @@ use super::decode::Size;
 use super::decoded::{self, Decoded, Key};
 use super::images::ImageSplit;
 use super::layout::Layout;
+use super::names::{self, Format};
 use super::parts::{self, Parts};
 use super::pixels::Pixels;
 use super::source::SplitFiles;
@@ -90,7 +91,11 @@ impl<'a> Loader<'a> {
     fn split(&mut self, name: &str) -> Result<Decoded> {
         let mut files = SplitFiles::open(&self.repository, &self.layout, name)?;
         for (file, sha256) in &files.hashes {
-            if let Some((other, path, _)) = self.files.iter().find(|(_, _, hash)| hash == sha256) {
+            // Labels alone, as IDX files hold them, may well be those of other images.
+            let labels = Format::of(file) == Some(Format::Idx)
+                && names::idx(file).is_some_and(|(_, labels)| labels);
+            let same = self.files.iter().find(|(_, _, hash)| hash == sha256 && !labels);
+            if let Some((other, path, _)) = same {
                 return Err(Error::Input(format!(
                     "{file}: the same file serves two splits or twice\n  found:    its content \
                      stands in {path}, of the split `{other}`\n  expected: no example twice"
