@@ -343,6 +343,7 @@ fn the_shipped_specs_are_sound() {
         "quickstart.yaml",
         "reference.yaml",
         "paper/cifar10-vit.yaml",
+        "paper/cifar10-vit-small.yaml",
         "ablations/reading.yaml",
         "ablations/rank.yaml",
         "ablations/compound-size.yaml",

@@ -393,7 +393,8 @@ fn nobody_listening_is_told() {
 
 fn pinned(house: &House, paths: &[&str]) -> Lockfile {
     let paths: Vec<String> = paths.iter().map(|p| p.to_string()).collect();
-    let locked = house.open("house/numbers").unwrap().pin(&paths).unwrap().unwrap();
+    let source = Source::Hub(HubName::parse("house/numbers").unwrap());
+    let locked = house.open("house/numbers").unwrap().pin(&source, &paths).unwrap().unwrap();
     Lockfile::new(vec![locked])
 }
 

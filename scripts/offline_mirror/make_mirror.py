@@ -166,8 +166,9 @@ To use it:
 
 and for example
 
-    vlora fetch --offline experiments/paper/cifar10-vit.yaml
-    vlora run --offline experiments/paper/cifar10-vit.yaml""")
+    vlora run experiments/paper/cifar10-vit-small.yaml
+
+A lock that `vlora fetch` makes with this folder pins its files, which are not the Hub's own.""")
 
 
 if __name__ == "__main__":

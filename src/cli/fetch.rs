@@ -14,7 +14,7 @@ use crate::hub::{Hub, Kind, LockedRepository, Lockfile, Repository, Source};
 use crate::models;
 use crate::report::{Align, Cell, Table, count};
 use crate::runner::{base_model_files, hub_model};
-use crate::spec::{self, DataSpec, Experiment, HubName};
+use crate::spec::{self, DataSpec, Experiment};
 
 #[derive(Debug, Args)]
 pub struct FetchArgs {
@@ -58,9 +58,7 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
         for need in needs(&experiment)? {
             let got = get(&need, &hub, before.as_ref()).map_err(|e| named(path, e))?;
             table.row(row(path, &got));
-            if let Some(locked) = got.locked {
-                merge(&mut pinned, locked);
-            }
+            pinned.extend(got.locked);
         }
         if !pinned.is_empty() {
             write_atomic(&Lockfile::path(path), Lockfile::new(pinned).to_text()?.as_bytes())?;
@@ -104,29 +102,16 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
         Need::Data(data) => (Kind::Dataset, Source::of(data)?),
         Need::Model(source) => (Kind::Model, source.clone()),
     };
-    let known = match &source {
-        Source::Hub(name) => before.and_then(|lock| lock.find(kind, name)),
-        Source::Folder(_) | Source::Embedded(_) => None,
-    };
+    let known = before.and_then(|lock| lock.find_source(kind, &source));
     // A pinned commit stays, also where its branch has moved on.
-    let at = match (&source, known) {
-        (Source::Hub(name), Some(known)) => Source::Hub(HubName {
-            repository: name.repository.clone(),
-            revision: Some(known.commit.clone()),
-        }),
-        _ => source.clone(),
-    };
-    let repository = hub.open(&at, kind)?;
+    let repository = hub.open(&source.at(known), kind)?;
     let files = match need {
         Need::Data(data) => data::needed(&repository, data)?,
         Need::Model(_) => base_model_files(&repository)?,
     };
-    let mut locked = repository.pin(&files)?;
-    if let (Some(locked), Source::Hub(name)) = (&mut locked, &source) {
-        locked.revision = name.revision().to_string();
-        if let Some(known) = known {
-            keeps(locked, known)?;
-        }
+    let mut locked = repository.pin(&source, &files)?;
+    if let Some(locked) = &mut locked {
+        known.map_or(Ok(()), |known| locked.keeps(known))?;
         // The Hub's own list says it; else the card does, or the lock that was.
         if locked.licence.is_none() {
             let card = Card::of(&repository)?.license;
@@ -137,32 +122,7 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
         Some(locked) => locked.files.iter().map(|file| file.size).sum(),
         None => sizes(&repository, &files)?,
     };
-    Ok(Got { kind, source: shown(&source), files: files.len(), bytes, locked })
-}
-
-/// Refuses files that changed under a commit.
-fn keeps(now: &LockedRepository, before: &LockedRepository) -> Result<()> {
-    let listed = |path: &String| {
-        now.files.iter().any(|file| file.path == *path) || now.others.contains(path)
-    };
-    if let Some(lost) = before.files.iter().find(|file| !listed(&file.path)) {
-        return Err(Error::Input(format!(
-            "{}/{}: the lock pins this file, and it is not there\n  help:     a network gets it; \
-             --update pins what there is now",
-            before.repository, lost.path
-        )));
-    }
-    for file in &now.files {
-        let known = before.files.iter().find(|f| f.path == file.path);
-        if let Some(known) = known.filter(|known| known.sha256 != file.sha256) {
-            return Err(Error::Input(format!(
-                "{}/{}: not the file that the lock pins\n  found:    SHA-256 {}\n  expected: {}\n  \
-                 help:     --update pins what there is now",
-                before.repository, file.path, file.sha256, known.sha256
-            )));
-        }
-    }
-    Ok(())
+    Ok(Got { kind, source: source.to_string(), files: files.len(), bytes, locked })
 }
 
 fn sizes(repository: &Repository, files: &[String]) -> Result<u64> {
@@ -171,32 +131,6 @@ fn sizes(repository: &Repository, files: &[String]) -> Result<u64> {
         bytes += repository.read(path)?.bytes.len() as u64;
     }
     Ok(bytes)
-}
-
-/// Two sections of one spec may read different files of one repository.
-fn merge(pinned: &mut Vec<LockedRepository>, more: LockedRepository) {
-    let same = |r: &&mut LockedRepository| r.kind == more.kind && r.name() == more.name();
-    match pinned.iter_mut().find(same) {
-        None => pinned.push(more),
-        Some(there) => {
-            for file in more.files {
-                if !there.files.iter().any(|f| f.path == file.path) {
-                    there.files.push(file);
-                }
-            }
-            there.files.sort_by(|a, b| a.path.cmp(&b.path));
-            let files = &there.files;
-            there.others.retain(|path| !files.iter().any(|file| file.path == *path));
-        }
-    }
-}
-
-fn shown(source: &Source) -> String {
-    match source {
-        Source::Hub(name) => format!("hub:{}@{}", name.repository, name.revision()),
-        Source::Folder(path) => path.display().to_string(),
-        Source::Embedded(name) => format!("embedded:{name}"),
-    }
 }
 
 fn row(spec: &Path, got: &Got) -> Vec<Cell> {

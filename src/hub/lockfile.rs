@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Kind;
 use super::cache::{Etag, is_commit};
 use super::client::label;
 use super::snapshot::is_safe;
+use super::{Kind, Source};
 use crate::error::{Error, Result};
 use crate::spec::HubName;
 
@@ -67,6 +67,47 @@ impl LockedRepository {
     }
 }
 
+impl LockedRepository {
+    /// Refuses to pin files that were lost or changed under a commit since `before`.
+    pub fn keeps(&self, before: &LockedRepository) -> Result<()> {
+        let fault = |path: &str, text: String| {
+            Err(Error::Input(format!(
+                "{}/{path}: {text}\n  help:     --update pins what there is now",
+                label(&self.name())
+            )))
+        };
+        for known in &before.files {
+            let now = self.files.iter().find(|file| file.path == known.path);
+            if now.is_none() && !self.others.contains(&known.path) {
+                return fault(&known.path, "the lock pins this file, and it is not there".into());
+            }
+            if let Some(now) = now.filter(|now| now.sha256 != known.sha256) {
+                let (found, expected) = (&now.sha256, &known.sha256);
+                return fault(
+                    &known.path,
+                    format!(
+                        "not the file that the lock pins\n  found:    SHA-256 {found}\n  expected: \
+                         {expected}"
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what else is read of the same repository.
+    fn merge(&mut self, more: LockedRepository) {
+        for file in more.files {
+            if !self.files.iter().any(|known| known.path == file.path) {
+                self.files.push(file);
+            }
+        }
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        let files = &self.files;
+        self.others.retain(|path| !files.iter().any(|file| file.path == *path));
+    }
+}
+
 impl LockedFile {
     /// What its blob is called.
     pub fn etag(&self) -> Etag {
@@ -83,7 +124,16 @@ impl Lockfile {
         spec.with_extension("lock")
     }
 
-    pub fn new(mut repositories: Vec<LockedRepository>) -> Lockfile {
+    /// Of everything that a spec's runs read; what is of one repository is joined.
+    pub fn new(parts: Vec<LockedRepository>) -> Lockfile {
+        let mut repositories: Vec<LockedRepository> = Vec::new();
+        for part in parts {
+            let same = |r: &&mut LockedRepository| r.kind == part.kind && r.name() == part.name();
+            match repositories.iter_mut().find(same) {
+                Some(there) => there.merge(part),
+                None => repositories.push(part),
+            }
+        }
         repositories.sort_by_key(|r| (r.kind, r.name()));
         Lockfile { version: VERSION, repositories }
     }
@@ -147,6 +197,14 @@ impl Lockfile {
             r.kind == kind && r.repository == name.repository && r.revision == name.revision()
         };
         self.repositories.iter().find(same)
+    }
+
+    /// The pinned state of what a spec names; None for what no lock pins.
+    pub fn find_source(&self, kind: Kind, source: &Source) -> Option<&LockedRepository> {
+        match source {
+            Source::Hub(name) => self.find(kind, name),
+            Source::Folder(_) | Source::Embedded(_) => None,
+        }
     }
 
     /// As it stands in the file.

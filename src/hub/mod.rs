@@ -76,6 +76,27 @@ impl Source {
         }
         .ok_or_else(|| Error::Input("data: no source is given".into()))
     }
+
+    /// The same at the commit that a lock pins, where it does.
+    pub fn at(&self, pinned: Option<&LockedRepository>) -> Source {
+        match (self, pinned) {
+            (Source::Hub(name), Some(pinned)) => Source::Hub(HubName {
+                repository: name.repository.clone(),
+                revision: Some(pinned.commit.clone()),
+            }),
+            (source, _) => source.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Source::Hub(name) => write!(f, "hub:{}@{}", name.repository, name.revision()),
+            Source::Folder(path) => path.display().fmt(f),
+            Source::Embedded(name) => write!(f, "embedded:{name}"),
+        }
+    }
 }
 
 /// Told of what happens on the network, for display.
@@ -288,11 +309,15 @@ impl Repository {
         }
     }
 
-    /// Gets and checks these files, and says how a lock pins them. None where nothing is locked.
-    pub fn pin(&self, paths: &[String]) -> Result<Option<LockedRepository>> {
-        let Place::Hub(snapshot) = &self.place else { return Ok(None) };
+    /// Gets and checks these files of what `asked` names, and says how a lock pins them. None where
+    /// nothing is locked.
+    pub fn pin(&self, asked: &Source, paths: &[String]) -> Result<Option<LockedRepository>> {
+        let (Place::Hub(snapshot), Source::Hub(asked)) = (&self.place, asked) else {
+            return Ok(None);
+        };
         let pin = |path: &String| snapshot.read(path).map(|file| snapshot.pin(&file));
         let files = paths.iter().map(pin).collect::<Result<_>>()?;
-        Ok(Some(snapshot.locked_with(files)))
+        let revision = asked.revision().to_string();
+        Ok(Some(LockedRepository { revision, ..snapshot.locked_with(files) }))
     }
 }
