@@ -103,6 +103,13 @@ impl House {
         Ok(self.open("house/numbers")?.read(path)?.bytes.into_owned())
     }
 
+    /// Which parts of the large file were asked for since the last look, in order.
+    fn ranges(&self) -> Vec<String> {
+        let requests = self.server.requests();
+        let large = requests.iter().filter(|r| r.starts_with("/cdn/"));
+        large.map(|r| r.split(" range=").nth(1).unwrap_or("all").to_string()).collect()
+    }
+
     /// Every file of the cache that is called as if it were whole has the content of its name.
     fn check_cache(&self) {
         let folder = self.cache.path().join("datasets--house--numbers");
@@ -168,14 +175,7 @@ fn a_cut_connection_is_taken_up_where_it_ended() {
     let house = House { patience: Duration::from_secs(2), ..House::new() };
     house.server.fail("/cdn/", &[Fault::Cut(100_000), Fault::Cut(50_000), Fault::Stall(10_000)]);
     assert_eq!(house.read(LARGE).unwrap(), large());
-    let asked: Vec<String> = house
-        .server
-        .requests()
-        .iter()
-        .filter(|r| r.starts_with("/cdn/"))
-        .map(|r| r.split(" range=").nth(1).unwrap_or("all").to_string())
-        .collect();
-    assert_eq!(asked, ["all", "bytes=100000-", "bytes=150000-", "bytes=160000-"]);
+    assert_eq!(house.ranges(), ["all", "bytes=100000-", "bytes=150000-", "bytes=160000-"]);
     house.check_cache();
 }
 
@@ -196,14 +196,7 @@ fn a_part_that_is_left_is_used_if_it_fits_and_only_then() {
         fs::create_dir_all(&blobs).unwrap();
         fs::write(blobs.join(format!("{blob}.incomplete")), left).unwrap();
         assert_eq!(house.read(LARGE).unwrap(), large(), "{name}");
-        let asked: Vec<String> = house
-            .server
-            .requests()
-            .iter()
-            .filter(|r| r.starts_with("/cdn/"))
-            .map(|r| r.split(" range=").nth(1).unwrap_or("all").to_string())
-            .collect();
-        assert_eq!(asked, expected, "{name}");
+        assert_eq!(house.ranges(), expected, "{name}");
         house.check_cache();
     }
     let house = House::new();
