@@ -7,6 +7,8 @@ mod data;
 
 use std::fmt::Write;
 
+use polars::df;
+use polars::prelude::{DataFrame, ParquetWriter};
 use vlora::error::Result;
 use vlora::random::{Purpose, Stream};
 
@@ -90,6 +92,13 @@ fn image_cases() -> Vec<(&'static str, Dataset)> {
             dataset
         }),
         ("images in no folder", one("1.png", png(side, [0; 3]))),
+        (
+            "images in the split's own folder",
+            Dataset::new(&[
+                ("train/1.png", png(side, [0; 3])),
+                ("train/a/2.png", png(side, [1; 3])),
+            ]),
+        ),
         ("images in a table of text", one("train.csv", "image,label\na.png,0\n")),
         ("IDX with another magic number", pair(vec![0, 0, 13, 3, 0, 0, 0, 1], idx(&[1], &[0]))),
         ("IDX cut short", pair(idx(&[2, side, side], &pixels(1)), idx(&[2], &[0, 1]))),
@@ -128,6 +137,11 @@ fn table_cases() -> Vec<(&'static str, Dataset, Option<&'static str>, &'static s
         t("JSON lines that are not UTF-8", lines(b"{\"a\": \"x\"}\n\n{\"a\": \"b\xe4r\"}\n")),
         t("a line that is a list", lines(b"[1, 2]\n")),
         t("a column that changes its type", lines(b"{\"a\": 1}\n{\"a\": \"x\"}\n")),
+        t("a new key in every line", lines(new_keys(3000).as_bytes())),
+        t("lines of too many keys", lines(new_keys(10_001).replace("}\n{", ", ").as_bytes())),
+        t("languages that only the first line has", lines(languages().as_bytes())),
+        t("CSV of too many columns", csv(",".repeat(10_000).as_bytes())),
+        t("packed CSV of empty values", one("train.csv.gz", gzip(empty_values().as_bytes()))),
         t("JSON of great depth", lines("[".repeat(100_000).as_bytes())),
         t(
             "a class that the card does not name",
@@ -160,6 +174,8 @@ fn table_cases() -> Vec<(&'static str, Dataset, Option<&'static str>, &'static s
             ),
         ),
         t("a card that is not YAML", card("configs: [", &[("train.csv", "a\n")])),
+        t("a card of aliases", card(&aliases(), &[("train.csv", "a\n")])),
+        t("a card with one key twice", card("1: a\n'1': b", &[("train.csv", "a\n")])),
         t("a card with configs of another form", card("configs: 3", &[("train.csv", "a\n")])),
         t("a configuration to choose", card(two, &[("a.csv", "a\n")])),
         ("an unknown configuration", card(two, &[("a.csv", "a\n")]), Some("smal"), "train"),
@@ -172,6 +188,51 @@ fn table_cases() -> Vec<(&'static str, Dataset, Option<&'static str>, &'static s
         ),
         t("no files of rows", one("LICENSE", "")),
     ]
+}
+
+/// JSON lines, each of another key.
+fn new_keys(lines: usize) -> String {
+    (0..lines).map(|i| format!("{{\"{i}\": 1}}\n")).collect()
+}
+
+/// A translation into many languages and lines without it.
+fn languages() -> String {
+    let sentences: Vec<String> = (0..5000).map(|i| format!("\"{i}\": \"\"")).collect();
+    format!("{{\"t\": {{{}}}}}\n{}", sentences.join(", "), "{}\n".repeat(1000))
+}
+
+fn empty_values() -> String {
+    let names: Vec<String> = (0..1040).map(|i| format!("c{i}")).collect();
+    format!("{}\n{}", names.join(","), format!("{}\n", ",".repeat(1039)).repeat(1200))
+}
+
+/// A text of 100 KB, 1000 times.
+fn aliases() -> String {
+    format!("a: &a {}\nb: [{}]", "x".repeat(100_000), "*a, ".repeat(1000))
+}
+
+fn written(mut frame: DataFrame) -> Dataset {
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
+    one("train.parquet", bytes)
+}
+
+/// The number of bytes that they are told with is the Parquet writer's affair: no snapshot.
+#[test]
+fn parquet_files_that_fill_the_memory_are_refused() {
+    let rows = written(df!["label" => vec![0i64; 3_000_000]].unwrap());
+    let error = told(&rows, rows.table(None, "train"));
+    assert!(error.contains("too many values for the file's size"), "{error}");
+    assert!(error.contains("3000000 rows of 1 columns"), "{error}");
+    let text = "x".repeat(100_000);
+    let text = written(df!["text" => vec![text.as_str(); 600]].unwrap());
+    let error = told(&text, text.table(None, "train"));
+    assert!(error.contains("60000000 bytes of text are more than"), "{error}");
+    // Texts that differ are not shared, but compress as well.
+    let texts: Vec<String> = (0..600).map(|i| format!("{i}{}", "x".repeat(100_000))).collect();
+    let texts = written(df!["text" => texts].unwrap());
+    let error = told(&texts, texts.table(None, "train"));
+    assert!(error.contains("the Parquet file unfolds too far"), "{error}");
 }
 
 #[test]
@@ -191,6 +252,38 @@ fn every_fault_is_told() {
     let twice = Dataset::new(&[("train.parquet", &rgb), ("test.parquet", &rgb)]);
     let named_test = r#"{"validation": {"fraction": 0.3}}"#;
     tell("a file in two splits", told(&twice, twice.images(named_test, (SIDE, 3, 3), None)));
+    let side = SIDE as u32;
+    let again = Dataset::new(&[
+        ("train/a/1.png", png(side, [1; 3])),
+        ("train/b/2.png", png(side, [2; 3])),
+        ("train/c/3.png", png(side, [3; 3])),
+        ("test/b/4.png", png(side, [2; 3])),
+    ]);
+    let half = r#"{"validation": {"fraction": 0.5}}"#;
+    tell("an image in two splits", told(&again, again.images(half, (SIDE, 3, 3), None)));
+    let pixels = |n: u8| idx(&[2, side, side], &[n; 2 * SIDE * SIDE]);
+    let overlapping = Dataset::new(&[
+        ("a-images-idx3-ubyte", pixels(1)),
+        ("b-images-idx3-ubyte", pixels(2)),
+        ("c-labels-idx1-ubyte", idx(&[2], &[0, 1])),
+    ]);
+    overlapping.put(
+        "README.md",
+        "---\nconfigs: [{config_name: x, data_files: {train: ['a-*', 'c-*'], test: ['[bc]-*']}}]\n---\n",
+    );
+    let result = overlapping.images(half, (SIDE, 1, 2), None);
+    tell("patterns that overlap", told(&overlapping, result));
+    let mixed = Dataset::new(&[
+        ("names.parquet", fixture("grey.parquet")),
+        ("b-images-idx3-ubyte", pixels(2)),
+        ("b-labels-idx1-ubyte", idx(&[2], &[0, 1])),
+    ]);
+    mixed.put(
+        "README.md",
+        "---\nconfigs: [{config_name: x, data_files: {train: names.parquet, test: 'b-*'}}]\n---\n",
+    );
+    let result = mixed.images(half, (SIDE, 1, 2), None);
+    tell("numbers where the labels were names", told(&mixed, result));
     let small = r#"{"validation": {"fraction": 0.1}, "test": {"fraction": 0.3}}"#;
     let few = parquet("rgb.parquet");
     tell("a part without examples", told(&few, few.images(small, (SIDE, 3, 3), None)));

@@ -7,6 +7,8 @@ mod data;
 
 use std::fs;
 
+use polars::df;
+use polars::prelude::{DataFrame, ParquetWriter};
 use serde_json::Value as Json;
 use vlora::data::{Column, ImageData, ImageSplit, Kind, Values};
 
@@ -98,16 +100,103 @@ fn labels_that_are_names_get_their_numbers() {
         splits.iter().flat_map(|s| &s.labels).filter(|l| **l == label).count()
     };
     assert_eq!(dogs(&plain, 1), 2);
-    dataset.put(
-        "README.md",
-        "---\ndataset_info:\n  features:\n  - name: label\n    dtype:\n      class_label:\n        \
-         names: {'0': dog, '1': cat}\n---\n",
-    );
+    dataset.put("README.md", named_by_card("dog, cat"));
     let card = dataset.images(ALL_TRAIN, (SIDE, 1, 2), None).unwrap();
     assert_eq!(card.class_names, ["dog", "cat"]);
     assert_eq!(dogs(&card, 0), 2);
-    // Other numbers for the same names are other data.
+    // Other numbers for the same names are other data, whoever tells them.
     assert_ne!(plain.sha256(), card.sha256());
+    dataset.put("README.md", named_by_card("cat, dog"));
+    let sorted = dataset.images(ALL_TRAIN, (SIDE, 1, 2), None).unwrap();
+    assert_eq!(sorted.class_names, ["cat", "dog"]);
+    assert_eq!(sorted.sha256(), plain.sha256());
+    assert_ne!(sorted.sha256(), card.sha256());
+}
+
+/// A card with the names of the classes 0, 1, …
+fn named_by_card(names: &str) -> String {
+    format!(
+        "---\ndataset_info: {{features: [{{name: label, dtype: {{class_label: {{names: \
+         [{names}]}}}}}}]}}\n---\n"
+    )
+}
+
+#[test]
+fn labels_that_were_names_are_so_out_of_the_cache() {
+    let cache = tempfile::tempdir().unwrap();
+    let images: Vec<Vec<u8>> = (0..6).map(|i| grey_png(64, 40 * i)).collect();
+    let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+    let texts = ["cat", "dog", "emu", "cat", "dog", "emu"];
+    let text = parquet(df!["image" => &images, "label" => &texts].unwrap());
+    let number = parquet(df!["image" => &images, "label" => &[0i64, 1, 2, 0, 1, 2]].unwrap());
+    let load = |train: &[u8], cache| {
+        // Its training files are the test's here: they are large enough for the cache.
+        let dataset = large(2100, 0);
+        dataset.put("words.parquet", train);
+        let files =
+            "configs: [{config_name: x, data_files: {train: words.parquet, test: 'train-*'}}]";
+        let card = named_by_card("cat, dog, emu").replacen("---\n", &format!("---\n{files}\n"), 1);
+        dataset.put("README.md", card);
+        let data = r#"{"validation": {"fraction": 0.34}}"#;
+        dataset.images(data, (64, 1, 3), cache).unwrap()
+    };
+    let numbers = load(&number, Some(cache.path()));
+    let names = load(&text, None);
+    assert_ne!(names.sha256(), numbers.sha256());
+    for _ in 0..2 {
+        assert_eq!(load(&text, Some(cache.path())).sha256(), names.sha256());
+        assert_eq!(load(&number, Some(cache.path())).sha256(), numbers.sha256());
+    }
+}
+
+fn grey_png(side: u32, grey: u8) -> Vec<u8> {
+    let image = image::GrayImage::from_pixel(side, side, image::Luma([grey]));
+    let mut out = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut out, image::ImageFormat::Png).unwrap();
+    out.into_inner()
+}
+
+fn parquet(mut frame: DataFrame) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
+    bytes
+}
+
+#[test]
+fn a_split_that_a_card_lists_twice_has_all_its_files() {
+    let dataset = Dataset::new(&[("a.csv", "n\n1\n2\n"), ("b.csv", "n\n3\n")]);
+    let files = "[{split: train, path: a.csv}, {split: train, path: b.csv}]";
+    dataset.put(
+        "README.md",
+        format!("---\nconfigs: [{{config_name: x, data_files: {files}}}]\n---\n"),
+    );
+    assert_eq!(dataset.table(None, "train").unwrap().rows, 3);
+}
+
+#[test]
+fn a_class_may_be_called_as_a_split() {
+    let dataset = Dataset::new(&[
+        ("train/train/1.png", png(2, [9, 9, 9])),
+        ("train/car/1.png", png(2, [1, 2, 3])),
+        ("val/train/1.png", png(2, [7, 7, 7])),
+        ("test/1.png", png(2, [8, 8, 8])),
+    ]);
+    // Images without labels are no class, and in the way of those alone who ask for them.
+    let images = dataset.images(r#"{"test": {"fraction": 0.5}}"#, (2, 3, 2), None).unwrap();
+    assert_eq!(images.class_names, ["car", "train"]);
+    assert!(dataset.images("{}", (2, 3, 2), None).is_err());
+}
+
+#[test]
+fn a_file_without_values_decides_no_type() {
+    for files in [["a,b\n1,\n", "a,b\n2,0.5\n"], ["a,b\n2,0.5\n", "a,b\n1,\n"]] {
+        let dataset = Dataset::new(&[
+            ("train-00000-of-00002.csv", files[0]),
+            ("train-00001-of-00002.csv", files[1]),
+        ]);
+        let table = dataset.table(None, "train").unwrap();
+        assert_eq!(table.column("b").unwrap().kind(), Kind::Float);
+    }
 }
 
 #[test]

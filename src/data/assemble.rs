@@ -32,7 +32,6 @@ pub fn assemble(
     let select = Select::Images { image: &data.image_column, label: &data.label_column };
     let mut pixels = Vec::new();
     let mut labels = Labels { classes, known, numbers: Vec::new(), texts: Vec::new() };
-    labels.known.named_labels |= files.in_class_folders();
     while let Some(table) = files.next_table(select)? {
         // Every reader has refused a file without them.
         let missing = |name: &str| Error::Input(format!("there is no column `{name}`"));
@@ -137,7 +136,14 @@ impl Labels {
     fn add_values(&mut self, table: &Table, column: &Column) -> Result<()> {
         let mixed = || wrong_type(table, column, "the type of the files before");
         match &column.values {
-            Values::Integers(values) if self.texts.is_empty() => self.add_numbers(table, values),
+            // Nothing says which of the names before a bare number would be.
+            Values::Integers(_) if self.known.named_labels && column.class_names.is_empty() => {
+                Err(wrong_type(table, column, "names, as the labels of the files before are"))
+            }
+            Values::Integers(values) if self.texts.is_empty() => {
+                self.known.named_labels |= column.named;
+                self.add_numbers(table, values)
+            }
             Values::Text(texts) if self.known.names.is_empty() && self.numbers.is_empty() => {
                 self.add_texts(table, texts)
             }

@@ -162,12 +162,25 @@ fn data_files(value: &Value) -> Option<Vec<(String, Vec<String>)>> {
                 let split = item.get("split")?.as_str()?;
                 Some((split.to_string(), patterns(item.get("path")?)?))
             })
-            .collect(),
+            .collect::<Option<Vec<_>>>()
+            .map(merged),
         Value::Object(map) => {
             map.iter().map(|(split, v)| Some((split.clone(), patterns(v)?))).collect()
         }
         value => patterns(value).map(train),
     }
+}
+
+/// Each split once, with the patterns of all its entries.
+fn merged(entries: Vec<(String, Vec<String>)>) -> Vec<(String, Vec<String>)> {
+    let mut splits: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, patterns) in entries {
+        match splits.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, all)) => all.extend(patterns),
+            None => splits.push((name, patterns)),
+        }
+    }
+    splits
 }
 
 /// Class names in `dataset_info`. What is malformed there is passed over: names are a help, and
@@ -245,6 +258,9 @@ mod tests {
             want
         );
         assert_eq!(read("{test: t.csv, train: [a.csv, b.csv]}"), want);
+        let twice = "[{split: test, path: t.csv}, {split: train, path: a.csv}, \
+            {split: train, path: b.csv}]";
+        assert_eq!(read(twice), want);
         assert!(configs(&parsed("configs: [{data_files: 3}]")).unwrap_err().contains("`default`"));
         assert!(configs(&parsed("configs: 3")).is_err());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ::csv::{ByteRecord, ReaderBuilder};
 
+use super::limits;
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
@@ -32,6 +33,10 @@ pub fn read(file: &File, delimiter: u8, select: Select) -> Result<Table> {
     for (i, name) in head.iter().enumerate() {
         names.push(text(name).map_err(|e| fail(&format!("line 1: name {}: ", i + 1), e))?);
     }
+    let bounded = |rows: usize| {
+        limits::cells(names.len(), rows, file.bytes.len()).map_err(|problem| fail("", problem))
+    };
+    bounded(0)?;
     let mut seen = BTreeSet::new();
     if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
         return Err(fail("line 1: ", format!("two columns have the name `{twice}`")));
@@ -57,6 +62,7 @@ pub fn read(file: &File, delimiter: u8, select: Select) -> Result<Table> {
             );
             return Err(fail(&place(), problem));
         }
+        bounded(row + 1)?;
         for (column, i) in columns.iter_mut().zip(&kept) {
             let value = text(&record[*i])
                 .map_err(|e| fail(&format!("{}column `{}`: ", place(), names[*i]), e))?;

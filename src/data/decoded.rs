@@ -18,7 +18,7 @@ use super::pixels::{Mapped, Pixels};
 use crate::spec::hex;
 
 /// Of this file's layout and of what decoding makes of images: another number, other files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: &[u8; 16] = b"vlora decoded\x00\x01\n";
 const HEAD: usize = 16 + 32 + 4 * 8 + 32;
 /// Pixels are hashed in pieces of this size, on all cores.

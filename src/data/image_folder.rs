@@ -26,6 +26,7 @@ pub fn read(files: Vec<File>, classes: &[String], select: Select) -> Result<Tabl
         files.into_iter().map(|file| (file.name, Some(file.bytes))).unzip();
     let mut label = Column::new("label", Values::Integers(labels));
     label.class_names = classes.to_vec();
+    label.named = true;
     let columns = [Column::new("image", Values::Images(Blobs::new(bytes))), label];
     let columns = columns.into_iter().filter(|c| select.wants(&c.name)).collect();
     Ok(Table::of_files(names, columns))

@@ -1,7 +1,10 @@
 //! JSON lines: an object a line, a value a column.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value as Json};
 
+use super::limits;
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
@@ -15,6 +18,9 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let mut builders: Vec<Builder> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    // Each column is padded to all rows.
+    let bounded = |columns: usize, rows: usize| limits::cells(columns, rows, file.bytes.len());
     let mut row = 0;
     for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -23,9 +29,11 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
         let place =
             |e: String| Error::Input(format!("{}: row {row} (line {}): {e}", file.name, i + 1));
         for (name, value) in object(line).map_err(place)? {
-            let at = match builders.iter().position(|b| b.name == name) {
-                Some(at) => at,
+            let at = match places.get(&name) {
+                Some(at) => *at,
                 None => {
+                    bounded(builders.len() + 1, row + 1).map_err(place)?;
+                    places.insert(name.clone(), builders.len());
                     builders.push(Builder { name, kind: None, values: Vec::new() });
                     builders.len() - 1
                 }
@@ -38,8 +46,11 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
                 builder.kind = kind(&value);
             }
         }
+        bounded(builders.len(), row + 1).map_err(place)?;
         row += 1;
     }
+    let columns = builders.iter().map(Builder::width).sum();
+    bounded(columns, row).map_err(|e| Error::Input(format!("{}: {e}", file.name)))?;
     let fields: Vec<(String, Kind)> =
         builders.iter().map(|b| (b.name.clone(), b.kind.clone().unwrap_or(Kind::Text))).collect();
     select.check(&file.name, &fields)?;
@@ -80,6 +91,14 @@ struct Builder {
 }
 
 impl Builder {
+    /// Values a row.
+    fn width(&self) -> usize {
+        match &self.kind {
+            Some(Kind::Translation(languages)) => languages.len(),
+            _ => 1,
+        }
+    }
+
     fn push(&mut self, row: usize, value: Json) -> std::result::Result<(), String> {
         let joint = match (self.kind.take(), kind(&value)) {
             (before, None) => before,

@@ -82,7 +82,10 @@ impl Layout {
 
     /// The classes of image folders, sorted, over all splits: a class may be missing in one.
     pub fn folder_classes(&self) -> Vec<String> {
-        let files = self.splits.iter().flat_map(|split| &split.files);
+        // What cannot be read has no classes: images that lie in no class's folder would be taken
+        // for a class of their split's name.
+        let whole = self.splits.iter().filter(|split| split.fault.is_none());
+        let files = whole.flat_map(|split| &split.files);
         let names: BTreeSet<&str> = files.filter_map(|path| class_of(path)).collect();
         names.into_iter().map(str::to_string).collect()
     }

@@ -1,5 +1,6 @@
 //! An image dataset's files to decoded splits, by way of the cache of such.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,8 +28,16 @@ pub struct Loader<'a> {
     /// Known once a split is loaded; the same in all.
     class_names: Vec<String>,
     named_labels: bool,
+    seen: Seen,
+}
+
+/// What the splits so far consist of.
+#[derive(Default)]
+struct Seen {
     /// Split, name and SHA-256.
     files: Vec<(String, String, String)>,
+    /// Of images in folders: SHA-256 to split and name.
+    images: HashMap<String, (String, String)>,
 }
 
 /// Splits for training, validation and test.
@@ -57,7 +66,7 @@ impl<'a> Loader<'a> {
             cache,
             class_names: Vec::new(),
             named_labels: false,
-            files: Vec::new(),
+            seen: Seen::default(),
         })
     }
 
@@ -83,26 +92,14 @@ impl<'a> Loader<'a> {
             splits: [of_train(rows(|parts| &parts.train)), validation, test],
             class_names: self.class_names,
             named_labels: self.named_labels,
-            files: self.files,
+            files: self.seen.files,
         })
     }
 
     /// A split that has files of its own, decoded or out of the cache.
     fn split(&mut self, name: &str) -> Result<Decoded> {
         let mut files = SplitFiles::open(&self.repository, &self.layout, name)?;
-        for (file, sha256) in &files.hashes {
-            // Labels alone, as IDX files hold them, may well be those of other images.
-            let labels = Format::of(file) == Some(Format::Idx)
-                && names::idx(file).is_some_and(|(_, labels)| labels);
-            let same = self.files.iter().find(|(_, _, hash)| hash == sha256 && !labels);
-            if let Some((other, path, _)) = same {
-                return Err(Error::Input(format!(
-                    "{file}: the same file serves two splits or twice\n  found:    its content \
-                     stands in {path}, of the split `{other}`\n  expected: no example twice"
-                )));
-            }
-            self.files.push((name.to_string(), file.clone(), sha256.clone()));
-        }
+        self.seen.add(name, &files)?;
         let key = self.key(&files);
         let cached = self.cache.and_then(|cache| decoded::load(cache, &key, self.size));
         let mut split = match cached {
@@ -138,10 +135,48 @@ impl<'a> Loader<'a> {
         // Each list is led by its length, so that no name can move from one to another.
         let lists = [&self.class_names, &card, &folders];
         let lengths: Vec<String> = lists.iter().map(|list| list.len().to_string()).collect();
-        let columns = [&self.data.image_column, &self.data.label_column];
+        let named = self.named_labels.to_string();
+        let columns = [&self.data.image_column, &self.data.label_column, &named];
         let words = columns.into_iter().chain(&lengths).chain(lists.into_iter().flatten());
         let hashes = files.hashes.iter().map(|(_, sha256)| sha256.as_str());
         Key::of(hashes, self.size, self.classes, words.map(String::as_str))
+    }
+}
+
+impl Seen {
+    /// Refuses a split that shares a file with one before.
+    fn add(&mut self, split: &str, files: &SplitFiles) -> Result<()> {
+        for (file, sha256) in &files.hashes {
+            // Labels alone, as IDX files hold them, may well be those of other images.
+            let labels = Format::of(file) == Some(Format::Idx)
+                && names::idx(file).is_some_and(|(_, labels)| labels);
+            let same = |(_, path, hash): &&(String, String, String)| {
+                path == file || (hash == sha256 && !labels)
+            };
+            if let Some((other, path, _)) = self.files.iter().find(same) {
+                return Err(Error::Input(format!(
+                    "{file}: the same file serves two splits or twice\n  found:    its content \
+                     stands in {path}, of the split `{other}`\n  expected: no example twice"
+                )));
+            }
+            self.files.push((split.to_string(), file.clone(), sha256.clone()));
+        }
+        for (image, sha256) in &files.images {
+            match self.images.get(sha256) {
+                Some((other, path)) if other != split => {
+                    return Err(Error::Input(format!(
+                        "{image}: the same image stands in two splits\n  found:    its content \
+                         stands in {path}, of the split `{other}`\n  expected: no image in two \
+                         splits"
+                    )));
+                }
+                Some(_) => {}
+                None => {
+                    self.images.insert(sha256.clone(), (split.to_string(), image.clone()));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

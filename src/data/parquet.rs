@@ -7,6 +7,7 @@ use std::io::Cursor;
 use polars::prelude::*;
 use serde_json::Value as Json;
 
+use super::limits;
 use super::quiet::quietly;
 use super::select::Select;
 use super::table::{Blobs, Column as TableColumn, Kind, Rows, Table, Values};
@@ -31,16 +32,19 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         let kind = |name: &str, field: &ArrowField| kind(field, features.get(name));
         let fields: Vec<(String, Kind)> =
             schema.iter().map(|(name, f)| (name.to_string(), kind(name, f))).collect();
-        Ok((fields, features, reader.num_rows()?))
+        Ok((fields, features, Told::of(reader.get_metadata()?)))
     });
-    let (fields, features, rows) = head.map_err(unreadable)?;
+    let (fields, features, told) = head.map_err(unreadable)?;
     select.check(&file.name, &fields)?;
+    let rows = told.rows;
+    let most = limits::unfolded(file.bytes.len());
 
     let wanted: Vec<String> = fields
         .iter()
         .filter(|(name, kind)| select.wants(name) && !matches!(kind, Kind::Other(_)))
         .map(|(name, _)| name.clone())
         .collect();
+    told.check(width(&fields, select), file.bytes.len()).map_err(&fail)?;
     let frame = match wanted.is_empty() {
         true => DataFrame::empty(),
         false => guarded(|| {
@@ -49,6 +53,10 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         })
         .map_err(unreadable)?,
     };
+    if frame.width() > 0 && frame.height() != rows {
+        let found = format!("{} rows where the metadata tells {rows}", frame.height());
+        return Err(unreadable(found));
+    }
     let File { name: file_name, bytes, .. } = file;
     // What is encoded need not stand in memory twice.
     drop(bytes);
@@ -56,7 +64,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
     let columns = fields.into_iter().filter(|(name, _)| select.wants(name)).map(|(name, kind)| {
         let values = match &kind {
             Kind::Other(other) => Values::Other(other.clone()),
-            kind => guarded(|| values(frame.column(&name)?, kind)).map_err(|e| {
+            kind => guarded(|| values(frame.column(&name)?, kind, most)).map_err(|e| {
                 Error::Input(format!(
                     "{file_name}: column `{name}` cannot be read: {}",
                     e.trim_end()
@@ -64,9 +72,53 @@ pub fn read(file: File, select: Select) -> Result<Table> {
             })?,
         };
         let class_names = features.get(&name).and_then(class_names).unwrap_or_default();
-        Ok(TableColumn { name, values, class_names })
+        Ok(TableColumn { class_names, ..TableColumn::new(name, values) })
     });
     Ok(Table::new(&file_name, columns.collect::<Result<_>>()?, rows))
+}
+
+/// What the metadata tells of a file's size in memory.
+struct Told {
+    rows: usize,
+    /// Of all columns, not compressed.
+    bytes: u64,
+}
+
+impl Told {
+    fn of(metadata: &FileMetadata) -> Told {
+        let groups = || metadata.row_groups.iter();
+        // The two numbers of rows are one in every sound file.
+        let rows = groups().fold(0usize, |n, group| n.saturating_add(group.num_rows()));
+        let columns = groups().flat_map(|group| group.parquet_columns());
+        let sizes =
+            columns.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX));
+        Told { rows: rows.max(metadata.num_rows), bytes: sizes.fold(0, u64::saturating_add) }
+    }
+
+    /// Refuses what would fill the memory, before any of it is read.
+    fn check(&self, columns: usize, bytes: usize) -> std::result::Result<(), String> {
+        limits::cells(columns, self.rows, bytes)?;
+        let most = limits::unfolded(bytes);
+        if self.bytes > most as u64 {
+            return Err(format!(
+                "the Parquet file unfolds too far\n  found:    {} bytes of values in {bytes}\n  \
+                 expected: at most {most}: this is taken for a decompression bomb",
+                self.bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Values a row, of the columns that are read.
+fn width(fields: &[(String, Kind)], select: Select) -> usize {
+    let read = fields.iter().filter(|(name, _)| select.wants(name));
+    let width = |(_, kind): &(String, Kind)| match kind {
+        Kind::Other(_) => 0,
+        Kind::Translation(languages) => languages.len(),
+        _ => 1,
+    };
+    read.map(width).sum()
 }
 
 /// What a column holds, by its type in the file and its entry in the metadata's features.
@@ -100,10 +152,19 @@ fn kind(field: &ArrowField, feature: Option<&Json>) -> Kind {
     }
 }
 
-fn values(column: &Column, kind: &Kind) -> PolarsResult<Values> {
+/// A column's values; of text, at most `most` bytes.
+fn values(column: &Column, kind: &Kind, most: usize) -> PolarsResult<Values> {
     let series = column.as_materialized_series();
     let texts = |series: &Series| -> PolarsResult<Vec<Option<String>>> {
-        Ok(series.str()?.iter().map(|text| text.map(str::to_string)).collect())
+        let texts = series.str()?;
+        // Rows share the bytes of one text in the file, and polars leaves them shared.
+        let bytes = texts.iter().flatten().fold(0usize, |n, text| n.saturating_add(text.len()));
+        polars_ensure!(
+            bytes <= most,
+            ComputeError: "{bytes} bytes of text are more than the {most} that the file's size \
+             allows: this is taken for a decompression bomb"
+        );
+        Ok(texts.iter().map(|text| text.map(str::to_string)).collect())
     };
     Ok(match kind {
         Kind::Image => {
@@ -223,5 +284,13 @@ mod tests {
             let file = File { bytes: bytes.into(), ..whole.clone() };
             let _ = read(file, SELECT).map_err(|e| e.to_string());
         }
+    }
+
+    #[test]
+    fn text_that_rows_share_is_bounded() {
+        let column = Column::new("a".into(), ["abc", "abc"]);
+        assert!(values(&column, &Kind::Text, 6).is_ok());
+        let told = values(&column, &Kind::Text, 5).unwrap_err().to_string();
+        assert!(told.contains("6 bytes of text are more than the 5"), "{told}");
     }
 }

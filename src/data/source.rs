@@ -14,7 +14,7 @@ use crate::hub::{File, Repository};
 use crate::spec::hex;
 
 /// Files stay in memory between hashing and reading up to this many bytes of them; those beyond are
-/// read twice.
+/// read twice, which must give the same.
 const KEPT: usize = 512 << 20;
 
 /// The files of one split.
@@ -23,9 +23,18 @@ pub struct SplitFiles<'a> {
     layout: &'a Layout,
     format: Format,
     /// Not yet read into a table.
-    waiting: VecDeque<(String, Option<File>)>,
+    waiting: VecDeque<Waiting>,
     /// Name and SHA-256 of what the split consists of, in order; images in folders are one.
     pub hashes: Vec<(String, String)>,
+    /// Name and SHA-256 of every image in folders; empty for other formats.
+    pub images: Vec<(String, String)>,
+}
+
+/// A file that is hashed and not yet read into a table.
+enum Waiting {
+    Kept(File),
+    /// To be read again: its path and its SHA-256.
+    Left(String, String),
 }
 
 impl<'a> SplitFiles<'a> {
@@ -35,6 +44,16 @@ impl<'a> SplitFiles<'a> {
         layout: &'a Layout,
         split: &str,
     ) -> Result<SplitFiles<'a>> {
+        SplitFiles::open_keeping(repository, layout, split, KEPT)
+    }
+
+    /// [`SplitFiles::open`] with another number of bytes that stay in memory.
+    fn open_keeping(
+        repository: &'a Repository,
+        layout: &'a Layout,
+        split: &str,
+        most: usize,
+    ) -> Result<SplitFiles<'a>> {
         let paths = layout.files(split)?;
         let format = paths.first().and_then(|path| Format::of(path)).ok_or_else(|| {
             Error::Input(format!("{}: the split `{split}` has no files", repository.name()))
@@ -42,26 +61,31 @@ impl<'a> SplitFiles<'a> {
         let mut hashes = Vec::new();
         let mut waiting = VecDeque::new();
         let mut kept = 0;
-        let mut images = Sha256::new();
+        let mut images = Vec::new();
+        let mut all_images = Sha256::new();
         for path in paths {
             let file = repository.read(path)?;
             match format {
                 Format::ImageFolder => {
                     // Where an image lies is its class.
-                    images.update(class_of(path).unwrap_or_default());
-                    images.update([0]);
-                    images.update(&file.sha256);
+                    all_images.update(class_of(path).unwrap_or_default());
+                    all_images.update([0]);
+                    all_images.update(&file.sha256);
+                    images.push((file.name.clone(), file.sha256.clone()));
                 }
                 _ => hashes.push((file.name.clone(), file.sha256.clone())),
             }
             kept += file.bytes.len();
-            waiting.push_back((path.clone(), (kept <= KEPT).then_some(file)));
+            waiting.push_back(match kept <= most {
+                true => Waiting::Kept(file),
+                false => Waiting::Left(path.clone(), file.sha256),
+            });
         }
         if format == Format::ImageFolder {
             let name = format!("{}: {} images of {split}", repository.name(), paths.len());
-            hashes.push((name, hex(&images.finalize())));
+            hashes.push((name, hex(&all_images.finalize())));
         }
-        Ok(SplitFiles { repository, layout, format, waiting, hashes })
+        Ok(SplitFiles { repository, layout, format, waiting, hashes, images })
     }
 
     /// Whether folders' names are the labels.
@@ -93,8 +117,19 @@ impl<'a> SplitFiles<'a> {
     fn take(&mut self) -> Result<Option<File>> {
         match self.waiting.pop_front() {
             None => Ok(None),
-            Some((_, Some(file))) => Ok(Some(file)),
-            Some((path, None)) => self.repository.read(&path).map(Some),
+            Some(Waiting::Kept(file)) => Ok(Some(file)),
+            Some(Waiting::Left(path, sha256)) => {
+                let file = self.repository.read(&path)?;
+                // The hash names the data of a run: it has to be of what is trained on.
+                match file.sha256 == sha256 {
+                    true => Ok(Some(file)),
+                    false => Err(Error::Input(format!(
+                        "{}: the file changed while it was read\n  found:    SHA-256 {}\n  \
+                         expected: {sha256}, as when it was read first",
+                        file.name, file.sha256
+                    ))),
+                }
+            }
         }
     }
 
@@ -118,6 +153,7 @@ impl<'a> SplitFiles<'a> {
             Values::Text(texts) => {
                 column.values = Values::Integers(numbers(&texts, &names, table)?);
                 column.class_names = names;
+                column.named = true;
             }
             _ => {}
         }
@@ -164,28 +200,32 @@ pub fn read_split(
     Ok(all.unwrap_or_default())
 }
 
-/// What a split is, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SplitInfo {
-    pub split: String,
-    pub files: Vec<String>,
-    pub rows: usize,
-    /// Name and type of every column.
-    pub columns: Vec<(String, String)>,
-    /// Column and its classes' names, of the columns that have such.
-    pub class_names: Vec<(String, Vec<String>)>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Hub, Kind, Source};
 
-/// Reads a split to tell what is in it.
-pub fn describe(repository: &Repository, layout: &Layout, split: &str) -> Result<SplitInfo> {
-    let table = read_split(repository, layout, split, None)?;
-    let fields = table.fields().into_iter().map(|(name, kind)| (name, kind.to_string()));
-    let named = table.columns.iter().filter(|column| !column.class_names.is_empty());
-    Ok(SplitInfo {
-        split: split.to_string(),
-        files: layout.files(split)?.to_vec(),
-        rows: table.rows,
-        columns: fields.collect(),
-        class_names: named.map(|c| (c.name.clone(), c.class_names.clone())).collect(),
-    })
+    #[test]
+    fn a_file_that_is_read_twice_must_stay_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        put("train-00000-of-00002.csv", "a\n1\n");
+        put("train-00001-of-00002.csv", "a\n2\n");
+        let source = Source::Folder(dir.path().to_path_buf());
+        let repository = Hub::default().open(&source, Kind::Dataset).unwrap();
+        let layout = Layout::of(&repository, None).unwrap();
+        // The first file is kept, the second is not.
+        let open = || SplitFiles::open_keeping(&repository, &layout, "train", 4).unwrap();
+        let mut files = open();
+        assert_eq!(files.next_table(Select::All).unwrap().unwrap().rows, 1);
+        assert_eq!(files.next_table(Select::All).unwrap().unwrap().rows, 1);
+        assert!(files.next_table(Select::All).unwrap().is_none());
+
+        let mut files = open();
+        put("train-00000-of-00002.csv", "a\n3\n");
+        put("train-00001-of-00002.csv", "a\n4\n");
+        assert!(files.next_table(Select::All).is_ok());
+        let told = files.next_table(Select::All).unwrap_err().to_string();
+        assert!(told.contains("00001-of-00002.csv: the file changed while it was read"), "{told}");
+    }
 }

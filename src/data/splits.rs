@@ -115,6 +115,19 @@ fn finish(name: String, mut files: Vec<String>, single: bool) -> Split {
     Split { name, files, fault }
 }
 
+/// Whether the folder of an image is the split's own and names no class: it is called after a split,
+/// and none of the split's images lies elsewhere.
+fn lies_in_split(name: &str, path: &str, files: &[String]) -> bool {
+    let Some((folder, _)) = path.rsplit_once('/') else { return false };
+    let (above, last) = folder.rsplit_once('/').unwrap_or(("", folder));
+    let of_split = |folder: &str| canonical(folder).is_some() || folder == name;
+    // A class may be called `train`, as in train/train/1.png.
+    if !of_split(last) || above.split('/').any(of_split) {
+        return false;
+    }
+    files.iter().all(|f| f.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+}
+
 fn fault(name: &str, files: &[String], single: bool) -> Option<String> {
     let formats: BTreeSet<Format> = files.iter().filter_map(|path| Format::of(path)).collect();
     let listed = || match files {
@@ -129,7 +142,12 @@ fn fault(name: &str, files: &[String], single: bool) -> Option<String> {
         ));
     }
     if formats.contains(&Format::ImageFolder) {
-        return None;
+        let path = files.iter().find(|path| lies_in_split(name, path, files))?;
+        let (folder, file) = path.rsplit_once('/')?;
+        return Some(format!(
+            "an image of the split `{name}` lies in no folder of its class\n  found:    {path}\n  \
+             expected: {folder}/<class>/{file}"
+        ));
     }
     let mut sets: BTreeMap<&str, Vec<Shard>> = BTreeMap::new();
     for shard in files.iter().map(|path| Shard::of(path)) {

@@ -30,6 +30,8 @@ pub struct Column {
     pub values: Values,
     /// What the column's labels 0, 1, … mean; empty where nothing names them.
     pub class_names: Vec<String>,
+    /// The files hold names, which became their numbers: the files alone do not tell which.
+    pub named: bool,
 }
 
 /// A column's values, a row each.
@@ -97,44 +99,96 @@ impl Values {
         }
     }
 
-    fn append(&mut self, more: Values) -> std::result::Result<(), ()> {
-        match (self, more) {
-            (Values::Images(a), Values::Images(b)) => a.append(b),
+    /// These rows, then `more`; None if one column cannot hold both. The type does not depend on
+    /// which comes first.
+    fn join(self, more: Values) -> Option<Values> {
+        // A file without a value in the column says nothing of the column's type.
+        match (self.is_nothing(), more.is_nothing()) {
+            (true, false) => more.nothing(self.len())?.join_typed(more),
+            (false, true) => {
+                let nothing = self.nothing(more.len())?;
+                self.join_typed(nothing)
+            }
+            _ => self.join_typed(more),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        matches!(self, Values::Text(texts) if texts.iter().all(Option::is_none))
+    }
+
+    /// Rows of this type without values; None where the type has no such rows.
+    fn nothing(&self, rows: usize) -> Option<Values> {
+        Some(match self {
+            Values::Images(_) => Values::Images(Blobs::new(vec![None::<Vec<u8>>; rows])),
+            Values::Pixels { height, width, .. } if rows == 0 => {
+                Values::Pixels { height: *height, width: *width, bytes: Vec::new() }
+            }
+            Values::Pixels { .. } => return None,
+            Values::Integers(_) => Values::Integers(vec![None; rows]),
+            Values::Floats(_) => Values::Floats(vec![None; rows]),
+            Values::Text(_) => Values::Text(vec![None; rows]),
+            Values::Translation { languages, .. } => Values::Translation {
+                languages: languages.clone(),
+                texts: vec![vec![None; rows]; languages.len()],
+            },
+            Values::Other(name) => Values::Other(name.clone()),
+        })
+    }
+
+    fn join_typed(self, more: Values) -> Option<Values> {
+        // One file of a CSV set may happen to hold whole numbers only. Those are written as text in
+        // one way; decimal numbers are not (1.5, 1.50), so that they never become text.
+        let float = |v: Option<i64>| v.map(|v| v as f64);
+        let text = |v: Option<i64>| v.map(|v| v.to_string());
+        Some(match (self, more) {
+            (Values::Images(mut a), Values::Images(b)) => {
+                a.append(b);
+                Values::Images(a)
+            }
             (
-                Values::Pixels { height, width, bytes },
+                Values::Pixels { height, width, mut bytes },
                 Values::Pixels { height: h, width: w, bytes: b },
-            ) if (*height, *width) == (h, w) => bytes.extend(b),
-            (Values::Integers(a), Values::Integers(b)) => a.extend(b),
-            (Values::Floats(a), Values::Floats(b)) => a.extend(b),
-            // One file of a CSV set may happen to hold whole numbers only.
+            ) if (height, width) == (h, w) => {
+                bytes.extend(b);
+                Values::Pixels { height, width, bytes }
+            }
+            (Values::Integers(a), Values::Integers(b)) => Values::Integers(chain(a, b)),
+            (Values::Floats(a), Values::Floats(b)) => Values::Floats(chain(a, b)),
+            (Values::Text(a), Values::Text(b)) => Values::Text(chain(a, b)),
             (Values::Floats(a), Values::Integers(b)) => {
-                a.extend(b.into_iter().map(|v| v.map(|v| v as f64)))
+                Values::Floats(chain(a, b.into_iter().map(float)))
             }
-            (Values::Text(a), Values::Text(b)) => a.extend(b),
+            (Values::Integers(a), Values::Floats(b)) => {
+                Values::Floats(chain(a.into_iter().map(float).collect(), b))
+            }
             (Values::Text(a), Values::Integers(b)) => {
-                a.extend(b.into_iter().map(|v| v.map(|v| v.to_string())))
+                Values::Text(chain(a, b.into_iter().map(text)))
             }
-            (a @ Values::Integers(_), Values::Text(b)) => {
-                let Values::Integers(numbers) = a else { return Err(()) };
-                let texts = numbers.drain(..).map(|v| v.map(|v| v.to_string()));
-                *a = Values::Text(texts.chain(b).collect());
+            (Values::Integers(a), Values::Text(b)) => {
+                Values::Text(chain(a.into_iter().map(text).collect(), b))
             }
             (
                 Values::Translation { languages, texts },
                 Values::Translation { languages: l, texts: t },
-            ) if *languages == l => {
-                texts.iter_mut().zip(t).for_each(|(texts, more)| texts.extend(more));
+            ) if languages == l => {
+                let texts = texts.into_iter().zip(t).map(|(a, b)| chain(a, b)).collect();
+                Values::Translation { languages, texts }
             }
-            (Values::Other(a), Values::Other(b)) if *a == b => {}
-            _ => return Err(()),
-        }
-        Ok(())
+            (Values::Other(a), Values::Other(b)) if a == b => Values::Other(a),
+            _ => return None,
+        })
     }
+}
+
+fn chain<T>(mut a: Vec<T>, b: impl IntoIterator<Item = T>) -> Vec<T> {
+    a.extend(b);
+    a
 }
 
 impl Column {
     pub fn new(name: impl Into<String>, values: Values) -> Column {
-        Column { name: name.into(), values, class_names: Vec::new() }
+        Column { name: name.into(), values, class_names: Vec::new(), named: false }
     }
 
     pub fn kind(&self) -> Kind {
@@ -214,12 +268,14 @@ impl Table {
         }
         for column in more.columns {
             let own = self.columns.iter_mut().find(|own| own.name == column.name);
-            let same = own.is_some_and(|own| {
-                own.class_names == column.class_names && own.values.append(column.values).is_ok()
-            });
-            if !same {
+            let Some(own) = own.filter(|own| own.class_names == column.class_names) else {
                 return Err(differs(found, expected));
-            }
+            };
+            let values = std::mem::replace(&mut own.values, Values::Text(Vec::new()));
+            own.values = values
+                .join(column.values)
+                .ok_or_else(|| differs(found.clone(), expected.clone()))?;
+            own.named |= column.named;
         }
         let moved = |source: Source| Source { first: source.first + self.rows, ..source };
         self.sources.extend(more.sources.into_iter().map(moved));
@@ -326,5 +382,55 @@ mod tests {
         let Values::Text(texts) = &all.columns[0].values else { panic!() };
         let texts: Vec<_> = texts.iter().map(|t| t.as_deref().unwrap()).collect();
         assert_eq!(texts, ["7", "x", "8"]);
+    }
+
+    #[test]
+    fn the_order_of_two_files_changes_no_type() {
+        let float = |x| Values::Floats(vec![Some(x)]);
+        let text = |x: &str| Values::Text(vec![Some(x.into())]);
+        let nothing = || Values::Text(vec![None]);
+        let languages = || vec!["de".to_string()];
+        let translation =
+            Values::Translation { languages: languages(), texts: vec![vec![Some("x".into())]] };
+        let cases = [
+            (Values::Integers(vec![Some(7)]), float(0.5), Some(Kind::Float)),
+            (Values::Integers(vec![Some(7)]), text("x"), Some(Kind::Text)),
+            (float(0.5), text("x"), None),
+            (nothing(), Values::Integers(vec![Some(7)]), Some(Kind::Integer)),
+            (nothing(), float(0.5), Some(Kind::Float)),
+            (nothing(), text("x"), Some(Kind::Text)),
+            (nothing(), nothing(), Some(Kind::Text)),
+            (nothing(), translation, Some(Kind::Translation(languages()))),
+            (nothing(), Values::Images(blobs(&["x"])), Some(Kind::Image)),
+            (
+                Values::Text(vec![]),
+                Values::Other("lists".into()),
+                Some(Kind::Other("lists".into())),
+            ),
+            (Values::Images(blobs(&["x"])), text("x"), None),
+        ];
+        let joined = |a: &Values, b: &Values| -> Option<Column> {
+            let table = |values: &Values| {
+                Table::new("f", vec![Column::new("a", values.clone())], values.len())
+            };
+            let mut all = table(a);
+            all.append(table(b)).ok()?;
+            all.columns.pop()
+        };
+        for (a, b, kind) in cases {
+            for (a, b) in [(&a, &b), (&b, &a)] {
+                let column = joined(a, b);
+                assert_eq!(column.as_ref().map(Column::kind), kind, "{a:?} and {b:?}");
+                if let Some(column) = column {
+                    assert_eq!(column.values.len(), a.len() + b.len());
+                }
+            }
+        }
+        let Values::Floats(floats) =
+            joined(&Values::Integers(vec![Some(7), None]), &float(0.5)).unwrap().values
+        else {
+            panic!()
+        };
+        assert_eq!(floats, [Some(7.0), None, Some(0.5)]);
     }
 }

@@ -1,22 +1,132 @@
 //! YAML that is no spec (a dataset card's front matter), as JSON, so that nothing outside this
 //! room knows the YAML crate.
 
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use serde_json::{Map, Number, Value as Json};
 use serde_yaml::Value as Yaml;
 
 use super::position;
+use super::shorten;
 
 /// Nothing that a card says lies deeper.
 const MAX_DEPTH: usize = 32;
 
+/// An alias (`*a`) stands for all that its anchor (`&a`) marks, and a few lines of them for more than
+/// memory holds. These many values and bytes of text are more than any card has.
+const MAX_VALUES: usize = 1_000_000;
+const MAX_TEXT: usize = 16 << 20;
+
 /// The document's value. Keys that are no text become their text; numbers that JSON has not (NaN,
 /// infinities) become null. The error is the reason, without a file's name.
 pub fn yaml_to_json(text: &str) -> Result<Json, String> {
-    let yaml: Yaml = serde_yaml::from_str(text).map_err(|e| {
+    let told = |e: serde_yaml::Error| {
         let at = e.location().map(|p| format!("line {}: ", p.line())).unwrap_or_default();
         format!("{at}{}", position::plain_reason(&e))
-    })?;
-    convert(yaml, 0)
+    };
+    let count = Count { values: &Cell::new(0), text: &Cell::new(0) };
+    count.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(told)?;
+    convert(serde_yaml::from_str(text).map_err(told)?, 0)
+}
+
+/// Walks over a document, its aliases written out, and keeps nothing but how much there is.
+#[derive(Clone, Copy)]
+struct Count<'a> {
+    values: &'a Cell<usize>,
+    text: &'a Cell<usize>,
+}
+
+impl Count<'_> {
+    fn add<E: Error>(self, text: usize) -> Result<(), E> {
+        self.values.set(self.values.get() + 1);
+        self.text.set(self.text.get().saturating_add(text));
+        if self.values.get() > MAX_VALUES {
+            return Err(E::custom(format!(
+                "more than {MAX_VALUES} values, with aliases written out"
+            )));
+        }
+        if self.text.get() > MAX_TEXT {
+            return Err(E::custom(format!(
+                "more than {MAX_TEXT} bytes of text, with aliases written out"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Count<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Count<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        self.add(0)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        self.add(0)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        self.add(0)
+    }
+
+    fn visit_i128<E: Error>(self, _: i128) -> Result<(), E> {
+        self.add(0)
+    }
+
+    fn visit_u128<E: Error>(self, _: u128) -> Result<(), E> {
+        self.add(0)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        self.add(0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.add(text.len())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.add(0)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<(), E> {
+        self.add(0)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.add(0)?;
+        while items.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        self.add(0)?;
+        while entries.next_key_seed(self)?.is_some() {
+            entries.next_value_seed(self)?;
+        }
+        Ok(())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<(), A::Error> {
+        let ((), value) = tagged.variant_seed(self)?;
+        value.newtype_variant_seed(self)
+    }
 }
 
 fn convert(yaml: Yaml, depth: usize) -> Result<Json, String> {
@@ -34,7 +144,12 @@ fn convert(yaml: Yaml, depth: usize) -> Result<Json, String> {
         Yaml::Mapping(entries) => {
             let mut map = Map::new();
             for (key, value) in entries {
-                map.insert(key_text(&key)?, convert(value, depth + 1)?);
+                let key = key_text(&key)?;
+                // YAML takes 1 and '1' for two keys.
+                if map.contains_key(&key) {
+                    return Err(format!("a mapping has two keys `{}`", shorten(&key)));
+                }
+                map.insert(key, convert(value, depth + 1)?);
             }
             Json::Object(map)
         }
@@ -69,5 +184,22 @@ mod tests {
         assert!(yaml_to_json(&"[".repeat(200)).is_err());
         let deep = format!("{}1{}", "[".repeat(50), "]".repeat(50));
         assert!(yaml_to_json(&deep).unwrap_err().contains("nested"));
+        assert!(yaml_to_json("1: a\n'1': b").unwrap_err().contains("two keys `1`"));
+    }
+
+    #[test]
+    fn aliases_and_tags_are_read() {
+        let json = yaml_to_json("a: &a {x: [1, !t 2]}\nb: *a\nc: ~\n").unwrap();
+        let x = serde_json::json!({"x": [1, 2]});
+        assert_eq!(json, serde_json::json!({"a": x, "b": x, "c": null}));
+    }
+
+    #[test]
+    fn aliases_do_not_fill_the_memory() {
+        let many = |what: &str| format!("a: &a {what}\nb: [{}]\n", "*a, ".repeat(3000));
+        let values = yaml_to_json(&many(&format!("[{}]", "0, ".repeat(3000)))).unwrap_err();
+        assert!(values.contains("more than 1000000 values"), "{values}");
+        let text = yaml_to_json(&many(&"x".repeat(10_000))).unwrap_err();
+        assert!(text.contains("bytes of text"), "{text}");
     }
 }
