@@ -38,6 +38,13 @@ const SHOWN: usize = 60;
 pub fn data(args: &DataArgs) -> Result<()> {
     let repository = args.hub.unlocked().open(&source(&args.dataset)?, hub::Kind::Dataset)?;
     let layout = Layout::of(&repository, args.config.as_deref())?;
+    if args.split.is_none() && layout.splits().next().is_none() {
+        return Err(Error::Input(format!(
+            "{}: there is nothing that is read\n  expected: Parquet, CSV, TSV, JSON lines, IDX, or \
+             folders of PNG, JPEG or WebP images; archives are not opened",
+            repository.name()
+        )));
+    }
     let splits: Vec<String> = match &args.split {
         Some(split) => vec![split.clone()],
         None => layout.splits().map(str::to_string).collect(),
@@ -94,10 +101,16 @@ fn source(dataset: &str) -> Result<Source> {
             ))
         });
     }
-    Ok(match dataset.strip_prefix("embedded:") {
-        Some(name) => Source::Embedded(name.into()),
-        None => Source::Folder(PathBuf::from(dataset)),
-    })
+    if let Some(name) = dataset.strip_prefix("embedded:") {
+        return Ok(Source::Embedded(name.into()));
+    }
+    let folder = PathBuf::from(dataset);
+    if !folder.exists() && HubName::parse(dataset).is_some() {
+        return Err(Error::Input(format!(
+            "{dataset}: there is no such folder\n  help:     did you mean `hub:{dataset}`?"
+        )));
+    }
+    Ok(Source::Folder(folder))
 }
 
 /// What labels mean, a line a column.

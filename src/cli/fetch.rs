@@ -47,29 +47,52 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
         .column("files", "files", Align::Right)
         .column("bytes", "size", Align::Right)
         .column("licence", "licence", Align::Left);
-    let mut written = Vec::new();
-    for path in &args.specs {
-        let experiment = spec::load(path, &[], &models::parameters)?;
-        let before = match args.update {
-            true => None,
-            false => Lockfile::read(path)?,
-        };
-        let mut pinned: Vec<LockedRepository> = Vec::new();
-        for need in needs(&experiment)? {
-            let got = get(&need, &hub, before.as_ref()).map_err(|e| named(path, e))?;
-            table.row(row(path, &got));
-            pinned.extend(got.locked);
-        }
-        if !pinned.is_empty() {
-            write_atomic(&Lockfile::path(path), Lockfile::new(pinned).to_text()?.as_bytes())?;
-            written.push(Lockfile::path(path));
+    let locks: Vec<PathBuf> = args.specs.iter().map(|spec| Lockfile::path(spec)).collect();
+    for (i, (spec, lock)) in args.specs.iter().zip(&locks).enumerate() {
+        if spec == lock || locks[..i].contains(lock) && !args.specs[..i].contains(spec) {
+            return Err(Error::Input(format!(
+                "{}: its lock would be {}, which is another spec's, or itself\n  help:     call the \
+                 spec otherwise",
+                spec.display(),
+                lock.display()
+            )));
         }
     }
-    print(&table.render(args.format.format.into()))?;
+    let (mut written, mut failed) = (Vec::new(), Vec::new());
+    for path in &args.specs {
+        match fetch_one(path, args.update, &hub, &mut table) {
+            Ok(wrote) => written.extend(wrote),
+            Err(error) => failed.push(error),
+        }
+    }
+    if failed.len() < args.specs.len() {
+        print(&table.render(args.format.format.into()))?;
+    }
     for path in written {
         tell(&format!("wrote {}", path.display()));
     }
-    Ok(())
+    // The last one ends the command.
+    let last = failed.pop();
+    failed.iter().for_each(|error| tell(&format!("error: {error}")));
+    last.map_or(Ok(()), Err)
+}
+
+/// Gets what one spec reads; the lock that was written, if anything is pinned.
+fn fetch_one(path: &Path, update: bool, hub: &Hub, table: &mut Table) -> Result<Option<PathBuf>> {
+    let experiment = spec::load(path, &[], &models::parameters)?;
+    let before = if update { None } else { Lockfile::read(path)? };
+    let mut pinned: Vec<LockedRepository> = Vec::new();
+    for need in needs(&experiment)? {
+        let got = get(&need, hub, before.as_ref()).map_err(|e| named(path, e))?;
+        table.row(row(path, &got));
+        pinned.extend(got.locked);
+    }
+    if pinned.is_empty() {
+        return Ok(None);
+    }
+    let lock = Lockfile::path(path);
+    write_atomic(&lock, Lockfile::new(pinned).to_text()?.as_bytes())?;
+    Ok(Some(lock))
 }
 
 /// What an experiment's runs read, each once.

@@ -24,12 +24,25 @@ pub struct HubArgs {
     offline: bool,
 }
 
-impl HubArgs {
-    /// The Hub as the lock of `spec` pins it, where there is one.
-    pub fn locked(self, spec: &Path, quiet: bool) -> Result<Hub> {
-        Ok(Hub::from_env(self.offline, Lockfile::read(spec)?, progress(quiet)))
-    }
+/// How commands that read a spec's data reach the Hub.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LockedHubArgs {
+    #[command(flatten)]
+    hub: HubArgs,
+    /// Read what the Hub has now, whatever the spec's lock pins
+    #[arg(long)]
+    unlocked: bool,
+}
 
+impl LockedHubArgs {
+    /// The Hub as the lock of `spec` pins it, where there is one.
+    pub fn open(self, spec: &Path, quiet: bool) -> Result<Hub> {
+        let lock = if self.unlocked { None } else { Lockfile::read(spec)? };
+        Ok(Hub::from_env(self.hub.offline, lock, progress(quiet)))
+    }
+}
+
+impl HubArgs {
     /// The Hub as it is.
     pub fn unlocked(self) -> Hub {
         Hub::from_env(self.offline, None, progress(false))

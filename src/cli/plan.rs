@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::hub::HubArgs;
+use super::hub::LockedHubArgs;
 use super::{FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
@@ -14,7 +14,7 @@ pub struct PlanArgs {
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
-    hub: HubArgs,
+    hub: LockedHubArgs,
     #[command(flatten)]
     out: OutArgs,
     #[command(flatten)]
@@ -24,7 +24,7 @@ pub struct PlanArgs {
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
-    let plan = Plan::new(experiment, &folder, &args.hub.locked(&args.spec.spec, false)?)?;
+    let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
     let table = table(&plan);
     match args.format.format {
         FormatName::Table => {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
-use super::hub::HubArgs;
+use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::shown;
 use super::{FormatArgs, OutArgs, SpecArgs, print, tell};
@@ -21,7 +21,7 @@ pub struct RunArgs {
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
-    hub: HubArgs,
+    hub: LockedHubArgs,
     #[command(flatten)]
     out: OutArgs,
     /// What to compute on: auto or cpu
@@ -38,7 +38,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let device = select_device(&args.device)?;
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
-    let plan = Plan::new(experiment, &folder, &args.hub.locked(&args.spec.spec, args.quiet)?)?;
+    let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
         tell(&format!(
             "note: what is read of the Hub may change from run to run; `vlora fetch {}` pins it",

@@ -125,7 +125,8 @@ fn configs(card: &Value) -> Told<Vec<CardConfig>> {
             if !entry.is_object() {
                 return Err(wrong(&format!("has an entry that is no mapping, number {}", i + 1)));
             }
-            let name = entry.get("config_name").and_then(Value::as_str).unwrap_or("default");
+            let name = entry.get("config_name").and_then(name_of);
+            let name = name.as_deref().unwrap_or("default");
             let splits = match entry.get("data_files") {
                 None | Some(Value::Null) => Vec::new(),
                 Some(files) => data_files(files).ok_or_else(|| {
@@ -194,7 +195,7 @@ fn classes(card: &Value) -> Vec<Classes> {
     infos
         .into_iter()
         .map(|info| {
-            let config = info.get("config_name").and_then(Value::as_str).map(str::to_string);
+            let config = info.get("config_name").and_then(name_of);
             let features = info.get("features").and_then(Value::as_array);
             let named = features.into_iter().flatten().filter_map(|feature| {
                 let names = class_names(feature.pointer("/dtype/class_label/names")?)?;
@@ -203,6 +204,15 @@ fn classes(card: &Value) -> Vec<Classes> {
             (config, named.collect())
         })
         .collect()
+}
+
+/// A configuration's name; YAML takes one like 2019 for a number.
+fn name_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(name) => Some(name.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
 }
 
 /// Names as a list, or as a mapping from every label 0, 1, … to its name.

@@ -49,10 +49,7 @@ pub fn by_card(config: &CardConfig, folder: &str, data: &[&str]) -> Vec<Split> {
 /// is `train`.
 pub fn by_name(data: &[&str], folder: &str) -> Vec<Split> {
     let below = || data.iter().filter_map(|path| Some((*path, path.strip_prefix(folder)?)));
-    // One format is a dataset's; images beside tables are pictures of its card.
-    let Some(format) = below().filter_map(|(_, rest)| Format::of(rest)).min() else {
-        return Vec::new();
-    };
+    let Some(format) = format_of(below().map(|(_, rest)| rest)) else { return Vec::new() };
     let files: Vec<(&str, &str)> =
         below().filter(|(_, rest)| Format::of(rest) == Some(format)).collect();
     let tables = format != Format::ImageFolder;
@@ -91,6 +88,18 @@ pub fn by_name(data: &[&str], folder: &str) -> Vec<Split> {
     groups.sort_by_key(|(name, _)| place(name));
     let single = exact && format != Format::Idx;
     groups.into_iter().map(|(name, files)| finish(name, files, single)).collect()
+}
+
+/// The one format that is a dataset's. A few images beside tables are pictures of its card; a few
+/// tables that no split is named in, beside many images in folders, are notes on these.
+fn format_of<'a>(files: impl Iterator<Item = &'a str> + Clone) -> Option<Format> {
+    let first = files.clone().filter_map(Format::of).min()?;
+    let tables = || files.clone().filter(|rest| Format::of(rest) == Some(first));
+    let images =
+        || files.clone().filter(|r| r.contains('/') && Format::of(r) == Some(Format::ImageFolder));
+    let notes = images().count() > tables().count()
+        && tables().all(|rest| canonical(own_name(rest)).is_none());
+    Some(if notes { Format::ImageFolder } else { first })
 }
 
 /// The name of a file at the top or in `data/`, without a shard's number; else nothing.

@@ -10,8 +10,8 @@ use super::{Kind, Progress};
 use crate::error::{Error, Result};
 use crate::spec::HubName;
 
-/// A stream that brought this much before it was cut is followed by another at once, however often.
-const WORTH_GOING_ON: u64 = 1 << 20;
+/// A stream that brought this much before it was cut does not count as an attempt, however often.
+const WORTH_GOING_ON: u64 = 1 << 16;
 
 /// What is wanted: a file of a repository at a commit.
 pub struct Wanted<'a> {

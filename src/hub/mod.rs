@@ -241,7 +241,7 @@ fn drift(lock: &Lockfile, kind: Kind, name: &HubName) -> Error {
         .collect();
     Error::Input(format!(
         "{}: the spec's lock does not pin this {}\n  found:    {}\n  expected: {} {}@{}\n  help:     \
-         `vlora fetch --update SPEC` pins what the spec names now",
+         `vlora fetch SPEC` pins what the spec names; --unlocked reads what --set names, unpinned",
         client::label(name),
         kind.name(),
         if locked.is_empty() { "nothing".into() } else { locked.join(", ") },

@@ -54,7 +54,9 @@ impl fmt::Debug for Token {
 impl Settings {
     /// Those of this process's environment. Errors name the variable.
     pub fn from_env() -> Result<Settings> {
-        Settings::from_variables(&|name| std::env::var(name).ok())
+        // One that is no text is refused where it is used, not taken for one that is not set.
+        let text = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
+        Settings::from_variables(&text)
     }
 
     fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings> {

@@ -89,8 +89,11 @@ impl Snapshot {
         let cached = Cached::new(&client.settings.cache, kind, &asked.repository);
         // The branch is noted last: what it leads to is there.
         let listing = serde_json::to_vec(&info).map_err(|e| Error::Failed(e.to_string()))?;
-        write_atomic(&cached.listing(&info.sha), &listing)?;
-        cached.note_commit(asked.revision(), &info.sha)?;
+        // Both serve a later start without a network; a cache that is only to be read has to do
+        // without them.
+        if write_atomic(&cached.listing(&info.sha), &listing).is_ok() {
+            let _ = cached.note_commit(asked.revision(), &info.sha);
+        }
         let (at, asked, licence) = (at(asked, &info.sha), asked.clone(), info.licence());
         Ok(Snapshot {
             kind,

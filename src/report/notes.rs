@@ -181,13 +181,25 @@ pub fn match_notes(label: &str, matched: &[Matched]) -> Vec<String> {
 }
 
 pub fn data_note(p: &Provenance) -> String {
+    let from = data_source(p).map_or_else(String::new, |source| format!(" of `{source}`"));
     format!(
-        "Data: {} training, {} validation and {} test examples; files' SHA-256 {}….",
+        "Data{from}: {} training, {} validation and {} test examples; files' SHA-256 {}….",
         count(p.train_examples as u64),
         count(p.validation_examples as u64),
         count(p.test_examples as u64),
         p.data_sha256.get(..12).unwrap_or(&p.data_sha256)
     )
+}
+
+/// The repository that the files are of, `hub:owner/name@commit` or `embedded:name`. None for a
+/// folder, whose name says nothing elsewhere.
+fn data_source(p: &Provenance) -> Option<&str> {
+    let file = p.files.keys().next()?;
+    let start = match file.starts_with("hub:") {
+        true => file.find('@')?,
+        false => file.starts_with("embedded:").then_some(0)?,
+    };
+    file[start..].find('/').map(|end| &file[..start + end])
 }
 
 pub fn machine_note(s: &Session) -> String {

@@ -230,14 +230,13 @@ impl Summary {
             self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
         );
         notes.extend(of_arms(&|spec| Some(training_note(spec))));
-        let data = distinct(self.runs().map(|r| data_note(&r.provenance)));
-        if data.len() > 1 {
+        if distinct(self.runs().map(|r| r.provenance.data_sha256.clone())).len() > 1 {
             notes.push(
                 "Not all arms ran on the same data: no difference is taken where it differs."
                     .into(),
             );
         }
-        notes.extend(data);
+        notes.extend(distinct(self.runs().map(|r| data_note(&r.provenance))));
         let machines = distinct(self.runs().flat_map(|r| &r.provenance.sessions).map(machine_note));
         if machines.len() > 1 {
             notes.push(

@@ -133,6 +133,7 @@ fn hub_name(field: &str, text: &str, check: &Check) -> Result<(), SpecError> {
     // What a browser shows.
     let pasted = text.split_once("://").and_then(|(_, address)| address.split_once('/'));
     let name = pasted.map(|(_, path)| path.strip_prefix("datasets/").unwrap_or(path));
+    let name = name.or(text.strip_prefix("hub:"));
     match name.filter(|name| is_hub_name(name)) {
         Some(name) => told.map_err(|e| e.help(format!("did you mean `{name}`?"))),
         None => told,
