@@ -328,13 +328,16 @@ fn the_reference_spec_is_whole_and_true() {
 
 /// The README shows the table that lies under results/, and its commands are those CI runs.
 #[test]
-fn the_readme_shows_the_stored_table() {
+fn the_readme_shows_the_stored_tables() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let table = std::fs::read_to_string(root.join("results/quickstart/table.md")).unwrap();
-    let rows: Vec<&str> = table.lines().filter(|l| l.starts_with('|')).collect();
-    assert_eq!(rows.len(), 5);
-    assert!(readme.contains(&rows.join("\n")), "the README's table is not results/quickstart's");
+    for (name, arms) in [("quickstart", 3), ("cifar10-vit-small", 2)] {
+        let table = root.join("results").join(name).join("table.md");
+        let table = std::fs::read_to_string(table).unwrap();
+        let rows: Vec<&str> = table.lines().filter(|l| l.starts_with('|')).collect();
+        assert_eq!(rows.len(), 2 + arms);
+        assert!(readme.contains(&rows.join("\n")), "the README's table is not results/{name}'s");
+    }
 }
 
 #[test]

@@ -238,6 +238,9 @@ fn folders_are_classes() {
     assert_eq!(images.train.image(1), [4, 5, 6].repeat(4));
     assert_eq!((images.validation.labels[0], images.test.labels[0]), (1, 2));
     assert_eq!(images.files.len(), 3);
+    // Notes beside the images are no dataset, and do not hide one.
+    dataset.put("train/notes.csv", "file,checked\n1.png,yes\n");
+    assert_eq!(dataset.images("{}", (2, 3, 3), None).unwrap().sha256(), images.sha256());
     // An image in another folder is another dataset.
     fs::create_dir_all(dataset.at("train/emu")).unwrap();
     fs::rename(dataset.at("train/cat/1.png"), dataset.at("train/emu/1.png")).unwrap();
@@ -356,4 +359,16 @@ fn parts_take_their_examples_from_the_training_split() {
     assert_ne!(pixels(&other.validation), pixels(&parts.validation));
     // Normalised by what is trained on alone.
     assert_ne!(other.statistics, parts.statistics);
+}
+
+#[test]
+fn configurations_may_be_called_by_numbers() {
+    let card = "---\nconfigs:\n- {config_name: 2019, data_files: a/x.csv}\n\
+                - {config_name: 2020, data_files: b/x.csv}\n---\n";
+    let files = [("README.md", card), ("a/x.csv", "n\n1\n"), ("b/x.csv", "n\n2\n3\n")];
+    let dataset = Dataset::new(&files);
+    for (name, rows) in [("2019", 1), ("2020", 2)] {
+        assert_eq!(dataset.table(Some(name), "train").unwrap().rows, rows, "{name}");
+    }
+    assert!(dataset.table(None, "train").is_err());
 }

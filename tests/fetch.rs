@@ -191,7 +191,7 @@ fn a_lock_holds_until_it_is_updated() {
     fs::write(place.dir.path().join("tiny.yaml"), other).unwrap();
     let (code, _, err) = place.vlora(&["plan", "tiny.yaml"]);
     assert_eq!(code, 2);
-    assert!(err.contains("does not pin this dataset") && err.contains("--update"), "{err}");
+    assert!(err.contains("does not pin this dataset") && err.contains("--unlocked"), "{err}");
 }
 
 /// A fetch that is slow enough to be killed in the middle.
@@ -372,4 +372,47 @@ fn a_run_starts_from_a_model_of_the_hub_as_from_its_folder() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(place.vlora(&["run", "disk.yaml", "-q", "--out", "disk"]).0, 0);
     assert!(evidence(&path.join("hub/tiny")) == evidence(&path.join("disk/tiny")));
+}
+
+#[test]
+fn what_a_lock_cannot_be_is_told_and_one_can_go_without_it() {
+    let place = Place::new();
+    let path = place.dir.path();
+    let spec = fs::read_to_string(path.join("tiny.yaml")).unwrap();
+    for name in ["tiny.yml", "spec.lock"] {
+        fs::write(path.join(name), &spec).unwrap();
+    }
+    for specs in [&["tiny.yaml", "tiny.yml"][..], &["spec.lock"]] {
+        let (code, _, err) = place.vlora(&[&["fetch"], specs].concat());
+        assert!(code == 2 && err.contains("its lock would be"), "{err}");
+    }
+    assert_eq!(fs::read_to_string(path.join("spec.lock")).unwrap(), spec);
+
+    // One that fails does not keep the other from its lock.
+    fs::write(path.join("gone.yaml"), spec.replace("house/mini", "house/gone")).unwrap();
+    let (code, out, err) = place.vlora(&["fetch", "gone.yaml", "tiny.yaml"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("there is no such dataset") && err.contains("wrote tiny.lock"), "{err}");
+    assert!(out.contains("hub:house/mini@main"), "{out}");
+
+    let elsewhere = ["--set", "data.hub=house/mini@0", "--set", "data.validation=validation"];
+    place.server.change(|repos| repos[0].branches.push("0".into()));
+    let plan = [&["plan", "tiny.yaml"][..], &elsewhere].concat();
+    let (code, _, err) = place.vlora(&plan);
+    assert!(code == 2 && err.contains("--unlocked"), "{err}");
+    assert_eq!(place.vlora(&[&plan[..], &["--unlocked"]].concat()).0, 0);
+}
+
+/// A cache that may only be read, as a cluster shares one, is enough where it has everything.
+#[cfg(unix)]
+#[test]
+fn a_cache_without_a_listing_that_cannot_be_written_will_do() {
+    let place = Place::new();
+    assert_eq!(place.vlora(&["plan", "tiny.yaml"]).0, 0);
+    let listings = place.cached().join("listings");
+    fs::remove_dir_all(&listings).unwrap();
+    // No folder can be made where a file stands, not even by root.
+    fs::write(&listings, "").unwrap();
+    let (code, _, err) = place.vlora(&["plan", "tiny.yaml"]);
+    assert_eq!(code, 0, "{err}");
 }

@@ -207,7 +207,7 @@ impl Summary {
             "Test {} is the mean ± sample standard deviation over seeds; the difference is taken \
              seed by seed against `{}`. Training time and throughput (without evaluation) are means \
              over runs; peak memory is the most bytes that were allocated at once in any of them, \
-             decoded data included.",
+             decoded images included where they are not mapped from the cache.",
             self.metric_name(),
             self.record.baseline
         )];

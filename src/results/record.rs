@@ -173,7 +173,7 @@ pub struct RunResult {
     pub evaluation_seconds: f64,
     /// Training examples a second of training.
     pub throughput: f64,
-    /// The most bytes allocated at once during the run, decoded data included.
+    /// The most bytes allocated at once during the run, decoded images included where they are not mapped from the cache.
     pub peak_bytes: Option<u64>,
     /// SHA-256 of `model.safetensors`.
     pub model_sha256: String,
