@@ -435,6 +435,13 @@ fn a_lock_pins_the_commit_and_the_content() {
     let told = read(true, &wrong, SMALL).unwrap_err().to_string();
     assert!(told.contains("not the file that the lock pins"), "{told}");
 
+    let mut wrong = lock.clone();
+    wrong.repositories[0].files[1].sha256 = "a".repeat(64);
+    for offline in [false, true] {
+        let told = read(offline, &wrong, LARGE).unwrap_err().to_string();
+        assert!(told.contains("not the file that the lock pins"), "{told}");
+    }
+
     // Another machine has the lock alone. The server still has the commit's files.
     house.server.change(|repos| repos[0] = repo());
     fs::remove_dir_all(house.cache.path().join("datasets--house--numbers")).unwrap();

@@ -77,7 +77,7 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
     last.map_or(Ok(()), Err)
 }
 
-/// Gets what one spec reads; the lock that was written, if anything is pinned.
+/// Gets what one spec reads; the lock that was written, if it is another than before.
 fn fetch_one(path: &Path, update: bool, hub: &Hub, table: &mut Table) -> Result<Option<PathBuf>> {
     let experiment = spec::load(path, &[], &models::parameters)?;
     let before = if update { None } else { Lockfile::read(path)? };
@@ -90,8 +90,11 @@ fn fetch_one(path: &Path, update: bool, hub: &Hub, table: &mut Table) -> Result<
     if pinned.is_empty() {
         return Ok(None);
     }
-    let lock = Lockfile::path(path);
-    write_atomic(&lock, Lockfile::new(pinned).to_text()?.as_bytes())?;
+    let (lock, pinned) = (Lockfile::path(path), Lockfile::new(pinned));
+    if Lockfile::read(path).is_ok_and(|there| there.as_ref() == Some(&pinned)) {
+        return Ok(None);
+    }
+    write_atomic(&lock, pinned.to_text()?.as_bytes())?;
     Ok(Some(lock))
 }
 

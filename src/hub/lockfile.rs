@@ -141,6 +141,12 @@ impl Lockfile {
     /// The lock of a spec; None where it has none.
     pub fn read(spec: &Path) -> Result<Option<Lockfile>> {
         let path = Lockfile::path(spec);
+        if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+            return Err(Error::Input(format!(
+                "{}: the spec's lock is no file\n  found:    a folder, a device or a pipe",
+                path.display()
+            )));
+        }
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
