@@ -10,7 +10,7 @@ use crate::data::{Column, Kind, Layout, Table as Rows, Values, read_split};
 use crate::error::{Error, Result};
 use crate::hub::{self, Source};
 use crate::report::{Align, Cell, Table, count};
-use crate::spec::{HUB_NAME, HubName};
+use crate::spec::HubName;
 
 #[derive(Debug, Args)]
 pub struct DataArgs {
@@ -93,13 +93,8 @@ pub fn data(args: &DataArgs) -> Result<()> {
 }
 
 fn source(dataset: &str) -> Result<Source> {
-    if let Some(name) = dataset.strip_prefix("hub:") {
-        return HubName::parse(name).map(Source::Hub).ok_or_else(|| {
-            Error::Input(format!(
-                "{dataset}: no dataset of the Hub\n  found:    `{name}`\n  expected: {HUB_NAME}, \
-                 behind hub:"
-            ))
-        });
+    if let Some(source) = Source::of_hub(dataset, hub::Kind::Dataset)? {
+        return Ok(source);
     }
     if let Some(name) = dataset.strip_prefix("embedded:") {
         return Ok(Source::Embedded(name.into()));

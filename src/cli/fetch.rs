@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, LockedRepository, Lockfile, Repository, Source};
 use crate::models;
 use crate::report::{Align, Cell, Table, count};
-use crate::runner::{base_model_files, hub_model};
+use crate::runner::base_model_files;
 use crate::spec::{self, DataSpec, Experiment};
 
 #[derive(Debug, Args)]
@@ -104,7 +104,8 @@ fn needs(experiment: &Experiment) -> Result<Vec<Need>> {
     for variant in &experiment.variants {
         let data = Need::Data(Box::new(variant.spec.data.clone()));
         let name = variant.spec.start.as_ref().and_then(|start| start.checkpoint_name());
-        let model = name.map(|name| hub_model(&name)).transpose()?.flatten().map(Need::Model);
+        let model = name.map(|name| Source::of_hub(&name, Kind::Model)).transpose()?.flatten();
+        let model = model.map(Need::Model);
         for need in [Some(data), model].into_iter().flatten() {
             if !needs.contains(&need) {
                 needs.push(need);

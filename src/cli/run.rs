@@ -14,7 +14,7 @@ use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
 use crate::runner::{Outcome, Plan, execute, select_device};
-use crate::spec::Experiment;
+use crate::spec::{Experiment, HUB_PREFIX};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -88,7 +88,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 fn reads_the_hub(experiment: &Experiment) -> bool {
     experiment.variants.iter().any(|v| {
         let start = v.spec.start.as_ref().and_then(|start| start.checkpoint_name());
-        v.spec.data.hub.is_some() || start.is_some_and(|name| name.starts_with("hub:"))
+        v.spec.data.hub.is_some() || start.is_some_and(|name| name.starts_with(HUB_PREFIX))
     })
 }
 

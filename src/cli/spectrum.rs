@@ -12,7 +12,7 @@ use crate::models::checkpoint::{INDEX, MODEL};
 use crate::models::layers::read_layers;
 use crate::report::{Format, spectrum_notes, spectrum_table, write_spectrum};
 use crate::results::{SCHEMA_VERSION, SpectrumRecord};
-use crate::spec::Reference;
+use crate::spec::{HUB_PREFIX, Reference};
 use crate::vlora::{random_spectrum, spectra};
 
 #[derive(Debug, Args)]
@@ -74,7 +74,7 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
             random.insert(*target, random_spectrum(first.dims2()?, SEED)?);
         }
     }
-    let name = match args.checkpoint.to_str().and_then(|name| name.strip_prefix("hub:")) {
+    let name = match args.checkpoint.to_str().and_then(|name| name.strip_prefix(HUB_PREFIX)) {
         Some(name) => name.replace(['/', '@'], "-"),
         None => checkpoint_name(&file.path),
     };

@@ -47,6 +47,13 @@ struct Entry {
     sha256: Option<String>,
 }
 
+/// A commit's files.
+struct Listed {
+    commit: String,
+    entries: BTreeMap<String, Entry>,
+    licence: Option<String>,
+}
+
 /// The API's answer about a revision, and what the cache keeps of it.
 #[derive(Serialize, Deserialize)]
 struct Info {
@@ -94,18 +101,8 @@ impl Snapshot {
         if write_atomic(&cached.listing(&info.sha), &listing).is_ok() {
             let _ = cached.note_commit(asked.revision(), &info.sha);
         }
-        let (at, asked, licence) = (at(asked, &info.sha), asked.clone(), info.licence());
-        Ok(Snapshot {
-            kind,
-            asked,
-            at,
-            licence,
-            entries,
-            cached,
-            client: Some(client),
-            progress,
-            is_locked: false,
-        })
+        let listed = Listed { commit: info.sha.clone(), entries, licence: info.licence() };
+        Ok(Snapshot::unlocked(kind, asked, listed, cached, Some(client), progress))
     }
 
     /// As a lock has it. Without a client, from the cache alone.
@@ -171,18 +168,21 @@ impl Snapshot {
                 (files.into_iter().map(entry).collect(), None)
             }
         };
+        let listed = Listed { commit, entries, licence };
+        Ok(Snapshot::unlocked(kind, asked, listed, cached, None, progress))
+    }
+
+    fn unlocked(
+        kind: Kind,
+        asked: &HubName,
+        listed: Listed,
+        cached: Cached,
+        client: Option<Rc<Client>>,
+        progress: Rc<dyn Progress>,
+    ) -> Snapshot {
+        let Listed { commit, entries, licence } = listed;
         let (at, asked) = (at(asked, &commit), asked.clone());
-        Ok(Snapshot {
-            kind,
-            asked,
-            at,
-            licence,
-            entries,
-            cached,
-            client: None,
-            progress,
-            is_locked: false,
-        })
+        Snapshot { kind, asked, at, licence, entries, cached, client, progress, is_locked: false }
     }
 
     /// `hub:owner/name@` and the commit's first digits.

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::LockedRepository;
+use super::{Kind, LockedRepository};
 use crate::error::{Error, Result};
-use crate::spec::{DataSpec, HubName};
+use crate::spec::{DataSpec, HUB_NAME, HUB_PREFIX, HubName};
 
 /// Where files come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,20 @@ impl Source {
             _ => None,
         }
         .ok_or_else(|| Error::Input("data: no source is given".into()))
+    }
+
+    /// What a text as `hub:owner/name@revision` names; None for one without that beginning. Errors
+    /// if it cannot name a repository.
+    pub fn of_hub(text: &str, kind: Kind) -> Result<Option<Source>> {
+        let Some(repository) = text.strip_prefix(HUB_PREFIX) else { return Ok(None) };
+        match HubName::parse(repository) {
+            Some(name) => Ok(Some(Source::Hub(name))),
+            None => Err(Error::Input(format!(
+                "{text}: no {} of the Hub\n  found:    `{repository}`\n  expected: {HUB_NAME}, behind \
+                 {HUB_PREFIX}",
+                kind.name()
+            ))),
+        }
     }
 
     /// The same at the commit that a lock pins, where it does.

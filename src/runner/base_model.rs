@@ -5,26 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
 use crate::models::checkpoint::{self, CONFIG, INDEX};
-use crate::spec::{HUB_NAME, HubName};
-
-const PREFIX: &str = "hub:";
-
-/// The repository that `hub:owner/name@revision` names; None for a path.
-pub fn hub_model(name: &str) -> Result<Option<Source>> {
-    let Some(repository) = name.strip_prefix(PREFIX) else { return Ok(None) };
-    match HubName::parse(repository) {
-        Some(name) => Ok(Some(Source::Hub(name))),
-        None => Err(Error::Input(format!(
-            "{name}: no model of the Hub\n  found:    `{repository}`\n  expected: {HUB_NAME}, behind \
-             {PREFIX}"
-        ))),
-    }
-}
 
 /// Where a model named by a path or by `hub:owner/name@revision` stands on disk, its files there
 /// and checked.
 pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
-    let Some(source) = hub_model(name)? else { return Ok(PathBuf::from(name)) };
+    let Some(source) = Source::of_hub(name, Kind::Model)? else { return Ok(PathBuf::from(name)) };
     let repository = hub.open(&source, Kind::Model)?;
     let folder = repository.folder_with(&needed(&repository)?)?;
     let folder = folder.ok_or_else(|| Error::Input(format!("{name}: not a folder of files")))?;

@@ -9,7 +9,7 @@ mod plan;
 mod provenance;
 mod start;
 
-pub use base_model::{as_named, hub_model, model_path, needed as base_model_files};
+pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use device::select_device;
 pub use execute::{Observer, Outcome, execute};
 pub use memory::Counting;

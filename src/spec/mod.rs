@@ -26,7 +26,7 @@ pub use error::{Position, SpecError, nearest};
 pub use identity::{NUMERICS_VERSION, flatten, hex, identifying_fields, run_id};
 pub use matching::{MatchBy, Matched};
 pub use node::shorten;
-pub use repository::{HUB_NAME, HubName};
+pub use repository::{HUB_NAME, HUB_PREFIX, HubName};
 pub use schema::*;
 pub use validate::EMBEDDED_DATASETS;
 pub use yaml::yaml_to_json;

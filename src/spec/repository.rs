@@ -3,6 +3,9 @@
 /// What is expected of such a name.
 pub const HUB_NAME: &str = "`owner/name` or `owner/name@revision`, as in uoft-cs/cifar10@main";
 
+/// What stands before such a name where a path could stand too.
+pub const HUB_PREFIX: &str = "hub:";
+
 /// A repository and a branch, tag or commit of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HubName {
