@@ -3,9 +3,10 @@
 
 #![allow(clippy::expect_used)]
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use vlora::nn::{Init, ops};
+use vlora::nn::ops::{self, Mask, Then, Weights};
+use vlora::nn::{Init, LowRank, Place, Update, Value, adamw_update};
 use vlora::random::{Purpose, Stream};
 
 #[global_allocator]
@@ -15,45 +16,84 @@ const BATCH: usize = 64;
 const TOKENS: usize = 65;
 const DIM: usize = 192;
 
-fn var(shape: &[usize]) -> Var {
+fn tensor(shape: &[usize]) -> Tensor {
     let mut stream = Stream::new(0, Purpose::Init, "bench");
     let values = Init::Normal { std: 1.0 }.values(shape.iter().product(), &mut stream);
-    Var::from_vec(values, shape, &Device::Cpu).expect("a tensor of the benchmark's shape")
+    Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor of the benchmark's shape")
 }
 
+/// Forward without a graph, and the way back from the mean of what `f` computes. The inputs named
+/// in `constant` get no gradient.
 fn measure(
     c: &mut Criterion,
     name: &str,
     shapes: &[&[usize]],
-    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    constant: &[usize],
+    f: impl Fn(&[Value]) -> Result<Value>,
 ) {
-    let vars: Vec<Var> = shapes.iter().map(|s| var(s)).collect();
-    let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-    let plain: Vec<Tensor> = vars.iter().map(Var::as_detached_tensor).collect();
+    let plain: Vec<Value> = shapes.iter().map(|s| Value::constant(tensor(s))).collect();
+    let leaf = |(i, v): (usize, &Value)| match constant.contains(&i) {
+        true => v.clone(),
+        false => Value::leaf(v.tensor().clone()),
+    };
+    let tracked: Vec<Value> = plain.iter().enumerate().map(leaf).collect();
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements((BATCH * TOKENS) as u64));
     group.bench_function("forward", |b| b.iter(|| f(&plain)));
     group.bench_function("backward", |b| {
-        b.iter_batched(|| f(&tracked), |y| y.and_then(|y| y.backward()), BatchSize::PerIteration)
+        let forward = || f(&tracked).and_then(|y| ops::mean(&y));
+        b.iter_batched(forward, |y| y.and_then(|y| y.backward(1.0)), BatchSize::PerIteration)
     });
     group.finish();
 }
 
 fn operations(c: &mut Criterion) {
     let rows = BATCH * TOKENS;
-    measure(c, "linear 192 to 768", &[&[rows, DIM], &[4 * DIM, DIM], &[4 * DIM]], |t| {
-        ops::linear(&t[0], &t[1], Some(&t[2]))
-    });
-    measure(c, "increment of rank 8", &[&[rows, 4 * DIM], &[rows, 8], &[8, 4 * DIM]], |t| {
-        ops::add_product(&t[0], &t[1], &t[2], 0.125)
-    });
-    measure(c, "layer norm", &[&[rows, DIM], &[DIM], &[DIM]], |t| {
+    let wide = 4 * DIM;
+    let dense: [&[usize]; 3] = [&[rows, DIM], &[wide, DIM], &[wide]];
+    let increment: [&[usize]; 5] = [&[rows, DIM], &[wide, DIM], &[wide], &[8, DIM], &[8, wide]];
+    let linear = |t: &[Value], then| {
+        let pairs = t[3..].chunks_exact(2);
+        let low = |p: &[Value]| LowRank { a: p[0].clone(), b: p[1].clone(), scale: 0.125 };
+        let products: Vec<LowRank> = pairs.map(low).collect();
+        let w = Weights { matrix: &t[1], products: &products, project: false };
+        ops::linear(&t[0], w, Some(&t[2]), then)
+    };
+    measure(c, "linear 192 to 768", &dense, &[], |t| linear(t, Then::Nothing));
+    measure(c, "linear 192 to 768, gelu", &dense, &[], |t| linear(t, Then::Gelu));
+    measure(c, "increment of rank 8, 192 to 768", &increment, &[1], |t| linear(t, Then::Nothing));
+    measure(c, "layer norm", &[&[rows, DIM], &[DIM], &[DIM]], &[], |t| {
         ops::layer_norm(&t[0], &t[1], &t[2], 1e-6)
     });
-    measure(c, "gelu", &[&[rows, 4 * DIM]], |t| ops::gelu(&t[0]));
-    measure(c, "self-attention, 3 heads", &[&[BATCH, TOKENS, 3 * DIM]], |t| {
-        ops::self_attention(&t[0], 3)
+    measure(c, "gelu", &[&[rows, wide]], &[], |t| ops::gelu(&t[0]));
+    measure(c, "self-attention, 3 heads", &[&[BATCH, TOKENS, 3 * DIM]], &[], |t| {
+        ops::self_attention(&t[0], 3, TOKENS, &Mask::default())
     });
+    let kernel: [&[usize]; 4] = [&[DIM, 3, 4, 4], &[DIM], &[1, 1, DIM], &[1, TOKENS, DIM]];
+    let images = tensor(&[BATCH, 3, 32, 32]);
+    measure(c, "patch embedding", &kernel, &[], |t| {
+        ops::embed_patches(&images, &t[0], &t[1], Some(&t[2]), &t[3])
+    });
+    let labels = Tensor::zeros(BATCH, DType::U32, &Device::Cpu).expect("labels");
+    measure(c, "cross-entropy, 1000 classes", &[&[BATCH, 1000]], &[], |t| {
+        ops::cross_entropy(&t[0], &labels, 0.1)
+    });
+    let ids = Tensor::zeros(rows, DType::U32, &Device::Cpu).expect("ids");
+    measure(c, "embedding", &[&[1000, DIM]], &[], |t| ops::embedding(&t[0], &ids));
+    let place = Place { seed: 0, epoch: 0, step: 1, part: 0 };
+    measure(c, "dropout", &[&[rows, wide]], &[], |t| ops::dropout(&t[0], 0.1, place, "layer"));
+    let [p, m, v, g] = [(); 4].map(|()| tensor(&[wide, DIM]));
+    let v = v.sqr().expect("positive second moments");
+    let update = Update {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        scale: 1.0,
+        keep: 1.0,
+        rate: 0.0,
+        correct2: 1.0,
+    };
+    c.bench_function("adamw, 192 x 768", |b| b.iter(|| adamw_update(update, &p, &m, &v, &g)));
 }
 
 criterion_group!(benches, operations);

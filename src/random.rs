@@ -68,6 +68,14 @@ impl Stream {
         }
     }
 
+    /// The stream from its number `n` on, for `n` a multiple of 4 below 2³⁴.
+    pub fn from_number(mut self, n: u64) -> Stream {
+        debug_assert!(n.is_multiple_of(4) && n >> 34 == 0);
+        self.counter[0] = (n / 4) as u32;
+        self.used = 4;
+        self
+    }
+
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.block = philox(self.counter, self.key);

@@ -31,7 +31,7 @@ use vlora::spec::{LoraSpec, Pool, Rank, Reference, Target};
 
 fn logits(checkpoint: &Checkpoint) -> Tensor {
     let images = read(&fixture("expected.safetensors")).unwrap().tensors["images"].clone();
-    checkpoint.vit().unwrap().forward(&images, Pass::Evaluation).unwrap()
+    checkpoint.vit().unwrap().forward(&images, Pass::Evaluation).unwrap().tensor().clone()
 }
 
 fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, (Vec<usize>, Vec<u32>)> {

@@ -12,7 +12,7 @@ use std::path::Path;
 use candle_core::{Device, Result, Tensor};
 use compare::relative;
 use vlora::models::vit::Vit;
-use vlora::nn::{Frozen, ParameterStore, Pass, Place, Source, Trained, ops};
+use vlora::nn::{Frozen, ParameterStore, Pass, Place, Source, Trained, Value, ops};
 use vlora::spec::{RunSpec, TrainingSpec};
 use vlora::tasks::{Evaluation, Split, Task};
 use vlora::train::{Start, Trainer};
@@ -75,11 +75,11 @@ impl Task for OneBatch<'_> {
         6
     }
 
-    fn loss(&self, model: &Vit, place: Place, _: &[usize]) -> Result<Tensor> {
+    fn loss(&self, model: &Vit, place: Place, _: &[usize]) -> Result<Value> {
         let (images, labels) = self.fixture.batch();
         let smoothing = self.fixture.spec.training.label_smoothing;
         let logits = model.forward(&images, Pass::Training(place))?;
-        ops::cross_entropy(&logits, &labels, smoothing)?.mean_all()
+        ops::mean(&ops::cross_entropy(&logits, &labels, smoothing)?)
     }
 
     fn evaluate(&self, _: &Vit, _: Split) -> Result<Evaluation> {
@@ -101,21 +101,21 @@ fn check(file: &str) {
 
     let (images, _) = fixture.batch();
     let logits = model.forward(&images, Pass::Training(START)).unwrap();
-    let in_logits = relative(&logits, &fixture.tensors["logits"]);
+    let in_logits = relative(logits.tensor(), &fixture.tensors["logits"]);
     assert!(in_logits < 1e-5, "{file}: logits differ by {in_logits:e}");
     // Evaluation may apply a weight in another form: equal but for rounding.
     let frozen = task.model(&mut Frozen(&store)).unwrap();
     let frozen = frozen.forward(&images, Pass::Evaluation).unwrap();
-    let error = relative(&frozen, &fixture.tensors["logits"]);
+    let error = relative(frozen.tensor(), &fixture.tensors["logits"]);
     assert!(error < 1e-5, "{file}: evaluation's logits differ by {error:e}");
 
     let loss = task.loss(&model, START, &[]).unwrap();
-    let error = relative(&loss, &fixture.tensors["loss"]);
+    let error = relative(loss.tensor(), &fixture.tensors["loss"]);
     assert!(error < 1e-5, "{file}: the loss differs by {error:e}");
-    let gradients = loss.backward().unwrap();
+    let gradients = loss.backward(1.0).unwrap();
     let wanted = fixture.group("grad.");
     for p in store.parameters() {
-        let got = gradients.get(p.var.as_tensor());
+        let got = gradients.get(&p.value);
         match (got, wanted.get(&p.name)) {
             (Some(got), Some(want)) => {
                 let error = relative(got, want);

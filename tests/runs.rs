@@ -16,7 +16,7 @@ use vlora::error::Error;
 use vlora::hub::Hub;
 use vlora::models;
 use vlora::models::vit::Vit;
-use vlora::nn::{ParameterStore, Pass, Place, Source, ops};
+use vlora::nn::{ParameterStore, Pass, Place, Source, Value, ops};
 use vlora::results::{ExperimentFolder, RunFolder, RunState};
 use vlora::runner::{Observer, Outcome, Plan, execute};
 use vlora::spec::{self, Experiment, RunSpec};
@@ -289,16 +289,16 @@ impl Task for Cut<'_> {
         self.0.train_len()
     }
 
-    fn loss(&self, model: &Vit, place: Place, examples: &[usize]) -> candle_core::Result<Tensor> {
+    fn loss(&self, model: &Vit, place: Place, examples: &[usize]) -> candle_core::Result<Value> {
         let (images, labels) = self.0.train_batch(place.epoch, examples)?;
         let mut x = model.embed(&images)?;
         for (i, block) in model.blocks.iter().enumerate() {
-            x = block.forward(&x, Pass::Training(place))?;
+            x = block.forward(&x, x.tensor().dim(1)?, Pass::Training(place))?;
             if i == 0 {
                 x = x.detach();
             }
         }
-        ops::cross_entropy(&model.classify(&x)?, &labels, 0.0)?.mean_all()
+        ops::mean(&ops::cross_entropy(&model.classify(&x)?, &labels, 0.0)?)
     }
 
     fn evaluate(&self, model: &Vit, split: Split) -> candle_core::Result<Evaluation> {

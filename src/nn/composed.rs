@@ -6,21 +6,13 @@
 
 use candle_core::{D, Result, Tensor};
 
-/// `x Wᵀ + b`: x \[n, in\], w \[out, in\], b \[out\] → \[n, out\].
-pub fn linear(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
-    x.matmul(&w.t()?)?.broadcast_add(b)
-}
+use super::ops::Mask;
 
-/// `y + scale · (low b)`: y \[n, out\], low \[n, rank\], b \[rank, out\].
-pub fn add_product(y: &Tensor, low: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
-    y + (low.matmul(b)? * scale)?
-}
-
-/// Layer normalisation (arXiv 1607.06450) of x \[n, width\], biased variance:
+/// Layer normalisation (arXiv 1607.06450) over the last axis, biased variance:
 /// `(x − mean) / √(var + eps) · weight + bias`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(1)?;
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let normal = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
     normal.broadcast_mul(weight)?.broadcast_add(bias)
 }
@@ -37,17 +29,48 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }
 
-/// Multi-head self-attention without mask: `softmax(q kᵀ / √d) v` a head.
-/// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, tokens, heads·d\].
-pub fn self_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+/// The exact GELU, `x Φ(x)`. candle's own `gelu_erf` has a derivative with six-digit constants.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    x * (((x / 2f64.sqrt())?.erf()? + 1.0)? * 0.5)?
+}
+
+/// images \[batch, c, s, s\] → \[batch · (s/p)², c·p·p\], a row a patch in reading order, its
+/// values in the order of a convolution kernel \[c, p, p\].
+pub fn patches(images: &Tensor, p: usize) -> Result<Tensor> {
+    let (batch, c, h, w) = images.dims4()?;
+    images
+        .reshape(&[batch, c, h / p, p, w / p, p][..])?
+        .permute(vec![0, 2, 4, 1, 3, 5])?
+        .reshape((batch * (h / p) * (w / p), c * p * p))
+}
+
+/// Multi-head self-attention of the first `queries` tokens: `softmax(q kᵀ / √d) v` a head.
+/// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
+pub fn self_attention(qkv: &Tensor, heads: usize, queries: usize, mask: &Mask) -> Result<Tensor> {
     let (batch, tokens, width) = qkv.dims3()?;
     let d = width / 3 / heads;
     let parts = qkv.reshape((batch, tokens, 3, heads, d))?.permute((2, 0, 3, 1, 4))?;
     let part = |i: usize| parts.get(i)?.contiguous();
-    let q = (part(0)? * (d as f64).powf(-0.5))?;
-    let weights = softmax(&q.matmul(&part(1)?.transpose(2, 3)?)?)?;
-    let mixed = weights.matmul(&part(2)?)?;
-    mixed.transpose(1, 2)?.reshape((batch, tokens, heads * d))
+    let q = (part(0)?.narrow(2, 0, queries)?.contiguous()? * (d as f64).powf(-0.5))?;
+    let scores = q.matmul(&part(1)?.transpose(2, 3)?)?;
+    let hidden = hidden(batch, queries, tokens, mask);
+    let hidden = Tensor::from_vec(hidden, (batch, 1, queries, tokens), qkv.device())?;
+    let scores = scores.broadcast_add(&hidden.to_dtype(qkv.dtype())?)?;
+    let mixed = softmax(&scores)?.matmul(&part(2)?)?;
+    mixed.transpose(1, 2)?.reshape((batch, queries, heads * d))
+}
+
+/// What is added to scores: 0, and −∞ where a query does not see a token.
+fn hidden(batch: usize, queries: usize, tokens: usize, mask: &Mask) -> Vec<f32> {
+    let mut all = Vec::with_capacity(batch * queries * tokens);
+    for sequence in 0..batch {
+        let length = mask.lengths.as_ref().map_or(tokens, |l| l[sequence]);
+        for query in 0..queries {
+            let seen = if mask.causal { length.min(query + 1) } else { length };
+            all.extend((0..tokens).map(|t| if t < seen { 0.0 } else { f32::NEG_INFINITY }));
+        }
+    }
+    all
 }
 
 /// Cross-entropy of each row, with label smoothing as PyTorch defines it:
@@ -106,18 +129,6 @@ mod tests {
     }
 
     #[test]
-    fn linear_gradient() {
-        let (x, w, b) = (random(&[6, 5], "x"), random(&[4, 5], "w"), random(&[4], "b"));
-        check_gradient(&[&x, &w, &b], || linear(&x, &w, &b));
-    }
-
-    #[test]
-    fn add_product_gradient() {
-        let (y, low, b) = (random(&[6, 4], "y"), random(&[6, 2], "low"), random(&[2, 4], "b"));
-        check_gradient(&[&y, &low, &b], || add_product(&y, &low, &b, 0.7));
-    }
-
-    #[test]
     fn layer_norm_value_and_gradient() {
         let (x, w, b) = (random(&[3, 7], "x"), random(&[7], "w"), random(&[7], "b"));
         check_gradient(&[&x, &w, &b], || layer_norm(&x, &w, &b, 1e-6));
@@ -130,10 +141,10 @@ mod tests {
     #[test]
     fn self_attention_value_and_gradient() {
         let qkv = random(&[2, 3, 12], "qkv");
-        check_gradient(&[&qkv], || self_attention(&qkv, 2));
+        check_gradient(&[&qkv], || self_attention(&qkv, 2, 3, &Mask::default()));
 
         // One head at a time, by the definition.
-        let got = self_attention(&qkv, 2).unwrap().to_vec3::<f64>().unwrap();
+        let got = self_attention(&qkv, 2, 3, &Mask::default()).unwrap().to_vec3::<f64>().unwrap();
         let v = qkv.to_vec3::<f64>().unwrap();
         for (b, row, head) in [(0, 0, 0), (1, 2, 1), (0, 1, 1)] {
             let slice = |t: usize, part: usize| &v[b][t][part * 4 + head * 2..][..2];
@@ -169,23 +180,46 @@ mod tests {
         check_gradient(&[&logits], || cross_entropy(&logits, &labels, 0.0));
     }
 
-    /// candle's derivative of GELU has six-digit constants; held here to what that allows.
     #[test]
-    fn gelu_erf_gradient() {
+    fn gelu_value_and_gradient() {
         let x = random(&[16], "x");
-        let loss = x.gelu_erf().unwrap().sum_all().unwrap();
-        let grads = loss.backward().unwrap();
-        let got = grads.get(x.as_tensor()).unwrap().to_vec1::<f64>().unwrap();
-        for (x, got) in x.to_vec1::<f64>().unwrap().iter().zip(got) {
-            let density = (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
-            let cumulative = Tensor::new(x / 2f64.sqrt(), &Device::Cpu)
-                .unwrap()
-                .erf()
-                .unwrap()
-                .to_scalar::<f64>()
-                .unwrap()
-                .mul_add(0.5, 0.5);
-            assert!((got - cumulative - x * density).abs() < 1e-6);
+        check_gradient(&[&x], || gelu(&x));
+        let ends = gelu(&Tensor::new(&[-40f64, 0., 40.], &Device::Cpu).unwrap()).unwrap();
+        assert_eq!(ends.to_vec1::<f64>().unwrap(), [0., 0., 40.]);
+    }
+
+    /// What is hidden has no influence, and what is seen has what it has alone.
+    #[test]
+    fn masks_hide_what_they_say() {
+        let qkv = random(&[2, 4, 6], "qkv");
+        let mask = Mask { causal: true, lengths: Some(vec![4, 2]) };
+        check_gradient(&[&qkv], || self_attention(&qkv, 1, 4, &mask));
+        let masked = self_attention(&qkv, 1, 4, &mask).unwrap().to_vec3::<f64>().unwrap();
+        for (sequence, query, seen) in [(0, 0, 1), (0, 3, 4), (1, 1, 2), (1, 3, 2)] {
+            // The tokens that are seen, with the query's own q in the first place's stead.
+            let own = qkv.narrow(0, sequence, 1).unwrap();
+            let (q, kv) = (own.narrow(1, query, 1).unwrap(), own.narrow(1, 0, seen).unwrap());
+            let q = q.narrow(2, 0, 2).unwrap().broadcast_as((1, seen, 2)).unwrap();
+            let alone = Tensor::cat(&[&q, &kv.narrow(2, 2, 4).unwrap()], 2).unwrap();
+            let want = self_attention(&alone, 1, 1, &Mask::default()).unwrap();
+            let want = want.to_vec3::<f64>().unwrap();
+            for (got, want) in masked[sequence][query].iter().zip(&want[0][0]) {
+                assert!((got - want).abs() < 1e-12, "{sequence} {query}");
+            }
         }
+    }
+
+    #[test]
+    fn patches_order_patches_and_pixels_as_a_convolution() {
+        // Pixel value = 100·channel + 10·row + column.
+        let pixels: Vec<f32> = (0..2)
+            .flat_map(|c| {
+                (0..4).flat_map(move |y| (0..4).map(move |x| (100 * c + 10 * y + x) as f32))
+            })
+            .collect();
+        let images = Tensor::from_vec(pixels, (1, 2, 4, 4), &Device::Cpu).unwrap();
+        let patches = patches(&images, 2).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(patches[1], [2., 3., 12., 13., 102., 103., 112., 113.]);
+        assert_eq!(patches[2], [20., 21., 30., 31., 120., 121., 130., 131.]);
     }
 }

@@ -8,19 +8,22 @@ use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
+use super::Value;
 use super::init::Init;
 use crate::random::{Purpose, Stream};
 
 /// Where a model gets its parameters from.
 pub trait Source {
     /// The parameter `name` of this shape. `decay` says whether weight decay applies.
-    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Tensor>;
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Value>;
 }
 
 #[derive(Clone, Debug)]
 pub struct Parameter {
     pub name: String,
     pub var: Var,
+    /// What models hold: tracked if the parameter is trained.
+    pub value: Value,
     /// Weight decay applies.
     pub decay: bool,
     /// Gets gradients and updates; a frozen one stands in the model as a constant.
@@ -64,6 +67,12 @@ impl ParameterStore {
 
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// Another value in a parameter's place.
+    #[cfg(test)]
+    pub fn replace_value(&mut self, i: usize, value: Value) {
+        self.parameters[i].value = value;
     }
 
     /// Number of values over all parameters.
@@ -133,7 +142,7 @@ impl ParameterStore {
 }
 
 impl Source for ParameterStore {
-    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Tensor> {
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Value> {
         if self.by_name.contains_key(name) {
             bail!("parameter {name} is named twice");
         }
@@ -141,10 +150,12 @@ impl Source for ParameterStore {
         let values = init.values(shape.iter().product(), &mut stream);
         let var = Var::from_vec(values, shape, &self.device)?;
         let trained = (self.trained)(name);
-        let tensor = if trained { var.as_tensor().clone() } else { var.as_detached_tensor() };
+        let tensor = var.as_detached_tensor();
+        let value = if trained { Value::leaf(tensor) } else { Value::constant(tensor) };
         self.by_name.insert(name.to_string(), self.parameters.len());
-        self.parameters.push(Parameter { name: name.into(), var, decay, trained });
-        Ok(tensor)
+        let handed = value.clone();
+        self.parameters.push(Parameter { name: name.into(), var, value, decay, trained });
+        Ok(handed)
     }
 }
 
@@ -153,9 +164,9 @@ impl Source for ParameterStore {
 pub struct Frozen<'a>(pub &'a ParameterStore);
 
 impl Source for Frozen<'_> {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Tensor> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Value> {
         match self.0.get(name) {
-            Some(p) if p.var.dims() == shape => Ok(p.var.as_detached_tensor()),
+            Some(p) if p.var.dims() == shape => Ok(Value::constant(p.var.as_detached_tensor())),
             Some(p) => bail!("parameter {name} has shape {:?}, expected {shape:?}", p.var.dims()),
             None => bail!("parameter {name} is missing"),
         }
@@ -172,8 +183,8 @@ mod tests {
         let tracked = store.tensor("w", &[2], Init::Ones, true).unwrap();
         let frozen = Frozen(&store).tensor("w", &[2], Init::Zeros, true).unwrap();
         store.parameters()[0].var.set(&Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap()).unwrap();
-        assert_eq!(frozen.to_vec1::<f32>().unwrap(), [3., 4.]);
-        assert!(tracked.track_op() && !frozen.track_op());
+        assert_eq!(frozen.tensor().to_vec1::<f32>().unwrap(), [3., 4.]);
+        assert!(tracked.is_tracked() && !frozen.is_tracked());
     }
 
     #[test]
@@ -182,14 +193,14 @@ mod tests {
             ParameterStore::training(0, Device::Cpu, Box::new(|name| name.ends_with(".A")));
         let frozen = store.tensor("w", &[2], Init::Ones, true).unwrap();
         let trained = store.tensor("w.A", &[3], Init::Ones, true).unwrap();
-        assert!(trained.track_op() && !frozen.track_op());
+        assert!(trained.is_tracked() && !frozen.is_tracked());
         assert_eq!((store.count(), store.trained_count()), (5, 3));
         let values =
             BTreeMap::from([("w".into(), Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap())]);
         assert!(store.load(&values).is_err());
         store.load_except(&values, |name| name == "w.A").unwrap();
-        assert_eq!(frozen.to_vec1::<f32>().unwrap(), [3., 4.]);
-        assert_eq!(trained.to_vec1::<f32>().unwrap(), [1.; 3]);
+        assert_eq!(frozen.tensor().to_vec1::<f32>().unwrap(), [3., 4.]);
+        assert_eq!(trained.tensor().to_vec1::<f32>().unwrap(), [1.; 3]);
     }
 
     #[test]
@@ -200,7 +211,7 @@ mod tests {
         let mut beside = ParameterStore::new(5, Device::Cpu);
         beside.tensor("other", &[7], normal, true).unwrap();
         let b = beside.tensor("w", &[4], normal, true).unwrap();
-        assert_eq!(a.to_vec1::<f32>().unwrap(), b.to_vec1::<f32>().unwrap());
+        assert_eq!(a.tensor().to_vec1::<f32>().unwrap(), b.tensor().to_vec1::<f32>().unwrap());
     }
 
     #[test]

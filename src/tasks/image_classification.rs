@@ -5,7 +5,7 @@ use candle_core::{D, Device, Result, Tensor};
 use super::{Evaluation, Outcome, Split, Task};
 use crate::data::{Augmenter, ImageData};
 use crate::models::vit::Vit;
-use crate::nn::{Pass, Place, Source, Trained, ops};
+use crate::nn::{Pass, Place, Source, Trained, Value, ops};
 use crate::spec::RunSpec;
 
 pub struct ImageClassification<'a> {
@@ -42,11 +42,11 @@ impl Task for ImageClassification<'_> {
         self.data.train.len()
     }
 
-    fn loss(&self, model: &Vit, place: Place, examples: &[usize]) -> Result<Tensor> {
+    fn loss(&self, model: &Vit, place: Place, examples: &[usize]) -> Result<Value> {
         let (images, labels) = self.train_batch(place.epoch, examples)?;
         let smoothing = self.spec.training.label_smoothing;
         let logits = model.forward(&images, Pass::Training(place))?;
-        ops::cross_entropy(&logits, &labels, smoothing)?.mean_all()
+        ops::mean(&ops::cross_entropy(&logits, &labels, smoothing)?)
     }
 
     fn evaluate(&self, model: &Vit, split: Split) -> Result<Evaluation> {
@@ -59,8 +59,8 @@ impl Task for ImageClassification<'_> {
         for examples in all.chunks(self.spec.training.batch_size) {
             let (images, labels) = self.data.batch(split, examples, None, &self.device)?;
             let logits = model.forward(&images, Pass::Evaluation)?;
-            let losses = ops::cross_entropy(&logits, &labels, 0.0)?.to_vec1::<f32>()?;
-            let predictions = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+            let losses = ops::cross_entropy(&logits, &labels, 0.0)?.tensor().to_vec1::<f32>()?;
+            let predictions = logits.tensor().argmax(D::Minus1)?.to_vec1::<u32>()?;
             for ((example, prediction), loss) in examples.iter().zip(predictions).zip(losses) {
                 outcomes.push(Outcome { label: split.labels[*example], prediction, loss });
             }

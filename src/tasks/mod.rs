@@ -4,9 +4,9 @@ mod image_classification;
 
 pub use image_classification::ImageClassification;
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 
-use crate::nn::{Place, Source, Trained};
+use crate::nn::{Place, Source, Trained, Value};
 
 /// A task on its data, with the model that solves it.
 pub trait Task {
@@ -25,7 +25,7 @@ pub trait Task {
 
     /// The mean loss over these training examples at this place in training, differentiable, a
     /// scalar.
-    fn loss(&self, model: &Self::Model, place: Place, examples: &[usize]) -> Result<Tensor>;
+    fn loss(&self, model: &Self::Model, place: Place, examples: &[usize]) -> Result<Value>;
 
     /// Metrics on a whole split.
     fn evaluate(&self, model: &Self::Model, split: Split) -> Result<Evaluation>;

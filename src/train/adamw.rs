@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::ParameterStore;
+use crate::nn::{ParameterStore, Update, adamw_update, square_sum};
 use crate::spec::TrainingSpec;
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl AdamW {
     }
 
     /// Updates every parameter that has a gradient, at this learning rate, with
-    /// gradients multiplied by `scale` first.
+    /// gradients multiplied by `scale` first. Values and moments change in place.
     pub fn update(
         &mut self,
         store: &ParameterStore,
@@ -53,23 +53,22 @@ impl AdamW {
     ) -> Result<()> {
         self.step += 1;
         let t = self.step as f64;
-        let correct1 = 1.0 - self.beta1.powf(t);
-        let correct2 = 1.0 - self.beta2.powf(t);
         for p in store.trained() {
-            let (Some(g), Some((m, v))) = (gradients.get(&p.name), self.moments.get_mut(&p.name))
+            let (Some(g), Some((m, v))) = (gradients.get(&p.name), self.moments.get(&p.name))
             else {
                 continue;
             };
-            let value = p.var.as_detached_tensor();
-            // A gradient may still hold the graph that made it (candle's matrix product leaves
-            // one on a parameter); within the moments it would hold every step's.
-            let g = &g.detach();
-            *m = ((&*m * self.beta1)? + (g * ((1.0 - self.beta1) * scale))?)?;
-            *v = ((&*v * self.beta2)? + (g.sqr()? * ((1.0 - self.beta2) * scale * scale))?)?;
-            let spread = ((&*v / correct2)?.sqrt()? + self.epsilon)?;
             let decay = if p.decay { rate * self.weight_decay } else { 0.0 };
-            let next = ((value * (1.0 - decay))? - ((&*m / &spread)? * (rate / correct1))?)?;
-            p.var.set(&next)?;
+            let update = Update {
+                beta1: self.beta1 as f32,
+                beta2: self.beta2 as f32,
+                epsilon: self.epsilon as f32,
+                scale: scale as f32,
+                keep: (1.0 - decay) as f32,
+                rate: (rate / (1.0 - self.beta1.powf(t))) as f32,
+                correct2: (1.0 / (1.0 - self.beta2.powf(t))) as f32,
+            };
+            adamw_update(update, p.var.as_tensor(), m, v, g)?;
         }
         Ok(())
     }
@@ -77,11 +76,8 @@ impl AdamW {
 
 /// The Euclidean norm of all gradients together.
 pub fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
-    let mut square = 0.0;
-    for g in gradients.values() {
-        square += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
-    }
-    Ok(square.sqrt())
+    let squares = gradients.values().map(square_sum);
+    Ok(squares.sum::<Result<f64>>()?.sqrt())
 }
 
 /// What to multiply gradients by so that their norm is at most `limit`, as PyTorch's
@@ -145,19 +141,6 @@ mod tests {
             }
             assert!((f64::from(value(&store)[0]) - p).abs() < 1e-5, "{:?} {p}", value(&store));
         }
-    }
-
-    /// Moments outlive the step: a graph in them would grow by every step's.
-    #[test]
-    fn moments_keep_no_graph() {
-        let spec = TrainingSpec::default();
-        let store = store(&[1.0, 2.0], true);
-        let mut adam = AdamW::new(&spec, &store).unwrap();
-        let tracked = (store.parameters()[0].var.as_tensor() * 2.0).unwrap();
-        assert!(tracked.track_op());
-        adam.update(&store, &BTreeMap::from([("p".to_string(), tracked)]), 0.1, 1.0).unwrap();
-        let (m, v) = &adam.moments["p"];
-        assert!(!m.track_op() && !v.track_op());
     }
 
     #[test]

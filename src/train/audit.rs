@@ -8,7 +8,7 @@ use std::fmt;
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{Init, ParameterStore};
+use crate::nn::{Init, ParameterStore, Value};
 use crate::random::{Purpose, Stream};
 
 /// Parameters whose gradient is not what it should be.
@@ -47,7 +47,7 @@ impl fmt::Display for AuditFault {
 /// otherwise than the store says.
 pub fn audit(
     store: &ParameterStore,
-    loss: impl FnOnce() -> Result<Tensor>,
+    loss: impl FnOnce() -> Result<Value>,
 ) -> Result<std::result::Result<(), AuditFault>> {
     let mut put_back = Vec::new();
     for p in store.parameters() {
@@ -59,14 +59,14 @@ pub fn audit(
             put_back.push((p, value));
         }
     }
-    let gradients = loss().and_then(|loss| loss.backward());
+    let gradients = loss().and_then(|loss| loss.backward(1.0));
     for (p, value) in put_back {
         p.var.set(&value)?;
     }
     let gradients = gradients?;
     let mut faults = Vec::new();
     for p in store.parameters() {
-        let fault = match gradients.get(p.var.as_tensor()) {
+        let fault = match gradients.get(&p.value) {
             None if !p.trained => None,
             Some(_) if !p.trained => Some("is frozen and gets a gradient"),
             None => Some("gets no gradient"),
@@ -103,44 +103,53 @@ mod tests {
 
     fn faults(
         store: &ParameterStore,
-        loss: impl FnOnce() -> Result<Tensor>,
+        loss: impl FnOnce() -> Result<Value>,
     ) -> Vec<(String, &'static str)> {
         audit(store, loss).unwrap().err().map(|f| f.parameters).unwrap_or_default()
     }
 
-    fn var(store: &ParameterStore, name: &str) -> Tensor {
-        store.get(name).unwrap().var.as_tensor().clone()
+    fn value(store: &ParameterStore, name: &str) -> Value {
+        store.get(name).unwrap().value.clone()
     }
 
     #[test]
     fn a_sound_model_passes_and_keeps_its_values() {
         let store = store();
         // `a` is reached through `zero` alone.
-        let loss = || (var(&store, "a") * var(&store, "zero"))?.add(&var(&store, "b"))?.sum_all();
+        let loss = || {
+            let all = ["a", "zero", "b"].map(|name| value(&store, name));
+            Value::composed(&all.each_ref(), |t| ((&t[0] * &t[1])? + &t[2])?.sum_all())
+        };
         assert_eq!(faults(&store, loss), []);
-        assert_eq!(var(&store, "zero").to_vec1::<f32>().unwrap(), [0.0; 3]);
+        assert_eq!(value(&store, "zero").tensor().to_vec1::<f32>().unwrap(), [0.0; 3]);
     }
 
     #[test]
     fn a_frozen_parameter_must_get_none() {
         let trained = Box::new(|name: &str| name != "b");
         let mut store = ParameterStore::training(0, Device::Cpu, trained);
-        let handed: Vec<Tensor> =
-            ["a", "b"].map(|name| store.tensor(name, &[3], Init::Ones, true).unwrap()).to_vec();
-        assert_eq!(faults(&store, || (&handed[0] * &handed[1])?.sum_all()), []);
-        // Built around the store.
-        let around = var(&store, "b");
+        let [a, b] = ["a", "b"].map(|name| store.tensor(name, &[3], Init::Ones, true).unwrap());
+        let loss = |b: &Value| Value::composed(&[&a, b], |t| (&t[0] * &t[1])?.sum_all());
+        assert_eq!(faults(&store, || loss(&b)), []);
+        // Made trainable behind the store's back.
+        let fault = |p: &crate::nn::Parameter| p.name == "b";
+        let at = store.parameters().iter().position(fault).unwrap();
+        let around = Value::leaf(b.tensor().clone());
+        store.replace_value(at, around.clone());
         let want = [("b".to_string(), "is frozen and gets a gradient")];
-        assert_eq!(faults(&store, || (&handed[0] * &around)?.sum_all()), want);
+        assert_eq!(faults(&store, || loss(&around)), want);
     }
 
     #[test]
     fn each_fault_is_named() {
         let store = store();
         let cut = || {
-            let a = var(&store, "a").detach();
-            let zero = var(&store, "zero").mul(&var(&store, "zero").zeros_like()?)?;
-            (a + zero)?.add(&(var(&store, "b") / 0.0)?)?.sum_all()
+            let a = value(&store, "a").detach();
+            let (zero, b) = (value(&store, "zero"), value(&store, "b"));
+            Value::composed(&[&a, &zero, &b], |t| {
+                let zero = (&t[1] * t[1].zeros_like()?)?;
+                ((&t[0] + zero)? + (&t[2] / 0.0)?)?.sum_all()
+            })
         };
         let want = [
             ("a".to_string(), "gets no gradient"),

@@ -176,16 +176,14 @@ impl<'a, T: Task> Trainer<'a, T> {
             let place = Place { seed: self.seed, epoch, step: self.state.step, part };
             let share = micro.len() as f64 / examples.len() as f64;
             let micro_loss = self.task.loss(&self.model, place, micro)?;
-            let value = f64::from(micro_loss.to_scalar::<f32>()?);
+            let value = f64::from(micro_loss.tensor().to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(self.not_finite("loss", value));
             }
             loss += value * share;
-            // A step of one micro-batch needs no scaling, and gets none.
-            let micro_loss = if share == 1.0 { micro_loss } else { (micro_loss * share)? };
-            let mut grads = micro_loss.backward()?;
+            let mut grads = micro_loss.backward(share)?;
             for p in self.store.trained() {
-                let Some(g) = grads.remove(p.var.as_tensor()) else { continue };
+                let Some(g) = grads.remove(&p.value) else { continue };
                 match gradients.get_mut(&p.name) {
                     Some(sum) => *sum = (&*sum + g)?,
                     None => drop(gradients.insert(p.name.clone(), g)),

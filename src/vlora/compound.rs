@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 
 use super::linear::{Linear, Lora, Vector};
-use super::weight::{Delta, LowRank, Weight};
-use crate::nn::{Init, Source};
+use super::weight::{Delta, Weight};
+use crate::nn::{Init, LowRank, Source, Value};
 use crate::spec::{Increment, IncrementInit, LoraSpec, Reference, Target, VloraSpec};
 
 /// Hands out a Transformer's weights, block by block: dense, or increments in compounds, with
@@ -156,7 +156,7 @@ fn pair(
     b_init: Init,
     scale: f64,
 ) -> Result<LowRank> {
-    let mut factor = |which: &str, width: usize, init: Init| -> Result<Tensor> {
+    let mut factor = |which: &str, width: usize, init: Init| -> Result<Value> {
         source.tensor(&format!("{name}{which}"), &[rank, width], init, true)
     };
     let a = factor("A", input, Init::KaimingUniform { fan_in: input })?;
@@ -169,6 +169,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
+    use crate::nn::ops::{self, Then};
     use crate::nn::{ParameterStore, Pass};
     use crate::spec::{Rank, TargetSpec};
 
@@ -226,6 +227,7 @@ mod tests {
     #[test]
     fn the_gradient_goes_where_the_reading_says() {
         let x = Tensor::ones((3, SHAPE.1), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let x = Value::constant(x);
         for (reference, detach, base, before) in [
             (Reference::Base, true, false, false),
             (Reference::Base, false, true, false),
@@ -234,10 +236,12 @@ mod tests {
         ] {
             let (store, layers) =
                 layers(&spec(reference, detach, IncrementInit::Authors), Target::MlpFc1);
-            let loss =
-                layers[5].forward(&x, Pass::Evaluation).unwrap().sqr().unwrap().sum_all().unwrap();
-            let grads = loss.backward().unwrap();
-            let reached = |block, part| grads.get(&value(&store, block, part)).is_some();
+            let y = layers[5].forward(&x, Then::Nothing, Pass::Evaluation).unwrap();
+            let grads = ops::mean(&y).unwrap().backward(1.0).unwrap();
+            let reached = |block: usize, part: &str| {
+                let name = format!("blocks.{block}.mlp.fc1.weight{part}");
+                grads.get(&store.get(&name).unwrap().value).is_some()
+            };
             assert!(reached(5, ".A") && reached(5, ".B"));
             assert_eq!(reached(3, ""), base, "{reference:?}, detach {detach}");
             assert_eq!(reached(4, ".A"), before, "{reference:?}, detach {detach}");
@@ -303,15 +307,14 @@ mod tests {
                     compounds.vector(&mut store, block, target, 2, Init::Ones).unwrap()
                 })
                 .collect();
-            assert_eq!(norms[2].value().unwrap().to_vec1::<f32>().unwrap(), [1.0, 1.0]);
+            assert_eq!(norms[2].value().unwrap().tensor().to_vec1::<f32>().unwrap(), [1.0, 1.0]);
             for (block, value) in [(1, 2.0f32), (2, 4.0)] {
                 let p = store.get(&format!("blocks.{block}.norm1.weight.A")).unwrap();
                 p.var.set(&Tensor::new(&[value, value], &Device::Cpu).unwrap()).unwrap();
             }
-            assert_eq!(norms[2].value().unwrap().to_vec1::<f32>().unwrap(), [want, want]);
-            let grads = norms[2].value().unwrap().sum_all().unwrap().backward().unwrap();
-            let reached =
-                |name: &str| grads.get(store.get(name).unwrap().var.as_tensor()).is_some();
+            assert_eq!(norms[2].value().unwrap().tensor().to_vec1::<f32>().unwrap(), [want, want]);
+            let grads = ops::mean(&norms[2].value().unwrap()).unwrap().backward(1.0).unwrap();
+            let reached = |name: &str| grads.get(&store.get(name).unwrap().value).is_some();
             assert!(reached("blocks.2.norm1.weight.A"));
             assert!(!reached("blocks.1.norm1.weight.A") && !reached("blocks.0.norm1.weight"));
         }

@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::svd::Svd;
-use super::weight::{Delta, LowRank, Weight};
+use super::weight::{Delta, Weight};
 use super::{is_increment, is_lora};
 use crate::error::{Error, Result};
+use crate::nn::{LowRank, Value};
 use crate::results::energy_kept;
 use crate::spec::{Increment, Rank, Target, VloraSpec};
 
@@ -59,7 +60,7 @@ pub fn compress(
             let name = format!("blocks.{layer}.{}", target.parameter());
             let weight = parameter(dense, &name)?;
             let weight_now = match vlora.increment(layer, target) {
-                None => Weight::dense(weight),
+                None => Weight::dense(Value::constant(weight.clone())),
                 Some(increment) => {
                     out.remove(&name);
                     let reference = &converted[vlora.reference_layer(layer)];
@@ -109,11 +110,11 @@ impl Step<'_> {
             Increment::Shared => Ok((reference, if norm(&difference)? == 0.0 { 1.0 } else { 0.0 })),
             Increment::Full => {
                 out.insert(format!("{}.delta", self.name), difference.clone());
-                Ok((reference.plus(Delta::Full(difference)), 1.0))
+                Ok((reference.plus(Delta::Full(Value::constant(difference))), 1.0))
             }
             Increment::Vector => {
                 out.insert(format!("{}.A", self.name), difference.clone());
-                Ok((reference.plus(Delta::Full(difference)), 1.0))
+                Ok((reference.plus(Delta::Full(Value::constant(difference))), 1.0))
             }
             Increment::LowRank { rank, scale } => {
                 let named = |e: Error| match e {
@@ -122,8 +123,8 @@ impl Step<'_> {
                 };
                 let svd = Svd::of(&difference).map_err(named)?;
                 let pair = factors(&svd, difference.dims2()?, rank, scale).map_err(named)?;
-                out.insert(format!("{}.A", self.name), pair.a.clone());
-                out.insert(format!("{}.B", self.name), pair.b.clone());
+                out.insert(format!("{}.A", self.name), pair.a.tensor().clone());
+                out.insert(format!("{}.B", self.name), pair.b.tensor().clone());
                 Ok((reference.plus(Delta::LowRank(pair)), energy_kept(&svd.values, rank)))
             }
         }
@@ -152,7 +153,7 @@ fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) 
     };
     let a = factor(svd.right(), input, 1.0, 1.0)?;
     let b = factor(svd.left(), output, scale.signum(), 0.0)?;
-    Ok(LowRank { a, b, scale })
+    Ok(LowRank { a: Value::constant(a), b: Value::constant(b), scale })
 }
 
 fn parameter(dense: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {

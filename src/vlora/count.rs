@@ -14,7 +14,7 @@ pub struct LayerCount {
     pub norms: u64,
     /// Values of LoRA's factors.
     pub lora: u64,
-    /// Of the linear layers, for all rows of a batch, in the forms that [`cheapest`] chooses.
+    /// Of the linear layers, for all rows of a batch, by the ways that [`cheapest`] chooses.
     pub work: Work,
 }
 
@@ -28,8 +28,9 @@ impl std::ops::AddAssign for LayerCount {
     }
 }
 
-/// Block number `block` of a pre-norm Transformer, on a batch of `rows` tokens.
-pub fn transformer_layer(run: &RunSpec, block: usize, rows: usize) -> LayerCount {
+/// Block number `block` of a pre-norm Transformer, on a batch of `rows` tokens of which `read` are
+/// read after it: only those have queries' results and go through the MLP.
+pub fn transformer_layer(run: &RunSpec, block: usize, rows: usize, read: usize) -> LayerCount {
     let vlora = run.vlora.as_ref();
     let lora = run.lora.as_ref();
     let mut count = LayerCount::default();
@@ -44,6 +45,7 @@ pub fn transformer_layer(run: &RunSpec, block: usize, rows: usize) -> LayerCount
         };
         let adapted = lora.filter(|l| l.targets.contains(&target));
         count.lora += adapted.map_or(0, |l| l.rank as u64 * thin);
+        let rows = if target == Target::AttnQkv { rows } else { read };
         count.work += work(vlora, lora, block, target, (output, input), rows);
     }
     for target in Target::VECTORS {

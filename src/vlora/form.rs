@@ -1,21 +1,10 @@
-//! The cheapest way to apply a weight that is a sum of a matrix and low-rank products.
+//! What a weight costs that is a matrix and low-rank products on it.
 //!
-//! For x \[n, in\] and W = W₀ + Σ sᵢ BᵢᵀAᵢ, a product either stays factored, `(x Aᵢᵀ) Bᵢ`, which
-//! costs n · rank · (in + out) multiply–adds, or is folded into the matrix first, which costs
-//! rank · in · out whatever n is. Folding a trained product asks backward for the gradient of the
-//! whole matrix, n · in · out, to project it onto the factors; a product that gets no gradient
-//! asks for nothing.
-
-/// Which products are folded into the matrix before it meets the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// None: `x W₀ᵀ + (x Aᵀ) B`.
-    Factored,
-    /// Those that get no gradient.
-    Folded,
-    /// All: `x Wᵀ`.
-    Materialised,
-}
+//! For x \[n, in\] and W = W₀ + Σ sᵢ BᵢᵀAᵢ the products are folded into the matrix for the length
+//! of a pass, rank · in · out multiply–adds, next to nothing beside n · in · out. The factors'
+//! gradients either come from thin products, dA = s (g Bᵀ)ᵀ x and dB = s (x Aᵀ)ᵀ g, which take
+//! 2 n · rank · (in + out), or are projected from the gradient of the whole matrix, n · in · out
+//! and 2 rank · in · out. Where the matrix is trained too, its gradient is there in any case.
 
 /// What of a weight gets a gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,75 +30,61 @@ impl std::ops::AddAssign for Work {
     }
 }
 
-/// The form that takes the fewest multiply–adds for `rows` rows of input, forward and backward
-/// together, with what it takes; of equals the first of [`Form`].
-pub fn cheapest(rows: usize, (output, input): (usize, usize), terms: Terms) -> (Form, Work) {
-    let all = [Form::Factored, Form::Folded, Form::Materialised].map(|form| {
-        let work = work(form, rows as u128, (output as u128, input as u128), terms);
-        (form, work)
-    });
-    let [first, rest @ ..] = all;
-    rest.into_iter().fold(first, |best, next| {
-        let total = |(_, w): (Form, Work)| w.forward + w.backward;
-        if total(next) < total(best) { next } else { best }
-    })
+/// Whether projecting is cheaper for `rows` rows of input, with the work of the cheaper way. The
+/// gradient of x is taken to be asked for.
+pub fn cheapest(rows: usize, (output, input): (usize, usize), terms: Terms) -> (bool, Work) {
+    let work = |project| work(project, rows as u128, (output as u128, input as u128), terms);
+    let (thin, projected) = (work(false), work(true));
+    match terms.matrix_trained || projected.backward < thin.backward {
+        true => (true, projected),
+        false => (false, thin),
+    }
 }
 
-fn work(form: Form, n: u128, (output, input): (u128, u128), terms: Terms) -> Work {
+fn work(project: bool, n: u128, (output, input): (u128, u128), terms: Terms) -> Work {
     let (full, thin) = (output * input, output + input);
     let (constant, trained) = (terms.constant_rank as u128, terms.trained_rank as u128);
-    let (folded, factored) = match form {
-        Form::Factored => (0, constant + trained),
-        Form::Folded => (constant, trained),
-        Form::Materialised => (constant + trained, 0),
-    };
-    let forward = folded * full + n * (full + factored * thin);
-    // The gradient of x goes back through everything that x went through.
-    let mut backward = n * (full + factored * thin);
-    if form == Form::Materialised {
-        let projected = trained > 0;
-        backward += u128::from(terms.matrix_trained || projected) * n * full;
-        backward += 2 * trained * full;
-    } else {
-        backward += u128::from(terms.matrix_trained) * n * full + n * trained * thin;
+    let fold = (constant + trained) * full;
+    let dense = terms.matrix_trained || (project && trained > 0);
+    let factors = if dense { 2 * trained * full } else { 2 * n * trained * thin };
+    Work {
+        forward: fold + n * full,
+        backward: fold + n * full + u128::from(dense) * n * full + factors,
     }
-    Work { forward, backward }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The forms that a ViT's layers get in training, 64 images of 65 tokens, and at which sizes
-    /// they change.
+    /// The layers of a ViT in training, 64 images of 65 tokens: small ranks take the thin way, and
+    /// at which ranks that changes.
     #[test]
-    fn the_cheapest_form_of_known_cases() {
-        let form = |rows, shape, matrix_trained, constant_rank, trained_rank| {
+    fn the_cheapest_way_of_known_cases() {
+        let projects = |rows, shape, matrix_trained, constant_rank, trained_rank| {
             cheapest(rows, shape, Terms { matrix_trained, constant_rank, trained_rank }).0
         };
-        // Detached: small ranks stay factored, a rank near the width does not.
-        assert_eq!(form(4160, (768, 192), false, 0, 8), Form::Factored);
-        assert_eq!(form(4160, (768, 192), false, 0, 192), Form::Materialised);
-        // The matrix's gradient is needed anyway: projecting it is nearly free.
-        assert_eq!(form(4160, (768, 192), true, 0, 8), Form::Materialised);
-        assert_eq!(form(16, (768, 192), true, 0, 8), Form::Factored);
-        // A detached layer before: its own increments are folded.
-        assert_eq!(form(4160, (768, 192), false, 16, 8), Form::Folded);
-        // Without gradients everything is folded, unless the batch is tiny.
-        assert_eq!(form(4160, (768, 192), false, 8, 0), Form::Folded);
-        assert_eq!(form(8, (768, 192), false, 8, 0), Form::Factored);
-        assert_eq!(form(4160, (768, 192), true, 0, 0), Form::Factored);
+        assert!(!projects(4160, (768, 192), false, 0, 8));
+        assert!(!projects(4160, (768, 192), false, 0, 64));
+        // 2 · 96 · (768 + 192) > 768 · 192.
+        assert!(projects(4160, (768, 192), false, 0, 96));
+        assert!(projects(4160, (192, 192), false, 0, 64));
+        assert!(projects(4160, (768, 192), true, 0, 8));
+        assert!(!projects(4160, (768, 192), false, 16, 8));
+        assert!(!projects(4160, (768, 192), false, 8, 0));
     }
 
-    /// Dense: three products of n · out · in. Detached and factored: two, and five thin ones more
-    /// for the pair.
+    /// Dense: three products of n · out · in. Detached: two, four thin ones, and folding twice.
     #[test]
     fn work_in_closed_form() {
         let (n, shape) = (10, (6, 4));
         let dense = Terms { matrix_trained: true, ..Terms::default() };
         assert_eq!(cheapest(n, shape, dense).1, Work { forward: 240, backward: 480 });
         let detached = Terms { trained_rank: 1, ..Terms::default() };
-        let (form, work) = cheapest(n, shape, detached);
-        assert_eq!((form, work), (Form::Factored, Work { forward: 340, backward: 440 }));
+        let want = Work { forward: 240 + 24, backward: 240 + 24 + 200 };
+        assert_eq!(cheapest(n, shape, detached), (false, want));
+        let constant = Terms { constant_rank: 3, ..Terms::default() };
+        let want = Work { forward: 240 + 72, backward: 240 + 72 };
+        assert_eq!(cheapest(n, shape, constant), (false, want));
     }
 }

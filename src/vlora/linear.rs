@@ -1,35 +1,37 @@
 //! A linear layer: a weight, a bias, and LoRA where there is some. And the vectors of a block.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 
-use super::weight::{Delta, LowRank, Weight};
-use crate::nn::{Pass, ops};
+use super::weight::{Delta, Weight};
+use crate::nn::ops::{self, Then, Weights};
+use crate::nn::{LowRank, Pass, Value};
 
 /// A vector parameter as a sum: a vector and the increments on it. A layer's own is one vector.
 #[derive(Clone, Debug)]
-pub struct Vector(Vec<Tensor>);
+pub struct Vector(Vec<Value>);
 
 impl Vector {
-    pub fn plain(vector: Tensor) -> Vector {
+    pub fn plain(vector: Value) -> Vector {
         Vector(vec![vector])
     }
 
     /// The same vector; with `detach` no gradient reaches it from here on.
     pub fn reference(&self, detach: bool) -> Vector {
-        let stop = |t: &Tensor| if detach { t.detach() } else { t.clone() };
+        let stop = |v: &Value| if detach { v.detach() } else { v.clone() };
         Vector(self.0.iter().map(stop).collect())
     }
 
-    pub fn plus(mut self, increment: Tensor) -> Vector {
+    pub fn plus(mut self, increment: Value) -> Vector {
         self.0.push(increment);
         self
     }
 
     /// The sum, as it is now.
-    pub fn value(&self) -> Result<Tensor> {
+    pub fn value(&self) -> Result<Value> {
         match self.0.as_slice() {
             [] => candle_core::bail!("a vector without a value"),
-            [first, rest @ ..] => rest.iter().try_fold(first.clone(), |sum, t| sum + t),
+            [only] => Ok(only.clone()),
+            all => ops::sum(&all.iter().collect::<Vec<_>>()),
         }
     }
 }
@@ -53,23 +55,29 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub fn dense(matrix: Tensor, bias: Tensor) -> Linear {
+    pub fn dense(matrix: Value, bias: Value) -> Linear {
         Linear { weight: Weight::dense(matrix), bias: Vector::plain(bias), lora: None }
     }
 
-    /// x \[…, in\] → \[…, out\].
-    pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+    /// `then(x Wᵀ + bias)`, with LoRA in the weight: x \[…, in\] → \[…, out\].
+    pub fn forward(&self, x: &Value, then: Then, pass: Pass) -> Result<Value> {
         let bias = self.bias.value()?;
-        let Some(lora) = &self.lora else { return self.weight.apply(x, &bias) };
-        let LowRank { a, b, scale } = &lora.pair;
+        let Some(lora) = &self.lora else { return self.weight.apply(x, &bias, then) };
         match pass {
             // What A sees is not what W sees: the two stay apart.
             Pass::Training(place) if lora.dropout > 0.0 => {
-                let y = self.weight.apply(x, &bias)?;
+                let y = self.weight.apply(x, &bias, Then::Nothing)?;
                 let seen = ops::dropout(x, lora.dropout, place, &lora.name)?;
-                ops::add_product(&y, &ops::linear(&seen, a, None)?, b, *scale)
+                let LowRank { a, b, scale } = &lora.pair;
+                let low = ops::linear(&seen, Weights::dense(a), None, Then::Nothing)?;
+                let y = ops::add_product(&y, &low, b, *scale)?;
+                match then {
+                    Then::Nothing => Ok(y),
+                    Then::Gelu => ops::gelu(&y),
+                    Then::Add(value) => ops::sum(&[&y, value]),
+                }
             }
-            _ => self.merged().apply(x, &bias),
+            _ => self.merged().apply(x, &bias, then),
         }
     }
 
@@ -84,23 +92,23 @@ impl Linear {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::{Device, Tensor};
 
     use super::*;
     use crate::nn::{Init, Place};
     use crate::random::{Purpose, Stream};
 
-    fn var(shape: &[usize], name: &str) -> Var {
+    fn leaf(shape: &[usize], name: &str) -> Value {
         let mut stream = Stream::new(1, Purpose::Init, name);
         let values = Init::Normal { std: 1.0 }.values(shape.iter().product(), &mut stream);
-        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+        Value::leaf(Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
     }
 
-    fn layer(dropout: f64) -> (Linear, Var, Var) {
-        let (a, b) = (var(&[2, 40], "a"), var(&[2, 5], "b"));
-        let pair = LowRank { a: a.as_tensor().clone(), b: b.as_tensor().clone(), scale: 0.5 };
-        let (w, bias) = (var(&[5, 40], "w"), var(&[5], "bias"));
-        let frozen = Linear::dense(w.as_detached_tensor(), bias.as_detached_tensor());
+    fn layer(dropout: f64) -> (Linear, Value, Value) {
+        let (a, b) = (leaf(&[2, 40], "a"), leaf(&[2, 5], "b"));
+        let pair = LowRank { a: a.clone(), b: b.clone(), scale: 0.5 };
+        let (w, bias) = (leaf(&[5, 40], "w"), leaf(&[5], "bias"));
+        let frozen = Linear::dense(w.detach(), bias.detach());
         (Linear { lora: Some(Lora { pair, dropout, name: "l".into() }), ..frozen }, a, b)
     }
 
@@ -114,28 +122,41 @@ mod tests {
 
     #[test]
     fn dropout_acts_in_training_alone_and_is_right_on_average() {
-        let x = var(&[7, 40], "x").as_detached_tensor();
+        let x = leaf(&[7, 40], "x").detach();
+        let forward =
+            |layer: &Linear, pass| layer.forward(&x, Then::Nothing, pass).unwrap().tensor().clone();
         let (plain, _, _) = layer(0.0);
         let (dropping, a, b) = layer(0.25);
-        let whole = plain.forward(&x, Pass::Evaluation).unwrap();
-        assert!(apart(&whole, &plain.forward(&x, training(1)).unwrap()) < 1e-5);
-        assert!(apart(&whole, &dropping.forward(&x, Pass::Evaluation).unwrap()) < 1e-5);
+        let other = leaf(&[7, 5], "other");
+        let whole = forward(&plain, Pass::Evaluation);
+        assert!(apart(&whole, &forward(&plain, training(1))) < 1e-5);
+        assert!(apart(&whole, &forward(&dropping, Pass::Evaluation)) < 1e-5);
 
-        let one = dropping.forward(&x, training(1)).unwrap();
+        let one = forward(&dropping, training(1));
         assert!(apart(&one, &whole) > 1e-2, "nothing was dropped");
-        assert_eq!(apart(&one, &dropping.forward(&x, training(1)).unwrap()), 0.0);
-        assert!(apart(&one, &dropping.forward(&x, training(2)).unwrap()) > 1e-2);
+        assert_eq!(apart(&one, &forward(&dropping, training(1))), 0.0);
+        assert!(apart(&one, &forward(&dropping, training(2))) > 1e-2);
 
         // The mean over many masks; its error falls with the square root of their number.
         let n = 3000;
         let mut sum = whole.zeros_like().unwrap();
         for step in 0..n {
-            sum = (sum + dropping.forward(&x, training(step)).unwrap()).unwrap();
+            sum = (sum + forward(&dropping, training(step))).unwrap();
         }
         assert!(apart(&(sum / n as f64).unwrap(), &whole) < 0.4);
 
-        let grads = one.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-        assert!(grads.get(a.as_tensor()).is_some() && grads.get(b.as_tensor()).is_some());
+        // What follows the layer follows the sum, on either way.
+        let ends = [Then::Gelu, Then::Add(&other)];
+        for (then, end) in
+            ends.into_iter().zip([&|y: &Value| ops::gelu(y), &|y: &Value| ops::sum(&[y, &other])]
+                as [&dyn Fn(&Value) -> Result<Value>; 2])
+        {
+            let y = dropping.forward(&x, then, training(1)).unwrap();
+            let want = end(&Value::constant(one.clone())).unwrap();
+            assert!(apart(y.tensor(), want.tensor()) < 1e-6);
+            let grads = ops::mean(&y).unwrap().backward(1.0).unwrap();
+            assert!(grads.get(&a).is_some() && grads.get(&b).is_some());
+        }
     }
 
     /// Merged and taken apart again.

@@ -25,11 +25,11 @@ mod weight;
 pub use compound::Compounds;
 pub use convert::{Kept, compress};
 pub use count::{LayerCount, transformer_layer};
-pub use form::{Form, Terms, Work, cheapest};
+pub use form::{Terms, Work, cheapest};
 pub use linear::{Linear, Lora, Vector};
 pub use spectrum::{random_spectrum, spectra};
 pub use svd::{Svd, singular_values};
-pub use weight::{Delta, LowRank, Weight};
+pub use weight::{Delta, Weight};
 
 use crate::nn::Trained;
 use crate::spec::{LoraSpec, ParameterGroup};

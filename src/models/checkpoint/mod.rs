@@ -59,7 +59,7 @@ pub use tokenizer::TOKENIZER;
 
 use crate::error::{Error, Result};
 use crate::models::vit::Vit;
-use crate::nn::{Init, Source};
+use crate::nn::{Init, Source, Value};
 use crate::spec::{LoraSpec, ModelSpec, Target, VloraSpec};
 
 /// A model with its weights, float32, on the CPU.
@@ -160,11 +160,11 @@ impl Checkpoint {
                 let weight = linear.merged().materialise()?;
                 tensors.insert(name(target.parameter()), weight);
                 if let Some(bias) = target.bias() {
-                    tensors.insert(name(bias.parameter()), linear.bias.value()?);
+                    tensors.insert(name(bias.parameter()), linear.bias.value()?.tensor().clone());
                 }
             }
             for (target, vector) in layers.norms() {
-                tensors.insert(name(target.parameter()), vector.value()?);
+                tensors.insert(name(target.parameter()), vector.value()?.tensor().clone());
             }
         }
         let (model, labels) = (self.model.clone(), self.labels.clone());
@@ -182,9 +182,9 @@ impl Source for Held<'_> {
         shape: &[usize],
         _: Init,
         _: bool,
-    ) -> candle_core::Result<Tensor> {
+    ) -> candle_core::Result<Value> {
         match self.0.get(name) {
-            Some(tensor) if tensor.dims() == shape => Ok(tensor.clone()),
+            Some(tensor) if tensor.dims() == shape => Ok(Value::constant(tensor.clone())),
             Some(other) => {
                 candle_core::bail!("{name} has shape {:?}, expected {shape:?}", other.dims())
             }

@@ -13,7 +13,7 @@ use super::labels::Labels;
 use super::{Checkpoint, Hints};
 use crate::error::{Error, Result};
 use crate::models::vit::Vit;
-use crate::nn::{Init, Source};
+use crate::nn::{Init, Source, Value};
 use crate::spec::{
     self, Architecture, LoraSpec, Method, ModelSpec, Pool, RunSpec, StartHead, StartSpec, Task,
     TrainingSpec, VloraSpec, nearest,
@@ -181,10 +181,10 @@ impl Source for Asked<'_, '_> {
         shape: &[usize],
         _: Init,
         _: bool,
-    ) -> candle_core::Result<Tensor> {
+    ) -> candle_core::Result<Value> {
         self.names.insert(name.into());
         match self.file.tensors.get(name) {
-            Some(tensor) if tensor.dims() == shape => return Ok(tensor.clone()),
+            Some(tensor) if tensor.dims() == shape => return Ok(Value::constant(tensor.clone())),
             Some(tensor) => {
                 let fault = || {
                     Fault::new(self.file.path, "a tensor has another shape")
@@ -200,7 +200,8 @@ impl Source for Asked<'_, '_> {
             candle_core::bail!("{name} does not fit");
         }
         // Blocks only hold their tensors, so that one value in any shape lets the model ask on.
-        Tensor::zeros(1, DType::F32, &Device::Cpu)?.broadcast_as(shape)
+        let one = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+        Ok(Value::constant(one.broadcast_as(shape)?))
     }
 }
 

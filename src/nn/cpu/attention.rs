@@ -1,155 +1,201 @@
-//! Multi-head self-attention without mask, reading heads in place.
+//! Multi-head self-attention that reads heads in place.
 
-use std::sync::OnceLock;
-
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::elementwise::{exp, lane_sum};
+use super::memory::by_rows;
 use super::product::{Matrix, product};
-use super::{slice, with_values};
 
-/// out = softmax(q kᵀ / √d) v a head: qkv \[batch, tokens, 3·heads·d\] → \[batch, tokens, heads·d\].
-///
-/// Backward, with P the softmax and dP = dout vᵀ: dv = Pᵀ dout,
-/// dS = P ∘ (dP − rowsum(dP ∘ P)), dq = dS k / √d, dk = dSᵀ q / √d. P is kept from the forward
-/// pass, \[batch, heads, tokens, tokens\].
+/// Query rows whose scores are taken together; scores are never larger than this times the keys.
+const QUERIES: usize = 128;
+
+/// The sizes of self-attention, and what a query may see.
+#[derive(Clone, Debug)]
 pub struct Attention {
-    heads: usize,
-    weights: OnceLock<Vec<f32>>,
-    keep: bool,
+    pub tokens: usize,
+    pub heads: usize,
+    /// Values of a head.
+    pub d: usize,
+    /// Tokens from the first on whose result is computed.
+    pub queries: usize,
+    pub causal: bool,
+    /// Of each sequence: the tokens that are not padding. None: all.
+    pub lengths: Option<Vec<usize>>,
+}
+
+/// What backward needs of forward.
+pub enum Kept {
+    /// The weights, \[batch, heads, queries, tokens\].
+    Weights(Vec<f32>),
+    /// The logarithm of each row's sum of exponentials, \[batch, heads, queries\].
+    LogSums(Vec<f32>),
 }
 
 impl Attention {
-    /// `keep` says whether a backward pass will follow.
-    pub fn new(heads: usize, keep: bool) -> Attention {
-        Attention { heads, weights: OnceLock::new(), keep }
-    }
-
-    fn sizes(&self, shape: &Shape) -> Result<Sizes> {
-        let (batch, tokens, width) = shape.dims3()?;
-        let parts = 3 * self.heads;
-        if parts == 0 || width == 0 || width % parts != 0 {
-            bail!(
-                "self-attention: {width} values a token are not q, k and v of {} heads",
-                self.heads
-            );
-        }
-        let weights = [batch, self.heads, tokens, tokens];
-        let count = weights.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
-        if count.is_none_or(|n| n > isize::MAX as usize / 4) {
-            bail!("self-attention: weights of shape {weights:?} are too large");
-        }
-        Ok(Sizes { tokens, heads: self.heads, d: width / parts })
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Sizes {
-    tokens: usize,
-    heads: usize,
-    d: usize,
-}
-
-impl Sizes {
     /// Values a token has in qkv.
-    fn row(self) -> usize {
-        3 * self.heads * self.d
+    fn row(&self) -> usize {
+        3 * self.width()
+    }
+
+    fn width(&self) -> usize {
+        self.heads * self.d
     }
 
     /// Where q (0), k (1) or v (2) of a head starts in a token's row.
-    fn start(self, part: usize, head: usize) -> usize {
+    fn start(&self, part: usize, head: usize) -> usize {
         (part * self.heads + head) * self.d
     }
 
-    fn part(self, qkv: &[f32], part: usize, head: usize) -> Matrix<'_> {
-        Matrix::rows(&qkv[self.start(part, head)..], self.row())
+    fn part<'a>(&self, qkv: &'a [f32], part: usize, head: usize, from: usize) -> Matrix<'a> {
+        Matrix::rows(&qkv[from * self.row() + self.start(part, head)..], self.row())
     }
 
-    fn scale(self) -> f32 {
+    fn scale(&self) -> f32 {
         1.0 / (self.d as f32).sqrt()
     }
+
+    /// Tokens from the first on that a query of a sequence sees.
+    fn seen(&self, sequence: usize, query: usize) -> usize {
+        let length = self.lengths.as_ref().map_or(self.tokens, |l| l[sequence].min(self.tokens));
+        if self.causal { length.min(query + 1) } else { length }
+    }
+
+    /// Weights are kept where they are no larger than q, k and v themselves; elsewhere they are
+    /// computed again from one number a row.
+    fn keeps_weights(&self) -> bool {
+        self.tokens <= 3 * self.d
+    }
+
+    /// out = softmax(q kᵀ / √d) v a head: qkv \[batch, tokens, 3·heads·d\] →
+    /// \[batch, queries, heads·d\].
+    pub fn forward(&self, qkv: &[f32], keep: bool) -> (Vec<f32>, Option<Kept>) {
+        let (n, m, width) = (self.tokens, self.queries, self.width());
+        let batch = qkv.len() / (n * self.row());
+        let keep_weights = keep && self.keeps_weights();
+        let rows = if keep_weights { self.heads * m * n } else { self.heads * m };
+        // A sequence's result, with its weights or sums behind it.
+        let (values, kept) = by_rows(batch, m * width, 1, |sequence, out| {
+            let qkv = &qkv[sequence * n * self.row()..][..n * self.row()];
+            let mut kept = vec![0f32; if keep { rows } else { 0 }];
+            let mut scratch = vec![0f32; if keep_weights { 0 } else { m.min(QUERIES) * n }];
+            for head in 0..self.heads {
+                for from in (0..m).step_by(QUERIES) {
+                    let count = QUERIES.min(m - from);
+                    let at = head * m + from;
+                    let p = match keep_weights {
+                        true => &mut kept[at * n..][..count * n],
+                        false => &mut scratch[..count * n],
+                    };
+                    self.scores(qkv, head, from, p);
+                    let rows = p.chunks_exact_mut(n).enumerate();
+                    let sums: Vec<f32> =
+                        rows.map(|(i, r)| softmax(r, self.seen(sequence, from + i))).collect();
+                    if keep && !keep_weights {
+                        kept[at..at + count].copy_from_slice(&sums);
+                    }
+                    let p = match keep_weights {
+                        true => &kept[at * n..][..count * n],
+                        false => &scratch[..count * n],
+                    };
+                    let out = &mut out[from * width + head * self.d..];
+                    let (p, v) = (Matrix::rows(p, n), self.part(qkv, 2, head, 0));
+                    product((count, self.d, n), out, width, 0.0, 1.0, p, v, false);
+                }
+            }
+            kept
+        });
+        let kept = keep.then(|| match keep_weights {
+            true => Kept::Weights(kept.concat()),
+            false => Kept::LogSums(kept.concat()),
+        });
+        (values, kept)
+    }
+
+    /// q kᵀ / √d of the queries from `from` on.
+    fn scores(&self, qkv: &[f32], head: usize, from: usize, out: &mut [f32]) {
+        let n = self.tokens;
+        let (q, k) = (self.part(qkv, 0, head, from), self.part(qkv, 1, head, 0).t());
+        product((out.len() / n, n, self.d), out, n, 0.0, self.scale(), q, k, false);
+    }
+
+    /// The gradient of qkv.
+    ///
+    /// With P the softmax and dP = g vᵀ: dv = Pᵀ g, dS = P ∘ (dP − rowsum(dP ∘ P)),
+    /// dq = dS k / √d, dk = dSᵀ q / √d.
+    pub fn backward(&self, qkv: &[f32], kept: &Kept, g: &[f32]) -> Vec<f32> {
+        let (n, m, width, row) = (self.tokens, self.queries, self.width(), self.row());
+        let (d_qkv, _) = by_rows(qkv.len() / (n * row), n * row, 1, |sequence, d_qkv| {
+            let qkv = &qkv[sequence * n * row..][..n * row];
+            let g = &g[sequence * m * width..][..m * width];
+            let block = m.min(QUERIES) * n;
+            let (mut again, mut ds) = (vec![0f32; block], vec![0f32; block]);
+            for head in 0..self.heads {
+                for from in (0..m).step_by(QUERIES) {
+                    let count = QUERIES.min(m - from);
+                    let at = (sequence * self.heads + head) * m + from;
+                    let p: &[f32] = match kept {
+                        Kept::Weights(weights) => &weights[at * n..][..count * n],
+                        Kept::LogSums(sums) => {
+                            let p = &mut again[..count * n];
+                            self.scores(qkv, head, from, p);
+                            for (i, row) in p.chunks_exact_mut(n).enumerate() {
+                                weights(row, self.seen(sequence, from + i), sums[at + i]);
+                            }
+                            p
+                        }
+                    };
+                    let ds = &mut ds[..count * n];
+                    let g = Matrix::rows(&g[from * width + head * self.d..], width);
+                    let v = self.part(qkv, 2, head, 0).t();
+                    product((count, n, self.d), ds, n, 0.0, 1.0, g, v, false);
+                    score_gradient(ds, p, n);
+                    let (p, ds) = (Matrix::rows(p, n), Matrix::rows(ds, n));
+                    // Keys and values sum over blocks of queries; a block has its queries alone.
+                    let keep = if from == 0 { 0.0 } else { 1.0 };
+                    let (q, k) = (self.part(qkv, 0, head, from), self.part(qkv, 1, head, 0));
+                    let scale = self.scale();
+                    let mut part = |which: usize, rows: usize, keep, scale, a, b, (c, k)| {
+                        let out = &mut d_qkv[rows * row + self.start(which, head)..];
+                        product((c, self.d, k), out, row, keep, scale, a, b, false);
+                    };
+                    part(0, from, 0.0, scale, ds, k, (count, n));
+                    part(1, 0, keep, scale, ds.t(), q, (n, count));
+                    part(2, 0, keep, 1.0, p.t(), g, (n, count));
+                }
+            }
+        });
+        d_qkv
+    }
 }
 
-/// Softmax of each row in place.
-fn softmax_rows(scores: &mut [f32], width: usize) {
+/// Softmax of the first `seen` values, zeros behind; returns the logarithm of the sum of
+/// exponentials.
+fn softmax(row: &mut [f32], seen: usize) -> f32 {
+    let (row, unseen) = row.split_at_mut(seen);
+    unseen.fill(0.0);
     Arch::new().dispatch(|| {
-        for row in scores.chunks_exact_mut(width) {
-            let max = row.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
-            for v in row.iter_mut() {
-                *v = exp(*v - max);
-            }
-            let scale = 1.0 / lane_sum(width, |i| row[i]);
-            for v in row.iter_mut() {
-                *v *= scale;
-            }
+        let max = row.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
+        for v in row.iter_mut() {
+            *v = exp(*v - max);
+        }
+        let sum = lane_sum(row.len(), |i| row[i]);
+        let scale = 1.0 / sum;
+        for v in row.iter_mut() {
+            *v *= scale;
+        }
+        max + sum.ln()
+    })
+}
+
+/// Scores → weights, by the logarithm of their sum.
+fn weights(row: &mut [f32], seen: usize, log_sum: f32) {
+    let (row, unseen) = row.split_at_mut(seen);
+    unseen.fill(0.0);
+    Arch::new().dispatch(|| {
+        for v in row {
+            *v = exp(*v - log_sum);
         }
     });
-}
-
-impl CustomOp1 for Attention {
-    fn name(&self) -> &'static str {
-        "self-attention"
-    }
-
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let z = self.sizes(layout.shape())?;
-        let (batch, n, out_row) = (layout.shape().dims()[0], z.tokens, z.heads * z.d);
-        let qkv = slice(qkv, layout)?;
-        let mut out = vec![0f32; batch * n * out_row];
-        let mut weights = vec![0f32; batch * z.heads * n * n];
-        out.par_chunks_mut(n * out_row)
-            .zip(weights.par_chunks_mut(z.heads * n * n))
-            .zip(qkv.par_chunks(n * z.row()))
-            .for_each(|((out, weights), qkv)| {
-                for (h, p) in weights.chunks_exact_mut(n * n).enumerate() {
-                    let (q, k, v) = (z.part(qkv, 0, h), z.part(qkv, 1, h), z.part(qkv, 2, h));
-                    product((n, n, z.d), p, n, 0.0, z.scale(), q, k.t(), false);
-                    softmax_rows(p, n);
-                    let out = &mut out[h * z.d..];
-                    product((n, z.d, n), out, out_row, 0.0, 1.0, Matrix::rows(p, n), v, false);
-                }
-            });
-        if self.keep {
-            // An operation runs forward once; a second time would find the same values.
-            let _ = self.weights.set(weights);
-        }
-        Ok((CpuStorage::F32(out), (batch, n, out_row).into()))
-    }
-
-    fn bwd(&self, qkv: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        let Some(weights) = self.weights.get() else {
-            bail!("self-attention was run without keeping its weights")
-        };
-        let z = self.sizes(qkv.shape())?;
-        let (n, out_row) = (z.tokens, z.heads * z.d);
-        with_values([qkv, g], |[values, gs]| {
-            let mut d_qkv = vec![0f32; values.len()];
-            d_qkv
-                .par_chunks_mut(n * z.row())
-                .zip(values.par_chunks(n * z.row()))
-                .zip(weights.par_chunks(z.heads * n * n).zip(gs.par_chunks(n * out_row)))
-                .for_each(|((d_qkv, qkv), (weights, g))| {
-                    let mut ds = vec![0f32; n * n];
-                    for (h, p) in weights.chunks_exact(n * n).enumerate() {
-                        let (q, k, v) = (z.part(qkv, 0, h), z.part(qkv, 1, h), z.part(qkv, 2, h));
-                        let g = Matrix::rows(&g[h * z.d..], out_row);
-                        product((n, n, z.d), &mut ds, n, 0.0, 1.0, g, v.t(), false);
-                        score_gradient(&mut ds, p, n);
-                        let (p, ds) = (Matrix::rows(p, n), Matrix::rows(&ds, n));
-                        let mut part = |which: usize, a: Matrix, b: Matrix, scale: f32| {
-                            let out = &mut d_qkv[z.start(which, h)..];
-                            product((n, z.d, n), out, z.row(), 0.0, scale, a, b, false);
-                        };
-                        part(0, ds, k, z.scale());
-                        part(1, ds.t(), q, z.scale());
-                        part(2, p.t(), g, 1.0);
-                    }
-                });
-            Tensor::from_vec(d_qkv, qkv.dims(), qkv.device()).map(Some)
-        })
-    }
 }
 
 /// dP → dS in place, a row at a time.

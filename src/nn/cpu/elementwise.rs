@@ -11,25 +11,49 @@ pub fn add_to(sum: &mut [f32], values: &[f32]) {
     });
 }
 
+/// `product *= values`.
+pub fn multiply_to(product: &mut [f32], values: &[f32]) {
+    Arch::new().dispatch(|| {
+        for (p, v) in product.iter_mut().zip(values) {
+            *p *= *v;
+        }
+    });
+}
+
 /// Sum in 16 interleaved lanes, so that it vectorises with an order of its own.
 #[inline(always)]
 pub fn lane_sum(n: usize, value: impl Fn(usize) -> f32) -> f32 {
-    const LANES: usize = 16;
-    let mut lanes = [0f32; LANES];
-    let whole = n / LANES * LANES;
+    lanes(n, 0.0, value, |a, b| a + b).iter().sum()
+}
+
+/// The same in float64.
+#[inline(always)]
+pub fn lane_sum_f64(n: usize, value: impl Fn(usize) -> f64) -> f64 {
+    lanes(n, 0.0, value, |a, b| a + b).iter().sum()
+}
+
+#[inline(always)]
+fn lanes<T: Copy>(
+    n: usize,
+    zero: T,
+    value: impl Fn(usize) -> T,
+    add: impl Fn(T, T) -> T,
+) -> [T; 16] {
+    let mut lanes = [zero; 16];
+    let whole = n / lanes.len() * lanes.len();
     let mut i = 0;
     while i < whole {
         for (l, lane) in lanes.iter_mut().enumerate() {
-            *lane += value(i + l);
+            *lane = add(*lane, value(i + l));
         }
-        i += LANES;
+        i += lanes.len();
     }
     for (l, lane) in lanes.iter_mut().enumerate() {
         if whole + l < n {
-            *lane += value(whole + l);
+            *lane = add(*lane, value(whole + l));
         }
     }
-    lanes.iter().sum()
+    lanes
 }
 
 /// e^x, to 2 units in the last place; 0 below −87. Range reduction by powers of two and

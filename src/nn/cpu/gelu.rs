@@ -2,51 +2,56 @@
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::elementwise::{erf, exp};
-use super::{slice, with_values};
+use super::CHUNK;
+use super::elementwise::{erf, exp, multiply_to};
+use super::memory::{by_rows, two_by_rows};
 
-/// Values a task works on.
-const CHUNK: usize = 1 << 14;
+/// x → x Φ(x) in place.
+pub fn gelu_rows(values: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        for x in values {
+            *x = 0.5 * *x * (1.0 + erf(*x * FRAC_1_SQRT_2));
+        }
+    });
+}
 
-/// y = x Φ(x); backward dx = g (Φ(x) + x φ(x)).
-pub struct Gelu;
+/// x → x Φ(x) in place, and the derivative Φ(x) + x φ(x), so that backward needs no Φ again.
+pub fn gelu_with_derivative(values: &mut [f32], derivative: &mut [f32]) {
+    const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
+    Arch::new().dispatch(|| {
+        for (x, d) in values.iter_mut().zip(derivative) {
+            let cumulative = 0.5 * (1.0 + erf(*x * FRAC_1_SQRT_2));
+            *d = cumulative + *x * DENSITY * exp(-0.5 * *x * *x);
+            *x *= cumulative;
+        }
+    });
+}
 
-impl CustomOp1 for Gelu {
-    fn name(&self) -> &'static str {
-        "gelu"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = slice(x, layout)?;
-        let mut y = vec![0f32; x.len()];
-        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-            Arch::new().dispatch(|| {
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2));
-                }
+/// y = x Φ(x), and the derivative where it is asked for.
+pub fn forward(x: &[f32], derivative: bool) -> (Vec<f32>, Option<Vec<f32>>) {
+    match derivative {
+        true => {
+            let ([y, d], _) = two_by_rows(x.len(), 1, CHUNK, |from, [y, d]| {
+                y.copy_from_slice(&x[from..][..y.len()]);
+                gelu_with_derivative(y, d);
             });
-        });
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
-        with_values([x, g], |[xs, gs]| {
-            let mut dx = vec![0f32; xs.len()];
-            let inputs = xs.par_chunks(CHUNK).zip(gs.par_chunks(CHUNK));
-            dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, g))| {
-                Arch::new().dispatch(|| {
-                    for ((dx, &x), &g) in dx.iter_mut().zip(x).zip(g) {
-                        let cumulative = 0.5 * (1.0 + erf(x * FRAC_1_SQRT_2));
-                        *dx = g * (cumulative + x * DENSITY * exp(-0.5 * x * x));
-                    }
-                });
+            (y, Some(d))
+        }
+        false => {
+            let (y, _) = by_rows(x.len(), 1, CHUNK, |from, y| {
+                y.copy_from_slice(&x[from..][..y.len()]);
+                gelu_rows(y);
             });
-            Tensor::from_vec(dx, x.dims(), x.device()).map(Some)
-        })
+            (y, None)
+        }
     }
+}
+
+/// dx = g · derivative, in the derivative's memory.
+pub fn backward(mut derivative: Vec<f32>, g: &[f32]) -> Vec<f32> {
+    derivative.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).for_each(|(d, g)| multiply_to(d, g));
+    derivative
 }

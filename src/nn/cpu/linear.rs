@@ -1,133 +1,293 @@
-//! `x Wᵀ + b`, and the addition of a low-rank product.
+//! Linear layers whose weight is a matrix and low-rank products: y = end(x Wᵀ + b).
+//!
+//! W = W₀ + Σ sᵢ BᵢᵀAᵢ. Rows of the input are taken together in blocks, so that what follows a
+//! product finds its values in cache: bias, GELU or a sum forward; backward the derivative of
+//! GELU, the column sums, and the thin products that the factors' gradients are made of.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::product::{Matrix, product};
-use super::{column_sums, expect, slice, with_values};
+use super::CHUNK;
+use super::elementwise::{add_to, multiply_to};
+use super::gelu::{gelu_rows, gelu_with_derivative};
+use super::memory::{by_rows, by_rows_with, two_by_rows};
+use super::product::{Matrix, product, rows_apart};
 
-/// y = x Wᵀ + b: x \[n, in\], W \[out, in\], b \[out\] → \[n, out\].
+/// What is done with x Wᵀ + b.
+#[derive(Clone, Copy)]
+pub enum End<'a> {
+    Nothing,
+    /// GELU; with its derivative where a backward pass will follow.
+    Gelu {
+        derivative: bool,
+    },
+    /// A matrix of the result's shape is added.
+    Add(&'a [f32]),
+}
+
+/// A low-rank product: scale · bᵀ a, a \[rank, in\], b \[rank, out\].
+#[derive(Clone, Copy)]
+pub struct Pair<'a> {
+    pub a: &'a [f32],
+    pub b: &'a [f32],
+    pub rank: usize,
+    pub scale: f32,
+}
+
+/// The sizes of a weight.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub input: usize,
+    pub output: usize,
+}
+
+impl Size {
+    fn weights(self) -> usize {
+        self.input * self.output
+    }
+}
+
+/// W₀ + Σ s Bᵀ A, \[out, in\].
+pub fn fold(matrix: &[f32], pairs: &[Pair], size: Size) -> Vec<f32> {
+    let Size { input, output } = size;
+    let mut w = matrix.to_vec();
+    for p in pairs {
+        let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(p.b, output));
+        product((output, input, p.rank), &mut w, input, 1.0, p.scale, b.t(), a, true);
+    }
+    w
+}
+
+/// end(x Wᵀ + b), and GELU's derivative where it is asked for. x \[n, in\], w \[out, in\] →
+/// \[n, out\].
+pub fn forward(
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    end: End,
+    size: Size,
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    let Size { input, output } = size;
+    let n = x.len() / input;
+    let block = rows_apart(n, size.weights());
+    let affine = |row: usize, y: &mut [f32]| {
+        let m = y.len() / output;
+        let (x, whole) = (Matrix::rows(&x[row * input..], input), m == n);
+        product((m, output, input), y, output, 0.0, 1.0, x, Matrix::rows(w, input).t(), whole);
+        if let Some(bias) = bias {
+            in_parts(y, output, |_, row| add_to(row, bias));
+        }
+    };
+    match end {
+        End::Gelu { derivative: true } => {
+            let ([y, derivative], _) = two_by_rows(n, output, block, |row, [y, d]| {
+                affine(row, y);
+                y.par_chunks_mut(CHUNK).zip(d.par_chunks_mut(CHUNK)).for_each(|(y, d)| {
+                    gelu_with_derivative(y, d);
+                });
+            });
+            (y, Some(derivative))
+        }
+        End::Gelu { derivative: false } => {
+            let (y, _) = by_rows(n, output, block, |row, y| {
+                affine(row, y);
+                y.par_chunks_mut(CHUNK).for_each(gelu_rows);
+            });
+            (y, None)
+        }
+        End::Add(other) => {
+            let (y, _) = by_rows(n, output, block, |row, y| {
+                affine(row, y);
+                let other = &other[row * output..][..y.len()];
+                y.par_chunks_mut(CHUNK).zip(other.par_chunks(CHUNK)).for_each(|(y, o)| {
+                    add_to(y, o);
+                });
+            });
+            (y, None)
+        }
+        End::Nothing => (by_rows(n, output, block, affine).0, None),
+    }
+}
+
+/// Calls `f` with every row of `values`, many rows a task.
+fn in_parts(values: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = (CHUNK / width).max(1);
+    values.par_chunks_mut(rows * width).enumerate().for_each(|(part, values)| {
+        for (i, row) in values.chunks_exact_mut(width).enumerate() {
+            f(part * rows + i, row);
+        }
+    });
+}
+
+/// (dA, dB) of a pair, from the dense gradient \[out, in\]: dA = s B dW, dB = s A dWᵀ.
+pub fn projected(dense: &[f32], p: &Pair, size: Size) -> (Vec<f32>, Vec<f32>) {
+    let Size { input, output } = size;
+    let (mut da, mut db) = (vec![0f32; p.rank * input], vec![0f32; p.rank * output]);
+    let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(p.b, output));
+    let dense = Matrix::rows(dense, input);
+    product((p.rank, input, output), &mut da, input, 0.0, p.scale, b, dense, true);
+    product((p.rank, output, input), &mut db, output, 0.0, p.scale, a, dense.t(), true);
+    (da, db)
+}
+
+/// What backward is to compute.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub x: bool,
+    /// The dense gradient gᵀ x, \[out, in\].
+    pub matrix: bool,
+    pub bias: bool,
+    /// Pairs whose factors' gradients come from thin products.
+    pub pairs: &'a [Pair<'a>],
+}
+
+/// Gradients; those that were not asked for are empty.
+#[derive(Default)]
+pub struct Gradients {
+    pub x: Option<Vec<f32>>,
+    pub matrix: Option<Vec<f32>>,
+    pub bias: Option<Vec<f32>>,
+    /// Of each pair: (dA, dB).
+    pub pairs: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+/// The gradient of y = x Wᵀ + b, with W whole (pairs folded in).
 ///
-/// Backward: dx = g W, dW = gᵀ x, db = Σ g. Only the gradients that are asked for are computed:
-/// a detached W costs no product.
-pub struct Linear;
+/// dx = g W (+ `sum`), dW = gᵀ x, db = Σ g, and for a pair, which never needs dW:
+/// dA = s (g Bᵀ)ᵀ x, dB = s (x Aᵀ)ᵀ g. For `End::Gelu` the g given is multiplied by the
+/// derivative first, in its memory.
+pub fn backward(
+    x: &[f32],
+    w: &[f32],
+    g: Gradient,
+    sum: Option<&[f32]>,
+    asked: Asked,
+    size: Size,
+) -> Gradients {
+    let Size { input, output } = size;
+    let n = x.len() / input;
+    let block = rows_apart(n, size.weights());
+    let whole = block >= n;
+    let thin = |rows: Range<usize>, g: &[f32]| -> Sums {
+        let m = rows.len();
+        let (x, g_rows) = (Matrix::rows(&x[rows.start * input..], input), Matrix::rows(g, output));
+        let of = |p: &Pair| {
+            let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(p.b, output));
+            let mut low = vec![0f32; m * p.rank];
+            let (mut da, mut db) = (vec![0f32; p.rank * input], vec![0f32; p.rank * output]);
+            product((m, p.rank, output), &mut low, p.rank, 0.0, p.scale, g_rows, b.t(), whole);
+            let lows = Matrix::rows(&low, p.rank).t();
+            product((p.rank, input, m), &mut da, input, 0.0, 1.0, lows, x, whole);
+            product((m, p.rank, input), &mut low, p.rank, 0.0, p.scale, x, a.t(), whole);
+            let lows = Matrix::rows(&low, p.rank).t();
+            product((p.rank, output, m), &mut db, output, 0.0, 1.0, lows, g_rows, whole);
+            (da, db)
+        };
+        Sums {
+            bias: asked.bias.then(|| column_sums(g, output)),
+            pairs: asked.pairs.iter().map(of).collect(),
+        }
+    };
+    let input_gradient = |row: usize, g: &[f32], dx: &mut [f32]| {
+        let m = g.len() / output;
+        let (g, w) = (Matrix::rows(g, output), Matrix::rows(w, input));
+        product((m, input, output), dx, input, 0.0, 1.0, g, w, whole);
+        if let Some(sum) = sum {
+            let sum = &sum[row * input..][..dx.len()];
+            dx.par_chunks_mut(CHUNK).zip(sum.par_chunks(CHUNK)).for_each(|(d, s)| add_to(d, s));
+        }
+    };
+    // g as the layer before its end sees it: given, or made where the derivative stands.
+    let mut own = g.derivative.unwrap_or_default();
+    let blocks: Vec<Block> = match own.is_empty() {
+        true => g.values.chunks(block * output).map(Block::Given).collect(),
+        false => own
+            .chunks_mut(block * output)
+            .zip(g.values.chunks(block * output))
+            .map(|(derivative, g)| Block::Product(derivative, g))
+            .collect(),
+    };
+    let width = if asked.x { input } else { 0 };
+    let (dx, sums) = by_rows_with(n, width, block, blocks, |row, g, dx| {
+        let g = g.ready();
+        if asked.x {
+            input_gradient(row, g, dx);
+        }
+        thin(row..row + g.len() / output, g)
+    });
+    let g = if own.is_empty() { g.values } else { &own };
+    let matrix = asked.matrix.then(|| {
+        let mut dw = vec![0f32; output * input];
+        let (g, x) = (Matrix::rows(g, output).t(), Matrix::rows(x, input));
+        product((output, input, n), &mut dw, input, 0.0, 1.0, g, x, true);
+        dw
+    });
+    added_up(asked.x.then_some(dx), matrix, sums, asked, size)
+}
 
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
+/// The gradient of a layer's result.
+pub struct Gradient<'a> {
+    pub values: &'a [f32],
+    /// What [`forward`] gave for GELU: the values are multiplied by it, in its memory.
+    pub derivative: Option<Vec<f32>>,
+}
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (n, input) = x_layout.shape().dims2()?;
-        let (output, columns) = w_layout.shape().dims2()?;
-        let fits = columns == input && b_layout.shape().dims() == [output];
-        expect(self.name(), fits, &[x_layout, w_layout, b_layout])?;
-        let (x, w, b) = (slice(x, x_layout)?, slice(w, w_layout)?, slice(b, b_layout)?);
-        let mut y = vec![0f32; n * output];
-        y.par_chunks_mut(super::BLOCK * output).for_each(|rows| {
-            for row in rows.chunks_exact_mut(output) {
-                row.copy_from_slice(b);
+/// A block of the gradient's rows.
+enum Block<'a> {
+    Given(&'a [f32]),
+    /// The first times the second, to be made in place of the first.
+    Product(&'a mut [f32], &'a [f32]),
+}
+
+impl<'a> Block<'a> {
+    fn ready(self) -> &'a [f32] {
+        match self {
+            Block::Given(g) => g,
+            Block::Product(own, g) => {
+                own.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).for_each(|(own, g)| {
+                    multiply_to(own, g);
+                });
+                own
             }
-        });
-        let (x, w) = (Matrix::rows(x, input), Matrix::rows(w, input).t());
-        product((n, output, input), &mut y, output, 1.0, 1.0, x, w, true);
-        Ok((CpuStorage::F32(y), (n, output).into()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (n, input) = x.dims2()?;
-        let output = w.dim(0)?;
-        with_values([x, w, g], |[xs, ws, gs]| {
-            let (xs, ws, g_rows) =
-                (Matrix::rows(xs, input), Matrix::rows(ws, input), Matrix::rows(gs, output));
-            let dx = x.track_op().then(|| {
-                let mut dx = vec![0f32; n * input];
-                product((n, input, output), &mut dx, input, 0.0, 1.0, g_rows, ws, true);
-                Tensor::from_vec(dx, (n, input), x.device())
-            });
-            let dw = w.track_op().then(|| {
-                let mut dw = vec![0f32; output * input];
-                product((output, input, n), &mut dw, input, 0.0, 1.0, g_rows.t(), xs, true);
-                Tensor::from_vec(dw, (output, input), x.device())
-            });
-            let db =
-                b.track_op().then(|| Tensor::from_vec(column_sums(gs, output), output, x.device()));
-            Ok((dx.transpose()?, dw.transpose()?, db.transpose()?))
-        })
+        }
     }
 }
 
-/// z = y + scale · (low · B): y \[n, out\], low \[n, rank\], B \[rank, out\].
-pub struct AddProduct {
-    pub scale: f64,
+/// Sums over a block's rows.
+struct Sums {
+    bias: Option<Vec<f32>>,
+    pairs: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
-impl CustomOp3 for AddProduct {
-    fn name(&self) -> &'static str {
-        "add-product"
+/// Adds up the blocks' sums in their order.
+fn added_up(
+    x: Option<Vec<f32>>,
+    matrix: Option<Vec<f32>>,
+    sums: Vec<Sums>,
+    asked: Asked,
+    size: Size,
+) -> Gradients {
+    let zeros = |rank: usize, width: usize| vec![0f32; rank * width];
+    let mut bias = asked.bias.then(|| zeros(1, size.output));
+    let of = |p: &Pair| (zeros(p.rank, size.input), zeros(p.rank, size.output));
+    let mut pairs: Vec<_> = asked.pairs.iter().map(of).collect();
+    for sum in &sums {
+        if let (Some(bias), Some(part)) = (&mut bias, &sum.bias) {
+            add_to(bias, part);
+        }
+        for ((da, db), (part_a, part_b)) in pairs.iter_mut().zip(&sum.pairs) {
+            add_to(da, part_a);
+            add_to(db, part_b);
+        }
     }
+    Gradients { x, matrix, bias, pairs }
+}
 
-    fn cpu_fwd(
-        &self,
-        y: &CpuStorage,
-        y_layout: &Layout,
-        low: &CpuStorage,
-        low_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (n, output) = y_layout.shape().dims2()?;
-        let (rows, rank) = low_layout.shape().dims2()?;
-        let fits = rows == n && b_layout.shape().dims() == [rank, output];
-        expect(self.name(), fits, &[y_layout, low_layout, b_layout])?;
-        let mut z = slice(y, y_layout)?.to_vec();
-        let low = Matrix::rows(slice(low, low_layout)?, rank);
-        let b = Matrix::rows(slice(b, b_layout)?, output);
-        product((n, output, rank), &mut z, output, 1.0, self.scale as f32, low, b, true);
-        Ok((CpuStorage::F32(z), (n, output).into()))
+fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
+    let mut sum = vec![0f32; width];
+    for row in values.chunks_exact(width) {
+        add_to(&mut sum, row);
     }
-
-    fn bwd(
-        &self,
-        y: &Tensor,
-        low: &Tensor,
-        b: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (n, rank) = low.dims2()?;
-        let output = b.dim(1)?;
-        let scale = self.scale as f32;
-        let (d_low, d_b) = with_values([low, b, g], |[lows, bs, gs]| {
-            let (lows, bs, gs) =
-                (Matrix::rows(lows, rank), Matrix::rows(bs, output), Matrix::rows(gs, output));
-            let d_low = low.track_op().then(|| {
-                let mut d_low = vec![0f32; n * rank];
-                product((n, rank, output), &mut d_low, rank, 0.0, scale, gs, bs.t(), true);
-                Tensor::from_vec(d_low, (n, rank), low.device())
-            });
-            let d_b = b.track_op().then(|| {
-                let mut d_b = vec![0f32; rank * output];
-                product((rank, output, n), &mut d_b, output, 0.0, scale, lows.t(), gs, true);
-                Tensor::from_vec(d_b, (rank, output), low.device())
-            });
-            Ok((d_low.transpose()?, d_b.transpose()?))
-        })?;
-        Ok((y.track_op().then(|| g.clone()), d_low, d_b))
-    }
+    sum
 }

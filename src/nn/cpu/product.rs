@@ -28,6 +28,17 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Rows of an input that are multiplied and worked on together while they are in cache, for a
+/// matrix of `weights` values: a matrix beyond the caches is read once for all rows.
+pub fn rows_apart(n: usize, weights: usize) -> usize {
+    const IN_CACHE: usize = 1 << 19;
+    match weights > IN_CACHE {
+        true => n.max(1),
+        // Few enough that small batches still occupy several threads.
+        false => n.div_ceil(8).next_multiple_of(8).clamp(64, 256),
+    }
+}
+
 /// `out ← keep · out + scale · a b` for a \[m, k\], b \[k, n\], out row-major with rows
 /// `out_row` apart. With `keep` 0 what stood in `out` is not read. `parallel` spreads a large
 /// product over the threads; every element is summed in the same order either way.

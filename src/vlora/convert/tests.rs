@@ -47,10 +47,10 @@ fn normal(shape: &[usize], name: &str, seed: u64) -> Tensor {
 struct Random(u64, BTreeMap<String, Tensor>);
 
 impl Source for Random {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Tensor> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Value> {
         let tensor = normal(shape, name, self.0);
         self.1.insert(name.into(), tensor.clone());
-        Ok(tensor)
+        Ok(Value::constant(tensor))
     }
 }
 
@@ -58,10 +58,10 @@ impl Source for Random {
 struct Given<'a>(&'a BTreeMap<String, Tensor>, usize);
 
 impl Source for Given<'_> {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Tensor> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Value> {
         self.1 += 1;
         match self.0.get(name) {
-            Some(t) if t.dims() == shape => Ok(t.clone()),
+            Some(t) if t.dims() == shape => Ok(Value::constant(t.clone())),
             other => bail!("{name}: {other:?}, expected {shape:?}"),
         }
     }
@@ -81,7 +81,7 @@ fn logits(
     let mut source = Given(parameters, 0);
     let vit = Vit::new(&model(depth), vlora, None, &mut source).unwrap();
     assert_eq!(source.1, parameters.len(), "a parameter that the model does not ask for");
-    vit.forward(&normal(&[4, 1, 6, 6], "images", 0), Pass::Evaluation).unwrap()
+    vit.forward(&normal(&[4, 1, 6, 6], "images", 0), Pass::Evaluation).unwrap().tensor().clone()
 }
 
 /// ‖a − b‖ / ‖b‖.
@@ -183,7 +183,8 @@ proptest! {
                 prop_assert!((apart(now, w) - lost / whole).abs() < 1e-5);
                 // No other factors of this rank come closer.
                 let [a, b] = [(k.target.name(), w.dims()[1]), ("b", w.dims()[0])]
-                    .map(|(name, width)| normal(&[rank.max(1), width], name, seed));
+                    .map(|(name, width)| normal(&[rank.max(1), width], name, seed))
+                    .map(Value::constant);
                 let random = (base + LowRank { a, b, scale: 1.0 }.product().unwrap()).unwrap();
                 prop_assert!(rank == 0 || apart(&random, w) >= k.relative_error - 1e-6);
             }

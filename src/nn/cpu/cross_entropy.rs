@@ -1,0 +1,65 @@
+//! Cross-entropy of rows of logits, with label smoothing.
+
+use pulp::Arch;
+
+use super::BLOCK;
+use super::elementwise::{exp, lane_sum};
+use super::memory::by_rows;
+
+/// (loss, logarithm of the sum of exponentials) of each row: logits \[n, classes\].
+///
+/// `(1 − s)·(−log p_label) + s·mean_c(−log p_c)`, with −log p_c = log Σ exp − logit_c.
+pub fn forward(
+    logits: &[f32],
+    classes: usize,
+    labels: &[u32],
+    smoothing: f32,
+) -> (Vec<f32>, Vec<f32>) {
+    let (losses, log_sums) = by_rows(labels.len(), 1, BLOCK, |row, losses| {
+        let rows = logits[row * classes..].chunks_exact(classes).zip(&labels[row..]);
+        losses
+            .iter_mut()
+            .zip(rows)
+            .map(|(loss, (logits, label))| {
+                let log_sum = log_sum(logits);
+                let even = lane_sum(classes, |i| log_sum - logits[i]) / classes as f32;
+                let hit = log_sum - logits[*label as usize];
+                *loss = (1.0 - smoothing) * hit + smoothing * even;
+                log_sum
+            })
+            .collect::<Vec<f32>>()
+    });
+    (losses, log_sums.concat())
+}
+
+fn log_sum(logits: &[f32]) -> f32 {
+    Arch::new().dispatch(|| {
+        let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
+        max + lane_sum(logits.len(), |i| exp(logits[i] - max)).ln()
+    })
+}
+
+/// dlogit_c = g (p_c − (1 − s)[c = label] − s / classes).
+pub fn backward(
+    logits: &[f32],
+    classes: usize,
+    labels: &[u32],
+    smoothing: f32,
+    log_sums: &[f32],
+    g: &[f32],
+) -> Vec<f32> {
+    let even = smoothing / classes as f32;
+    let (d, _) = by_rows(labels.len(), classes, BLOCK, |row, d| {
+        Arch::new().dispatch(|| {
+            for (i, d) in d.chunks_exact_mut(classes).enumerate() {
+                let at = row + i;
+                let logits = &logits[at * classes..][..classes];
+                for (d, logit) in d.iter_mut().zip(logits) {
+                    *d = g[at] * (exp(logit - log_sums[at]) - even);
+                }
+                d[labels[at] as usize] -= g[at] * (1.0 - smoothing);
+            }
+        });
+    });
+    d
+}

@@ -1,0 +1,190 @@
+//! Tensors as slices, and new vectors written in parallel.
+
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
+use rayon::prelude::*;
+
+use super::elementwise::add_to;
+
+/// Whether the fused operations take these tensors.
+pub fn takes(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+}
+
+/// Values in row-major order as a tensor beside `like`.
+pub fn tensor(values: Vec<f32>, shape: impl Into<Shape>, like: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, shape.into(), like.device())
+}
+
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&values[from..to]),
+        None => bail!("a fused operation needs contiguous input"),
+    }
+}
+
+/// Calls `f` with the values of each tensor, in row-major order.
+pub fn with_all<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> Result<R>) -> Result<R> {
+    let contiguous: Vec<Tensor> = tensors.iter().map(|t| t.contiguous()).collect::<Result<_>>()?;
+    let guards: Vec<_> = contiguous.iter().map(Tensor::storage_and_layout).collect();
+    let values = guards
+        .iter()
+        .map(|(storage, layout)| match &**storage {
+            Storage::Cpu(storage) => slice(storage, layout),
+            _ => bail!("a fused CPU operation met a tensor of another device"),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    f(&values)
+}
+
+/// The same for a fixed number of tensors.
+pub fn with_values<const N: usize, R>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[f32]; N]) -> Result<R>,
+) -> Result<R> {
+    with_all(&tensors, |values| {
+        let mut all: [&[f32]; N] = [&[]; N];
+        all.copy_from_slice(values);
+        f(all)
+    })
+}
+
+/// Calls `f` with the values of a contiguous tensor on the CPU, to be changed in place.
+pub fn with_values_mut(t: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    /// candle hands out storage to an operation on a shared reference only.
+    struct Change<F>(RefCell<Option<F>>);
+
+    impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Change<F> {
+        fn name(&self) -> &'static str {
+            "change"
+        }
+
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+            let CpuStorage::F32(values) = storage else {
+                bail!("only float32 is changed in place")
+            };
+            let Some((from, to)) = layout.contiguous_offsets() else {
+                bail!("only contiguous values are changed in place")
+            };
+            self.0.take().map_or(Ok(()), |f| f(&mut values[from..to]))
+        }
+    }
+
+    t.inplace_op1(&Change(RefCell::new(Some(f))))
+}
+
+/// A new row-major matrix that `f` writes in blocks of `block` rows, in parallel, with what `f`
+/// returned of each block, in their order. `f` gets a block's first row and its values, zeros.
+///
+/// A block is set to zero just before it is written, while it is in cache: cheaper than a pass
+/// over the whole matrix before.
+pub fn by_rows<R: Send>(
+    rows: usize,
+    width: usize,
+    block: usize,
+    f: impl Fn(usize, &mut [f32]) -> R + Sync,
+) -> (Vec<f32>, Vec<R>) {
+    let parts = vec![(); rows.div_ceil(block.max(1))];
+    by_rows_with(rows, width, block, parts, |row, (), values| f(row, values))
+}
+
+/// The same, where `f` also gets the block's own of `parts`, one a block.
+pub fn by_rows_with<T: Send, R: Send>(
+    rows: usize,
+    width: usize,
+    block: usize,
+    parts: Vec<T>,
+    f: impl Fn(usize, T, &mut [f32]) -> R + Sync,
+) -> (Vec<f32>, Vec<R>) {
+    let block = block.max(1);
+    assert_eq!(parts.len(), rows.div_ceil(block), "a part a block");
+    let parts = parts.into_par_iter().enumerate();
+    if width == 0 {
+        return (Vec::new(), parts.map(|(i, part)| f(i * block, part, &mut [])).collect());
+    }
+    let mut values = Vec::with_capacity(rows * width);
+    let results = spare(&mut values, rows * width)
+        .par_chunks_mut(block * width)
+        .zip(parts)
+        .map(|(values, (i, part))| f(i * block, part, zeroed(values)))
+        .collect();
+    // SAFETY: every block of the first rows · width values was set to zero at least.
+    unsafe { values.set_len(rows * width) };
+    (values, results)
+}
+
+/// Two matrices of the same shape at once, as [`by_rows`].
+pub fn two_by_rows<R: Send>(
+    rows: usize,
+    width: usize,
+    block: usize,
+    f: impl Fn(usize, [&mut [f32]; 2]) -> R + Sync,
+) -> ([Vec<f32>; 2], Vec<R>) {
+    let mut second = Vec::with_capacity(rows * width);
+    let size = (block * width).max(1);
+    let parts: Vec<_> = spare(&mut second, rows * width).chunks_mut(size).collect();
+    let (first, results) =
+        by_rows_with(rows, width, block, parts, |row, part, a| f(row, [a, zeroed(part)]));
+    // SAFETY: every one of the parts, which are all of it, was set to zero at least.
+    unsafe { second.set_len(rows * width) };
+    ([first, second], results)
+}
+
+/// The first `n` places of an empty vector's capacity.
+fn spare(values: &mut Vec<f32>, n: usize) -> &mut [MaybeUninit<f32>] {
+    &mut values.spare_capacity_mut()[..n]
+}
+
+fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    part.fill(MaybeUninit::new(0.0));
+    // SAFETY: every value was just written, and a MaybeUninit has its value's layout.
+    unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) }
+}
+
+/// Adds up blocks' sums in their order.
+pub fn total(partial: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
+    let mut sum = vec![0f32; width];
+    for block in &partial {
+        add_to(&mut sum, block);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_written_once_and_results_come_in_order() {
+        for (rows, width, block) in [(0, 3, 2), (1, 1, 64), (7, 3, 2), (65, 5, 64), (3, 0, 2)] {
+            let (values, firsts) = by_rows(rows, width, block, |row, part| {
+                for (i, v) in part.iter_mut().enumerate() {
+                    assert_eq!(*v, 0.0);
+                    *v = (row * width + i) as f32;
+                }
+                row
+            });
+            let want: Vec<f32> = (0..rows * width).map(|i| i as f32).collect();
+            assert_eq!(values, want);
+            assert_eq!(firsts, (0..rows.div_ceil(block)).map(|i| i * block).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn values_change_in_place() {
+        let t = Tensor::new(&[1f32, 2.], &Device::Cpu).unwrap();
+        with_values_mut(&t, |v| {
+            v[1] = 5.0;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(t.to_vec1::<f32>().unwrap(), [1., 5.]);
+        let strided = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap().t().unwrap();
+        assert!(with_values_mut(&strided, |_| Ok(())).is_err());
+    }
+}

@@ -1,0 +1,280 @@
+//! Values with the way back to what they were computed from: reverse-mode differentiation.
+//!
+//! candle's own graph adds every gradient to a tensor of zeros, keeps each activation until the
+//! last step of the way back, and takes operations of at most three inputs. This one hands
+//! gradients on, lets an operation add to what other uses of its input gave, and drops what an
+//! operation kept as soon as its gradient is known. Tensors are candle's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Result, Tensor, bail};
+
+/// Computes the gradients of an operation's inputs from its output's.
+type Backward = Box<dyn FnOnce(&Tensor, &mut Sink) -> Result<()> + Send>;
+
+/// A tensor in a computation. It is tracked if a gradient can reach it: a trained parameter, or
+/// the result of an operation on one.
+#[derive(Clone, Debug)]
+pub struct Value {
+    tensor: Tensor,
+    node: Option<Arc<Node>>,
+}
+
+struct Node {
+    /// Later operations have larger numbers, so numbers in descending order are a way back on
+    /// which every gradient is whole before it is used.
+    number: u64,
+    inputs: Vec<Option<Arc<Node>>>,
+    /// None for a leaf.
+    backward: Option<Mutex<Option<Backward>>>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let kind = if self.backward.is_some() { "operation" } else { "leaf" };
+        write!(f, "{kind} {}", self.number)
+    }
+}
+
+impl Node {
+    fn new(inputs: Vec<Option<Arc<Node>>>, backward: Option<Backward>) -> Arc<Node> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Node { number, inputs, backward: backward.map(|b| Mutex::new(Some(b))) })
+    }
+}
+
+impl Value {
+    /// A value without a way back.
+    pub fn constant(tensor: Tensor) -> Value {
+        Value { tensor: tensor.detach(), node: None }
+    }
+
+    /// A value that gets a gradient: the start of ways, and the end of them back. What is later
+    /// written into the tensor's storage is seen by the value.
+    pub fn leaf(tensor: Tensor) -> Value {
+        Value { tensor: tensor.detach(), node: Some(Node::new(Vec::new(), None)) }
+    }
+
+    /// The result `tensor` of an operation on `inputs`. `backward` is kept only if one of them is
+    /// tracked; it may hold what it needs, and gets the gradient of the result.
+    pub fn computed(
+        tensor: Tensor,
+        inputs: &[&Value],
+        backward: impl FnOnce(&Tensor, &mut Sink) -> Result<()> + Send + 'static,
+    ) -> Value {
+        let nodes: Vec<_> = inputs.iter().map(|v| v.node.clone()).collect();
+        let node =
+            nodes.iter().any(Option::is_some).then(|| Node::new(nodes, Some(Box::new(backward))));
+        Value { tensor, node }
+    }
+
+    /// An operation as a composition of candle's: its way back is candle's own, on the composition
+    /// computed once more. For devices and types without a fused operation.
+    pub fn composed(
+        inputs: &[&Value],
+        f: impl Fn(&[Tensor]) -> Result<Tensor> + Send + 'static,
+    ) -> Result<Value> {
+        let tensors: Vec<Tensor> = inputs.iter().map(|v| v.tensor.clone()).collect();
+        let output = f(&tensors)?.detach();
+        Ok(Value::computed(output, inputs, move |g, sink| {
+            let vars = tensors
+                .into_iter()
+                .enumerate()
+                .map(|(i, t)| match sink.wants(i) && t.dtype() != DType::U32 {
+                    true => candle_core::Var::from_tensor(&t).map(|var| var.into_inner()),
+                    false => Ok(t),
+                })
+                .collect::<Result<Vec<_>>>()?;
+            let mut grads = (f(&vars)? * g)?.sum_all()?.backward()?;
+            for (i, var) in vars.iter().enumerate() {
+                if let Some(gradient) = grads.remove(var) {
+                    sink.add(i, gradient.detach())?;
+                }
+            }
+            Ok(())
+        }))
+    }
+
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    pub fn is_tracked(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// The same tensor without the way back.
+    pub fn detach(&self) -> Value {
+        Value { tensor: self.tensor.clone(), node: None }
+    }
+
+    pub fn dims(&self) -> &[usize] {
+        self.tensor.dims()
+    }
+
+    /// The same values in another shape.
+    pub fn reshape(&self, dims: &[usize]) -> Result<Value> {
+        let before = self.dims().to_vec();
+        Ok(Value::computed(self.tensor.reshape(dims)?, &[self], move |g, sink| {
+            sink.add(0, g.reshape(before)?)
+        }))
+    }
+
+    /// Gradients of `share` times this scalar with respect to every leaf that it depends on.
+    ///
+    /// The way back can be gone once: operations give up what they kept.
+    pub fn backward(self, share: f64) -> Result<Gradients> {
+        let Value { tensor, node } = self;
+        if tensor.elem_count() != 1 {
+            bail!("a gradient is taken of a scalar, not of {:?}", tensor.dims());
+        }
+        let mut gradients = Gradients::default();
+        let Some(node) = node else { return Ok(gradients) };
+        let seed = Tensor::full(share as f32, tensor.shape(), tensor.device())?;
+        let mut pending = Pending::from([(node.number, (node, seed.to_dtype(tensor.dtype())?))]);
+        while let Some((number, (node, gradient))) = pending.pop_last() {
+            let Some(backward) = &node.backward else {
+                gradients.0.insert(number, gradient);
+                continue;
+            };
+            let backward = backward.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(backward) = backward else { bail!("the way back was gone before") };
+            backward(&gradient, &mut Sink { inputs: &node.inputs, pending: &mut pending })?;
+        }
+        Ok(gradients)
+    }
+}
+
+/// Nodes that have some of their gradient, by number.
+type Pending = BTreeMap<u64, (Arc<Node>, Tensor)>;
+
+/// Takes the gradients of an operation's inputs.
+pub struct Sink<'a> {
+    inputs: &'a [Option<Arc<Node>>],
+    pending: &'a mut Pending,
+}
+
+impl Sink<'_> {
+    /// Whether input `i` is tracked. Gradients of others are not asked for.
+    pub fn wants(&self, i: usize) -> bool {
+        self.node(i).is_some()
+    }
+
+    fn node(&self, i: usize) -> Option<&Arc<Node>> {
+        self.inputs.get(i).and_then(Option::as_ref)
+    }
+
+    /// Adds to the gradient of input `i`; nothing where it is not tracked.
+    pub fn add(&mut self, i: usize, gradient: Tensor) -> Result<()> {
+        let gradient = match self.so_far(i) {
+            Some(sum) => (sum + gradient)?,
+            None => gradient,
+        };
+        self.put(i, gradient);
+        Ok(())
+    }
+
+    /// Takes what other uses of input `i` gave so far, for an operation that adds its own part in
+    /// the same pass over memory and [puts](Sink::put) the sum back.
+    pub fn so_far(&mut self, i: usize) -> Option<Tensor> {
+        let number = self.node(i)?.number;
+        self.pending.remove(&number).map(|(_, sum)| sum)
+    }
+
+    /// Sets the gradient of input `i`; nothing where it is not tracked.
+    pub fn put(&mut self, i: usize, gradient: Tensor) {
+        if let Some(node) = self.node(i).cloned() {
+            self.pending.insert(node.number, (node, gradient));
+        }
+    }
+}
+
+/// Gradients by leaf.
+#[derive(Debug, Default)]
+pub struct Gradients(HashMap<u64, Tensor>);
+
+impl Gradients {
+    pub fn get(&self, leaf: &Value) -> Option<&Tensor> {
+        self.0.get(&leaf.node.as_ref()?.number)
+    }
+
+    pub fn remove(&mut self, leaf: &Value) -> Option<Tensor> {
+        self.0.remove(&leaf.node.as_ref()?.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    fn leaf(values: &[f32]) -> Value {
+        Value::leaf(Tensor::new(values, &Device::Cpu).unwrap())
+    }
+
+    fn add(a: &Value, b: &Value) -> Value {
+        Value::computed((a.tensor() + b.tensor()).unwrap(), &[a, b], |g, sink| {
+            sink.add(0, g.clone())?;
+            sink.add(1, g.clone())
+        })
+    }
+
+    fn sum(a: &Value) -> Value {
+        Value::composed(&[a], |t| t[0].sum_all()).unwrap()
+    }
+
+    fn numbers(t: Option<&Tensor>) -> Vec<f32> {
+        t.map(|t| t.to_vec1().unwrap()).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_use_of_a_value_counts_and_shares_scale() {
+        let (a, b) = (leaf(&[1., 2.]), leaf(&[3., 4.]));
+        // a is used three times, once through another operation.
+        let y = sum(&add(&add(&a, &b), &add(&a, &a)));
+        let grads = y.backward(0.5).unwrap();
+        assert_eq!(numbers(grads.get(&a)), [1.5, 1.5]);
+        assert_eq!(numbers(grads.get(&b)), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn constants_get_nothing_and_record_nothing() {
+        let (a, c) = (leaf(&[1.]), leaf(&[2.]));
+        let y = add(&a, &c.detach());
+        assert!(y.is_tracked() && !add(&c.detach(), &c.detach()).is_tracked());
+        let grads = sum(&y).backward(1.0).unwrap();
+        assert!(grads.get(&c).is_none() && grads.get(&c.detach()).is_none());
+        assert!(sum(&c.detach()).backward(1.0).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn only_scalars_and_only_once() {
+        let a = leaf(&[1., 2.]);
+        assert!(a.clone().backward(1.0).unwrap_err().to_string().contains("scalar"));
+        let y = sum(&a);
+        y.clone().backward(1.0).unwrap();
+        assert!(y.backward(1.0).unwrap_err().to_string().contains("gone before"));
+    }
+
+    /// What an operation keeps is given up as soon as the way back has passed it, not at its end.
+    #[test]
+    fn what_was_kept_is_dropped_on_the_way() {
+        let kept = Arc::new(());
+        let seen = Arc::downgrade(&kept);
+        let a = leaf(&[1.]);
+        let first = Value::computed(a.tensor().clone(), &[&a], move |g, sink| {
+            assert!(seen.upgrade().is_none(), "the later operation still holds its tensor");
+            sink.add(0, g.clone())
+        });
+        let second = Value::computed(first.tensor().clone(), &[&first], move |g, sink| {
+            let _kept = kept;
+            sink.add(0, g.clone())
+        });
+        sum(&second).backward(1.0).unwrap();
+    }
+}

@@ -1,0 +1,34 @@
+//! A matrix of low rank, as its factors.
+
+use candle_core::{Result, Tensor};
+
+use super::Value;
+
+/// `scale · bᵀ a` with a \[rank, in\] and b \[rank, out\].
+#[derive(Clone, Debug)]
+pub struct LowRank {
+    pub a: Value,
+    pub b: Value,
+    pub scale: f64,
+}
+
+impl LowRank {
+    /// Either factor gets a gradient.
+    pub fn is_tracked(&self) -> bool {
+        self.a.is_tracked() || self.b.is_tracked()
+    }
+
+    pub fn rank(&self) -> Result<usize> {
+        self.a.tensor().dim(0)
+    }
+
+    /// The same factors without the way back.
+    pub fn detach(&self) -> LowRank {
+        LowRank { a: self.a.detach(), b: self.b.detach(), scale: self.scale }
+    }
+
+    /// The matrix, \[out, in\].
+    pub fn product(&self) -> Result<Tensor> {
+        (self.b.tensor() * self.scale)?.t()?.matmul(self.a.tensor())
+    }
+}

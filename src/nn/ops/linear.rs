@@ -1,0 +1,217 @@
+//! Linear layers, dense or with low-rank products on their matrix.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::expect;
+use crate::nn::graph::Sink;
+use crate::nn::{LowRank, Value, composed, cpu};
+
+/// What follows x Wᵀ + b in a linear layer.
+#[derive(Clone, Copy, Debug)]
+pub enum Then<'a> {
+    Nothing,
+    Gelu,
+    /// A value of the result's shape is added: the residual stream.
+    Add(&'a Value),
+}
+
+/// The weight of a linear layer: a matrix \[out, in\] and low-rank products on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    pub matrix: &'a Value,
+    pub products: &'a [LowRank],
+    /// Factors' gradients come from the dense gradient, projected onto them, instead of from thin
+    /// products with the input and the output's gradient.
+    pub project: bool,
+}
+
+impl<'a> Weights<'a> {
+    pub fn dense(matrix: &'a Value) -> Weights<'a> {
+        Weights { matrix, products: &[], project: false }
+    }
+}
+
+/// `then(x Wᵀ + b)` over the last axis, W = matrix + Σ products: x \[…, in\], b \[out\] →
+/// \[…, out\].
+///
+/// The products are folded into the matrix for the length of the call; of a matrix that is not
+/// tracked no dense gradient is computed, unless `project` asks for it.
+pub fn linear(x: &Value, w: Weights, bias: Option<&Value>, then: Then) -> Result<Value> {
+    let (output, input) = w.matrix.tensor().dims2()?;
+    let mut dims = x.dims().to_vec();
+    let Some(last) = dims.last_mut() else { bail!("linear: the input has no axis") };
+    let fits = *last == input
+        && x.tensor().elem_count() > 0
+        && output > 0
+        && bias.is_none_or(|b| b.dims() == [output])
+        && w.products.iter().all(|p| match (p.a.dims(), p.b.dims()) {
+            ([r, i], [s, o]) => r == s && *r > 0 && (*i, *o) == (input, output),
+            _ => false,
+        });
+    *last = output;
+    let fits = fits && !matches!(then, Then::Add(v) if v.dims() != dims);
+    expect("linear", fits, &[x, w.matrix])?;
+    let mut inputs = vec![x, w.matrix];
+    inputs.extend(bias);
+    if let Then::Add(value) = then {
+        inputs.push(value);
+    }
+    inputs.extend(w.products.iter().flat_map(|p| [&p.a, &p.b]));
+    let layer = Linear {
+        input,
+        output,
+        dims,
+        bias: bias.is_some(),
+        then: match then {
+            Then::Nothing => Kind::Nothing,
+            Then::Gelu => Kind::Gelu,
+            Then::Add(_) => Kind::Add,
+        },
+        scales: w.products.iter().map(|p| p.scale).collect(),
+        project: w.project,
+    };
+    let tensors: Vec<&Tensor> = inputs.iter().map(|v| v.tensor()).collect();
+    match cpu::takes(&tensors) {
+        true => layer.on_cpu(&inputs),
+        false => Value::composed(&inputs, move |t| layer.composed(t)),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Nothing,
+    Gelu,
+    Add,
+}
+
+/// A linear layer as its inputs come: x, matrix, \[bias,\] \[what is added,\] a, b, a, b, ….
+struct Linear {
+    input: usize,
+    output: usize,
+    /// Of the result.
+    dims: Vec<usize>,
+    bias: bool,
+    then: Kind,
+    scales: Vec<f64>,
+    project: bool,
+}
+
+impl Linear {
+    fn size(&self) -> cpu::linear::Size {
+        cpu::linear::Size { input: self.input, output: self.output }
+    }
+
+    /// Where what is added stands among the inputs.
+    fn added(&self) -> usize {
+        2 + usize::from(self.bias)
+    }
+
+    /// Where the factors start.
+    fn factors(&self) -> usize {
+        self.added() + usize::from(self.then == Kind::Add)
+    }
+
+    fn composed(&self, t: &[Tensor]) -> Result<Tensor> {
+        let mut w = t[1].clone();
+        for (pair, scale) in t[self.factors()..].chunks_exact(2).zip(&self.scales) {
+            w = (w + (pair[1].t()?.matmul(&pair[0])? * *scale)?)?;
+        }
+        let x = t[0].reshape(((), self.input))?;
+        let mut y = x.matmul(&w.t()?)?;
+        if self.bias {
+            y = y.broadcast_add(&t[2])?;
+        }
+        let y = y.reshape(self.dims.as_slice())?;
+        match self.then {
+            Kind::Nothing => Ok(y),
+            Kind::Gelu => composed::gelu(&y),
+            Kind::Add => y + &t[self.added()],
+        }
+    }
+
+    fn on_cpu(self, inputs: &[&Value]) -> Result<Value> {
+        let tensors: Vec<Tensor> =
+            inputs.iter().map(|v| v.tensor().contiguous()).collect::<Result<_>>()?;
+        let all: Vec<&Tensor> = tensors.iter().collect();
+        let tracked = inputs.iter().any(|v| v.is_tracked());
+        let (y, derivative) = cpu::with_all(&all, |t| {
+            let w = self.whole(t);
+            let end = match self.then {
+                Kind::Nothing => cpu::linear::End::Nothing,
+                Kind::Gelu => cpu::linear::End::Gelu { derivative: tracked },
+                Kind::Add => cpu::linear::End::Add(t[self.added()]),
+            };
+            let bias = self.bias.then(|| t[2]);
+            Ok(cpu::linear::forward(t[0], w.as_deref().unwrap_or(t[1]), bias, end, self.size()))
+        })?;
+        let y = cpu::tensor(y, self.dims.as_slice(), inputs[0].tensor())?;
+        Ok(Value::computed(y, inputs, move |g, sink| self.way_back(tensors, derivative, g, sink)))
+    }
+
+    /// The folded weight; None where there is nothing to fold.
+    fn whole(&self, t: &[&[f32]]) -> Option<Vec<f32>> {
+        let pairs: Vec<_> = (0..self.scales.len()).map(|i| self.pair(t, i)).collect();
+        (!pairs.is_empty()).then(|| cpu::linear::fold(t[1], &pairs, self.size()))
+    }
+
+    fn pair<'a>(&self, t: &[&'a [f32]], i: usize) -> cpu::linear::Pair<'a> {
+        let at = self.factors() + 2 * i;
+        let (a, b) = (t[at], t[at + 1]);
+        cpu::linear::Pair { a, b, rank: a.len() / self.input, scale: self.scales[i] as f32 }
+    }
+
+    fn way_back(
+        self,
+        tensors: Vec<Tensor>,
+        derivative: Option<Vec<f32>>,
+        g: &Tensor,
+        sink: &mut Sink,
+    ) -> Result<()> {
+        if self.then == Kind::Add {
+            sink.add(self.added(), g.clone())?;
+        }
+        let factors = self.factors();
+        let wanted: Vec<usize> = (0..self.scales.len())
+            .filter(|i| sink.wants(factors + 2 * i) || sink.wants(factors + 2 * i + 1))
+            .collect();
+        let project = !wanted.is_empty() && (self.project || sink.wants(1));
+        let like = &tensors[0];
+        let so_far = sink.so_far(0);
+        let all: Vec<&Tensor> = tensors.iter().chain([g]).chain(&so_far).collect();
+        let gradients = cpu::with_all(&all, |t| {
+            let (t, after) = t.split_at(tensors.len());
+            let pairs: Vec<_> = wanted.iter().map(|i| self.pair(t, *i)).collect();
+            let asked = cpu::linear::Asked {
+                x: sink.wants(0),
+                matrix: sink.wants(1) || project,
+                bias: self.bias && sink.wants(2),
+                pairs: if project { &[] } else { &pairs },
+            };
+            let w = self.whole(t);
+            let w = w.as_deref().unwrap_or(t[1]);
+            let g = cpu::linear::Gradient { values: after[0], derivative };
+            let sum = after.get(1).copied();
+            let mut back = cpu::linear::backward(t[0], w, g, sum, asked, self.size());
+            if let (true, Some(dense)) = (project, &back.matrix) {
+                let projected = |p| cpu::linear::projected(dense, p, self.size());
+                back.pairs = pairs.iter().map(projected).collect();
+            }
+            Ok(back)
+        })?;
+        if let Some(dx) = gradients.x {
+            sink.put(0, cpu::tensor(dx, like.shape(), like)?);
+        }
+        if let Some(dw) = gradients.matrix.filter(|_| sink.wants(1)) {
+            sink.add(1, cpu::tensor(dw, (self.output, self.input), like)?)?;
+        }
+        if let Some(db) = gradients.bias {
+            sink.add(2, cpu::tensor(db, self.output, like)?)?;
+        }
+        for (i, (da, db)) in wanted.iter().zip(gradients.pairs) {
+            let rank = da.len() / self.input;
+            sink.add(factors + 2 * i, cpu::tensor(da, (rank, self.input), like)?)?;
+            sink.add(factors + 2 * i + 1, cpu::tensor(db, (rank, self.output), like)?)?;
+        }
+        Ok(())
+    }
+}

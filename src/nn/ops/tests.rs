@@ -1,0 +1,370 @@
+//! Every operation against its composition of candle's operations, whose gradients are candle's:
+//! in float64 as the oracle, held to by the fused float32 path and by the path for other types.
+
+use candle_core::{DType, Device, Var};
+use proptest::prelude::*;
+
+use super::*;
+use crate::nn::{Init, LowRank};
+
+fn random(shape: &[usize], name: &str) -> Tensor {
+    let mut stream = Stream::new(11, Purpose::Init, name);
+    let values = Init::Normal { std: 1.0 }.values(shape.iter().product(), &mut stream);
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn leaf(shape: &[usize], name: &str) -> Value {
+    Value::leaf(random(shape, name))
+}
+
+fn numbers_of(t: &Tensor) -> Vec<f64> {
+    t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Value and gradients of Σ y · probe by our graph.
+fn ours(inputs: &[Tensor], f: &dyn Fn(&[Value]) -> Result<Value>) -> Vec<Tensor> {
+    let leaves: Vec<Value> = inputs.iter().map(|t| Value::leaf(t.clone())).collect();
+    let y = f(&leaves).unwrap();
+    let probe = Value::constant(probe(y.tensor()));
+    let out = y.tensor().clone();
+    let total = Value::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
+    let mut gradients = total.backward(1.0).unwrap();
+    let of = |leaf: &Value| gradients.remove(leaf).expect("a gradient for every input");
+    [out].into_iter().chain(leaves.iter().map(of)).collect()
+}
+
+fn probe(like: &Tensor) -> Tensor {
+    random(like.dims(), "probe").to_dtype(like.dtype()).unwrap()
+}
+
+/// The same by candle's.
+fn candles(inputs: &[Tensor], f: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Vec<Tensor> {
+    let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let y = f(&tensors).unwrap();
+    let grads = (&y * probe(&y)).unwrap().sum_all().unwrap().backward().unwrap();
+    let of = |v: &Tensor| grads.get(v).expect("a gradient for every input").clone();
+    [y.clone()].into_iter().chain(tensors.iter().map(of)).collect()
+}
+
+fn agree(
+    shapes: &[&[usize]],
+    f: impl Fn(&[Value]) -> Result<Value>,
+    oracle: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    let single: Vec<Tensor> =
+        shapes.iter().enumerate().map(|(i, s)| random(s, &format!("{i}"))).collect();
+    let double: Vec<Tensor> = single.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect();
+    let want = candles(&double, &oracle);
+    // In float32 sums of hundreds of terms are rounded.
+    for (inputs, tolerance) in [(&single, 1e-5), (&double, 1e-12)] {
+        for (i, (got, want)) in ours(inputs, &f).iter().zip(&want).enumerate() {
+            assert_eq!(got.dims(), want.dims(), "{shapes:?}, output {i}");
+            let (got, want) = (numbers_of(got), numbers_of(want));
+            let size = want.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+            for (g, w) in got.iter().zip(&want) {
+                let close = (g - w).abs() < tolerance * size;
+                assert!(close, "{shapes:?}, output {i}: {g} for {w} (largest {size})");
+            }
+        }
+    }
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Sizes around blocks and lanes, one, and primes.
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(1), 2..9usize, Just(16), Just(37), Just(97)]
+}
+
+fn rows() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(1), 2..9usize, Just(64), Just(131), Just(300), Just(777)]
+}
+
+/// A linear layer with everything: \[x, w, bias, added, a, b, a, b\].
+fn whole(t: &[Value], scales: &[f64], then: u8, project: bool) -> Result<Value> {
+    let pairs = t[4..].chunks_exact(2).zip(scales);
+    let products: Vec<LowRank> =
+        pairs.map(|(p, s)| LowRank { a: p[0].clone(), b: p[1].clone(), scale: *s }).collect();
+    let w = Weights { matrix: &t[1], products: &products, project };
+    match then {
+        // Uses what it doesn't add, so that every input has a gradient.
+        0 => sum(&[&linear(&t[0], w, Some(&t[2]), Then::Nothing)?, &t[3]]),
+        1 => sum(&[&linear(&t[0], w, Some(&t[2]), Then::Gelu)?, &t[3]]),
+        _ => linear(&t[0], w, Some(&t[2]), Then::Add(&t[3])),
+    }
+}
+
+fn whole_by_candle(t: &[Tensor], scales: &[f64], then: u8) -> Result<Tensor> {
+    let mut w = t[1].clone();
+    for (p, s) in t[4..].chunks_exact(2).zip(scales) {
+        w = (w + (p[1].t()?.matmul(&p[0])? * *s)?)?;
+    }
+    let y = t[0].matmul(&w.t()?)?.broadcast_add(&t[2])?;
+    match then {
+        1 => composed::gelu(&y)? + &t[3],
+        _ => y + &t[3],
+    }
+}
+
+proptest! {
+    #![proptest_config(config(60))]
+
+    #[test]
+    fn linear_agrees(
+        n in rows(), input in size(), output in size(),
+        ranks in proptest::collection::vec(1..5usize, 0..3), then in 0..3u8,
+    ) {
+        let (x, w, b, y) = ([n, input], [output, input], [output], [n, output]);
+        let factors: Vec<[[usize; 2]; 2]> =
+            ranks.iter().map(|r| [[*r, input], [*r, output]]).collect();
+        let mut shapes: Vec<&[usize]> = vec![&x, &w, &b, &y];
+        shapes.extend(factors.iter().flatten().map(|s| s.as_slice()));
+        agree(
+            &shapes,
+            |t| whole(t, &[0.7, 1.3], then, false),
+            |t| whole_by_candle(t, &[0.7, 1.3], then),
+        );
+    }
+
+    /// A constant matrix gets no gradient, and its factors the same by either way.
+    #[test]
+    fn thin_and_projected_gradients_are_the_same(
+        n in rows(), input in size(), output in size(), rank in 1..5usize, then in 0..3u8,
+    ) {
+        let shapes = [
+            vec![n, input], vec![output, input], vec![output], vec![n, output],
+            vec![rank, input], vec![rank, output],
+        ];
+        let leaves: Vec<Value> =
+            shapes.iter().enumerate().map(|(i, s)| leaf(s, &format!("{i}"))).collect();
+        let gradients = |project| {
+            let mut t = leaves.clone();
+            t[1] = t[1].detach();
+            let y = whole(&t, &[0.7], then, project).unwrap();
+            let probe = Value::constant(probe(y.tensor()));
+            let y = Value::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
+            y.backward(1.0).unwrap()
+        };
+        let (thin, projected) = (gradients(false), gradients(true));
+        for (i, leaf) in leaves.iter().enumerate() {
+            prop_assert_eq!(thin.get(leaf).is_some(), i != 1);
+            let (Some(a), Some(b)) = (thin.get(leaf), projected.get(leaf)) else { continue };
+            let (a, b) = (numbers_of(a), numbers_of(b));
+            let size = a.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+            prop_assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5 * size));
+        }
+    }
+
+    #[test]
+    fn layer_norm_agrees(n in rows(), width in prop_oneof![Just(3usize), 5..9usize, Just(37), Just(96)]) {
+        // A row of one or two values normalises to the same whatever they are: its gradient is
+        // nothing but cancellation.
+        agree(
+            &[&[n, width], &[width], &[width]],
+            |t| layer_norm(&t[0], &t[1], &t[2], 1e-6),
+            |t| composed::layer_norm(&t[0], &t[1], &t[2], 1e-6),
+        );
+    }
+
+    #[test]
+    fn attention_agrees(
+        batch in 1..4usize, tokens in prop_oneof![Just(1usize), 2..9usize, Just(65), Just(150)],
+        heads in 1..4usize, d in prop_oneof![Just(1usize), Just(7), Just(16)],
+        read in 0.0..1.0f64, causal in any::<bool>(), padded in any::<bool>(),
+    ) {
+        let queries = 1 + (read * (tokens - 1) as f64).round() as usize;
+        let lengths = padded.then(|| (0..batch).map(|b| 1 + (b * 5) % tokens).collect());
+        let mask = Mask { causal, lengths };
+        agree(
+            &[&[batch, tokens, 3 * heads * d]],
+            |t| self_attention(&t[0], heads, queries, &mask),
+            |t| composed::self_attention(&t[0], heads, queries, &mask),
+        );
+    }
+
+    #[test]
+    fn cross_entropy_agrees(
+        n in rows(), classes in size(), smoothing in prop_oneof![Just(0.0), Just(0.1)],
+    ) {
+        let labels: Vec<u32> = (0..n).map(|i| (i * 7 % classes) as u32).collect();
+        let labels = Tensor::from_vec(labels, n, &Device::Cpu).unwrap();
+        agree(
+            &[&[n, classes]],
+            |t| cross_entropy(&t[0], &labels, smoothing),
+            |t| composed::cross_entropy(&t[0], &labels, smoothing),
+        );
+    }
+
+    #[test]
+    fn embedding_agrees(rows_of in size(), width in size(), ids in proptest::collection::vec(any::<u32>(), 1..200)) {
+        let ids: Vec<u32> = ids.into_iter().map(|id| id % rows_of as u32).collect();
+        let n = ids.len();
+        let ids = Tensor::from_vec(ids, n, &Device::Cpu).unwrap();
+        agree(
+            &[&[rows_of, width]],
+            |t| embedding(&t[0], &ids),
+            |t| t[0].index_select(&ids, 0),
+        );
+    }
+
+    #[test]
+    fn patches_with_positions_agree(
+        batch in 1..4usize, channels in 1..4usize, side in 1..4usize, across in 1..4usize,
+        dim in size(), classed in any::<bool>(),
+    ) {
+        let images = random(&[batch, channels, side * across, side * across], "images");
+        let tokens = across * across + usize::from(classed);
+        let shapes: [&[usize]; 4] = [
+            &[dim, channels, side, side], &[dim], &[1, tokens, dim], &[1, 1, dim],
+        ];
+        let class = usize::from(classed);
+        agree(
+            &shapes[..3 + class],
+            |t| {
+                let images = images.to_dtype(t[0].tensor().dtype())?;
+                embed_patches(&images, &t[0], &t[1], t.get(3), &t[2])
+            },
+            |t| {
+                let images = images.to_dtype(t[0].dtype())?;
+                let x = images.conv2d(&t[0], 0, side, 1, 1)?.flatten_from(2)?.transpose(1, 2)?;
+                let x = x.broadcast_add(&t[1])?;
+                let x = match t.get(3) {
+                    Some(class) => Tensor::cat(&[&class.broadcast_as((batch, 1, dim))?, &x], 1)?,
+                    None => x,
+                };
+                x.broadcast_add(&t[2])
+            },
+        );
+    }
+}
+
+#[test]
+fn gelu_agrees() {
+    for n in [1, 17, 20_000] {
+        agree(&[&[n]], |t| gelu(&t[0]), |t| composed::gelu(&t[0]));
+    }
+}
+
+#[test]
+fn sums_means_and_parts_agree() {
+    agree(
+        &[&[4, 3], &[4, 3], &[4, 3]],
+        |t| sum(&[&t[0], &t[1], &t[0], &t[2]]),
+        |t| ((&t[0] + &t[1])? + &t[0])? + &t[2],
+    );
+    agree(&[&[5, 2]], |t| mean(&t[0]), |t| t[0].mean_all());
+    agree(&[&[2, 3, 4]], |t| mean_tokens(&t[0]), |t| t[0].mean(1));
+    for count in 1..=3 {
+        agree(&[&[2, 3, 4]], |t| first_tokens(&t[0], count), |t| t[0].narrow(1, 0, count));
+    }
+    agree(
+        &[&[2, 5, 4], &[2, 5, 3], &[3, 4]],
+        |t| add_product(&t[0], &t[1], &t[2], 0.3),
+        |t| {
+            let low = t[1].reshape((10, 3))?.matmul(&t[2])?;
+            &t[0] + (low.reshape((2, 5, 4))? * 0.3)?
+        },
+    );
+}
+
+/// In a block: the stream is used by the norm and by the sum behind it.
+#[test]
+fn a_residual_stream_gets_the_sum_of_both_gradients() {
+    agree(
+        &[&[3, 20, 8], &[8], &[8], &[8, 8], &[8]],
+        |t| {
+            let branch = layer_norm(&t[0], &t[1], &t[2], 1e-6)?;
+            linear(&branch, Weights::dense(&t[3]), Some(&t[4]), Then::Add(&t[0]))
+        },
+        |t| {
+            let x = t[0].reshape((60, 8))?;
+            let branch = composed::layer_norm(&x, &t[1], &t[2], 1e-6)?;
+            (branch.matmul(&t[3].t()?)?.broadcast_add(&t[4])? + x)?.reshape((3, 20, 8))
+        },
+    );
+    // A linear layer whose input is used twice.
+    agree(
+        &[&[70, 8], &[8, 8], &[8]],
+        |t| linear(&t[0], Weights::dense(&t[1]), Some(&t[2]), Then::Add(&t[0])),
+        |t| t[0].matmul(&t[1].t()?)?.broadcast_add(&t[2])? + &t[0],
+    );
+}
+
+/// The way back draws the same mask, and the mask is the stream's numbers in order.
+#[test]
+fn dropout_draws_one_mask_both_ways() {
+    let place = Place { seed: 3, epoch: 0, step: 7, part: 1 };
+    let n = 3 * DRAWN + 5;
+    let x = Value::leaf(Tensor::ones(n, DType::F32, &Device::Cpu).unwrap());
+    let y = dropout(&x, 0.25, place, "layer").unwrap();
+    let kept = numbers_of(y.tensor());
+    let grads = mean(&y).unwrap().backward(n as f64).unwrap();
+    let back = numbers_of(grads.get(&x).unwrap());
+    let mut stream = Stream::new(3, Purpose::Dropout, "layer 7 1");
+    for (i, (y, g)) in kept.iter().zip(&back).enumerate() {
+        let want = if stream.next_u32() < 1 << 30 { 0.0 } else { f64::from(1.0f32 / 0.75) };
+        assert!((y - want).abs() < 1e-7 && (g - want).abs() < 1e-5, "{i}: {y}, {g}");
+    }
+    let share = kept.iter().filter(|v| **v == 0.0).count() as f64 / n as f64;
+    assert!((share - 0.25).abs() < 0.02, "{share}");
+}
+
+#[test]
+fn shapes_that_do_not_belong_together_are_refused() {
+    let t = |shape: &[usize]| Value::constant(random(shape, "t"));
+    let refused = |y: Result<Value>, what: &str| {
+        let error = y.unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    let together = "belong together";
+    let plain = |x: &[usize], w: &[usize], b: Option<&[usize]>| {
+        let (x, w, b) = (t(x), t(w), b.map(t));
+        linear(&x, Weights::dense(&w), b.as_ref(), Then::Nothing)
+    };
+    refused(plain(&[4, 3], &[2, 5], None), together);
+    refused(plain(&[4, 3], &[2, 3], Some(&[3])), together);
+    refused(plain(&[0, 3], &[2, 3], None), together);
+    let with = |a: &[usize], b: &[usize], added: &[usize]| {
+        let products = [LowRank { a: t(a), b: t(b), scale: 1.0 }];
+        let w = t(&[2, 3]);
+        let w = Weights { matrix: &w, products: &products, project: false };
+        linear(&t(&[4, 3]), w, None, Then::Add(&t(added)))
+    };
+    assert!(with(&[2, 3], &[2, 2], &[4, 2]).is_ok());
+    refused(with(&[2, 3], &[1, 2], &[4, 2]), together);
+    refused(with(&[2, 2], &[2, 2], &[4, 2]), together);
+    refused(with(&[2, 3], &[2, 2], &[2, 4]), together);
+    refused(add_product(&t(&[4, 6]), &t(&[4, 3]), &t(&[2, 6]), 1.0), together);
+    refused(add_product(&t(&[4, 6]), &t(&[5, 2]), &t(&[2, 6]), 1.0), together);
+    refused(layer_norm(&t(&[4, 6]), &t(&[5]), &t(&[6]), 0.0), together);
+    refused(layer_norm(&t(&[0, 6]), &t(&[6]), &t(&[6]), 0.0), together);
+    refused(sum(&[&t(&[2]), &t(&[3])]), together);
+    refused(sum(&[]), "no values");
+    refused(mean(&t(&[0])), together);
+    let attention = |shape: &[usize], heads, queries, lengths: Option<Vec<usize>>| {
+        self_attention(&t(shape), heads, queries, &Mask { causal: false, lengths })
+    };
+    refused(attention(&[1, 2, 10], 2, 2, None), "are not q");
+    refused(attention(&[1, 2, 12], 0, 2, None), "are not q");
+    refused(attention(&[0, 2, 12], 2, 2, None), "are not q");
+    refused(attention(&[1, 2, 12], 2, 3, None), "3 queries");
+    refused(attention(&[1, 2, 12], 2, 0, None), "0 queries");
+    refused(attention(&[1, 2, 12], 2, 2, Some(vec![0])), "lengths");
+    refused(attention(&[1, 2, 12], 2, 2, Some(vec![2, 2])), "lengths");
+    let ids = |v: &[u32]| Tensor::new(v, &Device::Cpu).unwrap();
+    refused(cross_entropy(&t(&[2, 3]), &ids(&[0]), 0.0), "labels");
+    refused(cross_entropy(&t(&[2, 3]), &ids(&[0, 3]), 0.0), "a label of 3");
+    refused(embedding(&t(&[3, 2]), &ids(&[3])), "a number of 3");
+    refused(first_tokens(&t(&[1, 2, 3]), 3), together);
+    let patches = |images: &[usize], kernel: &[usize], positions: &[usize]| {
+        embed_patches(&random(images, "i"), &t(kernel), &t(&[5]), None, &t(positions))
+    };
+    assert!(patches(&[1, 2, 4, 4], &[5, 2, 2, 2], &[1, 4, 5]).is_ok());
+    refused(patches(&[1, 2, 5, 4], &[5, 2, 2, 2], &[1, 4, 5]), together);
+    refused(patches(&[1, 2, 4, 4], &[5, 2, 2, 2], &[1, 3, 5]), together);
+    refused(patches(&[1, 1, 4, 4], &[5, 2, 2, 2], &[1, 4, 5]), together);
+    refused(patches(&[0, 2, 4, 4], &[5, 2, 2, 2], &[1, 4, 5]), together);
+}

@@ -1,0 +1,28 @@
+//! What an optimiser does to tensors, in one pass over memory each.
+
+use candle_core::{Result, Tensor};
+
+use super::cpu;
+pub use super::cpu::adamw::Update;
+
+/// AdamW's update of a parameter and its moments, all changed in place.
+pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tensor) -> Result<()> {
+    if [m, v, g].iter().any(|t| t.shape() != p.shape()) {
+        candle_core::bail!("adamw: parameter, moments and gradient differ in shape");
+    }
+    cpu::with_values([g], |[g]| {
+        cpu::with_values_mut(p, |p| {
+            cpu::with_values_mut(m, |m| {
+                cpu::with_values_mut(v, |v| {
+                    update.apply(p, m, v, g);
+                    Ok(())
+                })
+            })
+        })
+    })
+}
+
+/// The sum of the squares of a tensor's values, in float64.
+pub fn square_sum(t: &Tensor) -> Result<f64> {
+    cpu::with_values([t], |[values]| Ok(cpu::adamw::square_sum(values)))
+}
