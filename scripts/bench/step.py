@@ -22,7 +22,7 @@ PyTorch's variants: eager float32; `compile`: torch.compile (inductor, needs g++
 both. vlora computes in float32 in all. By default bf16 is timed where the processor has instructions
 for it; elsewhere a step takes some ten times as long as in float32.
 
-Memory is the peak resident size: PyTorch's during the timed steps, vlora's of its whole process.
+Memory is the peak resident size: PyTorch's during the timed steps, vlora's since before its model.
 Python and PyTorch's libraries are part of the former (a build with CUDA alone maps hundreds of MiB),
 so `over start` takes away what was resident before the model was built, though not the code that
 torch.compile loads later; from vlora, which is a few MiB by then, nothing is taken away.
@@ -90,6 +90,8 @@ class Program:
                 arguments += ["--set", override]
             self.run(arguments)
             (found,) = json.loads(pathlib.Path(out).read_text())
+        if found["resident_peak_bytes"] is None:
+            sys.exit("vlora bench could not measure its peak: /proc/self/clear_refs is not writable")
         return found
 
 
