@@ -42,6 +42,11 @@ bench-decode parquet python="python3":
     cargo build --release --bench decode
     {{python}} scripts/bench/decode.py {{parquet}} "$(ls -t "$CARGO_TARGET_DIR"/release/deps/decode-* | grep -v '\.d$' | head -1)"
 
+# Time a training step beside PyTorch's: just bench-step env/bin/python --model vit-192
+bench-step python="python3" *ARGS:
+    cargo build --release
+    {{python}} scripts/bench/step.py --vlora "$CARGO_TARGET_DIR/release/vlora" {{ARGS}}
+
 # What CI runs
 ci:
     .ci/run

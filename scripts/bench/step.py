@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+"""One training step of the same model in vlora and in PyTorch, in turn on the same machine.
+
+    python3 -m venv env && env/bin/pip install -r scripts/reference/requirements.txt
+    cargo build --release
+    env/bin/python scripts/bench/step.py --model vit-192 [--vlora target/release/vlora] [--json FILE]
+    env/bin/python scripts/bench/step.py --model vit-192 --growth
+
+MODEL is a spec of experiments/benchmarks/. Its arm `baseline` is timm's ViT, its arm `vlora` the
+authors' package. A step is zeroed gradients, forward with cross-entropy, backward, clipping to the
+spec's norm, and AdamW, on random images: no data is read on either side (torch_step.py has PyTorch's).
+Both must have the same number of parameters, the same batch and the same threads: those this process
+may run on.
+
+Every round runs vlora as a new process (`vlora bench`) and then every variant of PyTorch; every
+second round goes the other way, so that a machine that slows down favours nobody. PyTorch's
+processes are started once, compile before the first round, warm up in each as vlora does, and wait
+for input in between; `idle_cpu_seconds` in the JSON shows that they use no processor then. Ratios are
+taken within a round: vlora's median step over PyTorch's.
+
+PyTorch's variants: eager float32; `compile`: torch.compile (inductor, needs g++); `bf16`: autocast;
+both. vlora computes in float32 in all. By default bf16 is timed where the processor has instructions
+for it; elsewhere a step takes some ten times as long as in float32.
+
+Memory is the peak resident size: PyTorch's during the timed steps, vlora's since before its model.
+Python and PyTorch's libraries are part of the former (a build with CUDA alone maps hundreds of MiB),
+so `over start` takes away what was resident before the model was built, though not the code that
+torch.compile loads later; from vlora, which is a few MiB by then, nothing is taken away.
+
+`--growth` times the arm `vlora` of the program alone, at other batch sizes, depths and ranks.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+WORKER = ROOT / "scripts/bench/torch_step.py"
+REQUIREMENTS = "scripts/reference/requirements.txt"
+TIMES = ("forward_seconds", "backward_seconds", "optimizer_seconds", "step_seconds")
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+MIB = 1 << 20
+
+
+def cpuinfo(*keys):
+    with open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.split(":")[0].strip() in keys:
+                return line.split(":", 1)[1].strip()
+    return ""
+
+
+def machine():
+    huge_pages = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return {
+        "cpu": cpuinfo("model name") or platform.processor() or platform.machine(),
+        "threads": len(os.sched_getaffinity(0)),
+        "load_at_start": os.getloadavg()[0],
+        "transparent_hugepages": huge_pages.read_text().strip() if huge_pages.exists() else None,
+        "python": platform.python_version(),
+    }
+
+
+class Program:
+    def __init__(self, path, spec, steps, warmup):
+        self.path, self.spec, self.steps, self.warmup = path, spec, steps, warmup
+        self.version = self.run(["--version"]).strip()
+
+    def run(self, arguments):
+        done = subprocess.run([self.path, *arguments], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"vlora {arguments[0]} exits {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def bench(self, arm, overrides=()):
+        """What a fresh process measures: an arm's object of its JSON."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = f"{folder}/bench.json"
+            arguments = ["bench", self.spec, "--synthetic", "--arm", arm, "--json", out]
+            arguments += ["--steps", str(self.steps), "--warmup", str(self.warmup)]
+            for override in overrides:
+                arguments += ["--set", override]
+            self.run(arguments)
+            (found,) = json.loads(pathlib.Path(out).read_text())
+        if found["resident_peak_bytes"] is None:
+            sys.exit("vlora bench could not measure its peak: /proc/self/clear_refs is not writable")
+        return found
+
+
+class Worker:
+    """A process of torch_step.py, kept alive."""
+
+    def __init__(self, spec, arm, variant, threads):
+        self.name = f"PyTorch, {variant}"
+        self.errors = tempfile.TemporaryFile("w+")
+        command = [sys.executable, "-W", "ignore", WORKER, spec, arm, variant, str(threads)]
+        # A pool of compiling processes would stay beside the measurement.
+        environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        self.process = subprocess.Popen(
+            command, env=environment, text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+        )  # fmt: skip
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            self.errors.seek(0)
+            last = self.errors.read().strip().splitlines()[-8:]
+            sys.exit("\n".join([f"{self.name} exits {self.process.wait()}:", *last]))
+        return json.loads(line)
+
+    def start(self, warmup):
+        """After its first steps, in which it compiles."""
+        self.about = self.answer()
+        if missing := self.about["without_gradient"]:
+            sys.exit(f"{self.name}: no gradient for {', '.join(missing)}")
+        self.run(warmup)
+
+    def run(self, steps):
+        self.process.stdin.write(json.dumps({"steps": steps}) + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def measure(self, warmup, steps):
+        before = self.run(warmup)
+        out = self.run(steps)
+        # The time idle is that before the warm-up.
+        out["idle_cpu_seconds"] = before["idle_cpu_seconds"]
+        for name in TIMES:
+            out[name] = statistics.median(step[name] for step in out["steps"])
+        out["over_start_bytes"] = out["resident_peak_bytes"] - self.about["start_resident_bytes"]
+        return out
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def check_same(arm, ours, about):
+    for name in ("parameters", "batch_size", "threads"):
+        if ours[name] != about[name]:
+            sys.exit(f"arm {arm}: {name} is {ours[name]} in vlora, {about[name]} in PyTorch")
+
+
+def spread(values):
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"quartiles": [low, high], "median": middle, "range": [min(values), max(values)]}
+
+
+def compare(program, arm, options, threads):
+    """All rounds of an arm, and the ratios in them."""
+    workers = {}
+    try:
+        for variant in options.variants:
+            # One after the other: compiling beside another's first steps gains nothing.
+            workers[variant] = Worker(options.spec, arm, variant, threads)
+            workers[variant].start(options.warmup)
+        rounds = []
+        for number in range(options.rounds):
+            order = [None, *workers]
+            found = {}
+            for variant in order if number % 2 == 0 else reversed(order):
+                if variant is None:
+                    ours = program.bench(arm)
+                    # All of it: an upper bound.
+                    ours["over_start_bytes"] = ours["resident_peak_bytes"]
+                else:
+                    found[variant] = workers[variant].measure(options.warmup, options.steps)
+            for worker in workers.values():
+                check_same(arm, ours, worker.about)
+            rounds.append({"vlora": ours, "pytorch": found})
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return {
+        "about": {variant: worker.about for variant, worker in workers.items()},
+        "rounds": rounds,
+        "ratios": {variant: ratios(rounds, variant) for variant in workers},
+    }
+
+
+def ratios(rounds, variant):
+    names = (*TIMES, "resident_peak_bytes", "over_start_bytes")
+    quotients = lambda name: [r["vlora"][name] / r["pytorch"][variant][name] for r in rounds]
+    return {name: spread(quotients(name)) for name in names}
+
+
+def table(arm, result, options):
+    rounds = result["rounds"]
+    rows = {"vlora": [r["vlora"] for r in rounds]}
+    rows |= {f"PyTorch, {v}": [r["pytorch"][v] for r in rounds] for v in result["about"]}
+    first = rows["vlora"][0]
+    print(f"\narm {arm}: {first['parameters']:,} parameters, batch {first['batch_size']}")
+    for variant, about in result["about"].items():
+        clipping = f"clipping: {about['clipping']}" if about["clipping"] else "no clipping"
+        print(f"  PyTorch, {variant}: AdamW: {about['adamw']}, {clipping}")
+    print(f"{'seconds':24}{'forward':>9}{'backward':>9}{'optimizer':>10}{'step':>9}"
+          f"{'(quartiles)':>17}{'peak':>11}{'over start':>11}")  # fmt: skip
+    for name, found in rows.items():
+        middle = {key: statistics.median(f[key] for f in found) for key in TIMES}
+        low, high = spread([f["step_seconds"] for f in found])["quartiles"]
+        peak, over = (max(f[key] for f in found) / MIB
+                      for key in ("resident_peak_bytes", "over_start_bytes"))  # fmt: skip
+        print(f"{name:24}{middle['forward_seconds']:9.3f}{middle['backward_seconds']:9.3f}"
+              f"{middle['optimizer_seconds']:10.3f}{middle['step_seconds']:9.3f}"
+              f"{f'({low:.3f}–{high:.3f})':>17}{peak:7.0f} MiB{over:7.0f} MiB")  # fmt: skip
+    print(f"{'vlora over':24}{'step: median':>13}{'quartiles':>13}{'lowest–highest':>17}"
+          f"{'peak':>8}{'over start':>12}")  # fmt: skip
+    for variant, ratio in result["ratios"].items():
+        step, name = ratio["step_seconds"], f"PyTorch, {variant}"
+        (low, high), (least, most) = step["quartiles"], step["range"]
+        print(f"{name:24}{step['median']:13.2f}{f'{low:.2f}–{high:.2f}':>13}"
+              f"{f'{least:.2f}–{most:.2f}':>17}{ratio['resident_peak_bytes']['median']:8.2f}"
+              f"{ratio['over_start_bytes']['median']:12.2f}")  # fmt: skip
+    for variant in result["about"]:
+        if not all(r["pytorch"][variant]["peak_of_steps"] for r in rounds):
+            print(f"  PyTorch, {variant}: its peak is that of the whole process")
+
+
+def growth_cases(spec):
+    """(field, value, value at the spec's own size, overrides), the spec's own size first."""
+    import yaml
+
+    spec = yaml.safe_load(pathlib.Path(spec).read_text())
+    size = spec["vlora"]["compound_size"]
+    own = {
+        "training.batch_size": spec.get("training", {}).get("batch_size", 64),
+        "model.depth": spec["model"]["depth"],
+        "vlora.rank": spec["vlora"]["rank"],
+    }
+    values = {
+        "training.batch_size": [16, 32, 64, 128],
+        # Whole compounds: one, two, three, six.
+        "model.depth": [size, 2 * size, 3 * size, 6 * size],
+        "vlora.rank": [1, 8, 64],
+    }
+    for field, listed in values.items():
+        for value in sorted({*listed, own[field]}):
+            yield field, value, own[field], [] if value == own[field] else [f"{field}={value}"]
+
+
+def growth(program, options):
+    cases = list(growth_cases(options.spec))
+    rounds = []
+    for number in range(options.rounds):
+        found = {"": program.bench("vlora")}
+        for field, value, _, overrides in cases if number % 2 == 0 else reversed(cases):
+            for override in overrides:
+                found[override] = program.bench("vlora", [override])
+                if field == "training.batch_size" and found[override]["batch_size"] != value:
+                    sys.exit(f"vlora bench takes no notice of --set {override}")
+        rounds.append(found)
+    rows = []
+    for field, value, own, overrides in cases:
+        key = "".join(overrides)
+        times = [r[key]["step_seconds"] for r in rounds]
+        relative = [r[key]["step_seconds"] / r[""]["step_seconds"] for r in rounds]
+        # What a unit (an image, a layer) costs, over what it costs at the spec's own size.
+        linear = None if field == "vlora.rank" else spread([t * own / value for t in relative])
+        rows.append({
+            "field": field, "value": value, "own": own, "seconds": spread(times),
+            "relative": spread(relative), "per_unit": linear,
+            "resident_peak_bytes": max(r[key]["resident_peak_bytes"] for r in rounds),
+        })  # fmt: skip
+    high, low = "vlora.rank=64", "vlora.rank=1"
+    seconds = lambda found, key: found.get(key, found[""])["step_seconds"]
+    ranks = spread([seconds(r, high) / seconds(r, low) for r in rounds])
+    return {"rows": rows, "rank_64_over_1": ranks, "rounds": rounds}
+
+
+def growth_table(result):
+    print(f"\n{'arm vlora':38}{'step':>9}{'(quartiles)':>17}{'of own':>8}"
+          f"{'from linear':>13}{'peak':>11}")  # fmt: skip
+    for row in result["rows"]:
+        own = "  (the spec's)" if row["value"] == row["own"] else ""
+        name = f"{row['field']} {row['value']}{own}"
+        low, high = row["seconds"]["quartiles"]
+        off = f"{100 * (row['per_unit']['median'] - 1):+.0f} %" if row["per_unit"] else ""
+        peak = row["resident_peak_bytes"] / MIB
+        print(f"{name:38}{row['seconds']['median']:7.3f} s{f'({low:.3f}–{high:.3f})':>17}"
+              f"{row['relative']['median']:8.2f}{off:>13}{peak:7.0f} MiB")  # fmt: skip
+    ranks = result["rank_64_over_1"]
+    least, most = ranks["range"]
+    print(f"rank 64 over rank 1: median {ranks['median']:.2f}, {least:.2f}–{most:.2f}")
+
+
+def save(path, found):
+    """Whole or not at all."""
+    if path:
+        partly = path.with_name(f".{path.name}.tmp")
+        partly.write_text(json.dumps(found, indent=1) + "\n")
+        partly.replace(path)
+
+
+def options():
+    has_bf16 = bool(BF16_FLAGS & set(cpuinfo("flags", "Features").split()))
+    variants = ["eager", "compile"] + (["bf16", "compile+bf16"] if has_bf16 else [])
+    listed = lambda text: text.split(",")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="vit-192",
+                        help="of experiments/benchmarks/, as vit-192 or vit-b16, or a spec's path")
+    parser.add_argument("--vlora", type=pathlib.Path, default=ROOT / "target/release/vlora")
+    parser.add_argument("--arms", type=listed, default=["baseline", "vlora"])
+    parser.add_argument("--variants", type=listed, default=variants,
+                        help=f"of eager,compile,bf16,compile+bf16; here {','.join(variants)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="timed in each round")
+    parser.add_argument("--warmup", type=int, default=2, help="before them, in each round")
+    parser.add_argument("--growth", action="store_true", help="the program alone, at other sizes")
+    parser.add_argument("--json", type=pathlib.Path, help="where everything measured is written")
+    out = parser.parse_args()
+    named = ROOT / f"experiments/benchmarks/{out.model}.yaml"
+    out.spec = pathlib.Path(out.model) if out.model.endswith(".yaml") else named
+    out.left_out_bf16 = not has_bf16 and out.variants is variants
+    check(parser, out)
+    return out
+
+
+def check(parser, out):
+    """What would fail later."""
+    if out.rounds < 2 or out.steps < 1 or out.warmup < 1:
+        parser.error("--rounds needs 2 or more, --steps and --warmup 1 or more")
+    if not out.spec.is_file():
+        sys.exit(f"no spec at {out.spec}")
+    if not out.vlora.is_file():
+        sys.exit(f"no program at {out.vlora}: cargo build --release, or --vlora PATH")
+    needed = ["yaml"] if out.growth else ["yaml", "torch", "timm", "vlora"]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join(missing)
+        sys.exit(f"{sys.executable} has no {names}: pip install -r {REQUIREMENTS}")
+    compiles = not out.growth and any("compile" in v for v in out.variants)
+    if compiles and not shutil.which(os.environ.get("CXX", "g++")):
+        sys.exit("torch.compile needs g++: install it, or leave compile out of --variants")
+
+
+def main():
+    chosen = options()
+    program = Program(chosen.vlora.resolve(), chosen.spec, chosen.steps, chosen.warmup)
+    here = machine()
+    found = {
+        "model": chosen.spec.stem, "machine": here, "program": program.version,
+        "rounds": chosen.rounds, "steps": chosen.steps, "warmup": chosen.warmup,
+    }  # fmt: skip
+    print(f"{chosen.spec.stem}: {chosen.rounds} rounds of {chosen.steps} steps, "
+          f"{chosen.warmup} before them to warm up")
+    print(f"CPU: {here['cpu']}, {here['threads']} threads, load {here['load_at_start']:.2f} at the "
+          f"start; {program.version}")  # fmt: skip
+    if chosen.growth:
+        found["growth"] = growth(program, chosen)
+        growth_table(found["growth"])
+        save(chosen.json, found)
+        return
+    if chosen.left_out_bf16:
+        print("bf16 is left out, which this processor has no instructions for; --variants times it")
+    found["arms"] = {}
+    for arm in chosen.arms:
+        result = compare(program, arm, chosen, here["threads"])
+        about = next(iter(result["about"].values()))
+        if not found["arms"]:
+            versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
+            print(f"Python {here['python']}, {versions}; its own kernels: {about['instructions']}")
+        found["arms"][arm] = result
+        table(arm, result, chosen)
+        # After each arm, so that a later failure loses nothing.
+        save(chosen.json, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""PyTorch's side of step.py: a process that trains one model in one way, a few steps on command.
+
+    python scripts/bench/torch_step.py SPEC ARM VARIANT THREADS
+
+The model is that of an arm of the spec: timm's ViT for a dense one, the authors' package for VLoRA.
+VARIANT is `eager` or parts joined by `+`: `compile` (torch.compile of the model and its loss) and
+`bf16` (autocast of the forward pass). One step, on one batch of random images:
+
+    zero_grad · forward and cross-entropy | backward | clip_grad_norm_ · AdamW
+    forward_seconds                       | backward_seconds | optimizer_seconds
+
+AdamW is the fastest of PyTorch's three on this model's parameters, clipping the faster of its two;
+both are tried at the start. Losses are not read, no data is loaded.
+
+Commands come as JSON lines on standard input, `{"steps": 3}`, and each is answered by a line: the
+steps' seconds, the loss, the largest resident size during these steps (Linux resets that mark on
+request; where it does not, that of the process's life), and the processor time that passed since
+the answer before, while this process was to be idle. End of input ends the process.
+"""
+
+import json
+import os
+import pathlib
+import resource
+import sys
+import time
+from contextlib import nullcontext
+
+import timm
+import torch
+import vlora
+import yaml
+from timm.models.vision_transformer import VisionTransformer
+from torch.nn.functional import cross_entropy
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "scripts/reference"))
+import readings  # noqa: E402
+
+MODEL_DEFAULTS = dict(channels=3, mlp_ratio=4, pool="class-token")
+IN_PACKAGE = {"compound_size", "rank", "alpha"}
+ADAMW = {"fused": dict(fused=True), "foreach": dict(foreach=True), "loop": dict(foreach=False)}
+CLIPPING = {"foreach": True, "loop": False}
+
+
+def merged(below, above):
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: merged(below.get(key), value) for key, value in above.items()}
+
+
+def resolved(path, arm):
+    """The arm's model, method, vlora and training, with the defaults of reference.yaml."""
+    reference = yaml.safe_load((ROOT / "experiments/reference.yaml").read_text())
+    spec = yaml.safe_load(pathlib.Path(path).read_text())
+    if arm not in spec["arms"]:
+        sys.exit(f"{path} has no arm {arm}, only {', '.join(spec['arms'])}")
+    run = {"method": "dense", "model": MODEL_DEFAULTS, "training": reference["training"]}
+    return merged(merged(run, spec), spec["arms"][arm] or {})
+
+
+def build(run):
+    settings = readings.timm_settings(run["model"])
+    if run["method"] == "dense":
+        return VisionTransformer(**settings)
+    more = set(run["vlora"]) - IN_PACKAGE
+    if more:
+        sys.exit(f"vlora.{min(more)} is set: the authors' package is timed as it is by default")
+    own = run["vlora"]
+    settings["depth"] //= own["compound_size"]
+    return vlora.VisionTransformerVLoRA(
+        vl_size=own["compound_size"], vl_rank=own["rank"], vl_alpha=own.get("alpha", 1), **settings
+    )
+
+
+def groups(model, decay):
+    """As the program has it: no decay for vectors, positions and the class token."""
+    decays = lambda name, p: p.ndim > 1 and name not in ("cls_token", "pos_embed")
+    named = list(model.named_parameters())
+    return [
+        {"params": [p for name, p in named if decays(name, p)], "weight_decay": decay},
+        {"params": [p for name, p in named if not decays(name, p)], "weight_decay": 0.0},
+    ]
+
+
+def fastest(ways, make):
+    """The name of the way whose action is fastest, and the seconds of all: the least of ten each,
+    which other processes disturb the least."""
+    seconds = {}
+    for name, settings in ways.items():
+        action = make(settings)
+        action()
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            action()
+            times.append(time.perf_counter() - start)
+        seconds[name] = min(times)
+    return min(seconds, key=seconds.get), seconds
+
+
+class Step:
+    def __init__(self, run, variant):
+        parts = set(variant.split("+")) - {"eager"}
+        if parts - {"compile", "bf16"}:
+            sys.exit(f"no variant {variant}: eager, or compile and bf16 joined by +")
+        torch.manual_seed(0)
+        model, training = run["model"], run["training"]
+        self.model = build(run).train()
+        self.parameters = list(self.model.parameters())
+        size = training["batch_size"], model["channels"], model["image_size"], model["image_size"]
+        self.images = torch.randn(size)
+        self.labels = torch.randint(model["classes"], size[:1])
+        smoothing = training["label_smoothing"]
+        loss = lambda x, y: cross_entropy(self.model(x), y, label_smoothing=smoothing)
+        self.loss = torch.compile(loss) if "compile" in parts else loss
+        bf16 = torch.autocast("cpu", torch.bfloat16)
+        self.precision = bf16 if "bf16" in parts else nullcontext()
+        self.clip_norm = training["clip_norm"]
+        self.choose(training)
+
+    def choose(self, training):
+        """The fastest AdamW and clipping, on gradients that are not zero."""
+        settings = dict(
+            lr=float(training["learning_rate"]),
+            betas=(training["beta1"], training["beta2"]),
+            eps=float(training["epsilon"]),
+        )
+        # No rate, so that the trial leaves the weights as they are.
+        decay = training["weight_decay"]
+        adamw = lambda **more: torch.optim.AdamW(groups(self.model, decay), **settings | more)
+        for p in self.parameters:
+            p.grad = torch.full_like(p, 1e-3)
+        self.adamw, self.adamw_seconds = fastest(ADAMW, lambda way: adamw(lr=0.0, **way).step)
+        clip = lambda way: lambda: self.clip(1e9, way)
+        self.clipping, self.clipping_seconds = fastest(CLIPPING, clip)
+        self.optimizer = adamw(**ADAMW[self.adamw])
+        self.optimizer.zero_grad()
+
+    def clip(self, norm, foreach):
+        torch.nn.utils.clip_grad_norm_(self.parameters, norm, foreach=foreach)
+
+    def __call__(self):
+        start = time.perf_counter()
+        self.optimizer.zero_grad()
+        with self.precision:
+            loss = self.loss(self.images, self.labels)
+        forward = time.perf_counter()
+        loss.backward()
+        backward = time.perf_counter()
+        if self.clip_norm is not None:
+            self.clip(self.clip_norm, CLIPPING[self.clipping])
+        self.optimizer.step()
+        end = time.perf_counter()
+        self.last = loss.detach()
+        return {
+            "step_seconds": end - start,
+            "forward_seconds": forward - start,
+            "backward_seconds": backward - forward,
+            "optimizer_seconds": end - backward,
+        }
+
+    def without_gradient(self):
+        """Names of trained parameters that the last step left without a gradient, or at zero."""
+        named = self.model.named_parameters()
+        return [name for name, p in named if p.grad is None or not p.grad.any()]
+
+
+def status(field):
+    """A size in /proc/self/status, in bytes."""
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
+
+
+def reset_peak():
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+        return True
+    except OSError:
+        return False
+
+
+def main():
+    path, arm, variant, threads = sys.argv[1:]
+    # Compiled code and libraries print where they like; answers have the real standard output.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    answer = lambda value: print(json.dumps(value), file=answers, flush=True)
+    torch.set_num_threads(int(threads))
+    start_resident = status("VmRSS")
+    run = resolved(path, arm)
+    step = Step(run, variant)
+    step()
+    answer({
+        "parameters": sum(p.numel() for p in step.parameters),
+        "without_gradient": step.without_gradient(),
+        "batch_size": run["training"]["batch_size"],
+        "threads": torch.get_num_threads(),
+        "adamw": step.adamw,
+        "adamw_seconds": step.adamw_seconds,
+        "clipping": None if step.clip_norm is None else step.clipping,
+        "clipping_seconds": step.clipping_seconds,
+        "start_resident_bytes": start_resident,
+        "versions": {"torch": torch.__version__, "timm": timm.__version__},
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    })  # fmt: skip
+    idle_since = time.process_time()
+    for line in sys.stdin:
+        idle = time.process_time() - idle_since
+        of_steps = reset_peak()
+        steps = [step() for _ in range(json.loads(line)["steps"])]
+        life = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        answer({
+            "steps": steps,
+            "loss": step.last.item(),
+            "resident_peak_bytes": status("VmHWM") if of_steps else life,
+            "life_resident_peak_bytes": life,
+            "peak_of_steps": of_steps,
+            "idle_cpu_seconds": idle,
+        })  # fmt: skip
+        idle_since = time.process_time()
+
+
+if __name__ == "__main__":
+    main()
