@@ -50,6 +50,17 @@ impl ImageSplit {
         self.labels.is_empty()
     }
 
+    /// Its first `count` examples, or all where there are fewer.
+    pub fn first(&self, count: usize) -> ImageSplit {
+        let count = count.min(self.len());
+        let rows = match &self.rows {
+            Some(rows) => rows[..count].to_vec(),
+            None => (0..count as u32).collect(),
+        };
+        let labels = self.labels[..count].to_vec();
+        ImageSplit { pixels: self.pixels.clone(), rows: Some(rows), labels, size: self.size }
+    }
+
     /// Image `i`: \[row, column, channel\].
     pub fn image(&self, i: usize) -> &[u8] {
         let i = self.rows.as_ref().map_or(i, |rows| rows[i] as usize);
@@ -83,7 +94,7 @@ impl ImageStatistics {
 }
 
 /// The three splits of an image classification dataset, ready for batches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ImageData {
     pub train: ImageSplit,
     pub validation: ImageSplit,
@@ -128,6 +139,22 @@ impl ImageData {
             statistics,
             files: loaded.files,
         })
+    }
+
+    /// Splits of no files.
+    pub(super) fn of_splits(
+        [train, validation, test]: [ImageSplit; 3],
+        statistics: ImageStatistics,
+    ) -> ImageData {
+        ImageData {
+            train,
+            validation,
+            test,
+            class_names: Vec::new(),
+            named_labels: false,
+            statistics,
+            files: Vec::new(),
+        }
     }
 
     /// A hash over all files read, independent of where they lay.

@@ -8,6 +8,7 @@ pub mod ops;
 mod pass;
 mod store;
 
+pub use cpu::product_rate;
 pub use init::Init;
 pub use pass::{Pass, Place};
 pub use store::{Frozen, Parameter, ParameterStore, Source, Trained};

@@ -11,11 +11,13 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod product;
+mod rate;
 
 pub use attention::Attention;
 pub use gelu::Gelu;
 pub use layer_norm::LayerNorm;
 pub use linear::{AddProduct, Linear};
+pub use rate::product_rate;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
