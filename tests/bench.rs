@@ -145,6 +145,9 @@ fn bad_arguments_are_told_before_anything_is_measured() {
     told(&missing, &["nowhere: this is not a folder", "--synthetic measures on noise"]);
     let large = ["--set", "training.batch_size=7000"];
     told(&large, &["fewer training examples than a step takes", "found:    6000", "least 7000"]);
+    let endless =
+        ["--set", "training.batch_size=1048576", "--set", "training.accumulation=1048576"];
+    told(&[&endless[..], &["--synthetic"]].concat(), &["a step takes too many examples"]);
     // Of two faults the one that is found without data.
     for file in ["tiny.yaml/bench.json", "."] {
         told(&[&missing[..], &["--json", file]].concat(), &[file, "cannot be written"]);

@@ -54,7 +54,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let file = args.json.as_deref().filter(|path| *path != Path::new("-"));
     file.map_or(Ok(()), check_writable)?;
     let examples = match args.synthetic {
-        true => Examples::Synthetic,
+        true => Examples::synthetic(&variants)?,
         false => Examples::read(&variants, &args.hub.open(&args.spec.spec, false)?)?,
     };
     let bar = bar(variants.len() * amount.total());

@@ -104,15 +104,30 @@ pub enum Examples {
     Real(Datasets),
 }
 
+/// Synthetic examples of a step at most; the labels of so many take 64 MiB.
+const MOST_SYNTHETIC: usize = 1 << 24;
+
 impl Examples {
+    /// Refuses variants whose steps take more examples than can be made.
+    pub fn synthetic(variants: &[&Variant]) -> Result<Examples> {
+        let step = |v: &&Variant| step_examples(&v.spec);
+        match variants.iter().map(step).max() {
+            Some(step) if step > MOST_SYNTHETIC => Err(Error::Input(format!(
+                "--synthetic: a step takes too many examples\n  found:    {step}, \
+                 training.batch_size × training.accumulation\n  expected: at most {MOST_SYNTHETIC}"
+            ))),
+            _ => Ok(Examples::Synthetic),
+        }
+    }
+
     /// Reads the data of these variants, so that what is missing is told before anything is timed.
     pub fn read(variants: &[&Variant], hub: &Hub) -> Result<Examples> {
         let mut datasets = Datasets::default();
         for Variant { label, spec, .. } in variants {
+            let help = "help:     --synthetic measures on noise, without data";
             let data = datasets.load(spec, hub).map_err(|error| match error {
-                Error::Input(text) => Error::Input(format!(
-                    "{text}\n  help:     --synthetic measures on noise, without data"
-                )),
+                Error::Input(text) => Error::Input(format!("{text}\n  {help}")),
+                Error::Failed(text) => Error::Failed(format!("{text}\n  {help}")),
                 other => other,
             })?;
             let (found, needed) = (data.train.len(), step_examples(spec));
@@ -128,27 +143,19 @@ impl Examples {
         Ok(Examples::Real(datasets))
     }
 
-    fn of(&self, spec: &RunSpec, amount: Amount) -> Result<ImageData> {
+    fn of(&self, spec: &RunSpec, amount: Amount) -> ImageData {
         let step = step_examples(spec);
         let evaluated = EVALUATION_BATCHES * spec.training.batch_size;
         match self {
             Examples::Synthetic => {
-                // The labels of so many take 64 MiB.
-                const MOST: usize = 1 << 24;
-                if step > MOST {
-                    return Err(Error::Input(format!(
-                        "--synthetic: a step takes too many examples\n  found:    {step}, \
-                         training.batch_size × training.accumulation\n  expected: at most {MOST}"
-                    )));
-                }
-                let steps = (amount.warmup + amount.steps).min(MOST / step);
-                Ok(ImageData::noise(&spec.model, step * steps, evaluated))
+                let steps = (amount.warmup + amount.steps).min(MOST_SYNTHETIC / step).max(1);
+                ImageData::noise(&spec.model, step * steps, evaluated)
             }
             Examples::Real(datasets) => {
                 // `read` was given every variant that is measured.
                 let mut data = datasets[spec].clone();
                 data.validation = data.validation.first(evaluated);
-                Ok(data)
+                data
             }
         }
     }
@@ -177,7 +184,7 @@ pub fn measure(
     tick: &mut dyn FnMut(),
 ) -> Result<Measured> {
     let resident = memory::reset_resident_peak();
-    let data = examples.of(spec, amount)?;
+    let data = examples.of(spec, amount);
     let task = ImageClassification::new(&data, spec, seed, device.clone());
     let mut trainer = Trainer::new(&task, &spec.training, seed, device, None).map_err(failed)?;
     let samples = time_steps(&mut trainer, step_examples(spec), amount, tick)?;
