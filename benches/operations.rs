@@ -5,9 +5,11 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use vlora::data::{Augmenter, ImageData};
 use vlora::nn::ops::{self, Mask, Then, Weights};
 use vlora::nn::{Init, LowRank, Place, Update, Value, adamw_update};
 use vlora::random::{Purpose, Stream};
+use vlora::spec::Augment;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -96,5 +98,22 @@ fn operations(c: &mut Criterion) {
     c.bench_function("adamw, 192 x 768", |b| b.iter(|| adamw_update(update, &p, &m, &v, &g)));
 }
 
-criterion_group!(benches, operations);
+/// What one thread makes beside training: a batch, cropped, mirrored and normalised.
+fn batches(c: &mut Criterion) {
+    let fields = r#"{"architecture": "vit", "image_size": 32, "patch_size": 4, "classes": 10,
+        "dim": 192, "depth": 12, "heads": 3}"#;
+    let model = serde_json::from_str(fields).expect("a model's fields");
+    let data = ImageData::noise(&model, BATCH, BATCH);
+    let augment = Augment { crop_padding: 4, horizontal_flip: true };
+    let augmenter = Augmenter::new(&augment, 0, 0);
+    let examples: Vec<usize> = (0..BATCH).collect();
+    let mut group = c.benchmark_group("batch of 64 images of 32 × 32");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("augmented", |b| {
+        b.iter(|| data.batch(&data.train, &examples, Some(&augmenter), &Device::Cpu))
+    });
+    group.finish();
+}
+
+criterion_group!(benches, operations, batches);
 criterion_main!(benches);

@@ -1,8 +1,10 @@
 //! Files that are whole or not there.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
@@ -14,11 +16,8 @@ use crate::error::{Error, Result};
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let path = &destination(path)?;
     let failed = |e| Error::io("writing", path, e);
-    // A bare file name has an empty parent, which is no folder to open.
-    let parent = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = parent.unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(failed)?;
+    let folder = folder_of(path);
+    let mut file = temporary_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     #[cfg(unix)]
@@ -31,6 +30,31 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist(path).map_err(|e| failed(e.error))?;
     // The rename itself lasts only once the folder is synced.
     File::open(folder).and_then(|f| f.sync_all()).map_err(failed)
+}
+
+/// Errors where [`write_atomic`] could not write this file, for what takes long before it does.
+/// Makes the folders on the way, and leaves a file that is there alone.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let written = destination(path)?;
+    match temporary_in(folder_of(&written)) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::Input(format!(
+            "{}: cannot be written\n  found:    {e}\n  expected: a file in a folder that may be \
+             written to",
+            path.display()
+        ))),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    // A bare file name has an empty parent, which is no folder to open.
+    let parent = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+    fs::create_dir_all(folder)?;
+    tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)
 }
 
 /// The plain file, there or to be made, that `path` means.

@@ -24,6 +24,8 @@ pub enum Purpose {
     Yardstick,
     /// Which training examples serve for validation or test; named by which.
     Part,
+    /// Examples of a measurement that reads no data; named by what of them.
+    Noise,
 }
 
 impl Purpose {
@@ -36,6 +38,7 @@ impl Purpose {
             Purpose::Dropout => "dropout",
             Purpose::Yardstick => "yardstick",
             Purpose::Part => "part",
+            Purpose::Noise => "noise",
         }
     }
 }

@@ -352,6 +352,8 @@ fn the_shipped_specs_are_sound() {
         "ablations/compound-size.yaml",
         "ablations/targets.yaml",
         "ablations/lora-on-top.yaml",
+        "benchmarks/vit-192.yaml",
+        "benchmarks/vit-b16.yaml",
     ] {
         let path = shipped(name);
         if let Err(e) = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters) {

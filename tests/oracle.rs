@@ -62,6 +62,7 @@ struct OneBatch<'a> {
 
 impl Task for OneBatch<'_> {
     type Model = Vit;
+    type Batch = (Tensor, Tensor);
 
     fn model(&self, source: &mut dyn Source) -> Result<Vit> {
         Vit::of(&self.fixture.spec, source)
@@ -75,11 +76,14 @@ impl Task for OneBatch<'_> {
         6
     }
 
-    fn loss(&self, model: &Vit, place: Place, _: &[usize]) -> Result<Value> {
-        let (images, labels) = self.fixture.batch();
+    fn train_batch(&self, _: usize, _: &[usize]) -> Result<Self::Batch> {
+        Ok(self.fixture.batch())
+    }
+
+    fn loss(&self, model: &Vit, place: Place, (images, labels): &Self::Batch) -> Result<Value> {
         let smoothing = self.fixture.spec.training.label_smoothing;
-        let logits = model.forward(&images, Pass::Training(place))?;
-        ops::mean(&ops::cross_entropy(&logits, &labels, smoothing)?)
+        let logits = model.forward(images, Pass::Training(place))?;
+        ops::mean(&ops::cross_entropy(&logits, labels, smoothing)?)
     }
 
     fn evaluate(&self, _: &Vit, _: Split) -> Result<Evaluation> {
@@ -109,7 +113,7 @@ fn check(file: &str) {
     let error = relative(frozen.tensor(), &fixture.tensors["logits"]);
     assert!(error < 1e-5, "{file}: evaluation's logits differ by {error:e}");
 
-    let loss = task.loss(&model, START, &[]).unwrap();
+    let loss = task.loss(&model, START, &fixture.batch()).unwrap();
     let error = relative(loss.tensor(), &fixture.tensors["loss"]);
     assert!(error < 1e-5, "{file}: the loss differs by {error:e}");
     let gradients = loss.backward(1.0).unwrap();

@@ -21,7 +21,7 @@ use vlora::results::{ExperimentFolder, RunFolder, RunState};
 use vlora::runner::{Observer, Outcome, Plan, execute};
 use vlora::spec::{self, Experiment, RunSpec};
 use vlora::tasks::{Evaluation, ImageClassification, Split, Task};
-use vlora::train::{Step, TrainError, Trainer, epoch_order};
+use vlora::train::{Step, StepTimes, TrainError, Trainer, epoch_order};
 
 fn experiment(overrides: &[&str]) -> Experiment {
     let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
@@ -280,6 +280,7 @@ struct Cut<'a>(ImageClassification<'a>);
 
 impl Task for Cut<'_> {
     type Model = Vit;
+    type Batch = (Tensor, Tensor);
 
     fn model(&self, source: &mut dyn Source) -> candle_core::Result<Vit> {
         self.0.model(source)
@@ -289,16 +290,24 @@ impl Task for Cut<'_> {
         self.0.train_len()
     }
 
-    fn loss(&self, model: &Vit, place: Place, examples: &[usize]) -> candle_core::Result<Value> {
-        let (images, labels) = self.0.train_batch(place.epoch, examples)?;
-        let mut x = model.embed(&images)?;
+    fn train_batch(&self, epoch: usize, examples: &[usize]) -> candle_core::Result<Self::Batch> {
+        self.0.train_batch(epoch, examples)
+    }
+
+    fn loss(
+        &self,
+        model: &Vit,
+        place: Place,
+        (images, labels): &Self::Batch,
+    ) -> candle_core::Result<Value> {
+        let mut x = model.embed(images)?;
         for (i, block) in model.blocks.iter().enumerate() {
             x = block.forward(&x, x.tensor().dim(1)?, Pass::Training(place))?;
             if i == 0 {
                 x = x.detach();
             }
         }
-        ops::mean(&ops::cross_entropy(&model.classify(&x)?, &labels, 0.0)?)
+        ops::mean(&ops::cross_entropy(&model.classify(&x)?, labels, 0.0)?)
     }
 
     fn evaluate(&self, model: &Vit, split: Split) -> candle_core::Result<Evaluation> {
@@ -325,4 +334,62 @@ fn a_cut_layer_is_refused_by_name() {
     assert!(!named.iter().any(|name| name.starts_with("blocks.1.")));
     let message = TrainError::Audit(fault.clone()).to_string();
     assert!(message.contains("blocks.0.attn.qkv.weight gets no gradient"), "{message}");
+}
+
+/// The real task, one of whose batches cannot be made.
+struct Broken<'a> {
+    sound: ImageClassification<'a>,
+    /// Of the training examples.
+    at: usize,
+}
+
+impl Task for Broken<'_> {
+    type Model = Vit;
+    type Batch = (Tensor, Tensor);
+
+    fn model(&self, source: &mut dyn Source) -> candle_core::Result<Vit> {
+        self.sound.model(source)
+    }
+
+    fn train_len(&self) -> usize {
+        self.sound.train_len()
+    }
+
+    fn train_batch(&self, epoch: usize, examples: &[usize]) -> candle_core::Result<Self::Batch> {
+        match examples.contains(&self.at) {
+            true => candle_core::bail!("example {} is broken", self.at),
+            false => self.sound.train_batch(epoch, examples),
+        }
+    }
+
+    fn loss(&self, model: &Vit, place: Place, batch: &Self::Batch) -> candle_core::Result<Tensor> {
+        self.sound.loss(model, place, batch)
+    }
+
+    fn evaluate(&self, model: &Vit, split: Split) -> candle_core::Result<Evaluation> {
+        self.sound.evaluate(model, split)
+    }
+}
+
+/// The steps before it are made, then training ends with what was wrong.
+#[test]
+fn a_batch_that_cannot_be_made_ends_training_in_its_place() {
+    let e = experiment(&["training.batch_size=50", "training.accumulation=2"]);
+    let spec = &e.variants[0].spec;
+    let data = ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap();
+    let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
+    // In the second micro-batch of the eighth step.
+    let task = Broken { sound, at: epoch_order(0, 0, data.train.len())[770] };
+    let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
+    let mut steps = Vec::new();
+    let ended = trainer.epoch(|step| {
+        steps.push(step.clone());
+        true
+    });
+    let told = ended.unwrap_err().to_string();
+    assert!(told.contains(&format!("example {} is broken", task.at)), "{told}");
+    assert_eq!(steps.len(), 7);
+    for StepTimes { wait, forward, backward, optimizer } in steps.iter().map(|s| s.times) {
+        assert!(wait >= 0.0 && forward > 0.0 && backward > 0.0 && optimizer > 0.0);
+    }
 }

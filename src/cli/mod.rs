@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod bench;
 mod completions;
 mod compress;
 mod data;
@@ -63,6 +64,11 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),
+    /// Time training steps and evaluation of each arm of a spec, beside what its matrix products take
+    ///
+    /// Steps of the real training loop, by what their time goes into. Leaves no results; weights
+    /// that an arm would start from are not read, since they change no time.
+    Bench(bench::BenchArgs),
     /// Make tables and charts again from the stored evidence of an experiment
     Report(report::ReportArgs),
     /// Show whether a trained model's layers differ by matrices of low rank, VLoRA's premise
@@ -163,6 +169,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Fetch(args) => fetch::fetch(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Params(args) => params::params(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Report(args) => report::report(&args),
         Command::Spectrum(args) => spectrum::spectrum(&args),
         Command::Import(args) => import::import(&args),

@@ -50,6 +50,17 @@ impl ImageSplit {
         self.labels.is_empty()
     }
 
+    /// Its first `count` examples, or all where there are fewer.
+    pub fn first(&self, count: usize) -> ImageSplit {
+        let count = count.min(self.len());
+        let rows = match &self.rows {
+            Some(rows) => rows[..count].to_vec(),
+            None => (0..count as u32).collect(),
+        };
+        let labels = self.labels[..count].to_vec();
+        ImageSplit { pixels: self.pixels.clone(), rows: Some(rows), labels, size: self.size }
+    }
+
     /// Image `i`: \[row, column, channel\].
     pub fn image(&self, i: usize) -> &[u8] {
         let i = self.rows.as_ref().map_or(i, |rows| rows[i] as usize);
@@ -70,8 +81,20 @@ pub struct ImageStatistics {
     pub std: Vec<f64>,
 }
 
+impl ImageStatistics {
+    /// What each byte becomes, a table a channel.
+    fn tables(&self) -> Vec<[f32; 256]> {
+        let table = |(mean, std): (&f64, &f64)| {
+            let scale = (1.0 / (255.0 * std)) as f32;
+            let shift = (-mean / std) as f32;
+            std::array::from_fn(|pixel| pixel as f32 * scale + shift)
+        };
+        self.mean.iter().zip(&self.std).map(table).collect()
+    }
+}
+
 /// The three splits of an image classification dataset, ready for batches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ImageData {
     pub train: ImageSplit,
     pub validation: ImageSplit,
@@ -118,6 +141,22 @@ impl ImageData {
         })
     }
 
+    /// Splits of no files.
+    pub(super) fn of_splits(
+        [train, validation, test]: [ImageSplit; 3],
+        statistics: ImageStatistics,
+    ) -> ImageData {
+        ImageData {
+            train,
+            validation,
+            test,
+            class_names: Vec::new(),
+            named_labels: false,
+            statistics,
+            files: Vec::new(),
+        }
+    }
+
     /// A hash over all files read, independent of where they lay.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
@@ -152,37 +191,50 @@ impl ImageData {
     ) -> candle_core::Result<(Tensor, Tensor)> {
         let Size { side, channels } = split.size;
         let size = split.size.bytes();
+        let tables = self.statistics.tables();
         let mut values = vec![0f32; examples.len() * size];
-        values.par_chunks_mut(size).zip(examples).for_each(|(out, &example)| {
-            let (dx, dy, mirrored) = match augmenter {
-                Some(augmenter) => augmenter.draw(example),
-                None => (0, 0, false),
-            };
-            let image = split.image(example);
-            for c in 0..channels {
-                let (mean, std) = (self.statistics.mean[c], self.statistics.std[c]);
-                let scale = (1.0 / (255.0 * std)) as f32;
-                let shift = (-mean / std) as f32;
-                for y in 0..side {
-                    for x in 0..side {
-                        let from_x = if mirrored { side - 1 - x } else { x } as isize + dx;
-                        let from_y = y as isize + dy;
-                        let inside = |v: isize| (0..side as isize).contains(&v);
-                        // Outside the image stands black, as in torchvision's RandomCrop.
-                        let pixel = match inside(from_x) && inside(from_y) {
-                            true => {
-                                image[(from_y as usize * side + from_x as usize) * channels + c]
-                            }
-                            false => 0,
-                        };
-                        out[(c * side + y) * side + x] = f32::from(pixel) * scale + shift;
-                    }
-                }
-            }
-        });
+        // On the one thread that makes batches: the others are the model's.
+        for (out, &example) in values.chunks_exact_mut(size).zip(examples) {
+            let change = augmenter.map_or((0, 0, false), |augmenter| augmenter.draw(example));
+            normalise(split.image(example), side, &tables, change, out);
+        }
         let images = Tensor::from_vec(values, (examples.len(), channels, side, side), device)?;
         let labels: Vec<u32> = examples.iter().map(|&e| split.labels[e]).collect();
         Ok((images, Tensor::from_vec(labels, examples.len(), device)?))
+    }
+}
+
+/// Writes an image \[row, column, channel\] as values \[channel, row, column\], seen through a
+/// window that is moved by (dx, dy) and then mirrored. Outside the image stands black, as in
+/// torchvision's RandomCrop.
+fn normalise(
+    image: &[u8],
+    side: usize,
+    tables: &[[f32; 256]],
+    (dx, dy, mirrored): (isize, isize, bool),
+    out: &mut [f32],
+) {
+    let channels = image.len() / (side * side);
+    let inside = |v: isize| v.clamp(0, side as isize) as usize;
+    let (start, end) = (inside(-dx), inside(side as isize - dx));
+    for (c, (plane, table)) in out.chunks_exact_mut(side * side).zip(tables).enumerate() {
+        for (y, row) in plane.chunks_exact_mut(side).enumerate() {
+            let from_y = y as isize + dy;
+            if !(0..side as isize).contains(&from_y) {
+                row.fill(table[0]);
+                continue;
+            }
+            row[..start].fill(table[0]);
+            row[end..].fill(table[0]);
+            let from = &image[from_y as usize * side * channels..][..side * channels];
+            let pixels = from.iter().skip(inside(dx) * channels + c).step_by(channels);
+            for (value, pixel) in row[start..end].iter_mut().zip(pixels) {
+                *value = table[usize::from(*pixel)];
+            }
+            if mirrored {
+                row.reverse();
+            }
+        }
     }
 }
 
@@ -265,6 +317,32 @@ mod tests {
         }
         assert_eq!(data.class_names[9], "Ankle boot");
         assert_eq!(data.files.len(), 3);
+    }
+
+    /// Every window and its mirror image, pixel by pixel.
+    #[test]
+    fn windows_are_those_of_the_formula() {
+        let (side, channels) = (3, 3);
+        let image: Vec<u8> = (1..=(side * side * channels) as u8).map(|v| 9 * v).collect();
+        let (mean, std) = (vec![0.1, 0.5, 0.9], vec![0.2, 0.3, 0.4]);
+        let tables = ImageStatistics { mean: mean.clone(), std: std.clone() }.tables();
+        let all = -4..=4isize;
+        for (dx, dy) in all.clone().flat_map(|dx| all.clone().map(move |dy| (dx, dy))) {
+            for mirrored in [false, true] {
+                let mut out = vec![f32::NAN; image.len()];
+                normalise(&image, side, &tables, (dx, dy, mirrored), &mut out);
+                for (i, got) in out.iter().enumerate() {
+                    let (c, y, x) = (i / (side * side), i / side % side, i % side);
+                    let x = if mirrored { side - 1 - x } else { x };
+                    let (x, y) = (x as isize + dx, y as isize + dy);
+                    let inside = (0..side as isize).contains(&x) && (0..side as isize).contains(&y);
+                    let at = (y * side as isize + x) * channels as isize + c as isize;
+                    let pixel = if inside { image[at as usize] } else { 0 };
+                    let want = (f64::from(pixel) / 255.0 - mean[c]) / std[c];
+                    assert!((f64::from(*got) - want).abs() < 1e-6, "{dx} {dy} {mirrored} {i}");
+                }
+            }
+        }
     }
 
     #[test]

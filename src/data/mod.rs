@@ -20,6 +20,7 @@ mod layout;
 mod limits;
 mod load;
 mod names;
+mod noise;
 mod parquet;
 mod parts;
 mod pixels;

@@ -11,6 +11,7 @@ mod optimizer;
 mod pass;
 mod store;
 
+pub use cpu::product_rate;
 pub use graph::{Gradients, Sink, Value};
 pub use init::Init;
 pub use low_rank::LowRank;

@@ -4,6 +4,7 @@
 //! not count, so runs of one process compare. The decoded data counts; code and stacks do not.
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -60,6 +61,20 @@ pub fn peak_bytes() -> Option<u64> {
         0 => None,
         peak => Some(peak as u64),
     }
+}
+
+/// Starts a new measurement of the most pages resident at once from what is resident now, among
+/// it pages that the allocator keeps. False where the system has no such measurement (Linux has).
+pub fn reset_resident_peak() -> bool {
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
+/// The most bytes resident at once since [`reset_resident_peak`].
+pub fn resident_peak_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
 }
 
 #[cfg(test)]

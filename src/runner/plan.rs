@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::checkpoints::{self, Checkpoints};
+use super::datasets::Datasets;
 use crate::data::ImageData;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
@@ -11,15 +12,14 @@ use crate::models::vit::{Cost, cost};
 use crate::results::{
     Conversion, ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, VariantRecord,
 };
-use crate::spec::{Experiment, Variant, flatten, run_id};
+use crate::spec::{Experiment, Variant, run_id};
 use crate::train::steps_per_epoch;
 
 /// An experiment with the data it reads.
 pub struct Plan {
     pub experiment: Experiment,
     pub variants: Vec<PlannedVariant>,
-    /// Decoded data of every distinct data section.
-    data: BTreeMap<String, ImageData>,
+    data: Datasets,
     /// Those that arms start from.
     pub(super) checkpoints: Checkpoints,
 }
@@ -60,18 +60,15 @@ impl PlannedVariant {
 impl Plan {
     /// Reads the data and works out every run. Trains nothing, writes nothing.
     pub fn new(experiment: Experiment, folder: &ExperimentFolder, hub: &Hub) -> Result<Plan> {
-        let mut data: BTreeMap<String, ImageData> = BTreeMap::new();
+        let mut data = Datasets::default();
         let mut checkpoints = Checkpoints::new();
         let mut variants: BTreeMap<usize, PlannedVariant> = BTreeMap::new();
         // A run's id holds the id of the run it starts from.
         for index in experiment.in_order_of_start() {
             let variant = &experiment.variants[index];
             let spec = &variant.spec;
-            let key = data_key(variant);
-            if !data.contains_key(&key) {
-                data.insert(key.clone(), ImageData::load(&spec.data, &spec.model, hub)?);
-            }
-            let (examples, sha256) = (data[&key].train.len(), data[&key].sha256());
+            let loaded = data.load(spec, hub)?;
+            let (examples, sha256) = (loaded.train.len(), loaded.sha256());
             let cost = cost(spec);
             let epochs = spec.training.epochs;
             let checkpoint = checkpoints::read(spec, &mut checkpoints, hub)
@@ -141,8 +138,8 @@ impl Plan {
 
     /// The data of a variant.
     pub fn data(&self, variant: &Variant) -> &ImageData {
-        // `new` loaded the data of every variant under this key.
-        &self.data[&data_key(variant)]
+        // `new` loaded the data of every variant.
+        &self.data[&variant.spec]
     }
 
     /// The record that says what the experiment's folder compares.
@@ -157,11 +154,4 @@ impl Plan {
             variants: self.variants.iter().map(PlannedVariant::record).collect(),
         }
     }
-}
-
-/// What decides the decoded data: its section, and the model fields that it is checked against.
-fn data_key(variant: &Variant) -> String {
-    let m = &variant.spec.model;
-    let fields = flatten(&variant.spec.data);
-    format!("{fields:?} {} {} {}", m.image_size, m.channels, m.classes)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Device, Result, Tensor};
 
-use super::{Evaluation, Outcome, Split, Task};
+use super::{Evaluation, Outcome, Split, Task, ahead};
 use crate::data::{Augmenter, ImageData};
 use crate::models::vit::Vit;
 use crate::nn::{Pass, Place, Source, Trained, Value, ops};
@@ -19,16 +19,12 @@ impl<'a> ImageClassification<'a> {
     pub fn new(data: &'a ImageData, spec: &'a RunSpec, seed: u64, device: Device) -> Self {
         ImageClassification { data, spec, seed, device }
     }
-
-    /// Augmented, normalised training images and their labels.
-    pub fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<(Tensor, Tensor)> {
-        let augmenter = Augmenter::new(&self.spec.data.augment, self.seed, epoch);
-        self.data.batch(&self.data.train, examples, Some(&augmenter), &self.device)
-    }
 }
 
 impl Task for ImageClassification<'_> {
     type Model = Vit;
+    /// Normalised images and their labels.
+    type Batch = (Tensor, Tensor);
 
     fn model(&self, source: &mut dyn Source) -> Result<Vit> {
         Vit::of(self.spec, source)
@@ -42,11 +38,16 @@ impl Task for ImageClassification<'_> {
         self.data.train.len()
     }
 
-    fn loss(&self, model: &Vit, place: Place, examples: &[usize]) -> Result<Value> {
-        let (images, labels) = self.train_batch(place.epoch, examples)?;
+    fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<(Tensor, Tensor)> {
+        let augmenter = Augmenter::new(&self.spec.data.augment, self.seed, epoch);
+        self.data.batch(&self.data.train, examples, Some(&augmenter), &self.device)
+    }
+
+    fn loss(&self, model: &Vit, place: Place, batch: &(Tensor, Tensor)) -> Result<Value> {
+        let (images, labels) = batch;
         let smoothing = self.spec.training.label_smoothing;
-        let logits = model.forward(&images, Pass::Training(place))?;
-        ops::mean(&ops::cross_entropy(&logits, &labels, smoothing)?)
+        let logits = model.forward(images, Pass::Training(place))?;
+        ops::mean(&ops::cross_entropy(&logits, labels, smoothing)?)
     }
 
     fn evaluate(&self, model: &Vit, split: Split) -> Result<Evaluation> {
@@ -56,15 +57,21 @@ impl Task for ImageClassification<'_> {
         };
         let mut outcomes = Vec::with_capacity(split.len());
         let all: Vec<usize> = (0..split.len()).collect();
-        for examples in all.chunks(self.spec.training.batch_size) {
-            let (images, labels) = self.data.batch(split, examples, None, &self.device)?;
-            let logits = model.forward(&images, Pass::Evaluation)?;
-            let losses = ops::cross_entropy(&logits, &labels, 0.0)?.tensor().to_vec1::<f32>()?;
-            let predictions = logits.tensor().argmax(D::Minus1)?.to_vec1::<u32>()?;
-            for ((example, prediction), loss) in examples.iter().zip(predictions).zip(losses) {
-                outcomes.push(Outcome { label: split.labels[*example], prediction, loss });
+        let parts = all.chunks(self.spec.training.batch_size);
+        let make = |examples: &[usize]| self.data.batch(split, examples, None, &self.device);
+        ahead(parts.clone(), make, |batches| {
+            for examples in parts {
+                let (images, labels) = batches.take()?;
+                let logits = model.forward(&images, Pass::Evaluation)?;
+                let losses =
+                    ops::cross_entropy(&logits, &labels, 0.0)?.tensor().to_vec1::<f32>()?;
+                let predictions = logits.tensor().argmax(D::Minus1)?.to_vec1::<u32>()?;
+                for ((example, prediction), loss) in examples.iter().zip(predictions).zip(losses) {
+                    outcomes.push(Outcome { label: split.labels[*example], prediction, loss });
+                }
             }
-        }
+            Ok::<(), candle_core::Error>(())
+        })?;
         let n = outcomes.len() as f64;
         let correct = outcomes.iter().filter(|o| o.label == o.prediction).count();
         let loss = outcomes.iter().map(|o| f64::from(o.loss)).sum::<f64>() / n;

@@ -1,16 +1,21 @@
 //! What a task is: a batch to a loss, a split to metrics.
 
+mod ahead;
 mod image_classification;
 
+pub use ahead::{Batches, ahead};
 pub use image_classification::ImageClassification;
 
 use candle_core::Result;
 
 use crate::nn::{Place, Source, Trained, Value};
 
-/// A task on its data, with the model that solves it.
-pub trait Task {
+/// A task on its data, with the model that solves it. Its batches are made on another thread than
+/// the model works on.
+pub trait Task: Sync {
     type Model;
+    /// Training examples as the model takes them.
+    type Batch: Send;
 
     /// Builds the model on `source`.
     fn model(&self, source: &mut dyn Source) -> Result<Self::Model>;
@@ -23,9 +28,11 @@ pub trait Task {
     /// Number of training examples.
     fn train_len(&self) -> usize;
 
-    /// The mean loss over these training examples at this place in training, differentiable, a
-    /// scalar.
-    fn loss(&self, model: &Self::Model, place: Place, examples: &[usize]) -> Result<Value>;
+    /// These training examples as they are in this epoch (from 0).
+    fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<Self::Batch>;
+
+    /// The mean loss over a batch at this place in training, differentiable, a scalar.
+    fn loss(&self, model: &Self::Model, place: Place, batch: &Self::Batch) -> Result<Value>;
 
     /// Metrics on a whole split.
     fn evaluate(&self, model: &Self::Model, split: Split) -> Result<Evaluation>;

@@ -9,4 +9,6 @@ mod trainer;
 pub use adamw::AdamW;
 pub use audit::{AuditFault, audit};
 pub use schedule::Schedule;
-pub use trainer::{EpochSummary, Start, Step, TrainError, Trainer, epoch_order, steps_per_epoch};
+pub use trainer::{
+    EpochSummary, Start, Step, StepTimes, TrainError, Trainer, epoch_order, steps_per_epoch,
+};

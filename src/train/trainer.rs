@@ -13,7 +13,7 @@ use crate::error::plain;
 use crate::nn::{Frozen, Parameter, ParameterStore, Place};
 use crate::random::{Purpose, Stream};
 use crate::spec::{Select, TrainingSpec};
-use crate::tasks::{Evaluation, Split, Task};
+use crate::tasks::{Batches, Evaluation, Split, Task, ahead};
 
 /// Why training ended early.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,19 @@ pub struct Step {
     /// Before clipping.
     pub gradient_norm: f64,
     pub examples: usize,
+    pub times: StepTimes,
+}
+
+/// What a step's time went into, seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepTimes {
+    /// For batches that were not ready.
+    pub wait: f64,
+    pub forward: f64,
+    /// Adding up the micro-batches' gradients included.
+    pub backward: f64,
+    /// Clipping included.
+    pub optimizer: f64,
 }
 
 /// One epoch, as it was.
@@ -101,7 +114,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         let first: Vec<usize> =
             epoch_order(seed, 0, task.train_len()).into_iter().take(spec.batch_size).collect();
         let place = Place { seed, epoch: 0, step: 0, part: 0 };
-        audit(&store, || task.loss(&model, place, &first))?.map_err(TrainError::Audit)?;
+        let batch = task.train_batch(0, &first)?;
+        audit(&store, || task.loss(&model, place, &batch))?.map_err(TrainError::Audit)?;
         let optimizer = AdamW::new(spec, &store)?;
         let schedule = Schedule::new(spec, spec.epochs * steps_per_epoch(spec, task.train_len()));
         let state =
@@ -134,21 +148,9 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// Trains one epoch and validates. `on_step` sees every step and returns whether to go on.
     pub fn epoch(
         &mut self,
-        mut on_step: impl FnMut(&Step) -> bool,
+        on_step: impl FnMut(&Step) -> bool,
     ) -> Result<EpochSummary, TrainError> {
-        let started = Instant::now();
-        let epoch = self.state.epoch;
-        let order = epoch_order(self.seed, epoch, self.task.train_len());
-        let mut total = 0.0;
-        for examples in order.chunks(self.spec.batch_size * self.spec.accumulation) {
-            let step = self.step(epoch, examples)?;
-            total += step.loss * examples.len() as f64;
-            if !on_step(&step) {
-                return Err(TrainError::Interrupted);
-            }
-        }
-        self.state.training_seconds += started.elapsed().as_secs_f64();
-        self.state.epoch += 1;
+        let train_loss = self.train_epoch(on_step)?;
         let validation = self.evaluate(Split::Validation)?;
         if self.spec.select == Select::Best
             && self.state.best.is_none_or(|(_, metric)| validation.metric > metric)
@@ -159,15 +161,48 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(EpochSummary {
             epoch: self.state.epoch,
             step: self.state.step,
-            train_loss: total / order.len() as f64,
+            train_loss,
             validation_loss: validation.loss,
             validation_metric: validation.metric,
         })
     }
 
-    /// One optimiser step over `examples`, in micro-batches of `batch_size`. The gradient is
-    /// that of the mean over all of them, however they are divided.
-    fn step(&mut self, epoch: usize, examples: &[usize]) -> Result<Step, TrainError> {
+    /// The same without validation. Returns the mean loss over the epoch's examples.
+    pub fn train_epoch(
+        &mut self,
+        mut on_step: impl FnMut(&Step) -> bool,
+    ) -> Result<f64, TrainError> {
+        let started = Instant::now();
+        let (task, epoch, micro) = (self.task, self.state.epoch, self.spec.batch_size);
+        let order = epoch_order(self.seed, epoch, task.train_len());
+        let steps = order.chunks(micro * self.spec.accumulation);
+        let parts = steps.clone().flat_map(|examples| examples.chunks(micro));
+        let make = |examples: &[usize]| task.train_batch(epoch, examples);
+        let total = ahead(parts, make, |batches| {
+            let mut total = 0.0;
+            for examples in steps {
+                let step = self.step(epoch, examples, batches)?;
+                total += step.loss * examples.len() as f64;
+                if !on_step(&step) {
+                    return Err(TrainError::Interrupted);
+                }
+            }
+            Ok(total)
+        })?;
+        self.state.training_seconds += started.elapsed().as_secs_f64();
+        self.state.epoch += 1;
+        Ok(total / order.len() as f64)
+    }
+
+    /// One optimiser step over `examples`, in micro-batches of `batch_size`, which are the next of
+    /// `batches`. The gradient is that of the mean over all of them, however they are divided.
+    fn step(
+        &mut self,
+        epoch: usize,
+        examples: &[usize],
+        batches: &mut Batches<T::Batch>,
+    ) -> Result<Step, TrainError> {
+        let (mut times, mut clock) = (StepTimes::default(), Instant::now());
         let rate = self.schedule.rate(self.state.step as usize);
         self.state.step += 1;
         let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
@@ -175,12 +210,15 @@ impl<'a, T: Task> Trainer<'a, T> {
         for (part, micro) in examples.chunks(self.spec.batch_size).enumerate() {
             let place = Place { seed: self.seed, epoch, step: self.state.step, part };
             let share = micro.len() as f64 / examples.len() as f64;
-            let micro_loss = self.task.loss(&self.model, place, micro)?;
+            let batch = batches.take()?;
+            times.wait += lap(&mut clock);
+            let micro_loss = self.task.loss(&self.model, place, &batch)?;
             let value = f64::from(micro_loss.tensor().to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(self.not_finite("loss", value));
             }
             loss += value * share;
+            times.forward += lap(&mut clock);
             let mut grads = micro_loss.backward(share)?;
             for p in self.store.trained() {
                 let Some(g) = grads.remove(&p.value) else { continue };
@@ -189,6 +227,7 @@ impl<'a, T: Task> Trainer<'a, T> {
                     None => drop(gradients.insert(p.name.clone(), g)),
                 }
             }
+            times.backward += lap(&mut clock);
         }
         let norm = global_norm(&gradients)?;
         if !norm.is_finite() {
@@ -196,6 +235,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let scale = clip_scale(norm, self.spec.clip_norm);
         self.optimizer.update(&self.store, &gradients, rate, scale)?;
+        times.optimizer = lap(&mut clock);
         Ok(Step {
             step: self.state.step,
             epoch: epoch + 1,
@@ -203,6 +243,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             learning_rate: rate,
             gradient_norm: norm,
             examples: examples.len(),
+            times,
         })
     }
 
@@ -288,6 +329,12 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.state = checkpoint.state;
         Ok(())
     }
+}
+
+/// Seconds since `clock`, which starts again.
+fn lap(clock: &mut Instant) -> f64 {
+    let before = std::mem::replace(clock, Instant::now());
+    clock.duration_since(before).as_secs_f64()
 }
 
 /// The order of the `n` training examples in an epoch (from 0).

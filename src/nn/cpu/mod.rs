@@ -17,8 +17,10 @@ pub mod layer_norm;
 pub mod linear;
 mod memory;
 mod product;
+mod rate;
 
 pub use memory::{takes, tensor, with_all, with_values, with_values_mut};
+pub use rate::product_rate;
 
 /// Values an element-wise task works on.
 const CHUNK: usize = 1 << 14;

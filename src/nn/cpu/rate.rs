@@ -1,0 +1,41 @@
+//! How fast this machine multiplies matrices: what a model's time can be held against.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use super::product::{Matrix, product};
+
+/// 10⁹ floating-point operations a second of the float32 product `[m, k] · [n, k]ᵀ` (a linear
+/// layer's, the weight as it is held) on all threads: the median of several samples.
+pub fn product_rate((m, n, k): (usize, usize, usize)) -> f64 {
+    const SAMPLES: usize = 9;
+    // Long enough for the clock, and for the threads to have come together.
+    const SAMPLE_SECONDS: f64 = 0.02;
+    let values = |count: usize| (0..count).map(|i| (i % 7) as f32 - 3.0).collect::<Vec<f32>>();
+    let (a, b, mut out) = (values(m * k), values(n * k), vec![0f32; m * n]);
+    let mut seconds = |repeats: usize| {
+        let started = Instant::now();
+        for _ in 0..repeats {
+            let (a, b) = (Matrix::rows(black_box(&a), k), Matrix::rows(black_box(&b), k).t());
+            product((m, n, k), black_box(&mut out), n, 0.0, 1.0, a, b, true);
+        }
+        started.elapsed().as_secs_f64().max(1e-9)
+    };
+    // The first one also gets memory and wakes the threads.
+    seconds(1);
+    let repeats = (SAMPLE_SECONDS / seconds(1)).clamp(1.0, 1e5) as usize;
+    let mut samples: Vec<f64> = (0..SAMPLES).map(|_| seconds(repeats)).collect();
+    samples.sort_by(f64::total_cmp);
+    2e-9 * m as f64 * n as f64 * k as f64 * repeats as f64 / samples[SAMPLES / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    /// Slower than one operation in ten nanoseconds, or faster than any processor, it would count
+    /// something else.
+    #[test]
+    fn the_rate_is_one_of_a_processor() {
+        let rate = super::product_rate((64, 96, 48));
+        assert!((0.1..1e5).contains(&rate), "{rate}");
+    }
+}

@@ -1,0 +1,345 @@
+//! What training and evaluation cost: the time of optimiser steps by what it goes into, of passes of
+//! evaluation, and memory. Steps are those of the real [`Trainer`]; nothing is kept of them.
+
+use std::time::Instant;
+
+use candle_core::Device;
+
+use super::datasets::Datasets;
+use super::memory;
+use crate::data::ImageData;
+use crate::error::{Error, Result};
+use crate::hub::Hub;
+use crate::models::vit::{Cost, cost, tokens};
+use crate::spec::{RunSpec, Target, Variant};
+use crate::tasks::{ImageClassification, Split, Task};
+use crate::train::{StepTimes, TrainError, Trainer};
+
+/// Batches a pass of evaluation.
+const EVALUATION_BATCHES: usize = 4;
+/// Passes of evaluation that are timed, if as many steps are.
+const MOST_PASSES: usize = 5;
+
+/// How much is timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Amount {
+    /// Optimiser steps that are timed, at least 1.
+    pub steps: usize,
+    /// Steps before them.
+    pub warmup: usize,
+}
+
+impl Amount {
+    /// Steps and passes of a measurement.
+    pub fn total(self) -> usize {
+        self.warmup + self.steps + self.warmup.min(1) + self.passes()
+    }
+
+    fn passes(self) -> usize {
+        self.steps.min(MOST_PASSES)
+    }
+}
+
+/// Three of the five numbers that say how values lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quartiles {
+    pub first: f64,
+    pub median: f64,
+    pub third: f64,
+}
+
+impl Quartiles {
+    /// By linear interpolation between neighbours, as numpy's default. None of no values.
+    fn of(mut values: Vec<f64>) -> Option<Quartiles> {
+        values.sort_by(f64::total_cmp);
+        let last = values.len().checked_sub(1)?;
+        let at = |share: f64| {
+            let place = share * last as f64;
+            let (below, above) = (values[place.floor() as usize], values[place.ceil() as usize]);
+            below + (above - below) * place.fract()
+        };
+        Some(Quartiles { first: at(0.25), median: at(0.5), third: at(0.75) })
+    }
+
+    /// Of `amount` over each value.
+    pub fn under(self, amount: f64) -> Quartiles {
+        let Quartiles { first, median, third } = self;
+        Quartiles { first: amount / third, median: amount / median, third: amount / first }
+    }
+}
+
+/// A variant as it was measured. Times in seconds an optimiser step.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub cost: Cost,
+    /// Of a step, over all its micro-batches.
+    pub examples: usize,
+    /// From the end of the step before: what of it is in no part below is the loop's.
+    pub step: Quartiles,
+    pub wait: Quartiles,
+    pub forward: Quartiles,
+    pub backward: Quartiles,
+    pub optimizer: Quartiles,
+    /// Examples a second.
+    pub evaluation: Quartiles,
+    /// The most bytes allocated at once during the timed steps; None where they are not counted.
+    pub peak_bytes: Option<u64>,
+    /// The most bytes resident at once since before the model was built; None where the system
+    /// does not tell.
+    pub resident_peak_bytes: Option<u64>,
+}
+
+impl Measured {
+    /// Floating-point operations of a step's matrix products.
+    pub fn step_flops(&self) -> f64 {
+        self.cost.training_flops * self.examples as f64
+    }
+}
+
+/// Where examples come from.
+pub enum Examples {
+    /// Noise, as many as are needed.
+    Synthetic,
+    /// The specs' data.
+    Real(Datasets),
+}
+
+/// Synthetic examples of a step at most; the labels of so many take 64 MiB.
+const MOST_SYNTHETIC: usize = 1 << 24;
+
+impl Examples {
+    /// Refuses variants whose steps take more examples than can be made.
+    pub fn synthetic(variants: &[&Variant]) -> Result<Examples> {
+        let step = |v: &&Variant| step_examples(&v.spec);
+        match variants.iter().map(step).max() {
+            Some(step) if step > MOST_SYNTHETIC => Err(Error::Input(format!(
+                "--synthetic: a step takes too many examples\n  found:    {step}, \
+                 training.batch_size × training.accumulation\n  expected: at most {MOST_SYNTHETIC}"
+            ))),
+            _ => Ok(Examples::Synthetic),
+        }
+    }
+
+    /// Reads the data of these variants, so that what is missing is told before anything is timed.
+    pub fn read(variants: &[&Variant], hub: &Hub) -> Result<Examples> {
+        let mut datasets = Datasets::default();
+        for Variant { label, spec, .. } in variants {
+            let help = "help:     --synthetic measures on noise, without data";
+            let data = datasets.load(spec, hub).map_err(|error| match error {
+                Error::Input(text) => Error::Input(format!("{text}\n  {help}")),
+                Error::Failed(text) => Error::Failed(format!("{text}\n  {help}")),
+                other => other,
+            })?;
+            let (found, needed) = (data.train.len(), step_examples(spec));
+            if found < needed {
+                return Err(Error::Input(format!(
+                    "arm {label}: there are fewer training examples than a step takes\n  \
+                     found:    {found}\n  expected: at least {needed}, training.batch_size × \
+                     training.accumulation\n  help:     --set training.batch_size=… for smaller \
+                     steps, or --synthetic for as many examples as they take"
+                )));
+            }
+        }
+        Ok(Examples::Real(datasets))
+    }
+
+    fn of(&self, spec: &RunSpec, amount: Amount) -> ImageData {
+        let step = step_examples(spec);
+        let evaluated = EVALUATION_BATCHES * spec.training.batch_size;
+        match self {
+            Examples::Synthetic => {
+                let steps = (amount.warmup + amount.steps).min(MOST_SYNTHETIC / step).max(1);
+                ImageData::noise(&spec.model, step * steps, evaluated)
+            }
+            Examples::Real(datasets) => {
+                // `read` was given every variant that is measured.
+                let mut data = datasets[spec].clone();
+                data.validation = data.validation.first(evaluated);
+                data
+            }
+        }
+    }
+}
+
+/// Examples of a whole optimiser step.
+fn step_examples(spec: &RunSpec) -> usize {
+    spec.training.batch_size * spec.training.accumulation
+}
+
+/// The largest matrix product of a layer's forward pass, as (m, n, k) of `[m, k] · [k, n]`: a
+/// batch's tokens by the MLP's first matrix.
+pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
+    let (hidden, dim) = spec.model.target_shape(Target::MlpFc1);
+    (spec.training.batch_size * tokens(&spec.model), hidden, dim)
+}
+
+/// Times a variant, started from `seed`: weights that it would start from change no time. `tick`
+/// is called after each step and each pass, [`Amount::total`] times in all.
+pub fn measure(
+    spec: &RunSpec,
+    seed: u64,
+    examples: &Examples,
+    amount: Amount,
+    device: &Device,
+    tick: &mut dyn FnMut(),
+) -> Result<Measured> {
+    let resident = memory::reset_resident_peak();
+    let data = examples.of(spec, amount);
+    let task = ImageClassification::new(&data, spec, seed, device.clone());
+    let mut trainer = Trainer::new(&task, &spec.training, seed, device, None).map_err(failed)?;
+    let samples = time_steps(&mut trainer, step_examples(spec), amount, tick)?;
+    let (peak_bytes, resident_peak_bytes) =
+        (memory::peak_bytes(), resident.then(memory::resident_peak_bytes).flatten());
+    let evaluation = time_passes(&mut trainer, data.validation.len(), amount, tick)?;
+    let quartiles = |part: fn(&Sample) -> f64| {
+        // At least one step was asked for.
+        let none = || Error::Failed("no step was timed".into());
+        Quartiles::of(samples.iter().map(part).collect()).ok_or_else(none)
+    };
+    Ok(Measured {
+        cost: cost(spec),
+        examples: step_examples(spec),
+        step: quartiles(|s| s.seconds)?,
+        wait: quartiles(|s| s.times.wait)?,
+        forward: quartiles(|s| s.times.forward)?,
+        backward: quartiles(|s| s.times.backward)?,
+        optimizer: quartiles(|s| s.times.optimizer)?,
+        evaluation,
+        peak_bytes,
+        resident_peak_bytes,
+    })
+}
+
+struct Sample {
+    seconds: f64,
+    times: StepTimes,
+}
+
+/// Trains over epochs until so many steps of `whole` examples are timed.
+fn time_steps<T: Task>(
+    trainer: &mut Trainer<T>,
+    whole: usize,
+    amount: Amount,
+    tick: &mut dyn FnMut(),
+) -> Result<Vec<Sample>> {
+    let mut samples = Vec::with_capacity(amount.steps.min(1 << 16));
+    let mut warmed = 0;
+    memory::reset_peak();
+    while samples.len() < amount.steps {
+        let mut clock = Instant::now();
+        let epoch = trainer.train_epoch(|step| {
+            let seconds = clock.elapsed().as_secs_f64();
+            // The last step of an epoch may be smaller, and is none to time.
+            if step.examples == whole {
+                if warmed == amount.warmup {
+                    samples.push(Sample { seconds, times: step.times });
+                } else {
+                    warmed += 1;
+                    memory::reset_peak();
+                }
+                tick();
+            }
+            clock = Instant::now();
+            samples.len() < amount.steps
+        });
+        match epoch {
+            Ok(_) | Err(TrainError::Interrupted) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(samples)
+}
+
+/// Examples a second of passes over the validation split.
+fn time_passes<T: Task>(
+    trainer: &mut Trainer<T>,
+    examples: usize,
+    amount: Amount,
+    tick: &mut dyn FnMut(),
+) -> Result<Quartiles> {
+    let mut pass = || {
+        let started = Instant::now();
+        trainer.evaluate(Split::Validation).map_err(failed)?;
+        let seconds = started.elapsed().as_secs_f64();
+        tick();
+        Ok::<f64, Error>(examples as f64 / seconds.max(1e-9))
+    };
+    if amount.warmup > 0 {
+        pass()?;
+    }
+    let rates = (0..amount.passes()).map(|_| pass()).collect::<Result<_>>()?;
+    Quartiles::of(rates).ok_or_else(|| Error::Failed("no evaluation was timed".into()))
+}
+
+fn failed(error: TrainError) -> Error {
+    Error::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+
+    use super::*;
+    use crate::nn::{Init, Place, Source, Value};
+    use crate::spec::TrainingSpec;
+    use crate::tasks::Evaluation;
+
+    /// Five examples, and batches of two of which the last, of one, takes long to make.
+    struct SlowEnd;
+
+    const SLOW: Duration = Duration::from_millis(200);
+
+    impl Task for SlowEnd {
+        type Model = Value;
+        type Batch = ();
+
+        fn model(&self, source: &mut dyn Source) -> candle_core::Result<Value> {
+            source.tensor("w", &[1], Init::Ones, true)
+        }
+
+        fn train_len(&self) -> usize {
+            5
+        }
+
+        fn train_batch(&self, _: usize, examples: &[usize]) -> candle_core::Result<()> {
+            if examples.len() < 2 {
+                std::thread::sleep(SLOW);
+            }
+            Ok(())
+        }
+
+        fn loss(&self, model: &Value, _: Place, (): &()) -> candle_core::Result<Value> {
+            Value::composed(&[model], |t| t[0].sqr()?.mean_all())
+        }
+
+        fn evaluate(&self, _: &Value, _: Split) -> candle_core::Result<Evaluation> {
+            Ok(Evaluation { loss: 0.0, metric: 0.0, outcomes: Vec::new() })
+        }
+    }
+
+    #[test]
+    fn whole_steps_are_timed_over_epochs_and_smaller_ones_are_not() {
+        let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
+        let mut trainer = Trainer::new(&SlowEnd, &spec, 0, &Device::Cpu, None).unwrap();
+        let (amount, mut ticks) = (Amount { steps: 5, warmup: 2 }, 0);
+        let samples = time_steps(&mut trainer, 2, amount, &mut || ticks += 1).unwrap();
+        assert_eq!((samples.len(), ticks), (5, 7));
+        // Two whole steps an epoch, and the small one behind them: seven end in the fourth.
+        assert_eq!((trainer.state().epoch, trainer.state().step), (3, 10));
+        let slow = SLOW.as_secs_f64() / 2.0;
+        assert!(samples.iter().all(|s| s.seconds < slow && s.times.wait < slow));
+    }
+
+    /// numpy.percentile([7, 1, 4, 2], [25, 50, 75]).
+    #[test]
+    fn quartiles_are_numpys() {
+        let got = Quartiles::of(vec![7.0, 1.0, 4.0, 2.0]).unwrap();
+        assert_eq!(got, Quartiles { first: 1.75, median: 3.0, third: 4.75 });
+        let one = Quartiles::of(vec![5.0]).unwrap();
+        assert_eq!(one, Quartiles { first: 5.0, median: 5.0, third: 5.0 });
+        assert_eq!(Quartiles::of(Vec::new()), None);
+        let rate = Quartiles { first: 1.0, median: 2.0, third: 4.0 }.under(8.0);
+        assert_eq!(rate, Quartiles { first: 2.0, median: 4.0, third: 8.0 });
+    }
+}

@@ -1,0 +1,40 @@
+//! The decoded data of runs, each once.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Index;
+
+use crate::data::ImageData;
+use crate::error::Result;
+use crate::hub::Hub;
+use crate::spec::{RunSpec, flatten};
+
+/// Decoded data of every distinct data section.
+#[derive(Default)]
+pub struct Datasets(BTreeMap<String, ImageData>);
+
+impl Datasets {
+    /// The data of a run, read unless they are there.
+    pub fn load(&mut self, spec: &RunSpec, hub: &Hub) -> Result<&ImageData> {
+        Ok(match self.0.entry(key(spec)) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => free.insert(ImageData::load(&spec.data, &spec.model, hub)?),
+        })
+    }
+}
+
+/// The data of a run that were loaded.
+impl Index<&RunSpec> for Datasets {
+    type Output = ImageData;
+
+    fn index(&self, spec: &RunSpec) -> &ImageData {
+        &self.0[&key(spec)]
+    }
+}
+
+/// What decides the decoded data: its section, and the model fields that it is checked against.
+fn key(spec: &RunSpec) -> String {
+    let m = &spec.model;
+    let fields = flatten(&spec.data);
+    format!("{fields:?} {} {} {}", m.image_size, m.channels, m.classes)
+}

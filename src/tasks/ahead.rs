@@ -1,0 +1,135 @@
+//! Batches made on a thread of their own while the model works on those before.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use candle_core::{Error, Result, bail};
+
+/// Batches that may wait ready; one more is being made.
+const AHEAD: usize = 2;
+
+/// The batches, in the order of what they are made from.
+pub struct Batches<B> {
+    made: Receiver<Result<B>>,
+}
+
+impl<B> Batches<B> {
+    /// Waits for the next batch. Errors where making it failed, or where there is none left.
+    pub fn take(&mut self) -> Result<B> {
+        match self.made.recv() {
+            Ok(batch) => batch,
+            Err(_) => bail!("there is no further batch"),
+        }
+    }
+}
+
+/// Calls `work` with the batches that `make` makes of `parts`, one after another. The thread that
+/// makes them ends with `work`, however that ends, and after the first batch that fails.
+pub fn ahead<P, B, R, E>(
+    parts: impl Iterator<Item = P> + Send,
+    make: impl Fn(P) -> Result<B> + Send,
+    work: impl FnOnce(&mut Batches<B>) -> std::result::Result<R, E>,
+) -> std::result::Result<R, E>
+where
+    B: Send,
+    E: From<Error>,
+{
+    thread::scope(|scope| {
+        let (send, made) = sync_channel(AHEAD);
+        let maker = move || {
+            for part in parts {
+                let batch = make(part);
+                let failed = batch.is_err();
+                // Nobody receives any more once `work` has ended.
+                if send.send(batch).is_err() || failed {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("batches".into())
+            .spawn_scoped(scope, maker)
+            .map_err(Error::wrap)?;
+        // Dropped with this closure, before the scope waits for the thread.
+        let mut batches = Batches { made };
+        work(&mut batches)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn batches_come_in_order_and_then_no_more() {
+        let got: Result<Vec<usize>> = ahead(
+            0..100,
+            |i| Ok(i * i),
+            |batches| {
+                let got = (0..100).map(|_| batches.take()).collect();
+                assert!(batches.take().is_err());
+                got
+            },
+        );
+        assert_eq!(got.unwrap(), (0..100).map(|i| i * i).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_batch_that_fails_is_told_in_its_place_and_is_the_last() {
+        let made = AtomicUsize::new(0);
+        let make = |i: usize| {
+            made.fetch_add(1, Ordering::Relaxed);
+            if i == 3 { bail!("batch {i} is broken") } else { Ok(i) }
+        };
+        let got: Result<()> = ahead(0.., make, |batches| {
+            for i in 0..3 {
+                assert_eq!(batches.take()?, i);
+            }
+            batches.take().map(drop)
+        });
+        assert!(got.unwrap_err().to_string().contains("batch 3 is broken"));
+        assert_eq!(made.into_inner(), 4);
+    }
+
+    /// Whatever ends the work ends the endless making of batches too, a batch or two later.
+    #[test]
+    fn the_thread_ends_with_the_work() {
+        let made = AtomicUsize::new(0);
+        let make = |i: usize| {
+            made.fetch_add(1, Ordering::Relaxed);
+            Ok(i)
+        };
+        let stopped: Result<()> = ahead(0.., make, |batches| {
+            batches.take()?;
+            bail!("interrupted")
+        });
+        assert!(stopped.unwrap_err().to_string().contains("interrupted"));
+        assert!(made.load(Ordering::Relaxed) <= 1 + AHEAD + 1);
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _: Result<()> = ahead(0.., make, |_| panic!("a fault of the work"));
+        }));
+        assert!(panicked.is_err());
+    }
+
+    /// So many and no more are made before somebody asks.
+    #[test]
+    fn batches_are_made_ahead_of_the_work() {
+        let made = AtomicUsize::new(0);
+        let make = |i: usize| {
+            made.fetch_add(1, Ordering::Relaxed);
+            Ok(i)
+        };
+        let waited: Result<usize> = ahead(0.., make, |_| {
+            while made.load(Ordering::Relaxed) < AHEAD + 1 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread::sleep(Duration::from_millis(50));
+            Ok(made.load(Ordering::Relaxed))
+        });
+        assert_eq!(waited.unwrap(), AHEAD + 1);
+    }
+}
