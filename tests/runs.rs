@@ -362,7 +362,7 @@ impl Task for Broken<'_> {
         }
     }
 
-    fn loss(&self, model: &Vit, place: Place, batch: &Self::Batch) -> candle_core::Result<Tensor> {
+    fn loss(&self, model: &Vit, place: Place, batch: &Self::Batch) -> candle_core::Result<Value> {
         self.sound.loss(model, place, batch)
     }
 

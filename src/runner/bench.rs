@@ -279,7 +279,6 @@ fn failed(error: TrainError) -> Error {
 mod tests {
     use std::time::Duration;
 
-
     use super::*;
     use crate::nn::{Init, Place, Source, Value};
     use crate::spec::TrainingSpec;

@@ -28,15 +28,18 @@ impl Update {
         let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
         p.par_chunks_mut(CHUNK).zip(moments).zip(g.par_chunks(CHUNK)).for_each(
             |((p, (m, v)), g)| {
-                Arch::new().dispatch(|| {
-                    for ((p, (m, v)), g) in p.iter_mut().zip(m.iter_mut().zip(v)).zip(g) {
-                        let g = g * self.scale;
-                        *m = *m * self.beta1 + g * (1.0 - self.beta1);
-                        *v = *v * self.beta2 + g * g * (1.0 - self.beta2);
-                        let spread = (*v * self.correct2).sqrt() + self.epsilon;
-                        *p = *p * self.keep - *m / spread * self.rate;
-                    }
-                });
+                Arch::new().dispatch(
+                    #[inline(always)]
+                    || {
+                        for ((p, (m, v)), g) in p.iter_mut().zip(m.iter_mut().zip(v)).zip(g) {
+                            let g = g * self.scale;
+                            *m = *m * self.beta1 + g * (1.0 - self.beta1);
+                            *v = *v * self.beta2 + g * g * (1.0 - self.beta2);
+                            let spread = (*v * self.correct2).sqrt() + self.epsilon;
+                            *p = *p * self.keep - *m / spread * self.rate;
+                        }
+                    },
+                );
             },
         );
     }
@@ -47,7 +50,10 @@ pub fn square_sum(values: &[f32]) -> f64 {
     let parts: Vec<f64> = values
         .par_chunks(CHUNK)
         .map(|part| {
-            Arch::new().dispatch(|| lane_sum_f64(part.len(), |i| f64::from(part[i]).powi(2)))
+            Arch::new().dispatch(
+                #[inline(always)]
+                || lane_sum_f64(part.len(), |i| f64::from(part[i]).powi(2)),
+            )
         })
         .collect();
     parts.iter().sum()

@@ -173,39 +173,48 @@ impl Attention {
 fn softmax(row: &mut [f32], seen: usize) -> f32 {
     let (row, unseen) = row.split_at_mut(seen);
     unseen.fill(0.0);
-    Arch::new().dispatch(|| {
-        let max = row.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
-        for v in row.iter_mut() {
-            *v = exp(*v - max);
-        }
-        let sum = lane_sum(row.len(), |i| row[i]);
-        let scale = 1.0 / sum;
-        for v in row.iter_mut() {
-            *v *= scale;
-        }
-        max + sum.ln()
-    })
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let max = row.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
+            for v in row.iter_mut() {
+                *v = exp(*v - max);
+            }
+            let sum = lane_sum(row.len(), |i| row[i]);
+            let scale = 1.0 / sum;
+            for v in row.iter_mut() {
+                *v *= scale;
+            }
+            max + sum.ln()
+        },
+    )
 }
 
 /// Scores → weights, by the logarithm of their sum.
 fn weights(row: &mut [f32], seen: usize, log_sum: f32) {
     let (row, unseen) = row.split_at_mut(seen);
     unseen.fill(0.0);
-    Arch::new().dispatch(|| {
-        for v in row {
-            *v = exp(*v - log_sum);
-        }
-    });
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for v in row {
+                *v = exp(*v - log_sum);
+            }
+        },
+    );
 }
 
 /// dP → dS in place, a row at a time.
 fn score_gradient(ds: &mut [f32], p: &[f32], width: usize) {
-    Arch::new().dispatch(|| {
-        for (ds, p) in ds.chunks_exact_mut(width).zip(p.chunks_exact(width)) {
-            let mixed = lane_sum(width, |i| ds[i] * p[i]);
-            for i in 0..width {
-                ds[i] = p[i] * (ds[i] - mixed);
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (ds, p) in ds.chunks_exact_mut(width).zip(p.chunks_exact(width)) {
+                let mixed = lane_sum(width, |i| ds[i] * p[i]);
+                for i in 0..width {
+                    ds[i] = p[i] * (ds[i] - mixed);
+                }
             }
-        }
-    });
+        },
+    );
 }

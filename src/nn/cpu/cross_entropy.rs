@@ -33,10 +33,13 @@ pub fn forward(
 }
 
 fn log_sum(logits: &[f32]) -> f32 {
-    Arch::new().dispatch(|| {
-        let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
-        max + lane_sum(logits.len(), |i| exp(logits[i] - max)).ln()
-    })
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
+            max + lane_sum(logits.len(), |i| exp(logits[i] - max)).ln()
+        },
+    )
 }
 
 /// dlogit_c = g (p_c − (1 − s)[c = label] − s / classes).
@@ -50,16 +53,19 @@ pub fn backward(
 ) -> Vec<f32> {
     let even = smoothing / classes as f32;
     let (d, _) = by_rows(labels.len(), classes, BLOCK, |row, d| {
-        Arch::new().dispatch(|| {
-            for (i, d) in d.chunks_exact_mut(classes).enumerate() {
-                let at = row + i;
-                let logits = &logits[at * classes..][..classes];
-                for (d, logit) in d.iter_mut().zip(logits) {
-                    *d = g[at] * (exp(logit - log_sums[at]) - even);
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (i, d) in d.chunks_exact_mut(classes).enumerate() {
+                    let at = row + i;
+                    let logits = &logits[at * classes..][..classes];
+                    for (d, logit) in d.iter_mut().zip(logits) {
+                        *d = g[at] * (exp(logit - log_sums[at]) - even);
+                    }
+                    d[labels[at] as usize] -= g[at] * (1.0 - smoothing);
                 }
-                d[labels[at] as usize] -= g[at] * (1.0 - smoothing);
-            }
-        });
+            },
+        );
     });
     d
 }

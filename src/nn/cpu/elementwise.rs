@@ -4,20 +4,40 @@ use pulp::Arch;
 
 /// `sum += values`.
 pub fn add_to(sum: &mut [f32], values: &[f32]) {
-    Arch::new().dispatch(|| {
-        for (s, v) in sum.iter_mut().zip(values) {
-            *s += *v;
-        }
-    });
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (s, v) in sum.iter_mut().zip(values) {
+                *s += *v;
+            }
+        },
+    );
+}
+
+/// `row += values` for every row of `rows`.
+pub fn add_to_rows(rows: &mut [f32], values: &[f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact_mut(values.len()) {
+                for (r, v) in row.iter_mut().zip(values) {
+                    *r += *v;
+                }
+            }
+        },
+    );
 }
 
 /// `product *= values`.
 pub fn multiply_to(product: &mut [f32], values: &[f32]) {
-    Arch::new().dispatch(|| {
-        for (p, v) in product.iter_mut().zip(values) {
-            *p *= *v;
-        }
-    });
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (p, v) in product.iter_mut().zip(values) {
+                *p *= *v;
+            }
+        },
+    );
 }
 
 /// Sum in 16 interleaved lanes, so that it vectorises with an order of its own.

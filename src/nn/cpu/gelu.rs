@@ -7,47 +7,46 @@ use rayon::prelude::*;
 
 use super::CHUNK;
 use super::elementwise::{erf, exp, multiply_to};
-use super::memory::{by_rows, two_by_rows};
 
 /// x → x Φ(x) in place.
 pub fn gelu_rows(values: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for x in values {
-            *x = 0.5 * *x * (1.0 + erf(*x * FRAC_1_SQRT_2));
-        }
-    });
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for x in values {
+                *x = 0.5 * *x * (1.0 + erf(*x * FRAC_1_SQRT_2));
+            }
+        },
+    );
 }
 
 /// x → x Φ(x) in place, and the derivative Φ(x) + x φ(x), so that backward needs no Φ again.
 pub fn gelu_with_derivative(values: &mut [f32], derivative: &mut [f32]) {
     const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
-    Arch::new().dispatch(|| {
-        for (x, d) in values.iter_mut().zip(derivative) {
-            let cumulative = 0.5 * (1.0 + erf(*x * FRAC_1_SQRT_2));
-            *d = cumulative + *x * DENSITY * exp(-0.5 * *x * *x);
-            *x *= cumulative;
-        }
-    });
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (x, d) in values.iter_mut().zip(derivative) {
+                let cumulative = 0.5 * (1.0 + erf(*x * FRAC_1_SQRT_2));
+                *d = cumulative + *x * DENSITY * exp(-0.5 * *x * *x);
+                *x *= cumulative;
+            }
+        },
+    );
 }
 
 /// y = x Φ(x), and the derivative where it is asked for.
 pub fn forward(x: &[f32], derivative: bool) -> (Vec<f32>, Option<Vec<f32>>) {
-    match derivative {
-        true => {
-            let ([y, d], _) = two_by_rows(x.len(), 1, CHUNK, |from, [y, d]| {
-                y.copy_from_slice(&x[from..][..y.len()]);
-                gelu_with_derivative(y, d);
-            });
-            (y, Some(d))
-        }
-        false => {
-            let (y, _) = by_rows(x.len(), 1, CHUNK, |from, y| {
-                y.copy_from_slice(&x[from..][..y.len()]);
-                gelu_rows(y);
-            });
-            (y, None)
-        }
+    let mut y = x.to_vec();
+    if !derivative {
+        y.par_chunks_mut(CHUNK).for_each(gelu_rows);
+        return (y, None);
     }
+    let mut d = vec![0f32; x.len()];
+    y.par_chunks_mut(CHUNK).zip(d.par_chunks_mut(CHUNK)).for_each(|(y, d)| {
+        gelu_with_derivative(y, d);
+    });
+    (y, Some(d))
 }
 
 /// dx = g · derivative, in the derivative's memory.

@@ -22,17 +22,21 @@ pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> (Vec<f32>, 
     let width = weight.len();
     let (y, blocks) = by_rows(x.len() / width, width, BLOCK, |row, y| {
         let x = &x[row * width..][..y.len()];
-        Arch::new().dispatch(|| {
-            let rows = y.chunks_exact_mut(width).zip(x.chunks_exact(width));
-            rows.map(|(y, x)| {
-                let (mean, scale) = moments(x, eps);
-                for i in 0..width {
-                    y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+        let mut all = vec![(0.0, 0.0); y.len() / width];
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let rows = y.chunks_exact_mut(width).zip(x.chunks_exact(width));
+                for ((y, x), own) in rows.zip(&mut all) {
+                    let (mean, scale) = moments(x, eps);
+                    *own = (mean, scale);
+                    for i in 0..width {
+                        y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+                    }
                 }
-                (mean, scale)
-            })
-            .collect::<Vec<Moments>>()
-        })
+            },
+        );
+        all
     });
     (y, blocks.concat())
 }
@@ -54,22 +58,25 @@ pub fn backward(
         let mut normal = vec![0f32; width];
         let (from, to) = (row * width, row * width + dx.len());
         let rows = x[from..to].chunks_exact(width).zip(g[from..to].chunks_exact(width));
-        Arch::new().dispatch(|| {
-            let rows = dx.chunks_exact_mut(width).zip(rows.zip(&moments[row..]));
-            for (dx, ((x, g), (mean, scale))) in rows {
-                for i in 0..width {
-                    normal[i] = (x[i] - mean) * scale;
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let rows = dx.chunks_exact_mut(width).zip(rows.zip(&moments[row..]));
+                for (dx, ((x, g), (mean, scale))) in rows {
+                    for i in 0..width {
+                        normal[i] = (x[i] - mean) * scale;
+                    }
+                    let n = width as f32;
+                    let h_mean = lane_sum(width, |i| g[i] * weight[i]) / n;
+                    let hx_mean = lane_sum(width, |i| g[i] * weight[i] * normal[i]) / n;
+                    for i in 0..width {
+                        dx[i] = (g[i] * weight[i] - h_mean - normal[i] * hx_mean) * scale;
+                        dw[i] += g[i] * normal[i];
+                        db[i] += g[i];
+                    }
                 }
-                let n = width as f32;
-                let h_mean = lane_sum(width, |i| g[i] * weight[i]) / n;
-                let hx_mean = lane_sum(width, |i| g[i] * weight[i] * normal[i]) / n;
-                for i in 0..width {
-                    dx[i] = (g[i] * weight[i] - h_mean - normal[i] * hx_mean) * scale;
-                    dw[i] += g[i] * normal[i];
-                    db[i] += g[i];
-                }
-            }
-        });
+            },
+        );
         if let Some(sum) = sum {
             add_to(dx, &sum[from..to]);
         }

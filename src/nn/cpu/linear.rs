@@ -9,10 +9,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::CHUNK;
-use super::elementwise::{add_to, multiply_to};
+use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
-use super::memory::{by_rows, by_rows_with, two_by_rows};
-use super::product::{Matrix, product, rows_apart};
+use super::memory::{Unwritten, by_rows_with, two_by_rows};
+use super::product::{Matrix, new_product, product, rows_apart};
 
 /// What is done with x Wᵀ + b.
 #[derive(Clone, Copy)]
@@ -71,53 +71,66 @@ pub fn forward(
     let Size { input, output } = size;
     let n = x.len() / input;
     let block = rows_apart(n, size.weights());
-    let affine = |row: usize, y: &mut [f32]| {
-        let m = y.len() / output;
-        let (x, whole) = (Matrix::rows(&x[row * input..], input), m == n);
-        product((m, output, input), y, output, 0.0, 1.0, x, Matrix::rows(w, input).t(), whole);
-        if let Some(bias) = bias {
-            in_parts(y, output, |_, row| add_to(row, bias));
-        }
-    };
-    match end {
+    let layer = Affine { x, w, bias, size };
+    let blocks = || vec![(); n.div_ceil(block)];
+    let (y, _) = match end {
         End::Gelu { derivative: true } => {
-            let ([y, derivative], _) = two_by_rows(n, output, block, |row, [y, d]| {
-                affine(row, y);
+            let [y, derivative] = two_by_rows(n, output, block, |row, y, d| {
+                let (y, d) = (layer.rows(row, y), d.zeros());
                 y.par_chunks_mut(CHUNK).zip(d.par_chunks_mut(CHUNK)).for_each(|(y, d)| {
                     gelu_with_derivative(y, d);
                 });
+                (y, d)
             });
-            (y, Some(derivative))
+            return (y, Some(derivative));
         }
         End::Gelu { derivative: false } => {
-            let (y, _) = by_rows(n, output, block, |row, y| {
-                affine(row, y);
+            by_rows_with(n, output, block, blocks(), |row, (), y| {
+                let y = layer.rows(row, y);
                 y.par_chunks_mut(CHUNK).for_each(gelu_rows);
-            });
-            (y, None)
+                (y, ())
+            })
         }
-        End::Add(other) => {
-            let (y, _) = by_rows(n, output, block, |row, y| {
-                affine(row, y);
-                let other = &other[row * output..][..y.len()];
-                y.par_chunks_mut(CHUNK).zip(other.par_chunks(CHUNK)).for_each(|(y, o)| {
-                    add_to(y, o);
-                });
-            });
-            (y, None)
+        End::Add(other) => by_rows_with(n, output, block, blocks(), |row, (), y| {
+            let y = layer.rows(row, y);
+            add_in_parts(y, &other[row * output..]);
+            (y, ())
+        }),
+        End::Nothing => {
+            by_rows_with(n, output, block, blocks(), |row, (), y| (layer.rows(row, y), ()))
         }
-        End::Nothing => (by_rows(n, output, block, affine).0, None),
+    };
+    (y, None)
+}
+
+/// x Wᵀ + b, to be computed in blocks of rows.
+struct Affine<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+    bias: Option<&'a [f32]>,
+    size: Size,
+}
+
+impl Affine<'_> {
+    /// The rows from `row` on, as many as `y` holds.
+    fn rows<'a>(&self, row: usize, y: Unwritten<'a>) -> &'a mut [f32] {
+        let Size { input, output } = self.size;
+        let m = y.len() / output;
+        let (x, w) = (Matrix::rows(&self.x[row * input..], input), Matrix::rows(self.w, input));
+        // One block is worth several threads; of several, each has its own.
+        let whole = m * input == self.x.len();
+        let y = new_product((m, output, input), y, x, w.t(), whole);
+        if let Some(bias) = self.bias {
+            let rows = (CHUNK / output).max(1) * output;
+            y.par_chunks_mut(rows).for_each(|y| add_to_rows(y, bias));
+        }
+        y
     }
 }
 
-/// Calls `f` with every row of `values`, many rows a task.
-fn in_parts(values: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
-    let rows = (CHUNK / width).max(1);
-    values.par_chunks_mut(rows * width).enumerate().for_each(|(part, values)| {
-        for (i, row) in values.chunks_exact_mut(width).enumerate() {
-            f(part * rows + i, row);
-        }
-    });
+/// `sum += values`, as far as `sum` goes.
+fn add_in_parts(sum: &mut [f32], values: &[f32]) {
+    sum.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(s, v)| add_to(s, v));
 }
 
 /// (dA, dB) of a pair, from the dense gradient \[out, in\]: dA = s B dW, dB = s A dWᵀ.
@@ -189,15 +202,6 @@ pub fn backward(
             pairs: asked.pairs.iter().map(of).collect(),
         }
     };
-    let input_gradient = |row: usize, g: &[f32], dx: &mut [f32]| {
-        let m = g.len() / output;
-        let (g, w) = (Matrix::rows(g, output), Matrix::rows(w, input));
-        product((m, input, output), dx, input, 0.0, 1.0, g, w, whole);
-        if let Some(sum) = sum {
-            let sum = &sum[row * input..][..dx.len()];
-            dx.par_chunks_mut(CHUNK).zip(sum.par_chunks(CHUNK)).for_each(|(d, s)| add_to(d, s));
-        }
-    };
     // g as the layer before its end sees it: given, or made where the derivative stands.
     let mut own = g.derivative.unwrap_or_default();
     let blocks: Vec<Block> = match own.is_empty() {
@@ -211,10 +215,18 @@ pub fn backward(
     let width = if asked.x { input } else { 0 };
     let (dx, sums) = by_rows_with(n, width, block, blocks, |row, g, dx| {
         let g = g.ready();
-        if asked.x {
-            input_gradient(row, g, dx);
+        let m = g.len() / output;
+        let dx = match asked.x {
+            false => dx.zeros(),
+            true => {
+                let (g, w) = (Matrix::rows(g, output), Matrix::rows(w, input));
+                new_product((m, input, output), dx, g, w, whole)
+            }
+        };
+        if let Some(sum) = sum.filter(|_| asked.x) {
+            add_in_parts(dx, &sum[row * input..]);
         }
-        thin(row..row + g.len() / output, g)
+        (dx, thin(row..row + m, g))
     });
     let g = if own.is_empty() { g.values } else { &own };
     let matrix = asked.matrix.then(|| {

@@ -76,11 +76,31 @@ pub fn with_values_mut(t: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> 
     t.inplace_op1(&Change(RefCell::new(Some(f))))
 }
 
+/// A block of memory that is new and holds nothing yet.
+pub struct Unwritten<'a>(pub(super) &'a mut [MaybeUninit<f32>]);
+
+impl<'a> Unwritten<'a> {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Zeros. Cheap just before the block is written, when it stays in cache.
+    pub fn zeros(self) -> &'a mut [f32] {
+        self.0.fill(MaybeUninit::new(0.0));
+        // SAFETY: every value was just written.
+        unsafe { self.written() }
+    }
+
+    /// # Safety
+    /// Every value must have been written.
+    pub(super) unsafe fn written(self) -> &'a mut [f32] {
+        // SAFETY: as the caller says; a MaybeUninit has its value's layout.
+        unsafe { &mut *(std::ptr::from_mut(self.0) as *mut [f32]) }
+    }
+}
+
 /// A new row-major matrix that `f` writes in blocks of `block` rows, in parallel, with what `f`
 /// returned of each block, in their order. `f` gets a block's first row and its values, zeros.
-///
-/// A block is set to zero just before it is written, while it is in cache: cheaper than a pass
-/// over the whole matrix before.
 pub fn by_rows<R: Send>(
     rows: usize,
     width: usize,
@@ -88,60 +108,71 @@ pub fn by_rows<R: Send>(
     f: impl Fn(usize, &mut [f32]) -> R + Sync,
 ) -> (Vec<f32>, Vec<R>) {
     let parts = vec![(); rows.div_ceil(block.max(1))];
-    by_rows_with(rows, width, block, parts, |row, (), values| f(row, values))
+    by_rows_with(rows, width, block, parts, |row, (), values| {
+        let values = values.zeros();
+        let result = f(row, values);
+        (values, result)
+    })
 }
 
-/// The same, where `f` also gets the block's own of `parts`, one a block.
+/// The same, where `f` also gets the block's own of `parts`, one a block, and writes the block: it
+/// returns it, written.
 pub fn by_rows_with<T: Send, R: Send>(
     rows: usize,
     width: usize,
     block: usize,
     parts: Vec<T>,
-    f: impl Fn(usize, T, &mut [f32]) -> R + Sync,
+    f: impl for<'a> Fn(usize, T, Unwritten<'a>) -> (&'a mut [f32], R) + Sync,
 ) -> (Vec<f32>, Vec<R>) {
     let block = block.max(1);
     assert_eq!(parts.len(), rows.div_ceil(block), "a part a block");
-    let parts = parts.into_par_iter().enumerate();
-    if width == 0 {
-        return (Vec::new(), parts.map(|(i, part)| f(i * block, part, &mut [])).collect());
-    }
     let mut values = Vec::with_capacity(rows * width);
-    let results = spare(&mut values, rows * width)
-        .par_chunks_mut(block * width)
-        .zip(parts)
-        .map(|(values, (i, part))| f(i * block, part, zeroed(values)))
+    let (mut rest, mut blocks) = (spare(&mut values, rows * width), Vec::new());
+    for part in parts {
+        let (own, after) = rest.split_at_mut(rest.len().min(block * width));
+        blocks.push((part, own));
+        rest = after;
+    }
+    let results = blocks
+        .into_par_iter()
+        .enumerate()
+        .map(|(i, (part, own))| {
+            let (place, len) = (own.as_ptr().cast::<f32>(), own.len());
+            let (written, result) = f(i * block, part, Unwritten(own));
+            // What is returned has to be the block itself, for all of it to be written.
+            assert!(std::ptr::eq(written.as_ptr(), place) && written.len() == len);
+            result
+        })
         .collect();
-    // SAFETY: every block of the first rows · width values was set to zero at least.
+    // SAFETY: the blocks are all of the first rows · width values, and each was returned written.
     unsafe { values.set_len(rows * width) };
     (values, results)
 }
 
-/// Two matrices of the same shape at once, as [`by_rows`].
-pub fn two_by_rows<R: Send>(
+/// Two matrices of the same shape at once, as [`by_rows_with`].
+pub fn two_by_rows(
     rows: usize,
     width: usize,
     block: usize,
-    f: impl Fn(usize, [&mut [f32]; 2]) -> R + Sync,
-) -> ([Vec<f32>; 2], Vec<R>) {
+    f: impl for<'a, 'b> Fn(usize, Unwritten<'a>, Unwritten<'b>) -> (&'a mut [f32], &'b mut [f32]) + Sync,
+) -> [Vec<f32>; 2] {
     let mut second = Vec::with_capacity(rows * width);
     let size = (block * width).max(1);
     let parts: Vec<_> = spare(&mut second, rows * width).chunks_mut(size).collect();
-    let (first, results) =
-        by_rows_with(rows, width, block, parts, |row, part, a| f(row, [a, zeroed(part)]));
-    // SAFETY: every one of the parts, which are all of it, was set to zero at least.
+    let (first, _) = by_rows_with(rows, width, block, parts, |row, part, a| {
+        let (place, len) = (part.as_ptr().cast::<f32>(), part.len());
+        let (a, b) = f(row, a, Unwritten(part));
+        assert!(std::ptr::eq(b.as_ptr(), place) && b.len() == len);
+        (a, ())
+    });
+    // SAFETY: the parts are all of the first rows · width values, and each was returned written.
     unsafe { second.set_len(rows * width) };
-    ([first, second], results)
+    [first, second]
 }
 
 /// The first `n` places of an empty vector's capacity.
 fn spare(values: &mut Vec<f32>, n: usize) -> &mut [MaybeUninit<f32>] {
     &mut values.spare_capacity_mut()[..n]
-}
-
-fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
-    part.fill(MaybeUninit::new(0.0));
-    // SAFETY: every value was just written, and a MaybeUninit has its value's layout.
-    unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) }
 }
 
 /// Adds up blocks' sums in their order.

@@ -2,6 +2,8 @@
 
 use gemm::Parallelism;
 
+use super::memory::Unwritten;
+
 /// A matrix in a slice: element (i, j) stands at `i · row + j · column`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
@@ -44,7 +46,7 @@ pub fn rows_apart(n: usize, weights: usize) -> usize {
 /// product over the threads; every element is summed in the same order either way.
 #[allow(clippy::too_many_arguments)]
 pub fn product(
-    (m, n, k): (usize, usize, usize),
+    size: (usize, usize, usize),
     out: &mut [f32],
     out_row: usize,
     keep: f32,
@@ -53,8 +55,46 @@ pub fn product(
     b: Matrix,
     parallel: bool,
 ) {
+    assert!(
+        Matrix::rows(out, out_row).holds(size.0, size.1) && out_row >= size.1,
+        "result too small"
+    );
+    // SAFETY: `out` is borrowed exclusively and holds the result, as asserted.
+    unsafe { multiply(size, out.as_mut_ptr(), out_row, keep, scale, a, b, parallel) }
+}
+
+/// `a b` in new memory of exactly its size: a \[m, k\], b \[k, n\] → \[m, n\].
+pub fn new_product<'a>(
+    size: (usize, usize, usize),
+    out: Unwritten<'a>,
+    a: Matrix,
+    b: Matrix,
+    parallel: bool,
+) -> &'a mut [f32] {
+    assert_eq!(out.len(), size.0 * size.1, "the memory has another size than the product");
+    // SAFETY: `out` has the result's size and is not read, for `keep` is 0. The product writes
+    // every element, also where k is 0.
+    unsafe {
+        multiply(size, out.0.as_mut_ptr().cast(), size.1, 0.0, 1.0, a, b, parallel);
+        out.written()
+    }
+}
+
+/// # Safety
+/// `out` is valid for writes of m rows of n values `out_row` apart, and for reads of them unless
+/// `keep` is 0; nothing else refers to them.
+#[allow(clippy::too_many_arguments)]
+unsafe fn multiply(
+    (m, n, k): (usize, usize, usize),
+    out: *mut f32,
+    out_row: usize,
+    keep: f32,
+    scale: f32,
+    a: Matrix,
+    b: Matrix,
+    parallel: bool,
+) {
     assert!(a.holds(m, k) && b.holds(k, n), "operand too small for the product");
-    assert!(Matrix::rows(out, out_row).holds(m, n) && out_row >= n, "result too small");
     // Below this many multiply–adds the hand-over to other threads costs more than it saves.
     const WORTH_SHARING: usize = 1 << 20;
     let parallelism = match parallel && m * n * k >= WORTH_SHARING {
@@ -62,13 +102,13 @@ pub fn product(
         false => Parallelism::None,
     };
     // SAFETY: every element that the dimensions and strides address lies in its slice, as
-    // asserted above, and `out` is borrowed exclusively.
+    // asserted above, or in `out`, as the caller says.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
             out_row as isize,
             keep != 0.0,
