@@ -1,10 +1,9 @@
 //! AdamW's update of one parameter, and norms.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::CHUNK;
-use super::elementwise::lane_sum_f64;
+use super::elementwise::{lane_sum_f64, vectorised};
 
 /// The numbers of one update.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +27,12 @@ impl Update {
         let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
         p.par_chunks_mut(CHUNK).zip(moments).zip(g.par_chunks(CHUNK)).for_each(
             |((p, (m, v)), g)| {
-                Arch::new().dispatch(
+                vectorised(
                     #[inline(always)]
                     || {
-                        for ((p, (m, v)), g) in p.iter_mut().zip(m.iter_mut().zip(v)).zip(g) {
+                        for ((p, (m, v)), g) in
+                            p.iter_mut().zip(m.iter_mut().zip(v.iter_mut())).zip(g)
+                        {
                             let g = g * self.scale;
                             *m = *m * self.beta1 + g * (1.0 - self.beta1);
                             *v = *v * self.beta2 + g * g * (1.0 - self.beta2);
@@ -50,7 +51,7 @@ pub fn square_sum(values: &[f32]) -> f64 {
     let parts: Vec<f64> = values
         .par_chunks(CHUNK)
         .map(|part| {
-            Arch::new().dispatch(
+            vectorised(
                 #[inline(always)]
                 || lane_sum_f64(part.len(), |i| f64::from(part[i]).powi(2)),
             )

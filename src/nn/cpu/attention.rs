@@ -1,8 +1,6 @@
 //! Multi-head self-attention that reads heads in place.
 
-use pulp::Arch;
-
-use super::elementwise::{exp, lane_sum};
+use super::elementwise::{exp, lane_sum, vectorised};
 use super::memory::by_rows;
 use super::product::{Matrix, product};
 
@@ -173,7 +171,7 @@ impl Attention {
 fn softmax(row: &mut [f32], seen: usize) -> f32 {
     let (row, unseen) = row.split_at_mut(seen);
     unseen.fill(0.0);
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let max = row.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
@@ -194,10 +192,10 @@ fn softmax(row: &mut [f32], seen: usize) -> f32 {
 fn weights(row: &mut [f32], seen: usize, log_sum: f32) {
     let (row, unseen) = row.split_at_mut(seen);
     unseen.fill(0.0);
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            for v in row {
+            for v in row.iter_mut() {
                 *v = exp(*v - log_sum);
             }
         },
@@ -206,7 +204,7 @@ fn weights(row: &mut [f32], seen: usize, log_sum: f32) {
 
 /// dP → dS in place, a row at a time.
 fn score_gradient(ds: &mut [f32], p: &[f32], width: usize) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for (ds, p) in ds.chunks_exact_mut(width).zip(p.chunks_exact(width)) {

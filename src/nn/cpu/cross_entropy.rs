@@ -1,9 +1,7 @@
 //! Cross-entropy of rows of logits, with label smoothing.
 
-use pulp::Arch;
-
 use super::BLOCK;
-use super::elementwise::{exp, lane_sum};
+use super::elementwise::{exp, lane_sum, vectorised};
 use super::memory::by_rows;
 
 /// (loss, logarithm of the sum of exponentials) of each row: logits \[n, classes\].
@@ -33,7 +31,7 @@ pub fn forward(
 }
 
 fn log_sum(logits: &[f32]) -> f32 {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
@@ -53,7 +51,7 @@ pub fn backward(
 ) -> Vec<f32> {
     let even = smoothing / classes as f32;
     let (d, _) = by_rows(labels.len(), classes, BLOCK, |row, d| {
-        Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 for (i, d) in d.chunks_exact_mut(classes).enumerate() {

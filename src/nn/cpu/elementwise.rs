@@ -1,10 +1,29 @@
 //! Vectorised loops shared by the operations.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
+
+/// Runs `f` as compiled for the best instruction set that the processor has. `f` and what it calls
+/// have to be `#[inline(always)]`: what is not inlined here is compiled for the oldest processor.
+#[inline(always)]
+pub fn vectorised<R>(f: impl FnMut() -> R) -> R {
+    /// pulp takes closures too, but through `FnOnce::call_once`, which is not always inlined.
+    struct Loop<F>(F);
+
+    impl<R, F: FnMut() -> R> WithSimd for Loop<F> {
+        type Output = R;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, _: S) -> R {
+            (self.0)()
+        }
+    }
+
+    Arch::new().dispatch(Loop(f))
+}
 
 /// `sum += values`.
 pub fn add_to(sum: &mut [f32], values: &[f32]) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for (s, v) in sum.iter_mut().zip(values) {
@@ -16,7 +35,7 @@ pub fn add_to(sum: &mut [f32], values: &[f32]) {
 
 /// `row += values` for every row of `rows`.
 pub fn add_to_rows(rows: &mut [f32], values: &[f32]) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for row in rows.chunks_exact_mut(values.len()) {
@@ -30,7 +49,7 @@ pub fn add_to_rows(rows: &mut [f32], values: &[f32]) {
 
 /// `product *= values`.
 pub fn multiply_to(product: &mut [f32], values: &[f32]) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for (p, v) in product.iter_mut().zip(values) {

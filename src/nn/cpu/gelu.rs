@@ -2,18 +2,17 @@
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::CHUNK;
-use super::elementwise::{erf, exp, multiply_to};
+use super::elementwise::{erf, exp, multiply_to, vectorised};
 
 /// x → x Φ(x) in place.
 pub fn gelu_rows(values: &mut [f32]) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            for x in values {
+            for x in values.iter_mut() {
                 *x = 0.5 * *x * (1.0 + erf(*x * FRAC_1_SQRT_2));
             }
         },
@@ -23,10 +22,10 @@ pub fn gelu_rows(values: &mut [f32]) {
 /// x → x Φ(x) in place, and the derivative Φ(x) + x φ(x), so that backward needs no Φ again.
 pub fn gelu_with_derivative(values: &mut [f32], derivative: &mut [f32]) {
     const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            for (x, d) in values.iter_mut().zip(derivative) {
+            for (x, d) in values.iter_mut().zip(derivative.iter_mut()) {
                 let cumulative = 0.5 * (1.0 + erf(*x * FRAC_1_SQRT_2));
                 *d = cumulative + *x * DENSITY * exp(-0.5 * *x * *x);
                 *x *= cumulative;

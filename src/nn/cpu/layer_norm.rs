@@ -1,9 +1,7 @@
 //! Layer normalisation over the last axis.
 
-use pulp::Arch;
-
 use super::BLOCK;
-use super::elementwise::{add_to, lane_sum};
+use super::elementwise::{add_to, lane_sum, vectorised};
 use super::memory::{by_rows, total};
 
 /// Mean and 1/√(var + eps) of a row.
@@ -23,7 +21,7 @@ pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> (Vec<f32>, 
     let (y, blocks) = by_rows(x.len() / width, width, BLOCK, |row, y| {
         let x = &x[row * width..][..y.len()];
         let mut all = vec![(0.0, 0.0); y.len() / width];
-        Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 let rows = y.chunks_exact_mut(width).zip(x.chunks_exact(width));
@@ -57,11 +55,12 @@ pub fn backward(
         let (mut dw, mut db) = (vec![0f32; width], vec![0f32; width]);
         let mut normal = vec![0f32; width];
         let (from, to) = (row * width, row * width + dx.len());
-        let rows = x[from..to].chunks_exact(width).zip(g[from..to].chunks_exact(width));
-        Arch::new().dispatch(
+        let (x, g) = (&x[from..to], &g[from..to]);
+        vectorised(
             #[inline(always)]
             || {
-                let rows = dx.chunks_exact_mut(width).zip(rows.zip(&moments[row..]));
+                let given = x.chunks_exact(width).zip(g.chunks_exact(width));
+                let rows = dx.chunks_exact_mut(width).zip(given.zip(&moments[row..]));
                 for (dx, ((x, g), (mean, scale))) in rows {
                     for i in 0..width {
                         normal[i] = (x[i] - mean) * scale;
