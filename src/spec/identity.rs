@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::schema::RunSpec;
 
 /// Raised whenever the same spec would train to other numbers than before.
-pub const NUMERICS_VERSION: u32 = 2;
+pub const NUMERICS_VERSION: u32 = 3;
 
 /// The id of a run: 12 hexadecimal digits of a SHA-256 over the resolved spec, the seed,
 /// the data's hash (which stands for where the data came from), what the run starts from

@@ -4,15 +4,14 @@
 //! product finds its values in cache: bias, GELU or a sum forward; backward the derivative of
 //! GELU, the column sums, and the thin products that the factors' gradients are made of.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::CHUNK;
 use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
 use super::memory::{Unwritten, by_rows_with, two_by_rows};
-use super::product::{Matrix, new_product, product, rows_apart};
+use super::product::{Matrix, ROWS, new_product, product, rows_apart};
+use super::thin::factor_gradients;
 
 /// What is done with x Wᵀ + b.
 #[derive(Clone, Copy)]
@@ -182,25 +181,18 @@ pub fn backward(
     let n = x.len() / input;
     let block = rows_apart(n, size.weights());
     let whole = block >= n;
-    let thin = |rows: Range<usize>, g: &[f32]| -> Sums {
-        let m = rows.len();
-        let (x, g_rows) = (Matrix::rows(&x[rows.start * input..], input), Matrix::rows(g, output));
-        let of = |p: &Pair| {
-            let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(p.b, output));
-            let mut low = vec![0f32; m * p.rank];
-            let (mut da, mut db) = (vec![0f32; p.rank * input], vec![0f32; p.rank * output]);
-            product((m, p.rank, output), &mut low, p.rank, 0.0, p.scale, g_rows, b.t(), whole);
-            let lows = Matrix::rows(&low, p.rank).t();
-            product((p.rank, input, m), &mut da, input, 0.0, 1.0, lows, x, whole);
-            product((m, p.rank, input), &mut low, p.rank, 0.0, p.scale, x, a.t(), whole);
-            let lows = Matrix::rows(&low, p.rank).t();
-            product((p.rank, output, m), &mut db, output, 0.0, 1.0, lows, g_rows, whole);
-            (da, db)
-        };
-        Sums {
+    // Rows from `row` on; of a matrix beyond the caches they are all, and shared out here.
+    let thin = |row: usize, g: &[f32]| -> Vec<Sums> {
+        let parts = x[row * input..].par_chunks(ROWS * input);
+        let of = |g, x| Sums {
             bias: asked.bias.then(|| column_sums(g, output)),
-            pairs: asked.pairs.iter().map(of).collect(),
-        }
+            pairs: asked
+                .pairs
+                .iter()
+                .map(|p| factor_gradients(x, g, p.a, p.b, p.rank, p.scale))
+                .collect(),
+        };
+        g.par_chunks(ROWS * output).zip(parts).map(|(g, x)| of(g, x)).collect()
     };
     // g as the layer before its end sees it: given, or made where the derivative stands.
     let mut own = g.derivative.unwrap_or_default();
@@ -226,7 +218,7 @@ pub fn backward(
         if let Some(sum) = sum.filter(|_| asked.x) {
             add_in_parts(dx, &sum[row * input..]);
         }
-        (dx, thin(row..row + m, g))
+        (dx, thin(row, g))
     });
     let g = if own.is_empty() { g.values } else { &own };
     let matrix = asked.matrix.then(|| {
@@ -235,7 +227,7 @@ pub fn backward(
         product((output, input, n), &mut dw, input, 0.0, 1.0, g, x, true);
         dw
     });
-    added_up(asked.x.then_some(dx), matrix, sums, asked, size)
+    added_up(asked.x.then_some(dx), matrix, sums.concat(), asked, size)
 }
 
 /// The gradient of a layer's result.
@@ -267,6 +259,7 @@ impl<'a> Block<'a> {
 }
 
 /// Sums over a block's rows.
+#[derive(Clone)]
 struct Sums {
     bias: Option<Vec<f32>>,
     pairs: Vec<(Vec<f32>, Vec<f32>)>,

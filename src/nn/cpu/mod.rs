@@ -18,6 +18,7 @@ pub mod linear;
 mod memory;
 mod product;
 mod rate;
+mod thin;
 
 pub use memory::{takes, tensor, with_all, with_values, with_values_mut};
 pub use rate::product_rate;

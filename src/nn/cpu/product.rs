@@ -30,6 +30,9 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Most rows that are worked on together while they are in cache.
+pub const ROWS: usize = 256;
+
 /// Rows of an input that are multiplied and worked on together while they are in cache, for a
 /// matrix of `weights` values: a matrix beyond the caches is read once for all rows.
 pub fn rows_apart(n: usize, weights: usize) -> usize {
@@ -37,7 +40,7 @@ pub fn rows_apart(n: usize, weights: usize) -> usize {
     match weights > IN_CACHE {
         true => n.max(1),
         // Few enough that small batches still occupy several threads.
-        false => n.div_ceil(8).next_multiple_of(8).clamp(64, 256),
+        false => n.div_ceil(8).next_multiple_of(8).clamp(64, ROWS),
     }
 }
 

@@ -1,0 +1,253 @@
+//! Products with a matrix of few rows, which the gradients of low-rank factors are made of.
+//!
+//! A general matrix product packs its operands and is made for larger ones; at a rank of 8 these
+//! run at twice its rate.
+
+use std::array::from_fn;
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Rows taken together, which then stay in the second cache.
+const TOGETHER: usize = 32;
+
+/// The gradients of the factors of y = scale · (x Aᵀ) B over some rows:
+/// dA = scale (g Bᵀ)ᵀ x and dB = scale (x Aᵀ)ᵀ g, for x \[m, in\], g \[m, out\], a \[rank, in\],
+/// b \[rank, out\] → (\[rank, in\], \[rank, out\]).
+pub fn factor_gradients(
+    x: &[f32],
+    g: &[f32],
+    a: &[f32],
+    b: &[f32],
+    rank: usize,
+    scale: f32,
+) -> (Vec<f32>, Vec<f32>) {
+    let (input, output) = (a.len() / rank, b.len() / rank);
+    assert_eq!(x.len() / input, g.len() / output, "x and g differ in rows");
+    let (mut da, mut db) = (vec![0f32; a.len()], vec![0f32; b.len()]);
+    let mut low = vec![0f32; TOGETHER * rank];
+    for (x, g) in x.chunks(TOGETHER * input).zip(g.chunks(TOGETHER * output)) {
+        let low = &mut low[..x.len() / input * rank];
+        for (from, weights, to, sums) in [(g, b, x, &mut da), (x, a, g, &mut db)] {
+            Arch::new().dispatch(Dots { rows: from, weights, rank, scale, out: low });
+            Arch::new().dispatch(Sums { low, rows: to, rank, out: sums });
+        }
+    }
+    (da, db)
+}
+
+/// out\[i\]\[j\] = scale · rows\[i\] · weights\[j\]: rows \[m, k\], weights \[rank, k\] → \[m, rank\].
+struct Dots<'a> {
+    rows: &'a [f32],
+    weights: &'a [f32],
+    rank: usize,
+    scale: f32,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Dots { rows, weights, rank, scale, out } = self;
+        let k = weights.len() / rank;
+        let m = out.len() / rank;
+        let row = |i: usize| &rows[i * k..][..k];
+        let weight = |j: usize| &weights[j * k..][..k];
+        let mut i = 0;
+        while i < m {
+            let mut j = 0;
+            let four = i + 4 <= m;
+            while j < rank {
+                let two = j + 2 <= rank;
+                match (four, two) {
+                    (true, true) => {
+                        let dots = dots(
+                            simd,
+                            from_fn::<_, 4, _>(|r| row(i + r)),
+                            [weight(j), weight(j + 1)],
+                        );
+                        for (r, dots) in dots.iter().enumerate() {
+                            out[(i + r) * rank + j] = dots[0] * scale;
+                            out[(i + r) * rank + j + 1] = dots[1] * scale;
+                        }
+                    }
+                    (true, false) => {
+                        let dots = dots(simd, from_fn::<_, 4, _>(|r| row(i + r)), [weight(j)]);
+                        for (r, dots) in dots.iter().enumerate() {
+                            out[(i + r) * rank + j] = dots[0] * scale;
+                        }
+                    }
+                    (false, _) => {
+                        out[i * rank + j] = dots(simd, [row(i)], [weight(j)])[0][0] * scale;
+                    }
+                }
+                j += if four && two { 2 } else { 1 };
+            }
+            i += if four { 4 } else { 1 };
+        }
+    }
+}
+
+/// Every row's product with every weight, all of one length.
+#[inline(always)]
+fn dots<S: Simd, const I: usize, const J: usize>(
+    simd: S,
+    rows: [&[f32]; I],
+    weights: [&[f32]; J],
+) -> [[f32; J]; I] {
+    let rows = rows.map(S::as_simd_f32s);
+    let weights = weights.map(S::as_simd_f32s);
+    let steps = rows[0].0.len();
+    let (heads, weight_heads) = (rows.map(|r| &r.0[..steps]), weights.map(|w| &w.0[..steps]));
+    let mut sums = [[simd.splat_f32s(0.0); J]; I];
+    for t in 0..steps {
+        let w: [S::f32s; J] = from_fn(|j| weight_heads[j][t]);
+        for i in 0..I {
+            let x = heads[i][t];
+            for j in 0..J {
+                sums[i][j] = simd.mul_add_e_f32s(x, w[j], sums[i][j]);
+            }
+        }
+    }
+    from_fn(|i| {
+        from_fn(|j| {
+            let tail = rows[i].1.iter().zip(weights[j].1).map(|(x, w)| x * w).sum::<f32>();
+            simd.reduce_sum_f32s(sums[i][j]) + tail
+        })
+    })
+}
+
+/// out\[j\] += Σ low\[i\]\[j\] rows\[i\]: low \[m, rank\], rows \[m, k\] → \[rank, k\].
+struct Sums<'a> {
+    low: &'a [f32],
+    rows: &'a [f32],
+    rank: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Sums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Sums { low, rows, rank, out } = self;
+        let k = out.len() / rank;
+        let m = low.len() / rank;
+        let mut j = 0;
+        while j < rank {
+            let four = j + 4 <= rank;
+            let mut column = 0;
+            while column < k {
+                let wide = column + 2 * S::F32_LANES <= k;
+                let at = Tile { rank, k, m, j, column };
+                match (four, wide) {
+                    (true, true) => at.add::<S, 4, 2>(simd, low, rows, out),
+                    (false, true) => at.add::<S, 1, 2>(simd, low, rows, out),
+                    (_, false) => at.add_one(if four { 4 } else { 1 }, low, rows, out),
+                }
+                column += if wide { 2 * S::F32_LANES } else { 1 };
+            }
+            j += if four { 4 } else { 1 };
+        }
+    }
+}
+
+/// Some rows and columns of [`Sums`]' result.
+struct Tile {
+    rank: usize,
+    k: usize,
+    m: usize,
+    j: usize,
+    column: usize,
+}
+
+impl Tile {
+    /// J rows of V vectors, kept in registers over all of m.
+    #[inline(always)]
+    fn add<S: Simd, const J: usize, const V: usize>(
+        self,
+        simd: S,
+        low: &[f32],
+        rows: &[f32],
+        out: &mut [f32],
+    ) {
+        let Tile { rank, k, m, j, column } = self;
+        let mut sums = [[simd.splat_f32s(0.0); V]; J];
+        for i in 0..m {
+            let values = S::as_simd_f32s(&rows[i * k + column..][..V * S::F32_LANES]).0;
+            let low = &low[i * rank + j..][..J];
+            for (sums, low) in sums.iter_mut().zip(low) {
+                let low = simd.splat_f32s(*low);
+                for v in 0..V {
+                    sums[v] = simd.mul_add_e_f32s(low, values[v], sums[v]);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let out = &mut out[(j + r) * k + column..][..V * S::F32_LANES];
+            for (out, sum) in S::as_mut_simd_f32s(out).0.iter_mut().zip(sums) {
+                *out = simd.add_f32s(*out, *sum);
+            }
+        }
+    }
+
+    /// One column of `count` rows.
+    #[inline(always)]
+    fn add_one(self, count: usize, low: &[f32], rows: &[f32], out: &mut [f32]) {
+        let Tile { rank, k, m, j, column } = self;
+        for j in j..j + count {
+            let term = |i: usize| low[i * rank + j] * rows[i * k + column];
+            out[j * k + column] += (0..m).map(term).sum::<f32>();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Init;
+    use crate::random::{Purpose, Stream};
+
+    /// Against the definition in float64, at sizes around the blocks and vectors.
+    #[test]
+    fn factor_gradients_are_those_of_the_definition() {
+        for (m, input, output, rank) in [
+            (1, 1, 1, 1),
+            (3, 5, 2, 1),
+            (4, 16, 33, 4),
+            (31, 40, 24, 6),
+            (32, 64, 192, 8),
+            (77, 97, 61, 7),
+            (130, 48, 100, 13),
+        ] {
+            let values = |n: usize, name: &str| {
+                Init::Normal { std: 1.0 }.values(n, &mut Stream::new(2, Purpose::Init, name))
+            };
+            let (x, g) = (values(m * input, "x"), values(m * output, "g"));
+            let (a, b) = (values(rank * input, "a"), values(rank * output, "b"));
+            let (da, db) = factor_gradients(&x, &g, &a, &b, rank, 0.3);
+            let wide = |v: &[f32], width: usize, i: usize, j: usize| f64::from(v[i * width + j]);
+            let check =
+                |got: &[f32], from: &[f32], weights: &[f32], to: &[f32], k: usize, width| {
+                    for j in 0..rank {
+                        for c in 0..width {
+                            let (mut want, mut size) = (0.0, 1e-3);
+                            for i in 0..m {
+                                let dot: f64 = (0..k)
+                                    .map(|t| wide(from, k, i, t) * wide(weights, k, j, t))
+                                    .sum();
+                                let term = 0.3 * dot * wide(to, width, i, c);
+                                want += term;
+                                size += term.abs();
+                            }
+                            let error = (f64::from(got[j * width + c]) - want).abs();
+                            assert!(error < 1e-6 * size, "{m} {input} {output} {rank}: {j} {c}");
+                        }
+                    }
+                };
+            check(&da, &g, &b, &x, output, input);
+            check(&db, &x, &a, &g, input, output);
+        }
+    }
+}
