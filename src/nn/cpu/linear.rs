@@ -10,7 +10,7 @@ use super::CHUNK;
 use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
 use super::memory::{Unwritten, by_rows_with, two_by_rows};
-use super::product::{Matrix, ROWS, new_product, product, rows_apart};
+use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_apart};
 use super::thin::factor_gradients;
 
 /// What is done with x Wᵀ + b.
@@ -69,7 +69,7 @@ pub fn forward(
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     let Size { input, output } = size;
     let n = x.len() / input;
-    let block = rows_apart(n, size.weights());
+    let block = rows_apart(n, size.weights(), ROWS);
     let layer = Affine { x, w, bias, size };
     let blocks = || vec![(); n.div_ceil(block)];
     let (y, _) = match end {
@@ -179,11 +179,12 @@ pub fn backward(
 ) -> Gradients {
     let Size { input, output } = size;
     let n = x.len() / input;
-    let block = rows_apart(n, size.weights());
+    let most = if asked.pairs.is_empty() { ROWS } else { FEW_ROWS };
+    let block = rows_apart(n, size.weights(), most);
     let whole = block >= n;
     // Rows from `row` on; of a matrix beyond the caches they are all, and shared out here.
     let thin = |row: usize, g: &[f32]| -> Vec<Sums> {
-        let parts = x[row * input..].par_chunks(ROWS * input);
+        let parts = x[row * input..].par_chunks(most * input);
         let of = |g, x| Sums {
             bias: asked.bias.then(|| column_sums(g, output)),
             pairs: asked
@@ -192,7 +193,7 @@ pub fn backward(
                 .map(|p| factor_gradients(x, g, p.a, p.b, p.rank, p.scale))
                 .collect(),
         };
-        g.par_chunks(ROWS * output).zip(parts).map(|(g, x)| of(g, x)).collect()
+        g.par_chunks(most * output).zip(parts).map(|(g, x)| of(g, x)).collect()
     };
     // g as the layer before its end sees it: given, or made where the derivative stands.
     let mut own = g.derivative.unwrap_or_default();

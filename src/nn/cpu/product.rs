@@ -30,17 +30,21 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Most rows that are worked on together while they are in cache.
-pub const ROWS: usize = 256;
+/// Most rows that are worked on together: their products are near a whole matrix's rate, and their
+/// results in the third cache.
+pub const ROWS: usize = 512;
 
-/// Rows of an input that are multiplied and worked on together while they are in cache, for a
-/// matrix of `weights` values: a matrix beyond the caches is read once for all rows.
-pub fn rows_apart(n: usize, weights: usize) -> usize {
+/// The same where several passes read the rows themselves.
+pub const FEW_ROWS: usize = 256;
+
+/// Rows of an input that are multiplied and worked on together, at most `most`, for a matrix of
+/// `weights` values: a matrix beyond the caches is read once for all rows.
+pub fn rows_apart(n: usize, weights: usize, most: usize) -> usize {
     const IN_CACHE: usize = 1 << 19;
     match weights > IN_CACHE {
         true => n.max(1),
         // Few enough that small batches still occupy several threads.
-        false => n.div_ceil(8).next_multiple_of(8).clamp(64, ROWS),
+        false => n.div_ceil(8).next_multiple_of(8).clamp(64, most),
     }
 }
 
