@@ -91,7 +91,7 @@ impl Task for OneBatch<'_> {
     }
 }
 
-const START: Place = Place { seed: 0, epoch: 0, step: 0, part: 0 };
+const START: Place = Place { seed: 0, step: 0, part: 0 };
 
 /// `--nocapture` shows the largest differences of each fixture.
 fn check(file: &str) {
@@ -107,7 +107,7 @@ fn check(file: &str) {
     let logits = model.forward(&images, Pass::Training(START)).unwrap();
     let in_logits = relative(logits.tensor(), &fixture.tensors["logits"]);
     assert!(in_logits < 1e-5, "{file}: logits differ by {in_logits:e}");
-    // Evaluation may apply a weight in another form: equal but for rounding.
+    // Without a graph.
     let frozen = task.model(&mut Frozen(&store)).unwrap();
     let frozen = frozen.forward(&images, Pass::Evaluation).unwrap();
     let error = relative(frozen.tensor(), &fixture.tensors["logits"]);

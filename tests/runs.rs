@@ -91,7 +91,7 @@ fn the_number_of_threads_changes_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
         pool.install(|| run(dir.path(), &["model.dim=64", detach]))
     };
-    // Factored weights, and multiplied out.
+    // Gradients from thin products, and projected from the whole matrix's.
     for detach in ["vlora.detach=true", "vlora.detach=false"] {
         assert!(with_threads(1, detach) == with_threads(3, detach), "one thread and three differ");
     }

@@ -8,8 +8,9 @@
 
 MODEL is a spec of experiments/benchmarks/. Its arm `baseline` is timm's ViT, its arm `vlora` the
 authors' package. A step is zeroed gradients, forward with cross-entropy, backward, clipping to the
-spec's norm, and AdamW, on random images: no data is read on either side (torch_step.py has PyTorch's).
-Both must have the same number of parameters, the same batch and the same threads: those this process
+spec's norm, and AdamW, on random images: no files are read on either side. The program's batches are
+cropped, mirrored and normalised on a thread beside the step; PyTorch gets one tensor again and again
+(torch_step.py). Both must have the same number of parameters, the same batch and the same threads: those this process
 may run on.
 
 Every round runs vlora as a new process (`vlora bench`) and then every variant of PyTorch; every
@@ -75,7 +76,11 @@ class Program:
         self.version = self.run(["--version"]).strip()
 
     def run(self, arguments):
-        done = subprocess.run([self.path, *arguments], capture_output=True, text=True)
+        # As many threads as PyTorch gets.
+        threads = {"RAYON_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
+        done = subprocess.run(
+            [self.path, *arguments], capture_output=True, text=True, env=os.environ | threads
+        )
         if done.returncode != 0:
             sys.exit(f"vlora {arguments[0]} exits {done.returncode}: {done.stderr.strip()}")
         return done.stdout

@@ -1,8 +1,8 @@
 //! Vision Transformer (arXiv 2010.11929) with timm's layout, names and initialisation.
 //!
 //! image → patches → linear embedding → \[class token +\] learned positions → pre-norm blocks
-//! `x + attn(norm1(x))`, `x + mlp(norm2(x))` → norm → head. GELU is the exact one (erf). With `pool: mean` there is no class token and the mean over patches goes
-//! through `fc_norm` instead of `norm` (timm's `global_pool="avg", class_token=False`).
+//! `x + attn(norm1(x))`, `x + mlp(norm2(x))` → norm → head. GELU is the exact one (erf). With
+//! `pool: mean` there is no class token and the mean over patches goes through `fc_norm` instead of `norm` (timm's `global_pool="avg", class_token=False`).
 
 use candle_core::{Result, Tensor};
 

@@ -188,7 +188,8 @@ impl Sink<'_> {
     /// Sets the gradient of input `i`; nothing where it is not tracked.
     pub fn put(&mut self, i: usize, gradient: Tensor) {
         if let Some(node) = self.node(i).cloned() {
-            self.pending.insert(node.number, (node, gradient));
+            let before = self.pending.insert(node.number, (node, gradient));
+            debug_assert!(before.is_none(), "a gradient was put over one that was not taken");
         }
     }
 }
@@ -200,6 +201,11 @@ pub struct Gradients(HashMap<u64, Tensor>);
 impl Gradients {
     pub fn get(&self, leaf: &Value) -> Option<&Tensor> {
         self.0.get(&leaf.node.as_ref()?.number)
+    }
+
+    /// How many leaves got one.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     pub fn remove(&mut self, leaf: &Value) -> Option<Tensor> {

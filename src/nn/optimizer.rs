@@ -1,11 +1,12 @@
-//! What an optimiser does to tensors, in one pass over memory each.
+//! What an optimiser does to tensors, in one pass over memory each. Float32 on the CPU.
 
 use candle_core::{Result, Tensor};
 
 use super::cpu;
 pub use super::cpu::adamw::Update;
 
-/// AdamW's update of a parameter and its moments, all changed in place.
+/// AdamW's update of a parameter and its moments, all changed in place. The four share no storage,
+/// and no way back that reads the parameter is still to be gone.
 pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tensor) -> Result<()> {
     if [m, v, g].iter().any(|t| t.shape() != p.shape()) {
         candle_core::bail!("adamw: parameter, moments and gradient differ in shape");

@@ -13,8 +13,6 @@ pub enum Pass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub seed: u64,
-    /// From 0.
-    pub epoch: usize,
     /// Optimiser step, from 1; 0 is the gradient audit.
     pub step: u64,
     /// Which micro-batch of the step, from 0.

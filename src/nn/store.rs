@@ -69,12 +69,6 @@ impl ParameterStore {
         self.seed
     }
 
-    /// Another value in a parameter's place.
-    #[cfg(test)]
-    pub fn replace_value(&mut self, i: usize, value: Value) {
-        self.parameters[i].value = value;
-    }
-
     /// Number of values over all parameters.
     pub fn count(&self) -> usize {
         self.parameters.iter().map(|p| p.var.elem_count()).sum()

@@ -85,7 +85,8 @@ pub struct Measured {
     /// The most bytes allocated at once during the timed steps; None where they are not counted.
     pub peak_bytes: Option<u64>,
     /// The most bytes resident at once since before the model was built; None where the system
-    /// does not tell.
+    /// does not tell. What variants measured before in the same process left resident counts, so
+    /// this compares with other programs only for the first.
     pub resident_peak_bytes: Option<u64>,
 }
 
@@ -167,10 +168,12 @@ fn step_examples(spec: &RunSpec) -> usize {
 }
 
 /// The largest matrix product of a layer's forward pass, as (m, n, k) of `[m, k] · [k, n]`: a
-/// batch's tokens by the MLP's first matrix.
+/// batch's tokens by the largest weight.
 pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
-    let (hidden, dim) = spec.model.target_shape(Target::MlpFc1);
-    (spec.training.batch_size * tokens(&spec.model), hidden, dim)
+    let shapes = Target::MATRICES.map(|target| spec.model.target_shape(target));
+    let largest = shapes.into_iter().max_by_key(|(output, input)| output * input);
+    let (output, input) = largest.unwrap_or((spec.model.dim, spec.model.dim));
+    (spec.training.batch_size * tokens(&spec.model), output, input)
 }
 
 /// Times a variant, started from `seed`: weights that it would start from change no time. `tick`

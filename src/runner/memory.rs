@@ -49,6 +49,20 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     }
 }
 
+/// Has mimalloc, where it is the allocator, keep what was freed for the next tensor of the size: a
+/// training step frees and asks for gigabytes, and pages given back to the system come again one
+/// fault at a time. What the environment says of these options goes before.
+pub fn keep_freed_memory() {
+    // `purge_delay` (never) and `arena_reserve` (in KiB), by their places in the mimalloc.h of the
+    // version that Cargo.toml pins. What is reserved is address space; it becomes memory as it is
+    // used.
+    const OPTIONS: [(libmimalloc_sys::mi_option_t, i32); 2] = [(15, -1), (23, 8 << 20)];
+    for (option, value) in OPTIONS {
+        // SAFETY: sets a number among mimalloc's options, which may be done at any time.
+        unsafe { libmimalloc_sys::mi_option_set_default(option, value.into()) };
+    }
+}
+
 /// Starts a new measurement from what is allocated now.
 pub fn reset_peak() {
     PEAK.store(LIVE.load(Relaxed), Relaxed);

@@ -65,8 +65,12 @@ pub fn audit(
     }
     let gradients = gradients?;
     let mut faults = Vec::new();
+    let mut known = 0;
     for p in store.parameters() {
-        let fault = match gradients.get(&p.value) {
+        let gradient = gradients.get(&p.value);
+        known += usize::from(gradient.is_some());
+        let fault = match gradient {
+            _ if p.value.is_tracked() != p.trained => Some("is not held as the store says"),
             None if !p.trained => None,
             Some(_) if !p.trained => Some("is frozen and gets a gradient"),
             None => Some("gets no gradient"),
@@ -81,6 +85,10 @@ pub fn audit(
             }
         };
         faults.extend(fault.map(|fault| (p.name.clone(), fault)));
+    }
+    if gradients.count() > known {
+        // A model that made a leaf of its own, of a frozen parameter's tensor, say.
+        faults.push(("a tensor that is no trained parameter".into(), "gets a gradient"));
     }
     Ok(if faults.is_empty() { Ok(()) } else { Err(AuditFault { parameters: faults }) })
 }
@@ -131,12 +139,9 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| store.tensor(name, &[3], Init::Ones, true).unwrap());
         let loss = |b: &Value| Value::composed(&[&a, b], |t| (&t[0] * &t[1])?.sum_all());
         assert_eq!(faults(&store, || loss(&b)), []);
-        // Made trainable behind the store's back.
-        let fault = |p: &crate::nn::Parameter| p.name == "b";
-        let at = store.parameters().iter().position(fault).unwrap();
+        // Made trainable by the model, around the store.
         let around = Value::leaf(b.tensor().clone());
-        store.replace_value(at, around.clone());
-        let want = [("b".to_string(), "is frozen and gets a gradient")];
+        let want = [("a tensor that is no trained parameter".to_string(), "gets a gradient")];
         assert_eq!(faults(&store, || loss(&around)), want);
     }
 

@@ -113,7 +113,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let first: Vec<usize> =
             epoch_order(seed, 0, task.train_len()).into_iter().take(spec.batch_size).collect();
-        let place = Place { seed, epoch: 0, step: 0, part: 0 };
+        let place = Place { seed, step: 0, part: 0 };
         let batch = task.train_batch(0, &first)?;
         audit(&store, || task.loss(&model, place, &batch))?.map_err(TrainError::Audit)?;
         let optimizer = AdamW::new(spec, &store)?;
@@ -208,7 +208,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
         let mut loss = 0.0;
         for (part, micro) in examples.chunks(self.spec.batch_size).enumerate() {
-            let place = Place { seed: self.seed, epoch, step: self.state.step, part };
+            let place = Place { seed: self.seed, step: self.state.step, part };
             let share = micro.len() as f64 / examples.len() as f64;
             let batch = batches.take()?;
             times.wait += lap(&mut clock);

@@ -1,6 +1,6 @@
 //! Parameters and multiply–adds of a Transformer layer in closed form, without building a model.
 
-use super::form::{Terms, Work, cheapest};
+use super::work::{Terms, Work, cheapest};
 use crate::spec::{Increment, LoraSpec, Reference, RunSpec, Target, VloraSpec};
 
 /// What one layer holds and costs.

@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn training(step: u64) -> Pass {
-        Pass::Training(Place { seed: 3, epoch: 0, step, part: 0 })
+        Pass::Training(Place { seed: 3, step, part: 0 })
     }
 
     fn apart(a: &Tensor, b: &Tensor) -> f32 {

@@ -16,20 +16,20 @@
 mod compound;
 mod convert;
 mod count;
-mod form;
 mod linear;
 mod spectrum;
 mod svd;
 mod weight;
+mod work;
 
 pub use compound::Compounds;
 pub use convert::{Kept, compress};
 pub use count::{LayerCount, transformer_layer};
-pub use form::{Terms, Work, cheapest};
 pub use linear::{Linear, Lora, Vector};
 pub use spectrum::{random_spectrum, spectra};
 pub use svd::{Svd, singular_values};
 pub use weight::{Delta, Weight};
+pub use work::Work;
 
 use crate::nn::Trained;
 use crate::spec::{LoraSpec, ParameterGroup};

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::form::{Terms, cheapest};
+use super::work::{Terms, cheapest};
 use crate::nn::ops::{self, Then, Weights};
 use crate::nn::{LowRank, Value};
 
@@ -47,7 +47,7 @@ impl Weight {
         self
     }
 
-    /// `then(x Wᵀ + bias)`, with the factors' gradients by the way that takes the fewest FLOPs.
+    /// `then(x Wᵀ + bias)`, with the factors' gradients by the way that takes fewer FLOPs.
     /// x \[…, in\] → \[…, out\].
     pub fn apply(&self, x: &Value, bias: &Value, then: Then) -> Result<Value> {
         let (_, input) = self.matrices[0].tensor().dims2()?;
@@ -56,14 +56,14 @@ impl Weight {
     }
 
     /// The same with the way of the caller's choice.
-    pub fn apply_as(&self, project: bool, x: &Value, bias: &Value, then: Then) -> Result<Value> {
+    fn apply_as(&self, project: bool, x: &Value, bias: &Value, then: Then) -> Result<Value> {
         let matrix = self.matrix()?;
         let w = Weights { matrix: &matrix, products: &self.products, project };
         ops::linear(x, w, Some(bias), then)
     }
 
     /// Whether the factors' gradients come from the dense one, for `rows` rows of input.
-    pub fn projects(&self, rows: usize) -> Result<bool> {
+    fn projects(&self, rows: usize) -> Result<bool> {
         let rank = |tracked: bool| -> Result<usize> {
             let products = self.products.iter().filter(|p| p.is_tracked() == tracked);
             products.map(LowRank::rank).sum()

@@ -1,7 +1,7 @@
 //! Multi-head self-attention that reads heads in place.
 
 use super::elementwise::{exp, lane_sum, vectorised};
-use super::memory::by_rows;
+use super::memory::{by_rows, by_rows_with};
 use super::product::{Matrix, product};
 
 /// Query rows whose scores are taken together; scores are never larger than this times the keys.
@@ -71,10 +71,14 @@ impl Attention {
         let batch = qkv.len() / (n * self.row());
         let keep_weights = keep && self.keeps_weights();
         let rows = if keep_weights { self.heads * m * n } else { self.heads * m };
-        // A sequence's result, with its weights or sums behind it.
-        let (values, kept) = by_rows(batch, m * width, 1, |sequence, out| {
+        let mut all_kept = vec![0f32; if keep { batch * rows } else { 0 }];
+        let parts: Vec<&mut [f32]> = match keep {
+            true => all_kept.chunks_mut(rows).collect(),
+            false => (0..batch).map(|_| Default::default()).collect(),
+        };
+        let (values, _) = by_rows_with(batch, m * width, 1, parts, |sequence, kept, out| {
+            let out = out.zeros();
             let qkv = &qkv[sequence * n * self.row()..][..n * self.row()];
-            let mut kept = vec![0f32; if keep { rows } else { 0 }];
             let mut scratch = vec![0f32; if keep_weights { 0 } else { m.min(QUERIES) * n }];
             for head in 0..self.heads {
                 for from in (0..m).step_by(QUERIES) {
@@ -100,13 +104,13 @@ impl Attention {
                     product((count, self.d, n), out, width, 0.0, 1.0, p, v, false);
                 }
             }
-            kept
+            (out, ())
         });
-        let kept = keep.then(|| match keep_weights {
-            true => Kept::Weights(kept.concat()),
-            false => Kept::LogSums(kept.concat()),
-        });
-        (values, kept)
+        let kept = match keep_weights {
+            true => Kept::Weights(all_kept),
+            false => Kept::LogSums(all_kept),
+        };
+        (values, keep.then_some(kept))
     }
 
     /// q kᵀ / √d of the queries from `from` on.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::CHUNK;
 use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
-use super::memory::{Unwritten, by_rows_with, two_by_rows};
+use super::memory::{Unwritten, by_rows, by_rows_with, two_by_rows};
 use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_apart};
 use super::thin::factor_gradients;
 
@@ -50,7 +50,9 @@ impl Size {
 /// W₀ + Σ s Bᵀ A, \[out, in\].
 pub fn fold(matrix: &[f32], pairs: &[Pair], size: Size) -> Vec<f32> {
     let Size { input, output } = size;
-    let mut w = matrix.to_vec();
+    let (mut w, _) = by_rows(output, input, FEW_ROWS, |row, w| {
+        w.copy_from_slice(&matrix[row * input..][..w.len()]);
+    });
     for p in pairs {
         let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(p.b, output));
         product((output, input, p.rank), &mut w, input, 1.0, p.scale, b.t(), a, true);
@@ -154,8 +156,7 @@ pub struct Asked<'a> {
     pub pairs: &'a [Pair<'a>],
 }
 
-/// Gradients; those that were not asked for are empty.
-#[derive(Default)]
+/// Gradients; None where they were not asked for.
 pub struct Gradients {
     pub x: Option<Vec<f32>>,
     pub matrix: Option<Vec<f32>>,
@@ -184,7 +185,8 @@ pub fn backward(
     let whole = block >= n;
     // Rows from `row` on; of a matrix beyond the caches they are all, and shared out here.
     let thin = |row: usize, g: &[f32]| -> Vec<Sums> {
-        let parts = x[row * input..].par_chunks(most * input);
+        let x = &x[row * input..][..g.len() / output * input];
+        let parts = x.par_chunks(most * input);
         let of = |g, x| Sums {
             bias: asked.bias.then(|| column_sums(g, output)),
             pairs: asked

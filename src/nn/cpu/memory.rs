@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
+use super::CHUNK;
 use super::elementwise::add_to;
 
 /// Whether the fused operations take these tensors.
@@ -86,7 +87,9 @@ impl<'a> Unwritten<'a> {
 
     /// Zeros. Cheap just before the block is written, when it stays in cache.
     pub fn zeros(self) -> &'a mut [f32] {
-        self.0.fill(MaybeUninit::new(0.0));
+        self.0.par_chunks_mut(CHUNK).for_each(|part| {
+            part.fill(MaybeUninit::new(0.0));
+        });
         // SAFETY: every value was just written.
         unsafe { self.written() }
     }

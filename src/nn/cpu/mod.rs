@@ -1,11 +1,11 @@
 //! Fused float32 operations on the CPU, forward and backward in one pass over memory each, on
 //! slices.
 //!
-//! Loops are plain Rust, compiled for several instruction sets and chosen at run time (`pulp`);
-//! Rust contracts no multiply–add, so every one of them gives the same bits. Work is divided
-//! among threads by blocks of fixed size whose sums are added in their order, so the bits do not
-//! depend on the number of threads either. (Matrix products are the `gemm` crate's: their bits
-//! depend on the processor's instruction set and caches.)
+//! Loops are plain Rust, compiled for several instruction sets and chosen at run time (`pulp`).
+//! Work is divided among threads by blocks of fixed size whose sums are added in their order, so
+//! the bits do not depend on the number of threads. They do on the processor where products are
+//! involved: the `gemm` crate's kernels, and those in `thin`, fuse multiply–adds and sum in as many
+//! lanes as its vectors have.
 
 pub mod adamw;
 pub mod attention;

@@ -34,7 +34,8 @@ impl<'a> Weights<'a> {
 /// `then(x Wᵀ + b)` over the last axis, W = matrix + Σ products: x \[…, in\], b \[out\] →
 /// \[…, out\].
 ///
-/// The products are folded into the matrix for the length of the call; of a matrix that is not
+/// The products are folded into the matrix for the length of the call, which is cheap beside the
+/// product with x wherever x has many more rows than the products have ranks. Of a matrix that is not
 /// tracked no dense gradient is computed, unless `project` asks for it.
 pub fn linear(x: &Value, w: Weights, bias: Option<&Value>, then: Then) -> Result<Value> {
     let (output, input) = w.matrix.tensor().dims2()?;
@@ -187,7 +188,8 @@ impl Linear {
                 bias: self.bias && sink.wants(2),
                 pairs: if project { &[] } else { &pairs },
             };
-            let w = self.whole(t);
+            // The weight serves x's gradient alone.
+            let w = if asked.x { self.whole(t) } else { None };
             let w = w.as_deref().unwrap_or(t[1]);
             let g = cpu::linear::Gradient { values: after[0], derivative };
             let sum = after.get(1).copied();

@@ -214,6 +214,7 @@ pub fn embed_patches(
     let (dim, kernel_channels, side, side_too) = kernel.tensor().dims4()?;
     let cut = side > 0 && height % side == 0 && width % side == 0;
     let fits = cut
+        && channels * height * width * dim > 0
         && (kernel_channels, side_too) == (channels, side)
         && class.is_none_or(|c| c.dims() == [1, 1, dim]);
     let patches = cpu::embedding::Patches { channels, height, width, side };

@@ -1,7 +1,8 @@
 //! What a weight costs that is a matrix and low-rank products on it.
 //!
 //! For x \[n, in\] and W = W₀ + Σ sᵢ BᵢᵀAᵢ the products are folded into the matrix for the length
-//! of a pass, rank · in · out multiply–adds, next to nothing beside n · in · out. The factors'
+//! of a pass, rank · in · out multiply–adds: little beside n · in · out where n is a batch of
+//! tokens, and no less than applying them factored where n is a few rows. The factors'
 //! gradients either come from thin products, dA = s (g Bᵀ)ᵀ x and dB = s (x Aᵀ)ᵀ g, which take
 //! 2 n · rank · (in + out), or are projected from the gradient of the whole matrix, n · in · out
 //! and 2 rank · in · out. Where the matrix is trained too, its gradient is there in any case.
