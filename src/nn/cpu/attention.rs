@@ -1,6 +1,6 @@
 //! Multi-head self-attention that reads heads in place.
 
-use super::elementwise::{exp, lane_sum, vectorised};
+use super::elementwise::{exp, lane_sum, largest, vectorised};
 use super::memory::{by_rows, by_rows_with};
 use super::product::{Matrix, product};
 
@@ -84,21 +84,19 @@ impl Attention {
                 for from in (0..m).step_by(QUERIES) {
                     let count = QUERIES.min(m - from);
                     let at = head * m + from;
-                    let p = match keep_weights {
-                        true => &mut kept[at * n..][..count * n],
-                        false => &mut scratch[..count * n],
+                    // Weights, and where the logarithm of each row's sum goes, if anywhere.
+                    let (p, log_sums): (&mut [f32], &mut [f32]) = match keep_weights {
+                        true => (&mut kept[at * n..][..count * n], &mut []),
+                        false if keep => (&mut scratch[..count * n], &mut kept[at..at + count]),
+                        false => (&mut scratch[..count * n], &mut []),
                     };
                     self.scores(qkv, head, from, p);
-                    let rows = p.chunks_exact_mut(n).enumerate();
-                    let sums: Vec<f32> =
-                        rows.map(|(i, r)| softmax(r, self.seen(sequence, from + i))).collect();
-                    if keep && !keep_weights {
-                        kept[at..at + count].copy_from_slice(&sums);
+                    for (i, row) in p.chunks_exact_mut(n).enumerate() {
+                        let log_sum = softmax(row, self.seen(sequence, from + i));
+                        if let Some(kept) = log_sums.get_mut(i) {
+                            *kept = log_sum;
+                        }
                     }
-                    let p = match keep_weights {
-                        true => &kept[at * n..][..count * n],
-                        false => &scratch[..count * n],
-                    };
                     let out = &mut out[from * width + head * self.d..];
                     let (p, v) = (Matrix::rows(p, n), self.part(qkv, 2, head, 0));
                     product((count, self.d, n), out, width, 0.0, 1.0, p, v, false);
@@ -178,7 +176,7 @@ fn softmax(row: &mut [f32], seen: usize) -> f32 {
     vectorised(
         #[inline(always)]
         || {
-            let max = row.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
+            let max = largest(row);
             for v in row.iter_mut() {
                 *v = exp(*v - max);
             }

@@ -1,7 +1,7 @@
 //! Cross-entropy of rows of logits, with label smoothing.
 
 use super::BLOCK;
-use super::elementwise::{exp, lane_sum, vectorised};
+use super::elementwise::{exp, lane_sum, largest, vectorised};
 use super::memory::by_rows;
 
 /// (loss, logarithm of the sum of exponentials) of each row: logits \[n, classes\].
@@ -34,7 +34,7 @@ fn log_sum(logits: &[f32]) -> f32 {
     vectorised(
         #[inline(always)]
         || {
-            let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
+            let max = largest(logits);
             max + lane_sum(logits.len(), |i| exp(logits[i] - max)).ln()
         },
     )

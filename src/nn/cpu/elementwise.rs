@@ -95,6 +95,12 @@ fn lanes<T: Copy>(
     lanes
 }
 
+/// The largest value; −∞ of none, and of nothing but NaN.
+#[inline(always)]
+pub fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m })
+}
+
 /// e^x, to 2 units in the last place; 0 below −87. Range reduction by powers of two and
 /// Cephes' polynomial for `expf` (Moshier), without branches.
 #[inline(always)]

@@ -48,44 +48,42 @@ impl WithSimd for Dots<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Dots { rows, weights, rank, scale, out } = self;
-        let k = weights.len() / rank;
-        let m = out.len() / rank;
-        let row = |i: usize| &rows[i * k..][..k];
-        let weight = |j: usize| &weights[j * k..][..k];
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (rank, m) = (self.rank, self.out.len() / self.rank);
         let mut i = 0;
         while i < m {
-            let mut j = 0;
             let four = i + 4 <= m;
+            let mut j = 0;
             while j < rank {
-                let two = j + 2 <= rank;
-                match (four, two) {
-                    (true, true) => {
-                        let dots = dots(
-                            simd,
-                            from_fn::<_, 4, _>(|r| row(i + r)),
-                            [weight(j), weight(j + 1)],
-                        );
-                        for (r, dots) in dots.iter().enumerate() {
-                            out[(i + r) * rank + j] = dots[0] * scale;
-                            out[(i + r) * rank + j + 1] = dots[1] * scale;
-                        }
-                    }
-                    (true, false) => {
-                        let dots = dots(simd, from_fn::<_, 4, _>(|r| row(i + r)), [weight(j)]);
-                        for (r, dots) in dots.iter().enumerate() {
-                            out[(i + r) * rank + j] = dots[0] * scale;
-                        }
-                    }
-                    (false, _) => {
-                        out[i * rank + j] = dots(simd, [row(i)], [weight(j)])[0][0] * scale;
-                    }
-                }
-                j += if four && two { 2 } else { 1 };
+                j += match (four, j + 2 <= rank) {
+                    (true, true) => self.block::<S, 4, 2>(simd, i, j),
+                    (true, false) => self.block::<S, 4, 1>(simd, i, j),
+                    (false, _) => self.block::<S, 1, 1>(simd, i, j),
+                };
             }
             i += if four { 4 } else { 1 };
         }
+    }
+}
+
+impl Dots<'_> {
+    /// I rows from `i` on by J weights from `j` on; returns J.
+    #[inline(always)]
+    fn block<S: Simd, const I: usize, const J: usize>(
+        &mut self,
+        simd: S,
+        i: usize,
+        j: usize,
+    ) -> usize {
+        let k = self.weights.len() / self.rank;
+        let rows = from_fn::<_, I, _>(|r| &self.rows[(i + r) * k..][..k]);
+        let weights = from_fn::<_, J, _>(|c| &self.weights[(j + c) * k..][..k]);
+        for (r, dots) in dots(simd, rows, weights).iter().enumerate() {
+            for (c, dot) in dots.iter().enumerate() {
+                self.out[(i + r) * self.rank + j + c] = dot * self.scale;
+            }
+        }
+        J
     }
 }
 
