@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Sets up what builds the `cuda` feature: nvcc 13.0 and the CUDA libraries' link-time parts, from PyPI's
+# wheels, without a GPU, a driver, or root. About 1.3 GB on disk.
+#
+#   scripts/cuda_toolkit.sh [FOLDER]    set up, unless it is there; prints CUDA_HOME
+#   eval "$(scripts/cuda_toolkit.sh --env [FOLDER])"    and set what cargo needs in this shell
+#
+# FOLDER is $VLORA_CUDA_TOOLKIT, else vlora/cuda-toolkit in the user's cache folder.
+set -euo pipefail
+
+version=13.0.2
+parts=nvcc,cudart,cccl,crt,nvvm,nvrtc,cublas,curand
+
+fail() { echo "cuda_toolkit.sh: $*" >&2; exit 1; }
+
+environment=false
+if [ "${1:-}" = --env ]; then environment=true; shift; fi
+[ $# -le 1 ] || fail "expected at most one folder, found: $*"
+case "${1:-}" in -*) fail "unknown option $1; expected [--env] [FOLDER]" ;; esac
+folder=${1:-${VLORA_CUDA_TOOLKIT:-${XDG_CACHE_HOME:-$HOME/.cache}/vlora/cuda-toolkit}}
+
+[ "$(uname -sm)" = "Linux x86_64" ] || fail "the wheels are for Linux on x86-64, not $(uname -sm)"
+command -v python3 >/dev/null || fail "python3 is needed to get the wheels"
+command -v cc >/dev/null || fail "a C compiler (cc) is needed for the link-time stub of libcuda"
+
+# Makes the wheels' folder into one that a toolkit's users know: three repairs, all within it.
+repair() {
+    local home=$1
+    ln -sfn lib "$home/lib64"
+    local library
+    for library in "$home"/lib/lib*.so.*; do
+        ln -sf "$(basename "$library")" "${library%%.so.*}.so"
+    done
+    # libcuda comes with the driver, which a machine that builds need not have: this one has its names only.
+    mkdir -p "$home/lib/stubs"
+    grep -ohE '\bcu[A-Z][A-Za-z0-9_]*[[:space:]]*\(' "$home/include/cuda.h" | tr -d ' \t(' | sort -u |
+        sed 's/.*/void &(void) {}/' |
+        cc -x c -w -shared -fPIC -Wl,-soname,libcuda.so.1 -o "$home/lib/stubs/libcuda.so" -
+}
+
+if [ ! -e "$folder/ready-$version" ]; then
+    # Beside its place, so that what is broken off is never taken for a toolkit.
+    work=$folder.partial
+    rm -rf "$work"
+    mkdir -p "$(dirname "$folder")"
+    python3 -m venv "$work" || fail "python3 could not make a virtual environment (Debian: apt install python3-venv)"
+    "$work/bin/pip" install -q --disable-pip-version-check "cuda-toolkit[$parts]==$version" >&2
+    home=$(echo "$work"/lib/python3*/site-packages/nvidia/cu13)
+    [ -x "$home/bin/nvcc" ] || fail "the wheels hold no bin/nvcc where it is expected: $home"
+    repair "$home"
+    mv "$home" "$work/cu13"
+    touch "$work/ready-$version"
+    rm -rf "$folder"
+    mv "$work" "$folder"
+fi
+home=$folder/cu13
+"$home/bin/nvcc" --version >/dev/null || fail "nvcc in $home does not start"
+
+if $environment; then
+    # The oldest architecture that is asked for; the driver compiles for the one that is there.
+    printf 'export CUDA_HOME=%q PATH=%q:"$PATH" CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-80}"\n' "$home" "$home/bin"
+else
+    echo "$home"
+fi
