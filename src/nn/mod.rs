@@ -3,6 +3,7 @@
 
 mod composed;
 mod cpu;
+mod cuda;
 mod graph;
 mod init;
 mod low_rank;
