@@ -115,8 +115,7 @@ impl Attention {
         let (to, sums) = (Arg::Tensor(&d_qkv), Arg::Tensor(&dots));
         let args = [qkv, Arg::Tensor(out), g, log_sums, sums, to];
         self.run("attention_queries", dtype, plan, &args)?;
-        let plan =
-            Plan::of(tokens, self.queries, |tile, warps| keys_shared(tile, warps, d, size));
+        let plan = Plan::of(tokens, self.queries, |tile, warps| keys_shared(tile, warps, d, size));
         self.run("attention_keys", dtype, plan, &[qkv, g, log_sums, sums, to])?;
         Ok(d_qkv)
     }

@@ -109,9 +109,8 @@ pub fn reset_peak(device: &Device) {
     let attribute = driver::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
     let mut zero = 0u64;
     // SAFETY: as above; zero is the one value that it can be set to.
-    let reset = |pool| unsafe {
-        driver::cuMemPoolSetAttribute(pool, attribute, (&raw mut zero).cast())
-    };
+    let reset =
+        |pool| unsafe { driver::cuMemPoolSetAttribute(pool, attribute, (&raw mut zero).cast()) };
     with_pool(device, reset);
 }
 
@@ -419,8 +418,7 @@ impl Products {
             }
             let [a, b, c, d] = layouts;
             let handle = self.handle;
-            let found =
-                lt::get_matmul_algo_heuristic(handle, operation, a, b, c, d, preference);
+            let found = lt::get_matmul_algo_heuristic(handle, operation, a, b, c, d, preference);
             let _ = lt::destroy_matmul_pref(preference);
             found.map_err(wrap)?.algo
         };

@@ -59,7 +59,10 @@ impl On {
             On::Gpu(_) => (work(), work()),
         };
         for (i, (one, two)) in one.iter().zip(&two).enumerate() {
-            let same = numbers(one).iter().map(|v| v.to_bits()).eq(numbers(two).iter().map(|v| v.to_bits()));
+            let same = numbers(one)
+                .iter()
+                .map(|v| v.to_bits())
+                .eq(numbers(two).iter().map(|v| v.to_bits()));
             assert!(same, "output {i} differs between two runs");
         }
         one
@@ -130,54 +133,69 @@ use Role::{Activation as A, Parameter as P};
 
 const TYPES: [(DType, f64); 2] = [(DType::F32, 1e-5), (DType::BF16, 1e-2)];
 
-/// Holds value and gradients of `f` to those of `oracle`, in both types. Inputs are random, rounded to
-/// their types before either sees them.
+/// Holds value and gradients of `f` to those of `oracle`, in both types.
 fn agree(
     on: &On,
     inputs: &[(&[usize], Role)],
     f: impl Fn(&[Value]) -> Result<Value>,
     oracle: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
-    for (dtype, tolerance) in TYPES {
-        let of = |role| if role == A { dtype } else { DType::F32 };
-        let given: Vec<Tensor> = inputs
-            .iter()
-            .enumerate()
-            .map(|(i, (shape, role))| random(shape, &i.to_string()).to_dtype(of(*role)).unwrap())
-            .collect();
-        let vars: Vec<Var> = given
-            .iter()
-            .map(|t| Var::from_tensor(&t.to_dtype(DType::F64).unwrap()).unwrap())
-            .collect();
-        let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-        let y = oracle(&tensors).unwrap();
-        let probe = random(y.dims(), "probe").to_dtype(dtype).unwrap();
-        let total = (&y * probe.to_dtype(DType::F64).unwrap()).unwrap().sum_all().unwrap();
-        let grads = total.backward().unwrap();
-        let want: Vec<Tensor> =
-            [y].into_iter().chain(tensors.iter().map(|t| grads.get(t).unwrap().clone())).collect();
+    for typed in TYPES {
+        agree_in(typed, on, inputs, &f, &oracle);
+    }
+}
 
-        let device = on.device();
-        let got = on.twice(|| {
-            let leaves: Vec<Value> =
-                given.iter().map(|t| Value::leaf(t.to_device(&device).unwrap())).collect();
-            let y = f(&leaves).unwrap();
-            let out = y.tensor().clone();
-            let probe = probe.to_device(&device).unwrap().to_dtype(out.dtype()).unwrap();
-            let probe = Value::constant(probe);
-            let sum = Value::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
-            let grads = sum.backward(1.0).unwrap();
-            let of = |leaf: &Value| grads.get(leaf).expect("a gradient for every input").clone();
-            [out].into_iter().chain(leaves.iter().map(of)).collect()
-        });
-        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-            let shapes: Vec<_> = inputs.iter().map(|(s, _)| s).collect();
-            assert_eq!(got.dims(), want.dims(), "{shapes:?} {dtype:?}, output {i}");
-            if i > 0 {
-                assert_eq!(got.dtype(), of(inputs[i - 1].1), "{shapes:?}, gradient {}", i - 1);
-            }
-            close(got, want, tolerance, &format!("{shapes:?} {dtype:?}, output {i}"));
+/// In one. Inputs are random, rounded to their types before either sees them; matrices of parameters
+/// keep what they are multiplied with in its order.
+fn agree_in(
+    (dtype, tolerance): (DType, f64),
+    on: &On,
+    inputs: &[(&[usize], Role)],
+    f: impl Fn(&[Value]) -> Result<Value>,
+    oracle: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    let of = |role| if role == A { dtype } else { DType::F32 };
+    let given: Vec<Tensor> = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, (shape, role))| {
+            let size = match (role, shape) {
+                (P, [_, .., last]) => (*last as f64).powf(-0.5),
+                _ => 1.0,
+            };
+            (random(shape, &i.to_string()) * size).unwrap().to_dtype(of(*role)).unwrap()
+        })
+        .collect();
+    let vars: Vec<Var> =
+        given.iter().map(|t| Var::from_tensor(&t.to_dtype(DType::F64).unwrap()).unwrap()).collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let y = oracle(&tensors).unwrap();
+    let probe = random(y.dims(), "probe").to_dtype(dtype).unwrap();
+    let total = (&y * probe.to_dtype(DType::F64).unwrap()).unwrap().sum_all().unwrap();
+    let grads = total.backward().unwrap();
+    let want: Vec<Tensor> =
+        [y].into_iter().chain(tensors.iter().map(|t| grads.get(t).unwrap().clone())).collect();
+
+    let device = on.device();
+    let got = on.twice(|| {
+        let leaves: Vec<Value> =
+            given.iter().map(|t| Value::leaf(t.to_device(&device).unwrap())).collect();
+        let y = f(&leaves).unwrap();
+        let out = y.tensor().clone();
+        let probe = probe.to_device(&device).unwrap().to_dtype(out.dtype()).unwrap();
+        let probe = Value::constant(probe);
+        let sum = Value::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
+        let grads = sum.backward(1.0).unwrap();
+        let of = |leaf: &Value| grads.get(leaf).expect("a gradient for every input").clone();
+        [out].into_iter().chain(leaves.iter().map(of)).collect()
+    });
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        let shapes: Vec<_> = inputs.iter().map(|(s, _)| s).collect();
+        assert_eq!(got.dims(), want.dims(), "{shapes:?} {dtype:?}, output {i}");
+        if i > 0 {
+            assert_eq!(got.dtype(), of(inputs[i - 1].1), "{shapes:?}, gradient {}", i - 1);
         }
+        close(got, want, tolerance, &format!("{shapes:?} {dtype:?}, output {i}"));
     }
 }
 
@@ -226,10 +244,13 @@ fn linear_layers_agree(on: &On) {
         (300, 48, 8, vec![4]),
     ];
     if on.takes_large() {
-        sizes.extend([(4160, 192, 768, vec![8]), (3000, 768, 192, vec![8, 4]), (777, 64, 10, vec![])]);
+        sizes.extend([
+            (4160, 192, 768, vec![8]),
+            (3000, 768, 192, vec![8, 4]),
+            (777, 64, 10, vec![]),
+        ]);
     }
     for (n, input, output, ranks) in sizes {
-        // Inputs of a layer are of such a size that its outputs are of order one.
         let (x, w, b, y) = ([n, input], [output, input], [output], [n, output]);
         let factors: Vec<[[usize; 2]; 2]> =
             ranks.iter().map(|r| [[*r, input], [*r, output]]).collect();
@@ -247,7 +268,6 @@ fn thin_and_projected_gradients_agree(on: &On) {
     for (n, input, output) in [(40, 8, 8), (40, 64, 96), (9, 512, 520)] {
         let (x, b, y) = ([n, input], [output], [n, output]);
         let (fa, fb, w) = ([3, input], [3, output], [output, input]);
-        // Scaled, so that sums of hundreds of products are of order one.
         let scale = (input as f64).powf(-0.5);
         let inputs: [(&[usize], Role); 5] = [(&x, A), (&b, P), (&y, A), (&fa, P), (&fb, P)];
         let matrix = (random(&w, "matrix") * scale).unwrap();
@@ -360,9 +380,12 @@ fn embeddings_agree(on: &On) {
 }
 
 fn patches_with_positions_agree(on: &On) {
-    for (batch, channels, side, across, dim, classed) in
-        [(1, 1, 1, 1, 1, true), (2, 3, 2, 3, 8, true), (3, 3, 4, 2, 24, false), (2, 1, 3, 2, 5, true)]
-    {
+    for (batch, channels, side, across, dim, classed) in [
+        (1, 1, 1, 1, 1, true),
+        (2, 3, 2, 3, 8, true),
+        (3, 3, 4, 2, 24, false),
+        (2, 1, 3, 2, 5, true),
+    ] {
         let images = random(&[batch, channels, side * across, side * across], "images");
         // What either path is given.
         let images = images.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
@@ -371,28 +394,23 @@ fn patches_with_positions_agree(on: &On) {
         let inputs: [(&[usize], Role); 4] =
             [(&kernel, P), (&[dim], P), (&[1, tokens, dim], P), (&class, P)];
         let device = on.device();
-        for (dtype, _) in TYPES {
-            agree(
+        for (dtype, tolerance) in TYPES {
+            agree_in(
+                (dtype, tolerance),
                 on,
                 &inputs[..3 + usize::from(classed)],
                 |t| {
                     let images = images.to_device(&device)?.to_dtype(dtype)?;
-                    let y = ops::embed_patches(&images, &t[0], &t[1], t.get(3), &t[2])?;
-                    // The activation's type is the images', whatever the harness expects.
-                    assert_eq!(y.tensor().dtype(), dtype);
-                    in_float(&y)
+                    ops::embed_patches(&images, &t[0], &t[1], t.get(3), &t[2])
                 },
                 |t| {
-                    let mut kernel = t[0].clone();
-                    if dtype == DType::BF16 {
-                        // Rounded as the copy is, which the tolerance of float32 would see.
-                        kernel = (&kernel + (kernel.to_dtype(dtype)?.to_dtype(DType::F64)? - kernel.detach())?)?;
-                    }
                     let images = images.to_dtype(DType::F64)?;
-                    let x = images.conv2d(&kernel, 0, side, 1, 1)?.flatten_from(2)?.transpose(1, 2)?;
-                    let x = x.broadcast_add(&t[1])?;
+                    let x = images.conv2d(&t[0], 0, side, 1, 1)?;
+                    let x = x.flatten_from(2)?.transpose(1, 2)?.broadcast_add(&t[1])?;
                     let x = match t.get(3) {
-                        Some(class) => Tensor::cat(&[&class.broadcast_as((batch, 1, dim))?, &x], 1)?,
+                        Some(class) => {
+                            Tensor::cat(&[&class.broadcast_as((batch, 1, dim))?, &x], 1)?
+                        }
                         None => x,
                     };
                     x.broadcast_add(&t[2])
@@ -400,10 +418,6 @@ fn patches_with_positions_agree(on: &On) {
             );
         }
     }
-}
-
-fn in_float(y: &Value) -> Result<Value> {
-    Value::composed(&[y], |t| t[0].to_dtype(DType::F32))
 }
 
 fn small_operations_agree(on: &On) {
@@ -492,8 +506,12 @@ fn adamw_is_the_cpus(on: &On) {
             .map(|v| [v.copy().unwrap(), v.zeros_like().unwrap(), v.zeros_like().unwrap()])
             .collect();
         let updated: Vec<Updated> = (got.iter().zip(&copies).enumerate())
-            .map(|(i, ([value, first, second], copy))| {
-                Updated { value, first, second, copy: (i != 1).then_some(copy), decays: i != 2 }
+            .map(|(i, ([value, first, second], copy))| Updated {
+                value,
+                first,
+                second,
+                copy: (i != 1).then_some(copy),
+                decays: i != 2,
             })
             .collect();
         let table = on.run(|| Table::new(machine.clone(), &updated)).unwrap();
@@ -583,9 +601,8 @@ fn products_of_every_kind_agree(on: &On) {
                 let left = made(&if left_t { [k, m] } else { [m, k] }, "left", dtype);
                 let right = made(&if right_t { [n, k] } else { [k, n] }, "right", dtype);
                 let (c, b) = (made(&[m, n], "added", result), made(&[n], "bias", result));
-                let [double_l, double_r, double_c, double_b] = [&left, &right, &c, &b].map(|t| {
-                    t.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap()
-                });
+                let [double_l, double_r, double_c, double_b] = [&left, &right, &c, &b]
+                    .map(|t| t.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap());
                 let t = |t: Tensor, on| if on { t.t().unwrap() } else { t };
                 let want = t(double_l, left_t).matmul(&t(double_r, right_t)).unwrap();
                 let mut want = (want * 0.5).unwrap();
@@ -624,12 +641,10 @@ fn images_are_the_cpus(on: &On) {
     let picks = [[4, 0, 0, 0], [0, 2, -1, 1], [2, -6, 3, 0], [2, 1, 1, 1]];
     let (mean, deviation) = ([0.5f32, 0.4, 0.3], [0.2f32, 0.25, 0.3]);
     let machine = on.machine();
-    let there =
-        Tensor::from_slice(&bytes, (n, side, side, channels), &Device::Cpu).unwrap();
+    let there = Tensor::from_slice(&bytes, (n, side, side, channels), &Device::Cpu).unwrap();
     let there = there.to_device(&on.device()).unwrap();
     for (dtype, tolerance) in TYPES {
-        let batch =
-            Batch { bytes: &there, picks: &picks, mean: &mean, deviation: &deviation };
+        let batch = Batch { bytes: &there, picks: &picks, mean: &mean, deviation: &deviation };
         let got = on.twice(|| vec![batch_of(&machine, &batch, dtype).unwrap()]);
         let mut want = Vec::new();
         for [which, right, down, mirrored] in picks {

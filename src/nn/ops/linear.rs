@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::expect;
-use crate::nn::graph::Sink;
 use crate::nn::cuda::Machine;
+use crate::nn::graph::Sink;
 use crate::nn::{LowRank, Value, composed, cpu};
 
 /// What follows x Wᵀ + b in a linear layer.

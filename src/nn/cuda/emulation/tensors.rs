@@ -33,7 +33,9 @@ pub fn emulated<R>(work: impl FnOnce() -> R) -> R {
 /// Filled with NaN: what a kernel leaves unwritten shows.
 pub fn empty(shape: Shape, dtype: DType) -> Result<Tensor> {
     match dtype {
-        DType::F32 | DType::BF16 => Tensor::full(f32::NAN, shape, &candle_core::Device::Cpu)?.to_dtype(dtype),
+        DType::F32 | DType::BF16 => {
+            Tensor::full(f32::NAN, shape, &candle_core::Device::Cpu)?.to_dtype(dtype)
+        }
         other => bail!("no new tensors of type {other:?}"),
     }
 }
