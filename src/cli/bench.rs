@@ -13,10 +13,11 @@ use crate::atomic::{check_writable, write_atomic};
 use crate::error::{Error, Result};
 use crate::models::vit::tokens;
 use crate::nn::product_rate;
-use crate::report::{Align, Cell, Format, Table, bytes, count, percent};
+use crate::report::{Align, Cell, Format, Table, count, percent};
 use crate::runner::{
     Amount, Examples, Measured, Quartiles, largest_product, measure, select_device,
 };
+use crate::size::bytes;
 use crate::spec::{Experiment, RunSpec, Variant, nearest};
 
 #[derive(Debug, Args)]
@@ -48,7 +49,7 @@ pub struct BenchArgs {
 
 pub fn bench(args: &BenchArgs) -> Result<()> {
     let device = select_device(&args.device)?;
-    let experiment = args.spec.load()?;
+    let experiment = args.spec.load_for(&device)?;
     let amount = amount(args)?;
     let variants = chosen(&experiment, &args.arms)?;
     let file = args.json.as_deref().filter(|path| *path != Path::new("-"));
@@ -64,7 +65,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     for variant in &variants {
         bar.set_message(variant.label.clone());
         let tick = &mut || bar.inc(1);
-        let measured = measure(&variant.spec, seed, &examples, amount, &device, tick)?;
+        let measured = measure(variant, seed, &examples, amount, &device, tick)?;
         table.row(row(args, variant, &measured, rates[&largest_product(&variant.spec)]));
         // After each arm: what ends the command later loses none of it.
         if let Some(file) = file {
@@ -161,6 +162,7 @@ fn columns() -> Table {
         .hidden("floor_share_quartiles")
         .column("peak_bytes", "peak memory", Align::Right)
         .hidden("resident_peak_bytes")
+        .hidden("expected_peak_bytes")
         .hidden("step_flops")
         .hidden("product_gflops")
         .hidden("batch_size")
@@ -198,6 +200,7 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: f64) -> Vec<Cell
     cells.extend([
         size(m.peak_bytes),
         size(m.resident_peak_bytes),
+        Cell::number(m.expected_peak_bytes, ""),
         hidden(flops),
         hidden(rate),
         Cell::number(variant.spec.training.batch_size, ""),

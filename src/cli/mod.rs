@@ -19,12 +19,14 @@ mod weights;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::models;
 use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
+use crate::runner::device_kind;
 use crate::spec::{self, Experiment};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
@@ -113,6 +115,12 @@ struct SpecArgs {
 impl SpecArgs {
     fn load(&self) -> Result<Experiment> {
         Ok(spec::load(&self.spec, &self.set, &models::parameters)?)
+    }
+
+    /// For runs on this device: what `precision: auto` means depends on it.
+    fn load_for(&self, device: &Device) -> Result<Experiment> {
+        let kind = Some(device_kind(device));
+        Ok(spec::load_for(kind, &self.spec, &self.set, &models::parameters)?)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
-use crate::runner::{Outcome, Plan, execute, select_device};
+use crate::runner::{Outcome, Plan, Workers, execute, select_device};
 use crate::spec::{Experiment, HUB_PREFIX};
 
 #[derive(Debug, Args)]
@@ -27,6 +27,13 @@ pub struct RunArgs {
     /// What to compute on: auto or cpu
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Train N runs at once, all on the device; the results are the same
+    ///
+    /// Worth it where one run leaves the device idle: small models on a GPU. A run that starts from
+    /// another's weights waits for it. Times of such runs do not compare with those of runs alone,
+    /// and their memory is not counted.
+    #[arg(long, short, value_name = "N", default_value_t = 1)]
+    jobs: usize,
     #[command(flatten)]
     format: FormatArgs,
     /// Show no progress, only the table
@@ -36,7 +43,8 @@ pub struct RunArgs {
 
 pub fn run(args: &RunArgs) -> Result<()> {
     let device = select_device(&args.device)?;
-    let experiment = args.spec.load()?;
+    check_jobs(args.jobs)?;
+    let experiment = args.spec.load_for(&device)?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
@@ -46,9 +54,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         ));
     }
     announce_change(&plan, &folder, args.quiet);
-    let mut progress = Progress::new(&plan, args.quiet);
+    let mut progress = Progress::new(&plan, args.jobs, args.quiet);
     let stop = stop_on_signal()?;
-    let executed = execute(&plan, &folder, &device, &stop, &mut progress);
+    // On a GPU a device of its own is a stream of its own.
+    let own = || match args.jobs {
+        1 => Ok(device.clone()),
+        _ => select_device(&args.device),
+    };
+    let workers = Workers { jobs: args.jobs, device: &own };
+    let executed = execute(&plan, &folder, workers, &stop, &mut progress);
     progress.finish();
     let outcomes = match executed {
         Err(Error::Interrupted) => {
@@ -82,6 +96,18 @@ pub fn run(args: &RunArgs) -> Result<()> {
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Error::Failed(problems.join("\n"))),
+    }
+}
+
+fn check_jobs(jobs: usize) -> Result<()> {
+    // Each has a model and a thread that makes its batches.
+    const MOST: usize = 256;
+    match (1..=MOST).contains(&jobs) {
+        true => Ok(()),
+        false => Err(Error::Input(format!(
+            "--jobs: not a number of runs at once\n  found:    {jobs}\n  expected: a whole number \
+             from 1 to {MOST}"
+        ))),
     }
 }
 

@@ -7,9 +7,11 @@ use candle_core::Device;
 
 use super::datasets::Datasets;
 use super::memory;
+use super::precision::{check_precision, device_kind};
 use crate::data::ImageData;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::models::memory::memory as expected;
 use crate::models::vit::{Cost, cost, tokens};
 use crate::spec::{RunSpec, Target, Variant};
 use crate::tasks::{ImageClassification, Split, Task};
@@ -88,6 +90,8 @@ pub struct Measured {
     /// does not tell. What variants measured before in the same process left resident counts, so
     /// this compares with other programs only for the first.
     pub resident_peak_bytes: Option<u64>,
+    /// What [`memory`](crate::models::memory) says of the same steps, without decoded data.
+    pub expected_peak_bytes: u64,
 }
 
 impl Measured {
@@ -179,13 +183,15 @@ pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
 /// Times a variant, started from `seed`: weights that it would start from change no time. `tick`
 /// is called after each step and each pass, [`Amount::total`] times in all.
 pub fn measure(
-    spec: &RunSpec,
+    variant: &Variant,
     seed: u64,
     examples: &Examples,
     amount: Amount,
     device: &Device,
     tick: &mut dyn FnMut(),
 ) -> Result<Measured> {
+    check_precision([variant].into_iter(), device)?;
+    let spec = &variant.spec;
     let resident = memory::reset_resident_peak();
     let data = examples.of(spec, amount);
     let task = ImageClassification::new(&data, spec, seed, device.clone());
@@ -210,6 +216,7 @@ pub fn measure(
         evaluation,
         peak_bytes,
         resident_peak_bytes,
+        expected_peak_bytes: expected(spec, device_kind(device)).peak,
     })
 }
 

@@ -7,6 +7,8 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use candle_core::Device;
+
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
@@ -74,6 +76,15 @@ pub fn peak_bytes() -> Option<u64> {
     match PEAK.load(Relaxed) {
         0 => None,
         peak => Some(peak as u64),
+    }
+}
+
+/// Bytes of a device's own memory that nothing has yet; None where they are not known, and on the
+/// CPU, whose memory is the system's.
+pub fn free_bytes(device: &Device) -> Option<u64> {
+    match device {
+        // To be asked of the driver.
+        Device::Cuda(_) | Device::Metal(_) | Device::Cpu => None,
     }
 }
 

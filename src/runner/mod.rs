@@ -7,13 +7,17 @@ mod datasets;
 mod device;
 mod execute;
 mod memory;
+mod out_of_memory;
 mod plan;
+mod precision;
 mod provenance;
+mod queue;
 mod start;
 
 pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use bench::{Amount, Examples, Measured, Quartiles, largest_product, measure};
 pub use device::select_device;
-pub use execute::{Observer, Outcome, execute};
+pub use execute::{Observer, Outcome, Workers, execute};
 pub use memory::{Counting, keep_freed_memory};
 pub use plan::{Plan, PlannedRun, PlannedVariant};
+pub use precision::device_kind;

@@ -36,6 +36,16 @@ pub enum TrainError {
     Tensor(#[from] candle_core::Error),
 }
 
+impl TrainError {
+    /// What failed in the tensor library, if that is it.
+    pub fn of_tensors(&self) -> Option<&candle_core::Error> {
+        match self {
+            TrainError::Checkpoint(e) | TrainError::Start(e) | TrainError::Tensor(e) => Some(e),
+            TrainError::Audit(_) | TrainError::NotFinite { .. } | TrainError::Interrupted => None,
+        }
+    }
+}
+
 /// One optimiser step, as it was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
