@@ -8,15 +8,13 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::hub::LockedHubArgs;
-use super::{SpecArgs, print};
+use super::{DeviceArgs, SpecArgs, print};
 use crate::atomic::{check_writable, write_atomic};
 use crate::error::{Error, Result};
 use crate::models::vit::tokens;
 use crate::nn::product_rate;
 use crate::report::{Align, Cell, Format, Table, bytes, count, percent};
-use crate::runner::{
-    Amount, Examples, Measured, Quartiles, largest_product, measure, select_device,
-};
+use crate::runner::{Amount, Examples, Measured, Quartiles, largest_product, measure};
 use crate::spec::{Experiment, RunSpec, Variant, nearest};
 
 #[derive(Debug, Args)]
@@ -39,15 +37,14 @@ pub struct BenchArgs {
     /// the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// What to compute on: auto or cpu
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     hub: LockedHubArgs,
 }
 
 pub fn bench(args: &BenchArgs) -> Result<()> {
-    let device = select_device(&args.device)?;
+    let device = args.device.select()?;
     let experiment = args.spec.load()?;
     let amount = amount(args)?;
     let variants = chosen(&experiment, &args.arms)?;

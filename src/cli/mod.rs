@@ -19,12 +19,14 @@ mod weights;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::models;
 use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
+use crate::runner::select_device;
 use crate::spec::{self, Experiment};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
@@ -131,6 +133,25 @@ impl OutArgs {
 
 fn folder_in(out: &Path, experiment: &Experiment) -> ExperimentFolder {
     ExperimentFolder::new(out.join(&experiment.name))
+}
+
+#[derive(Debug, Args)]
+struct DeviceArgs {
+    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU) or cuda:N
+    ///
+    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+}
+
+impl DeviceArgs {
+    fn select(&self) -> Result<Device> {
+        let selected = select_device(&self.device)?;
+        if let Some(note) = selected.note {
+            tell(&format!("note: {note}"));
+        }
+        Ok(selected.device)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -8,12 +8,12 @@ use clap::Args;
 use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::shown;
-use super::{FormatArgs, OutArgs, SpecArgs, print, tell};
+use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, print, tell};
 use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
-use crate::runner::{Outcome, Plan, execute, select_device};
+use crate::runner::{Outcome, Plan, execute};
 use crate::spec::{Experiment, HUB_PREFIX};
 
 #[derive(Debug, Args)]
@@ -24,9 +24,8 @@ pub struct RunArgs {
     hub: LockedHubArgs,
     #[command(flatten)]
     out: OutArgs,
-    /// What to compute on: auto or cpu
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     format: FormatArgs,
     /// Show no progress, only the table
@@ -35,7 +34,7 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
-    let device = select_device(&args.device)?;
+    let device = args.device.select()?;
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;

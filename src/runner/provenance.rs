@@ -16,7 +16,7 @@ pub fn provenance(data: &ImageData, device: &Device, before: Vec<Session>) -> Pr
     sessions.push(Session {
         program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
         numerics_version: NUMERICS_VERSION,
-        device: device_name(device).to_string(),
+        device: device_name(device),
         processor: processor(),
         threads: rayon::current_num_threads(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
