@@ -13,8 +13,8 @@ pub struct Batch<'a> {
     /// Of each example: (which, right, down, mirrored).
     pub picks: &'a [[i32; 4]],
     /// Of each channel, of values in \[0, 1\].
-    pub mean: &'a [f32],
-    pub deviation: &'a [f32],
+    pub mean: &'a Tensor,
+    pub deviation: &'a Tensor,
 }
 
 /// The batch, normalised: \[batch, channels, side, side\] of type `dtype`.
@@ -24,8 +24,6 @@ pub fn batch_of(machine: &Machine, batch: &Batch, dtype: DType) -> Result<Tensor
     // Kernels read them as the integers they are.
     let picks: Vec<u32> = batch.picks.iter().flatten().map(|v| *v as u32).collect();
     let picks = machine.tensor(&picks, (count, 4))?;
-    let mean = machine.tensor(batch.mean, channels)?;
-    let deviation = machine.tensor(batch.deviation, channels)?;
     let out = machine.empty((count, channels, height, width), dtype)?;
     machine.launch(
         &of_type("images", dtype)?,
@@ -33,8 +31,8 @@ pub fn batch_of(machine: &Machine, batch: &Batch, dtype: DType) -> Result<Tensor
         &[
             Arg::Tensor(batch.bytes),
             Arg::Tensor(&picks),
-            Arg::Tensor(&mean),
-            Arg::Tensor(&deviation),
+            Arg::Tensor(batch.mean),
+            Arg::Tensor(batch.deviation),
             Arg::Tensor(&out),
             Arg::int(count),
             Arg::int(channels),

@@ -15,6 +15,7 @@ use cudarc::driver::{
 
 use super::machine::{Arg, Grid};
 use super::product::ByColumns;
+use crate::nn::device::Counters;
 
 /// The kernels, as the driver compiles them for the GPU it finds.
 const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
@@ -36,15 +37,6 @@ pub struct Gpu {
     tf32: AtomicBool,
     launches: AtomicU64,
     multiplications: AtomicU64,
-}
-
-/// What was asked of a GPU so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Kernels of this program.
-    pub launches: u64,
-    /// Matrix products.
-    pub products: u64,
 }
 
 fn wrap<E: std::error::Error + Send + Sync + 'static>(error: E) -> candle_core::Error {
@@ -87,11 +79,6 @@ pub fn counters(device: &Device) -> Result<Counters> {
     }))
 }
 
-/// Waits until a device has done all that it was asked.
-pub fn synchronize(device: &Device) -> Result<()> {
-    device.synchronize()
-}
-
 /// The most bytes that tensors on a device's GPU have held at once since [`reset_peak`], over all
 /// streams; None for one that is no GPU.
 pub fn peak_bytes(device: &Device) -> Option<u64> {
@@ -102,6 +89,13 @@ pub fn peak_bytes(device: &Device) -> Option<u64> {
         unsafe { driver::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) }
     })?;
     Some(bytes)
+}
+
+/// Bytes of a device's GPU that nothing has, as its driver tells: of all programs on it.
+pub fn free_bytes(device: &Device) -> Option<u64> {
+    let Device::Cuda(device) = device else { return None };
+    device.cuda_stream().context().bind_to_thread().ok()?;
+    cudarc::driver::result::mem_get_info().ok().map(|(free, _)| free as u64)
 }
 
 /// Forgets the peak so far.

@@ -70,8 +70,6 @@ impl Grid {
     }
 }
 
-// In a build that has no machine there is nothing to give arguments to.
-#[cfg_attr(not(any(test, feature = "cuda")), allow(unused_variables))]
 impl Machine {
     /// What computes on these tensors, if it is a GPU.
     pub fn of(tensors: &[&Tensor]) -> Option<Machine> {

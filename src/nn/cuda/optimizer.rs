@@ -124,24 +124,6 @@ impl Table {
         )?;
         Ok(norm)
     }
-
-    /// Adds gradients to sums in place; both stand for the table's parameters, in its order.
-    pub fn accumulate(&self, sums: &[Option<Tensor>], gradients: &[Option<Tensor>]) -> Result<()> {
-        if sums.iter().zip(gradients).any(|(s, g)| s.is_none() && g.is_some()) {
-            bail!("adamw: a gradient has no sum to be added to");
-        }
-        let (sums, gradients) = (self.gradients(sums)?, self.gradients(gradients)?);
-        self.machine.launch(
-            "accumulate",
-            self.grid(),
-            &[
-                Arg::Tensor(&self.parameters),
-                Arg::Tensor(&self.parts),
-                Arg::Tensor(&gradients),
-                Arg::Tensor(&sums),
-            ],
-        )
-    }
 }
 
 /// Addresses as a tensor; candle has no unsigned type of their size.

@@ -80,16 +80,3 @@ KERNEL adamw(const Parameter* parameters, const Part* parts, const float* const*
     }
 }
 EXPORT(adamw)
-
-// sums += gradients, or sums = gradients where `first`.
-KERNEL accumulate(const Parameter* parameters, const Part* parts, const float* const* gradients,
-                  float* const* sums) {
-    const Part part = parts[blockIdx.x];
-    const float* g = gradients[part.which];
-    if (!g) return;
-    const unsigned long long from = (unsigned long long)(part.part) * PART;
-    const unsigned long long count = parameters[part.which].count;
-    for (int i = threadIdx.x; i < PART && from + i < count; i += blockDim.x)
-        sums[part.which][from + i] += g[from + i];
-}
-EXPORT(accumulate)
