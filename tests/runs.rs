@@ -387,7 +387,7 @@ fn a_batch_that_cannot_be_made_ends_training_in_its_place() {
     let told = ended.unwrap_err().to_string();
     assert!(told.contains(&format!("example {} is broken", task.at)), "{told}");
     assert_eq!(steps.len(), 7);
-    for StepTimes { wait, forward, backward, optimizer } in steps.iter().map(|s| s.times) {
+    for StepTimes { wait, forward, backward, optimizer, device } in steps.iter().map(|s| s.times) {
         assert!(wait >= 0.0 && forward > 0.0 && backward > 0.0 && optimizer > 0.0);
     }
 }

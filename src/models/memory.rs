@@ -58,23 +58,43 @@ struct Engine {
     /// Rows whose part of a sum over rows is kept until the sum is made, for norms; the same for
     /// linear layers with low-rank products, and without. None: sums are made in place.
     partial: Option<(usize, usize, usize)>,
-    /// What is there whatever the model: the program's own on the CPU, of which most is what matrix
-    /// products pack their factors into (measured on two threads).
+    /// A weight with its increments added is kept to the way back; elsewhere it is made again.
+    keeps_folded: bool,
+    /// GELU's gradient is made beside its result's.
+    gelu_apart: bool,
+    /// The embedding's result before positions is kept.
+    keeps_embedded: bool,
+    /// What is there whatever the model. On the CPU the program's own, of which most is what matrix
+    /// products pack their factors into (measured on two threads); on a GPU what cuBLASLt works in.
     own: u64,
 }
 
 impl Engine {
     fn of(device: DeviceKind, precision: Precision) -> Engine {
         let partial = Some((64, 256, 512));
-        let cpu = Engine { value: FLOAT, copy: 0, weights_up_to: 3, partial, own: 3 << 19 };
+        let cpu = Engine {
+            value: FLOAT,
+            copy: 0,
+            weights_up_to: 3,
+            partial,
+            keeps_folded: false,
+            gelu_apart: false,
+            keeps_embedded: true,
+            own: 3 << 19,
+        };
+        let gpu = Engine {
+            weights_up_to: 0,
+            partial: None,
+            keeps_folded: true,
+            gelu_apart: true,
+            keeps_embedded: false,
+            own: 32 << 20,
+            ..cpu
+        };
         match (device, precision) {
             (DeviceKind::Cpu, _) => cpu,
-            (DeviceKind::Cuda, Precision::Float32 | Precision::Tf32) => {
-                Engine { weights_up_to: 0, partial: None, own: 0, ..cpu }
-            }
-            (DeviceKind::Cuda, Precision::Bf16) => {
-                Engine { value: 2, copy: 2, weights_up_to: 0, partial: None, own: 0 }
-            }
+            (DeviceKind::Cuda, Precision::Float32 | Precision::Tf32) => gpu,
+            (DeviceKind::Cuda, Precision::Bf16) => Engine { value: 2, copy: 2, ..gpu },
         }
     }
 }
@@ -106,7 +126,7 @@ pub fn memory(run: &RunSpec, device: DeviceKind) -> Memory {
         weights: cost.parameters * (FLOAT + model.engine.copy),
         gradients: cost.trained * FLOAT,
         moments: 2 * cost.trained * FLOAT,
-        batches: BATCHES * batch * image * FLOAT,
+        batches: BATCHES * batch * image * model.engine.value,
         activations: layers.iter().map(kept).collect(),
         peak: 0,
     };
@@ -198,12 +218,12 @@ impl<'a> Model<'a> {
         let of_whole = |values: u64| if whole { values * FLOAT } else { 0 };
         let embedded = self.matrix(rows, self.dim);
         let linear = Operation {
-            kept: rows * inputs * FLOAT,
+            kept: self.matrix(rows, inputs),
             parameters: of_whole(inputs * self.dim) + self.dim * FLOAT,
             ..Operation::default()
         };
         let positions = Operation {
-            kept: embedded,
+            kept: if self.engine.keeps_embedded { embedded } else { 0 },
             gradient: embedded,
             stream: Some(0),
             parameters: of_whole(all * self.dim),
@@ -237,6 +257,9 @@ impl<'a> Model<'a> {
         if self.tracked {
             // The derivative of GELU, in whose memory its gradient is made.
             first.kept += self.matrix(q, hidden);
+            if self.engine.gelu_apart {
+                first.workspace += self.matrix(q, hidden);
+            }
         }
         operations.push(first);
         operations.push(self.linear(block, Target::MlpFc2, q));
@@ -280,8 +303,12 @@ impl<'a> Model<'a> {
         let mut made = Operation { kept: x, ..Operation::default() };
         if takes {
             made.gradient = x;
+        }
+        if parts.products > 0 && self.engine.keeps_folded {
+            made.kept += output * input * self.engine.value;
+        } else if parts.products > 0 && takes {
             // Folded once more for x's gradient.
-            made.workspace += if parts.products > 0 { weight } else { 0 };
+            made.workspace += weight;
         }
         if parts.summed {
             made.kept += weight;
@@ -347,8 +374,8 @@ impl<'a> Model<'a> {
         });
         // Cross-entropy, with a sum for each row.
         operations.push(Operation {
-            kept: (classes + 1) * batch * FLOAT,
-            gradient: classes * batch * FLOAT,
+            kept: self.matrix(batch, classes) + batch * FLOAT,
+            gradient: self.matrix(batch, classes),
             ..Operation::default()
         });
         operations

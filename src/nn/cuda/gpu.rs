@@ -31,7 +31,8 @@ pub struct Gpu {
     device: CudaDevice,
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
-    functions: Mutex<HashMap<String, CudaFunction>>,
+    /// With whether each may take more than [`SHARED`].
+    functions: Mutex<HashMap<String, (CudaFunction, bool)>>,
     products: Mutex<Products>,
     /// Float32 products may be done in TF32.
     tf32: AtomicBool,
@@ -177,18 +178,20 @@ impl Gpu {
 
     fn function(&self, kernel: &str, shared: usize) -> Result<CudaFunction> {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = functions.get(kernel) {
-            return Ok(function.clone());
+        if !functions.contains_key(kernel) {
+            let function = self.module.load_function(kernel).map_err(wrap)?;
+            functions.insert(kernel.to_string(), (function, false));
         }
-        let function = self.module.load_function(kernel).map_err(wrap)?;
-        if shared > SHARED {
+        let Some((function, asked)) = functions.get_mut(kernel) else {
+            bail!("there is no kernel {kernel}")
+        };
+        if shared > SHARED && !*asked {
             let most =
                 driver::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // For good: other launches of a kernel take about as much.
             function.set_attribute(most, super::attention::SHARED as i32).map_err(wrap)?;
+            *asked = true;
         }
-        functions.insert(kernel.to_string(), function.clone());
-        Ok(function)
+        Ok(function.clone())
     }
 
     pub fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {

@@ -171,6 +171,7 @@ pub fn of_type(kernel: &str, dtype: DType) -> Result<String> {
 pub fn in_vectors(width: usize, tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|t| {
         let size = t.dtype().size_in_bytes();
-        width * size % 16 == 0 && t.layout().start_offset() * size % 16 == 0
+        let start = t.layout().start_offset();
+        (width * size).is_multiple_of(16) && (start * size).is_multiple_of(16)
     })
 }

@@ -738,6 +738,78 @@ __forceinline__ __nv_bfloat16 __float2bfloat16_rn(float x) {
 }
 __forceinline__ __nv_bfloat16 __float2bfloat16(float x) { return __float2bfloat16_rn(x); }
 
+// ---- Matrices of a warp (mma.h) -------------------------------------------------------------------
+
+// Factors are loaded whole into every lane; of sums a lane has eight values of a row. Which lane has
+// which is left open by CUDA, and kernels must not care. Pointers and rows are held to the alignment
+// that CUDA asks for. Nothing here makes lanes wait for each other, as nothing there orders memory.
+namespace nvcuda { namespace wmma {
+
+struct matrix_a;
+struct matrix_b;
+struct accumulator;
+struct row_major;
+struct col_major;
+enum layout_t { mem_row_major, mem_col_major };
+
+template <typename Use, int M, int N, int K, typename T, typename Layout = void>
+struct fragment {
+    static_assert(M == 16 && N == 16 && K == 16, "the one shape that is emulated");
+    float whole[16][16];
+};
+template <typename T>
+struct fragment<accumulator, 16, 16, 16, T, void> {
+    static const int num_elements = 8;
+    T x[8];
+};
+
+inline int emulator_lane() {
+    return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32;
+}
+inline void emulator_aligned(const void* pointer, unsigned across, unsigned bytes) {
+    if ((uintptr_t)pointer % 32 != 0)
+        emulator::here()->fail("a matrix of a warp starts at an address that is no multiple of 32");
+    if (across * bytes % 16 != 0)
+        emulator::here()->fail("rows of a matrix of a warp are %u bytes apart, no multiple of 16",
+                               across * bytes);
+}
+
+template <typename Use, typename Layout>
+void load_matrix_sync(fragment<Use, 16, 16, 16, __nv_bfloat16, Layout>& to, const __nv_bfloat16* from,
+                      unsigned across) {
+    emulator_aligned(from, across, 2);
+    const bool by_rows = std::is_same<Layout, row_major>::value;
+    for (int row = 0; row < 16; row++)
+        for (int column = 0; column < 16; column++)
+            to.whole[row][column] = __bfloat162float(by_rows ? from[row * across + column]
+                                                             : from[column * across + row]);
+}
+template <typename T>
+void fill_fragment(fragment<accumulator, 16, 16, 16, T>& to, T value) {
+    for (T& x : to.x) x = value;
+}
+template <typename A, typename B>
+void mma_sync(fragment<accumulator, 16, 16, 16, float>& to,
+              const fragment<matrix_a, 16, 16, 16, __nv_bfloat16, A>& a,
+              const fragment<matrix_b, 16, 16, 16, __nv_bfloat16, B>& b,
+              const fragment<accumulator, 16, 16, 16, float>& sums) {
+    const int row = emulator_lane() / 2, from = emulator_lane() % 2 * 8;
+    for (int i = 0; i < 8; i++) {
+        float sum = sums.x[i];
+        for (int k = 0; k < 16; k++) sum += a.whole[row][k] * b.whole[k][from + i];
+        to.x[i] = sum;
+    }
+}
+inline void store_matrix_sync(float* to, const fragment<accumulator, 16, 16, 16, float>& from,
+                              unsigned across, layout_t layout) {
+    emulator_aligned(to, across, 4);
+    const int row = emulator_lane() / 2, first = emulator_lane() % 2 * 8;
+    for (int i = 0; i < 8; i++)
+        to[layout == mem_row_major ? row * across + first + i : (first + i) * across + row] = from.x[i];
+}
+
+}}  // namespace nvcuda::wmma
+
 // ---- The sanitizer's reports --------------------------------------------------------------------
 
 struct EmulatorSource {

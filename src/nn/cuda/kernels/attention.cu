@@ -41,7 +41,6 @@ struct Tile {
     }
 };
 
-#ifndef VLORA_EMULATE
 // The same on tensor cores. Pointers are aligned to 32 bytes, rows to 16.
 template <>
 struct Tile<bf16> {
@@ -70,7 +69,6 @@ struct Tile<bf16> {
         nvcuda::wmma::store_matrix_sync(to, sums, across, nvcuda::wmma::mem_row_major);
     }
 };
-#endif
 
 // Where things are.
 struct Heads {
