@@ -165,6 +165,7 @@ fn columns() -> Table {
         .hidden("expected_peak_bytes")
         .hidden("step_flops")
         .hidden("product_gflops")
+        .hidden("precision")
         .hidden("batch_size")
         .hidden("threads")
         .hidden("steps")
@@ -203,6 +204,7 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: f64) -> Vec<Cell
         Cell::number(m.expected_peak_bytes, ""),
         hidden(flops),
         hidden(rate),
+        Cell::text(variant.spec.precision.name()),
         Cell::number(variant.spec.training.batch_size, ""),
         Cell::number(rayon::current_num_threads(), ""),
         Cell::number(args.steps, ""),
