@@ -57,11 +57,9 @@ fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
 /// accumulation makes the same steps of it. Where nothing is known of the device, the next smaller.
 fn smaller_batch(run: &RunSpec, free: Option<u64>) -> Option<usize> {
     let step = run.training.batch_size * run.training.accumulation;
-    let fits = |batch: &usize| {
-        let needed = memory(&with_batch(run, *batch), DeviceKind::Cuda).peak;
-        step.is_multiple_of(*batch) && free.is_none_or(|free| needed <= free)
-    };
-    (1..run.training.batch_size).rev().find(fits)
+    let needed = |batch| memory(&with_batch(run, batch), DeviceKind::Cuda).peak;
+    let fits = |batch: &usize| free.is_none_or(|free| needed(*batch) <= free);
+    (1..run.training.batch_size).rev().filter(|batch| step.is_multiple_of(*batch)).find(fits)
 }
 
 fn with_batch(run: &RunSpec, batch: usize) -> RunSpec {
