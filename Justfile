@@ -47,6 +47,14 @@ bench-step python="python3" *ARGS:
     cargo build --release
     {{python}} scripts/bench/step.py --vlora "$CARGO_TARGET_DIR/release/vlora" {{ARGS}}
 
+# Build and lint the `cuda` feature, without a GPU
+cuda-check:
+    scripts/cuda_check.sh
+
+# One folder for a GPU machine without a network: just gpu-bundle --mirror mirror
+gpu-bundle *ARGS:
+    scripts/gpu_bundle.sh {{ARGS}}
+
 # What CI runs
 ci:
     .ci/run

@@ -6,6 +6,8 @@
 
 mod atomic;
 pub mod cli;
+#[cfg(feature = "cuda")]
+mod cuda_late;
 pub mod data;
 pub mod error;
 pub mod hub;

@@ -224,6 +224,7 @@ fn bad_input_exits_with_two_and_says_what_to_do() {
     told(&["run", "."], "the spec is not a file");
     told(&["run", "tiny.yaml", "--set", "model.heads=3"], "--set model.heads=3: invalid value");
     told(&["run", "tiny.yaml", "--device", "tpu"], "--device: unknown device");
+    told(&["bench", "tiny.yaml", "--device", "cuda:first"], "`cuda:N`, N from 0");
     told(
         &["plan", "tiny.yaml", "--set", "data={embedded: null, path: nowhere}"],
         "nowhere: this is not a folder",
@@ -239,6 +240,24 @@ fn bad_input_exits_with_two_and_says_what_to_do() {
         &["run", "tiny.yaml", "--set", "data={embedded: null, path: data}"],
         "the Parquet file cannot be read",
     );
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_build_for_the_cpu_says_how_to_get_one_for_gpus() {
+    let dir = folder_with(TINY);
+    for name in ["cuda", "cuda:1"] {
+        let ran = vlora(dir.path(), &["run", "tiny.yaml", "--device", name]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
+        assert_eq!(
+            ran.err,
+            format!(
+                "error: --device: this build computes on the CPU alone\n  found:    `{name}`\n  \
+                 expected: `auto` or `cpu`\n  help:     `cargo build --release --features cuda` makes \
+                 a program for NVIDIA GPUs; it needs nvcc, which scripts/cuda_toolkit.sh gets\n"
+            )
+        );
+    }
 }
 
 #[test]

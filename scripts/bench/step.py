@@ -5,6 +5,7 @@
     cargo build --release
     env/bin/python scripts/bench/step.py --model vit-192 [--vlora target/release/vlora] [--json FILE]
     env/bin/python scripts/bench/step.py --model vit-192 --growth
+    env/bin/python scripts/bench/step.py --model vit-192 --device cuda --batch 512
 
 MODEL is a spec of experiments/benchmarks/. Its arm `baseline` is timm's ViT, its arm `vlora` the
 authors' package. A step is zeroed gradients, forward with cross-entropy, backward, clipping to the
@@ -20,13 +21,19 @@ for input in between; `idle_cpu_seconds` in the JSON shows that they use no proc
 taken within a round: vlora's median step over PyTorch's.
 
 PyTorch's variants: eager float32; `compile`: torch.compile (inductor, needs g++); `bf16`: autocast;
-both. vlora computes in float32 in all. By default bf16 is timed where the processor has instructions
-for it; elsewhere a step takes some ten times as long as in float32.
+both. On the processor vlora computes in float32 in all. By default bf16 is timed where the processor
+has instructions for it; elsewhere a step takes some ten times as long as in float32.
 
 Memory is the peak resident size: PyTorch's during the timed steps, vlora's since before its model.
 Python and PyTorch's libraries are part of the former (a build with CUDA alone maps hundreds of MiB),
 so `over start` takes away what was resident before the model was built, though not the code that
 torch.compile loads later; from vlora, which is a few MiB by then, nothing is taken away.
+
+`--device cuda` does the same on the first GPU: `--precision` (default bf16) is vlora's, and PyTorch's
+variants are `bf16` and `compile+bf16` unless others are named (`eager` is float32). vlora's step is
+timed by `vlora bench`, PyTorch's from start to torch.cuda.synchronize(). Memory is then that of the GPU,
+as far as each side counts it. A variant of PyTorch that does not start (torch.compile needs Triton and
+a C compiler) is told and left out.
 
 `--growth` times the arm `vlora` of the program alone, at other batch sizes, depths and ranks.
 """
@@ -59,7 +66,17 @@ def cpuinfo(*keys):
     return ""
 
 
-def machine():
+def gpu():
+    """Name, driver and memory of the first GPU."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"--device cuda: nvidia-smi does not run ({error})")
+    return done.stdout.splitlines()[0]
+
+
+def machine(device):
     huge_pages = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
     return {
         "cpu": cpuinfo("model name") or platform.processor() or platform.machine(),
@@ -67,12 +84,19 @@ def machine():
         "load_at_start": os.getloadavg()[0],
         "transparent_hugepages": huge_pages.read_text().strip() if huge_pages.exists() else None,
         "python": platform.python_version(),
+        "gpu": gpu() if device == "cuda" else None,
     }
 
 
 class Program:
-    def __init__(self, path, spec, steps, warmup):
-        self.path, self.spec, self.steps, self.warmup = path, spec, steps, warmup
+    def __init__(self, options):
+        self.path, self.spec = options.vlora.resolve(), options.spec
+        self.steps, self.warmup = options.steps, options.warmup
+        self.arguments = ["--device", options.device]
+        if options.batch is not None:
+            self.arguments += ["--set", f"training.batch_size={options.batch}"]
+        if options.precision is not None:
+            self.arguments += ["--set", f"precision={options.precision}"]
         self.version = self.run(["--version"]).strip()
 
     def run(self, arguments):
@@ -91,6 +115,7 @@ class Program:
             out = f"{folder}/bench.json"
             arguments = ["bench", self.spec, "--synthetic", "--arm", arm, "--json", out]
             arguments += ["--steps", str(self.steps), "--warmup", str(self.warmup)]
+            arguments += self.arguments
             for override in overrides:
                 arguments += ["--set", override]
             self.run(arguments)
@@ -100,13 +125,18 @@ class Program:
         return found
 
 
+class Ended(Exception):
+    """A process of torch_step.py is no more; with its last lines."""
+
+
 class Worker:
     """A process of torch_step.py, kept alive."""
 
-    def __init__(self, spec, arm, variant, threads):
+    def __init__(self, options, arm, variant, threads):
         self.name = f"PyTorch, {variant}"
         self.errors = tempfile.TemporaryFile("w+")
-        command = [sys.executable, "-W", "ignore", WORKER, spec, arm, variant, str(threads)]
+        command = [sys.executable, "-W", "ignore", WORKER, options.spec, arm, variant, str(threads)]
+        command += [options.device] + ([] if options.batch is None else [str(options.batch)])
         # A pool of compiling processes would stay beside the measurement.
         environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
         self.process = subprocess.Popen(
@@ -119,7 +149,7 @@ class Worker:
         if not line:
             self.errors.seek(0)
             last = self.errors.read().strip().splitlines()[-8:]
-            sys.exit("\n".join([f"{self.name} exits {self.process.wait()}:", *last]))
+            raise Ended("\n".join([f"{self.name} exits {self.process.wait()}:", *last]))
         return json.loads(line)
 
     def start(self, warmup):
@@ -166,8 +196,17 @@ def compare(program, arm, options, threads):
     try:
         for variant in options.variants:
             # One after the other: compiling beside another's first steps gains nothing.
-            workers[variant] = Worker(options.spec, arm, variant, threads)
-            workers[variant].start(options.warmup)
+            worker = Worker(options, arm, variant, threads)
+            try:
+                worker.start(options.warmup)
+            except Ended as error:
+                if options.device == "cpu":
+                    raise
+                print(f"left out, arm {arm}: {error}")
+            else:
+                workers[variant] = worker
+        if not workers:
+            sys.exit(f"arm {arm}: no variant of PyTorch runs")
         rounds = []
         for number in range(options.rounds):
             order = [None, *workers]
@@ -194,6 +233,8 @@ def compare(program, arm, options, threads):
 
 def ratios(rounds, variant):
     names = (*TIMES, "resident_peak_bytes", "over_start_bytes")
+    if all(r["vlora"].get("device_peak_bytes") for r in rounds):
+        names += ("device_peak_bytes",) if "device_peak_bytes" in rounds[0]["pytorch"][variant] else ()
     quotients = lambda name: [r["vlora"][name] / r["pytorch"][variant][name] for r in rounds]
     return {name: spread(quotients(name)) for name in names}
 
@@ -203,6 +244,7 @@ def table(arm, result, options):
     rows = {"vlora": [r["vlora"] for r in rounds]}
     rows |= {f"PyTorch, {v}": [r["pytorch"][v] for r in rounds] for v in result["about"]}
     first = rows["vlora"][0]
+    digits = 4 if options.device == "cuda" else 3
     print(f"\narm {arm}: {first['parameters']:,} parameters, batch {first['batch_size']}")
     for variant, about in result["about"].items():
         clipping = f"clipping: {about['clipping']}" if about["clipping"] else "no clipping"
@@ -214,9 +256,9 @@ def table(arm, result, options):
         low, high = spread([f["step_seconds"] for f in found])["quartiles"]
         peak, over = (max(f[key] for f in found) / MIB
                       for key in ("resident_peak_bytes", "over_start_bytes"))  # fmt: skip
-        print(f"{name:24}{middle['forward_seconds']:9.3f}{middle['backward_seconds']:9.3f}"
-              f"{middle['optimizer_seconds']:10.3f}{middle['step_seconds']:9.3f}"
-              f"{f'({low:.3f}–{high:.3f})':>17}{peak:7.0f} MiB{over:7.0f} MiB")  # fmt: skip
+        print(f"{name:24}{middle['forward_seconds']:9.{digits}f}{middle['backward_seconds']:9.{digits}f}"
+              f"{middle['optimizer_seconds']:10.{digits}f}{middle['step_seconds']:9.{digits}f}"
+              f"{f'({low:.{digits}f}–{high:.{digits}f})':>17}{peak:7.0f} MiB{over:7.0f} MiB")  # fmt: skip
     print(f"{'vlora over':24}{'step: median':>13}{'quartiles':>13}{'lowest–highest':>17}"
           f"{'peak':>8}{'over start':>12}")  # fmt: skip
     for variant, ratio in result["ratios"].items():
@@ -225,9 +267,25 @@ def table(arm, result, options):
         print(f"{name:24}{step['median']:13.2f}{f'{low:.2f}–{high:.2f}':>13}"
               f"{f'{least:.2f}–{most:.2f}':>17}{ratio['resident_peak_bytes']['median']:8.2f}"
               f"{ratio['over_start_bytes']['median']:12.2f}")  # fmt: skip
+    if options.device == "cuda":
+        gpu_rows(rows)
+        return
     for variant in result["about"]:
         if not all(r["pytorch"][variant]["peak_of_steps"] for r in rounds):
             print(f"  PyTorch, {variant}: its peak is that of the whole process")
+
+
+def gpu_rows(rows):
+    """What only a GPU's measurement has."""
+    for name, found in rows.items():
+        said = []
+        for key, about in (("device_peak_bytes", "tensors"), ("device_reserved_bytes", "held")):
+            if values := [f[key] for f in found if f.get(key)]:
+                said.append(f"{about} {max(values) / MIB:.0f} MiB")
+        if in_a_row := [f["seconds_in_a_row"] for f in found if "seconds_in_a_row" in f]:
+            said.append(f"steps in a row {statistics.median(in_a_row):.4f} s each")
+        if said:
+            print(f"  {name}, on the GPU: {', '.join(said)}")
 
 
 def growth_cases(spec):
@@ -313,9 +371,13 @@ def options():
     parser.add_argument("--model", default="vit-192",
                         help="of experiments/benchmarks/, as vit-192 or vit-b16, or a spec's path")
     parser.add_argument("--vlora", type=pathlib.Path, default=ROOT / "target/release/vlora")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch", type=int, help="instead of the spec's training.batch_size")
+    parser.add_argument("--precision", help="vlora's, for `precision` in the spec; on a GPU bf16 by default")
     parser.add_argument("--arms", type=listed, default=["baseline", "vlora"])
-    parser.add_argument("--variants", type=listed, default=variants,
-                        help=f"of eager,compile,bf16,compile+bf16; here {','.join(variants)}")
+    parser.add_argument("--variants", type=listed,
+                        help=f"of eager,compile,bf16,compile+bf16; here {','.join(variants)}, on a GPU "
+                             "bf16,compile+bf16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="timed in each round")
     parser.add_argument("--warmup", type=int, default=2, help="before them, in each round")
@@ -324,7 +386,11 @@ def options():
     out = parser.parse_args()
     named = ROOT / f"experiments/benchmarks/{out.model}.yaml"
     out.spec = pathlib.Path(out.model) if out.model.endswith(".yaml") else named
-    out.left_out_bf16 = not has_bf16 and out.variants is variants
+    out.left_out_bf16 = not has_bf16 and out.variants is None and out.device == "cpu"
+    if out.device == "cuda":
+        variants = ["bf16", "compile+bf16"]
+        out.precision = out.precision or "bf16"
+    out.variants = out.variants or variants
     check(parser, out)
     return out
 
@@ -343,22 +409,25 @@ def check(parser, out):
         names = ", ".join(missing)
         sys.exit(f"{sys.executable} has no {names}: pip install -r {REQUIREMENTS}")
     compiles = not out.growth and any("compile" in v for v in out.variants)
-    if compiles and not shutil.which(os.environ.get("CXX", "g++")):
+    if compiles and out.device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         sys.exit("torch.compile needs g++: install it, or leave compile out of --variants")
 
 
 def main():
     chosen = options()
-    program = Program(chosen.vlora.resolve(), chosen.spec, chosen.steps, chosen.warmup)
-    here = machine()
+    program = Program(chosen)
+    here = machine(chosen.device)
     found = {
         "model": chosen.spec.stem, "machine": here, "program": program.version,
+        "device": chosen.device, "precision": chosen.precision, "batch": chosen.batch,
         "rounds": chosen.rounds, "steps": chosen.steps, "warmup": chosen.warmup,
     }  # fmt: skip
     print(f"{chosen.spec.stem}: {chosen.rounds} rounds of {chosen.steps} steps, "
           f"{chosen.warmup} before them to warm up")
     print(f"CPU: {here['cpu']}, {here['threads']} threads, load {here['load_at_start']:.2f} at the "
           f"start; {program.version}")  # fmt: skip
+    if here["gpu"]:
+        print(f"GPU: {here['gpu']}; vlora in {chosen.precision}")
     if chosen.growth:
         found["growth"] = growth(program, chosen)
         growth_table(found["growth"])
@@ -368,7 +437,10 @@ def main():
         print("bf16 is left out, which this processor has no instructions for; --variants times it")
     found["arms"] = {}
     for arm in chosen.arms:
-        result = compare(program, arm, chosen, here["threads"])
+        try:
+            result = compare(program, arm, chosen, here["threads"])
+        except Ended as error:
+            sys.exit(str(error))
         about = next(iter(result["about"].values()))
         if not found["arms"]:
             versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())

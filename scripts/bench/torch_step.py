@@ -1,6 +1,6 @@
 """PyTorch's side of step.py: a process that trains one model in one way, a few steps on command.
 
-    python scripts/bench/torch_step.py SPEC ARM VARIANT THREADS
+    python scripts/bench/torch_step.py SPEC ARM VARIANT THREADS [DEVICE [BATCH]]
 
 The model is that of an arm of the spec: timm's ViT for a dense one, the authors' package for VLoRA.
 VARIANT is `eager` or parts joined by `+`: `compile` (torch.compile of the model and its loss) and
@@ -12,9 +12,15 @@ VARIANT is `eager` or parts joined by `+`: `compile` (torch.compile of the model
 AdamW is the fastest of PyTorch's three on this model's parameters, clipping the faster of its two;
 both are tried at the start. Losses are not read, no data is loaded.
 
+DEVICE is `cpu` or `cuda`, BATCH another batch than the spec's. On a GPU a step ends when the GPU is
+done (torch.cuda.synchronize); its parts are timed by CUDA events, which hold nothing up. So that the
+next step's launches may run ahead, as in training, all steps are run once more without waiting in
+between: `seconds_in_a_row` is their time over their number.
+
 Commands come as JSON lines on standard input, `{"steps": 3}`, and each is answered by a line: the
 steps' seconds, the loss, the largest resident size during these steps (Linux resets that mark on
-request; where it does not, that of the process's life), and the processor time that passed since
+request; where it does not, that of the process's life), on a GPU the most bytes of its memory that
+tensors took and that PyTorch held, and the processor time that passed since
 the answer before, while this process was to be idle. End of input ends the process.
 """
 
@@ -83,38 +89,99 @@ def groups(model, decay):
     ]
 
 
-def fastest(ways, make):
+class Processor:
+    """Times what runs on the processor itself: an instant is a time."""
+
+    name = "cpu"
+    instant = staticmethod(time.perf_counter)
+
+    def wait(self):
+        pass
+
+    def seconds(self, start, end):
+        return end - start
+
+    def instructions(self):
+        return torch.backends.cpu.get_cpu_capability()
+
+    def reset_peak(self):
+        pass
+
+    def peak(self):
+        return {}
+
+
+class Gpu:
+    """Times what a GPU runs behind the program: an instant is an event in its stream."""
+
+    name = "cuda"
+
+    def __init__(self):
+        if not torch.cuda.is_available():
+            sys.exit("PyTorch finds no GPU: torch.cuda.is_available() is false")
+
+    def instant(self):
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def wait(self):
+        torch.cuda.synchronize()
+
+    def seconds(self, start, end):
+        return start.elapsed_time(end) / 1000
+
+    def instructions(self):
+        return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+
+    def reset_peak(self):
+        torch.cuda.reset_peak_memory_stats()
+
+    def peak(self):
+        return {
+            "device_peak_bytes": torch.cuda.max_memory_allocated(),
+            "device_reserved_bytes": torch.cuda.max_memory_reserved(),
+        }
+
+
+DEVICES = {"cpu": Processor, "cuda": Gpu}
+
+
+def fastest(ways, make, wait):
     """The name of the way whose action is fastest, and the seconds of all: the least of ten each,
     which other processes disturb the least."""
     seconds = {}
     for name, settings in ways.items():
         action = make(settings)
         action()
+        wait()
         times = []
         for _ in range(10):
             start = time.perf_counter()
             action()
+            wait()
             times.append(time.perf_counter() - start)
         seconds[name] = min(times)
     return min(seconds, key=seconds.get), seconds
 
 
 class Step:
-    def __init__(self, run, variant):
+    def __init__(self, run, variant, device):
         parts = set(variant.split("+")) - {"eager"}
         if parts - {"compile", "bf16"}:
             sys.exit(f"no variant {variant}: eager, or compile and bf16 joined by +")
         torch.manual_seed(0)
         model, training = run["model"], run["training"]
-        self.model = build(run).train()
+        self.device = device
+        self.model = build(run).train().to(device.name)
         self.parameters = list(self.model.parameters())
         size = training["batch_size"], model["channels"], model["image_size"], model["image_size"]
-        self.images = torch.randn(size)
-        self.labels = torch.randint(model["classes"], size[:1])
+        self.images = torch.randn(size).to(device.name)
+        self.labels = torch.randint(model["classes"], size[:1]).to(device.name)
         smoothing = training["label_smoothing"]
         loss = lambda x, y: cross_entropy(self.model(x), y, label_smoothing=smoothing)
         self.loss = torch.compile(loss) if "compile" in parts else loss
-        bf16 = torch.autocast("cpu", torch.bfloat16)
+        bf16 = torch.autocast(device.name, torch.bfloat16)
         self.precision = bf16 if "bf16" in parts else nullcontext()
         self.clip_norm = training["clip_norm"]
         self.choose(training)
@@ -131,34 +198,53 @@ class Step:
         adamw = lambda **more: torch.optim.AdamW(groups(self.model, decay), **settings | more)
         for p in self.parameters:
             p.grad = torch.full_like(p, 1e-3)
-        self.adamw, self.adamw_seconds = fastest(ADAMW, lambda way: adamw(lr=0.0, **way).step)
+        self.adamw, self.adamw_seconds = fastest(
+            ADAMW, lambda way: adamw(lr=0.0, **way).step, self.device.wait
+        )
         clip = lambda way: lambda: self.clip(1e9, way)
-        self.clipping, self.clipping_seconds = fastest(CLIPPING, clip)
+        self.clipping, self.clipping_seconds = fastest(CLIPPING, clip, self.device.wait)
         self.optimizer = adamw(**ADAMW[self.adamw])
         self.optimizer.zero_grad()
 
     def clip(self, norm, foreach):
         torch.nn.utils.clip_grad_norm_(self.parameters, norm, foreach=foreach)
 
-    def __call__(self):
-        start = time.perf_counter()
+    def run(self):
+        """A step; the instants between its parts."""
+        instants = [self.device.instant()]
         self.optimizer.zero_grad()
         with self.precision:
             loss = self.loss(self.images, self.labels)
-        forward = time.perf_counter()
+        instants.append(self.device.instant())
         loss.backward()
-        backward = time.perf_counter()
+        instants.append(self.device.instant())
         if self.clip_norm is not None:
             self.clip(self.clip_norm, CLIPPING[self.clipping])
         self.optimizer.step()
-        end = time.perf_counter()
+        instants.append(self.device.instant())
         self.last = loss.detach()
+        return instants
+
+    def __call__(self):
+        start = time.perf_counter()
+        instants = self.run()
+        self.device.wait()
+        end = time.perf_counter()
+        parts = [self.device.seconds(*pair) for pair in zip(instants, instants[1:])]
         return {
             "step_seconds": end - start,
-            "forward_seconds": forward - start,
-            "backward_seconds": backward - forward,
-            "optimizer_seconds": end - backward,
+            "forward_seconds": parts[0],
+            "backward_seconds": parts[1],
+            "optimizer_seconds": parts[2],
         }
+
+    def in_a_row(self, steps):
+        """Seconds a step where none waits for the one before."""
+        start = time.perf_counter()
+        for _ in range(steps):
+            self.run()
+        self.device.wait()
+        return (time.perf_counter() - start) / steps
 
     def without_gradient(self):
         """Names of trained parameters that the last step left without a gradient, or at zero."""
@@ -182,7 +268,8 @@ def reset_peak():
 
 
 def main():
-    path, arm, variant, threads = sys.argv[1:]
+    path, arm, variant, threads, *rest = sys.argv[1:]
+    device, batch = (*rest, None, None)[:2]
     # Compiled code and libraries print where they like; answers have the real standard output.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -190,7 +277,10 @@ def main():
     torch.set_num_threads(int(threads))
     start_resident = status("VmRSS")
     run = resolved(path, arm)
-    step = Step(run, variant)
+    if batch is not None:
+        run["training"]["batch_size"] = int(batch)
+    device = DEVICES[device or "cpu"]()
+    step = Step(run, variant, device)
     step()
     answer({
         "parameters": sum(p.numel() for p in step.parameters),
@@ -203,13 +293,15 @@ def main():
         "clipping_seconds": step.clipping_seconds,
         "start_resident_bytes": start_resident,
         "versions": {"torch": torch.__version__, "timm": timm.__version__},
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions": device.instructions(),
     })  # fmt: skip
     idle_since = time.process_time()
     for line in sys.stdin:
         idle = time.process_time() - idle_since
         of_steps = reset_peak()
+        device.reset_peak()
         steps = [step() for _ in range(json.loads(line)["steps"])]
+        in_a_row = {"seconds_in_a_row": step.in_a_row(len(steps))} if device.name == "cuda" else {}
         life = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         answer({
             "steps": steps,
@@ -218,6 +310,8 @@ def main():
             "life_resident_peak_bytes": life,
             "peak_of_steps": of_steps,
             "idle_cpu_seconds": idle,
+            **in_a_row,
+            **device.peak(),
         })  # fmt: skip
         idle_since = time.process_time()
 

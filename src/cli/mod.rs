@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::models;
 use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
-use crate::runner::device_kind;
+use crate::runner::{device_kind, select_device};
 use crate::spec::{self, Experiment};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
@@ -139,6 +139,30 @@ impl OutArgs {
 
 fn folder_in(out: &Path, experiment: &Experiment) -> ExperimentFolder {
     ExperimentFolder::new(out.join(&experiment.name))
+}
+
+#[derive(Debug, Args)]
+struct DeviceArgs {
+    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU) or cuda:N
+    ///
+    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+}
+
+impl DeviceArgs {
+    fn select(&self) -> Result<Device> {
+        let selected = select_device(&self.device)?;
+        if let Some(note) = selected.note {
+            tell(&format!("note: {note}"));
+        }
+        Ok(selected.device)
+    }
+
+    /// The same again, with a stream of its own on a GPU.
+    fn another(&self) -> Result<Device> {
+        Ok(select_device(&self.device)?.device)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -3,11 +3,11 @@
 use clap::Args;
 
 use super::hub::LockedHubArgs;
-use super::{FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
+use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
 use crate::error::{Error, Result};
 use crate::models::memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
-use crate::runner::{Plan, PlannedVariant, device_kind, select_device};
+use crate::runner::{Plan, PlannedVariant, device_kind};
 use crate::size::bytes;
 use crate::spec::{DeviceKind, flatten};
 
@@ -19,15 +19,14 @@ pub struct PlanArgs {
     hub: LockedHubArgs,
     #[command(flatten)]
     out: OutArgs,
-    /// What the runs are to compute on: auto or cpu
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let device = select_device(&args.device)?;
+    let device = args.device.select()?;
     let experiment = args.spec.load_for(&device)?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;

@@ -8,12 +8,12 @@ use clap::Args;
 use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::shown;
-use super::{FormatArgs, OutArgs, SpecArgs, print, tell};
+use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, print, tell};
 use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
-use crate::runner::{Outcome, Plan, Workers, execute, select_device};
+use crate::runner::{Outcome, Plan, Workers, execute};
 use crate::spec::{Experiment, HUB_PREFIX};
 
 #[derive(Debug, Args)]
@@ -24,9 +24,6 @@ pub struct RunArgs {
     hub: LockedHubArgs,
     #[command(flatten)]
     out: OutArgs,
-    /// What to compute on: auto or cpu
-    #[arg(long, default_value = "auto")]
-    device: String,
     /// Train N runs at once, all on the device; the results are the same
     ///
     /// Worth it where one run leaves the device idle: small models on a GPU. A run that starts from
@@ -35,6 +32,8 @@ pub struct RunArgs {
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     jobs: usize,
     #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
     format: FormatArgs,
     /// Show no progress, only the table
     #[arg(long, short)]
@@ -42,7 +41,7 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
-    let device = select_device(&args.device)?;
+    let device = args.device.select()?;
     check_jobs(args.jobs)?;
     let experiment = args.spec.load_for(&device)?;
     let folder = args.out.folder(&experiment);
@@ -59,7 +58,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     // On a GPU a device of its own is a stream of its own.
     let own = || match args.jobs {
         1 => Ok(device.clone()),
-        _ => select_device(&args.device),
+        _ => args.device.another(),
     };
     let workers = Workers { jobs: args.jobs, device: &own };
     let executed = execute(&plan, &folder, workers, &stop, &mut progress);

@@ -34,6 +34,17 @@ pub struct Memory {
     pub peak: u64,
 }
 
+impl Memory {
+    /// The least bytes that a micro-batch moves, and an optimiser step besides: what is kept is
+    /// written once and read once; weights are read both ways; and an update reads and writes
+    /// weights and moments, and reads the gradients that the way back wrote.
+    pub fn traffic(&self) -> (u64, u64) {
+        let kept: u64 = self.activations.iter().sum();
+        let update = 2 * self.weights + 2 * self.moments + self.gradients;
+        (2 * kept + 2 * self.weights + self.gradients, update)
+    }
+}
+
 /// How a device's operations hold what they keep.
 #[derive(Clone, Copy, Debug)]
 struct Engine {

@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::models::memory::memory as expected;
 use crate::models::vit::{Cost, cost, tokens};
-use crate::spec::{RunSpec, Target, Variant};
-use crate::tasks::{ImageClassification, Split, Task};
+use crate::nn::{Counters, DeviceRates, configure, counters, device_rates, product_rate};
+use crate::spec::{Precision, RunSpec, Target, Variant};
+use crate::tasks::{ImageClassification, Split, Task, activations};
 use crate::train::{StepTimes, TrainError, Trainer};
 
 /// Batches a pass of evaluation.
@@ -83,6 +84,10 @@ pub struct Measured {
     pub forward: Quartiles,
     pub backward: Quartiles,
     pub optimizer: Quartiles,
+    /// The wait for a GPU to finish the step; the parts before only ask it.
+    pub device: Quartiles,
+    /// Kernels and matrix products that a GPU is asked for in a step; none on the CPU.
+    pub asked: Counters,
     /// Examples a second.
     pub evaluation: Quartiles,
     /// The most bytes allocated at once during the timed steps; None where they are not counted.
@@ -93,6 +98,37 @@ pub struct Measured {
     pub resident_peak_bytes: Option<u64>,
     /// What [`memory`](crate::models::memory) says of the same steps, without decoded data.
     pub expected_peak_bytes: u64,
+    /// The least bytes that a step moves, by formula.
+    pub step_bytes: u64,
+}
+
+/// How fast a device does what no step is faster than.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Floating-point operations a second of an arm's largest matrix product, in its precision.
+    pub product: f64,
+    /// Bytes a second that a copy reads and writes; None on the CPU, where it is not measured.
+    pub copy: Option<f64>,
+}
+
+impl Rate {
+    /// Of a variant on a device.
+    pub fn of(spec: &RunSpec, device: &Device) -> Result<Rate> {
+        let of_device = || {
+            configure(device, spec.precision != Precision::Float32)?;
+            device_rates(device, largest_product(spec), activations(spec.precision))
+        };
+        Ok(match of_device()? {
+            Some(DeviceRates { product, copy }) => Rate { product, copy: Some(copy) },
+            None => Rate { product: 1e9 * product_rate(largest_product(spec)), copy: None },
+        })
+    }
+
+    /// Seconds that a step takes at least: for its operations, or for its bytes.
+    pub fn floor(self, m: &Measured) -> f64 {
+        let moved = self.copy.map_or(0.0, |copy| m.step_bytes as f64 / copy);
+        (m.step_flops() / self.product).max(moved)
+    }
 }
 
 impl Measured {
@@ -195,18 +231,22 @@ pub fn measure(
     let spec = &variant.spec;
     let free = memory::free_bytes(device);
     let failed = |error: TrainError| Error::Failed(reason(&error, spec, free));
+    configure(device, spec.precision != Precision::Float32).map_err(|e| failed(e.into()))?;
     let resident = memory::reset_resident_peak();
     let data = examples.of(spec, amount);
     let task = ImageClassification::new(&data, spec, seed, device.clone());
     let mut trainer = Trainer::new(&task, &spec.training, seed, device, None).map_err(failed)?;
-    let steps = time_steps(&mut trainer, step_examples(spec), amount, tick);
+    trainer.step_by_step();
+    let steps = time_steps(&mut trainer, step_examples(spec), amount, device, tick);
     let samples = steps.map_err(failed)?;
     let (peak_bytes, resident_peak_bytes) =
-        (memory::peak_bytes(), resident.then(memory::resident_peak_bytes).flatten());
+        (memory::peak_bytes_of(device), resident.then(memory::resident_peak_bytes).flatten());
     let passes = time_passes(&mut trainer, data.validation.len(), amount, tick);
     // At least one step was asked for, and one pass.
     let none = || Error::Failed("nothing was timed".into());
     let evaluation = Quartiles::of(passes.map_err(failed)?).ok_or_else(none)?;
+    let expected = expected(spec, device_kind(device));
+    let (micro, update) = expected.traffic();
     let quartiles = |part: fn(&Sample) -> f64| {
         Quartiles::of(samples.iter().map(part).collect()).ok_or_else(none)
     };
@@ -218,16 +258,20 @@ pub fn measure(
         forward: quartiles(|s| s.times.forward)?,
         backward: quartiles(|s| s.times.backward)?,
         optimizer: quartiles(|s| s.times.optimizer)?,
+        device: quartiles(|s| s.times.device)?,
+        asked: samples.last().map(|s| s.asked).unwrap_or_default(),
         evaluation,
         peak_bytes,
         resident_peak_bytes,
-        expected_peak_bytes: expected(spec, device_kind(device)).peak,
+        expected_peak_bytes: expected.peak,
+        step_bytes: spec.training.accumulation as u64 * micro + update,
     })
 }
 
 struct Sample {
     seconds: f64,
     times: StepTimes,
+    asked: Counters,
 }
 
 /// Trains over epochs until so many steps of `whole` examples are timed.
@@ -235,22 +279,31 @@ fn time_steps<T: Task>(
     trainer: &mut Trainer<T>,
     whole: usize,
     amount: Amount,
+    device: &Device,
     tick: &mut dyn FnMut(),
 ) -> std::result::Result<Vec<Sample>, TrainError> {
     let mut samples = Vec::with_capacity(amount.steps.min(1 << 16));
     let mut warmed = 0;
-    memory::reset_peak();
+    memory::reset_peak_of(device);
     while samples.len() < amount.steps {
         let mut clock = Instant::now();
+        let mut before = counters(device)?;
         let epoch = trainer.train_epoch(|step| {
             let seconds = clock.elapsed().as_secs_f64();
+            // They only count, so reading them fails no more than the step did.
+            let so_far = counters(device).unwrap_or_default();
+            let asked = Counters {
+                launches: so_far.launches - before.launches,
+                products: so_far.products - before.products,
+            };
+            before = so_far;
             // The last step of an epoch may be smaller, and is none to time.
             if step.examples == whole {
                 if warmed == amount.warmup {
-                    samples.push(Sample { seconds, times: step.times });
+                    samples.push(Sample { seconds, times: step.times, asked });
                 } else {
                     warmed += 1;
-                    memory::reset_peak();
+                    memory::reset_peak_of(device);
                 }
                 tick();
             }
@@ -332,7 +385,8 @@ mod tests {
         let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
         let mut trainer = Trainer::new(&SlowEnd, &spec, 0, &Device::Cpu, None).unwrap();
         let (amount, mut ticks) = (Amount { steps: 5, warmup: 2 }, 0);
-        let samples = time_steps(&mut trainer, 2, amount, &mut || ticks += 1).unwrap();
+        let samples =
+            time_steps(&mut trainer, 2, amount, &Device::Cpu, &mut || ticks += 1).unwrap();
         assert_eq!((samples.len(), ticks), (5, 7));
         // Two whole steps an epoch, and the small one behind them: seven end in the fourth.
         assert_eq!((trainer.state().epoch, trainer.state().step), (3, 10));

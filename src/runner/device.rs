@@ -4,22 +4,172 @@ use candle_core::Device;
 
 use crate::error::{Error, Result};
 
-/// `auto` or `cpu`. Other devices are refused with what this program can do.
-pub fn select_device(name: &str) -> Result<Device> {
-    match name {
-        "auto" | "cpu" => Ok(Device::Cpu),
-        other => Err(Error::Input(format!(
-            "--device: unknown device\n  found:    `{other}`\n  expected: `auto` or `cpu`; this \
-             build computes on the CPU"
-        ))),
+/// What `--device` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl Choice {
+    fn parse(name: &str) -> Result<Choice> {
+        let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_digit()) {
+            true => digits.parse().ok(),
+            false => None,
+        };
+        match name {
+            "auto" => Some(Choice::Auto),
+            "cpu" => Some(Choice::Cpu),
+            "cuda" => Some(Choice::Cuda(0)),
+            other => other.strip_prefix("cuda:").and_then(number).map(Choice::Cuda),
+        }
+        .ok_or_else(|| {
+            Error::Input(format!(
+                "--device: unknown device\n  found:    `{name}`\n  expected: `auto`, `cpu`, `cuda` \
+                 or `cuda:N`, N from 0"
+            ))
+        })
     }
 }
 
-/// As provenance names it.
-pub fn device_name(device: &Device) -> &'static str {
+/// A device, and what is to be said of how it was chosen.
+#[derive(Debug)]
+pub struct Selected {
+    pub device: Device,
+    pub note: Option<String>,
+}
+
+/// The device that `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N` stands for. `auto` is the first
+/// GPU where this program is built for GPUs and there is one, and the CPU elsewhere.
+pub fn select_device(name: &str) -> Result<Selected> {
+    match Choice::parse(name)? {
+        Choice::Auto => automatic(),
+        Choice::Cpu => Ok(Selected { device: Device::Cpu, note: None }),
+        Choice::Cuda(number) => Ok(Selected { device: cuda(name, number)?, note: None }),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn automatic() -> Result<Selected> {
+    Ok(Selected { device: Device::Cpu, note: None })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(name: &str, _number: usize) -> Result<Device> {
+    Err(Error::Input(format!(
+        "--device: this build computes on the CPU alone\n  found:    `{name}`\n  expected: `auto` or \
+         `cpu`\n  help:     `cargo build --release --features cuda` makes a program for NVIDIA GPUs; it \
+         needs nvcc, which scripts/cuda_toolkit.sh gets"
+    )))
+}
+
+/// A GPU that is there and cannot be used is worth a word: the same run takes many times as long.
+#[cfg(feature = "cuda")]
+fn automatic() -> Result<Selected> {
+    use crate::cuda_late::{Unavailable, load};
+
+    match load() {
+        Ok(_) => Ok(Selected { device: on_gpu(0)?, note: None }),
+        Err(Unavailable::NoGpu(_)) => Ok(Selected { device: Device::Cpu, note: None }),
+        Err(why @ Unavailable::Broken(_)) => {
+            Ok(Selected { device: Device::Cpu, note: Some(format!("computing on the CPU: {why}")) })
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(name: &str, number: usize) -> Result<Device> {
+    let devices =
+        crate::cuda_late::load().map_err(|why| Error::Failed(format!("--device {name}: {why}")))?;
+    if number >= devices {
+        let there = match devices {
+            1 => "one GPU, `cuda:0`".to_string(),
+            _ => format!("{devices} GPUs, `cuda:0` to `cuda:{}`", devices - 1),
+        };
+        return Err(Error::Input(format!(
+            "--device: no such GPU\n  found:    `{name}`\n  expected: one of those that are there: {there}"
+        )));
+    }
+    on_gpu(number)
+}
+
+/// All of a run goes through one stream of this device, in order.
+#[cfg(feature = "cuda")]
+fn on_gpu(number: usize) -> Result<Device> {
+    let failed = |e: candle_core::Error| {
+        Error::Failed(format!("cuda:{number}: {}", crate::error::plain(&e)))
+    };
+    let device = Device::new_cuda_with_stream(number).map_err(failed)?;
+    let cuda = device.as_cuda_device().map_err(failed)?;
+    // SAFETY: events order the uses of memory by several streams, and here is one.
+    unsafe { cuda.disable_event_tracking() };
+    keep_freed_memory(cuda.cuda_stream().context())
+        .map_err(|e| Error::Failed(format!("cuda:{number}: its memory pool cannot be set: {e}")))?;
+    Ok(device)
+}
+
+/// Freed memory stays with the program. Otherwise the pool gives it back whenever the stream is waited
+/// for, and the next step asks the driver for it anew.
+#[cfg(feature = "cuda")]
+fn keep_freed_memory(
+    context: &cudarc::driver::CudaContext,
+) -> std::result::Result<(), cudarc::driver::DriverError> {
+    use cudarc::driver::{result, sys};
+
+    let pools = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
+    if context.attribute(pools)? == 0 {
+        return Ok(());
+    }
+    let mut threshold = u64::MAX;
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the pool is the device's own, and the attribute a 64-bit number.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device())?;
+        result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast())
+    }
+}
+
+/// As provenance names it; a GPU with the name that its driver gives it.
+pub fn device_name(device: &Device) -> String {
     match device {
-        Device::Cpu => "cpu",
-        Device::Cuda(_) => "cuda",
-        Device::Metal(_) => "metal",
+        Device::Cpu => "cpu".into(),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => {
+            let name = cuda.cuda_stream().context().name();
+            format!("cuda ({})", name.as_deref().unwrap_or("no name"))
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => "cuda".into(),
+        Device::Metal(_) => "metal".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_named_exactly() {
+        let parsed = |name| Choice::parse(name).ok();
+        assert_eq!(parsed("auto"), Some(Choice::Auto));
+        assert_eq!(parsed("cpu"), Some(Choice::Cpu));
+        assert_eq!(parsed("cuda"), Some(Choice::Cuda(0)));
+        assert_eq!(parsed("cuda:0"), Some(Choice::Cuda(0)));
+        assert_eq!(parsed("cuda:12"), Some(Choice::Cuda(12)));
+        for unknown in
+            ["", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "cuda:1.5", "cuda 1"]
+        {
+            assert_eq!(parsed(unknown), None, "{unknown}");
+        }
+        // More than any number of devices, and than a number holds.
+        assert_eq!(parsed("cuda:99999999999999999999999"), None);
+    }
+
+    #[test]
+    fn the_cpu_is_always_there() {
+        let selected = select_device("cpu").unwrap();
+        assert!(selected.device.is_cpu() && selected.note.is_none());
+        assert_eq!(device_name(&selected.device), "cpu");
     }
 }

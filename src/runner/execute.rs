@@ -16,11 +16,12 @@ use super::queue::{Entry, Queue};
 use super::start::{Ready, ready};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{Labels, to_bytes};
+use crate::nn::configure;
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
     SCHEMA_VERSION, SpecRecord, StartRecord, StepRecord, TestRecord,
 };
-use crate::spec::{Normalize, hex};
+use crate::spec::{Normalize, Precision, hex};
 use crate::tasks::{Evaluation, ImageClassification, Split, Task};
 use crate::train::{EpochSummary, Step, TrainError, Trainer};
 
@@ -253,7 +254,7 @@ impl Life<'_> {
     /// None where another process still has the run that this one starts from.
     fn train(&self, observer: &Display) -> std::result::Result<Option<RunResult>, Ended> {
         if self.is_alone() {
-            memory::reset_peak();
+            memory::reset_peak_of(self.device);
         }
         let (spec, seed) = (&self.variant.variant.spec, self.run.seed);
         let data = self.shared.plan.data(&self.variant.variant);
@@ -275,6 +276,7 @@ impl Life<'_> {
             Ready::Elsewhere => return Ok(None),
             Ready::Failed(reason) => return Err(Ended::Failed(reason)),
         };
+        configure(self.device, spec.precision != Precision::Float32).map_err(TrainError::from)?;
         let task = ImageClassification::new(data, spec, seed, self.device.clone());
         let mut trainer = Trainer::new(&task, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
@@ -393,7 +395,7 @@ impl Life<'_> {
             training_seconds: state.training_seconds,
             evaluation_seconds: state.evaluation_seconds,
             throughput: examples as f64 / state.training_seconds,
-            peak_bytes: if self.is_alone() { memory::peak_bytes() } else { None },
+            peak_bytes: if self.is_alone() { memory::peak_bytes_of(self.device) } else { None },
             model_sha256: hex(&Sha256::digest(&model)),
         };
         self.folder.write_json(RunFolder::RESULT, &result)?;

@@ -22,7 +22,7 @@ pub fn provenance(
     sessions.push(Session {
         program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
         numerics_version: NUMERICS_VERSION,
-        device: device_name(device).to_string(),
+        device: device_name(device),
         processor: processor(),
         threads: rayon::current_num_threads(),
         precision,

@@ -1,0 +1,78 @@
+//! With the `cuda` feature, compiles the program's own GPU kernels to PTX, which the driver of the
+//! machine it runs on compiles for its GPU. Without the feature this does nothing.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const KERNELS: &str = "src/nn/cuda/kernels";
+const SOURCE: &str = "src/nn/cuda/kernels/kernels.cu";
+/// The oldest architecture that has bf16 tensor cores.
+const OLDEST: u32 = 80;
+
+fn main() -> ExitCode {
+    println!("cargo::rerun-if-changed=build.rs");
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return ExitCode::SUCCESS;
+    }
+    println!("cargo::rerun-if-changed={KERNELS}");
+    for variable in ["CUDA_HOME", "CUDA_COMPUTE_CAP"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    match compile() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("cargo::error={message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes OUT_DIR/kernels.ptx.
+fn compile() -> Result<(), String> {
+    let nvcc = nvcc();
+    let out =
+        PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this with cargo")?)
+            .join("kernels.ptx");
+    let done = Command::new(&nvcc)
+        .args(["-ptx", "-O3", "-std=c++17", "-lineinfo"])
+        .arg(format!("-arch=compute_{}", architecture()?))
+        .arg("-o")
+        .arg(&out)
+        .arg(SOURCE)
+        .output()
+        .map_err(|e| {
+            format!(
+                "the `cuda` feature needs nvcc, and {} does not start ({e}): \
+                 `eval \"$(scripts/cuda_toolkit.sh --env)\"` gets it and sets CUDA_HOME",
+                nvcc.display()
+            )
+        })?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    if !done.status.success() {
+        // One line each: cargo shows one message a line.
+        return Err(said.trim().replace('\n', "\ncargo::error="));
+    }
+    for line in said.lines().filter(|line| line.contains("warning")) {
+        println!("cargo::warning={line}");
+    }
+    Ok(())
+}
+
+/// That of the toolkit that CUDA_HOME names, else the one on the path.
+fn nvcc() -> PathBuf {
+    env::var_os("CUDA_HOME")
+        .map(|home| Path::new(&home).join("bin/nvcc"))
+        .filter(|nvcc| nvcc.exists())
+        .unwrap_or_else(|| "nvcc".into())
+}
+
+/// CUDA_COMPUTE_CAP, by which candle's kernels go too, if it is new enough. The letter of `90a` would
+/// bind the kernels to that architecture.
+fn architecture() -> Result<u32, String> {
+    let Ok(text) = env::var("CUDA_COMPUTE_CAP") else { return Ok(OLDEST) };
+    match text.trim_end_matches(['a', 'f']).parse::<u32>() {
+        Ok(number) => Ok(number.max(OLDEST)),
+        Err(_) => Err(format!("CUDA_COMPUTE_CAP is `{text}`; expected a number such as 80 or 90")),
+    }
+}
