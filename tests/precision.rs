@@ -108,7 +108,7 @@ fn what_the_device_cannot_do_is_told_with_its_line() {
     assert!(told(TINY, &["precision=tf32"]).starts_with("tiny.yaml: --set precision=tf32: this"));
     let arm = TINY.replace("vlora: {method: vlora}", "vlora: {method: vlora, precision: tf32}");
     assert!(
-        told(&arm, &[]).starts_with("tiny.yaml:25:27: arms.vlora.precision: this"),
+        told(&arm, &[]).starts_with("tiny.yaml:25:26: arms.vlora.precision: this"),
         "{}",
         told(&arm, &[])
     );

@@ -7,6 +7,7 @@ use candle_core::Device;
 
 use super::datasets::Datasets;
 use super::memory;
+use super::out_of_memory::reason;
 use super::precision::{check_precision, device_kind};
 use crate::data::ImageData;
 use crate::error::{Error, Result};
@@ -117,7 +118,7 @@ impl Rate {
             configure(device, spec.precision != Precision::Float32)?;
             device_rates(device, largest_product(spec), activations(spec.precision))
         };
-        Ok(match of_device().map_err(|e| failed(e.into()))? {
+        Ok(match of_device()? {
             Some(DeviceRates { product, copy }) => Rate { product, copy: Some(copy) },
             None => Rate { product: 1e9 * product_rate(largest_product(spec)), copy: None },
         })
@@ -228,21 +229,25 @@ pub fn measure(
 ) -> Result<Measured> {
     check_precision([variant].into_iter(), device)?;
     let spec = &variant.spec;
+    let free = memory::free_bytes(device);
+    let failed = |error: TrainError| Error::Failed(reason(&error, spec, free));
     configure(device, spec.precision != Precision::Float32).map_err(|e| failed(e.into()))?;
     let resident = memory::reset_resident_peak();
     let data = examples.of(spec, amount);
     let task = ImageClassification::new(&data, spec, seed, device.clone());
     let mut trainer = Trainer::new(&task, &spec.training, seed, device, None).map_err(failed)?;
     trainer.step_by_step();
-    let samples = time_steps(&mut trainer, step_examples(spec), amount, device, tick)?;
+    let steps = time_steps(&mut trainer, step_examples(spec), amount, device, tick);
+    let samples = steps.map_err(failed)?;
     let (peak_bytes, resident_peak_bytes) =
         (memory::peak_bytes_of(device), resident.then(memory::resident_peak_bytes).flatten());
-    let evaluation = time_passes(&mut trainer, data.validation.len(), amount, tick)?;
+    let passes = time_passes(&mut trainer, data.validation.len(), amount, tick);
+    // At least one step was asked for, and one pass.
+    let none = || Error::Failed("nothing was timed".into());
+    let evaluation = Quartiles::of(passes.map_err(failed)?).ok_or_else(none)?;
     let expected = expected(spec, device_kind(device));
     let (micro, update) = expected.traffic();
     let quartiles = |part: fn(&Sample) -> f64| {
-        // At least one step was asked for.
-        let none = || Error::Failed("no step was timed".into());
         Quartiles::of(samples.iter().map(part).collect()).ok_or_else(none)
     };
     Ok(Measured {
@@ -276,13 +281,13 @@ fn time_steps<T: Task>(
     amount: Amount,
     device: &Device,
     tick: &mut dyn FnMut(),
-) -> Result<Vec<Sample>> {
+) -> std::result::Result<Vec<Sample>, TrainError> {
     let mut samples = Vec::with_capacity(amount.steps.min(1 << 16));
     let mut warmed = 0;
     memory::reset_peak_of(device);
     while samples.len() < amount.steps {
         let mut clock = Instant::now();
-        let mut before = counters(device).map_err(|e| failed(e.into()))?;
+        let mut before = counters(device)?;
         let epoch = trainer.train_epoch(|step| {
             let seconds = clock.elapsed().as_secs_f64();
             // They only count, so reading them fails no more than the step did.
@@ -307,7 +312,7 @@ fn time_steps<T: Task>(
         });
         match epoch {
             Ok(_) | Err(TrainError::Interrupted) => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(samples)
@@ -319,23 +324,18 @@ fn time_passes<T: Task>(
     examples: usize,
     amount: Amount,
     tick: &mut dyn FnMut(),
-) -> Result<Quartiles> {
+) -> std::result::Result<Vec<f64>, TrainError> {
     let mut pass = || {
         let started = Instant::now();
-        trainer.evaluate(Split::Validation).map_err(failed)?;
+        trainer.evaluate(Split::Validation)?;
         let seconds = started.elapsed().as_secs_f64();
         tick();
-        Ok::<f64, Error>(examples as f64 / seconds.max(1e-9))
+        Ok::<f64, TrainError>(examples as f64 / seconds.max(1e-9))
     };
     if amount.warmup > 0 {
         pass()?;
     }
-    let rates = (0..amount.passes()).map(|_| pass()).collect::<Result<_>>()?;
-    Quartiles::of(rates).ok_or_else(|| Error::Failed("no evaluation was timed".into()))
-}
-
-fn failed(error: TrainError) -> Error {
-    Error::Failed(error.to_string())
+    (0..amount.passes()).map(|_| pass()).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use super::memory;
-use super::out_of_memory::{is_out_of_memory, out_of_memory};
+use super::out_of_memory::reason;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::precision::check_precision;
 use super::provenance::provenance;
@@ -244,10 +244,7 @@ impl Life<'_> {
             Ok(None) => return Ok(Outcome::Elsewhere),
             Err(Ended::Stopped(error)) => return Err(error),
             Err(Ended::Failed(reason)) => reason,
-            Err(Ended::Training(error)) => match error.of_tensors().is_some_and(is_out_of_memory) {
-                true => out_of_memory(&self.variant.variant.spec, free),
-                false => error.to_string(),
-            },
+            Err(Ended::Training(error)) => reason(&error, &self.variant.variant.spec, free),
         };
         let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
         self.folder.write_json(RunFolder::FAILURE, &failure)?;

@@ -4,17 +4,25 @@ use crate::error::plain;
 use crate::models::memory::memory;
 use crate::size::bytes;
 use crate::spec::{DeviceKind, RunSpec};
+use crate::train::TrainError;
+
+/// Why training failed, where `free` bytes of the device's memory were free before it.
+pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>) -> String {
+    match error.of_tensors().is_some_and(is_out_of_memory) {
+        true => out_of_memory(run, free),
+        false => error.to_string(),
+    }
+}
 
 /// Whether an operation failed for want of the GPU's memory. CUDA's libraries have a name each for it.
-pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
+fn is_out_of_memory(error: &candle_core::Error) -> bool {
     let text = plain(error).to_lowercase();
     ["cuda_error_out_of_memory", "out of memory", "status_alloc_failed"]
         .iter()
         .any(|part| text.contains(part))
 }
 
-/// The reason that a run failed for, where `free` bytes of the device's memory were free before it.
-pub fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
+fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
     let (batch, accumulation) = (run.training.batch_size, run.training.accumulation);
     let needs = |run: &RunSpec| memory(run, DeviceKind::Cuda).peak;
     let has = free.map_or("what the GPU has free".into(), |free| {
@@ -49,11 +57,9 @@ pub fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
 /// accumulation makes the same steps of it. Where nothing is known of the device, the next smaller.
 fn smaller_batch(run: &RunSpec, free: Option<u64>) -> Option<usize> {
     let step = run.training.batch_size * run.training.accumulation;
-    let fits = |batch: &usize| {
-        let needed = memory(&with_batch(run, *batch), DeviceKind::Cuda).peak;
-        step.is_multiple_of(*batch) && free.is_none_or(|free| needed <= free)
-    };
-    (1..run.training.batch_size).rev().find(fits)
+    let needed = |batch| memory(&with_batch(run, batch), DeviceKind::Cuda).peak;
+    let fits = |batch: &usize| free.is_none_or(|free| needed(*batch) <= free);
+    (1..run.training.batch_size).rev().filter(|batch| step.is_multiple_of(*batch)).find(fits)
 }
 
 fn with_batch(run: &RunSpec, batch: usize) -> RunSpec {
@@ -130,5 +136,9 @@ mod tests {
         assert!(is("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
         assert!(is("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"));
         assert!(!is("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)") && !is("shape mismatch"));
+        let error = |text: &str| TrainError::Tensor(candle_core::Error::Msg(text.into()));
+        let told = |text: &str| reason(&error(text), &run(8, 1), None);
+        assert!(told("CUDA_ERROR_OUT_OF_MEMORY").starts_with("the GPU ran out of memory"));
+        assert_eq!(told("shape mismatch"), "tensor operation failed: shape mismatch");
     }
 }

@@ -145,10 +145,11 @@ mod tests {
         });
         let ends = ends.into_inner().unwrap();
         for (i, (id, after)) in entries.iter().enumerate() {
-            assert!(ends[i].0 > 0, "{i} was not taken");
-            let before = after.iter().copied();
-            for other in before.chain((0..i).filter(|j| entries[*j].0 == *id)) {
-                assert!(ends[other].1 < ends[i].0, "{i} began before {other} was over");
+            let (began, ended) = ends[i];
+            assert!(began > 0, "{i} was not taken");
+            assert!(after.is_none_or(|before| ends[before].1 < began), "{i} did not wait");
+            for j in (0..i).filter(|j| entries[*j].0 == *id) {
+                assert!(ends[j].1 < began || ended < ends[j].0, "{i} and {j} were taken at once");
             }
         }
     }

@@ -73,12 +73,31 @@ enum Wish {
     Bf16,
 }
 
+/// What other programs call them, where the likeness of names would suggest something else.
+const OTHER_NAMES: [(&str, &str); 5] = [
+    ("bfloat16", "bf16"),
+    ("fp32", "float32"),
+    ("f32", "float32"),
+    ("full", "float32"),
+    ("tensorfloat32", "tf32"),
+];
+
+fn read(node: &Node) -> Result<Wish, SpecError> {
+    from_node(node).map_err(|error| {
+        let other = |(name, _): &&(&str, &str)| node.value == Value::Text(name.to_string());
+        match OTHER_NAMES.iter().find(other) {
+            Some((_, ours)) => error.help(format!("did you mean `{ours}`?")),
+            None => error,
+        }
+    })
+}
+
 /// Reads `precision`, for a device where one is known. Without one nothing is refused, and `auto`
 /// is float32.
 pub fn resolve(node: Option<&Node>, device: Option<DeviceKind>) -> Result<Precision, SpecError> {
     // null is the default, as everywhere.
     let node = node.filter(|node| node.value != Value::Null);
-    let wish = node.map(from_node::<Wish>).transpose()?.unwrap_or_default();
+    let wish = node.map(read).transpose()?.unwrap_or_default();
     let precision = match wish {
         Wish::Auto => device.map_or(Precision::Float32, DeviceKind::precision),
         Wish::Float32 => Precision::Float32,
