@@ -172,4 +172,24 @@ mod tests {
         assert!(selected.device.is_cpu() && selected.note.is_none());
         assert_eq!(device_name(&selected.device), "cpu");
     }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn the_first_device_is_named_and_adds_on_the_gpu() {
+        use candle_core::Tensor;
+
+        let device = select_device("cuda").unwrap().device;
+        let name = device_name(&device);
+        assert!(
+            device.is_cuda() && name.starts_with("cuda (") && name != "cuda (no name)",
+            "{name}"
+        );
+        let a = Tensor::new(&[1f32, 2.0, 3.0], &device).unwrap();
+        assert_eq!((&a + &a).unwrap().to_vec1::<f32>().unwrap(), [2.0, 4.0, 6.0]);
+        let product = a.unsqueeze(0).unwrap().matmul(&a.unsqueeze(1).unwrap()).unwrap();
+        assert_eq!(product.to_vec2::<f32>().unwrap(), [[14.0]]);
+        assert!(select_device("auto").unwrap().device.is_cuda());
+        assert!(matches!(select_device("cuda:999"), Err(Error::Input(_))));
+    }
 }
