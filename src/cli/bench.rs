@@ -8,13 +8,15 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::hub::LockedHubArgs;
-use super::{DeviceArgs, SpecArgs, print};
+use super::{SpecArgs, print, tell_unused_gpu};
 use crate::atomic::{check_writable, write_atomic};
 use crate::error::{Error, Result};
 use crate::models::vit::tokens;
 use crate::nn::product_rate;
 use crate::report::{Align, Cell, Format, Table, bytes, count, percent};
-use crate::runner::{Amount, Examples, Measured, Quartiles, largest_product, measure};
+use crate::runner::{
+    Amount, Examples, Measured, Quartiles, largest_product, measure, select_device,
+};
 use crate::spec::{Experiment, RunSpec, Variant, nearest};
 
 #[derive(Debug, Args)]
@@ -37,14 +39,18 @@ pub struct BenchArgs {
     /// the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    #[command(flatten)]
-    device: DeviceArgs,
+    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU) or cuda:N
+    ///
+    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU.
+    #[arg(long, default_value = "auto")]
+    device: String,
     #[command(flatten)]
     hub: LockedHubArgs,
 }
 
 pub fn bench(args: &BenchArgs) -> Result<()> {
-    let device = args.device.select()?;
+    tell_unused_gpu(&args.device);
+    let device = select_device(&args.device)?;
     let experiment = args.spec.load()?;
     let amount = amount(args)?;
     let variants = chosen(&experiment, &args.arms)?;

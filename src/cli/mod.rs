@@ -19,14 +19,13 @@ mod weights;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::models;
 use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
-use crate::runner::select_device;
+use crate::runner;
 use crate::spec::{self, Experiment};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
@@ -136,25 +135,6 @@ fn folder_in(out: &Path, experiment: &Experiment) -> ExperimentFolder {
 }
 
 #[derive(Debug, Args)]
-struct DeviceArgs {
-    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU) or cuda:N
-    ///
-    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: String,
-}
-
-impl DeviceArgs {
-    fn select(&self) -> Result<Device> {
-        let selected = select_device(&self.device)?;
-        if let Some(note) = selected.note {
-            tell(&format!("note: {note}"));
-        }
-        Ok(selected.device)
-    }
-}
-
-#[derive(Debug, Args)]
 struct FormatArgs {
     /// How to print the table
     #[arg(long, value_enum, default_value_t)]
@@ -226,6 +206,13 @@ fn print(text: &str) -> Result<()> {
 /// Prints a line to standard error. A reader that has gone away is no error.
 pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Says so where `--device` leaves it to the program and a GPU may be there that it cannot use.
+fn tell_unused_gpu(device: &str) {
+    if let Some(why) = runner::unused_gpu(device) {
+        tell(&format!("note: computing on the CPU: {why}"));
+    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use clap::Args;
 use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::shown;
-use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, print, tell};
+use super::{FormatArgs, OutArgs, SpecArgs, print, tell, tell_unused_gpu};
 use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
-use crate::runner::{Outcome, Plan, execute};
+use crate::runner::{Outcome, Plan, execute, select_device};
 use crate::spec::{Experiment, HUB_PREFIX};
 
 #[derive(Debug, Args)]
@@ -24,8 +24,11 @@ pub struct RunArgs {
     hub: LockedHubArgs,
     #[command(flatten)]
     out: OutArgs,
-    #[command(flatten)]
-    device: DeviceArgs,
+    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU) or cuda:N
+    ///
+    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU.
+    #[arg(long, default_value = "auto")]
+    device: String,
     #[command(flatten)]
     format: FormatArgs,
     /// Show no progress, only the table
@@ -34,7 +37,8 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
-    let device = args.device.select()?;
+    tell_unused_gpu(&args.device);
+    let device = select_device(&args.device)?;
     let experiment = args.spec.load()?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;

@@ -13,7 +13,7 @@ mod start;
 
 pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use bench::{Amount, Examples, Measured, Quartiles, largest_product, measure};
-pub use device::{Selected, select_device};
+pub use device::{select_device, unused_gpu};
 pub use execute::{Observer, Outcome, execute};
 pub use memory::{Counting, keep_freed_memory};
 pub use plan::{Plan, PlannedRun, PlannedVariant};
