@@ -4,7 +4,7 @@ mod base_model;
 mod bench;
 mod checkpoints;
 mod datasets;
-mod device;
+pub mod device;
 mod execute;
 mod memory;
 mod plan;
@@ -13,7 +13,7 @@ mod start;
 
 pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use bench::{Amount, Examples, Measured, Quartiles, largest_product, measure};
-pub use device::{select_device, unused_gpu};
+pub use device::select_device;
 pub use execute::{Observer, Outcome, execute};
 pub use memory::{Counting, keep_freed_memory};
 pub use plan::{Plan, PlannedRun, PlannedVariant};
