@@ -71,7 +71,7 @@ cp -r experiments/{quickstart.yaml,reference.yaml,ablations,benchmarks,gpu} "$wo
 mkdir "$work"/scripts/{bench,reference}
 cp scripts/bench/{step,torch_step}.py "$work/scripts/bench/"
 cp scripts/reference/readings.py "$work/scripts/reference/"
-cp scripts/gpu_bundle/same_bits.sh "$work/scripts/"
+cp scripts/gpu_bundle/{machine,same_bits}.sh "$work/scripts/"
 cp scripts/gpu_bundle/run.sh LICENSE-MIT LICENSE-APACHE "$work/"
 
 echo "-- wheels"
