@@ -40,6 +40,7 @@ echo "-- build"
 messages=(--message-format json-render-diagnostics)
 cargo build --release --features cuda "${messages[@]}" | executables >"$work/executables"
 cargo test --release --features cuda --lib --test cli --test cuda_late --no-run "${messages[@]}" | executables >>"$work/executables"
+sort -u -o "$work/executables" "$work/executables"
 scripts/cuda_symbols.sh --check
 
 echo "-- libraries needed at the start"

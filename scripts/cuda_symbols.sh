@@ -8,6 +8,7 @@
 #
 # The toolkit is set up first if it is not there (scripts/cuda_toolkit.sh).
 set -euo pipefail
+export LC_ALL=C
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vlora/target}"
 file=src/cuda_late/names.rs

@@ -8,10 +8,10 @@
 #   --mirror FOLDER   take CIFAR-10 from this folder, which scripts/offline_mirror.sh made
 #   --out FOLDER      where the bundle is made (default: bundle)
 #
-# Beside the folder come FOLDER.tar.gz, which is the bundle without the data, and in FOLDER/data the data in
+# Beside the folder come FOLDER.tar.xz, which is the bundle without the data, and in FOLDER/data the data in
 # parts: each of these files is under 60 MB. On the other machine:
 #
-#   tar -xf bundle.tar.gz && mv cifar10.tar.part-* bundle/data/ && bundle/run.sh --dry-run && bundle/run.sh all
+#   tar -xf bundle.tar.xz && mv cifar10.tar.part-* bundle/data/ && bundle/run.sh --dry-run && bundle/run.sh all
 #
 # Builds with the `cuda` feature; the toolkit is set up first if it is not there. The machine needs a libc
 # no older than this one's: the bundle's libc.txt says which.
@@ -34,8 +34,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for tool in strip objdump python3 split sha256sum; do
-    command -v "$tool" >/dev/null || fail "$tool is needed (Debian: apt install binutils coreutils python3-pip)"
+for tool in strip objdump python3 split sha256sum xz; do
+    command -v "$tool" >/dev/null || fail "$tool is needed (Debian: apt install binutils coreutils python3-pip xz-utils)"
 done
 cifar=datasets--uoft-cs--cifar10
 [ -z "$mirror" ] || [ -d "$mirror/$cifar" ] || fail "$mirror has no $cifar: scripts/offline_mirror.sh $mirror --only cifar10"
@@ -71,7 +71,7 @@ cp -r experiments/{quickstart.yaml,reference.yaml,ablations,benchmarks,gpu} "$wo
 mkdir "$work"/scripts/{bench,reference}
 cp scripts/bench/{step,torch_step}.py "$work/scripts/bench/"
 cp scripts/reference/readings.py "$work/scripts/reference/"
-cp scripts/gpu_bundle/same_bits.sh "$work/scripts/"
+cp scripts/gpu_bundle/{machine,same_bits}.sh "$work/scripts/"
 cp scripts/gpu_bundle/run.sh LICENSE-MIT LICENSE-APACHE "$work/"
 
 echo "-- wheels"
@@ -94,9 +94,10 @@ rm -rf "$bundle"
 mv "$work" "$bundle"
 
 name=$(basename "$bundle")
+# A window that reaches from one program to the other, which have most in common.
 tar --sort=name --owner=0 --group=0 --numeric-owner -C "$(dirname "$bundle")" --exclude "$name/data/*.part-*" --exclude "$name/out" -cf - "$name" |
-    gzip -9 >"$bundle.tar.gz"
-for file in "$bundle.tar.gz" "$bundle"/data/*.part-*; do
+    xz --lzma2=preset=6,dict=192MiB >"$bundle.tar.xz"
+for file in "$bundle.tar.xz" "$bundle"/data/*.part-*; do
     [ -e "$file" ] || continue
     size=$(stat -c %s "$file")
     [ "$size" -lt $largest ] || fail "$file has $size bytes, more than $largest"

@@ -317,3 +317,22 @@ impl Folders {
         format!("{named}on the loader's path, in {}", shown(&self.usual))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The assembler's tables are those that Rust reads: as many entries, each with a name and a place
+    /// to jump to.
+    #[test]
+    fn every_function_has_an_entry() {
+        for (table, first, last) in [
+            (names::driver::table(), c"cuArray3DCreate_v2", c"cuWaitExternalSemaphoresAsync"),
+            (names::curand::table(), c"curandCreateGenerator", c"curandSetStream"),
+        ] {
+            let all: Vec<&CStr> = table.iter().map(Entry::name).collect();
+            assert!(all.is_sorted() && all.first() == Some(&first) && all.last() == Some(&last));
+            assert!(table.iter().all(|entry| !entry.address.load(Ordering::Acquire).is_null()));
+        }
+    }
+}

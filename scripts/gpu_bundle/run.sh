@@ -59,19 +59,20 @@ part() {
 
 # Whether a part's command would be understood, as far as that can be told without a GPU.
 parses() {
-    local name=$1 arguments=() skip=false word command said
+    local name=$1 arguments=() skip=false word said
     shift
+    say "$name: $*"
     case $1 in
         "$vlora")
+            # With --help behind it a command's options are read, and nothing is done.
+            said=$("$@" --help 2>&1) || { echo "$said"; failed+=("$name"); return; }
             # `params` reads a spec and its overrides as `run` and `bench` do, and needs no data.
-            command=$2 arguments=("$3")
-            shift 3
-            for word in "$@"; do
+            arguments=("$3")
+            for word in "${@:4}"; do
                 if $skip; then arguments+=(--set "$word"); skip=false; fi
                 [ "$word" = --set ] && skip=true
             done
             said=$("$vlora" params "${arguments[@]}" 2>&1) || { echo "$said"; failed+=("$name"); return; }
-            "$vlora" "$command" --help >/dev/null || { failed+=("$name"); return; }
             ;;
         "$python")
             "$python" -B - "${@:2}" <<'PYTHON' || { failed+=("$name"); return; }
@@ -87,9 +88,8 @@ found = module.options()
 assert found.spec.is_file(), found.spec
 PYTHON
             ;;
-        *) command -v "$1" >/dev/null || { failed+=("$name"); return; } ;;
+        *) command -v "$1" >/dev/null || failed+=("$name") ;;
     esac
-    say "$name: $*"
 }
 
 # CIFAR-10 in the layout of the Hub's cache, joined from its parts where they are.
@@ -142,24 +142,20 @@ prepare() {
 }
 
 step_1() {
-    part 1-machine bash -c '
-        nvidia-smi; echo
-        grep -m 1 "model name" /proc/cpuinfo; nproc; uname -sr
-        "$1" -c "import sys, torch; print(sys.version.split()[0], torch.__version__, torch.version.cuda, torch.cuda.is_available())"
-        "$1" -c "import timm, vlora; print(timm.__version__, timm.__file__, vlora.__file__)"
-        echo "VLORA_CUDA_LIBRARIES=$VLORA_CUDA_LIBRARIES"
-        "$2" --version' - "$python" "$vlora"
+    part 1-machine bash scripts/machine.sh "$python" "$vlora"
     part 1-device "$vlora" bench experiments/quickstart.yaml --synthetic --steps 3 --warmup 1 "${device[@]}"
     part 1-tests "$here/bin/tests" --ignored on_the_gpu --test-threads 1
 }
 
 beside_pytorch() {
-    local name=$1 model=$2 batch=$3 variants
-    # What must be compiled is a part of its own: it is slow to start, and may not be possible here.
-    for variants in bf16 compile+bf16; do
-        part "$name-$variants" "$python" scripts/bench/step.py --model "$model" --vlora "$vlora" "${device[@]}" \
-            --batch "$batch" --precision bf16 --variants "$variants" --rounds 3 --steps 20 --warmup 5 \
-            --json "$out/$name-$variants.json"
+    local name=$1 model=$2 batch=$3 variant arm
+    # What must be compiled comes last: it is slow to start, and may not be possible here.
+    for variant in bf16 compile+bf16; do
+        for arm in baseline vlora; do
+            part "$name-$variant-$arm" "$python" scripts/bench/step.py --model "$model" --vlora "$vlora" \
+                "${device[@]}" --batch "$batch" --precision bf16 --arms "$arm" --variants "$variant" \
+                --rounds 3 --steps 20 --warmup 5 --json "$out/$name-$variant-$arm.json"
+        done
     done
 }
 
@@ -243,7 +239,7 @@ dry_run() {
         say "$spec"
     done
     for number in "${!titles[@]}"; do step $((number + 1)); done
-    [ ${#failed[@]} = 0 ] || { printf 'run.sh: %s does not hold\n' "${failed[@]}" >&2; exit 1; }
+    [ ${#failed[@]} = 0 ] || { printf 'run.sh: this is not as it must be: %s\n' "${failed[@]}" >&2; exit 1; }
     echo "everything that can be checked without a GPU holds"
 }
 

@@ -152,16 +152,13 @@ struct DeviceArgs {
 
 impl DeviceArgs {
     fn select(&self) -> Result<Device> {
-        let selected = select_device(&self.device)?;
-        if let Some(note) = selected.note {
-            tell(&format!("note: {note}"));
-        }
-        Ok(selected.device)
+        tell_unused_gpu(&self.device);
+        select_device(&self.device)
     }
 
     /// The same again, with a stream of its own on a GPU.
     fn another(&self) -> Result<Device> {
-        Ok(select_device(&self.device)?.device)
+        select_device(&self.device)
     }
 }
 
@@ -237,6 +234,13 @@ fn print(text: &str) -> Result<()> {
 /// Prints a line to standard error. A reader that has gone away is no error.
 pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Says so where `--device` leaves it to the program and a GPU may be there that it cannot use.
+fn tell_unused_gpu(device: &str) {
+    if let Some(why) = crate::runner::device::unused_gpu(device) {
+        tell(&format!("note: computing on the CPU: {why}"));
+    }
 }
 
 #[cfg(test)]

@@ -33,49 +33,44 @@ impl Choice {
     }
 }
 
-/// A device, and what is to be said of how it was chosen.
-#[derive(Debug)]
-pub struct Selected {
-    pub device: Device,
-    pub note: Option<String>,
-}
-
 /// The device that `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N` stands for. `auto` is the first
-/// GPU where this program is built for GPUs and there is one, and the CPU elsewhere.
-pub fn select_device(name: &str) -> Result<Selected> {
+/// GPU where this program is built for GPUs and there is one, and the CPU elsewhere. Each call makes a
+/// device of its own, with a stream of its own.
+pub fn select_device(name: &str) -> Result<Device> {
     match Choice::parse(name)? {
         Choice::Auto => automatic(),
-        Choice::Cpu => Ok(Selected { device: Device::Cpu, note: None }),
-        Choice::Cuda(number) => Ok(Selected { device: cuda(name, number)?, note: None }),
+        Choice::Cpu => Ok(Device::Cpu),
+        Choice::Cuda(number) => cuda(name, number),
     }
 }
 
-#[cfg(not(feature = "cuda"))]
-fn automatic() -> Result<Selected> {
-    Ok(Selected { device: Device::Cpu, note: None })
-}
-
-#[cfg(not(feature = "cuda"))]
-fn cuda(name: &str, _number: usize) -> Result<Device> {
-    Err(Error::Input(format!(
-        "--device: this build computes on the CPU alone\n  found:    `{name}`\n  expected: `auto` or \
-         `cpu`\n  help:     `cargo build --release --features cuda` makes a program for NVIDIA GPUs; it \
-         needs nvcc, which scripts/cuda_toolkit.sh gets"
-    )))
-}
-
-/// A GPU that is there and cannot be used is worth a word: the same run takes many times as long.
+/// Why `auto` is not a GPU that may be there: worth a word, as the same run takes many times as long.
 #[cfg(feature = "cuda")]
-fn automatic() -> Result<Selected> {
+pub fn unused_gpu(name: &str) -> Option<String> {
     use crate::cuda_late::{Unavailable, load};
 
-    match load() {
-        Ok(_) => Ok(Selected { device: on_gpu(0)?, note: None }),
-        Err(Unavailable::NoGpu(_)) => Ok(Selected { device: Device::Cpu, note: None }),
-        Err(why @ Unavailable::Broken(_)) => {
-            Ok(Selected { device: Device::Cpu, note: Some(format!("computing on the CPU: {why}")) })
-        }
+    match Choice::parse(name) {
+        Ok(Choice::Auto) => match load() {
+            Err(why @ Unavailable::Broken(_)) => Some(why.to_string()),
+            _ => None,
+        },
+        _ => None,
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+pub fn unused_gpu(_name: &str) -> Option<String> {
+    None
+}
+
+#[cfg(feature = "cuda")]
+fn automatic() -> Result<Device> {
+    crate::cuda_late::load().map_or(Ok(Device::Cpu), |_| on_gpu(0))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn automatic() -> Result<Device> {
+    Ok(Device::Cpu)
 }
 
 #[cfg(feature = "cuda")]
@@ -92,6 +87,15 @@ fn cuda(name: &str, number: usize) -> Result<Device> {
         )));
     }
     on_gpu(number)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(name: &str, _number: usize) -> Result<Device> {
+    Err(Error::Input(format!(
+        "--device: this build computes on the CPU alone\n  found:    `{name}`\n  expected: `auto` or \
+         `cpu`\n  help:     `cargo build --release --features cuda` makes a program for NVIDIA GPUs; it \
+         needs nvcc, which scripts/cuda_toolkit.sh gets"
+    )))
 }
 
 /// All of a run goes through one stream of this device, in order.
@@ -168,8 +172,28 @@ mod tests {
 
     #[test]
     fn the_cpu_is_always_there() {
-        let selected = select_device("cpu").unwrap();
-        assert!(selected.device.is_cpu() && selected.note.is_none());
-        assert_eq!(device_name(&selected.device), "cpu");
+        let device = select_device("cpu").unwrap();
+        assert!(device.is_cpu());
+        assert_eq!(device_name(&device), "cpu");
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn the_first_device_is_named_and_adds_on_the_gpu() {
+        use candle_core::Tensor;
+
+        let device = select_device("cuda").unwrap();
+        let name = device_name(&device);
+        assert!(
+            device.is_cuda() && name.starts_with("cuda (") && name != "cuda (no name)",
+            "{name}"
+        );
+        let a = Tensor::new(&[1f32, 2.0, 3.0], &device).unwrap();
+        assert_eq!((&a + &a).unwrap().to_vec1::<f32>().unwrap(), [2.0, 4.0, 6.0]);
+        let product = a.unsqueeze(0).unwrap().matmul(&a.unsqueeze(1).unwrap()).unwrap();
+        assert_eq!(product.to_vec2::<f32>().unwrap(), [[14.0]]);
+        assert!(select_device("auto").unwrap().is_cuda());
+        assert!(matches!(select_device("cuda:999"), Err(Error::Input(_))));
     }
 }

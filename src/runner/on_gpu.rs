@@ -132,6 +132,6 @@ fn emulated_trainings_are_the_cpus() {
 #[test]
 #[ignore = "needs a GPU"]
 fn trainings_on_the_gpu_are_the_cpus() {
-    let device = super::select_device("cuda").unwrap().device;
+    let device = super::select_device("cuda").unwrap();
     trains_as_the_cpu_does(|spec| train(spec, &device));
 }

@@ -107,7 +107,7 @@ everywhere! {
 fn a_gpu() -> On {
     use std::sync::OnceLock;
     static DEVICE: OnceLock<Device> = OnceLock::new();
-    On::Gpu(DEVICE.get_or_init(|| crate::runner::select_device("cuda").unwrap().device).clone())
+    On::Gpu(DEVICE.get_or_init(|| crate::runner::select_device("cuda").unwrap()).clone())
 }
 
 fn random(shape: &[usize], name: &str) -> Tensor {
