@@ -28,8 +28,12 @@ pub fn configure(device: &Device, tf32: bool) -> Result<()> {
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn counters(device: &Device) -> Result<Counters> {
     #[cfg(feature = "cuda")]
-    return cuda::counters(device);
-    #[cfg(not(feature = "cuda"))]
+    if device.is_cuda() {
+        return cuda::counters(device);
+    }
+    #[cfg(test)]
+    return Ok(super::cuda::emulated_counters());
+    #[cfg(not(test))]
     Ok(Counters::default())
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use crate::data::ImageData;
-use crate::nn::emulated;
+use crate::nn::{counters, emulated};
 use crate::spec::{self, RunSpec};
 use crate::tasks::{Evaluation, ImageClassification, Split};
 use crate::train::{Step, Trainer};
@@ -121,6 +121,36 @@ fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
             }
         }
     }
+}
+
+/// What a block asks of a GPU in a step: forward 4 products and 4 kernels, backward 8 products and 14
+/// kernels. More would be gaps between launches.
+#[test]
+fn a_block_asks_for_few_launches() {
+    let asked = |depth: &str, vlora: bool| {
+        let depth = format!("model.depth={depth}");
+        let mut overrides = vec![depth.as_str(), "precision=bf16", "vlora.compound_size=2"];
+        overrides.extend(vlora.then_some("method=vlora"));
+        let spec = run(&overrides);
+        emulated(|| {
+            let data = ImageData::noise(&spec.model, 6, 6);
+            let task = ImageClassification::new(&data, &spec, 1, Device::Cpu);
+            let mut trainer = Trainer::new(&task, &spec.training, 1, &Device::Cpu, None).unwrap();
+            let before = counters(&Device::Cpu).unwrap();
+            trainer.train_epoch(|_| true).unwrap();
+            let after = counters(&Device::Cpu).unwrap();
+            [after.launches - before.launches, after.products - before.products]
+        })
+    };
+    let of_two = |vlora| {
+        let (four, six) = (asked("4", vlora), asked("6", vlora));
+        [0, 1].map(|i| six[i] - four[i])
+    };
+    // Layer norms 2 · (1 + 2), attention 1 + 2, GELU 1, four sums of columns of 2 each; four products
+    // forward, eight backward.
+    assert_eq!(of_two(false), [2 * 18, 2 * 12]);
+    // Of two blocks one is increments: their sums with the references, and a product for each factor.
+    assert_eq!(of_two(true), [2 * 18 + 4, 2 * 12 + 8]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use cross_entropy::cross_entropy;
 pub use elementwise::{add_product, dropout, gelu, mean_tokens};
 pub use embedding::{Batch, batch_of, embedding, patches, with_positions};
 #[cfg(test)]
-pub use emulation::emulated;
+pub use emulation::{counters as emulated_counters, emulated};
 #[cfg(feature = "cuda")]
 pub use gpu::{configure, counters, free_bytes, peak_bytes, reset_peak};
 pub use layer_norm::layer_norm;

@@ -6,11 +6,18 @@ use std::ffi::c_void;
 use candle_core::{CpuStorage, DType, Result, Shape, Storage, Tensor, bail};
 
 use super::{Buffer, launch};
+use crate::nn::Counters;
 use crate::nn::cuda::machine::{Arg, Grid};
 use crate::nn::cuda::product::{ByColumns, Stored};
 
 thread_local! {
+    static COUNTERS: Cell<Counters> = Cell::default();
     static ON: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What this thread has asked of the emulation.
+pub fn counters() -> Counters {
+    COUNTERS.get()
 }
 
 /// Whether operations of this thread are those of a GPU.
@@ -66,6 +73,7 @@ pub fn address(tensor: &Tensor) -> Result<u64> {
 
 /// Runs a kernel on copies of its tensors that stand between guards, and copies them back.
 pub fn run(kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
+    COUNTERS.with(|c| c.set(Counters { launches: c.get().launches + 1, ..c.get() }));
     enum Slot {
         Word(u64),
         Half(u32),
@@ -111,6 +119,7 @@ pub fn run(kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
 
 /// A product from what cuBLASLt would be given: matrices by columns, sums in float64.
 pub fn multiply(p: &ByColumns, to: &Tensor) -> Result<()> {
+    COUNTERS.with(|c| c.set(Counters { products: c.get().products + 1, ..c.get() }));
     let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let (a, b) = (values(p.a.tensor)?, values(p.b.tensor)?);
     let c = p.c.map(values).transpose()?;

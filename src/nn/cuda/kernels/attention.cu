@@ -130,10 +130,10 @@ __device__ __forceinline__ void write(Tile<T> (&sums)[D / SIDE], float scale, fl
         __syncwarp();
         const int row = lane / 2, from = lane % 2 * 8;
         if (row < valid) {
+            float values[8];
 #pragma unroll
-            for (int i = 0; i < 8; i++)
-                to[row * stride + part * SIDE + from + i] =
-                    from_float<T>(scale * scratch[row * (SIDE + 4) + from + i]);
+            for (int i = 0; i < 8; i++) values[i] = scale * scratch[row * (SIDE + 4) + from + i];
+            store<8>(to + row * stride + part * SIDE + from, values);
         }
     }
 }
