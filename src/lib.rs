@@ -17,6 +17,7 @@ pub mod random;
 pub mod report;
 pub mod results;
 pub mod runner;
+mod size;
 pub mod spec;
 pub mod tasks;
 pub mod train;

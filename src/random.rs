@@ -79,6 +79,13 @@ impl Stream {
         self
     }
 
+    /// What the stream's numbers follow from beside their place: the key, and the counter's upper
+    /// words. For generators elsewhere that draw the same numbers.
+    pub fn address(&self) -> [u32; 4] {
+        let ([key0, key1], [.., name0, name1]) = (self.key, self.counter);
+        [key0, key1, name0, name1]
+    }
+
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.block = philox(self.counter, self.key);

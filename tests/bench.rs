@@ -129,6 +129,39 @@ fn a_model_larger_than_the_data_is_timed_on_synthetic_images() {
     );
 }
 
+/// What `plan` says of memory, against the allocator's count: at sizes where activations take most,
+/// and where weights do.
+#[test]
+fn memory_is_what_the_formula_says() {
+    let dir = folder();
+    let dense = ["model.dim=96", "model.patch_size=4", "model.depth=3"];
+    let wide = ["model.dim=256", "model.depth=6", "vlora.compound_size=3", "training.batch_size=8"];
+    let deep = ["model.patch_size=7", "model.dim=64", "model.depth=8", "vlora.rank=8"];
+    let parts = ["model.dim=128", "training.batch_size=20", "training.accumulation=5"];
+    let cases: [&[&str]; 4] = [
+        &[&dense[..], &["arms.vlora.vlora.compound_size=3", "model.pool=mean"]].concat(),
+        &wide,
+        &[&deep[..], &["vlora.detach=false", "vlora.compound_size=4", "vlora.reference=previous"]]
+            .concat(),
+        &parts,
+    ];
+    for set in cases {
+        let set: Vec<&str> = set.iter().flat_map(|s| ["--set", *s]).collect();
+        let args = [&["--synthetic", "--steps", "2", "--warmup", "1"], &set[..]].concat();
+        let rows = measured(dir.path(), &args);
+        let plan =
+            vlora(dir.path(), &[&["plan", "tiny.yaml", "--format", "json"], &set[..]].concat());
+        let plan: Value = serde_json::from_str(&plan.out).unwrap();
+        for (row, planned) in rows.iter().zip(plan.as_array().unwrap()) {
+            assert_eq!(row["expected_peak_bytes"], planned["memory_bytes"]);
+            let (expected, peak) =
+                (planned["memory_bytes"].as_f64().unwrap(), row["peak_bytes"].as_f64().unwrap());
+            let off = expected / peak - 1.0;
+            assert!(off.abs() < 0.15, "{set:?} {}: {expected} of {peak}", row["arm"]);
+        }
+    }
+}
+
 #[test]
 fn bad_arguments_are_told_before_anything_is_measured() {
     let dir = folder();

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/workers.rs"]
+mod workers;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,9 +18,10 @@ use vlora::hub::Hub;
 use vlora::models;
 use vlora::report::Summary;
 use vlora::results::{Conversion, ExperimentFolder, RunFolder, RunResult, StartRecord};
-use vlora::runner::{Observer, Outcome, Plan, execute};
+use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
 use vlora::spec::{self, Experiment, Rank, Target};
 use vlora::train::Step;
+use workers::ALONE;
 
 const ARMS: &str = "\
 arms:
@@ -45,7 +48,7 @@ fn run(dir: &Path, experiment: Experiment) -> (Plan, BTreeMap<String, Outcome>) 
     let folder = ExperimentFolder::new(dir);
     let plan = Plan::new(experiment, &folder, &Hub::default()).unwrap();
     let go = AtomicBool::new(false);
-    let outcomes = execute(&plan, &folder, &Device::Cpu, &go, &mut Silent).unwrap();
+    let outcomes = execute(&plan, &folder, ALONE, &go, &mut Silent).unwrap();
     let order = plan.experiment.in_order_of_start();
     let labels = order.iter().map(|i| plan.variants[*i].variant.label.clone());
     let outcomes = labels.zip(outcomes).collect();
@@ -134,7 +137,7 @@ struct StopAt<'a> {
 }
 
 impl Observer for StopAt<'_> {
-    fn step(&mut self, _: &Step) {
+    fn step(&mut self, _: &PlannedRun, _: &Step) {
         self.steps += 1;
         if self.steps == self.at {
             self.stop.store(true, Ordering::Relaxed);
@@ -200,7 +203,7 @@ arms:
     // Twenty steps an epoch: in the second epoch of the second run.
     let mut observer = StopAt { steps: 0, at: 70, stop: &stop };
     let interrupted = Plan::new(experiment(arms, &settings), &folder, &Hub::default()).unwrap();
-    let stopped = execute(&interrupted, &folder, &Device::Cpu, &stop, &mut observer);
+    let stopped = execute(&interrupted, &folder, ALONE, &stop, &mut observer);
     assert!(matches!(stopped, Err(Error::Interrupted)));
     assert!(folder_of(parts.path(), &plan, "tuned").file(RunFolder::CHECKPOINT).exists());
     run(parts.path(), experiment(arms, &settings));

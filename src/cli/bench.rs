@@ -1,23 +1,25 @@
 //! `vlora bench`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::hub::LockedHubArgs;
-use super::{SpecArgs, print, tell_unused_gpu};
+use super::{DeviceArgs, SpecArgs, print};
 use crate::atomic::{check_writable, write_atomic};
 use crate::error::{Error, Result};
 use crate::models::vit::tokens;
-use crate::nn::product_rate;
-use crate::report::{Align, Cell, Format, Table, bytes, count, percent};
+use crate::report::{Align, Cell, Format, Table, count, percent};
 use crate::runner::{
-    Amount, Examples, Measured, Quartiles, largest_product, measure, select_device,
+    Amount, Examples, Measured, Quartiles, Rate, device_name, largest_product, measure,
 };
-use crate::spec::{Experiment, RunSpec, Variant, nearest};
+use crate::size::bytes;
+use crate::spec::{Experiment, Precision, RunSpec, Variant, nearest};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -39,19 +41,15 @@ pub struct BenchArgs {
     /// the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU) or cuda:N
-    ///
-    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU.
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     hub: LockedHubArgs,
 }
 
 pub fn bench(args: &BenchArgs) -> Result<()> {
-    tell_unused_gpu(&args.device);
-    let device = select_device(&args.device)?;
-    let experiment = args.spec.load()?;
+    let device = args.device.select()?;
+    let experiment = args.spec.load_for(&device)?;
     let amount = amount(args)?;
     let variants = chosen(&experiment, &args.arms)?;
     let file = args.json.as_deref().filter(|path| *path != Path::new("-"));
@@ -61,14 +59,14 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         false => Examples::read(&variants, &args.hub.open(&args.spec.spec, false)?)?,
     };
     let bar = bar(variants.len() * amount.total());
-    let rates = product_rates(&variants, &bar);
+    let rates = rates(&variants, &device, &bar)?;
     let seed = experiment.seeds.first().copied().unwrap_or_default();
     let mut table = columns();
     for variant in &variants {
         bar.set_message(variant.label.clone());
         let tick = &mut || bar.inc(1);
-        let measured = measure(&variant.spec, seed, &examples, amount, &device, tick)?;
-        table.row(row(args, variant, &measured, rates[&largest_product(&variant.spec)]));
+        let measured = measure(variant, seed, &examples, amount, &device, tick)?;
+        table.row(row(args, variant, &measured, rates[&rated(variant)], &device));
         // After each arm: what ends the command later loses none of it.
         if let Some(file) = file {
             write_atomic(file, table.render(Format::Json).as_bytes())?;
@@ -77,7 +75,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     bar.finish_and_clear();
     match (&args.json, file) {
         (Some(_), None) => print(&table.render(Format::Json)),
-        _ => print(&(table.render(Format::Table) + &notes(args, &variants, &rates))),
+        _ => print(&(table.render(Format::Table) + &notes(args, &variants, &rates, &device))),
     }
 }
 
@@ -124,18 +122,28 @@ fn bar(total: usize) -> ProgressBar {
     ProgressBar::new(total as u64).with_style(style)
 }
 
-type Shape = (usize, usize, usize);
+/// What a rate is of: a product's shape, and a precision.
+type Rated = ((usize, usize, usize), Precision);
 
-/// The rate of each variant's largest product, 10⁹ floating-point operations a second.
-fn product_rates(variants: &[&Variant], bar: &ProgressBar) -> BTreeMap<Shape, f64> {
+fn rated(variant: &Variant) -> Rated {
+    (largest_product(&variant.spec), variant.spec.precision)
+}
+
+/// The rates of each variant's largest product.
+fn rates(
+    variants: &[&Variant],
+    device: &Device,
+    bar: &ProgressBar,
+) -> Result<BTreeMap<Rated, Rate>> {
     bar.set_message("matrix product");
     bar.tick();
     let mut rates = BTreeMap::new();
     for variant in variants {
-        let shape = largest_product(&variant.spec);
-        rates.entry(shape).or_insert_with(|| product_rate(shape));
+        if let Entry::Vacant(entry) = rates.entry(rated(variant)) {
+            entry.insert(Rate::of(&variant.spec, device)?);
+        }
     }
-    rates
+    Ok(rates)
 }
 
 fn columns() -> Table {
@@ -153,6 +161,10 @@ fn columns() -> Table {
         .hidden("optimizer_seconds_quartiles")
         .column("wait_seconds", "wait", Align::Right)
         .hidden("wait_seconds_quartiles")
+        .hidden("device_seconds")
+        .hidden("device_seconds_quartiles")
+        .hidden("launches")
+        .hidden("products")
         .column("examples_per_second", "examples/s", Align::Right)
         .hidden("examples_per_second_quartiles")
         .column("evaluation_examples_per_second", "evaluated/s", Align::Right)
@@ -164,8 +176,13 @@ fn columns() -> Table {
         .hidden("floor_share_quartiles")
         .column("peak_bytes", "peak memory", Align::Right)
         .hidden("resident_peak_bytes")
+        .hidden("expected_peak_bytes")
         .hidden("step_flops")
         .hidden("product_gflops")
+        .hidden("step_bytes")
+        .hidden("copy_gb_per_second")
+        .hidden("precision")
+        .hidden("device")
         .hidden("batch_size")
         .hidden("threads")
         .hidden("steps")
@@ -174,9 +191,15 @@ fn columns() -> Table {
 }
 
 /// `rate` is that of the arm's largest product.
-fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: f64) -> Vec<Cell> {
+fn row(
+    args: &BenchArgs,
+    variant: &Variant,
+    m: &Measured,
+    rate: Rate,
+    device: &Device,
+) -> Vec<Cell> {
     let flops = m.step_flops();
-    let floor = flops / (1e9 * rate);
+    let floor = rate.floor(m);
     let (examples, gflops) = (m.step.under(m.examples as f64), m.step.under(flops / 1e9));
     let share = m.step.under(floor);
     let quartiles = |q: Quartiles| Cell::number(vec![q.first, q.third], "");
@@ -195,14 +218,21 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: f64) -> Vec<Cell
     cells.extend(
         [m.forward, m.backward, m.optimizer, m.wait].into_iter().flat_map(|q| timed(q, time)),
     );
+    cells.extend([hidden(m.device.median), quartiles(m.device)]);
+    cells.extend([Cell::number(m.asked.launches, ""), Cell::number(m.asked.products, "")]);
     cells.extend([examples, m.evaluation, gflops].into_iter().flat_map(|q| timed(q, tenths)));
     cells.push(Cell::number(floor, time(floor)));
     cells.extend(timed(share, percent));
     cells.extend([
         size(m.peak_bytes),
         size(m.resident_peak_bytes),
+        Cell::number(m.expected_peak_bytes, ""),
         hidden(flops),
-        hidden(rate),
+        hidden(rate.product / 1e9),
+        Cell::number(m.step_bytes, ""),
+        rate.copy.map_or(Cell::none(), |copy| hidden(copy / 1e9)),
+        Cell::text(variant.spec.precision.name()),
+        Cell::text(device_name(device)),
         Cell::number(variant.spec.training.batch_size, ""),
         Cell::number(rayon::current_num_threads(), ""),
         Cell::number(args.steps, ""),
@@ -213,30 +243,50 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: f64) -> Vec<Cell
 }
 
 /// What the numbers mean and what they were measured with, a line each, behind an empty one.
-fn notes(args: &BenchArgs, variants: &[&Variant], rates: &BTreeMap<Shape, f64>) -> String {
+fn notes(
+    args: &BenchArgs,
+    variants: &[&Variant],
+    rates: &BTreeMap<Rated, Rate>,
+    device: &Device,
+) -> String {
     let mut sizes: Vec<String> = variants.iter().map(|v| batch_text(&v.spec)).collect();
     sizes.dedup();
-    let rates: Vec<String> = rates
+    let of_products: Vec<String> = rates
         .iter()
-        .map(|((m, n, k), rate)| format!("{rate:.1} GFLOP/s at [{m} × {k}] · [{k} × {n}]"))
+        .map(|(((m, n, k), precision), rate)| {
+            let rate = rate.product / 1e9;
+            format!("{rate:.1} GFLOP/s at [{m} × {k}] · [{k} × {n}] in {precision}")
+        })
         .collect();
     let data = match args.synthetic {
         true => "synthetic images and labels",
         false => "the spec's data, decoded before",
     };
-    format!(
-        "\n· {} threads; {}; {data}; medians of {} steps after {}\n\
+    let threads = rayon::current_num_threads();
+    let mut text = format!(
+        "\n· {}; {threads} threads; {}; {data}; medians of {} steps after {}\n\
          · step: all of an optimiser step, the wait for its batches included\n\
          · GFLOP/s: the operations of its matrix products in closed form, over its time; floor: \
-         those at the rate of one float32 product measured in this run, {}\n\
-         · peak memory: the most bytes allocated at once during the timed steps, decoded data \
-         included\n",
-        rayon::current_num_threads(),
+         those at the rate of one product measured in this run, {}",
+        device_name(device),
         sizes.join(", "),
         args.steps,
         args.warmup,
-        rates.join(", "),
-    )
+        of_products.join(", "),
+    );
+    let memory = match rates.values().find_map(|rate| rate.copy) {
+        Some(copy) => {
+            text += &format!(
+                ", or the bytes that it moves at least at the rate of a copy, {:.0} GB/s\n\
+                 · forward, backward, optimiser: the time to ask the GPU for them; the rest of a step \
+                 is the wait until it is done",
+                copy / 1e9
+            );
+            "tensors held of the GPU's memory at once during the timed steps, images included"
+        }
+        None => "bytes allocated at once during the timed steps, decoded data included",
+    };
+    text + &format!("\n· peak memory: the most {memory}\n")
 }
 
 fn batch_text(spec: &RunSpec) -> String {

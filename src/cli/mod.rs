@@ -19,12 +19,14 @@ mod weights;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
 use crate::models;
 use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
+use crate::runner::{device_kind, select_device};
 use crate::spec::{self, Experiment};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
@@ -114,6 +116,12 @@ impl SpecArgs {
     fn load(&self) -> Result<Experiment> {
         Ok(spec::load(&self.spec, &self.set, &models::parameters)?)
     }
+
+    /// For runs on this device: what `precision: auto` means depends on it.
+    fn load_for(&self, device: &Device) -> Result<Experiment> {
+        let kind = Some(device_kind(device));
+        Ok(spec::load_for(kind, &self.spec, &self.set, &models::parameters)?)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +139,27 @@ impl OutArgs {
 
 fn folder_in(out: &Path, experiment: &Experiment) -> ExperimentFolder {
     ExperimentFolder::new(out.join(&experiment.name))
+}
+
+#[derive(Debug, Args)]
+struct DeviceArgs {
+    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU) or cuda:N
+    ///
+    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+}
+
+impl DeviceArgs {
+    fn select(&self) -> Result<Device> {
+        tell_unused_gpu(&self.device);
+        select_device(&self.device)
+    }
+
+    /// The same again, with a stream of its own on a GPU.
+    fn another(&self) -> Result<Device> {
+        select_device(&self.device)
+    }
 }
 
 #[derive(Debug, Args)]

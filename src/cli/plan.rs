@@ -3,11 +3,13 @@
 use clap::Args;
 
 use super::hub::LockedHubArgs;
-use super::{FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
+use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
 use crate::error::{Error, Result};
+use crate::models::memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
-use crate::runner::{Plan, PlannedVariant};
-use crate::spec::flatten;
+use crate::runner::{Plan, PlannedVariant, device_kind};
+use crate::size::bytes;
+use crate::spec::{DeviceKind, flatten};
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -18,21 +20,27 @@ pub struct PlanArgs {
     #[command(flatten)]
     out: OutArgs,
     #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
     format: FormatArgs,
 }
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let experiment = args.spec.load()?;
+    let device = args.device.select()?;
+    let experiment = args.spec.load_for(&device)?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
-    let table = table(&plan);
+    let table = table(&plan, device_kind(&device));
     match args.format.format {
         FormatName::Table => {
             let mut text = table.render(Format::Table);
             let (runs, flops) = (plan.run_count(), flops_text(plan.flops()));
             text += &starts(&plan);
             text += &matched(&plan.experiment);
-            text += &format!("\n{runs} runs, {flops} in all\n\n");
+            text += &format!(
+                "\n{runs} runs, {flops} in all; memory is what training takes at most, by formula, \
+                 decoded data aside\n\n"
+            );
             text += &resolved(&plan)?;
             print(&text)
         }
@@ -40,7 +48,7 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     }
 }
 
-fn table(plan: &Plan) -> Table {
+fn table(plan: &Plan, device: DeviceKind) -> Table {
     let mut table = Table::new()
         .column("arm", "arm", Align::Left)
         .column("seed", "seed", Align::Right)
@@ -49,11 +57,19 @@ fn table(plan: &Plan) -> Table {
         .column("parameters", "parameters", Align::Right)
         .column("reduction", "reduction", Align::Right)
         .column("steps", "steps", Align::Right)
-        .column("training_flops", "training FLOPs", Align::Right);
+        .column("training_flops", "training FLOPs", Align::Right)
+        .column("memory_bytes", "memory", Align::Right)
+        .hidden("weight_bytes")
+        .hidden("gradient_bytes")
+        .hidden("moment_bytes")
+        .hidden("activation_bytes")
+        .hidden("batch_bytes")
+        .hidden("precision");
     for v in &plan.variants {
         let base = plan.experiment.baseline_of(&v.variant);
         let base = base.and_then(|b| plan.variants.iter().find(|p| p.variant.label == b.label));
         let reduction = base.map(|b| reduction(v.cost.parameters, b.cost.parameters));
+        let memory = memory(&v.variant.spec, device);
         for run in &v.runs {
             table.row(vec![
                 Cell::text(&v.variant.label),
@@ -64,6 +80,13 @@ fn table(plan: &Plan) -> Table {
                 reduction.map_or(Cell::none(), |r| Cell::number(r, percent(r))),
                 Cell::number(v.steps, count(v.steps)),
                 Cell::number(v.flops, flops_text(v.flops)),
+                Cell::number(memory.peak, bytes(memory.peak)),
+                Cell::number(memory.weights, ""),
+                Cell::number(memory.gradients, ""),
+                Cell::number(memory.moments, ""),
+                Cell::number(memory.activations.iter().sum::<u64>(), ""),
+                Cell::number(memory.batches, ""),
+                Cell::text(v.variant.spec.precision.name()),
             ]);
         }
     }

@@ -1,5 +1,6 @@
 //! What a run shows while it goes: bars on a terminal, plain lines elsewhere, on standard error.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use crate::train::{EpochSummary, Step};
 
 pub struct Progress {
     show: Show,
-    epochs: usize,
+    /// Several runs go on at once: lines about them say which.
+    several: bool,
     runs: usize,
     ended: usize,
     /// Of all runs, of the ended ones, and of those this process has trained itself.
@@ -20,17 +22,24 @@ pub struct Progress {
     ended_flops: f64,
     trained_flops: f64,
     started: Instant,
-    run: Option<CurrentRun>,
+    /// Those under way, by their ids.
+    current: BTreeMap<String, CurrentRun>,
 }
 
 enum Show {
     Nothing,
     Lines,
-    Bars { both: MultiProgress, all: ProgressBar, run: ProgressBar },
+    /// One bar for all runs, and below it one for each run under way.
+    Bars {
+        bars: MultiProgress,
+        all: ProgressBar,
+    },
 }
 
 struct CurrentRun {
     name: String,
+    epochs: usize,
+    bar: Option<ProgressBar>,
     started: Instant,
     /// Steps of the whole run, done at the start, and done now.
     steps: u64,
@@ -50,50 +59,66 @@ impl CurrentRun {
     fn trained_flops(&self) -> f64 {
         self.flops * (self.done - self.skipped) as f64 / self.steps.max(1) as f64
     }
+
+    fn skipped_flops(&self) -> f64 {
+        self.flops * self.skipped as f64 / self.steps.max(1) as f64
+    }
+
+    fn show(&self, epoch: usize) {
+        let Some(bar) = &self.bar else { return };
+        bar.set_position(self.done);
+        let (name, epochs, loss, rate) = (&self.name, self.epochs, self.loss, self.rate());
+        bar.set_message(format!(
+            "{name}  epoch {epoch}/{epochs}  loss {loss:.3}  {rate:.0} images/s"
+        ));
+    }
+}
+
+/// Bars of one look.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
 }
 
 impl Progress {
-    pub fn new(plan: &Plan, quiet: bool) -> Progress {
+    /// For a plan of which `jobs` runs are trained at once.
+    pub fn new(plan: &Plan, jobs: usize, quiet: bool) -> Progress {
         let runs = plan.run_count();
         let show = if quiet {
             Show::Nothing
         } else if std::io::stderr().is_terminal() {
-            let both = MultiProgress::new();
-            let style = |template: &str| {
-                ProgressStyle::with_template(template)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .progress_chars("━╸─")
-            };
-            let all = both.add(ProgressBar::new(runs as u64));
+            let bars = MultiProgress::new();
+            let all = bars.add(ProgressBar::new(runs as u64));
             all.set_style(style("runs  {bar:30} {pos}/{len}  {elapsed} {msg}"));
-            let run = both.add(ProgressBar::new(0));
-            run.set_style(style("steps {bar:30} {pos}/{len}  {msg}"));
             all.enable_steady_tick(Duration::from_millis(500));
-            Show::Bars { both, all, run }
+            Show::Bars { bars, all }
         } else {
             Show::Lines
         };
         Progress {
             show,
-            epochs: 0,
+            several: jobs > 1,
             runs,
             ended: 0,
             total_flops: plan.flops(),
             ended_flops: 0.0,
             trained_flops: 0.0,
             started: Instant::now(),
-            run: None,
+            current: BTreeMap::new(),
         }
     }
 
     /// Takes the bars away.
     pub fn finish(&mut self) {
-        if let Show::Bars { both, all, run } = &self.show {
+        if let Show::Bars { bars, all } = &self.show {
             all.disable_steady_tick();
-            run.finish_and_clear();
+            for bar in self.current.values().filter_map(|run| run.bar.as_ref()) {
+                bar.finish_and_clear();
+            }
             all.finish_and_clear();
             // Nothing is lost where the terminal cannot be cleared.
-            let _ = both.clear();
+            let _ = bars.clear();
         }
     }
 
@@ -102,15 +127,14 @@ impl Progress {
         match &self.show {
             Show::Nothing => {}
             Show::Lines => tell(text),
-            Show::Bars { both, .. } => both.suspend(|| tell(text)),
+            Show::Bars { bars, .. } => bars.suspend(|| tell(text)),
         }
     }
 
     /// The time left for all runs at the rate so far.
     fn time_left(&self) -> Option<String> {
-        let run = self.run.as_ref();
-        let now = run.map_or(0.0, CurrentRun::trained_flops);
-        let skipped = run.map_or(0.0, |r| r.flops * r.skipped as f64 / r.steps.max(1) as f64);
+        let now: f64 = self.current.values().map(CurrentRun::trained_flops).sum();
+        let skipped: f64 = self.current.values().map(CurrentRun::skipped_flops).sum();
         let trained = self.trained_flops + now;
         let left = self.total_flops - self.ended_flops - now - skipped;
         let seconds = self.started.elapsed().as_secs_f64() * left / trained;
@@ -121,26 +145,32 @@ impl Progress {
 impl Observer for Progress {
     fn run_started(&mut self, variant: &PlannedVariant, run: &PlannedRun, resumed_at: usize) {
         let name = format!("{} seed {}", variant.variant.label, run.seed);
-        self.epochs = variant.variant.spec.training.epochs;
-        let skipped = variant.steps * resumed_at as u64 / self.epochs as u64;
+        let epochs = variant.variant.spec.training.epochs;
+        let skipped = variant.steps * resumed_at as u64 / epochs as u64;
         let resumed = match resumed_at {
             0 => String::new(),
             n => format!(", resumed after epoch {n}"),
         };
         self.line(&format!(
             "[{}/{}] {name}: {} parameters, {} steps{resumed}",
-            self.ended + 1,
+            self.ended + self.current.len() + 1,
             self.runs,
             count(variant.cost.parameters),
             count(variant.steps),
         ));
-        if let Show::Bars { run: bar, .. } = &self.show {
-            bar.reset();
-            bar.set_length(variant.steps);
-            bar.set_position(skipped);
-        }
-        self.run = Some(CurrentRun {
+        let bar = match &self.show {
+            Show::Bars { bars, .. } => {
+                let bar = bars.add(ProgressBar::new(variant.steps));
+                bar.set_style(style("steps {bar:30} {pos}/{len}  {msg}"));
+                bar.set_position(skipped);
+                Some(bar)
+            }
+            Show::Nothing | Show::Lines => None,
+        };
+        let current = CurrentRun {
             name,
+            epochs,
+            bar,
             started: Instant::now(),
             steps: variant.steps,
             skipped,
@@ -148,37 +178,31 @@ impl Observer for Progress {
             flops: variant.flops,
             examples: 0,
             loss: f64::NAN,
-        });
+        };
+        self.current.insert(run.id.clone(), current);
     }
 
-    fn step(&mut self, step: &Step) {
-        let Some(run) = &mut self.run else { return };
+    fn step(&mut self, run: &PlannedRun, step: &Step) {
+        let Some(run) = self.current.get_mut(&run.id) else { return };
         run.done = step.step;
         run.examples += step.examples;
         // Smoothed over about twenty steps, so that it can be read.
         run.loss = if run.loss.is_nan() { step.loss } else { 0.95 * run.loss + 0.05 * step.loss };
-        if let Show::Bars { all, run: bar, .. } = &self.show {
-            let Some(run) = &self.run else { return };
-            bar.set_position(run.done);
-            let (loss, rate) = (run.loss, run.rate());
-            bar.set_message(format!(
-                "{}  epoch {}/{}  loss {loss:.3}  {rate:.0} images/s",
-                run.name, step.epoch, self.epochs
-            ));
-            if let Some(left) = self.time_left() {
-                all.set_message(format!(" about {left} left"));
-            }
+        run.show(step.epoch);
+        if let (Show::Bars { all, .. }, Some(left)) = (&self.show, self.time_left()) {
+            all.set_message(format!(" about {left} left"));
         }
     }
 
-    fn epoch(&mut self, e: &EpochSummary) {
-        if let (Show::Lines, Some(run)) = (&self.show, &self.run) {
+    fn epoch(&mut self, run: &PlannedRun, e: &EpochSummary) {
+        if let (Show::Lines, Some(run)) = (&self.show, self.current.get(&run.id)) {
+            let name = if self.several { format!("{}: ", run.name) } else { String::new() };
             let left = self.time_left().map(|l| format!(", about {l} left")).unwrap_or_default();
             tell(&format!(
-                "      epoch {}/{}: training loss {:.4}, validation loss {:.4}, accuracy {:.1} %, \
+                "      {name}epoch {}/{}: training loss {:.4}, validation loss {:.4}, accuracy {:.1} %, \
                  {:.0} images/s{left}",
                 e.epoch,
-                self.epochs,
+                run.epochs,
                 e.train_loss,
                 e.validation_loss,
                 100.0 * e.validation_metric,
@@ -191,8 +215,12 @@ impl Observer for Progress {
         let name = format!("{} seed {}", variant.variant.label, run.seed);
         self.ended += 1;
         self.ended_flops += variant.flops;
-        if let Some(run) = self.run.take() {
+        if let Some(run) = self.current.remove(&run.id) {
             self.trained_flops += run.trained_flops();
+            if let (Show::Bars { bars, .. }, Some(bar)) = (&self.show, &run.bar) {
+                bar.finish_and_clear();
+                bars.remove(bar);
+            }
         }
         let place = format!("[{}/{}]", self.ended, self.runs);
         match outcome {

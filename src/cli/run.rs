@@ -8,12 +8,12 @@ use clap::Args;
 use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::shown;
-use super::{FormatArgs, OutArgs, SpecArgs, print, tell, tell_unused_gpu};
+use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, print, tell};
 use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
-use crate::runner::{Outcome, Plan, execute, select_device};
+use crate::runner::{Outcome, Plan, Workers, execute};
 use crate::spec::{Experiment, HUB_PREFIX};
 
 #[derive(Debug, Args)]
@@ -24,11 +24,15 @@ pub struct RunArgs {
     hub: LockedHubArgs,
     #[command(flatten)]
     out: OutArgs,
-    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU) or cuda:N
+    /// Train N runs at once, all on the device; the results are the same
     ///
-    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU.
-    #[arg(long, default_value = "auto")]
-    device: String,
+    /// Worth it where one run leaves the device idle: small models on a GPU. A run that starts from
+    /// another's weights waits for it. Times of such runs do not compare with those of runs alone,
+    /// and their memory is not counted.
+    #[arg(long, short, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     format: FormatArgs,
     /// Show no progress, only the table
@@ -37,9 +41,9 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
-    tell_unused_gpu(&args.device);
-    let device = select_device(&args.device)?;
-    let experiment = args.spec.load()?;
+    let device = args.device.select()?;
+    check_jobs(args.jobs)?;
+    let experiment = args.spec.load_for(&device)?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
@@ -49,9 +53,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         ));
     }
     announce_change(&plan, &folder, args.quiet);
-    let mut progress = Progress::new(&plan, args.quiet);
+    let mut progress = Progress::new(&plan, args.jobs, args.quiet);
     let stop = stop_on_signal()?;
-    let executed = execute(&plan, &folder, &device, &stop, &mut progress);
+    // On a GPU a device of its own is a stream of its own.
+    let own = || match args.jobs {
+        1 => Ok(device.clone()),
+        _ => args.device.another(),
+    };
+    let workers = Workers { jobs: args.jobs, device: &own };
+    let executed = execute(&plan, &folder, workers, &stop, &mut progress);
     progress.finish();
     let outcomes = match executed {
         Err(Error::Interrupted) => {
@@ -85,6 +95,18 @@ pub fn run(args: &RunArgs) -> Result<()> {
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Error::Failed(problems.join("\n"))),
+    }
+}
+
+fn check_jobs(jobs: usize) -> Result<()> {
+    // Each has a model and a thread that makes its batches.
+    const MOST: usize = 256;
+    match (1..=MOST).contains(&jobs) {
+        true => Ok(()),
+        false => Err(Error::Input(format!(
+            "--jobs: not a number of runs at once\n  found:    {jobs}\n  expected: a whole number \
+             from 1 to {MOST}"
+        ))),
     }
 }
 

@@ -68,6 +68,17 @@ impl ImageSplit {
         &self.pixels[i * size..(i + 1) * size]
     }
 
+    /// Images, rows, columns, channels.
+    pub fn dims(&self) -> (usize, usize, usize, usize) {
+        let Size { side, channels } = self.size;
+        (self.len(), side, side, channels)
+    }
+
+    /// All images one after another.
+    pub fn bytes(&self) -> Vec<u8> {
+        (0..self.len()).flat_map(|i| self.image(i)).copied().collect()
+    }
+
     /// Whether the pixels are a file's of the cache of decoded splits.
     pub fn is_cached(&self) -> bool {
         matches!(*self.pixels, Pixels::Mapped(_))

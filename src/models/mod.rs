@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod encoder_decoder;
 pub mod layers;
+pub mod memory;
 pub mod vit;
 
 use crate::spec::RunSpec;

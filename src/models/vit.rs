@@ -194,7 +194,7 @@ impl Block {
 
 /// How many of a block's `tokens` are read after it. Of the last block's, the class token alone:
 /// the others serve as its keys and values and get no result of their own.
-fn read(block: usize, depth: usize, pool: Pool, tokens: usize) -> usize {
+pub(super) fn read(block: usize, depth: usize, pool: Pool, tokens: usize) -> usize {
     if block + 1 == depth && pool == Pool::ClassToken { 1 } else { tokens }
 }
 
@@ -289,7 +289,8 @@ mod tests {
 
     use super::*;
     use crate::spec::{
-        Architecture, IncrementInit, Method, Rank, Reference, TargetSpec, Task, TrainingSpec,
+        Architecture, IncrementInit, Method, Precision, Rank, Reference, TargetSpec, Task,
+        TrainingSpec,
     };
 
     /// Counts what a model asks for; zeros are mapped lazily, so a ViT-B costs no memory.
@@ -338,7 +339,8 @@ mod tests {
         let method = if vlora.is_some() { Method::Vlora } else { Method::Dense };
         let training = TrainingSpec::default();
         let task = Task::ImageClassification;
-        RunSpec { task, data, model, method, vlora, start: None, lora, training }
+        let precision = Precision::Float32;
+        RunSpec { task, data, model, method, vlora, start: None, lora, training, precision }
     }
 
     fn vlora(compound_size: usize, rank: usize) -> VloraSpec {

@@ -20,6 +20,8 @@ type Backward = Box<dyn FnOnce(&Tensor, &mut Sink) -> Result<()> + Send>;
 #[derive(Clone, Debug)]
 pub struct Value {
     tensor: Tensor,
+    /// The same values in another type, for operations that take that.
+    copy: Option<Tensor>,
     node: Option<Arc<Node>>,
 }
 
@@ -50,13 +52,23 @@ impl Node {
 impl Value {
     /// A value without a way back.
     pub fn constant(tensor: Tensor) -> Value {
-        Value { tensor: tensor.detach(), node: None }
+        Value { tensor: tensor.detach(), copy: None, node: None }
     }
 
     /// A value that gets a gradient: the start of ways, and the end of them back. What is later
     /// written into the tensor's storage is seen by the value.
     pub fn leaf(tensor: Tensor) -> Value {
-        Value { tensor: tensor.detach(), node: Some(Node::new(Vec::new(), None)) }
+        Value { tensor: tensor.detach(), copy: None, node: Some(Node::new(Vec::new(), None)) }
+    }
+
+    /// With a copy of its tensor in another type, which has to change when the tensor does.
+    pub fn with_copy(self, copy: Tensor) -> Value {
+        Value { copy: Some(copy.detach()), ..self }
+    }
+
+    /// The same values in another type, if there is a copy.
+    pub fn copy(&self) -> Option<&Tensor> {
+        self.copy.as_ref()
     }
 
     /// The result `tensor` of an operation on `inputs`. `backward` is kept only if one of them is
@@ -69,7 +81,7 @@ impl Value {
         let nodes: Vec<_> = inputs.iter().map(|v| v.node.clone()).collect();
         let node =
             nodes.iter().any(Option::is_some).then(|| Node::new(nodes, Some(Box::new(backward))));
-        Value { tensor, node }
+        Value { tensor, copy: None, node }
     }
 
     /// An operation as a composition of candle's: its way back is candle's own, on the composition
@@ -109,7 +121,7 @@ impl Value {
 
     /// The same tensor without the way back.
     pub fn detach(&self) -> Value {
-        Value { tensor: self.tensor.clone(), node: None }
+        Value { node: None, ..self.clone() }
     }
 
     pub fn dims(&self) -> &[usize] {
@@ -119,16 +131,18 @@ impl Value {
     /// The same values in another shape.
     pub fn reshape(&self, dims: &[usize]) -> Result<Value> {
         let before = self.dims().to_vec();
-        Ok(Value::computed(self.tensor.reshape(dims)?, &[self], move |g, sink| {
+        let copy = self.copy.as_ref().map(|copy| copy.reshape(dims)).transpose()?;
+        let reshaped = Value::computed(self.tensor.reshape(dims)?, &[self], move |g, sink| {
             sink.add(0, g.reshape(before)?)
-        }))
+        });
+        Ok(Value { copy, ..reshaped })
     }
 
     /// Gradients of `share` times this scalar with respect to every leaf that it depends on.
     ///
     /// The way back can be gone once: operations give up what they kept.
     pub fn backward(self, share: f64) -> Result<Gradients> {
-        let Value { tensor, node } = self;
+        let Value { tensor, node, .. } = self;
         if tensor.elem_count() != 1 {
             bail!("a gradient is taken of a scalar, not of {:?}", tensor.dims());
         }

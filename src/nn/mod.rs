@@ -3,6 +3,8 @@
 
 mod composed;
 mod cpu;
+mod cuda;
+mod device;
 mod graph;
 mod init;
 mod low_rank;
@@ -12,9 +14,15 @@ mod pass;
 mod store;
 
 pub use cpu::product_rate;
+#[cfg(test)]
+pub use cuda::emulated;
+pub use device::{
+    Counters, DeviceRates, HeldImages, configure, counters, device_free_bytes, device_peak_bytes,
+    device_rates, reset_device_peak,
+};
 pub use graph::{Gradients, Sink, Value};
 pub use init::Init;
 pub use low_rank::LowRank;
-pub use optimizer::{Update, adamw_update, square_sum};
+pub use optimizer::{Together, Update, Updated, adamw_update, square_sum};
 pub use pass::{Pass, Place};
 pub use store::{Frozen, Parameter, ParameterStore, Source, Trained};

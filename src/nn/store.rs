@@ -22,12 +22,25 @@ pub trait Source {
 pub struct Parameter {
     pub name: String,
     pub var: Var,
+    /// The values once more, in the type that products are computed in.
+    pub copy: Option<Tensor>,
     /// What models hold: tracked if the parameter is trained.
     pub value: Value,
     /// Weight decay applies.
     pub decay: bool,
     /// Gets gradients and updates; a frozen one stands in the model as a constant.
     pub trained: bool,
+}
+
+impl Parameter {
+    /// Sets the values, and the copy with them.
+    pub fn set(&self, values: &Tensor) -> Result<()> {
+        self.var.set(values)?;
+        match &self.copy {
+            Some(copy) => copy.slice_set(&values.to_dtype(copy.dtype())?, 0, 0),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Says by name which parameters are trained.
@@ -38,6 +51,7 @@ pub struct ParameterStore {
     seed: u64,
     device: Device,
     trained: Trained,
+    copies: Option<DType>,
     parameters: Vec<Parameter>,
     by_name: HashMap<String, usize>,
 }
@@ -50,7 +64,13 @@ impl ParameterStore {
 
     /// An empty store that trains the parameters `trained` says and freezes the others.
     pub fn training(seed: u64, device: Device, trained: Trained) -> ParameterStore {
-        ParameterStore { seed, device, trained, parameters: Vec::new(), by_name: HashMap::new() }
+        let (parameters, by_name) = (Vec::new(), HashMap::new());
+        ParameterStore { seed, device, trained, copies: None, parameters, by_name }
+    }
+
+    /// Keeps a copy of every parameter in this type beside it, for operations that compute in it.
+    pub fn with_copies(self, dtype: DType) -> ParameterStore {
+        ParameterStore { copies: (dtype != DType::F32).then_some(dtype), ..self }
     }
 
     pub fn parameters(&self) -> &[Parameter] {
@@ -128,7 +148,7 @@ impl ParameterStore {
         }
         for p in &self.parameters {
             if let Some(value) = values.get(&p.name) {
-                p.var.set(&value.to_device(&self.device)?)?;
+                p.set(&value.to_device(&self.device)?)?;
             }
         }
         Ok(())
@@ -145,10 +165,16 @@ impl Source for ParameterStore {
         let var = Var::from_vec(values, shape, &self.device)?;
         let trained = (self.trained)(name);
         let tensor = var.as_detached_tensor();
+        let copy = self.copies.map(|dtype| tensor.to_dtype(dtype)).transpose()?;
         let value = if trained { Value::leaf(tensor) } else { Value::constant(tensor) };
+        let value = match &copy {
+            Some(copy) => value.with_copy(copy.clone()),
+            None => value,
+        };
         self.by_name.insert(name.to_string(), self.parameters.len());
         let handed = value.clone();
-        self.parameters.push(Parameter { name: name.into(), var, value, decay, trained });
+        let name = name.into();
+        self.parameters.push(Parameter { name, var, copy, value, decay, trained });
         Ok(handed)
     }
 }
@@ -160,7 +186,7 @@ pub struct Frozen<'a>(pub &'a ParameterStore);
 impl Source for Frozen<'_> {
     fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Value> {
         match self.0.get(name) {
-            Some(p) if p.var.dims() == shape => Ok(Value::constant(p.var.as_detached_tensor())),
+            Some(p) if p.var.dims() == shape => Ok(p.value.detach()),
             Some(p) => bail!("parameter {name} has shape {:?}, expected {shape:?}", p.var.dims()),
             None => bail!("parameter {name} is missing"),
         }

@@ -12,7 +12,7 @@ pub use notes::{match_notes, start_note};
 pub use spectrum::{spectrum_notes, spectrum_table, write_spectrum};
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
-pub use table::{Align, Cell, Format, Table, bytes, count, percent, reduction};
+pub use table::{Align, Cell, Format, Table, count, percent, reduction};
 
 use crate::atomic::write_atomic;
 use crate::error::Result;

@@ -4,8 +4,8 @@
 use super::table::{count, percent};
 use crate::results::{Conversion, KeptRecord, Provenance, Session, VariantRecord};
 use crate::spec::{
-    IncrementInit, LoraSpec, MatchBy, Matched, ParameterGroup, Pool, Rank, Reference, RunSpec,
-    Select, StartHead, Target, VloraSpec,
+    IncrementInit, LoraSpec, MatchBy, Matched, ParameterGroup, Pool, Precision, Rank, Reference,
+    RunSpec, Select, StartHead, Target, VloraSpec,
 };
 
 /// How compounds were made; None for a dense arm.
@@ -203,10 +203,29 @@ fn data_source(p: &Provenance) -> Option<&str> {
 }
 
 pub fn machine_note(s: &Session) -> String {
+    let beside = match s.jobs {
+        1 => String::new(),
+        n => format!(", {n} runs at once"),
+    };
     format!(
-        "{} (numerics {}) on {}: {}, {} threads, {}.",
+        "{} (numerics {}) on {}: {}, {} threads, {}{beside}.",
         s.program, s.numerics_version, s.device, s.processor, s.threads, s.system
     )
+}
+
+/// What was computed in what.
+pub fn precision_note(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Float32 => "Computed in float32 (`precision: float32`).",
+        Precision::Tf32 => {
+            "Matrix products in TF32, which rounds their factors to 10 bits behind the point, the \
+             rest in float32 (`precision: tf32`)."
+        }
+        Precision::Bf16 => {
+            "Activations and matrix products in bfloat16; parameters, AdamW's moments, norms and \
+             sums in float32 (`precision: bf16`)."
+        }
+    }
 }
 
 pub fn training_note(spec: &RunSpec) -> String {

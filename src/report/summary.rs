@@ -1,15 +1,17 @@
 //! What an experiment's evidence says: a row a run, a row an arm, and the notes below.
 
 use super::notes::{
-    data_note, kept_note, machine_note, match_notes, method_note, start_note, training_note,
+    data_note, kept_note, machine_note, match_notes, method_note, precision_note, start_note,
+    training_note,
 };
 use super::statistics::Spread;
-use super::table::{Align, Cell, Table, bytes, count, percent, reduction};
+use super::table::{Align, Cell, Table, count, percent, reduction};
 use crate::error::{Error, Result};
 use crate::results::{
     EpochRecord, ExperimentFolder, ExperimentRecord, Failure, KeptRecord, Provenance, RunFolder,
     RunResult, RunState, SCHEMA_VERSION, SpecRecord, StartRecord, TestRecord, VariantRecord,
 };
+use crate::size::bytes;
 use crate::spec::{Rank, RunSpec, agree, identifying_fields};
 
 /// Everything the tables and charts show.
@@ -127,6 +129,12 @@ impl Summary {
         self.arms.iter().any(|a| a.variant.trained != a.variant.parameters)
     }
 
+    /// Whether arms were computed in different precisions.
+    fn precisions_differ(&self) -> bool {
+        let precision = |a: &ArmSummary| a.variant.spec.precision;
+        self.arms.windows(2).any(|pair| precision(&pair[0]) != precision(&pair[1]))
+    }
+
     pub fn metric_name(&self) -> &str {
         self.runs().next().map_or("metric", |r| &r.result.metric_name)
     }
@@ -139,6 +147,7 @@ impl Summary {
             .column("parameters", "parameters", Align::Right)
             .column("reduction", "reduction", Align::Right)
             .column_if(self.some_frozen(), "trained", "trained", Align::Right)
+            .column_if(self.precisions_differ(), "precision", "precision", Align::Left)
             .hidden("metric")
             .column("mean", format!("test {metric} (%)"), Align::Right)
             .hidden("sd")
@@ -163,6 +172,7 @@ impl Summary {
                 Cell::number(arm.variant.parameters, count(arm.variant.parameters)),
                 optional(arm.reduction, &percent),
                 Cell::number(arm.variant.trained, count(arm.variant.trained)),
+                Cell::text(arm.variant.spec.precision.name()),
                 Cell::text(metric),
                 match arm.test {
                     Some(s) => Cell::number(s.mean, plus_minus(s, false)),
@@ -230,6 +240,14 @@ impl Summary {
             self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
         );
         notes.extend(of_arms(&|spec| Some(training_note(spec))));
+        notes.extend(of_arms(&|spec| Some(precision_note(spec.precision).to_string())));
+        if self.precisions_differ() {
+            notes.push(
+                "Not all arms were computed in the same precision: what parts two of them may be \
+                 the precision, too."
+                    .into(),
+            );
+        }
         if distinct(self.runs().map(|r| r.provenance.data_sha256.clone())).len() > 1 {
             notes.push(
                 "Not all arms ran on the same data: no difference is taken where it differs."
@@ -240,7 +258,16 @@ impl Summary {
         let machines = distinct(self.runs().flat_map(|r| &r.provenance.sessions).map(machine_note));
         if machines.len() > 1 {
             notes.push(
-                "Runs worked on several machines or versions: their times do not compare.".into(),
+                "Runs worked on several machines or versions, or not all beside as many others: \
+                 their times do not compare."
+                    .into(),
+            );
+        }
+        if self.runs().any(|r| r.provenance.sessions.iter().any(|s| s.jobs > 1)) {
+            notes.push(
+                "Runs that were trained at once (`--jobs`) shared their device: their times are \
+                 longer than those of runs alone, and their peak memory was not counted."
+                    .into(),
             );
         }
         notes.extend(machines);

@@ -205,12 +205,6 @@ pub fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// `412 MiB`, `1.3 GiB`.
-pub fn bytes(n: u64) -> String {
-    let mib = n as f64 / (1 << 20) as f64;
-    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +240,7 @@ mod tests {
     fn numbers_for_people() {
         assert_eq!(count(0), "0");
         assert_eq!(count(86_567_656), "86,567,656");
-        assert_eq!(bytes(3 << 30), "3.0 GiB");
+        assert_eq!(crate::size::bytes(3 << 30), "3.0 GiB");
         assert_eq!(percent(0.7256), "72.6 %");
     }
 }

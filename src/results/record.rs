@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Matched, Rank, RunSpec, Target};
+use crate::spec::{Matched, Precision, Rank, RunSpec, Target};
 
 /// Raised when a record's fields change their meaning.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -116,9 +116,18 @@ pub struct Session {
     pub device: String,
     pub processor: String,
     pub threads: usize,
+    #[serde(default)]
+    pub precision: Precision,
+    /// Runs that the process trained at once, this one among them.
+    #[serde(default = "alone")]
+    pub jobs: usize,
     pub system: String,
     /// UTC, RFC 3339.
     pub started: String,
+}
+
+fn alone() -> usize {
+    1
 }
 
 /// A line of `steps.jsonl`. Holds no timings, so equal runs leave equal files.
@@ -173,7 +182,8 @@ pub struct RunResult {
     pub evaluation_seconds: f64,
     /// Training examples a second of training.
     pub throughput: f64,
-    /// The most bytes allocated at once during the run, decoded images included where they are not mapped from the cache.
+    /// The most bytes allocated at once during the run, decoded images included where they are not
+    /// mapped from the cache. None where it is not counted, and of a run trained beside others.
     pub peak_bytes: Option<u64>,
     /// SHA-256 of `model.safetensors`.
     pub model_sha256: String,

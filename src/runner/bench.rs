@@ -7,12 +7,16 @@ use candle_core::Device;
 
 use super::datasets::Datasets;
 use super::memory;
+use super::out_of_memory::reason;
+use super::precision::{check_precision, device_kind};
 use crate::data::ImageData;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::models::memory::memory as expected;
 use crate::models::vit::{Cost, cost, tokens};
-use crate::spec::{RunSpec, Target, Variant};
-use crate::tasks::{ImageClassification, Split, Task};
+use crate::nn::{Counters, DeviceRates, configure, counters, device_rates, product_rate};
+use crate::spec::{Precision, RunSpec, Target, Variant};
+use crate::tasks::{ImageClassification, Split, Task, activations};
 use crate::train::{StepTimes, TrainError, Trainer};
 
 /// Batches a pass of evaluation.
@@ -80,6 +84,10 @@ pub struct Measured {
     pub forward: Quartiles,
     pub backward: Quartiles,
     pub optimizer: Quartiles,
+    /// The wait for a GPU to finish the step; the parts before only ask it.
+    pub device: Quartiles,
+    /// Kernels and matrix products that a GPU is asked for in a step; none on the CPU.
+    pub asked: Counters,
     /// Examples a second.
     pub evaluation: Quartiles,
     /// The most bytes allocated at once during the timed steps; None where they are not counted.
@@ -88,6 +96,39 @@ pub struct Measured {
     /// does not tell. What variants measured before in the same process left resident counts, so
     /// this compares with other programs only for the first.
     pub resident_peak_bytes: Option<u64>,
+    /// What [`memory`](crate::models::memory) says of the same steps, without decoded data.
+    pub expected_peak_bytes: u64,
+    /// The least bytes that a step moves, by formula.
+    pub step_bytes: u64,
+}
+
+/// How fast a device does what no step is faster than.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Floating-point operations a second of an arm's largest matrix product, in its precision.
+    pub product: f64,
+    /// Bytes a second that a copy reads and writes; None on the CPU, where it is not measured.
+    pub copy: Option<f64>,
+}
+
+impl Rate {
+    /// Of a variant on a device.
+    pub fn of(spec: &RunSpec, device: &Device) -> Result<Rate> {
+        let of_device = || {
+            configure(device, spec.precision != Precision::Float32)?;
+            device_rates(device, largest_product(spec), activations(spec.precision))
+        };
+        Ok(match of_device()? {
+            Some(DeviceRates { product, copy }) => Rate { product, copy: Some(copy) },
+            None => Rate { product: 1e9 * product_rate(largest_product(spec)), copy: None },
+        })
+    }
+
+    /// Seconds that a step takes at least: for its operations, or for its bytes.
+    pub fn floor(self, m: &Measured) -> f64 {
+        let moved = self.copy.map_or(0.0, |copy| m.step_bytes as f64 / copy);
+        (m.step_flops() / self.product).max(moved)
+    }
 }
 
 impl Measured {
@@ -179,24 +220,34 @@ pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
 /// Times a variant, started from `seed`: weights that it would start from change no time. `tick`
 /// is called after each step and each pass, [`Amount::total`] times in all.
 pub fn measure(
-    spec: &RunSpec,
+    variant: &Variant,
     seed: u64,
     examples: &Examples,
     amount: Amount,
     device: &Device,
     tick: &mut dyn FnMut(),
 ) -> Result<Measured> {
+    check_precision([variant].into_iter(), device)?;
+    let spec = &variant.spec;
+    let free = memory::free_bytes(device);
+    let failed = |error: TrainError| Error::Failed(reason(&error, spec, free));
+    configure(device, spec.precision != Precision::Float32).map_err(|e| failed(e.into()))?;
     let resident = memory::reset_resident_peak();
     let data = examples.of(spec, amount);
     let task = ImageClassification::new(&data, spec, seed, device.clone());
     let mut trainer = Trainer::new(&task, &spec.training, seed, device, None).map_err(failed)?;
-    let samples = time_steps(&mut trainer, step_examples(spec), amount, tick)?;
+    trainer.step_by_step();
+    let steps = time_steps(&mut trainer, step_examples(spec), amount, device, tick);
+    let samples = steps.map_err(failed)?;
     let (peak_bytes, resident_peak_bytes) =
-        (memory::peak_bytes(), resident.then(memory::resident_peak_bytes).flatten());
-    let evaluation = time_passes(&mut trainer, data.validation.len(), amount, tick)?;
+        (memory::peak_bytes_of(device), resident.then(memory::resident_peak_bytes).flatten());
+    let passes = time_passes(&mut trainer, data.validation.len(), amount, tick);
+    // At least one step was asked for, and one pass.
+    let none = || Error::Failed("nothing was timed".into());
+    let evaluation = Quartiles::of(passes.map_err(failed)?).ok_or_else(none)?;
+    let expected = expected(spec, device_kind(device));
+    let (micro, update) = expected.traffic();
     let quartiles = |part: fn(&Sample) -> f64| {
-        // At least one step was asked for.
-        let none = || Error::Failed("no step was timed".into());
         Quartiles::of(samples.iter().map(part).collect()).ok_or_else(none)
     };
     Ok(Measured {
@@ -207,15 +258,20 @@ pub fn measure(
         forward: quartiles(|s| s.times.forward)?,
         backward: quartiles(|s| s.times.backward)?,
         optimizer: quartiles(|s| s.times.optimizer)?,
+        device: quartiles(|s| s.times.device)?,
+        asked: samples.last().map(|s| s.asked).unwrap_or_default(),
         evaluation,
         peak_bytes,
         resident_peak_bytes,
+        expected_peak_bytes: expected.peak,
+        step_bytes: spec.training.accumulation as u64 * micro + update,
     })
 }
 
 struct Sample {
     seconds: f64,
     times: StepTimes,
+    asked: Counters,
 }
 
 /// Trains over epochs until so many steps of `whole` examples are timed.
@@ -223,22 +279,31 @@ fn time_steps<T: Task>(
     trainer: &mut Trainer<T>,
     whole: usize,
     amount: Amount,
+    device: &Device,
     tick: &mut dyn FnMut(),
-) -> Result<Vec<Sample>> {
+) -> std::result::Result<Vec<Sample>, TrainError> {
     let mut samples = Vec::with_capacity(amount.steps.min(1 << 16));
     let mut warmed = 0;
-    memory::reset_peak();
+    memory::reset_peak_of(device);
     while samples.len() < amount.steps {
         let mut clock = Instant::now();
+        let mut before = counters(device)?;
         let epoch = trainer.train_epoch(|step| {
             let seconds = clock.elapsed().as_secs_f64();
+            // They only count, so reading them fails no more than the step did.
+            let so_far = counters(device).unwrap_or_default();
+            let asked = Counters {
+                launches: so_far.launches - before.launches,
+                products: so_far.products - before.products,
+            };
+            before = so_far;
             // The last step of an epoch may be smaller, and is none to time.
             if step.examples == whole {
                 if warmed == amount.warmup {
-                    samples.push(Sample { seconds, times: step.times });
+                    samples.push(Sample { seconds, times: step.times, asked });
                 } else {
                     warmed += 1;
-                    memory::reset_peak();
+                    memory::reset_peak_of(device);
                 }
                 tick();
             }
@@ -247,7 +312,7 @@ fn time_steps<T: Task>(
         });
         match epoch {
             Ok(_) | Err(TrainError::Interrupted) => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(samples)
@@ -259,23 +324,18 @@ fn time_passes<T: Task>(
     examples: usize,
     amount: Amount,
     tick: &mut dyn FnMut(),
-) -> Result<Quartiles> {
+) -> std::result::Result<Vec<f64>, TrainError> {
     let mut pass = || {
         let started = Instant::now();
-        trainer.evaluate(Split::Validation).map_err(failed)?;
+        trainer.evaluate(Split::Validation)?;
         let seconds = started.elapsed().as_secs_f64();
         tick();
-        Ok::<f64, Error>(examples as f64 / seconds.max(1e-9))
+        Ok::<f64, TrainError>(examples as f64 / seconds.max(1e-9))
     };
     if amount.warmup > 0 {
         pass()?;
     }
-    let rates = (0..amount.passes()).map(|_| pass()).collect::<Result<_>>()?;
-    Quartiles::of(rates).ok_or_else(|| Error::Failed("no evaluation was timed".into()))
-}
-
-fn failed(error: TrainError) -> Error {
-    Error::Failed(error.to_string())
+    (0..amount.passes()).map(|_| pass()).collect()
 }
 
 #[cfg(test)]
@@ -325,7 +385,8 @@ mod tests {
         let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
         let mut trainer = Trainer::new(&SlowEnd, &spec, 0, &Device::Cpu, None).unwrap();
         let (amount, mut ticks) = (Amount { steps: 5, warmup: 2 }, 0);
-        let samples = time_steps(&mut trainer, 2, amount, &mut || ticks += 1).unwrap();
+        let samples =
+            time_steps(&mut trainer, 2, amount, &Device::Cpu, &mut || ticks += 1).unwrap();
         assert_eq!((samples.len(), ticks), (5, 7));
         // Two whole steps an epoch, and the small one behind them: seven end in the fourth.
         assert_eq!((trainer.state().epoch, trainer.state().step), (3, 10));

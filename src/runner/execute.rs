@@ -1,29 +1,35 @@
-//! Trains and records the runs of a plan, one after another.
+//! Trains and records the runs of a plan: one after another, or several at once on one device.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use super::memory;
+use super::out_of_memory::reason;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
+use super::precision::check_precision;
 use super::provenance::provenance;
+use super::queue::{Entry, Queue};
 use super::start::{Ready, ready};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{Labels, to_bytes};
+use crate::nn::configure;
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
     SCHEMA_VERSION, SpecRecord, StartRecord, StepRecord, TestRecord,
 };
-use crate::spec::{Normalize, hex};
+use crate::spec::{Normalize, Precision, hex};
 use crate::tasks::{Evaluation, ImageClassification, Split, Task};
 use crate::train::{EpochSummary, Step, TrainError, Trainer};
 
-/// Told of what happens, for display.
-pub trait Observer {
+/// Told of what happens, for display: by one worker at a time, but of several runs in turn.
+pub trait Observer: Send {
     fn run_started(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _resumed_at: usize) {}
-    fn step(&mut self, _step: &Step) {}
-    fn epoch(&mut self, _epoch: &EpochSummary) {}
+    fn step(&mut self, _run: &PlannedRun, _step: &Step) {}
+    fn epoch(&mut self, _run: &PlannedRun, _epoch: &EpochSummary) {}
     fn run_ended(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _outcome: &Outcome) {}
 }
 
@@ -38,59 +44,169 @@ pub enum Outcome {
     Elsewhere,
 }
 
+/// Who trains the runs.
+#[derive(Clone, Copy)]
+pub struct Workers<'a> {
+    /// How many runs are trained at once, at least 1. The results are the same for any number.
+    pub jobs: usize,
+    /// Makes the device that a worker computes on: each calls it once, so that on CUDA each has a
+    /// stream of its own.
+    pub device: &'a (dyn Fn() -> Result<Device> + Sync),
+}
+
 /// Brings every run of the plan to its end. A failed run does not stop the others; `stop`
-/// does, after the current step, leaving a checkpoint of the last whole epoch.
+/// does, after the current step of each, leaving a checkpoint of the last whole epoch. Outcomes come
+/// in the order of seeds, then of [`in_order_of_start`](crate::spec::Experiment::in_order_of_start).
 pub fn execute(
     plan: &Plan,
     folder: &ExperimentFolder,
-    device: &Device,
+    workers: Workers,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Outcome>> {
     folder.write_record(&plan.record())?;
-    let mut outcomes = Vec::new();
-    // Seeds outermost: a stopped experiment has whole comparisons, not whole arms.
-    for s in 0..plan.experiment.seeds.len() {
-        for index in plan.experiment.in_order_of_start() {
-            let variant = &plan.variants[index];
-            let run = &variant.runs[s];
-            let life = Life {
-                plan,
-                experiment: folder,
-                variant,
-                run,
-                folder: folder.run(&run.id),
-                device,
-                stop,
+    let runs = in_order(plan);
+    let queue = Queue::new(entries(plan, &runs));
+    let jobs = workers.jobs.clamp(1, runs.len().max(1));
+    let outcomes = Mutex::new(vec![None; runs.len()]);
+    let shared = Shared { plan, experiment: folder, jobs, stop, queue: &queue };
+    let observer = Mutex::new(observer);
+    let work = || {
+        let worked = shared.work(&runs, &workers, &observer, &outcomes);
+        // What stops one worker stops the others, after the step they are at.
+        worked.inspect_err(|_| queue.halt())
+    };
+    let worked: Vec<Result<()>> = match jobs {
+        1 => vec![work()],
+        _ => thread::scope(|scope| {
+            let spawn =
+                |i| thread::Builder::new().name(format!("run {i}")).spawn_scoped(scope, work);
+            let spawned: Vec<_> = (0..jobs).map(spawn).collect();
+            let join = |thread: std::io::Result<thread::ScopedJoinHandle<_>>| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
+                Err(e) => Err(Error::Failed(format!("a thread cannot be started: {e}"))),
             };
-            let outcome = life.live(observer)?;
-            observer.run_ended(variant, run, &outcome);
-            outcomes.push((life, outcome));
-        }
+            spawned.into_iter().map(join).collect()
+        }),
+    };
+    // An interrupt may be what another worker's error made of this one.
+    let (interrupts, errors): (Vec<_>, Vec<_>) = worked
+        .into_iter()
+        .filter_map(Result::err)
+        .partition(|error| matches!(error, Error::Interrupted));
+    if let Some(error) = errors.into_iter().chain(interrupts).next() {
+        return Err(error);
     }
+    let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
     // What another process had may be done by now.
-    let settled = outcomes.into_iter().map(|(life, outcome)| match outcome {
-        Outcome::Elsewhere if life.folder.state() == RunState::Finished => life.already_finished(),
-        other => other,
+    let settled = outcomes.into_iter().zip(&runs).map(|(outcome, (_, run))| match outcome {
+        None | Some(Outcome::Elsewhere) => settle(&folder.run(&run.id)),
+        Some(other) => other,
     });
     Ok(settled.collect())
 }
 
-/// One run from claim to record.
-struct Life<'a> {
+type RunOfPlan<'a> = (&'a PlannedVariant, &'a PlannedRun);
+
+/// Seeds outermost: a stopped experiment has whole comparisons, not whole arms.
+fn in_order(plan: &Plan) -> Vec<RunOfPlan<'_>> {
+    let order = plan.experiment.in_order_of_start();
+    let of_seed = |seed: usize| {
+        let variants = order.iter().map(|index| &plan.variants[*index]);
+        variants.map(move |v| (v, &v.runs[seed])).collect::<Vec<_>>()
+    };
+    (0..plan.experiment.seeds.len()).flat_map(of_seed).collect()
+}
+
+/// Each run behind the one that it starts from.
+fn entries(plan: &Plan, runs: &[RunOfPlan]) -> Vec<Entry> {
+    let place = |(variant, run): RunOfPlan| {
+        let same =
+            |(v, r): &RunOfPlan| v.variant.label == variant.variant.label && r.seed == run.seed;
+        runs.iter().position(same)
+    };
+    let entry = |(variant, run): &RunOfPlan| {
+        let after = plan.started_from(variant, run).and_then(place);
+        Entry { id: run.id.clone(), after }
+    };
+    runs.iter().map(entry).collect()
+}
+
+/// The outcome of a run that another process had.
+fn settle(folder: &RunFolder) -> Outcome {
+    match folder.state() {
+        RunState::Finished => already_finished(folder),
+        _ => Outcome::Elsewhere,
+    }
+}
+
+fn already_finished(folder: &RunFolder) -> Outcome {
+    match folder.read_json(RunFolder::RESULT) {
+        Ok(result) => Outcome::AlreadyFinished(result),
+        Err(damaged) => Outcome::Failed(damaged.to_string()),
+    }
+}
+
+/// What workers share.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
     plan: &'a Plan,
     experiment: &'a ExperimentFolder,
+    /// Workers that there are.
+    jobs: usize,
+    stop: &'a AtomicBool,
+    queue: &'a Queue,
+}
+
+/// The observer, in turns.
+type Display<'a, 'b> = Mutex<&'a mut (dyn Observer + 'b)>;
+
+impl Shared<'_> {
+    /// A worker: takes runs until there are none.
+    fn work(
+        &self,
+        runs: &[RunOfPlan],
+        workers: &Workers,
+        observer: &Display,
+        outcomes: &Mutex<Vec<Option<Outcome>>>,
+    ) -> Result<()> {
+        let device = (workers.device)()?;
+        check_precision(self.plan.variants.iter().map(|v| &v.variant), &device)?;
+        while let Some(turn) = self.queue.next() {
+            let (variant, run) = runs[turn.index];
+            let folder = self.experiment.run(&run.id);
+            let life = Life { shared: *self, variant, run, folder, device: &device };
+            let outcome = life.live(observer)?;
+            show(observer, |o| o.run_ended(variant, run, &outcome));
+            outcomes.lock().unwrap_or_else(PoisonError::into_inner)[turn.index] = Some(outcome);
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.queue.is_halted()
+    }
+}
+
+fn show(observer: &Display, event: impl FnOnce(&mut dyn Observer)) {
+    event(&mut **observer.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// One run from claim to record.
+struct Life<'a> {
+    shared: Shared<'a>,
     variant: &'a PlannedVariant,
     run: &'a PlannedRun,
     folder: RunFolder,
     device: &'a Device,
-    stop: &'a AtomicBool,
 }
 
 /// What ends a run early, told apart from what ends the program.
 enum Ended {
     /// The run failed; its reason is recorded and the next run starts.
     Failed(String),
+    /// The same, for a reason that training gives.
+    Training(TrainError),
     Stopped(Error),
 }
 
@@ -104,47 +220,44 @@ impl From<TrainError> for Ended {
     fn from(error: TrainError) -> Ended {
         match error {
             TrainError::Interrupted => Ended::Stopped(Error::Interrupted),
-            other => Ended::Failed(other.to_string()),
+            other => Ended::Training(other),
         }
     }
 }
 
 impl Life<'_> {
-    fn live(&self, observer: &mut dyn Observer) -> Result<Outcome> {
-        if self.stop.load(Ordering::Relaxed) {
+    fn live(&self, observer: &Display) -> Result<Outcome> {
+        if self.shared.is_stopped() {
             return Err(Error::Interrupted);
         }
         let Some(_lock) = self.folder.claim()? else { return Ok(Outcome::Elsewhere) };
         // Looked at again under the lock: another process may have finished it meanwhile.
         if self.folder.state() == RunState::Finished {
             self.folder.remove(RunFolder::CHECKPOINT)?;
-            return Ok(self.already_finished());
+            return Ok(already_finished(&self.folder));
         }
         self.folder.remove(RunFolder::FAILURE)?;
-        match self.train(observer) {
-            Ok(Some(result)) => Ok(Outcome::Finished(result)),
-            Ok(None) => Ok(Outcome::Elsewhere),
-            Err(Ended::Stopped(error)) => Err(error),
-            Err(Ended::Failed(reason)) => {
-                let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
-                self.folder.write_json(RunFolder::FAILURE, &failure)?;
-                Ok(Outcome::Failed(reason))
-            }
-        }
-    }
-
-    fn already_finished(&self) -> Outcome {
-        match self.folder.read_json(RunFolder::RESULT) {
-            Ok(result) => Outcome::AlreadyFinished(result),
-            Err(damaged) => Outcome::Failed(damaged.to_string()),
-        }
+        // What the device has for the run, whatever the run then takes of it.
+        let free = memory::free_bytes(self.device);
+        let reason = match self.train(observer) {
+            Ok(Some(result)) => return Ok(Outcome::Finished(result)),
+            Ok(None) => return Ok(Outcome::Elsewhere),
+            Err(Ended::Stopped(error)) => return Err(error),
+            Err(Ended::Failed(reason)) => reason,
+            Err(Ended::Training(error)) => reason(&error, &self.variant.variant.spec, free),
+        };
+        let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
+        self.folder.write_json(RunFolder::FAILURE, &failure)?;
+        Ok(Outcome::Failed(reason))
     }
 
     /// None where another process still has the run that this one starts from.
-    fn train(&self, observer: &mut dyn Observer) -> std::result::Result<Option<RunResult>, Ended> {
-        memory::reset_peak();
+    fn train(&self, observer: &Display) -> std::result::Result<Option<RunResult>, Ended> {
+        if self.is_alone() {
+            memory::reset_peak_of(self.device);
+        }
         let (spec, seed) = (&self.variant.variant.spec, self.run.seed);
-        let data = self.plan.data(&self.variant.variant);
+        let data = self.shared.plan.data(&self.variant.variant);
         let record = SpecRecord {
             schema: SCHEMA_VERSION,
             id: self.run.id.clone(),
@@ -153,7 +266,8 @@ impl Life<'_> {
         };
         self.folder.write_json(RunFolder::SPEC, &record)?;
 
-        let start = match ready(self.plan, self.experiment, self.variant, self.run)? {
+        let Shared { plan, experiment, jobs, .. } = self.shared;
+        let start = match ready(plan, experiment, self.variant, self.run)? {
             Ready::FromSeed => None,
             Ready::From(start, record) => {
                 self.keep_start(&record)?;
@@ -162,6 +276,7 @@ impl Life<'_> {
             Ready::Elsewhere => return Ok(None),
             Ready::Failed(reason) => return Err(Ended::Failed(reason)),
         };
+        configure(self.device, spec.precision != Precision::Float32).map_err(TrainError::from)?;
         let task = ImageClassification::new(data, spec, seed, self.device.clone());
         let mut trainer = Trainer::new(&task, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
@@ -173,24 +288,30 @@ impl Life<'_> {
                 Err(damaged) => return Err(Ended::Failed(damaged.to_string())),
             },
         };
-        self.folder.write_json(RunFolder::PROVENANCE, &provenance(data, self.device, before))?;
-        observer.run_started(self.variant, self.run, epochs.len());
+        let provenance = provenance(data, self.device, spec.precision, jobs, before);
+        self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
+        show(observer, |o| o.run_started(self.variant, self.run, epochs.len()));
         while !trainer.is_done() {
             let epoch = trainer.epoch(|step| {
                 steps.push(step_record(step));
-                observer.step(step);
-                !self.stop.load(Ordering::Relaxed)
+                show(observer, |o| o.step(self.run, step));
+                !self.shared.is_stopped()
             });
             // Also where the epoch ended early: the steps that led to a failure are its evidence.
             self.folder.write_lines(RunFolder::STEPS, &steps)?;
             let epoch = epoch?;
             epochs.push(epoch_record(&epoch));
-            observer.epoch(&epoch);
+            show(observer, |o| o.epoch(self.run, &epoch));
             self.folder.write_lines(RunFolder::EPOCHS, &epochs)?;
             // Last, so that a checkpoint never runs ahead of its records.
             self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;
         }
         self.finish(&mut trainer).map(Some)
+    }
+
+    /// Whether no other run is trained in this process meanwhile: memory is counted for all of it.
+    fn is_alone(&self) -> bool {
+        self.shared.jobs == 1
     }
 
     /// Records what the run starts from. One that goes on from its own checkpoint must have
@@ -253,7 +374,7 @@ impl Life<'_> {
         let test = trainer.evaluate(Split::Test)?;
         self.folder.write_lines(RunFolder::TEST, &test_records(&test))?;
         let weights = trainer.store().snapshot().map_err(TrainError::from)?;
-        let data = self.plan.data(&self.variant.variant);
+        let data = self.shared.plan.data(&self.variant.variant);
         let normalize =
             Normalize { mean: data.statistics.mean.clone(), std: data.statistics.std.clone() };
         let labels = Labels { class_names: data.class_names.clone(), normalize: Some(normalize) };
@@ -274,7 +395,7 @@ impl Life<'_> {
             training_seconds: state.training_seconds,
             evaluation_seconds: state.evaluation_seconds,
             throughput: examples as f64 / state.training_seconds,
-            peak_bytes: memory::peak_bytes(),
+            peak_bytes: if self.is_alone() { memory::peak_bytes_of(self.device) } else { None },
             model_sha256: hex(&Sha256::digest(&model)),
         };
         self.folder.write_json(RunFolder::RESULT, &result)?;

@@ -7,6 +7,10 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use candle_core::Device;
+
+use crate::nn::{device_free_bytes, device_peak_bytes, reset_device_peak};
+
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
@@ -75,6 +79,28 @@ pub fn peak_bytes() -> Option<u64> {
         0 => None,
         peak => Some(peak as u64),
     }
+}
+
+/// [`reset_peak`] of what a device computes in: the GPU's memory, or the program's.
+pub fn reset_peak_of(device: &Device) {
+    match device.is_cpu() {
+        true => reset_peak(),
+        false => reset_device_peak(device),
+    }
+}
+
+/// [`peak_bytes`] of what a device computes in.
+pub fn peak_bytes_of(device: &Device) -> Option<u64> {
+    match device.is_cpu() {
+        true => peak_bytes(),
+        false => device_peak_bytes(device),
+    }
+}
+
+/// Bytes of a device's own memory that nothing has yet; None where they are not known, and on the
+/// CPU, whose memory is the system's.
+pub fn free_bytes(device: &Device) -> Option<u64> {
+    device_free_bytes(device)
 }
 
 /// Starts a new measurement of the most pages resident at once from what is resident now, among

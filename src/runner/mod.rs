@@ -7,13 +7,19 @@ mod datasets;
 pub mod device;
 mod execute;
 mod memory;
+#[cfg(test)]
+mod on_gpu;
+mod out_of_memory;
 mod plan;
+mod precision;
 mod provenance;
+mod queue;
 mod start;
 
 pub use base_model::{as_named, model_path, needed as base_model_files};
-pub use bench::{Amount, Examples, Measured, Quartiles, largest_product, measure};
-pub use device::select_device;
-pub use execute::{Observer, Outcome, execute};
+pub use bench::{Amount, Examples, Measured, Quartiles, Rate, largest_product, measure};
+pub use device::{device_name, select_device};
+pub use execute::{Observer, Outcome, Workers, execute};
 pub use memory::{Counting, keep_freed_memory};
 pub use plan::{Plan, PlannedRun, PlannedVariant};
+pub use precision::device_kind;

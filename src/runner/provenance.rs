@@ -8,10 +8,16 @@ use candle_core::Device;
 use super::device::device_name;
 use crate::data::ImageData;
 use crate::results::{Provenance, Session};
-use crate::spec::NUMERICS_VERSION;
+use crate::spec::{NUMERICS_VERSION, Precision};
 
-/// Of a run that this process works on, after those `before` it.
-pub fn provenance(data: &ImageData, device: &Device, before: Vec<Session>) -> Provenance {
+/// Of a run that this process works on, after those `before` it, as one of `jobs` at once.
+pub fn provenance(
+    data: &ImageData,
+    device: &Device,
+    precision: Precision,
+    jobs: usize,
+    before: Vec<Session>,
+) -> Provenance {
     let mut sessions = before;
     sessions.push(Session {
         program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
@@ -19,6 +25,8 @@ pub fn provenance(data: &ImageData, device: &Device, before: Vec<Session>) -> Pr
         device: device_name(device),
         processor: processor(),
         threads: rayon::current_num_threads(),
+        precision,
+        jobs,
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         started: utc_now(),
     });

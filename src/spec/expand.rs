@@ -4,22 +4,29 @@ use super::de::{from_node, one_of};
 use super::error::{SpecError, nearest};
 use super::matching::MatchSpec;
 use super::node::{Node, Origin, Value};
+use super::precision::DeviceKind;
 use super::resolve::Resolver;
 use super::{Experiment, ParameterCount, Variant};
 
 /// Fields of the document that are not part of a run.
 const EXPERIMENT_FIELDS: [&str; 6] = ["name", "description", "baseline", "arms", "sweep", "seeds"];
 /// Fields of a run, given in the common part and overridden by arms and sweeps.
-const RUN_FIELDS: [&str; 8] =
-    ["task", "data", "model", "method", "vlora", "start", "lora", "training"];
+const RUN_FIELDS: [&str; 9] =
+    ["task", "data", "model", "method", "vlora", "start", "lora", "training", "precision"];
 /// What an arm says of itself besides: it is matched in size to another.
 const MATCH: &str = "match";
 
 /// A grid larger than this is taken for a mistake.
 const MOST_RUNS: usize = 10_000;
 
-/// Expands a parsed document. `stem` is the file's name without its ending.
-pub fn expand(mut root: Node, stem: &str, count: ParameterCount) -> Result<Experiment, SpecError> {
+/// Expands a parsed document. `stem` is the file's name without its ending; `device` is what the
+/// runs are for, where that is known.
+pub fn expand(
+    mut root: Node,
+    stem: &str,
+    count: ParameterCount,
+    device: Option<DeviceKind>,
+) -> Result<Experiment, SpecError> {
     let Some(entries) = root.entries() else {
         return Err(SpecError::new("the document is not an experiment")
             .found(root.describe())
@@ -47,7 +54,7 @@ pub fn expand(mut root: Node, stem: &str, count: ParameterCount) -> Result<Exper
     let sweep = sweep(root.take("sweep"))?;
     let grid = grid(&sweep, arms.len() * seeds.len())?;
 
-    let mut resolver = Resolver::new(&root, &arms, &grid, &sweep, count);
+    let mut resolver = Resolver::new(&root, &arms, &grid, &sweep, count, device);
     let mut variants = Vec::new();
     for (arm, made) in arms.iter().enumerate() {
         for point in 0..grid.len() {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::precision::Precision;
 use super::schema::RunSpec;
 
 /// Raised whenever the same spec would train to other numbers than before.
@@ -27,13 +28,16 @@ pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>)
 }
 
 /// The fields of a spec that decide a run's result. What data and weights are called is not among
-/// them: their hashes are.
+/// them: their hashes are. Nor is float32, which every run was before there was another precision.
 pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
     let data = ["data.hub", "data.path", "data.embedded", "data.config"];
     let weights = ["start.arm", "start.checkpoint", "start.hub"];
     for source in data.into_iter().chain(weights) {
         fields.remove(source);
+    }
+    if spec.precision == Precision::Float32 {
+        fields.remove("precision");
     }
     fields
 }

@@ -12,6 +12,7 @@ mod identity;
 mod matching;
 mod node;
 mod position;
+mod precision;
 mod repository;
 mod resolve;
 mod schema;
@@ -26,6 +27,7 @@ pub use error::{Position, SpecError, nearest};
 pub use identity::{NUMERICS_VERSION, flatten, hex, identifying_fields, run_id};
 pub use matching::{MatchBy, Matched};
 pub use node::shorten;
+pub use precision::{DeviceKind, Precision};
 pub use repository::{HUB_NAME, HUB_PREFIX, HubName};
 pub use schema::*;
 pub use validate::EMBEDDED_DATASETS;
@@ -108,8 +110,19 @@ pub struct Variant {
 /// No spec is anywhere near this long.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Reads a spec file with `--set key=value` overrides laid over its document.
+/// Reads a spec file with `--set key=value` overrides laid over its document, for no device in
+/// particular: `precision: auto` is float32.
 pub fn load(
+    path: &Path,
+    overrides: &[String],
+    count: ParameterCount,
+) -> Result<Experiment, SpecError> {
+    load_for(None, path, overrides, count)
+}
+
+/// The same for runs on this kind of device, which a spec may not fit.
+pub fn load_for(
+    device: Option<DeviceKind>,
     path: &Path,
     overrides: &[String],
     count: ParameterCount,
@@ -130,11 +143,24 @@ pub fn load(
     let bytes =
         std::fs::read(path).map_err(|e| failed("the spec cannot be read", e.to_string()))?;
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    parse(&bytes, &file, &stem, overrides, count)
+    parse_for(device, &bytes, &file, &stem, overrides, count)
 }
 
-/// Reads a spec from bytes; `file` and `stem` name it in errors and as the default `name`.
+/// Reads a spec from bytes; `file` and `stem` name it in errors and as the default `name`. For no
+/// device in particular, as [`load`].
 pub fn parse(
+    bytes: &[u8],
+    file: &str,
+    stem: &str,
+    overrides: &[String],
+    count: ParameterCount,
+) -> Result<Experiment, SpecError> {
+    parse_for(None, bytes, file, stem, overrides, count)
+}
+
+/// The same for runs on this kind of device.
+pub fn parse_for(
+    device: Option<DeviceKind>,
     bytes: &[u8],
     file: &str,
     stem: &str,
@@ -162,7 +188,7 @@ pub fn parse(
             check_arm(&root, key, argument)?;
             root.set(key, node::Node::parse_argument(argument, value)?);
         }
-        expand::expand(root, stem, count)
+        expand::expand(root, stem, count, device)
     };
     read().map_err(|e: SpecError| e.in_file(file, text))
 }

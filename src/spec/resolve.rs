@@ -9,6 +9,7 @@ use super::expand::{Arm, Point, Sweep};
 use super::identity::flatten;
 use super::matching::{self, MatchSpec, Matched};
 use super::node::{Node, Origin, Value};
+use super::precision::{self, DeviceKind};
 use super::schema::{IncrementInit, Method, Rank, Reference, RunSpec, StartHead, VloraSpec};
 use super::validate::validate;
 use super::{ParameterCount, Variant, last_field};
@@ -23,6 +24,8 @@ pub struct Resolver<'a> {
     grid: &'a [Point],
     sweep: &'a Sweep,
     count: ParameterCount<'a>,
+    /// What the runs are for, where that is known.
+    device: Option<DeviceKind>,
     /// By arm and point.
     done: BTreeMap<(usize, usize), Variant>,
     /// Arms being made: meeting one again is a circle.
@@ -36,8 +39,10 @@ impl<'a> Resolver<'a> {
         grid: &'a [Point],
         sweep: &'a Sweep,
         count: ParameterCount<'a>,
+        device: Option<DeviceKind>,
     ) -> Resolver<'a> {
-        Resolver { common, arms, grid, sweep, count, done: BTreeMap::new(), open: Vec::new() }
+        let (done, open) = (BTreeMap::new(), Vec::new());
+        Resolver { common, arms, grid, sweep, count, device, done, open }
     }
 
     /// The variant of an arm at a point, both by index. Points of an arm are asked for in
@@ -96,7 +101,11 @@ impl<'a> Resolver<'a> {
             }
         }
         let in_context = |e: SpecError| in_context(e, &arm.name, &arm.overrides, point);
+        // A run holds what `auto` comes to, so that its id says in which precision it computed.
+        let precision = node.take("precision");
+        let precision = precision::resolve(precision.as_ref(), self.device).map_err(in_context)?;
         let mut spec: RunSpec = from_node(&node).map_err(in_context)?;
+        spec.precision = precision;
         validate(&spec, &node).map_err(in_context)?;
         let unused = normalise(&mut spec);
 

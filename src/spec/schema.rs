@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::precision::Precision;
+
 /// Everything that decides a run's result besides its seed and the bytes of its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,9 @@ pub struct RunSpec {
     pub lora: Option<LoraSpec>,
     #[serde(default)]
     pub training: TrainingSpec,
+    /// Records of before there was a choice do not hold it: they are float32.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,23 +1,75 @@
 //! Image classification: cross-entropy to train, accuracy to compare.
 
-use candle_core::{D, Device, Result, Tensor};
+use std::sync::OnceLock;
+
+use candle_core::{D, DType, Device, Error, Result, Tensor};
 
 use super::{Evaluation, Outcome, Split, Task, ahead};
-use crate::data::{Augmenter, ImageData};
+use crate::data::{Augmenter, ImageData, ImageSplit};
 use crate::models::vit::Vit;
-use crate::nn::{Pass, Place, Source, Trained, Value, ops};
-use crate::spec::RunSpec;
+use crate::nn::{HeldImages, Pass, Place, Source, Trained, Value, ops};
+use crate::spec::{Precision, RunSpec};
 
 pub struct ImageClassification<'a> {
     data: &'a ImageData,
     spec: &'a RunSpec,
     seed: u64,
     device: Device,
+    /// The splits' images on the device, from their first use on: training, validation, test.
+    held: [OnceLock<std::result::Result<Option<HeldImages>, String>>; 3],
 }
+
+/// The type of activations in this precision.
+pub fn activations(precision: Precision) -> DType {
+    match precision {
+        Precision::Float32 | Precision::Tf32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+    }
+}
+
+/// The largest split that a device holds. Larger ones come to it batch by batch.
+const MOST_HELD: usize = 4 << 30;
 
 impl<'a> ImageClassification<'a> {
     pub fn new(data: &'a ImageData, spec: &'a RunSpec, seed: u64, device: Device) -> Self {
-        ImageClassification { data, spec, seed, device }
+        ImageClassification { data, spec, seed, device, held: Default::default() }
+    }
+
+    /// The images of a split where the device holds them.
+    fn held(&self, which: usize, split: &ImageSplit) -> Result<Option<&HeldImages>> {
+        let (n, side, _, channels) = split.dims();
+        if self.device.is_cpu() && !cfg!(test) || n * side * side * channels > MOST_HELD {
+            return Ok(None);
+        }
+        let held = self.held[which].get_or_init(|| {
+            let of = &self.data.statistics;
+            let dims = split.dims();
+            HeldImages::new(&split.bytes(), dims, &of.mean, &of.std, &self.device)
+                .map_err(|e| e.to_string())
+        });
+        held.as_ref().map(Option::as_ref).map_err(|e| Error::Msg(e.clone()))
+    }
+
+    fn batch(
+        &self,
+        which: usize,
+        examples: &[usize],
+        augmenter: Option<&Augmenter>,
+    ) -> Result<(Tensor, Tensor)> {
+        let split = [&self.data.train, &self.data.validation, &self.data.test][which];
+        let Some(held) = self.held(which, split)? else {
+            let (images, labels) = self.data.batch(split, examples, augmenter, &self.device)?;
+            return Ok((images.to_dtype(self.activations())?, labels));
+        };
+        let pick = |&example: &usize| {
+            let change = augmenter.map_or((0, 0, false), |augmenter| augmenter.draw(example));
+            let (right, down, mirrored) = change;
+            [example as i32, right as i32, down as i32, i32::from(mirrored)]
+        };
+        let picks: Vec<[i32; 4]> = examples.iter().map(pick).collect();
+        let labels: Vec<u32> = examples.iter().map(|&e| split.labels[e]).collect();
+        let labels = Tensor::from_vec(labels, examples.len(), &self.device)?;
+        Ok((held.batch(&picks, self.activations())?, labels))
     }
 }
 
@@ -34,13 +86,17 @@ impl Task for ImageClassification<'_> {
         crate::vlora::trained(self.spec.lora.as_ref())
     }
 
+    fn activations(&self) -> DType {
+        activations(self.spec.precision)
+    }
+
     fn train_len(&self) -> usize {
         self.data.train.len()
     }
 
     fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<(Tensor, Tensor)> {
         let augmenter = Augmenter::new(&self.spec.data.augment, self.seed, epoch);
-        self.data.batch(&self.data.train, examples, Some(&augmenter), &self.device)
+        self.batch(0, examples, Some(&augmenter))
     }
 
     fn loss(&self, model: &Vit, place: Place, batch: &(Tensor, Tensor)) -> Result<Value> {
@@ -51,27 +107,30 @@ impl Task for ImageClassification<'_> {
     }
 
     fn evaluate(&self, model: &Vit, split: Split) -> Result<Evaluation> {
-        let split = match split {
-            Split::Validation => &self.data.validation,
-            Split::Test => &self.data.test,
+        let (which, split) = match split {
+            Split::Validation => (1, &self.data.validation),
+            Split::Test => (2, &self.data.test),
         };
-        let mut outcomes = Vec::with_capacity(split.len());
         let all: Vec<usize> = (0..split.len()).collect();
         let parts = all.chunks(self.spec.training.batch_size);
-        let make = |examples: &[usize]| self.data.batch(split, examples, None, &self.device);
+        let make = |examples: &[usize]| self.batch(which, examples, None);
+        // Read when all are asked for, so that a device is waited for once.
+        let (mut losses, mut predictions) = (Vec::new(), Vec::new());
         ahead(parts.clone(), make, |batches| {
-            for examples in parts {
+            for _ in parts {
                 let (images, labels) = batches.take()?;
                 let logits = model.forward(&images, Pass::Evaluation)?;
-                let losses =
-                    ops::cross_entropy(&logits, &labels, 0.0)?.tensor().to_vec1::<f32>()?;
-                let predictions = logits.tensor().argmax(D::Minus1)?.to_vec1::<u32>()?;
-                for ((example, prediction), loss) in examples.iter().zip(predictions).zip(losses) {
-                    outcomes.push(Outcome { label: split.labels[*example], prediction, loss });
-                }
+                losses.push(ops::cross_entropy(&logits, &labels, 0.0)?.tensor().clone());
+                let logits = logits.tensor().to_dtype(DType::F32)?;
+                predictions.push(logits.argmax(D::Minus1)?);
             }
-            Ok::<(), candle_core::Error>(())
+            Ok::<(), Error>(())
         })?;
+        let losses = Tensor::cat(&losses, 0)?.to_vec1::<f32>()?;
+        let predictions = Tensor::cat(&predictions, 0)?.to_vec1::<u32>()?;
+        let outcomes: Vec<Outcome> = (split.labels.iter().zip(predictions).zip(losses))
+            .map(|((label, prediction), loss)| Outcome { label: *label, prediction, loss })
+            .collect();
         let n = outcomes.len() as f64;
         let correct = outcomes.iter().filter(|o| o.label == o.prediction).count();
         let loss = outcomes.iter().map(|o| f64::from(o.loss)).sum::<f64>() / n;

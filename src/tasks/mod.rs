@@ -4,9 +4,9 @@ mod ahead;
 mod image_classification;
 
 pub use ahead::{Batches, ahead};
-pub use image_classification::ImageClassification;
+pub use image_classification::{ImageClassification, activations};
 
-use candle_core::Result;
+use candle_core::{DType, Result};
 
 use crate::nn::{Place, Source, Trained, Value};
 
@@ -23,6 +23,11 @@ pub trait Task: Sync {
     /// Which parameters are trained.
     fn trained(&self) -> Trained {
         Box::new(|_| true)
+    }
+
+    /// The type that activations are computed in. Parameters are float32 in any case.
+    fn activations(&self) -> DType {
+        DType::F32
     }
 
     /// Number of training examples.

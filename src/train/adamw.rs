@@ -8,19 +8,49 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{ParameterStore, Update, adamw_update, square_sum};
+use crate::nn::{ParameterStore, Together, Update, Updated, adamw_update, square_sum};
 use crate::spec::TrainingSpec;
 
-#[derive(Clone, Debug)]
+/// First and second moment by parameter.
+pub type Moments = BTreeMap<String, (Tensor, Tensor)>;
+
+#[derive(Clone)]
 pub struct AdamW {
     beta1: f64,
     beta2: f64,
     epsilon: f64,
     weight_decay: f64,
-    /// Updates done so far.
-    pub step: u64,
-    /// First and second moment of each trained parameter by name; zero before step one.
-    pub moments: BTreeMap<String, (Tensor, Tensor)>,
+    step: u64,
+    /// Of each trained parameter; zero before step one.
+    moments: Moments,
+    /// The trained parameters in the store's order, where a GPU updates them together.
+    together: Option<Together>,
+}
+
+/// A number that is known, or that a device is still computing.
+#[derive(Clone, Debug)]
+pub enum Scalar {
+    Known(f64),
+    /// Float32.
+    Computed(Tensor),
+}
+
+impl Scalar {
+    /// A float32 scalar: read at once on the CPU, where that waits for nothing.
+    pub fn of(tensor: &Tensor) -> Result<Scalar> {
+        match tensor.device().is_cpu() {
+            true => Ok(Scalar::Known(f64::from(tensor.to_scalar::<f32>()?))),
+            false => Ok(Scalar::Computed(tensor.clone())),
+        }
+    }
+
+    /// The number; waits for it.
+    pub fn value(&self) -> Result<f64> {
+        match self {
+            Scalar::Known(value) => Ok(*value),
+            Scalar::Computed(tensor) => Ok(f64::from(tensor.to_scalar::<f32>()?)),
+        }
+    }
 }
 
 impl AdamW {
@@ -32,57 +62,96 @@ impl AdamW {
                 Ok((p.name.clone(), (zeros()?, zeros()?)))
             })
             .collect::<Result<_>>()?;
-        Ok(AdamW {
+        let mut adamw = AdamW {
             beta1: spec.beta1,
             beta2: spec.beta2,
             epsilon: spec.epsilon,
             weight_decay: spec.weight_decay,
             step: 0,
             moments,
-        })
+            together: None,
+        };
+        adamw.together = adamw.together(store)?;
+        Ok(adamw)
     }
 
-    /// Updates every parameter that has a gradient, at this learning rate, with
-    /// gradients multiplied by `scale` first. Values and moments change in place.
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// Goes on behind `step` updates with the moments that those left, one pair for each of the store's
+    /// trained parameters.
+    pub fn resume(&mut self, store: &ParameterStore, step: u64, moments: Moments) -> Result<()> {
+        self.step = step;
+        self.moments = moments;
+        self.together = self.together(store)?;
+        Ok(())
+    }
+
+    fn together(&self, store: &ParameterStore) -> Result<Option<Together>> {
+        let updated = store.trained().map(|p| {
+            let Some((first, second)) = self.moments.get(&p.name) else {
+                candle_core::bail!("{} has no moments", p.name)
+            };
+            let (value, copy, decays) = (p.var.as_tensor(), p.copy.as_ref(), p.decay);
+            Ok(Updated { value, first, second, copy, decays })
+        });
+        Together::of(&updated.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// Updates every parameter that has a gradient, at this learning rate, with gradients scaled so
+    /// that their Euclidean norm together is at most `limit`, as PyTorch's `clip_grad_norm_` has
+    /// it. Values and moments change in place. Returns the norm before that; where it is known at
+    /// once and not finite, nothing is updated.
     pub fn update(
         &mut self,
         store: &ParameterStore,
         gradients: &BTreeMap<String, Tensor>,
         rate: f64,
-        scale: f64,
-    ) -> Result<()> {
+        limit: Option<f64>,
+    ) -> Result<Scalar> {
+        let t = (self.step + 1) as f64;
+        let update = Update {
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            epsilon: self.epsilon as f32,
+            scale: 1.0,
+            keep: (1.0 - rate * self.weight_decay) as f32,
+            rate: (rate / (1.0 - self.beta1.powf(t))) as f32,
+            correct2: (1.0 / (1.0 - self.beta2.powf(t))) as f32,
+        };
+        if let Some(together) = &self.together {
+            let all: Vec<Option<Tensor>> =
+                store.trained().map(|p| gradients.get(&p.name).cloned()).collect();
+            self.step += 1;
+            return Ok(Scalar::Computed(together.update(update, &all, limit)?));
+        }
+        let norm = global_norm(gradients)?;
+        if !norm.is_finite() {
+            return Ok(Scalar::Known(norm));
+        }
         self.step += 1;
-        let t = self.step as f64;
+        let scale = clip_scale(norm, limit) as f32;
         for p in store.trained() {
             let (Some(g), Some((m, v))) = (gradients.get(&p.name), self.moments.get(&p.name))
             else {
                 continue;
             };
-            let decay = if p.decay { rate * self.weight_decay } else { 0.0 };
-            let update = Update {
-                beta1: self.beta1 as f32,
-                beta2: self.beta2 as f32,
-                epsilon: self.epsilon as f32,
-                scale: scale as f32,
-                keep: (1.0 - decay) as f32,
-                rate: (rate / (1.0 - self.beta1.powf(t))) as f32,
-                correct2: (1.0 / (1.0 - self.beta2.powf(t))) as f32,
-            };
-            adamw_update(update, p.var.as_tensor(), m, v, g)?;
+            let keep = if p.decay { update.keep } else { 1.0 };
+            adamw_update(Update { scale, keep, ..update }, p.var.as_tensor(), m, v, g)?;
         }
-        Ok(())
+        Ok(Scalar::Known(norm))
     }
 }
 
 /// The Euclidean norm of all gradients together.
-pub fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
+fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
     let squares = gradients.values().map(square_sum);
     Ok(squares.sum::<Result<f64>>()?.sqrt())
 }
 
-/// What to multiply gradients by so that their norm is at most `limit`, as PyTorch's
-/// `clip_grad_norm_` has it.
-pub fn clip_scale(norm: f64, limit: Option<f64>) -> f64 {
+/// What to multiply gradients by so that their norm is at most `limit`.
+fn clip_scale(norm: f64, limit: Option<f64>) -> f64 {
     limit.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0))
 }
 
@@ -114,7 +183,7 @@ mod tests {
         let spec = TrainingSpec { weight_decay: 0.0, ..TrainingSpec::default() };
         let store = store(&[1.0, 1.0, 1.0], true);
         let mut adam = AdamW::new(&spec, &store).unwrap();
-        adam.update(&store, &gradient(&[3.0, -0.01, 0.0]), 0.1, 1.0).unwrap();
+        adam.update(&store, &gradient(&[3.0, -0.01, 0.0]), 0.1, None).unwrap();
         let got = value(&store);
         for (got, want) in got.iter().zip([0.9, 1.1, 1.0]) {
             assert!((got - want).abs() < 1e-5, "{got}");
@@ -131,7 +200,8 @@ mod tests {
             let (mut p, mut m, mut v) = (0.5f64, 0.0f64, 0.0f64);
             for t in 1..=20 {
                 let g = f64::from(t).sin();
-                adam.update(&store, &gradient(&[g as f32]), 0.01, 0.5).unwrap();
+                // Clipped to half of it.
+                adam.update(&store, &gradient(&[g as f32]), 0.01, Some(0.5 * g.abs())).unwrap();
                 let g = 0.5 * g;
                 m = 0.9 * m + 0.1 * g;
                 v = 0.999 * v + 0.001 * g * g;
@@ -141,6 +211,15 @@ mod tests {
             }
             assert!((f64::from(value(&store)[0]) - p).abs() < 1e-5, "{:?} {p}", value(&store));
         }
+    }
+
+    #[test]
+    fn gradients_that_are_not_finite_update_nothing() {
+        let store = store(&[1.0], true);
+        let mut adam = AdamW::new(&TrainingSpec::default(), &store).unwrap();
+        let norm = adam.update(&store, &gradient(&[f32::NAN]), 0.1, None).unwrap();
+        assert!(norm.value().unwrap().is_nan());
+        assert_eq!((value(&store), adam.step), (vec![1.0], 0));
     }
 
     #[test]

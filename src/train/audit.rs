@@ -55,13 +55,13 @@ pub fn audit(
         if value.abs()?.sum_all()?.to_scalar::<f32>()? == 0.0 {
             let mut stream = Stream::new(store.seed(), Purpose::Audit, &p.name);
             let noise = Init::Normal { std: 0.02 }.values(p.var.elem_count(), &mut stream);
-            p.var.set(&Tensor::from_vec(noise, p.var.dims(), store.device())?)?;
+            p.set(&Tensor::from_vec(noise, p.var.dims(), store.device())?)?;
             put_back.push((p, value));
         }
     }
     let gradients = loss().and_then(|loss| loss.backward(1.0));
     for (p, value) in put_back {
-        p.var.set(&value)?;
+        p.set(&value)?;
     }
     let gradients = gradients?;
     let mut faults = Vec::new();

@@ -1,11 +1,11 @@
 //! The training loop.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
-use super::adamw::{AdamW, clip_scale, global_norm};
+use super::adamw::{AdamW, Scalar};
 use super::audit::{AuditFault, audit};
 use super::checkpoint::{Checkpoint, State};
 use super::schedule::Schedule;
@@ -36,6 +36,16 @@ pub enum TrainError {
     Tensor(#[from] candle_core::Error),
 }
 
+impl TrainError {
+    /// What failed in the tensor library, if that is it.
+    pub fn of_tensors(&self) -> Option<&candle_core::Error> {
+        match self {
+            TrainError::Checkpoint(e) | TrainError::Start(e) | TrainError::Tensor(e) => Some(e),
+            TrainError::Audit(_) | TrainError::NotFinite { .. } | TrainError::Interrupted => None,
+        }
+    }
+}
+
 /// One optimiser step, as it was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -62,6 +72,8 @@ pub struct StepTimes {
     pub backward: f64,
     /// Clipping included.
     pub optimizer: f64,
+    /// For the device to finish what the others asked it for; on a GPU those ask alone.
+    pub device: f64,
 }
 
 /// One epoch, as it was.
@@ -94,6 +106,21 @@ pub struct Trainer<'a, T: Task> {
     schedule: Schedule,
     state: State,
     best: BTreeMap<String, Tensor>,
+    /// Steps that may be under way before their results are waited for.
+    ahead: usize,
+}
+
+/// On a GPU: enough for waits to cost nothing.
+const AHEAD: usize = 32;
+/// What is under way is looked at after so long, so that progress shows.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A step whose results the device may still be computing.
+struct Asked {
+    step: Step,
+    /// Of each micro-batch, with its share of the step.
+    losses: Vec<(Scalar, f64)>,
+    norm: Scalar,
 }
 
 impl<'a, T: Task> Trainer<'a, T> {
@@ -106,7 +133,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         device: &Device,
         start: Option<&Start>,
     ) -> Result<Self, TrainError> {
-        let mut store = ParameterStore::training(seed, device.clone(), task.trained());
+        let mut store = ParameterStore::training(seed, device.clone(), task.trained())
+            .with_copies(task.activations());
         let model = task.model(&mut store)?;
         if let Some(start) = start {
             store.load_except(&start.values, &start.from_seed).map_err(TrainError::Start)?;
@@ -130,7 +158,13 @@ impl<'a, T: Task> Trainer<'a, T> {
             schedule,
             state,
             best: BTreeMap::new(),
+            ahead: if device.is_cpu() { 0 } else { AHEAD },
         })
+    }
+
+    /// Waits for the results of each step before the next, so that steps can be timed.
+    pub fn step_by_step(&mut self) {
+        self.ahead = 0;
     }
 
     pub fn is_done(&self) -> bool {
@@ -179,13 +213,22 @@ impl<'a, T: Task> Trainer<'a, T> {
         let parts = steps.clone().flat_map(|examples| examples.chunks(micro));
         let make = |examples: &[usize]| task.train_batch(epoch, examples);
         let total = ahead(parts, make, |batches| {
-            let mut total = 0.0;
+            let (mut total, mut under_way, mut looked) = (0.0, Vec::new(), Instant::now());
+            let mut left = steps.len();
             for examples in steps {
-                let step = self.step(epoch, examples, batches)?;
-                total += step.loss * examples.len() as f64;
-                if !on_step(&step) {
-                    return Err(TrainError::Interrupted);
+                under_way.push(self.step(epoch, examples, batches)?);
+                left -= 1;
+                if left > 0 && under_way.len() <= self.ahead && looked.elapsed() < LOOK {
+                    continue;
                 }
+                for asked in under_way.drain(..) {
+                    let step = self.finished(asked)?;
+                    total += step.loss * step.examples as f64;
+                    if !on_step(&step) {
+                        return Err(TrainError::Interrupted);
+                    }
+                }
+                looked = Instant::now();
             }
             Ok(total)
         })?;
@@ -201,23 +244,21 @@ impl<'a, T: Task> Trainer<'a, T> {
         epoch: usize,
         examples: &[usize],
         batches: &mut Batches<T::Batch>,
-    ) -> Result<Step, TrainError> {
+    ) -> Result<Asked, TrainError> {
         let (mut times, mut clock) = (StepTimes::default(), Instant::now());
         let rate = self.schedule.rate(self.state.step as usize);
         self.state.step += 1;
         let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
-        let mut loss = 0.0;
+        let mut losses = Vec::new();
         for (part, micro) in examples.chunks(self.spec.batch_size).enumerate() {
             let place = Place { seed: self.seed, step: self.state.step, part };
             let share = micro.len() as f64 / examples.len() as f64;
             let batch = batches.take()?;
             times.wait += lap(&mut clock);
             let micro_loss = self.task.loss(&self.model, place, &batch)?;
-            let value = f64::from(micro_loss.tensor().to_scalar::<f32>()?);
-            if !value.is_finite() {
-                return Err(self.not_finite("loss", value));
-            }
-            loss += value * share;
+            let loss = Scalar::of(micro_loss.tensor())?;
+            self.expect_finite("loss", &loss)?;
+            losses.push((loss, share));
             times.forward += lap(&mut clock);
             let mut grads = micro_loss.backward(share)?;
             for p in self.store.trained() {
@@ -229,22 +270,47 @@ impl<'a, T: Task> Trainer<'a, T> {
             }
             times.backward += lap(&mut clock);
         }
-        let norm = global_norm(&gradients)?;
-        if !norm.is_finite() {
-            return Err(self.not_finite("gradient norm", norm));
-        }
-        let scale = clip_scale(norm, self.spec.clip_norm);
-        self.optimizer.update(&self.store, &gradients, rate, scale)?;
+        let limit = self.spec.clip_norm;
+        let norm = self.optimizer.update(&self.store, &gradients, rate, limit)?;
+        self.expect_finite("gradient norm", &norm)?;
         times.optimizer = lap(&mut clock);
-        Ok(Step {
+        let step = Step {
             step: self.state.step,
             epoch: epoch + 1,
-            loss,
+            loss: 0.0,
             learning_rate: rate,
-            gradient_norm: norm,
+            gradient_norm: 0.0,
             examples: examples.len(),
             times,
-        })
+        };
+        Ok(Asked { step, losses, norm })
+    }
+
+    /// A step with its results, which are waited for.
+    fn finished(&self, asked: Asked) -> Result<Step, TrainError> {
+        let mut clock = Instant::now();
+        let Asked { mut step, losses, norm } = asked;
+        for (loss, share) in losses {
+            step.loss += loss.value()? * share;
+        }
+        step.gradient_norm = norm.value()?;
+        step.times.device = lap(&mut clock);
+        for (what, value) in [("loss", step.loss), ("gradient norm", step.gradient_norm)] {
+            if !value.is_finite() {
+                return Err(self.not_finite(what, value, step.step));
+            }
+        }
+        Ok(step)
+    }
+
+    /// Of the step begun last, where the number is known already.
+    fn expect_finite(&self, what: &'static str, number: &Scalar) -> Result<(), TrainError> {
+        match number {
+            Scalar::Known(value) if !value.is_finite() => {
+                Err(self.not_finite(what, *value, self.state.step))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Metrics on a split, without a graph, with the weights as they are.
@@ -260,14 +326,13 @@ impl<'a, T: Task> Trainer<'a, T> {
                     Split::Validation => "validation loss",
                     Split::Test => "test loss",
                 };
-                Err(self.not_finite(what, evaluation.loss))
+                Err(self.not_finite(what, evaluation.loss, self.state.step))
             }
         }
     }
 
-    /// Something stopped being finite at the step begun last.
-    fn not_finite(&self, what: &'static str, value: f64) -> TrainError {
-        let step = self.state.step;
+    /// Something stopped being finite at this step.
+    fn not_finite(&self, what: &'static str, value: f64, step: u64) -> TrainError {
         let rate = self.schedule.rate((step as usize).saturating_sub(1));
         TrainError::NotFinite { what, value, step, rate }
     }
@@ -290,7 +355,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             let pick = |(name, (m, v)): (&String, &(Tensor, Tensor))| {
                 (name.clone(), if second { v.clone() } else { m.clone() })
             };
-            self.optimizer.moments.iter().map(pick).collect()
+            self.optimizer.moments().iter().map(pick).collect()
         };
         let checkpoint = Checkpoint {
             state: self.state.clone(),
@@ -323,8 +388,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             let error = candle_core::Error::Msg("the best epoch's weights do not fit".into());
             return Err(TrainError::Checkpoint(error));
         }
-        self.optimizer.moments = moments;
-        self.optimizer.step = checkpoint.state.step;
+        self.optimizer.resume(&self.store, checkpoint.state.step, moments)?;
         self.best = checkpoint.best;
         self.state = checkpoint.state;
         Ok(())

@@ -1,7 +1,7 @@
 //! Parameters and multiply–adds of a Transformer layer in closed form, without building a model.
 
 use super::work::{Terms, Work, cheapest};
-use crate::spec::{Increment, LoraSpec, Reference, RunSpec, Target, VloraSpec};
+use crate::spec::{Increment, Reference, RunSpec, Target, VloraSpec};
 
 /// What one layer holds and costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn transformer_layer(run: &RunSpec, block: usize, rows: usize, read: usize) 
         let adapted = lora.filter(|l| l.targets.contains(&target));
         count.lora += adapted.map_or(0, |l| l.rank as u64 * thin);
         let rows = if target == Target::AttnQkv { rows } else { read };
-        count.work += work(vlora, lora, block, target, (output, input), rows);
+        count.work += work(run, block, target, (output, input), rows);
     }
     for target in Target::VECTORS {
         let size = match vlora.and_then(|v| v.increment(block, target)) {
@@ -63,42 +63,100 @@ pub fn transformer_layer(run: &RunSpec, block: usize, rows: usize, read: usize) 
     count
 }
 
-fn work(
-    vlora: Option<&VloraSpec>,
-    lora: Option<&LoraSpec>,
-    block: usize,
-    target: Target,
-    shape: (usize, usize),
-    rows: usize,
-) -> Work {
-    let frozen = lora.is_some();
-    let mut terms = Terms { matrix_trained: !frozen, ..Terms::default() };
-    if let Some((v, own)) = vlora.and_then(|v| Some((v, v.increment(block, target)?))) {
-        // What is below the own increment is reached only where the gradient does not stop.
-        let below = !frozen && !v.detach;
-        terms.matrix_trained = below;
-        let earlier = match v.reference {
-            Reference::Base => 0,
-            Reference::Previous => block % v.compound_size - 1,
-        };
-        match own {
-            Increment::LowRank { rank, .. } => {
-                terms.add(rank * earlier, below);
-                terms.add(rank, !frozen);
+/// A weight as an operation takes it: what of it gets a gradient, and what it is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WeightParts {
+    pub(super) terms: Terms,
+    /// Low-rank products on the matrix.
+    pub products: usize,
+    /// The matrix is a sum, made for the length of a pass.
+    pub summed: bool,
+    /// Parameters that get a gradient here: the block that holds them, and their values.
+    pub reached: Vec<(usize, u64)>,
+    /// Rank of LoRA's pair where it stands apart from the weight.
+    pub apart: Option<usize>,
+}
+
+impl WeightParts {
+    /// Of `target` in block `block`.
+    pub fn of(run: &RunSpec, block: usize, target: Target) -> WeightParts {
+        let (vlora, lora) = (run.vlora.as_ref(), run.lora.as_ref());
+        let (output, input) = run.model.target_shape(target);
+        let frozen = lora.is_some();
+        let mut parts = WeightParts::default();
+        let chain = vlora.map_or(vec![block], |v| references(v, block, target));
+        for (place, layer) in chain.iter().enumerate() {
+            // What is below the own increment is reached only where the gradient does not stop.
+            let stops = vlora.is_some_and(|v| v.detach) && *layer != block;
+            let trained = !frozen && !stops;
+            match vlora.and_then(|v| v.increment(*layer, target)) {
+                None | Some(Increment::Full) => {
+                    parts.terms.matrix_trained |= trained;
+                    parts.summed |= place > 0;
+                    parts.reach(trained, *layer, output * input);
+                }
+                Some(Increment::LowRank { rank, .. }) => {
+                    parts.terms.add(rank, trained);
+                    parts.products += 1;
+                    parts.reach(trained, *layer, rank * (output + input));
+                }
+                Some(Increment::Shared | Increment::Vector) => {}
             }
-            Increment::Full => terms.matrix_trained = !frozen,
-            Increment::Shared | Increment::Vector => {}
+        }
+        if let Some(lora) = lora.filter(|l| l.targets.contains(&target)) {
+            parts.reach(true, block, lora.rank * (output + input));
+            match lora.dropout == 0.0 {
+                true => {
+                    parts.terms.add(lora.rank, true);
+                    parts.products += 1;
+                }
+                false => parts.apart = Some(lora.rank),
+            }
+        }
+        parts
+    }
+
+    fn reach(&mut self, trained: bool, layer: usize, values: usize) {
+        if trained {
+            self.reached.push((layer, values as u64));
         }
     }
-    let adapted = lora.filter(|l| l.targets.contains(&target));
-    match adapted {
-        Some(lora) if lora.dropout == 0.0 => terms.add(lora.rank, true),
-        _ => {}
+
+    /// Whether the matrix's gradient is computed for `rows` rows of input, be it to be projected.
+    pub fn has_dense_gradient(&self, rows: usize, shape: (usize, usize)) -> bool {
+        let projects = cheapest(rows, shape, self.terms).0 && self.terms.trained_rank > 0;
+        self.terms.matrix_trained || projects
     }
-    let mut work = cheapest(rows, shape, terms).1;
-    if let Some(lora) = adapted.filter(|l| l.dropout > 0.0) {
-        // Kept apart from the weight: two thin products forward, four backward.
-        let pair = rows as u128 * lora.rank as u128 * (shape.0 + shape.1) as u128;
+
+    /// Whether the matrix itself, or a part of it, gets a gradient.
+    pub fn matrix_is_trained(&self) -> bool {
+        self.terms.matrix_trained
+    }
+
+    /// Ranks, added up, of the products that get gradients.
+    pub fn trained_rank(&self) -> usize {
+        self.terms.trained_rank
+    }
+}
+
+/// The blocks whose own weights a block's weight is the sum of, the dense one first.
+fn references(v: &VloraSpec, block: usize, target: Target) -> Vec<usize> {
+    if v.increment(block, target).is_none() {
+        return vec![block];
+    }
+    let first = block - block % v.compound_size;
+    match v.reference {
+        Reference::Base => vec![first, block],
+        Reference::Previous => (first..=block).collect(),
+    }
+}
+
+fn work(run: &RunSpec, block: usize, target: Target, shape: (usize, usize), rows: usize) -> Work {
+    let parts = WeightParts::of(run, block, target);
+    let mut work = cheapest(rows, shape, parts.terms).1;
+    if let Some(rank) = parts.apart {
+        // Two thin products forward, four backward.
+        let pair = rows as u128 * rank as u128 * (shape.0 + shape.1) as u128;
         work += Work { forward: pair, backward: 2 * pair };
     }
     work

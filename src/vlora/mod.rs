@@ -24,7 +24,7 @@ mod work;
 
 pub use compound::Compounds;
 pub use convert::{Kept, compress};
-pub use count::{LayerCount, transformer_layer};
+pub use count::{LayerCount, WeightParts, transformer_layer};
 pub use linear::{Linear, Lora, Vector};
 pub use spectrum::{random_spectrum, spectra};
 pub use svd::{Svd, singular_values};

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::models::vit::Vit;
 use crate::nn::{Init, Source, Value};
 use crate::spec::{
-    self, Architecture, LoraSpec, Method, ModelSpec, Pool, RunSpec, StartHead, StartSpec, Task,
-    TrainingSpec, VloraSpec, nearest,
+    self, Architecture, LoraSpec, Method, ModelSpec, Pool, Precision, RunSpec, StartHead,
+    StartSpec, Task, TrainingSpec, VloraSpec, nearest,
 };
 
 /// A file's tensors by our names.
@@ -234,6 +234,7 @@ pub fn check_sizes(
         }),
         lora: lora.cloned(),
         training: TrainingSpec::default(),
+        precision: Precision::default(),
     };
     // A run of one arm, so that one set of rules serves specs and checkpoints.
     let text = run.to_yaml().map_err(Error::Failed)? + "arms: {baseline: {}}\nseeds: [0]\n";

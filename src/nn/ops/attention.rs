@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::nn::cuda::{self, Machine};
 use crate::nn::{Value, composed, cpu};
 
 /// What a token may attend to; by default every token of its sequence.
@@ -27,6 +28,11 @@ pub fn self_attention(qkv: &Value, heads: usize, queries: usize, mask: &Mask) ->
     let sound = |l: &Vec<usize>| l.len() == batch && l.iter().all(|l| (1..=tokens).contains(l));
     if !mask.lengths.as_ref().is_none_or(sound) {
         bail!("self-attention: {batch} lengths in 1..={tokens} expected, not {:?}", mask.lengths);
+    }
+    if let Some(machine) = Machine::of(&[qkv.tensor()])
+        && let Some(out) = cuda::self_attention(machine, qkv, heads, queries, mask)?
+    {
+        return Ok(out);
     }
     let mask = mask.clone();
     if !cpu::takes(&[qkv.tensor()]) {

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::expect;
+use crate::nn::cuda::Machine;
 use crate::nn::graph::Sink;
 use crate::nn::{LowRank, Value, composed, cpu};
 
@@ -72,6 +73,9 @@ pub fn linear(x: &Value, w: Weights, bias: Option<&Value>, then: Then) -> Result
         project: w.project,
     };
     let tensors: Vec<&Tensor> = inputs.iter().map(|v| v.tensor()).collect();
+    if let Some(machine) = Machine::of(&tensors) {
+        return layer.on_gpu(machine, &inputs);
+    }
     match cpu::takes(&tensors) {
         true => layer.on_cpu(&inputs),
         false => Value::composed(&inputs, move |t| layer.composed(t)),
@@ -79,21 +83,21 @@ pub fn linear(x: &Value, w: Weights, bias: Option<&Value>, then: Then) -> Result
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(in crate::nn) enum Kind {
     Nothing,
     Gelu,
     Add,
 }
 
 /// A linear layer as its inputs come: x, matrix, \[bias,\] \[what is added,\] a, b, a, b, ….
-struct Linear {
-    input: usize,
-    output: usize,
+pub(in crate::nn) struct Linear {
+    pub input: usize,
+    pub output: usize,
     /// Of the result.
-    dims: Vec<usize>,
-    bias: bool,
-    then: Kind,
-    scales: Vec<f64>,
+    pub dims: Vec<usize>,
+    pub bias: bool,
+    pub then: Kind,
+    pub scales: Vec<f64>,
     project: bool,
 }
 
@@ -103,12 +107,12 @@ impl Linear {
     }
 
     /// Where what is added stands among the inputs.
-    fn added(&self) -> usize {
+    pub fn added(&self) -> usize {
         2 + usize::from(self.bias)
     }
 
     /// Where the factors start.
-    fn factors(&self) -> usize {
+    pub fn factors(&self) -> usize {
         self.added() + usize::from(self.then == Kind::Add)
     }
 

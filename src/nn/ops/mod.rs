@@ -12,8 +12,10 @@ use candle_core::{D, DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 pub use attention::{Mask, self_attention};
+pub(in crate::nn) use linear::{Kind, Linear};
 pub use linear::{Then, Weights, linear};
 
+use super::cuda::{self, Machine};
 use super::{Place, Value, composed, cpu};
 use crate::random::{Purpose, Stream};
 
@@ -43,6 +45,9 @@ pub fn add_product(y: &Value, low: &Value, b: &Value, scale: f64) -> Result<Valu
         _ => false,
     };
     expect("add-product", fits, &[y, low, b])?;
+    if let Some(machine) = Machine::of(&[y.tensor(), low.tensor(), b.tensor()]) {
+        return cuda::add_product(machine, y, low, b, scale);
+    }
     let rows = |t: &Tensor, width| t.reshape(((), width));
     let (flat, matrix) = (rows(low.tensor(), rank)?, b.tensor().clone());
     let added = (flat.matmul(&matrix)? * scale)?.reshape(y.dims())?;
@@ -65,6 +70,11 @@ pub fn layer_norm(x: &Value, weight: &Value, bias: &Value, eps: f64) -> Result<V
     let fits = weight.dims() == [width] && bias.dims() == [width] && x.tensor().elem_count() > 0;
     let inputs = [x, weight, bias];
     expect("layer-norm", fits, &inputs)?;
+    if let Some(machine) = Machine::of(&inputs.map(Value::tensor))
+        && let Some(y) = cuda::layer_norm(machine, x, weight, bias, eps)?
+    {
+        return Ok(y);
+    }
     if !cpu::takes(&inputs.map(Value::tensor)) {
         return Value::composed(&inputs, move |t| composed::layer_norm(&t[0], &t[1], &t[2], eps));
     }
@@ -87,6 +97,9 @@ pub fn layer_norm(x: &Value, weight: &Value, bias: &Value, eps: f64) -> Result<V
 
 /// The exact GELU, `x Φ(x)` (arXiv 1606.08415).
 pub fn gelu(x: &Value) -> Result<Value> {
+    if let Some(machine) = Machine::of(&[x.tensor()]) {
+        return cuda::gelu(machine, x);
+    }
     if !cpu::takes(&[x.tensor()]) {
         return Value::composed(&[x], |t| composed::gelu(&t[0]));
     }
@@ -110,6 +123,9 @@ pub fn cross_entropy(logits: &Value, labels: &Tensor, smoothing: f64) -> Result<
     let fits = labels.dims() == [batch] && labels.dtype() == DType::U32 && classes > 0;
     if !fits {
         bail!("cross-entropy: {:?} labels for logits {:?}", labels.shape(), logits.dims());
+    }
+    if let Some(machine) = Machine::of(&[logits.tensor(), labels]) {
+        return cuda::cross_entropy(machine, logits, labels, smoothing);
     }
     if !cpu::takes(&[logits.tensor()]) {
         let labels = Value::constant(labels.clone());
@@ -154,6 +170,9 @@ pub fn mean(x: &Value) -> Result<Value> {
 pub fn mean_tokens(x: &Value) -> Result<Value> {
     let (batch, tokens, dim) = x.tensor().dims3()?;
     expect("mean over tokens", tokens > 0, &[x])?;
+    if let Some(machine) = Machine::of(&[x.tensor()]) {
+        return cuda::mean_tokens(machine, x);
+    }
     Ok(Value::computed(x.tensor().mean(1)?, &[x], move |g, sink| {
         let each = (g / tokens as f64)?.reshape((batch, 1, dim))?;
         sink.add(0, each.broadcast_as((batch, tokens, dim))?.contiguous()?)
@@ -179,6 +198,10 @@ pub fn embedding(table: &Value, ids: &Tensor) -> Result<Value> {
     let (rows, width) = table.tensor().dims2()?;
     let numbers = numbers(ids, rows, "embedding: a number")?;
     expect("embedding", width > 0 && !numbers.is_empty(), &[table])?;
+    if let Some(machine) = Machine::of(&[table.tensor(), ids]) {
+        let dtype = table.copy().map_or(table.tensor().dtype(), Tensor::dtype);
+        return cuda::embedding(machine, table, ids, dtype);
+    }
     let mut dims = ids.dims().to_vec();
     dims.push(width);
     if !cpu::takes(&[table.tensor()]) {
@@ -221,12 +244,13 @@ pub fn embed_patches(
     let tokens = if fits { patches.count() + usize::from(class.is_some()) } else { 0 };
     let fits = fits && positions.dims() == [1, tokens, dim] && batch > 0 && tokens > 0;
     expect("patch embedding", fits, &[&Value::constant(images.clone()), kernel, positions])?;
-    let rows = match cpu::takes(&[images]) {
-        true => {
-            let rows = cpu::with_values([images], |[images]| Ok(patches.rows(images)))?;
-            cpu::tensor(rows, (batch * patches.count(), patches.size()), images)?
-        }
-        false => composed::patches(images, side)?,
+    let rows = if let Some(machine) = Machine::of(&[images]) {
+        cuda::patches(&machine, images, side)?
+    } else if cpu::takes(&[images]) {
+        let rows = cpu::with_values([images], |[images]| Ok(patches.rows(images)))?;
+        cpu::tensor(rows, (batch * patches.count(), patches.size()), images)?
+    } else {
+        composed::patches(images, side)?
     };
     let kernel = kernel.reshape(&[dim, patches.size()])?;
     let rows = linear(&Value::constant(rows), Weights::dense(&kernel), Some(bias), Then::Nothing)?;
@@ -242,6 +266,9 @@ fn with_positions(
     let mut inputs = vec![rows, positions];
     inputs.extend(class);
     let tensors: Vec<&Tensor> = inputs.iter().map(|v| v.tensor()).collect();
+    if let Some(machine) = Machine::of(&tensors) {
+        return cuda::with_positions(machine, rows, class, positions, (batch, tokens, dim));
+    }
     if !cpu::takes(&tensors) {
         return Value::composed(&inputs, move |t| {
             let x = t[0].reshape((batch, (), dim))?;
@@ -277,6 +304,9 @@ fn with_positions(
 /// Which values are dropped depends on `place`, `layer` and where a value stands alone, so the way
 /// back draws them again in place of keeping them.
 pub fn dropout(x: &Value, rate: f64, place: Place, layer: &str) -> Result<Value> {
+    if let Some(machine) = Machine::of(&[x.tensor()]) {
+        return cuda::dropout(machine, x, rate, place, layer);
+    }
     let name = format!("{layer} {} {}", place.step, place.part);
     let stream = Stream::new(place.seed, Purpose::Dropout, &name);
     let dropped = dropped(x.tensor(), rate, &stream)?;

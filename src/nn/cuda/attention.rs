@@ -1,0 +1,205 @@
+//! Self-attention.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::machine::{Arg, Grid, Machine, in_vectors, of_type};
+use crate::nn::Value;
+use crate::nn::ops::Mask;
+
+/// Sizes of a head that kernels are made for.
+const SIZES: [usize; 4] = [16, 32, 64, 128];
+/// Rows of a warp.
+const SIDE: usize = 16;
+/// Warps of a block at most: with 254 registers a thread, the largest kernel's, what a GPU holds.
+const WARPS: usize = 8;
+/// Shared memory of a block at most, which every GPU since Ampere has.
+pub(super) const SHARED: usize = 96 << 10;
+
+/// As [`crate::nn::ops::self_attention`]; None where no kernel is made for the size of a head.
+pub fn self_attention(
+    machine: Machine,
+    qkv: &Value,
+    heads: usize,
+    queries: usize,
+    mask: &Mask,
+) -> Result<Option<Value>> {
+    let (batch, tokens, width) = qkv.tensor().dims3()?;
+    let d = width / 3 / heads;
+    let input = qkv.tensor().contiguous()?;
+    if !SIZES.contains(&d) || !in_vectors(d, &[&input]) {
+        return Ok(None);
+    }
+    let lengths = mask
+        .lengths
+        .as_ref()
+        .map(|l| l.iter().map(|l| *l as u32).collect::<Vec<_>>())
+        .map(|l| machine.tensor(&l, batch))
+        .transpose()?;
+    let dims = (batch, tokens, heads, d);
+    let attention = Attention { machine, dims, queries, causal: mask.causal, lengths };
+    let log_sums = match qkv.is_tracked() {
+        true => Some(attention.machine.empty((batch, heads, queries), DType::F32)?),
+        false => None,
+    };
+    let out = attention.forward(&input, log_sums.as_ref())?;
+    let kept = out.clone();
+    Ok(Some(Value::computed(out, &[qkv], move |g, sink| {
+        let Some(log_sums) = &log_sums else { return Ok(()) };
+        sink.add(0, attention.backward(&input, &kept, &g.contiguous()?, log_sums)?)
+    })))
+}
+
+struct Attention {
+    machine: Machine,
+    /// Batch, tokens, heads, values of a head.
+    dims: (usize, usize, usize, usize),
+    queries: usize,
+    causal: bool,
+    lengths: Option<Tensor>,
+}
+
+impl Attention {
+    /// The arguments that all kernels end with.
+    fn sizes(&self, tile: usize) -> [Arg<'_>; 7] {
+        let (_, tokens, heads, d) = self.dims;
+        [
+            Arg::int(tokens),
+            Arg::int(heads),
+            Arg::int(self.queries),
+            Arg::flag(self.causal),
+            Arg::Float(1.0 / (d as f32).sqrt()),
+            Arg::maybe(self.lengths.as_ref()),
+            Arg::int(tile),
+        ]
+    }
+
+    fn kernel(&self, which: &str, dtype: DType) -> Result<String> {
+        of_type(&format!("{which}_{}", self.dims.3), dtype)
+    }
+
+    fn run(&self, which: &str, dtype: DType, plan: Plan, args: &[Arg]) -> Result<()> {
+        let (batch, _, heads, _) = self.dims;
+        let grid = Grid {
+            blocks: [plan.blocks, heads, batch],
+            threads: [32 * plan.warps, 1],
+            shared: plan.shared,
+        };
+        let args: Vec<Arg> = args.iter().copied().chain(self.sizes(plan.tile)).collect();
+        self.machine.launch(&self.kernel(which, dtype)?, grid, &args)
+    }
+
+    fn forward(&self, qkv: &Tensor, log_sums: Option<&Tensor>) -> Result<Tensor> {
+        let (batch, tokens, heads, d) = self.dims;
+        let out = self.machine.empty((batch, self.queries, heads * d), qkv.dtype())?;
+        let plan = Plan::of(self.queries, tokens, |tile, warps| {
+            forward_shared(tile, warps, d, qkv.dtype().size_in_bytes())
+        });
+        let args = [Arg::Tensor(qkv), Arg::Tensor(&out), Arg::maybe(log_sums)];
+        self.run("attention", qkv.dtype(), plan, &args)?;
+        Ok(out)
+    }
+
+    fn backward(
+        &self,
+        qkv: &Tensor,
+        out: &Tensor,
+        g: &Tensor,
+        log_sums: &Tensor,
+    ) -> Result<Tensor> {
+        let (batch, tokens, heads, d) = self.dims;
+        let (dtype, size) = (qkv.dtype(), qkv.dtype().size_in_bytes());
+        let d_qkv = self.machine.empty(qkv.shape(), dtype)?;
+        let dots = self.machine.empty((batch, heads, self.queries), DType::F32)?;
+        let plan = Plan::of(tokens, tokens, |tile, warps| queries_shared(tile, warps, d, size));
+        let [qkv, log_sums, g] = [qkv, log_sums, g].map(Arg::Tensor);
+        let (to, sums) = (Arg::Tensor(&d_qkv), Arg::Tensor(&dots));
+        let args = [qkv, Arg::Tensor(out), g, log_sums, sums, to];
+        self.run("attention_queries", dtype, plan, &args)?;
+        let plan = Plan::of(tokens, self.queries, |tile, warps| keys_shared(tile, warps, d, size));
+        self.run("attention_keys", dtype, plan, &[qkv, g, log_sums, sums, to])?;
+        Ok(d_qkv)
+    }
+}
+
+/// A block's parts in shared memory, each rounded up as the kernels carve them.
+fn carved(parts: &[(usize, usize)]) -> usize {
+    parts.iter().map(|(count, size)| (count * size).next_multiple_of(128)).sum()
+}
+
+fn forward_shared(tile: usize, warps: usize, d: usize, size: usize) -> usize {
+    let (shared, own) = (tile * (d + 8), warps * SIDE);
+    carved(&[
+        (shared, size),
+        (shared, size),
+        (own * (d + 8), size),
+        (own * (tile + 4), 4),
+        (own * (tile + 8), size),
+    ])
+}
+
+fn queries_shared(tile: usize, warps: usize, d: usize, size: usize) -> usize {
+    let (shared, own) = (tile * (d + 8), warps * SIDE);
+    carved(&[
+        (shared, size),
+        (shared, size),
+        (own * (d + 8), size),
+        (own * (d + 8), size),
+        (own * (SIDE + 4), 4),
+        (own * (SIDE + 4), 4),
+        (own * (tile + 8), size),
+    ])
+}
+
+fn keys_shared(tile: usize, warps: usize, d: usize, size: usize) -> usize {
+    queries_shared(tile, warps, d, size) + carved(&[(warps * SIDE * (tile + 8), size)])
+}
+
+/// How rows are divided among blocks and warps, and what the others are taken in tiles of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    blocks: usize,
+    warps: usize,
+    tile: usize,
+    shared: usize,
+}
+
+impl Plan {
+    /// For `rows` rows with `others` each. Short sequences are one tile; a block has no more warps than
+    /// there are rows for, and as few rows to spare as possible.
+    fn of(rows: usize, others: usize, shared: impl Fn(usize, usize) -> usize) -> Plan {
+        let sides = rows.div_ceil(SIDE);
+        let whole = others.next_multiple_of(SIDE);
+        let tiles = [if whole <= 128 { whole } else { 64 }, 64, 32, SIDE];
+        let fits = |tile: usize| (1..=WARPS.min(sides)).rev().find(|w| shared(tile, *w) <= SHARED);
+        let enough = sides.min(4);
+        let best = tiles.iter().filter(|t| **t <= whole).find_map(|tile| {
+            fits(*tile).filter(|warps| *warps >= enough).map(|warps| (*tile, warps))
+        });
+        let (tile, most) = best.unwrap_or((SIDE, fits(SIDE).unwrap_or(1)));
+        let blocks = sides.div_ceil(most);
+        let warps = sides.div_ceil(blocks);
+        Plan { blocks, warps, tile, shared: shared(tile, warps) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The models that are measured, and the largest heads in float32.
+    #[test]
+    fn plans_fit_and_spare_few_rows() {
+        let plan = |rows, others, d, size| {
+            Plan::of(rows, others, |tile, warps| keys_shared(tile, warps, d, size))
+        };
+        let cifar = plan(65, 65, 64, 2);
+        assert_eq!((cifar.blocks, cifar.warps, cifar.tile), (1, 5, 80));
+        let base = plan(197, 197, 64, 2);
+        assert_eq!((base.blocks, base.warps, base.tile), (3, 5, 64));
+        for (rows, others, d, size) in [(1, 1, 16, 4), (512, 512, 128, 4), (1, 600, 128, 4)] {
+            let plan = plan(rows, others, d, size);
+            assert!(plan.shared <= SHARED && plan.blocks * plan.warps * SIDE >= rows, "{plan:?}");
+            assert!(plan.warps <= WARPS && plan.tile % SIDE == 0 && plan.tile > 0, "{plan:?}");
+        }
+    }
+}

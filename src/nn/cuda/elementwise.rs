@@ -1,0 +1,219 @@
+//! Operations that take values one by one, and sums over rows.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::machine::{Arg, Grid, Machine, in_vectors, of_type};
+use super::product::{Matrix, Product};
+use crate::nn::{Place, Value};
+use crate::random::{Purpose, Stream};
+
+/// Rows of threads in a block that sums columns.
+const ROWS: usize = 8;
+/// Values of a vector, by its type.
+fn vector(dtype: DType) -> usize {
+    16 / dtype.size_in_bytes()
+}
+
+/// The sum of a float32 matrix's rows, \[width\].
+pub fn sum_rows(machine: &Machine, partials: &Tensor, width: usize) -> Result<Tensor> {
+    let count = partials.elem_count() / width;
+    let out = machine.empty(width, DType::F32)?;
+    machine.launch(
+        "sum_rows",
+        Grid { blocks: [width.div_ceil(32), 1, 1], threads: [32, ROWS], shared: 0 },
+        &[Arg::Tensor(partials), Arg::Tensor(&out), Arg::int(count), Arg::int(width)],
+    )?;
+    Ok(out)
+}
+
+/// The sum of g's rows in float32, \[width\]. With `z`, the input of a GELU whose result has the
+/// gradient g, the gradient of z and the sum of its rows.
+pub fn column_sums(
+    machine: &Machine,
+    g: &Tensor,
+    z: Option<&Tensor>,
+    width: usize,
+) -> Result<(Option<Tensor>, Tensor)> {
+    let rows = g.elem_count() / width;
+    let dz = z.map(|z| machine.empty(z.shape(), g.dtype())).transpose()?;
+    let all: Vec<&Tensor> = [g].into_iter().chain(z).collect();
+    let vectors = in_vectors(width, &all);
+    let panels = width.div_ceil(if vectors { 32 * vector(g.dtype()) } else { 32 });
+    // Enough blocks to fill a GPU, of at least four rows a thread.
+    let chunks = rows.div_ceil(4 * ROWS).min(512usize.div_ceil(panels).min(256));
+    let each = rows.div_ceil(chunks);
+    let chunks = rows.div_ceil(each);
+    let partials = machine.empty((chunks, width), DType::F32)?;
+    machine.launch(
+        &of_type("column_sums", g.dtype())?,
+        Grid { blocks: [panels, chunks, 1], threads: [32, ROWS], shared: 0 },
+        &[
+            Arg::Tensor(g),
+            Arg::maybe(z),
+            Arg::maybe(dz.as_ref()),
+            Arg::Tensor(&partials),
+            Arg::int(rows),
+            Arg::int(width),
+            Arg::int(each),
+            Arg::flag(vectors),
+        ],
+    )?;
+    Ok((dz, sum_rows(machine, &partials, width)?))
+}
+
+/// GELU of every value.
+pub fn gelu_of(machine: &Machine, z: &Tensor) -> Result<Tensor> {
+    let count = z.elem_count();
+    let vectors = in_vectors(count, &[z]);
+    let each = if vectors { vector(z.dtype()) } else { 1 };
+    let y = machine.empty(z.shape(), z.dtype())?;
+    machine.launch(
+        &of_type("gelu", z.dtype())?,
+        Grid::of(count / each),
+        &[Arg::Tensor(z), Arg::Tensor(&y), Arg::Size(count as u64), Arg::flag(vectors)],
+    )?;
+    Ok(y)
+}
+
+/// As [`crate::nn::ops::gelu`].
+pub fn gelu(machine: Machine, x: &Value) -> Result<Value> {
+    let z = x.tensor().contiguous()?;
+    let y = gelu_of(&machine, &z)?;
+    Ok(Value::computed(y, &[x], move |g, sink| {
+        let width = *z.dims().last().unwrap_or(&1);
+        let (dz, _) = column_sums(&machine, &g.contiguous()?, Some(&z), width)?;
+        dz.map_or(Ok(()), |dz| sink.add(0, dz))
+    }))
+}
+
+/// w + scale · bᵀ a in type `dtype`; without a pair, w in that type. Float32 w \[out, in\], a
+/// \[rank, in\], b \[rank, out\].
+pub fn fold(
+    machine: &Machine,
+    w: &Tensor,
+    pair: Option<(&Tensor, &Tensor, f64)>,
+    dtype: DType,
+) -> Result<Tensor> {
+    let input = *w.dims().last().unwrap_or(&1);
+    let output = w.elem_count() / input;
+    let out = machine.empty(w.shape(), dtype)?;
+    let rank = pair.map_or(0, |(a, _, _)| a.elem_count() / input);
+    let all: Vec<&Tensor> = [w].into_iter().chain(pair.map(|(a, _, _)| a)).collect();
+    let vectors = in_vectors(input, &all);
+    let each = if vectors { 4 } else { 1 };
+    machine.launch(
+        &of_type("fold", dtype)?,
+        Grid::of(output * input / each),
+        &[
+            Arg::Tensor(w),
+            Arg::maybe(pair.map(|(a, _, _)| a)),
+            Arg::maybe(pair.map(|(_, b, _)| b)),
+            Arg::Float(pair.map_or(0.0, |(_, _, scale)| scale as f32)),
+            Arg::Tensor(&out),
+            Arg::int(output),
+            Arg::int(input),
+            Arg::int(rank),
+            Arg::flag(vectors),
+        ],
+    )?;
+    Ok(out)
+}
+
+/// A value's tensor in type `dtype`: its own, the copy that goes with it, or a new one.
+pub fn in_type(machine: &Machine, value: &Value, dtype: DType) -> Result<Tensor> {
+    match value.copy() {
+        _ if value.tensor().dtype() == dtype => value.tensor().contiguous(),
+        Some(copy) if copy.dtype() == dtype => copy.contiguous(),
+        _ => fold(machine, &value.tensor().contiguous()?, None, dtype),
+    }
+}
+
+/// As [`crate::nn::ops::add_product`].
+pub fn add_product(
+    machine: Machine,
+    y: &Value,
+    low: &Value,
+    b: &Value,
+    scale: f64,
+) -> Result<Value> {
+    let (rank, output) = b.tensor().dims2()?;
+    let dtype = y.tensor().dtype();
+    let (sum, flat) = (y.tensor().contiguous()?, low.tensor().contiguous()?);
+    let matrix = in_type(&machine, b, dtype)?;
+    let (left, right) = (Matrix::rows(&flat, rank), Matrix::rows(&matrix, output));
+    let scale = scale as f32;
+    let product = Product { added: Some(&sum), ..Product::of(left, right).scaled(scale) };
+    let result = machine.product(product)?.reshape(y.dims())?;
+    let dims = low.dims().to_vec();
+    Ok(Value::computed(result, &[y, low, b], move |g, sink| {
+        let g = g.contiguous()?;
+        let rows = Matrix::rows(&g, output);
+        if sink.wants(1) {
+            let product = Product::of(rows, Matrix::rows(&matrix, output).t());
+            let d = machine.product(product.scaled(scale))?;
+            sink.add(1, d.reshape(dims)?)?;
+        }
+        if sink.wants(2) {
+            let product = Product::of(Matrix::rows(&flat, rank).t(), rows);
+            sink.add(2, machine.product(product.scaled(scale).in_float())?)?;
+        }
+        sink.add(0, g)
+    }))
+}
+
+/// As [`crate::nn::ops::mean_tokens`], summed in float32.
+pub fn mean_tokens(machine: Machine, x: &Value) -> Result<Value> {
+    let (batch, tokens, dim) = x.tensor().dims3()?;
+    let dtype = x.tensor().dtype();
+    let mean = x.tensor().to_dtype(DType::F32)?.mean(1)?.to_dtype(dtype)?;
+    let _ = machine;
+    Ok(Value::computed(mean, &[x], move |g, sink| {
+        let each = (g / tokens as f64)?.reshape((batch, 1, dim))?;
+        sink.add(0, each.broadcast_as((batch, tokens, dim))?.contiguous()?)
+    }))
+}
+
+/// As [`crate::nn::ops::dropout`]: the same values are dropped as on the CPU.
+pub fn dropout(machine: Machine, x: &Value, rate: f64, place: Place, layer: &str) -> Result<Value> {
+    let name = format!("{layer} {} {}", place.step, place.part);
+    let drawn = Dropped {
+        machine,
+        address: Stream::new(place.seed, Purpose::Dropout, &name).address(),
+        below: (rate * (u64::from(u32::MAX) + 1) as f64) as u32,
+        kept: 1.0 / (1.0 - rate) as f32,
+    };
+    let y = drawn.of(x.tensor())?;
+    Ok(Value::computed(y, &[x], move |g, sink| sink.add(0, drawn.of(g)?)))
+}
+
+struct Dropped {
+    machine: Machine,
+    address: [u32; 4],
+    below: u32,
+    kept: f32,
+}
+
+impl Dropped {
+    fn of(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.contiguous()?;
+        let count = x.elem_count();
+        let y = self.machine.empty(x.shape(), x.dtype())?;
+        let [key0, key1, name0, name1] = self.address.map(Arg::Word);
+        self.machine.launch(
+            &of_type("dropout", x.dtype())?,
+            Grid::of(count.div_ceil(4)),
+            &[
+                Arg::Tensor(&x),
+                Arg::Tensor(&y),
+                Arg::Size(count as u64),
+                key0,
+                key1,
+                name0,
+                name1,
+                Arg::Word(self.below),
+                Arg::Float(self.kept),
+            ],
+        )?;
+        Ok(y)
+    }
+}

@@ -1,0 +1,168 @@
+//! From images and numbers to tokens.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::elementwise::column_sums;
+use super::machine::{Arg, Grid, Machine, of_type};
+use crate::nn::Value;
+
+/// Which examples a batch has, and how each is changed: shifted right and down, mirrored.
+pub struct Batch<'a> {
+    /// \[n, side, side, channels\], bytes.
+    pub bytes: &'a Tensor,
+    /// Of each example: (which, right, down, mirrored).
+    pub picks: &'a [[i32; 4]],
+    /// Of each channel, of values in \[0, 1\].
+    pub mean: &'a Tensor,
+    pub deviation: &'a Tensor,
+}
+
+/// The batch, normalised: \[batch, channels, side, side\] of type `dtype`.
+pub fn batch_of(machine: &Machine, batch: &Batch, dtype: DType) -> Result<Tensor> {
+    let (_, height, width, channels) = batch.bytes.dims4()?;
+    let count = batch.picks.len();
+    // Kernels read them as the integers they are.
+    let picks: Vec<u32> = batch.picks.iter().flatten().map(|v| *v as u32).collect();
+    let picks = machine.tensor(&picks, (count, 4))?;
+    let out = machine.empty((count, channels, height, width), dtype)?;
+    machine.launch(
+        &of_type("images", dtype)?,
+        Grid::of(out.elem_count()),
+        &[
+            Arg::Tensor(batch.bytes),
+            Arg::Tensor(&picks),
+            Arg::Tensor(batch.mean),
+            Arg::Tensor(batch.deviation),
+            Arg::Tensor(&out),
+            Arg::int(count),
+            Arg::int(channels),
+            Arg::int(height),
+            Arg::int(width),
+        ],
+    )?;
+    Ok(out)
+}
+
+/// images \[batch, c, h, w\] → \[batch · patches, c · side · side\].
+pub fn patches(machine: &Machine, images: &Tensor, side: usize) -> Result<Tensor> {
+    let images = images.contiguous()?;
+    let (batch, channels, height, width) = images.dims4()?;
+    let size = channels * side * side;
+    let rows = machine.empty((images.elem_count() / size, size), images.dtype())?;
+    machine.launch(
+        &of_type("patches", images.dtype())?,
+        Grid::of(images.elem_count()),
+        &[
+            Arg::Tensor(&images),
+            Arg::Tensor(&rows),
+            Arg::int(batch),
+            Arg::int(channels),
+            Arg::int(height),
+            Arg::int(width),
+            Arg::int(side),
+        ],
+    )?;
+    Ok(rows)
+}
+
+/// rows \[batch · patches, dim\] → \[batch, tokens, dim\]: the class token in front where there is
+/// one, positions \[1, tokens, dim\] added.
+pub fn with_positions(
+    machine: Machine,
+    rows: &Value,
+    class: Option<&Value>,
+    positions: &Value,
+    (batch, tokens, dim): (usize, usize, usize),
+) -> Result<Value> {
+    let input = rows.tensor().contiguous()?;
+    let dtype = input.dtype();
+    let class_token = class.map(|c| c.tensor().contiguous()).transpose()?;
+    let places = positions.tensor().contiguous()?;
+    let out = machine.empty((batch, tokens, dim), dtype)?;
+    machine.launch(
+        &of_type("tokens", dtype)?,
+        Grid::of(out.elem_count()),
+        &[
+            Arg::Tensor(&input),
+            Arg::maybe(class_token.as_ref()),
+            Arg::Tensor(&places),
+            Arg::Tensor(&out),
+            Arg::int(batch),
+            Arg::int(tokens),
+            Arg::int(dim),
+        ],
+    )?;
+    let front = usize::from(class.is_some());
+    let shape = input.shape().clone();
+    let mut inputs = vec![rows, positions];
+    inputs.extend(class);
+    Ok(Value::computed(out, &inputs, move |g, sink| {
+        let g = g.contiguous()?;
+        if sink.wants(0) {
+            let d_rows = machine.empty(shape, dtype)?;
+            machine.launch(
+                &of_type("tokens_backward", dtype)?,
+                Grid::of(d_rows.elem_count()),
+                &[
+                    Arg::Tensor(&g),
+                    Arg::Tensor(&d_rows),
+                    Arg::int(batch),
+                    Arg::int(tokens),
+                    Arg::int(dim),
+                    Arg::int(front),
+                ],
+            )?;
+            sink.add(0, d_rows)?;
+        }
+        let class = front == 1 && sink.wants(2);
+        if sink.wants(1) || class {
+            // Over the batch; the class token has the first token's.
+            let (_, sums) = column_sums(&machine, &g, None, tokens * dim)?;
+            if class {
+                sink.add(2, sums.narrow(0, 0, dim)?.reshape((1, 1, dim))?)?;
+            }
+            sink.add(1, sums.reshape((1, tokens, dim))?)?;
+        }
+        Ok(())
+    }))
+}
+
+/// As [`crate::nn::ops::embedding`], in type `dtype`. Numbers are the table's: the caller looks.
+pub fn embedding(machine: Machine, table: &Value, ids: &Tensor, dtype: DType) -> Result<Value> {
+    let (rows, width) = table.tensor().dims2()?;
+    let values = table.tensor().contiguous()?;
+    let mut dims = ids.dims().to_vec();
+    dims.push(width);
+    let ids = ids.flatten_all()?.contiguous()?;
+    let count = ids.elem_count();
+    let out = machine.empty(dims, dtype)?;
+    machine.launch(
+        &of_type("embedding", dtype)?,
+        Grid::of(count * width),
+        &[
+            Arg::Tensor(&values),
+            Arg::Tensor(&ids),
+            Arg::Tensor(&out),
+            Arg::int(count),
+            Arg::int(width),
+        ],
+    )?;
+    Ok(Value::computed(out, &[table], move |g, sink| {
+        let g = g.contiguous()?;
+        let d = machine.zeros((rows, width), DType::F32)?;
+        let mut grid = Grid::of(1);
+        grid.blocks[0] = count;
+        machine.launch(
+            &of_type("embedding_backward", dtype)?,
+            grid,
+            &[
+                Arg::Tensor(&ids),
+                Arg::Tensor(&g),
+                Arg::Tensor(&d),
+                Arg::int(count),
+                Arg::int(width),
+            ],
+        )?;
+        sink.add(0, d)
+    }))
+}

@@ -1,0 +1,452 @@
+// Multi-head self-attention that reads heads in place and never writes its weights to memory.
+//
+// qkv [batch, tokens, 3, heads, D]. A warp has 16 rows: queries for the forward pass and their
+// gradient, keys for the gradient of keys and values. What the warps of a block share goes by in tiles
+// through shared memory, and scores stand there 16 rows a warp. The way back computes the weights again
+// from one number a row. Every sum has one writer and one order: the same input gives the same bits.
+#include "common.cuh"
+
+constexpr int SIDE = 16;
+
+// 16 x 16 float32 sums of products of matrices in shared memory. A lane has eight values of a row.
+template <typename T>
+struct Tile {
+    float values[8];
+
+    __device__ __forceinline__ void zero() {
+#pragma unroll
+        for (int i = 0; i < 8; i++) values[i] = 0.f;
+    }
+
+    // += a b; a [16, 16] by rows; b [16, 16] by rows, or by columns where TRANSPOSED.
+    template <bool TRANSPOSED>
+    __device__ __forceinline__ void add_product(const T* a, int across_a, const T* b, int across_b) {
+        const int row = threadIdx.x % WARP / 2, from = threadIdx.x % 2 * 8;
+#pragma unroll
+        for (int k = 0; k < SIDE; k++) {
+            const float left = to_float(a[row * across_a + k]);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                const T* right =
+                    TRANSPOSED ? b + (from + i) * across_b + k : b + k * across_b + from + i;
+                values[i] = fmaf(left, to_float(*right), values[i]);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void store(float* to, int across) const {
+        const int row = threadIdx.x % WARP / 2, from = threadIdx.x % 2 * 8;
+#pragma unroll
+        for (int i = 0; i < 8; i++) to[row * across + from + i] = values[i];
+    }
+};
+
+// The same on tensor cores. Pointers are aligned to 32 bytes, rows to 16.
+template <>
+struct Tile<bf16> {
+    nvcuda::wmma::fragment<nvcuda::wmma::accumulator, SIDE, SIDE, SIDE, float> sums;
+
+    __device__ __forceinline__ void zero() { nvcuda::wmma::fill_fragment(sums, 0.f); }
+
+    template <bool TRANSPOSED>
+    __device__ __forceinline__ void add_product(const bf16* a, int across_a, const bf16* b,
+                                                int across_b) {
+        using namespace nvcuda::wmma;
+        fragment<matrix_a, SIDE, SIDE, SIDE, bf16, row_major> left;
+        load_matrix_sync(left, a, across_a);
+        if (TRANSPOSED) {
+            fragment<matrix_b, SIDE, SIDE, SIDE, bf16, col_major> right;
+            load_matrix_sync(right, b, across_b);
+            mma_sync(sums, left, right, sums);
+        } else {
+            fragment<matrix_b, SIDE, SIDE, SIDE, bf16, row_major> right;
+            load_matrix_sync(right, b, across_b);
+            mma_sync(sums, left, right, sums);
+        }
+    }
+
+    __device__ __forceinline__ void store(float* to, int across) const {
+        nvcuda::wmma::store_matrix_sync(to, sums, across, nvcuda::wmma::mem_row_major);
+    }
+};
+
+// Where things are.
+struct Heads {
+    int tokens, heads, queries, causal;
+    float scale;
+    // Of each sequence: the tokens that are not padding. Null: all.
+    const int* lengths;
+
+    __device__ __forceinline__ int length(int sequence) const {
+        return lengths ? min(lengths[sequence], tokens) : tokens;
+    }
+    // Whether a query sees a key.
+    __device__ __forceinline__ bool sees(int query, int key, int length) const {
+        return key < length && (!causal || key <= query);
+    }
+};
+
+// Memory that a block's parts are carved from.
+struct Carver {
+    char* next;
+
+    template <typename U>
+    __device__ __forceinline__ U* take(int count) {
+        U* part = reinterpret_cast<U*>(next);
+        next += (count * sizeof(U) + 127) / 128 * 128;
+        return part;
+    }
+};
+
+// `count` rows of D values, `stride` apart, to shared memory, rows of D + 8; zeros behind `valid`
+// rows. By `threads` threads, of which this is number `thread`.
+template <typename T, int D>
+__device__ __forceinline__ void fetch(T* to, const T* from, size_t stride, int count, int valid,
+                                      int thread, int threads) {
+    constexpr int V = Vector<T>::size;
+    static_assert(D % V == 0, "rows are loaded in whole vectors");
+    for (int i = thread; i < count * (D / V); i += threads) {
+        const int row = i / (D / V), column = i % (D / V) * V;
+        float values[V];
+        if (row < valid) {
+            load<V>(values, from + row * stride + column);
+        } else {
+#pragma unroll
+            for (int j = 0; j < V; j++) values[j] = 0.f;
+        }
+        store<V>(to + row * (D + 8) + column, values);
+    }
+}
+
+// A warp's D columns of sums to rows of global memory, by way of shared memory [16, 20].
+template <typename T, int D>
+__device__ __forceinline__ void write(Tile<T> (&sums)[D / SIDE], float scale, float* scratch, T* to,
+                                      size_t stride, int valid) {
+    const int lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int part = 0; part < D / SIDE; part++) {
+        __syncwarp();
+        sums[part].store(scratch, SIDE + 4);
+        __syncwarp();
+        const int row = lane / 2, from = lane % 2 * 8;
+        if (row < valid) {
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                to[row * stride + part * SIDE + from + i] =
+                    from_float<T>(scale * scratch[row * (SIDE + 4) + from + i]);
+        }
+    }
+}
+
+// out [batch, queries, heads, D] = softmax(scale q k^T) v; log_sums [batch, heads, queries], or null.
+// Grid (blocks of queries, heads, batch).
+template <typename T, int D>
+__device__ void attention(const T* qkv, T* out, float* log_sums, Heads at, int tile) {
+    SHARED_MEMORY(memory);
+    const int warps = blockDim.x / WARP, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const int head = blockIdx.y, sequence = blockIdx.z, length = at.length(sequence);
+    const size_t stride = size_t(3) * at.heads * D;
+    const T* q = qkv + size_t(sequence) * at.tokens * stride + head * D;
+    const T *k = q + at.heads * D, *v = k + at.heads * D;
+    const int first = (blockIdx.x * warps + warp) * SIDE;
+
+    constexpr int across = D + 8;
+    const int across_s = tile + 4, across_p = tile + 8;
+    Carver carver{memory};
+    T* keys = carver.take<T>(tile * across);
+    T* values = carver.take<T>(tile * across);
+    T* queries = carver.take<T>(warps * SIDE * across) + warp * SIDE * across;
+    float* s = carver.take<float>(warps * SIDE * across_s) + warp * SIDE * across_s;
+    T* p = carver.take<T>(warps * SIDE * across_p) + warp * SIDE * across_p;
+
+    const int valid = max(0, min(SIDE, at.queries - first));
+    fetch<T, D>(queries, q + first * stride, stride, SIDE, valid, lane, WARP);
+    __syncwarp();
+
+    // The keys that a tile's scores are computed for, in whole sides.
+    auto sides = [&](int from) { return (min(tile, at.tokens - from) + SIDE - 1) / SIDE; };
+    auto scores = [&](int from) {
+        for (int side = 0; side < sides(from); side++) {
+            Tile<T> sum;
+            sum.zero();
+#pragma unroll
+            for (int part = 0; part < D / SIDE; part++)
+                sum.template add_product<true>(queries + part * SIDE, across,
+                                               keys + side * SIDE * across + part * SIDE, across);
+            sum.store(s + side * SIDE, across_s);
+        }
+        __syncwarp();
+    };
+    // Two lanes have a row between them, every other column each.
+    const int row = lane / 2, query = first + row;
+    const float* own = s + row * across_s;
+    float largest = -INFINITY, total = 0.f;
+    const bool once = at.tokens <= tile;
+    for (int from = 0; from < at.tokens; from += tile) {
+        __syncthreads();
+        const int here = min(tile, at.tokens - from);
+        const int whole = sides(from) * SIDE;
+        fetch<T, D>(keys, k + from * stride, stride, whole, here, threadIdx.x, blockDim.x);
+        if (once)
+            fetch<T, D>(values, v + from * stride, stride, whole, here, threadIdx.x, blockDim.x);
+        __syncthreads();
+        scores(from);
+        float most = largest;
+        for (int c = lane % 2; c < here; c += 2)
+            if (at.sees(query, from + c, length)) most = fmaxf(most, at.scale * own[c]);
+        if (most > -INFINITY) {
+            total *= expf(largest - most);
+            for (int c = lane % 2; c < here; c += 2)
+                if (at.sees(query, from + c, length)) total += expf(at.scale * own[c] - most);
+            largest = most;
+        }
+        __syncwarp();
+    }
+    const float both = fmaxf(largest, __shfl_xor_sync(ALL_LANES, largest, 1));
+    total = largest > -INFINITY ? total * expf(largest - both) : 0.f;
+    total += __shfl_xor_sync(ALL_LANES, total, 1);
+    const float log_sum = both + logf(total);
+    if (log_sums && lane % 2 == 0 && query < at.queries)
+        log_sums[(size_t(sequence) * at.heads + head) * at.queries + query] = log_sum;
+
+    Tile<T> sums[D / SIDE];
+#pragma unroll
+    for (int part = 0; part < D / SIDE; part++) sums[part].zero();
+    for (int from = 0; from < at.tokens; from += tile) {
+        const int here = min(tile, at.tokens - from), whole = sides(from) * SIDE;
+        if (!once) {
+            __syncthreads();
+            fetch<T, D>(keys, k + from * stride, stride, whole, here, threadIdx.x, blockDim.x);
+            fetch<T, D>(values, v + from * stride, stride, whole, here, threadIdx.x, blockDim.x);
+            __syncthreads();
+            scores(from);
+        }
+        for (int c = lane % 2; c < whole; c += 2) {
+            const bool seen = c < here && at.sees(query, from + c, length);
+            p[row * across_p + c] = from_float<T>(seen ? expf(at.scale * own[c] - log_sum) : 0.f);
+        }
+        __syncwarp();
+        for (int side = 0; side < whole / SIDE; side++) {
+#pragma unroll
+            for (int part = 0; part < D / SIDE; part++)
+                sums[part].template add_product<false>(
+                    p + side * SIDE, across_p, values + side * SIDE * across + part * SIDE, across);
+        }
+        __syncwarp();
+    }
+    const size_t width = size_t(at.heads) * D;
+    write<T, D>(sums, 1.f, s, out + (size_t(sequence) * at.queries + first) * width + head * D, width,
+                valid);
+}
+
+// The gradient of the queries, and dots[batch, heads, queries] = sum of out * g, which the keys' takes
+// too. With P the weights and dP = g v^T: dS = P (dP - dots), dq = scale dS k. Rows of qkv that are no
+// query get zeros. Grid (blocks of tokens, heads, batch).
+template <typename T, int D>
+__device__ void attention_queries(const T* qkv, const T* out, const T* g, const float* log_sums,
+                                  float* dots, T* d_qkv, Heads at, int tile) {
+    SHARED_MEMORY(memory);
+    const int warps = blockDim.x / WARP, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const int head = blockIdx.y, sequence = blockIdx.z, length = at.length(sequence);
+    const size_t stride = size_t(3) * at.heads * D, width = size_t(at.heads) * D;
+    const size_t start = size_t(sequence) * at.tokens * stride + head * D;
+    const T *q = qkv + start, *k = q + width, *v = k + width;
+    const int first = (blockIdx.x * warps + warp) * SIDE;
+    const size_t result = (size_t(sequence) * at.queries + first) * width + head * D;
+
+    constexpr int across = D + 8, across_s = SIDE + 4;
+    const int across_p = tile + 8;
+    Carver carver{memory};
+    T* keys = carver.take<T>(tile * across);
+    T* values = carver.take<T>(tile * across);
+    T* queries = carver.take<T>(warps * SIDE * across) + warp * SIDE * across;
+    T* gs = carver.take<T>(warps * SIDE * across) + warp * SIDE * across;
+    float* s = carver.take<float>(warps * SIDE * across_s) + warp * SIDE * across_s;
+    float* dp = carver.take<float>(warps * SIDE * across_s) + warp * SIDE * across_s;
+    T* ds = carver.take<T>(warps * SIDE * across_p) + warp * SIDE * across_p;
+
+    const int valid = max(0, min(SIDE, at.queries - first));
+    fetch<T, D>(queries, q + first * stride, stride, SIDE, valid, lane, WARP);
+    fetch<T, D>(gs, g + result, width, SIDE, valid, lane, WARP);
+    __syncwarp();
+    const int row = lane / 2, query = first + row;
+    float dot = 0.f, log_sum = 0.f;
+    if (row < valid) {
+        const T* o = out + result + row * width;
+        for (int c = lane % 2; c < D; c += 2) dot += to_float(o[c]) * to_float(gs[row * across + c]);
+    }
+    dot += __shfl_xor_sync(ALL_LANES, dot, 1);
+    if (row < valid) {
+        const size_t place = (size_t(sequence) * at.heads + head) * at.queries + query;
+        log_sum = log_sums[place];
+        if (lane % 2 == 0) dots[place] = dot;
+    }
+
+    Tile<T> sums[D / SIDE];
+#pragma unroll
+    for (int part = 0; part < D / SIDE; part++) sums[part].zero();
+    for (int from = 0; from < at.tokens; from += tile) {
+        const int here = min(tile, at.tokens - from);
+        const int sides = (here + SIDE - 1) / SIDE;
+        __syncthreads();
+        fetch<T, D>(keys, k + from * stride, stride, sides * SIDE, here, threadIdx.x, blockDim.x);
+        fetch<T, D>(values, v + from * stride, stride, sides * SIDE, here, threadIdx.x, blockDim.x);
+        __syncthreads();
+        for (int side = 0; side < sides; side++) {
+            Tile<T> score, product;
+            score.zero();
+            product.zero();
+#pragma unroll
+            for (int part = 0; part < D / SIDE; part++) {
+                const int there = side * SIDE * across + part * SIDE;
+                score.template add_product<true>(queries + part * SIDE, across, keys + there, across);
+                product.template add_product<true>(gs + part * SIDE, across, values + there, across);
+            }
+            __syncwarp();
+            score.store(s, across_s);
+            product.store(dp, across_s);
+            __syncwarp();
+            for (int c = lane % 2; c < SIDE; c += 2) {
+                const int key = from + side * SIDE + c;
+                const bool seen = row < valid && at.sees(query, key, length);
+                const float p = seen ? expf(at.scale * s[row * across_s + c] - log_sum) : 0.f;
+                ds[row * across_p + side * SIDE + c] =
+                    from_float<T>(p * (dp[row * across_s + c] - dot));
+            }
+        }
+        __syncwarp();
+        for (int side = 0; side < sides; side++) {
+#pragma unroll
+            for (int part = 0; part < D / SIDE; part++)
+                sums[part].template add_product<false>(
+                    ds + side * SIDE, across_p, keys + side * SIDE * across + part * SIDE, across);
+        }
+        __syncwarp();
+    }
+    const int rows = max(0, min(SIDE, at.tokens - first));
+    write<T, D>(sums, at.scale, s, d_qkv + start + first * stride, stride, rows);
+}
+
+// The gradients of keys and values: dk = scale dS^T q, dv = P^T g. Grid (blocks of tokens, heads,
+// batch).
+template <typename T, int D>
+__device__ void attention_keys(const T* qkv, const T* g, const float* log_sums, const float* dots,
+                               T* d_qkv, Heads at, int tile) {
+    SHARED_MEMORY(memory);
+    const int warps = blockDim.x / WARP, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const int head = blockIdx.y, sequence = blockIdx.z, length = at.length(sequence);
+    const size_t stride = size_t(3) * at.heads * D, width = size_t(at.heads) * D;
+    const size_t start = size_t(sequence) * at.tokens * stride + head * D;
+    const T *q = qkv + start, *k = q + width, *v = k + width;
+    const int first = (blockIdx.x * warps + warp) * SIDE;
+    const size_t result = size_t(sequence) * at.queries * width + head * D;
+    const size_t numbers = (size_t(sequence) * at.heads + head) * at.queries;
+
+    constexpr int across = D + 8, across_s = SIDE + 4;
+    const int across_p = tile + 8;
+    Carver carver{memory};
+    T* queries = carver.take<T>(tile * across);
+    T* gs = carver.take<T>(tile * across);
+    T* keys = carver.take<T>(warps * SIDE * across) + warp * SIDE * across;
+    T* values = carver.take<T>(warps * SIDE * across) + warp * SIDE * across;
+    float* s = carver.take<float>(warps * SIDE * across_s) + warp * SIDE * across_s;
+    float* dp = carver.take<float>(warps * SIDE * across_s) + warp * SIDE * across_s;
+    T* ds = carver.take<T>(warps * SIDE * across_p) + warp * SIDE * across_p;
+    T* p = carver.take<T>(warps * SIDE * across_p) + warp * SIDE * across_p;
+
+    const int valid = max(0, min(SIDE, at.tokens - first));
+    fetch<T, D>(keys, k + first * stride, stride, SIDE, valid, lane, WARP);
+    fetch<T, D>(values, v + first * stride, stride, SIDE, valid, lane, WARP);
+    __syncwarp();
+    const int row = lane / 2, key = first + row;
+
+    Tile<T> d_keys[D / SIDE], d_values[D / SIDE];
+#pragma unroll
+    for (int part = 0; part < D / SIDE; part++) {
+        d_keys[part].zero();
+        d_values[part].zero();
+    }
+    for (int from = 0; from < at.queries; from += tile) {
+        const int here = min(tile, at.queries - from);
+        const int sides = (here + SIDE - 1) / SIDE;
+        __syncthreads();
+        fetch<T, D>(queries, q + from * stride, stride, sides * SIDE, here, threadIdx.x, blockDim.x);
+        fetch<T, D>(gs, g + result + from * width, width, sides * SIDE, here, threadIdx.x, blockDim.x);
+        __syncthreads();
+        for (int side = 0; side < sides; side++) {
+            Tile<T> score, product;
+            score.zero();
+            product.zero();
+#pragma unroll
+            for (int part = 0; part < D / SIDE; part++) {
+                const int there = side * SIDE * across + part * SIDE;
+                score.template add_product<true>(keys + part * SIDE, across, queries + there, across);
+                product.template add_product<true>(values + part * SIDE, across, gs + there, across);
+            }
+            __syncwarp();
+            score.store(s, across_s);
+            product.store(dp, across_s);
+            __syncwarp();
+            for (int c = lane % 2; c < SIDE; c += 2) {
+                const int query = from + side * SIDE + c;
+                const bool seen = query < at.queries && at.sees(query, key, length);
+                float weight = 0.f, gradient = 0.f;
+                if (seen) {
+                    weight = expf(at.scale * s[row * across_s + c] - log_sums[numbers + query]);
+                    gradient = weight * (dp[row * across_s + c] - dots[numbers + query]);
+                }
+                p[row * across_p + side * SIDE + c] = from_float<T>(weight);
+                ds[row * across_p + side * SIDE + c] = from_float<T>(gradient);
+            }
+        }
+        __syncwarp();
+        for (int side = 0; side < sides; side++) {
+#pragma unroll
+            for (int part = 0; part < D / SIDE; part++) {
+                const int there = side * SIDE * across + part * SIDE;
+                d_values[part].template add_product<false>(p + side * SIDE, across_p, gs + there,
+                                                           across);
+                d_keys[part].template add_product<false>(ds + side * SIDE, across_p, queries + there,
+                                                         across);
+            }
+        }
+        __syncwarp();
+    }
+    T* to = d_qkv + start + first * stride;
+    write<T, D>(d_keys, at.scale, s, to + width, stride, valid);
+    write<T, D>(d_values, 1.f, s, to + 2 * width, stride, valid);
+}
+
+#define ATTENTION(T, D)                                                                            \
+    KERNEL attention_##D##_##T(const T* qkv, T* out, float* log_sums, int tokens, int heads,       \
+                               int queries, int causal, float scale, const int* lengths,           \
+                               int tile) {                                                         \
+        attention<T, D>(qkv, out, log_sums,                                                        \
+                        Heads{tokens, heads, queries, causal, scale, lengths}, tile);              \
+    }                                                                                              \
+    EXPORT(attention_##D##_##T)                                                                    \
+    KERNEL attention_queries_##D##_##T(                                                            \
+        const T* qkv, const T* out, const T* g, const float* log_sums, float* dots, T* d_qkv,      \
+        int tokens, int heads, int queries, int causal, float scale, const int* lengths,           \
+        int tile) {                                                                                \
+        attention_queries<T, D>(qkv, out, g, log_sums, dots, d_qkv,                                \
+                                Heads{tokens, heads, queries, causal, scale, lengths}, tile);      \
+    }                                                                                              \
+    EXPORT(attention_queries_##D##_##T)                                                            \
+    KERNEL attention_keys_##D##_##T(const T* qkv, const T* g, const float* log_sums,               \
+                                    const float* dots, T* d_qkv, int tokens, int heads,            \
+                                    int queries, int causal, float scale, const int* lengths,      \
+                                    int tile) {                                                    \
+        attention_keys<T, D>(qkv, g, log_sums, dots, d_qkv,                                        \
+                             Heads{tokens, heads, queries, causal, scale, lengths}, tile);         \
+    }                                                                                              \
+    EXPORT(attention_keys_##D##_##T)
+
+ATTENTION(float, 16)
+ATTENTION(float, 32)
+ATTENTION(float, 64)
+ATTENTION(float, 128)
+ATTENTION(bf16, 16)
+ATTENTION(bf16, 32)
+ATTENTION(bf16, 64)
+ATTENTION(bf16, 128)

@@ -1,0 +1,106 @@
+// Sums over rows, and what is done to the values on the way. In two stages of fixed order, without
+// atomics, so that the same input gives the same bits.
+#include "common.cuh"
+
+constexpr int COLUMN_ROWS = 8;
+
+__device__ __forceinline__ float gelu_of(float x) {
+    return 0.5f * x * (1.f + erff(x * 0.70710678118654752f));
+}
+
+__device__ __forceinline__ float gelu_derivative(float x) {
+    const float density = 0.39894228040143268f * expf(-0.5f * x * x);
+    return 0.5f * (1.f + erff(x * 0.70710678118654752f)) + x * density;
+}
+
+// Where `z` is given, dz = g * gelu'(z) is written and summed; else g is summed.
+// g, z, dz [rows, width] -> partials [chunks, width], a chunk `each` rows. Blocks of (32, 8) threads,
+// grid (panels of 32 * V columns, chunks).
+template <typename T, int V>
+__device__ void column_sums(const T* g, const T* z, T* dz, float* partials, int rows, int width,
+                            int each) {
+    __shared__ float sums[COLUMN_ROWS][WARP * V + 1];
+    const int column = (blockIdx.x * WARP + threadIdx.x) * V;
+    const int end = min(rows, (int(blockIdx.y) + 1) * each);
+    float total[V];
+#pragma unroll
+    for (int i = 0; i < V; i++) total[i] = 0.f;
+    if (column < width) {
+#pragma unroll 4
+        for (int row = blockIdx.y * each + threadIdx.y; row < end; row += COLUMN_ROWS) {
+            const size_t at = size_t(row) * width + column;
+            float values[V];
+            load<V>(values, g + at);
+            if (z) {
+                float before[V];
+                load<V>(before, z + at);
+#pragma unroll
+                for (int i = 0; i < V; i++) values[i] *= gelu_derivative(before[i]);
+                store<V>(dz + at, values);
+            }
+#pragma unroll
+            for (int i = 0; i < V; i++) total[i] += values[i];
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < V; i++) sums[threadIdx.y][i * WARP + threadIdx.x] = total[i];
+    __syncthreads();
+    for (int i = threadIdx.y; i < V; i += COLUMN_ROWS) {
+        float sum = 0.f;
+#pragma unroll
+        for (int y = 0; y < COLUMN_ROWS; y++) sum += sums[y][i * WARP + threadIdx.x];
+        if (column < width) partials[size_t(blockIdx.y) * width + column + i] = sum;
+    }
+}
+
+// The sum of `count` rows: partials [count, width] -> out [width]. Blocks of (32, 8) threads.
+KERNEL sum_rows(const float* partials, float* out, int count, int width) {
+    __shared__ float sums[COLUMN_ROWS][WARP + 1];
+    const int column = blockIdx.x * WARP + threadIdx.x;
+    float total = 0.f;
+    if (column < width) {
+#pragma unroll 8
+        for (int row = threadIdx.y; row < count; row += COLUMN_ROWS)
+            total += partials[size_t(row) * width + column];
+    }
+    sums[threadIdx.y][threadIdx.x] = total;
+    __syncthreads();
+    if (threadIdx.y == 0 && column < width) {
+        total = 0.f;
+#pragma unroll
+        for (int y = 0; y < COLUMN_ROWS; y++) total += sums[y][threadIdx.x];
+        out[column] = total;
+    }
+}
+EXPORT(sum_rows)
+
+template <typename T, int V>
+__device__ void gelu(const T* z, T* y, size_t count) {
+    const size_t at = (size_t(blockIdx.x) * blockDim.x + threadIdx.x) * V;
+    if (at >= count) return;
+    float values[V];
+    load<V>(values, z + at);
+#pragma unroll
+    for (int i = 0; i < V; i++) values[i] = gelu_of(values[i]);
+    store<V>(y + at, values);
+}
+
+#define COLUMNS(T)                                                                                 \
+    KERNEL column_sums_##T(const T* g, const T* z, T* dz, float* partials, int rows, int width,    \
+                           int each, int vectors) {                                                \
+        if (vectors)                                                                               \
+            column_sums<T, Vector<T>::size>(g, z, dz, partials, rows, width, each);                \
+        else                                                                                       \
+            column_sums<T, 1>(g, z, dz, partials, rows, width, each);                              \
+    }                                                                                              \
+    EXPORT(column_sums_##T)                                                                        \
+    KERNEL gelu_##T(const T* z, T* y, size_t count, int vectors) {                                 \
+        if (vectors)                                                                               \
+            gelu<T, Vector<T>::size>(z, y, count);                                                 \
+        else                                                                                       \
+            gelu<T, 1>(z, y, count);                                                               \
+    }                                                                                              \
+    EXPORT(gelu_##T)
+
+COLUMNS(float)
+COLUMNS(bf16)

@@ -1,0 +1,110 @@
+//! Layer normalisation.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::elementwise::sum_rows;
+use super::machine::{Arg, Grid, Machine, in_vectors, of_type};
+use crate::nn::Value;
+
+/// Shared memory that every GPU gives a block without being asked.
+const SHARED: usize = 48 << 10;
+/// Blocks of the way back at most; each leaves a row of sums.
+const BLOCKS: usize = 528;
+
+/// As [`crate::nn::ops::layer_norm`]; None where rows are too wide for a warp's sums.
+pub fn layer_norm(
+    machine: Machine,
+    x: &Value,
+    weight: &Value,
+    bias: &Value,
+    eps: f64,
+) -> Result<Option<Value>> {
+    let width = weight.tensor().elem_count();
+    if plan(width).is_none() {
+        return Ok(None);
+    }
+    let (input, scales) = (x.tensor().contiguous()?, weight.tensor().contiguous()?);
+    let shifts = bias.tensor().contiguous()?;
+    let dtype = input.dtype();
+    let rows = input.elem_count() / width;
+    let y = machine.empty(input.shape(), dtype)?;
+    let mean = machine.empty(rows, DType::F32)?;
+    let rstd = machine.empty(rows, DType::F32)?;
+    let vectors = in_vectors(width, &[&input, &scales, &shifts]);
+    machine.launch(
+        &of_type("layer_norm", dtype)?,
+        Grid::of_rows(rows),
+        &[
+            Arg::Tensor(&input),
+            Arg::Tensor(&scales),
+            Arg::Tensor(&shifts),
+            Arg::Tensor(&y),
+            Arg::Tensor(&mean),
+            Arg::Tensor(&rstd),
+            Arg::int(rows),
+            Arg::int(width),
+            Arg::Float(eps as f32),
+            Arg::flag(vectors),
+        ],
+    )?;
+    let back = Back { machine, input, scales, mean, rstd };
+    Ok(Some(Value::computed(y, &[x, weight, bias], move |g, sink| {
+        let so_far = sink.so_far(0);
+        let (dx, d_weight, d_bias) = back.gradients(g, so_far.as_ref())?;
+        sink.put(0, dx);
+        sink.add(1, d_weight)?;
+        sink.add(2, d_bias)
+    })))
+}
+
+struct Back {
+    machine: Machine,
+    input: Tensor,
+    scales: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+}
+
+impl Back {
+    fn gradients(&self, g: &Tensor, so_far: Option<&Tensor>) -> Result<(Tensor, Tensor, Tensor)> {
+        let Back { machine, input, scales, mean, rstd } = self;
+        let (dtype, width) = (input.dtype(), scales.elem_count());
+        let rows = input.elem_count() / width;
+        let (g, so_far) = (g.contiguous()?, so_far.map(Tensor::contiguous).transpose()?);
+        let dx = machine.empty(input.shape(), dtype)?;
+        let Some((warps, shared)) = plan(width) else {
+            candle_core::bail!("layer-norm: rows of {width} values have no way back on a GPU")
+        };
+        let blocks = rows.div_ceil(warps).min(BLOCKS);
+        let partials = machine.empty((blocks, 2 * width), DType::F32)?;
+        let mut all = vec![input, scales, &g];
+        all.extend(&so_far);
+        machine.launch(
+            &of_type("layer_norm_backward", dtype)?,
+            Grid { blocks: [blocks, 1, 1], threads: [32 * warps, 1], shared },
+            &[
+                Arg::Tensor(input),
+                Arg::Tensor(scales),
+                Arg::Tensor(mean),
+                Arg::Tensor(rstd),
+                Arg::Tensor(&g),
+                Arg::maybe(so_far.as_ref()),
+                Arg::Tensor(&dx),
+                Arg::Tensor(&partials),
+                Arg::int(rows),
+                Arg::int(width),
+                Arg::flag(in_vectors(width, &all)),
+            ],
+        )?;
+        let sums = sum_rows(machine, &partials, 2 * width)?;
+        Ok((dx, sums.narrow(0, 0, width)?, sums.narrow(0, width, width)?))
+    }
+}
+
+/// Warps of a block and its shared memory: two sums a column and warp, columns in steps of 256, the
+/// most that a warp takes at once.
+fn plan(width: usize) -> Option<(usize, usize)> {
+    let each = 2 * width.next_multiple_of(256) * 4;
+    let warps = (SHARED / each).min(8);
+    (warps > 0).then_some((warps, warps * each))
+}

@@ -1,0 +1,177 @@
+//! What runs kernels and matrix products.
+
+use candle_core::{DType, Result, Shape, Tensor, bail};
+
+#[cfg(test)]
+use super::emulation;
+#[cfg(feature = "cuda")]
+use super::gpu::Gpu;
+use super::product::ByColumns;
+
+/// The GPU of some tensors; in tests, an emulation that takes tensors on the CPU. In a build without
+/// either there is none.
+#[derive(Clone)]
+pub enum Machine {
+    #[cfg(feature = "cuda")]
+    Gpu(std::sync::Arc<Gpu>),
+    #[cfg(test)]
+    Emulated,
+}
+
+/// A kernel's argument.
+#[derive(Clone, Copy)]
+pub enum Arg<'a> {
+    /// The address of a contiguous tensor's values.
+    Tensor(&'a Tensor),
+    Null,
+    Int(i32),
+    Word(u32),
+    Size(u64),
+    Float(f32),
+}
+
+impl<'a> Arg<'a> {
+    /// The tensor's address, or null.
+    pub fn maybe(tensor: Option<&'a Tensor>) -> Arg<'a> {
+        tensor.map_or(Arg::Null, Arg::Tensor)
+    }
+
+    pub fn int(n: usize) -> Arg<'a> {
+        Arg::Int(n as i32)
+    }
+
+    pub fn flag(on: bool) -> Arg<'a> {
+        Arg::Int(i32::from(on))
+    }
+}
+
+/// How many threads a kernel is run by.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    pub blocks: [usize; 3],
+    /// Of a block.
+    pub threads: [usize; 2],
+    /// Bytes of shared memory of a block that the launch decides.
+    pub shared: usize,
+}
+
+/// Threads of a block where no kernel says otherwise.
+pub const THREADS: usize = 256;
+
+impl Grid {
+    /// A thread for each of `count`.
+    pub fn of(count: usize) -> Grid {
+        Grid { blocks: [count.div_ceil(THREADS), 1, 1], threads: [THREADS, 1], shared: 0 }
+    }
+
+    /// A warp for each of `rows`.
+    pub fn of_rows(rows: usize) -> Grid {
+        Grid::of(rows * 32)
+    }
+}
+
+impl Machine {
+    /// What computes on these tensors, if it is a GPU.
+    pub fn of(tensors: &[&Tensor]) -> Option<Machine> {
+        #[cfg(test)]
+        if emulation::is_on() {
+            let takes = |t: &&Tensor| t.device().is_cpu() && t.dtype() != DType::F64;
+            return tensors.iter().all(takes).then_some(Machine::Emulated);
+        }
+        #[cfg(feature = "cuda")]
+        if let [first, rest @ ..] = tensors
+            && let candle_core::Device::Cuda(device) = first.device()
+            && rest.iter().all(|t| t.device().same_device(first.device()))
+            && tensors.iter().all(|t| matches!(t.dtype(), DType::F32 | DType::BF16 | DType::U32))
+        {
+            return super::gpu::of(device).ok().map(Machine::Gpu);
+        }
+        let _ = tensors;
+        None
+    }
+
+    /// A tensor that holds nothing yet.
+    pub fn empty(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
+        let shape = shape.into();
+        match *self {
+            #[cfg(feature = "cuda")]
+            Machine::Gpu(ref gpu) => gpu.empty(shape, dtype),
+            #[cfg(test)]
+            Machine::Emulated => emulation::empty(shape, dtype),
+        }
+    }
+
+    pub fn zeros(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
+        Tensor::zeros(shape, dtype, &self.device())
+    }
+
+    /// Values as a tensor beside those this computes on.
+    pub fn tensor<T: candle_core::WithDType>(
+        &self,
+        values: &[T],
+        shape: impl Into<Shape>,
+    ) -> Result<Tensor> {
+        Tensor::from_slice(values, shape.into(), &self.device())
+    }
+
+    pub fn device(&self) -> candle_core::Device {
+        match *self {
+            #[cfg(feature = "cuda")]
+            Machine::Gpu(ref gpu) => gpu.device(),
+            #[cfg(test)]
+            Machine::Emulated => candle_core::Device::Cpu,
+        }
+    }
+
+    /// Runs a kernel by its name in `kernels/`, after everything asked for before.
+    pub fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
+        if grid.blocks.iter().zip([1usize << 31, 1 << 16, 1 << 16]).any(|(b, end)| *b >= end) {
+            bail!("{kernel}: {:?} blocks are more than a GPU runs at once", grid.blocks);
+        }
+        match *self {
+            #[cfg(feature = "cuda")]
+            Machine::Gpu(ref gpu) => gpu.launch(kernel, grid, args),
+            #[cfg(test)]
+            Machine::Emulated => emulation::run(kernel, grid, args),
+        }
+    }
+
+    /// The address of a contiguous tensor's values, for tables that kernels read. The tensor has to
+    /// outlive the kernel's launch.
+    pub fn address(&self, tensor: &Tensor) -> Result<u64> {
+        match *self {
+            #[cfg(feature = "cuda")]
+            Machine::Gpu(ref gpu) => gpu.address(tensor),
+            #[cfg(test)]
+            Machine::Emulated => emulation::address(tensor),
+        }
+    }
+
+    /// A product as cuBLASLt takes it, into `to`.
+    pub(super) fn multiply(&self, product: &ByColumns, to: &Tensor) -> Result<()> {
+        match *self {
+            #[cfg(feature = "cuda")]
+            Machine::Gpu(ref gpu) => gpu.multiply(product, to),
+            #[cfg(test)]
+            Machine::Emulated => emulation::multiply(product, to),
+        }
+    }
+}
+
+/// A kernel's name for values of this type.
+pub fn of_type(kernel: &str, dtype: DType) -> Result<String> {
+    match dtype {
+        DType::F32 => Ok(format!("{kernel}_float")),
+        DType::BF16 => Ok(format!("{kernel}_bf16")),
+        other => bail!("{kernel}: no kernel for values of type {other:?}"),
+    }
+}
+
+/// Whether rows of `width` values of these tensors can be loaded 16 bytes at a time.
+pub fn in_vectors(width: usize, tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| {
+        let size = t.dtype().size_in_bytes();
+        let start = t.layout().start_offset();
+        (width * size).is_multiple_of(16) && (start * size).is_multiple_of(16)
+    })
+}

@@ -1,0 +1,133 @@
+//! AdamW over all parameters together, in three launches.
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::machine::{Arg, Grid, Machine, THREADS};
+use crate::nn::Update;
+
+/// Values of a part, as in `kernels/optimizer.cu`.
+const PART: usize = 4096;
+
+/// A parameter and what an update of it changes, float32 and of one size. All are written in place.
+pub struct Updated<'a> {
+    pub value: &'a Tensor,
+    pub first: &'a Tensor,
+    pub second: &'a Tensor,
+    /// Its copy in bf16.
+    pub copy: Option<&'a Tensor>,
+    pub decays: bool,
+}
+
+/// The parameters' addresses and their division into parts, on the GPU. Good for as long as the
+/// tensors it was made of live.
+#[derive(Clone)]
+pub struct Table {
+    machine: Machine,
+    parameters: Tensor,
+    parts: Tensor,
+    /// Number of parts.
+    count: usize,
+    sizes: Vec<usize>,
+}
+
+/// Words of an entry of the table: four addresses, a count, a flag.
+const ENTRY: usize = 6;
+
+impl Table {
+    pub fn new(machine: Machine, parameters: &[Updated]) -> Result<Table> {
+        let mut words: Vec<u64> = Vec::with_capacity(ENTRY * parameters.len());
+        let mut parts: Vec<u32> = Vec::new();
+        for (i, p) in parameters.iter().enumerate() {
+            let size = p.value.elem_count();
+            let all = [p.value, p.first, p.second];
+            if all.iter().any(|t| t.elem_count() != size || t.dtype() != DType::F32)
+                || p.copy.is_some_and(|c| c.elem_count() != size || c.dtype() != DType::BF16)
+            {
+                bail!("adamw: a parameter, its moments and its copy do not belong together");
+            }
+            for tensor in all {
+                words.push(machine.address(tensor)?);
+            }
+            words.push(p.copy.map_or(Ok(0), |copy| machine.address(copy))?);
+            words.extend([size as u64, u64::from(p.decays)]);
+            parts.extend((0..size.div_ceil(PART)).flat_map(|part| [i as u32, part as u32]));
+        }
+        let count = parts.len() / 2;
+        if count == 0 {
+            bail!("adamw: there is no parameter to update");
+        }
+        Ok(Table {
+            parameters: addresses(&machine, &words)?,
+            parts: machine.tensor(&parts, (count, 2))?,
+            count,
+            sizes: parameters.iter().map(|p| p.value.elem_count()).collect(),
+            machine,
+        })
+    }
+
+    fn grid(&self) -> Grid {
+        Grid { blocks: [self.count, 1, 1], threads: [THREADS, 1], shared: 0 }
+    }
+
+    /// The gradients' addresses; zero for a parameter without one.
+    fn gradients(&self, gradients: &[Option<Tensor>]) -> Result<Tensor> {
+        let address = |(g, size): (&Option<Tensor>, &usize)| match g {
+            None => Ok(0),
+            Some(g) if g.elem_count() == *size && g.dtype() == DType::F32 => {
+                self.machine.address(g)
+            }
+            Some(g) => bail!("adamw: a gradient {:?} of {size} values", g.shape()),
+        };
+        if gradients.len() != self.sizes.len() {
+            bail!("adamw: {} gradients of {} parameters", gradients.len(), self.sizes.len());
+        }
+        let words = gradients.iter().zip(&self.sizes).map(address).collect::<Result<Vec<u64>>>()?;
+        addresses(&self.machine, &words)
+    }
+
+    /// Updates every parameter that has a gradient. Returns the Euclidean norm of all gradients
+    /// before they are clipped to `limit`, as a scalar that is still being computed. Of `update`
+    /// only `scale` goes unused: it follows from norm and limit.
+    pub fn update(
+        &self,
+        update: Update,
+        gradients: &[Option<Tensor>],
+        limit: Option<f64>,
+    ) -> Result<Tensor> {
+        let machine = &self.machine;
+        let pointers = self.gradients(gradients)?;
+        let squares = machine.empty(self.count, DType::F32)?;
+        let norm = machine.empty((), DType::F32)?;
+        let [table, parts, all] = [&self.parameters, &self.parts, &pointers].map(Arg::Tensor);
+        machine.launch("square_sums", self.grid(), &[table, parts, all, Arg::Tensor(&squares)])?;
+        machine.launch(
+            "norm_of_squares",
+            Grid::of(1),
+            &[Arg::Tensor(&squares), Arg::int(self.count), Arg::Tensor(&norm)],
+        )?;
+        machine.launch(
+            "adamw",
+            self.grid(),
+            &[
+                table,
+                parts,
+                all,
+                Arg::Tensor(&norm),
+                Arg::Float(limit.unwrap_or(0.0) as f32),
+                Arg::Float(update.beta1),
+                Arg::Float(update.beta2),
+                Arg::Float(update.epsilon),
+                Arg::Float(update.keep),
+                Arg::Float(update.rate),
+                Arg::Float(update.correct2),
+            ],
+        )?;
+        Ok(norm)
+    }
+}
+
+/// Addresses as a tensor; candle has no unsigned type of their size.
+fn addresses(machine: &Machine, words: &[u64]) -> Result<Tensor> {
+    let words: Vec<i64> = words.iter().map(|w| *w as i64).collect();
+    machine.tensor(&words, words.len())
+}

@@ -1,0 +1,661 @@
+//! Every operation and its gradients against compositions of candle's in float64 on the CPU, in float32
+//! and bf16: by the emulation everywhere, and on a GPU where tests are asked for by
+//! `cargo test --release --features cuda --lib -- --ignored on_the_gpu`.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use super::emulation::{self, Order};
+use super::machine::Machine;
+use super::optimizer::{Table, Updated};
+use super::product::{Matrix, Product};
+use crate::nn::ops::{self, Mask, Then, Weights};
+use crate::nn::{HeldImages, Init, LowRank, Place, Update, Value, composed};
+use crate::random::{Purpose, Stream};
+
+/// Where a test computes.
+#[derive(Clone, Debug)]
+enum On {
+    Emulation,
+    #[cfg(feature = "cuda")]
+    Gpu(Device),
+}
+
+impl On {
+    fn device(&self) -> Device {
+        match self {
+            On::Emulation => Device::Cpu,
+            #[cfg(feature = "cuda")]
+            On::Gpu(device) => device.clone(),
+        }
+    }
+
+    /// Sizes too large to be emulated in a test's time.
+    fn takes_large(&self) -> bool {
+        !matches!(self, On::Emulation)
+    }
+
+    fn machine(&self) -> Machine {
+        let one = Tensor::ones(1, DType::F32, &self.device()).unwrap();
+        self.run(|| Machine::of(&[&one])).expect("a machine")
+    }
+
+    fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        match self {
+            On::Emulation => emulation::emulated(work),
+            #[cfg(feature = "cuda")]
+            On::Gpu(_) => work(),
+        }
+    }
+
+    /// Runs `work` twice, emulated in two orders of threads, and demands the same bits.
+    fn twice(&self, work: impl Fn() -> Vec<Tensor>) -> Vec<Tensor> {
+        let (one, two) = match self {
+            On::Emulation => (
+                emulation::with_order(Order::Ascending, || self.run(&work)),
+                emulation::with_order(Order::Permuted(5), || self.run(&work)),
+            ),
+            #[cfg(feature = "cuda")]
+            On::Gpu(_) => (work(), work()),
+        };
+        for (i, (one, two)) in one.iter().zip(&two).enumerate() {
+            let same = numbers(one)
+                .iter()
+                .map(|v| v.to_bits())
+                .eq(numbers(two).iter().map(|v| v.to_bits()));
+            assert!(same, "output {i} differs between two runs");
+        }
+        one
+    }
+}
+
+/// Makes each function a test by emulation and one on a GPU.
+macro_rules! everywhere {
+    ($($name:ident)*) => {
+        mod emulated {
+            $(#[test] fn $name() { super::$name(&super::On::Emulation); })*
+        }
+        #[cfg(feature = "cuda")]
+        mod on_the_gpu {
+            $(
+                #[test]
+                #[ignore = "needs a GPU"]
+                fn $name() { super::$name(&super::a_gpu()); }
+            )*
+        }
+    };
+}
+
+everywhere! {
+    linear_layers_agree
+    thin_and_projected_gradients_agree
+    layer_norms_agree
+    attention_agrees
+    gelu_agrees
+    cross_entropy_agrees
+    embeddings_agree
+    patches_with_positions_agree
+    small_operations_agree
+    sums_of_gradients_agree
+    dropout_drops_what_the_cpu_drops
+    adamw_is_the_cpus
+    products_of_every_kind_agree
+    images_are_the_cpus
+    labels_that_are_no_class_show
+}
+
+#[cfg(feature = "cuda")]
+fn a_gpu() -> On {
+    use std::sync::OnceLock;
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    On::Gpu(DEVICE.get_or_init(|| crate::runner::select_device("cuda").unwrap()).clone())
+}
+
+fn random(shape: &[usize], name: &str) -> Tensor {
+    let mut stream = Stream::new(11, Purpose::Init, name);
+    let values = Init::Normal { std: 1.0 }.values(shape.iter().product(), &mut stream);
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn numbers(t: &Tensor) -> Vec<f64> {
+    let t = t.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// What an input is: of the type that is tested, or a parameter, float32 in any case.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Activation,
+    Parameter,
+}
+use Role::{Activation as A, Parameter as P};
+
+const TYPES: [(DType, f64); 2] = [(DType::F32, 1e-5), (DType::BF16, 1e-2)];
+
+/// Holds value and gradients of `f` to those of `oracle`, in both types.
+fn agree(
+    on: &On,
+    inputs: &[(&[usize], Role)],
+    f: impl Fn(&[Value]) -> Result<Value>,
+    oracle: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    for typed in TYPES {
+        agree_in(typed, on, inputs, &f, &oracle);
+    }
+}
+
+/// In one. Inputs are random, rounded to their types before either sees them; matrices of parameters
+/// keep what they are multiplied with in its order.
+fn agree_in(
+    (dtype, tolerance): (DType, f64),
+    on: &On,
+    inputs: &[(&[usize], Role)],
+    f: impl Fn(&[Value]) -> Result<Value>,
+    oracle: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    let of = |role| if role == A { dtype } else { DType::F32 };
+    let given: Vec<Tensor> = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, (shape, role))| {
+            let size = match (role, shape) {
+                (P, [_, .., last]) => (*last as f64).powf(-0.5),
+                _ => 1.0,
+            };
+            (random(shape, &i.to_string()) * size).unwrap().to_dtype(of(*role)).unwrap()
+        })
+        .collect();
+    let vars: Vec<Var> =
+        given.iter().map(|t| Var::from_tensor(&t.to_dtype(DType::F64).unwrap()).unwrap()).collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let y = oracle(&tensors).unwrap();
+    let probe = random(y.dims(), "probe").to_dtype(dtype).unwrap();
+    let total = (&y * probe.to_dtype(DType::F64).unwrap()).unwrap().sum_all().unwrap();
+    let grads = total.backward().unwrap();
+    let want: Vec<Tensor> =
+        [y].into_iter().chain(tensors.iter().map(|t| grads.get(t).unwrap().clone())).collect();
+
+    let device = on.device();
+    let got = on.twice(|| {
+        let leaves: Vec<Value> =
+            given.iter().map(|t| Value::leaf(t.to_device(&device).unwrap())).collect();
+        let y = f(&leaves).unwrap();
+        let out = y.tensor().clone();
+        let probe = probe.to_device(&device).unwrap().to_dtype(out.dtype()).unwrap();
+        let probe = Value::constant(probe);
+        let sum = Value::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
+        let grads = sum.backward(1.0).unwrap();
+        let of = |leaf: &Value| grads.get(leaf).expect("a gradient for every input").clone();
+        [out].into_iter().chain(leaves.iter().map(of)).collect()
+    });
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        let shapes: Vec<_> = inputs.iter().map(|(s, _)| s).collect();
+        assert_eq!(got.dims(), want.dims(), "{shapes:?} {dtype:?}, output {i}");
+        if i > 0 {
+            assert_eq!(got.dtype(), of(inputs[i - 1].1), "{shapes:?}, gradient {}", i - 1);
+        }
+        close(got, want, tolerance, &format!("{shapes:?} {dtype:?}, output {i}"));
+    }
+}
+
+/// In float32 every value, relative to the largest; in bf16 the Euclidean norm of the difference,
+/// relative to that of what is expected: a value where large ones cancel has their roundings.
+fn close(got: &Tensor, want: &Tensor, tolerance: f64, what: &str) {
+    let exact = tolerance < 1e-3;
+    let (got, want) = (numbers(got), numbers(want));
+    let size = want.iter().fold(0.1f64, |m, v| m.max(v.abs()));
+    let (mut off, mut all) = (0.0, 0.0);
+    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+        assert!(g.is_finite(), "{what}, value {i}: {g} for {w}");
+        let close = !exact || (g - w).abs() <= tolerance * size;
+        assert!(close, "{what}, value {i}: {g} for {w} (largest {size})");
+        off += (g - w).powi(2);
+        all += w.powi(2);
+    }
+    let apart = (off / all.max(0.01)).sqrt();
+    assert!(apart <= tolerance, "{what}: {apart} apart");
+}
+
+/// \[x, w, bias, added, a, b, a, b\].
+fn whole(t: &[Value], then: u8, constant: bool) -> Result<Value> {
+    let pairs = t[4..].chunks_exact(2).zip([0.7, 1.3]);
+    let products: Vec<LowRank> =
+        pairs.map(|(p, scale)| LowRank { a: p[0].clone(), b: p[1].clone(), scale }).collect();
+    let matrix = if constant { t[1].detach() } else { t[1].clone() };
+    let w = Weights { matrix: &matrix, products: &products, project: false };
+    match then {
+        0 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Then::Nothing)?, &t[3]]),
+        1 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Then::Gelu)?, &t[3]]),
+        _ => ops::linear(&t[0], w, Some(&t[2]), Then::Add(&t[3])),
+    }
+}
+
+fn whole_by_candle(t: &[Tensor], then: u8) -> Result<Tensor> {
+    let mut w = t[1].clone();
+    for (p, scale) in t[4..].chunks_exact(2).zip([0.7, 1.3]) {
+        w = (w + (p[1].t()?.matmul(&p[0])? * scale)?)?;
+    }
+    let y = t[0].matmul(&w.t()?)?.broadcast_add(&t[2])?;
+    match then {
+        1 => composed::gelu(&y)? + &t[3],
+        _ => y + &t[3],
+    }
+}
+
+fn linear_layers_agree(on: &On) {
+    let mut sizes = vec![
+        (1, 1, 1, vec![]),
+        (5, 8, 16, vec![1]),
+        (70, 24, 40, vec![3, 2]),
+        (33, 7, 13, vec![2]),
+        (131, 16, 264, vec![]),
+        (300, 48, 8, vec![4]),
+    ];
+    if on.takes_large() {
+        sizes.extend([
+            (4160, 192, 768, vec![8]),
+            (3000, 768, 192, vec![8, 4]),
+            (777, 64, 10, vec![]),
+        ]);
+    }
+    for (n, input, output, ranks) in sizes {
+        let (x, w, b, y) = ([n, input], [output, input], [output], [n, output]);
+        let factors: Vec<[[usize; 2]; 2]> =
+            ranks.iter().map(|r| [[*r, input], [*r, output]]).collect();
+        let mut inputs: Vec<(&[usize], Role)> = vec![(&x, A), (&w, P), (&b, P), (&y, A)];
+        inputs.extend(factors.iter().flatten().map(|s| (s.as_slice(), P)));
+        for then in 0..3 {
+            agree(on, &inputs, |t| whole(t, then, false), |t| whole_by_candle(t, then));
+        }
+    }
+}
+
+/// A constant matrix: its increment's gradients by thin products where there are few rows beside the
+/// matrix, projected where there are many.
+fn thin_and_projected_gradients_agree(on: &On) {
+    for (n, input, output) in [(40, 8, 8), (40, 64, 96), (9, 512, 520)] {
+        let (x, b, y) = ([n, input], [output], [n, output]);
+        let (fa, fb, w) = ([3, input], [3, output], [output, input]);
+        let scale = (input as f64).powf(-0.5);
+        let inputs: [(&[usize], Role); 5] = [(&x, A), (&b, P), (&y, A), (&fa, P), (&fb, P)];
+        let matrix = (random(&w, "matrix") * scale).unwrap();
+        let device = on.device();
+        agree(
+            on,
+            &inputs,
+            |t| {
+                let pair = LowRank { a: t[3].clone(), b: t[4].clone(), scale };
+                let matrix = Value::constant(matrix.to_device(&device)?);
+                let w = Weights { matrix: &matrix, products: &[pair], project: false };
+                ops::linear(&t[0], w, Some(&t[1]), Then::Add(&t[2]))
+            },
+            |t| {
+                let w = (matrix.to_dtype(DType::F64)? + (t[4].t()?.matmul(&t[3])? * scale)?)?;
+                t[0].matmul(&w.t()?)?.broadcast_add(&t[1])? + &t[2]
+            },
+        );
+    }
+}
+
+fn layer_norms_agree(on: &On) {
+    let mut sizes = vec![(1, 3), (9, 8), (70, 37), (17, 192), (5, 264), (20, 768), (3, 3072)];
+    if on.takes_large() {
+        sizes.extend([(33_280, 192), (25_216, 768), (6000, 1024)]);
+    }
+    for (n, width) in sizes {
+        agree(
+            on,
+            &[(&[n, width], A), (&[width], P), (&[width], P)],
+            |t| ops::layer_norm(&t[0], &t[1], &t[2], 1e-6),
+            |t| composed::layer_norm(&t[0], &t[1], &t[2], 1e-6),
+        );
+    }
+}
+
+fn attention_agrees(on: &On) {
+    let (none, causal) = (Mask::default(), Mask { causal: true, lengths: None });
+    let padded = |lengths: &[usize]| Mask { causal: false, lengths: Some(lengths.to_vec()) };
+    let mut cases = vec![
+        (1, 1, 1, 16, 1, none.clone()),
+        (2, 5, 2, 16, 5, none.clone()),
+        (2, 17, 1, 32, 17, causal.clone()),
+        (1, 65, 2, 64, 65, none.clone()),
+        (2, 65, 1, 64, 1, none.clone()),
+        (1, 140, 1, 16, 140, none.clone()),
+        (1, 150, 1, 32, 150, causal.clone()),
+        (3, 20, 2, 16, 20, padded(&[20, 1, 7])),
+        (1, 33, 1, 128, 33, none.clone()),
+        (2, 140, 1, 16, 70, Mask { causal: true, lengths: Some(vec![140, 66]) }),
+        // No kernel for such heads: composed.
+        (2, 5, 2, 7, 5, none.clone()),
+    ];
+    if on.takes_large() {
+        cases.extend([
+            (64, 65, 3, 64, 65, none.clone()),
+            (16, 197, 12, 64, 197, none.clone()),
+            (4, 512, 12, 32, 512, padded(&[512, 300, 64, 1])),
+            (2, 300, 4, 128, 300, causal),
+        ]);
+    }
+    for (batch, tokens, heads, d, queries, mask) in cases {
+        agree(
+            on,
+            &[(&[batch, tokens, 3 * heads * d], A)],
+            |t| ops::self_attention(&t[0], heads, queries, &mask),
+            |t| composed::self_attention(&t[0], heads, queries, &mask),
+        );
+    }
+}
+
+fn gelu_agrees(on: &On) {
+    for shape in [&[1usize][..], &[17], &[40, 64], &[3, 5, 7]] {
+        agree(on, &[(shape, A)], |t| ops::gelu(&t[0]), |t| composed::gelu(&t[0]));
+    }
+}
+
+fn cross_entropy_agrees(on: &On) {
+    let mut sizes = vec![(1, 1), (3, 2), (9, 10), (5, 100), (2, 1000)];
+    if on.takes_large() {
+        sizes.extend([(512, 10), (128, 1000), (1000, 30_522)]);
+    }
+    for (n, classes) in sizes {
+        let labels: Vec<u32> = (0..n).map(|i| (i * 7 % classes) as u32).collect();
+        let labels = Tensor::from_vec(labels, n, &Device::Cpu).unwrap();
+        let there = labels.to_device(&on.device()).unwrap();
+        for smoothing in [0.0, 0.1] {
+            agree(
+                on,
+                &[(&[n, classes], A)],
+                |t| ops::cross_entropy(&t[0], &there, smoothing),
+                |t| composed::cross_entropy(&t[0], &labels, smoothing),
+            );
+        }
+    }
+}
+
+fn embeddings_agree(on: &On) {
+    for (rows, width, count) in [(1, 1, 1), (5, 8, 40), (97, 37, 30)] {
+        let ids: Vec<u32> = (0..count).map(|i| (i * i % rows) as u32).collect();
+        let ids = Tensor::from_vec(ids, count, &Device::Cpu).unwrap();
+        let there = ids.to_device(&on.device()).unwrap();
+        agree(
+            on,
+            &[(&[rows, width], P)],
+            |t| ops::embedding(&t[0], &there),
+            |t| t[0].index_select(&ids, 0),
+        );
+    }
+}
+
+fn patches_with_positions_agree(on: &On) {
+    for (batch, channels, side, across, dim, classed) in [
+        (1, 1, 1, 1, 1, true),
+        (2, 3, 2, 3, 8, true),
+        (3, 3, 4, 2, 24, false),
+        (2, 1, 3, 2, 5, true),
+    ] {
+        let images = random(&[batch, channels, side * across, side * across], "images");
+        // What either path is given.
+        let images = images.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
+        let tokens = across * across + usize::from(classed);
+        let (kernel, class) = ([dim, channels, side, side], [1, 1, dim]);
+        let inputs: [(&[usize], Role); 4] =
+            [(&kernel, P), (&[dim], P), (&[1, tokens, dim], P), (&class, P)];
+        let device = on.device();
+        for (dtype, tolerance) in TYPES {
+            agree_in(
+                (dtype, tolerance),
+                on,
+                &inputs[..3 + usize::from(classed)],
+                |t| {
+                    let images = images.to_device(&device)?.to_dtype(dtype)?;
+                    ops::embed_patches(&images, &t[0], &t[1], t.get(3), &t[2])
+                },
+                |t| {
+                    let images = images.to_dtype(DType::F64)?;
+                    let x = images.conv2d(&t[0], 0, side, 1, 1)?;
+                    let x = x.flatten_from(2)?.transpose(1, 2)?.broadcast_add(&t[1])?;
+                    let x = match t.get(3) {
+                        Some(class) => {
+                            Tensor::cat(&[&class.broadcast_as((batch, 1, dim))?, &x], 1)?
+                        }
+                        None => x,
+                    };
+                    x.broadcast_add(&t[2])
+                },
+            );
+        }
+    }
+}
+
+fn small_operations_agree(on: &On) {
+    agree(
+        on,
+        &[(&[4, 3], A), (&[4, 3], A)],
+        |t| ops::sum(&[&t[0], &t[1], &t[0]]),
+        |t| (&t[0] + &t[1])? + &t[0],
+    );
+    agree(on, &[(&[2, 3, 4], A)], |t| ops::mean_tokens(&t[0]), |t| t[0].mean(1));
+    for count in 1..=3 {
+        agree(
+            on,
+            &[(&[2, 3, 4], A)],
+            |t| ops::first_tokens(&t[0], count),
+            |t| t[0].narrow(1, 0, count),
+        );
+    }
+    agree(
+        on,
+        &[(&[2, 5, 4], A), (&[2, 5, 3], A), (&[3, 4], P)],
+        |t| ops::add_product(&t[0], &t[1], &t[2], 0.3),
+        |t| {
+            let low = t[1].reshape((10, 3))?.matmul(&t[2])?;
+            &t[0] + (low.reshape((2, 5, 4))? * 0.3)?
+        },
+    );
+}
+
+/// A residual stream, and a matrix that two layers have.
+fn sums_of_gradients_agree(on: &On) {
+    agree(
+        on,
+        &[(&[3, 20, 8], A), (&[8], P), (&[8], P), (&[8, 8], P), (&[8], P)],
+        |t| {
+            let branch = ops::layer_norm(&t[0], &t[1], &t[2], 1e-6)?;
+            let y = ops::linear(&branch, Weights::dense(&t[3]), Some(&t[4]), Then::Add(&t[0]))?;
+            ops::linear(&y, Weights::dense(&t[3]), Some(&t[4]), Then::Add(&t[0]))
+        },
+        |t| {
+            let x = t[0].reshape((60, 8))?;
+            let branch = composed::layer_norm(&x, &t[1], &t[2], 1e-6)?;
+            let layer = |x: &Tensor| x.matmul(&t[3].t()?)?.broadcast_add(&t[4]);
+            let y = (layer(&branch)? + &x)?;
+            (layer(&y)? + x)?.reshape((3, 20, 8))
+        },
+    );
+}
+
+fn dropout_drops_what_the_cpu_drops(on: &On) {
+    let place = Place { seed: 3, step: 7, part: 1 };
+    for n in [1, 5, 4099] {
+        let x = random(&[n], "x");
+        let want = ops::dropout(&Value::constant(x.clone()), 0.25, place, "layer").unwrap();
+        let got = on.twice(|| {
+            let x = Value::leaf(x.to_device(&on.device()).unwrap());
+            let y = ops::dropout(&x, 0.25, place, "layer").unwrap();
+            let out = y.tensor().clone();
+            let sum = Value::composed(&[&y], |t| t[0].sum_all()).unwrap();
+            let grads = sum.backward(1.0).unwrap();
+            vec![out, grads.get(&x).unwrap().clone()]
+        });
+        assert_eq!(numbers(&got[0]), numbers(want.tensor()));
+        let kept = f64::from(1.0f32 / 0.75);
+        for (y, g) in numbers(want.tensor()).into_iter().zip(numbers(&got[1])) {
+            assert_eq!(g, if y == 0.0 { 0.0 } else { kept });
+        }
+    }
+}
+
+/// Three updates of parameters of several parts, with and without decay, clipping, a copy, a
+/// gradient.
+fn adamw_is_the_cpus(on: &On) {
+    let sizes = [1, 300, 4096, 9000];
+    let (machine, device) = (on.machine(), on.device());
+    let there = |t: &Tensor| t.to_device(&device).unwrap().copy().unwrap();
+    let zeros = |n: usize| Tensor::zeros(n, DType::F32, &device).unwrap();
+    for limit in [None, Some(0.5)] {
+        let values: Vec<Tensor> = sizes.iter().map(|n| random(&[*n], "value")).collect();
+        let got: Vec<[Tensor; 3]> =
+            values.iter().zip(sizes).map(|(v, n)| [there(v), zeros(n), zeros(n)]).collect();
+        let copies: Vec<Tensor> =
+            got.iter().map(|[v, ..]| v.to_dtype(DType::BF16).unwrap()).collect();
+        let want: Vec<[Tensor; 3]> = values
+            .iter()
+            .map(|v| [v.copy().unwrap(), v.zeros_like().unwrap(), v.zeros_like().unwrap()])
+            .collect();
+        let updated: Vec<Updated> = (got.iter().zip(&copies).enumerate())
+            .map(|(i, ([value, first, second], copy))| Updated {
+                value,
+                first,
+                second,
+                copy: (i != 1).then_some(copy),
+                decays: i != 2,
+            })
+            .collect();
+        let table = on.run(|| Table::new(machine.clone(), &updated)).unwrap();
+        for step in 1..=3 {
+            // The first parameter has no gradient.
+            let gradients: Vec<Option<Tensor>> = (0..sizes.len())
+                .map(|i| (i > 0).then(|| random(&[sizes[i]], &format!("{step} {i}"))))
+                .collect();
+            let flat = gradients.iter().flatten().flat_map(numbers);
+            let norm = flat.map(|g| g * g).sum::<f64>().sqrt();
+            let scale = limit.map_or(1.0, |limit: f64| (limit / (norm + 1e-6)).min(1.0));
+            let update = Update {
+                beta1: 0.9,
+                beta2: 0.99,
+                epsilon: 1e-8,
+                scale: scale as f32,
+                keep: 0.999,
+                rate: 0.02 * step as f32,
+                correct2: 3.0 / step as f32,
+            };
+            for (i, g) in gradients.iter().enumerate() {
+                let Some(g) = g else { continue };
+                let [p, m, v] = &want[i];
+                let keep = if i == 2 { 1.0 } else { update.keep };
+                crate::nn::adamw_update(Update { keep, ..update }, p, m, v, g).unwrap();
+            }
+            let gradients: Vec<_> = gradients.iter().map(|g| g.as_ref().map(there)).collect();
+            let got = on.run(|| table.update(update, &gradients, limit)).unwrap();
+            let error = (numbers(&got)[0] - norm).abs();
+            assert!(error < 1e-5 * norm, "{got} for {norm}");
+        }
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            for part in 0..3 {
+                close(&got[part], &want[part], 2e-6, &format!("parameter {i}, part {part}"));
+            }
+            if i > 0 {
+                assert_ne!(numbers(&got[0]), numbers(&values[i]), "parameter {i} stayed");
+            }
+            let rounded = got[0].to_dtype(DType::BF16).unwrap();
+            // One that is not the table's own stays as it was.
+            assert_eq!(numbers(&copies[i]) == numbers(&rounded), i != 1, "copy {i}");
+        }
+    }
+}
+
+/// Every combination of transposed factors, a sum, a bias, types, and rows that are no multiple of a
+/// vector, in slices that are not aligned.
+fn products_of_every_kind_agree(on: &On) {
+    let (machine, device) = (on.machine(), on.device());
+    for (dtype, tolerance) in TYPES {
+        for (kind, (m, k, n)) in
+            (0..16).flat_map(|kind| [(5, 7, 3), (16, 8, 24), (1, 9, 1)].map(|size| (kind, size)))
+        {
+            let [left_t, right_t, added, bias] = [1, 2, 4, 8].map(|bit| kind & bit != 0);
+            let made = |shape: &[usize], name: &str, dtype| {
+                // One value into a larger tensor.
+                let count: usize = shape.iter().product();
+                let all = random(&[count + 1], name).to_dtype(dtype).unwrap();
+                let all = all.to_device(&device).unwrap();
+                all.narrow(0, 1, count).unwrap().reshape(shape).unwrap()
+            };
+            for result in [dtype, DType::F32] {
+                let left = made(&if left_t { [k, m] } else { [m, k] }, "left", dtype);
+                let right = made(&if right_t { [n, k] } else { [k, n] }, "right", dtype);
+                let (c, b) = (made(&[m, n], "added", result), made(&[n], "bias", result));
+                let [double_l, double_r, double_c, double_b] = [&left, &right, &c, &b]
+                    .map(|t| t.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap());
+                let t = |t: Tensor, on| if on { t.t().unwrap() } else { t };
+                let want = t(double_l, left_t).matmul(&t(double_r, right_t)).unwrap();
+                let mut want = (want * 0.5).unwrap();
+                if added {
+                    want = (want + double_c).unwrap();
+                }
+                if bias {
+                    want = want.broadcast_add(&double_b).unwrap();
+                }
+                let matrix = |tensor, columns: usize, transposed| Matrix {
+                    transposed,
+                    ..Matrix::rows(tensor, columns)
+                };
+                let product = Product {
+                    added: added.then_some(&c),
+                    bias: bias.then_some(&b),
+                    result,
+                    ..Product::of(
+                        matrix(&left, if left_t { m } else { k }, left_t),
+                        matrix(&right, if right_t { k } else { n }, right_t),
+                    )
+                };
+                let got = on.run(|| machine.product(product.scaled(0.5))).unwrap();
+                assert_eq!((got.dims2().unwrap(), got.dtype()), ((m, n), result));
+                let what = format!("{dtype:?} -> {result:?}, kind {kind}, {m} {k} {n}");
+                close(&got, &want, tolerance, &what);
+            }
+        }
+    }
+}
+
+/// Against the definition, pixel by pixel.
+fn images_are_the_cpus(on: &On) {
+    let (n, side, channels) = (5usize, 6usize, 3usize);
+    let bytes: Vec<u8> = (0..n * side * side * channels).map(|i| (i * 37 % 256) as u8).collect();
+    let picks = [[4, 0, 0, 0], [0, 2, -1, 1], [2, -6, 3, 0], [2, 1, 1, 1]];
+    let (mean, deviation) = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3]);
+    let dims = (n, side, side, channels);
+    let held = on.run(|| HeldImages::new(&bytes, dims, &mean, &deviation, &on.device()));
+    let held = held.unwrap().expect("a machine");
+    for (dtype, tolerance) in TYPES {
+        let got = on.twice(|| vec![held.batch(&picks, dtype).unwrap()]);
+        let mut want = Vec::new();
+        for [which, right, down, mirrored] in picks {
+            for (c, (mean, deviation)) in mean.iter().zip(&deviation).enumerate() {
+                for (y, x) in (0..side as i32).flat_map(|y| (0..side as i32).map(move |x| (y, x))) {
+                    let from_x = if mirrored == 1 { side as i32 - 1 - x } else { x } + right;
+                    let from_y = y + down;
+                    let inside = 0..side as i32;
+                    let byte = match inside.contains(&from_x) && inside.contains(&from_y) {
+                        true => {
+                            let pixel = (from_y as usize * side) + from_x as usize;
+                            bytes[(which as usize * side * side + pixel) * channels + c]
+                        }
+                        false => 0,
+                    };
+                    want.push((f64::from(byte) / 255.0 - mean) / deviation);
+                }
+            }
+        }
+        let want = Tensor::from_vec(want, got[0].dims(), &Device::Cpu).unwrap();
+        close(&got[0], &want, tolerance, "images");
+    }
+}
+
+fn labels_that_are_no_class_show(on: &On) {
+    let device = on.device();
+    let logits = Value::constant(random(&[2, 3], "logits").to_device(&device).unwrap());
+    let labels = Tensor::new(&[1u32, 3], &device).unwrap();
+    let losses = on.run(|| ops::cross_entropy(&logits, &labels, 0.1)).unwrap();
+    let losses = numbers(losses.tensor());
+    assert!(losses[0].is_finite() && losses[1].is_nan(), "{losses:?}");
+}

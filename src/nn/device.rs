@@ -1,0 +1,145 @@
+//! What the rest of the program asks of a device besides computing.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::cuda::{Batch, Machine, batch_of};
+
+/// What a GPU was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Kernels of this program.
+    pub launches: u64,
+    /// Matrix products.
+    pub products: u64,
+}
+
+/// Gets a device ready: on a GPU the kernels are loaded, and float32 products may be done in TF32 or
+/// not. Nothing to do on the CPU.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub fn configure(device: &Device, tf32: bool) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    cuda::configure(device, tf32)?;
+    Ok(())
+}
+
+/// What a device was asked for since it was made; zeros for the CPU.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub fn counters(device: &Device) -> Result<Counters> {
+    #[cfg(feature = "cuda")]
+    return cuda::counters(device);
+    #[cfg(not(feature = "cuda"))]
+    Ok(Counters::default())
+}
+
+/// The most bytes of a GPU that tensors of this process have held at once since
+/// [`reset_device_peak`]; None for the CPU.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub fn device_peak_bytes(device: &Device) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    return cuda::peak_bytes(device);
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
+/// Starts a new measurement from what is held now.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub fn reset_device_peak(device: &Device) {
+    #[cfg(feature = "cuda")]
+    cuda::reset_peak(device);
+}
+
+/// Bytes of a GPU that no program holds; None for the CPU.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub fn device_free_bytes(device: &Device) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    return cuda::free_bytes(device);
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
+/// What a GPU does at most, measured.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceRates {
+    /// Floating-point operations a second of a matrix product.
+    pub product: f64,
+    /// Bytes a second that a copy reads and writes, together.
+    pub copy: f64,
+}
+
+/// The rates of a GPU for the product \[m, k\] · \[n, k\]ᵀ of factors of this type, after
+/// [`configure`]. None for the CPU.
+pub fn device_rates(
+    device: &Device,
+    (m, n, k): (usize, usize, usize),
+    dtype: DType,
+) -> Result<Option<DeviceRates>> {
+    use super::cuda::{Matrix, Product};
+
+    /// The best of several rounds, seconds a time.
+    fn best(device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+        const TIMES: u32 = 20;
+        let mut best = f64::INFINITY;
+        for _ in 0..4 {
+            device.synchronize()?;
+            let started = std::time::Instant::now();
+            for _ in 0..TIMES {
+                work()?;
+            }
+            device.synchronize()?;
+            best = best.min(started.elapsed().as_secs_f64() / f64::from(TIMES));
+        }
+        Ok(best)
+    }
+    let ones = |dims| Tensor::ones(dims, dtype, device);
+    // A linear layer's, the weight as it is held.
+    let (left, right) = (ones((m, k))?, ones((n, k))?);
+    let Some(machine) = Machine::of(&[&left, &right]) else { return Ok(None) };
+    let product = Product::of(Matrix::rows(&left, k), Matrix::rows(&right, k).t());
+    let seconds = best(device, || machine.product(product).map(drop))?;
+    // Beyond any cache.
+    const COPIED: usize = 256 << 20;
+    let bytes = Tensor::zeros(COPIED, DType::U8, device)?;
+    let copying = best(device, || bytes.copy().map(drop))?;
+    Ok(Some(DeviceRates {
+        product: 2.0 * m as f64 * n as f64 * k as f64 / seconds,
+        copy: 2.0 * COPIED as f64 / copying,
+    }))
+}
+
+/// Images that a GPU holds as bytes and makes batches of.
+pub struct HeldImages {
+    machine: Machine,
+    bytes: Tensor,
+    mean: Tensor,
+    deviation: Tensor,
+}
+
+impl HeldImages {
+    /// Images \[n, side, side, channels\] with what each channel is normalised by, of values in
+    /// \[0, 1\]. None for a device that makes no batches itself.
+    pub fn new(
+        bytes: &[u8],
+        dims: (usize, usize, usize, usize),
+        mean: &[f64],
+        deviation: &[f64],
+        device: &Device,
+    ) -> Result<Option<HeldImages>> {
+        let float = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+            Tensor::from_vec(values, dims.3, device)
+        };
+        let mean = float(mean)?;
+        let Some(machine) = Machine::of(&[&mean]) else { return Ok(None) };
+        let (deviation, bytes) = (float(deviation)?, Tensor::from_slice(bytes, dims, device)?);
+        Ok(Some(HeldImages { machine, bytes, mean, deviation }))
+    }
+
+    /// Of each pick (which image, how far its window moves right and down, whether it is mirrored
+    /// then): \[batch, channels, side, side\], normalised. Outside an image stands black.
+    pub fn batch(&self, picks: &[[i32; 4]], dtype: DType) -> Result<Tensor> {
+        let HeldImages { machine, bytes, mean, deviation } = self;
+        batch_of(machine, &Batch { bytes, picks, mean, deviation }, dtype)
+    }
+}

@@ -1,0 +1,137 @@
+//! Whole trainings on a GPU against the same on the CPU: emulated in every test run, and on a GPU by
+//! `cargo test --release --features cuda --lib -- --ignored on_the_gpu`.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::data::ImageData;
+use crate::nn::emulated;
+use crate::spec::{self, RunSpec};
+use crate::tasks::{Evaluation, ImageClassification, Split};
+use crate::train::{Step, Trainer};
+
+/// What a training left.
+struct Trained {
+    steps: Vec<Step>,
+    weights: BTreeMap<String, Tensor>,
+    evaluation: Evaluation,
+    checkpoint: Vec<u8>,
+}
+
+fn run(overrides: &[&str]) -> RunSpec {
+    let text = "task: image-classification\ndata: {embedded: fashion-mnist-mini, augment: \
+        {crop_padding: 2, horizontal_flip: true}}\nmodel: {architecture: vit, image_size: 8, \
+        patch_size: 4, channels: 3, classes: 5, dim: 32, depth: 4, heads: 2}\n\
+        vlora: {compound_size: 2, rank: 2}\ntraining: {batch_size: 6, epochs: 1, \
+        learning_rate: 0.003, warmup_ratio: 0.0, clip_norm: 1.0, label_smoothing: 0.1}\n\
+        arms: {baseline: {}}\nseeds: [0]\n";
+    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+    let spec = spec::parse(text.as_bytes(), "t.yaml", "t", &overrides, &|_| 0);
+    spec.unwrap().variants.remove(0).spec
+}
+
+/// Five steps, of which the last is smaller, an evaluation, a checkpoint that is taken up again.
+fn train(spec: &RunSpec, device: &Device) -> Trained {
+    let data = ImageData::noise(&spec.model, 4 * spec.training.batch_size + 2, 10);
+    let task = ImageClassification::new(&data, spec, 1, device.clone());
+    let mut trainer = Trainer::new(&task, &spec.training, 1, device, None).unwrap();
+    let mut steps = Vec::new();
+    trainer
+        .train_epoch(|step| {
+            steps.push(step.clone());
+            true
+        })
+        .unwrap();
+    let evaluation = trainer.evaluate(Split::Test).unwrap();
+    let checkpoint = trainer.checkpoint().unwrap();
+    trainer.resume(&checkpoint).unwrap();
+    assert_eq!(trainer.evaluate(Split::Test).unwrap(), evaluation);
+    let weights = trainer.store().snapshot().unwrap();
+    Trained { steps, weights, evaluation, checkpoint }
+}
+
+/// The readings, LoRA with dropout on frozen weights, micro-batches, the mean over tokens.
+const SPECS: [&[&str]; 6] = [
+    &[],
+    &["method=vlora"],
+    &["method=vlora", "vlora.reference=previous", "vlora.detach=false"],
+    &["method=vlora", "vlora.rank=full", "model.pool=mean"],
+    &["start={checkpoint: a}", "lora={rank: 2, dropout: 0.2}"],
+    &["method=vlora", "training.batch_size=3", "training.accumulation=2"],
+];
+
+fn close(got: f64, want: f64, tolerance: f64, what: &str) {
+    assert!((got - want).abs() <= tolerance * want.abs().max(0.1), "{what}: {got} for {want}");
+}
+
+/// How far weights ended from where others did, beside how far those had come.
+fn apart(got: &Trained, want: &Trained, start: &BTreeMap<String, Tensor>) -> f64 {
+    let square = |a: &Tensor, b: &Tensor| {
+        let d = (a - b).unwrap().to_dtype(DType::F64).unwrap();
+        d.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
+    };
+    let (mut off, mut way) = (0.0, 0.0);
+    for (name, want) in &want.weights {
+        off += square(&got.weights[name], want);
+        way += square(&start[name], want);
+    }
+    (off / way).sqrt()
+}
+
+fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
+    for overrides in SPECS {
+        let spec = run(overrides);
+        let want = train(&spec, &Device::Cpu);
+        let start = {
+            let data = ImageData::noise(&spec.model, 8, 8);
+            let task = ImageClassification::new(&data, &spec, 1, Device::Cpu);
+            let trainer = Trainer::new(&task, &spec.training, 1, &Device::Cpu, None).unwrap();
+            trainer.store().snapshot().unwrap()
+        };
+        let types = [("float32", 2e-4, 0.02), ("bf16", 2e-2, 0.25)];
+        for (precision, tolerance, way) in types {
+            let all: Vec<&str> = overrides
+                .iter()
+                .copied()
+                .chain([match precision {
+                    "bf16" => "precision=bf16",
+                    _ => "precision=float32",
+                }])
+                .collect();
+            let typed = run(&all);
+            let got = on_gpu(&typed);
+            let what = format!("{all:?}");
+            assert_eq!(got.steps.len(), want.steps.len(), "{what}");
+            for (got, want) in got.steps.iter().zip(&want.steps) {
+                let what = format!("{what}, step {}", want.step);
+                assert_eq!((got.step, got.examples), (want.step, want.examples), "{what}");
+                close(got.loss, want.loss, tolerance, &what);
+                close(got.gradient_norm, want.gradient_norm, 5.0 * tolerance, &what);
+            }
+            close(got.evaluation.loss, want.evaluation.loss, 2.0 * tolerance, &what);
+            let apart = apart(&got, &want, &start);
+            assert!(apart < way, "{what}: weights are {apart} of their way apart");
+            // The same again: the same bits.
+            let again = on_gpu(&typed);
+            assert_eq!(again.checkpoint.len(), got.checkpoint.len());
+            for (name, tensor) in &got.weights {
+                let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                assert_eq!(bits(tensor), bits(&again.weights[name]), "{what}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn emulated_trainings_are_the_cpus() {
+    trains_as_the_cpu_does(|spec| emulated(|| train(spec, &Device::Cpu)));
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "needs a GPU"]
+fn trainings_on_the_gpu_are_the_cpus() {
+    let device = super::select_device("cuda").unwrap();
+    trains_as_the_cpu_does(|spec| train(spec, &device));
+}

@@ -1,0 +1,144 @@
+//! What to say where the GPU's memory does not suffice.
+
+use crate::error::plain;
+use crate::models::memory::memory;
+use crate::size::bytes;
+use crate::spec::{DeviceKind, RunSpec};
+use crate::train::TrainError;
+
+/// Why training failed, where `free` bytes of the device's memory were free before it.
+pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>) -> String {
+    match error.of_tensors().is_some_and(is_out_of_memory) {
+        true => out_of_memory(run, free),
+        false => error.to_string(),
+    }
+}
+
+/// Whether an operation failed for want of the GPU's memory. CUDA's libraries have a name each for it.
+fn is_out_of_memory(error: &candle_core::Error) -> bool {
+    let text = plain(error).to_lowercase();
+    ["cuda_error_out_of_memory", "out of memory", "status_alloc_failed"]
+        .iter()
+        .any(|part| text.contains(part))
+}
+
+fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
+    let (batch, accumulation) = (run.training.batch_size, run.training.accumulation);
+    let needs = |run: &RunSpec| memory(run, DeviceKind::Cuda).peak;
+    let has = free.map_or("what the GPU has free".into(), |free| {
+        format!("{}, which the GPU had free", bytes(free))
+    });
+    let told = format!(
+        "the GPU ran out of memory in training\n  found:    batches of {batch}, which take about {}\n  \
+         expected: at most {has}",
+        bytes(needs(run))
+    );
+    match smaller_batch(run, free) {
+        Some(smaller) => {
+            let parts = batch * accumulation / smaller;
+            let fits = if free.is_some() { "fit, and" } else { "take less, and" };
+            format!(
+                "{told}; batches of {smaller} take about {}\n  help:     --set \
+                 training.batch_size={smaller} --set training.accumulation={parts} {fits} each step is \
+                 still over the same {} examples",
+                bytes(needs(&with_batch(run, smaller))),
+                batch * accumulation
+            )
+        }
+        None => format!(
+            "{told}; a batch of one takes about {}\n  help:     a smaller model, a GPU with more \
+             memory, or one that nothing else uses",
+            bytes(needs(&with_batch(run, 1)))
+        ),
+    }
+}
+
+/// The largest batch below the run's that fits and divides the examples of a step, so that
+/// accumulation makes the same steps of it. Where nothing is known of the device, the next smaller.
+fn smaller_batch(run: &RunSpec, free: Option<u64>) -> Option<usize> {
+    let step = run.training.batch_size * run.training.accumulation;
+    let needed = |batch| memory(&with_batch(run, batch), DeviceKind::Cuda).peak;
+    let fits = |batch: &usize| free.is_none_or(|free| needed(*batch) <= free);
+    (1..run.training.batch_size).rev().filter(|batch| step.is_multiple_of(*batch)).find(fits)
+}
+
+fn with_batch(run: &RunSpec, batch: usize) -> RunSpec {
+    let mut run = run.clone();
+    run.training.accumulation = run.training.batch_size * run.training.accumulation / batch;
+    run.training.batch_size = batch;
+    run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec;
+
+    fn run(batch: usize, accumulation: usize) -> RunSpec {
+        let text = format!(
+            "task: image-classification\ndata: {{embedded: fashion-mnist-mini}}\n\
+             model: {{architecture: vit, image_size: 224, patch_size: 16, classes: 1000, dim: 768, \
+             depth: 12, heads: 12}}\nprecision: bf16\ntraining: {{batch_size: {batch}, \
+             accumulation: {accumulation}}}\narms: {{baseline: {{}}}}\nseeds: [0]\n"
+        );
+        let spec = spec::parse(text.as_bytes(), "t.yaml", "t", &[], &|_| 0);
+        spec.unwrap().variants.remove(0).spec
+    }
+
+    #[test]
+    fn the_largest_divisor_that_fits_is_named() {
+        let step = run(96, 2);
+        let needs = |batch| memory(&with_batch(&step, batch), DeviceKind::Cuda).peak;
+        // 192 = 64 · 3 = 48 · 4: what fits is taken up to the byte.
+        for (free, want) in [
+            (needs(64), Some(64)),
+            (needs(64) - 1, Some(48)),
+            (needs(48) + 1, Some(48)),
+            (needs(1), Some(1)),
+            (needs(1) - 1, None),
+        ] {
+            assert_eq!(smaller_batch(&step, Some(free)), want);
+        }
+        // Never the batch that did not fit, whatever the formula says of it.
+        assert_eq!(smaller_batch(&step, Some(u64::MAX)), Some(64));
+        assert_eq!(smaller_batch(&step, None), Some(64));
+        assert_eq!(smaller_batch(&run(1, 4), None), None);
+    }
+
+    #[test]
+    fn what_is_told() {
+        let step = run(96, 2);
+        let needs = |batch| bytes(memory(&with_batch(&step, batch), DeviceKind::Cuda).peak);
+        let free = memory(&with_batch(&step, 48), DeviceKind::Cuda).peak;
+        assert_eq!(
+            out_of_memory(&step, Some(free)),
+            format!(
+                "the GPU ran out of memory in training\n  \
+                 found:    batches of 96, which take about {}\n  \
+                 expected: at most {}, which the GPU had free; batches of 48 take about {}\n  \
+                 help:     --set training.batch_size=48 --set training.accumulation=4 fit, and each \
+                 step is still over the same 192 examples",
+                needs(96),
+                bytes(free),
+                needs(48)
+            )
+        );
+        let unknown = out_of_memory(&step, None);
+        assert!(unknown.contains("at most what the GPU has free; batches of 64"), "{unknown}");
+        let hopeless = out_of_memory(&step, Some(1 << 20));
+        assert!(hopeless.contains("1 MiB, which the GPU had free; a batch of one"), "{hopeless}");
+        assert!(hopeless.contains("a smaller model"), "{hopeless}");
+    }
+
+    #[test]
+    fn cuda_says_it_in_several_ways() {
+        let is = |text: &str| is_out_of_memory(&candle_core::Error::Msg(text.into()));
+        assert!(is("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
+        assert!(is("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"));
+        assert!(!is("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)") && !is("shape mismatch"));
+        let error = |text: &str| TrainError::Tensor(candle_core::Error::Msg(text.into()));
+        let told = |text: &str| reason(&error(text), &run(8, 1), None);
+        assert!(told("CUDA_ERROR_OUT_OF_MEMORY").starts_with("the GPU ran out of memory"));
+        assert_eq!(told("shape mismatch"), "tensor operation failed: shape mismatch");
+    }
+}
