@@ -127,6 +127,10 @@ fn what_the_device_cannot_do_is_told_with_its_line() {
     let plan =
         vlora(dir.path(), &["plan", "tiny.yaml", "--set", "precision=auto", "--device", "cpu"]);
     assert!(plan.out.contains("  precision: float32\n"), "{}", plan.out);
+    // A plan for a GPU needs none.
+    let plan = vlora(dir.path(), &["plan", "tiny.yaml", "--device", "cuda"]);
+    assert_eq!(plan.code, 0, "{}", plan.err);
+    assert!(plan.out.contains("  precision: bf16\n"), "{}", plan.out);
 }
 
 /// No run is computed in another precision than its id says, however the spec was read.

@@ -216,6 +216,9 @@ def compare(program, arm, options, threads):
                     ours = program.bench(arm)
                     # All of it: an upper bound.
                     ours["over_start_bytes"] = ours["resident_peak_bytes"]
+                    if options.device == "cuda":
+                        # Of the GPU's memory: what tensors held, images included.
+                        ours["device_peak_bytes"] = ours["peak_bytes"]
                 else:
                     found[variant] = workers[variant].measure(options.warmup, options.steps)
             for worker in workers.values():

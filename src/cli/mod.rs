@@ -26,8 +26,8 @@ use crate::error::{Error, Result};
 use crate::models;
 use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
-use crate::runner::{device_kind, select_device};
-use crate::spec::{self, Experiment};
+use crate::runner::{device_kind, planned_kind, select_device};
+use crate::spec::{self, DeviceKind, Experiment};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
 ///
@@ -119,8 +119,11 @@ impl SpecArgs {
 
     /// For runs on this device: what `precision: auto` means depends on it.
     fn load_for(&self, device: &Device) -> Result<Experiment> {
-        let kind = Some(device_kind(device));
-        Ok(spec::load_for(kind, &self.spec, &self.set, &models::parameters)?)
+        self.load_for_kind(device_kind(device))
+    }
+
+    fn load_for_kind(&self, kind: DeviceKind) -> Result<Experiment> {
+        Ok(spec::load_for(Some(kind), &self.spec, &self.set, &models::parameters)?)
     }
 }
 
@@ -154,6 +157,11 @@ impl DeviceArgs {
     fn select(&self) -> Result<Device> {
         tell_unused_gpu(&self.device);
         select_device(&self.device)
+    }
+
+    /// For a command that computes nothing: a GPU need not be there.
+    fn planned(&self) -> Result<DeviceKind> {
+        planned_kind(&self.device)
     }
 
     /// The same again, with a stream of its own on a GPU.

@@ -7,7 +7,7 @@ use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, prin
 use crate::error::{Error, Result};
 use crate::models::memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
-use crate::runner::{Plan, PlannedVariant, device_kind};
+use crate::runner::{Plan, PlannedVariant};
 use crate::size::bytes;
 use crate::spec::{DeviceKind, flatten};
 
@@ -26,11 +26,11 @@ pub struct PlanArgs {
 }
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let device = args.device.select()?;
-    let experiment = args.spec.load_for(&device)?;
+    let device = args.device.planned()?;
+    let experiment = args.spec.load_for_kind(device)?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
-    let table = table(&plan, device_kind(&device));
+    let table = table(&plan, device);
     match args.format.format {
         FormatName::Table => {
             let mut text = table.render(Format::Table);

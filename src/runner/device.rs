@@ -2,7 +2,9 @@
 
 use candle_core::Device;
 
+use super::precision::device_kind;
 use crate::error::{Error, Result};
+use crate::spec::DeviceKind;
 
 /// What `--device` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,15 @@ pub fn select_device(name: &str) -> Result<Device> {
         Choice::Auto => automatic(),
         Choice::Cpu => Ok(Device::Cpu),
         Choice::Cuda(number) => cuda(name, number),
+    }
+}
+
+/// What `--device` stands for where nothing is computed: a plan for a GPU needs none.
+pub fn planned_kind(name: &str) -> Result<DeviceKind> {
+    match Choice::parse(name)? {
+        Choice::Cpu => Ok(DeviceKind::Cpu),
+        Choice::Cuda(_) => Ok(DeviceKind::Cuda),
+        Choice::Auto => Ok(device_kind(&select_device(name)?)),
     }
 }
 

@@ -8,6 +8,12 @@
 //! Activations are float32 or bf16; parameters, their gradients, moments, and sums over many values are
 //! float32. Nothing here waits for the GPU, and every sum has one order, so that the same input on
 //! the same GPU gives the same bits.
+//!
+//! Launches are not captured in a CUDA graph. A graph would save the time between launches; it wants
+//! the same addresses every step, while candle allocates at each operation, and neither its memory nor
+//! its run can be looked at without a GPU. So launches are few instead (a block of a dense model: 12
+//! products and 18 kernels a step), they are asked for many steps ahead, and `vlora bench` tells how long
+//! the asking takes and how long the GPU is then waited for.
 
 // A build that has no machine gives nothing to one.
 #![cfg_attr(not(any(test, feature = "cuda")), allow(dead_code, unused_variables))]
