@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 use super::cuda;
 use super::cuda::{Batch, Machine, batch_of};
 
@@ -32,7 +32,7 @@ pub fn counters(device: &Device) -> Result<Counters> {
         return cuda::counters(device);
     }
     #[cfg(test)]
-    return Ok(super::cuda::emulated_counters());
+    return Ok(cuda::emulated_counters());
     #[cfg(not(test))]
     Ok(Counters::default())
 }
