@@ -1,5 +1,5 @@
-//! With the `cuda` feature, compiles the program's own GPU kernels to PTX, which the driver of the
-//! machine it runs on compiles for its GPU. Without the feature this does nothing.
+//! With the `cuda` feature, compiles the program's own GPU kernels: for Hopper, and to PTX, which the
+//! driver of the machine it runs on compiles for any other GPU. Without the feature this does nothing.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -28,15 +28,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes OUT_DIR/kernels.ptx.
+/// Writes OUT_DIR/kernels.fatbin.
 fn compile() -> Result<(), String> {
     let nvcc = nvcc();
     let out =
         PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this with cargo")?)
-            .join("kernels.ptx");
+            .join("kernels.fatbin");
     let done = Command::new(&nvcc)
-        .args(["-ptx", "-O3", "-std=c++17", "-lineinfo"])
-        .arg(format!("-arch=compute_{}", architecture()?))
+        .args(["-fatbin", "-O3", "-std=c++17", "-lineinfo"])
+        .arg(format!("-gencode=arch=compute_{0},code=compute_{0}", architecture()?))
+        .arg("-gencode=arch=compute_90,code=sm_90")
         .arg("-o")
         .arg(&out)
         .arg(SOURCE)

@@ -4,13 +4,16 @@
 //! candle's own fused `LayerNorm`, `softmax_last_dim` and `rope` are registered without one
 //! and cut the graph silently, so none of them is used here.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use super::ops::Mask;
 
 /// Layer normalisation (arXiv 1607.06450) over the last axis, biased variance:
 /// `(x − mean) / √(var + eps) · weight + bias`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if x.dtype() == DType::BF16 {
+        return layer_norm(&x.to_dtype(DType::F32)?, weight, bias, eps)?.to_dtype(DType::BF16);
+    }
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let normal = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
@@ -47,6 +50,11 @@ pub fn patches(images: &Tensor, p: usize) -> Result<Tensor> {
 /// Multi-head self-attention of the first `queries` tokens: `softmax(q kᵀ / √d) v` a head.
 /// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
 pub fn self_attention(qkv: &Tensor, heads: usize, queries: usize, mask: &Mask) -> Result<Tensor> {
+    if qkv.dtype() == DType::BF16 {
+        // Sums of many values are float32 elsewhere, too.
+        let qkv = qkv.to_dtype(DType::F32)?;
+        return self_attention(&qkv, heads, queries, mask)?.to_dtype(DType::BF16);
+    }
     let (batch, tokens, width) = qkv.dims3()?;
     let d = width / 3 / heads;
     let parts = qkv.reshape((batch, tokens, 3, heads, d))?.permute((2, 0, 3, 1, 4))?;
@@ -170,7 +178,7 @@ mod tests {
     fn cross_entropy_closed_forms_and_gradient() {
         let labels = Tensor::new(&[2u32, 0], &Device::Cpu).unwrap();
         // Equal logits: log(classes), whatever the smoothing.
-        let even = Tensor::zeros((2, 5), candle_core::DType::F64, &Device::Cpu).unwrap();
+        let even = Tensor::zeros((2, 5), DType::F64, &Device::Cpu).unwrap();
         for smoothing in [0.0, 0.1] {
             let loss = cross_entropy(&even, &labels, smoothing).unwrap().to_vec1::<f64>().unwrap();
             assert!(loss.iter().all(|l| (l - 5f64.ln()).abs() < 1e-12));

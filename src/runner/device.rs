@@ -119,9 +119,24 @@ fn on_gpu(number: usize) -> Result<Device> {
     let cuda = device.as_cuda_device().map_err(failed)?;
     // SAFETY: events order the uses of memory by several streams, and here is one.
     unsafe { cuda.disable_event_tracking() };
+    check_capability(number, cuda.cuda_stream().context())?;
     keep_freed_memory(cuda.cuda_stream().context())
         .map_err(|e| Error::Failed(format!("cuda:{number}: its memory pool cannot be set: {e}")))?;
     Ok(device)
+}
+
+/// The kernels need bf16 on tensor cores, which GPUs have since Ampere.
+#[cfg(feature = "cuda")]
+fn check_capability(number: usize, context: &cudarc::driver::CudaContext) -> Result<()> {
+    let failed = |e| Error::Failed(format!("cuda:{number}: its capability is not told: {e}"));
+    let (major, minor) = context.compute_capability().map_err(failed)?;
+    match major >= 8 {
+        true => Ok(()),
+        false => Err(Error::Failed(format!(
+            "cuda:{number}: this GPU is too old: its compute capability is {major}.{minor}, and the \
+             program needs 8.0 (Ampere) or newer; compute with `--device cpu`"
+        ))),
+    }
 }
 
 /// Freed memory stays with the program. Otherwise the pool gives it back whenever the stream is waited
@@ -136,12 +151,17 @@ fn keep_freed_memory(
     if context.attribute(pools)? == 0 {
         return Ok(());
     }
-    let mut threshold = u64::MAX;
-    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: the pool is the device's own, and the attribute a 64-bit number.
+    use sys::CUmemPool_attribute::{
+        CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES,
+    };
+    let (mut threshold, mut reuse) = (u64::MAX, 0i32);
+    // SAFETY: the pool is the device's own, and the attributes a 64-bit number and an int.
     unsafe {
         let pool = result::device::get_default_mem_pool(context.cu_device())?;
-        result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast())
+        let set = |attribute, value| result::mem_pool::set_attribute(pool, attribute, value);
+        set(CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, (&raw mut threshold).cast())?;
+        // Runs at once have streams of their own: none shall wait for what another frees later.
+        set(CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES, (&raw mut reuse).cast())
     }
 }
 

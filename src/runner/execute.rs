@@ -22,7 +22,7 @@ use crate::results::{
     SCHEMA_VERSION, SpecRecord, StartRecord, StepRecord, TestRecord,
 };
 use crate::spec::{Normalize, Precision, hex};
-use crate::tasks::{Evaluation, ImageClassification, Split, Task};
+use crate::tasks::{Evaluation, ImageClassification, Split, Task, held_bytes};
 use crate::train::{EpochSummary, Step, TrainError, Trainer};
 
 /// Told of what happens, for display: by one worker at a time, but of several runs in turn.
@@ -238,7 +238,9 @@ impl Life<'_> {
         }
         self.folder.remove(RunFolder::FAILURE)?;
         // What the device has for the run, whatever the run then takes of it.
-        let free = memory::free_bytes(self.device);
+        let data = self.shared.plan.data(&self.variant.variant);
+        let free =
+            memory::free_bytes(self.device).map(|free| free.saturating_sub(held_bytes(data)));
         let reason = match self.train(observer) {
             Ok(Some(result)) => return Ok(Outcome::Finished(result)),
             Ok(None) => return Ok(Outcome::Elsewhere),

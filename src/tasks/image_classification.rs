@@ -27,6 +27,16 @@ pub fn activations(precision: Precision) -> DType {
     }
 }
 
+/// Bytes of the splits that a GPU holds.
+pub fn held_bytes(data: &ImageData) -> u64 {
+    let splits = [&data.train, &data.validation, &data.test];
+    let sizes = splits.map(|split| {
+        let (n, side, _, channels) = split.dims();
+        n * side * side * channels
+    });
+    sizes.iter().filter(|size| **size <= MOST_HELD).map(|size| *size as u64).sum()
+}
+
 /// The largest split that a device holds. Larger ones come to it batch by batch.
 const MOST_HELD: usize = 4 << 30;
 

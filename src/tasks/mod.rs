@@ -4,7 +4,7 @@ mod ahead;
 mod image_classification;
 
 pub use ahead::{Batches, ahead};
-pub use image_classification::{ImageClassification, activations};
+pub use image_classification::{ImageClassification, activations, held_bytes};
 
 use candle_core::{DType, Result};
 

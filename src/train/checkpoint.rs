@@ -91,9 +91,9 @@ impl Checkpoint {
         for (group, tensors) in self.groups() {
             for (name, tensor) in tensors {
                 hash.update(format!("\n{group}.{name}{:?}\n", tensor.dims()));
-                for value in tensor.flatten_all()?.to_vec1::<f32>()? {
-                    hash.update(value.to_le_bytes());
-                }
+                let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+                let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+                hash.update(bytes);
             }
         }
         Ok(hex(&hash.finalize()))

@@ -221,7 +221,10 @@ impl<'a, T: Task> Trainer<'a, T> {
                 if left > 0 && under_way.len() <= self.ahead && looked.elapsed() < LOOK {
                     continue;
                 }
-                for asked in under_way.drain(..) {
+                // The last two keep the device busy meanwhile.
+                let stay = if left > 0 { self.ahead.min(2) } else { 0 };
+                let ready = under_way.len().saturating_sub(stay);
+                for asked in under_way.drain(..ready) {
                     let step = self.finished(asked)?;
                     total += step.loss * step.examples as f64;
                     if !on_step(&step) {
@@ -353,15 +356,15 @@ impl<'a, T: Task> Trainer<'a, T> {
     pub fn checkpoint(&self) -> Result<Vec<u8>, TrainError> {
         let moments = |second: bool| {
             let pick = |(name, (m, v)): (&String, &(Tensor, Tensor))| {
-                (name.clone(), if second { v.clone() } else { m.clone() })
+                Ok((name.clone(), if second { v } else { m }.to_device(&Device::Cpu)?))
             };
-            self.optimizer.moments().iter().map(pick).collect()
+            self.optimizer.moments().iter().map(pick).collect::<candle_core::Result<_>>()
         };
         let checkpoint = Checkpoint {
             state: self.state.clone(),
             model: self.store.snapshot()?,
-            adam_m: moments(false),
-            adam_v: moments(true),
+            adam_m: moments(false)?,
+            adam_v: moments(true)?,
             best: self.best.clone(),
         };
         Ok(checkpoint.to_bytes()?)

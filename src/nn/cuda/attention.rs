@@ -7,7 +7,7 @@ use crate::nn::Value;
 use crate::nn::ops::Mask;
 
 /// Sizes of a head that kernels are made for.
-const SIZES: [usize; 4] = [16, 32, 64, 128];
+const SIZES: [usize; 7] = [16, 32, 48, 64, 80, 96, 128];
 /// Rows of a warp.
 const SIDE: usize = 16;
 /// Warps of a block at most: with 254 registers a thread, the largest kernel's, what a GPU holds.

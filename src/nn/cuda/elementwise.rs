@@ -162,13 +162,13 @@ pub fn add_product(
 }
 
 /// As [`crate::nn::ops::mean_tokens`], summed in float32.
-pub fn mean_tokens(machine: Machine, x: &Value) -> Result<Value> {
+pub fn mean_tokens(x: &Value) -> Result<Value> {
     let (batch, tokens, dim) = x.tensor().dims3()?;
     let dtype = x.tensor().dtype();
     let mean = x.tensor().to_dtype(DType::F32)?.mean(1)?.to_dtype(dtype)?;
-    let _ = machine;
     Ok(Value::computed(mean, &[x], move |g, sink| {
-        let each = (g / tokens as f64)?.reshape((batch, 1, dim))?;
+        let each = (g.to_dtype(DType::F32)? / tokens as f64)?.to_dtype(dtype)?;
+        let each = each.reshape((batch, 1, dim))?;
         sink.add(0, each.broadcast_as((batch, tokens, dim))?.contiguous()?)
     }))
 }

@@ -12,13 +12,14 @@ use cudarc::driver::sys as driver;
 use cudarc::driver::{
     CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
 };
+use cudarc::nvrtc::Ptx;
 
 use super::machine::{Arg, Grid};
 use super::product::ByColumns;
 use crate::nn::device::Counters;
 
-/// The kernels, as the driver compiles them for the GPU it finds.
-const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+/// The kernels: compiled for Hopper, and for other GPUs as the driver compiles at their first use.
+const KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
 
 /// cuBLAS's own advice for Hopper.
 const WORKSPACE: usize = 32 << 20;
@@ -83,20 +84,30 @@ pub fn counters(device: &Device) -> Result<Counters> {
 /// The most bytes that tensors on a device's GPU have held at once since [`reset_peak`], over all
 /// streams; None for one that is no GPU.
 pub fn peak_bytes(device: &Device) -> Option<u64> {
-    let attribute = driver::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+    pool_bytes(device, driver::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+}
+
+/// A number of bytes that the pool of a device's tensors tells.
+fn pool_bytes(device: &Device, attribute: driver::CUmemPool_attribute) -> Option<u64> {
     let mut bytes = 0u64;
     with_pool(device, |pool| {
-        // SAFETY: this attribute is a 64-bit number.
+        // SAFETY: the attributes that are asked for are 64-bit numbers.
         unsafe { driver::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) }
     })?;
     Some(bytes)
 }
 
-/// Bytes of a device's GPU that nothing has, as its driver tells: of all programs on it.
+/// Bytes of a device's GPU that tensors may take: what no program has, as its driver tells, and what
+/// this one keeps of freed ones.
 pub fn free_bytes(device: &Device) -> Option<u64> {
-    let Device::Cuda(device) = device else { return None };
-    device.cuda_stream().context().bind_to_thread().ok()?;
-    cudarc::driver::result::mem_get_info().ok().map(|(free, _)| free as u64)
+    use driver::CUmemPool_attribute::{
+        CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT as RESERVED, CU_MEMPOOL_ATTR_USED_MEM_CURRENT as USED,
+    };
+
+    let kept = pool_bytes(device, RESERVED)?.saturating_sub(pool_bytes(device, USED)?);
+    // The pool's context is this thread's now.
+    let (free, _) = cudarc::driver::result::mem_get_info().ok()?;
+    Some(free as u64 + kept)
 }
 
 /// Forgets the peak so far.
@@ -128,7 +139,8 @@ fn with_pool(
 impl Gpu {
     fn new(device: &CudaDevice) -> Result<Gpu> {
         let stream = device.cuda_stream();
-        let module = stream.context().load_module(KERNELS.into()).map_err(wrap)?;
+        let module =
+            stream.context().load_module(Ptx::from_binary(KERNELS.to_vec())).map_err(wrap)?;
         let products = Products::new(&stream)?;
         Ok(Gpu {
             device: device.clone(),
@@ -255,10 +267,31 @@ impl Gpu {
             alignment: [a.0, b.0, c.unwrap_or(d).0, d.0, bias.unwrap_or(d).0].map(alignment),
         };
         self.stream.context().bind_to_thread().map_err(wrap)?;
-        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
-        products.run(&key, [a.0, b.0, c.unwrap_or(d).0, d.0], bias.map(|b| b.0), p.scale)?;
+        let addresses = [a.0, b.0, c.unwrap_or(d).0, d.0];
         self.multiplications.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        let run = |key: &Key, bias| {
+            let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
+            products.run(key, addresses, bias, p.scale)
+        };
+        match run(&key, bias.map(|b| b.0))? {
+            Ran::Done => Ok(()),
+            // Rows that are aligned to nothing may have no algorithm that adds a bias, too.
+            Ran::None if key.bias => match run(&Key { bias: false, ..key }, None)? {
+                Ran::Done => self.launch_bias(p, to),
+                Ran::None => bail!("cuBLASLt has no algorithm for the product {key:?}"),
+            },
+            Ran::None => bail!("cuBLASLt has no algorithm for the product {key:?}"),
+        }
+    }
+
+    fn launch_bias(&self, p: &ByColumns, to: &Tensor) -> Result<()> {
+        let Some(bias) = p.bias else { return Ok(()) };
+        let (kernel, grid, args) = super::product::bias_launch(bias, to, p.m)?;
+        self.launch(&kernel, grid, &args)
+    }
+
+    pub fn tf32(&self) -> bool {
+        self.tf32.load(Ordering::Relaxed)
     }
 }
 
@@ -288,7 +321,15 @@ struct Products {
     handle: sys::cublasLtHandle_t,
     workspace: CudaSlice<u8>,
     stream: Arc<CudaStream>,
-    chosen: HashMap<Key, Chosen>,
+    /// None where there is no algorithm.
+    chosen: HashMap<Key, Option<Chosen>>,
+}
+
+/// What became of a product.
+enum Ran {
+    Done,
+    /// There is no algorithm for it.
+    None,
 }
 
 // SAFETY: cuBLASLt's handles and descriptors may be used from any thread, by one at a time.
@@ -317,14 +358,12 @@ impl Products {
         [a, b, c, d]: [u64; 4],
         bias: Option<u64>,
         scale: f32,
-    ) -> Result<()> {
+    ) -> Result<Ran> {
         if !self.chosen.contains_key(key) {
-            let chosen = self.choose(key).map_err(|e| {
-                candle_core::Error::Msg(format!("no cuBLASLt algorithm for {key:?}: {e}"))
-            })?;
+            let chosen = self.choose(key, bias)?;
             self.chosen.insert(*key, chosen);
         }
-        let Some(chosen) = self.chosen.get(key) else { return Ok(()) };
+        let Some(Some(chosen)) = self.chosen.get(key) else { return Ok(Ran::None) };
         let beta = if key.added { 1f32 } else { 0f32 };
         let pointer = |address: u64| address as *const c_void;
         let [la, lb, lc, ld] = chosen.layouts;
@@ -357,10 +396,12 @@ impl Products {
                 self.stream.cu_stream() as sys::cudaStream_t,
             )
         }
-        .map_err(wrap)
+        .map_err(wrap)?;
+        Ok(Ran::Done)
     }
 
-    fn choose(&self, key: &Key) -> Result<Chosen> {
+    /// The algorithm that cuBLASLt expects to be the fastest; None where it has none.
+    fn choose(&self, key: &Key, bias: Option<u64>) -> Result<Option<Chosen>> {
         use sys::cublasLtMatmulDescAttributes_t as Of;
         use sys::cublasLtMatmulPreferenceAttributes_t as Preferred;
         let float = sys::cudaDataType::CUDA_R_32F;
@@ -395,9 +436,10 @@ impl Products {
                 // CUBLAS_OP_N and CUBLAS_OP_T.
                 set(operation, attribute, &i32::from(transposed))?;
             }
-            if key.bias {
+            if let Some(bias) = bias {
                 let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
                 set(operation, Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
+                set(operation, Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
             }
             let prefer = |attribute, bytes: &[u8]| {
                 let (at, size) = (bytes.as_ptr().cast(), bytes.len());
@@ -405,6 +447,11 @@ impl Products {
             };
             let workspace = Preferred::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
             prefer(workspace, &WORKSPACE.to_ne_bytes())?;
+            // Where a sum is divided among blocks, its parts are float32 and added in their order.
+            // Other schemes round them to the result's type, or add them as they come.
+            let scheme = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+            let schemes = Preferred::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
+            prefer(schemes, &(scheme as u32).to_ne_bytes())?;
             for (attribute, shift) in [
                 (Preferred::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.alignment[0]),
                 (Preferred::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.alignment[1]),
@@ -417,15 +464,19 @@ impl Products {
             let handle = self.handle;
             let found = lt::get_matmul_algo_heuristic(handle, operation, a, b, c, d, preference);
             let _ = lt::destroy_matmul_pref(preference);
-            found.map_err(wrap)?.algo
+            match found {
+                Ok(found) => Some(found.algo),
+                Err(lt::CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => None,
+                Err(error) => return Err(wrap(error)),
+            }
         };
-        Ok(Chosen { operation, layouts, algorithm })
+        Ok(algorithm.map(|algorithm| Chosen { operation, layouts, algorithm }))
     }
 }
 
 impl Drop for Products {
     fn drop(&mut self) {
-        for chosen in self.chosen.values() {
+        for chosen in self.chosen.values().flatten() {
             // SAFETY: made by `choose`, and not used after this.
             unsafe {
                 let _ = lt::destroy_matmul_desc(chosen.operation);

@@ -6,10 +6,11 @@ use super::elementwise::sum_rows;
 use super::machine::{Arg, Grid, Machine, in_vectors, of_type};
 use crate::nn::Value;
 
-/// Shared memory that every GPU gives a block without being asked.
+/// Shared memory of a block: what every GPU gives without being asked, and what very wide rows take.
 const SHARED: usize = 48 << 10;
-/// Blocks of the way back at most; each leaves a row of sums.
-const BLOCKS: usize = 528;
+const MOST_SHARED: usize = 96 << 10;
+/// Blocks of the way back at most; each leaves a row of sums. Two for each multiprocessor of an H100.
+const BLOCKS: usize = 264;
 
 /// As [`crate::nn::ops::layer_norm`]; None where rows are too wide for a warp's sums.
 pub fn layer_norm(
@@ -105,6 +106,6 @@ impl Back {
 /// most that a warp takes at once.
 fn plan(width: usize) -> Option<(usize, usize)> {
     let each = 2 * width.next_multiple_of(256) * 4;
-    let warps = (SHARED / each).min(8);
-    (warps > 0).then_some((warps, warps * each))
+    let warps = (SHARED / each).clamp(1, 8);
+    (warps * each <= MOST_SHARED).then_some((warps, warps * each))
 }

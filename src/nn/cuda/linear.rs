@@ -9,10 +9,14 @@ use crate::nn::Value;
 use crate::nn::graph::Sink;
 use crate::nn::ops::{Kind, Linear};
 
-/// Operations that the tensor cores do while a byte comes from memory: of an H100, by its makers 989
-/// and 67 TFLOP/s (bf16, float32) over 3.35 TB/s. Other GPUs since Ampere have half to as much.
-fn operations_a_byte(dtype: DType) -> usize {
-    if dtype == DType::BF16 { 295 } else { 20 }
+/// Operations that products do while a byte comes from memory: of an H100, by its makers 989, 494
+/// and 67 TFLOP/s (bf16, TF32, float32) over 3.35 TB/s. Other GPUs since Ampere have half to as much.
+fn operations_a_byte(machine: &Machine, dtype: DType) -> usize {
+    match dtype {
+        DType::BF16 => 295,
+        _ if machine.tf32() => 148,
+        _ => 20,
+    }
 }
 
 impl Linear {
@@ -105,7 +109,11 @@ impl WayBack {
         let rank: usize = wanted.iter().map(|i| factors[*i].0.dims()[0]).sum();
         let matrix = sink.wants(1);
         let project = rank > 0
-            && (matrix || projecting_is_faster(rows.rows, (output, input), wanted.len(), dtype));
+            && (matrix || {
+                let operations = operations_a_byte(&machine, dtype);
+                let size = dtype.size_in_bytes();
+                projecting_is_faster(rows.rows, (output, input), wanted.len(), size, operations)
+            });
         let dense = match matrix || project {
             true => Some(machine.product(Product::of(gradient.t(), rows).in_float())?),
             false => None,
@@ -149,9 +157,10 @@ fn projecting_is_faster(
     rows: usize,
     (output, input): (usize, usize),
     pairs: usize,
-    dtype: DType,
+    size: usize,
+    operations_a_byte: usize,
 ) -> bool {
-    let dense = 2 * rows * output * input / operations_a_byte(dtype);
-    let read = rows * (output + input) * dtype.size_in_bytes();
+    let dense = 2 * rows * output * input / operations_a_byte;
+    let read = rows * (output + input) * size;
     dense.max(read) < 2 * pairs * read
 }

@@ -147,6 +147,16 @@ impl Machine {
         }
     }
 
+    /// Whether float32 products are done in TF32.
+    pub fn tf32(&self) -> bool {
+        match *self {
+            #[cfg(feature = "cuda")]
+            Machine::Gpu(ref gpu) => gpu.tf32(),
+            #[cfg(test)]
+            Machine::Emulated => false,
+        }
+    }
+
     /// A product as cuBLASLt takes it, into `to`.
     pub(super) fn multiply(&self, product: &ByColumns, to: &Tensor) -> Result<()> {
         match *self {

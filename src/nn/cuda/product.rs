@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::machine::Machine;
+use super::machine::{Arg, Grid, Machine, of_type};
 
 /// A contiguous matrix by rows, taken as it is or transposed.
 #[derive(Clone, Copy)]
@@ -92,6 +92,17 @@ impl<'a> From<Matrix<'a>> for Stored<'a> {
         let Matrix { tensor, rows, columns, transposed } = m;
         Stored { tensor, rows: columns, columns: rows, transposed }
     }
+}
+
+/// The launch that adds a bias \[m\] to every row of a result by rows, where no product does.
+pub(super) fn bias_launch<'a>(
+    bias: &'a Tensor,
+    to: &'a Tensor,
+    width: usize,
+) -> Result<(String, Grid, [Arg<'a>; 4])> {
+    let count = to.elem_count();
+    let args = [Arg::Tensor(to), Arg::Tensor(bias), Arg::Size(count as u64), Arg::int(width)];
+    Ok((of_type("add_bias", to.dtype())?, Grid::of(count), args))
 }
 
 impl Machine {

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use super::emulation::{self, Order};
 use super::machine::Machine;
 use super::optimizer::{Table, Updated};
-use super::product::{Matrix, Product};
+use super::product::{Matrix, Product, bias_launch};
 use crate::nn::ops::{self, Mask, Then, Weights};
 use crate::nn::{HeldImages, Init, LowRank, Place, Update, Value, composed};
 use crate::random::{Purpose, Stream};
@@ -297,7 +297,17 @@ fn thin_and_projected_gradients_agree(on: &On) {
 }
 
 fn layer_norms_agree(on: &On) {
-    let mut sizes = vec![(1, 3), (9, 8), (70, 37), (17, 192), (5, 264), (20, 768), (3, 3072)];
+    let mut sizes = vec![
+        (1, 3),
+        (9, 8),
+        (70, 37),
+        (17, 192),
+        (5, 264),
+        (20, 768),
+        (3, 3072),
+        (2, 8000),
+        (2, 13_000),
+    ];
     if on.takes_large() {
         sizes.extend([(33_280, 192), (25_216, 768), (6000, 1024)]);
     }
@@ -324,6 +334,9 @@ fn attention_agrees(on: &On) {
         (1, 150, 1, 32, 150, causal.clone()),
         (3, 20, 2, 16, 20, padded(&[20, 1, 7])),
         (1, 33, 1, 128, 33, none.clone()),
+        (1, 18, 2, 48, 18, none.clone()),
+        (1, 18, 1, 80, 18, none.clone()),
+        (1, 40, 1, 96, 20, none.clone()),
         (2, 140, 1, 16, 70, Mask { causal: true, lengths: Some(vec![140, 66]) }),
         // No kernel for such heads: composed.
         (2, 5, 2, 7, 5, none.clone()),
@@ -569,9 +582,9 @@ fn adamw_is_the_cpus(on: &On) {
 fn products_of_every_kind_agree(on: &On) {
     let (machine, device) = (on.machine(), on.device());
     for (dtype, tolerance) in TYPES {
-        for (kind, (m, k, n)) in
-            (0..16).flat_map(|kind| [(5, 7, 3), (16, 8, 24), (1, 9, 1)].map(|size| (kind, size)))
-        {
+        for (kind, (m, k, n)) in (0..16).flat_map(|kind| {
+            [(5, 7, 3), (16, 8, 24), (1, 9, 1), (30, 1, 10), (33, 16, 101)].map(|size| (kind, size))
+        }) {
             let [left_t, right_t, added, bias] = [1, 2, 4, 8].map(|bit| kind & bit != 0);
             let made = |shape: &[usize], name: &str, dtype| {
                 // One value into a larger tensor.
@@ -609,6 +622,17 @@ fn products_of_every_kind_agree(on: &On) {
                     )
                 };
                 let got = on.run(|| machine.product(product.scaled(0.5))).unwrap();
+                if bias {
+                    // What is launched where cuBLASLt adds no bias itself.
+                    let without = Product { bias: None, ..product.scaled(0.5) };
+                    let apart = on.run(|| {
+                        let to = machine.product(without)?;
+                        let (kernel, grid, args) = bias_launch(&b, &to, n)?;
+                        machine.launch(&kernel, grid, &args)?;
+                        Ok::<Tensor, candle_core::Error>(to)
+                    });
+                    close(&apart.unwrap(), &want, tolerance, "bias apart");
+                }
                 assert_eq!((got.dims2().unwrap(), got.dtype()), ((m, n), result));
                 let what = format!("{dtype:?} -> {result:?}, kind {kind}, {m} {k} {n}");
                 close(&got, &want, tolerance, &what);

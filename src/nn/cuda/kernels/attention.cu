@@ -13,18 +13,29 @@ template <typename T>
 struct Tile {
     float values[8];
 
+    // The left factor [16, 16], by rows.
+    struct Left {
+        const T* at;
+        int across;
+
+        __device__ __forceinline__ void load(const T* from, int apart) {
+            at = from;
+            across = apart;
+        }
+    };
+
     __device__ __forceinline__ void zero() {
 #pragma unroll
         for (int i = 0; i < 8; i++) values[i] = 0.f;
     }
 
-    // += a b; a [16, 16] by rows; b [16, 16] by rows, or by columns where TRANSPOSED.
+    // += a b; b [16, 16] by rows, or by columns where TRANSPOSED.
     template <bool TRANSPOSED>
-    __device__ __forceinline__ void add_product(const T* a, int across_a, const T* b, int across_b) {
+    __device__ __forceinline__ void add_product(const Left& a, const T* b, int across_b) {
         const int row = threadIdx.x % WARP / 2, from = threadIdx.x % 2 * 8;
-#pragma unroll
+#pragma unroll 4
         for (int k = 0; k < SIDE; k++) {
-            const float left = to_float(a[row * across_a + k]);
+            const float left = to_float(a.at[row * a.across + k]);
 #pragma unroll
             for (int i = 0; i < 8; i++) {
                 const T* right =
@@ -41,27 +52,59 @@ struct Tile {
     }
 };
 
+typedef nvcuda::wmma::row_major ByRows;
+typedef nvcuda::wmma::col_major ByColumns;
+template <typename Use, typename Layout>
+using Factor = nvcuda::wmma::fragment<Use, SIDE, SIDE, SIDE, bf16, Layout>;
+
+// A factor from shared memory. The compiler does not see that the address is there, and would load
+// every pair of values by itself; told so, it loads matrices.
+#ifdef VLORA_EMULATE
+template <typename Use, typename Layout>
+void load_shared(Factor<Use, Layout>& to, const bf16* from, int across) {
+    nvcuda::wmma::load_matrix_sync(to, from, across);
+}
+#else
+#define LOAD_SHARED(USE, LAYOUT, WHICH)                                                            \
+    __device__ __forceinline__ void load_shared(Factor<nvcuda::wmma::USE, LAYOUT>& to,             \
+                                                const bf16* from, int across) {                    \
+        unsigned* x = reinterpret_cast<unsigned*>(&to.x[0]);                                       \
+        const unsigned at = unsigned(__cvta_generic_to_shared(from));                              \
+        asm volatile("wmma.load." WHICH ".m16n16k16.shared.bf16 {%0, %1, %2, %3}, [%4], %5;"       \
+                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])                              \
+                     : "r"(at), "r"(across)                                                        \
+                     : "memory");                                                                  \
+    }
+LOAD_SHARED(matrix_a, ByRows, "a.sync.aligned.row")
+LOAD_SHARED(matrix_b, ByRows, "b.sync.aligned.row")
+LOAD_SHARED(matrix_b, ByColumns, "b.sync.aligned.col")
+#endif
+
 // The same on tensor cores. Pointers are aligned to 32 bytes, rows to 16.
 template <>
 struct Tile<bf16> {
     nvcuda::wmma::fragment<nvcuda::wmma::accumulator, SIDE, SIDE, SIDE, float> sums;
 
+    struct Left {
+        Factor<nvcuda::wmma::matrix_a, ByRows> values;
+
+        __device__ __forceinline__ void load(const bf16* from, int across) {
+            load_shared(values, from, across);
+        }
+    };
+
     __device__ __forceinline__ void zero() { nvcuda::wmma::fill_fragment(sums, 0.f); }
 
     template <bool TRANSPOSED>
-    __device__ __forceinline__ void add_product(const bf16* a, int across_a, const bf16* b,
-                                                int across_b) {
-        using namespace nvcuda::wmma;
-        fragment<matrix_a, SIDE, SIDE, SIDE, bf16, row_major> left;
-        load_matrix_sync(left, a, across_a);
-        if (TRANSPOSED) {
-            fragment<matrix_b, SIDE, SIDE, SIDE, bf16, col_major> right;
-            load_matrix_sync(right, b, across_b);
-            mma_sync(sums, left, right, sums);
+    __device__ __forceinline__ void add_product(const Left& a, const bf16* b, int across_b) {
+        if constexpr (TRANSPOSED) {
+            Factor<nvcuda::wmma::matrix_b, ByColumns> right;
+            load_shared(right, b, across_b);
+            nvcuda::wmma::mma_sync(sums, a.values, right, sums);
         } else {
-            fragment<matrix_b, SIDE, SIDE, SIDE, bf16, row_major> right;
-            load_matrix_sync(right, b, across_b);
-            mma_sync(sums, left, right, sums);
+            Factor<nvcuda::wmma::matrix_b, ByRows> right;
+            load_shared(right, b, across_b);
+            nvcuda::wmma::mma_sync(sums, a.values, right, sums);
         }
     }
 
@@ -69,6 +112,35 @@ struct Tile<bf16> {
         nvcuda::wmma::store_matrix_sync(to, sums, across, nvcuda::wmma::mem_row_major);
     }
 };
+
+// A warp's rows of D values as left factors, held for as long as the kernel runs.
+template <typename T, int D>
+struct Rows {
+    typename Tile<T>::Left parts[D / SIDE];
+
+    __device__ __forceinline__ void load(const T* from, int across) {
+#pragma unroll
+        for (int part = 0; part < D / SIDE; part++) parts[part].load(from + part * SIDE, across);
+    }
+
+    // sum += rows * transpose(others), others [16, D] by rows.
+    __device__ __forceinline__ void add_dots(Tile<T>& sum, const T* others, int across) const {
+#pragma unroll
+        for (int part = 0; part < D / SIDE; part++)
+            sum.template add_product<true>(parts[part], others + part * SIDE, across);
+    }
+};
+
+// sums[16, D] += p [16, 16] * others [16, D].
+template <typename T, int D>
+__device__ __forceinline__ void add_mixed(Tile<T> (&sums)[D / SIDE], const T* p, int across_p,
+                                          const T* others, int across) {
+    typename Tile<T>::Left left;
+    left.load(p, across_p);
+#pragma unroll
+    for (int part = 0; part < D / SIDE; part++)
+        sums[part].template add_product<false>(left, others + part * SIDE, across);
+}
 
 // Where things are.
 struct Heads {
@@ -162,6 +234,8 @@ __device__ void attention(const T* qkv, T* out, float* log_sums, Heads at, int t
     const int valid = max(0, min(SIDE, at.queries - first));
     fetch<T, D>(queries, q + first * stride, stride, SIDE, valid, lane, WARP);
     __syncwarp();
+    Rows<T, D> rows;
+    rows.load(queries, across);
 
     // The keys that a tile's scores are computed for, in whole sides.
     auto sides = [&](int from) { return (min(tile, at.tokens - from) + SIDE - 1) / SIDE; };
@@ -169,10 +243,7 @@ __device__ void attention(const T* qkv, T* out, float* log_sums, Heads at, int t
         for (int side = 0; side < sides(from); side++) {
             Tile<T> sum;
             sum.zero();
-#pragma unroll
-            for (int part = 0; part < D / SIDE; part++)
-                sum.template add_product<true>(queries + part * SIDE, across,
-                                               keys + side * SIDE * across + part * SIDE, across);
+            rows.add_dots(sum, keys + side * SIDE * across, across);
             sum.store(s + side * SIDE, across_s);
         }
         __syncwarp();
@@ -226,12 +297,8 @@ __device__ void attention(const T* qkv, T* out, float* log_sums, Heads at, int t
             p[row * across_p + c] = from_float<T>(seen ? expf(at.scale * own[c] - log_sum) : 0.f);
         }
         __syncwarp();
-        for (int side = 0; side < whole / SIDE; side++) {
-#pragma unroll
-            for (int part = 0; part < D / SIDE; part++)
-                sums[part].template add_product<false>(
-                    p + side * SIDE, across_p, values + side * SIDE * across + part * SIDE, across);
-        }
+        for (int side = 0; side < whole / SIDE; side++)
+            add_mixed<T, D>(sums, p + side * SIDE, across_p, values + side * SIDE * across, across);
         __syncwarp();
     }
     const size_t width = size_t(at.heads) * D;
@@ -269,6 +336,9 @@ __device__ void attention_queries(const T* qkv, const T* out, const T* g, const 
     fetch<T, D>(queries, q + first * stride, stride, SIDE, valid, lane, WARP);
     fetch<T, D>(gs, g + result, width, SIDE, valid, lane, WARP);
     __syncwarp();
+    Rows<T, D> own_queries, own_gs;
+    own_queries.load(queries, across);
+    own_gs.load(gs, across);
     const int row = lane / 2, query = first + row;
     float dot = 0.f, log_sum = 0.f;
     if (row < valid) {
@@ -292,16 +362,14 @@ __device__ void attention_queries(const T* qkv, const T* out, const T* g, const 
         fetch<T, D>(keys, k + from * stride, stride, sides * SIDE, here, threadIdx.x, blockDim.x);
         fetch<T, D>(values, v + from * stride, stride, sides * SIDE, here, threadIdx.x, blockDim.x);
         __syncthreads();
+        // A warp without queries has only zeros to write.
+        if (valid == 0) continue;
         for (int side = 0; side < sides; side++) {
             Tile<T> score, product;
             score.zero();
             product.zero();
-#pragma unroll
-            for (int part = 0; part < D / SIDE; part++) {
-                const int there = side * SIDE * across + part * SIDE;
-                score.template add_product<true>(queries + part * SIDE, across, keys + there, across);
-                product.template add_product<true>(gs + part * SIDE, across, values + there, across);
-            }
+            own_queries.add_dots(score, keys + side * SIDE * across, across);
+            own_gs.add_dots(product, values + side * SIDE * across, across);
             __syncwarp();
             score.store(s, across_s);
             product.store(dp, across_s);
@@ -315,12 +383,8 @@ __device__ void attention_queries(const T* qkv, const T* out, const T* g, const 
             }
         }
         __syncwarp();
-        for (int side = 0; side < sides; side++) {
-#pragma unroll
-            for (int part = 0; part < D / SIDE; part++)
-                sums[part].template add_product<false>(
-                    ds + side * SIDE, across_p, keys + side * SIDE * across + part * SIDE, across);
-        }
+        for (int side = 0; side < sides; side++)
+            add_mixed<T, D>(sums, ds + side * SIDE, across_p, keys + side * SIDE * across, across);
         __syncwarp();
     }
     const int rows = max(0, min(SIDE, at.tokens - first));
@@ -358,6 +422,9 @@ __device__ void attention_keys(const T* qkv, const T* g, const float* log_sums, 
     fetch<T, D>(keys, k + first * stride, stride, SIDE, valid, lane, WARP);
     fetch<T, D>(values, v + first * stride, stride, SIDE, valid, lane, WARP);
     __syncwarp();
+    Rows<T, D> own_keys, own_values;
+    own_keys.load(keys, across);
+    own_values.load(values, across);
     const int row = lane / 2, key = first + row;
 
     Tile<T> d_keys[D / SIDE], d_values[D / SIDE];
@@ -377,12 +444,8 @@ __device__ void attention_keys(const T* qkv, const T* g, const float* log_sums, 
             Tile<T> score, product;
             score.zero();
             product.zero();
-#pragma unroll
-            for (int part = 0; part < D / SIDE; part++) {
-                const int there = side * SIDE * across + part * SIDE;
-                score.template add_product<true>(keys + part * SIDE, across, queries + there, across);
-                product.template add_product<true>(values + part * SIDE, across, gs + there, across);
-            }
+            own_keys.add_dots(score, queries + side * SIDE * across, across);
+            own_values.add_dots(product, gs + side * SIDE * across, across);
             __syncwarp();
             score.store(s, across_s);
             product.store(dp, across_s);
@@ -401,14 +464,9 @@ __device__ void attention_keys(const T* qkv, const T* g, const float* log_sums, 
         }
         __syncwarp();
         for (int side = 0; side < sides; side++) {
-#pragma unroll
-            for (int part = 0; part < D / SIDE; part++) {
-                const int there = side * SIDE * across + part * SIDE;
-                d_values[part].template add_product<false>(p + side * SIDE, across_p, gs + there,
-                                                           across);
-                d_keys[part].template add_product<false>(ds + side * SIDE, across_p, queries + there,
-                                                         across);
-            }
+            const int there = side * SIDE * across;
+            add_mixed<T, D>(d_values, p + side * SIDE, across_p, gs + there, across);
+            add_mixed<T, D>(d_keys, ds + side * SIDE, across_p, queries + there, across);
         }
         __syncwarp();
     }
@@ -442,11 +500,9 @@ __device__ void attention_keys(const T* qkv, const T* g, const float* log_sums, 
     }                                                                                              \
     EXPORT(attention_keys_##D##_##T)
 
-ATTENTION(float, 16)
-ATTENTION(float, 32)
-ATTENTION(float, 64)
-ATTENTION(float, 128)
-ATTENTION(bf16, 16)
-ATTENTION(bf16, 32)
-ATTENTION(bf16, 64)
-ATTENTION(bf16, 128)
+#define OF_EVERY_SIZE(T)                                                                           \
+    ATTENTION(T, 16) ATTENTION(T, 32) ATTENTION(T, 48) ATTENTION(T, 64)                            \
+    ATTENTION(T, 80) ATTENTION(T, 96) ATTENTION(T, 128)
+
+OF_EVERY_SIZE(float)
+OF_EVERY_SIZE(bf16)

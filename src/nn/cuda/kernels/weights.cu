@@ -1,4 +1,4 @@
-// What is done to weights before a product: an increment added, the type changed.
+// What is done beside products: an increment added to a weight, its type changed, a bias added.
 #include "common.cuh"
 
 // out = w + scale * transpose(b) a, in out's type: w, out [outputs, inputs], a [rank, inputs],
@@ -27,17 +27,12 @@ __device__ void fold(const float* w, const float* a, const float* b, float scale
     store<V>(out + size_t(row) * inputs + column, values);
 }
 
-// The sum of two tensors.
-template <typename T, int V>
-__device__ void add(const T* a, const T* b, T* out, size_t count) {
-    const size_t at = (size_t(blockIdx.x) * blockDim.x + threadIdx.x) * V;
+// out += bias for every row of `width` values.
+template <typename T>
+__device__ void add_bias(T* out, const T* bias, size_t count, int width) {
+    const size_t at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= count) return;
-    float values[V], others[V];
-    load<V>(values, a + at);
-    load<V>(others, b + at);
-#pragma unroll
-    for (int i = 0; i < V; i++) values[i] += others[i];
-    store<V>(out + at, values);
+    out[at] = from_float<T>(to_float(out[at]) + to_float(bias[at % width]));
 }
 
 #define WEIGHTS(T)                                                                                 \
@@ -49,13 +44,10 @@ __device__ void add(const T* a, const T* b, T* out, size_t count) {
             fold<T, 1>(w, a, b, scale, out, outputs, inputs, rank);                                \
     }                                                                                              \
     EXPORT(fold_##T)                                                                               \
-    KERNEL add_##T(const T* a, const T* b, T* out, size_t count, int vectors) {                    \
-        if (vectors)                                                                               \
-            add<T, Vector<T>::size>(a, b, out, count);                                             \
-        else                                                                                       \
-            add<T, 1>(a, b, out, count);                                                           \
+    KERNEL add_bias_##T(T* out, const T* bias, size_t count, int width) {                          \
+        add_bias<T>(out, bias, count, width);                                                      \
     }                                                                                              \
-    EXPORT(add_##T)
+    EXPORT(add_bias_##T)
 
 WEIGHTS(float)
 WEIGHTS(bf16)
