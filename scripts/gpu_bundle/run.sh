@@ -25,7 +25,8 @@ dry=false
 failed=() unfinished=()
 
 titles=(
-    "the machine, the program, the device, the tests on the GPU"
+    "the machine, the program, the device, the first tests on the GPU"
+    "all tests on the GPU"
     "ViT-192, batch 512, beside PyTorch"
     "ViT-B/16, batch 128, beside PyTorch"
     "the quickstart, and the same run twice to the same bits"
@@ -144,8 +145,10 @@ prepare() {
 step_1() {
     part 1-machine bash scripts/machine.sh "$python" "$vlora"
     part 1-device "$vlora" bench experiments/quickstart.yaml --synthetic --steps 3 --warmup 1 "${device[@]}"
-    part 1-tests "$here/bin/tests" --ignored on_the_gpu --test-threads 1
+    part 1-tests "$here/bin/tests" --ignored --test-threads 1 on_the_gpu::small_operations on_the_gpu::products
 }
+
+step_2() { part 2-tests "$here/bin/tests" --ignored --test-threads 1 on_the_gpu; }
 
 beside_pytorch() {
     local name=$1 model=$2 batch=$3 variant arm
@@ -159,8 +162,8 @@ beside_pytorch() {
     done
 }
 
-step_2() { beside_pytorch 2-vit-192 vit-192 512; }
-step_3() { beside_pytorch 3-vit-b16 vit-b16 128; }
+step_3() { beside_pytorch 3-vit-192 vit-192 512; }
+step_4() { beside_pytorch 4-vit-b16 vit-b16 128; }
 
 run() {
     local name=$1 spec=$2
@@ -168,27 +171,27 @@ run() {
     part "$name" "$vlora" run "$spec" --out "$out/$name" "${device[@]}" "$@"
 }
 
-step_4() {
-    run 4-quickstart experiments/quickstart.yaml
-    run 4-quickstart-again experiments/quickstart.yaml
-    part 4-same-bits bash scripts/same_bits.sh "$out/4-quickstart/quickstart" "$out/4-quickstart-again/quickstart"
+step_5() {
+    run 5-quickstart experiments/quickstart.yaml
+    run 5-quickstart-again experiments/quickstart.yaml
+    part 5-same-bits bash scripts/same_bits.sh "$out/5-quickstart/quickstart" "$out/5-quickstart-again/quickstart"
 }
 
-step_5() {
+step_6() {
     # Without CIFAR-10 in this folder, the images that the program carries.
     local spec=experiments/quickstart.yaml precision
     if cifar "$HF_HUB_CACHE"; then spec=experiments/gpu/steps-2000.yaml; else say "no CIFAR-10 here: the quickstart's images"; fi
     for precision in float32 bf16; do
-        run "5-$precision" "$spec" --set "precision=$precision"
+        run "6-$precision" "$spec" --set "precision=$precision"
     done
 }
 
-step_6() {
+step_7() {
     if cifar "$HF_HUB_CACHE"; then
-        run 6-sweep experiments/gpu/rank-sweep.yaml
+        run 7-sweep experiments/gpu/rank-sweep.yaml
     else
         say "no CIFAR-10 here: the quickstart's images"
-        run 6-sweep experiments/ablations/rank.yaml --set 'seeds=[0]'
+        run 7-sweep experiments/ablations/rank.yaml --set 'seeds=[0]'
     fi
 }
 
@@ -204,7 +207,8 @@ step() {
 
 dry_run() {
     dry=true
-    local script work
+    local script
+    # Not local: it goes when the script ends.
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     out=$work
