@@ -5,9 +5,7 @@ use candle_core::{Result, Tensor};
 
 use super::cpu;
 pub use super::cpu::adamw::Update;
-use super::cuda::Machine;
-use super::cuda::optimizer::Table;
-pub use super::cuda::optimizer::Updated;
+pub use super::cuda::optimizer::{Together, Updated};
 
 /// AdamW's update of a parameter and its moments, all changed in place. The four share no storage,
 /// and no way back that reads the parameter is still to be gone. Float32 on the CPU.
@@ -30,31 +28,4 @@ pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tens
 /// The sum of the squares of a tensor's values, in float64. Float32 on the CPU.
 pub fn square_sum(t: &Tensor) -> Result<f64> {
     cpu::with_values([t], |[values]| Ok(cpu::adamw::square_sum(values)))
-}
-
-/// Parameters that a GPU updates together.
-#[derive(Clone)]
-pub struct Together(Table);
-
-impl Together {
-    /// None where they are not on a GPU, and where there are none.
-    pub fn of(parameters: &[Updated]) -> Result<Option<Together>> {
-        let values: Vec<&Tensor> = parameters.iter().map(|p| p.value).collect();
-        match Machine::of(&values).filter(|_| !values.is_empty()) {
-            Some(machine) => Ok(Some(Together(Table::new(machine, parameters)?))),
-            None => Ok(None),
-        }
-    }
-
-    /// Updates every parameter that has a gradient, in the order that they were given in. Returns the
-    /// norm of all gradients before they are clipped to `limit`, a scalar that is still being
-    /// computed.
-    pub fn update(
-        &self,
-        update: Update,
-        gradients: &[Option<Tensor>],
-        limit: Option<f64>,
-    ) -> Result<Tensor> {
-        self.0.update(update, gradients, limit)
-    }
 }

@@ -18,10 +18,10 @@ pub struct Updated<'a> {
     pub decays: bool,
 }
 
-/// The parameters' addresses and their division into parts, on the GPU. Good for as long as the
-/// tensors it was made of live.
+/// Parameters that a GPU updates together: their addresses and their division into parts. Good for as
+/// long as the tensors it was made of live.
 #[derive(Clone)]
-pub struct Table {
+pub struct Together {
     machine: Machine,
     parameters: Tensor,
     parts: Tensor,
@@ -33,8 +33,17 @@ pub struct Table {
 /// Words of an entry of the table: four addresses, a count, a flag.
 const ENTRY: usize = 6;
 
-impl Table {
-    pub fn new(machine: Machine, parameters: &[Updated]) -> Result<Table> {
+impl Together {
+    /// None where the parameters are not on a GPU, and where there are none.
+    pub fn of(parameters: &[Updated]) -> Result<Option<Together>> {
+        let values: Vec<&Tensor> = parameters.iter().map(|p| p.value).collect();
+        match Machine::of(&values).filter(|_| !values.is_empty()) {
+            Some(machine) => Ok(Some(Together::new(machine, parameters)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn new(machine: Machine, parameters: &[Updated]) -> Result<Together> {
         let mut words: Vec<u64> = Vec::with_capacity(ENTRY * parameters.len());
         let mut parts: Vec<u32> = Vec::new();
         for (i, p) in parameters.iter().enumerate() {
@@ -56,7 +65,7 @@ impl Table {
         if count == 0 {
             bail!("adamw: there is no parameter to update");
         }
-        Ok(Table {
+        Ok(Together {
             parameters: addresses(&machine, &words)?,
             parts: machine.tensor(&parts, (count, 2))?,
             count,

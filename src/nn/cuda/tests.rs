@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::emulation::{self, Order};
 use super::machine::Machine;
-use super::optimizer::{Table, Updated};
+use super::optimizer::{Together, Updated};
 use super::product::{Matrix, Product, bias_launch};
 use crate::nn::ops::{self, Mask, Then, Weights};
 use crate::nn::{HeldImages, Init, LowRank, Place, Update, Value, composed};
@@ -512,7 +512,7 @@ fn dropout_drops_what_the_cpu_drops(on: &On) {
 /// gradient.
 fn adamw_is_the_cpus(on: &On) {
     let sizes = [1, 300, 4096, 9000];
-    let (machine, device) = (on.machine(), on.device());
+    let device = on.device();
     let there = |t: &Tensor| t.to_device(&device).unwrap().copy().unwrap();
     let zeros = |n: usize| Tensor::zeros(n, DType::F32, &device).unwrap();
     for limit in [None, Some(0.5)] {
@@ -534,7 +534,7 @@ fn adamw_is_the_cpus(on: &On) {
                 decays: i != 2,
             })
             .collect();
-        let table = on.run(|| Table::new(machine.clone(), &updated)).unwrap();
+        let table = on.run(|| Together::of(&updated)).unwrap().expect("a machine");
         for step in 1..=3 {
             // The first parameter has no gradient.
             let gradients: Vec<Option<Tensor>> = (0..sizes.len())
