@@ -39,6 +39,9 @@ repair() {
 }
 
 if [ ! -e "$folder/ready-$version" ]; then
+    if [ -n "$(ls -A "$folder" 2>/dev/null)" ] && ! ls "$folder"/ready-* >/dev/null 2>&1; then
+        fail "$folder is there and is no toolkit of before; name another folder, or remove it"
+    fi
     # Beside its place, so that what is broken off is never taken for a toolkit.
     work=$folder.partial
     rm -rf "$work"

@@ -90,6 +90,8 @@ if [ -n "$mirror" ]; then
 fi
 
 (cd "$work" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
+# What was run in the bundle of before stays.
+[ ! -e "$bundle/out" ] || mv "$bundle/out" "$work/out"
 rm -rf "$bundle"
 mv "$work" "$bundle"
 

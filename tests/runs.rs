@@ -389,7 +389,6 @@ fn a_batch_that_cannot_be_made_ends_training_in_its_place() {
     assert_eq!(steps.len(), 7);
     for StepTimes { wait, forward, backward, optimizer, device } in steps.iter().map(|s| s.times) {
         assert!(wait >= 0.0 && forward > 0.0 && backward > 0.0 && optimizer > 0.0);
-        // On the CPU everything is done when it is asked for.
-        assert!((0.0..1e-3).contains(&device));
+        assert!(device >= 0.0);
     }
 }

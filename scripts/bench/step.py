@@ -380,7 +380,7 @@ def options():
     parser.add_argument("--arms", type=listed, default=["baseline", "vlora"])
     parser.add_argument("--variants", type=listed,
                         help=f"of eager,compile,bf16,compile+bf16; here {','.join(variants)}, on a GPU "
-                             "bf16,compile+bf16")
+                             "those in bf16, or in float32 for another --precision")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="timed in each round")
     parser.add_argument("--warmup", type=int, default=2, help="before them, in each round")
@@ -391,8 +391,8 @@ def options():
     out.spec = pathlib.Path(out.model) if out.model.endswith(".yaml") else named
     out.left_out_bf16 = not has_bf16 and out.variants is None and out.device == "cpu"
     if out.device == "cuda":
-        variants = ["bf16", "compile+bf16"]
         out.precision = out.precision or "bf16"
+        variants = ["bf16", "compile+bf16"] if out.precision == "bf16" else ["eager", "compile"]
     out.variants = out.variants or variants
     check(parser, out)
     return out

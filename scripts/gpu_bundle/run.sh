@@ -13,7 +13,7 @@
 #   PYTHON                 the Python with PyTorch (default python3)
 #   VLORA_CUDA_LIBRARIES   folders with libcublas, libcublasLt and libcurand, separated by colons
 #                          (default: those of PyTorch, beside the loader's path)
-#   STEP_SECONDS           what a step may take (default 470; the first: 110)
+#   STEP_SECONDS           what a step may take (default 455; the first: 100)
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here" || exit 1
@@ -197,8 +197,8 @@ step_7() {
 
 step() {
     local number=$1
-    limit=${STEP_SECONDS:-470}
-    [ "$number" != 1 ] || limit=${STEP_SECONDS:-110}
+    limit=${STEP_SECONDS:-455}
+    [ "$number" != 1 ] || limit=${STEP_SECONDS:-100}
     started=$SECONDS
     echo "== step $number: ${titles[number - 1]}"
     "step_$number"
@@ -217,7 +217,7 @@ dry_run() {
     if [ ! -e data/cifar10.sha256 ] || [ -e data/cifar10.tar.part-00 ]; then
         sha256sum --check --quiet SHA256SUMS || fail "a file is missing or broken; see above"
     else
-        say "the parts of CIFAR-10 are not in data/: steps 5 and 6 will take the images that the program carries"
+        say "the parts of CIFAR-10 are not in data/: steps 6 and 7 will take the images that the program carries"
         grep -v ' data/.*part-' SHA256SUMS | sha256sum --check --quiet || fail "a file is missing or broken; see above"
     fi
     local version

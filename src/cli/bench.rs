@@ -282,7 +282,7 @@ fn notes(
                  is the wait until it is done",
                 copy / 1e9
             );
-            "tensors held of the GPU's memory at once during the timed steps, images included"
+            "tensors held of the GPU's memory at once during the timed steps, decoded images aside"
         }
         None => "bytes allocated at once during the timed steps, decoded data included",
     };

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::models;
 use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
-use crate::runner::{device_kind, planned_kind, select_device};
+use crate::runner::{device_kind, planned_kind, select_device, unused_gpu};
 use crate::spec::{self, DeviceKind, Experiment};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
@@ -246,7 +246,7 @@ pub fn tell(line: &str) {
 
 /// Says so where `--device` leaves it to the program and a GPU may be there that it cannot use.
 fn tell_unused_gpu(device: &str) {
-    if let Some(why) = crate::runner::device::unused_gpu(device) {
+    if let Some(why) = unused_gpu(device) {
         tell(&format!("note: computing on the CPU: {why}"));
     }
 }

@@ -76,7 +76,9 @@ impl ImageSplit {
 
     /// All images one after another.
     pub fn bytes(&self) -> Vec<u8> {
-        (0..self.len()).flat_map(|i| self.image(i)).copied().collect()
+        let mut all = Vec::with_capacity(self.len() * self.size.bytes());
+        (0..self.len()).for_each(|i| all.extend_from_slice(self.image(i)));
+        all
     }
 
     /// Whether the pixels are a file's of the cache of decoded splits.

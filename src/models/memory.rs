@@ -34,15 +34,15 @@ pub struct Memory {
     pub peak: u64,
 }
 
-impl Memory {
-    /// The least bytes that a micro-batch moves, and an optimiser step besides: what is kept is
-    /// written once and read once; weights are read both ways; and an update reads and writes
-    /// weights and moments, and reads the gradients that the way back wrote.
-    pub fn traffic(&self) -> (u64, u64) {
-        let kept: u64 = self.activations.iter().sum();
-        let update = 2 * self.weights + 2 * self.moments + self.gradients;
-        (2 * kept + 2 * self.weights + self.gradients, update)
-    }
+/// The least bytes that a micro-batch moves, and an optimiser step besides. What is kept is written
+/// once and read once; weights are read both ways, in the type of products; gradients are written. An
+/// update reads those, reads and writes parameters and moments, and writes the copies.
+pub fn traffic(run: &RunSpec, device: DeviceKind) -> (u64, u64) {
+    let (engine, cost) = (Engine::of(device, run.precision), cost(run));
+    let kept: u64 = memory(run, device).activations.iter().sum();
+    let product = if engine.copy > 0 { engine.copy } else { FLOAT };
+    let micro = 2 * kept + 2 * cost.parameters * product + cost.trained * FLOAT;
+    (micro, cost.trained * (FLOAT + 2 * FLOAT + 4 * FLOAT + engine.copy))
 }
 
 /// How a device's operations hold what they keep.
@@ -445,6 +445,21 @@ mod tests {
         assert_eq!((lora.gradients, lora.moments), (4 * trained, 8 * trained));
         assert!(lora.activations[0] == 0 && lora.activations[1] < dense.activations[1]);
         assert_eq!(lora.activations[2], dense.activations[2]);
+    }
+
+    #[test]
+    fn traffic_in_closed_form() {
+        let of = |overrides: &[&str], device| traffic(&run(overrides), device);
+        let all: u64 = on_cpu(&[]).activations.iter().sum();
+        let n = cost(&run(&[])).parameters;
+        assert_eq!(of(&[], DeviceKind::Cpu), (2 * all + 12 * n, 28 * n));
+        let bf16 = run(&["precision=bf16"]);
+        let all: u64 = memory(&bf16, DeviceKind::Cuda).activations.iter().sum();
+        assert_eq!(traffic(&bf16, DeviceKind::Cuda), (2 * all + 8 * n, 30 * n));
+        // What is frozen is read, and not updated.
+        let lora = ["start={checkpoint: a}", "lora={rank: 4}"];
+        let cost = cost(&run(&lora));
+        assert_eq!(of(&lora, DeviceKind::Cpu).1, 28 * cost.trained);
     }
 
     #[test]

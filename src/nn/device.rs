@@ -96,6 +96,9 @@ pub fn device_rates(
         }
         Ok(best)
     }
+    if device.is_cpu() {
+        return Ok(None);
+    }
     // Of all kinds: a GPU multiplies ones with less power, so at a higher clock.
     let values = |rows: usize| {
         let values: Vec<f32> = (0..rows * k)
@@ -127,10 +130,10 @@ pub struct HeldImages {
 }
 
 impl HeldImages {
-    /// Images \[n, side, side, channels\] with what each channel is normalised by, of values in
+    /// Images \[n, side, side, channels\], which `bytes` makes where they are wanted, with what each channel is normalised by, of values in
     /// \[0, 1\]. None for a device that makes no batches itself.
     pub fn new(
-        bytes: &[u8],
+        bytes: impl FnOnce() -> Vec<u8>,
         dims: (usize, usize, usize, usize),
         mean: &[f64],
         deviation: &[f64],
@@ -142,7 +145,7 @@ impl HeldImages {
         };
         let mean = float(mean)?;
         let Some(machine) = Machine::of(&[&mean]) else { return Ok(None) };
-        let (deviation, bytes) = (float(deviation)?, Tensor::from_slice(bytes, dims, device)?);
+        let (deviation, bytes) = (float(deviation)?, Tensor::from_vec(bytes(), dims, device)?);
         Ok(Some(HeldImages { machine, bytes, mean, deviation }))
     }
 

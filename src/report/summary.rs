@@ -217,7 +217,7 @@ impl Summary {
             "Test {} is the mean ± sample standard deviation over seeds; the difference is taken \
              seed by seed against `{}`. Training time and throughput (without evaluation) are means \
              over runs; peak memory is the most bytes that were allocated at once in any of them, \
-             decoded images included where they are not mapped from the cache.",
+             decoded images included where they are not mapped from the cache; on a GPU, of its memory.",
             self.metric_name(),
             self.record.baseline
         )];
@@ -260,6 +260,14 @@ impl Summary {
             notes.push(
                 "Runs worked on several machines or versions, or not all beside as many others: \
                  their times do not compare."
+                    .into(),
+            );
+        }
+        let devices = self.runs().flat_map(|r| &r.provenance.sessions).map(|s| s.device.clone());
+        if distinct(devices).len() > 1 {
+            notes.push(
+                "Runs were computed on different devices, which round differently: what parts two \
+                 of them may be that, too."
                     .into(),
             );
         }

@@ -12,11 +12,11 @@ use super::precision::{check_precision, device_kind};
 use crate::data::ImageData;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::models::memory::memory as expected;
+use crate::models::memory::{memory as expected, traffic};
 use crate::models::vit::{Cost, cost, tokens};
 use crate::nn::{Counters, DeviceRates, configure, counters, device_rates, product_rate};
 use crate::spec::{Precision, RunSpec, Target, Variant};
-use crate::tasks::{ImageClassification, Split, Task, activations};
+use crate::tasks::{ImageClassification, Split, Task, activations, held_bytes};
 use crate::train::{StepTimes, TrainError, Trainer};
 
 /// Batches a pass of evaluation.
@@ -115,7 +115,7 @@ impl Rate {
     /// Of a variant on a device.
     pub fn of(spec: &RunSpec, device: &Device) -> Result<Rate> {
         let of_device = || {
-            configure(device, spec.precision != Precision::Float32)?;
+            configure(device, spec.precision == Precision::Tf32)?;
             device_rates(device, largest_product(spec), activations(spec.precision))
         };
         Ok(match of_device()? {
@@ -145,6 +145,9 @@ pub enum Examples {
     /// The specs' data.
     Real(Datasets),
 }
+
+/// Bytes of synthetic images that a GPU holds at most.
+const MOST_HELD: usize = 256 << 20;
 
 /// Synthetic examples of a step at most; the labels of so many take 64 MiB.
 const MOST_SYNTHETIC: usize = 1 << 24;
@@ -185,12 +188,15 @@ impl Examples {
         Ok(Examples::Real(datasets))
     }
 
-    fn of(&self, spec: &RunSpec, amount: Amount) -> ImageData {
+    fn of(&self, spec: &RunSpec, amount: Amount, device: &Device) -> ImageData {
         let step = step_examples(spec);
         let evaluated = EVALUATION_BATCHES * spec.training.batch_size;
         match self {
             Examples::Synthetic => {
-                let steps = (amount.warmup + amount.steps).min(MOST_SYNTHETIC / step).max(1);
+                let image = spec.model.channels * spec.model.image_size.pow(2);
+                // A GPU holds each of them, and more epochs serve as well.
+                let most = if device.is_cpu() { MOST_SYNTHETIC } else { MOST_HELD / image };
+                let steps = (amount.warmup + amount.steps).min(most / step).max(1);
                 ImageData::noise(&spec.model, step * steps, evaluated)
             }
             Examples::Real(datasets) => {
@@ -229,11 +235,12 @@ pub fn measure(
 ) -> Result<Measured> {
     check_precision([variant].into_iter(), device)?;
     let spec = &variant.spec;
-    let free = memory::free_bytes(device);
-    let failed = |error: TrainError| Error::Failed(reason(&error, spec, free));
-    configure(device, spec.precision != Precision::Float32).map_err(|e| failed(e.into()))?;
+    let data = examples.of(spec, amount, device);
+    let held = held_bytes(&data);
+    let free = memory::free_bytes(device).map(|free| free.saturating_sub(held));
+    let failed = |error: TrainError| Error::Failed(reason(&error, spec, free, 1));
+    configure(device, spec.precision == Precision::Tf32).map_err(|e| failed(e.into()))?;
     let resident = memory::reset_resident_peak();
-    let data = examples.of(spec, amount);
     let task = ImageClassification::new(&data, spec, seed, device.clone());
     let mut trainer = Trainer::new(&task, &spec.training, seed, device, None).map_err(failed)?;
     trainer.step_by_step();
@@ -246,7 +253,7 @@ pub fn measure(
     let none = || Error::Failed("nothing was timed".into());
     let evaluation = Quartiles::of(passes.map_err(failed)?).ok_or_else(none)?;
     let expected = expected(spec, device_kind(device));
-    let (micro, update) = expected.traffic();
+    let (micro, update) = traffic(spec, device_kind(device));
     let quartiles = |part: fn(&Sample) -> f64| {
         Quartiles::of(samples.iter().map(part).collect()).ok_or_else(none)
     };
@@ -259,13 +266,27 @@ pub fn measure(
         backward: quartiles(|s| s.times.backward)?,
         optimizer: quartiles(|s| s.times.optimizer)?,
         device: quartiles(|s| s.times.device)?,
-        asked: samples.last().map(|s| s.asked).unwrap_or_default(),
+        asked: median_asked(&samples),
         evaluation,
-        peak_bytes,
+        // On a GPU images are held beside, of any number of steps.
+        peak_bytes: match device.is_cpu() {
+            true => peak_bytes,
+            false => peak_bytes.map(|peak| peak.saturating_sub(held)),
+        },
         resident_peak_bytes,
         expected_peak_bytes: expected.peak,
         step_bytes: spec.training.accumulation as u64 * micro + update,
     })
+}
+
+/// A step's: batches are made beside others than their own.
+fn median_asked(samples: &[Sample]) -> Counters {
+    let median = |of: fn(&Sample) -> u64| {
+        let mut all: Vec<u64> = samples.iter().map(of).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    };
+    Counters { launches: median(|s| s.asked.launches), products: median(|s| s.asked.products) }
 }
 
 struct Sample {

@@ -62,8 +62,9 @@ pub fn unused_gpu(name: &str) -> Option<String> {
 
     match Choice::parse(name) {
         Ok(Choice::Auto) => match load() {
+            Ok(_) => on_gpu(0).err().map(|why| why.to_string()),
             Err(why @ Unavailable::Broken(_)) => Some(why.to_string()),
-            _ => None,
+            Err(Unavailable::NoGpu(_)) => None,
         },
         _ => None,
     }
@@ -76,7 +77,8 @@ pub fn unused_gpu(_name: &str) -> Option<String> {
 
 #[cfg(feature = "cuda")]
 fn automatic() -> Result<Device> {
-    crate::cuda_late::load().map_or(Ok(Device::Cpu), |_| on_gpu(0))
+    // One that is there and cannot be used is told of by `unused_gpu`.
+    Ok(crate::cuda_late::load().ok().and_then(|_| on_gpu(0).ok()).unwrap_or(Device::Cpu))
 }
 
 #[cfg(not(feature = "cuda"))]

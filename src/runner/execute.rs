@@ -7,8 +7,9 @@ use std::thread;
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
+use super::device::device_name;
 use super::memory;
-use super::out_of_memory::reason;
+use super::out_of_memory::{is_out_of_memory_of, reason};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::precision::check_precision;
 use super::provenance::provenance;
@@ -19,7 +20,7 @@ use crate::models::checkpoint::{Labels, to_bytes};
 use crate::nn::configure;
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
-    SCHEMA_VERSION, SpecRecord, StartRecord, StepRecord, TestRecord,
+    SCHEMA_VERSION, Session, SpecRecord, StartRecord, StepRecord, TestRecord,
 };
 use crate::spec::{Normalize, Precision, hex};
 use crate::tasks::{Evaluation, ImageClassification, Split, Task, held_bytes};
@@ -84,7 +85,10 @@ pub fn execute(
             let spawned: Vec<_> = (0..jobs).map(spawn).collect();
             let join = |thread: std::io::Result<thread::ScopedJoinHandle<_>>| match thread {
                 Ok(thread) => thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
-                Err(e) => Err(Error::Failed(format!("a thread cannot be started: {e}"))),
+                Err(e) => {
+                    queue.halt();
+                    Err(Error::Failed(format!("a thread cannot be started: {e}")))
+                }
             };
             spawned.into_iter().map(join).collect()
         }),
@@ -176,7 +180,8 @@ impl Shared<'_> {
             let (variant, run) = runs[turn.index];
             let folder = self.experiment.run(&run.id);
             let life = Life { shared: *self, variant, run, folder, device: &device };
-            let outcome = life.live(observer)?;
+            // Halted before the turn is over, so that nothing starts behind a run that was stopped.
+            let outcome = life.live(observer).inspect_err(|_| self.queue.halt())?;
             show(observer, |o| o.run_ended(variant, run, &outcome));
             outcomes.lock().unwrap_or_else(PoisonError::into_inner)[turn.index] = Some(outcome);
         }
@@ -246,7 +251,10 @@ impl Life<'_> {
             Ok(None) => return Ok(Outcome::Elsewhere),
             Err(Ended::Stopped(error)) => return Err(error),
             Err(Ended::Failed(reason)) => reason,
-            Err(Ended::Training(error)) => reason(&error, &self.variant.variant.spec, free),
+            Err(Ended::Training(error)) => {
+                let jobs = self.shared.jobs;
+                reason(&error, &self.variant.variant.spec, free, jobs)
+            }
         };
         let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
         self.folder.write_json(RunFolder::FAILURE, &failure)?;
@@ -278,7 +286,7 @@ impl Life<'_> {
             Ready::Elsewhere => return Ok(None),
             Ready::Failed(reason) => return Err(Ended::Failed(reason)),
         };
-        configure(self.device, spec.precision != Precision::Float32).map_err(TrainError::from)?;
+        configure(self.device, spec.precision == Precision::Tf32).map_err(TrainError::from)?;
         let task = ImageClassification::new(data, spec, seed, self.device.clone());
         let mut trainer = Trainer::new(&task, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
@@ -290,6 +298,7 @@ impl Life<'_> {
                 Err(damaged) => return Err(Ended::Failed(damaged.to_string())),
             },
         };
+        self.expect_device(&before)?;
         let provenance = provenance(data, self.device, spec.precision, jobs, before);
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
         show(observer, |o| o.run_started(self.variant, self.run, epochs.len()));
@@ -309,6 +318,20 @@ impl Life<'_> {
             self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;
         }
         self.finish(&mut trainer).map(Some)
+    }
+
+    /// A run that goes on elsewhere would not end in the bits that it would have ended in.
+    fn expect_device(&self, before: &[Session]) -> std::result::Result<(), Ended> {
+        let here = device_name(self.device);
+        match before.last().filter(|session| session.device != here) {
+            None => Ok(()),
+            Some(session) => Err(Ended::Failed(format!(
+                "{}: the run was begun on another device\n  found:    {here}\n  expected: {}\n  \
+                 help:     go on there (`--device`), or remove the run's folder to train it again",
+                self.folder.path().display(),
+                session.device
+            ))),
+        }
     }
 
     /// Whether no other run is trained in this process meanwhile: memory is counted for all of it.
@@ -357,7 +380,10 @@ impl Life<'_> {
                 path.display()
             ))
         };
-        trainer.resume(&bytes).map_err(|e| damaged(&e))?;
+        trainer.resume(&bytes).map_err(|e| match is_out_of_memory_of(&e) {
+            true => Ended::Training(e),
+            false => damaged(&e),
+        })?;
         let steps = self.folder.read_lines(RunFolder::STEPS).map_err(|e| damaged(&e))?;
         let epochs = self.folder.read_lines(RunFolder::EPOCHS).map_err(|e| damaged(&e))?;
         let (mut steps, mut epochs): (Vec<StepRecord>, Vec<EpochRecord>) = (steps, epochs);

@@ -4,7 +4,7 @@ mod base_model;
 mod bench;
 mod checkpoints;
 mod datasets;
-pub mod device;
+mod device;
 mod execute;
 mod memory;
 #[cfg(test)]
@@ -18,7 +18,7 @@ mod start;
 
 pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use bench::{Amount, Examples, Measured, Quartiles, Rate, largest_product, measure};
-pub use device::{device_name, planned_kind, select_device};
+pub use device::{device_name, planned_kind, select_device, unused_gpu};
 pub use execute::{Observer, Outcome, Workers, execute};
 pub use memory::{Counting, keep_freed_memory};
 pub use plan::{Plan, PlannedRun, PlannedVariant};

@@ -158,6 +158,44 @@ fn emulated_trainings_are_the_cpus() {
     trains_as_the_cpu_does(|spec| emulated(|| train(spec, &Device::Cpu)));
 }
 
+/// Two epochs, and the same with another trainer that takes up the first's checkpoint: moments, copies
+/// and the step's number, or the weights would end elsewhere.
+fn goes_on_to_the_same_bits(device: &Device) {
+    let spec = run(&["method=vlora", "precision=bf16", "training.epochs=2"]);
+    let data = ImageData::noise(&spec.model, 12, 6);
+    let task = ImageClassification::new(&data, &spec, 1, device.clone());
+    let trainer = || Trainer::new(&task, &spec.training, 1, device, None).unwrap();
+    let mut whole = trainer();
+    whole.train_epoch(|_| true).unwrap();
+    let checkpoint = whole.checkpoint().unwrap();
+    whole.train_epoch(|_| true).unwrap();
+    let mut parts = trainer();
+    parts.resume(&checkpoint).unwrap();
+    parts.train_epoch(|_| true).unwrap();
+    // Weights and both moments, by name.
+    let bits = |trainer: &Trainer<_>| -> BTreeMap<String, Vec<u32>> {
+        let checkpoint = trainer.checkpoint().unwrap();
+        let all = candle_core::safetensors::load_buffer(&checkpoint, &Device::Cpu).unwrap();
+        let bits = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        all.into_iter()
+            .map(|(name, t)| (name, bits(t).into_iter().map(f32::to_bits).collect()))
+            .collect()
+    };
+    assert!(bits(&parts) == bits(&whole));
+}
+
+#[test]
+fn emulated_trainings_go_on_to_the_same_bits() {
+    emulated(|| goes_on_to_the_same_bits(&Device::Cpu));
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "needs a GPU"]
+fn trainings_go_on_to_the_same_bits_on_the_gpu() {
+    goes_on_to_the_same_bits(&super::select_device("cuda").unwrap());
+}
+
 #[cfg(feature = "cuda")]
 #[test]
 #[ignore = "needs a GPU"]

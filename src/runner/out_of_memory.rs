@@ -6,12 +6,22 @@ use crate::size::bytes;
 use crate::spec::{DeviceKind, RunSpec};
 use crate::train::TrainError;
 
-/// Why training failed, where `free` bytes of the device's memory were free before it.
-pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>) -> String {
-    match error.of_tensors().is_some_and(is_out_of_memory) {
+/// Why training failed, where `free` bytes of the device's memory were free before it beside the images
+/// that it holds, and `jobs` runs shared it.
+pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>, jobs: usize) -> String {
+    match is_out_of_memory_of(error) {
+        true if jobs > 1 => format!(
+            "{}\n  help:     {jobs} runs shared the GPU; fewer --jobs leave more for each",
+            out_of_memory(run, free)
+        ),
         true => out_of_memory(run, free),
         false => error.to_string(),
     }
+}
+
+/// Whether it is the GPU's memory that training failed for.
+pub fn is_out_of_memory_of(error: &TrainError) -> bool {
+    error.of_tensors().is_some_and(is_out_of_memory)
 }
 
 /// Whether an operation failed for want of the GPU's memory. CUDA's libraries have a name each for it.
@@ -26,7 +36,7 @@ fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
     let (batch, accumulation) = (run.training.batch_size, run.training.accumulation);
     let needs = |run: &RunSpec| memory(run, DeviceKind::Cuda).peak;
     let has = free.map_or("what the GPU has free".into(), |free| {
-        format!("{}, which the GPU had free", bytes(free))
+        format!("{}, which the GPU had free beside images", bytes(free))
     });
     let told = format!(
         "the GPU ran out of memory in training\n  found:    batches of {batch}, which take about {}\n  \
@@ -115,7 +125,7 @@ mod tests {
             format!(
                 "the GPU ran out of memory in training\n  \
                  found:    batches of 96, which take about {}\n  \
-                 expected: at most {}, which the GPU had free; batches of 48 take about {}\n  \
+                 expected: at most {}, which the GPU had free beside images; batches of 48 take about {}\n  \
                  help:     --set training.batch_size=48 --set training.accumulation=4 fit, and each \
                  step is still over the same 192 examples",
                 needs(96),
@@ -126,7 +136,10 @@ mod tests {
         let unknown = out_of_memory(&step, None);
         assert!(unknown.contains("at most what the GPU has free; batches of 64"), "{unknown}");
         let hopeless = out_of_memory(&step, Some(1 << 20));
-        assert!(hopeless.contains("1 MiB, which the GPU had free; a batch of one"), "{hopeless}");
+        assert!(
+            hopeless.contains("1 MiB, which the GPU had free beside images; a batch of one"),
+            "{hopeless}"
+        );
         assert!(hopeless.contains("a smaller model"), "{hopeless}");
     }
 
@@ -137,7 +150,7 @@ mod tests {
         assert!(is("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"));
         assert!(!is("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)") && !is("shape mismatch"));
         let error = |text: &str| TrainError::Tensor(candle_core::Error::Msg(text.into()));
-        let told = |text: &str| reason(&error(text), &run(8, 1), None);
+        let told = |text: &str| reason(&error(text), &run(8, 1), None, 1);
         assert!(told("CUDA_ERROR_OUT_OF_MEMORY").starts_with("the GPU ran out of memory"));
         assert_eq!(told("shape mismatch"), "tensor operation failed: shape mismatch");
     }

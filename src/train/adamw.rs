@@ -36,9 +36,9 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    /// A float32 scalar: read at once on the CPU, where that waits for nothing.
-    pub fn of(tensor: &Tensor) -> Result<Scalar> {
-        match tensor.device().is_cpu() {
+    /// A float32 scalar: read at once on the CPU, where that waits for nothing, unless `later`.
+    pub fn of(tensor: &Tensor, later: bool) -> Result<Scalar> {
+        match tensor.device().is_cpu() && !later {
             true => Ok(Scalar::Known(f64::from(tensor.to_scalar::<f32>()?))),
             false => Ok(Scalar::Computed(tensor.clone())),
         }

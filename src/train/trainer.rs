@@ -216,13 +216,15 @@ impl<'a, T: Task> Trainer<'a, T> {
             let (mut total, mut under_way, mut looked) = (0.0, Vec::new(), Instant::now());
             let mut left = steps.len();
             for examples in steps {
-                under_way.push(self.step(epoch, examples, batches)?);
+                let asked = self.step(epoch, examples, batches);
                 left -= 1;
-                if left > 0 && under_way.len() <= self.ahead && looked.elapsed() < LOOK {
+                let failed = asked.map(|asked| under_way.push(asked)).err();
+                let go_on = left > 0 && failed.is_none();
+                if go_on && under_way.len() <= self.ahead && looked.elapsed() < LOOK {
                     continue;
                 }
                 // The last two keep the device busy meanwhile.
-                let stay = if left > 0 { self.ahead.min(2) } else { 0 };
+                let stay = if go_on { self.ahead.min(2) } else { 0 };
                 let ready = under_way.len().saturating_sub(stay);
                 for asked in under_way.drain(..ready) {
                     let step = self.finished(asked)?;
@@ -231,6 +233,8 @@ impl<'a, T: Task> Trainer<'a, T> {
                         return Err(TrainError::Interrupted);
                     }
                 }
+                // Told behind the steps before it, which are its evidence.
+                failed.map_or(Ok(()), Err)?;
                 looked = Instant::now();
             }
             Ok(total)
@@ -259,7 +263,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             let batch = batches.take()?;
             times.wait += lap(&mut clock);
             let micro_loss = self.task.loss(&self.model, place, &batch)?;
-            let loss = Scalar::of(micro_loss.tensor())?;
+            let loss = Scalar::of(micro_loss.tensor(), self.ahead > 0)?;
             self.expect_finite("loss", &loss)?;
             losses.push((loss, share));
             times.forward += lap(&mut clock);
@@ -412,4 +416,96 @@ pub fn epoch_order(seed: u64, epoch: usize, n: usize) -> Vec<usize> {
 /// Optimiser steps an epoch of `n` examples takes; the last may be smaller.
 pub fn steps_per_epoch(spec: &TrainingSpec, n: usize) -> usize {
     n.div_ceil(spec.batch_size * spec.accumulation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Init, Source, Value};
+
+    /// A weight that goes to zero; from a step on its loss is not finite, or its batch fails.
+    struct Shrinking {
+        not_finite: Option<u64>,
+        no_batch: Option<usize>,
+    }
+
+    const EXAMPLES: usize = 40;
+
+    impl Task for Shrinking {
+        type Model = Value;
+        type Batch = ();
+
+        fn model(&self, source: &mut dyn Source) -> candle_core::Result<Value> {
+            source.tensor("w", &[3], Init::Ones, true)
+        }
+
+        fn train_len(&self) -> usize {
+            EXAMPLES
+        }
+
+        fn train_batch(&self, _: usize, examples: &[usize]) -> candle_core::Result<()> {
+            match self.no_batch.is_some_and(|example| examples.contains(&example)) {
+                true => candle_core::bail!("no such batch"),
+                false => Ok(()),
+            }
+        }
+
+        fn loss(&self, model: &Value, place: Place, (): &()) -> candle_core::Result<Value> {
+            let finite = self.not_finite.is_none_or(|step| place.step < step);
+            let factor = if finite { 1.0 } else { f64::NAN };
+            Value::composed(&[model], move |t| t[0].sqr()?.mean_all()? * factor)
+        }
+
+        fn evaluate(&self, _: &Value, _: Split) -> candle_core::Result<Evaluation> {
+            Ok(Evaluation { loss: 0.0, metric: 0.0, outcomes: Vec::new() })
+        }
+    }
+
+    /// Steps of an epoch with so many under way, up to `most`, how it ended, and the weight.
+    fn train(task: &Shrinking, ahead: usize, most: usize) -> (Vec<Step>, Option<String>, Vec<f32>) {
+        let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
+        let mut trainer = Trainer::new(task, &spec, 0, &Device::Cpu, None).unwrap();
+        trainer.ahead = ahead;
+        let mut steps = Vec::new();
+        let ended = trainer.train_epoch(|step| {
+            steps.push(Step { times: StepTimes::default(), ..step.clone() });
+            steps.len() < most
+        });
+        let weight = trainer.store.get("w").unwrap().var.to_vec1().unwrap();
+        (steps, ended.err().map(|e| e.to_string()), weight)
+    }
+
+    #[test]
+    fn steps_under_way_are_told_in_their_order() {
+        let task = Shrinking { not_finite: None, no_batch: None };
+        let (want, ended, weight) = train(&task, 0, usize::MAX);
+        assert_eq!((want.len(), ended), (EXAMPLES / 2, None));
+        for ahead in [1, 2, 3, 7, 100] {
+            let (steps, ended, end) = train(&task, ahead, usize::MAX);
+            assert_eq!((steps, ended, end), (want.clone(), None, weight.clone()), "{ahead}");
+            // Stopped, it tells no more than was asked for.
+            let (steps, ended, _) = train(&task, ahead, 5);
+            assert_eq!(
+                (&steps[..], ended.as_deref()),
+                (&want[..5], Some("interrupted")),
+                "{ahead}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_behind_the_steps_before_it() {
+        let order = epoch_order(0, 0, EXAMPLES);
+        for ahead in [0, 3, 100] {
+            let task = Shrinking { not_finite: Some(9), no_batch: None };
+            let (steps, ended, _) = train(&task, ahead, usize::MAX);
+            assert_eq!(steps.len(), 8, "{ahead}");
+            let ended = ended.unwrap();
+            assert!(ended.contains("stopped being finite at step 9"), "{ahead}: {ended}");
+            let task = Shrinking { not_finite: None, no_batch: Some(order[22]) };
+            let (steps, ended, _) = train(&task, ahead, usize::MAX);
+            assert_eq!(steps.len(), 11, "{ahead}");
+            assert!(ended.unwrap().contains("no such batch"), "{ahead}");
+        }
+    }
 }

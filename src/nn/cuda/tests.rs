@@ -648,7 +648,7 @@ fn images_are_the_cpus(on: &On) {
     let picks = [[4, 0, 0, 0], [0, 2, -1, 1], [2, -6, 3, 0], [2, 1, 1, 1]];
     let (mean, deviation) = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3]);
     let dims = (n, side, side, channels);
-    let held = on.run(|| HeldImages::new(&bytes, dims, &mean, &deviation, &on.device()));
+    let held = on.run(|| HeldImages::new(|| bytes.clone(), dims, &mean, &deviation, &on.device()));
     let held = held.unwrap().expect("a machine");
     for (dtype, tolerance) in TYPES {
         let got = on.twice(|| vec![held.batch(&picks, dtype).unwrap()]);
