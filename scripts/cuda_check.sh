@@ -39,7 +39,7 @@ cargo clippy --release --features cuda --all-targets -- -D warnings
 echo "-- build"
 messages=(--message-format json-render-diagnostics)
 cargo build --release --features cuda "${messages[@]}" | executables >"$work/executables"
-cargo test --release --features cuda --lib --test cli --test cuda_late --no-run "${messages[@]}" | executables >>"$work/executables"
+cargo test --release --features cuda --test cuda_late --no-run "${messages[@]}" | executables >>"$work/executables"
 sort -u -o "$work/executables" "$work/executables"
 scripts/cuda_symbols.sh --check
 

@@ -11,13 +11,22 @@ set -euo pipefail
 version=13.0.2
 parts=nvcc,cudart,cccl,crt,nvvm,nvrtc,cublas,curand
 
-fail() { echo "cuda_toolkit.sh: $*" >&2; exit 1; }
-
 environment=false
-if [ "${1:-}" = --env ]; then environment=true; shift; fi
+fail() {
+    echo "cuda_toolkit.sh: $*" >&2
+    # What is then evaluated fails, too, so that a build behind `&&` does not start.
+    if $environment; then echo false; fi
+    exit 1
+}
+
+case "${1:-}" in
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; exit ;;
+    --env) environment=true; shift ;;
+esac
 [ $# -le 1 ] || fail "expected at most one folder, found: $*"
 case "${1:-}" in -*) fail "unknown option $1; expected [--env] [FOLDER]" ;; esac
-folder=${1:-${VLORA_CUDA_TOOLKIT:-${XDG_CACHE_HOME:-$HOME/.cache}/vlora/cuda-toolkit}}
+cache=${XDG_CACHE_HOME:-${HOME:-}/.cache}
+folder=$(realpath -m -- "${1:-${VLORA_CUDA_TOOLKIT:-$cache/vlora/cuda-toolkit}}")
 
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "the wheels are for Linux on x86-64, not $(uname -sm)"
 command -v python3 >/dev/null || fail "python3 is needed to get the wheels"
@@ -39,13 +48,19 @@ repair() {
 }
 
 if [ ! -e "$folder/ready-$version" ]; then
+    mkdir -p "$(dirname "$folder")" || fail "no folder can be made in $(dirname "$folder")"
+    # One at a time: another may be at it.
+    exec 9>"$folder.lock"
+    flock 9 || fail "$folder.lock cannot be locked"
+fi
+if [ ! -e "$folder/ready-$version" ]; then
+    [ ! -e "$folder" ] || [ -d "$folder" ] || fail "$folder is there and is no folder"
     if [ -n "$(ls -A "$folder" 2>/dev/null)" ] && ! ls "$folder"/ready-* >/dev/null 2>&1; then
         fail "$folder is there and is no toolkit of before; name another folder, or remove it"
     fi
     # Beside its place, so that what is broken off is never taken for a toolkit.
     work=$folder.partial
     rm -rf "$work"
-    mkdir -p "$(dirname "$folder")"
     python3 -m venv "$work" || fail "python3 could not make a virtual environment (Debian: apt install python3-venv)"
     "$work/bin/pip" install -q --disable-pip-version-check "cuda-toolkit[$parts]==$version" >&2
     home=$(echo "$work"/lib/python3*/site-packages/nvidia/cu13)
@@ -57,7 +72,7 @@ if [ ! -e "$folder/ready-$version" ]; then
     mv "$work" "$folder"
 fi
 home=$folder/cu13
-"$home/bin/nvcc" --version >/dev/null || fail "nvcc in $home does not start"
+"$home/bin/nvcc" --version >/dev/null || fail "nvcc in $home does not start; remove $folder to set it up again"
 
 if $environment; then
     # The oldest architecture that is asked for; the driver compiles for the one that is there.

@@ -103,7 +103,7 @@ fn what_the_device_cannot_do_is_told_with_its_line() {
         "tiny.yaml:2:1: precision: this precision needs a CUDA device\n  \
          found:    `bf16` on the CPU\n  \
          expected: `float32` or `auto`, which is float32 on the CPU and bf16 on CUDA\n  \
-         help:     --device cuda computes on an NVIDIA GPU"
+         help:     --device cuda computes on an NVIDIA GPU, in a build with the feature `cuda`"
     );
     assert!(told(TINY, &["precision=tf32"]).starts_with("tiny.yaml: --set precision=tf32: this"));
     let arm = TINY.replace("vlora: {method: vlora}", "vlora: {method: vlora, precision: tf32}");

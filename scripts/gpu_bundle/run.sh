@@ -16,8 +16,12 @@
 #   STEP_SECONDS           what a step may take (default 455; the first: 100)
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+case ${OUT:-} in
+    '') out=$here/out ;;
+    /*) out=$OUT ;;
+    *) out=$PWD/$OUT ;;
+esac
 cd "$here" || exit 1
-out=${OUT:-$here/out}
 python=${PYTHON:-python3}
 vlora=$here/bin/vlora
 device=(--device cuda)
@@ -95,7 +99,7 @@ PYTHON
 
 # CIFAR-10 in the layout of the Hub's cache, joined from its parts where they are.
 cifar() {
-    [ -e data/cifar10.tar.part-00 ] || return 1
+    ls data/cifar10.tar.part-* >/dev/null 2>&1 || return 1
     if [ ! -e "$1/joined" ]; then
         mkdir -p "$1"
         local sum
@@ -207,6 +211,7 @@ step() {
 
 dry_run() {
     dry=true
+    command -v "$python" >/dev/null || fail "$python is not here; PYTHON names the Python with PyTorch"
     local script
     # Not local: it goes when the script ends.
     work=$(mktemp -d)
@@ -214,7 +219,7 @@ dry_run() {
     out=$work
     export HF_HUB_CACHE=$work/hub HF_HUB_OFFLINE=1 VLORA_CACHE=
     say "files and their checksums"
-    if [ ! -e data/cifar10.sha256 ] || [ -e data/cifar10.tar.part-00 ]; then
+    if [ ! -e data/cifar10.sha256 ] || ls data/cifar10.tar.part-* >/dev/null 2>&1; then
         sha256sum --check --quiet SHA256SUMS || fail "a file is missing or broken; see above"
     else
         say "the parts of CIFAR-10 are not in data/: steps 6 and 7 will take the images that the program carries"
@@ -249,10 +254,13 @@ dry_run() {
     done
     for number in "${!titles[@]}"; do step $((number + 1)); done
     [ ${#failed[@]} = 0 ] || { printf 'run.sh: this is not as it must be: %s\n' "${failed[@]}" >&2; exit 1; }
+    "$python" -c 'import torch' 2>/dev/null || say "note: $python has no PyTorch; PYTHON names the one that has, for steps 1, 3 and 4"
     echo "everything that can be checked without a GPU holds"
 }
 
 [ $# = 1 ] || { usage; exit 2; }
+case ${STEP_SECONDS:-60} in *[!0-9]*) fail "STEP_SECONDS is ${STEP_SECONDS}; expected a whole number of seconds" ;; esac
+[ "${STEP_SECONDS:-60}" -ge 10 ] || fail "STEP_SECONDS is ${STEP_SECONDS}; expected at least 10"
 case $1 in
     -h | --help) usage; exit ;;
     --dry-run) dry_run; exit ;;
@@ -267,6 +275,9 @@ case $1 in
 esac
 command -v "$python" >/dev/null || fail "$python is not here; PYTHON names the Python with PyTorch"
 prepare
+# Without a GPU every part would fail, each in its own words.
+said=$("$vlora" bench experiments/quickstart.yaml --synthetic --arm baseline --steps 1 --warmup 0 "${device[@]}" 2>&1) ||
+    fail "the program cannot use a GPU here: ${said#error: }"
 for number in $numbers; do step "$number"; done
 echo "everything written is in $out"
 [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

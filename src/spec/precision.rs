@@ -110,7 +110,7 @@ pub fn resolve(node: Option<&Node>, device: Option<DeviceKind>) -> Result<Precis
             Err(SpecError::new("this precision needs a CUDA device")
                 .found(format!("`{precision}` on the CPU"))
                 .expected("`float32` or `auto`, which is float32 on the CPU and bf16 on CUDA")
-                .help("--device cuda computes on an NVIDIA GPU")
+                .help("--device cuda computes on an NVIDIA GPU, in a build with the feature `cuda`")
                 .at(origin))
         }
         _ => Ok(precision),
