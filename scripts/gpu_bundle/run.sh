@@ -179,15 +179,18 @@ step_5() {
     run 5-quickstart experiments/quickstart.yaml
     run 5-quickstart-again experiments/quickstart.yaml
     part 5-same-bits bash scripts/same_bits.sh "$out/5-quickstart/quickstart" "$out/5-quickstart-again/quickstart"
+    run 5-quickstart-jobs experiments/quickstart.yaml --jobs 3
+    part 5-same-bits-jobs bash scripts/same_bits.sh "$out/5-quickstart/quickstart" "$out/5-quickstart-jobs/quickstart"
 }
 
 step_6() {
     # Without CIFAR-10 in this folder, the images that the program carries.
-    local spec=experiments/quickstart.yaml precision
-    if cifar "$HF_HUB_CACHE"; then spec=experiments/gpu/steps-2000.yaml; else say "no CIFAR-10 here: the quickstart's images"; fi
-    for precision in float32 bf16; do
-        run "6-$precision" "$spec" --set "precision=$precision"
-    done
+    if cifar "$HF_HUB_CACHE"; then
+        run 6-precisions experiments/gpu/steps-2000.yaml
+    else
+        say "no CIFAR-10 here: the quickstart's images"
+        run 6-precisions-embedded experiments/quickstart.yaml --set 'sweep={precision: [float32, bf16]}'
+    fi
 }
 
 step_7() {
@@ -195,7 +198,7 @@ step_7() {
         run 7-sweep experiments/gpu/rank-sweep.yaml
     else
         say "no CIFAR-10 here: the quickstart's images"
-        run 7-sweep experiments/ablations/rank.yaml --set 'seeds=[0]'
+        run 7-sweep-embedded experiments/ablations/rank.yaml --set 'seeds=[0]'
     fi
 }
 
@@ -244,7 +247,7 @@ dry_run() {
         if grep -q 'hub: uoft-cs/cifar10' "$spec" && ! cifar "$HF_HUB_CACHE"; then
             "$vlora" params "$spec" >/dev/null || failed+=("$spec")
         else
-            "$vlora" plan "$spec" >/dev/null || failed+=("$spec")
+            "$vlora" plan "$spec" --device cuda >/dev/null || failed+=("$spec")
         fi
         say "$spec"
     done
