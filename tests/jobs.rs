@@ -173,22 +173,24 @@ arms:
     assert_eq!(a, b);
 }
 
-/// Raises the flag at the so-manyth step of all runs together.
+/// Raises the flag.
 struct StopAt<'a> {
+    /// Once so many runs have taken so many steps each.
+    runs: usize,
     steps: usize,
-    at: usize,
+    taken: BTreeMap<String, usize>,
     stop: &'a AtomicBool,
     after: BTreeMap<String, usize>,
 }
 
 impl Observer for StopAt<'_> {
     fn step(&mut self, run: &PlannedRun, _: &Step) {
-        self.steps += 1;
-        if self.steps == self.at {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        if self.steps > self.at {
+        if self.stop.load(Ordering::Relaxed) {
             *self.after.entry(run.id.clone()).or_default() += 1;
+        }
+        *self.taken.entry(run.id.clone()).or_default() += 1;
+        if self.taken.values().filter(|taken| **taken >= self.steps).count() >= self.runs {
+            self.stop.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -202,8 +204,9 @@ fn an_interrupt_stops_all_and_the_same_command_goes_on() {
     let (interrupted, folder) =
         (plan(parts.path(), TINY, &set), ExperimentFolder::new(parts.path()));
     let stop = AtomicBool::new(false);
-    // Sixty steps an epoch, two runs at once: each in its second epoch.
-    let mut observer = StopAt { steps: 0, at: 190, stop: &stop, after: BTreeMap::new() };
+    // Sixty steps an epoch, two runs at once: each in its second epoch, or its third.
+    let (taken, after) = (BTreeMap::new(), BTreeMap::new());
+    let mut observer = StopAt { runs: 2, steps: 65, taken, stop: &stop, after };
     let stopped = execute(&interrupted, &folder, at_once(2), &stop, &mut observer);
     assert!(matches!(stopped, Err(Error::Interrupted)));
     assert!(observer.after.values().all(|steps| *steps <= 1), "{:?}", observer.after);
