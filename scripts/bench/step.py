@@ -21,7 +21,7 @@ for input in between; `idle_cpu_seconds` in the JSON shows that they use no proc
 taken within a round: vlora's median step over PyTorch's.
 
 PyTorch's variants: eager float32; `compile`: torch.compile (inductor, needs g++); `bf16`: autocast;
-both. On the processor vlora computes in float32 in all. By default bf16 is timed where the processor
+both; on a GPU also `tf32` in the place of bf16. On the processor vlora computes in float32 in all. By default bf16 is timed where the processor
 has instructions for it; elsewhere a step takes some ten times as long as in float32.
 
 Memory is the peak resident size: PyTorch's during the timed steps, vlora's since before its model.
@@ -380,7 +380,7 @@ def options():
     parser.add_argument("--arms", type=listed, default=["baseline", "vlora"])
     parser.add_argument("--variants", type=listed,
                         help=f"of eager,compile,bf16,compile+bf16; here {','.join(variants)}, on a GPU "
-                             "those in bf16, or in float32 for another --precision")
+                             "those of --precision, tf32 and compile+tf32 among them")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="timed in each round")
     parser.add_argument("--warmup", type=int, default=2, help="before them, in each round")
@@ -392,7 +392,8 @@ def options():
     out.left_out_bf16 = not has_bf16 and out.variants is None and out.device == "cpu"
     if out.device == "cuda":
         out.precision = out.precision or "bf16"
-        variants = ["bf16", "compile+bf16"] if out.precision == "bf16" else ["eager", "compile"]
+        own = {"bf16": ["bf16", "compile+bf16"], "tf32": ["tf32", "compile+tf32"]}
+        variants = own.get(out.precision, ["eager", "compile"])
     out.variants = out.variants or variants
     check(parser, out)
     return out

@@ -3,8 +3,8 @@
     python scripts/bench/torch_step.py SPEC ARM VARIANT THREADS [DEVICE [BATCH]]
 
 The model is that of an arm of the spec: timm's ViT for a dense one, the authors' package for VLoRA.
-VARIANT is `eager` or parts joined by `+`: `compile` (torch.compile of the model and its loss) and
-`bf16` (autocast of the forward pass). One step, on one batch of random images:
+VARIANT is `eager` or parts joined by `+`: `compile` (torch.compile of the model and its loss), and
+`bf16` (autocast of the forward pass) or `tf32` (of a GPU's float32 products). One step, on one batch of random images:
 
     zero_grad · forward and cross-entropy | backward | clip_grad_norm_ · AdamW
     forward_seconds                       | backward_seconds | optimizer_seconds
@@ -168,8 +168,9 @@ def fastest(ways, make, wait):
 class Step:
     def __init__(self, run, variant, device):
         parts = set(variant.split("+")) - {"eager"}
-        if parts - {"compile", "bf16"}:
-            sys.exit(f"no variant {variant}: eager, or compile and bf16 joined by +")
+        if parts - {"compile", "bf16", "tf32"}:
+            sys.exit(f"no variant {variant}: eager, or compile, bf16 and tf32 joined by +")
+        torch.backends.cuda.matmul.allow_tf32 = "tf32" in parts
         torch.manual_seed(0)
         model, training = run["model"], run["training"]
         self.device = device
