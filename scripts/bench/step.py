@@ -30,7 +30,7 @@ so `over start` takes away what was resident before the model was built, though 
 torch.compile loads later; from vlora, which is a few MiB by then, nothing is taken away.
 
 `--device cuda` does the same on the first GPU: `--precision` (default bf16) is vlora's, and PyTorch's
-variants are `bf16` and `compile+bf16` unless others are named (`eager` is float32). vlora's step is
+variants are those of the same, plain and compiled, unless others are named (`eager` is float32). vlora's step is
 timed by `vlora bench`, PyTorch's from start to torch.cuda.synchronize(). The table's memory is still that
 of the processes; the GPU's stands below, as far as each side counts it. A variant of PyTorch that does
 not start (torch.compile needs Triton and a C compiler) is told and left out.

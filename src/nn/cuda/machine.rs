@@ -84,6 +84,7 @@ impl Machine {
             && rest.iter().all(|t| t.device().same_device(first.device()))
             && tensors.iter().all(|t| matches!(t.dtype(), DType::F32 | DType::BF16 | DType::U32))
         {
+            // Where the kernels do not load, `configure` has said so before anything was computed.
             return super::gpu::of(device).ok().map(Machine::Gpu);
         }
         let _ = tensors;
