@@ -1,28 +1,24 @@
-//! The real machine: a GPU through its driver and cuBLASLt. Compiled with the feature `cuda` alone.
+//! The real machine: a GPU through its driver. Compiled with the feature `cuda` alone.
 
 use std::collections::HashMap;
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
-use cudarc::cublaslt::{result as lt, sys};
 use cudarc::driver::sys as driver;
 use cudarc::driver::{
     CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
 };
 use cudarc::nvrtc::Ptx;
 
+use super::cublas::{Key, Products, Ran, alignment};
 use super::machine::{Arg, Grid};
 use super::product::ByColumns;
 use crate::nn::device::Counters;
 
 /// The kernels: compiled for Hopper, and for other GPUs as the driver compiles at their first use.
 const KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
-
-/// cuBLAS's own advice for Hopper.
-const WORKSPACE: usize = 32 << 20;
 
 /// Shared memory that a kernel may take without asking.
 const SHARED: usize = 48 << 10;
@@ -41,7 +37,7 @@ pub struct Gpu {
     multiplications: AtomicU64,
 }
 
-fn wrap<E: std::error::Error + Send + Sync + 'static>(error: E) -> candle_core::Error {
+pub(super) fn wrap<E: std::error::Error + Send + Sync + 'static>(error: E) -> candle_core::Error {
     candle_core::Error::wrap(error)
 }
 
@@ -293,211 +289,4 @@ impl Gpu {
     pub fn tf32(&self) -> bool {
         self.tf32.load(Ordering::Relaxed)
     }
-}
-
-/// The largest power of two up to 256 that divides an address, as a shift.
-fn alignment(address: u64) -> u8 {
-    address.trailing_zeros().min(8) as u8
-}
-
-/// What a product's algorithm depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    /// m, n, k.
-    sizes: [usize; 3],
-    transposed: [bool; 2],
-    stored: [(usize, usize); 2],
-    /// Of the factors and the result.
-    types: [DType; 2],
-    added: bool,
-    bias: bool,
-    tf32: bool,
-    /// Of a, b, c, d and the bias.
-    alignment: [u8; 5],
-}
-
-/// cuBLASLt with the algorithms that it chose.
-struct Products {
-    handle: sys::cublasLtHandle_t,
-    workspace: CudaSlice<u8>,
-    stream: Arc<CudaStream>,
-    /// None where there is no algorithm.
-    chosen: HashMap<Key, Option<Chosen>>,
-}
-
-/// What became of a product.
-enum Ran {
-    Done,
-    /// There is no algorithm for it.
-    None,
-}
-
-// SAFETY: cuBLASLt's handles and descriptors may be used from any thread, by one at a time.
-unsafe impl Send for Products {}
-
-struct Chosen {
-    operation: sys::cublasLtMatmulDesc_t,
-    /// Of a, b, c, d.
-    layouts: [sys::cublasLtMatrixLayout_t; 4],
-    algorithm: sys::cublasLtMatmulAlgo_t,
-}
-
-impl Products {
-    fn new(stream: &Arc<CudaStream>) -> Result<Products> {
-        stream.context().bind_to_thread().map_err(wrap)?;
-        let handle = lt::create_handle().map_err(wrap)?;
-        // SAFETY: a workspace's content is cuBLASLt's own matter.
-        let workspace = unsafe { stream.alloc::<u8>(WORKSPACE) }.map_err(wrap)?;
-        Ok(Products { handle, workspace, stream: stream.clone(), chosen: HashMap::new() })
-    }
-
-    /// d = scale · op(a) op(b) \[+ c\] \[+ bias\]; addresses of a, b, c and d.
-    fn run(
-        &mut self,
-        key: &Key,
-        [a, b, c, d]: [u64; 4],
-        bias: Option<u64>,
-        scale: f32,
-    ) -> Result<Ran> {
-        if !self.chosen.contains_key(key) {
-            let chosen = self.choose(key, bias)?;
-            self.chosen.insert(*key, chosen);
-        }
-        let Some(Some(chosen)) = self.chosen.get(key) else { return Ok(Ran::None) };
-        let beta = if key.added { 1f32 } else { 0f32 };
-        let pointer = |address: u64| address as *const c_void;
-        let [la, lb, lc, ld] = chosen.layouts;
-        // SAFETY: addresses are of tensors of the sizes and types that the layouts say, on this
-        // stream's device, and outlive the call; the stream orders what is freed later.
-        unsafe {
-            if let Some(bias) = bias {
-                set(
-                    chosen.operation,
-                    sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                    &bias,
-                )?;
-            }
-            lt::matmul(
-                self.handle,
-                chosen.operation,
-                (&raw const scale).cast(),
-                (&raw const beta).cast(),
-                pointer(a),
-                la,
-                pointer(b),
-                lb,
-                pointer(c),
-                lc,
-                d as *mut c_void,
-                ld,
-                &raw const chosen.algorithm,
-                self.workspace.device_ptr(&self.stream).0 as *mut c_void,
-                WORKSPACE,
-                self.stream.cu_stream() as sys::cudaStream_t,
-            )
-        }
-        .map_err(wrap)?;
-        Ok(Ran::Done)
-    }
-
-    /// The algorithm that cuBLASLt expects to be the fastest; None where it has none.
-    fn choose(&self, key: &Key, bias: Option<u64>) -> Result<Option<Chosen>> {
-        use sys::cublasLtMatmulDescAttributes_t as Of;
-        use sys::cublasLtMatmulPreferenceAttributes_t as Preferred;
-        let float = sys::cudaDataType::CUDA_R_32F;
-        let of_type = |dtype| match dtype {
-            DType::BF16 => sys::cudaDataType::CUDA_R_16BF,
-            _ => float,
-        };
-        let compute = match key.tf32 && key.types[0] == DType::F32 {
-            true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
-            false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-        };
-        let [factors, result] = key.types.map(of_type);
-        let layout = |dtype, rows: usize, columns: usize| {
-            lt::create_matrix_layout(dtype, rows as u64, columns as u64, rows as i64).map_err(wrap)
-        };
-        let [m, n, _] = key.sizes;
-        let [(a_rows, a_columns), (b_rows, b_columns)] = key.stored;
-        let layouts = [
-            layout(factors, a_rows, a_columns)?,
-            layout(factors, b_rows, b_columns)?,
-            layout(result, m, n)?,
-            layout(result, m, n)?,
-        ];
-        let operation = lt::create_matmul_desc(compute, float).map_err(wrap)?;
-        let preference = lt::create_matmul_pref().map_err(wrap)?;
-        // SAFETY: each attribute is given a value of its own type.
-        let algorithm = unsafe {
-            for (attribute, transposed) in [
-                (Of::CUBLASLT_MATMUL_DESC_TRANSA, key.transposed[0]),
-                (Of::CUBLASLT_MATMUL_DESC_TRANSB, key.transposed[1]),
-            ] {
-                // CUBLAS_OP_N and CUBLAS_OP_T.
-                set(operation, attribute, &i32::from(transposed))?;
-            }
-            if let Some(bias) = bias {
-                let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
-                set(operation, Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
-                set(operation, Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
-            }
-            let prefer = |attribute, bytes: &[u8]| {
-                let (at, size) = (bytes.as_ptr().cast(), bytes.len());
-                lt::set_matmul_pref_attribute(preference, attribute, at, size).map_err(wrap)
-            };
-            let workspace = Preferred::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-            prefer(workspace, &WORKSPACE.to_ne_bytes())?;
-            // Where a sum is divided among blocks, its parts are float32 and added in their order.
-            // Other schemes round them to the result's type, or add them as they come.
-            let scheme = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-            let schemes = Preferred::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
-            prefer(schemes, &(scheme as u32).to_ne_bytes())?;
-            for (attribute, shift) in [
-                (Preferred::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.alignment[0]),
-                (Preferred::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.alignment[1]),
-                (Preferred::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.alignment[2]),
-                (Preferred::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.alignment[3]),
-            ] {
-                prefer(attribute, &(1u32 << shift).to_ne_bytes())?;
-            }
-            let [a, b, c, d] = layouts;
-            let handle = self.handle;
-            let found = lt::get_matmul_algo_heuristic(handle, operation, a, b, c, d, preference);
-            let _ = lt::destroy_matmul_pref(preference);
-            match found {
-                Ok(found) => Some(found.algo),
-                Err(lt::CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => None,
-                Err(error) => return Err(wrap(error)),
-            }
-        };
-        Ok(algorithm.map(|algorithm| Chosen { operation, layouts, algorithm }))
-    }
-}
-
-impl Drop for Products {
-    fn drop(&mut self) {
-        for chosen in self.chosen.values().flatten() {
-            // SAFETY: made by `choose`, and not used after this.
-            unsafe {
-                let _ = lt::destroy_matmul_desc(chosen.operation);
-                for layout in chosen.layouts {
-                    let _ = lt::destroy_matrix_layout(layout);
-                }
-            }
-        }
-        // SAFETY: as above.
-        let _ = unsafe { lt::destroy_handle(self.handle) };
-    }
-}
-
-/// # Safety
-/// The attribute must take a value of type `V`.
-unsafe fn set<V>(
-    operation: sys::cublasLtMatmulDesc_t,
-    attribute: sys::cublasLtMatmulDescAttributes_t,
-    value: &V,
-) -> Result<()> {
-    let at = std::ptr::from_ref(value).cast();
-    // SAFETY: as the caller says.
-    unsafe { lt::set_matmul_desc_attribute(operation, attribute, at, size_of::<V>()) }.map_err(wrap)
 }

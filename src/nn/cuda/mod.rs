@@ -20,6 +20,8 @@
 
 mod attention;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cublas;
 mod elementwise;
 mod embedding;
 #[cfg(test)]
