@@ -155,8 +155,11 @@ struct DeviceArgs {
 
 impl DeviceArgs {
     fn select(&self) -> Result<Device> {
-        tell_unused_gpu(&self.device);
-        select_device(&self.device)
+        let device = select_device(&self.device)?;
+        if device.is_cpu() {
+            tell_unused_gpu(&self.device);
+        }
+        Ok(device)
     }
 
     /// For a command that computes nothing: a GPU need not be there.

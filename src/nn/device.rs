@@ -149,6 +149,11 @@ impl HeldImages {
         Ok(Some(HeldImages { machine, bytes, mean, deviation }))
     }
 
+    /// Bytes of the images.
+    pub fn size(&self) -> u64 {
+        self.bytes.elem_count() as u64
+    }
+
     /// Of each pick (which image, how far its window moves right and down, whether it is mirrored
     /// then): \[batch, channels, side, side\], normalised. Outside an image stands black.
     pub fn batch(&self, picks: &[[i32; 4]], dtype: DType) -> Result<Tensor> {

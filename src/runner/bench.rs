@@ -236,8 +236,7 @@ pub fn measure(
     check_precision([variant].into_iter(), device)?;
     let spec = &variant.spec;
     let data = examples.of(spec, amount, device);
-    let held = held_bytes(&data);
-    let free = memory::free_bytes(device).map(|free| free.saturating_sub(held));
+    let free = memory::free_bytes(device).map(|free| free.saturating_sub(held_bytes(&data)));
     let failed = |error: TrainError| Error::Failed(reason(&error, spec, free, 1));
     configure(device, spec.precision == Precision::Tf32).map_err(|e| failed(e.into()))?;
     let resident = memory::reset_resident_peak();
@@ -248,6 +247,8 @@ pub fn measure(
     let samples = steps.map_err(failed)?;
     let (peak_bytes, resident_peak_bytes) =
         (memory::peak_bytes_of(device), resident.then(memory::resident_peak_bytes).flatten());
+    // On a GPU images are held beside, of any number of steps.
+    let peak_bytes = peak_bytes.map(|peak| peak.saturating_sub(task.held_bytes()));
     let passes = time_passes(&mut trainer, data.validation.len(), amount, tick);
     // At least one step was asked for, and one pass.
     let none = || Error::Failed("nothing was timed".into());
@@ -268,11 +269,7 @@ pub fn measure(
         device: quartiles(|s| s.times.device)?,
         asked: median_asked(&samples),
         evaluation,
-        // On a GPU images are held beside, of any number of steps.
-        peak_bytes: match device.is_cpu() {
-            true => peak_bytes,
-            false => peak_bytes.map(|peak| peak.saturating_sub(held)),
-        },
+        peak_bytes,
         resident_peak_bytes,
         expected_peak_bytes: expected.peak,
         step_bytes: spec.training.accumulation as u64 * micro + update,

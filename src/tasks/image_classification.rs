@@ -27,7 +27,7 @@ pub fn activations(precision: Precision) -> DType {
     }
 }
 
-/// Bytes of the splits that a GPU holds.
+/// Bytes of the splits that a GPU will hold.
 pub fn held_bytes(data: &ImageData) -> u64 {
     let splits = [&data.train, &data.validation, &data.test];
     let sizes = splits.map(|split| {
@@ -43,6 +43,12 @@ const MOST_HELD: usize = 4 << 30;
 impl<'a> ImageClassification<'a> {
     pub fn new(data: &'a ImageData, spec: &'a RunSpec, seed: u64, device: Device) -> Self {
         ImageClassification { data, spec, seed, device, held: Default::default() }
+    }
+
+    /// Bytes of the images that the device holds by now: a split's from its first use on.
+    pub fn held_bytes(&self) -> u64 {
+        let held = self.held.iter().filter_map(|held| held.get()?.as_ref().ok()?.as_ref());
+        held.map(HeldImages::size).sum()
     }
 
     /// The images of a split where the device holds them.

@@ -9,6 +9,7 @@ use crate::random::{Purpose, Stream};
 
 /// Rows of threads in a block that sums columns.
 const ROWS: usize = 8;
+
 /// Values of a vector, by its type.
 fn vector(dtype: DType) -> usize {
     16 / dtype.size_in_bytes()
