@@ -202,7 +202,7 @@ fn best_selection_puts_that_epochs_weights_back() {
     let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
     let mut epochs = Vec::new();
     while !trainer.is_done() {
-        let metric = trainer.epoch(|_| true).unwrap().validation_metric;
+        let metric = trainer.epoch(|_| true).unwrap().validation_metric.unwrap();
         epochs.push((metric, trainer.store().snapshot().unwrap()));
     }
     let top = epochs.iter().map(|e| e.0).fold(0.0, f64::max);

@@ -198,14 +198,17 @@ impl Observer for Progress {
         if let (Show::Lines, Some(run)) = (&self.show, self.current.get(&run.id)) {
             let name = if self.several { format!("{}: ", run.name) } else { String::new() };
             let left = self.time_left().map(|l| format!(", about {l} left")).unwrap_or_default();
+            let validation = match (e.validation_loss, e.validation_metric) {
+                (Some(loss), Some(metric)) => {
+                    format!(", validation loss {loss:.4}, accuracy {:.1} %", 100.0 * metric)
+                }
+                _ => String::new(),
+            };
             tell(&format!(
-                "      {name}epoch {}/{}: training loss {:.4}, validation loss {:.4}, accuracy {:.1} %, \
-                 {:.0} images/s{left}",
+                "      {name}epoch {}/{}: training loss {:.4}{validation}, {:.0} images/s{left}",
                 e.epoch,
                 run.epochs,
                 e.train_loss,
-                e.validation_loss,
-                100.0 * e.validation_metric,
                 run.rate(),
             ));
         }

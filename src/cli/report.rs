@@ -1,14 +1,15 @@
 //! `vlora report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::spectrum::show;
-use super::{FormatArgs, FormatName, print};
-use crate::error::Result;
+use super::{FormatArgs, FormatName, clean, print};
+use crate::error::{Error, Result};
 use crate::report::{Format, Summary, write_report};
 use crate::results::{ExperimentFolder, SpectrumRecord};
+use crate::spec::nearest;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -22,10 +23,89 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     if SpectrumRecord::is_in(&args.folder) {
         return show(&SpectrumRecord::read(&args.folder)?, &args.folder, args.format.format);
     }
+    if !has_results(&args.folder) {
+        return Err(no_results(&args.folder));
+    }
     let folder = ExperimentFolder::new(&args.folder);
     let summary = Summary::read(&folder)?;
     let files = write_report(&summary, &folder)?;
     print(&shown(&summary, &files, &folder, args.format.format))
+}
+
+/// Whether there is something to report on.
+fn has_results(folder: &Path) -> bool {
+    folder.join("experiment.json").exists() || SpectrumRecord::is_in(folder)
+}
+
+/// No results are in the folder: where there are some.
+fn no_results(folder: &Path) -> Error {
+    let shown = clean(&folder.display().to_string());
+    let inside = experiments(folder);
+    if !inside.is_empty() {
+        return Error::Input(format!(
+            "{shown}: results of several experiments lie here\n  found:    {}\n  expected: the \
+             folder of one\n  help:     vlora report {}",
+            listed(&inside),
+            clean(&folder.join(&inside[0]).display().to_string())
+        ));
+    }
+    let help = elsewhere(folder).map(|help| format!("\n  help:     {help}")).unwrap_or_default();
+    let found = match (folder.is_dir(), folder.exists()) {
+        (true, _) => "no experiment.json",
+        (false, true) => "a file",
+        (false, false) => "no such folder",
+    };
+    Error::Input(format!(
+        "{shown}: there are no results here\n  found:    {found}\n  expected: the folder of an \
+         experiment, as `vlora run` leaves it under results/{help}"
+    ))
+}
+
+/// The experiment that is probably meant, or those that there are in the folder above.
+fn elsewhere(folder: &Path) -> Option<String> {
+    // A run's folder or file, which lies in an experiment's.
+    if let Some(experiment) = folder.ancestors().skip(1).find(|above| has_results(above)) {
+        return Some(format!("did you mean `{}`?", clean(&experiment.display().to_string())));
+    }
+    // An experiment's or a spec's name.
+    let name = folder.file_name()?.to_string_lossy().into_owned();
+    let name = name.trim_end_matches(".yaml").trim_end_matches(".yml");
+    let above = match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return None,
+    };
+    for place in [above, Path::new("results")] {
+        let there = experiments(place);
+        if let Some(near) = nearest(name, there.iter().map(String::as_str)) {
+            return Some(format!(
+                "did you mean `{}`?",
+                clean(&place.join(near).display().to_string())
+            ));
+        }
+    }
+    let place = [above, Path::new("results")].into_iter().find(|p| !experiments(p).is_empty())?;
+    Some(format!("{} has {}", clean(&place.display().to_string()), listed(&experiments(place))))
+}
+
+/// Names of the folders in `folder` that have results, sorted.
+fn experiments(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| has_results(&entry.path()))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let shown: Vec<String> = names.iter().take(MOST).map(|name| clean(name)).collect();
+    match names.len() {
+        n if n > MOST => format!("{}, … ({n} in all)", shown.join(", ")),
+        _ => shown.join(", "),
+    }
 }
 
 /// The table as asked for; for people with its notes and the files written.

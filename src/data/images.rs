@@ -110,6 +110,7 @@ impl ImageStatistics {
 #[derive(Clone, Debug)]
 pub struct ImageData {
     pub train: ImageSplit,
+    /// Without examples where a run trains without validation.
     pub validation: ImageSplit,
     pub test: ImageSplit,
     /// Empty where the files do not name them.

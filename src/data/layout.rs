@@ -53,11 +53,7 @@ impl Layout {
     /// Paths of a split's files, in the order of their rows. `val` and `dev` find `validation`,
     /// and so on. Errors if there is no such split, or if its files are not whole.
     pub fn files(&self, split: &str) -> Result<&[String]> {
-        let same = |own: &&Split| own.name == split;
-        let means =
-            |own: &&Split| canonical(split).is_some() && canonical(&own.name) == canonical(split);
-        let found = self.splits.iter().find(same).or_else(|| self.splits.iter().find(means));
-        let Some(found) = found else {
+        let Some(found) = self.find(split) else {
             let names: Vec<&str> = self.splits().collect();
             let help = nearest(split, names.iter().copied())
                 .map(|near| format!("\n  help:     did you mean `{near}`?"))
@@ -78,6 +74,30 @@ impl Layout {
             Some(fault) => Err(Error::Input(format!("{}: {fault}", self.name))),
             None => Ok(&found.files),
         }
+    }
+
+    /// [`Layout::files`] of a split that is asked for as `data.validation` or `data.test`: where the
+    /// dataset has none, the error says what serves instead.
+    pub fn files_for(&self, role: &str, split: &str) -> Result<&[String]> {
+        let instead = match role {
+            "validation" => {
+                "validation: {fraction: 0.1} takes a tenth of the training split, \
+                             validation: null trains without"
+            }
+            "test" => "test: {fraction: 0.1} takes a tenth of the training split",
+            _ => return self.files(split),
+        };
+        self.files(split).map_err(|error| match self.find(split) {
+            None => Error::Input(format!("{error}\n  help:     under `data`, {instead}")),
+            Some(_) => error,
+        })
+    }
+
+    fn find(&self, split: &str) -> Option<&Split> {
+        let same = |own: &&Split| own.name == split;
+        let means =
+            |own: &&Split| canonical(split).is_some() && canonical(&own.name) == canonical(split);
+        self.splits.iter().find(same).or_else(|| self.splits.iter().find(means))
     }
 
     /// The classes of image folders, sorted, over all splits: a class may be missing in one.
@@ -101,14 +121,14 @@ pub fn needed(repository: &Repository, data: &DataSpec) -> Result<Vec<String>> {
     let layout = Layout::of(repository, data.config.as_deref())?;
     let card = repository.files().iter().filter(|path| *path == CARD);
     let mut paths: Vec<String> = card.cloned().collect();
-    let mut splits = vec![data.train.as_str()];
-    for split in [&data.validation, &data.test] {
-        if let SplitSpec::Named(name) = split {
-            splits.push(name);
+    let mut splits = vec![("train", data.train.as_str())];
+    for (role, split) in [("validation", data.validation.as_ref()), ("test", Some(&data.test))] {
+        if let Some(SplitSpec::Named(name)) = split {
+            splits.push((role, name));
         }
     }
-    for split in splits {
-        for path in layout.files(split)? {
+    for (role, split) in splits {
+        for path in layout.files_for(role, split)? {
             if !paths.contains(path) {
                 paths.push(path.clone());
             }

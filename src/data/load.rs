@@ -72,22 +72,28 @@ impl<'a> Loader<'a> {
 
     pub fn load(mut self) -> Result<Loaded> {
         let (data, size) = (self.data, self.size);
-        let Decoded { pixels, labels, .. } = self.split(&data.train)?;
+        let Decoded { pixels, labels, .. } = self.split("train", &data.train)?;
         let pixels = Arc::new(pixels);
-        let parts = match (part(&data.validation), part(&data.test)) {
+        let parts = match (data.validation.as_ref().and_then(part), part(&data.test)) {
             (None, None) => None,
             (validation, test) => Some(parts::draw(labels.len(), validation, test)?),
         };
         let rows = |of: fn(&Parts) -> &Vec<u32>| parts.as_ref().map(of).cloned();
         let of_train = |rows| ImageSplit::new(pixels.clone(), &labels, rows, size);
-        let mut other = |split: &SplitSpec, rows: Option<Vec<u32>>| match split {
+        let mut other = |role, split: &SplitSpec, rows: Option<Vec<u32>>| match split {
             SplitSpec::Part(_) => Ok(of_train(rows)),
-            SplitSpec::Named(name) => self.split(name).map(|Decoded { pixels, labels, .. }| {
-                ImageSplit::new(Arc::new(pixels), &labels, None, size)
-            }),
+            SplitSpec::Named(name) => {
+                self.split(role, name).map(|Decoded { pixels, labels, .. }| {
+                    ImageSplit::new(Arc::new(pixels), &labels, None, size)
+                })
+            }
         };
-        let validation = other(&data.validation, rows(|parts| &parts.validation))?;
-        let test = other(&data.test, rows(|parts| &parts.test))?;
+        let validation = match &data.validation {
+            Some(split) => other("validation", split, rows(|parts| &parts.validation))?,
+            // No example of any.
+            None => of_train(Some(Vec::new())),
+        };
+        let test = other("test", &data.test, rows(|parts| &parts.test))?;
         Ok(Loaded {
             splits: [of_train(rows(|parts| &parts.train)), validation, test],
             class_names: self.class_names,
@@ -96,8 +102,9 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// A split that has files of its own, decoded or out of the cache.
-    fn split(&mut self, name: &str) -> Result<Decoded> {
+    /// A split that has files of its own, decoded or out of the cache; `role` is what it is for.
+    fn split(&mut self, role: &str, name: &str) -> Result<Decoded> {
+        self.layout.files_for(role, name)?;
         let mut files = SplitFiles::open(&self.repository, &self.layout, name)?;
         self.seen.add(name, &files)?;
         let key = self.key(&files);

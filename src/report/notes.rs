@@ -182,10 +182,13 @@ pub fn match_notes(label: &str, matched: &[Matched]) -> Vec<String> {
 
 pub fn data_note(p: &Provenance) -> String {
     let from = data_source(p).map_or_else(String::new, |source| format!(" of `{source}`"));
+    let validation = match p.validation_examples {
+        0 => "no".to_string(),
+        n => count(n as u64),
+    };
     format!(
-        "Data{from}: {} training, {} validation and {} test examples; files' SHA-256 {}….",
+        "Data{from}: {} training, {validation} validation and {} test examples; files' SHA-256 {}….",
         count(p.train_examples as u64),
-        count(p.validation_examples as u64),
         count(p.test_examples as u64),
         p.data_sha256.get(..12).unwrap_or(&p.data_sha256)
     )

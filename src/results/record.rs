@@ -149,8 +149,11 @@ pub struct EpochRecord {
     /// Optimiser steps done by its end.
     pub step: u64,
     pub train_loss: f64,
-    pub validation_loss: f64,
-    pub validation_metric: f64,
+    /// Of the validation split, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_metric: Option<f64>,
 }
 
 /// A line of `test.jsonl`.

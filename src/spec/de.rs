@@ -11,7 +11,8 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::error::SpecError;
-use super::node::{Node, Value};
+use super::hints;
+use super::node::{Node, Value, shorten};
 
 /// Reads a `T` from `node`.
 pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, SpecError> {
@@ -36,11 +37,12 @@ impl de::Error for DeError {
     }
 
     fn invalid_type(found: Unexpected, expected: &dyn Expected) -> Self {
-        DeError(
-            SpecError::new("wrong type")
-                .found(describe(found))
-                .expected(plain_expectation(&expected.to_string())),
-        )
+        let expected = plain_expectation(&expected.to_string());
+        let error = SpecError::new("wrong type").found(describe(found)).expected(&*expected);
+        DeError(match hints::of_type(found, &expected) {
+            Some(help) => error.help(help),
+            None => error,
+        })
     }
 
     fn invalid_value(found: Unexpected, expected: &dyn Expected) -> Self {
@@ -54,25 +56,22 @@ impl de::Error for DeError {
     fn unknown_variant(found: &str, names: &'static [&'static str]) -> Self {
         DeError(
             SpecError::new("unknown name")
-                .found(format!("`{found}`"))
+                .found(format!("`{}`", shorten(found)))
                 .expected(one_of(names))
-                .suggest(found, names.iter().copied()),
+                .suggest(found, names.iter().copied())
+                .unknown_value(found),
         )
     }
 
     fn unknown_field(found: &str, names: &'static [&'static str]) -> Self {
-        DeError(
-            SpecError::new("unknown field")
-                .found(format!("`{found}`"))
-                .expected(one_of(names))
-                .suggest(found, names.iter().copied()),
-        )
+        DeError(SpecError::unknown(found, names))
     }
 
     fn missing_field(field: &'static str) -> Self {
         DeError(
             SpecError::new(format!("the field `{field}` is missing"))
-                .expected(format!("a value for `{field}`")),
+                .expected(format!("a value for `{field}`"))
+                .missing(field),
         )
     }
 }
@@ -133,6 +132,11 @@ impl<'de> de::Deserializer<'de> for NodeDe<'_> {
             Value::Unsigned(n) => visitor.visit_u64(*n),
             Value::Signed(n) => visitor.visit_i64(*n),
             Value::Float(x) => visitor.visit_f64(*x),
+            Value::Huge(_) => Err(DeError(
+                SpecError::new("the number is out of range")
+                    .found(self.node.describe())
+                    .expected(format!("a number up to {}", u64::MAX)),
+            )),
             Value::Text(s) => visitor.visit_str(s),
             Value::List(items) => visitor.visit_seq(Items { items, next: 0 }),
             Value::Map(entries) => visitor.visit_map(Entries { entries, next: 0 }),
@@ -286,7 +290,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Sample, String> {
-        let node = Node::parse(text).map_err(|e| e.to_string())?;
+        let node = super::super::document::parse(text).map_err(|e| e.to_string())?;
         from_node(&node).map_err(|e| e.in_file("s.yaml", text).to_string())
     }
 
@@ -309,6 +313,8 @@ mod tests {
             "s.yaml:1:1: count: value out of range\n  found:    -1\n  \
              expected: a whole number, 0 or more"
         );
-        assert!(read("cuont: 1").unwrap_err().contains("did you mean `count`?"));
+        assert!(
+            read("list: [3]\ncount: true").unwrap_err().contains("expected: one of class-token")
+        );
     }
 }

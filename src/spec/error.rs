@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::node::{Origin, dotted};
+use super::de::one_of;
+use super::node::{Origin, dotted, shorten};
 use super::position::locate;
 
 /// 1-based line and column.
@@ -27,9 +28,55 @@ struct Fault {
     found: Option<String>,
     expected: Option<String>,
     help: Option<String>,
+    /// The faulty key is the second of its name.
+    second: bool,
+    /// A field that its section does not have, with those that it has.
+    unknown_field: Option<(String, Vec<&'static str>)>,
+    /// A name that its field does not take.
+    unknown_value: Option<String>,
+    missing: Option<&'static str>,
 }
 
 impl SpecError {
+    /// A field that is not among `names`. What was meant is looked for at the end, when it is
+    /// clear where the field stands.
+    pub fn unknown(found: &str, names: &[&'static str]) -> SpecError {
+        let mut error = SpecError::new("unknown field")
+            .found(format!("`{}`", shorten(&visible(found))))
+            .expected(one_of(names));
+        error.0.unknown_field = Some((found.to_string(), names.to_vec()));
+        error
+    }
+
+    pub fn unknown_value(mut self, found: &str) -> SpecError {
+        self.0.unknown_value = Some(found.to_string());
+        self
+    }
+
+    /// A required field that is not given.
+    pub fn missing(mut self, field: &'static str) -> SpecError {
+        self.0.missing = Some(field);
+        self
+    }
+
+    /// The key stands a second time in its mapping, and that is its place.
+    pub fn second(mut self) -> SpecError {
+        self.0.second = true;
+        self
+    }
+
+    pub fn unknown_field(&self) -> Option<(&str, &[&'static str])> {
+        self.0.unknown_field.as_ref().map(|(found, names)| (found.as_str(), &names[..]))
+    }
+
+    pub fn unknown_value_found(&self) -> Option<&str> {
+        self.0.unknown_value.as_deref()
+    }
+
+    pub fn missing_field(&self) -> Option<&'static str> {
+        self.0.missing
+    }
+
     pub fn new(summary: impl Into<String>) -> SpecError {
         SpecError(Box::new(Fault { summary: summary.into(), ..Fault::default() }))
     }
@@ -77,7 +124,7 @@ impl SpecError {
     pub fn in_file(mut self, file: &str, text: &str) -> SpecError {
         self.0.file = Some(file.to_string());
         if let (None, Some(Origin::File(steps))) = (self.0.position, &self.0.origin) {
-            self.0.position = locate(text, steps);
+            self.0.position = locate(text, steps, self.0.second);
         }
         self
     }
@@ -91,13 +138,33 @@ impl SpecError {
     }
 }
 
+/// A name whose characters can all be seen: blanks that are no spaces, and those of no width, are
+/// copied from web pages.
+fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        (c.is_whitespace() && c != ' ')
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+    };
+    text.chars()
+        .map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() })
+        .collect()
+}
+
 /// The name most like `found`, if any is near enough to be what was meant.
 pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const ENOUGH: f64 = 0.5;
+    nearest_from(0.5, found, names)
+}
+
+/// The same with another likeness, from 0 to 1, that is enough.
+pub fn nearest_from<'a>(
+    enough: f64,
+    found: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     names
         .into_iter()
         .map(|name| (strsim::normalized_damerau_levenshtein(found, name), name))
-        .filter(|(likeness, _)| *likeness >= ENOUGH)
+        .filter(|(likeness, _)| *likeness >= enough)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }

@@ -1,7 +1,10 @@
 //! From a spec's document to the variants it compares: arms × sweep points.
 
+use std::collections::BTreeMap;
+
 use super::de::{from_node, one_of};
-use super::error::{SpecError, nearest};
+use super::error::SpecError;
+use super::fields;
 use super::matching::MatchSpec;
 use super::node::{Node, Origin, Value};
 use super::precision::DeviceKind;
@@ -9,15 +12,19 @@ use super::resolve::Resolver;
 use super::{Experiment, ParameterCount, Variant};
 
 /// Fields of the document that are not part of a run.
-const EXPERIMENT_FIELDS: [&str; 6] = ["name", "description", "baseline", "arms", "sweep", "seeds"];
+pub const EXPERIMENT_FIELDS: [&str; 6] =
+    ["name", "description", "baseline", "arms", "sweep", "seeds"];
 /// Fields of a run, given in the common part and overridden by arms and sweeps.
 const RUN_FIELDS: [&str; 9] =
     ["task", "data", "model", "method", "vlora", "start", "lora", "training", "precision"];
 /// What an arm says of itself besides: it is matched in size to another.
 const MATCH: &str = "match";
 
-/// A grid larger than this is taken for a mistake.
+/// An experiment of more runs than this is taken for a mistake.
 const MOST_RUNS: usize = 10_000;
+/// Arms × sweep points that are looked at. Many may come to the same run: those of an arm that does
+/// not use what is swept.
+const MOST_COMBINATIONS: usize = 50_000;
 
 /// Expands a parsed document. `stem` is the file's name without its ending; `device` is what the
 /// runs are for, where that is known.
@@ -28,19 +35,19 @@ pub fn expand(
     device: Option<DeviceKind>,
 ) -> Result<Experiment, SpecError> {
     let Some(entries) = root.entries() else {
+        let found = match root.value {
+            Value::Null => "an empty document".to_string(),
+            _ => root.describe(),
+        };
         return Err(SpecError::new("the document is not an experiment")
-            .found(root.describe())
+            .found(found)
             .expected("a mapping with task, data, model, arms, …")
             .at(root.origin.clone()));
     };
     let known: Vec<&str> = EXPERIMENT_FIELDS.into_iter().chain(RUN_FIELDS).collect();
     for (key, node) in entries {
         if !known.contains(&key.as_str()) {
-            return Err(SpecError::new("unknown field")
-                .found(format!("`{key}`"))
-                .expected(one_of(&known))
-                .suggest(key, known.iter().copied())
-                .at(node.origin.clone()));
+            return Err(SpecError::unknown(key, &known).at(node.origin.clone()));
         }
     }
     let name = experiment_name(root.take("name"), stem)?;
@@ -52,25 +59,51 @@ pub fn expand(
     let arms = arms(root.take("arms"), &root)?;
     let baseline = baseline(root.take("baseline"), &arms)?;
     let sweep = sweep(root.take("sweep"))?;
-    let grid = grid(&sweep, arms.len() * seeds.len())?;
+    let grid = grid(&sweep, arms.len(), seeds.len())?;
 
     let mut resolver = Resolver::new(&root, &arms, &grid, &sweep, count, device);
-    let mut variants = Vec::new();
+    let mut variants = Variants::default();
     for (arm, made) in arms.iter().enumerate() {
         for point in 0..grid.len() {
-            let variant = resolver.variant(arm, point)?;
-            add(&mut variants, variant, &made.overrides)?;
+            variants.add(resolver.variant(arm, point)?, &made.overrides)?;
         }
     }
+    let variants = variants.list;
     for (key, values) in &sweep {
         if !variants.iter().any(|v| v.point.iter().any(|(k, _)| k == key)) {
-            return Err(SpecError::new("the sweep changes no arm")
-                .found(format!("`{key}`"))
-                .expected("a field that at least one arm uses")
-                .at(values[0].origin.clone()));
+            return Err(unused(key).at(values[0].origin.clone()));
         }
     }
+    let runs = variants.len() * seeds.len();
+    if runs > MOST_RUNS {
+        return Err(too_large(format!(
+            "{runs} runs: {} variants × {} seeds, equal ones counted once",
+            variants.len(),
+            seeds.len()
+        )));
+    }
     Ok(Experiment { name, description, baseline, seeds, variants })
+}
+
+/// A swept field that every arm is without.
+fn unused(key: &str) -> SpecError {
+    let error = SpecError::new("the sweep changes no arm")
+        .found(format!("`{key}`"))
+        .expected("a field that at least one arm uses");
+    match key.split('.').next() {
+        Some("vlora") => error.help("`vlora` is read by arms with `method: vlora`"),
+        Some("lora") => error
+            .help("LoRA is on in arms with the section `lora`: `lora: {}` takes all of a sweep"),
+        Some("start") => error.help("an arm has it with the section `start`, which may be `{}`"),
+        _ => error,
+    }
+}
+
+fn too_large(found: String) -> SpecError {
+    SpecError::new("the experiment is too large")
+        .found(found)
+        .expected(format!("at most {MOST_RUNS} runs"))
+        .at(Origin::File(Vec::new()))
 }
 
 fn experiment_name(node: Option<Node>, stem: &str) -> Result<String, SpecError> {
@@ -101,7 +134,18 @@ fn seeds(node: Option<Node>, root: &Node) -> Result<Vec<u64>, SpecError> {
             .expected("a list of seeds, as in `seeds: [0, 1, 2]`")
             .at(root.origin.clone()));
     };
-    let seeds: Vec<u64> = from_node(&node)?;
+    let seeds: Vec<u64> = from_node(&node).map_err(|error| match node.value {
+        // Written for how many there are to be.
+        Value::Unsigned(n) if (2..=20).contains(&n) => {
+            let first: Vec<String> = (0..n).map(|seed| seed.to_string()).collect();
+            error.help(format!(
+                "seeds are listed: `seeds: [{}]` are {n}, `seeds: [{n}]` is the one seed {n}",
+                first.join(", ")
+            ))
+        }
+        Value::Unsigned(n) => error.help(format!("seeds are listed: `seeds: [{n}]`")),
+        _ => error,
+    })?;
     if seeds.is_empty() {
         return Err(SpecError::new("no seeds are given")
             .found("an empty list")
@@ -112,7 +156,7 @@ fn seeds(node: Option<Node>, root: &Node) -> Result<Vec<u64>, SpecError> {
         Some(i) => Err(SpecError::new("a seed is given twice")
             .found(seeds[i].to_string())
             .expected("each seed once")
-            .at(node.nearest("").0.origin.clone())),
+            .at(node.items().get(i).unwrap_or(&node).origin.clone())),
         None => Ok(seeds),
     }
 }
@@ -164,10 +208,8 @@ fn arms(node: Option<Node>, root: &Node) -> Result<Vec<Arm>, SpecError> {
         let known: Vec<&str> = RUN_FIELDS.into_iter().chain([MATCH]).collect();
         for (field, node) in fields {
             if !known.contains(&field.as_str()) {
-                return Err(SpecError::new("unknown field")
-                    .found(format!("`{field}`"))
+                return Err(SpecError::unknown(field, &known)
                     .expected(format!("{}, which an arm can give", one_of(&known)))
-                    .suggest(field, known.iter().copied())
                     .at(node.origin.clone()));
             }
         }
@@ -197,6 +239,7 @@ fn baseline(node: Option<Node>, arms: &[Arm]) -> Result<String, SpecError> {
         None => Err(SpecError::new("there is no baseline arm to compare with")
             .found(format!("arms {}", names.join(", ")))
             .expected(format!("an arm `{name}`, or `baseline: NAME` with the name of an arm"))
+            .suggest(&name, names)
             .at(origin)),
     }
 }
@@ -217,28 +260,34 @@ fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
     entries
         .into_iter()
         .map(|(key, values)| {
-            let first = key.split('.').next().unwrap_or_default();
-            if !RUN_FIELDS.contains(&first) {
-                let error = SpecError::new("unknown field in the sweep")
-                    .found(format!("`{key}`"))
-                    .expected(format!("a dotted field that starts with {}", one_of(&RUN_FIELDS)))
-                    .at(values.origin);
-                return Err(match first {
-                    "seed" | "seeds" => error.help("list the seeds under `seeds` instead"),
-                    _ => match nearest(first, RUN_FIELDS) {
-                        Some(name) => error.help(format!("did you mean `{name}`?")),
-                        None => error,
-                    },
-                });
+            if !fields::is_known(&key) {
+                return Err(unknown_swept(&key).at(values.origin));
             }
             let found = values.describe();
+            let nested = match &values.value {
+                Value::Map(fields) => fields.first().map(|(field, _)| format!("{key}.{field}")),
+                _ => None,
+            };
             let items = match values.value {
                 Value::List(items) if !items.is_empty() => items,
-                _ => {
-                    return Err(SpecError::new("nothing to sweep over")
+                other => {
+                    let error = SpecError::new("nothing to sweep over")
                         .found(found)
                         .expected(expected)
-                        .at(values.origin));
+                        .at(values.origin);
+                    return Err(match (nested, other) {
+                        (Some(nested), _) => {
+                            error.help(format!("swept fields are dotted: `{nested}: […]`"))
+                        }
+                        (None, Value::List(_) | Value::Null) => error,
+                        (None, other) => {
+                            let one = Node { value: other, origin: Origin::File(Vec::new()) };
+                            error.help(format!(
+                                "in brackets, also a single one: `[{}]`",
+                                one.label()
+                            ))
+                        }
+                    });
                 }
             };
             if let Some(item) = items.iter().find(|item| item.entries().is_some()) {
@@ -247,7 +296,9 @@ fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
                     .expected(expected)
                     .at(item.origin.clone()));
             }
-            match (1..items.len()).find(|i| items[..*i].contains(&items[*i])) {
+            // Labels tell variants apart.
+            let same = |a: &Node, b: &Node| a == b || a.label() == b.label();
+            match (1..items.len()).find(|i| items[..*i].iter().any(|item| same(item, &items[*i]))) {
                 Some(i) => Err(SpecError::new("a value is swept over twice")
                     .found(items[i].describe())
                     .expected("each value once")
@@ -258,20 +309,36 @@ fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
         .collect()
 }
 
+/// A swept field that no run has, with the fields of the last section on the way that there is.
+fn unknown_swept(key: &str) -> SpecError {
+    let keys: Vec<&str> = key.split('.').collect();
+    let known = |n: &usize| fields::of_section(&keys[..*n].join("."));
+    let (depth, names) =
+        (0..keys.len()).rev().find_map(|n| known(&n).map(|names| (n, names))).unwrap_or_default();
+    match (depth, keys[depth]) {
+        (0, "seed" | "seeds") => SpecError::new("seeds are not swept over")
+            .found(format!("`{key}`"))
+            .expected("a field of a run")
+            .help("list the seeds under `seeds` instead"),
+        (0, first) => SpecError::unknown(first, &names)
+            .found(format!("`{key}`"))
+            .expected(format!("a dotted field that starts with {}", one_of(&names))),
+        (_, field) => SpecError::unknown(field, &names),
+    }
+}
+
 /// A value for each swept field.
 pub type Point = Vec<(String, Node)>;
 
 /// All combinations; the first field varies slowest, so rows stand in the order written.
-fn grid(sweep: &Sweep, runs_a_point: usize) -> Result<Vec<Point>, SpecError> {
-    let size = sweep
-        .iter()
-        .try_fold(runs_a_point, |n, (_, values)| n.checked_mul(values.len()))
-        .filter(|n| *n <= MOST_RUNS);
-    if size.is_none() {
-        return Err(SpecError::new("the experiment is too large")
-            .found("more arms × sweep points × seeds")
-            .expected(format!("at most {MOST_RUNS} runs"))
-            .at(Origin::File(Vec::new())));
+fn grid(sweep: &Sweep, arms: usize, seeds: usize) -> Result<Vec<Point>, SpecError> {
+    let points = sweep.iter().fold(1u128, |n, (_, values)| n.saturating_mul(values.len() as u128));
+    let combinations = points.saturating_mul(arms as u128);
+    if combinations > MOST_COMBINATIONS as u128 {
+        let runs = combinations.saturating_mul(seeds as u128);
+        return Err(too_large(format!(
+            "{runs} runs are asked for: {arms} arms × {points} sweep points × {seeds} seeds"
+        )));
     }
     let mut grid = vec![Vec::new()];
     for (key, values) in sweep {
@@ -289,31 +356,52 @@ fn grid(sweep: &Sweep, runs_a_point: usize) -> Result<Vec<Point>, SpecError> {
     Ok(grid)
 }
 
-/// Adds a variant unless its arm has it already (a sweep over a field the arm does not use, or
-/// one size that is nearest to several others). What such a variant is compared by is what its
-/// points share.
-fn add(variants: &mut Vec<Variant>, new: Variant, overrides: &Node) -> Result<(), SpecError> {
-    let same = |v: &&mut Variant| v.spec == new.spec && v.start == new.start;
-    if let Some(same) = variants.iter_mut().filter(|v| v.arm == new.arm).find(same) {
-        same.point.retain(|field| new.point.contains(field));
-        for matched in new.matched {
-            if !same.matched.contains(&matched) {
-                same.matched.push(matched);
+/// The variants so far, with their places by what they resolve to.
+#[derive(Default)]
+struct Variants {
+    list: Vec<Variant>,
+    places: BTreeMap<String, Vec<usize>>,
+}
+
+impl Variants {
+    /// Adds a variant unless its arm has it already (a sweep over a field the arm does not use, or
+    /// one size that is nearest to several others). What such a variant is compared by is what its
+    /// points share.
+    fn add(&mut self, new: Variant, overrides: &Node) -> Result<(), SpecError> {
+        let places = self.places.entry(resolved_key(&new)).or_default();
+        if let Some(at) = places.iter().find(|at| self.list[**at].arm == new.arm) {
+            let same = &mut self.list[*at];
+            same.point.retain(|field| new.point.contains(field));
+            for matched in new.matched {
+                if !same.matched.contains(&matched) {
+                    same.matched.push(matched);
+                }
+            }
+            return Ok(());
+        }
+        match places.first().map(|at| &self.list[*at]) {
+            // A matched arm may well come to another arm's size; that it does is worth knowing.
+            Some(other) if new.matched.is_empty() && other.matched.is_empty() => {
+                Err(SpecError::new("two arms are the same")
+                    .found(format!(
+                        "`{}` and `{}`, which resolve to equal runs",
+                        other.arm, new.arm
+                    ))
+                    .expected("arms that differ")
+                    .at(overrides.origin.clone()))
+            }
+            _ => {
+                places.push(self.list.len());
+                self.list.push(new);
+                Ok(())
             }
         }
-        return Ok(());
     }
-    match variants.iter_mut().find(same) {
-        // A matched arm may well come to another arm's size; that it does is worth knowing.
-        Some(other) if new.matched.is_empty() && other.matched.is_empty() => {
-            Err(SpecError::new("two arms are the same")
-                .found(format!("`{}` and `{}`, which resolve to equal runs", other.arm, new.arm))
-                .expected("arms that differ")
-                .at(overrides.origin.clone()))
-        }
-        _ => {
-            variants.push(new);
-            Ok(())
-        }
-    }
+}
+
+/// Equal for variants that come to the same run.
+pub fn resolved_key(variant: &Variant) -> String {
+    // A resolved spec is maps, lists and scalars, all of which JSON holds.
+    let spec = serde_json::to_string(&variant.spec).unwrap_or_default();
+    format!("{spec} {}", variant.start.as_deref().unwrap_or_default())
 }

@@ -6,8 +6,11 @@
 //! names the file, the line, the field, what was found and what was expected.
 
 mod de;
+mod document;
 mod error;
 mod expand;
+mod fields;
+mod hints;
 mod identity;
 mod matching;
 mod node;
@@ -169,28 +172,35 @@ pub fn parse_for(
 ) -> Result<Experiment, SpecError> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
-        SpecError::new("the file is not text")
+        let error = SpecError::new("the file is not text")
             .found(format!("byte {:#04x}, which is not UTF-8", bytes[e.valid_up_to()]))
             .expected("a YAML experiment spec in UTF-8")
             .at_position(Position { line, column: 1 })
-            .in_file(file, "")
+            .in_file(file, "");
+        match bytes {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+                error.help("the file is UTF-16: save it as UTF-8")
+            }
+            _ => error,
+        }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let read = || {
-        let mut root = node::Node::parse(text)?;
+        let mut root = document::parse(text)?;
         for argument in overrides {
-            let Some((key, value)) = argument.split_once('=').filter(|(k, _)| !k.is_empty()) else {
+            let split = argument.split_once('=').map(|(key, value)| (key.trim(), value));
+            let Some((key, value)) = split.filter(|(key, _)| !key.is_empty()) else {
                 return Err(SpecError::new("an override has no field and value")
                     .found(format!("`{argument}`"))
                     .expected("key=value, as in --set training.epochs=3")
                     .at(node::Origin::Set(argument.clone())));
             };
             check_arm(&root, key, argument)?;
-            root.set(key, node::Node::parse_argument(argument, value)?);
+            root.set(key, document::parse_argument(argument, value)?);
         }
         expand::expand(root, stem, count, device)
     };
-    read().map_err(|e: SpecError| e.in_file(file, text))
+    read().map_err(|e: SpecError| hints::complete(e).in_file(file, text))
 }
 
 /// Refuses an override of an arm that the spec does not have: it would make a new one.

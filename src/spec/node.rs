@@ -2,16 +2,23 @@
 //!
 //! The tree is what arms, sweeps and `--set` are merged in; the origin survives
 //! the merge, so an error found in a merged run still names the line to change.
-//! This file, `position.rs`, `yaml.rs` and `RunSpec::to_yaml` alone know the YAML crate.
 
-use super::error::SpecError;
-use super::position;
+use super::document::MAX_DEPTH;
 
 /// One step from a value to one inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Key(String),
     Index(usize),
+}
+
+impl Step {
+    fn key(&self) -> Option<&str> {
+        match self {
+            Step::Key(key) => Some(key),
+            Step::Index(_) => None,
+        }
+    }
 }
 
 /// Writes steps as a reader would type them: `arms.vlora-r8.vlora.targets[2]`.
@@ -40,41 +47,76 @@ pub enum Origin {
     Set(String),
 }
 
+/// YAML's merge key, as in `<<: *anchor`.
+pub const MERGE: &str = "<<";
+
 impl Origin {
-    /// The section of a run (`model`, `vlora`, …) that the value belongs to.
-    pub fn section(&self) -> Option<&str> {
-        match self {
+    /// The keys from the run down to the value (`vlora`, `rank`), wherever it was written: in the
+    /// common part, in an arm, in the sweep, in a mapping that was merged.
+    pub fn run_path(&self) -> Vec<&str> {
+        let keys: Vec<&str> = match self {
             Origin::File(steps) => {
-                let mut keys = steps.iter().filter_map(|step| match step {
-                    Step::Key(key) => Some(key.as_str()),
-                    Step::Index(_) => None,
-                });
-                match keys.next()? {
-                    "arms" => keys.nth(1),
-                    "sweep" => keys.next()?.split('.').next(),
-                    section => Some(section),
-                }
+                steps.iter().filter_map(Step::key).filter(|key| *key != MERGE).collect()
             }
             Origin::Set(argument) => {
-                let mut keys = argument.split('=').next()?.split('.');
-                match keys.next()? {
-                    "arms" => keys.nth(1),
-                    section => Some(section),
+                let key = argument.split('=').next().unwrap_or_default().trim();
+                match key.strip_prefix("sweep.") {
+                    Some(field) => vec!["sweep", field],
+                    None => key.split('.').collect(),
                 }
+            }
+        };
+        match keys[..] {
+            ["arms", _, ..] => keys[2..].to_vec(),
+            ["sweep", field, ..] => field.split('.').collect(),
+            _ => keys,
+        }
+    }
+
+    /// The section of a run (`model`, `vlora`, …) that the value belongs to.
+    pub fn section(&self) -> Option<&str> {
+        self.run_path().first().copied()
+    }
+
+    /// The arm that the value was written in.
+    pub fn arm(&self) -> Option<&str> {
+        match self {
+            Origin::File(steps) => match &steps[..] {
+                [Step::Key(first), Step::Key(arm), ..] if first == "arms" => Some(arm),
+                _ => None,
+            },
+            Origin::Set(argument) => {
+                let key = argument.split('=').next()?.trim();
+                Some(key.strip_prefix("arms.")?.split_once('.')?.0)
             }
         }
     }
 
-    fn child(&self, step: Step) -> Origin {
+    /// Whether the value stands in the sweep.
+    pub fn is_swept(&self) -> bool {
+        match self {
+            Origin::File(steps) => {
+                matches!(&steps[..], [Step::Key(first), _, ..] if first == "sweep")
+            }
+            Origin::Set(argument) => argument.starts_with("sweep."),
+        }
+    }
+
+    /// Cut to so many steps.
+    pub fn above(&self, steps: usize) -> Origin {
+        match self {
+            Origin::File(all) => Origin::File(all.iter().take(steps).cloned().collect()),
+            Origin::Set(text) => Origin::Set(text.clone()),
+        }
+    }
+
+    pub fn child(&self, step: Step) -> Origin {
         match self {
             Origin::File(steps) => Origin::File(steps.iter().cloned().chain([step]).collect()),
             Origin::Set(text) => Origin::Set(text.clone()),
         }
     }
 }
-
-/// No part of a spec is nested deeper than a handful of levels.
-const MAX_DEPTH: usize = 32;
 
 /// A value and its origin.
 #[derive(Clone, Debug)]
@@ -90,6 +132,8 @@ pub enum Value {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
+    /// A whole number beyond 64 bits, which no field takes.
+    Huge(String),
     Text(String),
     List(Vec<Node>),
     /// In the order written.
@@ -107,76 +151,6 @@ impl PartialEq for Node {
 }
 
 impl Node {
-    /// Parses a whole spec file.
-    pub fn parse(text: &str) -> Result<Node, SpecError> {
-        let yaml: serde_yaml::Value =
-            serde_yaml::from_str(text).map_err(|e| position::syntax_error(text, &e))?;
-        Node::build(yaml, Origin::File(Vec::new()), 0)
-    }
-
-    /// Parses the value of one `--set key=value` argument.
-    pub fn parse_argument(argument: &str, value: &str) -> Result<Node, SpecError> {
-        let origin = Origin::Set(argument.to_string());
-        let yaml: serde_yaml::Value = serde_yaml::from_str(value).map_err(|e| {
-            SpecError::new("the value is not valid YAML")
-                .found(value)
-                .expected("a YAML value, as in --set training.epochs=3 or --set 'seeds=[0, 1]'")
-                .help(position::plain_reason(&e))
-                .at(origin.clone())
-        })?;
-        Node::build(yaml, origin, 0)
-    }
-
-    fn build(yaml: serde_yaml::Value, origin: Origin, depth: usize) -> Result<Node, SpecError> {
-        use serde_yaml::Value as Y;
-        if depth > MAX_DEPTH {
-            return Err(SpecError::new("the document is nested too deeply")
-                .found(format!("more than {MAX_DEPTH} levels"))
-                .expected("an experiment spec")
-                .at(origin));
-        }
-        let value = match yaml {
-            Y::Null => Value::Null,
-            Y::Bool(b) => Value::Bool(b),
-            Y::Number(n) => match (n.as_u64(), n.as_i64()) {
-                (Some(u), _) => Value::Unsigned(u),
-                (None, Some(i)) => Value::Signed(i),
-                (None, None) => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
-            },
-            Y::String(s) => Value::Text(s),
-            Y::Sequence(items) => Value::List(
-                items
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, item)| Node::build(item, origin.child(Step::Index(i)), depth + 1))
-                    .collect::<Result<_, _>>()?,
-            ),
-            Y::Mapping(entries) => {
-                let mut map = Vec::with_capacity(entries.len());
-                for (key, item) in entries {
-                    let Y::String(key) = key else {
-                        return Err(SpecError::new("a key is not text")
-                            .found(position::describe_key(&key))
-                            .expected(
-                                "a name; in quotes where it looks like something else, as in '7'",
-                            )
-                            .at(origin));
-                    };
-                    let child = origin.child(Step::Key(key.clone()));
-                    map.push((key, Node::build(item, child, depth + 1)?));
-                }
-                Value::Map(map)
-            }
-            Y::Tagged(tagged) => {
-                return Err(SpecError::new("YAML tags are not used in specs")
-                    .found(tagged.tag.to_string())
-                    .expected("a plain value")
-                    .at(origin));
-            }
-        };
-        Ok(Node { value, origin })
-    }
-
     /// A map without entries, standing at `origin`.
     pub fn empty_map(origin: Origin) -> Node {
         Node { value: Value::Map(Vec::new()), origin }
@@ -195,6 +169,14 @@ impl Node {
         match &self.value {
             Value::Map(entries) => Some(entries),
             _ => None,
+        }
+    }
+
+    /// Of a list; nothing of another value.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
         }
     }
 
@@ -289,6 +271,7 @@ impl Node {
             Value::Unsigned(n) => format!("{n}"),
             Value::Signed(n) => format!("{n}"),
             Value::Float(x) => format!("{x:?}"),
+            Value::Huge(n) => shorten(n),
             Value::Text(s) => format!("`{}`", shorten(s)),
             Value::List(items) if items.is_empty() => "an empty list".into(),
             Value::List(_) => shorten(&self.label()),
@@ -309,6 +292,7 @@ impl Node {
             Value::Signed(n) => n.to_string(),
             Value::Float(x) if *x != 0.0 && !(1e-4..1e6).contains(&x.abs()) => format!("{x:e}"),
             Value::Float(x) => x.to_string(),
+            Value::Huge(n) => n.clone(),
             Value::Text(s) => s.clone(),
             Value::List(items) => {
                 let items: Vec<_> = items.iter().map(Node::label).collect();
@@ -335,37 +319,38 @@ pub fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::parse;
     use super::*;
 
     #[test]
     fn overlay_merges_maps_and_replaces_the_rest() {
-        let mut base = Node::parse("a: {x: 1, y: [1, 2]}\nb: 3\n").unwrap();
-        base.overlay(&Node::parse("a: {y: [9]}\nc: 4\n").unwrap());
-        let want = Node::parse("a: {x: 1, y: [9]}\nb: 3\nc: 4\n").unwrap();
+        let mut base = parse("a: {x: 1, y: [1, 2]}\nb: 3\n").unwrap();
+        base.overlay(&parse("a: {y: [9]}\nc: 4\n").unwrap());
+        let want = parse("a: {x: 1, y: [9]}\nb: 3\nc: 4\n").unwrap();
         assert_eq!(base, want);
     }
 
     #[test]
     fn set_makes_the_maps_on_the_way() {
-        let mut node = Node::parse("a: 1\n").unwrap();
-        node.set("b.c.d", Node::parse("5").unwrap());
-        assert_eq!(node, Node::parse("a: 1\nb: {c: {d: 5}}\n").unwrap());
+        let mut node = parse("a: 1\n").unwrap();
+        node.set("b.c.d", parse("5").unwrap());
+        assert_eq!(node, parse("a: 1\nb: {c: {d: 5}}\n").unwrap());
     }
 
     #[test]
     fn set_merges_mappings_and_keeps_a_swept_field_whole() {
-        let mut node = Node::parse("a: {x: 1, y: 2}\nsweep: {v.rank: [1]}\n").unwrap();
-        node.set("a", Node::parse("{y: 3}").unwrap());
-        node.set("sweep.v.rank", Node::parse("[2, 4]").unwrap());
-        let want = Node::parse("a: {x: 1, y: 3}\nsweep: {v.rank: [2, 4]}\n").unwrap();
+        let mut node = parse("a: {x: 1, y: 2}\nsweep: {v.rank: [1]}\n").unwrap();
+        node.set("a", parse("{y: 3}").unwrap());
+        node.set("sweep.v.rank", parse("[2, 4]").unwrap());
+        let want = parse("a: {x: 1, y: 3}\nsweep: {v.rank: [2, 4]}\n").unwrap();
         assert_eq!(node, want);
         // A path of any length ends.
-        node.set(&"k.".repeat(100_000), Node::parse("1").unwrap());
+        node.set(&"k.".repeat(100_000), parse("1").unwrap());
     }
 
     #[test]
     fn nearest_falls_back_to_the_written_ancestor() {
-        let node = Node::parse("model: {dim: 64}\n").unwrap();
+        let node = parse("model: {dim: 64}\n").unwrap();
         assert!(node.nearest("model.dim").1);
         let (parent, exact) = node.nearest("model.heads");
         assert!(!exact);

@@ -13,10 +13,10 @@ use super::error::{Position, SpecError};
 use super::node::{Step, shorten};
 
 /// The position of `steps` in `text`, or of the nearest enclosing field that can be found.
-/// The document itself has none.
-pub fn locate(text: &str, steps: &[Step]) -> Option<Position> {
+/// The document itself has none. With `second`, the last key's second appearance in its mapping.
+pub fn locate(text: &str, steps: &[Step], second: bool) -> Option<Position> {
     (1..=steps.len()).rev().find_map(|n| {
-        let walk = Walk { steps: &steps[..n] };
+        let walk = Walk { steps: &steps[..n], second: second && n == steps.len() };
         let error = walk.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
         if !error.to_string().contains(HERE) {
             return None;
@@ -27,29 +27,40 @@ pub fn locate(text: &str, steps: &[Step]) -> Option<Position> {
 
 /// A document that is not YAML, with the position the parser gives.
 pub fn syntax_error(text: &str, error: &serde_yaml::Error) -> SpecError {
-    let position = error.location().map(|l| Position { line: l.line(), column: l.column() });
     let reason = plain_reason(error);
-    let duplicate = reason.strip_prefix("duplicate entry with key ");
-    let out = match duplicate {
-        Some(key) => SpecError::new("a field is given twice")
-            .found(format!("{key} more than once in one mapping"))
-            .expected("each field once"),
-        None => {
-            let line = position.and_then(|p| text.lines().nth(p.line.saturating_sub(1)));
-            let found = match line {
-                Some(line) => format!("`{}`", shorten(line.trim())),
-                None => "text that does not parse".into(),
-            };
-            let help = match line.is_some_and(|l| l.starts_with('\t')) {
-                true => "indent with spaces: YAML allows no tabs there".into(),
-                false => reason,
-            };
-            SpecError::new("the file is not valid YAML").found(found).expected("YAML").help(help)
-        }
+    if reason.contains("more than one document") {
+        return several_documents(text);
+    }
+    let position = error.location().map(|l| Position { line: l.line(), column: l.column() });
+    let line = position.and_then(|p| text.lines().nth(p.line.saturating_sub(1)));
+    let found = match line {
+        Some(line) => format!("`{}`", shorten(line.trim())),
+        None => "text that does not parse".into(),
     };
+    let indent = |l: &str| l.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
+    let help = match line.is_some_and(indent) {
+        true => "indent with spaces: YAML allows no tabs there".into(),
+        false => reason,
+    };
+    let out = SpecError::new("the file is not valid YAML").found(found).expected("YAML").help(help);
     match position {
         Some(position) => out.at_position(position),
         None => out,
+    }
+}
+
+/// The file holds more than one document.
+fn several_documents(text: &str) -> SpecError {
+    let is_empty = |line: &str| line.trim().is_empty() || line.starts_with(['#', '%']);
+    let lines = || text.lines().enumerate();
+    let first = lines().find(|(_, line)| !is_empty(line)).map_or(0, |(at, _)| at);
+    let next = lines().find(|(at, line)| *at > first && line.starts_with("---"));
+    let error = SpecError::new("the file holds several YAML documents")
+        .found("`---`, which begins another document")
+        .expected("one experiment a file");
+    match next {
+        Some((at, _)) => error.at_position(Position { line: at + 1, column: 1 }),
+        None => error,
     }
 }
 
@@ -79,6 +90,7 @@ const HERE: &str = "\u{1}here";
 
 struct Walk<'a> {
     steps: &'a [Step],
+    second: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
@@ -104,7 +116,15 @@ impl<'de> Visitor<'de> for Walk<'_> {
         f.write_str("any value")
     }
 
-    scalar!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    scalar!(
+        visit_bool: bool,
+        visit_i64: i64,
+        visit_u64: u64,
+        visit_i128: i128,
+        visit_u128: u128,
+        visit_f64: f64,
+        visit_str: &str
+    );
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         if self.steps.is_empty() { Err(E::custom(HERE)) } else { Ok(()) }
@@ -118,9 +138,15 @@ impl<'de> Visitor<'de> for Walk<'_> {
             Step::Key(key) => key.as_str(),
             Step::Index(_) => "",
         };
-        while let Some(found) = map.next_key_seed(Key { name: key, last: rest.is_empty() })? {
-            if found {
-                map.next_value_seed(Walk { steps: rest })?;
+        let mut skip = self.second && rest.is_empty();
+        while let Some(found) =
+            map.next_key_seed(Key { name: key, last: rest.is_empty() && !skip })?
+        {
+            if found && skip {
+                skip = false;
+                map.next_value::<IgnoredAny>()?;
+            } else if found {
+                map.next_value_seed(Walk { steps: rest, second: self.second })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -139,7 +165,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let mut index = 0;
         loop {
             let more = if index == wanted {
-                seq.next_element_seed(Walk { steps: rest })?.is_some()
+                seq.next_element_seed(Walk { steps: rest, second: self.second })?.is_some()
             } else {
                 seq.next_element::<IgnoredAny>()?.is_some()
             };
@@ -201,7 +227,7 @@ mod tests {
     const TEXT: &str = "a: 1\nb:\n  c: [x, y,\n    z]\n  d: {e: 5}\nlist:\n  - k: 1\n  - k: 2\n";
 
     fn line(steps: &[Step]) -> Option<(usize, usize)> {
-        locate(TEXT, steps).map(|p| (p.line, p.column))
+        locate(TEXT, steps, false).map(|p| (p.line, p.column))
     }
 
     fn key(k: &str) -> Step {

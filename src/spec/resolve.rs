@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::de::{from_node, one_of};
 use super::error::SpecError;
-use super::expand::{Arm, Point, Sweep};
+use super::expand::{Arm, Point, Sweep, resolved_key};
+use super::fields;
 use super::identity::flatten;
 use super::matching::{self, MatchSpec, Matched};
 use super::node::{Node, Origin, Value};
@@ -28,6 +29,8 @@ pub struct Resolver<'a> {
     device: Option<DeviceKind>,
     /// By arm and point.
     done: BTreeMap<(usize, usize), Variant>,
+    /// Of the first variant, by arm and what it comes to.
+    labels: BTreeMap<(usize, String), String>,
     /// Arms being made: meeting one again is a circle.
     open: Vec<usize>,
 }
@@ -41,8 +44,8 @@ impl<'a> Resolver<'a> {
         count: ParameterCount<'a>,
         device: Option<DeviceKind>,
     ) -> Resolver<'a> {
-        let (done, open) = (BTreeMap::new(), Vec::new());
-        Resolver { common, arms, grid, sweep, count, device, done, open }
+        let (done, labels, open) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Resolver { common, arms, grid, sweep, count, device, done, labels, open }
     }
 
     /// The variant of an arm at a point, both by index. Points of an arm are asked for in
@@ -54,11 +57,9 @@ impl<'a> Resolver<'a> {
         self.open.push(arm);
         let mut variant = self.resolve(arm, point)?;
         self.open.pop();
-        let same = |v: &&Variant| v.spec == variant.spec && v.start == variant.start;
-        let mut earlier = self.done.range((arm, 0)..(arm, point)).map(|(_, v)| v);
-        if let Some(first) = earlier.find(same) {
-            variant.label = first.label.clone();
-        }
+        // Points of an arm are asked for in ascending order, so that the first one is known.
+        let key = (arm, resolved_key(&variant));
+        variant.label = self.labels.entry(key).or_insert(variant.label).clone();
         self.done.insert((arm, point), variant.clone());
         Ok(variant)
     }
@@ -100,7 +101,10 @@ impl<'a> Resolver<'a> {
                 node.set(key, value.clone());
             }
         }
-        let in_context = |e: SpecError| in_context(e, &arm.name, &arm.overrides, point);
+        let in_context = |e: SpecError| self.in_context(e, arm, point);
+        if dense {
+            check_unread(node.take("vlora")).map_err(in_context)?;
+        }
         // A run holds what `auto` comes to, so that its id says in which precision it computed.
         let precision = node.take("precision");
         let precision = precision::resolve(precision.as_ref(), self.device).map_err(in_context)?;
@@ -149,6 +153,46 @@ impl<'a> Resolver<'a> {
         Ok(variant)
     }
 
+    /// The fault with its arm and point, which are worth naming only where they change the faulty
+    /// section, and where a field is missing that not every arm is without.
+    fn in_context(&self, e: SpecError, arm: &Arm, point: &Point) -> SpecError {
+        let path: Vec<&str> = e.origin().map(Origin::run_path).unwrap_or_default();
+        let field = e.missing_field().and_then(|field| full_path(&path, field));
+        let section = match &field {
+            Some(field) => field.split('.').next(),
+            None => path.first().copied(),
+        };
+        let Some(section) = section.map(str::to_string) else { return e };
+        let swept: Vec<_> = point
+            .iter()
+            .filter(|(key, _)| key.split('.').next() == Some(&section))
+            .map(|(key, value)| format!("{key}={}", value.label()))
+            .collect();
+        let own = arm.overrides.get(&section).is_some();
+        let at = if swept.is_empty() { String::new() } else { format!(" at {}", swept.join(", ")) };
+        let Some(field) = field else {
+            return if own || !swept.is_empty() {
+                e.context(format!("arm {}{at}", arm.name))
+            } else {
+                e
+            };
+        };
+        let others = self.arms.iter().any(|other| other.overrides.get(&section).is_some());
+        let e = match optional_section(&section).is_some() || others || !swept.is_empty() {
+            true => e.context(match section.as_str() {
+                "vlora" => format!("arm {}{at}, whose method is vlora", arm.name),
+                _ => format!("arm {}{at}", arm.name),
+            }),
+            false => e,
+        };
+        match field.contains('.') {
+            true => e.expected(format!(
+                "a value for `{field}`: for all arms, in this arm, or as `{field}: […]` in `sweep`"
+            )),
+            false => e,
+        }
+    }
+
     /// `spec` in the size that `wish` asks for.
     fn matched(
         &self,
@@ -182,20 +226,22 @@ fn optional_section(key: &str) -> Option<&str> {
     OPTIONAL_SECTIONS.contains(&section).then_some(section)
 }
 
-/// The arm and the point are worth naming only where they change the faulty section.
-fn in_context(e: SpecError, arm: &str, overrides: &Node, point: &Point) -> SpecError {
-    let Some(section) = e.origin().and_then(Origin::section).map(str::to_string) else {
-        return e;
-    };
-    let swept: Vec<_> = point
-        .iter()
-        .filter(|(key, _)| key.split('.').next() == Some(&section))
-        .map(|(key, value)| format!("{key}={}", value.label()))
-        .collect();
-    match (swept.is_empty(), overrides.get(&section).is_some()) {
-        (true, false) => e,
-        (true, true) => e.context(format!("arm {arm}")),
-        (false, _) => e.context(format!("arm {arm} at {}", swept.join(", "))),
+/// The dotted path of a missing field. A section that a sweep or `--set` made has the place of the
+/// value in it, and so has what is missing there.
+fn full_path(path: &[&str], field: &str) -> Option<String> {
+    let has = |section: &String| fields::of_section(section).is_some_and(|f| f.contains(&field));
+    let section = (0..=path.len()).rev().map(|n| path[..n].join(".")).find(has)?;
+    Some(if section.is_empty() { field.to_string() } else { format!("{section}.{field}") })
+}
+
+/// Checks increments that an arm does not read: what is given must be sound, but they need not be
+/// whole, since other arms or the sweep may give the rest.
+fn check_unread(section: Option<Node>) -> Result<(), SpecError> {
+    let Some(section) = section else { return Ok(()) };
+    match from_node::<Option<VloraSpec>>(&section) {
+        Err(e) if e.missing_field().is_some() && e.origin() == Some(&section.origin) => Ok(()),
+        Err(e) => Err(e),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -73,8 +73,9 @@ pub struct DataSpec {
     /// Name of the training split.
     #[serde(default = "train_split")]
     pub train: String,
+    /// None trains without validation.
     #[serde(default = "validation_split")]
-    pub validation: SplitSpec,
+    pub validation: Option<SplitSpec>,
     #[serde(default = "test_split")]
     pub test: SplitSpec,
     /// Channel means and deviations of pixels in [0, 1]; null measures them on the training
@@ -113,8 +114,8 @@ fn label_column() -> String {
 fn train_split() -> String {
     "train".into()
 }
-fn validation_split() -> SplitSpec {
-    SplitSpec::Named("validation".into())
+fn validation_split() -> Option<SplitSpec> {
+    Some(SplitSpec::Named("validation".into()))
 }
 fn test_split() -> SplitSpec {
     SplitSpec::Named("test".into())

@@ -6,8 +6,8 @@ use super::identity::flatten;
 use super::node::Node;
 use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
-    DataSpec, LoraSpec, Method, ModelSpec, ParameterGroup, Rank, RunSpec, SplitSpec, StartHead,
-    Target, VloraSpec,
+    DataSpec, LoraSpec, Method, ModelSpec, ParameterGroup, Rank, RunSpec, Select, SplitSpec,
+    StartHead, Target, VloraSpec,
 };
 
 /// Datasets that `data.embedded` can name.
@@ -28,6 +28,7 @@ pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
             None => {
                 return Err(SpecError::new("the section `vlora` is missing")
                     .expected("`vlora` with at least compound_size and rank, since method is vlora")
+                    .missing("vlora")
                     .at(check.origin("method")));
             }
         }
@@ -78,7 +79,9 @@ fn splits(data: &DataSpec, check: &Check) -> Result<(), SpecError> {
     check.that("data.train", !data.train.is_empty(), "the name of a split")?;
     let mut names = vec![("data.train", &data.train)];
     let mut taken = 0.0;
-    for (field, split) in [("data.validation", &data.validation), ("data.test", &data.test)] {
+    let others = [("data.validation", data.validation.as_ref()), ("data.test", Some(&data.test))];
+    for (field, split) in others {
+        let Some(split) = split else { continue };
         match split {
             SplitSpec::Named(name) => {
                 check.that(field, !name.is_empty(), "the name of a split")?;
@@ -235,7 +238,13 @@ fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         hub_name("start.hub", repository, check)?;
     }
     let sources = [("arm", &start.arm), ("checkpoint", &start.checkpoint), ("hub", &start.hub)];
-    one_source("start", "of weights", &sources, check)
+    one_source("start", "of weights", &sources, check).map_err(|error| {
+        match sources.iter().all(|(_, given)| given.is_none()) {
+            true => error
+                .help("`start: null` takes the section away from an arm that starts from the seed"),
+            false => error,
+        }
+    })
 }
 
 fn on_top(lora: &LoraSpec, run: &RunSpec, check: &Check) -> Result<(), SpecError> {
@@ -243,6 +252,7 @@ fn on_top(lora: &LoraSpec, run: &RunSpec, check: &Check) -> Result<(), SpecError
         return Err(SpecError::new("LoRA has nothing to stand on")
             .found("`lora` without `start`")
             .expected("`start` with the weights that LoRA freezes and adapts")
+            .help("`lora: null` takes the section away from an arm that is trained from the seed")
             .at(check.origin("lora")));
     };
     check.that("lora.rank", lora.rank >= 1, "a rank of at least 1")?;
@@ -302,7 +312,16 @@ fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         "training.label_smoothing",
         fraction(t.label_smoothing),
         "a number from 0 to below 1",
-    )
+    )?;
+    if t.select == Select::Best && run.data.validation.is_none() {
+        return Err(SpecError::new("there is no validation to select the best epoch by")
+            .found("`training.select: best` with `data.validation: null`")
+            .expected(
+                "a split, as in `data.validation: {fraction: 0.1}`, or `training.select: last`",
+            )
+            .at(check.origin("training.select")));
+    }
+    Ok(())
 }
 
 impl ModelSpec {

@@ -110,6 +110,10 @@ impl Task for ImageClassification<'_> {
         self.data.train.len()
     }
 
+    fn has_validation(&self) -> bool {
+        !self.data.validation.is_empty()
+    }
+
     fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<(Tensor, Tensor)> {
         let augmenter = Augmenter::new(&self.spec.data.augment, self.seed, epoch);
         self.batch(0, examples, Some(&augmenter))

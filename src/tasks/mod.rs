@@ -33,13 +33,18 @@ pub trait Task: Sync {
     /// Number of training examples.
     fn train_len(&self) -> usize;
 
+    /// Whether there are examples to validate on.
+    fn has_validation(&self) -> bool {
+        true
+    }
+
     /// These training examples as they are in this epoch (from 0).
     fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<Self::Batch>;
 
     /// The mean loss over a batch at this place in training, differentiable, a scalar.
     fn loss(&self, model: &Self::Model, place: Place, batch: &Self::Batch) -> Result<Value>;
 
-    /// Metrics on a whole split.
+    /// Metrics on a whole split, which has examples.
     fn evaluate(&self, model: &Self::Model, split: Split) -> Result<Evaluation>;
 }
 

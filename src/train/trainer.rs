@@ -84,8 +84,9 @@ pub struct EpochSummary {
     /// Optimiser steps done by its end.
     pub step: u64,
     pub train_loss: f64,
-    pub validation_loss: f64,
-    pub validation_metric: f64,
+    /// Of the validation split, where there is one.
+    pub validation_loss: Option<f64>,
+    pub validation_metric: Option<f64>,
 }
 
 /// Weights that training starts from instead of the seed's.
@@ -179,25 +180,29 @@ impl<'a, T: Task> Trainer<'a, T> {
         &self.store
     }
 
-    /// Trains one epoch and validates. `on_step` sees every step and returns whether to go on.
+    /// Trains one epoch and validates, where there are examples for it. `on_step` sees every step and returns whether to go on.
     pub fn epoch(
         &mut self,
         on_step: impl FnMut(&Step) -> bool,
     ) -> Result<EpochSummary, TrainError> {
         let train_loss = self.train_epoch(on_step)?;
-        let validation = self.evaluate(Split::Validation)?;
-        if self.spec.select == Select::Best
-            && self.state.best.is_none_or(|(_, metric)| validation.metric > metric)
+        let validation = match self.task.has_validation() {
+            true => Some(self.evaluate(Split::Validation)?),
+            false => None,
+        };
+        let metric = validation.as_ref().map(|v| v.metric);
+        if let Some(metric) = metric.filter(|_| self.spec.select == Select::Best)
+            && self.state.best.is_none_or(|(_, best)| metric > best)
         {
-            self.state.best = Some((self.state.epoch, validation.metric));
+            self.state.best = Some((self.state.epoch, metric));
             self.best = self.store.snapshot()?;
         }
         Ok(EpochSummary {
             epoch: self.state.epoch,
             step: self.state.step,
             train_loss,
-            validation_loss: validation.loss,
-            validation_metric: validation.metric,
+            validation_loss: validation.map(|v| v.loss),
+            validation_metric: metric,
         })
     }
 

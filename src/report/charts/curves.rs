@@ -37,16 +37,20 @@ impl Curves {
         if arms.is_empty() {
             return None;
         }
-        let panel = |title: String, value: fn(&EpochRecord) -> f64| Panel {
+        let panel = |title: String, value: fn(&EpochRecord) -> Option<f64>| Panel {
             title,
             series: arms.iter().map(|(arm, look)| series(arm, *look, value)).collect(),
         };
         let metric = format!("Validation {} (%)", summary.metric_name());
         Some(Curves {
             panels: vec![
-                panel("Training loss".into(), |e| e.train_loss),
-                panel(metric, |e| 100.0 * e.validation_metric),
-            ],
+                panel("Training loss".into(), |e| Some(e.train_loss)),
+                panel(metric, |e| e.validation_metric.map(|metric| 100.0 * metric)),
+            ]
+            .into_iter()
+            // Training without validation has but the one.
+            .filter(|panel| panel.series.iter().any(|series| !series.points.is_empty()))
+            .collect(),
             legend: arms.iter().map(|(a, c)| (a.variant.label.clone(), *c)).collect(),
         })
     }
@@ -63,15 +67,17 @@ impl Curves {
     }
 }
 
-fn series(arm: &ArmSummary, look: Look, value: fn(&EpochRecord) -> f64) -> Series {
+/// Of the epochs in which every run has the value.
+fn series(arm: &ArmSummary, look: Look, value: fn(&EpochRecord) -> Option<f64>) -> Series {
     let epochs = arm.runs.iter().map(|r| r.epochs.len()).min().unwrap_or(0);
     let points = (0..epochs)
-        .map(|i| {
-            let values: Vec<f64> = arm.runs.iter().map(|r| value(&r.epochs[i])).collect();
+        .filter_map(|i| {
+            let values: Option<Vec<f64>> = arm.runs.iter().map(|r| value(&r.epochs[i])).collect();
+            let values = values?;
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
             let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            (arm.runs[0].epochs[i].epoch as f64, mean, low, high)
+            Some((arm.runs[0].epochs[i].epoch as f64, mean, low, high))
         })
         .collect();
     Series { look, points }
