@@ -172,7 +172,8 @@ fn a_swept_required_field_changes_no_id() {
     assert_eq!(ids("{compound_size: 4}"), ids("{compound_size: 4, rank: 8}"));
 }
 
-/// What an arm does not read is still checked, as far as it is given.
+/// What an arm does not read is still checked, as far as it is given, and no arm is blamed for what
+/// stands in the common part.
 #[test]
 fn a_section_that_is_not_read_is_checked() {
     for (section, told) in [
@@ -184,7 +185,11 @@ fn a_section_that_is_not_read_is_checked() {
         let text = format!("{BARE}vlora: {section}\narms: {{baseline: {{}}}}\n");
         let error = parse_with(&text, &[]).unwrap_err().to_string();
         assert!(error.contains(told), "{section}: {error}");
+        assert!(!error.contains("where:"), "{section}: {error}");
     }
+    let own = format!("{BARE}arms: {{baseline: {{vlora: {{rank: wide}}}}}}\n");
+    let error = parse_with(&own, &[]).unwrap_err().to_string();
+    assert!(error.contains("where:    arm baseline"), "{error}");
     assert!(
         parse_with(&format!("{BARE}vlora: {{rank: 3}}\narms: {{baseline: {{}}}}\n"), &[]).is_ok()
     );
@@ -343,6 +348,15 @@ fn other_mistakes_lead_somewhere() {
         ("", &["model.pool=cls"], "`class-token`"),
         ("", &["arms.vlora.vlora.reference=prev"], "`previous`"),
         ("", &["precision=fp32"], "`float32`"),
+        ("", &["precision=fp16"], "`bf16`"),
+        ("", &["arms.vlora.vlora.targets=[qkv]"], "`attn.qkv`"),
+        ("", &["arms.vlora.vlora.targets=[{target: fc1}]"], "`mlp.fc1`"),
+        ("", &["model=vit"], "`model: {architecture: vit}`"),
+        ("", &["model=vit"], "of architecture, image_size"),
+        ("", &["arms.vlora.start=baseline"], "`start: {arm: baseline}`"),
+        ("", &["arms.vlora.vlora=4"], "`vlora: {rank: 4}`"),
+        ("", &["training=3"], "`training: {epochs: 3}`"),
+        ("", &["data=mnist"], "`data: {embedded: mnist}`"),
         ("", &["arms.vlora={seeds: [1]}"], "seeds"),
         ("", &["training={lr: 3}"], "training.learning_rate"),
         ("", &["training.epochs =4 epochs"], "a whole number"),

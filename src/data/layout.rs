@@ -81,14 +81,14 @@ impl Layout {
     pub fn files_for(&self, role: &str, split: &str) -> Result<&[String]> {
         let instead = match role {
             "validation" => {
-                "validation: {fraction: 0.1} takes a tenth of the training split, \
-                             validation: null trains without"
+                "`data.validation: {fraction: 0.1}` takes a tenth of the training split, \
+                 `data.validation: null` trains without validation"
             }
-            "test" => "test: {fraction: 0.1} takes a tenth of the training split",
+            "test" => "`data.test: {fraction: 0.1}` takes a tenth of the training split",
             _ => return self.files(split),
         };
         self.files(split).map_err(|error| match self.find(split) {
-            None => Error::Input(format!("{error}\n  help:     under `data`, {instead}")),
+            None => Error::Input(format!("{error}\n  help:     {instead}")),
             Some(_) => error,
         })
     }

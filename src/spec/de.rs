@@ -39,6 +39,14 @@ impl de::Error for DeError {
     fn invalid_type(found: Unexpected, expected: &dyn Expected) -> Self {
         let expected = plain_expectation(&expected.to_string());
         let error = SpecError::new("wrong type").found(describe(found)).expected(&*expected);
+        if expected == SECTION {
+            let value = match found {
+                Unexpected::Str(text) => shorten(text),
+                Unexpected::Unsigned(n) => n.to_string(),
+                _ => String::new(),
+            };
+            return DeError(error.for_section(value));
+        }
         DeError(match hints::of_type(found, &expected) {
             Some(help) => error.help(help),
             None => error,
@@ -102,6 +110,9 @@ fn describe(found: Unexpected) -> String {
     }
 }
 
+/// What stands in a section's place.
+const SECTION: &str = "a mapping of fields";
+
 /// serde's names for types, in a spec writer's words.
 fn plain_expectation(expected: &str) -> String {
     match expected {
@@ -111,7 +122,7 @@ fn plain_expectation(expected: &str) -> String {
         "a string" => "text".into(),
         "a sequence" => "a list".into(),
         other => match other.strip_prefix("struct ") {
-            Some(_) => "a mapping of fields".into(),
+            Some(_) => SECTION.into(),
             None => other.into(),
         },
     }

@@ -35,6 +35,8 @@ struct Fault {
     /// A name that its field does not take.
     unknown_value: Option<String>,
     missing: Option<&'static str>,
+    /// A value that stands in a section's place.
+    for_section: Option<String>,
 }
 
 impl SpecError {
@@ -67,6 +69,16 @@ impl SpecError {
 
     pub fn unknown_field(&self) -> Option<(&str, &[&'static str])> {
         self.0.unknown_field.as_ref().map(|(found, names)| (found.as_str(), &names[..]))
+    }
+
+    /// The value stands where a section is expected.
+    pub fn for_section(mut self, found: String) -> SpecError {
+        self.0.for_section = Some(found);
+        self
+    }
+
+    pub fn value_for_section(&self) -> Option<&str> {
+        self.0.for_section.as_deref()
     }
 
     pub fn unknown_value_found(&self) -> Option<&str> {

@@ -298,26 +298,70 @@ const OTHER_NAMES: &[OtherName] = &[
     ),
 ];
 
-/// What other programs call a value, by the field that it is a value of.
-const OTHER_VALUES: &[(&str, &[&str], &str)] = &[
+/// What other programs call a value, by the fields that it is a value of.
+const OTHER_VALUES: &[(&[&str], &[&str], &str)] = &[
     (
-        "method",
+        &["method"],
         &["lora"],
         "LoRA is the section `lora` of an arm that starts from other weights, as in \
          `{start: {arm: baseline}, lora: {rank: 4}}`",
     ),
-    ("method", &["full", "baseline", "standard", "vit", "none"], "did you mean `dense`?"),
-    ("method", &["vertical-lora", "vertical_lora", "vertical"], "did you mean `vlora`?"),
-    ("task", &["classification", "image_classification"], "did you mean `image-classification`?"),
-    ("model.architecture", &["deit", "vision-transformer", "timm"], "did you mean `vit`?"),
-    ("model.pool", &["cls", "token", "class_token", "first"], "did you mean `class-token`?"),
-    ("model.pool", &["avg", "average", "gap", "global"], "did you mean `mean`?"),
-    ("vlora.reference", &["first", "dense", "compound"], "did you mean `base`?"),
-    ("vlora.reference", &["prev", "last", "before"], "did you mean `previous`?"),
-    ("vlora.init", &["zero", "zeros"], "did you mean `lora`, which starts B at zero?"),
-    ("vlora.init", &["kaiming", "kaiming_uniform", "default"], "did you mean `authors`?"),
-    ("training.select", &["final", "end"], "did you mean `last`?"),
-    ("training.select", &["val", "validation", "max"], "did you mean `best`?"),
+    (&["method"], &["full", "baseline", "standard", "vit", "none"], "did you mean `dense`?"),
+    (&["method"], &["vertical-lora", "vertical_lora", "vertical"], "did you mean `vlora`?"),
+    (
+        &["task"],
+        &["classification", "image_classification"],
+        "did you mean `image-classification`?",
+    ),
+    (&["model.architecture"], &["deit", "vision-transformer", "timm"], "did you mean `vit`?"),
+    (&["model.pool"], &["cls", "token", "class_token", "first"], "did you mean `class-token`?"),
+    (&["model.pool"], &["avg", "average", "gap", "global"], "did you mean `mean`?"),
+    (&["vlora.reference"], &["first", "dense", "compound"], "did you mean `base`?"),
+    (&["vlora.reference"], &["prev", "last", "before"], "did you mean `previous`?"),
+    (&["vlora.init"], &["zero", "zeros"], "did you mean `lora`, which starts B at zero?"),
+    (&["vlora.init"], &["kaiming", "kaiming_uniform", "default"], "did you mean `authors`?"),
+    (&["training.select"], &["final", "end"], "did you mean `last`?"),
+    (&["training.select"], &["val", "validation", "max"], "did you mean `best`?"),
+    (
+        &["precision"],
+        &["half", "fp16", "float16", "f16", "mixed", "16", "amp"],
+        "did you mean `bf16`? float16 is not computed in",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["qkv", "q", "k", "v", "q_proj", "k_proj", "v_proj", "query", "key", "value", "attention"],
+        "did you mean `attn.qkv`? The three are one matrix",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["proj", "o_proj", "out_proj", "attn.out"],
+        "did you mean `attn.proj`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["fc1", "up_proj", "intermediate", "linear1"],
+        "did you mean `mlp.fc1`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["fc2", "down_proj", "linear2"],
+        "did you mean `mlp.fc2`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["all", "all-linear"],
+        "all four matrices are the default: leave `targets` out",
+    ),
+];
+
+/// The field that is meant where a section is given as one value, as in `start: baseline`.
+const OF_SECTION: &[(&str, &[&str])] = &[
+    ("data", &["embedded", "hub", "path"]),
+    ("model", &["architecture"]),
+    ("start", &["arm", "checkpoint", "hub"]),
+    ("vlora", &["rank"]),
+    ("lora", &["rank"]),
+    ("training", &["epochs"]),
 ];
 
 /// The fault with what was probably meant, where its place tells.
@@ -326,11 +370,26 @@ pub fn complete(error: SpecError) -> SpecError {
     let place = Place::of(&origin);
     if let Some(found) = error.unknown_value_found() {
         let field = place.path.join(".");
-        let known = OTHER_VALUES.iter().find(|(of, names, _)| {
-            *of == field && names.contains(&found.trim().to_lowercase().as_str())
-        });
+        let field = field.trim_end_matches(".target");
+        let found = found.trim().to_lowercase();
+        let known = OTHER_VALUES
+            .iter()
+            .find(|(of, names, _)| of.contains(&field) && names.contains(&&*found));
         return match known {
             Some((_, _, help)) => error.help(*help),
+            None => error,
+        };
+    }
+    if let Some(found) = error.value_for_section() {
+        let section = place.path.join(".");
+        let help = for_section(&section, found);
+        let names = fields::of_section(&section).unwrap_or_default();
+        let error = match names.is_empty() {
+            true => error,
+            false => error.expected(format!("a mapping of fields, of {}", names.join(", "))),
+        };
+        return match help {
+            Some(help) => error.help(help),
             None => error,
         };
     }
@@ -339,6 +398,23 @@ pub fn complete(error: SpecError) -> SpecError {
         Some(help) => error.help(help),
         None => error,
     }
+}
+
+/// What was meant by `found` in a section's place.
+fn for_section(section: &str, found: &str) -> Option<String> {
+    let (_, own) = OF_SECTION.iter().find(|(name, _)| *name == section)?;
+    // A number is no name and a name no number.
+    let named = ["data", "model", "start"].contains(&section);
+    if found.is_empty() || named != found.parse::<f64>().is_err() {
+        return None;
+    }
+    let (first, others) = own.split_first()?;
+    let others: Vec<String> = others.iter().map(|own| format!("`{own}`")).collect();
+    let others = match others.is_empty() {
+        true => String::new(),
+        false => format!(" Instead of `{first}` it may be {}", others.join(" or ")),
+    };
+    Some(format!("did you mean `{section}: {{{first}: {found}}}`?{others}"))
 }
 
 /// `learningRate`, `learning-rate` and `Learning_Rate` are `learning_rate`.
@@ -525,7 +601,7 @@ pub fn of_type(found: Unexpected, expected: &str) -> Option<String> {
         Unexpected::Float(x) if expected.starts_with("a split") && x > 0.0 && x < 1.0 => {
             format!("a part of the training split is `{{fraction: {x}}}`")
         }
-        Unexpected::Bool(_) if expected.starts_with("a split") => {
+        Unexpected::Bool(_) | Unexpected::Unsigned(0) if expected.starts_with("a split") => {
             "`validation: null` trains without validation; every run is tested".into()
         }
         Unexpected::Str(_) | Unexpected::Unsigned(_) | Unexpected::Float(_)
@@ -574,8 +650,14 @@ mod tests {
                 assert!(seen.insert(*name), "{name} stands in two entries");
             }
         }
-        for (field, names, _) in OTHER_VALUES {
-            assert!(fields::is_known(field), "{field}");
+        for (section, own) in OF_SECTION {
+            assert!(
+                own.iter().all(|own| fields::is_known(&format!("{section}.{own}"))),
+                "{section}"
+            );
+        }
+        for (fields, names, _) in OTHER_VALUES {
+            assert!(fields.iter().all(|field| fields::is_known(field)), "{fields:?}");
             assert!(names.iter().all(|name| name.to_lowercase() == **name), "{names:?}");
         }
     }

@@ -103,7 +103,12 @@ impl<'a> Resolver<'a> {
         }
         let in_context = |e: SpecError| self.in_context(e, arm, point);
         if dense {
-            check_unread(node.take("vlora")).map_err(in_context)?;
+            // Nothing of the sweep stands in it.
+            let own = arm.overrides.get("vlora").is_some();
+            check_unread(node.take("vlora")).map_err(|e| match own {
+                true => e.context(format!("arm {}", arm.name)),
+                false => e,
+            })?;
         }
         // A run holds what `auto` comes to, so that its id says in which precision it computed.
         let precision = node.take("precision");
