@@ -1,13 +1,15 @@
-//! The memory that training takes, in closed form: what each operation keeps for its way back, and
-//! what that way back makes.
+//! The memory that training takes, in closed form: what each operation keeps for its backward pass, and
+//! what that pass makes.
 //!
-//! A step holds most somewhere on the way back: at its start all that was kept is there, at its end
+//! A step holds most somewhere in the backward pass: at its start all that was kept is there, at its end
 //! all gradients are, and each operation makes its input's gradient before it gives up what it kept.
-//! So the way back is gone through here, operation by operation, in bytes.
+//! So the backward pass is followed here, operation by operation, in bytes.
 
 use std::collections::BTreeSet;
 
 use super::vit::{cost, read, tokens};
+use crate::nn::packing::Processor;
+use crate::nn::{AttentionSizes, Multiplied, Size};
 use crate::spec::{DeviceKind, ParameterGroup, Pool, Precision, RunSpec, Target};
 use crate::vlora::WeightParts;
 
@@ -27,7 +29,7 @@ pub struct Memory {
     pub moments: u64,
     /// Images as the model takes them.
     pub batches: u64,
-    /// What is kept for the way back by the embedding, by each block, and by the head.
+    /// What is kept for the backward pass by the embedding, by each block, and by the head.
     pub activations: Vec<u64>,
     /// The most that is there at once during a step. Decoded data, of which batches are made, are
     /// not among it.
@@ -38,8 +40,9 @@ pub struct Memory {
 /// once and read once; weights are read both ways, in the type of products; gradients are written. An
 /// update reads those, reads and writes parameters and moments, and writes the copies.
 pub fn traffic(run: &RunSpec, device: DeviceKind) -> (u64, u64) {
-    let (engine, cost) = (Engine::of(device, run.precision), cost(run));
-    let kept: u64 = memory(run, device).activations.iter().sum();
+    let processor = Processor::here();
+    let (engine, cost) = (Engine::of(device, run.precision, processor), cost(run));
+    let kept: u64 = memory_beside(run, device, processor).activations.iter().sum();
     let product = if engine.copy > 0 { engine.copy } else { FLOAT };
     let micro = 2 * kept + 2 * cost.parameters * product + cost.trained * FLOAT;
     (micro, cost.trained * (FLOAT + 2 * FLOAT + 4 * FLOAT + engine.copy))
@@ -58,19 +61,21 @@ struct Engine {
     /// Rows whose part of a sum over rows is kept until the sum is made, for norms; the same for
     /// linear layers with low-rank products, and without. None: sums are made in place.
     partial: Option<(usize, usize, usize)>,
-    /// A weight with its increments added is kept to the way back; elsewhere it is made again.
+    /// A weight with its increments added is kept to the backward pass; elsewhere it is made again.
     keeps_folded: bool,
     /// GELU's gradient is made beside its result's.
     gelu_apart: bool,
     /// The embedding's result before positions is kept.
     keeps_embedded: bool,
-    /// What is there whatever the model. On the CPU the program's own, of which most is what matrix
-    /// products pack their factors into (measured on two threads); on a GPU what cuBLASLt works in.
+    /// What is there whatever the model: on the CPU the buffers that threads keep for matrix products,
+    /// on a GPU what cuBLASLt works in.
     own: u64,
+    /// Whose products pack their operands into memory of their own; None: that is in `own`.
+    processor: Option<Processor>,
 }
 
 impl Engine {
-    fn of(device: DeviceKind, precision: Precision) -> Engine {
+    fn of(device: DeviceKind, precision: Precision, processor: Processor) -> Engine {
         let partial = Some((64, 256, 512));
         let cpu = Engine {
             value: FLOAT,
@@ -80,7 +85,8 @@ impl Engine {
             keeps_folded: false,
             gelu_apart: false,
             keeps_embedded: true,
-            own: 3 << 19,
+            own: processor.kept(),
+            processor: Some(processor),
         };
         let gpu = Engine {
             weights_up_to: 0,
@@ -89,6 +95,7 @@ impl Engine {
             gelu_apart: true,
             keeps_embedded: false,
             own: 32 << 20,
+            processor: None,
             ..cpu
         };
         match (device, precision) {
@@ -102,21 +109,26 @@ impl Engine {
 /// An operation, by what it does to memory.
 #[derive(Clone, Copy, Debug, Default)]
 struct Operation {
-    /// Held until its way back is over, its input among it.
+    /// Held until its backward pass is over, its input among it.
     kept: u64,
-    /// The gradient that its way back makes for the operation before it.
+    /// The gradient that its backward pass makes for the operation before it.
     gradient: u64,
-    /// The residual stream's gradient once its way back is over; None where that stays as it is.
+    /// The residual stream's gradient once its backward pass is over; None where that stays as it is.
     stream: Option<u64>,
     /// Gradients of parameters, which stay to the end of the step.
     parameters: u64,
-    /// What its way back makes and gives up again.
+    /// What its backward pass makes and gives up again.
     workspace: u64,
 }
 
-/// The memory of a run's optimiser steps on a device of this kind.
+/// The memory of a run's optimiser steps on a device of this kind, the CPU being this machine's.
 pub fn memory(run: &RunSpec, device: DeviceKind) -> Memory {
-    let mut model = Model::new(run, Engine::of(device, run.precision));
+    memory_beside(run, device, Processor::here())
+}
+
+/// The same with a processor of any kind.
+pub fn memory_beside(run: &RunSpec, device: DeviceKind, processor: Processor) -> Memory {
+    let mut model = Model::new(run, Engine::of(device, run.precision, processor));
     let cost = cost(run);
     let layers = model.operations();
     let kept = |layer: &Vec<Operation>| layer.iter().map(|o| o.kept).sum();
@@ -135,14 +147,14 @@ pub fn memory(run: &RunSpec, device: DeviceKind) -> Memory {
         // The sum over the micro-batches so far, beside the gradients of this one.
         lasting += memory.gradients;
     }
-    let way_back = peak_of_way_back(&layers.concat());
+    let backward = peak_of_backward(&layers.concat());
     // At the end of a step nothing is left but all gradients.
-    memory.peak = lasting + way_back.max(memory.gradients);
+    memory.peak = lasting + backward.max(memory.gradients);
     memory
 }
 
-/// The most that operations hold on their way back, gone from the last to the first.
-fn peak_of_way_back(operations: &[Operation]) -> u64 {
+/// The most that operations hold in their backward passes, from the last to the first.
+fn peak_of_backward(operations: &[Operation]) -> u64 {
     let mut kept: u64 = operations.iter().map(|o| o.kept).sum();
     let (mut branch, mut stream, mut parameters, mut peak) = (0, 0, 0, kept);
     for o in operations.iter().rev() {
@@ -183,7 +195,7 @@ impl<'a> Model<'a> {
             self.block(block);
             tracked.push(self.tracked);
         }
-        // Which gradients are new is found on the way back.
+        // Which gradients are new is found backward.
         self.reached.clear();
         let mut blocks = Vec::new();
         for block in (0..depth).rev() {
@@ -217,8 +229,17 @@ impl<'a> Model<'a> {
         }
         let of_whole = |values: u64| if whole { values * FLOAT } else { 0 };
         let embedded = self.matrix(rows, self.dim);
+        let multiplied = Multiplied {
+            rows: rows as usize,
+            size: Size { input: inputs as usize, output: self.dim as usize },
+            x: false,
+            matrix: whole,
+            folded: 0,
+            thin: false,
+        };
         let linear = Operation {
             kept: self.matrix(rows, inputs),
+            workspace: self.engine.processor.as_ref().map_or(0, |p| multiplied.scratch(p)),
             parameters: of_whole(inputs * self.dim) + self.dim * FLOAT,
             ..Operation::default()
         };
@@ -334,6 +355,17 @@ impl<'a> Model<'a> {
             // Once by blocks, once in a row.
             made.workspace += 2 * pieces * (ranks * (output + input) + output) * FLOAT;
         }
+        if let Some(processor) = &self.engine.processor {
+            let multiplied = Multiplied {
+                rows: rows as usize,
+                size: Size { input: shape.1, output: shape.0 },
+                x: takes,
+                matrix: dense,
+                folded: if takes && parts.products > 0 { parts.trained_rank() } else { 0 },
+                thin: !dense && parts.trained_rank() > 0,
+            };
+            made.workspace += multiplied.scratch(processor);
+        }
         if let Some(rank) = parts.apart {
             // What A sees of x, and what it makes of it; backward the mask, and two gradients of x.
             made.kept += x + self.matrix(rows, rank as u64);
@@ -353,7 +385,17 @@ impl<'a> Model<'a> {
             true => self.matrix(q * heads, all as u64),
             false => q * heads * FLOAT,
         };
-        Operation { kept: qkv + weights, gradient: qkv, ..Operation::default() }
+        let sizes = AttentionSizes {
+            tokens: all,
+            heads: m.heads,
+            d: m.dim / m.heads,
+            queries,
+            causal: false,
+            lengths: None,
+        };
+        let scratch = |p| sizes.backward_scratch(self.batch as usize, p);
+        let workspace = self.engine.processor.as_ref().map_or(0, scratch);
+        Operation { kept: qkv + weights, gradient: qkv, workspace, ..Operation::default() }
     }
 
     fn head(&mut self) -> Vec<Operation> {
@@ -385,6 +427,7 @@ impl<'a> Model<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::packing::{Cache, Tile};
     use crate::spec;
 
     fn run(overrides: &[&str]) -> RunSpec {
@@ -397,8 +440,57 @@ mod tests {
         spec.unwrap().variants.remove(0).spec
     }
 
+    const fn cache(kib: usize, ways: usize) -> Cache {
+        Cache { bytes: kib << 10, ways, line_bytes: 64 }
+    }
+
+    /// Two cores of an AMD EPYC with AVX2.
+    const EPYC: Processor = Processor {
+        threads: 2,
+        tile: Tile::FMA,
+        caches: [cache(32, 8), cache(512, 8), cache(32 << 10, 16)],
+    };
+
+    /// Two cores of an Intel Xeon with AVX-512.
+    const XEON: Processor = Processor {
+        threads: 2,
+        tile: Tile::AVX512,
+        caches: [cache(48, 12), cache(2 << 10, 16), cache(105 << 10, 15)],
+    };
+
     fn on_cpu(overrides: &[&str]) -> Memory {
-        memory(&run(overrides), DeviceKind::Cpu)
+        memory_beside(&run(overrides), DeviceKind::Cpu, EPYC)
+    }
+
+    /// The case of `memory_is_what_the_formula_says` in tests/bench.rs that is the widest.
+    const WIDE: [&str; 10] = [
+        "method=vlora",
+        "model.image_size=28",
+        "model.patch_size=14",
+        "model.channels=1",
+        "model.dim=256",
+        "model.depth=6",
+        "model.heads=2",
+        "model.mlp_ratio=2",
+        "vlora={compound_size: 3, rank: 2}",
+        "training.batch_size=8",
+    ];
+
+    /// Where a test that ran on the first machine failed on the second: the threads' buffers are four
+    /// times as large there. 25,172,430 bytes were counted on that machine.
+    #[test]
+    fn a_processor_with_larger_caches_takes_more() {
+        let run = run(&WIDE);
+        let of = |processor| memory_beside(&run, DeviceKind::Cpu, processor).peak;
+        let off = of(XEON) as f64 / 25_172_430.0 - 1.0;
+        assert!(off.abs() < 0.15, "{off}");
+        // Its own buffers of 2 MiB in place of three of 512 KiB; what is packed besides is little.
+        let more = (of(XEON) - of(EPYC)) as f64 / (3 << 20) as f64;
+        assert!((1.45..1.6).contains(&more), "{more}");
+        // Of each further thread the buffer, and of attention's scores what it works on.
+        let of_threads = |threads| of(Processor { threads, ..XEON });
+        let each = (of_threads(64) - of_threads(2)) as f64 / 62.0;
+        assert!(each >= f64::from(2 << 20) && each < f64::from(2 << 20) * 1.02, "{each}");
     }
 
     /// A block of n tokens of width d keeps, in values: x and its norm 2d, q, k and v 3d, what they

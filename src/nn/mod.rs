@@ -13,7 +13,9 @@ mod optimizer;
 mod pass;
 mod store;
 
-pub use cpu::product_rate;
+pub use cpu::attention::Attention as AttentionSizes;
+pub use cpu::linear::{Multiplied, Size};
+pub use cpu::{packing, product_rate};
 #[cfg(test)]
 pub use cuda::emulated;
 pub use device::{

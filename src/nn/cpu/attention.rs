@@ -2,6 +2,7 @@
 
 use super::elementwise::{exp, lane_sum, largest, vectorised};
 use super::memory::{by_rows, by_rows_with};
+use super::packing::{Processor, Product};
 use super::product::{Matrix, product};
 
 /// Query rows whose scores are taken together; scores are never larger than this times the keys.
@@ -62,6 +63,21 @@ impl Attention {
     /// computed again from one number a row.
     fn keeps_weights(&self) -> bool {
         self.tokens <= 3 * self.d
+    }
+
+    /// The most bytes that [`backward`](Attention::backward) holds at once over a batch, beside what it
+    /// reads and makes: of each sequence that is worked on two blocks of scores, and what products of
+    /// them pack.
+    pub fn backward_scratch(&self, batch: usize, on: &Processor) -> u64 {
+        let (n, d, count) = (self.tokens, self.d, self.queries.min(QUERIES));
+        let products = [
+            Product::new(count, n, d).b_t(),
+            Product::new(count, d, n),
+            Product::new(n, d, count).a_t(),
+        ];
+        let packed = products.into_iter().map(|p| on.packed(p, false)).max().unwrap_or(0);
+        let scores = 2 * (count * n * size_of::<f32>()) as u64;
+        on.threads.min(batch) as u64 * (scores + packed)
     }
 
     /// out = softmax(q kᵀ / √d) v a head: qkv \[batch, tokens, 3·heads·d\] →

@@ -10,6 +10,7 @@ use super::CHUNK;
 use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
 use super::memory::{Unwritten, by_rows, by_rows_with, two_by_rows};
+use super::packing::{Processor, Product};
 use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_apart};
 use super::thin::factor_gradients;
 
@@ -35,7 +36,7 @@ pub struct Pair<'a> {
 }
 
 /// The sizes of a weight.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Size {
     pub input: usize,
     pub output: usize,
@@ -154,6 +155,41 @@ pub struct Asked<'a> {
     pub bias: bool,
     /// Pairs whose factors' gradients come from thin products.
     pub pairs: &'a [Pair<'a>],
+}
+
+/// A backward pass by its sizes: what it multiplies.
+#[derive(Clone, Copy, Debug)]
+pub struct Multiplied {
+    pub rows: usize,
+    pub size: Size,
+    /// x's gradient is made.
+    pub x: bool,
+    /// The dense gradient is made.
+    pub matrix: bool,
+    /// The rank of a product that is folded into the matrix; 0: there is none.
+    pub folded: usize,
+    /// Factors' gradients come from thin products.
+    pub thin: bool,
+}
+
+impl Multiplied {
+    /// The most bytes that the products hold at once beside what they multiply and make.
+    pub fn scratch(self, on: &Processor) -> u64 {
+        let (n, Size { input, output }) = (self.rows, self.size);
+        let fold = Product::new(output, input, self.folded).a_t();
+        let fold = if self.folded > 0 { on.packed(fold, true) } else { 0 };
+        let block = rows_apart(n, self.size.weights(), if self.thin { FEW_ROWS } else { ROWS });
+        let x = match (self.x, block >= n) {
+            (false, _) => 0,
+            (true, true) => on.packed(Product::new(n, input, output), true),
+            (true, false) => {
+                on.packed_by_tasks(n.div_ceil(block), Product::new(block, input, output))
+            }
+        };
+        let matrix = Product::new(output, input, n).a_t();
+        let matrix = if self.matrix { on.packed(matrix, true) } else { 0 };
+        fold.max(x).max(matrix)
+    }
 }
 
 /// Gradients; None where they were not asked for.

@@ -16,6 +16,7 @@ pub mod gelu;
 pub mod layer_norm;
 pub mod linear;
 mod memory;
+pub mod packing;
 mod product;
 mod rate;
 mod thin;

@@ -3,6 +3,7 @@
 use gemm::Parallelism;
 
 use super::memory::Unwritten;
+use super::packing::WORTH_SHARING;
 
 /// A matrix in a slice: element (i, j) stands at `i · row + j · column`.
 #[derive(Clone, Copy)]
@@ -102,8 +103,6 @@ unsafe fn multiply(
     parallel: bool,
 ) {
     assert!(a.holds(m, k) && b.holds(k, n), "operand too small for the product");
-    // Below this many multiply–adds the hand-over to other threads costs more than it saves.
-    const WORTH_SHARING: usize = 1 << 20;
     let parallelism = match parallel && m * n * k >= WORTH_SHARING {
         true => Parallelism::Rayon(0),
         false => Parallelism::None,
