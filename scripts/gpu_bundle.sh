@@ -8,10 +8,12 @@
 #   --mirror FOLDER   take CIFAR-10 from this folder, which scripts/offline_mirror.sh made
 #   --out FOLDER      where the bundle is made (default: bundle)
 #
-# Beside the folder come FOLDER.tar.xz, which is the bundle without the data, and in FOLDER/data the data in
-# parts: each of these files is under 60 MB. On the other machine:
+# Beside the folder comes FOLDER.tar.gz, at most 48 MB, or in parts of 40 MB where it would be larger: the
+# bundle without the data. The data is in FOLDER/data, in parts of 40 MB. On the other machine, with Python
+# alone:
 #
-#   tar -xf bundle.tar.xz && mv cifar10.tar.part-* bundle/data/ && bundle/run.sh --dry-run && bundle/run.sh all
+#   cat bundle.tar.gz* | python3 -c 'import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode="r|gz").extractall()'
+#   mv cifar10.tar.part-* bundle/data/ && bundle/run.sh --dry-run && bundle/run.sh all
 #
 # Builds with the `cuda` feature; the toolkit is set up first if it is not there. The machine needs a libc
 # no older than this one's: the bundle's libc.txt says which.
@@ -19,7 +21,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vlora/target}"
 export CARGO_TERM_COLOR=never
-largest=60000000
+largest=48000000 part=40000000
 
 fail() { echo "gpu_bundle.sh: $*" >&2; exit 1; }
 
@@ -34,8 +36,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for tool in strip objdump python3 split sha256sum xz; do
-    command -v "$tool" >/dev/null || fail "$tool is needed (Debian: apt install binutils coreutils python3-pip xz-utils)"
+for tool in strip objdump python3 split gzip sha256sum; do
+    command -v "$tool" >/dev/null || fail "$tool is needed (Debian: apt install binutils coreutils python3-pip)"
 done
 cifar=datasets--uoft-cs--cifar10
 [ -z "$mirror" ] || [ -d "$mirror/$cifar" ] || fail "$mirror has no $cifar: scripts/offline_mirror.sh $mirror --only cifar10"
@@ -71,7 +73,7 @@ cp -r experiments/{quickstart.yaml,reference.yaml,ablations,benchmarks,gpu} "$wo
 mkdir "$work"/scripts/{bench,reference}
 cp scripts/bench/{step,torch_step}.py "$work/scripts/bench/"
 cp scripts/reference/readings.py "$work/scripts/reference/"
-cp scripts/gpu_bundle/{machine,same_bits}.sh "$work/scripts/"
+cp scripts/gpu_bundle/{machine,same_bits}.sh scripts/gpu_bundle/pack.py "$work/scripts/"
 cp scripts/gpu_bundle/run.sh LICENSE-MIT LICENSE-APACHE "$work/"
 
 echo "-- wheels"
@@ -85,7 +87,7 @@ done
 if [ -n "$mirror" ]; then
     echo "-- CIFAR-10"
     tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$mirror" -cf - "$cifar" |
-        split -b 50000000 -d -a 2 - "$work/data/cifar10.tar.part-"
+        split -b $part -d -a 2 - "$work/data/cifar10.tar.part-"
     cat "$work"/data/cifar10.tar.part-* | sha256sum | sed 's/-$/cifar10.tar/' >"$work/data/cifar10.sha256"
 fi
 
@@ -96,13 +98,17 @@ rm -rf "$bundle"
 mv "$work" "$bundle"
 
 name=$(basename "$bundle")
-# A window that reaches from one program to the other, which have most in common.
+rm -f "$bundle".tar.gz "$bundle".tar.gz.part-* "$bundle.tar.xz"
 tar --sort=name --owner=0 --group=0 --numeric-owner -C "$(dirname "$bundle")" --exclude "$name/data/*.part-*" --exclude "$name/out" -cf - "$name" |
-    xz --lzma2=preset=6,dict=192MiB >"$bundle.tar.xz"
-for file in "$bundle.tar.xz" "$bundle"/data/*.part-*; do
+    gzip -9n >"$bundle.tar.gz"
+if [ "$(stat -c %s "$bundle.tar.gz")" -gt $largest ]; then
+    split -b $part -d -a 2 "$bundle.tar.gz" "$bundle.tar.gz.part-"
+    rm "$bundle.tar.gz"
+fi
+for file in "$bundle".tar.gz* "$bundle"/data/*.part-*; do
     [ -e "$file" ] || continue
     size=$(stat -c %s "$file")
-    [ "$size" -lt $largest ] || fail "$file has $size bytes, more than $largest"
+    [ "$size" -le $largest ] || fail "$file has $size bytes, more than $largest"
     printf '%10d bytes  %s\n' "$size" "$file"
 done
 

@@ -188,6 +188,7 @@ fn bad_arguments_are_reported_before_anything_is_measured() {
         }
     };
     told(&["--arm", "vlra"], &["--arm vlra: there is no such arm", "did you mean `vlora`?"]);
+    told(&["--kernels", "--device", "cpu"], &["--kernels: only a GPU's", "--device cuda"]);
     told(&["--steps", "0"], &["--steps: not a number of steps", "found:    0", "from 1 to"]);
     let missing = ["--set", "data={embedded: null, path: nowhere}"];
     told(&missing, &["nowhere: this is not a folder", "--synthetic measures on noise"]);

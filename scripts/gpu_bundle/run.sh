@@ -2,24 +2,28 @@
 # Runs what this folder was made for, on a Linux machine with an NVIDIA GPU, its driver, the CUDA 13
 # libraries and Python with PyTorch. No network is used.
 #
-#   ./run.sh 1          one step; each ends within 8 minutes, the first within 2
-#   ./run.sh all        all of them, one after the other
-#   ./run.sh list       what the steps are
+#   ./run.sh 1          one step, within the seconds that the list names
+#   ./run.sh all        steps 1 to 6, which answer most, within 30 minutes together
+#   ./run.sh more       steps 7 and 8, which take as long again
+#   ./run.sh list       what the steps are, and their limits
 #   ./run.sh --dry-run  check, without a GPU, all that can be checked without one
 #
-# Everything is written to out/ beside this file, or to the folder that OUT names. What is done is not
-# done again; a step that ran out of time says so and goes on from there when it is called again.
+# Everything is written to out/ beside this file, or to the folder that VLORA_OUT names. What is done is
+# not done again; a step that ran out of time says so and goes on from there when it is called again. After
+# each step all results but weights and caches are packed into results.tar.gz there, at most 48 MB: for
+# machines from which few files can be brought back.
 #
+#   VLORA_OUT              where results are written (default: out beside this file)
 #   PYTHON                 the Python with PyTorch (default python3)
 #   VLORA_CUDA_LIBRARIES   folders with libcublas, libcublasLt and libcurand, separated by colons
 #                          (default: those of PyTorch, beside the loader's path)
-#   STEP_SECONDS           what a step may take (default 455; the first: 100)
+#   STEP_SECONDS           what each step may take, in place of its own limit
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-case ${OUT:-} in
+case ${VLORA_OUT:-} in
     '') out=$here/out ;;
-    /*) out=$OUT ;;
-    *) out=$PWD/$OUT ;;
+    /*) out=$VLORA_OUT ;;
+    *) out=$PWD/$VLORA_OUT ;;
 esac
 cd "$here" || exit 1
 python=${PYTHON:-python3}
@@ -28,31 +32,38 @@ device=(--device cuda)
 dry=false
 failed=() unfinished=()
 
+# What a step answers, in the order in which answers are worth most, and the seconds that it may take.
 titles=(
-    "the machine, the program, the device, the first tests on the GPU"
-    "all tests on the GPU"
-    "ViT-192, batch 512, beside PyTorch"
-    "ViT-B/16, batch 128, beside PyTorch"
-    "the quickstart, and the same run twice to the same bits"
-    "2,000 steps of CIFAR-10 in float32 and in bf16"
+    "which machine, which libraries; three steps of the quickstart"
+    "the small tests on the GPU, each in a process of its own"
+    "both models in bf16: launches, waits, each kernel, cuBLASLt's choices"
+    "both models beside PyTorch, plain and compiled"
+    "the same run twice to the same bits"
     "a small sweep over ranks"
+    "the large tests on the GPU"
+    "2,000 steps of CIFAR-10 in float32 and in bf16"
 )
+limits=(100 360 330 480 150 340 600 1200)
+# Those of `all`, and what they may take together.
+first=6 most=1800
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$here/run.sh"; }
 fail() { echo "run.sh: $*" >&2; exit 1; }
 say() { echo "-- $*"; }
 
-# One command of a step: `part NAME COMMAND…`, done once, within what is left of the step's time.
+# One command of a step: `part SECONDS NAME COMMAND…`, done once, within so many seconds and what is left of
+# the step's. Always succeeds: what failed is named at the end.
 part() {
-    local name=$1 left status=0 begun=$SECONDS
-    shift
-    if $dry; then parses "$name" "$@"; return; fi
-    if [ -e "$out/done/$name" ]; then say "$name: done before"; return; fi
+    local most=$1 name=$2 left status=0 begun=$SECONDS
+    shift 2
+    if $dry; then parses "$name" "$@"; return 0; fi
+    if [ -e "$out/done/$name" ]; then say "$name: done before"; return 0; fi
     left=$((limit - (SECONDS - started)))
-    if [ "$left" -lt 5 ]; then say "$name: no time left in this step"; unfinished+=("$name"); return; fi
+    [ "$left" -le "$most" ] || left=$most
+    if [ "$left" -lt 5 ]; then say "$name: no time left in this step"; unfinished+=("$name"); return 0; fi
     say "$name: $*"
     # Interrupted first, so that what keeps its work can do so.
-    timeout --signal INT --kill-after 15 "$left" "$@" >"$out/$name.log" 2>&1 || status=$?
+    timeout --signal INT --kill-after 10 "$left" "$@" >"$out/$name.log" 2>&1 || status=$?
     tail -n 25 "$out/$name.log" | sed 's/^/   /'
     case $status in
         0) touch "$out/done/$name"; say "$name: done in $((SECONDS - begun)) s" ;;
@@ -67,6 +78,10 @@ parses() {
     local name=$1 arguments=() skip=false word said
     shift
     say "$name: $*"
+    if [ "$1" = env ]; then
+        shift
+        while [[ $1 == *=* ]]; do shift; done
+    fi
     case $1 in
         "$vlora")
             # With --help behind it a command's options are read, and nothing is done.
@@ -106,7 +121,9 @@ cifar() {
         sum=$(cat data/cifar10.tar.part-* | sha256sum | cut -d' ' -f1)
         [ "$sum" = "$(cut -d' ' -f1 data/cifar10.sha256)" ] ||
             fail "data/cifar10.tar.part-* do not join to what they were: is one missing or broken?"
-        cat data/cifar10.tar.part-* | tar -x -C "$1" || fail "CIFAR-10 cannot be unpacked into $1"
+        cat data/cifar10.tar.part-* | "$python" -B -c '
+import sys, tarfile
+tarfile.open(fileobj=sys.stdin.buffer, mode="r|").extractall(sys.argv[1])' "$1" || fail "CIFAR-10 cannot be unpacked into $1"
         touch "$1/joined"
     fi
 }
@@ -147,69 +164,114 @@ prepare() {
 }
 
 step_1() {
-    part 1-machine bash scripts/machine.sh "$python" "$vlora"
-    part 1-device "$vlora" bench experiments/quickstart.yaml --synthetic --steps 3 --warmup 1 "${device[@]}"
-    part 1-tests "$here/bin/tests" --ignored --test-threads 1 on_the_gpu::small_operations on_the_gpu::products
+    part 40 1-machine bash scripts/machine.sh "$python" "$vlora"
+    part 60 1-device "$vlora" bench experiments/quickstart.yaml --synthetic --steps 3 --warmup 1 "${device[@]}"
 }
 
-step_2() { part 2-tests "$here/bin/tests" --ignored --test-threads 1 on_the_gpu; }
+# The tests on the GPU, one a line.
+gpu_tests() { "$here/bin/tests" --list --ignored on_the_gpu | sed -n 's/: test$//p'; }
+
+# Each by itself: after a fault a process can use its GPU for nothing more.
+tests_apart() {
+    local seconds=$1 prefix=$2 test
+    shift 2
+    # Read whole before the first one, which has this loop's input.
+    while read -r test; do
+        part "$seconds" "$prefix-${test##*::}" "$@" "$here/bin/tests" --exact --ignored "$test" </dev/null
+    done <<<"$(gpu_tests)"
+}
+
+step_2() { tests_apart 40 2; }
+step_7() { tests_apart 150 7-large env VLORA_LARGE_TESTS=1; }
+
+measured() {
+    local model=$1 batch=$2
+    shift 2
+    local bench=("$vlora" bench "experiments/benchmarks/$model.yaml" --synthetic "${device[@]}")
+    bench+=(--set "training.batch_size=$batch" --set precision=bf16)
+    part 90 "3-$model" "${bench[@]}" --steps 20 --warmup 5 --json "$out/3-$model.json"
+    part 60 "3-$model-kernels" "${bench[@]}" --steps 3 --warmup 3 --kernels
+    # What cuBLASLt was asked for, with the algorithm of each product.
+    part 45 "3-$model-cublaslt" env CUBLASLT_LOG_LEVEL=5 "CUBLASLT_LOG_FILE=$out/3-$model-cublaslt.txt" \
+        "${bench[@]}" --arm baseline --steps 1 --warmup 1
+}
+
+# NVIDIA's own profiler, where it is: it also sees what is not this program's kernels.
+profiled() {
+    local model=$1 batch=$2
+    if ! command -v nsys >/dev/null; then say "no nsys here: kernels are timed by events alone"; return 0; fi
+    part 60 "3-$model-nsys" nsys profile --trace cuda --stats true --force-overwrite true --output "$out/3-$model-nsys" \
+        "$vlora" bench "experiments/benchmarks/$model.yaml" --synthetic "${device[@]}" \
+        --set "training.batch_size=$batch" --set precision=bf16 --arm baseline --steps 5 --warmup 3
+}
+
+step_3() {
+    measured vit-192 512
+    measured vit-b16 128
+    profiled vit-192 512
+}
 
 beside_pytorch() {
-    local name=$1 model=$2 batch=$3 variant arm
-    # What must be compiled comes last: it is slow to start, and may not be possible here.
-    for variant in bf16 compile+bf16; do
-        for arm in baseline vlora; do
-            part "$name-$variant-$arm" "$python" scripts/bench/step.py --model "$model" --vlora "$vlora" \
-                "${device[@]}" --batch "$batch" --precision bf16 --arms "$arm" --variants "$variant" \
-                --rounds 3 --steps 20 --warmup 5 --json "$out/$name-$variant-$arm.json"
-        done
+    local model=$1 batch=$2 variant=$3 arm
+    for arm in baseline vlora; do
+        part 110 "4-$model-$variant-$arm" "$python" scripts/bench/step.py --model "$model" --vlora "$vlora" \
+            "${device[@]}" --batch "$batch" --precision bf16 --arms "$arm" --variants "$variant" \
+            --rounds 3 --steps 10 --warmup 5 --json "$out/4-$model-$variant-$arm.json"
     done
 }
 
-step_3() { beside_pytorch 3-vit-192 vit-192 512; }
-step_4() { beside_pytorch 4-vit-b16 vit-b16 128; }
+step_4() {
+    local variant
+    # What must be compiled comes last: it is slow to start, and may not be possible here.
+    for variant in bf16 compile+bf16; do
+        beside_pytorch vit-192 512 "$variant"
+        beside_pytorch vit-b16 128 "$variant"
+    done
+}
 
 run() {
-    local name=$1 spec=$2
-    shift 2
-    part "$name" "$vlora" run "$spec" --out "$out/$name" "${device[@]}" "$@"
+    local seconds=$1 name=$2 spec=$3
+    shift 3
+    part "$seconds" "$name" "$vlora" run "$spec" --out "$out/$name" "${device[@]}" "$@"
 }
 
 step_5() {
-    run 5-quickstart experiments/quickstart.yaml
-    run 5-quickstart-again experiments/quickstart.yaml
-    part 5-same-bits bash scripts/same_bits.sh "$out/5-quickstart/quickstart" "$out/5-quickstart-again/quickstart"
-    run 5-quickstart-jobs experiments/quickstart.yaml --jobs 3
-    part 5-same-bits-jobs bash scripts/same_bits.sh "$out/5-quickstart/quickstart" "$out/5-quickstart-jobs/quickstart"
+    run 60 5-quickstart experiments/quickstart.yaml
+    run 60 5-quickstart-again experiments/quickstart.yaml
+    part 10 5-same-bits bash scripts/same_bits.sh "$out/5-quickstart/quickstart" "$out/5-quickstart-again/quickstart"
+    run 60 5-quickstart-jobs experiments/quickstart.yaml --jobs 3
+    part 10 5-same-bits-jobs bash scripts/same_bits.sh "$out/5-quickstart/quickstart" "$out/5-quickstart-jobs/quickstart"
 }
 
 step_6() {
     # Without CIFAR-10 in this folder, the images that the program carries.
     if cifar "$HF_HUB_CACHE"; then
-        run 6-precisions experiments/gpu/steps-2000.yaml
+        run 340 6-sweep experiments/gpu/rank-sweep.yaml
     else
         say "no CIFAR-10 here: the quickstart's images"
-        run 6-precisions-embedded experiments/quickstart.yaml --set 'sweep={precision: [float32, bf16]}'
+        run 340 6-sweep-embedded experiments/ablations/rank.yaml --set 'seeds=[0]'
     fi
 }
 
-step_7() {
+step_8() {
     if cifar "$HF_HUB_CACHE"; then
-        run 7-sweep experiments/gpu/rank-sweep.yaml
+        run 1200 8-precisions experiments/gpu/steps-2000.yaml
     else
         say "no CIFAR-10 here: the quickstart's images"
-        run 7-sweep-embedded experiments/ablations/rank.yaml --set 'seeds=[0]'
+        run 1200 8-precisions-embedded experiments/quickstart.yaml --set 'sweep={precision: [float32, bf16]}'
     fi
 }
+
+# Everything written so far in one file.
+pack() { "$python" -B scripts/pack.py "$out" "$out/results.tar.gz" 48000000 || failed+=(results.tar.gz); }
 
 step() {
     local number=$1
-    limit=${STEP_SECONDS:-455}
-    [ "$number" != 1 ] || limit=${STEP_SECONDS:-100}
+    limit=${STEP_SECONDS:-${limits[number - 1]}}
     started=$SECONDS
     echo "== step $number: ${titles[number - 1]}"
     "step_$number"
-    $dry || echo "== step $number: $((SECONDS - started)) s"
+    $dry || { echo "== step $number: $((SECONDS - started)) s"; pack; }
 }
 
 dry_run() {
@@ -221,22 +283,26 @@ dry_run() {
     trap 'rm -rf "$work"' EXIT
     out=$work
     export HF_HUB_CACHE=$work/hub HF_HUB_OFFLINE=1 VLORA_CACHE=
+    local seconds=0 number
+    for number in $(seq "$first"); do seconds=$((seconds + limits[number - 1])); done
+    say "steps 1 to $first: $seconds s at most"
+    [ "$seconds" -le "$most" ] || failed+=("steps 1 to $first may take $seconds s, more than $most")
     say "files and their checksums"
     if [ ! -e data/cifar10.sha256 ] || ls data/cifar10.tar.part-* >/dev/null 2>&1; then
         sha256sum --check --quiet SHA256SUMS || fail "a file is missing or broken; see above"
     else
-        say "the parts of CIFAR-10 are not in data/: steps 6 and 7 will take the images that the program carries"
+        say "the parts of CIFAR-10 are not in data/: steps 6 and 8 will take the images that the program carries"
         grep -v ' data/.*part-' SHA256SUMS | sha256sum --check --quiet || fail "a file is missing or broken; see above"
     fi
     local version
     version=$("$vlora" --version) || fail "bin/vlora does not start; it needs $(cat libc.txt) or newer"
     say "program: $version"
     local tests
-    tests=$("$here/bin/tests" --list --ignored on_the_gpu | grep -c ': test$') || true
+    tests=$(gpu_tests | grep -c .) || true
     say "tests on the GPU: $tests"
     [ "$tests" -gt 0 ] || failed+=("bin/tests has no test on the GPU")
     say "Python scripts"
-    for script in scripts/bench/*.py scripts/reference/*.py; do
+    for script in scripts/*.py scripts/bench/*.py scripts/reference/*.py; do
         "$python" -B -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$script" || failed+=("$script")
     done
     packages "$work/site"
@@ -255,9 +321,21 @@ dry_run() {
         "$vlora" params "$spec" >/dev/null || failed+=("$spec")
         say "$spec"
     done
-    for number in "${!titles[@]}"; do step $((number + 1)); done
+    for number in $(seq ${#titles[@]}); do step "$number"; done
+    say "the archive of results"
+    mkdir -p "$work/packed/done" "$work/packed/run" || fail "no folder can be made in $work"
+    echo kept >"$work/packed/a.log"
+    echo kept >"$work/packed/run/result.json"
+    head -c 3000000 /dev/urandom >"$work/packed/large"
+    echo left >"$work/packed/run/model.safetensors"
+    "$python" -B scripts/pack.py "$work/packed" "$work/packed/results.tar.gz" 100000 >"$work/said" || failed+=("scripts/pack.py")
+    "$python" -B - "$work/packed/results.tar.gz" <<'PYTHON' || failed+=("the archive of results holds other files than it must")
+import sys, tarfile
+names = sorted(m.name for m in tarfile.open(sys.argv[1]) if m.isfile())
+assert names == ["out/a.log", "out/left-out.txt", "out/run/result.json"], names
+PYTHON
     [ ${#failed[@]} = 0 ] || { printf 'run.sh: this is not as it must be: %s\n' "${failed[@]}" >&2; exit 1; }
-    "$python" -c 'import torch' 2>/dev/null || say "note: $python has no PyTorch; PYTHON names the one that has, for steps 1, 3 and 4"
+    "$python" -c 'import torch' 2>/dev/null || say "note: $python has no PyTorch; PYTHON names the one that has, for steps 1 and 4"
     echo "everything that can be checked without a GPU holds"
 }
 
@@ -268,20 +346,21 @@ case $1 in
     -h | --help) usage; exit ;;
     --dry-run) dry_run; exit ;;
     list)
-        for number in "${!titles[@]}"; do echo "$((number + 1))  ${titles[number]}"; done
+        for number in "${!titles[@]}"; do echo "$((number + 1))  ${titles[number]} (${limits[number]} s)"; done
         exit ;;
-    all) numbers=$(seq ${#titles[@]}) ;;
+    all) numbers=$(seq "$first") ;;
+    more) numbers=$(seq $((first + 1)) ${#titles[@]}) ;;
     [1-9])
         [ "$1" -le ${#titles[@]} ] || fail "there is no step $1; ./run.sh list"
         numbers=$1 ;;
-    *) fail "unknown argument $1; expected a step's number, all, list or --dry-run" ;;
+    *) fail "unknown argument $1; expected a step's number, all, more, list or --dry-run" ;;
 esac
 command -v "$python" >/dev/null || fail "$python is not here; PYTHON names the Python with PyTorch"
 prepare
 # Without a GPU every part would fail, each in its own words.
-said=$("$vlora" bench experiments/quickstart.yaml --synthetic --arm baseline --steps 1 --warmup 0 "${device[@]}" 2>&1) ||
+said=$(timeout 60 "$vlora" bench experiments/quickstart.yaml --synthetic --arm baseline --steps 1 --warmup 0 "${device[@]}" 2>&1) ||
     fail "the program cannot use a GPU here: ${said#error: }"
 for number in $numbers; do step "$number"; done
-echo "everything written is in $out"
+echo "everything written is in $out, and packed in $out/results.tar.gz"
 [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}"; exit 1; }
 [ ${#unfinished[@]} = 0 ] || { echo "not finished: ${unfinished[*]}; run the same again"; exit 3; }

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 
 use super::hub::LockedHubArgs;
 use super::{DeviceArgs, SpecArgs, print};
 use crate::atomic::{check_writable, write_atomic};
 use crate::error::{Error, Result};
 use crate::models::vit::tokens;
+use crate::nn::KernelTime;
 use crate::report::{Align, Cell, Format, Table, count, percent};
 use crate::runner::{
     Amount, Examples, Measured, Quartiles, Rate, device_name, largest_product, measure,
@@ -41,6 +43,9 @@ pub struct BenchArgs {
     /// the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Show what each kernel and matrix product of one more step takes on the GPU
+    #[arg(long)]
+    kernels: bool,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -51,6 +56,13 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let device = args.device.select()?;
     let experiment = args.spec.load_for(&device)?;
     let amount = amount(args)?;
+    if args.kernels && device.is_cpu() {
+        return Err(Error::Input(
+            "--kernels: only a GPU's kernels are timed one by one\n  found:    the processor\n  \
+             expected: a GPU, by --device cuda"
+                .into(),
+        ));
+    }
     let variants = chosen(&experiment, &args.arms)?;
     let file = args.json.as_deref().filter(|path| *path != Path::new("-"));
     file.map_or(Ok(()), check_writable)?;
@@ -61,12 +73,14 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let bar = bar(variants.len() * amount.total());
     let rates = rates(&variants, &device, &bar)?;
     let seed = experiment.seeds.first().copied().unwrap_or_default();
-    let mut table = columns();
+    let mut table = columns(args.kernels);
+    let mut kernels = String::new();
     for variant in &variants {
         bar.set_message(variant.label.clone());
         let tick = &mut || bar.inc(1);
         let measured = measure(variant, seed, &examples, amount, &device, tick)?;
         table.row(row(args, variant, &measured, rates[&rated(variant)], &device));
+        kernels += &kernels_text(&variant.label, &measured);
         // After each arm: what ends the command later loses none of it.
         if let Some(file) = file {
             write_atomic(file, table.render(Format::Json).as_bytes())?;
@@ -75,7 +89,10 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     bar.finish_and_clear();
     match (&args.json, file) {
         (Some(_), None) => print(&table.render(Format::Json)),
-        _ => print(&(table.render(Format::Table) + &notes(args, &variants, &rates, &device))),
+        _ => {
+            let notes = notes(args, &variants, &rates, &device);
+            print(&(table.render(Format::Table) + &notes + &kernels))
+        }
     }
 }
 
@@ -91,7 +108,7 @@ fn amount(args: &BenchArgs) -> Result<Amount> {
             )));
         }
     }
-    Ok(Amount { steps: args.steps, warmup: args.warmup })
+    Ok(Amount { steps: args.steps, warmup: args.warmup, kernels: args.kernels })
 }
 
 /// The variants of these arms, or all.
@@ -146,8 +163,8 @@ fn rates(
     Ok(rates)
 }
 
-fn columns() -> Table {
-    Table::new()
+fn columns(kernels: bool) -> Table {
+    let table = Table::new()
         .hidden("arm")
         .column("label", "arm", Align::Left)
         .column("parameters", "parameters", Align::Right)
@@ -187,7 +204,8 @@ fn columns() -> Table {
         .hidden("threads")
         .hidden("steps")
         .hidden("warmup")
-        .hidden("synthetic")
+        .hidden("synthetic");
+    if kernels { table.hidden("kernels") } else { table }
 }
 
 /// `rate` is that of the arm's largest product.
@@ -239,7 +257,36 @@ fn row(
         Cell::number(args.warmup, ""),
         Cell::number(args.synthetic, ""),
     ]);
+    if let Some(kernels) = &m.kernels {
+        let of = |k: &KernelTime| json!({"name": k.name, "count": k.count, "seconds": k.seconds});
+        cells.push(Cell::number(kernels.iter().map(of).collect::<Vec<_>>(), ""));
+    }
     cells
+}
+
+/// What took most of a step first, with its share of all that was timed; nothing where none was.
+fn kernels_text(label: &str, m: &Measured) -> String {
+    let Some(kernels) = &m.kernels else { return String::new() };
+    let all: f64 = kernels.iter().map(|k| k.seconds).sum();
+    let mut table = Table::new()
+        .column("kernel", "kernel or product", Align::Left)
+        .column("count", "count", Align::Right)
+        .column("seconds", "time", Align::Right)
+        .column("share", "share", Align::Right);
+    for k in kernels {
+        let share = if all > 0.0 { k.seconds / all } else { 0.0 };
+        table.row(vec![
+            Cell::text(&k.name),
+            Cell::number(k.count, k.count.to_string()),
+            Cell::number(k.seconds, time(k.seconds)),
+            Cell::number(share, percent(share)),
+        ]);
+    }
+    format!(
+        "\n{label}: one step by itself, {} on the GPU in all, batches made beside it among them\n\n{}",
+        time(all),
+        table.render(Format::Table)
+    )
 }
 
 /// What the numbers mean and what they were measured with, a line each, behind an empty one.

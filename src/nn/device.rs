@@ -15,6 +15,57 @@ pub struct Counters {
     pub products: u64,
 }
 
+/// What the kernels of one name took, or the products of one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTime {
+    pub name: String,
+    pub count: u64,
+    /// All of them together.
+    pub seconds: f64,
+}
+
+/// What was asked of a device, one by one: a name, and seconds.
+#[cfg(any(test, feature = "cuda"))]
+pub(super) fn by_name(asked: Vec<(String, f64)>) -> Vec<KernelTime> {
+    let mut all: std::collections::BTreeMap<String, (u64, f64)> = Default::default();
+    for (name, seconds) in asked {
+        let (count, sum) = all.entry(name).or_default();
+        *count += 1;
+        *sum += seconds;
+    }
+    let of = |(name, (count, seconds))| KernelTime { name, count, seconds };
+    let mut times: Vec<KernelTime> = all.into_iter().map(of).collect();
+    times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    times
+}
+
+/// Begins to time each of this program's kernels and products on a GPU, or ends that.
+/// [`kernel_times`] has what was timed. Does nothing on the CPU.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub fn time_kernels(device: &Device, on: bool) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return cuda::time_kernels(device, on);
+    }
+    #[cfg(test)]
+    cuda::time_emulated(on);
+    Ok(())
+}
+
+/// What kernels and products took since [`time_kernels`], what took most first; waits for them.
+/// Forgets it. What candle itself launches, copies and conversions, is not among it.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+pub fn kernel_times(device: &Device) -> Result<Vec<KernelTime>> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(by_name(cuda::kernel_times(device)?));
+    }
+    #[cfg(test)]
+    return Ok(by_name(cuda::emulated_times()));
+    #[cfg(not(test))]
+    Ok(Vec::new())
+}
+
 /// Gets a device ready: on a GPU the kernels are loaded, and float32 products may be done in TF32 or
 /// not. Nothing to do on the CPU.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
@@ -35,6 +86,35 @@ pub fn counters(device: &Device) -> Result<Counters> {
     return Ok(cuda::emulated_counters());
     #[cfg(not(test))]
     Ok(Counters::default())
+}
+
+/// A float32 scalar that a device may still be computing.
+#[derive(Debug)]
+pub struct Reading {
+    tensor: Tensor,
+    /// On a GPU: its copy, which was asked for with the reading.
+    #[cfg(feature = "cuda")]
+    copied: Option<cuda::Copied>,
+}
+
+impl Reading {
+    /// Asks for the number, behind everything that the device was asked for before.
+    pub fn of(scalar: &Tensor) -> Result<Reading> {
+        Ok(Reading {
+            tensor: scalar.clone(),
+            #[cfg(feature = "cuda")]
+            copied: cuda::copied(scalar)?,
+        })
+    }
+
+    /// The number. Waits for it, and not for what was asked for since.
+    pub fn value(&self) -> Result<f32> {
+        #[cfg(feature = "cuda")]
+        if let Some(copied) = &self.copied {
+            return copied.value();
+        }
+        self.tensor.to_scalar::<f32>()
+    }
 }
 
 /// The most bytes of a GPU that tensors of this process have held at once since

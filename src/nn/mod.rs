@@ -19,8 +19,8 @@ pub use cpu::{packing, product_rate};
 #[cfg(test)]
 pub use cuda::emulated;
 pub use device::{
-    Counters, DeviceRates, HeldImages, configure, counters, device_free_bytes, device_peak_bytes,
-    device_rates, reset_device_peak,
+    Counters, DeviceRates, HeldImages, KernelTime, Reading, configure, counters, device_free_bytes,
+    device_peak_bytes, device_rates, kernel_times, reset_device_peak, time_kernels,
 };
 pub use graph::{Gradients, Sink, Value};
 pub use init::Init;

@@ -14,7 +14,10 @@ use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::models::memory::{memory as expected, traffic};
 use crate::models::vit::{Cost, cost, tokens};
-use crate::nn::{Counters, DeviceRates, configure, counters, device_rates, product_rate};
+use crate::nn::{
+    Counters, DeviceRates, KernelTime, configure, counters, device_rates, kernel_times,
+    product_rate, time_kernels,
+};
 use crate::spec::{Precision, RunSpec, Target, Variant};
 use crate::tasks::{ImageClassification, Split, Task, activations, held_bytes};
 use crate::train::{StepTimes, TrainError, Trainer};
@@ -31,12 +34,15 @@ pub struct Amount {
     pub steps: usize,
     /// Steps before them.
     pub warmup: usize,
+    /// One more step, whose kernels and products on a GPU are timed one by one.
+    pub kernels: bool,
 }
 
 impl Amount {
     /// Steps and passes of a measurement.
     pub fn total(self) -> usize {
-        self.warmup + self.steps + self.warmup.min(1) + self.passes()
+        let passes = self.warmup.min(1) + self.passes();
+        self.warmup + self.steps + passes + usize::from(self.kernels)
     }
 
     fn passes(self) -> usize {
@@ -100,6 +106,8 @@ pub struct Measured {
     pub expected_peak_bytes: u64,
     /// The least bytes that a step moves, by formula.
     pub step_bytes: u64,
+    /// What kernels and products of one step took, if it was asked for.
+    pub kernels: Option<Vec<KernelTime>>,
 }
 
 /// How fast a device does what no step is faster than.
@@ -165,7 +173,7 @@ impl Examples {
         }
     }
 
-    /// Reads the data of these variants, so that what is missing is told before anything is timed.
+    /// Reads the data of these variants, so that what is missing is reported before anything is timed.
     pub fn read(variants: &[&Variant], hub: &Hub) -> Result<Examples> {
         let mut datasets = Datasets::default();
         for Variant { label, spec, .. } in variants {
@@ -252,9 +260,14 @@ pub fn measure(
     // On a GPU images are held beside, of any number of steps.
     let peak_bytes = peak_bytes.map(|peak| peak.saturating_sub(task.held_bytes()));
     let passes = time_passes(&mut trainer, data.validation.len(), amount, tick);
+    let passes = passes.map_err(failed)?;
+    let kernels = match amount.kernels {
+        true => Some(one_by_one(&mut trainer, device, tick).map_err(failed)?),
+        false => None,
+    };
     // At least one step was asked for, and one pass.
     let none = || Error::Failed("nothing was timed".into());
-    let evaluation = Quartiles::of(passes.map_err(failed)?).ok_or_else(none)?;
+    let evaluation = Quartiles::of(passes).ok_or_else(none)?;
     let expected = expected(spec, device_kind(device));
     let (micro, update) = traffic(spec, device_kind(device));
     let quartiles = |part: fn(&Sample) -> f64| {
@@ -275,6 +288,7 @@ pub fn measure(
         resident_peak_bytes,
         expected_peak_bytes: expected.peak,
         step_bytes: spec.training.accumulation as u64 * micro + update,
+        kernels,
     })
 }
 
@@ -336,6 +350,23 @@ fn time_steps<T: Task>(
         }
     }
     Ok(samples)
+}
+
+/// Kernels and products of one step, and of the batches that are made beside it.
+fn one_by_one<T: Task>(
+    trainer: &mut Trainer<T>,
+    device: &Device,
+    tick: &mut dyn FnMut(),
+) -> std::result::Result<Vec<KernelTime>, TrainError> {
+    time_kernels(device, true)?;
+    let step = trainer.train_epoch(|_| false);
+    let times = kernel_times(device);
+    time_kernels(device, false)?;
+    tick();
+    match step {
+        Ok(_) | Err(TrainError::Interrupted) => Ok(times?),
+        Err(error) => Err(error),
+    }
 }
 
 /// Examples a second of passes over the validation split.
@@ -404,7 +435,7 @@ mod tests {
     fn whole_steps_are_timed_over_epochs_and_smaller_ones_are_not() {
         let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
         let mut trainer = Trainer::new(&SlowEnd, &spec, 0, &Device::Cpu, None).unwrap();
-        let (amount, mut ticks) = (Amount { steps: 5, warmup: 2 }, 0);
+        let (amount, mut ticks) = (Amount { steps: 5, warmup: 2, kernels: false }, 0);
         let samples =
             time_steps(&mut trainer, 2, amount, &Device::Cpu, &mut || ticks += 1).unwrap();
         assert_eq!((samples.len(), ticks), (5, 7));
@@ -412,6 +443,39 @@ mod tests {
         assert_eq!((trainer.state().epoch, trainer.state().step), (3, 10));
         let slow = SLOW.as_secs_f64() / 2.0;
         assert!(samples.iter().all(|s| s.seconds < slow && s.times.wait < slow));
+    }
+
+    /// Emulated: a step asks for as many kernels and products as are timed.
+    #[test]
+    fn each_kernel_of_a_step_is_timed() {
+        let text = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\nmodel: \
+            {architecture: vit, image_size: 8, patch_size: 4, channels: 3, classes: 5, dim: 32, \
+            depth: 2, heads: 2}\ntraining: {batch_size: 2}\narms: {baseline: {}}\nseeds: [0]\n";
+        let spec = crate::spec::parse(text.as_bytes(), "t.yaml", "t", &[], &|_| 0).unwrap();
+        let spec = &spec.variants[0].spec;
+        crate::nn::emulated(|| {
+            let data = ImageData::noise(&spec.model, 8, 2);
+            let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
+            let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
+            trainer.step_by_step();
+            let before = counters(&Device::Cpu).unwrap();
+            let times = one_by_one(&mut trainer, &Device::Cpu, &mut || ()).unwrap();
+            let after = counters(&Device::Cpu).unwrap();
+            let count = |product: bool| {
+                let of_kind = times.iter().filter(|t| t.name.starts_with("product [") == product);
+                of_kind.map(|t| t.count).sum::<u64>()
+            };
+            assert_eq!(count(false), after.launches - before.launches);
+            assert_eq!(count(true), after.products - before.products);
+            assert!(times.is_sorted_by(|a, b| a.seconds >= b.seconds));
+            let adamw = times.iter().find(|t| t.name == "adamw").unwrap();
+            assert!(adamw.count == 1 && adamw.seconds > 0.0);
+            let qkv = "product [10, 32] [32, 96]ᵀ + bias, float32 to float32";
+            assert_eq!(times.iter().find(|t| t.name == qkv).map(|t| t.count), Some(2), "{times:?}");
+            // Nothing is timed any more.
+            trainer.train_epoch(|_| false).unwrap_err();
+            assert_eq!(kernel_times(&Device::Cpu).unwrap(), []);
+        });
     }
 
     /// numpy.percentile([7, 1, 4, 2], [25, 50, 75]).

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{ParameterStore, Together, Update, Updated, adamw_update, square_sum};
+use crate::nn::{ParameterStore, Reading, Together, Update, Updated, adamw_update, square_sum};
 use crate::spec::TrainingSpec;
 
 /// First and second moment by parameter.
@@ -28,11 +28,10 @@ pub struct AdamW {
 }
 
 /// A number that is known, or that a device is still computing.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Scalar {
     Known(f64),
-    /// Float32.
-    Computed(Tensor),
+    Computed(Reading),
 }
 
 impl Scalar {
@@ -40,15 +39,15 @@ impl Scalar {
     pub fn of(tensor: &Tensor, later: bool) -> Result<Scalar> {
         match tensor.device().is_cpu() && !later {
             true => Ok(Scalar::Known(f64::from(tensor.to_scalar::<f32>()?))),
-            false => Ok(Scalar::Computed(tensor.clone())),
+            false => Ok(Scalar::Computed(Reading::of(tensor)?)),
         }
     }
 
-    /// The number; waits for it.
+    /// The number; waits for it, and not for later steps.
     pub fn value(&self) -> Result<f64> {
         match self {
             Scalar::Known(value) => Ok(*value),
-            Scalar::Computed(tensor) => Ok(f64::from(tensor.to_scalar::<f32>()?)),
+            Scalar::Computed(reading) => Ok(f64::from(reading.value()?)),
         }
     }
 }
@@ -124,7 +123,7 @@ impl AdamW {
             let all: Vec<Option<Tensor>> =
                 store.trained().map(|p| gradients.get(&p.name).cloned()).collect();
             self.step += 1;
-            return Ok(Scalar::Computed(together.update(update, &all, limit)?));
+            return Scalar::of(&together.update(update, &all, limit)?, true);
         }
         let norm = global_norm(gradients)?;
         if !norm.is_finite() {

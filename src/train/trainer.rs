@@ -228,7 +228,7 @@ impl<'a, T: Task> Trainer<'a, T> {
                 if go_on && under_way.len() <= self.ahead && looked.elapsed() < LOOK {
                     continue;
                 }
-                // The last two keep the device busy meanwhile.
+                // A result is waited for alone, so the last two steps keep the device busy meanwhile.
                 let stay = if go_on { self.ahead.min(2) } else { 0 };
                 let ready = under_way.len().saturating_sub(stay);
                 for asked in under_way.drain(..ready) {

@@ -3,16 +3,22 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use candle_core::{DType, Result};
 use cudarc::cublaslt::{result as lt, sys};
+use cudarc::driver::sys::CUdevice_attribute;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
 
 use super::gpu::wrap;
+use super::product::wants_divided_sums;
 
 /// cuBLAS's own advice for Hopper.
 const WORKSPACE: usize = 32 << 20;
+
+/// Algorithms that cuBLASLt is asked for, for each kind of product.
+const CANDIDATES: usize = 8;
 
 /// The largest power of two up to 256 that divides an address, as a shift.
 pub fn alignment(address: u64) -> u8 {
@@ -40,11 +46,13 @@ pub struct Products {
     handle: sys::cublasLtHandle_t,
     workspace: CudaSlice<u8>,
     stream: Arc<CudaStream>,
-    /// None where there is no algorithm.
-    chosen: HashMap<Key, Option<Chosen>>,
+    /// Of the GPU, which work at once.
+    processors: usize,
+    chosen: HashMap<Key, Chosen>,
 }
 
 /// What became of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
     Done,
     /// There is no algorithm for it.
@@ -58,7 +66,19 @@ struct Chosen {
     operation: sys::cublasLtMatmulDesc_t,
     /// Of a, b, c, d.
     layouts: [sys::cublasLtMatrixLayout_t; 4],
-    algorithm: sys::cublasLtMatmulAlgo_t,
+    /// The best last. Those that were refused are taken off; empty: there is none.
+    algorithms: Vec<sys::cublasLtMatmulAlgo_t>,
+}
+
+/// Whether a status says that this algorithm is none for this product, and nothing was started.
+fn is_refusal(status: sys::cublasStatus_t) -> bool {
+    use sys::cublasStatus_t as Status;
+    matches!(
+        status,
+        Status::CUBLAS_STATUS_NOT_SUPPORTED
+            | Status::CUBLAS_STATUS_INVALID_VALUE
+            | Status::CUBLAS_STATUS_ARCH_MISMATCH
+    )
 }
 
 impl Products {
@@ -67,7 +87,10 @@ impl Products {
         let handle = lt::create_handle().map_err(wrap)?;
         // SAFETY: a workspace's content is cuBLASLt's own matter.
         let workspace = unsafe { stream.alloc::<u8>(WORKSPACE) }.map_err(wrap)?;
-        Ok(Products { handle, workspace, stream: stream.clone(), chosen: HashMap::new() })
+        let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let processors = stream.context().attribute(count).map_err(wrap)?.max(1) as usize;
+        let (stream, chosen) = (stream.clone(), HashMap::new());
+        Ok(Products { handle, workspace, stream, processors, chosen })
     }
 
     /// d = scale · op(a) op(b) \[+ c\] \[+ bias\]; addresses of a, b, c and d.
@@ -82,20 +105,19 @@ impl Products {
             let chosen = self.choose(key, bias)?;
             self.chosen.insert(*key, chosen);
         }
-        let Some(Some(chosen)) = self.chosen.get(key) else { return Ok(Ran::None) };
+        let Some(chosen) = self.chosen.get_mut(key) else { return Ok(Ran::None) };
         let beta = if key.added { 1f32 } else { 0f32 };
         let pointer = |address: u64| address as *const c_void;
         let [la, lb, lc, ld] = chosen.layouts;
-        // SAFETY: addresses are of tensors of the sizes and types that the layouts say, on this
-        // stream's device, and outlive the call; the stream orders what is freed later.
-        unsafe {
-            if let Some(bias) = bias {
-                set(
-                    chosen.operation,
-                    sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                    &bias,
-                )?;
-            }
+        if let Some(bias) = bias {
+            let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+            // SAFETY: an address, as the attribute takes it.
+            unsafe { set(chosen.operation, attribute, &bias) }?;
+        }
+        let workspace = self.workspace.device_ptr(&self.stream).0 as *mut c_void;
+        // SAFETY: addresses are of tensors of the sizes and types that the layouts say, on this stream's
+        // device, and outlive the call; the stream orders what is freed later.
+        let run = |algorithm: &sys::cublasLtMatmulAlgo_t| unsafe {
             lt::matmul(
                 self.handle,
                 chosen.operation,
@@ -109,18 +131,29 @@ impl Products {
                 lc,
                 d as *mut c_void,
                 ld,
-                &raw const chosen.algorithm,
-                self.workspace.device_ptr(&self.stream).0 as *mut c_void,
+                algorithm,
+                workspace,
                 WORKSPACE,
                 self.stream.cu_stream() as sys::cudaStream_t,
             )
+        };
+        // What is taken for a kind of product is taken for all of them, so that bits repeat: refusals
+        // depend on the kind alone.
+        while let Some(algorithm) = chosen.algorithms.last() {
+            match run(algorithm) {
+                Ok(()) => return Ok(Ran::Done),
+                Err(lt::CublasError(status)) if is_refusal(status) => {
+                    chosen.algorithms.pop();
+                }
+                Err(error) => return Err(wrap(error)),
+            }
         }
-        .map_err(wrap)?;
-        Ok(Ran::Done)
+        Ok(Ran::None)
     }
 
-    /// The algorithm that cuBLASLt expects to be the fastest; None where it has none.
-    fn choose(&self, key: &Key, bias: Option<u64>) -> Result<Option<Chosen>> {
+    /// The algorithms that cuBLASLt expects to be the fastest, where sums are to be divided those first
+    /// that do.
+    fn choose(&self, key: &Key, bias: Option<u64>) -> Result<Chosen> {
         use sys::cublasLtMatmulDescAttributes_t as Of;
         use sys::cublasLtMatmulPreferenceAttributes_t as Preferred;
         let float = sys::cudaDataType::CUDA_R_32F;
@@ -146,8 +179,9 @@ impl Products {
         ];
         let operation = lt::create_matmul_desc(compute, float).map_err(wrap)?;
         let preference = lt::create_matmul_pref().map_err(wrap)?;
-        // SAFETY: each attribute is given a value of its own type.
-        let algorithm = unsafe {
+        // SAFETY: each attribute is given a value of its own type, and cuBLASLt writes no more results
+        // than it is asked for.
+        let mut algorithms = unsafe {
             for (attribute, transposed) in [
                 (Of::CUBLASLT_MATMUL_DESC_TRANSA, key.transposed[0]),
                 (Of::CUBLASLT_MATMUL_DESC_TRANSB, key.transposed[1]),
@@ -180,22 +214,42 @@ impl Products {
                 prefer(attribute, &(1u32 << shift).to_ne_bytes())?;
             }
             let [a, b, c, d] = layouts;
-            let handle = self.handle;
-            let found = lt::get_matmul_algo_heuristic(handle, operation, a, b, c, d, preference);
+            let mut found = [const { MaybeUninit::<Found>::uninit() }; CANDIDATES];
+            let mut count = 0;
+            let status = sys::cublasLtMatmulAlgoGetHeuristic(
+                self.handle,
+                operation,
+                a,
+                b,
+                c,
+                d,
+                preference,
+                CANDIDATES as i32,
+                found.as_mut_ptr().cast(),
+                &raw mut count,
+            );
             let _ = lt::destroy_matmul_pref(preference);
-            match found {
-                Ok(found) => Some(found.algo),
-                Err(lt::CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => None,
+            match status.result() {
+                Ok(()) => {}
+                Err(lt::CublasError(status)) if is_refusal(status) => count = 0,
                 Err(error) => return Err(wrap(error)),
             }
+            let found = found.iter().take(count.max(0) as usize).map(|f| f.assume_init());
+            let fit = found.filter(|f| f.state == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS);
+            fit.map(|f| f.algo).collect::<Vec<_>>()
         };
-        Ok(algorithm.map(|algorithm| Chosen { operation, layouts, algorithm }))
+        if wants_divided_sums(key.sizes, self.processors) {
+            // Stable: among those that divide sums, and those that don't, the fastest stay first.
+            algorithms.sort_by_key(|algorithm| !divides_sums(algorithm));
+        }
+        algorithms.reverse();
+        Ok(Chosen { operation, layouts, algorithms })
     }
 }
 
 impl Drop for Products {
     fn drop(&mut self) {
-        for chosen in self.chosen.values().flatten() {
+        for chosen in self.chosen.values() {
             // SAFETY: made by `choose`, and not used after this.
             unsafe {
                 let _ = lt::destroy_matmul_desc(chosen.operation);
@@ -207,6 +261,26 @@ impl Drop for Products {
         // SAFETY: as above.
         let _ = unsafe { lt::destroy_handle(self.handle) };
     }
+}
+
+type Found = sys::cublasLtMatmulHeuristicResult_t;
+
+/// Whether an algorithm divides each sum among several blocks. The schemes that are asked for add the
+/// parts in their order.
+fn divides_sums(algorithm: &sys::cublasLtMatmulAlgo_t) -> bool {
+    let attribute = sys::cublasLtMatmulAlgoConfigAttributes_t::CUBLASLT_ALGO_CONFIG_SPLITK_NUM;
+    let (mut parts, mut written) = (0i32, 0usize);
+    // SAFETY: the attribute is a number of 32 bits.
+    let status = unsafe {
+        sys::cublasLtMatmulAlgoConfigGetAttribute(
+            algorithm,
+            attribute,
+            (&raw mut parts).cast(),
+            size_of::<i32>(),
+            &raw mut written,
+        )
+    };
+    status == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS && parts > 1
 }
 
 /// # Safety

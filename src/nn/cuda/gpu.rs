@@ -8,13 +8,15 @@ use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
 use cudarc::driver::sys as driver;
 use cudarc::driver::{
-    CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
+    CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, LaunchConfig,
+    PushKernelArg,
 };
 use cudarc::nvrtc::Ptx;
 
 use super::cublas::{Key, Products, Ran, alignment};
 use super::machine::{Arg, Grid};
-use super::product::ByColumns;
+use super::product::{ByColumns, bias_launch, product_launch, takes_bias};
+use super::readback::{Copied, Places};
 use crate::nn::device::Counters;
 
 /// The kernels: compiled for Hopper, and for other GPUs as the driver compiles at their first use.
@@ -26,11 +28,14 @@ const SHARED: usize = 48 << 10;
 /// A device with the kernels loaded.
 pub struct Gpu {
     device: CudaDevice,
-    stream: Arc<CudaStream>,
+    pub(super) stream: Arc<CudaStream>,
+    pub(super) places: Mutex<Places>,
     module: Arc<CudaModule>,
     /// With whether each may take more than [`SHARED`].
     functions: Mutex<HashMap<String, (CudaFunction, bool)>>,
     products: Mutex<Products>,
+    /// Kernels and products with the events around each, while they are timed.
+    timed: Mutex<Option<Vec<(String, CudaEvent, CudaEvent)>>>,
     /// Float32 products may be done in TF32.
     tf32: AtomicBool,
     launches: AtomicU64,
@@ -75,6 +80,35 @@ pub fn counters(device: &Device) -> Result<Counters> {
         launches: gpu.launches.load(Ordering::Relaxed),
         products: gpu.multiplications.load(Ordering::Relaxed),
     }))
+}
+
+/// Begins to time each kernel and product of a device's GPU, or ends that.
+pub fn time_kernels(device: &Device, on: bool) -> Result<()> {
+    if let Some(gpu) = of_device(device)? {
+        *gpu.timed.lock().unwrap_or_else(PoisonError::into_inner) = on.then(Vec::new);
+    }
+    Ok(())
+}
+
+/// What was timed so far: names, and seconds. Waits for the GPU.
+pub fn kernel_times(device: &Device) -> Result<Vec<(String, f64)>> {
+    let Some(gpu) = of_device(device)? else { return Ok(Vec::new()) };
+    let mut timed = gpu.timed.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = timed.as_mut().map(std::mem::take).unwrap_or_default();
+    all.into_iter()
+        .map(|(name, from, to)| {
+            let milliseconds = from.elapsed_ms(&to).map_err(wrap)?;
+            Ok((name, f64::from(milliseconds) / 1e3))
+        })
+        .collect()
+}
+
+/// Asks a device's GPU for a scalar, to be read later; None for one that is no GPU.
+pub fn copied(scalar: &Tensor) -> Result<Option<Copied>> {
+    match of_device(scalar.device())? {
+        Some(gpu) => Copied::of(gpu, scalar).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The most bytes that tensors on a device's GPU have held at once since [`reset_peak`], over all
@@ -140,10 +174,12 @@ impl Gpu {
         let products = Products::new(&stream)?;
         Ok(Gpu {
             device: device.clone(),
+            places: Mutex::new(Places::new(&stream)),
             stream,
             module,
             functions: Mutex::default(),
             products: Mutex::new(products),
+            timed: Mutex::default(),
             tf32: AtomicBool::new(false),
             launches: AtomicU64::new(0),
             multiplications: AtomicU64::new(0),
@@ -241,9 +277,31 @@ impl Gpu {
             shared_mem_bytes: grid.shared as u32,
         };
         // SAFETY: the arguments are the kernel's, in its order; tests run each kernel by the same calls.
-        unsafe { launch.launch(config) }.map_err(wrap)?;
+        self.timed(|| kernel.to_string(), || unsafe { launch.launch(config) }.map_err(wrap))?;
         self.launches.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Does `work`, which asks the GPU for one thing, between two events if that is timed.
+    fn timed<R>(
+        &self,
+        name: impl FnOnce() -> String,
+        work: impl FnOnce() -> Result<R>,
+    ) -> Result<R> {
+        // Held meanwhile, so that what another thread asks for is not timed with it.
+        let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(times) = timed.as_mut() else {
+            drop(timed);
+            return work();
+        };
+        let now = || {
+            let flags = driver::CUevent_flags::CU_EVENT_DEFAULT;
+            self.stream.record_event(Some(flags)).map_err(wrap)
+        };
+        let from = now()?;
+        let result = work()?;
+        times.push((name(), from, now()?));
+        Ok(result)
     }
 
     pub fn multiply(&self, p: &ByColumns, to: &Tensor) -> Result<()> {
@@ -267,22 +325,27 @@ impl Gpu {
         self.multiplications.fetch_add(1, Ordering::Relaxed);
         let run = |key: &Key, bias| {
             let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
-            products.run(key, addresses, bias, p.scale)
+            self.timed(|| p.name(to), || products.run(key, addresses, bias, p.scale))
         };
-        match run(&key, bias.map(|b| b.0))? {
-            Ran::Done => Ok(()),
-            // Rows that are aligned to nothing may have no algorithm that adds a bias, too.
-            Ran::None if key.bias => match run(&Key { bias: false, ..key }, None)? {
-                Ran::Done => self.launch_bias(p, to),
-                Ran::None => bail!("cuBLASLt has no algorithm for the product {key:?}"),
-            },
-            Ran::None => bail!("cuBLASLt has no algorithm for the product {key:?}"),
+        let fused = bias.map(|b| b.0).filter(|address| takes_bias(*address));
+        if run(&Key { bias: fused.is_some(), ..key }, fused)? == Ran::Done {
+            return match (p.bias, fused) {
+                (Some(bias), None) => self.launch_bias(p, bias, to),
+                _ => Ok(()),
+            };
         }
+        // Rows that are aligned to nothing may have no algorithm that adds a bias, too, or none at all.
+        if let (Some(bias), Some(_)) = (p.bias, fused)
+            && run(&Key { bias: false, ..key }, None)? == Ran::Done
+        {
+            return self.launch_bias(p, bias, to);
+        }
+        let (kernel, grid, args) = product_launch(p, to)?;
+        self.launch(&kernel, grid, &args)
     }
 
-    fn launch_bias(&self, p: &ByColumns, to: &Tensor) -> Result<()> {
-        let Some(bias) = p.bias else { return Ok(()) };
-        let (kernel, grid, args) = super::product::bias_launch(bias, to, p.m)?;
+    fn launch_bias(&self, p: &ByColumns, bias: &Tensor, to: &Tensor) -> Result<()> {
+        let (kernel, grid, args) = bias_launch(bias, to, p.m)?;
         self.launch(&kernel, grid, &args)
     }
 

@@ -33,6 +33,8 @@ mod linear;
 mod machine;
 pub mod optimizer;
 mod product;
+#[cfg(feature = "cuda")]
+mod readback;
 #[cfg(test)]
 mod tests;
 
@@ -41,9 +43,15 @@ pub use cross_entropy::cross_entropy;
 pub use elementwise::{add_product, dropout, gelu, mean_tokens};
 pub use embedding::{Batch, batch_of, embedding, patches, with_positions};
 #[cfg(test)]
-pub use emulation::{counters as emulated_counters, emulated};
+pub use emulation::{
+    counters as emulated_counters, emulated, time as time_emulated, times as emulated_times,
+};
 #[cfg(feature = "cuda")]
-pub use gpu::{configure, counters, free_bytes, peak_bytes, reset_peak};
+pub use gpu::{
+    configure, copied, counters, free_bytes, kernel_times, peak_bytes, reset_peak, time_kernels,
+};
 pub use layer_norm::layer_norm;
 pub use machine::Machine;
 pub use product::{Matrix, Product};
+#[cfg(feature = "cuda")]
+pub use readback::Copied;

@@ -105,6 +105,50 @@ pub(super) fn bias_launch<'a>(
     Ok((of_type("add_bias", to.dtype())?, Grid::of(count), args))
 }
 
+/// The launch that does a product without cuBLASLt.
+pub(super) fn product_launch<'a>(
+    p: &ByColumns<'a>,
+    to: &'a Tensor,
+) -> Result<(String, Grid, [Arg<'a>; 13])> {
+    let factors = p.a.tensor.dtype();
+    let kernel = match (factors, to.dtype()) {
+        (DType::BF16, DType::F32) => "product_bf16_to_float".to_string(),
+        (one, other) if one == other => of_type("product", one)?,
+        (one, other) => bail!("no product of {one:?} has a result of {other:?}"),
+    };
+    let args = [
+        Arg::Tensor(p.a.tensor),
+        Arg::Tensor(p.b.tensor),
+        Arg::maybe(p.c),
+        Arg::maybe(p.bias),
+        Arg::Tensor(to),
+        Arg::int(p.m),
+        Arg::int(p.n),
+        Arg::int(p.k),
+        Arg::int(p.a.rows),
+        Arg::int(p.b.rows),
+        Arg::flag(p.a.transposed),
+        Arg::flag(p.b.transposed),
+        Arg::Float(p.scale),
+    ];
+    Ok((kernel, Grid::of(p.m * p.n), args))
+}
+
+/// Whether cuBLASLt can add a bias at this address to a product: it loads 16 bytes at a time.
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+pub(super) fn takes_bias(address: u64) -> bool {
+    address.is_multiple_of(16)
+}
+
+/// Whether a product of these sizes (m, n, k) leaves most of a GPU's processors idle unless its sums are
+/// divided among them: it has few tiles, of 128 × 128, with long sums.
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+pub(super) fn wants_divided_sums([m, n, k]: [usize; 3], processors: usize) -> bool {
+    const TILE: usize = 128;
+    const LONG: usize = 2048;
+    2 * m.div_ceil(TILE) * n.div_ceil(TILE) <= processors && k >= LONG
+}
+
 impl Machine {
     /// \[rows of left, columns of right\].
     pub fn product(&self, p: Product) -> Result<Tensor> {
@@ -118,9 +162,70 @@ impl Machine {
             bail!("a product of [{m}, {k}] and [{inner}, {n}] with what does not belong to it");
         }
         let to = self.empty((m, n), p.result)?;
-        let (a, b) = (p.right.into(), p.left.into());
-        let (c, bias, scale) = (p.added, p.bias, p.scale);
-        self.multiply(&ByColumns { m: n, n: m, k, a, b, c, bias, scale }, &to)?;
+        self.multiply(&ByColumns::of(&p), &to)?;
         Ok(to)
+    }
+}
+
+impl<'a> ByColumns<'a> {
+    /// What it is, by rows: sizes, transposed factors with ᵀ, what is added, types.
+    pub(super) fn name(&self, to: &Tensor) -> String {
+        let t = |transposed| if transposed { "ᵀ" } else { "" };
+        let type_of = |t: &Tensor| if t.dtype() == DType::BF16 { "bf16" } else { "float32" };
+        format!(
+            "product [{}, {}]{} [{}, {}]{}{}{}, {} to {}",
+            self.n,
+            self.k,
+            t(self.b.transposed),
+            self.k,
+            self.m,
+            t(self.a.transposed),
+            if self.c.is_some() { " + sum" } else { "" },
+            if self.bias.is_some() { " + bias" } else { "" },
+            type_of(self.a.tensor),
+            type_of(to),
+        )
+    }
+
+    /// The product by rows, with its factors exchanged.
+    pub(super) fn of(p: &Product<'a>) -> ByColumns<'a> {
+        let ((m, k), (_, n)) = (p.left.dims(), p.right.dims());
+        ByColumns {
+            m: n,
+            n: m,
+            k,
+            a: p.right.into(),
+            b: p.left.into(),
+            c: p.added,
+            bias: p.bias,
+            scale: p.scale,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_divided_where_there_are_few_tiles() {
+        // The gradients of weights of ViT-192 (batch 512) and ViT-B (batch 128), on an H100.
+        for (sizes, divided) in [
+            ([192, 192, 33_280], true),
+            ([576, 192, 33_280], true),
+            ([768, 768, 25_216], true),
+            // 24 × 6 tiles, and forward passes.
+            ([3072, 768, 25_216], false),
+            ([192, 33_280, 192], false),
+            ([192, 192, 192], false),
+        ] {
+            assert_eq!(wants_divided_sums(sizes, 132), divided, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_bias_that_is_not_aligned_is_added_apart() {
+        assert!(takes_bias(1 << 20) && takes_bias((1 << 20) + 16));
+        assert!(!takes_bias((1 << 20) + 2) && !takes_bias((1 << 20) + 8));
     }
 }

@@ -21,7 +21,7 @@ use libloading::Library;
 use sha2::{Digest, Sha256};
 
 pub use buffer::Buffer;
-pub use tensors::{address, counters, empty, emulated, is_on, multiply, run};
+pub use tensors::{address, counters, empty, emulated, is_on, multiply, run, time, times};
 
 const KERNELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/nn/cuda/kernels/kernels.cu");
 const HEADER: &str = include_str!("cuda_on_host.h");

@@ -1,7 +1,8 @@
 //! Kernels and matrix products on candle's CPU tensors.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
+use std::time::Instant;
 
 use candle_core::{CpuStorage, DType, Result, Shape, Storage, Tensor, bail};
 
@@ -13,11 +14,33 @@ use crate::nn::cuda::product::{ByColumns, Stored};
 thread_local! {
     static COUNTERS: Cell<Counters> = Cell::default();
     static ON: Cell<bool> = const { Cell::new(false) };
+    static TIMES: RefCell<Option<Vec<(String, f64)>>> = const { RefCell::new(None) };
 }
 
 /// What this thread has asked of the emulation.
 pub fn counters() -> Counters {
     COUNTERS.get()
+}
+
+/// Begins to time what this thread asks of the emulation, or ends that.
+pub fn time(on: bool) {
+    TIMES.set(on.then(Vec::new));
+}
+
+/// What took how long since; forgets it.
+pub fn times() -> Vec<(String, f64)> {
+    TIMES.with_borrow_mut(|times| times.as_mut().map(std::mem::take)).unwrap_or_default()
+}
+
+fn timed<R>(name: impl FnOnce() -> String, work: impl FnOnce() -> R) -> R {
+    let started = Instant::now();
+    let result = work();
+    TIMES.with_borrow_mut(|times| {
+        if let Some(times) = times {
+            times.push((name(), started.elapsed().as_secs_f64()));
+        }
+    });
+    result
 }
 
 /// Whether operations of this thread are those of a GPU.
@@ -107,7 +130,10 @@ pub fn run(kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         .collect();
     let [across, down] = grid.threads.map(|n| n as u32);
     let blocks = grid.blocks.map(|n| n as u32);
-    launch(kernel, blocks, [across, down, 1], grid.shared, &mut pointers)?;
+    timed(
+        || kernel.to_string(),
+        || launch(kernel, blocks, [across, down, 1], grid.shared, &mut pointers),
+    )?;
     for (buffer, to) in copies {
         // SAFETY: the tensor's own memory, which nothing reads meanwhile; buffers have its size.
         unsafe {
@@ -119,6 +145,10 @@ pub fn run(kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
 
 /// A product from what cuBLASLt would be given: matrices by columns, sums in float64.
 pub fn multiply(p: &ByColumns, to: &Tensor) -> Result<()> {
+    timed(|| p.name(to), || multiplied(p, to))
+}
+
+fn multiplied(p: &ByColumns, to: &Tensor) -> Result<()> {
     COUNTERS.with(|c| c.set(Counters { products: c.get().products + 1, ..c.get() }));
     let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let (a, b) = (values(p.a.tensor)?, values(p.b.tensor)?);

@@ -176,18 +176,33 @@ template <typename T, int D>
 __device__ __forceinline__ void fetch(T* to, const T* from, size_t stride, int count, int valid,
                                       int thread, int threads) {
     constexpr int V = Vector<T>::size;
-    static_assert(D % V == 0, "rows are loaded in whole vectors");
+    static_assert(D % V == 0, "rows are copied in whole vectors");
     for (int i = thread; i < count * (D / V); i += threads) {
         const int row = i / (D / V), column = i % (D / V) * V;
-        float values[V];
-        if (row < valid) {
-            load<V>(values, from + row * stride + column);
-        } else {
-#pragma unroll
-            for (int j = 0; j < V; j++) values[j] = 0.f;
-        }
-        store<V>(to + row * (D + 8) + column, values);
+        // 16 bytes as they are: zeros are the same bits in both types.
+        const uint4 bytes = row < valid
+                                ? *reinterpret_cast<const uint4*>(from + row * stride + column)
+                                : make_uint4(0, 0, 0, 0);
+        *reinterpret_cast<uint4*>(to + row * (D + 8) + column) = bytes;
     }
+}
+
+// The product of two rows of D values by two lanes, of which this is number `half`: each has the sum of
+// every other vector.
+template <typename T, int D>
+__device__ __forceinline__ float half_dot(const T* a, const T* b, int half) {
+    constexpr int V = Vector<T>::size;
+    static_assert(D % (2 * V) == 0, "each lane has whole vectors");
+    float dot = 0.f;
+#pragma unroll
+    for (int c = half * V; c < D; c += 2 * V) {
+        float left[V], right[V];
+        load<V>(left, a + c);
+        load<V>(right, b + c);
+#pragma unroll
+        for (int i = 0; i < V; i++) dot = fmaf(left[i], right[i], dot);
+    }
+    return dot;
 }
 
 // A warp's D columns of sums to rows of global memory, by way of shared memory [16, 20].
@@ -240,6 +255,7 @@ __device__ void attention(const T* qkv, T* out, float* log_sums, Heads at, int t
     // The keys that a tile's scores are computed for, in whole sides.
     auto sides = [&](int from) { return (min(tile, at.tokens - from) + SIDE - 1) / SIDE; };
     auto scores = [&](int from) {
+        __syncwarp();
         for (int side = 0; side < sides(from); side++) {
             Tile<T> sum;
             sum.zero();
@@ -341,10 +357,8 @@ __device__ void attention_queries(const T* qkv, const T* out, const T* g, const 
     own_gs.load(gs, across);
     const int row = lane / 2, query = first + row;
     float dot = 0.f, log_sum = 0.f;
-    if (row < valid) {
-        const T* o = out + result + row * width;
-        for (int c = lane % 2; c < D; c += 2) dot += to_float(o[c]) * to_float(gs[row * across + c]);
-    }
+    if (row < valid)
+        dot = half_dot<T, D>(out + result + row * width, gs + row * across, lane % 2);
     dot += __shfl_xor_sync(ALL_LANES, dot, 1);
     if (row < valid) {
         const size_t place = (size_t(sequence) * at.heads + head) * at.queries + query;
@@ -365,12 +379,13 @@ __device__ void attention_queries(const T* qkv, const T* out, const T* g, const 
         // A warp without queries has only zeros to write.
         if (valid == 0) continue;
         for (int side = 0; side < sides; side++) {
+            // Lanes part below, where not all see a key, and in the copying above.
+            __syncwarp();
             Tile<T> score, product;
             score.zero();
             product.zero();
             own_queries.add_dots(score, keys + side * SIDE * across, across);
             own_gs.add_dots(product, values + side * SIDE * across, across);
-            __syncwarp();
             score.store(s, across_s);
             product.store(dp, across_s);
             __syncwarp();
@@ -441,12 +456,13 @@ __device__ void attention_keys(const T* qkv, const T* g, const float* log_sums, 
         fetch<T, D>(gs, g + result + from * width, width, sides * SIDE, here, threadIdx.x, blockDim.x);
         __syncthreads();
         for (int side = 0; side < sides; side++) {
+            // As for the queries.
+            __syncwarp();
             Tile<T> score, product;
             score.zero();
             product.zero();
             own_keys.add_dots(score, queries + side * SIDE * across, across);
             own_values.add_dots(product, gs + side * SIDE * across, across);
-            __syncwarp();
             score.store(s, across_s);
             product.store(dp, across_s);
             __syncwarp();

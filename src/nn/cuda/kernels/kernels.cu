@@ -5,5 +5,6 @@
 #include "embedding.cu"
 #include "layer_norm.cu"
 #include "optimizer.cu"
+#include "product.cu"
 #include "random.cu"
 #include "weights.cu"
