@@ -182,6 +182,7 @@ fn columns(kernels: bool) -> Table {
         .hidden("device_seconds_quartiles")
         .hidden("launches")
         .hidden("products")
+        .hidden("refused_products")
         .column("examples_per_second", "examples/s", Align::Right)
         .hidden("examples_per_second_quartiles")
         .column("evaluation_examples_per_second", "evaluated/s", Align::Right)
@@ -237,7 +238,8 @@ fn row(
         [m.forward, m.backward, m.optimizer, m.wait].into_iter().flat_map(|q| timed(q, time)),
     );
     cells.extend([hidden(m.device.median), quartiles(m.device)]);
-    cells.extend([Cell::number(m.asked.launches, ""), Cell::number(m.asked.products, "")]);
+    let asked = [m.asked.launches, m.asked.products, m.asked.refused];
+    cells.extend(asked.map(|n| Cell::number(n, "")));
     cells.extend([examples, m.evaluation, gflops].into_iter().flat_map(|q| timed(q, tenths)));
     cells.push(Cell::number(floor, time(floor)));
     cells.extend(timed(share, percent));

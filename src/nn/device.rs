@@ -13,6 +13,8 @@ pub struct Counters {
     pub launches: u64,
     /// Matrix products.
     pub products: u64,
+    /// Of these, those that cuBLASLt refused, which a slow kernel did.
+    pub refused: u64,
 }
 
 /// What the kernels of one name took, or the products of one kind.

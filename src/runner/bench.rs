@@ -299,7 +299,11 @@ fn median_asked(samples: &[Sample]) -> Counters {
         all.sort_unstable();
         all.get(all.len() / 2).copied().unwrap_or_default()
     };
-    Counters { launches: median(|s| s.asked.launches), products: median(|s| s.asked.products) }
+    Counters {
+        launches: median(|s| s.asked.launches),
+        products: median(|s| s.asked.products),
+        refused: median(|s| s.asked.refused),
+    }
 }
 
 struct Sample {
@@ -329,6 +333,7 @@ fn time_steps<T: Task>(
             let asked = Counters {
                 launches: so_far.launches - before.launches,
                 products: so_far.products - before.products,
+                refused: so_far.refused - before.refused,
             };
             before = so_far;
             // The last step of an epoch may be smaller, and is none to time.

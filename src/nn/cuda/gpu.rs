@@ -40,6 +40,8 @@ pub struct Gpu {
     tf32: AtomicBool,
     launches: AtomicU64,
     multiplications: AtomicU64,
+    /// Products without cuBLASLt.
+    refused: AtomicU64,
 }
 
 pub(super) fn wrap<E: std::error::Error + Send + Sync + 'static>(error: E) -> candle_core::Error {
@@ -79,6 +81,7 @@ pub fn counters(device: &Device) -> Result<Counters> {
     Ok(of_device(device)?.map_or_else(Counters::default, |gpu| Counters {
         launches: gpu.launches.load(Ordering::Relaxed),
         products: gpu.multiplications.load(Ordering::Relaxed),
+        refused: gpu.refused.load(Ordering::Relaxed),
     }))
 }
 
@@ -183,6 +186,7 @@ impl Gpu {
             tf32: AtomicBool::new(false),
             launches: AtomicU64::new(0),
             multiplications: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         })
     }
 
@@ -340,6 +344,7 @@ impl Gpu {
         {
             return self.launch_bias(p, bias, to);
         }
+        self.refused.fetch_add(1, Ordering::Relaxed);
         let (kernel, grid, args) = product_launch(p, to)?;
         self.launch(&kernel, grid, &args)
     }

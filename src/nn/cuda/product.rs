@@ -135,14 +135,12 @@ pub(super) fn product_launch<'a>(
 }
 
 /// Whether cuBLASLt can add a bias at this address to a product: it loads 16 bytes at a time.
-#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 pub(super) fn takes_bias(address: u64) -> bool {
     address.is_multiple_of(16)
 }
 
 /// Whether a product of these sizes (m, n, k) leaves most of a GPU's processors idle unless its sums are
 /// divided among them: it has few tiles, of 128 × 128, with long sums.
-#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 pub(super) fn wants_divided_sums([m, n, k]: [usize; 3], processors: usize) -> bool {
     const TILE: usize = 128;
     const LONG: usize = 2048;

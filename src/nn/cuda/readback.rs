@@ -43,6 +43,8 @@ impl Places {
             bail!("the driver gave no memory to read numbers into")
         };
         self.chunks.push(chunk);
+        // SAFETY: the chunk's own places.
+        unsafe { chunk.as_ptr().write_bytes(0, CHUNK) };
         // SAFETY: within the chunk.
         self.free.extend((1..CHUNK).map(|i| unsafe { chunk.add(i) }));
         Ok(chunk)
