@@ -124,6 +124,27 @@ fn a_dataset_without_a_split_offers_a_part() {
     assert_eq!(plan(&["data.validation=null", "data.test={fraction: 0.1}"]).code, 0);
 }
 
+/// A path of no spec leads to the nearest there is, a folder to its specs.
+#[test]
+fn a_spec_that_is_not_there_leads_to_one_that_is() {
+    let dir = folder_with(TINY);
+    std::fs::create_dir(dir.path().join("experiments")).unwrap();
+    std::fs::write(dir.path().join("experiments/quickstart.yaml"), TINY).unwrap();
+    for (path, told) in [
+        ("tiny", "did you mean `tiny.yaml`?"),
+        ("tinny.yaml", "did you mean `tiny.yaml`?"),
+        ("quikstart", "did you mean `experiments/quickstart.yaml`?"),
+        ("experiments/quickstart.yml", "did you mean `experiments/quickstart.yaml`?"),
+        ("experiments", "it has quickstart.yaml"),
+        (".", "it has tiny.yaml"),
+    ] {
+        let ran = vlora(dir.path(), &["params", path]);
+        assert!(ran.code == 2 && ran.err.contains(told), "{path}: {}", ran.err);
+    }
+    let ran = vlora(dir.path(), &["params", "zzzzzzzzzzzz"]);
+    assert!(ran.code == 2 && !ran.err.contains("help"), "{}", ran.err);
+}
+
 /// The folder above experiments, a run's folder, a misspelt name, a spec: where the results are.
 #[test]
 fn a_report_of_no_experiment_says_where_there_are_some() {

@@ -39,10 +39,16 @@ pub fn expand(
             Value::Null => "an empty document".to_string(),
             _ => root.describe(),
         };
-        return Err(SpecError::new("the document is not an experiment")
+        let error = SpecError::new("the document is not an experiment")
             .found(found)
             .expected("a mapping with task, data, model, arms, …")
-            .at(root.origin.clone()));
+            .at(root.origin.clone());
+        return Err(match &root.value {
+            Value::Text(text) if text.contains(':') => {
+                error.help("a blank belongs behind the colon, as in `seeds: [0]`")
+            }
+            _ => error,
+        });
     };
     let known: Vec<&str> = EXPERIMENT_FIELDS.into_iter().chain(RUN_FIELDS).collect();
     for (key, node) in entries {
@@ -291,10 +297,18 @@ fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
                 }
             };
             if let Some(item) = items.iter().find(|item| item.entries().is_some()) {
-                return Err(SpecError::new("a sweep is over single fields")
+                let inner = item.entries().and_then(|entries| entries.first());
+                let error = SpecError::new("a sweep is over single fields")
                     .found(item.describe())
                     .expected(expected)
-                    .at(item.origin.clone()));
+                    .at(item.origin.clone());
+                return Err(match inner {
+                    Some((field, value)) => error.help(format!(
+                        "sweep over what is in it: `{key}.{field}: [{}]`",
+                        value.label()
+                    )),
+                    None => error,
+                });
             }
             // Labels tell variants apart.
             let same = |a: &Node, b: &Node| a == b || a.label() == b.label();

@@ -24,7 +24,7 @@ mod target;
 mod validate;
 mod yaml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use error::{Position, SpecError, nearest};
 pub use identity::{NUMERICS_VERSION, flatten, hex, identifying_fields, run_id};
@@ -134,10 +134,19 @@ pub fn load_for(
     let failed = |summary: &str, found: String| {
         SpecError::new(summary).found(found).expected("a YAML experiment spec").in_file(&file, "")
     };
-    let meta =
-        std::fs::metadata(path).map_err(|e| failed("the spec cannot be read", e.to_string()))?;
+    let meta = std::fs::metadata(path).map_err(|e| {
+        let error = failed("the spec cannot be read", e.to_string());
+        match nearest_spec(path) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error,
+        }
+    })?;
     if !meta.is_file() {
-        return Err(failed("the spec is not a file", "a directory or special file".into()));
+        let error = failed("the spec is not a file", "a directory or special file".into());
+        return Err(match &specs_in(path)[..] {
+            [] => error,
+            specs => error.help(format!("it has {}", specs[..specs.len().min(20)].join(", "))),
+        });
     }
     if meta.len() > MOST_BYTES {
         let found = format!("{} bytes; at most {MOST_BYTES} are read", meta.len());
@@ -147,6 +156,34 @@ pub fn load_for(
         std::fs::read(path).map_err(|e| failed("the spec cannot be read", e.to_string()))?;
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     parse_for(device, &bytes, &file, &stem, overrides, count)
+}
+
+/// The spec that a path of none is most like: beside it, or among those in `experiments`.
+fn nearest_spec(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let name = if name.ends_with(".yaml") { name } else { format!("{name}.yaml") };
+    let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    [beside.unwrap_or(Path::new(".")), Path::new("experiments")].into_iter().find_map(|folder| {
+        let specs = specs_in(folder);
+        let near = nearest(&name, specs.iter().map(String::as_str))?;
+        let found = match folder == Path::new(".") {
+            true => PathBuf::from(near),
+            false => folder.join(near),
+        };
+        Some(found.display().to_string())
+    })
+}
+
+/// Names of the YAML files in a folder, sorted; those that are plain text alone, for errors.
+fn specs_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
+        .filter(|name| !name.chars().any(char::is_control))
+        .collect();
+    names.sort();
+    names
 }
 
 /// Reads a spec from bytes; `file` and `stem` name it in errors and as the default `name`. For no

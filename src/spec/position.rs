@@ -40,13 +40,35 @@ pub fn syntax_error(text: &str, error: &serde_yaml::Error) -> SpecError {
     let indent = |l: &str| l.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
     let help = match line.is_some_and(indent) {
         true => "indent with spaces: YAML allows no tabs there".into(),
-        false => reason,
+        false => {
+            in_plain_words(&reason).map_or(reason.clone(), |words| format!("{reason}: {words}"))
+        }
     };
     let out = SpecError::new("the file is not valid YAML").found(found).expected("YAML").help(help);
     match position {
         Some(position) => out.at_position(position),
         None => out,
     }
+}
+
+/// What the parser's reason mostly means to someone who writes a spec.
+fn in_plain_words(reason: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &str); 7] = [
+        (
+            "mapping values are not allowed",
+            "the line before lacks its `:`, or a text that contains `: ` stands without quotes",
+        ),
+        ("did not find expected key", "the line is indented otherwise than those beside it"),
+        (
+            "cannot start any token",
+            "a text that begins with one of @ ` % stands in quotes; tabs are no blanks",
+        ),
+        ("unexpected end of stream", "a quote or a bracket is not closed"),
+        ("did not find expected ','", "a bracket is not closed, or a comma is missing"),
+        ("unknown anchor", "`*name` repeats what `&name` marks further up"),
+        ("recursion limit exceeded", "no spec is nested so deeply"),
+    ];
+    WORDS.iter().find(|(found, _)| reason.contains(found)).map(|(_, words)| *words)
 }
 
 /// The file holds more than one document.
