@@ -80,6 +80,60 @@ fn run_leaves_tables_charts_and_evidence() {
     assert_eq!(again.err.matches("finished before").count(), 6, "{}", again.err);
 }
 
+fn git(dir: &Path, args: &[&str]) -> String {
+    let own = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"];
+    let done = Command::new("git").current_dir(dir).args(own).args(args).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// The sessions of all runs under results/tiny.
+fn sessions(dir: &Path) -> Vec<serde_json::Value> {
+    let runs = std::fs::read_dir(dir.join("results/tiny/runs")).unwrap();
+    let read = |run: std::path::PathBuf| {
+        let text = std::fs::read_to_string(run.join("provenance.json")).unwrap();
+        let provenance: serde_json::Value = serde_json::from_str(&text).unwrap();
+        provenance["sessions"].as_array().unwrap().clone()
+    };
+    runs.flat_map(|run| read(run.unwrap().path())).collect()
+}
+
+/// What asked for a run stands in its provenance, in a repository and outside one.
+#[test]
+fn provenance_has_the_command_the_spec_and_the_commit() {
+    // With a byte order mark, which the copy keeps.
+    let text = format!("\u{feff}# a comment\n{TINY}");
+    let dir = folder_with(&text);
+    let args = ["run", "tiny.yaml", "-q", "--set", "seeds=[3]"];
+    assert_eq!(vlora(dir.path(), &args).code, 0);
+    let copy = std::fs::read_to_string(dir.path().join("results/tiny/experiment.yaml")).unwrap();
+    assert_eq!(copy, text);
+    let outside = sessions(dir.path());
+    assert_eq!(outside.len(), 2);
+    for session in &outside {
+        assert_eq!(session["command"], "vlora run tiny.yaml -q --set 'seeds=[3]'");
+        assert_eq!(session["spec_sha256"].as_str().unwrap().len(), 64);
+        assert_eq!(session.get("repository"), None);
+    }
+
+    std::fs::remove_dir_all(dir.path().join("results")).unwrap();
+    git(dir.path(), &["init", "-q"]);
+    git(dir.path(), &["add", "tiny.yaml"]);
+    git(dir.path(), &["commit", "-q", "-m", "one"]);
+    let commit = git(dir.path(), &["rev-parse", "HEAD"]);
+    for modified in [false, true] {
+        assert_eq!(vlora(dir.path(), &["run", "tiny.yaml", "-q"]).code, 0);
+        for session in sessions(dir.path()) {
+            assert_eq!(session["repository"]["commit"], commit.trim());
+            assert_eq!(session["repository"]["modified"], modified);
+            // Where the repository lies is nobody else's.
+            assert!(!session.to_string().contains(dir.path().to_str().unwrap()));
+        }
+        std::fs::remove_dir_all(dir.path().join("results")).unwrap();
+        std::fs::write(dir.path().join("tiny.yaml"), TINY).unwrap();
+    }
+}
+
 /// Killed without warning at several moments, the same command ends in the same bits.
 #[test]
 fn kill_9_loses_nothing_but_the_current_epoch() {

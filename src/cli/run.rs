@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::ExperimentFolder;
-use crate::runner::{Outcome, Plan, Workers, execute};
+use crate::runner::{Origin, Outcome, Plan, Workers, execute};
 use crate::spec::{Experiment, HUB_PREFIX};
 
 #[derive(Debug, Args)]
@@ -45,7 +45,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     check_jobs(args.jobs)?;
     let experiment = args.spec.load_for(&device)?;
     let folder = args.out.folder(&experiment);
-    let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
+    let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
+    plan.origin = Origin::of_process(&args.out.out);
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
         tell(&format!(
             "note: what is read of the Hub may change from run to run; `vlora fetch {}` pins it",

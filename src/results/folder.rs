@@ -43,6 +43,11 @@ impl ExperimentFolder {
         write_json(&self.file("experiment.json"), record)
     }
 
+    /// Keeps the spec's file as it was written, byte for byte.
+    pub fn write_spec(&self, yaml: &str) -> Result<()> {
+        write_atomic(&self.file("experiment.yaml"), yaml.as_bytes())
+    }
+
     pub fn read_record(&self) -> Result<ExperimentRecord> {
         let path = self.file("experiment.json");
         if !path.exists() {

@@ -3,9 +3,11 @@
 //! ```text
 //! results/<experiment>/
 //!   experiment.json          what is compared: variants, seeds, the run of each
+//!   experiment.yaml          the spec's file as it was written; what `--set` changed stands in the
+//!                            command line that each run's provenance has
 //!   runs/<id>/
 //!     spec.json              resolved spec and seed
-//!     provenance.json        program, device, hashes of the files read
+//!     provenance.json        program, device, command line, hashes of the files read
 //!     start.json             where a run starts from other weights: which, and what was kept
 //!     steps.jsonl            a line an optimiser step
 //!     epochs.jsonl           a line an epoch

@@ -124,6 +124,28 @@ pub struct Session {
     pub system: String,
     /// UTC, RFC 3339.
     pub started: String,
+    /// The command line as typed, quoted for a shell. None where there was none, and of runs that
+    /// versions before trained; so for the three below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// SHA-256 of the spec's file: that of `experiment.yaml`, unless another spec was run since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec_sha256: Option<String>,
+    /// The repository that the command was typed in; None outside one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositoryState>,
+    /// What VLORA_COMMIT said when the program was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program_commit: Option<String>,
+}
+
+/// A git repository as it was checked out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryState {
+    pub commit: String,
+    /// Whether files under version control, results aside, differed from the commit. None where
+    /// git could not be asked.
+    pub modified: Option<bool>,
 }
 
 fn alone() -> usize {
@@ -197,4 +219,18 @@ pub struct RunResult {
 pub struct Failure {
     pub schema: u32,
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Session;
+
+    #[test]
+    fn a_session_of_an_earlier_version_is_read() {
+        let text = r#"{"program": "vlora 0.1.0", "numerics_version": 2, "device": "cpu",
+            "processor": "p", "threads": 2, "system": "linux x86_64",
+            "started": "2026-11-24T18:17:53Z"}"#;
+        let session: Session = serde_json::from_str(text).unwrap();
+        assert_eq!((session.jobs, session.command, session.repository), (1, None, None));
+    }
 }

@@ -66,6 +66,9 @@ pub fn execute(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Outcome>> {
     folder.write_record(&plan.record())?;
+    if !plan.experiment.source.is_empty() {
+        folder.write_spec(&plan.experiment.source)?;
+    }
     let runs = in_order(plan);
     let queue = Queue::new(entries(plan, &runs));
     let jobs = workers.jobs.clamp(1, runs.len().max(1));
@@ -299,7 +302,7 @@ impl Life<'_> {
             },
         };
         self.expect_device(&before)?;
-        let provenance = provenance(data, self.device, spec.precision, jobs, before);
+        let provenance = provenance(data, self.device, spec.precision, jobs, plan, before);
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
         show(observer, |o| o.run_started(self.variant, self.run, epochs.len()));
         while !trainer.is_done() {

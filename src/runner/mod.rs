@@ -9,6 +9,7 @@ mod execute;
 mod memory;
 #[cfg(test)]
 mod on_gpu;
+mod origin;
 mod out_of_memory;
 mod plan;
 mod precision;
@@ -21,5 +22,6 @@ pub use bench::{Amount, Examples, Measured, Quartiles, Rate, largest_product, me
 pub use device::{device_name, planned_kind, select_device, unused_gpu};
 pub use execute::{Observer, Outcome, Workers, execute};
 pub use memory::{Counting, keep_freed_memory};
+pub use origin::Origin;
 pub use plan::{Plan, PlannedRun, PlannedVariant};
 pub use precision::device_kind;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::checkpoints::{self, Checkpoints};
 use super::datasets::Datasets;
+use super::origin::Origin;
 use crate::data::ImageData;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
@@ -19,6 +20,8 @@ use crate::train::steps_per_epoch;
 pub struct Plan {
     pub experiment: Experiment,
     pub variants: Vec<PlannedVariant>,
+    /// What asked for it, which runs record.
+    pub origin: Origin,
     data: Datasets,
     /// Those that arms start from.
     pub(super) checkpoints: Checkpoints,
@@ -96,7 +99,7 @@ impl Plan {
             variants.insert(index, planned);
         }
         let variants = variants.into_values().collect();
-        Ok(Plan { experiment, variants, data, checkpoints })
+        Ok(Plan { experiment, variants, origin: Origin::default(), data, checkpoints })
     }
 
     /// What will be done to the weights that a variant starts from, and the alpha that their

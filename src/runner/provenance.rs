@@ -5,19 +5,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use candle_core::Device;
 
+use sha2::{Digest, Sha256};
+
 use super::device::device_name;
+use super::plan::Plan;
 use crate::data::ImageData;
 use crate::results::{Provenance, Session};
-use crate::spec::{NUMERICS_VERSION, Precision};
+use crate::spec::{NUMERICS_VERSION, Precision, hex};
 
-/// Of a run that this process works on, after those `before` it, as one of `jobs` at once.
+/// Of a run of `plan` that this process works on, after the sessions `before` it, as one of `jobs`
+/// at once.
 pub fn provenance(
     data: &ImageData,
     device: &Device,
     precision: Precision,
     jobs: usize,
+    plan: &Plan,
     before: Vec<Session>,
 ) -> Provenance {
+    let source = &plan.experiment.source;
+    let spec_sha256 = (!source.is_empty()).then(|| hex(&Sha256::digest(source)));
     let mut sessions = before;
     sessions.push(Session {
         program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
@@ -29,6 +36,11 @@ pub fn provenance(
         jobs,
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         started: utc_now(),
+        command: plan.origin.command.clone(),
+        spec_sha256,
+        repository: plan.origin.repository.clone(),
+        // Cargo compiles anew where it changes.
+        program_commit: option_env!("VLORA_COMMIT").map(str::to_string),
     });
     let files = data.files.iter().map(|(_, name, sha256)| (name.clone(), sha256.clone()));
     Provenance {

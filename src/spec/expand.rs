@@ -88,7 +88,7 @@ pub fn expand(
             seeds.len()
         )));
     }
-    Ok(Experiment { name, description, baseline, seeds, variants })
+    Ok(Experiment { name, description, baseline, seeds, variants, source: String::new() })
 }
 
 /// A swept field that every arm is without.

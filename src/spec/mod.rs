@@ -46,6 +46,8 @@ pub struct Experiment {
     pub seeds: Vec<u64>,
     /// Arms in the order written, each at its sweep points, the first swept field slowest.
     pub variants: Vec<Variant>,
+    /// The document as it was written, without overrides.
+    pub source: String,
 }
 
 impl Experiment {
@@ -207,7 +209,7 @@ pub fn parse_for(
     overrides: &[String],
     count: ParameterCount,
 ) -> Result<Experiment, SpecError> {
-    let text = std::str::from_utf8(bytes).map_err(|e| {
+    let source = std::str::from_utf8(bytes).map_err(|e| {
         let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
         let error = SpecError::new("the file is not text")
             .found(format!("byte {:#04x}, which is not UTF-8", bytes[e.valid_up_to()]))
@@ -221,7 +223,7 @@ pub fn parse_for(
             _ => error,
         }
     })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = source.strip_prefix('\u{feff}').unwrap_or(source);
     let read = || {
         let mut root = document::parse(text)?;
         for argument in overrides {
@@ -235,7 +237,8 @@ pub fn parse_for(
             check_arm(&root, key, argument)?;
             root.set(key, document::parse_argument(argument, value)?);
         }
-        expand::expand(root, stem, count, device)
+        let experiment = expand::expand(root, stem, count, device)?;
+        Ok(Experiment { source: source.to_string(), ..experiment })
     };
     read().map_err(|e: SpecError| hints::complete(e).in_file(file, text))
 }
