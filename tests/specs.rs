@@ -370,6 +370,46 @@ fn other_mistakes_lead_somewhere() {
     }
 }
 
+/// An override that arms or the sweep cover, or that no arm reads, is refused: its user would take
+/// the results for those of another value.
+#[test]
+fn an_override_without_effect_is_refused() {
+    let arms = "arms: {baseline: {}, vlora: {method: vlora}}\n";
+    let swept = "sweep: {vlora.rank: [1, 2]}\n";
+    let own = "arms: {baseline: {training: {epochs: 2}}, other: {training: {epochs: 4}}}\n";
+    let compound = "vlora: {compound_size: 4, rank: 2}\n";
+    let cases: &[(String, &str, &str)] = &[
+        (format!("{compound}{arms}{swept}"), "vlora.rank=4", "`--set 'sweep.vlora.rank=[4]'`"),
+        (format!("{compound}{arms}{swept}"), "arms.vlora.vlora.rank=4", "it is swept over"),
+        (format!("{compound}{arms}{swept}"), "vlora={rank: 4}", "it is swept over"),
+        (own.into(), "training.epochs=3", "`--set arms.baseline.training.epochs=3`"),
+        ("arms: {baseline: {}}\n".into(), "vlora.rank=4", "no arm reads `vlora`"),
+        (format!("{compound}{arms}"), "arms.baseline.vlora.rank=4", "no arm reads `vlora`"),
+    ];
+    for (text, set, want) in cases {
+        let error = parse_with(&format!("{BARE}{text}"), &[set]).unwrap_err().to_string();
+        assert!(error.contains("the override changes no run"), "{set}: {error}");
+        assert!(error.contains(want), "{set}: {error}");
+    }
+    for (text, set) in [
+        // The value that stands there is as good as another, and one arm that takes it is enough.
+        (format!("{compound}{arms}"), "vlora.rank=2"),
+        (format!("{compound}{arms}"), "training.epochs=3"),
+        (format!("{compound}{arms}{swept}"), "vlora={rank: 4, alpha: 2}"),
+        (format!("{compound}{arms}{swept}"), "sweep.vlora.rank=[4]"),
+        (format!("{compound}{arms}{swept}"), "sweep=null"),
+        (format!("{compound}{arms}{swept}"), "seeds=[3]"),
+        (format!("{compound}{arms}"), "start=null"),
+        (format!("{compound}{arms}"), "precision=auto"),
+        (own.replace("other: {training: {epochs: 4}}", "other: {}"), "training.epochs=3"),
+        (format!("{compound}{arms}"), "name=other"),
+    ] {
+        if let Err(error) = parse_with(&format!("{BARE}{text}"), &[set]) {
+            panic!("{set}: {error}");
+        }
+    }
+}
+
 /// What YAML reads otherwise than its writer meant: read as meant, or refused by name.
 #[test]
 fn traps_of_yaml() {

@@ -15,7 +15,7 @@ use super::{Experiment, ParameterCount, Variant};
 pub const EXPERIMENT_FIELDS: [&str; 6] =
     ["name", "description", "baseline", "arms", "sweep", "seeds"];
 /// Fields of a run, given in the common part and overridden by arms and sweeps.
-const RUN_FIELDS: [&str; 9] =
+pub const RUN_FIELDS: [&str; 9] =
     ["task", "data", "model", "method", "vlora", "start", "lora", "training", "precision"];
 /// What an arm says of itself besides: it is matched in size to another.
 const MATCH: &str = "match";
@@ -74,6 +74,7 @@ pub fn expand(
             variants.add(resolver.variant(arm, point)?, &made.overrides)?;
         }
     }
+    resolver.expect_overrides_used()?;
     let variants = variants.list;
     for (key, values) in &sweep {
         if !variants.iter().any(|v| v.point.iter().any(|(k, _)| k == key)) {

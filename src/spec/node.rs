@@ -3,6 +3,8 @@
 //! The tree is what arms, sweeps and `--set` are merged in; the origin survives
 //! the merge, so an error found in a merged run still names the line to change.
 
+use std::collections::BTreeSet;
+
 use super::document::MAX_DEPTH;
 
 /// One step from a value to one inside it.
@@ -280,6 +282,20 @@ impl Node {
                 let keys: Vec<_> = entries.iter().map(|(k, _)| k.as_str()).collect();
                 format!("a mapping with {}", shorten(&keys.join(", ")))
             }
+        }
+    }
+
+    /// Adds the `--set` arguments that values of this tree come from.
+    pub fn collect_arguments(&self, into: &mut BTreeSet<String>) {
+        if let Origin::Set(argument) = &self.origin
+            && !into.contains(argument)
+        {
+            into.insert(argument.clone());
+        }
+        match &self.value {
+            Value::List(items) => items.iter().for_each(|item| item.collect_arguments(into)),
+            Value::Map(entries) => entries.iter().for_each(|(_, n)| n.collect_arguments(into)),
+            _ => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::de::{from_node, one_of};
 use super::error::SpecError;
-use super::expand::{Arm, Point, Sweep, resolved_key};
+use super::expand::{Arm, Point, RUN_FIELDS, Sweep, resolved_key};
 use super::fields;
 use super::identity::flatten;
 use super::matching::{self, MatchSpec, Matched};
@@ -33,6 +33,8 @@ pub struct Resolver<'a> {
     labels: BTreeMap<(usize, String), String>,
     /// Arms being made: meeting one again is a circle.
     open: Vec<usize>,
+    /// The `--set` arguments that a run's values come from.
+    used: BTreeSet<String>,
 }
 
 impl<'a> Resolver<'a> {
@@ -45,7 +47,43 @@ impl<'a> Resolver<'a> {
         device: Option<DeviceKind>,
     ) -> Resolver<'a> {
         let (done, labels, open) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Resolver { common, arms, grid, sweep, count, device, done, labels, open }
+        let used = BTreeSet::new();
+        Resolver { common, arms, grid, sweep, count, device, done, labels, open, used }
+    }
+
+    /// Refuses a `--set` that no run got its value from, once all variants are made: arms or the
+    /// sweep give that field themselves, or no arm reads it.
+    pub fn expect_overrides_used(&self) -> Result<(), SpecError> {
+        let mut given = BTreeSet::new();
+        self.common.collect_arguments(&mut given);
+        self.arms.iter().for_each(|arm| arm.overrides.collect_arguments(&mut given));
+        // Others are of the experiment: its arms, its sweep.
+        let of_run = |argument: &String| {
+            let origin = Origin::Set(argument.clone());
+            origin.section().is_some_and(|section| RUN_FIELDS.contains(&section))
+        };
+        let unused = |argument: &&String| of_run(argument) && !self.used.contains(*argument);
+        let Some(argument) = given.iter().find(unused) else { return Ok(()) };
+        let origin = Origin::Set(argument.clone());
+        let field = origin.run_path().join(".");
+        let value = argument.split_once('=').map_or("", |(_, value)| value);
+        let below = |key: &str| format!("{key}.").starts_with(&format!("{field}."));
+        let swept = self.sweep.iter().find(|(key, _)| below(key));
+        let own = self.arms.iter().find(|arm| arm.overrides.nearest(&field).1);
+        let help = match (swept, own) {
+            (Some((key, _)), _) => {
+                format!("it is swept over: `--set 'sweep.{key}=[{value}]'`, or `--set sweep=null`")
+            }
+            (None, Some(arm)) if origin.arm().is_none() => {
+                format!("arms give it themselves: `--set arms.{}.{field}={value}`", arm.name)
+            }
+            _ => format!("no arm reads `{}`", origin.section().unwrap_or(&field)),
+        };
+        Err(SpecError::new("the override changes no run")
+            .found(format!("`{field}`, which no arm takes from here"))
+            .expected("a field that at least one arm gets its value of")
+            .help(help)
+            .at(origin))
     }
 
     /// The variant of an arm at a point, both by index. Points of an arm are asked for in
@@ -101,11 +139,13 @@ impl<'a> Resolver<'a> {
                 node.set(key, value.clone());
             }
         }
+        let unread = if dense { node.take("vlora") } else { None };
+        node.collect_arguments(&mut self.used);
         let in_context = |e: SpecError| self.in_context(e, arm, point);
         if dense {
             // Nothing of the sweep stands in it.
             let own = arm.overrides.get("vlora").is_some();
-            check_unread(node.take("vlora")).map_err(|e| match own {
+            check_unread(unread).map_err(|e| match own {
                 true => e.context(format!("arm {}", arm.name)),
                 false => e,
             })?;
