@@ -352,6 +352,8 @@ fn other_mistakes_lead_somewhere() {
         ("", &["precision=fp16"], "`bf16`"),
         ("", &["arms.vlora.vlora.targets=[qkv]"], "`attn.qkv`"),
         ("", &["arms.vlora.vlora.targets=[{target: fc1}]"], "`mlp.fc1`"),
+        ("", &["arms.vlora.vlora.targets=[{target: mlp.fc1, r: 3}]"], "rank"),
+        ("", &["vlora.targets[0]=mlp.fc1"], "targets"),
         ("", &["model=vit"], "`model: {architecture: vit}`"),
         ("", &["model=vit"], "of architecture, image_size"),
         ("", &["arms.vlora.start=baseline"], "`start: {arm: baseline}`"),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use common::TINY;
 use program::vlora;
 use tempfile::TempDir;
+use vlora::results::EpochRecord;
 
 fn folder_with(text: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -70,6 +71,18 @@ fn a_run_without_validation_is_the_same_but_for_it() {
     let bench = ["bench", "tiny.yaml", "--steps", "2", "--set", "data.validation=null"];
     let bench = vlora(without.path(), &bench);
     assert_eq!(bench.code, 0, "{}", bench.err);
+}
+
+/// Epochs of before there was a choice have both numbers, and are written as they were.
+#[test]
+fn older_epochs_are_read_and_written_as_they_were() {
+    let with = r#"{"epoch":1,"step":60,"train_loss":2.5,"validation_loss":2.25,"validation_metric":0.125}"#;
+    let without = r#"{"epoch":1,"step":60,"train_loss":2.5}"#;
+    for (line, metric) in [(with, Some(0.125)), (without, None)] {
+        let record: EpochRecord = serde_json::from_str(line).unwrap();
+        assert_eq!(record.validation_metric, metric);
+        assert_eq!(serde_json::to_string(&record).unwrap(), line);
+    }
 }
 
 /// Selection needs validation, and every run is tested.

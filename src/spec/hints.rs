@@ -8,8 +8,8 @@ use serde::de::Unexpected;
 
 use super::error::{SpecError, nearest_from};
 use super::expand::EXPERIMENT_FIELDS;
-use super::fields;
 use super::node::Origin;
+use super::{fields, last_field};
 
 /// A likeness that leaves no doubt, as of `haeds` and `heads`.
 const SURE: f64 = 0.75;
@@ -485,6 +485,15 @@ impl<'a> Place<'a> {
         if candidates.is_empty() {
             return Some(remark.into());
         }
+        // A part of the section, as a target with a rank of its own, may have the same field.
+        let first = section.split('.').next().unwrap_or_default();
+        let own = |field: &&String| field.starts_with(&format!("{first}."));
+        let mut own = candidates.iter().filter(own).map(|field| last_field(field));
+        let own = own.find(|last| names.contains(last));
+        let candidates = match own.filter(|_| rest.is_empty()) {
+            Some(own) => vec![within(own)],
+            None => candidates,
+        };
         let written: Vec<String> =
             candidates.iter().map(|field| self.written(field, &section)).collect();
         let remark = if remark.is_empty() { String::new() } else { format!(" ({remark})") };
