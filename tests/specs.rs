@@ -326,7 +326,7 @@ fn other_mistakes_lead_somewhere() {
     let arms = "arms: {baseline: {}, vlora: {method: vlora, vlora: {compound_size: 4, rank: 2}}}\n";
     let text = format!("{BARE}{arms}");
     let cases: &[(&str, &[&str], &str)] = &[
-        ("", &["seed=3"], "--set seeds=3"),
+        ("", &["seed=3"], "`--set seeds=[3]`"),
         ("seed: 3\n", &[], "`seeds`"),
         ("optimizer: adamw\n", &[], "AdamW is the one optimiser"),
         ("device: cuda\n", &[], "--device cuda"),
@@ -352,7 +352,7 @@ fn other_mistakes_lead_somewhere() {
         ("", &["precision=fp16"], "`bf16`"),
         ("", &["arms.vlora.vlora.targets=[qkv]"], "`attn.qkv`"),
         ("", &["arms.vlora.vlora.targets=[{target: fc1}]"], "`mlp.fc1`"),
-        ("", &["arms.vlora.vlora.targets=[{target: mlp.fc1, r: 3}]"], "rank"),
+        ("", &["arms.vlora.vlora.targets=[{target: mlp.fc1, r: 3}]"], "did you mean `rank`?"),
         ("", &["vlora.targets[0]=mlp.fc1"], "targets"),
         ("", &["model=vit"], "`model: {architecture: vit}`"),
         ("", &["model=vit"], "of architecture, image_size"),
@@ -361,7 +361,14 @@ fn other_mistakes_lead_somewhere() {
         ("", &["training=3"], "`training: {epochs: 3}`"),
         ("", &["data=mnist"], "`data: {embedded: mnist}`"),
         ("", &["arms.vlora={seeds: [1]}"], "seeds"),
-        ("", &["training={lr: 3}"], "training.learning_rate"),
+        ("", &["training={lr: 3}"], "did you mean `learning_rate`?"),
+        ("", &["dataset=uoft-cs/cifar10"], "`--set data.hub=uoft-cs/cifar10`"),
+        ("", &["data.name=uoft-cs/cifar10"], "`--set data.hub=uoft-cs/cifar10`"),
+        ("dataset: {path: x}\n", &[], "`data`"),
+        ("", &["model.name=vit"], "`--set model.architecture=vit`"),
+        ("", &["model.pretrained=true"], "`--set start.checkpoint=…`"),
+        ("", &["training.eval_every=3"], "once an epoch"),
+        ("match: {arm: vlora, by: width}\n", &[], "stands in the arm"),
         ("", &["training.epochs =4 epochs"], "a whole number"),
         ("baseline: vlroa\n", &[], "did you mean `vlora`?"),
         ("\u{a0}training: 3\n", &[], "`training`"),
@@ -386,7 +393,11 @@ fn an_override_without_effect_is_refused() {
         (format!("{compound}{arms}{swept}"), "vlora={rank: 4}", "it is swept over"),
         (own.into(), "training.epochs=3", "`--set arms.baseline.training.epochs=3`"),
         ("arms: {baseline: {}}\n".into(), "vlora.rank=4", "no arm reads `vlora`"),
-        (format!("{compound}{arms}"), "arms.baseline.vlora.rank=4", "no arm reads `vlora`"),
+        (
+            format!("{compound}{arms}{swept}"),
+            "arms.baseline.vlora.rank=4",
+            "the arm `baseline` does not read `vlora`",
+        ),
     ];
     for (text, set, want) in cases {
         let error = parse_with(&format!("{BARE}{text}"), &[set]).unwrap_err().to_string();

@@ -30,8 +30,8 @@ const fn other(
     OtherName { names, fields, remark }
 }
 
-/// In lower case, with `_` between words. Names of one word that are a field's own last word need
-/// no entry.
+/// In lower case, with `_` between words; with a section in front where the name means this there
+/// alone. Names that are a field's own last word need no entry.
 const OTHER_NAMES: &[OtherName] = &[
     // Training.
     other(
@@ -177,7 +177,11 @@ const OTHER_NAMES: &[OtherName] = &[
         &["model.norm_eps"],
         "",
     ),
-    other(&["arch", "backbone", "model_type"], &["model.architecture"], ""),
+    other(
+        &["arch", "backbone", "model_type", "model.name", "model.type"],
+        &["model.architecture"],
+        "",
+    ),
     other(
         &["drop_rate", "drop", "drop_path", "drop_path_rate", "attn_drop", "attn_drop_rate"],
         &["lora.dropout"],
@@ -216,6 +220,9 @@ const OTHER_NAMES: &[OtherName] = &[
         "",
     ),
     other(&["subset", "config_name", "dataset_config"], &["data.config"], ""),
+    other(&["data.name", "data.id"], &["data.hub", "data.embedded", "data.config"], ""),
+    other(&["data.split", "data.splits"], &["data.train", "data.validation", "data.test"], ""),
+    other(&["data.seed", "split_seed"], &["data.validation.seed", "data.test.seed"], ""),
     other(
         &["val", "valid", "dev", "val_split", "validation_split", "eval", "eval_split"],
         &["data.validation"],
@@ -261,7 +268,28 @@ const OTHER_NAMES: &[OtherName] = &[
         &["start.checkpoint", "start.hub"],
         "",
     ),
+    other(
+        &["start.model", "start.path", "start.file", "start.weights", "start.name"],
+        &["start.checkpoint", "start.hub"],
+        "",
+    ),
+    other(&["start.from"], &["start.arm", "start.checkpoint", "start.hub"], ""),
     // The experiment.
+    other(
+        &["match"],
+        &[],
+        "an arm is matched to another: `match: {arm: NAME, by: width}` stands in the arm",
+    ),
+    other(
+        &["eval_every", "eval_steps", "eval_interval", "validate_every", "val_check_interval"],
+        &[],
+        "validation is once an epoch",
+    ),
+    other(
+        &["save_every", "save_steps", "checkpoint_every", "logging_steps", "log_every", "resume"],
+        &[],
+        "every step is recorded, and an interrupted run goes on from its last whole epoch",
+    ),
     other(
         &["seed", "random_seed", "manual_seed", "num_seeds", "n_seeds"],
         &["seeds"],
@@ -478,6 +506,8 @@ impl<'a> Place<'a> {
             Some(last) => below(last).or_else(|| known(last)).or_else(|| near(SURE, &name)),
             None => near(SURE, &name),
         };
+        // In a mapping of a `--set`, or in the file.
+        let nested = at.is_none();
         let (candidates, remark) = likely
             .or_else(|| known(&name))
             .or_else(|| near(0.5, &name))
@@ -494,10 +524,26 @@ impl<'a> Place<'a> {
             Some(own) => vec![within(own)],
             None => candidates,
         };
-        let written: Vec<String> =
-            candidates.iter().map(|field| self.written(field, &section)).collect();
+        let written = candidates.iter().flat_map(|field| self.fields_of(field));
+        let written: Vec<String> = written
+            .map(|field| match field.rsplit_once('.') {
+                Some((above, own)) if nested && above == section => format!("`{own}`"),
+                _ => self.written(&field, &section),
+            })
+            .collect();
         let remark = if remark.is_empty() { String::new() } else { format!(" ({remark})") };
         Some(format!("did you mean {}?{remark}", written.join(" or ")))
+    }
+
+    /// The field itself, or those of a section that is `--set` to a single value.
+    fn fields_of(&self, field: &str) -> Vec<String> {
+        let own = OF_SECTION.iter().find(|(section, _)| *section == field);
+        match (self.origin, own) {
+            (Origin::Set(argument), Some((_, own))) if !argument.contains(['{', '[']) => {
+                own.iter().map(|own| format!("{field}.{own}")).collect()
+            }
+            _ => vec![field.to_string()],
+        }
     }
 
     /// The field as it is to be written in this place; `section` is where the faulty one stands.
@@ -505,7 +551,12 @@ impl<'a> Place<'a> {
         let of_experiment = EXPERIMENT_FIELDS.contains(&field);
         if let Origin::Set(argument) = self.origin {
             let value = argument.split_once('=').map_or("…", |(_, value)| value);
-            let value = if value.contains('{') { "…" } else { value };
+            let value = match value {
+                mapping if mapping.contains('{') => "…".to_string(),
+                "true" | "false" if field.starts_with("start.") => "…".to_string(),
+                one if field == "seeds" && !one.starts_with('[') => format!("[{one}]"),
+                other => other.to_string(),
+            };
             let before = match self.origin.arm() {
                 Some(arm) if !of_experiment => format!("arms.{arm}."),
                 _ if self.origin.is_swept() && !of_experiment => "sweep.".to_string(),
@@ -548,7 +599,9 @@ type Candidates = (Vec<String>, &'static str);
 
 /// The fields that other programs call so; of the own section alone where it has one of them.
 fn named(name: &str, section: &str) -> Option<Candidates> {
-    let entry = OTHER_NAMES.iter().find(|entry| entry.names.contains(&name))?;
+    let lookup = |name: &str| OTHER_NAMES.iter().find(|entry| entry.names.contains(&name));
+    let first = section.split('.').next().unwrap_or_default();
+    let entry = lookup(&format!("{first}.{name}")).or_else(|| lookup(name))?;
     let fields = entry.fields.iter().map(|field| field.to_string()).collect();
     Some((of_section(fields, section), entry.remark))
 }

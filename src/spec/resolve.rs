@@ -35,6 +35,8 @@ pub struct Resolver<'a> {
     open: Vec<usize>,
     /// The `--set` arguments that a run's values come from.
     used: BTreeSet<String>,
+    /// Arms with the sections that they read.
+    read: BTreeSet<(String, String)>,
 }
 
 impl<'a> Resolver<'a> {
@@ -47,8 +49,8 @@ impl<'a> Resolver<'a> {
         device: Option<DeviceKind>,
     ) -> Resolver<'a> {
         let (done, labels, open) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let used = BTreeSet::new();
-        Resolver { common, arms, grid, sweep, count, device, done, labels, open, used }
+        let (used, read) = (BTreeSet::new(), BTreeSet::new());
+        Resolver { common, arms, grid, sweep, count, device, done, labels, open, used, read }
     }
 
     /// Refuses a `--set` that no run got its value from, once all variants are made: arms or the
@@ -68,16 +70,25 @@ impl<'a> Resolver<'a> {
         let field = origin.run_path().join(".");
         let value = argument.split_once('=').map_or("", |(_, value)| value);
         let below = |key: &str| format!("{key}.").starts_with(&format!("{field}."));
-        let swept = self.sweep.iter().find(|(key, _)| below(key));
+        let section = origin.section().unwrap_or(&field).to_string();
+        let reads = |arm: &&Arm| {
+            origin.arm().is_none_or(|name| name == arm.name)
+                && self.read.contains(&(arm.name.clone(), section.clone()))
+        };
+        let read = self.arms.iter().any(|arm| reads(&arm));
+        let swept = self.sweep.iter().find(|(key, _)| read && below(key));
         let own = self.arms.iter().find(|arm| arm.overrides.nearest(&field).1);
         let help = match (swept, own) {
             (Some((key, _)), _) => {
                 format!("it is swept over: `--set 'sweep.{key}=[{value}]'`, or `--set sweep=null`")
             }
-            (None, Some(arm)) if origin.arm().is_none() => {
+            (None, Some(arm)) if read && origin.arm().is_none() => {
                 format!("arms give it themselves: `--set arms.{}.{field}={value}`", arm.name)
             }
-            _ => format!("no arm reads `{}`", origin.section().unwrap_or(&field)),
+            _ => match origin.arm() {
+                Some(arm) => format!("the arm `{arm}` does not read `{section}`"),
+                None => format!("no arm reads `{section}`"),
+            },
         };
         Err(SpecError::new("the override changes no run")
             .found(format!("`{field}`, which no arm takes from here"))
@@ -141,6 +152,8 @@ impl<'a> Resolver<'a> {
         }
         let unread = if dense { node.take("vlora") } else { None };
         node.collect_arguments(&mut self.used);
+        let sections = node.entries().unwrap_or_default().iter().map(|(section, _)| section);
+        self.read.extend(sections.map(|section| (arm.name.clone(), section.clone())));
         let in_context = |e: SpecError| self.in_context(e, arm, point);
         if dense {
             // Nothing of the sweep stands in it.
