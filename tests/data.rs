@@ -205,12 +205,12 @@ fn idx_files_are_read_plain_and_packed() {
     let dataset = Dataset::new(&[
         ("train-images-idx3-ubyte.gz", gzip(&images(5))),
         ("train-labels-idx1-ubyte.gz", gzip(&idx(&[5], &[0, 1, 2, 1, 0]))),
-        ("t10k-images-idx3-ubyte", images(2)),
+        ("t10k-images-idx3-ubyte", idx(&[2, 2, 2], &(100..108).collect::<Vec<_>>())),
         ("t10k-labels-idx1-ubyte", idx(&[2], &[2, 1])),
     ]);
     let images = dataset.images(r#"{"validation": {"fraction": 0.2}}"#, (2, 1, 3), None).unwrap();
     assert_eq!((images.train.len(), images.validation.len()), (4, 1));
-    assert_eq!(pixels(&images.test), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(pixels(&images.test), (100..108).collect::<Vec<u8>>());
     assert_eq!(images.test.labels, [2, 1]);
     let mut all = [pixels(&images.train), pixels(&images.validation)].concat();
     all.sort_unstable();
@@ -267,6 +267,189 @@ fn text_is_read_from_csv_tsv_and_json_lines() {
         matches!(&tsv.column("en").unwrap().values, Values::Text(t) if t[0].as_deref() == Some("dog"))
     );
     assert_eq!(dataset.table(Some("packed"), "test").unwrap().rows, 1);
+}
+
+/// Each source × refused, kept, or apart: an image of the training split in the test split under
+/// another name, in another file, encoded otherwise, with another label.
+#[test]
+fn no_image_is_in_two_splits_unless_the_spec_keeps_it() {
+    let color = |n: u8| png(2, [n, 7, 9]);
+    let webp = |n: u8| {
+        let image = image::RgbImage::from_pixel(2, 2, image::Rgb([n, 7, 9]));
+        let mut out = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut out, image::ImageFormat::WebP).unwrap();
+        out.into_inner()
+    };
+    let table = |images: &[Vec<u8>]| {
+        let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+        let labels: Vec<i64> = (0..images.len() as i64).map(|i| i % 2).collect();
+        parquet(df!["image" => &images, "label" => &labels].unwrap())
+    };
+    let arrays = |images: &[u8]| idx(&[images.len() as u32, 1, 1], images);
+    let labels = |n: u8| idx(&[u32::from(n)], &(0..n).map(|i| i % 2).collect::<Vec<_>>());
+    // By the third test image: one of the training split's, or one of its own.
+    let folders = |third: u8| {
+        Dataset::new(&[
+            ("train/a/1.png", color(1)),
+            ("train/b/2.png", color(2)),
+            ("train/a/3.png", color(3)),
+            ("train/b/4.png", color(4)),
+            ("test/a/5.png", color(5)),
+            ("test/b/6.png", color(6)),
+            ("test/b/7.webp", webp(third)),
+        ])
+    };
+    let tables = |third: u8| {
+        Dataset::new(&[
+            ("train-00000-of-00002.parquet", table(&[color(1), color(2)])),
+            ("train-00001-of-00002.parquet", table(&[color(3), color(4)])),
+            ("test.parquet", table(&[color(5), color(6), webp(third)])),
+        ])
+    };
+    let pairs = |third: u8| {
+        Dataset::new(&[
+            ("train-images-idx3-ubyte", arrays(&[1, 2, 3, 4])),
+            ("train-labels-idx1-ubyte", labels(4)),
+            ("t10k-images-idx3-ubyte", arrays(&[5, 6, third])),
+            ("t10k-labels-idx1-ubyte", labels(3)),
+        ])
+    };
+    type Source<'a> = (&'a dyn Fn(u8) -> Dataset, usize, usize, [&'a str; 2]);
+    let sources: [Source; 3] = [
+        (&folders, 2, 3, ["test/b/7.webp (test)", "train/a/3.png (train)"]),
+        (&tables, 2, 3, ["test.parquet: row 2 (test)", "00001-of-00002.parquet: row 0 (train)"]),
+        (&pairs, 1, 1, ["t10k-images-idx3-ubyte: row 2", "train-images-idx3-ubyte: row 2"]),
+    ];
+    let with = |duplicates: &str| {
+        format!(r#"{{"validation": {{"fraction": 0.25}}, "duplicates": "{duplicates}"}}"#)
+    };
+    for (dataset, side, channels, places) in sources {
+        let apart = dataset(9).images(&with("refuse"), (side, channels, 2), None).unwrap();
+        assert_eq!(apart.treated.notes(), Vec::<String>::new());
+        let shared = dataset(3);
+        let told = shared.images(&with("refuse"), (side, channels, 2), None).unwrap_err();
+        let told = told.to_string();
+        for part in places.iter().chain(&["1 image stands in two splits", "duplicates: keep"]) {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+        let kept = shared.images(&with("keep"), (side, channels, 2), None).unwrap();
+        assert_eq!((kept.treated.in_two_splits, kept.test.len()), (1, 3));
+        assert!(kept.treated.notes()[0].contains("1 is in the files of a split"));
+    }
+}
+
+/// The check takes its digests out of the cache, too.
+#[test]
+fn images_in_two_splits_are_found_when_decoded_splits_are_cached() {
+    let cache = tempfile::tempdir().unwrap();
+    let dataset = large(2100, 0);
+    let copy = fs::read(dataset.at("train-images-idx3-ubyte")).unwrap();
+    dataset.put("t10k-images-idx3-ubyte", idx(&[2, 64, 64], &copy[16 + 4096..16 + 3 * 4096]));
+    dataset.put("t10k-labels-idx1-ubyte", idx(&[2], &[0, 1]));
+    for cached in [false, true] {
+        let load = |duplicates| {
+            let data =
+                format!(r#"{{"validation": {{"fraction": 0.1}}, "duplicates": "{duplicates}"}}"#);
+            dataset.images(&data, (64, 1, 3), Some(cache.path()))
+        };
+        let told = load("refuse").unwrap_err().to_string();
+        assert!(told.contains("2 images stand in two splits"), "{told}");
+        let kept = load("keep").unwrap();
+        assert!(kept.train.is_cached() || !cached);
+        assert_eq!(kept.treated.in_two_splits, 2);
+    }
+}
+
+/// Inside one split an image may stand twice; drawn parts may part the two.
+#[test]
+fn duplicates_that_drawn_parts_separate_are_counted() {
+    let images: Vec<u8> = (0..40).map(|i| i / 2).collect();
+    let dataset = Dataset::new(&[
+        ("train-images-idx3-ubyte", idx(&[40, 1, 1], &images)),
+        ("train-labels-idx1-ubyte", idx(&[40], &[0; 40])),
+    ]);
+    let data = r#"{"validation": {"fraction": 0.25}, "test": {"fraction": 0.25}}"#;
+    let images = dataset.images(data, (1, 1, 2), None).unwrap();
+    let [train, validation, test] = [&images.train, &images.validation, &images.test].map(pixels);
+    let in_validation = validation.iter().filter(|image| train.contains(image)).count();
+    let in_test =
+        test.iter().filter(|image| train.contains(image) || validation.contains(image)).count();
+    assert!(in_validation > 0 && in_test > 0);
+    assert_eq!(images.treated.in_two_parts, (in_validation + in_test) as u64);
+    assert!(images.treated.notes()[0].contains("another part has an equal one"));
+}
+
+/// What images are converted to follows from the model; data of other channels are other data only
+/// where an orientation was ignored before.
+#[test]
+fn channels_are_made_as_the_model_asks() {
+    let grey = |n: u8| {
+        let image = image::GrayImage::from_fn(2, 2, |x, y| image::Luma([n + 3 * (x + y) as u8]));
+        let mut out = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut out, image::ImageFormat::Png).unwrap();
+        out.into_inner()
+    };
+    let dataset = Dataset::new(&[
+        ("train/a/1.png", grey(1)),
+        ("train/b/2.png", grey(60)),
+        ("train/a/3.png", png(2, [100, 150, 200])),
+        ("test/b/4.png", grey(90)),
+    ]);
+    let half = r#"{"validation": {"fraction": 0.34}}"#;
+    let rgb = dataset.images(half, (2, 3, 2), None).unwrap();
+    let grey = dataset.images(half, (2, 1, 2), None).unwrap();
+    assert_eq!(pixels(&rgb.test), [90, 90, 90, 93, 93, 93, 93, 93, 93, 96, 96, 96]);
+    assert_eq!(pixels(&grey.test), [90, 93, 93, 96]);
+    assert_eq!((rgb.treated.changes.grey_to_rgb, rgb.treated.changes.color_to_grey), (3, 0));
+    assert_eq!((grey.treated.changes.grey_to_rgb, grey.treated.changes.color_to_grey), (0, 1));
+    assert!(grey.treated.notes()[0].contains("1 is in colour in the file"));
+    assert_eq!(rgb.sha256(), grey.sha256());
+}
+
+/// A turned image makes other data of the same files than earlier versions made.
+#[test]
+fn images_are_turned_and_the_hash_says_so() {
+    let exif = |n: u8| {
+        let mut exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        exif.extend([n, 0, 0, 0, 0, 0, 0]);
+        exif
+    };
+    let jpeg = |orientation: u8| {
+        let image =
+            image::RgbImage::from_fn(8, 8, |_, y| image::Rgb([if y < 4 { 0 } else { 255 }; 3]));
+        let mut out = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut out, image::ImageFormat::Jpeg).unwrap();
+        let plain = out.into_inner();
+        let exif = [b"Exif\0\0".to_vec(), exif(orientation)].concat();
+        let head = [0xff, 0xe1, 0, exif.len() as u8 + 2];
+        [&plain[..2], &head, &exif, &plain[2..]].concat()
+    };
+    let load = |orientation: u8| {
+        let dataset = Dataset::new(&[
+            ("train/a/1.png", png(8, [1, 2, 3])),
+            ("train/b/2.png", png(8, [4, 5, 6])),
+            ("test/a/3.jpg", jpeg(orientation)),
+        ]);
+        dataset.images(r#"{"validation": {"fraction": 0.5}}"#, (8, 3, 2), None).unwrap()
+    };
+    let (upright, turned) = (load(1), load(6));
+    // Black above becomes black on the right.
+    assert!(upright.test.image(0)[0] < 9 && upright.test.image(0)[3 * 7] < 9);
+    assert!(turned.test.image(0)[0] > 246 && turned.test.image(0)[3 * 7] < 9);
+    assert_eq!((upright.treated.changes.turned, turned.treated.changes.turned), (0, 1));
+    // The hash of upright files is that of earlier versions: of roles and files alone.
+    let files = |images: &ImageData| {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        for (role, (_, _, sha256)) in (0u8..).zip(&images.files) {
+            hash.update([role]);
+            hash.update(sha256);
+        }
+        hash.update("classes\0a\0b");
+        vlora::spec::hex(&hash.finalize())
+    };
+    assert_eq!(upright.sha256(), files(&upright));
+    assert_ne!(turned.sha256(), files(&turned));
 }
 
 /// A split large enough for the cache: IDX images of 64 × 64.

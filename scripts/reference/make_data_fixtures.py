@@ -129,9 +129,6 @@ def main():
     write("wrong/columns-otherwise-named", {"img": png, "fine_label": one},
           {"fine_label": {"names": list("abc"), "_type": "ClassLabel"}})
     write("wrong/no-rows", {"image": png[:0], "label": one[:0]})
-    write("wrong/grey", {"image": images(grey[:1]), "label": one})
-    write("wrong/transparent",
-          {"image": images([encoded(Image.new("RGBA", (SIDE, SIDE), (1, 2, 3, 4)), "PNG")]), "label": one})
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::decode::{Size, decode, other_channels};
-use super::decoded::Decoded;
+use super::convert::{Change, Samples, convert};
+use super::decode::{Image, Size, decode};
+use super::decoded::{About, Decoded, Fact};
 use super::pixels::Pixels;
 use super::select::Select;
 use super::source::{SplitFiles, numbers};
-use super::table::{Blobs, Column, Table, Values};
+use super::table::{Column, Table, Values};
 use crate::error::{Error, Result};
 use crate::spec::{DataSpec, shorten};
 
@@ -30,22 +31,21 @@ pub fn assemble(
     known: Classes,
 ) -> Result<Decoded> {
     let select = Select::Images { image: &data.image_column, label: &data.label_column };
-    let mut pixels = Vec::new();
+    let mut images = Images { size, pixels: Vec::new(), facts: Vec::new() };
     let mut labels = Labels { classes, known, numbers: Vec::new(), texts: Vec::new() };
+    let mut tables = Vec::new();
     while let Some(table) = files.next_table(select)? {
         // Every reader has refused a file without them.
         let missing = |name: &str| Error::Input(format!("there is no column `{name}`"));
         let column = |name: &str| table.column(name).ok_or_else(|| missing(name));
         labels.add(&table, column(&data.label_column)?)?;
-        add_images(&mut pixels, &table, column(&data.image_column)?, size)?;
+        images.add(&table, column(&data.image_column)?)?;
+        tables.push(table.rows);
     }
-    let (labels, known) = labels.finish()?;
-    Ok(Decoded {
-        pixels: Pixels::Owned(pixels),
-        labels,
-        class_names: known.names,
-        named_labels: known.named_labels,
-    })
+    let (labels, Classes { names: class_names, named_labels }) = labels.finish()?;
+    let Images { pixels, facts, .. } = images;
+    let about = About { class_names, named_labels, tables };
+    Ok(Decoded { pixels: Pixels::Owned(pixels), labels, facts, about })
 }
 
 fn wrong_type(table: &Table, column: &Column, expected: &str) -> Error {
@@ -57,58 +57,81 @@ fn wrong_type(table: &Table, column: &Column, expected: &str) -> Error {
     ))
 }
 
-/// Appends a table's images to `pixels`.
-fn add_images(pixels: &mut Vec<u8>, table: &Table, column: &Column, size: Size) -> Result<()> {
-    let told =
-        |row: usize, problem: String| Error::Input(format!("{}: {problem}", table.place(row)));
-    match &column.values {
-        Values::Images(images) => add_encoded(pixels, images, size, told),
-        Values::Pixels { height, width, bytes } => {
-            size.check(*width as u32, *height as u32).map_err(|e| told(0, e))?;
-            if size.channels != 1 {
-                return Err(told(0, other_channels("8-bit grey", size.channels)));
+/// Images of one split in the making.
+struct Images {
+    size: Size,
+    pixels: Vec<u8>,
+    facts: Vec<Fact>,
+}
+
+impl Images {
+    /// Appends a table's images.
+    fn add(&mut self, table: &Table, column: &Column) -> Result<()> {
+        let size = self.size;
+        let fits = |width, height| size.check(width, height);
+        match &column.values {
+            Values::Images(images) => {
+                self.add_rows(table, images.len(), |row| match images.get(row) {
+                    Some(bytes) => decode(bytes, size.channels, &fits),
+                    None => Err(NO_IMAGE.into()),
+                })
             }
-            pixels.extend_from_slice(bytes);
-            Ok(())
+            Values::Pixels { height, width, bytes } => {
+                let (height, width) = (*height, *width);
+                self.add_rows(table, table.rows, |row| {
+                    fits(width as u32, height as u32)?;
+                    let grey = bytes[row * height * width..][..height * width].to_vec();
+                    let (pixels, change) = convert(grey, Samples::Grey, size.channels);
+                    Ok(Image { width, height, pixels, change })
+                })
+            }
+            _ => Err(wrong_type(table, column, "images: struct{bytes: binary, path: string}")),
         }
-        _ => Err(wrong_type(table, column, "images: struct{bytes: binary, path: string}")),
+    }
+
+    fn add_rows(
+        &mut self,
+        table: &Table,
+        rows: usize,
+        image: impl Fn(usize) -> std::result::Result<Image, String> + Sync,
+    ) -> Result<()> {
+        let told = |row, problem: String| Error::Input(format!("{}: {problem}", table.place(row)));
+        let n = self.size.bytes();
+        // The first image is tried alone: if it is of another size, memory for all of this size
+        // would be for nothing.
+        if rows > 0 {
+            image(0).map_err(|e| told(0, e))?;
+        }
+        let (before, known) = (self.pixels.len(), self.facts.len());
+        let after = n.checked_mul(rows).and_then(|more| before.checked_add(more));
+        let too_large = || {
+            let megabytes = n as f64 * rows as f64 / 1e6;
+            Error::Failed(format!("there is no memory for {megabytes:.0} MB of decoded images"))
+        };
+        let after = after.ok_or_else(too_large)?;
+        self.pixels.try_reserve_exact(after - before).map_err(|_| too_large())?;
+        self.pixels.resize(after, 0);
+        let none = Fact { width: 0, height: 0, digest: 0, change: Change::default() };
+        self.facts.resize(known + rows, none);
+        let places = self.pixels[before..].par_chunks_exact_mut(n).zip(&mut self.facts[known..]);
+        let one = |row, out: &mut [u8], fact: &mut Fact| {
+            let image = image(row)?;
+            let (width, height) = (image.width as u32, image.height as u32);
+            *fact = Fact { width, height, digest: image.digest(), change: image.change };
+            out.copy_from_slice(&image.pixels);
+            Ok(())
+        };
+        let failed = places
+            .enumerate()
+            .find_map_first(|(row, (out, fact))| one(row, out, fact).err().map(|e| (row, e)));
+        match failed {
+            None => Ok(()),
+            Some((row, problem)) => Err(told(row, problem)),
+        }
     }
 }
 
-fn add_encoded(
-    pixels: &mut Vec<u8>,
-    images: &Blobs,
-    size: Size,
-    told: impl Fn(usize, String) -> Error,
-) -> Result<()> {
-    let one = |row: usize, out: &mut [u8]| match images.get(row) {
-        Some(bytes) => decode(bytes, size, out),
-        None => Err("there is no image\n  found:    no bytes\n  expected: an encoded image".into()),
-    };
-    let n = size.bytes();
-    // The first image is tried alone: if it is of another size, memory for all of this size would
-    // be for nothing.
-    if !images.is_empty() {
-        one(0, &mut vec![0; n]).map_err(|e| told(0, e))?;
-    }
-    let before = pixels.len();
-    let after = n.checked_mul(images.len()).and_then(|more| before.checked_add(more));
-    let too_large = || {
-        let megabytes = n as f64 * images.len() as f64 / 1e6;
-        Error::Failed(format!("there is no memory for {megabytes:.0} MB of decoded images"))
-    };
-    let after = after.ok_or_else(too_large)?;
-    pixels.try_reserve_exact(after - before).map_err(|_| too_large())?;
-    pixels.resize(after, 0);
-    let failed = pixels[before..]
-        .par_chunks_exact_mut(n)
-        .enumerate()
-        .find_map_first(|(row, out)| one(row, out).err().map(|e| (row, e)));
-    match failed {
-        None => Ok(()),
-        Some((row, problem)) => Err(told(row, problem)),
-    }
-}
+const NO_IMAGE: &str = "there is no image\n  found:    no bytes\n  expected: an encoded image";
 
 /// Labels of one split in the making.
 struct Labels {

@@ -1,17 +1,20 @@
-//! One encoded image to its pixels, checked against what the model takes.
+//! One encoded image to its pixels, upright and in the channels that the model takes.
 //!
 //! The size in the header is compared before anything is decoded, so a header that claims 40,000 ×
 //! 40,000 pixels allocates nothing. PNG and lossless WebP are exact. JPEG's standard leaves rounding
 //! to the decoder, and how colours of half the resolution are enlarged: on smooth images this one
-//! is within 2 of Pillow's, at hard edges of colour further from it.
+//! is within 2 of Pillow's, 3 with such colours, and at hard edges of colour further from it.
 
 use std::io::Cursor;
 
-use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{ColorType, ImageDecoder, ImageResult, Limits};
+use sha2::{Digest, Sha256};
 
+use super::convert::{Change, Samples, convert, upper_bytes};
+use super::jpeg;
+use super::orientation::Orientation;
 use super::quiet::quietly;
 
 /// What images must be.
@@ -42,53 +45,128 @@ impl Size {
     }
 }
 
-/// Decodes into `out`, \[row, column, channel\], of [`Size::bytes`] bytes. Errors, without the
-/// file's name, if the image is damaged, has another size, or has channels that would have to be
-/// made up or thrown away.
-pub fn decode(bytes: &[u8], size: Size, out: &mut [u8]) -> Result<(), String> {
-    // Decoders are tested against damage, but a panic of theirs must not be the user's.
-    quietly(|| by_format(bytes, size, out)).unwrap_or_else(|| Err(broken("its decoder gave up")))
+/// A decoded image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub width: usize,
+    pub height: usize,
+    /// \[row, column, channel\].
+    pub pixels: Vec<u8>,
+    /// What was made of the encoded image.
+    pub change: Change,
 }
 
-fn by_format(bytes: &[u8], size: Size, out: &mut [u8]) -> Result<(), String> {
-    let limits = || {
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(size.side as u32);
-        limits.max_image_height = Some(size.side as u32);
-        // A row of 16-bit RGBA and what the decoders keep beside the pixels.
-        limits.max_alloc = Some((64 << 20) + 16 * size.bytes() as u64);
-        limits
+impl Image {
+    /// Of size and pixels: images are equal where this is. 128 bits of a SHA-256, which nobody can
+    /// make equal for two images on purpose either.
+    pub fn digest(&self) -> u128 {
+        let mut hash = Sha256::new();
+        hash.update((self.width as u64).to_le_bytes());
+        hash.update((self.height as u64).to_le_bytes());
+        hash.update(&self.pixels);
+        let bytes = hash.finalize();
+        bytes.iter().take(16).fold(0, |n, b| n << 8 | u128::from(*b))
+    }
+}
+
+/// Decodes an image, turns it upright and gives it 1 (grey) or 3 (RGB) channels. `fits` sees width
+/// and height, upright, before anything is decoded. Errors, without the file's name, if the image is
+/// damaged or cut off, does not fit, or is grey of 16 bits.
+pub fn decode(
+    bytes: &[u8],
+    channels: usize,
+    fits: &(dyn Fn(u32, u32) -> Result<(), String> + Sync),
+) -> Result<Image, String> {
+    // Decoders are tested against damage, but a panic of theirs must not be the user's.
+    quietly(|| by_format(bytes, channels, fits))
+        .unwrap_or_else(|| Err(broken("its decoder gave up")))
+}
+
+/// What a decoder leaves, as stored.
+struct Stored {
+    width: u32,
+    height: u32,
+    samples: Vec<u8>,
+    kind: Samples,
+    change: Change,
+}
+
+fn by_format(
+    bytes: &[u8],
+    channels: usize,
+    fits: &(dyn Fn(u32, u32) -> Result<(), String> + Sync),
+) -> Result<Image, String> {
+    let fits = |orientation: Orientation, width, height| {
+        let (width, height) = orientation.size(width, height);
+        fits(width, height)
     };
-    match bytes {
+    let (orientation, stored) = match bytes {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => {
             let (width, height) = png_size(bytes).ok_or_else(|| broken("its header is cut off"))?;
-            size.check(width, height)?;
-            fill(PngDecoder::with_limits(Cursor::new(bytes), limits()), size, out)
+            let orientation = Orientation::of_png(bytes);
+            fits(orientation, width, height)?;
+            // Depth 16, colour type grey. Pillow's convert("L") makes all above 255 white.
+            if bytes.get(24..26) == Some(&[16, 0]) {
+                return Err(sixteen_bits());
+            }
+            let limits = limits(width, height);
+            (orientation, stored(PngDecoder::with_limits(Cursor::new(bytes), limits))?)
         }
-        [0xff, 0xd8, 0xff, ..] => fill(
-            JpegDecoder::new(Cursor::new(bytes)).and_then(|d| limited(d, limits(), size)),
-            size,
-            out,
-        ),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => fill(
-            WebPDecoder::new(Cursor::new(bytes)).and_then(|d| limited(d, limits(), size)),
-            size,
-            out,
-        ),
+        [0xff, 0xd8, 0xff, ..] => {
+            let head = jpeg::Head::read(bytes).map_err(|e| broken(&e))?;
+            let orientation = Orientation::of(&head.exif, head.xmp);
+            fits(orientation, head.width, head.height)?;
+            let samples = jpeg::samples(bytes, &head).map_err(|e| broken(&e))?;
+            let kind = if head.components == 1 { Samples::Grey } else { Samples::Rgb };
+            let (width, height) = (head.width, head.height);
+            (orientation, Stored { width, height, samples, kind, change: Change::default() })
+        }
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+            // The decoder stops at the last pixel. What the header announces behind it is the
+            // image's, too, and may be what says how to turn it.
+            let announced = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+            if (bytes.len() as u64) < u64::from(announced) + 8 {
+                return Err(broken(&format!(
+                    "a WebP cut off: {} bytes of {}",
+                    bytes.len(),
+                    u64::from(announced) + 8
+                )));
+            }
+            let orientation = Orientation::of_webp(bytes);
+            let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(|e| failed(&e))?;
+            let (width, height) = decoder.dimensions();
+            fits(orientation, width, height)?;
+            decoder.set_limits(limits(width, height)).map_err(|e| failed(&e))?;
+            (orientation, stored(Ok(decoder))?)
+        }
         _ => {
             let start: Vec<String> = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
-            Err(broken(&format!("{} bytes that start with {}", bytes.len(), start.join(" "))))
+            return Err(broken(&format!(
+                "{} bytes that start with {}",
+                bytes.len(),
+                start.join(" ")
+            )));
         }
+    };
+    let (pixels, change) = convert(stored.samples, stored.kind, channels);
+    let (width, height) = orientation.size(stored.width, stored.height);
+    let (width, height) = (width as usize, height as usize);
+    let change = change | stored.change;
+    if orientation == Orientation::UPRIGHT {
+        return Ok(Image { width, height, pixels, change });
     }
+    let pixels = orientation.turn(&pixels, stored.width as usize, stored.height as usize, channels);
+    let change = change | Change::TURNED;
+    Ok(Image { width, height, pixels, change })
 }
 
-/// Sets limits on a decoder of an image that may still have another size, which [`fill`] tells.
-fn limited<D: ImageDecoder>(mut decoder: D, limits: Limits, size: Size) -> ImageResult<D> {
-    let (width, height) = decoder.dimensions();
-    if size.check(width, height).is_ok() {
-        decoder.set_limits(limits)?;
-    }
-    Ok(decoder)
+fn limits(width: u32, height: u32) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(width);
+    limits.max_image_height = Some(height);
+    // A row of 16-bit RGBA and what the decoders keep beside the pixels.
+    limits.max_alloc = Some((64 << 20) + 16 * u64::from(width) * u64::from(height));
+    limits
 }
 
 /// Width and height in a PNG's first chunk.
@@ -98,6 +176,34 @@ fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((word(16)?, word(20)?))
 }
 
+fn stored<D: ImageDecoder>(decoder: ImageResult<D>) -> Result<Stored, String> {
+    let decoder = decoder.map_err(|e| failed(&e))?;
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    let kind = match color {
+        ColorType::L8 | ColorType::L16 => Samples::Grey,
+        ColorType::La8 | ColorType::La16 => Samples::GreyAlpha,
+        ColorType::Rgb8 | ColorType::Rgb16 => Samples::Rgb,
+        ColorType::Rgba8 | ColorType::Rgba16 => Samples::RgbAlpha,
+        other => return Err(broken(&format!("samples of another type, {other:?}"))),
+    };
+    let mut samples = vec![0; decoder.total_bytes() as usize];
+    decoder.read_image(&mut samples).map_err(|e| failed(&e))?;
+    let mut change = Change::default();
+    let wide = usize::from(color.bytes_per_pixel()) == 2 * usize::from(color.channel_count());
+    if wide {
+        samples = upper_bytes(&samples);
+        change = Change::DEPTH_HALVED;
+    }
+    Ok(Stored { width, height, samples, kind, change })
+}
+
+fn failed(error: &image::ImageError) -> String {
+    let text = error.to_string();
+    // Behind this stands the name of a part of the format, at length.
+    broken(text.split(" while decoding").next().unwrap_or(&text))
+}
+
 fn broken(found: &str) -> String {
     format!(
         "the image cannot be decoded\n  found:    {found}\n  expected: a whole PNG, JPEG or WebP \
@@ -105,65 +211,11 @@ fn broken(found: &str) -> String {
     )
 }
 
-fn fill<D: ImageDecoder>(
-    decoder: ImageResult<D>,
-    size: Size,
-    out: &mut [u8],
-) -> Result<(), String> {
-    // Behind this stands the name of a part of the format, at length.
-    let cut = |text: &str| text.split(" while decoding").next().unwrap_or(text).to_string();
-    let told = |e: image::ImageError| broken(&cut(&e.to_string()));
-    let decoder = decoder.map_err(told)?;
-    let (width, height) = decoder.dimensions();
-    size.check(width, height)?;
-    let color = decoder.color_type();
-    let (kept, alpha) = match (color, size.channels) {
-        (ColorType::L8, 1) | (ColorType::Rgb8, 3) => (size.channels, false),
-        (ColorType::La8, 1) | (ColorType::Rgba8, 3) => (size.channels, true),
-        _ => return Err(other_channels(color_name(color), size.channels)),
-    };
-    if !alpha {
-        return decoder.read_image(out).map_err(told);
-    }
-    // Alpha that hides nothing is no information; any other would need a background.
-    let mut whole = vec![0; size.side * size.side * (kept + 1)];
-    decoder.read_image(&mut whole).map_err(told)?;
-    for (pixel, out) in whole.chunks_exact(kept + 1).zip(out.chunks_exact_mut(kept)) {
-        if pixel[kept] != u8::MAX {
-            return Err(other_channels(color_name(color), size.channels));
-        }
-        out.copy_from_slice(&pixel[..kept]);
-    }
-    Ok(())
-}
-
-fn color_name(color: ColorType) -> &'static str {
-    match color {
-        ColorType::L8 => "8-bit grey",
-        ColorType::La8 => "8-bit grey with transparent pixels",
-        ColorType::Rgb8 => "8-bit RGB",
-        ColorType::Rgba8 => "8-bit RGB with transparent pixels",
-        ColorType::L16 | ColorType::La16 => "16-bit grey",
-        ColorType::Rgb16 | ColorType::Rgba16 => "16-bit RGB",
-        _ => "another colour type",
-    }
-}
-
-/// Channels that would have to be made up or thrown away.
-pub fn other_channels(found: &str, channels: usize) -> String {
-    let (expected, mode, other) = match channels {
-        1 => ("8-bit grey", "L", 3),
-        _ => ("8-bit RGB", "RGB", 1),
-    };
-    let help = match found {
-        "8-bit grey" | "8-bit RGB" => format!("model.channels: {other}, or images"),
-        _ => "images".to_string(),
-    };
-    format!(
-        "the image has other channels\n  found:    {found}\n  expected: {expected}, as \
-         model.channels is {channels}\n  help:     {help} converted by Pillow's \
-         image.convert(\"{mode}\")"
-    )
+fn sixteen_bits() -> String {
+    "the image is grey of 16 bits\n  found:    samples of 0 to 65535\n  expected: 8 bits, 0 to 255\n  \
+     help:     with Pillow, image.point(lambda v: v / 256).convert(\"L\"); without the division \
+     convert(\"L\") turns all above 255 white"
+        .into()
 }
 
 #[cfg(test)]
@@ -178,10 +230,9 @@ mod tests {
         out.into_inner()
     }
 
-    fn decoded(bytes: &[u8], side: usize, channels: usize) -> Result<Vec<u8>, String> {
+    fn decoded(bytes: &[u8], side: usize, channels: usize) -> Result<Image, String> {
         let size = Size { side, channels };
-        let mut out = vec![0; size.bytes()];
-        decode(bytes, size, &mut out).map(|()| out)
+        decode(bytes, channels, &|width, height| size.check(width, height))
     }
 
     #[test]
@@ -194,8 +245,8 @@ mod tests {
             assert!(refused(&other(1)).contains("1 × 1"), "{format:?}");
             assert!(refused(&other(4000)).contains("4000 × 4000"), "{format:?}");
         }
-        assert!(refused(&png(DynamicImage::new_rgb8(28, 28))).contains("model.channels: 3"));
-        assert!(refused(&png(DynamicImage::new_luma16(28, 28))).contains("16-bit grey"));
+        let grey = refused(&png(DynamicImage::new_luma16(28, 28)));
+        assert!(grey.contains("v / 256"), "{grey}");
         let whole = png(DynamicImage::new_luma8(28, 28));
         assert!(refused(&whole[..whole.len() / 2]).contains("cannot be decoded"));
         assert!(refused(&whole[..20]).contains("cut off"));
@@ -203,10 +254,12 @@ mod tests {
     }
 
     #[test]
-    fn alpha_that_hides_nothing_is_left_out() {
+    fn alpha_is_dropped_and_what_it_hid_is_counted() {
         let image = |alpha| RgbaImage::from_pixel(4, 4, Rgba([1, 2, 3, alpha]));
         let png = |alpha| encoded(DynamicImage::ImageRgba8(image(alpha)), ImageFormat::Png);
-        assert_eq!(decoded(&png(255), 4, 3).unwrap(), [1, 2, 3].repeat(16));
-        assert!(decoded(&png(254), 4, 3).unwrap_err().contains("transparent"));
+        for (alpha, change) in [(255, Change::default()), (254, Change::ALPHA_DROPPED)] {
+            let image = decoded(&png(alpha), 4, 3).unwrap();
+            assert_eq!((image.pixels, image.change), ([1, 2, 3].repeat(16), change));
+        }
     }
 }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::augment::Augmenter;
+use super::convert::Changes;
 use super::decode::Size;
 use super::decoded::cache_folder;
 use super::load::Loader;
@@ -121,6 +122,48 @@ pub struct ImageData {
     /// Split, name and SHA-256 of every file read, in reading order; images in folders are one of
     /// each split.
     pub files: Vec<(String, String, String)>,
+    pub treated: Treated,
+}
+
+/// What was made of the images that were read, and which of them stand in two splits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Treated {
+    pub changes: Changes,
+    /// Images of a split with files of its own that the files of an earlier split hold, too: of the
+    /// order training, validation, test.
+    pub in_two_splits: u64,
+    /// Images of parts of the training split that are trained on, too, or stand in both parts.
+    pub in_two_parts: u64,
+}
+
+impl Treated {
+    /// A sentence for each thing that happened.
+    pub fn notes(&self) -> Vec<String> {
+        let Changes { turned, grey_to_rgb, color_to_grey, alpha_dropped, depth_halved } =
+            self.changes;
+        let all = [
+            (turned, "turned upright by the orientation that the file states"),
+            (grey_to_rgb, "grey in the file and repeated in three channels"),
+            (color_to_grey, "in colour in the file and turned grey (ITU-R 601 luma)"),
+            (alpha_dropped, "transparent in places; transparency is dropped, colours stay"),
+            (depth_halved, "of 16 bits a sample, of which the upper 8 are used"),
+            (
+                self.in_two_splits,
+                "in the files of a split although those of an earlier one hold them, too \
+                 (`duplicates: keep`)",
+            ),
+            (
+                self.in_two_parts,
+                "drawn for one part of the training split while another part has an equal one",
+            ),
+        ];
+        let some = all.into_iter().filter(|(count, _)| *count > 0);
+        some.map(|(count, what)| match count {
+            1 => format!("Images: 1 is {what}."),
+            _ => format!("Images: {count} are {what}."),
+        })
+        .collect()
+    }
 }
 
 impl ImageData {
@@ -152,6 +195,7 @@ impl ImageData {
             named_labels: loaded.named_labels,
             statistics,
             files: loaded.files,
+            treated: loaded.treated,
         })
     }
 
@@ -168,6 +212,7 @@ impl ImageData {
             named_labels: false,
             statistics,
             files: Vec::new(),
+            treated: Treated::default(),
         }
     }
 
@@ -190,6 +235,10 @@ impl ImageData {
                 hash.update([0]);
                 hash.update(name);
             }
+        }
+        // Up to this mark, images were not turned by their orientation.
+        if self.treated.changes.turned > 0 {
+            hash.update("upright");
         }
         hex(&hash.finalize())
     }

@@ -1,13 +1,14 @@
 //! An image dataset's files to decoded splits, by way of the cache of such.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::assemble::{Classes, assemble};
+use super::convert::Changes;
 use super::decode::Size;
-use super::decoded::{self, Decoded, Key};
-use super::images::ImageSplit;
+use super::decoded::{self, About, Decoded, Key};
+use super::duplicates::{self, Origins, Split};
+use super::images::{ImageSplit, Treated};
 use super::layout::Layout;
 use super::names::{self, Format};
 use super::parts::{self, Parts};
@@ -15,7 +16,7 @@ use super::pixels::Pixels;
 use super::source::SplitFiles;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
-use crate::spec::{DataSpec, ModelSpec, PartSpec, SplitSpec};
+use crate::spec::{DataSpec, Duplicates, ModelSpec, PartSpec, SplitSpec};
 
 /// Loads the splits of one dataset.
 pub struct Loader<'a> {
@@ -28,16 +29,10 @@ pub struct Loader<'a> {
     /// Known once a split is loaded; the same in all.
     class_names: Vec<String>,
     named_labels: bool,
-    seen: Seen,
-}
-
-/// What the splits so far consist of.
-#[derive(Default)]
-struct Seen {
-    /// Split, name and SHA-256.
+    /// Split, name and SHA-256 of every file so far.
     files: Vec<(String, String, String)>,
-    /// Of images in folders: SHA-256 to split and name.
-    images: HashMap<String, (String, String)>,
+    /// The splits so far that have files of their own.
+    splits: Vec<Split>,
 }
 
 /// Splits for training, validation and test.
@@ -46,6 +41,7 @@ pub struct Loaded {
     pub class_names: Vec<String>,
     pub named_labels: bool,
     pub files: Vec<(String, String, String)>,
+    pub treated: Treated,
 }
 
 impl<'a> Loader<'a> {
@@ -66,7 +62,8 @@ impl<'a> Loader<'a> {
             cache,
             class_names: Vec::new(),
             named_labels: false,
-            seen: Seen::default(),
+            files: Vec::new(),
+            splits: Vec::new(),
         })
     }
 
@@ -94,11 +91,27 @@ impl<'a> Loader<'a> {
             None => of_train(Some(Vec::new())),
         };
         let test = other("test", &data.test, rows(|parts| &parts.test))?;
+        let treated = self.treated(parts.as_ref())?;
         Ok(Loaded {
             splits: [of_train(rows(|parts| &parts.train)), validation, test],
             class_names: self.class_names,
             named_labels: self.named_labels,
-            files: self.seen.files,
+            files: self.files,
+            treated,
+        })
+    }
+
+    /// What was made of the images, and which stand in two splits. Errors if one stands in the files
+    /// of two, unless the spec keeps it.
+    fn treated(&self, parts: Option<&Parts>) -> Result<Treated> {
+        let mut changes = Changes::default();
+        self.splits.iter().for_each(|split| changes.add(&split.facts));
+        let keep = self.data.duplicates == Duplicates::Keep;
+        let train = self.splits.first().map_or(&[][..], |split| &split.facts);
+        Ok(Treated {
+            changes,
+            in_two_splits: duplicates::between(&self.splits, keep)?,
+            in_two_parts: parts.map_or(0, |parts| duplicates::within(train, parts)),
         })
     }
 
@@ -106,10 +119,10 @@ impl<'a> Loader<'a> {
     fn split(&mut self, role: &str, name: &str) -> Result<Decoded> {
         self.layout.files_for(role, name)?;
         let mut files = SplitFiles::open(&self.repository, &self.layout, name)?;
-        self.seen.add(name, &files)?;
+        add_files(&mut self.files, name, &files)?;
         let key = self.key(&files);
-        let cached = self.cache.and_then(|cache| decoded::load(cache, &key, self.size));
-        let mut split = match cached {
+        let cached = self.cache.and_then(|cache| decoded::load(cache, &key));
+        let split = match cached {
             Some(decoded) => decoded,
             None => assemble(&mut files, self.data, self.size, self.classes, self.known())?,
         };
@@ -122,8 +135,11 @@ impl<'a> Loader<'a> {
         if let (Some(cache), Pixels::Owned(_)) = (self.cache, &split.pixels) {
             decoded::store(cache, &key, &split);
         }
-        self.class_names = std::mem::take(&mut split.class_names);
-        self.named_labels = split.named_labels;
+        let About { class_names, named_labels, tables } = &split.about;
+        self.class_names = class_names.clone();
+        self.named_labels = *named_labels;
+        let origins = origins(&files, tables);
+        self.splits.push(Split { name: name.to_string(), facts: split.facts.clone(), origins });
         Ok(split)
     }
 
@@ -150,40 +166,39 @@ impl<'a> Loader<'a> {
     }
 }
 
-impl Seen {
-    /// Refuses a split that shares a file with one before.
-    fn add(&mut self, split: &str, files: &SplitFiles) -> Result<()> {
-        for (file, sha256) in &files.hashes {
-            // Labels alone, as IDX files hold them, may well be those of other images.
-            let labels = Format::of(file) == Some(Format::Idx)
-                && names::idx(file).is_some_and(|(_, labels)| labels);
-            let same = |(_, path, hash): &&(String, String, String)| {
-                path == file || (hash == sha256 && !labels)
-            };
-            if let Some((other, path, _)) = self.files.iter().find(same) {
-                return Err(Error::Input(format!(
-                    "{file}: the same file serves two splits or twice\n  found:    its content \
-                     stands in {path}, of the split `{other}`\n  expected: no example twice"
-                )));
-            }
-            self.files.push((split.to_string(), file.clone(), sha256.clone()));
+/// Appends a split's files to those before. Refuses a split that shares one with them.
+fn add_files(
+    all: &mut Vec<(String, String, String)>,
+    split: &str,
+    files: &SplitFiles,
+) -> Result<()> {
+    for (file, sha256) in &files.hashes {
+        // Labels alone, as IDX files hold them, may well be those of other images.
+        let labels = Format::of(file) == Some(Format::Idx)
+            && names::idx(file).is_some_and(|(_, labels)| labels);
+        let same = |(_, path, hash): &&(String, String, String)| {
+            path == file || (hash == sha256 && !labels)
+        };
+        if let Some((other, path, _)) = all.iter().find(same) {
+            return Err(Error::Input(format!(
+                "{file}: the same file serves two splits or twice\n  found:    its content \
+                 stands in {path}, of the split `{other}`\n  expected: no example twice"
+            )));
         }
-        for (image, sha256) in &files.images {
-            match self.images.get(sha256) {
-                Some((other, path)) if other != split => {
-                    return Err(Error::Input(format!(
-                        "{image}: the same image stands in two splits\n  found:    its content \
-                         stands in {path}, of the split `{other}`\n  expected: no image in two \
-                         splits"
-                    )));
-                }
-                Some(_) => {}
-                None => {
-                    self.images.insert(sha256.clone(), (split.to_string(), image.clone()));
-                }
-            }
+        all.push((split.to_string(), file.clone(), sha256.clone()));
+    }
+    Ok(())
+}
+
+/// The names of a split's images, for errors. A pair of IDX files makes one table.
+fn origins(files: &SplitFiles, tables: &[usize]) -> Origins {
+    let names = |list: &[(String, String)]| list.iter().map(|(name, _)| name.clone()).collect();
+    match files.images.is_empty() {
+        false => Origins::Single(names(&files.images)),
+        true => {
+            let names: Vec<String> = names(&files.hashes);
+            Origins::Tables(names.into_iter().zip(tables.iter().copied()).collect())
         }
-        Ok(())
     }
 }
 

@@ -8,19 +8,25 @@
 mod assemble;
 mod augment;
 mod card;
+mod convert;
 mod csv;
 mod decode;
 mod decoded;
+mod duplicates;
 mod glob;
 mod idx;
 mod image_folder;
 mod images;
+mod jpeg;
 mod json_lines;
 mod layout;
 mod limits;
 mod load;
 mod names;
 mod noise;
+#[cfg(test)]
+mod oracle;
+mod orientation;
 mod parquet;
 mod parts;
 mod pixels;
@@ -33,8 +39,9 @@ mod unpack;
 
 pub use augment::Augmenter;
 pub use card::Card;
+pub use convert::Changes;
 pub use decoded::cache_folder;
-pub use images::{ImageData, ImageSplit, ImageStatistics};
+pub use images::{ImageData, ImageSplit, ImageStatistics, Treated};
 pub use layout::{Layout, needed};
 pub use source::read_split;
 pub use table::{Blobs, Column, Kind, Table, Values};

@@ -255,6 +255,7 @@ impl Summary {
             );
         }
         notes.extend(distinct(self.runs().map(|r| data_note(&r.provenance))));
+        notes.extend(distinct(self.runs().flat_map(|r| r.provenance.data_notes.clone())));
         let machines = distinct(self.runs().flat_map(|r| &r.provenance.sessions).map(machine_note));
         if machines.len() > 1 {
             notes.push(

@@ -63,6 +63,9 @@ pub struct Provenance {
     pub train_examples: usize,
     pub validation_examples: usize,
     pub test_examples: usize,
+    /// What has to be said of the data under a table, a sentence each.
+    #[serde(default)]
+    pub data_notes: Vec<String>,
     /// One for each time the run was started or resumed.
     pub sessions: Vec<Session>,
 }

@@ -52,6 +52,7 @@ pub fn provenance(
         train_examples: data.train.len(),
         validation_examples: data.validation.len(),
         test_examples: data.test.len(),
+        data_notes: data.treated.notes(),
         sessions,
     }
 }

@@ -78,12 +78,25 @@ pub struct DataSpec {
     pub validation: Option<SplitSpec>,
     #[serde(default = "test_split")]
     pub test: SplitSpec,
+    #[serde(default)]
+    pub duplicates: Duplicates,
     /// Channel means and deviations of pixels in [0, 1]; null measures them on the training
     /// split.
     #[serde(default)]
     pub normalize: Option<Normalize>,
     #[serde(default)]
     pub augment: Augment,
+}
+
+/// What happens to an image that the files of two splits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duplicates {
+    /// The dataset is refused.
+    #[default]
+    Refuse,
+    /// They are counted.
+    Keep,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

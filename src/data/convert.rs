@@ -1,0 +1,108 @@
+//! Channels as Pillow's `convert("RGB")` and `convert("L")` make them, and a count of what was made
+//! of images on their way to pixels.
+
+use std::ops::BitOr;
+
+use serde::{Deserialize, Serialize};
+
+use super::decoded::Fact;
+
+/// What an image's samples are, a byte each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Samples {
+    Grey,
+    GreyAlpha,
+    Rgb,
+    RgbAlpha,
+}
+
+impl Samples {
+    fn count(self) -> usize {
+        match self {
+            Samples::Grey => 1,
+            Samples::GreyAlpha => 2,
+            Samples::Rgb => 3,
+            Samples::RgbAlpha => 4,
+        }
+    }
+}
+
+/// What was done to one image: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change(pub u8);
+
+impl Change {
+    /// By its orientation.
+    pub const TURNED: Change = Change(1);
+    pub const GREY_TO_RGB: Change = Change(2);
+    pub const COLOR_TO_GREY: Change = Change(4);
+    /// An alpha channel that hides something was dropped.
+    pub const ALPHA_DROPPED: Change = Change(8);
+    /// 16 bits a sample became the upper 8.
+    pub const DEPTH_HALVED: Change = Change(16);
+}
+
+impl BitOr for Change {
+    type Output = Change;
+
+    fn bitor(self, other: Change) -> Change {
+        Change(self.0 | other.0)
+    }
+}
+
+/// How many images were changed how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changes {
+    /// Turned upright by their EXIF or XMP orientation.
+    pub turned: u64,
+    pub grey_to_rgb: u64,
+    pub color_to_grey: u64,
+    /// Their transparency was dropped: each pixel keeps its own colour.
+    pub alpha_dropped: u64,
+    /// 16 bits a sample became the upper 8.
+    pub depth_halved: u64,
+}
+
+impl Changes {
+    pub fn add(&mut self, images: &[Fact]) {
+        for Fact { change, .. } in images {
+            let has = |kind: Change| u64::from(change.0 & kind.0 != 0);
+            self.turned += has(Change::TURNED);
+            self.grey_to_rgb += has(Change::GREY_TO_RGB);
+            self.color_to_grey += has(Change::COLOR_TO_GREY);
+            self.alpha_dropped += has(Change::ALPHA_DROPPED);
+            self.depth_halved += has(Change::DEPTH_HALVED);
+        }
+    }
+}
+
+/// `samples` as 1 channel (grey) or 3 (RGB). Grey is ITU-R 601's luma, rounded as Pillow rounds it;
+/// alpha is dropped and the colour under it stays.
+pub fn convert(samples: Vec<u8>, kind: Samples, channels: usize) -> (Vec<u8>, Change) {
+    let colors = match kind {
+        Samples::Grey | Samples::GreyAlpha => 1,
+        Samples::Rgb | Samples::RgbAlpha => 3,
+    };
+    let alpha = kind.count() != colors;
+    let hides = alpha && samples.chunks_exact(kind.count()).any(|pixel| pixel[colors] != u8::MAX);
+    let dropped = if hides { Change::ALPHA_DROPPED } else { Change::default() };
+    let pixels = samples.chunks_exact(kind.count());
+    match (colors, channels) {
+        (1, 1) | (3, 3) if !alpha => (samples, dropped),
+        (1, 1) | (3, 3) => (pixels.flat_map(|p| &p[..colors]).copied().collect(), dropped),
+        (1, _) => (pixels.flat_map(|p| [p[0]; 3]).collect(), dropped | Change::GREY_TO_RGB),
+        _ => (pixels.map(luma).collect(), dropped | Change::COLOR_TO_GREY),
+    }
+}
+
+/// 0.299 R + 0.587 G + 0.114 B in 16 bits behind the point.
+fn luma(pixel: &[u8]) -> u8 {
+    let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
+    ((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16) as u8
+}
+
+/// The upper byte of each sample of 16 bits in the machine's byte order, as Pillow keeps it.
+pub fn upper_bytes(samples: &[u8]) -> Vec<u8> {
+    samples.as_chunks().0.iter().map(|b| (u16::from_ne_bytes(*b) >> 8) as u8).collect()
+}

@@ -1,0 +1,130 @@
+//! JPEG files: what stands in their markers, and their samples.
+//!
+//! A file is markers (`FF xx`), most with a segment behind them that states its length, and behind
+//! each start of scan the entropy-coded data, in which `FF 00` is a byte and `FF D0`–`FF D7` are
+//! restarts (ITU-T T.81, B.1). Decoders fill what is missing with grey. Pillow refuses a file without
+//! its end marker, and so does this.
+
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// What the markers of a whole file say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// As stored, before the orientation is applied.
+    pub width: u32,
+    pub height: u32,
+    /// Colour components: 1 is grey, 3 are RGB or YCbCr, 4 are CMYK or YCCK.
+    pub components: u8,
+    /// Of all EXIF segments in front of the first scan, one behind the other; empty without one.
+    pub exif: Vec<u8>,
+    /// Of the last XMP segment in front of the first scan; empty without one.
+    pub xmp: &'a [u8],
+}
+
+impl Head<'_> {
+    /// Walks from marker to marker up to the end of the image. Errors, with what was found, if the
+    /// file ends before that.
+    pub fn read(bytes: &[u8]) -> Result<Head<'_>, String> {
+        const EXIF: &[u8] = b"Exif\0\0";
+        const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+        let cut = || "a JPEG without its end marker, as a file that is cut off".to_string();
+        let mut head = Head::default();
+        let (mut at, mut scans) = (2, 0);
+        loop {
+            let marker = next_marker(bytes, &mut at).ok_or_else(cut)?;
+            match marker {
+                0xd9 if scans == 0 => return Err("a JPEG without a scan".into()),
+                0xd9 => return Ok(head),
+                // Markers that stand alone.
+                0x01 | 0xd0..=0xd8 => continue,
+                _ => {}
+            }
+            let length = bytes.get(at..at + 2).map(|b| usize::from(b[0]) << 8 | usize::from(b[1]));
+            let segment = length.and_then(|n| bytes.get(at + 2..at + n.max(2))).ok_or_else(cut)?;
+            at += segment.len() + 2;
+            match marker {
+                0xc4 | 0xc8 | 0xcc => {}
+                0xc0..=0xcf => {
+                    let [_, h1, h0, w1, w0, components, ..] = segment else {
+                        return Err("a JPEG whose frame has no size".into());
+                    };
+                    (head.height, head.width) = (word(*h1, *h0), word(*w1, *w0));
+                    head.components = *components;
+                }
+                0xe1 if scans == 0 && segment.starts_with(EXIF) => {
+                    head.exif.extend(&segment[EXIF.len()..]);
+                }
+                0xe1 if scans == 0 && segment.starts_with(XMP) => head.xmp = &segment[XMP.len()..],
+                0xda => scans += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn word(high: u8, low: u8) -> u32 {
+    u32::from(high) << 8 | u32::from(low)
+}
+
+/// The next marker that is no stuffed byte and no restart; `at` then stands behind it.
+fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
+    loop {
+        *at += bytes.get(*at..)?.iter().position(|b| *b == 0xff)?;
+        // Any number of fill bytes may stand in front.
+        *at += bytes[*at..].iter().position(|b| *b != 0xff)?;
+        *at += 1;
+        match bytes[*at - 1] {
+            0x00 | 0xd0..=0xd7 => {}
+            marker => return Some(marker),
+        }
+    }
+}
+
+/// Samples \[row, column, channel\] of a file with this head: one channel where it has one component,
+/// else RGB.
+pub fn samples(bytes: &[u8], head: &Head) -> Result<Vec<u8>, String> {
+    let color = match head.components {
+        1 => ColorSpace::Luma,
+        _ => ColorSpace::RGB,
+    };
+    // Strict: what the decoder cannot read is an error, not grey.
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(head.width as usize)
+        .set_max_height(head.height as usize)
+        .jpeg_set_out_colorspace(color);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let samples = decoder.decode().map_err(|e| e.to_string())?;
+    let channels = if head.components == 1 { 1 } else { 3 };
+    let expected = head.width as usize * head.height as usize * channels;
+    match samples.len() == expected {
+        true => Ok(samples),
+        false => Err(format!("{} samples where {expected} were announced", samples.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Restarts, stuffed bytes and fill bytes are no markers; a thumbnail's markers lie inside a
+    /// segment.
+    #[test]
+    fn the_walk_ends_at_the_image_s_own_end() {
+        let mut file = vec![0xff, 0xd8];
+        let thumbnail = [&b"Exif\0\0"[..], &[0xff, 0xd9, 0xff, 0xda]].concat();
+        file.extend([0xff, 0xe1, 0, 12]);
+        file.extend(&thumbnail);
+        file.extend([0xff, 0xc0, 0, 8, 8, 0, 5, 1, 2, 3]);
+        file.extend([0xff, 0xff, 0xda, 0, 2, 1, 0xff, 0, 0xff, 0xd0, 2, 0xff]);
+        file.push(0xd9);
+        let head = Head::read(&file).unwrap();
+        assert_eq!((head.width, head.height, head.components), (258, 5, 3));
+        assert_eq!(head.exif, &thumbnail[6..]);
+        for n in 2..file.len() {
+            assert!(Head::read(&file[..n]).is_err(), "{n}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Decoding beside what `datasets` and Pillow make of the same files: fixtures of
+//! `scripts/reference/make_image_fixtures.py`.
+
+use super::convert::Change;
+use super::decode::{Image, decode};
+use super::select::Select;
+use super::table::{Blobs, Table, Values};
+use crate::hub::File;
+
+fn table(name: &str) -> Table {
+    let path = format!("{}/tests/fixtures/images/{name}.parquet", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(path).unwrap();
+    let file = File::new(name.into(), name.into(), bytes.into());
+    super::parquet::read(file, Select::All).unwrap()
+}
+
+impl Table {
+    fn bytes(&self, column: &str) -> &Blobs {
+        match &self.column(column).unwrap().values {
+            Values::Images(blobs) => blobs,
+            _ => panic!("{column} holds no bytes"),
+        }
+    }
+
+    fn text(&self, column: &str, row: usize) -> &str {
+        match &self.column(column).unwrap().values {
+            Values::Text(texts) => texts[row].as_deref().unwrap(),
+            _ => panic!("{column} holds no text"),
+        }
+    }
+
+    fn number(&self, column: &str, row: usize) -> usize {
+        match &self.column(column).unwrap().values {
+            Values::Integers(numbers) => numbers[row].unwrap() as usize,
+            _ => panic!("{column} holds no numbers"),
+        }
+    }
+}
+
+fn decoded(bytes: &[u8], channels: usize) -> Result<Image, String> {
+    decode(bytes, channels, &|_, _| Ok(()))
+}
+
+/// The greatest difference of two values.
+fn apart(a: &[u8], b: &[u8]) -> u8 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+}
+
+/// Every format × orientation, mode and encoding.
+#[test]
+fn images_are_what_datasets_hands_on() {
+    let table = table("decoded");
+    let (images, rgb, grey) = (table.bytes("image"), table.bytes("rgb"), table.bytes("grey"));
+    let mut wrong = Vec::new();
+    for row in 0..table.rows {
+        let name = table.text("name", row);
+        let size = (table.number("width", row), table.number("height", row));
+        for (channels, want) in [(3, rgb), (1, grey)] {
+            let image = decoded(images.get(row).unwrap(), channels).unwrap();
+            assert_eq!((image.width, image.height), size, "{name}");
+            let off = apart(&image.pixels, want.get(row).unwrap());
+            if usize::from(off) > table.number("off", row) {
+                wrong.push(format!("{name}, {channels} channels: {off}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is counted of an image is what was done to it.
+#[test]
+fn changes_are_those_that_were_made() {
+    let table = table("decoded");
+    let of = |name: &str, channels: usize| {
+        let row = (0..table.rows).find(|row| table.text("name", *row) == name).unwrap();
+        decoded(table.bytes("image").get(row).unwrap(), channels).unwrap().change
+    };
+    for (name, channels, change) in [
+        ("jpeg orientation 1", 3, Change::default()),
+        ("jpeg orientation 0", 3, Change::default()),
+        ("jpeg orientation 9", 3, Change::default()),
+        ("jpeg orientation 6", 3, Change::TURNED),
+        ("png orientation 6", 3, Change::TURNED),
+        ("webp orientation 6", 1, Change::TURNED | Change::COLOR_TO_GREY),
+        ("png grey", 3, Change::GREY_TO_RGB),
+        ("png grey", 1, Change::default()),
+        ("png rgba", 3, Change::ALPHA_DROPPED),
+        ("png grey alpha", 3, Change::ALPHA_DROPPED | Change::GREY_TO_RGB),
+        ("png palette 16", 3, Change::default()),
+        ("png palette 16, transparent", 3, Change::ALPHA_DROPPED),
+        ("png 16 bit rgb", 3, Change::DEPTH_HALVED),
+        ("jpeg grey", 3, Change::GREY_TO_RGB),
+    ] {
+        assert_eq!(of(name, channels), change, "{name}");
+    }
+}
+
+/// Every format, cut at every byte. What Pillow refuses is refused; what it takes is whole.
+#[test]
+fn cut_images_are_refused() {
+    let table = table("decoded");
+    for row in 0..table.rows {
+        let (name, whole) = (table.text("name", row), table.bytes("image").get(row).unwrap());
+        let taken: Vec<usize> = serde_json::from_str(table.text("cuts", row)).unwrap();
+        let all = decoded(whole, 3).unwrap();
+        for length in 0..whole.len() {
+            match decoded(&whole[..length], 3) {
+                Ok(image) => {
+                    assert!(taken.contains(&length), "{name} is taken with {length} bytes");
+                    assert_eq!(image.pixels, all.pixels, "{name}, {length} bytes");
+                }
+                Err(told) => assert!(told.contains("cannot be decoded"), "{name}: {told}"),
+            }
+        }
+    }
+}
+
+/// Checksums guard a PNG's pixels: with any byte of them changed it is refused. Other formats have
+/// none, and damage must not end in a panic.
+#[test]
+fn damaged_images_are_refused_where_the_format_can_tell() {
+    let table = table("decoded");
+    for row in 0..table.rows {
+        let (name, whole) = (table.text("name", row), table.bytes("image").get(row).unwrap());
+        let idat = whole.windows(4).position(|kind| kind == b"IDAT");
+        let guarded = idat.map_or(0..0, |at| {
+            let length = u32::from_be_bytes(whole[at - 4..at].try_into().unwrap());
+            at + 4..at + 8 + length as usize
+        });
+        assert_eq!(guarded.is_empty(), !name.starts_with("png"), "{name}");
+        for at in 0..whole.len() {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= 0x10;
+            let image = decoded(&bytes, 3);
+            assert!(!guarded.contains(&at) || image.is_err(), "{name}, byte {at}");
+        }
+    }
+}

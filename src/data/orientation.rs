@@ -1,0 +1,274 @@
+//! How an image has to be turned to stand upright, and turning it.
+//!
+//! Cameras store what their sensor saw and write beside it, in the EXIF tag 0x0112, how it was held:
+//! 1 is upright, 2 to 8 are the other symmetries of a rectangle. `datasets` hands on images turned by
+//! Pillow's `ImageOps.exif_transpose`, so the tag is looked for where Pillow looks for it: in EXIF
+//! data, else in XMP (`tiff:Orientation`).
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
+
+/// Text of a PNG is not unpacked beyond this.
+const MOST_TEXT: u64 = 1 << 20;
+
+/// A symmetry of a rectangle, as EXIF numbers them: 1 to 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orientation(u8);
+
+impl Orientation {
+    pub const UPRIGHT: Orientation = Orientation(1);
+
+    /// What EXIF data (a TIFF structure) or, where that is silent, XMP says. Numbers beyond 1 to 8
+    /// turn nothing.
+    pub fn of(exif: &[u8], xmp: &[u8]) -> Orientation {
+        let number = match in_tiff(exif) {
+            Some(number) => number,
+            None => in_xmp(xmp).unwrap_or(1),
+        };
+        match number {
+            2..=8 => Orientation(number as u8),
+            _ => Orientation::UPRIGHT,
+        }
+    }
+
+    pub fn of_png(bytes: &[u8]) -> Orientation {
+        let (mut exif, mut profile, mut xmp) = (None, None, None);
+        for (kind, content) in png_chunks(bytes) {
+            if kind == b"eXIf" {
+                exif = Some(Cow::Borrowed(content));
+                continue;
+            }
+            match text(kind, content) {
+                Some((b"exif", value)) if kind == b"tEXt" => exif = Some(value),
+                Some((b"Raw profile type exif", value)) => profile = unhex(&value),
+                Some((b"XML:com.adobe.xmp", value)) => xmp = Some(value),
+                _ => {}
+            }
+        }
+        let exif = exif.or(profile.map(Cow::Owned)).unwrap_or_default();
+        Orientation::of(&exif, &xmp.unwrap_or_default())
+    }
+
+    pub fn of_webp(bytes: &[u8]) -> Orientation {
+        let (mut exif, mut xmp) = (&[][..], &[][..]);
+        // Only the extended format has metadata, and says in its first chunk which.
+        let flags = match bytes.get(12..16) {
+            Some(b"VP8X") => bytes.get(20).copied().unwrap_or(0),
+            _ => 0,
+        };
+        let mut at = 12;
+        while let Some([a, b, c, d, n0, n1, n2, n3]) = bytes.get(at..at + 8) {
+            let length = u32::from_le_bytes([*n0, *n1, *n2, *n3]) as usize;
+            let end = (at + 8).saturating_add(length);
+            let Some(content) = bytes.get(at + 8..end) else { break };
+            match &[*a, *b, *c, *d] {
+                b"EXIF" if flags & 0x08 != 0 && exif.is_empty() => exif = content,
+                b"XMP " if flags & 0x04 != 0 && xmp.is_empty() => xmp = content,
+                _ => {}
+            }
+            at = end + (length & 1);
+        }
+        Orientation::of(exif, xmp)
+    }
+
+    /// Width and height once turned.
+    pub fn size(self, width: u32, height: u32) -> (u32, u32) {
+        match self.0 {
+            5..=8 => (height, width),
+            _ => (width, height),
+        }
+    }
+
+    /// Pixels \[row, column, channel\] of `width` × `height`, turned: of [`Orientation::size`].
+    pub fn turn(self, pixels: &[u8], width: usize, height: usize, channels: usize) -> Vec<u8> {
+        let (new_width, new_height) = match self.0 {
+            5..=8 => (height, width),
+            _ => (width, height),
+        };
+        let (right, bottom) = (width - 1, height - 1);
+        let mut turned = Vec::with_capacity(pixels.len());
+        for y in 0..new_height {
+            for x in 0..new_width {
+                // Where the pixel at (x, y) comes from.
+                let (from_x, from_y) = match self.0 {
+                    2 => (right - x, y),
+                    3 => (right - x, bottom - y),
+                    4 => (x, bottom - y),
+                    5 => (y, x),
+                    6 => (y, bottom - x),
+                    7 => (right - y, bottom - x),
+                    8 => (right - y, x),
+                    _ => (x, y),
+                };
+                let from = (from_y * width + from_x) * channels;
+                turned.extend_from_slice(&pixels[from..from + channels]);
+            }
+        }
+        turned
+    }
+}
+
+/// The orientation tag in the first directory of a TIFF structure, 0 where its value is no whole
+/// number; None where there is none.
+fn in_tiff(mut tiff: &[u8]) -> Option<u64> {
+    for _ in 0..2 {
+        tiff = tiff.strip_prefix(b"Exif\0\0").unwrap_or(tiff);
+    }
+    let big = match tiff.get(..4)? {
+        b"II*\0" => false,
+        b"MM\0*" => true,
+        _ => return None,
+    };
+    let number = |at: usize, size: usize| -> Option<u64> {
+        let bytes = tiff.get(at..at.checked_add(size)?)?;
+        let add = |n: u64, b: &u8| n << 8 | u64::from(*b);
+        Some(match big {
+            true => bytes.iter().fold(0, add),
+            false => bytes.iter().rev().fold(0, add),
+        })
+    };
+    let directory = number(4, 4)? as usize;
+    let entries = number(directory, 2)? as usize;
+    let mut found = None;
+    for entry in (0..entries).map(|i| directory + 2 + 12 * i) {
+        let (Some(tag), Some(kind), Some(count)) =
+            (number(entry, 2), number(entry + 2, 2), number(entry + 4, 4))
+        else {
+            break;
+        };
+        if tag == 0x0112 {
+            // SHORT and LONG, without and with a sign.
+            let value = match (kind, count) {
+                (3 | 8, 1) => number(entry + 8, 2),
+                (4 | 9, 1) => number(entry + 8, 4),
+                _ => Some(0),
+            };
+            found = value.or(found);
+        }
+    }
+    found
+}
+
+/// The digit of `tiff:Orientation="6"` or `<tiff:Orientation>6<`.
+fn in_xmp(xmp: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    xmp.windows(NAME.len()).enumerate().filter(|(_, w)| *w == NAME).find_map(|(at, _)| {
+        let rest = &xmp[at + NAME.len()..];
+        let value = rest.strip_prefix(b"=\"").or(rest.strip_prefix(b">"))?;
+        value.first().filter(|b| b.is_ascii_digit()).map(|b| u64::from(b - b'0'))
+    })
+}
+
+/// Kind and content of every chunk, up to the last whole one.
+fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut at = 8;
+    std::iter::from_fn(move || {
+        let length = bytes.get(at..at + 4)?.iter().fold(0usize, |n, b| n << 8 | usize::from(*b));
+        let kind = bytes.get(at + 4..at + 8)?;
+        let content = bytes.get(at + 8..(at + 8).checked_add(length)?)?;
+        at += length + 12;
+        Some((kind, content))
+    })
+}
+
+/// Keyword and value of a text chunk.
+fn text<'a>(kind: &[u8], content: &'a [u8]) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
+    let split = |bytes: &'a [u8]| -> Option<(&'a [u8], &'a [u8])> {
+        let at = bytes.iter().position(|b| *b == 0)?;
+        Some((&bytes[..at], &bytes[at + 1..]))
+    };
+    if ![&b"tEXt"[..], b"zTXt", b"iTXt"].contains(&kind) {
+        return None;
+    }
+    let (keyword, rest) = split(content)?;
+    let value = match (kind, rest) {
+        (b"tEXt", value) => Cow::Borrowed(value),
+        (b"zTXt", [0, packed @ ..]) => Cow::Owned(unpack(packed)?),
+        (b"iTXt", [packed, method, rest @ ..]) => {
+            let (_language, rest) = split(rest)?;
+            let (_translated, value) = split(rest)?;
+            match (packed, method) {
+                (0, _) => Cow::Borrowed(value),
+                (_, 0) => Cow::Owned(unpack(value)?),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some((keyword, value))
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    ZlibDecoder::new(packed).take(MOST_TEXT).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// ImageMagick's form of EXIF data: three lines of head, then hexadecimal digits.
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text
+        .split(|b| *b == b'\n')
+        .skip(3)
+        .flatten()
+        .filter(|b| !b.is_ascii_whitespace())
+        .map(|b| char::from(*b).to_digit(16).map(|d| d as u8))
+        .collect::<Option<_>>()?;
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// EXIF data with the one tag.
+    pub fn exif(kind: u8, count: u8, value: [u8; 4], big: bool) -> Vec<u8> {
+        let short = |n: u8| if big { [0, n] } else { [n, 0] };
+        let long = |n: u8| if big { [0, 0, 0, n] } else { [n, 0, 0, 0] };
+        let tag = if big { [0x01, 0x12] } else { [0x12, 0x01] };
+        let mut out = if big { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
+        out.extend(long(8));
+        out.extend(short(1));
+        out.extend(tag);
+        out.extend(short(kind));
+        out.extend(long(count));
+        out.extend(value);
+        out.extend([0; 4]);
+        out
+    }
+
+    #[test]
+    fn the_tag_is_found_in_either_byte_order() {
+        for (kind, count, value, big, expected) in [
+            (3, 1, [0, 6, 0, 0], true, Some(6)),
+            (3, 1, [6, 0, 0, 0], false, Some(6)),
+            (4, 1, [0, 0, 0, 8], true, Some(8)),
+            (4, 1, [8, 0, 0, 0], false, Some(8)),
+            (1, 1, [6, 0, 0, 0], false, Some(0)),
+            (3, 2, [6, 0, 6, 0], false, Some(0)),
+        ] {
+            let data = exif(kind, count, value, big);
+            assert_eq!(in_tiff(&data), expected, "{kind} {count} {value:?} {big}");
+            let led = [b"Exif\0\0".to_vec(), data.clone()].concat();
+            assert_eq!(in_tiff(&led), expected);
+            for n in 0..data.len() {
+                let _ = in_tiff(&data[..n]);
+            }
+        }
+        assert_eq!(in_tiff(b"II*\0\xff\xff\xff\xff"), None);
+        assert_eq!(in_tiff(b""), None);
+    }
+
+    #[test]
+    fn xmp_counts_where_exif_is_silent() {
+        let six = b"<x tiff:Orientation=\"6\"/>";
+        let number = |exif: &[u8], xmp: &[u8]| Orientation::of(exif, xmp).0;
+        assert_eq!(number(b"", six), 6);
+        assert_eq!(number(b"", b"<tiff:Orientation>3</tiff:Orientation>"), 3);
+        assert_eq!(number(b"", b"tiff:Orientation = 3, tiff:Orientation=\"x\""), 1);
+        assert_eq!(number(b"", b"tiff:Orientation=\"9\""), 1);
+        assert_eq!(number(&exif(3, 1, [1, 0, 0, 0], false), six), 1);
+        assert_eq!(number(&exif(3, 1, [0, 0, 0, 0], false), six), 1);
+    }
+}
