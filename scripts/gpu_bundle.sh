@@ -3,10 +3,11 @@
 # only the driver, the CUDA 13 libraries and Python with PyTorch and timm: the program and its tests, specs,
 # data, the authors' package, and run.sh, which does the rest there.
 #
-#   scripts/gpu_bundle.sh [--mirror FOLDER] [--out FOLDER]
+#   scripts/gpu_bundle.sh [--mirror FOLDER] [--out FOLDER] [--without-cuda]
 #
 #   --mirror FOLDER   take CIFAR-10 from this folder, which scripts/offline_mirror.sh made
 #   --out FOLDER      where the bundle is made (default: bundle)
+#   --without-cuda    build without the feature, to try the scripts alone: such a bundle only does its dry run
 #
 # Beside the folder comes FOLDER.tar.gz, at most 48 MB, or in parts of 40 MB where it would be larger: the
 # bundle without the data. The data is in FOLDER/data, in parts of 40 MB. On the other machine, with Python
@@ -25,14 +26,15 @@ largest=48000000 part=40000000
 
 fail() { echo "gpu_bundle.sh: $*" >&2; exit 1; }
 
-mirror='' bundle=bundle
+mirror='' bundle=bundle features=(--features cuda)
 while [ $# -gt 0 ]; do
     case $1 in
         --mirror | --out)
             [ $# -gt 1 ] || fail "$1 needs a folder"
             if [ "$1" = --mirror ]; then mirror=$2; else bundle=$2; fi
             shift ;;
-        *) fail "unknown argument $1; expected [--mirror FOLDER] [--out FOLDER]" ;;
+        --without-cuda) features=() ;;
+        *) fail "unknown argument $1; expected [--mirror FOLDER] [--out FOLDER] [--without-cuda]" ;;
     esac
     shift
 done
@@ -43,12 +45,14 @@ cifar=datasets--uoft-cs--cifar10
 [ -z "$mirror" ] || [ -d "$mirror/$cifar" ] || fail "$mirror has no $cifar: scripts/offline_mirror.sh $mirror --only cifar10"
 [ ! -e "$bundle" ] || [ -e "$bundle/SHA256SUMS" ] || fail "$bundle is there and is no bundle of before; name another folder with --out"
 
-environment=$(scripts/cuda_toolkit.sh --env)
-eval "$environment"
+if [ ${#features[@]} -gt 0 ]; then
+    environment=$(scripts/cuda_toolkit.sh --env)
+    eval "$environment"
+fi
 
 echo "-- program and tests"
-cargo build --release --features cuda
-tests=$(cargo test --release --features cuda --lib --no-run --message-format json-render-diagnostics | python3 -c '
+cargo build --release "${features[@]}"
+tests=$(cargo test --release "${features[@]}" --lib --no-run --message-format json-render-diagnostics | python3 -c '
 import json, sys
 for line in sys.stdin:
     message = json.loads(line)
@@ -66,6 +70,7 @@ for program in vlora tests; do
     ! objdump -p "$work/bin/$program" | grep -E 'NEEDED +lib(cu|nv)' ||
         fail "bin/$program needs a CUDA library to start; scripts/cuda_check.sh says more"
 done
+[ ${#features[@]} -gt 0 ] || touch "$work/without-cuda"
 objdump -T "$work"/bin/* | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1 >"$work/libc.txt"
 
 echo "-- specs and scripts"

@@ -172,7 +172,8 @@ fn memory_is_what_the_formula_says() {
             let (expected, peak) =
                 (planned["memory_bytes"].as_f64().unwrap(), row["peak_bytes"].as_f64().unwrap());
             let off = expected / peak - 1.0;
-            assert!(off.abs() < 0.15, "{set:?} {}: {expected} of {peak}", row["arm"]);
+            // What training takes at most: a little more than is counted is right, less is not.
+            assert!(off > -0.02 && off < 0.15, "{set:?} {}: {expected} of {peak}", row["arm"]);
         }
     }
 }

@@ -178,6 +178,7 @@ tests_apart() {
     shift 2
     # Read whole before the first one, which has this loop's input.
     while read -r test; do
+        [ -n "$test" ] || continue
         part "$seconds" "$prefix-${test##*::}" "$@" "$here/bin/tests" --exact --ignored "$test" </dev/null
     done <<<"$(gpu_tests)"
 }
@@ -301,7 +302,7 @@ dry_run() {
     local tests
     tests=$(gpu_tests | grep -c .) || true
     say "tests on the GPU: $tests"
-    [ "$tests" -gt 0 ] || failed+=("bin/tests has no test on the GPU")
+    [ "$tests" -gt 0 ] || [ -e without-cuda ] || failed+=("bin/tests has no test on the GPU")
     say "Python scripts"
     for script in scripts/*.py scripts/bench/*.py scripts/reference/*.py; do
         "$python" -B -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$script" || failed+=("$script")
@@ -337,6 +338,7 @@ assert names == ["out/a.log", "out/left-out.txt", "out/run/result.json"], names
 PYTHON
     [ ${#failed[@]} = 0 ] || { printf 'run.sh: this is not as it must be: %s\n' "${failed[@]}" >&2; exit 1; }
     "$python" -c 'import torch' 2>/dev/null || say "note: $python has no PyTorch; PYTHON names the one that has, for steps 1 and 4"
+    [ ! -e without-cuda ] || say "note: this bundle was made to try its scripts, without the program's part for GPUs"
     echo "everything that can be checked without a GPU holds"
 }
 
@@ -357,6 +359,7 @@ case $1 in
     *) fail "unknown argument $1; expected a step's number, all, more, list or --dry-run" ;;
 esac
 command -v "$python" >/dev/null || fail "$python is not here; PYTHON names the Python with PyTorch"
+[ ! -e without-cuda ] || fail "this bundle was made with --without-cuda: it only does its dry run"
 prepare
 # Without a GPU every part would fail, each in its own words.
 said=$(timeout 60 "$vlora" bench experiments/quickstart.yaml --synthetic --arm baseline --steps 1 --warmup 0 "${device[@]}" 2>&1) ||

@@ -18,6 +18,11 @@ const FLOAT: u64 = 4;
 /// Batches that are there at once: the one that is worked on, two that wait, one that is being made.
 const BATCHES: u64 = 4;
 
+/// What the program holds on the CPU besides what is counted here: its spec and records, and what each
+/// thread has for its work. Measured on one to eight threads: 150,000 bytes and 7,500 a thread.
+const PROGRAM: u64 = 256 << 10;
+const A_THREAD: u64 = 8 << 10;
+
 /// What training takes, in bytes. The parts are not all there at once, so they may add up to more
 /// than the peak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,8 +72,8 @@ struct Engine {
     gelu_apart: bool,
     /// The embedding's result before positions is kept.
     keeps_embedded: bool,
-    /// What is there whatever the model: on the CPU the buffers that threads keep for matrix products,
-    /// on a GPU what cuBLASLt works in.
+    /// What is there whatever the model: on the CPU the program's own, and the buffers that threads keep
+    /// for matrix products; on a GPU what cuBLASLt works in.
     own: u64,
     /// Whose products pack their operands into memory of their own; None: that is in `own`.
     processor: Option<Processor>,
@@ -85,7 +90,7 @@ impl Engine {
             keeps_folded: false,
             gelu_apart: false,
             keeps_embedded: true,
-            own: processor.kept(),
+            own: PROGRAM + processor.threads as u64 * A_THREAD + processor.kept(),
             processor: Some(processor),
         };
         let gpu = Engine {
@@ -483,7 +488,7 @@ mod tests {
         let run = run(&WIDE);
         let of = |processor| memory_beside(&run, DeviceKind::Cpu, processor).peak;
         let off = of(XEON) as f64 / 25_172_430.0 - 1.0;
-        assert!(off.abs() < 0.15, "{off}");
+        assert!((0.0..0.03).contains(&off), "{off}");
         // Its own buffers of 2 MiB in place of three of 512 KiB; what is packed besides is little.
         let more = (of(XEON) - of(EPYC)) as f64 / (3 << 20) as f64;
         assert!((1.45..1.6).contains(&more), "{more}");
