@@ -1,0 +1,414 @@
+//! What other programs call the fields and values of a spec.
+
+/// What other programs call a field, the fields of a spec that it may be, and what must be known
+/// besides.
+pub struct OtherName {
+    pub names: &'static [&'static str],
+    pub fields: &'static [&'static str],
+    pub remark: &'static str,
+}
+
+const fn other(
+    names: &'static [&'static str],
+    fields: &'static [&'static str],
+    remark: &'static str,
+) -> OtherName {
+    OtherName { names, fields, remark }
+}
+
+/// In lower case, with `_` between words; with a section in front where the name means this there
+/// alone. Names that are a field's own last word need no entry.
+pub const OTHER_NAMES: &[OtherName] = &[
+    // Training.
+    other(
+        &["lr", "learn_rate", "max_lr", "peak_lr", "base_lr", "learning_rates", "lrs"],
+        &["training.learning_rate"],
+        "",
+    ),
+    other(
+        &["min_lr", "lr_min", "final_lr", "eta_min", "min_learning_rate"],
+        &["training.min_learning_rate_ratio"],
+        "it is a share of learning_rate",
+    ),
+    other(&["wd", "decay", "l2"], &["training.weight_decay"], ""),
+    other(
+        &[
+            "bs",
+            "batch",
+            "train_batch_size",
+            "per_device_train_batch_size",
+            "micro_batch_size",
+            "mini_batch_size",
+        ],
+        &["training.batch_size"],
+        "",
+    ),
+    other(
+        &[
+            "grad_accum",
+            "accum",
+            "accumulation_steps",
+            "grad_accum_steps",
+            "gradient_accumulation",
+            "gradient_accumulation_steps",
+            "accumulate_grad_batches",
+        ],
+        &["training.accumulation"],
+        "",
+    ),
+    other(
+        &["epoch", "num_epochs", "n_epochs", "max_epochs", "num_train_epochs", "train_epochs"],
+        &["training.epochs"],
+        "",
+    ),
+    other(
+        &[
+            "steps",
+            "max_steps",
+            "num_steps",
+            "train_steps",
+            "total_steps",
+            "iterations",
+            "max_iters",
+        ],
+        &["training.epochs"],
+        "training is counted in epochs",
+    ),
+    other(
+        &["warmup", "warm_up", "warmup_steps", "warmup_epochs", "num_warmup_steps", "warmup_iters"],
+        &["training.warmup_ratio"],
+        "it is a share of all steps",
+    ),
+    other(&["betas", "adam_betas", "momentum"], &["training.beta1", "training.beta2"], ""),
+    other(&["adam_beta1", "b1"], &["training.beta1"], ""),
+    other(&["adam_beta2", "b2"], &["training.beta2"], ""),
+    other(&["eps", "adam_epsilon", "adam_eps"], &["training.epsilon", "model.norm_eps"], ""),
+    other(
+        &[
+            "clip",
+            "clip_grad",
+            "grad_clip",
+            "max_norm",
+            "max_grad_norm",
+            "gradient_clip",
+            "gradient_clip_val",
+            "gradient_clipping",
+        ],
+        &["training.clip_norm"],
+        "",
+    ),
+    other(&["smoothing", "label_smooth"], &["training.label_smoothing"], ""),
+    other(
+        &["save_best", "early_stopping", "patience", "load_best_model_at_end"],
+        &["training.select"],
+        "`best` tests the weights of the best epoch; training is never cut short",
+    ),
+    other(
+        &["optimizer", "optimiser", "optim", "opt"],
+        &[],
+        "AdamW is the one optimiser; `training` has its learning_rate, weight_decay, beta1, beta2 \
+         and epsilon",
+    ),
+    other(
+        &["scheduler", "lr_scheduler", "lr_schedule", "schedule", "sched", "lr_scheduler_type"],
+        &[],
+        "the rate rises linearly, then falls on a cosine; `training` has warmup_ratio and \
+         min_learning_rate_ratio",
+    ),
+    other(&["train", "trainer", "optimization", "hyperparameters"], &["training"], ""),
+    // The model.
+    other(
+        &["width", "hidden_size", "embed_dim", "hidden_dim", "d_model", "n_embd", "embedding_dim"],
+        &["model.dim"],
+        "",
+    ),
+    other(
+        &[
+            "layers",
+            "num_layers",
+            "n_layers",
+            "n_layer",
+            "num_hidden_layers",
+            "num_blocks",
+            "blocks",
+        ],
+        &["model.depth"],
+        "",
+    ),
+    other(
+        &["num_heads", "n_heads", "n_head", "nhead", "num_attention_heads", "attention_heads"],
+        &["model.heads"],
+        "",
+    ),
+    other(
+        &["num_classes", "n_classes", "nb_classes", "num_labels", "n_class", "num_class"],
+        &["model.classes"],
+        "",
+    ),
+    other(
+        &["img_size", "imgsz", "input_size", "image_dim", "resolution", "size"],
+        &["model.image_size"],
+        "",
+    ),
+    other(&["in_chans", "in_channels", "num_channels", "n_channels"], &["model.channels"], ""),
+    other(&["patch"], &["model.patch_size"], ""),
+    other(
+        &["mlp_dim", "intermediate_size", "ffn_dim", "dim_feedforward", "mlp_hidden", "hidden"],
+        &["model.mlp_ratio"],
+        "it is the hidden width over dim",
+    ),
+    other(&["global_pool", "pooling", "pool_type"], &["model.pool"], ""),
+    other(
+        &["layer_norm_eps", "layer_norm_epsilon", "ln_eps", "norm_epsilon"],
+        &["model.norm_eps"],
+        "",
+    ),
+    other(
+        &["arch", "backbone", "model_type", "model.name", "model.type"],
+        &["model.architecture"],
+        "",
+    ),
+    other(
+        &["drop_rate", "drop", "drop_path", "drop_path_rate", "attn_drop", "attn_drop_rate"],
+        &["lora.dropout"],
+        "the model itself has no dropout",
+    ),
+    // Increments and LoRA.
+    other(&["rank", "r", "ranks"], &["vlora.rank", "lora.rank"], ""),
+    other(&["vlora_rank", "vl_rank", "increment_rank"], &["vlora.rank"], ""),
+    other(&["lora_rank", "lora_r"], &["lora.rank"], ""),
+    other(&["alpha", "scaling", "scale"], &["vlora.alpha", "lora.alpha"], ""),
+    other(&["vlora_alpha"], &["vlora.alpha"], ""),
+    other(&["lora_alpha"], &["lora.alpha"], ""),
+    other(&["lora_dropout"], &["lora.dropout"], ""),
+    other(&["target_modules", "modules", "lora_targets"], &["vlora.targets", "lora.targets"], ""),
+    other(&["modules_to_save", "train_head"], &["lora.also_train"], ""),
+    other(
+        &["compound", "group_size", "compound_length", "layers_per_compound", "sharing"],
+        &["vlora.compound_size"],
+        "",
+    ),
+    // Data.
+    other(&["dataset", "datasets", "data_set", "dataloader"], &["data"], ""),
+    other(
+        &["dataset_name", "dataset_id", "source"],
+        &["data.hub", "data.path", "data.embedded"],
+        "",
+    ),
+    other(
+        &["data_dir", "data_path", "dataset_path", "root", "folder", "dir", "directory"],
+        &["data.path"],
+        "",
+    ),
+    other(
+        &["repo", "repo_id", "hf", "hf_repo", "huggingface", "hub_id"],
+        &["data.hub", "start.hub"],
+        "",
+    ),
+    other(&["subset", "config_name", "dataset_config"], &["data.config"], ""),
+    other(&["data.name", "data.id"], &["data.hub", "data.embedded", "data.config"], ""),
+    other(&["data.split", "data.splits"], &["data.train", "data.validation", "data.test"], ""),
+    other(&["data.seed", "split_seed"], &["data.validation.seed", "data.test.seed"], ""),
+    other(
+        &["val", "valid", "dev", "val_split", "validation_split", "eval", "eval_split"],
+        &["data.validation"],
+        "",
+    ),
+    other(&["train_split"], &["data.train"], ""),
+    other(&["test_split"], &["data.test"], ""),
+    other(
+        &["val_fraction", "val_ratio", "val_size", "validation_fraction", "validation_ratio"],
+        &["data.validation.fraction"],
+        "",
+    ),
+    other(&["test_fraction", "test_size", "test_ratio"], &["data.test.fraction"], ""),
+    other(&["image", "images", "image_key", "img_key", "img_column"], &["data.image_column"], ""),
+    other(&["label", "labels", "label_key", "target_column"], &["data.label_column"], ""),
+    other(
+        &["normalization", "normalisation", "norm", "image_mean", "image_std"],
+        &["data.normalize"],
+        "",
+    ),
+    other(
+        &["augmentation", "augmentations", "transform", "transforms", "preprocessing"],
+        &["data.augment"],
+        "",
+    ),
+    other(&["crop", "padding", "random_crop"], &["data.augment.crop_padding"], ""),
+    other(
+        &["flip", "hflip", "random_flip", "random_horizontal_flip"],
+        &["data.augment.horizontal_flip"],
+        "",
+    ),
+    // What a run starts from.
+    other(
+        &[
+            "pretrained",
+            "ckpt",
+            "weights",
+            "init_from",
+            "from_pretrained",
+            "base_model",
+            "model_name_or_path",
+        ],
+        &["start.checkpoint", "start.hub"],
+        "",
+    ),
+    other(
+        &["start.model", "start.path", "start.file", "start.weights", "start.name"],
+        &["start.checkpoint", "start.hub"],
+        "",
+    ),
+    other(&["start.from"], &["start.arm", "start.checkpoint", "start.hub"], ""),
+    // The experiment.
+    other(
+        &["match"],
+        &[],
+        "an arm is matched to another: `match: {arm: NAME, by: width}` stands in the arm",
+    ),
+    other(
+        &["eval_every", "eval_steps", "eval_interval", "validate_every", "val_check_interval"],
+        &[],
+        "validation is once an epoch",
+    ),
+    other(
+        &["save_every", "save_steps", "checkpoint_every", "logging_steps", "log_every", "resume"],
+        &[],
+        "every step is recorded, and an interrupted run goes on from its last whole epoch",
+    ),
+    other(
+        &["seed", "random_seed", "manual_seed", "num_seeds", "n_seeds"],
+        &["seeds"],
+        "a list, as in [0, 1, 2]",
+    ),
+    other(&["grid", "sweeps", "search"], &["sweep"], ""),
+    other(&["variants", "methods", "models", "runs", "experiments"], &["arms"], ""),
+    other(&["title", "experiment", "experiment_name", "run_name"], &["name"], ""),
+    // The program.
+    other(
+        &["dtype", "amp", "fp16", "bf16", "mixed_precision", "torch_dtype", "fp32", "tf32"],
+        &["precision"],
+        "",
+    ),
+    other(
+        &["device", "devices", "gpu", "gpus", "cuda", "accelerator"],
+        &[],
+        "the device is the command's: `--device cuda`",
+    ),
+    other(
+        &["out", "output", "output_dir", "out_dir", "save_dir", "results", "log_dir"],
+        &[],
+        "the folder of results is the command's: `--out FOLDER`",
+    ),
+    other(
+        &["workers", "num_workers", "jobs", "threads"],
+        &[],
+        "runs at a time are the command's: `vlora run --jobs N`",
+    ),
+    other(
+        &["metric", "metrics", "loss", "criterion", "loss_fn"],
+        &[],
+        "the task decides on loss and metric",
+    ),
+];
+
+/// What other programs call a value, by the fields that it is a value of.
+pub const OTHER_VALUES: &[(&[&str], &[&str], &str)] = &[
+    (
+        &["method"],
+        &["lora"],
+        "LoRA is the section `lora` of an arm that starts from other weights, as in \
+         `{start: {arm: baseline}, lora: {rank: 4}}`",
+    ),
+    (&["method"], &["full", "baseline", "standard", "vit", "none"], "did you mean `dense`?"),
+    (&["method"], &["vertical-lora", "vertical_lora", "vertical"], "did you mean `vlora`?"),
+    (
+        &["task"],
+        &["classification", "image_classification"],
+        "did you mean `image-classification`?",
+    ),
+    (&["model.architecture"], &["deit", "vision-transformer", "timm"], "did you mean `vit`?"),
+    (&["model.pool"], &["cls", "token", "class_token", "first"], "did you mean `class-token`?"),
+    (&["model.pool"], &["avg", "average", "gap", "global"], "did you mean `mean`?"),
+    (&["vlora.reference"], &["first", "dense", "compound"], "did you mean `base`?"),
+    (&["vlora.reference"], &["prev", "last", "before"], "did you mean `previous`?"),
+    (&["vlora.init"], &["zero", "zeros"], "did you mean `lora`, which starts B at zero?"),
+    (&["vlora.init"], &["kaiming", "kaiming_uniform", "default"], "did you mean `authors`?"),
+    (&["training.select"], &["final", "end"], "did you mean `last`?"),
+    (&["training.select"], &["val", "validation", "max"], "did you mean `best`?"),
+    (
+        &["precision"],
+        &["half", "fp16", "float16", "f16", "mixed", "16", "amp"],
+        "did you mean `bf16`? float16 is not computed in",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["qkv", "q", "k", "v", "q_proj", "k_proj", "v_proj", "query", "key", "value", "attention"],
+        "did you mean `attn.qkv`? The three are one matrix",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["proj", "o_proj", "out_proj", "attn.out"],
+        "did you mean `attn.proj`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["fc1", "up_proj", "intermediate", "linear1"],
+        "did you mean `mlp.fc1`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["fc2", "down_proj", "linear2"],
+        "did you mean `mlp.fc2`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["all", "all-linear"],
+        "all four matrices are the default: leave `targets` out",
+    ),
+];
+
+/// The field that is meant where a section is given as one value, as in `start: baseline`.
+pub const OF_SECTION: &[(&str, &[&str])] = &[
+    ("data", &["embedded", "hub", "path"]),
+    ("model", &["architecture"]),
+    ("start", &["arm", "checkpoint", "hub"]),
+    ("vlora", &["rank"]),
+    ("lora", &["rank"]),
+    ("training", &["epochs"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::plain;
+    use super::*;
+    use crate::spec::expand::EXPERIMENT_FIELDS;
+    use crate::spec::fields;
+
+    #[test]
+    fn other_names_lead_to_fields_that_there_are() {
+        let mut seen = BTreeSet::new();
+        for entry in OTHER_NAMES {
+            for field in entry.fields {
+                assert!(fields::is_known(field) || EXPERIMENT_FIELDS.contains(field), "{field}");
+            }
+            assert!(!entry.fields.is_empty() || !entry.remark.is_empty(), "{:?}", entry.names);
+            for name in entry.names {
+                assert_eq!(plain(name), *name, "not in the form that is looked up");
+                assert!(seen.insert(*name), "{name} stands in two entries");
+            }
+        }
+        for (section, own) in OF_SECTION {
+            assert!(
+                own.iter().all(|own| fields::is_known(&format!("{section}.{own}"))),
+                "{section}"
+            );
+        }
+        for (fields, names, _) in OTHER_VALUES {
+            assert!(fields.iter().all(|field| fields::is_known(field)), "{fields:?}");
+            assert!(names.iter().all(|name| name.to_lowercase() == **name), "{names:?}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Values of the wrong type that are traps of YAML: `yes`, `'3'`, `010`, `1e3`.
+
+use serde::de::Unexpected;
+
+/// What to do about a value of the wrong type, where it is a trap of YAML.
+pub fn of_type(found: Unexpected, expected: &str) -> Option<String> {
+    let number = expected.contains("number");
+    Some(match found {
+        Unexpected::Str(text) if expected == "true or false" => {
+            match text.trim().to_lowercase().as_str() {
+                "yes" | "y" | "on" | "true" => "write `true`, without quotes".into(),
+                "no" | "n" | "off" | "false" => "write `false`, without quotes".into(),
+                _ => return None,
+            }
+        }
+        Unexpected::Unsigned(0) if expected == "true or false" => "write `false`".into(),
+        Unexpected::Unsigned(1) if expected == "true or false" => "write `true`".into(),
+        Unexpected::Str(text) if number => of_number(text)?,
+        Unexpected::Float(x) if number && x.fract() == 0.0 && (0.0..1e15).contains(&x) => {
+            format!("write it without a point or an exponent: {x}")
+        }
+        Unexpected::Unsigned(n) if expected == "text" => format!("write it in quotes: '{n}'"),
+        Unexpected::Signed(n) if expected == "text" => format!("write it in quotes: '{n}'"),
+        Unexpected::Float(x) if expected == "text" => format!("write it in quotes: '{x}'"),
+        Unexpected::Bool(b) if expected == "text" => format!("write it in quotes: '{b}'"),
+        Unexpected::Str(text) if expected == "a list" && text.contains(',') => {
+            format!("write it in brackets: [{text}]")
+        }
+        // What `data.validation` and `data.test` take.
+        Unexpected::Unit if expected.starts_with("a split") => {
+            "every run is tested; `{fraction: 0.1}` takes a tenth of the training split".into()
+        }
+        Unexpected::Float(x) if expected.starts_with("a split") && x > 0.0 && x < 1.0 => {
+            format!("a part of the training split is `{{fraction: {x}}}`")
+        }
+        Unexpected::Bool(_) | Unexpected::Unsigned(0) if expected.starts_with("a split") => {
+            "`validation: null` trains without validation; every run is tested".into()
+        }
+        Unexpected::Str(_) | Unexpected::Unsigned(_) | Unexpected::Float(_)
+            if expected == "a list" =>
+        {
+            "a list stands in brackets, as in [1, 2]".into()
+        }
+        _ => return None,
+    })
+}
+
+/// A number that YAML reads as text.
+fn of_number(text: &str) -> Option<String> {
+    let text = text.trim();
+    if let Some(share) = text.strip_suffix('%').and_then(|share| share.trim().parse::<f64>().ok()) {
+        return Some(format!("write it as a number: {}", share / 100.0));
+    }
+    let bare: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'' | ' ')).collect();
+    let value: f64 = bare.parse().ok().filter(|value: &f64| value.is_finite())?;
+    let leading =
+        bare.len() > 1 && bare.starts_with('0') && bare.bytes().all(|b| b.is_ascii_digit());
+    Some(match (bare == text, leading) {
+        (true, false) => format!("write it without quotes: {text}"),
+        // The digits as they were, since a large number has no exact value here.
+        (true, true) => format!("write it without leading zeros: {}", value),
+        (false, _) => format!("write the digits alone: {bare}"),
+    })
+}
