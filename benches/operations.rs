@@ -9,7 +9,6 @@ use vlora::data::{Augmenter, ImageData};
 use vlora::nn::ops::{self, Mask, Then, Weights};
 use vlora::nn::{Init, LowRank, Place, Update, Value, adamw_update};
 use vlora::random::{Purpose, Stream};
-use vlora::spec::Augment;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -106,8 +105,9 @@ fn batches(c: &mut Criterion) {
         "dim": 192, "depth": 12, "heads": 3}"#;
     let model = serde_json::from_str(fields).expect("a model's fields");
     let data = ImageData::noise(&model, BATCH, BATCH);
-    let augment = Augment { crop_padding: 4, horizontal_flip: true };
-    let augmenter = Augmenter::new(&augment, 0, 0);
+    let data_spec = r#"{"augment": {"crop_padding": 4, "horizontal_flip": true}}"#;
+    let data_spec = serde_json::from_str(data_spec).expect("a data section");
+    let augmenter = Augmenter::new(&data_spec, 0, 0);
     let examples: Vec<usize> = (0..BATCH).collect();
     let mut group = c.benchmark_group("batch of 64 images of 32 × 32");
     group.throughput(Throughput::Elements(BATCH as u64));

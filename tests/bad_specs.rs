@@ -245,6 +245,28 @@ const EDITS: &[(&str, &str, &str)] = &[
     ),
     ("no source of data", "  embedded: fashion-mnist-mini\n", ""),
     ("test split is the training split", "  augment:", "  test: train\n  augment:"),
+    ("resizing to text", "  augment:", "  resize: large\n  augment:"),
+    ("resizing to nothing", "  augment:", "  resize: 0\n  augment:"),
+    ("a shorter side below the crop", "  augment:", "  resize: 27\n  crop: center\n  augment:"),
+    ("an unknown crop", "  augment:", "  crop: centre\n  augment:"),
+    ("an unknown interpolation", "  augment:", "  interpolation: nearest\n  augment:"),
+    ("what else to do with duplicates", "  augment:", "  duplicates: allow\n  augment:"),
+    (
+        "random parts and padding",
+        "    crop_padding: 2",
+        "    crop_padding: 2\n    random_resized_crop: {}",
+    ),
+    (
+        "random parts beyond the whole",
+        "    crop_padding: 2",
+        "    random_resized_crop: {scale: [0.5, 2]}",
+    ),
+    ("random parts, most first", "    crop_padding: 2", "    random_resized_crop: {ratio: [2, 1]}"),
+    (
+        "random parts of three shares",
+        "    crop_padding: 2",
+        "    random_resized_crop: {scale: [0, 0.5, 1]}",
+    ),
     ("crop padding of the whole image", "    crop_padding: 2", "    crop_padding: 28"),
     (
         "normalisation of other channels",

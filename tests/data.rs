@@ -452,6 +452,136 @@ fn images_are_turned_and_the_hash_says_so() {
     assert_ne!(turned.sha256(), files(&turned));
 }
 
+/// Photographs: a colour a class, each of another size.
+fn photographs() -> Dataset {
+    let photo = |n: u32, width: u32, height: u32| {
+        let color = |x: u32, y: u32| image::Rgb([(40 * n) as u8, (3 * x) as u8, (5 * y) as u8]);
+        let image = image::RgbImage::from_fn(width, height, color);
+        let mut out = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut out, image::ImageFormat::Png).unwrap();
+        out.into_inner()
+    };
+    let dataset =
+        Dataset::new(&[("test/a/0.png", photo(0, 20, 31)), ("test/b/1.png", photo(1, 16, 9))]);
+    for n in 2..12 {
+        let class = ["a", "b"][n as usize % 2];
+        dataset.put(&format!("train/{class}/{n}.png"), photo(n, 5 + 3 * n, 40 - 3 * n));
+    }
+    dataset
+}
+
+/// Sizes × what becomes of them; what is refused names the field to set.
+#[test]
+fn images_of_other_sizes_become_squares_as_the_spec_says() {
+    let dataset = photographs();
+    let load = |more: &str| {
+        let data = format!(r#"{{"validation": {{"fraction": 0.3}}{more}}}"#);
+        dataset.images(&data, (8, 3, 2), None)
+    };
+    for (more, help) in [
+        ("", "data.resize: exact"),
+        (r#", "crop": "center""#, "data.resize: a number of at least model.image_size"),
+        (r#", "resize": 8"#, "data.crop: center"),
+        (r#", "augment": {"random_resized_crop": {}}"#, "data.resize: exact"),
+    ] {
+        let told = load(more).unwrap_err().to_string();
+        assert!(told.contains("another size") && told.contains(help), "{more}: {told}");
+    }
+    let exact = load(r#", "resize": "exact""#).unwrap();
+    let middle = load(r#", "resize": 8, "crop": "center""#).unwrap();
+    assert_eq!((exact.train.len(), exact.validation.len(), exact.test.len()), (7, 3, 2));
+    assert_ne!(pixels(&exact.train), pixels(&middle.train));
+    for images in [&exact, &middle] {
+        assert_eq!(images.sha256(), exact.sha256());
+        assert!(images.train.is_square());
+        assert_eq!(images.train.dims(), (7, 8, 8, 3));
+        // The class's own colour is in every pixel.
+        let first = images.test.image(1);
+        assert!(first.iter().step_by(3).all(|red| *red == 40));
+    }
+}
+
+/// Training images stay whole for random parts; those of validation parts are squares as the fixed
+/// resizing makes them, with and without the cache.
+#[test]
+fn random_parts_are_cut_from_whole_images() {
+    use vlora::data::Augmenter;
+    let dataset = photographs();
+    let cache = tempfile::tempdir().unwrap();
+    let text = |part: &str| {
+        format!(
+            r#"{{"validation": {{"fraction": 0.3}}, "resize": 8, "crop": "center",
+                "augment": {{"horizontal_flip": true, "random_resized_crop": {part}}}}}"#
+        )
+    };
+    let load = |part: &str| dataset.images(&text(part), (8, 3, 2), Some(cache.path())).unwrap();
+    let fixed = load("null");
+    let images = load("{}");
+    assert!(!images.train.is_square() && images.validation.is_square());
+    assert_eq!(pixels(&images.validation), pixels(&fixed.validation));
+    assert_eq!(pixels(&images.test), pixels(&fixed.test));
+    let sizes: Vec<_> = (0..images.train.len()).map(|i| images.train.sized(i)).collect();
+    assert!(sizes.iter().all(|(pixels, w, h)| pixels.len() == 3 * w * h && w + h == 45));
+    // The mean and deviation are of all pixels of whole images.
+    let all: Vec<f64> = sizes
+        .iter()
+        .flat_map(|(pixels, ..)| pixels.iter().skip(1).step_by(3))
+        .map(|v| f64::from(*v) / 255.0)
+        .collect();
+    let mean = all.iter().sum::<f64>() / all.len() as f64;
+    assert!((images.statistics.mean[1] - mean).abs() < 1e-9);
+
+    let device = candle_core::Device::Cpu;
+    let data = serde_json::from_str(&text("{}")).unwrap();
+    let batch = |seed, epoch, examples: &[usize]| {
+        let augmenter = Augmenter::new(&data, seed, epoch);
+        let batch = images.batch(&images.train, examples, Some(&augmenter), &device).unwrap();
+        assert_eq!(batch.0.dims(), [examples.len(), 3, 8, 8]);
+        batch.0.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    // By seed, epoch and example alone.
+    let of = |batch: Vec<f32>, i: usize| batch[i * 192..(i + 1) * 192].to_vec();
+    assert_eq!(of(batch(1, 2, &[3, 5]), 1), of(batch(1, 2, &[5, 0, 1]), 0));
+    assert_ne!(batch(1, 2, &[5]), batch(2, 2, &[5]));
+    assert_ne!(batch(1, 2, &[5]), batch(1, 3, &[5]));
+    // Red is a constant of each image, whatever the part.
+    let red = |i: usize| {
+        let value = f64::from(images.train.image(i)[0]) / 255.0;
+        (value - images.statistics.mean[0]) / images.statistics.std[0]
+    };
+    for i in 0..images.train.len() {
+        let got = batch(7, 0, &[i]);
+        assert!(got[..64].iter().all(|v| (f64::from(*v) - red(i)).abs() < 1e-5), "{i}");
+        // Green grows to the right or, mirrored, to the left.
+        let row = &got[64..72];
+        let ordered = row.windows(2).all(|w| w[0] <= w[1]) || row.windows(2).all(|w| w[0] >= w[1]);
+        assert!(ordered, "{row:?}");
+    }
+}
+
+/// Whole images lie in the cache as squares do.
+#[test]
+fn whole_images_are_cached() {
+    let cache = tempfile::tempdir().unwrap();
+    let dataset = large(2100, 0);
+    let load = |augment: &str| {
+        let data = format!(
+            r#"{{"validation": {{"fraction": 0.1}}, "test": {{"fraction": 0.1}}, "resize": 32,
+                "crop": "center", "augment": {augment}}}"#
+        );
+        dataset.images(&data, (32, 1, 3), Some(cache.path())).unwrap()
+    };
+    let whole = r#"{"random_resized_crop": {}}"#;
+    let first = load(whole);
+    let second = load(whole);
+    assert!(!first.train.is_cached() && second.train.is_cached());
+    assert_eq!(first.train.sized(3), second.train.sized(3));
+    assert_eq!((first.train.sized(3).1, first.test.dims().1), (64, 32));
+    assert!(pixels(&first.train) == pixels(&second.train));
+    assert!(pixels(&first.test) == pixels(&second.test));
+    assert!(pixels(&first.test) == pixels(&load("{}").test));
+}
+
 /// A split large enough for the cache: IDX images of 64 × 64.
 fn large(rows: usize, seed: u8) -> Dataset {
     let bytes: Vec<u8> = (0..rows * 4096)

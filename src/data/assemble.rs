@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use super::convert::{Change, Samples, convert};
-use super::decode::{Image, Size, decode};
+use super::decode::{Image, decode};
 use super::decoded::{About, Decoded, Fact};
 use super::pixels::Pixels;
+use super::resize::{Fit, decodable};
 use super::select::Select;
 use super::source::{SplitFiles, numbers};
 use super::table::{Column, Table, Values};
@@ -21,17 +22,53 @@ pub struct Classes {
     pub named_labels: bool,
 }
 
+/// What is stored of images.
+#[derive(Clone, Copy, Debug)]
+pub enum Store {
+    /// Squares, all of one size.
+    Squares(Fit),
+    /// Whole images, each as large as it is, of so many channels.
+    Whole(usize),
+}
+
+impl Store {
+    fn channels(&self) -> usize {
+        match self {
+            Store::Squares(fit) => fit.size.channels,
+            Store::Whole(channels) => *channels,
+        }
+    }
+
+    /// Refuses an image before it is decoded.
+    fn check(&self, width: u32, height: u32) -> std::result::Result<(), String> {
+        match self {
+            Store::Squares(fit) => fit.check(width, height),
+            Store::Whole(_) => decodable(width, height),
+        }
+    }
+
+    /// All that decides what is stored.
+    pub fn words(&self) -> String {
+        match self {
+            Store::Squares(fit) => {
+                format!("{} {} {}", fit.size.side, fit.size.channels, fit.words())
+            }
+            Store::Whole(channels) => format!("whole {channels}"),
+        }
+    }
+}
+
 /// Reads and decodes a split's files, one table after the other: of the encoded images no more than
 /// one file's are in memory beside the pixels.
 pub fn assemble(
     files: &mut SplitFiles,
     data: &DataSpec,
-    size: Size,
+    store: Store,
     classes: usize,
     known: Classes,
 ) -> Result<Decoded> {
     let select = Select::Images { image: &data.image_column, label: &data.label_column };
-    let mut images = Images { size, pixels: Vec::new(), facts: Vec::new() };
+    let mut images = Images { store, pixels: Vec::new(), facts: Vec::new() };
     let mut labels = Labels { classes, known, numbers: Vec::new(), texts: Vec::new() };
     let mut tables = Vec::new();
     while let Some(table) = files.next_table(select)? {
@@ -59,29 +96,31 @@ fn wrong_type(table: &Table, column: &Column, expected: &str) -> Error {
 
 /// Images of one split in the making.
 struct Images {
-    size: Size,
+    store: Store,
     pixels: Vec<u8>,
     facts: Vec<Fact>,
 }
 
+/// Makes an image of a row.
+type Make<'a> = dyn Fn(usize) -> std::result::Result<Image, String> + Sync + 'a;
+
 impl Images {
     /// Appends a table's images.
     fn add(&mut self, table: &Table, column: &Column) -> Result<()> {
-        let size = self.size;
-        let fits = |width, height| size.check(width, height);
+        let store = self.store;
+        let channels = store.channels();
+        let fits = |width, height| store.check(width, height);
         match &column.values {
-            Values::Images(images) => {
-                self.add_rows(table, images.len(), |row| match images.get(row) {
-                    Some(bytes) => decode(bytes, size.channels, &fits),
-                    None => Err(NO_IMAGE.into()),
-                })
-            }
+            Values::Images(images) => self.add_rows(table, &|row| match images.get(row) {
+                Some(bytes) => decode(bytes, channels, &fits),
+                None => Err(NO_IMAGE.into()),
+            }),
             Values::Pixels { height, width, bytes } => {
                 let (height, width) = (*height, *width);
-                self.add_rows(table, table.rows, |row| {
+                self.add_rows(table, &|row| {
                     fits(width as u32, height as u32)?;
                     let grey = bytes[row * height * width..][..height * width].to_vec();
-                    let (pixels, change) = convert(grey, Samples::Grey, size.channels);
+                    let (pixels, change) = convert(grey, Samples::Grey, channels);
                     Ok(Image { width, height, pixels, change })
                 })
             }
@@ -89,36 +128,35 @@ impl Images {
         }
     }
 
-    fn add_rows(
-        &mut self,
-        table: &Table,
-        rows: usize,
-        image: impl Fn(usize) -> std::result::Result<Image, String> + Sync,
-    ) -> Result<()> {
-        let told = |row, problem: String| Error::Input(format!("{}: {problem}", table.place(row)));
-        let n = self.size.bytes();
-        // The first image is tried alone: if it is of another size, memory for all of this size
-        // would be for nothing.
-        if rows > 0 {
-            image(0).map_err(|e| told(0, e))?;
+    fn add_rows(&mut self, table: &Table, image: &Make) -> Result<()> {
+        // The first image is tried alone: if it does not fit, memory for all would be for nothing.
+        if table.rows > 0 {
+            image(0).map_err(|e| told(table, 0, e))?;
         }
+        match self.store {
+            Store::Squares(fit) => self.add_squares(table, fit, image),
+            Store::Whole(_) => self.add_whole(table, image),
+        }
+    }
+
+    fn add_squares(&mut self, table: &Table, fit: Fit, image: &Make) -> Result<()> {
+        let n = fit.size.bytes();
         let (before, known) = (self.pixels.len(), self.facts.len());
-        let after = n.checked_mul(rows).and_then(|more| before.checked_add(more));
-        let too_large = || {
-            let megabytes = n as f64 * rows as f64 / 1e6;
-            Error::Failed(format!("there is no memory for {megabytes:.0} MB of decoded images"))
-        };
-        let after = after.ok_or_else(too_large)?;
-        self.pixels.try_reserve_exact(after - before).map_err(|_| too_large())?;
-        self.pixels.resize(after, 0);
-        let none = Fact { width: 0, height: 0, digest: 0, change: Change::default() };
-        self.facts.resize(known + rows, none);
+        self.pixels
+            .try_reserve_exact(n.saturating_mul(table.rows))
+            .map_err(|_| too_large(n as f64 * table.rows as f64))?;
+        self.pixels.resize(before + n * table.rows, 0);
+        let side = fit.size.side as u32;
+        let none = Fact { width: side, height: side, digest: 0, change: Change::default() };
+        self.facts.resize(known + table.rows, none);
         let places = self.pixels[before..].par_chunks_exact_mut(n).zip(&mut self.facts[known..]);
         let one = |row, out: &mut [u8], fact: &mut Fact| {
             let image = image(row)?;
-            let (width, height) = (image.width as u32, image.height as u32);
-            *fact = Fact { width, height, digest: image.digest(), change: image.change };
-            out.copy_from_slice(&image.pixels);
+            *fact = Fact { digest: image.digest(), change: image.change, ..none };
+            match fit.takes_as_is(&image) {
+                true => out.copy_from_slice(&image.pixels),
+                false => out.copy_from_slice(&fit.square(&image)?),
+            }
             Ok(())
         };
         let failed = places
@@ -126,9 +164,38 @@ impl Images {
             .find_map_first(|(row, (out, fact))| one(row, out, fact).err().map(|e| (row, e)));
         match failed {
             None => Ok(()),
-            Some((row, problem)) => Err(told(row, problem)),
+            Some((row, problem)) => Err(told(table, row, problem)),
         }
     }
+
+    /// A batch of rows at a time, so that not every image is in memory twice.
+    fn add_whole(&mut self, table: &Table, image: &Make) -> Result<()> {
+        const BATCH: usize = 256;
+        for first in (0..table.rows).step_by(BATCH) {
+            let rows = first..table.rows.min(first + BATCH);
+            let images: Vec<_> = rows.into_par_iter().map(image).collect();
+            for (row, image) in (first..).zip(images) {
+                let image = image.map_err(|e| told(table, row, e))?;
+                let bytes = image.pixels.len();
+                self.pixels
+                    .try_reserve(bytes)
+                    .map_err(|_| too_large((self.pixels.len() + bytes) as f64))?;
+                let (width, height) = (image.width as u32, image.height as u32);
+                let (digest, change) = (image.digest(), image.change);
+                self.facts.push(Fact { width, height, digest, change });
+                self.pixels.extend(image.pixels);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn told(table: &Table, row: usize, problem: String) -> Error {
+    Error::Input(format!("{}: {problem}", table.place(row)))
+}
+
+fn too_large(bytes: f64) -> Error {
+    Error::Failed(format!("there is no memory for {:.0} MB of decoded images", bytes / 1e6))
 }
 
 const NO_IMAGE: &str = "there is no image\n  found:    no bytes\n  expected: an encoded image";

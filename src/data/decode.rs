@@ -17,7 +17,7 @@ use super::jpeg;
 use super::orientation::Orientation;
 use super::quiet::quietly;
 
-/// What images must be.
+/// What images become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     /// Of the square image, pixels.
@@ -30,18 +30,6 @@ impl Size {
     /// Bytes of an image.
     pub fn bytes(self) -> usize {
         self.side * self.side * self.channels
-    }
-
-    /// Refuses an image of another width or height.
-    pub fn check(self, width: u32, height: u32) -> Result<(), String> {
-        match (width as usize, height as usize) == (self.side, self.side) {
-            true => Ok(()),
-            false => Err(format!(
-                "the image has another size\n  found:    {width} × {height}\n  expected: {0} × {0}, \
-                 model.image_size (images are not resized)",
-                self.side
-            )),
-        }
     }
 }
 
@@ -222,7 +210,9 @@ fn sixteen_bits() -> String {
 mod tests {
     use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
 
+    use super::super::resize::Fit;
     use super::*;
+    use crate::spec::{Crop, Interpolation};
 
     fn encoded(image: DynamicImage, format: ImageFormat) -> Vec<u8> {
         let mut out = Cursor::new(Vec::new());
@@ -232,7 +222,9 @@ mod tests {
 
     fn decoded(bytes: &[u8], side: usize, channels: usize) -> Result<Image, String> {
         let size = Size { side, channels };
-        decode(bytes, channels, &|width, height| size.check(width, height))
+        let (resize, crop, interpolation) = (None, Crop::None, Interpolation::Bilinear);
+        let fit = Fit { size, resize, crop, interpolation };
+        decode(bytes, channels, &|width, height| fit.check(width, height))
     }
 
     #[test]

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::convert::Change;
-use super::decode::Size;
 use super::pixels::{Mapped, Pixels};
 use crate::spec::hex;
 
@@ -110,18 +109,19 @@ fn folder_by(set: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// Of files (their hashes, in order) and of all else that decoding depends on.
+    /// Of files (their hashes, in order), of what is stored of their images, and of all else that
+    /// decoding depends on.
     pub fn of<'a>(
         files: impl Iterator<Item = &'a str>,
-        size: Size,
+        store: &str,
         classes: usize,
         words: impl Iterator<Item = &'a str>,
     ) -> Key {
         let mut hash = Sha256::new();
         hash.update(VERSION.to_le_bytes());
-        for number in [size.side, size.channels, classes] {
-            hash.update((number as u64).to_le_bytes());
-        }
+        hash.update((classes as u64).to_le_bytes());
+        hash.update((store.len() as u64).to_le_bytes());
+        hash.update(store);
         let mut list = |items: &mut dyn Iterator<Item = &'a str>| {
             for item in items {
                 hash.update([1]);
@@ -221,10 +221,8 @@ fn check(facts: &[u8], about: &[u8], records: &[u8], pixels: &[u8]) -> [u8; 32] 
 mod tests {
     use super::*;
 
-    const SIZE: Size = Size { side: 2, channels: 1 };
-
     fn key(words: &[&str]) -> Key {
-        Key::of(["a", "b"].into_iter(), SIZE, 2, words.iter().copied())
+        Key::of(["a", "b"].into_iter(), "2", 2, words.iter().copied())
     }
 
     fn decoded() -> Decoded {
@@ -285,17 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn another_word_or_size_is_another_key() {
-        let of = |files: &[&str], side, words: &[&str]| {
-            let size = Size { side, channels: 1 };
-            Key::of(files.iter().copied(), size, 2, words.iter().copied()).0
+    fn another_word_or_store_is_another_key() {
+        let of = |files: &[&str], store, words: &[&str]| {
+            Key::of(files.iter().copied(), store, 2, words.iter().copied()).0
         };
         let all = [
-            of(&["a", "b"], 2, &["c"]),
-            of(&["b", "a"], 2, &["c"]),
-            of(&["ab"], 2, &["c"]),
-            of(&["a", "b", "c"], 2, &[]),
-            of(&["a", "b"], 3, &["c"]),
+            of(&["a", "b"], "2", &["c"]),
+            of(&["b", "a"], "2", &["c"]),
+            of(&["ab"], "2", &["c"]),
+            of(&["a", "b", "c"], "2", &[]),
+            of(&["a", "b"], "3", &["c"]),
         ];
         let different: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());

@@ -32,7 +32,7 @@ pub enum Origins {
 
 impl Origins {
     /// The file of image `row` of the split, and its place there.
-    fn place(&self, row: usize) -> String {
+    pub fn place(&self, row: usize) -> String {
         match self {
             Origins::Single(files) => files.get(row).cloned().unwrap_or_default(),
             Origins::Tables(tables) => {

@@ -8,12 +8,13 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::augment::Augmenter;
-use super::convert::Changes;
-use super::decode::Size;
-use super::decoded::cache_folder;
+use super::convert::{Change, Changes};
+use super::decode::{Image, Size};
+use super::decoded::{Fact, cache_folder};
 use super::load::Loader;
 use super::pixels::Pixels;
-use crate::error::Result;
+use super::resize::{self, Fit, resize};
+use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::spec::{DataSpec, ModelSpec, Normalize, hex};
 
@@ -22,25 +23,73 @@ use crate::spec::{DataSpec, ModelSpec, Normalize, hex};
 pub struct ImageSplit {
     /// \[image, row, column, channel\]; shared by the parts of one split.
     pixels: Arc<Pixels>,
+    /// Where each image lies, where they are not all squares of `size`.
+    places: Option<Arc<Vec<Place>>>,
     /// Which of the images are this split's; None is all.
     rows: Option<Vec<u32>>,
     pub labels: Vec<u32>,
     size: Size,
 }
 
+/// An image among those of a split.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Its first byte.
+    start: usize,
+    width: u32,
+    height: u32,
+}
+
 impl ImageSplit {
-    /// All images, or `rows` of them, with the labels of all.
-    pub(super) fn new(
-        pixels: Arc<Pixels>,
-        labels: &[u32],
-        rows: Option<Vec<u32>>,
-        size: Size,
-    ) -> ImageSplit {
-        let labels = match &rows {
-            None => labels.to_vec(),
-            Some(rows) => rows.iter().map(|row| labels[*row as usize]).collect(),
+    /// Squares of one size, with the label of each.
+    pub(super) fn new(pixels: Arc<Pixels>, labels: Vec<u32>, size: Size) -> ImageSplit {
+        ImageSplit { pixels, places: None, rows: None, labels, size }
+    }
+
+    /// The same pixels, each image as large as is known of it; `size` is what they become.
+    pub(super) fn of_sizes(self, facts: &[Fact]) -> ImageSplit {
+        let mut start = 0;
+        let place = |fact: &Fact| {
+            let place = Place { start, width: fact.width, height: fact.height };
+            start += fact.width as usize * fact.height as usize * self.size.channels;
+            place
         };
-        ImageSplit { pixels, rows, labels, size }
+        let places = facts.iter().map(place).collect();
+        ImageSplit { places: Some(Arc::new(places)), ..self }
+    }
+
+    /// Some of its images, each as often as it is named.
+    pub(super) fn rows(&self, rows: Vec<u32>) -> ImageSplit {
+        let labels = rows.iter().map(|row| self.labels[*row as usize]).collect();
+        let within = |row: u32| self.rows.as_ref().map_or(row, |own| own[row as usize]);
+        let rows = rows.into_iter().map(within).collect();
+        let (pixels, places) = (self.pixels.clone(), self.places.clone());
+        ImageSplit { pixels, places, rows: Some(rows), labels, size: self.size }
+    }
+
+    /// The same images as squares of one size. Errors, with the image's place among all of its
+    /// file, where one does not fit.
+    pub(super) fn squares(
+        &self,
+        fit: &Fit,
+        place: &(dyn Fn(usize) -> String + Sync),
+    ) -> Result<ImageSplit> {
+        if self.places.is_none() {
+            return Ok(self.clone());
+        }
+        let square = |i: usize| {
+            let (pixels, width, height) = self.sized(i);
+            fit.check(width as u32, height as u32)?;
+            let (pixels, change) = (pixels.to_vec(), Change::default());
+            fit.square(&Image { width, height, pixels, change })
+        };
+        let told = |i: usize, problem| Error::Input(format!("{}: {problem}", place(self.row(i))));
+        let squares = (0..self.len())
+            .into_par_iter()
+            .map(|i| square(i).map_err(|problem| told(i, problem)))
+            .collect::<Result<Vec<_>>>()?;
+        let pixels = Arc::new(Pixels::Owned(squares.concat()));
+        Ok(ImageSplit::new(pixels, self.labels.clone(), self.size))
     }
 
     pub fn len(&self) -> usize {
@@ -53,23 +102,39 @@ impl ImageSplit {
 
     /// Its first `count` examples, or all where there are fewer.
     pub fn first(&self, count: usize) -> ImageSplit {
-        let count = count.min(self.len());
-        let rows = match &self.rows {
-            Some(rows) => rows[..count].to_vec(),
-            None => (0..count as u32).collect(),
-        };
-        let labels = self.labels[..count].to_vec();
-        ImageSplit { pixels: self.pixels.clone(), rows: Some(rows), labels, size: self.size }
+        self.rows((0..count.min(self.len()) as u32).collect())
+    }
+
+    /// Whether all images are squares of one size.
+    pub fn is_square(&self) -> bool {
+        self.places.is_none()
+    }
+
+    /// Which of all images the `i`-th of this split is.
+    fn row(&self, i: usize) -> usize {
+        self.rows.as_ref().map_or(i, |rows| rows[i] as usize)
     }
 
     /// Image `i`: \[row, column, channel\].
     pub fn image(&self, i: usize) -> &[u8] {
-        let i = self.rows.as_ref().map_or(i, |rows| rows[i] as usize);
-        let size = self.size.bytes();
-        &self.pixels[i * size..(i + 1) * size]
+        self.sized(i).0
     }
 
-    /// Images, rows, columns, channels.
+    /// Image `i` with its width and height.
+    pub fn sized(&self, i: usize) -> (&[u8], usize, usize) {
+        let row = self.row(i);
+        let Size { side, channels } = self.size;
+        let (start, width, height) = match &self.places {
+            None => (row * self.size.bytes(), side, side),
+            Some(places) => {
+                let Place { start, width, height } = places[row];
+                (start, width as usize, height as usize)
+            }
+        };
+        (&self.pixels[start..start + width * height * channels], width, height)
+    }
+
+    /// Images, rows, columns, channels, once they are squares.
     pub fn dims(&self) -> (usize, usize, usize, usize) {
         let Size { side, channels } = self.size;
         (self.len(), side, side, channels)
@@ -244,7 +309,7 @@ impl ImageData {
     }
 
     /// Normalised images \[batch, channel, row, column\] and labels \[batch\]. An augmenter
-    /// changes each image by its own stream.
+    /// changes each image by its own stream. Images that are no squares need one.
     pub fn batch(
         &self,
         split: &ImageSplit,
@@ -256,10 +321,37 @@ impl ImageData {
         let size = split.size.bytes();
         let tables = self.statistics.tables();
         let mut values = vec![0f32; examples.len() * size];
-        // On the one thread that makes batches: the others are the model's.
-        for (out, &example) in values.chunks_exact_mut(size).zip(examples) {
-            let change = augmenter.map_or((0, 0, false), |augmenter| augmenter.draw(example));
-            normalise(split.image(example), side, &tables, change, out);
+        let one = |out: &mut [f32], example: usize| -> candle_core::Result<()> {
+            match augmenter.filter(|augmenter| augmenter.resizes()) {
+                None => {
+                    let change = augmenter.map_or((0, 0, false), |a| a.draw(example));
+                    normalise(split.image(example), side, &tables, change, out);
+                }
+                Some(augmenter) => {
+                    let (bytes, width, height) = split.sized(example);
+                    let (part, mirrored) = augmenter.draw_part(example, width, height);
+                    let whole = resize::Pixels { bytes, width, height };
+                    let [x, y, width, height] = part;
+                    let cropped = whole.crop(x, y, width, height, channels);
+                    let part = resize::Pixels { bytes: &cropped, width, height };
+                    let square = resize(part, channels, side, side, augmenter.interpolation())
+                        .map_err(candle_core::Error::msg)?;
+                    normalise(&square, side, &tables, (0, 0, mirrored), out);
+                }
+            }
+            Ok(())
+        };
+        match augmenter.is_some_and(Augmenter::resizes) && !device.is_cpu() {
+            // The model is on another device, and the processor's other threads are free.
+            true => values
+                .par_chunks_exact_mut(size)
+                .zip(examples)
+                .try_for_each(|(out, example)| one(out, *example))?,
+            // On the one thread that makes batches: the others are the model's.
+            false => values
+                .chunks_exact_mut(size)
+                .zip(examples)
+                .try_for_each(|(out, example)| one(out, *example))?,
         }
         let images = Tensor::from_vec(values, (examples.len(), channels, side, side), device)?;
         let labels: Vec<u32> = examples.iter().map(|&e| split.labels[e]).collect();

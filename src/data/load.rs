@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::assemble::{Classes, assemble};
+use super::assemble::{Classes, Store, assemble};
 use super::convert::Changes;
-use super::decode::Size;
 use super::decoded::{self, About, Decoded, Key};
 use super::duplicates::{self, Origins, Split};
 use super::images::{ImageSplit, Treated};
@@ -13,6 +12,7 @@ use super::layout::Layout;
 use super::names::{self, Format};
 use super::parts::{self, Parts};
 use super::pixels::Pixels;
+use super::resize::Fit;
 use super::source::SplitFiles;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
@@ -23,7 +23,7 @@ pub struct Loader<'a> {
     data: &'a DataSpec,
     repository: Repository,
     layout: Layout,
-    size: Size,
+    fit: Fit,
     classes: usize,
     cache: Option<&'a Path>,
     /// Known once a split is loaded; the same in all.
@@ -57,7 +57,7 @@ impl<'a> Loader<'a> {
             data,
             repository,
             layout,
-            size: Size { side: model.image_size, channels: model.channels },
+            fit: Fit::of(data, model),
             classes: model.classes,
             cache,
             class_names: Vec::new(),
@@ -68,20 +68,35 @@ impl<'a> Loader<'a> {
     }
 
     pub fn load(mut self) -> Result<Loaded> {
-        let (data, size) = (self.data, self.size);
-        let Decoded { pixels, labels, .. } = self.split("train", &data.train)?;
-        let pixels = Arc::new(pixels);
+        let (data, fit) = (self.data, self.fit);
+        // Parts of images at random are taken from whole ones.
+        let store = match data.augment.random_resized_crop {
+            Some(_) => Store::Whole(fit.size.channels),
+            None => Store::Squares(fit),
+        };
+        let Decoded { pixels, labels, facts, .. } = self.split("train", &data.train, store)?;
+        let all = ImageSplit::new(Arc::new(pixels), labels, fit.size);
+        let all = match store {
+            Store::Whole(_) => all.of_sizes(&facts),
+            Store::Squares(_) => all,
+        };
         let parts = match (data.validation.as_ref().and_then(part), part(&data.test)) {
             (None, None) => None,
-            (validation, test) => Some(parts::draw(labels.len(), validation, test)?),
+            (validation, test) => Some(parts::draw(all.len(), validation, test)?),
         };
         let rows = |of: fn(&Parts) -> &Vec<u32>| parts.as_ref().map(of).cloned();
-        let of_train = |rows| ImageSplit::new(pixels.clone(), &labels, rows, size);
+        let of_train = |rows: Option<Vec<u32>>| match rows {
+            Some(rows) => all.rows(rows),
+            None => all.clone(),
+        };
+        let origins = self.splits.first().map(|split| split.origins.clone());
+        let place = |row| origins.as_ref().map_or(String::new(), |origins| origins.place(row));
         let mut other = |role, split: &SplitSpec, rows: Option<Vec<u32>>| match split {
-            SplitSpec::Part(_) => Ok(of_train(rows)),
+            SplitSpec::Part(_) => of_train(rows).squares(&fit, &place),
             SplitSpec::Named(name) => {
-                self.split(role, name).map(|Decoded { pixels, labels, .. }| {
-                    ImageSplit::new(Arc::new(pixels), &labels, None, size)
+                let store = Store::Squares(fit);
+                self.split(role, name, store).map(|Decoded { pixels, labels, .. }| {
+                    ImageSplit::new(Arc::new(pixels), labels, fit.size)
                 })
             }
         };
@@ -116,15 +131,15 @@ impl<'a> Loader<'a> {
     }
 
     /// A split that has files of its own, decoded or out of the cache; `role` is what it is for.
-    fn split(&mut self, role: &str, name: &str) -> Result<Decoded> {
+    fn split(&mut self, role: &str, name: &str, store: Store) -> Result<Decoded> {
         self.layout.files_for(role, name)?;
         let mut files = SplitFiles::open(&self.repository, &self.layout, name)?;
         add_files(&mut self.files, name, &files)?;
-        let key = self.key(&files);
+        let key = self.key(&files, store);
         let cached = self.cache.and_then(|cache| decoded::load(cache, &key));
         let split = match cached {
             Some(decoded) => decoded,
-            None => assemble(&mut files, self.data, self.size, self.classes, self.known())?,
+            None => assemble(&mut files, self.data, store, self.classes, self.known())?,
         };
         if split.labels.is_empty() {
             return Err(Error::Input(format!(
@@ -147,8 +162,9 @@ impl<'a> Loader<'a> {
         Classes { names: self.class_names.clone(), named_labels: self.named_labels }
     }
 
-    /// What decides a decoded split: its files, the columns, and the names that were there before.
-    fn key(&self, files: &SplitFiles) -> Key {
+    /// What decides a decoded split: its files, what is stored of their images, the columns, and the
+    /// names that were there before.
+    fn key(&self, files: &SplitFiles, store: Store) -> Key {
         let card =
             self.layout.card.class_names(self.layout.config.as_deref(), &self.data.label_column);
         let folders = match files.in_class_folders() {
@@ -162,7 +178,7 @@ impl<'a> Loader<'a> {
         let columns = [&self.data.image_column, &self.data.label_column, &named];
         let words = columns.into_iter().chain(&lengths).chain(lists.into_iter().flatten());
         let hashes = files.hashes.iter().map(|(_, sha256)| sha256.as_str());
-        Key::of(hashes, self.size, self.classes, words.map(String::as_str))
+        Key::of(hashes, &store.words(), self.classes, words.map(String::as_str))
     }
 }
 

@@ -31,6 +31,7 @@ mod parquet;
 mod parts;
 mod pixels;
 mod quiet;
+mod resize;
 mod select;
 mod source;
 mod splits;

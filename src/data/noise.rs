@@ -24,7 +24,7 @@ impl ImageData {
         let pixels = Arc::new(Pixels::Owned(bytes));
         let split = |examples: usize| {
             let rows = (0..examples).map(|i| (i % images) as u32).collect();
-            ImageSplit::new(pixels.clone(), &labels, Some(rows), size)
+            ImageSplit::new(pixels.clone(), labels.clone(), size).rows(rows)
         };
         // Those of evenly distributed bytes.
         let (mean, std) = (0.5, (1.0f64 / 12.0).sqrt());

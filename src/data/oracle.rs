@@ -2,10 +2,12 @@
 //! `scripts/reference/make_image_fixtures.py`.
 
 use super::convert::Change;
-use super::decode::{Image, decode};
+use super::decode::{Image, Size, decode};
+use super::resize::Fit;
 use super::select::Select;
 use super::table::{Blobs, Table, Values};
 use crate::hub::File;
+use crate::spec::DataSpec;
 
 fn table(name: &str) -> Table {
     let path = format!("{}/tests/fixtures/images/{name}.parquet", env!("CARGO_MANIFEST_DIR"));
@@ -136,4 +138,38 @@ fn damaged_images_are_refused_where_the_format_can_tell() {
             assert!(!guarded.contains(&at) || image.is_err(), "{name}, byte {at}");
         }
     }
+}
+
+/// Sizes × filter × resize × crop, in colour and grey.
+#[test]
+fn squares_are_what_torchvision_makes_of_pillow_images() {
+    let table = table("resized");
+    let (images, rgb, grey) = (table.bytes("image"), table.bytes("rgb"), table.bytes("grey"));
+    let mut equal = 0;
+    for row in 0..table.rows {
+        let name = table.text("name", row);
+        let resize: serde_json::Value = serde_json::from_str(table.text("resize", row))
+            .unwrap_or_else(|_| table.text("resize", row).into());
+        let data: DataSpec = serde_json::from_value(serde_json::json!({
+            "resize": resize,
+            "crop": table.text("crop", row),
+            "interpolation": table.text("interpolation", row),
+        }))
+        .unwrap();
+        for (channels, want) in [(3, rgb), (1, grey)] {
+            let fit = Fit {
+                size: Size { side: table.number("side", row), channels },
+                resize: data.resize,
+                crop: data.crop,
+                interpolation: data.interpolation,
+            };
+            let fits = |width, height| fit.check(width, height);
+            let image = decode(images.get(row).unwrap(), channels, &fits).unwrap();
+            let off = apart(&fit.square(&image).unwrap(), want.get(row).unwrap());
+            assert!(off <= 1, "{name}, {channels} channels: {off}");
+            equal += usize::from(off == 0);
+        }
+    }
+    // Nearly all are equal: both convolve in whole numbers.
+    assert!(equal >= table.rows, "{equal} of {}", 2 * table.rows);
 }

@@ -4,8 +4,8 @@
 use super::table::{count, percent};
 use crate::results::{Conversion, KeptRecord, Provenance, Session, VariantRecord};
 use crate::spec::{
-    IncrementInit, LoraSpec, MatchBy, Matched, ParameterGroup, Pool, Precision, Rank, Reference,
-    RunSpec, Select, StartHead, Target, VloraSpec,
+    Crop, DataSpec, IncrementInit, Interpolation, LoraSpec, MatchBy, Matched, ParameterGroup, Pool,
+    Precision, Rank, Reference, Resize, RunSpec, Select, StartHead, Target, VloraSpec,
 };
 
 /// How compounds were made; None for a dense arm.
@@ -231,14 +231,52 @@ pub fn precision_note(precision: Precision) -> &'static str {
     }
 }
 
+/// What is done to images of other sizes and to training images.
+fn augmentation(data: &DataSpec) -> String {
+    let mut all = Vec::new();
+    let by = match data.interpolation {
+        Interpolation::Bilinear => "bilinear",
+        Interpolation::Bicubic => "bicubic",
+    };
+    match data.resize {
+        None => {}
+        Some(Resize::Exact) => all.push(format!("images resized to the square ({by})")),
+        Some(Resize::ShorterSide(n)) => {
+            all.push(format!("images resized to a shorter side of {n} ({by})"));
+        }
+    }
+    if data.crop == Crop::Center {
+        all.push("the middle square of images".into());
+    }
+    let before = all.len();
+    if let Some(crop) = &data.augment.random_resized_crop {
+        let ([least, most], [narrow, wide]) = (crop.scale, crop.ratio);
+        all.push(format!(
+            "training on random parts of whole images, of {} to {} of the area and ratios {narrow:.3} \
+             to {wide:.3}, resized ({by})",
+            percent(least),
+            percent(most)
+        ));
+    }
+    match data.augment.crop_padding {
+        0 => {}
+        padding => all.push(format!("random crops with padding {padding}")),
+    }
+    if data.augment.horizontal_flip {
+        all.push("horizontal flips".into());
+    }
+    if all.len() == before {
+        all.push("no augmentation".into());
+    }
+    match &mut all[..] {
+        [first, second] => format!("{first} and {second}"),
+        _ => all.join(", "),
+    }
+}
+
 pub fn training_note(spec: &RunSpec) -> String {
     let (m, t) = (&spec.model, &spec.training);
-    let augment = match (spec.data.augment.crop_padding, spec.data.augment.horizontal_flip) {
-        (0, false) => "no augmentation".to_string(),
-        (0, true) => "horizontal flips".to_string(),
-        (p, false) => format!("random crops with padding {p}"),
-        (p, true) => format!("random crops with padding {p} and horizontal flips"),
-    };
+    let augment = augmentation(&spec.data);
     let pool = match m.pool {
         Pool::ClassToken => "class token",
         Pool::Mean => "mean over patches",

@@ -75,7 +75,8 @@ mod tests {
         for path in ["rank", "vlora.rank.x", "data.train.fraction", "", "vlora."] {
             assert!(!is_known(path), "{path}");
         }
-        assert_eq!(of_section("data.augment").unwrap(), ["crop_padding", "horizontal_flip"]);
+        let augment = ["crop_padding", "horizontal_flip", "random_resized_crop"];
+        assert_eq!(of_section("data.augment").unwrap(), augment);
         assert_eq!(of_section("task"), None);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::precision::Precision;
-use super::schema::RunSpec;
+use super::schema::{Crop, Interpolation, RunSpec};
 
 /// Raised whenever the same spec would train to other numbers than before.
 pub const NUMERICS_VERSION: u32 = 3;
@@ -39,6 +39,21 @@ pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     }
     if spec.precision == Precision::Float32 {
         fields.remove("precision");
+    }
+    // Fields that came later, where they say what was done before they came.
+    let data = &spec.data;
+    if data.resize.is_none() {
+        fields.remove("data.resize");
+    }
+    if data.crop == Crop::None {
+        fields.remove("data.crop");
+    }
+    let resized = data.resize.is_some() || data.augment.random_resized_crop.is_some();
+    if data.interpolation == Interpolation::default() || !resized {
+        fields.remove("data.interpolation");
+    }
+    if data.augment.random_resized_crop.is_none() {
+        fields.remove("data.augment.random_resized_crop");
     }
     fields
 }
@@ -74,5 +89,51 @@ fn walk(value: &Value, path: String, out: &mut BTreeMap<String, String>) {
         scalar => {
             out.insert(path, scalar.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(data: &str, augment: &str) -> String {
+        let spec = serde_json::json!({
+            "task": "image-classification",
+            "data": serde_json::from_str::<Value>(data).unwrap(),
+            "model": {"architecture": "vit", "image_size": 28, "patch_size": 7, "classes": 10,
+                "dim": 8, "depth": 1, "heads": 1},
+        });
+        let mut spec: RunSpec = serde_json::from_value(spec).unwrap();
+        spec.data.augment = serde_json::from_str(augment).unwrap();
+        run_id(&spec, 0, "data", None)
+    }
+
+    /// Fields of sizes count where they change an image, and are as if they were not where not.
+    #[test]
+    fn fields_of_sizes_count_off_their_defaults() {
+        let plain = id("{}", "{}");
+        for (data, augment) in [
+            (r#"{"resize": null, "crop": "none", "interpolation": "bilinear"}"#, "{}"),
+            (r#"{"interpolation": "bicubic"}"#, "{}"),
+            (r#"{"duplicates": "keep"}"#, "{}"),
+            ("{}", r#"{"random_resized_crop": null}"#),
+        ] {
+            assert_eq!(id(data, augment), plain, "{data} {augment}");
+        }
+        let parts = r#"{"random_resized_crop": {}}"#;
+        let other = [
+            plain.clone(),
+            id(r#"{"resize": "exact"}"#, "{}"),
+            id(r#"{"resize": "exact", "interpolation": "bicubic"}"#, "{}"),
+            id(r#"{"resize": 28}"#, "{}"),
+            id(r#"{"resize": 32, "crop": "center"}"#, "{}"),
+            id(r#"{"crop": "center"}"#, "{}"),
+            id("{}", parts),
+            id(r#"{"interpolation": "bicubic"}"#, parts),
+            id("{}", r#"{"random_resized_crop": {"scale": [0.5, 1]}}"#),
+            id("{}", r#"{"random_resized_crop": {"ratio": [1, 1]}}"#),
+        ];
+        let different: std::collections::HashSet<_> = other.iter().collect();
+        assert_eq!(different.len(), other.len());
     }
 }

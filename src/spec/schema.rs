@@ -80,6 +80,14 @@ pub struct DataSpec {
     pub test: SplitSpec,
     #[serde(default)]
     pub duplicates: Duplicates,
+    /// What is done to images that are not squares of `model.image_size`; null: they are refused.
+    #[serde(default)]
+    pub resize: Option<Resize>,
+    #[serde(default)]
+    pub crop: Crop,
+    /// Of `resize` and of `augment.random_resized_crop`.
+    #[serde(default)]
+    pub interpolation: Interpolation,
     /// Channel means and deviations of pixels in [0, 1]; null measures them on the training
     /// split.
     #[serde(default)]
@@ -99,6 +107,36 @@ pub enum Duplicates {
     Keep,
 }
 
+/// To which size images are resized. In YAML `exact` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// Both sides become `model.image_size`, whatever the aspect ratio was.
+    Exact,
+    /// The shorter side becomes so many pixels, the other one keeps the aspect ratio: torchvision's
+    /// `Resize(n)`.
+    ShorterSide(usize),
+}
+
+/// What is kept of an image, after resizing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Crop {
+    /// All of it.
+    #[default]
+    None,
+    /// The square of `model.image_size` in its middle: torchvision's `CenterCrop`.
+    Center,
+}
+
+/// How resizing weighs pixels: as Pillow's filter of the name, antialiased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    #[default]
+    Bilinear,
+    Bicubic,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalize {
@@ -116,6 +154,28 @@ pub struct Augment {
     /// Mirror left to right with probability one half.
     #[serde(default)]
     pub horizontal_flip: bool,
+    /// Instead of `resize` and `crop`: a random part of the image as stored, resized to the square.
+    #[serde(default)]
+    pub random_resized_crop: Option<RandomResizedCrop>,
+}
+
+/// torchvision's `RandomResizedCrop`, a part for each epoch and image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomResizedCrop {
+    /// The part's share of the image's area, least and most; uniform.
+    #[serde(default = "crop_scale")]
+    pub scale: [f64; 2],
+    /// The part's width over its height, least and most; its logarithm is uniform.
+    #[serde(default = "crop_ratio")]
+    pub ratio: [f64; 2],
+}
+
+fn crop_scale() -> [f64; 2] {
+    [0.08, 1.0]
+}
+fn crop_ratio() -> [f64; 2] {
+    [0.75, 4.0 / 3.0]
 }
 
 fn image_column() -> String {

@@ -1,5 +1,5 @@
-//! Fields that YAML writes in two ways: a rank as a number or `full`, a target as its name or as
-//! a mapping with a rank and alpha of its own.
+//! Fields that YAML writes in two ways: a rank as a number or `full`, a size as a number or `exact`, a
+//! target as its name or as a mapping with a rank and alpha of its own.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer, value::S
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::schema::{Rank, Target, TargetSpec};
+use super::schema::{Rank, Resize, Target, TargetSpec};
 
 const FULL: &str = "full";
 
@@ -72,6 +72,50 @@ impl<'de> Deserialize<'de> for Rank {
             }
         }
         deserializer.deserialize_any(RankVisitor)
+    }
+}
+
+const EXACT: &str = "exact";
+
+impl Serialize for Resize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Resize::ShorterSide(pixels) => serializer.serialize_u64(*pixels as u64),
+            Resize::Exact => serializer.serialize_str(EXACT),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Resize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Resize, D::Error> {
+        struct ResizeVisitor;
+        impl Visitor<'_> for ResizeVisitor {
+            type Value = Resize;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a whole number of pixels for the shorter side, or `exact`")
+            }
+
+            fn visit_u64<E: de::Error>(self, pixels: u64) -> Result<Resize, E> {
+                let wrong = |_| E::invalid_value(de::Unexpected::Unsigned(pixels), &self);
+                usize::try_from(pixels).map(Resize::ShorterSide).map_err(wrong)
+            }
+
+            fn visit_i64<E: de::Error>(self, pixels: i64) -> Result<Resize, E> {
+                match u64::try_from(pixels) {
+                    Ok(pixels) => self.visit_u64(pixels),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Signed(pixels), &self)),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Resize, E> {
+                match text {
+                    EXACT => Ok(Resize::Exact),
+                    _ => Err(E::invalid_type(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(ResizeVisitor)
     }
 }
 

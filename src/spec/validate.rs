@@ -6,8 +6,8 @@ use super::identity::flatten;
 use super::node::Node;
 use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
-    DataSpec, LoraSpec, Method, ModelSpec, ParameterGroup, Rank, RunSpec, Select, SplitSpec,
-    StartHead, Target, VloraSpec,
+    Crop, DataSpec, LoraSpec, Method, ModelSpec, ParameterGroup, Rank, Resize, RunSpec, Select,
+    SplitSpec, StartHead, Target, VloraSpec,
 };
 
 /// Datasets that `data.embedded` can name.
@@ -72,6 +72,41 @@ fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         "data.augment.crop_padding",
         data.augment.crop_padding < run.model.image_size,
         format!("less than model.image_size, {}", run.model.image_size),
+    )?;
+    sizes(data, run.model.image_size, check)
+}
+
+/// How images of other sizes become squares of `side` pixels.
+fn sizes(data: &DataSpec, side: usize, check: &Check) -> Result<(), SpecError> {
+    if let Some(Resize::ShorterSide(short)) = data.resize {
+        match data.crop {
+            Crop::Center => check.between("data.resize", short, side, 16_384)?,
+            Crop::None => check.that(
+                "data.resize",
+                short == side,
+                format!(
+                    "`exact`, model.image_size ({side}), or a larger number with `crop: center`"
+                ),
+            )?,
+        }
+    }
+    let Some(crop) = &data.augment.random_resized_crop else { return Ok(()) };
+    let field = "data.augment.random_resized_crop";
+    let sound = |[least, most]: [f64; 2]| least > 0.0 && least <= most && most.is_finite();
+    check.that(
+        &format!("{field}.scale"),
+        sound(crop.scale) && crop.scale[1] <= 1.0,
+        "two shares of the area, the least first: above 0, at most 1",
+    )?;
+    check.that(
+        &format!("{field}.ratio"),
+        sound(crop.ratio),
+        "two ratios of width to height, the least first: above 0",
+    )?;
+    check.that(
+        "data.augment.crop_padding",
+        data.augment.crop_padding == 0,
+        "0 beside `random_resized_crop`, which crops already",
     )
 }
 

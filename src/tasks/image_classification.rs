@@ -29,12 +29,12 @@ pub fn activations(precision: Precision) -> DType {
 
 /// Bytes of the splits that a GPU will hold.
 pub fn held_bytes(data: &ImageData) -> u64 {
-    let splits = [&data.train, &data.validation, &data.test];
-    let sizes = splits.map(|split| {
+    let splits = [&data.train, &data.validation, &data.test].into_iter();
+    let sizes = splits.filter(|split| split.is_square()).map(|split| {
         let (n, side, _, channels) = split.dims();
         n * side * side * channels
     });
-    sizes.iter().filter(|size| **size <= MOST_HELD).map(|size| *size as u64).sum()
+    sizes.filter(|size| *size <= MOST_HELD).map(|size| size as u64).sum()
 }
 
 /// The largest split that a device holds. Larger ones come to it batch by batch.
@@ -73,7 +73,10 @@ impl<'a> ImageClassification<'a> {
         augmenter: Option<&Augmenter>,
     ) -> Result<(Tensor, Tensor)> {
         let split = [&self.data.train, &self.data.validation, &self.data.test][which];
-        let Some(held) = self.held(which, split)? else {
+        // The device crops squares that it holds; parts are resized on the way to it.
+        let resizes = augmenter.is_some_and(Augmenter::resizes);
+        let held = if resizes { None } else { self.held(which, split)? };
+        let Some(held) = held else {
             let (images, labels) = self.data.batch(split, examples, augmenter, &self.device)?;
             return Ok((images.to_dtype(self.activations())?, labels));
         };
@@ -115,7 +118,7 @@ impl Task for ImageClassification<'_> {
     }
 
     fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<(Tensor, Tensor)> {
-        let augmenter = Augmenter::new(&self.spec.data.augment, self.seed, epoch);
+        let augmenter = Augmenter::new(&self.spec.data, self.seed, epoch);
         self.batch(0, examples, Some(&augmenter))
     }
 
