@@ -20,13 +20,6 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = temporary_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private to their owner; results are not.
-        let mode = fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(mode).map_err(failed)?;
-    }
     file.persist(path).map_err(|e| failed(e.error))?;
     // The rename itself lasts only once the folder is synced.
     File::open(folder).and_then(|f| f.sync_all()).map_err(failed)
@@ -52,9 +45,18 @@ fn folder_of(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+/// A new file in a folder, which is made if need be. It may be read by whom the umask lets, as a file
+/// that is simply opened; tempfile's own are private to their owner.
+pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     fs::create_dir_all(folder)?;
-    tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
 }
 
 /// The plain file, there or to be made, that `path` means.
@@ -98,6 +100,17 @@ mod tests {
             assert!(told.contains("cannot be written"), "{told}");
         }
         assert_eq!(fs::read(at("device")).unwrap(), b"");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_may_be_read_by_whom_the_umask_lets() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        fs::write(dir.path().join("plain"), b"x").unwrap();
+        write_atomic(&dir.path().join("atomic"), b"x").unwrap();
+        assert_eq!(mode("atomic"), mode("plain"));
     }
 
     #[test]

@@ -10,7 +10,15 @@ static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     keep_freed_memory();
-    match cli::main(Cli::parse()) {
+    let arguments = match Cli::try_parse() {
+        Ok(arguments) => arguments,
+        Err(said) => {
+            cli::tell_of_arguments(&said);
+            // 0 for help, 2 for a fault.
+            return ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2));
+        }
+    };
+    match cli::main(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             cli::tell(&match &error {

@@ -173,6 +173,69 @@ fn kill_9_loses_nothing_but_the_current_epoch() {
     assert!(evidence(dir.path()) == evidence(whole.path()), "the runs ended elsewhere");
 }
 
+/// A signal that was ignored when the program was started stays ignored, as under `nohup`; else it
+/// stops the runs.
+#[cfg(unix)]
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    for (ignored, code) in [("HUP", 0), ("INT", 0), ("TERM", 0), ("", 130)] {
+        let dir = folder_with(&TINY.replace("  epochs: 1", "  epochs: 20"));
+        let program = Command::cargo_bin("vlora").unwrap();
+        let program = program.get_program().to_str().unwrap();
+        let trap = if ignored.is_empty() { String::new() } else { format!("trap '' {ignored}; ") };
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{trap}exec '{program}' run tiny.yaml -q")])
+            .current_dir(dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // A claimed run shows that signals are handled by now.
+        let claimed = || {
+            let runs = std::fs::read_dir(dir.path().join("results/tiny/runs"));
+            runs.is_ok_and(|mut runs| runs.any(|run| run.unwrap().path().join(".lock").exists()))
+        };
+        while !claimed() {
+            assert!(child.try_wait().unwrap().is_none(), "the program ended before");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let signal = if ignored.is_empty() { "HUP" } else { ignored };
+        let kill = format!("kill -{signal} {}", child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{ignored}");
+    }
+}
+
+/// Files are for whom the umask lets.
+#[cfg(unix)]
+#[test]
+fn every_file_obeys_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+
+    fn modes(folder: &Path, found: &mut std::collections::BTreeSet<(bool, u32)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = std::fs::metadata(&path).unwrap();
+            found.insert((meta.is_dir(), meta.permissions().mode() & 0o777));
+            if meta.is_dir() {
+                modes(&path, found);
+            }
+        }
+    }
+    for (umask, file, folder) in [("002", 0o664, 0o775), ("027", 0o640, 0o750)] {
+        let dir = folder_with(TINY);
+        let program = Command::cargo_bin("vlora").unwrap();
+        let program = program.get_program().to_str().unwrap();
+        let done = Command::new("sh")
+            .args(["-c", &format!("umask {umask}; exec '{program}' run tiny.yaml -q")])
+            .current_dir(dir.path())
+            .output();
+        assert!(done.unwrap().status.success());
+        let mut found = std::collections::BTreeSet::new();
+        modes(&dir.path().join("results"), &mut found);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [(false, file), (true, folder)]);
+    }
+}
+
 #[test]
 fn a_report_refuses_evidence_that_disagrees() {
     let dir = folder_with(TINY);

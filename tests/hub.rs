@@ -123,6 +123,29 @@ impl House {
         }
         let above = self.cache.path().parent().unwrap();
         assert!(!above.join("escaped").exists());
+        #[cfg(unix)]
+        self.check_modes(self.cache.path());
+    }
+
+    /// A shared cache serves whom the umask lets: no file is private to its owner.
+    #[cfg(unix)]
+    fn check_modes(&self, folder: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        let plain = tempfile::tempdir().unwrap();
+        fs::write(plain.path().join("file"), "").unwrap();
+        fs::create_dir(plain.path().join("folder")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            // A link may lead to what is not there.
+            if let Ok(meta) = fs::metadata(&path) {
+                let like = if meta.is_dir() { "folder" } else { "file" };
+                assert_eq!(mode(&path), mode(&plain.path().join(like)), "{}", path.display());
+            }
+            if fs::symlink_metadata(&path).unwrap().is_dir() {
+                self.check_modes(&path);
+            }
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -11,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::hub::LockedHubArgs;
-use super::{DeviceArgs, SpecArgs, print};
+use super::{DeviceArgs, SpecArgs, print, print_data};
 use crate::atomic::{check_writable, write_atomic};
 use crate::error::{Error, Result};
 use crate::models::vit::tokens;
@@ -22,6 +21,7 @@ use crate::runner::{
 };
 use crate::size::bytes;
 use crate::spec::{Experiment, Precision, RunSpec, Variant, nearest};
+use crate::terminal::{draws_bars, set_message};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -76,7 +76,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let mut table = columns(args.kernels);
     let mut kernels = String::new();
     for variant in &variants {
-        bar.set_message(variant.label.clone());
+        set_message(&bar, &variant.label);
         let tick = &mut || bar.inc(1);
         let measured = measure(variant, seed, &examples, amount, &device, tick)?;
         table.row(row(args, variant, &measured, rates[&rated(variant)], &device));
@@ -88,7 +88,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     }
     bar.finish_and_clear();
     match (&args.json, file) {
-        (Some(_), None) => print(&table.render(Format::Json)),
+        (Some(_), None) => print_data(&table.render(Format::Json)),
         _ => {
             let notes = notes(args, &variants, &rates, &device);
             print(&(table.render(Format::Table) + &notes + &kernels))
@@ -131,7 +131,7 @@ fn chosen<'a>(experiment: &'a Experiment, arms: &[String]) -> Result<Vec<&'a Var
 
 /// On a terminal a bar, elsewhere nothing.
 fn bar(total: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if !draws_bars() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}");
@@ -152,7 +152,7 @@ fn rates(
     device: &Device,
     bar: &ProgressBar,
 ) -> Result<BTreeMap<Rated, Rate>> {
-    bar.set_message("matrix product");
+    set_message(bar, "matrix product");
     bar.tick();
     let mut rates = BTreeMap::new();
     for variant in variants {

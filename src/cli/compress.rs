@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::spectrum::ReferenceName;
 use super::weights::{CheckpointArgs, refuse_overwriting, target};
-use super::{FormatArgs, FormatName, print};
+use super::{FormatArgs, FormatName, print_as};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
@@ -61,22 +61,25 @@ pub fn compress(args: &CompressArgs) -> Result<()> {
     let (compressed, kept) = loaded.checkpoint.compressed(&vlora)?;
     write_atomic(&args.out, &compressed.to_bytes()?)?;
     let table = table(&kept);
-    print(&match args.format.format {
-        FormatName::Table => {
-            let (before, after) = (loaded.checkpoint.parameters(), compressed.parameters());
-            let saved = reduction(after, before);
-            let (share, how) = if saved < 0.0 { (-saved, "more") } else { (saved, "fewer") };
-            format!(
-                "{}\n{}\nwrote {}: {} parameters, {} {how}\n",
-                args.checkpoint.describe(&loaded),
-                table.render(Format::Table),
-                args.out.display(),
-                count(after),
-                percent(share)
-            )
-        }
-        other => table.render(other.into()),
-    })
+    print_as(
+        args.format.format,
+        &match args.format.format {
+            FormatName::Table => {
+                let (before, after) = (loaded.checkpoint.parameters(), compressed.parameters());
+                let saved = reduction(after, before);
+                let (share, how) = if saved < 0.0 { (-saved, "more") } else { (saved, "fewer") };
+                format!(
+                    "{}\n{}\nwrote {}: {} parameters, {} {how}\n",
+                    args.checkpoint.describe(&loaded),
+                    table.render(Format::Table),
+                    args.out.display(),
+                    count(after),
+                    percent(share)
+                )
+            }
+            other => table.render(other.into()),
+        },
+    )
 }
 
 /// Targets by name; all matrices where none is named.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::hub::HubArgs;
-use super::{FormatArgs, FormatName, clean, print};
+use super::{FormatArgs, FormatName, clean, print_as};
 use crate::data::{Column, Kind, Layout, Table as Rows, Values, read_split};
 use crate::error::{Error, Result};
 use crate::hub::{self, Source};
@@ -89,7 +89,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
         let head = format!("{}{}", repository.name(), config.unwrap_or_default());
         text = format!("{}, licence {}\n\n{text}{details}", clean(&head), clean(licence));
     }
-    print(&text)
+    print_as(args.format.format, &text)
 }
 
 fn source(dataset: &str) -> Result<Source> {

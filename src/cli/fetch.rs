@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::hub::HubArgs;
-use super::{FormatArgs, clean, print, tell};
+use super::{FormatArgs, clean, print_as, tell};
 use crate::atomic::write_atomic;
 use crate::data::{self, Card};
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
         }
     }
     if failed.len() < args.specs.len() {
-        print(&table.render(args.format.format.into()))?;
+        print_as(args.format.format, &table.render(args.format.format.into()))?;
     }
     for path in written {
         tell(&format!("wrote {}", path.display()));

@@ -1,7 +1,6 @@
 //! How commands reach the Hub, and what they show of it.
 
 use std::cell::RefCell;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
@@ -13,6 +12,7 @@ use super::tell;
 use crate::error::Result;
 use crate::hub::{Hub, Lockfile, Progress, Silent};
 use crate::runner::{as_named, model_path};
+use crate::terminal::{draws_bars, set_message};
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct HubArgs {
@@ -83,14 +83,14 @@ impl Progress for Shown {
     }
 
     fn start(&self, path: &str, size: u64) {
-        let bar = match std::io::stderr().is_terminal() {
+        let bar = match draws_bars() {
             true => ProgressBar::new(size),
             false => ProgressBar::hidden(),
         };
         let style = "{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}  {msg}";
         let style = ProgressStyle::with_template(style);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(path.to_string());
+        set_message(&bar, path);
         *self.current.borrow_mut() = Some(Current { bar, size, started: Instant::now() });
     }
 

@@ -13,21 +13,23 @@ mod plan;
 mod progress;
 mod report;
 mod run;
+mod signals;
 mod spectrum;
 mod weights;
 
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models;
 use crate::report::{Format, match_notes};
 use crate::results::ExperimentFolder;
 use crate::runner::{device_kind, planned_kind, select_device, unused_gpu};
 use crate::spec::{self, DeviceKind, Experiment};
+use crate::terminal::{print, print_data, visible_line};
+pub use crate::terminal::{tell, tell_of_arguments};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
 ///
@@ -226,25 +228,17 @@ fn matched(experiment: &Experiment) -> String {
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
-/// A text of a file or a server as a terminal can show it: control characters left out.
+/// A text that stands among others as one line, its control characters as escapes.
 fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    visible_line(text).into_owned()
 }
 
-/// Prints to standard output. A reader that has gone away (`| head`) is no error.
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::Failed(format!("writing to standard output failed: {e}")))
-        }
-        _ => Ok(()),
+/// Prints a table as it was asked for.
+fn print_as(format: FormatName, text: &str) -> Result<()> {
+    match format {
+        FormatName::Table => print(text),
+        FormatName::Csv | FormatName::Json => print_data(text),
     }
-}
-
-/// Prints a line to standard error. A reader that has gone away is no error.
-pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Says so where `--device` leaves it to the program and a GPU may be there that it cannot use.

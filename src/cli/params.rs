@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{FormatArgs, FormatName, SpecArgs, matched, print};
+use super::{FormatArgs, FormatName, SpecArgs, matched, print_as};
 use crate::error::Result;
 use crate::models::vit::cost;
 use crate::report::{Align, Cell, Table, count, percent, reduction};
@@ -50,5 +50,5 @@ pub fn params(args: &ParamsArgs) -> Result<()> {
     if let FormatName::Table = args.format.format {
         text += &matched(&experiment);
     }
-    print(&text)
+    print_as(args.format.format, &text)
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::hub::LockedHubArgs;
-use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, print};
+use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, print, print_as};
 use crate::error::{Error, Result};
 use crate::models::memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
@@ -44,7 +44,7 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
             text += &resolved(&plan)?;
             print(&text)
         }
-        other => print(&table.render(other.into())),
+        other => print_as(other, &table.render(other.into())),
     }
 }
 

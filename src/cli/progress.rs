@@ -1,7 +1,6 @@
 //! What a run shows while it goes: bars on a terminal, plain lines elsewhere, on standard error.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -9,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::tell;
 use crate::report::count;
 use crate::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant};
+use crate::terminal::{draws_bars, set_message};
 use crate::train::{EpochSummary, Step};
 
 pub struct Progress {
@@ -68,9 +68,8 @@ impl CurrentRun {
         let Some(bar) = &self.bar else { return };
         bar.set_position(self.done);
         let (name, epochs, loss, rate) = (&self.name, self.epochs, self.loss, self.rate());
-        bar.set_message(format!(
-            "{name}  epoch {epoch}/{epochs}  loss {loss:.3}  {rate:.0} images/s"
-        ));
+        let text = format!("{name}  epoch {epoch}/{epochs}  loss {loss:.3}  {rate:.0} images/s");
+        set_message(bar, &text);
     }
 }
 
@@ -87,7 +86,7 @@ impl Progress {
         let runs = plan.run_count();
         let show = if quiet {
             Show::Nothing
-        } else if std::io::stderr().is_terminal() {
+        } else if draws_bars() {
             let bars = MultiProgress::new();
             let all = bars.add(ProgressBar::new(runs as u64));
             all.set_style(style("runs  {bar:30} {pos}/{len}  {elapsed} {msg}"));
@@ -190,7 +189,7 @@ impl Observer for Progress {
         run.loss = if run.loss.is_nan() { step.loss } else { 0.95 * run.loss + 0.05 * step.loss };
         run.show(step.epoch);
         if let (Show::Bars { all, .. }, Some(left)) = (&self.show, self.time_left()) {
-            all.set_message(format!(" about {left} left"));
+            set_message(all, &format!(" about {left} left"));
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::spectrum::show;
-use super::{FormatArgs, FormatName, clean, print};
+use super::{FormatArgs, FormatName, clean, print_as};
 use crate::error::{Error, Result};
 use crate::report::{Format, Summary, write_report};
 use crate::results::{ExperimentFolder, SpectrumRecord};
@@ -29,7 +29,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let folder = ExperimentFolder::new(&args.folder);
     let summary = Summary::read(&folder)?;
     let files = write_report(&summary, &folder)?;
-    print(&shown(&summary, &files, &folder, args.format.format))
+    print_as(args.format.format, &shown(&summary, &files, &folder, args.format.format))
 }
 
 /// Whether there is something to report on.

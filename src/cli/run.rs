@@ -1,14 +1,12 @@
 //! `vlora run`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use clap::Args;
 
 use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::shown;
-use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, print, tell};
+use super::signals::stop_on_signal;
+use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, print_as, tell};
 use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
@@ -80,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if elsewhere < outcomes.len() {
         let summary = Summary::of(plan.record(), &folder)?;
         let files = write_report(&summary, &folder)?;
-        print(&shown(&summary, &files, &folder, args.format.format))?;
+        print_as(args.format.format, &shown(&summary, &files, &folder, args.format.format))?;
     }
     let mut problems = Vec::new();
     if failed > 0 {
@@ -128,18 +126,4 @@ fn announce_change(plan: &Plan, folder: &ExperimentFolder, quiet: bool) {
             folder.path().display()
         ));
     }
-}
-
-/// A flag that the first Ctrl-C (or SIGTERM) raises; a second one ends the program at once,
-/// which loses nothing but the current epoch.
-fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(Error::Interrupted.exit_code()));
-        }
-    })
-    .map_err(|e| Error::Failed(format!("signals cannot be handled: {e}")))?;
-    Ok(stop)
 }

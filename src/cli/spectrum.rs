@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
-use super::{FormatArgs, FormatName, print};
+use super::{FormatArgs, FormatName, print_as};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{INDEX, MODEL};
 use crate::models::layers::read_layers;
@@ -144,16 +144,19 @@ fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
 pub fn show(record: &SpectrumRecord, folder: &Path, format: FormatName) -> Result<()> {
     let files = write_spectrum(record, folder)?;
     let table = spectrum_table(record);
-    print(&match format {
-        FormatName::Table => {
-            let mut text = table.render(Format::Table) + "\n";
-            for note in spectrum_notes(record) {
-                text += &format!("· {}\n", note.replace(['`', '*'], ""));
+    print_as(
+        format,
+        &match format {
+            FormatName::Table => {
+                let mut text = table.render(Format::Table) + "\n";
+                for note in spectrum_notes(record) {
+                    text += &format!("· {}\n", note.replace(['`', '*'], ""));
+                }
+                text + &format!("\nWritten to {}: {}\n", folder.display(), files.join(", "))
             }
-            text + &format!("\nWritten to {}: {}\n", folder.display(), files.join(", "))
-        }
-        other => table.render(other.into()),
-    })
+            other => table.render(other.into()),
+        },
+    )
 }
 
 /// The size asked for, or the whole depth.

@@ -7,7 +7,7 @@
 //! made again.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::convert::Change;
 use super::pixels::{Mapped, Pixels};
+use crate::atomic::temporary_in;
 use crate::spec::hex;
 
 /// Of this file's layout and of what decoding makes of images: another number, other files.
@@ -185,7 +186,6 @@ pub fn store(cache: &Path, key: &Key, decoded: &Decoded) {
 
 fn write(path: &Path, key: &Key, decoded: &Decoded) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
     let about = serde_json::to_vec(&decoded.about)?;
     let images = decoded.labels.iter().zip(&decoded.facts);
     let records: Vec<u8> = images.flat_map(|(label, fact)| fact.to_bytes(*label)).collect();
@@ -197,7 +197,7 @@ fn write(path: &Path, key: &Key, decoded: &Decoded) -> io::Result<()> {
     }
     let checksum = check(&head, &about, &records, &decoded.pixels);
     head.extend(checksum);
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
+    let mut file = temporary_in(folder)?;
     for part in [&head[..], &about, &records, &decoded.pixels] {
         file.write_all(part)?;
     }
@@ -219,6 +219,8 @@ fn check(facts: &[u8], about: &[u8], records: &[u8], pixels: &[u8]) -> [u8; 32] 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn key(words: &[&str]) -> Key {
@@ -313,6 +315,13 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"");
         store(dir.path(), &key(&[]), &big);
         assert!(load(dir.path(), &key(&[])).is_some());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // A cache that several users share serves them all, as the umask lets.
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode(&key(&[]).path(dir.path())), mode(&file));
+        }
         store(dir.path(), &key(&["small"]), &decoded());
         assert!(load(dir.path(), &key(&["small"])).is_none());
     }

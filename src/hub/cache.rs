@@ -14,7 +14,7 @@
 //! missing, only the listing tells. A blob gets its name only when its size and hash have been checked, so what has one is whole. A
 //! lock is the operating system's: it ends with the program that holds it, however that ends.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use super::Kind;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
+use crate::lock::try_lock;
 use crate::spec::hex;
 
 /// Which content a file must have: what the Hub names its blob by.
@@ -201,7 +202,7 @@ impl Cached {
     pub fn lock(&self, etag: &Etag, waiting: impl FnOnce()) -> Result<File> {
         let path = self.root.join(".locks").join(&self.folder);
         let path = path.join(format!("{}.lock", etag.text()));
-        let failed = |e| match Error::io("locking", &path, e) {
+        let failed = |e| match Error::io("making the lock", &path, e) {
             Error::Failed(text) => Error::Failed(format!(
                 "{text}\n  help:     HF_HUB_CACHE names a cache on another file system"
             )),
@@ -213,18 +214,13 @@ impl Cached {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(failed)?;
         let mut waiting = Some(waiting);
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {
-                    if let Some(waiting) = waiting.take() {
-                        waiting();
-                    }
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                Err(TryLockError::Error(e)) => return Err(failed(e)),
+        while !try_lock(&file, &path)? {
+            if let Some(waiting) = waiting.take() {
+                waiting();
             }
+            std::thread::sleep(Duration::from_millis(100));
         }
+        Ok(file)
     }
 }
 

@@ -8,6 +8,7 @@ mod cache;
 mod client;
 mod download;
 mod embedded;
+mod expand;
 mod folder;
 mod lockfile;
 mod refusal;

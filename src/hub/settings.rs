@@ -10,13 +10,14 @@
 //! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte after which a server counts as stalled; 30 |
 //!
 //! The first five are those of `huggingface_hub`'s documentation; hf-hub reads only `HF_ENDPOINT`
-//! and `HF_HOME`.
+//! and `HF_HOME`. `~` and `$NAME` in a path are put in as there.
 
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::expand::{expanded, home_in_passwd};
 use crate::error::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
@@ -60,16 +61,11 @@ impl Settings {
     }
 
     fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings> {
+        let any = variable;
         // A variable that is set to nothing is not set, as in Hugging Face's tools.
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let user = variable("HOME").map(PathBuf::from);
-        let folder = |name: &str| {
-            let path = variable(name)?;
-            match (path.strip_prefix("~/"), &user) {
-                (Some(rest), Some(user)) => Some(user.join(rest)),
-                _ => Some(PathBuf::from(path)),
-            }
-        };
+        let folder = |name: &str| Some(PathBuf::from(expanded(&variable(name)?, any, &home_of)));
         let home = folder("HF_HOME")
             .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface")))
             .or_else(|| Some(user.as_ref()?.join(".cache/huggingface")));
@@ -108,6 +104,11 @@ impl Settings {
             back_off: Duration::from_millis(500),
         })
     }
+}
+
+/// The home of a user of this machine.
+fn home_of(user: &str) -> Option<String> {
+    home_in_passwd(&fs::read_to_string("/etc/passwd").ok()?, user)
 }
 
 fn is_true(value: &str) -> bool {
@@ -181,6 +182,12 @@ mod tests {
         for (n, expected) in expected.iter().enumerate() {
             assert_eq!(cache(&all[..=n]), *expected);
         }
+        let expanded = [("HOME", "/u"), ("XDG_CACHE_HOME", "$HOME/c")];
+        assert_eq!(cache(&expanded), "/u/c/huggingface/hub");
+        let expanded =
+            [("HOME", "/u"), ("HF_HOME", "${HOME}/hf"), ("HF_HUB_CACHE", "~/x/$HF_HOME")];
+        assert_eq!(cache(&expanded[..2]), "/u/hf/hub");
+        assert_eq!(cache(&expanded), "/u/x/${HOME}/hf");
         assert!(read(&[]).unwrap_err().to_string().contains("HF_HUB_CACHE"));
     }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::record::ExperimentRecord;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
+use crate::lock::try_lock;
 
 /// `results/<experiment>`.
 #[derive(Clone, Debug)]
@@ -134,11 +135,7 @@ impl RunFolder {
         fs::create_dir_all(&self.root)
             .map_err(|e| Error::io("making the folder", &self.root, e))?;
         let file = File::create(&path).map_err(|e| Error::io("making the lock", &path, e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(RunLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(Error::io("locking", &path, e)),
-        }
+        Ok(try_lock(&file, &path)?.then_some(RunLock { _file: file }))
     }
 
     fn is_claimed(&self) -> bool {
