@@ -76,6 +76,20 @@ pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", visible(line));
 }
 
+/// Asks on standard error. Only `y` or `yes` is one; no answer is none.
+pub fn ask(question: &str) -> Result<bool> {
+    let mut err = std::io::stderr();
+    let _ = write!(err, "{}", visible(question)).and_then(|()| err.flush());
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.map_err(|e| Error::Failed(format!("reading from standard input failed: {e}")))?;
+    if !answer.ends_with('\n') {
+        // So that what comes next begins a line.
+        tell("");
+    }
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Whether standard error is a terminal, which bars may be drawn on.
 pub fn draws_bars() -> bool {
     std::io::stderr().is_terminal()
@@ -87,13 +101,19 @@ pub fn set_message(bar: &ProgressBar, text: &str) {
 }
 
 /// What clap says of the arguments, in its colours: help on standard output, faults on standard error.
-/// A fault that quotes a control character is shown without colours.
+/// Where an argument holds a control character, which clap would print, without colours and with that
+/// argument behind it.
 pub fn tell_of_arguments(said: &clap::Error) {
-    let text = said.render().to_string();
-    match visible(&text) {
-        Cow::Owned(escaped) if said.use_stderr() => tell(escaped.trim_end()),
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let odd: Vec<_> = arguments.iter().filter(|a| a.contains(steers)).collect();
+    if odd.is_empty() || !said.use_stderr() {
         // A reader that has gone away is no error.
-        _ => drop(said.print()),
+        return drop(said.print());
+    }
+    tell(said.render().to_string().trim_end());
+    for argument in odd {
+        tell(&format!("argument with control characters: {}", visible_line(argument)));
     }
 }
 

@@ -178,8 +178,10 @@ fn kill_9_loses_nothing_but_the_current_epoch() {
 #[cfg(unix)]
 #[test]
 fn an_ignored_signal_stays_ignored() {
+    // Who runs the tests may ignore HUP and INT, too.
     for (ignored, code) in [("HUP", 0), ("INT", 0), ("TERM", 0), ("", 130)] {
-        let dir = folder_with(&TINY.replace("  epochs: 1", "  epochs: 20"));
+        let epochs = if ignored.is_empty() { 40 } else { 8 };
+        let dir = folder_with(&TINY.replace("  epochs: 1", &format!("  epochs: {epochs}")));
         let program = Command::cargo_bin("vlora").unwrap();
         let program = program.get_program().to_str().unwrap();
         let trap = if ignored.is_empty() { String::new() } else { format!("trap '' {ignored}; ") };
@@ -198,7 +200,7 @@ fn an_ignored_signal_stays_ignored() {
             assert!(child.try_wait().unwrap().is_none(), "the program ended before");
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        let signal = if ignored.is_empty() { "HUP" } else { ignored };
+        let signal = if ignored.is_empty() { "TERM" } else { ignored };
         let kill = format!("kill -{signal} {}", child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(code), "{ignored}");
@@ -234,6 +236,140 @@ fn every_file_obeys_the_umask() {
         modes(&dir.path().join("results"), &mut found);
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [(false, file), (true, folder)]);
     }
+}
+
+/// What others wrote (a card, names of files, a spec, a server) reaches a terminal without the
+/// characters that steer it: standard output and standard error, tables and errors alike.
+#[test]
+fn text_of_others_does_not_steer_the_terminal() {
+    let dir = folder_with(TINY);
+    let put = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let rows = "label,text\n0,a\u{1b}[2Jb\n1,\u{202e}c\n";
+    let card = "---\nlicense: \"mit\\e[31m\"\nconfigs:\n- config_name: default\n  data_files:\n  \
+                - split: \"train\\e[31m\"\n    path: rows.csv\n---\n";
+    put("carded/README.md", card);
+    put("carded/rows.csv", rows);
+    put("columns/train.csv", "label,te\u{1b}[31mxt\n0,a\n");
+    put("names/tr\u{1b}[31min.parquet", "not Parquet");
+    put("names/train-\u{1b}[31m.parquet", "not Parquet");
+    put("key.yaml", &format!("\"na\\e[31mme\": 1\n{TINY}"));
+    put("value.yaml", &TINY.replace("vit\n", "\"vit\\e[31m\"\n"));
+    put("seeds.yaml", &TINY.replace("seeds: [0]", "seeds: [\"\\e[31m\"]"));
+    put("results/odd/experiment.json", r#"{"schema": "\u001b[31m"}"#);
+    let commands: &[&[&str]] = &[
+        &["data", "carded"],
+        &["data", "columns"],
+        &["data", "names"],
+        &["plan", "key.yaml"],
+        &["plan", "value.yaml"],
+        &["plan", "seeds.yaml"],
+        &["plan", "missing\u{1b}[31m.yaml"],
+        &["plan", "tiny.yaml", "--set", "\u{1b}[31m=1"],
+        &["plan", "tiny.yaml", "--device", "\u{1b}[31m"],
+        &["plan", "tiny.yaml", "\u{1b}[31m"],
+        &["report", "results/odd"],
+        &["runs", "\u{1b}[31m"],
+    ];
+    for args in commands {
+        let ran = vlora(dir.path(), args);
+        let all = ran.out + &ran.err;
+        let steers = |c: char| c.is_control() && c != '\n' && c != '\t' || c == '\u{202e}';
+        assert!(!all.contains(steers), "{args:?}: {all:?}");
+        assert!(!all.contains("panicked"), "{args:?}: {all}");
+        // Shown, not dropped.
+        assert!(all.contains("x1b[31m") || all.contains("u{1b}[31m"), "{args:?}: {all}");
+    }
+    // A program that reads CSV or JSON gets what there is.
+    let json = vlora(dir.path(), &["data", "columns", "--format", "json"]);
+    let table: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let columns: Vec<_> = table.as_array().unwrap().iter().map(|row| &row["column"]).collect();
+    assert!(columns.iter().any(|c| c.as_str().unwrap().contains("31mxt")), "{columns:?}");
+}
+
+/// One file writes to standard output and standard error, so that nothing gets by its escapes.
+#[test]
+fn one_file_writes_to_the_terminal() {
+    fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => sources(&path, found),
+                false if path.extension().is_some_and(|e| e == "rs") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    assert!(files.len() > 100);
+    let ways = [
+        "println!",
+        "print!(",
+        "eprint",
+        "dbg!",
+        "io::stdout",
+        "io::stderr",
+        "stdout()",
+        "stderr()",
+        ".set_message(",
+        ".set_prefix(",
+        ".println(",
+    ];
+    for file in files {
+        let name = file.strip_prefix(root).unwrap().display().to_string();
+        // Tests show what they find in the way that cargo hides.
+        if name == "src/terminal.rs" || name.ends_with("/tests.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for way in ways {
+            let line = code
+                .lines()
+                .position(|line| line.contains(way) && !line.trim_start().starts_with("//"));
+            assert_eq!(line, None, "{name} writes by `{way}`; crate::terminal does");
+        }
+    }
+}
+
+/// On a file system without locks the message has a way out, and that way works. The library that
+/// takes flock's place answers as Linux does for such file systems.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_system_without_locks_gets_a_way_out() {
+    let dir = folder_with(TINY);
+    let source = dir.path().join("without.c");
+    std::fs::write(
+        &source,
+        "#include <errno.h>\nint flock(int f, int o) { errno = ENOLCK; return -1; }\n",
+    )
+    .unwrap();
+    let library = dir.path().join("without.so");
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    assert!(built.unwrap().success());
+    let run = |without: &str| {
+        let output = Command::cargo_bin("vlora")
+            .unwrap()
+            .current_dir(dir.path())
+            .args(["run", "tiny.yaml", "-q"])
+            .env("LD_PRELOAD", &library)
+            .env("VLORA_NO_LOCKS", without)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = run("");
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("/.lock: cannot be locked\n  found:    No locks available"), "{told}");
+    assert!(told.contains("VLORA_NO_LOCKS=1"), "{told}");
+    let (code, told) = run("1");
+    assert_eq!((code, told.as_str()), (Some(0), ""));
 }
 
 #[test]

@@ -416,3 +416,37 @@ fn a_cache_without_a_listing_that_cannot_be_written_will_do() {
     let (code, _, err) = place.vlora(&["plan", "tiny.yaml"]);
     assert_eq!(code, 0, "{err}");
 }
+
+/// What a server says reaches the terminal without the characters that steer it.
+#[test]
+fn a_server_does_not_steer_the_terminal() {
+    let place = Place::new();
+    place.server.change(|repos| repos[0].licence = Some("mit\u{1b}[31m".into()));
+    let (code, out, err) = place.vlora(&["fetch", "tiny.yaml"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("mit\\x1b[31m") && !out.contains('\u{1b}'), "{out:?}");
+    // The lock has it as it is, in JSON's own escapes.
+    let lock = fs::read_to_string(place.dir.path().join("tiny.lock")).unwrap();
+    assert!(lock.contains("mit\\u001b[31m"), "{lock}");
+    place.server.change(|repos| {
+        let path = "data/odd\u{1b}[31m.txt".into();
+        repos[0].files.push(RepoFile { path, bytes: Vec::new(), lfs: false });
+    });
+    let (code, out, err) = place.vlora(&["fetch", "tiny.yaml", "--update"]);
+    assert!(code != 0 && err.contains("not safe to write"), "{err}");
+    assert!(err.contains("[31m") && !(out + &err).contains('\u{1b}'), "{err:?}");
+}
+
+/// Paths of variables are put in as Hugging Face's tools do, which no shell did.
+#[test]
+fn the_cache_lies_where_hf_home_says() {
+    let place = Place::new();
+    for (home, folder) in [("$HOME/one", "one"), ("${HOME}/two", "two"), ("~/three", "three")] {
+        let mut command = place.command(&["fetch", "tiny.yaml"]);
+        let (code, _, err) =
+            told(command.env("HOME", place.dir.path()).env("HF_HOME", home).output().unwrap());
+        assert_eq!(code, 0, "{err}");
+        let cached = place.dir.path().join(folder).join("hub/datasets--house--mini/blobs");
+        assert!(cached.is_dir(), "{home}");
+    }
+}

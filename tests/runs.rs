@@ -19,7 +19,7 @@ use vlora::hub::Hub;
 use vlora::models;
 use vlora::models::vit::Vit;
 use vlora::nn::{ParameterStore, Pass, Place, Source, Value, ops};
-use vlora::results::{ExperimentFolder, RunFolder, RunState};
+use vlora::results::{ExperimentFolder, RunFolder, RunResult, RunState, StepRecord};
 use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
 use vlora::spec::{self, Experiment, RunSpec};
 use vlora::tasks::{Evaluation, ImageClassification, Split, Task};
@@ -76,8 +76,14 @@ fn the_same_spec_and_seed_give_the_same_bits() {
         first
             .keys()
             .map(|id| {
-                let r: vlora::results::RunResult =
-                    folder.run(id).read_json(RunFolder::RESULT).unwrap();
+                let r: RunResult = folder.run(id).read_json(RunFolder::RESULT).unwrap();
+                // A share of the processors, where the system says it.
+                let others = [r.other_programs, r.other_vlora];
+                assert!(others.iter().flatten().all(|share| (0.0..=1.0).contains(share)));
+                assert_eq!(
+                    others.iter().flatten().count(),
+                    if cfg!(target_os = "linux") { 2 } else { 0 }
+                );
                 (r.test_metric, r.test_loss, r.model_sha256)
             })
             .collect::<Vec<_>>()
@@ -155,6 +161,13 @@ fn an_interrupted_run_ends_as_an_uninterrupted_one() {
     let stopped = execute(&plan, &folder, ALONE, &stop, &mut observer);
     assert!(matches!(stopped, Err(Error::Interrupted)));
     assert_eq!(folder.run(first).state(), RunState::Interrupted);
+    // Every step that was taken is there, also of the epoch that is not whole.
+    let steps = folder.run(first).file(RunFolder::STEPS);
+    let whole = fs::read_to_string(&steps).unwrap();
+    let number = |line: &str| serde_json::from_str::<StepRecord>(line).unwrap().step;
+    assert_eq!(whole.lines().map(number).collect::<Vec<_>>(), (1..=90).collect::<Vec<u64>>());
+    // As a crash may leave it: cut in a line.
+    fs::write(&steps, &whole[..whole.len() - 20]).unwrap();
     assert!(run(dir.path(), &settings) == want, "the resumed run ended elsewhere");
     assert!(!folder.run(first).file(RunFolder::CHECKPOINT).exists());
 }

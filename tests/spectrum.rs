@@ -215,7 +215,7 @@ fn a_trained_run_has_the_rank_of_its_increments() {
     assert_eq!(whole_at_two, [false, true]);
 
     // Without increments the layers of a compound are equal.
-    let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", "vlora.rank=0"]);
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", "vlora.rank=0", "--replace"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let record = std::fs::read_to_string(dir.path().join("results/tiny/experiment.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();

@@ -67,7 +67,7 @@ fn a_run_without_validation_is_the_same_but_for_it() {
 
     let plan = vlora(without.path(), &[&["plan", "tiny.yaml"], &set[..]].concat());
     assert!(plan.code == 0 && plan.out.contains("validation: null"), "{}{}", plan.out, plan.err);
-    assert_eq!(plan.out.matches("finished").count(), 2, "{}", plan.out);
+    assert_eq!(plan.out.matches("  finished").count(), 2, "{}", plan.out);
     let bench = ["bench", "tiny.yaml", "--steps", "2", "--set", "data.validation=null"];
     let bench = vlora(without.path(), &bench);
     assert_eq!(bench.code, 0, "{}", bench.err);

@@ -13,6 +13,7 @@ mod plan;
 mod progress;
 mod report;
 mod run;
+mod runs;
 mod signals;
 mod spectrum;
 mod weights;
@@ -66,6 +67,10 @@ enum Command {
     Data(data::DataArgs),
     /// Show what a spec would do: runs, parameters, steps, FLOPs, and every default
     Plan(plan::PlanArgs),
+    /// List the runs under results/: what each is, its state, its metric, its age and size
+    ///
+    /// Names equal runs of several experiments, and stale ones, which no experiment compares any more.
+    Runs(runs::RunsArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),
     /// Time training steps and evaluation of each arm of a spec, beside what its matrix products take
@@ -143,7 +148,7 @@ impl OutArgs {
 }
 
 fn folder_in(out: &Path, experiment: &Experiment) -> ExperimentFolder {
-    ExperimentFolder::new(out.join(&experiment.name))
+    ExperimentFolder::in_tree(out, &experiment.name)
 }
 
 #[derive(Debug, Args)]
@@ -182,7 +187,7 @@ struct FormatArgs {
     format: FormatName,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum FormatName {
     /// Aligned text
     #[default]
@@ -207,6 +212,7 @@ impl From<FormatName> for Format {
 pub fn main(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Runs(args) => runs::runs(&args),
         Command::Data(args) => data::data(&args),
         Command::Fetch(args) => fetch::fetch(&args),
         Command::Plan(args) => plan::plan(&args),

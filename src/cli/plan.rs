@@ -5,16 +5,20 @@ use clap::Args;
 use super::hub::LockedHubArgs;
 use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, print, print_as};
 use crate::error::{Error, Result};
-use crate::models::memory::memory;
+use crate::models::memory::{Memory, memory};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
-use crate::runner::{Plan, PlannedVariant};
-use crate::size::bytes;
+use crate::results::RunState;
+use crate::runner::{Basis, Estimate, History, Plan, PlannedVariant};
+use crate::size::{bytes, clock};
 use crate::spec::{DeviceKind, flatten};
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
     spec: SpecArgs,
+    /// List every run, and the whole spec with what each arm changes, also where there are many
+    #[arg(long)]
+    details: bool,
     #[command(flatten)]
     hub: LockedHubArgs,
     #[command(flatten)]
@@ -25,30 +29,228 @@ pub struct PlanArgs {
     format: FormatArgs,
 }
 
+/// As many runs are listed without being asked for, and as many rows of arms.
+const FEW: usize = 24;
+
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let device = args.device.planned()?;
     let experiment = args.spec.load_for_kind(device)?;
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
-    let table = table(&plan, device);
-    match args.format.format {
-        FormatName::Table => {
-            let mut text = table.render(Format::Table);
-            let (runs, flops) = (plan.run_count(), flops_text(plan.flops()));
-            text += &starts(&plan);
-            text += &matched(&plan.experiment);
-            text += &format!(
-                "\n{runs} runs, {flops} in all; memory is what training takes at most, by formula, \
-                 decoded data aside\n\n"
-            );
-            text += &resolved(&plan)?;
-            print(&text)
-        }
-        other => print_as(other, &table.render(other.into())),
+    if args.format.format != FormatName::Table {
+        let text = runs(&plan, device).render(args.format.format.into());
+        return print_as(args.format.format, &text);
+    }
+    let history = History::of(&folder, device);
+    let estimates = plan.estimates(&history, device)?;
+    let few = args.details || plan.run_count() <= FEW;
+    let mut text = summary(&plan, device, &estimates) + "\n";
+    text += &match few {
+        true => runs(&plan, device),
+        false => arms(&plan, device, &estimates),
+    }
+    .render(Format::Table);
+    text += &first_lines(&starts(&plan), few);
+    text += &first_lines(&matched(&plan.experiment), few);
+    text.push('\n');
+    text += &match few {
+        true => resolved(&plan)?,
+        false => "--details lists every run, and the spec with every default\n".to_string(),
+    };
+    print(&text)
+}
+
+/// What is planned, in a few lines.
+fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> String {
+    let e = &plan.experiment;
+    let mut arms: Vec<&str> = plan.variants.iter().map(|v| v.variant.arm.as_str()).collect();
+    arms.dedup();
+    let mut text = format!("{}: {}\n", e.name, several(plan.run_count(), "run"));
+    let mut line = |name: &str, value: String| text += &format!("  {name:<8} {value}\n");
+    let points = match plan.variants.len() == arms.len() {
+        true => String::new(),
+        false => format!(", {} of arms and swept values", several(plan.variants.len(), "pair")),
+    };
+    line("arms", format!("{}{points}; {}", listed(&arms), several(e.seeds.len(), "seed")));
+    for (field, values) in swept(plan) {
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        line("sweep", format!("{field}: {}", listed(&values)));
+    }
+    line("state", states(plan));
+    let left: f64 = plan.variants.iter().map(|v| v.flops * left(v) as f64).sum();
+    let all = plan.flops();
+    let rest = if left == all { String::new() } else { format!(", {} left", flops_text(left)) };
+    line("work", format!("{} in all{rest}", flops_text(all)));
+    let memories = plan.variants.iter().map(|v| (memory(&v.variant.spec, device), v));
+    if let Some((most, v)) = memories.max_by_key(|(memory, _)| memory.peak) {
+        let of =
+            if plan.variants.len() > 1 { format!(" ({})", v.variant.label) } else { String::new() };
+        line(
+            "memory",
+            format!(
+                "at most {}{of}: what training takes by formula, decoded data aside",
+                bytes(most.peak)
+            ),
+        );
+    }
+    line("time", time(plan, estimates));
+    text
+}
+
+fn several(n: usize, what: &str) -> String {
+    format!("{} {what}{}", count(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// The first of many.
+fn listed(names: &[&str]) -> String {
+    const MOST: usize = 12;
+    let first = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0..=MOST => first,
+        n => format!("{first}, … ({} in all)", count(n as u64)),
     }
 }
 
-fn table(plan: &Plan, device: DeviceKind) -> Table {
+/// Each swept field with its values, in the order in which they come.
+fn swept(plan: &Plan) -> Vec<(String, Vec<String>)> {
+    let mut fields: Vec<(String, Vec<String>)> = Vec::new();
+    for (field, value) in plan.variants.iter().flat_map(|v| &v.variant.point) {
+        match fields.iter_mut().find(|(known, _)| known == field) {
+            Some((_, values)) if values.contains(value) => {}
+            Some((_, values)) => values.push(value.clone()),
+            None => fields.push((field.clone(), vec![value.clone()])),
+        }
+    }
+    fields
+}
+
+fn states(plan: &Plan) -> String {
+    let all = [
+        RunState::Finished,
+        RunState::Running,
+        RunState::Interrupted,
+        RunState::Failed,
+        RunState::Planned,
+    ];
+    let runs = || plan.variants.iter().flat_map(|v| &v.runs);
+    let some = all.into_iter().filter_map(|state| {
+        let n = runs().filter(|run| run.state == state).count();
+        (n > 0).then(|| format!("{} {}", count(n as u64), state.name()))
+    });
+    let mut text = some.collect::<Vec<_>>().join(", ");
+    let elsewhere = runs().filter(|run| run.elsewhere).count();
+    if elsewhere > 0 {
+        text += &format!(
+            "; {} finished in another experiment here, and taken from there",
+            match elsewhere {
+                1 => "1 of them is".to_string(),
+                n => format!("{} of them are", count(n as u64)),
+            }
+        );
+    }
+    text
+}
+
+/// Runs of a variant that are still to be trained.
+fn left(variant: &PlannedVariant) -> usize {
+    let to_do = variant.runs.iter().filter(|r| r.state != RunState::Finished && !r.elsewhere);
+    to_do.count()
+}
+
+/// What is left, one run at a time, and what that goes by.
+fn time(plan: &Plan, estimates: &[Option<Estimate>]) -> String {
+    let todo: Vec<(usize, Option<Estimate>)> = plan
+        .variants
+        .iter()
+        .zip(estimates)
+        .map(|(variant, estimate)| (left(variant), *estimate))
+        .filter(|(runs, _)| *runs > 0)
+        .collect();
+    if todo.is_empty() {
+        return "nothing is left to train".into();
+    }
+    let known: Option<Vec<(usize, Estimate)>> =
+        todo.into_iter().map(|(runs, estimate)| Some((runs, estimate?))).collect();
+    let Some(known) = known else {
+        return "not known: no finished run of these results says how fast this device is".into();
+    };
+    let seconds: f64 = known.iter().map(|(runs, estimate)| *runs as f64 * estimate.seconds).sum();
+    let (about, by) = match known.iter().map(|(_, estimate)| estimate.basis).max() {
+        Some(Basis::Products) => (
+            "at least",
+            "by the rate of matrix products, measured now: training takes longer, half as long \
+             again or more; `vlora bench` measures it",
+        ),
+        Some(Basis::OtherModels) => {
+            ("about", "by the operations a second of finished runs of other models")
+        }
+        _ => ("about", "by finished runs of the same models"),
+    };
+    format!("{about} {} for what is left, one run at a time, {by}", clock(seconds))
+}
+
+/// A row an arm at its sweep points, or an arm alone where those are many.
+fn arms(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> Table {
+    let mut table = Table::new()
+        .column("arm", "arm", Align::Left)
+        .column("runs", "runs", Align::Right)
+        .column("finished", "finished", Align::Right)
+        .column("parameters", "parameters", Align::Right)
+        .column("reduction", "reduction", Align::Right)
+        .column("steps", "steps", Align::Right)
+        .column("training_flops", "FLOPs a run", Align::Right)
+        .column("memory_bytes", "memory", Align::Right)
+        .column("seconds", "time a run", Align::Right);
+    let all: Vec<(&PlannedVariant, Option<Estimate>)> =
+        plan.variants.iter().zip(estimates.iter().copied()).collect();
+    let by_point = all.len() <= FEW;
+    for group in all.chunk_by(|a, b| !by_point && a.0.variant.arm == b.0.variant.arm) {
+        let (first, _) = group[0];
+        let name = match group.len() {
+            1 => first.variant.label.clone(),
+            n => format!("{} ({} swept values)", first.variant.arm, count(n as u64)),
+        };
+        let runs = || group.iter().flat_map(|(v, _)| &v.runs);
+        let finished = runs().filter(|run| run.state == RunState::Finished).count();
+        let whole = |f: &dyn Fn(&PlannedVariant) -> u64, text: &dyn Fn(u64) -> String| {
+            range(group.iter().map(|(v, _)| f(v) as f64), &|n| text(n as u64))
+        };
+        let reductions = group.iter().filter_map(|(v, _)| reduction_of(plan, v));
+        let seconds = group.iter().filter_map(|(_, estimate)| Some(estimate.as_ref()?.seconds));
+        table.row(vec![
+            Cell::text(name),
+            Cell::text(count(runs().count() as u64)),
+            Cell::text(count(finished as u64)),
+            whole(&|v| v.cost.parameters, &count),
+            range(reductions, &percent),
+            whole(&|v| v.steps, &count),
+            range(group.iter().map(|(v, _)| v.flops), &flops_text),
+            whole(&|v| memory(&v.variant.spec, device).peak, &bytes),
+            range(seconds, &clock),
+        ]);
+    }
+    table
+}
+
+/// The least and the most.
+fn range(values: impl Iterator<Item = f64>, text: &dyn Fn(f64) -> String) -> Cell {
+    let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+    values.for_each(|value| (least, most) = (least.min(value), most.max(value)));
+    match (least > most, text(least) == text(most)) {
+        (true, _) => Cell::none(),
+        (_, true) => Cell::text(text(least)),
+        _ => Cell::text(format!("{} – {}", text(least), text(most))),
+    }
+}
+
+fn reduction_of(plan: &Plan, variant: &PlannedVariant) -> Option<f64> {
+    let base = plan.experiment.baseline_of(&variant.variant)?;
+    let base = plan.variants.iter().find(|p| p.variant.label == base.label)?;
+    Some(reduction(variant.cost.parameters, base.cost.parameters))
+}
+
+/// A row a run.
+fn runs(plan: &Plan, device: DeviceKind) -> Table {
     let mut table = Table::new()
         .column("arm", "arm", Align::Left)
         .column("seed", "seed", Align::Right)
@@ -66,10 +268,8 @@ fn table(plan: &Plan, device: DeviceKind) -> Table {
         .hidden("batch_bytes")
         .hidden("precision");
     for v in &plan.variants {
-        let base = plan.experiment.baseline_of(&v.variant);
-        let base = base.and_then(|b| plan.variants.iter().find(|p| p.variant.label == b.label));
-        let reduction = base.map(|b| reduction(v.cost.parameters, b.cost.parameters));
-        let memory = memory(&v.variant.spec, device);
+        let reduction = reduction_of(plan, v);
+        let memory: Memory = memory(&v.variant.spec, device);
         for run in &v.runs {
             table.row(vec![
                 Cell::text(&v.variant.label),
@@ -91,6 +291,17 @@ fn table(plan: &Plan, device: DeviceKind) -> Table {
         }
     }
     table
+}
+
+/// Notes of a plan of many arms are cut.
+fn first_lines(notes: &str, all: bool) -> String {
+    const MOST: usize = 8;
+    let lines: Vec<&str> = notes.lines().collect();
+    if all || lines.len() <= MOST {
+        return notes.to_string();
+    }
+    let first: String = lines[..MOST].iter().map(|line| format!("{line}\n")).collect();
+    format!("{first}· … {} more\n", count((lines.len() - MOST) as u64))
 }
 
 /// What arms start from and what is done to it, a line each, behind an empty one.
@@ -141,5 +352,28 @@ fn flops_text(flops: f64) -> String {
     match units.iter().find(|(size, _)| flops >= *size) {
         Some((size, unit)) => format!("{:.1} {unit}", flops / size),
         None => format!("{:.1} MFLOP", flops / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_lists_are_short() {
+        let text = |values: &[f64]| {
+            let cell = range(values.iter().copied(), &|v| format!("{v:.0}"));
+            let mut table = Table::new().column("x", "x", Align::Left);
+            table.row(vec![cell]);
+            table.render(Format::Table).lines().last().unwrap().to_string()
+        };
+        assert_eq!([text(&[]), text(&[3.0, 3.1]), text(&[5.0, 2.0])], ["—", "3", "2 – 5"]);
+        let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(listed(&names[..2]), "0, 1");
+        assert!(listed(&names).ends_with("10, 11, … (20 in all)"));
+        let notes = "· x\n".repeat(20);
+        assert_eq!(first_lines(&notes, false).lines().count(), 9);
+        assert_eq!(first_lines(&notes, true), notes);
     }
 }

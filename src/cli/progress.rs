@@ -8,11 +8,14 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::tell;
 use crate::report::count;
 use crate::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant};
+use crate::size::clock;
 use crate::terminal::{draws_bars, set_message};
 use crate::train::{EpochSummary, Step};
 
 pub struct Progress {
     show: Show,
+    /// Where there are no bars, a run that goes on is heard of at least this often.
+    every: Duration,
     /// Several runs go on at once: lines about them say which.
     several: bool,
     runs: usize,
@@ -48,6 +51,10 @@ struct CurrentRun {
     flops: f64,
     examples: usize,
     loss: f64,
+    /// Of the last whole epoch.
+    validation: Option<f64>,
+    /// When a line was last written of it.
+    said: Instant,
 }
 
 impl CurrentRun {
@@ -67,9 +74,24 @@ impl CurrentRun {
     fn show(&self, epoch: usize) {
         let Some(bar) = &self.bar else { return };
         bar.set_position(self.done);
-        let (name, epochs, loss, rate) = (&self.name, self.epochs, self.loss, self.rate());
-        let text = format!("{name}  epoch {epoch}/{epochs}  loss {loss:.3}  {rate:.0} images/s");
-        set_message(bar, &text);
+        set_message(bar, &self.beside_bar(epoch));
+    }
+
+    /// In 80 columns with the bar up to the validation metric, if the name is short.
+    fn beside_bar(&self, epoch: usize) -> String {
+        let validation =
+            self.validation.map(|v| format!("  val {:.1} %", 100.0 * v)).unwrap_or_default();
+        format!(
+            "{}  epoch {epoch}/{}  loss {:.3}{validation}  {}",
+            self.name,
+            self.epochs,
+            self.loss,
+            self.rate_text()
+        )
+    }
+
+    fn rate_text(&self) -> String {
+        format!("{:.0} images/s", self.rate())
     }
 }
 
@@ -81,8 +103,9 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress {
-    /// For a plan of which `jobs` runs are trained at once.
-    pub fn new(plan: &Plan, jobs: usize, quiet: bool) -> Progress {
+    /// For a plan of which `jobs` runs are trained at once. Where there is no terminal, a line comes of
+    /// each at least `every` so often.
+    pub fn new(plan: &Plan, jobs: usize, quiet: bool, every: Duration) -> Progress {
         let runs = plan.run_count();
         let show = if quiet {
             Show::Nothing
@@ -97,6 +120,7 @@ impl Progress {
         };
         Progress {
             show,
+            every,
             several: jobs > 1,
             runs,
             ended: 0,
@@ -130,6 +154,30 @@ impl Progress {
         }
     }
 
+    /// Which run a line is about, where several go on.
+    fn prefix(&self, run: &CurrentRun) -> String {
+        if self.several { format!("{}: ", run.name) } else { String::new() }
+    }
+
+    fn left_text(&self) -> String {
+        self.time_left().map(|left| format!(", about {left} left")).unwrap_or_default()
+    }
+
+    fn tell_of_step(&self, id: &str, step: &Step) {
+        let Some(run) = self.current.get(id) else { return };
+        tell(&format!(
+            "      {}step {}/{}, epoch {}/{}: loss {:.4}, {}{}",
+            self.prefix(run),
+            count(step.step),
+            count(run.steps),
+            step.epoch,
+            run.epochs,
+            run.loss,
+            run.rate_text(),
+            self.left_text(),
+        ));
+    }
+
     /// The time left for all runs at the rate so far.
     fn time_left(&self) -> Option<String> {
         let now: f64 = self.current.values().map(CurrentRun::trained_flops).sum();
@@ -160,7 +208,7 @@ impl Observer for Progress {
         let bar = match &self.show {
             Show::Bars { bars, .. } => {
                 let bar = bars.add(ProgressBar::new(variant.steps));
-                bar.set_style(style("steps {bar:30} {pos}/{len}  {msg}"));
+                bar.set_style(style("{bar:14} {pos}/{len}  {msg}"));
                 bar.set_position(skipped);
                 Some(bar)
             }
@@ -177,26 +225,44 @@ impl Observer for Progress {
             flops: variant.flops,
             examples: 0,
             loss: f64::NAN,
+            validation: None,
+            said: Instant::now(),
         };
         self.current.insert(run.id.clone(), current);
     }
 
     fn step(&mut self, run: &PlannedRun, step: &Step) {
-        let Some(run) = self.current.get_mut(&run.id) else { return };
+        let id = &run.id;
+        let Some(run) = self.current.get_mut(id) else { return };
         run.done = step.step;
         run.examples += step.examples;
         // Smoothed over about twenty steps, so that it can be read.
         run.loss = if run.loss.is_nan() { step.loss } else { 0.95 * run.loss + 0.05 * step.loss };
         run.show(step.epoch);
-        if let (Show::Bars { all, .. }, Some(left)) = (&self.show, self.time_left()) {
-            set_message(all, &format!(" about {left} left"));
+        // The last step of an epoch is followed by the epoch's line.
+        let is_whole = run.done.is_multiple_of((run.steps / run.epochs as u64).max(1));
+        let is_due = !is_whole && run.said.elapsed() >= self.every;
+        if is_due {
+            run.said = Instant::now();
+        }
+        match &self.show {
+            Show::Bars { all, .. } => {
+                if let Some(left) = self.time_left() {
+                    set_message(all, &format!(" about {left} left"));
+                }
+            }
+            Show::Lines if is_due => self.tell_of_step(id, step),
+            Show::Lines | Show::Nothing => {}
         }
     }
 
     fn epoch(&mut self, run: &PlannedRun, e: &EpochSummary) {
+        if let Some(run) = self.current.get_mut(&run.id) {
+            run.validation = e.validation_metric;
+            run.said = Instant::now();
+            run.show(e.epoch);
+        }
         if let (Show::Lines, Some(run)) = (&self.show, self.current.get(&run.id)) {
-            let name = if self.several { format!("{}: ", run.name) } else { String::new() };
-            let left = self.time_left().map(|l| format!(", about {l} left")).unwrap_or_default();
             let validation = match (e.validation_loss, e.validation_metric) {
                 (Some(loss), Some(metric)) => {
                     format!(", validation loss {loss:.4}, accuracy {:.1} %", 100.0 * metric)
@@ -204,11 +270,13 @@ impl Observer for Progress {
                 _ => String::new(),
             };
             tell(&format!(
-                "      {name}epoch {}/{}: training loss {:.4}{validation}, {:.0} images/s{left}",
+                "      {}epoch {}/{}: training loss {:.4}{validation}, {}{}",
+                self.prefix(run),
                 e.epoch,
                 run.epochs,
                 e.train_loss,
-                run.rate(),
+                run.rate_text(),
+                self.left_text(),
             ));
         }
     }
@@ -237,6 +305,12 @@ impl Observer for Progress {
                 r.metric_name,
                 100.0 * r.test_metric
             )),
+            Outcome::TakenOver(r, from) => self.line(&format!(
+                "{place} {name}: taken from {}, which has finished the same run, test {} {:.1} %",
+                from.display(),
+                r.metric_name,
+                100.0 * r.test_metric
+            )),
             Outcome::Failed(reason) => self.line(&format!("{place} {name}: FAILED: {reason}")),
             Outcome::Elsewhere => {
                 self.line(&format!("{place} {name}: another process is training it"));
@@ -245,23 +319,5 @@ impl Observer for Progress {
         if let Show::Bars { all, .. } = &self.show {
             all.set_position(self.ended as u64);
         }
-    }
-}
-
-/// `1:05`, `2:03:04`.
-fn clock(seconds: f64) -> String {
-    let s = seconds.round().max(0.0) as u64;
-    match s / 3600 {
-        0 => format!("{}:{:02}", s / 60, s % 60),
-        h => format!("{h}:{:02}:{:02}", s / 60 % 60, s % 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn clock_reads_as_a_clock() {
-        let got: Vec<String> = [0.4, 65.0, 7384.0].into_iter().map(super::clock).collect();
-        assert_eq!(got, ["0:00", "1:05", "2:03:04"]);
     }
 }

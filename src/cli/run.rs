@@ -1,5 +1,7 @@
 //! `vlora run`.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::hub::LockedHubArgs;
@@ -10,7 +12,7 @@ use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, print_as, tell};
 use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
-use crate::results::ExperimentFolder;
+use crate::results::{ExperimentFolder, RunState};
 use crate::runner::{Origin, Outcome, Plan, Workers, execute};
 use crate::spec::{Experiment, HUB_PREFIX};
 
@@ -29,13 +31,28 @@ pub struct RunArgs {
     /// and their memory is not counted.
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     jobs: usize,
+    /// Let --set take runs out of the experiment's table that are in it now
+    ///
+    /// Without it, that is refused, since a quick try of other settings would replace the table of the
+    /// real ones. Nothing is removed: the runs stay in runs/, and come back with their settings.
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
     format: FormatArgs,
+    /// Where progress goes to a file, write a line at least every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    log_every: u32,
     /// Show no progress, only the table
     #[arg(long, short)]
     quiet: bool,
+}
+
+impl RunArgs {
+    fn log_every(&self) -> Duration {
+        Duration::from_secs(self.log_every.into())
+    }
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
@@ -44,15 +61,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let experiment = args.spec.load_for(&device)?;
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
-    plan.origin = Origin::of_process(&args.out.out);
+    plan.origin = Origin::of_process(&args.out.out, &args.spec.set);
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
         tell(&format!(
             "note: what is read of the Hub may change from run to run; `vlora fetch {}` pins it",
             args.spec.spec.display()
         ));
     }
-    announce_change(&plan, &folder, args.quiet);
-    let mut progress = Progress::new(&plan, args.jobs, args.quiet);
+    check_change(&plan, &folder, args.replace)?;
+    let mut progress = Progress::new(&plan, args.jobs, args.quiet, args.log_every());
     let stop = stop_on_signal()?;
     // On a GPU a device of its own is a stream of its own.
     let own = || match args.jobs {
@@ -116,14 +133,43 @@ fn reads_the_hub(experiment: &Experiment) -> bool {
     })
 }
 
-/// Says so where the folder's table compared something else before.
-fn announce_change(plan: &Plan, folder: &ExperimentFolder, quiet: bool) {
-    let Ok(before) = folder.read_record() else { return };
-    if before != plan.record() && !quiet {
-        tell(&format!(
-            "note: {} compared other arms, settings or seeds before; its table and charts will \
-             show this spec's, and the runs of before stay in runs/",
-            folder.path().display()
-        ));
+/// Looks at what the folder's table would lose. More arms and seeds take nothing from it; an edited
+/// spec may, which is said; what `--set` would take, and the spec itself would not, is refused.
+fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result<()> {
+    let Ok(before) = folder.read_record() else { return Ok(()) };
+    let now = plan.record();
+    let (kept, all) = (now.run_ids(), before.run_ids());
+    let is_work = |id: &&str| {
+        let state = folder.run(id).state();
+        matches!(state, RunState::Finished | RunState::Interrupted | RunState::Running)
+    };
+    let lost = all.difference(&kept).copied().filter(is_work).count();
+    if lost == 0 {
+        return Ok(());
     }
+    let runs = |n: usize| format!("{n} {}", if n == 1 { "run" } else { "runs" });
+    let path = folder.path().display();
+    let overridden = !now.overrides.is_empty() && now.overrides != before.overrides;
+    if overridden && !replace {
+        let set: Vec<String> = now.overrides.iter().map(|o| format!("--set {o}")).collect();
+        return Err(Error::Input(format!(
+            "{path}: its table would lose {}\n  found:    {}, with which the spec has {}; {} of {} in \
+             the table are not among them\n  help:     --out FOLDER keeps these results apart; \
+             --replace makes the table one of these (the others stay in runs/)",
+            runs(lost),
+            set.join(" "),
+            runs(kept.len()),
+            lost,
+            runs(all.len()),
+        )));
+    }
+    tell(&format!(
+        "note: {path}: {} no longer in its table: the spec has other settings, arms or seeds \
+         now; what was trained stays in runs/, and `vlora runs {path}` lists it",
+        match lost {
+            1 => "1 run is".to_string(),
+            n => format!("{n} runs are"),
+        }
+    ));
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //! starts from, data, training and machine.
 
 use super::table::{count, percent};
-use crate::results::{Conversion, KeptRecord, Provenance, Session, VariantRecord};
+use crate::results::{Conversion, KeptRecord, Provenance, RunResult, Session, VariantRecord};
 use crate::spec::{
     Crop, DataSpec, IncrementInit, Interpolation, LoraSpec, MatchBy, Matched, ParameterGroup, Pool,
     Precision, Rank, Reference, Resize, RunSpec, Select, StartHead, Target, VloraSpec,
@@ -216,6 +216,39 @@ pub fn machine_note(s: &Session) -> String {
     )
 }
 
+/// Other programs that use more than this share of the processors make times longer than they are.
+const MUCH: f64 = 0.1;
+/// A process that trains on a GPU keeps one processor busy, of many.
+const BESIDE: f64 = 0.005;
+
+/// What else the machine did while runs were trained, where it was so much that times do not compare.
+pub fn load_note<'a>(runs: impl Iterator<Item = &'a RunResult>) -> Option<String> {
+    let (mut of, mut busy, mut most, mut beside) = (0, 0, 0f64, 0);
+    for run in runs {
+        of += 1;
+        let others = run.other_programs.unwrap_or(0.0);
+        most = most.max(others);
+        busy += usize::from(others > MUCH);
+        beside += usize::from(run.other_vlora.is_some_and(|share| share > BESIDE));
+    }
+    if busy == 0 && beside == 0 {
+        return None;
+    }
+    let mut said = Vec::new();
+    if busy > 0 {
+        said.push(format!(
+            "Other programs used more than {} of the processors, up to {}, while {busy} of {of} runs \
+             were trained",
+            percent(MUCH),
+            percent(most)
+        ));
+    }
+    if beside > 0 {
+        said.push(format!("Another process of `vlora` computed beside {beside} of {of} runs"));
+    }
+    Some(format!("{}: times do not compare.", said.join(". ")))
+}
+
 /// What was computed in what.
 pub fn precision_note(precision: Precision) -> &'static str {
     match precision {
@@ -313,4 +346,43 @@ pub fn training_note(spec: &RunSpec) -> String {
         t.weight_decay,
         t.label_smoothing
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(shares: &str) -> RunResult {
+        let text = format!(
+            r#"{{"schema": 2, "metric_name": "accuracy", "test_metric": 0.5, "test_loss": 1.0,
+                "selected_epoch": 1, "parameters": 1, "trained": 1, "steps": 1,
+                "training_seconds": 1.0, "evaluation_seconds": 1.0, "throughput": 1.0,
+                "peak_bytes": null, "model_sha256": ""{shares}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_busy_machine_is_noted() {
+        let note = |shares: &[&str]| {
+            let results: Vec<RunResult> = shares.iter().map(|shares| result(shares)).collect();
+            load_note(results.iter())
+        };
+        let (free, busy) =
+            (r#", "other_programs": 0.1, "other_vlora": 0.001"#, r#", "other_programs": 0.374"#);
+        let beside = r#", "other_programs": 0.02, "other_vlora": 0.015"#;
+        // Of an earlier version nothing is known.
+        assert_eq!(note(&["", free]), None);
+        assert_eq!(
+            note(&["", free, busy]).unwrap(),
+            "Other programs used more than 10.0 % of the processors, up to 37.4 %, while 1 of 3 runs \
+             were trained: times do not compare."
+        );
+        assert_eq!(
+            note(&[beside, busy]).unwrap(),
+            "Other programs used more than 10.0 % of the processors, up to 37.4 %, while 1 of 2 runs \
+             were trained. Another process of `vlora` computed beside 1 of 2 runs: times do not \
+             compare."
+        );
+    }
 }

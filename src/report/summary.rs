@@ -1,8 +1,8 @@
 //! What an experiment's evidence says: a row a run, a row an arm, and the notes below.
 
 use super::notes::{
-    data_note, kept_note, machine_note, match_notes, method_note, precision_note, start_note,
-    training_note,
+    data_note, kept_note, load_note, machine_note, match_notes, method_note, precision_note,
+    start_note, training_note,
 };
 use super::statistics::Spread;
 use super::table::{Align, Cell, Table, count, percent, reduction};
@@ -279,6 +279,7 @@ impl Summary {
                     .into(),
             );
         }
+        notes.extend(load_note(self.runs().map(|r| &r.result)));
         notes.extend(machines);
         for arm in &self.arms {
             let label = &arm.variant.label;

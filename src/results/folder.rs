@@ -1,7 +1,9 @@
 //! Folders of experiments and runs.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,11 +17,51 @@ use crate::lock::try_lock;
 #[derive(Clone, Debug)]
 pub struct ExperimentFolder {
     root: PathBuf,
+    /// The folder of all experiments, where this is one of several.
+    tree: Option<PathBuf>,
 }
 
 impl ExperimentFolder {
+    /// A folder by itself.
     pub fn new(root: impl Into<PathBuf>) -> ExperimentFolder {
-        ExperimentFolder { root: root.into() }
+        ExperimentFolder { root: root.into(), tree: None }
+    }
+
+    /// One of a tree, whose experiments use each other's runs.
+    pub fn in_tree(tree: &Path, name: &str) -> ExperimentFolder {
+        ExperimentFolder { root: tree.join(name), tree: Some(tree.to_path_buf()) }
+    }
+
+    /// The other experiments of its tree, by name.
+    pub fn siblings(&self) -> Vec<ExperimentFolder> {
+        let Some(tree) = &self.tree else { return Vec::new() };
+        let mut all = ExperimentFolder::all(tree);
+        all.retain(|other| other.root != self.root);
+        all
+    }
+
+    /// The experiments of a tree, by name: folders with a record or runs.
+    pub fn all(tree: &Path) -> Vec<ExperimentFolder> {
+        let Ok(entries) = fs::read_dir(tree) else { return Vec::new() };
+        let mut roots: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+        roots.sort();
+        let folder = |root: PathBuf| ExperimentFolder { root, tree: Some(tree.to_path_buf()) };
+        roots.into_iter().map(folder).filter(ExperimentFolder::is_experiment).collect()
+    }
+
+    /// Whether it is the folder of an experiment.
+    pub fn is_experiment(&self) -> bool {
+        self.file("experiment.json").is_file() || self.file("runs").is_dir()
+    }
+
+    /// The ids of the runs that have a folder, in order.
+    pub fn run_ids(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.file("runs")) else { return Vec::new() };
+        let folders = entries.filter_map(|e| e.ok().filter(|e| e.path().is_dir()));
+        let names = folders.filter_map(|e| e.file_name().into_string().ok());
+        let mut ids: Vec<String> = names.filter(|name| is_run_id(name)).collect();
+        ids.sort();
+        ids
     }
 
     pub fn path(&self) -> &Path {
@@ -62,6 +104,11 @@ impl ExperimentFolder {
     }
 }
 
+/// Whether a folder's name is one that [`run_id`](crate::spec::run_id) makes.
+fn is_run_id(name: &str) -> bool {
+    name.len() == 12 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// What has become of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -87,6 +134,18 @@ impl RunState {
     }
 }
 
+/// What became of a folder that was to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    Done,
+    /// A process works on it.
+    Running,
+    /// It holds a file that is not a run's.
+    Foreign(String),
+}
+
+const LOCK: &str = ".lock";
+
 /// `results/<experiment>/runs/<id>`.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -104,6 +163,20 @@ impl RunFolder {
     pub const MODEL: &str = "model.safetensors";
     pub const RESULT: &str = "result.json";
     pub const FAILURE: &str = "failure.json";
+
+    /// All of them.
+    const FILES: [&str; 10] = [
+        Self::RESULT,
+        Self::MODEL,
+        Self::CHECKPOINT,
+        Self::TEST,
+        Self::EPOCHS,
+        Self::STEPS,
+        Self::START,
+        Self::PROVENANCE,
+        Self::SPEC,
+        Self::FAILURE,
+    ];
 
     pub fn path(&self) -> &Path {
         &self.root
@@ -131,7 +204,7 @@ impl RunFolder {
     /// Claims the run for this process until the lock is dropped or the process ends, however
     /// it ends. None where another process has it.
     pub fn claim(&self) -> Result<Option<RunLock>> {
-        let path = self.file(".lock");
+        let path = self.file(LOCK);
         fs::create_dir_all(&self.root)
             .map_err(|e| Error::io("making the folder", &self.root, e))?;
         let file = File::create(&path).map_err(|e| Error::io("making the lock", &path, e))?;
@@ -139,8 +212,53 @@ impl RunFolder {
     }
 
     fn is_claimed(&self) -> bool {
-        File::open(self.file(".lock"))
+        File::open(self.file(LOCK))
             .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// When a file of it was last changed, and the bytes of all.
+    pub fn extent(&self) -> (Option<SystemTime>, u64) {
+        let Ok(entries) = fs::read_dir(&self.root) else { return (None, 0) };
+        let metas = entries.filter_map(|e| e.ok()?.metadata().ok().filter(|m| m.is_file()));
+        let add = |(newest, bytes): (Option<SystemTime>, u64), meta: fs::Metadata| {
+            (newest.max(meta.modified().ok()), bytes + meta.len())
+        };
+        metas.fold((None, 0), add)
+    }
+
+    /// Removes the run's folder, unless a process works on it or it holds what is not a run's.
+    pub fn delete(&self) -> Result<Deletion> {
+        // Else the claim would make it.
+        if !self.root.is_dir() {
+            return Ok(Deletion::Done);
+        }
+        let Some(lock) = self.claim()? else { return Ok(Deletion::Running) };
+        let failed = |e| Error::io("removing", &self.root, e);
+        let mut scratch = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.starts_with(".tmp-") {
+                true => scratch.push(entry.path()),
+                false if name == LOCK || Self::FILES.contains(&name.as_str()) => {}
+                false => return Ok(Deletion::Foreign(name)),
+            }
+        }
+        for path in scratch {
+            let is_folder = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
+            let removed =
+                if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|e| Error::io("removing", &path, e))?;
+        }
+        // The result first: a run that is removed in part is not finished.
+        for name in Self::FILES {
+            self.remove(name)?;
+        }
+        // While it is still held, so that nobody claims what goes.
+        self.remove(LOCK)?;
+        fs::remove_dir(&self.root).map_err(failed)?;
+        drop(lock);
+        Ok(Deletion::Done)
     }
 
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -161,6 +279,35 @@ impl RunFolder {
         self.write(name, &out)
     }
 
+    /// Makes a file of JSON lines that grows, `items` its first; replaces what is there.
+    pub fn grow_lines<T: Serialize>(&self, name: &str, items: &[T]) -> Result<Lines> {
+        self.write_lines(name, items)?;
+        Lines::open(self.file(name))
+    }
+
+    /// The first `count` lines of a file that may have been cut while it grew: what follows them is
+    /// not looked at. Errors where they are not there.
+    pub fn read_first_lines<T: DeserializeOwned>(&self, name: &str, count: u64) -> Result<Vec<T>> {
+        let path = self.file(name);
+        let bytes = fs::read(&path).map_err(|e| unreadable(&path, &e))?;
+        let (mut items, mut rest) = (Vec::new(), &bytes[..]);
+        while (items.len() as u64) < count {
+            let number = items.len() + 1;
+            let Some(end) = rest.iter().position(|b| *b == b'\n') else {
+                return Err(Error::Input(format!(
+                    "{}: the file ends before its checkpoint\n  found:    {} lines\n  expected: \
+                     {count}",
+                    path.display(),
+                    items.len()
+                )));
+            };
+            items
+                .push(serde_json::from_slice(&rest[..end]).map_err(|e| broken(&path, number, &e))?);
+            rest = &rest[end + 1..];
+        }
+        Ok(items)
+    }
+
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         read_json(&self.file(name))
     }
@@ -177,6 +324,51 @@ impl RunFolder {
     /// Removes a file if it is there.
     pub fn remove(&self, name: &str) -> Result<()> {
         remove(&self.file(name))
+    }
+}
+
+/// A file of JSON lines that grows while a run is trained. What is appended is in the file after two
+/// seconds at most, as far as lines go on coming, so that who follows it sees the run go on.
+#[derive(Debug)]
+pub struct Lines {
+    path: PathBuf,
+    file: File,
+    /// Not yet in the file.
+    waiting: Vec<u8>,
+    flushed: Instant,
+    every: Duration,
+}
+
+impl Lines {
+    fn open(path: PathBuf) -> Result<Lines> {
+        let file = OpenOptions::new().append(true).open(&path);
+        let file = file.map_err(|e| Error::io("opening", &path, e))?;
+        let every = Duration::from_secs(2);
+        Ok(Lines { path, file, waiting: Vec::new(), flushed: Instant::now(), every })
+    }
+
+    pub fn append<T: Serialize>(&mut self, item: &T) -> Result<()> {
+        to_json(&mut self.waiting, item, &self.path, false)?;
+        self.waiting.push(b'\n');
+        match self.flushed.elapsed() >= self.every {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts into the file what waits.
+    pub fn flush(&mut self) -> Result<()> {
+        let written = self.file.write_all(&self.waiting);
+        written.map_err(|e| Error::io("writing", &self.path, e))?;
+        self.waiting.clear();
+        self.flushed = Instant::now();
+        Ok(())
+    }
+
+    /// The same, and has the system put it on the disk.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        self.file.sync_data().map_err(|e| Error::io("syncing", &self.path, e))
     }
 }
 
@@ -215,13 +407,15 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| {
-        let path = path.display();
-        Error::Input(format!(
-            "{path}: cannot be read: {e}\n  help: remove its folder and run the command that made \
-             it again"
-        ))
-    })
+    fs::read_to_string(path).map_err(|e| unreadable(path, &e))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    let path = path.display();
+    Error::Input(format!(
+        "{path}: cannot be read: {error}\n  help: remove its folder and run the command that made it \
+         again"
+    ))
 }
 
 fn broken(path: &Path, line: usize, error: &serde_json::Error) -> Error {
@@ -260,6 +454,56 @@ mod tests {
         drop(lock);
         assert_eq!(run.state(), RunState::Planned);
         assert!(run.claim().unwrap().is_some());
+    }
+
+    #[test]
+    fn lines_grow_and_what_was_cut_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = ExperimentFolder::new(dir.path()).run("abc");
+        let path = run.file("steps.jsonl");
+        run.write("steps.jsonl", b"of before").unwrap();
+        let mut lines = run.grow_lines("steps.jsonl", &[1, 2]).unwrap();
+        lines.append(&3).unwrap();
+        // A line that has just come waits for others.
+        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n");
+        lines.every = Duration::ZERO;
+        lines.append(&4).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n");
+        lines.every = Duration::MAX;
+        lines.append(&5).unwrap();
+        lines.sync().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n5\n");
+        // Cut within a line, with what a crash may leave.
+        fs::write(&path, b"1\n2\n3\n{\"st\xff\0").unwrap();
+        let first = |count| run.read_first_lines::<u64>("steps.jsonl", count);
+        assert_eq!(first(3).unwrap(), [1, 2, 3]);
+        assert_eq!(first(0).unwrap(), [0u64; 0]);
+        let told = first(4).unwrap_err().to_string();
+        assert!(told.contains("steps.jsonl: the file ends before its checkpoint"), "{told}");
+        fs::write(&path, b"1\nx\n3\n").unwrap();
+        let told = first(3).unwrap_err().to_string();
+        assert!(told.contains("steps.jsonl:2: the record is damaged"), "{told}");
+    }
+
+    #[test]
+    fn only_a_runs_own_files_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = ExperimentFolder::new(dir.path());
+        let run = folder.run("0123456789ab");
+        assert_eq!(run.delete().unwrap(), Deletion::Done);
+        assert!(!run.path().exists());
+        RunFolder::FILES.iter().for_each(|name| run.write(name, b"x").unwrap());
+        fs::create_dir(run.file(".tmp-left")).unwrap();
+        run.write("notes.txt", b"mine").unwrap();
+        assert_eq!(folder.run_ids(), ["0123456789ab"]);
+        assert_eq!(run.delete().unwrap(), Deletion::Foreign("notes.txt".into()));
+        run.remove("notes.txt").unwrap();
+        let lock = run.claim().unwrap();
+        assert_eq!(run.delete().unwrap(), Deletion::Running);
+        assert_eq!(run.extent().1, RunFolder::FILES.len() as u64);
+        drop(lock);
+        assert_eq!(run.delete().unwrap(), Deletion::Done);
+        assert!(!run.path().exists());
     }
 
     #[test]

@@ -23,8 +23,10 @@
 
 mod folder;
 mod record;
+mod reuse;
 mod spectrum;
 
-pub use folder::{ExperimentFolder, RunFolder, RunLock, RunState};
+pub use folder::{Deletion, ExperimentFolder, Lines, RunFolder, RunLock, RunState};
 pub use record::*;
+pub use reuse::take_over;
 pub use spectrum::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord, energy_kept};

@@ -1,6 +1,6 @@
 //! The records a run leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,17 @@ pub struct ExperimentRecord {
     /// The arm the others are compared with.
     pub baseline: String,
     pub seeds: Vec<u64>,
+    /// What `--set` changed in the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
     pub variants: Vec<VariantRecord>,
+}
+
+impl ExperimentRecord {
+    /// The ids of all its runs.
+    pub fn run_ids(&self) -> BTreeSet<&str> {
+        self.variants.iter().flat_map(|v| &v.runs).map(String::as_str).collect()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,6 +225,13 @@ pub struct RunResult {
     pub peak_bytes: Option<u64>,
     /// SHA-256 of `model.safetensors`.
     pub model_sha256: String,
+    /// The share of the processors' time that other programs used while it was trained, in [0, 1].
+    /// None where the system does not say, and of runs that versions before trained; so the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_programs: Option<f64>,
+    /// The share that other processes of this program used, which may have shared its GPU, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_vlora: Option<f64>,
 }
 
 /// `failure.json`.

@@ -1,5 +1,6 @@
 //! Trains and records the runs of a plan: one after another, or several at once on one device.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -8,6 +9,7 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use super::device::device_name;
+use super::load::Meter;
 use super::memory;
 use super::out_of_memory::{is_out_of_memory_of, reason};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
@@ -20,7 +22,7 @@ use crate::models::checkpoint::{Labels, to_bytes};
 use crate::nn::configure;
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,
-    SCHEMA_VERSION, Session, SpecRecord, StartRecord, StepRecord, TestRecord,
+    SCHEMA_VERSION, Session, SpecRecord, StartRecord, StepRecord, TestRecord, take_over,
 };
 use crate::spec::{Normalize, Precision, hex};
 use crate::tasks::{Evaluation, ImageClassification, Split, Task, held_bytes};
@@ -40,6 +42,8 @@ pub enum Outcome {
     Finished(RunResult),
     /// Was finished before; nothing was done.
     AlreadyFinished(RunResult),
+    /// Was taken over from the experiment in this folder, which had finished the same run.
+    TakenOver(RunResult, PathBuf),
     Failed(String),
     /// Another process has it.
     Elsewhere,
@@ -244,6 +248,9 @@ impl Life<'_> {
             self.folder.remove(RunFolder::CHECKPOINT)?;
             return Ok(already_finished(&self.folder));
         }
+        if let Some(taken) = self.take_over()? {
+            return Ok(taken);
+        }
         self.folder.remove(RunFolder::FAILURE)?;
         // What the device has for the run, whatever the run then takes of it.
         let data = self.shared.plan.data(&self.variant.variant);
@@ -262,6 +269,17 @@ impl Life<'_> {
         let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
         self.folder.write_json(RunFolder::FAILURE, &failure)?;
         Ok(Outcome::Failed(reason))
+    }
+
+    /// Takes the run of an experiment beside this one, where one has finished it.
+    fn take_over(&self) -> Result<Option<Outcome>> {
+        let id = &self.run.id;
+        for experiment in self.shared.experiment.siblings() {
+            if let Some(result) = take_over(id, &experiment.run(id), &self.folder)? {
+                return Ok(Some(Outcome::TakenOver(result, experiment.path().to_path_buf())));
+            }
+        }
+        Ok(None)
     }
 
     /// None where another process still has the run that this one starts from.
@@ -293,7 +311,7 @@ impl Life<'_> {
         let task = ImageClassification::new(data, spec, seed, self.device.clone());
         let mut trainer = Trainer::new(&task, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
-        let (mut steps, mut epochs) = self.resume(&mut trainer)?;
+        let (steps, mut epochs) = self.resume(&mut trainer)?;
         let before = match epochs.is_empty() {
             true => Vec::new(),
             false => match self.folder.read_json::<Provenance>(RunFolder::PROVENANCE) {
@@ -305,15 +323,22 @@ impl Life<'_> {
         let provenance = provenance(data, self.device, spec.precision, jobs, plan, before);
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
         show(observer, |o| o.run_started(self.variant, self.run, epochs.len()));
+        // What a run that was killed wrote behind its checkpoint is trained again.
+        let mut steps = self.folder.grow_lines(RunFolder::STEPS, &steps)?;
+        let mut meter = Meter::start();
         while !trainer.is_done() {
+            let mut appended = Ok(());
             let epoch = trainer.epoch(|step| {
-                steps.push(step_record(step));
+                appended = steps.append(&step_record(step));
                 show(observer, |o| o.step(self.run, step));
-                !self.shared.is_stopped()
+                appended.is_ok() && !self.shared.is_stopped()
             });
+            appended?;
             // Also where the epoch ended early: the steps that led to a failure are its evidence.
-            self.folder.write_lines(RunFolder::STEPS, &steps)?;
+            steps.sync()?;
             let epoch = epoch?;
+            let is_last = trainer.is_done();
+            meter.look(trainer.load_mut(), is_last);
             epochs.push(epoch_record(&epoch));
             show(observer, |o| o.epoch(self.run, &epoch));
             self.folder.write_lines(RunFolder::EPOCHS, &epochs)?;
@@ -387,16 +412,10 @@ impl Life<'_> {
             true => Ended::Training(e),
             false => damaged(&e),
         })?;
-        let steps = self.folder.read_lines(RunFolder::STEPS).map_err(|e| damaged(&e))?;
-        let epochs = self.folder.read_lines(RunFolder::EPOCHS).map_err(|e| damaged(&e))?;
-        let (mut steps, mut epochs): (Vec<StepRecord>, Vec<EpochRecord>) = (steps, epochs);
         let state = trainer.state();
-        steps.retain(|s| s.step <= state.step);
-        epochs.retain(|e| e.epoch <= state.epoch);
-        match steps.len() as u64 == state.step && epochs.len() == state.epoch {
-            true => Ok((steps, epochs)),
-            false => Err(damaged(&"steps.jsonl or epochs.jsonl ends before its checkpoint")),
-        }
+        let steps = self.folder.read_first_lines(RunFolder::STEPS, state.step);
+        let epochs = self.folder.read_first_lines(RunFolder::EPOCHS, state.epoch as u64);
+        Ok((steps.map_err(|e| damaged(&e))?, epochs.map_err(|e| damaged(&e))?))
     }
 
     /// Tests the selected weights, once, and records the result.
@@ -428,6 +447,8 @@ impl Life<'_> {
             throughput: examples as f64 / state.training_seconds,
             peak_bytes: if self.is_alone() { memory::peak_bytes_of(self.device) } else { None },
             model_sha256: hex(&Sha256::digest(&model)),
+            other_programs: state.load.others(),
+            other_vlora: state.load.siblings(),
         };
         self.folder.write_json(RunFolder::RESULT, &result)?;
         self.folder.remove(RunFolder::CHECKPOINT)?;

@@ -15,16 +15,19 @@ pub struct Origin {
     /// As typed, quoted for a shell.
     pub command: Option<String>,
     pub repository: Option<RepositoryState>,
+    /// What it changed in the spec, `key=value` each.
+    pub overrides: Vec<String>,
 }
 
 impl Origin {
-    /// Of this process. What lies below `results` does not count as a change of the repository: the
+    /// Of this process, which changed the spec by `overrides`. What lies below `results` does not count as a change of the repository: the
     /// command itself writes there.
-    pub fn of_process(results: &Path) -> Origin {
+    pub fn of_process(results: &Path, overrides: &[String]) -> Origin {
         let here = env::current_dir().ok();
         Origin {
             command: Some(command(env::args_os())),
             repository: here.and_then(|here| repository_at(&here, results)),
+            overrides: overrides.to_vec(),
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct PlannedRun {
     pub id: String,
     pub seed: u64,
     pub state: RunState,
+    /// It is not finished here, and another experiment of the results has it.
+    pub elsewhere: bool,
 }
 
 impl PlannedVariant {
@@ -65,6 +67,9 @@ impl Plan {
     pub fn new(experiment: Experiment, folder: &ExperimentFolder, hub: &Hub) -> Result<Plan> {
         let mut data = Datasets::default();
         let mut checkpoints = Checkpoints::new();
+        let siblings = folder.siblings();
+        let others: BTreeMap<String, &ExperimentFolder> =
+            siblings.iter().flat_map(|e| e.run_ids().into_iter().map(move |id| (id, e))).collect();
         let mut variants: BTreeMap<usize, PlannedVariant> = BTreeMap::new();
         // A run's id holds the id of the run it starts from.
         for index in experiment.in_order_of_start() {
@@ -86,7 +91,10 @@ impl Plan {
                     let start = before.map(|v| v.runs[i].id.as_str()).or(checkpoint.as_deref());
                     let id = run_id(spec, seed, &sha256, start);
                     let state = folder.run(&id).state();
-                    PlannedRun { id, seed, state }
+                    let there = others.get(&id).map(|e| e.run(&id).state());
+                    let elsewhere =
+                        state != RunState::Finished && there == Some(RunState::Finished);
+                    PlannedRun { id, seed, state, elsewhere }
                 })
                 .collect();
             let planned = PlannedVariant {
@@ -154,6 +162,7 @@ impl Plan {
             description: e.description.clone(),
             baseline: e.baseline.clone(),
             seeds: e.seeds.clone(),
+            overrides: self.origin.overrides.clone(),
             variants: self.variants.iter().map(PlannedVariant::record).collect(),
         }
     }

@@ -57,7 +57,7 @@ pub fn provenance(
     }
 }
 
-fn processor() -> String {
+pub fn processor() -> String {
     fs::read_to_string("/proc/cpuinfo")
         .ok()
         .and_then(|text| {
@@ -73,7 +73,7 @@ fn utc_now() -> String {
 }
 
 /// Seconds since 1970 as `2026-01-31T12:00:00Z` (civil-from-days, proleptic Gregorian).
-fn rfc3339(seconds: u64) -> String {
+pub fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Count from 0000-03-01, so that the leap day ends a year.
     let z = days + 719_468;

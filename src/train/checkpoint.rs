@@ -35,6 +35,39 @@ pub struct State {
     pub best: Option<(usize, f64)>,
     pub training_seconds: f64,
     pub evaluation_seconds: f64,
+    /// Of the epochs done.
+    #[serde(default)]
+    pub load: Load,
+}
+
+/// Who used the processors while a run was trained, in ticks of the system's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// All that there were; 0 where the system does not say.
+    pub processor_ticks: u64,
+    /// Those that other programs used.
+    pub other_ticks: u64,
+    /// Those that other processes of this program used.
+    pub sibling_ticks: u64,
+}
+
+impl Load {
+    /// The share of the processors' time that other programs used, in [0, 1]. None where it was not
+    /// measured.
+    pub fn others(&self) -> Option<f64> {
+        self.share(self.other_ticks)
+    }
+
+    /// The share that other processes of this program used.
+    pub fn siblings(&self) -> Option<f64> {
+        self.share(self.sibling_ticks)
+    }
+
+    fn share(&self, ticks: u64) -> Option<f64> {
+        let all = self.processor_ticks;
+        (all > 0).then(|| (ticks as f64 / all as f64).min(1.0))
+    }
 }
 
 impl Checkpoint {

@@ -8,6 +8,7 @@ mod trainer;
 
 pub use adamw::AdamW;
 pub use audit::{AuditFault, audit};
+pub use checkpoint::Load;
 pub use schedule::Schedule;
 pub use trainer::{
     EpochSummary, Start, Step, StepTimes, TrainError, Trainer, epoch_order, steps_per_epoch,

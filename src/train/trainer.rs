@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::adamw::{AdamW, Scalar};
 use super::audit::{AuditFault, audit};
-use super::checkpoint::{Checkpoint, State};
+use super::checkpoint::{Checkpoint, Load, State};
 use super::schedule::Schedule;
 use crate::error::plain;
 use crate::nn::{Frozen, Parameter, ParameterStore, Place};
@@ -147,8 +147,14 @@ impl<'a, T: Task> Trainer<'a, T> {
         audit(&store, || task.loss(&model, place, &batch))?.map_err(TrainError::Audit)?;
         let optimizer = AdamW::new(spec, &store)?;
         let schedule = Schedule::new(spec, spec.epochs * steps_per_epoch(spec, task.train_len()));
-        let state =
-            State { epoch: 0, step: 0, best: None, training_seconds: 0.0, evaluation_seconds: 0.0 };
+        let state = State {
+            epoch: 0,
+            step: 0,
+            best: None,
+            training_seconds: 0.0,
+            evaluation_seconds: 0.0,
+            load: Load::default(),
+        };
         Ok(Trainer {
             task,
             spec,
@@ -174,6 +180,11 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Who used the processors so far, which a checkpoint keeps.
+    pub fn load_mut(&mut self) -> &mut Load {
+        &mut self.state.load
     }
 
     pub fn store(&self) -> &ParameterStore {

@@ -1,0 +1,143 @@
+//! How long the runs of a plan may take: by what finished runs of the same results took, or, where
+//! there are none, by how fast the processor multiplies matrices.
+
+use std::collections::BTreeMap;
+
+use super::bench::Rate;
+use super::plan::{Plan, PlannedVariant};
+use super::provenance::processor;
+use crate::error::Result;
+use crate::models::vit::cost;
+use crate::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunState, SpecRecord};
+use crate::spec::{DeviceKind, Precision, RunSpec};
+
+/// What an estimate goes by, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Basis {
+    /// Finished runs of the same model with the same batches.
+    SameModel,
+    /// Operations a second of finished runs of other models.
+    OtherModels,
+    /// Operations a second of matrix products alone, measured now: a run takes longer.
+    Products,
+}
+
+/// Of one run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    pub seconds: f64,
+    pub basis: Basis,
+}
+
+/// A finished run, as far as its time goes.
+struct Past {
+    /// What its rate depends on, as text.
+    model: String,
+    precision: Precision,
+    /// Training seconds an example, and with them those of evaluation.
+    seconds: f64,
+    /// Floating-point operations a second, evaluation's seconds included.
+    flops: f64,
+}
+
+/// The finished runs whose times say something about runs here.
+pub struct History(Vec<Past>);
+
+impl History {
+    /// Runs of one model that are looked at; more would say the same.
+    const ENOUGH: usize = 5;
+
+    /// Of an experiment and its siblings, on a device of this kind; on the CPU, on this processor.
+    pub fn of(folder: &ExperimentFolder, device: DeviceKind) -> History {
+        let (mut past, mut counts) = (Vec::new(), BTreeMap::new());
+        let experiments = [folder.clone()].into_iter().chain(folder.siblings());
+        for run in experiments.flat_map(|e| e.run_ids().into_iter().map(move |id| e.run(&id))) {
+            if run.state() != RunState::Finished {
+                continue;
+            }
+            let Ok(SpecRecord { spec, .. }) = run.read_json(RunFolder::SPEC) else { continue };
+            let model = model(&spec);
+            let count: &mut usize = counts.entry(model.clone()).or_default();
+            if *count < History::ENOUGH
+                && let Some(one) = Past::read(&run, &spec, model, device)
+            {
+                *count += 1;
+                past.push(one);
+            }
+        }
+        History(past)
+    }
+
+    fn median(&self, of: impl Fn(&Past) -> Option<f64>) -> Option<f64> {
+        let mut values: Vec<f64> = self.0.iter().filter_map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+
+    /// One run of a variant that trains on so many examples in all.
+    fn estimate(&self, spec: &RunSpec, examples: f64, flops: f64) -> Option<Estimate> {
+        let wanted = model(spec);
+        let same = self.median(|past| (past.model == wanted).then_some(past.seconds));
+        if let Some(seconds) = same {
+            return Some(Estimate { seconds: seconds * examples, basis: Basis::SameModel });
+        }
+        let rate = self.median(|past| (past.precision == spec.precision).then_some(past.flops))?;
+        Some(Estimate { seconds: flops / rate, basis: Basis::OtherModels })
+    }
+}
+
+impl Past {
+    /// None of a run that was trained elsewhere, or beside others.
+    fn read(run: &RunFolder, spec: &RunSpec, model: String, device: DeviceKind) -> Option<Past> {
+        let result: RunResult = run.read_json(RunFolder::RESULT).ok()?;
+        let provenance: Provenance = run.read_json(RunFolder::PROVENANCE).ok()?;
+        let here = provenance.sessions.iter().all(|session| match device {
+            DeviceKind::Cpu => session.device == "cpu" && session.processor == processor(),
+            DeviceKind::Cuda => session.device.starts_with("cuda"),
+        });
+        let alone = provenance.sessions.iter().all(|session| session.jobs == 1);
+        let examples = result.throughput * result.training_seconds;
+        let seconds = (result.training_seconds + result.evaluation_seconds) / examples;
+        let sound = here && alone && seconds.is_finite() && seconds > 0.0;
+        let flops = cost(spec).training_flops / seconds;
+        sound.then_some(Past { model, precision: spec.precision, seconds, flops })
+    }
+}
+
+/// Everything that decides how long an example takes.
+fn model(spec: &RunSpec) -> String {
+    let t = &spec.training;
+    let parts =
+        (&spec.model, &spec.vlora, &spec.lora, t.batch_size, t.accumulation, spec.precision);
+    serde_json::to_string(&parts).unwrap_or_default()
+}
+
+impl Plan {
+    /// Of one run of each variant. None where nothing says it: on a GPU, which may not be here,
+    /// nothing is measured.
+    pub fn estimates(
+        &self,
+        history: &History,
+        device: DeviceKind,
+    ) -> Result<Vec<Option<Estimate>>> {
+        let of_history = |v: &PlannedVariant| {
+            let spec = &v.variant.spec;
+            let examples = self.data(&v.variant).train.len() * spec.training.epochs;
+            history.estimate(spec, examples as f64, v.flops)
+        };
+        let mut estimates: Vec<_> = self.variants.iter().map(of_history).collect();
+        let unknown = |(v, e): (&PlannedVariant, &Option<Estimate>)| e.is_none().then_some(v.flops);
+        let most = self.variants.iter().zip(&estimates).filter_map(unknown).reduce(f64::max);
+        let (Some(most), DeviceKind::Cpu) = (most, device) else { return Ok(estimates) };
+        // One product stands for all: an estimate need not be nearer than that.
+        let Some(largest) = self.variants.iter().find(|v| v.flops == most) else {
+            return Ok(estimates);
+        };
+        let rate = Rate::of(&largest.variant.spec, &candle_core::Device::Cpu)?.product;
+        for (estimate, variant) in estimates.iter_mut().zip(&self.variants) {
+            let seconds = variant.flops / rate;
+            estimate.get_or_insert(Estimate { seconds, basis: Basis::Products });
+        }
+        Ok(estimates)
+    }
+}

@@ -1,0 +1,249 @@
+//! What other programs used of the processors while a run was trained, so that its times are not
+//! compared with those of a machine that was free. Linux says it; elsewhere nothing is known.
+//!
+//! From /proc/stat (proc(5)): ticks that each processor was busy, of which this program's own, from
+//! /proc/self/stat, are taken off. Only the processors that this program may use count. Where a
+//! control group (cgroups(7), version 2; a container's) limits the time of its processes, the others in
+//! it count against that limit, and the larger of the two shares is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::train::Load;
+
+/// Ticks since the machine, or this program, was started.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sample {
+    /// Of the processors that this program may use, idle ones included.
+    all: u64,
+    /// Of those, not idle.
+    busy: u64,
+    /// Used by this program.
+    own: u64,
+    /// Used by each other process of this program, by its number.
+    siblings: BTreeMap<u32, u64>,
+    /// The groups with a limit that this program is in.
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Group {
+    /// Seconds of processors.
+    used: f64,
+    /// Processors that it may use.
+    limit: f64,
+}
+
+/// Ticks a second; Linux shows them so whatever it counts in.
+const TICKS: f64 = 100.0;
+
+/// Adds up what happens between looks.
+pub struct Meter {
+    last: Option<Sample>,
+    looked: Instant,
+}
+
+impl Meter {
+    /// A look takes about a millisecond, so very short intervals are joined.
+    const SHORTEST: Duration = Duration::from_secs(1);
+
+    pub fn start() -> Meter {
+        Meter { last: sample(), looked: Instant::now() }
+    }
+
+    /// What was used since the last look that counted, added to `load`. One that follows it closely
+    /// does not count, unless it is the `last`.
+    pub fn look(&mut self, load: &mut Load, last: bool) {
+        if !last && self.looked.elapsed() < Meter::SHORTEST {
+            return;
+        }
+        let now = sample();
+        if let (Some(before), Some(now)) = (&self.last, &now) {
+            add(load, before, now, self.looked.elapsed().as_secs_f64());
+        }
+        (self.last, self.looked) = (now, Instant::now());
+    }
+}
+
+fn add(load: &mut Load, before: &Sample, now: &Sample, seconds: f64) {
+    // Counters of a machine that was suspended may jump back.
+    let since = |f: fn(&Sample) -> u64| f(now).saturating_sub(f(before));
+    let (all, busy, own) = (since(|s| s.all), since(|s| s.busy), since(|s| s.own));
+    load.processor_ticks += all;
+    let groups = before.groups.iter().zip(&now.groups).map(|(before, now)| {
+        let others = now.used - before.used - own as f64 / TICKS;
+        others / (now.limit * seconds.max(1e-9))
+    });
+    let in_groups = groups.fold(0.0, f64::max).min(1.0) * all as f64;
+    load.other_ticks += busy.saturating_sub(own).max(in_groups as u64).min(all);
+    let siblings = now.siblings.iter().map(|(process, ticks)| {
+        // One that was not there before has all its time since.
+        ticks.saturating_sub(before.siblings.get(process).copied().unwrap_or(0))
+    });
+    load.sibling_ticks += siblings.sum::<u64>();
+}
+
+/// None where the system does not say.
+fn sample() -> Option<Sample> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let (all, busy) = processors(&fs::read_to_string("/proc/stat").ok()?, &numbers(list)?)?;
+    let (name, own) = process(&fs::read_to_string("/proc/self/stat").ok()?)?;
+    Some(Sample { all, busy, own, siblings: siblings(&name), groups: groups() })
+}
+
+/// From its own group up.
+fn groups() -> Vec<Group> {
+    let Ok(text) = fs::read_to_string("/proc/self/cgroup") else { return Vec::new() };
+    // In a container the path may lead out of what it sees.
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/")).filter(|p| !p.contains(".."));
+    let root = Path::new("/sys/fs/cgroup");
+    let group = |folder: &Path| {
+        let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+        Some(Group { limit: limit(&read("cpu.max")?)?, used: used(&read("cpu.stat")?)? })
+    };
+    let inside = |folder: &&Path| folder.starts_with(root);
+    root.join(own.unwrap_or("")).ancestors().take_while(inside).filter_map(group).collect()
+}
+
+/// The processors of cpu.max: `200000 100000`, microseconds in each period of so many; none in `max
+/// 100000`.
+fn limit(text: &str) -> Option<f64> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
+}
+
+/// The seconds of cpu.stat.
+fn used(text: &str) -> Option<f64> {
+    let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+    Some(micros.trim().parse::<f64>().ok()? / 1e6)
+}
+
+/// `0-3,8` as its numbers.
+fn numbers(list: &str) -> Option<BTreeSet<u32>> {
+    let mut numbers = BTreeSet::new();
+    for part in list.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        numbers.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+    }
+    Some(numbers)
+}
+
+/// All and busy ticks of some processors in the text of /proc/stat: `cpu3 user nice system idle iowait
+/// irq softirq steal guest guest_nice`, where guests count as users, too.
+fn processors(stat: &str, which: &BTreeSet<u32>) -> Option<(u64, u64)> {
+    let (mut all, mut busy) = (0, 0);
+    for line in stat.lines() {
+        let Some((number, ticks)) = line.strip_prefix("cpu").and_then(|l| l.split_once(' ')) else {
+            continue;
+        };
+        // The first line, of all processors, has no number.
+        if !number.parse().is_ok_and(|number| which.contains(&number)) {
+            continue;
+        }
+        let ticks: Vec<u64> = ticks.split(' ').take(8).map_while(|t| t.parse().ok()).collect();
+        let idle: u64 = ticks.get(3..5)?.iter().sum();
+        let sum: u64 = ticks.iter().sum();
+        all += sum;
+        busy += sum - idle;
+    }
+    (all > 0).then_some((all, busy))
+}
+
+/// Name and ticks of a process in the text of its `stat`: `number (name) state …`, with the user's and
+/// the system's ticks in fields 14 and 15. The name may hold anything.
+fn process(stat: &str) -> Option<(String, u64)> {
+    let (before, after) = stat.rsplit_once(") ")?;
+    let name = before.split_once(" (")?.1.to_string();
+    let fields: Vec<&str> = after.split(' ').collect();
+    let ticks = |i: usize| fields.get(i)?.parse::<u64>().ok();
+    Some((name, ticks(11)? + ticks(12)?))
+}
+
+/// The other processes of this program, as their name shows them.
+fn siblings(name: &str) -> BTreeMap<u32, u64> {
+    let own = std::process::id();
+    let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
+    let numbers = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let ticks = |number: u32| {
+        let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+        let (other, ticks) = process(&stat)?;
+        (other == name).then_some((number, ticks))
+    };
+    numbers.filter(|number| *number != own).filter_map(ticks).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &str = "cpu  300 0 100 600 0 0 0 0 0 0\n\
+        cpu0 100 1 50 300 10 2 3 4 99 99\ncpu1 200 0 50 300 0 0 0 0 0 0\nintr 7 8\n";
+
+    #[test]
+    fn the_systems_texts_are_read() {
+        assert_eq!(numbers(" 0-2,5,7-8\n"), Some([0, 1, 2, 5, 7, 8].into()));
+        assert_eq!(numbers("all"), None);
+        assert_eq!(processors(STAT, &[0].into()), Some((470, 160)));
+        assert_eq!(processors(STAT, &[0, 1, 2].into()), Some((1020, 410)));
+        assert_eq!(processors(STAT, &[9].into()), None);
+        let line = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n";
+        assert_eq!(process(line), Some(("a) b (c".into(), 11 + 12)));
+    }
+
+    #[test]
+    fn shares_are_of_what_passed_between_looks() {
+        let sample = |all, busy, own, siblings: &[(u32, u64)]| Sample {
+            all,
+            busy,
+            own,
+            siblings: siblings.iter().copied().collect(),
+            groups: Vec::new(),
+        };
+        let mut load = Load::default();
+        assert_eq!(load.others(), None);
+        add(
+            &mut load,
+            &sample(1000, 500, 100, &[(5, 90)]),
+            &sample(1200, 660, 200, &[(5, 90)]),
+            1.0,
+        );
+        assert_eq!((load.others(), load.siblings()), (Some(0.3), Some(0.0)));
+        // The next look finds a process that began meanwhile, and counters that jumped back.
+        add(&mut load, &sample(1200, 660, 200, &[]), &sample(1400, 660, 250, &[(6, 40)]), 1.0);
+        assert_eq!((load.others(), load.siblings()), (Some(60.0 / 400.0), Some(0.1)));
+    }
+
+    #[test]
+    fn a_groups_limit_counts_where_it_is_nearer() {
+        assert_eq!(limit("150000 100000\n"), Some(1.5));
+        assert_eq!(limit("max 100000\n"), None);
+        assert_eq!(used("usage_usec 2500000\nuser_usec 1\n"), Some(2.5));
+        // Ten seconds on 64 processors, of which the group may use two: this program had one of them,
+        // another one half.
+        let sample = |all, busy, own, used| Sample {
+            all,
+            busy,
+            own,
+            groups: vec![Group { used, limit: 2.0 }],
+            ..Sample::default()
+        };
+        let mut load = Load::default();
+        add(&mut load, &sample(0, 0, 0, 7.0), &sample(64_000, 1500, 1000, 22.0), 10.0);
+        assert_eq!(load.others(), Some(0.25));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_machine_is_measured() {
+        let (mut meter, mut load) = (Meter::start(), Load::default());
+        // Until a tick has passed.
+        while load.processor_ticks == 0 {
+            meter.look(&mut load, true);
+        }
+        let others = load.others().unwrap();
+        assert!((0.0..=1.0).contains(&others), "{others}");
+    }
+}
