@@ -188,6 +188,11 @@ fn faulty_hugging_face_folders_are_told() {
         ("id2label", json!({"0": "cat", "1": 1})),
         ("id2label", json!(["cat", "dog"])),
         ("hidden_size", Value::Null),
+        ("label2id", json!({"LABEL_0": 1, "LABEL_1": 0})),
+        ("problem_type", json!("multi_label_classification")),
+        ("pruned_heads", json!({"1": [0]})),
+        ("quantization_config", json!({"bits": 4})),
+        ("use_rotary", json!(true)),
     ] {
         let mut config = good.clone();
         config[field] = value.clone();
@@ -195,7 +200,13 @@ fn faulty_hugging_face_folders_are_told() {
         tell(&mut text, folder, &format!("{field}: {value}"), folder, &hints);
     }
     std::fs::write(folder.join(CONFIG), &config).unwrap();
-    for processor in ["{", r#"{"image_mean": [0.5]}"#, r#"{"image_std": 0}"#] {
+    for processor in [
+        "{",
+        r#"{"image_mean": [0.5]}"#,
+        r#"{"image_std": 0}"#,
+        r#"{"do_flip_channel_order": true}"#,
+        r#"{"gamma": 2}"#,
+    ] {
         std::fs::write(folder.join(PREPROCESSOR), processor).unwrap();
         tell(&mut text, folder, &format!("{PREPROCESSOR}: {processor}"), folder, &hints);
     }
@@ -206,6 +217,71 @@ fn faulty_hugging_face_folders_are_told() {
     tell(&mut text, folder, "no description", folder, &hints);
     tell(&mut text, &fixture(""), "another model", &fixture("hf-bert"), &hints);
     insta::assert_snapshot!(text);
+}
+
+/// One field of timm's description at a value that the weights or this program do not have.
+#[test]
+fn faulty_timm_folders_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let sound = fixture("timm-folder");
+    std::fs::copy(sound.join(MODEL), folder.join(MODEL)).unwrap();
+    let config = std::fs::read_to_string(sound.join(CONFIG)).unwrap();
+    let good: Value = serde_json::from_str(&config).unwrap();
+    let unsupported = "the model is not supported";
+    for (pointer, value, part) in [
+        ("/architecture", json!(3), "architecture: the field has another type"),
+        ("/architecture", json!("vit_base_patch16_clip_224"), unsupported),
+        ("/architecture", json!("vit_base_patch16_224\u{1b}[31m"), "found:    `vit_base"),
+        ("/num_classes", json!(7), "num_classes contradicts the weights"),
+        ("/num_features", json!(192), "num_features contradicts the weights"),
+        ("/global_pool", json!("avg"), "global_pool contradicts the weights"),
+        ("/global_pool", json!("map"), "expected: `token` or `avg`"),
+        ("/label_names", json!(["a", "b"]), "label_names contradicts the weights"),
+        ("/label_names", json!({"0": "a", "2": "b"}), "label_names.1: a class has no name"),
+        (
+            "/label_names",
+            json!(["a", 2, "c", "d", "e"]),
+            "label_names.1: a class's name is no text",
+        ),
+        ("/model_args", json!([]), "model_args: the field has another type"),
+        ("/model_args/act_layer", json!("quick_gelu"), "expected: \"gelu\""),
+        ("/model_args/class_token", json!(false), "model_args.class_token"),
+        ("/model_args/fc_norm", json!(true), "model_args.fc_norm"),
+        ("/model_args/global_pool", json!("avg"), "`avg`, as model_args.global_pool has it"),
+        ("/model_args/img_size", json!([8, 16]), "model_args.img_size"),
+        ("/model_args/init_values", json!(1e-5), "model_args.init_values"),
+        ("/model_args/mlp_ratio", json!(4), "model_args.mlp_ratio contradicts the weights"),
+        ("/model_args/norm_layer", json!("rmsnorm"), "expected: \"layernorm\""),
+        ("/model_args/num_classes", json!(7), "model_args.num_classes contradicts the weights"),
+        ("/model_args/num_heads", json!(5), "a divisor of model.dim, 12"),
+        ("/model_args/reg_tokens", json!(4), "model_args.reg_tokens"),
+        ("/model_args/rotary", json!(true), "model_args.rotary"),
+        ("/pretrained_cfg/classifier", json!("fc"), "expected: `head`"),
+        ("/pretrained_cfg/mean", json!([0.5, 0.5]), "mean: the images' normalisation does not fit"),
+        ("/pretrained_cfg/mean", Value::Null, "pretrained_cfg.mean: the field is missing"),
+        ("/pretrained_cfg/std", json!([0.5, 0.0, 0.5]), "pretrained_cfg.std: a deviation is not"),
+        ("/pretrained_cfg/gamma", json!(2.2), "pretrained_cfg.gamma"),
+        ("/pretrained_cfg/input_size", json!([3, 8, 16]), "pretrained_cfg.input_size"),
+        ("/quantization_config", json!({"bits": 4}), "quantization_config"),
+        ("/model_type", json!("vit"), "hidden_size: the field is missing"),
+    ] {
+        let mut config = good.clone();
+        let (section, field) = pointer.rsplit_once('/').unwrap();
+        config.pointer_mut(section).unwrap()[field] = value.clone();
+        std::fs::write(folder.join(CONFIG), config.to_string()).unwrap();
+        let mut text = String::new();
+        tell(&mut text, folder, &format!("{pointer}: {value}"), folder, &Hints::default());
+        assert!(text.contains(part) && !text.contains('\u{1b}'), "{text}");
+    }
+    // A size that only the pretrained model's description says.
+    let mut larger = good.clone();
+    larger["model_args"]["img_size"] = Value::Null;
+    larger["pretrained_cfg"]["input_size"] = json!([3, 224, 224]);
+    std::fs::write(folder.join(CONFIG), larger.to_string()).unwrap();
+    let mut text = String::new();
+    tell(&mut text, folder, "another input size", folder, &Hints::default());
+    assert!(text.contains("pretrained_cfg.input_size contradicts the weights"), "{text}");
 }
 
 /// A file of this header and so many zeros.

@@ -19,15 +19,16 @@ use common::TINY;
 use compare::relative;
 use fixtures::{FILES, fixture, hints, load, settings};
 use program::Ran;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use vlora::models::checkpoint::{
-    CONFIG, Checkpoint, Exported, Form, Hints, INDEX, Labels, MODEL, PREPROCESSOR, parse, read,
-    read_checkpoint,
+    CONFIG, Checkpoint, Exported, Form, Hints, INDEX, Labels, MODEL, PREPROCESSOR, adapt, parse,
+    read, read_checkpoint, resample_positions,
 };
 use vlora::nn::{Init, Pass};
 use vlora::random::{Purpose, Stream};
-use vlora::spec::{LoraSpec, Pool, Rank, Reference, Target};
+use vlora::results::Resampled;
+use vlora::spec::{LoraSpec, Normalize, Pool, PositionEmbedding, Rank, Reference, RunSpec, Target};
 
 fn logits(checkpoint: &Checkpoint) -> Tensor {
     let images = read(&fixture("expected.safetensors")).unwrap().tensors["images"].clone();
@@ -103,7 +104,8 @@ fn what_comes_from_a_program_returns_to_the_bit() {
         assert_eq!(compact.to_bytes().unwrap(), first.to_bytes().unwrap());
         match compact.export(form).unwrap() {
             Exported::File(bytes) => {
-                assert!(bytes == std::fs::read(fixture(file)).unwrap(), "{file}");
+                let source = read(&fixture(file)).unwrap().path;
+                assert!(bytes == std::fs::read(source).unwrap(), "{file}");
             }
             Exported::Folder(files) => {
                 assert_eq!(files[0].0, Path::new(MODEL));
@@ -195,6 +197,155 @@ fn names_and_normalisation_are_the_folders() {
     // What is done to weights leaves them.
     assert_eq!(new.materialised().unwrap().labels, new.labels);
     assert_eq!(new.without_lora().labels, new.labels);
+}
+
+/// The folder as timm writes it says heads, class names and normalisation.
+#[test]
+fn timms_folder_says_what_its_weights_do_not() {
+    for (file, heads, pool) in
+        [("timm-folder", 2, Pool::ClassToken), ("timm-folder-mean", 6, Pool::Mean)]
+    {
+        let ours = read_checkpoint(&fixture(file), &Hints::default()).unwrap().checkpoint;
+        assert_eq!((ours.model.heads, ours.model.pool), (heads, pool));
+        let names = ["tench", "goldfish", "great white shark", "tiger shark", "hammerhead"];
+        assert_eq!(ours.labels.class_names, names);
+        let normalize = Normalize { mean: vec![0.5, 0.4, 0.3], std: vec![0.25, 0.2, 0.125] };
+        assert_eq!(ours.labels.normalize.as_ref(), Some(&normalize));
+        // Older files have the pretrained model's fields beside the architecture.
+        let dir = tempfile::tempdir().unwrap();
+        let config = std::fs::read(fixture(file).join(CONFIG)).unwrap();
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        let old = config.as_object_mut().unwrap();
+        let mut pretrained = old.remove("pretrained_cfg").unwrap();
+        pretrained.as_object_mut().unwrap().remove("num_classes");
+        old.extend(pretrained.as_object().unwrap().clone());
+        std::fs::write(dir.path().join(CONFIG), config.to_string()).unwrap();
+        std::fs::copy(fixture(file).join(MODEL), dir.path().join(MODEL)).unwrap();
+        let flat = read_checkpoint(dir.path(), &Hints::default()).unwrap().checkpoint;
+        assert_eq!((&flat.model, &flat.labels), (&ours.model, &ours.labels));
+        // A new head has other classes; the images stay as they were.
+        let hints = Hints { new_head: Some(7), ..Hints::default() };
+        let tensors = read(&fixture(file)).unwrap().tensors;
+        let headless = tensors.into_iter().filter(|(name, _)| !name.starts_with("head."));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(fixture(file).join(CONFIG), dir.path().join(CONFIG)).unwrap();
+        candle_core::safetensors::save(&headless.collect(), dir.path().join(MODEL)).unwrap();
+        let new = read_checkpoint(dir.path(), &hints).unwrap().checkpoint;
+        assert_eq!(new.labels, Labels { class_names: vec![], normalize: Some(normalize) });
+    }
+}
+
+/// Each field of a description at another value: what its program then computes with the same
+/// weights is computed here too, or the field is refused by its name. What changes nothing is read.
+#[test]
+fn descriptions_are_obeyed_or_refused_field_by_field() {
+    let text = std::fs::read_to_string(fixture("fields.json")).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let expected = read(&fixture("expected.safetensors")).unwrap();
+    let (mut read_same, mut read_other, mut refused) = (0, 0, 0);
+    for row in &rows {
+        let source = if row["form"] == "timm" { "timm-folder" } else { "hf-vit" };
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(fixture(source).join(MODEL), dir.path().join(MODEL)).unwrap();
+        let config = std::fs::read(fixture(source).join(CONFIG)).unwrap();
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        let changes = row["changes"].as_object().unwrap();
+        for (field, value) in changes {
+            match field.split_once('.') {
+                Some((section, name)) => config[section][name] = value.clone(),
+                None => config[field] = value.clone(),
+            }
+        }
+        std::fs::write(dir.path().join(CONFIG), config.to_string()).unwrap();
+        let sound = &expected.tensors[&format!("{source}.logits")];
+        let want = row["logits"].as_array().map(|all| {
+            let values: Vec<f32> = all.iter().map(|v| v.as_f64().unwrap() as f32).collect();
+            Tensor::from_vec(values, sound.dims(), &Device::Cpu)
+        });
+        let want = want.transpose().ok().flatten();
+        let changes_nothing = want.as_ref().is_some_and(|want| relative(want, sound) < 1e-6);
+        match read_checkpoint(dir.path(), &Hints::default()) {
+            Ok(loaded) => {
+                let want = want.unwrap_or_else(|| panic!("{row}: accepted"));
+                let error = relative(&logits(&loaded.checkpoint), &want);
+                assert!(error < 1e-5, "{changes:?}: logits differ by {error:e}");
+                if changes_nothing { read_same += 1 } else { read_other += 1 }
+            }
+            Err(error) => {
+                assert_eq!(error.exit_code(), 2);
+                let told = error.to_string();
+                assert!(!changes_nothing, "{changes:?}: {told}");
+                let names = changes.keys().map(|field| field.rsplit('.').next().unwrap());
+                assert!(names.into_iter().any(|name| told.contains(name)), "{changes:?}: {told}");
+                assert!(told.contains("config.json"), "{changes:?}: {told}");
+                refused += 1;
+            }
+        }
+    }
+    // Heads and ε are obeyed.
+    assert!(
+        read_same >= 30 && read_other >= 6 && refused >= 40,
+        "{read_same} {read_other} {refused}"
+    );
+}
+
+/// A run that starts from a checkpoint of this model, with images of another size.
+fn run_of(checkpoint: &Checkpoint, image_size: usize, how: &str) -> RunSpec {
+    let mut model = serde_json::to_value(&checkpoint.model).unwrap();
+    model["image_size"] = image_size.into();
+    let start = json!({"checkpoint": "x", "position_embedding": how});
+    let data = json!({"embedded": "fashion-mnist-mini"});
+    let run = json!({"task": "image-classification", "data": data, "model": model, "start": start});
+    serde_json::from_value(run).unwrap()
+}
+
+/// Up and down, with and without what stands before the patches, as timm and transformers do it.
+#[test]
+fn position_embeddings_are_resampled_as_each_program_does() {
+    let expected = read(&fixture("positions.safetensors")).unwrap().tensors;
+    let mut compared = 0;
+    for (name, values) in &expected {
+        let Some(case) = name.strip_suffix(".from") else { continue };
+        let numbers: Vec<usize> = case.split('-').map(|n| n.parse().unwrap()).collect();
+        let &[from, to, prefix] = numbers.as_slice() else { panic!("{case}") };
+        for (method, theirs) in
+            [(PositionEmbedding::Timm, "timm"), (PositionEmbedding::HuggingFace, "hugging-face")]
+        {
+            let Some(want) = expected.get(&format!("{case}.{theirs}")) else { continue };
+            let got = resample_positions(values, prefix, Resampled { method, from, to }).unwrap();
+            let error = relative(&got, want);
+            assert!(error < 1e-5, "{case}, {theirs}: {error:e}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 27);
+    // Whole models on larger images.
+    let images = &expected["images"];
+    let larger = |checkpoint: &Checkpoint, how: &str| {
+        let adapted = adapt(checkpoint, &run_of(checkpoint, 20, how), &[]).unwrap();
+        let vit = adapted.checkpoint.vit().unwrap();
+        (vit.forward(images, Pass::Evaluation).unwrap().tensor().clone(), adapted.positions)
+    };
+    for (file, how, name) in [
+        ("timm.safetensors", "timm", "timm"),
+        ("timm.safetensors", "auto", "timm"),
+        ("timm-mean.safetensors", "timm", "timm-mean"),
+        ("hf-vit", "hugging-face", "hf-vit"),
+    ] {
+        let (got, positions) = larger(&load(file), how);
+        let error = relative(&got, &expected[&format!("{name}.logits")]);
+        assert!(error < 1e-5, "{name}: logits differ by {error:e}");
+        assert_eq!(positions.map(|p| (p.from, p.to)), Some((2, 5)));
+    }
+    // They are not the same, so neither would do for the other.
+    let (timm, _) = larger(&load("hf-vit"), "timm");
+    assert!(relative(&timm, &expected["hf-vit.logits"]) > 1e-3);
+    // Nothing is done where the size is the same, and `refuse` refuses another.
+    let same = load("timm.safetensors");
+    let kept = adapt(&same, &run_of(&same, 8, "timm"), &[]).unwrap();
+    assert_eq!((bits(&kept.checkpoint.tensors), kept.positions), (bits(&same.tensors), None));
+    let told = adapt(&same, &run_of(&same, 20, "refuse"), &[]).map(drop).unwrap_err().to_string();
+    assert!(told.contains("image_size: 8") && told.contains("position_embedding: auto"), "{told}");
 }
 
 /// As this program wrote them before it knew labels.
@@ -378,9 +529,11 @@ fn the_authors_form_refuses_what_it_cannot_hold() {
 fn a_model_without_a_head_serves_a_new_one() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(fixture("hf-vit/config.json"), dir.path().join(CONFIG)).unwrap();
-    for (source, file, head) in
-        [("hf-vit/model.safetensors", MODEL, "classifier."), ("timm.safetensors", "t", "head.")]
-    {
+    std::fs::create_dir(dir.path().join("timm")).unwrap();
+    for (source, file, head) in [
+        ("hf-vit/model.safetensors", MODEL, "classifier."),
+        ("timm.safetensors", "timm/t", "head."),
+    ] {
         let mut tensors = read(&fixture(source)).unwrap().tensors;
         tensors.retain(|name, _| !name.starts_with(head));
         if head == "classifier." {

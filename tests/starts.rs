@@ -3,23 +3,33 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[allow(dead_code)]
+#[path = "common/data.rs"]
+mod data;
 #[path = "common/workers.rs"]
 mod workers;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 use common::TINY;
+use serde_json::{Value, json};
 use vlora::error::Error;
 use vlora::hub::Hub;
 use vlora::models;
+use vlora::models::checkpoint::{
+    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, PREPROCESSOR, read_checkpoint,
+};
 use vlora::report::Summary;
-use vlora::results::{Conversion, ExperimentFolder, RunFolder, RunResult, StartRecord};
+use vlora::results::{
+    ClassMatch, Conversion, ExperimentFolder, PixelSource, Provenance, Resampled, RunFolder,
+    RunResult, StartRecord, Unnamed,
+};
 use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
-use vlora::spec::{self, Experiment, Rank, Target};
+use vlora::spec::{self, Experiment, Normalize, PositionEmbedding, Rank, Target};
 use vlora::train::Step;
 use workers::ALONE;
 
@@ -301,4 +311,360 @@ fn a_compressed_file_is_what_a_start_makes() {
         folder_of(&folder, &plan, "again").read_json(RunFolder::START).unwrap();
     assert_eq!(start.conversion, Conversion::None, "the same increments were decomposed again");
     assert!(start.kept.is_empty());
+}
+
+/// The checkpoint in each form that names classes and the images' normalisation, below a folder.
+fn in_every_form(dir: &Path, checkpoint: &Checkpoint) -> Vec<(&'static str, PathBuf)> {
+    fs::create_dir_all(dir.join("timm")).unwrap();
+    fs::create_dir_all(dir.join("hf")).unwrap();
+    let compact = dir.join("compact.safetensors");
+    fs::write(&compact, checkpoint.to_bytes().unwrap()).unwrap();
+    let Exported::Folder(files) = checkpoint.export(Form::HuggingFace).unwrap() else { panic!() };
+    for (name, bytes) in files {
+        fs::write(dir.join("hf").join(name), bytes).unwrap();
+    }
+    let Exported::File(bytes) = checkpoint.export(Form::Timm).unwrap() else { panic!() };
+    fs::write(dir.join("timm").join(MODEL), bytes).unwrap();
+    let (m, labels) = (&checkpoint.model, &checkpoint.labels);
+    let mut pretrained = json!({"classifier": "head", "first_conv": "patch_embed.proj"});
+    if let Some(normalize) = &labels.normalize {
+        pretrained["mean"] = json!(normalize.mean);
+        pretrained["std"] = json!(normalize.std);
+    }
+    let mut config = json!({
+        "architecture": "vit_tiny_patch16_224",
+        "num_classes": m.classes,
+        "global_pool": "token",
+        "model_args": {"img_size": m.image_size, "patch_size": m.patch_size, "in_chans": m.channels,
+            "embed_dim": m.dim, "depth": m.depth, "num_heads": m.heads, "mlp_ratio": m.mlp_ratio},
+        "pretrained_cfg": pretrained,
+    });
+    if !labels.class_names.is_empty() {
+        config["label_names"] = json!(labels.class_names);
+    }
+    fs::write(dir.join("timm").join(CONFIG), config.to_string()).unwrap();
+    vec![("compact", compact), ("hf-vit", dir.join("hf")), ("timm", dir.join("timm"))]
+}
+
+/// A trained model of ten named classes.
+fn trained(dir: &Path) -> Checkpoint {
+    let (plan, _) = run(dir, experiment("arms:\n  baseline: {method: dense}\n", &[]));
+    let made = folder_of(dir, &plan, "baseline");
+    read_checkpoint(made.path(), &Hints::default()).unwrap().checkpoint
+}
+
+fn starting_from(path: &Path, more: &[&str]) -> Experiment {
+    let arms = format!("arms:\n  tuned: {{start: {{checkpoint: '{}'}}}}\n", path.display());
+    experiment(&arms, &[&["baseline=tuned"], more].concat())
+}
+
+fn planned(path: &Path, more: &[&str]) -> vlora::error::Result<Plan> {
+    let folder = ExperimentFolder::new(Path::new("nowhere"));
+    Plan::new(starting_from(path, more), &folder, &Hub::default())
+}
+
+/// Rows of the classifier, with their names, in this order.
+fn reordered(checkpoint: &Checkpoint, rows: &[u32]) -> Checkpoint {
+    let mut other = checkpoint.clone();
+    let index = Tensor::new(rows, &Device::Cpu).unwrap();
+    for name in ["head.weight", "head.bias"] {
+        other.tensors.insert(name.into(), other.tensors[name].index_select(&index, 0).unwrap());
+    }
+    let names = &checkpoint.labels.class_names;
+    other.labels.class_names = rows.iter().map(|row| names[*row as usize].clone()).collect();
+    other
+}
+
+/// A checkpoint whose classes stand in another order is the same start, in every form that names
+/// them; where the names are not known the rows are taken as they come, and the table says so.
+#[test]
+fn a_kept_head_follows_the_names_of_its_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = trained(&dir.path().join("first"));
+    let rows = [3, 7, 0, 9, 1, 8, 2, 6, 5, 4];
+    let other = reordered(&sound, &rows);
+    let straight = dir.path().join("straight.safetensors");
+    fs::write(&straight, sound.to_bytes().unwrap()).unwrap();
+    let outcome = |path: &Path, name: &str| {
+        let into = dir.path().join(name);
+        let (plan, outcomes) = run(&into, starting_from(path, &[]));
+        assert!(matches!(outcomes["tuned"], Outcome::Finished(_)), "{name}: {outcomes:?}");
+        let folder = folder_of(&into, &plan, "tuned");
+        let start: StartRecord = folder.read_json(RunFolder::START).unwrap();
+        let table = Summary::read(&ExperimentFolder::new(&into)).unwrap().markdown();
+        (fs::read(folder.file(RunFolder::TEST)).unwrap(), start.classes, table, plan)
+    };
+    let (want, classes, table, plan) = outcome(&straight, "straight");
+    assert_eq!(classes, Some(ClassMatch::Same));
+    assert!(!table.contains("rows of its head") && !table.contains("by number"), "{table}");
+    let id = plan.variants[0].runs[0].id.clone();
+    let back: Vec<usize> =
+        (0..10).map(|class| rows.iter().position(|row| *row == class).unwrap()).collect();
+    for (form, path) in in_every_form(&dir.path().join("permuted"), &other) {
+        let (got, classes, table, plan) = outcome(&path, form);
+        assert!(got == want, "{form}: another head was trained on");
+        assert_eq!(classes, Some(ClassMatch::Permuted(back.clone())), "{form}");
+        assert!(table.contains("put by name into the order of the data's classes"), "{table}");
+        assert_ne!(plan.variants[0].runs[0].id, id);
+    }
+
+    // Without names on one side rows are taken by number.
+    let mut nameless = other.clone();
+    nameless.labels.class_names.clear();
+    for (form, path) in in_every_form(&dir.path().join("nameless"), &nameless) {
+        let (got, classes, table, _) = outcome(&path, &format!("nameless {form}"));
+        assert!(got != want, "{form}");
+        assert_eq!(classes, Some(ClassMatch::ByNumber(Unnamed::Checkpoint)));
+        assert!(table.contains("by number, since it does not name them"), "{table}");
+    }
+
+    // Other names are no start for a kept head, at the plan already; a new head does not mind.
+    let mut strange = other.clone();
+    strange.labels.class_names[2] = "Wellington".into();
+    let mut twice = other.clone();
+    twice.labels.class_names[2] = twice.labels.class_names[1].clone();
+    for (name, faulty, parts) in [
+        (
+            "strange",
+            strange,
+            ["only in the checkpoint: `Wellington`", "only in the data: `T-shirt/top`"],
+        ),
+        ("twice", twice, ["only in the checkpoint: no more", "only in the data: `T-shirt/top`"]),
+    ] {
+        for (form, path) in in_every_form(&dir.path().join(name), &faulty) {
+            let error = planned(&path, &[]).map(drop).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let told = error.to_string();
+            assert!(parts.iter().all(|part| told.contains(part)), "{form}: {told}");
+            planned(&path, &["arms.tuned.start.head=new"]).map(drop).unwrap();
+        }
+    }
+}
+
+/// The names of the data, wherever they are from, against those of a checkpoint.
+#[test]
+fn names_of_cards_files_and_folders_are_matched() {
+    let image = |grey: u8| {
+        let image = image::GrayImage::from_pixel(28, 28, image::Luma([grey]));
+        let mut out = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut out, image::ImageFormat::Png).unwrap();
+        out.into_inner()
+    };
+    let card = |names: &str| {
+        format!(
+            "---\ndataset_info: {{features: [{{name: label, dtype: {{class_label: {{names: \
+             {names}}}}}}}]}}\n---\n"
+        )
+    };
+    let idx = |seed: u8| {
+        let pixels: Vec<u8> = (0..3 * 28 * 28).map(|i| (i % 251) as u8 ^ seed).collect();
+        (data::idx(&[3, 28, 28], &pixels), data::idx(&[3], &[0, 1, 2]))
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = trained(&dir.path().join("first"));
+    (model.model.classes, model.labels.normalize) = (3, None);
+    for name in ["head.weight", "head.bias"] {
+        model.tensors.insert(name.into(), model.tensors[name].narrow(0, 0, 3).unwrap());
+    }
+    let splits = ["train", "validation", "test"];
+    let folders = || {
+        let files = splits.iter().enumerate().flat_map(|(s, split)| {
+            let classes = ["ape", "bee", "cat"].iter().enumerate();
+            classes.map(move |(c, class)| {
+                (format!("{split}/{class}/1.png"), image((10 + 70 * s + 20 * c) as u8))
+            })
+        });
+        files.collect::<Vec<_>>()
+    };
+    let of_idx = |names: Option<&str>| {
+        let mut files = Vec::new();
+        for (seed, split) in splits.iter().enumerate() {
+            let (images, labels) = idx(seed as u8);
+            files.push((format!("{split}-images-idx3-ubyte"), images));
+            files.push((format!("{split}-labels-idx1-ubyte"), labels));
+        }
+        files.extend(names.map(|names| ("README.md".to_string(), card(names).into_bytes())));
+        files
+    };
+    let permuted = |rows: [usize; 3]| Some(ClassMatch::Permuted(rows.to_vec()));
+    for (name, files, theirs, want) in [
+        ("folders", folders(), ["cat", "ape", "bee"], permuted([1, 2, 0])),
+        ("folders", folders(), ["ape", "bee", "cat"], Some(ClassMatch::Same)),
+        ("card", of_idx(Some("[cat, bee, ape]")), ["ape", "bee", "cat"], permuted([2, 1, 0])),
+        ("none", of_idx(None), ["ape", "bee", "cat"], Some(ClassMatch::ByNumber(Unnamed::Data))),
+        ("card", of_idx(Some("[cat, bee, eel]")), ["ape", "bee", "cat"], None),
+    ] {
+        let files: Vec<(&str, Vec<u8>)> =
+            files.iter().map(|(n, b)| (n.as_str(), b.clone())).collect();
+        let dataset = data::Dataset::new(&files);
+        model.labels.class_names = theirs.map(String::from).to_vec();
+        let place = format!("data={{embedded: null, path: '{}'}}", dataset.at("").display());
+        for (form, path) in in_every_form(&dir.path().join("forms"), &model) {
+            let plan = planned(&path, &[&place, "model.classes=3"]);
+            match (&want, plan) {
+                (Some(want), Ok(plan)) => {
+                    let started = plan.variants[0].started.clone().unwrap();
+                    assert_eq!(started.classes.as_ref(), Some(want), "{name} {form}");
+                }
+                (None, Err(e)) => assert!(e.to_string().contains("only in the data: `eel`"), "{e}"),
+                (_, other) => panic!("{name} {form}: {:?}", other.map(drop)),
+            }
+        }
+    }
+}
+
+/// What images are normalised with: the spec's figures where it has some, else the checkpoint's,
+/// else those of the training split; and ids move only where the figures do.
+#[test]
+fn pixels_are_normalised_as_the_weights_were_trained() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = trained(&dir.path().join("first"));
+    let measured = sound.labels.normalize.clone().unwrap();
+    let own = Normalize { mean: vec![0.25], std: vec![0.75] };
+    let spec = Normalize { mean: vec![0.5], std: vec![0.125] };
+    let given = "data.normalize={mean: [0.5], std: [0.125]}";
+    let with = |normalize: Option<&Normalize>| {
+        let mut checkpoint = sound.clone();
+        checkpoint.labels.normalize = normalize.cloned();
+        checkpoint
+    };
+    let expect = |name: &str, path: &Path, more: &[&str], want: (&Normalize, PixelSource)| {
+        let plan = planned(path, more).unwrap();
+        let variant = &plan.variants[0];
+        let got = &plan.data(&variant.variant).statistics;
+        assert_eq!((&got.mean, &got.std), (&want.0.mean, &want.0.std), "{name}");
+        assert_eq!(variant.pixels, want.1, "{name}");
+        variant.runs[0].id.clone()
+    };
+    let forms = |name: &str, normalize: Option<&Normalize>| {
+        in_every_form(&dir.path().join(name), &with(normalize))
+    };
+    let none = forms("none", None);
+    let same = forms("same", Some(&measured));
+    let other = forms("other", Some(&own));
+    for i in 0..none.len() {
+        let ids = [
+            expect("none", &none[i].1, &[], (&measured, PixelSource::Measured)),
+            expect("none, given", &none[i].1, &[given], (&spec, PixelSource::Spec)),
+            expect("same", &same[i].1, &[], (&measured, PixelSource::Measured)),
+            expect("same, given", &same[i].1, &[given], (&spec, PixelSource::Spec)),
+            expect("other", &other[i].1, &[], (&own, PixelSource::Start)),
+            expect("other, given", &other[i].1, &[given], (&spec, PixelSource::Spec)),
+        ];
+        // Where the weights file is the same, only other figures make another run.
+        if none[i].0 != "compact" {
+            assert_eq!((&ids[0], &ids[1]), (&ids[2], &ids[3]), "{}", none[i].0);
+            assert_eq!(ids[1], ids[5], "{}", none[i].0);
+        }
+        assert_ne!(ids[0], ids[4], "{}", none[i].0);
+    }
+
+    // What transformers' processor is not to do is not done, and what it does otherwise is scaled.
+    let hf = &other[1].1;
+    let processor = |text: Value| fs::write(hf.join(PREPROCESSOR), text.to_string()).unwrap();
+    let plain = Normalize { mean: vec![0.0], std: vec![1.0] };
+    processor(json!({"do_normalize": false, "image_mean": [9.0], "image_std": [9.0]}));
+    expect("do_normalize", hf, &[], (&plain, PixelSource::Start));
+    processor(json!({"do_rescale": false, "image_mean": [51.0], "image_std": [102.0]}));
+    let scaled = Normalize { mean: vec![0.2], std: vec![0.4] };
+    expect("do_rescale", hf, &[], (&scaled, PixelSource::Start));
+    processor(json!({"rescale_factor": 1.0 / 127.5, "image_mean": [1.0], "image_std": [1.0]}));
+    let halved = Normalize { mean: vec![0.5], std: vec![0.5] };
+    expect("rescale_factor", hf, &[], (&halved, PixelSource::Start));
+    processor(json!({"do_flip_channel_order": true}));
+    let told = planned(hf, &[]).map(drop).unwrap_err().to_string();
+    assert!(told.contains("do_flip_channel_order"), "{told}");
+
+    // The evidence says it, for a checkpoint and for the arms behind it.
+    let arms = format!(
+        "arms:\n  tuned: {{start: {{checkpoint: '{}'}}}}\n  more: {{start: {{arm: tuned}}}}\n",
+        other[0].1.display()
+    );
+    let into = dir.path().join("runs");
+    let (plan, outcomes) = run(&into, experiment(&arms, &["baseline=tuned"]));
+    assert!(outcomes.values().all(|o| matches!(o, Outcome::Finished(_))), "{outcomes:?}");
+    for label in ["tuned", "more"] {
+        let provenance: Provenance =
+            folder_of(&into, &plan, label).read_json(RunFolder::PROVENANCE).unwrap();
+        assert_eq!(provenance.pixel_source, Some(PixelSource::Start), "{label}");
+        assert_eq!(
+            (provenance.pixel_mean, provenance.pixel_std),
+            (own.mean.clone(), own.std.clone())
+        );
+    }
+    let table = Summary::read(&ExperimentFolder::new(&into)).unwrap().markdown();
+    let note = "pixels normalised by the figures of the weights it starts from (mean 0.250, \
+                deviation 0.750)";
+    assert!(table.contains(note), "{table}");
+}
+
+/// A base for larger images is resampled, recorded, and is not what a base for smaller ones is.
+#[test]
+fn a_base_of_another_image_size_has_its_positions_resampled() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut base = trained(&dir.path().join("first"));
+    base.model.image_size = 42;
+    let values: Vec<f32> = (0..10 * 16).map(|i| ((i * 37 % 101) as f32 - 50.0) / 100.0).collect();
+    let positions = Tensor::from_vec(values, (1, 10, 16), &Device::Cpu).unwrap();
+    base.tensors.insert("pos_embed".into(), positions);
+    let forms = in_every_form(&dir.path().join("base"), &base);
+    let by = |how: &str| format!("arms.tuned.start.position_embedding={how}");
+    for (form, path) in &forms {
+        let own = if *form == "hf-vit" { "hugging-face" } else { "timm" };
+        let id = |how: &str| {
+            let plan = planned(path, &[&by(how)]).unwrap();
+            let done = plan.variants[0].started.as_ref().unwrap().positions.unwrap();
+            assert_eq!((done.from, done.to), (3, 2));
+            (plan.variants[0].runs[0].id.clone(), done.method)
+        };
+        assert_eq!(id("auto"), id(own), "{form}");
+        assert_ne!(id("timm").0, id("hugging-face").0, "{form}");
+        let told = planned(path, &[&by("refuse")]).map(drop).unwrap_err().to_string();
+        assert!(told.contains("model.image_size: 42"), "{told}");
+        let told = planned(path, &["model.patch_size=7"]).map(drop).unwrap_err().to_string();
+        assert!(told.contains("model.patch_size: 14"), "{told}");
+    }
+    let arms = format!(
+        "arms:\n  tuned: {{start: {{checkpoint: '{0}'}}}}\n  compound: {{method: vlora, start: \
+         {{checkpoint: '{0}', position_embedding: hugging-face}}}}\n",
+        forms[0].1.display()
+    );
+    let into = dir.path().join("runs");
+    let (plan, outcomes) = run(&into, experiment(&arms, &["baseline=tuned"]));
+    assert!(outcomes.values().all(|o| matches!(o, Outcome::Finished(_))), "{outcomes:?}");
+    for (label, method) in
+        [("tuned", PositionEmbedding::Timm), ("compound", PositionEmbedding::HuggingFace)]
+    {
+        let start: StartRecord =
+            folder_of(&into, &plan, label).read_json(RunFolder::START).unwrap();
+        assert_eq!(start.positions, Some(Resampled { method, from: 3, to: 2 }), "{label}");
+    }
+    let table = Summary::read(&ExperimentFolder::new(&into)).unwrap().markdown();
+    for note in [
+        "resampled from 3 × 3 to 2 × 2 patches as timm does, bicubic with antialiasing",
+        "resampled from 3 × 3 to 2 × 2 patches as Hugging Face's ViT does, bicubic without",
+    ] {
+        assert!(table.contains(note), "{note}\n{table}");
+    }
+    // Where nothing is resampled the choice is none, and the id stays.
+    let straight = dir.path().join("first");
+    let (plan, _) = run(&straight, experiment("arms:\n  baseline: {method: dense}\n", &[]));
+    let made = folder_of(&straight, &plan, "baseline").path().to_path_buf();
+    let id = |how: &str| planned(&made, &[&by(how)]).unwrap().variants[0].runs[0].id.clone();
+    assert!(id("auto") == id("timm") && id("auto") == id("refuse"));
+    // Arms of one experiment, too.
+    let chain = |how: &str| {
+        format!(
+            "arms:\n  baseline: {{model: {{image_size: 42}}}}\n  tuned: {{start: {{arm: baseline, \
+             position_embedding: {how}}}}}\n"
+        )
+    };
+    experiment(&chain("auto"), &[]);
+    let text = TINY.replace(
+        "arms:\n  baseline: {method: dense}\n  vlora: {method: vlora}\n",
+        &chain("refuse"),
+    );
+    let told = spec::parse(text.as_bytes(), "t.yaml", "t", &[], &models::parameters);
+    let told = told.map(drop).unwrap_err().to_string();
+    assert!(told.contains("model.image_size: 42") && told.contains("position_embedding"), "{told}");
 }

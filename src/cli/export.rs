@@ -91,10 +91,17 @@ fn unmerged(args: &ExportArgs, merged: &Checkpoint) -> Result<Checkpoint> {
     merged.unmerge_lora(&adapted.checkpoint).map_err(named)
 }
 
-/// What the written form does not hold and its reader has to be told.
+/// What the written form does not hold and its reader has to know.
 fn unsaid(checkpoint: &Checkpoint, form: Form) -> String {
     let eps = checkpoint.model.norm_eps;
-    match form {
+    let labels = match form {
+        Form::Authors | Form::Timm if !checkpoint.labels.is_empty() => {
+            "note: a state dict has no place for the names of the classes and the images' \
+             normalisation; compact and hf-vit have\n"
+        }
+        _ => "",
+    };
+    let rest = match form {
         Form::Authors => match construction(checkpoint) {
             Some(call) => format!("for {call}\n"),
             None => String::new(),
@@ -104,7 +111,8 @@ fn unsaid(checkpoint: &Checkpoint, form: Form) -> String {
              with norm_layer=functools.partial(torch.nn.LayerNorm, eps={eps:e})\n"
         ),
         _ => String::new(),
-    }
+    };
+    labels.to_string() + &rest
 }
 
 /// Refuses to leave another model's normalisation beside a model that comes without one.

@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use super::tell;
 use crate::error::Result;
-use crate::hub::{Hub, Lockfile, Progress, Silent};
+use crate::hub::{Hub, Kind, Lockfile, Progress, Silent, Source};
 use crate::runner::{as_named, model_path};
 use crate::terminal::{draws_bars, set_message};
 
@@ -42,6 +42,26 @@ impl LockedHubArgs {
     }
 }
 
+impl LockedHubArgs {
+    /// Reads a checkpoint named by a path or by `hub:owner/name`, at the commit that the lock of
+    /// `spec` pins where it pins one.
+    pub fn checkpoint<T>(
+        self,
+        spec: &Path,
+        name: &Path,
+        read: impl FnOnce(&Path) -> Result<T>,
+    ) -> Result<T> {
+        let lock = if self.unlocked { None } else { Lockfile::read(spec)? };
+        let source = name.to_str().map(|text| Source::of_hub(text, Kind::Model)).transpose()?;
+        let is_pinned = |lock: &Lockfile| {
+            let source = source.as_ref().and_then(Option::as_ref);
+            source.is_some_and(|source| lock.find_source(Kind::Model, source).is_some())
+        };
+        let hub = Hub::from_env(self.hub.offline, lock.filter(is_pinned), progress(false));
+        checkpoint(&hub, name, read)
+    }
+}
+
 impl HubArgs {
     /// The Hub as it is.
     pub fn unlocked(self) -> Hub {
@@ -50,10 +70,14 @@ impl HubArgs {
 
     /// Reads a checkpoint named by a path or by `hub:owner/name`.
     pub fn checkpoint<T>(self, name: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-        let Some(text) = name.to_str() else { return read(name) };
-        let path = model_path(text, &self.unlocked())?;
-        read(&path).map_err(|e| as_named(text, &path, e))
+        checkpoint(&self.unlocked(), name, read)
     }
+}
+
+fn checkpoint<T>(hub: &Hub, name: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let Some(text) = name.to_str() else { return read(name) };
+    let path = model_path(text, hub)?;
+    read(&path).map_err(|e| as_named(text, &path, e))
 }
 
 fn progress(quiet: bool) -> Rc<dyn Progress> {

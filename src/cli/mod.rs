@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod compress;
 mod data;
+mod evaluate;
 mod export;
 mod fetch;
 mod hub;
@@ -73,6 +74,12 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),
+    /// Show what a checkpoint does on a spec's data, without training
+    ///
+    /// Reads every form that `import` reads, and a run's folder, and takes data, model size and
+    /// precision from the spec. A run's own checkpoint has the outcomes of its test.jsonl, to the
+    /// bit.
+    Evaluate(evaluate::EvaluateArgs),
     /// Time training steps and evaluation of each arm of a spec, beside what its matrix products take
     ///
     /// Steps of the real training loop, by what their time goes into. Leaves no results; weights
@@ -217,6 +224,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Fetch(args) => fetch::fetch(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Params(args) => params::params(&args),
+        Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Report(args) => report::report(&args),
         Command::Spectrum(args) => spectrum::spectrum(&args),

@@ -7,10 +7,10 @@ use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, prin
 use crate::error::{Error, Result};
 use crate::models::memory::{Memory, memory};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
-use crate::results::RunState;
+use crate::results::{PixelSource, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedVariant};
 use crate::size::{bytes, clock};
-use crate::spec::{DeviceKind, flatten};
+use crate::spec::{DeviceKind, Normalize, flatten};
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -306,7 +306,16 @@ fn first_lines(notes: &str, all: bool) -> String {
 
 /// What arms start from and what is done to it, a line each, behind an empty one.
 fn starts(plan: &Plan) -> String {
-    let note = |v: &PlannedVariant| start_note(&v.record(), plan.conversion(v));
+    let note = |v: &PlannedVariant| {
+        let note = start_note(&v.record(), v.started.as_ref())?;
+        Some(match (v.pixels, &v.variant.spec.data.normalize) {
+            (PixelSource::Start, Some(Normalize { mean, std })) => format!(
+                "{note} Its images are normalised as theirs were, with mean {mean:?} and deviation \
+                 {std:?}."
+            ),
+            _ => note,
+        })
+    };
     let lines = plan.variants.iter().filter_map(note);
     let lines: String = lines.map(|note| format!("· {}\n", note.replace('`', ""))).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }

@@ -9,7 +9,7 @@ use super::hub::HubArgs;
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{Checkpoint, Form, Hints, Loaded, read_checkpoint_as};
 use crate::report::count;
-use crate::spec::{ModelSpec, Pool, Rank, Target, VloraSpec, nearest};
+use crate::spec::{ModelSpec, Normalize, Pool, Rank, Target, VloraSpec, nearest};
 
 /// A checkpoint and what its file does not say.
 #[derive(Debug, Args)]
@@ -123,6 +123,9 @@ impl CheckpointArgs {
         ];
         if !checkpoint.labels.class_names.is_empty() {
             lines.push(format!("  classes     {}", first_names(&checkpoint.labels.class_names)));
+        }
+        if let Some(Normalize { mean, std }) = &checkpoint.labels.normalize {
+            lines.push(format!("  pixels      normalised with mean {mean:?}, deviation {std:?}"));
         }
         if let Some(vlora) = &checkpoint.vlora {
             let depth = checkpoint.model.depth;

@@ -264,6 +264,12 @@ impl ImageData {
         })
     }
 
+    /// The same images, normalised with other figures.
+    pub fn normalised(&self, Normalize { mean, std }: &Normalize) -> ImageData {
+        let statistics = ImageStatistics { mean: mean.clone(), std: std.clone() };
+        ImageData { statistics, ..self.clone() }
+    }
+
     /// Splits of no files.
     pub(super) fn of_splits(
         [train, validation, test]: [ImageSplit; 3],

@@ -8,7 +8,7 @@ mod statistics;
 mod summary;
 mod table;
 
-pub use notes::{match_notes, start_note};
+pub use notes::{evaluation_notes, match_notes, start_note};
 pub use spectrum::{spectrum_notes, spectrum_table, write_spectrum};
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};

@@ -2,10 +2,14 @@
 //! starts from, data, training and machine.
 
 use super::table::{count, percent};
-use crate::results::{Conversion, KeptRecord, Provenance, RunResult, Session, VariantRecord};
+use crate::results::{
+    ClassMatch, Conversion, KeptRecord, PixelSource, Provenance, Resampled, RunResult, Session,
+    Started, Unnamed, VariantRecord,
+};
 use crate::spec::{
-    Crop, DataSpec, IncrementInit, Interpolation, LoraSpec, MatchBy, Matched, ParameterGroup, Pool,
-    Precision, Rank, Reference, Resize, RunSpec, Select, StartHead, Target, VloraSpec,
+    Crop, DataSpec, IncrementInit, Interpolation, LoraSpec, MatchBy, Matched, Normalize,
+    ParameterGroup, Pool, PositionEmbedding, Precision, Rank, Reference, Resize, RunSpec, Select,
+    StartHead, Target, VloraSpec,
 };
 
 /// How compounds were made; None for a dense arm.
@@ -81,12 +85,8 @@ fn ends(v: &VloraSpec) -> &'static str {
 }
 
 /// What was trained on top of which weights; None for an arm that starts from its seed.
-/// `done` is what was done to them, and the alpha that increments were read with where their file
-/// does not say it.
-pub fn start_note(
-    variant: &VariantRecord,
-    done: Option<(Conversion, Option<f64>)>,
-) -> Option<String> {
+/// `done` is what was done to them.
+pub fn start_note(variant: &VariantRecord, done: Option<&Started>) -> Option<String> {
     let start = variant.spec.start.as_ref()?;
     let from = match (&variant.start, start.checkpoint_name()) {
         (Some(label), _) => format!("the tested weights of `{label}` with the same seed"),
@@ -116,7 +116,10 @@ pub fn start_note(
             )
         }
     };
-    let (conversion, alpha) = done.unwrap_or((Conversion::None, None));
+    let done = done.cloned().unwrap_or_default();
+    let Started { alpha, conversion, .. } = done;
+    let classes = done.classes.as_ref().map_or("", |c| classes_note(c, variant.start.is_some()));
+    let positions = done.positions.map(positions_note).unwrap_or_default();
     let converted = match conversion {
         Conversion::None => "",
         Conversion::MultipliedOut => ", its increments and LoRA added up to dense layers",
@@ -132,7 +135,41 @@ pub fn start_note(
              not say"
         ),
     };
-    Some(format!("`{}` starts from {from}{head}{read}{converted}; {trained}.", variant.label))
+    Some(format!(
+        "`{}` starts from {from}{head}{read}{classes}{positions}{converted}; {trained}.",
+        variant.label
+    ))
+}
+
+/// How the rows of a kept head are the data's classes. An arm of the experiment that has no names
+/// has the same data's numbers.
+fn classes_note(classes: &ClassMatch, is_arm: bool) -> &'static str {
+    match classes {
+        ClassMatch::Same => "",
+        ClassMatch::Permuted(_) => {
+            ", the rows of its head put by name into the order of the data's classes"
+        }
+        ClassMatch::ByNumber(Unnamed::Both) if is_arm => "",
+        ClassMatch::ByNumber(Unnamed::Both) => {
+            ", its head taken for the data's classes by number, since neither names them"
+        }
+        ClassMatch::ByNumber(Unnamed::Checkpoint) => {
+            ", its head taken for the data's classes by number, since it does not name them"
+        }
+        ClassMatch::ByNumber(Unnamed::Data) => {
+            ", its head taken for the data's classes by number, since the data do not name them"
+        }
+    }
+}
+
+fn positions_note(Resampled { method, from, to }: Resampled) -> String {
+    let how = match method {
+        PositionEmbedding::HuggingFace => "Hugging Face's ViT does, bicubic without antialiasing",
+        _ => "timm does, bicubic with antialiasing",
+    };
+    format!(
+        ", its position embeddings resampled from {from} × {from} to {to} × {to} patches as {how}"
+    )
 }
 
 fn group_name(group: ParameterGroup) -> &'static str {
@@ -155,6 +192,31 @@ pub fn kept_note(label: &str, kept: &[&KeptRecord]) -> Option<String> {
         least.layer,
         least.target.name()
     ))
+}
+
+fn figures(values: &[f64]) -> String {
+    values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(" ")
+}
+
+/// What was done to a checkpoint's head, positions and images before it was evaluated.
+pub fn evaluation_notes(
+    normalize: &Normalize,
+    pixels: PixelSource,
+    classes: Option<&ClassMatch>,
+    positions: Option<Resampled>,
+) -> Vec<String> {
+    let from = match pixels {
+        PixelSource::Spec => "the spec's figures",
+        PixelSource::Start => "the checkpoint's own figures",
+        PixelSource::Measured => "the training split's mean and deviation",
+    };
+    let (mean, std) = (figures(&normalize.mean), figures(&normalize.std));
+    let pixels = format!("pixels normalised by {from} (mean {mean}, deviation {std})");
+    let classes = classes.map_or("", |classes| classes_note(classes, false));
+    let positions = positions.map(positions_note).unwrap_or_default();
+    let done = [classes.to_string(), positions];
+    let done = done.iter().filter(|note| !note.is_empty());
+    std::iter::once(pixels).chain(done.map(|n| n.trim_start_matches(", ").into())).collect()
 }
 
 /// How near a matched arm comes to what it is matched to.
@@ -307,16 +369,22 @@ fn augmentation(data: &DataSpec) -> String {
     }
 }
 
-pub fn training_note(spec: &RunSpec) -> String {
+/// `pixels` says where the normalisation is from; records of before it was kept do not.
+pub fn training_note(spec: &RunSpec, pixels: Option<PixelSource>) -> String {
     let (m, t) = (&spec.model, &spec.training);
     let augment = augmentation(&spec.data);
     let pool = match m.pool {
         Pool::ClassToken => "class token",
         Pool::Mean => "mean over patches",
     };
-    let normal = match spec.data.normalize {
-        Some(_) => "the spec's figures",
-        None => "the training split's mean and deviation",
+    let normal = match (pixels, &spec.data.normalize) {
+        (Some(PixelSource::Start), Some(Normalize { mean, std })) => format!(
+            "the figures of the weights it starts from (mean {}, deviation {})",
+            figures(mean),
+            figures(std)
+        ),
+        (_, Some(_)) => "the spec's figures".into(),
+        (_, None) => "the training split's mean and deviation".into(),
     };
     let select = match t.select {
         Select::Last => "weights of the last epoch are tested",

@@ -228,7 +228,8 @@ impl Summary {
         notes.extend(of_arms(&method_note));
         for arm in &self.arms {
             let start = arm.runs.iter().find_map(|run| run.start.as_ref());
-            notes.extend(start_note(&arm.variant, start.map(|s| (s.conversion, s.alpha))));
+            let started = start.map(StartRecord::started);
+            notes.extend(start_note(&arm.variant, started.as_ref()));
         }
         for arm in &self.arms {
             let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());
@@ -239,7 +240,10 @@ impl Summary {
         notes.extend(
             self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
         );
-        notes.extend(of_arms(&|spec| Some(training_note(spec))));
+        notes.extend(by_arms(self.arms.iter().map(|arm| {
+            let pixels = arm.runs.first().and_then(|run| run.provenance.pixel_source);
+            (arm.variant.label.clone(), training_note(&arm.variant.spec, pixels))
+        })));
         notes.extend(of_arms(&|spec| Some(precision_note(spec.precision).to_string())));
         if self.precisions_differ() {
             notes.push(

@@ -271,12 +271,7 @@ impl RunFolder {
 
     /// One JSON object a line.
     pub fn write_lines<T: Serialize>(&self, name: &str, items: &[T]) -> Result<()> {
-        let mut out = Vec::new();
-        for item in items {
-            to_json(&mut out, item, &self.file(name), false)?;
-            out.push(b'\n');
-        }
-        self.write(name, &out)
+        self.write(name, &lines(&self.file(name), items)?)
     }
 
     /// Makes a file of JSON lines that grows, `items` its first; replaces what is there.
@@ -383,6 +378,16 @@ fn remove(path: &Path) -> Result<()> {
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
+}
+
+/// Items as JSON, a line each; `path` names the file in errors.
+pub fn lines<T: Serialize>(path: &Path, items: &[T]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for item in items {
+        to_json(&mut out, item, path, false)?;
+        out.push(b'\n');
+    }
+    Ok(out)
 }
 
 fn to_json<T: Serialize>(out: &mut Vec<u8>, value: &T, path: &Path, pretty: bool) -> Result<()> {

@@ -26,7 +26,7 @@ mod record;
 mod reuse;
 mod spectrum;
 
-pub use folder::{Deletion, ExperimentFolder, Lines, RunFolder, RunLock, RunState};
+pub use folder::{Deletion, ExperimentFolder, Lines, RunFolder, RunLock, RunState, lines};
 pub use record::*;
 pub use reuse::take_over;
 pub use spectrum::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord, energy_kept};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Matched, Precision, Rank, RunSpec, Target};
+use crate::spec::{Matched, PositionEmbedding, Precision, Rank, RunSpec, Target};
 
 /// Raised when a record's fields change their meaning.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -70,6 +70,9 @@ pub struct Provenance {
     /// What normalisation used, a channel each.
     pub pixel_mean: Vec<f64>,
     pub pixel_std: Vec<f64>,
+    /// Where those are from; None in records of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixel_source: Option<PixelSource>,
     pub train_examples: usize,
     pub validation_examples: usize,
     pub test_examples: usize,
@@ -92,13 +95,84 @@ pub struct StartRecord {
     pub conversion: Conversion,
     /// What a decomposition kept, an increment each; empty without one.
     pub kept: Vec<KeptRecord>,
+    /// How the rows of a kept classifier were matched to the data's classes. None with a new one,
+    /// and in records of before they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<ClassMatch>,
+    /// How position embeddings of another image size were resampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positions: Option<Resampled>,
+}
+
+/// What was done to weights for a run to start from them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Started {
+    /// What the increments of a file that does not say it were read with.
+    pub alpha: Option<f64>,
+    pub conversion: Conversion,
+    pub classes: Option<ClassMatch>,
+    pub positions: Option<Resampled>,
+}
+
+impl StartRecord {
+    pub fn started(&self) -> Started {
+        Started {
+            alpha: self.alpha,
+            conversion: self.conversion,
+            classes: self.classes.clone(),
+            positions: self.positions,
+        }
+    }
+}
+
+/// How the rows of a checkpoint's classifier are those of the data's classes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassMatch {
+    /// Both name the classes alike and in the same order.
+    Same,
+    /// By name: row i of the run's classifier is this row of the checkpoint's.
+    Permuted(Vec<usize>),
+    /// By number, since one side does not name its classes, or neither does.
+    ByNumber(Unnamed),
+}
+
+/// Who does not name the classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unnamed {
+    Checkpoint,
+    Data,
+    Both,
+}
+
+/// Position embeddings of a square of patches made those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resampled {
+    pub method: PositionEmbedding,
+    /// Patches a side.
+    pub from: usize,
+    pub to: usize,
+}
+
+/// Where the figures are from that pixels are normalised with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PixelSource {
+    /// `data.normalize`.
+    Spec,
+    /// The checkpoint, or the arm, that the run starts from.
+    Start,
+    /// The training split.
+    Measured,
 }
 
 /// What was done to weights so that they fit a run's method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conversion {
     /// Nothing: the method is the same.
+    #[default]
     None,
     /// Increments and LoRA were added up to dense layers.
     MultipliedOut,

@@ -30,9 +30,13 @@ pub fn said_alpha(loaded: &Loaded) -> Option<f64> {
     vlora.filter(|_| loaded.form == Form::Authors).map(|vlora| vlora.alpha)
 }
 
-/// Reads the checkpoint that `spec` starts from, unless it is read already, and holds its model
-/// to the spec's. Returns its hash; None where the run starts from no checkpoint.
-pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints, hub: &Hub) -> Result<Option<String>> {
+/// Reads the checkpoint that `spec` starts from, unless it is read already, and checks its model
+/// against the spec's. None where the run starts from no checkpoint.
+pub fn read<'a>(
+    spec: &RunSpec,
+    checkpoints: &'a mut Checkpoints,
+    hub: &Hub,
+) -> Result<Option<&'a Loaded>> {
     let (Some(key), Some(start)) = (key(spec), &spec.start) else { return Ok(None) };
     let name = start.checkpoint_name().unwrap_or_default();
     if !checkpoints.contains_key(&key) {
@@ -52,5 +56,5 @@ pub fn read(spec: &RunSpec, checkpoints: &mut Checkpoints, hub: &Hub) -> Result<
         )));
     }
     check_model(&loaded.checkpoint, spec).map_err(|e| Error::Input(format!("{name}: {e}")))?;
-    Ok(Some(loaded.sha256.clone()))
+    Ok(Some(loaded))
 }

@@ -21,6 +21,16 @@ impl Datasets {
             Entry::Vacant(free) => free.insert(ImageData::load(&spec.data, &spec.model, hub)?),
         })
     }
+
+    /// Adds the data of `spec` to those of `loaded`, which differs from it in the pixels'
+    /// normalisation alone.
+    pub fn add_normalised(&mut self, spec: &RunSpec, loaded: &RunSpec) {
+        let key = key(spec);
+        if let (Some(normalize), false) = (&spec.data.normalize, self.0.contains_key(&key)) {
+            let data = self[loaded].normalised(normalize);
+            self.0.insert(key, data);
+        }
+    }
 }
 
 /// The data of a run that were loaded.

@@ -320,7 +320,10 @@ impl Life<'_> {
             },
         };
         self.expect_device(&before)?;
-        let provenance = provenance(data, self.device, spec.precision, jobs, plan, before);
+        let provenance = Provenance {
+            pixel_source: Some(self.variant.pixels),
+            ..provenance(data, self.device, spec.precision, jobs, plan, before)
+        };
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
         show(observer, |o| o.run_started(self.variant, self.run, epochs.len()));
         // What a run that was killed wrote behind its checkpoint is trained again.
@@ -435,7 +438,7 @@ impl Life<'_> {
         let examples = data.train.len() * spec.training.epochs;
         let result = RunResult {
             schema: SCHEMA_VERSION,
-            metric_name: "accuracy".into(),
+            metric_name: ImageClassification::METRIC.into(),
             test_metric: test.metric,
             test_loss: test.loss,
             selected_epoch,
@@ -476,7 +479,8 @@ fn epoch_record(e: &EpochSummary) -> EpochRecord {
     }
 }
 
-fn test_records(test: &Evaluation) -> Vec<TestRecord> {
+/// The lines of `test.jsonl`.
+pub(super) fn test_records(test: &Evaluation) -> Vec<TestRecord> {
     test.outcomes
         .iter()
         .enumerate()

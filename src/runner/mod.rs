@@ -6,6 +6,7 @@ mod checkpoints;
 mod datasets;
 mod device;
 mod estimate;
+mod evaluate;
 mod execute;
 mod load;
 mod memory;
@@ -23,6 +24,10 @@ pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use bench::{Amount, Examples, Measured, Quartiles, Rate, largest_product, measure};
 pub use device::{device_name, planned_kind, select_device, unused_gpu};
 pub use estimate::{Basis, Estimate, History};
+pub use evaluate::{
+    Evaluated, chosen as chosen_variant, evaluate, hints as evaluation_hints,
+    named as named_variants,
+};
 pub use execute::{Observer, Outcome, Workers, execute};
 pub use memory::{Counting, keep_freed_memory};
 pub use origin::Origin;

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::checkpoints::{self, Checkpoints};
 use super::datasets::Datasets;
 use super::origin::Origin;
+use super::start::{Base, settle};
 use crate::data::ImageData;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::models::checkpoint::conversion;
 use crate::models::vit::{Cost, cost};
 use crate::results::{
-    Conversion, ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, VariantRecord,
+    ExperimentFolder, ExperimentRecord, PixelSource, RunState, SCHEMA_VERSION, Started,
+    VariantRecord,
 };
 use crate::spec::{Experiment, Variant, run_id};
 use crate::train::steps_per_epoch;
@@ -29,7 +30,13 @@ pub struct Plan {
 
 /// A variant with its costs and its runs, one a seed.
 pub struct PlannedVariant {
+    /// With what the weights that it starts from decide filled in: the pixels' normalisation, and
+    /// how position embeddings are resampled.
     pub variant: Variant,
+    /// Where the pixels' normalisation is from.
+    pub pixels: PixelSource,
+    /// What will be done to the weights that it starts from; None where it starts from its seed.
+    pub started: Option<Started>,
     pub cost: Cost,
     /// Optimiser steps of one run.
     pub steps: u64,
@@ -73,23 +80,34 @@ impl Plan {
         let mut variants: BTreeMap<usize, PlannedVariant> = BTreeMap::new();
         // A run's id holds the id of the run it starts from.
         for index in experiment.in_order_of_start() {
-            let variant = &experiment.variants[index];
-            let spec = &variant.spec;
-            let loaded = data.load(spec, hub)?;
+            let mut variant = experiment.variants[index].clone();
+            let loaded = data.load(&variant.spec, hub)?;
             let (examples, sha256) = (loaded.train.len(), loaded.sha256());
-            let cost = cost(spec);
-            let epochs = spec.training.epochs;
-            let checkpoint = checkpoints::read(spec, &mut checkpoints, hub)
-                .map_err(|e| Error::Input(format!("arm {}: start: {e}", variant.arm)))?;
+            let cost = cost(&variant.spec);
+            let epochs = variant.spec.training.epochs;
+            let in_arm = |e| Error::Input(format!("arm {}: start: {e}", variant.arm));
+            let checkpoint =
+                checkpoints::read(&variant.spec, &mut checkpoints, hub).map_err(in_arm)?;
             let before = variant.start.as_ref();
             let before = variants.values().find(|v| Some(&v.variant.label) == before);
+            let base = match (checkpoint, before) {
+                (Some(loaded), _) => Some(Base::of_checkpoint(loaded)),
+                (None, Some(v)) => Some(Base::of_arm(&v.variant.spec, &data[&v.variant.spec])),
+                (None, None) => None,
+            };
+            let settled = settle(&variant.spec, &data[&variant.spec], base).map_err(in_arm)?;
+            data.add_normalised(&settled.spec, &variant.spec);
+            variant.spec = settled.spec;
+            let spec = &variant.spec;
             let runs = experiment
                 .seeds
                 .iter()
                 .enumerate()
                 .map(|(i, &seed)| {
-                    let start = before.map(|v| v.runs[i].id.as_str()).or(checkpoint.as_deref());
-                    let id = run_id(spec, seed, &sha256, start);
+                    let start = before.map(|v| v.runs[i].id.clone());
+                    let start = start.or(checkpoint.map(|loaded| loaded.sha256.clone()));
+                    let start = start.map(|start| start + &settled.identity);
+                    let id = run_id(spec, seed, &sha256, start.as_deref());
                     let state = folder.run(&id).state();
                     let there = others.get(&id).map(|e| e.run(&id).state());
                     let elsewhere =
@@ -97,10 +115,13 @@ impl Plan {
                     PlannedRun { id, seed, state, elsewhere }
                 })
                 .collect();
+            let steps = (epochs * steps_per_epoch(&spec.training, examples)) as u64;
             let planned = PlannedVariant {
-                variant: variant.clone(),
+                pixels: settled.pixels,
+                started: settled.started,
+                variant,
                 cost,
-                steps: (epochs * steps_per_epoch(&spec.training, examples)) as u64,
+                steps,
                 flops: cost.training_flops * epochs as f64 * examples as f64,
                 runs,
             };
@@ -108,22 +129,6 @@ impl Plan {
         }
         let variants = variants.into_values().collect();
         Ok(Plan { experiment, variants, origin: Origin::default(), data, checkpoints })
-    }
-
-    /// What will be done to the weights that a variant starts from, and the alpha that their
-    /// increments are read with where their file does not say it. None where it starts from its
-    /// seed.
-    pub fn conversion(&self, variant: &PlannedVariant) -> Option<(Conversion, Option<f64>)> {
-        let spec = &variant.variant.spec;
-        if let Some(label) = &variant.variant.start {
-            let source = &self.variants.iter().find(|v| v.variant.label == *label)?.variant.spec;
-            let conversion = conversion(source.vlora.as_ref(), source.lora.is_some(), spec);
-            return Some((conversion, None));
-        }
-        let loaded = self.checkpoints.get(&checkpoints::key(spec)?)?;
-        let theirs = &loaded.checkpoint;
-        let conversion = conversion(theirs.vlora.as_ref(), theirs.lora.is_some(), spec);
-        Some((conversion, checkpoints::said_alpha(loaded)))
     }
 
     /// The variant and its run that `run` of `variant` starts from.

@@ -49,6 +49,7 @@ pub fn provenance(
         class_names: data.class_names.clone(),
         pixel_mean: data.statistics.mean.clone(),
         pixel_std: data.statistics.std.clone(),
+        pixel_source: None,
         train_examples: data.train.len(),
         validation_examples: data.validation.len(),
         test_examples: data.test.len(),

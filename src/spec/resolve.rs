@@ -11,7 +11,7 @@ use super::identity::flatten;
 use super::matching::{self, MatchSpec, Matched};
 use super::node::{Node, Origin, Value};
 use super::precision::{self, DeviceKind};
-use super::schema::{IncrementInit, Method, Rank, Reference, RunSpec, StartHead, VloraSpec};
+use super::schema::{IncrementInit, Method, Rank, Reference, RunSpec, VloraSpec};
 use super::validate::validate;
 use super::{ParameterCount, Variant, last_field};
 
@@ -370,14 +370,18 @@ fn normalise_increments(vlora: &mut VloraSpec) -> Vec<&'static str> {
 
 /// Refuses to start from an arm whose weights have other shapes.
 fn same_model(spec: &RunSpec, other: &Variant, node: &Node) -> Result<(), SpecError> {
-    let new_head = spec.start.as_ref().is_some_and(|s| s.head == StartHead::New);
-    let Some(differs) = spec.model.difference(&other.spec.model, new_head) else { return Ok(()) };
+    let Some(differs) = spec.model.difference(&other.spec.model, spec.start.as_ref()) else {
+        return Ok(());
+    };
     Err(SpecError::new("the arm to start from has another model")
         .found(format!(
             "model.{}: {} in `{}`, {} here",
             differs.field, differs.theirs, other.label, differs.own
         ))
-        .expected("the same model; with `start.head: new` the number of classes may differ")
+        .expected(
+            "the same model; with `start.head: new` the number of classes may differ, without \
+             `start.position_embedding: refuse` the image size",
+        )
         .at(node.origin.clone()))
 }
 

@@ -390,6 +390,10 @@ pub struct StartSpec {
     pub alpha: Option<f64>,
     #[serde(default)]
     pub head: StartHead,
+    /// What becomes of position embeddings of another image size. Left out at its default, so that
+    /// ids of runs without a choice stay.
+    #[serde(default, skip_serializing_if = "PositionEmbedding::is_auto")]
+    pub position_embedding: PositionEmbedding,
 }
 
 impl StartSpec {
@@ -409,6 +413,27 @@ pub enum StartHead {
     Keep,
     /// A new one, started from the seed: for another set of labels.
     New,
+}
+
+/// How position embeddings of a square of patches become those of a larger or smaller one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionEmbedding {
+    /// As the program does whose checkpoint it is: Hugging Face's ViT its way, all others timm's.
+    #[default]
+    Auto,
+    /// Another image size than the checkpoint's is an error.
+    Refuse,
+    /// timm's `resample_abs_pos_embed`: bicubic (a = −0.5) with antialiasing.
+    Timm,
+    /// transformers' `interpolate_pos_encoding`: bicubic (a = −0.75) without antialiasing.
+    HuggingFace,
+}
+
+impl PositionEmbedding {
+    pub fn is_auto(&self) -> bool {
+        *self == PositionEmbedding::Auto
+    }
 }
 
 /// LoRA (arXiv 2106.09685): `W + (alpha / rank) · Bᵀ A` on a frozen W; B starts at zero.

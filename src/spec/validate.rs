@@ -6,8 +6,8 @@ use super::identity::flatten;
 use super::node::Node;
 use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
-    Crop, DataSpec, LoraSpec, Method, ModelSpec, ParameterGroup, Rank, Resize, RunSpec, Select,
-    SplitSpec, StartHead, Target, VloraSpec,
+    Crop, DataSpec, LoraSpec, Method, ModelSpec, ParameterGroup, PositionEmbedding, Rank, Resize,
+    RunSpec, Select, SplitSpec, StartHead, StartSpec, Target, VloraSpec,
 };
 
 /// Datasets that `data.embedded` can name.
@@ -372,12 +372,18 @@ impl ModelSpec {
         hidden.round() >= 1.0 && (hidden - hidden.round()).abs() <= 1e-9 * hidden
     }
 
-    /// The first field in which another model differs. With a new head the classes may.
-    pub fn difference(&self, other: &ModelSpec, new_head: bool) -> Option<Difference> {
+    /// The first field in which a model to start from differs: with a new head its classes may,
+    /// and its image size where position embeddings are resampled.
+    pub fn difference(&self, other: &ModelSpec, start: Option<&StartSpec>) -> Option<Difference> {
+        let new_head = start.is_some_and(|start| start.head == StartHead::New);
+        let refuse = |start: &StartSpec| start.position_embedding == PositionEmbedding::Refuse;
+        let resampled = start.is_some_and(|start| !refuse(start));
+        let may =
+            |field: &str| new_head && field == "classes" || resampled && field == "image_size";
         let (own, theirs) = (flatten(self), flatten(other));
         own.into_iter().find_map(|(field, own)| {
             let theirs = theirs.get(&field).cloned().unwrap_or_else(|| "nothing".into());
-            let differs = theirs != own && !(new_head && field == "classes");
+            let differs = theirs != own && !may(&field);
             differs.then_some(Difference { field, own, theirs })
         })
     }

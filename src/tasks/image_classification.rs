@@ -41,6 +41,9 @@ pub fn held_bytes(data: &ImageData) -> u64 {
 const MOST_HELD: usize = 4 << 30;
 
 impl<'a> ImageClassification<'a> {
+    /// What [`Evaluation::metric`] is called: the share of examples whose label was predicted.
+    pub const METRIC: &'static str = "accuracy";
+
     pub fn new(data: &'a ImageData, spec: &'a RunSpec, seed: u64, device: Device) -> Self {
         ImageClassification { data, spec, seed, device, held: Default::default() }
     }

@@ -10,10 +10,12 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// Files of the fixtures, the form, and the name in `expected.safetensors`.
-pub const FILES: [(&str, Form, &str); 5] = [
+pub const FILES: [(&str, Form, &str); 7] = [
     ("authors.safetensors", Form::Authors, "authors"),
     ("timm.safetensors", Form::Timm, "timm"),
     ("timm-mean.safetensors", Form::Timm, "timm-mean"),
+    ("timm-folder", Form::Timm, "timm-folder"),
+    ("timm-folder-mean", Form::Timm, "timm-folder-mean"),
     ("hf-vit", Form::HuggingFace, "hf-vit"),
     ("hf-vit-sharded", Form::HuggingFace, "hf-vit"),
 ];

@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use super::base::{
     ACTIVATIONS, Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig,
-    EncoderDecoderKind, StackConfig, VitConfig,
+    EncoderDecoderKind, StackConfig, UNKNOWN_FIELD, Unsupported, VitConfig,
 };
 use super::fault::Fault;
 use super::fields::Fields;
+use super::timm_config;
 use crate::error::Result;
 use crate::spec::nearest;
 
@@ -45,7 +46,12 @@ const PIXELS: RangeInclusive<usize> = 1..=1 << 16;
 /// The model that the fields describe.
 pub fn read(fields: &Fields) -> Result<BaseModel> {
     let types = KINDS.map(|(name, ..)| name);
-    let Some(found) = fields.get("model_type") else { return Err(unsaid(fields).into()) };
+    let Some(found) = fields.get("model_type") else {
+        return match fields.get("architecture") {
+            Some(_) => timm_config::read(fields).map(|timm| BaseModel::Timm(Box::new(timm))),
+            None => Err(unsaid(fields).into()),
+        };
+    };
     let kind = KINDS.iter().find(|(name, ..)| found == name);
     let Some((_, _, read)) = kind else {
         let shown = found.as_str().map_or(found.to_string(), |name| format!("`{name}`"));
@@ -63,21 +69,16 @@ pub fn read(fields: &Fields) -> Result<BaseModel> {
     read(fields)
 }
 
-/// What there is to say of a description without `model_type`.
+/// What there is to say of a description without `model_type` and timm's `architecture`.
 fn unsaid(fields: &Fields) -> Fault {
     let class = fields.get("architectures").and_then(|all| all[0].as_str());
     let kind = KINDS.iter().find(|(_, start, _)| class.is_some_and(|c| c.starts_with(start)));
-    let timm = fields.get("architecture").and_then(Value::as_str);
-    let (found, help) = match (class, timm) {
-        (Some(class), _) => (
+    let (found, help) = match class {
+        Some(class) => (
             format!("architectures names {class}, model_type nothing"),
             kind.map(|(name, ..)| format!("if it is one, add \"model_type\": \"{name}\"")),
         ),
-        (None, Some(timm)) => (
-            format!("timm's `{timm}`"),
-            Some("timm's Vision Transformers are read by their tensors' names".into()),
-        ),
-        (None, None) => ("no model_type".into(), None),
+        None => ("neither model_type nor timm's architecture".into(), None),
     };
     let fault = fields.fault("model_type", "the file does not say the model's architecture");
     let fault = fault.found(found).expected(SUPPORTED);
@@ -118,6 +119,8 @@ fn vit(fields: &Fields) -> Result<BaseModel> {
     if class_names.iter().enumerate().all(|(i, name)| *name == format!("LABEL_{i}")) {
         class_names.clear();
     }
+    let hidden_act = activation(fields, "hidden_act")?;
+    let qkv_bias = fields.flag_or("qkv_bias", true)?;
     Ok(BaseModel::Vit(VitConfig {
         hidden_size,
         num_hidden_layers: fields.whole("num_hidden_layers", LAYERS)?,
@@ -126,40 +129,174 @@ fn vit(fields: &Fields) -> Result<BaseModel> {
         image_size: fields.square("image_size", PIXELS)?,
         patch_size: fields.square("patch_size", PIXELS)?,
         num_channels: fields.whole_or("num_channels", 1..=1024, 3)?,
-        hidden_act: activation(fields, "hidden_act")?,
+        hidden_act,
         layer_norm_eps: fields.positive_or("layer_norm_eps", 1.0, 1e-12)?,
-        qkv_bias: fields.flag_or("qkv_bias", true)?,
+        qkv_bias,
         num_labels,
         class_names,
+        unsupported: unsupported(fields, hidden_act, qkv_bias),
     }))
 }
 
-/// `id2label` as a list: its keys are the numbers from 0 on.
+/// `id2label` as a list. `label2id` must not say otherwise of a name that stands there: which of
+/// them a tool reads differs. Other names in it, as a list left at its default has them, say nothing.
 fn labels(fields: &Fields) -> Result<Option<Vec<String>>> {
     let names = match fields.get("id2label") {
-        None => return Ok(None),
-        Some(Value::Object(names)) => names,
-        Some(other) => {
+        Some(Value::Array(list)) => {
             let fault = fields.fault("id2label", "the classes' names cannot be used");
-            return Err(fault.found(other).expected("an object of numbers and names").into());
+            let found = Value::Array(list.clone());
+            return Err(fault.found(found).expected("an object of numbers and names").into());
         }
+        _ => fields.names("id2label")?,
     };
-    let each = (0..names.len()).map(|class| {
-        let field = format!("id2label.{class}");
-        match names.get(&class.to_string()) {
-            Some(Value::String(name)) => Ok(name.clone()),
-            Some(other) => {
-                let fault = fields.fault(&field, "a class's name is no text");
-                Err(fault.found(other).expected("a text").into())
+    if let (Some(names), Some(Value::Object(numbers))) = (&names, fields.get("label2id")) {
+        for (name, number) in numbers {
+            // Some files write numbers as texts.
+            let number = number.as_str().and_then(|n| n.parse().ok()).or(number.as_u64());
+            let there = number.and_then(|number| names.get(usize::try_from(number).ok()?));
+            let at = names.iter().position(|other| other == name);
+            if let (Some(at), true) = (at, there != Some(name)) {
+                return Err(fields
+                    .fault(&format!("label2id.{name}"), "the field contradicts id2label")
+                    .found(number.map_or("no number".into(), |number| number.to_string()))
+                    .expected(at)
+                    .into());
             }
-            None => Err(fields
-                .fault(&field, "a class has no name")
-                .found(format!("{} names, none with this number", names.len()))
-                .expected("the numbers from 0 on, without a gap")
-                .into()),
         }
-    });
-    each.collect::<Result<Vec<String>>>().map(Some)
+    }
+    Ok(names)
+}
+
+/// Fields of a ViT's description that say what the model computes: each is read here.
+const VIT: [&str; 15] = [
+    "hidden_act",
+    "hidden_size",
+    "id2label",
+    "image_size",
+    "intermediate_size",
+    "label2id",
+    "layer_norm_eps",
+    "model_type",
+    "num_attention_heads",
+    "num_channels",
+    "num_hidden_layers",
+    "num_labels",
+    "patch_size",
+    "problem_type",
+    "qkv_bias",
+];
+
+/// Fields that change nothing of what a ViT's classifier computes: the pooler and the decoder of
+/// other heads, how training went (dropout and the start are the spec's here), how the program's
+/// classes hand out what they computed, generation of text, where the file is from.
+const HARMLESS: [&str; 79] = [
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_commit_hash",
+    "_name_or_path",
+    "add_cross_attention",
+    "architectures",
+    "attention_probs_dropout_prob",
+    "attn_implementation",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "encoder_stride",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "hidden_dropout_prob",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "length_penalty",
+    "license",
+    "max_length",
+    "min_length",
+    "model_name",
+    "name_or_path",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "pad_token_id",
+    "pooler_act",
+    "pooler_output_size",
+    "prefix",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tie_word_embeddings",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "typical_p",
+    "use_bfloat16",
+    "use_cache",
+    "classifier_dropout",
+    "drop_path_rate",
+    "feature_extractor_type",
+    "image_processor_type",
+    "language",
+    "library_name",
+    "loss_type",
+    "pipeline_tag",
+    "processor_class",
+    "tags",
+    "use_auth_token",
+    "xla_device",
+];
+
+/// What of the description this project's ViT does not have; the first found.
+fn unsupported(fields: &Fields, hidden_act: Activation, qkv_bias: bool) -> Option<Unsupported> {
+    let no = |field: &str, found: String, expected: &str| {
+        Some(Unsupported { field: field.into(), found, expected: expected.into() })
+    };
+    if hidden_act != Activation::Gelu {
+        return no("hidden_act", hidden_act.to_string(), "`gelu`");
+    }
+    if !qkv_bias {
+        return no("qkv_bias", "false".into(), "true");
+    }
+    // Heads that were cut out of the layers, by layer.
+    let pruned = fields.get("pruned_heads");
+    let is_empty = |value: &Value| {
+        value.as_object().is_some_and(|o| o.is_empty())
+            || value.as_array().is_some_and(|a| a.is_empty())
+    };
+    if let Some(pruned) = pruned.filter(|pruned| !is_empty(pruned)) {
+        return no("pruned_heads", pruned.to_string(), "none");
+    }
+    let problem = fields.get("problem_type").filter(|p| *p != "single_label_classification");
+    if let Some(problem) = problem {
+        return no("problem_type", problem.to_string(), "`single_label_classification`");
+    }
+    let (field, value) = fields.unknown(&[&VIT, &HARMLESS, &["pruned_heads"]])?;
+    no(field, value.to_string(), UNKNOWN_FIELD)
 }
 
 fn bert(fields: &Fields, kind: BertKind) -> Result<BaseModel> {

@@ -14,7 +14,7 @@ use candle_core::Tensor;
 use super::compact::file_bytes;
 use super::fault::Fault;
 use super::shapes::Renamed;
-use super::timm::{NORM_EPS, refuse_variants};
+use super::timm::{NORM_EPS, described, heads, labelled, refuse_variants};
 use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Result};
 use crate::spec::{
@@ -71,6 +71,8 @@ fn theirs(ours: &str, size: usize) -> String {
 
 pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     file.only_floats(|_| false)?;
+    // Their model is timm's, and so may its description be.
+    let described = described(file)?;
     refuse_variants(file, "attn.qkv")?;
     let last = file.tensors.keys().filter_map(|name| place(name)).map(|p| p.inner).max();
     let Some(size) = last.and_then(|last| last.checked_add(1)) else {
@@ -107,11 +109,11 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     }
     let theirs = |name: &str| theirs(name, size);
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
-    let mut model = renamed.model(renamed.heads(hints)?, NORM_EPS)?;
+    let mut model = renamed.model(heads(&renamed, described.as_ref(), hints)?, NORM_EPS)?;
     // Whole compounds, so that a block that is not there is missed by its name.
     model.depth = model.depth.checked_next_multiple_of(size).unwrap_or(usize::MAX);
     let vlora = increments(file, &renamed, size, hints)?;
-    renamed.checkpoint(model, Some(vlora), None)
+    labelled(renamed.checkpoint(model, Some(vlora), None)?, described, hints)
 }
 
 /// The base layer's parameter of one of ours.

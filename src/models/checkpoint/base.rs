@@ -3,6 +3,7 @@
 //! | `model_type` | what it is | what can be done with it |
 //! |---|---|---|
 //! | `vit` | Vision Transformer | train, import, spectrum |
+//! | none, but timm's `architecture` | timm's Vision Transformer | train, import, spectrum |
 //! | `bert`, `roberta`, `xlm-roberta`, `camembert`, `electra`, `distilbert` | BERT-like encoder | spectrum |
 //! | `marian` | encoder-decoder, Helsinki-NLP's translation models | recognised |
 //! | `t5`, `mt5` | encoder-decoder with relative positions | recognised |
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use super::fault::Fault;
 use super::fields::Fields;
+use super::timm_config::TimmConfig;
 use super::{CONFIG, architectures, tokenizer};
 use crate::error::Result;
 
@@ -22,6 +24,7 @@ use crate::error::Result;
 #[derive(Clone, Debug, PartialEq)]
 pub enum BaseModel {
     Vit(VitConfig),
+    Timm(Box<TimmConfig>),
     Bert(BertConfig),
     EncoderDecoder(EncoderDecoderConfig),
 }
@@ -44,6 +47,29 @@ pub struct VitConfig {
     pub num_labels: Option<usize>,
     /// Their names by number; empty where they have none but `LABEL_0` and so on.
     pub class_names: Vec<String>,
+    /// What the description says that this project's model does not have.
+    pub unsupported: Option<Unsupported>,
+}
+
+/// A field of a description that rules the model out, with its value and what can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    pub field: String,
+    pub found: String,
+    pub expected: String,
+}
+
+/// What is expected of a field that nobody here knows.
+pub const UNKNOWN_FIELD: &str = "no field that this program does not know: it may change what the \
+                                 model computes; without it, where it does not, the model is read";
+
+impl Unsupported {
+    /// The refusal of the description at `path`.
+    pub fn fault(&self, path: &Path) -> Fault {
+        Fault::new(path, format!("{}: the model is not supported", self.field))
+            .found(&self.found)
+            .expected(&self.expected)
+    }
 }
 
 /// An encoder as BERT's.
@@ -150,7 +176,7 @@ pub fn beside(weights: &Path) -> Option<(PathBuf, Result<BaseModel>)> {
     let path = weights.with_file_name(CONFIG);
     let bytes = fs::read(&path).ok()?;
     let value: Value = serde_json::from_slice(&bytes).ok()?;
-    value.get("model_type")?;
+    value.get("model_type").or(value.get("architecture"))?;
     let base = BaseModel::parse(&path, &bytes);
     Some((path, base))
 }
@@ -162,25 +188,35 @@ impl BaseModel {
         architectures::read(&fields)
     }
 
-    /// The model if this program can train it; else why not, of the description at `path`.
-    pub fn trainable(&self, path: &Path) -> Result<&VitConfig> {
-        let refuse = |field: &str, found: &str, expected: &str| {
-            Err(Fault::new(path, format!("{field}: the model is not supported"))
-                .found(found)
-                .expected(expected)
-                .into())
-        };
+    /// Hugging Face's ViT if it is one that this program can train; else why not, of the
+    /// description at `path`.
+    pub fn vit(&self, path: &Path) -> Result<&VitConfig> {
+        self.trainable(path)?;
+        match self {
+            BaseModel::Vit(vit) => Ok(vit),
+            _ => Err(Fault::new(path, "the description is of another form than the weights")
+                .found(self)
+                .expected("that of a Hugging Face ViT, model_type `vit`")
+                .into()),
+        }
+    }
+
+    /// Whether this program can train the model; else why not, of the description at `path`.
+    pub fn trainable(&self, path: &Path) -> Result<()> {
         let fault = || {
             Fault::new(path, "models of this kind cannot be trained or imported yet")
                 .found(self)
                 .expected("a Vision Transformer, model_type `vit`")
         };
         match self {
-            BaseModel::Vit(vit) if vit.hidden_act != Activation::Gelu => {
-                refuse("hidden_act", &vit.hidden_act.to_string(), "`gelu`")
-            }
-            BaseModel::Vit(vit) if !vit.qkv_bias => refuse("qkv_bias", "false", "true"),
-            BaseModel::Vit(vit) => Ok(vit),
+            BaseModel::Vit(VitConfig { unsupported, .. }) => match unsupported {
+                Some(unsupported) => Err(unsupported.fault(path).into()),
+                None => Ok(()),
+            },
+            BaseModel::Timm(timm) => match &timm.unsupported {
+                Some(unsupported) => Err(unsupported.fault(path).into()),
+                None => Ok(()),
+            },
             BaseModel::Bert(_) => Err(fault().help("`vlora spectrum` reads it").into()),
             BaseModel::EncoderDecoder(_) => Err(fault().into()),
         }
@@ -189,7 +225,7 @@ impl BaseModel {
     /// Rows of the embedding of a text model.
     pub fn vocab_size(&self) -> Option<usize> {
         match self {
-            BaseModel::Vit(_) => None,
+            BaseModel::Vit(_) | BaseModel::Timm(_) => None,
             BaseModel::Bert(bert) => Some(bert.vocab_size),
             BaseModel::EncoderDecoder(both) => Some(both.vocab_size),
         }
@@ -211,6 +247,7 @@ impl fmt::Display for BaseModel {
                 "ViT, {} layers, hidden_size {}, {} heads, intermediate_size {}",
                 m.num_hidden_layers, m.hidden_size, m.num_attention_heads, m.intermediate_size
             ),
+            BaseModel::Timm(m) => write!(f, "timm's `{}`", m.architecture),
             BaseModel::Bert(m) => {
                 let name = match m.kind {
                     BertKind::Bert => "BERT",

@@ -1,7 +1,7 @@
 //! Fields of a JSON object out of another program's file, each held to its type and range.
 //!
-//! Such objects have many more fields than are read, so unknown ones are no fault; `null` stands
-//! for a field that is left out, as the programs that write it read it.
+//! `null` stands for a field that is left out, as the programs that write it read it. Whether an
+//! unknown field is a fault is for the reader to say: [`Fields::unknown`] finds the first.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -14,6 +14,8 @@ use crate::error::Result;
 /// An object and the file it is from.
 pub struct Fields<'a> {
     path: &'a Path,
+    /// What goes before a field's name in errors: the section with its dot.
+    prefix: String,
     object: Map<String, Value>,
 }
 
@@ -24,7 +26,7 @@ impl<'a> Fields<'a> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| fault().found("something that is not text").expected("JSON"))?;
         match serde_json::from_str(text) {
-            Ok(Value::Object(object)) => Ok(Fields { path, object }),
+            Ok(Value::Object(object)) => Ok(Fields { path, prefix: String::new(), object }),
             Ok(other) => Err(fault().found(kind(&other)).expected("an object").into()),
             Err(e) => Err(fault().found(json_fault(text, &e)).into()),
         }
@@ -35,9 +37,34 @@ impl<'a> Fields<'a> {
         self.object.get(name).filter(|value| !value.is_null())
     }
 
+    /// The fields of an object within; None where it is left out.
+    pub fn section(&self, name: &str) -> Result<Option<Fields<'a>>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(Fields {
+                path: self.path,
+                prefix: format!("{}{name}.", self.prefix),
+                object: object.clone(),
+            })),
+            Some(other) => Err(self.wrong(name, other, "an object").into()),
+        }
+    }
+
+    /// The field's name with its section's.
+    pub fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The first field with a value that is none of `known`.
+    pub fn unknown(&self, known: &[&[&str]]) -> Option<(&str, &Value)> {
+        let is_known = |name: &str| known.iter().any(|names| names.contains(&name));
+        let mut fields = self.object.iter().filter(|(_, value)| !value.is_null());
+        fields.find(|(name, _)| !is_known(name)).map(|(name, value)| (name.as_str(), value))
+    }
+
     /// A fault of the field; `name` may be a path, as in `id2label.3`.
     pub fn fault(&self, name: &str, summary: &str) -> Fault {
-        Fault::new(self.path, format!("{name}: {summary}"))
+        Fault::new(self.path, format!("{}{name}: {summary}", self.prefix))
     }
 
     fn wrong(&self, name: &str, found: &Value, expected: &str) -> Fault {
@@ -75,7 +102,7 @@ impl<'a> Fields<'a> {
         match self.get(name).and_then(Value::as_array).map(Vec::as_slice) {
             Some([rows, columns]) if rows == columns => {
                 let object = Map::from_iter([(name.to_string(), rows.clone())]);
-                Fields { path: self.path, object }.whole(name, range)
+                Fields { path: self.path, prefix: self.prefix.clone(), object }.whole(name, range)
             }
             Some([rows @ Value::Number(_), columns @ Value::Number(_)]) => Err(self
                 .fault(name, "the model is not supported")
@@ -111,6 +138,39 @@ impl<'a> Fields<'a> {
             Some(number) if number > 0.0 && number <= most => Ok(number),
             _ => Err(self.wrong(name, value, &format!("a number above 0, at most {most}")).into()),
         }
+    }
+
+    /// Names by number: a list of texts, or an object whose keys are the numbers from 0 on. None
+    /// where the field is left out.
+    pub fn names(&self, name: &str) -> Result<Option<Vec<String>>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let text = |number: usize, value: &Value| match value {
+            Value::String(text) => Ok(text.clone()),
+            other => {
+                let fault = self.fault(&format!("{name}.{number}"), "a class's name is no text");
+                Err(fault.found(other).expected("a text").into())
+            }
+        };
+        let names = match value {
+            Value::Array(names) => {
+                let each = names.iter().enumerate().map(|(number, value)| text(number, value));
+                return each.collect::<Result<Vec<String>>>().map(Some);
+            }
+            Value::Object(names) => names,
+            other => {
+                let fault = self.fault(name, "the classes' names cannot be used");
+                return Err(fault.found(other).expected("an object of numbers and names").into());
+            }
+        };
+        let each = (0..names.len()).map(|number| match names.get(&number.to_string()) {
+            Some(value) => text(number, value),
+            None => Err(self
+                .fault(&format!("{name}.{number}"), "a class has no name")
+                .found(format!("{} names, none with this number", names.len()))
+                .expected("the numbers from 0 on, without a gap")
+                .into()),
+        });
+        each.collect::<Result<Vec<String>>>().map(Some)
     }
 
     /// A number for each of `count` channels: as many, or one for all of them.

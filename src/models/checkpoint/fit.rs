@@ -1,17 +1,24 @@
-//! A checkpoint's weights in the shape that a run asks for: as they are where the method is the
-//! same, else materialised and, for VLoRA, turned into compounds with the best increments of the
-//! run's rank.
+//! A checkpoint's weights in the shape that a run asks for: its head's rows in the order of the
+//! data's classes, its position embeddings for the run's image size; then as they are where the
+//! method is the same, else materialised and, for VLoRA, turned into compounds with the best
+//! increments of the run's rank.
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
 use super::Checkpoint;
+use super::classes::match_classes;
+use super::positions::resample_positions;
 use super::shapes::check_sizes;
 use crate::error::{Error, Result};
-use crate::results::Conversion;
-use crate::spec::{RunSpec, StartHead, Target, VloraSpec};
+use crate::models::vit::tokens;
+use crate::results::{ClassMatch, Conversion, Resampled};
+use crate::spec::{ModelSpec, PositionEmbedding, RunSpec, StartHead, Target, VloraSpec};
 use crate::vlora::{Kept, compress};
+
+/// The name of the position embeddings.
+const POSITIONS: &str = "pos_embed";
 
 /// Weights by this project's names, without the head where the run wants a new one.
 pub struct Fitted {
@@ -19,14 +26,28 @@ pub struct Fitted {
     pub conversion: Conversion,
     /// What a decomposition kept; empty without one.
     pub kept: Vec<Kept>,
+    /// How a kept head's rows were matched to the data's classes.
+    pub classes: Option<ClassMatch>,
+    pub positions: Option<Resampled>,
 }
 
-/// Refuses a checkpoint of another model than the run's. With a new head the classes may differ.
+/// A checkpoint with the classes and the image size of what it is to be used for.
+pub struct Adapted {
+    pub checkpoint: Checkpoint,
+    pub classes: Option<ClassMatch>,
+    pub positions: Option<Resampled>,
+}
+
+/// Refuses a checkpoint of another model than the run's. With a new head the classes may differ,
+/// and unless the spec refuses it the image size.
 pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
-    let new_head = run.start.as_ref().is_some_and(|s| s.head == StartHead::New);
-    let Some(differs) = run.model.difference(&checkpoint.model, new_head) else { return Ok(()) };
+    let start = run.start.as_ref();
+    let Some(differs) = run.model.difference(&checkpoint.model, start) else { return Ok(()) };
     let help = match differs.field.as_str() {
         "classes" => "\n  help:     `start.head: new` trains a head for other classes",
+        "image_size" => {
+            "\n  help:     `start.position_embedding: auto` resamples the position embeddings"
+        }
         _ => "",
     };
     Err(Error::Input(format!(
@@ -36,22 +57,56 @@ pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
     )))
 }
 
-/// The checkpoint's weights for `run`, whose model must be the checkpoint's ([`check_model`]).
-pub fn fit(checkpoint: &Checkpoint, run: &RunSpec) -> Result<Fitted> {
+/// What resampling makes of position embeddings of a model of this size for that of a run; None
+/// where the sizes are the same. `auto` is timm's way: whose checkpoint it is was looked at before.
+pub fn resampled(from: &ModelSpec, to: &ModelSpec, how: PositionEmbedding) -> Option<Resampled> {
+    let side = |model: &ModelSpec| model.image_size / model.patch_size.max(1);
+    let method = match how {
+        PositionEmbedding::Auto => PositionEmbedding::Timm,
+        other => other,
+    };
+    (side(from) != side(to)).then(|| Resampled { method, from: side(from), to: side(to) })
+}
+
+/// The checkpoint for `run`'s model and data with classes of these names (none is an empty list).
+pub fn adapt(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> Result<Adapted> {
     check_model(checkpoint, run)?;
+    let start = run.start.as_ref();
+    let classes = match start.is_some_and(|s| s.head == StartHead::New) {
+        true => None,
+        false => Some(match_classes(&checkpoint.labels.class_names, class_names)?),
+    };
+    let mut adapted = match &classes {
+        Some(classes) => checkpoint.clone().in_order(classes)?,
+        None => checkpoint.clone(),
+    };
+    let how = start.map_or(PositionEmbedding::Auto, |start| start.position_embedding);
+    let positions = resampled(&checkpoint.model, &run.model, how);
+    if let (Some(how), Some(values)) = (positions, adapted.tensors.get_mut(POSITIONS)) {
+        let prefix = tokens(&checkpoint.model).saturating_sub(how.from * how.from);
+        *values = resample_positions(values, prefix, how)?;
+        adapted.model.image_size = run.model.image_size;
+    }
+    Ok(Adapted { checkpoint: adapted, classes, positions })
+}
+
+/// The checkpoint's weights for `run`, whose model must be the checkpoint's ([`check_model`]), on
+/// data with classes of these names.
+pub fn fit(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> Result<Fitted> {
+    let Adapted { checkpoint, classes, positions } = adapt(checkpoint, run, class_names)?;
     let conversion = conversion(checkpoint.vlora.as_ref(), checkpoint.lora.is_some(), run);
     let (mut values, kept) = match (conversion, &run.vlora) {
         (Conversion::Decomposed, Some(vlora)) => {
             let (compressed, kept) = checkpoint.compressed(vlora)?;
             (compressed.tensors, kept)
         }
-        (Conversion::None, _) => (checkpoint.tensors.clone(), Vec::new()),
+        (Conversion::None, _) => (checkpoint.tensors, Vec::new()),
         _ => (checkpoint.materialised()?.tensors, Vec::new()),
     };
     if run.start.as_ref().is_some_and(|s| s.head == StartHead::New) {
         values.retain(|name, _| !name.starts_with("head."));
     }
-    Ok(Fitted { values, conversion, kept })
+    Ok(Fitted { values, conversion, kept, classes, positions })
 }
 
 /// What is done to weights of this method, with LoRA on top or not, for a run to start from them.

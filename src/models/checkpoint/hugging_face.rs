@@ -56,7 +56,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     file.only_floats(|name| name.ends_with("embeddings.position_ids"))?;
     let path = file.path.with_file_name(CONFIG);
     let base = read_config(&path)?;
-    let config = base.trainable(&path)?;
+    let config = base.vit(&path)?;
     if !file.tensors.contains_key("classifier.weight") {
         return Err(Fault::new(&file.path, "the model has no classifier")
             .tensor("classifier.weight")

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | compact | this project's: increments as factors, the shape and [`Labels`] in the metadata | |
 //! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha, labels |
-//! | timm | state dict of timm's `VisionTransformer`, dense | heads, labels |
+//! | timm | state dict of timm's `VisionTransformer`, dense, or its folder with `config.json` | without that file heads, labels, how it pools |
 //! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
 //!
 //! Base models of the Hub are folders too: [`needed`] says which of a repository's files make one,
@@ -17,6 +17,7 @@
 mod architectures;
 mod authors;
 mod base;
+mod classes;
 mod compact;
 mod fault;
 mod fields;
@@ -28,10 +29,12 @@ mod hugging_face;
 mod labels;
 mod lora;
 mod needed;
+mod positions;
 mod preprocessor;
 mod shapes;
 mod shards;
 mod timm;
+mod timm_config;
 mod tokenizer;
 
 use std::collections::BTreeMap;
@@ -44,14 +47,16 @@ pub use base::{
     Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig, EncoderDecoderKind,
     StackConfig, VitConfig, beside, read_base,
 };
+pub use classes::match_classes;
 pub use compact::to_bytes;
 pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};
-pub use fit::{Fitted, check_model, conversion, fit};
+pub use fit::{Adapted, Fitted, adapt, check_model, conversion, fit, resampled};
 pub use form::{Exported, Form};
 pub use hugging_face::CONFIG;
 pub use labels::Labels;
 pub use needed::{needed, needed_after_index};
+pub use positions::resample_positions;
 pub use preprocessor::PREPROCESSOR;
 pub use shards::{INDEX, Index};
 pub use timm::NORM_EPS as TIMM_NORM_EPS;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::base::UNKNOWN_FIELD;
 use super::fault::Fault;
 use super::fields::Fields;
 use crate::error::{Error, Result};
@@ -31,8 +32,57 @@ pub fn read(folder: &Path, channels: usize) -> Result<Option<Normalize>> {
     parse(&path, &bytes, channels).map(Some)
 }
 
+/// Fields that leave the values of pixels alone: how images come to the model's size is the spec's
+/// to say, and the rest is about the program.
+const HARMLESS: [&str; 25] = [
+    "_processor_class",
+    "_valid_processor_keys",
+    "crop_pct",
+    "crop_size",
+    "data_format",
+    "default_to_square",
+    "device",
+    "disable_grouping",
+    "do_center_crop",
+    "do_convert_rgb",
+    "do_pad",
+    "do_resize",
+    "feature_extractor_type",
+    "image_processor_type",
+    "image_seq_length",
+    "input_data_format",
+    "model_input_names",
+    "num_channels",
+    "pad_size",
+    "patch_size",
+    "processor_class",
+    "resample",
+    "return_tensors",
+    "size",
+    "size_divisor",
+];
+
+/// Fields that are read.
+const READ: [&str; 5] = ["do_normalize", "do_rescale", "image_mean", "image_std", "rescale_factor"];
+
+/// Fields that must be false, or left out: red and blue exchanged, pixels moved below 0.
+const FALSE: [&str; 4] = ["do_flip_channel_order", "do_grayscale", "offset", "rescale_offset"];
+
 fn parse(path: &Path, bytes: &[u8], channels: usize) -> Result<Normalize> {
     let fields = Fields::parse(path, bytes, "the images' preparation")?;
+    for name in FALSE {
+        if fields.flag_or(name, false)? {
+            let fault = fields.fault(name, "the images' preparation is not supported");
+            return Err(fault.found("true").expected("false").into());
+        }
+    }
+    if let Some((name, value)) = fields.unknown(&[&READ, &FALSE, &HARMLESS]) {
+        return Err(fields
+            .fault(name, "the images' preparation is not supported")
+            .found(value)
+            .expected(UNKNOWN_FIELD)
+            .into());
+    }
     let (mean, std) = match fields.flag_or("do_normalize", true)? {
         true => (
             fields.channels_or("image_mean", channels, DEFAULT)?,
@@ -134,6 +184,9 @@ mod tests {
             (r#"{"image_std": [0.5, 0, 0.5]}"#, "image_std: a deviation is not above 0"),
             (r#"{"rescale_factor": -1}"#, "rescale_factor"),
             (r#"{"do_normalize": "yes"}"#, "true or false"),
+            (r#"{"do_flip_channel_order": true}"#, "do_flip_channel_order: the images'"),
+            (r#"{"rescale_offset": true}"#, "rescale_offset"),
+            (r#"{"image_gamma": 2.2}"#, "image_gamma: the images' preparation is not supported"),
         ] {
             let told = read_text(text).unwrap_err().to_string();
             assert!(told.contains(part), "{text}: {told}");

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::models::vit::Vit;
 use crate::nn::{Init, Source, Value};
 use crate::spec::{
-    self, Architecture, LoraSpec, Method, ModelSpec, Pool, Precision, RunSpec, StartHead,
-    StartSpec, Task, TrainingSpec, VloraSpec, nearest,
+    self, Architecture, LoraSpec, Method, ModelSpec, Pool, PositionEmbedding, Precision, RunSpec,
+    StartHead, StartSpec, Task, TrainingSpec, VloraSpec, nearest,
 };
 
 /// A file's tensors by our names.
@@ -231,6 +231,7 @@ pub fn check_sizes(
             checkpoint,
             alpha: None,
             head: StartHead::Keep,
+            position_embedding: PositionEmbedding::Auto,
         }),
         lora: lora.cloned(),
         training: TrainingSpec::default(),

@@ -2,11 +2,17 @@
 //!
 //! Two of its variants are this project's model: a class token with `norm`, and
 //! `global_pool="avg", class_token=False` with `fc_norm`. Others are refused by the tensor that
-//! shows them. ε of the norms is timm's 1e-6; the file does not say it.
+//! shows them, or by the field of `config.json` where that lies beside the weights. ε of the norms
+//! is timm's 1e-6; the weights do not say it.
 
+use std::path::PathBuf;
+
+use super::base::{self, BaseModel};
 use super::compact::file_bytes;
 use super::fault::Fault;
+use super::labels::Labels;
 use super::shapes::Renamed;
+use super::timm_config::TimmConfig;
 use super::{Checkpoint, Hints, TensorFile};
 use crate::error::Result;
 
@@ -34,11 +40,54 @@ const SUPPORTED: &str = "a class token and `norm`, or mean pooling without one a
 
 pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     file.only_floats(|_| false)?;
+    let described = described(file)?;
     refuse_variants(file, "attn.qkv")?;
     let theirs = |name: &str| name.to_string();
     let renamed = Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs };
-    let model = renamed.model(renamed.heads(hints)?, NORM_EPS)?;
-    renamed.checkpoint(model, None, None)
+    let model = renamed.model(heads(&renamed, described.as_ref(), hints)?, NORM_EPS)?;
+    labelled(renamed.checkpoint(model, None, None)?, described, hints)
+}
+
+/// The description beside the weights, if it is timm's.
+pub fn described(file: &TensorFile) -> Result<Option<(PathBuf, TimmConfig)>> {
+    let Some((path, base)) = base::beside(&file.path) else { return Ok(None) };
+    let base = base?;
+    base.trainable(&path)?;
+    match base {
+        BaseModel::Timm(config) => Ok(Some((path, *config))),
+        other => Err(Fault::new(&path, "the description is of another form than the weights")
+            .found(other)
+            .expected("timm's, with its `architecture`")
+            .into()),
+    }
+}
+
+/// The heads that the description says; without one, those that the caller does.
+pub fn heads(
+    renamed: &Renamed,
+    described: Option<&(PathBuf, TimmConfig)>,
+    hints: &Hints,
+) -> Result<usize> {
+    match described.and_then(|(_, config)| config.heads) {
+        Some(heads) => Ok(heads),
+        None => renamed.heads(hints),
+    }
+}
+
+/// The checkpoint with what its description says of classes and images, once that fits the weights.
+pub fn labelled(
+    mut checkpoint: Checkpoint,
+    described: Option<(PathBuf, TimmConfig)>,
+    hints: &Hints,
+) -> Result<Checkpoint> {
+    let Some((path, config)) = described else { return Ok(checkpoint) };
+    let new_head = hints.new_head.is_some();
+    config.check(&path, &checkpoint.model, new_head)?;
+    let normalize = config.normalize(&path, checkpoint.model.channels)?;
+    // Their names are of the classes that a new head does away with.
+    let class_names = if new_head { Vec::new() } else { config.class_names };
+    checkpoint.labels = Labels { class_names, normalize };
+    Ok(checkpoint)
 }
 
 /// Refuses models that timm can build and this project cannot; `qkv` is the layer's name.

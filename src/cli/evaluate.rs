@@ -1,0 +1,177 @@
+//! `vlora evaluate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::hub::LockedHubArgs;
+use super::weights::refuse_overwriting;
+use super::{DeviceArgs, FormatArgs, FormatName, print_as};
+use crate::atomic::write_atomic;
+use crate::error::{Error, Result};
+use crate::models;
+use crate::models::checkpoint::{Loaded, read_checkpoint};
+use crate::report::{Align, Cell, Format, Table, count, evaluation_notes, percent};
+use crate::results::lines;
+use crate::runner::{
+    Evaluated, chosen_variant, device_kind, device_name, evaluate as evaluated, evaluation_hints,
+    named_variants,
+};
+use crate::spec::{self, Variant};
+use crate::tasks::Split;
+
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// A run's folder, a safetensors file, the index of several, a model's folder, or
+    /// hub:owner/name
+    checkpoint: PathBuf,
+    /// The experiment's YAML file: its data, model and precision are taken
+    #[arg(long, value_name = "SPEC")]
+    spec: PathBuf,
+    /// The arm whose data, model and precision are taken [default: any that the checkpoint fits,
+    /// where they agree]
+    ///
+    /// An arm's name, or its label where it is swept over. What the arm does with weights (method,
+    /// LoRA, a new head) is not done: the checkpoint is evaluated as it is.
+    #[arg(long, value_name = "NAME")]
+    arm: Option<String>,
+    /// The split to evaluate on
+    #[arg(long, value_enum, default_value_t)]
+    split: SplitName,
+    /// Write label, prediction and loss of each example into a file, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long, requires = "out")]
+    force: bool,
+    /// Override a field of the spec, as in `run`; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Attention heads, where neither the file nor the spec settles them
+    #[arg(long, value_name = "N")]
+    heads: Option<usize>,
+    /// Alpha of the increments, which the authors' files do not say [default: the arm's
+    /// start.alpha, else 1]
+    #[arg(long, value_name = "X")]
+    alpha: Option<f64>,
+    #[command(flatten)]
+    hub: LockedHubArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum SplitName {
+    /// Read once in a run, at its end
+    #[default]
+    Test,
+    /// What `select: best` chooses by
+    Validation,
+}
+
+impl SplitName {
+    fn name(self) -> &'static str {
+        match self {
+            SplitName::Test => "test",
+            SplitName::Validation => "validation",
+        }
+    }
+}
+
+pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
+    if let Some(out) = &args.out {
+        refuse_overwriting(&[out], args.force)?;
+    }
+    let device = args.device.select()?;
+    let experiment =
+        spec::load_for(Some(device_kind(&device)), &args.spec, &args.set, &models::parameters)?;
+    let variants = named_variants(&experiment, args.arm.as_deref())?;
+    let starts = variants.iter().filter_map(|v| v.spec.start.as_ref()?.alpha);
+    let alpha = args.alpha.or(starts.clone().next().filter(|a| starts.clone().all(|b| b == *a)));
+    let hints = evaluation_hints(&variants, args.heads, alpha);
+    let loaded =
+        args.hub.checkpoint(&args.spec, &args.checkpoint, |path| read_checkpoint(path, &hints))?;
+    let name = args.checkpoint.display().to_string();
+    let named = |e: Error| match e {
+        Error::Input(text) => Error::Input(format!("{name}: {text}")),
+        other => other,
+    };
+    let variant = chosen_variant(&loaded, &variants).map_err(named)?;
+    let split = match args.split {
+        SplitName::Test => Split::Test,
+        SplitName::Validation => Split::Validation,
+    };
+    let hub = args.hub.open(&args.spec, false)?;
+    let done = evaluated(&loaded, variant, split, &hub, &device)?;
+    if let Some(out) = &args.out {
+        write_atomic(out, &lines(out, &done.outcomes)?)?;
+    }
+    let table = table(args, &loaded, variant, &done, &device_name(&device));
+    print_as(
+        args.format.format,
+        &match args.format.format {
+            FormatName::Table => {
+                let mut text = table.render(Format::Table) + "\n";
+                let precision = variant.spec.precision;
+                for note in evaluation_notes(
+                    &done.normalize,
+                    done.pixels,
+                    done.classes.as_ref(),
+                    done.positions,
+                ) {
+                    text += &format!("· {}\n", note.replace('`', ""));
+                }
+                text += &format!(
+                    "· {}, {} parameters; {}, on {}\n",
+                    loaded.form,
+                    count(done.parameters),
+                    precision,
+                    device_name(&device)
+                );
+                if let Some(out) = &args.out {
+                    text += &format!("wrote {}\n", out.display());
+                }
+                text
+            }
+            other => table.render(other.into()),
+        },
+    )
+}
+
+/// One row.
+fn table(
+    args: &EvaluateArgs,
+    loaded: &Loaded,
+    variant: &Variant,
+    done: &Evaluated,
+    device: &str,
+) -> Table {
+    let mut table = Table::new()
+        .column("checkpoint", "checkpoint", Align::Left)
+        .column("arm", "arm", Align::Left)
+        .column("split", "split", Align::Left)
+        .column("examples", "examples", Align::Right)
+        .hidden("metric")
+        .column("value", done.metric_name, Align::Right)
+        .column("loss", "loss", Align::Right)
+        .hidden("parameters")
+        .hidden("precision")
+        .hidden("device")
+        .hidden("sha256");
+    table.row(vec![
+        Cell::text(args.checkpoint.display().to_string()),
+        Cell::text(&variant.label),
+        Cell::text(args.split.name()),
+        Cell::number(done.outcomes.len(), count(done.outcomes.len() as u64)),
+        Cell::text(done.metric_name),
+        Cell::number(done.metric, percent(done.metric)),
+        Cell::number(done.loss, format!("{:.4}", done.loss)),
+        Cell::number(done.parameters, ""),
+        Cell::text(variant.spec.precision.name()),
+        Cell::text(device),
+        Cell::text(&loaded.sha256),
+    ]);
+    table
+}

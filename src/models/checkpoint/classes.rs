@@ -1,0 +1,84 @@
+//! The rows of a kept classifier in the order of the data's classes.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::Checkpoint;
+use super::fault::Fault;
+use crate::error::Result;
+use crate::results::{ClassMatch, Unnamed};
+
+/// The classifier's parameters; each has a row a class.
+const HEAD: [&str; 2] = ["head.weight", "head.bias"];
+
+/// How the classes of a checkpoint are those of the data, by their names where both have them; no
+/// names are an empty list. Refuses names that are not the same on both sides.
+pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatch> {
+    match (checkpoint.is_empty(), data.is_empty()) {
+        (true, true) => return Ok(ClassMatch::ByNumber(Unnamed::Both)),
+        (true, false) => return Ok(ClassMatch::ByNumber(Unnamed::Checkpoint)),
+        (false, true) => return Ok(ClassMatch::ByNumber(Unnamed::Data)),
+        (false, false) if checkpoint == data => return Ok(ClassMatch::Same),
+        (false, false) => {}
+    }
+    let rows: BTreeMap<&String, usize> =
+        checkpoint.iter().enumerate().map(|(i, n)| (n, i)).collect();
+    let known: BTreeMap<&String, usize> = data.iter().enumerate().map(|(i, n)| (n, i)).collect();
+    let only = |names: &[String], others: &BTreeMap<&String, usize>| {
+        let only: Vec<&str> =
+            names.iter().filter(|name| !others.contains_key(name)).map(String::as_str).collect();
+        listed(&only)
+    };
+    let (theirs, own) = (only(checkpoint, &known), only(data, &rows));
+    if theirs.is_some() || own.is_some() {
+        let text = |names: Option<String>| names.unwrap_or_else(|| "no more".into());
+        return Err(Fault::of("the classes of the checkpoint are not those of the data")
+            .found(format!("only in the checkpoint: {}", text(theirs)))
+            .expected(format!("the data's names; only in the data: {}", text(own)))
+            .help(
+                "`start.head: new` trains a head for the data's classes; where both mean the same, \
+                   give them the same names, in the dataset's card or the checkpoint's description",
+            )
+            .into());
+    }
+    if rows.len() != checkpoint.len() || known.len() != data.len() {
+        let twice = |names: &[String]| {
+            let again = |(i, name): &(usize, &String)| names[..*i].contains(name);
+            names.iter().enumerate().find(again).map(|(_, name)| name.clone())
+        };
+        let name = twice(checkpoint).or_else(|| twice(data)).unwrap_or_default();
+        return Err(Fault::of("the order of the classes differs between checkpoint and data")
+            .found(format!("two classes called `{name}`, which cannot be told apart"))
+            .expected("each name once, or the same names in the same order")
+            .into());
+    }
+    // Every name is on both sides.
+    Ok(ClassMatch::Permuted(data.iter().filter_map(|name| rows.get(name).copied()).collect()))
+}
+
+/// Some of the names and how many more there are; None without any.
+fn listed(names: &[&str]) -> Option<String> {
+    const SHOWN: usize = 8;
+    let more = names.len().saturating_sub(SHOWN);
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| shown.join(", ") + &more)
+}
+
+impl Checkpoint {
+    /// The checkpoint with its classifier's rows, and their names, in the order of `classes`.
+    pub fn in_order(mut self, classes: &ClassMatch) -> Result<Checkpoint> {
+        let ClassMatch::Permuted(rows) = classes else { return Ok(self) };
+        let index: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+        for name in HEAD {
+            if let Some(tensor) = self.tensors.get_mut(name) {
+                let index = Tensor::new(index.as_slice(), tensor.device())?;
+                *tensor = tensor.index_select(&index, 0)?;
+            }
+        }
+        let names = rows.iter().filter_map(|row| self.labels.class_names.get(*row).cloned());
+        self.labels.class_names = names.collect();
+        Ok(self)
+    }
+}
