@@ -134,7 +134,7 @@ fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
 fn a_block_asks_for_few_launches() {
     let asked = |depth: &str, vlora: bool| {
         let depth = format!("model.depth={depth}");
-        let mut overrides = vec![depth.as_str(), "precision=bf16", "vlora.compound_size=2"];
+        let mut overrides = vec![depth.as_str(), "precision=bf16"];
         overrides.extend(vlora.then_some("method=vlora"));
         let spec = run(&overrides);
         emulated(|| {
