@@ -50,6 +50,14 @@ fn image(name: &str, bytes: Vec<u8>) -> Dataset {
     ])
 }
 
+/// Two images with a metadata.csv.
+fn described(metadata: &str) -> Dataset {
+    let image = |grey| png(SIDE as u32, [grey; 3]);
+    let dataset = Dataset::new(&[("1.png", image(1)), ("2.png", image(2))]);
+    dataset.put("metadata.csv", metadata);
+    dataset
+}
+
 fn parquet(name: &str) -> Dataset {
     Dataset::new(&[("train.parquet", fixture(name))])
 }
@@ -105,6 +113,46 @@ fn image_cases() -> Vec<(&'static str, Dataset)> {
                 ("train/a/2.png", png(side, [1; 3])),
             ]),
         ),
+        (
+            "images at two depths",
+            Dataset::new(&[
+                ("train/a/1.png", png(side, [0; 3])),
+                ("test/2.png", png(side, [1; 3])),
+            ]),
+        ),
+        ("images of one class", one("train/a/1.png", png(side, [0; 3]))),
+        ("metadata without paths", described("name,label\n1.png,0\n")),
+        ("metadata of numbers", described("file_name,label\n1,0\n")),
+        ("metadata that names no image", described("file_name,label\n1.png,0\n,1\n")),
+        ("metadata that names what is not there", described("file_name,label\n3.png,0\n")),
+        ("metadata that leads outside", described("file_name,label\n../1.png,0\n")),
+        ("metadata of one image twice", described("file_name,label\n1.png,0\n./1.png,1\n")),
+        ("metadata of a part of the images", described("file_name,label\n1.png,0\n")),
+        ("metadata with lists", {
+            let dataset = described("");
+            std::fs::remove_file(dataset.at("metadata.csv")).unwrap();
+            dataset.put("metadata.jsonl", r#"{"file_names": ["1.png"], "label": 0}"#);
+            dataset
+        }),
+        ("metadata in two formats", {
+            let dataset = described("file_name,label\n1.png,0\n2.png,1\n");
+            dataset.put("metadata.jsonl", r#"{"file_name": "1.png", "label": 0}"#);
+            dataset
+        }),
+        ("metadata with two columns of images", described("file_name,image\n1.png,0\n2.png,1\n")),
+        ("metadata of one split", {
+            let dataset = described("");
+            std::fs::remove_file(dataset.at("metadata.csv")).unwrap();
+            dataset.put("train/1.png", png(side, [3; 3]));
+            dataset.put("train/metadata.csv", "file_name,label\n1.png,0\n");
+            dataset.put("test/1.png", png(side, [4; 3]));
+            for name in ["1.png", "2.png"] {
+                std::fs::remove_file(dataset.at(name)).unwrap();
+            }
+            dataset
+        }),
+        ("labels that are missing to pandas", described("file_name,label\n1.png,NA\n2.png,b\n")),
+        ("labels that are numbers to pandas", described("file_name,label\n1.png,00\n2.png,01\n")),
         ("images in a table of text", one("train.csv", "image,label\na.png,0\n")),
         ("IDX with another magic number", pair(vec![0, 0, 13, 3, 0, 0, 0, 1], idx(&[1], &[0]))),
         ("IDX cut short", pair(idx(&[2, side, side], &pixels(1)), idx(&[2], &[0, 1]))),
@@ -154,8 +202,21 @@ fn table_cases() -> Vec<(&'static str, Dataset, Option<&'static str>, &'static s
         ),
         t("a shard missing", one("train-00000-of-00002.csv", "a\n1\n")),
         t(
-            "files of the split under two names",
-            Dataset::new(&[("train.csv", "a\n"), ("training.csv", "a\n")]),
+            "a file beside the shards of its name",
+            Dataset::new(&[("train.csv", "a\n"), ("train-00000-of-00001.csv", "a\n")]),
+        ),
+        t("a file in no split", Dataset::new(&[("train.csv", "a\n"), ("more.csv", "a\n")])),
+        t("a file in two splits by name", Dataset::new(&[("train-val.csv", "a\n")])),
+        t("a file of another format", Dataset::new(&[("train.csv", "a\n"), ("train.xlsx", "")])),
+        t("two formats", Dataset::new(&[("train.csv", "a\n"), ("train_2.jsonl", "")])),
+        t("a split in capitals", one("Train.csv", "a\n")),
+        t(
+            "two patterns for one file",
+            card("configs: [{config_name: x, data_files: ['*.csv', a.csv]}]", &[("a.csv", "a\n")]),
+        ),
+        t(
+            "a configuration without files",
+            card("configs: [{config_name: a}]", &[("a/train.csv", "a\n"), ("b/train.csv", "a\n")]),
         ),
         t(
             "files of two formats",

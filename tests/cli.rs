@@ -529,12 +529,9 @@ fn data_in_a_folder_is_the_same_data() {
     let data = dir.path().join("images/data");
     std::fs::create_dir_all(&data).unwrap();
     let embedded = format!("{}/src/hub/embedded/fashion-mnist-mini", env!("CARGO_MANIFEST_DIR"));
-    for (split, file) in [
-        ("train", "train-00000-of-00001.parquet"),
-        ("validation", "validation.parquet"),
-        ("test", "test.parquet"),
-    ] {
-        std::fs::copy(format!("{embedded}/{split}.parquet"), data.join(file)).unwrap();
+    let file = |split: &str| data.join(format!("{split}-00000-of-00001.parquet"));
+    for split in ["train", "validation", "test"] {
+        std::fs::copy(format!("{embedded}/{split}.parquet"), file(split)).unwrap();
     }
     let ids = |set: &[&str]| {
         let mut args = vec!["plan", "tiny.yaml", "--format", "csv"];
@@ -551,7 +548,7 @@ fn data_in_a_folder_is_the_same_data() {
 
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", folder]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    std::fs::copy(data.join("test.parquet"), data.join("validation.parquet")).unwrap();
+    std::fs::copy(file("test"), file("validation")).unwrap();
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", folder]);
     assert!(ran.code == 2 && ran.err.contains("the same file serves two splits"), "{}", ran.err);
 }

@@ -178,13 +178,18 @@ fn a_class_may_be_called_as_a_split() {
     let dataset = Dataset::new(&[
         ("train/train/1.png", png(2, [9, 9, 9])),
         ("train/car/1.png", png(2, [1, 2, 3])),
-        ("val/train/1.png", png(2, [7, 7, 7])),
-        ("test/1.png", png(2, [8, 8, 8])),
+        ("test/train/1.png", png(2, [7, 7, 7])),
+        ("test/car/1.png", png(2, [8, 8, 8])),
     ]);
-    // Images without labels are no class, and in the way of those alone who ask for them.
-    let images = dataset.images(r#"{"test": {"fraction": 0.5}}"#, (2, 3, 2), None).unwrap();
-    assert_eq!(images.class_names, ["car", "train"]);
-    assert!(dataset.images("{}", (2, 3, 2), None).is_err());
+    let half = r#"{"validation": {"fraction": 0.5}}"#;
+    // Of the names alone, test/train/1.png is in both splits.
+    let error = dataset.images(half, (2, 3, 2), None).unwrap_err().to_string();
+    assert!(error.contains("test/train/1.png, in train and test"), "{error}");
+    let files = "[{split: train, path: 'train/**'}, {split: test, path: 'test/**'}]";
+    let card = format!("---\nconfigs: [{{config_name: x, data_files: {files}}}]\n---\n");
+    dataset.put("README.md", card);
+    let images = dataset.images(half, (2, 3, 2), None).unwrap();
+    assert_eq!((images.class_names.join(" "), images.test.labels.len()), ("car train".into(), 2));
 }
 
 #[test]
@@ -238,9 +243,12 @@ fn folders_are_classes() {
     assert_eq!(images.train.image(1), [4, 5, 6].repeat(4));
     assert_eq!((images.validation.labels[0], images.test.labels[0]), (1, 2));
     assert_eq!(images.files.len(), 3);
-    // Notes beside the images are no dataset, and do not hide one.
+    // A table beside the images may be rows, or notes that can be ignored.
     dataset.put("train/notes.csv", "file,checked\n1.png,yes\n");
-    assert_eq!(dataset.images("{}", (2, 3, 3), None).unwrap().sha256(), images.sha256());
+    assert!(dataset.images("{}", (2, 3, 3), None).unwrap_err().to_string().contains("notes.csv"));
+    let without = dataset.images(r#"{"ignore": ["train/*.csv"]}"#, (2, 3, 3), None).unwrap();
+    assert_eq!(without.sha256(), images.sha256());
+    fs::remove_file(dataset.at("train/notes.csv")).unwrap();
     // An image in another folder is another dataset.
     fs::create_dir_all(dataset.at("train/emu")).unwrap();
     fs::rename(dataset.at("train/cat/1.png"), dataset.at("train/emu/1.png")).unwrap();

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::dataset::Contents;
 use super::hub::HubArgs;
 use super::{FormatArgs, FormatName, clean, print_as};
-use crate::data::{Column, Kind, Layout, Table as Rows, Values, read_split};
+use crate::data::{Column, Kind, Layout, Table as Rows, Values, listed, read_split};
 use crate::error::{Error, Result};
-use crate::hub::{self, Source};
+use crate::hub::{self, Repository, Source};
 use crate::report::{Align, Cell, Table, count};
 use crate::spec::HubName;
 
@@ -20,6 +21,9 @@ pub struct DataArgs {
     /// The configuration (subset), where the dataset has several and no default
     #[arg(long, value_name = "NAME")]
     config: Option<String>,
+    /// Take the files that match this pattern for not there; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    ignore: Vec<String>,
     /// Show this split alone
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
@@ -37,8 +41,10 @@ const SHOWN: usize = 60;
 
 pub fn data(args: &DataArgs) -> Result<()> {
     let repository = args.hub.unlocked().open(&source(&args.dataset)?, hub::Kind::Dataset)?;
-    let layout = Layout::of(&repository, args.config.as_deref())?;
+    let layout = Layout::without(&repository, args.config.as_deref(), &args.ignore)?;
     if args.split.is_none() && layout.splits().next().is_none() {
+        // A dataset with a fault may have no splits either.
+        layout.fault()?;
         return Err(Error::Input(format!(
             "{}: there is nothing that is read\n  expected: Parquet, CSV, TSV, JSON lines, IDX, or \
              folders of PNG, JPEG or WebP images; archives are not opened",
@@ -57,6 +63,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
         .column("type", "type", Align::Left)
         .column("classes", "classes", Align::Right);
     let mut details = String::new();
+    let mut contents = Contents::default();
     for split in &splits {
         let files = layout.files(split)?.len();
         let rows = read_split(&repository, &layout, split, None)?;
@@ -81,15 +88,50 @@ pub fn data(args: &DataArgs) -> Result<()> {
         if split == &splits[0] {
             details = class_names(&rows) + &details;
         }
+        contents.add(split, &rows);
     }
     let mut text = table.render(args.format.format.into());
     if let FormatName::Table = args.format.format {
         let config = layout.config.as_deref().map(|c| format!(", configuration {c}"));
-        let licence = layout.card.license.as_deref().unwrap_or("not stated");
         let head = format!("{}{}", repository.name(), config.unwrap_or_default());
-        text = format!("{}, licence {}\n\n{text}{details}", clean(&head), clean(licence));
+        let licence = licence(&repository, &layout);
+        text = format!(
+            "{}\nlicence: {}\nsplits found by {}\n{}\n{text}{}{}{details}{}",
+            clean(&head),
+            clean(&licence),
+            layout.by(),
+            left_out(&layout),
+            contents.images(),
+            contents.classes(),
+            contents.spec(&args.dataset, &layout, &args.ignore),
+        );
     }
     print_as(args.format.format, &text)
+}
+
+/// What the card says of the licence, or what is known without it.
+fn licence(repository: &Repository, layout: &Layout) -> String {
+    let is_licence = |path: &&String| {
+        let name = path.to_ascii_lowercase();
+        !name.contains('/') && (name.starts_with("license") || name.starts_with("licence"))
+    };
+    match (&layout.card.license, repository.licence()) {
+        (Some(licence), _) => licence.clone(),
+        (None, Some(licence)) => licence.to_string(),
+        (None, None) => match repository.files().iter().find(is_licence) {
+            Some(file) => format!("not stated in a card; there is a file {file}"),
+            None => "not stated".to_string(),
+        },
+    }
+}
+
+/// The files that are not read, a line a reason.
+fn left_out(layout: &Layout) -> String {
+    let line = |(why, files): (&str, &[String])| match files {
+        [] => String::new(),
+        files => format!("not read, {why}: {}\n", clean(&listed(files))),
+    };
+    layout.left_out().into_iter().map(line).collect()
 }
 
 fn source(dataset: &str) -> Result<Source> {

@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod compress;
 mod data;
+mod dataset;
 mod evaluate;
 mod export;
 mod fetch;

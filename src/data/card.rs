@@ -26,6 +26,8 @@ pub struct Card {
     pub license: Option<String>,
     /// Class names by configuration (None where the card names none) and column.
     classes: Vec<Classes>,
+    /// The whole text.
+    text: String,
 }
 
 /// A configuration's name and, by column, the names of its classes.
@@ -54,8 +56,9 @@ impl Card {
         let text = std::str::from_utf8(&file.bytes).map_err(|e| {
             fail(format!("the dataset card is not text: byte {} is not UTF-8", e.valid_up_to()))
         })?;
-        match front_matter(text) {
-            None => Ok(Card { name: file.name.clone(), ..Card::default() }),
+        let text = text.to_string();
+        match front_matter(&text) {
+            None => Ok(Card { name: file.name.clone(), text, ..Card::default() }),
             Some(yaml) if yaml.len() > MOST_BYTES => Err(fail(format!(
                 "the dataset card is too long\n  found:    {} bytes of front matter\n  expected: \
                  at most {MOST_BYTES}",
@@ -67,9 +70,15 @@ impl Card {
                 })?;
                 let configs = configs(&json).map_err(fail)?;
                 let license = json.get("license").and_then(text_of);
-                Ok(Card { name: file.name.clone(), configs, license, classes: classes(&json) })
+                let classes = classes(&json);
+                Ok(Card { name: file.name.clone(), configs, license, classes, text })
             }
         }
+    }
+
+    /// Whether the card's text names the file, as it does where it shows a picture.
+    pub fn shows(&self, path: &str) -> bool {
+        self.text.contains(path) || self.text.contains(&path.replace(' ', "%20"))
     }
 
     /// Names of a column's classes in the configuration; empty where the card has none.

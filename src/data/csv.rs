@@ -111,6 +111,36 @@ fn typed(texts: Vec<Option<String>>) -> Values {
     Values::Text(texts)
 }
 
+/// What pandas takes for a missing value, and `datasets` with it.
+const MISSING: [&str; 18] = [
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+    "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+
+/// Refuses labels that `datasets`, which reads CSV by pandas, takes for something else than they are
+/// here: for missing values, or for numbers where they are codes with leading zeros.
+pub fn check_labels(table: &Table, column: &Column) -> Result<()> {
+    let Values::Text(texts) = &column.values else { return Ok(()) };
+    let fail = |row: usize, text: &str, other: &str, help: &str| {
+        Error::Input(format!(
+            "{}: a label can be read in two ways\n  found:    {text}, which is {other} to Hugging Face's \
+             `datasets`\n  expected: labels that are text alone or numbers alone\n  help:     {help}",
+            table.place(row)
+        ))
+    };
+    let missing = |text: &String| MISSING.contains(&&text[..]);
+    let rows = || texts.iter().enumerate().filter_map(|(row, text)| Some((row, text.as_ref()?)));
+    if let Some((row, text)) = rows().find(|(_, text)| missing(text)) {
+        return Err(fail(row, text, "a missing value", "call the class otherwise"));
+    }
+    match rows().next() {
+        Some((row, text)) if rows().all(|(_, text)| text.parse::<f64>().is_ok()) => {
+            Err(fail(row, text, "a number", "write numbers without leading zeros, or names"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The first line at which a quoted value opens that never closes, or closes in the middle, and
 /// what is wrong with it. The csv crate takes both for text, and the rows behind for part of it.
 fn broken_quote(bytes: &[u8], delimiter: u8) -> Option<(usize, String)> {

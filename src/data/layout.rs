@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::card::{CARD, Card, CardConfig};
-use super::names::{Format, canonical};
-use super::splits::{Split, by_card, by_name};
+use super::glob;
+use super::names::{Format, canonical, is_metadata, names_split};
+use super::splits::{Found, Said, Split, by_card, by_name, claims, listed};
 use crate::error::{Error, Result};
 use crate::hub::Repository;
 use crate::spec::{DataSpec, SplitSpec, nearest};
@@ -18,67 +19,151 @@ pub struct Layout {
     /// The configuration's name, where the dataset has configurations.
     pub config: Option<String>,
     pub card: Card,
-    splits: Vec<Split>,
+    found: Found,
+    /// Files that `data.ignore` names.
+    ignored: Vec<String>,
 }
 
 impl Layout {
     /// Reads the card, if there is one, and the list of files.
     pub fn of(repository: &Repository, config: Option<&str>) -> Result<Layout> {
+        Layout::without(repository, config, &[])
+    }
+
+    /// What a run of `data` reads.
+    pub fn of_spec(repository: &Repository, data: &DataSpec) -> Result<Layout> {
+        Layout::without(repository, data.config.as_deref(), &data.ignore)
+    }
+
+    /// [`Layout::of`] as if the files that match a pattern of `ignore` were not there. Errors if a
+    /// pattern matches none.
+    pub fn without(
+        repository: &Repository,
+        config: Option<&str>,
+        ignore: &[String],
+    ) -> Result<Layout> {
         let card = Card::of(repository)?;
         let name = repository.name().to_string();
-        let data: Vec<&str> = repository
-            .files()
-            .iter()
-            .map(String::as_str)
-            .filter(|path| Format::of(path).is_some())
-            .collect();
-        if card.configs.is_empty() {
-            let (config, folder) = by_folder(&name, &data, config)?;
-            let splits = by_name(&data, &folder);
-            return Ok(Layout { name, config, card, splits });
+        let all = repository.files().iter().map(String::as_str);
+        for pattern in ignore {
+            if !all.clone().any(|path| is_ignored(path, pattern)) {
+                return Err(Error::Input(format!(
+                    "{name}: no file matches a pattern of data.ignore\n  found:    {pattern}\n  \
+                     expected: a path in the dataset, a folder's, or a pattern like `**/*.tif`"
+                )));
+            }
         }
-        let chosen = choose(&card, config)?.clone();
-        let splits = match chosen.splits.is_empty() {
-            true => by_name(&data, &folder_of(&chosen, &data)),
-            false => by_card(&chosen, &folder_of(&chosen, &data), &data),
+        let ignores = |path: &str| ignore.iter().any(|pattern| is_ignored(path, pattern));
+        let (ignored, files): (Vec<&str>, Vec<&str>) = all.partition(|path| ignores(path));
+        let rows: Vec<&str> =
+            files.iter().copied().filter(|path| Format::of(path).is_some()).collect();
+        let shown = |path: &str| card.shows(path);
+        let claimed =
+            |path: &str| card.configs.iter().any(|config| claims(config, &folder_of(config), path));
+        let said = Said { shown: &shown, claimed: &claimed };
+        let (config, found) = if card.configs.is_empty() {
+            let (config, folder) = by_folder(&name, &rows, config)?;
+            (config, by_name(&files, &folder, &said))
+        } else {
+            let chosen = choose(&card, config)?.clone();
+            let folder = folder_of(&chosen);
+            let found = match chosen.splits.is_empty() {
+                true => unnamed(&chosen, &rows, &folder)
+                    .unwrap_or_else(|| by_name(&files, &folder, &said)),
+                false => by_card(&chosen, &folder, &files),
+            };
+            (Some(chosen.name), found)
         };
-        Ok(Layout { name, config: Some(chosen.name), card, splits })
+        let ignored = ignored.into_iter().map(str::to_string).collect();
+        let mut layout = Layout { name, config, card, found, ignored };
+        layout.found.fault = layout.found.fault.take().or_else(|| layout.no_labels());
+        Ok(layout)
     }
 
     /// Names of the splits.
     pub fn splits(&self) -> impl Iterator<Item = &str> {
-        self.splits.iter().map(|split| split.name.as_str())
+        self.found.splits.iter().map(|split| split.name.as_str())
     }
 
-    /// Paths of a split's files, in the order of their rows. `val` and `dev` find `validation`,
-    /// and so on. Errors if there is no such split, or if its files are not whole.
-    pub fn files(&self, split: &str) -> Result<&[String]> {
-        let Some(found) = self.find(split) else {
-            let names: Vec<&str> = self.splits().collect();
-            let help = nearest(split, names.iter().copied())
-                .map(|near| format!("\n  help:     did you mean `{near}`?"))
-                .unwrap_or_default();
-            let config = self.config.as_ref().map(|c| format!(" of `{c}`")).unwrap_or_default();
-            let there = match names.is_empty() {
-                true => "no files of rows".to_string(),
-                false => format!("the splits {}", names.join(", ")),
-            };
-            return Err(Error::Input(format!(
-                "{}: there are no files of the split `{split}`{config}\n  found:    {there}\n  \
-                 expected: {split}.parquet, .csv, .tsv or .jsonl, or a folder {split}, or files \
-                 that the dataset card names{help}",
-                self.name
-            )));
-        };
+    /// Whether a name, or what it means, is a split's.
+    pub fn has(&self, split: &str) -> bool {
+        self.find(split).is_some()
+    }
+
+    /// How the splits were told apart.
+    pub fn by(&self) -> &'static str {
+        self.found.by
+    }
+
+    /// Files that are not read: those of no known format, those of other configurations, and those
+    /// that are ignored on request. Files whose names say that they hold no rows are not among them.
+    pub fn left_out(&self) -> [(&'static str, &[String]); 3] {
+        [
+            ("of no known format", &self.found.left_out),
+            ("of other configurations or none", &self.found.elsewhere),
+            ("ignored, as asked for", &self.ignored),
+        ]
+    }
+
+    /// What a run has to be told of: files that may be meant to be read and are not.
+    pub fn note(&self) -> Option<String> {
+        let files = &self.found.left_out;
+        let text = || format!("{}: not read, of no known format: {}", self.name, listed(files));
+        (!files.is_empty()).then(text)
+    }
+
+    /// Errors if the dataset has files that may hold rows or images and are in no split.
+    pub fn fault(&self) -> Result<()> {
+        match &self.found.fault {
+            Some(fault) => Err(Error::Input(format!("{}: {fault}", self.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// A split with its files. `val` and `dev` find `validation`, and so on. Errors if there is no
+    /// such split, if its files are not whole, or if the dataset has files that may hold rows or
+    /// images and are in no split.
+    pub fn split(&self, split: &str) -> Result<&Split> {
+        self.fault()?;
+        let Some(found) = self.find(split) else { return Err(self.no_split(split)) };
         match &found.fault {
             Some(fault) => Err(Error::Input(format!("{}: {fault}", self.name))),
-            None => Ok(&found.files),
+            None => Ok(found),
         }
+    }
+
+    /// Paths of all that a split is read from: the files that hold its rows, in the order of their
+    /// rows, then those that describe images.
+    pub fn files(&self, split: &str) -> Result<Vec<&str>> {
+        let split = self.split(split)?;
+        Ok(split.files.iter().chain(&split.metadata).map(String::as_str).collect())
+    }
+
+    fn no_split(&self, split: &str) -> Error {
+        let names: Vec<&str> = self.splits().collect();
+        let help = nearest(split, names.iter().copied())
+            .map(|near| format!("\n  help:     did you mean `{near}`?"))
+            .unwrap_or_default();
+        let config = self.config.as_ref().map(|c| format!(" of `{c}`")).unwrap_or_default();
+        let there = match names.is_empty() {
+            true => "no files of rows".to_string(),
+            false => format!("the splits {}", names.join(", ")),
+        };
+        let left = match &self.found.left_out[..] {
+            [] => String::new(),
+            left => format!("; not read: {}", listed(left)),
+        };
+        Error::Input(format!(
+            "{}: there are no files of the split `{split}`{config}\n  found:    {there}{left}\n  \
+             expected: {split}.parquet, .csv, .tsv or .jsonl, or a folder {split}, or files that the \
+             dataset card names{help}",
+            self.name
+        ))
     }
 
     /// [`Layout::files`] of a split that is asked for as `data.validation` or `data.test`: where the
     /// dataset has none, the error says what serves instead.
-    pub fn files_for(&self, role: &str, split: &str) -> Result<&[String]> {
+    pub fn files_for(&self, role: &str, split: &str) -> Result<Vec<&str>> {
         let instead = match role {
             "validation" => {
                 "`data.validation: {fraction: 0.1}` takes a tenth of the training split, \
@@ -88,8 +173,10 @@ impl Layout {
             _ => return self.files(split),
         };
         self.files(split).map_err(|error| match self.find(split) {
-            None => Error::Input(format!("{error}\n  help:     {instead}")),
-            Some(_) => error,
+            None if self.found.fault.is_none() => {
+                Error::Input(format!("{error}\n  help:     {instead}"))
+            }
+            _ => error,
         })
     }
 
@@ -97,18 +184,87 @@ impl Layout {
         let same = |own: &&Split| own.name == split;
         let means =
             |own: &&Split| canonical(split).is_some() && canonical(&own.name) == canonical(split);
-        self.splits.iter().find(same).or_else(|| self.splits.iter().find(means))
+        let splits = &self.found.splits;
+        splits.iter().find(same).or_else(|| splits.iter().find(means))
     }
 
-    /// The classes of image folders, sorted, over all splits: a class may be missing in one.
+    /// The classes of image folders, sorted, over all splits: a class may be missing in one. Empty
+    /// where files describe the images.
     pub fn folder_classes(&self) -> Vec<String> {
-        // What cannot be read has no classes: images that lie in no class's folder would be taken
-        // for a class of their split's name.
-        let whole = self.splits.iter().filter(|split| split.fault.is_none());
-        let files = whole.flat_map(|split| &split.files);
+        if self.found.splits.iter().any(|split| !split.metadata.is_empty()) {
+            return Vec::new();
+        }
+        let files = self.found.splits.iter().flat_map(|split| &split.files);
         let names: BTreeSet<&str> = files.filter_map(|path| class_of(path)).collect();
         names.into_iter().map(str::to_string).collect()
     }
+
+    /// Why images in files of their own have no labels, where they have none. `datasets` gives such
+    /// images no labels, or the splits' names.
+    fn no_labels(&self) -> Option<String> {
+        let splits = &self.found.splits;
+        let is_image = |path: &&String| Format::of(path) == Some(Format::ImageFolder);
+        let images = || {
+            splits
+                .iter()
+                .flat_map(|split| split.files.iter().map(move |path| (split, path)))
+                .filter(|(_, path)| is_image(path))
+        };
+        let (first_split, first) = images().next()?;
+        if splits.iter().any(|split| !split.metadata.is_empty()) {
+            let bare = splits.iter().find(|split| split.metadata.is_empty())?;
+            return Some(format!(
+                "a split has no metadata file, others have one\n  found:    {}, of `{}`\n  expected: \
+                 metadata.csv, .jsonl or .parquet in every split, or in none",
+                bare.files.first()?,
+                bare.name
+            ));
+        }
+        let expected = "expected: a folder a class, all at one depth, as in train/cat/1.png, or a \
+             metadata.csv with the columns file_name and label";
+        let depth = |path: &str| path.split('/').count();
+        if let Some((_, other)) = images().find(|(_, path)| depth(path) != depth(first)) {
+            return Some(format!(
+                "images lie at different depths, so that their folders name no classes\n  found:    \
+                 {first}, {other}\n  {expected}\n  help:     leave some out by data.ignore, if they \
+                 are not to be read"
+            ));
+        }
+        let classes = self.folder_classes();
+        if classes.is_empty() {
+            return Some(format!(
+                "an image lies in no folder that names its class\n  found:    {first}\n  {expected}"
+            ));
+        }
+        // A class may be called `train`, as in train/train/1.png.
+        let own = |(split, path): &(&Split, &String)| {
+            let mut folders = path.rsplit('/').skip(1);
+            let last = folders.next().unwrap_or_default();
+            let of_split = |folder: &str| names_split(folder) || folder == split.name;
+            of_split(last) && !folders.any(of_split) && self.found.by == "the names of folders"
+        };
+        if images().all(|image| own(&image)) {
+            return Some(format!(
+                "an image of the split `{}` lies in no folder of its class\n  found:    {first}\n  \
+                 {expected}",
+                first_split.name
+            ));
+        }
+        (classes.len() == 1).then(|| {
+            format!(
+                "all images lie in folders of one name, which tells nothing apart\n  found:    {} in \
+                 {first}\n  {expected}",
+                classes[0]
+            )
+        })
+    }
+}
+
+/// Whether `data.ignore` names the path: as a pattern, or by one of the folders above it.
+fn is_ignored(path: &str, pattern: &str) -> bool {
+    let pattern = pattern.trim_start_matches("./").trim_end_matches('/');
+    let below = |(at, _): (usize, &str)| glob::matches(pattern, &path[..at]);
+    glob::matches(pattern, path) || path.match_indices('/').any(below)
 }
 
 /// The class of an image in a folder a class: the folder's name.
@@ -118,7 +274,7 @@ pub fn class_of(path: &str) -> Option<&str> {
 
 /// The paths that a run of `data` reads, the card's first; nothing else is read later.
 pub fn needed(repository: &Repository, data: &DataSpec) -> Result<Vec<String>> {
-    let layout = Layout::of(repository, data.config.as_deref())?;
+    let layout = Layout::of_spec(repository, data)?;
     let card = repository.files().iter().filter(|path| *path == CARD);
     let mut paths: Vec<String> = card.cloned().collect();
     let mut splits = vec![("train", data.train.as_str())];
@@ -129,8 +285,8 @@ pub fn needed(repository: &Repository, data: &DataSpec) -> Result<Vec<String>> {
     }
     for (role, split) in splits {
         for path in layout.files_for(role, split)? {
-            if !paths.contains(path) {
-                paths.push(path.clone());
+            if !paths.iter().any(|own| own == path) {
+                paths.push(path.to_string());
             }
         }
     }
@@ -177,46 +333,73 @@ fn unclear(name: &str, names: &[&str], config: Option<&str>) -> Error {
 }
 
 /// The folder whose files a card's configuration has where it names none of them.
-fn folder_of(config: &CardConfig, data: &[&str]) -> String {
-    let named = format!("{}/", config.name);
-    match &config.folder {
-        Some(folder) => match folder.trim_start_matches("./").trim_matches('/') {
-            "" | "." => String::new(),
-            folder => format!("{folder}/"),
-        },
-        None if data.iter().any(|path| path.starts_with(&named)) => named,
-        None => String::new(),
+fn folder_of(config: &CardConfig) -> String {
+    match config.folder.as_deref().map(|f| f.trim_start_matches("./").trim_matches('/')) {
+        None | Some("" | ".") => String::new(),
+        Some(folder) => format!("{folder}/"),
     }
 }
 
-/// Without a card: folders beside no files of rows are configurations.
-fn by_folder(name: &str, data: &[&str], config: Option<&str>) -> Result<(Option<String>, String)> {
+/// A card's configuration that names neither files nor a folder has all files. A folder of its name
+/// beside others is likely meant, and is not what `datasets` takes.
+fn unnamed(config: &CardConfig, rows: &[&str], folder: &str) -> Option<Found> {
+    let by = "the dataset card";
+    let fault = |fault| Some(Found { fault: Some(fault), by, ..Found::default() });
+    if !folder.is_empty() && !rows.iter().any(|path| path.starts_with(folder)) {
+        return fault(format!(
+            "a folder that {CARD} names has no files of rows\n  found:    data_dir {folder} of the \
+             configuration `{}`\n  expected: the folder of its files",
+            config.name
+        ));
+    }
+    let own = format!("{}/", config.name);
+    let (inside, outside): (Vec<&str>, Vec<&str>) =
+        rows.iter().partition(|path| path.starts_with(&own));
+    if config.folder.is_some() || inside.is_empty() || outside.is_empty() {
+        return None;
+    }
+    fault(format!(
+        "the configuration `{0}` of {CARD} names no files\n  found:    {1}, and outside of that \
+         folder {2}\n  expected: data_files or data_dir in its entry, `data_dir: {0}` for that folder",
+        config.name, inside[0], outside[0]
+    ))
+}
+
+/// Without a card: folders beside no files of rows are configurations. `rows` are the paths of files
+/// that hold rows.
+fn by_folder(name: &str, rows: &[&str], config: Option<&str>) -> Result<(Option<String>, String)> {
     let folders: BTreeSet<&str> =
-        data.iter().filter_map(|path| path.split_once('/')).map(|(folder, _)| folder).collect();
-    let of_splits = |folder: &str| folder == "data" || canonical(folder).is_some();
-    let flat = data.iter().any(|path| !path.contains('/')) || folders.iter().any(|f| of_splits(f));
+        rows.iter().filter_map(|path| path.split_once('/')).map(|(folder, _)| folder).collect();
+    if let Some(config) = config {
+        return match folders.contains(config) {
+            true => Ok((Some(config.to_string()), format!("{config}/"))),
+            false => Err(unclear(name, &configurations(rows, &folders), Some(config))),
+        };
+    }
+    match configurations(rows, &folders)[..] {
+        [] => Ok((None, String::new())),
+        [only] => Ok((Some(only.to_string()), String::new())),
+        ref several => Err(unclear(name, several, None)),
+    }
+}
+
+/// Folders that are configurations: of tables, or of folders of splits, with nothing beside them.
+fn configurations<'a>(rows: &[&'a str], folders: &BTreeSet<&'a str>) -> Vec<&'a str> {
+    let of_splits = |folder: &str| folder == "data" || names_split(folder);
+    let images = rows.iter().any(|path| Format::of(path) == Some(Format::ImageFolder));
+    let describes = |path: &str| images && is_metadata(path);
+    let flat = rows.iter().any(|path| !path.contains('/')) || folders.iter().any(|f| of_splits(f));
     // Classes of images are no configurations: those have files of tables, or folders of splits.
     let is_config = |folder: &&str| {
-        data.iter().filter_map(|path| path.strip_prefix(*folder)?.strip_prefix('/')).any(|rest| {
+        rows.iter().filter_map(|path| path.strip_prefix(*folder)?.strip_prefix('/')).any(|rest| {
             let inner = rest.split_once('/').map(|(folder, _)| folder);
-            Format::of(rest) != Some(Format::ImageFolder) || inner.is_some_and(of_splits)
+            (Format::of(rest) != Some(Format::ImageFolder) && !describes(rest))
+                || inner.is_some_and(of_splits)
         })
     };
-    let configs: Vec<&str> = match flat {
+    match flat {
         true => Vec::new(),
         false => folders.iter().copied().filter(is_config).collect(),
-    };
-    let chosen = match config {
-        Some(config) => folders.iter().copied().find(|folder| *folder == config),
-        None => match configs[..] {
-            [] => return Ok((None, String::new())),
-            [only] => Some(only),
-            _ => configs.iter().copied().find(|folder| *folder == "default"),
-        },
-    };
-    match chosen {
-        Some(chosen) => Ok((Some(chosen.to_string()), format!("{chosen}/"))),
-        None => Err(unclear(name, &configs, config)),
     }
 }
 

@@ -52,7 +52,8 @@ impl<'a> Loader<'a> {
         cache: Option<&'a Path>,
     ) -> Result<Loader<'a>> {
         let repository = hub.open(&Source::of(data)?, Kind::Dataset)?;
-        let layout = Layout::of(&repository, data.config.as_deref())?;
+        let layout = Layout::of_spec(&repository, data)?;
+        layout.note().iter().for_each(|note| hub.note(note));
         Ok(Loader {
             data,
             repository,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use sha2::{Digest, Sha256};
 
 use super::layout::{Layout, class_of};
+use super::metadata::Metadata;
 use super::names::Format;
 use super::select::Select;
 use super::table::{Column, Table, Values};
@@ -24,6 +25,8 @@ pub struct SplitFiles<'a> {
     format: Format,
     /// Not yet read into a table.
     waiting: VecDeque<Waiting>,
+    /// What describes the images, where a file does.
+    metadata: Option<Metadata>,
     /// Name and SHA-256 of what the split consists of, in order; images in folders are one.
     pub hashes: Vec<(String, String)>,
     /// Name and SHA-256 of every image in folders; empty for other formats.
@@ -54,8 +57,8 @@ impl<'a> SplitFiles<'a> {
         split: &str,
         most: usize,
     ) -> Result<SplitFiles<'a>> {
-        let paths = layout.files(split)?;
-        let format = paths.first().and_then(|path| Format::of(path)).ok_or_else(|| {
+        let found = layout.split(split)?;
+        let format = found.files.first().and_then(|path| Format::of(path)).ok_or_else(|| {
             Error::Input(format!("{}: the split `{split}` has no files", repository.name()))
         })?;
         let mut hashes = Vec::new();
@@ -63,12 +66,25 @@ impl<'a> SplitFiles<'a> {
         let mut kept = 0;
         let mut images = Vec::new();
         let mut all_images = Sha256::new();
+        let metadata = match found.metadata.is_empty() {
+            true => None,
+            false => {
+                let read = |path: &String| repository.read(path);
+                let files = found.metadata.iter().map(read).collect::<Result<_>>()?;
+                Some(Metadata::read(files, &found.files)?)
+            }
+        };
+        let paths: Vec<&String> = match &metadata {
+            None => found.files.iter().collect(),
+            Some(metadata) => metadata.order.iter().map(|place| &found.files[*place]).collect(),
+        };
         for path in paths {
             let file = repository.read(path)?;
             match format {
                 Format::ImageFolder => {
-                    // Where an image lies is its class.
-                    all_images.update(class_of(path).unwrap_or_default());
+                    // Where an image lies is its class, or what a row names it by.
+                    let class = || class_of(path).unwrap_or_default();
+                    all_images.update(metadata.as_ref().map_or_else(class, |_| path));
                     all_images.update([0]);
                     all_images.update(&file.sha256);
                     images.push((file.name.clone(), file.sha256.clone()));
@@ -82,20 +98,32 @@ impl<'a> SplitFiles<'a> {
             });
         }
         if format == Format::ImageFolder {
-            let name = format!("{}: {} images of {split}", repository.name(), paths.len());
+            let name = format!("{}: {} images of {split}", repository.name(), found.files.len());
             hashes.push((name, hex(&all_images.finalize())));
         }
-        Ok(SplitFiles { repository, layout, format, waiting, hashes, images })
+        hashes.extend(metadata.iter().flat_map(|metadata| metadata.hashes.clone()));
+        Ok(SplitFiles { repository, layout, format, waiting, metadata, hashes, images })
     }
 
     /// Whether folders' names are the labels.
     pub fn in_class_folders(&self) -> bool {
-        self.format == Format::ImageFolder
+        self.format == Format::ImageFolder && self.metadata.is_none()
     }
 
     /// The table of the next file (of the pair of IDX files, of all images in folders); None behind
     /// the last. A file's bytes are let go when they are read.
     pub fn next_table(&mut self, select: Select) -> Result<Option<Table>> {
+        loop {
+            let table = self.table(select)?;
+            // JSON lines without a line have no columns to agree with those of other files.
+            let nothing = |table: &Table| self.format == Format::JsonLines && table.rows == 0;
+            if !table.as_ref().is_some_and(nothing) {
+                return Ok(table);
+            }
+        }
+    }
+
+    fn table(&mut self, select: Select) -> Result<Option<Table>> {
         let Some(first) = self.take()? else { return Ok(None) };
         let mut table = match self.format {
             Format::Parquet => parquet::read(first, select)?,
@@ -104,14 +132,26 @@ impl<'a> SplitFiles<'a> {
             Format::JsonLines => json_lines::read(&first, select)?,
             Format::Idx => idx::read(&self.with_rest(first)?, select)?,
             Format::ImageFolder => {
-                let classes = self.layout.folder_classes();
-                image_folder::read(self.with_rest(first)?, &classes, select)?
+                let files = self.with_rest(first)?;
+                match &self.metadata {
+                    Some(metadata) => metadata.table(files, select)?,
+                    None => image_folder::read(files, &self.layout.folder_classes(), select)?,
+                }
             }
         };
+        if let (Select::Images { label, .. }, true) = (select, self.is_csv()) {
+            table.column(label).map_or(Ok(()), |column| csv::check_labels(&table, column))?;
+        }
         let columns = std::mem::take(&mut table.columns);
         let named = columns.into_iter().map(|column| self.with_names(column, &table));
         table.columns = named.collect::<Result<_>>()?;
         Ok(Some(table))
+    }
+
+    /// Whether labels are written in CSV or TSV, where a text may be meant for another value.
+    fn is_csv(&self) -> bool {
+        matches!(self.format, Format::Csv | Format::Tsv)
+            || self.metadata.as_ref().is_some_and(|metadata| metadata.csv)
     }
 
     fn take(&mut self) -> Result<Option<File>> {

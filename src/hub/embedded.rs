@@ -9,20 +9,22 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Dataset {
     name: &'static str,
+    pub licence: &'static str,
     files: &'static [(&'static str, &'static [u8])],
 }
 
 macro_rules! dataset {
-    ($name:literal: $($file:literal),+) => {
+    ($name:literal, $licence:literal: $($file:literal),+) => {
         Dataset {
             name: $name,
+            licence: $licence,
             files: &[$(($file, include_bytes!(concat!("embedded/", $name, "/", $file)))),+],
         }
     };
 }
 
 static DATASETS: [Dataset; 1] =
-    [dataset!("fashion-mnist-mini": "test.parquet", "train.parquet", "validation.parquet")];
+    [dataset!("fashion-mnist-mini", "MIT": "test.parquet", "train.parquet", "validation.parquet")];
 
 /// The dataset called `name`.
 pub fn open(name: &str) -> Result<Repository> {

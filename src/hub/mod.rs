@@ -85,6 +85,8 @@ pub struct Hub {
     progress: Rc<dyn Progress>,
     /// Each repository is listed once.
     open: RefCell<Vec<Rc<Snapshot>>>,
+    /// What was noted, each once.
+    notes: RefCell<Vec<String>>,
 }
 
 /// Where settings come from.
@@ -118,7 +120,16 @@ impl Hub {
 
     fn with_access(access: Access, lock: Option<Lockfile>, progress: Rc<dyn Progress>) -> Hub {
         let (settings, client, open) = (OnceCell::new(), OnceCell::new(), RefCell::default());
-        Hub { access, settings, client, lock, progress, open }
+        Hub { access, settings, client, lock, progress, open, notes: RefCell::default() }
+    }
+
+    /// Tells the user of something, once.
+    pub fn note(&self, text: &str) {
+        let mut notes = self.notes.borrow_mut();
+        if !notes.iter().any(|note| note == text) {
+            notes.push(text.to_string());
+            self.progress.note(text);
+        }
     }
 
     /// A dataset's or a model's files.
@@ -240,6 +251,14 @@ impl Repository {
     /// As errors name it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The licence, where it is known without the files.
+    pub fn licence(&self) -> Option<&'static str> {
+        match &self.place {
+            Place::Embedded(dataset) => Some(dataset.licence),
+            Place::Hub(_) | Place::Folder(_) => None,
+        }
     }
 
     /// Paths of all files, sorted, `/` between folders.

@@ -66,6 +66,9 @@ pub struct DataSpec {
     /// The configuration (subset) of a dataset that has several; None is its default or only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// Patterns of paths in the dataset that are taken not to be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
     #[serde(default = "image_column")]
     pub image_column: String,
     #[serde(default = "label_column")]

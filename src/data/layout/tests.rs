@@ -35,15 +35,10 @@ fn splits(files: &[&str]) -> Vec<String> {
 fn names_of_files_and_folders_tell_the_splits() {
     let cases: &[(&[&str], &[&str])] = &[
         (
-            &["train.parquet", "train-val.parquet"],
-            &["train: train.parquet", "train-val: train-val.parquet"],
-        ),
-        (
             &[
                 "data/test-00000-of-00001.parquet",
                 "data/train-00001-of-00002.parquet",
                 "data/train-00000-of-00002.parquet",
-                "pictures/a.png",
             ],
             &[
                 "train: data/train-00000-of-00002.parquet data/train-00001-of-00002.parquet",
@@ -51,14 +46,10 @@ fn names_of_files_and_folders_tell_the_splits() {
             ],
         ),
         (
-            &["my_train.csv", "my_dev.csv", "notes.csv"],
-            &["train: my_train.csv", "validation: my_dev.csv"],
-        ),
-        (
             &["val/a.jsonl", "training/b.jsonl", "training/c.jsonl"],
             &["train: training/b.jsonl training/c.jsonl", "validation: val/a.jsonl"],
         ),
-        (&["b.csv", "a.csv"], &["train: a.csv b.csv"]),
+        (&["b.csv", "a.csv", "LICENSE", "train.py"], &["train: a.csv b.csv"]),
         (
             &[
                 "t10k-images-idx3-ubyte.gz",
@@ -75,7 +66,6 @@ fn names_of_files_and_folders_tell_the_splits() {
             &["train/cat/1.png", "train/dog/2.jpg", "test/cat/3.webp"],
             &["train: train/cat/1.png train/dog/2.jpg", "test: test/cat/3.webp"],
         ),
-        (&["cat/train.png", "dog/2.png"], &["train: cat/train.png dog/2.png"]),
         (&["plain/train.csv"], &["train: plain/train.csv"]),
         (&["LICENSE"], &[]),
     ];
@@ -85,20 +75,41 @@ fn names_of_files_and_folders_tell_the_splits() {
 }
 
 #[test]
-fn a_split_is_one_whole_set_of_files() {
+fn a_split_is_of_whole_sets_of_files() {
     let shards = ["train-00001-of-00002.parquet", "train-00000-of-00002.parquet"];
     assert_eq!(splits(&shards), [format!("train: {} {}", shards[1], shards[0])]);
+    let several = ["train.csv", "training.csv", "x/train.csv", "b.train.x.csv", "b.train.y.csv"];
+    assert_eq!(splits(&several).len(), 1);
     for bad in [
         &shards[..1],
         &["train.parquet", "train-00000-of-00001.parquet"],
         &["train-00000-of-00002.parquet", "train-00000-of-00001.parquet"],
-        &["train.parquet", "data/train.parquet"],
+        &["train-00000-of-00001-a.parquet", "train-00000-of-00001-b.parquet"],
         &["train.csv", "train.csv.gz"],
-        &["train.csv", "training.csv"],
         &["x/my-train-00000-of-00002.csv"],
     ] {
-        let told = layout(bad, "", None).unwrap().files("train").unwrap_err().to_string();
-        assert!(told.contains("not one whole set"), "{bad:?}: {told}");
+        let error = layout(bad, "", None).unwrap().files("train").unwrap_err().to_string();
+        assert!(error.contains("not whole sets"), "{bad:?}: {error}");
+    }
+}
+
+/// Every file that holds rows or images is in a split once, or the dataset is refused by its name.
+#[test]
+fn files_in_no_split_or_in_two_are_named() {
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["train.parquet", "train-val.parquet"], "train-val.parquet", "two splits"),
+        (&["my_train.csv", "my_dev.csv", "notes.csv"], "notes.csv", "in no split"),
+        (&["cat/train.png", "dog/2.png"], "dog/2.png", "in no split"),
+        (&["train/a/1.png", "train/b/2.png", "train/b/3.bmp"], "3.bmp", "not read"),
+        (&["train/a/1.png", "train/b/2.png", "train/x.csv"], "x.csv", "several formats"),
+        (&["a.csv", "b.jsonl"], "b.jsonl", "several formats"),
+        (&["a.csv", "__b/b.csv"], "__b/b.csv", "two underscores"),
+        (&["Train.csv", "Test.csv"], "Test.csv", "lower case"),
+        (&["train/train a/1.png", "train/b/2.png"], "train a/1.png", "`train` twice"),
+    ];
+    for (files, name, problem) in cases {
+        let error = layout(files, "", None).unwrap().files("train").unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(problem), "{files:?}: {error}");
     }
 }
 
@@ -121,6 +132,7 @@ fn the_card_goes_before_the_names() {
     let files = ["plain/tr-1.csv", "plain/tr-0.csv", "plain/v.csv", "hard/x.csv", "train.csv"];
     let plain = layout(&files, CARD_OF_TWO, Some("plain")).unwrap();
     assert_eq!(found(&plain), ["train: plain/tr-0.csv plain/tr-1.csv", "val: plain/v.csv"]);
+    assert_eq!(plain.left_out()[1].1, ["hard/x.csv", "train.csv"]);
     assert_eq!(plain.files("validation").unwrap(), ["plain/v.csv"]);
     let hard = layout(&files, CARD_OF_TWO, Some("hard")).unwrap();
     assert_eq!(found(&hard), ["train: hard/x.csv"]);
@@ -144,10 +156,13 @@ fn the_default_configuration_is_the_one_that_stands_out() {
         layout(&["a/train.csv", "b/train.csv"], &card, None).map(|layout| found(&layout))
     };
     let b = ["train: b/train.csv"];
-    assert_eq!(of("[{config_name: a}, {config_name: b, default: true}]").unwrap(), b);
-    assert_eq!(of("[{config_name: b}]").unwrap(), b);
+    let in_b = "{config_name: b, data_dir: b, default: true}";
+    assert_eq!(of(&format!("[{{config_name: a}}, {in_b}]")).unwrap(), b);
     assert_eq!(of("[{config_name: a}, {config_name: default, data_dir: ./b/}]").unwrap(), b);
+    assert_eq!(of("[{config_name: x}]").unwrap(), ["train: a/train.csv b/train.csv"]);
     assert!(of("[{config_name: a}, {config_name: b}]").is_err());
+    // What `b` is without a word on its files is everything, or the folder.
+    assert!(of("[{config_name: b}]").unwrap().is_empty());
 }
 
 #[test]

@@ -1,0 +1,170 @@
+//! What an encoded image's header says of its size and colours, without decoding it.
+
+use std::fmt;
+
+/// An image as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Header {
+    pub width: u32,
+    pub height: u32,
+    pub colours: Colours,
+    /// PNG, JPEG, WebP, or pixels of no format.
+    pub format: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Colours {
+    Grey,
+    /// Of 16 bits.
+    DeepGrey,
+    GreyAlpha,
+    Rgb,
+    RgbAlpha,
+    Palette,
+    Cmyk,
+}
+
+impl Colours {
+    /// Whether all of it is grey by its kind.
+    pub fn is_grey(self) -> bool {
+        matches!(self, Colours::Grey | Colours::DeepGrey | Colours::GreyAlpha)
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let colours = match self.colours {
+            Colours::Grey => "grey",
+            Colours::DeepGrey => "16-bit grey",
+            Colours::GreyAlpha => "grey with alpha",
+            Colours::Rgb => "RGB",
+            Colours::RgbAlpha => "RGB with alpha",
+            Colours::Palette => "palette",
+            Colours::Cmyk => "CMYK",
+        };
+        write!(f, "{} × {}, {colours}, {}", self.width, self.height, self.format)
+    }
+}
+
+/// The header of a PNG, JPEG or WebP image; None where there is none.
+pub fn header(bytes: &[u8]) -> Option<Header> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => png(bytes),
+        [0xff, 0xd8, ..] => jpeg(bytes),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp(bytes),
+        _ => None,
+    }
+}
+
+/// Big-endian, of as many bytes as there are.
+fn big(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |n, b| n << 8 | u32::from(*b))
+}
+
+fn little(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b))
+}
+
+/// The chunk IHDR: width, height, depth, colour type.
+fn png(bytes: &[u8]) -> Option<Header> {
+    let [depth, colours] = *bytes.get(24..26)?.as_array()?;
+    (&bytes[12..16] == b"IHDR").then_some(())?;
+    let colours = match (colours, depth) {
+        (0, 16) => Colours::DeepGrey,
+        (0, _) => Colours::Grey,
+        (2, _) => Colours::Rgb,
+        (3, _) => Colours::Palette,
+        (4, _) => Colours::GreyAlpha,
+        (6, _) => Colours::RgbAlpha,
+        _ => return None,
+    };
+    Some(Header { width: big(&bytes[16..20]), height: big(&bytes[20..24]), colours, format: "PNG" })
+}
+
+/// The first start-of-frame segment: depth, height, width, number of components.
+fn jpeg(bytes: &[u8]) -> Option<Header> {
+    let mut at = 2;
+    loop {
+        while *bytes.get(at)? == 0xff && *bytes.get(at + 1)? == 0xff {
+            at += 1;
+        }
+        let [0xff, marker] = *bytes.get(at..at + 2)? else { return None };
+        let length = big(bytes.get(at + 2..at + 4)?) as usize;
+        match marker {
+            // DHT, JPG and DAC are no frames.
+            0xc4 | 0xc8 | 0xcc => {}
+            0xc0..=0xcf => {
+                let frame = bytes.get(at + 5..at + 10)?;
+                let colours = match frame[4] {
+                    1 => Colours::Grey,
+                    3 => Colours::Rgb,
+                    4 => Colours::Cmyk,
+                    _ => return None,
+                };
+                let (height, width) = (big(&frame[..2]), big(&frame[2..4]));
+                return Some(Header { width, height, colours, format: "JPEG" });
+            }
+            // The scan begins, or the image ends.
+            0xd9 | 0xda => return None,
+            _ => {}
+        }
+        at += 2 + length.max(2);
+    }
+}
+
+/// The first chunk: extended, lossy or lossless.
+fn webp(bytes: &[u8]) -> Option<Header> {
+    let data = bytes.get(20..30)?;
+    let (width, height, alpha) = match &bytes[12..16] {
+        b"VP8X" => (little(&data[4..7]) + 1, little(&data[7..10]) + 1, data[0] & 0x10 != 0),
+        b"VP8 " if data[3..6] == [0x9d, 0x01, 0x2a] => {
+            (little(&data[6..8]) & 0x3fff, little(&data[8..10]) & 0x3fff, false)
+        }
+        b"VP8L" if data[0] == 0x2f => {
+            let bits = little(&data[1..5]);
+            ((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1, bits >> 28 & 1 == 1)
+        }
+        _ => return None,
+    };
+    let colours = if alpha { Colours::RgbAlpha } else { Colours::Rgb };
+    Some(Header { width, height, colours, format: "WebP" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{DynamicImage, ImageFormat};
+
+    use super::*;
+
+    fn encoded(image: DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut out = Cursor::new(Vec::new());
+        image.write_to(&mut out, format).unwrap();
+        out.into_inner()
+    }
+
+    #[test]
+    fn headers_are_those_that_were_written() {
+        use ImageFormat::{Jpeg, Png, WebP};
+        for (image, format, want) in [
+            (DynamicImage::new_luma8(5, 3), Png, "5 × 3, grey, PNG"),
+            (DynamicImage::new_luma16(5, 3), Png, "5 × 3, 16-bit grey, PNG"),
+            (DynamicImage::new_luma_a8(5, 3), Png, "5 × 3, grey with alpha, PNG"),
+            (DynamicImage::new_rgb8(300, 2), Png, "300 × 2, RGB, PNG"),
+            (DynamicImage::new_rgba8(5, 3), Png, "5 × 3, RGB with alpha, PNG"),
+            (DynamicImage::new_luma8(5, 300), Jpeg, "5 × 300, grey, JPEG"),
+            (DynamicImage::new_rgb8(5, 3), Jpeg, "5 × 3, RGB, JPEG"),
+            (DynamicImage::new_rgb8(5, 300), WebP, "5 × 300, RGB, WebP"),
+            (DynamicImage::new_rgba8(5, 3), WebP, "5 × 3, RGB with alpha, WebP"),
+        ] {
+            let bytes = encoded(image, format);
+            assert_eq!(header(&bytes).unwrap().to_string(), want);
+            // Whatever is cut off, nothing is read beyond it.
+            for n in 0..bytes.len() {
+                let _ = header(&bytes[..n]);
+            }
+        }
+        assert_eq!(header(b"hello"), None);
+    }
+}

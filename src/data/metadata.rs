@@ -1,0 +1,249 @@
+//! `metadata.csv`, `metadata.jsonl` or `metadata.parquet` beside images in files of their own: a row an
+//! image, as `datasets` reads them. The column `file_name` becomes the column `image`, and `x_file_name`
+//! the column `x`; paths are relative to the metadata file. Folders' names are then no labels.
+//!
+//! `datasets` drops images that no row names; here they are refused.
+
+use std::collections::HashMap;
+
+use super::select::Select;
+use super::splits::listed;
+use super::table::{Blobs, Column, Kind, Table, Values};
+use super::{csv, json_lines, parquet};
+use crate::error::{Error, Result};
+use crate::hub::File;
+
+/// The column of paths, and the end of the names of others.
+const FILE_NAME: &str = "file_name";
+const IMAGE: &str = "image";
+
+/// What a split's metadata files say of its images.
+#[derive(Debug)]
+pub struct Metadata {
+    /// Name and SHA-256 of each file.
+    pub hashes: Vec<(String, String)>,
+    /// Places in the list of the split's images, in the order of the rows: each once.
+    pub order: Vec<usize>,
+    /// The column of the images.
+    image: String,
+    /// The other columns.
+    table: Table,
+    /// Some of it was CSV.
+    pub csv: bool,
+}
+
+impl Metadata {
+    /// Reads `files` and finds the images at `paths` that their rows name. Errors if a row names
+    /// none, or one that another names, and if an image is in no row.
+    pub fn read(files: Vec<File>, paths: &[String]) -> Result<Metadata> {
+        let ending = |file: &File| file.path.rsplit('.').next().unwrap_or_default().to_string();
+        if let [first, rest @ ..] = &files[..]
+            && let Some(other) = rest.iter().find(|file| ending(file) != ending(first))
+        {
+            return Err(Error::Input(format!(
+                "{}: metadata files have several formats\n  found:    .{} here, .{} in {}\n  \
+                 expected: one format in all splits",
+                other.name,
+                ending(other),
+                ending(first),
+                first.name
+            )));
+        }
+        let first = files.first().map(|file| file.name.clone()).unwrap_or_default();
+        let csv = files.iter().any(|file| ending(file) == "csv");
+        let hashes = files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect();
+        let mut images = Images::new(paths);
+        let mut all: Option<(String, Table)> = None;
+        for file in files {
+            let table = match &ending(&file)[..] {
+                "csv" => csv::read(&file, b',', Select::All)?,
+                "jsonl" => json_lines::read(&file, Select::All)?,
+                _ => parquet::read(file.clone(), Select::All)?,
+            };
+            let (image, table) = images.named_in(table, &file)?;
+            match &mut all {
+                None => all = Some((image, table)),
+                Some((name, _)) if *name != image => {
+                    return Err(Error::Input(format!(
+                        "{}: the paths of images have another name than before\n  found:    images \
+                         as `{image}`\n  expected: images as `{name}`, as in {first}",
+                        file.name
+                    )));
+                }
+                Some((_, all)) => all.append(table)?,
+            }
+        }
+        images.all_used(&first)?;
+        let (image, table) = all.unwrap_or_default();
+        Ok(Metadata { hashes, order: images.order, image, table, csv })
+    }
+
+    /// The selected columns with the images, which come in the order of the rows.
+    pub fn table(&self, images: Vec<File>, select: Select) -> Result<Table> {
+        let (names, bytes): (Vec<_>, Vec<_>) =
+            images.into_iter().map(|file| (file.name, Some(file.bytes))).unzip();
+        let image = Column::new(&self.image, Values::Images(Blobs::new(bytes)));
+        let mut columns = vec![image];
+        columns.extend(self.table.columns.iter().cloned());
+        let fields: Vec<(String, Kind)> =
+            columns.iter().map(|c| (c.name.clone(), c.kind())).collect();
+        select.check(self.table.file(), &fields)?;
+        columns.retain(|column| select.wants(&column.name));
+        Ok(Table::of_files(names, columns))
+    }
+}
+
+/// A split's images by their paths.
+struct Images<'a> {
+    paths: &'a [String],
+    places: HashMap<&'a str, usize>,
+    /// Those that rows have named so far.
+    order: Vec<usize>,
+    named: Vec<bool>,
+}
+
+impl<'a> Images<'a> {
+    fn new(paths: &'a [String]) -> Images<'a> {
+        let places = paths.iter().enumerate().map(|(i, path)| (&path[..], i)).collect();
+        Images { paths, places, order: Vec::new(), named: vec![false; paths.len()] }
+    }
+
+    /// The name of the column of images and the other columns.
+    fn named_in(&mut self, mut table: Table, file: &File) -> Result<(String, Table)> {
+        let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
+        let lists = |name: &str| name == "file_names" || name.ends_with("_file_names");
+        if let Some(column) = table.columns.iter().find(|column| lists(&column.name)) {
+            return Err(fail(format!(
+                "column `{}` holds several images a row, which is not read\n  expected: \
+                 {FILE_NAME}, one image a row",
+                column.name
+            )));
+        }
+        let listed: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+        let of_paths: Vec<usize> =
+            (0..listed.len()).filter(|i| image_column(&listed[*i]).is_some()).collect();
+        let &[at] = &of_paths[..] else {
+            let problem = match of_paths.is_empty() {
+                true => format!("there is no column `{FILE_NAME}`"),
+                false => "several columns hold paths of images".to_string(),
+            };
+            return Err(fail(format!(
+                "{problem}\n  found:    {}\n  expected: one column {FILE_NAME} or …_{FILE_NAME}, \
+                 paths of images",
+                listed.join(", ")
+            )));
+        };
+        let column = table.columns.remove(at);
+        let name = image_column(&column.name).unwrap_or(IMAGE).to_string();
+        if listed.contains(&name) {
+            return Err(fail(format!(
+                "two columns would have the name `{name}`\n  found:    {}\n  expected: another \
+                 name: images at the paths of `{}` are the column `{name}`",
+                listed.join(", "),
+                column.name
+            )));
+        }
+        let Values::Text(paths) = &column.values else {
+            return Err(fail(format!(
+                "column `{}` has the wrong type\n  found:    {}\n  expected: text, paths of images",
+                column.name,
+                column.kind()
+            )));
+        };
+        for (row, path) in paths.iter().enumerate() {
+            let add = self.add(path.as_deref(), file);
+            add.map_err(|e| Error::Input(format!("{}: {e}", table.place(row))))?;
+        }
+        Ok((name, table))
+    }
+
+    /// Notes the image that a row of the metadata file names.
+    fn add(&mut self, path: Option<&str>, file: &File) -> std::result::Result<(), String> {
+        let expected = "expected: the path of an image of the split, relative to the metadata file";
+        let Some(path) = path else {
+            return Err(format!(
+                "the row names no image\n  found:    an empty value\n  {expected}"
+            ));
+        };
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let place = within(folder, path).and_then(|full| self.places.get(&full[..])).copied();
+        let Some(place) = place else {
+            return Err(format!(
+                "the row names an image that is not there\n  found:    {path}\n  {expected}"
+            ));
+        };
+        if std::mem::replace(&mut self.named[place], true) {
+            return Err(format!(
+                "the row names an image that another row names\n  found:    {path}\n  expected: no \
+                 example twice"
+            ));
+        }
+        self.order.push(place);
+        Ok(())
+    }
+
+    /// Refuses images that no row names.
+    fn all_used(&self, file: &str) -> Result<()> {
+        let named = self.paths.iter().zip(&self.named);
+        let unused: Vec<&String> = named.filter(|(_, named)| !**named).map(|(p, _)| p).collect();
+        match unused.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Input(format!(
+                "{file}: images are in no row\n  found:    {}\n  expected: a row for each image of \
+                 the split\n  help:     leave them out by data.ignore, if they are not to be read",
+                listed(&unused)
+            ))),
+        }
+    }
+}
+
+/// The column of images that a column of paths becomes.
+fn image_column(name: &str) -> Option<&str> {
+    match name.strip_suffix(FILE_NAME)? {
+        "" => Some(IMAGE),
+        front => front.strip_suffix('_').map(|name| if name.is_empty() { IMAGE } else { name }),
+    }
+}
+
+/// The path that `path` means below `folder`; None where it leads out of the folder.
+fn within(folder: &str, path: &str) -> Option<String> {
+    if path.starts_with('/') || path.contains("://") {
+        return None;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split(['/', '\\']) {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    let path = parts.join("/");
+    Some(if folder.is_empty() { path } else { format!("{folder}/{path}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_the_metadata_s_folder() {
+        assert_eq!(within("", "a.png").as_deref(), Some("a.png"));
+        assert_eq!(within("x", "./y//../a.png").as_deref(), Some("x/a.png"));
+        assert_eq!(within("x", "y\\a.png").as_deref(), Some("x/y/a.png"));
+        for out in ["/a.png", "../a.png", "a/../../b.png", "file://a.png"] {
+            assert_eq!(within("x", out), None, "{out}");
+        }
+    }
+
+    #[test]
+    fn columns_of_paths_become_columns_of_images() {
+        assert_eq!(image_column("file_name"), Some("image"));
+        assert_eq!(image_column("photo_file_name"), Some("photo"));
+        assert_eq!(image_column("file_names"), None);
+        assert_eq!(image_column("profile_name"), None);
+        assert_eq!(image_column("myfile_name"), None);
+    }
+}
