@@ -27,7 +27,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::Result;
 use crate::models;
-use crate::report::{Format, match_notes};
+use crate::report::{Format, match_notes, plain};
 use crate::results::ExperimentFolder;
 use crate::runner::{device_kind, planned_kind, select_device, unused_gpu};
 use crate::spec::{self, DeviceKind, Experiment};
@@ -239,7 +239,7 @@ pub fn main(cli: Cli) -> Result<()> {
 /// How near matched arms come to what they are matched to, a line each, behind an empty one.
 fn matched(experiment: &Experiment) -> String {
     let notes = experiment.variants.iter().flat_map(|v| match_notes(&v.label, &v.matched));
-    let lines: String = notes.map(|note| format!("· {}\n", note.replace('`', ""))).collect();
+    let lines: String = notes.map(|note| format!("· {}\n", plain(&note))).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 

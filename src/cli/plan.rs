@@ -6,7 +6,7 @@ use super::hub::LockedHubArgs;
 use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, print, print_as};
 use crate::error::{Error, Result};
 use crate::models::memory::{Memory, memory};
-use crate::report::{Align, Cell, Format, Table, count, percent, reduction, start_note};
+use crate::report::{Align, Cell, Format, Table, count, percent, plain, reduction, start_note};
 use crate::results::{PixelSource, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedVariant};
 use crate::size::{bytes, clock};
@@ -317,7 +317,7 @@ fn starts(plan: &Plan) -> String {
         })
     };
     let lines = plan.variants.iter().filter_map(note);
-    let lines: String = lines.map(|note| format!("· {}\n", note.replace('`', ""))).collect();
+    let lines: String = lines.map(|note| format!("· {}\n", plain(&note))).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use super::spectrum::show;
 use super::{FormatArgs, FormatName, clean, print_as};
 use crate::error::{Error, Result};
-use crate::report::{Format, Summary, write_report};
+use crate::report::{Format, Summary, plain, write_report};
 use crate::results::{ExperimentFolder, SpectrumRecord};
 use crate::spec::nearest;
 
@@ -28,8 +28,28 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     }
     let folder = ExperimentFolder::new(&args.folder);
     let summary = Summary::read(&folder)?;
-    let files = write_report(&summary, &folder)?;
-    print_as(args.format.format, &shown(&summary, &files, &folder, args.format.format))
+    write_and_show(&summary, &folder, args.format.format)
+}
+
+/// Writes the tables and charts, and prints the table: also where they cannot be written, as in a
+/// folder that may only be read, which is an error behind it.
+pub fn write_and_show(
+    summary: &Summary,
+    folder: &ExperimentFolder,
+    format: FormatName,
+) -> Result<()> {
+    let written = write_report(summary, folder);
+    print_as(format, &shown(summary, written.as_deref().unwrap_or_default(), folder, format))?;
+    written.map(drop).map_err(|e| not_written(folder.path(), &e))
+}
+
+/// What is said where a report was printed, but could not be written.
+pub fn not_written(folder: &Path, error: &Error) -> Error {
+    Error::Failed(format!(
+        "{}: the table is printed, but its files could not all be written\n  found:    {error}\n  \
+         help:     in a folder that may be written to, a copy of this one can be reported on",
+        clean(&folder.display().to_string())
+    ))
 }
 
 /// Whether there is something to report on.
@@ -120,9 +140,13 @@ pub fn shown(
         FormatName::Table => {
             let mut text = table.render(Format::Table) + "\n";
             for note in summary.notes() {
-                text += &format!("· {}\n", note.replace('`', ""));
+                text += &format!("· {}\n", plain(&note));
             }
-            text + &format!("\nWritten to {}: {}\n", folder.path().display(), files.join(", "))
+            if !files.is_empty() {
+                text +=
+                    &format!("\nWritten to {}: {}\n", folder.path().display(), files.join(", "));
+            }
+            text
         }
         other => table.render(other.into()),
     }

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::hub::LockedHubArgs;
 use super::progress::Progress;
-use super::report::shown;
+use super::report::write_and_show;
 use super::signals::stop_on_signal;
-use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, print_as, tell};
+use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, tell};
 use crate::error::{Error, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
@@ -92,10 +92,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
 
     let failed = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
     let elsewhere = outcomes.iter().filter(|o| matches!(o, Outcome::Elsewhere)).count();
+    let mut written = Ok(());
     if elsewhere < outcomes.len() {
         let summary = Summary::of(plan.record(), &folder)?;
-        let files = write_report(&summary, &folder)?;
-        print_as(args.format.format, &shown(&summary, &files, &folder, args.format.format))?;
+        written = write_and_show(&summary, &folder, args.format.format);
     }
     let mut problems = Vec::new();
     if failed > 0 {
@@ -107,6 +107,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
              again when it is done",
             outcomes.len()
         ));
+    }
+    if let Err(error) = written {
+        problems.push(error.to_string());
     }
     match problems.is_empty() {
         true => Ok(()),

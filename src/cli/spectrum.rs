@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
+use super::report::not_written;
 use super::{FormatArgs, FormatName, print_as};
 use crate::error::{Error, Result};
 use crate::models::checkpoint::{INDEX, MODEL};
 use crate::models::layers::read_layers;
-use crate::report::{Format, spectrum_notes, spectrum_table, write_spectrum};
+use crate::report::{Format, plain, spectrum_notes, spectrum_table, write_spectrum};
 use crate::results::{SCHEMA_VERSION, SpectrumRecord};
 use crate::spec::{HUB_PREFIX, Reference};
 use crate::vlora::{random_spectrum, spectra};
@@ -142,7 +143,7 @@ fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
 
 /// Writes the tables and the chart of a record into its folder, and prints the summary.
 pub fn show(record: &SpectrumRecord, folder: &Path, format: FormatName) -> Result<()> {
-    let files = write_spectrum(record, folder)?;
+    let written = write_spectrum(record, folder);
     let table = spectrum_table(record);
     print_as(
         format,
@@ -150,13 +151,17 @@ pub fn show(record: &SpectrumRecord, folder: &Path, format: FormatName) -> Resul
             FormatName::Table => {
                 let mut text = table.render(Format::Table) + "\n";
                 for note in spectrum_notes(record) {
-                    text += &format!("· {}\n", note.replace(['`', '*'], ""));
+                    text += &format!("· {}\n", plain(&note.replace("**", "")));
                 }
-                text + &format!("\nWritten to {}: {}\n", folder.display(), files.join(", "))
+                if let Ok(files) = &written {
+                    text += &format!("\nWritten to {}: {}\n", folder.display(), files.join(", "));
+                }
+                text
             }
             other => table.render(other.into()),
         },
-    )
+    )?;
+    written.map(drop).map_err(|e| not_written(folder, &e))
 }
 
 /// The size asked for, or the whole depth.

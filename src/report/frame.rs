@@ -3,12 +3,12 @@
 use polars::prelude::*;
 use serde_json::Value;
 
+use super::fields::{self, Field, Kind};
 use super::summary::{FinishedRun, Summary};
 use crate::error::{Error, Result};
-use crate::spec::flatten;
 
 /// A row a finished run: identity, arm, every field of its spec, result and costs, as
-/// Parquet.
+/// Parquet. A column's type is its field's, whatever was swept over ([`fields::columns`]).
 pub fn runs_parquet(summary: &Summary) -> Result<Vec<u8>> {
     let failed = |e: PolarsError| Error::Failed(format!("runs.parquet cannot be made: {e}"));
     let mut frame = runs_frame(summary).map_err(failed)?;
@@ -27,6 +27,9 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
     let float = |name: &str, f: &dyn Fn(&FinishedRun) -> f64| {
         Column::new(name.into(), rows.iter().map(|(_, run)| f(run)).collect::<Vec<f64>>())
     };
+    let optional = |name: &str, f: &dyn Fn(&FinishedRun) -> Option<f64>| {
+        Column::new(name.into(), rows.iter().map(|(_, run)| f(run)).collect::<Vec<Option<f64>>>())
+    };
     let whole = |name: &str, f: &dyn Fn(&FinishedRun) -> Option<u64>| {
         Column::new(name.into(), rows.iter().map(|(_, run)| f(run)).collect::<Vec<Option<u64>>>())
     };
@@ -38,8 +41,14 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
         whole("parameters", &|r| Some(r.result.parameters)),
         whole("trained", &|r| Some(r.result.trained)),
         text("metric", &|i| Some(rows[i].1.result.metric_name.clone())),
+        optional("validation_metric", &|r| r.validation),
         float("test_metric", &|r| r.result.test_metric),
         float("test_loss", &|r| r.result.test_loss),
+        float("trivial_metric", &|r| r.trivial.metric),
+        Column::new(
+            "learned".into(),
+            rows.iter().map(|(_, run)| run.learned()).collect::<Vec<bool>>(),
+        ),
         whole("selected_epoch", &|r| Some(r.result.selected_epoch as u64)),
         whole("steps", &|r| Some(r.result.steps)),
         float("training_seconds", &|r| r.result.training_seconds),
@@ -48,35 +57,27 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
         whole("peak_bytes", &|r| r.result.peak_bytes),
         text("model_sha256", &|i| Some(rows[i].1.result.model_sha256.clone())),
     ];
-    let specs: Vec<_> = rows.iter().map(|(arm, _)| flatten(&arm.variant.spec)).collect();
-    let fields: std::collections::BTreeSet<&String> = specs.iter().flat_map(|s| s.keys()).collect();
-    for field in fields {
-        let values: Vec<Option<Value>> =
-            specs.iter().map(|spec| serde_json::from_str(spec.get(field)?).ok()).collect();
-        columns.push(typed(&format!("spec.{field}"), &values));
+    // Of each run, the place of its arm.
+    let arms: Vec<usize> = summary
+        .arms
+        .iter()
+        .enumerate()
+        .flat_map(|(place, arm)| arm.runs.iter().map(move |_| place))
+        .collect();
+    for field in fields::columns(summary, &fields::all(summary)) {
+        columns.push(of_runs(&field, &arms));
     }
     DataFrame::new(n, columns)
 }
 
-/// A column of whole numbers, numbers, truth values or text, whichever holds all of `values`.
-fn typed(name: &str, values: &[Option<Value>]) -> Column {
-    let all = |is: fn(&Value) -> bool| values.iter().flatten().all(is);
-    let each = |value: &Option<Value>| value.clone().filter(|v| !v.is_null());
-    let name = name.into();
-    if all(|v| v.is_u64() || v.is_null()) {
-        let of = |v: &Option<Value>| each(v).and_then(|v| v.as_u64());
-        return Column::new(name, values.iter().map(of).collect::<Vec<Option<u64>>>());
+/// A field's column with the value of each run's arm.
+fn of_runs(field: &Field, arms: &[usize]) -> Column {
+    let name = field.column.as_str().into();
+    let values = || arms.iter().map(|arm| &field.values[*arm]);
+    match field.kind {
+        Kind::Whole => Column::new(name, values().map(Value::as_u64).collect::<Vec<_>>()),
+        Kind::Number => Column::new(name, values().map(Value::as_f64).collect::<Vec<_>>()),
+        Kind::Truth => Column::new(name, values().map(Value::as_bool).collect::<Vec<_>>()),
+        Kind::Text => Column::new(name, values().map(Value::as_str).collect::<Vec<_>>()),
     }
-    if all(|v| v.is_number() || v.is_null()) {
-        let of = |v: &Option<Value>| each(v).and_then(|v| v.as_f64());
-        return Column::new(name, values.iter().map(of).collect::<Vec<Option<f64>>>());
-    }
-    if all(|v| v.is_boolean() || v.is_null()) {
-        let of = |v: &Option<Value>| each(v).and_then(|v| v.as_bool());
-        return Column::new(name, values.iter().map(of).collect::<Vec<Option<bool>>>());
-    }
-    let of = |v: &Option<Value>| {
-        each(v).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string))
-    };
-    Column::new(name, values.iter().map(of).collect::<Vec<Option<String>>>())
 }

@@ -1,18 +1,23 @@
 //! Tables and charts, computed from stored evidence and nothing else.
 
+mod arms;
 mod charts;
+mod fields;
 mod frame;
 mod notes;
 mod spectrum;
 mod statistics;
 mod summary;
 mod table;
+mod text;
+mod trivial;
 
 pub use notes::{evaluation_notes, match_notes, start_note};
 pub use spectrum::{spectrum_notes, spectrum_table, write_spectrum};
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
 pub use table::{Align, Cell, Format, Table, count, percent, reduction};
+pub use text::plain;
 
 use crate::atomic::write_atomic;
 use crate::error::Result;
@@ -30,7 +35,7 @@ pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<
     for (name, content) in &files {
         write_atomic(&folder.file(name), content)?;
     }
-    for name in charts::file_names() {
+    for name in charts::file_names(summary) {
         if !files.iter().any(|(written, _)| *written == name) {
             folder.remove(&name)?;
         }

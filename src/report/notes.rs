@@ -1,7 +1,8 @@
-//! The sentences under a table: what the paper leaves open and how it was settled, what an arm
+//! The sentences under a table, as Markdown: what the paper leaves open and how it was settled, what an arm
 //! starts from, data, training and machine.
 
 use super::table::{count, percent};
+use super::text::{code, markdown};
 use crate::results::{
     ClassMatch, Conversion, KeptRecord, PixelSource, Provenance, Resampled, RunResult, Session,
     Started, Unnamed, VariantRecord,
@@ -89,8 +90,8 @@ fn ends(v: &VloraSpec) -> &'static str {
 pub fn start_note(variant: &VariantRecord, done: Option<&Started>) -> Option<String> {
     let start = variant.spec.start.as_ref()?;
     let from = match (&variant.start, start.checkpoint_name()) {
-        (Some(label), _) => format!("the tested weights of `{label}` with the same seed"),
-        (None, name) => format!("`{}`", name.unwrap_or_default()),
+        (Some(label), _) => format!("the tested weights of {} with the same seed", code(label)),
+        (None, name) => code(&name.unwrap_or_default()),
     };
     let head = match start.head {
         StartHead::Keep => "",
@@ -136,8 +137,8 @@ pub fn start_note(variant: &VariantRecord, done: Option<&Started>) -> Option<Str
         ),
     };
     Some(format!(
-        "`{}` starts from {from}{head}{read}{classes}{positions}{converted}; {trained}.",
-        variant.label
+        "{} starts from {from}{head}{read}{classes}{positions}{converted}; {trained}.",
+        code(&variant.label)
     ))
 }
 
@@ -185,8 +186,9 @@ pub fn kept_note(label: &str, kept: &[&KeptRecord]) -> Option<String> {
     let least = kept.iter().min_by(|a, b| a.energy_kept.total_cmp(&b.energy_kept))?;
     let mean = kept.iter().map(|k| k.energy_kept).sum::<f64>() / kept.len() as f64;
     Some(format!(
-        "`{label}` keeps {} of the energy of the differences between layers at its start, the mean \
+        "{} keeps {} of the energy of the differences between layers at its start, the mean \
          over matrices and runs; least {} (layer {}, {}).",
+        code(label),
         percent(mean),
         percent(least.energy_kept),
         least.layer,
@@ -233,8 +235,9 @@ pub fn match_notes(label: &str, matched: &[Matched]) -> Vec<String> {
             std::cmp::Ordering::Less => format!("{} fewer than", percent(-off)),
         };
         format!(
-            "`{label}` is dense with {size}, the nearest size to `{}`: {} parameters, {near} its {}.",
-            m.label,
+            "{} is dense with {size}, the nearest size to {}: {} parameters, {near} its {}.",
+            code(label),
+            code(&m.label),
             count(m.parameters),
             count(m.wanted)
         )
@@ -243,7 +246,7 @@ pub fn match_notes(label: &str, matched: &[Matched]) -> Vec<String> {
 }
 
 pub fn data_note(p: &Provenance) -> String {
-    let from = data_source(p).map_or_else(String::new, |source| format!(" of `{source}`"));
+    let from = data_source(p).map_or_else(String::new, |source| format!(" of {}", code(source)));
     let validation = match p.validation_examples {
         0 => "no".to_string(),
         n => count(n as u64),
@@ -252,7 +255,7 @@ pub fn data_note(p: &Provenance) -> String {
         "Data{from}: {} training, {validation} validation and {} test examples; files' SHA-256 {}….",
         count(p.train_examples as u64),
         count(p.test_examples as u64),
-        p.data_sha256.get(..12).unwrap_or(&p.data_sha256)
+        markdown(p.data_sha256.get(..12).unwrap_or(&p.data_sha256))
     )
 }
 
@@ -274,7 +277,12 @@ pub fn machine_note(s: &Session) -> String {
     };
     format!(
         "{} (numerics {}) on {}: {}, {} threads, {}{beside}.",
-        s.program, s.numerics_version, s.device, s.processor, s.threads, s.system
+        markdown(&s.program),
+        s.numerics_version,
+        markdown(&s.device),
+        markdown(&s.processor),
+        s.threads,
+        markdown(&s.system)
     )
 }
 

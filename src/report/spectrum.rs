@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::charts;
 use super::table::{Align, Cell, Table, percent as share};
+use super::text;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::results::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord};
@@ -30,7 +31,7 @@ pub fn write_spectrum(record: &SpectrumRecord, folder: &Path) -> Result<Vec<Stri
 }
 
 fn markdown(record: &SpectrumRecord) -> String {
-    let mut text = format!("# How the layers of {} differ\n\n", record.title);
+    let mut text = format!("# How the layers of {} differ\n\n", text::markdown(&record.title));
     text += &spectrum_table(record).markdown();
     text += "\n";
     for note in spectrum_notes(record) {
@@ -157,8 +158,12 @@ pub fn spectrum_notes(record: &SpectrumRecord) -> Vec<String> {
     }
     notes.extend(findings(record));
     notes.push(format!(
-        "Read from `{}` (SHA-256 {}) in the layout of {}, by {}; random matrices of seed {}.",
-        record.file, record.sha256, record.layout, record.program, record.seed,
+        "Read from {} (SHA-256 {}) in the layout of {}, by {}; random matrices of seed {}.",
+        text::code(&record.file),
+        text::markdown(&record.sha256),
+        text::markdown(&record.layout),
+        text::markdown(&record.program),
+        record.seed,
     ));
     notes
 }

@@ -5,13 +5,14 @@ use super::notes::{
     start_note, training_note,
 };
 use super::statistics::Spread;
-use super::table::{Align, Cell, Table, count, percent, reduction};
+use super::table::{count, percent, reduction};
+use super::text::{code, markdown, markdown_lines};
+use super::trivial::{Trivial, is_constant};
 use crate::error::{Error, Result};
 use crate::results::{
     EpochRecord, ExperimentFolder, ExperimentRecord, Failure, KeptRecord, Provenance, RunFolder,
     RunResult, RunState, SCHEMA_VERSION, SpecRecord, StartRecord, TestRecord, VariantRecord,
 };
-use crate::size::bytes;
 use crate::spec::{Rank, RunSpec, agree, identifying_fields};
 
 /// Everything the tables and charts show.
@@ -31,6 +32,8 @@ pub struct ArmSummary {
     pub failures: Vec<(u64, String)>,
     pub unfinished: usize,
     pub test: Option<Spread>,
+    /// Validation metric of the epochs whose weights were tested; None where a run has none.
+    pub validation: Option<Spread>,
     /// Test metric minus the baseline's, over the seeds that both finished on the same data.
     pub difference: Option<Spread>,
     /// 1 − parameters / the baseline's; None for the baseline itself.
@@ -44,10 +47,39 @@ pub struct FinishedRun {
     pub seed: u64,
     pub result: RunResult,
     pub epochs: Vec<EpochRecord>,
+    /// Validation metric of the epoch whose weights were tested.
+    pub validation: Option<f64>,
+    /// The best constant answer on its test examples.
+    pub trivial: Trivial,
+    /// Whether it gave all of them one answer.
+    pub is_constant: bool,
     pub provenance: Provenance,
     /// Where it starts from other weights.
     pub start: Option<StartRecord>,
 }
+
+impl FinishedRun {
+    /// Whether it is better on the test split than a constant answer.
+    pub fn learned(&self) -> bool {
+        !self.trivial.is_reached_by(self.result.test_metric)
+    }
+}
+
+impl ArmSummary {
+    /// Finished runs that did not learn.
+    pub fn not_learned(&self) -> impl Iterator<Item = &FinishedRun> {
+        self.runs.iter().filter(|run| !run.learned())
+    }
+
+    pub fn seeds(&self) -> Vec<u64> {
+        self.runs.iter().map(|run| run.seed).collect()
+    }
+}
+
+/// Behind an arm of which a run did not learn.
+pub const NOT_LEARNED: &str = "†";
+/// Behind a mean over fewer seeds than other arms'.
+pub const FEWER_SEEDS: &str = "‡";
 
 impl Summary {
     /// Reads every run that the experiment's record on disk names.
@@ -83,6 +115,7 @@ impl Summary {
                 failures: Vec::new(),
                 unfinished: 0,
                 test: None,
+                validation: None,
                 difference: None,
                 reduction: None,
             };
@@ -101,12 +134,15 @@ impl Summary {
             }
             let metrics: Vec<f64> = arm.runs.iter().map(|r| r.result.test_metric).collect();
             arm.test = Spread::of(&metrics);
+            let validation: Option<Vec<f64>> = arm.runs.iter().map(|r| r.validation).collect();
+            arm.validation = validation.and_then(|metrics| Spread::of(&metrics));
             arms.push(arm);
         }
         if arms.iter().all(|a| a.runs.is_empty() && a.failures.is_empty()) {
             return Err(Error::Input(format!(
-                "{}: no run has ended yet\n  expected: at least one finished run, as `vlora run` \
-                 leaves it",
+                "{}: no run has ended yet\n  found:    no finished run in runs/\n  expected: at \
+                 least one, as `vlora run` leaves it\n  help:     `vlora run` with the spec trains \
+                 them",
                 folder.path().display()
             )));
         }
@@ -115,7 +151,7 @@ impl Summary {
         Ok(Summary { record, arms })
     }
 
-    fn runs(&self) -> impl Iterator<Item = &FinishedRun> {
+    pub fn runs(&self) -> impl Iterator<Item = &FinishedRun> {
         self.arms.iter().flat_map(|a| &a.runs)
     }
 
@@ -124,13 +160,24 @@ impl Summary {
         self.arms.iter().map(|a| a.variant.arm == self.record.baseline).collect()
     }
 
+    /// Whether an arm has finished other seeds than another.
+    pub fn seeds_differ(&self) -> bool {
+        self.arms.iter().any(|arm| self.has_fewer_seeds(arm))
+    }
+
+    /// Whether a seed is finished elsewhere that this arm lacks.
+    pub fn has_fewer_seeds(&self, arm: &ArmSummary) -> bool {
+        let seeds = arm.seeds();
+        !arm.runs.is_empty() && self.runs().any(|run| !seeds.contains(&run.seed))
+    }
+
     /// Whether an arm trains less than all of its parameters.
-    fn some_frozen(&self) -> bool {
+    pub fn some_frozen(&self) -> bool {
         self.arms.iter().any(|a| a.variant.trained != a.variant.parameters)
     }
 
     /// Whether arms were computed in different precisions.
-    fn precisions_differ(&self) -> bool {
+    pub fn precisions_differ(&self) -> bool {
         let precision = |a: &ArmSummary| a.variant.spec.precision;
         self.arms.windows(2).any(|pair| precision(&pair[0]) != precision(&pair[1]))
     }
@@ -139,68 +186,11 @@ impl Summary {
         self.runs().next().map_or("metric", |r| &r.result.metric_name)
     }
 
-    /// A row an arm.
-    pub fn table(&self) -> Table {
-        let metric = self.metric_name();
-        let mut table = Table::new()
-            .column("arm", "arm", Align::Left)
-            .column("parameters", "parameters", Align::Right)
-            .column("reduction", "reduction", Align::Right)
-            .column_if(self.some_frozen(), "trained", "trained", Align::Right)
-            .column_if(self.precisions_differ(), "precision", "precision", Align::Left)
-            .hidden("metric")
-            .column("mean", format!("test {metric} (%)"), Align::Right)
-            .hidden("sd")
-            .column("seeds", "seeds", Align::Right)
-            .column("difference", "difference (points)", Align::Right)
-            .hidden("difference_sd")
-            .column("seconds", "training (s)", Align::Right)
-            .column("throughput", "images/s", Align::Right)
-            .column("peak_bytes", "peak memory", Align::Right);
-        for arm in &self.arms {
-            let over_runs = |f: &dyn Fn(&RunResult) -> f64| {
-                let values: Vec<f64> = arm.runs.iter().map(|r| f(&r.result)).collect();
-                Spread::of(&values).map(|s| s.mean)
-            };
-            let optional = |value: Option<f64>, text: &dyn Fn(f64) -> String| match value {
-                Some(v) => Cell::number(v, text(v)),
-                None => Cell::none(),
-            };
-            let peak = arm.runs.iter().map(|r| r.result.peak_bytes).max().flatten();
-            table.row(vec![
-                Cell::text(&arm.variant.label),
-                Cell::number(arm.variant.parameters, count(arm.variant.parameters)),
-                optional(arm.reduction, &percent),
-                Cell::number(arm.variant.trained, count(arm.variant.trained)),
-                Cell::text(arm.variant.spec.precision.name()),
-                Cell::text(metric),
-                match arm.test {
-                    Some(s) => Cell::number(s.mean, plus_minus(s, false)),
-                    None => Cell::none(),
-                },
-                optional(arm.test.and_then(|s| s.sd), &|v| v.to_string()),
-                Cell::number(arm.runs.len(), arm.runs.len().to_string()),
-                match arm.difference {
-                    Some(s) => Cell::number(s.mean, plus_minus(s, true)),
-                    None => Cell::none(),
-                },
-                optional(arm.difference.and_then(|s| s.sd), &|v| v.to_string()),
-                optional(over_runs(&|r| r.training_seconds), &|v| format!("{v:.1}")),
-                optional(over_runs(&|r| r.throughput), &|v| format!("{v:.0}")),
-                match peak {
-                    Some(peak) => Cell::number(peak, bytes(peak)),
-                    None => Cell::none(),
-                },
-            ]);
-        }
-        table
-    }
-
     /// The table with its notes.
     pub fn markdown(&self) -> String {
-        let mut out = format!("# {}\n\n", self.record.name);
+        let mut out = format!("# {}\n\n", markdown(&self.record.name));
         if !self.record.description.is_empty() {
-            out += &format!("{}\n\n", self.record.description.trim());
+            out += &format!("{}\n\n", markdown_lines(&self.record.description));
         }
         out += &self.table().markdown();
         out.push('\n');
@@ -210,17 +200,21 @@ impl Summary {
         out
     }
 
-    /// What a reader must know to judge the table: what the paper leaves open and how it was
+    /// What a reader must know to judge the table, as Markdown: what the paper leaves open and how it was
     /// settled, data, training, machine, and what is missing.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![format!(
-            "Test {} is the mean ± sample standard deviation over seeds; the difference is taken \
-             seed by seed against `{}`. Training time and throughput (without evaluation) are means \
+            "Test {} is the mean ± sample standard deviation over seeds, validation that of the \
+             epochs whose weights were tested; the difference is taken seed by seed against {}. Training time and throughput (without evaluation) are means \
              over runs; peak memory is the most bytes that were allocated at once in any of them, \
              decoded images included where they are not mapped from the cache; on a GPU, of its memory.",
-            self.metric_name(),
-            self.record.baseline
+            markdown(self.metric_name()),
+            code(&self.record.baseline)
         )];
+        notes.extend(self.not_learned_notes());
+        if self.seeds_differ() {
+            notes.push(self.seeds_note());
+        }
         let of_arms = |note: &dyn Fn(&RunSpec) -> Option<String>| {
             let arms = self.arms.iter().map(|a| (&a.variant.label, &a.variant.spec));
             by_arms(arms.filter_map(|(label, spec)| Some((label.clone(), note(spec)?))))
@@ -289,14 +283,73 @@ impl Summary {
             let label = &arm.variant.label;
             for (seed, reason) in &arm.failures {
                 let reason = reason.lines().next().unwrap_or_default();
-                notes.push(format!("`{label}`, seed {seed}, failed: {reason}"));
+                let reason = markdown(reason);
+                notes.push(format!("{}, seed {seed}, failed: {reason}", code(label)));
             }
             if arm.unfinished > 0 {
-                notes.push(format!("`{label}`: not finished: {}.", arm.unfinished));
+                notes.push(format!("{}: not finished: {}.", code(label), arm.unfinished));
             }
         }
         notes
     }
+}
+
+impl Summary {
+    /// Which arms learned nothing, and by which rule; a note for each number of test examples and
+    /// trivial metric.
+    fn not_learned_notes(&self) -> Vec<String> {
+        let mut by_rule: Vec<(Trivial, Vec<String>)> = Vec::new();
+        for arm in &self.arms {
+            let failed: Vec<&FinishedRun> = arm.not_learned().collect();
+            let Some(first) = failed.first() else { continue };
+            let which = match failed.len() == arm.runs.len() {
+                true => String::new(),
+                false => format!(" (seed {})", seeds_text(failed.iter().map(|run| run.seed))),
+            };
+            let constant = match failed.iter().all(|run| run.is_constant) {
+                true => ", which gives every example the same answer",
+                false => "",
+            };
+            let named = format!("{}{which}{constant}", code(&arm.variant.label));
+            match by_rule.iter_mut().find(|(trivial, _)| *trivial == first.trivial) {
+                Some((_, arms)) => arms.push(named),
+                None => by_rule.push((first.trivial, vec![named])),
+            }
+        }
+        let note = |(trivial, arms): (Trivial, Vec<String>)| {
+            format!(
+                "{NOT_LEARNED} Did not learn: {}. Test {} is at most what one answer for every example reaches \
+                 (the most frequent label of the test split: {}), with one standard error of that \
+                 over {} examples ({:.1} points).",
+                arms.join("; "),
+                markdown(self.metric_name()),
+                percent(trivial.metric),
+                count(trivial.examples as u64),
+                100.0 * trivial.error()
+            )
+        };
+        by_rule.into_iter().map(note).collect()
+    }
+
+    /// Which means are over fewer seeds.
+    fn seeds_note(&self) -> String {
+        let fewer = self.arms.iter().filter(|arm| self.has_fewer_seeds(arm));
+        let named: Vec<String> = fewer
+            .map(|arm| {
+                let seeds = seeds_text(arm.runs.iter().map(|run| run.seed));
+                format!("{} (seed {seeds})", code(&arm.variant.label))
+            })
+            .collect();
+        format!(
+            "{FEWER_SEEDS} Over fewer seeds than other arms, with whose means these do not compare: {}. \
+             Differences are over the seeds that both arms have.",
+            named.join(", ")
+        )
+    }
+}
+
+fn seeds_text(seeds: impl Iterator<Item = u64>) -> String {
+    seeds.map(|seed| seed.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads a finished run and holds its result to the evidence it was made from.
@@ -326,7 +379,20 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
         (RunFolder::RESULT, result.trained == variant.trained),
     ];
     match checks.iter().find(|(_, holds)| !holds) {
-        None => Ok(FinishedRun { id: id.to_string(), seed, result, epochs, provenance, start }),
+        None => {
+            let selected = epochs.iter().find(|epoch| epoch.epoch == result.selected_epoch);
+            Ok(FinishedRun {
+                id: id.to_string(),
+                seed,
+                validation: selected.and_then(|epoch| epoch.validation_metric),
+                trivial: Trivial::of(&tests),
+                is_constant: is_constant(&tests),
+                result,
+                epochs,
+                provenance,
+                start,
+            })
+        }
         Some((file, _)) => Err(Error::Input(format!(
             "{}: the run's evidence does not agree with its other files\n  expected: what `vlora \
              run` writes; remove the run's folder to train it again",
@@ -384,24 +450,14 @@ fn compare(arms: &mut [ArmSummary], baseline: &str) {
     }
 }
 
-/// `81.3 ± 0.4`, in per cent; `−2.1 ± 0.3` with a sign.
-fn plus_minus(s: Spread, signed: bool) -> String {
-    let number = |v: f64| format!("{:.1}", 100.0 * v).replace('-', "−");
-    let sign = if signed && s.mean >= 0.0 { "+" } else { "" };
-    match s.sd {
-        Some(sd) => format!("{sign}{} ± {}", number(s.mean), number(sd)),
-        None => format!("{sign}{}", number(s.mean)),
-    }
-}
-
 /// Notes that differ between arms, each with the arms it is about; one that all share alone.
 fn by_arms(items: impl Iterator<Item = (String, String)>) -> Vec<String> {
     const MOST: usize = 4;
     let mut notes: Vec<(Vec<String>, String)> = Vec::new();
     for (label, note) in items {
         match notes.iter_mut().find(|(_, n)| *n == note) {
-            Some((labels, _)) => labels.push(format!("`{label}`")),
-            None => notes.push((vec![format!("`{label}`")], note)),
+            Some((labels, _)) => labels.push(code(&label)),
+            None => notes.push((vec![code(&label)], note)),
         }
     }
     if let [(_, only)] = notes.as_slice() {

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::text::{self, visible_line};
+
 /// How a command prints its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -36,6 +38,15 @@ impl Cell {
         Cell { value: value.into(), text: text.into() }
     }
 
+    /// A value of a record: null is nothing.
+    pub fn of(value: Value) -> Cell {
+        match value {
+            Value::Null => Cell::none(),
+            Value::String(text) => Cell::text(text),
+            other => Cell { text: other.to_string(), value: other },
+        }
+    }
+
     /// Nothing: empty in CSV, null in JSON, a dash for people.
     pub fn none() -> Cell {
         Cell { value: Value::Null, text: "—".into() }
@@ -44,7 +55,7 @@ impl Cell {
 
 #[derive(Clone, Debug)]
 struct Column {
-    key: &'static str,
+    key: String,
     title: String,
     align: Align,
     /// Columns without a title are for programs only.
@@ -64,12 +75,12 @@ impl Table {
     }
 
     /// A column that programs know by `key` and people by `title`.
-    pub fn column(self, key: &'static str, title: impl Into<String>, align: Align) -> Table {
+    pub fn column(self, key: impl Into<String>, title: impl Into<String>, align: Align) -> Table {
         self.column_if(true, key, title, align)
     }
 
     /// A column in CSV and JSON only.
-    pub fn hidden(self, key: &'static str) -> Table {
+    pub fn hidden(self, key: impl Into<String>) -> Table {
         self.column_if(false, key, String::new(), Align::Left)
     }
 
@@ -77,11 +88,11 @@ impl Table {
     pub fn column_if(
         mut self,
         shown: bool,
-        key: &'static str,
+        key: impl Into<String>,
         title: impl Into<String>,
         align: Align,
     ) -> Table {
-        self.columns.push(Column { key, title: title.into(), align, shown });
+        self.columns.push(Column { key: key.into(), title: title.into(), align, shown });
         self
     }
 
@@ -93,7 +104,7 @@ impl Table {
 
     pub fn render(&self, format: Format) -> String {
         match format {
-            Format::Table => self.aligned(),
+            Format::Table => self.within(output_width()),
             Format::Csv => self.csv(),
             Format::Json => self.json(),
         }
@@ -103,14 +114,39 @@ impl Table {
         self.columns.iter().enumerate().filter(|(_, c)| c.shown)
     }
 
+    /// Aligned text in lines of at most `width` characters; where they would be longer, a block of
+    /// lines a row. Without a width lines are as long as they are.
+    pub fn within(&self, width: Option<usize>) -> String {
+        let text = self.aligned();
+        match width {
+            Some(most) if text.lines().any(|line| self::width(line) > most) => self.blocks(),
+            _ => text,
+        }
+    }
+
+    /// A row's first cell, and below it a line for each other one.
+    fn blocks(&self) -> String {
+        let columns: Vec<(usize, &Column)> = self.shown().collect();
+        let Some(((first, _), others)) = columns.split_first() else { return String::new() };
+        let longest = others.iter().map(|(_, c)| width(&visible_line(&c.title))).max().unwrap_or(0);
+        let block = |row: &Vec<Cell>| {
+            let lines = others.iter().map(|(i, column)| {
+                let title = pad(&visible_line(&column.title), longest, Align::Left);
+                format!("  {title}  {}\n", visible_line(&row[*i].text))
+            });
+            format!("{}\n{}", visible_line(&row[*first].text), lines.collect::<String>())
+        };
+        self.rows.iter().map(block).collect::<Vec<_>>().join("\n")
+    }
+
     fn aligned(&self) -> String {
         let widths: Vec<usize> = self
             .columns
             .iter()
             .enumerate()
             .map(|(i, c)| {
-                let cells = self.rows.iter().map(|r| width(&r[i].text));
-                cells.chain([width(&c.title)]).max().unwrap_or(0)
+                let cells = self.rows.iter().map(|r| width(&visible_line(&r[i].text)));
+                cells.chain([width(&visible_line(&c.title))]).max().unwrap_or(0)
             })
             .collect();
         let line = |text: &dyn Fn(usize) -> String| {
@@ -118,10 +154,10 @@ impl Table {
                 self.shown().map(|(i, c)| pad(&text(i), widths[i], c.align)).collect();
             cells.join("  ").trim_end().to_string() + "\n"
         };
-        let mut out = line(&|i| self.columns[i].title.clone());
+        let mut out = line(&|i| visible_line(&self.columns[i].title).into_owned());
         out += &line(&|i| "─".repeat(widths[i]));
         for row in &self.rows {
-            out += &line(&|i| row[i].text.clone());
+            out += &line(&|i| visible_line(&row[i].text).into_owned());
         }
         out
     }
@@ -129,12 +165,11 @@ impl Table {
     /// A GitHub-flavoured Markdown table.
     pub fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let escape = |text: &str| text.replace('|', "\\|");
-        let mut out = line(self.shown().map(|(_, c)| escape(&c.title)).collect());
+        let mut out = line(self.shown().map(|(_, c)| text::markdown(&c.title)).collect());
         let rule = |c: &Column| if c.align == Align::Right { "---:" } else { ":---" };
         out += &line(self.shown().map(|(_, c)| rule(c).to_string()).collect());
         for row in &self.rows {
-            out += &line(self.shown().map(|(i, _)| escape(&row[i].text)).collect());
+            out += &line(self.shown().map(|(i, _)| text::markdown(&row[i].text)).collect());
         }
         out
     }
@@ -143,11 +178,12 @@ impl Table {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let plain = |value: &Value| match value {
             Value::Null => String::new(),
-            Value::String(s) => s.clone(),
+            Value::String(s) => text::csv_cell(s).into_owned(),
             other => other.to_string(),
         };
         // Writing into memory cannot fail, and every row has a cell a column.
-        let _ = writer.write_record(self.columns.iter().map(|c| c.key));
+        let _ =
+            writer.write_record(self.columns.iter().map(|c| text::csv_cell(&c.key).into_owned()));
         for row in &self.rows {
             let _ = writer.write_record(row.iter().map(|cell| plain(&cell.value)));
         }
@@ -161,12 +197,22 @@ impl Table {
             .map(|row| {
                 let pairs = self.columns.iter().zip(row);
                 let object: Map<String, Value> =
-                    pairs.map(|(c, cell)| (c.key.to_string(), cell.value.clone())).collect();
+                    pairs.map(|(c, cell)| (c.key.clone(), cell.value.clone())).collect();
                 Value::Object(object)
             })
             .collect();
         format!("{:#}\n", json!(rows))
     }
+}
+
+/// Characters of a line that standard output shows: what `COLUMNS` says, else the terminal's width.
+/// None where there is no terminal, as in a pipe or a file.
+fn output_width() -> Option<usize> {
+    let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    given.filter(|columns| *columns > 0).or_else(|| {
+        let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+        Some(usize::from(width.0))
+    })
 }
 
 /// Characters, which for the texts here is the width on a terminal.
@@ -223,7 +269,7 @@ mod tests {
     fn each_format() {
         let t = sample();
         assert_eq!(
-            t.render(Format::Table),
+            t.within(None),
             "arm  parameters\n───  ──────────\na,b       1,234\nc             —\n"
         );
         assert_eq!(t.render(Format::Csv), "arm,parameters,id\n\"a,b\",1234,x\nc,,\n");
@@ -234,6 +280,33 @@ mod tests {
         let json: Value = serde_json::from_str(&t.render(Format::Json)).unwrap();
         assert_eq!(json[0]["parameters"], 1234);
         assert_eq!(json[1]["id"], Value::Null);
+    }
+
+    #[test]
+    fn texts_stay_in_their_cells() {
+        let mut t =
+            Table::new().column("name", "na|me", Align::Left).column("x", "x", Align::Right);
+        t.row(vec![Cell::text("a|b\n\x1b[31m<b>"), Cell::number(-1, "-1")]);
+        t.row(vec![Cell::text("=cmd()"), Cell::text("-x")]);
+        let lines = t.within(None);
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines[2..], ["a|b\\n\\x1b[31m<b>  -1", "=cmd()            -x"]);
+        assert!(
+            t.markdown().contains("| a\\|b\\\\n\\\\x1b\\[31m\\<b\\> | -1 |"),
+            "{}",
+            t.markdown()
+        );
+        assert_eq!(t.render(Format::Csv), "name,x\na|b\\n\\x1b[31m<b>,-1\n'=cmd(),'-x\n");
+        let json: Value = serde_json::from_str(&t.render(Format::Json)).unwrap();
+        assert_eq!(json[0]["name"], "a|b\n\x1b[31m<b>");
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_is_turned() {
+        let t = sample();
+        assert_eq!(t.within(Some(15)), t.within(None));
+        let turned = "a,b\n  parameters  1,234\n\nc\n  parameters  —\n";
+        assert_eq!(t.within(Some(14)), turned);
     }
 
     #[test]

@@ -1,255 +1,298 @@
-//! The test metric against the parameter count, and against the rank.
+//! The test metric against a number of each arm: its parameters, or a field of its spec.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::style::{INK, Look, Style, legend_size, looks, padded, short_count};
+use super::marks::{Key, Legend, Look, looks};
+use super::style::{INK, Plane, Style, padded, short_count};
 use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
-use crate::results::VariantRecord;
-use crate::spec::{Rank, flatten, last_field};
 
 /// Points with error bars of one standard deviation over a number.
 pub struct Against {
-    x_title: String,
-    y_title: String,
-    /// The x axis starts at zero, not near its smallest point.
-    x_from_zero: bool,
-    x_label: Box<dyn Fn(f64) -> String>,
-    series: Vec<Series>,
-    /// A horizontal line with its deviation: the baseline, where it has no place on the x axis.
-    reference: Option<(String, Spread)>,
+    pub x_title: String,
+    pub y_title: String,
+    pub axis: Axis,
+    pub series: Vec<Series>,
+    /// Horizontal lines: what has no place on the x axis.
+    pub levels: Vec<(Look, Spread)>,
+    pub legend: Legend,
 }
 
-struct Series {
-    name: String,
-    look: Look,
-    joined: bool,
+/// The x axis.
+pub enum Axis {
+    /// From zero on, with round numbers.
+    FromZero,
+    /// Around its points, with a label at each place.
+    Places(Vec<(f64, String)>),
+}
+
+/// Marks of one look.
+pub struct Series {
+    pub look: Look,
+    pub joined: bool,
     /// (x, metric).
-    points: Vec<(f64, Spread)>,
+    pub points: Vec<(f64, Spread)>,
 }
 
 /// One point an arm. None where no run has finished.
 pub fn against_parameters(summary: &Summary) -> Option<Against> {
-    let series: Vec<Series> = summary
-        .arms
-        .iter()
-        .zip(looks(&summary.baselines()))
-        .filter_map(|(arm, look)| {
-            let points = vec![(arm.variant.parameters as f64, arm.test?)];
-            Some(Series { name: arm.variant.label.clone(), look, joined: false, points })
+    let arms = || summary.arms.iter().zip(looks(&summary.baselines()));
+    let drawn = || arms().filter_map(|(arm, look)| Some((arm, look, arm.test?)));
+    let series: Vec<Series> = drawn()
+        .map(|(arm, look, test)| Series {
+            look,
+            joined: false,
+            points: vec![(arm.variant.parameters as f64, test)],
         })
         .collect();
+    let mut legend =
+        Legend::new(drawn().map(|(arm, look, _)| (summary.marked_label(arm), look, Key::Mark)));
+    legend.say_of(summary);
     (!series.is_empty()).then(|| Against {
         x_title: "Parameters".into(),
         y_title: y_title(summary),
-        x_from_zero: true,
-        x_label: Box::new(short_count),
+        axis: Axis::FromZero,
         series,
-        reference: None,
+        levels: Vec::new(),
+        legend,
     })
 }
 
-/// A line for VLoRA arms that differ in nothing but the rank. None where there are not two of
-/// them.
-pub fn against_rank(summary: &Summary) -> Option<Against> {
-    let scale = RankScale::of(summary);
-    let mut groups: BTreeMap<String, (String, Vec<(f64, Spread)>)> = BTreeMap::new();
-    for arm in &summary.arms {
-        let (Some(vlora), Some(test)) = (&arm.variant.spec.vlora, arm.test) else { continue };
-        let group = groups.entry(line_of(&arm.variant)).or_default();
-        // Arms that differ in the rank alone go by the first one's name.
-        if group.0.is_empty() {
-            group.0 = group_name(&arm.variant);
-        }
-        group.1.push((scale.place(vlora.rank), test));
-    }
-    groups.retain(|_, (_, points)| points.len() > 1);
-    if groups.is_empty() {
-        return None;
-    }
-    let plain = vec![false; groups.len()];
-    let series = groups
-        .into_values()
-        .zip(looks(&plain))
-        .map(|((name, mut points), look)| {
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            Series { name, look, joined: true, points }
-        })
-        .collect();
-    let mut bases = summary.arms.iter().filter(|a| a.variant.arm == summary.record.baseline);
-    let reference = match (bases.next(), bases.next()) {
-        // With several baselines, one a sweep point, no single line is the one to compare with.
-        (Some(base), None) => base.test.map(|test| (base.variant.label.clone(), test)),
-        _ => None,
-    };
-    Some(Against {
-        x_title: "Rank".into(),
-        y_title: y_title(summary),
-        x_from_zero: false,
-        x_label: Box::new(move |v| scale.label(v)),
-        series,
-        reference,
-    })
-}
-
-/// What the points of one line share. Swept ranks are one arm's; arms of their own belong together
-/// where they differ in nothing but the rank.
-fn line_of(variant: &VariantRecord) -> String {
-    let (rank, rest): (Vec<_>, Vec<_>) =
-        variant.point.iter().partition(|(key, _)| key == "vlora.rank");
-    if !rank.is_empty() {
-        return format!("{} {rest:?}", variant.arm);
-    }
-    let mut fields = flatten(&variant.spec);
-    fields.remove("vlora.rank");
-    format!("{fields:?}")
-}
-
-/// Places of ranks on the x axis: logarithmic, with the two ends that have no logarithm one step
-/// beyond the smallest and the largest rank.
-#[derive(Clone, Copy, Debug)]
-struct RankScale {
-    low: f64,
-    high: f64,
-    /// Whether rank 0 and `full` occur.
-    ends: (bool, bool),
-}
-
-impl RankScale {
-    fn of(summary: &Summary) -> RankScale {
-        let ranks =
-            || summary.arms.iter().filter_map(|a| Some(a.variant.spec.vlora.as_ref()?.rank));
-        let logs = ranks().filter_map(|rank| match rank {
-            Rank::Of(rank @ 1..) => Some((rank as f64).log2()),
-            _ => None,
-        });
-        let (low, high) =
-            logs.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        let (low, high) = if low > high { (0.0, 0.0) } else { (low.floor(), high.ceil()) };
-        let has = |end: Rank| ranks().any(|rank| rank == end);
-        RankScale { low, high, ends: (has(Rank::Of(0)), has(Rank::Full)) }
-    }
-
-    fn place(&self, rank: Rank) -> f64 {
-        match rank {
-            Rank::Of(0) => self.low - 1.0,
-            Rank::Of(rank) => (rank as f64).log2(),
-            Rank::Full => self.high + 1.0,
-        }
-    }
-
-    /// The rank at a place of the axis, where it is a whole one.
-    fn label(&self, place: f64) -> String {
-        let at = place.round();
-        match (place - at).abs() < 1e-6 {
-            true if at < self.low => {
-                if self.ends.0 && at == self.low - 1.0 { "0" } else { "" }.into()
-            }
-            true if at > self.high => {
-                if self.ends.1 && at == self.high + 1.0 { "full" } else { "" }.into()
-            }
-            true => format!("{:.0}", at.exp2()),
-            false => String::new(),
-        }
-    }
-}
-
-/// The arm with its swept fields, without the rank.
-fn group_name(variant: &VariantRecord) -> String {
-    let fields = variant.point.iter().filter(|(key, _)| key != "vlora.rank");
-    let named = fields.map(|(key, value)| format!(" {}={value}", last_field(key)));
-    variant.arm.clone() + &named.collect::<String>()
-}
-
-fn y_title(summary: &Summary) -> String {
+pub fn y_title(summary: &Summary) -> String {
     format!("Test {} (%), mean ± sd over seeds", summary.metric_name())
 }
 
-/// Pixels of the plot beside the legend.
-const PLOT_WIDTH: u32 = 560;
+/// Pixels of the plot beside the legend, between these two by the number of marks that may come to
+/// stand side by side.
+const PLOT_WIDTH: (u32, u32) = (560, 4000);
+/// Pixels from a mark to the next beside it.
+const STEP: u32 = 14;
 
 impl Against {
-    /// A single line beside a labelled baseline needs no legend.
-    fn legend(&self) -> Vec<(String, Look)> {
-        match self.series.as_slice() {
-            [only] if only.joined => Vec::new(),
-            all => all.iter().map(|s| (s.name.clone(), s.look)).collect(),
-        }
+    fn plot_width(&self) -> u32 {
+        let scattered = self.series.iter().filter(|s| !s.joined).count() as u32;
+        (STEP * scattered + 200).clamp(PLOT_WIDTH.0, PLOT_WIDTH.1)
     }
 
     /// Wide and high enough for the legend.
     pub fn size(&self) -> (u32, u32) {
-        let (width, height) = legend_size(&self.legend());
-        (PLOT_WIDTH + width, height.max(400))
+        let (width, height) = self.legend.size();
+        (self.plot_width() + width, height.max(400))
     }
+
+    /// Where on the x axis each point is drawn. `pixel` is its size on both axes, `step` the pixels that
+    /// a mark takes. Says whether any was moved.
+    fn places(&self, pixel: (f64, f64), step: f64, x: &Range<f64>) -> (Vec<Vec<f64>>, bool) {
+        let points = || self.series.iter().flat_map(|s| &s.points);
+        let y = |per_cent: f64| per_cent / pixel.1;
+        let at: Vec<Dot> = points()
+            .map(|(x, spread)| Dot {
+                x: x / pixel.0,
+                y: y(100.0 * spread.mean),
+                bar: reach(spread).map(y),
+            })
+            .collect();
+        let within = x.start / pixel.0 + step / 2.0..x.end / pixel.0 - step / 2.0;
+        let shifts = shifts(&at, step, &within);
+        let mut next = shifts.iter().map(|shift| shift * pixel.0);
+        let place = |s: &Series| s.points.iter().zip(&mut next).map(|(p, by)| p.0 + by).collect();
+        (self.series.iter().map(place).collect(), shifts.iter().any(|shift| *shift != 0.0))
+    }
+}
+
+/// More marks than this may cover one another.
+const MOST_APART: usize = 400;
+
+/// A mark and its bar, in pixels.
+#[derive(Clone, Copy, Debug)]
+struct Dot {
+    x: f64,
+    y: f64,
+    /// Its two ends.
+    bar: [f64; 2],
+}
+
+/// By how much each mark is moved to the right or left so that none covers another, and no bar lies
+/// on another: by as little as it takes, in their order.
+fn shifts(at: &[Dot], step: f64, within: &Range<f64>) -> Vec<f64> {
+    let mut placed: Vec<Dot> = Vec::new();
+    let mut shifts = Vec::new();
+    for dot in at {
+        let free = |x: f64| {
+            placed.iter().all(|other| {
+                let apart = (other.x - x).abs();
+                let marks = apart < step && (other.y - dot.y).abs() < step;
+                let bars = other.bar[0] < dot.bar[1] && dot.bar[0] < other.bar[1];
+                !marks && (!bars || apart >= 0.4 * step)
+            })
+        };
+        // Where others are in between, not all whole steps from here are free.
+        let tries = if at.len() > MOST_APART { 0 } else { 4 * at.len() };
+        let by = (1..=tries)
+            .flat_map(|n| [1.0, -1.0].map(|side| side * step / 2.0 * n as f64))
+            .filter(|by| within.contains(&(dot.x + by)));
+        let by = std::iter::once(0.0).chain(by).find(|by| free(dot.x + by)).unwrap_or(0.0);
+        placed.push(Dot { x: dot.x + by, ..*dot });
+        shifts.push(by);
+    }
+    shifts
+}
+
+/// Lowest and highest value that a spread's bar shows, per cent.
+fn reach(s: &Spread) -> [f64; 2] {
+    let sd = s.sd.unwrap_or(0.0);
+    [100.0 * (s.mean - sd), 100.0 * (s.mean + sd)]
 }
 
 impl Chart for Against {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
         area.fill(&WHITE)?;
-        let (area, legend) = area.split_horizontally(style.px(PLOT_WIDTH));
-        let lines = self.series.iter().any(|s| s.joined);
-        style.legend(&legend, &self.legend(), lines)?;
+        let (area, legend) = area.split_horizontally(style.px(self.plot_width()));
+        self.legend.draw(&legend, style)?;
         let points = || self.series.iter().flat_map(|s| &s.points);
-        let reach = |s: &Spread| {
-            let sd = s.sd.unwrap_or(0.0);
-            [100.0 * (s.mean - sd), 100.0 * (s.mean + sd)]
-        };
-        let reference = self.reference.iter().map(|(_, s)| s);
-        let spreads = points().map(|p| &p.1).chain(reference);
+        let spreads = points().map(|p| &p.1).chain(self.levels.iter().map(|(_, s)| s));
         let y = padded(spreads.flat_map(reach), 0.15);
-        let mut x = padded(points().map(|p| p.0), 0.15);
-        if self.x_from_zero {
-            x = 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.25;
-        }
+        let x = match self.axis {
+            Axis::FromZero => 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.25,
+            Axis::Places(_) => {
+                let x = padded(points().map(|p| p.0), 0.15);
+                // Room at the left for the marks of levels.
+                let share = f64::from(STEP) / f64::from(PLOT_WIDTH.0 - 100);
+                x.start - (x.end - x.start) * share * self.levels.len() as f64..x.end
+            }
+        };
+        let (x_range, y_height) = (x.clone(), y.end - y.start);
         let (x_low, x_high) = (x.start, x.end);
         let mut chart = ChartBuilder::on(&area)
             .margin(style.px(14))
             .x_label_area_size(style.px(44))
             .y_label_area_size(style.px(58))
             .build_cartesian_2d(x, y)?;
-        style.axes(&mut chart, &self.x_title, &self.y_title, &self.x_label)?;
-        if let Some((label, s)) = &self.reference {
-            let [low, high] = reach(s);
-            chart.draw_series([Rectangle::new(
-                [(x_low, low), (x_high, high)],
-                INK.mix(0.1).filled(),
-            )])?;
-            let level = 100.0 * s.mean;
-            let line = [(x_low, level), (x_high, level)];
-            chart.draw_series(DashedLineSeries::new(
-                line,
-                style.px(6),
-                style.px(4),
-                INK.stroke_width(style.px(2)),
-            ))?;
-            chart.draw_series([EmptyElement::at((x_low, level))
-                + Text::new(
-                    label.clone(),
-                    (style.offset(8), style.offset(-18)),
-                    style.text(12),
-                )])?;
+        let (width, height) = chart.plotting_area().dim_in_pixel();
+        let pixel = (x_high - x_low) / f64::from(width.max(1));
+        let pixels = (pixel, y_height / f64::from(height.max(1)));
+        let (places, moved) = self.places(pixels, f64::from(style.px(STEP)), &x_range);
+        let title = match moved {
+            true => format!("{} (equal marks stand side by side)", self.x_title),
+            false => self.x_title.clone(),
+        };
+        match &self.axis {
+            Axis::FromZero => style.axes(&mut chart, &title, &self.y_title, Some(&short_count))?,
+            Axis::Places(labels) => {
+                style.axes(&mut chart, &title, &self.y_title, None)?;
+                place_labels(&chart, &area, labels, style)?;
+            }
         }
-        for s in &self.series {
-            if s.joined {
-                let line = s.points.iter().map(|p| (p.0, 100.0 * p.1.mean)).collect();
-                style.line(&mut chart, line, s.look)?;
-            }
-            for (x, spread) in &s.points {
+        self.draw_levels(&mut chart, (x_low, x_high), style)?;
+        for (s, xs) in self.series.iter().zip(&places).filter(|(s, _)| s.joined) {
+            let line = xs.iter().zip(&s.points).map(|(x, p)| (*x, 100.0 * p.1.mean)).collect();
+            style.line(&mut chart, line, s.look)?;
+        }
+        // All bars, then all marks: nothing is painted over a mark.
+        for (s, xs) in self.series.iter().zip(&places) {
+            let bar = s.look.colour.stroke_width(style.px(1));
+            let cap = f64::from(style.px(4)) * pixel;
+            for (x, (_, spread)) in xs.iter().zip(&s.points).filter(|(_, p)| p.1.sd.is_some()) {
                 let [low, high] = reach(spread);
-                let (mean, width) = (100.0 * spread.mean, style.px(10));
-                if spread.sd.is_some() {
-                    let bar = s.look.colour.stroke_width(style.px(1)).filled();
-                    let bar = ErrorBar::new_vertical(*x, low, mean, high, bar, width);
-                    chart.draw_series([bar])?;
-                }
-                style.marker(&mut chart, (*x, mean), s.look)?;
+                let cap_at = |y| PathElement::new(vec![(x - cap, y), (x + cap, y)], bar);
+                let stem = PathElement::new(vec![(*x, low), (*x, high)], bar);
+                chart.draw_series([stem, cap_at(low), cap_at(high)])?;
             }
+        }
+        for (s, xs) in self.series.iter().zip(&places) {
+            for (x, (_, spread)) in xs.iter().zip(&s.points) {
+                style.marker(&chart, &area, (*x, 100.0 * spread.mean), s.look)?;
+            }
+        }
+        // Marks on levels stand behind one another, so that equal ones show.
+        for (i, (look, spread)) in self.levels.iter().enumerate() {
+            let x = x_low + f64::from(style.px(STEP) * (i as u32 + 1)) * pixel;
+            style.marker(&chart, &area, (x, 100.0 * spread.mean), *look)?;
         }
         Ok(())
+    }
+}
+
+impl Against {
+    fn draw_levels<DB: DrawingBackend>(
+        &self,
+        chart: &mut Plane<DB>,
+        (x_low, x_high): (f64, f64),
+        style: &Style,
+    ) -> Drawn<DB> {
+        // More than two bands hide one another.
+        let bands = if self.levels.len() > 2 { &[] } else { self.levels.as_slice() };
+        for (look, spread) in bands {
+            let [low, high] = reach(spread);
+            style.band(chart, &[(x_low, low, high), (x_high, low, high)], *look)?;
+        }
+        for (look, spread) in &self.levels {
+            let level = 100.0 * spread.mean;
+            let line = [(x_low, level), (x_high, level)];
+            let stroke = look.colour.stroke_width(style.px(2));
+            let (dash, gap) = style.dash(*look).unwrap_or((style.px(6), style.px(4)));
+            chart.draw_series(DashedLineSeries::new(line, dash, gap, stroke))?;
+        }
+        Ok(())
+    }
+}
+
+/// A tick with its label at each place below the x axis; labels that would touch are left out.
+fn place_labels<DB: DrawingBackend>(
+    chart: &Plane<DB>,
+    area: &DrawingArea<DB, Shift>,
+    labels: &[(f64, String)],
+    style: &Style,
+) -> Drawn<DB> {
+    let (left, top) = area.get_base_pixel();
+    let bottom = chart.plotting_area().get_pixel_range().1.end - top;
+    let mut free_from = i32::MIN;
+    for (place, label) in labels {
+        let x = chart.backend_coord(&(*place, 0.0)).0 - left;
+        let tick = [(x, bottom), (x, bottom + style.offset(5))];
+        area.draw(&PathElement::new(tick, INK.stroke_width(style.px(1))))?;
+        let half = style.offset(7 * label.chars().count() as i32) / 2;
+        if x - half < free_from {
+            continue;
+        }
+        free_from = x + half + style.offset(4);
+        let text = style.text(12).pos(Pos::new(HPos::Center, VPos::Top));
+        area.draw(&Text::new(label.clone(), (x, bottom + style.offset(8)), text))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_moved_apart_as_little_as_it_takes() {
+        let within = 0.0..100.0;
+        let dot = |(x, y): &(f64, f64)| Dot { x: *x, y: *y, bar: [*y, *y] };
+        let apart =
+            |at: &[(f64, f64)]| shifts(&at.iter().map(dot).collect::<Vec<_>>(), 2.0, &within);
+        // Far enough apart in one direction.
+        assert_eq!(apart(&[(5.0, 1.0), (7.0, 1.0), (5.0, 3.0)]), [0.0; 3]);
+        assert_eq!(apart(&[(5.0, 1.0), (5.0, 1.0), (5.0, 2.0)]), [0.0, 2.0, -2.0]);
+        // Not over the edge.
+        assert_eq!(apart(&[(0.5, 1.0), (0.5, 1.0), (0.5, 1.0)]), [0.0, 2.0, 4.0]);
+        let many: Vec<(f64, f64)> =
+            (0..60).map(|i| (f64::from(20 + i * i % 7), f64::from(i % 5) / 2.0)).collect();
+        let moved: Vec<(f64, f64)> =
+            many.iter().zip(apart(&many)).map(|(p, by)| (p.0 + by, p.1)).collect();
+        for (i, a) in moved.iter().enumerate() {
+            let free = |b: &(f64, f64)| (a.0 - b.0).abs() >= 2.0 || (a.1 - b.1).abs() >= 2.0;
+            assert!(moved[..i].iter().all(free), "{i}: {moved:?}");
+        }
+        // Bars lie beside one another, closer than marks.
+        let bars = [[0.0, -9.0, 9.0], [6.0, -2.0, 12.0], [15.0, 10.0, 20.0]];
+        let bars = bars.map(|[y, low, high]| Dot { x: 5.0, y, bar: [low, high] });
+        assert_eq!(shifts(&bars, 2.0, &within), [0.0, 1.0, 0.0]);
     }
 }

@@ -4,14 +4,16 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::style::{Look, Style, legend_size, looks, padded};
+use super::marks::{Key, Legend, Look, looks};
+use super::style::{Style, padded};
 use super::{Chart, Drawn};
 use crate::report::summary::{ArmSummary, Summary};
+use crate::report::text::drawn;
 use crate::results::EpochRecord;
 
 pub struct Curves {
     panels: Vec<Panel>,
-    legend: Vec<(String, Look)>,
+    legend: Legend,
 }
 
 struct Panel {
@@ -42,6 +44,10 @@ impl Curves {
             series: arms.iter().map(|(arm, look)| series(arm, *look, value)).collect(),
         };
         let metric = format!("Validation {} (%)", summary.metric_name());
+        let mut legend = Legend::new(
+            arms.iter().map(|(arm, look)| (summary.marked_label(arm), *look, Key::Both)),
+        );
+        legend.say_of(summary);
         Some(Curves {
             panels: vec![
                 panel("Training loss".into(), |e| Some(e.train_loss)),
@@ -51,7 +57,7 @@ impl Curves {
             // Training without validation has but the one.
             .filter(|panel| panel.series.iter().any(|series| !series.points.is_empty()))
             .collect(),
-            legend: arms.iter().map(|(a, c)| (a.variant.label.clone(), *c)).collect(),
+            legend,
         })
     }
 }
@@ -62,7 +68,7 @@ const PANELS_WIDTH: u32 = 840;
 impl Curves {
     /// Wide and high enough for the legend.
     pub fn size(&self) -> (u32, u32) {
-        let (width, height) = legend_size(&self.legend);
+        let (width, height) = self.legend.size();
         (PANELS_WIDTH + width, height.max(380))
     }
 }
@@ -90,7 +96,7 @@ impl Chart for Curves {
         for (panel, area) in self.panels.iter().zip(panels.split_evenly((1, self.panels.len()))) {
             panel.draw(&area, style)?;
         }
-        style.legend(&legend, &self.legend, true)
+        self.legend.draw(&legend, style)
     }
 }
 
@@ -101,24 +107,32 @@ impl Panel {
         let x = if last > 1.0 { 1.0..last } else { 0.5..1.5 };
         let y = padded(points().flat_map(|p| [p.2, p.3]), 0.06);
         let mut chart = ChartBuilder::on(area)
-            .caption(&self.title, style.bold(15))
+            .caption(drawn(&self.title), style.bold(15))
             .margin(style.px(10))
             .x_label_area_size(style.px(40))
             .y_label_area_size(style.px(44))
             .build_cartesian_2d(x, y)?;
         let whole = |v: f64| if v.fract() == 0.0 { format!("{v:.0}") } else { String::new() };
-        style.axes(&mut chart, "Epoch", "", whole)?;
+        style.axes(&mut chart, "Epoch", "", Some(&whole))?;
         for s in &self.series {
             let band: Vec<_> = s.points.iter().map(|p| (p.0, p.2, p.3)).collect();
             style.band(&mut chart, &band, s.look)?;
         }
         for s in &self.series {
             style.line(&mut chart, s.points.iter().map(|p| (p.0, p.1)).collect(), s.look)?;
-            if let [(x, mean, ..)] = s.points[..] {
-                // One epoch makes no line.
-                style.marker(&mut chart, (x, mean), s.look)?;
+        }
+        for (i, s) in self.series.iter().enumerate() {
+            for (x, mean, ..) in marked(&s.points, i) {
+                style.marker(&chart, area, (*x, *mean), s.look)?;
             }
         }
         Ok(())
     }
+}
+
+/// The points of a line that bear its arm's mark: a few, at other epochs than the next arm's.
+fn marked<T>(points: &[T], arm: usize) -> impl Iterator<Item = &T> {
+    const MOST: usize = 5;
+    let step = points.len().div_ceil(MOST).max(1);
+    points.iter().rev().skip(arm % step).step_by(step)
 }

@@ -2,8 +2,12 @@
 
 mod against;
 mod curves;
+mod field;
+mod marks;
 mod spectrum;
 mod style;
+
+use std::collections::BTreeSet;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -11,6 +15,7 @@ use plotters::prelude::*;
 use super::summary::Summary;
 use crate::error::{Error, Result};
 use crate::results::SpectrumRecord;
+use crate::spec::flatten;
 use style::Style;
 
 const ENERGY: &str = "energy-vs-rank";
@@ -18,12 +23,22 @@ const CURVES: &str = "learning-curves";
 const PARAMETERS: &str = "metric-vs-parameters";
 const RANK: &str = "metric-vs-rank";
 
-/// The names of all chart files there can be.
-pub fn file_names() -> impl Iterator<Item = String> {
-    let endings = ["svg", "png"];
-    [CURVES, PARAMETERS, RANK]
-        .into_iter()
-        .flat_map(move |name| endings.map(|ending| format!("{name}.{ending}")))
+/// The name of the chart against a field of the spec; None where no file can be called that.
+fn against_name(field: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match field {
+        field::RANK => Some(RANK.into()),
+        other => other.chars().all(plain).then(|| format!("metric-vs-{other}")),
+    }
+}
+
+/// The names of all chart files that a report on these arms can have, whatever they are swept over.
+pub fn file_names(summary: &Summary) -> impl Iterator<Item = String> {
+    let fields: BTreeSet<String> =
+        summary.arms.iter().flat_map(|arm| flatten(&arm.variant.spec).into_keys()).collect();
+    let against = fields.into_iter().filter_map(|field| against_name(&field));
+    let charts = [CURVES, PARAMETERS, RANK].map(String::from).into_iter().chain(against);
+    charts.flat_map(|name| ["svg", "png"].map(|ending| format!("{name}.{ending}")))
 }
 
 /// Draws every chart that the evidence allows: (file name, content).
@@ -36,8 +51,11 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
     if let Some(scatter) = against::against_parameters(summary) {
         both(PARAMETERS, scatter.size(), &scatter, &mut files)?;
     }
-    if let Some(lines) = against::against_rank(summary) {
-        both(RANK, lines.size(), &lines, &mut files)?;
+    for field in field::fields(summary) {
+        let Some(name) = against_name(&field) else { continue };
+        if let Some(lines) = field::against_field(summary, &field) {
+            both(&name, lines.size(), &lines, &mut files)?;
+        }
     }
     Ok(files)
 }

@@ -4,7 +4,8 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::style::{Look, Style, legend_size, looks};
+use super::marks::{Key, Legend, Look, looks};
+use super::style::Style;
 use super::{Chart, Drawn};
 use crate::results::{LayerSpectrum, SpectrumRecord, energy_kept};
 use crate::spec::Target;
@@ -37,8 +38,12 @@ impl Energy {
         }
     }
 
+    fn legend(&self) -> Legend {
+        Legend::new(self.legend.iter().map(|(name, look)| (name.clone(), *look, Key::Line)))
+    }
+
     pub fn size(&self) -> (u32, u32) {
-        let (width, _) = legend_size(&self.legend);
+        let (width, _) = self.legend().size();
         (PANELS_WIDTH + width, ROW_HEIGHT * self.panels.len().div_ceil(2) as u32)
     }
 }
@@ -86,7 +91,7 @@ impl Panel {
             .x_label_area_size(style.px(40))
             .y_label_area_size(style.px(52))
             .build_cartesian_2d(x, 0.0..100.0)?;
-        style.axes(&mut chart, "Rank", "Energy kept (%)", power_of_two)?;
+        style.axes(&mut chart, "Rank", "Energy kept (%)", Some(&power_of_two))?;
         let looks = || legend.iter().map(|(_, look)| *look);
         if let Some(look) = looks().next() {
             style.band(&mut chart, &self.band, look)?;
@@ -95,7 +100,7 @@ impl Panel {
         for (line, look) in self.lines.iter().zip(looks()).rev() {
             style.line(&mut chart, line.clone(), look)?;
             if let [only] = line[..] {
-                style.marker(&mut chart, only, look)?;
+                style.marker(&chart, area, only, look)?;
             }
         }
         Ok(())
@@ -127,7 +132,7 @@ impl Chart for Energy {
         for (panel, area) in self.panels.iter().zip(panels.split_evenly((rows, 2))) {
             panel.draw(&area, &self.legend, style)?;
         }
-        style.legend(&legend, &self.legend, true)
+        self.legend().draw(&legend, style)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The look of all charts: sizes, fonts, colours, ranges.
+//! What all charts share: sizes, fonts, axes, ranges.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -7,11 +7,12 @@ use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::register_font;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Drawn;
+use super::marks::Look;
 
 use crate::error::{Error, Result};
+use crate::report::text::drawn;
 
 /// Registers the bundled fonts (Liberation Sans, SIL OFL 1.1) under the name charts use.
 pub fn register_fonts() -> Result<()> {
@@ -34,56 +35,8 @@ pub const FONT: &str = "sans-serif";
 pub const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 
-/// Okabe and Ito's colours, told apart with any colour vision; black is the baseline's.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(150, 130, 40),
-];
-
-/// How an arm is drawn. Beyond the palette's colours, dashes and marker shapes tell arms apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
-    pub colour: RGBColor,
-    round: usize,
-}
-
-/// A look an arm: black for the baseline, the palette in order for the others.
-pub fn looks(is_baseline: &[bool]) -> Vec<Look> {
-    let mut next = 0;
-    is_baseline
-        .iter()
-        .map(|baseline| match baseline {
-            true => Look { colour: INK, round: 0 },
-            false => {
-                next += 1;
-                Look {
-                    colour: COLOURS[(next - 1) % COLOURS.len()],
-                    round: (next - 1) / COLOURS.len(),
-                }
-            }
-        })
-        .collect()
-}
-
-/// Pixels of a line of the legend.
-const LEGEND_LINE: u32 = 22;
-
-/// Width and height in pixels that a legend takes.
-pub fn legend_size(entries: &[(String, Look)]) -> (u32, u32) {
-    let longest = entries.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    match entries.is_empty() {
-        true => (0, 0),
-        false => (50 + 7 * longest as u32, 80 + LEGEND_LINE * entries.len() as u32),
-    }
-}
-
 /// A chart of two linear axes.
-type Plane<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+pub type Plane<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// Lengths in pixels at a scale.
 #[derive(Clone, Copy, Debug)]
@@ -109,12 +62,13 @@ impl Style {
     }
 
     /// Draws axes with horizontal grid lines; `x_label` names a place on the x axis, or nothing.
+    /// Without it there are no ticks either.
     pub fn axes<DB: DrawingBackend>(
         &self,
         chart: &mut Plane<DB>,
         x_title: &str,
         y_title: &str,
-        x_label: impl Fn(f64) -> String,
+        x_label: Option<&dyn Fn(f64) -> String>,
     ) -> Drawn<DB> {
         chart
             .configure_mesh()
@@ -124,11 +78,11 @@ impl Style {
             .axis_style(INK.stroke_width(self.px(1)))
             .label_style(self.text(12))
             .axis_desc_style(self.text(13))
-            .x_desc(x_title)
-            .y_desc(y_title)
-            .x_labels(8)
+            .x_desc(drawn(x_title))
+            .y_desc(drawn(y_title))
+            .x_labels(if x_label.is_some() { 8 } else { 0 })
             .y_labels(7)
-            .x_label_formatter(&|v| x_label(*v))
+            .x_label_formatter(&|v| x_label.map(|label| label(*v)).unwrap_or_default())
             .y_label_formatter(&|v| format!("{}", (v * 1000.0).round() / 1000.0))
             .draw()
     }
@@ -163,67 +117,18 @@ impl Style {
         Ok(())
     }
 
-    /// A marker at a point: a disc, then a triangle, then a cross.
+    /// An arm's mark at a point of a chart that stands on `area`. Drawn on that area, since the chart's
+    /// own would cut off what reaches over its edge.
     pub fn marker<DB: DrawingBackend>(
         &self,
-        chart: &mut Plane<DB>,
+        chart: &Plane<DB>,
+        area: &DrawingArea<DB, Shift>,
         at: (f64, f64),
         look: Look,
     ) -> Drawn<DB> {
-        let at = chart.backend_coord(&at);
-        let area = chart.plotting_area().strip_coord_spec();
+        let (x, y) = chart.backend_coord(&at);
         let (left, top) = area.get_base_pixel();
-        self.mark(&area, (at.0 - left, at.1 - top), look)
-    }
-
-    fn mark<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-        at: (i32, i32),
-        look: Look,
-    ) -> Drawn<DB> {
-        let size = self.px(4);
-        match look.round % 3 {
-            0 => area.draw(&Circle::new(at, size, look.colour.filled())),
-            1 => area.draw(&TriangleMarker::new(at, size + self.px(2), look.colour.filled())),
-            _ => area.draw(&Cross::new(at, size, look.colour.stroke_width(self.px(2)))),
-        }
-    }
-
-    fn dash(&self, look: Look) -> Option<(u32, u32)> {
-        match look.round {
-            0 => None,
-            1 => Some((self.px(6), self.px(4))),
-            _ => Some((self.px(2), self.px(3))),
-        }
-    }
-
-    /// A name a line, beside a piece of its line or its marker.
-    pub fn legend<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-        entries: &[(String, Look)],
-        lines: bool,
-    ) -> Drawn<DB> {
-        for (i, (name, look)) in entries.iter().enumerate() {
-            let y = self.offset(52 + LEGEND_LINE as i32 * i as i32);
-            let length = self.px(22);
-            let (dash, gap) = self.dash(*look).unwrap_or((length, 0));
-            match lines {
-                false => self.mark(area, (self.offset(11), y), *look)?,
-                true => {
-                    for from in (0..length).step_by((dash + gap) as usize) {
-                        let to = (from + dash).min(length);
-                        let piece = [(from as i32, y), (to as i32, y)];
-                        let stroke = look.colour.stroke_width(self.px(2));
-                        area.draw(&PathElement::new(piece, stroke))?;
-                    }
-                }
-            }
-            let middle = self.text(13).pos(Pos::new(HPos::Left, VPos::Center));
-            area.draw(&Text::new(name.clone(), (self.offset(29), y), middle))?;
-        }
-        Ok(())
+        self.mark(area, (x - left, y - top), look)
     }
 
     pub fn bold(&self, size: u32) -> TextStyle<'static> {
@@ -269,14 +174,6 @@ mod tests {
         assert!(one.start < 5.0 && one.end > 5.0);
         let many = padded([0.0, 10.0, f64::NAN], 0.1);
         assert!((many.start + 1.0).abs() < 1e-9 && (many.end - 11.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn every_arm_has_a_look_of_its_own() {
-        let looks = looks(&[[true].as_slice(), &[false; 20]].concat());
-        for (i, look) in looks.iter().enumerate() {
-            assert!(!looks[..i].contains(look), "arm {i}");
-        }
     }
 
     #[test]

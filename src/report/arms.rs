@@ -1,0 +1,129 @@
+//! The table of arms.
+
+use super::fields;
+use super::statistics::Spread;
+use super::summary::{ArmSummary, FEWER_SEEDS, NOT_LEARNED, Summary};
+use super::table::{Align, Cell, Table, count, percent};
+use crate::results::RunResult;
+use crate::size::bytes;
+
+impl Summary {
+    /// A row an arm. For programs, with a column for each swept field ([`fields::columns`]).
+    pub fn table(&self) -> Table {
+        let metric = self.metric_name();
+        let swept = fields::columns(self, &fields::swept(self));
+        let validated = self.arms.iter().any(|arm| arm.validation.is_some());
+        let mut table = Table::new().column("arm", "arm", Align::Left);
+        for field in &swept {
+            table = table.hidden(&field.column);
+        }
+        let mut table = table
+            .column("parameters", "parameters", Align::Right)
+            .column("reduction", "reduction", Align::Right)
+            .column_if(self.some_frozen(), "trained", "trained", Align::Right)
+            .column_if(self.precisions_differ(), "precision", "precision", Align::Left)
+            .hidden("metric")
+            .column_if(validated, "validation", format!("validation {metric} (%)"), Align::Right)
+            .hidden("validation_sd")
+            .column("mean", format!("test {metric} (%)"), Align::Right)
+            .hidden("sd")
+            .column("seeds", "seeds", Align::Right)
+            .hidden("seeds_planned")
+            .hidden("trivial")
+            .hidden("not_learned")
+            .column("difference", "difference (points)", Align::Right)
+            .hidden("difference_sd")
+            .hidden("difference_seeds")
+            .column("seconds", "training (s)", Align::Right)
+            .column("throughput", "images/s", Align::Right)
+            .column("peak_bytes", "peak memory", Align::Right);
+        for (i, arm) in self.arms.iter().enumerate() {
+            let mut cells = vec![Cell::text(&arm.variant.label)];
+            cells.extend(swept.iter().map(|field| Cell::of(field.values[i].clone())));
+            cells.extend(self.cells(arm));
+            table.row(cells);
+        }
+        table
+    }
+
+    /// Those behind the swept fields.
+    fn cells(&self, arm: &ArmSummary) -> Vec<Cell> {
+        let over_runs = |f: &dyn Fn(&RunResult) -> f64| {
+            let values: Vec<f64> = arm.runs.iter().map(|r| f(&r.result)).collect();
+            Spread::of(&values).map(|s| s.mean)
+        };
+        let optional = |value: Option<f64>, text: &dyn Fn(f64) -> String| match value {
+            Some(v) => Cell::number(v, text(v)),
+            None => Cell::none(),
+        };
+        let full = |value: Option<f64>| optional(value, &|v| v.to_string());
+        let whole = |n: usize| Cell::number(n, n.to_string());
+        let spread = |s: Option<Spread>, text: &dyn Fn(Spread) -> String| match s {
+            Some(s) => Cell::number(s.mean, text(s)),
+            None => Cell::none(),
+        };
+        let (finished, planned) = (arm.runs.len(), self.record.seeds.len());
+        let peak = arm.runs.iter().map(|r| r.result.peak_bytes).max().flatten();
+        vec![
+            Cell::number(arm.variant.parameters, count(arm.variant.parameters)),
+            optional(arm.reduction, &percent),
+            Cell::number(arm.variant.trained, count(arm.variant.trained)),
+            Cell::text(arm.variant.spec.precision.name()),
+            Cell::text(self.metric_name()),
+            spread(arm.validation, &|s| plus_minus(s, false)),
+            full(arm.validation.and_then(|s| s.sd)),
+            spread(arm.test, &|s| plus_minus(s, false) + &self.marks(arm)),
+            full(arm.test.and_then(|s| s.sd)),
+            Cell::number(
+                finished,
+                match finished == planned {
+                    true => finished.to_string(),
+                    false => format!("{finished} of {planned}"),
+                },
+            ),
+            whole(planned),
+            full(arm.runs.first().map(|run| run.trivial.metric)),
+            whole(arm.not_learned().count()),
+            spread(arm.difference, &|s| {
+                let seeds = if s.n == 1 { "seed" } else { "seeds" };
+                match s.n == finished {
+                    true => plus_minus(s, true),
+                    false => format!("{} ({} {seeds})", plus_minus(s, true), s.n),
+                }
+            }),
+            full(arm.difference.and_then(|s| s.sd)),
+            arm.difference.map_or_else(Cell::none, |s| whole(s.n)),
+            optional(over_runs(&|r| r.training_seconds), &|v| format!("{v:.1}")),
+            optional(over_runs(&|r| r.throughput), &|v| format!("{v:.0}")),
+            match peak {
+                Some(peak) => Cell::number(peak, bytes(peak)),
+                None => Cell::none(),
+            },
+        ]
+    }
+
+    /// What the notes explain of an arm's mean.
+    pub fn marks(&self, arm: &ArmSummary) -> String {
+        let marks = [
+            (arm.not_learned().next().is_some(), NOT_LEARNED),
+            (self.has_fewer_seeds(arm), FEWER_SEEDS),
+        ];
+        let here = marks.iter().filter(|(here, _)| *here).map(|(_, mark)| format!(" {mark}"));
+        here.collect()
+    }
+
+    /// The label with these marks.
+    pub fn marked_label(&self, arm: &ArmSummary) -> String {
+        arm.variant.label.clone() + &self.marks(arm)
+    }
+}
+
+/// `81.3 ± 0.4`, in per cent; `−2.1 ± 0.3` with a sign.
+fn plus_minus(s: Spread, signed: bool) -> String {
+    let number = |v: f64| format!("{:.1}", 100.0 * v).replace('-', "−");
+    let sign = if signed && s.mean >= 0.0 { "+" } else { "" };
+    match s.sd {
+        Some(sd) => format!("{sign}{} ± {}", number(s.mean), number(sd)),
+        None => format!("{sign}{}", number(s.mean)),
+    }
+}

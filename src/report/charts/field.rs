@@ -1,0 +1,245 @@
+//! The test metric against a field of the spec that arms differ in: a line for arms that differ in
+//! nothing else, a level for those without the field.
+
+use std::collections::BTreeMap;
+
+use super::against::{Against, Axis, Series, y_title};
+use super::marks::{Key, Legend, looks_of};
+use crate::report::fields::swept;
+use crate::report::statistics::Spread;
+use crate::report::summary::Summary;
+use crate::results::VariantRecord;
+use crate::spec::{flatten, last_field};
+
+/// The increments' rank, which has a chart also where arms of their own differ in it.
+pub const RANK: &str = "vlora.rank";
+/// A value beyond every number.
+const FULL: &str = "full";
+
+/// Fields that a chart can be drawn against: the rank, and what was swept.
+pub fn fields(summary: &Summary) -> Vec<String> {
+    let swept = swept(summary).into_iter().filter(|field| field != RANK);
+    std::iter::once(RANK.to_string()).chain(swept).collect()
+}
+
+/// Arms of one name in the legend.
+struct Group {
+    name: String,
+    is_baseline: bool,
+    /// Of its first arm, in the table.
+    row: usize,
+    points: Vec<(f64, Spread)>,
+    /// What the notes explain of any of them, as [`Summary::marks`].
+    marks: String,
+    /// Without a place on the axis.
+    level: Option<Spread>,
+}
+
+/// None where fewer than two arms differ in the field alone, or its values are no numbers. Every arm
+/// of the summary is in the chart or named below its legend.
+pub fn against_field(summary: &Summary, field: &str) -> Option<Against> {
+    let values: Vec<Option<Value>> =
+        summary.arms.iter().map(|arm| Value::of(&arm.variant, field)).collect();
+    let scale = Scale::of(values.iter().flatten().copied(), field == RANK)?;
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    for (row, (arm, value)) in summary.arms.iter().zip(&values).enumerate() {
+        let Some(test) = arm.test else { continue };
+        let variant = &arm.variant;
+        let key = match value {
+            Some(_) => line_of(variant, field),
+            None => variant.label.clone(),
+        };
+        // Arms of a line go by the first one's name.
+        let group = groups.entry(key).or_insert_with(|| Group {
+            name: if value.is_some() { line_name(variant, field) } else { variant.label.clone() },
+            is_baseline: variant.arm == summary.record.baseline,
+            row,
+            points: Vec::new(),
+            marks: String::new(),
+            level: None,
+        });
+        for mark in summary.marks(arm).split_whitespace() {
+            if !group.marks.contains(mark) {
+                group.marks += &format!(" {mark}");
+            }
+        }
+        match value {
+            Some(value) => group.points.push((scale.place(*value), test)),
+            None => group.level = Some(test),
+        }
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by_key(|group| group.row);
+    for group in &mut groups {
+        group.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    if !groups.iter().any(|group| group.points.len() > 1) {
+        return None;
+    }
+    let looks = looks_of(groups.iter().map(|group| (group.is_baseline, group.row)));
+    let key = |group: &Group| match group.points.len() {
+        1 => Key::Mark,
+        _ => Key::Both,
+    };
+    let entries = groups.iter().zip(&looks);
+    let mut legend = Legend::new(
+        entries.clone().map(|(group, look)| (group.name.clone() + &group.marks, *look, key(group))),
+    );
+    if groups.iter().any(|group| group.level.is_some()) {
+        legend.say(&format!("A line across is an arm without {}.", title(field)));
+    }
+    legend.say_of(summary);
+    let levels = entries.clone().filter_map(|(group, look)| Some((*look, group.level?)));
+    let levels = levels.collect();
+    let series = entries.filter(|(group, _)| !group.points.is_empty()).map(|(group, look)| {
+        Series { look: *look, joined: group.points.len() > 1, points: group.points.clone() }
+    });
+    let x_title = match field {
+        RANK => "Rank".to_string(),
+        other => other.to_string(),
+    };
+    let mut labels: Vec<(f64, String)> =
+        values.iter().flatten().map(|value| (scale.place(*value), value.text())).collect();
+    labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+    labels.dedup();
+    Some(Against {
+        x_title,
+        y_title: y_title(summary),
+        axis: Axis::Places(labels),
+        series: series.collect(),
+        levels,
+        legend,
+    })
+}
+
+fn title(field: &str) -> String {
+    match field {
+        RANK => "a rank".into(),
+        other => other.into(),
+    }
+}
+
+/// What the points of one line share. Values that were swept are one arm's, of one size where it is
+/// matched; arms of their own belong together where they differ in nothing but the field.
+fn line_of(variant: &VariantRecord, field: &str) -> String {
+    let (swept, rest): (Vec<_>, Vec<_>) = variant.point.iter().partition(|(key, _)| key == field);
+    if !swept.is_empty() {
+        let sizes: Vec<usize> = variant.matched.iter().map(|m| m.value).collect();
+        return format!("{} {rest:?} {sizes:?}", variant.arm);
+    }
+    let mut fields = flatten(&variant.spec);
+    fields.remove(field);
+    format!("{fields:?}")
+}
+
+/// The label without the field on the axis.
+fn line_name(variant: &VariantRecord, field: &str) -> String {
+    let at = variant.point.iter().find(|(key, _)| key == field);
+    let swept = at.map(|(key, value)| format!("{}={value}", last_field(key)));
+    let parts = variant.label.split(' ').filter(|part| Some(*part) != swept.as_deref());
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+/// A number, or what lies beyond all of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Value {
+    Number(f64),
+    Full,
+}
+
+impl Value {
+    /// Of the arm's spec; of its point where the spec does not hold the field.
+    fn of(variant: &VariantRecord, field: &str) -> Option<Value> {
+        let at_point = variant.point.iter().find(|(key, _)| key == field);
+        let text = flatten(&variant.spec).remove(field);
+        let text = text.or(at_point.map(|(_, value)| value.clone()))?;
+        match text.trim_matches('"') {
+            FULL => Some(Value::Full),
+            number => number.parse().ok().filter(|v: &f64| v.is_finite()).map(Value::Number),
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Value::Full => FULL.into(),
+            Value::Number(v) if v != 0.0 && !(1e-3..1e6).contains(&v.abs()) => format!("{v:e}"),
+            Value::Number(v) => v.to_string(),
+        }
+    }
+}
+
+/// Places of values on the x axis: logarithmic where they span more than a factor of four, with
+/// what has no logarithm a step beyond the smallest and the largest.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    logarithmic: bool,
+    low: f64,
+    high: f64,
+    step: f64,
+}
+
+impl Scale {
+    /// None without numbers.
+    fn of(values: impl Iterator<Item = Value>, is_rank: bool) -> Option<Scale> {
+        let numbers: Vec<f64> = values
+            .filter_map(|value| match value {
+                Value::Number(v) => Some(v),
+                Value::Full => None,
+            })
+            .collect();
+        let range = |all: &mut dyn Iterator<Item = f64>| {
+            all.fold(None, |range: Option<(f64, f64)>, v| {
+                Some(range.map_or((v, v), |(low, high)| (low.min(v), high.max(v))))
+            })
+        };
+        let (least, most) = range(&mut numbers.iter().copied())?;
+        let positive = range(&mut numbers.iter().copied().filter(|v| *v > 0.0));
+        match positive {
+            Some((low, high)) if least >= 0.0 && (is_rank || high > 4.0 * low) => {
+                let (low, high) = (low.log2(), high.log2());
+                let step = ((high - low) / 6.0).max(1.0);
+                Some(Scale { logarithmic: true, low, high, step })
+            }
+            _ => {
+                let step = ((most - least) / 6.0).max(f64::MIN_POSITIVE);
+                Some(Scale { logarithmic: false, low: least, high: most, step })
+            }
+        }
+    }
+
+    fn place(&self, value: Value) -> f64 {
+        match value {
+            Value::Full => self.high + self.step,
+            Value::Number(v) if !self.logarithmic => v,
+            Value::Number(0.0) => self.low - self.step,
+            Value::Number(v) => v.log2(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_their_places() {
+        let scale = |values: &[Value], rank| Scale::of(values.iter().copied(), rank);
+        let n = Value::Number;
+        let ranks = scale(&[n(0.0), n(1.0), n(8.0), Value::Full], true).unwrap();
+        let places = [n(0.0), n(1.0), n(8.0), Value::Full].map(|v| ranks.place(v));
+        assert_eq!(places, [-1.0, 0.0, 3.0, 4.0]);
+        // Rates over decades, depths side by side, negative numbers.
+        assert!(scale(&[n(1e-4), n(1e-2)], false).unwrap().logarithmic);
+        assert!(!scale(&[n(4.0), n(6.0), n(8.0)], false).unwrap().logarithmic);
+        let linear = scale(&[n(-1.0), n(100.0)], false).unwrap();
+        assert_eq!((linear.place(n(-1.0)), linear.place(n(100.0))), (-1.0, 100.0));
+        assert!(scale(&[Value::Full], true).is_none());
+    }
+
+    #[test]
+    fn values_are_named_as_they_are_written() {
+        let named: Vec<String> =
+            [0.0, 4.0, 0.05, 3e-4, 2e7].map(|v| Value::Number(v).text()).to_vec();
+        assert_eq!(named, ["0", "4", "0.05", "3e-4", "2e7"]);
+    }
+}

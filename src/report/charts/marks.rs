@@ -1,0 +1,345 @@
+//! How arms are told apart on a chart: a mark, whose shape alone is enough in grey print for the
+//! first twelve, and a colour.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::Drawn;
+use super::style::{FONT, INK, Style};
+use crate::report::summary::{FEWER_SEEDS, NOT_LEARNED, Summary};
+use crate::report::text::drawn;
+
+/// Okabe and Ito's colours, told apart with any colour vision; black is the baseline's.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(150, 130, 40),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Disc,
+    Square,
+    Diamond,
+    Triangle,
+    InvertedTriangle,
+    Plus,
+    Cross,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Filled(Shape),
+    /// White inside. Strokes (plus and cross) have no inside and are always `Filled`.
+    Outlined(Shape),
+    /// A row of the table, where all looks are taken.
+    Row(usize),
+}
+
+/// Neighbours in this order differ most. Its length has no divisor in common with that of
+/// [`COLOURS`], so both can be gone through at once without a pair coming twice.
+const MARKS: [Mark; 12] = [
+    Mark::Filled(Shape::Disc),
+    Mark::Filled(Shape::Square),
+    Mark::Outlined(Shape::Triangle),
+    Mark::Filled(Shape::Diamond),
+    Mark::Outlined(Shape::Disc),
+    Mark::Filled(Shape::Cross),
+    Mark::Filled(Shape::InvertedTriangle),
+    Mark::Outlined(Shape::Square),
+    Mark::Filled(Shape::Triangle),
+    Mark::Filled(Shape::Plus),
+    Mark::Outlined(Shape::Diamond),
+    Mark::Outlined(Shape::InvertedTriangle),
+];
+
+/// Arms beside the baseline that get a look of their own; the others stand as numbers.
+pub const MOST_LOOKS: usize = MARKS.len() * COLOURS.len();
+
+/// How an arm is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub colour: RGBColor,
+    mark: Mark,
+    /// Of its line: a round of the palette each.
+    round: usize,
+}
+
+impl Look {
+    /// Whether all looks were taken, and the arm stands as its row's number.
+    pub fn is_number(self) -> bool {
+        matches!(self.mark, Mark::Row(_))
+    }
+}
+
+/// A look an arm, none twice: black marks for the baseline's variants, the palette in order for the
+/// others. Beyond twelve baselines and [`MOST_LOOKS`] others an arm's mark is its row, from 1.
+pub fn looks(is_baseline: &[bool]) -> Vec<Look> {
+    looks_of(is_baseline.iter().enumerate().map(|(row, is)| (*is, row)))
+}
+
+/// The same for some arms of a table, each with its row, from 0.
+pub fn looks_of(arms: impl Iterator<Item = (bool, usize)> + Clone) -> Vec<Look> {
+    let baselines = arms.clone().filter(|(is, _)| *is).count();
+    let mut taken = [0, 0];
+    let look = |(baseline, row): (bool, usize)| {
+        let next = &mut taken[usize::from(baseline)];
+        let n = *next;
+        *next += 1;
+        let number = Look { colour: INK, mark: Mark::Row(row + 1), round: 0 };
+        match baseline {
+            true if n < MARKS.len() => Look { colour: INK, mark: MARKS[n], round: n },
+            false if n < MOST_LOOKS => Look {
+                colour: COLOURS[n % COLOURS.len()],
+                // Marks go on where the baselines' end, for grey print.
+                mark: MARKS[(baselines + n) % MARKS.len()],
+                round: n / COLOURS.len(),
+            },
+            _ => number,
+        }
+    };
+    arms.map(look).collect()
+}
+
+/// What stands before a name in a legend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    Mark,
+    Line,
+    /// A line through marks.
+    Both,
+}
+
+/// Names with their looks, and a sentence below them.
+#[derive(Clone, Debug, Default)]
+pub struct Legend {
+    entries: Vec<(String, Look, Key)>,
+    below: Vec<String>,
+}
+
+/// Pixels of a line of the legend, of its first line from the top, and of a name from the left.
+const LINE: u32 = 22;
+const TOP: u32 = 52;
+const NAME: u32 = 38;
+/// Characters of a line of the sentence below.
+const BELOW: usize = 44;
+
+impl Legend {
+    /// Arms that stand as numbers are named by one line for all.
+    pub fn new(entries: impl IntoIterator<Item = (String, Look, Key)>) -> Legend {
+        let all: Vec<_> = entries.into_iter().collect();
+        let (numbers, entries): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(_, look, _)| look.is_number());
+        let mut legend = Legend {
+            entries: entries
+                .into_iter()
+                .map(|(name, look, key)| (drawn(&name), look, key))
+                .collect(),
+            below: Vec::new(),
+        };
+        if !numbers.is_empty() {
+            legend.say("Numbers are the other arms, by their row in table.csv.");
+        }
+        legend
+    }
+
+    /// Adds a sentence below the names.
+    pub fn say(&mut self, sentence: &str) {
+        self.below.extend(wrapped(&drawn(sentence), BELOW));
+    }
+
+    /// Explains the marks behind names, and names the arms that are not drawn.
+    pub fn say_of(&mut self, summary: &Summary) {
+        if summary.arms.iter().any(|arm| arm.not_learned().next().is_some()) {
+            self.say(&format!(
+                "{NOT_LEARNED} A run did not learn: it is no better than one answer for all."
+            ));
+        }
+        if summary.seeds_differ() {
+            self.say(&format!("{FEWER_SEEDS} Over fewer seeds than other arms."));
+        }
+        let arms = summary.arms.iter().filter(|arm| arm.runs.is_empty());
+        let names: Vec<&str> = arms.map(|arm| arm.variant.label.as_str()).collect();
+        if !names.is_empty() {
+            self.say(&format!("Without a finished run: {}.", names.join(", ")));
+        }
+    }
+
+    /// Width and height in pixels that it takes.
+    pub fn size(&self) -> (u32, u32) {
+        let lines = (self.entries.len() + self.below.len()) as u32;
+        if lines == 0 {
+            return (0, 0);
+        }
+        let names = self.entries.iter().map(|(name, ..)| 7 * name.chars().count() as u32 + NAME);
+        let below = self.below.iter().map(|line| 6 * line.chars().count() as u32);
+        let width = names.chain(below).max().unwrap_or(0);
+        (width + 20, TOP + 28 + LINE * lines)
+    }
+
+    /// A name a line, beside a piece of its line or its mark.
+    pub fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        style: &Style,
+    ) -> Drawn<DB> {
+        let place = |line: usize| style.offset((TOP + LINE * line as u32) as i32);
+        let middle = |size| style.text(size).pos(Pos::new(HPos::Left, VPos::Center));
+        for (line, (name, look, key)) in self.entries.iter().enumerate() {
+            let (y, length) = (place(line), style.px(28));
+            if *key != Key::Mark {
+                let (dash, gap) = style.dash(*look).unwrap_or((length, 0));
+                for from in (0..length).step_by((dash + gap) as usize) {
+                    let to = (from + dash).min(length);
+                    let piece = [(from as i32, y), (to as i32, y)];
+                    let stroke = look.colour.stroke_width(style.px(2));
+                    area.draw(&PathElement::new(piece, stroke))?;
+                }
+            }
+            if *key != Key::Line {
+                style.mark(area, (style.offset(14), y), *look)?;
+            }
+            area.draw(&Text::new(name.clone(), (style.offset(NAME as i32), y), middle(13)))?;
+        }
+        for (i, text) in self.below.iter().enumerate() {
+            let y = place(self.entries.len() + i);
+            area.draw(&Text::new(text.clone(), (0, y), middle(12)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lines of at most `most` characters, broken at spaces where there are any.
+fn wrapped(text: &str, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
+                *line += " ";
+                *line += word;
+            }
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
+}
+
+impl Style {
+    /// Draws an arm's mark around a pixel of `area`.
+    pub fn mark<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        (x, y): (i32, i32),
+        look: Look,
+    ) -> Drawn<DB> {
+        let stroke = look.colour.stroke_width(self.px(2));
+        let at = |(dx, dy): &(i32, i32)| (x + self.offset(*dx), y + self.offset(*dy));
+        let (shape, filled) = match look.mark {
+            Mark::Filled(shape) => (shape, true),
+            Mark::Outlined(shape) => (shape, false),
+            Mark::Row(row) => {
+                let centre = Pos::new(HPos::Center, VPos::Center);
+                let font = (FONT, self.px(11), FontStyle::Bold).into_font().color(&look.colour);
+                return area.draw(&Text::new(row.to_string(), (x, y), font.pos(centre)));
+            }
+        };
+        match outline(shape) {
+            Outline::Circle(radius) => {
+                let circle = |style: ShapeStyle| Circle::new((x, y), self.px(radius), style);
+                match filled {
+                    true => area.draw(&circle(look.colour.filled())),
+                    false => {
+                        area.draw(&circle(WHITE.filled()))?;
+                        area.draw(&circle(stroke))
+                    }
+                }
+            }
+            Outline::Polygon(corners) => {
+                let mut points: Vec<(i32, i32)> = corners.iter().map(at).collect();
+                if filled {
+                    return area.draw(&Polygon::new(points, look.colour.filled()));
+                }
+                area.draw(&Polygon::new(points.clone(), WHITE.filled()))?;
+                points.extend(points.first().copied());
+                area.draw(&PathElement::new(points, stroke))
+            }
+            Outline::Strokes(strokes) => {
+                for ends in strokes {
+                    area.draw(&PathElement::new(ends.each_ref().map(at), stroke))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Pixels of a dash and of the gap behind it; None is a line without gaps.
+    pub fn dash(&self, look: Look) -> Option<(u32, u32)> {
+        match look.round % 3 {
+            0 => None,
+            1 => Some((self.px(6), self.px(4))),
+            _ => Some((self.px(2), self.px(3))),
+        }
+    }
+}
+
+/// A shape in pixels around its centre.
+enum Outline {
+    Circle(u32),
+    Polygon(&'static [(i32, i32)]),
+    Strokes([[(i32, i32); 2]; 2]),
+}
+
+fn outline(shape: Shape) -> Outline {
+    match shape {
+        Shape::Disc => Outline::Circle(5),
+        Shape::Square => Outline::Polygon(&[(-4, -4), (4, -4), (4, 4), (-4, 4)]),
+        Shape::Diamond => Outline::Polygon(&[(0, -6), (6, 0), (0, 6), (-6, 0)]),
+        Shape::Triangle => Outline::Polygon(&[(0, -6), (6, 4), (-6, 4)]),
+        Shape::InvertedTriangle => Outline::Polygon(&[(0, 6), (6, -4), (-6, -4)]),
+        Shape::Plus => Outline::Strokes([[(-6, 0), (6, 0)], [(0, -6), (0, 6)]]),
+        Shape::Cross => Outline::Strokes([[(-4, -4), (4, 4)], [(-4, 4), (4, -4)]]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many as the documentation says; beyond them numbers, which do not repeat either.
+    #[test]
+    fn no_look_comes_twice() {
+        for (baselines, others) in [(1, 20), (12, MOST_LOOKS), (30, 3 * MOST_LOOKS)] {
+            // Mixed, as a sweep of both orders them.
+            let arms: Vec<bool> = (0..baselines + others).map(|i| i < baselines).rev().collect();
+            let looks = looks(&arms);
+            for (i, look) in looks.iter().enumerate() {
+                let same = |l: &&Look| (l.colour, l.mark) == (look.colour, look.mark);
+                assert_eq!(looks.iter().filter(same).count(), 1, "arm {i} of {}", arms.len());
+            }
+            let numbers = looks.iter().filter(|l| l.is_number()).count();
+            let spare = (baselines.max(12) - 12) + (others.max(MOST_LOOKS) - MOST_LOOKS);
+            assert_eq!(numbers, spare);
+        }
+    }
+
+    /// Twelve arms, the baseline among them, without any colour.
+    #[test]
+    fn the_first_arms_differ_in_grey() {
+        let looks = looks(&[[true].as_slice(), &[false; 11]].concat());
+        for (i, look) in looks.iter().enumerate() {
+            assert!(looks[..i].iter().all(|l| l.mark != look.mark), "arm {i}");
+        }
+    }
+
+    #[test]
+    fn sentences_are_broken_at_spaces() {
+        assert_eq!(wrapped("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrapped("unbreakable", 3), ["unbreakable"]);
+        assert!(wrapped("", 3).is_empty());
+    }
+}

@@ -1,0 +1,155 @@
+//! Texts from outside (names of experiments, arms, files, classes; descriptions; reasons of failures) as
+//! they may stand in each form that a report has. JSON and Parquet take every character as it is.
+
+use std::borrow::Cow;
+
+pub use crate::terminal::visible_line;
+
+/// As text of Markdown, in one line: nothing in it is markup, HTML or the end of a table's cell.
+pub fn markdown(text: &str) -> String {
+    let text = visible_line(text);
+    let mut out = String::with_capacity(text.len());
+    let mut before = ' ';
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let next = rest.peek().copied().unwrap_or(' ');
+        let markup = match c {
+            // Between letters it is none, and fields' names have it there.
+            '_' => !(before.is_alphanumeric() && next.is_alphanumeric()),
+            c => "\\`*[]<>&|~$".contains(c),
+        };
+        if markup {
+            out.push('\\');
+        }
+        out.push(c);
+        before = c;
+    }
+    out
+}
+
+/// As paragraphs of Markdown, its lines kept: no line begins a heading, a list, a quote or code.
+pub fn markdown_lines(text: &str) -> String {
+    let line = |line: &str| {
+        let line = markdown(line.trim());
+        let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+        let at = match line[digits..].starts_with(['.', ')']) {
+            true if digits > 0 => digits,
+            _ if line.starts_with(['#', '-', '+', '=']) => 0,
+            _ => return line,
+        };
+        format!("{}\\{}", &line[..at], &line[at..])
+    };
+    text.trim().lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// As code in Markdown, where no character but the backtick means anything.
+pub fn code(text: &str) -> String {
+    let text = visible_line(text);
+    if !text.contains('`') {
+        return format!("`{text}`");
+    }
+    let runs = text.split(|c: char| c != '`').map(str::len);
+    let fence = "`".repeat(runs.max().unwrap_or(0) + 1);
+    format!("{fence} {text} {fence}")
+}
+
+/// What Markdown of [`markdown`] and [`code`] shows, for a terminal.
+pub fn plain(markdown: &str) -> String {
+    let mut out = String::with_capacity(markdown.len());
+    let mut rest = markdown;
+    while let Some(at) = rest.find(['\\', '`']) {
+        out += &rest[..at];
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix('\\') {
+            let escaped = after.chars().next().filter(char::is_ascii_punctuation);
+            out.push(escaped.unwrap_or('\\'));
+            rest = &after[escaped.map_or(0, char::len_utf8)..];
+            continue;
+        }
+        let fence = &rest[..rest.bytes().take_while(|b| *b == b'`').count()];
+        let inside = &rest[fence.len()..];
+        let end = inside.match_indices(fence).map(|(at, _)| at).find(|at| {
+            !inside[..*at].ends_with('`') && !inside[at + fence.len()..].starts_with('`')
+        });
+        match end {
+            Some(end) => {
+                let text = &inside[..end];
+                let padded = text.strip_prefix(' ').and_then(|t| t.strip_suffix(' '));
+                out += padded.unwrap_or(text);
+                rest = &inside[end + fence.len()..];
+            }
+            None => {
+                out += fence;
+                rest = inside;
+            }
+        }
+    }
+    out + rest
+}
+
+/// As a cell of CSV: a text that a spreadsheet would take for a formula has an apostrophe before it.
+/// Numbers are none, negative ones included.
+pub fn csv_cell(text: &str) -> Cow<'_, str> {
+    let text = visible_line(text);
+    match text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err() {
+        true => format!("'{text}").into(),
+        false => text,
+    }
+}
+
+/// As text of a picture: what XML cannot hold is shown, too.
+pub fn drawn(text: &str) -> String {
+    visible_line(text).replace('\u{fffe}', "\\u{fffe}").replace('\u{ffff}', "\\u{ffff}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each text in each form; what the Markdown shows is the text.
+    #[test]
+    fn no_text_leaves_its_form() {
+        for (text, as_markdown, as_code, as_csv) in [
+            ("vlora rank=4", "vlora rank=4", "`vlora rank=4`", "vlora rank=4"),
+            ("learning_rate", "learning_rate", "`learning_rate`", "learning_rate"),
+            ("_a_ *b*", "\\_a\\_ \\*b\\*", "`_a_ *b*`", "_a_ *b*"),
+            ("a|b", "a\\|b", "`a|b`", "a|b"),
+            ("<img src=x>", "\\<img src=x\\>", "`<img src=x>`", "<img src=x>"),
+            ("&lt;", "\\&lt;", "`&lt;`", "&lt;"),
+            ("a`b", "a\\`b", "`` a`b ``", "a`b"),
+            ("``", "\\`\\`", "``` `` ```", "``"),
+            ("[x](y)", "\\[x\\](y)", "`[x](y)`", "[x](y)"),
+            ("C:\\x", "C:\\\\x", "`C:\\x`", "C:\\x"),
+            ("=1+1", "=1+1", "`=1+1`", "'=1+1"),
+            ("@x", "@x", "`@x`", "'@x"),
+            ("-x", "-x", "`-x`", "'-x"),
+            ("-1.5e-3", "-1.5e-3", "`-1.5e-3`", "-1.5e-3"),
+            ("größer 日本", "größer 日本", "`größer 日本`", "größer 日本"),
+        ] {
+            assert_eq!(markdown(text), as_markdown);
+            assert_eq!(code(text), as_code);
+            assert_eq!(csv_cell(text), as_csv);
+            assert_eq!(plain(as_markdown), text);
+            assert_eq!(plain(&format!("a {as_code} b")), format!("a {text} b"));
+        }
+        let steering = "\x1b[31m\r\nb\u{202e}";
+        for shown in
+            [markdown(steering), code(steering), csv_cell(steering).into(), drawn(steering)]
+        {
+            assert!(!shown.contains(|c: char| c.is_control() || c == '\u{202e}'), "{shown:?}");
+        }
+        assert_eq!(drawn("a\u{ffff}"), "a\\u{ffff}");
+    }
+
+    #[test]
+    fn no_line_begins_a_block() {
+        let text = "  # a\n\n- b\n1. c\n2024 was\n===\n    code\n";
+        assert_eq!(markdown_lines(text), "\\# a\n\n\\- b\n1\\. c\n2024 was\n\\===\ncode");
+    }
+
+    #[test]
+    fn what_is_no_code_stays() {
+        assert_eq!(plain("a ` b"), "a ` b");
+        assert_eq!(plain("a \\ b \\"), "a \\ b \\");
+    }
+}
