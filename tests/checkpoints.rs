@@ -299,7 +299,7 @@ fn run_of(checkpoint: &Checkpoint, image_size: usize, how: &str) -> RunSpec {
     serde_json::from_value(run).unwrap()
 }
 
-/// Up and down, with and without what stands before the patches, as timm and transformers do it.
+/// Up and down, with and without a class token's position, as timm and transformers do it.
 #[test]
 fn position_embeddings_are_resampled_as_each_program_does() {
     let expected = read(&fixture("positions.safetensors")).unwrap().tensors;

@@ -16,7 +16,7 @@ use data::{Dataset, SIDE, fixture, gzip, idx, png};
 
 const ALL_TRAIN: &str = r#"{"validation": {"fraction": 0.34}, "test": {"fraction": 0.34}}"#;
 
-/// All of a split's images, one behind the other.
+/// All of a split's images, one after the other.
 fn pixels(split: &ImageSplit) -> Vec<u8> {
     (0..split.len()).flat_map(|i| split.image(i).to_vec()).collect()
 }
@@ -83,7 +83,7 @@ fn parquet_columns_are_what_pyarrow_reads() {
     assert_eq!(read(table.column("flag").unwrap()), flag);
     let label = table.column("label").unwrap();
     assert_eq!((label.kind(), label.class_names.join(" ")), (Kind::ClassLabel, "no yes".into()));
-    // What is not read is told, and in nobody's way.
+    // Columns that are not read are reported, and are no hindrance.
     for name in ["ids", "tiny", "day"] {
         assert!(matches!(table.column(name).unwrap().kind(), Kind::Other(_)), "{name}");
     }
@@ -346,6 +346,27 @@ fn no_image_is_in_two_splits_unless_the_spec_keeps_it() {
     }
 }
 
+/// Files that describe images may be equal in two splits, whose images are not.
+#[test]
+fn metadata_files_may_be_equal() {
+    let rows = "file_name,label\n1.png,a\n2.png,b\n";
+    let dataset = Dataset::new(&[
+        ("train/1.png", png(2, [1; 3])),
+        ("train/2.png", png(2, [2; 3])),
+        ("test/1.png", png(2, [3; 3])),
+        ("test/2.png", png(2, [4; 3])),
+    ]);
+    dataset.put("train/metadata.csv", rows);
+    dataset.put("test/metadata.csv", rows);
+    let half = r#"{"validation": {"fraction": 0.5}}"#;
+    let images = dataset.images(half, (2, 3, 2), None).unwrap();
+    assert_eq!(images.test.labels, [0, 1]);
+    // Equal images are still refused.
+    dataset.put("test/2.png", png(2, [2; 3]));
+    let error = dataset.images(half, (2, 3, 2), None).unwrap_err().to_string();
+    assert!(error.contains("1 image stands in two splits"), "{error}");
+}
+
 /// The check takes its digests out of the cache, too.
 #[test]
 fn images_in_two_splits_are_found_when_decoded_splits_are_cached() {
@@ -368,7 +389,7 @@ fn images_in_two_splits_are_found_when_decoded_splits_are_cached() {
     }
 }
 
-/// Inside one split an image may stand twice; drawn parts may part the two.
+/// One split may hold an image twice; drawn parts may separate the two.
 #[test]
 fn duplicates_that_drawn_parts_separate_are_counted() {
     let images: Vec<u8> = (0..40).map(|i| i / 2).collect();

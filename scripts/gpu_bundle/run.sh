@@ -44,8 +44,7 @@ titles=(
     "2,000 steps of CIFAR-10 in float32 and in bf16"
 )
 limits=(100 360 330 480 150 300 600 1200)
-# Those of `all`, and what they may take together.
-# Beside it a minute for a look whether there is a GPU.
+# The steps of `all`, and the seconds they may take together, beside a minute for a look whether there is a GPU.
 first=6 most=1740
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$here/run.sh"; }

@@ -131,7 +131,7 @@ impl Images {
     fn add_rows(&mut self, table: &Table, image: &Make) -> Result<()> {
         // The first image is tried alone: if it does not fit, memory for all would be for nothing.
         if table.rows > 0 {
-            image(0).map_err(|e| told(table, 0, e))?;
+            image(0).map_err(|e| at_row(table, 0, e))?;
         }
         match self.store {
             Store::Squares(fit) => self.add_squares(table, fit, image),
@@ -164,7 +164,7 @@ impl Images {
             .find_map_first(|(row, (out, fact))| one(row, out, fact).err().map(|e| (row, e)));
         match failed {
             None => Ok(()),
-            Some((row, problem)) => Err(told(table, row, problem)),
+            Some((row, problem)) => Err(at_row(table, row, problem)),
         }
     }
 
@@ -175,7 +175,7 @@ impl Images {
             let rows = first..table.rows.min(first + BATCH);
             let images: Vec<_> = rows.into_par_iter().map(image).collect();
             for (row, image) in (first..).zip(images) {
-                let image = image.map_err(|e| told(table, row, e))?;
+                let image = image.map_err(|e| at_row(table, row, e))?;
                 let bytes = image.pixels.len();
                 self.pixels
                     .try_reserve(bytes)
@@ -190,7 +190,8 @@ impl Images {
     }
 }
 
-fn told(table: &Table, row: usize, problem: String) -> Error {
+/// An error of one row, with its place.
+fn at_row(table: &Table, row: usize, problem: String) -> Error {
     Error::Input(format!("{}: {problem}", table.place(row)))
 }
 
@@ -213,7 +214,7 @@ impl Labels {
     fn add(&mut self, table: &Table, column: &Column) -> Result<()> {
         self.name_classes(table, &column.class_names)?;
         self.add_values(table, column)?;
-        // Behind the labels: one that is out of range has a row to name.
+        // After the labels: an error of one that is out of range names its row.
         match &column.class_names[..] {
             [] => Ok(()),
             names => {

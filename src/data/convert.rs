@@ -1,5 +1,5 @@
-//! Channels as Pillow's `convert("RGB")` and `convert("L")` make them, and a count of what was made
-//! of images on their way to pixels.
+//! Channels as Pillow's `convert("RGB")` and `convert("L")` make them, and a count of what was done
+//! to images when they were decoded.
 
 use std::ops::BitOr;
 
@@ -96,7 +96,7 @@ pub fn convert(samples: Vec<u8>, kind: Samples, channels: usize) -> (Vec<u8>, Ch
     }
 }
 
-/// 0.299 R + 0.587 G + 0.114 B in 16 bits behind the point.
+/// 0.299 R + 0.587 G + 0.114 B in fixed point with 16 fractional bits.
 fn luma(pixel: &[u8]) -> u8 {
     let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
     ((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16) as u8

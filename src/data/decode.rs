@@ -110,8 +110,8 @@ fn by_format(
             (orientation, Stored { width, height, samples, kind, change: Change::default() })
         }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
-            // The decoder stops at the last pixel. What the header announces behind it is the
-            // image's, too, and may be what says how to turn it.
+            // The decoder stops at the last pixel. The bytes that the header announces after it
+            // belong to the image, too, and may say how to turn it.
             let announced = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
             if (bytes.len() as u64) < u64::from(announced) + 8 {
                 return Err(broken(&format!(
@@ -188,7 +188,7 @@ fn stored<D: ImageDecoder>(decoder: ImageResult<D>) -> Result<Stored, String> {
 
 fn failed(error: &image::ImageError) -> String {
     let text = error.to_string();
-    // Behind this stands the name of a part of the format, at length.
+    // What follows is the long name of a part of the format.
     broken(text.split(" while decoding").next().unwrap_or(&text))
 }
 

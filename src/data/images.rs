@@ -83,10 +83,10 @@ impl ImageSplit {
             let (pixels, change) = (pixels.to_vec(), Change::default());
             fit.square(&Image { width, height, pixels, change })
         };
-        let told = |i: usize, problem| Error::Input(format!("{}: {problem}", place(self.row(i))));
+        let failed = |i: usize, problem| Error::Input(format!("{}: {problem}", place(self.row(i))));
         let squares = (0..self.len())
             .into_par_iter()
-            .map(|i| square(i).map_err(|problem| told(i, problem)))
+            .map(|i| square(i).map_err(|problem| failed(i, problem)))
             .collect::<Result<Vec<_>>>()?;
         let pixels = Arc::new(Pixels::Owned(squares.concat()));
         Ok(ImageSplit::new(pixels, self.labels.clone(), self.size))
@@ -190,14 +190,15 @@ pub struct ImageData {
     pub treated: Treated,
 }
 
-/// What was made of the images that were read, and which of them stand in two splits.
+/// How many of the images that were read were changed, and how many are in two splits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Treated {
     pub changes: Changes,
-    /// Images of a split with files of its own that the files of an earlier split hold, too: of the
-    /// order training, validation, test.
+    /// Images of a split with files of its own that an earlier split's files hold, too; the order is
+    /// training, validation, test.
     pub in_two_splits: u64,
-    /// Images of parts of the training split that are trained on, too, or stand in both parts.
+    /// Images of a part drawn from the training split that an earlier part holds, too, in the same
+    /// order.
     pub in_two_parts: u64,
 }
 
@@ -307,7 +308,7 @@ impl ImageData {
                 hash.update(name);
             }
         }
-        // Up to this mark, images were not turned by their orientation.
+        // Earlier versions did not turn images by their orientation: turned ones are other data.
         if self.treated.changes.turned > 0 {
             hash.update("upright");
         }

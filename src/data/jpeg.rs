@@ -1,7 +1,7 @@
 //! JPEG files: what stands in their markers, and their samples.
 //!
-//! A file is markers (`FF xx`), most with a segment behind them that states its length, and behind
-//! each start of scan the entropy-coded data, in which `FF 00` is a byte and `FF D0`–`FF D7` are
+//! A file is markers (`FF xx`), most followed by a segment that states its length, and after each
+//! start of scan the entropy-coded data, in which `FF 00` is a byte and `FF D0`–`FF D7` are
 //! restarts (ITU-T T.81, B.1). Decoders fill what is missing with grey. Pillow refuses a file without
 //! its end marker, and so does this.
 
@@ -17,7 +17,7 @@ pub struct Head<'a> {
     pub height: u32,
     /// Colour components: 1 is grey, 3 are RGB or YCbCr, 4 are CMYK or YCCK.
     pub components: u8,
-    /// Of all EXIF segments in front of the first scan, one behind the other; empty without one.
+    /// Of all EXIF segments in front of the first scan, one after the other; empty without one.
     pub exif: Vec<u8>,
     /// Of the last XMP segment in front of the first scan; empty without one.
     pub xmp: &'a [u8],
@@ -68,7 +68,7 @@ fn word(high: u8, low: u8) -> u32 {
     u32::from(high) << 8 | u32::from(low)
 }
 
-/// The next marker that is no stuffed byte and no restart; `at` then stands behind it.
+/// The next marker that is no stuffed byte and no restart; `at` is moved past it.
 fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
     loop {
         *at += bytes.get(*at..)?.iter().position(|b| *b == 0xff)?;

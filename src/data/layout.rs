@@ -90,7 +90,7 @@ impl Layout {
         self.find(split).is_some()
     }
 
-    /// How the splits were told apart.
+    /// What the splits were found by.
     pub fn by(&self) -> &'static str {
         self.found.by
     }
@@ -105,7 +105,7 @@ impl Layout {
         ]
     }
 
-    /// What a run has to be told of: files that may be meant to be read and are not.
+    /// A note for the user: files that may be meant to be read and are not. None without such files.
     pub fn note(&self) -> Option<String> {
         let files = &self.found.left_out;
         let text = || format!("{}: not read, of no known format: {}", self.name, listed(files));
@@ -283,12 +283,10 @@ pub fn needed(repository: &Repository, data: &DataSpec) -> Result<Vec<String>> {
             splits.push((role, name));
         }
     }
+    let mut seen = BTreeSet::new();
     for (role, split) in splits {
-        for path in layout.files_for(role, split)? {
-            if !paths.iter().any(|own| own == path) {
-                paths.push(path.to_string());
-            }
-        }
+        let files = layout.files_for(role, split)?;
+        paths.extend(files.into_iter().filter(|path| seen.insert(*path)).map(str::to_string));
     }
     Ok(paths)
 }

@@ -190,9 +190,14 @@ fn add_files(
     files: &SplitFiles,
 ) -> Result<()> {
     for (file, sha256) in &files.hashes {
-        // Labels alone, as IDX files hold them, may well be those of other images.
-        let labels = Format::of(file) == Some(Format::Idx)
-            && names::idx(file).is_some_and(|(_, labels)| labels);
+        // Labels alone, as IDX and metadata files hold them, may well be those of other images.
+        let labels = match files.images.is_empty() {
+            true => {
+                Format::of(file) == Some(Format::Idx)
+                    && names::idx(file).is_some_and(|(_, labels)| labels)
+            }
+            false => names::is_metadata(file),
+        };
         let same = |(_, path, hash): &&(String, String, String)| {
             path == file || (hash == sha256 && !labels)
         };

@@ -110,8 +110,8 @@ impl<'a> SplitFiles<'a> {
         self.format == Format::ImageFolder && self.metadata.is_none()
     }
 
-    /// The table of the next file (of the pair of IDX files, of all images in folders); None behind
-    /// the last. A file's bytes are let go when they are read.
+    /// The table of the next file (of the pair of IDX files, of all images in folders); None after
+    /// the last. A file's bytes are freed once they are read.
     pub fn next_table(&mut self, select: Select) -> Result<Option<Table>> {
         loop {
             let table = self.table(select)?;

@@ -33,7 +33,7 @@ pub struct Found {
     pub left_out: Vec<String>,
     /// Files of other configurations, or of none that the card names.
     pub elsewhere: Vec<String>,
-    /// How the splits were told apart.
+    /// What the splits were found by.
     pub by: &'static str,
 }
 
@@ -175,8 +175,8 @@ pub fn by_name(files: &[&str], folder: &str, card: &Said) -> Found {
 /// Nothing names a split.
 const NO_NAMES: &str = "nothing: everything is train";
 
-/// Splits with their files, and what told them apart. A file stands in as many places as patterns of
-/// `datasets` match it.
+/// Splits with their files, and what they were found by. A file is listed once for each pattern of
+/// `datasets` that matches it.
 fn grouped<'a>(files: &[&'a str], folder: &str) -> (&'static str, Vec<(String, Vec<&'a str>)>) {
     let rest = |path: &str| path.strip_prefix(folder).unwrap_or(path).to_string();
     if files.iter().any(|path| Format::of(path) == Some(Format::Idx)) {

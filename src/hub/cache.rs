@@ -198,7 +198,7 @@ impl Cached {
         fs::rename(&new, &link).map_err(failed)
     }
 
-    /// Takes the right to write a blob. `waiting` is told once if another program has it.
+    /// Takes the right to write a blob. `waiting` is called once if another program has it.
     pub fn lock(&self, etag: &Etag, waiting: impl FnOnce()) -> Result<File> {
         let path = self.root.join(".locks").join(&self.folder);
         let path = path.join(format!("{}.lock", etag.text()));

@@ -2,7 +2,7 @@
 //! os.path.expanduser, then os.path.expandvars. A shell puts them in itself, but what a Dockerfile, a
 //! service or an `.env` file sets is not seen by any.
 
-/// The value of a variable, also of one that is set to nothing.
+/// The value of a variable, which may be empty; None where it is not set.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A path with its user's folder and its variables put in. What names nothing stays as it is.

@@ -66,7 +66,7 @@ fn walk(
         match fs::metadata(entry.path()) {
             Ok(meta) if meta.is_dir() => walk(&entry.path(), &format!("{path}/"), above, files)?,
             Ok(meta) if meta.is_file() => files.push(path),
-            // A link to nothing: whoever reads it is told, nobody goes without it unawares.
+            // A link to nothing is listed, so that it is an error to read it and it is not missed.
             Err(_) => files.push(path),
             _ => {}
         }

@@ -60,7 +60,7 @@ pub enum Kind {
     Model,
 }
 
-/// Told of what happens on the network, for display.
+/// Displays what happens on the network.
 pub trait Progress {
     /// Something that the user may want to know.
     fn note(&self, _text: &str) {}
@@ -71,12 +71,12 @@ pub trait Progress {
     fn done(&self, _path: &str) {}
 }
 
-/// Tells nobody.
+/// Displays nothing.
 pub struct Silent;
 
 impl Progress for Silent {}
 
-/// The way to repositories: what the environment and a lock say, and who is told.
+/// Opens repositories, by the environment's settings and a lock file, and reports what it does.
 pub struct Hub {
     access: Access,
     settings: OnceCell<Settings>,
@@ -85,7 +85,7 @@ pub struct Hub {
     progress: Rc<dyn Progress>,
     /// Each repository is listed once.
     open: RefCell<Vec<Rc<Snapshot>>>,
-    /// What was noted, each once.
+    /// Notes that were shown.
     notes: RefCell<Vec<String>>,
 }
 
@@ -123,7 +123,7 @@ impl Hub {
         Hub { access, settings, client, lock, progress, open, notes: RefCell::default() }
     }
 
-    /// Tells the user of something, once.
+    /// Shows a note to the user; the same text once.
     pub fn note(&self, text: &str) {
         let mut notes = self.notes.borrow_mut();
         if !notes.iter().any(|note| note == text) {

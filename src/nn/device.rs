@@ -100,7 +100,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Asks for the number, behind everything that the device was asked for before.
+    /// Asks for the number, after everything that the device was asked for before.
     pub fn of(scalar: &Tensor) -> Result<Reading> {
         Ok(Reading {
             tensor: scalar.clone(),

@@ -1,7 +1,7 @@
-//! Values with the way back to what they were computed from: reverse-mode differentiation.
+//! Values with the graph of what they were computed from: reverse-mode differentiation.
 //!
 //! candle's own graph adds every gradient to a tensor of zeros, keeps each activation until the
-//! last step of the way back, and takes operations of at most three inputs. This one hands
+//! last step of the backward pass, and takes operations of at most three inputs. This one hands
 //! gradients on, lets an operation add to what other uses of its input gave, and drops what an
 //! operation kept as soon as its gradient is known. Tensors are candle's.
 
@@ -26,8 +26,8 @@ pub struct Value {
 }
 
 struct Node {
-    /// Later operations have larger numbers, so numbers in descending order are a way back on
-    /// which every gradient is whole before it is used.
+    /// Later operations have larger numbers, so that in descending order every gradient is whole
+    /// before it is used.
     number: u64,
     inputs: Vec<Option<Arc<Node>>>,
     /// None for a leaf.
@@ -50,7 +50,7 @@ impl Node {
 }
 
 impl Value {
-    /// A value without a way back.
+    /// A value that no gradient is computed for.
     pub fn constant(tensor: Tensor) -> Value {
         Value { tensor: tensor.detach(), copy: None, node: None }
     }
@@ -84,7 +84,7 @@ impl Value {
         Value { tensor, copy: None, node }
     }
 
-    /// An operation as a composition of candle's: its way back is candle's own, on the composition
+    /// An operation as a composition of candle's: its backward pass is candle's own, on the composition
     /// computed once more. For devices and types without a fused operation.
     pub fn composed(
         inputs: &[&Value],
@@ -119,7 +119,7 @@ impl Value {
         self.node.is_some()
     }
 
-    /// The same tensor without the way back.
+    /// The same tensor as a constant, through which no gradient passes.
     pub fn detach(&self) -> Value {
         Value { node: None, ..self.clone() }
     }
@@ -140,7 +140,7 @@ impl Value {
 
     /// Gradients of `share` times this scalar with respect to every leaf that it depends on.
     ///
-    /// The way back can be gone once: operations give up what they kept.
+    /// A graph has one backward pass: operations give up what they kept.
     pub fn backward(self, share: f64) -> Result<Gradients> {
         let Value { tensor, node, .. } = self;
         if tensor.elem_count() != 1 {
@@ -156,7 +156,7 @@ impl Value {
                 continue;
             };
             let backward = backward.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some(backward) = backward else { bail!("the way back was gone before") };
+            let Some(backward) = backward else { bail!("the graph had its backward pass before") };
             backward(&gradient, &mut Sink { inputs: &node.inputs, pending: &mut pending })?;
         }
         Ok(gradients)
@@ -281,7 +281,7 @@ mod tests {
         assert!(y.backward(1.0).unwrap_err().to_string().contains("gone before"));
     }
 
-    /// What an operation keeps is given up as soon as the way back has passed it, not at its end.
+    /// What an operation keeps is given up as soon as the backward pass has used it, not at its end.
     #[test]
     fn what_was_kept_is_dropped_on_the_way() {
         let kept = Arc::new(());

@@ -22,7 +22,7 @@ impl LowRank {
         self.a.tensor().dim(0)
     }
 
-    /// The same factors without the way back.
+    /// The same factors as constants, through which no gradient passes.
     pub fn detach(&self) -> LowRank {
         LowRank { a: self.a.detach(), b: self.b.detach(), scale: self.scale }
     }

@@ -8,7 +8,7 @@ pub use super::cpu::adamw::Update;
 pub use super::cuda::optimizer::{Together, Updated};
 
 /// AdamW's update of a parameter and its moments, all changed in place. The four share no storage,
-/// and no way back that reads the parameter is still to be gone. Float32 on the CPU.
+/// and no backward pass that reads the parameter is still to come. Float32 on the CPU.
 pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tensor) -> Result<()> {
     if [m, v, g].iter().any(|t| t.shape() != p.shape()) {
         candle_core::bail!("adamw: parameter, moments and gradient differ in shape");

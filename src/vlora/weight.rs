@@ -85,7 +85,7 @@ impl Weight {
         }
     }
 
-    /// All of it as one matrix \[out, in\], without a way back.
+    /// All of it as one matrix \[out, in\], a constant.
     pub fn materialise(&self) -> Result<Tensor> {
         let matrix = self.matrix()?.tensor().clone();
         self.products.iter().try_fold(matrix, |matrix, p| matrix + p.product()?)

@@ -138,8 +138,9 @@ fn vit(fields: &Fields) -> Result<BaseModel> {
     }))
 }
 
-/// `id2label` as a list. `label2id` must not say otherwise of a name that stands there: which of
-/// them a tool reads differs. Other names in it, as a list left at its default has them, say nothing.
+/// `id2label` as a list. `label2id` must not give a name of `id2label` another number, since tools
+/// differ in which of the two they read. Names that only `label2id` has are passed over: a list left
+/// at its default has such.
 fn labels(fields: &Fields) -> Result<Option<Vec<String>>> {
     let names = match fields.get("id2label") {
         Some(Value::Array(list)) => {

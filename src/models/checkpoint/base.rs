@@ -151,8 +151,8 @@ pub const ACTIVATIONS: [(&str, Activation); 7] = [
     ("swish", Activation::Silu),
 ];
 
-/// Reads the description in a model's folder, and holds the tokenizer of a text model, if it is
-/// there, to it.
+/// Reads the description in a model's folder, and checks the tokenizer of a text model, if it is
+/// there, against it.
 pub fn read_base(folder: &Path) -> Result<BaseModel> {
     let base = read_config(&folder.join(CONFIG))?;
     if let Some(vocab_size) = base.vocab_size() {
@@ -171,7 +171,8 @@ pub fn read_config(path: &Path) -> Result<BaseModel> {
     BaseModel::parse(path, &bytes)
 }
 
-/// The description beside a weights file, if there is one that says a `model_type`.
+/// The description beside a weights file, if there is one with a `model_type` or timm's
+/// `architecture`.
 pub fn beside(weights: &Path) -> Option<(PathBuf, Result<BaseModel>)> {
     let path = weights.with_file_name(CONFIG);
     let bytes = fs::read(&path).ok()?;

@@ -1,4 +1,4 @@
-//! Fields of a JSON object out of another program's file, each held to its type and range.
+//! Fields of a JSON object out of another program's file, each checked for its type and range.
 //!
 //! `null` stands for a field that is left out, as the programs that write it read it. Whether an
 //! unknown field is a fault is for the reader to say: [`Fields::unknown`] finds the first.

@@ -73,7 +73,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let mut checkpoint = renamed.checkpoint(model, None, None)?;
     let new_head = hints.new_head.is_some();
     contradictions(&path, config, &checkpoint.model, new_head)?;
-    // Their names are of the classes that a new head does away with.
+    // Their names are of the classes that a new head replaces.
     let class_names = if new_head { Vec::new() } else { config.class_names.clone() };
     let folder = file.path.parent().unwrap_or(Path::new(""));
     let normalize = preprocessor::read(folder, checkpoint.model.channels)?;

@@ -1,7 +1,7 @@
 //! Position embeddings of one square of patches resampled to another.
 //!
 //! Both programs whose models these are interpolate bicubically between the centres of patches, and
-//! keep what stands before the patches (the class token's). They differ in the rest:
+//! keep what precedes the patches (the class token's). They differ in the rest:
 //!
 //! - timm's `resample_abs_pos_embed` asks PyTorch's `interpolate` for `antialias=True`: the kernel
 //!   has a = −0.5, is widened by the ratio where patches become fewer, and its weights are divided

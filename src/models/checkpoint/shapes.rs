@@ -210,7 +210,7 @@ fn block(name: &str) -> Option<&str> {
     Some(name.strip_prefix("blocks.")?.split_once('.')?.0)
 }
 
-/// Holds a model's fields to the rules that a spec's fields are held to.
+/// Checks a model's fields by the rules for a spec's fields.
 pub fn check_sizes(
     model: &ModelSpec,
     vlora: Option<&VloraSpec>,

@@ -84,7 +84,7 @@ pub fn labelled(
     let new_head = hints.new_head.is_some();
     config.check(&path, &checkpoint.model, new_head)?;
     let normalize = config.normalize(&path, checkpoint.model.channels)?;
-    // Their names are of the classes that a new head does away with.
+    // Their names are of the classes that a new head replaces.
     let class_names = if new_head { Vec::new() } else { config.class_names };
     checkpoint.labels = Labels { class_names, normalize };
     Ok(checkpoint)

@@ -15,7 +15,7 @@ use super::fields::Fields;
 use crate::error::Result;
 use crate::spec::{ModelSpec, Normalize, Pool};
 
-/// A description, its fields held to their types.
+/// A description whose fields have the right types.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimmConfig {
     pub architecture: String,
@@ -27,9 +27,9 @@ pub struct TimmConfig {
     /// How the classifier reads the tokens; None where the file does not say.
     pool: Option<Pool>,
     normalize: Option<Normalize>,
-    /// What each of the file's statements says, with its field.
+    /// The numbers of classes that the file states, each with its field.
     classes: Vec<(String, usize)>,
-    /// Other sizes: the field, what it says, and of what.
+    /// Other sizes that the file states: the field, its value, and what it is the size of.
     sizes: Vec<(String, usize, Size)>,
 }
 
@@ -451,7 +451,8 @@ fn normalize(pretrained: &Fields) -> Result<Option<Normalize>> {
 }
 
 impl TimmConfig {
-    /// Holds the description at `path` to the tensors' shapes; classes only where the head is kept.
+    /// Checks the description at `path` against the tensors' shapes; classes only where the head is
+    /// kept. Errors, with the field, if one contradicts them.
     pub fn check(&self, path: &Path, model: &ModelSpec, new_head: bool) -> Result<()> {
         let contradiction = |field: &str, found: String, expected: String| {
             Err(Fault::new(path, format!("{field} contradicts the weights"))
@@ -498,7 +499,8 @@ impl TimmConfig {
         Ok(())
     }
 
-    /// The normalisation for so many channels.
+    /// The normalisation for so many channels, for pixels in \[0, 1\]; None where the file has none.
+    /// Errors if it is of another number of channels.
     pub fn normalize(&self, path: &Path, channels: usize) -> Result<Option<Normalize>> {
         let Some(Normalize { mean, std }) = &self.normalize else { return Ok(None) };
         let each = |name: &str, values: &Vec<f64>| -> Result<Vec<f64>> {

@@ -96,7 +96,7 @@ pub fn tokens(patches: &[f32], class: Option<&[f32]>, positions: &[f32], dim: us
     tokens
 }
 
-/// The way back of [`tokens`]: the gradients of patches, class token and positions. `first` is
+/// The backward pass of [`tokens`]: the gradients of patches, class token and positions. `first` is
 /// the class token's length, 0 where there is none.
 pub fn tokens_backward(g: &[f32], first: usize, row: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let mut positions = vec![0f32; row];

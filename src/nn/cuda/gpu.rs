@@ -304,7 +304,9 @@ impl Gpu {
         };
         let from = now()?;
         let result = work()?;
-        times.push((name(), from, now()?));
+        // Before the name is made, whose time would count as the GPU's.
+        let to = now()?;
+        times.push((name(), from, to));
         Ok(result)
     }
 

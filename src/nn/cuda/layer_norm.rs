@@ -9,7 +9,7 @@ use crate::nn::Value;
 /// Shared memory of a block: what every GPU gives without being asked, and what very wide rows take.
 const SHARED: usize = 48 << 10;
 const MOST_SHARED: usize = 96 << 10;
-/// Blocks of the way back at most; each leaves a row of sums. Two for each multiprocessor of an H100.
+/// Blocks of the backward pass at most; each leaves a row of sums. Two for each multiprocessor of an H100.
 const BLOCKS: usize = 264;
 
 /// As [`crate::nn::ops::layer_norm`]; None where rows are too wide for a warp's sums.
@@ -74,7 +74,7 @@ impl Back {
         let (g, so_far) = (g.contiguous()?, so_far.map(Tensor::contiguous).transpose()?);
         let dx = machine.empty(input.shape(), dtype)?;
         let Some((warps, shared)) = plan(width) else {
-            candle_core::bail!("layer-norm: rows of {width} values have no way back on a GPU")
+            candle_core::bail!("layer-norm: rows of {width} values have no backward pass on a GPU")
         };
         let blocks = rows.div_ceil(warps).min(BLOCKS);
         let partials = machine.empty((blocks, 2 * width), DType::F32)?;

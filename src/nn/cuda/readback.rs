@@ -1,9 +1,9 @@
 //! Numbers on their way from a GPU to the program. Compiled with the feature `cuda` alone.
 //!
-//! A copy into ordinary memory stands behind all that the GPU was asked for when it is asked for, and
-//! so would wait for steps that are only just begun; on machines whose GPU reads such memory itself it
-//! need not be over when the call is. Here each number is copied where its step is asked for, into
-//! memory that the driver knows, with an event behind it: reading waits for that event alone.
+//! A copy into ordinary memory is queued after all work that the GPU was given before, and so would
+//! wait for steps that have only just begun. On machines whose GPU reads such memory itself, it may
+//! still be under way when the call returns. Here the copy of each number is queued right after its
+//! step, into page-locked memory, and an event after that: reading waits for that event alone.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -88,7 +88,7 @@ fn places(gpu: &Gpu) -> std::sync::MutexGuard<'_, Places> {
 }
 
 impl Copied {
-    /// Asks for the copy of a scalar, behind everything that was asked for before.
+    /// Asks for the copy of a scalar, after everything that was asked for before.
     pub fn of(gpu: Arc<Gpu>, scalar: &Tensor) -> Result<Copied> {
         if scalar.elem_count() != 1 || scalar.dtype() != DType::F32 {
             bail!(
@@ -129,7 +129,7 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        // A later copy into the same place stands behind this one on the same stream.
+        // A later copy into the same place comes after this one on the same stream.
         places(&self.gpu).free.push(self.place);
     }
 }

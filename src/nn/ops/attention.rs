@@ -49,7 +49,7 @@ pub fn self_attention(qkv: &Value, heads: usize, queries: usize, mask: &Mask) ->
     let input: Tensor = qkv.tensor().clone();
     let out = cpu::tensor(out, (batch, queries, heads * d), &input)?;
     Ok(Value::computed(out, &[qkv], move |g, sink| {
-        let Some(kept) = &kept else { bail!("self-attention kept nothing for its way back") };
+        let Some(kept) = &kept else { bail!("self-attention kept nothing for its backward pass") };
         let d_qkv =
             cpu::with_values([&input, g], |[values, g]| Ok(attention.backward(values, kept, g)))?;
         sink.add(0, cpu::tensor(d_qkv, input.shape(), &input)?)

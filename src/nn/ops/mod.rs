@@ -63,7 +63,7 @@ pub fn add_product(y: &Value, low: &Value, b: &Value, scale: f64) -> Result<Valu
 /// Layer normalisation over the last axis (arXiv 1607.06450), biased variance:
 /// `(x − mean) / √(var + eps) · weight + bias`.
 ///
-/// Its way back adds to what other uses of x gave in the same pass: in a residual stream, the sum
+/// Its backward pass adds to what other uses of x gave in the same pass: in a residual stream, the sum
 /// of the branch's gradient and the stream's costs no pass of its own.
 pub fn layer_norm(x: &Value, weight: &Value, bias: &Value, eps: f64) -> Result<Value> {
     let width = x.tensor().dim(D::Minus1)?;
@@ -301,8 +301,8 @@ fn with_positions(
 /// Dropout (arXiv 1207.0580), scaled so that the mean stays: each value is set to zero with
 /// probability `rate`, in \[0, 1), and divided by `1 − rate` otherwise.
 ///
-/// Which values are dropped depends on `place`, `layer` and where a value stands alone, so the way
-/// back draws them again in place of keeping them.
+/// Which values are dropped depends on `place`, `layer` and a value's position alone, so the
+/// backward pass draws them again in place of keeping them.
 pub fn dropout(x: &Value, rate: f64, place: Place, layer: &str) -> Result<Value> {
     if let Some(machine) = Machine::of(&[x.tensor()]) {
         return cuda::dropout(machine, x, rate, place, layer);

@@ -1,5 +1,5 @@
 //! Every operation against its composition of candle's operations, whose gradients are candle's:
-//! in float64 as the oracle, held to by the fused float32 path and by the path for other types.
+//! in float64 as the oracle for the fused float32 path and for the path for other types.
 
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
@@ -349,7 +349,7 @@ fn a_residual_stream_gets_the_sum_of_both_gradients() {
     );
 }
 
-/// The way back draws the same mask, and the mask is the stream's numbers in order.
+/// The backward pass draws the same mask, and the mask is the stream's numbers in order.
 #[test]
 fn dropout_draws_one_mask_both_ways() {
     let place = Place { seed: 3, step: 7, part: 1 };
