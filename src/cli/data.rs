@@ -21,7 +21,7 @@ pub struct DataArgs {
     /// The configuration (subset), where the dataset has several and no default
     #[arg(long, value_name = "NAME")]
     config: Option<String>,
-    /// Take the files that match this pattern for not there; may be given several times
+    /// Leave out the files that match this pattern, as data.ignore; may be given several times
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
     /// Show this split alone

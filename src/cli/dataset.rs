@@ -37,7 +37,7 @@ enum Label {
 }
 
 impl Contents {
-    /// Adds a split's rows. The first tells which columns hold images and labels.
+    /// Adds a split's rows. The first split decides which columns hold images and labels.
     pub fn add(&mut self, name: &str, rows: &Rows) {
         if self.splits.is_empty() {
             let of = |kinds: &[Kind], usual: &str| likely(rows, kinds, usual);
@@ -193,7 +193,7 @@ impl Contents {
         let named = self.class_names().len();
         let labels = self.labels();
         let number = |label: &Label| match label {
-            Label::Number(n) => usize::try_from(*n + 1).unwrap_or(0),
+            Label::Number(n) => usize::try_from(*n).map_or(0, |n| n.saturating_add(1)),
             _ => 0,
         };
         let names = labels.iter().filter(|label| matches!(label, Label::Name(_))).count();

@@ -11,7 +11,7 @@ use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::models;
 use crate::models::checkpoint::{Loaded, read_checkpoint};
-use crate::report::{Align, Cell, Format, Table, count, evaluation_notes, percent};
+use crate::report::{Align, Cell, Format, Table, count, evaluation_notes, percent, plain};
 use crate::results::lines;
 use crate::runner::{
     Evaluated, chosen_variant, device_kind, device_name, evaluate as evaluated, evaluation_hints,
@@ -121,7 +121,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
                     done.classes.as_ref(),
                     done.positions,
                 ) {
-                    text += &format!("· {}\n", note.replace('`', ""));
+                    text += &format!("· {}\n", plain(&note));
                 }
                 text += &format!(
                     "· {}, {} parameters; {}, on {}\n",

@@ -27,8 +27,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::Result;
 use crate::models;
-use crate::report::{Format, match_notes, plain};
-use crate::results::ExperimentFolder;
+use crate::report::{Format, count, match_notes, plain};
+use crate::results::{ExperimentFolder, RunState};
 use crate::runner::{device_kind, planned_kind, select_device, unused_gpu};
 use crate::spec::{self, DeviceKind, Experiment};
 use crate::terminal::{print, print_data, visible_line};
@@ -69,17 +69,17 @@ enum Command {
     Data(data::DataArgs),
     /// Show what a spec would do: runs, parameters, steps, FLOPs, and every default
     Plan(plan::PlanArgs),
-    /// List the runs under results/: what each is, its state, its metric, its age and size
+    /// List the runs under results/ with their state, metric, age and size
     ///
-    /// Names equal runs of several experiments, and stale ones, which no experiment compares any more.
+    /// Also names runs that several experiments share, and stale ones, which no experiment compares
+    /// any more.
     Runs(runs::RunsArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),
     /// Show what a checkpoint does on a spec's data, without training
     ///
-    /// Reads every form that `import` reads, and a run's folder, and takes data, model size and
-    /// precision from the spec. A run's own checkpoint has the outcomes of its test.jsonl, to the
-    /// bit.
+    /// Reads every form that `import` reads, and a run's folder. Data, model size and precision are
+    /// the spec's. A run's own checkpoint gives the outcomes of its test.jsonl, to the bit.
     Evaluate(evaluate::EvaluateArgs),
     /// Time training steps and evaluation of each arm of a spec, beside what its matrix products take
     ///
@@ -241,6 +241,37 @@ fn matched(experiment: &Experiment) -> String {
     let notes = experiment.variants.iter().flat_map(|v| match_notes(&v.label, &v.matched));
     let lines: String = notes.map(|note| format!("· {}\n", plain(&note))).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
+/// `1 run`, `1,234 runs`.
+fn several(n: usize, what: &str) -> String {
+    format!("{} {what}{}", count(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// The first `most` of the names, in one line.
+fn listed<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    let first: Vec<String> = names.iter().take(most).map(|name| clean(name.as_ref())).collect();
+    let first = first.join(", ");
+    match names.len() > most {
+        true => format!("{first}, … ({} in all)", count(names.len() as u64)),
+        false => first,
+    }
+}
+
+/// How many runs are in each state: `3 finished, 1 planned`.
+fn states(runs: impl Iterator<Item = RunState> + Clone) -> String {
+    let all = [
+        RunState::Finished,
+        RunState::Running,
+        RunState::Interrupted,
+        RunState::Failed,
+        RunState::Planned,
+    ];
+    let some = all.into_iter().filter_map(|state| {
+        let n = runs.clone().filter(|run| *run == state).count();
+        (n > 0).then(|| format!("{} {}", count(n as u64), state.name()))
+    });
+    some.collect::<Vec<_>>().join(", ")
 }
 
 /// A text that stands among others as one line, its control characters as escapes.

@@ -3,9 +3,12 @@
 use clap::Args;
 
 use super::hub::LockedHubArgs;
-use super::{DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, matched, print, print_as};
+use super::{
+    DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, listed, matched, print, print_as,
+    several, states,
+};
 use crate::error::{Error, Result};
-use crate::models::memory::{Memory, memory};
+use crate::models::memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, plain, reduction, start_note};
 use crate::results::{PixelSource, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedVariant};
@@ -31,6 +34,8 @@ pub struct PlanArgs {
 
 /// As many runs are listed without being asked for, and as many rows of arms.
 const FEW: usize = 24;
+/// As many arms, and values of a swept field, are named in one line.
+const MOST_NAMES: usize = 12;
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let device = args.device.planned()?;
@@ -71,12 +76,14 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
         true => String::new(),
         false => format!(", {} of arms and swept values", several(plan.variants.len(), "pair")),
     };
-    line("arms", format!("{}{points}; {}", listed(&arms), several(e.seeds.len(), "seed")));
+    line(
+        "arms",
+        format!("{}{points}; {}", listed(&arms, MOST_NAMES), several(e.seeds.len(), "seed")),
+    );
     for (field, values) in swept(plan) {
-        let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        line("sweep", format!("{field}: {}", listed(&values)));
+        line("sweep", format!("{field}: {}", listed(&values, MOST_NAMES)));
     }
-    line("state", states(plan));
+    line("state", planned_states(plan));
     let left: f64 = plan.variants.iter().map(|v| v.flops * left(v) as f64).sum();
     let all = plan.flops();
     let rest = if left == all { String::new() } else { format!(", {} left", flops_text(left)) };
@@ -97,20 +104,6 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
     text
 }
 
-fn several(n: usize, what: &str) -> String {
-    format!("{} {what}{}", count(n as u64), if n == 1 { "" } else { "s" })
-}
-
-/// The first of many.
-fn listed(names: &[&str]) -> String {
-    const MOST: usize = 12;
-    let first = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
-    match names.len() {
-        0..=MOST => first,
-        n => format!("{first}, … ({} in all)", count(n as u64)),
-    }
-}
-
 /// Each swept field with its values, in the order in which they come.
 fn swept(plan: &Plan) -> Vec<(String, Vec<String>)> {
     let mut fields: Vec<(String, Vec<String>)> = Vec::new();
@@ -124,20 +117,10 @@ fn swept(plan: &Plan) -> Vec<(String, Vec<String>)> {
     fields
 }
 
-fn states(plan: &Plan) -> String {
-    let all = [
-        RunState::Finished,
-        RunState::Running,
-        RunState::Interrupted,
-        RunState::Failed,
-        RunState::Planned,
-    ];
+/// How many runs are in each state, and how many another experiment has finished.
+fn planned_states(plan: &Plan) -> String {
     let runs = || plan.variants.iter().flat_map(|v| &v.runs);
-    let some = all.into_iter().filter_map(|state| {
-        let n = runs().filter(|run| run.state == state).count();
-        (n > 0).then(|| format!("{} {}", count(n as u64), state.name()))
-    });
-    let mut text = some.collect::<Vec<_>>().join(", ");
+    let mut text = states(runs().map(|run| run.state));
     let elsewhere = runs().filter(|run| run.elsewhere).count();
     if elsewhere > 0 {
         text += &format!(
@@ -269,7 +252,7 @@ fn runs(plan: &Plan, device: DeviceKind) -> Table {
         .hidden("precision");
     for v in &plan.variants {
         let reduction = reduction_of(plan, v);
-        let memory: Memory = memory(&v.variant.spec, device);
+        let memory = memory(&v.variant.spec, device);
         for run in &v.runs {
             table.row(vec![
                 Cell::text(&v.variant.label),
@@ -378,9 +361,8 @@ mod tests {
         };
         assert_eq!([text(&[]), text(&[3.0, 3.1]), text(&[5.0, 2.0])], ["—", "3", "2 – 5"]);
         let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert_eq!(listed(&names[..2]), "0, 1");
-        assert!(listed(&names).ends_with("10, 11, … (20 in all)"));
+        assert_eq!(listed(&names[..2], 12), "0, 1");
+        assert!(listed(&names, 12).ends_with("10, 11, … (20 in all)"));
         let notes = "· x\n".repeat(20);
         assert_eq!(first_lines(&notes, false).lines().count(), 9);
         assert_eq!(first_lines(&notes, true), notes);

@@ -14,7 +14,7 @@ use crate::train::{EpochSummary, Step};
 
 pub struct Progress {
     show: Show,
-    /// Where there are no bars, a run that goes on is heard of at least this often.
+    /// Where there are no bars, each running run gets a line at least this often.
     every: Duration,
     /// Several runs go on at once: lines about them say which.
     several: bool,
@@ -103,8 +103,8 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress {
-    /// For a plan of which `jobs` runs are trained at once. Where there is no terminal, a line comes of
-    /// each at least `every` so often.
+    /// For a plan of which `jobs` runs are trained at once. Without a terminal, each of these gets a
+    /// line at least once in `every`.
     pub fn new(plan: &Plan, jobs: usize, quiet: bool, every: Duration) -> Progress {
         let runs = plan.run_count();
         let show = if quiet {

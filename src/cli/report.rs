@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::spectrum::show;
-use super::{FormatArgs, FormatName, clean, print_as};
+use super::{FormatArgs, FormatName, clean, listed, print_as};
 use crate::error::{Error, Result};
 use crate::report::{Format, Summary, plain, write_report};
 use crate::results::{ExperimentFolder, SpectrumRecord};
 use crate::spec::nearest;
+
+/// As many experiments are named in one line.
+const MOST_NAMES: usize = 20;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -47,7 +50,7 @@ pub fn write_and_show(
 pub fn not_written(folder: &Path, error: &Error) -> Error {
     Error::Failed(format!(
         "{}: the table is printed, but its files could not all be written\n  found:    {error}\n  \
-         help:     in a folder that may be written to, a copy of this one can be reported on",
+         help:     copy the folder to a place that may be written to, and report on the copy",
         clean(&folder.display().to_string())
     ))
 }
@@ -65,7 +68,7 @@ fn no_results(folder: &Path) -> Error {
         return Error::Input(format!(
             "{shown}: results of several experiments lie here\n  found:    {}\n  expected: the \
              folder of one\n  help:     vlora report {}",
-            listed(&inside),
+            listed(&inside, MOST_NAMES),
             clean(&folder.join(&inside[0]).display().to_string())
         ));
     }
@@ -105,7 +108,11 @@ fn elsewhere(folder: &Path) -> Option<String> {
         }
     }
     let place = [above, Path::new("results")].into_iter().find(|p| !experiments(p).is_empty())?;
-    Some(format!("{} has {}", clean(&place.display().to_string()), listed(&experiments(place))))
+    Some(format!(
+        "{} has {}",
+        clean(&place.display().to_string()),
+        listed(&experiments(place), MOST_NAMES)
+    ))
 }
 
 /// Names of the folders in `folder` that have results, sorted.
@@ -117,15 +124,6 @@ fn experiments(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 20;
-    let shown: Vec<String> = names.iter().take(MOST).map(|name| clean(name)).collect();
-    match names.len() {
-        n if n > MOST => format!("{}, … ({n} in all)", shown.join(", ")),
-        _ => shown.join(", "),
-    }
 }
 
 /// The table as asked for; for people with its notes and the files written.

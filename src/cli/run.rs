@@ -31,10 +31,10 @@ pub struct RunArgs {
     /// and their memory is not counted.
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     jobs: usize,
-    /// Let --set take runs out of the experiment's table that are in it now
+    /// Let --set drop runs from the experiment's table
     ///
-    /// Without it, that is refused, since a quick try of other settings would replace the table of the
-    /// real ones. Nothing is removed: the runs stay in runs/, and come back with their settings.
+    /// Without it, that is refused: a quick try with other settings would replace the table. No run is
+    /// removed: all stay in runs/, and are in the table again once the settings are.
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
@@ -139,7 +139,18 @@ fn reads_the_hub(experiment: &Experiment) -> bool {
 /// Looks at what the folder's table would lose. More arms and seeds take nothing from it; an edited
 /// spec may, which is said; what `--set` would take, and the spec itself would not, is refused.
 fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result<()> {
-    let Ok(before) = folder.read_record() else { return Ok(()) };
+    let before = match folder.read_record() {
+        Ok(before) => before,
+        Err(_) if !folder.file("experiment.json").exists() => return Ok(()),
+        Err(_) => {
+            tell(&format!(
+                "note: {}: experiment.json cannot be read and is written anew; what its table \
+                 compared before is not known",
+                folder.path().display()
+            ));
+            return Ok(());
+        }
+    };
     let now = plan.record();
     let (kept, all) = (now.run_ids(), before.run_ids());
     let is_work = |id: &&str| {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::{FormatArgs, FormatName, print_as, tell};
+use super::{FormatArgs, FormatName, print_as, several, states, tell};
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Table, count};
 use crate::results::{
@@ -23,8 +23,8 @@ pub struct RunsArgs {
     folder: PathBuf,
     /// Remove the folders of stale runs, after showing them and asking
     ///
-    /// Stale is a run that no experiment.json of the results names any more: the spec was edited since.
-    /// One that a process works on, and one with files that are not this program's, stay.
+    /// A run is stale where no experiment.json of the results names it any more, since the spec was
+    /// edited. Runs that a process works on, and folders with other files in them, are kept.
     #[arg(long)]
     remove_stale: bool,
     /// With --remove-stale, do not ask
@@ -69,7 +69,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
         }
     }
     if args.remove_stale {
-        return remove(&runs, args.yes);
+        return remove(&runs, args);
     }
     let mut text = table(&runs).render(args.format.format.into());
     if let FormatName::Table = args.format.format {
@@ -78,7 +78,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     print_as(args.format.format, &text)
 }
 
-/// The experiments to show, and all whose records say what is stale.
+/// The experiments to show, and all those whose records decide what is stale.
 fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFolder>)> {
     let one = ExperimentFolder::new(folder);
     let (shown, tree) = match one.is_experiment() {
@@ -212,8 +212,12 @@ fn age(seconds: u64) -> String {
 
 fn notes(runs: &[Run], without: &[String]) -> String {
     let total: u64 = runs.iter().map(|run| run.bytes).sum();
-    let mut text =
-        format!("\n· {}, {}: {}\n", several(runs.len(), "run"), bytes(total), states(runs));
+    let mut text = format!(
+        "\n· {}, {}: {}\n",
+        several(runs.len(), "run"),
+        bytes(total),
+        states(runs.iter().map(|r| r.state))
+    );
     let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for run in runs.iter().filter(|run| run.state != RunState::Planned) {
         places.entry(&run.id).or_default().push(&run.experiment);
@@ -241,31 +245,11 @@ fn notes(runs: &[Run], without: &[String]) -> String {
     text
 }
 
-/// `3 finished, 1 planned`.
-fn states(runs: &[Run]) -> String {
-    let all = [
-        RunState::Finished,
-        RunState::Running,
-        RunState::Interrupted,
-        RunState::Failed,
-        RunState::Planned,
-    ];
-    let some = all.into_iter().filter_map(|state| {
-        let n = runs.iter().filter(|run| run.state == state).count();
-        (n > 0).then(|| format!("{} {}", count(n as u64), state.name()))
-    });
-    some.collect::<Vec<_>>().join(", ")
-}
-
 fn bytes(n: u64) -> String {
     HumanBytes(n).to_string()
 }
 
-fn several(n: usize, what: &str) -> String {
-    format!("{} {what}{}", count(n as u64), if n == 1 { "" } else { "s" })
-}
-
-fn remove(runs: &[Run], yes: bool) -> Result<()> {
+fn remove(runs: &[Run], args: &RunsArgs) -> Result<()> {
     let stale: Vec<&Run> = runs.iter().filter(|run| run.stale).collect();
     if stale.is_empty() {
         tell("no run is stale");
@@ -277,13 +261,21 @@ fn remove(runs: &[Run], yes: bool) -> Result<()> {
     }
     let size = bytes(stale.iter().map(|run| run.bytes).sum());
     let question = format!("Remove {} ({size})? [y/N] ", several(stale.len(), "folder"));
-    if !yes && !ask(&question)? {
+    if !args.yes && !ask(&question)? {
         tell("nothing was removed; --yes removes without a question");
         return Ok(());
     }
+    // A run may have been asked for again while the question waited.
+    let tree = experiments(&args.folder)?.1;
+    let records = tree.iter().map(record).collect::<Result<Vec<_>>>()?;
+    let named: BTreeSet<&str> = records.iter().flatten().flat_map(|r| r.run_ids()).collect();
     let (mut removed, mut freed) = (0, 0);
     for run in stale {
         let path = run.folder.path().display();
+        if named.contains(run.id.as_str()) {
+            tell(&format!("{path}: kept, an experiment names it again"));
+            continue;
+        }
         match run.folder.delete()? {
             Deletion::Done => {
                 removed += 1;

@@ -1,5 +1,5 @@
-//! The sentences under a table, as Markdown: what the paper leaves open and how it was settled, what an arm
-//! starts from, data, training and machine.
+//! The sentences under a table, as Markdown: what the paper leaves open and how it was settled, what
+//! an arm starts from, data, training and machine.
 
 use super::table::{count, percent};
 use super::text::{code, markdown};
@@ -286,9 +286,10 @@ pub fn machine_note(s: &Session) -> String {
     )
 }
 
-/// Other programs that use more than this share of the processors make times longer than they are.
+/// Where other programs use more than this share of the processors, times do not compare.
 const MUCH: f64 = 0.1;
-/// A process that trains on a GPU keeps one processor busy, of many.
+/// The share of another `vlora`. Smaller, since one that trains on the same GPU keeps but one of many
+/// processors busy.
 const BESIDE: f64 = 0.005;
 
 /// What else the machine did while runs were trained, where it was so much that times do not compare.
@@ -377,7 +378,7 @@ fn augmentation(data: &DataSpec) -> String {
     }
 }
 
-/// `pixels` says where the normalisation is from; records of before it was kept do not.
+/// `pixels` says where the normalisation is from; records of earlier versions do not.
 pub fn training_note(spec: &RunSpec, pixels: Option<PixelSource>) -> String {
     let (m, t) = (&spec.model, &spec.training);
     let augment = augmentation(&spec.data);

@@ -200,13 +200,13 @@ impl Summary {
         out
     }
 
-    /// What a reader must know to judge the table, as Markdown: what the paper leaves open and how it was
-    /// settled, data, training, machine, and what is missing.
+    /// What a reader must know to judge the table, as Markdown: what the paper leaves open and how it
+    /// was settled, data, training, machine, and what is missing.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![format!(
             "Test {} is the mean ± sample standard deviation over seeds, validation that of the \
-             epochs whose weights were tested; the difference is taken seed by seed against {}. Training time and throughput (without evaluation) are means \
-             over runs; peak memory is the most bytes that were allocated at once in any of them, \
+             epochs whose weights were tested; the difference is taken seed by seed against {}. \
+             Training time and throughput (without evaluation) are means over runs; peak memory is the most bytes that were allocated at once in any of them, \
              decoded images included where they are not mapped from the cache; on a GPU, of its memory.",
             markdown(self.metric_name()),
             code(&self.record.baseline)
@@ -318,8 +318,8 @@ impl Summary {
         }
         let note = |(trivial, arms): (Trivial, Vec<String>)| {
             format!(
-                "{NOT_LEARNED} Did not learn: {}. Test {} is at most what one answer for every example reaches \
-                 (the most frequent label of the test split: {}), with one standard error of that \
+                "{NOT_LEARNED} Did not learn: {}. Test {} is at most what one answer for every \
+                 example reaches (the most frequent label of the test split: {}), with one standard error of that \
                  over {} examples ({:.1} points).",
                 arms.join("; "),
                 markdown(self.metric_name()),
@@ -352,7 +352,7 @@ fn seeds_text(seeds: impl Iterator<Item = u64>) -> String {
     seeds.map(|seed| seed.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Reads a finished run and holds its result to the evidence it was made from.
+/// Reads a finished run and checks its result against the evidence it was made from.
 fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Result<FinishedRun> {
     let result: RunResult = run.read_json(RunFolder::RESULT)?;
     let spec: SpecRecord = run.read_json(RunFolder::SPEC)?;

@@ -216,7 +216,7 @@ impl RunFolder {
             .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
-    /// When a file of it was last changed, and the bytes of all.
+    /// When a file of it was last changed, and the bytes of all its files.
     pub fn extent(&self) -> (Option<SystemTime>, u64) {
         let Ok(entries) = fs::read_dir(&self.root) else { return (None, 0) };
         let metas = entries.filter_map(|e| e.ok()?.metadata().ok().filter(|m| m.is_file()));
@@ -280,8 +280,8 @@ impl RunFolder {
         Lines::open(self.file(name))
     }
 
-    /// The first `count` lines of a file that may have been cut while it grew: what follows them is
-    /// not looked at. Errors where they are not there.
+    /// The first `count` lines of a file that may have been cut while it grew; what follows them is
+    /// not read. An error where there are fewer.
     pub fn read_first_lines<T: DeserializeOwned>(&self, name: &str, count: u64) -> Result<Vec<T>> {
         let path = self.file(name);
         let bytes = fs::read(&path).map_err(|e| unreadable(&path, &e))?;
@@ -322,8 +322,8 @@ impl RunFolder {
     }
 }
 
-/// A file of JSON lines that grows while a run is trained. What is appended is in the file after two
-/// seconds at most, as far as lines go on coming, so that who follows it sees the run go on.
+/// A file of JSON lines that grows while a run is trained. Appended lines reach the file with the
+/// first one that comes two seconds after the last write, so that the run can be followed.
 #[derive(Debug)]
 pub struct Lines {
     path: PathBuf,

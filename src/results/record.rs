@@ -70,13 +70,14 @@ pub struct Provenance {
     /// What normalisation used, a channel each.
     pub pixel_mean: Vec<f64>,
     pub pixel_std: Vec<f64>,
-    /// Where those are from; None in records of before it was kept.
+    /// Where those are from. None in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixel_source: Option<PixelSource>,
     pub train_examples: usize,
     pub validation_examples: usize,
     pub test_examples: usize,
-    /// What has to be said of the data under a table, a sentence each.
+    /// Notes on the data that a table shows, a sentence each: what was converted, left out or found
+    /// twice.
     #[serde(default)]
     pub data_notes: Vec<String>,
     /// One for each time the run was started or resumed.
@@ -96,7 +97,7 @@ pub struct StartRecord {
     /// What a decomposition kept, an increment each; empty without one.
     pub kept: Vec<KeptRecord>,
     /// How the rows of a kept classifier were matched to the data's classes. None with a new one,
-    /// and in records of before they were.
+    /// and in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<ClassMatch>,
     /// How position embeddings of another image size were resampled.
@@ -211,8 +212,8 @@ pub struct Session {
     pub system: String,
     /// UTC, RFC 3339.
     pub started: String,
-    /// The command line as typed, quoted for a shell. None where there was none, and of runs that
-    /// versions before trained; so for the three below.
+    /// The command line as typed, quoted for a shell. None where there was none; this and the
+    /// three below also in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// SHA-256 of the spec's file: that of `experiment.yaml`, unless another spec was run since.
@@ -300,7 +301,7 @@ pub struct RunResult {
     /// SHA-256 of `model.safetensors`.
     pub model_sha256: String,
     /// The share of the processors' time that other programs used while it was trained, in [0, 1].
-    /// None where the system does not say, and of runs that versions before trained; so the next.
+    /// None where the system does not say, and in records of earlier versions; so is the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_programs: Option<f64>,
     /// The share that other processes of this program used, which may have shared its GPU, too.

@@ -30,18 +30,22 @@ const EVIDENCE: [&str; 6] = [
 /// unfinished, of another version, or without the weights whose SHA-256 its result has.
 pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<RunResult>> {
     let Some(result) = whole(id, from) else { return Ok(None) };
-    let start = from.file(RunFolder::START).exists().then_some(RunFolder::START);
-    for name in EVIDENCE.into_iter().chain(start) {
-        link(&from.file(name), &to.file(name))?;
-    }
+    link(&from.file(RunFolder::MODEL), &to.file(RunFolder::MODEL))?;
     // What has arrived counts, whatever becomes of the other meanwhile.
     if sha256_of(&to.file(RunFolder::MODEL)).ok().as_ref() != Some(&result.model_sha256) {
         return Ok(None);
     }
+    // Before the other run's evidence arrives: a crash must not leave it beside this run's own
+    // checkpoint, from which training would go on.
+    to.remove(RunFolder::CHECKPOINT)?;
+    let start = from.file(RunFolder::START).exists().then_some(RunFolder::START);
+    let others = EVIDENCE.into_iter().filter(|name| *name != RunFolder::MODEL);
+    for name in others.chain(start) {
+        link(&from.file(name), &to.file(name))?;
+    }
     sync(to.path())?;
     link(&from.file(RunFolder::RESULT), &to.file(RunFolder::RESULT))?;
     sync(to.path())?;
-    to.remove(RunFolder::CHECKPOINT)?;
     to.remove(RunFolder::FAILURE)?;
     Ok(Some(result))
 }

@@ -238,6 +238,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn this_machine_is_measured() {
+        // Some sandboxes do not count what processors do.
+        if sample().is_none() {
+            return;
+        }
         let (mut meter, mut load) = (Meter::start(), Load::default());
         // Until a tick has passed.
         while load.processor_ticks == 0 {

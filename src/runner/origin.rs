@@ -20,8 +20,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of this process, which changed the spec by `overrides`. What lies below `results` does not count as a change of the repository: the
-    /// command itself writes there.
+    /// Of this process, which changed the spec by `overrides`. What lies below `results` does not
+    /// count as a change of the repository: the command itself writes there.
     pub fn of_process(results: &Path, overrides: &[String]) -> Origin {
         let here = env::current_dir().ok();
         Origin {

@@ -49,7 +49,7 @@ pub struct PlannedRun {
     pub id: String,
     pub seed: u64,
     pub state: RunState,
-    /// It is not finished here, and another experiment of the results has it.
+    /// It is not finished here, and another experiment of the results has finished it.
     pub elsewhere: bool,
 }
 
@@ -75,8 +75,7 @@ impl Plan {
         let mut data = Datasets::default();
         let mut checkpoints = Checkpoints::new();
         let siblings = folder.siblings();
-        let others: BTreeMap<String, &ExperimentFolder> =
-            siblings.iter().flat_map(|e| e.run_ids().into_iter().map(move |id| (id, e))).collect();
+        let is_finished = |e: &ExperimentFolder, id: &str| e.run(id).state() == RunState::Finished;
         let mut variants: BTreeMap<usize, PlannedVariant> = BTreeMap::new();
         // A run's id holds the id of the run it starts from.
         for index in experiment.in_order_of_start() {
@@ -109,9 +108,8 @@ impl Plan {
                     let start = start.map(|start| start + &settled.identity);
                     let id = run_id(spec, seed, &sha256, start.as_deref());
                     let state = folder.run(&id).state();
-                    let there = others.get(&id).map(|e| e.run(&id).state());
                     let elsewhere =
-                        state != RunState::Finished && there == Some(RunState::Finished);
+                        state != RunState::Finished && siblings.iter().any(|e| is_finished(e, &id));
                     PlannedRun { id, seed, state, elsewhere }
                 })
                 .collect();

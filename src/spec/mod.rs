@@ -160,10 +160,11 @@ pub fn load_for(
     parse_for(device, &bytes, &file, &stem, overrides, count)
 }
 
-/// The spec that a path of none is most like: beside it, or among those in `experiments`.
+/// The spec that the path of a missing one is most like: beside it, or in `experiments`.
 fn nearest_spec(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().into_owned();
-    let name = if name.ends_with(".yaml") { name } else { format!("{name}.yaml") };
+    let has_ending = name.ends_with(".yaml") || name.ends_with(".yml");
+    let name = if has_ending { name } else { format!("{name}.yaml") };
     let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     [beside.unwrap_or(Path::new(".")), Path::new("experiments")].into_iter().find_map(|folder| {
         let specs = specs_in(folder);

@@ -83,7 +83,9 @@ impl<'a> Resolver<'a> {
                 format!("it is swept over: `--set 'sweep.{key}=[{value}]'`, or `--set sweep=null`")
             }
             (None, Some(arm)) if read && origin.arm().is_none() => {
-                format!("arms give it themselves: `--set arms.{}.{field}={value}`", arm.name)
+                let quote = if value.contains(' ') { "'" } else { "" };
+                let set = format!("{quote}arms.{}.{field}={value}{quote}", arm.name);
+                format!("arms give it themselves: `--set {set}`")
             }
             _ => match origin.arm() {
                 Some(arm) => format!("the arm `{arm}` does not read `{section}`"),

@@ -66,7 +66,7 @@ pub struct DataSpec {
     /// The configuration (subset) of a dataset that has several; None is its default or only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
-    /// Patterns of paths in the dataset that are taken not to be there.
+    /// Patterns of the files of the dataset that are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
     #[serde(default = "image_column")]
@@ -422,7 +422,7 @@ pub enum StartHead {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PositionEmbedding {
-    /// As the program does whose checkpoint it is: Hugging Face's ViT its way, all others timm's.
+    /// As the program does whose checkpoint it is: `HuggingFace` for Hugging Face's ViT, else `Timm`.
     #[default]
     Auto,
     /// Another image size than the checkpoint's is an error.

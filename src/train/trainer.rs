@@ -191,7 +191,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         &self.store
     }
 
-    /// Trains one epoch and validates, where there are examples for it. `on_step` sees every step and returns whether to go on.
+    /// Trains one epoch and validates, where there are examples for it. `on_step` sees every step
+    /// and returns whether to go on.
     pub fn epoch(
         &mut self,
         on_step: impl FnMut(&Step) -> bool,

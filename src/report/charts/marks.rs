@@ -1,5 +1,5 @@
-//! How arms are told apart on a chart: a mark, whose shape alone is enough in grey print for the
-//! first twelve, and a colour.
+//! How arms differ on a chart: by a mark, whose shape alone is enough in grey print for the first
+//! twelve, and by a colour.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;

@@ -234,7 +234,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
         &["data.augment"],
         "",
     ),
-    other(&["crop", "padding", "random_crop"], &["data.augment.crop_padding"], ""),
+    other(&["padding", "random_crop"], &["data.augment.crop_padding"], ""),
+    other(&["crop"], &["data.crop", "data.augment.crop_padding"], ""),
+    other(&["center_crop", "centre_crop"], &["data.crop"], ""),
+    other(&["data.scale"], &["data.augment.random_resized_crop.scale"], ""),
+    other(&["resample", "resize_mode"], &["data.interpolation"], ""),
     other(
         &["flip", "hflip", "random_flip", "random_horizontal_flip"],
         &["data.augment.horizontal_flip"],
@@ -260,6 +264,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
         "",
     ),
     other(&["start.from"], &["start.arm", "start.checkpoint", "start.hub"], ""),
+    other(
+        &["pos_embed", "position_embeddings", "interpolate_pos_encoding"],
+        &["start.position_embedding"],
+        "",
+    ),
     // The experiment.
     other(
         &["match"],

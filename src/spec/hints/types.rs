@@ -52,13 +52,19 @@ fn of_number(text: &str) -> Option<String> {
         return Some(format!("write it as a number: {}", share / 100.0));
     }
     let bare: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'' | ' ')).collect();
-    let value: f64 = bare.parse().ok().filter(|value: &f64| value.is_finite())?;
+    bare.parse().ok().filter(|value: &f64| value.is_finite())?;
     let leading =
         bare.len() > 1 && bare.starts_with('0') && bare.bytes().all(|b| b.is_ascii_digit());
     Some(match (bare == text, leading) {
         (true, false) => format!("write it without quotes: {text}"),
         // The digits as they were, since a large number has no exact value here.
-        (true, true) => format!("write it without leading zeros: {}", value),
+        (true, true) => {
+            let digits = bare.trim_start_matches('0');
+            format!(
+                "write it without leading zeros: {}",
+                if digits.is_empty() { "0" } else { digits }
+            )
+        }
         (false, _) => format!("write the digits alone: {bare}"),
     })
 }
