@@ -95,6 +95,16 @@ pub fn draws_bars() -> bool {
     std::io::stderr().is_terminal()
 }
 
+/// Characters that a line of standard output may have: what `COLUMNS` says, else the terminal's width.
+/// None where there is no terminal, as in a pipe or a file.
+pub fn output_width() -> Option<usize> {
+    let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    given.filter(|columns| *columns > 0).or_else(|| {
+        let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+        Some(usize::from(width.0))
+    })
+}
+
 /// The text beside a bar.
 pub fn set_message(bar: &ProgressBar, text: &str) {
     bar.set_message(visible_line(text).into_owned());

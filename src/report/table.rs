@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::text::{self, visible_line};
+use crate::terminal::output_width;
 
 /// How a command prints its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,16 +204,6 @@ impl Table {
             .collect();
         format!("{:#}\n", json!(rows))
     }
-}
-
-/// Characters of a line that standard output shows: what `COLUMNS` says, else the terminal's width.
-/// None where there is no terminal, as in a pipe or a file.
-fn output_width() -> Option<usize> {
-    let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    given.filter(|columns| *columns > 0).or_else(|| {
-        let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
-        Some(usize::from(width.0))
-    })
 }
 
 /// Characters, which for the texts here is the width on a terminal.
