@@ -24,9 +24,11 @@ pub fn visible_line(text: &str) -> Cow<'_, str> {
     escaped(text, steers)
 }
 
-/// C0, DEL, C1; line and paragraph separators; embeddings, overrides and isolates (Unicode's annex 9).
+/// C0, DEL, C1; line and paragraph separators; direction marks, embeddings, overrides and isolates
+/// (Unicode's annex 9).
 fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {

@@ -159,12 +159,14 @@ fn differs(found: &BTreeMap<String, Table>, want: &BTreeMap<String, Split>) -> O
     None
 }
 
-/// Whether a message names one of the dataset's files or folders.
+/// Whether what a message found, without what it expected, names one of the dataset's files, or a
+/// folder as one.
 fn names_a_file(message: &str, layout: &Expected) -> bool {
-    let mut names = layout.files.keys().flat_map(|path| {
-        path.split('/').chain([&path[..], path.rsplit_once('/').map_or("", |(folder, _)| folder)])
-    });
-    names.any(|name| !name.is_empty() && message.contains(name))
+    let (found, _) = message.split_once("\n  expected:").unwrap_or((message, ""));
+    layout.files.keys().any(|path| {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        found.contains(name) || (!folder.is_empty() && found.contains(&format!("{folder}/")))
+    })
 }
 
 /// Layouts that hold nothing: no file can be named.

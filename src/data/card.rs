@@ -78,7 +78,24 @@ impl Card {
 
     /// Whether the card's text names the file, as it does where it shows a picture.
     pub fn shows(&self, path: &str) -> bool {
-        self.text.contains(path) || self.text.contains(&path.replace(' ', "%20"))
+        // `11.png` and `other/1.png` do not show `1.png`; `./1.png` and the Hub's address of it do.
+        let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let starts = |before: &str| {
+            let word = before.rsplit([' ', '\n', '(', '"', '\'', '<', '[', '`']).next();
+            let word = word.unwrap_or_default();
+            let of_hub = ["/resolve/", "/raw/", "/blob/"].iter().any(|part| word.contains(part));
+            match word.ends_with('/') {
+                true => word == "./" || word == "/" || of_hub,
+                false => !before.ends_with(part_of_name),
+            }
+        };
+        let shown = |name: &str| {
+            self.text.match_indices(name).any(|(at, _)| {
+                let after = &self.text[at + name.len()..];
+                starts(&self.text[..at]) && !after.starts_with(char::is_alphanumeric)
+            })
+        };
+        shown(path) || shown(&path.replace(' ', "%20"))
     }
 
     /// Names of a column's classes in the configuration; empty where the card has none.
@@ -257,6 +274,21 @@ mod tests {
         assert_eq!(front_matter("---\n---"), Some(""));
         for none in ["# Title\n---\na: 1\n---\n", "", "---", "---\na: 1\n", "----\na: 1\n---\n"] {
             assert_eq!(front_matter(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_card_shows_the_files_that_it_names() {
+        let shows =
+            |text: &str, path: &str| Card { text: text.into(), ..Card::default() }.shows(path);
+        for text in ["![a](1.png)", "![a](./1.png)", "<img src=\"1.png\">", "see 1.png."] {
+            assert!(shows(text, "1.png"), "{text}");
+        }
+        assert!(shows("(https://h/datasets/o/n/resolve/main/1.png)", "1.png"));
+        assert!(shows("![a](a%20b.png)", "a b.png"));
+        assert!(shows("![a](d/1.png)", "d/1.png"));
+        for text in ["![a](11.png)", "![a](other/1.png)", "![a](1.png2)", "![a](x-1.png)", ""] {
+            assert!(!shows(text, "1.png"), "{text}");
         }
     }
 
