@@ -127,6 +127,7 @@ fn by_format(
             decoder.set_limits(limits(width, height)).map_err(|e| failed(&e))?;
             (orientation, stored(Ok(decoder))?)
         }
+        [] => return Err(broken("an empty file")),
         _ => {
             let start: Vec<String> = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
             return Err(broken(&format!(

@@ -278,7 +278,7 @@ mod tests {
         assert!(a.clone().backward(1.0).unwrap_err().to_string().contains("scalar"));
         let y = sum(&a);
         y.clone().backward(1.0).unwrap();
-        assert!(y.backward(1.0).unwrap_err().to_string().contains("gone before"));
+        assert!(y.backward(1.0).unwrap_err().to_string().contains("backward pass before"));
     }
 
     /// What an operation keeps is given up as soon as the backward pass has used it, not at its end.

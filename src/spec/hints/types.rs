@@ -51,6 +51,15 @@ fn of_number(text: &str) -> Option<String> {
     if let Some(share) = text.strip_suffix('%').and_then(|share| share.trim().parse::<f64>().ok()) {
         return Some(format!("write it as a number: {}", share / 100.0));
     }
+    // One comma is a decimal one where thousands are not written so.
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if let Some((whole, part)) = text.split_once(',')
+        && digits(whole)
+        && digits(part)
+        && (part.len() != 3 || whole.starts_with('0'))
+    {
+        return Some(format!("write a point for the comma: {whole}.{part}"));
+    }
     let bare: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'' | ' ')).collect();
     bare.parse().ok().filter(|value: &f64| value.is_finite())?;
     let leading =
