@@ -159,13 +159,16 @@ fn differs(found: &BTreeMap<String, Table>, want: &BTreeMap<String, Split>) -> O
     None
 }
 
-/// Whether what a message found, without what it expected, names one of the dataset's files, or a
-/// folder as one.
+/// Whether a message names one of the dataset's files, or a folder of them: by its path in the text
+/// before what was expected, or as an item of the list of what was found.
 fn names_a_file(message: &str, layout: &Expected) -> bool {
     let (found, _) = message.split_once("\n  expected:").unwrap_or((message, ""));
+    let listed: Vec<&str> =
+        found.split_once("found:    ").map_or(Vec::new(), |(_, items)| items.split(", ").collect());
     layout.files.keys().any(|path| {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        found.contains(name) || (!folder.is_empty() && found.contains(&format!("{folder}/")))
+        let in_folder = !folder.is_empty() && found.contains(&format!("{folder}/"));
+        found.contains(name) || in_folder || folder.split('/').any(|part| listed.contains(&part))
     })
 }
 
