@@ -162,8 +162,7 @@ fn table(
         .hidden("sha256");
     table.row(vec![
         Cell::text(args.checkpoint.display().to_string()),
-        // Without `--arm` any that the checkpoint fits gives data and model: it need not be its own.
-        args.arm.as_ref().map_or_else(Cell::none, |_| Cell::text(&variant.label)),
+        Cell::text(&variant.label),
         Cell::text(args.split.name()),
         Cell::number(done.outcomes.len(), count(done.outcomes.len() as u64)),
         Cell::text(done.metric_name),
