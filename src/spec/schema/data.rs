@@ -1,0 +1,170 @@
+//! `data`: where examples come from, which splits they form, and what is done to them.
+
+use serde::{Deserialize, Serialize};
+
+/// Where images come from and what is done to them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// A dataset of the Hugging Face Hub, `owner/name` or `owner/name@revision`. Exactly one of
+    /// `hub`, `path` and `embedded` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// A folder with files in the layout of a Hub dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A dataset inside the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<String>,
+    /// The configuration (subset) of a dataset that has several; None is its default or only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// Patterns of the files of the dataset that are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    #[serde(default = "image_column")]
+    pub image_column: String,
+    #[serde(default = "label_column")]
+    pub label_column: String,
+    /// Name of the training split.
+    #[serde(default = "train_split")]
+    pub train: String,
+    /// None trains without validation.
+    #[serde(default = "validation_split")]
+    pub validation: Option<SplitSpec>,
+    #[serde(default = "test_split")]
+    pub test: SplitSpec,
+    #[serde(default)]
+    pub duplicates: Duplicates,
+    /// What is done to images that are not squares of `model.image_size`; null: they are refused.
+    #[serde(default)]
+    pub resize: Option<Resize>,
+    #[serde(default)]
+    pub crop: Crop,
+    /// Of `resize` and of `augment.random_resized_crop`.
+    #[serde(default)]
+    pub interpolation: Interpolation,
+    /// Channel means and deviations of pixels in [0, 1]; null measures them on the training
+    /// split.
+    #[serde(default)]
+    pub normalize: Option<Normalize>,
+    #[serde(default)]
+    pub augment: Augment,
+}
+
+/// What happens to an image that the files of two splits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duplicates {
+    /// The dataset is refused.
+    #[default]
+    Refuse,
+    /// They are counted.
+    Keep,
+}
+
+/// To which size images are resized. In YAML `exact` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// Both sides become `model.image_size`, whatever the aspect ratio was.
+    Exact,
+    /// The shorter side becomes so many pixels, the other one keeps the aspect ratio: torchvision's
+    /// `Resize(n)`.
+    ShorterSide(usize),
+}
+
+/// What is kept of an image, after resizing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Crop {
+    /// All of it.
+    #[default]
+    None,
+    /// The square of `model.image_size` in its middle: torchvision's `CenterCrop`.
+    Center,
+}
+
+/// How resizing weighs pixels: as Pillow's filter of the name, antialiased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    #[default]
+    Bilinear,
+    Bicubic,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalize {
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
+}
+
+/// Applied to training images only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augment {
+    /// Zero padding in pixels on each side before a random crop of the original size; 0 is off.
+    #[serde(default)]
+    pub crop_padding: usize,
+    /// Mirror left to right with probability one half.
+    #[serde(default)]
+    pub horizontal_flip: bool,
+    /// Instead of `resize` and `crop`: a random part of the image as stored, resized to the square.
+    #[serde(default)]
+    pub random_resized_crop: Option<RandomResizedCrop>,
+}
+
+/// torchvision's `RandomResizedCrop`, a part for each epoch and image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomResizedCrop {
+    /// The part's share of the image's area, least and most; uniform.
+    #[serde(default = "crop_scale")]
+    pub scale: [f64; 2],
+    /// The part's width over its height, least and most; its logarithm is uniform.
+    #[serde(default = "crop_ratio")]
+    pub ratio: [f64; 2],
+}
+
+fn crop_scale() -> [f64; 2] {
+    [0.08, 1.0]
+}
+fn crop_ratio() -> [f64; 2] {
+    [0.75, 4.0 / 3.0]
+}
+fn image_column() -> String {
+    "image".into()
+}
+fn label_column() -> String {
+    "label".into()
+}
+fn train_split() -> String {
+    "train".into()
+}
+fn validation_split() -> Option<SplitSpec> {
+    Some(SplitSpec::Named("validation".into()))
+}
+fn test_split() -> SplitSpec {
+    SplitSpec::Named("test".into())
+}
+
+/// Where a split's examples are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SplitSpec {
+    /// In files of its own.
+    Named(String),
+    /// In the training split, from which they are taken out.
+    Part(PartSpec),
+}
+
+/// A part of the training split, drawn at random. Every run of an experiment has the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartSpec {
+    /// Of the training split's examples as its files hold them, rounded down.
+    pub fraction: f64,
+    /// Of the draw; not a run's seed.
+    #[serde(default)]
+    pub seed: u64,
+}

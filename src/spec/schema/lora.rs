@@ -1,0 +1,50 @@
+//! `lora`: LoRA on top of frozen weights.
+
+use serde::{Deserialize, Serialize};
+
+use super::Target;
+
+/// LoRA (arXiv 2106.09685): `W + (alpha / rank) · Bᵀ A` on a frozen W; B starts at zero.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSpec {
+    pub rank: usize,
+    /// The product is scaled by `alpha / rank`.
+    #[serde(default = "eight")]
+    pub alpha: f64,
+    /// Share of the input's values that A does not see in a training pass.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Weight matrices of every layer that get a pair.
+    #[serde(default = "all_matrices")]
+    pub targets: Vec<Target>,
+    /// What is trained besides the pairs.
+    #[serde(default)]
+    pub also_train: Vec<ParameterGroup>,
+}
+
+impl LoraSpec {
+    /// Whether norms or biases, and so perhaps increments on them, are trained.
+    pub fn trains_vectors(&self) -> bool {
+        let vectors = [ParameterGroup::Norms, ParameterGroup::Biases];
+        self.also_train.iter().any(|group| vectors.contains(group))
+    }
+}
+
+fn eight() -> f64 {
+    8.0
+}
+fn all_matrices() -> Vec<Target> {
+    Target::MATRICES.to_vec()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParameterGroup {
+    /// The classifier.
+    Head,
+    /// Scales and shifts of the layer norms.
+    Norms,
+    /// Biases of linear layers, the head's aside.
+    Biases,
+}

@@ -1,0 +1,69 @@
+//! `start`: weights that training starts from.
+
+use serde::{Deserialize, Serialize};
+
+/// Weights to start from. Exactly one of `arm`, `checkpoint` and `hub` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartSpec {
+    /// The tested weights of this arm's run with the same seed, at the same sweep point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
+    /// A checkpoint: a safetensors file of this program, the authors' package or timm, or a
+    /// Hugging Face folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    /// A model of the Hugging Face Hub, `owner/name` or `owner/name@revision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// Alpha of the increments in a file of the authors' package, which does not hold it; None is
+    /// 1, the package's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    #[serde(default)]
+    pub head: StartHead,
+    /// What becomes of position embeddings of another image size. Left out at its default, so that
+    /// ids of runs without a choice stay.
+    #[serde(default, skip_serializing_if = "PositionEmbedding::is_auto")]
+    pub position_embedding: PositionEmbedding,
+}
+
+impl StartSpec {
+    /// As errors and records name the checkpoint: its path, or `hub:` and the model's name. None
+    /// where the weights are an arm's.
+    pub fn checkpoint_name(&self) -> Option<String> {
+        let hub = self.hub.as_ref().map(|name| format!("hub:{name}"));
+        self.checkpoint.clone().or(hub)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartHead {
+    /// The classifier of the checkpoint.
+    #[default]
+    Keep,
+    /// A new one, started from the seed: for another set of labels.
+    New,
+}
+
+/// How position embeddings of a square of patches become those of a larger or smaller one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionEmbedding {
+    /// As the program does whose checkpoint it is: `HuggingFace` for Hugging Face's ViT, else `Timm`.
+    #[default]
+    Auto,
+    /// Another image size than the checkpoint's is an error.
+    Refuse,
+    /// timm's `resample_abs_pos_embed`: bicubic (a = −0.5) with antialiasing.
+    Timm,
+    /// transformers' `interpolate_pos_encoding`: bicubic (a = −0.75) without antialiasing.
+    HuggingFace,
+}
+
+impl PositionEmbedding {
+    pub fn is_auto(&self) -> bool {
+        *self == PositionEmbedding::Auto
+    }
+}

@@ -1,0 +1,59 @@
+//! `training`: the recipe, from the batch size to whose weights are tested.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingSpec {
+    pub epochs: usize,
+    /// Examples a forward pass.
+    pub batch_size: usize,
+    /// Forward passes an optimiser step; the effective batch is `batch_size × accumulation`.
+    pub accumulation: usize,
+    /// Peak learning rate, reached after warm-up.
+    pub learning_rate: f64,
+    /// The cosine ends at this share of the peak.
+    pub min_learning_rate_ratio: f64,
+    /// Share of all optimiser steps over which the rate rises linearly.
+    pub warmup_ratio: f64,
+    /// Decoupled; not applied to biases, norms, positions and the class token.
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    /// Global gradient norm above which gradients are scaled down; null is off.
+    pub clip_norm: Option<f64>,
+    pub label_smoothing: f64,
+    pub select: Select,
+}
+
+impl Default for TrainingSpec {
+    fn default() -> Self {
+        TrainingSpec {
+            epochs: 10,
+            batch_size: 64,
+            accumulation: 1,
+            learning_rate: 1e-3,
+            min_learning_rate_ratio: 0.0,
+            warmup_ratio: 0.05,
+            weight_decay: 0.05,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            clip_norm: Some(1.0),
+            label_smoothing: 0.0,
+            select: Select::Last,
+        }
+    }
+}
+
+/// Whose weights are tested.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Select {
+    /// Those after the last epoch.
+    #[default]
+    Last,
+    /// Those of the epoch with the best validation metric, the earliest of equals.
+    Best,
+}
