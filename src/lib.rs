@@ -5,6 +5,7 @@
 //! [`train`] → [`results`] → [`report`]; [`runner`] lives through it, [`cli`] shows it.
 
 mod atomic;
+pub mod checkpoints;
 pub mod cli;
 #[cfg(feature = "cuda")]
 mod cuda_late;

@@ -16,7 +16,7 @@ use fixtures::{fixture, hints, load, settings};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use told::tell;
-use vlora::models::checkpoint::{
+use vlora::checkpoints::{
     CONFIG, Form, Hints, Labels, MODEL, PREPROCESSOR, read, read_checkpoint_as,
 };
 use vlora::spec::Normalize;

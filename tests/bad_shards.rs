@@ -15,7 +15,7 @@ use fixtures::fixture;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use told::tell;
-use vlora::models::checkpoint::{Hints, INDEX, needed_after_index, parse, read};
+use vlora::checkpoints::{Hints, INDEX, needed_after_index, parse, read};
 
 fn ones() -> Tensor {
     Tensor::ones(12, DType::F32, &Device::Cpu).unwrap()

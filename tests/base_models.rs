@@ -8,11 +8,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use vlora::models::checkpoint::{
+use vlora::checkpoints::layers::read_layers;
+use vlora::checkpoints::{
     Activation, BaseModel, BertConfig, BertKind, CONFIG, EncoderDecoderConfig, EncoderDecoderKind,
     Hints, MODEL, StackConfig, TOKENIZER, VitConfig, read_base, read_checkpoint,
 };
-use vlora::models::layers::read_layers;
 
 fn parsed(config: &Value) -> vlora::error::Result<BaseModel> {
     BaseModel::parse(Path::new(CONFIG), config.to_string().as_bytes())

@@ -21,7 +21,7 @@ use fixtures::{FILES, fixture, hints, load, settings};
 use program::Ran;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use vlora::models::checkpoint::{
+use vlora::checkpoints::{
     CONFIG, Checkpoint, Exported, Form, Hints, INDEX, Labels, MODEL, PREPROCESSOR, adapt, parse,
     read, read_checkpoint, resample_positions,
 };

@@ -13,7 +13,7 @@ use candle_core::{Device, Tensor};
 use common::TINY;
 use program::{Ran, vlora};
 use serde_json::Value;
-use vlora::models::checkpoint::{Hints, read_checkpoint};
+use vlora::checkpoints::{Hints, read_checkpoint};
 
 /// Arms of every kind of weights: dense, compounds, LoRA on both.
 const ARMS: &str = "\
@@ -128,7 +128,7 @@ fn classes_in_another_order_are_the_same_result() {
         other.tensors.insert(name.into(), other.tensors[name].index_select(&index, 0).unwrap());
     }
     other.labels.class_names.reverse();
-    let put = |name: &str, checkpoint: &vlora::models::checkpoint::Checkpoint| {
+    let put = |name: &str, checkpoint: &vlora::checkpoints::Checkpoint| {
         fs::write(dir.join(name), checkpoint.to_bytes().unwrap()).unwrap();
         PathBuf::from(name)
     };

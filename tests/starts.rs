@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{Device, Tensor};
 use common::TINY;
 use serde_json::{Value, json};
+use vlora::checkpoints::{
+    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, PREPROCESSOR, read_checkpoint,
+};
 use vlora::error::Error;
 use vlora::hub::Hub;
 use vlora::models;
-use vlora::models::checkpoint::{
-    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, PREPROCESSOR, read_checkpoint,
-};
 use vlora::report::Summary;
 use vlora::results::{
     ClassMatch, Conversion, ExperimentFolder, PixelSource, Provenance, Resampled, RunFolder,

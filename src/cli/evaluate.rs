@@ -8,9 +8,9 @@ use super::hub::LockedHubArgs;
 use super::weights::refuse_overwriting;
 use super::{DeviceArgs, FormatArgs, FormatName, print_as};
 use crate::atomic::write_atomic;
+use crate::checkpoints::{Loaded, read_checkpoint};
 use crate::error::{Error, Result};
 use crate::models;
-use crate::models::checkpoint::{Loaded, read_checkpoint};
 use crate::report::{Align, Cell, Format, Table, count, evaluation_notes, percent, plain};
 use crate::results::lines;
 use crate::runner::{

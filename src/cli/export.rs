@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 use super::print;
 use super::weights::{CheckpointArgs, LoraName, refuse_overwriting};
 use crate::atomic::write_atomic;
-use crate::error::{Error, Result};
-use crate::models::checkpoint::{
+use crate::checkpoints::{
     CONFIG, Checkpoint, Exported, Form, Hints, MODEL, PREPROCESSOR, TIMM_NORM_EPS, construction,
     read_checkpoint,
 };
+use crate::error::{Error, Result};
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {

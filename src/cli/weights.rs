@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
+use crate::checkpoints::{Checkpoint, Form, Hints, Loaded, read_checkpoint_as};
 use crate::error::{Error, Result};
-use crate::models::checkpoint::{Checkpoint, Form, Hints, Loaded, read_checkpoint_as};
 use crate::report::count;
 use crate::spec::{ModelSpec, Normalize, Pool, Rank, Target, VloraSpec, nearest};
 

@@ -1,9 +1,7 @@
 //! Models, written once for baseline and VLoRA: both are the same layers holding different
 //! weights.
 
-pub mod checkpoint;
 pub mod encoder_decoder;
-pub mod layers;
 pub mod memory;
 pub mod vit;
 

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::checkpoints::{self, CONFIG, INDEX};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
-use crate::models::checkpoint::{self, CONFIG, INDEX};
 
 /// Where a model named by a path or by `hub:owner/name@revision` stands on disk, its files there
 /// and checked.
@@ -16,7 +16,7 @@ pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
     // What a repository describes is recognised, and its tokenizer fits it. Without a description
     // the tensors' names have to do, as in timm's.
     if repository.files().iter().any(|file| file == CONFIG) {
-        checkpoint::read_base(&folder).map_err(|e| as_named(name, &folder, e))?;
+        checkpoints::read_base(&folder).map_err(|e| as_named(name, &folder, e))?;
     }
     Ok(folder)
 }
@@ -24,10 +24,10 @@ pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
 /// The files of a model's repository that reading it needs.
 pub fn needed(repository: &Repository) -> Result<Vec<String>> {
     let of_it = |e: Error| Error::Input(format!("{}: {e}", repository.name()));
-    let mut files = checkpoint::needed(repository.files()).map_err(of_it)?;
+    let mut files = checkpoints::needed(repository.files()).map_err(of_it)?;
     // Which shards there are stands in their index.
     if files.iter().any(|file| file == INDEX) {
-        let shards = checkpoint::needed_after_index(&repository.read(INDEX)?.bytes);
+        let shards = checkpoints::needed_after_index(&repository.read(INDEX)?.bytes);
         files.extend(shards.map_err(of_it)?);
         files.sort();
         files.dedup();

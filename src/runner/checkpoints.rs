@@ -1,9 +1,9 @@
 //! The checkpoints that an experiment's runs start from, read once.
 
 use super::base_model::{as_named, model_path};
+use crate::checkpoints::{Form, Hints, Loaded, check_model, read_checkpoint};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::models::checkpoint::{Form, Hints, Loaded, check_model, read_checkpoint};
 use crate::spec::{RunSpec, StartHead};
 use std::collections::BTreeMap;
 

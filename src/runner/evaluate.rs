@@ -9,10 +9,10 @@ use candle_core::Device;
 use super::execute::test_records;
 use super::precision::check_precision;
 use super::start::{Base, Settled, settle};
+use crate::checkpoints::{Adapted, Checkpoint, Hints, Loaded, adapt, check_model};
 use crate::data::ImageData;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::models::checkpoint::{Adapted, Checkpoint, Hints, Loaded, adapt, check_model};
 use crate::nn::{Frozen, ParameterStore, configure};
 use crate::results::{ClassMatch, PixelSource, Resampled, TestRecord};
 use crate::spec::{

@@ -17,8 +17,8 @@ use super::precision::check_precision;
 use super::provenance::provenance;
 use super::queue::{Entry, Queue};
 use super::start::{Ready, ready};
+use crate::checkpoints::{Labels, to_bytes};
 use crate::error::{Error, Result};
-use crate::models::checkpoint::{Labels, to_bytes};
 use crate::nn::configure;
 use crate::results::{
     EpochRecord, ExperimentFolder, Failure, Provenance, RunFolder, RunResult, RunState,

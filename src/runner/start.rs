@@ -2,11 +2,11 @@
 
 use super::checkpoints::{key, said_alpha};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
-use crate::data::ImageData;
-use crate::error::{Error, Result};
-use crate::models::checkpoint::{
+use crate::checkpoints::{
     Fitted, Form, Hints, Loaded, conversion, fit, match_classes, read_checkpoint, resampled,
 };
+use crate::data::ImageData;
+use crate::error::{Error, Result};
 use crate::results::{
     ClassMatch, ExperimentFolder, KeptRecord, PixelSource, RunFolder, RunResult, RunState,
     StartRecord, Started,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use vlora::models::checkpoint::{Checkpoint, Form, Hints, read, read_checkpoint};
+use vlora::checkpoints::{Checkpoint, Form, Hints, read, read_checkpoint};
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)

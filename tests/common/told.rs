@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use vlora::models::checkpoint::{Hints, read_checkpoint};
+use vlora::checkpoints::{Hints, read_checkpoint};
 
 /// Adds what is told of the checkpoint at `path`, its places relative to `folder`.
 pub fn tell(text: &mut String, folder: &Path, what: &str, path: &Path, hints: &Hints) {

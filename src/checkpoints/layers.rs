@@ -16,7 +16,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::checkpoint::{self, Fault, Form, Hints, TensorFile, import_checkpoint};
+use super::{Fault, Form, Hints, TensorFile, beside, import_checkpoint, read};
 use crate::error::Result;
 use crate::spec::Target;
 use crate::vlora::{is_increment, is_lora};
@@ -120,11 +120,11 @@ impl Layout {
     }
 }
 
-/// Reads the weights at `path`, which [`read`](checkpoint::read) takes, and of them the layers.
+/// Reads the weights at `path`, which [`read`] takes, and of them the layers.
 ///
 /// `alpha` is of the increments in the authors' form, which does not hold it; None is 1.
 pub fn read_layers(path: &Path, alpha: Option<f64>) -> Result<(Layers, TensorFile)> {
-    let mut file = checkpoint::read(path)?;
+    let mut file = read(path)?;
     if !file.is_compact() && !file.tensors.keys().any(|name| holds_increment(name)) {
         return Ok((layers(&file)?, file));
     }
@@ -234,7 +234,7 @@ fn joined(parts: &[Tensor]) -> Option<Tensor> {
 
 fn unknown(file: &TensorFile) -> crate::error::Error {
     let first = file.tensors.keys().next().map_or("none", String::as_str);
-    let described = checkpoint::beside(&file.path).and_then(|(_, base)| base.ok());
+    let described = beside(&file.path).and_then(|(_, base)| base.ok());
     let of = described.map_or_else(String::new, |base| format!(" of {base}"));
     let name = |layout: &Layout| {
         format!("{} ({})", layout.tensor("[prefix.]", 0, layout.mark()), layout.name)

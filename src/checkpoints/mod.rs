@@ -27,6 +27,7 @@ mod form;
 mod headless;
 mod hugging_face;
 mod labels;
+pub mod layers;
 mod lora;
 mod needed;
 mod positions;
