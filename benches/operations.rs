@@ -6,8 +6,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use vlora::data::{Augmenter, ImageData};
-use vlora::nn::ops::{self, Mask, Then, Weights};
-use vlora::nn::{Init, LowRank, Place, Update, Value, adamw_update};
+use vlora::nn::ops::{self, Epilogue, Mask, Weights};
+use vlora::nn::{Init, LowRank, StepKey, Update, Variable, adamw_update};
 use vlora::random::{Purpose, Stream};
 
 #[global_allocator]
@@ -30,14 +30,14 @@ fn measure(
     name: &str,
     shapes: &[&[usize]],
     constant: &[usize],
-    f: impl Fn(&[Value]) -> Result<Value>,
+    f: impl Fn(&[Variable]) -> Result<Variable>,
 ) {
-    let plain: Vec<Value> = shapes.iter().map(|s| Value::constant(tensor(s))).collect();
-    let leaf = |(i, v): (usize, &Value)| match constant.contains(&i) {
+    let plain: Vec<Variable> = shapes.iter().map(|s| Variable::constant(tensor(s))).collect();
+    let leaf = |(i, v): (usize, &Variable)| match constant.contains(&i) {
         true => v.clone(),
-        false => Value::leaf(v.tensor().clone()),
+        false => Variable::leaf(v.tensor().clone()),
     };
-    let tracked: Vec<Value> = plain.iter().enumerate().map(leaf).collect();
+    let tracked: Vec<Variable> = plain.iter().enumerate().map(leaf).collect();
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements((BATCH * TOKENS) as u64));
     group.bench_function("forward", |b| b.iter(|| f(&plain)));
@@ -54,16 +54,16 @@ fn operations(c: &mut Criterion) {
     let wide = 4 * DIM;
     let dense: [&[usize]; 3] = [&[rows, DIM], &[wide, DIM], &[wide]];
     let increment: [&[usize]; 5] = [&[rows, DIM], &[wide, DIM], &[wide], &[8, DIM], &[8, wide]];
-    let linear = |t: &[Value], then| {
+    let linear = |t: &[Variable], then| {
         let pairs = t[3..].chunks_exact(2);
-        let low = |p: &[Value]| LowRank { a: p[0].clone(), b: p[1].clone(), scale: 0.125 };
+        let low = |p: &[Variable]| LowRank { a: p[0].clone(), b: p[1].clone(), scale: 0.125 };
         let products: Vec<LowRank> = pairs.map(low).collect();
         let w = Weights { matrix: &t[1], products: &products, project: false };
         ops::linear(&t[0], w, Some(&t[2]), then)
     };
-    measure(c, "linear 192 to 768", &dense, &[], |t| linear(t, Then::Nothing));
-    measure(c, "linear 192 to 768, gelu", &dense, &[], |t| linear(t, Then::Gelu));
-    measure(c, "increment of rank 8, 192 to 768", &increment, &[1], |t| linear(t, Then::Nothing));
+    measure(c, "linear 192 to 768", &dense, &[], |t| linear(t, Epilogue::None));
+    measure(c, "linear 192 to 768, gelu", &dense, &[], |t| linear(t, Epilogue::Gelu));
+    measure(c, "increment of rank 8, 192 to 768", &increment, &[1], |t| linear(t, Epilogue::None));
     measure(c, "layer norm", &[&[rows, DIM], &[DIM], &[DIM]], &[], |t| {
         ops::layer_norm(&t[0], &t[1], &t[2], 1e-6)
     });
@@ -83,8 +83,8 @@ fn operations(c: &mut Criterion) {
     let ids: Vec<u32> = (0..rows as u32).map(|i| i * 7 % 1000).collect();
     let ids = Tensor::from_vec(ids, rows, &Device::Cpu).expect("ids");
     measure(c, "embedding", &[&[1000, DIM]], &[], |t| ops::embedding(&t[0], &ids));
-    let place = Place { seed: 0, step: 1, part: 0 };
-    measure(c, "dropout", &[&[rows, wide]], &[], |t| ops::dropout(&t[0], 0.1, place, "layer"));
+    let key = StepKey { seed: 0, step: 1, part: 0 };
+    measure(c, "dropout", &[&[rows, wide]], &[], |t| ops::dropout(&t[0], 0.1, key, "layer"));
     let [p, m, v, g] = [(); 4].map(|()| tensor(&[wide, DIM]));
     let v = v.sqr().expect("positive second moments");
     let update = Update {

@@ -3,7 +3,7 @@
 #
 #   - no lint in any target;
 #   - neither the program nor its tests need a CUDA library to start;
-#   - the functions that src/cuda_late/names.rs defines are those that the crates refer to;
+#   - the functions that src/cuda_loader/names.rs defines are those that the crates refer to;
 #   - without a driver, `--device cuda` ends in one plain sentence, and `auto` computes on the CPU;
 #   - registers and spills of each of our kernels, as ptxas compiles them for sm_90 (for information).
 #
@@ -39,7 +39,7 @@ cargo clippy --release --features cuda --all-targets -- -D warnings
 echo "-- build"
 messages=(--message-format json-render-diagnostics)
 cargo build --release --features cuda "${messages[@]}" | executables >"$work/executables"
-cargo test --release --features cuda --test cuda_late --no-run "${messages[@]}" | executables >>"$work/executables"
+cargo test --release --features cuda --test cuda_loader --no-run "${messages[@]}" | executables >>"$work/executables"
 sort -u -o "$work/executables" "$work/executables"
 scripts/cuda_symbols.sh --check
 
@@ -48,7 +48,7 @@ while read -r executable; do
     needed=$(readelf -d "$executable" | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p' | paste -sd ' ')
     echo "$(basename "$executable"): $needed"
     case " $needed " in
-        *' libcu'* | *' libnv'*) fail "$executable needs a CUDA library to start: a function is called that src/cuda_late/names.rs lacks; run scripts/cuda_symbols.sh" ;;
+        *' libcu'* | *' libnv'*) fail "$executable needs a CUDA library to start: a function is called that src/cuda_loader/names.rs lacks; run scripts/cuda_symbols.sh" ;;
     esac
 done <"$work/executables"
 
@@ -57,7 +57,7 @@ echo "-- start"
 if [ -e /dev/nvidiactl ]; then
     echo "this machine has an NVIDIA driver: what is said without one is not tried"
 else
-    cargo test --release --features cuda --test cuda_late
+    cargo test --release --features cuda --test cuda_loader
     status=0
     said=$("$vlora" bench experiments/quickstart.yaml --synthetic --device cuda 2>&1) || status=$?
     echo "$said"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes src/cuda_late/names.rs: every function of the CUDA libraries that the crates compiled with the
+# Writes src/cuda_loader/names.rs: every function of the CUDA libraries that the crates compiled with the
 # `cuda` feature refer to: all that cudarc declares, and of the CUDA runtime what candle calls. Run it after a
 # change of candle or cudarc.
 #
@@ -11,7 +11,7 @@ set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vlora/target}"
-file=src/cuda_late/names.rs
+file=src/cuda_loader/names.rs
 
 fail() { echo "cuda_symbols.sh: $*" >&2; exit 1; }
 

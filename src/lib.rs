@@ -8,7 +8,7 @@ mod atomic;
 pub mod checkpoints;
 pub mod cli;
 #[cfg(feature = "cuda")]
-mod cuda_late;
+mod cuda_loader;
 pub mod data;
 pub mod error;
 pub mod hub;

@@ -25,14 +25,14 @@ use vlora::checkpoints::{
     CONFIG, Checkpoint, Exported, Form, Hints, INDEX, Labels, MODEL, PREPROCESSOR, adapt, parse,
     read, read_checkpoint, resample_positions,
 };
-use vlora::nn::{Init, Pass};
+use vlora::nn::{Init, Mode};
 use vlora::random::{Purpose, Stream};
 use vlora::results::Resampled;
 use vlora::spec::{LoraSpec, Normalize, Pool, PositionEmbedding, Rank, Reference, RunSpec, Target};
 
 fn logits(checkpoint: &Checkpoint) -> Tensor {
     let images = read(&fixture("expected.safetensors")).unwrap().tensors["images"].clone();
-    checkpoint.vit().unwrap().forward(&images, Pass::Evaluation).unwrap().tensor().clone()
+    checkpoint.vit().unwrap().forward(&images, Mode::Evaluation).unwrap().tensor().clone()
 }
 
 fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, (Vec<usize>, Vec<u32>)> {
@@ -324,7 +324,7 @@ fn position_embeddings_are_resampled_as_each_program_does() {
     let larger = |checkpoint: &Checkpoint, how: &str| {
         let adapted = adapt(checkpoint, &run_of(checkpoint, 20, how), &[]).unwrap();
         let vit = adapted.checkpoint.vit().unwrap();
-        (vit.forward(images, Pass::Evaluation).unwrap().tensor().clone(), adapted.positions)
+        (vit.forward(images, Mode::Evaluation).unwrap().tensor().clone(), adapted.positions)
     };
     for (file, how, name) in [
         ("timm.safetensors", "timm", "timm"),

@@ -12,7 +12,7 @@ use std::path::Path;
 use candle_core::{Device, Result, Tensor};
 use compare::relative;
 use vlora::models::vit::Vit;
-use vlora::nn::{Frozen, ParameterStore, Pass, Place, Source, Trained, Value, ops};
+use vlora::nn::{Frozen, Mode, ParameterBuilder, ParameterStore, StepKey, Trained, Variable, ops};
 use vlora::spec::{RunSpec, TrainingSpec};
 use vlora::tasks::{Evaluation, Split, Task};
 use vlora::train::{Start, Trainer};
@@ -64,7 +64,7 @@ impl Task for OneBatch<'_> {
     type Model = Vit;
     type Batch = (Tensor, Tensor);
 
-    fn model(&self, source: &mut dyn Source) -> Result<Vit> {
+    fn model(&self, source: &mut dyn ParameterBuilder) -> Result<Vit> {
         Vit::of(&self.fixture.spec, source)
     }
 
@@ -80,9 +80,9 @@ impl Task for OneBatch<'_> {
         Ok(self.fixture.batch())
     }
 
-    fn loss(&self, model: &Vit, place: Place, (images, labels): &Self::Batch) -> Result<Value> {
+    fn loss(&self, model: &Vit, key: StepKey, (images, labels): &Self::Batch) -> Result<Variable> {
         let smoothing = self.fixture.spec.training.label_smoothing;
-        let logits = model.forward(images, Pass::Training(place))?;
+        let logits = model.forward(images, Mode::Training(key))?;
         ops::mean(&ops::cross_entropy(&logits, labels, smoothing)?)
     }
 
@@ -91,7 +91,7 @@ impl Task for OneBatch<'_> {
     }
 }
 
-const START: Place = Place { seed: 0, step: 0, part: 0 };
+const START: StepKey = StepKey { seed: 0, step: 0, part: 0 };
 
 /// `--nocapture` shows the largest differences of each fixture.
 fn check(file: &str) {
@@ -104,12 +104,12 @@ fn check(file: &str) {
     store.load(&fixture.group("weight.")).unwrap();
 
     let (images, _) = fixture.batch();
-    let logits = model.forward(&images, Pass::Training(START)).unwrap();
+    let logits = model.forward(&images, Mode::Training(START)).unwrap();
     let in_logits = relative(logits.tensor(), &fixture.tensors["logits"]);
     assert!(in_logits < 1e-5, "{file}: logits differ by {in_logits:e}");
     // Without a graph.
     let frozen = task.model(&mut Frozen(&store)).unwrap();
-    let frozen = frozen.forward(&images, Pass::Evaluation).unwrap();
+    let frozen = frozen.forward(&images, Mode::Evaluation).unwrap();
     let error = relative(frozen.tensor(), &fixture.tensors["logits"]);
     assert!(error < 1e-5, "{file}: evaluation's logits differ by {error:e}");
 

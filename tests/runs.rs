@@ -18,7 +18,7 @@ use vlora::error::Error;
 use vlora::hub::Hub;
 use vlora::models;
 use vlora::models::vit::Vit;
-use vlora::nn::{ParameterStore, Pass, Place, Source, Value, ops};
+use vlora::nn::{Mode, ParameterBuilder, ParameterStore, StepKey, Variable, ops};
 use vlora::results::{ExperimentFolder, RunFolder, RunResult, RunState, StepRecord};
 use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
 use vlora::spec::{self, Experiment, RunSpec};
@@ -293,7 +293,7 @@ impl Task for Cut<'_> {
     type Model = Vit;
     type Batch = (Tensor, Tensor);
 
-    fn model(&self, source: &mut dyn Source) -> candle_core::Result<Vit> {
+    fn model(&self, source: &mut dyn ParameterBuilder) -> candle_core::Result<Vit> {
         self.0.model(source)
     }
 
@@ -308,12 +308,12 @@ impl Task for Cut<'_> {
     fn loss(
         &self,
         model: &Vit,
-        place: Place,
+        key: StepKey,
         (images, labels): &Self::Batch,
-    ) -> candle_core::Result<Value> {
+    ) -> candle_core::Result<Variable> {
         let mut x = model.embed(images)?;
         for (i, block) in model.blocks.iter().enumerate() {
-            x = block.forward(&x, x.tensor().dim(1)?, Pass::Training(place))?;
+            x = block.forward(&x, x.tensor().dim(1)?, Mode::Training(key))?;
             if i == 0 {
                 x = x.detach();
             }
@@ -358,7 +358,7 @@ impl Task for Broken<'_> {
     type Model = Vit;
     type Batch = (Tensor, Tensor);
 
-    fn model(&self, source: &mut dyn Source) -> candle_core::Result<Vit> {
+    fn model(&self, source: &mut dyn ParameterBuilder) -> candle_core::Result<Vit> {
         self.sound.model(source)
     }
 
@@ -373,8 +373,13 @@ impl Task for Broken<'_> {
         }
     }
 
-    fn loss(&self, model: &Vit, place: Place, batch: &Self::Batch) -> candle_core::Result<Value> {
-        self.sound.loss(model, place, batch)
+    fn loss(
+        &self,
+        model: &Vit,
+        key: StepKey,
+        batch: &Self::Batch,
+    ) -> candle_core::Result<Variable> {
+        self.sound.loss(model, key, batch)
     }
 
     fn evaluate(&self, model: &Vit, split: Split) -> candle_core::Result<Evaluation> {

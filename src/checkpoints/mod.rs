@@ -65,7 +65,7 @@ pub use tokenizer::TOKENIZER;
 
 use crate::error::{Error, Result};
 use crate::models::vit::Vit;
-use crate::nn::{Init, Source, Value};
+use crate::nn::{Init, ParameterBuilder, Variable};
 use crate::spec::{LoraSpec, ModelSpec, Target, VloraSpec};
 
 /// A model with its weights, float32, on the CPU.
@@ -181,16 +181,16 @@ impl Checkpoint {
 /// Tensors by name as a model's constants.
 struct Held<'a>(&'a BTreeMap<String, Tensor>);
 
-impl Source for Held<'_> {
+impl ParameterBuilder for Held<'_> {
     fn tensor(
         &mut self,
         name: &str,
         shape: &[usize],
         _: Init,
         _: bool,
-    ) -> candle_core::Result<Value> {
+    ) -> candle_core::Result<Variable> {
         match self.0.get(name) {
-            Some(tensor) if tensor.dims() == shape => Ok(Value::constant(tensor.clone())),
+            Some(tensor) if tensor.dims() == shape => Ok(Variable::constant(tensor.clone())),
             Some(other) => {
                 candle_core::bail!("{name} has shape {:?}, expected {shape:?}", other.dims())
             }

@@ -13,7 +13,7 @@ use super::labels::Labels;
 use super::{Checkpoint, Hints};
 use crate::error::{Error, Result};
 use crate::models::vit::Vit;
-use crate::nn::{Init, Source, Value};
+use crate::nn::{Init, ParameterBuilder, Variable};
 use crate::spec::{
     self, Architecture, LoraSpec, Method, ModelSpec, Pool, PositionEmbedding, Precision, RunSpec,
     StartHead, StartSpec, Task, TrainingSpec, VloraSpec, nearest,
@@ -174,17 +174,19 @@ struct Asked<'a, 'b> {
     missing: Vec<(String, Vec<usize>)>,
 }
 
-impl Source for Asked<'_, '_> {
+impl ParameterBuilder for Asked<'_, '_> {
     fn tensor(
         &mut self,
         name: &str,
         shape: &[usize],
         _: Init,
         _: bool,
-    ) -> candle_core::Result<Value> {
+    ) -> candle_core::Result<Variable> {
         self.names.insert(name.into());
         match self.file.tensors.get(name) {
-            Some(tensor) if tensor.dims() == shape => return Ok(Value::constant(tensor.clone())),
+            Some(tensor) if tensor.dims() == shape => {
+                return Ok(Variable::constant(tensor.clone()));
+            }
             Some(tensor) => {
                 let fault = || {
                     Fault::new(self.file.path, "a tensor has another shape")
@@ -201,7 +203,7 @@ impl Source for Asked<'_, '_> {
         }
         // Blocks only hold their tensors, so that one value in any shape lets the model ask on.
         let one = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
-        Ok(Value::constant(one.broadcast_as(shape)?))
+        Ok(Variable::constant(one.broadcast_as(shape)?))
     }
 }
 

@@ -6,8 +6,8 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::ops::{self, Mask, Then};
-use crate::nn::{Init, Pass, Source, Value};
+use crate::nn::ops::{self, Epilogue, Mask};
+use crate::nn::{Init, Mode, ParameterBuilder, Variable};
 use crate::spec::{LoraSpec, ModelSpec, ParameterGroup, Pool, RunSpec, Target, VloraSpec};
 use crate::vlora::{Compounds, LayerCount, Linear, Vector, transformer_layer};
 
@@ -17,9 +17,9 @@ const WEIGHT_INIT: Init = Init::Normal { std: 0.02 };
 #[derive(Debug)]
 pub struct Vit {
     /// \[dim, channels, p, p\] and \[dim\], as a convolution has them.
-    patches: (Value, Value),
-    class_token: Option<Value>,
-    positions: Value,
+    patches: (Variable, Variable),
+    class_token: Option<Variable>,
+    positions: Variable,
     pub blocks: Vec<Block>,
     norm: Norm,
     pool: Pool,
@@ -28,7 +28,7 @@ pub struct Vit {
 
 impl Vit {
     /// The model of a run, on `source`.
-    pub fn of(run: &RunSpec, source: &mut dyn Source) -> Result<Vit> {
+    pub fn of(run: &RunSpec, source: &mut dyn ParameterBuilder) -> Result<Vit> {
         Vit::new(&run.model, run.vlora.as_ref(), run.lora.as_ref(), source)
     }
 
@@ -37,7 +37,7 @@ impl Vit {
         spec: &ModelSpec,
         vlora: Option<&VloraSpec>,
         lora: Option<&LoraSpec>,
-        source: &mut dyn Source,
+        source: &mut dyn ParameterBuilder,
     ) -> Result<Vit> {
         let dim = spec.dim;
         let patch_inputs = spec.channels * spec.patch_size * spec.patch_size;
@@ -61,7 +61,7 @@ impl Vit {
             Pool::ClassToken => "norm",
             Pool::Mean => "fc_norm",
         };
-        let norm_part = |source: &mut dyn Source, part: &str, init| {
+        let norm_part = |source: &mut dyn ParameterBuilder, part: &str, init| {
             source.tensor(&format!("{norm}.{part}"), &[dim], init, false).map(Vector::plain)
         };
         let norm = Norm {
@@ -77,23 +77,23 @@ impl Vit {
     }
 
     /// images \[batch, channels, side, side\] → logits \[batch, classes\].
-    pub fn forward(&self, images: &Tensor, pass: Pass) -> Result<Value> {
+    pub fn forward(&self, images: &Tensor, mode: Mode) -> Result<Variable> {
         let mut x = self.embed(images)?;
         let all = x.tensor().dim(1)?;
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, read(i, self.blocks.len(), self.pool, all), pass)?;
+            x = block.forward(&x, read(i, self.blocks.len(), self.pool, all), mode)?;
         }
         self.classify(&x)
     }
 
     /// images → tokens \[batch, tokens, dim\] before the first block.
-    pub fn embed(&self, images: &Tensor) -> Result<Value> {
+    pub fn embed(&self, images: &Tensor) -> Result<Variable> {
         let (kernel, bias) = &self.patches;
         ops::embed_patches(images, kernel, bias, self.class_token.as_ref(), &self.positions)
     }
 
     /// Tokens after the last block → logits. With a class token, the first alone is read.
-    pub fn classify(&self, x: &Value) -> Result<Value> {
+    pub fn classify(&self, x: &Variable) -> Result<Variable> {
         // Normalising the class token alone gives what timm reads of `norm(x)[:, 0]`.
         let pooled = match self.pool {
             Pool::ClassToken => {
@@ -102,7 +102,7 @@ impl Vit {
             }
             Pool::Mean => ops::mean_tokens(x)?,
         };
-        self.head.forward(&self.norm.forward(&pooled)?, Then::Nothing, Pass::Evaluation)
+        self.head.forward(&self.norm.forward(&pooled)?, Epilogue::None, Mode::Evaluation)
     }
 }
 
@@ -114,7 +114,7 @@ struct Norm {
 }
 
 impl Norm {
-    fn forward(&self, x: &Value) -> Result<Value> {
+    fn forward(&self, x: &Variable) -> Result<Variable> {
         ops::layer_norm(x, &self.weight.value()?, &self.bias.value()?, self.eps)
     }
 }
@@ -136,9 +136,9 @@ impl Block {
         spec: &ModelSpec,
         index: usize,
         compounds: &mut Compounds,
-        source: &mut dyn Source,
+        source: &mut dyn ParameterBuilder,
     ) -> Result<Block> {
-        let norm = |compounds: &mut Compounds, source: &mut dyn Source, weight, bias| {
+        let norm = |compounds: &mut Compounds, source: &mut dyn ParameterBuilder, weight, bias| {
             Ok::<Norm, candle_core::Error>(Norm {
                 weight: compounds.vector(source, index, weight, spec.dim, Init::Ones)?,
                 bias: compounds.vector(source, index, bias, spec.dim, Init::Zeros)?,
@@ -182,13 +182,13 @@ impl Block {
     }
 
     /// \[batch, tokens, dim\] → the first `read` tokens, \[batch, read, dim\].
-    pub fn forward(&self, x: &Value, read: usize, pass: Pass) -> Result<Value> {
-        let qkv = self.qkv.forward(&self.norm1.forward(x)?, Then::Nothing, pass)?;
+    pub fn forward(&self, x: &Variable, read: usize, mode: Mode) -> Result<Variable> {
+        let qkv = self.qkv.forward(&self.norm1.forward(x)?, Epilogue::None, mode)?;
         let mixed = ops::self_attention(&qkv, self.heads, read, &Mask::default())?;
         let x = ops::first_tokens(x, read)?;
-        let x = self.proj.forward(&mixed, Then::Add(&x), pass)?;
-        let hidden = self.fc1.forward(&self.norm2.forward(&x)?, Then::Gelu, pass)?;
-        self.fc2.forward(&hidden, Then::Add(&x), pass)
+        let x = self.proj.forward(&mixed, Epilogue::Add(&x), mode)?;
+        let hidden = self.fc1.forward(&self.norm2.forward(&x)?, Epilogue::Gelu, mode)?;
+        self.fc2.forward(&hidden, Epilogue::Add(&x), mode)
     }
 }
 
@@ -309,12 +309,12 @@ mod tests {
         }
     }
 
-    impl Source for Counting {
-        fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Value> {
+    impl ParameterBuilder for Counting {
+        fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Variable> {
             let size = shape.iter().product::<usize>() as u64;
             self.all += size;
             self.trained += if (self.trains)(name) { size } else { 0 };
-            Ok(Value::constant(Tensor::zeros(shape, DType::F32, &Device::Cpu)?))
+            Ok(Variable::constant(Tensor::zeros(shape, DType::F32, &Device::Cpu)?))
         }
     }
 

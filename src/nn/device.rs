@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(any(test, feature = "cuda"))]
 use super::cuda;
-use super::cuda::{Batch, Machine, batch_of};
+use super::cuda::{Batch, CudaBackend, batch_of};
 
 /// What a GPU was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,9 +190,9 @@ pub fn device_rates(
     };
     // A linear layer's, the weight as it is held.
     let (left, right) = (values(m)?, values(n)?);
-    let Some(machine) = Machine::of(&[&left, &right]) else { return Ok(None) };
+    let Some(backend) = CudaBackend::of(&[&left, &right]) else { return Ok(None) };
     let product = Product::of(Matrix::rows(&left, k), Matrix::rows(&right, k).t());
-    let seconds = best(device, || machine.product(product).map(drop))?;
+    let seconds = best(device, || backend.product(product).map(drop))?;
     // Beyond any cache.
     const COPIED: usize = 256 << 20;
     let bytes = Tensor::zeros(COPIED, DType::U8, device)?;
@@ -205,7 +205,7 @@ pub fn device_rates(
 
 /// Images that a GPU holds as bytes and makes batches of.
 pub struct HeldImages {
-    machine: Machine,
+    backend: CudaBackend,
     bytes: Tensor,
     mean: Tensor,
     deviation: Tensor,
@@ -226,9 +226,9 @@ impl HeldImages {
             Tensor::from_vec(values, dims.3, device)
         };
         let mean = float(mean)?;
-        let Some(machine) = Machine::of(&[&mean]) else { return Ok(None) };
+        let Some(backend) = CudaBackend::of(&[&mean]) else { return Ok(None) };
         let (deviation, bytes) = (float(deviation)?, Tensor::from_vec(bytes(), dims, device)?);
-        Ok(Some(HeldImages { machine, bytes, mean, deviation }))
+        Ok(Some(HeldImages { backend, bytes, mean, deviation }))
     }
 
     /// Bytes of the images.
@@ -239,7 +239,7 @@ impl HeldImages {
     /// Of each pick (which image, how far its window moves right and down, whether it is mirrored
     /// then): \[batch, channels, side, side\], normalised. Outside an image stands black.
     pub fn batch(&self, picks: &[[i32; 4]], dtype: DType) -> Result<Tensor> {
-        let HeldImages { machine, bytes, mean, deviation } = self;
-        batch_of(machine, &Batch { bytes, picks, mean, deviation }, dtype)
+        let HeldImages { backend, bytes, mean, deviation } = self;
+        batch_of(backend, &Batch { bytes, picks, mean, deviation }, dtype)
     }
 }

@@ -18,7 +18,7 @@ type Backward = Box<dyn FnOnce(&Tensor, &mut Sink) -> Result<()> + Send>;
 /// A tensor in a computation. It is tracked if a gradient can reach it: a trained parameter, or
 /// the result of an operation on one.
 #[derive(Clone, Debug)]
-pub struct Value {
+pub struct Variable {
     tensor: Tensor,
     /// The same values in another type, for operations that take that.
     copy: Option<Tensor>,
@@ -49,21 +49,21 @@ impl Node {
     }
 }
 
-impl Value {
+impl Variable {
     /// A value that no gradient is computed for.
-    pub fn constant(tensor: Tensor) -> Value {
-        Value { tensor: tensor.detach(), copy: None, node: None }
+    pub fn constant(tensor: Tensor) -> Variable {
+        Variable { tensor: tensor.detach(), copy: None, node: None }
     }
 
     /// A value that gets a gradient: the start of ways, and the end of them back. What is later
     /// written into the tensor's storage is seen by the value.
-    pub fn leaf(tensor: Tensor) -> Value {
-        Value { tensor: tensor.detach(), copy: None, node: Some(Node::new(Vec::new(), None)) }
+    pub fn leaf(tensor: Tensor) -> Variable {
+        Variable { tensor: tensor.detach(), copy: None, node: Some(Node::new(Vec::new(), None)) }
     }
 
     /// With a copy of its tensor in another type, which has to change when the tensor does.
-    pub fn with_copy(self, copy: Tensor) -> Value {
-        Value { copy: Some(copy.detach()), ..self }
+    pub fn with_copy(self, copy: Tensor) -> Variable {
+        Variable { copy: Some(copy.detach()), ..self }
     }
 
     /// The same values in another type, if there is a copy.
@@ -75,24 +75,24 @@ impl Value {
     /// tracked; it may hold what it needs, and gets the gradient of the result.
     pub fn computed(
         tensor: Tensor,
-        inputs: &[&Value],
+        inputs: &[&Variable],
         backward: impl FnOnce(&Tensor, &mut Sink) -> Result<()> + Send + 'static,
-    ) -> Value {
+    ) -> Variable {
         let nodes: Vec<_> = inputs.iter().map(|v| v.node.clone()).collect();
         let node =
             nodes.iter().any(Option::is_some).then(|| Node::new(nodes, Some(Box::new(backward))));
-        Value { tensor, copy: None, node }
+        Variable { tensor, copy: None, node }
     }
 
     /// An operation as a composition of candle's: its backward pass is candle's own, on the composition
     /// computed once more. For devices and types without a fused operation.
     pub fn composed(
-        inputs: &[&Value],
+        inputs: &[&Variable],
         f: impl Fn(&[Tensor]) -> Result<Tensor> + Send + 'static,
-    ) -> Result<Value> {
+    ) -> Result<Variable> {
         let tensors: Vec<Tensor> = inputs.iter().map(|v| v.tensor.clone()).collect();
         let output = f(&tensors)?.detach();
-        Ok(Value::computed(output, inputs, move |g, sink| {
+        Ok(Variable::computed(output, inputs, move |g, sink| {
             let vars = tensors
                 .into_iter()
                 .enumerate()
@@ -120,8 +120,8 @@ impl Value {
     }
 
     /// The same tensor as a constant, through which no gradient passes.
-    pub fn detach(&self) -> Value {
-        Value { node: None, ..self.clone() }
+    pub fn detach(&self) -> Variable {
+        Variable { node: None, ..self.clone() }
     }
 
     pub fn dims(&self) -> &[usize] {
@@ -129,20 +129,20 @@ impl Value {
     }
 
     /// The same values in another shape.
-    pub fn reshape(&self, dims: &[usize]) -> Result<Value> {
+    pub fn reshape(&self, dims: &[usize]) -> Result<Variable> {
         let before = self.dims().to_vec();
         let copy = self.copy.as_ref().map(|copy| copy.reshape(dims)).transpose()?;
-        let reshaped = Value::computed(self.tensor.reshape(dims)?, &[self], move |g, sink| {
+        let reshaped = Variable::computed(self.tensor.reshape(dims)?, &[self], move |g, sink| {
             sink.add(0, g.reshape(before)?)
         });
-        Ok(Value { copy, ..reshaped })
+        Ok(Variable { copy, ..reshaped })
     }
 
     /// Gradients of `share` times this scalar with respect to every leaf that it depends on.
     ///
     /// A graph has one backward pass: operations give up what they kept.
     pub fn backward(self, share: f64) -> Result<Gradients> {
-        let Value { tensor, node, .. } = self;
+        let Variable { tensor, node, .. } = self;
         if tensor.elem_count() != 1 {
             bail!("a gradient is taken of a scalar, not of {:?}", tensor.dims());
         }
@@ -213,7 +213,7 @@ impl Sink<'_> {
 pub struct Gradients(HashMap<u64, Tensor>);
 
 impl Gradients {
-    pub fn get(&self, leaf: &Value) -> Option<&Tensor> {
+    pub fn get(&self, leaf: &Variable) -> Option<&Tensor> {
         self.0.get(&leaf.node.as_ref()?.number)
     }
 
@@ -222,7 +222,7 @@ impl Gradients {
         self.0.len()
     }
 
-    pub fn remove(&mut self, leaf: &Value) -> Option<Tensor> {
+    pub fn remove(&mut self, leaf: &Variable) -> Option<Tensor> {
         self.0.remove(&leaf.node.as_ref()?.number)
     }
 }
@@ -233,19 +233,19 @@ mod tests {
 
     use super::*;
 
-    fn leaf(values: &[f32]) -> Value {
-        Value::leaf(Tensor::new(values, &Device::Cpu).unwrap())
+    fn leaf(values: &[f32]) -> Variable {
+        Variable::leaf(Tensor::new(values, &Device::Cpu).unwrap())
     }
 
-    fn add(a: &Value, b: &Value) -> Value {
-        Value::computed((a.tensor() + b.tensor()).unwrap(), &[a, b], |g, sink| {
+    fn add(a: &Variable, b: &Variable) -> Variable {
+        Variable::computed((a.tensor() + b.tensor()).unwrap(), &[a, b], |g, sink| {
             sink.add(0, g.clone())?;
             sink.add(1, g.clone())
         })
     }
 
-    fn sum(a: &Value) -> Value {
-        Value::composed(&[a], |t| t[0].sum_all()).unwrap()
+    fn sum(a: &Variable) -> Variable {
+        Variable::composed(&[a], |t| t[0].sum_all()).unwrap()
     }
 
     fn numbers(t: Option<&Tensor>) -> Vec<f32> {
@@ -287,11 +287,11 @@ mod tests {
         let kept = Arc::new(());
         let seen = Arc::downgrade(&kept);
         let a = leaf(&[1.]);
-        let first = Value::computed(a.tensor().clone(), &[&a], move |g, sink| {
+        let first = Variable::computed(a.tensor().clone(), &[&a], move |g, sink| {
             assert!(seen.upgrade().is_none(), "the later operation still holds its tensor");
             sink.add(0, g.clone())
         });
-        let second = Value::computed(first.tensor().clone(), &[&first], move |g, sink| {
+        let second = Variable::computed(first.tensor().clone(), &[&first], move |g, sink| {
             let _kept = kept;
             sink.add(0, g.clone())
         });

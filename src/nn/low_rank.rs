@@ -2,13 +2,13 @@
 
 use candle_core::{Result, Tensor};
 
-use super::Value;
+use super::Variable;
 
 /// `scale · bᵀ a` with a \[rank, in\] and b \[rank, out\].
 #[derive(Clone, Debug)]
 pub struct LowRank {
-    pub a: Value,
-    pub b: Value,
+    pub a: Variable,
+    pub b: Variable,
     pub scale: f64,
 }
 

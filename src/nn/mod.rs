@@ -8,9 +8,9 @@ mod device;
 mod graph;
 mod init;
 mod low_rank;
+mod mode;
 pub mod ops;
 mod optimizer;
-mod pass;
 mod store;
 
 pub use cpu::attention::Attention as AttentionSizes;
@@ -22,9 +22,9 @@ pub use device::{
     Counters, DeviceRates, HeldImages, KernelTime, Reading, configure, counters, device_free_bytes,
     device_peak_bytes, device_rates, kernel_times, reset_device_peak, time_kernels,
 };
-pub use graph::{Gradients, Sink, Value};
+pub use graph::{Gradients, Sink, Variable};
 pub use init::Init;
 pub use low_rank::LowRank;
-pub use optimizer::{Together, Update, Updated, adamw_update, square_sum};
-pub use pass::{Pass, Place};
-pub use store::{Frozen, Parameter, ParameterStore, Source, Trained};
+pub use mode::{Mode, StepKey};
+pub use optimizer::{AdamWSlot, MultiTensorAdamW, Update, adamw_update, square_sum};
+pub use store::{Frozen, Parameter, ParameterBuilder, ParameterStore, Trained};

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 
 use super::cpu;
 pub use super::cpu::adamw::Update;
-pub use super::cuda::optimizer::{Together, Updated};
+pub use super::cuda::optimizer::{AdamWSlot, MultiTensorAdamW};
 
 /// AdamW's update of a parameter and its moments, all changed in place. The four share no storage,
 /// and no backward pass that reads the parameter is still to come. Float32 on the CPU.

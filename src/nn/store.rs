@@ -1,6 +1,6 @@
 //! Parameters by name, in the order the model names them.
 //!
-//! A model is written once, against [`Source`]. Built on a [`ParameterStore`] it makes its
+//! A model is written once, against [`ParameterBuilder`]. Built on a [`ParameterStore`] it makes its
 //! parameters and tracks gradients; built on a [`Frozen`] view of the store it reads the
 //! same values without a graph.
 
@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
-use super::Value;
+use super::Variable;
 use super::init::Init;
 use crate::random::{Purpose, Stream};
 
 /// Where a model gets its parameters from.
-pub trait Source {
+pub trait ParameterBuilder {
     /// The parameter `name` of this shape. `decay` says whether weight decay applies.
-    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Value>;
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Variable>;
 }
 
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Parameter {
     /// The values once more, in the type that products are computed in.
     pub copy: Option<Tensor>,
     /// What models hold: tracked if the parameter is trained.
-    pub value: Value,
+    pub value: Variable,
     /// Weight decay applies.
     pub decay: bool,
     /// Gets gradients and updates; a frozen one stands in the model as a constant.
@@ -155,8 +155,8 @@ impl ParameterStore {
     }
 }
 
-impl Source for ParameterStore {
-    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Value> {
+impl ParameterBuilder for ParameterStore {
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Variable> {
         if self.by_name.contains_key(name) {
             bail!("parameter {name} is named twice");
         }
@@ -166,7 +166,7 @@ impl Source for ParameterStore {
         let trained = (self.trained)(name);
         let tensor = var.as_detached_tensor();
         let copy = self.copies.map(|dtype| tensor.to_dtype(dtype)).transpose()?;
-        let value = if trained { Value::leaf(tensor) } else { Value::constant(tensor) };
+        let value = if trained { Variable::leaf(tensor) } else { Variable::constant(tensor) };
         let value = match &copy {
             Some(copy) => value.with_copy(copy.clone()),
             None => value,
@@ -183,8 +183,8 @@ impl Source for ParameterStore {
 /// later update and records no graph.
 pub struct Frozen<'a>(pub &'a ParameterStore);
 
-impl Source for Frozen<'_> {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Value> {
+impl ParameterBuilder for Frozen<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Variable> {
         match self.0.get(name) {
             Some(p) if p.var.dims() == shape => Ok(p.value.detach()),
             Some(p) => bail!("parameter {name} has shape {:?}, expected {shape:?}", p.var.dims()),

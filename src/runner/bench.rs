@@ -399,7 +399,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::nn::{Init, Place, Source, Value};
+    use crate::nn::{Init, ParameterBuilder, StepKey, Variable};
     use crate::spec::TrainingSpec;
     use crate::tasks::Evaluation;
 
@@ -409,10 +409,10 @@ mod tests {
     const SLOW: Duration = Duration::from_millis(200);
 
     impl Task for SlowEnd {
-        type Model = Value;
+        type Model = Variable;
         type Batch = ();
 
-        fn model(&self, source: &mut dyn Source) -> candle_core::Result<Value> {
+        fn model(&self, source: &mut dyn ParameterBuilder) -> candle_core::Result<Variable> {
             source.tensor("w", &[1], Init::Ones, true)
         }
 
@@ -427,11 +427,11 @@ mod tests {
             Ok(())
         }
 
-        fn loss(&self, model: &Value, _: Place, (): &()) -> candle_core::Result<Value> {
-            Value::composed(&[model], |t| t[0].sqr()?.mean_all())
+        fn loss(&self, model: &Variable, _: StepKey, (): &()) -> candle_core::Result<Variable> {
+            Variable::composed(&[model], |t| t[0].sqr()?.mean_all())
         }
 
-        fn evaluate(&self, _: &Value, _: Split) -> candle_core::Result<Evaluation> {
+        fn evaluate(&self, _: &Variable, _: Split) -> candle_core::Result<Evaluation> {
             Ok(Evaluation { loss: 0.0, metric: 0.0, outcomes: Vec::new() })
         }
     }

@@ -58,7 +58,7 @@ pub fn planned_kind(name: &str) -> Result<DeviceKind> {
 /// Why `auto` is not a GPU that may be there: worth a word, as the same run takes many times as long.
 #[cfg(feature = "cuda")]
 pub fn unused_gpu(name: &str) -> Option<String> {
-    use crate::cuda_late::{Unavailable, load};
+    use crate::cuda_loader::{Unavailable, load};
 
     match Choice::parse(name) {
         Ok(Choice::Auto) => match load() {
@@ -78,7 +78,7 @@ pub fn unused_gpu(_name: &str) -> Option<String> {
 #[cfg(feature = "cuda")]
 fn automatic() -> Result<Device> {
     // One that is there and cannot be used is told of by `unused_gpu`.
-    Ok(crate::cuda_late::load().ok().and_then(|_| on_gpu(0).ok()).unwrap_or(Device::Cpu))
+    Ok(crate::cuda_loader::load().ok().and_then(|_| on_gpu(0).ok()).unwrap_or(Device::Cpu))
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -88,8 +88,8 @@ fn automatic() -> Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(name: &str, number: usize) -> Result<Device> {
-    let devices =
-        crate::cuda_late::load().map_err(|why| Error::Failed(format!("--device {name}: {why}")))?;
+    let devices = crate::cuda_loader::load()
+        .map_err(|why| Error::Failed(format!("--device {name}: {why}")))?;
     if number >= devices {
         let there = match devices {
             1 => "one GPU, `cuda:0`".to_string(),

@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Error, Result, Tensor};
 use super::{Evaluation, Outcome, Split, Task, ahead};
 use crate::data::{Augmenter, ImageData, ImageSplit};
 use crate::models::vit::Vit;
-use crate::nn::{HeldImages, Pass, Place, Source, Trained, Value, ops};
+use crate::nn::{HeldImages, Mode, ParameterBuilder, StepKey, Trained, Variable, ops};
 use crate::spec::{Precision, RunSpec};
 
 pub struct ImageClassification<'a> {
@@ -100,7 +100,7 @@ impl Task for ImageClassification<'_> {
     /// Normalised images and their labels.
     type Batch = (Tensor, Tensor);
 
-    fn model(&self, source: &mut dyn Source) -> Result<Vit> {
+    fn model(&self, source: &mut dyn ParameterBuilder) -> Result<Vit> {
         Vit::of(self.spec, source)
     }
 
@@ -125,10 +125,10 @@ impl Task for ImageClassification<'_> {
         self.batch(0, examples, Some(&augmenter))
     }
 
-    fn loss(&self, model: &Vit, place: Place, batch: &(Tensor, Tensor)) -> Result<Value> {
+    fn loss(&self, model: &Vit, key: StepKey, batch: &(Tensor, Tensor)) -> Result<Variable> {
         let (images, labels) = batch;
         let smoothing = self.spec.training.label_smoothing;
-        let logits = model.forward(images, Pass::Training(place))?;
+        let logits = model.forward(images, Mode::Training(key))?;
         ops::mean(&ops::cross_entropy(&logits, labels, smoothing)?)
     }
 
@@ -145,7 +145,7 @@ impl Task for ImageClassification<'_> {
         ahead(parts.clone(), make, |batches| {
             for _ in parts {
                 let (images, labels) = batches.take()?;
-                let logits = model.forward(&images, Pass::Evaluation)?;
+                let logits = model.forward(&images, Mode::Evaluation)?;
                 losses.push(ops::cross_entropy(&logits, &labels, 0.0)?.tensor().clone());
                 let logits = logits.tensor().to_dtype(DType::F32)?;
                 predictions.push(logits.argmax(D::Minus1)?);

@@ -8,7 +8,7 @@ pub use image_classification::{ImageClassification, activations, held_bytes};
 
 use candle_core::{DType, Result};
 
-use crate::nn::{Place, Source, Trained, Value};
+use crate::nn::{ParameterBuilder, StepKey, Trained, Variable};
 
 /// A task on its data, with the model that solves it. Its batches are made on another thread than
 /// the model works on.
@@ -18,7 +18,7 @@ pub trait Task: Sync {
     type Batch: Send;
 
     /// Builds the model on `source`.
-    fn model(&self, source: &mut dyn Source) -> Result<Self::Model>;
+    fn model(&self, source: &mut dyn ParameterBuilder) -> Result<Self::Model>;
 
     /// Which parameters are trained.
     fn trained(&self) -> Trained {
@@ -42,7 +42,7 @@ pub trait Task: Sync {
     fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<Self::Batch>;
 
     /// The mean loss over a batch at this place in training, differentiable, a scalar.
-    fn loss(&self, model: &Self::Model, place: Place, batch: &Self::Batch) -> Result<Value>;
+    fn loss(&self, model: &Self::Model, key: StepKey, batch: &Self::Batch) -> Result<Variable>;
 
     /// Metrics on a whole split, which has examples.
     fn evaluate(&self, model: &Self::Model, split: Split) -> Result<Evaluation>;

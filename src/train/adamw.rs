@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{ParameterStore, Reading, Together, Update, Updated, adamw_update, square_sum};
+use crate::nn::{
+    AdamWSlot, MultiTensorAdamW, ParameterStore, Reading, Update, adamw_update, square_sum,
+};
 use crate::spec::TrainingSpec;
 
 /// First and second moment by parameter.
@@ -24,7 +26,7 @@ pub struct AdamW {
     /// Of each trained parameter; zero before step one.
     moments: Moments,
     /// The trained parameters in the store's order, where a GPU updates them together.
-    together: Option<Together>,
+    together: Option<MultiTensorAdamW>,
 }
 
 /// A number that is known, or that a device is still computing.
@@ -87,15 +89,15 @@ impl AdamW {
         Ok(())
     }
 
-    fn together(&self, store: &ParameterStore) -> Result<Option<Together>> {
+    fn together(&self, store: &ParameterStore) -> Result<Option<MultiTensorAdamW>> {
         let updated = store.trained().map(|p| {
             let Some((first, second)) = self.moments.get(&p.name) else {
                 candle_core::bail!("{} has no moments", p.name)
             };
             let (value, copy, decays) = (p.var.as_tensor(), p.copy.as_ref(), p.decay);
-            Ok(Updated { value, first, second, copy, decays })
+            Ok(AdamWSlot { value, first, second, copy, decays })
         });
-        Together::of(&updated.collect::<Result<Vec<_>>>()?)
+        MultiTensorAdamW::of(&updated.collect::<Result<Vec<_>>>()?)
     }
 
     /// Updates every parameter that has a gradient, at this learning rate, with gradients scaled so
@@ -159,7 +161,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::nn::{Init, Source};
+    use crate::nn::{Init, ParameterBuilder};
 
     fn store(values: &[f32], decay: bool) -> ParameterStore {
         let mut store = ParameterStore::new(0, Device::Cpu);

@@ -8,7 +8,7 @@ use std::fmt;
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{Init, ParameterStore, Value};
+use crate::nn::{Init, ParameterStore, Variable};
 use crate::random::{Purpose, Stream};
 
 /// Parameters whose gradient is not what it should be.
@@ -47,7 +47,7 @@ impl fmt::Display for AuditFault {
 /// otherwise than the store says.
 pub fn audit(
     store: &ParameterStore,
-    loss: impl FnOnce() -> Result<Value>,
+    loss: impl FnOnce() -> Result<Variable>,
 ) -> Result<std::result::Result<(), AuditFault>> {
     let mut put_back = Vec::new();
     for p in store.parameters() {
@@ -98,7 +98,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::nn::Source;
+    use crate::nn::ParameterBuilder;
 
     fn store() -> ParameterStore {
         let mut store = ParameterStore::new(0, Device::Cpu);
@@ -111,12 +111,12 @@ mod tests {
 
     fn faults(
         store: &ParameterStore,
-        loss: impl FnOnce() -> Result<Value>,
+        loss: impl FnOnce() -> Result<Variable>,
     ) -> Vec<(String, &'static str)> {
         audit(store, loss).unwrap().err().map(|f| f.parameters).unwrap_or_default()
     }
 
-    fn value(store: &ParameterStore, name: &str) -> Value {
+    fn value(store: &ParameterStore, name: &str) -> Variable {
         store.get(name).unwrap().value.clone()
     }
 
@@ -126,7 +126,7 @@ mod tests {
         // `a` is reached through `zero` alone.
         let loss = || {
             let all = ["a", "zero", "b"].map(|name| value(&store, name));
-            Value::composed(&all.each_ref(), |t| ((&t[0] * &t[1])? + &t[2])?.sum_all())
+            Variable::composed(&all.each_ref(), |t| ((&t[0] * &t[1])? + &t[2])?.sum_all())
         };
         assert_eq!(faults(&store, loss), []);
         assert_eq!(value(&store, "zero").tensor().to_vec1::<f32>().unwrap(), [0.0; 3]);
@@ -137,10 +137,10 @@ mod tests {
         let trained = Box::new(|name: &str| name != "b");
         let mut store = ParameterStore::training(0, Device::Cpu, trained);
         let [a, b] = ["a", "b"].map(|name| store.tensor(name, &[3], Init::Ones, true).unwrap());
-        let loss = |b: &Value| Value::composed(&[&a, b], |t| (&t[0] * &t[1])?.sum_all());
+        let loss = |b: &Variable| Variable::composed(&[&a, b], |t| (&t[0] * &t[1])?.sum_all());
         assert_eq!(faults(&store, || loss(&b)), []);
         // Made trainable by the model, around the store.
-        let around = Value::leaf(b.tensor().clone());
+        let around = Variable::leaf(b.tensor().clone());
         let want = [("a tensor that is no trained parameter".to_string(), "gets a gradient")];
         assert_eq!(faults(&store, || loss(&around)), want);
     }
@@ -151,7 +151,7 @@ mod tests {
         let cut = || {
             let a = value(&store, "a").detach();
             let (zero, b) = (value(&store, "zero"), value(&store, "b"));
-            Value::composed(&[&a, &zero, &b], |t| {
+            Variable::composed(&[&a, &zero, &b], |t| {
                 let zero = (&t[1] * t[1].zeros_like()?)?;
                 ((&t[0] + zero)? + (&t[2] / 0.0)?)?.sum_all()
             })

@@ -10,7 +10,7 @@ use super::audit::{AuditFault, audit};
 use super::checkpoint::{Checkpoint, Load, State};
 use super::schedule::Schedule;
 use crate::error::plain;
-use crate::nn::{Frozen, Parameter, ParameterStore, Place};
+use crate::nn::{Frozen, Parameter, ParameterStore, StepKey};
 use crate::random::{Purpose, Stream};
 use crate::spec::{Select, TrainingSpec};
 use crate::tasks::{Batches, Evaluation, Split, Task, ahead};
@@ -142,9 +142,9 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let first: Vec<usize> =
             epoch_order(seed, 0, task.train_len()).into_iter().take(spec.batch_size).collect();
-        let place = Place { seed, step: 0, part: 0 };
+        let key = StepKey { seed, step: 0, part: 0 };
         let batch = task.train_batch(0, &first)?;
-        audit(&store, || task.loss(&model, place, &batch))?.map_err(TrainError::Audit)?;
+        audit(&store, || task.loss(&model, key, &batch))?.map_err(TrainError::Audit)?;
         let optimizer = AdamW::new(spec, &store)?;
         let schedule = Schedule::new(spec, spec.epochs * steps_per_epoch(spec, task.train_len()));
         let state = State {
@@ -275,11 +275,11 @@ impl<'a, T: Task> Trainer<'a, T> {
         let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
         let mut losses = Vec::new();
         for (part, micro) in examples.chunks(self.spec.batch_size).enumerate() {
-            let place = Place { seed: self.seed, step: self.state.step, part };
+            let key = StepKey { seed: self.seed, step: self.state.step, part };
             let share = micro.len() as f64 / examples.len() as f64;
             let batch = batches.take()?;
             times.wait += lap(&mut clock);
-            let micro_loss = self.task.loss(&self.model, place, &batch)?;
+            let micro_loss = self.task.loss(&self.model, key, &batch)?;
             let loss = Scalar::of(micro_loss.tensor(), self.ahead > 0)?;
             self.expect_finite("loss", &loss)?;
             losses.push((loss, share));
@@ -438,7 +438,7 @@ pub fn steps_per_epoch(spec: &TrainingSpec, n: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Init, Source, Value};
+    use crate::nn::{Init, ParameterBuilder, Variable};
 
     /// A weight that goes to zero; from a step on its loss is not finite, or its batch fails.
     struct Shrinking {
@@ -449,10 +449,10 @@ mod tests {
     const EXAMPLES: usize = 40;
 
     impl Task for Shrinking {
-        type Model = Value;
+        type Model = Variable;
         type Batch = ();
 
-        fn model(&self, source: &mut dyn Source) -> candle_core::Result<Value> {
+        fn model(&self, source: &mut dyn ParameterBuilder) -> candle_core::Result<Variable> {
             source.tensor("w", &[3], Init::Ones, true)
         }
 
@@ -467,13 +467,13 @@ mod tests {
             }
         }
 
-        fn loss(&self, model: &Value, place: Place, (): &()) -> candle_core::Result<Value> {
-            let finite = self.not_finite.is_none_or(|step| place.step < step);
+        fn loss(&self, model: &Variable, key: StepKey, (): &()) -> candle_core::Result<Variable> {
+            let finite = self.not_finite.is_none_or(|step| key.step < step);
             let factor = if finite { 1.0 } else { f64::NAN };
-            Value::composed(&[model], move |t| t[0].sqr()?.mean_all()? * factor)
+            Variable::composed(&[model], move |t| t[0].sqr()?.mean_all()? * factor)
         }
 
-        fn evaluate(&self, _: &Value, _: Split) -> candle_core::Result<Evaluation> {
+        fn evaluate(&self, _: &Variable, _: Split) -> candle_core::Result<Evaluation> {
             Ok(Evaluation { loss: 0.0, metric: 0.0, outcomes: Vec::new() })
         }
     }

@@ -6,7 +6,7 @@ use candle_core::Result;
 
 use super::linear::{Linear, Lora, Vector};
 use super::weight::{Delta, Weight};
-use crate::nn::{Init, LowRank, Source, Value};
+use crate::nn::{Init, LowRank, ParameterBuilder, Variable};
 use crate::spec::{Increment, IncrementInit, LoraSpec, Reference, Target, VloraSpec};
 
 /// Hands out a Transformer's weights, block by block: dense, or increments in compounds, with
@@ -34,7 +34,7 @@ impl<'a> Compounds<'a> {
     /// ascending order. A dense weight starts as `init`; biases start at zero.
     pub fn linear(
         &mut self,
-        source: &mut dyn Source,
+        source: &mut dyn ParameterBuilder,
         block: usize,
         target: Target,
         shape: (usize, usize),
@@ -60,7 +60,7 @@ impl<'a> Compounds<'a> {
 
     fn weight(
         &mut self,
-        source: &mut dyn Source,
+        source: &mut dyn ParameterBuilder,
         block: usize,
         target: Target,
         (output, input): (usize, usize),
@@ -99,7 +99,7 @@ impl<'a> Compounds<'a> {
     /// The vector `target` of block `block`.
     pub fn vector(
         &mut self,
-        source: &mut dyn Source,
+        source: &mut dyn ParameterBuilder,
         block: usize,
         target: Target,
         size: usize,
@@ -149,14 +149,14 @@ impl<'a> Compounds<'a> {
 
 /// The factors `<name>A` \[rank, in\] and `<name>B` \[rank, out\].
 fn pair(
-    source: &mut dyn Source,
+    source: &mut dyn ParameterBuilder,
     name: &str,
     (output, input): (usize, usize),
     rank: usize,
     b_init: Init,
     scale: f64,
 ) -> Result<LowRank> {
-    let mut factor = |which: &str, width: usize, init: Init| -> Result<Value> {
+    let mut factor = |which: &str, width: usize, init: Init| -> Result<Variable> {
         source.tensor(&format!("{name}{which}"), &[rank, width], init, true)
     };
     let a = factor("A", input, Init::KaimingUniform { fan_in: input })?;
@@ -169,8 +169,8 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::nn::ops::{self, Then};
-    use crate::nn::{ParameterStore, Pass};
+    use crate::nn::ops::{self, Epilogue};
+    use crate::nn::{Mode, ParameterStore};
     use crate::spec::{Rank, TargetSpec};
 
     const SHAPE: (usize, usize) = (5, 4);
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn the_gradient_goes_where_the_reading_says() {
         let x = Tensor::ones((3, SHAPE.1), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let x = Value::constant(x);
+        let x = Variable::constant(x);
         for (reference, detach, base, before) in [
             (Reference::Base, true, false, false),
             (Reference::Base, false, true, false),
@@ -236,7 +236,7 @@ mod tests {
         ] {
             let (store, layers) =
                 layers(&spec(reference, detach, IncrementInit::Authors), Target::MlpFc1);
-            let y = layers[5].forward(&x, Then::Nothing, Pass::Evaluation).unwrap();
+            let y = layers[5].forward(&x, Epilogue::None, Mode::Evaluation).unwrap();
             let grads = ops::mean(&y).unwrap().backward(1.0).unwrap();
             let reached = |block: usize, part: &str| {
                 let name = format!("blocks.{block}.mlp.fc1.weight{part}");

@@ -17,7 +17,7 @@ use super::svd::Svd;
 use super::weight::{Delta, Weight};
 use super::{is_increment, is_lora};
 use crate::error::{Error, Result};
-use crate::nn::{LowRank, Value};
+use crate::nn::{LowRank, Variable};
 use crate::results::energy_kept;
 use crate::spec::{Increment, Rank, Target, VloraSpec};
 
@@ -60,7 +60,7 @@ pub fn compress(
             let name = format!("blocks.{layer}.{}", target.parameter());
             let weight = parameter(dense, &name)?;
             let weight_now = match vlora.increment(layer, target) {
-                None => Weight::dense(Value::constant(weight.clone())),
+                None => Weight::dense(Variable::constant(weight.clone())),
                 Some(increment) => {
                     out.remove(&name);
                     let reference = &converted[vlora.reference_layer(layer)];
@@ -110,11 +110,11 @@ impl Step<'_> {
             Increment::Shared => Ok((reference, if norm(&difference)? == 0.0 { 1.0 } else { 0.0 })),
             Increment::Full => {
                 out.insert(format!("{}.delta", self.name), difference.clone());
-                Ok((reference.plus(Delta::Full(Value::constant(difference))), 1.0))
+                Ok((reference.plus(Delta::Full(Variable::constant(difference))), 1.0))
             }
             Increment::Vector => {
                 out.insert(format!("{}.A", self.name), difference.clone());
-                Ok((reference.plus(Delta::Full(Value::constant(difference))), 1.0))
+                Ok((reference.plus(Delta::Full(Variable::constant(difference))), 1.0))
             }
             Increment::LowRank { rank, scale } => {
                 let named = |e: Error| match e {
@@ -153,7 +153,7 @@ fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) 
     };
     let a = factor(svd.right(), input, 1.0, 1.0)?;
     let b = factor(svd.left(), output, scale.signum(), 0.0)?;
-    Ok(LowRank { a: Value::constant(a), b: Value::constant(b), scale })
+    Ok(LowRank { a: Variable::constant(a), b: Variable::constant(b), scale })
 }
 
 fn parameter(dense: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {

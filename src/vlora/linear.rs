@@ -3,31 +3,31 @@
 use candle_core::Result;
 
 use super::weight::{Delta, Weight};
-use crate::nn::ops::{self, Then, Weights};
-use crate::nn::{LowRank, Pass, Value};
+use crate::nn::ops::{self, Epilogue, Weights};
+use crate::nn::{LowRank, Mode, Variable};
 
 /// A vector parameter as a sum: a vector and the increments on it. A layer's own is one vector.
 #[derive(Clone, Debug)]
-pub struct Vector(Vec<Value>);
+pub struct Vector(Vec<Variable>);
 
 impl Vector {
-    pub fn plain(vector: Value) -> Vector {
+    pub fn plain(vector: Variable) -> Vector {
         Vector(vec![vector])
     }
 
     /// The same vector; with `detach` no gradient reaches it from here on.
     pub fn reference(&self, detach: bool) -> Vector {
-        let stop = |v: &Value| if detach { v.detach() } else { v.clone() };
+        let stop = |v: &Variable| if detach { v.detach() } else { v.clone() };
         Vector(self.0.iter().map(stop).collect())
     }
 
-    pub fn plus(mut self, increment: Value) -> Vector {
+    pub fn plus(mut self, increment: Variable) -> Vector {
         self.0.push(increment);
         self
     }
 
     /// The sum, as it is now.
-    pub fn value(&self) -> Result<Value> {
+    pub fn value(&self) -> Result<Variable> {
         match self.0.as_slice() {
             [] => candle_core::bail!("a vector without a value"),
             [only] => Ok(only.clone()),
@@ -55,29 +55,29 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub fn dense(matrix: Value, bias: Value) -> Linear {
+    pub fn dense(matrix: Variable, bias: Variable) -> Linear {
         Linear { weight: Weight::dense(matrix), bias: Vector::plain(bias), lora: None }
     }
 
-    /// `then(x Wᵀ + bias)`, with LoRA in the weight: x \[…, in\] → \[…, out\].
-    pub fn forward(&self, x: &Value, then: Then, pass: Pass) -> Result<Value> {
+    /// `epilogue(x Wᵀ + bias)`, with LoRA in the weight: x \[…, in\] → \[…, out\].
+    pub fn forward(&self, x: &Variable, epilogue: Epilogue, mode: Mode) -> Result<Variable> {
         let bias = self.bias.value()?;
-        let Some(lora) = &self.lora else { return self.weight.apply(x, &bias, then) };
-        match pass {
+        let Some(lora) = &self.lora else { return self.weight.apply(x, &bias, epilogue) };
+        match mode {
             // What A sees is not what W sees: the two stay apart.
-            Pass::Training(place) if lora.dropout > 0.0 => {
-                let y = self.weight.apply(x, &bias, Then::Nothing)?;
-                let seen = ops::dropout(x, lora.dropout, place, &lora.name)?;
+            Mode::Training(key) if lora.dropout > 0.0 => {
+                let y = self.weight.apply(x, &bias, Epilogue::None)?;
+                let seen = ops::dropout(x, lora.dropout, key, &lora.name)?;
                 let LowRank { a, b, scale } = &lora.pair;
-                let low = ops::linear(&seen, Weights::dense(a), None, Then::Nothing)?;
+                let low = ops::linear(&seen, Weights::dense(a), None, Epilogue::None)?;
                 let y = ops::add_product(&y, &low, b, *scale)?;
-                match then {
-                    Then::Nothing => Ok(y),
-                    Then::Gelu => ops::gelu(&y),
-                    Then::Add(value) => ops::sum(&[&y, value]),
+                match epilogue {
+                    Epilogue::None => Ok(y),
+                    Epilogue::Gelu => ops::gelu(&y),
+                    Epilogue::Add(value) => ops::sum(&[&y, value]),
                 }
             }
-            _ => self.merged().apply(x, &bias, then),
+            _ => self.merged().apply(x, &bias, epilogue),
         }
     }
 
@@ -95,16 +95,16 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::nn::{Init, Place};
+    use crate::nn::{Init, StepKey};
     use crate::random::{Purpose, Stream};
 
-    fn leaf(shape: &[usize], name: &str) -> Value {
+    fn leaf(shape: &[usize], name: &str) -> Variable {
         let mut stream = Stream::new(1, Purpose::Init, name);
         let values = Init::Normal { std: 1.0 }.values(shape.iter().product(), &mut stream);
-        Value::leaf(Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+        Variable::leaf(Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
     }
 
-    fn layer(dropout: f64) -> (Linear, Value, Value) {
+    fn layer(dropout: f64) -> (Linear, Variable, Variable) {
         let (a, b) = (leaf(&[2, 40], "a"), leaf(&[2, 5], "b"));
         let pair = LowRank { a: a.clone(), b: b.clone(), scale: 0.5 };
         let (w, bias) = (leaf(&[5, 40], "w"), leaf(&[5], "bias"));
@@ -112,8 +112,8 @@ mod tests {
         (Linear { lora: Some(Lora { pair, dropout, name: "l".into() }), ..frozen }, a, b)
     }
 
-    fn training(step: u64) -> Pass {
-        Pass::Training(Place { seed: 3, step, part: 0 })
+    fn training(step: u64) -> Mode {
+        Mode::Training(StepKey { seed: 3, step, part: 0 })
     }
 
     fn apart(a: &Tensor, b: &Tensor) -> f32 {
@@ -123,14 +123,15 @@ mod tests {
     #[test]
     fn dropout_acts_in_training_alone_and_is_right_on_average() {
         let x = leaf(&[7, 40], "x").detach();
-        let forward =
-            |layer: &Linear, pass| layer.forward(&x, Then::Nothing, pass).unwrap().tensor().clone();
+        let forward = |layer: &Linear, mode| {
+            layer.forward(&x, Epilogue::None, mode).unwrap().tensor().clone()
+        };
         let (plain, _, _) = layer(0.0);
         let (dropping, a, b) = layer(0.25);
         let other = leaf(&[7, 5], "other");
-        let whole = forward(&plain, Pass::Evaluation);
+        let whole = forward(&plain, Mode::Evaluation);
         assert!(apart(&whole, &forward(&plain, training(1))) < 1e-5);
-        assert!(apart(&whole, &forward(&dropping, Pass::Evaluation)) < 1e-5);
+        assert!(apart(&whole, &forward(&dropping, Mode::Evaluation)) < 1e-5);
 
         let one = forward(&dropping, training(1));
         assert!(apart(&one, &whole) > 1e-2, "nothing was dropped");
@@ -146,13 +147,14 @@ mod tests {
         assert!(apart(&(sum / n as f64).unwrap(), &whole) < 0.4);
 
         // What follows the layer follows the sum, on either way.
-        let ends = [Then::Gelu, Then::Add(&other)];
-        for (then, end) in
-            ends.into_iter().zip([&|y: &Value| ops::gelu(y), &|y: &Value| ops::sum(&[y, &other])]
-                as [&dyn Fn(&Value) -> Result<Value>; 2])
+        let ends = [Epilogue::Gelu, Epilogue::Add(&other)];
+        for (epilogue, end) in
+            ends.into_iter()
+                .zip([&|y: &Variable| ops::gelu(y), &|y: &Variable| ops::sum(&[y, &other])]
+                    as [&dyn Fn(&Variable) -> Result<Variable>; 2])
         {
-            let y = dropping.forward(&x, then, training(1)).unwrap();
-            let want = end(&Value::constant(one.clone())).unwrap();
+            let y = dropping.forward(&x, epilogue, training(1)).unwrap();
+            let want = end(&Variable::constant(one.clone())).unwrap();
             assert!(apart(y.tensor(), want.tensor()) < 1e-6);
             let grads = ops::mean(&y).unwrap().backward(1.0).unwrap();
             assert!(grads.get(&a).is_some() && grads.get(&b).is_some());

@@ -3,27 +3,27 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::work::{Terms, cheapest};
-use crate::nn::ops::{self, Then, Weights};
-use crate::nn::{LowRank, Value};
+use crate::nn::ops::{self, Epilogue, Weights};
+use crate::nn::{LowRank, Variable};
 
 /// What a layer adds to its reference weight.
 #[derive(Clone, Debug)]
 pub enum Delta {
     LowRank(LowRank),
     /// A matrix \[out, in\].
-    Full(Value),
+    Full(Variable),
 }
 
 /// A weight matrix \[out, in\]. A dense layer's is one matrix and no products.
 #[derive(Clone, Debug)]
 pub struct Weight {
     /// The dense matrix first, then full increments; never empty.
-    matrices: Vec<Value>,
+    matrices: Vec<Variable>,
     products: Vec<LowRank>,
 }
 
 impl Weight {
-    pub fn dense(matrix: Value) -> Weight {
+    pub fn dense(matrix: Variable) -> Weight {
         Weight { matrices: vec![matrix], products: Vec::new() }
     }
 
@@ -33,7 +33,7 @@ impl Weight {
             return self.clone();
         }
         Weight {
-            matrices: self.matrices.iter().map(Value::detach).collect(),
+            matrices: self.matrices.iter().map(Variable::detach).collect(),
             products: self.products.iter().map(LowRank::detach).collect(),
         }
     }
@@ -47,19 +47,25 @@ impl Weight {
         self
     }
 
-    /// `then(x Wᵀ + bias)`, with the factors' gradients by the way that takes fewer FLOPs.
+    /// `epilogue(x Wᵀ + bias)`, with the factors' gradients by the way that takes fewer FLOPs.
     /// x \[…, in\] → \[…, out\].
-    pub fn apply(&self, x: &Value, bias: &Value, then: Then) -> Result<Value> {
+    pub fn apply(&self, x: &Variable, bias: &Variable, epilogue: Epilogue) -> Result<Variable> {
         let (_, input) = self.matrices[0].tensor().dims2()?;
         let rows = x.tensor().elem_count() / input.max(1);
-        self.apply_as(self.projects(rows)?, x, bias, then)
+        self.apply_as(self.projects(rows)?, x, bias, epilogue)
     }
 
     /// The same with the way of the caller's choice.
-    fn apply_as(&self, project: bool, x: &Value, bias: &Value, then: Then) -> Result<Value> {
+    fn apply_as(
+        &self,
+        project: bool,
+        x: &Variable,
+        bias: &Variable,
+        epilogue: Epilogue,
+    ) -> Result<Variable> {
         let matrix = self.matrix()?;
         let w = Weights { matrix: &matrix, products: &self.products, project };
-        ops::linear(x, w, Some(bias), then)
+        ops::linear(x, w, Some(bias), epilogue)
     }
 
     /// Whether the factors' gradients come from the dense one, for `rows` rows of input.
@@ -69,7 +75,7 @@ impl Weight {
             products.map(LowRank::rank).sum()
         };
         let terms = Terms {
-            matrix_trained: self.matrices.iter().any(Value::is_tracked),
+            matrix_trained: self.matrices.iter().any(Variable::is_tracked),
             constant_rank: rank(false)?,
             trained_rank: rank(true)?,
         };
@@ -77,7 +83,7 @@ impl Weight {
     }
 
     /// The dense matrix with the full increments.
-    fn matrix(&self) -> Result<Value> {
+    fn matrix(&self) -> Result<Variable> {
         match self.matrices.as_slice() {
             [] => bail!("a weight without a matrix"),
             [only] => Ok(only.clone()),
@@ -101,10 +107,10 @@ mod tests {
     use crate::nn::Init;
     use crate::random::{Purpose, Stream};
 
-    fn leaf(shape: [usize; 2], name: &str) -> Value {
+    fn leaf(shape: [usize; 2], name: &str) -> Variable {
         let values = Init::Normal { std: 1.0 }
             .values(shape[0] * shape[1], &mut Stream::new(1, Purpose::Init, name));
-        Value::leaf(Tensor::from_vec(values, &shape, &Device::Cpu).unwrap())
+        Variable::leaf(Tensor::from_vec(values, &shape, &Device::Cpu).unwrap())
     }
 
     fn close(a: &Tensor, b: &Tensor) {
@@ -117,9 +123,9 @@ mod tests {
     }
 
     struct Case {
-        dense: Value,
-        full: Option<Value>,
-        pairs: Vec<(Value, Value)>,
+        dense: Variable,
+        full: Option<Variable>,
+        pairs: Vec<(Variable, Variable)>,
     }
 
     impl Case {
@@ -134,7 +140,7 @@ mod tests {
             }
         }
 
-        fn leaves(&self) -> Vec<&Value> {
+        fn leaves(&self) -> Vec<&Variable> {
             let pairs = self.pairs.iter().flat_map(|(a, b)| [a, b]);
             [&self.dense].into_iter().chain(&self.full).chain(pairs).collect()
         }
@@ -180,9 +186,9 @@ mod tests {
             }
             close(&weight.materialise().unwrap(), &sum);
 
-            let constant = Value::constant(bias.clone());
+            let constant = Variable::constant(bias.clone());
             let outcomes = [false, true].map(|project| {
-                let y = weight.apply_as(project, &x, &constant, Then::Nothing).unwrap();
+                let y = weight.apply_as(project, &x, &constant, Epilogue::None).unwrap();
                 // A gradient that differs from row to row.
                 let loss = ops::mean(&ops::gelu(&y).unwrap()).unwrap();
                 (y, loss.backward((n * output) as f64).unwrap())
@@ -199,7 +205,7 @@ mod tests {
                 }
             }
             // With `detach` only the last delta is reached, and the dense matrix if it is alone.
-            let reached = |v: &Value| want_grads.get(v).is_some();
+            let reached = |v: &Variable| want_grads.get(v).is_some();
             let leaves = case.leaves();
             let deltas = ranks.len() + usize::from(full);
             prop_assert_eq!(reached(leaves[0]), !detach || deltas == 0);

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::machine::{Arg, Grid, Machine, in_vectors, of_type};
-use crate::nn::Value;
+use super::backend::{Arg, CudaBackend, Grid, in_vectors, of_type};
+use crate::nn::Variable;
 use crate::nn::ops::Mask;
 
 /// Sizes of a head that kernels are made for.
@@ -17,12 +17,12 @@ pub(super) const SHARED: usize = 96 << 10;
 
 /// As [`crate::nn::ops::self_attention`]; None where no kernel is made for the size of a head.
 pub fn self_attention(
-    machine: Machine,
-    qkv: &Value,
+    backend: CudaBackend,
+    qkv: &Variable,
     heads: usize,
     queries: usize,
     mask: &Mask,
-) -> Result<Option<Value>> {
+) -> Result<Option<Variable>> {
     let (batch, tokens, width) = qkv.tensor().dims3()?;
     let d = width / 3 / heads;
     let input = qkv.tensor().contiguous()?;
@@ -33,24 +33,24 @@ pub fn self_attention(
         .lengths
         .as_ref()
         .map(|l| l.iter().map(|l| *l as u32).collect::<Vec<_>>())
-        .map(|l| machine.tensor(&l, batch))
+        .map(|l| backend.tensor(&l, batch))
         .transpose()?;
     let dims = (batch, tokens, heads, d);
-    let attention = Attention { machine, dims, queries, causal: mask.causal, lengths };
+    let attention = Attention { backend, dims, queries, causal: mask.causal, lengths };
     let log_sums = match qkv.is_tracked() {
-        true => Some(attention.machine.empty((batch, heads, queries), DType::F32)?),
+        true => Some(attention.backend.empty((batch, heads, queries), DType::F32)?),
         false => None,
     };
     let out = attention.forward(&input, log_sums.as_ref())?;
     let kept = out.clone();
-    Ok(Some(Value::computed(out, &[qkv], move |g, sink| {
+    Ok(Some(Variable::computed(out, &[qkv], move |g, sink| {
         let Some(log_sums) = &log_sums else { return Ok(()) };
         sink.add(0, attention.backward(&input, &kept, &g.contiguous()?, log_sums)?)
     })))
 }
 
 struct Attention {
-    machine: Machine,
+    backend: CudaBackend,
     /// Batch, tokens, heads, values of a head.
     dims: (usize, usize, usize, usize),
     queries: usize,
@@ -85,12 +85,12 @@ impl Attention {
             shared: plan.shared,
         };
         let args: Vec<Arg> = args.iter().copied().chain(self.sizes(plan.tile)).collect();
-        self.machine.launch(&self.kernel(which, dtype)?, grid, &args)
+        self.backend.launch(&self.kernel(which, dtype)?, grid, &args)
     }
 
     fn forward(&self, qkv: &Tensor, log_sums: Option<&Tensor>) -> Result<Tensor> {
         let (batch, tokens, heads, d) = self.dims;
-        let out = self.machine.empty((batch, self.queries, heads * d), qkv.dtype())?;
+        let out = self.backend.empty((batch, self.queries, heads * d), qkv.dtype())?;
         let plan = Plan::of(self.queries, tokens, |tile, warps| {
             forward_shared(tile, warps, d, qkv.dtype().size_in_bytes())
         });
@@ -108,8 +108,8 @@ impl Attention {
     ) -> Result<Tensor> {
         let (batch, tokens, heads, d) = self.dims;
         let (dtype, size) = (qkv.dtype(), qkv.dtype().size_in_bytes());
-        let d_qkv = self.machine.empty(qkv.shape(), dtype)?;
-        let dots = self.machine.empty((batch, heads, self.queries), DType::F32)?;
+        let d_qkv = self.backend.empty(qkv.shape(), dtype)?;
+        let dots = self.backend.empty((batch, heads, self.queries), DType::F32)?;
         let plan = Plan::of(tokens, tokens, |tile, warps| queries_shared(tile, warps, d, size));
         let [qkv, log_sums, g] = [qkv, log_sums, g].map(Arg::Tensor);
         let (to, sums) = (Arg::Tensor(&d_qkv), Arg::Tensor(&dots));

@@ -2,23 +2,23 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::machine::{Arg, Grid, Machine, of_type};
-use crate::nn::Value;
+use super::backend::{Arg, CudaBackend, Grid, of_type};
+use crate::nn::Variable;
 
 /// As [`crate::nn::ops::cross_entropy`], losses in float32. Labels are not looked at by the host, which
 /// would have to wait for them: one that is no class makes its loss NaN.
 pub fn cross_entropy(
-    machine: Machine,
-    logits: &Value,
+    backend: CudaBackend,
+    logits: &Variable,
     labels: &Tensor,
     smoothing: f64,
-) -> Result<Value> {
+) -> Result<Variable> {
     let (rows, classes) = logits.tensor().dims2()?;
     let (input, labels) = (logits.tensor().contiguous()?, labels.contiguous()?);
-    let losses = machine.empty(rows, DType::F32)?;
-    let log_sums = machine.empty(rows, DType::F32)?;
+    let losses = backend.empty(rows, DType::F32)?;
+    let log_sums = backend.empty(rows, DType::F32)?;
     let smoothing = smoothing as f32;
-    machine.launch(
+    backend.launch(
         &of_type("cross_entropy", input.dtype())?,
         Grid::of_rows(rows),
         &[
@@ -31,10 +31,10 @@ pub fn cross_entropy(
             Arg::Float(smoothing),
         ],
     )?;
-    Ok(Value::computed(losses, &[logits], move |g, sink| {
+    Ok(Variable::computed(losses, &[logits], move |g, sink| {
         let g = g.contiguous()?;
-        let dx = machine.empty(input.shape(), input.dtype())?;
-        machine.launch(
+        let dx = backend.empty(input.shape(), input.dtype())?;
+        backend.launch(
             &of_type("cross_entropy_backward", input.dtype())?,
             Grid::of(rows * classes),
             &[

@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::machine::{Arg, Grid, Machine, in_vectors, of_type};
+use super::backend::{Arg, CudaBackend, Grid, in_vectors, of_type};
 use super::product::{Matrix, Product};
-use crate::nn::{Place, Value};
+use crate::nn::{StepKey, Variable};
 use crate::random::{Purpose, Stream};
 
 /// Rows of threads in a block that sums columns.
@@ -16,10 +16,10 @@ fn vector(dtype: DType) -> usize {
 }
 
 /// The sum of a float32 matrix's rows, \[width\].
-pub fn sum_rows(machine: &Machine, partials: &Tensor, width: usize) -> Result<Tensor> {
+pub fn sum_rows(backend: &CudaBackend, partials: &Tensor, width: usize) -> Result<Tensor> {
     let count = partials.elem_count() / width;
-    let out = machine.empty(width, DType::F32)?;
-    machine.launch(
+    let out = backend.empty(width, DType::F32)?;
+    backend.launch(
         "sum_rows",
         Grid { blocks: [width.div_ceil(32), 1, 1], threads: [32, ROWS], shared: 0 },
         &[Arg::Tensor(partials), Arg::Tensor(&out), Arg::int(count), Arg::int(width)],
@@ -30,13 +30,13 @@ pub fn sum_rows(machine: &Machine, partials: &Tensor, width: usize) -> Result<Te
 /// The sum of g's rows in float32, \[width\]. With `z`, the input of a GELU whose result has the
 /// gradient g, the gradient of z and the sum of its rows.
 pub fn column_sums(
-    machine: &Machine,
+    backend: &CudaBackend,
     g: &Tensor,
     z: Option<&Tensor>,
     width: usize,
 ) -> Result<(Option<Tensor>, Tensor)> {
     let rows = g.elem_count() / width;
-    let dz = z.map(|z| machine.empty(z.shape(), g.dtype())).transpose()?;
+    let dz = z.map(|z| backend.empty(z.shape(), g.dtype())).transpose()?;
     let all: Vec<&Tensor> = [g].into_iter().chain(z).collect();
     let vectors = in_vectors(width, &all);
     let panels = width.div_ceil(if vectors { 32 * vector(g.dtype()) } else { 32 });
@@ -44,8 +44,8 @@ pub fn column_sums(
     let chunks = rows.div_ceil(4 * ROWS).min(512usize.div_ceil(panels).min(256));
     let each = rows.div_ceil(chunks);
     let chunks = rows.div_ceil(each);
-    let partials = machine.empty((chunks, width), DType::F32)?;
-    machine.launch(
+    let partials = backend.empty((chunks, width), DType::F32)?;
+    backend.launch(
         &of_type("column_sums", g.dtype())?,
         Grid { blocks: [panels, chunks, 1], threads: [32, ROWS], shared: 0 },
         &[
@@ -59,16 +59,16 @@ pub fn column_sums(
             Arg::flag(vectors),
         ],
     )?;
-    Ok((dz, sum_rows(machine, &partials, width)?))
+    Ok((dz, sum_rows(backend, &partials, width)?))
 }
 
 /// GELU of every value.
-pub fn gelu_of(machine: &Machine, z: &Tensor) -> Result<Tensor> {
+pub fn gelu_of(backend: &CudaBackend, z: &Tensor) -> Result<Tensor> {
     let count = z.elem_count();
     let vectors = in_vectors(count, &[z]);
     let each = if vectors { vector(z.dtype()) } else { 1 };
-    let y = machine.empty(z.shape(), z.dtype())?;
-    machine.launch(
+    let y = backend.empty(z.shape(), z.dtype())?;
+    backend.launch(
         &of_type("gelu", z.dtype())?,
         Grid::of(count / each),
         &[Arg::Tensor(z), Arg::Tensor(&y), Arg::Size(count as u64), Arg::flag(vectors)],
@@ -77,12 +77,12 @@ pub fn gelu_of(machine: &Machine, z: &Tensor) -> Result<Tensor> {
 }
 
 /// As [`crate::nn::ops::gelu`].
-pub fn gelu(machine: Machine, x: &Value) -> Result<Value> {
+pub fn gelu(backend: CudaBackend, x: &Variable) -> Result<Variable> {
     let z = x.tensor().contiguous()?;
-    let y = gelu_of(&machine, &z)?;
-    Ok(Value::computed(y, &[x], move |g, sink| {
+    let y = gelu_of(&backend, &z)?;
+    Ok(Variable::computed(y, &[x], move |g, sink| {
         let width = *z.dims().last().unwrap_or(&1);
-        let (dz, _) = column_sums(&machine, &g.contiguous()?, Some(&z), width)?;
+        let (dz, _) = column_sums(&backend, &g.contiguous()?, Some(&z), width)?;
         dz.map_or(Ok(()), |dz| sink.add(0, dz))
     }))
 }
@@ -90,19 +90,19 @@ pub fn gelu(machine: Machine, x: &Value) -> Result<Value> {
 /// w + scale · bᵀ a in type `dtype`; without a pair, w in that type. Float32 w \[out, in\], a
 /// \[rank, in\], b \[rank, out\].
 pub fn fold(
-    machine: &Machine,
+    backend: &CudaBackend,
     w: &Tensor,
     pair: Option<(&Tensor, &Tensor, f64)>,
     dtype: DType,
 ) -> Result<Tensor> {
     let input = *w.dims().last().unwrap_or(&1);
     let output = w.elem_count() / input;
-    let out = machine.empty(w.shape(), dtype)?;
+    let out = backend.empty(w.shape(), dtype)?;
     let rank = pair.map_or(0, |(a, _, _)| a.elem_count() / input);
     let all: Vec<&Tensor> = [w].into_iter().chain(pair.map(|(a, _, _)| a)).collect();
     let vectors = in_vectors(input, &all);
     let each = if vectors { 4 } else { 1 };
-    machine.launch(
+    backend.launch(
         &of_type("fold", dtype)?,
         Grid::of(output * input / each),
         &[
@@ -121,53 +121,53 @@ pub fn fold(
 }
 
 /// A value's tensor in type `dtype`: its own, the copy that goes with it, or a new one.
-pub fn in_type(machine: &Machine, value: &Value, dtype: DType) -> Result<Tensor> {
+pub fn in_type(backend: &CudaBackend, value: &Variable, dtype: DType) -> Result<Tensor> {
     match value.copy() {
         _ if value.tensor().dtype() == dtype => value.tensor().contiguous(),
         Some(copy) if copy.dtype() == dtype => copy.contiguous(),
-        _ => fold(machine, &value.tensor().contiguous()?, None, dtype),
+        _ => fold(backend, &value.tensor().contiguous()?, None, dtype),
     }
 }
 
 /// As [`crate::nn::ops::add_product`].
 pub fn add_product(
-    machine: Machine,
-    y: &Value,
-    low: &Value,
-    b: &Value,
+    backend: CudaBackend,
+    y: &Variable,
+    low: &Variable,
+    b: &Variable,
     scale: f64,
-) -> Result<Value> {
+) -> Result<Variable> {
     let (rank, output) = b.tensor().dims2()?;
     let dtype = y.tensor().dtype();
     let (sum, flat) = (y.tensor().contiguous()?, low.tensor().contiguous()?);
-    let matrix = in_type(&machine, b, dtype)?;
+    let matrix = in_type(&backend, b, dtype)?;
     let (left, right) = (Matrix::rows(&flat, rank), Matrix::rows(&matrix, output));
     let scale = scale as f32;
     let product = Product { added: Some(&sum), ..Product::of(left, right).scaled(scale) };
-    let result = machine.product(product)?.reshape(y.dims())?;
+    let result = backend.product(product)?.reshape(y.dims())?;
     let dims = low.dims().to_vec();
-    Ok(Value::computed(result, &[y, low, b], move |g, sink| {
+    Ok(Variable::computed(result, &[y, low, b], move |g, sink| {
         let g = g.contiguous()?;
         let rows = Matrix::rows(&g, output);
         if sink.wants(1) {
             let product = Product::of(rows, Matrix::rows(&matrix, output).t());
-            let d = machine.product(product.scaled(scale))?;
+            let d = backend.product(product.scaled(scale))?;
             sink.add(1, d.reshape(dims)?)?;
         }
         if sink.wants(2) {
             let product = Product::of(Matrix::rows(&flat, rank).t(), rows);
-            sink.add(2, machine.product(product.scaled(scale).in_float())?)?;
+            sink.add(2, backend.product(product.scaled(scale).in_float())?)?;
         }
         sink.add(0, g)
     }))
 }
 
 /// As [`crate::nn::ops::mean_tokens`], summed in float32.
-pub fn mean_tokens(x: &Value) -> Result<Value> {
+pub fn mean_tokens(x: &Variable) -> Result<Variable> {
     let (batch, tokens, dim) = x.tensor().dims3()?;
     let dtype = x.tensor().dtype();
     let mean = x.tensor().to_dtype(DType::F32)?.mean(1)?.to_dtype(dtype)?;
-    Ok(Value::computed(mean, &[x], move |g, sink| {
+    Ok(Variable::computed(mean, &[x], move |g, sink| {
         let each = (g.to_dtype(DType::F32)? / tokens as f64)?.to_dtype(dtype)?;
         let each = each.reshape((batch, 1, dim))?;
         sink.add(0, each.broadcast_as((batch, tokens, dim))?.contiguous()?)
@@ -175,20 +175,26 @@ pub fn mean_tokens(x: &Value) -> Result<Value> {
 }
 
 /// As [`crate::nn::ops::dropout`]: the same values are dropped as on the CPU.
-pub fn dropout(machine: Machine, x: &Value, rate: f64, place: Place, layer: &str) -> Result<Value> {
-    let name = format!("{layer} {} {}", place.step, place.part);
+pub fn dropout(
+    backend: CudaBackend,
+    x: &Variable,
+    rate: f64,
+    key: StepKey,
+    layer: &str,
+) -> Result<Variable> {
+    let name = format!("{layer} {} {}", key.step, key.part);
     let drawn = Dropped {
-        machine,
-        address: Stream::new(place.seed, Purpose::Dropout, &name).address(),
+        backend,
+        address: Stream::new(key.seed, Purpose::Dropout, &name).address(),
         below: (rate * (u64::from(u32::MAX) + 1) as f64) as u32,
         kept: 1.0 / (1.0 - rate) as f32,
     };
     let y = drawn.of(x.tensor())?;
-    Ok(Value::computed(y, &[x], move |g, sink| sink.add(0, drawn.of(g)?)))
+    Ok(Variable::computed(y, &[x], move |g, sink| sink.add(0, drawn.of(g)?)))
 }
 
 struct Dropped {
-    machine: Machine,
+    backend: CudaBackend,
     address: [u32; 4],
     below: u32,
     kept: f32,
@@ -198,9 +204,9 @@ impl Dropped {
     fn of(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.contiguous()?;
         let count = x.elem_count();
-        let y = self.machine.empty(x.shape(), x.dtype())?;
+        let y = self.backend.empty(x.shape(), x.dtype())?;
         let [key0, key1, name0, name1] = self.address.map(Arg::Word);
-        self.machine.launch(
+        self.backend.launch(
             &of_type("dropout", x.dtype())?,
             Grid::of(count.div_ceil(4)),
             &[

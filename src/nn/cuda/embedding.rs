@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use super::backend::{Arg, CudaBackend, Grid, of_type};
 use super::elementwise::column_sums;
-use super::machine::{Arg, Grid, Machine, of_type};
-use crate::nn::Value;
+use crate::nn::Variable;
 
 /// Which examples a batch has, and how each is changed: shifted right and down, mirrored.
 pub struct Batch<'a> {
@@ -18,14 +18,14 @@ pub struct Batch<'a> {
 }
 
 /// The batch, normalised: \[batch, channels, side, side\] of type `dtype`.
-pub fn batch_of(machine: &Machine, batch: &Batch, dtype: DType) -> Result<Tensor> {
+pub fn batch_of(backend: &CudaBackend, batch: &Batch, dtype: DType) -> Result<Tensor> {
     let (_, height, width, channels) = batch.bytes.dims4()?;
     let count = batch.picks.len();
     // Kernels read them as the integers they are.
     let picks: Vec<u32> = batch.picks.iter().flatten().map(|v| *v as u32).collect();
-    let picks = machine.tensor(&picks, (count, 4))?;
-    let out = machine.empty((count, channels, height, width), dtype)?;
-    machine.launch(
+    let picks = backend.tensor(&picks, (count, 4))?;
+    let out = backend.empty((count, channels, height, width), dtype)?;
+    backend.launch(
         &of_type("images", dtype)?,
         Grid::of(out.elem_count()),
         &[
@@ -44,12 +44,12 @@ pub fn batch_of(machine: &Machine, batch: &Batch, dtype: DType) -> Result<Tensor
 }
 
 /// images \[batch, c, h, w\] → \[batch · patches, c · side · side\].
-pub fn patches(machine: &Machine, images: &Tensor, side: usize) -> Result<Tensor> {
+pub fn patches(backend: &CudaBackend, images: &Tensor, side: usize) -> Result<Tensor> {
     let images = images.contiguous()?;
     let (batch, channels, height, width) = images.dims4()?;
     let size = channels * side * side;
-    let rows = machine.empty((images.elem_count() / size, size), images.dtype())?;
-    machine.launch(
+    let rows = backend.empty((images.elem_count() / size, size), images.dtype())?;
+    backend.launch(
         &of_type("patches", images.dtype())?,
         Grid::of(images.elem_count()),
         &[
@@ -68,18 +68,18 @@ pub fn patches(machine: &Machine, images: &Tensor, side: usize) -> Result<Tensor
 /// rows \[batch · patches, dim\] → \[batch, tokens, dim\]: the class token in front where there is
 /// one, positions \[1, tokens, dim\] added.
 pub fn with_positions(
-    machine: Machine,
-    rows: &Value,
-    class: Option<&Value>,
-    positions: &Value,
+    backend: CudaBackend,
+    rows: &Variable,
+    class: Option<&Variable>,
+    positions: &Variable,
     (batch, tokens, dim): (usize, usize, usize),
-) -> Result<Value> {
+) -> Result<Variable> {
     let input = rows.tensor().contiguous()?;
     let dtype = input.dtype();
     let class_token = class.map(|c| c.tensor().contiguous()).transpose()?;
     let places = positions.tensor().contiguous()?;
-    let out = machine.empty((batch, tokens, dim), dtype)?;
-    machine.launch(
+    let out = backend.empty((batch, tokens, dim), dtype)?;
+    backend.launch(
         &of_type("tokens", dtype)?,
         Grid::of(out.elem_count()),
         &[
@@ -96,11 +96,11 @@ pub fn with_positions(
     let shape = input.shape().clone();
     let mut inputs = vec![rows, positions];
     inputs.extend(class);
-    Ok(Value::computed(out, &inputs, move |g, sink| {
+    Ok(Variable::computed(out, &inputs, move |g, sink| {
         let g = g.contiguous()?;
         if sink.wants(0) {
-            let d_rows = machine.empty(shape, dtype)?;
-            machine.launch(
+            let d_rows = backend.empty(shape, dtype)?;
+            backend.launch(
                 &of_type("tokens_backward", dtype)?,
                 Grid::of(d_rows.elem_count()),
                 &[
@@ -117,7 +117,7 @@ pub fn with_positions(
         let class = front == 1 && sink.wants(2);
         if sink.wants(1) || class {
             // Over the batch; the class token has the first token's.
-            let (_, sums) = column_sums(&machine, &g, None, tokens * dim)?;
+            let (_, sums) = column_sums(&backend, &g, None, tokens * dim)?;
             if class {
                 sink.add(2, sums.narrow(0, 0, dim)?.reshape((1, 1, dim))?)?;
             }
@@ -128,15 +128,20 @@ pub fn with_positions(
 }
 
 /// As [`crate::nn::ops::embedding`], in type `dtype`. Numbers are the table's: the caller looks.
-pub fn embedding(machine: Machine, table: &Value, ids: &Tensor, dtype: DType) -> Result<Value> {
+pub fn embedding(
+    backend: CudaBackend,
+    table: &Variable,
+    ids: &Tensor,
+    dtype: DType,
+) -> Result<Variable> {
     let (rows, width) = table.tensor().dims2()?;
     let values = table.tensor().contiguous()?;
     let mut dims = ids.dims().to_vec();
     dims.push(width);
     let ids = ids.flatten_all()?.contiguous()?;
     let count = ids.elem_count();
-    let out = machine.empty(dims, dtype)?;
-    machine.launch(
+    let out = backend.empty(dims, dtype)?;
+    backend.launch(
         &of_type("embedding", dtype)?,
         Grid::of(count * width),
         &[
@@ -147,12 +152,12 @@ pub fn embedding(machine: Machine, table: &Value, ids: &Tensor, dtype: DType) ->
             Arg::int(width),
         ],
     )?;
-    Ok(Value::computed(out, &[table], move |g, sink| {
+    Ok(Variable::computed(out, &[table], move |g, sink| {
         let g = g.contiguous()?;
-        let d = machine.zeros((rows, width), DType::F32)?;
+        let d = backend.zeros((rows, width), DType::F32)?;
         let mut grid = Grid::of(1);
         grid.blocks[0] = count;
-        machine.launch(
+        backend.launch(
             &of_type("embedding_backward", dtype)?,
             grid,
             &[

@@ -1,4 +1,4 @@
-//! The real machine: a GPU through its driver. Compiled with the feature `cuda` alone.
+//! The real backend: a GPU through its driver. Compiled with the feature `cuda` alone.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,8 +13,8 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::Ptx;
 
+use super::backend::{Arg, Grid};
 use super::cublas::{Key, Products, Ran, alignment};
-use super::machine::{Arg, Grid};
 use super::product::{ByColumns, bias_launch, product_launch, takes_bias};
 use super::readback::{Copied, Places};
 use crate::nn::device::Counters;

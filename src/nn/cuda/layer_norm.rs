@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use super::backend::{Arg, CudaBackend, Grid, in_vectors, of_type};
 use super::elementwise::sum_rows;
-use super::machine::{Arg, Grid, Machine, in_vectors, of_type};
-use crate::nn::Value;
+use crate::nn::Variable;
 
 /// Shared memory of a block: what every GPU gives without being asked, and what very wide rows take.
 const SHARED: usize = 48 << 10;
@@ -14,12 +14,12 @@ const BLOCKS: usize = 264;
 
 /// As [`crate::nn::ops::layer_norm`]; None where rows are too wide for a warp's sums.
 pub fn layer_norm(
-    machine: Machine,
-    x: &Value,
-    weight: &Value,
-    bias: &Value,
+    backend: CudaBackend,
+    x: &Variable,
+    weight: &Variable,
+    bias: &Variable,
     eps: f64,
-) -> Result<Option<Value>> {
+) -> Result<Option<Variable>> {
     let width = weight.tensor().elem_count();
     if plan(width).is_none() {
         return Ok(None);
@@ -28,11 +28,11 @@ pub fn layer_norm(
     let shifts = bias.tensor().contiguous()?;
     let dtype = input.dtype();
     let rows = input.elem_count() / width;
-    let y = machine.empty(input.shape(), dtype)?;
-    let mean = machine.empty(rows, DType::F32)?;
-    let rstd = machine.empty(rows, DType::F32)?;
+    let y = backend.empty(input.shape(), dtype)?;
+    let mean = backend.empty(rows, DType::F32)?;
+    let rstd = backend.empty(rows, DType::F32)?;
     let vectors = in_vectors(width, &[&input, &scales, &shifts]);
-    machine.launch(
+    backend.launch(
         &of_type("layer_norm", dtype)?,
         Grid::of_rows(rows),
         &[
@@ -48,8 +48,8 @@ pub fn layer_norm(
             Arg::flag(vectors),
         ],
     )?;
-    let back = Back { machine, input, scales, mean, rstd };
-    Ok(Some(Value::computed(y, &[x, weight, bias], move |g, sink| {
+    let back = Back { backend, input, scales, mean, rstd };
+    Ok(Some(Variable::computed(y, &[x, weight, bias], move |g, sink| {
         let so_far = sink.so_far(0);
         let (dx, d_weight, d_bias) = back.gradients(g, so_far.as_ref())?;
         sink.put(0, dx);
@@ -59,7 +59,7 @@ pub fn layer_norm(
 }
 
 struct Back {
-    machine: Machine,
+    backend: CudaBackend,
     input: Tensor,
     scales: Tensor,
     mean: Tensor,
@@ -68,19 +68,19 @@ struct Back {
 
 impl Back {
     fn gradients(&self, g: &Tensor, so_far: Option<&Tensor>) -> Result<(Tensor, Tensor, Tensor)> {
-        let Back { machine, input, scales, mean, rstd } = self;
+        let Back { backend, input, scales, mean, rstd } = self;
         let (dtype, width) = (input.dtype(), scales.elem_count());
         let rows = input.elem_count() / width;
         let (g, so_far) = (g.contiguous()?, so_far.map(Tensor::contiguous).transpose()?);
-        let dx = machine.empty(input.shape(), dtype)?;
+        let dx = backend.empty(input.shape(), dtype)?;
         let Some((warps, shared)) = plan(width) else {
             candle_core::bail!("layer-norm: rows of {width} values have no backward pass on a GPU")
         };
         let blocks = rows.div_ceil(warps).min(BLOCKS);
-        let partials = machine.empty((blocks, 2 * width), DType::F32)?;
+        let partials = backend.empty((blocks, 2 * width), DType::F32)?;
         let mut all = vec![input, scales, &g];
         all.extend(&so_far);
-        machine.launch(
+        backend.launch(
             &of_type("layer_norm_backward", dtype)?,
             Grid { blocks: [blocks, 1, 1], threads: [32 * warps, 1], shared },
             &[
@@ -97,7 +97,7 @@ impl Back {
                 Arg::flag(in_vectors(width, &all)),
             ],
         )?;
-        let sums = sum_rows(machine, &partials, 2 * width)?;
+        let sums = sum_rows(backend, &partials, 2 * width)?;
         Ok((dx, sums.narrow(0, 0, width)?, sums.narrow(0, width, width)?))
     }
 }

@@ -2,64 +2,73 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use super::backend::CudaBackend;
 use super::elementwise::{column_sums, fold, gelu_of, in_type};
-use super::machine::Machine;
 use super::product::{Matrix, Product};
-use crate::nn::Value;
+use crate::nn::Variable;
 use crate::nn::graph::Sink;
 use crate::nn::ops::{Kind, Linear};
 
 /// Operations that products do while a byte comes from memory: of an H100, by its makers 989, 494
 /// and 67 TFLOP/s (bf16, TF32, float32) over 3.35 TB/s. Other GPUs since Ampere have half to as much.
-fn operations_a_byte(machine: &Machine, dtype: DType) -> usize {
+fn operations_a_byte(backend: &CudaBackend, dtype: DType) -> usize {
     match dtype {
         DType::BF16 => 295,
-        _ if machine.tf32() => 148,
+        _ if backend.tf32() => 148,
         _ => 20,
     }
 }
 
 impl Linear {
-    pub(in crate::nn) fn on_gpu(self, machine: Machine, inputs: &[&Value]) -> Result<Value> {
+    pub(in crate::nn) fn on_gpu(
+        self,
+        backend: CudaBackend,
+        inputs: &[&Variable],
+    ) -> Result<Variable> {
         let dtype = inputs[0].tensor().dtype();
         let x = inputs[0].tensor().contiguous()?;
-        let weight = self.whole_on_gpu(&machine, inputs, dtype)?;
+        let weight = self.whole_on_gpu(&backend, inputs, dtype)?;
         let bias = match self.bias {
-            true => Some(in_type(&machine, inputs[2], dtype)?),
+            true => Some(in_type(&backend, inputs[2], dtype)?),
             false => None,
         };
-        let added = match self.then {
+        let added = match self.epilogue {
             Kind::Add => Some(inputs[self.added()].tensor().contiguous()?),
             _ => None,
         };
         let rows = Matrix::rows(&x, self.input);
-        let z = machine.product(Product {
+        let z = backend.product(Product {
             added: added.as_ref(),
             bias: bias.as_ref(),
             ..Product::of(rows, Matrix::rows(&weight, self.input).t())
         })?;
-        let (y, z) = match self.then {
-            Kind::Gelu => (gelu_of(&machine, &z)?, Some(z)),
+        let (y, z) = match self.epilogue {
+            Kind::Gelu => (gelu_of(&backend, &z)?, Some(z)),
             _ => (z, None),
         };
         let y = y.reshape(self.dims.as_slice())?;
-        let factors: Vec<(Value, Value)> = inputs[self.factors()..]
+        let factors: Vec<(Variable, Variable)> = inputs[self.factors()..]
             .chunks_exact(2)
             .map(|p| (p[0].detach(), p[1].detach()))
             .collect();
-        let way_back = WayBack { layer: self, machine, x, weight, z, factors };
-        Ok(Value::computed(y, inputs, move |g, sink| way_back.go(g, sink)))
+        let way_back = WayBack { layer: self, backend, x, weight, z, factors };
+        Ok(Variable::computed(y, inputs, move |g, sink| way_back.go(g, sink)))
     }
 
     /// The matrix with its products, in the type of what it is multiplied with.
-    fn whole_on_gpu(&self, machine: &Machine, inputs: &[&Value], dtype: DType) -> Result<Tensor> {
+    fn whole_on_gpu(
+        &self,
+        backend: &CudaBackend,
+        inputs: &[&Variable],
+        dtype: DType,
+    ) -> Result<Tensor> {
         let pairs: Vec<_> = inputs[self.factors()..].chunks_exact(2).zip(&self.scales).collect();
         let Some((last, before)) = pairs.split_last() else {
-            return in_type(machine, inputs[1], dtype);
+            return in_type(backend, inputs[1], dtype);
         };
-        let folded = |w: &Tensor, (pair, scale): &(&[&Value], &f64), dtype| {
+        let folded = |w: &Tensor, (pair, scale): &(&[&Variable], &f64), dtype| {
             let (a, b) = (pair[0].tensor().contiguous()?, pair[1].tensor().contiguous()?);
-            fold(machine, w, Some((&a, &b, **scale)), dtype)
+            fold(backend, w, Some((&a, &b, **scale)), dtype)
         };
         let matrix = inputs[1].tensor().contiguous()?;
         let sum = before.iter().try_fold(matrix, |w, pair| folded(&w, pair, DType::F32))?;
@@ -69,27 +78,27 @@ impl Linear {
 
 struct WayBack {
     layer: Linear,
-    machine: Machine,
+    backend: CudaBackend,
     x: Tensor,
     /// Products added, in x's type.
     weight: Tensor,
     /// The input of GELU.
     z: Option<Tensor>,
-    factors: Vec<(Value, Value)>,
+    factors: Vec<(Variable, Variable)>,
 }
 
 impl WayBack {
     fn go(self, g: &Tensor, sink: &mut Sink) -> Result<()> {
-        let WayBack { layer, machine, x, weight, z, factors } = self;
+        let WayBack { layer, backend, x, weight, z, factors } = self;
         let (input, output) = (layer.input, layer.output);
         let dtype = x.dtype();
-        if layer.then == Kind::Add {
+        if layer.epilogue == Kind::Add {
             sink.add(layer.added(), g.clone())?;
         }
         let mut g = g.contiguous()?;
         let bias = layer.bias && sink.wants(2);
         if z.is_some() || bias {
-            let (dz, sums) = column_sums(&machine, &g, z.as_ref(), output)?;
+            let (dz, sums) = column_sums(&backend, &g, z.as_ref(), output)?;
             g = dz.unwrap_or(g);
             if bias {
                 sink.add(2, sums)?;
@@ -99,7 +108,7 @@ impl WayBack {
         if sink.wants(0) {
             let so_far = sink.so_far(0).map(|t| t.contiguous()).transpose()?;
             let product = Product::of(gradient, Matrix::rows(&weight, input));
-            let dx = machine.product(Product { added: so_far.as_ref(), ..product })?;
+            let dx = backend.product(Product { added: so_far.as_ref(), ..product })?;
             sink.put(0, dx.reshape(x.shape())?);
         }
         let at = layer.factors();
@@ -110,12 +119,12 @@ impl WayBack {
         let matrix = sink.wants(1);
         let project = rank > 0
             && (matrix || {
-                let operations = operations_a_byte(&machine, dtype);
+                let operations = operations_a_byte(&backend, dtype);
                 let size = dtype.size_in_bytes();
                 projecting_is_faster(rows.rows, (output, input), wanted.len(), size, operations)
             });
         let dense = match matrix || project {
-            true => Some(machine.product(Product::of(gradient.t(), rows).in_float())?),
+            true => Some(backend.product(Product::of(gradient.t(), rows).in_float())?),
             false => None,
         };
         for i in wanted {
@@ -126,19 +135,19 @@ impl WayBack {
                     let dense = Matrix::rows(dense, input);
                     let (a, b) = (a.tensor().contiguous()?, b.tensor().contiguous()?);
                     let (a, b) = (Matrix::rows(&a, input), Matrix::rows(&b, output));
-                    let da = machine.product(Product::of(b, dense).scaled(scale))?;
-                    (da, machine.product(Product::of(a, dense.t()).scaled(scale))?)
+                    let da = backend.product(Product::of(b, dense).scaled(scale))?;
+                    (da, backend.product(Product::of(a, dense.t()).scaled(scale))?)
                 }
                 _ => {
-                    let (a, b) = (in_type(&machine, a, dtype)?, in_type(&machine, b, dtype)?);
+                    let (a, b) = (in_type(&backend, a, dtype)?, in_type(&backend, b, dtype)?);
                     let rank = b.elem_count() / output;
                     let (a, b) = (Matrix::rows(&a, input), Matrix::rows(&b, output));
-                    let low = machine.product(Product::of(gradient, b.t()))?;
+                    let low = backend.product(Product::of(gradient, b.t()))?;
                     let da = Product::of(Matrix::rows(&low, rank).t(), rows);
-                    let da = machine.product(da.scaled(scale).in_float())?;
-                    let low = machine.product(Product::of(rows, a.t()))?;
+                    let da = backend.product(da.scaled(scale).in_float())?;
+                    let low = backend.product(Product::of(rows, a.t()))?;
                     let db = Product::of(Matrix::rows(&low, rank).t(), gradient);
-                    (da, machine.product(db.scaled(scale).in_float())?)
+                    (da, backend.product(db.scaled(scale).in_float())?)
                 }
             };
             sink.add(at + 2 * i, da)?;

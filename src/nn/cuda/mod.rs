@@ -15,10 +15,11 @@
 //! products and 18 kernels a step), they are asked for many steps ahead, and `vlora bench` tells how long
 //! the asking takes and how long the GPU is then waited for.
 
-// A build that has no machine gives nothing to one.
+// A build without a GPU backend leaves all of this unused.
 #![cfg_attr(not(any(test, feature = "cuda")), allow(dead_code, unused_variables))]
 
 mod attention;
+mod backend;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cublas;
@@ -30,7 +31,6 @@ mod emulation;
 mod gpu;
 mod layer_norm;
 mod linear;
-mod machine;
 pub mod optimizer;
 mod product;
 #[cfg(feature = "cuda")]
@@ -39,6 +39,7 @@ mod readback;
 mod tests;
 
 pub use attention::self_attention;
+pub use backend::CudaBackend;
 pub use cross_entropy::cross_entropy;
 pub use elementwise::{add_product, dropout, gelu, mean_tokens};
 pub use embedding::{Batch, batch_of, embedding, patches, with_positions};
@@ -51,7 +52,6 @@ pub use gpu::{
     configure, copied, counters, free_bytes, kernel_times, peak_bytes, reset_peak, time_kernels,
 };
 pub use layer_norm::layer_norm;
-pub use machine::Machine;
 pub use product::{Matrix, Product};
 #[cfg(feature = "cuda")]
 pub use readback::Copied;

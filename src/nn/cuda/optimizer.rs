@@ -2,14 +2,14 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::machine::{Arg, Grid, Machine, THREADS};
+use super::backend::{Arg, CudaBackend, Grid, THREADS};
 use crate::nn::Update;
 
 /// Values of a part, as in `kernels/optimizer.cu`.
 const PART: usize = 4096;
 
 /// A parameter and what an update of it changes, float32 and of one size. All are written in place.
-pub struct Updated<'a> {
+pub struct AdamWSlot<'a> {
     pub value: &'a Tensor,
     pub first: &'a Tensor,
     pub second: &'a Tensor,
@@ -21,8 +21,8 @@ pub struct Updated<'a> {
 /// Parameters that a GPU updates together: their addresses and their division into parts. Good for as
 /// long as the tensors it was made of live.
 #[derive(Clone)]
-pub struct Together {
-    machine: Machine,
+pub struct MultiTensorAdamW {
+    backend: CudaBackend,
     parameters: Tensor,
     parts: Tensor,
     /// Number of parts.
@@ -33,17 +33,17 @@ pub struct Together {
 /// Words of an entry of the table: four addresses, a count, a flag.
 const ENTRY: usize = 6;
 
-impl Together {
+impl MultiTensorAdamW {
     /// None where the parameters are not on a GPU, and where there are none.
-    pub fn of(parameters: &[Updated]) -> Result<Option<Together>> {
+    pub fn of(parameters: &[AdamWSlot]) -> Result<Option<MultiTensorAdamW>> {
         let values: Vec<&Tensor> = parameters.iter().map(|p| p.value).collect();
-        match Machine::of(&values).filter(|_| !values.is_empty()) {
-            Some(machine) => Ok(Some(Together::new(machine, parameters)?)),
+        match CudaBackend::of(&values).filter(|_| !values.is_empty()) {
+            Some(backend) => Ok(Some(MultiTensorAdamW::new(backend, parameters)?)),
             None => Ok(None),
         }
     }
 
-    fn new(machine: Machine, parameters: &[Updated]) -> Result<Together> {
+    fn new(backend: CudaBackend, parameters: &[AdamWSlot]) -> Result<MultiTensorAdamW> {
         let mut words: Vec<u64> = Vec::with_capacity(ENTRY * parameters.len());
         let mut parts: Vec<u32> = Vec::new();
         for (i, p) in parameters.iter().enumerate() {
@@ -55,9 +55,9 @@ impl Together {
                 bail!("adamw: a parameter, its moments and its copy do not belong together");
             }
             for tensor in all {
-                words.push(machine.address(tensor)?);
+                words.push(backend.address(tensor)?);
             }
-            words.push(p.copy.map_or(Ok(0), |copy| machine.address(copy))?);
+            words.push(p.copy.map_or(Ok(0), |copy| backend.address(copy))?);
             words.extend([size as u64, u64::from(p.decays)]);
             parts.extend((0..size.div_ceil(PART)).flat_map(|part| [i as u32, part as u32]));
         }
@@ -65,12 +65,12 @@ impl Together {
         if count == 0 {
             bail!("adamw: there is no parameter to update");
         }
-        Ok(Together {
-            parameters: addresses(&machine, &words)?,
-            parts: machine.tensor(&parts, (count, 2))?,
+        Ok(MultiTensorAdamW {
+            parameters: addresses(&backend, &words)?,
+            parts: backend.tensor(&parts, (count, 2))?,
             count,
             sizes: parameters.iter().map(|p| p.value.elem_count()).collect(),
-            machine,
+            backend,
         })
     }
 
@@ -83,7 +83,7 @@ impl Together {
         let address = |(g, size): (&Option<Tensor>, &usize)| match g {
             None => Ok(0),
             Some(g) if g.elem_count() == *size && g.dtype() == DType::F32 => {
-                self.machine.address(g)
+                self.backend.address(g)
             }
             Some(g) => bail!("adamw: a gradient {:?} of {size} values", g.shape()),
         };
@@ -91,7 +91,7 @@ impl Together {
             bail!("adamw: {} gradients of {} parameters", gradients.len(), self.sizes.len());
         }
         let words = gradients.iter().zip(&self.sizes).map(address).collect::<Result<Vec<u64>>>()?;
-        addresses(&self.machine, &words)
+        addresses(&self.backend, &words)
     }
 
     /// Updates every parameter that has a gradient. Returns the Euclidean norm of all gradients
@@ -103,18 +103,18 @@ impl Together {
         gradients: &[Option<Tensor>],
         limit: Option<f64>,
     ) -> Result<Tensor> {
-        let machine = &self.machine;
+        let backend = &self.backend;
         let pointers = self.gradients(gradients)?;
-        let squares = machine.empty(self.count, DType::F32)?;
-        let norm = machine.empty((), DType::F32)?;
+        let squares = backend.empty(self.count, DType::F32)?;
+        let norm = backend.empty((), DType::F32)?;
         let [table, parts, all] = [&self.parameters, &self.parts, &pointers].map(Arg::Tensor);
-        machine.launch("square_sums", self.grid(), &[table, parts, all, Arg::Tensor(&squares)])?;
-        machine.launch(
+        backend.launch("square_sums", self.grid(), &[table, parts, all, Arg::Tensor(&squares)])?;
+        backend.launch(
             "norm_of_squares",
             Grid::of(1),
             &[Arg::Tensor(&squares), Arg::int(self.count), Arg::Tensor(&norm)],
         )?;
-        machine.launch(
+        backend.launch(
             "adamw",
             self.grid(),
             &[
@@ -136,7 +136,7 @@ impl Together {
 }
 
 /// Addresses as a tensor; candle has no unsigned type of their size.
-fn addresses(machine: &Machine, words: &[u64]) -> Result<Tensor> {
+fn addresses(backend: &CudaBackend, words: &[u64]) -> Result<Tensor> {
     let words: Vec<i64> = words.iter().map(|w| *w as i64).collect();
-    machine.tensor(&words, words.len())
+    backend.tensor(&words, words.len())
 }

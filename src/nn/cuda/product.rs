@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::machine::{Arg, Grid, Machine, of_type};
+use super::backend::{Arg, CudaBackend, Grid, of_type};
 
 /// A contiguous matrix by rows, taken as it is or transposed.
 #[derive(Clone, Copy)]
@@ -147,7 +147,7 @@ pub(super) fn wants_divided_sums([m, n, k]: [usize; 3], processors: usize) -> bo
     2 * m.div_ceil(TILE) * n.div_ceil(TILE) <= processors && k >= LONG
 }
 
-impl Machine {
+impl CudaBackend {
     /// \[rows of left, columns of right\].
     pub fn product(&self, p: Product) -> Result<Tensor> {
         let ((m, k), (inner, n)) = (p.left.dims(), p.right.dims());

@@ -4,12 +4,12 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
+use super::backend::CudaBackend;
 use super::emulation::{self, Order};
-use super::machine::Machine;
-use super::optimizer::{Together, Updated};
+use super::optimizer::{AdamWSlot, MultiTensorAdamW};
 use super::product::{ByColumns, Matrix, Product, bias_launch, product_launch};
-use crate::nn::ops::{self, Mask, Then, Weights};
-use crate::nn::{HeldImages, Init, LowRank, Place, Update, Value, composed};
+use crate::nn::ops::{self, Epilogue, Mask, Weights};
+use crate::nn::{HeldImages, Init, LowRank, StepKey, Update, Variable, composed};
 use crate::random::{Purpose, Stream};
 
 /// Where a test computes.
@@ -35,9 +35,9 @@ impl On {
         !matches!(self, On::Emulation) && std::env::var_os("VLORA_LARGE_TESTS").is_some()
     }
 
-    fn machine(&self) -> Machine {
+    fn backend(&self) -> CudaBackend {
         let one = Tensor::ones(1, DType::F32, &self.device()).unwrap();
-        self.run(|| Machine::of(&[&one])).expect("a machine")
+        self.run(|| CudaBackend::of(&[&one])).expect("a backend")
     }
 
     fn run<R>(&self, work: impl FnOnce() -> R) -> R {
@@ -136,7 +136,7 @@ const TYPES: [(DType, f64); 2] = [(DType::F32, 1e-5), (DType::BF16, 1e-2)];
 fn agree(
     on: &On,
     inputs: &[(&[usize], Role)],
-    f: impl Fn(&[Value]) -> Result<Value>,
+    f: impl Fn(&[Variable]) -> Result<Variable>,
     oracle: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
     for typed in TYPES {
@@ -150,7 +150,7 @@ fn agree_in(
     (dtype, tolerance): (DType, f64),
     on: &On,
     inputs: &[(&[usize], Role)],
-    f: impl Fn(&[Value]) -> Result<Value>,
+    f: impl Fn(&[Variable]) -> Result<Variable>,
     oracle: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
     let of = |role| if role == A { dtype } else { DType::F32 };
@@ -177,15 +177,15 @@ fn agree_in(
 
     let device = on.device();
     let got = on.twice(|| {
-        let leaves: Vec<Value> =
-            given.iter().map(|t| Value::leaf(t.to_device(&device).unwrap())).collect();
+        let leaves: Vec<Variable> =
+            given.iter().map(|t| Variable::leaf(t.to_device(&device).unwrap())).collect();
         let y = f(&leaves).unwrap();
         let out = y.tensor().clone();
         let probe = probe.to_device(&device).unwrap().to_dtype(out.dtype()).unwrap();
-        let probe = Value::constant(probe);
-        let sum = Value::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
+        let probe = Variable::constant(probe);
+        let sum = Variable::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
         let grads = sum.backward(1.0).unwrap();
-        let of = |leaf: &Value| grads.get(leaf).expect("a gradient for every input").clone();
+        let of = |leaf: &Variable| grads.get(leaf).expect("a gradient for every input").clone();
         [out].into_iter().chain(leaves.iter().map(of)).collect()
     });
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
@@ -276,16 +276,16 @@ fn one_wrong_row_of_many_is_found() {
 }
 
 /// \[x, w, bias, added, a, b, a, b\].
-fn whole(t: &[Value], then: u8, constant: bool) -> Result<Value> {
+fn whole(t: &[Variable], then: u8, constant: bool) -> Result<Variable> {
     let pairs = t[4..].chunks_exact(2).zip([0.7, 1.3]);
     let products: Vec<LowRank> =
         pairs.map(|(p, scale)| LowRank { a: p[0].clone(), b: p[1].clone(), scale }).collect();
     let matrix = if constant { t[1].detach() } else { t[1].clone() };
     let w = Weights { matrix: &matrix, products: &products, project: false };
     match then {
-        0 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Then::Nothing)?, &t[3]]),
-        1 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Then::Gelu)?, &t[3]]),
-        _ => ops::linear(&t[0], w, Some(&t[2]), Then::Add(&t[3])),
+        0 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Epilogue::None)?, &t[3]]),
+        1 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Epilogue::Gelu)?, &t[3]]),
+        _ => ops::linear(&t[0], w, Some(&t[2]), Epilogue::Add(&t[3])),
     }
 }
 
@@ -344,9 +344,9 @@ fn thin_and_projected_gradients_agree(on: &On) {
             &inputs,
             |t| {
                 let pair = LowRank { a: t[3].clone(), b: t[4].clone(), scale };
-                let matrix = Value::constant(matrix.to_device(&device)?);
+                let matrix = Variable::constant(matrix.to_device(&device)?);
                 let w = Weights { matrix: &matrix, products: &[pair], project: false };
-                ops::linear(&t[0], w, Some(&t[1]), Then::Add(&t[2]))
+                ops::linear(&t[0], w, Some(&t[1]), Epilogue::Add(&t[2]))
             },
             |t| {
                 let w = (matrix.to_dtype(DType::F64)? + (t[4].t()?.matmul(&t[3])? * scale)?)?;
@@ -534,8 +534,8 @@ fn sums_of_gradients_agree(on: &On) {
         &[(&[3, 20, 8], A), (&[8], P), (&[8], P), (&[8, 8], P), (&[8], P)],
         |t| {
             let branch = ops::layer_norm(&t[0], &t[1], &t[2], 1e-6)?;
-            let y = ops::linear(&branch, Weights::dense(&t[3]), Some(&t[4]), Then::Add(&t[0]))?;
-            ops::linear(&y, Weights::dense(&t[3]), Some(&t[4]), Then::Add(&t[0]))
+            let y = ops::linear(&branch, Weights::dense(&t[3]), Some(&t[4]), Epilogue::Add(&t[0]))?;
+            ops::linear(&y, Weights::dense(&t[3]), Some(&t[4]), Epilogue::Add(&t[0]))
         },
         |t| {
             let x = t[0].reshape((60, 8))?;
@@ -548,15 +548,15 @@ fn sums_of_gradients_agree(on: &On) {
 }
 
 fn dropout_drops_what_the_cpu_drops(on: &On) {
-    let place = Place { seed: 3, step: 7, part: 1 };
+    let key = StepKey { seed: 3, step: 7, part: 1 };
     for n in [1, 5, 4099] {
         let x = random(&[n], "x");
-        let want = ops::dropout(&Value::constant(x.clone()), 0.25, place, "layer").unwrap();
+        let want = ops::dropout(&Variable::constant(x.clone()), 0.25, key, "layer").unwrap();
         let got = on.twice(|| {
-            let x = Value::leaf(x.to_device(&on.device()).unwrap());
-            let y = ops::dropout(&x, 0.25, place, "layer").unwrap();
+            let x = Variable::leaf(x.to_device(&on.device()).unwrap());
+            let y = ops::dropout(&x, 0.25, key, "layer").unwrap();
             let out = y.tensor().clone();
-            let sum = Value::composed(&[&y], |t| t[0].sum_all()).unwrap();
+            let sum = Variable::composed(&[&y], |t| t[0].sum_all()).unwrap();
             let grads = sum.backward(1.0).unwrap();
             vec![out, grads.get(&x).unwrap().clone()]
         });
@@ -585,8 +585,8 @@ fn adamw_is_the_cpus(on: &On) {
             .iter()
             .map(|v| [v.copy().unwrap(), v.zeros_like().unwrap(), v.zeros_like().unwrap()])
             .collect();
-        let updated: Vec<Updated> = (got.iter().zip(&copies).enumerate())
-            .map(|(i, ([value, first, second], copy))| Updated {
+        let updated: Vec<AdamWSlot> = (got.iter().zip(&copies).enumerate())
+            .map(|(i, ([value, first, second], copy))| AdamWSlot {
                 value,
                 first,
                 second,
@@ -594,7 +594,7 @@ fn adamw_is_the_cpus(on: &On) {
                 decays: i != 2,
             })
             .collect();
-        let table = on.run(|| Together::of(&updated)).unwrap().expect("a machine");
+        let table = on.run(|| MultiTensorAdamW::of(&updated)).unwrap().expect("a backend");
         for step in 1..=3 {
             // The first parameter has no gradient.
             let gradients: Vec<Option<Tensor>> = (0..sizes.len())
@@ -640,7 +640,7 @@ fn adamw_is_the_cpus(on: &On) {
 /// Every combination of transposed factors, a sum, a bias, types, and rows that are no multiple of a
 /// vector, in slices that are not aligned.
 fn products_of_every_kind_agree(on: &On) {
-    let (machine, device) = (on.machine(), on.device());
+    let (backend, device) = (on.backend(), on.device());
     for (dtype, tolerance) in TYPES {
         for (kind, (m, k, n)) in (0..16).flat_map(|kind| {
             [(5, 7, 3), (16, 8, 24), (1, 9, 1), (30, 1, 10), (33, 16, 101)].map(|size| (kind, size))
@@ -681,12 +681,12 @@ fn products_of_every_kind_agree(on: &On) {
                         matrix(&right, if right_t { k } else { n }, right_t),
                     )
                 };
-                let got = on.run(|| machine.product(product.scaled(0.5))).unwrap();
+                let got = on.run(|| backend.product(product.scaled(0.5))).unwrap();
                 let by_us = on.run(|| {
-                    let to = machine.empty((m, n), result)?;
+                    let to = backend.empty((m, n), result)?;
                     let by_columns = ByColumns::of(&product.scaled(0.5));
                     let (kernel, grid, args) = product_launch(&by_columns, &to)?;
-                    machine.launch(&kernel, grid, &args)?;
+                    backend.launch(&kernel, grid, &args)?;
                     Ok::<Tensor, candle_core::Error>(to)
                 });
                 close(&by_us.unwrap(), &want, tolerance, "without cuBLASLt");
@@ -694,9 +694,9 @@ fn products_of_every_kind_agree(on: &On) {
                     // What is launched where cuBLASLt adds no bias itself.
                     let without = Product { bias: None, ..product.scaled(0.5) };
                     let apart = on.run(|| {
-                        let to = machine.product(without)?;
+                        let to = backend.product(without)?;
                         let (kernel, grid, args) = bias_launch(&b, &to, n)?;
-                        machine.launch(&kernel, grid, &args)?;
+                        backend.launch(&kernel, grid, &args)?;
                         Ok::<Tensor, candle_core::Error>(to)
                     });
                     close(&apart.unwrap(), &want, tolerance, "bias apart");
@@ -717,7 +717,7 @@ fn images_are_the_cpus(on: &On) {
     let (mean, deviation) = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3]);
     let dims = (n, side, side, channels);
     let held = on.run(|| HeldImages::new(|| bytes.clone(), dims, &mean, &deviation, &on.device()));
-    let held = held.unwrap().expect("a machine");
+    let held = held.unwrap().expect("a backend");
     for (dtype, tolerance) in TYPES {
         let got = on.twice(|| vec![held.batch(&picks, dtype).unwrap()]);
         let mut want = Vec::new();
@@ -745,7 +745,7 @@ fn images_are_the_cpus(on: &On) {
 
 fn labels_that_are_no_class_show(on: &On) {
     let device = on.device();
-    let logits = Value::constant(random(&[2, 3], "logits").to_device(&device).unwrap());
+    let logits = Variable::constant(random(&[2, 3], "logits").to_device(&device).unwrap());
     let labels = Tensor::new(&[1u32, 3], &device).unwrap();
     let losses = on.run(|| ops::cross_entropy(&logits, &labels, 0.1)).unwrap();
     let losses = numbers(losses.tensor());

@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::nn::cuda::{self, Machine};
-use crate::nn::{Value, composed, cpu};
+use crate::nn::cuda::{self, CudaBackend};
+use crate::nn::{Variable, composed, cpu};
 
 /// What a token may attend to; by default every token of its sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,12 @@ pub struct Mask {
 
 /// `softmax(q kᵀ / √d) v` a head, for the first `queries` tokens:
 /// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
-pub fn self_attention(qkv: &Value, heads: usize, queries: usize, mask: &Mask) -> Result<Value> {
+pub fn self_attention(
+    qkv: &Variable,
+    heads: usize,
+    queries: usize,
+    mask: &Mask,
+) -> Result<Variable> {
     let (batch, tokens, width) = qkv.tensor().dims3()?;
     let parts = 3 * heads;
     if parts == 0 || width == 0 || width % parts != 0 || batch == 0 {
@@ -29,14 +34,14 @@ pub fn self_attention(qkv: &Value, heads: usize, queries: usize, mask: &Mask) ->
     if !mask.lengths.as_ref().is_none_or(sound) {
         bail!("self-attention: {batch} lengths in 1..={tokens} expected, not {:?}", mask.lengths);
     }
-    if let Some(machine) = Machine::of(&[qkv.tensor()])
-        && let Some(out) = cuda::self_attention(machine, qkv, heads, queries, mask)?
+    if let Some(backend) = CudaBackend::of(&[qkv.tensor()])
+        && let Some(out) = cuda::self_attention(backend, qkv, heads, queries, mask)?
     {
         return Ok(out);
     }
     let mask = mask.clone();
     if !cpu::takes(&[qkv.tensor()]) {
-        return Value::composed(&[qkv], move |t| {
+        return Variable::composed(&[qkv], move |t| {
             composed::self_attention(&t[0], heads, queries, &mask)
         });
     }
@@ -48,7 +53,7 @@ pub fn self_attention(qkv: &Value, heads: usize, queries: usize, mask: &Mask) ->
     })?;
     let input: Tensor = qkv.tensor().clone();
     let out = cpu::tensor(out, (batch, queries, heads * d), &input)?;
-    Ok(Value::computed(out, &[qkv], move |g, sink| {
+    Ok(Variable::computed(out, &[qkv], move |g, sink| {
         let Some(kept) = &kept else { bail!("self-attention kept nothing for its backward pass") };
         let d_qkv =
             cpu::with_values([&input, g], |[values, g]| Ok(attention.backward(values, kept, g)))?;

@@ -3,23 +3,23 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::expect;
-use crate::nn::cuda::Machine;
+use crate::nn::cuda::CudaBackend;
 use crate::nn::graph::Sink;
-use crate::nn::{LowRank, Value, composed, cpu};
+use crate::nn::{LowRank, Variable, composed, cpu};
 
 /// What follows x Wᵀ + b in a linear layer.
 #[derive(Clone, Copy, Debug)]
-pub enum Then<'a> {
-    Nothing,
+pub enum Epilogue<'a> {
+    None,
     Gelu,
     /// A value of the result's shape is added: the residual stream.
-    Add(&'a Value),
+    Add(&'a Variable),
 }
 
 /// The weight of a linear layer: a matrix \[out, in\] and low-rank products on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
-    pub matrix: &'a Value,
+    pub matrix: &'a Variable,
     pub products: &'a [LowRank],
     /// Factors' gradients come from the dense gradient, projected onto them, instead of from thin
     /// products with the input and the output's gradient.
@@ -27,18 +27,23 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    pub fn dense(matrix: &'a Value) -> Weights<'a> {
+    pub fn dense(matrix: &'a Variable) -> Weights<'a> {
         Weights { matrix, products: &[], project: false }
     }
 }
 
-/// `then(x Wᵀ + b)` over the last axis, W = matrix + Σ products: x \[…, in\], b \[out\] →
+/// `epilogue(x Wᵀ + b)` over the last axis, W = matrix + Σ products: x \[…, in\], b \[out\] →
 /// \[…, out\].
 ///
 /// The products are folded into the matrix for the length of the call, which is cheap beside the
 /// product with x wherever x has many more rows than the products have ranks. Of a matrix that is not
 /// tracked no dense gradient is computed, unless `project` asks for it.
-pub fn linear(x: &Value, w: Weights, bias: Option<&Value>, then: Then) -> Result<Value> {
+pub fn linear(
+    x: &Variable,
+    w: Weights,
+    bias: Option<&Variable>,
+    epilogue: Epilogue,
+) -> Result<Variable> {
     let (output, input) = w.matrix.tensor().dims2()?;
     let mut dims = x.dims().to_vec();
     let Some(last) = dims.last_mut() else { bail!("linear: the input has no axis") };
@@ -51,11 +56,11 @@ pub fn linear(x: &Value, w: Weights, bias: Option<&Value>, then: Then) -> Result
             _ => false,
         });
     *last = output;
-    let fits = fits && !matches!(then, Then::Add(v) if v.dims() != dims);
+    let fits = fits && !matches!(epilogue, Epilogue::Add(v) if v.dims() != dims);
     expect("linear", fits, &[x, w.matrix])?;
     let mut inputs = vec![x, w.matrix];
     inputs.extend(bias);
-    if let Then::Add(value) = then {
+    if let Epilogue::Add(value) = epilogue {
         inputs.push(value);
     }
     inputs.extend(w.products.iter().flat_map(|p| [&p.a, &p.b]));
@@ -64,21 +69,21 @@ pub fn linear(x: &Value, w: Weights, bias: Option<&Value>, then: Then) -> Result
         output,
         dims,
         bias: bias.is_some(),
-        then: match then {
-            Then::Nothing => Kind::Nothing,
-            Then::Gelu => Kind::Gelu,
-            Then::Add(_) => Kind::Add,
+        epilogue: match epilogue {
+            Epilogue::None => Kind::Nothing,
+            Epilogue::Gelu => Kind::Gelu,
+            Epilogue::Add(_) => Kind::Add,
         },
         scales: w.products.iter().map(|p| p.scale).collect(),
         project: w.project,
     };
     let tensors: Vec<&Tensor> = inputs.iter().map(|v| v.tensor()).collect();
-    if let Some(machine) = Machine::of(&tensors) {
-        return layer.on_gpu(machine, &inputs);
+    if let Some(backend) = CudaBackend::of(&tensors) {
+        return layer.on_gpu(backend, &inputs);
     }
     match cpu::takes(&tensors) {
         true => layer.on_cpu(&inputs),
-        false => Value::composed(&inputs, move |t| layer.composed(t)),
+        false => Variable::composed(&inputs, move |t| layer.composed(t)),
     }
 }
 
@@ -96,7 +101,7 @@ pub(in crate::nn) struct Linear {
     /// Of the result.
     pub dims: Vec<usize>,
     pub bias: bool,
-    pub then: Kind,
+    pub epilogue: Kind,
     pub scales: Vec<f64>,
     project: bool,
 }
@@ -113,7 +118,7 @@ impl Linear {
 
     /// Where the factors start.
     pub fn factors(&self) -> usize {
-        self.added() + usize::from(self.then == Kind::Add)
+        self.added() + usize::from(self.epilogue == Kind::Add)
     }
 
     fn composed(&self, t: &[Tensor]) -> Result<Tensor> {
@@ -127,21 +132,21 @@ impl Linear {
             y = y.broadcast_add(&t[2])?;
         }
         let y = y.reshape(self.dims.as_slice())?;
-        match self.then {
+        match self.epilogue {
             Kind::Nothing => Ok(y),
             Kind::Gelu => composed::gelu(&y),
             Kind::Add => y + &t[self.added()],
         }
     }
 
-    fn on_cpu(self, inputs: &[&Value]) -> Result<Value> {
+    fn on_cpu(self, inputs: &[&Variable]) -> Result<Variable> {
         let tensors: Vec<Tensor> =
             inputs.iter().map(|v| v.tensor().contiguous()).collect::<Result<_>>()?;
         let all: Vec<&Tensor> = tensors.iter().collect();
         let tracked = inputs.iter().any(|v| v.is_tracked());
         let (y, derivative) = cpu::with_all(&all, |t| {
             let w = self.whole(t);
-            let end = match self.then {
+            let end = match self.epilogue {
                 Kind::Nothing => cpu::linear::End::Nothing,
                 Kind::Gelu => cpu::linear::End::Gelu { derivative: tracked },
                 Kind::Add => cpu::linear::End::Add(t[self.added()]),
@@ -150,7 +155,9 @@ impl Linear {
             Ok(cpu::linear::forward(t[0], w.as_deref().unwrap_or(t[1]), bias, end, self.size()))
         })?;
         let y = cpu::tensor(y, self.dims.as_slice(), inputs[0].tensor())?;
-        Ok(Value::computed(y, inputs, move |g, sink| self.way_back(tensors, derivative, g, sink)))
+        Ok(Variable::computed(y, inputs, move |g, sink| {
+            self.way_back(tensors, derivative, g, sink)
+        }))
     }
 
     /// The folded weight; None where there is nothing to fold.
@@ -172,7 +179,7 @@ impl Linear {
         g: &Tensor,
         sink: &mut Sink,
     ) -> Result<()> {
-        if self.then == Kind::Add {
+        if self.epilogue == Kind::Add {
             sink.add(self.added(), g.clone())?;
         }
         let factors = self.factors();

@@ -13,8 +13,8 @@ fn random(shape: &[usize], name: &str) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-fn leaf(shape: &[usize], name: &str) -> Value {
-    Value::leaf(random(shape, name))
+fn leaf(shape: &[usize], name: &str) -> Variable {
+    Variable::leaf(random(shape, name))
 }
 
 fn numbers_of(t: &Tensor) -> Vec<f64> {
@@ -22,14 +22,14 @@ fn numbers_of(t: &Tensor) -> Vec<f64> {
 }
 
 /// Value and gradients of Σ y · probe by our graph.
-fn ours(inputs: &[Tensor], f: &dyn Fn(&[Value]) -> Result<Value>) -> Vec<Tensor> {
-    let leaves: Vec<Value> = inputs.iter().map(|t| Value::leaf(t.clone())).collect();
+fn ours(inputs: &[Tensor], f: &dyn Fn(&[Variable]) -> Result<Variable>) -> Vec<Tensor> {
+    let leaves: Vec<Variable> = inputs.iter().map(|t| Variable::leaf(t.clone())).collect();
     let y = f(&leaves).unwrap();
-    let probe = Value::constant(probe(y.tensor()));
+    let probe = Variable::constant(probe(y.tensor()));
     let out = y.tensor().clone();
-    let total = Value::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
+    let total = Variable::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
     let mut gradients = total.backward(1.0).unwrap();
-    let of = |leaf: &Value| gradients.remove(leaf).expect("a gradient for every input");
+    let of = |leaf: &Variable| gradients.remove(leaf).expect("a gradient for every input");
     [out].into_iter().chain(leaves.iter().map(of)).collect()
 }
 
@@ -49,7 +49,7 @@ fn candles(inputs: &[Tensor], f: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Vec<Te
 
 fn agree(
     shapes: &[&[usize]],
-    f: impl Fn(&[Value]) -> Result<Value>,
+    f: impl Fn(&[Variable]) -> Result<Variable>,
     oracle: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
     let single: Vec<Tensor> =
@@ -89,26 +89,26 @@ fn rows() -> impl Strategy<Value = usize> {
 }
 
 /// A linear layer with everything: \[x, w, bias, added, a, b, a, b\].
-fn whole(t: &[Value], scales: &[f64], then: u8, project: bool) -> Result<Value> {
+fn whole(t: &[Variable], scales: &[f64], epilogue: u8, project: bool) -> Result<Variable> {
     let pairs = t[4..].chunks_exact(2).zip(scales);
     let products: Vec<LowRank> =
         pairs.map(|(p, s)| LowRank { a: p[0].clone(), b: p[1].clone(), scale: *s }).collect();
     let w = Weights { matrix: &t[1], products: &products, project };
-    match then {
+    match epilogue {
         // Uses what it doesn't add, so that every input has a gradient.
-        0 => sum(&[&linear(&t[0], w, Some(&t[2]), Then::Nothing)?, &t[3]]),
-        1 => sum(&[&linear(&t[0], w, Some(&t[2]), Then::Gelu)?, &t[3]]),
-        _ => linear(&t[0], w, Some(&t[2]), Then::Add(&t[3])),
+        0 => sum(&[&linear(&t[0], w, Some(&t[2]), Epilogue::None)?, &t[3]]),
+        1 => sum(&[&linear(&t[0], w, Some(&t[2]), Epilogue::Gelu)?, &t[3]]),
+        _ => linear(&t[0], w, Some(&t[2]), Epilogue::Add(&t[3])),
     }
 }
 
-fn whole_by_candle(t: &[Tensor], scales: &[f64], then: u8) -> Result<Tensor> {
+fn whole_by_candle(t: &[Tensor], scales: &[f64], epilogue: u8) -> Result<Tensor> {
     let mut w = t[1].clone();
     for (p, s) in t[4..].chunks_exact(2).zip(scales) {
         w = (w + (p[1].t()?.matmul(&p[0])? * *s)?)?;
     }
     let y = t[0].matmul(&w.t()?)?.broadcast_add(&t[2])?;
-    match then {
+    match epilogue {
         1 => composed::gelu(&y)? + &t[3],
         _ => y + &t[3],
     }
@@ -120,7 +120,7 @@ proptest! {
     #[test]
     fn linear_agrees(
         n in rows(), input in size(), output in size(),
-        ranks in proptest::collection::vec(1..5usize, 0..3), then in 0..3u8,
+        ranks in proptest::collection::vec(1..5usize, 0..3), epilogue in 0..3u8,
     ) {
         let (x, w, b, y) = ([n, input], [output, input], [output], [n, output]);
         let factors: Vec<[[usize; 2]; 2]> =
@@ -129,28 +129,28 @@ proptest! {
         shapes.extend(factors.iter().flatten().map(|s| s.as_slice()));
         agree(
             &shapes,
-            |t| whole(t, &[0.7, 1.3], then, false),
-            |t| whole_by_candle(t, &[0.7, 1.3], then),
+            |t| whole(t, &[0.7, 1.3], epilogue, false),
+            |t| whole_by_candle(t, &[0.7, 1.3], epilogue),
         );
     }
 
     /// A constant matrix gets no gradient, and its factors the same by either way.
     #[test]
     fn thin_and_projected_gradients_are_the_same(
-        n in rows(), input in size(), output in size(), rank in 1..5usize, then in 0..3u8,
+        n in rows(), input in size(), output in size(), rank in 1..5usize, epilogue in 0..3u8,
     ) {
         let shapes = [
             vec![n, input], vec![output, input], vec![output], vec![n, output],
             vec![rank, input], vec![rank, output],
         ];
-        let leaves: Vec<Value> =
+        let leaves: Vec<Variable> =
             shapes.iter().enumerate().map(|(i, s)| leaf(s, &format!("{i}"))).collect();
         let gradients = |project| {
             let mut t = leaves.clone();
             t[1] = t[1].detach();
-            let y = whole(&t, &[0.7], then, project).unwrap();
-            let probe = Value::constant(probe(y.tensor()));
-            let y = Value::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
+            let y = whole(&t, &[0.7], epilogue, project).unwrap();
+            let probe = Variable::constant(probe(y.tensor()));
+            let y = Variable::composed(&[&y, &probe], |t| (&t[0] * &t[1])?.sum_all()).unwrap();
             y.backward(1.0).unwrap()
         };
         let (thin, projected) = (gradients(false), gradients(true));
@@ -265,23 +265,24 @@ fn linear_agrees_in_blocks_of_every_kind() {
                 (true, true) => shapes[4] = &x_shape,
                 (false, _) => {}
             }
-            let own = |t: &[Value]| {
+            let own = |t: &[Variable]| {
                 let like = t[0].tensor();
                 let (x, w) = (typed(&x, like), typed(&matrix, like));
                 match (constant, tracked_x) {
-                    (true, false) => (Value::constant(x), Value::constant(w)),
-                    (true, true) => (t[4].clone(), Value::constant(w)),
-                    (false, _) => (Value::constant(x), t[4].clone()),
+                    (true, false) => (Variable::constant(x), Variable::constant(w)),
+                    (true, true) => (t[4].clone(), Variable::constant(w)),
+                    (false, _) => (Variable::constant(x), t[4].clone()),
                 }
             };
-            let f = |t: &[Value]| {
+            let f = |t: &[Variable]| {
                 let (x, w) = own(t);
                 let products = [LowRank { a: t[2].clone(), b: t[3].clone(), scale: 0.1 }];
                 let w = Weights { matrix: &w, products: &products, project: false };
-                linear(&x, w, Some(&t[0]), Then::Add(&t[1]))
+                linear(&x, w, Some(&t[0]), Epilogue::Add(&t[1]))
             };
             let oracle = |t: &[Tensor]| {
-                let values: Vec<Value> = t.iter().map(|t| Value::constant(t.clone())).collect();
+                let values: Vec<Variable> =
+                    t.iter().map(|t| Variable::constant(t.clone())).collect();
                 let (x, w) = own(&values);
                 let (mut x, mut w) = (x.tensor().clone(), w.tensor().clone());
                 match (constant, tracked_x) {
@@ -333,7 +334,7 @@ fn a_residual_stream_gets_the_sum_of_both_gradients() {
         &[&[3, 20, 8], &[8], &[8], &[8, 8], &[8]],
         |t| {
             let branch = layer_norm(&t[0], &t[1], &t[2], 1e-6)?;
-            linear(&branch, Weights::dense(&t[3]), Some(&t[4]), Then::Add(&t[0]))
+            linear(&branch, Weights::dense(&t[3]), Some(&t[4]), Epilogue::Add(&t[0]))
         },
         |t| {
             let x = t[0].reshape((60, 8))?;
@@ -344,7 +345,7 @@ fn a_residual_stream_gets_the_sum_of_both_gradients() {
     // A linear layer whose input is used twice.
     agree(
         &[&[70, 8], &[8, 8], &[8]],
-        |t| linear(&t[0], Weights::dense(&t[1]), Some(&t[2]), Then::Add(&t[0])),
+        |t| linear(&t[0], Weights::dense(&t[1]), Some(&t[2]), Epilogue::Add(&t[0])),
         |t| t[0].matmul(&t[1].t()?)?.broadcast_add(&t[2])? + &t[0],
     );
 }
@@ -352,10 +353,10 @@ fn a_residual_stream_gets_the_sum_of_both_gradients() {
 /// The backward pass draws the same mask, and the mask is the stream's numbers in order.
 #[test]
 fn dropout_draws_one_mask_both_ways() {
-    let place = Place { seed: 3, step: 7, part: 1 };
+    let key = StepKey { seed: 3, step: 7, part: 1 };
     let n = 3 * DRAWN + 5;
-    let x = Value::leaf(Tensor::ones(n, DType::F32, &Device::Cpu).unwrap());
-    let y = dropout(&x, 0.25, place, "layer").unwrap();
+    let x = Variable::leaf(Tensor::ones(n, DType::F32, &Device::Cpu).unwrap());
+    let y = dropout(&x, 0.25, key, "layer").unwrap();
     let kept = numbers_of(y.tensor());
     let grads = mean(&y).unwrap().backward(n as f64).unwrap();
     let back = numbers_of(grads.get(&x).unwrap());
@@ -370,15 +371,15 @@ fn dropout_draws_one_mask_both_ways() {
 
 #[test]
 fn shapes_that_do_not_belong_together_are_refused() {
-    let t = |shape: &[usize]| Value::constant(random(shape, "t"));
-    let refused = |y: Result<Value>, what: &str| {
+    let t = |shape: &[usize]| Variable::constant(random(shape, "t"));
+    let refused = |y: Result<Variable>, what: &str| {
         let error = y.unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     };
     let together = "belong together";
     let plain = |x: &[usize], w: &[usize], b: Option<&[usize]>| {
         let (x, w, b) = (t(x), t(w), b.map(t));
-        linear(&x, Weights::dense(&w), b.as_ref(), Then::Nothing)
+        linear(&x, Weights::dense(&w), b.as_ref(), Epilogue::None)
     };
     refused(plain(&[4, 3], &[2, 5], None), together);
     refused(plain(&[4, 3], &[2, 3], Some(&[3])), together);
@@ -387,7 +388,7 @@ fn shapes_that_do_not_belong_together_are_refused() {
         let products = [LowRank { a: t(a), b: t(b), scale: 1.0 }];
         let w = t(&[2, 3]);
         let w = Weights { matrix: &w, products: &products, project: false };
-        linear(&t(&[4, 3]), w, None, Then::Add(&t(added)))
+        linear(&t(&[4, 3]), w, None, Epilogue::Add(&t(added)))
     };
     assert!(with(&[2, 3], &[2, 2], &[4, 2]).is_ok());
     refused(with(&[2, 3], &[1, 2], &[4, 2]), together);
@@ -442,18 +443,18 @@ fn the_number_of_threads_changes_no_bit() {
             &[rank, width],
             &[rank, wide],
         ];
-        let leaves: Vec<Value> =
+        let leaves: Vec<Variable> =
             shapes.iter().enumerate().map(|(i, s)| leaf(s, &format!("{i}"))).collect();
         let [x, scale, shift, qkv, bias, fc, a, b] = leaves.as_slice() else { panic!() };
         let normal = layer_norm(x, scale, shift, 1e-6).unwrap();
-        let qkv = linear(&normal, Weights::dense(qkv), Some(bias), Then::Nothing).unwrap();
+        let qkv = linear(&normal, Weights::dense(qkv), Some(bias), Epilogue::None).unwrap();
         let mixed = self_attention(&qkv, 4, 10, &Mask::default()).unwrap();
         let products = [LowRank { a: a.clone(), b: b.clone(), scale: 0.5 }];
         let fixed = fc.detach();
         let w = Weights { matrix: &fixed, products: &products, project: false };
-        let y = linear(&mixed, w, None, Then::Gelu).unwrap();
+        let y = linear(&mixed, w, None, Epilogue::Gelu).unwrap();
         let w = Weights { matrix: fc, products: &products, project: false };
-        let y = sum(&[&y, &linear(&mixed, w, None, Then::Gelu).unwrap()]).unwrap();
+        let y = sum(&[&y, &linear(&mixed, w, None, Epilogue::Gelu).unwrap()]).unwrap();
         let grads = mean(&y).unwrap().backward(1e3).unwrap();
         let all = leaves.iter().filter_map(|l| grads.get(l)).map(bits);
         all.chain([bits(y.tensor())]).collect::<Vec<_>>()

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::models::vit::Vit;
-use crate::nn::{Init, ParameterStore, Pass, Source};
+use crate::nn::{Init, Mode, ParameterBuilder, ParameterStore};
 use crate::random::{Purpose, Stream};
 use crate::spec::{Architecture, IncrementInit, ModelSpec, Pool, Reference, TargetSpec};
 use crate::vlora::{Compounds, singular_values};
@@ -46,22 +46,22 @@ fn normal(shape: &[usize], name: &str, seed: u64) -> Tensor {
 /// place shows.
 struct Random(u64, BTreeMap<String, Tensor>);
 
-impl Source for Random {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Value> {
+impl ParameterBuilder for Random {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Variable> {
         let tensor = normal(shape, name, self.0);
         self.1.insert(name.into(), tensor.clone());
-        Ok(Value::constant(tensor))
+        Ok(Variable::constant(tensor))
     }
 }
 
 /// Exactly the given parameters.
 struct Given<'a>(&'a BTreeMap<String, Tensor>, usize);
 
-impl Source for Given<'_> {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Value> {
+impl ParameterBuilder for Given<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Variable> {
         self.1 += 1;
         match self.0.get(name) {
-            Some(t) if t.dims() == shape => Ok(Value::constant(t.clone())),
+            Some(t) if t.dims() == shape => Ok(Variable::constant(t.clone())),
             other => bail!("{name}: {other:?}, expected {shape:?}"),
         }
     }
@@ -81,7 +81,7 @@ fn logits(
     let mut source = Given(parameters, 0);
     let vit = Vit::new(&model(depth), vlora, None, &mut source).unwrap();
     assert_eq!(source.1, parameters.len(), "a parameter that the model does not ask for");
-    vit.forward(&normal(&[4, 1, 6, 6], "images", 0), Pass::Evaluation).unwrap().tensor().clone()
+    vit.forward(&normal(&[4, 1, 6, 6], "images", 0), Mode::Evaluation).unwrap().tensor().clone()
 }
 
 /// ‖a − b‖ / ‖b‖.
@@ -184,7 +184,7 @@ proptest! {
                 // No other factors of this rank come closer.
                 let [a, b] = [(k.target.name(), w.dims()[1]), ("b", w.dims()[0])]
                     .map(|(name, width)| normal(&[rank.max(1), width], name, seed))
-                    .map(Value::constant);
+                    .map(Variable::constant);
                 let random = (base + LowRank { a, b, scale: 1.0 }.product().unwrap()).unwrap();
                 prop_assert!(rank == 0 || apart(&random, w) >= k.relative_error - 1e-6);
             }

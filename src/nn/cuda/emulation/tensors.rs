@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, DType, Result, Shape, Storage, Tensor, bail};
 
 use super::{Buffer, launch};
 use crate::nn::Counters;
-use crate::nn::cuda::machine::{Arg, Grid};
+use crate::nn::cuda::backend::{Arg, Grid};
 use crate::nn::cuda::product::{ByColumns, Stored};
 
 thread_local! {

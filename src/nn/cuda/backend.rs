@@ -11,7 +11,7 @@ use super::product::ByColumns;
 /// The GPU of some tensors; in tests, an emulation that takes tensors on the CPU. In a build without
 /// either there is none.
 #[derive(Clone)]
-pub enum Machine {
+pub enum CudaBackend {
     #[cfg(feature = "cuda")]
     Gpu(std::sync::Arc<Gpu>),
     #[cfg(test)]
@@ -70,13 +70,13 @@ impl Grid {
     }
 }
 
-impl Machine {
+impl CudaBackend {
     /// What computes on these tensors, if it is a GPU.
-    pub fn of(tensors: &[&Tensor]) -> Option<Machine> {
+    pub fn of(tensors: &[&Tensor]) -> Option<CudaBackend> {
         #[cfg(test)]
         if emulation::is_on() {
             let takes = |t: &&Tensor| t.device().is_cpu() && t.dtype() != DType::F64;
-            return tensors.iter().all(takes).then_some(Machine::Emulated);
+            return tensors.iter().all(takes).then_some(CudaBackend::Emulated);
         }
         #[cfg(feature = "cuda")]
         if let [first, rest @ ..] = tensors
@@ -85,7 +85,7 @@ impl Machine {
             && tensors.iter().all(|t| matches!(t.dtype(), DType::F32 | DType::BF16 | DType::U32))
         {
             // Where the kernels do not load, `configure` has said so before anything was computed.
-            return super::gpu::of(device).ok().map(Machine::Gpu);
+            return super::gpu::of(device).ok().map(CudaBackend::Gpu);
         }
         let _ = tensors;
         None
@@ -96,9 +96,9 @@ impl Machine {
         let shape = shape.into();
         match *self {
             #[cfg(feature = "cuda")]
-            Machine::Gpu(ref gpu) => gpu.empty(shape, dtype),
+            CudaBackend::Gpu(ref gpu) => gpu.empty(shape, dtype),
             #[cfg(test)]
-            Machine::Emulated => emulation::empty(shape, dtype),
+            CudaBackend::Emulated => emulation::empty(shape, dtype),
         }
     }
 
@@ -118,9 +118,9 @@ impl Machine {
     pub fn device(&self) -> candle_core::Device {
         match *self {
             #[cfg(feature = "cuda")]
-            Machine::Gpu(ref gpu) => gpu.device(),
+            CudaBackend::Gpu(ref gpu) => gpu.device(),
             #[cfg(test)]
-            Machine::Emulated => candle_core::Device::Cpu,
+            CudaBackend::Emulated => candle_core::Device::Cpu,
         }
     }
 
@@ -131,9 +131,9 @@ impl Machine {
         }
         match *self {
             #[cfg(feature = "cuda")]
-            Machine::Gpu(ref gpu) => gpu.launch(kernel, grid, args),
+            CudaBackend::Gpu(ref gpu) => gpu.launch(kernel, grid, args),
             #[cfg(test)]
-            Machine::Emulated => emulation::run(kernel, grid, args),
+            CudaBackend::Emulated => emulation::run(kernel, grid, args),
         }
     }
 
@@ -142,9 +142,9 @@ impl Machine {
     pub fn address(&self, tensor: &Tensor) -> Result<u64> {
         match *self {
             #[cfg(feature = "cuda")]
-            Machine::Gpu(ref gpu) => gpu.address(tensor),
+            CudaBackend::Gpu(ref gpu) => gpu.address(tensor),
             #[cfg(test)]
-            Machine::Emulated => emulation::address(tensor),
+            CudaBackend::Emulated => emulation::address(tensor),
         }
     }
 
@@ -152,9 +152,9 @@ impl Machine {
     pub fn tf32(&self) -> bool {
         match *self {
             #[cfg(feature = "cuda")]
-            Machine::Gpu(ref gpu) => gpu.tf32(),
+            CudaBackend::Gpu(ref gpu) => gpu.tf32(),
             #[cfg(test)]
-            Machine::Emulated => false,
+            CudaBackend::Emulated => false,
         }
     }
 
@@ -162,9 +162,9 @@ impl Machine {
     pub(super) fn multiply(&self, product: &ByColumns, to: &Tensor) -> Result<()> {
         match *self {
             #[cfg(feature = "cuda")]
-            Machine::Gpu(ref gpu) => gpu.multiply(product, to),
+            CudaBackend::Gpu(ref gpu) => gpu.multiply(product, to),
             #[cfg(test)]
-            Machine::Emulated => emulation::multiply(product, to),
+            CudaBackend::Emulated => emulation::multiply(product, to),
         }
     }
 }
