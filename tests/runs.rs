@@ -110,7 +110,7 @@ fn another_seed_has_another_start_and_another_order() {
     let spec = experiment(&[]).variants[0].spec.clone();
     let start = |seed| {
         let mut store = ParameterStore::new(seed, Device::Cpu);
-        Vit::new(&spec.model, None, None, &mut store).unwrap();
+        Vit::new(spec.vit(), None, None, &mut store).unwrap();
         let weight = store.get("blocks.0.attn.qkv.weight").unwrap();
         weight.var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
@@ -210,7 +210,7 @@ fn best_selection_puts_that_epochs_weights_back() {
         "training.min_learning_rate_ratio=1",
     ]);
     let spec = &e.variants[0].spec;
-    let data = ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap();
+    let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
     let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
     let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
     let mut epochs = Vec::new();
@@ -266,7 +266,7 @@ fn accumulation_keeps_the_results() {
     let losses = |settings: &[&str]| {
         let e = experiment(settings);
         let spec = &e.variants[1].spec;
-        let data = ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap();
+        let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
         let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
         let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
         let mut losses = Vec::new();
@@ -330,7 +330,7 @@ impl Task for Cut<'_> {
 fn a_cut_layer_is_refused_by_name() {
     let e = experiment(&[]);
     let spec = &e.variants[0].spec;
-    let data = ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap();
+    let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
     let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
     assert!(Trainer::new(&sound, &spec.training, 0, &Device::Cpu, None).is_ok());
 
@@ -392,7 +392,7 @@ impl Task for Broken<'_> {
 fn a_batch_that_cannot_be_made_ends_training_in_its_place() {
     let e = experiment(&["training.batch_size=50", "training.accumulation=2"]);
     let spec = &e.variants[0].spec;
-    let data = ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap();
+    let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
     let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
     // In the second micro-batch of the eighth step.
     let task = Broken { sound, at: epoch_order(0, 0, data.train.len())[770] };

@@ -18,7 +18,7 @@ use super::timm::{NORM_EPS, described, heads, labelled, refuse_variants};
 use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Result};
 use crate::spec::{
-    Increment, IncrementInit, ModelSpec, Pool, Rank, Reference, Target, TargetSpec, VloraSpec,
+    Increment, IncrementInit, Pool, Rank, Reference, Target, TargetSpec, VitSpec, VloraSpec,
 };
 
 /// A name within a block.
@@ -210,7 +210,7 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
              --to timm holds every model, as a dense one"
         )))
     };
-    let ModelSpec { depth, norm_eps, .. } = checkpoint.model;
+    let VitSpec { depth, norm_eps, .. } = checkpoint.model;
     let Some(vlora) = &checkpoint.vlora else {
         return no("a dense model, as merging LoRA makes it too");
     };

@@ -15,7 +15,7 @@ use super::labels::Labels;
 use super::shapes::Renamed;
 use super::{Checkpoint, TensorFile};
 use crate::error::{Error, Result};
-use crate::spec::{LoraSpec, ModelSpec, RunSpec, VloraSpec};
+use crate::spec::{LoraSpec, RunSpec, VitSpec, VloraSpec};
 
 /// The metadata's key.
 pub const KEY: &str = "vlora";
@@ -26,7 +26,7 @@ const OLDEST: u32 = 1;
 #[serde(deny_unknown_fields)]
 struct Head {
     format: u32,
-    model: ModelSpec,
+    model: VitSpec,
     vlora: Option<VloraSpec>,
     lora: Option<LoraSpec>,
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
@@ -45,7 +45,7 @@ pub fn to_bytes(
     tensors: &BTreeMap<String, Tensor>,
     labels: &Labels,
 ) -> Result<Vec<u8>> {
-    serialise(&run.model, run.vlora.as_ref(), run.lora.as_ref(), labels, tensors)
+    serialise(run.vit(), run.vlora.as_ref(), run.lora.as_ref(), labels, tensors)
 }
 
 impl Checkpoint {
@@ -57,7 +57,7 @@ impl Checkpoint {
 }
 
 fn serialise(
-    model: &ModelSpec,
+    model: &VitSpec,
     vlora: Option<&VloraSpec>,
     lora: Option<&LoraSpec>,
     labels: &Labels,

@@ -14,7 +14,7 @@ use super::shapes::check_sizes;
 use crate::error::{Error, Result};
 use crate::models::vit::tokens;
 use crate::results::{ClassMatch, Conversion, Resampled};
-use crate::spec::{ModelSpec, PositionEmbedding, RunSpec, StartHead, Target, VloraSpec};
+use crate::spec::{PositionEmbedding, RunSpec, StartHead, Target, VitSpec, VloraSpec};
 use crate::vlora::{Kept, compress};
 
 /// The name of the position embeddings.
@@ -42,7 +42,9 @@ pub struct Adapted {
 /// and unless the spec refuses it the image size.
 pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
     let start = run.start.as_ref();
-    let Some(differs) = run.model.difference(&checkpoint.model, start) else { return Ok(()) };
+    let Some(differs) = run.model.difference(&checkpoint.model.clone().into(), start) else {
+        return Ok(());
+    };
     let help = match differs.field.as_str() {
         "classes" => "\n  help:     `start.head: new` trains a head for other classes",
         "image_size" => {
@@ -59,8 +61,8 @@ pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
 
 /// What resampling makes of position embeddings of a model of this size for that of a run; None
 /// where the sizes are the same. `auto` is timm's way: whose checkpoint it is was looked at before.
-pub fn resampled(from: &ModelSpec, to: &ModelSpec, how: PositionEmbedding) -> Option<Resampled> {
-    let side = |model: &ModelSpec| model.image_size / model.patch_size.max(1);
+pub fn resampled(from: &VitSpec, to: &VitSpec, how: PositionEmbedding) -> Option<Resampled> {
+    let side = |model: &VitSpec| model.image_size / model.patch_size.max(1);
     let method = match how {
         PositionEmbedding::Auto => PositionEmbedding::Timm,
         other => other,
@@ -81,11 +83,11 @@ pub fn adapt(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> 
         None => checkpoint.clone(),
     };
     let how = start.map_or(PositionEmbedding::Auto, |start| start.position_embedding);
-    let positions = resampled(&checkpoint.model, &run.model, how);
+    let positions = resampled(&checkpoint.model, run.vit(), how);
     if let (Some(how), Some(values)) = (positions, adapted.tensors.get_mut(POSITIONS)) {
         let prefix = tokens(&checkpoint.model).saturating_sub(how.from * how.from);
         *values = resample_positions(values, prefix, how)?;
-        adapted.model.image_size = run.model.image_size;
+        adapted.model.image_size = run.vit().image_size;
     }
     Ok(Adapted { checkpoint: adapted, classes, positions })
 }
@@ -113,7 +115,7 @@ pub fn fit(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> Re
 pub fn conversion(vlora: Option<&VloraSpec>, lora: bool, run: &RunSpec) -> Conversion {
     match (vlora, &run.vlora) {
         (None, None) if !lora => Conversion::None,
-        (Some(theirs), Some(own)) if !lora && same_weights(theirs, own, run.model.depth) => {
+        (Some(theirs), Some(own)) if !lora && same_weights(theirs, own, run.vit().depth) => {
             Conversion::None
         }
         (_, None) => Conversion::MultipliedOut,

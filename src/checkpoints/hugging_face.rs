@@ -18,7 +18,7 @@ use super::preprocessor;
 use super::shapes::Renamed;
 use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Result};
-use crate::spec::{ModelSpec, Pool};
+use crate::spec::{Pool, VitSpec};
 
 /// The name of a model's description in its folder.
 pub const CONFIG: &str = "config.json";
@@ -82,12 +82,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
 }
 
 /// Holds the description to the tensors' shapes; its labels only where the head is kept.
-fn contradictions(
-    path: &Path,
-    config: &VitConfig,
-    model: &ModelSpec,
-    new_head: bool,
-) -> Result<()> {
+fn contradictions(path: &Path, config: &VitConfig, model: &VitSpec, new_head: bool) -> Result<()> {
     let labels = config.num_labels.filter(|_| !new_head).unwrap_or(model.classes);
     let patch = "the patch embedding's shape";
     for (field, found, shown, tensor) in [

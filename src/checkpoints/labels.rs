@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{ModelSpec, Normalize};
+use crate::spec::{Normalize, VitSpec};
 
 /// Names of the classes and the images' normalisation, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ impl Labels {
     }
 
     /// What of them cannot be this model's: found, expected.
-    pub fn contradiction(&self, model: &ModelSpec) -> Option<(String, String)> {
+    pub fn contradiction(&self, model: &VitSpec) -> Option<(String, String)> {
         let (names, classes) = (self.class_names.len(), model.classes);
         if names != 0 && names != classes {
             return Some((format!("{names} class names"), format!("{classes}, or none")));

@@ -66,12 +66,12 @@ pub use tokenizer::TOKENIZER;
 use crate::error::{Error, Result};
 use crate::models::vit::Vit;
 use crate::nn::{Init, ParameterBuilder, Variable};
-use crate::spec::{LoraSpec, ModelSpec, Target, VloraSpec};
+use crate::spec::{LoraSpec, Target, VitSpec, VloraSpec};
 
 /// A model with its weights, float32, on the CPU.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    pub model: ModelSpec,
+    pub model: VitSpec,
     /// None where every layer is dense.
     pub vlora: Option<VloraSpec>,
     pub lora: Option<LoraSpec>,

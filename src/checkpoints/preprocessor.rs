@@ -11,7 +11,7 @@ use super::base::UNKNOWN_FIELD;
 use super::fault::Fault;
 use super::fields::Fields;
 use crate::error::{Error, Result};
-use crate::spec::{ModelSpec, Normalize};
+use crate::spec::{Normalize, VitSpec};
 
 /// The file's name in a model's folder.
 pub const PREPROCESSOR: &str = "preprocessor_config.json";
@@ -111,7 +111,7 @@ fn parse(path: &Path, bytes: &[u8], channels: usize) -> Result<Normalize> {
 }
 
 /// The file for a model whose images are normalised like this.
-pub fn export(model: &ModelSpec, normalize: &Normalize) -> Result<(PathBuf, Vec<u8>)> {
+pub fn export(model: &VitSpec, normalize: &Normalize) -> Result<(PathBuf, Vec<u8>)> {
     let side = model.image_size;
     let file = json!({
         "do_normalize": true,

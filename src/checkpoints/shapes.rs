@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::models::vit::Vit;
 use crate::nn::{Init, ParameterBuilder, Variable};
 use crate::spec::{
-    self, Architecture, LoraSpec, Method, ModelSpec, Pool, PositionEmbedding, Precision, RunSpec,
-    StartHead, StartSpec, Task, TrainingSpec, VloraSpec, nearest,
+    self, Architecture, ImageDataSpec, LoraSpec, Method, Pool, PositionEmbedding, Precision,
+    RunSpec, StartHead, StartSpec, Task, TrainingSpec, VitSpec, VloraSpec, nearest,
 };
 
 /// A file's tensors by our names.
@@ -52,7 +52,7 @@ impl Renamed<'_> {
     }
 
     /// The model that the shapes show; what they do not show is given.
-    pub fn model(&self, heads: usize, norm_eps: f64) -> Result<ModelSpec> {
+    pub fn model(&self, heads: usize, norm_eps: f64) -> Result<VitSpec> {
         let patch = "[dim, channels, patch, patch] of the patch embedding";
         let [dim, channels, patch_size, across] = self.dims("patch_embed.proj.weight", patch)?;
         if patch_size != across {
@@ -79,7 +79,7 @@ impl Renamed<'_> {
         }
         let [hidden, _] = self.dims("blocks.0.mlp.fc1.weight", "[hidden, dim] of an MLP")?;
         let [classes, _] = self.dims("head.weight", "[classes, dim] of the classifier")?;
-        Ok(ModelSpec {
+        Ok(VitSpec {
             architecture: Architecture::Vit,
             image_size: side.saturating_mul(patch_size),
             patch_size,
@@ -110,7 +110,7 @@ impl Renamed<'_> {
     /// The checkpoint, if the sizes make sense and the tensors are exactly the model's.
     pub fn checkpoint(
         self,
-        model: ModelSpec,
+        model: VitSpec,
         vlora: Option<VloraSpec>,
         lora: Option<LoraSpec>,
     ) -> Result<Checkpoint> {
@@ -214,17 +214,17 @@ fn block(name: &str) -> Option<&str> {
 
 /// Checks a model's fields by the rules for a spec's fields.
 pub fn check_sizes(
-    model: &ModelSpec,
+    model: &VitSpec,
     vlora: Option<&VloraSpec>,
     lora: Option<&LoraSpec>,
 ) -> Result<()> {
-    let data = serde_json::from_str(r#"{"embedded": "fashion-mnist-mini"}"#)
+    let data: ImageDataSpec = serde_json::from_str(r#"{"embedded": "fashion-mnist-mini"}"#)
         .map_err(|e| Error::Failed(e.to_string()))?;
     let checkpoint = Some("checkpoint".into());
     let run = RunSpec {
         task: Task::ImageClassification,
-        data,
-        model: model.clone(),
+        data: data.into(),
+        model: model.clone().into(),
         method: if vlora.is_some() { Method::Vlora } else { Method::Dense },
         vlora: vlora.cloned(),
         start: lora.map(|_| StartSpec {

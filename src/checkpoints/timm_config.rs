@@ -13,7 +13,7 @@ use super::base::{UNKNOWN_FIELD, Unsupported};
 use super::fault::Fault;
 use super::fields::Fields;
 use crate::error::Result;
-use crate::spec::{ModelSpec, Normalize, Pool};
+use crate::spec::{Normalize, Pool, VitSpec};
 
 /// A description whose fields have the right types.
 #[derive(Clone, Debug, PartialEq)]
@@ -453,7 +453,7 @@ fn normalize(pretrained: &Fields) -> Result<Option<Normalize>> {
 impl TimmConfig {
     /// Checks the description at `path` against the tensors' shapes; classes only where the head is
     /// kept. Errors, with the field, if one contradicts them.
-    pub fn check(&self, path: &Path, model: &ModelSpec, new_head: bool) -> Result<()> {
+    pub fn check(&self, path: &Path, model: &VitSpec, new_head: bool) -> Result<()> {
         let contradiction = |field: &str, found: String, expected: String| {
             Err(Fault::new(path, format!("{field} contradicts the weights"))
                 .found(found)

@@ -343,7 +343,7 @@ fn batch_text(spec: &RunSpec) -> String {
         1 => String::new(),
         n => format!(", {n} a step"),
     };
-    let (batch, tokens) = (spec.training.batch_size, tokens(&spec.model));
+    let (batch, tokens) = (spec.training.batch_size, tokens(spec.vit()));
     format!("batches of {batch} images of {tokens} tokens{accumulated}")
 }
 

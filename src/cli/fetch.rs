@@ -126,14 +126,16 @@ struct Got {
 
 fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
     let (kind, source) = match need {
-        Need::Data(data) => (Kind::Dataset, Source::of(data)?),
+        Need::Data(data) => (Kind::Dataset, Source::of(&data.files())?),
         Need::Model(source) => (Kind::Model, source.clone()),
     };
     let known = before.and_then(|lock| lock.find_source(kind, &source));
     // A pinned commit stays, also where its branch has moved on.
     let repository = hub.open(&source.at(known), kind)?;
     let files = match need {
-        Need::Data(data) => data::needed(&repository, data)?,
+        Need::Data(data) => match data.as_ref() {
+            DataSpec::Images(images) => data::needed(&repository, images)?,
+        },
         Need::Model(_) => base_model_files(&repository)?,
     };
     let mut locked = repository.pin(&source, &files)?;

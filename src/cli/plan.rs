@@ -291,7 +291,7 @@ fn first_lines(notes: &str, all: bool) -> String {
 fn starts(plan: &Plan) -> String {
     let note = |v: &PlannedVariant| {
         let note = start_note(&v.record(), v.started.as_ref())?;
-        Some(match (v.pixels, &v.variant.spec.data.normalize) {
+        Some(match (v.pixels, &v.variant.spec.images().normalize) {
             (PixelSource::Start, Some(Normalize { mean, std })) => format!(
                 "{note} Its images are normalised as theirs were, with mean {mean:?} and deviation \
                  {std:?}."

@@ -9,7 +9,7 @@ use super::hub::HubArgs;
 use crate::checkpoints::{Checkpoint, Form, Hints, Loaded, read_checkpoint_as};
 use crate::error::{Error, Result};
 use crate::report::count;
-use crate::spec::{ModelSpec, Normalize, Pool, Rank, Target, VloraSpec, nearest};
+use crate::spec::{Normalize, Pool, Rank, Target, VitSpec, VloraSpec, nearest};
 
 /// A checkpoint and what its file does not say.
 #[derive(Debug, Args)]
@@ -147,7 +147,7 @@ impl CheckpointArgs {
     }
 }
 
-fn shape(model: &ModelSpec) -> String {
+fn shape(model: &VitSpec) -> String {
     let pool = match model.pool {
         Pool::ClassToken => "class token",
         Pool::Mean => "mean pooling",

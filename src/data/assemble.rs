@@ -11,7 +11,7 @@ use super::select::Select;
 use super::source::{SplitFiles, numbers};
 use super::table::{Column, Table, Values};
 use crate::error::{Error, Result};
-use crate::spec::{DataSpec, shorten};
+use crate::spec::{ImageDataSpec, shorten};
 
 /// What is known of the classes before a split is read.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl Store {
 /// one file's are in memory beside the pixels.
 pub fn assemble(
     files: &mut SplitFiles,
-    data: &DataSpec,
+    data: &ImageDataSpec,
     store: Store,
     classes: usize,
     known: Classes,

@@ -1,7 +1,7 @@
 //! Random crops, with padding or of a random part, and horizontal flip; a stream an (epoch, example).
 
 use crate::random::{Purpose, Stream};
-use crate::spec::{DataSpec, Interpolation, RandomResizedCrop};
+use crate::spec::{ImageDataSpec, Interpolation, RandomResizedCrop};
 
 /// Draws the changes of one epoch. What happens to an example depends on (seed, epoch,
 /// example) alone, not on its place in a batch.
@@ -16,7 +16,7 @@ pub struct Augmenter {
 }
 
 impl Augmenter {
-    pub fn new(data: &DataSpec, seed: u64, epoch: usize) -> Augmenter {
+    pub fn new(data: &ImageDataSpec, seed: u64, epoch: usize) -> Augmenter {
         let augment = &data.augment;
         Augmenter {
             seed,

@@ -16,7 +16,7 @@ use super::pixels::Pixels;
 use super::resize::{self, Fit, resize};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::spec::{DataSpec, ModelSpec, Normalize, hex};
+use crate::spec::{ImageDataSpec, Normalize, VitSpec, hex};
 
 /// Images of one split as bytes, with their labels.
 #[derive(Clone, Debug)]
@@ -234,14 +234,14 @@ impl Treated {
 
 impl ImageData {
     /// Reads, checks and decodes the three splits, or takes what is decoded from the user's cache.
-    pub fn load(data: &DataSpec, model: &ModelSpec, hub: &Hub) -> Result<ImageData> {
+    pub fn load(data: &ImageDataSpec, model: &VitSpec, hub: &Hub) -> Result<ImageData> {
         ImageData::load_with_cache(data, model, hub, cache_folder().as_deref())
     }
 
     /// [`ImageData::load`] with another folder for what is decoded, or none.
     pub fn load_with_cache(
-        data: &DataSpec,
-        model: &ModelSpec,
+        data: &ImageDataSpec,
+        model: &VitSpec,
         hub: &Hub,
         cache: Option<&Path>,
     ) -> Result<ImageData> {
@@ -461,7 +461,7 @@ mod tests {
 
     fn load() -> ImageData {
         let spec = quickstart();
-        ImageData::load(&spec.data, &spec.model, &Hub::default()).unwrap()
+        ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::names::{Format, canonical, is_metadata, names_split};
 use super::splits::{Found, Said, Split, by_card, by_name, claims, listed};
 use crate::error::{Error, Result};
 use crate::hub::Repository;
-use crate::spec::{DataSpec, SplitSpec, nearest};
+use crate::spec::{ImageDataSpec, SplitSpec, nearest};
 
 /// One configuration of a dataset.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Layout {
     }
 
     /// What a run of `data` reads.
-    pub fn of_spec(repository: &Repository, data: &DataSpec) -> Result<Layout> {
+    pub fn of_spec(repository: &Repository, data: &ImageDataSpec) -> Result<Layout> {
         Layout::without(repository, data.config.as_deref(), &data.ignore)
     }
 
@@ -273,7 +273,7 @@ pub fn class_of(path: &str) -> Option<&str> {
 }
 
 /// The paths that a run of `data` reads, the card's first; nothing else is read later.
-pub fn needed(repository: &Repository, data: &DataSpec) -> Result<Vec<String>> {
+pub fn needed(repository: &Repository, data: &ImageDataSpec) -> Result<Vec<String>> {
     let layout = Layout::of_spec(repository, data)?;
     let card = repository.files().iter().filter(|path| *path == CARD);
     let mut paths: Vec<String> = card.cloned().collect();

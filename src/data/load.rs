@@ -16,11 +16,11 @@ use super::resize::Fit;
 use super::source::SplitFiles;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
-use crate::spec::{DataSpec, Duplicates, ModelSpec, PartSpec, SplitSpec};
+use crate::spec::{Duplicates, ImageDataSpec, PartSpec, SplitSpec, VitSpec};
 
 /// Loads the splits of one dataset.
 pub struct Loader<'a> {
-    data: &'a DataSpec,
+    data: &'a ImageDataSpec,
     repository: Repository,
     layout: Layout,
     fit: Fit,
@@ -46,12 +46,12 @@ pub struct Loaded {
 
 impl<'a> Loader<'a> {
     pub fn new(
-        data: &'a DataSpec,
-        model: &ModelSpec,
+        data: &'a ImageDataSpec,
+        model: &VitSpec,
         hub: &Hub,
         cache: Option<&'a Path>,
     ) -> Result<Loader<'a>> {
-        let repository = hub.open(&Source::of(data)?, Kind::Dataset)?;
+        let repository = hub.open(&Source::of(&data.files())?, Kind::Dataset)?;
         let layout = Layout::of_spec(&repository, data)?;
         layout.note().iter().for_each(|note| hub.note(note));
         Ok(Loader {

@@ -6,12 +6,12 @@ use super::decode::Size;
 use super::images::{ImageData, ImageSplit, ImageStatistics};
 use super::pixels::Pixels;
 use crate::random::{Purpose, Stream};
-use crate::spec::ModelSpec;
+use crate::spec::VitSpec;
 
 impl ImageData {
     /// So many training examples, and as many each for validation and test as `other` says, of the
     /// model's size. A few images repeat, so that many examples need little memory.
-    pub fn noise(model: &ModelSpec, train: usize, other: usize) -> ImageData {
+    pub fn noise(model: &VitSpec, train: usize, other: usize) -> ImageData {
         const DISTINCT: usize = 64;
         const MOST_BYTES: usize = 1 << 24;
         let size = Size { side: model.image_size, channels: model.channels };

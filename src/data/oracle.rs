@@ -7,7 +7,7 @@ use super::resize::Fit;
 use super::select::Select;
 use super::table::{Blobs, Table, Values};
 use crate::hub::File;
-use crate::spec::DataSpec;
+use crate::spec::ImageDataSpec;
 
 fn table(name: &str) -> Table {
     let path = format!("{}/tests/fixtures/images/{name}.parquet", env!("CARGO_MANIFEST_DIR"));
@@ -150,7 +150,7 @@ fn squares_are_what_torchvision_makes_of_pillow_images() {
         let name = table.text("name", row);
         let resize: serde_json::Value = serde_json::from_str(table.text("resize", row))
             .unwrap_or_else(|_| table.text("resize", row).into());
-        let data: DataSpec = serde_json::from_value(serde_json::json!({
+        let data: ImageDataSpec = serde_json::from_value(serde_json::json!({
             "resize": resize,
             "crop": table.text("crop", row),
             "interpolation": table.text("interpolation", row),

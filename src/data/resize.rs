@@ -10,7 +10,7 @@ use fast_image_resize::images::{Image as View, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::decode::{Image, Size};
-use crate::spec::{Crop, DataSpec, Interpolation, ModelSpec, Resize};
+use crate::spec::{Crop, ImageDataSpec, Interpolation, Resize, VitSpec};
 
 /// Beyond this many pixels Pillow takes an image for an attack, and so do we.
 const MOST_PIXELS: u64 = 178_956_970;
@@ -25,7 +25,7 @@ pub struct Fit {
 }
 
 impl Fit {
-    pub fn of(data: &DataSpec, model: &ModelSpec) -> Fit {
+    pub fn of(data: &ImageDataSpec, model: &VitSpec) -> Fit {
         Fit {
             size: Size { side: model.image_size, channels: model.channels },
             resize: data.resize,

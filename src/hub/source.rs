@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Kind, LockedRepository};
 use crate::error::{Error, Result};
-use crate::spec::{DataSpec, HUB_NAME, HUB_PREFIX, HubName};
+use crate::spec::{FilesSpec, HUB_NAME, HUB_PREFIX, HubName};
 
 /// Where files come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,11 +17,11 @@ pub enum Source {
 
 impl Source {
     /// Of a dataset. Errors where the section names none, which validation refuses first.
-    pub fn of(data: &DataSpec) -> Result<Source> {
-        match (&data.hub, &data.path, &data.embedded) {
+    pub fn of(data: &FilesSpec) -> Result<Source> {
+        match (data.hub, data.path, data.embedded) {
             (Some(name), _, _) => HubName::parse(name).map(Source::Hub),
             (_, Some(path), _) => Some(Source::Folder(path.into())),
-            (_, _, Some(name)) => Some(Source::Embedded(name.clone())),
+            (_, _, Some(name)) => Some(Source::Embedded(name.to_string())),
             _ => None,
         }
         .ok_or_else(|| Error::Input("data: no source is given".into()))

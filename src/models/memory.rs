@@ -138,7 +138,7 @@ pub fn memory_beside(run: &RunSpec, device: DeviceKind, processor: Processor) ->
     let layers = model.operations();
     let kept = |layer: &Vec<Operation>| layer.iter().map(|o| o.kept).sum();
     let batch = run.training.batch_size as u64;
-    let image = (run.model.channels * run.model.image_size.pow(2)) as u64;
+    let image = (run.vit().channels * run.vit().image_size.pow(2)) as u64;
     let mut memory = Memory {
         weights: cost.parameters * (FLOAT + model.engine.copy),
         gradients: cost.trained * FLOAT,
@@ -186,13 +186,13 @@ struct Model<'a> {
 
 impl<'a> Model<'a> {
     fn new(run: &'a RunSpec, engine: Engine) -> Model<'a> {
-        let (batch, dim) = (run.training.batch_size as u64, run.model.dim as u64);
+        let (batch, dim) = (run.training.batch_size as u64, run.vit().dim as u64);
         Model { run, engine, batch, dim, tracked: false, reached: BTreeSet::new() }
     }
 
     /// Those of the embedding, of each block, and of the head, in the order forward.
     fn operations(&mut self) -> Vec<Vec<Operation>> {
-        let depth = self.run.model.depth;
+        let depth = self.run.vit().depth;
         let mut layers = vec![self.embedding()];
         let mut tracked = vec![self.tracked];
         for block in 0..depth {
@@ -223,7 +223,7 @@ impl<'a> Model<'a> {
     }
 
     fn embedding(&mut self) -> Vec<Operation> {
-        let m = &self.run.model;
+        let m = self.run.vit();
         let (side, all) = (m.patch_size as u64, tokens(m) as u64);
         let patches = (m.image_size as u64 / side).pow(2);
         let (inputs, rows) = (m.channels as u64 * side * side, self.batch * patches);
@@ -259,7 +259,7 @@ impl<'a> Model<'a> {
     }
 
     fn block(&mut self, block: usize) -> Vec<Operation> {
-        let m = &self.run.model;
+        let m = self.run.vit();
         let all = tokens(m);
         let queries = read(block, m.depth, m.pool, all);
         let (n, q) = (self.batch * all as u64, self.batch * queries as u64);
@@ -383,7 +383,7 @@ impl<'a> Model<'a> {
         if !self.tracked {
             return Operation::default();
         }
-        let m = &self.run.model;
+        let m = self.run.vit();
         let (heads, q) = (m.heads as u64, self.batch * queries as u64);
         let qkv = self.matrix(self.batch * all as u64, 3 * self.dim);
         let weights = match all <= self.engine.weights_up_to * (m.dim / m.heads) {
@@ -404,7 +404,7 @@ impl<'a> Model<'a> {
     }
 
     fn head(&mut self) -> Vec<Operation> {
-        let m = &self.run.model;
+        let m = self.run.vit();
         let (dim, classes, batch) = (self.dim, m.classes as u64, self.batch);
         let mut operations = Vec::new();
         if m.pool == Pool::Mean {

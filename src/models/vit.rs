@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 
 use crate::nn::ops::{self, Epilogue, Mask};
 use crate::nn::{Init, Mode, ParameterBuilder, Variable};
-use crate::spec::{LoraSpec, ModelSpec, ParameterGroup, Pool, RunSpec, Target, VloraSpec};
+use crate::spec::{LoraSpec, ParameterGroup, Pool, RunSpec, Target, VitSpec, VloraSpec};
 use crate::vlora::{Compounds, LayerCount, Linear, Vector, transformer_layer};
 
 /// timm's `trunc_normal_(std=.02)` for linear weights and positions.
@@ -29,12 +29,12 @@ pub struct Vit {
 impl Vit {
     /// The model of a run, on `source`.
     pub fn of(run: &RunSpec, source: &mut dyn ParameterBuilder) -> Result<Vit> {
-        Vit::new(&run.model, run.vlora.as_ref(), run.lora.as_ref(), source)
+        Vit::new(run.vit(), run.vlora.as_ref(), run.lora.as_ref(), source)
     }
 
     /// Builds the model on `source`; `vlora` is None for a dense one, `lora` for one without.
     pub fn new(
-        spec: &ModelSpec,
+        spec: &VitSpec,
         vlora: Option<&VloraSpec>,
         lora: Option<&LoraSpec>,
         source: &mut dyn ParameterBuilder,
@@ -133,7 +133,7 @@ pub struct Block {
 
 impl Block {
     fn new(
-        spec: &ModelSpec,
+        spec: &VitSpec,
         index: usize,
         compounds: &mut Compounds,
         source: &mut dyn ParameterBuilder,
@@ -199,7 +199,7 @@ pub(super) fn read(block: usize, depth: usize, pool: Pool, tokens: usize) -> usi
 }
 
 /// Tokens a sequence, the class token included.
-pub fn tokens(spec: &ModelSpec) -> usize {
+pub fn tokens(spec: &VitSpec) -> usize {
     let patches = (spec.image_size / spec.patch_size).pow(2);
     patches + usize::from(spec.pool == Pool::ClassToken)
 }
@@ -229,7 +229,7 @@ pub struct Cost {
 /// Parameters and matrix-product FLOPs in closed form (two FLOPs a multiply–add). Every block's
 /// input is taken to need a gradient; under LoRA the first one's does not.
 pub fn cost(run: &RunSpec) -> Cost {
-    let (spec, batch) = (&run.model, run.training.batch_size);
+    let (spec, batch) = (run.vit(), run.training.batch_size);
     let (dim, classes, n) = (spec.dim as u64, spec.classes as u64, tokens(spec) as u64);
     let patch_inputs = (spec.channels * spec.patch_size * spec.patch_size) as u64;
     let patches = (spec.image_size / spec.patch_size).pow(2) as u64;
@@ -289,8 +289,8 @@ mod tests {
 
     use super::*;
     use crate::spec::{
-        Architecture, IncrementInit, Method, Precision, Rank, Reference, TargetSpec, Task,
-        TrainingSpec,
+        Architecture, DataSpec, IncrementInit, Method, ModelSpec, Precision, Rank, Reference,
+        TargetSpec, Task, TrainingSpec,
     };
 
     /// Counts what a model asks for; zeros are mapped lazily, so a ViT-B costs no memory.
@@ -318,8 +318,8 @@ mod tests {
         }
     }
 
-    fn vit_b16() -> ModelSpec {
-        ModelSpec {
+    fn vit_b16() -> VitSpec {
+        VitSpec {
             architecture: Architecture::Vit,
             image_size: 224,
             patch_size: 16,
@@ -334,8 +334,9 @@ mod tests {
         }
     }
 
-    fn run(model: ModelSpec, vlora: Option<VloraSpec>, lora: Option<LoraSpec>) -> RunSpec {
+    fn run(model: VitSpec, vlora: Option<VloraSpec>, lora: Option<LoraSpec>) -> RunSpec {
         let data = serde_json::from_str(r#"{"embedded": "fashion-mnist-mini"}"#).unwrap();
+        let (data, model) = (DataSpec::Images(data), ModelSpec::Vit(model));
         let method = if vlora.is_some() { Method::Vlora } else { Method::Dense };
         let training = TrainingSpec::default();
         let task = Task::ImageClassification;
@@ -412,7 +413,7 @@ mod tests {
                 (3, 0.5, vec![TargetSpec::plain(Target::MlpFc1)]),
                 (3, 1.0, mixed.clone()),
             ] {
-                let model = ModelSpec {
+                let model = VitSpec {
                     image_size: 12,
                     patch_size: 3,
                     channels,
@@ -446,7 +447,7 @@ mod tests {
     /// attention and, for VLoRA, without the increments' own.
     #[test]
     fn flops_of_a_known_size() {
-        let model = ModelSpec {
+        let model = VitSpec {
             image_size: 32,
             patch_size: 4,
             classes: 10,
@@ -455,7 +456,7 @@ mod tests {
             pool: Pool::Mean,
             ..vit_b16()
         };
-        let step = |model: &ModelSpec, v: Option<VloraSpec>| {
+        let step = |model: &VitSpec, v: Option<VloraSpec>| {
             let mut run = run(model.clone(), v, None);
             run.training.batch_size = 64;
             64.0 * cost(&run).training_flops / 1e9
@@ -473,7 +474,7 @@ mod tests {
         assert!((detached - 100.0).abs() < 1.0, "{detached}");
 
         // Of the last block, three of four parts in a class token's model are for one token.
-        let whole = step(&ModelSpec { pool: Pool::ClassToken, ..model.clone() }, None);
+        let whole = step(&VitSpec { pool: Pool::ClassToken, ..model.clone() }, None);
         let rows = |tokens: f64| 64.0 * tokens * 192.0 * 192.0 * 2.0 * 3.0 / 1e9;
         let saved = 9.0 * rows(64.0) + 2.0 * 64.0 * 64.0 * 65.0 * 192.0 * 2.0 * 3.0 / 1e9;
         let all = (step(&model, None) - attention) * with_class

@@ -8,7 +8,7 @@ use crate::results::{
     Started, Unnamed, VariantRecord,
 };
 use crate::spec::{
-    Crop, DataSpec, IncrementInit, Interpolation, LoraSpec, MatchBy, Matched, Normalize,
+    Crop, ImageDataSpec, IncrementInit, Interpolation, LoraSpec, MatchBy, Matched, Normalize,
     ParameterGroup, Pool, PositionEmbedding, Precision, Rank, Reference, Resize, RunSpec, Select,
     StartHead, Target, VloraSpec,
 };
@@ -336,7 +336,7 @@ pub fn precision_note(precision: Precision) -> &'static str {
 }
 
 /// What is done to images of other sizes and to training images.
-fn augmentation(data: &DataSpec) -> String {
+fn augmentation(data: &ImageDataSpec) -> String {
     let mut all = Vec::new();
     let by = match data.interpolation {
         Interpolation::Bilinear => "bilinear",
@@ -380,13 +380,13 @@ fn augmentation(data: &DataSpec) -> String {
 
 /// `pixels` says where the normalisation is from; records of earlier versions do not.
 pub fn training_note(spec: &RunSpec, pixels: Option<PixelSource>) -> String {
-    let (m, t) = (&spec.model, &spec.training);
-    let augment = augmentation(&spec.data);
+    let (m, t) = (spec.vit(), &spec.training);
+    let augment = augmentation(spec.images());
     let pool = match m.pool {
         Pool::ClassToken => "class token",
         Pool::Mean => "mean over patches",
     };
-    let normal = match (pixels, &spec.data.normalize) {
+    let normal = match (pixels, &spec.images().normalize) {
         (Some(PixelSource::Start), Some(Normalize { mean, std })) => format!(
             "the figures of the weights it starts from (mean {}, deviation {})",
             figures(mean),

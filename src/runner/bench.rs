@@ -201,11 +201,11 @@ impl Examples {
         let evaluated = EVALUATION_BATCHES * spec.training.batch_size;
         match self {
             Examples::Synthetic => {
-                let image = spec.model.channels * spec.model.image_size.pow(2);
+                let image = spec.vit().channels * spec.vit().image_size.pow(2);
                 // A GPU holds each of them, and more epochs serve as well.
                 let most = if device.is_cpu() { MOST_SYNTHETIC } else { MOST_HELD / image };
                 let steps = (amount.warmup + amount.steps).min(most / step).max(1);
-                ImageData::noise(&spec.model, step * steps, evaluated)
+                ImageData::noise(spec.vit(), step * steps, evaluated)
             }
             Examples::Real(datasets) => {
                 // `read` was given every variant that is measured.
@@ -229,8 +229,8 @@ fn step_examples(spec: &RunSpec) -> usize {
 pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
     let shapes = Target::MATRICES.map(|target| spec.model.target_shape(target));
     let largest = shapes.into_iter().max_by_key(|(output, input)| output * input);
-    let (output, input) = largest.unwrap_or((spec.model.dim, spec.model.dim));
-    (spec.training.batch_size * tokens(&spec.model), output, input)
+    let (output, input) = largest.unwrap_or((spec.vit().dim, spec.vit().dim));
+    (spec.training.batch_size * tokens(spec.vit()), output, input)
 }
 
 /// Times a variant, started from `seed`: weights that it would start from change no time. `tick`
@@ -459,7 +459,7 @@ mod tests {
         let spec = crate::spec::parse(text.as_bytes(), "t.yaml", "t", &[], &|_| 0).unwrap();
         let spec = &spec.variants[0].spec;
         crate::nn::emulated(|| {
-            let data = ImageData::noise(&spec.model, 8, 2);
+            let data = ImageData::noise(spec.vit(), 8, 2);
             let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
             let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
             trainer.step_by_step();

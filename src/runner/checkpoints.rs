@@ -14,14 +14,14 @@ pub type Checkpoints = BTreeMap<String, Loaded>;
 pub fn key(spec: &RunSpec) -> Option<String> {
     let start = spec.start.as_ref()?;
     let name = start.checkpoint_name()?;
-    let (heads, alpha, head) = (spec.model.heads, start.alpha, new_head(spec));
+    let (heads, alpha, head) = (spec.vit().heads, start.alpha, new_head(spec));
     Some(format!("{name} heads {heads} alpha {alpha:?} head {head:?}"))
 }
 
 /// The classes of a head that the run starts from its seed.
 fn new_head(spec: &RunSpec) -> Option<usize> {
     let new = spec.start.as_ref().is_some_and(|start| start.head == StartHead::New);
-    new.then_some(spec.model.classes)
+    new.then_some(spec.vit().classes)
 }
 
 /// The alpha that increments of a checkpoint were read with, where its form does not hold one.
@@ -41,7 +41,7 @@ pub fn read<'a>(
     let name = start.checkpoint_name().unwrap_or_default();
     if !checkpoints.contains_key(&key) {
         let alpha = start.alpha;
-        let (heads, new_head) = (Some(spec.model.heads), new_head(spec));
+        let (heads, new_head) = (Some(spec.vit().heads), new_head(spec));
         let hints = Hints { heads, alpha, new_head, ..Hints::default() };
         let path = model_path(&name, hub)?;
         let read = read_checkpoint(&path, &hints);

@@ -18,7 +18,7 @@ impl Datasets {
     pub fn load(&mut self, spec: &RunSpec, hub: &Hub) -> Result<&ImageData> {
         Ok(match self.0.entry(key(spec)) {
             Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(free) => free.insert(ImageData::load(&spec.data, &spec.model, hub)?),
+            Entry::Vacant(free) => free.insert(ImageData::load(spec.images(), spec.vit(), hub)?),
         })
     }
 
@@ -26,7 +26,7 @@ impl Datasets {
     /// normalisation alone.
     pub fn add_normalised(&mut self, spec: &RunSpec, loaded: &RunSpec) {
         let key = key(spec);
-        if let (Some(normalize), false) = (&spec.data.normalize, self.0.contains_key(&key)) {
+        if let (Some(normalize), false) = (&spec.images().normalize, self.0.contains_key(&key)) {
             let data = self[loaded].normalised(normalize);
             self.0.insert(key, data);
         }
@@ -44,7 +44,7 @@ impl Index<&RunSpec> for Datasets {
 
 /// What decides the decoded data: its section, and the model fields that it is checked against.
 fn key(spec: &RunSpec) -> String {
-    let m = &spec.model;
-    let fields = flatten(&spec.data);
+    let m = spec.vit();
+    let fields = flatten(spec.images());
     format!("{fields:?} {} {} {}", m.image_size, m.channels, m.classes)
 }

@@ -107,8 +107,7 @@ impl Past {
 /// Everything that decides how long an example takes.
 fn model(spec: &RunSpec) -> String {
     let t = &spec.training;
-    let parts =
-        (&spec.model, &spec.vlora, &spec.lora, t.batch_size, t.accumulation, spec.precision);
+    let parts = (spec.vit(), &spec.vlora, &spec.lora, t.batch_size, t.accumulation, spec.precision);
     serde_json::to_string(&parts).unwrap_or_default()
 }
 

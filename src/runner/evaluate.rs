@@ -16,8 +16,8 @@ use crate::hub::Hub;
 use crate::nn::{Frozen, ParameterStore, configure};
 use crate::results::{ClassMatch, PixelSource, Resampled, TestRecord};
 use crate::spec::{
-    Experiment, Method, Normalize, Precision, RunSpec, StartHead, StartSpec, Variant, flatten,
-    nearest,
+    DataSpec, Experiment, Method, Normalize, Precision, RunSpec, StartHead, StartSpec, Variant,
+    flatten, nearest,
 };
 use crate::tasks::{ImageClassification, Split, Task};
 
@@ -58,8 +58,8 @@ pub fn named<'a>(experiment: &'a Experiment, arm: Option<&str>) -> Result<Vec<&'
 
 /// What a file may not say of its model, where all `variants` agree on it.
 pub fn hints(variants: &[&Variant], heads: Option<usize>, alpha: Option<f64>) -> Hints {
-    let common = variants.first().map(|v| v.spec.model.heads);
-    let common = common.filter(|heads| variants.iter().all(|v| v.spec.model.heads == *heads));
+    let common = variants.first().map(|v| v.spec.vit().heads);
+    let common = common.filter(|heads| variants.iter().all(|v| v.spec.vit().heads == *heads));
     Hints { heads: heads.or(common), alpha, ..Hints::default() }
 }
 
@@ -105,7 +105,8 @@ fn read_of(spec: &RunSpec) -> RunSpec {
     (read.method, read.vlora, read.lora) = (Method::Dense, None, None);
     read.training = Default::default();
     read.training.batch_size = spec.training.batch_size;
-    read.data.augment = Default::default();
+    let DataSpec::Images(data) = &mut read.data;
+    data.augment = Default::default();
     read.start = Some(start_of(spec.start.as_ref()));
     read
 }
@@ -142,10 +143,10 @@ pub fn evaluate(
 ) -> Result<Evaluated> {
     check_precision(std::iter::once(variant), device)?;
     let spec = evaluated_spec(&loaded.checkpoint, &variant.spec);
-    let data = ImageData::load(&spec.data, &spec.model, hub)?;
+    let data = ImageData::load(spec.images(), spec.vit(), hub)?;
     let settled = settle(&spec, &data, Some(Base::of_checkpoint(loaded)))?;
     let Settled { spec, pixels, .. } = settled;
-    let data = match &spec.data.normalize {
+    let data = match &spec.images().normalize {
         Some(normalize) => data.normalised(normalize),
         None => data,
     };

@@ -42,7 +42,7 @@ fn run(overrides: &[&str]) -> RunSpec {
 
 /// Five steps, of which the last is smaller, an evaluation, a checkpoint that is taken up again.
 fn train(spec: &RunSpec, device: &Device) -> Trained {
-    let data = ImageData::noise(&spec.model, 4 * spec.training.batch_size + 2, 10);
+    let data = ImageData::noise(spec.vit(), 4 * spec.training.batch_size + 2, 10);
     let task = ImageClassification::new(&data, spec, 1, device.clone());
     let mut trainer = Trainer::new(&task, &spec.training, 1, device, None).unwrap();
     let mut steps = Vec::new();
@@ -93,7 +93,7 @@ fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
         let spec = run(overrides);
         let want = train(&spec, &Device::Cpu);
         let start = {
-            let data = ImageData::noise(&spec.model, 8, 8);
+            let data = ImageData::noise(spec.vit(), 8, 8);
             let task = ImageClassification::new(&data, &spec, 1, Device::Cpu);
             let trainer = Trainer::new(&task, &spec.training, 1, &Device::Cpu, None).unwrap();
             trainer.store().snapshot().unwrap()
@@ -138,7 +138,7 @@ fn a_block_asks_for_few_launches() {
         overrides.extend(vlora.then_some("method=vlora"));
         let spec = run(&overrides);
         emulated(|| {
-            let data = ImageData::noise(&spec.model, 6, 6);
+            let data = ImageData::noise(spec.vit(), 6, 6);
             let task = ImageClassification::new(&data, &spec, 1, Device::Cpu);
             let mut trainer = Trainer::new(&task, &spec.training, 1, &Device::Cpu, None).unwrap();
             let before = counters(&Device::Cpu).unwrap();
@@ -167,7 +167,7 @@ fn emulated_trainings_are_the_cpus() {
 /// and the step's number, or the weights would end elsewhere.
 fn goes_on_to_the_same_bits(device: &Device) {
     let spec = run(&["method=vlora", "precision=bf16", "training.epochs=2"]);
-    let data = ImageData::noise(&spec.model, 12, 6);
+    let data = ImageData::noise(spec.vit(), 12, 6);
     let task = ImageClassification::new(&data, &spec, 1, device.clone());
     let trainer = || Trainer::new(&task, &spec.training, 1, device, None).unwrap();
     let mut whole = trainer();

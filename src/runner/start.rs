@@ -11,13 +11,15 @@ use crate::results::{
     ClassMatch, ExperimentFolder, KeptRecord, PixelSource, RunFolder, RunResult, RunState,
     StartRecord, Started,
 };
-use crate::spec::{ModelSpec, Normalize, PositionEmbedding, RunSpec, StartHead, VloraSpec};
+use crate::spec::{
+    DataSpec, ModelSpec, Normalize, PositionEmbedding, RunSpec, StartHead, VitSpec, VloraSpec,
+};
 use crate::train::Start;
 use crate::vlora::is_lora;
 
 /// What is known of weights to start from before a run starts.
 pub struct Base<'a> {
-    model: &'a ModelSpec,
+    model: &'a VitSpec,
     vlora: Option<&'a VloraSpec>,
     has_lora: bool,
     class_names: &'a [String],
@@ -49,7 +51,7 @@ impl Base<'_> {
     pub fn of_arm<'a>(spec: &'a RunSpec, data: &'a ImageData) -> Base<'a> {
         let (mean, std) = (data.statistics.mean.clone(), data.statistics.std.clone());
         Base {
-            model: &spec.model,
+            model: spec.vit(),
             vlora: spec.vlora.as_ref(),
             has_lora: spec.lora.is_some(),
             class_names: &data.class_names,
@@ -74,7 +76,7 @@ pub struct Settled {
 /// those weights.
 pub fn settle(spec: &RunSpec, data: &ImageData, base: Option<Base>) -> Result<Settled> {
     let mut spec = spec.clone();
-    let mut pixels = match spec.data.normalize {
+    let mut pixels = match spec.images().normalize {
         Some(_) => PixelSource::Spec,
         None => PixelSource::Measured,
     };
@@ -86,14 +88,16 @@ pub fn settle(spec: &RunSpec, data: &ImageData, base: Option<Base>) -> Result<Se
     if let (PixelSource::Measured, Some(normalize)) = (pixels, base.normalize)
         && differs(&normalize)
     {
-        spec.data.normalize = Some(normalize);
+        let DataSpec::Images(data) = &mut spec.data;
+        data.normalize = Some(normalize);
         pixels = PixelSource::Start;
     }
     let how = match start.position_embedding {
         PositionEmbedding::Auto => base.positions,
         said => said,
     };
-    let positions = resampled(base.model, &spec.model, how);
+    let ModelSpec::Vit(model) = &spec.model;
+    let positions = resampled(base.model, model, how);
     // One way to say it for one way to do it, and none where nothing is done.
     start.position_embedding = positions.map_or(PositionEmbedding::Auto, |done| done.method);
     let classes = match start.head {

@@ -13,10 +13,41 @@ use serde::forward_to_deserialize_any;
 use super::error::SpecError;
 use super::hints;
 use super::node::{Node, Value, shorten};
+use super::schema::{Fields, FieldsSource, RunSpec, Task, read_run};
 
 /// Reads a `T` from `node`.
 pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, SpecError> {
     T::deserialize(NodeDe { node }).map_err(|e| e.0.at(node.origin.clone()))
+}
+
+/// Reads a run, whose task and architecture decide which fields it has. Without them, what is
+/// missing is said of a run of the first task.
+pub fn run_of(node: &Node) -> Result<RunSpec, SpecError> {
+    let task = match node.get("task") {
+        Some(task) => from_node(task)?,
+        None => Task::ALL[0],
+    };
+    let given = node.get("model").and_then(|model| model.get("architecture"));
+    let architecture = match given {
+        Some(architecture) => from_node(architecture)?,
+        None => task.architectures()[0],
+    };
+    let unfit = || {
+        let names: Vec<&str> = task.architectures().iter().map(|a| a.name()).collect();
+        SpecError::new(format!("an architecture that `task: {}` cannot train", task.name()))
+            .found(format!("`{}`", architecture.name()))
+            .expected(one_of(&names))
+            .at(node.nearest("model.architecture").0.origin.clone())
+    };
+    read_run(task, architecture, node)?.ok_or_else(unfit)
+}
+
+impl FieldsSource for &Node {
+    type Error = SpecError;
+
+    fn read<D: DeserializeOwned, M: DeserializeOwned>(self) -> Result<Fields<D, M>, SpecError> {
+        from_node(self)
+    }
 }
 
 /// [`SpecError`] as serde's error type.

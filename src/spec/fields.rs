@@ -2,12 +2,13 @@
 //!
 //! serde names a struct's fields when it meets one that the struct does not have. So each path is
 //! asked for a field that nothing has: a section answers with its fields, anything else does not.
+//! Fields that only some tasks or architectures have are among them.
 
 use std::sync::OnceLock;
 
-use super::de::from_node;
+use super::de::run_of;
 use super::node::{Node, Origin, Value};
-use super::schema::RunSpec;
+use super::schema::{Architecture, Task};
 
 /// No field is called so.
 const NO_FIELD: &str = "\u{0}";
@@ -23,16 +24,34 @@ pub fn paths() -> &'static [String] {
     })
 }
 
-/// Fields of the section at `path`; of the run itself where it is empty. None where there is no
-/// such section.
+/// Fields of the section at `path`, of every task and architecture that has it; of the run itself
+/// where `path` is empty. None where there is no such section.
 pub fn of_section(path: &str) -> Option<Vec<&'static str>> {
-    let nothing = Node { value: Value::Null, origin: Origin::File(Vec::new()) };
-    let mut node = Node::empty_map(nothing.origin.clone());
-    node.set(
-        &if path.is_empty() { NO_FIELD.into() } else { format!("{path}.{NO_FIELD}") },
-        nothing,
-    );
-    let error = from_node::<RunSpec>(&node).err()?;
+    let mut all: Option<Vec<&'static str>> = None;
+    for task in Task::ALL {
+        for architecture in task.architectures() {
+            let Some(fields) = of_kind(path, task, *architecture) else { continue };
+            let all = all.get_or_insert_default();
+            all.extend(fields.into_iter().filter(|f| !all.contains(f)).collect::<Vec<_>>());
+        }
+    }
+    all
+}
+
+fn of_kind(path: &str, task: Task, architecture: Architecture) -> Option<Vec<&'static str>> {
+    let at = Origin::File(Vec::new());
+    let leaf = |value| Node { value, origin: at.clone() };
+    let mut node = Node::empty_map(at.clone());
+    let unknown = if path.is_empty() { NO_FIELD.into() } else { format!("{path}.{NO_FIELD}") };
+    node.set(&unknown, leaf(Value::Null));
+    // Behind the unknown field, which is then met first. A field that `path` leads through stays.
+    for (tag, name) in [("task", task.name()), ("model.architecture", architecture.name())] {
+        let leads_through = format!("{path}.").starts_with(&format!("{tag}."));
+        if !leads_through {
+            node.set(tag, leaf(Value::Text(name.into())));
+        }
+    }
+    let error = run_of(&node).err()?;
     let (found, names) = error.unknown_field()?;
     (found == NO_FIELD).then(|| names.to_vec())
 }

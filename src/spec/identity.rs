@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::precision::Precision;
-use super::schema::{Crop, Interpolation, RunSpec};
+use super::schema::{Crop, DataSpec, Interpolation, RunSpec};
 
 /// Raised whenever the same spec would train to other numbers than before.
 pub const NUMERICS_VERSION: u32 = 3;
@@ -41,7 +41,7 @@ pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
         fields.remove("precision");
     }
     // Fields that came later, where they say what was done before they came.
-    let data = &spec.data;
+    let DataSpec::Images(data) = &spec.data;
     if data.resize.is_none() {
         fields.remove("data.resize");
     }
@@ -104,7 +104,8 @@ mod tests {
                 "dim": 8, "depth": 1, "heads": 1},
         });
         let mut spec: RunSpec = serde_json::from_value(spec).unwrap();
-        spec.data.augment = serde_json::from_str(augment).unwrap();
+        let DataSpec::Images(images) = &mut spec.data;
+        images.augment = serde_json::from_str(augment).unwrap();
         run_id(&spec, 0, "data", None)
     }
 

@@ -55,7 +55,7 @@ pub fn nearest(
     wanted: u64,
     count: ParameterCount,
 ) -> (RunSpec, usize) {
-    let heads = spec.model.heads;
+    let heads = spec.model.heads();
     let sized = |i: usize| {
         let mut spec = spec.clone();
         let value = match by {
@@ -63,8 +63,8 @@ pub fn nearest(
             MatchBy::Width => i * heads,
         };
         match by {
-            MatchBy::Depth => spec.model.depth = value,
-            MatchBy::Width => spec.model.dim = value,
+            MatchBy::Depth => spec.model.set_depth(value),
+            MatchBy::Width => spec.model.set_dim(value),
         }
         (spec, value)
     };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::de::{from_node, one_of};
+use super::de::{from_node, one_of, run_of};
 use super::error::SpecError;
 use super::expand::{Arm, Point, RUN_FIELDS, Sweep, resolved_key};
 use super::fields;
@@ -168,7 +168,7 @@ impl<'a> Resolver<'a> {
         // A run holds what `auto` comes to, so that its id says in which precision it computed.
         let precision = node.take("precision");
         let precision = precision::resolve(precision.as_ref(), self.device).map_err(in_context)?;
-        let mut spec: RunSpec = from_node(&node).map_err(in_context)?;
+        let mut spec = run_of(&node).map_err(in_context)?;
         spec.precision = precision;
         validate(&spec, &node).map_err(in_context)?;
         let unused = normalise(&mut spec);
@@ -309,8 +309,7 @@ fn check_unread(section: Option<Node>) -> Result<(), SpecError> {
 /// fields that nothing of the run uses, whatever they were set to.
 fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     let mut unused = Vec::new();
-    // One ratio for one hidden width, however it was rounded.
-    spec.model.mlp_ratio = spec.model.hidden() as f64 / spec.model.dim as f64;
+    spec.model.normalise();
     if spec.method == Method::Dense {
         spec.vlora = None;
     }

@@ -6,8 +6,9 @@ use super::identity::flatten;
 use super::node::Node;
 use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
-    Crop, DataSpec, LoraSpec, Method, ModelSpec, ParameterGroup, PositionEmbedding, Rank, Resize,
-    RunSpec, Select, SplitSpec, StartHead, StartSpec, Target, VloraSpec,
+    Crop, DataSpec, FilesSpec, ImageDataSpec, LoraSpec, Method, ModelSpec, ParameterGroup,
+    PositionEmbedding, Rank, Resize, RunSpec, Select, SplitSpec, StartHead, StartSpec, Target,
+    VitSpec, VloraSpec,
 };
 
 /// Datasets that `data.embedded` can name.
@@ -20,7 +21,9 @@ const MOST_PARAMETERS: f64 = 2e10;
 /// Checks a typed run; `node` is the tree it was read from, for the lines of its fields.
 pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
     let check = Check { node };
-    model(&run.model, &check)?;
+    match &run.model {
+        ModelSpec::Vit(model) => vit(model, &check)?,
+    }
     data(run, &check)?;
     if run.method == Method::Vlora {
         match &run.vlora {
@@ -41,22 +44,33 @@ pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
 }
 
 fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
-    let data = &run.data;
-    let sources = [("hub", &data.hub), ("path", &data.path), ("embedded", &data.embedded)];
+    files(&run.data.files(), check)?;
+    match (&run.data, &run.model) {
+        (DataSpec::Images(data), ModelSpec::Vit(model)) => images(data, model, check),
+    }
+}
+
+/// Where a run's examples are, whatever they are.
+fn files(data: &FilesSpec, check: &Check) -> Result<(), SpecError> {
+    let sources = [("hub", data.hub), ("path", data.path), ("embedded", data.embedded)];
     one_source("data", "of data", &sources, check)?;
-    if let Some(repository) = &data.hub {
+    if let Some(repository) = data.hub {
         hub_name("data.hub", repository, check)?;
     }
-    if let Some(name) = data.embedded.as_deref().filter(|n| !EMBEDDED_DATASETS.contains(n)) {
+    if let Some(name) = data.embedded.filter(|n| !EMBEDDED_DATASETS.contains(n)) {
         return Err(SpecError::new("unknown embedded dataset")
             .found(format!("`{name}`"))
             .expected(one_of(&EMBEDDED_DATASETS))
             .suggest(name, EMBEDDED_DATASETS)
             .at(check.origin("data.embedded")));
     }
-    splits(data, check)?;
+    splits(data, check)
+}
+
+/// What is done to images of any size for a model that takes squares.
+fn images(data: &ImageDataSpec, model: &VitSpec, check: &Check) -> Result<(), SpecError> {
     if let Some(normalize) = &data.normalize {
-        let channels = run.model.channels;
+        let channels = model.channels;
         for (field, values, low) in [
             ("data.normalize.mean", &normalize.mean, None),
             ("data.normalize.std", &normalize.std, Some(0.0)),
@@ -70,14 +84,14 @@ fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     }
     check.that(
         "data.augment.crop_padding",
-        data.augment.crop_padding < run.model.image_size,
-        format!("less than model.image_size, {}", run.model.image_size),
+        data.augment.crop_padding < model.image_size,
+        format!("less than model.image_size, {}", model.image_size),
     )?;
-    sizes(data, run.model.image_size, check)
+    sizes(data, model.image_size, check)
 }
 
 /// How images of other sizes become squares of `side` pixels.
-fn sizes(data: &DataSpec, side: usize, check: &Check) -> Result<(), SpecError> {
+fn sizes(data: &ImageDataSpec, side: usize, check: &Check) -> Result<(), SpecError> {
     if let Some(Resize::ShorterSide(short)) = data.resize {
         match data.crop {
             Crop::Center => check.between("data.resize", short, side, 16_384)?,
@@ -110,11 +124,11 @@ fn sizes(data: &DataSpec, side: usize, check: &Check) -> Result<(), SpecError> {
     )
 }
 
-fn splits(data: &DataSpec, check: &Check) -> Result<(), SpecError> {
+fn splits(data: &FilesSpec, check: &Check) -> Result<(), SpecError> {
     check.that("data.train", !data.train.is_empty(), "the name of a split")?;
-    let mut names = vec![("data.train", &data.train)];
+    let mut names = vec![("data.train", data.train)];
     let mut taken = 0.0;
-    let others = [("data.validation", data.validation.as_ref()), ("data.test", Some(&data.test))];
+    let others = [("data.validation", data.validation), ("data.test", Some(data.test))];
     for (field, split) in others {
         let Some(split) = split else { continue };
         match split {
@@ -123,7 +137,7 @@ fn splits(data: &DataSpec, check: &Check) -> Result<(), SpecError> {
                 for (other, same) in &names {
                     check.that(
                         field,
-                        name != *same,
+                        name != same,
                         format!("a split other than {other}'s, so that no example is in both"),
                     )?;
                 }
@@ -146,7 +160,7 @@ fn splits(data: &DataSpec, check: &Check) -> Result<(), SpecError> {
 fn one_source(
     section: &str,
     what: &str,
-    sources: &[(&str, &Option<String>)],
+    sources: &[(&str, Option<&str>)],
     check: &Check,
 ) -> Result<(), SpecError> {
     let given: Vec<&str> = sources.iter().filter(|s| s.1.is_some()).map(|s| s.0).collect();
@@ -178,7 +192,7 @@ fn hub_name(field: &str, text: &str, check: &Check) -> Result<(), SpecError> {
     }
 }
 
-fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
+fn vit(model: &VitSpec, check: &Check) -> Result<(), SpecError> {
     check.between("model.image_size", model.image_size, 1, 4096)?;
     check.between("model.patch_size", model.patch_size, 1, model.image_size)?;
     check.that(
@@ -231,8 +245,8 @@ fn model(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
 fn increments(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
     check.that(
         "vlora.compound_size",
-        vlora.compound_size >= 1 && model.depth.is_multiple_of(vlora.compound_size),
-        format!("a divisor of model.depth, {}", model.depth),
+        vlora.compound_size >= 1 && model.depth().is_multiple_of(vlora.compound_size),
+        format!("a divisor of model.depth, {}", model.depth()),
     )?;
     check.positive("vlora.alpha", vlora.alpha)?;
     check.that("vlora.targets", !vlora.targets.is_empty(), "at least one weight")?;
@@ -272,7 +286,11 @@ fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     if let Some(repository) = &start.hub {
         hub_name("start.hub", repository, check)?;
     }
-    let sources = [("arm", &start.arm), ("checkpoint", &start.checkpoint), ("hub", &start.hub)];
+    let sources = [
+        ("arm", start.arm.as_deref()),
+        ("checkpoint", start.checkpoint.as_deref()),
+        ("hub", start.hub.as_deref()),
+    ];
     one_source("start", "of weights", &sources, check).map_err(|error| {
         match sources.iter().all(|(_, given)| given.is_none()) {
             true => error
@@ -348,7 +366,7 @@ fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         fraction(t.label_smoothing),
         "a number from 0 to below 1",
     )?;
-    if t.select == Select::Best && run.data.validation.is_none() {
+    if t.select == Select::Best && run.data.files().validation.is_none() {
         return Err(SpecError::new("there is no validation to select the best epoch by")
             .found("`training.select: best` with `data.validation: null`")
             .expected(
@@ -360,18 +378,6 @@ fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
 }
 
 impl ModelSpec {
-    /// MLP hidden width; a whole number, since validation asks for one.
-    pub fn hidden(&self) -> usize {
-        (self.mlp_ratio * self.dim as f64).round() as usize
-    }
-
-    /// Whether `mlp_ratio · dim` is a whole number, but for the rounding of a ratio that was
-    /// itself a quotient.
-    pub fn hidden_is_whole(&self) -> bool {
-        let hidden = self.mlp_ratio * self.dim as f64;
-        hidden.round() >= 1.0 && (hidden - hidden.round()).abs() <= 1e-9 * hidden
-    }
-
     /// The first field in which a model to start from differs: with a new head its classes may,
     /// and its image size where position embeddings are resampled.
     pub fn difference(&self, other: &ModelSpec, start: Option<&StartSpec>) -> Option<Difference> {
@@ -386,6 +392,20 @@ impl ModelSpec {
             let differs = theirs != own && !may(&field);
             differs.then_some(Difference { field, own, theirs })
         })
+    }
+}
+
+impl VitSpec {
+    /// MLP hidden width; a whole number, since validation asks for one.
+    pub fn hidden(&self) -> usize {
+        (self.mlp_ratio * self.dim as f64).round() as usize
+    }
+
+    /// Whether `mlp_ratio · dim` is a whole number, but for the rounding of a ratio that was
+    /// itself a quotient.
+    pub fn hidden_is_whole(&self) -> bool {
+        let hidden = self.mlp_ratio * self.dim as f64;
+        hidden.round() >= 1.0 && (hidden - hidden.round()).abs() <= 1e-9 * hidden
     }
 
     /// [out, in] of a target's weight matrix; [size, 1] of a vector.

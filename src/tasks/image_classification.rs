@@ -121,7 +121,7 @@ impl Task for ImageClassification<'_> {
     }
 
     fn train_batch(&self, epoch: usize, examples: &[usize]) -> Result<(Tensor, Tensor)> {
-        let augmenter = Augmenter::new(&self.spec.data, self.seed, epoch);
+        let augmenter = Augmenter::new(self.spec.images(), self.seed, epoch);
         self.batch(0, examples, Some(&augmenter))
     }
 

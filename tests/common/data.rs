@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use vlora::data::{ImageData, Layout, Table, read_split};
 use vlora::error::Result;
 use vlora::hub::{Hub, Kind, Source};
-use vlora::spec::{DataSpec, ModelSpec};
+use vlora::spec::{ImageDataSpec, VitSpec};
 
 /// Side of the fixtures' images.
 pub const SIDE: usize = 8;
@@ -55,8 +55,8 @@ impl Dataset {
     ) -> Result<ImageData> {
         let mut fields: serde_json::Value = serde_json::from_str(data).unwrap();
         fields["path"] = self.dir.path().to_str().unwrap().into();
-        let data: DataSpec = serde_json::from_value(fields).unwrap();
-        let model: ModelSpec = serde_json::from_value(serde_json::json!({
+        let data: ImageDataSpec = serde_json::from_value(fields).unwrap();
+        let model: VitSpec = serde_json::from_value(serde_json::json!({
             "architecture": "vit", "image_size": side, "patch_size": 1, "channels": channels,
             "classes": classes, "dim": 8, "depth": 1, "heads": 1,
         }))

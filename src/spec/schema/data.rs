@@ -2,10 +2,52 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::DataSpec;
+
+/// Where a run's examples are, whatever they are: what every task's `data` section says.
+#[derive(Clone, Copy, Debug)]
+pub struct FilesSpec<'a> {
+    pub hub: Option<&'a str>,
+    pub path: Option<&'a str>,
+    pub embedded: Option<&'a str>,
+    pub config: Option<&'a str>,
+    pub ignore: &'a [String],
+    pub train: &'a str,
+    pub validation: Option<&'a SplitSpec>,
+    pub test: &'a SplitSpec,
+    pub duplicates: Duplicates,
+}
+
+impl DataSpec {
+    /// Where the examples are.
+    pub fn files(&self) -> FilesSpec<'_> {
+        match self {
+            DataSpec::Images(data) => data.files(),
+        }
+    }
+}
+
+impl ImageDataSpec {
+    /// Where the examples are.
+    pub fn files(&self) -> FilesSpec<'_> {
+        FilesSpec {
+            hub: self.hub.as_deref(),
+            path: self.path.as_deref(),
+            embedded: self.embedded.as_deref(),
+            config: self.config.as_deref(),
+            ignore: &self.ignore,
+            train: &self.train,
+            validation: self.validation.as_ref(),
+            test: &self.test,
+            duplicates: self.duplicates,
+        }
+    }
+}
+
 /// Where images come from and what is done to them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DataSpec {
+pub struct ImageDataSpec {
     /// A dataset of the Hugging Face Hub, `owner/name` or `owner/name@revision`. Exactly one of
     /// `hub`, `path` and `embedded` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,11 +5,11 @@ use super::*;
 use crate::models::vit::Vit;
 use crate::nn::{Init, Mode, ParameterBuilder, ParameterStore};
 use crate::random::{Purpose, Stream};
-use crate::spec::{Architecture, IncrementInit, ModelSpec, Pool, Reference, TargetSpec};
+use crate::spec::{Architecture, IncrementInit, Pool, Reference, TargetSpec, VitSpec};
 use crate::vlora::{Compounds, singular_values};
 
-fn model(depth: usize) -> ModelSpec {
-    ModelSpec {
+fn model(depth: usize) -> VitSpec {
+    VitSpec {
         architecture: Architecture::Vit,
         image_size: 6,
         patch_size: 3,

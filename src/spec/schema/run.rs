@@ -1,0 +1,176 @@
+//! A run as a whole. Which fields `data` and `model` have is decided by two other fields: `task`
+//! and `model.architecture`.
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{
+    Architecture, ImageDataSpec, LoraSpec, ModelSpec, StartSpec, TrainingSpec, VitSpec, VloraSpec,
+};
+use crate::spec::precision::Precision;
+
+/// Everything that decides a run's result besides its seed and the bytes of its data.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunSpec {
+    pub task: Task,
+    pub data: DataSpec,
+    pub model: ModelSpec,
+    pub method: Method,
+    /// Kept only where `method` is `vlora`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlora: Option<VloraSpec>,
+    /// Weights to start from; None starts from the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartSpec>,
+    /// LoRA on top of the weights of `start`, which are frozen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSpec>,
+    pub training: TrainingSpec,
+    pub precision: Precision,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// One image, one of `model.classes` labels; cross-entropy, accuracy.
+    ImageClassification,
+}
+
+impl Task {
+    pub const ALL: [Task; 1] = [Task::ImageClassification];
+
+    /// As specs write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::ImageClassification => "image-classification",
+        }
+    }
+
+    /// The architectures that can be trained on it.
+    pub fn architectures(self) -> &'static [Architecture] {
+        match self {
+            Task::ImageClassification => &[Architecture::Vit],
+        }
+    }
+}
+
+/// `data`, as the task has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum DataSpec {
+    Images(ImageDataSpec),
+}
+
+impl From<ImageDataSpec> for DataSpec {
+    fn from(data: ImageDataSpec) -> DataSpec {
+        DataSpec::Images(data)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Every layer has its own weights.
+    #[default]
+    Dense,
+    /// Compounds: one dense layer, then layers that add low-rank increments.
+    Vlora,
+}
+
+/// A run's fields with the types that its task and its architecture give `data` and `model`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fields<D, M> {
+    task: Task,
+    data: D,
+    model: M,
+    #[serde(default)]
+    method: Method,
+    #[serde(default)]
+    vlora: Option<VloraSpec>,
+    #[serde(default)]
+    start: Option<StartSpec>,
+    #[serde(default)]
+    lora: Option<LoraSpec>,
+    #[serde(default)]
+    training: TrainingSpec,
+    /// Records of before there was a choice do not hold it: they are float32.
+    #[serde(default)]
+    precision: Precision,
+}
+
+impl<D: Into<DataSpec>, M: Into<ModelSpec>> From<Fields<D, M>> for RunSpec {
+    fn from(fields: Fields<D, M>) -> RunSpec {
+        let Fields { task, data, model, method, vlora, start, lora, training, precision } = fields;
+        let (data, model) = (data.into(), model.into());
+        RunSpec { task, data, model, method, vlora, start, lora, training, precision }
+    }
+}
+
+/// Where a run's fields are read from.
+pub trait FieldsSource {
+    type Error;
+
+    fn read<D: DeserializeOwned, M: DeserializeOwned>(self) -> Result<Fields<D, M>, Self::Error>;
+}
+
+/// Reads a run with the types of its task and its architecture; None where they do not fit each
+/// other.
+pub fn read_run<S: FieldsSource>(
+    task: Task,
+    architecture: Architecture,
+    source: S,
+) -> Result<Option<RunSpec>, S::Error> {
+    Ok(Some(match (task, architecture) {
+        (Task::ImageClassification, Architecture::Vit) => {
+            source.read::<ImageDataSpec, VitSpec>()?.into()
+        }
+    }))
+}
+
+/// The fields that decide which others there are.
+#[derive(Deserialize)]
+struct Tags {
+    task: Task,
+    model: ModelTag,
+}
+
+#[derive(Deserialize)]
+struct ModelTag {
+    architecture: Architecture,
+}
+
+impl FieldsSource for serde_json::Value {
+    type Error = serde_json::Error;
+
+    fn read<D: DeserializeOwned, M: DeserializeOwned>(self) -> Result<Fields<D, M>, Self::Error> {
+        serde_json::from_value(self)
+    }
+}
+
+/// Of records, which hold a whole run.
+impl<'de> Deserialize<'de> for RunSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RunSpec, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let tags: Tags = Tags::deserialize(&value).map_err(D::Error::custom)?;
+        let architecture = tags.model.architecture;
+        let run = read_run(tags.task, architecture, value).map_err(D::Error::custom)?;
+        run.ok_or_else(|| {
+            let (task, architecture) = (tags.task.name(), architecture.name());
+            D::Error::custom(format!("the task {task} has no architecture {architecture}"))
+        })
+    }
+}
+
+/// While there is one task and one architecture.
+impl RunSpec {
+    pub fn images(&self) -> &ImageDataSpec {
+        let DataSpec::Images(data) = &self.data;
+        data
+    }
+
+    pub fn vit(&self) -> &VitSpec {
+        let ModelSpec::Vit(model) = &self.model;
+        model
+    }
+}
