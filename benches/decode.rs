@@ -31,7 +31,7 @@ fn main() {
     let spec: Spec = serde_json::from_str(spec).expect("a spec as JSON");
     let cache = (!cache.is_empty()).then_some(Path::new(cache));
     let start = Instant::now();
-    let data = ImageData::load_with_cache(spec.images(), spec.vit(), &Hub::default(), cache)
+    let data = ImageData::load_with_cache(&spec.data, &spec.model, &Hub::default(), cache)
         .expect("a dataset that loads");
     let seconds = start.elapsed().as_secs_f64();
     let peak = peak_kib();
