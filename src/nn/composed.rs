@@ -6,7 +6,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::ops::Mask;
+use super::descriptors::{Epilogue, Linear, Mask};
 
 /// Layer normalisation (arXiv 1607.06450) over the last axis, biased variance:
 /// `(x − mean) / √(var + eps) · weight + bias`.
@@ -35,6 +35,25 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 /// The exact GELU, `x Φ(x)`. candle's own `gelu_erf` has a derivative with six-digit constants.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     x * (((x / 2f64.sqrt())?.erf()? + 1.0)? * 0.5)?
+}
+
+/// A linear layer on its inputs, in their order.
+pub fn linear(layer: &Linear, t: &[Tensor]) -> Result<Tensor> {
+    let mut w = t[1].clone();
+    for (pair, scale) in t[layer.factors()..].chunks_exact(2).zip(&layer.scales) {
+        w = (w + (pair[1].t()?.matmul(&pair[0])? * *scale)?)?;
+    }
+    let x = t[0].reshape(((), layer.size.input))?;
+    let mut y = x.matmul(&w.t()?)?;
+    if layer.bias {
+        y = y.broadcast_add(&t[2])?;
+    }
+    let y = y.reshape(layer.dims.as_slice())?;
+    match layer.epilogue {
+        Epilogue::None => Ok(y),
+        Epilogue::Gelu => gelu(&y),
+        Epilogue::Add(()) => y + &t[layer.added()],
+    }
 }
 
 /// images \[batch, c, s, s\] → \[batch · (s/p)², c·p·p\], a row a patch in reading order, its

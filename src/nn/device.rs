@@ -4,42 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(any(test, feature = "cuda"))]
 use super::cuda;
-use super::cuda::{Batch, CudaBackend, batch_of};
-
-/// What a GPU was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Kernels of this program.
-    pub launches: u64,
-    /// Matrix products.
-    pub products: u64,
-    /// Of these, those that cuBLASLt refused, which a slow kernel did.
-    pub refused: u64,
-}
-
-/// What the kernels of one name took, or the products of one kind.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KernelTime {
-    pub name: String,
-    pub count: u64,
-    /// All of them together.
-    pub seconds: f64,
-}
-
-/// What was asked of a device, one by one: a name, and seconds.
-#[cfg(any(test, feature = "cuda"))]
-pub(super) fn by_name(asked: Vec<(String, f64)>) -> Vec<KernelTime> {
-    let mut all: std::collections::BTreeMap<String, (u64, f64)> = Default::default();
-    for (name, seconds) in asked {
-        let (count, sum) = all.entry(name).or_default();
-        *count += 1;
-        *sum += seconds;
-    }
-    let of = |(name, (count, seconds))| KernelTime { name, count, seconds };
-    let mut times: Vec<KernelTime> = all.into_iter().map(of).collect();
-    times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    times
-}
+use super::cuda::{Batch, Counters, CudaBackend, KernelTime, batch_of};
 
 /// Begins to time each of this program's kernels and products on a GPU, or ends that.
 /// [`kernel_times`] has what was timed. Does nothing on the CPU.
@@ -60,10 +25,10 @@ pub fn time_kernels(device: &Device, on: bool) -> Result<()> {
 pub fn kernel_times(device: &Device) -> Result<Vec<KernelTime>> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
-        return Ok(by_name(cuda::kernel_times(device)?));
+        return Ok(cuda::by_name(cuda::kernel_times(device)?));
     }
     #[cfg(test)]
-    return Ok(by_name(cuda::emulated_times()));
+    return Ok(cuda::by_name(cuda::emulated_times()));
     #[cfg(not(test))]
     Ok(Vec::new())
 }

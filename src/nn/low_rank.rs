@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::Variable;
+use super::graph::Variable;
 
 /// `scale · bᵀ a` with a \[rank, in\] and b \[rank, out\].
 #[derive(Clone, Debug)]

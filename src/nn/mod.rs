@@ -1,9 +1,15 @@
-//! Trainable building blocks: initialisers, the parameter store, and the
-//! differentiable operations the models are made of.
+//! Trainable building blocks: initialisers, the parameter store, and the differentiable operations
+//! that models are made of.
+//!
+//! From the bottom up: the graph (`graph`), what operations compute (`descriptors`), how each
+//! backend computes it (`cpu`, `cuda`, `composed`), which backend runs (`backend`), and the
+//! operations with their gradients (`ops`).
 
+mod backend;
 mod composed;
 mod cpu;
 mod cuda;
+mod descriptors;
 mod device;
 mod graph;
 mod init;
@@ -13,18 +19,19 @@ pub mod ops;
 mod optimizer;
 mod store;
 
-pub use cpu::attention::Attention as AttentionSizes;
-pub use cpu::linear::{Multiplied, Size};
+pub use cpu::linear::Multiplied;
 pub use cpu::{packing, product_rate};
 #[cfg(test)]
 pub use cuda::emulated;
+pub use cuda::{Counters, KernelTime};
+pub use descriptors::{AttentionSizes, Size, Update};
 pub use device::{
-    Counters, DeviceRates, HeldImages, KernelTime, Reading, configure, counters, device_free_bytes,
-    device_peak_bytes, device_rates, kernel_times, reset_device_peak, time_kernels,
+    DeviceRates, HeldImages, Reading, configure, counters, device_free_bytes, device_peak_bytes,
+    device_rates, kernel_times, reset_device_peak, time_kernels,
 };
 pub use graph::{Gradients, Sink, Variable};
 pub use init::Init;
 pub use low_rank::LowRank;
 pub use mode::{Mode, StepKey};
-pub use optimizer::{AdamWSlot, MultiTensorAdamW, Update, adamw_update, square_sum};
+pub use optimizer::{AdamWSlot, MultiTensorAdamW, adamw_update, square_sum};
 pub use store::{Frozen, Parameter, ParameterBuilder, ParameterStore, Trained};

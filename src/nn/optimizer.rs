@@ -4,8 +4,8 @@
 use candle_core::{Result, Tensor};
 
 use super::cpu;
-pub use super::cpu::adamw::Update;
 pub use super::cuda::optimizer::{AdamWSlot, MultiTensorAdamW};
+use super::descriptors::Update;
 
 /// AdamW's update of a parameter and its moments, all changed in place. The four share no storage,
 /// and no backward pass that reads the parameter is still to come. Float32 on the CPU.
@@ -17,7 +17,7 @@ pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tens
         cpu::with_values_mut(p, |p| {
             cpu::with_values_mut(m, |m| {
                 cpu::with_values_mut(v, |v| {
-                    update.apply(p, m, v, g);
+                    cpu::adamw::apply(update, p, m, v, g);
                     Ok(())
                 })
             })

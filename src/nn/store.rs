@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
-use super::Variable;
+use super::graph::Variable;
 use super::init::Init;
 use crate::random::{Purpose, Stream};
 

@@ -4,23 +4,10 @@ use super::elementwise::{exp, lane_sum, largest, vectorised};
 use super::memory::{by_rows, by_rows_with};
 use super::packing::{Processor, Product};
 use super::product::{Matrix, product};
+use crate::nn::descriptors::AttentionSizes;
 
 /// Query rows whose scores are taken together; scores are never larger than this times the keys.
 const QUERIES: usize = 128;
-
-/// The sizes of self-attention, and what a query may see.
-#[derive(Clone, Debug)]
-pub struct Attention {
-    pub tokens: usize,
-    pub heads: usize,
-    /// Values of a head.
-    pub d: usize,
-    /// Tokens from the first on whose result is computed.
-    pub queries: usize,
-    pub causal: bool,
-    /// Of each sequence: the tokens that are not padding. None: all.
-    pub lengths: Option<Vec<usize>>,
-}
 
 /// What backward needs of forward.
 pub enum Kept {
@@ -30,7 +17,7 @@ pub enum Kept {
     LogSums(Vec<f32>),
 }
 
-impl Attention {
+impl AttentionSizes {
     /// Values a token has in qkv.
     fn row(&self) -> usize {
         3 * self.width()
@@ -65,7 +52,7 @@ impl Attention {
         self.tokens <= 3 * self.d
     }
 
-    /// The most bytes that [`backward`](Attention::backward) holds at once over a batch, beside what it
+    /// The most bytes that [`backward`](AttentionSizes::backward) holds at once over a batch, beside what it
     /// reads and makes: of each sequence that is worked on two blocks of scores, and what products of
     /// them pack.
     pub fn backward_scratch(&self, batch: usize, on: &Processor) -> u64 {

@@ -1,6 +1,6 @@
 //! Cross-entropy of rows of logits, with label smoothing.
 
-use super::BLOCK;
+use super::blocks::BLOCK;
 use super::elementwise::{exp, lane_sum, largest, vectorised};
 use super::memory::by_rows;
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::BLOCK;
+use super::blocks::BLOCK;
 use super::elementwise::add_to;
 use super::memory::by_rows;
 

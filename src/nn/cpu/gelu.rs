@@ -4,7 +4,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 use rayon::prelude::*;
 
-use super::CHUNK;
+use super::blocks::CHUNK;
 use super::elementwise::{erf, exp, multiply_to, vectorised};
 
 /// x → x Φ(x) in place.

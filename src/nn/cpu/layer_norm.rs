@@ -1,6 +1,6 @@
 //! Layer normalisation over the last axis.
 
-use super::BLOCK;
+use super::blocks::BLOCK;
 use super::elementwise::{add_to, lane_sum, vectorised};
 use super::memory::{by_rows, total};
 

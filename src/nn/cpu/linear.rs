@@ -1,4 +1,4 @@
-//! Linear layers whose weight is a matrix and low-rank products: y = end(x Wᵀ + b).
+//! Linear layers whose weight is a matrix and low-rank products: y = epilogue(x Wᵀ + b).
 //!
 //! W = W₀ + Σ sᵢ BᵢᵀAᵢ. Rows of the input are taken together in blocks, so that what follows a
 //! product finds its values in cache: bias, GELU or a sum forward; backward the derivative of
@@ -6,25 +6,14 @@
 
 use rayon::prelude::*;
 
-use super::CHUNK;
+use super::blocks::CHUNK;
 use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
 use super::memory::{Unwritten, by_rows, by_rows_with, two_by_rows};
 use super::packing::{Processor, Product};
 use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_apart};
 use super::thin::factor_gradients;
-
-/// What is done with x Wᵀ + b.
-#[derive(Clone, Copy)]
-pub enum End<'a> {
-    Nothing,
-    /// GELU; with its derivative where a backward pass will follow.
-    Gelu {
-        derivative: bool,
-    },
-    /// A matrix of the result's shape is added.
-    Add(&'a [f32]),
-}
+use crate::nn::descriptors::{Epilogue, Size};
 
 /// A low-rank product: scale · bᵀ a, a \[rank, in\], b \[rank, out\].
 #[derive(Clone, Copy)]
@@ -33,19 +22,6 @@ pub struct Pair<'a> {
     pub b: &'a [f32],
     pub rank: usize,
     pub scale: f32,
-}
-
-/// The sizes of a weight.
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    pub input: usize,
-    pub output: usize,
-}
-
-impl Size {
-    fn weights(self) -> usize {
-        self.input * self.output
-    }
 }
 
 /// W₀ + Σ s Bᵀ A, \[out, in\].
@@ -61,13 +37,14 @@ pub fn fold(matrix: &[f32], pairs: &[Pair], size: Size) -> Vec<f32> {
     w
 }
 
-/// end(x Wᵀ + b), and GELU's derivative where it is asked for. x \[n, in\], w \[out, in\] →
-/// \[n, out\].
+/// epilogue(x Wᵀ + b). With `derivative`, also GELU's derivative, for a backward pass to come.
+/// x \[n, in\], w \[out, in\] → \[n, out\].
 pub fn forward(
     x: &[f32],
     w: &[f32],
     bias: Option<&[f32]>,
-    end: End,
+    epilogue: Epilogue<'_, [f32]>,
+    derivative: bool,
     size: Size,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     let Size { input, output } = size;
@@ -75,8 +52,8 @@ pub fn forward(
     let block = rows_apart(n, size.weights(), ROWS);
     let layer = Affine { x, w, bias, size };
     let blocks = || vec![(); n.div_ceil(block)];
-    let (y, _) = match end {
-        End::Gelu { derivative: true } => {
+    let (y, _) = match epilogue {
+        Epilogue::Gelu if derivative => {
             let [y, derivative] = two_by_rows(n, output, block, |row, y, d| {
                 let (y, d) = (layer.rows(row, y), d.zeros());
                 y.par_chunks_mut(CHUNK).zip(d.par_chunks_mut(CHUNK)).for_each(|(y, d)| {
@@ -86,19 +63,17 @@ pub fn forward(
             });
             return (y, Some(derivative));
         }
-        End::Gelu { derivative: false } => {
-            by_rows_with(n, output, block, blocks(), |row, (), y| {
-                let y = layer.rows(row, y);
-                y.par_chunks_mut(CHUNK).for_each(gelu_rows);
-                (y, ())
-            })
-        }
-        End::Add(other) => by_rows_with(n, output, block, blocks(), |row, (), y| {
+        Epilogue::Gelu => by_rows_with(n, output, block, blocks(), |row, (), y| {
+            let y = layer.rows(row, y);
+            y.par_chunks_mut(CHUNK).for_each(gelu_rows);
+            (y, ())
+        }),
+        Epilogue::Add(other) => by_rows_with(n, output, block, blocks(), |row, (), y| {
             let y = layer.rows(row, y);
             add_in_parts(y, &other[row * output..]);
             (y, ())
         }),
-        End::Nothing => {
+        Epilogue::None => {
             by_rows_with(n, output, block, blocks(), |row, (), y| (layer.rows(row, y), ()))
         }
     };
@@ -146,9 +121,9 @@ pub fn projected(dense: &[f32], p: &Pair, size: Size) -> (Vec<f32>, Vec<f32>) {
     (da, db)
 }
 
-/// What backward is to compute.
+/// Which gradients a backward pass computes.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct Wanted<'a> {
     pub x: bool,
     /// The dense gradient gᵀ x, \[out, in\].
     pub matrix: bool,
@@ -204,19 +179,19 @@ pub struct Gradients {
 /// The gradient of y = x Wᵀ + b, with W whole (pairs folded in).
 ///
 /// dx = g W (+ `sum`), dW = gᵀ x, db = Σ g, and for a pair, which never needs dW:
-/// dA = s (g Bᵀ)ᵀ x, dB = s (x Aᵀ)ᵀ g. For `End::Gelu` the g given is multiplied by the
+/// dA = s (g Bᵀ)ᵀ x, dB = s (x Aᵀ)ᵀ g. For [`Epilogue::Gelu`] the g given is multiplied by the
 /// derivative first, in its memory.
 pub fn backward(
     x: &[f32],
     w: &[f32],
     g: Gradient,
     sum: Option<&[f32]>,
-    asked: Asked,
+    wanted: Wanted,
     size: Size,
 ) -> Gradients {
     let Size { input, output } = size;
     let n = x.len() / input;
-    let most = if asked.pairs.is_empty() { ROWS } else { FEW_ROWS };
+    let most = if wanted.pairs.is_empty() { ROWS } else { FEW_ROWS };
     let block = rows_apart(n, size.weights(), most);
     let whole = block >= n;
     // Rows from `row` on; of a matrix beyond the caches they are all, and shared out here.
@@ -224,8 +199,8 @@ pub fn backward(
         let x = &x[row * input..][..g.len() / output * input];
         let parts = x.par_chunks(most * input);
         let of = |g, x| Sums {
-            bias: asked.bias.then(|| column_sums(g, output)),
-            pairs: asked
+            bias: wanted.bias.then(|| column_sums(g, output)),
+            pairs: wanted
                 .pairs
                 .iter()
                 .map(|p| factor_gradients(x, g, p.a, p.b, p.rank, p.scale))
@@ -233,7 +208,7 @@ pub fn backward(
         };
         g.par_chunks(most * output).zip(parts).map(|(g, x)| of(g, x)).collect()
     };
-    // g as the layer before its end sees it: given, or made where the derivative stands.
+    // The gradient before the epilogue: given, or made in the derivative's memory.
     let mut own = g.derivative.unwrap_or_default();
     let blocks: Vec<Block> = match own.is_empty() {
         true => g.values.chunks(block * output).map(Block::Given).collect(),
@@ -243,30 +218,30 @@ pub fn backward(
             .map(|(derivative, g)| Block::Product(derivative, g))
             .collect(),
     };
-    let width = if asked.x { input } else { 0 };
+    let width = if wanted.x { input } else { 0 };
     let (dx, sums) = by_rows_with(n, width, block, blocks, |row, g, dx| {
         let g = g.ready();
         let m = g.len() / output;
-        let dx = match asked.x {
+        let dx = match wanted.x {
             false => dx.zeros(),
             true => {
                 let (g, w) = (Matrix::rows(g, output), Matrix::rows(w, input));
                 new_product((m, input, output), dx, g, w, whole)
             }
         };
-        if let Some(sum) = sum.filter(|_| asked.x) {
+        if let Some(sum) = sum.filter(|_| wanted.x) {
             add_in_parts(dx, &sum[row * input..]);
         }
         (dx, thin(row, g))
     });
     let g = if own.is_empty() { g.values } else { &own };
-    let matrix = asked.matrix.then(|| {
+    let matrix = wanted.matrix.then(|| {
         let mut dw = vec![0f32; output * input];
         let (g, x) = (Matrix::rows(g, output).t(), Matrix::rows(x, input));
         product((output, input, n), &mut dw, input, 0.0, 1.0, g, x, true);
         dw
     });
-    added_up(asked.x.then_some(dx), matrix, sums.concat(), asked, size)
+    added_up(wanted.x.then_some(dx), matrix, sums.concat(), wanted, size)
 }
 
 /// The gradient of a layer's result.
@@ -309,13 +284,13 @@ fn added_up(
     x: Option<Vec<f32>>,
     matrix: Option<Vec<f32>>,
     sums: Vec<Sums>,
-    asked: Asked,
+    wanted: Wanted,
     size: Size,
 ) -> Gradients {
     let zeros = |rank: usize, width: usize| vec![0f32; rank * width];
-    let mut bias = asked.bias.then(|| zeros(1, size.output));
+    let mut bias = wanted.bias.then(|| zeros(1, size.output));
     let of = |p: &Pair| (zeros(p.rank, size.input), zeros(p.rank, size.output));
-    let mut pairs: Vec<_> = asked.pairs.iter().map(of).collect();
+    let mut pairs: Vec<_> = wanted.pairs.iter().map(of).collect();
     for sum in &sums {
         if let (Some(bias), Some(part)) = (&mut bias, &sum.bias) {
             add_to(bias, part);

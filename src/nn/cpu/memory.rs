@@ -6,12 +6,13 @@ use std::mem::MaybeUninit;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
-use super::CHUNK;
+use super::blocks::CHUNK;
 use super::elementwise::add_to;
 
-/// Whether the fused operations take these tensors.
+/// Whether the fused operations take these tensors: float32 values, and numbers beside them.
 pub fn takes(tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+    let takes = |t: &&Tensor| t.device().is_cpu() && matches!(t.dtype(), DType::F32 | DType::U32);
+    tensors.iter().all(takes)
 }
 
 /// Values in row-major order as a tensor beside `like`.

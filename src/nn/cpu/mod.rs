@@ -9,6 +9,7 @@
 
 pub mod adamw;
 pub mod attention;
+mod blocks;
 pub mod cross_entropy;
 mod elementwise;
 pub mod embedding;
@@ -23,9 +24,3 @@ mod thin;
 
 pub use memory::{takes, tensor, with_all, with_values, with_values_mut};
 pub use rate::product_rate;
-
-/// Values an element-wise task works on.
-const CHUNK: usize = 1 << 14;
-
-/// Rows a task works on where a row takes a few passes.
-const BLOCK: usize = 64;

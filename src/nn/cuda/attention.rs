@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::backend::{Arg, CudaBackend, Grid, in_vectors, of_type};
-use crate::nn::Variable;
-use crate::nn::ops::Mask;
+use super::backend::CudaBackend;
+use super::launch::{Arg, Grid, MOST_SHARED, in_vectors, of_type};
+use crate::nn::descriptors::Mask;
+use crate::nn::graph::Variable;
 
 /// Sizes of a head that kernels are made for.
 const SIZES: [usize; 7] = [16, 32, 48, 64, 80, 96, 128];
@@ -12,23 +13,24 @@ const SIZES: [usize; 7] = [16, 32, 48, 64, 80, 96, 128];
 const SIDE: usize = 16;
 /// Warps of a block at most: with 254 registers a thread, the largest kernel's, what a GPU holds.
 const WARPS: usize = 8;
-/// Shared memory of a block at most, which every GPU since Ampere has.
-pub(super) const SHARED: usize = 96 << 10;
 
-/// As [`crate::nn::ops::self_attention`]; None where no kernel is made for the size of a head.
+/// Whether a kernel is made for heads of `d` values of qkv.
+pub fn takes_heads(d: usize, qkv: &Tensor) -> bool {
+    // A tensor that is not contiguous is copied first, and then starts where vectors do.
+    SIZES.contains(&d) && (!qkv.is_contiguous() || in_vectors(d, &[qkv]))
+}
+
+/// As [`crate::nn::ops::self_attention`], for heads that [`takes_heads`] takes.
 pub fn self_attention(
     backend: CudaBackend,
     qkv: &Variable,
     heads: usize,
     queries: usize,
     mask: &Mask,
-) -> Result<Option<Variable>> {
+) -> Result<Variable> {
     let (batch, tokens, width) = qkv.tensor().dims3()?;
     let d = width / 3 / heads;
     let input = qkv.tensor().contiguous()?;
-    if !SIZES.contains(&d) || !in_vectors(d, &[&input]) {
-        return Ok(None);
-    }
     let lengths = mask
         .lengths
         .as_ref()
@@ -43,10 +45,10 @@ pub fn self_attention(
     };
     let out = attention.forward(&input, log_sums.as_ref())?;
     let kept = out.clone();
-    Ok(Some(Variable::computed(out, &[qkv], move |g, sink| {
+    Ok(Variable::computed(out, &[qkv], move |g, sink| {
         let Some(log_sums) = &log_sums else { return Ok(()) };
         sink.add(0, attention.backward(&input, &kept, &g.contiguous()?, log_sums)?)
-    })))
+    }))
 }
 
 struct Attention {
@@ -170,7 +172,8 @@ impl Plan {
         let sides = rows.div_ceil(SIDE);
         let whole = others.next_multiple_of(SIDE);
         let tiles = [if whole <= 128 { whole } else { 64 }, 64, 32, SIDE];
-        let fits = |tile: usize| (1..=WARPS.min(sides)).rev().find(|w| shared(tile, *w) <= SHARED);
+        let fits =
+            |tile: usize| (1..=WARPS.min(sides)).rev().find(|w| shared(tile, *w) <= MOST_SHARED);
         let enough = sides.min(4);
         let best = tiles.iter().filter(|t| **t <= whole).find_map(|tile| {
             fits(*tile).filter(|warps| *warps >= enough).map(|warps| (*tile, warps))
@@ -198,7 +201,10 @@ mod tests {
         assert_eq!((base.blocks, base.warps, base.tile), (3, 5, 64));
         for (rows, others, d, size) in [(1, 1, 16, 4), (512, 512, 128, 4), (1, 600, 128, 4)] {
             let plan = plan(rows, others, d, size);
-            assert!(plan.shared <= SHARED && plan.blocks * plan.warps * SIDE >= rows, "{plan:?}");
+            assert!(
+                plan.shared <= MOST_SHARED && plan.blocks * plan.warps * SIDE >= rows,
+                "{plan:?}"
+            );
             assert!(plan.warps <= WARPS && plan.tile % SIDE == 0 && plan.tile > 0, "{plan:?}");
         }
     }

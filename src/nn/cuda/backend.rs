@@ -6,7 +6,8 @@ use candle_core::{DType, Result, Shape, Tensor, bail};
 use super::emulation;
 #[cfg(feature = "cuda")]
 use super::gpu::Gpu;
-use super::product::ByColumns;
+use super::launch::{Arg, Grid};
+use super::product::{ByColumns, Product};
 
 /// The GPU of some tensors; in tests, an emulation that takes tensors on the CPU. In a build without
 /// either there is none.
@@ -16,58 +17,6 @@ pub enum CudaBackend {
     Gpu(std::sync::Arc<Gpu>),
     #[cfg(test)]
     Emulated,
-}
-
-/// A kernel's argument.
-#[derive(Clone, Copy)]
-pub enum Arg<'a> {
-    /// The address of a contiguous tensor's values.
-    Tensor(&'a Tensor),
-    Null,
-    Int(i32),
-    Word(u32),
-    Size(u64),
-    Float(f32),
-}
-
-impl<'a> Arg<'a> {
-    /// The tensor's address, or null.
-    pub fn maybe(tensor: Option<&'a Tensor>) -> Arg<'a> {
-        tensor.map_or(Arg::Null, Arg::Tensor)
-    }
-
-    pub fn int(n: usize) -> Arg<'a> {
-        Arg::Int(n as i32)
-    }
-
-    pub fn flag(on: bool) -> Arg<'a> {
-        Arg::Int(i32::from(on))
-    }
-}
-
-/// How many threads a kernel is run by.
-#[derive(Clone, Copy, Debug)]
-pub struct Grid {
-    pub blocks: [usize; 3],
-    /// Of a block.
-    pub threads: [usize; 2],
-    /// Bytes of shared memory of a block that the launch decides.
-    pub shared: usize,
-}
-
-/// Threads of a block where no kernel says otherwise.
-pub const THREADS: usize = 256;
-
-impl Grid {
-    /// A thread for each of `count`.
-    pub fn of(count: usize) -> Grid {
-        Grid { blocks: [count.div_ceil(THREADS), 1, 1], threads: [THREADS, 1], shared: 0 }
-    }
-
-    /// A warp for each of `rows`.
-    pub fn of_rows(rows: usize) -> Grid {
-        Grid::of(rows * 32)
-    }
 }
 
 impl CudaBackend {
@@ -158,8 +107,24 @@ impl CudaBackend {
         }
     }
 
+    /// A product: \[rows of left, columns of right\].
+    pub fn product(&self, p: Product) -> Result<Tensor> {
+        let ((m, k), (inner, n)) = (p.left.dims(), p.right.dims());
+        let fits = |t: &Tensor, count| t.dtype() == p.result && t.elem_count() == count;
+        let sound = k == inner
+            && p.left.tensor.dtype() == p.right.tensor.dtype()
+            && p.added.is_none_or(|c| fits(c, m * n))
+            && p.bias.is_none_or(|b| fits(b, n));
+        if !sound {
+            bail!("a product of [{m}, {k}] and [{inner}, {n}] with what does not belong to it");
+        }
+        let to = self.empty((m, n), p.result)?;
+        self.multiply(&ByColumns::of(&p), &to)?;
+        Ok(to)
+    }
+
     /// A product as cuBLASLt takes it, into `to`.
-    pub(super) fn multiply(&self, product: &ByColumns, to: &Tensor) -> Result<()> {
+    fn multiply(&self, product: &ByColumns, to: &Tensor) -> Result<()> {
         match *self {
             #[cfg(feature = "cuda")]
             CudaBackend::Gpu(ref gpu) => gpu.multiply(product, to),
@@ -167,22 +132,4 @@ impl CudaBackend {
             CudaBackend::Emulated => emulation::multiply(product, to),
         }
     }
-}
-
-/// A kernel's name for values of this type.
-pub fn of_type(kernel: &str, dtype: DType) -> Result<String> {
-    match dtype {
-        DType::F32 => Ok(format!("{kernel}_float")),
-        DType::BF16 => Ok(format!("{kernel}_bf16")),
-        other => bail!("{kernel}: no kernel for values of type {other:?}"),
-    }
-}
-
-/// Whether rows of `width` values of these tensors can be loaded 16 bytes at a time.
-pub fn in_vectors(width: usize, tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|t| {
-        let size = t.dtype().size_in_bytes();
-        let start = t.layout().start_offset();
-        (width * size).is_multiple_of(16) && (start * size).is_multiple_of(16)
-    })
 }

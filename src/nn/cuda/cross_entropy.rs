@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::backend::{Arg, CudaBackend, Grid, of_type};
-use crate::nn::Variable;
+use super::backend::CudaBackend;
+use super::launch::{Arg, Grid, of_type};
+use crate::nn::graph::Variable;
 
 /// As [`crate::nn::ops::cross_entropy`], losses in float32. Labels are not looked at by the host, which
 /// would have to wait for them: one that is no class makes its loss NaN.

@@ -11,7 +11,7 @@ use cudarc::cublaslt::{result as lt, sys};
 use cudarc::driver::sys::CUdevice_attribute;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
 
-use super::gpu::wrap;
+use super::launch::wrap;
 use super::product::wants_divided_sums;
 
 /// cuBLAS's own advice for Hopper.

@@ -2,9 +2,11 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::backend::{Arg, CudaBackend, Grid, in_vectors, of_type};
+use super::backend::CudaBackend;
+use super::launch::{Arg, Grid, in_vectors, of_type};
 use super::product::{Matrix, Product};
-use crate::nn::{StepKey, Variable};
+use crate::nn::graph::Variable;
+use crate::nn::mode::StepKey;
 use crate::random::{Purpose, Stream};
 
 /// Rows of threads in a block that sums columns.

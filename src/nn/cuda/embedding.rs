@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::backend::{Arg, CudaBackend, Grid, of_type};
+use super::backend::CudaBackend;
 use super::elementwise::column_sums;
-use crate::nn::Variable;
+use super::launch::{Arg, Grid, of_type};
+use crate::nn::graph::Variable;
 
 /// Which examples a batch has, and how each is changed: shifted right and down, mirrored.
 pub struct Batch<'a> {

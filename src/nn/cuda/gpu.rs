@@ -13,11 +13,11 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::Ptx;
 
-use super::backend::{Arg, Grid};
+use super::counters::Counters;
 use super::cublas::{Key, Products, Ran, alignment};
+use super::launch::{Arg, Grid, MOST_SHARED, wrap};
 use super::product::{ByColumns, bias_launch, product_launch, takes_bias};
 use super::readback::{Copied, Places};
-use crate::nn::device::Counters;
 
 /// The kernels: compiled for Hopper, and for other GPUs as the driver compiles at their first use.
 const KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
@@ -28,8 +28,8 @@ const SHARED: usize = 48 << 10;
 /// A device with the kernels loaded.
 pub struct Gpu {
     device: CudaDevice,
-    pub(super) stream: Arc<CudaStream>,
-    pub(super) places: Mutex<Places>,
+    stream: Arc<CudaStream>,
+    places: Arc<Mutex<Places>>,
     module: Arc<CudaModule>,
     /// With whether each may take more than [`SHARED`].
     functions: Mutex<HashMap<String, (CudaFunction, bool)>>,
@@ -42,10 +42,6 @@ pub struct Gpu {
     multiplications: AtomicU64,
     /// Products without cuBLASLt.
     refused: AtomicU64,
-}
-
-pub(super) fn wrap<E: std::error::Error + Send + Sync + 'static>(error: E) -> candle_core::Error {
-    candle_core::Error::wrap(error)
 }
 
 /// The GPU of a device, made at its first use.
@@ -109,7 +105,10 @@ pub fn kernel_times(device: &Device) -> Result<Vec<(String, f64)>> {
 /// Asks a device's GPU for a scalar, to be read later; None for one that is no GPU.
 pub fn copied(scalar: &Tensor) -> Result<Option<Copied>> {
     match of_device(scalar.device())? {
-        Some(gpu) => Copied::of(gpu, scalar).map(Some),
+        Some(gpu) => {
+            let from = gpu.address(scalar)?;
+            Copied::of(&gpu.places, &gpu.stream, scalar, from).map(Some)
+        }
         None => Ok(None),
     }
 }
@@ -177,7 +176,7 @@ impl Gpu {
         let products = Products::new(&stream)?;
         Ok(Gpu {
             device: device.clone(),
-            places: Mutex::new(Places::new(&stream)),
+            places: Arc::new(Mutex::new(Places::new(&stream))),
             stream,
             module,
             functions: Mutex::default(),
@@ -236,7 +235,7 @@ impl Gpu {
         if shared > SHARED && !*asked {
             let most =
                 driver::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function.set_attribute(most, super::attention::SHARED as i32).map_err(wrap)?;
+            function.set_attribute(most, MOST_SHARED as i32).map_err(wrap)?;
             *asked = true;
         }
         Ok(function.clone())

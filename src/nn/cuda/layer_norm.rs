@@ -2,28 +2,30 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::backend::{Arg, CudaBackend, Grid, in_vectors, of_type};
+use super::backend::CudaBackend;
 use super::elementwise::sum_rows;
-use crate::nn::Variable;
+use super::launch::{Arg, Grid, MOST_SHARED, in_vectors, of_type};
+use crate::nn::graph::Variable;
 
-/// Shared memory of a block: what every GPU gives without being asked, and what very wide rows take.
+/// Shared memory that every GPU gives a block without being asked. Very wide rows take more.
 const SHARED: usize = 48 << 10;
-const MOST_SHARED: usize = 96 << 10;
 /// Blocks of the backward pass at most; each leaves a row of sums. Two for each multiprocessor of an H100.
 const BLOCKS: usize = 264;
 
-/// As [`crate::nn::ops::layer_norm`]; None where rows are too wide for a warp's sums.
+/// Whether a block's shared memory holds the sums that the backward pass makes of rows this wide.
+pub fn takes_rows_of(width: usize) -> bool {
+    plan(width).is_some()
+}
+
+/// As [`crate::nn::ops::layer_norm`], for rows of a width that [`takes_rows_of`] takes.
 pub fn layer_norm(
     backend: CudaBackend,
     x: &Variable,
     weight: &Variable,
     bias: &Variable,
     eps: f64,
-) -> Result<Option<Variable>> {
+) -> Result<Variable> {
     let width = weight.tensor().elem_count();
-    if plan(width).is_none() {
-        return Ok(None);
-    }
     let (input, scales) = (x.tensor().contiguous()?, weight.tensor().contiguous()?);
     let shifts = bias.tensor().contiguous()?;
     let dtype = input.dtype();
@@ -48,17 +50,18 @@ pub fn layer_norm(
             Arg::flag(vectors),
         ],
     )?;
-    let back = Back { backend, input, scales, mean, rstd };
-    Ok(Some(Variable::computed(y, &[x, weight, bias], move |g, sink| {
+    let back = Backward { backend, input, scales, mean, rstd };
+    Ok(Variable::computed(y, &[x, weight, bias], move |g, sink| {
         let so_far = sink.so_far(0);
         let (dx, d_weight, d_bias) = back.gradients(g, so_far.as_ref())?;
         sink.put(0, dx);
         sink.add(1, d_weight)?;
         sink.add(2, d_bias)
-    })))
+    }))
 }
 
-struct Back {
+/// What the backward pass needs.
+struct Backward {
     backend: CudaBackend,
     input: Tensor,
     scales: Tensor,
@@ -66,9 +69,9 @@ struct Back {
     rstd: Tensor,
 }
 
-impl Back {
+impl Backward {
     fn gradients(&self, g: &Tensor, so_far: Option<&Tensor>) -> Result<(Tensor, Tensor, Tensor)> {
-        let Back { backend, input, scales, mean, rstd } = self;
+        let Backward { backend, input, scales, mean, rstd } = self;
         let (dtype, width) = (input.dtype(), scales.elem_count());
         let rows = input.elem_count() / width;
         let (g, so_far) = (g.contiguous()?, so_far.map(Tensor::contiguous).transpose()?);

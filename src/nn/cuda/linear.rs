@@ -5,9 +5,8 @@ use candle_core::{DType, Result, Tensor};
 use super::backend::CudaBackend;
 use super::elementwise::{column_sums, fold, gelu_of, in_type};
 use super::product::{Matrix, Product};
-use crate::nn::Variable;
-use crate::nn::graph::Sink;
-use crate::nn::ops::{Kind, Linear};
+use crate::nn::descriptors::{Epilogue, Linear, Size};
+use crate::nn::graph::{Sink, Variable};
 
 /// Operations that products do while a byte comes from memory: of an H100, by its makers 989, 494
 /// and 67 TFLOP/s (bf16, TF32, float32) over 3.35 TB/s. Other GPUs since Ampere have half to as much.
@@ -19,80 +18,74 @@ fn operations_a_byte(backend: &CudaBackend, dtype: DType) -> usize {
     }
 }
 
-impl Linear {
-    pub(in crate::nn) fn on_gpu(
-        self,
-        backend: CudaBackend,
-        inputs: &[&Variable],
-    ) -> Result<Variable> {
-        let dtype = inputs[0].tensor().dtype();
-        let x = inputs[0].tensor().contiguous()?;
-        let weight = self.whole_on_gpu(&backend, inputs, dtype)?;
-        let bias = match self.bias {
-            true => Some(in_type(&backend, inputs[2], dtype)?),
-            false => None,
-        };
-        let added = match self.epilogue {
-            Kind::Add => Some(inputs[self.added()].tensor().contiguous()?),
-            _ => None,
-        };
-        let rows = Matrix::rows(&x, self.input);
-        let z = backend.product(Product {
-            added: added.as_ref(),
-            bias: bias.as_ref(),
-            ..Product::of(rows, Matrix::rows(&weight, self.input).t())
-        })?;
-        let (y, z) = match self.epilogue {
-            Kind::Gelu => (gelu_of(&backend, &z)?, Some(z)),
-            _ => (z, None),
-        };
-        let y = y.reshape(self.dims.as_slice())?;
-        let factors: Vec<(Variable, Variable)> = inputs[self.factors()..]
-            .chunks_exact(2)
-            .map(|p| (p[0].detach(), p[1].detach()))
-            .collect();
-        let way_back = WayBack { layer: self, backend, x, weight, z, factors };
-        Ok(Variable::computed(y, inputs, move |g, sink| way_back.go(g, sink)))
-    }
-
-    /// The matrix with its products, in the type of what it is multiplied with.
-    fn whole_on_gpu(
-        &self,
-        backend: &CudaBackend,
-        inputs: &[&Variable],
-        dtype: DType,
-    ) -> Result<Tensor> {
-        let pairs: Vec<_> = inputs[self.factors()..].chunks_exact(2).zip(&self.scales).collect();
-        let Some((last, before)) = pairs.split_last() else {
-            return in_type(backend, inputs[1], dtype);
-        };
-        let folded = |w: &Tensor, (pair, scale): &(&[&Variable], &f64), dtype| {
-            let (a, b) = (pair[0].tensor().contiguous()?, pair[1].tensor().contiguous()?);
-            fold(backend, w, Some((&a, &b, **scale)), dtype)
-        };
-        let matrix = inputs[1].tensor().contiguous()?;
-        let sum = before.iter().try_fold(matrix, |w, pair| folded(&w, pair, DType::F32))?;
-        folded(&sum, last, dtype)
-    }
+/// As [`crate::nn::ops::linear`].
+pub fn linear(backend: CudaBackend, layer: Linear, inputs: &[&Variable]) -> Result<Variable> {
+    let dtype = inputs[0].tensor().dtype();
+    let x = inputs[0].tensor().contiguous()?;
+    let weight = folded_weight(&backend, &layer, inputs, dtype)?;
+    let bias = match layer.bias {
+        true => Some(in_type(&backend, inputs[2], dtype)?),
+        false => None,
+    };
+    let added = match layer.adds() {
+        true => Some(inputs[layer.added()].tensor().contiguous()?),
+        false => None,
+    };
+    let rows = Matrix::rows(&x, layer.size.input);
+    let z = backend.product(Product {
+        added: added.as_ref(),
+        bias: bias.as_ref(),
+        ..Product::of(rows, Matrix::rows(&weight, layer.size.input).t())
+    })?;
+    let (y, z) = match layer.epilogue {
+        Epilogue::Gelu => (gelu_of(&backend, &z)?, Some(z)),
+        _ => (z, None),
+    };
+    let y = y.reshape(layer.dims.as_slice())?;
+    let factors: Vec<(Variable, Variable)> =
+        inputs[layer.factors()..].chunks_exact(2).map(|p| (p[0].detach(), p[1].detach())).collect();
+    let backward = Backward { layer, backend, x, weight, z, factors };
+    Ok(Variable::computed(y, inputs, move |g, sink| backward.run(g, sink)))
 }
 
-struct WayBack {
+/// The matrix with its low-rank products, in the type of what it is multiplied with.
+fn folded_weight(
+    backend: &CudaBackend,
+    layer: &Linear,
+    inputs: &[&Variable],
+    dtype: DType,
+) -> Result<Tensor> {
+    let pairs: Vec<_> = inputs[layer.factors()..].chunks_exact(2).zip(&layer.scales).collect();
+    let Some((last, before)) = pairs.split_last() else {
+        return in_type(backend, inputs[1], dtype);
+    };
+    let folded = |w: &Tensor, (pair, scale): &(&[&Variable], &f64), dtype| {
+        let (a, b) = (pair[0].tensor().contiguous()?, pair[1].tensor().contiguous()?);
+        fold(backend, w, Some((&a, &b, **scale)), dtype)
+    };
+    let matrix = inputs[1].tensor().contiguous()?;
+    let sum = before.iter().try_fold(matrix, |w, pair| folded(&w, pair, DType::F32))?;
+    folded(&sum, last, dtype)
+}
+
+/// What the backward pass needs.
+struct Backward {
     layer: Linear,
     backend: CudaBackend,
     x: Tensor,
-    /// Products added, in x's type.
+    /// With its low-rank products, in x's type.
     weight: Tensor,
     /// The input of GELU.
     z: Option<Tensor>,
     factors: Vec<(Variable, Variable)>,
 }
 
-impl WayBack {
-    fn go(self, g: &Tensor, sink: &mut Sink) -> Result<()> {
-        let WayBack { layer, backend, x, weight, z, factors } = self;
-        let (input, output) = (layer.input, layer.output);
+impl Backward {
+    fn run(self, g: &Tensor, sink: &mut Sink) -> Result<()> {
+        let Backward { layer, backend, x, weight, z, factors } = self;
+        let Size { input, output } = layer.size;
         let dtype = x.dtype();
-        if layer.epilogue == Kind::Add {
+        if layer.adds() {
             sink.add(layer.added(), g.clone())?;
         }
         let mut g = g.contiguous()?;

@@ -20,6 +20,7 @@
 
 mod attention;
 mod backend;
+mod counters;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cublas;
@@ -29,6 +30,7 @@ mod embedding;
 mod emulation;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod launch;
 mod layer_norm;
 mod linear;
 pub mod optimizer;
@@ -38,8 +40,11 @@ mod readback;
 #[cfg(test)]
 mod tests;
 
-pub use attention::self_attention;
+pub use attention::{self_attention, takes_heads};
 pub use backend::CudaBackend;
+#[cfg(any(test, feature = "cuda"))]
+pub use counters::by_name;
+pub use counters::{Counters, KernelTime};
 pub use cross_entropy::cross_entropy;
 pub use elementwise::{add_product, dropout, gelu, mean_tokens};
 pub use embedding::{Batch, batch_of, embedding, patches, with_positions};
@@ -51,7 +56,8 @@ pub use emulation::{
 pub use gpu::{
     configure, copied, counters, free_bytes, kernel_times, peak_bytes, reset_peak, time_kernels,
 };
-pub use layer_norm::layer_norm;
+pub use layer_norm::{layer_norm, takes_rows_of};
+pub use linear::linear;
 pub use product::{Matrix, Product};
 #[cfg(feature = "cuda")]
 pub use readback::Copied;

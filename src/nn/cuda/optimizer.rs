@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::backend::{Arg, CudaBackend, Grid, THREADS};
-use crate::nn::Update;
+use super::backend::CudaBackend;
+use super::launch::{Arg, Grid, THREADS};
+use crate::nn::descriptors::Update;
 
 /// Values of a part, as in `kernels/optimizer.cu`.
 const PART: usize = 4096;

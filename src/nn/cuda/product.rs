@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::backend::{Arg, CudaBackend, Grid, of_type};
+use super::launch::{Arg, Grid, of_type};
 
 /// A contiguous matrix by rows, taken as it is or transposed.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Of the matrix as it is taken.
-    fn dims(self) -> (usize, usize) {
+    pub(super) fn dims(self) -> (usize, usize) {
         match self.transposed {
             true => (self.columns, self.rows),
             false => (self.rows, self.columns),
@@ -145,24 +145,6 @@ pub(super) fn wants_divided_sums([m, n, k]: [usize; 3], processors: usize) -> bo
     const TILE: usize = 128;
     const LONG: usize = 2048;
     2 * m.div_ceil(TILE) * n.div_ceil(TILE) <= processors && k >= LONG
-}
-
-impl CudaBackend {
-    /// \[rows of left, columns of right\].
-    pub fn product(&self, p: Product) -> Result<Tensor> {
-        let ((m, k), (inner, n)) = (p.left.dims(), p.right.dims());
-        let fits = |t: &Tensor, count| t.dtype() == p.result && t.elem_count() == count;
-        let sound = k == inner
-            && p.left.tensor.dtype() == p.right.tensor.dtype()
-            && p.added.is_none_or(|c| fits(c, m * n))
-            && p.bias.is_none_or(|b| fits(b, n));
-        if !sound {
-            bail!("a product of [{m}, {k}] and [{inner}, {n}] with what does not belong to it");
-        }
-        let to = self.empty((m, n), p.result)?;
-        self.multiply(&ByColumns::of(&p), &to)?;
-        Ok(to)
-    }
 }
 
 impl<'a> ByColumns<'a> {

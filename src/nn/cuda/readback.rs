@@ -7,12 +7,12 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Result, Tensor, bail};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
 
-use super::gpu::{Gpu, wrap};
+use super::launch::wrap;
 
 /// Numbers that memory is asked for at a time.
 const CHUNK: usize = 1024;
@@ -67,7 +67,7 @@ impl Drop for Places {
 
 /// A float32 that a GPU was asked to copy.
 pub struct Copied {
-    gpu: Arc<Gpu>,
+    places: Arc<Mutex<Places>>,
     place: NonNull<f32>,
     done: CudaEvent,
 }
@@ -81,15 +81,20 @@ impl std::fmt::Debug for Copied {
     }
 }
 
-fn places(gpu: &Gpu) -> std::sync::MutexGuard<'_, Places> {
+fn locked(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
     // A place is taken or given back whole, whatever else panicked.
-    let places: &Mutex<Places> = &gpu.places;
     places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Copied {
-    /// Asks for the copy of a scalar, after everything that was asked for before.
-    pub fn of(gpu: Arc<Gpu>, scalar: &Tensor) -> Result<Copied> {
+    /// Asks for the copy of a scalar at the address `from`, after everything that the stream was
+    /// given before.
+    pub fn of(
+        places: &Arc<Mutex<Places>>,
+        stream: &Arc<CudaStream>,
+        scalar: &Tensor,
+        from: u64,
+    ) -> Result<Copied> {
         if scalar.elem_count() != 1 || scalar.dtype() != DType::F32 {
             bail!(
                 "one float32 is read at a time, not {:?} of {:?}",
@@ -97,9 +102,7 @@ impl Copied {
                 scalar.dtype()
             );
         }
-        let from = gpu.address(scalar)?;
-        let place = places(&gpu).take()?;
-        let stream = gpu.stream.clone();
+        let place = locked(places).take()?;
         let copy = || {
             stream.context().bind_to_thread().map_err(wrap)?;
             // SAFETY: a place of one float32, which lives as long as the GPU and is not read before the
@@ -111,9 +114,9 @@ impl Copied {
             stream.record_event(None).map_err(wrap)
         };
         match copy() {
-            Ok(done) => Ok(Copied { gpu, place, done }),
+            Ok(done) => Ok(Copied { places: places.clone(), place, done }),
             Err(error) => {
-                places(&gpu).free.push(place);
+                locked(places).free.push(place);
                 Err(error)
             }
         }
@@ -130,6 +133,6 @@ impl Copied {
 impl Drop for Copied {
     fn drop(&mut self) {
         // A later copy into the same place comes after this one on the same stream.
-        places(&self.gpu).free.push(self.place);
+        locked(&self.places).free.push(self.place);
     }
 }

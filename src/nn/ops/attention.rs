@@ -1,18 +1,11 @@
-//! Multi-head self-attention (arXiv 1706.03762).
+//! Multi-head attention (arXiv 1706.03762).
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::nn::cuda::{self, CudaBackend};
-use crate::nn::{Variable, composed, cpu};
-
-/// What a token may attend to; by default every token of its sequence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mask {
-    /// Itself and those before it alone.
-    pub causal: bool,
-    /// Tokens of each sequence from the first on that are not padding, at least 1 each.
-    pub lengths: Option<Vec<usize>>,
-}
+use crate::nn::backend::Backend;
+use crate::nn::descriptors::{AttentionSizes, Mask};
+use crate::nn::graph::Variable;
+use crate::nn::{composed, cpu, cuda};
 
 /// `softmax(q kᵀ / √d) v` a head, for the first `queries` tokens:
 /// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
@@ -34,25 +27,28 @@ pub fn self_attention(
     if !mask.lengths.as_ref().is_none_or(sound) {
         bail!("self-attention: {batch} lengths in 1..={tokens} expected, not {:?}", mask.lengths);
     }
-    if let Some(backend) = CudaBackend::of(&[qkv.tensor()])
-        && let Some(out) = cuda::self_attention(backend, qkv, heads, queries, mask)?
-    {
-        return Ok(out);
-    }
-    let mask = mask.clone();
-    if !cpu::takes(&[qkv.tensor()]) {
-        return Variable::composed(&[qkv], move |t| {
-            composed::self_attention(&t[0], heads, queries, &mask)
-        });
-    }
     let d = width / parts;
-    let Mask { causal, lengths } = mask;
-    let attention = cpu::attention::Attention { tokens, heads, d, queries, causal, lengths };
-    let (out, kept) = cpu::with_values([qkv.tensor()], |[values]| {
-        Ok(attention.forward(values, qkv.is_tracked()))
-    })?;
+    let mask = mask.clone();
+    match Backend::of(&[qkv.tensor()]) {
+        Backend::Cuda(backend) if cuda::takes_heads(d, qkv.tensor()) => {
+            cuda::self_attention(backend, qkv, heads, queries, &mask)
+        }
+        Backend::Cpu => {
+            let Mask { causal, lengths } = mask;
+            on_cpu(qkv, AttentionSizes { tokens, heads, d, queries, causal, lengths })
+        }
+        Backend::Cuda(_) | Backend::Composed => Variable::composed(&[qkv], move |t| {
+            composed::self_attention(&t[0], heads, queries, &mask)
+        }),
+    }
+}
+
+fn on_cpu(qkv: &Variable, attention: AttentionSizes) -> Result<Variable> {
     let input: Tensor = qkv.tensor().clone();
-    let out = cpu::tensor(out, (batch, queries, heads * d), &input)?;
+    let (batch, ..) = input.dims3()?;
+    let (out, kept) =
+        cpu::with_values([&input], |[values]| Ok(attention.forward(values, qkv.is_tracked())))?;
+    let out = cpu::tensor(out, (batch, attention.queries, attention.heads * attention.d), &input)?;
     Ok(Variable::computed(out, &[qkv], move |g, sink| {
         let Some(kept) = &kept else { bail!("self-attention kept nothing for its backward pass") };
         let d_qkv =

@@ -2,42 +2,19 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::expect;
-use crate::nn::cuda::CudaBackend;
-use crate::nn::graph::Sink;
-use crate::nn::{LowRank, Variable, composed, cpu};
-
-/// What follows x Wᵀ + b in a linear layer.
-#[derive(Clone, Copy, Debug)]
-pub enum Epilogue<'a> {
-    None,
-    Gelu,
-    /// A value of the result's shape is added: the residual stream.
-    Add(&'a Variable),
-}
-
-/// The weight of a linear layer: a matrix \[out, in\] and low-rank products on it.
-#[derive(Clone, Copy, Debug)]
-pub struct Weights<'a> {
-    pub matrix: &'a Variable,
-    pub products: &'a [LowRank],
-    /// Factors' gradients come from the dense gradient, projected onto them, instead of from thin
-    /// products with the input and the output's gradient.
-    pub project: bool,
-}
-
-impl<'a> Weights<'a> {
-    pub fn dense(matrix: &'a Variable) -> Weights<'a> {
-        Weights { matrix, products: &[], project: false }
-    }
-}
+use super::checks::expect;
+use crate::nn::backend::Backend;
+use crate::nn::cpu::linear::{Gradient, Pair, Wanted};
+use crate::nn::descriptors::{Epilogue, Linear, Size, Weights};
+use crate::nn::graph::{Sink, Variable};
+use crate::nn::{composed, cpu, cuda};
 
 /// `epilogue(x Wᵀ + b)` over the last axis, W = matrix + Σ products: x \[…, in\], b \[out\] →
 /// \[…, out\].
 ///
-/// The products are folded into the matrix for the length of the call, which is cheap beside the
-/// product with x wherever x has many more rows than the products have ranks. Of a matrix that is not
-/// tracked no dense gradient is computed, unless `project` asks for it.
+/// The products are folded into the matrix for the length of the call. That is cheap beside the
+/// product with x wherever x has many more rows than the products have ranks. For a matrix that is
+/// not tracked no dense gradient is computed, unless `project` asks for it.
 pub fn linear(
     x: &Variable,
     w: Weights,
@@ -65,166 +42,105 @@ pub fn linear(
     }
     inputs.extend(w.products.iter().flat_map(|p| [&p.a, &p.b]));
     let layer = Linear {
-        input,
-        output,
+        size: Size { input, output },
         dims,
         bias: bias.is_some(),
-        epilogue: match epilogue {
-            Epilogue::None => Kind::Nothing,
-            Epilogue::Gelu => Kind::Gelu,
-            Epilogue::Add(_) => Kind::Add,
-        },
+        epilogue: epilogue.kind(),
         scales: w.products.iter().map(|p| p.scale).collect(),
         project: w.project,
     };
     let tensors: Vec<&Tensor> = inputs.iter().map(|v| v.tensor()).collect();
-    if let Some(backend) = CudaBackend::of(&tensors) {
-        return layer.on_gpu(backend, &inputs);
-    }
-    match cpu::takes(&tensors) {
-        true => layer.on_cpu(&inputs),
-        false => Variable::composed(&inputs, move |t| layer.composed(t)),
+    match Backend::of(&tensors) {
+        Backend::Cuda(backend) => cuda::linear(backend, layer, &inputs),
+        Backend::Cpu => on_cpu(layer, &inputs),
+        Backend::Composed => Variable::composed(&inputs, move |t| composed::linear(&layer, t)),
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::nn) enum Kind {
-    Nothing,
-    Gelu,
-    Add,
+fn on_cpu(layer: Linear, inputs: &[&Variable]) -> Result<Variable> {
+    let tensors: Vec<Tensor> =
+        inputs.iter().map(|v| v.tensor().contiguous()).collect::<Result<_>>()?;
+    let all: Vec<&Tensor> = tensors.iter().collect();
+    let tracked = inputs.iter().any(|v| v.is_tracked());
+    let (y, derivative) = cpu::with_all(&all, |t| {
+        let w = folded_weight(&layer, t);
+        let epilogue = match layer.epilogue {
+            Epilogue::None => Epilogue::None,
+            Epilogue::Gelu => Epilogue::Gelu,
+            Epilogue::Add(()) => Epilogue::Add(t[layer.added()]),
+        };
+        let (w, bias) = (w.as_deref().unwrap_or(t[1]), layer.bias.then(|| t[2]));
+        Ok(cpu::linear::forward(t[0], w, bias, epilogue, tracked, layer.size))
+    })?;
+    let y = cpu::tensor(y, layer.dims.as_slice(), inputs[0].tensor())?;
+    Ok(Variable::computed(y, inputs, move |g, sink| backward(&layer, tensors, derivative, g, sink)))
 }
 
-/// A linear layer as its inputs come: x, matrix, \[bias,\] \[what is added,\] a, b, a, b, ….
-pub(in crate::nn) struct Linear {
-    pub input: usize,
-    pub output: usize,
-    /// Of the result.
-    pub dims: Vec<usize>,
-    pub bias: bool,
-    pub epilogue: Kind,
-    pub scales: Vec<f64>,
-    project: bool,
+/// The matrix with its low-rank products; None where there are none.
+fn folded_weight(layer: &Linear, t: &[&[f32]]) -> Option<Vec<f32>> {
+    let pairs: Vec<_> = (0..layer.scales.len()).map(|i| pair(layer, t, i)).collect();
+    (!pairs.is_empty()).then(|| cpu::linear::fold(t[1], &pairs, layer.size))
 }
 
-impl Linear {
-    fn size(&self) -> cpu::linear::Size {
-        cpu::linear::Size { input: self.input, output: self.output }
-    }
+fn pair<'a>(layer: &Linear, t: &[&'a [f32]], i: usize) -> Pair<'a> {
+    let at = layer.factors() + 2 * i;
+    let (a, b) = (t[at], t[at + 1]);
+    Pair { a, b, rank: a.len() / layer.size.input, scale: layer.scales[i] as f32 }
+}
 
-    /// Where what is added stands among the inputs.
-    pub fn added(&self) -> usize {
-        2 + usize::from(self.bias)
+fn backward(
+    layer: &Linear,
+    tensors: Vec<Tensor>,
+    derivative: Option<Vec<f32>>,
+    g: &Tensor,
+    sink: &mut Sink,
+) -> Result<()> {
+    let Size { input, output } = layer.size;
+    if layer.adds() {
+        sink.add(layer.added(), g.clone())?;
     }
-
-    /// Where the factors start.
-    pub fn factors(&self) -> usize {
-        self.added() + usize::from(self.epilogue == Kind::Add)
+    let factors = layer.factors();
+    let tracked: Vec<usize> = (0..layer.scales.len())
+        .filter(|i| sink.wants(factors + 2 * i) || sink.wants(factors + 2 * i + 1))
+        .collect();
+    let project = !tracked.is_empty() && (layer.project || sink.wants(1));
+    let like = &tensors[0];
+    let so_far = sink.so_far(0);
+    let all: Vec<&Tensor> = tensors.iter().chain([g]).chain(&so_far).collect();
+    let gradients = cpu::with_all(&all, |t| {
+        let (t, after) = t.split_at(tensors.len());
+        let pairs: Vec<_> = tracked.iter().map(|i| pair(layer, t, *i)).collect();
+        let wanted = Wanted {
+            x: sink.wants(0),
+            matrix: sink.wants(1) || project,
+            bias: layer.bias && sink.wants(2),
+            pairs: if project { &[] } else { &pairs },
+        };
+        // Only x's gradient needs the weight.
+        let w = if wanted.x { folded_weight(layer, t) } else { None };
+        let w = w.as_deref().unwrap_or(t[1]);
+        let g = Gradient { values: after[0], derivative };
+        let sum = after.get(1).copied();
+        let mut gradients = cpu::linear::backward(t[0], w, g, sum, wanted, layer.size);
+        if let (true, Some(dense)) = (project, &gradients.matrix) {
+            let projected = |p| cpu::linear::projected(dense, p, layer.size);
+            gradients.pairs = pairs.iter().map(projected).collect();
+        }
+        Ok(gradients)
+    })?;
+    if let Some(dx) = gradients.x {
+        sink.put(0, cpu::tensor(dx, like.shape(), like)?);
     }
-
-    fn composed(&self, t: &[Tensor]) -> Result<Tensor> {
-        let mut w = t[1].clone();
-        for (pair, scale) in t[self.factors()..].chunks_exact(2).zip(&self.scales) {
-            w = (w + (pair[1].t()?.matmul(&pair[0])? * *scale)?)?;
-        }
-        let x = t[0].reshape(((), self.input))?;
-        let mut y = x.matmul(&w.t()?)?;
-        if self.bias {
-            y = y.broadcast_add(&t[2])?;
-        }
-        let y = y.reshape(self.dims.as_slice())?;
-        match self.epilogue {
-            Kind::Nothing => Ok(y),
-            Kind::Gelu => composed::gelu(&y),
-            Kind::Add => y + &t[self.added()],
-        }
+    if let Some(dw) = gradients.matrix.filter(|_| sink.wants(1)) {
+        sink.add(1, cpu::tensor(dw, (output, input), like)?)?;
     }
-
-    fn on_cpu(self, inputs: &[&Variable]) -> Result<Variable> {
-        let tensors: Vec<Tensor> =
-            inputs.iter().map(|v| v.tensor().contiguous()).collect::<Result<_>>()?;
-        let all: Vec<&Tensor> = tensors.iter().collect();
-        let tracked = inputs.iter().any(|v| v.is_tracked());
-        let (y, derivative) = cpu::with_all(&all, |t| {
-            let w = self.whole(t);
-            let end = match self.epilogue {
-                Kind::Nothing => cpu::linear::End::Nothing,
-                Kind::Gelu => cpu::linear::End::Gelu { derivative: tracked },
-                Kind::Add => cpu::linear::End::Add(t[self.added()]),
-            };
-            let bias = self.bias.then(|| t[2]);
-            Ok(cpu::linear::forward(t[0], w.as_deref().unwrap_or(t[1]), bias, end, self.size()))
-        })?;
-        let y = cpu::tensor(y, self.dims.as_slice(), inputs[0].tensor())?;
-        Ok(Variable::computed(y, inputs, move |g, sink| {
-            self.way_back(tensors, derivative, g, sink)
-        }))
+    if let Some(db) = gradients.bias {
+        sink.add(2, cpu::tensor(db, output, like)?)?;
     }
-
-    /// The folded weight; None where there is nothing to fold.
-    fn whole(&self, t: &[&[f32]]) -> Option<Vec<f32>> {
-        let pairs: Vec<_> = (0..self.scales.len()).map(|i| self.pair(t, i)).collect();
-        (!pairs.is_empty()).then(|| cpu::linear::fold(t[1], &pairs, self.size()))
+    for (i, (da, db)) in tracked.iter().zip(gradients.pairs) {
+        let rank = da.len() / input;
+        sink.add(factors + 2 * i, cpu::tensor(da, (rank, input), like)?)?;
+        sink.add(factors + 2 * i + 1, cpu::tensor(db, (rank, output), like)?)?;
     }
-
-    fn pair<'a>(&self, t: &[&'a [f32]], i: usize) -> cpu::linear::Pair<'a> {
-        let at = self.factors() + 2 * i;
-        let (a, b) = (t[at], t[at + 1]);
-        cpu::linear::Pair { a, b, rank: a.len() / self.input, scale: self.scales[i] as f32 }
-    }
-
-    fn way_back(
-        self,
-        tensors: Vec<Tensor>,
-        derivative: Option<Vec<f32>>,
-        g: &Tensor,
-        sink: &mut Sink,
-    ) -> Result<()> {
-        if self.epilogue == Kind::Add {
-            sink.add(self.added(), g.clone())?;
-        }
-        let factors = self.factors();
-        let wanted: Vec<usize> = (0..self.scales.len())
-            .filter(|i| sink.wants(factors + 2 * i) || sink.wants(factors + 2 * i + 1))
-            .collect();
-        let project = !wanted.is_empty() && (self.project || sink.wants(1));
-        let like = &tensors[0];
-        let so_far = sink.so_far(0);
-        let all: Vec<&Tensor> = tensors.iter().chain([g]).chain(&so_far).collect();
-        let gradients = cpu::with_all(&all, |t| {
-            let (t, after) = t.split_at(tensors.len());
-            let pairs: Vec<_> = wanted.iter().map(|i| self.pair(t, *i)).collect();
-            let asked = cpu::linear::Asked {
-                x: sink.wants(0),
-                matrix: sink.wants(1) || project,
-                bias: self.bias && sink.wants(2),
-                pairs: if project { &[] } else { &pairs },
-            };
-            // The weight serves x's gradient alone.
-            let w = if asked.x { self.whole(t) } else { None };
-            let w = w.as_deref().unwrap_or(t[1]);
-            let g = cpu::linear::Gradient { values: after[0], derivative };
-            let sum = after.get(1).copied();
-            let mut back = cpu::linear::backward(t[0], w, g, sum, asked, self.size());
-            if let (true, Some(dense)) = (project, &back.matrix) {
-                let projected = |p| cpu::linear::projected(dense, p, self.size());
-                back.pairs = pairs.iter().map(projected).collect();
-            }
-            Ok(back)
-        })?;
-        if let Some(dx) = gradients.x {
-            sink.put(0, cpu::tensor(dx, like.shape(), like)?);
-        }
-        if let Some(dw) = gradients.matrix.filter(|_| sink.wants(1)) {
-            sink.add(1, cpu::tensor(dw, (self.output, self.input), like)?)?;
-        }
-        if let Some(db) = gradients.bias {
-            sink.add(2, cpu::tensor(db, self.output, like)?)?;
-        }
-        for (i, (da, db)) in wanted.iter().zip(gradients.pairs) {
-            let rank = da.len() / self.input;
-            sink.add(factors + 2 * i, cpu::tensor(da, (rank, self.input), like)?)?;
-            sink.add(factors + 2 * i + 1, cpu::tensor(db, (rank, self.output), like)?)?;
-        }
-        Ok(())
-    }
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! Every operation against its composition of candle's operations, whose gradients are candle's:
 //! in float64 as the oracle for the fused float32 path and for the path for other types.
 
-use candle_core::{DType, Device, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
+use super::dropout::DRAWN;
 use super::*;
-use crate::nn::{Init, LowRank};
+use crate::nn::{Init, LowRank, StepKey, Variable, composed};
+use crate::random::{Purpose, Stream};
 
 fn random(shape: &[usize], name: &str) -> Tensor {
     let mut stream = Stream::new(11, Purpose::Init, name);

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use candle_core::{CpuStorage, DType, Result, Shape, Storage, Tensor, bail};
 
-use super::{Buffer, launch};
-use crate::nn::Counters;
-use crate::nn::cuda::backend::{Arg, Grid};
+use super::buffer::Buffer;
+use super::launch::launch;
+use crate::nn::cuda::counters::Counters;
+use crate::nn::cuda::launch::{Arg, Grid};
 use crate::nn::cuda::product::{ByColumns, Stored};
 
 thread_local! {

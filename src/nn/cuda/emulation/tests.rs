@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use candle_core::Result;
 use half::bf16;
 
-use super::{Buffer, Emulator, Order, launch, with_order};
+use super::buffer::Buffer;
+use super::launch::{Emulator, Order, launch, with_order};
 
 const SOURCE: &str = include_str!("tests.cu");
 

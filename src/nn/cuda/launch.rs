@@ -1,0 +1,82 @@
+//! What a kernel is launched with: its name, its threads and its arguments.
+
+use candle_core::{DType, Result, Tensor, bail};
+
+/// A kernel's argument.
+#[derive(Clone, Copy)]
+pub enum Arg<'a> {
+    /// The address of a contiguous tensor's values.
+    Tensor(&'a Tensor),
+    Null,
+    Int(i32),
+    Word(u32),
+    Size(u64),
+    Float(f32),
+}
+
+impl<'a> Arg<'a> {
+    /// The tensor's address, or null.
+    pub fn maybe(tensor: Option<&'a Tensor>) -> Arg<'a> {
+        tensor.map_or(Arg::Null, Arg::Tensor)
+    }
+
+    pub fn int(n: usize) -> Arg<'a> {
+        Arg::Int(n as i32)
+    }
+
+    pub fn flag(on: bool) -> Arg<'a> {
+        Arg::Int(i32::from(on))
+    }
+}
+
+/// How many threads a kernel is run by.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    pub blocks: [usize; 3],
+    /// Of a block.
+    pub threads: [usize; 2],
+    /// Bytes of shared memory of a block that the launch decides.
+    pub shared: usize,
+}
+
+/// Threads of a block where no kernel says otherwise.
+pub const THREADS: usize = 256;
+
+impl Grid {
+    /// A thread for each of `count`.
+    pub fn of(count: usize) -> Grid {
+        Grid { blocks: [count.div_ceil(THREADS), 1, 1], threads: [THREADS, 1], shared: 0 }
+    }
+
+    /// A warp for each of `rows`.
+    pub fn of_rows(rows: usize) -> Grid {
+        Grid::of(rows * 32)
+    }
+}
+
+/// Shared memory of a block at most, which every GPU since Ampere has.
+pub const MOST_SHARED: usize = 96 << 10;
+
+/// A kernel's name for values of this type.
+pub fn of_type(kernel: &str, dtype: DType) -> Result<String> {
+    match dtype {
+        DType::F32 => Ok(format!("{kernel}_float")),
+        DType::BF16 => Ok(format!("{kernel}_bf16")),
+        other => bail!("{kernel}: no kernel for values of type {other:?}"),
+    }
+}
+
+/// Whether rows of `width` values of these tensors can be loaded 16 bytes at a time.
+pub fn in_vectors(width: usize, tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| {
+        let size = t.dtype().size_in_bytes();
+        let start = t.layout().start_offset();
+        (width * size).is_multiple_of(16) && (start * size).is_multiple_of(16)
+    })
+}
+
+/// An error of the driver's as one of candle's.
+#[cfg(feature = "cuda")]
+pub fn wrap<E: std::error::Error + Send + Sync + 'static>(error: E) -> candle_core::Error {
+    candle_core::Error::wrap(error)
+}

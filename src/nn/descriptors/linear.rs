@@ -1,0 +1,92 @@
+//! Linear layers: the weight, what follows the product, and the order of the inputs.
+
+use crate::nn::graph::Variable;
+use crate::nn::low_rank::LowRank;
+
+/// What follows x Wᵀ + b in a linear layer. `T` says how the other term of a sum is held: as a
+/// variable of the graph, as values in a kernel, or not at all where only the kind matters.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Epilogue<'a, T: ?Sized = Variable> {
+    None,
+    Gelu,
+    /// A term of the result's shape is added: the residual stream.
+    Add(&'a T),
+}
+
+impl<T: ?Sized> Clone for Epilogue<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for Epilogue<'_, T> {}
+
+impl<T: ?Sized> Epilogue<'_, T> {
+    /// The same without the term.
+    pub fn kind(self) -> Epilogue<'static, ()> {
+        match self {
+            Epilogue::None => Epilogue::None,
+            Epilogue::Gelu => Epilogue::Gelu,
+            Epilogue::Add(_) => Epilogue::Add(&()),
+        }
+    }
+}
+
+/// The weight of a linear layer: a matrix \[out, in\] and low-rank products on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    pub matrix: &'a Variable,
+    pub products: &'a [LowRank],
+    /// The factors' gradients are projected from the dense gradient. Otherwise they come from thin
+    /// products with the input and the output's gradient.
+    pub project: bool,
+}
+
+impl<'a> Weights<'a> {
+    pub fn dense(matrix: &'a Variable) -> Weights<'a> {
+        Weights { matrix, products: &[], project: false }
+    }
+}
+
+/// The sizes of a weight.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub input: usize,
+    pub output: usize,
+}
+
+impl Size {
+    pub fn weights(self) -> usize {
+        self.input * self.output
+    }
+}
+
+/// A linear layer on a list of inputs: x, matrix, \[bias,\] \[the added term,\] a, b, a, b, ….
+#[derive(Clone, Debug)]
+pub struct Linear {
+    pub size: Size,
+    /// Shape of the result.
+    pub dims: Vec<usize>,
+    pub bias: bool,
+    pub epilogue: Epilogue<'static, ()>,
+    /// The scale of each low-rank product.
+    pub scales: Vec<f64>,
+    /// As in [`Weights`].
+    pub project: bool,
+}
+
+impl Linear {
+    pub fn adds(&self) -> bool {
+        matches!(self.epilogue, Epilogue::Add(()))
+    }
+
+    /// Where the added term stands among the inputs.
+    pub fn added(&self) -> usize {
+        2 + usize::from(self.bias)
+    }
+
+    /// Where the factors start.
+    pub fn factors(&self) -> usize {
+        self.added() + usize::from(self.adds())
+    }
+}

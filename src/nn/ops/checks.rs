@@ -1,0 +1,23 @@
+//! Checks that operations make of their inputs.
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::nn::graph::Variable;
+
+/// Refuses inputs whose shapes do not belong together.
+pub fn expect(operation: &str, holds: bool, inputs: &[&Variable]) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    let shapes: Vec<_> = inputs.iter().map(|v| v.dims()).collect();
+    bail!("{operation}: the shapes {shapes:?} do not belong together")
+}
+
+/// Whole numbers, each below `end`.
+pub fn numbers(t: &Tensor, end: usize, what: &str) -> Result<Vec<u32>> {
+    let ids = t.flatten_all()?.to_vec1::<u32>()?;
+    match ids.iter().find(|id| **id as usize >= end) {
+        Some(id) => bail!("{what} of {id} where numbers are below {end}"),
+        None => Ok(ids),
+    }
+}

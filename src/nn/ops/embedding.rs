@@ -1,0 +1,44 @@
+//! Rows of a table by number.
+
+use candle_core::{Result, Tensor};
+
+use super::checks::{expect, numbers};
+use crate::nn::backend::Backend;
+use crate::nn::graph::Variable;
+use crate::nn::{cpu, cuda};
+
+/// Rows of a table by number: table \[rows, width\], ids u32 of any shape → \[…, width\]. The
+/// gradient of a row is the sum over its uses, in their order.
+pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
+    let (rows, width) = table.tensor().dims2()?;
+    let numbers = numbers(ids, rows, "embedding: a number")?;
+    expect("embedding", width > 0 && !numbers.is_empty(), &[table])?;
+    let mut dims = ids.dims().to_vec();
+    dims.push(width);
+    match Backend::of(&[table.tensor(), ids]) {
+        Backend::Cuda(backend) => {
+            let dtype = table.copy().map_or(table.tensor().dtype(), Tensor::dtype);
+            cuda::embedding(backend, table, ids, dtype)
+        }
+        Backend::Cpu => on_cpu(table, numbers, dims),
+        Backend::Composed => {
+            let ids = Variable::constant(ids.flatten_all()?);
+            Variable::composed(&[table, &ids], move |t| {
+                t[0].index_select(&t[1], 0)?.reshape(dims.as_slice())
+            })
+        }
+    }
+}
+
+fn on_cpu(table: &Variable, numbers: Vec<u32>, dims: Vec<usize>) -> Result<Variable> {
+    let (rows, width) = table.tensor().dims2()?;
+    let values = cpu::with_values([table.tensor()], |[table]| {
+        Ok(cpu::embedding::forward(table, width, &numbers))
+    })?;
+    let values = cpu::tensor(values, dims, table.tensor())?;
+    Ok(Variable::computed(values, &[table], move |g, sink| {
+        let d =
+            cpu::with_values([g], |[g]| Ok(cpu::embedding::backward(rows, width, &numbers, g)))?;
+        sink.add(0, cpu::tensor(d, (rows, width), g)?)
+    }))
+}

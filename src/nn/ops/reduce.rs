@@ -1,0 +1,57 @@
+//! Sums, means and parts.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::checks::expect;
+use crate::nn::backend::Backend;
+use crate::nn::cuda;
+use crate::nn::graph::Variable;
+
+/// The sum of values of one shape.
+pub fn sum(values: &[&Variable]) -> Result<Variable> {
+    let [first, rest @ ..] = values else { bail!("a sum of no values") };
+    expect("sum", rest.iter().all(|v| v.dims() == first.dims()), values)?;
+    let all = rest.iter().try_fold(first.tensor().clone(), |sum, v| sum + v.tensor())?;
+    let n = values.len();
+    Ok(Variable::computed(all, values, move |g, sink| {
+        (0..n).try_for_each(|i| sink.add(i, g.clone()))
+    }))
+}
+
+/// The mean of all values, a scalar.
+pub fn mean(x: &Variable) -> Result<Variable> {
+    expect("mean", x.tensor().elem_count() > 0, &[x])?;
+    let (shape, n) = (x.tensor().shape().clone(), x.tensor().elem_count() as f64);
+    Ok(Variable::computed(x.tensor().mean_all()?, &[x], move |g, sink| {
+        sink.add(0, (g / n)?.broadcast_as(shape)?.contiguous()?)
+    }))
+}
+
+/// The mean over tokens: x \[batch, tokens, dim\] → \[batch, dim\].
+pub fn mean_tokens(x: &Variable) -> Result<Variable> {
+    let (batch, tokens, dim) = x.tensor().dims3()?;
+    expect("mean over tokens", tokens > 0, &[x])?;
+    match Backend::of(&[x.tensor()]) {
+        Backend::Cuda(_) => cuda::mean_tokens(x),
+        Backend::Cpu | Backend::Composed => {
+            Ok(Variable::computed(x.tensor().mean(1)?, &[x], move |g, sink| {
+                let each = (g / tokens as f64)?.reshape((batch, 1, dim))?;
+                sink.add(0, each.broadcast_as((batch, tokens, dim))?.contiguous()?)
+            }))
+        }
+    }
+}
+
+/// The first `count` tokens: x \[batch, tokens, dim\] → \[batch, count, dim\].
+pub fn first_tokens(x: &Variable, count: usize) -> Result<Variable> {
+    let (batch, tokens, dim) = x.tensor().dims3()?;
+    expect("first tokens", (1..=tokens).contains(&count), &[x])?;
+    if count == tokens {
+        return Ok(x.clone());
+    }
+    let first = x.tensor().narrow(1, 0, count)?.contiguous()?;
+    Ok(Variable::computed(first, &[x], move |g, sink| {
+        let rest = Tensor::zeros((batch, tokens - count, dim), g.dtype(), g.device())?;
+        sink.add(0, Tensor::cat(&[g, &rest], 1)?)
+    }))
+}
