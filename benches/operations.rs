@@ -6,7 +6,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use vlora::data::{Augmenter, ImageData};
-use vlora::nn::ops::{self, Epilogue, Mask, Weights};
+use vlora::nn::ops::{self, Dropout, Epilogue, Mask, Weights};
 use vlora::nn::{Init, LowRank, StepKey, Update, Variable, adamw_update};
 use vlora::random::{Purpose, Stream};
 
@@ -84,7 +84,18 @@ fn operations(c: &mut Criterion) {
     let ids = Tensor::from_vec(ids, rows, &Device::Cpu).expect("ids");
     measure(c, "embedding", &[&[1000, DIM]], &[], |t| ops::embedding(&t[0], &ids));
     let key = StepKey { seed: 0, step: 1, part: 0 };
-    measure(c, "dropout", &[&[rows, wide]], &[], |t| ops::dropout(&t[0], 0.1, key, "layer"));
+    let dropout = Dropout::new(0.1, key, "layer");
+    measure(c, "dropout", &[&[rows, wide]], &[], |t| ops::dropout(&t[0], &dropout));
+    // MiniLM's heads, sentences of 10 to 60 tokens.
+    let lengths: Vec<usize> = (0..32).map(|i| 10 + i * 50 / 31).collect();
+    let mask = Mask::padded(&lengths);
+    let sentences: [&[usize]; 3] = [&[32, 60, 384]; 3];
+    measure(c, "attention with lengths, 12 heads", &sentences, &[], |t| {
+        ops::attention([&t[0], &t[1], &t[2]], 12, &mask, None)
+    });
+    measure(c, "attention with lengths and dropout, 12 heads", &sentences, &[], |t| {
+        ops::attention([&t[0], &t[1], &t[2]], 12, &mask, Some(&dropout))
+    });
     let [p, m, v, g] = [(); 4].map(|()| tensor(&[wide, DIM]));
     let v = v.sqr().expect("positive second moments");
     let update = Update {

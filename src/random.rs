@@ -79,6 +79,29 @@ impl Stream {
         self
     }
 
+    /// One of 2³² streams beside this one, of 2³⁴ numbers each. Lane 0 is the stream itself.
+    pub fn lane(mut self, lane: u32) -> Stream {
+        self.counter = [0, lane, self.counter[2], self.counter[3]];
+        self.used = 4;
+        self
+    }
+
+    /// The next 4·N numbers at once: number 4·i + j stands at \[j\]\[i\]. For a stream of which a
+    /// multiple of four was taken so far. Vectorises where it is inlined.
+    #[inline(always)]
+    pub fn next_blocks<const N: usize>(&mut self) -> [[u32; N]; 4] {
+        debug_assert!(self.used == 4);
+        let [low, high, name0, name1] = self.counter;
+        let (mut lows, mut highs) = ([0; N], [high; N]);
+        for (i, (own_low, own_high)) in lows.iter_mut().zip(&mut highs).enumerate() {
+            let (sum, carry) = low.overflowing_add(i as u32);
+            (*own_low, *own_high) = (sum, high.wrapping_add(u32::from(carry)));
+        }
+        let (next, carry) = low.overflowing_add(N as u32);
+        self.counter = [next, high.wrapping_add(u32::from(carry)), name0, name1];
+        philox([lows, highs, [name0; N], [name1; N]], self.key)
+    }
+
     /// What the stream's numbers follow from beside their place: the key, and the counter's upper
     /// words. For generators elsewhere that draw the same numbers.
     pub fn address(&self) -> [u32; 4] {
@@ -88,11 +111,8 @@ impl Stream {
 
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
-            self.block = philox(self.counter, self.key);
+            self.block = self.next_blocks::<1>().map(|[number]| number);
             self.used = 0;
-            let (low, carry) = self.counter[0].overflowing_add(1);
-            self.counter[0] = low;
-            self.counter[1] = self.counter[1].wrapping_add(u32::from(carry));
         }
         self.used += 1;
         self.block[self.used - 1]
@@ -131,16 +151,20 @@ impl Stream {
     }
 }
 
-/// Ten rounds of Philox4x32.
-fn philox(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
+/// Ten rounds of Philox4x32, of N counters.
+#[inline(always)]
+fn philox<const N: usize>(mut c: [[u32; N]; 4], mut k: [u32; 2]) -> [[u32; N]; 4] {
     for _ in 0..10 {
-        let (p0, p1) = (u64::from(c[0]) * 0xD251_1F53, u64::from(c[2]) * 0xCD9E_8D57);
-        c = [
-            (p1 >> 32) as u32 ^ c[1] ^ k[0],
-            p1 as u32,
-            (p0 >> 32) as u32 ^ c[3] ^ k[1],
-            p0 as u32,
-        ];
+        let [c0, c1, c2, c3] = &mut c;
+        for (((c0, c1), c2), c3) in c0.iter_mut().zip(c1).zip(c2).zip(c3) {
+            let (p0, p1) = (u64::from(*c0) * 0xD251_1F53, u64::from(*c2) * 0xCD9E_8D57);
+            (*c0, *c1, *c2, *c3) = (
+                (p1 >> 32) as u32 ^ *c1 ^ k[0],
+                p1 as u32,
+                (p0 >> 32) as u32 ^ *c3 ^ k[1],
+                p0 as u32,
+            );
+        }
         k = [k[0].wrapping_add(0x9E37_79B9), k[1].wrapping_add(0xBB67_AE85)];
     }
     c
@@ -153,14 +177,15 @@ mod tests {
     /// Known answers of the Random123 distribution (`kat_vectors`, philox4x32 10 rounds).
     #[test]
     fn philox_known_answers() {
+        let answer = |c: [u32; 4], k| philox(c.map(|word| [word]), k).map(|[word]| word);
         let ones = u32::MAX;
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(answer([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         assert_eq!(
-            philox([ones; 4], [ones; 2]),
+            answer([ones; 4], [ones; 2]),
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
         );
         assert_eq!(
-            philox(
+            answer(
                 [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
                 [0xa409_3822, 0x299f_31d0]
             ),
@@ -176,6 +201,31 @@ mod tests {
         assert_ne!(a, first(1, Purpose::Init, "x"));
         assert_ne!(a, first(0, Purpose::Order, "x"));
         assert_ne!(a, first(0, Purpose::Init, "y"));
+    }
+
+    #[test]
+    fn blocks_and_lanes_are_the_streams_numbers() {
+        let stream = Stream::new(3, Purpose::Dropout, "x");
+        let (mut one, mut many) = (stream.clone(), stream.clone().lane(0));
+        let singly: Vec<u32> = (0..28).map(|_| one.next_u32()).collect();
+        let four = many.next_blocks::<4>();
+        let three = many.next_blocks::<3>();
+        let at = |number: usize| match number / 4 {
+            block if block < 4 => four[number % 4][block],
+            block => three[number % 4][block - 4],
+        };
+        assert_eq!(singly, (0..28).map(at).collect::<Vec<u32>>());
+        assert_eq!(stream.clone().from_number(4).next_u32(), singly[4]);
+        // A lane is another stream, wherever the one before it stood.
+        let lane = one.lane(1).next_u32();
+        assert_eq!(lane, stream.clone().lane(1).next_u32());
+        assert_eq!(lane, stream.clone().lane(1).from_number(0).next_u32());
+        assert!(!singly.contains(&lane));
+        // The last blocks before the counter's lower word is full, and the first after.
+        let last = Stream { counter: [u32::MAX, 0, 7, 8], ..stream };
+        let [[a, b], ..] = last.clone().next_blocks::<2>();
+        let next = Stream { counter: [0, 1, 7, 8], ..last.clone() }.next_u32();
+        assert_eq!((a, b), (last.clone().next_u32(), next));
     }
 
     #[test]

@@ -390,15 +390,8 @@ impl<'a> Model<'a> {
             true => self.matrix(q * heads, all as u64),
             false => q * heads * FLOAT,
         };
-        let sizes = AttentionSizes {
-            tokens: all,
-            heads: m.heads,
-            d: m.dim / m.heads,
-            queries,
-            causal: false,
-            lengths: None,
-        };
-        let scratch = |p| sizes.backward_scratch(self.batch as usize, p);
+        let sizes = AttentionSizes { queries, keys: all, heads: m.heads, d: m.dim / m.heads };
+        let scratch = |p| sizes.backward_scratch(self.batch as usize, false, p);
         let workspace = self.engine.processor.as_ref().map_or(0, scratch);
         Operation { kept: qkv + weights, gradient: qkv, workspace, ..Operation::default() }
     }

@@ -6,7 +6,8 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::descriptors::{Epilogue, Linear, Mask};
+use super::cpu;
+use super::descriptors::{AttentionSizes, Dropout, Epilogue, Linear, Mask};
 
 /// Layer normalisation (arXiv 1607.06450) over the last axis, biased variance:
 /// `(x − mean) / √(var + eps) · weight + bias`.
@@ -66,38 +67,122 @@ pub fn patches(images: &Tensor, p: usize) -> Result<Tensor> {
         .reshape((batch * (h / p) * (w / p), c * p * p))
 }
 
-/// Multi-head self-attention of the first `queries` tokens: `softmax(q kᵀ / √d) v` a head.
-/// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
+/// Self-attention of the first `queries` tokens: qkv \[batch, tokens, 3·heads·d\] in timm's order →
+/// \[batch, queries, heads·d\].
 pub fn self_attention(qkv: &Tensor, heads: usize, queries: usize, mask: &Mask) -> Result<Tensor> {
-    if qkv.dtype() == DType::BF16 {
-        // Sums of many values are float32 elsewhere, too.
-        let qkv = qkv.to_dtype(DType::F32)?;
-        return self_attention(&qkv, heads, queries, mask)?.to_dtype(DType::BF16);
-    }
-    let (batch, tokens, width) = qkv.dims3()?;
-    let d = width / 3 / heads;
-    let parts = qkv.reshape((batch, tokens, 3, heads, d))?.permute((2, 0, 3, 1, 4))?;
-    let part = |i: usize| parts.get(i)?.contiguous();
-    let q = (part(0)?.narrow(2, 0, queries)?.contiguous()? * (d as f64).powf(-0.5))?;
-    let scores = q.matmul(&part(1)?.transpose(2, 3)?)?;
-    let hidden = hidden(batch, queries, tokens, mask);
-    let hidden = Tensor::from_vec(hidden, (batch, 1, queries, tokens), qkv.device())?;
-    let scores = scores.broadcast_add(&hidden.to_dtype(qkv.dtype())?)?;
-    let mixed = softmax(&scores)?.matmul(&part(2)?)?;
-    mixed.transpose(1, 2)?.reshape((batch, queries, heads * d))
+    let (.., width) = qkv.dims3()?;
+    let width = width / 3;
+    let part = |i: usize| qkv.narrow(2, i * width, width);
+    attention(&part(0)?.narrow(1, 0, queries)?, &part(1)?, &part(2)?, heads, mask, None)
 }
 
-/// What is added to scores: 0, and −∞ where a query does not see a token.
-fn hidden(batch: usize, queries: usize, tokens: usize, mask: &Mask) -> Vec<f32> {
-    let mut all = Vec::with_capacity(batch * queries * tokens);
+/// Attention: `dropout(softmax(q kᵀ / √d)) v` a head, queries \[batch, queries, heads·d\], keys and
+/// values \[batch, keys, heads·d\] → \[batch, queries, heads·d\]. `dropped` is
+/// [`weights_mask`].
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    mask: &Mask,
+    dropped: Option<&Tensor>,
+) -> Result<Tensor> {
+    if q.dtype() == DType::BF16 {
+        // Sums of many values are float32 elsewhere, too.
+        let [q, k, v] = [q, k, v].map(|t| t.to_dtype(DType::F32));
+        let dropped = dropped.map(|d| d.to_dtype(DType::F32)).transpose()?;
+        let out = attention(&q?, &k?, &v?, heads, mask, dropped.as_ref())?;
+        return out.to_dtype(DType::BF16);
+    }
+    let ((batch, queries, width), (_, keys, _)) = (q.dims3()?, k.dims3()?);
+    let d = width / heads;
+    let apart = |t: &Tensor, tokens: usize| {
+        t.reshape((batch, tokens, heads, d))?.transpose(1, 2)?.contiguous()
+    };
+    let (q, k, v) = (apart(q, queries)?, apart(k, keys)?, apart(v, keys)?);
+    let scores = (q * (d as f64).powf(-0.5))?.matmul(&k.transpose(2, 3)?)?;
+    let hidden = hidden(batch, queries, keys, mask);
+    let hidden = Tensor::from_vec(hidden, (batch, 1, queries, keys), scores.device())?;
+    let scores = scores.broadcast_add(&hidden.to_dtype(scores.dtype())?)?;
+    let mut p = softmax(&scores)?;
+    if let Some(dropped) = dropped {
+        p = (p * dropped)?;
+    }
+    let mixed = p.matmul(&v)?.transpose(1, 2)?.reshape((batch, queries, width))?;
+    match &mask.lengths {
+        Some(_) if mask.has_empty() || mask.skip_padded_queries => {
+            let computed: Vec<usize> = (0..batch)
+                .map(|s| match mask.seen(s, queries, keys) {
+                    0 => 0,
+                    _ => mask.computed(s, queries),
+                })
+                .collect();
+            mixed.broadcast_mul(&valid_tokens(&computed, queries, &mixed)?)
+        }
+        _ => Ok(mixed),
+    }
+}
+
+/// What is added to scores: 0, and −∞ where a query does not see a token. A query that sees none has
+/// zeros alone, so that its softmax is finite; its result is multiplied by 0 later.
+fn hidden(batch: usize, queries: usize, keys: usize, mask: &Mask) -> Vec<f32> {
+    let mut all = Vec::with_capacity(batch * queries * keys);
     for sequence in 0..batch {
-        let length = mask.lengths.as_ref().map_or(tokens, |l| l[sequence]);
         for query in 0..queries {
-            let seen = if mask.causal { length.min(query + 1) } else { length };
-            all.extend((0..tokens).map(|t| if t < seen { 0.0 } else { f32::NEG_INFINITY }));
+            let seen = match mask.seen(sequence, query, keys) {
+                0 => keys,
+                seen => seen,
+            };
+            all.extend((0..keys).map(|t| if t < seen { 0.0 } else { f32::NEG_INFINITY }));
         }
     }
     all
+}
+
+/// 1 for the first tokens of each sequence, as many as its length, and 0 after them:
+/// \[batch, tokens, 1\], of the type and on the device of `like`.
+pub fn valid_tokens(lengths: &[usize], tokens: usize, like: &Tensor) -> Result<Tensor> {
+    let valid = |length: &usize| {
+        let length = *length;
+        (0..tokens).map(move |t| if t < length { 1f32 } else { 0.0 })
+    };
+    let values: Vec<f32> = lengths.iter().flat_map(valid).collect();
+    Tensor::from_vec(values, (lengths.len(), tokens, 1), like.device())?.to_dtype(like.dtype())
+}
+
+/// What the values of `like` are multiplied by in dropout.
+pub fn dropout_mask(dropout: &Dropout, like: &Tensor) -> Result<Tensor> {
+    let mut mask = vec![0f32; like.elem_count()];
+    cpu::dropout::mask(dropout, 0, &mut mask);
+    Tensor::from_vec(mask, like.dims(), like.device())?.to_dtype(like.dtype())
+}
+
+/// The mean over the first `lengths` tokens of each sequence, zeros for a length of 0:
+/// x \[batch, tokens, dim\] → \[batch, dim\].
+pub fn mean_valid_tokens(x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+    if x.dtype() == DType::BF16 {
+        return mean_valid_tokens(&x.to_dtype(DType::F32)?, lengths)?.to_dtype(DType::BF16);
+    }
+    let valid = valid_tokens(lengths, x.dim(1)?, x)?;
+    let counts: Vec<f32> = lengths.iter().map(|l| (*l).max(1) as f32).collect();
+    let counts = Tensor::from_vec(counts, (lengths.len(), 1), x.device())?.to_dtype(x.dtype())?;
+    x.broadcast_mul(&valid)?.sum(1)?.broadcast_div(&counts)
+}
+
+/// What attention's weights are multiplied by in dropout: \[batch, heads, queries, keys\], of the type
+/// and on the device of `like`.
+pub fn weights_mask(
+    dropout: &Dropout,
+    batch: usize,
+    sizes: AttentionSizes,
+    like: &Tensor,
+) -> Result<Tensor> {
+    let AttentionSizes { queries, keys, heads, .. } = sizes;
+    let mut mask = vec![0f32; batch * heads * queries * keys];
+    for (row, mask) in mask.chunks_exact_mut(keys).enumerate() {
+        cpu::dropout::row_mask(dropout, (row / queries) as u32, row % queries, mask);
+    }
+    Tensor::from_vec(mask, (batch, heads, queries, keys), like.device())?.to_dtype(like.dtype())
 }
 
 /// Cross-entropy of each row, with label smoothing as PyTorch defines it:
@@ -219,7 +304,7 @@ mod tests {
     #[test]
     fn masks_hide_what_they_say() {
         let qkv = random(&[2, 4, 6], "qkv");
-        let mask = Mask { causal: true, lengths: Some(vec![4, 2]) };
+        let mask = Mask { causal: true, lengths: Some(vec![4, 2]), ..Mask::default() };
         check_gradient(&[&qkv], || self_attention(&qkv, 1, 4, &mask));
         let masked = self_attention(&qkv, 1, 4, &mask).unwrap().to_vec3::<f64>().unwrap();
         for (sequence, query, seen) in [(0, 0, 1), (0, 3, 4), (1, 1, 2), (1, 3, 2)] {

@@ -1,4 +1,4 @@
-//! What the rest of the program asks of a device besides computing.
+//! Measurements and settings of a device.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -42,7 +42,7 @@ pub fn configure(device: &Device, tf32: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a device was asked for since it was made; zeros for the CPU.
+/// How much work a device got since it was made; zeros for the CPU.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn counters(device: &Device) -> Result<Counters> {
     #[cfg(feature = "cuda")]
@@ -59,13 +59,13 @@ pub fn counters(device: &Device) -> Result<Counters> {
 #[derive(Debug)]
 pub struct Reading {
     tensor: Tensor,
-    /// On a GPU: its copy, which was asked for with the reading.
+    /// On a GPU: its copy, which was queued with the reading.
     #[cfg(feature = "cuda")]
     copied: Option<cuda::Copied>,
 }
 
 impl Reading {
-    /// Asks for the number, after everything that the device was asked for before.
+    /// Queues the reading behind all earlier work of the device.
     pub fn of(scalar: &Tensor) -> Result<Reading> {
         Ok(Reading {
             tensor: scalar.clone(),
@@ -74,7 +74,7 @@ impl Reading {
         })
     }
 
-    /// The number. Waits for it, and not for what was asked for since.
+    /// The number. Waits for it, and not for later work.
     pub fn value(&self) -> Result<f32> {
         #[cfg(feature = "cuda")]
         if let Some(copied) = &self.copied {

@@ -1,4 +1,4 @@
-//! Values with the graph of what they were computed from: reverse-mode differentiation.
+//! Variables: tensors with the graph that they were computed by, for reverse-mode differentiation.
 //!
 //! candle's own graph adds every gradient to a tensor of zeros, keeps each activation until the
 //! last step of the backward pass, and takes operations of at most three inputs. This one hands
@@ -50,13 +50,13 @@ impl Node {
 }
 
 impl Variable {
-    /// A value that no gradient is computed for.
+    /// A variable that no gradient is computed for.
     pub fn constant(tensor: Tensor) -> Variable {
         Variable { tensor: tensor.detach(), copy: None, node: None }
     }
 
-    /// A value that gets a gradient: the start of ways, and the end of them back. What is later
-    /// written into the tensor's storage is seen by the value.
+    /// A variable that gets a gradient: a leaf of the graph. It sees what is later written into the
+    /// tensor's storage.
     pub fn leaf(tensor: Tensor) -> Variable {
         Variable { tensor: tensor.detach(), copy: None, node: Some(Node::new(Vec::new(), None)) }
     }
@@ -173,7 +173,7 @@ pub struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// Whether input `i` is tracked. Gradients of others are not asked for.
+    /// Whether input `i` is tracked. The others need no gradient.
     pub fn wants(&self, i: usize) -> bool {
         self.node(i).is_some()
     }

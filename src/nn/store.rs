@@ -28,7 +28,7 @@ pub struct Parameter {
     pub value: Variable,
     /// Weight decay applies.
     pub decay: bool,
-    /// Gets gradients and updates; a frozen one stands in the model as a constant.
+    /// Gets gradients and updates. A frozen parameter is a constant in the model.
     pub trained: bool,
 }
 

@@ -63,11 +63,11 @@ impl Linear {
     pub fn forward(&self, x: &Variable, epilogue: Epilogue, mode: Mode) -> Result<Variable> {
         let bias = self.bias.value()?;
         let Some(lora) = &self.lora else { return self.weight.apply(x, &bias, epilogue) };
-        match mode {
-            // What A sees is not what W sees: the two stay apart.
-            Mode::Training(key) if lora.dropout > 0.0 => {
+        match mode.dropout(lora.dropout, &lora.name) {
+            // A and W have different inputs, so that the product cannot be folded into W.
+            Some(dropout) => {
                 let y = self.weight.apply(x, &bias, Epilogue::None)?;
-                let seen = ops::dropout(x, lora.dropout, key, &lora.name)?;
+                let seen = ops::dropout(x, &dropout)?;
                 let LowRank { a, b, scale } = &lora.pair;
                 let low = ops::linear(&seen, Weights::dense(a), None, Epilogue::None)?;
                 let y = ops::add_product(&y, &low, b, *scale)?;
@@ -77,7 +77,7 @@ impl Linear {
                     Epilogue::Add(value) => ops::sum(&[&y, value]),
                 }
             }
-            _ => self.merged().apply(x, &bias, epilogue),
+            None => self.merged().apply(x, &bias, epilogue),
         }
     }
 

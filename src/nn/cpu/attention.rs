@@ -1,79 +1,146 @@
-//! Multi-head self-attention that reads heads in place.
+//! Multi-head attention that reads heads in place.
 
-use super::elementwise::{exp, lane_sum, largest, vectorised};
+use super::dropout::row_mask;
+use super::elementwise::{exp, lane_sum, largest, multiply_to, vectorised};
 use super::memory::{by_rows, by_rows_with};
 use super::packing::{Processor, Product};
 use super::product::{Matrix, product};
-use crate::nn::descriptors::AttentionSizes;
+use crate::nn::descriptors::{AttentionSizes, Dropout, Mask};
 
 /// Query rows whose scores are taken together; scores are never larger than this times the keys.
 const QUERIES: usize = 128;
 
+/// Where the rows of queries, keys or values lie: each row has all heads of a token, one after
+/// another.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    values: &'a [f32],
+    /// How far rows are apart.
+    row: usize,
+    /// How far sequences are apart.
+    sequence: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows of a tensor of their own: \[batch, tokens, width\].
+    pub fn apart(values: &'a [f32], tokens: usize, width: usize) -> Rows<'a> {
+        Rows { values, row: width, sequence: tokens * width }
+    }
+
+    /// Queries, keys and values from one tensor in timm's order: \[batch, tokens, 3, width\].
+    pub fn packed(qkv: &'a [f32], tokens: usize, width: usize) -> [Rows<'a>; 3] {
+        let row = 3 * width;
+        [0, 1, 2].map(|part| {
+            let values = qkv.get(part * width..).unwrap_or_default();
+            Rows { values, row, sequence: tokens * row }
+        })
+    }
+
+    /// A head of a sequence's rows, from row `from` on.
+    fn head(self, sequence: usize, start: usize, from: usize) -> Matrix<'a> {
+        let at = sequence * self.sequence + from * self.row + start;
+        Matrix::rows(&self.values[at..], self.row)
+    }
+}
+
+/// Where one sequence's gradients go, of queries, keys and values.
+enum Gradients<'a> {
+    Packed(&'a mut [f32]),
+    Apart([&'a mut [f32]; 3]),
+}
+
+impl Gradients<'_> {
+    /// The rows of one of the three, and how far they are apart.
+    fn rows(&mut self, part: usize, width: usize) -> (&mut [f32], usize) {
+        match self {
+            Gradients::Packed(all) => (&mut all[part * width..], 3 * width),
+            Gradients::Apart(all) => (&mut *all[part], width),
+        }
+    }
+}
+
+/// Attention of a batch: its sizes, what each query sees, and what is dropped of the weights.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    pub batch: usize,
+    pub sizes: AttentionSizes,
+    pub mask: Mask,
+    pub dropout: Option<Dropout>,
+}
+
 /// What backward needs of forward.
 pub enum Kept {
-    /// The weights, \[batch, heads, queries, tokens\].
+    /// The weights before dropout, \[batch, heads, queries, keys\].
     Weights(Vec<f32>),
     /// The logarithm of each row's sum of exponentials, \[batch, heads, queries\].
     LogSums(Vec<f32>),
 }
 
 impl AttentionSizes {
-    /// Values a token has in qkv.
-    fn row(&self) -> usize {
-        3 * self.width()
-    }
-
-    fn width(&self) -> usize {
-        self.heads * self.d
-    }
-
-    /// Where q (0), k (1) or v (2) of a head starts in a token's row.
-    fn start(&self, part: usize, head: usize) -> usize {
-        (part * self.heads + head) * self.d
-    }
-
-    fn part<'a>(&self, qkv: &'a [f32], part: usize, head: usize, from: usize) -> Matrix<'a> {
-        Matrix::rows(&qkv[from * self.row() + self.start(part, head)..], self.row())
-    }
-
-    fn scale(&self) -> f32 {
+    fn scale(self) -> f32 {
         1.0 / (self.d as f32).sqrt()
     }
 
-    /// Tokens from the first on that a query of a sequence sees.
-    fn seen(&self, sequence: usize, query: usize) -> usize {
-        let length = self.lengths.as_ref().map_or(self.tokens, |l| l[sequence].min(self.tokens));
-        if self.causal { length.min(query + 1) } else { length }
-    }
-
-    /// Weights are kept where they are no larger than q, k and v themselves; elsewhere they are
+    /// Weights are kept where they are no larger than q, k and v themselves. Elsewhere they are
     /// computed again from one number a row.
-    fn keeps_weights(&self) -> bool {
-        self.tokens <= 3 * self.d
+    fn keeps_weights(self) -> bool {
+        self.keys <= 3 * self.d
     }
 
-    /// The most bytes that [`backward`](AttentionSizes::backward) holds at once over a batch, beside what it
-    /// reads and makes: of each sequence that is worked on two blocks of scores, and what products of
-    /// them pack.
-    pub fn backward_scratch(&self, batch: usize, on: &Processor) -> u64 {
-        let (n, d, count) = (self.tokens, self.d, self.queries.min(QUERIES));
+    /// The most bytes that [`Attention::backward`] holds at once over a batch, beside what it reads
+    /// and makes: for each sequence in work two blocks of scores, a third with dropout, and what
+    /// products of them pack.
+    pub fn backward_scratch(self, batch: usize, dropout: bool, on: &Processor) -> u64 {
+        let (n, d, count) = (self.keys, self.d, self.queries.min(QUERIES));
         let products = [
             Product::new(count, n, d).b_t(),
             Product::new(count, d, n),
             Product::new(n, d, count).a_t(),
         ];
         let packed = products.into_iter().map(|p| on.packed(p, false)).max().unwrap_or(0);
-        let scores = 2 * (count * n * size_of::<f32>()) as u64;
+        let blocks = if dropout { 3 } else { 2 };
+        let scores = blocks * (count * n * size_of::<f32>()) as u64;
         on.threads.min(batch) as u64 * (scores + packed)
     }
+}
 
-    /// out = softmax(q kᵀ / √d) v a head: qkv \[batch, tokens, 3·heads·d\] →
-    /// \[batch, queries, heads·d\].
-    pub fn forward(&self, qkv: &[f32], keep: bool) -> (Vec<f32>, Option<Kept>) {
-        let (n, m, width) = (self.tokens, self.queries, self.width());
-        let batch = qkv.len() / (n * self.row());
-        let keep_weights = keep && self.keeps_weights();
-        let rows = if keep_weights { self.heads * m * n } else { self.heads * m };
+/// Query rows of a head that are taken together.
+#[derive(Clone, Copy)]
+struct Block {
+    sequence: usize,
+    head: usize,
+    /// The first query.
+    from: usize,
+    /// Queries.
+    count: usize,
+    /// Keys from the first on that any of them sees, at least 1.
+    seen: usize,
+}
+
+impl Attention {
+    /// The blocks of a head of a sequence that have something to compute.
+    fn blocks(&self, sequence: usize, head: usize) -> impl Iterator<Item = Block> + '_ {
+        let queries = self.mask.computed(sequence, self.sizes.queries);
+        (0..queries).step_by(QUERIES).filter_map(move |from| {
+            let count = QUERIES.min(queries - from);
+            // Later queries see as many keys or more.
+            let seen = self.mask.seen(sequence, from + count - 1, self.sizes.keys);
+            (seen > 0).then_some(Block { sequence, head, from, count, seen })
+        })
+    }
+
+    /// A block's first row among all rows of weights.
+    fn row(&self, block: Block) -> usize {
+        (block.sequence * self.sizes.heads + block.head) * self.sizes.queries + block.from
+    }
+
+    /// out = dropout(softmax(q kᵀ / √d)) v a head: rows of heads·d values → \[batch, queries,
+    /// heads·d\].
+    pub fn forward(&self, [q, k, v]: [Rows; 3], keep: bool) -> (Vec<f32>, Option<Kept>) {
+        let AttentionSizes { queries: m, keys: n, heads, d } = self.sizes;
+        let (batch, width) = (self.batch, self.sizes.width());
+        let keep_weights = keep && self.sizes.keeps_weights();
+        let rows = if keep_weights { heads * m * n } else { heads * m };
         let mut all_kept = vec![0f32; if keep { batch * rows } else { 0 }];
         let parts: Vec<&mut [f32]> = match keep {
             true => all_kept.chunks_mut(rows).collect(),
@@ -81,11 +148,12 @@ impl AttentionSizes {
         };
         let (values, _) = by_rows_with(batch, m * width, 1, parts, |sequence, kept, out| {
             let out = out.zeros();
-            let qkv = &qkv[sequence * n * self.row()..][..n * self.row()];
-            let mut scratch = vec![0f32; if keep_weights { 0 } else { m.min(QUERIES) * n }];
-            for head in 0..self.heads {
-                for from in (0..m).step_by(QUERIES) {
-                    let count = QUERIES.min(m - from);
+            let block_len = m.min(QUERIES) * n;
+            let mut scratch = vec![0f32; if keep_weights { 0 } else { block_len }];
+            let mut dropped = vec![0f32; if self.dropout.is_some() { block_len } else { 0 }];
+            for head in 0..heads {
+                for block in self.blocks(sequence, head) {
+                    let Block { from, count, seen, .. } = block;
                     let at = head * m + from;
                     // Weights, and where the logarithm of each row's sum goes, if anywhere.
                     let (p, log_sums): (&mut [f32], &mut [f32]) = match keep_weights {
@@ -93,16 +161,18 @@ impl AttentionSizes {
                         false if keep => (&mut scratch[..count * n], &mut kept[at..at + count]),
                         false => (&mut scratch[..count * n], &mut []),
                     };
-                    self.scores(qkv, head, from, p);
+                    self.scores([q, k], block, p);
                     for (i, row) in p.chunks_exact_mut(n).enumerate() {
-                        let log_sum = softmax(row, self.seen(sequence, from + i));
+                        let log_sum =
+                            softmax(&mut row[..seen], self.mask.seen(sequence, from + i, n));
                         if let Some(kept) = log_sums.get_mut(i) {
                             *kept = log_sum;
                         }
                     }
-                    let out = &mut out[from * width + head * self.d..];
-                    let (p, v) = (Matrix::rows(p, n), self.part(qkv, 2, head, 0));
-                    product((count, self.d, n), out, width, 0.0, 1.0, p, v, false);
+                    let p = self.after_dropout(block, p, &mut dropped);
+                    let out = &mut out[from * width + head * d..];
+                    let (p, v) = (Matrix::rows(p, n), v.head(sequence, head * d, 0));
+                    product((count, d, seen), out, width, 0.0, 1.0, p, v, false);
                 }
             }
             (out, ())
@@ -114,64 +184,130 @@ impl AttentionSizes {
         (values, keep.then_some(kept))
     }
 
-    /// q kᵀ / √d of the queries from `from` on.
-    fn scores(&self, qkv: &[f32], head: usize, from: usize, out: &mut [f32]) {
-        let n = self.tokens;
-        let (q, k) = (self.part(qkv, 0, head, from), self.part(qkv, 1, head, 0).t());
-        product((out.len() / n, n, self.d), out, n, 0.0, self.scale(), q, k, false);
+    /// q kᵀ / √d of a block, \[count, keys\]. Keys that no query sees are left as they are.
+    fn scores(&self, [q, k]: [Rows; 2], block: Block, out: &mut [f32]) {
+        let AttentionSizes { keys: n, d, .. } = self.sizes;
+        let Block { sequence, head, from, count, seen } = block;
+        let (q, k) = (q.head(sequence, head * d, from), k.head(sequence, head * d, 0).t());
+        product((count, seen, d), out, n, 0.0, self.sizes.scale(), q, k, false);
     }
 
-    /// The gradient of qkv.
-    ///
-    /// With P the softmax and dP = g vᵀ: dv = Pᵀ g, dS = P ∘ (dP − rowsum(dP ∘ P)),
-    /// dq = dS k / √d, dk = dSᵀ q / √d.
-    pub fn backward(&self, qkv: &[f32], kept: &Kept, g: &[f32]) -> Vec<f32> {
-        let (n, m, width, row) = (self.tokens, self.queries, self.width(), self.row());
-        let (d_qkv, _) = by_rows(qkv.len() / (n * row), n * row, 1, |sequence, d_qkv| {
-            let qkv = &qkv[sequence * n * row..][..n * row];
-            let g = &g[sequence * m * width..][..m * width];
-            let block = m.min(QUERIES) * n;
-            let (mut again, mut ds) = (vec![0f32; block], vec![0f32; block]);
-            for head in 0..self.heads {
-                for from in (0..m).step_by(QUERIES) {
-                    let count = QUERIES.min(m - from);
-                    let at = (sequence * self.heads + head) * m + from;
-                    let p: &[f32] = match kept {
-                        Kept::Weights(weights) => &weights[at * n..][..count * n],
-                        Kept::LogSums(sums) => {
-                            let p = &mut again[..count * n];
-                            self.scores(qkv, head, from, p);
-                            for (i, row) in p.chunks_exact_mut(n).enumerate() {
-                                weights(row, self.seen(sequence, from + i), sums[at + i]);
-                            }
-                            p
-                        }
-                    };
-                    let ds = &mut ds[..count * n];
-                    let g = Matrix::rows(&g[from * width + head * self.d..], width);
-                    let v = self.part(qkv, 2, head, 0).t();
-                    product((count, n, self.d), ds, n, 0.0, 1.0, g, v, false);
-                    score_gradient(ds, p, n);
-                    let (p, ds) = (Matrix::rows(p, n), Matrix::rows(ds, n));
-                    // Keys and values sum over blocks of queries; a block has its queries alone.
-                    let keep = if from == 0 { 0.0 } else { 1.0 };
-                    let (q, k) = (self.part(qkv, 0, head, from), self.part(qkv, 1, head, 0));
-                    let scale = self.scale();
-                    let mut part = |which: usize, rows: usize, keep, scale, a, b, (c, k)| {
-                        let out = &mut d_qkv[rows * row + self.start(which, head)..];
-                        product((c, self.d, k), out, row, keep, scale, a, b, false);
-                    };
-                    part(0, from, 0.0, scale, ds, k, (count, n));
-                    part(1, 0, keep, scale, ds.t(), q, (n, count));
-                    part(2, 0, keep, 1.0, p.t(), g, (n, count));
-                }
-            }
+    /// The weights with some dropped, in `room`; the weights themselves without dropout.
+    fn after_dropout<'a>(&self, block: Block, p: &'a [f32], room: &'a mut [f32]) -> &'a [f32] {
+        let Some(dropout) = &self.dropout else { return p };
+        let n = self.sizes.keys;
+        let room = &mut room[..p.len()];
+        for (i, (room, p)) in room.chunks_exact_mut(n).zip(p.chunks_exact(n)).enumerate() {
+            let room = &mut room[..block.seen];
+            self.row_mask(dropout, block, i, room);
+            multiply_to(room, p);
+        }
+        room
+    }
+
+    /// What a block's row `i` is multiplied by.
+    fn row_mask(&self, dropout: &Dropout, block: Block, i: usize, mask: &mut [f32]) {
+        let lane = block.sequence * self.sizes.heads + block.head;
+        row_mask(dropout, lane as u32, block.from + i, mask);
+    }
+
+    /// The gradient of packed queries, keys and values.
+    pub fn packed_gradient(&self, qkv: [Rows; 3], kept: &Kept, g: &[f32]) -> Vec<f32> {
+        let tokens = self.sizes.keys * 3 * self.sizes.width();
+        let (d_qkv, _) = by_rows(self.batch, tokens, 1, |sequence, d_qkv| {
+            self.backward(sequence, qkv, kept, g, Gradients::Packed(d_qkv));
         });
         d_qkv
     }
+
+    /// The gradients of queries, keys and values, each in memory of its own.
+    pub fn gradients(&self, qkv: [Rows; 3], kept: &Kept, g: &[f32]) -> [Vec<f32>; 3] {
+        let (queries, keys) = (self.sizes.queries, self.sizes.keys);
+        let width = self.sizes.width();
+        let mut d_k = vec![0f32; self.batch * keys * width];
+        let mut d_v = vec![0f32; self.batch * keys * width];
+        let parts = d_k.chunks_mut(keys * width).zip(d_v.chunks_mut(keys * width)).collect();
+        let (d_q, _) =
+            by_rows_with(self.batch, queries * width, 1, parts, |sequence, (d_k, d_v), d_q| {
+                let d_q = d_q.zeros();
+                self.backward(sequence, qkv, kept, g, Gradients::Apart([&mut *d_q, d_k, d_v]));
+                (d_q, ())
+            });
+        [d_q, d_k, d_v]
+    }
+
+    /// The gradients of one sequence, where there are zeros so far.
+    ///
+    /// With P the softmax, M the dropout mask and dP = M ∘ g vᵀ: dv = (M ∘ P)ᵀ g,
+    /// dS = P ∘ (dP − rowsum(dP ∘ P)), dq = dS k / √d, dk = dSᵀ q / √d.
+    fn backward(
+        &self,
+        sequence: usize,
+        [q, k, v]: [Rows; 3],
+        kept: &Kept,
+        g: &[f32],
+        mut gradients: Gradients,
+    ) {
+        let AttentionSizes { queries: m, keys: n, heads, d } = self.sizes;
+        let (width, scale) = (self.sizes.width(), self.sizes.scale());
+        let g = Rows::apart(g, m, width);
+        let block_len = m.min(QUERIES) * n;
+        let (mut again, mut ds) = (vec![0f32; block_len], vec![0f32; block_len]);
+        let mut dropped = vec![0f32; if self.dropout.is_some() { block_len } else { 0 }];
+        for head in 0..heads {
+            for block in self.blocks(sequence, head) {
+                let Block { from, count, seen, .. } = block;
+                let at = self.row(block);
+                let p: &[f32] = match kept {
+                    Kept::Weights(weights) => &weights[at * n..][..count * n],
+                    Kept::LogSums(sums) => {
+                        let p = &mut again[..count * n];
+                        self.scores([q, k], block, p);
+                        for (i, row) in p.chunks_exact_mut(n).enumerate() {
+                            let visible = self.mask.seen(sequence, from + i, n);
+                            weights(&mut row[..seen], visible, sums[at + i]);
+                        }
+                        p
+                    }
+                };
+                let start = head * d;
+                let ds = &mut ds[..count * n];
+                let g = g.head(sequence, start, from);
+                let v = v.head(sequence, start, 0).t();
+                product((count, seen, d), ds, n, 0.0, 1.0, g, v, false);
+                let mixed = match &self.dropout {
+                    None => p,
+                    Some(dropout) => {
+                        let mixed = &mut dropped[..count * n];
+                        let rows = mixed.chunks_exact_mut(n).zip(p.chunks_exact(n));
+                        for (i, ((mixed, p), ds)) in rows.zip(ds.chunks_exact_mut(n)).enumerate() {
+                            let mixed = &mut mixed[..seen];
+                            self.row_mask(dropout, block, i, mixed);
+                            multiply_to(ds, mixed);
+                            multiply_to(mixed, p);
+                        }
+                        &*mixed
+                    }
+                };
+                score_gradient(ds, p, n, seen);
+                let (mixed, ds) = (Matrix::rows(mixed, n), Matrix::rows(ds, n));
+                // Keys and values sum over blocks of queries; a block has its queries alone.
+                let keep = if from == 0 { 0.0 } else { 1.0 };
+                let (q, k) = (q.head(sequence, start, from), k.head(sequence, start, 0));
+                let mut add = |part: usize, first: usize, keep, scale, a, b, (rows, terms)| {
+                    let (out, row) = gradients.rows(part, width);
+                    let out = &mut out[first * row + start..];
+                    product((rows, d, terms), out, row, keep, scale, a, b, false);
+                };
+                add(0, from, 0.0, scale, ds, k, (count, seen));
+                add(1, 0, keep, scale, ds.t(), q, (seen, count));
+                add(2, 0, keep, 1.0, mixed.t(), g, (seen, count));
+            }
+        }
+    }
 }
 
-/// Softmax of the first `seen` values, zeros behind; returns the logarithm of the sum of
+/// Softmax of the first `seen` values, zeros behind them. Returns the logarithm of the sum of
 /// exponentials.
 fn softmax(row: &mut [f32], seen: usize) -> f32 {
     let (row, unseen) = row.split_at_mut(seen);
@@ -207,12 +343,13 @@ fn weights(row: &mut [f32], seen: usize, log_sum: f32) {
     );
 }
 
-/// dP → dS in place, a row at a time.
-fn score_gradient(ds: &mut [f32], p: &[f32], width: usize) {
+/// dP → dS in place, a row at a time, of the first `width` values of rows `row` apart.
+fn score_gradient(ds: &mut [f32], p: &[f32], row: usize, width: usize) {
     vectorised(
         #[inline(always)]
         || {
-            for (ds, p) in ds.chunks_exact_mut(width).zip(p.chunks_exact(width)) {
+            for (ds, p) in ds.chunks_exact_mut(row).zip(p.chunks_exact(row)) {
+                let (ds, p) = (&mut ds[..width], &p[..width]);
                 let mixed = lane_sum(width, |i| ds[i] * p[i]);
                 for i in 0..width {
                     ds[i] = p[i] * (ds[i] - mixed);

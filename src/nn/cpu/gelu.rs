@@ -34,7 +34,7 @@ pub fn gelu_with_derivative(values: &mut [f32], derivative: &mut [f32]) {
     );
 }
 
-/// y = x Φ(x), and the derivative where it is asked for.
+/// y = x Φ(x), and the derivative if wanted.
 pub fn forward(x: &[f32], derivative: bool) -> (Vec<f32>, Option<Vec<f32>>) {
     let mut y = x.to_vec();
     if !derivative {

@@ -167,7 +167,7 @@ impl Multiplied {
     }
 }
 
-/// Gradients; None where they were not asked for.
+/// Gradients; None where they are not wanted.
 pub struct Gradients {
     pub x: Option<Vec<f32>>,
     pub matrix: Option<Vec<f32>>,

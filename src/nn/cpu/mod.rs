@@ -7,10 +7,12 @@
 //! involved: the `gemm` crate's kernels, and those in `thin`, fuse multiply–adds and sum in as many
 //! lanes as its vectors have.
 
+pub mod activation;
 pub mod adamw;
 pub mod attention;
 mod blocks;
 pub mod cross_entropy;
+pub mod dropout;
 mod elementwise;
 pub mod embedding;
 pub mod gelu;
@@ -18,6 +20,7 @@ pub mod layer_norm;
 pub mod linear;
 mod memory;
 pub mod packing;
+pub mod pooling;
 mod product;
 mod rate;
 mod thin;

@@ -5,7 +5,7 @@ use gemm::Parallelism;
 use super::memory::Unwritten;
 use super::packing::WORTH_SHARING;
 
-/// A matrix in a slice: element (i, j) stands at `i · row + j · column`.
+/// A matrix in a slice: element (i, j) is at `i · row + j · column`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     values: &'a [f32],

@@ -73,7 +73,7 @@ impl CudaBackend {
         }
     }
 
-    /// Runs a kernel by its name in `kernels/`, after everything asked for before.
+    /// Queues a kernel by its name in `kernels/`, behind all earlier work.
     pub fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         if grid.blocks.iter().zip([1usize << 31, 1 << 16, 1 << 16]).any(|(b, end)| *b >= end) {
             bail!("{kernel}: {:?} blocks are more than a GPU runs at once", grid.blocks);

@@ -1,6 +1,6 @@
-//! What a GPU was asked for, and how long it took.
+//! How much work a GPU got, and how long it took.
 
-/// What a GPU was asked for.
+/// How much work a GPU got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Kernels of this program.
@@ -20,7 +20,7 @@ pub struct KernelTime {
     pub seconds: f64,
 }
 
-/// What was asked of a device, one by one: a name, and seconds.
+/// Adds up what was timed one by one (a name, and seconds), the longest first.
 #[cfg(any(test, feature = "cuda"))]
 pub fn by_name(asked: Vec<(String, f64)>) -> Vec<KernelTime> {
     let mut all: std::collections::BTreeMap<String, (u64, f64)> = Default::default();

@@ -17,7 +17,7 @@ use super::product::wants_divided_sums;
 /// cuBLAS's own advice for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// Algorithms that cuBLASLt is asked for, for each kind of product.
+/// How many algorithms cuBLASLt proposes for each kind of product.
 const CANDIDATES: usize = 8;
 
 /// The largest power of two up to 256 that divides an address, as a shift.

@@ -5,9 +5,8 @@ use candle_core::{DType, Result, Tensor};
 use super::backend::CudaBackend;
 use super::launch::{Arg, Grid, in_vectors, of_type};
 use super::product::{Matrix, Product};
+use crate::nn::descriptors::Dropout;
 use crate::nn::graph::Variable;
-use crate::nn::mode::StepKey;
-use crate::random::{Purpose, Stream};
 
 /// Rows of threads in a block that sums columns.
 const ROWS: usize = 8;
@@ -177,52 +176,30 @@ pub fn mean_tokens(x: &Variable) -> Result<Variable> {
 }
 
 /// As [`crate::nn::ops::dropout`]: the same values are dropped as on the CPU.
-pub fn dropout(
-    backend: CudaBackend,
-    x: &Variable,
-    rate: f64,
-    key: StepKey,
-    layer: &str,
-) -> Result<Variable> {
-    let name = format!("{layer} {} {}", key.step, key.part);
-    let drawn = Dropped {
-        backend,
-        address: Stream::new(key.seed, Purpose::Dropout, &name).address(),
-        below: (rate * (u64::from(u32::MAX) + 1) as f64) as u32,
-        kept: 1.0 / (1.0 - rate) as f32,
-    };
-    let y = drawn.of(x.tensor())?;
-    Ok(Variable::computed(y, &[x], move |g, sink| sink.add(0, drawn.of(g)?)))
+pub fn dropout(backend: CudaBackend, x: &Variable, dropout: Dropout) -> Result<Variable> {
+    let y = dropped(&backend, x.tensor(), &dropout)?;
+    Ok(Variable::computed(y, &[x], move |g, sink| sink.add(0, dropped(&backend, g, &dropout)?)))
 }
 
-struct Dropped {
-    backend: CudaBackend,
-    address: [u32; 4],
-    below: u32,
-    kept: f32,
-}
-
-impl Dropped {
-    fn of(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.contiguous()?;
-        let count = x.elem_count();
-        let y = self.backend.empty(x.shape(), x.dtype())?;
-        let [key0, key1, name0, name1] = self.address.map(Arg::Word);
-        self.backend.launch(
-            &of_type("dropout", x.dtype())?,
-            Grid::of(count.div_ceil(4)),
-            &[
-                Arg::Tensor(&x),
-                Arg::Tensor(&y),
-                Arg::Size(count as u64),
-                key0,
-                key1,
-                name0,
-                name1,
-                Arg::Word(self.below),
-                Arg::Float(self.kept),
-            ],
-        )?;
-        Ok(y)
-    }
+fn dropped(backend: &CudaBackend, x: &Tensor, dropout: &Dropout) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let count = x.elem_count();
+    let y = backend.empty(x.shape(), x.dtype())?;
+    let [key0, key1, name0, name1] = dropout.address().map(Arg::Word);
+    backend.launch(
+        &of_type("dropout", x.dtype())?,
+        Grid::of(count.div_ceil(4)),
+        &[
+            Arg::Tensor(&x),
+            Arg::Tensor(&y),
+            Arg::Size(count as u64),
+            key0,
+            key1,
+            name0,
+            name1,
+            Arg::Word(dropout.below),
+            Arg::Float(dropout.kept),
+        ],
+    )?;
+    Ok(y)
 }

@@ -72,7 +72,7 @@ pub fn configure(device: &Device, tf32: bool) -> Result<()> {
     Ok(())
 }
 
-/// What was asked of a device so far; zeros for one that is no GPU.
+/// How much work a device got so far; zeros for one that is no GPU.
 pub fn counters(device: &Device) -> Result<Counters> {
     Ok(of_device(device)?.map_or_else(Counters::default, |gpu| Counters {
         launches: gpu.launches.load(Ordering::Relaxed),
@@ -102,7 +102,7 @@ pub fn kernel_times(device: &Device) -> Result<Vec<(String, f64)>> {
         .collect()
 }
 
-/// Asks a device's GPU for a scalar, to be read later; None for one that is no GPU.
+/// Queues the copy of a scalar on a device's GPU, to be read later; None for one that is no GPU.
 pub fn copied(scalar: &Tensor) -> Result<Option<Copied>> {
     match of_device(scalar.device())? {
         Some(gpu) => {
@@ -119,17 +119,17 @@ pub fn peak_bytes(device: &Device) -> Option<u64> {
     pool_bytes(device, driver::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
 }
 
-/// A number of bytes that the pool of a device's tensors tells.
+/// A number of bytes from the statistics of a device's memory pool.
 fn pool_bytes(device: &Device, attribute: driver::CUmemPool_attribute) -> Option<u64> {
     let mut bytes = 0u64;
     with_pool(device, |pool| {
-        // SAFETY: the attributes that are asked for are 64-bit numbers.
+        // SAFETY: the attributes that are read are 64-bit numbers.
         unsafe { driver::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) }
     })?;
     Some(bytes)
 }
 
-/// Bytes of a device's GPU that tensors may take: what no program has, as its driver tells, and what
+/// Bytes of a device's GPU that tensors may take: what no program has, as its driver reports, and what
 /// this one keeps of freed ones.
 pub fn free_bytes(device: &Device) -> Option<u64> {
     use driver::CUmemPool_attribute::{
@@ -218,7 +218,7 @@ impl Gpu {
         Ok(start + (from * tensor.dtype().size_in_bytes()) as u64)
     }
 
-    /// Everything on a device is asked for on its one stream, so there is nothing to wait for.
+    /// All work of a device is queued on its one stream, so there is nothing to wait for.
     fn start<T>(&self, slice: &CudaSlice<T>) -> u64 {
         slice.device_ptr(&self.stream).0
     }
@@ -285,13 +285,13 @@ impl Gpu {
         Ok(())
     }
 
-    /// Does `work`, which asks the GPU for one thing, between two events if that is timed.
+    /// Does `work`, which queues one thing on the GPU, between two events if that is timed.
     fn timed<R>(
         &self,
         name: impl FnOnce() -> String,
         work: impl FnOnce() -> Result<R>,
     ) -> Result<R> {
-        // Held meanwhile, so that what another thread asks for is not timed with it.
+        // Locked meanwhile, so that another thread's work is not timed with it.
         let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(times) = timed.as_mut() else {
             drop(timed);

@@ -1,7 +1,7 @@
 //! The operations on NVIDIA GPUs: kernels, and what calls them.
 //!
 //! `kernels/` holds CUDA sources, compiled by nvcc when the program is built with its feature `cuda`
-//! and for the GPU at hand by its driver. The rest is compiled in every build and, in tests,
+//! and for the GPU that is there by its driver. The rest is compiled in every build and, in tests,
 //! computes without a GPU: the same kernels then run on the CPU ([`emulation`]), and matrix products are
 //! multiplied out from what cuBLASLt would have been given.
 //!
@@ -9,11 +9,11 @@
 //! float32. Nothing here waits for the GPU, and every sum has one order, so that the same input on
 //! the same GPU gives the same bits.
 //!
-//! Launches are not captured in a CUDA graph. A graph would save the time between launches; it wants
-//! the same addresses every step, while candle allocates at each operation, and neither its memory nor
-//! its run can be looked at without a GPU. So launches are few instead (a block of a dense model: 12
-//! products and 18 kernels a step), they are asked for many steps ahead, and `vlora bench` tells how long
-//! the asking takes and how long the GPU is then waited for.
+//! Launches are not captured in a CUDA graph. A graph would save the time between launches. It needs
+//! the same addresses in every step, while candle allocates at each operation. And neither its memory
+//! nor its run can be examined without a GPU. So launches are few instead (a block of a dense model: 12
+//! products and 18 kernels a step), they are queued many steps ahead, and `vlora bench` reports how long
+//! queueing takes and how long the program then waits for the GPU.
 
 // A build without a GPU backend leaves all of this unused.
 #![cfg_attr(not(any(test, feature = "cuda")), allow(dead_code, unused_variables))]

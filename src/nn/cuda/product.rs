@@ -63,7 +63,7 @@ impl<'a> Product<'a> {
 }
 
 /// A product with everything by columns: d \[m, n\] = scale · op(a) op(b) + c + bias, where a
-/// matrix by columns is its transpose by rows. So the product by rows is asked for with its
+/// matrix by columns is its transpose by rows. So the product by rows is computed with its
 /// factors exchanged. Each leading dimension is the matrix's own number of rows.
 pub struct ByColumns<'a> {
     pub m: usize,

@@ -14,7 +14,7 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
 
 use super::launch::wrap;
 
-/// Numbers that memory is asked for at a time.
+/// How many numbers a chunk of memory holds.
 const CHUNK: usize = 1024;
 
 /// Page-locked memory, in places of one float32.
@@ -37,7 +37,7 @@ impl Places {
             return Ok(place);
         }
         self.context.bind_to_thread().map_err(wrap)?;
-        // SAFETY: asks for memory, which lives until `drop`.
+        // SAFETY: allocates memory, which lives until `drop`.
         let chunk = unsafe { result::malloc_host(CHUNK * size_of::<f32>(), 0) }.map_err(wrap)?;
         let Some(chunk) = NonNull::new(chunk.cast::<f32>()) else {
             bail!("the driver gave no memory to read numbers into")
@@ -65,7 +65,7 @@ impl Drop for Places {
     }
 }
 
-/// A float32 that a GPU was asked to copy.
+/// A float32 whose copy from the GPU is queued.
 pub struct Copied {
     places: Arc<Mutex<Places>>,
     place: NonNull<f32>,
@@ -87,8 +87,7 @@ fn locked(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
 }
 
 impl Copied {
-    /// Asks for the copy of a scalar at the address `from`, after everything that the stream was
-    /// given before.
+    /// Queues the copy of a scalar at the address `from`, behind everything that the stream has.
     pub fn of(
         places: &Arc<Mutex<Places>>,
         stream: &Arc<CudaStream>,
@@ -122,7 +121,7 @@ impl Copied {
         }
     }
 
-    /// Waits for the copy, and for nothing that was asked for after it.
+    /// Waits for the copy, and for nothing that was queued after it.
     pub fn value(&self) -> Result<f32> {
         self.done.synchronize().map_err(wrap)?;
         // SAFETY: the copy into the place is over.

@@ -1,5 +1,5 @@
 //! Every operation and its gradients against compositions of candle's in float64 on the CPU, in float32
-//! and bf16: by the emulation everywhere, and on a GPU where tests are asked for by
+//! and bf16: by the emulation everywhere, and on a GPU by the command
 //! `cargo test --release --features cuda --lib -- --ignored on_the_gpu`.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -8,7 +8,7 @@ use super::backend::CudaBackend;
 use super::emulation::{self, Order};
 use super::optimizer::{AdamWSlot, MultiTensorAdamW};
 use super::product::{ByColumns, Matrix, Product, bias_launch, product_launch};
-use crate::nn::ops::{self, Epilogue, Mask, Weights};
+use crate::nn::ops::{self, Dropout, Epilogue, Mask, Weights};
 use crate::nn::{HeldImages, Init, LowRank, StepKey, Update, Variable, composed};
 use crate::random::{Purpose, Stream};
 
@@ -30,7 +30,7 @@ impl On {
     }
 
     /// Sizes too large to be emulated in a test's time. On a GPU the oracle, on the processor, takes
-    /// most of a minute for some: asked for by VLORA_LARGE_TESTS.
+    /// most of a minute for some, so that they run only with VLORA_LARGE_TESTS.
     fn takes_large(&self) -> bool {
         !matches!(self, On::Emulation) && std::env::var_os("VLORA_LARGE_TESTS").is_some()
     }
@@ -132,7 +132,7 @@ use Role::{Activation as A, Parameter as P};
 
 const TYPES: [(DType, f64); 2] = [(DType::F32, 1e-5), (DType::BF16, 1e-2)];
 
-/// Holds value and gradients of `f` to those of `oracle`, in both types.
+/// Compares value and gradients of `f` with those of `oracle`, in both types.
 fn agree(
     on: &On,
     inputs: &[(&[usize], Role)],
@@ -382,8 +382,8 @@ fn layer_norms_agree(on: &On) {
 }
 
 fn attention_agrees(on: &On) {
-    let (none, causal) = (Mask::default(), Mask { causal: true, lengths: None });
-    let padded = |lengths: &[usize]| Mask { causal: false, lengths: Some(lengths.to_vec()) };
+    let (none, causal) = (Mask::default(), Mask { causal: true, ..Mask::default() });
+    let padded = |lengths: &[usize]| Mask { lengths: Some(lengths.to_vec()), ..Mask::default() };
     let mut cases = vec![
         (1, 1, 1, 16, 1, none.clone()),
         (2, 5, 2, 16, 5, none.clone()),
@@ -397,7 +397,7 @@ fn attention_agrees(on: &On) {
         (1, 18, 2, 48, 18, none.clone()),
         (1, 18, 1, 80, 18, none.clone()),
         (1, 40, 1, 96, 20, none.clone()),
-        (2, 140, 1, 16, 70, Mask { causal: true, lengths: Some(vec![140, 66]) }),
+        (2, 140, 1, 16, 70, Mask { causal: true, ..padded(&[140, 66]) }),
         // No kernel for such heads: composed.
         (2, 5, 2, 7, 5, none.clone()),
     ];
@@ -415,6 +415,23 @@ fn attention_agrees(on: &On) {
             &[(&[batch, tokens, 3 * heads * d], A)],
             |t| ops::self_attention(&t[0], heads, queries, &mask),
             |t| composed::self_attention(&t[0], heads, queries, &mask),
+        );
+    }
+    // Queries, keys and values apart: by the kernel or composed, with the same result.
+    for (queries, keys, d, lengths, skip) in [
+        (17, 17, 16, Some(vec![17, 5]), false),
+        (17, 17, 16, Some(vec![17, 5]), true),
+        (17, 17, 16, Some(vec![9, 0]), true),
+        (5, 5, 7, None, false),
+        (3, 18, 32, Some(vec![18, 2]), false),
+    ] {
+        let mask = Mask { lengths, skip_padded_queries: skip, ..Mask::default() };
+        let (of_queries, of_keys) = ([2, queries, 2 * d], [2, keys, 2 * d]);
+        agree(
+            on,
+            &[(&of_queries, A), (&of_keys, A), (&of_keys, A)],
+            |t| ops::attention([&t[0], &t[1], &t[2]], 2, &mask, None),
+            |t| composed::attention(&t[0], &t[1], &t[2], 2, &mask, None),
         );
     }
 }
@@ -548,13 +565,13 @@ fn sums_of_gradients_agree(on: &On) {
 }
 
 fn dropout_drops_what_the_cpu_drops(on: &On) {
-    let key = StepKey { seed: 3, step: 7, part: 1 };
+    let dropout = Dropout::new(0.25, StepKey { seed: 3, step: 7, part: 1 }, "layer");
     for n in [1, 5, 4099] {
         let x = random(&[n], "x");
-        let want = ops::dropout(&Variable::constant(x.clone()), 0.25, key, "layer").unwrap();
+        let want = ops::dropout(&Variable::constant(x.clone()), &dropout).unwrap();
         let got = on.twice(|| {
             let x = Variable::leaf(x.to_device(&on.device()).unwrap());
-            let y = ops::dropout(&x, 0.25, key, "layer").unwrap();
+            let y = ops::dropout(&x, &dropout).unwrap();
             let out = y.tensor().clone();
             let sum = Variable::composed(&[&y], |t| t[0].sum_all()).unwrap();
             let grads = sum.backward(1.0).unwrap();

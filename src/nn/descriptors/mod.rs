@@ -5,8 +5,10 @@
 
 mod adamw;
 mod attention;
+mod dropout;
 mod linear;
 
 pub use adamw::Update;
 pub use attention::{AttentionSizes, Mask};
+pub use dropout::Dropout;
 pub use linear::{Epilogue, Linear, Size, Weights};

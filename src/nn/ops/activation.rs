@@ -27,3 +27,28 @@ fn gelu_on_cpu(x: &Variable) -> Result<Variable> {
         sink.add(0, cpu::tensor(dx, shape, g)?)
     }))
 }
+
+/// The hyperbolic tangent.
+pub fn tanh(x: &Variable) -> Result<Variable> {
+    let y = match Backend::of(&[x.tensor()]) {
+        Backend::Cpu => {
+            let y = cpu::with_values([x.tensor()], |[x]| Ok(cpu::activation::tanh(x)))?;
+            cpu::tensor(y, x.tensor().shape(), x.tensor())?
+        }
+        Backend::Cuda(_) | Backend::Composed => x.tensor().tanh()?,
+    };
+    let kept = y.clone();
+    Ok(Variable::computed(y, &[x], move |g, sink| {
+        // The derivative is 1 − y².
+        sink.add(0, (g - (g * kept.sqr()?)?)?)
+    }))
+}
+
+/// max(x, 0), with a derivative of 0 at 0.
+pub fn relu(x: &Variable) -> Result<Variable> {
+    let y = x.tensor().relu()?;
+    let kept = y.clone();
+    Ok(Variable::computed(y, &[x], move |g, sink| {
+        sink.add(0, (g * kept.gt(0.0)?.to_dtype(g.dtype())?)?)
+    }))
+}

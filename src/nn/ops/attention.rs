@@ -3,11 +3,12 @@
 use candle_core::{Result, Tensor, bail};
 
 use crate::nn::backend::Backend;
-use crate::nn::descriptors::{AttentionSizes, Mask};
+use crate::nn::cpu::attention::{Attention, Rows};
+use crate::nn::descriptors::{AttentionSizes, Dropout, Mask};
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
-/// `softmax(q kᵀ / √d) v` a head, for the first `queries` tokens:
+/// Self-attention of the first `queries` tokens, `softmax(q kᵀ / √d) v` a head:
 /// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
 pub fn self_attention(
     qkv: &Variable,
@@ -23,36 +24,147 @@ pub fn self_attention(
     if !(1..=tokens).contains(&queries) {
         bail!("self-attention: {queries} queries of {tokens} tokens");
     }
-    let sound = |l: &Vec<usize>| l.len() == batch && l.iter().all(|l| (1..=tokens).contains(l));
-    if !mask.lengths.as_ref().is_none_or(sound) {
-        bail!("self-attention: {batch} lengths in 1..={tokens} expected, not {:?}", mask.lengths);
-    }
-    let d = width / parts;
+    check_lengths("self-attention", mask, batch, tokens)?;
+    let sizes = AttentionSizes { queries, keys: tokens, heads, d: width / parts };
     let mask = mask.clone();
     match Backend::of(&[qkv.tensor()]) {
-        Backend::Cuda(backend) if cuda::takes_heads(d, qkv.tensor()) => {
-            cuda::self_attention(backend, qkv, heads, queries, &mask)
+        Backend::Cuda(backend) if cuda_takes(sizes, &mask, qkv.tensor()) => {
+            let out = cuda::self_attention(backend, qkv, heads, queries, &mask)?;
+            without_padded_queries(&out, &mask)
         }
-        Backend::Cpu => {
-            let Mask { causal, lengths } = mask;
-            on_cpu(qkv, AttentionSizes { tokens, heads, d, queries, causal, lengths })
-        }
+        Backend::Cpu => packed_on_cpu(qkv, Attention { batch, sizes, mask, dropout: None }),
         Backend::Cuda(_) | Backend::Composed => Variable::composed(&[qkv], move |t| {
             composed::self_attention(&t[0], heads, queries, &mask)
         }),
     }
 }
 
-fn on_cpu(qkv: &Variable, attention: AttentionSizes) -> Result<Variable> {
+/// Attention of queries \[batch, queries, heads·d\] to keys and values \[batch, keys, heads·d\],
+/// `dropout(softmax(q kᵀ / √d)) v` a head → \[batch, queries, heads·d\]. The mask's lengths are
+/// those of the keys; what is masked is what PyTorch's `scaled_dot_product_attention` masks.
+///
+/// The CPU has a kernel. On a GPU, self-attention without dropout is done by the kernel for packed
+/// queries, keys and values, which are copied together for it. All else is composed there.
+pub fn attention(
+    [q, k, v]: [&Variable; 3],
+    heads: usize,
+    mask: &Mask,
+    dropout: Option<&Dropout>,
+) -> Result<Variable> {
+    let ((batch, queries, width), (_, keys, _)) = (q.tensor().dims3()?, k.tensor().dims3()?);
+    let fits = heads > 0
+        && width > 0
+        && width % heads == 0
+        && batch * queries * keys > 0
+        && k.dims() == [batch, keys, width]
+        && v.dims() == k.dims();
+    if !fits {
+        let [q, k, v] = [q, k, v].map(Variable::dims);
+        bail!("attention: {q:?}, {k:?} and {v:?} are not q, k and v of {heads} heads");
+    }
+    check_lengths("attention", mask, batch, keys)?;
+    if mask.skip_padded_queries && queries != keys {
+        bail!("attention: {queries} queries of {keys} keys are not those of self-attention");
+    }
+    let sizes = AttentionSizes { queries, keys, heads, d: width / heads };
+    let (mask, dropout) = (mask.clone(), dropout.cloned());
+    match Backend::of(&[q, k, v].map(Variable::tensor)) {
+        Backend::Cuda(backend)
+            if queries == keys && dropout.is_none() && cuda_takes(sizes, &mask, q.tensor()) =>
+        {
+            let out = cuda::self_attention(backend, &packed([q, k, v])?, heads, queries, &mask)?;
+            without_padded_queries(&out, &mask)
+        }
+        Backend::Cpu => on_cpu([q, k, v], Attention { batch, sizes, mask, dropout }),
+        Backend::Cuda(_) | Backend::Composed => {
+            let dropped = dropout.map(|d| composed::weights_mask(&d, batch, sizes, q.tensor()));
+            let dropped = dropped.transpose()?;
+            Variable::composed(&[q, k, v], move |t| {
+                composed::attention(&t[0], &t[1], &t[2], heads, &mask, dropped.as_ref())
+            })
+        }
+    }
+}
+
+fn check_lengths(operation: &str, mask: &Mask, batch: usize, keys: usize) -> Result<()> {
+    match &mask.lengths {
+        Some(lengths) if lengths.len() != batch || lengths.iter().any(|l| *l > keys) => {
+            bail!("{operation}: {batch} lengths up to {keys} expected, not {lengths:?}")
+        }
+        None if mask.skip_padded_queries => {
+            bail!("{operation}: padded queries are skipped by lengths, and there are none")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The GPU's kernel divides by the sum of the weights, so that it needs a key for each query.
+fn cuda_takes(sizes: AttentionSizes, mask: &Mask, tensor: &Tensor) -> bool {
+    cuda::takes_heads(sizes.d, tensor) && !mask.has_empty()
+}
+
+fn packed_on_cpu(qkv: &Variable, attention: Attention) -> Result<Variable> {
     let input: Tensor = qkv.tensor().clone();
-    let (batch, ..) = input.dims3()?;
-    let (out, kept) =
-        cpu::with_values([&input], |[values]| Ok(attention.forward(values, qkv.is_tracked())))?;
-    let out = cpu::tensor(out, (batch, attention.queries, attention.heads * attention.d), &input)?;
+    let AttentionSizes { queries, keys, .. } = attention.sizes;
+    let width = attention.sizes.width();
+    let (out, kept) = cpu::with_values([&input], |[qkv_values]| {
+        Ok(attention.forward(Rows::packed(qkv_values, keys, width), qkv.is_tracked()))
+    })?;
+    let out = cpu::tensor(out, (attention.batch, queries, width), &input)?;
     Ok(Variable::computed(out, &[qkv], move |g, sink| {
         let Some(kept) = &kept else { bail!("self-attention kept nothing for its backward pass") };
-        let d_qkv =
-            cpu::with_values([&input, g], |[values, g]| Ok(attention.backward(values, kept, g)))?;
+        let d_qkv = cpu::with_values([&input, g], |[qkv, g]| {
+            Ok(attention.packed_gradient(Rows::packed(qkv, keys, width), kept, g))
+        })?;
         sink.add(0, cpu::tensor(d_qkv, input.shape(), &input)?)
     }))
+}
+
+fn on_cpu(qkv: [&Variable; 3], attention: Attention) -> Result<Variable> {
+    let dims = (attention.batch, attention.sizes.queries, attention.sizes.width());
+    let inputs: [Tensor; 3] = qkv.map(|v| v.tensor().clone());
+    let [q, k, v] = &inputs;
+    let tracked = qkv.iter().any(|v| v.is_tracked());
+    let (out, kept) = cpu::with_values([q, k, v], |[q, k, v]| {
+        Ok(attention.forward(rows_apart(&attention, [q, k, v]), tracked))
+    })?;
+    let out = cpu::tensor(out, dims, q)?;
+    Ok(Variable::computed(out, &qkv, move |g, sink| {
+        let Some(kept) = &kept else { bail!("attention kept nothing for its backward pass") };
+        let [q, k, v] = &inputs;
+        let gradients = cpu::with_values([q, k, v, g], |[q, k, v, g]| {
+            Ok(attention.gradients(rows_apart(&attention, [q, k, v]), kept, g))
+        })?;
+        for (i, (gradient, input)) in gradients.into_iter().zip(&inputs).enumerate() {
+            sink.add(i, cpu::tensor(gradient, input.shape(), input)?)?;
+        }
+        Ok(())
+    }))
+}
+
+fn rows_apart<'a>(attention: &Attention, [q, k, v]: [&'a [f32]; 3]) -> [Rows<'a>; 3] {
+    let AttentionSizes { queries, keys, .. } = attention.sizes;
+    let width = attention.sizes.width();
+    [Rows::apart(q, queries, width), Rows::apart(k, keys, width), Rows::apart(v, keys, width)]
+}
+
+/// Queries, keys and values side by side: three of \[batch, tokens, width\] → \[batch, tokens,
+/// 3·width\].
+fn packed(qkv: [&Variable; 3]) -> Result<Variable> {
+    let width = qkv[0].tensor().dim(2)?;
+    let all = Tensor::cat(&qkv.map(Variable::tensor), 2)?;
+    Ok(Variable::computed(all, &qkv, move |g, sink| {
+        (0..3).try_for_each(|i| sink.add(i, g.narrow(2, i * width, width)?.contiguous()?))
+    }))
+}
+
+/// The results with zeros for queries that are padding, where the mask skips those.
+fn without_padded_queries(out: &Variable, mask: &Mask) -> Result<Variable> {
+    let (Some(lengths), true) = (&mask.lengths, mask.skip_padded_queries) else {
+        return Ok(out.clone());
+    };
+    let (_, queries, _) = out.tensor().dims3()?;
+    let valid = composed::valid_tokens(lengths, queries, out.tensor())?;
+    let zeroed = out.tensor().broadcast_mul(&valid)?;
+    Ok(Variable::computed(zeroed, &[out], move |g, sink| sink.add(0, g.broadcast_mul(&valid)?)))
 }

@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor};
 
 use super::checks::{expect, numbers};
+use super::patches::with_positions;
+use super::reduce::{first_tokens, sum};
 use crate::nn::backend::Backend;
 use crate::nn::graph::Variable;
 use crate::nn::{cpu, cuda};
@@ -28,6 +30,35 @@ pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
             })
         }
     }
+}
+
+/// Token ids to the rows that an encoder starts from: the words' rows, with the rows of their
+/// positions and of their token types added where there are such tables.
+///
+/// ids \[batch, tokens\] u32, words \[vocabulary, dim\], positions \[at least tokens, dim\], types
+/// (\[types, dim\], ids \[batch, tokens\] u32) → \[batch, tokens, dim\].
+pub fn embed_tokens(
+    ids: &Tensor,
+    words: &Variable,
+    positions: Option<&Variable>,
+    types: Option<(&Variable, &Tensor)>,
+) -> Result<Variable> {
+    let (batch, tokens) = ids.dims2()?;
+    let (_, dim) = words.tensor().dims2()?;
+    let rows = embedding(words, ids)?;
+    let typed = match types {
+        None => rows,
+        Some((table, type_ids)) => {
+            let fits = type_ids.dims() == [batch, tokens] && table.tensor().dim(1)? == dim;
+            expect("token types", fits, &[table, &Variable::constant(type_ids.clone())])?;
+            sum(&[&rows, &embedding(table, type_ids)?])?
+        }
+    };
+    let Some(positions) = positions else { return Ok(typed) };
+    let (most, width) = positions.tensor().dims2()?;
+    expect("positions of tokens", tokens <= most && width == dim, &[&typed, positions])?;
+    let own = first_tokens(&positions.reshape(&[1, most, dim])?, tokens)?;
+    with_positions(&typed.reshape(&[batch * tokens, dim])?, None, &own, (batch, tokens, dim))
 }
 
 fn on_cpu(table: &Variable, numbers: Vec<u32>, dims: Vec<usize>) -> Result<Variable> {

@@ -8,6 +8,7 @@ mod activation;
 mod add_product;
 mod attention;
 mod checks;
+mod crops;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -18,15 +19,16 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 
-pub use activation::gelu;
+pub use activation::{gelu, relu, tanh};
 pub use add_product::add_product;
-pub use attention::self_attention;
+pub use attention::{attention, self_attention};
+pub use crops::{crops, makes_crops};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
-pub use embedding::embedding;
+pub use embedding::{embed_tokens, embedding};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use patches::embed_patches;
-pub use reduce::{first_tokens, mean, mean_tokens, sum};
+pub use reduce::{first_tokens, mean, mean_tokens, mean_valid_tokens, sum};
 
-pub use super::descriptors::{Epilogue, Mask, Weights};
+pub use super::descriptors::{Dropout, Epilogue, Mask, Weights};

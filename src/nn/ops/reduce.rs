@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor, bail};
 
 use super::checks::expect;
 use crate::nn::backend::Backend;
-use crate::nn::cuda;
 use crate::nn::graph::Variable;
+use crate::nn::{composed, cpu, cuda};
 
 /// The sum of values of one shape.
 pub fn sum(values: &[&Variable]) -> Result<Variable> {
@@ -38,6 +38,34 @@ pub fn mean_tokens(x: &Variable) -> Result<Variable> {
                 let each = (g / tokens as f64)?.reshape((batch, 1, dim))?;
                 sink.add(0, each.broadcast_as((batch, tokens, dim))?.contiguous()?)
             }))
+        }
+    }
+}
+
+/// The mean over the first `lengths` tokens of each sequence, zeros for a length of 0:
+/// x \[batch, tokens, dim\] → \[batch, dim\].
+pub fn mean_valid_tokens(x: &Variable, lengths: &[usize]) -> Result<Variable> {
+    let (batch, tokens, dim) = x.tensor().dims3()?;
+    expect("mean over valid tokens", batch * tokens * dim > 0, &[x])?;
+    if lengths.len() != batch || lengths.iter().any(|l| *l > tokens) {
+        bail!("mean over tokens: {batch} lengths up to {tokens} expected, not {lengths:?}");
+    }
+    let lengths = lengths.to_vec();
+    match Backend::of(&[x.tensor()]) {
+        Backend::Cpu => {
+            let mean = cpu::with_values([x.tensor()], |[x]| {
+                Ok(cpu::pooling::mean(x, tokens, dim, &lengths))
+            })?;
+            let mean = cpu::tensor(mean, (batch, dim), x.tensor())?;
+            Ok(Variable::computed(mean, &[x], move |g, sink| {
+                let dx = cpu::with_values([g], |[g]| {
+                    Ok(cpu::pooling::mean_backward(g, tokens, dim, &lengths))
+                })?;
+                sink.add(0, cpu::tensor(dx, (batch, tokens, dim), g)?)
+            }))
+        }
+        Backend::Cuda(_) | Backend::Composed => {
+            Variable::composed(&[x], move |t| composed::mean_valid_tokens(&t[0], &lengths))
         }
     }
 }

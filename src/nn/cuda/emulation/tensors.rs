@@ -18,12 +18,12 @@ thread_local! {
     static TIMES: RefCell<Option<Vec<(String, f64)>>> = const { RefCell::new(None) };
 }
 
-/// What this thread has asked of the emulation.
+/// How much work this thread gave the emulation.
 pub fn counters() -> Counters {
     COUNTERS.get()
 }
 
-/// Begins to time what this thread asks of the emulation, or ends that.
+/// Begins to time this thread's work in the emulation, or ends that.
 pub fn time(on: bool) {
     TIMES.set(on.then(Vec::new));
 }

@@ -1,12 +1,13 @@
 //! Every operation against its composition of candle's operations, whose gradients are candle's:
 //! in float64 as the oracle for the fused float32 path and for the path for other types.
 
+mod pytorch;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
-use super::dropout::DRAWN;
 use super::*;
-use crate::nn::{Init, LowRank, StepKey, Variable, composed};
+use crate::nn::{AttentionSizes, Init, LowRank, StepKey, Variable, composed};
 use crate::random::{Purpose, Stream};
 
 fn random(shape: &[usize], name: &str) -> Tensor {
@@ -84,6 +85,14 @@ fn config(cases: u32) -> ProptestConfig {
 /// Sizes around blocks and lanes, one, and primes.
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1), 2..9usize, Just(16), Just(37), Just(97)]
+}
+
+/// A mask: of no padding, of padded keys, of padded keys and queries, of sequences of nothing.
+fn mask(causal: bool, padded: usize, batch: usize, tokens: usize) -> Mask {
+    let least = usize::from(padded < 3);
+    let length = |b: usize| least + (b * 5 + padded) % (tokens + 1 - least);
+    let lengths = (padded > 0).then(|| (0..batch).map(length).collect());
+    Mask { causal, lengths, skip_padded_queries: padded > 1 }
 }
 
 fn rows() -> impl Strategy<Value = usize> {
@@ -180,15 +189,96 @@ proptest! {
     fn attention_agrees(
         batch in 1..4usize, tokens in prop_oneof![Just(1usize), 2..9usize, Just(65), Just(150)],
         heads in 1..4usize, d in prop_oneof![Just(1usize), Just(7), Just(16)],
-        read in 0.0..1.0f64, causal in any::<bool>(), padded in any::<bool>(),
+        read in 0.0..1.0f64, causal in any::<bool>(), padded in 0..4usize,
     ) {
         let queries = 1 + (read * (tokens - 1) as f64).round() as usize;
-        let lengths = padded.then(|| (0..batch).map(|b| 1 + (b * 5) % tokens).collect());
-        let mask = Mask { causal, lengths };
+        let mask = mask(causal, padded, batch, tokens);
         agree(
             &[&[batch, tokens, 3 * heads * d]],
             |t| self_attention(&t[0], heads, queries, &mask),
             |t| composed::self_attention(&t[0], heads, queries, &mask),
+        );
+    }
+
+    #[test]
+    fn attention_of_parts_agrees(
+        batch in 1..4usize, queries in prop_oneof![Just(1usize), 2..9usize, Just(150)],
+        keys in prop_oneof![Just(1usize), 2..9usize, Just(65)], heads in 1..4usize,
+        d in prop_oneof![Just(1usize), Just(7), Just(16)], causal in any::<bool>(),
+        padded in 0..4usize, cross in any::<bool>(), drops in any::<bool>(),
+    ) {
+        let queries = if cross { queries } else { keys };
+        let mask = mask(causal, padded, batch, keys);
+        let mask = Mask { skip_padded_queries: mask.skip_padded_queries && !cross, ..mask };
+        let dropout = Dropout::new(0.3, StepKey { seed: 2, step: 5, part: 0 }, "layer");
+        let dropout = drops.then_some(&dropout);
+        let sizes = AttentionSizes { queries, keys, heads, d };
+        let (of_queries, of_keys) = ([batch, queries, heads * d], [batch, keys, heads * d]);
+        agree(
+            &[&of_queries, &of_keys, &of_keys],
+            |t| attention([&t[0], &t[1], &t[2]], heads, &mask, dropout),
+            |t| {
+                let dropped = dropout.map(|d| composed::weights_mask(d, batch, sizes, &t[0]));
+                let dropped = dropped.transpose()?;
+                composed::attention(&t[0], &t[1], &t[2], heads, &mask, dropped.as_ref())
+            },
+        );
+    }
+
+    #[test]
+    fn means_of_valid_tokens_agree(
+        batch in 1..4usize, tokens in 1..9usize, dim in size(), seed in any::<usize>(),
+    ) {
+        let lengths: Vec<usize> = (0..batch).map(|b| (seed / (b + 1)) % (tokens + 1)).collect();
+        agree(
+            &[&[batch, tokens, dim]],
+            |t| mean_valid_tokens(&t[0], &lengths),
+            |t| {
+                let rows = lengths.iter().enumerate().map(|(b, length)| match length {
+                    // Zeros that have a gradient, of zeros.
+                    0 => t[0].narrow(0, b, 1)?.sum(1)? - t[0].narrow(0, b, 1)?.sum(1)?,
+                    _ => t[0].narrow(0, b, 1)?.narrow(1, 0, *length)?.mean(1),
+                });
+                Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
+            },
+        );
+    }
+
+    #[test]
+    fn embedded_tokens_agree(
+        batch in 1..4usize, tokens in 1..9usize, dim in size(), vocabulary in size(),
+        positioned in any::<bool>(), typed in any::<bool>(),
+    ) {
+        let numbers = |end: usize, step: usize| {
+            let ids = (0..batch * tokens).map(|i| (i * step % end) as u32).collect();
+            Tensor::from_vec(ids, (batch, tokens), &Device::Cpu).unwrap()
+        };
+        let (ids, type_ids) = (numbers(vocabulary, 5), numbers(2, 3));
+        let mut shapes: Vec<&[usize]> = vec![];
+        let (words, types, positions) = ([vocabulary, dim], [2, dim], [tokens + 3, dim]);
+        shapes.push(&words);
+        shapes.extend(positioned.then_some(&positions[..]));
+        shapes.extend(typed.then_some(&types[..]));
+        let last = shapes.len() - 1;
+        agree(
+            &shapes,
+            |t| {
+                let types = typed.then(|| (&t[last], &type_ids));
+                embed_tokens(&ids, &t[0], positioned.then(|| &t[1]), types)
+            },
+            |t| {
+                let rows = |table: &Tensor, ids: &Tensor| {
+                    table.index_select(&ids.flatten_all()?, 0)?.reshape((batch, tokens, dim))
+                };
+                let mut x = rows(&t[0], &ids)?;
+                if typed {
+                    x = (x + rows(&t[last], &type_ids)?)?;
+                }
+                match positioned {
+                    true => x.broadcast_add(&t[1].narrow(0, 0, tokens)?),
+                    false => Ok(x),
+                }
+            },
         );
     }
 
@@ -308,6 +398,49 @@ fn gelu_agrees() {
 }
 
 #[test]
+fn tanh_and_relu_agree() {
+    for n in [1, 17, 20_000] {
+        agree(&[&[n]], |t| tanh(&t[0]), |t| t[0].tanh());
+        agree(&[&[n]], |t| relu(&t[0]), |t| t[0].relu());
+    }
+}
+
+/// How far sequences are padded, and with which values, changes no bit of their results and of their
+/// gradients: nor which weights are dropped.
+#[test]
+fn padding_changes_no_bit() {
+    let (lengths, heads, width) = ([3, 1, 6], 2, 14);
+    let valid = |t: &Tensor| -> Vec<Vec<u32>> {
+        let cut = |(b, l)| bits(&t.narrow(0, b, 1).unwrap().narrow(1, 0, l).unwrap());
+        lengths.into_iter().enumerate().map(cut).collect()
+    };
+    let draws = Dropout::new(0.4, StepKey { seed: 0, step: 1, part: 0 }, "layer");
+    let run = |padding: usize, junk: f64, dropout| {
+        let tokens = 6 + padding;
+        let inputs: Vec<Variable> = (0..3)
+            .map(|i| {
+                let x = random(&[3, 6, width], &format!("{i}"));
+                let rest = (random(&[3, padding.max(1), width], "rest") * junk).unwrap();
+                let rest = rest.narrow(1, 0, padding).unwrap();
+                Variable::leaf(Tensor::cat(&[x, rest], 1).unwrap().contiguous().unwrap())
+            })
+            .collect();
+        let [q, k, v] = inputs.as_slice() else { panic!() };
+        let y = attention([q, k, v], heads, &Mask::padded(&lengths), dropout).unwrap();
+        assert_eq!(y.dims(), [3, tokens, width]);
+        let pooled = mean_valid_tokens(&y, &lengths).unwrap();
+        let out = y.tensor().clone();
+        let grads = mean(&pooled).unwrap().backward(1.0).unwrap();
+        let all = [out].into_iter().chain(inputs.iter().map(|v| grads.get(v).unwrap().clone()));
+        all.map(|t| valid(&t)).collect::<Vec<_>>()
+    };
+    assert_eq!(run(0, 0.0, None), run(5, 1e3, None));
+    let dropped = run(0, 0.0, Some(&draws));
+    assert_eq!(dropped, run(5, 1e3, Some(&draws)));
+    assert_ne!(dropped, run(0, 0.0, None));
+}
+
+#[test]
 fn sums_means_and_parts_agree() {
     agree(
         &[&[4, 3], &[4, 3], &[4, 3]],
@@ -354,11 +487,11 @@ fn a_residual_stream_gets_the_sum_of_both_gradients() {
 
 /// The backward pass draws the same mask, and the mask is the stream's numbers in order.
 #[test]
-fn dropout_draws_one_mask_both_ways() {
-    let key = StepKey { seed: 3, step: 7, part: 1 };
-    let n = 3 * DRAWN + 5;
+fn dropout_draws_the_same_mask_forward_and_backward() {
+    let draws = Dropout::new(0.25, StepKey { seed: 3, step: 7, part: 1 }, "layer");
+    let n = 3 * (1 << 14) + 5;
     let x = Variable::leaf(Tensor::ones(n, DType::F32, &Device::Cpu).unwrap());
-    let y = dropout(&x, 0.25, key, "layer").unwrap();
+    let y = dropout(&x, &draws).unwrap();
     let kept = numbers_of(y.tensor());
     let grads = mean(&y).unwrap().backward(n as f64).unwrap();
     let back = numbers_of(grads.get(&x).unwrap());
@@ -404,19 +537,42 @@ fn shapes_that_do_not_belong_together_are_refused() {
     refused(sum(&[]), "no values");
     refused(mean(&t(&[0])), together);
     let attention = |shape: &[usize], heads, queries, lengths: Option<Vec<usize>>| {
-        self_attention(&t(shape), heads, queries, &Mask { causal: false, lengths })
+        self_attention(&t(shape), heads, queries, &Mask { lengths, ..Mask::default() })
     };
     refused(attention(&[1, 2, 10], 2, 2, None), "are not q");
     refused(attention(&[1, 2, 12], 0, 2, None), "are not q");
     refused(attention(&[0, 2, 12], 2, 2, None), "are not q");
     refused(attention(&[1, 2, 12], 2, 3, None), "3 queries");
     refused(attention(&[1, 2, 12], 2, 0, None), "0 queries");
-    refused(attention(&[1, 2, 12], 2, 2, Some(vec![0])), "lengths");
+    refused(attention(&[1, 2, 12], 2, 2, Some(vec![3])), "lengths");
     refused(attention(&[1, 2, 12], 2, 2, Some(vec![2, 2])), "lengths");
+    let skipping = Mask { skip_padded_queries: true, ..Mask::default() };
+    refused(self_attention(&t(&[1, 2, 12]), 2, 2, &skipping), "there are none");
+    let cross = |q: &[usize], k: &[usize], v: &[usize], heads, mask: &Mask| {
+        super::attention([&t(q), &t(k), &t(v)], heads, mask, None)
+    };
+    let (one, many) = (Mask::default(), Mask::padded(&[1]));
+    assert!(cross(&[1, 2, 4], &[1, 3, 4], &[1, 3, 4], 2, &one).is_ok());
+    refused(cross(&[1, 2, 4], &[1, 3, 4], &[1, 3, 4], 3, &one), "q, k and v of 3 heads");
+    refused(cross(&[1, 2, 4], &[1, 3, 4], &[1, 2, 4], 2, &one), "q, k and v");
+    refused(cross(&[1, 2, 4], &[1, 3, 6], &[1, 3, 6], 2, &one), "q, k and v");
+    refused(cross(&[1, 2, 4], &[1, 0, 4], &[1, 0, 4], 2, &one), "q, k and v");
+    refused(cross(&[1, 2, 4], &[1, 3, 4], &[1, 3, 4], 2, &many), "self-attention");
+    refused(mean_valid_tokens(&t(&[2, 3, 4]), &[1]), "lengths");
+    refused(mean_valid_tokens(&t(&[2, 3, 4]), &[1, 4]), "lengths");
     let ids = |v: &[u32]| Tensor::new(v, &Device::Cpu).unwrap();
     refused(cross_entropy(&t(&[2, 3]), &ids(&[0]), 0.0), "labels");
     refused(cross_entropy(&t(&[2, 3]), &ids(&[0, 3]), 0.0), "a label of 3");
     refused(embedding(&t(&[3, 2]), &ids(&[3])), "a number of 3");
+    let two = Tensor::new(&[[0u32, 1]], &Device::Cpu).unwrap();
+    let tokens = |positions: &[usize], types: &[usize]| {
+        embed_tokens(&two, &t(&[3, 2]), Some(&t(positions)), Some((&t(types), &two)))
+    };
+    assert!(tokens(&[2, 2], &[2, 2]).is_ok());
+    refused(tokens(&[1, 2], &[2, 2]), together);
+    refused(tokens(&[2, 3], &[2, 2]), together);
+    refused(tokens(&[2, 2], &[2, 3]), together);
+    refused(tokens(&[2, 2], &[1, 2]), "a number of 1");
     refused(first_tokens(&t(&[1, 2, 3]), 3), together);
     let patches = |images: &[usize], kernel: &[usize], positions: &[usize]| {
         embed_patches(&random(images, "i"), &t(kernel), &t(&[5]), None, &t(positions))

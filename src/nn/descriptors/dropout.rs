@@ -1,0 +1,50 @@
+//! Which values dropout drops.
+
+use crate::nn::mode::{Mode, StepKey};
+use crate::random::{Purpose, Stream};
+
+/// One dropout mask (arXiv 1207.0580): each value is dropped with a probability, and the others are
+/// multiplied so that the mean stays.
+///
+/// The mask follows from the key, the layer's name and a value's position alone. So the backward
+/// pass draws it again and nothing keeps it, and every backend draws the same mask.
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    stream: Stream,
+    /// A value is dropped if its random number is below this.
+    pub below: u32,
+    /// What a value that stays is multiplied by: 1 / (1 − rate).
+    pub kept: f32,
+}
+
+impl Dropout {
+    /// `rate` lies in \[0, 1).
+    pub fn new(rate: f64, key: StepKey, layer: &str) -> Dropout {
+        let name = format!("{layer} {} {}", key.step, key.part);
+        Dropout {
+            stream: Stream::new(key.seed, Purpose::Dropout, &name),
+            below: (rate * (u64::from(u32::MAX) + 1) as f64) as u32,
+            kept: 1.0 / (1.0 - rate) as f32,
+        }
+    }
+
+    /// As [`Stream::address`], for a generator on a GPU.
+    pub fn address(&self) -> [u32; 4] {
+        self.stream.address()
+    }
+
+    /// The random numbers, one for each value.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+impl Mode {
+    /// The dropout of a layer in a forward pass; None where nothing is dropped.
+    pub fn dropout(self, rate: f64, layer: &str) -> Option<Dropout> {
+        match self {
+            Mode::Training(key) if rate > 0.0 => Some(Dropout::new(rate, key, layer)),
+            Mode::Training(_) | Mode::Evaluation => None,
+        }
+    }
+}
