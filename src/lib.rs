@@ -2,7 +2,7 @@
 //! and compared baseline and VLoRA models out.
 //!
 //! A data batch's way through the program: [`hub`] → [`data`] → [`tasks`] → [`models`] →
-//! [`train`] → [`results`] → [`report`]; [`runner`] lives through it, [`cli`] shows it.
+//! [`train`] → [`results`] → [`report`]; [`runner`] leads it, [`cli`] shows it.
 
 mod atomic;
 pub mod checkpoints;
@@ -11,6 +11,8 @@ pub mod cli;
 mod cuda_loader;
 pub mod data;
 pub mod error;
+#[cfg(test)]
+mod gpu_tests;
 pub mod hub;
 mod lock;
 pub mod models;

@@ -1,9 +1,14 @@
-//! Sizes and times, for people.
+//! Sizes, shares and times, for people.
 
 /// `412 MiB`, `1.3 GiB`.
 pub fn bytes(n: u64) -> String {
     let mib = n as f64 / (1 << 20) as f64;
     if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}
+
+/// A share as per cent: `72.6 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
 }
 
 /// `1:05`, `2:03:04`, `3 d 2:00:00`.
@@ -19,6 +24,11 @@ pub fn clock(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_share_is_shown_as_per_cent() {
+        assert_eq!(super::percent(0.7256), "72.6 %");
+    }
+
     #[test]
     fn clock_reads_as_a_clock() {
         let got = [0.4, 65.0, 7384.0, 2.0 * 86_400.0 + 61.0].map(super::clock);

@@ -55,9 +55,9 @@ impl Observer for Watch {
 
     fn step(&mut self, run: &PlannedRun, step: &Step) {
         assert!(self.under_way.contains(&run.id));
-        let before = self.steps.insert(run.id.clone(), step.step);
+        let before = self.steps.insert(run.id.clone(), step.record.step);
         // The first that is seen of a resumed run is not its first.
-        assert!(before.is_none_or(|n| n + 1 == step.step), "a step of another run");
+        assert!(before.is_none_or(|n| n + 1 == step.record.step), "a step of another run");
     }
 
     fn run_ended(&mut self, variant: &PlannedVariant, run: &PlannedRun, _: &Outcome) {

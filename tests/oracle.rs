@@ -12,9 +12,10 @@ use std::path::Path;
 use candle_core::{Device, Result, Tensor};
 use compare::relative;
 use vlora::models::vit::Vit;
-use vlora::nn::{Frozen, Mode, ParameterBuilder, ParameterStore, StepKey, Trained, Variable, ops};
+use vlora::nn::{Mode, StepKey, Variable, ops};
+use vlora::results::{Metric, Scores};
 use vlora::spec::{RunSpec, TrainingSpec};
-use vlora::tasks::{Evaluation, Split, Task};
+use vlora::tasks::{BatchPlan, Blueprint, DataSet, ImageClassification, Split, Task, batches_of};
 use vlora::train::{Start, Trainer};
 
 struct Fixture {
@@ -60,34 +61,71 @@ struct OneBatch<'a> {
     fixture: &'a Fixture,
 }
 
-impl Task for OneBatch<'_> {
-    type Model = Vit;
+impl OneBatch<'_> {
+    fn blueprint(&self) -> Blueprint<'_, Vit> {
+        ImageClassification::blueprint(&self.fixture.spec)
+    }
+}
+
+impl DataSet for OneBatch<'_> {
     type Batch = (Tensor, Tensor);
 
-    fn model(&self, source: &mut dyn ParameterBuilder) -> Result<Vit> {
-        Vit::of(&self.fixture.spec, source)
+    fn len(&self, split: Split) -> usize {
+        if split == Split::Train { 6 } else { 0 }
     }
 
-    fn trained(&self) -> Trained {
-        vlora::vlora::trained(self.fixture.spec.lora.as_ref())
+    fn epoch(&self, _: usize) -> Vec<BatchPlan> {
+        batches_of(&[0, 1, 2, 3, 4, 5], 6)
     }
 
-    fn train_len(&self) -> usize {
-        6
+    fn train_batches(&self) -> usize {
+        1
     }
 
-    fn train_batch(&self, _: usize, _: &[usize]) -> Result<Self::Batch> {
+    fn evaluation(&self, _: Split) -> Vec<BatchPlan> {
+        Vec::new()
+    }
+
+    fn train_batch(&self, _: usize, _: &BatchPlan) -> Result<Self::Batch> {
         Ok(self.fixture.batch())
     }
 
-    fn loss(&self, model: &Vit, key: StepKey, (images, labels): &Self::Batch) -> Result<Variable> {
+    fn evaluation_batch(&self, _: Split, _: &BatchPlan) -> Result<Self::Batch> {
+        Ok(self.fixture.batch())
+    }
+}
+
+impl<'a> Task for OneBatch<'a> {
+    type Data = OneBatch<'a>;
+    type Model = Vit;
+    type Answers = ();
+    type Outcome = ();
+
+    fn data(&self) -> &OneBatch<'a> {
+        self
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &[]
+    }
+
+    fn loss(&self, model: &Vit, key: StepKey, batch: &(Tensor, Tensor)) -> Result<Variable> {
+        let (images, labels) = batch;
         let smoothing = self.fixture.spec.training.label_smoothing;
         let logits = model.forward(images, Mode::Training(key))?;
         ops::mean(&ops::cross_entropy(&logits, labels, smoothing)?)
     }
 
-    fn evaluate(&self, _: &Vit, _: Split) -> Result<Evaluation> {
-        Ok(Evaluation { loss: 0.0, metric: 0.0, outcomes: Vec::new() })
+    fn answer(&self, _: &Vit, _: &(Tensor, Tensor)) -> Result<()> {
+        Ok(())
+    }
+
+    fn outcomes(&self, _: Split, _: &[BatchPlan], answers: Vec<()>) -> Result<Vec<()>> {
+        Ok(answers)
+    }
+
+    fn scores(&self, _: &[()]) -> Scores {
+        Scores { loss: 0.0, metrics: Vec::new() }
     }
 }
 
@@ -98,8 +136,8 @@ fn check(file: &str) {
     let (mut in_gradients, mut in_steps) = (0f64, 0f64);
     let fixture = fixture(file);
     let task = OneBatch { fixture: &fixture };
-    let mut store = ParameterStore::training(0, Device::Cpu, task.trained());
-    let model = task.model(&mut store).unwrap();
+    let blueprint = task.blueprint();
+    let (store, model) = blueprint.train(0, &Device::Cpu).unwrap();
     // `load` refuses a missing, extra or misshapen name: the names are PyTorch's.
     store.load(&fixture.group("weight.")).unwrap();
 
@@ -108,7 +146,7 @@ fn check(file: &str) {
     let in_logits = relative(logits.tensor(), &fixture.tensors["logits"]);
     assert!(in_logits < 1e-5, "{file}: logits differ by {in_logits:e}");
     // Without a graph.
-    let frozen = task.model(&mut Frozen(&store)).unwrap();
+    let frozen = blueprint.frozen(&store).unwrap();
     let frozen = frozen.forward(&images, Mode::Evaluation).unwrap();
     let error = relative(frozen.tensor(), &fixture.tensors["logits"]);
     assert!(error < 1e-5, "{file}: evaluation's logits differ by {error:e}");
@@ -136,7 +174,8 @@ fn check(file: &str) {
     let training: &TrainingSpec = &fixture.spec.training;
     let values = fixture.group("weight.");
     let start = Start { values, from_seed: Box::new(|_| false) };
-    let mut trainer = Trainer::new(&task, training, 0, &Device::Cpu, Some(&start)).unwrap();
+    let mut trainer =
+        Trainer::new(&task, &blueprint, training, 0, &Device::Cpu, Some(&start)).unwrap();
     while !trainer.is_done() {
         trainer.epoch(|_| true).unwrap();
     }

@@ -21,6 +21,7 @@ use vlora::report::Summary;
 use vlora::results::{ExperimentFolder, ExperimentRecord, RunFolder, SpecRecord};
 use vlora::runner::{Observer, Plan, execute};
 use vlora::spec::{self, DeviceKind, Experiment, Precision, flatten, identifying_fields, run_id};
+use vlora::tasks::evidence;
 use workers::{ALONE, at_once};
 
 const CPU: Option<DeviceKind> = Some(DeviceKind::Cpu);
@@ -153,7 +154,7 @@ fn a_table_says_in_what_it_was_computed_and_where_arms_differ() {
     let plan = Plan::new(parse(CPU, TINY, &[]).unwrap(), &folder, &Hub::default()).unwrap();
     execute(&plan, &folder, ALONE, &AtomicBool::new(false), &mut Silent).unwrap();
     let mut record = plan.record();
-    let alike = Summary::of(record.clone(), &folder).unwrap().markdown();
+    let alike = Summary::of(record.clone(), &folder, evidence).unwrap().markdown();
     assert!(alike.contains("- Computed in float32 (`precision: float32`)."), "{alike}");
     assert!(!alike.contains("| precision |") && !alike.contains("Not all arms"), "{alike}");
 
@@ -164,7 +165,7 @@ fn a_table_says_in_what_it_was_computed_and_where_arms_differ() {
     let mut kept: SpecRecord = run.read_json(RunFolder::SPEC).unwrap();
     kept.spec.precision = Precision::Bf16;
     run.write_json(RunFolder::SPEC, &kept).unwrap();
-    let summary = Summary::of(record, &folder).unwrap();
+    let summary = Summary::of(record, &folder, evidence).unwrap();
     let table = summary.markdown();
     for part in [
         "| precision |",

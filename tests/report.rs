@@ -17,6 +17,8 @@ use common::TINY;
 use evidence::{Outcome, leave};
 use program::vlora;
 use vlora::report::{Summary, write_report};
+use vlora::results::ExperimentFolder;
+use vlora::tasks::evidence;
 
 fn read(dir: &Path, name: &str) -> String {
     fs::read_to_string(dir.join(name)).unwrap()
@@ -25,7 +27,7 @@ fn read(dir: &Path, name: &str) -> String {
 /// A report on the spec's made-up evidence.
 fn report(dir: &Path, yaml: &str, outcome: &dyn Fn(usize, u64) -> Outcome) -> Summary {
     let (folder, record) = leave(dir, yaml, outcome);
-    let summary = Summary::of(record, &folder).unwrap();
+    let summary = Summary::of(record, &folder, evidence).unwrap();
     write_report(&summary, &folder).unwrap();
     summary
 }
@@ -239,7 +241,7 @@ fn validation_stands_beside_test() {
     let mut result: serde_json::Value = run.read_json("result.json").unwrap();
     result["selected_epoch"] = 1.into();
     run.write_json("result.json", &result).unwrap();
-    let summary = Summary::of(record, &folder).unwrap();
+    let summary = Summary::of(record, &folder, evidence).unwrap();
     write_report(&summary, &folder).unwrap();
     let rows = csv(dir.path());
     let number = |row: usize, column: &str| rows[row][column].parse::<f64>().unwrap();
@@ -363,7 +365,7 @@ fn swept_fields_are_columns_of_one_type() {
     assert!(cells.iter().any(|c| c[0].starts_with("narrow") && c[1].is_empty()), "{cells:?}");
     assert!(rows[0].contains_key("spec.precision"));
 
-    let table = Summary::read(&vlora::results::ExperimentFolder::new(dir.path())).unwrap().table();
+    let table = Summary::read(&ExperimentFolder::new(dir.path()), evidence).unwrap().table();
     let json: serde_json::Value =
         serde_json::from_str(&table.render(vlora::report::Format::Json)).unwrap();
     let full =
@@ -423,12 +425,9 @@ fn texts_from_outside_stay_in_their_place() {
             provenance["sessions"][0][field] = NASTY.into();
         }
         run.write_json("provenance.json", &provenance).unwrap();
-        let mut result: serde_json::Value = run.read_json("result.json").unwrap();
-        result["metric_name"] = NASTY.into();
-        run.write_json("result.json", &result).unwrap();
     }
     folder.write_record(&record).unwrap();
-    let files = write_report(&Summary::read(&folder).unwrap(), &folder).unwrap();
+    let files = write_report(&Summary::read(&folder, evidence).unwrap(), &folder).unwrap();
 
     let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
     for file in files.iter().filter(|f| !f.ends_with("png") && !f.ends_with("parquet")) {
@@ -468,7 +467,7 @@ fn texts_from_outside_stay_in_their_place() {
     assert!(read(dir.path(), "table.csv").contains("'=a|b\\n# x"));
 
     // The terminal's table, a line a row.
-    let shown = Summary::read(&folder).unwrap().table().within(None);
+    let shown = Summary::read(&folder, evidence).unwrap().table().within(None);
     assert_eq!(shown.lines().count(), 2 + 3, "{shown}");
     assert!(!shown.contains(steers), "{shown}");
 }
@@ -546,8 +545,7 @@ fn a_table_is_as_wide_as_the_terminal_at_most() {
 fn committed_results_report_again() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     for name in ["reading", "cifar10-vit-small"] {
-        let summary =
-            Summary::read(&vlora::results::ExperimentFolder::new(root.join(name))).unwrap();
+        let summary = Summary::read(&ExperimentFolder::new(root.join(name)), evidence).unwrap();
         assert!(summary.arms.iter().all(|arm| arm.not_learned().count() == 0), "{name}");
     }
     let dir = tempfile::tempdir().unwrap();

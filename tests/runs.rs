@@ -18,12 +18,16 @@ use vlora::error::Error;
 use vlora::hub::Hub;
 use vlora::models;
 use vlora::models::vit::Vit;
-use vlora::nn::{Mode, ParameterBuilder, ParameterStore, StepKey, Variable, ops};
-use vlora::results::{ExperimentFolder, RunFolder, RunResult, RunState, StepRecord};
+use vlora::nn::{Mode, ParameterStore, StepKey, Variable, ops};
+use vlora::results::{
+    ExperimentFolder, Metric, RunFolder, RunResult, RunState, Scores, StepRecord,
+};
 use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
 use vlora::spec::{self, Experiment, RunSpec};
-use vlora::tasks::{Evaluation, ImageClassification, Split, Task};
-use vlora::train::{Step, StepTimes, TrainError, Trainer, epoch_order};
+use vlora::tasks::{
+    BatchPlan, DataSet, ImageBatches, ImageClassification, Split, Task, epoch_order,
+};
+use vlora::train::{Step, StepTimes, TrainError, Trainer};
 use workers::ALONE;
 
 fn experiment(overrides: &[&str]) -> Experiment {
@@ -42,7 +46,7 @@ struct StopAt<'a> {
 
 impl Observer for StopAt<'_> {
     fn step(&mut self, _: &PlannedRun, step: &Step) {
-        if step.step == self.step {
+        if step.record.step == self.step {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
@@ -212,7 +216,9 @@ fn best_selection_puts_that_epochs_weights_back() {
     let spec = &e.variants[0].spec;
     let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
     let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
-    let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
+    let blueprint = ImageClassification::blueprint(spec);
+    let mut trainer =
+        Trainer::new(&task, &blueprint, &spec.training, 0, &Device::Cpu, None).unwrap();
     let mut epochs = Vec::new();
     while !trainer.is_done() {
         let metric = trainer.epoch(|_| true).unwrap().validation_metric.unwrap();
@@ -268,10 +274,12 @@ fn accumulation_keeps_the_results() {
         let spec = &e.variants[1].spec;
         let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
         let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
-        let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
+        let blueprint = ImageClassification::blueprint(spec);
+        let mut trainer =
+            Trainer::new(&task, &blueprint, &spec.training, 0, &Device::Cpu, None).unwrap();
         let mut losses = Vec::new();
         let _ = trainer.epoch(|step| {
-            losses.push((step.loss, step.gradient_norm));
+            losses.push((step.record.loss, step.record.gradient_norm));
             true
         });
         losses
@@ -285,32 +293,31 @@ fn accumulation_keeps_the_results() {
     }
 }
 
+/// Images and labels, the answers to them, and what those come to.
+type Batch = (Tensor, Tensor);
+type Answers<'a> = <ImageClassification<'a> as Task>::Answers;
+type Outcomes<'a> = Vec<<ImageClassification<'a> as Task>::Outcome>;
+
 /// The real task on a model whose first block's output is detached: the loss still falls, and
 /// everything below is dead.
 struct Cut<'a>(ImageClassification<'a>);
 
-impl Task for Cut<'_> {
+impl<'a> Task for Cut<'a> {
+    type Data = ImageBatches<'a>;
     type Model = Vit;
-    type Batch = (Tensor, Tensor);
+    type Answers = Answers<'a>;
+    type Outcome = <ImageClassification<'a> as Task>::Outcome;
 
-    fn model(&self, source: &mut dyn ParameterBuilder) -> candle_core::Result<Vit> {
-        self.0.model(source)
+    fn data(&self) -> &ImageBatches<'a> {
+        self.0.data()
     }
 
-    fn train_len(&self) -> usize {
-        self.0.train_len()
+    fn metrics(&self) -> &'static [Metric] {
+        self.0.metrics()
     }
 
-    fn train_batch(&self, epoch: usize, examples: &[usize]) -> candle_core::Result<Self::Batch> {
-        self.0.train_batch(epoch, examples)
-    }
-
-    fn loss(
-        &self,
-        model: &Vit,
-        key: StepKey,
-        (images, labels): &Self::Batch,
-    ) -> candle_core::Result<Variable> {
+    fn loss(&self, model: &Vit, key: StepKey, batch: &Batch) -> candle_core::Result<Variable> {
+        let (images, labels) = batch;
         let mut x = model.embed(images)?;
         for (i, block) in model.blocks.iter().enumerate() {
             x = block.forward(&x, x.tensor().dim(1)?, Mode::Training(key))?;
@@ -321,8 +328,21 @@ impl Task for Cut<'_> {
         ops::mean(&ops::cross_entropy(&model.classify(&x)?, labels, 0.0)?)
     }
 
-    fn evaluate(&self, model: &Vit, split: Split) -> candle_core::Result<Evaluation> {
-        self.0.evaluate(model, split)
+    fn answer(&self, model: &Vit, batch: &Batch) -> candle_core::Result<Answers<'a>> {
+        self.0.answer(model, batch)
+    }
+
+    fn outcomes(
+        &self,
+        split: Split,
+        batches: &[BatchPlan],
+        answers: Vec<Answers<'a>>,
+    ) -> candle_core::Result<Outcomes<'a>> {
+        self.0.outcomes(split, batches, answers)
+    }
+
+    fn scores(&self, outcomes: &[Self::Outcome]) -> Scores {
+        self.0.scores(outcomes)
     }
 }
 
@@ -332,10 +352,12 @@ fn a_cut_layer_is_refused_by_name() {
     let spec = &e.variants[0].spec;
     let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
     let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
-    assert!(Trainer::new(&sound, &spec.training, 0, &Device::Cpu, None).is_ok());
+    let blueprint = ImageClassification::blueprint(spec);
+    let new = Trainer::new(&sound, &blueprint, &spec.training, 0, &Device::Cpu, None);
+    assert!(new.is_ok());
 
     let cut = Cut(ImageClassification::new(&data, spec, 0, Device::Cpu));
-    let refused = Trainer::new(&cut, &spec.training, 0, &Device::Cpu, None).err();
+    let refused = Trainer::new(&cut, &blueprint, &spec.training, 0, &Device::Cpu, None).err();
     let Some(TrainError::Audit(fault)) = refused else { panic!("{refused:?}") };
     let named: Vec<&str> = fault.parameters.iter().map(|(name, _)| name.as_str()).collect();
     // Embedding and first block: 4 + 12 tensors; nothing of the second.
@@ -354,36 +376,70 @@ struct Broken<'a> {
     at: usize,
 }
 
-impl Task for Broken<'_> {
-    type Model = Vit;
-    type Batch = (Tensor, Tensor);
+impl DataSet for Broken<'_> {
+    type Batch = Batch;
 
-    fn model(&self, source: &mut dyn ParameterBuilder) -> candle_core::Result<Vit> {
-        self.sound.model(source)
+    fn len(&self, split: Split) -> usize {
+        self.sound.data().len(split)
     }
 
-    fn train_len(&self) -> usize {
-        self.sound.train_len()
+    fn epoch(&self, epoch: usize) -> Vec<BatchPlan> {
+        self.sound.data().epoch(epoch)
     }
 
-    fn train_batch(&self, epoch: usize, examples: &[usize]) -> candle_core::Result<Self::Batch> {
-        match examples.contains(&self.at) {
+    fn train_batches(&self) -> usize {
+        self.sound.data().train_batches()
+    }
+
+    fn evaluation(&self, split: Split) -> Vec<BatchPlan> {
+        self.sound.data().evaluation(split)
+    }
+
+    fn train_batch(&self, epoch: usize, plan: &BatchPlan) -> candle_core::Result<Batch> {
+        match plan.examples.contains(&self.at) {
             true => candle_core::bail!("example {} is broken", self.at),
-            false => self.sound.train_batch(epoch, examples),
+            false => self.sound.data().train_batch(epoch, plan),
         }
     }
 
-    fn loss(
-        &self,
-        model: &Vit,
-        key: StepKey,
-        batch: &Self::Batch,
-    ) -> candle_core::Result<Variable> {
+    fn evaluation_batch(&self, split: Split, plan: &BatchPlan) -> candle_core::Result<Batch> {
+        self.sound.data().evaluation_batch(split, plan)
+    }
+}
+
+impl<'a> Task for Broken<'a> {
+    type Data = Broken<'a>;
+    type Model = Vit;
+    type Answers = Answers<'a>;
+    type Outcome = <ImageClassification<'a> as Task>::Outcome;
+
+    fn data(&self) -> &Broken<'a> {
+        self
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        self.sound.metrics()
+    }
+
+    fn loss(&self, model: &Vit, key: StepKey, batch: &Batch) -> candle_core::Result<Variable> {
         self.sound.loss(model, key, batch)
     }
 
-    fn evaluate(&self, model: &Vit, split: Split) -> candle_core::Result<Evaluation> {
-        self.sound.evaluate(model, split)
+    fn answer(&self, model: &Vit, batch: &Batch) -> candle_core::Result<Answers<'a>> {
+        self.sound.answer(model, batch)
+    }
+
+    fn outcomes(
+        &self,
+        split: Split,
+        batches: &[BatchPlan],
+        answers: Vec<Answers<'a>>,
+    ) -> candle_core::Result<Outcomes<'a>> {
+        self.sound.outcomes(split, batches, answers)
+    }
+
+    fn scores(&self, outcomes: &[Self::Outcome]) -> Scores {
+        self.sound.scores(outcomes)
     }
 }
 
@@ -396,7 +452,9 @@ fn a_batch_that_cannot_be_made_ends_training_in_its_place() {
     let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
     // In the second micro-batch of the eighth step.
     let task = Broken { sound, at: epoch_order(0, 0, data.train.len())[770] };
-    let mut trainer = Trainer::new(&task, &spec.training, 0, &Device::Cpu, None).unwrap();
+    let blueprint = ImageClassification::blueprint(spec);
+    let mut trainer =
+        Trainer::new(&task, &blueprint, &spec.training, 0, &Device::Cpu, None).unwrap();
     let mut steps = Vec::new();
     let ended = trainer.epoch(|step| {
         steps.push(step.clone());

@@ -25,11 +25,12 @@ use vlora::hub::Hub;
 use vlora::models;
 use vlora::report::Summary;
 use vlora::results::{
-    ClassMatch, Conversion, ExperimentFolder, PixelSource, Provenance, Resampled, RunFolder,
-    RunResult, StartRecord, Unnamed,
+    ClassMatch, Conversion, ExperimentFolder, Provenance, Resampled, RunFolder, RunResult,
+    StartRecord, Unnamed,
 };
 use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
 use vlora::spec::{self, Experiment, Normalize, PositionEmbedding, Rank, Target};
+use vlora::tasks::evidence;
 use vlora::train::Step;
 use workers::ALONE;
 
@@ -123,7 +124,7 @@ fn lora_trains_what_it_says_and_freezes_the_rest() {
         assert!(kept.relative_error > 0.0, "{kept:?}");
     }
 
-    let summary = Summary::read(&ExperimentFolder::new(dir.path())).unwrap();
+    let summary = Summary::read(&ExperimentFolder::new(dir.path()), evidence).unwrap();
     let table = summary.markdown();
     assert!(table.contains("| trained |"), "{table}");
     for note in [
@@ -166,7 +167,7 @@ fn a_renamed_source_is_the_same_source() {
     let (plan, outcomes) = run(dir.path(), experiment(&renamed, &[]));
     assert!(outcomes.values().all(|o| matches!(o, Outcome::AlreadyFinished(_))), "{outcomes:?}");
     let folder = ExperimentFolder::new(dir.path());
-    let table = Summary::of(plan.record(), &folder).unwrap().markdown();
+    let table = Summary::of(plan.record(), &folder, evidence).unwrap().markdown();
     assert!(table.contains("`tuned` starts from the tested weights of `vertical`"), "{table}");
 
     // A source that was trained to other weights since is told.
@@ -174,7 +175,7 @@ fn a_renamed_source_is_the_same_source() {
     let text = fs::read_to_string(&start).unwrap();
     let record: StartRecord = serde_json::from_str(&text).unwrap();
     fs::write(&start, text.replace(&record.sha256, &"0".repeat(64))).unwrap();
-    let told = Summary::of(plan.record(), &folder).unwrap_err().to_string();
+    let told = Summary::of(plan.record(), &folder, evidence).unwrap_err().to_string();
     assert!(told.contains("started from other weights than `vertical` now has"), "{told}");
 }
 
@@ -391,8 +392,8 @@ fn a_kept_head_follows_the_names_of_its_classes() {
         assert!(matches!(outcomes["tuned"], Outcome::Finished(_)), "{name}: {outcomes:?}");
         let folder = folder_of(&into, &plan, "tuned");
         let start: StartRecord = folder.read_json(RunFolder::START).unwrap();
-        let table = Summary::read(&ExperimentFolder::new(&into)).unwrap().markdown();
-        (fs::read(folder.file(RunFolder::TEST)).unwrap(), start.classes, table, plan)
+        let table = Summary::read(&ExperimentFolder::new(&into), evidence).unwrap().markdown();
+        (fs::read(folder.file(RunFolder::TEST)).unwrap(), start.task.get("classes"), table, plan)
     };
     let (want, classes, table, plan) = outcome(&straight, "straight");
     assert_eq!(classes, Some(ClassMatch::Same));
@@ -504,7 +505,8 @@ fn names_of_cards_files_and_folders_are_matched() {
             match (&want, plan) {
                 (Some(want), Ok(plan)) => {
                     let started = plan.variants[0].started.clone().unwrap();
-                    assert_eq!(started.classes.as_ref(), Some(want), "{name} {form}");
+                    let classes: Option<ClassMatch> = started.task.get("classes");
+                    assert_eq!(classes.as_ref(), Some(want), "{name} {form}");
                 }
                 (None, Err(e)) => assert!(e.to_string().contains("only in the data: `eel`"), "{e}"),
                 (_, other) => panic!("{name} {form}: {:?}", other.map(drop)),
@@ -528,12 +530,13 @@ fn pixels_are_normalised_as_the_weights_were_trained() {
         checkpoint.labels.normalize = normalize.cloned();
         checkpoint
     };
-    let expect = |name: &str, path: &Path, more: &[&str], want: (&Normalize, PixelSource)| {
+    let expect = |name: &str, path: &Path, more: &[&str], want: (&Normalize, &str)| {
         let plan = planned(path, more).unwrap();
         let variant = &plan.variants[0];
-        let got = &plan.data(&variant.variant).statistics;
-        assert_eq!((&got.mean, &got.std), (&want.0.mean, &want.0.std), "{name}");
-        assert_eq!(variant.pixels, want.1, "{name}");
+        let got = plan.data(&variant.variant).labels().normalize;
+        assert_eq!(got.as_ref(), Some(want.0), "{name}");
+        let source: Option<String> = variant.fields.get("pixel_source");
+        assert_eq!(source.as_deref(), Some(want.1), "{name}");
         variant.runs[0].id.clone()
     };
     let forms = |name: &str, normalize: Option<&Normalize>| {
@@ -544,12 +547,12 @@ fn pixels_are_normalised_as_the_weights_were_trained() {
     let other = forms("other", Some(&own));
     for i in 0..none.len() {
         let ids = [
-            expect("none", &none[i].1, &[], (&measured, PixelSource::Measured)),
-            expect("none, given", &none[i].1, &[given], (&spec, PixelSource::Spec)),
-            expect("same", &same[i].1, &[], (&measured, PixelSource::Measured)),
-            expect("same, given", &same[i].1, &[given], (&spec, PixelSource::Spec)),
-            expect("other", &other[i].1, &[], (&own, PixelSource::Start)),
-            expect("other, given", &other[i].1, &[given], (&spec, PixelSource::Spec)),
+            expect("none", &none[i].1, &[], (&measured, "measured")),
+            expect("none, given", &none[i].1, &[given], (&spec, "spec")),
+            expect("same", &same[i].1, &[], (&measured, "measured")),
+            expect("same, given", &same[i].1, &[given], (&spec, "spec")),
+            expect("other", &other[i].1, &[], (&own, "start")),
+            expect("other, given", &other[i].1, &[given], (&spec, "spec")),
         ];
         // Where the weights file is the same, only other figures make another run.
         if none[i].0 != "compact" {
@@ -564,13 +567,13 @@ fn pixels_are_normalised_as_the_weights_were_trained() {
     let processor = |text: Value| fs::write(hf.join(PREPROCESSOR), text.to_string()).unwrap();
     let plain = Normalize { mean: vec![0.0], std: vec![1.0] };
     processor(json!({"do_normalize": false, "image_mean": [9.0], "image_std": [9.0]}));
-    expect("do_normalize", hf, &[], (&plain, PixelSource::Start));
+    expect("do_normalize", hf, &[], (&plain, "start"));
     processor(json!({"do_rescale": false, "image_mean": [51.0], "image_std": [102.0]}));
     let scaled = Normalize { mean: vec![0.2], std: vec![0.4] };
-    expect("do_rescale", hf, &[], (&scaled, PixelSource::Start));
+    expect("do_rescale", hf, &[], (&scaled, "start"));
     processor(json!({"rescale_factor": 1.0 / 127.5, "image_mean": [1.0], "image_std": [1.0]}));
     let halved = Normalize { mean: vec![0.5], std: vec![0.5] };
-    expect("rescale_factor", hf, &[], (&halved, PixelSource::Start));
+    expect("rescale_factor", hf, &[], (&halved, "start"));
     processor(json!({"do_flip_channel_order": true}));
     let told = planned(hf, &[]).map(drop).unwrap_err().to_string();
     assert!(told.contains("do_flip_channel_order"), "{told}");
@@ -586,13 +589,13 @@ fn pixels_are_normalised_as_the_weights_were_trained() {
     for label in ["tuned", "more"] {
         let provenance: Provenance =
             folder_of(&into, &plan, label).read_json(RunFolder::PROVENANCE).unwrap();
-        assert_eq!(provenance.pixel_source, Some(PixelSource::Start), "{label}");
+        assert_eq!(provenance.task.get("pixel_source"), Some("start".to_string()), "{label}");
         assert_eq!(
-            (provenance.pixel_mean, provenance.pixel_std),
-            (own.mean.clone(), own.std.clone())
+            (provenance.task.get("pixel_mean"), provenance.task.get("pixel_std")),
+            (Some(own.mean.clone()), Some(own.std.clone()))
         );
     }
-    let table = Summary::read(&ExperimentFolder::new(&into)).unwrap().markdown();
+    let table = Summary::read(&ExperimentFolder::new(&into), evidence).unwrap().markdown();
     let note = "pixels normalised by the figures of the weights it starts from (mean 0.250, \
                 deviation 0.750)";
     assert!(table.contains(note), "{table}");
@@ -613,7 +616,8 @@ fn a_base_of_another_image_size_has_its_positions_resampled() {
         let own = if *form == "hf-vit" { "hugging-face" } else { "timm" };
         let id = |how: &str| {
             let plan = planned(path, &[&by(how)]).unwrap();
-            let done = plan.variants[0].started.as_ref().unwrap().positions.unwrap();
+            let started = plan.variants[0].started.as_ref().unwrap();
+            let done: Resampled = started.task.get("positions").unwrap();
             assert_eq!((done.from, done.to), (3, 2));
             (plan.variants[0].runs[0].id.clone(), done.method)
         };
@@ -637,9 +641,13 @@ fn a_base_of_another_image_size_has_its_positions_resampled() {
     {
         let start: StartRecord =
             folder_of(&into, &plan, label).read_json(RunFolder::START).unwrap();
-        assert_eq!(start.positions, Some(Resampled { method, from: 3, to: 2 }), "{label}");
+        assert_eq!(
+            start.task.get("positions"),
+            Some(Resampled { method, from: 3, to: 2 }),
+            "{label}"
+        );
     }
-    let table = Summary::read(&ExperimentFolder::new(&into)).unwrap().markdown();
+    let table = Summary::read(&ExperimentFolder::new(&into), evidence).unwrap().markdown();
     for note in [
         "resampled from 3 × 3 to 2 × 2 patches as timm does, bicubic with antialiasing",
         "resampled from 3 × 3 to 2 × 2 patches as Hugging Face's ViT does, bicubic without",

@@ -13,9 +13,9 @@ use super::positions::resample_positions;
 use super::shapes::check_sizes;
 use crate::error::{Error, Result};
 use crate::models::vit::tokens;
-use crate::results::{ClassMatch, Conversion, Resampled};
+use crate::results::{ClassMatch, Conversion, Kept, Resampled};
 use crate::spec::{PositionEmbedding, RunSpec, StartHead, Target, VitSpec, VloraSpec};
-use crate::vlora::{Kept, compress};
+use crate::vlora::compress;
 
 /// The name of the position embeddings.
 const POSITIONS: &str = "pos_embed";

@@ -13,14 +13,14 @@ use super::hub::LockedHubArgs;
 use super::{DeviceArgs, SpecArgs, print, print_data};
 use crate::atomic::{check_writable, write_atomic};
 use crate::error::{Error, Result};
-use crate::models::vit::tokens;
 use crate::nn::KernelTime;
-use crate::report::{Align, Cell, Format, Table, count, percent};
+use crate::report::{Align, Cell, Format, Row, Table, count, percent};
 use crate::runner::{
     Amount, Examples, Measured, Quartiles, Rate, device_name, largest_product, measure,
 };
 use crate::size::bytes;
 use crate::spec::{Experiment, Precision, RunSpec, Variant, nearest};
+use crate::tasks::definition;
 use crate::terminal::{draws_bars, set_message};
 
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub struct BenchArgs {
     /// Steps before them, which are not timed
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: usize,
-    /// Take images of noise and random labels of the model's size; needs no data
+    /// Take made-up examples of the model's size; needs no data
     #[arg(long)]
     synthetic: bool,
     /// Write the measurements as JSON, with quartiles, into this file; `-` prints them instead of
@@ -73,13 +73,13 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let bar = bar(variants.len() * amount.total());
     let rates = rates(&variants, &device, &bar)?;
     let seed = experiment.seeds.first().copied().unwrap_or_default();
-    let mut table = columns(args.kernels);
+    let mut table = Table::new();
     let mut kernels = String::new();
     for variant in &variants {
         set_message(&bar, &variant.label);
         let tick = &mut || bar.inc(1);
         let measured = measure(variant, seed, &examples, amount, &device, tick)?;
-        table.row(row(args, variant, &measured, rates[&rated(variant)], &device));
+        table.add(row(args, variant, &measured, rates[&rated(variant)], &device));
         kernels += &kernels_text(&variant.label, &measured);
         // After each arm: what ends the command later loses none of it.
         if let Some(file) = file {
@@ -163,107 +163,68 @@ fn rates(
     Ok(rates)
 }
 
-fn columns(kernels: bool) -> Table {
-    let table = Table::new()
-        .hidden("arm")
-        .column("label", "arm", Align::Left)
-        .column("parameters", "parameters", Align::Right)
-        .column("step_seconds", "step (quartiles)", Align::Right)
-        .hidden("step_seconds_quartiles")
-        .column("forward_seconds", "forward", Align::Right)
-        .hidden("forward_seconds_quartiles")
-        .column("backward_seconds", "backward", Align::Right)
-        .hidden("backward_seconds_quartiles")
-        .column("optimizer_seconds", "optimiser", Align::Right)
-        .hidden("optimizer_seconds_quartiles")
-        .column("wait_seconds", "wait", Align::Right)
-        .hidden("wait_seconds_quartiles")
-        .hidden("device_seconds")
-        .hidden("device_seconds_quartiles")
-        .hidden("launches")
-        .hidden("products")
-        .hidden("refused_products")
-        .column("examples_per_second", "examples/s", Align::Right)
-        .hidden("examples_per_second_quartiles")
-        .column("evaluation_examples_per_second", "evaluated/s", Align::Right)
-        .hidden("evaluation_examples_per_second_quartiles")
-        .column("gflops", "GFLOP/s", Align::Right)
-        .hidden("gflops_quartiles")
-        .column("floor_seconds", "floor", Align::Right)
-        .column("floor_share", "share of floor", Align::Right)
-        .hidden("floor_share_quartiles")
-        .column("peak_bytes", "peak memory", Align::Right)
-        .hidden("resident_peak_bytes")
-        .hidden("expected_peak_bytes")
-        .hidden("step_flops")
-        .hidden("product_gflops")
-        .hidden("step_bytes")
-        .hidden("copy_gb_per_second")
-        .hidden("precision")
-        .hidden("device")
-        .hidden("batch_size")
-        .hidden("threads")
-        .hidden("steps")
-        .hidden("warmup")
-        .hidden("synthetic");
-    if kernels { table.hidden("kernels") } else { table }
-}
-
-/// `rate` is that of the arm's largest product.
-fn row(
-    args: &BenchArgs,
-    variant: &Variant,
-    m: &Measured,
-    rate: Rate,
-    device: &Device,
-) -> Vec<Cell> {
+/// A variant's row; `rate` is that of its largest product.
+fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: Rate, device: &Device) -> Row {
     let flops = m.step_flops();
     let floor = rate.floor(m);
-    let (examples, gflops) = (m.step.under(m.examples as f64), m.step.under(flops / 1e9));
-    let share = m.step.under(floor);
-    let quartiles = |q: Quartiles| Cell::number(vec![q.first, q.third], "");
-    let timed = |q: Quartiles, text: fn(f64) -> String| {
-        [Cell::number(q.median, text(q.median)), quartiles(q)]
+    let right = Align::Right;
+    let timed = |row: Row, key: &str, title: &str, q: Quartiles, text: String| {
+        row.cell(key, title, right, Cell::number(q.median, text))
+            .hidden(&format!("{key}_quartiles"), vec![q.first, q.third])
     };
-    let hidden = |value: f64| Cell::number(value, "");
     let size = |n: Option<u64>| n.map_or(Cell::none(), |n| Cell::number(n, bytes(n)));
-    let mut cells = vec![
-        Cell::text(&variant.arm),
-        Cell::text(&variant.label),
-        Cell::number(m.cost.parameters, count(m.cost.parameters)),
-        Cell::number(m.step.median, with_quartiles(m.step)),
-        quartiles(m.step),
-    ];
-    cells.extend(
-        [m.forward, m.backward, m.optimizer, m.wait].into_iter().flat_map(|q| timed(q, time)),
-    );
-    cells.extend([hidden(m.device.median), quartiles(m.device)]);
-    let asked = [m.asked.launches, m.asked.products, m.asked.refused];
-    cells.extend(asked.map(|n| Cell::number(n, "")));
-    cells.extend([examples, m.evaluation, gflops].into_iter().flat_map(|q| timed(q, tenths)));
-    cells.push(Cell::number(floor, time(floor)));
-    cells.extend(timed(share, percent));
-    cells.extend([
-        size(m.peak_bytes),
-        size(m.resident_peak_bytes),
-        Cell::number(m.expected_peak_bytes, ""),
-        hidden(flops),
-        hidden(rate.product / 1e9),
-        Cell::number(m.step_bytes, ""),
-        rate.copy.map_or(Cell::none(), |copy| hidden(copy / 1e9)),
-        Cell::text(variant.spec.precision.name()),
-        Cell::text(device_name(device)),
-        Cell::number(variant.spec.training.batch_size, ""),
-        Cell::number(rayon::current_num_threads(), ""),
-        Cell::number(args.steps, ""),
-        Cell::number(args.warmup, ""),
-        Cell::number(args.synthetic, ""),
-    ]);
-    if let Some(kernels) = &m.kernels {
-        let of = |k: &KernelTime| json!({"name": k.name, "count": k.count, "seconds": k.seconds});
-        cells.push(Cell::number(kernels.iter().map(of).collect::<Vec<_>>(), ""));
+    let parameters = Cell::number(m.cost.parameters, count(m.cost.parameters));
+    let mut row = Row::new()
+        .hidden("arm", variant.arm.as_str())
+        .cell("label", "arm", Align::Left, Cell::text(&variant.label))
+        .cell("parameters", "parameters", right, parameters);
+    row = timed(row, "step_seconds", "step (quartiles)", m.step, with_quartiles(m.step));
+    for (key, title, part) in [
+        ("forward_seconds", "forward", m.forward),
+        ("backward_seconds", "backward", m.backward),
+        ("optimizer_seconds", "optimiser", m.optimizer),
+        ("wait_seconds", "wait", m.wait),
+    ] {
+        row = timed(row, key, title, part, time(part.median));
     }
-    cells
+    row = row
+        .hidden("device_seconds", m.device.median)
+        .hidden("device_seconds_quartiles", vec![m.device.first, m.device.third])
+        .hidden("launches", m.queued.launches)
+        .hidden("products", m.queued.products)
+        .hidden("refused_products", m.queued.refused);
+    for (key, title, rate) in [
+        ("examples_per_second", "examples/s", m.step.under(m.examples as f64)),
+        ("evaluation_examples_per_second", "evaluated/s", m.evaluation),
+        ("gflops", "GFLOP/s", m.step.under(flops / 1e9)),
+    ] {
+        row = timed(row, key, title, rate, tenths(rate.median));
+    }
+    row = row.cell("floor_seconds", "floor", right, Cell::number(floor, time(floor)));
+    let share = m.step.under(floor);
+    row = timed(row, "floor_share", "share of floor", share, percent(share.median))
+        .cell("peak_bytes", "peak memory", right, size(m.peak_bytes))
+        .hidden("resident_peak_bytes", m.resident_peak_bytes)
+        .hidden("expected_peak_bytes", m.expected_peak_bytes)
+        .hidden("step_flops", flops)
+        .hidden("product_gflops", rate.product / 1e9)
+        .hidden("step_bytes", m.step_bytes)
+        .hidden("copy_gb_per_second", rate.copy.map(|copy| copy / 1e9))
+        .hidden("precision", variant.spec.precision.name())
+        .hidden("device", device_name(device))
+        .hidden("batch_size", variant.spec.training.batch_size)
+        .hidden("threads", rayon::current_num_threads())
+        .hidden("steps", args.steps)
+        .hidden("warmup", args.warmup)
+        .hidden("synthetic", args.synthetic);
+    match &m.kernels {
+        None => row,
+        Some(kernels) => {
+            let of =
+                |k: &KernelTime| json!({"name": k.name, "count": k.count, "seconds": k.seconds});
+            row.hidden("kernels", kernels.iter().map(of).collect::<Vec<_>>())
+        }
+    }
 }
 
 /// What took most of a step first, with its share of all that was timed; nothing where none was.
@@ -307,8 +268,9 @@ fn notes(
             format!("{rate:.1} GFLOP/s at [{m} × {k}] · [{k} × {n}] in {precision}")
         })
         .collect();
+    let synthetic = variants.iter().map(|v| definition(v.spec.task).synthetic_note());
     let data = match args.synthetic {
-        true => "synthetic images and labels",
+        true => synthetic.min().unwrap_or_default(),
         false => "the spec's data, decoded before",
     };
     let threads = rayon::current_num_threads();
@@ -331,7 +293,7 @@ fn notes(
                  is the wait until it is done",
                 copy / 1e9
             );
-            "tensors held of the GPU's memory at once during the timed steps, decoded images aside"
+            "tensors held of the GPU's memory at once during the timed steps, the data aside"
         }
         None => "bytes allocated at once during the timed steps, decoded data included",
     };
@@ -343,8 +305,8 @@ fn batch_text(spec: &RunSpec) -> String {
         1 => String::new(),
         n => format!(", {n} a step"),
     };
-    let (batch, tokens) = (spec.training.batch_size, tokens(spec.vit()));
-    format!("batches of {batch} images of {tokens} tokens{accumulated}")
+    let batch = definition(spec.task).batch_text(spec);
+    format!("batches of {batch}{accumulated}")
 }
 
 /// How seconds of this size are shown: times what, with how many decimals, in which unit.

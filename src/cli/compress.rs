@@ -10,8 +10,8 @@ use super::{FormatArgs, FormatName, print_as};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
+use crate::results::Kept;
 use crate::spec::{IncrementInit, Rank, Target, TargetSpec, VloraSpec};
-use crate::vlora::Kept;
 
 #[derive(Debug, Args)]
 pub struct CompressArgs {

@@ -11,8 +11,7 @@ use crate::atomic::write_atomic;
 use crate::checkpoints::{Loaded, read_checkpoint};
 use crate::error::{Error, Result};
 use crate::models;
-use crate::report::{Align, Cell, Format, Table, count, evaluation_notes, percent, plain};
-use crate::results::lines;
+use crate::report::{Align, Cell, Format, Row, Table, count, plain};
 use crate::runner::{
     Evaluated, chosen_variant, device_kind, device_name, evaluate as evaluated, evaluation_hints,
     named_variants,
@@ -38,7 +37,7 @@ pub struct EvaluateArgs {
     /// The split to evaluate on
     #[arg(long, value_enum, default_value_t)]
     split: SplitName,
-    /// Write label, prediction and loss of each example into a file, a JSON object a line
+    /// Write the outcome of each example into a file, a JSON object a line
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Write over a file that is there
@@ -106,7 +105,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let hub = args.hub.open(&args.spec, false)?;
     let done = evaluated(&loaded, variant, split, &hub, &device)?;
     if let Some(out) = &args.out {
-        write_atomic(out, &lines(out, &done.outcomes)?)?;
+        write_atomic(out, &done.outcomes)?;
     }
     let table = table(args, &loaded, variant, &done, &device_name(&device));
     print_as(
@@ -115,13 +114,8 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
             FormatName::Table => {
                 let mut text = table.render(Format::Table) + "\n";
                 let precision = variant.spec.precision;
-                for note in evaluation_notes(
-                    &done.normalize,
-                    done.pixels,
-                    done.classes.as_ref(),
-                    done.positions,
-                ) {
-                    text += &format!("· {}\n", plain(&note));
+                for note in &done.notes {
+                    text += &format!("· {}\n", plain(note));
                 }
                 text += &format!(
                     "· {}, {} parameters; {}, on {}\n",
@@ -148,30 +142,33 @@ fn table(
     done: &Evaluated,
     device: &str,
 ) -> Table {
-    let mut table = Table::new()
-        .column("checkpoint", "checkpoint", Align::Left)
-        .column("arm", "arm", Align::Left)
-        .column("split", "split", Align::Left)
-        .column("examples", "examples", Align::Right)
-        .hidden("metric")
-        .column("value", done.metric_name, Align::Right)
-        .column("loss", "loss", Align::Right)
-        .hidden("parameters")
-        .hidden("precision")
-        .hidden("device")
-        .hidden("sha256");
-    table.row(vec![
-        Cell::text(args.checkpoint.display().to_string()),
-        Cell::text(&variant.label),
-        Cell::text(args.split.name()),
-        Cell::number(done.outcomes.len(), count(done.outcomes.len() as u64)),
-        Cell::text(done.metric_name),
-        Cell::number(done.metric, percent(done.metric)),
-        Cell::number(done.loss, format!("{:.4}", done.loss)),
-        Cell::number(done.parameters, ""),
-        Cell::text(variant.spec.precision.name()),
-        Cell::text(device),
-        Cell::text(&loaded.sha256),
-    ]);
+    let right = Align::Right;
+    let examples = Cell::number(done.examples, count(done.examples as u64));
+    let mut row = Row::new()
+        .cell(
+            "checkpoint",
+            "checkpoint",
+            Align::Left,
+            Cell::text(args.checkpoint.display().to_string()),
+        )
+        .cell("arm", "arm", Align::Left, Cell::text(&variant.label))
+        .cell("split", "split", Align::Left, Cell::text(args.split.name()))
+        .cell("examples", "examples", right, examples);
+    for (i, (metric, value)) in done.metrics.iter().enumerate() {
+        let cell = Cell::number(*value, metric.text(*value));
+        row = match i {
+            // The primary one is always in the same columns.
+            0 => row.hidden("metric", metric.name).cell("value", metric.name, right, cell),
+            _ => row.cell(metric.name, metric.name, right, cell),
+        };
+    }
+    row = row
+        .cell("loss", "loss", right, Cell::number(done.loss, format!("{:.4}", done.loss)))
+        .hidden("parameters", done.parameters)
+        .hidden("precision", variant.spec.precision.name())
+        .hidden("device", device)
+        .hidden("sha256", loaded.sha256.as_str());
+    let mut table = Table::new();
+    table.add(row);
     table
 }

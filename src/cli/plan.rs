@@ -10,10 +10,11 @@ use super::{
 use crate::error::{Error, Result};
 use crate::models::memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, plain, reduction, start_note};
-use crate::results::{PixelSource, RunState};
+use crate::results::RunState;
 use crate::runner::{Basis, Estimate, History, Plan, PlannedVariant};
 use crate::size::{bytes, clock};
-use crate::spec::{DeviceKind, Normalize, flatten};
+use crate::spec::{DeviceKind, flatten};
+use crate::tasks::evidence;
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -290,13 +291,10 @@ fn first_lines(notes: &str, all: bool) -> String {
 /// What arms start from and what is done to it, a line each, behind an empty one.
 fn starts(plan: &Plan) -> String {
     let note = |v: &PlannedVariant| {
-        let note = start_note(&v.record(), v.started.as_ref())?;
-        Some(match (v.pixels, &v.variant.spec.images().normalize) {
-            (PixelSource::Start, Some(Normalize { mean, std })) => format!(
-                "{note} Its images are normalised as theirs were, with mean {mean:?} and deviation \
-                 {std:?}."
-            ),
-            _ => note,
+        let note = start_note(evidence(&v.variant.spec), &v.record(), v.started.as_ref())?;
+        Some(match &v.note {
+            Some(more) => format!("{note} {more}"),
+            None => note,
         })
     };
     let lines = plan.variants.iter().filter_map(note);

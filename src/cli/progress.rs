@@ -7,10 +7,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::tell;
 use crate::report::count;
+use crate::results::{EpochRecord, Metric, RunResult, WorkUnit};
 use crate::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant};
 use crate::size::clock;
+use crate::tasks::evidence;
 use crate::terminal::{draws_bars, set_message};
-use crate::train::{EpochSummary, Step};
+use crate::train::Step;
 
 pub struct Progress {
     show: Show,
@@ -49,8 +51,11 @@ struct CurrentRun {
     skipped: u64,
     done: u64,
     flops: f64,
-    examples: usize,
+    /// Units of work done by this process, and what they are.
+    units: u64,
+    unit: WorkUnit,
     loss: f64,
+    metric: &'static Metric,
     /// Of the last whole epoch.
     validation: Option<f64>,
     /// When a line was last written of it.
@@ -58,9 +63,9 @@ struct CurrentRun {
 }
 
 impl CurrentRun {
-    /// Training examples a second so far, evaluation included.
+    /// Units of work a second so far, evaluation included.
     fn rate(&self) -> f64 {
-        self.examples as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+        self.units as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 
     fn trained_flops(&self) -> f64 {
@@ -79,8 +84,8 @@ impl CurrentRun {
 
     /// In 80 columns with the bar up to the validation metric, if the name is short.
     fn beside_bar(&self, epoch: usize) -> String {
-        let validation =
-            self.validation.map(|v| format!("  val {:.1} %", 100.0 * v)).unwrap_or_default();
+        let validation = self.validation.map(|v| format!("  val {}", self.metric.text(v)));
+        let validation = validation.unwrap_or_default();
         format!(
             "{}  epoch {epoch}/{}  loss {:.3}{validation}  {}",
             self.name,
@@ -91,7 +96,7 @@ impl CurrentRun {
     }
 
     fn rate_text(&self) -> String {
-        format!("{:.0} images/s", self.rate())
+        format!("{:.0} {}", self.rate(), self.unit.per_second())
     }
 }
 
@@ -168,9 +173,9 @@ impl Progress {
         tell(&format!(
             "      {}step {}/{}, epoch {}/{}: loss {:.4}, {}{}",
             self.prefix(run),
-            count(step.step),
+            count(step.record.step),
             count(run.steps),
-            step.epoch,
+            step.record.epoch,
             run.epochs,
             run.loss,
             run.rate_text(),
@@ -214,6 +219,7 @@ impl Observer for Progress {
             }
             Show::Nothing | Show::Lines => None,
         };
+        let evidence = evidence(&variant.variant.spec);
         let current = CurrentRun {
             name,
             epochs,
@@ -223,8 +229,10 @@ impl Observer for Progress {
             skipped,
             done: skipped,
             flops: variant.flops,
-            examples: 0,
+            units: 0,
+            unit: evidence.work_unit(),
             loss: f64::NAN,
+            metric: evidence.primary(),
             validation: None,
             said: Instant::now(),
         };
@@ -234,11 +242,13 @@ impl Observer for Progress {
     fn step(&mut self, run: &PlannedRun, step: &Step) {
         let id = &run.id;
         let Some(run) = self.current.get_mut(id) else { return };
-        run.done = step.step;
-        run.examples += step.examples;
+        let record = &step.record;
+        run.done = record.step;
+        run.units += step.units;
         // Smoothed over about twenty steps, so that it can be read.
-        run.loss = if run.loss.is_nan() { step.loss } else { 0.95 * run.loss + 0.05 * step.loss };
-        run.show(step.epoch);
+        let loss = record.loss;
+        run.loss = if run.loss.is_nan() { loss } else { 0.95 * run.loss + 0.05 * loss };
+        run.show(record.epoch);
         // The last step of an epoch is followed by the epoch's line.
         let is_whole = run.done.is_multiple_of((run.steps / run.epochs as u64).max(1));
         let is_due = !is_whole && run.said.elapsed() >= self.every;
@@ -256,7 +266,7 @@ impl Observer for Progress {
         }
     }
 
-    fn epoch(&mut self, run: &PlannedRun, e: &EpochSummary) {
+    fn epoch(&mut self, run: &PlannedRun, e: &EpochRecord) {
         if let Some(run) = self.current.get_mut(&run.id) {
             run.validation = e.validation_metric;
             run.said = Instant::now();
@@ -265,7 +275,8 @@ impl Observer for Progress {
         if let (Show::Lines, Some(run)) = (&self.show, self.current.get(&run.id)) {
             let validation = match (e.validation_loss, e.validation_metric) {
                 (Some(loss), Some(metric)) => {
-                    format!(", validation loss {loss:.4}, accuracy {:.1} %", 100.0 * metric)
+                    let Metric { name, .. } = run.metric;
+                    format!(", validation loss {loss:.4}, {name} {}", run.metric.text(metric))
                 }
                 _ => String::new(),
             };
@@ -293,23 +304,23 @@ impl Observer for Progress {
             }
         }
         let place = format!("[{}/{}]", self.ended, self.runs);
+        let metric = evidence(&variant.variant.spec).primary();
+        let test = |r: &RunResult| format!("test {} {}", r.metric_name, metric.text(r.test_metric));
         match outcome {
-            Outcome::Finished(r) => self.line(&format!(
-                "{place} {name}: test {} {:.1} % after {}",
-                r.metric_name,
-                100.0 * r.test_metric,
-                clock(r.training_seconds)
-            )),
-            Outcome::AlreadyFinished(r) => self.line(&format!(
-                "{place} {name}: finished before, test {} {:.1} %",
-                r.metric_name,
-                100.0 * r.test_metric
-            )),
+            Outcome::Finished(r) => {
+                self.line(&format!(
+                    "{place} {name}: {} after {}",
+                    test(r),
+                    clock(r.training_seconds)
+                ));
+            }
+            Outcome::AlreadyFinished(r) => {
+                self.line(&format!("{place} {name}: finished before, {}", test(r)));
+            }
             Outcome::TakenOver(r, from) => self.line(&format!(
-                "{place} {name}: taken from {}, which has finished the same run, test {} {:.1} %",
+                "{place} {name}: taken from {}, which has finished the same run, {}",
                 from.display(),
-                r.metric_name,
-                100.0 * r.test_metric
+                test(r)
             )),
             Outcome::Failed(reason) => self.line(&format!("{place} {name}: FAILED: {reason}")),
             Outcome::Elsewhere => {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::report::{Format, Summary, plain, write_report};
 use crate::results::{ExperimentFolder, SpectrumRecord};
 use crate::spec::nearest;
+use crate::tasks::evidence;
 
 /// As many experiments are named in one line.
 const MOST_NAMES: usize = 20;
@@ -30,7 +31,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
         return Err(no_results(&args.folder));
     }
     let folder = ExperimentFolder::new(&args.folder);
-    let summary = Summary::read(&folder)?;
+    let summary = Summary::read(&folder, evidence)?;
     write_and_show(&summary, &folder, args.format.format)
 }
 

@@ -15,6 +15,7 @@ use crate::report::{Summary, write_report};
 use crate::results::{ExperimentFolder, RunState};
 use crate::runner::{Origin, Outcome, Plan, Workers, execute};
 use crate::spec::{Experiment, HUB_PREFIX};
+use crate::tasks::evidence;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -82,7 +83,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let outcomes = match executed {
         Err(Error::Interrupted) => {
             // What has finished gets its table; with nothing finished there is none.
-            if let Ok(summary) = Summary::of(plan.record(), &folder) {
+            if let Ok(summary) = Summary::of(plan.record(), &folder, evidence) {
                 write_report(&summary, &folder)?;
             }
             return Err(Error::Interrupted);
@@ -94,7 +95,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let elsewhere = outcomes.iter().filter(|o| matches!(o, Outcome::Elsewhere)).count();
     let mut written = Ok(());
     if elsewhere < outcomes.len() {
-        let summary = Summary::of(plan.record(), &folder)?;
+        let summary = Summary::of(plan.record(), &folder, evidence)?;
         written = write_and_show(&summary, &folder, args.format.format);
     }
     let mut problems = Vec::new();

@@ -5,6 +5,8 @@ pub mod encoder_decoder;
 pub mod memory;
 pub mod vit;
 
+pub use vit::Cost;
+
 use crate::spec::RunSpec;
 
 /// Parameters of a run's model, in closed form.

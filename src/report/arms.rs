@@ -2,15 +2,19 @@
 
 use super::fields;
 use super::statistics::Spread;
-use super::summary::{ArmSummary, FEWER_SEEDS, NOT_LEARNED, Summary};
+use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
 use super::table::{Align, Cell, Table, count, percent};
-use crate::results::RunResult;
+use crate::results::{Metric, RunResult};
 use crate::size::bytes;
 
 impl Summary {
     /// A row an arm. For programs, with a column for each swept field ([`fields::columns`]).
     pub fn table(&self) -> Table {
-        let metric = self.metric_name();
+        let (metric, unit) = (self.metric(), self.work_unit());
+        let difference = match metric.difference_unit {
+            "" => "difference".to_string(),
+            unit => format!("difference ({unit})"),
+        };
         let swept = fields::columns(self, &fields::swept(self));
         let validated = self.arms.iter().any(|arm| arm.validation.is_some());
         let mut table = Table::new().column("arm", "arm", Align::Left);
@@ -23,19 +27,30 @@ impl Summary {
             .column_if(self.some_frozen(), "trained", "trained", Align::Right)
             .column_if(self.precisions_differ(), "precision", "precision", Align::Left)
             .hidden("metric")
-            .column_if(validated, "validation", format!("validation {metric} (%)"), Align::Right)
+            .column_if(
+                validated,
+                "validation",
+                format!("validation {}", metric.title()),
+                Align::Right,
+            )
             .hidden("validation_sd")
-            .column("mean", format!("test {metric} (%)"), Align::Right)
+            .column("mean", format!("test {}", metric.title()), Align::Right)
             .hidden("sd")
             .column("seeds", "seeds", Align::Right)
             .hidden("seeds_planned")
             .hidden("trivial")
             .hidden("not_learned")
-            .column("difference", "difference (points)", Align::Right)
+            .column("difference", difference, Align::Right)
             .hidden("difference_sd")
-            .hidden("difference_seeds")
+            .hidden("difference_seeds");
+        for other in self.other_metrics() {
+            let title = format!("test {}", other.title());
+            table = table.column(format!("test_{}", other.name), title, Align::Right);
+            table = table.hidden(format!("test_{}_sd", other.name));
+        }
+        let mut table = table
             .column("seconds", "training (s)", Align::Right)
-            .column("throughput", "images/s", Align::Right)
+            .column("throughput", unit.per_second(), Align::Right)
             .column("peak_bytes", "peak memory", Align::Right);
         for (i, arm) in self.arms.iter().enumerate() {
             let mut cells = vec![Cell::text(&arm.variant.label)];
@@ -62,17 +77,18 @@ impl Summary {
             Some(s) => Cell::number(s.mean, text(s)),
             None => Cell::none(),
         };
+        let primary = |s: Spread, signed| plus_minus(self.metric(), s, signed);
         let (finished, planned) = (arm.runs.len(), self.record.seeds.len());
         let peak = arm.runs.iter().map(|r| r.result.peak_bytes).max().flatten();
-        vec![
+        let mut cells = vec![
             Cell::number(arm.variant.parameters, count(arm.variant.parameters)),
             optional(arm.reduction, &percent),
             Cell::number(arm.variant.trained, count(arm.variant.trained)),
             Cell::text(arm.variant.spec.precision.name()),
-            Cell::text(self.metric_name()),
-            spread(arm.validation, &|s| plus_minus(s, false)),
+            Cell::text(self.metric().name),
+            spread(arm.validation, &|s| primary(s, false)),
             full(arm.validation.and_then(|s| s.sd)),
-            spread(arm.test, &|s| plus_minus(s, false) + &self.marks(arm)),
+            spread(arm.test, &|s| primary(s, false) + &self.marks(arm)),
             full(arm.test.and_then(|s| s.sd)),
             Cell::number(
                 finished,
@@ -82,24 +98,34 @@ impl Summary {
                 },
             ),
             whole(planned),
-            full(arm.runs.first().map(|run| run.trivial.metric)),
+            full(arm.runs.first().and_then(FinishedRun::trivial_value)),
             whole(arm.not_learned().count()),
             spread(arm.difference, &|s| {
                 let seeds = if s.n == 1 { "seed" } else { "seeds" };
                 match s.n == finished {
-                    true => plus_minus(s, true),
-                    false => format!("{} ({} {seeds})", plus_minus(s, true), s.n),
+                    true => primary(s, true),
+                    false => format!("{} ({} {seeds})", primary(s, true), s.n),
                 }
             }),
             full(arm.difference.and_then(|s| s.sd)),
             arm.difference.map_or_else(Cell::none, |s| whole(s.n)),
+        ];
+        for other in self.other_metrics() {
+            let values: Option<Vec<f64>> =
+                arm.runs.iter().map(|r| r.result.test_metrics.get(other.name).copied()).collect();
+            let values = values.and_then(|values| Spread::of(&values));
+            cells.push(spread(values, &|s| plus_minus(other, s, false)));
+            cells.push(full(values.and_then(|s| s.sd)));
+        }
+        cells.extend([
             optional(over_runs(&|r| r.training_seconds), &|v| format!("{v:.1}")),
             optional(over_runs(&|r| r.throughput), &|v| format!("{v:.0}")),
             match peak {
                 Some(peak) => Cell::number(peak, bytes(peak)),
                 None => Cell::none(),
             },
-        ]
+        ]);
+        cells
     }
 
     /// What the notes explain of an arm's mean.
@@ -118,9 +144,9 @@ impl Summary {
     }
 }
 
-/// `81.3 ± 0.4`, in per cent; `−2.1 ± 0.3` with a sign.
-fn plus_minus(s: Spread, signed: bool) -> String {
-    let number = |v: f64| format!("{:.1}", 100.0 * v).replace('-', "−");
+/// `81.3 ± 0.4` in the metric's unit; `−2.1 ± 0.3` with a sign.
+fn plus_minus(metric: &Metric, s: Spread, signed: bool) -> String {
+    let number = |v: f64| metric.number(v).replace('-', "−");
     let sign = if signed && s.mean >= 0.0 { "+" } else { "" };
     match s.sd {
         Some(sd) => format!("{sign}{} ± {}", number(s.mean), number(sd)),

@@ -44,7 +44,7 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
         optional("validation_metric", &|r| r.validation),
         float("test_metric", &|r| r.result.test_metric),
         float("test_loss", &|r| r.result.test_loss),
-        float("trivial_metric", &|r| r.trivial.metric),
+        optional("trivial_metric", &FinishedRun::trivial_value),
         Column::new(
             "learned".into(),
             rows.iter().map(|(_, run)| run.learned()).collect::<Vec<bool>>(),

@@ -10,13 +10,12 @@ mod statistics;
 mod summary;
 mod table;
 mod text;
-mod trivial;
 
-pub use notes::{evaluation_notes, match_notes, start_note};
+pub use notes::{match_notes, start_note};
 pub use spectrum::{spectrum_notes, spectrum_table, write_spectrum};
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
-pub use table::{Align, Cell, Format, Table, count, percent, reduction};
+pub use table::{Align, Cell, Format, Row, Table, count, percent, reduction};
 pub use text::plain;
 
 use crate::atomic::write_atomic;

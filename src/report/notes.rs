@@ -4,13 +4,11 @@
 use super::table::{count, percent};
 use super::text::{code, markdown};
 use crate::results::{
-    ClassMatch, Conversion, KeptRecord, PixelSource, Provenance, Resampled, RunResult, Session,
-    Started, Unnamed, VariantRecord,
+    Conversion, Evidence, Kept, Provenance, RunResult, Session, Setting, Started, VariantRecord,
 };
 use crate::spec::{
-    Crop, ImageDataSpec, IncrementInit, Interpolation, LoraSpec, MatchBy, Matched, Normalize,
-    ParameterGroup, Pool, PositionEmbedding, Precision, Rank, Reference, Resize, RunSpec, Select,
-    StartHead, Target, VloraSpec,
+    IncrementInit, LoraSpec, MatchBy, Matched, ParameterGroup, Precision, Rank, Reference, RunSpec,
+    Select, StartHead, Target, VloraSpec,
 };
 
 /// How compounds were made; None for a dense arm.
@@ -86,8 +84,12 @@ fn ends(v: &VloraSpec) -> &'static str {
 }
 
 /// What was trained on top of which weights; None for an arm that starts from its seed.
-/// `done` is what was done to them.
-pub fn start_note(variant: &VariantRecord, done: Option<&Started>) -> Option<String> {
+/// `done` is what was done to them, and `evidence` that of the arm's task.
+pub fn start_note(
+    evidence: &dyn Evidence,
+    variant: &VariantRecord,
+    done: Option<&Started>,
+) -> Option<String> {
     let start = variant.spec.start.as_ref()?;
     let from = match (&variant.start, start.checkpoint_name()) {
         (Some(label), _) => format!("the tested weights of {} with the same seed", code(label)),
@@ -118,9 +120,9 @@ pub fn start_note(variant: &VariantRecord, done: Option<&Started>) -> Option<Str
         }
     };
     let done = done.cloned().unwrap_or_default();
-    let Started { alpha, conversion, .. } = done;
-    let classes = done.classes.as_ref().map_or("", |c| classes_note(c, variant.start.is_some()));
-    let positions = done.positions.map(positions_note).unwrap_or_default();
+    let Started { alpha, conversion, task } = done;
+    let fitted = evidence.start_notes(&task, variant.start.is_some());
+    let fitted: String = fitted.iter().map(|note| format!(", {note}")).collect();
     let converted = match conversion {
         Conversion::None => "",
         Conversion::MultipliedOut => ", its increments and LoRA added up to dense layers",
@@ -137,40 +139,9 @@ pub fn start_note(variant: &VariantRecord, done: Option<&Started>) -> Option<Str
         ),
     };
     Some(format!(
-        "{} starts from {from}{head}{read}{classes}{positions}{converted}; {trained}.",
+        "{} starts from {from}{head}{read}{fitted}{converted}; {trained}.",
         code(&variant.label)
     ))
-}
-
-/// How the rows of a kept head are the data's classes. An arm of the experiment that has no names
-/// has the same data's numbers.
-fn classes_note(classes: &ClassMatch, is_arm: bool) -> &'static str {
-    match classes {
-        ClassMatch::Same => "",
-        ClassMatch::Permuted(_) => {
-            ", the rows of its head put by name into the order of the data's classes"
-        }
-        ClassMatch::ByNumber(Unnamed::Both) if is_arm => "",
-        ClassMatch::ByNumber(Unnamed::Both) => {
-            ", its head taken for the data's classes by number, since neither names them"
-        }
-        ClassMatch::ByNumber(Unnamed::Checkpoint) => {
-            ", its head taken for the data's classes by number, since it does not name them"
-        }
-        ClassMatch::ByNumber(Unnamed::Data) => {
-            ", its head taken for the data's classes by number, since the data do not name them"
-        }
-    }
-}
-
-fn positions_note(Resampled { method, from, to }: Resampled) -> String {
-    let how = match method {
-        PositionEmbedding::HuggingFace => "Hugging Face's ViT does, bicubic without antialiasing",
-        _ => "timm does, bicubic with antialiasing",
-    };
-    format!(
-        ", its position embeddings resampled from {from} × {from} to {to} × {to} patches as {how}"
-    )
 }
 
 fn group_name(group: ParameterGroup) -> &'static str {
@@ -182,7 +153,7 @@ fn group_name(group: ParameterGroup) -> &'static str {
 }
 
 /// What a conversion to increments kept of the weights it started from; None without one.
-pub fn kept_note(label: &str, kept: &[&KeptRecord]) -> Option<String> {
+pub fn kept_note(label: &str, kept: &[&Kept]) -> Option<String> {
     let least = kept.iter().min_by(|a, b| a.energy_kept.total_cmp(&b.energy_kept))?;
     let mean = kept.iter().map(|k| k.energy_kept).sum::<f64>() / kept.len() as f64;
     Some(format!(
@@ -194,31 +165,6 @@ pub fn kept_note(label: &str, kept: &[&KeptRecord]) -> Option<String> {
         least.layer,
         least.target.name()
     ))
-}
-
-fn figures(values: &[f64]) -> String {
-    values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(" ")
-}
-
-/// What was done to a checkpoint's head, positions and images before it was evaluated.
-pub fn evaluation_notes(
-    normalize: &Normalize,
-    pixels: PixelSource,
-    classes: Option<&ClassMatch>,
-    positions: Option<Resampled>,
-) -> Vec<String> {
-    let from = match pixels {
-        PixelSource::Spec => "the spec's figures",
-        PixelSource::Start => "the checkpoint's own figures",
-        PixelSource::Measured => "the training split's mean and deviation",
-    };
-    let (mean, std) = (figures(&normalize.mean), figures(&normalize.std));
-    let pixels = format!("pixels normalised by {from} (mean {mean}, deviation {std})");
-    let classes = classes.map_or("", |classes| classes_note(classes, false));
-    let positions = positions.map(positions_note).unwrap_or_default();
-    let done = [classes.to_string(), positions];
-    let done = done.iter().filter(|note| !note.is_empty());
-    std::iter::once(pixels).chain(done.map(|n| n.trim_start_matches(", ").into())).collect()
 }
 
 /// How near a matched arm comes to what it is matched to.
@@ -335,83 +281,24 @@ pub fn precision_note(precision: Precision) -> &'static str {
     }
 }
 
-/// What is done to images of other sizes and to training images.
-fn augmentation(data: &ImageDataSpec) -> String {
-    let mut all = Vec::new();
-    let by = match data.interpolation {
-        Interpolation::Bilinear => "bilinear",
-        Interpolation::Bicubic => "bicubic",
-    };
-    match data.resize {
-        None => {}
-        Some(Resize::Exact) => all.push(format!("images resized to the square ({by})")),
-        Some(Resize::ShorterSide(n)) => {
-            all.push(format!("images resized to a shorter side of {n} ({by})"));
-        }
-    }
-    if data.crop == Crop::Center {
-        all.push("the middle square of images".into());
-    }
-    let before = all.len();
-    if let Some(crop) = &data.augment.random_resized_crop {
-        let ([least, most], [narrow, wide]) = (crop.scale, crop.ratio);
-        all.push(format!(
-            "training on random parts of whole images, of {} to {} of the area and ratios {narrow:.3} \
-             to {wide:.3}, resized ({by})",
-            percent(least),
-            percent(most)
-        ));
-    }
-    match data.augment.crop_padding {
-        0 => {}
-        padding => all.push(format!("random crops with padding {padding}")),
-    }
-    if data.augment.horizontal_flip {
-        all.push("horizontal flips".into());
-    }
-    if all.len() == before {
-        all.push("no augmentation".into());
-    }
-    match &mut all[..] {
-        [first, second] => format!("{first} and {second}"),
-        _ => all.join(", "),
-    }
-}
-
-/// `pixels` says where the normalisation is from; records of earlier versions do not.
-pub fn training_note(spec: &RunSpec, pixels: Option<PixelSource>) -> String {
-    let (m, t) = (spec.vit(), &spec.training);
-    let augment = augmentation(spec.images());
-    let pool = match m.pool {
-        Pool::ClassToken => "class token",
-        Pool::Mean => "mean over patches",
-    };
-    let normal = match (pixels, &spec.images().normalize) {
-        (Some(PixelSource::Start), Some(Normalize { mean, std })) => format!(
-            "the figures of the weights it starts from (mean {}, deviation {})",
-            figures(mean),
-            figures(std)
-        ),
-        (_, Some(_)) => "the spec's figures".into(),
-        (_, None) => "the training split's mean and deviation".into(),
-    };
+/// Of runs of this spec, whose evidence is read so; with the provenance of one of them.
+pub fn training_note(
+    evidence: &dyn Evidence,
+    spec: &RunSpec,
+    provenance: Option<&Provenance>,
+) -> String {
+    let Setting { model, inputs, augmentation } = evidence.setting(spec, provenance);
+    let augmentation = augmentation.map_or_else(String::new, |text| format!(", {text}"));
+    let t = &spec.training;
     let select = match t.select {
         Select::Last => "weights of the last epoch are tested",
         Select::Best => "weights of the epoch with the best validation metric are tested",
     };
     let clip = t.clip_norm.map_or("no clipping".to_string(), |c| format!("clipped at norm {c}"));
     format!(
-        "ViT of width {}, depth {}, {} heads, MLP ratio {}, patch {} at {} × {}, {pool}, pixels \
-         normalised by {normal}; {} epochs, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
+        "{model}, {inputs}; {} epochs, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
          warm-up over {} of the steps, cosine to {} of the peak, weight decay {}, {clip}, label \
-         smoothing {}, {augment}; {select}.",
-        m.dim,
-        m.depth,
-        m.heads,
-        m.mlp_ratio,
-        m.patch_size,
-        m.image_size,
-        m.image_size,
+         smoothing {}{augmentation}; {select}.",
         t.epochs,
         t.batch_size * t.accumulation,
         t.beta1,

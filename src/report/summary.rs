@@ -5,15 +5,25 @@ use super::notes::{
     start_note, training_note,
 };
 use super::statistics::Spread;
-use super::table::{count, percent, reduction};
+use super::table::{count, reduction};
 use super::text::{code, markdown, markdown_lines};
-use super::trivial::{Trivial, is_constant};
 use crate::error::{Error, Result};
 use crate::results::{
-    EpochRecord, ExperimentFolder, ExperimentRecord, Failure, KeptRecord, Provenance, RunFolder,
-    RunResult, RunState, SCHEMA_VERSION, SpecRecord, StartRecord, TestRecord, VariantRecord,
+    Assessment, Better, EpochRecord, Evidence, EvidenceOf, ExperimentFolder, ExperimentRecord,
+    Failure, Kept, Metric, Provenance, RunFolder, RunResult, RunState, SCHEMA_VERSION, SpecRecord,
+    StartRecord, Trivial, VariantRecord, WorkUnit,
 };
 use crate::spec::{Rank, RunSpec, agree, identifying_fields};
+
+/// Of an experiment without arms.
+const NO_METRIC: Metric = Metric {
+    name: "metric",
+    unit: "",
+    difference_unit: "",
+    scale: 1.0,
+    decimals: 1,
+    better: Better::Higher,
+};
 
 /// Everything the tables and charts show.
 #[derive(Clone, Debug)]
@@ -21,6 +31,8 @@ pub struct Summary {
     pub record: ExperimentRecord,
     /// In the order of the record's variants.
     pub arms: Vec<ArmSummary>,
+    /// How the evidence of a run is read, by its task.
+    evidence: EvidenceOf,
 }
 
 /// One arm at one sweep point, over its seeds.
@@ -49,19 +61,23 @@ pub struct FinishedRun {
     pub epochs: Vec<EpochRecord>,
     /// Validation metric of the epoch whose weights were tested.
     pub validation: Option<f64>,
-    /// The best constant answer on its test examples.
-    pub trivial: Trivial,
-    /// Whether it gave all of them one answer.
-    pub is_constant: bool,
+    /// What its outcomes on the test split come to.
+    pub assessment: Assessment,
+    learned: bool,
     pub provenance: Provenance,
     /// Where it starts from other weights.
     pub start: Option<StartRecord>,
 }
 
 impl FinishedRun {
-    /// Whether it is better on the test split than a constant answer.
+    /// Whether it is better on the test split than a constant answer, where one is known.
     pub fn learned(&self) -> bool {
-        !self.trivial.is_reached_by(self.result.test_metric)
+        self.learned
+    }
+
+    /// What a constant answer reaches on its test examples.
+    pub fn trivial_value(&self) -> Option<f64> {
+        self.assessment.trivial.map(|trivial| trivial.value)
     }
 }
 
@@ -83,12 +99,16 @@ pub const FEWER_SEEDS: &str = "‡";
 
 impl Summary {
     /// Reads every run that the experiment's record on disk names.
-    pub fn read(folder: &ExperimentFolder) -> Result<Summary> {
-        Summary::of(folder.read_record()?, folder)
+    pub fn read(folder: &ExperimentFolder, evidence: EvidenceOf) -> Result<Summary> {
+        Summary::of(folder.read_record()?, folder, evidence)
     }
 
     /// Reads every run that `record` names, and checks that its evidence agrees with itself.
-    pub fn of(record: ExperimentRecord, folder: &ExperimentFolder) -> Result<Summary> {
+    pub fn of(
+        record: ExperimentRecord,
+        folder: &ExperimentFolder,
+        evidence: EvidenceOf,
+    ) -> Result<Summary> {
         if record.schema != SCHEMA_VERSION {
             return Err(Error::Input(format!(
                 "{}: the results are of another version\n  found:    schema {}\n  expected: \
@@ -122,7 +142,10 @@ impl Summary {
             for (seed, id) in record.seeds.iter().zip(&variant.runs) {
                 let run = folder.run(id);
                 match run.state() {
-                    RunState::Finished => arm.runs.push(finished(&run, id, *seed, variant)?),
+                    RunState::Finished => {
+                        let read = evidence(&variant.spec);
+                        arm.runs.push(finished(read, &run, id, *seed, variant)?);
+                    }
                     RunState::Failed => {
                         let failure: Failure = run.read_json(RunFolder::FAILURE)?;
                         arm.failures.push((*seed, failure.reason));
@@ -148,7 +171,7 @@ impl Summary {
         }
         check_starts(&arms, folder)?;
         compare(&mut arms, &record.baseline);
-        Ok(Summary { record, arms })
+        Ok(Summary { record, arms, evidence })
     }
 
     pub fn runs(&self) -> impl Iterator<Item = &FinishedRun> {
@@ -182,8 +205,30 @@ impl Summary {
         self.arms.windows(2).any(|pair| precision(&pair[0]) != precision(&pair[1]))
     }
 
-    pub fn metric_name(&self) -> &str {
-        self.runs().next().map_or("metric", |r| &r.result.metric_name)
+    /// The metrics of the arms' task, the primary one first.
+    fn metrics(&self) -> &'static [Metric] {
+        self.arms.first().map_or(&[], |arm| self.evidence_of(arm).metrics())
+    }
+
+    /// The metric that arms are compared by.
+    pub fn metric(&self) -> &'static Metric {
+        self.metrics().first().unwrap_or(&NO_METRIC)
+    }
+
+    /// The task's metrics besides that one.
+    pub fn other_metrics(&self) -> &'static [Metric] {
+        self.metrics().get(1..).unwrap_or_default()
+    }
+
+    /// What the work of training is counted in.
+    pub fn work_unit(&self) -> WorkUnit {
+        let none = WorkUnit { singular: "example", plural: "examples" };
+        self.arms.first().map_or(none, |arm| self.evidence_of(arm).work_unit())
+    }
+
+    /// How the evidence of an arm's runs is read.
+    pub fn evidence_of(&self, arm: &ArmSummary) -> &'static dyn Evidence {
+        (self.evidence)(&arm.variant.spec)
     }
 
     /// The table with its notes.
@@ -206,10 +251,11 @@ impl Summary {
         let mut notes = vec![format!(
             "Test {} is the mean ± sample standard deviation over seeds, validation that of the \
              epochs whose weights were tested; the difference is taken seed by seed against {}. \
-             Training time and throughput (without evaluation) are means over runs; peak memory is the most bytes that were allocated at once in any of them, \
-             decoded images included where they are not mapped from the cache; on a GPU, of its memory.",
-            markdown(self.metric_name()),
-            code(&self.record.baseline)
+             Training time and throughput (without evaluation) are means over runs; peak memory is \
+             the most bytes that were allocated at once in any of them, {}; on a GPU, of its memory.",
+            markdown(self.metric().name),
+            code(&self.record.baseline),
+            self.arms.first().map_or("", |arm| self.evidence_of(arm).memory_note())
         )];
         notes.extend(self.not_learned_notes());
         if self.seeds_differ() {
@@ -223,20 +269,21 @@ impl Summary {
         for arm in &self.arms {
             let start = arm.runs.iter().find_map(|run| run.start.as_ref());
             let started = start.map(StartRecord::started);
-            notes.extend(start_note(&arm.variant, started.as_ref()));
+            notes.extend(start_note(self.evidence_of(arm), &arm.variant, started.as_ref()));
         }
         for arm in &self.arms {
             let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());
             let kept = starts.flat_map(|start| &start.kept).filter(|kept| kept.rank != Rank::Full);
-            let kept: Vec<&KeptRecord> = kept.collect();
+            let kept: Vec<&Kept> = kept.collect();
             notes.extend(kept_note(&arm.variant.label, &kept));
         }
         notes.extend(
             self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
         );
         notes.extend(by_arms(self.arms.iter().map(|arm| {
-            let pixels = arm.runs.first().and_then(|run| run.provenance.pixel_source);
-            (arm.variant.label.clone(), training_note(&arm.variant.spec, pixels))
+            let provenance = arm.runs.first().map(|run| &run.provenance);
+            let note = training_note(self.evidence_of(arm), &arm.variant.spec, provenance);
+            (arm.variant.label.clone(), note)
         })));
         notes.extend(of_arms(&|spec| Some(precision_note(spec.precision).to_string())));
         if self.precisions_differ() {
@@ -301,31 +348,39 @@ impl Summary {
         let mut by_rule: Vec<(Trivial, Vec<String>)> = Vec::new();
         for arm in &self.arms {
             let failed: Vec<&FinishedRun> = arm.not_learned().collect();
-            let Some(first) = failed.first() else { continue };
+            let Some(trivial) = failed.first().and_then(|run| run.assessment.trivial) else {
+                continue;
+            };
             let which = match failed.len() == arm.runs.len() {
                 true => String::new(),
                 false => format!(" (seed {})", seeds_text(failed.iter().map(|run| run.seed))),
             };
-            let constant = match failed.iter().all(|run| run.is_constant) {
+            let constant = match failed.iter().all(|run| run.assessment.is_constant) {
                 true => ", which gives every example the same answer",
                 false => "",
             };
             let named = format!("{}{which}{constant}", code(&arm.variant.label));
-            match by_rule.iter_mut().find(|(trivial, _)| *trivial == first.trivial) {
+            match by_rule.iter_mut().find(|(rule, _)| *rule == trivial) {
                 Some((_, arms)) => arms.push(named),
-                None => by_rule.push((first.trivial, vec![named])),
+                None => by_rule.push((trivial, vec![named])),
             }
         }
         let note = |(trivial, arms): (Trivial, Vec<String>)| {
+            let metric = self.metric();
+            let bound = match metric.better {
+                Better::Higher => "most",
+                Better::Lower => "least",
+            };
+            let error = format!("{} {}", metric.number(trivial.error), metric.difference_unit);
             format!(
-                "{NOT_LEARNED} Did not learn: {}. Test {} is at most what one answer for every \
-                 example reaches (the most frequent label of the test split: {}), with one standard error of that \
-                 over {} examples ({:.1} points).",
+                "{NOT_LEARNED} Did not learn: {}. Test {} is at {bound} what one answer for every \
+                 example reaches ({}: {}), with one standard error of that over {} examples ({}).",
                 arms.join("; "),
-                markdown(self.metric_name()),
-                percent(trivial.metric),
+                markdown(metric.name),
+                trivial.answer,
+                metric.text(trivial.value),
                 count(trivial.examples as u64),
-                100.0 * trivial.error()
+                error.trim_end()
             )
         };
         by_rule.into_iter().map(note).collect()
@@ -353,19 +408,29 @@ fn seeds_text(seeds: impl Iterator<Item = u64>) -> String {
 }
 
 /// Reads a finished run and checks its result against the evidence it was made from.
-fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Result<FinishedRun> {
+fn finished(
+    evidence: &dyn Evidence,
+    run: &RunFolder,
+    id: &str,
+    seed: u64,
+    variant: &VariantRecord,
+) -> Result<FinishedRun> {
     let result: RunResult = run.read_json(RunFolder::RESULT)?;
     let spec: SpecRecord = run.read_json(RunFolder::SPEC)?;
     let epochs: Vec<EpochRecord> = run.read_lines(RunFolder::EPOCHS)?;
-    let tests: Vec<TestRecord> = run.read_lines(RunFolder::TEST)?;
+    let assessment = evidence.assess(run)?;
     let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;
     let start: Option<StartRecord> = match variant.spec.start {
         Some(_) => Some(run.read_json(RunFolder::START)?),
         None => None,
     };
-    let n = tests.len() as f64;
-    let correct = tests.iter().filter(|t| t.label == t.prediction).count() as f64;
-    let loss = tests.iter().map(|t| f64::from(t.loss)).sum::<f64>() / n;
+    let (metric, scores) = (evidence.primary(), &assessment.scores);
+    let mut others = evidence.metrics().iter().zip(&scores.metrics).skip(1);
+    let agrees = result.metric_name == metric.name
+        && result.test_metric == scores.primary()
+        && result.test_loss == scores.loss
+        && others.clone().count() == result.test_metrics.len()
+        && others.all(|(other, value)| result.test_metrics.get(other.name) == Some(value));
     let checks = [
         (RunFolder::RESULT, result.schema == SCHEMA_VERSION && spec.schema == SCHEMA_VERSION),
         (
@@ -373,8 +438,8 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
             spec.id == id && spec.seed == seed && same_run(&spec.spec, &variant.spec),
         ),
         (RunFolder::EPOCHS, epochs.len() == variant.spec.training.epochs),
-        (RunFolder::TEST, tests.len() == provenance.test_examples),
-        (RunFolder::TEST, result.test_metric == correct / n && result.test_loss == loss),
+        (RunFolder::TEST, assessment.examples == provenance.test_examples),
+        (RunFolder::TEST, agrees),
         (RunFolder::RESULT, result.parameters == variant.parameters),
         (RunFolder::RESULT, result.trained == variant.trained),
     ];
@@ -385,8 +450,10 @@ fn finished(run: &RunFolder, id: &str, seed: u64, variant: &VariantRecord) -> Re
                 id: id.to_string(),
                 seed,
                 validation: selected.and_then(|epoch| epoch.validation_metric),
-                trivial: Trivial::of(&tests),
-                is_constant: is_constant(&tests),
+                learned: !assessment
+                    .trivial
+                    .is_some_and(|trivial| trivial.is_reached_by(metric, result.test_metric)),
+                assessment,
                 result,
                 epochs,
                 provenance,

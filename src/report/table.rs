@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::text::{self, visible_line};
+pub use crate::size::percent;
 use crate::terminal::output_width;
 
 /// How a command prints its table.
@@ -63,6 +64,33 @@ struct Column {
     shown: bool,
 }
 
+/// A row whose cells say which columns they are of.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    cells: Vec<(Column, Cell)>,
+}
+
+impl Row {
+    pub fn new() -> Row {
+        Row::default()
+    }
+
+    /// A cell of a column that programs know by `key` and people by `title`.
+    pub fn cell(mut self, key: &str, title: &str, align: Align, cell: Cell) -> Row {
+        let (key, title) = (key.to_string(), title.to_string());
+        self.cells.push((Column { key, title, align, shown: true }, cell));
+        self
+    }
+
+    /// A value of a column in CSV and JSON only.
+    pub fn hidden(mut self, key: &str, value: impl Into<Value>) -> Row {
+        let (key, title) = (key.to_string(), String::new());
+        let cell = Cell { value: value.into(), text: String::new() };
+        self.cells.push((Column { key, title, align: Align::Left, shown: false }, cell));
+        self
+    }
+}
+
 /// Rows of cells under named columns.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -101,6 +129,15 @@ impl Table {
     pub fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(cells);
+    }
+
+    /// Adds a row that brings its columns, which are those of all its rows.
+    pub fn add(&mut self, row: Row) {
+        let (columns, cells): (Vec<Column>, Vec<Cell>) = row.cells.into_iter().unzip();
+        if self.columns.is_empty() {
+            self.columns = columns;
+        }
+        self.row(cells);
     }
 
     pub fn render(&self, format: Format) -> String {
@@ -237,11 +274,6 @@ pub fn reduction(parameters: u64, baseline: u64) -> f64 {
     1.0 - parameters as f64 / baseline as f64
 }
 
-/// A share as per cent: `72.6 %`.
-pub fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,6 +303,25 @@ mod tests {
         let json: Value = serde_json::from_str(&t.render(Format::Json)).unwrap();
         assert_eq!(json[0]["parameters"], 1234);
         assert_eq!(json[1]["id"], Value::Null);
+    }
+
+    #[test]
+    fn rows_that_bring_their_columns_make_the_same_table() {
+        let row = |arm: &str, parameters: Option<u64>, id: Option<&str>| {
+            let parameters =
+                parameters.map_or(Cell::none(), |number| Cell::number(number, count(number)));
+            Row::new()
+                .cell("arm", "arm", Align::Left, Cell::text(arm))
+                .cell("parameters", "parameters", Align::Right, parameters)
+                .hidden("id", id)
+        };
+        let mut t = Table::new();
+        t.add(row("a,b", Some(1234), Some("x")));
+        t.add(row("c", None, None));
+        for format in [Format::Csv, Format::Json] {
+            assert_eq!(t.render(format), sample().render(format));
+        }
+        assert_eq!(t.within(None), sample().within(None));
     }
 
     #[test]
@@ -305,6 +356,5 @@ mod tests {
         assert_eq!(count(0), "0");
         assert_eq!(count(86_567_656), "86,567,656");
         assert_eq!(crate::size::bytes(3 << 30), "3.0 GiB");
-        assert_eq!(percent(0.7256), "72.6 %");
     }
 }

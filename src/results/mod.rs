@@ -21,12 +21,18 @@
 //!
 //! A run's state is which of these files exist; there is no field that could disagree.
 
+mod evidence;
 mod folder;
+mod metric;
 mod record;
 mod reuse;
 mod spectrum;
+mod task_fields;
 
+pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
 pub use folder::{Deletion, ExperimentFolder, Lines, RunFolder, RunLock, RunState, lines};
+pub use metric::{Better, Metric, WorkUnit};
 pub use record::*;
 pub use reuse::take_over;
 pub use spectrum::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord, energy_kept};
+pub use task_fields::TaskFields;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::task_fields::TaskFields;
 use crate::spec::{Matched, PositionEmbedding, Precision, Rank, RunSpec, Target};
 
 /// Raised when a record's fields change their meaning.
@@ -65,14 +66,9 @@ pub struct Provenance {
     pub data_sha256: String,
     /// SHA-256 of every file read, by name.
     pub files: BTreeMap<String, String>,
-    /// Empty where the files do not name them.
-    pub class_names: Vec<String>,
-    /// What normalisation used, a channel each.
-    pub pixel_mean: Vec<f64>,
-    pub pixel_std: Vec<f64>,
-    /// Where those are from. None in records of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pixel_source: Option<PixelSource>,
+    /// What only the run's task knows of its data.
+    #[serde(flatten)]
+    pub task: TaskFields,
     pub train_examples: usize,
     pub validation_examples: usize,
     pub test_examples: usize,
@@ -95,14 +91,10 @@ pub struct StartRecord {
     pub alpha: Option<f64>,
     pub conversion: Conversion,
     /// What a decomposition kept, an increment each; empty without one.
-    pub kept: Vec<KeptRecord>,
-    /// How the rows of a kept classifier were matched to the data's classes. None with a new one,
-    /// and in records of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub classes: Option<ClassMatch>,
-    /// How position embeddings of another image size were resampled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub positions: Option<Resampled>,
+    pub kept: Vec<Kept>,
+    /// What the run's task did to the weights so that they fit its data.
+    #[serde(flatten)]
+    pub task: TaskFields,
 }
 
 /// What was done to weights for a run to start from them.
@@ -111,18 +103,13 @@ pub struct Started {
     /// What the increments of a file that does not say it were read with.
     pub alpha: Option<f64>,
     pub conversion: Conversion,
-    pub classes: Option<ClassMatch>,
-    pub positions: Option<Resampled>,
+    /// What the run's task does to them so that they fit its data.
+    pub task: TaskFields,
 }
 
 impl StartRecord {
     pub fn started(&self) -> Started {
-        Started {
-            alpha: self.alpha,
-            conversion: self.conversion,
-            classes: self.classes.clone(),
-            positions: self.positions,
-        }
+        Started { alpha: self.alpha, conversion: self.conversion, task: self.task.clone() }
     }
 }
 
@@ -156,18 +143,6 @@ pub struct Resampled {
     pub to: usize,
 }
 
-/// Where the figures are from that pixels are normalised with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PixelSource {
-    /// `data.normalize`.
-    Spec,
-    /// The checkpoint, or the arm, that the run starts from.
-    Start,
-    /// The training split.
-    Measured,
-}
-
 /// What was done to weights so that they fit a run's method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -182,16 +157,16 @@ pub enum Conversion {
 }
 
 /// How well a low-rank increment stands for the difference of two layers' weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KeptRecord {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
     pub layer: usize,
     pub target: Target,
-    /// Full where the increment is exact, as a vector's is.
+    /// Full also for vectors, whose increments are exact.
     pub rank: Rank,
     /// ‖D_r‖² / ‖D‖² for the difference D to the reference weight and its best rank-r part; 1
     /// where D is zero.
     pub energy_kept: f64,
-    /// ‖W − Ŵ‖ / ‖W‖ for the layer's weight W and what stands for it.
+    /// ‖W − Ŵ‖ / ‖W‖ for the layer's weight W and Ŵ as the model computes it; 0 where both are zero.
     pub relative_error: f64,
 }
 
@@ -266,23 +241,16 @@ pub struct EpochRecord {
     pub validation_metric: Option<f64>,
 }
 
-/// A line of `test.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestRecord {
-    /// Row in the test split.
-    pub example: usize,
-    pub label: u32,
-    pub prediction: u32,
-    pub loss: f32,
-}
-
 /// `result.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     pub schema: u32,
-    /// `accuracy`, in [0, 1].
+    /// The primary metric of the run's task.
     pub metric_name: String,
     pub test_metric: f64,
+    /// The values of the task's other metrics, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub test_metrics: BTreeMap<String, f64>,
     pub test_loss: f64,
     /// The epoch whose weights were tested.
     pub selected_epoch: usize,
@@ -293,10 +261,10 @@ pub struct RunResult {
     /// Forward, backward, update and data; without evaluation.
     pub training_seconds: f64,
     pub evaluation_seconds: f64,
-    /// Training examples a second of training.
+    /// Units of work (see [`WorkUnit`](super::WorkUnit)) a second of training.
     pub throughput: f64,
-    /// The most bytes allocated at once during the run, decoded images included where they are not
-    /// mapped from the cache. None where it is not counted, and of a run trained beside others.
+    /// The most bytes allocated at once during the run, its data included where they are allocated.
+    /// None where it is not counted, and of a run trained beside others.
     pub peak_bytes: Option<u64>,
     /// SHA-256 of `model.safetensors`.
     pub model_sha256: String,

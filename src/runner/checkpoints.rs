@@ -1,11 +1,13 @@
 //! The checkpoints that an experiment's runs start from, read once.
 
+use std::collections::BTreeMap;
+
 use super::base_model::{as_named, model_path};
 use crate::checkpoints::{Form, Hints, Loaded, check_model, read_checkpoint};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::spec::{RunSpec, StartHead};
-use std::collections::BTreeMap;
+use crate::tasks::definition;
 
 /// The checkpoints that an experiment's arms start from, by [`key`].
 pub type Checkpoints = BTreeMap<String, Loaded>;
@@ -14,20 +16,14 @@ pub type Checkpoints = BTreeMap<String, Loaded>;
 pub fn key(spec: &RunSpec) -> Option<String> {
     let start = spec.start.as_ref()?;
     let name = start.checkpoint_name()?;
-    let (heads, alpha, head) = (spec.vit().heads, start.alpha, new_head(spec));
+    let (heads, alpha, head) = (spec.model.heads(), start.alpha, new_head(spec));
     Some(format!("{name} heads {heads} alpha {alpha:?} head {head:?}"))
 }
 
-/// The classes of a head that the run starts from its seed.
+/// The outputs of a head that the run starts from its seed.
 fn new_head(spec: &RunSpec) -> Option<usize> {
     let new = spec.start.as_ref().is_some_and(|start| start.head == StartHead::New);
-    new.then_some(spec.vit().classes)
-}
-
-/// The alpha that increments of a checkpoint were read with, where its form does not hold one.
-pub fn said_alpha(loaded: &Loaded) -> Option<f64> {
-    let vlora = loaded.checkpoint.vlora.as_ref();
-    vlora.filter(|_| loaded.form == Form::Authors).map(|vlora| vlora.alpha)
+    definition(spec.task).head_outputs(spec).filter(|_| new)
 }
 
 /// Reads the checkpoint that `spec` starts from, unless it is read already, and checks its model
@@ -41,7 +37,7 @@ pub fn read<'a>(
     let name = start.checkpoint_name().unwrap_or_default();
     if !checkpoints.contains_key(&key) {
         let alpha = start.alpha;
-        let (heads, new_head) = (Some(spec.vit().heads), new_head(spec));
+        let (heads, new_head) = (Some(spec.model.heads()), new_head(spec));
         let hints = Hints { heads, alpha, new_head, ..Hints::default() };
         let path = model_path(&name, hub)?;
         let read = read_checkpoint(&path, &hints);

@@ -1,33 +1,32 @@
-//! The decoded data of runs, each once.
+//! The data of runs, each read once.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Index;
 
-use crate::data::ImageData;
 use crate::error::Result;
 use crate::hub::Hub;
-use crate::spec::{RunSpec, flatten};
+use crate::spec::RunSpec;
+use crate::tasks::{Opened, definition};
 
-/// Decoded data of every distinct data section.
+/// The data of every distinct data section.
 #[derive(Default)]
-pub struct Datasets(BTreeMap<String, ImageData>);
+pub struct Datasets(BTreeMap<String, Opened>);
 
 impl Datasets {
     /// The data of a run, read unless they are there.
-    pub fn load(&mut self, spec: &RunSpec, hub: &Hub) -> Result<&ImageData> {
+    pub fn load(&mut self, spec: &RunSpec, hub: &Hub) -> Result<&Opened> {
         Ok(match self.0.entry(key(spec)) {
             Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(free) => free.insert(ImageData::load(spec.images(), spec.vit(), hub)?),
+            Entry::Vacant(free) => free.insert(Opened::new(spec, hub)?),
         })
     }
 
-    /// Adds the data of `spec` to those of `loaded`, which differs from it in the pixels'
-    /// normalisation alone.
-    pub fn add_normalised(&mut self, spec: &RunSpec, loaded: &RunSpec) {
-        let key = key(spec);
-        if let (Some(normalize), false) = (&spec.images().normalize, self.0.contains_key(&key)) {
-            let data = self[loaded].normalised(normalize);
+    /// Adds the data of `settled`, a spec that was made of `loaded` by what the run starts from.
+    pub fn add_settled(&mut self, settled: &RunSpec, loaded: &RunSpec) {
+        let key = key(settled);
+        if !self.0.contains_key(&key) {
+            let data = self[loaded].settled(settled);
             self.0.insert(key, data);
         }
     }
@@ -35,16 +34,14 @@ impl Datasets {
 
 /// The data of a run that were loaded.
 impl Index<&RunSpec> for Datasets {
-    type Output = ImageData;
+    type Output = Opened;
 
-    fn index(&self, spec: &RunSpec) -> &ImageData {
+    fn index(&self, spec: &RunSpec) -> &Opened {
         &self.0[&key(spec)]
     }
 }
 
-/// What decides the decoded data: its section, and the model fields that it is checked against.
+/// What decides the data of a run.
 fn key(spec: &RunSpec) -> String {
-    let m = spec.vit();
-    let fields = flatten(spec.images());
-    format!("{fields:?} {} {} {}", m.image_size, m.channels, m.classes)
+    format!("{} {}", spec.task.name(), definition(spec.task).data_key(spec))
 }

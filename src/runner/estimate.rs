@@ -7,9 +7,9 @@ use super::bench::Rate;
 use super::plan::{Plan, PlannedVariant};
 use super::provenance::processor;
 use crate::error::Result;
-use crate::models::vit::cost;
 use crate::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunState, SpecRecord};
 use crate::spec::{DeviceKind, Precision, RunSpec};
+use crate::tasks::definition;
 
 /// What an estimate goes by, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ struct Past {
     /// What its rate depends on, as text.
     model: String,
     precision: Precision,
-    /// Training seconds an example, and with them those of evaluation.
+    /// Training seconds a unit of work, and with them those of evaluation.
     seconds: f64,
     /// Floating-point operations a second, evaluation's seconds included.
     flops: f64,
@@ -74,12 +74,12 @@ impl History {
         values.get(values.len() / 2).copied()
     }
 
-    /// One run of a variant that trains on so many examples in all.
-    fn estimate(&self, spec: &RunSpec, examples: f64, flops: f64) -> Option<Estimate> {
+    /// One run of a variant whose training is so many units of work and operations.
+    fn estimate(&self, spec: &RunSpec, units: f64, flops: f64) -> Option<Estimate> {
         let wanted = model(spec);
         let same = self.median(|past| (past.model == wanted).then_some(past.seconds));
         if let Some(seconds) = same {
-            return Some(Estimate { seconds: seconds * examples, basis: Basis::SameModel });
+            return Some(Estimate { seconds: seconds * units, basis: Basis::SameModel });
         }
         let rate = self.median(|past| (past.precision == spec.precision).then_some(past.flops))?;
         Some(Estimate { seconds: flops / rate, basis: Basis::OtherModels })
@@ -96,18 +96,19 @@ impl Past {
             DeviceKind::Cuda => session.device.starts_with("cuda"),
         });
         let alone = provenance.sessions.iter().all(|session| session.jobs == 1);
-        let examples = result.throughput * result.training_seconds;
-        let seconds = (result.training_seconds + result.evaluation_seconds) / examples;
+        let units = result.throughput * result.training_seconds;
+        let seconds = (result.training_seconds + result.evaluation_seconds) / units;
         let sound = here && alone && seconds.is_finite() && seconds > 0.0;
-        let flops = cost(spec).training_flops / seconds;
+        let flops = definition(spec.task).cost(spec).training_flops / seconds;
         sound.then_some(Past { model, precision: spec.precision, seconds, flops })
     }
 }
 
-/// Everything that decides how long an example takes.
+/// Everything that decides how long a unit of work takes.
 fn model(spec: &RunSpec) -> String {
     let t = &spec.training;
-    let parts = (spec.vit(), &spec.vlora, &spec.lora, t.batch_size, t.accumulation, spec.precision);
+    let parts =
+        (&spec.model, &spec.vlora, &spec.lora, t.batch_size, t.accumulation, spec.precision);
     serde_json::to_string(&parts).unwrap_or_default()
 }
 
@@ -121,8 +122,8 @@ impl Plan {
     ) -> Result<Vec<Option<Estimate>>> {
         let of_history = |v: &PlannedVariant| {
             let spec = &v.variant.spec;
-            let examples = self.data(&v.variant).train.len() * spec.training.epochs;
-            history.estimate(spec, examples as f64, v.flops)
+            let units = self.data(&v.variant).train_units() * spec.training.epochs as u64;
+            history.estimate(spec, units as f64, v.flops)
         };
         let mut estimates: Vec<_> = self.variants.iter().map(of_history).collect();
         let unknown = |(v, e): (&PlannedVariant, &Option<Estimate>)| e.is_none().then_some(v.flops);

@@ -4,36 +4,33 @@
 //! normalisation, the size of batches, the precision. So a run's own checkpoint has the outcomes of
 //! its `test.jsonl`, to the bit.
 
+use std::path::Path;
+
 use candle_core::Device;
 
-use super::execute::test_records;
 use super::precision::check_precision;
-use super::start::{Base, Settled, settle};
-use crate::checkpoints::{Adapted, Checkpoint, Hints, Loaded, adapt, check_model};
-use crate::data::ImageData;
+use crate::checkpoints::{Checkpoint, Hints, Loaded, check_model};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::nn::{Frozen, ParameterStore, configure};
-use crate::results::{ClassMatch, PixelSource, Resampled, TestRecord};
+use crate::nn::configure;
+use crate::results::{Metric, RunFolder, lines};
 use crate::spec::{
-    DataSpec, Experiment, Method, Normalize, Precision, RunSpec, StartHead, StartSpec, Variant,
-    flatten, nearest,
+    Experiment, Method, Precision, RunSpec, StartHead, StartSpec, Variant, flatten, nearest,
 };
-use crate::tasks::{ImageClassification, Split, Task};
+use crate::tasks::{Base, Blueprint, Opened, Run, Settled, Split, Task, Work, definition};
+use crate::train;
 
 /// What a checkpoint does on a split.
 pub struct Evaluated {
-    pub metric_name: &'static str,
-    pub metric: f64,
+    /// The metrics of its task with their values, the primary one first.
+    pub metrics: Vec<(&'static Metric, f64)>,
     pub loss: f64,
-    /// In the split's order, as `test.jsonl` has them.
-    pub outcomes: Vec<TestRecord>,
+    pub examples: usize,
+    /// The outcomes in the split's order, in the form of `test.jsonl`.
+    pub outcomes: Vec<u8>,
     pub parameters: u64,
-    /// What pixels were normalised with, and where that is from.
-    pub normalize: Normalize,
-    pub pixels: PixelSource,
-    pub classes: Option<ClassMatch>,
-    pub positions: Option<Resampled>,
+    /// What was done to the data and to the checkpoint, a clause each.
+    pub notes: Vec<String>,
 }
 
 /// The variants of an experiment that `arm` names, by the arm's name or by a variant's label; all
@@ -58,8 +55,8 @@ pub fn named<'a>(experiment: &'a Experiment, arm: Option<&str>) -> Result<Vec<&'
 
 /// What a file may not say of its model, where all `variants` agree on it.
 pub fn hints(variants: &[&Variant], heads: Option<usize>, alpha: Option<f64>) -> Hints {
-    let common = variants.first().map(|v| v.spec.vit().heads);
-    let common = common.filter(|heads| variants.iter().all(|v| v.spec.vit().heads == *heads));
+    let common = variants.first().map(|v| v.spec.model.heads());
+    let common = common.filter(|heads| variants.iter().all(|v| v.spec.model.heads() == *heads));
     Hints { heads: heads.or(common), alpha, ..Hints::default() }
 }
 
@@ -105,8 +102,7 @@ fn read_of(spec: &RunSpec) -> RunSpec {
     (read.method, read.vlora, read.lora) = (Method::Dense, None, None);
     read.training = Default::default();
     read.training.batch_size = spec.training.batch_size;
-    let DataSpec::Images(data) = &mut read.data;
-    data.augment = Default::default();
+    read.data = definition(spec.task).evaluated_data(&spec.data);
     read.start = Some(start_of(spec.start.as_ref()));
     read
 }
@@ -143,46 +139,57 @@ pub fn evaluate(
 ) -> Result<Evaluated> {
     check_precision(std::iter::once(variant), device)?;
     let spec = evaluated_spec(&loaded.checkpoint, &variant.spec);
-    let data = ImageData::load(spec.images(), spec.vit(), hub)?;
-    let settled = settle(&spec, &data, Some(Base::of_checkpoint(loaded)))?;
-    let Settled { spec, pixels, .. } = settled;
-    let data = match &spec.images().normalize {
-        Some(normalize) => data.normalised(normalize),
-        None => data,
-    };
-    let adapted = adapt(&loaded.checkpoint, &spec, &data.class_names)?;
-    let Adapted { checkpoint, classes, positions } = adapted;
+    let data = Opened::new(&spec, hub)?;
+    let settled = data.settle(&spec, Some(Base::Checkpoint(loaded)))?;
+    let data = data.settled(&settled.spec);
+    let Settled { spec, fields, .. } = settled;
+    let (checkpoint, adapted) = data.adapt(&loaded.checkpoint, &spec)?;
     configure(device, spec.precision == Precision::Tf32)?;
-    let task = ImageClassification::new(&data, &spec, 0, device.clone());
-    if split == Split::Validation && !task.has_validation() {
+    if data.is_empty(split) {
         return Err(Error::Input(
             "--split: there is nothing to validate on\n  found:    data.validation: null\n  \
              expected: --split test, or a spec with validation examples"
                 .into(),
         ));
     }
-    let mut store = ParameterStore::training(0, device.clone(), Box::new(|_| false))
-        .with_copies(task.activations());
-    task.model(&mut store)?;
-    store.load(&checkpoint.tensors)?;
-    let evaluation = task.evaluate(&task.model(&mut Frozen(&store))?, split)?;
-    if !evaluation.loss.is_finite() {
-        return Err(Error::Failed(format!(
-            "the loss is not finite\n  found:    {}\n  expected: a number; are the weights of a \
-             training that diverged?",
-            evaluation.loss
-        )));
+    let run = Run { spec: &spec, seed: 0, device };
+    let evaluated =
+        data.work(run, EvaluateCheckpoint { checkpoint: &checkpoint, split, device })?;
+    let notes = data.evaluation_notes(&fields.and(adapted));
+    Ok(Evaluated { notes, ..evaluated })
+}
+
+/// Evaluates a checkpoint on whichever task it is.
+struct EvaluateCheckpoint<'a> {
+    checkpoint: &'a Checkpoint,
+    split: Split,
+    device: &'a Device,
+}
+
+impl Work for EvaluateCheckpoint<'_> {
+    type Output = Result<Evaluated>;
+
+    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Result<Evaluated> {
+        let EvaluateCheckpoint { checkpoint, split, device } = self;
+        let (store, model) = blueprint.evaluate(device)?;
+        store.load(&checkpoint.tensors)?;
+        drop(model);
+        let evaluation = train::evaluate(task, &blueprint.frozen(&store)?, split)?;
+        let scores = &evaluation.scores;
+        if !scores.loss.is_finite() {
+            return Err(Error::Failed(format!(
+                "the loss is not finite\n  found:    {}\n  expected: a number; are the weights of a \
+                 training that diverged?",
+                scores.loss
+            )));
+        }
+        Ok(Evaluated {
+            metrics: task.metrics().iter().zip(scores.metrics.iter().copied()).collect(),
+            loss: scores.loss,
+            examples: evaluation.outcomes.len(),
+            outcomes: lines(Path::new(RunFolder::TEST), &evaluation.outcomes)?,
+            parameters: store.count() as u64,
+            notes: Vec::new(),
+        })
     }
-    let (mean, std) = (data.statistics.mean.clone(), data.statistics.std.clone());
-    Ok(Evaluated {
-        metric_name: ImageClassification::METRIC,
-        metric: evaluation.metric,
-        loss: evaluation.loss,
-        outcomes: test_records(&evaluation),
-        parameters: store.count() as u64,
-        normalize: Normalize { mean, std },
-        pixels,
-        classes,
-        positions,
-    })
 }

@@ -1,5 +1,6 @@
 //! The life of a run: plan, claim, train, evaluate, record.
 
+mod allocator;
 mod base_model;
 mod bench;
 mod checkpoints;
@@ -8,18 +9,20 @@ mod device;
 mod estimate;
 mod evaluate;
 mod execute;
+mod executor;
+mod initial_weights;
 mod load;
-mod memory;
-#[cfg(test)]
-mod on_gpu;
+mod observer;
 mod origin;
 mod out_of_memory;
+mod peak_memory;
 mod plan;
 mod precision;
 mod provenance;
 mod queue;
-mod start;
+mod worker;
 
+pub use allocator::{Counting, keep_freed_memory};
 pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use bench::{Amount, Examples, Measured, Quartiles, Rate, largest_product, measure};
 pub use device::{device_name, planned_kind, select_device, unused_gpu};
@@ -28,8 +31,8 @@ pub use evaluate::{
     Evaluated, chosen as chosen_variant, evaluate, hints as evaluation_hints,
     named as named_variants,
 };
-pub use execute::{Observer, Outcome, Workers, execute};
-pub use memory::{Counting, keep_freed_memory};
+pub use execute::{Workers, execute};
+pub use observer::{Observer, Outcome};
 pub use origin::Origin;
 pub use plan::{Plan, PlannedRun, PlannedVariant};
 pub use precision::device_kind;

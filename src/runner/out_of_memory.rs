@@ -4,9 +4,10 @@ use crate::error::plain;
 use crate::models::memory::memory;
 use crate::size::bytes;
 use crate::spec::{DeviceKind, RunSpec};
+use crate::tasks::definition;
 use crate::train::TrainError;
 
-/// Why training failed, where `free` bytes of the device's memory were free before it beside the images
+/// Why training failed, where `free` bytes of the device's memory were free before it beside the data
 /// that it holds, and `jobs` runs shared it.
 pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>, jobs: usize) -> String {
     match is_out_of_memory_of(error) {
@@ -35,8 +36,9 @@ fn is_out_of_memory(error: &candle_core::Error) -> bool {
 fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
     let (batch, accumulation) = (run.training.batch_size, run.training.accumulation);
     let needs = |run: &RunSpec| memory(run, DeviceKind::Cuda).peak;
+    let held = definition(run.task).work_unit().plural;
     let has = free.map_or("what the GPU has free".into(), |free| {
-        format!("{}, which the GPU had free beside images", bytes(free))
+        format!("{}, which the GPU had free beside {held}", bytes(free))
     });
     let told = format!(
         "the GPU ran out of memory in training\n  found:    batches of {batch}, which take about {}\n  \

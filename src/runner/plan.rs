@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use super::checkpoints::{self, Checkpoints};
 use super::datasets::Datasets;
 use super::origin::Origin;
-use super::start::{Base, settle};
-use crate::data::ImageData;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::models::vit::{Cost, cost};
+use crate::models::Cost;
 use crate::results::{
-    ExperimentFolder, ExperimentRecord, PixelSource, RunState, SCHEMA_VERSION, Started,
+    ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, Started, TaskFields,
     VariantRecord,
 };
 use crate::spec::{Experiment, Variant, run_id};
+use crate::tasks::{Base, Opened, definition};
 use crate::train::steps_per_epoch;
 
 /// An experiment with the data it reads.
@@ -30,11 +29,12 @@ pub struct Plan {
 
 /// A variant with its costs and its runs, one a seed.
 pub struct PlannedVariant {
-    /// With what the weights that it starts from decide filled in: the pixels' normalisation, and
-    /// how position embeddings are resampled.
+    /// With what the weights that it starts from decide filled in.
     pub variant: Variant,
-    /// Where the pixels' normalisation is from.
-    pub pixels: PixelSource,
+    /// Fields of its runs' provenance behind those of the data.
+    pub fields: TaskFields,
+    /// What is to be said of data that are treated as those were that trained those weights.
+    pub note: Option<String>,
     /// What will be done to the weights that it starts from; None where it starts from its seed.
     pub started: Option<Started>,
     pub cost: Cost,
@@ -81,8 +81,9 @@ impl Plan {
         for index in experiment.in_order_of_start() {
             let mut variant = experiment.variants[index].clone();
             let loaded = data.load(&variant.spec, hub)?;
-            let (examples, sha256) = (loaded.train.len(), loaded.sha256());
-            let cost = cost(&variant.spec);
+            let (units, sha256) = (loaded.train_units(), loaded.sha256());
+            let batches = loaded.train_batches(&variant.spec);
+            let cost = definition(variant.spec.task).cost(&variant.spec);
             let epochs = variant.spec.training.epochs;
             let in_arm = |e| Error::Input(format!("arm {}: start: {e}", variant.arm));
             let checkpoint =
@@ -90,12 +91,15 @@ impl Plan {
             let before = variant.start.as_ref();
             let before = variants.values().find(|v| Some(&v.variant.label) == before);
             let base = match (checkpoint, before) {
-                (Some(loaded), _) => Some(Base::of_checkpoint(loaded)),
-                (None, Some(v)) => Some(Base::of_arm(&v.variant.spec, &data[&v.variant.spec])),
+                (Some(loaded), _) => Some(Base::Checkpoint(loaded)),
+                (None, Some(v)) => {
+                    let spec = &v.variant.spec;
+                    Some(Base::Arm { spec, data: &data[spec] })
+                }
                 (None, None) => None,
             };
-            let settled = settle(&variant.spec, &data[&variant.spec], base).map_err(in_arm)?;
-            data.add_normalised(&settled.spec, &variant.spec);
+            let settled = data[&variant.spec].settle(&variant.spec, base).map_err(in_arm)?;
+            data.add_settled(&settled.spec, &variant.spec);
             variant.spec = settled.spec;
             let spec = &variant.spec;
             let runs = experiment
@@ -113,14 +117,15 @@ impl Plan {
                     PlannedRun { id, seed, state, elsewhere }
                 })
                 .collect();
-            let steps = (epochs * steps_per_epoch(&spec.training, examples)) as u64;
+            let steps = (epochs * steps_per_epoch(&spec.training, batches)) as u64;
             let planned = PlannedVariant {
-                pixels: settled.pixels,
+                fields: settled.fields,
+                note: settled.note,
                 started: settled.started,
                 variant,
                 cost,
                 steps,
-                flops: cost.training_flops * epochs as f64 * examples as f64,
+                flops: cost.training_flops * epochs as f64 * units as f64,
                 runs,
             };
             variants.insert(index, planned);
@@ -151,7 +156,7 @@ impl Plan {
     }
 
     /// The data of a variant.
-    pub fn data(&self, variant: &Variant) -> &ImageData {
+    pub fn data(&self, variant: &Variant) -> &Opened {
         // `new` loaded the data of every variant.
         &self.data[&variant.spec]
     }

@@ -8,19 +8,18 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use super::device::device_name;
-use super::plan::Plan;
-use crate::data::ImageData;
+use super::plan::{Plan, PlannedVariant};
 use crate::results::{Provenance, Session};
-use crate::spec::{NUMERICS_VERSION, Precision, hex};
+use crate::spec::{NUMERICS_VERSION, hex};
+use crate::tasks::{DataRecord, Split};
 
-/// Of a run of `plan` that this process works on, after the sessions `before` it, as one of `jobs`
-/// at once.
+/// Of a run of `variant` of `plan` that this process works on, after the sessions `before` it, as one
+/// of `jobs` at once.
 pub fn provenance(
-    data: &ImageData,
-    device: &Device,
-    precision: Precision,
-    jobs: usize,
     plan: &Plan,
+    variant: &PlannedVariant,
+    device: &Device,
+    jobs: usize,
     before: Vec<Session>,
 ) -> Provenance {
     let source = &plan.experiment.source;
@@ -32,7 +31,7 @@ pub fn provenance(
         device: device_name(device),
         processor: processor(),
         threads: rayon::current_num_threads(),
-        precision,
+        precision: variant.variant.spec.precision,
         jobs,
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         started: utc_now(),
@@ -42,18 +41,16 @@ pub fn provenance(
         // Cargo compiles anew where it changes.
         program_commit: option_env!("VLORA_COMMIT").map(str::to_string),
     });
-    let files = data.files.iter().map(|(_, name, sha256)| (name.clone(), sha256.clone()));
+    let data = plan.data(&variant.variant);
+    let DataRecord { files, task, notes } = data.record();
     Provenance {
         data_sha256: data.sha256(),
-        files: files.collect(),
-        class_names: data.class_names.clone(),
-        pixel_mean: data.statistics.mean.clone(),
-        pixel_std: data.statistics.std.clone(),
-        pixel_source: None,
-        train_examples: data.train.len(),
-        validation_examples: data.validation.len(),
-        test_examples: data.test.len(),
-        data_notes: data.treated.notes(),
+        files,
+        task: task.and(variant.fields.clone()),
+        train_examples: data.len(Split::Train),
+        validation_examples: data.len(Split::Validation),
+        test_examples: data.len(Split::Test),
+        data_notes: notes,
         sessions,
     }
 }

@@ -1,15 +1,22 @@
-//! Training: the loop, AdamW, the learning-rate schedule, checkpoints and the gradient audit.
+//! Training: the loop, AdamW, the learning-rate schedule, prefetching, evaluation, checkpoints and
+//! the gradient audit.
 
 mod adamw;
 mod audit;
 mod checkpoint;
+mod error;
+mod evaluate;
+mod prefetch;
 mod schedule;
+mod step;
 mod trainer;
 
 pub use adamw::AdamW;
 pub use audit::{AuditFault, audit};
 pub use checkpoint::Load;
+pub use error::TrainError;
+pub use evaluate::evaluate;
+pub use prefetch::{Prefetched, prefetch};
 pub use schedule::Schedule;
-pub use trainer::{
-    EpochSummary, Start, Step, StepTimes, TrainError, Trainer, epoch_order, steps_per_epoch,
-};
+pub use step::{Step, StepTimes};
+pub use trainer::{Start, Trainer, steps_per_epoch};

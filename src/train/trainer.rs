@@ -1,93 +1,22 @@
 //! The training loop.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
 use super::adamw::{AdamW, Scalar};
-use super::audit::{AuditFault, audit};
+use super::audit::audit;
 use super::checkpoint::{Checkpoint, Load, State};
+use super::error::TrainError;
+use super::evaluate::evaluate;
+use super::prefetch::{Prefetched, prefetch};
 use super::schedule::Schedule;
-use crate::error::plain;
-use crate::nn::{Frozen, Parameter, ParameterStore, StepKey};
-use crate::random::{Purpose, Stream};
+use super::step::{PendingStep, PendingSteps, Step, StepTimes, lap};
+use crate::nn::{Parameter, ParameterStore, StepKey};
+use crate::results::{EpochRecord, Metric, StepRecord};
 use crate::spec::{Select, TrainingSpec};
-use crate::tasks::{Batches, Evaluation, Split, Task, ahead};
-
-/// Why training ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    #[error("{0}")]
-    Audit(AuditFault),
-    #[error(
-        "the {what} stopped being finite at step {step} (learning rate {rate:e}): {value}\n  \
-         help: a lower training.learning_rate, a longer training.warmup_ratio or \
-         training.clip_norm may keep it finite"
-    )]
-    NotFinite { what: &'static str, value: f64, step: u64, rate: f64 },
-    #[error("interrupted")]
-    Interrupted,
-    #[error("the checkpoint is damaged or of another run: {}", plain(.0))]
-    Checkpoint(candle_core::Error),
-    #[error("the weights to start from do not fit the model: {}", plain(.0))]
-    Start(candle_core::Error),
-    #[error("tensor operation failed: {}", plain(.0))]
-    Tensor(#[from] candle_core::Error),
-}
-
-impl TrainError {
-    /// What failed in the tensor library, if that is it.
-    pub fn of_tensors(&self) -> Option<&candle_core::Error> {
-        match self {
-            TrainError::Checkpoint(e) | TrainError::Start(e) | TrainError::Tensor(e) => Some(e),
-            TrainError::Audit(_) | TrainError::NotFinite { .. } | TrainError::Interrupted => None,
-        }
-    }
-}
-
-/// One optimiser step, as it was.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    /// From 1.
-    pub step: u64,
-    /// From 1.
-    pub epoch: usize,
-    /// Mean over the step's examples, label smoothing included.
-    pub loss: f64,
-    pub learning_rate: f64,
-    /// Before clipping.
-    pub gradient_norm: f64,
-    pub examples: usize,
-    pub times: StepTimes,
-}
-
-/// What a step's time went into, seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StepTimes {
-    /// For batches that were not ready.
-    pub wait: f64,
-    pub forward: f64,
-    /// Adding up the micro-batches' gradients included.
-    pub backward: f64,
-    /// Clipping included.
-    pub optimizer: f64,
-    /// For the device to finish what the others asked it for; on a GPU those ask alone.
-    pub device: f64,
-}
-
-/// One epoch, as it was.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EpochSummary {
-    /// From 1.
-    pub epoch: usize,
-    /// Optimiser steps done by its end.
-    pub step: u64,
-    pub train_loss: f64,
-    /// Of the validation split, where there is one.
-    pub validation_loss: Option<f64>,
-    pub validation_metric: Option<f64>,
-}
+use crate::tasks::{BatchPlan, Blueprint, DataSet, Evaluation, Split, Task};
 
 /// Weights that training starts from instead of the seed's.
 pub struct Start {
@@ -99,6 +28,7 @@ pub struct Start {
 /// A model being trained. Drive it with [`Trainer::epoch`] until [`Trainer::is_done`].
 pub struct Trainer<'a, T: Task> {
     task: &'a T,
+    blueprint: &'a Blueprint<'a, T::Model>,
     spec: &'a TrainingSpec,
     seed: u64,
     store: ParameterStore,
@@ -108,45 +38,38 @@ pub struct Trainer<'a, T: Task> {
     state: State,
     best: BTreeMap<String, Tensor>,
     /// Steps that may be under way before their results are waited for.
-    ahead: usize,
+    most_pending: usize,
 }
 
-/// On a GPU: enough for waits to cost nothing.
-const AHEAD: usize = 32;
-/// What is under way is looked at after so long, so that progress shows.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// A step whose results the device may still be computing.
-struct Asked {
-    step: Step,
-    /// Of each micro-batch, with its share of the step.
-    losses: Vec<(Scalar, f64)>,
-    norm: Scalar,
-}
+/// A batch as the task `T` takes it.
+type BatchOf<T> = <<T as Task>::Data as DataSet>::Batch;
 
 impl<'a, T: Task> Trainer<'a, T> {
     /// Builds the model from `seed`, puts the weights to `start` from in place, and audits its
     /// gradients.
     pub fn new(
         task: &'a T,
+        blueprint: &'a Blueprint<'a, T::Model>,
         spec: &'a TrainingSpec,
         seed: u64,
         device: &Device,
         start: Option<&Start>,
     ) -> Result<Self, TrainError> {
-        let mut store = ParameterStore::training(seed, device.clone(), task.trained())
-            .with_copies(task.activations());
-        let model = task.model(&mut store)?;
+        let (store, model) = blueprint.train(seed, device)?;
         if let Some(start) = start {
             store.load_except(&start.values, &start.from_seed).map_err(TrainError::Start)?;
         }
-        let first: Vec<usize> =
-            epoch_order(seed, 0, task.train_len()).into_iter().take(spec.batch_size).collect();
+        let epoch = task.data().epoch(0);
+        let Some(first) = epoch.first() else {
+            let none = candle_core::Error::Msg("there are no training examples".into());
+            return Err(TrainError::Tensor(none));
+        };
+        let batch = task.data().train_batch(0, first)?;
         let key = StepKey { seed, step: 0, part: 0 };
-        let batch = task.train_batch(0, &first)?;
         audit(&store, || task.loss(&model, key, &batch))?.map_err(TrainError::Audit)?;
         let optimizer = AdamW::new(spec, &store)?;
-        let schedule = Schedule::new(spec, spec.epochs * steps_per_epoch(spec, task.train_len()));
+        let steps = steps_per_epoch(spec, task.data().train_batches());
+        let schedule = Schedule::new(spec, spec.epochs * steps);
         let state = State {
             epoch: 0,
             step: 0,
@@ -157,6 +80,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         };
         Ok(Trainer {
             task,
+            blueprint,
             spec,
             seed,
             store,
@@ -165,13 +89,13 @@ impl<'a, T: Task> Trainer<'a, T> {
             schedule,
             state,
             best: BTreeMap::new(),
-            ahead: if device.is_cpu() { 0 } else { AHEAD },
+            most_pending: PendingSteps::most(device.is_cpu()),
         })
     }
 
     /// Waits for the results of each step before the next, so that steps can be timed.
     pub fn step_by_step(&mut self) {
-        self.ahead = 0;
+        self.most_pending = 0;
     }
 
     pub fn is_done(&self) -> bool {
@@ -191,100 +115,99 @@ impl<'a, T: Task> Trainer<'a, T> {
         &self.store
     }
 
+    /// The metric by which `select: best` chooses.
+    fn metric(&self) -> Option<&'static Metric> {
+        self.task.metrics().first()
+    }
+
     /// Trains one epoch and validates, where there are examples for it. `on_step` sees every step
     /// and returns whether to go on.
-    pub fn epoch(
-        &mut self,
-        on_step: impl FnMut(&Step) -> bool,
-    ) -> Result<EpochSummary, TrainError> {
+    pub fn epoch(&mut self, on_step: impl FnMut(&Step) -> bool) -> Result<EpochRecord, TrainError> {
         let train_loss = self.train_epoch(on_step)?;
-        let validation = match self.task.has_validation() {
-            true => Some(self.evaluate(Split::Validation)?),
-            false => None,
+        let validation = match self.task.data().is_empty(Split::Validation) {
+            true => None,
+            false => Some(self.evaluate(Split::Validation)?.scores),
         };
-        let metric = validation.as_ref().map(|v| v.metric);
+        let metric = validation.as_ref().map(|scores| scores.primary());
         if let Some(metric) = metric.filter(|_| self.spec.select == Select::Best)
-            && self.state.best.is_none_or(|(_, best)| metric > best)
+            && self.is_best(metric)
         {
             self.state.best = Some((self.state.epoch, metric));
             self.best = self.store.snapshot()?;
         }
-        Ok(EpochSummary {
+        Ok(EpochRecord {
             epoch: self.state.epoch,
             step: self.state.step,
             train_loss,
-            validation_loss: validation.map(|v| v.loss),
+            validation_loss: validation.map(|scores| scores.loss),
             validation_metric: metric,
         })
     }
 
-    /// The same without validation. Returns the mean loss over the epoch's examples.
+    /// Whether a value of the primary metric is better than in every epoch before.
+    fn is_best(&self, value: f64) -> bool {
+        match (self.state.best, self.metric()) {
+            (Some((_, best)), Some(metric)) => metric.is_better(value, best),
+            _ => true,
+        }
+    }
+
+    /// Trains one epoch without validation. Returns the mean loss over its examples.
     pub fn train_epoch(
         &mut self,
         mut on_step: impl FnMut(&Step) -> bool,
     ) -> Result<f64, TrainError> {
         let started = Instant::now();
-        let (task, epoch, micro) = (self.task, self.state.epoch, self.spec.batch_size);
-        let order = epoch_order(self.seed, epoch, task.train_len());
-        let steps = order.chunks(micro * self.spec.accumulation);
-        let parts = steps.clone().flat_map(|examples| examples.chunks(micro));
-        let make = |examples: &[usize]| task.train_batch(epoch, examples);
-        let total = ahead(parts, make, |batches| {
-            let (mut total, mut under_way, mut looked) = (0.0, Vec::new(), Instant::now());
-            let mut left = steps.len();
-            for examples in steps {
-                let asked = self.step(epoch, examples, batches);
+        let (data, epoch) = (self.task.data(), self.state.epoch);
+        let batches = data.epoch(epoch);
+        let steps = batches.chunks(self.spec.accumulation);
+        let make = |plan| data.train_batch(epoch, plan);
+        let (loss, weight) = prefetch(batches.iter(), make, |ready| {
+            let mut pending = PendingSteps::new(self.most_pending);
+            let (mut loss, mut weight, mut left) = (0.0, 0.0, steps.len());
+            for step in steps {
                 left -= 1;
-                let failed = asked.map(|asked| under_way.push(asked)).err();
-                let go_on = left > 0 && failed.is_none();
-                if go_on && under_way.len() <= self.ahead && looked.elapsed() < LOOK {
-                    continue;
-                }
-                // A result is waited for alone, so the last two steps keep the device busy meanwhile.
-                let stay = if go_on { self.ahead.min(2) } else { 0 };
-                let ready = under_way.len().saturating_sub(stay);
-                for asked in under_way.drain(..ready) {
-                    let step = self.finished(asked)?;
-                    total += step.loss * step.examples as f64;
-                    if !on_step(&step) {
-                        return Err(TrainError::Interrupted);
-                    }
-                }
-                // Told behind the steps before it, which are its evidence.
-                failed.map_or(Ok(()), Err)?;
-                looked = Instant::now();
+                let failure = self.begin_step(step, ready).map(|step| pending.push(step)).err();
+                pending.finish_due(left == 0 || failure.is_some(), |step| {
+                    let step = self.finish_step(step)?;
+                    loss += step.record.loss * step.weight;
+                    weight += step.weight;
+                    if on_step(&step) { Ok(()) } else { Err(TrainError::Interrupted) }
+                })?;
+                // Behind the steps before it: they are the evidence of what led to it.
+                failure.map_or(Ok(()), Err)?;
             }
-            Ok(total)
+            Ok::<_, TrainError>((loss, weight))
         })?;
         self.state.training_seconds += started.elapsed().as_secs_f64();
         self.state.epoch += 1;
-        Ok(total / order.len() as f64)
+        Ok(loss / weight)
     }
 
-    /// One optimiser step over `examples`, in micro-batches of `batch_size`, which are the next of
-    /// `batches`. The gradient is that of the mean over all of them, however they are divided.
-    fn step(
+    /// Forward, backward and update of one optimiser step on the next batches of `ready`. The
+    /// gradient is that of the mean over all of them, weighted by [`BatchPlan::weight`].
+    fn begin_step(
         &mut self,
-        epoch: usize,
-        examples: &[usize],
-        batches: &mut Batches<T::Batch>,
-    ) -> Result<Asked, TrainError> {
+        batches: &[BatchPlan],
+        ready: &mut Prefetched<BatchOf<T>>,
+    ) -> Result<PendingStep, TrainError> {
         let (mut times, mut clock) = (StepTimes::default(), Instant::now());
         let rate = self.schedule.rate(self.state.step as usize);
         self.state.step += 1;
+        let weight: f64 = batches.iter().map(|batch| batch.weight).sum();
         let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
         let mut losses = Vec::new();
-        for (part, micro) in examples.chunks(self.spec.batch_size).enumerate() {
+        for (part, plan) in batches.iter().enumerate() {
             let key = StepKey { seed: self.seed, step: self.state.step, part };
-            let share = micro.len() as f64 / examples.len() as f64;
-            let batch = batches.take()?;
+            let share = plan.weight / weight;
+            let batch = ready.take()?;
             times.wait += lap(&mut clock);
-            let micro_loss = self.task.loss(&self.model, key, &batch)?;
-            let loss = Scalar::of(micro_loss.tensor(), self.ahead > 0)?;
+            let batch_loss = self.task.loss(&self.model, key, &batch)?;
+            let loss = Scalar::of(batch_loss.tensor(), self.most_pending > 0)?;
             self.expect_finite("loss", &loss)?;
             losses.push((loss, share));
             times.forward += lap(&mut clock);
-            let mut grads = micro_loss.backward(share)?;
+            let mut grads = batch_loss.backward(share)?;
             for p in self.store.trained() {
                 let Some(g) = grads.remove(&p.value) else { continue };
                 match gradients.get_mut(&p.name) {
@@ -298,30 +221,25 @@ impl<'a, T: Task> Trainer<'a, T> {
         let norm = self.optimizer.update(&self.store, &gradients, rate, limit)?;
         self.expect_finite("gradient norm", &norm)?;
         times.optimizer = lap(&mut clock);
-        let step = Step {
+        let record = StepRecord {
             step: self.state.step,
-            epoch: epoch + 1,
+            epoch: self.state.epoch + 1,
             loss: 0.0,
             learning_rate: rate,
             gradient_norm: 0.0,
-            examples: examples.len(),
-            times,
         };
-        Ok(Asked { step, losses, norm })
+        let examples = batches.iter().map(|batch| batch.examples.len()).sum();
+        let units = batches.iter().map(|batch| batch.units).sum();
+        Ok(PendingStep { step: Step { record, examples, units, weight, times }, losses, norm })
     }
 
-    /// A step with its results, which are waited for.
-    fn finished(&self, asked: Asked) -> Result<Step, TrainError> {
-        let mut clock = Instant::now();
-        let Asked { mut step, losses, norm } = asked;
-        for (loss, share) in losses {
-            step.loss += loss.value()? * share;
-        }
-        step.gradient_norm = norm.value()?;
-        step.times.device = lap(&mut clock);
-        for (what, value) in [("loss", step.loss), ("gradient norm", step.gradient_norm)] {
+    /// The step with its results, which are waited for and must be finite.
+    fn finish_step(&self, step: PendingStep) -> Result<Step, TrainError> {
+        let step = step.finish()?;
+        let StepRecord { loss, gradient_norm, .. } = step.record;
+        for (what, value) in [("loss", loss), ("gradient norm", gradient_norm)] {
             if !value.is_finite() {
-                return Err(self.not_finite(what, value, step.step));
+                return Err(self.not_finite(what, value, step.record.step));
             }
         }
         Ok(step)
@@ -337,20 +255,21 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
-    /// Metrics on a split, without a graph, with the weights as they are.
-    pub fn evaluate(&mut self, split: Split) -> Result<Evaluation, TrainError> {
+    /// What the weights come to on a split as they are, without a graph.
+    pub fn evaluate(&mut self, split: Split) -> Result<Evaluation<T::Outcome>, TrainError> {
         let started = Instant::now();
-        let model = self.task.model(&mut Frozen(&self.store))?;
-        let evaluation = self.task.evaluate(&model, split)?;
+        let model = self.blueprint.frozen(&self.store)?;
+        let evaluation = evaluate(self.task, &model, split)?;
         self.state.evaluation_seconds += started.elapsed().as_secs_f64();
-        match evaluation.loss.is_finite() {
+        match evaluation.scores.loss.is_finite() {
             true => Ok(evaluation),
             false => {
                 let what = match split {
+                    Split::Train => "loss on the training split",
                     Split::Validation => "validation loss",
                     Split::Test => "test loss",
                 };
-                Err(self.not_finite(what, evaluation.loss, self.state.step))
+                Err(self.not_finite(what, evaluation.scores.loss, self.state.step))
             }
         }
     }
@@ -419,70 +338,135 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 }
 
-/// Seconds since `clock`, which starts again.
-fn lap(clock: &mut Instant) -> f64 {
-    let before = std::mem::replace(clock, Instant::now());
-    clock.duration_since(before).as_secs_f64()
-}
-
-/// The order of the `n` training examples in an epoch (from 0).
-pub fn epoch_order(seed: u64, epoch: usize, n: usize) -> Vec<usize> {
-    Stream::new(seed, Purpose::Order, &epoch.to_string()).permutation(n)
-}
-
-/// Optimiser steps an epoch of `n` examples takes; the last may be smaller.
-pub fn steps_per_epoch(spec: &TrainingSpec, n: usize) -> usize {
-    n.div_ceil(spec.batch_size * spec.accumulation)
+/// Optimiser steps of an epoch of so many batches; the last step may have fewer of them.
+pub fn steps_per_epoch(spec: &TrainingSpec, batches: usize) -> usize {
+    batches.div_ceil(spec.accumulation)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Init, ParameterBuilder, Variable};
+    use crate::nn::{Init, Variable};
+    use crate::results::{Better, Scores};
+    use crate::tasks::{batches_of, epoch_order};
 
-    /// A weight that goes to zero; from a step on its loss is not finite, or its batch fails.
+    const METRICS: [Metric; 1] = [Metric {
+        name: "error",
+        unit: "",
+        difference_unit: "",
+        scale: 1.0,
+        decimals: 1,
+        better: Better::Lower,
+    }];
+
+    /// A weight that goes to zero. From a step on its loss is not finite, or a batch fails.
+    #[derive(Default)]
     struct Shrinking {
         not_finite: Option<u64>,
         no_batch: Option<usize>,
+        /// Weight of a batch by its size, where not its size.
+        weight: Option<fn(usize) -> f64>,
+        validation: bool,
     }
 
     const EXAMPLES: usize = 40;
 
-    impl Task for Shrinking {
-        type Model = Variable;
-        type Batch = ();
+    impl DataSet for Shrinking {
+        type Batch = usize;
 
-        fn model(&self, source: &mut dyn ParameterBuilder) -> candle_core::Result<Variable> {
-            source.tensor("w", &[3], Init::Ones, true)
-        }
-
-        fn train_len(&self) -> usize {
-            EXAMPLES
-        }
-
-        fn train_batch(&self, _: usize, examples: &[usize]) -> candle_core::Result<()> {
-            match self.no_batch.is_some_and(|example| examples.contains(&example)) {
-                true => candle_core::bail!("no such batch"),
-                false => Ok(()),
+        fn len(&self, split: Split) -> usize {
+            match split {
+                Split::Train => EXAMPLES,
+                Split::Validation => usize::from(self.validation),
+                Split::Test => 0,
             }
         }
 
-        fn loss(&self, model: &Variable, key: StepKey, (): &()) -> candle_core::Result<Variable> {
-            let finite = self.not_finite.is_none_or(|step| key.step < step);
-            let factor = if finite { 1.0 } else { f64::NAN };
-            Variable::composed(&[model], move |t| t[0].sqr()?.mean_all()? * factor)
+        fn epoch(&self, epoch: usize) -> Vec<BatchPlan> {
+            let mut batches = batches_of(&epoch_order(0, epoch, EXAMPLES), 2);
+            if let Some(weight) = self.weight {
+                for (i, batch) in batches.iter_mut().enumerate() {
+                    batch.weight = weight(i);
+                }
+            }
+            batches
         }
 
-        fn evaluate(&self, _: &Variable, _: Split) -> candle_core::Result<Evaluation> {
-            Ok(Evaluation { loss: 0.0, metric: 0.0, outcomes: Vec::new() })
+        fn train_batches(&self) -> usize {
+            EXAMPLES / 2
+        }
+
+        fn evaluation(&self, split: Split) -> Vec<BatchPlan> {
+            batches_of(&(0..self.len(split)).collect::<Vec<_>>(), 2)
+        }
+
+        fn train_batch(&self, _: usize, plan: &BatchPlan) -> candle_core::Result<usize> {
+            match self.no_batch.is_some_and(|example| plan.examples.contains(&example)) {
+                true => candle_core::bail!("no such batch"),
+                false => Ok(plan.examples[0]),
+            }
+        }
+
+        fn evaluation_batch(&self, _: Split, _: &BatchPlan) -> candle_core::Result<usize> {
+            Ok(0)
         }
     }
 
-    /// Steps of an epoch with so many under way, up to `most`, how it ended, and the weight.
-    fn train(task: &Shrinking, ahead: usize, most: usize) -> (Vec<Step>, Option<String>, Vec<f32>) {
+    impl Task for Shrinking {
+        type Data = Shrinking;
+        type Model = Variable;
+        type Answers = f64;
+        type Outcome = f64;
+
+        fn data(&self) -> &Shrinking {
+            self
+        }
+
+        fn metrics(&self) -> &'static [Metric] {
+            &METRICS
+        }
+
+        fn loss(&self, w: &Variable, key: StepKey, _: &usize) -> candle_core::Result<Variable> {
+            let finite = self.not_finite.is_none_or(|step| key.step < step);
+            let factor = if finite { 1.0 } else { f64::NAN };
+            // Each batch of a step has a loss of its own.
+            let factor = factor * (key.part + 1) as f64;
+            Variable::composed(&[w], move |t| t[0].sqr()?.mean_all()? * factor)
+        }
+
+        /// How far the weight is from what it passes on its way.
+        fn answer(&self, w: &Variable, _: &usize) -> candle_core::Result<f64> {
+            Ok((f64::from(w.tensor().to_vec1::<f32>()?[0]) - 0.955).abs())
+        }
+
+        fn outcomes(
+            &self,
+            _: Split,
+            _: &[BatchPlan],
+            answers: Vec<f64>,
+        ) -> candle_core::Result<Vec<f64>> {
+            Ok(answers)
+        }
+
+        fn scores(&self, outcomes: &[f64]) -> Scores {
+            Scores { loss: 0.0, metrics: outcomes.to_vec() }
+        }
+    }
+
+    fn blueprint() -> Blueprint<'static, Variable> {
+        Blueprint::new(|parameters| parameters.tensor("w", &[3], Init::Ones, true))
+    }
+
+    /// Steps of an epoch with so many pending, up to `most`, how it ended, and the weight.
+    fn train(
+        task: &Shrinking,
+        pending: usize,
+        most: usize,
+    ) -> (Vec<Step>, Option<String>, Vec<f32>) {
         let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
-        let mut trainer = Trainer::new(task, &spec, 0, &Device::Cpu, None).unwrap();
-        trainer.ahead = ahead;
+        let blueprint = blueprint();
+        let mut trainer = Trainer::new(task, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
+        trainer.most_pending = pending;
         let mut steps = Vec::new();
         let ended = trainer.train_epoch(|step| {
             steps.push(Step { times: StepTimes::default(), ..step.clone() });
@@ -493,36 +477,89 @@ mod tests {
     }
 
     #[test]
-    fn steps_under_way_are_told_in_their_order() {
-        let task = Shrinking { not_finite: None, no_batch: None };
+    fn pending_steps_are_shown_in_their_order() {
+        let task = Shrinking::default();
         let (want, ended, weight) = train(&task, 0, usize::MAX);
         assert_eq!((want.len(), ended), (EXAMPLES / 2, None));
-        for ahead in [1, 2, 3, 7, 100] {
-            let (steps, ended, end) = train(&task, ahead, usize::MAX);
-            assert_eq!((steps, ended, end), (want.clone(), None, weight.clone()), "{ahead}");
-            // Stopped, it tells no more than was asked for.
-            let (steps, ended, _) = train(&task, ahead, 5);
+        for pending in [1, 2, 3, 7, 100] {
+            let (steps, ended, end) = train(&task, pending, usize::MAX);
+            assert_eq!((steps, ended, end), (want.clone(), None, weight.clone()), "{pending}");
+            // Stopped, it shows no more steps.
+            let (steps, ended, _) = train(&task, pending, 5);
             assert_eq!(
                 (&steps[..], ended.as_deref()),
                 (&want[..5], Some("interrupted")),
-                "{ahead}"
+                "{pending}"
             );
         }
     }
 
     #[test]
-    fn a_failure_is_told_behind_the_steps_before_it() {
+    fn a_failure_comes_behind_the_steps_before_it() {
         let order = epoch_order(0, 0, EXAMPLES);
-        for ahead in [0, 3, 100] {
-            let task = Shrinking { not_finite: Some(9), no_batch: None };
-            let (steps, ended, _) = train(&task, ahead, usize::MAX);
-            assert_eq!(steps.len(), 8, "{ahead}");
+        for pending in [0, 3, 100] {
+            let task = Shrinking { not_finite: Some(9), ..Shrinking::default() };
+            let (steps, ended, _) = train(&task, pending, usize::MAX);
+            assert_eq!(steps.len(), 8, "{pending}");
             let ended = ended.unwrap();
-            assert!(ended.contains("stopped being finite at step 9"), "{ahead}: {ended}");
-            let task = Shrinking { not_finite: None, no_batch: Some(order[22]) };
-            let (steps, ended, _) = train(&task, ahead, usize::MAX);
-            assert_eq!(steps.len(), 11, "{ahead}");
-            assert!(ended.unwrap().contains("no such batch"), "{ahead}");
+            assert!(ended.contains("stopped being finite at step 9"), "{pending}: {ended}");
+            let task = Shrinking { no_batch: Some(order[22]), ..Shrinking::default() };
+            let (steps, ended, _) = train(&task, pending, usize::MAX);
+            assert_eq!(steps.len(), 11, "{pending}");
+            assert!(ended.unwrap().contains("no such batch"), "{pending}");
         }
+    }
+
+    /// The data set says what counts: a step's loss is the mean of its batches' by their weights, an
+    /// epoch's that of its steps'.
+    #[test]
+    fn losses_are_means_by_the_batches_weights() {
+        let task = Shrinking { weight: Some(|i| (i % 2 + 1) as f64), ..Shrinking::default() };
+        let spec = TrainingSpec {
+            batch_size: 2,
+            accumulation: 2,
+            epochs: 1,
+            learning_rate: 1e-12,
+            ..TrainingSpec::default()
+        };
+        let blueprint = blueprint();
+        let mut trainer = Trainer::new(&task, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
+        let mut steps = Vec::new();
+        let mean = trainer.train_epoch(|step| {
+            steps.push((step.record.loss, step.weight, step.examples, step.units));
+            true
+        });
+        // Batches of weights 1 and 2 have losses 1 and 2 where the weight stays at 1.
+        assert_eq!(steps.len(), 10);
+        for (loss, weight, examples, units) in steps {
+            assert!((loss - 5.0 / 3.0).abs() < 1e-6, "{loss}");
+            assert_eq!((weight, examples, units), (3.0, 4, 4));
+        }
+        assert!((mean.unwrap() - 5.0 / 3.0).abs() < 1e-6);
+    }
+
+    /// Of a metric of which less is better, the least is kept.
+    #[test]
+    fn the_best_epoch_is_the_best_in_the_metrics_direction() {
+        let task = Shrinking { validation: true, ..Shrinking::default() };
+        let spec = TrainingSpec {
+            batch_size: 2,
+            epochs: 6,
+            weight_decay: 0.0,
+            warmup_ratio: 0.0,
+            min_learning_rate_ratio: 1.0,
+            select: Select::Best,
+            ..TrainingSpec::default()
+        };
+        let blueprint = blueprint();
+        let mut trainer = Trainer::new(&task, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
+        let mut errors = Vec::new();
+        while !trainer.is_done() {
+            errors.push(trainer.epoch(|_| true).unwrap().validation_metric.unwrap());
+        }
+        let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
+        let best = errors.iter().position(|error| *error == least).unwrap();
+        assert!(0 < best && best + 1 < errors.len(), "the test shows nothing: {errors:?}");
+        assert_eq!(trainer.select().unwrap(), best + 1);
     }
 }

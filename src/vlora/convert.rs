@@ -18,21 +18,8 @@ use super::weight::{Delta, Weight};
 use super::{is_increment, is_lora};
 use crate::error::{Error, Result};
 use crate::nn::{LowRank, Variable};
-use crate::results::energy_kept;
+use crate::results::{Kept, energy_kept};
 use crate::spec::{Increment, Rank, Target, VloraSpec};
-
-/// What an increment keeps of the layer it stands for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kept {
-    pub layer: usize,
-    pub target: Target,
-    /// Full also for vectors, whose increments are exact.
-    pub rank: Rank,
-    /// ‖D_r‖² / ‖D‖², in \[0, 1\]; 1 where D is zero.
-    pub energy_kept: f64,
-    /// ‖W_l − Ŵ_l‖ / ‖W_l‖ with Ŵ_l as the model computes it; 0 where both are zero.
-    pub relative_error: f64,
-}
 
 /// Turns the parameters of a dense model of `depth` layers, by name, into those of the same model
 /// in compounds, float32. What is no target, and every first layer, is copied. Names are those of

@@ -23,7 +23,7 @@ mod weight;
 mod work;
 
 pub use compound::Compounds;
-pub use convert::{Kept, compress};
+pub use convert::compress;
 pub use count::{LayerCount, WeightParts, transformer_layer};
 pub use linear::{Linear, Lora, Vector};
 pub use spectrum::{random_spectrum, spectra};

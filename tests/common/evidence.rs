@@ -5,9 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 use vlora::models;
 use vlora::results::{
-    ExperimentFolder, ExperimentRecord, Failure, RunFolder, SCHEMA_VERSION, SpecRecord, TestRecord,
+    ExperimentFolder, ExperimentRecord, Failure, RunFolder, SCHEMA_VERSION, SpecRecord,
 };
 use vlora::spec::{self, Experiment, Variant};
+use vlora::tasks::ClassificationOutcome;
 
 /// What a run came to.
 pub enum Outcome {
@@ -93,10 +94,10 @@ fn finish(
     let spec = &variant.spec;
     let record = SpecRecord { schema: SCHEMA_VERSION, id, seed, spec: spec.clone() };
     run.write_json(RunFolder::SPEC, &record).unwrap();
-    let tests: Vec<TestRecord> = (0..EXAMPLES)
+    let tests: Vec<ClassificationOutcome> = (0..EXAMPLES)
         .map(|example| {
             let label = (example % 10) as u32;
-            TestRecord { example, label, prediction: predict(example, label), loss: 1.0 }
+            ClassificationOutcome { example, label, prediction: predict(example, label), loss: 1.0 }
         })
         .collect();
     let right = tests.iter().filter(|t| t.label == t.prediction).count();

@@ -39,19 +39,20 @@ impl Curves {
         if arms.is_empty() {
             return None;
         }
-        let panel = |title: String, value: fn(&EpochRecord) -> Option<f64>| Panel {
+        let panel = |title: String, value: &dyn Fn(&EpochRecord) -> Option<f64>| Panel {
             title,
             series: arms.iter().map(|(arm, look)| series(arm, *look, value)).collect(),
         };
-        let metric = format!("Validation {} (%)", summary.metric_name());
+        let metric = summary.metric();
+        let shown = |e: &EpochRecord| e.validation_metric.map(|value| metric.shown(value));
         let mut legend = Legend::new(
             arms.iter().map(|(arm, look)| (summary.marked_label(arm), *look, Key::Both)),
         );
         legend.say_of(summary);
         Some(Curves {
             panels: vec![
-                panel("Training loss".into(), |e| Some(e.train_loss)),
-                panel(metric, |e| e.validation_metric.map(|metric| 100.0 * metric)),
+                panel("Training loss".into(), &|e| Some(e.train_loss)),
+                panel(format!("Validation {}", metric.title()), &shown),
             ]
             .into_iter()
             // Training without validation has but the one.
@@ -74,7 +75,7 @@ impl Curves {
 }
 
 /// Of the epochs in which every run has the value.
-fn series(arm: &ArmSummary, look: Look, value: fn(&EpochRecord) -> Option<f64>) -> Series {
+fn series(arm: &ArmSummary, look: Look, value: &dyn Fn(&EpochRecord) -> Option<f64>) -> Series {
     let epochs = arm.runs.iter().map(|r| r.epochs.len()).min().unwrap_or(0);
     let points = (0..epochs)
         .filter_map(|i| {

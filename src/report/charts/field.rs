@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::against::{Against, Axis, Series, y_title};
 use super::marks::{Key, Legend, looks_of};
+use super::metric_plot::{Axis, MetricPlot, Series};
 use crate::report::fields::swept;
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
@@ -37,7 +37,7 @@ struct Group {
 
 /// None where fewer than two arms differ in the field alone, or its values are no numbers. Every arm
 /// of the summary is in the chart or named below its legend.
-pub fn against_field(summary: &Summary, field: &str) -> Option<Against> {
+pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
     let values: Vec<Option<Value>> =
         summary.arms.iter().map(|arm| Value::of(&arm.variant, field)).collect();
     let scale = Scale::of(values.iter().flatten().copied(), field == RANK)?;
@@ -102,9 +102,9 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<Against> {
         values.iter().flatten().map(|value| (scale.place(*value), value.text())).collect();
     labels.sort_by(|a, b| a.0.total_cmp(&b.0));
     labels.dedup();
-    Some(Against {
+    Some(MetricPlot {
         x_title,
-        y_title: y_title(summary),
+        metric: summary.metric(),
         axis: Axis::Places(labels),
         series: series.collect(),
         levels,

@@ -1,9 +1,9 @@
 //! Charts as SVG and PNG, drawn by the same code.
 
-mod against;
 mod curves;
 mod field;
 mod marks;
+mod metric_plot;
 mod spectrum;
 mod style;
 
@@ -48,7 +48,7 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
     if let Some(curves) = curves::Curves::new(summary) {
         both(CURVES, curves.size(), &curves, &mut files)?;
     }
-    if let Some(scatter) = against::against_parameters(summary) {
+    if let Some(scatter) = metric_plot::against_parameters(summary) {
         both(PARAMETERS, scatter.size(), &scatter, &mut files)?;
     }
     for field in field::fields(summary) {

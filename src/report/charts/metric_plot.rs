@@ -11,11 +11,13 @@ use super::style::{INK, Plane, Style, padded, short_count};
 use super::{Chart, Drawn};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
+use crate::results::Metric;
 
 /// Points with error bars of one standard deviation over a number.
-pub struct Against {
+pub struct MetricPlot {
     pub x_title: String,
-    pub y_title: String,
+    /// Of the values; they are drawn in its unit.
+    pub metric: &'static Metric,
     pub axis: Axis,
     pub series: Vec<Series>,
     /// Horizontal lines: what has no place on the x axis.
@@ -40,7 +42,7 @@ pub struct Series {
 }
 
 /// One point an arm. None where no run has finished.
-pub fn against_parameters(summary: &Summary) -> Option<Against> {
+pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
     let arms = || summary.arms.iter().zip(looks(&summary.baselines()));
     let drawn = || arms().filter_map(|(arm, look)| Some((arm, look, arm.test?)));
     let series: Vec<Series> = drawn()
@@ -53,18 +55,14 @@ pub fn against_parameters(summary: &Summary) -> Option<Against> {
     let mut legend =
         Legend::new(drawn().map(|(arm, look, _)| (summary.marked_label(arm), look, Key::Mark)));
     legend.say_of(summary);
-    (!series.is_empty()).then(|| Against {
+    (!series.is_empty()).then(|| MetricPlot {
         x_title: "Parameters".into(),
-        y_title: y_title(summary),
+        metric: summary.metric(),
         axis: Axis::FromZero,
         series,
         levels: Vec::new(),
         legend,
     })
-}
-
-pub fn y_title(summary: &Summary) -> String {
-    format!("Test {} (%), mean ± sd over seeds", summary.metric_name())
 }
 
 /// Pixels of the plot beside the legend, between these two by the number of marks that may come to
@@ -73,7 +71,7 @@ const PLOT_WIDTH: (u32, u32) = (560, 4000);
 /// Pixels from a mark to the next beside it.
 const STEP: u32 = 14;
 
-impl Against {
+impl MetricPlot {
     fn plot_width(&self) -> u32 {
         let scattered = self.series.iter().filter(|s| !s.joined).count() as u32;
         (STEP * scattered + 200).clamp(PLOT_WIDTH.0, PLOT_WIDTH.1)
@@ -85,16 +83,26 @@ impl Against {
         (self.plot_width() + width, height.max(400))
     }
 
+    /// Lowest and highest value that a spread's bar shows, in the metric's unit.
+    fn reach(&self, s: &Spread) -> [f64; 2] {
+        let sd = s.sd.unwrap_or(0.0);
+        [self.metric.shown(s.mean - sd), self.metric.shown(s.mean + sd)]
+    }
+
+    fn y_title(&self) -> String {
+        format!("Test {}, mean ± sd over seeds", self.metric.title())
+    }
+
     /// Where on the x axis each point is drawn. `pixel` is its size on both axes, `step` the pixels that
     /// a mark takes. Says whether any was moved.
     fn places(&self, pixel: (f64, f64), step: f64, x: &Range<f64>) -> (Vec<Vec<f64>>, bool) {
         let points = || self.series.iter().flat_map(|s| &s.points);
-        let y = |per_cent: f64| per_cent / pixel.1;
+        let y = |shown: f64| shown / pixel.1;
         let at: Vec<Dot> = points()
             .map(|(x, spread)| Dot {
                 x: x / pixel.0,
-                y: y(100.0 * spread.mean),
-                bar: reach(spread).map(y),
+                y: y(self.metric.shown(spread.mean)),
+                bar: self.reach(spread).map(y),
             })
             .collect();
         let within = x.start / pixel.0 + step / 2.0..x.end / pixel.0 - step / 2.0;
@@ -143,20 +151,14 @@ fn shifts(at: &[Dot], step: f64, within: &Range<f64>) -> Vec<f64> {
     shifts
 }
 
-/// Lowest and highest value that a spread's bar shows, per cent.
-fn reach(s: &Spread) -> [f64; 2] {
-    let sd = s.sd.unwrap_or(0.0);
-    [100.0 * (s.mean - sd), 100.0 * (s.mean + sd)]
-}
-
-impl Chart for Against {
+impl Chart for MetricPlot {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
         area.fill(&WHITE)?;
         let (area, legend) = area.split_horizontally(style.px(self.plot_width()));
         self.legend.draw(&legend, style)?;
         let points = || self.series.iter().flat_map(|s| &s.points);
         let spreads = points().map(|p| &p.1).chain(self.levels.iter().map(|(_, s)| s));
-        let y = padded(spreads.flat_map(reach), 0.15);
+        let y = padded(spreads.flat_map(|spread| self.reach(spread)), 0.15);
         let x = match self.axis {
             Axis::FromZero => 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.25,
             Axis::Places(_) => {
@@ -182,15 +184,18 @@ impl Chart for Against {
             false => self.x_title.clone(),
         };
         match &self.axis {
-            Axis::FromZero => style.axes(&mut chart, &title, &self.y_title, Some(&short_count))?,
+            Axis::FromZero => {
+                style.axes(&mut chart, &title, &self.y_title(), Some(&short_count))?
+            }
             Axis::Places(labels) => {
-                style.axes(&mut chart, &title, &self.y_title, None)?;
+                style.axes(&mut chart, &title, &self.y_title(), None)?;
                 place_labels(&chart, &area, labels, style)?;
             }
         }
         self.draw_levels(&mut chart, (x_low, x_high), style)?;
         for (s, xs) in self.series.iter().zip(&places).filter(|(s, _)| s.joined) {
-            let line = xs.iter().zip(&s.points).map(|(x, p)| (*x, 100.0 * p.1.mean)).collect();
+            let line =
+                xs.iter().zip(&s.points).map(|(x, p)| (*x, self.metric.shown(p.1.mean))).collect();
             style.line(&mut chart, line, s.look)?;
         }
         // All bars, then all marks: nothing is painted over a mark.
@@ -198,7 +203,7 @@ impl Chart for Against {
             let bar = s.look.colour.stroke_width(style.px(1));
             let cap = f64::from(style.px(4)) * pixel;
             for (x, (_, spread)) in xs.iter().zip(&s.points).filter(|(_, p)| p.1.sd.is_some()) {
-                let [low, high] = reach(spread);
+                let [low, high] = self.reach(spread);
                 let cap_at = |y| PathElement::new(vec![(x - cap, y), (x + cap, y)], bar);
                 let stem = PathElement::new(vec![(*x, low), (*x, high)], bar);
                 chart.draw_series([stem, cap_at(low), cap_at(high)])?;
@@ -206,19 +211,19 @@ impl Chart for Against {
         }
         for (s, xs) in self.series.iter().zip(&places) {
             for (x, (_, spread)) in xs.iter().zip(&s.points) {
-                style.marker(&chart, &area, (*x, 100.0 * spread.mean), s.look)?;
+                style.marker(&chart, &area, (*x, self.metric.shown(spread.mean)), s.look)?;
             }
         }
         // Marks on levels stand behind one another, so that equal ones show.
         for (i, (look, spread)) in self.levels.iter().enumerate() {
             let x = x_low + f64::from(style.px(STEP) * (i as u32 + 1)) * pixel;
-            style.marker(&chart, &area, (x, 100.0 * spread.mean), *look)?;
+            style.marker(&chart, &area, (x, self.metric.shown(spread.mean)), *look)?;
         }
         Ok(())
     }
 }
 
-impl Against {
+impl MetricPlot {
     fn draw_levels<DB: DrawingBackend>(
         &self,
         chart: &mut Plane<DB>,
@@ -228,11 +233,11 @@ impl Against {
         // More than two bands hide one another.
         let bands = if self.levels.len() > 2 { &[] } else { self.levels.as_slice() };
         for (look, spread) in bands {
-            let [low, high] = reach(spread);
+            let [low, high] = self.reach(spread);
             style.band(chart, &[(x_low, low, high), (x_high, low, high)], *look)?;
         }
         for (look, spread) in &self.levels {
-            let level = 100.0 * spread.mean;
+            let level = self.metric.shown(spread.mean);
             let line = [(x_low, level), (x_high, level)];
             let stroke = look.colour.stroke_width(style.px(2));
             let (dash, gap) = style.dash(*look).unwrap_or((style.px(6), style.px(4)));

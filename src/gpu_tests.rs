@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::data::ImageData;
 use crate::nn::{counters, emulated};
 use crate::spec::{self, RunSpec};
-use crate::tasks::{Evaluation, ImageClassification, Split};
+use crate::tasks::{Blueprint, DataSet, Opened, Run, Split, Task, Work};
 use crate::train::{Step, Trainer};
 
 /// What a training left.
 struct Trained {
     steps: Vec<Step>,
     weights: BTreeMap<String, Tensor>,
-    evaluation: Evaluation,
+    /// Loss of the evaluation.
+    loss: f64,
     /// Weights and both moments, by name.
     checkpoint: BTreeMap<String, Vec<u32>>,
 }
@@ -40,24 +40,64 @@ fn run(overrides: &[&str]) -> RunSpec {
     spec.unwrap().variants.remove(0).spec
 }
 
-/// Five steps, of which the last is smaller, an evaluation, a checkpoint that is taken up again.
+/// Work on a run's task with seed 1 on noise.
+fn on_noise<W: Work>(spec: &RunSpec, train: usize, device: &Device, work: W) -> W::Output {
+    let run = Run { spec, seed: 1, device };
+    Opened::synthetic(spec, train, 10).work(run, work)
+}
+
+/// Training on a device.
+struct Training<'a> {
+    spec: &'a RunSpec,
+    device: &'a Device,
+}
+
+impl Training<'_> {
+    fn trainer<'b, T: Task>(
+        &'b self,
+        task: &'b T,
+        blueprint: &'b Blueprint<'b, T::Model>,
+    ) -> Trainer<'b, T> {
+        Trainer::new(task, blueprint, &self.spec.training, 1, self.device, None).unwrap()
+    }
+}
+
+/// An evaluation, and a checkpoint that is taken up again.
+impl Work for Training<'_> {
+    type Output = Trained;
+
+    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Trained {
+        let mut trainer = self.trainer(task, blueprint);
+        let mut steps = Vec::new();
+        trainer
+            .train_epoch(|step| {
+                steps.push(step.clone());
+                true
+            })
+            .unwrap();
+        let evaluation = trainer.evaluate(Split::Test).unwrap();
+        let checkpoint = trainer.checkpoint().unwrap();
+        trainer.resume(&checkpoint).unwrap();
+        assert_eq!(trainer.evaluate(Split::Test).unwrap(), evaluation);
+        let weights = trainer.store().snapshot().unwrap();
+        Trained { steps, weights, loss: evaluation.scores.loss, checkpoint: bits(&checkpoint) }
+    }
+}
+
+/// Five steps, of which the last is smaller.
 fn train(spec: &RunSpec, device: &Device) -> Trained {
-    let data = ImageData::noise(spec.vit(), 4 * spec.training.batch_size + 2, 10);
-    let task = ImageClassification::new(&data, spec, 1, device.clone());
-    let mut trainer = Trainer::new(&task, &spec.training, 1, device, None).unwrap();
-    let mut steps = Vec::new();
-    trainer
-        .train_epoch(|step| {
-            steps.push(step.clone());
-            true
-        })
-        .unwrap();
-    let evaluation = trainer.evaluate(Split::Test).unwrap();
-    let checkpoint = trainer.checkpoint().unwrap();
-    trainer.resume(&checkpoint).unwrap();
-    assert_eq!(trainer.evaluate(Split::Test).unwrap(), evaluation);
-    let weights = trainer.store().snapshot().unwrap();
-    Trained { steps, weights, evaluation, checkpoint: bits(&checkpoint) }
+    on_noise(spec, 4 * spec.training.batch_size + 2, device, Training { spec, device })
+}
+
+/// The weights that a training starts from.
+struct Start<'a>(Training<'a>);
+
+impl Work for Start<'_> {
+    type Output = BTreeMap<String, Tensor>;
+
+    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
+        self.0.trainer(task, blueprint).store().snapshot().unwrap()
+    }
 }
 
 /// The readings, LoRA with dropout on frozen weights, micro-batches, the mean over tokens.
@@ -92,12 +132,8 @@ fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
     for overrides in SPECS {
         let spec = run(overrides);
         let want = train(&spec, &Device::Cpu);
-        let start = {
-            let data = ImageData::noise(spec.vit(), 8, 8);
-            let task = ImageClassification::new(&data, &spec, 1, Device::Cpu);
-            let trainer = Trainer::new(&task, &spec.training, 1, &Device::Cpu, None).unwrap();
-            trainer.store().snapshot().unwrap()
-        };
+        let device = &Device::Cpu;
+        let start = on_noise(&spec, 8, device, Start(Training { spec: &spec, device }));
         let types = [("float32", 2e-4, 0.02), ("bf16", 2e-2, 0.25)];
         for (precision, tolerance, way) in types {
             let all: Vec<&str> = overrides
@@ -113,12 +149,17 @@ fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
             let what = format!("{all:?}");
             assert_eq!(got.steps.len(), want.steps.len(), "{what}");
             for (got, want) in got.steps.iter().zip(&want.steps) {
-                let what = format!("{what}, step {}", want.step);
-                assert_eq!((got.step, got.examples), (want.step, want.examples), "{what}");
+                let what = format!("{what}, step {}", want.record.step);
+                assert_eq!(
+                    (got.record.step, got.examples),
+                    (want.record.step, want.examples),
+                    "{what}"
+                );
+                let (got, want) = (&got.record, &want.record);
                 close(got.loss, want.loss, tolerance, &what);
                 close(got.gradient_norm, want.gradient_norm, 5.0 * tolerance, &what);
             }
-            close(got.evaluation.loss, want.evaluation.loss, 2.0 * tolerance, &what);
+            close(got.loss, want.loss, 2.0 * tolerance, &what);
             let apart = apart(&got, &want, &start);
             assert!(apart < way, "{what}: weights are {apart} of their way apart");
             // The same again: the same bits.
@@ -128,27 +169,35 @@ fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
     }
 }
 
-/// What a block asks of a GPU in a step: forward 4 products and 4 kernels, backward 8 products and 14
+/// Kernels and products that an epoch puts into a GPU's queue.
+struct Launches<'a>(Training<'a>);
+
+impl Work for Launches<'_> {
+    type Output = [u64; 2];
+
+    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> [u64; 2] {
+        let mut trainer = self.0.trainer(task, blueprint);
+        let before = counters(self.0.device).unwrap();
+        trainer.train_epoch(|_| true).unwrap();
+        let after = counters(self.0.device).unwrap();
+        [after.launches - before.launches, after.products - before.products]
+    }
+}
+
+/// Launches of a block in a step: forward 4 products and 4 kernels, backward 8 products and 14
 /// kernels. More would be gaps between launches.
 #[test]
-fn a_block_asks_for_few_launches() {
-    let asked = |depth: &str, vlora: bool| {
+fn a_block_takes_few_launches() {
+    let launches = |depth: &str, vlora: bool| {
         let depth = format!("model.depth={depth}");
         let mut overrides = vec![depth.as_str(), "precision=bf16"];
         overrides.extend(vlora.then_some("method=vlora"));
         let spec = run(&overrides);
-        emulated(|| {
-            let data = ImageData::noise(spec.vit(), 6, 6);
-            let task = ImageClassification::new(&data, &spec, 1, Device::Cpu);
-            let mut trainer = Trainer::new(&task, &spec.training, 1, &Device::Cpu, None).unwrap();
-            let before = counters(&Device::Cpu).unwrap();
-            trainer.train_epoch(|_| true).unwrap();
-            let after = counters(&Device::Cpu).unwrap();
-            [after.launches - before.launches, after.products - before.products]
-        })
+        let training = Training { spec: &spec, device: &Device::Cpu };
+        emulated(|| on_noise(&spec, 6, &Device::Cpu, Launches(training)))
     };
     let of_two = |vlora| {
-        let (four, six) = (asked("4", vlora), asked("6", vlora));
+        let (four, six) = (launches("4", vlora), launches("6", vlora));
         [0, 1].map(|i| six[i] - four[i])
     };
     // Layer norms 2 · (1 + 2), attention 1 + 2, GELU 1, four sums of columns of 2 each; four products
@@ -165,20 +214,27 @@ fn emulated_trainings_are_the_cpus() {
 
 /// Two epochs, and the same with another trainer that takes up the first's checkpoint: moments, copies
 /// and the step's number, or the weights would end elsewhere.
+struct Resuming<'a>(Training<'a>);
+
+impl Work for Resuming<'_> {
+    type Output = ();
+
+    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) {
+        assert_eq!(task.data().len(Split::Train), 12);
+        let mut whole = self.0.trainer(task, blueprint);
+        whole.train_epoch(|_| true).unwrap();
+        let checkpoint = whole.checkpoint().unwrap();
+        whole.train_epoch(|_| true).unwrap();
+        let mut parts = self.0.trainer(task, blueprint);
+        parts.resume(&checkpoint).unwrap();
+        parts.train_epoch(|_| true).unwrap();
+        assert!(bits(&parts.checkpoint().unwrap()) == bits(&whole.checkpoint().unwrap()));
+    }
+}
+
 fn goes_on_to_the_same_bits(device: &Device) {
     let spec = run(&["method=vlora", "precision=bf16", "training.epochs=2"]);
-    let data = ImageData::noise(spec.vit(), 12, 6);
-    let task = ImageClassification::new(&data, &spec, 1, device.clone());
-    let trainer = || Trainer::new(&task, &spec.training, 1, device, None).unwrap();
-    let mut whole = trainer();
-    whole.train_epoch(|_| true).unwrap();
-    let checkpoint = whole.checkpoint().unwrap();
-    whole.train_epoch(|_| true).unwrap();
-    let mut parts = trainer();
-    parts.resume(&checkpoint).unwrap();
-    parts.train_epoch(|_| true).unwrap();
-    let of = |trainer: &Trainer<_>| bits(&trainer.checkpoint().unwrap());
-    assert!(of(&parts) == of(&whole));
+    on_noise(&spec, 12, device, Resuming(Training { spec: &spec, device }));
 }
 
 #[test]
@@ -190,13 +246,13 @@ fn emulated_trainings_go_on_to_the_same_bits() {
 #[test]
 #[ignore = "needs a GPU"]
 fn trainings_go_on_to_the_same_bits_on_the_gpu() {
-    goes_on_to_the_same_bits(&super::select_device("cuda").unwrap());
+    goes_on_to_the_same_bits(&crate::runner::select_device("cuda").unwrap());
 }
 
 #[cfg(feature = "cuda")]
 #[test]
 #[ignore = "needs a GPU"]
 fn trainings_on_the_gpu_are_the_cpus() {
-    let device = super::select_device("cuda").unwrap();
+    let device = crate::runner::select_device("cuda").unwrap();
     trains_as_the_cpu_does(|spec| train(spec, &device));
 }

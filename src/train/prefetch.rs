@@ -1,4 +1,4 @@
-//! Batches made on a thread of their own while the model works on those before.
+//! Batches that are made on a thread of their own while the model works on those before.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -6,14 +6,14 @@ use std::thread;
 use candle_core::{Error, Result, bail};
 
 /// Batches that may wait ready; one more is being made.
-const AHEAD: usize = 2;
+const READY: usize = 2;
 
-/// The batches, in the order of what they are made from.
-pub struct Batches<B> {
+/// The batches that [`prefetch`] makes, in the order of what they are made from.
+pub struct Prefetched<B> {
     made: Receiver<Result<B>>,
 }
 
-impl<B> Batches<B> {
+impl<B> Prefetched<B> {
     /// Waits for the next batch. Errors where making it failed, or where there is none left.
     pub fn take(&mut self) -> Result<B> {
         match self.made.recv() {
@@ -23,22 +23,22 @@ impl<B> Batches<B> {
     }
 }
 
-/// Calls `work` with the batches that `make` makes of `parts`, one after another. The thread that
+/// Calls `work` with the batches that `make` makes of `plans`, one after another. The thread that
 /// makes them ends with `work`, however that ends, and after the first batch that fails.
-pub fn ahead<P, B, R, E>(
-    parts: impl Iterator<Item = P> + Send,
+pub fn prefetch<P, B, R, E>(
+    plans: impl Iterator<Item = P> + Send,
     make: impl Fn(P) -> Result<B> + Send,
-    work: impl FnOnce(&mut Batches<B>) -> std::result::Result<R, E>,
+    work: impl FnOnce(&mut Prefetched<B>) -> std::result::Result<R, E>,
 ) -> std::result::Result<R, E>
 where
     B: Send,
     E: From<Error>,
 {
     thread::scope(|scope| {
-        let (send, made) = sync_channel(AHEAD);
+        let (send, made) = sync_channel(READY);
         let maker = move || {
-            for part in parts {
-                let batch = make(part);
+            for plan in plans {
+                let batch = make(plan);
                 let failed = batch.is_err();
                 // Nobody receives any more once `work` has ended.
                 if send.send(batch).is_err() || failed {
@@ -51,7 +51,7 @@ where
             .spawn_scoped(scope, maker)
             .map_err(Error::wrap)?;
         // Dropped with this closure, before the scope waits for the thread.
-        let mut batches = Batches { made };
+        let mut batches = Prefetched { made };
         work(&mut batches)
     })
 }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn batches_come_in_order_and_then_no_more() {
-        let got: Result<Vec<usize>> = ahead(
+        let got: Result<Vec<usize>> = prefetch(
             0..100,
             |i| Ok(i * i),
             |batches| {
@@ -79,13 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_fails_is_told_in_its_place_and_is_the_last() {
+    fn a_batch_that_fails_is_an_error_in_its_place_and_the_last() {
         let made = AtomicUsize::new(0);
         let make = |i: usize| {
             made.fetch_add(1, Ordering::Relaxed);
             if i == 3 { bail!("batch {i} is broken") } else { Ok(i) }
         };
-        let got: Result<()> = ahead(0.., make, |batches| {
+        let got: Result<()> = prefetch(0.., make, |batches| {
             for i in 0..3 {
                 assert_eq!(batches.take()?, i);
             }
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(made.into_inner(), 4);
     }
 
-    /// Whatever ends the work ends the endless making of batches too, a batch or two later.
+    /// Whatever ends the work ends the thread too, although it could make batches without end.
     #[test]
     fn the_thread_ends_with_the_work() {
         let made = AtomicUsize::new(0);
@@ -103,33 +103,33 @@ mod tests {
             made.fetch_add(1, Ordering::Relaxed);
             Ok(i)
         };
-        let stopped: Result<()> = ahead(0.., make, |batches| {
+        let stopped: Result<()> = prefetch(0.., make, |batches| {
             batches.take()?;
             bail!("interrupted")
         });
         assert!(stopped.unwrap_err().to_string().contains("interrupted"));
-        assert!(made.load(Ordering::Relaxed) <= 1 + AHEAD + 1);
+        assert!(made.load(Ordering::Relaxed) <= 1 + READY + 1);
         let panicked = catch_unwind(AssertUnwindSafe(|| {
-            let _: Result<()> = ahead(0.., make, |_| panic!("a fault of the work"));
+            let _: Result<()> = prefetch(0.., make, |_| panic!("a fault of the work"));
         }));
         assert!(panicked.is_err());
     }
 
-    /// So many and no more are made before somebody asks.
+    /// Some batches are made before the first is asked for, and no more than may wait.
     #[test]
-    fn batches_are_made_ahead_of_the_work() {
+    fn batches_are_made_before_they_are_asked_for() {
         let made = AtomicUsize::new(0);
         let make = |i: usize| {
             made.fetch_add(1, Ordering::Relaxed);
             Ok(i)
         };
-        let waited: Result<usize> = ahead(0.., make, |_| {
-            while made.load(Ordering::Relaxed) < AHEAD + 1 {
+        let waited: Result<usize> = prefetch(0.., make, |_| {
+            while made.load(Ordering::Relaxed) < READY + 1 {
                 thread::sleep(Duration::from_millis(1));
             }
             thread::sleep(Duration::from_millis(50));
             Ok(made.load(Ordering::Relaxed))
         });
-        assert_eq!(waited.unwrap(), AHEAD + 1);
+        assert_eq!(waited.unwrap(), READY + 1);
     }
 }

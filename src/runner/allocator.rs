@@ -1,15 +1,10 @@
-//! Peak memory of a run: the most bytes that were allocated at once.
+//! The program's allocator: it counts the bytes that are allocated, and keeps what was freed.
 //!
 //! Counted at the allocator, not as resident pages: what an earlier run's pages left behind does
-//! not count, so runs of one process compare. The decoded data counts; code and stacks do not.
+//! not count, so runs of one process compare. Data that are read count; code and stacks do not.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-use candle_core::Device;
-
-use crate::nn::{device_free_bytes, device_peak_bytes, reset_device_peak};
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -79,42 +74,6 @@ pub fn peak_bytes() -> Option<u64> {
         0 => None,
         peak => Some(peak as u64),
     }
-}
-
-/// [`reset_peak`] of what a device computes in: the GPU's memory, or the program's.
-pub fn reset_peak_of(device: &Device) {
-    match device.is_cpu() {
-        true => reset_peak(),
-        false => reset_device_peak(device),
-    }
-}
-
-/// [`peak_bytes`] of what a device computes in.
-pub fn peak_bytes_of(device: &Device) -> Option<u64> {
-    match device.is_cpu() {
-        true => peak_bytes(),
-        false => device_peak_bytes(device),
-    }
-}
-
-/// Bytes of a device's own memory that nothing has yet; None where they are not known, and on the
-/// CPU, whose memory is the system's.
-pub fn free_bytes(device: &Device) -> Option<u64> {
-    device_free_bytes(device)
-}
-
-/// Starts a new measurement of the most pages resident at once from what is resident now, among
-/// it pages that the allocator keeps. False where the system has no such measurement (Linux has).
-pub fn reset_resident_peak() -> bool {
-    fs::write("/proc/self/clear_refs", "5").is_ok()
-}
-
-/// The most bytes resident at once since [`reset_resident_peak`].
-pub fn resident_peak_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib << 10)
 }
 
 #[cfg(test)]

@@ -1,0 +1,111 @@
+//! Metrics and units of work as values: what a number is called, which way it is better, and how it
+//! is printed. How a metric is computed from the outcomes of examples stands in its task.
+
+/// A number that runs are compared by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metric {
+    /// As records and titles name it.
+    pub name: &'static str,
+    /// Printed behind a value; empty where it has none.
+    pub unit: &'static str,
+    /// What differences of two values are in.
+    pub difference_unit: &'static str,
+    /// What a stored value is multiplied by when it is printed: 100 for a share shown as per cent.
+    pub scale: f64,
+    pub decimals: usize,
+    pub better: Better,
+}
+
+/// Which of two values is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    Higher,
+    Lower,
+}
+
+impl Metric {
+    /// Whether `value` is better than `other`.
+    pub fn is_better(&self, value: f64, other: f64) -> bool {
+        match self.better {
+            Better::Higher => value > other,
+            Better::Lower => value < other,
+        }
+    }
+
+    /// A stored value, or a difference of two, in the unit that is printed.
+    pub fn shown(&self, value: f64) -> f64 {
+        self.scale * value
+    }
+
+    /// The value without its unit: `82.4`.
+    pub fn number(&self, value: f64) -> String {
+        format!("{:.*}", self.decimals, self.shown(value))
+    }
+
+    /// The value with its unit: `82.4 %`, `36.5 BLEU`, `1.47 nats`.
+    pub fn text(&self, value: f64) -> String {
+        match self.unit {
+            "" => self.number(value),
+            unit => format!("{} {unit}", self.number(value)),
+        }
+    }
+
+    /// The name with the unit in brackets, as a column or an axis is titled. A unit that the name
+    /// says already is not repeated.
+    pub fn title(&self) -> String {
+        match self.unit.is_empty() || self.unit == self.name {
+            true => self.name.to_string(),
+            false => format!("{} ({})", self.name, self.unit),
+        }
+    }
+}
+
+/// What the work of training is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkUnit {
+    pub singular: &'static str,
+    pub plural: &'static str,
+}
+
+impl WorkUnit {
+    /// As a column of speeds is titled: the plural and `/s`.
+    pub fn per_second(&self) -> String {
+        format!("{}/s", self.plural)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARE: Metric = Metric {
+        name: "share",
+        unit: "%",
+        difference_unit: "points",
+        scale: 100.0,
+        decimals: 1,
+        better: Better::Higher,
+    };
+
+    #[test]
+    fn values_are_printed_in_their_unit() {
+        let nats = Metric { name: "loss", unit: "nats", scale: 1.0, decimals: 2, ..SHARE };
+        let named = Metric { name: "BLEU", unit: "BLEU", scale: 1.0, ..SHARE };
+        let bare = Metric { name: "R²", unit: "", scale: 1.0, decimals: 3, ..SHARE };
+        let shown = |metric: &Metric, value| (metric.title(), metric.text(value));
+        assert_eq!(shown(&SHARE, 0.8237), ("share (%)".into(), "82.4 %".into()));
+        assert_eq!(shown(&nats, 1.469), ("loss (nats)".into(), "1.47 nats".into()));
+        assert_eq!(shown(&named, 36.52), ("BLEU".into(), "36.5 BLEU".into()));
+        assert_eq!(shown(&bare, -0.25), ("R²".into(), "-0.250".into()));
+    }
+
+    #[test]
+    fn the_direction_decides_which_is_better() {
+        let lower = Metric { better: Better::Lower, ..SHARE };
+        assert!(SHARE.is_better(0.5, 0.4) && !SHARE.is_better(0.4, 0.5));
+        assert!(lower.is_better(0.4, 0.5) && !lower.is_better(0.5, 0.4));
+        // Equal values: the earlier one stays.
+        assert!(!SHARE.is_better(0.5, 0.5) && !lower.is_better(0.5, 0.5));
+        assert!(!SHARE.is_better(f64::NAN, 0.5) && !lower.is_better(f64::NAN, 0.5));
+    }
+}

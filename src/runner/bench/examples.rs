@@ -1,0 +1,88 @@
+//! The examples that variants are measured on.
+
+use candle_core::Device;
+
+use super::timing::Amount;
+use crate::error::{Error, Result};
+use crate::hub::Hub;
+use crate::runner::datasets::Datasets;
+use crate::spec::{RunSpec, Variant};
+use crate::tasks::{Opened, Split, definition};
+
+/// Batches a pass of evaluation.
+const EVALUATION_BATCHES: usize = 4;
+
+/// Where examples come from.
+pub enum Examples {
+    /// Made-up ones, as many as are needed.
+    Synthetic,
+    /// The specs' data.
+    Real(Datasets),
+}
+
+/// Bytes of synthetic examples that a GPU holds at most.
+const MOST_HELD: usize = 256 << 20;
+
+/// Synthetic examples of a step at most; the labels of so many take 64 MiB.
+const MOST_SYNTHETIC: usize = 1 << 24;
+
+impl Examples {
+    /// Refuses variants whose steps take more examples than can be made.
+    pub fn synthetic(variants: &[&Variant]) -> Result<Examples> {
+        let step = |v: &&Variant| step_examples(&v.spec);
+        match variants.iter().map(step).max() {
+            Some(step) if step > MOST_SYNTHETIC => Err(Error::Input(format!(
+                "--synthetic: a step takes too many examples\n  found:    {step}, \
+                 training.batch_size × training.accumulation\n  expected: at most {MOST_SYNTHETIC}"
+            ))),
+            _ => Ok(Examples::Synthetic),
+        }
+    }
+
+    /// Reads the data of these variants, so that what is missing is reported before anything is timed.
+    pub fn read(variants: &[&Variant], hub: &Hub) -> Result<Examples> {
+        let mut datasets = Datasets::default();
+        for Variant { label, spec, .. } in variants {
+            let help = "help:     --synthetic measures on noise, without data";
+            let data = datasets.load(spec, hub).map_err(|error| match error {
+                Error::Input(text) => Error::Input(format!("{text}\n  {help}")),
+                Error::Failed(text) => Error::Failed(format!("{text}\n  {help}")),
+                other => other,
+            })?;
+            let (found, needed) = (data.len(Split::Train), step_examples(spec));
+            if found < needed {
+                return Err(Error::Input(format!(
+                    "arm {label}: there are fewer training examples than a step takes\n  \
+                     found:    {found}\n  expected: at least {needed}, training.batch_size × \
+                     training.accumulation\n  help:     --set training.batch_size=… for smaller \
+                     steps, or --synthetic for as many examples as they take"
+                )));
+            }
+        }
+        Ok(Examples::Real(datasets))
+    }
+
+    /// The data that a variant is measured on.
+    pub fn of(&self, spec: &RunSpec, amount: Amount, device: &Device) -> Opened {
+        let step = step_examples(spec);
+        let evaluated = EVALUATION_BATCHES * spec.training.batch_size;
+        match self {
+            Examples::Synthetic => {
+                // A GPU holds each of them, and more epochs serve as well.
+                let most = match device.is_cpu() {
+                    true => MOST_SYNTHETIC,
+                    false => MOST_HELD / definition(spec.task).example_bytes(spec),
+                };
+                let steps = (amount.warmup + amount.steps).min(most / step).max(1);
+                Opened::synthetic(spec, step * steps, evaluated)
+            }
+            // `read` was given every variant that is measured.
+            Examples::Real(datasets) => datasets[spec].for_timing(evaluated),
+        }
+    }
+}
+
+/// Examples of a whole optimiser step.
+pub fn step_examples(spec: &RunSpec) -> usize {
+    spec.training.batch_size * spec.training.accumulation
+}

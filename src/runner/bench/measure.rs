@@ -1,0 +1,106 @@
+//! One variant measured.
+
+use candle_core::Device;
+
+use super::examples::{Examples, step_examples};
+use super::measured::Measured;
+use super::quartiles::Quartiles;
+use super::timing::{Amount, Sample, median_queued, one_by_one, time_passes, time_steps};
+use crate::error::{Error, Result};
+use crate::models::memory::{memory, traffic};
+use crate::nn::{KernelTime, configure};
+use crate::runner::out_of_memory::reason;
+use crate::runner::peak_memory;
+use crate::runner::precision::{check_precision, device_kind};
+use crate::spec::{Precision, Variant};
+use crate::tasks::{Blueprint, DataSet, Run, Split, Task, Work, definition};
+use crate::train::{TrainError, Trainer};
+
+/// Times a variant, started from `seed`: weights that it would start from change no time. `tick`
+/// is called after each step and each pass, [`Amount::total`] times in all.
+pub fn measure(
+    variant: &Variant,
+    seed: u64,
+    examples: &Examples,
+    amount: Amount,
+    device: &Device,
+    tick: &mut dyn FnMut(),
+) -> Result<Measured> {
+    check_precision([variant].into_iter(), device)?;
+    let spec = &variant.spec;
+    let data = examples.of(spec, amount, device);
+    let held = data.held_bytes();
+    let free = peak_memory::free_bytes(device).map(|free| free.saturating_sub(held));
+    let failed = |error: TrainError| Error::Failed(reason(&error, spec, free, 1));
+    configure(device, spec.precision == Precision::Tf32).map_err(|e| failed(e.into()))?;
+    let run = Run { spec, seed, device };
+    let timings = data.work(run, TimeTraining { run, amount, tick }).map_err(failed)?;
+    let Timings { samples, passes, peak_bytes, resident_peak_bytes, kernels } = timings;
+    // At least one step was asked for, and one pass.
+    let none = || Error::Failed("nothing was timed".into());
+    let evaluation = Quartiles::of(passes).ok_or_else(none)?;
+    let (micro, update) = traffic(spec, device_kind(device));
+    let quartiles = |part: fn(&Sample) -> f64| {
+        Quartiles::of(samples.iter().map(part).collect()).ok_or_else(none)
+    };
+    let units: u64 = samples.iter().map(|s| s.units).sum();
+    Ok(Measured {
+        cost: definition(spec.task).cost(spec),
+        examples: step_examples(spec),
+        units: units as f64 / samples.len() as f64,
+        step: quartiles(|s| s.seconds)?,
+        wait: quartiles(|s| s.times.wait)?,
+        forward: quartiles(|s| s.times.forward)?,
+        backward: quartiles(|s| s.times.backward)?,
+        optimizer: quartiles(|s| s.times.optimizer)?,
+        device: quartiles(|s| s.times.device)?,
+        queued: median_queued(&samples),
+        evaluation,
+        peak_bytes,
+        resident_peak_bytes,
+        expected_peak_bytes: memory(spec, device_kind(device)).peak,
+        step_bytes: spec.training.accumulation as u64 * micro + update,
+        kernels,
+    })
+}
+
+/// Times training and evaluation on whichever task it is.
+struct TimeTraining<'a, 'b> {
+    run: Run<'a>,
+    amount: Amount,
+    tick: &'b mut dyn FnMut(),
+}
+
+/// What [`TimeTraining`] finds.
+struct Timings {
+    samples: Vec<Sample>,
+    /// Examples a second.
+    passes: Vec<f64>,
+    peak_bytes: Option<u64>,
+    resident_peak_bytes: Option<u64>,
+    kernels: Option<Vec<KernelTime>>,
+}
+
+impl Work for TimeTraining<'_, '_> {
+    type Output = std::result::Result<Timings, TrainError>;
+
+    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
+        let TimeTraining { run: Run { spec, seed, device }, amount, tick } = self;
+        let resident = peak_memory::reset_resident_peak();
+        let mut trainer = Trainer::new(task, blueprint, &spec.training, seed, device, None)?;
+        trainer.step_by_step();
+        let samples = time_steps(&mut trainer, step_examples(spec), amount, device, tick)?;
+        let peak_bytes = peak_memory::peak_bytes_of(device);
+        let resident_peak_bytes = resident.then(peak_memory::resident_peak_bytes).flatten();
+        // What a GPU holds of the data, for any number of steps, is counted apart.
+        let held = task.data().held_bytes();
+        let peak_bytes = peak_bytes.map(|peak| peak.saturating_sub(held));
+        let validation = task.data().len(Split::Validation);
+        let passes = time_passes(&mut trainer, validation, amount, tick)?;
+        let kernels = match amount.kernels {
+            true => Some(one_by_one(&mut trainer, device, tick)?),
+            false => None,
+        };
+        Ok(Timings { samples, passes, peak_bytes, resident_peak_bytes, kernels })
+    }
+}

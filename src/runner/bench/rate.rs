@@ -1,0 +1,47 @@
+//! How fast a device does what no step is faster than: matrix products and copies.
+
+use candle_core::Device;
+
+use super::measured::Measured;
+use crate::error::Result;
+use crate::nn::{DeviceRates, configure, device_rates, product_rate};
+use crate::spec::{Precision, RunSpec, Target};
+use crate::tasks::{activations, definition};
+
+/// How fast a device does what no step is faster than.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Floating-point operations a second of an arm's largest matrix product, in its precision.
+    pub product: f64,
+    /// Bytes a second that a copy reads and writes; None on the CPU, where it is not measured.
+    pub copy: Option<f64>,
+}
+
+impl Rate {
+    /// Of a variant on a device.
+    pub fn of(spec: &RunSpec, device: &Device) -> Result<Rate> {
+        let of_device = || {
+            configure(device, spec.precision == Precision::Tf32)?;
+            device_rates(device, largest_product(spec), activations(spec.precision))
+        };
+        Ok(match of_device()? {
+            Some(DeviceRates { product, copy }) => Rate { product, copy: Some(copy) },
+            None => Rate { product: 1e9 * product_rate(largest_product(spec)), copy: None },
+        })
+    }
+
+    /// Seconds that a step takes at least: for its operations, or for its bytes.
+    pub fn floor(self, m: &Measured) -> f64 {
+        let moved = self.copy.map_or(0.0, |copy| m.step_bytes as f64 / copy);
+        (m.step_flops() / self.product).max(moved)
+    }
+}
+
+/// The largest matrix product of a layer's forward pass, as (m, n, k) of `[m, k] · [k, n]`: a
+/// batch's tokens by the largest weight.
+pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
+    let shapes = Target::MATRICES.map(|target| spec.model.target_shape(target));
+    let largest = shapes.into_iter().max_by_key(|(output, input)| output * input);
+    let (output, input) = largest.unwrap_or((1, 1));
+    (spec.training.batch_size * definition(spec.task).tokens(spec), output, input)
+}

@@ -1,0 +1,283 @@
+//! Timing of optimiser steps, of passes of evaluation, and of single kernels.
+
+use std::time::Instant;
+
+use candle_core::Device;
+
+use crate::nn::{Counters, KernelTime, counters, kernel_times, time_kernels};
+use crate::runner::peak_memory;
+use crate::tasks::{Split, Task};
+use crate::train::{StepTimes, TrainError, Trainer};
+
+/// Passes of evaluation that are timed, if as many steps are.
+const MOST_PASSES: usize = 5;
+
+/// How much is timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Amount {
+    /// Optimiser steps that are timed, at least 1.
+    pub steps: usize,
+    /// Steps before them.
+    pub warmup: usize,
+    /// One more step, whose kernels and products on a GPU are timed one by one.
+    pub kernels: bool,
+}
+
+impl Amount {
+    /// Steps and passes of a measurement.
+    pub fn total(self) -> usize {
+        let passes = self.warmup.min(1) + self.passes();
+        self.warmup + self.steps + passes + usize::from(self.kernels)
+    }
+
+    pub fn passes(self) -> usize {
+        self.steps.min(MOST_PASSES)
+    }
+}
+
+/// The median over steps: batches of other steps are made beside each.
+pub fn median_queued(samples: &[Sample]) -> Counters {
+    let median = |of: fn(&Sample) -> u64| {
+        let mut all: Vec<u64> = samples.iter().map(of).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    };
+    Counters {
+        launches: median(|s| s.queued.launches),
+        products: median(|s| s.queued.products),
+        refused: median(|s| s.queued.refused),
+    }
+}
+
+/// An optimiser step as it was timed.
+pub struct Sample {
+    pub seconds: f64,
+    pub units: u64,
+    pub times: StepTimes,
+    pub queued: Counters,
+}
+
+/// Trains over epochs until so many steps of `whole` examples are timed.
+pub fn time_steps<T: Task>(
+    trainer: &mut Trainer<T>,
+    whole: usize,
+    amount: Amount,
+    device: &Device,
+    tick: &mut dyn FnMut(),
+) -> Result<Vec<Sample>, TrainError> {
+    let mut samples = Vec::with_capacity(amount.steps.min(1 << 16));
+    let mut warmed = 0;
+    peak_memory::reset_peak_of(device);
+    while samples.len() < amount.steps {
+        let mut clock = Instant::now();
+        let mut before = counters(device)?;
+        let epoch = trainer.train_epoch(|step| {
+            let seconds = clock.elapsed().as_secs_f64();
+            // They only count, so reading them fails no more than the step did.
+            let so_far = counters(device).unwrap_or_default();
+            let queued = Counters {
+                launches: so_far.launches - before.launches,
+                products: so_far.products - before.products,
+                refused: so_far.refused - before.refused,
+            };
+            before = so_far;
+            // The last step of an epoch may be smaller, and is none to time.
+            if step.examples == whole {
+                if warmed == amount.warmup {
+                    let (units, times) = (step.units, step.times);
+                    samples.push(Sample { seconds, units, times, queued });
+                } else {
+                    warmed += 1;
+                    peak_memory::reset_peak_of(device);
+                }
+                tick();
+            }
+            clock = Instant::now();
+            samples.len() < amount.steps
+        });
+        match epoch {
+            Ok(_) | Err(TrainError::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(samples)
+}
+
+/// Kernels and products of one step, and of the batches that are made beside it.
+pub fn one_by_one<T: Task>(
+    trainer: &mut Trainer<T>,
+    device: &Device,
+    tick: &mut dyn FnMut(),
+) -> Result<Vec<KernelTime>, TrainError> {
+    time_kernels(device, true)?;
+    let step = trainer.train_epoch(|_| false);
+    let times = kernel_times(device);
+    time_kernels(device, false)?;
+    tick();
+    match step {
+        Ok(_) | Err(TrainError::Interrupted) => Ok(times?),
+        Err(error) => Err(error),
+    }
+}
+
+/// Examples a second of passes over the validation split.
+pub fn time_passes<T: Task>(
+    trainer: &mut Trainer<T>,
+    examples: usize,
+    amount: Amount,
+    tick: &mut dyn FnMut(),
+) -> Result<Vec<f64>, TrainError> {
+    let mut pass = || {
+        let started = Instant::now();
+        trainer.evaluate(Split::Validation)?;
+        let seconds = started.elapsed().as_secs_f64();
+        tick();
+        Ok::<f64, TrainError>(examples as f64 / seconds.max(1e-9))
+    };
+    if amount.warmup > 0 {
+        pass()?;
+    }
+    (0..amount.passes()).map(|_| pass()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use candle_core::Result;
+
+    use super::*;
+    use crate::nn::{Init, StepKey, Variable};
+    use crate::results::{Metric, Scores};
+    use crate::spec::TrainingSpec;
+    use crate::tasks::{BatchPlan, Blueprint, DataSet, Opened, Run, Work, batches_of};
+
+    /// Five examples, and batches of two of which the last, of one, takes long to make.
+    struct SlowEnd;
+
+    const SLOW: Duration = Duration::from_millis(200);
+
+    impl DataSet for SlowEnd {
+        type Batch = ();
+
+        fn len(&self, split: Split) -> usize {
+            if split == Split::Train { 5 } else { 0 }
+        }
+
+        fn epoch(&self, _: usize) -> Vec<BatchPlan> {
+            batches_of(&[0, 1, 2, 3, 4], 2)
+        }
+
+        fn train_batches(&self) -> usize {
+            3
+        }
+
+        fn evaluation(&self, _: Split) -> Vec<BatchPlan> {
+            Vec::new()
+        }
+
+        fn train_batch(&self, _: usize, plan: &BatchPlan) -> Result<()> {
+            if plan.examples.len() < 2 {
+                std::thread::sleep(SLOW);
+            }
+            Ok(())
+        }
+
+        fn evaluation_batch(&self, _: Split, _: &BatchPlan) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Task for SlowEnd {
+        type Data = SlowEnd;
+        type Model = Variable;
+        type Answers = ();
+        type Outcome = ();
+
+        fn data(&self) -> &SlowEnd {
+            self
+        }
+
+        fn metrics(&self) -> &'static [Metric] {
+            &[]
+        }
+
+        fn loss(&self, model: &Variable, _: StepKey, (): &()) -> Result<Variable> {
+            Variable::composed(&[model], |t| t[0].sqr()?.mean_all())
+        }
+
+        fn answer(&self, _: &Variable, (): &()) -> Result<()> {
+            Ok(())
+        }
+
+        fn outcomes(&self, _: Split, _: &[BatchPlan], answers: Vec<()>) -> Result<Vec<()>> {
+            Ok(answers)
+        }
+
+        fn scores(&self, _: &[()]) -> Scores {
+            Scores { loss: 0.0, metrics: Vec::new() }
+        }
+    }
+
+    #[test]
+    fn whole_steps_are_timed_over_epochs_and_smaller_ones_are_not() {
+        let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
+        let blueprint = Blueprint::new(|parameters| parameters.tensor("w", &[1], Init::Ones, true));
+        let mut trainer = Trainer::new(&SlowEnd, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
+        let (amount, mut ticks) = (Amount { steps: 5, warmup: 2, kernels: false }, 0);
+        let samples =
+            time_steps(&mut trainer, 2, amount, &Device::Cpu, &mut || ticks += 1).unwrap();
+        assert_eq!((samples.len(), ticks), (5, 7));
+        // Two whole steps an epoch, and the small one behind them: seven end in the fourth.
+        assert_eq!((trainer.state().epoch, trainer.state().step), (3, 10));
+        let slow = SLOW.as_secs_f64() / 2.0;
+        assert!(samples.iter().all(|s| s.seconds < slow && s.times.wait < slow));
+        assert!(samples.iter().all(|s| s.units == 2));
+    }
+
+    /// Emulated: as many kernels and products are timed as a step puts into the queue.
+    #[test]
+    fn each_kernel_of_a_step_is_timed() {
+        let text = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\nmodel: \
+            {architecture: vit, image_size: 8, patch_size: 4, channels: 3, classes: 5, dim: 32, \
+            depth: 2, heads: 2}\ntraining: {batch_size: 2}\narms: {baseline: {}}\nseeds: [0]\n";
+        let spec = crate::spec::parse(text.as_bytes(), "t.yaml", "t", &[], &|_| 0).unwrap();
+        let spec = &spec.variants[0].spec;
+        crate::nn::emulated(|| {
+            let run = Run { spec, seed: 0, device: &Device::Cpu };
+            Opened::synthetic(spec, 8, 2).work(run, EachKernel { training: &spec.training });
+        });
+    }
+
+    struct EachKernel<'a> {
+        training: &'a TrainingSpec,
+    }
+
+    impl Work for EachKernel<'_> {
+        type Output = ();
+
+        fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) {
+            let device = &Device::Cpu;
+            let mut trainer =
+                Trainer::new(task, blueprint, self.training, 0, device, None).unwrap();
+            trainer.step_by_step();
+            let before = counters(device).unwrap();
+            let times = one_by_one(&mut trainer, device, &mut || ()).unwrap();
+            let after = counters(device).unwrap();
+            let count = |product: bool| {
+                let of_kind = times.iter().filter(|t| t.name.starts_with("product [") == product);
+                of_kind.map(|t| t.count).sum::<u64>()
+            };
+            assert_eq!(count(false), after.launches - before.launches);
+            assert_eq!(count(true), after.products - before.products);
+            assert!(times.is_sorted_by(|a, b| a.seconds >= b.seconds));
+            let adamw = times.iter().find(|t| t.name == "adamw").unwrap();
+            assert!(adamw.count == 1 && adamw.seconds > 0.0);
+            let qkv = "product [10, 32] [32, 96]ᵀ + bias, float32 to float32";
+            assert_eq!(times.iter().find(|t| t.name == qkv).map(|t| t.count), Some(2), "{times:?}");
+            // Nothing is timed any more.
+            trainer.train_epoch(|_| false).unwrap_err();
+            assert_eq!(kernel_times(device).unwrap(), []);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The life of one run: claimed, trained, tested, recorded.
+
+use candle_core::Device;
+use sha2::{Digest, Sha256};
+
+use super::device::device_name;
+use super::initial_weights::{InitialWeights, initial_weights};
+use super::load::Meter;
+use super::observer::Outcome;
+use super::out_of_memory::{is_out_of_memory_of, reason};
+use super::peak_memory;
+use super::plan::{PlannedRun, PlannedVariant};
+use super::provenance::provenance;
+use super::worker::WorkerContext;
+use crate::checkpoints::to_bytes;
+use crate::error::{Error, Result};
+use crate::nn::configure;
+use crate::results::{
+    EpochRecord, Failure, Provenance, RunFolder, RunResult, RunState, SCHEMA_VERSION, Session,
+    SpecRecord, StartRecord, StepRecord, take_over,
+};
+use crate::spec::{Precision, RunSpec, hex};
+use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, Work};
+use crate::train::{Start, TrainError, Trainer};
+
+/// The outcome of a run that is finished already.
+pub fn already_finished(folder: &RunFolder) -> Outcome {
+    match folder.read_json(RunFolder::RESULT) {
+        Ok(result) => Outcome::AlreadyFinished(result),
+        Err(damaged) => Outcome::Failed(damaged.to_string()),
+    }
+}
+
+/// Brings one run to its end.
+pub struct RunExecutor<'a> {
+    context: WorkerContext<'a>,
+    variant: &'a PlannedVariant,
+    run: &'a PlannedRun,
+    folder: RunFolder,
+    device: &'a Device,
+}
+
+/// What ends a run early.
+enum RunError {
+    /// The run failed. Its reason is recorded, and the next run starts.
+    Failed(String),
+    /// The same, for a reason that training gives.
+    Training(TrainError),
+    /// The program ends.
+    Stopped(Error),
+}
+
+impl From<Error> for RunError {
+    fn from(error: Error) -> RunError {
+        RunError::Stopped(error)
+    }
+}
+
+impl From<TrainError> for RunError {
+    fn from(error: TrainError) -> RunError {
+        match error {
+            TrainError::Interrupted => RunError::Stopped(Error::Interrupted),
+            other => RunError::Training(other),
+        }
+    }
+}
+
+type RunOutcome<T> = std::result::Result<T, RunError>;
+
+impl<'a> RunExecutor<'a> {
+    pub fn new(
+        context: WorkerContext<'a>,
+        variant: &'a PlannedVariant,
+        run: &'a PlannedRun,
+        device: &'a Device,
+    ) -> RunExecutor<'a> {
+        let folder = context.experiment.run(&run.id);
+        RunExecutor { context, variant, run, folder, device }
+    }
+
+    /// Trains and records the run, unless it is finished or another process has it.
+    pub fn execute(&self) -> Result<Outcome> {
+        if self.context.is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        let Some(_lock) = self.folder.claim()? else { return Ok(Outcome::Elsewhere) };
+        // Looked at again under the lock: another process may have finished it meanwhile.
+        if self.folder.state() == RunState::Finished {
+            self.folder.remove(RunFolder::CHECKPOINT)?;
+            return Ok(already_finished(&self.folder));
+        }
+        if let Some(taken) = self.take_over()? {
+            return Ok(taken);
+        }
+        self.folder.remove(RunFolder::FAILURE)?;
+        // What the device has for the run, whatever the run then takes of it.
+        let held = self.context.plan.data(&self.variant.variant).held_bytes();
+        let free = peak_memory::free_bytes(self.device).map(|free| free.saturating_sub(held));
+        let reason = match self.train() {
+            Ok(Some(result)) => return Ok(Outcome::Finished(result)),
+            Ok(None) => return Ok(Outcome::Elsewhere),
+            Err(RunError::Stopped(error)) => return Err(error),
+            Err(RunError::Failed(reason)) => reason,
+            Err(RunError::Training(error)) => reason(&error, self.spec(), free, self.context.jobs),
+        };
+        let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
+        self.folder.write_json(RunFolder::FAILURE, &failure)?;
+        Ok(Outcome::Failed(reason))
+    }
+
+    fn spec(&self) -> &'a RunSpec {
+        &self.variant.variant.spec
+    }
+
+    /// Takes the run of an experiment beside this one, where one has finished it.
+    fn take_over(&self) -> Result<Option<Outcome>> {
+        let id = &self.run.id;
+        for experiment in self.context.experiment.siblings() {
+            if let Some(result) = take_over(id, &experiment.run(id), &self.folder)? {
+                return Ok(Some(Outcome::TakenOver(result, experiment.path().to_path_buf())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// None where another process still has the run that this one starts from.
+    fn train(&self) -> RunOutcome<Option<RunResult>> {
+        if self.context.is_alone() {
+            peak_memory::reset_peak_of(self.device);
+        }
+        let (spec, seed) = (self.spec(), self.run.seed);
+        let record = SpecRecord {
+            schema: SCHEMA_VERSION,
+            id: self.run.id.clone(),
+            seed,
+            spec: spec.clone(),
+        };
+        self.folder.write_json(RunFolder::SPEC, &record)?;
+        let WorkerContext { plan, experiment, .. } = self.context;
+        let start = match initial_weights(plan, experiment, self.variant, self.run)? {
+            InitialWeights::OfSeed => None,
+            InitialWeights::Of(start, record) => {
+                self.keep_start(&record)?;
+                Some(start)
+            }
+            InitialWeights::Elsewhere => return Ok(None),
+            InitialWeights::Failed(reason) => return Err(RunError::Failed(reason)),
+        };
+        configure(self.device, spec.precision == Precision::Tf32).map_err(TrainError::from)?;
+        let run = Run { spec, seed, device: self.device };
+        let training = TrainRun { executor: self, start };
+        plan.data(&self.variant.variant).work(run, training).map(Some)
+    }
+
+    /// Trains the run to its last epoch, from where it was left.
+    fn train_on<T: Task>(
+        &self,
+        task: &T,
+        blueprint: &Blueprint<T::Model>,
+        start: Option<Box<Start>>,
+    ) -> RunOutcome<RunResult> {
+        let (spec, seed) = (self.spec(), self.run.seed);
+        let mut trainer =
+            Trainer::new(task, blueprint, &spec.training, seed, self.device, start.as_deref())?;
+        drop(start);
+        let (steps, mut epochs) = self.resume(&mut trainer)?;
+        self.record_session(!epochs.is_empty())?;
+        self.context.show(|o| o.run_started(self.variant, self.run, epochs.len()));
+        // What a run that was killed wrote behind its checkpoint is trained again.
+        let mut steps = self.folder.grow_lines(RunFolder::STEPS, &steps)?;
+        let mut meter = Meter::start();
+        while !trainer.is_done() {
+            let mut appended = Ok(());
+            let epoch = trainer.epoch(|step| {
+                appended = steps.append(&step.record);
+                self.context.show(|o| o.step(self.run, step));
+                appended.is_ok() && !self.context.is_stopped()
+            });
+            appended?;
+            // Also where the epoch ended early: the steps that led to a failure are its evidence.
+            steps.sync()?;
+            let epoch = epoch?;
+            let is_last = trainer.is_done();
+            meter.look(trainer.load_mut(), is_last);
+            self.context.show(|o| o.epoch(self.run, &epoch));
+            epochs.push(epoch);
+            self.folder.write_lines(RunFolder::EPOCHS, &epochs)?;
+            // Last, so that a checkpoint never runs ahead of its records.
+            self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;
+        }
+        self.finish(task, &mut trainer)
+    }
+
+    /// Records that this process works on the run, behind those that did before it.
+    fn record_session(&self, resumed: bool) -> RunOutcome<()> {
+        let before = match resumed {
+            false => Vec::new(),
+            true => match self.folder.read_json::<Provenance>(RunFolder::PROVENANCE) {
+                Ok(provenance) => provenance.sessions,
+                Err(damaged) => return Err(RunError::Failed(damaged.to_string())),
+            },
+        };
+        self.expect_device(&before)?;
+        let WorkerContext { plan, jobs, .. } = self.context;
+        let provenance = provenance(plan, self.variant, self.device, jobs, before);
+        self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
+        Ok(())
+    }
+
+    /// A run that goes on elsewhere would not end in the bits that it would have ended in.
+    fn expect_device(&self, before: &[Session]) -> RunOutcome<()> {
+        let here = device_name(self.device);
+        match before.last().filter(|session| session.device != here) {
+            None => Ok(()),
+            Some(session) => Err(RunError::Failed(format!(
+                "{}: the run was begun on another device\n  found:    {here}\n  expected: {}\n  \
+                 help:     go on there (`--device`), or remove the run's folder to train it again",
+                self.folder.path().display(),
+                session.device
+            ))),
+        }
+    }
+
+    /// Records what the run starts from. One that goes on from its own checkpoint must have
+    /// started from the same.
+    fn keep_start(&self, record: &StartRecord) -> RunOutcome<()> {
+        if self.folder.file(RunFolder::CHECKPOINT).exists() {
+            let before: StartRecord = match self.folder.read_json(RunFolder::START) {
+                Ok(before) => before,
+                Err(damaged) => return Err(RunError::Failed(damaged.to_string())),
+            };
+            if before.sha256 != record.sha256 {
+                return Err(RunError::Failed(format!(
+                    "{}: the run cannot be resumed: it started from weights with SHA-256 {}, and \
+                     {} now has {}\n  help: remove the run's folder to train it again",
+                    self.folder.path().display(),
+                    before.sha256,
+                    record.from,
+                    record.sha256
+                )));
+            }
+        }
+        self.folder.write_json(RunFolder::START, record)?;
+        Ok(())
+    }
+
+    /// Takes up the checkpoint, if there is one, with the records up to it.
+    fn resume<T: Task>(
+        &self,
+        trainer: &mut Trainer<T>,
+    ) -> RunOutcome<(Vec<StepRecord>, Vec<EpochRecord>)> {
+        let path = self.folder.file(RunFolder::CHECKPOINT);
+        if !path.exists() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let bytes = std::fs::read(&path).map_err(|e| Error::io("reading", &path, e))?;
+        // A damaged run fails alone; the others go on.
+        let damaged = |e: &dyn std::fmt::Display| {
+            RunError::Failed(format!(
+                "{}: the run cannot be resumed: {e}\n  help: remove the run's folder to train it \
+                 again",
+                path.display()
+            ))
+        };
+        trainer.resume(&bytes).map_err(|e| match is_out_of_memory_of(&e) {
+            true => RunError::Training(e),
+            false => damaged(&e),
+        })?;
+        let state = trainer.state();
+        let steps = self.folder.read_first_lines(RunFolder::STEPS, state.step);
+        let epochs = self.folder.read_first_lines(RunFolder::EPOCHS, state.epoch as u64);
+        Ok((steps.map_err(|e| damaged(&e))?, epochs.map_err(|e| damaged(&e))?))
+    }
+
+    /// Tests the selected weights, once, and records the result.
+    fn finish<T: Task>(&self, task: &T, trainer: &mut Trainer<T>) -> RunOutcome<RunResult> {
+        let selected_epoch = trainer.select()?;
+        let Evaluation { scores, outcomes } = trainer.evaluate(Split::Test)?;
+        self.folder.write_lines(RunFolder::TEST, &outcomes)?;
+        let weights = trainer.store().snapshot().map_err(TrainError::from)?;
+        let data = self.context.plan.data(&self.variant.variant);
+        let model = to_bytes(self.spec(), &weights, &data.labels())?;
+        self.folder.write(RunFolder::MODEL, &model)?;
+        let mut metrics = task.metrics().iter().zip(&scores.metrics);
+        let name = metrics.next().map_or_else(String::new, |(metric, _)| metric.name.into());
+        let state = trainer.state();
+        let units = data.train_units() * self.spec().training.epochs as u64;
+        let alone = self.context.is_alone();
+        let result = RunResult {
+            schema: SCHEMA_VERSION,
+            metric_name: name,
+            test_metric: scores.primary(),
+            test_metrics: metrics.map(|(metric, value)| (metric.name.into(), *value)).collect(),
+            test_loss: scores.loss,
+            selected_epoch,
+            parameters: trainer.store().count() as u64,
+            trained: trainer.store().trained_count() as u64,
+            steps: state.step,
+            training_seconds: state.training_seconds,
+            evaluation_seconds: state.evaluation_seconds,
+            throughput: units as f64 / state.training_seconds,
+            peak_bytes: if alone { peak_memory::peak_bytes_of(self.device) } else { None },
+            model_sha256: hex(&Sha256::digest(&model)),
+            other_programs: state.load.others(),
+            other_vlora: state.load.siblings(),
+        };
+        self.folder.write_json(RunFolder::RESULT, &result)?;
+        self.folder.remove(RunFolder::CHECKPOINT)?;
+        Ok(result)
+    }
+}
+
+/// Training as it is done on any task.
+struct TrainRun<'a> {
+    executor: &'a RunExecutor<'a>,
+    start: Option<Box<Start>>,
+}
+
+impl Work for TrainRun<'_> {
+    type Output = RunOutcome<RunResult>;
+
+    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> RunOutcome<RunResult> {
+        self.executor.train_on(task, blueprint, self.start)
+    }
+}

@@ -1,0 +1,142 @@
+//! What tasks share in which each example has one of several labels: the loss, the record of an
+//! example, and the metrics.
+
+use candle_core::{D, DType, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error;
+use crate::nn::{Variable, ops};
+use crate::results::{Assessment, Better, Metric, RunFolder, Scores, Trivial};
+
+/// What is stored of one test example, a line of `test.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Row in the split.
+    pub example: usize,
+    pub label: u32,
+    pub prediction: u32,
+    /// Cross-entropy, without label smoothing.
+    pub loss: f32,
+}
+
+/// Share of the examples whose label was predicted.
+pub const ACCURACY: Metric = Metric {
+    name: "accuracy",
+    unit: "%",
+    difference_unit: "points",
+    scale: 100.0,
+    decimals: 1,
+    better: Better::Higher,
+};
+
+/// The value of [`ACCURACY`].
+pub fn accuracy(outcomes: &[Outcome]) -> f64 {
+    let correct = outcomes.iter().filter(|o| o.label == o.prediction).count();
+    correct as f64 / outcomes.len() as f64
+}
+
+/// Mean cross-entropy over examples.
+fn mean_loss(outcomes: &[Outcome]) -> f64 {
+    outcomes.iter().map(|o| f64::from(o.loss)).sum::<f64>() / outcomes.len() as f64
+}
+
+/// The loss, and the values of metrics that are each computed by one of these functions.
+pub fn scores(outcomes: &[Outcome], metrics: &[fn(&[Outcome]) -> f64]) -> Scores {
+    let metrics = metrics.iter().map(|metric| metric(outcomes)).collect();
+    Scores { loss: mean_loss(outcomes), metrics }
+}
+
+/// Mean cross-entropy of logits \[batch, classes\] and labels \[batch\], a scalar.
+pub fn loss(logits: &Variable, labels: &Tensor, smoothing: f64) -> Result<Variable> {
+    ops::mean(&ops::cross_entropy(logits, labels, smoothing)?)
+}
+
+/// What a model says of a batch, still on its device.
+pub struct Answers {
+    /// Cross-entropy of each example.
+    losses: Tensor,
+    predictions: Tensor,
+}
+
+impl Answers {
+    /// Of logits \[batch, classes\].
+    pub fn of(logits: &Variable, labels: &Tensor) -> Result<Answers> {
+        let losses = ops::cross_entropy(logits, labels, 0.0)?.tensor().clone();
+        let predictions = logits.tensor().to_dtype(DType::F32)?.argmax(D::Minus1)?;
+        Ok(Answers { losses, predictions })
+    }
+
+    /// An outcome an example; `labels` are those of the split's examples in its order, and so are
+    /// the answers.
+    pub fn outcomes(answers: &[Answers], labels: &[u32]) -> Result<Vec<Outcome>> {
+        let all = |of: fn(&Answers) -> &Tensor| {
+            Tensor::cat(&answers.iter().map(of).collect::<Vec<_>>(), 0)
+        };
+        let losses = all(|a| &a.losses)?.to_vec1::<f32>()?;
+        let predictions = all(|a| &a.predictions)?.to_vec1::<u32>()?;
+        let outcomes = labels.iter().zip(predictions).zip(losses).enumerate();
+        let outcome = |(example, ((label, prediction), loss))| {
+            let label: &u32 = label;
+            Outcome { example, label: *label, prediction, loss }
+        };
+        Ok(outcomes.map(outcome).collect())
+    }
+}
+
+/// The results of a run from its stored outcomes.
+pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Result<Assessment> {
+    let outcomes: Vec<Outcome> = run.read_lines(RunFolder::TEST)?;
+    Ok(Assessment {
+        examples: outcomes.len(),
+        scores: scores(&outcomes, metrics),
+        trivial: Some(trivial(&outcomes)),
+        is_constant: outcomes.windows(2).all(|pair| pair[0].prediction == pair[1].prediction),
+    })
+}
+
+/// The best constant answer. Its class is the most frequent label among the test examples
+/// themselves, so no other constant answer, the training split's most frequent label among them, does
+/// better. Its accuracy p over n examples has the standard error √(p (1 − p) / n).
+fn trivial(outcomes: &[Outcome]) -> Trivial {
+    let mut labels: Vec<u32> = outcomes.iter().map(|o| o.label).collect();
+    labels.sort_unstable();
+    let most = labels.chunk_by(|a, b| a == b).map(<[u32]>::len).max().unwrap_or(0);
+    let examples = outcomes.len();
+    let value = most as f64 / examples.max(1) as f64;
+    let error = (value * (1.0 - value) / examples.max(1) as f64).sqrt();
+    Trivial { value, error, examples, answer: "the most frequent label of the test split" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(label: u32, prediction: u32) -> Outcome {
+        Outcome { example: 0, label, prediction, loss: 0.5 }
+    }
+
+    #[test]
+    fn a_line_of_the_evidence_has_these_fields_in_this_order() {
+        let line = r#"{"example":7,"label":1,"prediction":2,"loss":0.33333334}"#;
+        let outcome: Outcome = serde_json::from_str(line).unwrap();
+        assert_eq!((outcome.example, outcome.loss), (7, 1.0 / 3.0));
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), line);
+    }
+
+    #[test]
+    fn accuracy_and_loss_in_closed_form() {
+        let outcomes: Vec<Outcome> =
+            (0..8).map(|i| outcome(i, if i < 6 { i } else { 0 })).collect();
+        assert_eq!(scores(&outcomes, &[accuracy]), Scores { loss: 0.5, metrics: vec![0.75] });
+        assert_eq!(ACCURACY.text(0.75), "75.0 %");
+    }
+
+    #[test]
+    fn the_most_frequent_label_decides() {
+        let outcomes = [1, 0, 1, 2, 1, 0, 1, 1, 2, 1].map(|label| outcome(label, 7));
+        let trivial = trivial(&outcomes);
+        assert_eq!((trivial.value, trivial.examples), (0.6, 10));
+        assert!((trivial.error - 0.024f64.sqrt()).abs() < 1e-12);
+        assert!(trivial.is_reached_by(&ACCURACY, 0.7) && !trivial.is_reached_by(&ACCURACY, 0.8));
+    }
+}

@@ -1,0 +1,130 @@
+//! Batches of images, cropped and mirrored in training, normalised.
+
+use std::sync::OnceLock;
+
+use candle_core::{DType, Device, Error, Result, Tensor};
+
+use crate::data::{Augmenter, ImageData, ImageSplit};
+use crate::nn::HeldImages;
+use crate::spec::RunSpec;
+use crate::tasks::blueprint::activations;
+use crate::tasks::data_set::{BatchPlan, DataSet, Split, batches_of, epoch_order};
+
+/// The largest split that a device holds. Larger ones come to it batch by batch.
+const MOST_HELD: usize = 4 << 30;
+
+/// Whether a device holds a split of so many bytes.
+pub fn is_held(bytes: usize) -> bool {
+    bytes <= MOST_HELD
+}
+
+/// The images of a run in batches.
+pub struct ImageBatches<'a> {
+    data: &'a ImageData,
+    spec: &'a RunSpec,
+    seed: u64,
+    device: Device,
+    /// The splits' images on the device, from their first use on: training, validation, test.
+    held: [OnceLock<std::result::Result<Option<HeldImages>, String>>; 3],
+}
+
+impl<'a> ImageBatches<'a> {
+    pub fn new(data: &'a ImageData, spec: &'a RunSpec, seed: u64, device: Device) -> Self {
+        ImageBatches { data, spec, seed, device, held: Default::default() }
+    }
+
+    /// The labels of a split's examples.
+    pub fn labels(&self, split: Split) -> &[u32] {
+        &self.split(split).labels
+    }
+
+    fn split(&self, split: Split) -> &ImageSplit {
+        match split {
+            Split::Train => &self.data.train,
+            Split::Validation => &self.data.validation,
+            Split::Test => &self.data.test,
+        }
+    }
+
+    /// The images of a split where the device holds them.
+    fn held(&self, split: Split) -> Result<Option<&HeldImages>> {
+        let images = self.split(split);
+        let (n, side, _, channels) = images.dims();
+        if !is_held(n * side * side * channels) {
+            return Ok(None);
+        }
+        let held = self.held[split as usize].get_or_init(|| {
+            let of = &self.data.statistics;
+            let dims = images.dims();
+            HeldImages::new(|| images.bytes(), dims, &of.mean, &of.std, &self.device)
+                .map_err(|e| e.to_string())
+        });
+        held.as_ref().map(Option::as_ref).map_err(|e| Error::Msg(e.clone()))
+    }
+
+    fn batch(
+        &self,
+        split: Split,
+        examples: &[usize],
+        augmenter: Option<&Augmenter>,
+    ) -> Result<(Tensor, Tensor)> {
+        let images = self.split(split);
+        // The device crops squares that it holds; parts are resized on the way to it.
+        let resizes = augmenter.is_some_and(Augmenter::resizes);
+        let held = if resizes { None } else { self.held(split)? };
+        let Some(held) = held else {
+            let (images, labels) = self.data.batch(images, examples, augmenter, &self.device)?;
+            return Ok((images.to_dtype(self.activations())?, labels));
+        };
+        let pick = |&example: &usize| {
+            let change = augmenter.map_or((0, 0, false), |augmenter| augmenter.draw(example));
+            let (right, down, mirrored) = change;
+            [example as i32, right as i32, down as i32, i32::from(mirrored)]
+        };
+        let picks: Vec<[i32; 4]> = examples.iter().map(pick).collect();
+        let labels: Vec<u32> = examples.iter().map(|&e| images.labels[e]).collect();
+        let labels = Tensor::from_vec(labels, examples.len(), &self.device)?;
+        Ok((held.batch(&picks, self.activations())?, labels))
+    }
+
+    fn activations(&self) -> DType {
+        activations(self.spec.precision)
+    }
+}
+
+impl DataSet for ImageBatches<'_> {
+    /// Normalised images \[batch, channels, side, side\] and their labels \[batch\].
+    type Batch = (Tensor, Tensor);
+
+    fn len(&self, split: Split) -> usize {
+        self.split(split).len()
+    }
+
+    fn epoch(&self, epoch: usize) -> Vec<BatchPlan> {
+        let order = epoch_order(self.seed, epoch, self.len(Split::Train));
+        batches_of(&order, self.spec.training.batch_size)
+    }
+
+    fn train_batches(&self) -> usize {
+        self.len(Split::Train).div_ceil(self.spec.training.batch_size)
+    }
+
+    fn evaluation(&self, split: Split) -> Vec<BatchPlan> {
+        let all: Vec<usize> = (0..self.len(split)).collect();
+        batches_of(&all, self.spec.training.batch_size)
+    }
+
+    fn train_batch(&self, epoch: usize, plan: &BatchPlan) -> Result<(Tensor, Tensor)> {
+        let augmenter = Augmenter::new(self.spec.images(), self.seed, epoch);
+        self.batch(Split::Train, &plan.examples, Some(&augmenter))
+    }
+
+    fn evaluation_batch(&self, split: Split, plan: &BatchPlan) -> Result<(Tensor, Tensor)> {
+        self.batch(split, &plan.examples, None)
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let held = self.held.iter().filter_map(|held| held.get()?.as_ref().ok()?.as_ref());
+        held.map(HeldImages::size).sum()
+    }
+}

@@ -1,0 +1,30 @@
+//! The images of a run, as its task holds them.
+
+use crate::data::{ImageData, ImageSplit};
+use crate::spec::Normalize;
+use crate::tasks::data_set::Split;
+
+/// Decoded images by split.
+#[derive(Clone)]
+pub struct Data(pub ImageData);
+
+impl Data {
+    pub fn split(&self, split: Split) -> &ImageSplit {
+        match split {
+            Split::Train => &self.0.train,
+            Split::Validation => &self.0.validation,
+            Split::Test => &self.0.test,
+        }
+    }
+
+    /// What the images are normalised with.
+    pub fn normalize(&self) -> Normalize {
+        let statistics = &self.0.statistics;
+        Normalize { mean: statistics.mean.clone(), std: statistics.std.clone() }
+    }
+
+    /// Empty where the files do not name them.
+    pub fn class_names(&self) -> &[String] {
+        &self.0.class_names
+    }
+}

@@ -1,0 +1,88 @@
+//! What is known of image classification without data.
+
+use super::notes;
+use crate::error::Result;
+use crate::models::Cost;
+use crate::models::vit::{cost, tokens};
+use crate::results::{
+    Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
+};
+use crate::spec::{DataSpec, RunSpec, flatten};
+use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess};
+use crate::tasks::definition::Definition;
+
+/// The metrics, the primary one first.
+pub const METRICS: [Metric; 1] = [ACCURACY];
+/// What computes each of them.
+pub const SCORES: [fn(&[Outcome]) -> f64; 1] = [accuracy];
+
+/// The definition.
+pub const DEFINITION: Images = Images;
+
+/// Image classification.
+pub struct Images;
+
+impl Evidence for Images {
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn work_unit(&self) -> WorkUnit {
+        WorkUnit { singular: "image", plural: "images" }
+    }
+
+    fn assess(&self, run: &RunFolder) -> Result<Assessment> {
+        assess(run, &SCORES)
+    }
+
+    fn setting(&self, spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
+        notes::setting(spec, provenance)
+    }
+
+    fn start_notes(&self, fields: &TaskFields, is_arm: bool) -> Vec<String> {
+        notes::start_notes(fields, is_arm)
+    }
+
+    fn memory_note(&self) -> &'static str {
+        "decoded images included where they are not mapped from the cache"
+    }
+}
+
+impl Definition for Images {
+    /// The data section, and the model's fields that images are checked against.
+    fn data_key(&self, spec: &RunSpec) -> String {
+        let (fields, m) = (flatten(spec.images()), spec.vit());
+        format!("{fields:?} {} {} {}", m.image_size, m.channels, m.classes)
+    }
+
+    fn example_bytes(&self, spec: &RunSpec) -> usize {
+        spec.vit().channels * spec.vit().image_size.pow(2)
+    }
+
+    fn cost(&self, spec: &RunSpec) -> Cost {
+        cost(spec)
+    }
+
+    fn tokens(&self, spec: &RunSpec) -> usize {
+        tokens(spec.vit())
+    }
+
+    fn batch_text(&self, spec: &RunSpec) -> String {
+        format!("{} images of {} tokens", spec.training.batch_size, self.tokens(spec))
+    }
+
+    fn synthetic_note(&self) -> &'static str {
+        "synthetic images and labels"
+    }
+
+    fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
+        let DataSpec::Images(data) = data;
+        let mut data = data.clone();
+        data.augment = Default::default();
+        DataSpec::Images(data)
+    }
+
+    fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {
+        Some(spec.vit().classes)
+    }
+}

@@ -1,0 +1,15 @@
+//! Image classification: one image, one of several labels; cross-entropy to train, accuracy to
+//! compare.
+
+mod batches;
+mod data;
+mod definition;
+mod notes;
+mod open;
+mod start;
+mod task;
+
+pub use batches::ImageBatches;
+pub use data::Data;
+pub use definition::DEFINITION;
+pub use task::ImageClassification;

@@ -1,0 +1,136 @@
+//! What is said of images under a table and beside an evaluation.
+
+use super::start::{Adjusted, PixelSource};
+use crate::results::{ClassMatch, Provenance, Resampled, Setting, TaskFields, Unnamed};
+use crate::size::percent;
+use crate::spec::{
+    Crop, ImageDataSpec, Interpolation, Normalize, Pool, PositionEmbedding, Resize, RunSpec,
+    VitSpec,
+};
+
+/// The model, how pixels were normalised, and how training images were varied.
+pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
+    let pixels = provenance.and_then(|p| PixelSource::of(&p.task));
+    let normal = match (pixels, &spec.images().normalize) {
+        (Some(PixelSource::Start), Some(Normalize { mean, std })) => format!(
+            "the figures of the weights it starts from (mean {}, deviation {})",
+            figures(mean),
+            figures(std)
+        ),
+        (_, Some(_)) => "the spec's figures".into(),
+        (_, None) => "the training split's mean and deviation".into(),
+    };
+    Setting {
+        model: model(spec.vit()),
+        inputs: format!("pixels normalised by {normal}"),
+        augmentation: Some(augmentation(spec.images())),
+    }
+}
+
+fn model(m: &VitSpec) -> String {
+    let pool = match m.pool {
+        Pool::ClassToken => "class token",
+        Pool::Mean => "mean over patches",
+    };
+    format!(
+        "ViT of width {}, depth {}, {} heads, MLP ratio {}, patch {} at {} × {}, {pool}",
+        m.dim, m.depth, m.heads, m.mlp_ratio, m.patch_size, m.image_size, m.image_size
+    )
+}
+
+/// What is done to images of other sizes and to training images.
+fn augmentation(data: &ImageDataSpec) -> String {
+    let mut all = Vec::new();
+    let by = match data.interpolation {
+        Interpolation::Bilinear => "bilinear",
+        Interpolation::Bicubic => "bicubic",
+    };
+    match data.resize {
+        None => {}
+        Some(Resize::Exact) => all.push(format!("images resized to the square ({by})")),
+        Some(Resize::ShorterSide(n)) => {
+            all.push(format!("images resized to a shorter side of {n} ({by})"));
+        }
+    }
+    if data.crop == Crop::Center {
+        all.push("the middle square of images".into());
+    }
+    let before = all.len();
+    if let Some(crop) = &data.augment.random_resized_crop {
+        let ([least, most], [narrow, wide]) = (crop.scale, crop.ratio);
+        all.push(format!(
+            "training on random parts of whole images, of {} to {} of the area and ratios {narrow:.3} \
+             to {wide:.3}, resized ({by})",
+            percent(least),
+            percent(most)
+        ));
+    }
+    match data.augment.crop_padding {
+        0 => {}
+        padding => all.push(format!("random crops with padding {padding}")),
+    }
+    if data.augment.horizontal_flip {
+        all.push("horizontal flips".into());
+    }
+    if all.len() == before {
+        all.push("no augmentation".into());
+    }
+    match &mut all[..] {
+        [first, second] => format!("{first} and {second}"),
+        _ => all.join(", "),
+    }
+}
+
+/// What was done to the weights that a run starts from.
+pub fn start_notes(fields: &TaskFields, is_arm: bool) -> Vec<String> {
+    let Adjusted { classes, positions } = Adjusted::of(fields);
+    let classes = classes.and_then(|classes| classes_note(&classes, is_arm));
+    classes.map(String::from).into_iter().chain(positions.map(positions_note)).collect()
+}
+
+/// How the rows of a kept head are the data's classes. An arm of the experiment that has no names
+/// has the same data's numbers.
+fn classes_note(classes: &ClassMatch, is_arm: bool) -> Option<&'static str> {
+    match classes {
+        ClassMatch::Same => None,
+        ClassMatch::Permuted(_) => {
+            Some("the rows of its head put by name into the order of the data's classes")
+        }
+        ClassMatch::ByNumber(Unnamed::Both) if is_arm => None,
+        ClassMatch::ByNumber(Unnamed::Both) => {
+            Some("its head taken for the data's classes by number, since neither names them")
+        }
+        ClassMatch::ByNumber(Unnamed::Checkpoint) => {
+            Some("its head taken for the data's classes by number, since it does not name them")
+        }
+        ClassMatch::ByNumber(Unnamed::Data) => {
+            Some("its head taken for the data's classes by number, since the data do not name them")
+        }
+    }
+}
+
+fn positions_note(Resampled { method, from, to }: Resampled) -> String {
+    let how = match method {
+        PositionEmbedding::HuggingFace => "Hugging Face's ViT does, bicubic without antialiasing",
+        _ => "timm does, bicubic with antialiasing",
+    };
+    format!(
+        "its position embeddings resampled from {from} × {from} to {to} × {to} patches as {how}"
+    )
+}
+
+/// What was done to a checkpoint's head, positions and images before it was evaluated.
+pub fn evaluation_notes(normalize: &Normalize, fields: &TaskFields) -> Vec<String> {
+    let from = match PixelSource::of(fields) {
+        Some(PixelSource::Spec) => "the spec's figures",
+        Some(PixelSource::Start) => "the checkpoint's own figures",
+        Some(PixelSource::Measured) | None => "the training split's mean and deviation",
+    };
+    let (mean, std) = (figures(&normalize.mean), figures(&normalize.std));
+    let pixels = format!("pixels normalised by {from} (mean {mean}, deviation {std})");
+    [pixels].into_iter().chain(start_notes(fields, false)).collect()
+}
+
+fn figures(values: &[f64]) -> String {
+    values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,107 @@
+//! The images of a run, opened.
+
+use super::batches::is_held;
+use super::data::Data;
+use super::notes::evaluation_notes;
+use super::start::{Adjusted, fit, settle};
+use super::task::ImageClassification;
+use crate::checkpoints::{Adapted, Checkpoint, Labels, adapt};
+use crate::data::ImageData;
+use crate::error::Result;
+use crate::hub::Hub;
+use crate::results::TaskFields;
+use crate::spec::RunSpec;
+use crate::tasks::data_set::Split;
+use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
+use crate::tasks::start::{Base, Fitted, Settled};
+use crate::tasks::task::{Run, Work};
+
+impl TaskData for Data {
+    fn len(&self, split: Split) -> usize {
+        self.split(split).len()
+    }
+
+    fn train_units(&self) -> u64 {
+        self.len(Split::Train) as u64
+    }
+
+    fn train_batches(&self, spec: &RunSpec) -> usize {
+        self.len(Split::Train).div_ceil(spec.training.batch_size)
+    }
+
+    fn sha256(&self) -> String {
+        self.0.sha256()
+    }
+
+    fn record(&self) -> DataRecord {
+        let files = self.0.files.iter().map(|(_, name, sha256)| (name.clone(), sha256.clone()));
+        let task = TaskFields::default()
+            .with("class_names", &self.0.class_names)
+            .with("pixel_mean", &self.0.statistics.mean)
+            .with("pixel_std", &self.0.statistics.std);
+        DataRecord { files: files.collect(), task, notes: self.0.treated.notes() }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let splits = [&self.0.train, &self.0.validation, &self.0.test].into_iter();
+        let sizes = splits.filter(|split| split.is_square()).map(|split| {
+            let (n, side, _, channels) = split.dims();
+            n * side * side * channels
+        });
+        sizes.filter(|size| is_held(*size)).map(|size| size as u64).sum()
+    }
+
+    fn fit(&self, checkpoint: &Checkpoint, spec: &RunSpec) -> Result<Fitted> {
+        fit(self, checkpoint, spec)
+    }
+
+    fn adapt(&self, checkpoint: &Checkpoint, spec: &RunSpec) -> Result<(Checkpoint, TaskFields)> {
+        let Adapted { checkpoint, classes, positions } =
+            adapt(checkpoint, spec, self.class_names())?;
+        Ok((checkpoint, Adjusted { classes, positions }.fields()))
+    }
+
+    fn evaluation_notes(&self, fields: &TaskFields) -> Vec<String> {
+        evaluation_notes(&self.normalize(), fields)
+    }
+
+    fn labels(&self) -> Labels {
+        let class_names = self.0.class_names.clone();
+        Labels { class_names, normalize: Some(self.normalize()) }
+    }
+}
+
+impl OpenTask for Data {
+    fn open(spec: &RunSpec, hub: &Hub) -> Result<Data> {
+        ImageData::load(spec.images(), spec.vit(), hub).map(Data)
+    }
+
+    fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Data {
+        Data(ImageData::noise(spec.vit(), train, validation))
+    }
+
+    fn for_timing(&self, validation: usize) -> Data {
+        let mut data = self.0.clone();
+        // Any examples take as long where there are none for validation.
+        let timed = if data.validation.is_empty() { &data.train } else { &data.validation };
+        data.validation = timed.first(validation);
+        Data(data)
+    }
+
+    fn settle(&self, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
+        settle(self, spec, base)
+    }
+
+    fn settled(&self, spec: &RunSpec) -> Data {
+        match &spec.images().normalize {
+            Some(normalize) => Data(self.0.normalised(normalize)),
+            None => self.clone(),
+        }
+    }
+
+    fn work<W: Work>(&self, run: Run, work: W) -> W::Output {
+        let Run { spec, seed, device } = run;
+        let task = ImageClassification::new(&self.0, spec, seed, device.clone());
+        work.on(&task, &ImageClassification::blueprint(spec))
+    }
+}

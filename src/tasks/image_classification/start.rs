@@ -1,0 +1,160 @@
+//! Weights that were trained on other images: their normalisation, their classes and the positions
+//! of their patches.
+
+use serde::{Deserialize, Serialize};
+
+use super::data::Data;
+use crate::checkpoints::{self, Checkpoint, Form, match_classes, resampled};
+use crate::error::Result;
+use crate::results::{ClassMatch, Resampled, TaskFields};
+use crate::spec::{DataSpec, Normalize, PositionEmbedding, RunSpec, StartHead, VitSpec};
+use crate::tasks::start::{Base, Fitted, Settled};
+use crate::vlora::is_lora;
+
+/// Where the figures are from that pixels are normalised with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PixelSource {
+    /// `data.normalize`.
+    Spec,
+    /// The checkpoint, or the arm, that the run starts from.
+    Start,
+    /// The training split.
+    Measured,
+}
+
+impl PixelSource {
+    const FIELD: &str = "pixel_source";
+
+    /// As a field of a run's provenance.
+    pub fn fields(self) -> TaskFields {
+        TaskFields::default().with(PixelSource::FIELD, &self)
+    }
+
+    /// None in records of earlier versions.
+    pub fn of(fields: &TaskFields) -> Option<PixelSource> {
+        fields.get(PixelSource::FIELD)
+    }
+}
+
+/// What was done to weights for these data, as `start.json` has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adjusted {
+    /// How the rows of a kept classifier were matched to the data's classes. None with a new one,
+    /// and in records of earlier versions.
+    pub classes: Option<ClassMatch>,
+    /// How position embeddings of another image size were resampled.
+    pub positions: Option<Resampled>,
+}
+
+impl Adjusted {
+    pub fn fields(&self) -> TaskFields {
+        let fields = TaskFields::default();
+        fields
+            .with_some("classes", self.classes.as_ref())
+            .with_some("positions", self.positions.as_ref())
+    }
+
+    pub fn of(fields: &TaskFields) -> Adjusted {
+        Adjusted { classes: fields.get("classes"), positions: fields.get("positions") }
+    }
+}
+
+/// What the weights say of the images that trained them.
+struct Trained<'a> {
+    model: &'a VitSpec,
+    class_names: &'a [String],
+    normalize: Option<Normalize>,
+    /// How the program whose weights they are resamples position embeddings.
+    positions: PositionEmbedding,
+}
+
+impl<'a> Trained<'a> {
+    fn of(base: &'a Base<Data>) -> Trained<'a> {
+        match base {
+            Base::Checkpoint(loaded) => {
+                let theirs = &loaded.checkpoint;
+                Trained {
+                    model: &theirs.model,
+                    class_names: &theirs.labels.class_names,
+                    normalize: theirs.labels.normalize.clone(),
+                    positions: match loaded.form {
+                        Form::HuggingFace => PositionEmbedding::HuggingFace,
+                        Form::Compact | Form::Authors | Form::Timm => PositionEmbedding::Timm,
+                    },
+                }
+            }
+            Base::Arm { spec, data } => Trained {
+                model: spec.vit(),
+                class_names: data.class_names(),
+                normalize: Some(data.normalize()),
+                positions: PositionEmbedding::Timm,
+            },
+        }
+    }
+}
+
+/// Fills in what the spec leaves to the weights that the run starts from, and refuses a head whose
+/// classes are not the data's. `data` are the run's, with the normalisation that they have without
+/// those weights.
+pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
+    let mut spec = spec.clone();
+    let mut pixels = match spec.images().normalize {
+        Some(_) => PixelSource::Spec,
+        None => PixelSource::Measured,
+    };
+    let (Some(base), Some(start)) = (base, spec.start.clone()) else {
+        return Ok(Settled::from_seed(spec, pixels.fields()));
+    };
+    let theirs = Trained::of(&base);
+    let mut note = None;
+    if let (PixelSource::Measured, Some(normalize)) = (pixels, theirs.normalize)
+        && differs(&normalize, &data.normalize())
+    {
+        let Normalize { mean, std } = &normalize;
+        note = Some(format!(
+            "Its images are normalised as theirs were, with mean {mean:?} and deviation {std:?}."
+        ));
+        let DataSpec::Images(images) = &mut spec.data;
+        images.normalize = Some(normalize);
+        pixels = PixelSource::Start;
+    }
+    let how = match start.position_embedding {
+        PositionEmbedding::Auto => theirs.positions,
+        said => said,
+    };
+    let positions = resampled(theirs.model, spec.vit(), how);
+    if let Some(start) = &mut spec.start {
+        // One way to say it for one way to do it, and none where nothing is done.
+        start.position_embedding = positions.map_or(PositionEmbedding::Auto, |done| done.method);
+    }
+    let classes = match start.head {
+        StartHead::New => None,
+        StartHead::Keep => Some(match_classes(theirs.class_names, data.class_names())?),
+    };
+    let identity = match &classes {
+        Some(ClassMatch::Permuted(rows)) => format!(" classes={rows:?}"),
+        _ => String::new(),
+    };
+    let started = base.started(&spec, Adjusted { classes, positions }.fields());
+    Ok(Settled { spec, fields: pixels.fields(), started: Some(started), note, identity })
+}
+
+/// Equal but for the rounding of sums that were taken in another order.
+fn differs(theirs: &Normalize, own: &Normalize) -> bool {
+    let close = |a: &[f64], b: &[f64]| {
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-12 * b.abs().max(1.0);
+        a.len() == b.len() && a.iter().zip(b).all(close)
+    };
+    !close(&theirs.mean, &own.mean) || !close(&theirs.std, &own.std)
+}
+
+/// A checkpoint's weights for a run on these data.
+pub fn fit(data: &Data, checkpoint: &Checkpoint, spec: &RunSpec) -> Result<Fitted> {
+    let fitted = checkpoints::fit(checkpoint, spec, data.class_names())?;
+    let checkpoints::Fitted { values, kept, conversion, classes, positions } = fitted;
+    let new_head = spec.start.as_ref().is_some_and(|start| start.head == StartHead::New);
+    let from_seed = move |name: &str| is_lora(name) || new_head && name.starts_with("head.");
+    let task = Adjusted { classes, positions }.fields();
+    Ok(Fitted { values, conversion, kept, task, from_seed: Box::new(from_seed) })
+}

@@ -1,0 +1,111 @@
+//! The list of tasks: where `spec.task` decides.
+//!
+//! A new task is listed three times: as a variant of [`Opened`], and in each of the two macros.
+
+use std::ops::Deref;
+
+use super::definition::{Definition, OpenTask, TaskData};
+use super::image_classification;
+use super::start::{Base, Settled};
+use super::task::{Run, Work};
+use crate::error::{Error, Result};
+use crate::hub::Hub;
+use crate::results::Evidence;
+use crate::spec::{self, RunSpec};
+
+/// The data of a run, read and checked, by its task.
+#[derive(Clone)]
+pub enum Opened {
+    ImageClassification(image_classification::Data),
+}
+
+/// Calls `$make` with the variant of [`Opened`] and the folder of a task.
+macro_rules! by_task {
+    ($task:expr, |$variant:ident, $folder:ident| $make:expr) => {
+        match $task {
+            spec::Task::ImageClassification => {
+                #[allow(unused_imports)]
+                use Opened::ImageClassification as $variant;
+                use image_classification as $folder;
+                $make
+            }
+        }
+    };
+}
+
+/// Evaluates `$with` for the data of whichever task it is.
+macro_rules! by_data {
+    ($opened:expr, |$variant:ident, $data:ident| $with:expr) => {
+        match $opened {
+            Opened::ImageClassification($data) => {
+                #[allow(unused_imports)]
+                use Opened::ImageClassification as $variant;
+                $with
+            }
+        }
+    };
+}
+
+/// What is known of a task without data.
+pub fn definition(task: spec::Task) -> &'static dyn Definition {
+    by_task!(task, |_variant, folder| &folder::DEFINITION)
+}
+
+/// How the evidence of a run is read.
+pub fn evidence(spec: &RunSpec) -> &'static dyn Evidence {
+    definition(spec.task)
+}
+
+impl Opened {
+    /// Opens the task of a run: reads and checks its data.
+    pub fn new(spec: &RunSpec, hub: &Hub) -> Result<Opened> {
+        by_task!(spec.task, |variant, folder| Ok(variant(folder::Data::open(spec, hub)?)))
+    }
+
+    /// See [`OpenTask::synthetic`].
+    pub fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Opened {
+        by_task!(spec.task, |variant, folder| {
+            variant(folder::Data::synthetic(spec, train, validation))
+        })
+    }
+
+    /// See [`OpenTask::for_timing`].
+    pub fn for_timing(&self, validation: usize) -> Opened {
+        by_data!(self, |variant, data| variant(data.for_timing(validation)))
+    }
+
+    /// See [`OpenTask::settle`].
+    pub fn settle(&self, spec: &RunSpec, base: Option<Base<Opened>>) -> Result<Settled> {
+        by_data!(self, |variant, data| {
+            let base = match base {
+                None => None,
+                Some(Base::Checkpoint(loaded)) => Some(Base::Checkpoint(loaded)),
+                Some(Base::Arm { spec, data: variant(data) }) => Some(Base::Arm { spec, data }),
+                #[allow(unreachable_patterns)]
+                Some(Base::Arm { .. }) => {
+                    return Err(Error::Input("the arm it starts from has another task".into()));
+                }
+            };
+            data.settle(spec, base)
+        })
+    }
+
+    /// See [`OpenTask::settled`].
+    pub fn settled(&self, spec: &RunSpec) -> Opened {
+        by_data!(self, |variant, data| variant(data.settled(spec)))
+    }
+
+    /// Does work on the task of a run.
+    pub fn work<W: Work>(&self, run: Run, work: W) -> W::Output {
+        by_data!(self, |_variant, data| data.work(run, work))
+    }
+}
+
+/// What is asked of the data of any task.
+impl Deref for Opened {
+    type Target = dyn TaskData;
+
+    fn deref(&self) -> &(dyn TaskData + 'static) {
+        by_data!(self, |_variant, data| data)
+    }
+}
