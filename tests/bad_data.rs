@@ -8,7 +8,7 @@ mod data;
 use std::fmt::Write;
 
 use polars::df;
-use polars::prelude::{DataFrame, ParquetWriter};
+use polars::prelude::{DataFrame, KeyValueMetadata, ParquetWriter};
 use vlora::error::Result;
 use vlora::random::{Purpose, Stream};
 
@@ -87,7 +87,6 @@ fn image_cases() -> Vec<(&'static str, Dataset)> {
         ("images that are lists", parquet("wrong/image-is-list.parquet")),
         ("an image without bytes", parquet("wrong/image-without-bytes.parquet")),
         ("labels that are fractions", parquet("wrong/label-is-fraction.parquet")),
-        ("labels of 8 bits", parquet("wrong/label-is-byte.parquet")),
         ("no label", parquet("wrong/label-is-empty.parquet")),
         ("a label too large", parquet("wrong/label-too-large.parquet")),
         ("a label below zero", parquet("wrong/label-negative.parquet")),
@@ -154,6 +153,22 @@ fn image_cases() -> Vec<(&'static str, Dataset)> {
         ("labels that are missing to pandas", described("file_name,label\n1.png,NA\n2.png,b\n")),
         ("labels that are numbers to pandas", described("file_name,label\n1.png,00\n2.png,01\n")),
         ("images in a table of text", one("train.csv", "image,label\na.png,0\n")),
+        ("a table of paths without a column of images", one("train.csv", "path,label\na.png,0\n")),
+        ("a table of paths beside images", {
+            let dataset = one("images/a.png", png(side, [0; 3]));
+            dataset.put("train.csv", "image,label\nimages/a.png,0\n");
+            dataset
+        }),
+        ("values between semicolons", one("train.csv", "image;label\na.png;0\n")),
+        ("a hidden image", image(".4.png", png(side, [4; 3]))),
+        ("an ending in mixed case", image("4.Jpeg", png(side, [4; 3]))),
+        (
+            "classes above the splits",
+            Dataset::new(&[
+                ("pets/cat/train/1.png", png(side, [0; 3])),
+                ("pets/dog/test/2.png", png(side, [1; 3])),
+            ]),
+        ),
         ("IDX with another magic number", pair(vec![0, 0, 13, 3, 0, 0, 0, 1], idx(&[1], &[0]))),
         ("IDX cut short", pair(idx(&[2, side, side], &pixels(1)), idx(&[2], &[0, 1]))),
         ("IDX with sizes beyond reason", pair(idx(&[u32::MAX; 3], &[]), idx(&[1], &[0]))),
@@ -210,6 +225,35 @@ fn table_cases() -> Vec<(&'static str, Dataset, Option<&'static str>, &'static s
         t("a file of another format", Dataset::new(&[("train.csv", "a\n"), ("train.xlsx", "")])),
         t("two formats", Dataset::new(&[("train.csv", "a\n"), ("train_2.jsonl", "")])),
         t("a split in capitals", one("Train.csv", "a\n")),
+        t("a card that drops labels", {
+            let yaml = "configs: [{config_name: x, drop_labels: true}]";
+            card(yaml, &[("train/a/1.png", ""), ("train/b/2.png", "")])
+        }),
+        t("a card with an option", {
+            let yaml = "configs: [{config_name: x, data_files: a.csv, sep: ';'}]";
+            card(yaml, &[("a.csv", "a\n")])
+        }),
+        t("shards whose classes are named otherwise", {
+            let shard = |names: &str| {
+                let frame = df!["label" => [0i64, 1]].unwrap();
+                let features = format!(
+                    r#"{{"info": {{"features": {{"label": {{"names": {names}, "_type": "ClassLabel"}}}}}}}}"#
+                );
+                let mut bytes = Vec::new();
+                ParquetWriter::new(&mut bytes)
+                    .with_key_value_metadata(Some(KeyValueMetadata::from_static(vec![(
+                        "huggingface".into(),
+                        features,
+                    )])))
+                    .finish(&mut frame.clone())
+                    .unwrap();
+                bytes
+            };
+            Dataset::new(&[
+                ("train-00000-of-00002.parquet", shard(r#"["no", "yes"]"#)),
+                ("train-00001-of-00002.parquet", shard(r#"["no", "maybe"]"#)),
+            ])
+        }),
         t(
             "two patterns for one file",
             card("configs: [{config_name: x, data_files: ['*.csv', a.csv]}]", &[("a.csv", "a\n")]),

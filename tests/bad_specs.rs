@@ -273,6 +273,16 @@ const EDITS: &[(&str, &str, &str)] = &[
         "  augment:",
         "  normalize: {mean: [0.5, 0.5], std: [0.5]}\n  augment:",
     ),
+    (
+        "a mean on the scale of 0 to 255",
+        "  augment:",
+        "  normalize: {mean: [123.7], std: [0.3]}\n  augment:",
+    ),
+    (
+        "a deviation on the scale of 0 to 255",
+        "  augment:",
+        "  normalize: {mean: [0], std: [255]}\n  augment:",
+    ),
     ("normalisation by zero", "  augment:", "  normalize: {mean: [0.5], std: [0]}\n  augment:"),
     ("sweep over an unknown field", "  vlora.rank: [2, 4]", "  vlora.rnak: [2, 4]"),
     ("sweep over an unknown section", "  vlora.rank: [2, 4]", "  vlroa.rank: [2, 4]"),

@@ -292,6 +292,9 @@ fn files_are_ignored_by_name() {
         ("images at two depths", "train/dog/old/", 4),
         ("metadata for a part of the images", "2.png", 2),
         ("an archive beside", "*.zip", 1),
+        ("a hidden image", "**/.*", 4),
+        ("a hidden folder of a split", ".old", 4),
+        ("one ending in mixed case", "**/*.Jpeg", 4),
     ] {
         let dataset = of(name).made(&contents);
         let source = Source::Folder(dataset.at(""));
@@ -304,6 +307,36 @@ fn files_are_ignored_by_name() {
         let none = Layout::without(&repository, None, &["none.csv".to_string()]);
         assert!(none.unwrap_err().to_string().contains("none.csv"));
     }
+}
+
+/// What cannot be read twice is no file of a dataset: it is refused by name, and nothing waits for it.
+#[cfg(unix)]
+#[test]
+fn pipes_are_refused_by_name() {
+    for path in ["train/cat/9.png", "README.md", "train.csv"] {
+        let dataset = Dataset::new(&[
+            ("train/cat/1.png", data::png(4, [1; 3])),
+            ("train/dog/2.png", data::png(4, [2; 3])),
+        ]);
+        if path == "train.csv" {
+            fs::remove_dir_all(dataset.at("train")).unwrap();
+        }
+        let made = std::process::Command::new("mkfifo").arg(dataset.at(path)).status().unwrap();
+        assert!(made.success());
+        let ran = vlora(&dataset.at(""), &["data", "."]);
+        assert_eq!(ran.code, 2, "{path}");
+        assert!(ran.err.contains(path) && ran.err.contains("a named pipe"), "{}", ran.err);
+    }
+}
+
+/// A leading `~` is the home folder, which no shell puts into a spec.
+#[test]
+fn a_path_may_start_at_home() {
+    let home = Dataset::new(&[("pets/train.csv", "n\n1\n")]);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vlora"));
+    let ran = command.args(["data", "~/pets"]).env("HOME", home.at("")).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && out.contains("pets"), "{out}{err}");
 }
 
 /// What no other tool defines: IDX files beside anything else.
@@ -373,23 +406,267 @@ fn the_program_shows_a_folder_and_the_spec_that_reads_it() {
     assert_eq!(
         spec,
         "data:\n  path: .\n  ignore: [\"**/*.bmp\"]\n  train: train\n  validation: validation\n  \
-         test: {fraction: 0.1}\nmodel:\n  image_size: 8\n  channels: 3\n  classes: 2\n"
+         test: {fraction: 0.34}\nmodel:\n  image_size: 8\n  channels: 3\n  classes: 2\n"
     );
-    let model = "architecture: vit, patch_size: 4, dim: 8, depth: 1, heads: 1";
-    let rest = format!("task: image-classification\narms: {{baseline: }}\nseeds: [0]\n{spec}");
-    let fields: String =
-        model.split(", ").map(|field| format!("  {field}\n")).collect::<Vec<_>>().concat();
-    fs::write(dataset.at("spec.yaml"), format!("{rest}{fields}")).unwrap();
-    let planned =
-        vlora(&dataset.at(""), &["plan", "spec.yaml", "--set", "data.test={fraction: 0.4}"]);
+    fs::write(dataset.at("spec.yaml"), whole_spec(spec)).unwrap();
+    let planned = vlora(&dataset.at(""), &["plan", "spec.yaml"]);
     assert_eq!(planned.code, 0, "{}", planned.err);
     let note = "note: .: not read, of no known format: notes.txt";
     let out = tempfile::tempdir().unwrap();
     let out = out.path().to_str().unwrap();
-    let set = ["--set", "data.test={fraction: 0.4}", "--set", "training.epochs=1", "--out", out];
+    let set = ["--set", "training.epochs=1", "--out", out];
     let ran = vlora(&dataset.at(""), &[&["run", "spec.yaml"][..], &set].concat());
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(ran.err.matches(note).count(), 1, "{}", ran.err);
+}
+
+/// The lines that `vlora data` prints, with what else a spec needs.
+fn whole_spec(lines: &str) -> String {
+    let model = "  architecture: vit\n  patch_size: 1\n  dim: 8\n  depth: 1\n  heads: 1\n";
+    format!("task: image-classification\narms: {{baseline: }}\nseeds: [0]\n{lines}{model}")
+}
+
+/// A Parquet file of images with labels; None where a row has none.
+fn labelled(labels: &[Option<i64>]) -> Vec<u8> {
+    let images: Vec<Vec<u8>> = (0..labels.len()).map(|i| different(i as u8)).collect();
+    let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+    table(polars::df!["image" => images, "label" => labels].unwrap())
+}
+
+fn table(mut frame: polars::prelude::DataFrame) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    polars::prelude::ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
+    bytes
+}
+
+/// An image that no other call of this test makes: its first number counts them.
+fn different(n: u8) -> Vec<u8> {
+    use std::sync::atomic::{AtomicU8, Ordering};
+    static CALLS: AtomicU8 = AtomicU8::new(0);
+    data::png(4, [CALLS.fetch_add(1, Ordering::SeqCst), n, 7])
+}
+
+/// The lines of each layout are planned as they are, or a sentence says what is missing for them.
+#[test]
+fn the_lines_of_a_spec_are_planned_or_a_sentence_says_what_is_missing() {
+    let classes = |split: &str, names: &[&str], each: usize| -> Vec<(String, Vec<u8>)> {
+        let of = |name: &&str| {
+            (0..each).map(|i| (format!("{split}/{name}/{i}.png"), different(0))).collect::<Vec<_>>()
+        };
+        names.iter().flat_map(of).collect()
+    };
+    let all = |parts: &[Vec<(String, Vec<u8>)>]| -> Dataset {
+        let files: Vec<(&str, &Vec<u8>)> =
+            parts.iter().flatten().map(|(path, bytes)| (&path[..], bytes)).collect();
+        Dataset::new(&files)
+    };
+    let one = |name: &str, bytes: Vec<u8>| vec![(name.to_string(), bytes)];
+    let (a, b) = (Some(0), Some(1));
+    let text = |texts: &[&str]| {
+        let images: Vec<Vec<u8>> = texts.iter().map(|_| different(1)).collect();
+        let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+        table(polars::df!["image" => images, "label" => texts].unwrap())
+    };
+    let captions = |texts: &[&str]| {
+        let images: Vec<Vec<u8>> = texts.iter().map(|_| different(2)).collect();
+        let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+        table(polars::df!["image" => images, "caption" => texts].unwrap())
+    };
+    let sized = |sides: &[u32]| -> Vec<(String, Vec<u8>)> {
+        let image = |(i, side): (usize, &u32)| {
+            let class = ["cat", "dog"][i % 2];
+            (format!("train/{class}/{i}.png"), data::png(*side, [i as u8, 9, 9]))
+        };
+        sides.iter().enumerate().map(image).collect()
+    };
+    let card = |text: &str| one("README.md", format!("---\n{text}\n---\n").into_bytes());
+    let two = ["cat", "dog"];
+    let splits = |names: [&str; 2]| {
+        let path = |name: &str| format!("{{split: {name}, path: '{name}/**'}}");
+        let files = names.map(path).join(", ");
+        card(&format!("configs: [{{config_name: x, data_files: [{files}]}}]"))
+    };
+    let named =
+        "dataset_info: {features: [{name: label, dtype: {class_label: {names: [no, yes]}}}]}";
+    let csv = |labels: &str| {
+        let rows: Vec<String> =
+            labels.split(' ').enumerate().map(|(i, label)| format!("{i}.png,{label}\n")).collect();
+        format!("file_name,label\n{}", rows.concat()).into_bytes()
+    };
+    let plain = |n: usize| -> Vec<(String, Vec<u8>)> {
+        (0..n).map(|i| (format!("{i}.png"), different(3))).collect()
+    };
+
+    let planned: &[(&str, Dataset, &[&str])] = &[
+        (
+            "three splits",
+            all(&["train", "val", "test"].map(|s| classes(s, &two, 2))),
+            &["train: train", "validation: validation", "test: test"],
+        ),
+        (
+            "validation alone",
+            all(&[classes("val", &two, 5)]),
+            &["train: validation", "validation: {fraction: 0.1}", "test: {fraction: 0.1}"],
+        ),
+        ("test alone", all(&[classes("test", &two, 5)]), &["train: test"]),
+        ("three examples", all(&[classes("train", &two, 2)]), &["test: {fraction: 0.25}"]),
+        (
+            "five examples and a test split",
+            all(&[classes("train", &two, 3), classes("test", &two, 1)]),
+            &["validation: {fraction: 0.2}", "test: test"],
+        ),
+        (
+            "splits of more than a word",
+            all(&[
+                splits(["train.clean", "test.other"]),
+                classes("train.clean", &two, 5),
+                classes("test.other", &two, 1),
+            ]),
+            &["train: train.clean", "test: test.other"],
+        ),
+        ("a tiny image", all(&[sized(&[1, 30, 32, 40])]), &["image_size: 30", "resize: 30"]),
+        (
+            "labels that are text",
+            all(&[
+                one("train.parquet", text(&["x", "y", "x", "y"])),
+                one("test.parquet", text(&["y"])),
+            ]),
+            &["classes: 2"],
+        ),
+        (
+            "labels that are numbers",
+            all(&[
+                one("train.parquet", labelled(&[a, b, a, b])),
+                one("test.parquet", labelled(&[Some(4)])),
+            ]),
+            &["classes: 5"],
+        ),
+        (
+            "names of a card",
+            all(&[card(named), one("train.parquet", labelled(&[a, b, a, b]))]),
+            &["classes: 2"],
+        ),
+        ("described images", all(&[one("metadata.csv", csv("x y x")), plain(3)]), &["classes: 2"]),
+        (
+            "numbers of a byte",
+            all(&[one(
+                "train.parquet",
+                table(
+                    polars::df![
+                        "image" => [&different(5)[..], &different(5), &different(5)],
+                        "kind" => [0i64, 1, 1],
+                    ]
+                    .unwrap(),
+                ),
+            )]),
+            &["label_column: kind", "test: {fraction: 0.34}"],
+        ),
+    ];
+    for (name, dataset, lines) in planned {
+        let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
+        let (_, spec) = ran
+            .out
+            .split_once("to paste into a spec:\n\n")
+            .unwrap_or_else(|| panic!("{name}: {}{}", ran.out, ran.err));
+        for line in *lines {
+            assert!(spec.lines().any(|l| l.trim() == *line), "{name}: {line}\n{spec}");
+        }
+        fs::write(dataset.at("spec.yaml"), whole_spec(spec)).unwrap();
+        let ran = vlora(&dataset.at(""), &["plan", "spec.yaml"]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.err);
+    }
+
+    let missing: &[(&str, Dataset, &str)] = &[
+        (
+            "validation and test",
+            all(&["val", "test"].map(|s| classes(s, &two, 3))),
+            "there is no split to train on, only validation, test",
+        ),
+        (
+            "labels in test alone",
+            all(&[
+                one("train.parquet", labelled(&[None, None, None])),
+                one("test.parquet", labelled(&[a, b, a])),
+            ]),
+            "the split train has 3 rows without a label in `label`",
+        ),
+        (
+            "a row without a label",
+            all(&[one("train.parquet", labelled(&[a, b, None, a]))]),
+            "the split train has 1 row without a label in `label`",
+        ),
+        (
+            "a label beyond the names",
+            all(&[card(named), one("train.parquet", labelled(&[a, b, Some(2), a]))]),
+            "the split train has the label 2, which has no name; the split train has 2 classes",
+        ),
+        (
+            "numbers here, text there",
+            all(&[
+                one("train.parquet", labelled(&[a, b, a, b])),
+                one("test.parquet", text(&["x"])),
+            ]),
+            "labels are numbers in the split train and text in the split test",
+        ),
+        (
+            "text here, numbers there",
+            all(&[
+                one("train.parquet", text(&["x", "y", "x", "y"])),
+                one("test.parquet", labelled(&[a])),
+            ]),
+            "labels are text in the split train and numbers in the split test",
+        ),
+        (
+            "a class of the test split alone",
+            all(&[
+                one("train.parquet", text(&["x", "y", "x", "y"])),
+                one("test.parquet", text(&["z"])),
+            ]),
+            "the split test has the class z",
+        ),
+        (
+            "types that differ between shards",
+            all(&[
+                one("train-00000-of-00002.parquet", labelled(&[a, b])),
+                one("train-00001-of-00002.parquet", text(&["x", "y"])),
+            ]),
+            "are numbers in one file of the split train, text in another",
+        ),
+        (
+            "captions",
+            all(&[one("train.parquet", captions(&["a red cat", "a dog", "two cats"]))]),
+            "no column holds labels",
+        ),
+        (
+            "two examples",
+            all(&[one("train.parquet", labelled(&[a, b]))]),
+            "the split train has 2 examples, too few to take validation or test examples from it",
+        ),
+        (
+            "one class",
+            all(&[one("train.parquet", labelled(&[a, a, a, a]))]),
+            "`label` tells no two classes apart",
+        ),
+        (
+            "a number below 0",
+            all(&[one("train.parquet", labelled(&[a, b, Some(-1), a]))]),
+            "`label` holds -1, which is no number of a class",
+        ),
+        (
+            "what is no image",
+            all(&[classes("train", &two, 2), one("train/cat/9.png", b"x".to_vec())]),
+            "hold no PNG, JPEG or WebP image",
+        ),
+    ];
+    for (name, dataset, reason) in missing {
+        let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.err);
+        let (_, found) = ran
+            .out
+            .split_once("no lines for a spec: ")
+            .unwrap_or_else(|| panic!("{name}: {}", ran.out));
+        assert!(found.contains(reason) && !ran.out.contains("to paste"), "{name}: {found}");
+    }
 }
 
 /// Images of several sizes get a size that fits all, columns and configurations their names.
@@ -401,15 +678,16 @@ fn the_lines_of_a_spec_name_what_is_not_usual() {
         image.write_to(&mut out, image::ImageFormat::Png).unwrap();
         out.into_inner()
     };
-    let dataset = Dataset::new(&[("a/1.png", grey(9, 7)), ("a/2.png", grey(6, 20))]);
-    dataset.put("a/metadata.csv", "photo_file_name,kind\n1.png,x\n2.png,y\n");
+    let images = [("a/1.png", grey(9, 7)), ("a/2.png", grey(6, 20)), ("a/3.png", grey(6, 8))];
+    let dataset = Dataset::new(&images);
+    dataset.put("a/metadata.csv", "photo_file_name,kind\n1.png,x\n2.png,y\n3.png,x\n");
     dataset.put("README.md", "---\nconfigs: [{config_name: '2019', data_dir: a}]\n---\n");
     let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
     let (_, spec) = ran.out.split_once("to paste into a spec:\n\n").unwrap();
     assert_eq!(
         spec,
         "data:\n  path: .\n  config: \"2019\"\n  image_column: photo\n  label_column: kind\n  \
-         train: train\n  validation: {fraction: 0.1}\n  test: {fraction: 0.1}\n  resize: 6\n  \
+         train: train\n  validation: {fraction: 0.34}\n  test: {fraction: 0.34}\n  resize: 6\n  \
          crop: center\nmodel:\n  image_size: 6\n  channels: 1\n  classes: 2\n"
     );
     assert!(ran.out.contains("  train: 1 of 6 × 20, grey, PNG\n"), "{}", ran.out);

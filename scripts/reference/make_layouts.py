@@ -183,8 +183,12 @@ def tables():
                {f"données train.{ending}": at(1), f"日本 test.{ending}": at(2)})
         layout("a copy that an editor left" + of, {f"train.{ending}": at(1), f"train.{ending}.bak": at(2)},
                refuse="datasets reads any name with the ending inside it")
-        layout("hidden files" + of, {f"train.{ending}": at(1), f".train_2.{ending}": at(2),
-                                     f".cache/train_3.{ending}": at(3)})
+        layout("a hidden file" + of, {f"train.{ending}": at(1), f".train_2.{ending}": at(2)}, refuse=DROPPED)
+        layout("a hidden folder" + of, {f"train.{ending}": at(1), f".old/train_2.{ending}": at(2)},
+               refuse=DROPPED)
+        layout("folders of other programs" + of,
+               {f"train.{ending}": at(1), f".cache/train_3.{ending}": at(3),
+                f".ipynb_checkpoints/train.{ending}": at(2)})
         layout("folders in underscores" + of, {f"train.{ending}": at(1), f"__old__/train.{ending}": at(2)},
                refuse=DROPPED)
         layout("about the dataset" + of,
@@ -315,7 +319,34 @@ def folders():
                                               "train/.DS_Store": "x", "README.md": "# T\n"})
     layout("an archive of images beside", two() | {"train.zip": "PK"}, refuse=DROPPED)
     layout("annotations beside", two() | {"annotations.json": "{}"}, refuse=DROPPED)
-    layout("a hidden image", two() | {"train/cat/._0.png": "x", "train/.thumbs/1.png": png(7)})
+    layout("what macOS leaves", two() | {"train/cat/._0.png": "x", "._train": "x", ".DS_Store": "x"})
+    layout("a hidden image", two() | {"train/cat/.9.png": png(7)}, refuse=DROPPED)
+    layout("a hidden image as macOS names it", two() | {"train/cat/._9.png": png(7)}, refuse=DROPPED)
+    layout("a hidden folder of images", two() | {"train/.thumbs/1.png": png(7)}, refuse=DROPPED)
+    layout("a hidden folder of a split", two() | {".old/train/cat/1.png": png(7)}, refuse=DROPPED)
+    layout("a hidden image that metadata name",
+           {"0.png": png(0), ".1.png": png(1), "metadata.csv": meta(("0.png", 1), (".1.png", 0))},
+           refuse="datasets reads it by its row alone")
+    layout("an ending in mixed case", two(file=jpg, ending="Jpeg"))
+    layout("one ending in mixed case", two() | {"train/cat/7.Jpeg": jpg(7)}, refuse=DROPPED)
+    layout("classes called None and NA", classes("train/", "None", "NA") | classes("test/", "None", "NA", start=50))
+    layout("a card that drops labels", two() | {"README.md": card("configs: [{config_name: x, drop_labels: true}]")},
+           refuse="datasets gives no labels")
+    layout("a card that drops no labels",
+           two() | {"README.md": card("configs: [{config_name: x, drop_labels: false, unknown: 3}]")})
+    layout("a card that drops metadata",
+           {"0.png": png(0), "1.png": png(1), "metadata.csv": meta(("0.png", 1), ("1.png", 0)),
+            "README.md": card("configs: [{config_name: x, drop_metadata: true}]")},
+           refuse="datasets gives no labels")
+    layout("a table of paths beside images",
+           {f"images/{i}.png": png(i) for i in range(3)}
+           | {"train.csv": meta(*[(f"images/{i}.png", i % 2) for i in range(3)], columns=("image", "label"))},
+           refuse=DROPPED)
+    layout("tables of paths beside images",
+           {f"images/{i}.png": png(i) for i in range(3)}
+           | {f"{s}.jsonl": meta_lines((f"images/{i}.png", 1), columns=("image", "label"))
+              for i, s in enumerate(["train", "test"])},
+           refuse=DROPPED)
     layout("a class in underscores",
            classes("train/", "cat", "dog", "__background__"), refuse=DROPPED)
     layout("a card that names folders of images",
@@ -395,6 +426,41 @@ def described():
            refuse="pandas takes None, NA and others for a missing value")
 
 
+def types():
+    """Columns of Parquet in every type that labels come in."""
+    whole = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
+    columns = lambda **more: {f"{t}": pa.array([1, None, 100], t) for t in whole} | more
+    layout("whole numbers of every width", {"train.parquet": table(columns())})
+    layout("negative numbers of every width",
+           {"train.parquet": table({f"{t}": pa.array([-1, -100, 7], t) for t in whole[:4]})})
+    layout("the largest numbers of every width",
+           {"train.parquet": table({f"{t}": pa.array([2 ** (t.bit_width - (i < 4)) - 1], t)
+                                    for i, t in enumerate(whole[:7])})})
+    words = pa.array(["b", None, "a", "b"])
+    layout("dictionaries of text", {"train.parquet": table(
+        {"plain": words.dictionary_encode(), "large": words.cast(pa.large_string()).dictionary_encode(),
+         "narrow": words.cast(pa.dictionary(pa.int8(), pa.string())),
+         "numbers": pa.array([7, 9, None, 7], pa.int16()).dictionary_encode()})})
+    files = pa.array([{"bytes": png(s), "path": None} for s in range(4)], IMAGE)
+    for name, labels in [("bytes", pa.array([0, 1, 1, 0], pa.uint8())),
+                         ("dictionaries", pa.array(["dog", "cat", "cat", "dog"]).dictionary_encode())]:
+        features = {"image": {"_type": "Image"}} | (
+            {"label": {"_type": "Value", "dtype": "uint8"}} if name == "bytes" else {"label": {"_type": "Value", "dtype": "string"}})
+        layout(f"images with labels that are {name}",
+               {"train.parquet": table({"image": files, "label": labels}, features)})
+    layout("shards whose classes are named otherwise",
+           {f"train-0000{i}-of-00002.parquet": images(2 * i, 2 * i + 1, names=n)
+            for i, n in enumerate([["a", "b"], ["a", "c"]])},
+           refuse="datasets takes the names of the first")
+    layout("values between semicolons", {"train.csv": "n;label\n1;2\n"})
+    layout("a card with another separator",
+           {"train.csv": "n;label\n1;2\n",
+            "README.md": card("configs: [{config_name: x, data_files: train.csv, sep: ';'}]")},
+           refuse="options of a card are not known here")
+    layout("a card with the usual separator",
+           {"train.csv": csv(1, 2), "README.md": card("configs: [{config_name: x, data_files: train.csv, sep: ','}]")})
+
+
 def embedded():
     """Images in Parquet."""
     layout("images, train and train_2", {"train.parquet": images(*range(4)), "train_2.parquet": images(4, 5, 6),
@@ -445,7 +511,7 @@ def read(root, config, cache):
 def main():
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    tables(), folders(), described(), embedded()
+    tables(), folders(), described(), types(), embedded()
     contents, written = {}, []
     for each in LAYOUTS:
         files = {}

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::dataset::Contents;
 use super::hub::HubArgs;
+use super::spec_lines::spec_lines;
 use super::{FormatArgs, FormatName, clean, print_as};
 use crate::data::{Column, Kind, Layout, Table as Rows, Values, listed, read_split};
 use crate::error::{Error, Result};
@@ -103,7 +104,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
             left_out(&layout),
             contents.images(),
             contents.classes(),
-            contents.spec(&args.dataset, &layout, &args.ignore),
+            spec_lines(&contents, &args.dataset, &layout, &args.ignore),
         );
     }
     print_as(args.format.format, &text)

@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod runs;
 mod signals;
+mod spec_lines;
 mod spectrum;
 mod weights;
 

@@ -2,13 +2,14 @@
 
 use rayon::prelude::*;
 
+use super::class_names::{self, numbers};
 use super::convert::{Change, Samples, convert};
 use super::decode::{Image, decode};
 use super::decoded::{About, Decoded, Fact};
 use super::pixels::Pixels;
 use super::resize::{Fit, decodable};
-use super::select::Select;
-use super::source::{SplitFiles, numbers};
+use super::select::{PATHS, Select};
+use super::source::SplitFiles;
 use super::table::{Column, Table, Values};
 use crate::error::{Error, Result};
 use crate::spec::{ImageDataSpec, shorten};
@@ -123,6 +124,11 @@ impl Images {
                     let (pixels, change) = convert(grey, Samples::Grey, channels);
                     Ok(Image { width, height, pixels, change })
                 })
+            }
+            Values::Text(_) => {
+                let expected = "images: struct{bytes: binary, path: string}";
+                let error = wrong_type(table, column, expected);
+                Err(Error::Input(format!("{error}\n  help:     {PATHS}")))
             }
             _ => Err(wrong_type(table, column, "images: struct{bytes: binary, path: string}")),
         }
@@ -244,11 +250,7 @@ impl Labels {
                 self.add_numbers(table, &values)
             }
             Values::Integers(_) | Values::Text(_) => Err(mixed()),
-            _ => Err(wrong_type(
-                table,
-                column,
-                "class labels: whole numbers of 32 or 64 bits, or names",
-            )),
+            _ => Err(wrong_type(table, column, "class labels: whole numbers or names")),
         }
     }
 
@@ -260,16 +262,14 @@ impl Labels {
         if self.known.names.is_empty() {
             self.known.names = names.to_vec();
         }
-        if self.known.names != names {
-            return Err(Error::Input(format!(
-                "{}: the classes are named otherwise than in the files before\n  found:    {}\n  \
-                 expected: {}",
+        match class_names::difference(names, &self.known.names) {
+            None => Ok(()),
+            Some(difference) => Err(Error::Input(format!(
+                "{}: {}\n  {difference}",
                 table.file(),
-                names.join(", "),
-                self.known.names.join(", ")
-            )));
+                class_names::OTHER
+            ))),
         }
-        Ok(())
     }
 
     fn count(&self, file: &str, found: usize, what: &str) -> Result<()> {

@@ -13,6 +13,7 @@ use image::{ColorType, ImageDecoder, ImageResult, Limits};
 use sha2::{Digest, Sha256};
 
 use super::convert::{Change, Samples, convert, upper_bytes};
+use super::header::png_size;
 use super::jpeg;
 use super::orientation::Orientation;
 use super::quiet::quietly;
@@ -156,13 +157,6 @@ fn limits(width: u32, height: u32) -> Limits {
     // A row of 16-bit RGBA and what the decoders keep beside the pixels.
     limits.max_alloc = Some((64 << 20) + 16 * u64::from(width) * u64::from(height));
     limits
-}
-
-/// Width and height in a PNG's first chunk.
-fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
-    let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    (bytes.get(12..16)? == b"IHDR").then_some(())?;
-    Some((word(16)?, word(20)?))
 }
 
 fn stored<D: ImageDecoder>(decoder: ImageResult<D>) -> Result<Stored, String> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::jpeg::Frame;
+
 /// An image as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Header {
@@ -67,8 +69,8 @@ fn little(bytes: &[u8]) -> u32 {
 
 /// The chunk IHDR: width, height, depth, colour type.
 fn png(bytes: &[u8]) -> Option<Header> {
+    let (width, height) = png_size(bytes)?;
     let [depth, colours] = *bytes.get(24..26)?.as_array()?;
-    (&bytes[12..16] == b"IHDR").then_some(())?;
     let colours = match (colours, depth) {
         (0, 16) => Colours::DeepGrey,
         (0, _) => Colours::Grey,
@@ -78,38 +80,25 @@ fn png(bytes: &[u8]) -> Option<Header> {
         (6, _) => Colours::RgbAlpha,
         _ => return None,
     };
-    Some(Header { width: big(&bytes[16..20]), height: big(&bytes[20..24]), colours, format: "PNG" })
+    Some(Header { width, height, colours, format: "PNG" })
 }
 
-/// The first start-of-frame segment: depth, height, width, number of components.
+/// Width and height in a PNG's first chunk.
+pub fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    (bytes.get(12..16)? == b"IHDR").then_some(())?;
+    Some((big(bytes.get(16..20)?), big(bytes.get(20..24)?)))
+}
+
+/// The first frame's size and number of components.
 fn jpeg(bytes: &[u8]) -> Option<Header> {
-    let mut at = 2;
-    loop {
-        while *bytes.get(at)? == 0xff && *bytes.get(at + 1)? == 0xff {
-            at += 1;
-        }
-        let [0xff, marker] = *bytes.get(at..at + 2)? else { return None };
-        let length = big(bytes.get(at + 2..at + 4)?) as usize;
-        match marker {
-            // DHT, JPG and DAC are no frames.
-            0xc4 | 0xc8 | 0xcc => {}
-            0xc0..=0xcf => {
-                let frame = bytes.get(at + 5..at + 10)?;
-                let colours = match frame[4] {
-                    1 => Colours::Grey,
-                    3 => Colours::Rgb,
-                    4 => Colours::Cmyk,
-                    _ => return None,
-                };
-                let (height, width) = (big(&frame[..2]), big(&frame[2..4]));
-                return Some(Header { width, height, colours, format: "JPEG" });
-            }
-            // The scan begins, or the image ends.
-            0xd9 | 0xda => return None,
-            _ => {}
-        }
-        at += 2 + length.max(2);
-    }
+    let Frame { width, height, components } = Frame::first(bytes)?;
+    let colours = match components {
+        1 => Colours::Grey,
+        3 => Colours::Rgb,
+        4 => Colours::Cmyk,
+        _ => return None,
+    };
+    Some(Header { width, height, colours, format: "JPEG" })
 }
 
 /// The first chunk: extended, lossy or lossless.

@@ -1,5 +1,7 @@
 //! Images in files of their own, in a folder a class: `train/cat/1.png`.
 
+use std::collections::HashMap;
+
 use super::layout::class_of;
 use super::select::Select;
 use super::table::{Blobs, Column, Kind, Table, Values};
@@ -11,9 +13,10 @@ pub fn read(files: Vec<File>, classes: &[String], select: Select) -> Result<Tabl
     let fields = [("image".to_string(), Kind::Image), ("label".to_string(), Kind::ClassLabel)];
     let first = files.first().map_or("", |file| file.name.as_str());
     select.check(first, &fields)?;
+    let labels: HashMap<&str, i64> = classes.iter().map(String::as_str).zip(0..).collect();
     let label = |file: &File| {
-        let class = class_of(&file.path).and_then(|c| classes.iter().position(|name| name == c));
-        class.map(|class| Some(class as i64)).ok_or_else(|| {
+        let class = class_of(&file.path).and_then(|class| labels.get(class));
+        class.map(|label| Some(*label)).ok_or_else(|| {
             Error::Input(format!(
                 "{}: the image lies in no folder that names its class\n  expected: a path like \
                  train/cat/1.png",

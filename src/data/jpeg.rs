@@ -33,39 +33,75 @@ impl Head<'_> {
         let mut head = Head::default();
         let (mut at, mut scans) = (2, 0);
         loop {
-            let marker = next_marker(bytes, &mut at).ok_or_else(cut)?;
+            let (marker, segment) = next_segment(bytes, &mut at).ok_or_else(cut)?;
             match marker {
-                0xd9 if scans == 0 => return Err("a JPEG without a scan".into()),
-                0xd9 => return Ok(head),
-                // Markers that stand alone.
-                0x01 | 0xd0..=0xd8 => continue,
-                _ => {}
-            }
-            let length = bytes.get(at..at + 2).map(|b| usize::from(b[0]) << 8 | usize::from(b[1]));
-            let segment = length.and_then(|n| bytes.get(at + 2..at + n.max(2))).ok_or_else(cut)?;
-            at += segment.len() + 2;
-            match marker {
-                0xc4 | 0xc8 | 0xcc => {}
-                0xc0..=0xcf => {
-                    let [_, h1, h0, w1, w0, components, ..] = segment else {
-                        return Err("a JPEG whose frame has no size".into());
-                    };
-                    (head.height, head.width) = (word(*h1, *h0), word(*w1, *w0));
-                    head.components = *components;
+                END if scans == 0 => return Err("a JPEG without a scan".into()),
+                END => return Ok(head),
+                marker if is_frame(marker) => {
+                    let frame = Frame::of(segment).ok_or("a JPEG whose frame has no size")?;
+                    (head.height, head.width) = (frame.height, frame.width);
+                    head.components = frame.components;
                 }
                 0xe1 if scans == 0 && segment.starts_with(EXIF) => {
                     head.exif.extend(&segment[EXIF.len()..]);
                 }
                 0xe1 if scans == 0 && segment.starts_with(XMP) => head.xmp = &segment[XMP.len()..],
-                0xda => scans += 1,
+                SCAN => scans += 1,
                 _ => {}
             }
         }
     }
 }
 
-fn word(high: u8, low: u8) -> u32 {
-    u32::from(high) << 8 | u32::from(low)
+/// Start of scan, end of image.
+const SCAN: u8 = 0xda;
+const END: u8 = 0xd9;
+
+/// Whether the marker starts a frame. DHT, JPG and DAC stand between those that do.
+fn is_frame(marker: u8) -> bool {
+    matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
+}
+
+/// What a start-of-frame segment says of the image's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub width: u32,
+    pub height: u32,
+    pub components: u8,
+}
+
+impl Frame {
+    fn of(segment: &[u8]) -> Option<Frame> {
+        let [_, h1, h0, w1, w0, components, ..] = *segment else { return None };
+        let word = |high: u8, low: u8| u32::from(high) << 8 | u32::from(low);
+        Some(Frame { width: word(w1, w0), height: word(h1, h0), components })
+    }
+
+    /// The first frame of a file, which may end behind it.
+    pub fn first(bytes: &[u8]) -> Option<Frame> {
+        let mut at = 2;
+        loop {
+            match next_segment(bytes, &mut at)? {
+                (SCAN | END, _) => return None,
+                (marker, segment) if is_frame(marker) => return Frame::of(segment),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The next marker and its segment, which is empty for a marker that stands alone; `at` is moved past
+/// both. None if the file ends before that.
+fn next_segment<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(u8, &'a [u8])> {
+    let marker = next_marker(bytes, at)?;
+    if matches!(marker, 0x01 | 0xd0..=0xd9) {
+        return Some((marker, &[]));
+    }
+    let length = bytes.get(*at..*at + 2)?;
+    let length = usize::from(length[0]) << 8 | usize::from(length[1]);
+    let segment = bytes.get(*at + 2..*at + length.max(2))?;
+    *at += segment.len() + 2;
+    Some((marker, segment))
 }
 
 /// The next marker that is no stuffed byte and no restart; `at` is moved past it.

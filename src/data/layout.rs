@@ -1,12 +1,12 @@
 //! Which files of a repository hold which split, as the `datasets` library of Hugging Face finds
 //! them: by the dataset card's `configs`, else by the names of files and folders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::card::{CARD, Card, CardConfig};
 use super::glob;
-use super::names::{Format, canonical, is_metadata, names_split};
-use super::splits::{Found, Said, Split, by_card, by_name, claims, listed};
+use super::names::{Format, Holds, canonical, holds, is_apple_double, is_metadata, names_split};
+use super::splits::{Found, Said, Split, by_card, by_name, claims, listed, options_fault};
 use crate::error::{Error, Result};
 use crate::hub::Repository;
 use crate::spec::{ImageDataSpec, SplitSpec, nearest};
@@ -55,13 +55,18 @@ impl Layout {
         }
         let ignores = |path: &str| ignore.iter().any(|pattern| is_ignored(path, pattern));
         let (ignored, files): (Vec<&str>, Vec<&str>) = all.partition(|path| ignores(path));
+        let there: HashSet<&str> = files.iter().copied().collect();
+        let files: Vec<&str> = files
+            .into_iter()
+            .filter(|path| !is_apple_double(path, |other| there.contains(other)))
+            .collect();
         let rows: Vec<&str> =
-            files.iter().copied().filter(|path| Format::of(path).is_some()).collect();
+            files.iter().copied().filter(|path| matches!(holds(path), Holds::Rows(_))).collect();
         let shown = |path: &str| card.shows(path);
         let claimed =
             |path: &str| card.configs.iter().any(|config| claims(config, &folder_of(config), path));
         let said = Said { shown: &shown, claimed: &claimed };
-        let (config, found) = if card.configs.is_empty() {
+        let (config, mut found) = if card.configs.is_empty() {
             let (config, folder) = by_folder(&name, &rows, config)?;
             (config, by_name(&files, &folder, &said))
         } else {
@@ -72,11 +77,13 @@ impl Layout {
                     .unwrap_or_else(|| by_name(&files, &folder, &said)),
                 false => by_card(&chosen, &folder, &files),
             };
-            (Some(chosen.name), found)
+            let fault = found.fault.or_else(|| options_fault(&chosen, &rows));
+            (Some(chosen.name), Found { fault, ..found })
         };
         let ignored = ignored.into_iter().map(str::to_string).collect();
+        let fault = found.fault.take();
         let mut layout = Layout { name, config, card, found, ignored };
-        layout.found.fault = layout.found.fault.take().or_else(|| layout.no_labels());
+        layout.found.fault = fault.or_else(|| layout.no_labels());
         Ok(layout)
     }
 
@@ -246,8 +253,9 @@ impl Layout {
         if images().all(|image| own(&image)) {
             return Some(format!(
                 "an image of the split `{}` lies in no folder of its class\n  found:    {first}\n  \
-                 {expected}",
-                first_split.name
+                 {expected}{}",
+                first_split.name,
+                split_first(first)
             ));
         }
         (classes.len() == 1).then(|| {
@@ -257,6 +265,18 @@ impl Layout {
                 classes[0]
             )
         })
+    }
+}
+
+/// The help where a split's folder lies in a class's, as in cat/train/1.png: it belongs above.
+fn split_first(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    match &parts[..] {
+        [above @ .., class, split, file] => {
+            let above: String = above.iter().map(|folder| format!("{folder}/")).collect();
+            format!("\n  help:     put the split's folder first: {above}{split}/{class}/{file}")
+        }
+        _ => String::new(),
     }
 }
 

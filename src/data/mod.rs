@@ -8,6 +8,7 @@
 mod assemble;
 mod augment;
 mod card;
+mod class_names;
 mod convert;
 mod csv;
 mod decode;
@@ -42,11 +43,13 @@ mod unpack;
 
 pub use augment::Augmenter;
 pub use card::Card;
+pub use class_names::difference as class_difference;
 pub use convert::Changes;
 pub use decoded::cache_folder;
 pub use header::{Colours, Header, header};
 pub use images::{ImageData, ImageSplit, ImageStatistics, Treated};
 pub use layout::{Layout, needed};
+pub use names::role;
 pub use source::read_split;
 pub use splits::listed;
 pub use table::{Blobs, Column, Kind, Table, Values};

@@ -3,6 +3,8 @@
 //! Words for splits and what separates them are those of Hugging Face's `datasets` 5.2
 //! (`data_files.py`), which is what people lay their folders out for.
 
+use crate::hub::is_of_a_program;
+
 /// A format of files that hold rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
@@ -45,6 +47,8 @@ pub enum Holds {
     Rows(Format),
     /// Rows or images, it may be, in a format that is not read.
     Unread,
+    /// The same under a hidden name, which `datasets` passes over.
+    Hidden,
     /// Something of no known format.
     Unknown,
     /// Words about the dataset, programs, checksums: never rows.
@@ -198,15 +202,29 @@ const UNREAD: &[&str] = &[
     "xpm",
 ];
 
-/// What the file at `path` of a dataset holds. Hidden files, and what other programs leave behind,
-/// are nobody's.
+/// What the file at `path` of a dataset holds. What other programs leave behind holds nothing.
 pub fn holds(path: &str) -> Holds {
-    let hidden = path.split('/').any(|part| part.starts_with('.'));
-    let left_behind = |folder: &str| folder == "__MACOSX" || folder == "__pycache__";
-    match hidden || path.split('/').rev().skip(1).any(left_behind) {
-        true => Holds::Nothing,
-        false => named(path),
+    let left_behind =
+        |folder: &str| folder == "__MACOSX" || folder == "__pycache__" || is_of_a_program(folder);
+    if path.split('/').rev().skip(1).any(left_behind) {
+        return Holds::Nothing;
     }
+    let hidden = path.split('/').any(|part| part.starts_with('.'));
+    match named(path) {
+        Holds::Rows(_) | Holds::Unread if hidden => Holds::Hidden,
+        _ if hidden => Holds::Nothing,
+        holds => holds,
+    }
+}
+
+/// Whether macOS wrote the file at `path` beside another: `._1.png` keeps attributes of `1.png`.
+/// `exists` says whether the dataset has a file of a path.
+pub fn is_apple_double(path: &str, exists: impl Fn(&str) -> bool) -> bool {
+    let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+    name.strip_prefix("._").is_some_and(|name| match folder {
+        "" => exists(name),
+        folder => exists(&format!("{folder}/{name}")),
+    })
 }
 
 /// What a file holds by its own name.
@@ -233,6 +251,18 @@ pub fn named(path: &str) -> Holds {
         true => Holds::Unread,
         false => Holds::Unknown,
     }
+}
+
+/// The ending of a file that would be read if its ending were in another case.
+pub fn in_another_case(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let (_, ending) = name.rsplit_once('.')?;
+    (format(name).is_none() && known(&ending.to_ascii_lowercase()).is_some()).then_some(ending)
+}
+
+/// Whether an ending, in any case, means an image.
+pub fn is_image_ending(ending: &str) -> bool {
+    known(&ending.to_ascii_lowercase()) == Some(Format::ImageFolder)
 }
 
 /// The format that an ending in lower case means.
@@ -278,6 +308,14 @@ pub const SPLITS: [(&str, &[&str]); 3] = [
 pub fn canonical(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase();
     SPLITS.iter().find(|(_, words)| words.contains(&&word[..])).map(|(split, _)| *split)
+}
+
+/// What a split of this name is meant for: the first split of which a word stands apart in the name,
+/// as in `train.clean` or `test-other`.
+pub fn role(split: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|word| places(split, word).next().is_some());
+    let apart = || SPLITS.iter().find(|(_, words)| says(words)).map(|(name, _)| *name);
+    canonical(split).or_else(apart)
 }
 
 /// What stands between words.
@@ -443,6 +481,13 @@ mod tests {
             ("readme.csv", Holds::Rows(Csv)),
             ("train.csv.sha256", Holds::Nothing),
             (".cache/train.csv", Holds::Nothing),
+            (".git/x.png", Holds::Nothing),
+            (".gitattributes", Holds::Nothing),
+            ("a/.DS_Store", Holds::Nothing),
+            ("a/.1.png", Holds::Hidden),
+            (".more/1.png", Holds::Hidden),
+            ("a/.more/x.zip", Holds::Hidden),
+            (".train.csv", Holds::Hidden),
             ("__MACOSX/a.png", Holds::Nothing),
         ] {
             assert_eq!(holds(path), want, "{path}");
@@ -517,6 +562,19 @@ mod tests {
         assert_eq!(in_folders("train/train 1/a.png", SPLITS[0].1).len(), 2);
         assert_eq!(in_folders("train/train/a.png", SPLITS[0].1).len(), 1);
         assert_eq!(in_file("train-training.csv", SPLITS[0].1).len(), 2);
+    }
+
+    #[test]
+    fn a_split_is_meant_for_what_its_name_says() {
+        for (split, want) in [
+            ("Train", Some("train")),
+            ("train.clean", Some("train")),
+            ("test-other", Some("test")),
+            ("dev_2", Some("validation")),
+            ("latest", None),
+        ] {
+            assert_eq!(role(split), want, "{split}");
+        }
     }
 
     #[test]

@@ -37,18 +37,23 @@ impl Orientation {
         let (mut exif, mut profile, mut xmp) = (None, None, None);
         for (kind, content) in png_chunks(bytes) {
             if kind == b"eXIf" {
-                exif = Some(Cow::Borrowed(content));
+                exif = Some(content);
                 continue;
             }
+            // Of chunks with the same keyword the last counts, and only that is unpacked.
             match text(kind, content) {
-                Some((b"exif", value)) if kind == b"tEXt" => exif = Some(value),
-                Some((b"Raw profile type exif", value)) => profile = unhex(&value),
+                Some((b"exif", Text { bytes, .. })) if kind == b"tEXt" => exif = Some(bytes),
+                Some((b"Raw profile type exif", value)) => profile = Some(value),
                 Some((b"XML:com.adobe.xmp", value)) => xmp = Some(value),
                 _ => {}
             }
         }
-        let exif = exif.or(profile.map(Cow::Owned)).unwrap_or_default();
-        Orientation::of(&exif, &xmp.unwrap_or_default())
+        let exif = match (exif, profile) {
+            (Some(exif), _) => Cow::Borrowed(exif),
+            (None, Some(profile)) => Cow::Owned(unhex(&profile.value()).unwrap_or_default()),
+            (None, None) => Cow::default(),
+        };
+        Orientation::of(&exif, &xmp.map(|xmp| xmp.value()).unwrap_or_default())
     }
 
     pub fn of_webp(bytes: &[u8]) -> Orientation {
@@ -173,8 +178,25 @@ fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// The value of a text chunk, as it is stored.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    bytes: &'a [u8],
+    packed: bool,
+}
+
+impl<'a> Text<'a> {
+    /// The value, unpacked: no more than its first [`MOST_TEXT`] bytes, nothing where it is damaged.
+    fn value(&self) -> Cow<'a, [u8]> {
+        match self.packed {
+            true => Cow::Owned(unpack(self.bytes).unwrap_or_default()),
+            false => Cow::Borrowed(self.bytes),
+        }
+    }
+}
+
 /// Keyword and value of a text chunk.
-fn text<'a>(kind: &[u8], content: &'a [u8]) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
+fn text<'a>(kind: &[u8], content: &'a [u8]) -> Option<(&'a [u8], Text<'a>)> {
     let split = |bytes: &'a [u8]| -> Option<(&'a [u8], &'a [u8])> {
         let at = bytes.iter().position(|b| *b == 0)?;
         Some((&bytes[..at], &bytes[at + 1..]))
@@ -184,14 +206,14 @@ fn text<'a>(kind: &[u8], content: &'a [u8]) -> Option<(&'a [u8], Cow<'a, [u8]>)>
     }
     let (keyword, rest) = split(content)?;
     let value = match (kind, rest) {
-        (b"tEXt", value) => Cow::Borrowed(value),
-        (b"zTXt", [0, packed @ ..]) => Cow::Owned(unpack(packed)?),
+        (b"tEXt", bytes) => Text { bytes, packed: false },
+        (b"zTXt", [0, bytes @ ..]) => Text { bytes, packed: true },
         (b"iTXt", [packed, method, rest @ ..]) => {
             let (_language, rest) = split(rest)?;
-            let (_translated, value) = split(rest)?;
+            let (_translated, bytes) = split(rest)?;
             match (packed, method) {
-                (0, _) => Cow::Borrowed(value),
-                (_, 0) => Cow::Owned(unpack(value)?),
+                (0, _) => Text { bytes, packed: false },
+                (_, 0) => Text { bytes, packed: true },
                 _ => return None,
             }
         }
@@ -258,6 +280,39 @@ mod tests {
         }
         assert_eq!(in_tiff(b"II*\0\xff\xff\xff\xff"), None);
         assert_eq!(in_tiff(b""), None);
+    }
+
+    /// A PNG of text chunks alone, each with its keyword and its value packed.
+    fn packed_texts(texts: &[(&str, &[u8])]) -> Vec<u8> {
+        use std::io::Write;
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        for (keyword, value) in texts {
+            let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), Default::default());
+            packer.write_all(value).unwrap();
+            let packed = packer.finish().unwrap();
+            let content = [keyword.as_bytes(), &[0, 0], &packed].concat();
+            png.extend((content.len() as u32).to_be_bytes());
+            png.extend(b"zTXt");
+            png.extend(content);
+            png.extend([0; 4]);
+        }
+        png
+    }
+
+    #[test]
+    fn packed_text_is_bounded_and_the_last_of_a_keyword_counts() {
+        let xmp = |n: u8| format!("<x tiff:Orientation=\"{n}\"/>").into_bytes();
+        let name = "XML:com.adobe.xmp";
+        let of = |texts: &[(&str, &[u8])]| Orientation::of_png(&packed_texts(texts)).0;
+        assert_eq!(of(&[(name, &xmp(6)), (name, &xmp(3)), ("Comment", &xmp(8))]), 3);
+        // Beyond the bound nothing is unpacked.
+        let bomb = vec![b' '; 64 << 20];
+        let long = [&bomb[..MOST_TEXT as usize], &xmp(6)].concat();
+        assert_eq!(of(&[(name, &long)]), 1);
+        let png = packed_texts(&[("Comment", &bomb), (name, &bomb)]);
+        let chunks: Vec<_> = png_chunks(&png).filter_map(|(kind, c)| text(kind, c)).collect();
+        assert_eq!(chunks.len(), 2);
+        assert!(chunks.iter().all(|(_, text)| text.value().len() as u64 == MOST_TEXT));
     }
 
     #[test]

@@ -3,12 +3,15 @@
 //! The only file of `data/` that knows polars.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use polars::prelude::*;
+use polars_parquet::read::infer_schema;
+use polars_parquet::write::schema_to_metadata_key;
 use serde_json::Value as Json;
 
 use super::limits;
-use super::quiet::quietly;
+use super::quiet::quietly_with_threads;
 use super::select::Select;
 use super::table::{Blobs, Column as TableColumn, Kind, Rows, Table, Values};
 use crate::error::{Error, Result};
@@ -26,7 +29,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         ))
     };
     let head = guarded(|| {
-        let mut reader: Reader = ParquetReader::new(Cursor::new(&file.bytes));
+        let mut reader = open(&file.bytes)?;
         let features = features(&mut reader);
         let schema = reader.schema()?;
         let kind = |name: &str, field: &ArrowField| kind(field, features.get(name));
@@ -48,7 +51,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
     let frame = match wanted.is_empty() {
         true => DataFrame::empty(),
         false => guarded(|| {
-            let reader: Reader = ParquetReader::new(Cursor::new(&file.bytes));
+            let reader = open(&file.bytes)?;
             reader.with_columns(Some(wanted)).finish()
         })
         .map_err(unreadable)?,
@@ -75,6 +78,48 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         Ok(TableColumn { class_names, ..TableColumn::new(name, values) })
     });
     Ok(Table::new(&file_name, columns.collect::<Result<_>>()?, rows))
+}
+
+/// A reader of a file's bytes, of whose columns it knows all types.
+fn open(bytes: &[u8]) -> PolarsResult<Reader<'_>> {
+    let mut reader: Reader = ParquetReader::new(Cursor::new(bytes));
+    if let Some(metadata) = widened(reader.get_metadata()?)? {
+        reader.set_metadata(Arc::new(metadata));
+    }
+    Ok(reader)
+}
+
+/// Metadata by which columns of 8 and 16 bits are read as 32 bits, in which Parquet stores them, and
+/// dictionaries as their values; None where a file has no such column. polars would need features of
+/// its own for these types, each of which compiles every operation once more.
+fn widened(metadata: &FileMetadata) -> PolarsResult<Option<FileMetadata>> {
+    let stored = infer_schema(metadata)?;
+    let mut schema = stored.clone();
+    schema.iter_values_mut().for_each(|field| field.dtype = wide(&field.dtype));
+    if schema == stored {
+        return Ok(None);
+    }
+    // Readers prefer the schema that Arrow's writers keep here to the types of Parquet.
+    let entry = schema_to_metadata_key(&schema);
+    let mut metadata = metadata.clone();
+    let entries = metadata.key_value_metadata.get_or_insert_default();
+    entries.retain(|other| other.key != entry.key);
+    entries.push(entry);
+    Ok(Some(metadata))
+}
+
+fn wide(dtype: &ArrowDataType) -> ArrowDataType {
+    use ArrowDataType::*;
+    match dtype {
+        Int8 | UInt8 | Int16 | UInt16 => Int32,
+        Dictionary(_, values, _) => wide(values),
+        Struct(fields) => {
+            let field =
+                |field: &ArrowField| ArrowField { dtype: wide(&field.dtype), ..field.clone() };
+            Struct(fields.iter().map(field).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// What the metadata tells of a file's size in memory.
@@ -145,8 +190,6 @@ fn kind(field: &ArrowField, feature: Option<&Json>) -> Kind {
             Kind::Other(format!("struct of {}", names.join(", ")))
         }
         List(_) | LargeList(_) | FixedSizeList(..) => Kind::Other("lists".into()),
-        Int8 | UInt8 => Kind::Other("whole numbers of 8 bits".into()),
-        Int16 | UInt16 => Kind::Other("whole numbers of 16 bits".into()),
         Date32 | Date64 | Timestamp(..) => Kind::Other("dates".into()),
         other => Kind::Other(format!("{other:?}")),
     }
@@ -209,7 +252,7 @@ impl Rows for Binary {
 /// Runs `f`; a panic inside, which polars has for damage and for column types it was built
 /// without, is an error.
 fn guarded<T>(f: impl FnOnce() -> PolarsResult<T>) -> std::result::Result<T, String> {
-    match quietly(f) {
+    match quietly_with_threads(f) {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) => Err(error.to_string()),
         None => Err("it is damaged, or has columns of a type that is not supported".into()),

@@ -1,29 +1,55 @@
-//! Panics of a dependency as values.
+//! Panics of a dependency as values, without their message on the terminal.
+//!
+//! Only panics of the threads that run the dependency are kept quiet: another thread that panics in
+//! the meantime is a fault of this program, and its message is needed.
 
+use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-static QUIET: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Calls of [`quietly`] that this thread is in.
+    static QUIET: Cell<usize> = const { Cell::new(0) };
+}
 
-/// What `f` returns; None if it panics. The panic's own message, which may come from a thread of
-/// the dependency's, does not go to the terminal.
+/// Calls of [`quietly_with_threads`] in the whole program.
+static WITH_THREADS: AtomicUsize = AtomicUsize::new(0);
+/// How polars names the threads of its pool: `polars-0`, `polars-1`, …
+const POLARS: &str = "polars-";
+
+/// What `f` returns; None if it panics.
 pub fn quietly<T>(f: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     // One hook for good: setting and resetting it around every call would let two callers at the
     // same time leave each other's behind.
     HOOK.call_once(|| {
-        let told = panic::take_hook();
+        let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if QUIET.load(Ordering::SeqCst) == 0 {
-                told(info);
+            if !is_quiet() {
+                before(info);
             }
         }));
     });
-    QUIET.fetch_add(1, Ordering::SeqCst);
+    QUIET.set(QUIET.get() + 1);
     let caught = catch_unwind(AssertUnwindSafe(f));
-    QUIET.fetch_sub(1, Ordering::SeqCst);
+    QUIET.set(QUIET.get() - 1);
     caught.ok()
+}
+
+/// The same where `f` works on the threads of polars.
+pub fn quietly_with_threads<T>(f: impl FnOnce() -> T) -> Option<T> {
+    WITH_THREADS.fetch_add(1, Ordering::SeqCst);
+    let result = quietly(f);
+    WITH_THREADS.fetch_sub(1, Ordering::SeqCst);
+    result
+}
+
+/// Whether a panic of this thread is to be kept quiet.
+fn is_quiet() -> bool {
+    let of_polars = || thread::current().name().is_some_and(|name| name.starts_with(POLARS));
+    QUIET.get() > 0 || (WITH_THREADS.load(Ordering::SeqCst) > 0 && of_polars())
 }
 
 #[cfg(test)]
@@ -34,5 +60,20 @@ mod tests {
     fn a_panic_is_none() {
         assert_eq!(quietly(|| 3), Some(3));
         assert_eq!(quietly(|| -> u8 { panic!("not to be seen") }), None);
+    }
+
+    #[test]
+    fn only_the_thread_that_decodes_is_quiet() {
+        let of_thread = |name: &str| {
+            thread::Builder::new().name(name.into()).spawn(is_quiet).unwrap().join().unwrap()
+        };
+        quietly(|| {
+            assert!(is_quiet() && quietly(is_quiet).unwrap() && is_quiet());
+            assert!(!of_thread("other"));
+        })
+        .unwrap();
+        assert!(!is_quiet());
+        quietly_with_threads(|| assert!(is_quiet() && of_thread("polars-3") && !of_thread("x")))
+            .unwrap();
     }
 }

@@ -36,7 +36,10 @@ impl Select<'_> {
             }
             Select::Images { image, label } => {
                 let help = |field: &str, kinds: &[Kind]| hint(fields, field, kinds);
-                let images = || help("data.image_column", &[Kind::Image]);
+                let images = || match help("data.image_column", &[Kind::Image]) {
+                    none if none.is_empty() => no_images(fields),
+                    some => some,
+                };
                 missing(file, fields, image, images)?;
                 // A column of whole numbers is taken for the labels where no column is sure to be.
                 let labels = || match help("data.label_column", &[Kind::ClassLabel]) {
@@ -60,6 +63,30 @@ fn hint(fields: &[(String, Kind)], field: &str, kinds: &[Kind]) -> String {
     }
 }
 
+/// The help where no column holds images but one may hold their paths.
+fn no_images(fields: &[(String, Kind)]) -> String {
+    let is = |kind: Kind| fields.iter().any(|(_, own)| *own == kind);
+    match !is(Kind::Image) && is(Kind::Text) {
+        true => format!("\n  help:     {PATHS}"),
+        false => String::new(),
+    }
+}
+
+/// How a table of paths is laid out, so that its images are read.
+pub const PATHS: &str = "where a column holds paths of images, call the table metadata.csv or \
+    metadata.jsonl, the column file_name, and lay it in the folder of the images";
+
+/// The help for a table of one column whose name holds what may be meant as a separator.
+fn other_separator(fields: &[(String, Kind)]) -> Option<String> {
+    let [(name, _)] = fields else { return None };
+    let found = [(';', "`;`"), ('\t', "tabs"), ('|', "`|`")];
+    let (_, separator) = found.into_iter().find(|(c, _)| name.contains(*c))?;
+    Some(format!(
+        "\n  help:     the values seem to be separated by {separator}: write them with commas in .csv, \
+         with tabs in .tsv"
+    ))
+}
+
 fn missing(
     file: &str,
     fields: &[(String, Kind)],
@@ -69,7 +96,7 @@ fn missing(
     if fields.iter().any(|(field, _)| field == name) {
         return Ok(());
     }
-    let help = match help() {
+    let help = match other_separator(fields).unwrap_or_else(help) {
         none if none.is_empty() => nearest(name, fields.iter().map(|(field, _)| field.as_str()))
             .map(|near| format!("\n  help:     did you mean `{near}`?"))
             .unwrap_or_default(),

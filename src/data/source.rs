@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use sha2::{Digest, Sha256};
 
+use super::class_names::numbers;
 use super::layout::{Layout, class_of};
 use super::metadata::Metadata;
 use super::names::Format;
@@ -199,26 +200,6 @@ impl<'a> SplitFiles<'a> {
         }
         Ok(column)
     }
-}
-
-/// The numbers of labels that are written as names.
-pub fn numbers(
-    texts: &[Option<String>],
-    names: &[String],
-    table: &Table,
-) -> Result<Vec<Option<i64>>> {
-    let number = |(row, text): (usize, &Option<String>)| match text {
-        None => Ok(None),
-        Some(text) => match names.iter().position(|name| name == text) {
-            Some(label) => Ok(Some(label as i64)),
-            None => Err(Error::Input(format!(
-                "{}: unknown class\n  found:    `{text}`\n  expected: {}",
-                table.place(row),
-                crate::spec::shorten(&names.join(", "))
-            ))),
-        },
-    };
-    texts.iter().enumerate().map(number).collect()
 }
 
 /// All rows of a split; `columns` are read, or all that can be.

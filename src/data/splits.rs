@@ -126,9 +126,10 @@ pub struct Said<'a> {
 pub fn by_name(files: &[&str], folder: &str, card: &Said) -> Found {
     let files = || files.iter().copied().filter(|path| holds(path) != Holds::Nothing);
     let below: Vec<&str> = files().filter(|path| path.starts_with(folder)).collect();
-    let is_image = |path: &str| Format::of(path) == Some(Format::ImageFolder);
+    let is_image = |path: &str| holds(path) == Holds::Rows(Format::ImageFolder);
     let images = below.iter().filter(|path| is_image(path)).count();
-    let tables = below.iter().filter(|path| Format::of(path).is_some()).count() - images;
+    let rows = below.iter().filter(|path| matches!(holds(path), Holds::Rows(_))).count();
+    let tables = rows - images;
     // Beside tables, images that the card shows are its pictures.
     let picture = |path: &str| images <= tables && is_image(path) && (card.shown)(path);
     let all: Vec<&str> = below.into_iter().filter(|path| !picture(path)).collect();
@@ -156,8 +157,9 @@ pub fn by_name(files: &[&str], folder: &str, card: &Said) -> Found {
         false => groups.iter().map(|(split, _)| &split[..]).collect(),
     };
     let fault = unread_fault(&of(|holds| holds == Holds::Unread))
+        .or_else(|| hidden_fault(&of(|holds| holds == Holds::Hidden)))
         .or_else(|| twice(&rows, &taken))
-        .or_else(|| loose_fault(&loose, by, &names))
+        .or_else(|| loose_fault(&loose, &rows, by, &names))
         .or_else(|| formats_fault(&rows))
         .or_else(|| (by == NO_NAMES).then(|| case_fault(&rows, folder)).flatten());
     let (left_out, elsewhere) = {
@@ -284,15 +286,65 @@ fn fault(name: &str, files: &[String]) -> Option<String> {
 }
 
 fn unread_fault(unread: &[&str]) -> Option<String> {
+    let other_case = unread.iter().find_map(|path| names::in_another_case(path));
+    let reason = other_case.map_or(String::new(), |ending| {
+        format!(
+            "; .{} is known in lower case{}, as `datasets` knows it, and not as .{ending}",
+            ending.to_ascii_lowercase(),
+            match names::is_image_ending(ending) {
+                true => " and in upper case",
+                false => "",
+            }
+        )
+    });
+    let way_out = if other_case.is_some() { "rename, convert" } else { "convert" };
     (!unread.is_empty()).then(|| {
         format!(
             "files that may hold rows or images have endings that are not read\n  found:    {}\n  \
              expected: .parquet, .csv, .tsv, .jsonl, .ndjson, .json (these five may be packed, .gz), \
-             -ubyte, .png, .jpg, .jpeg, .jpe, .jfif or .webp\n  help:     convert or move them, or \
-             leave them out by data.ignore",
+             -ubyte, .png, .jpg, .jpeg, .jpe, .jfif or .webp{reason}\n  help:     {way_out} or move \
+             them, or leave them out by data.ignore",
             listed(unread)
         )
     })
+}
+
+fn hidden_fault(hidden: &[&str]) -> Option<String> {
+    (!hidden.is_empty()).then(|| {
+        format!(
+            "files that may hold rows or images are hidden\n  found:    {}\n  expected: names of \
+             files and folders that do not start with a dot: `datasets` passes over those that do\n  \
+             help:     rename them, or leave them out by data.ignore",
+            listed(hidden)
+        )
+    })
+}
+
+/// Options of a card's configuration that change what its files mean. They are obeyed nowhere here,
+/// so only one that asks for what is done anyway is taken.
+pub fn options_fault(config: &CardConfig, rows: &[&str]) -> Option<String> {
+    let separator = match rows.iter().find_map(|path| Format::of(path)) {
+        Some(Format::Csv) => Some(","),
+        Some(Format::Tsv) => Some("\t"),
+        _ => None,
+    };
+    let (name, value) = config.options.iter().find(|(name, value)| match &name[..] {
+        "sep" | "delimiter" => value.as_str().is_none() || value.as_str() != separator,
+        _ => true,
+    })?;
+    let help = match &name[..] {
+        "drop_labels" | "drop_metadata" => {
+            "this program learns labels: leave the line out of the card where images have them"
+        }
+        "sep" | "delimiter" => "write the values with commas in .csv, with tabs in .tsv",
+        _ => "change the files so that they need no option, and leave the line out of the card",
+    };
+    Some(format!(
+        "{CARD} sets an option of its reader that is not known here\n  found:    {name}: {value}, in \
+         the configuration `{}`\n  expected: config_name, data_files, data_dir and default alone\n  \
+         help:     {help}",
+        config.name
+    ))
 }
 
 /// A file that patterns of two splits match, or two patterns of one: `datasets` reads it twice.
@@ -313,8 +365,24 @@ fn twice(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
     ))
 }
 
+/// The help where images lie beside tables, which may be meant to describe them.
+fn describe_images(rows: &[&str]) -> &'static str {
+    let image = |path: &&str| Format::of(path) == Some(Format::ImageFolder);
+    let text = |path: &&str| {
+        matches!(Format::of(path), Some(Format::Csv | Format::Tsv | Format::JsonLines))
+    };
+    match rows.iter().any(image) && rows.iter().any(text) {
+        true => {
+            "\n  help:     a table whose rows name images is called metadata.csv, metadata.jsonl or \
+             metadata.parquet, lies in the folder of the images' split, and has their paths in a column \
+             file_name"
+        }
+        false => "",
+    }
+}
+
 /// Files of rows that no split takes.
-fn loose_fault(loose: &[&str], by: &str, splits: &[&str]) -> Option<String> {
+fn loose_fault(loose: &[&str], rows: &[&str], by: &str, splits: &[&str]) -> Option<String> {
     (!loose.is_empty()).then(|| match splits {
         [] => format!(
             "files that hold rows or images lie in a folder of two underscores\n  found:    {}\n  \
@@ -325,9 +393,10 @@ fn loose_fault(loose: &[&str], by: &str, splits: &[&str]) -> Option<String> {
         splits => format!(
             "files that hold rows or images are in no split\n  found:    {}\n  expected: a split for \
              each; the splits {} were found by {by}\n  help:     move or rename them, leave them out \
-             by data.ignore, or write the splits down as `configs` in {CARD}",
+             by data.ignore, or write the splits down as `configs` in {CARD}{}",
             listed(loose),
-            splits.join(", ")
+            splits.join(", "),
+            describe_images(rows)
         ),
     })
 }
@@ -352,8 +421,9 @@ fn formats_fault(rows: &[&str]) -> Option<String> {
     Some(format!(
         "the files that hold rows or images have several formats\n  found:    {}\n  expected: files of \
          one format\n  help:     leave the others out by data.ignore, or write down as `configs` in {CARD} \
-         which are which split's",
-        found.join("; ")
+         which are which split's{}",
+        found.join("; "),
+        describe_images(rows)
     ))
 }
 

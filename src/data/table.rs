@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::class_names;
 use crate::error::{Error, Result};
 
 /// Named columns of equal length.
@@ -32,6 +33,8 @@ pub struct Column {
     pub class_names: Vec<String>,
     /// The files hold names, which became their numbers: the files alone do not tell which.
     pub named: bool,
+    /// One file holds whole numbers, another one text.
+    pub mixed: bool,
 }
 
 /// A column's values, a row each.
@@ -188,7 +191,11 @@ fn chain<T>(mut a: Vec<T>, b: impl IntoIterator<Item = T>) -> Vec<T> {
 
 impl Column {
     pub fn new(name: impl Into<String>, values: Values) -> Column {
-        Column { name: name.into(), values, class_names: Vec::new(), named: false }
+        Column { name: name.into(), values, class_names: Vec::new(), named: false, mixed: false }
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.values, Values::Integers(_))
     }
 
     pub fn kind(&self) -> Kind {
@@ -268,14 +275,23 @@ impl Table {
         }
         for column in more.columns {
             let own = self.columns.iter_mut().find(|own| own.name == column.name);
-            let Some(own) = own.filter(|own| own.class_names == column.class_names) else {
-                return Err(differs(found, expected));
-            };
+            let Some(own) = own else { return Err(differs(found, expected)) };
+            let names = class_names::difference(&column.class_names, &own.class_names);
+            if let Some(difference) = names {
+                return Err(Error::Input(format!(
+                    "{file}: column `{}`: {}\n  {difference}",
+                    column.name,
+                    class_names::OTHER
+                )));
+            }
+            let differ = own.is_whole() != column.is_whole();
             let values = std::mem::replace(&mut own.values, Values::Text(Vec::new()));
             own.values = values
                 .join(column.values)
                 .ok_or_else(|| differs(found.clone(), expected.clone()))?;
             own.named |= column.named;
+            let text = matches!(own.values, Values::Text(_));
+            own.mixed |= column.mixed || (differ && text);
         }
         let moved = |source: Source| Source { first: source.first + self.rows, ..source };
         self.sources.extend(more.sources.into_iter().map(moved));

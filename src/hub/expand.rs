@@ -11,7 +11,7 @@ pub fn expanded(path: &str, variable: Variable, home_of: Variable) -> String {
 }
 
 /// `~` is HOME, and `~name` the home of a user, whom `home_of` knows.
-fn with_home(path: &str, variable: Variable, home_of: Variable) -> String {
+pub fn with_home(path: &str, variable: Variable, home_of: Variable) -> String {
     let Some(rest) = path.strip_prefix('~') else { return path.to_string() };
     let (user, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let home = if user.is_empty() { variable("HOME") } else { home_of(user) };

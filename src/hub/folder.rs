@@ -1,17 +1,53 @@
 //! A folder of the user's, laid out as a repository of the Hub.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
+use super::expand::with_home;
+use super::settings::home_of;
 use super::{File, Place, Repository};
 use crate::error::{Error, Result};
 
 /// Folders are listed this deep.
 const DEEPEST: usize = 32;
 
-/// Lists the folder. Hidden files and folders are left out.
+/// Folders in which other programs keep their own files: version control, caches, editors. They are
+/// no part of a repository.
+const OF_PROGRAMS: [&str; 22] = [
+    ".git",
+    ".hg",
+    ".svn",
+    ".bzr",
+    ".dvc",
+    ".cache",
+    ".huggingface",
+    ".locks",
+    ".github",
+    ".vscode",
+    ".idea",
+    ".ipynb_checkpoints",
+    ".venv",
+    ".tox",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".AppleDouble",
+    ".Spotlight-V100",
+    ".fseventsd",
+    ".Trashes",
+    ".TemporaryItems",
+];
+
+/// Whether a folder of this name holds another program's files.
+pub fn is_of_a_program(folder: &str) -> bool {
+    OF_PROGRAMS.contains(&folder) || folder.starts_with(".Trash-")
+}
+
+/// Lists the folder. A `~` at the start of the path is the user's home. Hidden files are listed, as
+/// the Hub lists them.
 pub fn open(root: &Path) -> Result<Repository> {
+    let root = &in_home(root);
     if !root.is_dir() {
         return Err(Error::Input(format!(
             "{}: this is not a folder\n  expected: a folder with files in the layout of a Hub \
@@ -24,7 +60,19 @@ pub fn open(root: &Path) -> Result<Repository> {
     Ok(Repository { name, files, place: Place::Folder(root.to_path_buf()) })
 }
 
-/// Paths of the files below `root`, sorted.
+/// The path with the home folder in place of a leading `~`, which only a shell expands. A folder
+/// that is really called `~` keeps its name.
+fn in_home(root: &Path) -> PathBuf {
+    match root.to_str() {
+        Some(text) if text.starts_with('~') && !root.exists() => {
+            with_home(text, &|name| env::var(name).ok(), &home_of).into()
+        }
+        _ => root.to_path_buf(),
+    }
+}
+
+/// Paths of the files below `root`, sorted: everything that is no folder. What is no file either, as
+/// a named pipe, is listed too, so that whoever reads it gets an error.
 pub fn list(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     walk(root, "", &mut Vec::new(), &mut files)?;
@@ -58,17 +106,13 @@ fn walk(
                 entry.path().display()
             )));
         };
-        if name.starts_with('.') {
-            continue;
-        }
         let path = format!("{prefix}{name}");
         // Links are followed: the Hub's cache is made of them.
         match fs::metadata(entry.path()) {
+            Ok(meta) if meta.is_dir() && is_of_a_program(&name) => {}
             Ok(meta) if meta.is_dir() => walk(&entry.path(), &format!("{path}/"), above, files)?,
-            Ok(meta) if meta.is_file() => files.push(path),
-            // A link to nothing is listed, so that it is an error to read it and it is not missed.
-            Err(_) => files.push(path),
-            _ => {}
+            // A link to nothing is listed, so that reading it is an error.
+            Ok(_) | Err(_) => files.push(path),
         }
     }
     above.pop();
@@ -77,9 +121,40 @@ fn walk(
 
 pub fn read(root: &Path, path: &str) -> Result<File> {
     let at = root.join(path);
-    let bytes = fs::read(&at)
-        .map_err(|e| Error::Input(format!("{}: cannot be read: {e}", at.display())))?;
+    let failed = |e| Error::Input(format!("{}: cannot be read: {e}", at.display()));
+    let kind = fs::metadata(&at).map_err(failed)?.file_type();
+    // Reading a named pipe without a writer would wait for ever.
+    if !kind.is_file() {
+        return Err(Error::Input(format!(
+            "{}: this is not a regular file\n  found:    {}\n  expected: a file, which can be read \
+             more than once",
+            at.display(),
+            special(kind)
+        )));
+    }
+    let bytes = fs::read(&at).map_err(failed)?;
     Ok(File::new(at.display().to_string(), path.into(), Cow::Owned(bytes)))
+}
+
+/// What an entry of a folder is that is no regular file.
+fn special(kind: fs::FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return "a named pipe (FIFO)";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_block_device() || kind.is_char_device() {
+            return "a device";
+        }
+    }
+    match kind.is_dir() {
+        true => "a folder",
+        false => "something else",
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +163,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_cannot_be_listed_is_told_and_nothing_is_listed_twice() {
+    fn everything_is_listed_once_or_is_an_error() {
         use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         use std::os::unix::fs::symlink;
@@ -96,9 +171,16 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         fs::create_dir_all(at("a/b")).unwrap();
         fs::write(at("a/b/x.txt"), "x").unwrap();
-        fs::write(at(".hidden"), "x").unwrap();
+        fs::create_dir_all(at(".git/objects")).unwrap();
+        fs::write(at(".git/objects/x.png"), "x").unwrap();
+        fs::create_dir_all(at(".more")).unwrap();
+        fs::write(at(".more/.hidden"), "x").unwrap();
         symlink("nothing", at("a/gone")).unwrap();
-        assert_eq!(list(dir.path()).unwrap(), ["a/b/x.txt", "a/gone"]);
+        let socket = std::os::unix::net::UnixListener::bind(at("a/socket")).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [".more/.hidden", "a/b/x.txt", "a/gone", "a/socket"]);
+        let told = read(dir.path(), "a/socket").unwrap_err().to_string();
+        assert!(told.contains("not a regular file") && told.contains("a socket"), "{told}");
+        drop(socket);
         symlink("..", at("a/b/up")).unwrap();
         let told = list(dir.path()).unwrap_err().to_string();
         assert!(told.contains("a link to a folder above it"), "{told}");

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use client::Client;
+pub use folder::is_of_a_program;
 pub use lockfile::{LockedFile, LockedRepository, Lockfile};
 pub use settings::{Settings, Token};
 use snapshot::Snapshot;

@@ -107,7 +107,7 @@ impl Settings {
 }
 
 /// The home of a user of this machine.
-fn home_of(user: &str) -> Option<String> {
+pub fn home_of(user: &str) -> Option<String> {
     home_in_passwd(&fs::read_to_string("/etc/passwd").ok()?, user)
 }
 

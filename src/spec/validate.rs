@@ -80,6 +80,15 @@ fn images(data: &ImageDataSpec, model: &VitSpec, check: &Check) -> Result<(), Sp
             let above = if low.is_some() { " above 0" } else { "" };
             let expected = format!("a list of {channels}, a number{above} for each channel");
             check.that(field, good, expected)?;
+            // No mean or deviation of values in [0, 1] is above 1; those of ImageNet's pixels in
+            // [0, 255], for one, are above 50.
+            if let Some(above) = values.iter().find(|value| **value > 1.0) {
+                return Err(SpecError::new("the value is not on the scale of the pixels")
+                    .found(above.to_string())
+                    .expected("at most 1: pixels are in [0, 1]")
+                    .help("divide figures of pixels in [0, 255] by 255")
+                    .at(check.origin(field)));
+            }
         }
     }
     check.that(
