@@ -10,6 +10,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use vlora::data::ImageData;
+use vlora::data::images::Size;
 use vlora::hub::Hub;
 use vlora::spec::{ImageDataSpec, VitSpec};
 
@@ -31,7 +32,9 @@ fn main() {
     let spec: Spec = serde_json::from_str(spec).expect("a spec as JSON");
     let cache = (!cache.is_empty()).then_some(Path::new(cache));
     let start = Instant::now();
-    let data = ImageData::load_with_cache(&spec.data, &spec.model, &Hub::default(), cache)
+    let size = Size { side: spec.model.image_size, channels: spec.model.channels };
+    let (classes, hub) = (spec.model.classes, Hub::default());
+    let data = ImageData::load_with_cache(&spec.data, size, classes, &hub, cache)
         .expect("a dataset that loads");
     let seconds = start.elapsed().as_secs_f64();
     let peak = peak_kib();

@@ -5,6 +5,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use vlora::data::images::Size;
 use vlora::data::{Augmenter, ImageData};
 use vlora::nn::ops::{self, Dropout, Epilogue, Mask, Weights};
 use vlora::nn::{Init, LowRank, StepKey, Update, Variable, adamw_update};
@@ -112,10 +113,7 @@ fn operations(c: &mut Criterion) {
 
 /// What one thread makes beside training: a batch, cropped, mirrored and normalised.
 fn batches(c: &mut Criterion) {
-    let fields = r#"{"architecture": "vit", "image_size": 32, "patch_size": 4, "classes": 10,
-        "dim": 192, "depth": 12, "heads": 3}"#;
-    let model = serde_json::from_str(fields).expect("a model's fields");
-    let data = ImageData::noise(&model, BATCH, BATCH);
+    let data = ImageData::noise(Size { side: 32, channels: 3 }, 10, BATCH, BATCH);
     let data_spec = r#"{"augment": {"crop_padding": 4, "horizontal_flip": true}}"#;
     let data_spec = serde_json::from_str(data_spec).expect("a data section");
     let augmenter = Augmenter::new(&data_spec, 0, 0);

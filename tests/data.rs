@@ -341,7 +341,7 @@ fn no_image_is_in_two_splits_unless_the_spec_keeps_it() {
             assert!(told.contains(part), "{part} in {told}");
         }
         let kept = shared.images(&with("keep"), (side, channels, 2), None).unwrap();
-        assert_eq!((kept.treated.in_two_splits, kept.test.len()), (1, 3));
+        assert_eq!((kept.treated.shared.in_two_splits, kept.test.len()), (1, 3));
         assert!(kept.treated.notes()[0].contains("1 is in the files of a split"));
     }
 }
@@ -385,7 +385,7 @@ fn images_in_two_splits_are_found_when_decoded_splits_are_cached() {
         assert!(told.contains("2 images stand in two splits"), "{told}");
         let kept = load("keep").unwrap();
         assert!(kept.train.is_cached() || !cached);
-        assert_eq!(kept.treated.in_two_splits, 2);
+        assert_eq!(kept.treated.shared.in_two_splits, 2);
     }
 }
 
@@ -404,7 +404,7 @@ fn duplicates_that_drawn_parts_separate_are_counted() {
     let in_test =
         test.iter().filter(|image| train.contains(image) || validation.contains(image)).count();
     assert!(in_validation > 0 && in_test > 0);
-    assert_eq!(images.treated.in_two_parts, (in_validation + in_test) as u64);
+    assert_eq!(images.treated.shared.in_two_parts, (in_validation + in_test) as u64);
     assert!(images.treated.notes()[0].contains("another part has an equal one"));
 }
 

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{Device, Tensor};
 use common::TINY;
 use vlora::data::ImageData;
+use vlora::data::images::Size;
 use vlora::error::Error;
 use vlora::hub::Hub;
 use vlora::models;
@@ -50,6 +51,13 @@ impl Observer for StopAt<'_> {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// The data that a run of `spec` reads.
+fn images(spec: &RunSpec) -> ImageData {
+    let vit = spec.vit();
+    let size = Size { side: vit.image_size, channels: vit.channels };
+    ImageData::load(spec.images(), size, vit.classes, &Hub::default()).unwrap()
 }
 
 /// The files of a run that must not differ between equal runs.
@@ -214,7 +222,7 @@ fn best_selection_puts_that_epochs_weights_back() {
         "training.min_learning_rate_ratio=1",
     ]);
     let spec = &e.variants[0].spec;
-    let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
+    let data = images(spec);
     let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
     let blueprint = ImageClassification::blueprint(spec);
     let mut trainer =
@@ -272,7 +280,7 @@ fn accumulation_keeps_the_results() {
     let losses = |settings: &[&str]| {
         let e = experiment(settings);
         let spec = &e.variants[1].spec;
-        let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
+        let data = images(spec);
         let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
         let blueprint = ImageClassification::blueprint(spec);
         let mut trainer =
@@ -350,7 +358,7 @@ impl<'a> Task for Cut<'a> {
 fn a_cut_layer_is_refused_by_name() {
     let e = experiment(&[]);
     let spec = &e.variants[0].spec;
-    let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
+    let data = images(spec);
     let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
     let blueprint = ImageClassification::blueprint(spec);
     let new = Trainer::new(&sound, &blueprint, &spec.training, 0, &Device::Cpu, None);
@@ -448,7 +456,7 @@ impl<'a> Task for Broken<'a> {
 fn a_batch_that_cannot_be_made_ends_training_in_its_place() {
     let e = experiment(&["training.batch_size=50", "training.accumulation=2"]);
     let spec = &e.variants[0].spec;
-    let data = ImageData::load(spec.images(), spec.vit(), &Hub::default()).unwrap();
+    let data = images(spec);
     let sound = ImageClassification::new(&data, spec, 0, Device::Cpu);
     // In the second micro-batch of the eighth step.
     let task = Broken { sound, at: epoch_order(0, 0, data.train.len())[770] };

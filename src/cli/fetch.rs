@@ -133,9 +133,7 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
     // A pinned commit stays, also where its branch has moved on.
     let repository = hub.open(&source.at(known), kind)?;
     let files = match need {
-        Need::Data(data) => match data.as_ref() {
-            DataSpec::Images(images) => data::needed(&repository, images)?,
-        },
+        Need::Data(data) => data::needed(&repository, &data.files())?,
         Need::Model(_) => base_model_files(&repository)?,
     };
     let mut locked = repository.pin(&source, &files)?;

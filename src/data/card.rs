@@ -210,9 +210,7 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-type Told<T> = std::result::Result<T, String>;
-
-fn configs(card: &Value) -> Told<Vec<CardConfig>> {
+fn configs(card: &Value) -> std::result::Result<Vec<CardConfig>, String> {
     let Some(entries) = card.get("configs") else { return Ok(Vec::new()) };
     let expected = "expected: a list of {config_name, data_files}, as the Hub documents it";
     let wrong = |what: &str| format!("the dataset card's `configs` {what}\n  {expected}");

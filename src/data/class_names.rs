@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::table::Table;
 use crate::error::{Error, Result};
 use crate::spec::shorten;
 
@@ -31,12 +30,12 @@ pub fn difference(found: &[String], expected: &[String]) -> Option<String> {
     })
 }
 
-/// The labels of values that are written as names. Errors, with the row's place, for a name that is
-/// none of `names`.
+/// The labels of values that are written as names. Errors for a name that is none of `names`;
+/// `place` says where a row is.
 pub fn numbers(
     texts: &[Option<String>],
     names: &[String],
-    table: &Table,
+    place: &dyn Fn(usize) -> String,
 ) -> Result<Vec<Option<i64>>> {
     let mut labels: HashMap<&str, i64> = HashMap::new();
     for (label, name) in (0..).zip(names) {
@@ -48,7 +47,7 @@ pub fn numbers(
             Some(label) => Ok(Some(*label)),
             None => Err(Error::Input(format!(
                 "{}: unknown class\n  found:    `{text}`\n  expected: {}",
-                table.place(row),
+                place(row),
                 shorten(&names.join(", "))
             ))),
         },

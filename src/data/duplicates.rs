@@ -1,37 +1,76 @@
-//! Images that stand in two splits, by their decoded content.
+//! Examples that stand in two splits, by digests of their decoded content.
 //!
-//! A test image that was trained on makes the test say less than it claims. Between splits with files
+//! A test example that was trained on makes the test say less than it claims. Between splits with files
 //! of their own that is a fault of the dataset, which is refused unless the spec keeps it. Where parts
-//! of the training split serve as other splits, an image that the training split holds twice may fall
+//! of the training split serve as other splits, an example that the training split holds twice may fall
 //! on both sides; that is counted.
 
 use std::collections::{HashMap, HashSet};
 
-use super::decoded::Fact;
 use super::parts::Parts;
 use crate::error::{Error, Result};
 
 /// Pairs that an error names.
 const NAMED: usize = 3;
 
-/// A split with files of its own.
-pub struct Split {
+/// The examples of a split with files of its own.
+pub struct SplitDigests {
+    /// Of the split.
     pub name: String,
-    pub facts: Vec<Fact>,
-    pub origins: Origins,
+    /// Of each example's decoded content.
+    pub digests: Vec<u128>,
 }
 
-/// Where a split's images come from, for errors.
+/// Where a split's examples come from, for errors.
 #[derive(Clone, Debug)]
 pub enum Origins {
-    /// Files of an image each.
+    /// Files of an example each.
     Single(Vec<String>),
-    /// Tables, with how many images each has.
+    /// Tables, with how many examples each has.
     Tables(Vec<(String, usize)>),
 }
 
+/// How many examples are in two splits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// Examples of a split with files of its own that an earlier split's files hold, too; the order is
+    /// training, validation, test.
+    pub in_two_splits: u64,
+    /// Examples of a part drawn from the training split that an earlier part holds, too, in the same
+    /// order.
+    pub in_two_parts: u64,
+}
+
+impl Shared {
+    /// A sentence for each thing that happened to `examples`, as `Images`.
+    pub fn notes(&self, examples: &str) -> Vec<String> {
+        let all = [
+            (
+                self.in_two_splits,
+                "in the files of a split although those of an earlier one hold them, too \
+                 (`duplicates: keep`)",
+            ),
+            (
+                self.in_two_parts,
+                "drawn for one part of the training split while another part has an equal one",
+            ),
+        ];
+        notes(examples, &all)
+    }
+}
+
+/// A sentence for each count above 0, of what so many of `examples` are.
+pub fn notes(examples: &str, counts: &[(u64, &str)]) -> Vec<String> {
+    let some = counts.iter().filter(|(count, _)| *count > 0);
+    some.map(|(count, what)| match count {
+        1 => format!("{examples}: 1 is {what}."),
+        _ => format!("{examples}: {count} are {what}."),
+    })
+    .collect()
+}
+
 impl Origins {
-    /// The file of image `row` of the split, and its place there.
+    /// The file of example `row` of the split, and its place there.
     pub fn place(&self, row: usize) -> String {
         match self {
             Origins::Single(files) => files.get(row).cloned().unwrap_or_default(),
@@ -49,18 +88,22 @@ impl Origins {
     }
 }
 
-/// Counts images of later splits that an earlier one holds, too. Errors if there are any, unless
-/// they are kept.
-pub fn between(splits: &[Split], keep: bool) -> Result<u64> {
+/// Counts examples of later splits that an earlier one holds, too. Errors if there are any, unless
+/// they are kept; `example` is what the message calls one and several.
+pub fn between(
+    splits: &[(&SplitDigests, &Origins)],
+    keep: bool,
+    example: [&str; 2],
+) -> Result<u64> {
     let mut seen: HashMap<u128, (usize, usize)> = HashMap::new();
     let mut pairs = Vec::new();
-    for (at, split) in splits.iter().enumerate() {
-        for (row, fact) in split.facts.iter().enumerate() {
-            match seen.get(&fact.digest) {
+    for (at, (split, _)) in splits.iter().enumerate() {
+        for (row, digest) in split.digests.iter().enumerate() {
+            match seen.get(digest) {
                 Some((other, first)) if *other != at => pairs.push(((at, row), (*other, *first))),
                 Some(_) => {}
                 None => {
-                    seen.insert(fact.digest, (at, row));
+                    seen.insert(*digest, (at, row));
                 }
             }
         }
@@ -69,8 +112,8 @@ pub fn between(splits: &[Split], keep: bool) -> Result<u64> {
         return Ok(pairs.len() as u64);
     }
     let place = |(split, row): (usize, usize)| {
-        let split = &splits[split];
-        format!("{} ({})", split.origins.place(row), split.name)
+        let (split, origins) = splits[split];
+        format!("{} ({})", origins.place(row), split.name)
     };
     let named = pairs.iter().take(NAMED);
     let mut found: Vec<String> =
@@ -78,24 +121,29 @@ pub fn between(splits: &[Split], keep: bool) -> Result<u64> {
     if pairs.len() > NAMED {
         found.push(format!("{} more", pairs.len() - NAMED));
     }
-    let images = if pairs.len() == 1 { "image stands" } else { "images stand" };
+    let [one, several] = example;
+    let stand = match pairs.len() {
+        1 => format!("{one} stands"),
+        _ => format!("{several} stand"),
+    };
     Err(Error::Input(format!(
-        "data: {} {images} in two splits\n  found:    {}\n  expected: no image in two splits\n  \
+        "data: {} {stand} in two splits\n  found:    {}\n  expected: no {one} in two splits\n  \
          help:     `data.duplicates: keep` counts them in the notes and goes on",
         pairs.len(),
         found.join(",\n            ")
     )))
 }
 
-/// Counts images of the parts that are elsewhere, too: those of the validation part that are trained
-/// on, and those of the test part that are trained on or validated with.
-pub fn within(facts: &[Fact], parts: &Parts) -> u64 {
+/// Counts examples of the parts that are elsewhere, too: those of the validation part that are trained
+/// on, and those of the test part that are trained on or validated with. `digests` are those of the
+/// whole training split.
+pub fn within(digests: &[u128], parts: &Parts) -> u64 {
     let mut seen = HashSet::new();
     let mut count = 0;
     for rows in [&parts.train, &parts.validation, &parts.test] {
-        let digests = || rows.iter().map(|row| facts[*row as usize].digest);
-        count += digests().filter(|digest| seen.contains(digest)).count() as u64;
-        seen.extend(digests());
+        let of_part = || rows.iter().map(|row| digests[*row as usize]);
+        count += of_part().filter(|digest| seen.contains(digest)).count() as u64;
+        seen.extend(of_part());
     }
     count
 }
@@ -103,15 +151,9 @@ pub fn within(facts: &[Fact], parts: &Parts) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::convert::Change;
 
-    fn facts(digests: &[u128]) -> Vec<Fact> {
-        let fact = |digest: &u128| Fact { width: 1, height: 1, digest: *digest, change: Change(0) };
-        digests.iter().map(fact).collect()
-    }
-
-    fn split(name: &str, digests: &[u128], origins: Origins) -> Split {
-        Split { name: name.into(), facts: facts(digests), origins }
+    fn split(name: &str, digests: &[u128], origins: Origins) -> (SplitDigests, Origins) {
+        (SplitDigests { name: name.into(), digests: digests.to_vec() }, origins)
     }
 
     #[test]
@@ -124,8 +166,10 @@ mod tests {
             split("dev", &[9, 3], Origins::Single(single)),
             split("test", &[9, 1, 2, 5], Origins::Tables(vec![table("i-images", 4)])),
         ];
-        assert_eq!(between(&splits, true).unwrap(), 4);
-        let told = between(&splits, false).unwrap_err().to_string();
+        let splits: Vec<_> = splits.iter().map(|(split, origins)| (split, origins)).collect();
+        let noun = ["image", "images"];
+        assert_eq!(between(&splits, true, noun).unwrap(), 4);
+        let error = between(&splits, false, noun).unwrap_err().to_string();
         for part in [
             "data: 4 images stand in two splits",
             "y.png (dev) is b.parquet: row 0 (train)",
@@ -134,17 +178,17 @@ mod tests {
             "1 more",
             "data.duplicates: keep",
         ] {
-            assert!(told.contains(part), "{told}");
+            assert!(error.contains(part), "{error}");
         }
-        // An image twice in one split is no leak.
-        assert_eq!(between(&splits[..1], false).unwrap(), 0);
+        // An example twice in one split is no leak.
+        assert_eq!(between(&splits[..1], false, noun).unwrap(), 0);
     }
 
     #[test]
-    fn parts_that_share_an_image_are_counted() {
+    fn parts_that_share_an_example_are_counted() {
         let parts = Parts { train: vec![0, 1, 2], validation: vec![3, 4], test: vec![5, 6] };
-        assert_eq!(within(&facts(&[1, 2, 3, 4, 5, 6, 7]), &parts), 0);
+        assert_eq!(within(&[1, 2, 3, 4, 5, 6, 7], &parts), 0);
         // Row 3 is row 0's image, rows 5 and 6 are row 3's and row 4's.
-        assert_eq!(within(&facts(&[1, 1, 3, 1, 5, 1, 5]), &parts), 3);
+        assert_eq!(within(&[1, 1, 3, 1, 5, 1, 5], &parts), 3);
     }
 }

@@ -186,10 +186,10 @@ mod tests {
         let text = "{\"a\": 1, \"t\": {\"de\": \"Hund\", \"en\": \"dog\"}}\n\n\
             {\"a\": 2.5, \"b\": \"x\", \"t\": null}\r\n{\"c\": [1], \"d\": true}";
         let table = parse(text, Select::All).unwrap();
-        let told: Vec<String> =
+        let columns: Vec<String> =
             table.columns.iter().map(|c| format!("{}: {:?}", c.name, c.values)).collect();
         assert_eq!(
-            told,
+            columns,
             [
                 "a: Floats([Some(1.0), Some(2.5), None])",
                 "t: Translation { languages: [\"de\", \"en\"], texts: [[Some(\"Hund\"), None, None], \
@@ -204,8 +204,8 @@ mod tests {
     #[test]
     fn a_column_has_one_type_and_others_may_be_anything() {
         let text = "{\"a\": 1, \"b\": 1}\n{\"a\": 2, \"b\": \"x\"}\n";
-        let told = parse(text, Select::All).unwrap_err().to_string();
-        assert!(told.starts_with("f.jsonl: row 1 (line 2): column `b` changes"), "{told}");
+        let error = parse(text, Select::All).unwrap_err().to_string();
+        assert!(error.starts_with("f.jsonl: row 1 (line 2): column `b` changes"), "{error}");
         assert_eq!(parse(text, Select::Named(&["a".into()])).unwrap().columns.len(), 1);
         assert!(parse(text, Select::Named(&["c".into()])).is_err());
     }

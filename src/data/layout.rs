@@ -4,12 +4,13 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::card::{CARD, Card, CardConfig};
+use super::formats::{Format, Holds, holds, is_apple_double, is_metadata};
 use super::glob;
-use super::names::{Format, Holds, canonical, holds, is_apple_double, is_metadata, names_split};
+use super::names::{canonical, names_split};
 use super::splits::{Found, Said, Split, by_card, by_name, claims, listed, options_fault};
 use crate::error::{Error, Result};
 use crate::hub::Repository;
-use crate::spec::{ImageDataSpec, SplitSpec, nearest};
+use crate::spec::{FilesSpec, nearest};
 
 /// One configuration of a dataset.
 #[derive(Clone, Debug)]
@@ -30,9 +31,9 @@ impl Layout {
         Layout::without(repository, config, &[])
     }
 
-    /// What a run of `data` reads.
-    pub fn of_spec(repository: &Repository, data: &ImageDataSpec) -> Result<Layout> {
-        Layout::without(repository, data.config.as_deref(), &data.ignore)
+    /// What a run of `spec` reads.
+    pub fn of_spec(repository: &Repository, spec: &FilesSpec) -> Result<Layout> {
+        Layout::without(repository, spec.config, spec.ignore)
     }
 
     /// [`Layout::of`] as if the files that match a pattern of `ignore` were not there. Errors if a
@@ -290,25 +291,6 @@ fn is_ignored(path: &str, pattern: &str) -> bool {
 /// The class of an image in a folder a class: the folder's name.
 pub fn class_of(path: &str) -> Option<&str> {
     path.rsplit('/').nth(1)
-}
-
-/// The paths that a run of `data` reads, the card's first; nothing else is read later.
-pub fn needed(repository: &Repository, data: &ImageDataSpec) -> Result<Vec<String>> {
-    let layout = Layout::of_spec(repository, data)?;
-    let card = repository.files().iter().filter(|path| *path == CARD);
-    let mut paths: Vec<String> = card.cloned().collect();
-    let mut splits = vec![("train", data.train.as_str())];
-    for (role, split) in [("validation", data.validation.as_ref()), ("test", Some(&data.test))] {
-        if let Some(SplitSpec::Named(name)) = split {
-            splits.push((role, name));
-        }
-    }
-    let mut seen = BTreeSet::new();
-    for (role, split) in splits {
-        let files = layout.files_for(role, split)?;
-        paths.extend(files.into_iter().filter(|path| seen.insert(*path)).map(str::to_string));
-    }
-    Ok(paths)
 }
 
 /// The configuration that is asked for, or the one that stands out.

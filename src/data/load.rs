@@ -1,185 +1,233 @@
-//! An image dataset's files to decoded splits, by way of the cache of such.
+//! The splits of a `data` section, whatever their examples are.
+//!
+//! This is the seam between files and examples. [`load`] opens the dataset, finds and hashes the files
+//! of each split, draws the parts of the training split that the spec asks for, and looks for examples
+//! that stand in two splits. What a row becomes is up to an implementation of [`ReadSplit`], of which
+//! each kind of examples (`images`, `text`) has one.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::iter;
 
-use super::assemble::{Classes, Store, assemble};
-use super::convert::Changes;
-use super::decoded::{self, About, Decoded, Key};
-use super::duplicates::{self, Origins, Split};
-use super::images::{ImageSplit, Treated};
+use sha2::{Digest, Sha256};
+
+use super::card::CARD;
+use super::duplicates::{self, Origins, Shared, SplitDigests};
+use super::formats::{Format, is_metadata};
+use super::labels::Classes;
 use super::layout::Layout;
-use super::names::{self, Format};
+use super::names;
 use super::parts::{self, Parts};
-use super::pixels::Pixels;
-use super::resize::Fit;
 use super::source::SplitFiles;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
-use crate::spec::{Duplicates, ImageDataSpec, PartSpec, SplitSpec, VitSpec};
+use crate::spec::{Duplicates, FilesSpec, PartSpec, SplitSpec, hex};
 
-/// Loads the splits of one dataset.
-pub struct Loader<'a> {
-    data: &'a ImageDataSpec,
-    repository: Repository,
-    layout: Layout,
-    fit: Fit,
-    classes: usize,
-    cache: Option<&'a Path>,
-    /// Known once a split is loaded; the same in all.
-    class_names: Vec<String>,
-    named_labels: bool,
-    /// Split, name and SHA-256 of every file so far.
-    files: Vec<(String, String, String)>,
-    /// The splits so far that have files of their own.
-    splits: Vec<Split>,
+/// What a split serves for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Train,
+    Validation,
+    Test,
 }
 
-/// Splits for training, validation and test.
-pub struct Loaded {
-    pub splits: [ImageSplit; 3],
-    pub class_names: Vec<String>,
-    pub named_labels: bool,
+impl Role {
+    /// As the field of the spec is called.
+    fn name(self) -> &'static str {
+        match self {
+            Role::Train => "train",
+            Role::Validation => "validation",
+            Role::Test => "test",
+        }
+    }
+}
+
+/// How the rows of a split become examples.
+pub trait ReadSplit {
+    /// Those of one split.
+    type Examples;
+
+    /// One example and several, as messages call them.
+    const EXAMPLE: [&'static str; 2];
+
+    /// Reads all rows of a split: `split.files` gives them table by table.
+    fn read(&mut self, split: &mut OpenSplit) -> Result<Read<Self::Examples>>;
+}
+
+/// A split whose files are known and hashed, and whose rows are not yet read.
+pub struct OpenSplit<'a> {
+    pub role: Role,
+    pub files: SplitFiles<'a>,
+    /// The classes of the splits that were read before; the training split comes first.
+    pub known: &'a Classes,
+    layout: &'a Layout,
+    label_column: &'a str,
+}
+
+impl OpenSplit<'_> {
+    /// All that decides, besides the content of the files and the names of columns, what their labels
+    /// mean. Equal files with equal words have equal labels.
+    pub fn meaning(&self) -> Vec<String> {
+        let config = self.layout.config.as_deref();
+        let card = self.layout.card.class_names(config, self.label_column);
+        let folders = match self.files.in_class_folders() {
+            true => self.layout.folder_classes(),
+            false => Vec::new(),
+        };
+        // Each list is led by its length, so that no name can move from one to another.
+        let mut words = vec![self.known.named_labels.to_string()];
+        for list in [&self.known.names, &card, &folders] {
+            words.push(list.len().to_string());
+            words.extend(list.iter().cloned());
+        }
+        words
+    }
+}
+
+/// A split's examples, one for each row.
+pub struct Read<E> {
+    pub examples: E,
+    /// Of each example's decoded content: equal for equal examples.
+    pub digests: Vec<u128>,
+    /// As they are known now. Examples without classes leave them as they were.
+    pub classes: Classes,
+    /// Rows of each table, in the order of the files.
+    pub tables: Vec<usize>,
+}
+
+/// A split that has files of its own.
+pub struct LoadedSplit<E> {
+    pub role: Role,
+    pub examples: E,
+    /// The places of the examples, for errors.
+    pub origins: Origins,
+    digests: SplitDigests,
+}
+
+/// All splits of a dataset.
+pub struct Loaded<E> {
+    train: LoadedSplit<E>,
+    /// The validation and the test split, where these have files of their own.
+    others: Vec<LoadedSplit<E>>,
+    /// How the training split is divided, where parts of it serve as other splits.
+    parts: Option<Parts>,
+    /// Whether there are examples to validate with.
+    validates: bool,
+    pub classes: Classes,
+    /// Split, name and SHA-256 of every file read, in reading order; images in folders are one of
+    /// each split.
     pub files: Vec<(String, String, String)>,
-    pub treated: Treated,
+    pub shared: Shared,
 }
 
-impl<'a> Loader<'a> {
-    pub fn new(
-        data: &'a ImageDataSpec,
-        model: &VitSpec,
-        hub: &Hub,
-        cache: Option<&'a Path>,
-    ) -> Result<Loader<'a>> {
-        let repository = hub.open(&Source::of(&data.files())?, Kind::Dataset)?;
-        let layout = Layout::of_spec(&repository, data)?;
-        layout.note().iter().for_each(|note| hub.note(note));
-        Ok(Loader {
-            data,
-            repository,
-            layout,
-            fit: Fit::of(data, model),
-            classes: model.classes,
-            cache,
-            class_names: Vec::new(),
-            named_labels: false,
-            files: Vec::new(),
-            splits: Vec::new(),
-        })
+impl<E> Loaded<E> {
+    /// Every split that has files of its own.
+    pub fn splits(&self) -> impl Iterator<Item = &LoadedSplit<E>> {
+        iter::once(&self.train).chain(&self.others)
     }
 
-    pub fn load(mut self) -> Result<Loaded> {
-        let (data, fit) = (self.data, self.fit);
-        // Parts of images at random are taken from whole ones.
-        let store = match data.augment.random_resized_crop {
-            Some(_) => Store::Whole(fit.size.channels),
-            None => Store::Squares(fit),
-        };
-        let Decoded { pixels, labels, facts, .. } = self.split("train", &data.train, store)?;
-        let all = ImageSplit::new(Arc::new(pixels), labels, fit.size);
-        let all = match store {
-            Store::Whole(_) => all.of_sizes(&facts),
-            Store::Squares(_) => all,
-        };
-        let parts = match (data.validation.as_ref().and_then(part), part(&data.test)) {
-            (None, None) => None,
-            (validation, test) => Some(parts::draw(all.len(), validation, test)?),
-        };
-        let rows = |of: fn(&Parts) -> &Vec<u32>| parts.as_ref().map(of).cloned();
-        let of_train = |rows: Option<Vec<u32>>| match rows {
-            Some(rows) => all.rows(rows),
-            None => all.clone(),
-        };
-        let origins = self.splits.first().map(|split| split.origins.clone());
-        let place = |row| origins.as_ref().map_or(String::new(), |origins| origins.place(row));
-        let mut other = |role, split: &SplitSpec, rows: Option<Vec<u32>>| match split {
-            SplitSpec::Part(_) => of_train(rows).squares(&fit, &place),
-            SplitSpec::Named(name) => {
-                let store = Store::Squares(fit);
-                self.split(role, name, store).map(|Decoded { pixels, labels, .. }| {
-                    ImageSplit::new(Arc::new(pixels), labels, fit.size)
-                })
-            }
-        };
-        let validation = match &data.validation {
-            Some(split) => other("validation", split, rows(|parts| &parts.validation))?,
-            // No example of any.
-            None => of_train(Some(Vec::new())),
-        };
-        let test = other("test", &data.test, rows(|parts| &parts.test))?;
-        let treated = self.treated(parts.as_ref())?;
-        Ok(Loaded {
-            splits: [of_train(rows(|parts| &parts.train)), validation, test],
-            class_names: self.class_names,
-            named_labels: self.named_labels,
-            files: self.files,
-            treated,
-        })
+    /// The split in whose files the examples of a role are, and which of its rows they are; None is
+    /// all. A run without validation has no rows of it.
+    pub fn of(&self, role: Role) -> (&LoadedSplit<E>, Option<&[u32]>) {
+        if let Some(own) = self.others.iter().find(|split| split.role == role) {
+            return (own, None);
+        }
+        let rows = self.parts.as_ref().map(|parts| match role {
+            Role::Train => &parts.train[..],
+            Role::Validation => &parts.validation,
+            Role::Test => &parts.test,
+        });
+        match role == Role::Validation && !self.validates {
+            true => (&self.train, Some(&[])),
+            false => (&self.train, rows),
+        }
     }
+}
 
-    /// What was made of the images, and which stand in two splits. Errors if one stands in the files
-    /// of two, unless the spec keeps it.
-    fn treated(&self, parts: Option<&Parts>) -> Result<Treated> {
-        let mut changes = Changes::default();
-        self.splits.iter().for_each(|split| changes.add(&split.facts));
-        let keep = self.data.duplicates == Duplicates::Keep;
-        let train = self.splits.first().map_or(&[][..], |split| &split.facts);
-        Ok(Treated {
-            changes,
-            in_two_splits: duplicates::between(&self.splits, keep)?,
-            in_two_parts: parts.map_or(0, |parts| duplicates::within(train, parts)),
-        })
+/// Reads the training, validation and test split of `spec`. `label_column` is the spec's.
+///
+/// Errors if the dataset or a split is not there, if a split has no examples, if a file serves two
+/// splits, or if an example stands in the files of two and the spec does not keep it.
+pub fn load<R: ReadSplit>(
+    spec: &FilesSpec,
+    label_column: &str,
+    hub: &Hub,
+    reader: &mut R,
+) -> Result<Loaded<R::Examples>> {
+    let repository = hub.open(&Source::of(spec)?, Kind::Dataset)?;
+    let layout = Layout::of_spec(&repository, spec)?;
+    layout.note().iter().for_each(|note| hub.note(note));
+    let mut loader = Loader {
+        repository: &repository,
+        layout: &layout,
+        label_column,
+        classes: Classes::default(),
+        files: Vec::new(),
+    };
+    let train = loader.split(Role::Train, spec.train, reader)?;
+    let (validation, test) = (spec.validation.and_then(part), part(spec.test));
+    let parts = match (validation, test) {
+        (None, None) => None,
+        (validation, test) => Some(parts::draw(train.digests.digests.len(), validation, test)?),
+    };
+    let mut others = Vec::new();
+    for (role, split) in [(Role::Validation, spec.validation), (Role::Test, Some(spec.test))] {
+        if let Some(SplitSpec::Named(name)) = split {
+            others.push(loader.split(role, name, reader)?);
+        }
     }
+    let Loader { classes, files, .. } = loader;
+    let keep = spec.duplicates == Duplicates::Keep;
+    let all: Vec<(&SplitDigests, &Origins)> =
+        iter::once(&train).chain(&others).map(|split| (&split.digests, &split.origins)).collect();
+    let within = |parts: &Parts| duplicates::within(&train.digests.digests, parts);
+    let shared = Shared {
+        in_two_splits: duplicates::between(&all, keep, R::EXAMPLE)?,
+        in_two_parts: parts.as_ref().map_or(0, within),
+    };
+    let validates = spec.validation.is_some();
+    Ok(Loaded { train, others, parts, validates, classes, files, shared })
+}
 
-    /// A split that has files of its own, decoded or out of the cache; `role` is what it is for.
-    fn split(&mut self, role: &str, name: &str, store: Store) -> Result<Decoded> {
-        self.layout.files_for(role, name)?;
-        let mut files = SplitFiles::open(&self.repository, &self.layout, name)?;
+fn part(split: &SplitSpec) -> Option<&PartSpec> {
+    match split {
+        SplitSpec::Part(part) => Some(part),
+        SplitSpec::Named(_) => None,
+    }
+}
+
+/// What the splits of one dataset have in common.
+struct Loader<'a> {
+    repository: &'a Repository,
+    layout: &'a Layout,
+    label_column: &'a str,
+    /// As far as they are known.
+    classes: Classes,
+    files: Vec<(String, String, String)>,
+}
+
+impl Loader<'_> {
+    fn split<R: ReadSplit>(
+        &mut self,
+        role: Role,
+        name: &str,
+        reader: &mut R,
+    ) -> Result<LoadedSplit<R::Examples>> {
+        self.layout.files_for(role.name(), name)?;
+        let files = SplitFiles::open(self.repository, self.layout, name)?;
         add_files(&mut self.files, name, &files)?;
-        let key = self.key(&files, store);
-        let cached = self.cache.and_then(|cache| decoded::load(cache, &key));
-        let split = match cached {
-            Some(decoded) => decoded,
-            None => assemble(&mut files, self.data, store, self.classes, self.known())?,
-        };
-        if split.labels.is_empty() {
+        let (known, layout, label_column) = (&self.classes, self.layout, self.label_column);
+        let mut split = OpenSplit { role, files, known, layout, label_column };
+        let read = reader.read(&mut split)?;
+        if read.digests.is_empty() {
             return Err(Error::Input(format!(
                 "{}: the split `{name}` has no examples",
                 self.repository.name()
             )));
         }
-        if let (Some(cache), Pixels::Owned(_)) = (self.cache, &split.pixels) {
-            decoded::store(cache, &key, &split);
-        }
-        let About { class_names, named_labels, tables } = &split.about;
-        self.class_names = class_names.clone();
-        self.named_labels = *named_labels;
-        let origins = origins(&files, tables);
-        self.splits.push(Split { name: name.to_string(), facts: split.facts.clone(), origins });
-        Ok(split)
-    }
-
-    fn known(&self) -> Classes {
-        Classes { names: self.class_names.clone(), named_labels: self.named_labels }
-    }
-
-    /// What decides a decoded split: its files, what is stored of their images, the columns, and the
-    /// names that were there before.
-    fn key(&self, files: &SplitFiles, store: Store) -> Key {
-        let card =
-            self.layout.card.class_names(self.layout.config.as_deref(), &self.data.label_column);
-        let folders = match files.in_class_folders() {
-            true => self.layout.folder_classes(),
-            false => Vec::new(),
-        };
-        // Each list is led by its length, so that no name can move from one to another.
-        let lists = [&self.class_names, &card, &folders];
-        let lengths: Vec<String> = lists.iter().map(|list| list.len().to_string()).collect();
-        let named = self.named_labels.to_string();
-        let columns = [&self.data.image_column, &self.data.label_column, &named];
-        let words = columns.into_iter().chain(&lengths).chain(lists.into_iter().flatten());
-        let hashes = files.hashes.iter().map(|(_, sha256)| sha256.as_str());
-        Key::of(hashes, &store.words(), self.classes, words.map(String::as_str))
+        let origins = origins(&split.files, &read.tables);
+        self.classes = read.classes;
+        let digests = SplitDigests { name: name.to_string(), digests: read.digests };
+        Ok(LoadedSplit { role, examples: read.examples, origins, digests })
     }
 }
 
@@ -196,7 +244,7 @@ fn add_files(
                 Format::of(file) == Some(Format::Idx)
                     && names::idx(file).is_some_and(|(_, labels)| labels)
             }
-            false => names::is_metadata(file),
+            false => is_metadata(file),
         };
         let same = |(_, path, hash): &&(String, String, String)| {
             path == file || (hash == sha256 && !labels)
@@ -212,7 +260,7 @@ fn add_files(
     Ok(())
 }
 
-/// The names of a split's images, for errors. A pair of IDX files makes one table.
+/// The names of a split's examples, for errors. A pair of IDX files makes one table.
 fn origins(files: &SplitFiles, tables: &[usize]) -> Origins {
     let names = |list: &[(String, String)]| list.iter().map(|(name, _)| name.clone()).collect();
     match files.images.is_empty() {
@@ -224,9 +272,79 @@ fn origins(files: &SplitFiles, tables: &[usize]) -> Origins {
     }
 }
 
-fn part(split: &SplitSpec) -> Option<&PartSpec> {
-    match split {
-        SplitSpec::Part(part) => Some(part),
-        SplitSpec::Named(_) => None,
+/// A hash over all files that were read, independent of where they lay and what the splits are called.
+/// `class_names` are those that gave labels their numbers, where the files do not say these; `words`
+/// stand for anything else that makes other data of the same files.
+pub fn sha256(
+    files: &[(String, String, String)],
+    class_names: Option<&[String]>,
+    words: &[&str],
+) -> String {
+    let mut hash = Sha256::new();
+    // The role, not the name, of each split: boundaries count, names do not.
+    let mut role = 0u8;
+    let mut before = None;
+    for (split, _, sha256) in files {
+        role += u8::from(before.is_some_and(|b| b != split));
+        before = Some(split);
+        hash.update([role]);
+        hash.update(sha256);
+    }
+    if let Some(names) = class_names {
+        hash.update("classes");
+        for name in names {
+            hash.update([0]);
+            hash.update(name);
+        }
+    }
+    words.iter().for_each(|word| hash.update(word));
+    hex(&hash.finalize())
+}
+
+/// The paths that a run of `spec` reads, the card's first; nothing else is read later.
+pub fn needed(repository: &Repository, spec: &FilesSpec) -> Result<Vec<String>> {
+    let layout = Layout::of_spec(repository, spec)?;
+    let card = repository.files().iter().filter(|path| *path == CARD);
+    let mut paths: Vec<String> = card.cloned().collect();
+    let train = SplitSpec::Named(spec.train.to_string());
+    let roles = [
+        (Role::Train, Some(&train)),
+        (Role::Validation, spec.validation),
+        (Role::Test, Some(spec.test)),
+    ];
+    let mut seen = BTreeSet::new();
+    for (role, split) in roles {
+        let Some(SplitSpec::Named(name)) = split else { continue };
+        for path in layout.files_for(role.name(), name)? {
+            if seen.insert(path) {
+                paths.push(path.to_string());
+            }
+        }
+    }
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::spec::ImageDataSpec;
+
+    #[test]
+    fn what_is_needed_is_the_card_and_the_named_splits() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [CARD, "train.csv", "test.csv", "validation.csv", "LICENSE"] {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        let source = Source::Folder(dir.path().to_path_buf());
+        let repository = Hub::default().open(&source, Kind::Dataset).unwrap();
+        let paths = |validation: &str| {
+            let json = format!(r#"{{"path": "x", "validation": {validation}}}"#);
+            let data: ImageDataSpec = serde_json::from_str(&json).unwrap();
+            needed(&repository, &data.files()).unwrap()
+        };
+        assert_eq!(paths(r#""validation""#), [CARD, "train.csv", "validation.csv", "test.csv"]);
+        assert_eq!(paths(r#"{"fraction": 0.1}"#), [CARD, "train.csv", "test.csv"]);
     }
 }

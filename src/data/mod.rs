@@ -1,55 +1,45 @@
-//! Datasets to batches: finding a split's files, reading their rows, decoding, normalising,
-//! augmenting.
+//! Files to typed columns and splits, and these to examples.
 //!
-//! [`Layout`] tells which files of a repository are which split's; a reader a format (Parquet, CSV,
-//! JSON lines, IDX, folders of images) makes a [`Table`] of them; [`ImageData`] is tables of images
-//! decoded, by way of a cache.
+//! [`Layout`] finds which files of a repository are which split's. A reader for each format (Parquet,
+//! CSV, JSON lines, IDX, folders of images) makes a [`Table`] of them. [`load`] reads the splits that a
+//! spec names; what their rows become is up to a kind of examples, each of which has a folder with a type
+//! that implements [`ReadSplit`].
 
-mod assemble;
-mod augment;
 mod card;
 mod class_names;
-mod convert;
 mod csv;
-mod decode;
-mod decoded;
 mod duplicates;
+mod formats;
 mod glob;
-mod header;
 mod idx;
 mod image_folder;
-mod images;
-mod jpeg;
+pub mod images;
 mod json_lines;
+mod labels;
 mod layout;
 mod limits;
 mod load;
 mod metadata;
 mod names;
-mod noise;
-#[cfg(test)]
-mod oracle;
-mod orientation;
 mod parquet;
 mod parts;
-mod pixels;
 mod quiet;
-mod resize;
 mod select;
 mod source;
 mod splits;
 mod table;
 mod unpack;
+mod values;
 
-pub use augment::Augmenter;
 pub use card::Card;
 pub use class_names::difference as class_difference;
-pub use convert::Changes;
-pub use decoded::cache_folder;
-pub use header::{Colours, Header, header};
-pub use images::{ImageData, ImageSplit, ImageStatistics, Treated};
-pub use layout::{Layout, needed};
+pub use duplicates::Shared;
+pub use images::{Augmenter, Colours, Header, ImageData, ImageSplit, ImageStatistics, header};
+pub use labels::{Classes, Labels, wrong_type};
+pub use layout::Layout;
+pub use load::{Loaded, LoadedSplit, OpenSplit, Read, ReadSplit, Role, load, needed, sha256};
 pub use names::role;
-pub use source::read_split;
+pub use select::{Select, Wanted};
+pub use source::{SplitFiles, read_split};
 pub use splits::listed;
 pub use table::{Blobs, Column, Kind, Table, Values};

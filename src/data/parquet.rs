@@ -35,11 +35,11 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         let kind = |name: &str, field: &ArrowField| kind(field, features.get(name));
         let fields: Vec<(String, Kind)> =
             schema.iter().map(|(name, f)| (name.to_string(), kind(name, f))).collect();
-        Ok((fields, features, Told::of(reader.get_metadata()?)))
+        Ok((fields, features, Footprint::of(reader.get_metadata()?)))
     });
-    let (fields, features, told) = head.map_err(unreadable)?;
+    let (fields, features, footprint) = head.map_err(unreadable)?;
     select.check(&file.name, &fields)?;
-    let rows = told.rows;
+    let rows = footprint.rows;
     let most = limits::unfolded(file.bytes.len());
 
     let wanted: Vec<String> = fields
@@ -47,7 +47,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         .filter(|(name, kind)| select.wants(name) && !matches!(kind, Kind::Other(_)))
         .map(|(name, _)| name.clone())
         .collect();
-    told.check(width(&fields, select), file.bytes.len()).map_err(&fail)?;
+    footprint.check(width(&fields, select), file.bytes.len()).map_err(&fail)?;
     let frame = match wanted.is_empty() {
         true => DataFrame::empty(),
         false => guarded(|| {
@@ -57,7 +57,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         .map_err(unreadable)?,
     };
     if frame.width() > 0 && frame.height() != rows {
-        let found = format!("{} rows where the metadata tells {rows}", frame.height());
+        let found = format!("{} rows where the metadata states {rows}", frame.height());
         return Err(unreadable(found));
     }
     let File { name: file_name, bytes, .. } = file;
@@ -122,22 +122,22 @@ fn wide(dtype: &ArrowDataType) -> ArrowDataType {
     }
 }
 
-/// What the metadata tells of a file's size in memory.
-struct Told {
+/// What the metadata states of a file's size in memory.
+struct Footprint {
     rows: usize,
     /// Of all columns, not compressed.
     bytes: u64,
 }
 
-impl Told {
-    fn of(metadata: &FileMetadata) -> Told {
+impl Footprint {
+    fn of(metadata: &FileMetadata) -> Footprint {
         let groups = || metadata.row_groups.iter();
         // The two numbers of rows are one in every sound file.
         let rows = groups().fold(0usize, |n, group| n.saturating_add(group.num_rows()));
         let columns = groups().flat_map(|group| group.parquet_columns());
         let sizes =
             columns.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX));
-        Told { rows: rows.max(metadata.num_rows), bytes: sizes.fold(0, u64::saturating_add) }
+        Footprint { rows: rows.max(metadata.num_rows), bytes: sizes.fold(0, u64::saturating_add) }
     }
 
     /// Refuses what would fill the memory, before any of it is read.
@@ -279,10 +279,11 @@ fn class_names(feature: &Json) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::select::Wanted;
     use crate::hub::{Hub, Kind as Repo, Source};
     use crate::random::{Purpose, Stream};
 
-    const SELECT: Select = Select::Images { image: "image", label: "label" };
+    const SELECT: Select = Select::Wanted(&[Wanted::images("image"), Wanted::labels("label")]);
 
     fn embedded() -> File {
         let source = Source::Embedded("fashion-mnist-mini".into());
@@ -300,14 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn missing_columns_are_told_with_those_there_are() {
-        let told = |image, label| {
-            read(embedded(), Select::Images { image, label }).unwrap_err().to_string()
+    fn a_missing_column_is_named_with_those_there_are() {
+        let error = |image, label| {
+            let wanted = [Wanted::images(image), Wanted::labels(label)];
+            read(embedded(), Select::Wanted(&wanted)).unwrap_err().to_string()
         };
-        let missing = told("img", "label");
+        let missing = error("img", "label");
         assert!(missing.contains("image (images), label (class labels)"), "{missing}");
         assert!(missing.contains("data.image_column: image"), "{missing}");
-        assert!(told("image", "fine_label").contains("data.label_column: label"));
+        assert!(error("image", "fine_label").contains("data.label_column: label"));
     }
 
     /// Damaged files end in an error or in other rows, never in a panic.
@@ -333,7 +335,7 @@ mod tests {
     fn text_that_rows_share_is_bounded() {
         let column = Column::new("a".into(), ["abc", "abc"]);
         assert!(values(&column, &Kind::Text, 6).is_ok());
-        let told = values(&column, &Kind::Text, 5).unwrap_err().to_string();
-        assert!(told.contains("6 bytes of text are more than the 5"), "{told}");
+        let error = values(&column, &Kind::Text, 5).unwrap_err().to_string();
+        assert!(error.contains("6 bytes of text are more than the 5"), "{error}");
     }
 }

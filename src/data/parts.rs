@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn an_empty_part_is_refused() {
-        let told = draw(9, Some(&part(0.1, 0)), None).unwrap_err().to_string();
-        assert!(told.contains("data.validation: the part is empty"), "{told}");
+        let error = draw(9, Some(&part(0.1, 0)), None).unwrap_err().to_string();
+        assert!(error.contains("data.validation: the part is empty"), "{error}");
         assert!(draw(2, Some(&part(0.5, 0)), Some(&part(0.5, 0))).is_err());
     }
 }

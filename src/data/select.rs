@@ -1,4 +1,4 @@
-//! Which columns of a file are asked for, and the error where it has them not.
+//! Which columns of a file are read, and the error where it does not have them.
 
 use super::table::Kind;
 use crate::error::{Error, Result};
@@ -10,46 +10,81 @@ pub enum Select<'a> {
     /// Every one that can be read.
     All,
     Named(&'a [String]),
-    /// Those that `data.image_column` and `data.label_column` name.
-    Images {
-        image: &'a str,
-        label: &'a str,
-    },
+    /// Those that fields of a spec name.
+    Wanted(&'a [Wanted<'a>]),
 }
 
-impl Select<'_> {
+/// A column that a field of a spec names.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub name: &'a str,
+    /// The field, `data.label_column`.
+    pub field: &'static str,
+    /// What it may hold, the surest kinds first: where no column has the name, the only one of the
+    /// first kinds that a column has is proposed.
+    pub kinds: &'static [&'static [Kind]],
+    /// The help where no column is of these kinds and one holds text.
+    pub otherwise: &'static str,
+    /// It holds labels.
+    pub labels: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// A column of class labels.
+    pub const fn labels(name: &'a str) -> Wanted<'a> {
+        // Numbers and names are taken for labels where no column is sure to hold them.
+        let kinds: &[&[Kind]] = &[&[Kind::ClassLabel], &[Kind::Integer, Kind::Text]];
+        Wanted { name, field: "data.label_column", kinds, otherwise: "", labels: true }
+    }
+
+    /// A column of encoded images.
+    pub const fn images(name: &'a str) -> Wanted<'a> {
+        let kinds: &[&[Kind]] = &[&[Kind::Image]];
+        Wanted { name, field: "data.image_column", kinds, otherwise: PATHS, labels: false }
+    }
+
+    /// The help for a file with these columns, none of which has the name. Empty where there is none.
+    fn help(&self, fields: &[(String, Kind)]) -> String {
+        let of = |kinds: &[Kind]| fields.iter().filter(|(_, kind)| kinds.contains(kind)).count();
+        if let Some(kinds) = self.kinds.iter().find(|kinds| of(kinds) > 0) {
+            return hint(fields, self.field, kinds);
+        }
+        let text = fields.iter().any(|(_, kind)| *kind == Kind::Text);
+        match text && !self.otherwise.is_empty() {
+            true => format!("\n  help:     {}", self.otherwise),
+            false => String::new(),
+        }
+    }
+}
+
+impl<'a> Select<'a> {
     pub fn wants(&self, column: &str) -> bool {
         match self {
             Select::All => true,
             Select::Named(names) => names.iter().any(|name| name == column),
-            Select::Images { image, label } => column == *image || column == *label,
+            Select::Wanted(wanted) => wanted.iter().any(|wanted| wanted.name == column),
         }
     }
 
-    /// Refuses a file without a column that is asked for. Where just one column is what an image
-    /// or label column is, the error tells the field that names it.
+    /// The column of labels, where a spec names one.
+    pub fn labels(&self) -> Option<&'a str> {
+        match self {
+            Select::All | Select::Named(_) => None,
+            Select::Wanted(all) => all.iter().find(|wanted| wanted.labels).map(|w| w.name),
+        }
+    }
+
+    /// Refuses a file without a column that is named. Where just one column holds what the field's
+    /// column should hold, the error proposes it.
     pub fn check(&self, file: &str, fields: &[(String, Kind)]) -> Result<()> {
         match self {
             Select::All => Ok(()),
             Select::Named(names) => {
                 names.iter().try_for_each(|name| missing(file, fields, name, String::new))
             }
-            Select::Images { image, label } => {
-                let help = |field: &str, kinds: &[Kind]| hint(fields, field, kinds);
-                let images = || match help("data.image_column", &[Kind::Image]) {
-                    none if none.is_empty() => no_images(fields),
-                    some => some,
-                };
-                missing(file, fields, image, images)?;
-                // A column of whole numbers is taken for the labels where no column is sure to be.
-                let labels = || match help("data.label_column", &[Kind::ClassLabel]) {
-                    none if none.is_empty() => {
-                        help("data.label_column", &[Kind::Integer, Kind::Text])
-                    }
-                    some => some,
-                };
-                missing(file, fields, label, labels)
-            }
+            Select::Wanted(all) => all
+                .iter()
+                .try_for_each(|wanted| missing(file, fields, wanted.name, || wanted.help(fields))),
         }
     }
 }
@@ -60,15 +95,6 @@ fn hint(fields: &[(String, Kind)], field: &str, kinds: &[Kind]) -> String {
     match (found.next(), found.next()) {
         (Some((name, kind)), None) => format!("\n  help:     {field}: {name} (it holds {kind})"),
         _ => String::new(),
-    }
-}
-
-/// The help where no column holds images but one may hold their paths.
-fn no_images(fields: &[(String, Kind)]) -> String {
-    let is = |kind: Kind| fields.iter().any(|(_, own)| *own == kind);
-    match !is(Kind::Image) && is(Kind::Text) {
-        true => format!("\n  help:     {PATHS}"),
-        false => String::new(),
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use sha2::{Digest, Sha256};
 
 use super::class_names::numbers;
+use super::formats::Format;
 use super::layout::{Layout, class_of};
 use super::metadata::Metadata;
-use super::names::Format;
 use super::select::Select;
 use super::table::{Column, Table, Values};
 use super::{csv, idx, image_folder, json_lines, parquet};
@@ -140,7 +140,7 @@ impl<'a> SplitFiles<'a> {
                 }
             }
         };
-        if let (Select::Images { label, .. }, true) = (select, self.is_csv()) {
+        if let (Some(label), true) = (select.labels(), self.is_csv()) {
             table.column(label).map_or(Ok(()), |column| csv::check_labels(&table, column))?;
         }
         let columns = std::mem::take(&mut table.columns);
@@ -192,7 +192,8 @@ impl<'a> SplitFiles<'a> {
         match column.values {
             Values::Integers(_) => column.class_names = names,
             Values::Text(texts) => {
-                column.values = Values::Integers(numbers(&texts, &names, table)?);
+                let place = |row| table.place(row);
+                column.values = Values::Integers(numbers(&texts, &names, &place)?);
                 column.class_names = names;
                 column.named = true;
             }
@@ -246,7 +247,10 @@ mod tests {
         put("train-00000-of-00002.csv", "a\n3\n");
         put("train-00001-of-00002.csv", "a\n4\n");
         assert!(files.next_table(Select::All).is_ok());
-        let told = files.next_table(Select::All).unwrap_err().to_string();
-        assert!(told.contains("00001-of-00002.csv: the file changed while it was read"), "{told}");
+        let error = files.next_table(Select::All).unwrap_err().to_string();
+        assert!(
+            error.contains("00001-of-00002.csv: the file changed while it was read"),
+            "{error}"
+        );
     }
 }

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::card::{CARD, CardConfig};
+use super::formats::{Format, Holds, holds, in_another_case, is_image_ending, is_metadata, named};
 use super::glob;
-use super::names::{self, Format, Holds, SPLITS, Shard, holds, is_metadata, named};
+use super::names::{self, SPLITS, Shard};
 
 /// A split's files.
 #[derive(Clone, Debug)]
@@ -286,12 +287,12 @@ fn fault(name: &str, files: &[String]) -> Option<String> {
 }
 
 fn unread_fault(unread: &[&str]) -> Option<String> {
-    let other_case = unread.iter().find_map(|path| names::in_another_case(path));
+    let other_case = unread.iter().find_map(|path| in_another_case(path));
     let reason = other_case.map_or(String::new(), |ending| {
         format!(
             "; .{} is known in lower case{}, as `datasets` knows it, and not as .{ending}",
             ending.to_ascii_lowercase(),
-            match names::is_image_ending(ending) {
+            match is_image_ending(ending) {
                 true => " and in upper case",
                 false => "",
             }

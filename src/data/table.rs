@@ -1,10 +1,8 @@
 //! Rows of a dataset in memory, whatever the files' format was: what every reader here makes and
 //! everything above reads.
 
-use std::fmt;
-use std::sync::Arc;
-
 use super::class_names;
+pub use super::values::{Blobs, Kind, Rows, Values};
 use crate::error::{Error, Result};
 
 /// Named columns of equal length.
@@ -35,158 +33,6 @@ pub struct Column {
     pub named: bool,
     /// One file holds whole numbers, another one text.
     pub mixed: bool,
-}
-
-/// A column's values, a row each.
-#[derive(Clone, Debug)]
-pub enum Values {
-    /// Encoded images (PNG, JPEG, WebP).
-    Images(Blobs),
-    /// Grey images as they are, \[row, y, x\]: IDX files hold them so.
-    Pixels {
-        height: usize,
-        width: usize,
-        bytes: Vec<u8>,
-    },
-    Integers(Vec<Option<i64>>),
-    Floats(Vec<Option<f64>>),
-    Text(Vec<Option<String>>),
-    /// A sentence in each language, a row each: `texts[language][row]`.
-    Translation {
-        languages: Vec<String>,
-        texts: Vec<Vec<Option<String>>>,
-    },
-    /// A type that is not read, by its name.
-    Other(String),
-}
-
-/// What kind of values a column holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Image,
-    /// Whole numbers that a dataset names.
-    ClassLabel,
-    Integer,
-    Float,
-    Text,
-    /// Its languages.
-    Translation(Vec<String>),
-    Other(String),
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Kind::Image => f.write_str("images"),
-            Kind::ClassLabel => f.write_str("class labels"),
-            Kind::Integer => f.write_str("whole numbers"),
-            Kind::Float => f.write_str("decimal numbers"),
-            Kind::Text => f.write_str("text"),
-            Kind::Translation(languages) => write!(f, "translations ({})", languages.join(", ")),
-            Kind::Other(name) => f.write_str(name),
-        }
-    }
-}
-
-impl Values {
-    /// A kind's values of no rows.
-    fn len(&self) -> usize {
-        match self {
-            Values::Images(images) => images.len(),
-            Values::Pixels { height, width, bytes } => bytes.len() / (height * width).max(1),
-            Values::Integers(v) => v.len(),
-            Values::Floats(v) => v.len(),
-            Values::Text(v) => v.len(),
-            Values::Translation { texts, .. } => texts.first().map_or(0, Vec::len),
-            Values::Other(_) => 0,
-        }
-    }
-
-    /// These rows, then `more`; None if one column cannot hold both. The type does not depend on
-    /// which comes first.
-    fn join(self, more: Values) -> Option<Values> {
-        // A file without a value in the column says nothing of the column's type.
-        match (self.is_nothing(), more.is_nothing()) {
-            (true, false) => more.nothing(self.len())?.join_typed(more),
-            (false, true) => {
-                let nothing = self.nothing(more.len())?;
-                self.join_typed(nothing)
-            }
-            _ => self.join_typed(more),
-        }
-    }
-
-    fn is_nothing(&self) -> bool {
-        matches!(self, Values::Text(texts) if texts.iter().all(Option::is_none))
-    }
-
-    /// Rows of this type without values; None where the type has no such rows.
-    fn nothing(&self, rows: usize) -> Option<Values> {
-        Some(match self {
-            Values::Images(_) => Values::Images(Blobs::new(vec![None::<Vec<u8>>; rows])),
-            Values::Pixels { height, width, .. } if rows == 0 => {
-                Values::Pixels { height: *height, width: *width, bytes: Vec::new() }
-            }
-            Values::Pixels { .. } => return None,
-            Values::Integers(_) => Values::Integers(vec![None; rows]),
-            Values::Floats(_) => Values::Floats(vec![None; rows]),
-            Values::Text(_) => Values::Text(vec![None; rows]),
-            Values::Translation { languages, .. } => Values::Translation {
-                languages: languages.clone(),
-                texts: vec![vec![None; rows]; languages.len()],
-            },
-            Values::Other(name) => Values::Other(name.clone()),
-        })
-    }
-
-    fn join_typed(self, more: Values) -> Option<Values> {
-        // One file of a CSV set may happen to hold whole numbers only. Those are written as text in
-        // one way; decimal numbers are not (1.5, 1.50), so that they never become text.
-        let float = |v: Option<i64>| v.map(|v| v as f64);
-        let text = |v: Option<i64>| v.map(|v| v.to_string());
-        Some(match (self, more) {
-            (Values::Images(mut a), Values::Images(b)) => {
-                a.append(b);
-                Values::Images(a)
-            }
-            (
-                Values::Pixels { height, width, mut bytes },
-                Values::Pixels { height: h, width: w, bytes: b },
-            ) if (height, width) == (h, w) => {
-                bytes.extend(b);
-                Values::Pixels { height, width, bytes }
-            }
-            (Values::Integers(a), Values::Integers(b)) => Values::Integers(chain(a, b)),
-            (Values::Floats(a), Values::Floats(b)) => Values::Floats(chain(a, b)),
-            (Values::Text(a), Values::Text(b)) => Values::Text(chain(a, b)),
-            (Values::Floats(a), Values::Integers(b)) => {
-                Values::Floats(chain(a, b.into_iter().map(float)))
-            }
-            (Values::Integers(a), Values::Floats(b)) => {
-                Values::Floats(chain(a.into_iter().map(float).collect(), b))
-            }
-            (Values::Text(a), Values::Integers(b)) => {
-                Values::Text(chain(a, b.into_iter().map(text)))
-            }
-            (Values::Integers(a), Values::Text(b)) => {
-                Values::Text(chain(a.into_iter().map(text).collect(), b))
-            }
-            (
-                Values::Translation { languages, texts },
-                Values::Translation { languages: l, texts: t },
-            ) if languages == l => {
-                let texts = texts.into_iter().zip(t).map(|(a, b)| chain(a, b)).collect();
-                Values::Translation { languages, texts }
-            }
-            (Values::Other(a), Values::Other(b)) if a == b => Values::Other(a),
-            _ => return None,
-        })
-    }
-}
-
-fn chain<T>(mut a: Vec<T>, b: impl IntoIterator<Item = T>) -> Vec<T> {
-    a.extend(b);
-    a
 }
 
 impl Column {
@@ -300,60 +146,6 @@ impl Table {
     }
 }
 
-/// Byte strings, a row each, in whatever memory their reader left them.
-#[derive(Clone, Debug, Default)]
-pub struct Blobs {
-    parts: Vec<Arc<dyn Rows>>,
-    len: usize,
-}
-
-/// A source of byte strings.
-pub trait Rows: Send + Sync + fmt::Debug {
-    fn len(&self) -> usize;
-    /// None where a row has none.
-    fn row(&self, row: usize) -> Option<&[u8]>;
-}
-
-impl<B: AsRef<[u8]> + Send + Sync + fmt::Debug> Rows for Vec<Option<B>> {
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    fn row(&self, row: usize) -> Option<&[u8]> {
-        self.get(row)?.as_ref().map(AsRef::as_ref)
-    }
-}
-
-impl Blobs {
-    pub fn new(rows: impl Rows + 'static) -> Blobs {
-        Blobs { len: rows.len(), parts: vec![Arc::new(rows)] }
-    }
-
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The bytes of a row; None where it has none, or where there is no such row.
-    pub fn get(&self, mut row: usize) -> Option<&[u8]> {
-        for part in &self.parts {
-            match row.checked_sub(part.len()) {
-                None => return part.row(row),
-                Some(rest) => row = rest,
-            }
-        }
-        None
-    }
-
-    fn append(&mut self, more: Blobs) {
-        self.len += more.len;
-        self.parts.extend(more.parts);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,10 +174,10 @@ mod tests {
         let mut other = table(&["c"], &[3]);
         other.columns[1].values = Values::Text(vec![Some("x".into())]);
         other.columns[0].name = "img".into();
-        let told = all.append(other).unwrap_err().to_string();
+        let error = all.append(other).unwrap_err().to_string();
         assert!(
-            told.starts_with("first: the") && told.contains("img (images), label (text)"),
-            "{told}"
+            error.starts_with("first: the") && error.contains("img (images), label (text)"),
+            "{error}"
         );
     }
 

@@ -178,15 +178,15 @@ mod tests {
         symlink("nothing", at("a/gone")).unwrap();
         let socket = std::os::unix::net::UnixListener::bind(at("a/socket")).unwrap();
         assert_eq!(list(dir.path()).unwrap(), [".more/.hidden", "a/b/x.txt", "a/gone", "a/socket"]);
-        let told = read(dir.path(), "a/socket").unwrap_err().to_string();
-        assert!(told.contains("not a regular file") && told.contains("a socket"), "{told}");
+        let error = read(dir.path(), "a/socket").unwrap_err().to_string();
+        assert!(error.contains("not a regular file") && error.contains("a socket"), "{error}");
         drop(socket);
         symlink("..", at("a/b/up")).unwrap();
-        let told = list(dir.path()).unwrap_err().to_string();
-        assert!(told.contains("a link to a folder above it"), "{told}");
+        let error = list(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("a link to a folder above it"), "{error}");
         fs::remove_file(at("a/b/up")).unwrap();
         fs::write(dir.path().join(OsStr::from_bytes(b"a/\xff.png")), "x").unwrap();
-        let told = list(dir.path()).unwrap_err().to_string();
-        assert!(told.contains("a name is not UTF-8"), "{told}");
+        let error = list(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("a name is not UTF-8"), "{error}");
     }
 }

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use vlora::data::images::Size;
 use vlora::data::{ImageData, Layout, Table, read_split};
 use vlora::error::Result;
 use vlora::hub::{Hub, Kind, Source};
-use vlora::spec::{ImageDataSpec, VitSpec};
+use vlora::spec::ImageDataSpec;
 
 /// Side of the fixtures' images.
 pub const SIDE: usize = 8;
@@ -56,12 +57,8 @@ impl Dataset {
         let mut fields: serde_json::Value = serde_json::from_str(data).unwrap();
         fields["path"] = self.dir.path().to_str().unwrap().into();
         let data: ImageDataSpec = serde_json::from_value(fields).unwrap();
-        let model: VitSpec = serde_json::from_value(serde_json::json!({
-            "architecture": "vit", "image_size": side, "patch_size": 1, "channels": channels,
-            "classes": classes, "dim": 8, "depth": 1, "heads": 1,
-        }))
-        .unwrap();
-        ImageData::load_with_cache(&data, &model, &Hub::default(), cache)
+        let (size, hub) = (Size { side, channels }, Hub::default());
+        ImageData::load_with_cache(&data, size, classes, &hub, cache)
     }
 }
 

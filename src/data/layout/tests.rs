@@ -20,11 +20,11 @@ fn layout(files: &[&str], card: &str, config: Option<&str>) -> Result<Layout> {
 
 /// `split: files` of every split, in order.
 fn found(layout: &Layout) -> Vec<String> {
-    let told = |split: &str| match layout.files(split) {
+    let line = |split: &str| match layout.files(split) {
         Ok(files) => format!("{split}: {}", files.join(" ")),
         Err(_) => format!("{split}: fault"),
     };
-    layout.splits().map(told).collect()
+    layout.splits().map(line).collect()
 }
 
 fn splits(files: &[&str]) -> Vec<String> {
@@ -137,16 +137,16 @@ fn the_card_goes_before_the_names() {
     let hard = layout(&files, CARD_OF_TWO, Some("hard")).unwrap();
     assert_eq!(found(&hard), ["train: hard/x.csv"]);
 
-    let told = layout(&files, CARD_OF_TWO, None).unwrap_err().to_string();
-    assert!(told.contains("several configurations") && told.contains("plain, hard"), "{told}");
-    let told = layout(&files, CARD_OF_TWO, Some("hrad")).unwrap_err().to_string();
-    assert!(told.contains("did you mean `hard`?"), "{told}");
+    let error = layout(&files, CARD_OF_TWO, None).unwrap_err().to_string();
+    assert!(error.contains("several configurations") && error.contains("plain, hard"), "{error}");
+    let error = layout(&files, CARD_OF_TWO, Some("hrad")).unwrap_err().to_string();
+    assert!(error.contains("did you mean `hard`?"), "{error}");
 
     // A split whose files are missing leaves the others as they are.
     let part = layout(&files[..2], CARD_OF_TWO, Some("plain")).unwrap();
     assert_eq!(found(&part), ["train: plain/tr-0.csv plain/tr-1.csv", "val: fault"]);
-    let told = part.files("val").unwrap_err().to_string();
-    assert!(told.contains("README.md names") && told.contains("`plain/v.csv`"), "{told}");
+    let error = part.files("val").unwrap_err().to_string();
+    assert!(error.contains("README.md names") && error.contains("`plain/v.csv`"), "{error}");
 }
 
 #[test]
@@ -171,32 +171,16 @@ fn folders_are_configurations_where_no_card_says_so() {
     let chosen = layout(&files, "# A title\n", Some("de-en")).unwrap();
     assert_eq!(found(&chosen), ["train: de-en/train.csv", "test: de-en/test.csv"]);
     assert_eq!(chosen.config.as_deref(), Some("de-en"));
-    let told = layout(&files, "", None).unwrap_err().to_string();
-    assert!(told.contains("de-en, de-fr"), "{told}");
-    let told = layout(&["train.csv"], "", Some("x")).unwrap_err().to_string();
-    assert!(told.contains("no configurations"), "{told}");
+    let error = layout(&files, "", None).unwrap_err().to_string();
+    assert!(error.contains("de-en, de-fr"), "{error}");
+    let error = layout(&["train.csv"], "", Some("x")).unwrap_err().to_string();
+    assert!(error.contains("no configurations"), "{error}");
 }
 
 #[test]
-fn a_split_that_is_not_there_is_told_with_those_there_are() {
+fn a_missing_split_is_named_with_those_there_are() {
     let layout = layout(&["train.csv", "test.csv"], "", None).unwrap();
-    let told = layout.files("validation").unwrap_err().to_string();
-    assert!(told.contains("the splits train, test"), "{told}");
+    let error = layout.files("validation").unwrap_err().to_string();
+    assert!(error.contains("the splits train, test"), "{error}");
     assert!(layout.files("tset").unwrap_err().to_string().contains("did you mean `test`?"));
-}
-
-#[test]
-fn what_is_needed_is_the_card_and_the_named_splits() {
-    let dir = tempfile::tempdir().unwrap();
-    for file in [CARD, "train.csv", "test.csv", "validation.csv", "LICENSE"] {
-        fs::write(dir.path().join(file), "").unwrap();
-    }
-    let source = Source::Folder(dir.path().to_path_buf());
-    let repository = Hub::default().open(&source, Kind::Dataset).unwrap();
-    let paths = |validation: &str| {
-        let json = format!(r#"{{"path": "x", "validation": {validation}}}"#);
-        needed(&repository, &serde_json::from_str(&json).unwrap()).unwrap()
-    };
-    assert_eq!(paths(r#""validation""#), [CARD, "train.csv", "validation.csv", "test.csv"]);
-    assert_eq!(paths(r#"{"fraction": 0.1}"#), [CARD, "train.csv", "test.csv"]);
 }

@@ -7,6 +7,7 @@ use super::start::{Adjusted, fit, settle};
 use super::task::ImageClassification;
 use crate::checkpoints::{Adapted, Checkpoint, Labels, adapt};
 use crate::data::ImageData;
+use crate::data::images::Size;
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::results::TaskFields;
@@ -15,6 +16,12 @@ use crate::tasks::data_set::Split;
 use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
 use crate::tasks::task::{Run, Work};
+
+/// The size of the images that a run's model takes, and the number of classes that it tells apart.
+fn of_model(spec: &RunSpec) -> (Size, usize) {
+    let model = spec.vit();
+    (Size { side: model.image_size, channels: model.channels }, model.classes)
+}
 
 impl TaskData for Data {
     fn len(&self, split: Split) -> usize {
@@ -73,11 +80,13 @@ impl TaskData for Data {
 
 impl OpenTask for Data {
     fn open(spec: &RunSpec, hub: &Hub) -> Result<Data> {
-        ImageData::load(spec.images(), spec.vit(), hub).map(Data)
+        let (size, classes) = of_model(spec);
+        ImageData::load(spec.images(), size, classes, hub).map(Data)
     }
 
     fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Data {
-        Data(ImageData::noise(spec.vit(), train, validation))
+        let (size, classes) = of_model(spec);
+        Data(ImageData::noise(size, classes, train, validation))
     }
 
     fn for_timing(&self, validation: usize) -> Data {

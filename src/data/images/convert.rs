@@ -5,7 +5,7 @@ use std::ops::BitOr;
 
 use serde::{Deserialize, Serialize};
 
-use super::decoded::Fact;
+use crate::data::duplicates::notes;
 
 /// What an image's samples are, a byte each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,9 @@ pub struct Changes {
 }
 
 impl Changes {
-    pub fn add(&mut self, images: &[Fact]) {
-        for Fact { change, .. } in images {
+    /// Counts what was done to images, of each a set.
+    pub fn add(&mut self, images: impl Iterator<Item = Change>) {
+        for change in images {
             let has = |kind: Change| u64::from(change.0 & kind.0 != 0);
             self.turned += has(Change::TURNED);
             self.grey_to_rgb += has(Change::GREY_TO_RGB);
@@ -74,6 +75,18 @@ impl Changes {
             self.alpha_dropped += has(Change::ALPHA_DROPPED);
             self.depth_halved += has(Change::DEPTH_HALVED);
         }
+    }
+
+    /// A sentence for each thing that was done.
+    pub fn notes(&self) -> Vec<String> {
+        let all = [
+            (self.turned, "turned upright by the orientation that the file states"),
+            (self.grey_to_rgb, "grey in the file and repeated in three channels"),
+            (self.color_to_grey, "in colour in the file and turned grey (ITU-R 601 luma)"),
+            (self.alpha_dropped, "transparent in places; transparency is dropped, colours stay"),
+            (self.depth_halved, "of 16 bits a sample, of which the upper 8 are used"),
+        ];
+        notes("Images", &all)
     }
 }
 

@@ -4,8 +4,9 @@
 use super::convert::Change;
 use super::decode::{Image, Size, decode};
 use super::resize::Fit;
-use super::select::Select;
-use super::table::{Blobs, Table, Values};
+use crate::data::parquet;
+use crate::data::select::Select;
+use crate::data::table::{Blobs, Table, Values};
 use crate::hub::File;
 use crate::spec::ImageDataSpec;
 
@@ -13,7 +14,7 @@ fn table(name: &str) -> Table {
     let path = format!("{}/tests/fixtures/images/{name}.parquet", env!("CARGO_MANIFEST_DIR"));
     let bytes = std::fs::read(path).unwrap();
     let file = File::new(name.into(), name.into(), bytes.into());
-    super::parquet::read(file, Select::All).unwrap()
+    parquet::read(file, Select::All).unwrap()
 }
 
 impl Table {
@@ -112,7 +113,7 @@ fn cut_images_are_refused() {
                     assert!(taken.contains(&length), "{name} is taken with {length} bytes");
                     assert_eq!(image.pixels, all.pixels, "{name}, {length} bytes");
                 }
-                Err(told) => assert!(told.contains("cannot be decoded"), "{name}: {told}"),
+                Err(error) => assert!(error.contains("cannot be decoded"), "{name}: {error}"),
             }
         }
     }

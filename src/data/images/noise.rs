@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
+use super::dataset::ImageData;
 use super::decode::Size;
-use super::images::{ImageData, ImageSplit, ImageStatistics};
 use super::pixels::Pixels;
+use super::split::ImageSplit;
+use super::statistics::ImageStatistics;
 use crate::random::{Purpose, Stream};
-use crate::spec::VitSpec;
 
 impl ImageData {
-    /// So many training examples, and as many each for validation and test as `other` says, of the
-    /// model's size. A few images repeat, so that many examples need little memory.
-    pub fn noise(model: &VitSpec, train: usize, other: usize) -> ImageData {
+    /// So many training examples, and as many each for validation and test as `other` says. A few
+    /// images repeat, so that many examples need little memory.
+    pub fn noise(size: Size, classes: usize, train: usize, other: usize) -> ImageData {
         const DISTINCT: usize = 64;
         const MOST_BYTES: usize = 1 << 24;
-        let size = Size { side: model.image_size, channels: model.channels };
         let images = (MOST_BYTES / size.bytes()).clamp(1, DISTINCT);
         let mut stream = Stream::new(0, Purpose::Noise, "images");
         let words = (images * size.bytes()).div_ceil(4);
         let mut bytes: Vec<u8> = (0..words).flat_map(|_| stream.next_u32().to_le_bytes()).collect();
         bytes.truncate(images * size.bytes());
-        let labels: Vec<u32> = (0..images).map(|_| stream.below(model.classes as u32)).collect();
+        let labels: Vec<u32> = (0..images).map(|_| stream.below(classes as u32)).collect();
         let pixels = Arc::new(Pixels::Owned(bytes));
         let split = |examples: usize| {
             let rows = (0..examples).map(|i| (i % images) as u32).collect();
@@ -29,7 +29,7 @@ impl ImageData {
         // Those of evenly distributed bytes.
         let (mean, std) = (0.5, (1.0f64 / 12.0).sqrt());
         let statistics =
-            ImageStatistics { mean: vec![mean; model.channels], std: vec![std; model.channels] };
+            ImageStatistics { mean: vec![mean; size.channels], std: vec![std; size.channels] };
         ImageData::of_splits([split(train), split(other), split(other)], statistics)
     }
 }

@@ -1,31 +1,33 @@
 //! The cache of decoded splits: a file each, named by a hash of everything that decides its
 //! content, so that nothing in it can be out of date.
 //!
-//! A file is a head (magic, key, sizes, checksum), then what is known of the split as JSON, a record
-//! of each image (label, width, height, digest, change; little-endian), and pixels, which are mapped
-//! into memory instead of read. A file that is damaged, short or something else is passed over and
-//! made again.
+//! A file is in the safetensors format: the tensors `pixels`, `labels`, `sizes` (width, height),
+//! `digests` and `changes`, and as metadata what is known of the split with a checksum over all of it.
+//! Pixels are mapped into memory instead of read. A file that is damaged, short or something else is
+//! passed over and made again.
 
+use std::collections::HashMap;
 use std::env;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::convert::Change;
 use super::pixels::{Mapped, Pixels};
 use crate::atomic::temporary_in;
+use crate::data::labels::Classes;
 use crate::spec::hex;
 
-/// Of this file's layout and of what decoding makes of images: another number, other files.
-const VERSION: u32 = 3;
-const MAGIC: &[u8; 16] = b"vlora decoded\x00\x02\n";
-const HEAD: usize = 16 + 32 + 3 * 8 + 32;
-/// Bytes of an image's record.
-const RECORD: usize = 29;
+/// Of the file's layout and of what decoding makes of images: another number, other files.
+const VERSION: u32 = 4;
+/// The name of the one entry of the file's metadata.
+const RECORD: &str = "vlora";
 /// Pixels are hashed in pieces of this size, on all cores.
 const PIECE: usize = 4 << 20;
 /// Splits of fewer bytes of pixels are decoded sooner than a file is worth its place.
@@ -54,35 +56,10 @@ pub struct Fact {
     pub change: Change,
 }
 
-impl Fact {
-    /// With the image's label.
-    fn to_bytes(self, label: u32) -> [u8; RECORD] {
-        let mut out = [0; RECORD];
-        out[..4].copy_from_slice(&label.to_le_bytes());
-        out[4..8].copy_from_slice(&self.width.to_le_bytes());
-        out[8..12].copy_from_slice(&self.height.to_le_bytes());
-        out[12..28].copy_from_slice(&self.digest.to_le_bytes());
-        out[28] = self.change.0;
-        out
-    }
-
-    fn of_bytes(bytes: &[u8; RECORD]) -> (u32, Fact) {
-        let word = |at: usize| -> u32 {
-            bytes[at..at + 4].iter().rev().fold(0, |n, b| n << 8 | u32::from(*b))
-        };
-        let digest = bytes[12..28].iter().rev().fold(0, |n, b| n << 8 | u128::from(*b));
-        let change = Change(bytes[28]);
-        (word(0), Fact { width: word(4), height: word(8), digest, change })
-    }
-}
-
 /// What is known of a split besides its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// Empty where nothing names the classes.
-    pub class_names: Vec<String>,
-    /// Labels were names, to which `class_names` gave their numbers.
-    pub named_labels: bool,
+    pub classes: Classes,
     /// Images of each table that was read, in order.
     pub tables: Vec<usize>,
 }
@@ -113,17 +90,17 @@ impl Key {
     /// Of files (their hashes, in order), of what is stored of their images, and of all else that
     /// decoding depends on.
     pub fn of<'a>(
-        files: impl Iterator<Item = &'a str>,
+        files: impl IntoIterator<Item = &'a str>,
         store: &str,
         classes: usize,
-        words: impl Iterator<Item = &'a str>,
+        words: impl IntoIterator<Item = String>,
     ) -> Key {
         let mut hash = Sha256::new();
         hash.update(VERSION.to_le_bytes());
         hash.update((classes as u64).to_le_bytes());
         hash.update((store.len() as u64).to_le_bytes());
         hash.update(store);
-        let mut list = |items: &mut dyn Iterator<Item = &'a str>| {
+        let mut list = |items: Vec<String>| {
             for item in items {
                 hash.update([1]);
                 hash.update((item.len() as u64).to_le_bytes());
@@ -131,13 +108,58 @@ impl Key {
             }
             hash.update([0]);
         };
-        list(&mut { files });
-        list(&mut { words });
+        list(files.into_iter().map(str::to_string).collect());
+        list(words.into_iter().collect());
         Key(hash.finalize().into())
     }
 
     fn path(&self, cache: &Path) -> PathBuf {
-        cache.join("decoded").join(format!("{}.pixels", hex(&self.0)))
+        cache.join("decoded").join(format!("{}.safetensors", hex(&self.0)))
+    }
+}
+
+/// The metadata of a file.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    /// The file's own key: a file that was renamed is another split's.
+    key: String,
+    about: About,
+    /// Of everything but itself.
+    checksum: String,
+}
+
+/// A split's tensors but its pixels, as bytes of little-endian numbers.
+struct Tensors {
+    labels: Vec<u8>,
+    sizes: Vec<u8>,
+    digests: Vec<u8>,
+    changes: Vec<u8>,
+}
+
+impl Tensors {
+    fn of(decoded: &Decoded) -> Tensors {
+        let facts = || decoded.facts.iter();
+        Tensors {
+            labels: decoded.labels.iter().flat_map(|label| label.to_le_bytes()).collect(),
+            sizes: facts().flat_map(|f| [f.width, f.height]).flat_map(u32::to_le_bytes).collect(),
+            digests: facts().flat_map(|fact| fact.digest.to_le_bytes()).collect(),
+            changes: facts().map(|fact| fact.change.0).collect(),
+        }
+    }
+
+    /// Labels and facts of the images.
+    fn read(&self) -> (Vec<u32>, Vec<Fact>) {
+        let words = |bytes: &[u8]| -> Vec<u32> {
+            bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+        };
+        let sizes = words(&self.sizes);
+        let digests = self.digests.as_chunks().0.iter().map(|bytes| u128::from_le_bytes(*bytes));
+        let images = sizes.as_chunks().0.iter().zip(digests).zip(&self.changes);
+        let fact = |((size, digest), change): ((&[u32; 2], u128), &u8)| {
+            let [width, height] = *size;
+            Fact { width, height, digest, change: Change(*change) }
+        };
+        (words(&self.labels), images.map(fact).collect())
     }
 }
 
@@ -145,36 +167,38 @@ impl Key {
 pub fn load(cache: &Path, key: &Key) -> Option<Decoded> {
     let file = File::open(key.path(cache)).ok()?;
     let length = usize::try_from(file.metadata().ok()?.len()).ok()?;
-    let mut reader = BufReader::new(&file);
-    let mut head = [0; HEAD];
-    reader.read_exact(&mut head).ok()?;
-    let (facts, checksum) = head.split_at(HEAD - 32);
-    let word = |i: usize| -> Option<usize> {
-        let bytes = facts.get(48 + 8 * i..56 + 8 * i)?;
-        usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
+    let map = Mapped::open(&file, length).ok()?;
+    let (head, metadata) = SafeTensors::read_metadata(&map).ok()?;
+    let record = metadata.metadata().as_ref()?.get(RECORD)?;
+    let record: Record = serde_json::from_str(record).ok()?;
+    let tensors = SafeTensors::deserialize(&map).ok()?;
+    let bytes = |name: &str, dtype: Dtype, shape: &[usize]| -> Option<Vec<u8>> {
+        let tensor = tensors.tensor(name).ok()?;
+        let fits = (tensor.dtype(), tensor.shape()) == (dtype, shape);
+        fits.then(|| tensor.data().to_vec())
     };
-    let (rows, words, bytes) = (word(0)?, word(1)?, word(2)?);
-    let fits = facts[..16] == *MAGIC
-        && facts[16..48] == key.0
-        // Sums that wrap around are no file's length.
-        && HEAD.checked_add(words)?.checked_add(rows.checked_mul(RECORD)?)?.checked_add(bytes)?
-            == length;
-    if !fits {
-        return None;
-    }
-    let mut about = vec![0; words];
-    reader.read_exact(&mut about).ok()?;
-    let mut records = vec![0; RECORD * rows];
-    reader.read_exact(&mut records).ok()?;
-    let start = length - bytes;
-    let pixels = Mapped::open(&file, length).ok()?.narrowed(start..length)?;
-    if checksum != check(facts, &about, &records, &pixels) {
-        return None;
-    }
-    let (labels, facts) = records.as_chunks().0.iter().map(Fact::of_bytes).unzip();
-    let about = serde_json::from_slice(&about).ok()?;
-    Some(Decoded { pixels: Pixels::Mapped(pixels), labels, facts, about })
+    let rows = metadata.info(LABELS)?.shape.first().copied()?;
+    let read = Tensors {
+        labels: bytes(LABELS, Dtype::U32, &[rows])?,
+        sizes: bytes(SIZES, Dtype::U32, &[rows, 2])?,
+        digests: bytes(DIGESTS, Dtype::U8, &[rows, 16])?,
+        changes: bytes(CHANGES, Dtype::U8, &[rows])?,
+    };
+    let (from, to) = metadata.info(PIXELS).filter(|info| info.dtype == Dtype::U8)?.data_offsets;
+    // Behind the length of the header, which is 8 bytes, and the header.
+    let start = head + 8;
+    let pixels = map.narrowed(start + from..start + to)?;
+    let sound =
+        record.key == hex(&key.0) && record.checksum == check(key, &record.about, &read, &pixels)?;
+    let (labels, facts) = read.read();
+    sound.then(|| Decoded { pixels: Pixels::Mapped(pixels), labels, facts, about: record.about })
 }
+
+const PIXELS: &str = "pixels";
+const LABELS: &str = "labels";
+const SIZES: &str = "sizes";
+const DIGESTS: &str = "digests";
+const CHANGES: &str = "changes";
 
 /// Puts a split into the cache where it is worth it. A cache that cannot be written costs time at
 /// the next start, nothing else.
@@ -185,36 +209,43 @@ pub fn store(cache: &Path, key: &Key, decoded: &Decoded) {
 }
 
 fn write(path: &Path, key: &Key, decoded: &Decoded) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let about = serde_json::to_vec(&decoded.about)?;
-    let images = decoded.labels.iter().zip(&decoded.facts);
-    let records: Vec<u8> = images.flat_map(|(label, fact)| fact.to_bytes(*label)).collect();
-    let mut head = Vec::with_capacity(HEAD);
-    head.extend(MAGIC);
-    head.extend(key.0);
-    for number in [decoded.facts.len(), about.len(), decoded.pixels.len()] {
-        head.extend((number as u64).to_le_bytes());
-    }
-    let checksum = check(&head, &about, &records, &decoded.pixels);
-    head.extend(checksum);
-    let mut file = temporary_in(folder)?;
-    for part in [&head[..], &about, &records, &decoded.pixels] {
-        file.write_all(part)?;
-    }
+    let tensors = Tensors::of(decoded);
+    let (rows, pixels) = (decoded.labels.len(), &decoded.pixels[..]);
+    let about = decoded.about.clone();
+    let checksum = check(key, &about, &tensors, pixels)
+        .ok_or_else(|| io::Error::other("what is known of the split is no JSON"))?;
+    let record = serde_json::to_string(&Record { key: hex(&key.0), about, checksum })?;
+    let view = |dtype, shape: Vec<usize>, bytes| {
+        TensorView::new(dtype, shape, bytes).map_err(io::Error::other)
+    };
+    let all = [
+        (PIXELS, view(Dtype::U8, vec![pixels.len()], pixels)?),
+        (LABELS, view(Dtype::U32, vec![rows], &tensors.labels)?),
+        (SIZES, view(Dtype::U32, vec![rows, 2], &tensors.sizes)?),
+        (DIGESTS, view(Dtype::U8, vec![rows, 16], &tensors.digests)?),
+        (CHANGES, view(Dtype::U8, vec![rows], &tensors.changes)?),
+    ];
+    let file = temporary_in(path.parent().unwrap_or(Path::new(".")))?;
+    // One entry: the order of several would be another in each file.
+    let metadata = HashMap::from([(RECORD.to_string(), record)]);
+    serialize_to_file(all, Some(metadata), file.path()).map_err(io::Error::other)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
 }
 
-/// Of everything but itself.
-fn check(facts: &[u8], about: &[u8], records: &[u8], pixels: &[u8]) -> [u8; 32] {
+/// A checksum of a file's content. None where JSON cannot say what is known of the split.
+fn check(key: &Key, about: &About, tensors: &Tensors, pixels: &[u8]) -> Option<String> {
     let pieces: Vec<_> = pixels.par_chunks(PIECE).map(Sha256::digest).collect();
+    let about = serde_json::to_vec(about).ok()?;
+    let Tensors { labels, sizes, digests, changes } = tensors;
     let mut hash = Sha256::new();
-    for part in [facts, about, records] {
+    for part in [&key.0[..], &about, labels, sizes, digests, changes] {
+        hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
     pieces.iter().for_each(|piece| hash.update(piece));
-    hash.finalize().into()
+    Some(hex(&hash.finalize()))
 }
 
 #[cfg(test)]
@@ -224,7 +255,7 @@ mod tests {
     use super::*;
 
     fn key(words: &[&str]) -> Key {
-        Key::of(["a", "b"].into_iter(), "2", 2, words.iter().copied())
+        Key::of(["a", "b"], "2", 2, words.iter().map(|word| word.to_string()))
     }
 
     fn decoded() -> Decoded {
@@ -234,8 +265,7 @@ mod tests {
             labels: vec![1, 0, 1],
             facts: vec![fact(u128::MAX - 7), fact(1 << 77), fact(3)],
             about: About {
-                class_names: vec!["cat".into(), "dog".into()],
-                named_labels: true,
+                classes: Classes { names: vec!["cat".into(), "dog".into()], named_labels: true },
                 tables: vec![1, 2],
             },
         }
@@ -287,7 +317,7 @@ mod tests {
     #[test]
     fn another_word_or_store_is_another_key() {
         let of = |files: &[&str], store, words: &[&str]| {
-            Key::of(files.iter().copied(), store, 2, words.iter().copied()).0
+            Key::of(files.iter().copied(), store, 2, words.iter().map(|w| w.to_string())).0
         };
         let all = [
             of(&["a", "b"], "2", &["c"]),

@@ -10,7 +10,7 @@ use fast_image_resize::images::{Image as View, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::decode::{Image, Size};
-use crate::spec::{Crop, ImageDataSpec, Interpolation, Resize, VitSpec};
+use crate::spec::{Crop, ImageDataSpec, Interpolation, Resize};
 
 /// Beyond this many pixels Pillow takes an image for an attack, and so do we.
 const MOST_PIXELS: u64 = 178_956_970;
@@ -25,13 +25,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    pub fn of(data: &ImageDataSpec, model: &VitSpec) -> Fit {
-        Fit {
-            size: Size { side: model.image_size, channels: model.channels },
-            resize: data.resize,
-            crop: data.crop,
-            interpolation: data.interpolation,
-        }
+    pub fn of(data: &ImageDataSpec, size: Size) -> Fit {
+        Fit { size, resize: data.resize, crop: data.crop, interpolation: data.interpolation }
     }
 
     /// Refuses an image of a width and height that does not become such a square.

@@ -1,27 +1,18 @@
-//! Tables of encoded images to pixels and labels.
+//! Tables of encoded images with labels to pixels and numbers.
 
 use rayon::prelude::*;
 
-use super::class_names::{self, numbers};
+use super::cache::{About, Decoded, Fact};
 use super::convert::{Change, Samples, convert};
 use super::decode::{Image, decode};
-use super::decoded::{About, Decoded, Fact};
 use super::pixels::Pixels;
 use super::resize::{Fit, decodable};
-use super::select::{PATHS, Select};
-use super::source::SplitFiles;
-use super::table::{Column, Table, Values};
+use crate::data::labels::{Classes, Labels, wrong_type};
+use crate::data::select::{PATHS, Select, Wanted};
+use crate::data::source::SplitFiles;
+use crate::data::table::{Column, Table, Values};
 use crate::error::{Error, Result};
-use crate::spec::{ImageDataSpec, shorten};
-
-/// What is known of the classes before a split is read.
-#[derive(Clone, Debug)]
-pub struct Classes {
-    /// Empty where nothing has named them yet.
-    pub names: Vec<String>,
-    /// Labels are names.
-    pub named_labels: bool,
-}
+use crate::spec::ImageDataSpec;
 
 /// What is stored of images.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +59,10 @@ pub fn assemble(
     classes: usize,
     known: Classes,
 ) -> Result<Decoded> {
-    let select = Select::Images { image: &data.image_column, label: &data.label_column };
+    let wanted = [Wanted::images(&data.image_column), Wanted::labels(&data.label_column)];
+    let select = Select::Wanted(&wanted);
     let mut images = Images { store, pixels: Vec::new(), facts: Vec::new() };
-    let mut labels = Labels { classes, known, numbers: Vec::new(), texts: Vec::new() };
+    let mut labels = Labels::new(classes, known);
     let mut tables = Vec::new();
     while let Some(table) = files.next_table(select)? {
         // Every reader has refused a file without them.
@@ -80,19 +72,10 @@ pub fn assemble(
         images.add(&table, column(&data.image_column)?)?;
         tables.push(table.rows);
     }
-    let (labels, Classes { names: class_names, named_labels }) = labels.finish()?;
+    let (labels, classes) = labels.finish()?;
     let Images { pixels, facts, .. } = images;
-    let about = About { class_names, named_labels, tables };
+    let about = About { classes, tables };
     Ok(Decoded { pixels: Pixels::Owned(pixels), labels, facts, about })
-}
-
-fn wrong_type(table: &Table, column: &Column, expected: &str) -> Error {
-    Error::Input(format!(
-        "{}: column `{}` has the wrong type\n  found:    {}\n  expected: {expected}",
-        table.file(),
-        column.name,
-        column.kind()
-    ))
 }
 
 /// Images of one split in the making.
@@ -206,129 +189,3 @@ fn too_large(bytes: f64) -> Error {
 }
 
 const NO_IMAGE: &str = "there is no image\n  found:    no bytes\n  expected: an encoded image";
-
-/// Labels of one split in the making.
-struct Labels {
-    classes: usize,
-    known: Classes,
-    numbers: Vec<u32>,
-    /// Names that nothing has given numbers.
-    texts: Vec<String>,
-}
-
-impl Labels {
-    fn add(&mut self, table: &Table, column: &Column) -> Result<()> {
-        self.name_classes(table, &column.class_names)?;
-        self.add_values(table, column)?;
-        // After the labels: an error of one that is out of range names its row.
-        match &column.class_names[..] {
-            [] => Ok(()),
-            names => {
-                let listed = format!("class names, {}", shorten(&names.join(", ")));
-                self.count(table.file(), names.len(), &listed)
-            }
-        }
-    }
-
-    fn add_values(&mut self, table: &Table, column: &Column) -> Result<()> {
-        let mixed = || wrong_type(table, column, "the type of the files before");
-        match &column.values {
-            // Nothing says which of the names before a bare number would be.
-            Values::Integers(_) if self.known.named_labels && column.class_names.is_empty() => {
-                Err(wrong_type(table, column, "names, as the labels of the files before are"))
-            }
-            Values::Integers(values) if self.texts.is_empty() => {
-                self.known.named_labels |= column.named;
-                self.add_numbers(table, values)
-            }
-            Values::Text(texts) if self.known.names.is_empty() && self.numbers.is_empty() => {
-                self.add_texts(table, texts)
-            }
-            Values::Text(texts) if !self.known.names.is_empty() => {
-                self.known.named_labels = true;
-                let values = numbers(texts, &self.known.names, table)?;
-                self.add_numbers(table, &values)
-            }
-            Values::Integers(_) | Values::Text(_) => Err(mixed()),
-            _ => Err(wrong_type(table, column, "class labels: whole numbers or names")),
-        }
-    }
-
-    /// The same label must mean the same class in every file.
-    fn name_classes(&mut self, table: &Table, names: &[String]) -> Result<()> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        if self.known.names.is_empty() {
-            self.known.names = names.to_vec();
-        }
-        match class_names::difference(names, &self.known.names) {
-            None => Ok(()),
-            Some(difference) => Err(Error::Input(format!(
-                "{}: {}\n  {difference}",
-                table.file(),
-                class_names::OTHER
-            ))),
-        }
-    }
-
-    fn count(&self, file: &str, found: usize, what: &str) -> Result<()> {
-        match found == self.classes {
-            true => Ok(()),
-            false => Err(Error::Input(format!(
-                "{file}: the dataset has another number of classes\n  found:    {found} {what}\n  \
-                 expected: model.classes, {}",
-                self.classes
-            ))),
-        }
-    }
-
-    fn add_numbers(&mut self, table: &Table, values: &[Option<i64>]) -> Result<()> {
-        for (row, label) in values.iter().enumerate() {
-            match label {
-                Some(label) if (0..self.classes as i64).contains(label) => {
-                    self.numbers.push(*label as u32);
-                }
-                Some(label) => {
-                    return Err(Error::Input(format!(
-                        "{}: label out of range\n  found:    {label}\n  expected: 0 to {} \
-                         (model.classes is {})",
-                        table.place(row),
-                        self.classes - 1,
-                        self.classes
-                    )));
-                }
-                None => return Err(no_label(table, row)),
-            }
-        }
-        Ok(())
-    }
-
-    fn add_texts(&mut self, table: &Table, texts: &[Option<String>]) -> Result<()> {
-        for (row, text) in texts.iter().enumerate() {
-            self.texts.push(text.clone().ok_or_else(|| no_label(table, row))?);
-        }
-        Ok(())
-    }
-
-    /// Names get their numbers in sorted order.
-    fn finish(mut self) -> Result<(Vec<u32>, Classes)> {
-        if !self.texts.is_empty() {
-            let mut names = self.texts.clone();
-            names.sort_unstable();
-            names.dedup();
-            self.count("data", names.len(), "different labels in the training split")?;
-            let place = |text: &String| names.binary_search(text).map_or(0, |place| place as u32);
-            self.numbers = self.texts.iter().map(place).collect();
-            self.known = Classes { names, named_labels: true };
-        }
-        Ok((self.numbers, self.known))
-    }
-}
-
-fn no_label(table: &Table, row: usize) -> Error {
-    Error::Input(format!(
-        "{}: there is no label\n  found:    an empty value\n  expected: a class label",
-        table.place(row)
-    ))
-}

@@ -16,7 +16,7 @@ use super::convert::{Change, Samples, convert, upper_bytes};
 use super::header::png_size;
 use super::jpeg;
 use super::orientation::Orientation;
-use super::quiet::quietly;
+use crate::data::quiet::quietly;
 
 /// What images become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

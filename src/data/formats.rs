@@ -1,0 +1,347 @@
+//! What the names of files say of their content.
+//!
+//! Endings are known as Hugging Face's `datasets` 5.2 knows them: those of tables in lower case, those
+//! of images in lower or upper case.
+
+use crate::hub::is_of_a_program;
+
+/// A format of files that hold rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    Parquet,
+    Csv,
+    Tsv,
+    JsonLines,
+    /// A file of images and one of their labels, as MNIST's.
+    Idx,
+    /// Images in files of their own.
+    ImageFolder,
+}
+
+impl Format {
+    /// By a file's name, whatever its folders; None for what is not read. Endings of tables are in
+    /// lower case, those of images in one case, as `datasets` knows them.
+    pub fn of(path: &str) -> Option<Format> {
+        match named(path) {
+            Holds::Rows(format) => Some(format),
+            _ => None,
+        }
+    }
+
+    /// As messages name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Parquet => "Parquet",
+            Format::Csv => "CSV",
+            Format::Tsv => "TSV",
+            Format::JsonLines => "JSON lines",
+            Format::Idx => "IDX",
+            Format::ImageFolder => "images",
+        }
+    }
+}
+
+/// What a file holds, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    Rows(Format),
+    /// Rows or images, it may be, in a format that is not read.
+    Unread,
+    /// The same under a hidden name, which `datasets` passes over.
+    Hidden,
+    /// Something of no known format.
+    Unknown,
+    /// Words about the dataset, programs, checksums: never rows.
+    Nothing,
+}
+
+/// Files that describe a repository, as `datasets` and others write them.
+const ABOUT: [&str; 12] = [
+    "config.json",
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "package.json",
+    "package-lock.json",
+    "croissant.json",
+    "dummy_data.zip",
+    "thumbs.db",
+    "desktop.ini",
+    "makefile",
+];
+/// Beginnings of the names of such files, whatever their ending.
+const TITLES: [&str; 9] = [
+    "readme",
+    "license",
+    "licence",
+    "notice",
+    "copying",
+    "citation",
+    "changelog",
+    "authors",
+    "contributing",
+];
+/// Endings of files that hold no rows.
+const NO_ROWS: &[&str] = &[
+    "md", "rst", "py", "pyc", "ipynb", "sh", "bat", "yaml", "yml", "toml", "lock", "cff", "bib",
+    "tex", "html", "css", "js", "rs", "r", "log", "md5", "sha1", "sha256", "sha512", "asc", "sig",
+];
+/// Endings of files that may hold rows or images and are not read.
+const UNREAD: &[&str] = &[
+    // Tables and arrays.
+    "arrow",
+    "feather",
+    "orc",
+    "avro",
+    "geoparquet",
+    "gpq",
+    "lance",
+    "vortex",
+    "xls",
+    "xlsx",
+    "ods",
+    "xml",
+    "h5",
+    "hdf5",
+    "hdf",
+    "npy",
+    "npz",
+    "pkl",
+    "pickle",
+    "pt",
+    "pth",
+    "mat",
+    "bin",
+    "db",
+    "sqlite",
+    "sqlite3",
+    "duckdb",
+    "tfrecord",
+    "tfrecords",
+    "rec",
+    "lmdb",
+    "mdb",
+    "msgpack",
+    "conll",
+    "conllu",
+    "safetensors",
+    "jsonld",
+    // Archives.
+    "zip",
+    "tar",
+    "tgz",
+    "gz",
+    "bz2",
+    "xz",
+    "zst",
+    "lz4",
+    "7z",
+    "rar",
+    // Images.
+    "apng",
+    "avif",
+    "blp",
+    "bmp",
+    "bufr",
+    "bw",
+    "cur",
+    "dcm",
+    "dcx",
+    "dds",
+    "dib",
+    "emf",
+    "eps",
+    "exr",
+    "fit",
+    "fits",
+    "flc",
+    "fli",
+    "ftc",
+    "ftu",
+    "gbr",
+    "gif",
+    "grib",
+    "hdr",
+    "heic",
+    "heif",
+    "icb",
+    "icns",
+    "ico",
+    "iim",
+    "im",
+    "j2c",
+    "j2k",
+    "jp2",
+    "jpc",
+    "jpf",
+    "jpx",
+    "jxl",
+    "msp",
+    "pbm",
+    "pcd",
+    "pcx",
+    "pgm",
+    "pnm",
+    "ppm",
+    "ps",
+    "psd",
+    "pxr",
+    "ras",
+    "rgb",
+    "rgba",
+    "sgi",
+    "svg",
+    "tga",
+    "tif",
+    "tiff",
+    "vda",
+    "vst",
+    "wmf",
+    "xbm",
+    "xpm",
+];
+
+/// What the file at `path` of a dataset holds. What other programs leave behind holds nothing.
+pub fn holds(path: &str) -> Holds {
+    let left_behind =
+        |folder: &str| folder == "__MACOSX" || folder == "__pycache__" || is_of_a_program(folder);
+    if path.split('/').rev().skip(1).any(left_behind) {
+        return Holds::Nothing;
+    }
+    let hidden = path.split('/').any(|part| part.starts_with('.'));
+    match named(path) {
+        Holds::Rows(_) | Holds::Unread if hidden => Holds::Hidden,
+        _ if hidden => Holds::Nothing,
+        holds => holds,
+    }
+}
+
+/// Whether macOS wrote the file at `path` beside another: `._1.png` keeps attributes of `1.png`.
+/// `exists` says whether the dataset has a file of a path.
+pub fn is_apple_double(path: &str, exists: impl Fn(&str) -> bool) -> bool {
+    let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+    name.strip_prefix("._").is_some_and(|name| match folder {
+        "" => exists(name),
+        folder => exists(&format!("{folder}/{name}")),
+    })
+}
+
+/// What a file holds by its own name.
+pub fn named(path: &str) -> Holds {
+    let own = path.rsplit('/').next().unwrap_or(path);
+    let name = own.to_ascii_lowercase();
+    let titled = TITLES.iter().any(|title| {
+        name.strip_prefix(title)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '_']))
+    });
+    if ABOUT.contains(&&name[..]) {
+        return Holds::Nothing;
+    }
+    if let Some(format) = format(own) {
+        return Holds::Rows(format);
+    }
+    let mut endings = name.split('.').skip(1);
+    let last = endings.clone().last().unwrap_or_default();
+    if titled || NO_ROWS.contains(&last) {
+        return Holds::Nothing;
+    }
+    // `datasets` reads `train.csv.bak` as CSV, and drops `train.CSV`.
+    match UNREAD.contains(&last) || endings.any(|ending| known(ending).is_some()) {
+        true => Holds::Unread,
+        false => Holds::Unknown,
+    }
+}
+
+/// The ending of a file that would be read if its ending were in another case.
+pub fn in_another_case(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let (_, ending) = name.rsplit_once('.')?;
+    (format(name).is_none() && known(&ending.to_ascii_lowercase()).is_some()).then_some(ending)
+}
+
+/// Whether an ending, in any case, means an image.
+pub fn is_image_ending(ending: &str) -> bool {
+    known(&ending.to_ascii_lowercase()) == Some(Format::ImageFolder)
+}
+
+/// The format that an ending in lower case means.
+fn known(ending: &str) -> Option<Format> {
+    Some(match ending {
+        "parquet" => Format::Parquet,
+        "csv" => Format::Csv,
+        "tsv" => Format::Tsv,
+        "jsonl" | "ndjson" | "json" => Format::JsonLines,
+        "png" | "jpg" | "jpeg" | "jpe" | "jfif" | "webp" => Format::ImageFolder,
+        _ => return None,
+    })
+}
+
+fn format(name: &str) -> Option<Format> {
+    let plain = name.strip_suffix(".gz").unwrap_or(name);
+    if plain.ends_with("-ubyte") {
+        return Some(Format::Idx);
+    }
+    let (_, ending) = plain.rsplit_once('.')?;
+    match known(ending) {
+        // Those two are packed inside.
+        Some(Format::Parquet | Format::ImageFolder) if plain != name => None,
+        None if ending == ending.to_ascii_uppercase() => known(&ending.to_ascii_lowercase())
+            .filter(|format| *format == Format::ImageFolder && plain == name),
+        known => known,
+    }
+}
+
+/// Whether the file describes images in a folder, an image a row, where there are images beside it.
+pub fn is_metadata(path: &str) -> bool {
+    matches!(path.rsplit('/').next(), Some("metadata.csv" | "metadata.jsonl" | "metadata.parquet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_a_file_holds() {
+        use Format::*;
+        for (path, want) in [
+            ("a/train.parquet", Holds::Rows(Parquet)),
+            ("train.csv.gz", Holds::Rows(Csv)),
+            ("a.b.ndjson", Holds::Rows(JsonLines)),
+            ("metadata.json", Holds::Rows(JsonLines)),
+            ("t10k-images-idx3-ubyte.gz", Holds::Rows(Idx)),
+            ("t10k-images.idx3-ubyte", Holds::Rows(Idx)),
+            ("a.jpeg", Holds::Rows(ImageFolder)),
+            ("a.PNG", Holds::Rows(ImageFolder)),
+            ("a.jfif", Holds::Rows(ImageFolder)),
+            ("train.CSV", Holds::Unread),
+            ("a.Png", Holds::Unread),
+            ("train.csv.bak", Holds::Unread),
+            ("a.png.gz", Holds::Unread),
+            ("a.parquet.gz", Holds::Unread),
+            ("scan.tif", Holds::Unread),
+            ("train.tar.gz", Holds::Unread),
+            ("data_batch_1.bin", Holds::Unread),
+            ("notes.txt", Holds::Unknown),
+            ("data_batch_1", Holds::Unknown),
+            ("dataset_infos.json", Holds::Nothing),
+            ("README.md", Holds::Nothing),
+            ("LICENSE", Holds::Nothing),
+            ("LICENSE.txt", Holds::Nothing),
+            ("licensed.csv", Holds::Rows(Csv)),
+            ("readme.csv", Holds::Rows(Csv)),
+            ("train.csv.sha256", Holds::Nothing),
+            (".cache/train.csv", Holds::Nothing),
+            (".git/x.png", Holds::Nothing),
+            (".gitattributes", Holds::Nothing),
+            ("a/.DS_Store", Holds::Nothing),
+            ("a/.1.png", Holds::Hidden),
+            (".more/1.png", Holds::Hidden),
+            ("a/.more/x.zip", Holds::Hidden),
+            (".train.csv", Holds::Hidden),
+            ("__MACOSX/a.png", Holds::Nothing),
+        ] {
+            assert_eq!(holds(path), want, "{path}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Datasets of images with labels: decoding, resizing, normalising, augmenting.
+//!
+//! Rows become images here; which files hold the rows of which split is the module above's. Decoded
+//! splits are kept in a cache.
+
+mod assemble;
+mod augment;
+mod batch;
+mod cache;
+mod convert;
+mod dataset;
+mod decode;
+mod header;
+mod jpeg;
+mod noise;
+#[cfg(test)]
+mod oracle;
+mod orientation;
+mod pixels;
+mod resize;
+mod split;
+mod statistics;
+
+pub use augment::Augmenter;
+pub use cache::cache_folder;
+pub use convert::Changes;
+pub use dataset::{ImageData, Treated};
+pub use decode::Size;
+pub use header::{Colours, Header, header};
+pub use split::ImageSplit;
+pub use statistics::ImageStatistics;

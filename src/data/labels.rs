@@ -1,0 +1,162 @@
+//! The label column of a classification: numbers, or names that get their numbers from the dataset or,
+//! where nothing says them, in sorted order.
+
+use serde::{Deserialize, Serialize};
+
+use super::class_names::{self, numbers};
+use super::table::{Column, Table, Values};
+use crate::error::{Error, Result};
+use crate::spec::shorten;
+
+/// What is known of the classes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Classes {
+    /// Names of the labels 0, 1, …; empty where nothing names them.
+    pub names: Vec<String>,
+    /// The files hold names, and `names` gave them their numbers.
+    pub named_labels: bool,
+}
+
+/// Labels of one split in the making.
+pub struct Labels {
+    classes: usize,
+    known: Classes,
+    numbers: Vec<u32>,
+    /// Names that nothing has given numbers.
+    texts: Vec<String>,
+}
+
+impl Labels {
+    /// No labels yet, which are to be below `classes`; `known` are the classes of the splits before.
+    pub fn new(classes: usize, known: Classes) -> Labels {
+        Labels { classes, known, numbers: Vec::new(), texts: Vec::new() }
+    }
+
+    /// Adds a table's labels. Errors, with the row's place, where one is missing, out of range, or no
+    /// class that is known, and where the labels of two tables mean different things.
+    pub fn add(&mut self, table: &Table, column: &Column) -> Result<()> {
+        self.name_classes(table, &column.class_names)?;
+        self.add_values(table, column)?;
+        // After the labels: an error of one that is out of range names its row.
+        match &column.class_names[..] {
+            [] => Ok(()),
+            names => {
+                let listed = format!("class names, {}", shorten(&names.join(", ")));
+                self.count(table.file(), names.len(), &listed)
+            }
+        }
+    }
+
+    fn add_values(&mut self, table: &Table, column: &Column) -> Result<()> {
+        let mixed = || wrong_type(table, column, "the type of the files before");
+        match &column.values {
+            // Nothing says which of the names before a bare number would be.
+            Values::Integers(_) if self.known.named_labels && column.class_names.is_empty() => {
+                Err(wrong_type(table, column, "names, as the labels of the files before are"))
+            }
+            Values::Integers(values) if self.texts.is_empty() => {
+                self.known.named_labels |= column.named;
+                self.add_numbers(table, values)
+            }
+            Values::Text(texts) if self.known.names.is_empty() && self.numbers.is_empty() => {
+                self.add_texts(table, texts)
+            }
+            Values::Text(texts) if !self.known.names.is_empty() => {
+                self.known.named_labels = true;
+                let values = numbers(texts, &self.known.names, &|row| table.place(row))?;
+                self.add_numbers(table, &values)
+            }
+            Values::Integers(_) | Values::Text(_) => Err(mixed()),
+            _ => Err(wrong_type(table, column, "class labels: whole numbers or names")),
+        }
+    }
+
+    /// The same label must mean the same class in every file.
+    fn name_classes(&mut self, table: &Table, names: &[String]) -> Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        if self.known.names.is_empty() {
+            self.known.names = names.to_vec();
+        }
+        match class_names::difference(names, &self.known.names) {
+            None => Ok(()),
+            Some(difference) => Err(Error::Input(format!(
+                "{}: {}\n  {difference}",
+                table.file(),
+                class_names::OTHER
+            ))),
+        }
+    }
+
+    fn count(&self, file: &str, found: usize, what: &str) -> Result<()> {
+        match found == self.classes {
+            true => Ok(()),
+            false => Err(Error::Input(format!(
+                "{file}: the dataset has another number of classes\n  found:    {found} {what}\n  \
+                 expected: model.classes, {}",
+                self.classes
+            ))),
+        }
+    }
+
+    fn add_numbers(&mut self, table: &Table, values: &[Option<i64>]) -> Result<()> {
+        for (row, label) in values.iter().enumerate() {
+            match label {
+                Some(label) if (0..self.classes as i64).contains(label) => {
+                    self.numbers.push(*label as u32);
+                }
+                Some(label) => {
+                    return Err(Error::Input(format!(
+                        "{}: label out of range\n  found:    {label}\n  expected: 0 to {} \
+                         (model.classes is {})",
+                        table.place(row),
+                        self.classes - 1,
+                        self.classes
+                    )));
+                }
+                None => return Err(no_label(table, row)),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_texts(&mut self, table: &Table, texts: &[Option<String>]) -> Result<()> {
+        for (row, text) in texts.iter().enumerate() {
+            self.texts.push(text.clone().ok_or_else(|| no_label(table, row))?);
+        }
+        Ok(())
+    }
+
+    /// The labels of all rows, and the classes as they are known now. Names without numbers get them
+    /// in sorted order. Errors if there are not as many names as classes.
+    pub fn finish(mut self) -> Result<(Vec<u32>, Classes)> {
+        if !self.texts.is_empty() {
+            let mut names = self.texts.clone();
+            names.sort_unstable();
+            names.dedup();
+            self.count("data", names.len(), "different labels in the training split")?;
+            let place = |text: &String| names.binary_search(text).map_or(0, |place| place as u32);
+            self.numbers = self.texts.iter().map(place).collect();
+            self.known = Classes { names, named_labels: true };
+        }
+        Ok((self.numbers, self.known))
+    }
+}
+
+/// The error of a column whose values are not what is asked for.
+pub fn wrong_type(table: &Table, column: &Column, expected: &str) -> Error {
+    Error::Input(format!(
+        "{}: column `{}` has the wrong type\n  found:    {}\n  expected: {expected}",
+        table.file(),
+        column.name,
+        column.kind()
+    ))
+}
+
+fn no_label(table: &Table, row: usize) -> Error {
+    Error::Input(format!(
+        "{}: there is no label\n  found:    an empty value\n  expected: a class label",
+        table.place(row)
+    ))
+}
