@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::card::{CARD, Card, CardConfig};
-use super::formats::{Format, Holds, holds, is_apple_double, is_metadata};
+use super::card::Card;
+use super::configurations::{by_folder, choose, folder_of, unnamed};
+use super::faults::{listed, options_fault};
+use super::formats::{Format, Holds, holds, is_apple_double};
 use super::glob;
 use super::names::{canonical, names_split};
-use super::splits::{Found, Said, Split, by_card, by_name, claims, listed, options_fault};
+use super::splits::{Found, Said, Split, by_card, by_name, claims};
 use crate::error::{Error, Result};
 use crate::hub::Repository;
 use crate::spec::{FilesSpec, nearest};
@@ -291,116 +293,6 @@ fn is_ignored(path: &str, pattern: &str) -> bool {
 /// The class of an image in a folder a class: the folder's name.
 pub fn class_of(path: &str) -> Option<&str> {
     path.rsplit('/').nth(1)
-}
-
-/// The configuration that is asked for, or the one that stands out.
-fn choose<'a>(card: &'a Card, config: Option<&str>) -> Result<&'a CardConfig> {
-    let names: Vec<&str> = card.configs.iter().map(|c| c.name.as_str()).collect();
-    let found = match config {
-        Some(config) => card.configs.iter().find(|c| c.name == config),
-        None => {
-            let marked = card.configs.iter().find(|c| c.default);
-            let marked = marked.or_else(|| card.configs.iter().find(|c| c.name == "default"));
-            marked.or(if let [only] = &card.configs[..] { Some(only) } else { None })
-        }
-    };
-    found.ok_or_else(|| unclear(&card.name, &names, config))
-}
-
-/// No configuration, or more than one, is meant.
-fn unclear(name: &str, names: &[&str], config: Option<&str>) -> Error {
-    let listed = match names.len() {
-        0 => "no configurations".to_string(),
-        // Some datasets have one a language pair.
-        n if n > 20 => format!("{}, … ({n} in all)", names[..20].join(", ")),
-        _ => names.join(", "),
-    };
-    Error::Input(match config {
-        Some(config) => {
-            let help = nearest(config, names.iter().copied())
-                .map(|near| format!("\n  help:     did you mean `{near}`?"))
-                .unwrap_or_default();
-            format!(
-                "{name}: there is no configuration `{config}`\n  found:    {listed}\n  expected: \
-                 data.config to name one of the dataset's, or to be left out{help}"
-            )
-        }
-        None => format!(
-            "{name}: the dataset has several configurations\n  found:    {listed}\n  expected: \
-             data.config to name one"
-        ),
-    })
-}
-
-/// The folder whose files a card's configuration has where it names none of them.
-fn folder_of(config: &CardConfig) -> String {
-    match config.folder.as_deref().map(|f| f.trim_start_matches("./").trim_matches('/')) {
-        None | Some("" | ".") => String::new(),
-        Some(folder) => format!("{folder}/"),
-    }
-}
-
-/// A card's configuration that names neither files nor a folder has all files. A folder of its name
-/// beside others is likely meant, and is not what `datasets` takes.
-fn unnamed(config: &CardConfig, rows: &[&str], folder: &str) -> Option<Found> {
-    let by = "the dataset card";
-    let fault = |fault| Some(Found { fault: Some(fault), by, ..Found::default() });
-    if !folder.is_empty() && !rows.iter().any(|path| path.starts_with(folder)) {
-        return fault(format!(
-            "a folder that {CARD} names has no files of rows\n  found:    data_dir {folder} of the \
-             configuration `{}`\n  expected: the folder of its files",
-            config.name
-        ));
-    }
-    let own = format!("{}/", config.name);
-    let (inside, outside): (Vec<&str>, Vec<&str>) =
-        rows.iter().partition(|path| path.starts_with(&own));
-    if config.folder.is_some() || inside.is_empty() || outside.is_empty() {
-        return None;
-    }
-    fault(format!(
-        "the configuration `{0}` of {CARD} names no files\n  found:    {1}, and outside of that \
-         folder {2}\n  expected: data_files or data_dir in its entry, `data_dir: {0}` for that folder",
-        config.name, inside[0], outside[0]
-    ))
-}
-
-/// Without a card: folders beside no files of rows are configurations. `rows` are the paths of files
-/// that hold rows.
-fn by_folder(name: &str, rows: &[&str], config: Option<&str>) -> Result<(Option<String>, String)> {
-    let folders: BTreeSet<&str> =
-        rows.iter().filter_map(|path| path.split_once('/')).map(|(folder, _)| folder).collect();
-    if let Some(config) = config {
-        return match folders.contains(config) {
-            true => Ok((Some(config.to_string()), format!("{config}/"))),
-            false => Err(unclear(name, &configurations(rows, &folders), Some(config))),
-        };
-    }
-    match configurations(rows, &folders)[..] {
-        [] => Ok((None, String::new())),
-        [only] => Ok((Some(only.to_string()), String::new())),
-        ref several => Err(unclear(name, several, None)),
-    }
-}
-
-/// Folders that are configurations: of tables, or of folders of splits, with nothing beside them.
-fn configurations<'a>(rows: &[&'a str], folders: &BTreeSet<&'a str>) -> Vec<&'a str> {
-    let of_splits = |folder: &str| folder == "data" || names_split(folder);
-    let images = rows.iter().any(|path| Format::of(path) == Some(Format::ImageFolder));
-    let describes = |path: &str| images && is_metadata(path);
-    let flat = rows.iter().any(|path| !path.contains('/')) || folders.iter().any(|f| of_splits(f));
-    // Classes of images are no configurations: those have files of tables, or folders of splits.
-    let is_config = |folder: &&str| {
-        rows.iter().filter_map(|path| path.strip_prefix(*folder)?.strip_prefix('/')).any(|rest| {
-            let inner = rest.split_once('/').map(|(folder, _)| folder);
-            (Format::of(rest) != Some(Format::ImageFolder) && !describes(rest))
-                || inner.is_some_and(of_splits)
-        })
-    };
-    match flat {
-        true => Vec::new(),
-        false => folders.iter().copied().filter(is_config).collect(),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,15 @@
 //! This is the seam between files and examples. [`load`] opens the dataset, finds and hashes the files
 //! of each split, draws the parts of the training split that the spec asks for, and looks for examples
 //! that stand in two splits. What a row becomes is up to an implementation of [`ReadSplit`], of which
-//! each kind of examples (`images`, `text`) has one.
+//! each kind of examples has one, in a folder of its own (`images/`).
+//!
+//! A new kind of examples writes:
+//! - a [`ReadSplit`] whose `read` takes the tables of `split.files` one after the other, with the columns
+//!   that its spec names ([`Wanted`](super::select::Wanted)), makes labels of a column by
+//!   [`Labels`](super::labels::Labels), and gives each example a digest of its decoded content;
+//! - a call of [`load`] with the files of its section of the spec. Of what comes back, [`Loaded::of`]
+//!   says where the examples for training, validation and test are, [`Shared::notes`] what is to be noted
+//!   of duplicates, and [`sha256`] makes the hash that names the data of a run.
 
 use std::collections::BTreeSet;
 use std::iter;

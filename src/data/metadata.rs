@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
+use super::faults::listed;
 use super::select::Select;
-use super::splits::listed;
 use super::table::{Blobs, Column, Kind, Table, Values};
 use super::{csv, json_lines, parquet};
 use crate::error::{Error, Result};

@@ -7,8 +7,10 @@
 
 mod card;
 mod class_names;
+mod configurations;
 mod csv;
 mod duplicates;
+mod faults;
 mod formats;
 mod glob;
 mod idx;
@@ -21,6 +23,7 @@ mod limits;
 mod load;
 mod metadata;
 mod names;
+mod options;
 mod parquet;
 mod parts;
 mod quiet;
@@ -34,6 +37,7 @@ mod values;
 pub use card::Card;
 pub use class_names::difference as class_difference;
 pub use duplicates::Shared;
+pub use faults::listed;
 pub use images::{Augmenter, Colours, Header, ImageData, ImageSplit, ImageStatistics, header};
 pub use labels::{Classes, Labels, wrong_type};
 pub use layout::Layout;
@@ -41,5 +45,4 @@ pub use load::{Loaded, LoadedSplit, OpenSplit, Read, ReadSplit, Role, load, need
 pub use names::role;
 pub use select::{Select, Wanted};
 pub use source::{SplitFiles, read_split};
-pub use splits::listed;
 pub use table::{Blobs, Column, Kind, Table, Values};

@@ -228,8 +228,12 @@ fn write(path: &Path, key: &Key, decoded: &Decoded) -> io::Result<()> {
     let file = temporary_in(path.parent().unwrap_or(Path::new(".")))?;
     // One entry: the order of several would be another in each file.
     let metadata = HashMap::from([(RECORD.to_string(), record)]);
+    let permissions = file.as_file().metadata()?.permissions();
     serialize_to_file(all, Some(metadata), file.path()).map_err(io::Error::other)?;
-    file.as_file().sync_all()?;
+    // That put another file into the place, which is private to its owner.
+    let written = File::open(file.path())?;
+    written.set_permissions(permissions)?;
+    written.sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::data::card::CARD;
 use crate::hub::{Hub, Kind, Source};
 
 /// A folder of files that hold their own paths, with a card.
@@ -175,6 +176,9 @@ fn folders_are_configurations_where_no_card_says_so() {
     assert!(error.contains("de-en, de-fr"), "{error}");
     let error = layout(&["train.csv"], "", Some("x")).unwrap_err().to_string();
     assert!(error.contains("no configurations"), "{error}");
+    // Classes above the splits look the same.
+    let error = layout(&["cat/train/1.png", "dog/test/2.png"], "", None).unwrap_err().to_string();
+    assert!(error.contains("as in train/cat/1.png"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,208 @@
+//! Why the files of a dataset are not read as they are, in the words of an error.
+//!
+//! `datasets` drops such files without a word, or reads them twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::card::{CARD, CardConfig};
+use super::formats::{Format, in_another_case, is_image_ending, is_metadata};
+use super::names::{self, SPLITS, Shard};
+
+/// Paths as messages list them.
+pub fn listed<S: AsRef<str>>(paths: &[S]) -> String {
+    let names = |paths: &[S]| paths.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match paths {
+        few if few.len() <= 6 => names(few),
+        many => format!("{}, … ({} in all)", names(&many[..6]), many.len()),
+    }
+}
+
+/// Of a split's files that are of several formats, or no whole sets.
+pub fn fault(name: &str, files: &[String]) -> Option<String> {
+    let formats: BTreeSet<Format> = files.iter().filter_map(|path| Format::of(path)).collect();
+    if formats.len() > 1 {
+        return Some(format!(
+            "the files of the split `{name}` have several formats\n  found:    {}\n  expected: \
+             files of one format",
+            listed(files)
+        ));
+    }
+    if formats.contains(&Format::ImageFolder) {
+        return None;
+    }
+    let mut sets: BTreeMap<&str, Vec<Shard>> = BTreeMap::new();
+    for shard in files.iter().map(|path| Shard::of(path)) {
+        sets.entry(shard.prefix).or_default().push(shard);
+    }
+    sets.values_mut().for_each(|set| set.sort());
+    let whole = |set: &Vec<Shard>| {
+        set.len() == set[0].count.unwrap_or(1)
+            && set.iter().enumerate().all(|(i, s)| s.index == i && s.count == set[0].count)
+    };
+    // Anything else would lose or repeat rows.
+    (!sets.values().all(whole)).then(|| {
+        format!(
+            "the files of the split `{name}` are not whole sets\n  found:    {}\n  expected: \
+             of each name one file, or every one of NAME-00000-of-N to NAME-(N−1)-of-N",
+            listed(files)
+        )
+    })
+}
+
+pub fn unread_fault(unread: &[&str]) -> Option<String> {
+    let other_case = unread.iter().find_map(|path| in_another_case(path));
+    let reason = other_case.map_or(String::new(), |ending| {
+        format!(
+            "; .{} is known in lower case{}, as `datasets` knows it, and not as .{ending}",
+            ending.to_ascii_lowercase(),
+            match is_image_ending(ending) {
+                true => " and in upper case",
+                false => "",
+            }
+        )
+    });
+    let way_out = if other_case.is_some() { "rename, convert" } else { "convert" };
+    (!unread.is_empty()).then(|| {
+        format!(
+            "files that may hold rows or images have endings that are not read\n  found:    {}\n  \
+             expected: .parquet, .csv, .tsv, .jsonl, .ndjson, .json (these five may be packed, .gz), \
+             -ubyte, .png, .jpg, .jpeg, .jpe, .jfif or .webp{reason}\n  help:     {way_out} or move \
+             them, or leave them out by data.ignore",
+            listed(unread)
+        )
+    })
+}
+
+pub fn hidden_fault(hidden: &[&str]) -> Option<String> {
+    (!hidden.is_empty()).then(|| {
+        format!(
+            "files that may hold rows or images are hidden\n  found:    {}\n  expected: names of \
+             files and folders that do not start with a dot: `datasets` passes over those that do\n  \
+             help:     rename them, or leave them out by data.ignore",
+            listed(hidden)
+        )
+    })
+}
+
+/// Options of a card's configuration that change what its files mean. They are obeyed nowhere here,
+/// so only one that asks for what is done anyway is taken.
+pub fn options_fault(config: &CardConfig, rows: &[&str]) -> Option<String> {
+    let separator = match rows.iter().find_map(|path| Format::of(path)) {
+        Some(Format::Csv) => Some(","),
+        Some(Format::Tsv) => Some("\t"),
+        _ => None,
+    };
+    let (name, value) = config.options.iter().find(|(name, value)| match &name[..] {
+        "sep" | "delimiter" => value.as_str().is_none() || value.as_str() != separator,
+        _ => true,
+    })?;
+    let help = match &name[..] {
+        "drop_labels" | "drop_metadata" => {
+            "this program learns labels: leave the line out of the card where images have them"
+        }
+        "sep" | "delimiter" => "write the values with commas in .csv, with tabs in .tsv",
+        _ => "change the files so that they need no option, and leave the line out of the card",
+    };
+    Some(format!(
+        "{CARD} sets an option of its reader that is not known here\n  found:    {name}: {value}, in \
+         the configuration `{}`\n  expected: config_name, data_files, data_dir and default alone\n  \
+         help:     {help}",
+        config.name
+    ))
+}
+
+/// A file that patterns of two splits match, or two patterns of one: `datasets` reads it twice.
+pub fn twice(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
+    let mut several = rows.iter().filter_map(|path| Some((*path, taken.get(path)?)));
+    let (path, splits) = several.find(|(_, splits)| splits.len() > 1)?;
+    let mut names = splits.clone();
+    names.dedup();
+    let into = match &names[..] {
+        [only] => format!("the split `{only}` twice"),
+        _ => "two splits".to_string(),
+    };
+    let words = "each name on the path to say one split once";
+    Some(format!(
+        "a file falls into {into}\n  found:    {path}, in {}\n  expected: {words}\n  help:     rename \
+         what is not meant as a split, or write the splits down as `configs` in {CARD}",
+        names.join(" and ")
+    ))
+}
+
+/// The help where images lie beside tables, which may be meant to describe them.
+fn describe_images(rows: &[&str]) -> &'static str {
+    let image = |path: &&str| Format::of(path) == Some(Format::ImageFolder);
+    let text = |path: &&str| {
+        matches!(Format::of(path), Some(Format::Csv | Format::Tsv | Format::JsonLines))
+    };
+    match rows.iter().any(image) && rows.iter().any(text) {
+        true => {
+            "\n  help:     a table whose rows name images is called metadata.csv, metadata.jsonl or \
+             metadata.parquet, lies in the folder of the images' split, and has their paths in a column \
+             file_name"
+        }
+        false => "",
+    }
+}
+
+/// Files of rows that no split takes.
+pub fn loose_fault(loose: &[&str], rows: &[&str], by: &str, splits: &[&str]) -> Option<String> {
+    (!loose.is_empty()).then(|| match splits {
+        [] => format!(
+            "files that hold rows or images lie in a folder of two underscores\n  found:    {}\n  \
+             expected: folders of other names\n  help:     rename the folder, or leave it out by \
+             data.ignore",
+            listed(loose)
+        ),
+        splits => format!(
+            "files that hold rows or images are in no split\n  found:    {}\n  expected: a split for \
+             each; the splits {} were found by {by}\n  help:     move or rename them, leave them out \
+             by data.ignore, or write the splits down as `configs` in {CARD}{}",
+            listed(loose),
+            splits.join(", "),
+            describe_images(rows)
+        ),
+    })
+}
+
+/// Files of several formats, of which `datasets` takes the commonest.
+pub fn formats_fault(rows: &[&str]) -> Option<String> {
+    let images = rows.iter().any(|path| Format::of(path) == Some(Format::ImageFolder));
+    let mut formats: BTreeMap<Format, Vec<&str>> = BTreeMap::new();
+    for path in rows.iter().filter(|path| !(images && is_metadata(path))) {
+        if let Some(format) = Format::of(path) {
+            formats.entry(format).or_default().push(path);
+        }
+    }
+    if formats.len() < 2 {
+        return None;
+    }
+    let mut formats: Vec<_> = formats.into_iter().collect();
+    formats.sort_by_key(|(_, paths)| paths.len());
+    let of =
+        |(format, paths): &(Format, Vec<&str>)| format!("{}: {}", format.name(), listed(paths));
+    let found: Vec<String> = formats.iter().map(of).collect();
+    Some(format!(
+        "the files that hold rows or images have several formats\n  found:    {}\n  expected: files of \
+         one format\n  help:     leave the others out by data.ignore, or write down as `configs` in {CARD} \
+         which are which split's{}",
+        found.join("; "),
+        describe_images(rows)
+    ))
+}
+
+/// Words for splits in capitals, which `datasets` takes for none: it would train on the test split.
+pub fn case_fault(rows: &[&str], folder: &str) -> Option<String> {
+    let says = |path: &&&str| {
+        let lower = path.strip_prefix(folder).unwrap_or(path).to_lowercase();
+        SPLITS.iter().any(|(_, words)| {
+            !names::in_folders(&lower, words).is_empty()
+                || !names::in_file(&lower, words).is_empty()
+        })
+    };
+    let path = rows.iter().find(says)?;
+    Some(format!(
+        "a split's name is not in lower case\n  found:    {path}\n  expected: train, validation, test or \
+         another word for one of them in lower case: otherwise everything is one split"
+    ))
+}

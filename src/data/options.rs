@@ -1,0 +1,74 @@
+//! Options of a dataset card's configuration, which change how `datasets` reads its files.
+
+use serde_json::Value;
+
+/// Options by which `datasets` 5.2 reads other values out of the same files: of the builders for CSV,
+/// JSON, Parquet and folders of images. It ignores names that its builder does not have.
+const OPTIONS: &[&str] = &[
+    "column_names",
+    "columns",
+    "comment",
+    "converters",
+    "date_format",
+    "decimal",
+    "delimiter",
+    "dialect",
+    "doublequote",
+    "drop_labels",
+    "drop_metadata",
+    "encoding",
+    "encoding_errors",
+    "error_bad_lines",
+    "escapechar",
+    "false_values",
+    "features",
+    "field",
+    "filters",
+    "header",
+    "index_col",
+    "keep_default_na",
+    "lineterminator",
+    "metadata_filenames",
+    "na_filter",
+    "na_values",
+    "names",
+    "nrows",
+    "on_bad_lines",
+    "on_mixed_types",
+    "prefix",
+    "quotechar",
+    "quoting",
+    "sep",
+    "skip_blank_lines",
+    "skipfooter",
+    "skipinitialspace",
+    "skiprows",
+    "thousands",
+    "true_values",
+    "usecols",
+];
+
+/// The options that a configuration's entry sets to another value than their default.
+pub fn options(entry: &Value) -> Vec<(String, Value)> {
+    let is_default = |name: &str, value: &Value| match (name, value) {
+        (_, Value::Null) => true,
+        ("drop_labels" | "drop_metadata" | "skipinitialspace", Value::Bool(set)) => !set,
+        ("keep_default_na" | "na_filter" | "doublequote" | "skip_blank_lines", value) => {
+            *value == Value::Bool(true)
+        }
+        ("header", Value::String(text)) => text == "infer",
+        ("header" | "skiprows" | "skipfooter" | "quoting", value) => *value == Value::from(0),
+        ("encoding", Value::String(text)) => {
+            ["utf-8", "utf8"].contains(&&text.to_ascii_lowercase()[..])
+        }
+        ("decimal", value) => *value == Value::from("."),
+        ("quotechar", value) => *value == Value::from("\""),
+        ("encoding_errors", value) => *value == Value::from("strict"),
+        ("on_bad_lines", value) => *value == Value::from("error"),
+        _ => false,
+    };
+    let set = entry.as_object().into_iter().flatten();
+    set.filter(|(name, value)| OPTIONS.contains(&&name[..]) && !is_default(name, value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
