@@ -54,17 +54,17 @@ pub fn options(entry: &Value) -> Vec<(String, Value)> {
         (_, Value::Null) => true,
         ("drop_labels" | "drop_metadata" | "skipinitialspace", Value::Bool(set)) => !set,
         ("keep_default_na" | "na_filter" | "doublequote" | "skip_blank_lines", value) => {
-            *value == Value::Bool(true)
+            value.as_bool() == Some(true)
         }
         ("header", Value::String(text)) => text == "infer",
-        ("header" | "skiprows" | "skipfooter" | "quoting", value) => *value == Value::from(0),
+        ("header" | "skiprows" | "skipfooter" | "quoting", value) => value.as_i64() == Some(0),
         ("encoding", Value::String(text)) => {
             ["utf-8", "utf8"].contains(&&text.to_ascii_lowercase()[..])
         }
-        ("decimal", value) => *value == Value::from("."),
-        ("quotechar", value) => *value == Value::from("\""),
-        ("encoding_errors", value) => *value == Value::from("strict"),
-        ("on_bad_lines", value) => *value == Value::from("error"),
+        ("decimal", value) => value.as_str() == Some("."),
+        ("quotechar", value) => value.as_str() == Some("\""),
+        ("encoding_errors", value) => value.as_str() == Some("strict"),
+        ("on_bad_lines", value) => value.as_str() == Some("error"),
         _ => false,
     };
     let set = entry.as_object().into_iter().flatten();
