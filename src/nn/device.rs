@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(any(test, feature = "cuda"))]
 use super::cuda;
-use super::cuda::{Batch, Counters, CudaBackend, KernelTime, batch_of};
+use super::cuda::{Counters, CudaBackend, KernelTime};
 
 /// Begins to time each of this program's kernels and products on a GPU, or ends that.
 /// [`kernel_times`] has what was timed. Does nothing on the CPU.
@@ -166,45 +166,4 @@ pub fn device_rates(
         product: 2.0 * m as f64 * n as f64 * k as f64 / seconds,
         copy: 2.0 * COPIED as f64 / copying,
     }))
-}
-
-/// Images that a GPU holds as bytes and makes batches of.
-pub struct HeldImages {
-    backend: CudaBackend,
-    bytes: Tensor,
-    mean: Tensor,
-    deviation: Tensor,
-}
-
-impl HeldImages {
-    /// Images \[n, side, side, channels\], which `bytes` makes where they are wanted, with what each channel is normalised by, of values in
-    /// \[0, 1\]. None for a device that makes no batches itself.
-    pub fn new(
-        bytes: impl FnOnce() -> Vec<u8>,
-        dims: (usize, usize, usize, usize),
-        mean: &[f64],
-        deviation: &[f64],
-        device: &Device,
-    ) -> Result<Option<HeldImages>> {
-        let float = |values: &[f64]| {
-            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
-            Tensor::from_vec(values, dims.3, device)
-        };
-        let mean = float(mean)?;
-        let Some(backend) = CudaBackend::of(&[&mean]) else { return Ok(None) };
-        let (deviation, bytes) = (float(deviation)?, Tensor::from_vec(bytes(), dims, device)?);
-        Ok(Some(HeldImages { backend, bytes, mean, deviation }))
-    }
-
-    /// Bytes of the images.
-    pub fn size(&self) -> u64 {
-        self.bytes.elem_count() as u64
-    }
-
-    /// Of each pick (which image, how far its window moves right and down, whether it is mirrored
-    /// then): \[batch, channels, side, side\], normalised. Outside an image stands black.
-    pub fn batch(&self, picks: &[[i32; 4]], dtype: DType) -> Result<Tensor> {
-        let HeldImages { backend, bytes, mean, deviation } = self;
-        batch_of(backend, &Batch { bytes, picks, mean, deviation }, dtype)
-    }
 }

@@ -26,8 +26,8 @@ pub use cuda::emulated;
 pub use cuda::{Counters, KernelTime};
 pub use descriptors::{AttentionSizes, Size, Update};
 pub use device::{
-    DeviceRates, HeldImages, Reading, configure, counters, device_free_bytes, device_peak_bytes,
-    device_rates, kernel_times, reset_device_peak, time_kernels,
+    DeviceRates, Reading, configure, counters, device_free_bytes, device_peak_bytes, device_rates,
+    kernel_times, reset_device_peak, time_kernels,
 };
 pub use graph::{Gradients, Sink, Variable};
 pub use init::Init;

@@ -9,7 +9,7 @@ use super::emulation::{self, Order};
 use super::optimizer::{AdamWSlot, MultiTensorAdamW};
 use super::product::{ByColumns, Matrix, Product, bias_launch, product_launch};
 use crate::nn::ops::{self, Dropout, Epilogue, Mask, Weights};
-use crate::nn::{HeldImages, Init, LowRank, StepKey, Update, Variable, composed};
+use crate::nn::{Init, LowRank, StepKey, Update, Variable, composed};
 use crate::random::{Purpose, Stream};
 
 /// Where a test computes.
@@ -732,11 +732,18 @@ fn images_are_the_cpus(on: &On) {
     let bytes: Vec<u8> = (0..n * side * side * channels).map(|i| (i * 37 % 256) as u8).collect();
     let picks = [[4, 0, 0, 0], [0, 2, -1, 1], [2, -6, 3, 0], [2, 1, 1, 1]];
     let (mean, deviation) = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3]);
-    let dims = (n, side, side, channels);
-    let held = on.run(|| HeldImages::new(|| bytes.clone(), dims, &mean, &deviation, &on.device()));
-    let held = held.unwrap().expect("a backend");
+    let device = on.device();
+    let images = Tensor::from_vec(bytes.clone(), (n, side, side, channels), &device).unwrap();
+    let float = |values: [f64; 3]| {
+        Tensor::new(&values, &Device::Cpu)
+            .and_then(|t| t.to_dtype(DType::F32)?.to_device(&device))
+            .unwrap()
+    };
+    let (of_mean, of_deviation) = (float(mean), float(deviation));
+    assert!(on.run(|| ops::makes_crops(&device)).unwrap());
     for (dtype, tolerance) in TYPES {
-        let got = on.twice(|| vec![held.batch(&picks, dtype).unwrap()]);
+        let made = || ops::crops(&images, &picks, &of_mean, &of_deviation, dtype).unwrap();
+        let got = on.twice(|| vec![made()]);
         let mut want = Vec::new();
         for [which, right, down, mirrored] in picks {
             for (c, (mean, deviation)) in mean.iter().zip(&deviation).enumerate() {

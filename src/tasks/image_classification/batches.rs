@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 
+use super::held_images::HeldImages;
 use crate::data::{Augmenter, ImageData, ImageSplit};
-use crate::nn::HeldImages;
 use crate::spec::RunSpec;
 use crate::tasks::blueprint::activations;
 use crate::tasks::data_set::{BatchPlan, DataSet, Split, batches_of, epoch_order};

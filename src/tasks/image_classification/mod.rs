@@ -4,6 +4,7 @@
 mod batches;
 mod data;
 mod definition;
+mod held_images;
 mod notes;
 mod open;
 mod start;

@@ -1,0 +1,45 @@
+//! Images that a GPU holds as bytes and makes batches of.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::nn::ops::{crops, makes_crops};
+
+/// A split's images on a device, and what they are normalised by.
+pub struct HeldImages {
+    /// \[n, side, side, channels\].
+    bytes: Tensor,
+    mean: Tensor,
+    deviation: Tensor,
+}
+
+impl HeldImages {
+    /// Images \[n, side, side, channels\], which `bytes` makes if they are needed, and each channel's
+    /// mean and deviation of values in \[0, 1\]. None for a device that makes no batches itself.
+    pub fn new(
+        bytes: impl FnOnce() -> Vec<u8>,
+        dims: (usize, usize, usize, usize),
+        mean: &[f64],
+        deviation: &[f64],
+        device: &Device,
+    ) -> Result<Option<HeldImages>> {
+        if !makes_crops(device)? {
+            return Ok(None);
+        }
+        let float = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+            Tensor::from_vec(values, dims.3, device)
+        };
+        let bytes = Tensor::from_vec(bytes(), dims, device)?;
+        Ok(Some(HeldImages { bytes, mean: float(mean)?, deviation: float(deviation)? }))
+    }
+
+    /// Bytes of the images.
+    pub fn size(&self) -> u64 {
+        self.bytes.elem_count() as u64
+    }
+
+    /// As [`crops`].
+    pub fn batch(&self, picks: &[[i32; 4]], dtype: DType) -> Result<Tensor> {
+        crops(&self.bytes, picks, &self.mean, &self.deviation, dtype)
+    }
+}
