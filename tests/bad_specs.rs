@@ -293,6 +293,12 @@ const EDITS: &[(&str, &str, &str)] = &[
     ("broken YAML", "  embedded: fashion-mnist-mini", "  embedded: [fashion-mnist-mini"),
     ("tabs", "  epochs: 3", "\tepochs: 3"),
     ("a YAML tag", "  dim: 64", "  dim: !wide 64"),
+    ("YAML's own tag on a list", "seeds: [0, 1]", "seeds: !!python/tuple [0, 1]"),
+    ("YAML's own tag on a mapping", "sweep:\n", "sweep: !!omap\n"),
+    ("YAML's own tag on a text", "  dim: 64", "  dim: !!str 64"),
+    ("YAML's own tag on what it does not fit", "  dim: 64", "  dim: !!int wide"),
+    ("a tag of no name", "  dim: 64", "  dim: ! 64"),
+    ("a share that is no number", "  learning_rate: 1.0e-3", "  learning_rate: nan%"),
     ("a key that is a number", "  dim: 64", "  dim: 64\n  7: 8"),
 ];
 
@@ -341,6 +347,8 @@ fn overrides_are_told_as_typed() {
         "=3",
         "seeds",
         "vlora.rank=99",
+        "seeds=!!set [0]",
+        "name=!x y",
     ];
     let mut all = String::new();
     for argument in cases {

@@ -11,14 +11,7 @@ use std::process::Command;
 
 use assert_cmd::prelude::*;
 use common::TINY;
-use program::vlora;
-use tempfile::TempDir;
-
-fn folder_with(text: &str) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("tiny.yaml"), text).unwrap();
-    dir
-}
+use program::{folder_with, vlora};
 
 fn shipped(name: &str) -> String {
     format!("{}/experiments/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -310,7 +303,8 @@ fn one_file_writes_to_the_terminal() {
     let ways = [
         "println!",
         "print!(",
-        "eprint",
+        "eprint!(",
+        "eprintln!",
         "dbg!",
         "io::stdout",
         "io::stderr",
@@ -387,12 +381,29 @@ fn a_report_refuses_evidence_that_disagrees() {
         assert!(ran.err.contains(part) && ran.err.contains(file), "{}", ran.err);
         std::fs::write(&path, sound).unwrap();
     };
-    let disagrees = "does not agree";
-    told("test.jsonl", &|t| t.replacen("\"prediction\":", "\"prediction\":1", 500), disagrees);
-    told("test.jsonl", &|t| t.lines().skip(1).map(|l| format!("{l}\n")).collect(), disagrees);
-    told("epochs.jsonl", &|_| String::new(), disagrees);
-    told("spec.json", &|t| t.replace("\"seed\": 0", "\"seed\": 1"), disagrees);
+    let changed = "not as the finished run left it";
+    let wrong = |t: String| t.replacen("\"prediction\":", "\"prediction\":1", 500);
+    let shorter = |t: String| t.lines().skip(1).map(|l| format!("{l}\n")).collect();
+    let of_seed_1 = |t: String| t.replace("\"seed\": 0", "\"seed\": 1");
+    let epochs = |t: String| t.replace("\"step\":60", "\"step\":61");
+    told("test.jsonl", &wrong, changed);
+    told("test.jsonl", &shorter, changed);
+    told("epochs.jsonl", &|_| String::new(), changed);
+    told("epochs.jsonl", &epochs, changed);
+    told("spec.json", &of_seed_1, changed);
     told("result.json", &|t| t[..t.len() / 2].to_string(), "the record is damaged");
+    // A record of an earlier version, which has no sizes and hashes.
+    let result: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("result.json")).unwrap()).unwrap();
+    let mut older = result.clone();
+    older.as_object_mut().unwrap().remove("files").unwrap();
+    std::fs::write(run.join("result.json"), older.to_string()).unwrap();
+    let disagrees = "does not agree";
+    told("test.jsonl", &wrong, disagrees);
+    told("test.jsonl", &shorter, disagrees);
+    told("epochs.jsonl", &|_| String::new(), changed);
+    told("epochs.jsonl", &epochs, disagrees);
+    told("spec.json", &of_seed_1, disagrees);
     assert_eq!(vlora(dir.path(), &["report", "results/tiny"]).code, 0);
 }
 

@@ -144,6 +144,34 @@ fn classes_in_another_order_are_the_same_result() {
     assert!(told.contains("by number, since it does not name them"), "{told}");
 }
 
+/// A run's weights are evaluated as the arm that it is a run of, whichever others they would fit.
+#[test]
+fn a_runs_weights_have_its_own_arm() {
+    let (dir, runs) = trained();
+    let dir = dir.path();
+    for (label, run) in &runs {
+        for path in [run.clone(), run.join("model.safetensors")] {
+            let printed = row(dir, &path, &[]);
+            assert_eq!(printed["arm"], label.as_str());
+            assert_eq!(printed["run"], run.file_name().unwrap().to_str().unwrap());
+            // On other data it is still that arm's.
+            let other = ["--set", "data.normalize={mean: [0.9], std: [0.1]}"];
+            assert_eq!(row(dir, &path, &other)["arm"], label.as_str());
+        }
+    }
+    // Chosen is chosen, and a copy is nobody's.
+    assert_eq!(row(dir, &runs[1].1, &["--arm", "baseline"])["arm"], "baseline");
+    fs::copy(dir.join(&runs[1].1).join("model.safetensors"), dir.join("c.safetensors")).unwrap();
+    let copy = row(dir, Path::new("c.safetensors"), &[]);
+    assert_eq!((&copy["arm"], &copy["run"]), (&"baseline".into(), &Value::Null));
+    // A spec without the arm says so.
+    let ran = evaluate(dir, &runs[1].1, &["--set", "training.epochs=7"]);
+    assert_eq!(ran.code, 2);
+    for part in ["none of the spec's arms", "a run with increments", "--arm"] {
+        assert!(ran.err.contains(part), "{}", ran.err);
+    }
+}
+
 #[test]
 fn what_cannot_be_evaluated_is_said() {
     let (dir, runs) = trained();
@@ -163,14 +191,19 @@ fn what_cannot_be_evaluated_is_said() {
     refused(&["--split", "train"], &["possible values: test, validation"]);
     let none = ["--split", "validation", "--set", "data.validation=null"];
     refused(&none, &["nothing to validate on", "--split test"]);
+    // Weights that are nobody's, on which arms differ; a run's have an arm of their own.
+    fs::copy(dir.join(run).join("model.safetensors"), dir.join("copy.safetensors")).unwrap();
+    let copy = Path::new("copy.safetensors");
     let differ = ["--set", "arms.vlora.data={normalize: {mean: [0.5], std: [0.5]}}"];
-    refused(&differ, &["--arm", "data.normalize"]);
+    let Ran { code, err, .. } = evaluate(dir, copy, &differ);
+    assert!(code == 2 && err.contains("--arm") && err.contains("data.normalize"), "{err}");
     let chosen = [&differ[..], &["--arm", "baseline"]].concat();
-    assert_eq!(evaluate(dir, run, &chosen).code, 0);
+    assert_eq!(evaluate(dir, copy, &chosen).code, 0);
+    assert_eq!(row(dir, run, &differ)["arm"], "baseline");
     // Arms of other sizes are not in question.
     let sizes = ["--set", "arms={baseline: {}, wide: {model: {dim: 32}}}"];
-    let ran = evaluate(dir, run, &sizes);
-    assert!(ran.code == 0 && ran.out.contains("baseline"), "{}", ran.err);
+    assert_eq!(row(dir, run, &sizes)["arm"], "baseline");
+    assert_eq!(row(dir, copy, &sizes)["arm"], "baseline");
     fs::write(dir.join("there.jsonl"), "").unwrap();
     refused(&["--out", "there.jsonl"], &["the file exists", "--force"]);
     refused(&["--force"], &["--out"]);

@@ -263,6 +263,8 @@ fn a_plan_estimates_by_finished_runs() {
     let finished = done(dir, &["plan", "a.yaml"]).out;
     assert!(finished.contains("nothing is left to train"), "{finished}");
     assert!(finished.contains("state    2 finished"), "{finished}");
+    // Whatever this machine is busy with.
+    note_load(dir, "other_programs", 0.0);
     // Another experiment of the same results, with the same models, and with others.
     let same = done(dir, &["plan", "b.yaml"]).out;
     assert!(same.contains("by finished runs of the same models"), "{same}");
@@ -271,6 +273,30 @@ fn a_plan_estimates_by_finished_runs() {
         wider.contains("by the operations a second of finished runs of other models"),
         "{wider}"
     );
+    // Not by those whose machine was busy with something else.
+    for field in ["other_programs", "other_vlora"] {
+        for (share, counts) in [(0.001, true), (0.4, false)] {
+            note_load(dir, field, share);
+            let plan = done(dir, &["plan", "b.yaml"]).out;
+            assert_eq!(
+                plan.contains("finished runs of the same models"),
+                counts,
+                "{field} {share}"
+            );
+        }
+    }
+}
+
+/// Has the records of `a` say that other programs used this share of the machine.
+fn note_load(dir: &Path, field: &str, share: f64) {
+    for run in run_folders(dir, "a") {
+        let path = run.join("result.json");
+        let mut result: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for name in ["other_programs", "other_vlora"] {
+            result[name] = if name == field { share } else { 0.0 }.into();
+        }
+        fs::write(&path, result.to_string()).unwrap();
+    }
 }
 
 /// Where progress is no terminal, a run is heard of between its epochs.

@@ -551,9 +551,45 @@ fn the_limit_of_runs_counts_each_once() {
     let told = spec(7, 10, 150).unwrap_err().to_string();
     assert!(told.contains("10650 runs: 71 variants × 150 seeds"), "{told}");
     let told = spec(60, 1000, 3).unwrap_err().to_string();
-    assert!(
-        told.contains("360000 runs are asked for: 2 arms × 60000 sweep points × 3 seeds"),
-        "{told}"
-    );
-    assert!(told.contains("at most 10000 runs"), "{told}");
+    assert!(told.contains("120000 combinations: 2 arms × 60000 sweep points"), "{told}");
+    assert!(told.contains("at most 50000 combinations"), "{told}");
+}
+
+/// Each field once: a second value would win in silence, or the first go with what is replaced.
+#[test]
+fn a_field_is_overridden_once() {
+    let arms = "arms: {baseline: {}, vlora: {method: vlora, vlora: {compound_size: 4, rank: 1}}}\n";
+    let with = |overrides: &[&str]| parse_with(&format!("{BARE}{arms}"), overrides);
+    for (overrides, field, before) in [
+        (&["training.epochs=3", "training.epochs=4"][..], "training.epochs", "training.epochs=3"),
+        (&["training={epochs: 3}", "training.epochs=4"], "training.epochs", "training={epochs: 3}"),
+        (&["training.epochs=3", "training={epochs: 4}"], "training.epochs", "training.epochs=3"),
+        (&["seeds=[0]", "name=x", "seeds=[1]"], "seeds", "seeds=[0]"),
+        (
+            &["sweep.vlora.rank=[1]", "sweep={vlora.rank: [2]}"],
+            "sweep.vlora.rank",
+            "sweep.vlora.rank=[1]",
+        ),
+        (&["sweep.vlora.rank=[1]", "sweep=null"], "sweep.vlora.rank", "sweep.vlora.rank=[1]"),
+        (
+            &["arms.vlora.vlora.rank=1", "arms.vlora.vlora=null"],
+            "arms.vlora.vlora.rank",
+            "arms.vlora.vlora.rank=1",
+        ),
+    ] {
+        let told = with(overrides).unwrap_err().to_string();
+        let last = overrides.last().unwrap();
+        assert!(told.contains(&format!("--set {last}: a field is given twice")), "{told}");
+        assert!(told.contains(&format!("`{field}` in --set {before}, too")), "{told}");
+    }
+    // One value twice, other fields, and what is replaced and then filled.
+    for overrides in [
+        &["training.epochs=3", "training.epochs=3"][..],
+        &["training.epochs=3", "training={epochs: 3, batch_size: 10}"],
+        &["training.epochs=3", "arms.vlora.training.epochs=4"],
+        &["sweep=null", "sweep.vlora.rank=[1, 2]"],
+        &["training.beta1=0.8", "training.beta2=0.9"],
+    ] {
+        with(overrides).unwrap();
+    }
 }

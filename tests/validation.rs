@@ -9,15 +9,8 @@ mod program;
 use std::path::{Path, PathBuf};
 
 use common::TINY;
-use program::vlora;
-use tempfile::TempDir;
+use program::{folder_with, vlora};
 use vlora::results::EpochRecord;
-
-fn folder_with(text: &str) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("tiny.yaml"), text).unwrap();
-    dir
-}
 
 fn runs(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.join("results/tiny/runs")).unwrap();

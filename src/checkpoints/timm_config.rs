@@ -71,12 +71,13 @@ const TOP: [&str; 8] = [
 ];
 
 /// Fields of the pretrained configuration that are read.
-const PRETRAINED: [&str; 8] = [
+const PRETRAINED: [&str; 9] = [
     "architecture",
     "classifier",
     "first_conv",
     "global_pool",
     "input_size",
+    "label_names",
     "mean",
     "num_classes",
     "std",
@@ -84,7 +85,7 @@ const PRETRAINED: [&str; 8] = [
 
 /// Fields that change nothing of what the model computes: where it is from, and how images come to
 /// its size, which is the spec's.
-const HARMLESS: [&str; 34] = [
+const HARMLESS: [&str; 31] = [
     "crop_mode",
     "crop_pct",
     "custom_load",
@@ -95,14 +96,11 @@ const HARMLESS: [&str; 34] = [
     "hf_hub_id",
     "interpolation",
     "label_descriptions",
-    "label_names",
     "label_offset",
-    "labels",
     "library_name",
     "license",
     "min_input_size",
     "notes",
-    "num_features",
     "origin_url",
     "paper_ids",
     "paper_name",

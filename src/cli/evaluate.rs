@@ -9,9 +9,10 @@ use super::weights::refuse_overwriting;
 use super::{DeviceArgs, FormatArgs, FormatName, print_as};
 use crate::atomic::write_atomic;
 use crate::checkpoints::{Loaded, read_checkpoint};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models;
 use crate::report::{Align, Cell, Format, Row, Table, count, plain};
+use crate::results::{Look, RunFolder, WholeRun};
 use crate::runner::{
     Evaluated, chosen_variant, device_kind, device_name, evaluate as evaluated, evaluation_hints,
     named_variants,
@@ -27,8 +28,8 @@ pub struct EvaluateArgs {
     /// The experiment's YAML file: its data, model and precision are taken
     #[arg(long, value_name = "SPEC")]
     spec: PathBuf,
-    /// The arm whose data, model and precision are taken [default: any that the checkpoint fits,
-    /// where they agree]
+    /// The arm whose data, model and precision are taken [default: of a run's weights its own arm, of
+    /// others any that they fit, where those agree]
     ///
     /// An arm's name, or its label where it is swept over. What the arm does with weights (method,
     /// LoRA, a new head) is not done: the checkpoint is evaluated as it is.
@@ -90,14 +91,17 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let starts = variants.iter().filter_map(|v| v.spec.start.as_ref()?.alpha);
     let alpha = args.alpha.or(starts.clone().next().filter(|a| starts.clone().all(|b| b == *a)));
     let hints = evaluation_hints(&variants, args.heads, alpha);
+    // Weights of a run are evaluated as its own arm, and only if they are those that it left.
+    let run = match RunFolder::of_weights(&args.checkpoint) {
+        Some(folder) => Some(folder.whole_with_weights(Look::Thorough)?),
+        None => None,
+    };
     let loaded =
         args.hub.checkpoint(&args.spec, &args.checkpoint, |path| read_checkpoint(path, &hints))?;
     let name = args.checkpoint.display().to_string();
-    let named = |e: Error| match e {
-        Error::Input(text) => Error::Input(format!("{name}: {text}")),
-        other => other,
-    };
-    let variant = chosen_variant(&loaded, &variants).map_err(named)?;
+    let own = run.as_ref().map(|run| &run.spec.spec);
+    let variant = chosen_variant(&loaded, &variants, own, args.arm.is_some())
+        .map_err(|e| e.map_fault(|fault| fault.under(name)))?;
     let split = match args.split {
         SplitName::Test => Split::Test,
         SplitName::Validation => Split::Validation,
@@ -107,7 +111,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     if let Some(out) = &args.out {
         write_atomic(out, &done.outcomes)?;
     }
-    let table = table(args, &loaded, variant, &done, &device_name(&device));
+    let table = table(args, &loaded, run.as_ref(), variant, &done, &device_name(&device));
     print_as(
         args.format.format,
         &match args.format.format {
@@ -124,6 +128,10 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
                     precision,
                     device_name(&device)
                 );
+                if let Some(run) = &run {
+                    text +=
+                        &format!("· the weights of run {}, seed {}\n", run.spec.id, run.spec.seed);
+                }
                 if let Some(out) = &args.out {
                     text += &format!("wrote {}\n", out.display());
                 }
@@ -138,6 +146,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
 fn table(
     args: &EvaluateArgs,
     loaded: &Loaded,
+    run: Option<&WholeRun>,
     variant: &Variant,
     done: &Evaluated,
     device: &str,
@@ -167,7 +176,8 @@ fn table(
         .hidden("parameters", done.parameters)
         .hidden("precision", variant.spec.precision.name())
         .hidden("device", device)
-        .hidden("sha256", loaded.sha256.as_str());
+        .hidden("sha256", loaded.sha256.as_str())
+        .hidden("run", run.map(|run| run.spec.id.as_str()));
     let mut table = Table::new();
     table.add(row);
     table

@@ -266,6 +266,7 @@ fn states(runs: impl Iterator<Item = RunState> + Clone) -> String {
         RunState::Running,
         RunState::Interrupted,
         RunState::Failed,
+        RunState::Damaged,
         RunState::Planned,
     ];
     let some = all.into_iter().filter_map(|state| {

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::spectrum::show;
-use super::{FormatArgs, FormatName, clean, listed, print_as};
+use super::{FormatArgs, FormatName, clean, listed, print_as, several, tell};
 use crate::error::{Error, Result};
-use crate::report::{Format, Summary, plain, write_report};
-use crate::results::{ExperimentFolder, SpectrumRecord};
+use crate::report::{Format, Summary, count, plain, write_report};
+use crate::results::{ExperimentFolder, RunFolder, SpectrumRecord, Weights};
 use crate::spec::nearest;
 use crate::tasks::evidence;
 
-/// As many experiments are named in one line.
+/// As many experiments are named in one line, and as many runs.
 const MOST_NAMES: usize = 20;
+const MOST_RUNS: usize = 3;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -42,9 +43,33 @@ pub fn write_and_show(
     folder: &ExperimentFolder,
     format: FormatName,
 ) -> Result<()> {
+    if let Some(note) = missing_weights(summary, folder) {
+        tell(&note);
+    }
     let written = write_report(summary, folder);
     print_as(format, &shown(summary, written.as_deref().unwrap_or_default(), folder, format))?;
     written.map(drop).map_err(|e| not_written(folder.path(), &e))
+}
+
+/// Which finished runs are without their weights, which a table does not need and other commands do.
+fn missing_weights(summary: &Summary, folder: &ExperimentFolder) -> Option<String> {
+    let missing: Vec<&str> = summary
+        .runs()
+        .filter(|run| run.weights == Weights::Missing)
+        .map(|run| run.id.as_str())
+        .collect();
+    let all = summary.runs().count();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "note: {}: {} of {} without weights (no {}): {}; the table is from the evidence, which \
+             is whole, and to train a run again for its weights, remove its folder",
+            clean(&folder.path().display().to_string()),
+            count(missing.len() as u64),
+            several(all, "finished run"),
+            RunFolder::MODEL,
+            listed(&missing, MOST_RUNS),
+        )
+    })
 }
 
 /// What is said where a report was printed, but could not be written.

@@ -156,7 +156,7 @@ fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result
     let (kept, all) = (now.run_ids(), before.run_ids());
     let is_work = |id: &&str| {
         let state = folder.run(id).state();
-        matches!(state, RunState::Finished | RunState::Interrupted | RunState::Running)
+        !matches!(state, RunState::Planned | RunState::Failed)
     };
     let lost = all.difference(&kept).copied().filter(is_work).count();
     if lost == 0 {

@@ -11,7 +11,8 @@ use super::{FormatArgs, FormatName, print_as, several, states, tell};
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Table, count};
 use crate::results::{
-    Deletion, ExperimentFolder, ExperimentRecord, RunFolder, RunResult, RunState, SpecRecord,
+    Deletion, ExperimentFolder, ExperimentRecord, Look, RunFolder, RunResult, RunState, SpecRecord,
+    Weights,
 };
 use crate::runner::rfc3339;
 use crate::terminal::ask;
@@ -43,6 +44,10 @@ struct Run {
     arms: Vec<String>,
     seed: Option<u64>,
     state: RunState,
+    /// Of a finished run.
+    weights: Option<Weights>,
+    /// Why a damaged run is one.
+    damage: Option<Error>,
     result: Option<RunResult>,
     modified: Option<SystemTime>,
     bytes: u64,
@@ -52,24 +57,23 @@ struct Run {
 
 pub fn runs(args: &RunsArgs) -> Result<()> {
     let (shown, tree) = experiments(&args.folder)?;
-    let records = |folders: &[ExperimentFolder]| -> Result<Vec<Option<ExperimentRecord>>> {
-        folders.iter().map(record).collect()
-    };
-    let all = records(&tree)?;
-    let named: BTreeSet<&str> = all.iter().flatten().flat_map(|r| r.run_ids()).collect();
+    let named = Named::by(&tree);
+    for damaged in &named.damaged {
+        tell(&format!("note: {damaged}"));
+    }
     let (mut runs, mut without) = (Vec::new(), Vec::new());
-    for (folder, record) in shown.iter().zip(records(&shown)?) {
-        match record {
-            Some(record) => runs.extend(runs_of(folder, &record, &named)),
+    for folder in &shown {
+        match record(folder) {
+            Record::Read(record) => runs.extend(runs_of(folder, &record, &named)),
             // What it compared is lost: nothing of it counts as stale.
-            None => {
+            Record::Missing | Record::Damaged(_) => {
                 runs.extend(folder.run_ids().into_iter().map(|id| run(folder, id, None, false)));
                 without.push(name(folder));
             }
         }
     }
     if args.remove_stale {
-        return remove(&runs, args);
+        return remove(&runs, args, named.damaged.is_empty());
     }
     let mut text = table(&runs).render(args.format.format.into());
     if let FormatName::Table = args.format.format {
@@ -99,11 +103,47 @@ fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFo
     }
 }
 
-/// None where there is no record; one that is damaged is an error.
-fn record(folder: &ExperimentFolder) -> Result<Option<ExperimentRecord>> {
-    match folder.file("experiment.json").exists() {
-        true => folder.read_record().map(Some),
-        false => Ok(None),
+/// What became of an experiment's record.
+enum Record {
+    Read(ExperimentRecord),
+    Missing,
+    /// With what is wrong.
+    Damaged(Error),
+}
+
+fn record(folder: &ExperimentFolder) -> Record {
+    match folder.read_record() {
+        Ok(record) => Record::Read(record),
+        Err(_) if !folder.file("experiment.json").exists() => Record::Missing,
+        Err(damaged) => Record::Damaged(damaged),
+    }
+}
+
+/// The runs that the records of a tree name.
+struct Named {
+    ids: BTreeSet<String>,
+    /// Records that cannot be read, each with the reason. They may name any run.
+    damaged: Vec<Error>,
+}
+
+impl Named {
+    fn by(tree: &[ExperimentFolder]) -> Named {
+        let mut named = Named { ids: BTreeSet::new(), damaged: Vec::new() };
+        for folder in tree {
+            match record(folder) {
+                Record::Read(record) => {
+                    named.ids.extend(record.run_ids().into_iter().map(String::from));
+                }
+                Record::Missing => {}
+                Record::Damaged(reason) => named.damaged.push(reason),
+            }
+        }
+        named
+    }
+
+    /// Whether no experiment names a run any more, as far as that is known.
+    fn is_stale(&self, id: &str) -> bool {
+        self.damaged.is_empty() && !self.ids.contains(id)
     }
 }
 
@@ -114,11 +154,7 @@ fn name(folder: &ExperimentFolder) -> String {
 }
 
 /// Those that the record names, in its order, then what else has a folder.
-fn runs_of(
-    folder: &ExperimentFolder,
-    record: &ExperimentRecord,
-    named: &BTreeSet<&str>,
-) -> Vec<Run> {
+fn runs_of(folder: &ExperimentFolder, record: &ExperimentRecord, named: &Named) -> Vec<Run> {
     let mut known: Vec<Run> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for variant in &record.variants {
@@ -132,7 +168,7 @@ fn runs_of(
     }
     let others = folder.run_ids().into_iter().filter(|id| !places.contains_key(id));
     let others = others.map(|id| {
-        let stale = !named.contains(id.as_str());
+        let stale = named.is_stale(&id);
         run(folder, id, None, stale)
     });
     known.into_iter().chain(others.collect::<Vec<_>>()).collect()
@@ -142,9 +178,21 @@ fn run(experiment: &ExperimentFolder, id: String, seed: Option<u64>, stale: bool
     let folder = experiment.run(&id);
     let spec = || folder.read_json::<SpecRecord>(RunFolder::SPEC).ok().map(|spec| spec.seed);
     let (modified, bytes) = folder.extent();
+    let state = folder.state();
+    let whole = match state {
+        RunState::Finished | RunState::Damaged => Some(folder.whole(Look::Quick)),
+        _ => None,
+    };
+    let (weights, damage) = match whole {
+        None => (None, None),
+        Some(Ok(whole)) => (Some(whole.weights), None),
+        Some(Err(damage)) => (None, Some(damage)),
+    };
     Run {
         seed: seed.or_else(spec),
-        state: folder.state(),
+        state,
+        weights,
+        damage,
         // A damaged one is the report's to refuse; here it only has no value.
         result: folder.read_json(RunFolder::RESULT).ok(),
         experiment: name(experiment),
@@ -168,6 +216,7 @@ fn table(runs: &[Run]) -> Table {
         .column("test_metric", "test", Align::Right)
         .column("modified", "age", Align::Right)
         .column("bytes", "size", Align::Right)
+        .hidden("weights")
         .hidden("stale");
     let now = SystemTime::now();
     for run in runs {
@@ -183,17 +232,34 @@ fn table(runs: &[Run]) -> Table {
             Cell::text(&run.experiment),
             if run.arms.is_empty() { Cell::none() } else { Cell::text(run.arms.join(", ")) },
             run.seed.map_or(Cell::none(), |seed| Cell::number(seed, seed.to_string())),
-            Cell::number(state, if run.stale { format!("{state}, stale") } else { state.into() }),
+            Cell::number(state, state_text(run)),
             run.result.as_ref().map_or(Cell::none(), |r| Cell::text(&r.metric_name)),
             run.result.as_ref().map_or(Cell::none(), |r| {
                 Cell::number(r.test_metric, format!("{:.4}", r.test_metric))
             }),
             if run.modified.is_some() { Cell::number(instant, age) } else { Cell::none() },
             Cell::number(run.bytes, bytes(run.bytes)),
+            match run.weights {
+                Some(Weights::Whole) => Cell::text("whole"),
+                Some(Weights::Missing) => Cell::text("missing"),
+                None => Cell::none(),
+            },
             Cell::number(run.stale, ""),
         ]);
     }
     table
+}
+
+/// The state, and what else a reader must know of the run.
+fn state_text(run: &Run) -> String {
+    let mut text = run.state.name().to_string();
+    if run.weights == Some(Weights::Missing) {
+        text += ", no weights";
+    }
+    if run.stale {
+        text += ", stale";
+    }
+    text
 }
 
 fn seconds_since(before: SystemTime, now: SystemTime) -> u64 {
@@ -227,7 +293,22 @@ fn notes(runs: &[Run], without: &[String]) -> String {
     }
     for experiment in without {
         text += &format!(
-            "· {experiment} has no experiment.json: which of its runs are stale is not known\n"
+            "· {experiment} has no experiment.json that can be read: which of its runs are stale is \
+             not known\n"
+        );
+    }
+    for run in runs {
+        if let Some(damage) = &run.damage {
+            text += &format!("· {} is damaged: {damage}\n", run.id);
+        }
+    }
+    let bare = runs.iter().filter(|run| run.weights == Some(Weights::Missing)).count();
+    if bare > 0 {
+        text += &format!(
+            "· {} without weights (no {}): their results count; `evaluate`, and arms that start \
+             from them, need the weights\n",
+            several(bare, "finished run"),
+            RunFolder::MODEL
         );
     }
     let stale: Vec<&Run> = runs.iter().filter(|run| run.stale).collect();
@@ -249,10 +330,13 @@ fn bytes(n: u64) -> String {
     HumanBytes(n).to_string()
 }
 
-fn remove(runs: &[Run], args: &RunsArgs) -> Result<()> {
+fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
     let stale: Vec<&Run> = runs.iter().filter(|run| run.stale).collect();
     if stale.is_empty() {
-        tell("no run is stale");
+        tell(match all_known {
+            true => "no run is stale",
+            false => "no run is removed: a damaged experiment.json may name any of them",
+        });
         return Ok(());
     }
     for run in &stale {
@@ -266,13 +350,11 @@ fn remove(runs: &[Run], args: &RunsArgs) -> Result<()> {
         return Ok(());
     }
     // A run may have been asked for again while the question waited.
-    let tree = experiments(&args.folder)?.1;
-    let records = tree.iter().map(record).collect::<Result<Vec<_>>>()?;
-    let named: BTreeSet<&str> = records.iter().flatten().flat_map(|r| r.run_ids()).collect();
+    let named = Named::by(&experiments(&args.folder)?.1);
     let (mut removed, mut freed) = (0, 0);
     for run in stale {
         let path = run.folder.path().display();
-        if named.contains(run.id.as_str()) {
+        if !named.is_stale(&run.id) {
             tell(&format!("{path}: kept, an experiment names it again"));
             continue;
         }

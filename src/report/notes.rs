@@ -232,21 +232,14 @@ pub fn machine_note(s: &Session) -> String {
     )
 }
 
-/// Where other programs use more than this share of the processors, times do not compare.
-const MUCH: f64 = 0.1;
-/// The share of another `vlora`. Smaller, since one that trains on the same GPU keeps but one of many
-/// processors busy.
-const BESIDE: f64 = 0.005;
-
 /// What else the machine did while runs were trained, where it was so much that times do not compare.
 pub fn load_note<'a>(runs: impl Iterator<Item = &'a RunResult>) -> Option<String> {
     let (mut of, mut busy, mut most, mut beside) = (0, 0, 0f64, 0);
     for run in runs {
         of += 1;
-        let others = run.other_programs.unwrap_or(0.0);
-        most = most.max(others);
-        busy += usize::from(others > MUCH);
-        beside += usize::from(run.other_vlora.is_some_and(|share| share > BESIDE));
+        most = most.max(run.other_programs.unwrap_or(0.0));
+        busy += usize::from(run.was_slowed());
+        beside += usize::from(run.was_beside_another());
     }
     if busy == 0 && beside == 0 {
         return None;
@@ -256,7 +249,7 @@ pub fn load_note<'a>(runs: impl Iterator<Item = &'a RunResult>) -> Option<String
         said.push(format!(
             "Other programs used more than {} of the processors, up to {}, while {busy} of {of} runs \
              were trained",
-            percent(MUCH),
+            percent(RunResult::BUSY),
             percent(most)
         ));
     }

@@ -7,11 +7,11 @@ use super::notes::{
 use super::statistics::Spread;
 use super::table::{count, reduction};
 use super::text::{code, markdown, markdown_lines};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::results::{
     Assessment, Better, EpochRecord, Evidence, EvidenceOf, ExperimentFolder, ExperimentRecord,
-    Failure, Kept, Metric, Provenance, RunFolder, RunResult, RunState, SCHEMA_VERSION, SpecRecord,
-    StartRecord, Trivial, VariantRecord, WorkUnit,
+    Failure, Kept, Look, Metric, Provenance, RunFolder, RunResult, RunState, SCHEMA_VERSION,
+    StartRecord, Trivial, VariantRecord, Weights, WholeRun, WorkUnit,
 };
 use crate::spec::{Rank, RunSpec, agree, identifying_fields};
 
@@ -58,6 +58,8 @@ pub struct FinishedRun {
     pub id: String,
     pub seed: u64,
     pub result: RunResult,
+    /// Whether the tested weights are beside the evidence, which is enough for a report.
+    pub weights: Weights,
     pub epochs: Vec<EpochRecord>,
     /// Validation metric of the epoch whose weights were tested.
     pub validation: Option<f64>,
@@ -142,7 +144,7 @@ impl Summary {
             for (seed, id) in record.seeds.iter().zip(&variant.runs) {
                 let run = folder.run(id);
                 match run.state() {
-                    RunState::Finished => {
+                    RunState::Finished | RunState::Damaged => {
                         let read = evidence(&variant.spec);
                         arm.runs.push(finished(read, &run, id, *seed, variant)?);
                     }
@@ -415,8 +417,7 @@ fn finished(
     seed: u64,
     variant: &VariantRecord,
 ) -> Result<FinishedRun> {
-    let result: RunResult = run.read_json(RunFolder::RESULT)?;
-    let spec: SpecRecord = run.read_json(RunFolder::SPEC)?;
+    let WholeRun { spec, result, weights } = run.whole(Look::Thorough)?;
     let epochs: Vec<EpochRecord> = run.read_lines(RunFolder::EPOCHS)?;
     let assessment = evidence.assess(run)?;
     let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;
@@ -432,12 +433,12 @@ fn finished(
         && others.clone().count() == result.test_metrics.len()
         && others.all(|(other, value)| result.test_metrics.get(other.name) == Some(value));
     let checks = [
-        (RunFolder::RESULT, result.schema == SCHEMA_VERSION && spec.schema == SCHEMA_VERSION),
         (
             RunFolder::SPEC,
             spec.id == id && spec.seed == seed && same_run(&spec.spec, &variant.spec),
         ),
         (RunFolder::EPOCHS, epochs.len() == variant.spec.training.epochs),
+        (RunFolder::EPOCHS, epochs.last().is_some_and(|last| last.step == result.steps)),
         (RunFolder::TEST, assessment.examples == provenance.test_examples),
         (RunFolder::TEST, agrees),
         (RunFolder::RESULT, result.parameters == variant.parameters),
@@ -455,16 +456,19 @@ fn finished(
                     .is_some_and(|trivial| trivial.is_reached_by(metric, result.test_metric)),
                 assessment,
                 result,
+                weights,
                 epochs,
                 provenance,
                 start,
             })
         }
-        Some((file, _)) => Err(Error::Input(format!(
-            "{}: the run's evidence does not agree with its other files\n  expected: what `vlora \
-             run` writes; remove the run's folder to train it again",
-            run.file(file).display()
-        ))),
+        Some((file, _)) => Err(Fault::of_file(
+            &run.file(file),
+            "the run's evidence does not agree with its other files",
+        )
+        .expected("what `vlora run` writes")
+        .help("remove the run's folder, and `vlora run` trains it again")
+        .into()),
     }
 }
 

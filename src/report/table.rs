@@ -1,6 +1,7 @@
 //! A table of named columns, shown as text, CSV, JSON or Markdown.
 
 use serde_json::{Map, Value, json};
+use unicode_width::UnicodeWidthStr;
 
 use super::text::{self, visible_line};
 pub use crate::size::percent;
@@ -243,9 +244,10 @@ impl Table {
     }
 }
 
-/// Characters, which for the texts here is the width on a terminal.
+/// Columns that the text takes on a terminal: two for a wide character, none for one that is drawn
+/// over the one before.
 fn width(text: &str) -> usize {
-    text.chars().count()
+    text.width()
 }
 
 fn pad(text: &str, to: usize, align: Align) -> String {
@@ -341,6 +343,23 @@ mod tests {
         assert_eq!(t.render(Format::Csv), "name,x\na|b\\n\\x1b[31m<b>,-1\n'=cmd(),'-x\n");
         let json: Value = serde_json::from_str(&t.render(Format::Json)).unwrap();
         assert_eq!(json[0]["name"], "a|b\n\x1b[31m<b>");
+    }
+
+    /// Columns begin where they do on a terminal, whatever the cells before them hold.
+    #[test]
+    fn cells_are_as_wide_as_they_are_printed() {
+        let texts =
+            ["plain", "日本語", "e\u{301}a\u{308}", "a\x1b[31mb", "\u{202e}x", "größer", ""];
+        let mut t = Table::new().column("name", "name", Align::Left).column("x", "x", Align::Right);
+        texts.iter().for_each(|text| t.row(vec![Cell::text(*text), Cell::text("|")]));
+        let text = t.within(None);
+        let printed = crate::terminal::visible(&text);
+        assert_eq!(printed, text, "it is escaped once");
+        for (line, text) in printed.lines().skip(2).zip(texts) {
+            // The widest is `a\x1b[31mb`, ten characters.
+            assert_eq!(line.width(), 13, "{text}: {line}");
+            assert!(line.ends_with('|'));
+        }
     }
 
     #[test]

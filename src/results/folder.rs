@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::integrity::{Look, TRAIN_AGAIN};
 use super::record::ExperimentRecord;
 use crate::atomic::write_atomic;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::lock::try_lock;
 
 /// `results/<experiment>`.
@@ -51,7 +52,7 @@ impl ExperimentFolder {
 
     /// Whether it is the folder of an experiment.
     pub fn is_experiment(&self) -> bool {
-        self.file("experiment.json").is_file() || self.file("runs").is_dir()
+        self.file(EXPERIMENT).is_file() || self.file("runs").is_dir()
     }
 
     /// The ids of the runs that have a folder, in order.
@@ -83,7 +84,7 @@ impl ExperimentFolder {
     }
 
     pub fn write_record(&self, record: &ExperimentRecord) -> Result<()> {
-        write_json(&self.file("experiment.json"), record)
+        write_json(&self.file(EXPERIMENT), record)
     }
 
     /// Keeps the spec's file as it was written, byte for byte.
@@ -92,20 +93,19 @@ impl ExperimentFolder {
     }
 
     pub fn read_record(&self) -> Result<ExperimentRecord> {
-        let path = self.file("experiment.json");
+        let path = self.file(EXPERIMENT);
         if !path.exists() {
-            return Err(Error::Input(format!(
-                "{}: there are no results here\n  found:    no experiment.json\n  \
-                 expected: the folder of an experiment, as `vlora run` leaves it under results/",
-                self.root.display()
-            )));
+            return Err(Fault::of_file(&self.root, "there are no results here")
+                .found("no experiment.json")
+                .expected("the folder of an experiment, as `vlora run` leaves it under results/")
+                .into());
         }
         read_json(&path)
     }
 }
 
 /// Whether a folder's name is one that [`run_id`](crate::spec::run_id) makes.
-fn is_run_id(name: &str) -> bool {
+pub(super) fn is_run_id(name: &str) -> bool {
     name.len() == 12 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -119,6 +119,8 @@ pub enum RunState {
     /// Has a checkpoint to go on from.
     Interrupted,
     Failed,
+    /// Was finished, and its files are no longer as they were left.
+    Damaged,
     Finished,
 }
 
@@ -129,6 +131,7 @@ impl RunState {
             RunState::Running => "running",
             RunState::Interrupted => "interrupted",
             RunState::Failed => "failed",
+            RunState::Damaged => "damaged",
             RunState::Finished => "finished",
         }
     }
@@ -145,6 +148,7 @@ pub enum Deletion {
 }
 
 const LOCK: &str = ".lock";
+const EXPERIMENT: &str = "experiment.json";
 
 /// `results/<experiment>/runs/<id>`.
 #[derive(Clone, Debug)]
@@ -178,6 +182,19 @@ impl RunFolder {
         Self::FAILURE,
     ];
 
+    /// The run whose folder, or whose weights' file, this is. None of what no run left.
+    pub fn of_weights(path: &Path) -> Option<RunFolder> {
+        let path = path.canonicalize().ok()?;
+        let root = match path.file_name() {
+            Some(name) if name == Self::MODEL => path.parent()?.to_path_buf(),
+            _ => path,
+        };
+        let run = RunFolder { root };
+        let is_named = run.root.file_name()?.to_str().is_some_and(is_run_id);
+        let has = |name: &str| run.file(name).is_file();
+        (run.root.is_dir() && (is_named || has(Self::SPEC) && has(Self::RESULT))).then_some(run)
+    }
+
     pub fn path(&self) -> &Path {
         &self.root
     }
@@ -189,7 +206,10 @@ impl RunFolder {
     pub fn state(&self) -> RunState {
         let has = |name| self.file(name).exists();
         if has(Self::RESULT) {
-            RunState::Finished
+            match self.whole(Look::Quick) {
+                Ok(_) => RunState::Finished,
+                Err(_) => RunState::Damaged,
+            }
         } else if self.is_claimed() {
             RunState::Running
         } else if has(Self::FAILURE) {
@@ -289,12 +309,10 @@ impl RunFolder {
         while (items.len() as u64) < count {
             let number = items.len() + 1;
             let Some(end) = rest.iter().position(|b| *b == b'\n') else {
-                return Err(Error::Input(format!(
-                    "{}: the file ends before its checkpoint\n  found:    {} lines\n  expected: \
-                     {count}",
-                    path.display(),
-                    items.len()
-                )));
+                return Err(Fault::of_file(&path, "the file ends before its checkpoint")
+                    .found(format!("{} lines", items.len()))
+                    .expected(count)
+                    .into());
             };
             items
                 .push(serde_json::from_slice(&rest[..end]).map_err(|e| broken(&path, number, &e))?);
@@ -416,19 +434,27 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    let path = path.display();
-    Error::Input(format!(
-        "{path}: cannot be read: {error}\n  help: remove its folder and run the command that made it \
-         again"
-    ))
+    let fault = Fault::of_file(path, format!("cannot be read: {error}"));
+    fault.help(help_for(path)).into()
 }
 
 fn broken(path: &Path, line: usize, error: &serde_json::Error) -> Error {
-    Error::Input(format!(
-        "{}:{line}: the record is damaged\n  found:    {error}\n  expected: what `vlora` \
-         writes; remove its folder and run the command that made it again",
-        path.display()
-    ))
+    Fault::of_file(path, "the record is damaged")
+        .line(line)
+        .found(error)
+        .expected("what `vlora` writes")
+        .help(help_for(path))
+        .into()
+}
+
+/// What to do about a record that cannot be read.
+fn help_for(path: &Path) -> &'static str {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name {
+        EXPERIMENT => "`vlora run` with its spec writes it anew; no run is trained again for it",
+        name if RunFolder::FILES.contains(&name) => TRAIN_AGAIN,
+        _ => "remove its folder and run the command that made it again",
+    }
 }
 
 #[cfg(test)]
@@ -445,7 +471,7 @@ mod tests {
         run.write(RunFolder::FAILURE, b"x").unwrap();
         assert_eq!(run.state(), RunState::Failed);
         run.write(RunFolder::RESULT, b"x").unwrap();
-        assert_eq!(run.state(), RunState::Finished);
+        assert_eq!(run.state(), RunState::Damaged);
     }
 
     #[test]

@@ -19,10 +19,12 @@
 //!   table.md table.csv runs.parquet *.svg *.png   made from the above by `vlora report`
 //! ```
 //!
-//! A run's state is which of these files exist; there is no field that could disagree.
+//! A run's state is which of these files exist, and whether a finished one's are as it left them
+//! ([`RunFolder::whole`]); there is no field that could disagree.
 
 mod evidence;
 mod folder;
+mod integrity;
 mod metric;
 mod record;
 mod reuse;
@@ -31,6 +33,7 @@ mod task_fields;
 
 pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
 pub use folder::{Deletion, ExperimentFolder, Lines, RunFolder, RunLock, RunState, lines};
+pub use integrity::{Look, Weights, WholeRun, evidence_files};
 pub use metric::{Better, Metric, WorkUnit};
 pub use record::*;
 pub use reuse::take_over;

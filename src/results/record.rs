@@ -268,6 +268,9 @@ pub struct RunResult {
     pub peak_bytes: Option<u64>,
     /// SHA-256 of `model.safetensors`.
     pub model_sha256: String,
+    /// The files that the run left besides, by name. Empty in records of earlier versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, FileRecord>,
     /// The share of the processors' time that other programs used while it was trained, in [0, 1].
     /// None where the system does not say, and in records of earlier versions; so is the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,6 +278,36 @@ pub struct RunResult {
     /// The share that other processes of this program used, which may have shared its GPU, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_vlora: Option<f64>,
+}
+
+/// A file as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+impl RunResult {
+    /// Above this share of the processors' time, other programs are taken to have slowed a run down.
+    pub const BUSY: f64 = 0.1;
+    /// The same for another `vlora`. Smaller, since one that trains on the same GPU keeps but one of
+    /// many processors busy.
+    pub const BESIDE: f64 = 0.005;
+
+    /// Whether other programs took so much of the machine that its times do not compare.
+    pub fn was_slowed(&self) -> bool {
+        self.other_programs.is_some_and(|share| share > Self::BUSY)
+    }
+
+    /// Whether another process of this program computed beside it.
+    pub fn was_beside_another(&self) -> bool {
+        self.other_vlora.is_some_and(|share| share > Self::BESIDE)
+    }
+
+    /// Whether its times are not those of a run that has the machine to itself.
+    pub fn shared_the_machine(&self) -> bool {
+        self.was_slowed() || self.was_beside_another()
+    }
 }
 
 /// `failure.json`.

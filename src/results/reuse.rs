@@ -5,31 +5,19 @@
 //! makes a run finished, comes last; so a crash at any moment leaves a run that is finished, or is not.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::folder::{RunFolder, RunState};
-use super::record::{RunResult, SCHEMA_VERSION, SpecRecord};
+use super::integrity::{Look, Weights, WholeRun, evidence_files, sha256_of};
+use super::record::RunResult;
 use crate::atomic::temporary_in;
 use crate::error::{Error, Result};
-use crate::spec::hex;
-
-/// What every finished run has, but for its result.
-const EVIDENCE: [&str; 6] = [
-    RunFolder::SPEC,
-    RunFolder::PROVENANCE,
-    RunFolder::STEPS,
-    RunFolder::EPOCHS,
-    RunFolder::TEST,
-    RunFolder::MODEL,
-];
 
 /// Makes `to`, which this process has claimed, the run that `from` is. None where that is not whole:
-/// unfinished, of another version, or without the weights whose SHA-256 its result has.
+/// unfinished, damaged, of another version, or without its weights.
 pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<RunResult>> {
-    let Some(result) = whole(id, from) else { return Ok(None) };
+    let Some(WholeRun { spec, result, .. }) = whole(id, from) else { return Ok(None) };
     link(&from.file(RunFolder::MODEL), &to.file(RunFolder::MODEL))?;
     // What has arrived counts, whatever becomes of the other meanwhile.
     if sha256_of(&to.file(RunFolder::MODEL)).ok().as_ref() != Some(&result.model_sha256) {
@@ -38,9 +26,7 @@ pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<Ru
     // Before the other run's evidence arrives: a crash must not leave it beside this run's own
     // checkpoint, from which training would go on.
     to.remove(RunFolder::CHECKPOINT)?;
-    let start = from.file(RunFolder::START).exists().then_some(RunFolder::START);
-    let others = EVIDENCE.into_iter().filter(|name| *name != RunFolder::MODEL);
-    for name in others.chain(start) {
+    for name in evidence_files(&spec.spec) {
         link(&from.file(name), &to.file(name))?;
     }
     sync(to.path())?;
@@ -50,24 +36,13 @@ pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<Ru
     Ok(Some(result))
 }
 
-fn whole(id: &str, run: &RunFolder) -> Option<RunResult> {
-    if run.state() != RunState::Finished || EVIDENCE.iter().any(|name| !run.file(name).is_file()) {
+fn whole(id: &str, run: &RunFolder) -> Option<WholeRun> {
+    // Hashes are looked at only where sizes agree.
+    if run.state() != RunState::Finished {
         return None;
     }
-    let result: RunResult = run.read_json(RunFolder::RESULT).ok()?;
-    let spec: SpecRecord = run.read_json(RunFolder::SPEC).ok()?;
-    let same = spec.id == id && [spec.schema, result.schema] == [SCHEMA_VERSION; 2];
-    (same && sha256_of(&run.file(RunFolder::MODEL)).ok()? == result.model_sha256).then_some(result)
-}
-
-fn sha256_of(path: &Path) -> io::Result<String> {
-    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&buffer[..n]),
-        }
-    }
+    let run = run.whole(Look::Thorough).ok()?;
+    (run.spec.id == id && run.weights == Weights::Whole).then_some(run)
 }
 
 /// Puts a file's content under another name, in place of what is there.

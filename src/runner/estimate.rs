@@ -87,7 +87,7 @@ impl History {
 }
 
 impl Past {
-    /// None of a run that was trained elsewhere, or beside others.
+    /// None of a run that was trained elsewhere, or beside others, or on a busy machine.
     fn read(run: &RunFolder, spec: &RunSpec, model: String, device: DeviceKind) -> Option<Past> {
         let result: RunResult = run.read_json(RunFolder::RESULT).ok()?;
         let provenance: Provenance = run.read_json(RunFolder::PROVENANCE).ok()?;
@@ -95,7 +95,8 @@ impl Past {
             DeviceKind::Cpu => session.device == "cpu" && session.processor == processor(),
             DeviceKind::Cuda => session.device.starts_with("cuda"),
         });
-        let alone = provenance.sessions.iter().all(|session| session.jobs == 1);
+        let alone = provenance.sessions.iter().all(|session| session.jobs == 1)
+            && !result.shared_the_machine();
         let units = result.throughput * result.training_seconds;
         let seconds = (result.training_seconds + result.evaluation_seconds) / units;
         let sound = here && alone && seconds.is_finite() && seconds > 0.0;

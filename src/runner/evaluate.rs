@@ -10,12 +10,13 @@ use candle_core::Device;
 
 use super::precision::check_precision;
 use crate::checkpoints::{Checkpoint, Hints, Loaded, check_model};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::nn::configure;
 use crate::results::{Metric, RunFolder, lines};
 use crate::spec::{
-    Experiment, Method, Precision, RunSpec, StartHead, StartSpec, Variant, flatten, nearest,
+    Experiment, Method, Precision, RunSpec, StartHead, StartSpec, Variant, flatten,
+    identifying_fields, nearest,
 };
 use crate::tasks::{Base, Blueprint, Opened, Run, Settled, Split, Task, Work, definition};
 use crate::train;
@@ -61,8 +62,14 @@ pub fn hints(variants: &[&Variant], heads: Option<usize>, alpha: Option<f64>) ->
 }
 
 /// The one of `variants` on whose data and in whose way the checkpoint is to be evaluated: those
-/// that its model fits must agree on that.
-pub fn chosen<'a>(loaded: &Loaded, variants: &[&'a Variant]) -> Result<&'a Variant> {
+/// that its model fits must agree on that. The weights of a run, whose spec `own` is, are evaluated as
+/// the arm that it is a run of, unless `named` says that an arm was chosen.
+pub fn chosen<'a>(
+    loaded: &Loaded,
+    variants: &[&'a Variant],
+    own: Option<&RunSpec>,
+    named: bool,
+) -> Result<&'a Variant> {
     let mut fitting = Vec::new();
     let mut refusal = None;
     for variant in variants {
@@ -71,8 +78,15 @@ pub fn chosen<'a>(loaded: &Loaded, variants: &[&'a Variant]) -> Result<&'a Varia
             Err(e) => drop(refusal.get_or_insert(e)),
         }
     }
+    if fitting.is_empty() {
+        let none = || Fault::new("the spec has no arms").into();
+        return Err(refusal.unwrap_or_else(none));
+    }
+    if let Some(own) = own.filter(|_| !named) {
+        fitting = own_arms(fitting, own)?;
+    }
     let Some((first, others)) = fitting.split_first() else {
-        return Err(refusal.unwrap_or_else(|| Error::Input("the spec has no arms".into())));
+        return Err(Fault::new("the spec has no arms").into());
     };
     let read = |variant: &Variant| flatten(&read_of(&variant.spec));
     let own = read(first);
@@ -94,6 +108,51 @@ pub fn chosen<'a>(loaded: &Loaded, variants: &[&'a Variant]) -> Result<&'a Varia
         )));
     }
     Ok(first)
+}
+
+/// Of these variants the one whose run has the spec `own`, or else those that train as it did.
+fn own_arms<'a>(variants: Vec<&'a Variant>, own: &RunSpec) -> Result<Vec<&'a Variant>> {
+    let start = |spec: &RunSpec| {
+        let start = spec.start.as_ref();
+        start.map(|start| (start.arm.clone(), start.checkpoint_name()))
+    };
+    let is_same = |v: &&&Variant| identifying_fields(&v.spec) == identifying_fields(own);
+    let same: Vec<&Variant> = variants.iter().filter(is_same).copied().collect();
+    // Arms that start from others of the same form differ in nothing else.
+    let same_start = same.iter().find(|v| start(&v.spec) == start(own));
+    if let Some(variant) = same_start.or(same.first()) {
+        return Ok(vec![variant]);
+    }
+    let labels: Vec<&str> = variants.iter().map(|v| v.label.as_str()).collect();
+    let run = match own.method {
+        Method::Dense => "a dense run",
+        Method::Vlora => "a run with increments",
+    };
+    let none = Fault::new("none of the spec's arms is the one that this is a run of")
+        .found(format!("{run}; arms {}", labels.join(", ")))
+        .expected("an arm with the run's method, increments, LoRA, start and training")
+        .help("--arm chooses the arm whose data, model and precision are taken");
+    let alike = |v: &&Variant| trained_alike(&v.spec, own);
+    let alike: Vec<&Variant> = variants.into_iter().filter(alike).collect();
+    if alike.is_empty() { Err(none.into()) } else { Ok(alike) }
+}
+
+/// Whether runs of two specs come to their weights in the same way, whatever data evaluation then
+/// reads, and in which batches.
+fn trained_alike(a: &RunSpec, b: &RunSpec) -> bool {
+    // The last is settled by the weights that a run starts from.
+    const READ: [&str; 3] = ["training.batch_size", "precision", "start.position_embedding"];
+    let way = |spec: &RunSpec| {
+        let read = flatten(&read_of(spec));
+        let mut fields = identifying_fields(spec);
+        // What evaluation leaves out of the data is what training does to them.
+        fields.retain(|field, value| {
+            let of_data = field.starts_with("data.") && read.get(field) == Some(value);
+            !of_data && !READ.contains(&field.as_str())
+        });
+        fields
+    };
+    way(a) == way(b)
 }
 
 /// What of a run's spec evaluation reads, the rest as in every other.

@@ -113,7 +113,7 @@ fn entries(plan: &Plan, runs: &[RunOfPlan]) -> Vec<Entry> {
 /// The outcome of a run that another process had.
 fn settle(folder: &RunFolder) -> Outcome {
     match folder.state() {
-        RunState::Finished => already_finished(folder),
+        RunState::Finished | RunState::Damaged => already_finished(folder),
         _ => Outcome::Elsewhere,
     }
 }

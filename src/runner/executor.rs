@@ -16,17 +16,18 @@ use crate::checkpoints::to_bytes;
 use crate::error::{Error, Result};
 use crate::nn::configure;
 use crate::results::{
-    EpochRecord, Failure, Provenance, RunFolder, RunResult, RunState, SCHEMA_VERSION, Session,
-    SpecRecord, StartRecord, StepRecord, take_over,
+    EpochRecord, Failure, FileRecord, Look, Provenance, RunFolder, RunResult, RunState,
+    SCHEMA_VERSION, Session, SpecRecord, StartRecord, StepRecord, evidence_files, take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
 use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, Work};
 use crate::train::{Start, TrainError, Trainer};
 
-/// The outcome of a run that is finished already.
+/// The outcome of a run that was finished before, which counts only if it is whole. One that is damaged
+/// is not trained over, since its evidence may be what somebody looks for.
 pub fn already_finished(folder: &RunFolder) -> Outcome {
-    match folder.read_json(RunFolder::RESULT) {
-        Ok(result) => Outcome::AlreadyFinished(result),
+    match folder.whole(Look::Thorough) {
+        Ok(whole) => Outcome::AlreadyFinished(whole.result),
         Err(damaged) => Outcome::Failed(damaged.to_string()),
     }
 }
@@ -85,9 +86,12 @@ impl<'a> RunExecutor<'a> {
         }
         let Some(_lock) = self.folder.claim()? else { return Ok(Outcome::Elsewhere) };
         // Looked at again under the lock: another process may have finished it meanwhile.
-        if self.folder.state() == RunState::Finished {
-            self.folder.remove(RunFolder::CHECKPOINT)?;
-            return Ok(already_finished(&self.folder));
+        if matches!(self.folder.state(), RunState::Finished | RunState::Damaged) {
+            let outcome = already_finished(&self.folder);
+            if let Outcome::AlreadyFinished(_) = outcome {
+                self.folder.remove(RunFolder::CHECKPOINT)?;
+            }
+            return Ok(outcome);
         }
         if let Some(taken) = self.take_over()? {
             return Ok(taken);
@@ -286,6 +290,10 @@ impl<'a> RunExecutor<'a> {
         let state = trainer.state();
         let units = data.train_units() * self.spec().training.epochs as u64;
         let alone = self.context.is_alone();
+        let model_sha256 = hex(&Sha256::digest(&model));
+        let mut files = self.folder.records(evidence_files(self.spec()))?;
+        let model_record = FileRecord { bytes: model.len() as u64, sha256: model_sha256.clone() };
+        files.insert(RunFolder::MODEL.into(), model_record);
         let result = RunResult {
             schema: SCHEMA_VERSION,
             metric_name: name,
@@ -300,7 +308,8 @@ impl<'a> RunExecutor<'a> {
             evaluation_seconds: state.evaluation_seconds,
             throughput: units as f64 / state.training_seconds,
             peak_bytes: if alone { peak_memory::peak_bytes_of(self.device) } else { None },
-            model_sha256: hex(&Sha256::digest(&model)),
+            model_sha256,
+            files,
             other_programs: state.load.others(),
             other_vlora: state.load.siblings(),
         };

@@ -3,8 +3,8 @@
 use super::checkpoints::key;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use crate::checkpoints::{Hints, Loaded, read_checkpoint};
-use crate::error::{Error, Result};
-use crate::results::{ExperimentFolder, RunFolder, RunResult, RunState, StartRecord};
+use crate::error::{Fault, Result};
+use crate::results::{ExperimentFolder, Look, RunFolder, RunState, StartRecord};
 use crate::tasks::{Fitted, assumed_alpha};
 use crate::train::Start;
 
@@ -45,6 +45,15 @@ pub fn initial_weights(
                         other.variant.label, before.seed
                     )));
                 }
+                RunState::Damaged => {
+                    let damaged = source.whole(Look::Quick).err();
+                    return Ok(InitialWeights::Failed(format!(
+                        "it starts from `{}`, whose run with seed {} is not whole: {}",
+                        other.variant.label,
+                        before.seed,
+                        damaged.map(|e| e.to_string()).unwrap_or_default()
+                    )));
+                }
                 // This process would have finished it, so another one has it or had it.
                 RunState::Running | RunState::Planned | RunState::Interrupted => {
                     return Ok(InitialWeights::Elsewhere);
@@ -74,18 +83,17 @@ pub fn initial_weights(
 
 /// The model that a finished run left, as it left it.
 fn tested_weights(run: &RunFolder) -> Result<Loaded> {
-    let result: RunResult = run.read_json(RunFolder::RESULT)?;
-    let loaded = read_checkpoint(&run.file(RunFolder::MODEL), &Hints::default()).map_err(|e| {
-        Error::Input(format!("{e}\n  help:     remove that run's folder to train it again"))
-    })?;
-    match loaded.sha256 == result.model_sha256 {
+    let whole = run.whole_with_weights(Look::Quick)?;
+    let path = run.file(RunFolder::MODEL);
+    let again = "remove that run's folder, and `vlora run` trains it again";
+    let loaded = read_checkpoint(&path, &Hints::default())
+        .map_err(|e| e.map_fault(|fault| fault.or_help(again)))?;
+    match loaded.sha256 == whole.result.model_sha256 {
         true => Ok(loaded),
-        false => Err(Error::Input(format!(
-            "{}: not the weights that were tested\n  found:    SHA-256 {}\n  expected: {}, as \
-             result.json has it; remove the run's folder to train it again",
-            run.file(RunFolder::MODEL).display(),
-            loaded.sha256,
-            result.model_sha256
-        ))),
+        false => Err(Fault::of_file(&path, "not the weights that were tested")
+            .found(format!("SHA-256 {}", loaded.sha256))
+            .expected(format!("{}, as result.json has it", whole.result.model_sha256))
+            .help(again)
+            .into()),
     }
 }

@@ -5,13 +5,14 @@
 //! before what is merged, and an earlier mapping of a list before a later one.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 
 use super::error::SpecError;
 use super::node::{MERGE, Node, Origin, Step, Value, shorten};
-use super::position;
+use super::{position, tags};
 
 /// No part of a spec is nested deeper than a handful of levels.
 pub const MAX_DEPTH: usize = 32;
@@ -22,13 +23,29 @@ const MAX_VALUES: usize = 100_000;
 
 /// Parses a whole spec file.
 pub fn parse(text: &str) -> Result<Node, SpecError> {
-    read(text, Origin::File(Vec::new()))
-        .map_err(|fault| fault.unwrap_or_else(|e| position::syntax_error(text, &e)))
+    let read = read(text, Origin::File(Vec::new()));
+    if let Err(Ok(fault)) = read {
+        return Err(fault);
+    }
+    if let Some((tag, position)) = tags::first(text) {
+        return Err(tagged(&tag).at_position(position));
+    }
+    read.map_err(|fault| fault.unwrap_or_else(|e| position::syntax_error(text, &e)))
+}
+
+/// The YAML crate drops the tags that it does not know, and obeys some that it does.
+fn tagged(tag: &str) -> SpecError {
+    SpecError::new("YAML tags are not used in specs")
+        .found(shorten(tag))
+        .expected("the value without a tag")
 }
 
 /// Parses the value of one `--set key=value` argument.
 pub fn parse_argument(argument: &str, value: &str) -> Result<Node, SpecError> {
     let origin = Origin::Set(argument.to_string());
+    if let Some((tag, _)) = tags::first(value) {
+        return Err(tagged(&tag).at(origin));
+    }
     read(value, origin.clone()).map_err(|fault| {
         fault.unwrap_or_else(|e| {
             SpecError::new("the value is not valid YAML")
@@ -188,6 +205,7 @@ impl<'de> Visitor<'de> for Build<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
         self.count()?;
         let mut map: Vec<(String, Node)> = Vec::new();
+        let mut keys = HashSet::new();
         let mut merged = None;
         while let Some(key) = entries.next_key::<serde_yaml::Value>()? {
             let serde_yaml::Value::String(key) = key else {
@@ -200,9 +218,7 @@ impl<'de> Visitor<'de> for Build<'_> {
                 ));
             };
             let child = self.child(Step::Key(key.clone()));
-            let twice =
-                if key == MERGE { merged.is_some() } else { map.iter().any(|e| e.0 == key) };
-            if twice {
+            if !keys.insert(key.clone()) {
                 return Err(child.refuse(
                     SpecError::new("a field is given twice")
                         .found(format!("`{}` more than once in one mapping", shorten(&key)))
@@ -217,23 +233,24 @@ impl<'de> Visitor<'de> for Build<'_> {
             }
         }
         if let Some(merged) = merged {
-            merge(&mut map, merged).map_err(|fault| self.refuse::<A::Error>(fault))?;
+            merge(&mut map, keys, merged).map_err(|fault| self.refuse::<A::Error>(fault))?;
         }
         Ok(Node { value: Value::Map(map), origin: self.origin })
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
-        let (tag, _): (String, A::Variant) = tagged.variant()?;
-        Err(self.refuse(
-            SpecError::new("YAML tags are not used in specs")
-                .found(format!("!{}", shorten(&tag)))
-                .expected("a plain value"),
-        ))
+        let (name, _): (String, A::Variant) = tagged.variant()?;
+        // One of no name comes as `!`.
+        Err(self.refuse(self::tagged(&format!("!{}", name.trim_start_matches('!')))))
     }
 }
 
-/// Adds what `<<` names and the mapping does not give itself.
-fn merge(map: &mut Vec<(String, Node)>, merged: Node) -> Result<(), SpecError> {
+/// Adds what `<<` names and the mapping, which has these `keys`, does not give itself.
+fn merge(
+    map: &mut Vec<(String, Node)>,
+    mut keys: HashSet<String>,
+    merged: Node,
+) -> Result<(), SpecError> {
     let mappings = match merged.value {
         Value::List(items) => items,
         _ => vec![merged],
@@ -247,7 +264,7 @@ fn merge(map: &mut Vec<(String, Node)>, merged: Node) -> Result<(), SpecError> {
                 .at(mapping.origin));
         };
         for (key, node) in entries {
-            if !map.iter().any(|(own, _)| *own == key) {
+            if keys.insert(key.clone()) {
                 map.push((key, node));
             }
         }

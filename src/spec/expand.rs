@@ -22,8 +22,8 @@ const MATCH: &str = "match";
 
 /// An experiment of more runs than this is taken for a mistake.
 const MOST_RUNS: usize = 10_000;
-/// Arms × sweep points that are looked at. Many may come to the same run: those of an arm that does
-/// not use what is swept.
+/// Arms × sweep points that are looked at, before those that come to the same run are merged: those of
+/// an arm that does not use what is swept.
 const MOST_COMBINATIONS: usize = 50_000;
 
 /// Expands a parsed document. `stem` is the file's name without its ending; `device` is what the
@@ -65,7 +65,7 @@ pub fn expand(
     let arms = arms(root.take("arms"), &root)?;
     let baseline = baseline(root.take("baseline"), &arms)?;
     let sweep = sweep(root.take("sweep"))?;
-    let grid = grid(&sweep, arms.len(), seeds.len())?;
+    let grid = grid(&sweep, arms.len())?;
 
     let mut resolver = Resolver::new(&root, &arms, &grid, &sweep, count, device);
     let mut variants = Variants::default();
@@ -83,11 +83,12 @@ pub fn expand(
     }
     let runs = variants.len() * seeds.len();
     if runs > MOST_RUNS {
-        return Err(too_large(format!(
+        let found = format!(
             "{runs} runs: {} variants × {} seeds, equal ones counted once",
             variants.len(),
             seeds.len()
-        )));
+        );
+        return Err(too_large(found, format!("at most {MOST_RUNS} runs")));
     }
     Ok(Experiment { name, description, baseline, seeds, variants, source: String::new() })
 }
@@ -106,10 +107,10 @@ fn unused(key: &str) -> SpecError {
     }
 }
 
-fn too_large(found: String) -> SpecError {
+fn too_large(found: String, expected: String) -> SpecError {
     SpecError::new("the experiment is too large")
         .found(found)
-        .expected(format!("at most {MOST_RUNS} runs"))
+        .expected(expected)
         .at(Origin::File(Vec::new()))
 }
 
@@ -346,14 +347,17 @@ fn unknown_swept(key: &str) -> SpecError {
 pub type Point = Vec<(String, Node)>;
 
 /// All combinations; the first field varies slowest, so rows stand in the order written.
-fn grid(sweep: &Sweep, arms: usize, seeds: usize) -> Result<Vec<Point>, SpecError> {
+fn grid(sweep: &Sweep, arms: usize) -> Result<Vec<Point>, SpecError> {
     let points = sweep.iter().fold(1u128, |n, (_, values)| n.saturating_mul(values.len() as u128));
     let combinations = points.saturating_mul(arms as u128);
     if combinations > MOST_COMBINATIONS as u128 {
-        let runs = combinations.saturating_mul(seeds as u128);
-        return Err(too_large(format!(
-            "{runs} runs are asked for: {arms} arms × {points} sweep points × {seeds} seeds"
-        )));
+        return Err(too_large(
+            format!("{combinations} combinations: {arms} arms × {points} sweep points"),
+            format!(
+                "at most {MOST_COMBINATIONS} combinations, equal ones among them, and at most \
+                 {MOST_RUNS} runs of what differs"
+            ),
+        ));
     }
     let mut grid = vec![Vec::new()];
     for (key, values) in sweep {

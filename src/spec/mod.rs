@@ -20,10 +20,12 @@ mod repository;
 mod resolve;
 mod schema;
 mod split;
+mod tags;
 mod target;
 mod validate;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use error::{Position, SpecError, nearest};
@@ -227,6 +229,7 @@ pub fn parse_for(
     let text = source.strip_prefix('\u{feff}').unwrap_or(source);
     let read = || {
         let mut root = document::parse(text)?;
+        let mut given = Given::default();
         for argument in overrides {
             let split = argument.split_once('=').map(|(key, value)| (key.trim(), value));
             let Some((key, value)) = split.filter(|(key, _)| !key.is_empty()) else {
@@ -236,12 +239,43 @@ pub fn parse_for(
                     .at(node::Origin::Set(argument.clone())));
             };
             check_arm(&root, key, argument)?;
-            root.set(key, document::parse_argument(argument, value)?);
+            let value = document::parse_argument(argument, value)?;
+            given.add(key, argument, &value)?;
+            root.set(key, value);
         }
         let experiment = expand::expand(root, stem, count, device)?;
         Ok(Experiment { source: source.to_string(), ..experiment })
     };
     read().map_err(|e: SpecError| hints::complete(e).in_file(file, text))
+}
+
+/// The fields that the overrides so far give, each with its value and the argument.
+#[derive(Default)]
+struct Given(BTreeMap<String, (node::Node, String)>);
+
+impl Given {
+    /// Refuses a field that another override gives another value, or whose value would go with what
+    /// this one replaces.
+    fn add(&mut self, key: &str, argument: &str, value: &node::Node) -> Result<(), SpecError> {
+        let twice = |field: &str, before: &str| {
+            Err(SpecError::new("a field is given twice")
+                .found(format!("`{field}` in --set {before}, too", before = shorten(before)))
+                .expected("each field once, or with one value")
+                .at(node::Origin::Set(argument.to_string())))
+        };
+        for (field, value) in value.leaves(key) {
+            let inside = format!("{field}.");
+            let replaced = self.0.range(inside.clone()..).next();
+            if let Some((other, (_, before))) = replaced.filter(|(f, _)| f.starts_with(&inside)) {
+                return twice(other, before);
+            }
+            match self.0.get(&field) {
+                Some((other, before)) if other != value => return twice(&field, before),
+                _ => self.0.insert(field, (value.clone(), argument.to_string())),
+            };
+        }
+        Ok(())
+    }
 }
 
 /// Refuses an override of an arm that the spec does not have: it would make a new one.

@@ -186,6 +186,17 @@ impl Node {
         self.entries()?.iter().find(|(k, _)| k == key).map(|(_, node)| node)
     }
 
+    /// The values in it that are no mappings with entries, by their dotted fields below `path`.
+    pub fn leaves(&self, path: &str) -> Vec<(String, &Node)> {
+        match self.entries() {
+            Some(entries) if !entries.is_empty() => {
+                let below = entries.iter().map(|(key, node)| (format!("{path}.{key}"), node));
+                below.flat_map(|(path, node)| node.leaves(&path)).collect()
+            }
+            _ => vec![(path.to_string(), self)],
+        }
+    }
+
     /// Takes an entry out of a map.
     pub fn take(&mut self, key: &str) -> Option<Node> {
         let Value::Map(entries) = &mut self.value else { return None };

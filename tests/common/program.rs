@@ -1,14 +1,25 @@
 //! The real binary.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::prelude::*;
+use tempfile::TempDir;
 
 pub struct Ran {
     pub code: i32,
     pub out: String,
     pub err: String,
+}
+
+/// A folder with this spec in `tiny.yaml`.
+pub fn folder_with(text: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tiny.yaml"), text).unwrap();
+    dir
 }
 
 /// Runs the program in a folder to its end.

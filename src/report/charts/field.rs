@@ -22,9 +22,10 @@ pub fn fields(summary: &Summary) -> Vec<String> {
     std::iter::once(RANK.to_string()).chain(swept).collect()
 }
 
-/// Arms of one name in the legend.
+/// Arms of one entry of the legend.
 struct Group {
-    name: String,
+    /// Without the field on the axis, each once, in the table's order.
+    names: Vec<String>,
     is_baseline: bool,
     /// Of its first arm, in the table.
     row: usize,
@@ -33,6 +34,19 @@ struct Group {
     marks: String,
     /// Without a place on the axis.
     level: Option<Spread>,
+}
+
+impl Group {
+    /// All arms that the line joins, or the first, the last and how many there are.
+    fn name(&self) -> String {
+        const MOST: usize = 3;
+        match &self.names[..] {
+            [first, .., last] if self.names.len() > MOST => {
+                format!("{first} … {last} ({} arms)", self.names.len())
+            }
+            names => names.join(", "),
+        }
+    }
 }
 
 /// None where fewer than two arms differ in the field alone, or its values are no numbers. Every arm
@@ -49,15 +63,21 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
             Some(_) => line_of(variant, field),
             None => variant.label.clone(),
         };
-        // Arms of a line go by the first one's name.
+        let name = match value {
+            Some(_) => line_name(variant, field),
+            None => variant.label.clone(),
+        };
         let group = groups.entry(key).or_insert_with(|| Group {
-            name: if value.is_some() { line_name(variant, field) } else { variant.label.clone() },
+            names: Vec::new(),
             is_baseline: variant.arm == summary.record.baseline,
             row,
             points: Vec::new(),
             marks: String::new(),
             level: None,
         });
+        if !group.names.contains(&name) {
+            group.names.push(name);
+        }
         for mark in summary.marks(arm).split_whitespace() {
             if !group.marks.contains(mark) {
                 group.marks += &format!(" {mark}");
@@ -83,7 +103,7 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
     };
     let entries = groups.iter().zip(&looks);
     let mut legend = Legend::new(
-        entries.clone().map(|(group, look)| (group.name.clone() + &group.marks, *look, key(group))),
+        entries.clone().map(|(group, look)| (group.name() + &group.marks, *look, key(group))),
     );
     if groups.iter().any(|group| group.level.is_some()) {
         legend.say(&format!("A line across is an arm without {}.", title(field)));

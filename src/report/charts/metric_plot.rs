@@ -68,13 +68,33 @@ pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
 /// Pixels of the plot beside the legend, between these two by the number of marks that may come to
 /// stand side by side.
 const PLOT_WIDTH: (u32, u32) = (560, 4000);
+/// Pixels around the plot, and of the labels of the y axis.
+const MARGIN: u32 = 14;
+const Y_LABELS: u32 = 58;
 /// Pixels from a mark to the next beside it.
 const STEP: u32 = 14;
 
 impl MetricPlot {
     fn plot_width(&self) -> u32 {
         let scattered = self.series.iter().filter(|s| !s.joined).count() as u32;
-        (STEP * scattered + 200).clamp(PLOT_WIDTH.0, PLOT_WIDTH.1)
+        let of_points = (STEP * scattered + 200).clamp(PLOT_WIDTH.0, PLOT_WIDTH.1);
+        of_points + self.levels_width()
+    }
+
+    /// Pixels at the left of the plot for the marks of levels alone.
+    fn levels_width(&self) -> u32 {
+        match self.levels.len() as u32 {
+            0 => 0,
+            levels => STEP * (levels + 1),
+        }
+    }
+
+    /// The x axis from the points' part on, with room at the left for the marks of levels.
+    fn with_levels(&self, points: Range<f64>) -> Range<f64> {
+        let levels = f64::from(self.levels_width());
+        let all = f64::from(self.plot_width() - 2 * MARGIN - Y_LABELS);
+        let room = (points.end - points.start) * levels / (all - levels);
+        points.start - room..points.end
     }
 
     /// Wide and high enough for the legend.
@@ -161,19 +181,14 @@ impl Chart for MetricPlot {
         let y = padded(spreads.flat_map(|spread| self.reach(spread)), 0.15);
         let x = match self.axis {
             Axis::FromZero => 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.25,
-            Axis::Places(_) => {
-                let x = padded(points().map(|p| p.0), 0.15);
-                // Room at the left for the marks of levels.
-                let share = f64::from(STEP) / f64::from(PLOT_WIDTH.0 - 100);
-                x.start - (x.end - x.start) * share * self.levels.len() as f64..x.end
-            }
+            Axis::Places(_) => self.with_levels(padded(points().map(|p| p.0), 0.15)),
         };
         let (x_range, y_height) = (x.clone(), y.end - y.start);
         let (x_low, x_high) = (x.start, x.end);
         let mut chart = ChartBuilder::on(&area)
-            .margin(style.px(14))
+            .margin(style.px(MARGIN))
             .x_label_area_size(style.px(44))
-            .y_label_area_size(style.px(58))
+            .y_label_area_size(style.px(Y_LABELS))
             .build_cartesian_2d(x, y)?;
         let (width, height) = chart.plotting_area().dim_in_pixel();
         let pixel = (x_high - x_low) / f64::from(width.max(1));

@@ -48,7 +48,8 @@ pub fn of_type(found: Unexpected, expected: &str) -> Option<String> {
 /// A number that YAML reads as text.
 fn of_number(text: &str) -> Option<String> {
     let text = text.trim();
-    if let Some(share) = text.strip_suffix('%').and_then(|share| share.trim().parse::<f64>().ok()) {
+    let share = text.strip_suffix('%').and_then(|share| share.trim().parse::<f64>().ok());
+    if let Some(share) = share.filter(|share| share.is_finite()) {
         return Some(format!("write it as a number: {}", share / 100.0));
     }
     // One comma is a decimal one where thousands are not written so.

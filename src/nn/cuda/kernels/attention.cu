@@ -2,7 +2,7 @@
 //
 // qkv [batch, tokens, 3, heads, D]. A warp has 16 rows: queries for the forward pass and their
 // gradient, keys for the gradient of keys and values. What the warps of a block share goes by in tiles
-// through shared memory, and scores stand there 16 rows a warp. The way back computes the weights again
+// through shared memory, and scores stand there 16 rows a warp. The backward pass computes the weights again
 // from one number a row. Every sum has one writer and one order: the same input gives the same bits.
 #include "common.cuh"
 

@@ -54,7 +54,7 @@ __device__ void tokens(const T* rows, const float* class_token, const float* pos
     out[at] = from_float<T>(value + positions[inner]);
 }
 
-// Their way back to the rows: everything but the class tokens. g [batch, count, width].
+// Backward, to the rows: everything but the class tokens. g [batch, count, width].
 template <typename T>
 __device__ void tokens_backward(const T* g, T* d_rows, int batch, int count, int width, int front) {
     const size_t at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;

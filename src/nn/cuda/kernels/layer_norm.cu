@@ -2,7 +2,7 @@
 #include "common.cuh"
 
 // y = (x - mean) * rstd * weight + bias. x, y [rows, width]; weight, bias [width];
-// mean, rstd [rows] are kept for the way back.
+// mean, rstd [rows] are kept for the backward pass.
 template <typename T, int V>
 __device__ void layer_norm_row(const T* x, const float* weight, const float* bias, T* y,
                                float* mean, float* rstd, int width, float eps) {

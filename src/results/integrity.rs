@@ -1,0 +1,270 @@
+//! Whether a finished run is whole: the one rule for what counts as finished.
+//!
+//! - `result.json` and `spec.json` can be read, are of this version, and `spec.json` is of the run that
+//!   the folder is named after.
+//! - Each file of evidence is there with the size that `result.json` recorded; in records of earlier
+//!   versions, which have no sizes, it has content that ends with a line. `start.json` belongs to them
+//!   where the spec starts
+//!   from other weights.
+//! - The weights have their recorded size; in earlier records the one that their own header says. They
+//!   may be missing, since evidence is kept and published without them: [`Weights::Missing`] says so,
+//!   and what needs them is refused.
+//! - A thorough look compares SHA-256, too, so that a file of another run does not pass.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::folder::{RunFolder, is_run_id};
+use super::record::{FileRecord, RunResult, SCHEMA_VERSION, SpecRecord};
+use crate::error::{Error, Fault, Result};
+use crate::spec::{RunSpec, hex};
+
+/// How closely a run is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At sizes: fit for listing thousands of runs.
+    Quick,
+    /// At hashes, too, which reads every file.
+    Thorough,
+}
+
+/// The weights of a run whose evidence is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    Whole,
+    Missing,
+}
+
+/// A finished run that is whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WholeRun {
+    pub spec: SpecRecord,
+    pub result: RunResult,
+    pub weights: Weights,
+}
+
+/// The files of evidence that a finished run of this spec has, besides `result.json` and the weights.
+pub fn evidence_files(spec: &RunSpec) -> impl Iterator<Item = &'static str> {
+    let start = spec.start.is_some().then_some(RunFolder::START);
+    let always = [
+        RunFolder::SPEC,
+        RunFolder::PROVENANCE,
+        RunFolder::STEPS,
+        RunFolder::EPOCHS,
+        RunFolder::TEST,
+    ];
+    always.into_iter().chain(start)
+}
+
+impl RunFolder {
+    /// A finished run, if it is whole. The error names the first file that is not as it was left.
+    pub fn whole(&self, look: Look) -> Result<WholeRun> {
+        if !self.file(Self::RESULT).exists() {
+            return Err(Fault::of_file(self.path(), "the run is not finished")
+                .found("no result.json")
+                .expected("a finished run")
+                .help("`vlora run` with its spec goes on with it")
+                .into());
+        }
+        let result: RunResult = self.read_json(Self::RESULT)?;
+        let spec: SpecRecord = self.read_json(Self::SPEC)?;
+        for (name, schema) in [(Self::RESULT, result.schema), (Self::SPEC, spec.schema)] {
+            if schema != SCHEMA_VERSION {
+                return Err(self
+                    .fault(name, "the record is of another version")
+                    .found(format!("schema {schema}"))
+                    .expected(format!("schema {SCHEMA_VERSION}"))
+                    .into());
+            }
+        }
+        let own = self.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // A copy may be called as its owner likes.
+        if is_run_id(own) && own != spec.id {
+            return Err(self
+                .fault(Self::SPEC, "the record is of another run")
+                .found(format!("run {}", spec.id))
+                .expected(format!("run {own}"))
+                .into());
+        }
+        for name in evidence_files(&spec.spec) {
+            self.check(name, result.files.get(name), look)?;
+        }
+        let weights = self.weights(&result, look)?;
+        Ok(WholeRun { spec, result, weights })
+    }
+
+    /// The same of a run whose weights are needed: an error where they are missing.
+    pub fn whole_with_weights(&self, look: Look) -> Result<WholeRun> {
+        let whole = self.whole(look)?;
+        match whole.weights {
+            Weights::Whole => Ok(whole),
+            Weights::Missing => Err(self
+                .fault(Self::MODEL, "the weights of the finished run are missing")
+                .expected("the weights that were tested")
+                .into()),
+        }
+    }
+
+    fn weights(&self, result: &RunResult, look: Look) -> Result<Weights> {
+        let path = self.file(Self::MODEL);
+        if fs::symlink_metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            return Ok(Weights::Missing);
+        }
+        let recorded = result.files.get(Self::MODEL);
+        let checked = self.check(Self::MODEL, recorded, look).and_then(|()| match recorded {
+            Some(_) => Ok(()),
+            None => self.check_by_header(&result.model_sha256, look),
+        });
+        let help = "remove the file, and the run's evidence counts without its weights; or remove the \
+                    run's folder, and `vlora run` trains it again";
+        checked.map_err(|e| e.map_fault(|fault| fault.help(help)))?;
+        Ok(Weights::Whole)
+    }
+
+    /// The weights of an earlier version's record, which has no size of them.
+    fn check_by_header(&self, want: &str, look: Look) -> Result<()> {
+        let path = self.file(Self::MODEL);
+        let found = fs::metadata(&path).map_err(|e| unreadable(&path, &e))?.len();
+        let length = length_by_header(&path);
+        if length != Some(found) {
+            let expected = match length {
+                Some(length) => format!("{length} bytes, as its header says"),
+                None => "a header of safetensors".into(),
+            };
+            let found = format!("{found} bytes");
+            return Err(self.changed(Self::MODEL).found(found).expected(expected).into());
+        }
+        match look {
+            Look::Quick => Ok(()),
+            Look::Thorough => self.check_hash(Self::MODEL, want),
+        }
+    }
+
+    fn check(&self, name: &str, recorded: Option<&FileRecord>, look: Look) -> Result<()> {
+        let path = self.file(name);
+        let meta = match fs::metadata(&path) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(self
+                    .fault(name, "the file of a finished run is missing")
+                    .expected("what `vlora run` left")
+                    .into());
+            }
+            Err(e) => return Err(unreadable(&path, &e)),
+        };
+        if !meta.is_file() {
+            return Err(self.changed(name).found("no plain file").expected("a file").into());
+        }
+        let sound = recorded.map_or(meta.len() > 0, |recorded| recorded.bytes == meta.len());
+        if !sound {
+            let expected = match recorded {
+                Some(recorded) => format!("{} bytes, as result.json has it", recorded.bytes),
+                None => "a file with content".into(),
+            };
+            let found = format!("{} bytes", meta.len());
+            return Err(self.changed(name).found(found).expected(expected).into());
+        }
+        match recorded {
+            Some(recorded) if look == Look::Thorough => self.check_hash(name, &recorded.sha256),
+            None if name != Self::MODEL && !ends_a_line(&path) => Err(self
+                .changed(name)
+                .found("a file that ends within a line")
+                .expected("whole lines")
+                .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_hash(&self, name: &str, want: &str) -> Result<()> {
+        let path = self.file(name);
+        let found = sha256_of(&path).map_err(|e| unreadable(&path, &e))?;
+        match found == want {
+            true => Ok(()),
+            false => Err(self
+                .changed(name)
+                .found(format!("SHA-256 {found}"))
+                .expected(format!("{want}, as result.json has it"))
+                .into()),
+        }
+    }
+
+    fn changed(&self, name: &str) -> Fault {
+        self.fault(name, "the file is not as the finished run left it")
+    }
+
+    fn fault(&self, name: &str, summary: &str) -> Fault {
+        Fault::of_file(&self.file(name), summary).help(TRAIN_AGAIN)
+    }
+
+    /// What this run has left so far of its evidence, for `result.json`.
+    pub fn records(
+        &self,
+        names: impl IntoIterator<Item = &'static str>,
+    ) -> Result<BTreeMap<String, FileRecord>> {
+        let record = |name: &'static str| {
+            let path = self.file(name);
+            let read = || -> io::Result<FileRecord> {
+                Ok(FileRecord { bytes: fs::metadata(&path)?.len(), sha256: sha256_of(&path)? })
+            };
+            Ok((name.to_string(), read().map_err(|e| Error::io("reading", &path, e))?))
+        };
+        names.into_iter().map(record).collect()
+    }
+}
+
+/// What to do about a run that is not whole.
+pub(super) const TRAIN_AGAIN: &str =
+    "remove the run's folder, and `vlora run` trains it again, to the same results";
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Fault::of_file(path, format!("cannot be read: {error}")).help(TRAIN_AGAIN).into()
+}
+
+/// Whether the last byte ends a line, as in all evidence: JSON and lines of JSON.
+fn ends_a_line(path: &Path) -> bool {
+    let last = || -> io::Result<u8> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut byte = [0];
+        file.read_exact(&mut byte)?;
+        Ok(byte[0])
+    };
+    last().is_ok_and(|byte| byte == b'\n')
+}
+
+/// The length of a safetensors file by its header: eight bytes with the header's length, the header, a
+/// JSON object in which each tensor has its `data_offsets`, and the tensors' bytes up to the last one's
+/// end. None where it is no such header.
+fn length_by_header(path: &Path) -> Option<u64> {
+    /// More than the format allows.
+    const MOST: u64 = 100_000_000;
+    let mut file = File::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from_le_bytes(length);
+    let rest = file.metadata().ok()?.len().checked_sub(8)?;
+    if length > rest.min(MOST) {
+        return None;
+    }
+    let mut header = vec![0; usize::try_from(length).ok()?];
+    file.read_exact(&mut header).ok()?;
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&header).ok()?;
+    let ends = header.values().filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
+    (8 + length).checked_add(ends.max()?)
+}
+
+/// Of a file's content, in hexadecimal digits.
+pub fn sha256_of(path: &Path) -> io::Result<String> {
+    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(&hash.finalize())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
