@@ -31,6 +31,7 @@ mod select;
 mod source;
 mod splits;
 mod table;
+pub mod text;
 mod unpack;
 mod values;
 

@@ -43,6 +43,12 @@ impl<'a> Wanted<'a> {
         Wanted { name, field: "data.image_column", kinds, otherwise: PATHS, labels: false }
     }
 
+    /// A column of texts, which a field of the spec names.
+    pub const fn texts(name: &'a str, field: &'static str) -> Wanted<'a> {
+        let kinds: &[&[Kind]] = &[&[Kind::Text]];
+        Wanted { name, field, kinds, otherwise: "", labels: false }
+    }
+
     /// The help for a file with these columns, none of which has the name. Empty where there is none.
     fn help(&self, fields: &[(String, Kind)]) -> String {
         let of = |kinds: &[Kind]| fields.iter().filter(|(_, kind)| kinds.contains(kind)).count();

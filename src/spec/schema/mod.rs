@@ -9,6 +9,7 @@ mod model;
 mod run;
 mod start;
 mod target;
+mod text;
 mod training;
 mod vlora;
 
@@ -18,5 +19,6 @@ pub use model::*;
 pub use run::*;
 pub use start::*;
 pub use target::*;
+pub use text::*;
 pub use training::*;
 pub use vlora::*;

@@ -1,0 +1,80 @@
+//! The order of an epoch's texts: at random, with texts of about the same length together, so that
+//! batches hold little padding.
+
+use crate::random::{Purpose, Stream};
+
+/// How many batches' texts are sorted by length together. The more, the less padding; the fewer,
+/// the nearer is the order to a random one.
+const POOL: usize = 50;
+
+/// The epoch's batches, each of `size` texts but one that may have fewer. `lengths` are the texts'.
+///
+/// The order is a function of (seed, epoch) and the lengths: texts are shuffled, each pool of
+/// [`POOL`] batches is sorted by length, and the batches are shuffled.
+pub fn batches(seed: u64, epoch: usize, lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
+    let mut order =
+        Stream::new(seed, Purpose::Order, &epoch.to_string()).permutation(lengths.len());
+    for pool in order.chunks_mut(size * POOL) {
+        // Texts of one length stay in their random order.
+        pool.sort_by_key(|text| lengths[*text]);
+    }
+    let sorted: Vec<&[usize]> = order.chunks(size).collect();
+    let mut stream = Stream::new(seed, Purpose::Order, &format!("{epoch}/batches"));
+    let places = stream.permutation(sorted.len());
+    places.into_iter().map(|batch| sorted[batch].to_vec()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(n: usize) -> Vec<usize> {
+        let mut stream = Stream::new(3, Purpose::Noise, "lengths");
+        (0..n).map(|_| 3 + stream.below(60) as usize).collect()
+    }
+
+    #[test]
+    fn each_text_is_in_one_batch() {
+        for (n, size) in [(1, 1), (1, 8), (64, 8), (65, 8), (7000, 32)] {
+            let all = batches(0, 0, &lengths(n), size);
+            assert_eq!(all.len(), n.div_ceil(size));
+            assert!(all.iter().filter(|batch| batch.len() != size).count() <= 1);
+            let mut texts: Vec<usize> = all.concat();
+            texts.sort_unstable();
+            assert!(texts.into_iter().eq(0..n));
+        }
+    }
+
+    #[test]
+    fn the_order_is_the_seeds_and_the_epochs() {
+        let lengths = lengths(500);
+        let of = |seed, epoch| batches(seed, epoch, &lengths, 16);
+        assert_eq!(of(1, 2), of(1, 2));
+        assert_ne!(of(1, 2), of(1, 3));
+        assert_ne!(of(1, 2), of(2, 2));
+    }
+
+    /// Share of a padded batch's places that hold no token.
+    fn padding(batches: &[Vec<usize>], lengths: &[usize]) -> f64 {
+        let longest = |b: &Vec<usize>| b.iter().map(|i| lengths[*i]).max().unwrap_or(0);
+        let places: usize = batches.iter().map(|b| b.len() * longest(b)).sum();
+        1.0 - lengths.iter().sum::<usize>() as f64 / places as f64
+    }
+
+    #[test]
+    fn batches_hold_little_padding_and_no_length_comes_first() {
+        let lengths = lengths(6400);
+        let own = batches(0, 0, &lengths, 32);
+        let order = Stream::new(0, Purpose::Order, "0").permutation(lengths.len());
+        let plain: Vec<Vec<usize>> = order.chunks(32).map(<[usize]>::to_vec).collect();
+        assert!(padding(&own, &lengths) < 0.05, "{}", padding(&own, &lengths));
+        assert!(padding(&plain, &lengths) > 0.3);
+        // The first half of the epoch is as long as the second, but for chance.
+        let half = |part: &[Vec<usize>]| {
+            let texts = part.concat();
+            texts.iter().map(|i| lengths[*i]).sum::<usize>() as f64 / texts.len() as f64
+        };
+        let (first, second) = own.split_at(own.len() / 2);
+        assert!((half(first) - half(second)).abs() < 6.0);
+    }
+}

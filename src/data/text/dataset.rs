@@ -1,0 +1,472 @@
+//! The three splits of a dataset of texts with labels.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::split::TextSplit;
+use super::tokenizer::{Encoded, Texts, Tokenizer};
+use crate::data::labels::{Labels, wrong_type};
+use crate::data::load::{Loaded, OpenSplit, Read, ReadSplit, Role, load, sha256};
+use crate::data::select::{Select, Wanted};
+use crate::data::table::{Table, Values};
+use crate::error::{Error, Result};
+use crate::hub::{Hub, Kind, Source};
+use crate::random::{Purpose, Stream};
+use crate::spec::{HUB_PREFIX, TextDataSpec, TrainedTokenizer};
+
+/// The file of a tokenizer in a model's folder or repository.
+pub const TOKENIZER: &str = "tokenizer.json";
+
+/// What a model can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Labels are below this.
+    pub classes: usize,
+    /// Rows of the word embedding: numbers of tokens are below this.
+    pub vocabulary: usize,
+}
+
+/// The three splits of a text classification dataset, as tokens.
+#[derive(Clone, Debug)]
+pub struct TextData {
+    pub train: TextSplit,
+    /// Without examples where a run trains without validation.
+    pub validation: TextSplit,
+    pub test: TextSplit,
+    /// Empty where the files do not name them.
+    pub class_names: Vec<String>,
+    /// Labels are names, whose numbers are their places in `class_names`.
+    named_labels: bool,
+    pub tokenizer: Tokenizer,
+    /// Where the tokenizer is from, for errors and records.
+    pub tokenizer_name: String,
+    /// Split, name and SHA-256 of every file read, in reading order.
+    pub files: Vec<(String, String, String)>,
+    /// A sentence for each thing that was done to texts.
+    pub notes: Vec<String>,
+}
+
+impl TextData {
+    /// Reads, checks and tokenises the three splits. `beside` names the weights that a run starts
+    /// from, by which the tokenizer is where the section names none.
+    ///
+    /// Errors if a column is missing or holds something else, if a text or a label is missing, if
+    /// there is no tokenizer, or if it has more tokens than the model.
+    pub fn load(
+        data: &TextDataSpec,
+        limits: Limits,
+        beside: Option<&str>,
+        hub: &Hub,
+    ) -> Result<TextData> {
+        // First, since it is quickly known whether there is one.
+        let found = FoundTokenizer::of(data, beside, hub)?;
+        let mut reader = ReadTexts { data, classes: limits.classes };
+        let loaded = load(&data.files(), &data.label_column, hub, &mut reader)?;
+        let (tokenizer, tokenizer_name) = match found {
+            FoundTokenizer::Read(tokenizer, name) => (*tokenizer, name),
+            FoundTokenizer::ToTrain(spec) => {
+                let tokenizer = train(&spec, &loaded)?;
+                (tokenizer, "trained on the training split".to_string())
+            }
+        };
+        check_vocabulary(&tokenizer, &tokenizer_name, limits)?;
+        let mut encoded: Vec<(Role, Arc<Encoded>)> = Vec::new();
+        for split in loaded.splits() {
+            let texts = split.examples.texts();
+            encoded.push((split.role, Arc::new(tokenizer.encode(&texts, data.max_tokens)?)));
+        }
+        let split = |role: Role| {
+            let (own, rows) = loaded.of(role);
+            let (_, encoded) = encoded.iter().find(|(role, _)| *role == own.role)?;
+            let rows = rows.map(<[u32]>::to_vec);
+            Some(TextSplit::new(encoded.clone(), &own.examples.labels, rows))
+        };
+        // Every split that has files was encoded.
+        let not_encoded = || Error::Failed("a split was not tokenised".into());
+        let split = |role| split(role).ok_or_else(not_encoded);
+        let (train, validation, test) =
+            (split(Role::Train)?, split(Role::Validation)?, split(Role::Test)?);
+        let cut = encoded.iter().map(|(_, encoded)| encoded.cut).sum();
+        let empty = loaded.splits().map(|split| split.examples.empty).sum();
+        let missing = loaded.splits().map(|split| split.examples.missing).sum();
+        let mut notes = notes(cut, empty, missing, data.max_tokens);
+        notes.extend(loaded.shared.notes("Texts"));
+        Ok(TextData {
+            train,
+            validation,
+            test,
+            class_names: loaded.classes.names,
+            named_labels: loaded.classes.named_labels,
+            tokenizer,
+            tokenizer_name,
+            files: loaded.files,
+            notes,
+        })
+    }
+
+    /// Made-up texts of the tokens of a tokenizer that knows none, for measurements: lengths of 4 up to
+    /// `max_tokens`, most of them short.
+    pub fn noise(
+        limits: Limits,
+        max_tokens: usize,
+        train: usize,
+        other: usize,
+    ) -> Result<TextData> {
+        let split = |name: &str, texts: usize| {
+            let mut stream = Stream::new(0, Purpose::Noise, name);
+            let mut encoded = Encoded::default();
+            let mut labels = Vec::new();
+            for _ in 0..texts {
+                let share = stream.uniform().powi(2);
+                let length =
+                    4.min(max_tokens) + (share * max_tokens.saturating_sub(4) as f64) as usize;
+                let token = |stream: &mut Stream| stream.below(limits.vocabulary.max(1) as u32);
+                encoded.ids.extend((0..length).map(|_| token(&mut stream)));
+                encoded.types.resize(encoded.ids.len(), 0);
+                encoded.ends.push(encoded.ids.len());
+                labels.push(stream.below(limits.classes.max(1) as u32));
+            }
+            TextSplit::new(Arc::new(encoded), &labels, None)
+        };
+        let spec = TrainedTokenizer::ByteLevelBpe { vocabulary: 260 };
+        Ok(TextData {
+            train: split("train", train),
+            validation: split("validation", other),
+            test: split("test", other),
+            class_names: Vec::new(),
+            named_labels: false,
+            tokenizer: Tokenizer::train(&spec, std::iter::empty())?,
+            tokenizer_name: "none".into(),
+            files: Vec::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// A hash over all files read and the tokenizer, independent of where they lay.
+    pub fn sha256(&self) -> String {
+        let names = self.named_labels.then_some(&self.class_names[..]);
+        sha256(&self.files, names, &["tokenizer", &self.tokenizer.sha256()])
+    }
+}
+
+/// What was done to texts, a sentence each.
+fn notes(cut: usize, empty: usize, missing: usize, max_tokens: usize) -> Vec<String> {
+    let counted = |count: usize| match count {
+        1 => "1 text".to_string(),
+        _ => format!("{count} texts"),
+    };
+    let mut notes = Vec::new();
+    if cut > 0 {
+        let verb = if cut == 1 { "was" } else { "were" };
+        notes.push(format!("{} {verb} cut to {max_tokens} tokens.", counted(cut)));
+    }
+    if empty > 0 {
+        let verb = if empty == 1 { "is" } else { "are" };
+        notes.push(format!("{} {verb} empty.", counted(empty)));
+    }
+    if missing > 0 {
+        let verb = if missing == 1 { "is" } else { "are" };
+        notes.push(format!("{} {verb} missing and taken for empty.", counted(missing)));
+    }
+    notes
+}
+
+fn check_vocabulary(tokenizer: &Tokenizer, name: &str, limits: Limits) -> Result<()> {
+    match tokenizer.rows() <= limits.vocabulary {
+        true => Ok(()),
+        false => Err(Error::Input(format!(
+            "{name}: the tokenizer has more tokens than the model\n  found:    numbers up to {}\n  \
+             expected: below model.vocabulary, {}\n  help:     a larger `model.vocabulary`, or the \
+             tokenizer of the model",
+            tokenizer.rows() - 1,
+            limits.vocabulary
+        ))),
+    }
+}
+
+/// A tokenizer before the texts are read.
+enum FoundTokenizer {
+    /// With its name.
+    Read(Box<Tokenizer>, String),
+    ToTrain(TrainedTokenizer),
+}
+
+impl FoundTokenizer {
+    fn of(data: &TextDataSpec, beside: Option<&str>, hub: &Hub) -> Result<FoundTokenizer> {
+        let name = match &data.tokenizer {
+            None => beside.map(str::to_string).ok_or_else(|| {
+                Error::Input(
+                    "data.tokenizer: there is no tokenizer\n  found:    none, and no checkpoint or \
+                     model of the Hub that the run starts from\n  expected: `tokenizer: {hub: …}`, \
+                     `{path: …}`, or `{train: word-piece}`"
+                        .into(),
+                )
+            })?,
+            Some(own) => match (own.trained(), &own.hub, &own.path) {
+                (Some(trained), _, _) => return Ok(FoundTokenizer::ToTrain(trained)),
+                (None, Some(hub), _) => format!("{HUB_PREFIX}{hub}"),
+                (None, None, Some(path)) => path.clone(),
+                // Validation refuses a section that names none.
+                (None, None, None) => String::new(),
+            },
+        };
+        let (name, bytes) = match Source::of_hub(&name, Kind::Model)? {
+            Some(source) => {
+                let file = hub.open(&source, Kind::Model)?.read(TOKENIZER)?;
+                (file.name, file.bytes.into_owned())
+            }
+            None => read(Path::new(&name))?,
+        };
+        Ok(FoundTokenizer::Read(Box::new(Tokenizer::read(&name, &bytes)?), name))
+    }
+}
+
+/// The tokenizer at a path: the file itself, the one in a folder, or the one beside weights.
+fn read(path: &Path) -> Result<(String, Vec<u8>)> {
+    let is_tokenizer = path.extension().is_some_and(|ending| ending == "json") && !path.is_dir();
+    let at = match (path.is_dir(), is_tokenizer) {
+        (true, _) => path.join(TOKENIZER),
+        (false, true) => path.to_path_buf(),
+        (false, false) => path.with_file_name(TOKENIZER),
+    };
+    match fs::read(&at) {
+        Ok(bytes) => Ok((at.display().to_string(), bytes)),
+        Err(e) => Err(Error::Input(format!(
+            "{}: the tokenizer cannot be read: {e}\n  expected: a `{TOKENIZER}`; `data.tokenizer` says \
+             where one is",
+            at.display()
+        ))),
+    }
+}
+
+/// Trains a tokenizer on the texts of the training split alone.
+fn train(spec: &TrainedTokenizer, loaded: &Loaded<RawTexts>) -> Result<Tokenizer> {
+    let (split, rows) = loaded.of(Role::Train);
+    let RawTexts { first, second, .. } = &split.examples;
+    let rows: Vec<usize> = match rows {
+        Some(rows) => rows.iter().map(|row| *row as usize).collect(),
+        None => (0..first.len()).collect(),
+    };
+    let of_row = |row: usize| {
+        let second = second.as_ref().map(|second| second[row].as_str());
+        std::iter::once(first[row].as_str()).chain(second)
+    };
+    let texts: Vec<&str> = rows.into_iter().flat_map(of_row).collect();
+    Tokenizer::train(spec, texts.into_iter())
+}
+
+/// The texts of one split with their labels, a row each.
+struct RawTexts {
+    first: Vec<String>,
+    second: Option<Vec<String>>,
+    labels: Vec<u32>,
+    /// How many texts hold nothing but white space.
+    empty: usize,
+    /// How many rows have no text, which is taken for an empty one.
+    missing: usize,
+}
+
+impl RawTexts {
+    fn texts(&self) -> Texts<'_> {
+        Texts { first: &self.first, second: self.second.as_deref() }
+    }
+}
+
+/// Reads texts and labels.
+struct ReadTexts<'a> {
+    data: &'a TextDataSpec,
+    classes: usize,
+}
+
+impl ReadSplit for ReadTexts<'_> {
+    type Examples = RawTexts;
+
+    const EXAMPLE: [&'static str; 2] = ["text", "texts"];
+
+    fn read(&mut self, split: &mut OpenSplit) -> Result<Read<RawTexts>> {
+        let data = self.data;
+        let mut wanted = vec![Wanted::texts(&data.text_column, "data.text_column")];
+        wanted.extend(data.pair_column.as_deref().map(|c| Wanted::texts(c, "data.pair_column")));
+        wanted.push(Wanted::labels(&data.label_column));
+        let select = Select::Wanted(&wanted);
+        let mut labels = Labels::new(self.classes, split.known.clone());
+        let (mut first, mut second) = (Vec::new(), data.pair_column.as_ref().map(|_| Vec::new()));
+        let (mut tables, mut missing_texts) = (Vec::new(), 0);
+        while let Some(table) = split.files.next_table(select)? {
+            // Every reader has refused a file without them.
+            let missing = |name: &str| Error::Input(format!("there is no column `{name}`"));
+            let column = table.column(&data.label_column);
+            labels.add(&table, column.ok_or_else(|| missing(&data.label_column))?)?;
+            let mut add = |name: &str, to: &mut Vec<String>| {
+                for text in column_texts(&table, name)? {
+                    missing_texts += usize::from(text.is_none());
+                    to.push(text.unwrap_or_default());
+                }
+                Ok::<(), Error>(())
+            };
+            add(&data.text_column, &mut first)?;
+            if let (Some(second), Some(name)) = (&mut second, &data.pair_column) {
+                add(name, second)?;
+            }
+            tables.push(table.rows);
+        }
+        let (labels, classes) = labels.finish()?;
+        let all = || first.iter().chain(second.iter().flatten());
+        let empty = all().filter(|text| text.trim().is_empty()).count() - missing_texts;
+        let digest = |row: usize| {
+            let mut hash = Sha256::new().chain_update(&first[row]);
+            if let Some(second) = &second {
+                hash = hash.chain_update([0]).chain_update(&second[row]);
+            }
+            let bytes = hash.finalize();
+            bytes.iter().take(16).fold(0u128, |all, byte| all << 8 | u128::from(*byte))
+        };
+        let digests = (0..first.len()).map(digest).collect();
+        let examples = RawTexts { first, second, labels, empty, missing: missing_texts };
+        Ok(Read { examples, digests, classes, tables })
+    }
+}
+
+/// The texts of a column; None where a row has none, as an empty field of CSV is read.
+fn column_texts(table: &Table, name: &str) -> Result<Vec<Option<String>>> {
+    let Some(column) = table.column(name) else {
+        return Err(Error::Input(format!("{}: there is no column `{name}`", table.file())));
+    };
+    let Values::Text(texts) = &column.values else {
+        return Err(wrong_type(table, column, "texts"));
+    };
+    Ok(texts.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { classes: 2, vocabulary: 300 };
+    const TRAIN: &str = "text,label\nA quiet film,0\n\"Loud, and long\",1\n\"\",0\nquiet quiet,1\n";
+    const TEST: &str = "text,label\nanother film,1\n";
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new(files: &[(&str, &str)]) -> Folder {
+            let dir = tempfile::tempdir().unwrap();
+            files.iter().for_each(|(name, text)| fs::write(dir.path().join(name), text).unwrap());
+            Folder(dir)
+        }
+
+        fn load(&self, more: &str, beside: Option<&str>) -> Result<TextData> {
+            let path = self.0.path().display();
+            let json = format!("{{\"path\": \"{path}\", \"validation\": null{more}}}");
+            let data: TextDataSpec = serde_json::from_str(&json).unwrap();
+            TextData::load(&data, LIMITS, beside, &Hub::default())
+        }
+
+        fn refused(&self, more: &str, beside: Option<&str>) -> String {
+            self.load(more, beside).unwrap_err().to_string()
+        }
+    }
+
+    const BYTES: &str = r#", "tokenizer": {"train": "byte-level-bpe", "vocabulary": 280}"#;
+
+    #[test]
+    fn texts_and_labels_stand_in_the_order_of_their_rows() {
+        let folder = Folder::new(&[("train.csv", TRAIN), ("test.csv", TEST)]);
+        let data = folder.load(BYTES, None).unwrap();
+        assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (4, 0, 1));
+        assert_eq!(data.train.labels(), [0, 1, 0, 1]);
+        let encode = |text: &str| {
+            let texts = [text.to_string()];
+            let encoded = data.tokenizer.encode(&Texts { first: &texts, second: None }, 128);
+            encoded.unwrap().ids
+        };
+        for (i, text) in ["A quiet film", "Loud, and long", "", "quiet quiet"].iter().enumerate() {
+            assert_eq!(data.train.get(i).0, encode(text));
+            assert_eq!(data.train.length(i), encode(text).len());
+        }
+        assert_eq!(data.test.get(0).0, encode("another film"));
+        // An empty text is kept, and counted.
+        assert_eq!(data.notes, ["1 text is missing and taken for empty."]);
+        let cut = folder.load(&format!("{BYTES}, \"max_tokens\": 5"), None).unwrap();
+        assert_eq!(cut.notes[0], "3 texts were cut to 5 tokens.");
+    }
+
+    /// The tokenizer of the training part, whatever the test's texts are.
+    #[test]
+    fn a_tokenizer_is_trained_on_training_texts_alone() {
+        let folder = |test: &str| {
+            Folder::new(&[("train.csv", TRAIN), ("test.csv", &format!("text,label\n{test},1\n"))])
+        };
+        let of = |test: &str| folder(test).load(BYTES, None).unwrap();
+        let (one, other) = (of("zzzz zzzz zzzz"), of("yyyy yyyy yyyy"));
+        assert_eq!(one.tokenizer.json(), other.tokenizer.json());
+        assert_ne!(one.sha256(), other.sha256());
+        // Another tokenizer makes other data of the same files.
+        let smaller = BYTES.replace("280", "262");
+        let again = folder("zzzz zzzz zzzz").load(&smaller, None).unwrap();
+        assert_ne!(again.sha256(), one.sha256());
+    }
+
+    #[test]
+    fn a_file_s_tokenizer_is_found_by_its_path_and_beside_weights() {
+        let files = [("train.csv", TRAIN), ("test.csv", TEST)];
+        let trained = Folder::new(&files).load(BYTES, None).unwrap();
+        let model = Folder::new(&[(TOKENIZER, trained.tokenizer.json())]);
+        let folder = Folder::new(&files);
+        let at = model.0.path().display().to_string();
+        let named = format!(", \"tokenizer\": {{\"path\": \"{at}\"}}");
+        for (more, beside) in [
+            (named.as_str(), None),
+            ("", Some(at.clone())),
+            ("", Some(format!("{at}/{TOKENIZER}"))),
+            ("", Some(format!("{at}/model.safetensors"))),
+        ] {
+            let data = folder.load(more, beside.as_deref()).unwrap();
+            assert_eq!(data.train.get(0), trained.train.get(0), "{more} {beside:?}");
+            assert_eq!(data.sha256(), trained.sha256());
+        }
+    }
+
+    #[test]
+    fn pairs_are_read_from_two_columns() {
+        let train = "a,b,label\nfirst,second,0\nthird,,1\n".replace(",,", ",\"\",");
+        let folder = Folder::new(&[("train.csv", &train), ("test.csv", "a,b,label\nx,y,0\n")]);
+        let columns = r#", "text_column": "a", "pair_column": "b""#;
+        let data = folder.load(&format!("{columns}{BYTES}"), None).unwrap();
+        let (ids, types) = data.train.get(0);
+        assert_eq!(ids.iter().filter(|id| **id == 3).count(), 2);
+        assert!(types.contains(&0) && types.contains(&1));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let of = |train: &str| Folder::new(&[("train.csv", train), ("test.csv", TEST)]);
+        let sound = of(TRAIN);
+        let column = of(&TRAIN.replace("text,", "sentence,")).refused(BYTES, None);
+        assert!(column.contains("there is no column `text`"), "{column}");
+        assert!(column.contains("found:    sentence (text), label (text)"), "{column}");
+        let none = sound.refused("", None);
+        assert!(none.starts_with("data.tokenizer: there is no tokenizer"), "{none}");
+        let label = of(&TRAIN.replace("long\",1", "long\",7")).refused(BYTES, None);
+        assert!(label.contains("label out of range") && label.contains("row 1"), "{label}");
+        let numbers = of("text,label\n1,0\n2,1\n").refused(BYTES, None);
+        assert!(numbers.contains("column `text` has the wrong type"), "{numbers}");
+        let twice = of(&format!("{TRAIN}another film,1\n")).refused(BYTES, None);
+        assert!(twice.contains("1 text stands in two splits"), "{twice}");
+        let nowhere = sound.refused(", \"tokenizer\": {\"path\": \"/nowhere\"}", None);
+        assert!(nowhere.contains("the tokenizer cannot be read"), "{nowhere}");
+    }
+
+    #[test]
+    fn made_up_texts_fit_the_model() {
+        let data = TextData::noise(LIMITS, 40, 100, 10).unwrap();
+        assert_eq!((data.train.len(), data.test.len()), (100, 10));
+        for i in 0..100 {
+            let (ids, _) = data.train.get(i);
+            assert!((4..=40).contains(&ids.len()) && ids.iter().all(|id| *id < 300));
+        }
+    }
+}

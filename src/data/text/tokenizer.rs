@@ -1,0 +1,403 @@
+//! Texts to tokens, by Hugging Face's `tokenizers`: a base model's `tokenizer.json`, or one that is
+//! trained on the training split.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use sha2::{Digest, Sha256};
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::bert::BertProcessing;
+use tokenizers::{
+    AddedToken, EncodeInput, NormalizedString, Normalizer, OffsetReferential, OffsetType,
+    PreTokenizedString, PreTokenizer, Trainer, TruncationDirection, TruncationParams,
+    TruncationStrategy,
+};
+
+use crate::error::{Error, Result};
+use crate::spec::{TrainedTokenizer, hex};
+
+const PAD: &str = "[PAD]";
+const UNKNOWN: &str = "[UNK]";
+const FIRST: &str = "[CLS]";
+const SEPARATOR: &str = "[SEP]";
+/// Their tokens have the numbers 0 to 3.
+const SPECIAL: [&str; 4] = [PAD, UNKNOWN, FIRST, SEPARATOR];
+
+/// In front of pieces that go on with a word, as in BERT's vocabulary.
+const GOES_ON: &str = "##";
+
+/// How many texts are tokenised together: enough for all threads, little enough to keep.
+const CHUNK: usize = 4096;
+
+/// Texts as tokens, one after another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Numbers of tokens, special ones included.
+    pub ids: Vec<u32>,
+    /// 0 for tokens of the first text, 1 for those of the second of a pair.
+    pub types: Vec<u8>,
+    /// Where each text ends.
+    pub ends: Vec<usize>,
+    /// How many texts were longer and were cut.
+    pub cut: usize,
+}
+
+impl Encoded {
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The tokens of a text, and their types.
+    pub fn get(&self, text: usize) -> (&[u32], &[u8]) {
+        let start = if text == 0 { 0 } else { self.ends[text - 1] };
+        let range = start..self.ends[text];
+        (&self.ids[range.clone()], &self.types[range])
+    }
+
+    /// Number of tokens of a text.
+    pub fn length(&self, text: usize) -> usize {
+        self.get(text).0.len()
+    }
+}
+
+/// A tokenizer, with its file's content.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    json: String,
+}
+
+impl Tokenizer {
+    /// Of a `tokenizer.json`, which messages call `name`.
+    pub fn read(name: &str, bytes: &[u8]) -> Result<Tokenizer> {
+        let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| {
+            Error::Input(format!(
+                "{name}: the tokenizer cannot be read\n  found:    {e}\n  expected: a \
+                 `tokenizer.json` of Hugging Face's tokenizers\n  help:     transformers writes one by \
+                 `AutoTokenizer.from_pretrained(…).save_pretrained(…)`"
+            ))
+        })?;
+        // Decoded by now, so it is UTF-8.
+        Ok(Tokenizer { inner, json: String::from_utf8_lossy(bytes).into_owned() })
+    }
+
+    /// Trains one on `texts`, which are the training split's alone. The same texts in the same order
+    /// give the same tokenizer, on any number of threads.
+    pub fn train<'t>(
+        spec: &TrainedTokenizer,
+        texts: impl Iterator<Item = &'t str> + Clone + Send,
+    ) -> Result<Tokenizer> {
+        let inner = match spec {
+            TrainedTokenizer::WordPiece { vocabulary, lowercase } => {
+                word_piece(*vocabulary, *lowercase, texts)
+            }
+            TrainedTokenizer::ByteLevelBpe { vocabulary } => byte_level_bpe(*vocabulary, texts),
+        };
+        let failed = |e: &dyn Display| Error::Failed(format!("training the tokenizer failed: {e}"));
+        let inner = inner.map_err(|e| failed(&e))?;
+        let json = inner.to_string(true).map_err(|e| failed(&e))?;
+        Ok(Tokenizer { inner, json })
+    }
+
+    /// The content of its `tokenizer.json`.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// Of its content.
+    pub fn sha256(&self) -> String {
+        hex(&Sha256::digest(&self.json))
+    }
+
+    /// One more than the highest number that a token has: rows that an embedding needs.
+    pub fn rows(&self) -> usize {
+        let highest = self.inner.get_vocab(true).into_values().max();
+        highest.map_or(0, |id| id as usize + 1)
+    }
+
+    /// The token that fills batches up; 0 where the tokenizer has none.
+    pub fn padding(&self) -> u32 {
+        ["[PAD]", "<pad>"].into_iter().find_map(|pad| self.inner.token_to_id(pad)).unwrap_or(0)
+    }
+
+    /// Texts as tokens, with the special tokens of the tokenizer. Of longer ones the first
+    /// `max_tokens` are kept, special ones included; of a pair the longer text is cut first.
+    pub fn encode(&self, texts: &Texts, max_tokens: usize) -> Result<Encoded> {
+        let failed = |e: &dyn Display| Error::Failed(format!("tokenising failed: {e}"));
+        // One more than is kept, which tells texts that are cut from those that just fit.
+        let (mut fits, mut longer) = (self.inner.clone(), self.inner.clone());
+        for (tokenizer, most) in [(&mut fits, max_tokens), (&mut longer, max_tokens + 1)] {
+            let cut = TruncationParams {
+                max_length: most,
+                strategy: TruncationStrategy::LongestFirst,
+                stride: 0,
+                direction: TruncationDirection::Right,
+            };
+            tokenizer.with_padding(None);
+            tokenizer.with_truncation(Some(cut)).map_err(|e| failed(&e))?;
+        }
+        let mut encoded = Encoded::default();
+        for start in (0..texts.len()).step_by(CHUNK) {
+            let inputs: Vec<EncodeInput> =
+                (start..texts.len().min(start + CHUNK)).map(|i| texts.input(i)).collect();
+            let all = longer.encode_batch_fast(inputs, true).map_err(|e| failed(&e))?;
+            for (i, one) in all.into_iter().enumerate() {
+                let is_cut = one.get_ids().len() > max_tokens;
+                let one = match is_cut {
+                    true => {
+                        fits.encode_fast(texts.input(start + i), true).map_err(|e| failed(&e))?
+                    }
+                    false => one,
+                };
+                encoded.cut += usize::from(is_cut);
+                encoded.ids.extend_from_slice(one.get_ids());
+                encoded.types.extend(one.get_type_ids().iter().map(|t| *t as u8));
+                encoded.ends.push(encoded.ids.len());
+            }
+        }
+        Ok(encoded)
+    }
+}
+
+/// Texts, or pairs of texts.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts<'t> {
+    pub first: &'t [String],
+    /// As many as `first`.
+    pub second: Option<&'t [String]>,
+}
+
+impl<'t> Texts<'t> {
+    pub fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    fn input(&self, i: usize) -> EncodeInput<'t> {
+        match self.second {
+            None => self.first[i].as_str().into(),
+            Some(second) => (self.first[i].as_str(), second[i].as_str()).into(),
+        }
+    }
+}
+
+fn special(token: &&str) -> AddedToken {
+    AddedToken::from(token.to_string(), true)
+}
+
+/// Puts BERT's special tokens around texts.
+fn around(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
+    tokenizer.add_special_tokens(SPECIAL.iter().map(special))?;
+    let number = |token: &str| (token.to_string(), tokenizer.token_to_id(token).unwrap_or(0));
+    let processor = BertProcessing::new(number(SEPARATOR), number(FIRST));
+    tokenizer.with_post_processor(Some(processor));
+    Ok(())
+}
+
+/// The words of a text, as training counts them: normalised, and cut where no piece reaches across.
+fn words(tokenizer: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
+    let mut normalized = NormalizedString::from(text);
+    if let Some(normalizer) = tokenizer.get_normalizer() {
+        normalizer.normalize(&mut normalized)?;
+    }
+    let mut words = PreTokenizedString::from(normalized);
+    if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+        pre_tokenizer.pre_tokenize(&mut words)?;
+    }
+    let words = words.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    Ok(words.into_iter().map(|(word, _, _)| word.to_string()).collect())
+}
+
+/// BERT's: words are cut into the longest known pieces.
+fn word_piece<'t>(
+    vocabulary: usize,
+    lowercase: bool,
+    texts: impl Iterator<Item = &'t str> + Clone + Send,
+) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let mut tokenizer = tokenizers::Tokenizer::new(WordPiece::default());
+    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)))?;
+    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    // Training numbers the letters that go on with a word in the order of a hash map, which is another
+    // in each process, and breaks ties by these numbers. Given as special tokens, they are in order.
+    let mut letters = BTreeSet::new();
+    for text in texts.clone() {
+        for word in words(&tokenizer, text)? {
+            letters.extend(word.chars().skip(1));
+        }
+    }
+    let letters = letters.into_iter().map(|c| AddedToken::from(format!("{GOES_ON}{c}"), true));
+    let mut trainer = WordPieceTrainer::builder()
+        .vocab_size(vocabulary)
+        .min_frequency(2)
+        .show_progress(false)
+        .continuing_subword_prefix(GOES_ON.to_string())
+        .special_tokens(SPECIAL.iter().map(special).chain(letters).collect())
+        .build();
+    trainer.feed(texts, |text| words(&tokenizer, text))?;
+    let mut model = WordPiece::default();
+    trainer.train(&mut model)?;
+    tokenizer.with_model(model);
+    around(&mut tokenizer)?;
+    Ok(tokenizer)
+}
+
+/// GPT-2's: pairs of bytes are joined, the most frequent first. It knows every text.
+fn byte_level_bpe<'t>(
+    vocabulary: usize,
+    texts: impl Iterator<Item = &'t str> + Send,
+) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    let mut trainer = BpeTrainer::builder()
+        .vocab_size(vocabulary)
+        .min_frequency(2)
+        .show_progress(false)
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .special_tokens(SPECIAL.iter().map(special).collect())
+        .build();
+    trainer.feed(texts, |text| words(&tokenizer, text))?;
+    let mut model = BPE::default();
+    trainer.train(&mut model)?;
+    tokenizer.with_model(model);
+    around(&mut tokenizer)?;
+    Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [&str; 6] = [
+        "A quiet film, and a moving one.",
+        "Quite the worst film of the year!",
+        "the film moves quietly, quietly, quietly",
+        "",
+        "Ein großer Film — 素晴らしい映画 🎬",
+        "naïve café, naïve cafés",
+    ];
+
+    fn train(spec: &TrainedTokenizer) -> Tokenizer {
+        Tokenizer::train(spec, LINES.iter().copied()).unwrap()
+    }
+
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| text.to_string()).collect()
+    }
+
+    fn encode(tokenizer: &Tokenizer, texts: &[&str], most: usize) -> Encoded {
+        let first = owned(texts);
+        tokenizer.encode(&Texts { first: &first, second: None }, most).unwrap()
+    }
+
+    fn kinds() -> [TrainedTokenizer; 2] {
+        [
+            TrainedTokenizer::WordPiece { vocabulary: 120, lowercase: true },
+            TrainedTokenizer::ByteLevelBpe { vocabulary: 300 },
+        ]
+    }
+
+    #[test]
+    fn training_again_gives_the_same_file() {
+        for kind in kinds() {
+            let first = train(&kind);
+            for _ in 0..5 {
+                assert_eq!(train(&kind).json(), first.json(), "{kind:?}");
+            }
+            let read = Tokenizer::read("it", first.json().as_bytes()).unwrap();
+            assert_eq!(encode(&read, &LINES, 64), encode(&first, &LINES, 64), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn special_tokens_come_first_and_stand_around_texts() {
+        for kind in kinds() {
+            let tokenizer = train(&kind);
+            assert_eq!(tokenizer.padding(), 0);
+            let encoded = encode(&tokenizer, &LINES, 64);
+            assert_eq!(encoded.len(), LINES.len());
+            for (i, line) in LINES.iter().enumerate() {
+                let (ids, types) = encoded.get(i);
+                assert_eq!((ids[0], ids[ids.len() - 1]), (2, 3), "{kind:?}: {line}");
+                assert!(ids[1..ids.len() - 1].iter().all(|id| *id > 3 || *id == 1));
+                assert!(types.iter().all(|t| *t == 0));
+            }
+            // An empty text is its special tokens.
+            assert_eq!(encoded.get(3).0, [2, 3]);
+            assert!(encoded.ids.iter().all(|id| (*id as usize) < tokenizer.rows()));
+            let most = match kind {
+                TrainedTokenizer::WordPiece { vocabulary, .. } => vocabulary,
+                TrainedTokenizer::ByteLevelBpe { vocabulary } => vocabulary,
+            };
+            assert!(tokenizer.rows() <= most, "{} of {most}", tokenizer.rows());
+        }
+    }
+
+    /// Bytes are all known, so nothing is the unknown token.
+    #[test]
+    fn bytes_know_every_text() {
+        let tokenizer = train(&kinds()[1]);
+        let encoded = encode(&tokenizer, &["\u{0}\u{7f} Ω 𝕏 \u{202e}", "日本"], 64);
+        assert!(encoded.ids.iter().all(|id| *id != 1), "{encoded:?}");
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_counted() {
+        let tokenizer = train(&kinds()[0]);
+        let whole = encode(&tokenizer, &LINES, 64);
+        let longest = (0..LINES.len()).map(|i| whole.length(i)).max().unwrap();
+        assert_eq!(whole.cut, 0);
+        assert_eq!(encode(&tokenizer, &LINES, longest), whole);
+        let cut = encode(&tokenizer, &LINES, 6);
+        let long = (0..LINES.len()).filter(|i| whole.length(*i) > 6).count();
+        assert_eq!(cut.cut, long);
+        for i in 0..LINES.len() {
+            let ((own, _), (all, _)) = (cut.get(i), whole.get(i));
+            assert_eq!(own.len(), all.len().min(6));
+            // The beginning is kept, and the separator.
+            let kept = own.len() - 1;
+            assert_eq!((&own[..kept], own[kept]), (&all[..kept], 3));
+        }
+    }
+
+    #[test]
+    fn pairs_have_two_types() {
+        let tokenizer = train(&kinds()[0]);
+        let (first, second) = (owned(&["a film", ""]), owned(&["the worst film of the year", "a"]));
+        let texts = Texts { first: &first, second: Some(&second) };
+        let encoded = tokenizer.encode(&texts, 64).unwrap();
+        for i in 0..2 {
+            let (ids, types) = encoded.get(i);
+            let separators: Vec<usize> = (0..ids.len()).filter(|j| ids[*j] == 3).collect();
+            let [between, end] = separators[..] else { panic!("{ids:?}") };
+            assert_eq!(end, ids.len() - 1);
+            assert!(types[..=between].iter().all(|t| *t == 0));
+            assert!(types[between + 1..].iter().all(|t| *t == 1));
+        }
+        // Of a pair the longer text is cut first.
+        let short = tokenizer.encode(&texts, encoded.length(0) - 2).unwrap();
+        assert_eq!(short.cut, 1);
+        let types = |e: &Encoded, t: u8| e.get(0).1.iter().filter(|own| **own == t).count();
+        assert_eq!(types(&short, 0), types(&encoded, 0));
+    }
+
+    #[test]
+    fn what_is_no_tokenizer_is_refused_by_name() {
+        for bytes in [&b"{}"[..], b"not json", b"\xff\xfe"] {
+            let error = Tokenizer::read("hub:a/b/tokenizer.json", bytes).unwrap_err().to_string();
+            assert!(error.starts_with("hub:a/b/tokenizer.json: the tokenizer cannot be read"));
+        }
+    }
+}
