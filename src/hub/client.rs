@@ -74,19 +74,19 @@ pub struct Stream<R> {
     pub body: R,
 }
 
-/// Why an answer did not come, and whether it may come yet.
-pub enum Trouble {
-    /// May pass: try again, not before the time that the server asks for.
-    Passing {
+/// Why a request failed, and whether to try again.
+pub enum RequestError {
+    /// Another attempt may succeed, not before the time that the server asks for.
+    Retryable {
         what: String,
         wait: Option<Duration>,
     },
     Final(Error),
 }
 
-impl Trouble {
-    fn passing(what: String) -> Trouble {
-        Trouble::Passing { what, wait: None }
+impl RequestError {
+    fn retryable(what: String) -> RequestError {
+        RequestError::Retryable { what, wait: None }
     }
 }
 
@@ -120,7 +120,7 @@ impl Client {
             let request = repo.info_request().query("blobs", "true");
             self.send(request, kind, name, None)
         };
-        self.patiently(&label(name), progress, || json(request()?, &label(name)))
+        self.with_retries(&label(name), progress, || json(request()?, &label(name)))
     }
 
     /// The API's answer at `path` below `/api/`; None where there is none, since it serves only to
@@ -143,7 +143,7 @@ impl Client {
         name: &HubName,
         path: &str,
         from: u64,
-    ) -> std::result::Result<Stream<impl Read + use<>>, Trouble> {
+    ) -> std::result::Result<Stream<impl Read + use<>>, RequestError> {
         let parts: Vec<String> = path.split('/').map(encoded).collect();
         let repo = self.repo(kind, &name.repository, &encoded(name.revision()));
         let address = repo.url(&parts.join("/"));
@@ -155,13 +155,13 @@ impl Client {
         if response.status() == NO_SUCH_PART {
             // The file is not as long as what is there of it: all of it, then.
             return match from {
-                0 => Err(Trouble::passing("HTTP 416".into())),
+                0 => Err(RequestError::retryable("HTTP 416".into())),
                 _ => self.file(kind, name, path, 0),
             };
         }
         let (begins, length) = match response.status().as_u16() {
             206 => range(&response).ok_or_else(|| {
-                Trouble::passing("a part of the file was sent without saying which".into())
+                RequestError::retryable("a part of the file was sent without saying which".into())
             })?,
             _ => (0, header(&response, "content-length").and_then(|n| n.parse().ok())),
         };
@@ -175,7 +175,7 @@ impl Client {
         kind: Kind,
         name: &HubName,
         path: Option<&str>,
-    ) -> std::result::Result<Response<Body>, Trouble> {
+    ) -> std::result::Result<Response<Body>, RequestError> {
         let limit = Some(self.settings.stalled_after);
         let request = request
             .config()
@@ -201,21 +201,21 @@ impl Client {
     }
 
     /// A request that ended without an answer.
-    fn broken(&self, error: ureq::Error, name: &HubName, path: Option<&str>) -> Trouble {
+    fn broken(&self, error: ureq::Error, name: &HubName, path: Option<&str>) -> RequestError {
         let subject = match path {
             Some(path) => format!("{}/{path}", label(name)),
             None => label(name),
         };
         let endpoint = &self.settings.endpoint;
         match error {
-            ureq::Error::TooManyRedirects => Trouble::Final(Error::Failed(format!(
+            ureq::Error::TooManyRedirects => RequestError::Final(Error::Failed(format!(
                 "{subject}: the server redirects in a circle\n  found:    more than ten redirects \
                  from {endpoint}\n  help:     check HF_ENDPOINT and any proxy"
             ))),
-            ureq::Error::BadUri(found) => Trouble::Final(Error::Failed(format!(
+            ureq::Error::BadUri(found) => RequestError::Final(Error::Failed(format!(
                 "{subject}: the server redirects to what is no address\n  found:    {found:?}"
             ))),
-            other => Trouble::passing(self.why(&other)),
+            other => RequestError::retryable(self.why(&other)),
         }
     }
 
@@ -237,19 +237,19 @@ impl Client {
         self.why(&error.into())
     }
 
-    /// Does `work` again while its trouble may pass.
-    pub fn patiently<T>(
+    /// Does `work` again while its error is retryable, up to the last attempt.
+    pub fn with_retries<T>(
         &self,
         subject: &str,
         progress: &dyn Progress,
-        mut work: impl FnMut() -> std::result::Result<T, Trouble>,
+        mut work: impl FnMut() -> std::result::Result<T, RequestError>,
     ) -> Result<T> {
         let mut attempt = 1;
         loop {
             match work() {
                 Ok(value) => return Ok(value),
-                Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Passing { what, wait }) => {
+                Err(RequestError::Final(error)) => return Err(error),
+                Err(RequestError::Retryable { what, wait }) => {
                     self.wait(subject, &what, wait, attempt, progress)?;
                     attempt += 1;
                 }
@@ -317,15 +317,15 @@ fn range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
 fn json<T: DeserializeOwned>(
     mut response: Response<Body>,
     subject: &str,
-) -> std::result::Result<T, Trouble> {
+) -> std::result::Result<T, RequestError> {
     let mut bytes = Vec::new();
     let reader = response.body_mut().with_config().limit(LONGEST_ANSWER).reader();
     reader
         .take(LONGEST_ANSWER)
         .read_to_end(&mut bytes)
-        .map_err(|e| Trouble::passing(format!("the answer was cut: {e}")))?;
+        .map_err(|e| RequestError::retryable(format!("the answer was cut: {e}")))?;
     serde_json::from_slice(&bytes).map_err(|e| {
-        Trouble::Final(Error::Failed(format!(
+        RequestError::Final(Error::Failed(format!(
             "{subject}: the server's answer is not what the Hub's API gives\n  found:    {e}\n  \
              help:     check HF_ENDPOINT and any proxy"
         )))

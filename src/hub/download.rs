@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use super::cache::{Cached, Etag};
-use super::client::{Client, Stream, Trouble, label};
+use super::client::{Client, RequestError, Stream, label};
 use super::{Kind, Progress};
 use crate::error::{Error, Result};
 use crate::spec::HubName;
@@ -108,8 +108,8 @@ fn fill(client: &Client, cached: &Cached, wanted: &Wanted, progress: &dyn Progre
     }
 }
 
-/// Why a stream ended, and how long the server asks to wait before the next.
-type Ended = (String, Option<Duration>);
+/// Why a stream ended early, and how long the server asks to wait before the next.
+type EndedEarly = (String, Option<Duration>);
 
 /// Appends what one request brings. Some: what ended it too early. Errors where another request
 /// would end the same.
@@ -119,13 +119,13 @@ fn stream(
     file: &mut File,
     have: u64,
     progress: &dyn Progress,
-) -> Result<Option<Ended>> {
+) -> Result<Option<EndedEarly>> {
     let failed = |e| Error::Failed(format!("{}: cannot be written: {e}", wanted.label()));
     let answer = client.file(wanted.kind, wanted.name, wanted.path, have);
     let Stream { begins, length, mut body } = match answer {
         Ok(answer) => answer,
-        Err(Trouble::Final(error)) => return Err(error),
-        Err(Trouble::Passing { what, wait }) => return Ok(Some((what, wait))),
+        Err(RequestError::Final(error)) => return Err(error),
+        Err(RequestError::Retryable { what, wait }) => return Ok(Some((what, wait))),
     };
     if let Some(length) = length.filter(|length| *length != wanted.size) {
         file.set_len(0).map_err(failed)?;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::Kind;
 use super::cache::Cached;
-use super::client::{Client, Trouble, label};
+use super::client::{Client, RequestError, label};
 use super::settings::Settings;
 use crate::error::Error;
 use crate::spec::{HubName, nearest};
@@ -33,11 +33,11 @@ pub fn refused(
     path: Option<&str>,
     settings: &Settings,
     client: &Client,
-) -> Trouble {
+) -> RequestError {
     let says = answer.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
     let status = answer.status;
     match (status, answer.code.as_deref()) {
-        (408 | 429 | 500..=599, _) => Trouble::Passing {
+        (408 | 429 | 500..=599, _) => RequestError::Retryable {
             what: format!("HTTP {status}{says}"),
             wait: answer.wait.map(Duration::from_secs),
         },
@@ -59,8 +59,8 @@ pub fn refused(
     }
 }
 
-fn fault(text: String) -> Trouble {
-    Trouble::Final(Error::Input(text))
+fn fault(text: String) -> RequestError {
+    RequestError::Final(Error::Input(text))
 }
 
 /// What a token would change.
@@ -71,7 +71,7 @@ fn token_help(settings: &Settings) -> String {
     }
 }
 
-fn gated(kind: Kind, name: &HubName, settings: &Settings) -> Trouble {
+fn gated(kind: Kind, name: &HubName, settings: &Settings) -> RequestError {
     let page = match kind {
         Kind::Dataset => format!("{}/datasets/{}", settings.endpoint, name.repository),
         Kind::Model => format!("{}/{}", settings.endpoint, name.repository),
@@ -88,7 +88,7 @@ fn gated(kind: Kind, name: &HubName, settings: &Settings) -> Trouble {
     ))
 }
 
-fn unknown_user(name: &HubName, settings: &Settings, says: &str) -> Trouble {
+fn unknown_user(name: &HubName, settings: &Settings, says: &str) -> RequestError {
     let found = match &settings.token {
         Some(token) => format!("the token of {} is refused", token.source),
         None => "no token was sent".into(),
@@ -107,7 +107,7 @@ struct Named {
     name: String,
 }
 
-fn no_repository(kind: Kind, name: &HubName, settings: &Settings, client: &Client) -> Trouble {
+fn no_repository(kind: Kind, name: &HubName, settings: &Settings, client: &Client) -> RequestError {
     let wanted = &name.repository;
     let mut known = Cached::all(&settings.cache, kind);
     let (owner, last) = wanted.split_once('/').unwrap_or(("", wanted));
@@ -125,7 +125,7 @@ fn no_repository(kind: Kind, name: &HubName, settings: &Settings, client: &Clien
     ))
 }
 
-fn no_revision(kind: Kind, name: &HubName, client: &Client) -> Trouble {
+fn no_revision(kind: Kind, name: &HubName, client: &Client) -> RequestError {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Refs {
@@ -149,7 +149,7 @@ fn no_revision(kind: Kind, name: &HubName, client: &Client) -> Trouble {
     ))
 }
 
-fn no_file(name: &HubName, path: Option<&str>) -> Trouble {
+fn no_file(name: &HubName, path: Option<&str>) -> RequestError {
     fault(format!(
         "{}: there is no such file\n  found:    `{}`\n  help:     `vlora fetch` lists the repository \
          anew",
