@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models;
 use crate::report::{Format, count, match_notes, plain};
 use crate::results::{ExperimentFolder, RunState};
@@ -294,6 +294,15 @@ fn tell_unused_gpu(device: &str) {
     if let Some(why) = unused_gpu(device) {
         tell(&format!("note: computing on the CPU: {why}"));
     }
+}
+
+/// The error where a report was printed, but could not be written.
+pub fn not_written(folder: &Path, error: &Error) -> Error {
+    Error::Failed(format!(
+        "{}: the table is printed, but its files could not all be written\n  found:    {error}\n  \
+         help:     copy the folder to a place that may be written to, and report on the copy",
+        clean(&folder.display().to_string())
+    ))
 }
 
 #[cfg(test)]

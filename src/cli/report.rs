@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::spectrum::show;
-use super::{FormatArgs, FormatName, clean, listed, print_as, several, tell};
+use super::{FormatArgs, FormatName, clean, listed, not_written, print_as, several, tell};
 use crate::error::{Error, Result};
 use crate::report::{Format, Summary, count, plain, write_report};
 use crate::results::{ExperimentFolder, RunFolder, SpectrumRecord, Weights};
@@ -70,15 +70,6 @@ fn missing_weights(summary: &Summary, folder: &ExperimentFolder) -> Option<Strin
             listed(&missing, MOST_RUNS),
         )
     })
-}
-
-/// What is said where a report was printed, but could not be written.
-pub fn not_written(folder: &Path, error: &Error) -> Error {
-    Error::Failed(format!(
-        "{}: the table is printed, but its files could not all be written\n  found:    {error}\n  \
-         help:     copy the folder to a place that may be written to, and report on the copy",
-        clean(&folder.display().to_string())
-    ))
 }
 
 /// Whether there is something to report on.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
-use super::report::not_written;
-use super::{FormatArgs, FormatName, print_as};
+use super::{FormatArgs, FormatName, not_written, print_as};
 use crate::checkpoints::layers::read_layers;
 use crate::checkpoints::{INDEX, MODEL};
 use crate::error::{Error, Result};

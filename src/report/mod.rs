@@ -3,6 +3,7 @@
 mod arms;
 mod charts;
 mod fields;
+mod footnotes;
 mod frame;
 mod notes;
 mod spectrum;

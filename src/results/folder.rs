@@ -1,14 +1,13 @@
 //! Folders of experiments and runs.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::integrity::{Look, TRAIN_AGAIN};
+use super::json::{Lines, lines, read_first_lines, read_json, read_lines, write_json};
 use super::record::ExperimentRecord;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
@@ -100,41 +99,14 @@ impl ExperimentFolder {
                 .expected("the folder of an experiment, as `vlora run` leaves it under results/")
                 .into());
         }
-        read_json(&path)
+        let help = "`vlora run` with its spec writes it anew; no run is trained again for it";
+        read_json(&path).map_err(|e| e.map_fault(|fault| fault.help(help)))
     }
 }
 
 /// Whether a folder's name is one that [`run_id`](crate::spec::run_id) makes.
 pub(super) fn is_run_id(name: &str) -> bool {
     name.len() == 12 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// What has become of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RunState {
-    Planned,
-    /// A process works on it.
-    Running,
-    /// Has a checkpoint to go on from.
-    Interrupted,
-    Failed,
-    /// Was finished, and its files are no longer as they were left.
-    Damaged,
-    Finished,
-}
-
-impl RunState {
-    pub fn name(self) -> &'static str {
-        match self {
-            RunState::Planned => "planned",
-            RunState::Running => "running",
-            RunState::Interrupted => "interrupted",
-            RunState::Failed => "failed",
-            RunState::Damaged => "damaged",
-            RunState::Finished => "finished",
-        }
-    }
 }
 
 /// What became of a folder that was to be removed.
@@ -203,24 +175,6 @@ impl RunFolder {
         self.root.join(name)
     }
 
-    pub fn state(&self) -> RunState {
-        let has = |name| self.file(name).exists();
-        if has(Self::RESULT) {
-            match self.whole(Look::Quick) {
-                Ok(_) => RunState::Finished,
-                Err(_) => RunState::Damaged,
-            }
-        } else if self.is_claimed() {
-            RunState::Running
-        } else if has(Self::FAILURE) {
-            RunState::Failed
-        } else if has(Self::CHECKPOINT) {
-            RunState::Interrupted
-        } else {
-            RunState::Planned
-        }
-    }
-
     /// Claims the run for this process until the lock is dropped or the process ends, however
     /// it ends. None where another process has it.
     pub fn claim(&self) -> Result<Option<RunLock>> {
@@ -231,7 +185,8 @@ impl RunFolder {
         Ok(try_lock(&file, &path)?.then_some(RunLock { _file: file }))
     }
 
-    fn is_claimed(&self) -> bool {
+    /// Whether a process works on the run.
+    pub fn is_claimed(&self) -> bool {
         File::open(self.file(LOCK))
             .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
@@ -300,38 +255,18 @@ impl RunFolder {
         Lines::open(self.file(name))
     }
 
-    /// The first `count` lines of a file that may have been cut while it grew; what follows them is
+    /// The first `count` lines of a file that may have been cut while it grew. What follows them is
     /// not read. An error where there are fewer.
     pub fn read_first_lines<T: DeserializeOwned>(&self, name: &str, count: u64) -> Result<Vec<T>> {
-        let path = self.file(name);
-        let bytes = fs::read(&path).map_err(|e| unreadable(&path, &e))?;
-        let (mut items, mut rest) = (Vec::new(), &bytes[..]);
-        while (items.len() as u64) < count {
-            let number = items.len() + 1;
-            let Some(end) = rest.iter().position(|b| *b == b'\n') else {
-                return Err(Fault::of_file(&path, "the file ends before its checkpoint")
-                    .found(format!("{} lines", items.len()))
-                    .expected(count)
-                    .into());
-            };
-            items
-                .push(serde_json::from_slice(&rest[..end]).map_err(|e| broken(&path, number, &e))?);
-            rest = &rest[end + 1..];
-        }
-        Ok(items)
+        read_first_lines(&self.file(name), count).map_err(of_run)
     }
 
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        read_json(&self.file(name))
+        read_json(&self.file(name)).map_err(of_run)
     }
 
     pub fn read_lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
-        let path = self.file(name);
-        let text = read_text(&path)?;
-        text.lines()
-            .enumerate()
-            .map(|(i, line)| serde_json::from_str(line).map_err(|e| broken(&path, i + 1, &e)))
-            .collect()
+        read_lines(&self.file(name)).map_err(of_run)
     }
 
     /// Removes a file if it is there.
@@ -340,49 +275,13 @@ impl RunFolder {
     }
 }
 
-/// A file of JSON lines that grows while a run is trained. Appended lines reach the file with the
-/// first one that comes two seconds after the last write, so that the run can be followed.
-#[derive(Debug)]
-pub struct Lines {
-    path: PathBuf,
-    file: File,
-    /// Not yet in the file.
-    waiting: Vec<u8>,
-    flushed: Instant,
-    every: Duration,
-}
+/// What to do about a run that is not whole.
+pub(super) const TRAIN_AGAIN: &str =
+    "remove the run's folder, and `vlora run` trains it again, to the same results";
 
-impl Lines {
-    fn open(path: PathBuf) -> Result<Lines> {
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.map_err(|e| Error::io("opening", &path, e))?;
-        let every = Duration::from_secs(2);
-        Ok(Lines { path, file, waiting: Vec::new(), flushed: Instant::now(), every })
-    }
-
-    pub fn append<T: Serialize>(&mut self, item: &T) -> Result<()> {
-        to_json(&mut self.waiting, item, &self.path, false)?;
-        self.waiting.push(b'\n');
-        match self.flushed.elapsed() >= self.every {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    /// Puts into the file what waits.
-    pub fn flush(&mut self) -> Result<()> {
-        let written = self.file.write_all(&self.waiting);
-        written.map_err(|e| Error::io("writing", &self.path, e))?;
-        self.waiting.clear();
-        self.flushed = Instant::now();
-        Ok(())
-    }
-
-    /// The same, and has the system put it on the disk.
-    pub fn sync(&mut self) -> Result<()> {
-        self.flush()?;
-        self.file.sync_data().map_err(|e| Error::io("syncing", &self.path, e))
-    }
+/// The error about a run's record with what to do about it.
+fn of_run(error: Error) -> Error {
+    error.map_fault(|fault| fault.help(TRAIN_AGAIN))
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -398,81 +297,9 @@ pub struct RunLock {
     _file: File,
 }
 
-/// Items as JSON, a line each; `path` names the file in errors.
-pub fn lines<T: Serialize>(path: &Path, items: &[T]) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    for item in items {
-        to_json(&mut out, item, path, false)?;
-        out.push(b'\n');
-    }
-    Ok(out)
-}
-
-fn to_json<T: Serialize>(out: &mut Vec<u8>, value: &T, path: &Path, pretty: bool) -> Result<()> {
-    let written = match pretty {
-        true => serde_json::to_writer_pretty(&mut *out, value),
-        false => serde_json::to_writer(&mut *out, value),
-    };
-    written
-        .map_err(|e| Error::Failed(format!("{}: cannot be written as JSON: {e}", path.display())))
-}
-
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut out = Vec::new();
-    to_json(&mut out, value, path, true)?;
-    out.push(b'\n');
-    write_atomic(path, &out)
-}
-
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text).map_err(|e| broken(path, e.line(), &e))
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| unreadable(path, &e))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    let fault = Fault::of_file(path, format!("cannot be read: {error}"));
-    fault.help(help_for(path)).into()
-}
-
-fn broken(path: &Path, line: usize, error: &serde_json::Error) -> Error {
-    Fault::of_file(path, "the record is damaged")
-        .line(line)
-        .found(error)
-        .expected("what `vlora` writes")
-        .help(help_for(path))
-        .into()
-}
-
-/// What to do about a record that cannot be read.
-fn help_for(path: &Path) -> &'static str {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    match name {
-        EXPERIMENT => "`vlora run` with its spec writes it anew; no run is trained again for it",
-        name if RunFolder::FILES.contains(&name) => TRAIN_AGAIN,
-        _ => "remove its folder and run the command that made it again",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn state_follows_the_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = ExperimentFolder::new(dir.path()).run("abc");
-        assert_eq!(run.state(), RunState::Planned);
-        run.write(RunFolder::CHECKPOINT, b"x").unwrap();
-        assert_eq!(run.state(), RunState::Interrupted);
-        run.write(RunFolder::FAILURE, b"x").unwrap();
-        assert_eq!(run.state(), RunState::Failed);
-        run.write(RunFolder::RESULT, b"x").unwrap();
-        assert_eq!(run.state(), RunState::Damaged);
-    }
 
     #[test]
     fn a_claimed_run_cannot_be_claimed_again() {
@@ -480,40 +307,22 @@ mod tests {
         let run = ExperimentFolder::new(dir.path()).run("abc");
         let lock = run.claim().unwrap();
         assert!(lock.is_some());
-        assert_eq!(run.state(), RunState::Running);
+        assert!(run.is_claimed());
         assert!(run.claim().unwrap().is_none());
         drop(lock);
-        assert_eq!(run.state(), RunState::Planned);
+        assert!(!run.is_claimed());
         assert!(run.claim().unwrap().is_some());
     }
 
     #[test]
-    fn lines_grow_and_what_was_cut_is_passed_over() {
+    fn a_file_that_grows_replaces_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let run = ExperimentFolder::new(dir.path()).run("abc");
-        let path = run.file("steps.jsonl");
-        run.write("steps.jsonl", b"of before").unwrap();
-        let mut lines = run.grow_lines("steps.jsonl", &[1, 2]).unwrap();
+        run.write(RunFolder::STEPS, b"before").unwrap();
+        let mut lines = run.grow_lines(RunFolder::STEPS, &[1, 2]).unwrap();
         lines.append(&3).unwrap();
-        // A line that has just come waits for others.
-        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n");
-        lines.every = Duration::ZERO;
-        lines.append(&4).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n");
-        lines.every = Duration::MAX;
-        lines.append(&5).unwrap();
-        lines.sync().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n5\n");
-        // Cut within a line, with what a crash may leave.
-        fs::write(&path, b"1\n2\n3\n{\"st\xff\0").unwrap();
-        let first = |count| run.read_first_lines::<u64>("steps.jsonl", count);
-        assert_eq!(first(3).unwrap(), [1, 2, 3]);
-        assert_eq!(first(0).unwrap(), [0u64; 0]);
-        let told = first(4).unwrap_err().to_string();
-        assert!(told.contains("steps.jsonl: the file ends before its checkpoint"), "{told}");
-        fs::write(&path, b"1\nx\n3\n").unwrap();
-        let told = first(3).unwrap_err().to_string();
-        assert!(told.contains("steps.jsonl:2: the record is damaged"), "{told}");
+        lines.flush().unwrap();
+        assert_eq!(fs::read(run.file(RunFolder::STEPS)).unwrap(), b"1\n2\n3\n");
     }
 
     #[test]
@@ -535,14 +344,5 @@ mod tests {
         drop(lock);
         assert_eq!(run.delete().unwrap(), Deletion::Done);
         assert!(!run.path().exists());
-    }
-
-    #[test]
-    fn damaged_records_name_file_and_line() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = ExperimentFolder::new(dir.path()).run("abc");
-        run.write("epochs.jsonl", b"{\"a\": 1}\n{\"a\": \n").unwrap();
-        let error = run.read_lines::<serde_json::Value>("epochs.jsonl").unwrap_err().to_string();
-        assert!(error.contains("epochs.jsonl:2: the record is damaged"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::folder::{RunFolder, is_run_id};
+use super::folder::{RunFolder, TRAIN_AGAIN, is_run_id};
 use super::record::{FileRecord, RunResult, SCHEMA_VERSION, SpecRecord};
 use crate::error::{Error, Fault, Result};
 use crate::spec::{RunSpec, hex};
@@ -215,10 +215,6 @@ impl RunFolder {
         names.into_iter().map(record).collect()
     }
 }
-
-/// What to do about a run that is not whole.
-pub(super) const TRAIN_AGAIN: &str =
-    "remove the run's folder, and `vlora run` trains it again, to the same results";
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Fault::of_file(path, format!("cannot be read: {error}")).help(TRAIN_AGAIN).into()

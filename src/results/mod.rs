@@ -25,17 +25,21 @@
 mod evidence;
 mod folder;
 mod integrity;
+mod json;
 mod metric;
 mod record;
 mod reuse;
 mod spectrum;
+mod state;
 mod task_fields;
 
 pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
-pub use folder::{Deletion, ExperimentFolder, Lines, RunFolder, RunLock, RunState, lines};
+pub use folder::{Deletion, ExperimentFolder, RunFolder, RunLock};
 pub use integrity::{Look, Weights, WholeRun, evidence_files};
+pub use json::{Lines, lines};
 pub use metric::{Better, Metric, WorkUnit};
 pub use record::*;
 pub use reuse::take_over;
 pub use spectrum::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord, energy_kept};
+pub use state::RunState;
 pub use task_fields::TaskFields;

@@ -8,9 +8,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::folder::{RunFolder, RunState};
+use super::folder::RunFolder;
 use super::integrity::{Look, Weights, WholeRun, evidence_files, sha256_of};
 use super::record::RunResult;
+use super::state::RunState;
 use crate::atomic::temporary_in;
 use crate::error::{Error, Result};
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{read_json, write_json};
+use super::json::{read_json, write_json};
 use super::record::SCHEMA_VERSION;
 use crate::error::{Error, Result};
 use crate::spec::{Reference, Target};
@@ -68,7 +68,9 @@ impl SpectrumRecord {
     /// Reads and checks it, since anyone may have edited it.
     pub fn read(folder: &Path) -> Result<SpectrumRecord> {
         let path = folder.join(Self::FILE);
-        let record: SpectrumRecord = read_json(&path)?;
+        let help = "remove its folder and run the command that made it again";
+        let read = read_json(&path);
+        let record: SpectrumRecord = read.map_err(|e| e.map_fault(|fault| fault.help(help)))?;
         let sound = record.schema == SCHEMA_VERSION
             && (2..=record.depth).contains(&record.compound_size)
             && record.depth.is_multiple_of(record.compound_size)

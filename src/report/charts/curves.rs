@@ -4,9 +4,10 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::marks::{Key, Legend, Look, looks};
-use super::style::{Style, padded};
-use super::{Chart, Drawn};
+use super::chart::Chart;
+use super::legend::{Key, Legend};
+use super::marks::{Look, looks};
+use super::style::{Drawn, Style, padded};
 use crate::report::summary::{ArmSummary, Summary};
 use crate::report::text::drawn;
 use crate::results::EpochRecord;

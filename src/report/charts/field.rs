@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::marks::{Key, Legend, looks_of};
+use super::legend::{Key, Legend};
+use super::marks::looks_of;
 use super::metric_plot::{Axis, MetricPlot, Series};
 use crate::report::fields::swept;
 use crate::report::statistics::Spread;

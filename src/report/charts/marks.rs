@@ -5,12 +5,9 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::Drawn;
-use super::style::{FONT, INK, Style};
-use crate::report::summary::{FEWER_SEEDS, NOT_LEARNED, Summary};
-use crate::report::text::drawn;
+use super::style::{Drawn, FONT, INK, Plane, Style};
 
-/// Okabe and Ito's colours, told apart with any colour vision; black is the baseline's.
+/// Okabe and Ito's colours, which differ for any colour vision. Black is the baseline's.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -106,129 +103,6 @@ pub fn looks_of(arms: impl Iterator<Item = (bool, usize)> + Clone) -> Vec<Look> 
     arms.map(look).collect()
 }
 
-/// What stands before a name in a legend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    Mark,
-    Line,
-    /// A line through marks.
-    Both,
-}
-
-/// Names with their looks, and a sentence below them.
-#[derive(Clone, Debug, Default)]
-pub struct Legend {
-    entries: Vec<(String, Look, Key)>,
-    below: Vec<String>,
-}
-
-/// Pixels of a line of the legend, of its first line from the top, and of a name from the left.
-const LINE: u32 = 22;
-const TOP: u32 = 52;
-const NAME: u32 = 38;
-/// Characters of a line of the sentence below.
-const BELOW: usize = 44;
-
-impl Legend {
-    /// Arms that stand as numbers are named by one line for all.
-    pub fn new(entries: impl IntoIterator<Item = (String, Look, Key)>) -> Legend {
-        let all: Vec<_> = entries.into_iter().collect();
-        let (numbers, entries): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|(_, look, _)| look.is_number());
-        let mut legend = Legend {
-            entries: entries
-                .into_iter()
-                .map(|(name, look, key)| (drawn(&name), look, key))
-                .collect(),
-            below: Vec::new(),
-        };
-        if !numbers.is_empty() {
-            legend.say("Numbers are the other arms, by their row in table.csv.");
-        }
-        legend
-    }
-
-    /// Adds a sentence below the names.
-    pub fn say(&mut self, sentence: &str) {
-        self.below.extend(wrapped(&drawn(sentence), BELOW));
-    }
-
-    /// Explains the marks behind names, and names the arms that are not drawn.
-    pub fn say_of(&mut self, summary: &Summary) {
-        if summary.arms.iter().any(|arm| arm.not_learned().next().is_some()) {
-            self.say(&format!(
-                "{NOT_LEARNED} A run did not learn: it is no better than one answer for all."
-            ));
-        }
-        if summary.seeds_differ() {
-            self.say(&format!("{FEWER_SEEDS} Over fewer seeds than other arms."));
-        }
-        let arms = summary.arms.iter().filter(|arm| arm.runs.is_empty());
-        let names: Vec<&str> = arms.map(|arm| arm.variant.label.as_str()).collect();
-        if !names.is_empty() {
-            self.say(&format!("Without a finished run: {}.", names.join(", ")));
-        }
-    }
-
-    /// Width and height in pixels that it takes.
-    pub fn size(&self) -> (u32, u32) {
-        let lines = (self.entries.len() + self.below.len()) as u32;
-        if lines == 0 {
-            return (0, 0);
-        }
-        let names = self.entries.iter().map(|(name, ..)| 7 * name.chars().count() as u32 + NAME);
-        let below = self.below.iter().map(|line| 6 * line.chars().count() as u32);
-        let width = names.chain(below).max().unwrap_or(0);
-        (width + 20, TOP + 28 + LINE * lines)
-    }
-
-    /// A name a line, beside a piece of its line or its mark.
-    pub fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-        style: &Style,
-    ) -> Drawn<DB> {
-        let place = |line: usize| style.offset((TOP + LINE * line as u32) as i32);
-        let middle = |size| style.text(size).pos(Pos::new(HPos::Left, VPos::Center));
-        for (line, (name, look, key)) in self.entries.iter().enumerate() {
-            let (y, length) = (place(line), style.px(28));
-            if *key != Key::Mark {
-                let (dash, gap) = style.dash(*look).unwrap_or((length, 0));
-                for from in (0..length).step_by((dash + gap) as usize) {
-                    let to = (from + dash).min(length);
-                    let piece = [(from as i32, y), (to as i32, y)];
-                    let stroke = look.colour.stroke_width(style.px(2));
-                    area.draw(&PathElement::new(piece, stroke))?;
-                }
-            }
-            if *key != Key::Line {
-                style.mark(area, (style.offset(14), y), *look)?;
-            }
-            area.draw(&Text::new(name.clone(), (style.offset(NAME as i32), y), middle(13)))?;
-        }
-        for (i, text) in self.below.iter().enumerate() {
-            let y = place(self.entries.len() + i);
-            area.draw(&Text::new(text.clone(), (0, y), middle(12)))?;
-        }
-        Ok(())
-    }
-}
-
-/// Lines of at most `most` characters, broken at spaces where there are any.
-fn wrapped(text: &str, most: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
-                *line += " ";
-                *line += word;
-            }
-            _ => lines.push(word.to_string()),
-        }
-    }
-    lines
-}
-
 impl Style {
     /// Draws an arm's mark around a pixel of `area`.
     pub fn mark<DB: DrawingBackend>(
@@ -285,6 +159,50 @@ impl Style {
             _ => Some((self.px(2), self.px(3))),
         }
     }
+
+    /// A line through points, dashed from the palette's second round on.
+    pub fn line<DB: DrawingBackend>(
+        &self,
+        chart: &mut Plane<DB>,
+        points: Vec<(f64, f64)>,
+        look: Look,
+    ) -> Drawn<DB> {
+        let stroke = look.colour.stroke_width(self.px(2));
+        if let Some((dash, gap)) = self.dash(look) {
+            chart.draw_series(DashedLineSeries::new(points, dash, gap, stroke))?;
+        } else {
+            chart.draw_series(LineSeries::new(points, stroke))?;
+        }
+        Ok(())
+    }
+
+    /// A band between (x, low, high), to go behind a line.
+    pub fn band<DB: DrawingBackend>(
+        &self,
+        chart: &mut Plane<DB>,
+        points: &[(f64, f64, f64)],
+        look: Look,
+    ) -> Drawn<DB> {
+        let top = points.iter().map(|p| (p.0, p.2));
+        let back = points.iter().rev().map(|p| (p.0, p.1));
+        let outline: Vec<_> = top.chain(back).collect();
+        chart.draw_series([Polygon::new(outline, look.colour.mix(0.15))])?;
+        Ok(())
+    }
+
+    /// An arm's mark at a point of a chart that stands on `area`. Drawn on that area, since the chart's
+    /// own would cut off what reaches over its edge.
+    pub fn marker<DB: DrawingBackend>(
+        &self,
+        chart: &Plane<DB>,
+        area: &DrawingArea<DB, Shift>,
+        at: (f64, f64),
+        look: Look,
+    ) -> Drawn<DB> {
+        let (x, y) = chart.backend_coord(&at);
+        let (left, top) = area.get_base_pixel();
+        self.mark(area, (x - left, y - top), look)
+    }
 }
 
 /// A shape in pixels around its centre.
@@ -334,12 +252,5 @@ mod tests {
         for (i, look) in looks.iter().enumerate() {
             assert!(looks[..i].iter().all(|l| l.mark != look.mark), "arm {i}");
         }
-    }
-
-    #[test]
-    fn sentences_are_broken_at_spaces() {
-        assert_eq!(wrapped("one two three", 8), ["one two", "three"]);
-        assert_eq!(wrapped("unbreakable", 3), ["unbreakable"]);
-        assert!(wrapped("", 3).is_empty());
     }
 }

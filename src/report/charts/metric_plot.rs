@@ -6,9 +6,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::marks::{Key, Legend, Look, looks};
-use super::style::{INK, Plane, Style, padded, short_count};
-use super::{Chart, Drawn};
+use super::chart::Chart;
+use super::legend::{Key, Legend};
+use super::marks::{Look, looks};
+use super::style::{Drawn, INK, Plane, Style, padded, short_count};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
 use crate::results::Metric;

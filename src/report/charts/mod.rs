@@ -1,7 +1,9 @@
 //! Charts as SVG and PNG, drawn by the same code.
 
+mod chart;
 mod curves;
 mod field;
+mod legend;
 mod marks;
 mod metric_plot;
 mod spectrum;
@@ -9,14 +11,12 @@ mod style;
 
 use std::collections::BTreeSet;
 
-use plotters::coord::Shift;
-use plotters::prelude::*;
+use chart::both;
 
 use super::summary::Summary;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::results::SpectrumRecord;
 use crate::spec::flatten;
-use style::Style;
 
 const ENERGY: &str = "energy-vs-rank";
 const CURVES: &str = "learning-curves";
@@ -67,47 +67,4 @@ pub fn draw_spectrum(record: &SpectrumRecord) -> Result<Vec<(String, Vec<u8>)>> 
     let mut files = Vec::new();
     both(ENERGY, chart.size(), &chart, &mut files)?;
     Ok(files)
-}
-
-/// What plotters calls a failed drawing, whatever it draws on.
-type Drawn<DB> = std::result::Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
-
-/// A chart that can be drawn on any backend.
-trait Chart {
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB>;
-}
-
-/// Pixels of a PNG for one of the SVG's, so that it is sharp on dense screens.
-const PNG_SCALE: u32 = 2;
-
-fn both<C: Chart>(
-    name: &str,
-    (width, height): (u32, u32),
-    chart: &C,
-    files: &mut Vec<(String, Vec<u8>)>,
-) -> Result<()> {
-    let failed = |e: String| Error::Failed(format!("the chart {name} cannot be drawn: {e}"));
-
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
-        chart.draw(&area, &Style::new(1)).map_err(|e| failed(e.to_string()))?;
-        area.present().map_err(|e| failed(e.to_string()))?;
-    }
-    files.push((format!("{name}.svg"), svg.into_bytes()));
-
-    let (width, height) = (width * PNG_SCALE, height * PNG_SCALE);
-    let mut pixels = vec![0u8; (width * height * 3) as usize];
-    {
-        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        chart.draw(&area, &Style::new(PNG_SCALE)).map_err(|e| failed(e.to_string()))?;
-        area.present().map_err(|e| failed(e.to_string()))?;
-    }
-    let mut png = std::io::Cursor::new(Vec::new());
-    image::RgbImage::from_raw(width, height, pixels)
-        .ok_or_else(|| failed("the picture has another size".into()))?
-        .write_to(&mut png, image::ImageFormat::Png)
-        .map_err(|e| failed(e.to_string()))?;
-    files.push((format!("{name}.png"), png.into_inner()));
-    Ok(())
 }

@@ -4,9 +4,10 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::marks::{Key, Legend, Look, looks};
-use super::style::Style;
-use super::{Chart, Drawn};
+use super::chart::Chart;
+use super::legend::{Key, Legend};
+use super::marks::{Look, looks};
+use super::style::{Drawn, Style};
 use crate::results::{LayerSpectrum, SpectrumRecord, energy_kept};
 use crate::spec::Target;
 

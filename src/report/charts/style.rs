@@ -3,13 +3,9 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::register_font;
-
-use super::Drawn;
-use super::marks::Look;
 
 use crate::error::{Error, Result};
 use crate::report::text::drawn;
@@ -34,6 +30,10 @@ pub const FONT: &str = "sans-serif";
 
 pub const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(225, 225, 225);
+
+/// What plotters calls a failed drawing, whatever it draws on.
+pub type Drawn<DB> =
+    std::result::Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
 /// A chart of two linear axes.
 pub type Plane<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
@@ -85,50 +85,6 @@ impl Style {
             .x_label_formatter(&|v| x_label.map(|label| label(*v)).unwrap_or_default())
             .y_label_formatter(&|v| format!("{}", (v * 1000.0).round() / 1000.0))
             .draw()
-    }
-
-    /// A line through points, dashed from the palette's second round on.
-    pub fn line<DB: DrawingBackend>(
-        &self,
-        chart: &mut Plane<DB>,
-        points: Vec<(f64, f64)>,
-        look: Look,
-    ) -> Drawn<DB> {
-        let stroke = look.colour.stroke_width(self.px(2));
-        if let Some((dash, gap)) = self.dash(look) {
-            chart.draw_series(DashedLineSeries::new(points, dash, gap, stroke))?;
-        } else {
-            chart.draw_series(LineSeries::new(points, stroke))?;
-        }
-        Ok(())
-    }
-
-    /// A band between (x, low, high), to go behind a line.
-    pub fn band<DB: DrawingBackend>(
-        &self,
-        chart: &mut Plane<DB>,
-        points: &[(f64, f64, f64)],
-        look: Look,
-    ) -> Drawn<DB> {
-        let top = points.iter().map(|p| (p.0, p.2));
-        let back = points.iter().rev().map(|p| (p.0, p.1));
-        let outline: Vec<_> = top.chain(back).collect();
-        chart.draw_series([Polygon::new(outline, look.colour.mix(0.15))])?;
-        Ok(())
-    }
-
-    /// An arm's mark at a point of a chart that stands on `area`. Drawn on that area, since the chart's
-    /// own would cut off what reaches over its edge.
-    pub fn marker<DB: DrawingBackend>(
-        &self,
-        chart: &Plane<DB>,
-        area: &DrawingArea<DB, Shift>,
-        at: (f64, f64),
-        look: Look,
-    ) -> Drawn<DB> {
-        let (x, y) = chart.backend_coord(&at);
-        let (left, top) = area.get_base_pixel();
-        self.mark(area, (x - left, y - top), look)
     }
 
     pub fn bold(&self, size: u32) -> TextStyle<'static> {

@@ -1,0 +1,221 @@
+//! The notes below a table: which there are, and in which order. Their sentences stand in
+//! [`super::notes`].
+
+use super::notes::{
+    data_note, kept_note, load_note, machine_note, match_notes, method_note, precision_note,
+    start_note, training_note,
+};
+use super::summary::{FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
+use super::table::count;
+use super::text::{code, markdown, markdown_lines};
+use crate::results::{Better, Kept, StartRecord, Trivial};
+use crate::spec::{Rank, RunSpec};
+
+impl Summary {
+    /// The table with its notes.
+    pub fn markdown(&self) -> String {
+        let mut out = format!("# {}\n\n", markdown(&self.record.name));
+        if !self.record.description.is_empty() {
+            out += &format!("{}\n\n", markdown_lines(&self.record.description));
+        }
+        out += &self.table().markdown();
+        out.push('\n');
+        for note in self.notes() {
+            out += &format!("- {note}\n");
+        }
+        out
+    }
+
+    /// What a reader must know to judge the table, as Markdown: what the paper leaves open and how it
+    /// was settled, data, training, machine, and what is missing.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = vec![format!(
+            "Test {} is the mean ± sample standard deviation over seeds, validation that of the \
+             epochs whose weights were tested; the difference is taken seed by seed against {}. \
+             Training time and throughput (without evaluation) are means over runs; peak memory is \
+             the most bytes that were allocated at once in any of them, {}; on a GPU, of its memory.",
+            markdown(self.metric().name),
+            code(&self.record.baseline),
+            self.arms.first().map_or("", |arm| self.evidence_of(arm).memory_note())
+        )];
+        notes.extend(self.not_learned_notes());
+        if self.seeds_differ() {
+            notes.push(self.seeds_note());
+        }
+        let of_arms = |note: &dyn Fn(&RunSpec) -> Option<String>| {
+            let arms = self.arms.iter().map(|a| (&a.variant.label, &a.variant.spec));
+            by_arms(arms.filter_map(|(label, spec)| Some((label.clone(), note(spec)?))))
+        };
+        notes.extend(of_arms(&method_note));
+        for arm in &self.arms {
+            let start = arm.runs.iter().find_map(|run| run.start.as_ref());
+            let started = start.map(StartRecord::started);
+            notes.extend(start_note(self.evidence_of(arm), &arm.variant, started.as_ref()));
+        }
+        for arm in &self.arms {
+            let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());
+            let kept = starts.flat_map(|start| &start.kept).filter(|kept| kept.rank != Rank::Full);
+            let kept: Vec<&Kept> = kept.collect();
+            notes.extend(kept_note(&arm.variant.label, &kept));
+        }
+        notes.extend(
+            self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
+        );
+        notes.extend(by_arms(self.arms.iter().map(|arm| {
+            let provenance = arm.runs.first().map(|run| &run.provenance);
+            let note = training_note(self.evidence_of(arm), &arm.variant.spec, provenance);
+            (arm.variant.label.clone(), note)
+        })));
+        notes.extend(of_arms(&|spec| Some(precision_note(spec.precision).to_string())));
+        if self.precisions_differ() {
+            notes.push(
+                "Not all arms were computed in the same precision: what parts two of them may be \
+                 the precision, too."
+                    .into(),
+            );
+        }
+        if distinct(self.runs().map(|r| r.provenance.data_sha256.clone())).len() > 1 {
+            notes.push(
+                "Not all arms ran on the same data: no difference is taken where it differs."
+                    .into(),
+            );
+        }
+        notes.extend(distinct(self.runs().map(|r| data_note(&r.provenance))));
+        notes.extend(distinct(self.runs().flat_map(|r| r.provenance.data_notes.clone())));
+        let machines = distinct(self.runs().flat_map(|r| &r.provenance.sessions).map(machine_note));
+        if machines.len() > 1 {
+            notes.push(
+                "Runs worked on several machines or versions, or not all beside as many others: \
+                 their times do not compare."
+                    .into(),
+            );
+        }
+        let devices = self.runs().flat_map(|r| &r.provenance.sessions).map(|s| s.device.clone());
+        if distinct(devices).len() > 1 {
+            notes.push(
+                "Runs were computed on different devices, which round differently: what parts two \
+                 of them may be that, too."
+                    .into(),
+            );
+        }
+        if self.runs().any(|r| r.provenance.sessions.iter().any(|s| s.jobs > 1)) {
+            notes.push(
+                "Runs that were trained at once (`--jobs`) shared their device: their times are \
+                 longer than those of runs alone, and their peak memory was not counted."
+                    .into(),
+            );
+        }
+        notes.extend(load_note(self.runs().map(|r| &r.result)));
+        notes.extend(machines);
+        for arm in &self.arms {
+            let label = &arm.variant.label;
+            for (seed, reason) in &arm.failures {
+                let reason = reason.lines().next().unwrap_or_default();
+                let reason = markdown(reason);
+                notes.push(format!("{}, seed {seed}, failed: {reason}", code(label)));
+            }
+            if arm.unfinished > 0 {
+                notes.push(format!("{}: not finished: {}.", code(label), arm.unfinished));
+            }
+        }
+        notes
+    }
+}
+
+impl Summary {
+    /// Which arms learned nothing, and by which rule; a note for each number of test examples and
+    /// trivial metric.
+    fn not_learned_notes(&self) -> Vec<String> {
+        let mut by_rule: Vec<(Trivial, Vec<String>)> = Vec::new();
+        for arm in &self.arms {
+            let failed: Vec<&FinishedRun> = arm.not_learned().collect();
+            let Some(trivial) = failed.first().and_then(|run| run.assessment.trivial) else {
+                continue;
+            };
+            let which = match failed.len() == arm.runs.len() {
+                true => String::new(),
+                false => format!(" (seed {})", seeds_text(failed.iter().map(|run| run.seed))),
+            };
+            let constant = match failed.iter().all(|run| run.assessment.is_constant) {
+                true => ", which gives every example the same answer",
+                false => "",
+            };
+            let named = format!("{}{which}{constant}", code(&arm.variant.label));
+            match by_rule.iter_mut().find(|(rule, _)| *rule == trivial) {
+                Some((_, arms)) => arms.push(named),
+                None => by_rule.push((trivial, vec![named])),
+            }
+        }
+        let note = |(trivial, arms): (Trivial, Vec<String>)| {
+            let metric = self.metric();
+            let bound = match metric.better {
+                Better::Higher => "most",
+                Better::Lower => "least",
+            };
+            let error = format!("{} {}", metric.number(trivial.error), metric.difference_unit);
+            format!(
+                "{NOT_LEARNED} Did not learn: {}. Test {} is at {bound} what one answer for every \
+                 example reaches ({}: {}), with one standard error of that over {} examples ({}).",
+                arms.join("; "),
+                markdown(metric.name),
+                trivial.answer,
+                metric.text(trivial.value),
+                count(trivial.examples as u64),
+                error.trim_end()
+            )
+        };
+        by_rule.into_iter().map(note).collect()
+    }
+
+    /// Which means are over fewer seeds.
+    fn seeds_note(&self) -> String {
+        let fewer = self.arms.iter().filter(|arm| self.has_fewer_seeds(arm));
+        let named: Vec<String> = fewer
+            .map(|arm| {
+                let seeds = seeds_text(arm.runs.iter().map(|run| run.seed));
+                format!("{} (seed {seeds})", code(&arm.variant.label))
+            })
+            .collect();
+        format!(
+            "{FEWER_SEEDS} Over fewer seeds than other arms, with whose means these do not compare: {}. \
+             Differences are over the seeds that both arms have.",
+            named.join(", ")
+        )
+    }
+}
+
+fn seeds_text(seeds: impl Iterator<Item = u64>) -> String {
+    seeds.map(|seed| seed.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Notes that differ between arms, each with the arms it is about; one that all share alone.
+fn by_arms(items: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    const MOST: usize = 4;
+    let mut notes: Vec<(Vec<String>, String)> = Vec::new();
+    for (label, note) in items {
+        match notes.iter_mut().find(|(_, n)| *n == note) {
+            Some((labels, _)) => labels.push(code(&label)),
+            None => notes.push((vec![code(&label)], note)),
+        }
+    }
+    if let [(_, only)] = notes.as_slice() {
+        return vec![only.clone()];
+    }
+    let named = |(labels, note): (Vec<String>, String)| {
+        let more = labels.len().saturating_sub(MOST);
+        let first = labels.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{first}{more}: {note}")
+    };
+    notes.into_iter().map(named).collect()
+}
+
+fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for item in items {
+        if !out.contains(&item) {
+            out.push(item);
+        }
+    }
+    out
+}

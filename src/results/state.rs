@@ -1,0 +1,83 @@
+//! What has become of a run, by which files it has left.
+
+use serde::Serialize;
+
+use super::folder::RunFolder;
+use super::integrity::Look;
+
+/// What has become of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    Planned,
+    /// A process works on it.
+    Running,
+    /// Has a checkpoint to go on from.
+    Interrupted,
+    Failed,
+    /// Was finished, and its files are no longer as they were left.
+    Damaged,
+    Finished,
+}
+
+impl RunState {
+    pub fn name(self) -> &'static str {
+        match self {
+            RunState::Planned => "planned",
+            RunState::Running => "running",
+            RunState::Interrupted => "interrupted",
+            RunState::Failed => "failed",
+            RunState::Damaged => "damaged",
+            RunState::Finished => "finished",
+        }
+    }
+}
+
+impl RunFolder {
+    pub fn state(&self) -> RunState {
+        let has = |name| self.file(name).exists();
+        if has(Self::RESULT) {
+            match self.whole(Look::Quick) {
+                Ok(_) => RunState::Finished,
+                Err(_) => RunState::Damaged,
+            }
+        } else if self.is_claimed() {
+            RunState::Running
+        } else if has(Self::FAILURE) {
+            RunState::Failed
+        } else if has(Self::CHECKPOINT) {
+            RunState::Interrupted
+        } else {
+            RunState::Planned
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ExperimentFolder;
+    use super::*;
+
+    #[test]
+    fn state_follows_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = ExperimentFolder::new(dir.path()).run("abc");
+        assert_eq!(run.state(), RunState::Planned);
+        run.write(RunFolder::CHECKPOINT, b"x").unwrap();
+        assert_eq!(run.state(), RunState::Interrupted);
+        run.write(RunFolder::FAILURE, b"x").unwrap();
+        assert_eq!(run.state(), RunState::Failed);
+        run.write(RunFolder::RESULT, b"x").unwrap();
+        assert_eq!(run.state(), RunState::Damaged);
+    }
+
+    #[test]
+    fn a_claimed_run_is_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = ExperimentFolder::new(dir.path()).run("abc");
+        let lock = run.claim().unwrap();
+        assert_eq!(run.state(), RunState::Running);
+        drop(lock);
+        assert_eq!(run.state(), RunState::Planned);
+    }
+}
