@@ -33,9 +33,9 @@ pub struct PlanArgs {
     format: FormatArgs,
 }
 
-/// As many runs are listed without being asked for, and as many rows of arms.
+/// At most so many runs, or rows of arms, are listed without `--details`.
 const FEW: usize = 24;
-/// As many arms, and values of a swept field, are named in one line.
+/// At most so many arms, or values of a swept field, are named in one line.
 const MOST_NAMES: usize = 12;
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
@@ -141,7 +141,7 @@ fn left(variant: &PlannedVariant) -> usize {
     to_do.count()
 }
 
-/// What is left, one run at a time, and what that goes by.
+/// The time for what is left, one run at a time, and what that is based on.
 fn time(plan: &Plan, estimates: &[Option<Estimate>]) -> String {
     let todo: Vec<(usize, Option<Estimate>)> = plan
         .variants

@@ -22,12 +22,12 @@ pub struct Progress {
     several: bool,
     runs: usize,
     ended: usize,
-    /// Of all runs, of the ended ones, and of those this process has trained itself.
+    /// Of all runs, of those that have ended, and of those that this process has trained itself.
     total_flops: f64,
     ended_flops: f64,
     trained_flops: f64,
     started: Instant,
-    /// Those under way, by their ids.
+    /// The runs under way, by their ids.
     current: BTreeMap<String, CurrentRun>,
 }
 
@@ -58,8 +58,8 @@ struct CurrentRun {
     metric: &'static Metric,
     /// Of the last whole epoch.
     validation: Option<f64>,
-    /// When a line was last written of it.
-    said: Instant,
+    /// When a line about it was last written.
+    written: Instant,
 }
 
 impl CurrentRun {
@@ -168,7 +168,7 @@ impl Progress {
         self.time_left().map(|left| format!(", about {left} left")).unwrap_or_default()
     }
 
-    fn tell_of_step(&self, id: &str, step: &Step) {
+    fn write_step_line(&self, id: &str, step: &Step) {
         let Some(run) = self.current.get(id) else { return };
         tell(&format!(
             "      {}step {}/{}, epoch {}/{}: loss {:.4}, {}{}",
@@ -234,7 +234,7 @@ impl Observer for Progress {
             loss: f64::NAN,
             metric: evidence.primary(),
             validation: None,
-            said: Instant::now(),
+            written: Instant::now(),
         };
         self.current.insert(run.id.clone(), current);
     }
@@ -251,9 +251,9 @@ impl Observer for Progress {
         run.show(record.epoch);
         // The last step of an epoch is followed by the epoch's line.
         let is_whole = run.done.is_multiple_of((run.steps / run.epochs as u64).max(1));
-        let is_due = !is_whole && run.said.elapsed() >= self.every;
+        let is_due = !is_whole && run.written.elapsed() >= self.every;
         if is_due {
-            run.said = Instant::now();
+            run.written = Instant::now();
         }
         match &self.show {
             Show::Bars { all, .. } => {
@@ -261,7 +261,7 @@ impl Observer for Progress {
                     set_message(all, &format!(" about {left} left"));
                 }
             }
-            Show::Lines if is_due => self.tell_of_step(id, step),
+            Show::Lines if is_due => self.write_step_line(id, step),
             Show::Lines | Show::Nothing => {}
         }
     }
@@ -269,7 +269,7 @@ impl Observer for Progress {
     fn epoch(&mut self, run: &PlannedRun, e: &EpochRecord) {
         if let Some(run) = self.current.get_mut(&run.id) {
             run.validation = e.validation_metric;
-            run.said = Instant::now();
+            run.written = Instant::now();
             run.show(e.epoch);
         }
         if let (Show::Lines, Some(run)) = (&self.show, self.current.get(&run.id)) {

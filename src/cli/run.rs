@@ -133,7 +133,7 @@ fn check_jobs(jobs: usize) -> Result<()> {
 fn reads_the_hub(experiment: &Experiment) -> bool {
     experiment.variants.iter().any(|v| {
         let start = v.spec.start.as_ref().and_then(|start| start.checkpoint_name());
-        v.spec.images().hub.is_some() || start.is_some_and(|name| name.starts_with(HUB_PREFIX))
+        v.spec.data.files().hub.is_some() || start.is_some_and(|name| name.starts_with(HUB_PREFIX))
     })
 }
 

@@ -77,7 +77,7 @@ pub fn unused_gpu(_name: &str) -> Option<String> {
 
 #[cfg(feature = "cuda")]
 fn automatic() -> Result<Device> {
-    // One that is there and cannot be used is told of by `unused_gpu`.
+    // `unused_gpu` reports a GPU that is there and cannot be used.
     Ok(crate::cuda_loader::load().ok().and_then(|_| on_gpu(0).ok()).unwrap_or(Device::Cpu))
 }
 

@@ -1,5 +1,5 @@
-//! How long the runs of a plan may take: by what finished runs of the same results took, or, where
-//! there are none, by how fast the processor multiplies matrices.
+//! How long the runs of a plan may take: by the time that finished runs took, or, where there are
+//! none, by how fast the processor multiplies matrices.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunStat
 use crate::spec::{DeviceKind, Precision, RunSpec};
 use crate::tasks::definition;
 
-/// What an estimate goes by, the best first.
+/// What an estimate is based on, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Basis {
     /// Finished runs of the same model with the same batches.
@@ -29,9 +29,9 @@ pub struct Estimate {
     pub basis: Basis,
 }
 
-/// A finished run, as far as its time goes.
+/// The time that a finished run took.
 struct Past {
-    /// What its rate depends on, as text.
+    /// Everything that its speed depends on, as text.
     model: String,
     precision: Precision,
     /// Training seconds a unit of work, and with them those of evaluation.
@@ -40,11 +40,11 @@ struct Past {
     flops: f64,
 }
 
-/// The finished runs whose times say something about runs here.
+/// Finished runs whose times can be expected here.
 pub struct History(Vec<Past>);
 
 impl History {
-    /// Runs of one model that are looked at; more would say the same.
+    /// So many runs of one model are read. More would say the same.
     const ENOUGH: usize = 5;
 
     /// Of an experiment and its siblings, on a device of this kind; on the CPU, on this processor.

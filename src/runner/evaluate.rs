@@ -155,7 +155,7 @@ fn trained_alike(a: &RunSpec, b: &RunSpec) -> bool {
     way(a) == way(b)
 }
 
-/// What of a run's spec evaluation reads, the rest as in every other.
+/// A run's spec with what evaluation does not read set to the same in every spec.
 fn read_of(spec: &RunSpec) -> RunSpec {
     let mut read = spec.clone();
     (read.method, read.vlora, read.lora) = (Method::Dense, None, None);

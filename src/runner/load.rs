@@ -1,5 +1,5 @@
-//! What other programs used of the processors while a run was trained, so that its times are not
-//! compared with those of a machine that was free. Linux says it; elsewhere nothing is known.
+//! How much of the processors' time other programs used while a run was trained. Times of a run on a
+//! busy machine must not be compared with those of a run on a free one. Only Linux says it.
 //!
 //! From /proc/stat (proc(5)): ticks that each processor was busy, of which this program's own, from
 //! /proc/self/stat, are taken off. Only the processors that this program may use count. Where a
@@ -39,7 +39,7 @@ struct Group {
 /// Ticks a second; Linux shows them so whatever it counts in.
 const TICKS: f64 = 100.0;
 
-/// Adds up what happens between looks.
+/// Adds up the use of the processors between looks at it.
 pub struct Meter {
     last: Option<Sample>,
     looked: Instant,
@@ -53,8 +53,8 @@ impl Meter {
         Meter { last: sample(), looked: Instant::now() }
     }
 
-    /// What was used since the last look that counted, added to `load`. One that follows it closely
-    /// does not count, unless it is the `last`.
+    /// Adds what was used since the last look to `load`. A look that follows closely on another is
+    /// left out, unless it is the `last`.
     pub fn look(&mut self, load: &mut Load, last: bool) {
         if !last && self.looked.elapsed() < Meter::SHORTEST {
             return;
@@ -183,7 +183,7 @@ mod tests {
         cpu0 100 1 50 300 10 2 3 4 99 99\ncpu1 200 0 50 300 0 0 0 0 0 0\nintr 7 8\n";
 
     #[test]
-    fn the_systems_texts_are_read() {
+    fn the_texts_of_proc_are_read() {
         assert_eq!(numbers(" 0-2,5,7-8\n"), Some([0, 1, 2, 5, 7, 8].into()));
         assert_eq!(numbers("all"), None);
         assert_eq!(processors(STAT, &[0].into()), Some((470, 160)));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_of_what_passed_between_looks() {
+    fn shares_are_of_the_time_between_looks() {
         let sample = |all, busy, own, siblings: &[(u32, u64)]| Sample {
             all,
             busy,
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_groups_limit_counts_where_it_is_nearer() {
+    fn the_limit_of_a_control_group_counts_where_it_is_the_smaller() {
         assert_eq!(limit("150000 100000\n"), Some(1.5));
         assert_eq!(limit("max 100000\n"), None);
         assert_eq!(used("usage_usec 2500000\nuser_usec 1\n"), Some(2.5));

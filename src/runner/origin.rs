@@ -1,5 +1,5 @@
-//! What asked for the runs: the command line, and the state of the repository it was typed in.
-//! Recorded with each run, and no part of what a run is.
+//! Where runs come from: the command line, and the state of the repository that it was typed in.
+//! It is recorded with each run and does not decide what the run is.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::results::RepositoryState;
 
-/// Empty where a library's user asks, who has no command line.
+/// Empty for users of the library, who have no command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// As typed, quoted for a shell.
@@ -58,9 +58,9 @@ fn quoted(argument: &str) -> String {
 /// its first commit.
 fn repository_at(folder: &Path, results: &Path) -> Option<RepositoryState> {
     let root = folder.ancestors().find(|folder| folder.join(".git").exists())?;
-    let asked = git(folder, &["rev-parse", "--verify", "HEAD"]);
+    let of_git = git(folder, &["rev-parse", "--verify", "HEAD"]);
     // Without git, or where git refuses a folder that another user owns, its files say it.
-    let commit = asked.or_else(|| head(&root.join(".git")))?;
+    let commit = of_git.or_else(|| head(&root.join(".git")))?;
     let commit = commit.trim().to_string();
     is_commit(&commit).then(|| RepositoryState { commit, modified: is_modified(folder, results) })
 }

@@ -40,7 +40,7 @@ fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
     let has = free.map_or("what the GPU has free".into(), |free| {
         format!("{}, which the GPU had free beside {held}", bytes(free))
     });
-    let told = format!(
+    let problem = format!(
         "the GPU ran out of memory in training\n  found:    batches of {batch}, which take about {}\n  \
          expected: at most {has}",
         bytes(needs(run))
@@ -50,7 +50,7 @@ fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
             let parts = batch * accumulation / smaller;
             let fits = if free.is_some() { "fit, and" } else { "take less, and" };
             format!(
-                "{told}; batches of {smaller} take about {}\n  help:     --set \
+                "{problem}; batches of {smaller} take about {}\n  help:     --set \
                  training.batch_size={smaller} --set training.accumulation={parts} {fits} each step is \
                  still over the same {} examples",
                 bytes(needs(&with_batch(run, smaller))),
@@ -58,7 +58,7 @@ fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
             )
         }
         None => format!(
-            "{told}; a batch of one takes about {}\n  help:     a smaller model, a GPU with more \
+            "{problem}; a batch of one takes about {}\n  help:     a smaller model, a GPU with more \
              memory, or one that nothing else uses",
             bytes(needs(&with_batch(run, 1)))
         ),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told() {
+    fn the_message_names_sizes_and_a_batch_that_fits() {
         let step = run(96, 2);
         let needs = |batch| bytes(memory(&with_batch(&step, batch), DeviceKind::Cuda).peak);
         let free = memory(&with_batch(&step, 48), DeviceKind::Cuda).peak;
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn cuda_says_it_in_several_ways() {
+    fn every_cuda_library_s_name_of_it_is_known() {
         let is = |text: &str| is_out_of_memory(&candle_core::Error::Msg(text.into()));
         assert!(is("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
         assert!(is("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"));
         assert!(!is("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)") && !is("shape mismatch"));
         let error = |text: &str| TrainError::Tensor(candle_core::Error::Msg(text.into()));
-        let told = |text: &str| reason(&error(text), &run(8, 1), None, 1);
-        assert!(told("CUDA_ERROR_OUT_OF_MEMORY").starts_with("the GPU ran out of memory"));
-        assert_eq!(told("shape mismatch"), "tensor operation failed: shape mismatch");
+        let message = |text: &str| reason(&error(text), &run(8, 1), None, 1);
+        assert!(message("CUDA_ERROR_OUT_OF_MEMORY").starts_with("the GPU ran out of memory"));
+        assert_eq!(message("shape mismatch"), "tensor operation failed: shape mismatch");
     }
 }

@@ -20,7 +20,7 @@ use crate::train::steps_per_epoch;
 pub struct Plan {
     pub experiment: Experiment,
     pub variants: Vec<PlannedVariant>,
-    /// What asked for it, which runs record.
+    /// Where it comes from, which its runs record.
     pub origin: Origin,
     data: Datasets,
     /// Those that arms start from.
@@ -134,7 +134,7 @@ impl Plan {
         Ok(Plan { experiment, variants, origin: Origin::default(), data, checkpoints })
     }
 
-    /// The variant and its run that `run` of `variant` starts from.
+    /// The run that `run` of `variant` starts from, with its variant.
     pub fn started_from(
         &self,
         variant: &PlannedVariant,

@@ -59,7 +59,7 @@ impl Queue {
         })
     }
 
-    /// Nothing is started any more, and what is under way should end.
+    /// From now on nothing is started, and what is under way should end.
     pub fn halt(&self) {
         self.halted.store(true, Ordering::Relaxed);
         // Under the lock, so that no worker goes to sleep on what it saw before.
@@ -76,7 +76,7 @@ impl Queue {
     }
 }
 
-/// An entry in a worker's hands.
+/// An entry that a worker has taken. It is over when this is dropped.
 pub struct Turn<'a> {
     queue: &'a Queue,
     pub index: usize,
@@ -86,7 +86,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.queue.states()[self.index] = State::Over;
         match std::thread::panicking() {
-            // Others would wait for what will not come.
+            // Others would wait for ever.
             true => self.queue.halt(),
             false => self.queue.changed.notify_all(),
         }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_passed_over_and_comes_when_it_can() {
+    fn an_entry_that_cannot_start_is_passed_over_until_it_can() {
         let queue = queue(&[("a", None), ("b", Some(0)), ("a", None), ("c", None)]);
         let first = queue.next().unwrap();
         let second = queue.next().unwrap();
@@ -120,9 +120,9 @@ mod tests {
         assert!(queue.next().is_none());
     }
 
-    /// Many workers: each entry once, none before the one it waits for.
+    /// With many workers.
     #[test]
-    fn every_entry_is_taken_once_and_in_its_place() {
+    fn every_entry_is_taken_once_and_behind_the_one_it_waits_for() {
         let entries: Vec<_> = (0..60).map(|i| ("x", (i % 3 == 2).then(|| i - 1))).collect();
         let named: Vec<String> = (0..60).map(|i| (i / 2).to_string()).collect();
         let entries: Vec<_> =
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_halt_and_a_panic_let_waiting_workers_go() {
+    fn a_halt_and_a_panic_wake_waiting_workers() {
         for panics in [false, true] {
             let queue = queue(&[("a", None), ("b", Some(0))]);
             let waited = thread::scope(|scope| {
