@@ -1,4 +1,4 @@
-//! AdamW (arXiv 1711.05101), as PyTorch computes it, with its whole state in reach.
+//! AdamW (arXiv 1711.05101), as PyTorch computes it. Its whole state can be saved and restored.
 //!
 //! `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
 //! `p ← (1 − η λ) p − η/(1 − β₁ᵗ) · m / (√(v / (1 − β₂ᵗ)) + ε)`,
@@ -25,8 +25,8 @@ pub struct AdamW {
     step: u64,
     /// Of each trained parameter; zero before step one.
     moments: Moments,
-    /// The trained parameters in the store's order, where a GPU updates them together.
-    together: Option<MultiTensorAdamW>,
+    /// The trained parameters in the store's order, where a GPU updates all of them at once.
+    multi_tensor: Option<MultiTensorAdamW>,
 }
 
 /// A number that is known, or that a device is still computing.
@@ -70,9 +70,9 @@ impl AdamW {
             weight_decay: spec.weight_decay,
             step: 0,
             moments,
-            together: None,
+            multi_tensor: None,
         };
-        adamw.together = adamw.together(store)?;
+        adamw.multi_tensor = adamw.multi_tensor(store)?;
         Ok(adamw)
     }
 
@@ -80,16 +80,16 @@ impl AdamW {
         &self.moments
     }
 
-    /// Goes on behind `step` updates with the moments that those left, one pair for each of the store's
+    /// Continues after `step` updates with the moments that they left, one pair for each of the store's
     /// trained parameters.
     pub fn resume(&mut self, store: &ParameterStore, step: u64, moments: Moments) -> Result<()> {
         self.step = step;
         self.moments = moments;
-        self.together = self.together(store)?;
+        self.multi_tensor = self.multi_tensor(store)?;
         Ok(())
     }
 
-    fn together(&self, store: &ParameterStore) -> Result<Option<MultiTensorAdamW>> {
+    fn multi_tensor(&self, store: &ParameterStore) -> Result<Option<MultiTensorAdamW>> {
         let updated = store.trained().map(|p| {
             let Some((first, second)) = self.moments.get(&p.name) else {
                 candle_core::bail!("{} has no moments", p.name)
@@ -121,11 +121,11 @@ impl AdamW {
             rate: (rate / (1.0 - self.beta1.powf(t))) as f32,
             correct2: (1.0 / (1.0 - self.beta2.powf(t))) as f32,
         };
-        if let Some(together) = &self.together {
+        if let Some(all_at_once) = &self.multi_tensor {
             let all: Vec<Option<Tensor>> =
                 store.trained().map(|p| gradients.get(&p.name).cloned()).collect();
             self.step += 1;
-            return Scalar::of(&together.update(update, &all, limit)?, true);
+            return Scalar::of(&all_at_once.update(update, &all, limit)?, true);
         }
         let norm = global_norm(gradients)?;
         if !norm.is_finite() {
