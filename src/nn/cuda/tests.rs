@@ -740,9 +740,9 @@ fn images_are_the_cpus(on: &On) {
             .unwrap()
     };
     let (of_mean, of_deviation) = (float(mean), float(deviation));
-    assert!(on.run(|| ops::makes_crops(&device)).unwrap());
+    let cropper = on.run(|| ops::Cropper::of(&device)).unwrap().unwrap();
     for (dtype, tolerance) in TYPES {
-        let made = || ops::crops(&images, &picks, &of_mean, &of_deviation, dtype).unwrap();
+        let made = || cropper.crops(&images, &picks, &of_mean, &of_deviation, dtype).unwrap();
         let got = on.twice(|| vec![made()]);
         let mut want = Vec::new();
         for [which, right, down, mirrored] in picks {

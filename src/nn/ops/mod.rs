@@ -22,7 +22,7 @@ mod tests;
 pub use activation::{gelu, relu, tanh};
 pub use add_product::add_product;
 pub use attention::{attention, self_attention};
-pub use crops::{crops, makes_crops};
+pub use crops::Cropper;
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use embedding::{embed_tokens, embedding};

@@ -2,10 +2,11 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::nn::ops::{crops, makes_crops};
+use crate::nn::ops::Cropper;
 
 /// A split's images on a device, and what they are normalised by.
 pub struct HeldImages {
+    cropper: Cropper,
     /// \[n, side, side, channels\].
     bytes: Tensor,
     mean: Tensor,
@@ -22,15 +23,13 @@ impl HeldImages {
         deviation: &[f64],
         device: &Device,
     ) -> Result<Option<HeldImages>> {
-        if !makes_crops(device)? {
-            return Ok(None);
-        }
+        let Some(cropper) = Cropper::of(device)? else { return Ok(None) };
         let float = |values: &[f64]| {
             let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
             Tensor::from_vec(values, dims.3, device)
         };
         let bytes = Tensor::from_vec(bytes(), dims, device)?;
-        Ok(Some(HeldImages { bytes, mean: float(mean)?, deviation: float(deviation)? }))
+        Ok(Some(HeldImages { cropper, bytes, mean: float(mean)?, deviation: float(deviation)? }))
     }
 
     /// Bytes of the images.
@@ -38,8 +37,8 @@ impl HeldImages {
         self.bytes.elem_count() as u64
     }
 
-    /// As [`crops`].
+    /// As [`Cropper::crops`].
     pub fn batch(&self, picks: &[[i32; 4]], dtype: DType) -> Result<Tensor> {
-        crops(&self.bytes, picks, &self.mean, &self.deviation, dtype)
+        self.cropper.crops(&self.bytes, picks, &self.mean, &self.deviation, dtype)
     }
 }
