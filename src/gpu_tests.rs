@@ -62,7 +62,7 @@ impl Training<'_> {
     }
 }
 
-/// An evaluation, and a checkpoint that is taken up again.
+/// An evaluation, and a checkpoint that training resumes from.
 impl Work for Training<'_> {
     type Output = Trained;
 

@@ -178,16 +178,16 @@ fn crop_ratio() -> [f64; 2] {
 fn image_column() -> String {
     "image".into()
 }
-fn label_column() -> String {
+pub(super) fn label_column() -> String {
     "label".into()
 }
-fn train_split() -> String {
+pub(super) fn train_split() -> String {
     "train".into()
 }
-fn validation_split() -> Option<SplitSpec> {
+pub(super) fn validation_split() -> Option<SplitSpec> {
     Some(SplitSpec::Named("validation".into()))
 }
-fn test_split() -> SplitSpec {
+pub(super) fn test_split() -> SplitSpec {
     SplitSpec::Named("test".into())
 }
 

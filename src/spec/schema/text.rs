@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::data::{label_column, test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec};
 
 /// Where labelled texts come from and what is done to them.
@@ -68,18 +69,6 @@ impl TextDataSpec {
 
 fn text_column() -> String {
     "text".into()
-}
-fn label_column() -> String {
-    "label".into()
-}
-fn train_split() -> String {
-    "train".into()
-}
-fn validation_split() -> Option<SplitSpec> {
-    Some(SplitSpec::Named("validation".into()))
-}
-fn test_split() -> SplitSpec {
-    SplitSpec::Named("test".into())
 }
 fn max_tokens() -> usize {
     128
