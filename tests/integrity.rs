@@ -33,8 +33,8 @@ enum Damage {
     Missing,
     Empty,
     Cut,
-    /// The file of the same arm's run with another seed, which has the same size where numbers have no
-    /// texts of their own.
+    /// The file of the same arm's run with another seed. Where both runs left the same bytes, one digit
+    /// is changed instead.
     OfAnotherRun,
 }
 
@@ -80,7 +80,12 @@ impl Trained {
             Damage::Empty => fs::write(&path, "").unwrap(),
             Damage::Cut => fs::write(&path, &sound[..sound.len() / 2]).unwrap(),
             Damage::OfAnotherRun => {
-                fs::write(&path, fs::read(self.runs[1].join(file)).unwrap()).unwrap()
+                let mut other = fs::read(self.runs[1].join(file)).unwrap();
+                if other == sound {
+                    let digit = other.iter_mut().rfind(|byte| byte.is_ascii_digit()).unwrap();
+                    *digit = if *digit == b'0' { b'1' } else { b'0' };
+                }
+                fs::write(&path, other).unwrap()
             }
         }
         look();
