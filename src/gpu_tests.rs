@@ -43,7 +43,7 @@ fn run(overrides: &[&str]) -> RunSpec {
 /// Work on a run's task with seed 1 on noise.
 fn on_noise<W: Work>(spec: &RunSpec, train: usize, device: &Device, work: W) -> W::Output {
     let run = Run { spec, seed: 1, device };
-    Opened::synthetic(spec, train, 10).work(run, work)
+    Opened::synthetic(spec, train, 10).unwrap().work(run, work)
 }
 
 /// Training on a device.

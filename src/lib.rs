@@ -21,6 +21,7 @@ pub mod random;
 pub mod report;
 pub mod results;
 pub mod runner;
+pub mod singular_values;
 mod size;
 pub mod spec;
 pub mod tasks;

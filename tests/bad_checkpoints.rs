@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use told::tell;
 use vlora::checkpoints::{
-    CONFIG, Form, Hints, Labels, MODEL, PREPROCESSOR, read, read_checkpoint_as,
+    CONFIG, Form, Hints, MODEL, Metadata, PREPROCESSOR, read, read_checkpoint_as,
 };
 use vlora::spec::Normalize;
 
@@ -348,7 +348,7 @@ fn faulty_metadata_is_told() {
     let folder = dir.path();
     let mut text = String::new();
     let mut ours = load("authors.safetensors");
-    ours.labels = Labels {
+    ours.metadata = Metadata {
         class_names: ["a", "b", "c", "d", "e"].map(String::from).to_vec(),
         normalize: Some(Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] }),
     };

@@ -428,7 +428,7 @@ fn matched_arms_have_the_nearest_size() {
             let apart = matched.parameters.abs_diff(matched.wanted);
             for step in [-1i64, 1] {
                 let mut other = variant.spec.clone();
-                let spec::ModelSpec::Vit(model) = &mut other.model;
+                let spec::ModelSpec::Vit(model) = &mut other.model else { panic!("a ViT") };
                 let (field, step) = match matched.by {
                     spec::MatchBy::Width => (&mut model.dim, 4 * step),
                     spec::MatchBy::Depth => (&mut model.depth, step),
@@ -455,7 +455,7 @@ fn a_matched_arm_is_compared_at_its_point() {
     let labels: Vec<&str> = shallow.iter().map(|v| v.label.as_str()).collect();
     assert_eq!(labels, ["shallow depth=2", "shallow depth=3"]);
     for (variant, depth) in shallow.into_iter().zip([4, 8]) {
-        assert_eq!(experiment.baseline_of(variant).unwrap().spec.vit().depth, depth);
+        assert_eq!(experiment.baseline_of(variant).unwrap().spec.model.depth(), depth);
     }
 }
 

@@ -170,6 +170,11 @@ fn each_architecture_is_recognised() {
         type_vocab_size: 2,
         hidden_act: Activation::Gelu,
         layer_norm_eps: 1e-12,
+        dropout: 0.1,
+        attention_dropout: 0.1,
+        num_labels: None,
+        class_names: Vec::new(),
+        unsupported: None,
     };
     let stack = StackConfig { layers: 6, heads: 8, feed_forward: 2048 };
     let opus = EncoderDecoderConfig {
@@ -316,13 +321,18 @@ fn faulty_descriptions_are_told() {
     told(&mut text, "deep JSON", BaseModel::parse(Path::new(CONFIG), deep.as_bytes()));
     told(&mut text, "no text", BaseModel::parse(Path::new(CONFIG), &[0xff]));
     // Recognised, and said why it is no start for training.
-    for config in [bert(), marian(), t5()] {
+    let mut roberta = bert();
+    roberta["model_type"] = json!("roberta");
+    for config in [roberta, marian(), t5()] {
         let base = parsed(&config).unwrap();
         told(
             &mut text,
             &format!("training {}", config["model_type"]),
             base.trainable(Path::new(CONFIG)),
         );
+    }
+    for config in [vit(), bert(), distilbert()] {
+        parsed(&config).unwrap().trainable(Path::new(CONFIG)).unwrap();
     }
     insta::assert_snapshot!(text);
 }

@@ -22,13 +22,15 @@ use program::Ran;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use vlora::checkpoints::{
-    CONFIG, Checkpoint, Exported, Form, Hints, INDEX, Labels, MODEL, PREPROCESSOR, adapt, parse,
+    CONFIG, Checkpoint, Exported, Form, Hints, INDEX, MODEL, Metadata, PREPROCESSOR, align, parse,
     read, read_checkpoint, resample_positions,
 };
 use vlora::nn::{Init, Mode};
 use vlora::random::{Purpose, Stream};
 use vlora::results::Resampled;
-use vlora::spec::{LoraSpec, Normalize, Pool, PositionEmbedding, Rank, Reference, RunSpec, Target};
+use vlora::spec::{
+    LoraSpec, ModelSpec, Normalize, Pool, PositionEmbedding, Rank, Reference, RunSpec, VitSpec,
+};
 
 fn logits(checkpoint: &Checkpoint) -> Tensor {
     let images = read(&fixture("expected.safetensors")).unwrap().tensors["images"].clone();
@@ -41,6 +43,17 @@ fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, (Vec<usize>, Vec
         (t.dims().to_vec(), values.into_iter().map(f32::to_bits).collect())
     };
     tensors.iter().map(|(name, t)| (name.clone(), bits(t))).collect()
+}
+
+fn vit(model: &ModelSpec) -> &VitSpec {
+    model.as_vit().unwrap()
+}
+
+fn vit_mut(model: &mut ModelSpec) -> &mut VitSpec {
+    match model {
+        ModelSpec::Vit(model) => model,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn bytes(exported: Exported) -> Vec<u8> {
@@ -58,7 +71,7 @@ fn each_import_is_the_model_that_its_program_has() {
         let loaded = read_checkpoint(&fixture(file), &hints(&settings)).unwrap();
         assert_eq!(loaded.form, form);
         let (checkpoint, number) = (&loaded.checkpoint, |field: &str| settings[field].as_f64());
-        let model = &checkpoint.model;
+        let model = vit(&checkpoint.model);
         for (field, value) in [
             ("image_size", model.image_size as f64),
             ("patch_size", model.patch_size as f64),
@@ -97,8 +110,8 @@ fn what_comes_from_a_program_returns_to_the_bit() {
         assert_eq!(compact.form, Form::Compact);
         let compact = compact.checkpoint;
         assert_eq!(
-            (&compact.model, &compact.vlora, &compact.lora, &compact.labels),
-            (&first.model, &first.vlora, &first.lora, &first.labels)
+            (&compact.model, &compact.vlora, &compact.lora, &compact.metadata),
+            (&first.model, &first.vlora, &first.lora, &first.metadata)
         );
         assert_eq!(bits(&compact.tensors), bits(&first.tensors));
         assert_eq!(compact.to_bytes().unwrap(), first.to_bytes().unwrap());
@@ -169,7 +182,7 @@ fn shards_are_read_as_one_file() {
 /// Class names and the image processor of transformers' folder, and what it makes of every byte.
 #[test]
 fn names_and_normalisation_are_the_folders() {
-    let labels = load("hf-vit-sharded").labels;
+    let labels = load("hf-vit-sharded").metadata;
     let names = ["tench", "goldfish", "great white shark", "tiger shark", "hammerhead"];
     assert_eq!(labels.class_names, names);
     let normalize = labels.normalize.unwrap();
@@ -188,15 +201,15 @@ fn names_and_normalisation_are_the_folders() {
     }
     // LABEL_0 and so on are no names, and other forms have none.
     for file in ["hf-vit", "timm.safetensors"] {
-        assert_eq!(load(file).labels, Labels::default(), "{file}");
+        assert_eq!(load(file).metadata, Metadata::default(), "{file}");
     }
     // A new head has other classes; the images stay as they were.
     let hints = Hints { new_head: Some(5), ..Hints::default() };
     let new = read_checkpoint(&fixture("hf-vit-sharded"), &hints).unwrap().checkpoint;
-    assert_eq!(new.labels, Labels { class_names: vec![], normalize: Some(normalize) });
+    assert_eq!(new.metadata, Metadata { class_names: vec![], normalize: Some(normalize) });
     // What is done to weights leaves them.
-    assert_eq!(new.materialised().unwrap().labels, new.labels);
-    assert_eq!(new.without_lora().labels, new.labels);
+    assert_eq!(new.materialised().unwrap().metadata, new.metadata);
+    assert_eq!(new.without_lora().metadata, new.metadata);
 }
 
 /// The folder as timm writes it says heads, class names and normalisation.
@@ -206,11 +219,11 @@ fn timms_folder_says_what_its_weights_do_not() {
         [("timm-folder", 2, Pool::ClassToken), ("timm-folder-mean", 6, Pool::Mean)]
     {
         let ours = read_checkpoint(&fixture(file), &Hints::default()).unwrap().checkpoint;
-        assert_eq!((ours.model.heads, ours.model.pool), (heads, pool));
+        assert_eq!((ours.model.heads(), vit(&ours.model).pool), (heads, pool));
         let names = ["tench", "goldfish", "great white shark", "tiger shark", "hammerhead"];
-        assert_eq!(ours.labels.class_names, names);
+        assert_eq!(ours.metadata.class_names, names);
         let normalize = Normalize { mean: vec![0.5, 0.4, 0.3], std: vec![0.25, 0.2, 0.125] };
-        assert_eq!(ours.labels.normalize.as_ref(), Some(&normalize));
+        assert_eq!(ours.metadata.normalize.as_ref(), Some(&normalize));
         // Older files have the pretrained model's fields beside the architecture.
         let dir = tempfile::tempdir().unwrap();
         let config = std::fs::read(fixture(file).join(CONFIG)).unwrap();
@@ -222,7 +235,7 @@ fn timms_folder_says_what_its_weights_do_not() {
         std::fs::write(dir.path().join(CONFIG), config.to_string()).unwrap();
         std::fs::copy(fixture(file).join(MODEL), dir.path().join(MODEL)).unwrap();
         let flat = read_checkpoint(dir.path(), &Hints::default()).unwrap().checkpoint;
-        assert_eq!((&flat.model, &flat.labels), (&ours.model, &ours.labels));
+        assert_eq!((&flat.model, &flat.metadata), (&ours.model, &ours.metadata));
         // A new head has other classes; the images stay as they were.
         let hints = Hints { new_head: Some(7), ..Hints::default() };
         let tensors = read(&fixture(file)).unwrap().tensors;
@@ -231,7 +244,7 @@ fn timms_folder_says_what_its_weights_do_not() {
         std::fs::copy(fixture(file).join(CONFIG), dir.path().join(CONFIG)).unwrap();
         candle_core::safetensors::save(&headless.collect(), dir.path().join(MODEL)).unwrap();
         let new = read_checkpoint(dir.path(), &hints).unwrap().checkpoint;
-        assert_eq!(new.labels, Labels { class_names: vec![], normalize: Some(normalize) });
+        assert_eq!(new.metadata, Metadata { class_names: vec![], normalize: Some(normalize) });
     }
 }
 
@@ -322,7 +335,7 @@ fn position_embeddings_are_resampled_as_each_program_does() {
     // Whole models on larger images.
     let images = &expected["images"];
     let larger = |checkpoint: &Checkpoint, how: &str| {
-        let adapted = adapt(checkpoint, &run_of(checkpoint, 20, how), &[]).unwrap();
+        let adapted = align(checkpoint, &run_of(checkpoint, 20, how), &[]).unwrap();
         let vit = adapted.checkpoint.vit().unwrap();
         (vit.forward(images, Mode::Evaluation).unwrap().tensor().clone(), adapted.positions)
     };
@@ -342,9 +355,9 @@ fn position_embeddings_are_resampled_as_each_program_does() {
     assert!(relative(&timm, &expected["hf-vit.logits"]) > 1e-3);
     // Nothing is done where the size is the same, and `refuse` refuses another.
     let same = load("timm.safetensors");
-    let kept = adapt(&same, &run_of(&same, 8, "timm"), &[]).unwrap();
+    let kept = align(&same, &run_of(&same, 8, "timm"), &[]).unwrap();
     assert_eq!((bits(&kept.checkpoint.tensors), kept.positions), (bits(&same.tensors), None));
-    let told = adapt(&same, &run_of(&same, 20, "refuse"), &[]).map(drop).unwrap_err().to_string();
+    let told = align(&same, &run_of(&same, 20, "refuse"), &[]).map(drop).unwrap_err().to_string();
     assert!(told.contains("image_size: 8") && told.contains("position_embedding: auto"), "{told}");
 }
 
@@ -360,7 +373,7 @@ fn compact_files_of_format_1_are_read() {
     let metadata = Some([("vlora".to_string(), head)].into());
     std::fs::write(&path, safetensors::serialize(&new.tensors, metadata).unwrap()).unwrap();
     let old = read_checkpoint(&path, &Hints::default()).unwrap().checkpoint;
-    assert_eq!((old.labels, bits(&old.tensors)), (Labels::default(), bits(&ours.tensors)));
+    assert_eq!((old.metadata, bits(&old.tensors)), (Metadata::default(), bits(&ours.tensors)));
 }
 
 /// A VLoRA model with its increments added up computes the same in every dense form.
@@ -369,7 +382,7 @@ fn dense_exports_compute_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let ours = load("authors.safetensors");
     let want = logits(&ours);
-    let heads = Hints { heads: Some(ours.model.heads), ..Hints::default() };
+    let heads = Hints { heads: Some(ours.model.heads()), ..Hints::default() };
 
     let file = dir.path().join("timm.safetensors");
     std::fs::write(&file, bytes(ours.export(Form::Timm).unwrap())).unwrap();
@@ -406,10 +419,10 @@ fn vectors_and_own_ranks_keep_in_the_authors_form() {
     let mut ours = load("authors.safetensors");
     let vlora = ours.vlora.as_mut().unwrap();
     vlora.targets[2].rank = Some(Rank::Of(1));
-    for target in [Target::AttnQkvBias, Target::Norm1Weight] {
+    for target in ["attn.qkv.bias", "norm1.weight"] {
         vlora.targets.push(vlora::spec::TargetSpec::plain(target));
     }
-    let dim = ours.model.dim;
+    let dim = ours.model.dim();
     let zeros = |size: usize| Tensor::zeros(size, DType::F32, &Device::Cpu).unwrap();
     for layer in [1, 2, 4, 5] {
         for factor in ["A", "B"] {
@@ -441,14 +454,16 @@ fn with_lora(mut checkpoint: Checkpoint) -> Checkpoint {
         rank: 2,
         alpha: 3.0,
         dropout: 0.25,
-        targets: vec![Target::AttnQkv, Target::MlpFc2],
+        targets: ["attn.qkv", "mlp.fc2"].map(Into::into).to_vec(),
         also_train: vec![],
     };
-    for layer in 0..checkpoint.model.depth {
+    for layer in 0..checkpoint.model.depth() {
         for target in &lora.targets {
-            let (output, input) = checkpoint.model.target_shape(*target);
+            let weights = checkpoint.model.weights();
+            let weight = weights.iter().find(|weight| weight.target == *target).unwrap();
+            let (output, input) = weight.sides();
             for (factor, width) in [("A", input), ("B", output)] {
-                let name = format!("blocks.{layer}.{}.lora_{factor}", target.parameter());
+                let name = format!("blocks.{layer}.{}.lora_{factor}", weight.parameter());
                 let mut stream = Stream::new(9, Purpose::Init, &name);
                 let values = Init::Normal { std: 0.3 }.values(2 * width, &mut stream);
                 let tensor = Tensor::from_vec(values, (2, width), &Device::Cpu).unwrap();
@@ -518,7 +533,7 @@ fn the_authors_form_refuses_what_it_cannot_hold() {
     refused(&|c| c.vlora.as_mut().unwrap().reference = Reference::Previous, "previous");
     refused(&|c| c.vlora.as_mut().unwrap().rank = Rank::Full, "rank: full");
     refused(&|c| c.vlora.as_mut().unwrap().rank = Rank::Of(0), "rank: 0");
-    refused(&|c| c.model.norm_eps = 1e-5, "norm_eps");
+    refused(&|c| vit_mut(&mut c.model).norm_eps = 1e-5, "norm_eps");
     refused(&|c| *c = with_lora(c.clone()), "--lora drop");
     let mean = load("timm-mean.safetensors").export(Form::HuggingFace).unwrap_err();
     assert!(mean.to_string().contains("pool: mean"), "{mean}");
@@ -547,7 +562,7 @@ fn a_model_without_a_head_serves_a_new_one() {
         assert!(told.contains("no classifier") && told.contains("start.head: new"), "{told}");
         let ours =
             read_checkpoint(&path, &Hints { new_head: Some(7), ..hints }).unwrap().checkpoint;
-        assert_eq!(ours.model.classes, 7);
+        assert_eq!(ours.model.classes(), 7);
         let whole = Hints { heads: Some(3), ..Hints::default() };
         let source = fixture(source.trim_end_matches("/model.safetensors"));
         let whole = read_checkpoint(&source, &whole).unwrap().checkpoint;
@@ -622,7 +637,7 @@ fn the_commands_import_and_export() {
     let (code, out, err) =
         run(&["export", "named.safetensors", "--to", "hf-vit", "--out", "named-hf"]);
     assert!(code == 0 && out.contains("wrote named-hf/preprocessor_config.json"), "{err}");
-    let labels = |at: &Path| read_checkpoint(at, &Hints::default()).unwrap().checkpoint.labels;
+    let labels = |at: &Path| read_checkpoint(at, &Hints::default()).unwrap().checkpoint.metadata;
     assert_eq!(labels(&dir.path().join("named-hf")), labels(Path::new(sharded)));
 
     let refused = |args: &[&str], part: &str| {

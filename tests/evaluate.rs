@@ -127,7 +127,7 @@ fn classes_in_another_order_are_the_same_result() {
     for name in ["head.weight", "head.bias"] {
         other.tensors.insert(name.into(), other.tensors[name].index_select(&index, 0).unwrap());
     }
-    other.labels.class_names.reverse();
+    other.metadata.class_names.reverse();
     let put = |name: &str, checkpoint: &vlora::checkpoints::Checkpoint| {
         fs::write(dir.join(name), checkpoint.to_bytes().unwrap()).unwrap();
         PathBuf::from(name)
@@ -137,7 +137,7 @@ fn classes_in_another_order_are_the_same_result() {
     assert_eq!((&own["value"], &own["loss"]), (&permuted["value"], &permuted["loss"]));
     let told = evaluate(dir, &path, &[]).out;
     assert!(told.contains("put by name into the order of the data's classes"), "{told}");
-    other.labels.class_names.clear();
+    other.metadata.class_names.clear();
     let path = put("nameless.safetensors", &other);
     assert_ne!(row(dir, &path, &[])["value"], own["value"]);
     let told = evaluate(dir, &path, &[]).out;

@@ -55,7 +55,7 @@ impl Observer for StopAt<'_> {
 
 /// The data that a run of `spec` reads.
 fn images(spec: &RunSpec) -> ImageData {
-    let vit = spec.vit();
+    let vit = spec.model.as_vit().unwrap();
     let size = Size { side: vit.image_size, channels: vit.channels };
     ImageData::load(spec.images(), size, vit.classes, &Hub::default()).unwrap()
 }
@@ -122,7 +122,7 @@ fn another_seed_has_another_start_and_another_order() {
     let spec = experiment(&[]).variants[0].spec.clone();
     let start = |seed| {
         let mut store = ParameterStore::new(seed, Device::Cpu);
-        Vit::new(spec.vit(), None, None, &mut store).unwrap();
+        Vit::new(spec.model.as_vit().unwrap(), None, None, &mut store).unwrap();
         let weight = store.get("blocks.0.attn.qkv.weight").unwrap();
         weight.var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };

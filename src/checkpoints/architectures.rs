@@ -33,9 +33,9 @@ const KINDS: [(&str, &str, Read); 10] = [
     ("mt5", "MT5", t5),
 ];
 
-const SUPPORTED: &str = "vit, which can be trained; bert, roberta, xlm-roberta, camembert, electra \
-                         or distilbert, which `vlora spectrum` reads; marian, t5 or mt5, which are \
-                         recognised";
+const SUPPORTED: &str = "vit, bert or distilbert, which can be trained; roberta, xlm-roberta, \
+                         camembert or electra, which `vlora spectrum` reads; marian, t5 or mt5, \
+                         which are recognised";
 
 // What no model comes near, so that a damaged number is named before anything is made of it.
 const LAYERS: RangeInclusive<usize> = 1..=4096;
@@ -110,15 +110,7 @@ fn heads(fields: &Fields, name: &str, width: (&str, usize)) -> Result<usize> {
 
 fn vit(fields: &Fields) -> Result<BaseModel> {
     let hidden_size = fields.whole("hidden_size", WIDTHS)?;
-    let labels = labels(fields)?;
-    let num_labels = match &labels {
-        Some(labels) => Some(labels.len()),
-        None => fields.get("num_labels").map(|_| fields.whole("num_labels", ROWS)).transpose()?,
-    };
-    let mut class_names = labels.unwrap_or_default();
-    if class_names.iter().enumerate().all(|(i, name)| *name == format!("LABEL_{i}")) {
-        class_names.clear();
-    }
+    let (num_labels, class_names) = classes(fields)?;
     let hidden_act = activation(fields, "hidden_act")?;
     let qkv_bias = fields.flag_or("qkv_bias", true)?;
     Ok(BaseModel::Vit(VitConfig {
@@ -136,6 +128,21 @@ fn vit(fields: &Fields) -> Result<BaseModel> {
         class_names,
         unsupported: unsupported(fields, hidden_act, qkv_bias),
     }))
+}
+
+/// How many classes the classifier has, if the file says it, and their names, if they have any but
+/// `LABEL_0` and so on.
+fn classes(fields: &Fields) -> Result<(Option<usize>, Vec<String>)> {
+    let labels = labels(fields)?;
+    let count = match &labels {
+        Some(labels) => Some(labels.len()),
+        None => fields.get("num_labels").map(|_| fields.whole("num_labels", ROWS)).transpose()?,
+    };
+    let mut names = labels.unwrap_or_default();
+    if names.iter().enumerate().all(|(i, name)| *name == format!("LABEL_{i}")) {
+        names.clear();
+    }
+    Ok((count, names))
 }
 
 /// `id2label` as a list. `label2id` must not give a name of `id2label` another number, since tools
@@ -283,25 +290,100 @@ fn unsupported(fields: &Fields, hidden_act: Activation, qkv_bias: bool) -> Optio
     if !qkv_bias {
         return no("qkv_bias", "false".into(), "true");
     }
-    // Heads that were cut out of the layers, by layer.
-    let pruned = fields.get("pruned_heads");
-    let is_empty = |value: &Value| {
-        value.as_object().is_some_and(|o| o.is_empty())
-            || value.as_array().is_some_and(|a| a.is_empty())
-    };
-    if let Some(pruned) = pruned.filter(|pruned| !is_empty(pruned)) {
-        return no("pruned_heads", pruned.to_string(), "none");
-    }
-    let problem = fields.get("problem_type").filter(|p| *p != "single_label_classification");
-    if let Some(problem) = problem {
-        return no("problem_type", problem.to_string(), "`single_label_classification`");
+    if let Some(unsupported) = pruned_or_other_problem(fields) {
+        return Some(unsupported);
     }
     let (field, value) = fields.unknown(&[&VIT, &HARMLESS, &["pruned_heads"]])?;
     no(field, value.to_string(), UNKNOWN_FIELD)
 }
 
+/// Heads that were cut out of the layers, and classifiers of another kind.
+fn pruned_or_other_problem(fields: &Fields) -> Option<Unsupported> {
+    let no = |field: &str, found: &Value, expected: &str| {
+        let (field, found) = (field.into(), found.to_string());
+        Some(Unsupported { field, found, expected: expected.into() })
+    };
+    let is_empty = |value: &Value| {
+        value.as_object().is_some_and(|o| o.is_empty())
+            || value.as_array().is_some_and(|a| a.is_empty())
+    };
+    if let Some(pruned) = fields.get("pruned_heads").filter(|pruned| !is_empty(pruned)) {
+        return no("pruned_heads", pruned, "none");
+    }
+    let problem = fields.get("problem_type").filter(|p| *p != "single_label_classification");
+    no("problem_type", problem?, "`single_label_classification`")
+}
+
+/// Fields of BERT's and DistilBERT's descriptions that say what the model computes: each is read here.
+const BERT: [&str; 24] = [
+    "activation",
+    "attention_dropout",
+    "dim",
+    "dropout",
+    "hidden_act",
+    "hidden_dim",
+    "hidden_size",
+    "id2label",
+    "intermediate_size",
+    "label2id",
+    "layer_norm_eps",
+    "max_position_embeddings",
+    "model_type",
+    "n_heads",
+    "n_layers",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_labels",
+    "position_embedding_type",
+    "problem_type",
+    "pruned_heads",
+    "type_vocab_size",
+    "use_token_type_ids",
+    "vocab_size",
+];
+
+/// Fields that change nothing of what the encoder computes: of other heads, of how tables started.
+const HARMLESS_TO_TEXTS: [&str; 8] = [
+    "directionality",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+    "qa_dropout",
+    "seq_classif_dropout",
+];
+
+/// What of the description this project's text encoder does not have; the first found.
+fn unsupported_text(fields: &Fields, act: (&str, Activation)) -> Option<Unsupported> {
+    let no = |field: &str, found: String, expected: &str| {
+        Some(Unsupported { field: field.into(), found, expected: expected.into() })
+    };
+    if !matches!(act.1, Activation::Gelu | Activation::Relu) {
+        return no(act.0, act.1.to_string(), "`gelu` or `relu`");
+    }
+    let positions = fields.get("position_embedding_type").filter(|kind| *kind != "absolute");
+    if let Some(positions) = positions {
+        return no("position_embedding_type", positions.to_string(), "`absolute`");
+    }
+    for field in ["is_decoder", "add_cross_attention"] {
+        if let Some(value) = fields.get(field).filter(|value| **value != Value::Bool(false)) {
+            return no(field, value.to_string(), "false");
+        }
+    }
+    if let Some(unsupported) = pruned_or_other_problem(fields) {
+        return Some(unsupported);
+    }
+    let known: [&[&str]; 4] =
+        [&BERT, &HARMLESS, &HARMLESS_TO_TEXTS, &["sinusoidal_pos_embds", "tie_weights_"]];
+    let (field, value) = fields.unknown(&known)?;
+    no(field, value.to_string(), UNKNOWN_FIELD)
+}
+
 fn bert(fields: &Fields, kind: BertKind) -> Result<BaseModel> {
     let hidden_size = fields.whole("hidden_size", WIDTHS)?;
+    let hidden_act = activation(fields, "hidden_act")?;
+    let (num_labels, class_names) = classes(fields)?;
     Ok(BaseModel::Bert(BertConfig {
         kind,
         vocab_size: fields.whole("vocab_size", ROWS)?,
@@ -311,14 +393,25 @@ fn bert(fields: &Fields, kind: BertKind) -> Result<BaseModel> {
         intermediate_size: fields.whole("intermediate_size", WIDTHS)?,
         max_position_embeddings: fields.whole_or("max_position_embeddings", ROWS, 512)?,
         type_vocab_size: fields.whole_or("type_vocab_size", 0..=1 << 24, 2)?,
-        hidden_act: activation(fields, "hidden_act")?,
+        hidden_act,
         layer_norm_eps: fields.positive_or("layer_norm_eps", 1.0, 1e-12)?,
+        dropout: fields.share_or("hidden_dropout_prob", 0.1)?,
+        attention_dropout: fields.share_or("attention_probs_dropout_prob", 0.1)?,
+        num_labels,
+        class_names,
+        // Of the others none can be trained.
+        unsupported: match kind {
+            BertKind::Bert => unsupported_text(fields, ("hidden_act", hidden_act)),
+            _ => None,
+        },
     }))
 }
 
 /// BERT's parts under other names, without segments; ε is not for the file to say.
 fn distilbert(fields: &Fields) -> Result<BaseModel> {
     let hidden_size = fields.whole("dim", WIDTHS)?;
+    let hidden_act = activation(fields, "activation")?;
+    let (num_labels, class_names) = classes(fields)?;
     Ok(BaseModel::Bert(BertConfig {
         kind: BertKind::DistilBert,
         vocab_size: fields.whole("vocab_size", ROWS)?,
@@ -328,8 +421,13 @@ fn distilbert(fields: &Fields) -> Result<BaseModel> {
         intermediate_size: fields.whole("hidden_dim", WIDTHS)?,
         max_position_embeddings: fields.whole_or("max_position_embeddings", ROWS, 512)?,
         type_vocab_size: 0,
-        hidden_act: activation(fields, "activation")?,
+        hidden_act,
         layer_norm_eps: 1e-12,
+        dropout: fields.share_or("dropout", 0.1)?,
+        attention_dropout: fields.share_or("attention_dropout", 0.1)?,
+        num_labels,
+        class_names,
+        unsupported: unsupported_text(fields, ("activation", hidden_act)),
     }))
 }
 

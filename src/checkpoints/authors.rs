@@ -18,8 +18,9 @@ use super::timm::{NORM_EPS, described, heads, labelled, refuse_variants};
 use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Result};
 use crate::spec::{
-    Increment, IncrementInit, Pool, Rank, Reference, Target, TargetSpec, VitSpec, VloraSpec,
+    IncrementInit, LayerWeight, ModelSpec, Pool, Rank, Reference, TargetSpec, VitSpec, VloraSpec,
 };
+use crate::vlora::{Increment, LayerMap};
 
 /// A name within a block.
 struct Place<'a> {
@@ -32,6 +33,11 @@ fn place(name: &str) -> Option<Place<'_>> {
     let (compound, rest) = name.strip_prefix("blocks.")?.split_once('.')?;
     let (inner, rest) = rest.strip_prefix("blocks.")?.split_once('.')?;
     Some(Place { compound: compound.parse().ok()?, inner: inner.parse().ok()?, rest })
+}
+
+/// The weights that can have increments in this form, of no particular size.
+pub fn authors_targets() -> Vec<LayerWeight> {
+    VitSpec::layer_weights(1, 1)
 }
 
 /// Whether a name is of this form.
@@ -109,11 +115,11 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     }
     let theirs = |name: &str| theirs(name, size);
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
-    let mut model = renamed.model(heads(&renamed, described.as_ref(), hints)?, NORM_EPS)?;
+    let mut model = renamed.vit(heads(&renamed, described.as_ref(), hints)?, NORM_EPS)?;
     // Whole compounds, so that a block that is not there is missed by its name.
     model.depth = model.depth.checked_next_multiple_of(size).unwrap_or(usize::MAX);
-    let vlora = increments(file, &renamed, size, hints)?;
-    labelled(renamed.checkpoint(model, Some(vlora), None)?, described, hints)
+    let vlora = increments(file, &renamed, &model, size, hints)?;
+    labelled(renamed.checkpoint(model.into(), Some(vlora), None)?, described, hints)
 }
 
 /// The base layer's parameter of one of ours.
@@ -136,23 +142,27 @@ fn same(a: &Tensor, b: &Tensor) -> candle_core::Result<bool> {
 fn increments(
     file: &TensorFile,
     renamed: &Renamed,
+    model: &VitSpec,
     size: usize,
     hints: &Hints,
 ) -> Result<VloraSpec> {
-    let rank = |target: Target| {
-        let factor = renamed.tensors.get(&format!("blocks.1.{}.A", target.parameter()))?;
-        Some(Rank::Of(if target.is_vector() { 0 } else { *factor.dims().first()? }))
+    let factor = |weight: &LayerWeight| format!("blocks.1.{}.A", weight.parameter());
+    let rank = |weight: &LayerWeight| {
+        let factor = renamed.tensors.get(&factor(weight))?;
+        Some(Rank::Of(if weight.is_vector() { 0 } else { *factor.dims().first()? }))
     };
-    let mut found: Vec<(Target, Rank)> = match size {
+    // Matrices first.
+    let weights = ModelSpec::Vit(model.clone()).weights();
+    let found: Vec<(&LayerWeight, Rank)> = match size {
         // Compounds of one layer hold no increments.
-        1 => Target::MATRICES.map(|target| (target, Rank::Of(1))).to_vec(),
-        _ => Target::all().filter_map(|target| Some((target, rank(target)?))).collect(),
+        1 => weights.iter().filter(|w| !w.is_vector()).map(|w| (w, Rank::Of(1))).collect(),
+        _ => weights.iter().filter_map(|weight| Some((weight, rank(weight)?))).collect(),
     };
-    if let Some((target, _)) =
-        found.iter().find(|(target, rank)| !target.is_vector() && *rank == Rank::Of(0))
+    if let Some((weight, _)) =
+        found.iter().find(|(weight, rank)| !weight.is_vector() && *rank == Rank::Of(0))
     {
         return Err(Fault::new(&file.path, "an increment has rank 0")
-            .tensor(&(renamed.theirs)(&format!("blocks.1.{}.A", target.parameter())))
+            .tensor(&(renamed.theirs)(&factor(weight)))
             .expected("[rank, in] with a rank of at least 1")
             .into());
     }
@@ -162,15 +172,14 @@ fn increments(
             .expected("names as in blocks.0.blocks.1.attn.qkv.parametrizations.weight.0.A")
             .into());
     }
-    found.sort_by_key(|(target, _)| target.is_vector());
     let common = match found.first() {
-        Some((target, rank)) if !target.is_vector() => *rank,
+        Some((weight, rank)) if !weight.is_vector() => *rank,
         _ => Rank::Of(1),
     };
-    let targets = found.iter().map(|(target, rank)| {
-        let own = !target.is_vector() && *rank != common;
-        let alpha = hints.target_alphas.get(target).copied();
-        TargetSpec { target: *target, rank: own.then_some(*rank), alpha }
+    let targets = found.iter().map(|(weight, rank)| {
+        let own = !weight.is_vector() && *rank != common;
+        let alpha = hints.target_alphas.get(&weight.target).copied();
+        TargetSpec { target: weight.target.clone(), rank: own.then_some(*rank), alpha }
     });
     Ok(VloraSpec {
         compound_size: size,
@@ -210,7 +219,9 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
              --to timm holds every model, as a dense one"
         )))
     };
-    let VitSpec { depth, norm_eps, .. } = checkpoint.model;
+    let Some(VitSpec { norm_eps, .. }) = checkpoint.model.as_vit() else {
+        return no("a model that is no Vision Transformer");
+    };
     let Some(vlora) = &checkpoint.vlora else {
         return no("a dense model, as merging LoRA makes it too");
     };
@@ -223,14 +234,20 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     if !vlora.detach {
         return no("detach: false");
     }
-    if norm_eps != NORM_EPS {
+    if *norm_eps != NORM_EPS {
         return no(&format!("norm_eps: {norm_eps}, where timm's models have {NORM_EPS}"));
     }
-    for target in vlora.targets.iter().map(|own| own.target) {
-        match (0..depth).find_map(|layer| vlora.increment(layer, target)) {
-            Some(Increment::Full) => return no("full increments (rank: full)"),
-            Some(Increment::Shared) => return no("layers without increments (rank: 0)"),
-            _ => {}
+    for stack in checkpoint.model.stacks() {
+        let map = LayerMap::of(&stack, Some(vlora));
+        if (0..stack.depth).all(|layer| map.reference(layer).is_none()) {
+            continue;
+        }
+        for weight in &stack.weights {
+            match Increment::of(weight, vlora) {
+                Some(Increment::Full) => return no("full increments (rank: full)"),
+                Some(Increment::Shared) => return no("layers without increments (rank: 0)"),
+                _ => {}
+            }
         }
     }
     Ok(vlora)
@@ -240,13 +257,14 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
 /// not hold.
 pub fn construction(checkpoint: &Checkpoint) -> Option<String> {
     let vlora = checkpoint.vlora.as_ref()?;
-    let m = &checkpoint.model;
+    let model = &checkpoint.model;
+    let m = model.as_vit()?;
     let list = |of: &dyn Fn(&TargetSpec) -> String| {
         format!("[{}]", vlora.targets.iter().map(of).collect::<Vec<_>>().join(", "))
     };
     let rank = |own: &TargetSpec| match own.rank.unwrap_or(vlora.rank) {
         // A vector has none; the package wants a number there.
-        _ if own.target.is_vector() => "1".to_string(),
+        _ if model.is_vector(&own.target) => "1".to_string(),
         rank => rank.to_string(),
     };
     let pool = match m.pool {
@@ -266,7 +284,10 @@ pub fn construction(checkpoint: &Checkpoint) -> Option<String> {
         m.heads,
         m.mlp_ratio,
         vlora.compound_size,
-        list(&|own| format!("\"{}\"", own.target.parameter())),
+        list(&|own| match model.weight(&own.target) {
+            Some(weight) => format!("\"{}\"", weight.parameter()),
+            None => format!("\"{}\"", own.target),
+        }),
         list(&rank),
         list(&|own| own.alpha.unwrap_or(vlora.alpha).to_string()),
     ))

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `vit` | Vision Transformer | train, import, spectrum |
 //! | none, but timm's `architecture` | timm's Vision Transformer | train, import, spectrum |
-//! | `bert`, `roberta`, `xlm-roberta`, `camembert`, `electra`, `distilbert` | BERT-like encoder | spectrum |
+//! | `bert`, `distilbert` | BERT-like encoder | train, import, spectrum |
+//! | `roberta`, `xlm-roberta`, `camembert`, `electra` | BERT-like encoder | spectrum |
 //! | `marian` | encoder-decoder, Helsinki-NLP's translation models | recognised |
 //! | `t5`, `mt5` | encoder-decoder with relative positions | recognised |
 
@@ -86,6 +87,15 @@ pub struct BertConfig {
     pub type_vocab_size: usize,
     pub hidden_act: Activation,
     pub layer_norm_eps: f64,
+    /// What training dropped of activations, and of attention's weights.
+    pub dropout: f64,
+    pub attention_dropout: f64,
+    /// Classes of the classifier, if the file says how many.
+    pub num_labels: Option<usize>,
+    /// Their names by number; empty where they have none but `LABEL_0` and so on.
+    pub class_names: Vec<String>,
+    /// What the description says that this project's model does not have.
+    pub unsupported: Option<Unsupported>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,12 +212,25 @@ impl BaseModel {
         }
     }
 
+    /// BERT or DistilBERT if it is one that this program can train; else why not, of the description
+    /// at `path`.
+    pub fn bert(&self, path: &Path) -> Result<&BertConfig> {
+        self.trainable(path)?;
+        match self {
+            BaseModel::Bert(bert) => Ok(bert),
+            _ => Err(Fault::new(path, "the description is of another form than the weights")
+                .found(self)
+                .expected("that of a text encoder, model_type `bert` or `distilbert`")
+                .into()),
+        }
+    }
+
     /// Whether this program can train the model; else why not, of the description at `path`.
     pub fn trainable(&self, path: &Path) -> Result<()> {
         let fault = || {
             Fault::new(path, "models of this kind cannot be trained or imported yet")
                 .found(self)
-                .expected("a Vision Transformer, model_type `vit`")
+                .expected("a model_type of `vit`, `bert` or `distilbert`")
         };
         match self {
             BaseModel::Vit(VitConfig { unsupported, .. }) => match unsupported {
@@ -218,7 +241,13 @@ impl BaseModel {
                 Some(unsupported) => Err(unsupported.fault(path).into()),
                 None => Ok(()),
             },
-            BaseModel::Bert(_) => Err(fault().help("`vlora spectrum` reads it").into()),
+            BaseModel::Bert(bert) => match (bert.kind, &bert.unsupported) {
+                (BertKind::Roberta | BertKind::Electra, _) => {
+                    Err(fault().help("`vlora spectrum` reads it").into())
+                }
+                (_, Some(unsupported)) => Err(unsupported.fault(path).into()),
+                (BertKind::Bert | BertKind::DistilBert, None) => Ok(()),
+            },
             BaseModel::EncoderDecoder(_) => Err(fault().into()),
         }
     }

@@ -7,10 +7,8 @@ use candle_core::Tensor;
 use super::Checkpoint;
 use super::fault::Fault;
 use crate::error::Result;
-use crate::results::{ClassMatch, Unnamed};
-
-/// The classifier's parameters; each has a row a class.
-const HEAD: [&str; 2] = ["head.weight", "head.bias"];
+use crate::models::head_parameters;
+use crate::spec::{ClassMatch, Unnamed};
 
 /// How the classes of a checkpoint are those of the data, by their names where both have them; no
 /// names are an empty list. Refuses names that are not the same on both sides.
@@ -71,14 +69,15 @@ impl Checkpoint {
     pub fn in_order(mut self, classes: &ClassMatch) -> Result<Checkpoint> {
         let ClassMatch::Permuted(rows) = classes else { return Ok(self) };
         let index: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        for name in HEAD {
-            if let Some(tensor) = self.tensors.get_mut(name) {
+        // Each parameter of the head has a row a class.
+        for name in head_parameters(&self.model)? {
+            if let Some(tensor) = self.tensors.get_mut(&name) {
                 let index = Tensor::new(index.as_slice(), tensor.device())?;
                 *tensor = tensor.index_select(&index, 0)?;
             }
         }
-        let names = rows.iter().filter_map(|row| self.labels.class_names.get(*row).cloned());
-        self.labels.class_names = names.collect();
+        let names = rows.iter().filter_map(|row| self.metadata.class_names.get(*row).cloned());
+        self.metadata.class_names = names.collect();
         Ok(self)
     }
 }

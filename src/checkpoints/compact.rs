@@ -1,7 +1,7 @@
 //! This project's own form: exactly the model's parameters by its names, an increment as its
 //! factors, and in the metadata's one key `vlora` the model's shape as JSON,
-//! `{"format": 2, "model": …, "vlora": …, "lora": …, "labels": …}`. Format 1 is the same without
-//! `labels`.
+//! `{"format": 2, "model": …, "vlora": …, "lora": …, "labels": …}`, where `labels` is the
+//! [`Metadata`]. Format 1 is the same without it.
 //!
 //! One key, because several would stand in an order that differs from run to run.
 
@@ -11,11 +11,11 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, json_fault};
-use super::labels::Labels;
+use super::metadata::Metadata;
 use super::shapes::Renamed;
 use super::{Checkpoint, TensorFile};
 use crate::error::{Error, Result};
-use crate::spec::{LoraSpec, RunSpec, VitSpec, VloraSpec};
+use crate::spec::{Architecture, EncoderSpec, LoraSpec, ModelSpec, RunSpec, VitSpec, VloraSpec};
 
 /// The metadata's key.
 pub const KEY: &str = "vlora";
@@ -24,13 +24,31 @@ const OLDEST: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct Head<M> {
     format: u32,
-    model: VitSpec,
+    model: M,
     vlora: Option<VloraSpec>,
     lora: Option<LoraSpec>,
-    #[serde(default, skip_serializing_if = "Labels::is_empty")]
-    labels: Labels,
+    #[serde(default, rename = "labels", skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
+}
+
+impl<M: Into<ModelSpec>> Head<M> {
+    fn general(self) -> Head<ModelSpec> {
+        let Head { format, model, vlora, lora, metadata } = self;
+        Head { format, model: model.into(), vlora, lora, metadata }
+    }
+}
+
+/// The architecture alone, which decides which fields `model` has.
+#[derive(Deserialize)]
+struct Tag {
+    model: Tagged,
+}
+
+#[derive(Deserialize)]
+struct Tagged {
+    architecture: Architecture,
 }
 
 /// The version alone, which goes before every other field.
@@ -43,29 +61,29 @@ struct Version {
 pub fn to_bytes(
     run: &RunSpec,
     tensors: &BTreeMap<String, Tensor>,
-    labels: &Labels,
+    metadata: &Metadata,
 ) -> Result<Vec<u8>> {
-    serialise(run.vit(), run.vlora.as_ref(), run.lora.as_ref(), labels, tensors)
+    serialise(&run.model, run.vlora.as_ref(), run.lora.as_ref(), metadata, tensors)
 }
 
 impl Checkpoint {
     /// The file in compact form.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let (vlora, lora) = (self.vlora.as_ref(), self.lora.as_ref());
-        serialise(&self.model, vlora, lora, &self.labels, &self.tensors)
+        serialise(&self.model, vlora, lora, &self.metadata, &self.tensors)
     }
 }
 
 fn serialise(
-    model: &VitSpec,
+    model: &ModelSpec,
     vlora: Option<&VloraSpec>,
     lora: Option<&LoraSpec>,
-    labels: &Labels,
+    metadata: &Metadata,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<Vec<u8>> {
-    let (model, labels) = (model.clone(), labels.clone());
+    let (model, metadata) = (model.clone(), metadata.clone());
     let (vlora, lora) = (vlora.cloned(), lora.cloned());
-    let head = serde_json::to_string(&Head { format: FORMAT, model, vlora, lora, labels })
+    let head = serde_json::to_string(&Head { format: FORMAT, model, vlora, lora, metadata })
         .map_err(|e| Error::Failed(format!("the model's shape cannot be written: {e}")))?;
     file_bytes(tensors, KEY, head)
 }
@@ -94,12 +112,21 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
             .help("another version of vlora wrote the file: read it with that one")
             .into());
     }
-    let Head { model, vlora, lora, labels, .. } = serde_json::from_str(text).map_err(unreadable)?;
+    let architecture = match serde_json::from_str::<Tag>(text) {
+        Ok(Tag { model: Tagged { architecture } }) => architecture,
+        // What is wrong is said by the fields that most files have.
+        Err(_) => Architecture::Vit,
+    };
+    let head = match architecture {
+        Architecture::Vit => serde_json::from_str::<Head<VitSpec>>(text).map(Head::general),
+        Architecture::Encoder => serde_json::from_str::<Head<EncoderSpec>>(text).map(Head::general),
+    };
+    let Head { model, vlora, lora, metadata, .. } = head.map_err(unreadable)?;
     file.only_floats(|_| false)?;
-    if let Some((found, expected)) = labels.contradiction(&model) {
+    if let Some((found, expected)) = metadata.contradiction(&model) {
         return Err(fault().found(format!("labels with {found}")).expected(expected).into());
     }
     let theirs = |name: &str| name.to_string();
     let renamed = Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs };
-    Ok(Checkpoint { labels, ..renamed.checkpoint(model, vlora, lora)? })
+    Ok(Checkpoint { metadata, ..renamed.checkpoint(model, vlora, lora)? })
 }

@@ -140,6 +140,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A share from 0 to below 1, or `default` where the field is left out.
+    pub fn share_or(&self, name: &str, default: f64) -> Result<f64> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        match value.as_f64() {
+            Some(share) if (0.0..1.0).contains(&share) => Ok(share),
+            _ => Err(self.wrong(name, value, "a number from 0 to below 1").into()),
+        }
+    }
+
     /// Names by number: a list of texts, or an object whose keys are the numbers from 0 on. None
     /// where the field is left out.
     pub fn names(&self, name: &str) -> Result<Option<Vec<String>>> {

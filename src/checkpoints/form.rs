@@ -4,7 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::fault::{Fault, first_of};
-use super::{Checkpoint, TensorFile, authors, base, hugging_face, timm};
+use super::{
+    CONFIG, Checkpoint, MODEL, PREPROCESSOR, TIMM_NORM_EPS, TensorFile, authors, base, bert,
+    construction, hugging_face, timm,
+};
 use crate::error::Result;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,54 @@ pub enum Form {
     Timm,
     /// Hugging Face's `ViTForImageClassification`.
     HuggingFace,
+    /// Hugging Face's BERT or DistilBERT.
+    Bert,
+}
+
+impl Form {
+    pub const ALL: [Form; 5] =
+        [Form::Compact, Form::Authors, Form::Timm, Form::HuggingFace, Form::Bert];
+
+    /// As options name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Compact => "compact",
+            Form::Authors => "authors",
+            Form::Timm => "timm",
+            Form::HuggingFace => "hf-vit",
+            Form::Bert => "hf-bert",
+        }
+    }
+
+    /// What it is, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Form::Compact => {
+                "One file of this program, with increments as factors and the model's shape in it"
+            }
+            Form::Authors => {
+                "State dict of the authors' package (vlora 0.1.2), for the models that it can hold"
+            }
+            Form::Timm => "State dict of timm's VisionTransformer; increments are written added up",
+            Form::HuggingFace => {
+                "Folder of Hugging Face's ViTForImageClassification; increments are written added up"
+            }
+            Form::Bert => {
+                "Folder of Hugging Face's BERT or DistilBERT; written as a \
+                 BertForSequenceClassification, increments added up"
+            }
+        }
+    }
+
+    /// The files of a folder in this form, in the order to write them; none of a form that is one
+    /// file.
+    pub fn files(self) -> &'static [&'static str] {
+        match self {
+            Form::Compact | Form::Authors | Form::Timm => &[],
+            Form::HuggingFace => &[MODEL, PREPROCESSOR, CONFIG],
+            Form::Bert => &[MODEL, CONFIG],
+        }
+    }
 }
 
 impl fmt::Display for Form {
@@ -26,6 +77,7 @@ impl fmt::Display for Form {
             Form::Authors => "the authors' form (vlora 0.1.2)",
             Form::Timm => "timm's VisionTransformer",
             Form::HuggingFace => "Hugging Face's ViTForImageClassification",
+            Form::Bert => "Hugging Face's BERT or DistilBERT",
         })
     }
 }
@@ -50,13 +102,8 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
         // A Vision Transformer by its description and not by its names goes on to these.
         base?.trainable(&path)?;
     }
-    let bert = names.iter().find(|name| name.contains(".attention.self.query."));
-    if let Some(name) = bert {
-        return Err(Fault::new(&file.path, "the model is no Vision Transformer")
-            .tensor(name)
-            .found("a BERT-like model")
-            .expected("a Vision Transformer with a classifier")
-            .into());
+    if any(&bert::is_ours) {
+        return Ok(Form::Bert);
     }
     if names.is_empty() {
         file.only_floats(|_| false)?;
@@ -66,8 +113,9 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
         .tensor(&first_of(&names))
         .expected(
             "names as in blocks.0.attn.qkv.weight (timm), blocks.0.blocks.0.attn.qkv.weight (the \
-             authors' package) or vit.encoder.layer.0.attention.attention.query.weight (Hugging \
-             Face), or this program's metadata",
+             authors' package), vit.encoder.layer.0.attention.attention.query.weight (Hugging \
+             Face's ViT) or encoder.layer.0.attention.self.query.weight (its BERT), or this \
+             program's metadata",
         )
         .into())
 }
@@ -89,6 +137,31 @@ impl Checkpoint {
             Form::Authors => Exported::File(authors::export(self)?),
             Form::Timm => Exported::File(timm::export(&self.materialised()?)?),
             Form::HuggingFace => Exported::Folder(hugging_face::export(&self.materialised()?)?),
+            Form::Bert => Exported::Folder(bert::export(&self.materialised()?)?),
         })
+    }
+
+    /// What a form does not hold of the model and its reader has to know, in lines.
+    pub fn unsaid(&self, form: Form) -> String {
+        let eps = self.model.as_vit().map_or(TIMM_NORM_EPS, |model| model.norm_eps);
+        let metadata = match form {
+            Form::Authors | Form::Timm if !self.metadata.is_empty() => {
+                "note: a state dict has no place for the names of the classes and the images' \
+                 normalisation; compact and hf-vit have\n"
+            }
+            _ => "",
+        };
+        let rest = match form {
+            Form::Authors => match construction(self) {
+                Some(call) => format!("for {call}\n"),
+                None => String::new(),
+            },
+            Form::Timm if eps != TIMM_NORM_EPS => format!(
+                "note: timm's norms have ε = {TIMM_NORM_EPS:e} unless told otherwise; build the \
+                 model with norm_layer=functools.partial(torch.nn.LayerNorm, eps={eps:e})\n"
+            ),
+            _ => String::new(),
+        };
+        metadata.to_string() + &rest
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::base::{VitConfig, read_config};
 use super::compact::file_bytes;
 use super::fault::Fault;
-use super::labels::Labels;
+use super::metadata::Metadata;
 use super::preprocessor;
 use super::shapes::Renamed;
 use super::{Checkpoint, Hints, TensorFile};
@@ -69,15 +69,15 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let theirs = |name: &str| theirs(name, if prefixed { "vit." } else { "" });
     let tensors = renamed(file)?;
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
-    let model = renamed.model(config.num_attention_heads, config.layer_norm_eps)?;
-    let mut checkpoint = renamed.checkpoint(model, None, None)?;
+    let model = renamed.vit(config.num_attention_heads, config.layer_norm_eps)?;
+    let mut checkpoint = renamed.checkpoint(model.clone().into(), None, None)?;
     let new_head = hints.new_head.is_some();
-    contradictions(&path, config, &checkpoint.model, new_head)?;
+    contradictions(&path, config, &model, new_head)?;
     // Their names are of the classes that a new head replaces.
     let class_names = if new_head { Vec::new() } else { config.class_names.clone() };
     let folder = file.path.parent().unwrap_or(Path::new(""));
-    let normalize = preprocessor::read(folder, checkpoint.model.channels)?;
-    checkpoint.labels = Labels { class_names, normalize };
+    let normalize = preprocessor::read(folder, model.channels)?;
+    checkpoint.metadata = Metadata { class_names, normalize };
     Ok(checkpoint)
 }
 
@@ -187,7 +187,12 @@ fn theirs(ours: &str, prefix: &str) -> String {
 
 /// The files of a Hugging Face folder, of a dense model, the description last.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-    let model = &dense.model;
+    let Some(model) = dense.model.as_vit() else {
+        return Err(Fault::of("Hugging Face's ViT cannot hold this model")
+            .found("a model that is no Vision Transformer")
+            .help("--to compact holds it")
+            .into());
+    };
     if model.pool != Pool::ClassToken {
         return Err(Error::Input(
             "Hugging Face's ViT cannot hold this model\n  found:    pool: mean\n  expected: pool: \
@@ -207,7 +212,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
             tensors.insert(their_name.replacen(JOINED, their, 1), rows.contiguous()?);
         }
     }
-    let name = |class: usize| match dense.labels.class_names.get(class) {
+    let name = |class: usize| match dense.metadata.class_names.get(class) {
         Some(name) => name.clone(),
         None => format!("LABEL_{class}"),
     };
@@ -238,7 +243,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let config = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::Failed(format!("{CONFIG} cannot be written: {e}")))?;
     let mut files = vec![(super::MODEL.into(), file_bytes(&tensors, "format", "pt".into())?)];
-    if let Some(normalize) = &dense.labels.normalize {
+    if let Some(normalize) = &dense.metadata.normalize {
         files.push(preprocessor::export(model, normalize)?);
     }
     files.push((CONFIG.into(), (config + "\n").into_bytes()));

@@ -11,23 +11,21 @@
 //! joined in this order, as timm has them. Files that hold increments (this program's compact
 //! form, the authors' package) are read as the dense model that computes the same.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Tensor;
 
 use super::{Fault, Form, Hints, TensorFile, beside, import_checkpoint, read};
 use crate::error::Result;
-use crate::spec::Target;
-use crate::vlora::{is_increment, is_lora};
+use crate::vlora::{TargetLayers, is_increment, is_lora};
 
 /// The matrices of every layer, float32, each \[out, in\].
 #[derive(Clone, Debug)]
 pub struct Layers {
     pub layout: String,
     pub depth: usize,
-    /// A matrix a layer, all of one shape.
-    pub matrices: BTreeMap<Target, Vec<Tensor>>,
+    /// Of each target, by timm's names and in their order, a matrix a layer, all of one shape.
+    pub matrices: Vec<TargetLayers>,
 }
 
 struct Layout {
@@ -35,7 +33,7 @@ struct Layout {
     /// Before the layer's number.
     stem: &'static str,
     /// After it; several are joined along the first dimension.
-    targets: [(Target, &'static [&'static str]); 4],
+    targets: [(&'static str, &'static [&'static str]); 4],
 }
 
 const LAYOUTS: [Layout; 4] = [
@@ -43,10 +41,10 @@ const LAYOUTS: [Layout; 4] = [
         name: "timm",
         stem: "blocks.",
         targets: [
-            (Target::AttnQkv, &["attn.qkv.weight"]),
-            (Target::AttnProj, &["attn.proj.weight"]),
-            (Target::MlpFc1, &["mlp.fc1.weight"]),
-            (Target::MlpFc2, &["mlp.fc2.weight"]),
+            ("attn.qkv", &["attn.qkv.weight"]),
+            ("attn.proj", &["attn.proj.weight"]),
+            ("mlp.fc1", &["mlp.fc1.weight"]),
+            ("mlp.fc2", &["mlp.fc2.weight"]),
         ],
     },
     Layout {
@@ -54,16 +52,16 @@ const LAYOUTS: [Layout; 4] = [
         stem: "encoder.layer.",
         targets: [
             (
-                Target::AttnQkv,
+                "attn.qkv",
                 &[
                     "attention.attention.query.weight",
                     "attention.attention.key.weight",
                     "attention.attention.value.weight",
                 ],
             ),
-            (Target::AttnProj, &["attention.output.dense.weight"]),
-            (Target::MlpFc1, &["intermediate.dense.weight"]),
-            (Target::MlpFc2, &["output.dense.weight"]),
+            ("attn.proj", &["attention.output.dense.weight"]),
+            ("mlp.fc1", &["intermediate.dense.weight"]),
+            ("mlp.fc2", &["output.dense.weight"]),
         ],
     },
     Layout {
@@ -71,16 +69,16 @@ const LAYOUTS: [Layout; 4] = [
         stem: "encoder.layer.",
         targets: [
             (
-                Target::AttnQkv,
+                "attn.qkv",
                 &[
                     "attention.self.query.weight",
                     "attention.self.key.weight",
                     "attention.self.value.weight",
                 ],
             ),
-            (Target::AttnProj, &["attention.output.dense.weight"]),
-            (Target::MlpFc1, &["intermediate.dense.weight"]),
-            (Target::MlpFc2, &["output.dense.weight"]),
+            ("attn.proj", &["attention.output.dense.weight"]),
+            ("mlp.fc1", &["intermediate.dense.weight"]),
+            ("mlp.fc2", &["output.dense.weight"]),
         ],
     },
     Layout {
@@ -88,12 +86,12 @@ const LAYOUTS: [Layout; 4] = [
         stem: "transformer.layer.",
         targets: [
             (
-                Target::AttnQkv,
+                "attn.qkv",
                 &["attention.q_lin.weight", "attention.k_lin.weight", "attention.v_lin.weight"],
             ),
-            (Target::AttnProj, &["attention.out_lin.weight"]),
-            (Target::MlpFc1, &["ffn.lin1.weight"]),
-            (Target::MlpFc2, &["ffn.lin2.weight"]),
+            ("attn.proj", &["attention.out_lin.weight"]),
+            ("mlp.fc1", &["ffn.lin1.weight"]),
+            ("mlp.fc2", &["ffn.lin2.weight"]),
         ],
     },
 ];
@@ -170,7 +168,7 @@ fn layers(file: &TensorFile) -> Result<Layers> {
     }
     // A number that is too large shows as missing layers; none is made room for before.
     let depth = deepest.saturating_add(1);
-    let mut matrices = BTreeMap::new();
+    let mut matrices = Vec::new();
     for (target, parts) in layout.targets {
         let mut all: Vec<Tensor> = Vec::new();
         for layer in 0..depth {
@@ -193,7 +191,7 @@ fn layers(file: &TensorFile) -> Result<Layers> {
             }
             all.push(whole);
         }
-        matrices.insert(target, all);
+        matrices.push((target.into(), all));
     }
     Ok(Layers { layout: layout.name.into(), depth, matrices })
 }
@@ -248,6 +246,7 @@ fn unknown(file: &TensorFile) -> crate::error::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::PathBuf;
 
     use candle_core::{DType, Device};
@@ -277,9 +276,9 @@ mod tests {
         for layer in 0..depth {
             for (target, parts) in layout.targets {
                 let shape = match target {
-                    Target::AttnQkv => [12 / parts.len(), 4],
-                    Target::MlpFc1 => [6, 4],
-                    Target::MlpFc2 => [4, 6],
+                    "attn.qkv" => [12 / parts.len(), 4],
+                    "mlp.fc1" => [6, 4],
+                    "mlp.fc2" => [4, 6],
                     _ => [4, 4],
                 };
                 for part in parts {
@@ -297,10 +296,11 @@ mod tests {
                 let file = file(named(layout, prefix, 11));
                 let got = layers(&file).unwrap();
                 assert_eq!((got.layout.as_str(), got.depth), (layout.name, 11));
-                let shape = |t: Target| got.matrices[&t][10].dims2().unwrap();
-                assert_eq!(Target::MATRICES.map(shape), [(12, 4), (4, 4), (6, 4), (4, 6)]);
-                for (target, parts) in layout.targets {
-                    let rows = got.matrices[&target][7].to_vec2::<f32>().unwrap();
+                let shape = |i: usize| got.matrices[i].1[10].dims2().unwrap();
+                assert_eq!([0, 1, 2, 3].map(shape), [(12, 4), (4, 4), (6, 4), (4, 6)]);
+                for (i, (target, parts)) in layout.targets.into_iter().enumerate() {
+                    assert_eq!(got.matrices[i].0.name(), target);
+                    let rows = got.matrices[i].1[7].to_vec2::<f32>().unwrap();
                     let each = rows.len() / parts.len();
                     for (i, part) in parts.iter().enumerate() {
                         let own = &file.tensors[&layout.tensor(prefix, 7, part)];

@@ -2,7 +2,8 @@
 
 use super::Checkpoint;
 use crate::error::{Error, Result};
-use crate::vlora::is_lora;
+use crate::nn::{Constants, Init};
+use crate::vlora::{StackBuilder, is_lora};
 
 impl Checkpoint {
     /// The model below LoRA: the pairs dropped, everything else as it is.
@@ -28,12 +29,18 @@ impl Checkpoint {
             return Err(Error::Input(differs.into()));
         }
         let mut apart = self.clone();
-        for (block, layers) in adapted.vit()?.blocks.iter().enumerate() {
-            for (target, linear) in layers.linears() {
-                let Some(lora) = &linear.lora else { continue };
-                let name = format!("blocks.{block}.{}", target.parameter());
-                if let Some(weight) = apart.tensors.get_mut(&name) {
-                    *weight = (&*weight - lora.pair.product()?)?;
+        let (vlora, lora) = (adapted.vlora.as_ref(), adapted.lora.as_ref());
+        for stack in adapted.model.stacks() {
+            let mut parameters = Constants(&adapted.tensors);
+            let mut builder = StackBuilder::new(&stack, vlora, lora);
+            for (layer, weight) in
+                (0..stack.depth).flat_map(|layer| stack.matrices().map(move |w| (layer, w)))
+            {
+                let name = weight.target.name();
+                let linear = builder.linear(&mut parameters, layer, name, Init::Zeros)?;
+                let merged = apart.tensors.get_mut(&stack.parameter(layer, weight));
+                if let (Some(lora), Some(merged)) = (&linear.lora, merged) {
+                    *merged = (&*merged - lora.pair.product()?)?;
                 }
             }
         }

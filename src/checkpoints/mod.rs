@@ -1,34 +1,37 @@
 //! Models in files: this project's own form, and those of other programs.
 //!
 //! A [`Checkpoint`] is a model's shape, its increments and its tensors, by the names that
-//! [`Compounds`](crate::vlora::Compounds) gives them. [`read_checkpoint`] makes one of any form
+//! [`StackBuilder`](crate::vlora::StackBuilder) gives them. [`read_checkpoint`] makes one of any form
 //! that it recognises:
 //!
 //! | form | what it is | what it does not say |
 //! |---|---|---|
-//! | compact | this project's: increments as factors, the shape and [`Labels`] in the metadata | |
+//! | compact | this project's: increments as factors, the shape and [`Metadata`] in the header's metadata | |
 //! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha, labels |
 //! | timm | state dict of timm's `VisionTransformer`, dense, or its folder with `config.json` | without that file heads, labels, how it pools |
+//! | hf-bert | Hugging Face's BERT or DistilBERT with its `config.json`, dense | |
 //! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
 //!
 //! Base models of the Hub are folders too: [`needed`] says which of a repository's files make one,
 //! [`read_base`] what its description says it is.
 
+mod adapt;
 mod architectures;
 mod authors;
 mod base;
+mod bert;
 mod classes;
 mod compact;
+mod describe;
 mod fault;
 mod fields;
 mod file;
-mod fit;
 mod form;
 mod headless;
 mod hugging_face;
-mod labels;
 pub mod layers;
 mod lora;
+mod metadata;
 mod needed;
 mod positions;
 mod preprocessor;
@@ -41,9 +44,10 @@ mod tokenizer;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, bail};
 
-pub use authors::{authors_tensors, construction};
+pub use adapt::{AdaptedWeights, Aligned, adapt, align, check_model, conversion, resampled};
+pub use authors::{authors_targets, authors_tensors, construction};
 pub use base::{
     Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig, EncoderDecoderKind,
     StackConfig, VitConfig, beside, read_base,
@@ -52,10 +56,10 @@ pub use classes::match_classes;
 pub use compact::to_bytes;
 pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};
-pub use fit::{Adapted, Fitted, adapt, check_model, conversion, fit, resampled};
 pub use form::{Exported, Form};
 pub use hugging_face::CONFIG;
-pub use labels::Labels;
+
+pub use metadata::Metadata;
 pub use needed::{needed, needed_after_index};
 pub use positions::resample_positions;
 pub use preprocessor::PREPROCESSOR;
@@ -65,18 +69,19 @@ pub use tokenizer::TOKENIZER;
 
 use crate::error::{Error, Result};
 use crate::models::vit::Vit;
-use crate::nn::{Init, ParameterBuilder, Variable};
-use crate::spec::{LoraSpec, Target, VitSpec, VloraSpec};
+use crate::nn::Constants;
+use crate::spec::{LayerWeight, LoraSpec, ModelSpec, Stack, Target, TextPool, VloraSpec};
+use crate::vlora::materialise;
 
 /// A model with its weights, float32, on the CPU.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    pub model: VitSpec,
+    pub model: ModelSpec,
     /// None where every layer is dense.
     pub vlora: Option<VloraSpec>,
     pub lora: Option<LoraSpec>,
     /// Not known where the file's form does not hold them.
-    pub labels: Labels,
+    pub metadata: Metadata,
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -90,6 +95,8 @@ pub struct Hints {
     pub target_alphas: BTreeMap<Target, f64>,
     /// Classes of a classifier that the caller brings: a file without one will do.
     pub new_head: Option<usize>,
+    /// What the new classifier of a text encoder takes; None is the pooler, where there is one.
+    pub pool: Option<TextPool>,
 }
 
 /// A checkpoint with where it is from.
@@ -125,6 +132,7 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Form::Authors => authors::import(whole, hints)?,
         Form::Timm => timm::import(whole, hints)?,
         Form::HuggingFace => hugging_face::import(whole, hints)?,
+        Form::Bert => bert::import(file, hints)?,
     };
     Ok(Loaded { checkpoint, form, sha256: file.sha256.clone() })
 }
@@ -133,10 +141,11 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
 const MOST_VALUES: u64 = 1 << 31;
 
 impl Checkpoint {
-    /// The model on these tensors, as constants.
+    /// The Vision Transformer on these tensors, as constants.
     pub fn vit(&self) -> candle_core::Result<Vit> {
-        let mut source = Held(&self.tensors);
-        Vit::new(&self.model, self.vlora.as_ref(), self.lora.as_ref(), &mut source)
+        let Some(model) = self.model.as_vit() else { bail!("the model is no Vision Transformer") };
+        let mut parameters = Constants(&self.tensors);
+        Vit::new(model, self.vlora.as_ref(), self.lora.as_ref(), &mut parameters)
     }
 
     /// Number of values over all tensors.
@@ -146,55 +155,31 @@ impl Checkpoint {
 
     /// The dense model that computes the same: increments and LoRA added up.
     pub fn materialised(&self) -> Result<Checkpoint> {
-        let m = &self.model;
-        let block: u64 =
-            Target::all().map(|t| m.target_shape(t)).map(|(o, i)| (o * i) as u64).sum();
-        let values = block.saturating_mul(m.depth as u64);
+        let stacks = self.model.stacks();
+        let values = stacks.iter().map(dense_values).fold(0, u64::saturating_add);
         if values > MOST_VALUES && (self.vlora.is_some() || self.lora.is_some()) {
             return Err(Error::Input(format!(
                 "the dense model is too large to be multiplied out\n  found:    {values} values\n  \
                  expected: at most {MOST_VALUES}"
             )));
         }
-        let outside = |(name, _): &(&String, &Tensor)| !name.starts_with("blocks.");
+        let outside = |(name, _): &(&String, &Tensor)| {
+            stacks.iter().all(|stack| stack.layer_of(name).is_none())
+        };
         let own = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.clone());
         let mut tensors: BTreeMap<String, Tensor> =
             self.tensors.iter().filter(outside).map(own).collect();
-        for (block, layers) in self.vit()?.blocks.iter().enumerate() {
-            let name = |parameter: String| format!("blocks.{block}.{parameter}");
-            for (target, linear) in layers.linears() {
-                let weight = linear.merged().materialise()?;
-                tensors.insert(name(target.parameter()), weight);
-                if let Some(bias) = target.bias() {
-                    tensors.insert(name(bias.parameter()), linear.bias.value()?.tensor().clone());
-                }
-            }
-            for (target, vector) in layers.norms() {
-                tensors.insert(name(target.parameter()), vector.value()?.tensor().clone());
-            }
+        for stack in &stacks {
+            let (vlora, lora) = (self.vlora.as_ref(), self.lora.as_ref());
+            tensors.extend(materialise(&self.tensors, stack, vlora, lora)?);
         }
-        let (model, labels) = (self.model.clone(), self.labels.clone());
-        Ok(Checkpoint { model, vlora: None, lora: None, labels, tensors })
+        let (model, metadata) = (self.model.clone(), self.metadata.clone());
+        Ok(Checkpoint { model, vlora: None, lora: None, metadata, tensors })
     }
 }
 
-/// Tensors by name as a model's constants.
-struct Held<'a>(&'a BTreeMap<String, Tensor>);
-
-impl ParameterBuilder for Held<'_> {
-    fn tensor(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        _: Init,
-        _: bool,
-    ) -> candle_core::Result<Variable> {
-        match self.0.get(name) {
-            Some(tensor) if tensor.dims() == shape => Ok(Variable::constant(tensor.clone())),
-            Some(other) => {
-                candle_core::bail!("{name} has shape {:?}, expected {shape:?}", other.dims())
-            }
-            None => candle_core::bail!("{name} is missing"),
-        }
-    }
+/// Values of the layers of a stack that are all dense.
+fn dense_values(stack: &Stack) -> u64 {
+    let layer = stack.weights.iter().map(LayerWeight::sides).map(|(o, i)| (o * i) as u64);
+    layer.sum::<u64>().saturating_mul(stack.depth as u64)
 }

@@ -11,8 +11,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::results::Resampled;
-use crate::spec::PositionEmbedding;
+use crate::spec::{PositionEmbedding, Resampled};
 
 /// For each place in a row of `to` patches its weights on a row of `from`: \[to\]\[from\].
 type Weights = Vec<Vec<f64>>;

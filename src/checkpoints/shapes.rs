@@ -9,14 +9,13 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::fault::{Fault, first_of};
-use super::labels::Labels;
+use super::metadata::Metadata;
 use super::{Checkpoint, Hints};
-use crate::error::{Error, Result};
-use crate::models::vit::Vit;
-use crate::nn::{Init, ParameterBuilder, Variable};
+use crate::error::Result;
+use crate::models::build;
+use crate::nn::{Init, ParameterBuilder, Role, Variable};
 use crate::spec::{
-    self, Architecture, ImageDataSpec, LoraSpec, Method, Pool, PositionEmbedding, Precision,
-    RunSpec, StartHead, StartSpec, Task, TrainingSpec, VitSpec, VloraSpec, nearest,
+    Architecture, LoraSpec, ModelSpec, Pool, VitSpec, VloraSpec, nearest, validate_model,
 };
 
 /// A file's tensors by our names.
@@ -28,7 +27,7 @@ pub struct Renamed<'a> {
 }
 
 impl Renamed<'_> {
-    fn dims<const N: usize>(&self, name: &str, meaning: &str) -> Result<[usize; N]> {
+    pub fn dims<const N: usize>(&self, name: &str, meaning: &str) -> Result<[usize; N]> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(self.missing(name).expected(format!("a tensor {meaning}")).into());
         };
@@ -46,13 +45,14 @@ impl Renamed<'_> {
     }
 
     /// Layers by the names of their tensors; gaps show later as missing tensors.
-    pub fn depth(&self) -> usize {
-        let index = |name: &String| block(name)?.parse::<usize>().ok();
+    pub fn depth(&self, prefix: &str) -> usize {
+        let index =
+            |name: &String| name.strip_prefix(prefix)?.split_once('.')?.0.parse::<usize>().ok();
         self.tensors.keys().filter_map(index).max().map_or(0, |last| last.saturating_add(1))
     }
 
-    /// The model that the shapes show; what they do not show is given.
-    pub fn model(&self, heads: usize, norm_eps: f64) -> Result<VitSpec> {
+    /// The Vision Transformer that the shapes show; what they do not show is given.
+    pub fn vit(&self, heads: usize, norm_eps: f64) -> Result<VitSpec> {
         let patch = "[dim, channels, patch, patch] of the patch embedding";
         let [dim, channels, patch_size, across] = self.dims("patch_embed.proj.weight", patch)?;
         if patch_size != across {
@@ -86,7 +86,7 @@ impl Renamed<'_> {
             channels,
             classes,
             dim,
-            depth: self.depth(),
+            depth: self.depth("blocks."),
             heads,
             mlp_ratio: hidden as f64 / dim as f64,
             pool,
@@ -110,15 +110,16 @@ impl Renamed<'_> {
     /// The checkpoint, if the sizes make sense and the tensors are exactly the model's.
     pub fn checkpoint(
         self,
-        model: VitSpec,
+        model: ModelSpec,
         vlora: Option<VloraSpec>,
         lora: Option<LoraSpec>,
     ) -> Result<Checkpoint> {
-        check_sizes(&model, vlora.as_ref(), lora.as_ref())
-            .map_err(|e| Error::Input(format!("{}: {e}", self.path.display())))?;
-        let mut asked = Asked { file: &self, names: BTreeSet::new(), fault: None, missing: vec![] };
-        let built = Vit::new(&model, vlora.as_ref(), lora.as_ref(), &mut asked);
-        let Asked { names, fault, missing, .. } = asked;
+        validate_model(&model, vlora.as_ref(), lora.as_ref())
+            .map_err(|e| e.in_file(&self.path.display().to_string(), ""))?;
+        let mut requested =
+            Requested { file: &self, names: BTreeSet::new(), fault: None, missing: vec![] };
+        let built = build(&model, vlora.as_ref(), lora.as_ref(), &mut requested);
+        let Requested { names, fault, missing, .. } = requested;
         if let Some(fault) = fault {
             return Err(fault.into());
         }
@@ -136,14 +137,14 @@ impl Renamed<'_> {
                 .expected(format!(
                     "the {} tensors of a model with dim {}, depth {} and {} classes",
                     names.len(),
-                    model.dim,
-                    model.depth,
-                    model.classes
+                    model.dim(),
+                    model.depth(),
+                    model.classes()
                 ))
                 .help("the file is of another kind of model")
                 .into());
         }
-        Ok(Checkpoint { model, vlora, lora, labels: Labels::default(), tensors: self.tensors })
+        Ok(Checkpoint { model, vlora, lora, metadata: Metadata::default(), tensors: self.tensors })
     }
 
     /// A missing tensor and how many more there are. One that nothing asks for, in the same block
@@ -166,7 +167,7 @@ impl Renamed<'_> {
 }
 
 /// Gives a model the file's tensors and keeps what does not fit.
-struct Asked<'a, 'b> {
+struct Requested<'a, 'b> {
     file: &'a Renamed<'b>,
     names: BTreeSet<String>,
     /// The first of another shape.
@@ -174,13 +175,13 @@ struct Asked<'a, 'b> {
     missing: Vec<(String, Vec<usize>)>,
 }
 
-impl ParameterBuilder for Asked<'_, '_> {
+impl ParameterBuilder for Requested<'_, '_> {
     fn tensor(
         &mut self,
         name: &str,
         shape: &[usize],
         _: Init,
-        _: bool,
+        _: Role,
     ) -> candle_core::Result<Variable> {
         self.names.insert(name.into());
         match self.file.tensors.get(name) {
@@ -198,54 +199,16 @@ impl ParameterBuilder for Asked<'_, '_> {
             }
             None => self.missing.push((name.into(), shape.into())),
         }
-        if block(name).is_none() {
-            candle_core::bail!("{name} does not fit");
-        }
-        // Blocks only hold their tensors, so that one value in any shape lets the model ask on.
+        // A model that is built only holds its tensors, so that one value in any shape will do.
         let one = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
         Ok(Variable::constant(one.broadcast_as(shape)?))
     }
 }
 
-/// `3` of `blocks.3.norm1.weight`.
+/// `blocks.3` of `blocks.3.norm1.weight`.
 fn block(name: &str) -> Option<&str> {
-    Some(name.strip_prefix("blocks.")?.split_once('.')?.0)
-}
-
-/// Checks a model's fields by the rules for a spec's fields.
-pub fn check_sizes(
-    model: &VitSpec,
-    vlora: Option<&VloraSpec>,
-    lora: Option<&LoraSpec>,
-) -> Result<()> {
-    let data: ImageDataSpec = serde_json::from_str(r#"{"embedded": "fashion-mnist-mini"}"#)
-        .map_err(|e| Error::Failed(e.to_string()))?;
-    let checkpoint = Some("checkpoint".into());
-    let run = RunSpec {
-        task: Task::ImageClassification,
-        data: data.into(),
-        model: model.clone().into(),
-        method: if vlora.is_some() { Method::Vlora } else { Method::Dense },
-        vlora: vlora.cloned(),
-        start: lora.map(|_| StartSpec {
-            arm: None,
-            hub: None,
-            checkpoint,
-            alpha: None,
-            head: StartHead::Keep,
-            position_embedding: PositionEmbedding::Auto,
-        }),
-        lora: lora.cloned(),
-        training: TrainingSpec::default(),
-        precision: Precision::default(),
-    };
-    // A run of one arm, so that one set of rules serves specs and checkpoints.
-    let text = run.to_yaml().map_err(Error::Failed)? + "arms: {baseline: {}}\nseeds: [0]\n";
-    let name = "checkpoint.yaml";
-    spec::parse(text.as_bytes(), name, "checkpoint", &[], &|_| 0).map(drop).map_err(|error| {
-        // Its file and line are of no file that the user has.
-        let text = error.to_string();
-        let rest = text.strip_prefix(name).and_then(|t| t.split_once(": "));
-        Error::Input(rest.map_or(text.as_str(), |(_, told)| told).to_string())
+    ["blocks.", "encoder.layer."].into_iter().find_map(|prefix| {
+        let number = name.strip_prefix(prefix)?.split_once('.')?.0;
+        name.get(..prefix.len() + number.len())
     })
 }

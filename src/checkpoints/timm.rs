@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::base::{self, BaseModel};
 use super::compact::file_bytes;
 use super::fault::Fault;
-use super::labels::Labels;
+use super::metadata::Metadata;
 use super::shapes::Renamed;
 use super::timm_config::TimmConfig;
 use super::{Checkpoint, Hints, TensorFile};
@@ -44,8 +44,8 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     refuse_variants(file, "attn.qkv")?;
     let theirs = |name: &str| name.to_string();
     let renamed = Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs };
-    let model = renamed.model(heads(&renamed, described.as_ref(), hints)?, NORM_EPS)?;
-    labelled(renamed.checkpoint(model, None, None)?, described, hints)
+    let model = renamed.vit(heads(&renamed, described.as_ref(), hints)?, NORM_EPS)?;
+    labelled(renamed.checkpoint(model.into(), None, None)?, described, hints)
 }
 
 /// The description beside the weights, if it is timm's.
@@ -82,11 +82,12 @@ pub fn labelled(
 ) -> Result<Checkpoint> {
     let Some((path, config)) = described else { return Ok(checkpoint) };
     let new_head = hints.new_head.is_some();
-    config.check(&path, &checkpoint.model, new_head)?;
-    let normalize = config.normalize(&path, checkpoint.model.channels)?;
+    let Some(model) = checkpoint.model.as_vit() else { return Ok(checkpoint) };
+    config.check(&path, model, new_head)?;
+    let normalize = config.normalize(&path, model.channels)?;
     // Their names are of the classes that a new head replaces.
     let class_names = if new_head { Vec::new() } else { config.class_names };
-    checkpoint.labels = Labels { class_names, normalize };
+    checkpoint.metadata = Metadata { class_names, normalize };
     Ok(checkpoint)
 }
 
@@ -124,5 +125,11 @@ pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
 
 /// The file in timm's form, of a dense model.
 pub fn export(dense: &Checkpoint) -> Result<Vec<u8>> {
+    if dense.model.as_vit().is_none() {
+        return Err(Fault::of("timm's form cannot hold this model")
+            .found("a model that is no Vision Transformer")
+            .help("--to compact holds it")
+            .into());
+    }
     file_bytes(&dense.tensors, "format", "pt".into())
 }

@@ -10,8 +10,7 @@ use super::{FormatArgs, FormatName, print_as};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
-use crate::results::Kept;
-use crate::spec::{IncrementInit, Rank, Target, TargetSpec, VloraSpec};
+use crate::spec::{IncrementInit, Kept, ModelSpec, Rank, TargetSpec, VloraSpec};
 
 #[derive(Debug, Args)]
 pub struct CompressArgs {
@@ -56,7 +55,7 @@ pub fn compress(args: &CompressArgs) -> Result<()> {
         reference: args.reference.into(),
         detach: true,
         init: IncrementInit::Authors,
-        targets: targets(&args.targets)?,
+        targets: targets(&args.targets, &loaded.checkpoint.model)?,
     };
     let (compressed, kept) = loaded.checkpoint.compressed(&vlora)?;
     write_atomic(&args.out, &compressed.to_bytes()?)?;
@@ -83,11 +82,12 @@ pub fn compress(args: &CompressArgs) -> Result<()> {
 }
 
 /// Targets by name; all matrices where none is named.
-fn targets(names: &[String]) -> Result<Vec<TargetSpec>> {
+fn targets(names: &[String], model: &ModelSpec) -> Result<Vec<TargetSpec>> {
     if names.is_empty() {
-        return Ok(Target::MATRICES.map(TargetSpec::plain).to_vec());
+        return Ok(model.matrices().into_iter().map(TargetSpec::plain).collect());
     }
-    names.iter().map(|name| target(name, "--targets").map(TargetSpec::plain)).collect()
+    let known = model.weights();
+    names.iter().map(|name| target(name, "--targets", &known).map(TargetSpec::plain)).collect()
 }
 
 /// A row an increment.

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{FormatArgs, FormatName, SpecArgs, matched, print_as};
 use crate::error::Result;
-use crate::models::vit::cost;
+use crate::models::cost;
 use crate::report::{Align, Cell, Table, count, percent, reduction};
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use super::{
     several, states,
 };
 use crate::error::{Error, Result};
-use crate::models::memory::memory;
+use crate::models::training_memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, plain, reduction, start_note};
 use crate::results::RunState;
 use crate::runner::{Basis, Estimate, History, Plan, PlannedVariant};

@@ -71,7 +71,7 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
     let mut random = BTreeMap::new();
     for (target, matrices) in &layers.matrices {
         if let Some(first) = matrices.first() {
-            random.insert(*target, random_spectrum(first.dims2()?, SEED)?);
+            random.insert(target.name().to_string(), random_spectrum(first.dims2()?, SEED)?);
         }
     }
     let name = match args.checkpoint.to_str().and_then(|name| name.strip_prefix(HUB_PREFIX)) {

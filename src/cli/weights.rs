@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
-use crate::checkpoints::{Checkpoint, Form, Hints, Loaded, read_checkpoint_as};
+use crate::checkpoints::{Checkpoint, Form, Hints, Loaded, authors_targets, read_checkpoint_as};
 use crate::error::{Error, Result};
 use crate::report::count;
-use crate::spec::{Normalize, Pool, Rank, Target, VitSpec, VloraSpec, nearest};
+use crate::spec::{LayerWeight, ModelSpec, Rank, Target, VloraSpec, nearest};
+
+/// None finds the form out. A name of its own, since an option that may be left out is no `Option`
+/// here.
+type FormOrAny = Option<Form>;
 
 /// A checkpoint and what its file does not say.
 #[derive(Debug, Args)]
@@ -21,8 +26,9 @@ pub struct CheckpointArgs {
     #[command(flatten)]
     hub: HubArgs,
     /// The form it is in; found out from its tensors' names unless given
-    #[arg(long, value_enum, default_value_t, hide_default_value = true)]
-    from: FromName,
+    #[arg(long, value_name = "FROM", value_parser = any_form_parser(), default_value = AUTO,
+        hide_default_value = true)]
+    from: FormOrAny,
     /// Attention heads, which timm's and the authors' files do not say
     #[arg(long, value_name = "N")]
     heads: Option<usize>,
@@ -35,30 +41,29 @@ pub struct CheckpointArgs {
     target_alpha: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum FromName {
-    /// Any of the others, by the names of the tensors
-    #[default]
-    Auto,
-    /// Of this program: model.safetensors of a run, or what `import` wrote
-    Compact,
-    /// State dict of the authors' package (vlora 0.1.2)
-    Authors,
-    /// State dict of timm's VisionTransformer
-    Timm,
-    /// Hugging Face's ViTForImageClassification, with config.json beside the weights
-    HfVit,
+/// What stands for any form.
+const AUTO: &str = "auto";
+
+/// A form by its name.
+pub fn form_parser() -> impl TypedValueParser<Value = Form> {
+    let value = |form: Form| PossibleValue::new(form.name()).help(form.about());
+    PossibleValuesParser::new(Form::ALL.map(value)).map(|name| form(&name).unwrap_or(Form::Compact))
+}
+
+/// The same, or None for `auto`.
+fn any_form_parser() -> impl TypedValueParser<Value = Option<Form>> {
+    let auto = PossibleValue::new(AUTO).help("Any of the others, by the names of the tensors");
+    let value = |form: Form| PossibleValue::new(form.name()).help(form.about());
+    let values = [auto].into_iter().chain(Form::ALL.map(value));
+    PossibleValuesParser::new(values).map(|name| form(&name))
+}
+
+fn form(name: &str) -> Option<Form> {
+    Form::ALL.into_iter().find(|form| form.name() == name)
 }
 
 impl CheckpointArgs {
     pub fn read(&self) -> Result<Loaded> {
-        let form = match self.from {
-            FromName::Auto => None,
-            FromName::Compact => Some(Form::Compact),
-            FromName::Authors => Some(Form::Authors),
-            FromName::Timm => Some(Form::Timm),
-            FromName::HfVit => Some(Form::HuggingFace),
-        };
         let target_alphas = self.target_alphas()?;
         let hints = Hints {
             heads: self.heads,
@@ -67,8 +72,8 @@ impl CheckpointArgs {
             ..Hints::default()
         };
         let loaded =
-            self.hub.checkpoint(&self.path, |path| read_checkpoint_as(path, form, &hints))?;
-        let heads = loaded.checkpoint.model.heads;
+            self.hub.checkpoint(&self.path, |path| read_checkpoint_as(path, self.from, &hints))?;
+        let heads = loaded.checkpoint.model.heads();
         if let Some(given) = self.heads.filter(|given| *given != heads) {
             return Err(self.contradicts(format!("--heads {given}"), format!("{heads} heads")));
         }
@@ -77,15 +82,16 @@ impl CheckpointArgs {
             let held = alpha.map_or("no increments".into(), |alpha| format!("alpha {alpha}"));
             return Err(self.contradicts(format!("--alpha {given}"), held));
         }
+        let model = &loaded.checkpoint.model;
         for (target, given) in target_alphas {
             let own = loaded.checkpoint.vlora.as_ref().and_then(|v| {
                 let own = v.targets.iter().find(|own| own.target == target)?;
-                Some(own.alpha.unwrap_or(v.alpha)).filter(|_| !target.is_vector())
+                Some(own.alpha.unwrap_or(v.alpha)).filter(|_| !model.is_vector(&target))
             });
             if own != Some(given) {
                 let held =
                     own.map_or("no such increments".into(), |alpha| format!("alpha {alpha}"));
-                let given = format!("--target-alpha {}={given}", target.name());
+                let given = format!("--target-alpha {target}={given}");
                 return Err(self.contradicts(given, held));
             }
         }
@@ -93,10 +99,11 @@ impl CheckpointArgs {
     }
 
     fn target_alphas(&self) -> Result<BTreeMap<Target, f64>> {
+        let targets = authors_targets();
         let parse = |argument: &String| {
             let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
             match value.parse::<f64>() {
-                Ok(alpha) => Ok((target(name, "--target-alpha")?, alpha)),
+                Ok(alpha) => Ok((target(name, "--target-alpha", &targets)?, alpha)),
                 Err(_) => Err(Error::Input(format!(
                     "--target-alpha: no target and number\n  found:    `{argument}`\n  \
                      expected: TARGET=X, as in mlp.fc2=2"
@@ -117,23 +124,17 @@ impl CheckpointArgs {
     /// What was read, in a few lines.
     pub fn describe(&self, loaded: &Loaded) -> String {
         let checkpoint = &loaded.checkpoint;
-        let mut lines = vec![
-            format!("{}: {}", self.path.display(), loaded.form),
-            format!("  model       {}", shape(&checkpoint.model)),
-        ];
-        if !checkpoint.labels.class_names.is_empty() {
-            lines.push(format!("  classes     {}", first_names(&checkpoint.labels.class_names)));
-        }
-        if let Some(Normalize { mean, std }) = &checkpoint.labels.normalize {
-            lines.push(format!("  pixels      normalised with mean {mean:?}, deviation {std:?}"));
-        }
+        let mut lines = vec![format!("{}: {}", self.path.display(), loaded.form)];
+        let described = checkpoint.description().into_iter();
+        lines.extend(described.map(|(name, text)| format!("  {name:<12}{text}")));
         if let Some(vlora) = &checkpoint.vlora {
-            let depth = checkpoint.model.depth;
+            let depth = checkpoint.model.depth();
             lines.push(format!("  compounds   {}", compounds(vlora, depth)));
             let assumed = loaded.form == Form::Authors && self.alpha.is_none();
             let source =
                 if assumed { " (the package's default; the file does not say)" } else { "" };
-            lines.push(format!("  increments  {}{source}", increments(vlora)));
+            let increments = increments(vlora, &checkpoint.model);
+            lines.push(format!("  increments  {increments}{source}"));
         }
         if let Some(lora) = &checkpoint.lora {
             let targets: Vec<&str> = lora.targets.iter().map(|t| t.name()).collect();
@@ -147,36 +148,6 @@ impl CheckpointArgs {
     }
 }
 
-fn shape(model: &VitSpec) -> String {
-    let pool = match model.pool {
-        Pool::ClassToken => "class token",
-        Pool::Mean => "mean pooling",
-    };
-    format!(
-        "Vision Transformer, dim {}, depth {}, heads {}, MLP {}, {pool}; images {} × {} × {}, \
-         patch {}; {} classes",
-        model.dim,
-        model.depth,
-        model.heads,
-        model.hidden(),
-        model.channels,
-        model.image_size,
-        model.image_size,
-        model.patch_size,
-        model.classes
-    )
-}
-
-/// The first few names, without what a terminal would act on.
-fn first_names(names: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let plain =
-        |name: &String| -> String { name.chars().filter(|c| !c.is_control()).take(40).collect() };
-    let shown: Vec<String> = names.iter().take(SHOWN).map(plain).collect();
-    let more = if names.len() > SHOWN { ", …" } else { "" };
-    shown.join(", ") + more
-}
-
 fn compounds(vlora: &VloraSpec, depth: usize) -> String {
     let size = vlora.compound_size;
     let number = depth.checked_div(size).unwrap_or(0);
@@ -184,11 +155,11 @@ fn compounds(vlora: &VloraSpec, depth: usize) -> String {
 }
 
 /// Targets with their ranks, those of one rank together.
-fn increments(vlora: &VloraSpec) -> String {
+fn increments(vlora: &VloraSpec, model: &ModelSpec) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for own in &vlora.targets {
         let mut rank = match own.rank.unwrap_or(vlora.rank) {
-            _ if own.target.is_vector() => "vectors".to_string(),
+            _ if model.is_vector(&own.target) => "vectors".to_string(),
             Rank::Full => "full".into(),
             Rank::Of(rank) => format!("rank {rank}"),
         };
@@ -204,12 +175,12 @@ fn increments(vlora: &VloraSpec) -> String {
     format!("{}; alpha {}", groups.collect::<Vec<_>>().join("; "), vlora.alpha)
 }
 
-/// The target of this name, which `option` gives.
-pub fn target(name: &str, option: &str) -> Result<Target> {
-    if let Some(target) = Target::all().find(|t| t.name() == name.trim()) {
-        return Ok(target);
+/// The target of this name, which `option` gives, among a model's weights.
+pub fn target(name: &str, option: &str, weights: &[LayerWeight]) -> Result<Target> {
+    let all: Vec<&str> = weights.iter().map(|weight| weight.target.name()).collect();
+    if all.contains(&name.trim()) {
+        return Ok(Target::new(name.trim()));
     }
-    let all: Vec<&str> = Target::all().map(Target::name).collect();
     let help = match nearest(name, all.iter().copied()) {
         Some(near) => format!("\n  help:     did you mean `{near}`?"),
         None => String::new(),

@@ -1,15 +1,19 @@
-//! Models, written once for baseline and VLoRA: both are the same layers holding different
-//! weights.
+//! Models, each written once for baseline and VLoRA: both are the same layers holding different
+//! weights. Building a model, counting its parameters, operations and memory, and checking a
+//! checkpoint's shapes all walk the same description.
 
+#[cfg(test)]
+mod closed_form;
+mod cost;
+mod description;
+pub mod encoder;
 pub mod encoder_decoder;
-pub mod memory;
+pub mod operations;
+pub mod training_memory;
+pub mod transformer;
 pub mod vit;
 
-pub use vit::Cost;
-
-use crate::spec::RunSpec;
-
-/// Parameters of a run's model, in closed form.
-pub fn parameters(run: &RunSpec) -> u64 {
-    vit::cost(run).parameters
-}
+pub use cost::{Cost, cost, cost_of_texts, parameters};
+pub use description::{
+    Description, ParameterInfo, build, head_parameters, names_from_seed, parameters_of,
+};

@@ -119,6 +119,11 @@ impl Variable {
         self.node.is_some()
     }
 
+    /// A number of its own, which clones share; None where no gradient can reach it.
+    pub fn number(&self) -> Option<u64> {
+        self.node.as_ref().map(|node| node.number)
+    }
+
     /// The same tensor as a constant, through which no gradient passes.
     pub fn detach(&self) -> Variable {
         Variable { node: None, ..self.clone() }

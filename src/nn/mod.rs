@@ -17,6 +17,7 @@ mod low_rank;
 mod mode;
 pub mod ops;
 mod optimizer;
+mod role;
 mod store;
 
 pub use cpu::linear::Multiplied;
@@ -34,4 +35,5 @@ pub use init::Init;
 pub use low_rank::LowRank;
 pub use mode::{Mode, StepKey};
 pub use optimizer::{AdamWSlot, MultiTensorAdamW, adamw_update, square_sum};
-pub use store::{Frozen, Parameter, ParameterBuilder, ParameterStore, Trained};
+pub use role::{Kind, Part, Role};
+pub use store::{Constants, Frozen, Parameter, ParameterBuilder, ParameterStore, Trained};

@@ -10,12 +10,13 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use super::graph::Variable;
 use super::init::Init;
+use super::role::Role;
 use crate::random::{Purpose, Stream};
 
 /// Where a model gets its parameters from.
 pub trait ParameterBuilder {
-    /// The parameter `name` of this shape. `decay` says whether weight decay applies.
-    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Variable>;
+    /// The parameter `name` of this shape, which starts as `init` where nothing else is known of it.
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, role: Role) -> Result<Variable>;
 }
 
 #[derive(Clone, Debug)]
@@ -26,8 +27,7 @@ pub struct Parameter {
     pub copy: Option<Tensor>,
     /// What models hold: tracked if the parameter is trained.
     pub value: Variable,
-    /// Weight decay applies.
-    pub decay: bool,
+    pub role: Role,
     /// Gets gradients and updates. A frozen parameter is a constant in the model.
     pub trained: bool,
 }
@@ -43,8 +43,8 @@ impl Parameter {
     }
 }
 
-/// Says by name which parameters are trained.
-pub type Trained = Box<dyn Fn(&str) -> bool>;
+/// Says which parameters are trained.
+pub type Trained = Box<dyn Fn(Role) -> bool>;
 
 /// A model's parameters, float32, in a fixed order.
 pub struct ParameterStore {
@@ -156,14 +156,14 @@ impl ParameterStore {
 }
 
 impl ParameterBuilder for ParameterStore {
-    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, decay: bool) -> Result<Variable> {
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, role: Role) -> Result<Variable> {
         if self.by_name.contains_key(name) {
             bail!("parameter {name} is named twice");
         }
         let mut stream = Stream::new(self.seed, Purpose::Init, name);
         let values = init.values(shape.iter().product(), &mut stream);
         let var = Var::from_vec(values, shape, &self.device)?;
-        let trained = (self.trained)(name);
+        let trained = (self.trained)(role);
         let tensor = var.as_detached_tensor();
         let copy = self.copies.map(|dtype| tensor.to_dtype(dtype)).transpose()?;
         let value = if trained { Variable::leaf(tensor) } else { Variable::constant(tensor) };
@@ -174,7 +174,7 @@ impl ParameterBuilder for ParameterStore {
         self.by_name.insert(name.to_string(), self.parameters.len());
         let handed = value.clone();
         let name = name.into();
-        self.parameters.push(Parameter { name, var, copy, value, decay, trained });
+        self.parameters.push(Parameter { name, var, copy, value, role, trained });
         Ok(handed)
     }
 }
@@ -184,7 +184,7 @@ impl ParameterBuilder for ParameterStore {
 pub struct Frozen<'a>(pub &'a ParameterStore);
 
 impl ParameterBuilder for Frozen<'_> {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Variable> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: Role) -> Result<Variable> {
         match self.0.get(name) {
             Some(p) if p.var.dims() == shape => Ok(p.value.detach()),
             Some(p) => bail!("parameter {name} has shape {:?}, expected {shape:?}", p.var.dims()),
@@ -193,15 +193,32 @@ impl ParameterBuilder for Frozen<'_> {
     }
 }
 
+/// Given tensors as constants, by their names.
+pub struct Constants<'a>(pub &'a BTreeMap<String, Tensor>);
+
+impl ParameterBuilder for Constants<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: Role) -> Result<Variable> {
+        match self.0.get(name) {
+            Some(tensor) if tensor.dims() == shape => Ok(Variable::constant(tensor.clone())),
+            Some(other) => bail!("{name} has shape {:?}, expected {shape:?}", other.dims()),
+            None => bail!("{name} is missing"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Kind;
+
+    const MATRIX: Role = Role::layer(Kind::Matrix);
+    const FACTOR: Role = Role::layer(Kind::Lora);
 
     #[test]
     fn a_frozen_view_sees_updates_and_tracks_nothing() {
         let mut store = ParameterStore::new(0, Device::Cpu);
-        let tracked = store.tensor("w", &[2], Init::Ones, true).unwrap();
-        let frozen = Frozen(&store).tensor("w", &[2], Init::Zeros, true).unwrap();
+        let tracked = store.tensor("w", &[2], Init::Ones, MATRIX).unwrap();
+        let frozen = Frozen(&store).tensor("w", &[2], Init::Zeros, MATRIX).unwrap();
         store.parameters()[0].var.set(&Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap()).unwrap();
         assert_eq!(frozen.tensor().to_vec1::<f32>().unwrap(), [3., 4.]);
         assert!(tracked.is_tracked() && !frozen.is_tracked());
@@ -209,10 +226,9 @@ mod tests {
 
     #[test]
     fn a_frozen_parameter_is_a_constant_that_can_be_loaded() {
-        let mut store =
-            ParameterStore::training(0, Device::Cpu, Box::new(|name| name.ends_with(".A")));
-        let frozen = store.tensor("w", &[2], Init::Ones, true).unwrap();
-        let trained = store.tensor("w.A", &[3], Init::Ones, true).unwrap();
+        let mut store = ParameterStore::training(0, Device::Cpu, Box::new(|role| role == FACTOR));
+        let frozen = store.tensor("w", &[2], Init::Ones, MATRIX).unwrap();
+        let trained = store.tensor("w.A", &[3], Init::Ones, FACTOR).unwrap();
         assert!(trained.is_tracked() && !frozen.is_tracked());
         assert_eq!((store.count(), store.trained_count()), (5, 3));
         let values =
@@ -227,17 +243,17 @@ mod tests {
     fn a_parameter_starts_the_same_whatever_stands_beside_it() {
         let normal = Init::Normal { std: 1.0 };
         let mut alone = ParameterStore::new(5, Device::Cpu);
-        let a = alone.tensor("w", &[4], normal, true).unwrap();
+        let a = alone.tensor("w", &[4], normal, MATRIX).unwrap();
         let mut beside = ParameterStore::new(5, Device::Cpu);
-        beside.tensor("other", &[7], normal, true).unwrap();
-        let b = beside.tensor("w", &[4], normal, true).unwrap();
+        beside.tensor("other", &[7], normal, MATRIX).unwrap();
+        let b = beside.tensor("w", &[4], normal, MATRIX).unwrap();
         assert_eq!(a.tensor().to_vec1::<f32>().unwrap(), b.tensor().to_vec1::<f32>().unwrap());
     }
 
     #[test]
     fn load_refuses_what_does_not_fit_and_names_it() {
         let mut store = ParameterStore::new(0, Device::Cpu);
-        store.tensor("w", &[2], Init::Ones, true).unwrap();
+        store.tensor("w", &[2], Init::Ones, MATRIX).unwrap();
         let tensor = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();
         let load = |pairs: &[(&str, Tensor)]| {
             let map = pairs.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();

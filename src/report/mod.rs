@@ -6,14 +6,14 @@ mod fields;
 mod footnotes;
 mod frame;
 mod notes;
-mod spectrum;
+mod spectrum_tables;
 mod statistics;
 mod summary;
 mod table;
 mod text;
 
 pub use notes::{match_notes, start_note};
-pub use spectrum::{spectrum_notes, spectrum_table, write_spectrum};
+pub use spectrum_tables::{spectrum_notes, spectrum_table, write_spectrum};
 pub use statistics::Spread;
 pub use summary::{ArmSummary, Summary};
 pub use table::{Align, Cell, Format, Row, Table, count, percent, reduction};

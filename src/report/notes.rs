@@ -7,8 +7,8 @@ use crate::results::{
     Conversion, Evidence, Kept, Provenance, RunResult, Session, Setting, Started, VariantRecord,
 };
 use crate::spec::{
-    IncrementInit, LoraSpec, MatchBy, Matched, ParameterGroup, Precision, Rank, Reference, RunSpec,
-    Select, StartHead, Target, VloraSpec,
+    IncrementInit, LoraSpec, MatchBy, Matched, ModelSpec, ParameterGroup, Precision, Rank,
+    Reference, RunSpec, Select, StartHead, Target, VloraSpec,
 };
 
 /// How compounds were made; None for a dense arm.
@@ -27,7 +27,7 @@ pub fn method_note(spec: &RunSpec) -> Option<String> {
             false => "the gradient flows through it (`detach: false`)".into(),
         });
     }
-    if has_factors(v) {
+    if has_factors(v, &spec.model) {
         sentences.insert(0, format!("alpha {}", v.alpha));
         if spec.start.is_none() {
             sentences.push(match v.init {
@@ -51,10 +51,10 @@ pub fn method_note(spec: &RunSpec) -> Option<String> {
 }
 
 /// Whether some increment is a low-rank product.
-fn has_factors(v: &VloraSpec) -> bool {
+fn has_factors(v: &VloraSpec, model: &ModelSpec) -> bool {
     v.targets.iter().any(|own| {
         let rank = own.rank.unwrap_or(v.rank);
-        !own.target.is_vector() && !matches!(rank, Rank::Of(0) | Rank::Full)
+        !model.is_vector(&own.target) && !matches!(rank, Rank::Of(0) | Rank::Full)
     })
 }
 
@@ -149,6 +149,7 @@ fn group_name(group: ParameterGroup) -> &'static str {
         ParameterGroup::Head => "the head",
         ParameterGroup::Norms => "the norms",
         ParameterGroup::Biases => "the biases",
+        ParameterGroup::Embeddings => "the embeddings",
     }
 }
 

@@ -29,7 +29,7 @@ mod json;
 mod metric;
 mod record;
 mod reuse;
-mod spectrum;
+mod spectrum_record;
 mod state;
 mod task_fields;
 
@@ -40,6 +40,9 @@ pub use json::{Lines, lines};
 pub use metric::{Better, Metric, WorkUnit};
 pub use record::*;
 pub use reuse::take_over;
-pub use spectrum::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord, energy_kept};
+pub use spectrum_record::SpectrumRecord;
 pub use state::RunState;
 pub use task_fields::TaskFields;
+
+pub use crate::singular_values::LayerSpectrum;
+pub use crate::spec::{ClassMatch, Conversion, Kept, Resampled, Unnamed};

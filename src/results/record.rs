@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::task_fields::TaskFields;
-use crate::spec::{Matched, PositionEmbedding, Precision, Rank, RunSpec, Target};
+use crate::spec::{Conversion, Kept, Matched, Precision, RunSpec};
 
 /// Raised when a record's fields change their meaning.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -111,63 +111,6 @@ impl StartRecord {
     pub fn started(&self) -> Started {
         Started { alpha: self.alpha, conversion: self.conversion, task: self.task.clone() }
     }
-}
-
-/// How the rows of a checkpoint's classifier are those of the data's classes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClassMatch {
-    /// Both name the classes alike and in the same order.
-    Same,
-    /// By name: row i of the run's classifier is this row of the checkpoint's.
-    Permuted(Vec<usize>),
-    /// By number, since one side does not name its classes, or neither does.
-    ByNumber(Unnamed),
-}
-
-/// Who does not name the classes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unnamed {
-    Checkpoint,
-    Data,
-    Both,
-}
-
-/// Position embeddings of a square of patches made those of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resampled {
-    pub method: PositionEmbedding,
-    /// Patches a side.
-    pub from: usize,
-    pub to: usize,
-}
-
-/// What was done to weights so that they fit a run's method.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Conversion {
-    /// Nothing: the method is the same.
-    #[default]
-    None,
-    /// Increments and LoRA were added up to dense layers.
-    MultipliedOut,
-    /// Layers, multiplied out where they were not dense, became increments.
-    Decomposed,
-}
-
-/// How well a low-rank increment stands for the difference of two layers' weights.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
-    pub layer: usize,
-    pub target: Target,
-    /// Full also for vectors, whose increments are exact.
-    pub rank: Rank,
-    /// ‖D_r‖² / ‖D‖² for the difference D to the reference weight and its best rank-r part; 1
-    /// where D is zero.
-    pub energy_kept: f64,
-    /// ‖W − Ŵ‖ / ‖W‖ for the layer's weight W and Ŵ as the model computes it; 0 where both are zero.
-    pub relative_error: f64,
 }
 
 /// A process that worked on the run.

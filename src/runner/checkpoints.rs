@@ -17,7 +17,8 @@ pub fn key(spec: &RunSpec) -> Option<String> {
     let start = spec.start.as_ref()?;
     let name = start.checkpoint_name()?;
     let (heads, alpha, head) = (spec.model.heads(), start.alpha, new_head(spec));
-    Some(format!("{name} heads {heads} alpha {alpha:?} head {head:?}"))
+    let pool = spec.model.text_pool();
+    Some(format!("{name} heads {heads} alpha {alpha:?} head {head:?} pool {pool:?}"))
 }
 
 /// The outputs of a head that the run starts from its seed.
@@ -38,7 +39,8 @@ pub fn read<'a>(
     if !checkpoints.contains_key(&key) {
         let alpha = start.alpha;
         let (heads, new_head) = (Some(spec.model.heads()), new_head(spec));
-        let hints = Hints { heads, alpha, new_head, ..Hints::default() };
+        let pool = spec.model.text_pool();
+        let hints = Hints { heads, alpha, new_head, pool, ..Hints::default() };
         let path = model_path(&name, hub)?;
         let read = read_checkpoint(&path, &hints);
         checkpoints.insert(key.clone(), read.map_err(|e| as_named(&name, &path, e))?);

@@ -283,7 +283,7 @@ impl<'a> RunExecutor<'a> {
         self.folder.write_lines(RunFolder::TEST, &outcomes)?;
         let weights = trainer.store().snapshot().map_err(TrainError::from)?;
         let data = self.context.plan.data(&self.variant.variant);
-        let model = to_bytes(self.spec(), &weights, &data.labels())?;
+        let model = to_bytes(self.spec(), &weights, &data.metadata())?;
         self.folder.write(RunFolder::MODEL, &model)?;
         let mut metrics = task.metrics().iter().zip(&scores.metrics);
         let name = metrics.next().map_or_else(String::new, |(metric, _)| metric.name.into());

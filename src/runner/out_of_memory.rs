@@ -1,7 +1,7 @@
 //! What to say where the GPU's memory does not suffice.
 
 use crate::error::plain;
-use crate::models::memory::memory;
+use crate::models::training_memory::memory;
 use crate::size::bytes;
 use crate::spec::{DeviceKind, RunSpec};
 use crate::tasks::definition;

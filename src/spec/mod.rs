@@ -5,6 +5,7 @@
 //! into an [`Experiment`]: the variants under comparison, each fully resolved. Every error
 //! names the file, the line, the field, what was found and what was expected.
 
+mod adapted;
 mod de;
 mod document;
 mod error;
@@ -28,6 +29,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use adapted::{ClassMatch, Conversion, Kept, Resampled, Unnamed};
 pub use error::{Position, SpecError, nearest};
 pub use identity::{NUMERICS_VERSION, flatten, hex, identifying_fields, run_id};
 pub use matching::{MatchBy, Matched};
@@ -35,7 +37,7 @@ pub use node::shorten;
 pub use precision::{DeviceKind, Precision};
 pub use repository::{HUB_NAME, HUB_PREFIX, HubName};
 pub use schema::*;
-pub use validate::EMBEDDED_DATASETS;
+pub use validate::{EMBEDDED_DATASETS, validate_model};
 pub use yaml::yaml_to_json;
 
 /// A spec, expanded: `variants × seeds` are its runs.

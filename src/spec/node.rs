@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use super::document::MAX_DEPTH;
+use super::error::SpecError;
 
 /// One step from a value to one inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +159,44 @@ impl Node {
     /// A map without entries, standing at `origin`.
     pub fn empty_map(origin: Origin) -> Node {
         Node { value: Value::Map(Vec::new()), origin }
+    }
+
+    /// Puts a value under `key`, as if it were written there.
+    pub fn put(&mut self, key: &str, value: &impl Serialize) -> Result<(), SpecError> {
+        let value = serde_yaml::to_value(value).map_err(|e| SpecError::new(e.to_string()))?;
+        let node = Node::of(&value, self.origin.child(Step::Key(key.into())));
+        self.set(key, node);
+        Ok(())
+    }
+
+    /// A value that stands at `origin`.
+    fn of(value: &serde_yaml::Value, origin: Origin) -> Node {
+        use serde_yaml::Value as Yaml;
+        let value = match value {
+            Yaml::Null => Value::Null,
+            Yaml::Bool(b) => Value::Bool(*b),
+            Yaml::Number(n) => match (n.as_u64(), n.as_i64()) {
+                (Some(n), _) => Value::Unsigned(n),
+                (None, Some(n)) => Value::Signed(n),
+                (None, None) => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
+            },
+            Yaml::String(text) => Value::Text(text.clone()),
+            Yaml::Sequence(items) => {
+                let child = |i| origin.child(Step::Index(i));
+                let items = items.iter().enumerate().map(|(i, item)| Node::of(item, child(i)));
+                Value::List(items.collect())
+            }
+            Yaml::Mapping(entries) => {
+                let entry = |(key, value): (&Yaml, &Yaml)| {
+                    let key = key.as_str().unwrap_or_default().to_string();
+                    let origin = origin.child(Step::Key(key.clone()));
+                    (key, Node::of(value, origin))
+                };
+                Value::Map(entries.iter().map(entry).collect())
+            }
+            Yaml::Tagged(tagged) => return Node::of(&tagged.value, origin),
+        };
+        Node { value, origin }
     }
 
     fn number(&self) -> Option<f64> {

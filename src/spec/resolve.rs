@@ -11,8 +11,10 @@ use super::identity::flatten;
 use super::matching::{self, MatchSpec, Matched};
 use super::node::{Node, Origin, Value};
 use super::precision::{self, DeviceKind};
-use super::schema::{IncrementInit, Method, Rank, Reference, RunSpec, VloraSpec};
-use super::validate::validate;
+use super::schema::{
+    IncrementInit, Method, ModelSpec, Rank, Reference, RunSpec, Target, TargetSpec, VloraSpec,
+};
+use super::validate::{target_names, validate};
 use super::{ParameterCount, Variant, last_field};
 
 /// Sections that an arm has or has not: sweeping one of their fields leaves arms without alone.
@@ -157,19 +159,20 @@ impl<'a> Resolver<'a> {
         let sections = node.entries().unwrap_or_default().iter().map(|(section, _)| section);
         self.read.extend(sections.map(|section| (arm.name.clone(), section.clone())));
         let in_context = |e: SpecError| self.in_context(e, arm, point);
-        if dense {
-            // Nothing of the sweep stands in it.
-            let own = arm.overrides.get("vlora").is_some();
-            check_unread(unread).map_err(|e| match own {
-                true => e.context(format!("arm {}", arm.name)),
-                false => e,
-            })?;
-        }
         // A run holds what `auto` comes to, so that its id says in which precision it computed.
         let precision = node.take("precision");
         let precision = precision::resolve(precision.as_ref(), self.device).map_err(in_context)?;
         let mut spec = run_of(&node).map_err(in_context)?;
+        if let Some(section) = unread {
+            // Nothing of the sweep stands in it.
+            let own = arm.overrides.get("vlora").is_some();
+            check_unread(&section, &spec.model).map_err(|e| match own {
+                true => e.context(format!("arm {}", arm.name)),
+                false => e,
+            })?;
+        }
         spec.precision = precision;
+        name_targets(&mut spec, &node);
         validate(&spec, &node).map_err(in_context)?;
         let unused = normalise(&mut spec);
 
@@ -296,12 +299,23 @@ fn full_path(path: &[&str], field: &str) -> Option<String> {
 
 /// Checks increments that an arm does not read: what is given must be sound, but they need not be
 /// whole, since other arms or the sweep may give the rest.
-fn check_unread(section: Option<Node>) -> Result<(), SpecError> {
-    let Some(section) = section else { return Ok(()) };
-    match from_node::<Option<VloraSpec>>(&section) {
+fn check_unread(section: &Node, model: &ModelSpec) -> Result<(), SpecError> {
+    match from_node::<Option<VloraSpec>>(section) {
         Err(e) if e.missing_field().is_some() && e.origin() == Some(&section.origin) => Ok(()),
         Err(e) => Err(e),
-        Ok(_) => Ok(()),
+        Ok(vlora) => vlora.map_or(Ok(()), |vlora| target_names(&vlora, model, section)),
+    }
+}
+
+/// Where no targets are given, every matrix of the architecture is one.
+fn name_targets(spec: &mut RunSpec, node: &Node) {
+    let given = |field: &str| node.nearest(field).1;
+    let matrices = spec.model.matrices();
+    if let Some(vlora) = spec.vlora.as_mut().filter(|_| !given("vlora.targets")) {
+        vlora.targets = matrices.iter().cloned().map(TargetSpec::plain).collect();
+    }
+    if let Some(lora) = spec.lora.as_mut().filter(|_| !given("lora.targets")) {
+        lora.targets = matrices;
     }
 }
 
@@ -309,6 +323,11 @@ fn check_unread(section: Option<Node>) -> Result<(), SpecError> {
 /// fields that nothing of the run uses, whatever they were set to.
 fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     let mut unused = Vec::new();
+    let weights = spec.model.weights();
+    let place = |target: &Target| weights.iter().position(|weight| weight.target == *target);
+    let is_vector = |target: &Target| {
+        weights.iter().any(|weight| weight.target == *target && weight.is_vector())
+    };
     spec.model.normalise();
     if spec.method == Method::Dense {
         spec.vlora = None;
@@ -318,8 +337,8 @@ fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
         start.alpha = start.alpha.filter(|alpha| *alpha != 1.0);
     }
     if let Some(vlora) = &mut spec.vlora {
-        vlora.targets.sort_by_key(|own| own.target);
-        unused = normalise_increments(vlora);
+        vlora.targets.sort_by_key(|own| place(&own.target));
+        unused = normalise_increments(vlora, &is_vector);
         if spec.start.is_some() {
             // The weights come from elsewhere.
             vlora.init = IncrementInit::default();
@@ -332,16 +351,19 @@ fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
         }
     }
     if let Some(lora) = &mut spec.lora {
-        lora.targets.sort();
+        lora.targets.sort_by_key(place);
         lora.also_train.sort();
     }
     unused
 }
 
-fn normalise_increments(vlora: &mut VloraSpec) -> Vec<&'static str> {
+fn normalise_increments(
+    vlora: &mut VloraSpec,
+    is_vector: &dyn Fn(&Target) -> bool,
+) -> Vec<&'static str> {
     let mut unused = Vec::new();
     // A common rank that no matrix uses says no more than whether vectors are shared.
-    let mut own = vlora.targets.iter().filter(|own| !own.target.is_vector()).map(|own| own.rank);
+    let mut own = vlora.targets.iter().filter(|own| !is_vector(&own.target)).map(|own| own.rank);
     if vlora.rank != Rank::Of(0) && own.clone().all(|rank| rank.is_some()) {
         vlora.rank = own.find_map(|rank| rank.filter(|r| *r != Rank::Of(0))).unwrap_or(Rank::Of(1));
         unused.push("vlora.rank");
@@ -349,7 +371,7 @@ fn normalise_increments(vlora: &mut VloraSpec) -> Vec<&'static str> {
     let low_rank = |vlora: &VloraSpec, own: usize| {
         let own = &vlora.targets[own];
         let rank = own.rank.unwrap_or(vlora.rank);
-        !own.target.is_vector() && !matches!(rank, Rank::Of(0) | Rank::Full)
+        !is_vector(&own.target) && !matches!(rank, Rank::Of(0) | Rank::Full)
     };
     let scaled: Vec<bool> = (0..vlora.targets.len()).map(|own| low_rank(vlora, own)).collect();
     if !scaled.contains(&true) {

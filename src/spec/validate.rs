@@ -3,12 +3,12 @@
 use super::de::one_of;
 use super::error::SpecError;
 use super::identity::flatten;
-use super::node::Node;
+use super::node::{Node, Origin, shorten};
 use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
-    Crop, DataSpec, FilesSpec, ImageDataSpec, LoraSpec, Method, ModelSpec, ParameterGroup,
-    PositionEmbedding, Rank, Resize, RunSpec, Select, SplitSpec, StartHead, StartSpec, Target,
-    VitSpec, VloraSpec,
+    Crop, DataSpec, EncoderSpec, FilesSpec, ImageDataSpec, LayerWeight, LoraSpec, Method,
+    ModelSpec, ParameterGroup, PositionEmbedding, Rank, Resize, RunSpec, Select, SplitSpec,
+    StartHead, StartSpec, Target, VitSpec, VloraSpec, whole_hidden,
 };
 
 /// Datasets that `data.embedded` can name.
@@ -21,9 +21,7 @@ const MOST_PARAMETERS: f64 = 2e10;
 /// Checks a typed run; `node` is the tree it was read from, for the lines of its fields.
 pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
     let check = Check { node };
-    match &run.model {
-        ModelSpec::Vit(model) => vit(model, &check)?,
-    }
+    sizes_of(&run.model, &check)?;
     data(run, &check)?;
     if run.method == Method::Vlora {
         match &run.vlora {
@@ -43,10 +41,38 @@ pub fn validate(run: &RunSpec, node: &Node) -> Result<(), SpecError> {
     training(run, &check)
 }
 
+fn sizes_of(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
+    match model {
+        ModelSpec::Vit(model) => vit(model, check),
+        ModelSpec::Encoder(model) => encoder(model, check),
+    }
+}
+
+/// Checks a model that no spec describes, with its increments and LoRA, by the same rules. The error
+/// names the field.
+pub fn validate_model(
+    model: &ModelSpec,
+    vlora: Option<&VloraSpec>,
+    lora: Option<&LoraSpec>,
+) -> Result<(), SpecError> {
+    let mut node = Node::empty_map(Origin::File(Vec::new()));
+    node.put("model", model)?;
+    node.put("vlora", &vlora)?;
+    node.put("lora", &lora)?;
+    let check = Check { node: &node };
+    sizes_of(model, &check)?;
+    if let Some(vlora) = vlora {
+        increments(vlora, model, &check)?;
+    }
+    lora.map_or(Ok(()), |lora| pairs(lora, model, &check))
+}
+
 fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     files(&run.data.files(), check)?;
     match (&run.data, &run.model) {
         (DataSpec::Images(data), ModelSpec::Vit(model)) => images(data, model, check),
+        // Reading a run refuses a model of another kind of data.
+        (DataSpec::Images(_), ModelSpec::Encoder(_)) => Ok(()),
     }
 }
 
@@ -165,6 +191,16 @@ fn splits(data: &FilesSpec, check: &Check) -> Result<(), SpecError> {
     Ok(())
 }
 
+/// Checks the names of targets in increments that a run does not use. `section` is where `vlora`
+/// stands, or what is left of it.
+pub fn target_names(vlora: &VloraSpec, model: &ModelSpec, section: &Node) -> Result<(), SpecError> {
+    let check = Check { node: section };
+    for (i, own) in vlora.targets.iter().enumerate() {
+        check.target(&format!("targets[{i}]"), &own.target, model)?;
+    }
+    Ok(())
+}
+
 /// Refuses a section that names no source, or two.
 fn one_source(
     section: &str,
@@ -223,32 +259,61 @@ fn vit(model: &VitSpec, check: &Check) -> Result<(), SpecError> {
         "1 (grey) or 3 (RGB)",
     )?;
     check.between("model.classes", model.classes, 2, 1_000_000)?;
-    check.between("model.dim", model.dim, 1, 65_536)?;
-    check.between("model.depth", model.depth, 1, 1024)?;
-    check.between("model.heads", model.heads, 1, model.dim)?;
+    let VitSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows: model.classes }, check)
+}
+
+fn encoder(model: &EncoderSpec, check: &Check) -> Result<(), SpecError> {
+    check.between("model.vocabulary", model.vocabulary, 1, 1 << 24)?;
+    check.between("model.positions", model.positions, 1, 1 << 16)?;
+    check.between("model.token_types", model.token_types, 0, 1 << 16)?;
+    check.between("model.classes", model.classes, 2, 1_000_000)?;
+    let EncoderSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
+    let rows = model.classes + model.vocabulary + model.positions + model.token_types;
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
+    for (field, share) in
+        [("model.dropout", model.dropout), ("model.attention_dropout", model.attention_dropout)]
+    {
+        check.that(field, (0.0..1.0).contains(&share), "a number from 0 to below 1")?;
+    }
+    Ok(())
+}
+
+/// Sizes that every Transformer has.
+struct Sizes {
+    dim: usize,
+    depth: usize,
+    heads: usize,
+    mlp_ratio: f64,
+    norm_eps: f64,
+    /// Vectors of width `dim` outside of layers.
+    rows: usize,
+}
+
+fn transformer(sizes: Sizes, check: &Check) -> Result<(), SpecError> {
+    let Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows } = sizes;
+    check.between("model.dim", dim, 1, 65_536)?;
+    check.between("model.depth", depth, 1, 1024)?;
+    check.between("model.heads", heads, 1, dim)?;
     check.that(
         "model.heads",
-        model.dim.is_multiple_of(model.heads),
-        format!("a divisor of model.dim, {}", model.dim),
+        dim.is_multiple_of(heads),
+        format!("a divisor of model.dim, {dim}"),
     )?;
     check.that(
         "model.mlp_ratio",
-        model.mlp_ratio > 0.0 && model.mlp_ratio <= 64.0 && model.hidden_is_whole(),
-        format!("a number up to 64 whose product with model.dim, {}, is whole", model.dim),
+        mlp_ratio > 0.0 && mlp_ratio <= 64.0 && whole_hidden(mlp_ratio, dim).is_some(),
+        format!("a number up to 64 whose product with model.dim, {dim}, is whole"),
     )?;
     // The dense model's matrices, which bound every arm's.
-    let (dim, classes) = (model.dim as f64, model.classes as f64);
-    let size = model.depth as f64 * (4.0 + 2.0 * model.mlp_ratio) * dim * dim + classes * dim;
+    let (width, rows) = (dim as f64, rows as f64);
+    let size = depth as f64 * (4.0 + 2.0 * mlp_ratio) * width * width + rows * width;
     check.that(
         "model.dim",
         size <= MOST_PARAMETERS,
         format!("a model of at most {MOST_PARAMETERS:e} parameters; this has about {size:.1e}"),
     )?;
-    check.that(
-        "model.norm_eps",
-        model.norm_eps > 0.0 && model.norm_eps <= 1.0,
-        "a number above 0, at most 1",
-    )
+    check.that("model.norm_eps", norm_eps > 0.0 && norm_eps <= 1.0, "a number above 0, at most 1")
 }
 
 fn increments(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
@@ -261,9 +326,10 @@ fn increments(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(),
     check.that("vlora.targets", !vlora.targets.is_empty(), "at least one weight")?;
     for (i, own) in vlora.targets.iter().enumerate() {
         let field = format!("vlora.targets[{i}]");
+        let weight = check.target(&field, &own.target, model)?;
         let first = vlora.targets[..i].iter().all(|other| other.target != own.target);
         check.that(&field, first, "each weight once")?;
-        if own.target.is_vector() {
+        if weight.is_vector() {
             let plain = own.rank.is_none() && own.alpha.is_none();
             check.that(&field, plain, "no rank and no alpha: a vector's increment has neither")?;
             continue;
@@ -273,7 +339,7 @@ fn increments(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(),
             None => (vlora.rank, "vlora.rank".into()),
         };
         if let Rank::Of(rank) = rank {
-            check.rank(&field, rank, own.target, model)?;
+            check.rank(&field, rank, &weight)?;
         }
         if let Some(alpha) = own.alpha {
             check.positive(&format!("vlora.targets[{i}].alpha"), alpha)?;
@@ -317,30 +383,38 @@ fn on_top(lora: &LoraSpec, run: &RunSpec, check: &Check) -> Result<(), SpecError
             .help("`lora: null` takes the section away from an arm that is trained from the seed")
             .at(check.origin("lora")));
     };
+    pairs(lora, &run.model, check)?;
+    check.that(
+        "start.head",
+        start.head == StartHead::Keep || lora.also_train.contains(&ParameterGroup::Head),
+        "`keep`, or `head` among lora.also_train, since a new head must be trained",
+    )
+}
+
+/// LoRA's own fields.
+fn pairs(lora: &LoraSpec, model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
     check.that("lora.rank", lora.rank >= 1, "a rank of at least 1")?;
     check.positive("lora.alpha", lora.alpha)?;
     check.that("lora.dropout", (0.0..1.0).contains(&lora.dropout), "a number from 0 to below 1")?;
     check.that("lora.targets", !lora.targets.is_empty(), "at least one weight matrix")?;
     for (i, target) in lora.targets.iter().enumerate() {
         let field = format!("lora.targets[{i}]");
+        let weight = check.target(&field, target, model)?;
         check.that(&field, !lora.targets[..i].contains(target), "each weight matrix once")?;
-        let matrices = Target::MATRICES.map(Target::name);
+        let matrices = model.matrices();
+        let matrices: Vec<&str> = matrices.iter().map(Target::name).collect();
         check.that(
             &field,
-            !target.is_vector(),
+            !weight.is_vector(),
             format!("a weight matrix, {}", one_of(&matrices)),
         )?;
-        check.rank("lora.rank", lora.rank, *target, &run.model)?;
+        check.rank("lora.rank", lora.rank, &weight)?;
     }
     for (i, group) in lora.also_train.iter().enumerate() {
         let field = format!("lora.also_train[{i}]");
         check.that(&field, !lora.also_train[..i].contains(group), "each group once")?;
     }
-    check.that(
-        "start.head",
-        start.head == StartHead::Keep || lora.also_train.contains(&ParameterGroup::Head),
-        "`keep`, or `head` among lora.also_train, since a new head must be trained",
-    )
+    Ok(())
 }
 
 fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
@@ -388,13 +462,18 @@ fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
 
 impl ModelSpec {
     /// The first field in which a model to start from differs: with a new head its classes may,
-    /// and its image size where position embeddings are resampled.
+    /// and its image size where position embeddings are resampled. How much is dropped in training may
+    /// differ in any case.
     pub fn difference(&self, other: &ModelSpec, start: Option<&StartSpec>) -> Option<Difference> {
         let new_head = start.is_some_and(|start| start.head == StartHead::New);
         let refuse = |start: &StartSpec| start.position_embedding == PositionEmbedding::Refuse;
         let resampled = start.is_some_and(|start| !refuse(start));
-        let may =
-            |field: &str| new_head && field == "classes" || resampled && field == "image_size";
+        let may = |field: &str| match field {
+            "classes" => new_head,
+            "image_size" => resampled,
+            "dropout" | "attention_dropout" => true,
+            _ => false,
+        };
         let (own, theirs) = (flatten(self), flatten(other));
         own.into_iter().find_map(|(field, own)| {
             let theirs = theirs.get(&field).cloned().unwrap_or_else(|| "nothing".into());
@@ -408,31 +487,6 @@ impl VitSpec {
     /// MLP hidden width; a whole number, since validation asks for one.
     pub fn hidden(&self) -> usize {
         (self.mlp_ratio * self.dim as f64).round() as usize
-    }
-
-    /// Whether `mlp_ratio · dim` is a whole number, but for the rounding of a ratio that was
-    /// itself a quotient.
-    pub fn hidden_is_whole(&self) -> bool {
-        let hidden = self.mlp_ratio * self.dim as f64;
-        hidden.round() >= 1.0 && (hidden - hidden.round()).abs() <= 1e-9 * hidden
-    }
-
-    /// [out, in] of a target's weight matrix; [size, 1] of a vector.
-    pub fn target_shape(&self, target: Target) -> (usize, usize) {
-        match target {
-            Target::AttnQkv => (3 * self.dim, self.dim),
-            Target::AttnProj => (self.dim, self.dim),
-            Target::MlpFc1 => (self.hidden(), self.dim),
-            Target::MlpFc2 => (self.dim, self.hidden()),
-            Target::AttnQkvBias => (3 * self.dim, 1),
-            Target::MlpFc1Bias => (self.hidden(), 1),
-            Target::AttnProjBias
-            | Target::MlpFc2Bias
-            | Target::Norm1Weight
-            | Target::Norm1Bias
-            | Target::Norm2Weight
-            | Target::Norm2Bias => (self.dim, 1),
-        }
     }
 }
 
@@ -450,7 +504,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn origin(&self, field: &str) -> super::node::Origin {
+    fn origin(&self, field: &str) -> Origin {
         self.node.nearest(field).0.origin.clone()
     }
 
@@ -471,21 +525,34 @@ impl Check<'_> {
         self.that(field, value.is_finite() && value > 0.0, "a finite number above 0")
     }
 
-    /// A rank that `target`'s matrix can have.
-    fn rank(
-        &self,
-        field: &str,
-        rank: usize,
-        target: Target,
-        model: &ModelSpec,
-    ) -> Result<(), SpecError> {
-        let (output, input) = model.target_shape(target);
+    /// A rank that a matrix can have.
+    fn rank(&self, field: &str, rank: usize, weight: &LayerWeight) -> Result<(), SpecError> {
+        let (output, input) = weight.sides();
         let most = input.min(output);
         self.that(
             field,
             rank <= most,
-            format!("at most {most}, the smaller side of {} [{output}, {input}]", target.name()),
+            format!("at most {most}, the smaller side of {} [{output}, {input}]", weight.target),
         )
+    }
+
+    /// The weight that a target at `field`, a name or a mapping with one, stands for.
+    fn target(
+        &self,
+        field: &str,
+        target: &Target,
+        model: &ModelSpec,
+    ) -> Result<LayerWeight, SpecError> {
+        model.weight(target).ok_or_else(|| {
+            let weights = model.weights();
+            let names: Vec<&str> = weights.iter().map(|weight| weight.target.name()).collect();
+            SpecError::new("unknown name")
+                .found(format!("`{}`", shorten(target.name())))
+                .expected(one_of(&names))
+                .suggest(target.name(), names)
+                .unknown_value(target.name())
+                .at(self.origin(&format!("{field}.target")))
+        })
     }
 
     fn between(&self, field: &str, value: usize, low: usize, high: usize) -> Result<(), SpecError> {

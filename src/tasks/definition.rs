@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::data_set::Split;
 use super::start::{Base, Fitted, Settled};
 use super::task::{Run, Work};
-use crate::checkpoints::{Checkpoint, Labels};
+use crate::checkpoints::{Checkpoint, Metadata};
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::models::Cost;
@@ -75,7 +75,7 @@ pub trait TaskData: Send + Sync {
     fn evaluation_notes(&self, fields: &TaskFields) -> Vec<String>;
 
     /// What a checkpoint of a run on these data says besides its weights.
-    fn labels(&self) -> Labels;
+    fn metadata(&self) -> Metadata;
 }
 
 /// The data of a run as the type that its task has for them.
@@ -84,7 +84,7 @@ pub trait OpenTask: TaskData + Clone {
     fn open(spec: &RunSpec, hub: &Hub) -> Result<Self>;
 
     /// Made-up data that the run's model takes, for measurements.
-    fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Self;
+    fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Result<Self>;
 
     /// The same data for measurements: with so many validation examples, or all where there are
     /// fewer; training examples where there are none.

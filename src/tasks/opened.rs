@@ -63,9 +63,9 @@ impl Opened {
     }
 
     /// See [`OpenTask::synthetic`].
-    pub fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Opened {
+    pub fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Result<Opened> {
         by_task!(spec.task, |variant, folder| {
-            variant(folder::Data::synthetic(spec, train, validation))
+            Ok(variant(folder::Data::synthetic(spec, train, validation)?))
         })
     }
 

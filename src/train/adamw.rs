@@ -94,7 +94,7 @@ impl AdamW {
             let Some((first, second)) = self.moments.get(&p.name) else {
                 candle_core::bail!("{} has no moments", p.name)
             };
-            let (value, copy, decays) = (p.var.as_tensor(), p.copy.as_ref(), p.decay);
+            let (value, copy, decays) = (p.var.as_tensor(), p.copy.as_ref(), p.role.decays());
             Ok(AdamWSlot { value, first, second, copy, decays })
         });
         MultiTensorAdamW::of(&updated.collect::<Result<Vec<_>>>()?)
@@ -138,7 +138,7 @@ impl AdamW {
             else {
                 continue;
             };
-            let keep = if p.decay { update.keep } else { 1.0 };
+            let keep = if p.role.decays() { update.keep } else { 1.0 };
             adamw_update(Update { scale, keep, ..update }, p.var.as_tensor(), m, v, g)?;
         }
         Ok(Scalar::Known(norm))
@@ -161,11 +161,11 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::nn::{Init, ParameterBuilder};
+    use crate::nn::{Init, Kind, ParameterBuilder, Role};
 
-    fn store(values: &[f32], decay: bool) -> ParameterStore {
+    fn store(values: &[f32], kind: Kind) -> ParameterStore {
         let mut store = ParameterStore::new(0, Device::Cpu);
-        store.tensor("p", &[values.len()], Init::Zeros, decay).unwrap();
+        store.tensor("p", &[values.len()], Init::Zeros, Role::layer(kind)).unwrap();
         store.parameters()[0].var.set(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
         store
     }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn the_first_update_has_the_size_of_the_rate() {
         let spec = TrainingSpec { weight_decay: 0.0, ..TrainingSpec::default() };
-        let store = store(&[1.0, 1.0, 1.0], true);
+        let store = store(&[1.0, 1.0, 1.0], Kind::Matrix);
         let mut adam = AdamW::new(&spec, &store).unwrap();
         adam.update(&store, &gradient(&[3.0, -0.01, 0.0]), 0.1, None).unwrap();
         let got = value(&store);
@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn follows_the_recurrence() {
         let spec = TrainingSpec { weight_decay: 0.1, ..TrainingSpec::default() };
-        for decays in [true, false] {
-            let store = store(&[0.5], decays);
+        for (kind, decays) in [(Kind::Matrix, true), (Kind::Bias, false)] {
+            let store = store(&[0.5], kind);
             let mut adam = AdamW::new(&spec, &store).unwrap();
             let (mut p, mut m, mut v) = (0.5f64, 0.0f64, 0.0f64);
             for t in 1..=20 {
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn gradients_that_are_not_finite_update_nothing() {
-        let store = store(&[1.0], true);
+        let store = store(&[1.0], Kind::Matrix);
         let mut adam = AdamW::new(&TrainingSpec::default(), &store).unwrap();
         let norm = adam.update(&store, &gradient(&[f32::NAN]), 0.1, None).unwrap();
         assert!(norm.value().unwrap().is_nan());

@@ -98,14 +98,16 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::nn::ParameterBuilder;
+    use crate::nn::{Kind, ParameterBuilder, Role};
+
+    const MATRIX: Role = Role::layer(Kind::Matrix);
 
     fn store() -> ParameterStore {
         let mut store = ParameterStore::new(0, Device::Cpu);
         for name in ["a", "b"] {
-            store.tensor(name, &[3], Init::Ones, true).unwrap();
+            store.tensor(name, &[3], Init::Ones, MATRIX).unwrap();
         }
-        store.tensor("zero", &[3], Init::Zeros, true).unwrap();
+        store.tensor("zero", &[3], Init::Zeros, MATRIX).unwrap();
         store
     }
 
@@ -134,9 +136,10 @@ mod tests {
 
     #[test]
     fn a_frozen_parameter_must_get_none() {
-        let trained = Box::new(|name: &str| name != "b");
+        let trained = Box::new(|role: Role| role.kind != Kind::Bias);
         let mut store = ParameterStore::training(0, Device::Cpu, trained);
-        let [a, b] = ["a", "b"].map(|name| store.tensor(name, &[3], Init::Ones, true).unwrap());
+        let [a, b] = [("a", Kind::Matrix), ("b", Kind::Bias)]
+            .map(|(name, kind)| store.tensor(name, &[3], Init::Ones, Role::layer(kind)).unwrap());
         let loss = |b: &Variable| Variable::composed(&[&a, b], |t| (&t[0] * &t[1])?.sum_all());
         assert_eq!(faults(&store, || loss(&b)), []);
         // Made trainable by the model, around the store.

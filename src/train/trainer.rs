@@ -346,7 +346,7 @@ pub fn steps_per_epoch(spec: &TrainingSpec, batches: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Init, Variable};
+    use crate::nn::{Init, Kind, Role, Variable};
     use crate::results::{Better, Scores};
     use crate::tasks::{batches_of, epoch_order};
 
@@ -454,7 +454,9 @@ mod tests {
     }
 
     fn blueprint() -> Blueprint<'static, Variable> {
-        Blueprint::new(|parameters| parameters.tensor("w", &[3], Init::Ones, true))
+        Blueprint::new(|parameters| {
+            parameters.tensor("w", &[3], Init::Ones, Role::layer(Kind::Matrix))
+        })
     }
 
     /// Steps of an epoch with so many pending, up to `most`, how it ended, and the weight.

@@ -13,20 +13,61 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::layer_map::{Increment, LayerMap};
+use super::linear::Vector;
+use super::stack::StackBuilder;
 use super::svd::Svd;
 use super::weight::{Delta, Weight};
 use super::{is_increment, is_lora};
 use crate::error::{Error, Result};
-use crate::nn::{LowRank, Variable};
-use crate::results::{Kept, energy_kept};
-use crate::spec::{Increment, Rank, Target, VloraSpec};
+use crate::nn::{Constants, Init, LowRank, Variable};
+use crate::singular_values::energy_kept;
+use crate::spec::{Kept, LoraSpec, Stack, Target, VloraSpec, WeightShape};
 
-/// Turns the parameters of a dense model of `depth` layers, by name, into those of the same model
-/// in compounds, float32. What is no target, and every first layer, is copied. Names are those of
-/// [`Compounds`](super::Compounds).
+/// The weights of a stack's layers as those of the dense model that computes the same, by name:
+/// increments and LoRA added up.
+pub fn materialise(
+    tensors: &BTreeMap<String, Tensor>,
+    stack: &Stack,
+    vlora: Option<&VloraSpec>,
+    lora: Option<&LoraSpec>,
+) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    let mut parameters = Constants(tensors);
+    let mut builder = StackBuilder::new(stack, vlora, lora);
+    let mut dense = BTreeMap::new();
+    let value = |vector: &Vector| Ok::<_, candle_core::Error>(vector.value()?.tensor().clone());
+    for layer in 0..stack.depth {
+        for weight in &stack.weights {
+            let name = weight.target.name();
+            let mut put = |target: &Target, tensor: Tensor| {
+                if let Some(weight) = stack.weight(target) {
+                    dense.insert(stack.parameter(layer, weight), tensor);
+                }
+            };
+            match &weight.shape {
+                WeightShape::Matrix { bias, .. } => {
+                    let linear = builder.linear(&mut parameters, layer, name, Init::Zeros)?;
+                    put(&weight.target, linear.merged().materialise()?);
+                    put(bias, value(&linear.bias)?);
+                }
+                // Built with its matrix.
+                WeightShape::Bias { .. } => {}
+                WeightShape::Norm { .. } => {
+                    let vector = builder.vector(&mut parameters, layer, name, Init::Zeros)?;
+                    put(&weight.target, value(&vector)?);
+                }
+            }
+        }
+    }
+    Ok(dense)
+}
+
+/// Turns the parameters of a dense model with these stacks, by name, into those of the same model
+/// with increments, float32. What is no target, and every layer that owns its weights, is copied.
+/// Names are those of [`StackBuilder`].
 pub fn compress(
     dense: &BTreeMap<String, Tensor>,
-    depth: usize,
+    stacks: &[Stack],
     vlora: &VloraSpec,
 ) -> Result<(BTreeMap<String, Tensor>, Vec<Kept>)> {
     if vlora.compound_size == 0 {
@@ -40,35 +81,51 @@ pub fn compress(
     }
     let mut out = dense.clone();
     let mut kept = Vec::new();
-    for target in Target::all().filter(|t| vlora.targets.iter().any(|own| own.target == *t)) {
+    for stack in stacks {
+        kept.extend(compress_stack(dense, stack, vlora, &mut out)?);
+    }
+    Ok((out, kept))
+}
+
+/// Puts the increments of one stack into `out`, in the place of the weights they stand for. What
+/// each keeps, by layer, then by target in the stack's order.
+fn compress_stack(
+    dense: &BTreeMap<String, Tensor>,
+    stack: &Stack,
+    vlora: &VloraSpec,
+    out: &mut BTreeMap<String, Tensor>,
+) -> Result<Vec<Kept>> {
+    let map = LayerMap::of(stack, Some(vlora));
+    let mut kept = Vec::new();
+    for own in &stack.weights {
+        let Some(increment) = Increment::of(own, vlora) else { continue };
         // Every layer's weight as converted so far.
-        let mut converted: Vec<Weight> = Vec::with_capacity(depth);
-        for layer in 0..depth {
-            let name = format!("blocks.{layer}.{}", target.parameter());
+        let mut converted: Vec<Weight> = Vec::with_capacity(stack.depth);
+        for layer in 0..stack.depth {
+            let name = stack.parameter(layer, own);
             let weight = parameter(dense, &name)?;
-            let weight_now = match vlora.increment(layer, target) {
-                None => Weight::dense(Variable::constant(weight.clone())),
-                Some(increment) => {
-                    out.remove(&name);
-                    let reference = &converted[vlora.reference_layer(layer)];
-                    let step = Step { name: &name, weight: &weight, reference, increment };
-                    let (now, energy_kept) = step.convert(&mut out)?;
-                    let error = norm(&(&weight - now.materialise()?)?)?;
-                    let relative_error = ratio(error, norm(&weight)?);
-                    let rank = match increment {
-                        Increment::LowRank { rank, .. } => Rank::Of(rank),
-                        Increment::Full | Increment::Vector => Rank::Full,
-                        Increment::Shared => Rank::Of(0),
-                    };
-                    kept.push(Kept { layer, target, rank, energy_kept, relative_error });
-                    now
-                }
+            // References are earlier layers.
+            let reference = map.reference(layer).and_then(|layer| converted.get(layer));
+            let Some(reference) = reference else {
+                converted.push(Weight::dense(Variable::constant(weight)));
+                continue;
             };
-            converted.push(weight_now);
+            out.remove(&name);
+            let step = Step { name: &name, weight: &weight, reference, increment };
+            let (now, energy_kept) = step.convert(out)?;
+            let error = norm(&(&weight - now.materialise()?)?)?;
+            kept.push(Kept {
+                layer,
+                target: own.target.clone(),
+                rank: increment.rank(),
+                energy_kept,
+                relative_error: ratio(error, norm(&weight)?),
+            });
+            converted.push(now);
         }
     }
-    kept.sort_by_key(|k| (k.layer, k.target));
-    Ok((out, kept))
+    kept.sort_by_key(|k| k.layer);
+    Ok(kept)
 }
 
 /// One weight to write as an increment on its reference.

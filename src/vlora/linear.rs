@@ -26,6 +26,11 @@ impl Vector {
         self
     }
 
+    /// The parameters that it is the sum of.
+    pub(super) fn parameters(&self) -> &[Variable] {
+        &self.0
+    }
+
     /// The sum, as it is now.
     pub fn value(&self) -> Result<Variable> {
         match self.0.as_slice() {

@@ -13,53 +13,57 @@
 //!
 //! LoRA on top freezes all of this and adds `(alpha / rank) · Bᵀ A` to single layers.
 
-mod compound;
 mod convert;
-mod count;
+mod layer_map;
+mod layer_spectra;
 mod linear;
-mod spectrum;
+mod stack;
 mod svd;
+mod usage;
 mod weight;
 mod work;
 
-pub use compound::Compounds;
-pub use convert::compress;
-pub use count::{LayerCount, WeightParts, transformer_layer};
+pub use convert::{compress, materialise};
+pub use layer_map::{Increment, LayerMap};
+pub use layer_spectra::{TargetLayers, random_spectrum, spectra};
 pub use linear::{Linear, Lora, Vector};
-pub use spectrum::{random_spectrum, spectra};
+pub use stack::StackBuilder;
 pub use svd::{Svd, singular_values};
+pub use usage::{Leaf, LinearUsage};
 pub use weight::{Delta, Weight};
 pub use work::Work;
+#[cfg(test)]
+pub use work::{Terms, cheapest};
 
-use crate::nn::Trained;
+use crate::nn::{Kind, Part, Role, Trained};
 use crate::spec::{LoraSpec, ParameterGroup};
 
-/// Which parameters a run trains, by name: all, or under LoRA its factors and the groups named.
+/// Which parameters a run trains: all, or under LoRA its factors and the groups named.
 pub fn trained(lora: Option<&LoraSpec>) -> Trained {
     let Some(lora) = lora else { return Box::new(|_| true) };
     let groups = lora.also_train.clone();
-    Box::new(move |name| is_lora(name) || group(name).is_some_and(|group| groups.contains(&group)))
+    Box::new(move |role| {
+        role.kind == Kind::Lora || group(role).is_some_and(|group| groups.contains(&group))
+    })
 }
 
-/// Whether a parameter is a part of an increment.
+/// The group that a spec knows a parameter by; None for the matrices of layers and the embedding.
+fn group(role: Role) -> Option<ParameterGroup> {
+    match (role.part, role.kind) {
+        (Part::Head, _) => Some(ParameterGroup::Head),
+        (_, Kind::Norm) => Some(ParameterGroup::Norms),
+        (_, Kind::Bias) => Some(ParameterGroup::Biases),
+        (Part::Embedding, _) => Some(ParameterGroup::Embeddings),
+        (_, Kind::Matrix | Kind::Table | Kind::Token | Kind::Lora) => None,
+    }
+}
+
+/// Whether a parameter is a part of an increment, by the names that [`StackBuilder`] gives.
 pub fn is_increment(name: &str) -> bool {
     [".A", ".B", ".delta"].iter().any(|end| name.ends_with(end))
 }
 
-/// Whether a parameter is one of LoRA's factors.
+/// Whether a parameter is one of LoRA's factors, by the names that [`StackBuilder`] gives.
 pub fn is_lora(name: &str) -> bool {
     name.ends_with(".lora_A") || name.ends_with(".lora_B")
-}
-
-/// The group that a parameter belongs to; None for matrices, tokens and positions.
-pub fn group(name: &str) -> Option<ParameterGroup> {
-    if name.starts_with("head.") {
-        Some(ParameterGroup::Head)
-    } else if name.contains("norm") {
-        Some(ParameterGroup::Norms)
-    } else if name.ends_with(".bias") || name.ends_with(".bias.A") {
-        Some(ParameterGroup::Biases)
-    } else {
-        None
-    }
 }

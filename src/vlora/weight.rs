@@ -50,7 +50,7 @@ impl Weight {
     /// `epilogue(x Wᵀ + bias)`, with the factors' gradients by the way that takes fewer FLOPs.
     /// x \[…, in\] → \[…, out\].
     pub fn apply(&self, x: &Variable, bias: &Variable, epilogue: Epilogue) -> Result<Variable> {
-        let (_, input) = self.matrices[0].tensor().dims2()?;
+        let (_, input) = self.sides()?;
         let rows = x.tensor().elem_count() / input.max(1);
         self.apply_as(self.projects(rows)?, x, bias, epilogue)
     }
@@ -70,16 +70,43 @@ impl Weight {
 
     /// Whether the factors' gradients come from the dense one, for `rows` rows of input.
     fn projects(&self, rows: usize) -> Result<bool> {
+        Ok(cheapest(rows, self.sides()?, self.terms()?).0)
+    }
+
+    /// (output, input).
+    pub(super) fn sides(&self) -> Result<(usize, usize)> {
+        match self.matrices.first() {
+            Some(matrix) => matrix.tensor().dims2(),
+            None => bail!("a weight without a matrix"),
+        }
+    }
+
+    /// What of it gets a gradient.
+    pub(super) fn terms(&self) -> Result<Terms> {
         let rank = |tracked: bool| -> Result<usize> {
             let products = self.products.iter().filter(|p| p.is_tracked() == tracked);
             products.map(LowRank::rank).sum()
         };
-        let terms = Terms {
+        Ok(Terms {
             matrix_trained: self.matrices.iter().any(Variable::is_tracked),
             constant_rank: rank(false)?,
             trained_rank: rank(true)?,
-        };
-        Ok(cheapest(rows, self.matrices[0].tensor().dims2()?, terms).0)
+        })
+    }
+
+    /// The matrix is a sum, made for the length of a pass.
+    pub(super) fn is_sum(&self) -> bool {
+        self.matrices.len() > 1
+    }
+
+    /// Number of low-rank products on the matrix.
+    pub(super) fn products(&self) -> usize {
+        self.products.len()
+    }
+
+    /// The parameters that it is made of.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &Variable> {
+        self.matrices.iter().chain(self.products.iter().flat_map(|pair| [&pair.a, &pair.b]))
     }
 
     /// The dense matrix with the full increments.

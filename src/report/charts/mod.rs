@@ -2,11 +2,11 @@
 
 mod chart;
 mod curves;
+mod energy;
 mod field;
 mod legend;
 mod marks;
 mod metric_plot;
-mod spectrum;
 mod style;
 
 use std::collections::BTreeSet;
@@ -63,7 +63,7 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
 /// Draws the energy that each rank keeps: (file name, content).
 pub fn draw_spectrum(record: &SpectrumRecord) -> Result<Vec<(String, Vec<u8>)>> {
     style::register_fonts()?;
-    let chart = spectrum::Energy::new(record);
+    let chart = energy::Energy::new(record);
     let mut files = Vec::new();
     both(ENERGY, chart.size(), &chart, &mut files)?;
     Ok(files)

@@ -63,7 +63,7 @@ impl Examples {
     }
 
     /// The data that a variant is measured on.
-    pub fn of(&self, spec: &RunSpec, amount: Amount, device: &Device) -> Opened {
+    pub fn of(&self, spec: &RunSpec, amount: Amount, device: &Device) -> Result<Opened> {
         let step = step_examples(spec);
         let evaluated = EVALUATION_BATCHES * spec.training.batch_size;
         match self {
@@ -77,7 +77,7 @@ impl Examples {
                 Opened::synthetic(spec, step * steps, evaluated)
             }
             // `read` was given every variant that is measured.
-            Examples::Real(datasets) => datasets[spec].for_timing(evaluated),
+            Examples::Real(datasets) => Ok(datasets[spec].for_timing(evaluated)),
         }
     }
 }

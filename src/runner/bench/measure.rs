@@ -7,7 +7,7 @@ use super::measured::Measured;
 use super::quartiles::Quartiles;
 use super::timing::{Amount, Sample, median_queued, one_by_one, time_passes, time_steps};
 use crate::error::{Error, Result};
-use crate::models::memory::{memory, traffic};
+use crate::models::training_memory::{memory, traffic};
 use crate::nn::{KernelTime, configure};
 use crate::runner::out_of_memory::reason;
 use crate::runner::peak_memory;
@@ -28,7 +28,7 @@ pub fn measure(
 ) -> Result<Measured> {
     check_precision([variant].into_iter(), device)?;
     let spec = &variant.spec;
-    let data = examples.of(spec, amount, device);
+    let data = examples.of(spec, amount, device)?;
     let held = data.held_bytes();
     let free = peak_memory::free_bytes(device).map(|free| free.saturating_sub(held));
     let failed = |error: TrainError| Error::Failed(reason(&error, spec, free, 1));

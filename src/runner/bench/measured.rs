@@ -31,7 +31,7 @@ pub struct Measured {
     /// does not say. What variants that were measured before in the same process left resident
     /// counts, so this compares with other programs only for the first.
     pub resident_peak_bytes: Option<u64>,
-    /// What [`memory`](crate::models::memory) says of the same steps, without the data.
+    /// What [`memory`](crate::models::training_memory::memory) says of the same steps, without the data.
     pub expected_peak_bytes: u64,
     /// The least bytes that a step moves, by formula.
     pub step_bytes: u64,

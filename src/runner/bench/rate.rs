@@ -5,7 +5,7 @@ use candle_core::Device;
 use super::measured::Measured;
 use crate::error::Result;
 use crate::nn::{DeviceRates, configure, device_rates, product_rate};
-use crate::spec::{Precision, RunSpec, Target};
+use crate::spec::{LayerWeight, Precision, RunSpec, Stack};
 use crate::tasks::{activations, definition};
 
 /// How fast a device does what no step is faster than.
@@ -40,8 +40,9 @@ impl Rate {
 /// The largest matrix product of a layer's forward pass, as (m, n, k) of `[m, k] · [k, n]`: a
 /// batch's tokens by the largest weight.
 pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
-    let shapes = Target::MATRICES.map(|target| spec.model.target_shape(target));
-    let largest = shapes.into_iter().max_by_key(|(output, input)| output * input);
+    let stacks = spec.model.stacks();
+    let shapes = stacks.iter().flat_map(Stack::matrices).map(LayerWeight::sides);
+    let largest = shapes.max_by_key(|(output, input)| output * input);
     let (output, input) = largest.unwrap_or((1, 1));
     (spec.training.batch_size * definition(spec.task).tokens(spec), output, input)
 }

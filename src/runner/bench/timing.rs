@@ -147,7 +147,7 @@ mod tests {
     use candle_core::Result;
 
     use super::*;
-    use crate::nn::{Init, StepKey, Variable};
+    use crate::nn::{Init, Kind, Role, StepKey, Variable};
     use crate::results::{Metric, Scores};
     use crate::spec::TrainingSpec;
     use crate::tasks::{BatchPlan, Blueprint, DataSet, Opened, Run, Work, batches_of};
@@ -222,7 +222,9 @@ mod tests {
     #[test]
     fn whole_steps_are_timed_over_epochs_and_smaller_ones_are_not() {
         let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
-        let blueprint = Blueprint::new(|parameters| parameters.tensor("w", &[1], Init::Ones, true));
+        let blueprint = Blueprint::new(|parameters| {
+            parameters.tensor("w", &[1], Init::Ones, Role::layer(Kind::Matrix))
+        });
         let mut trainer = Trainer::new(&SlowEnd, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
         let (amount, mut ticks) = (Amount { steps: 5, warmup: 2, kernels: false }, 0);
         let samples =
@@ -245,7 +247,9 @@ mod tests {
         let spec = &spec.variants[0].spec;
         crate::nn::emulated(|| {
             let run = Run { spec, seed: 0, device: &Device::Cpu };
-            Opened::synthetic(spec, 8, 2).work(run, EachKernel { training: &spec.training });
+            Opened::synthetic(spec, 8, 2)
+                .unwrap()
+                .work(run, EachKernel { training: &spec.training });
         });
     }
 

@@ -15,8 +15,9 @@ pub struct LoraSpec {
     /// Share of the input's values that A does not see in a training pass.
     #[serde(default)]
     pub dropout: f64,
-    /// Weight matrices of every layer that get a pair.
-    #[serde(default = "all_matrices")]
+    /// Weight matrices of every layer that get a pair; once a spec is resolved every one where it
+    /// names none.
+    #[serde(default)]
     pub targets: Vec<Target>,
     /// What is trained besides the pairs.
     #[serde(default)]
@@ -34,9 +35,6 @@ impl LoraSpec {
 fn eight() -> f64 {
     8.0
 }
-fn all_matrices() -> Vec<Target> {
-    Target::MATRICES.to_vec()
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,4 +45,6 @@ pub enum ParameterGroup {
     Norms,
     /// Biases of linear layers, the head's aside.
     Biases,
+    /// What makes vectors of the input, its biases and norms aside.
+    Embeddings,
 }

@@ -3,20 +3,26 @@
 //! `experiments/reference.yaml` is the same list with a comment a field; a test
 //! holds the two together. Units stand in the field's comment.
 
+mod architecture;
 mod data;
+mod encoder;
 mod lora;
 mod model;
 mod run;
+mod stack;
 mod start;
 mod target;
 mod text;
 mod training;
 mod vlora;
 
+pub use architecture::*;
 pub use data::*;
+pub use encoder::*;
 pub use lora::*;
 pub use model::*;
 pub use run::*;
+pub use stack::*;
 pub use start::*;
 pub use target::*;
 pub use text::*;

@@ -2,13 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Target;
+use super::{Architecture, EncoderSpec, LayerWeight, Stack, Target, TextPool, distinct_weights};
 
 /// A model: one variant an architecture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ModelSpec {
     Vit(VitSpec),
+    Encoder(EncoderSpec),
+}
+
+impl From<EncoderSpec> for ModelSpec {
+    fn from(model: EncoderSpec) -> ModelSpec {
+        ModelSpec::Encoder(model)
+    }
 }
 
 impl From<VitSpec> for ModelSpec {
@@ -22,18 +29,21 @@ impl ModelSpec {
     pub fn depth(&self) -> usize {
         match self {
             ModelSpec::Vit(model) => model.depth,
+            ModelSpec::Encoder(model) => model.depth,
         }
     }
 
     pub fn heads(&self) -> usize {
         match self {
             ModelSpec::Vit(model) => model.heads,
+            ModelSpec::Encoder(model) => model.heads,
         }
     }
 
     pub fn set_depth(&mut self, depth: usize) {
         match self {
             ModelSpec::Vit(model) => model.depth = depth,
+            ModelSpec::Encoder(model) => model.depth = depth,
         }
     }
 
@@ -41,13 +51,52 @@ impl ModelSpec {
     pub fn set_dim(&mut self, dim: usize) {
         match self {
             ModelSpec::Vit(model) => model.dim = dim,
+            ModelSpec::Encoder(model) => model.dim = dim,
         }
     }
 
     /// Whether the MLP's hidden width is a whole number.
     pub fn hidden_is_whole(&self) -> bool {
         match self {
-            ModelSpec::Vit(model) => model.hidden_is_whole(),
+            ModelSpec::Vit(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
+            ModelSpec::Encoder(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
+        }
+    }
+
+    /// Width of the residual stream.
+    pub fn dim(&self) -> usize {
+        match self {
+            ModelSpec::Vit(model) => model.dim,
+            ModelSpec::Encoder(model) => model.dim,
+        }
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        match self {
+            ModelSpec::Vit(model) => model.classes,
+            ModelSpec::Encoder(model) => model.classes,
+        }
+    }
+
+    /// The sizes of a Vision Transformer; None for another architecture.
+    pub fn as_vit(&self) -> Option<&VitSpec> {
+        match self {
+            ModelSpec::Vit(model) => Some(model),
+            ModelSpec::Encoder(_) => None,
+        }
+    }
+
+    /// What the classifier of a text encoder takes; None for another architecture.
+    pub fn text_pool(&self) -> Option<TextPool> {
+        self.as_encoder().map(|model| model.pool)
+    }
+
+    /// The sizes of a text encoder; None for another architecture.
+    pub fn as_encoder(&self) -> Option<&EncoderSpec> {
+        match self {
+            ModelSpec::Encoder(model) => Some(model),
+            ModelSpec::Vit(_) => None,
         }
     }
 
@@ -56,13 +105,17 @@ impl ModelSpec {
     pub fn normalise(&mut self) {
         match self {
             ModelSpec::Vit(model) => model.mlp_ratio = model.hidden() as f64 / model.dim as f64,
+            ModelSpec::Encoder(model) => {
+                model.mlp_ratio = model.hidden() as f64 / model.dim as f64;
+            }
         }
     }
 
-    /// [out, in] of a target's weight matrix; [size, 1] of a vector.
-    pub fn target_shape(&self, target: Target) -> (usize, usize) {
+    /// The model's layers and the weights that each has.
+    pub fn stacks(&self) -> Vec<Stack> {
         match self {
-            ModelSpec::Vit(model) => model.target_shape(target),
+            ModelSpec::Vit(model) => model.stacks(),
+            ModelSpec::Encoder(model) => model.stacks(),
         }
     }
 }
@@ -105,22 +158,12 @@ fn norm_eps() -> f64 {
     1e-6
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// Vision Transformer (arXiv 2010.11929), pre-norm, as timm builds it.
-    Vit,
-}
-
-impl Architecture {
-    pub const ALL: [Architecture; 1] = [Architecture::Vit];
-
-    /// As specs write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::Vit => "vit",
-        }
-    }
+/// The hidden width of an MLP. None where `ratio · dim` is no whole number but for the rounding of a
+/// ratio that was itself a quotient.
+pub fn whole_hidden(ratio: f64, dim: usize) -> Option<usize> {
+    let hidden = ratio * dim as f64;
+    let whole = hidden.round() >= 1.0 && (hidden - hidden.round()).abs() <= 1e-9 * hidden;
+    whole.then(|| hidden.round() as usize)
 }
 
 /// What the classifier reads.
@@ -132,4 +175,49 @@ pub enum Pool {
     ClassToken,
     /// The mean over patches, then `fc_norm`; no class token.
     Mean,
+}
+
+impl VitSpec {
+    /// The model's layers, by timm's names.
+    pub fn stacks(&self) -> Vec<Stack> {
+        let weights = VitSpec::layer_weights(self.dim, self.hidden());
+        vec![Stack { name: "blocks", prefix: "blocks", depth: self.depth, weights }]
+    }
+
+    /// The weights of a layer of this width, with an MLP of this hidden width.
+    pub fn layer_weights(dim: usize, hidden: usize) -> Vec<LayerWeight> {
+        let matrices = [
+            ("attn.qkv", 3 * dim, dim),
+            ("attn.proj", dim, dim),
+            ("mlp.fc1", hidden, dim),
+            ("mlp.fc2", dim, hidden),
+        ];
+        let norms = ["norm1", "norm2"].map(|name| LayerWeight::norm(name, dim));
+        let norms = norms.into_iter().flatten();
+        LayerWeight::linears(&matrices).into_iter().chain(norms).collect()
+    }
+}
+
+impl ModelSpec {
+    /// The weights that `vlora.targets` and `lora.targets` may name, each once: all stacks' in their
+    /// order.
+    pub fn weights(&self) -> Vec<LayerWeight> {
+        distinct_weights(self.stacks())
+    }
+
+    /// The weight of this name, of the first stack that has it.
+    pub fn weight(&self, target: &Target) -> Option<LayerWeight> {
+        self.weights().into_iter().find(|weight| weight.target == *target)
+    }
+
+    /// Whether a target is a vector, which has neither rank nor alpha.
+    pub fn is_vector(&self, target: &Target) -> bool {
+        self.weight(target).is_some_and(|weight| weight.is_vector())
+    }
+
+    /// What targets are where a spec names none: every matrix.
+    pub fn matrices(&self) -> Vec<Target> {
+        let matrices = self.weights().into_iter().filter(|weight| !weight.is_vector());
+        matrices.map(|weight| weight.target).collect()
+    }
 }

@@ -125,6 +125,7 @@ pub fn read_run<S: FieldsSource>(
         (Task::ImageClassification, Architecture::Vit) => {
             source.read::<ImageDataSpec, VitSpec>()?.into()
         }
+        (Task::ImageClassification, Architecture::Encoder) => return Ok(None),
     }))
 }
 
@@ -162,15 +163,10 @@ impl<'de> Deserialize<'de> for RunSpec {
     }
 }
 
-/// While there is one task and one architecture.
+/// While there is one task.
 impl RunSpec {
     pub fn images(&self) -> &ImageDataSpec {
         let DataSpec::Images(data) = &self.data;
         data
-    }
-
-    pub fn vit(&self) -> &VitSpec {
-        let ModelSpec::Vit(model) = &self.model;
-        model
     }
 }

@@ -22,8 +22,9 @@ pub struct VloraSpec {
     pub detach: bool,
     #[serde(default)]
     pub init: IncrementInit,
-    /// Weights that increments replace.
-    #[serde(default = "all_targets")]
+    /// Weights that increments replace. Once a spec is resolved in the order of
+    /// [`Stack::weights`](super::Stack::weights), and every matrix where it names none.
+    #[serde(default)]
     pub targets: Vec<TargetSpec>,
 }
 
@@ -32,54 +33,6 @@ fn one() -> f64 {
 }
 fn yes() -> bool {
     true
-}
-fn all_targets() -> Vec<TargetSpec> {
-    Target::MATRICES.map(TargetSpec::plain).to_vec()
-}
-
-/// A target's increment.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Increment {
-    /// `scale · Bᵀ A`.
-    LowRank { rank: usize, scale: f64 },
-    /// A matrix of its own, unfactored, zero at the start.
-    Full,
-    /// A vector, zero at the start: what a 1-D target gets.
-    Vector,
-    /// None: the layer uses its reference weight as it is.
-    Shared,
-}
-
-impl VloraSpec {
-    /// The increment of `target` in layer `layer`; None where the layer's own weight is dense.
-    pub fn increment(&self, layer: usize, target: Target) -> Option<Increment> {
-        let own = self.targets.iter().find(|t| t.target == target)?;
-        if layer.is_multiple_of(self.compound_size) {
-            return None;
-        }
-        let alpha = own.alpha.unwrap_or(self.alpha);
-        Some(match own.rank.unwrap_or(self.rank) {
-            Rank::Of(0) => Increment::Shared,
-            _ if target.is_vector() => Increment::Vector,
-            Rank::Of(rank) => Increment::LowRank { rank, scale: alpha / rank as f64 },
-            Rank::Full => Increment::Full,
-        })
-    }
-
-    /// The layer whose weight the increments of layer `layer` add to.
-    pub fn reference_layer(&self, layer: usize) -> usize {
-        self.reference.layer(layer, self.compound_size)
-    }
-}
-
-impl Reference {
-    /// The layer that `layer`, not the first of a compound of `compound_size`, adds to.
-    pub fn layer(self, layer: usize, compound_size: usize) -> usize {
-        match self {
-            Reference::Base => layer - layer % compound_size,
-            Reference::Previous => layer - 1,
-        }
-    }
 }
 
 /// Rank of an increment.
@@ -93,7 +46,7 @@ pub enum Rank {
 
 /// A target, with its own rank and alpha where they differ from the others'. In YAML the name
 /// alone, or `{target: NAME, rank: …, alpha: …}`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TargetSpec {
     pub target: Target,
     pub rank: Option<Rank>,
@@ -101,8 +54,9 @@ pub struct TargetSpec {
 }
 
 impl TargetSpec {
-    pub fn plain(target: Target) -> TargetSpec {
-        TargetSpec { target, rank: None, alpha: None }
+    /// With the rank and the alpha of all.
+    pub fn plain(target: impl Into<Target>) -> TargetSpec {
+        TargetSpec { target: target.into(), rank: None, alpha: None }
     }
 }
 

@@ -3,7 +3,8 @@
 use super::notes;
 use crate::error::Result;
 use crate::models::Cost;
-use crate::models::vit::{cost, tokens};
+use crate::models::cost;
+use crate::models::vit::tokens;
 use crate::results::{
     Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
 };
@@ -51,12 +52,13 @@ impl Evidence for Images {
 impl Definition for Images {
     /// The data section, and the model's fields that images are checked against.
     fn data_key(&self, spec: &RunSpec) -> String {
-        let (fields, m) = (flatten(spec.images()), spec.vit());
-        format!("{fields:?} {} {} {}", m.image_size, m.channels, m.classes)
+        let fields = flatten(spec.images());
+        let sizes = spec.model.as_vit().map(|m| (m.image_size, m.channels, m.classes));
+        format!("{fields:?} {sizes:?}")
     }
 
     fn example_bytes(&self, spec: &RunSpec) -> usize {
-        spec.vit().channels * spec.vit().image_size.pow(2)
+        spec.model.as_vit().map_or(1, |m| m.channels * m.image_size.pow(2))
     }
 
     fn cost(&self, spec: &RunSpec) -> Cost {
@@ -64,7 +66,7 @@ impl Definition for Images {
     }
 
     fn tokens(&self, spec: &RunSpec) -> usize {
-        tokens(spec.vit())
+        spec.model.as_vit().map_or(0, tokens)
     }
 
     fn batch_text(&self, spec: &RunSpec) -> String {
@@ -83,6 +85,6 @@ impl Definition for Images {
     }
 
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {
-        Some(spec.vit().classes)
+        Some(spec.model.classes())
     }
 }

@@ -21,7 +21,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
         (_, None) => "the training split's mean and deviation".into(),
     };
     Setting {
-        model: model(spec.vit()),
+        model: spec.model.as_vit().map(model).unwrap_or_default(),
         inputs: format!("pixels normalised by {normal}"),
         augmentation: Some(augmentation(spec.images())),
     }

@@ -5,10 +5,10 @@ use super::data::Data;
 use super::notes::evaluation_notes;
 use super::start::{Adjusted, fit, settle};
 use super::task::ImageClassification;
-use crate::checkpoints::{Adapted, Checkpoint, Labels, adapt};
+use crate::checkpoints::{Aligned, Checkpoint, Metadata, align};
 use crate::data::ImageData;
 use crate::data::images::Size;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::results::TaskFields;
 use crate::spec::RunSpec;
@@ -18,9 +18,11 @@ use crate::tasks::start::{Base, Fitted, Settled};
 use crate::tasks::task::{Run, Work};
 
 /// The size of the images that a run's model takes, and the number of classes that it tells apart.
-fn of_model(spec: &RunSpec) -> (Size, usize) {
-    let model = spec.vit();
-    (Size { side: model.image_size, channels: model.channels }, model.classes)
+fn of_model(spec: &RunSpec) -> Result<(Size, usize)> {
+    // Reading a spec refuses models of another architecture.
+    let none = || Error::Input("model.architecture: images are for a Vision Transformer".into());
+    let model = spec.model.as_vit().ok_or_else(none)?;
+    Ok((Size { side: model.image_size, channels: model.channels }, model.classes))
 }
 
 impl TaskData for Data {
@@ -63,8 +65,8 @@ impl TaskData for Data {
     }
 
     fn adapt(&self, checkpoint: &Checkpoint, spec: &RunSpec) -> Result<(Checkpoint, TaskFields)> {
-        let Adapted { checkpoint, classes, positions } =
-            adapt(checkpoint, spec, self.class_names())?;
+        let Aligned { checkpoint, classes, positions } =
+            align(checkpoint, spec, self.class_names())?;
         Ok((checkpoint, Adjusted { classes, positions }.fields()))
     }
 
@@ -72,21 +74,21 @@ impl TaskData for Data {
         evaluation_notes(&self.normalize(), fields)
     }
 
-    fn labels(&self) -> Labels {
+    fn metadata(&self) -> Metadata {
         let class_names = self.0.class_names.clone();
-        Labels { class_names, normalize: Some(self.normalize()) }
+        Metadata { class_names, normalize: Some(self.normalize()) }
     }
 }
 
 impl OpenTask for Data {
     fn open(spec: &RunSpec, hub: &Hub) -> Result<Data> {
-        let (size, classes) = of_model(spec);
+        let (size, classes) = of_model(spec)?;
         ImageData::load(spec.images(), size, classes, hub).map(Data)
     }
 
-    fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Data {
-        let (size, classes) = of_model(spec);
-        Data(ImageData::noise(size, classes, train, validation))
+    fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Result<Data> {
+        let (size, classes) = of_model(spec)?;
+        Ok(Data(ImageData::noise(size, classes, train, validation)))
     }
 
     fn for_timing(&self, validation: usize) -> Data {

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::data::Data;
 use crate::checkpoints::{self, Checkpoint, Form, match_classes, resampled};
 use crate::error::Result;
+use crate::models::names_from_seed;
 use crate::results::{ClassMatch, Resampled, TaskFields};
 use crate::spec::{DataSpec, Normalize, PositionEmbedding, RunSpec, StartHead, VitSpec};
 use crate::tasks::start::{Base, Fitted, Settled};
-use crate::vlora::is_lora;
 
 /// Where the figures are from that pixels are normalised with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Adjusted {
 
 /// What the weights say of the images that trained them.
 struct Trained<'a> {
-    model: &'a VitSpec,
+    model: Option<&'a VitSpec>,
     class_names: &'a [String],
     normalize: Option<Normalize>,
     /// How the program whose weights they are resamples position embeddings.
@@ -75,17 +75,19 @@ impl<'a> Trained<'a> {
             Base::Checkpoint(loaded) => {
                 let theirs = &loaded.checkpoint;
                 Trained {
-                    model: &theirs.model,
-                    class_names: &theirs.labels.class_names,
-                    normalize: theirs.labels.normalize.clone(),
+                    model: theirs.model.as_vit(),
+                    class_names: &theirs.metadata.class_names,
+                    normalize: theirs.metadata.normalize.clone(),
                     positions: match loaded.form {
                         Form::HuggingFace => PositionEmbedding::HuggingFace,
-                        Form::Compact | Form::Authors | Form::Timm => PositionEmbedding::Timm,
+                        Form::Compact | Form::Authors | Form::Timm | Form::Bert => {
+                            PositionEmbedding::Timm
+                        }
                     },
                 }
             }
             Base::Arm { spec, data } => Trained {
-                model: spec.vit(),
+                model: spec.model.as_vit(),
                 class_names: data.class_names(),
                 normalize: Some(data.normalize()),
                 positions: PositionEmbedding::Timm,
@@ -123,7 +125,8 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         PositionEmbedding::Auto => theirs.positions,
         said => said,
     };
-    let positions = resampled(theirs.model, spec.vit(), how);
+    let sizes = theirs.model.zip(spec.model.as_vit());
+    let positions = sizes.and_then(|(theirs, own)| resampled(theirs, own, how));
     if let Some(start) = &mut spec.start {
         // One way to say it for one way to do it, and none where nothing is done.
         start.position_embedding = positions.map_or(PositionEmbedding::Auto, |done| done.method);
@@ -151,10 +154,10 @@ fn differs(theirs: &Normalize, own: &Normalize) -> bool {
 
 /// A checkpoint's weights for a run on these data.
 pub fn fit(data: &Data, checkpoint: &Checkpoint, spec: &RunSpec) -> Result<Fitted> {
-    let fitted = checkpoints::fit(checkpoint, spec, data.class_names())?;
-    let checkpoints::Fitted { values, kept, conversion, classes, positions } = fitted;
-    let new_head = spec.start.as_ref().is_some_and(|start| start.head == StartHead::New);
-    let from_seed = move |name: &str| is_lora(name) || new_head && name.starts_with("head.");
+    let adapted = checkpoints::adapt(checkpoint, spec, data.class_names())?;
+    let checkpoints::AdaptedWeights { values, kept, conversion, classes, positions } = adapted;
+    let from_seed = names_from_seed(spec)?;
+    let from_seed = move |name: &str| from_seed.contains(name);
     let task = Adjusted { classes, positions }.fields();
     Ok(Fitted { values, conversion, kept, task, from_seed: Box::new(from_seed) })
 }

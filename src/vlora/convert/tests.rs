@@ -1,12 +1,17 @@
-use candle_core::{Device, Result, bail};
+use candle_core::{Device, Result};
 use proptest::prelude::*;
 
 use super::*;
 use crate::models::vit::Vit;
-use crate::nn::{Init, Mode, ParameterBuilder, ParameterStore};
+use crate::nn::{Mode, ParameterBuilder, ParameterStore, Role};
 use crate::random::{Purpose, Stream};
-use crate::spec::{Architecture, IncrementInit, Pool, Reference, TargetSpec, VitSpec};
-use crate::vlora::{Compounds, singular_values};
+use crate::spec::{
+    Architecture, IncrementInit, ModelSpec, Pool, Rank, Reference, TargetSpec, VitSpec,
+};
+use crate::vlora::singular_values;
+
+/// Matrices of a layer.
+const MATRICES: [&str; 4] = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"];
 
 fn model(depth: usize) -> VitSpec {
     VitSpec {
@@ -32,7 +37,7 @@ fn spec(compound_size: usize, rank: Rank, reference: Reference, alpha: f64) -> V
         reference,
         detach: true,
         init: IncrementInit::Authors,
-        targets: Target::MATRICES.map(TargetSpec::plain).to_vec(),
+        targets: MATRICES.map(TargetSpec::plain).to_vec(),
     }
 }
 
@@ -47,23 +52,20 @@ fn normal(shape: &[usize], name: &str, seed: u64) -> Tensor {
 struct Random(u64, BTreeMap<String, Tensor>);
 
 impl ParameterBuilder for Random {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Variable> {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: Role) -> Result<Variable> {
         let tensor = normal(shape, name, self.0);
         self.1.insert(name.into(), tensor.clone());
         Ok(Variable::constant(tensor))
     }
 }
 
-/// Exactly the given parameters.
-struct Given<'a>(&'a BTreeMap<String, Tensor>, usize);
+/// The given parameters, counting how many are taken.
+struct Given<'a>(Constants<'a>, usize);
 
 impl ParameterBuilder for Given<'_> {
-    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, _: bool) -> Result<Variable> {
+    fn tensor(&mut self, name: &str, shape: &[usize], init: Init, role: Role) -> Result<Variable> {
         self.1 += 1;
-        match self.0.get(name) {
-            Some(t) if t.dims() == shape => Ok(Variable::constant(t.clone())),
-            other => bail!("{name}: {other:?}, expected {shape:?}"),
-        }
+        self.0.tensor(name, shape, init, role)
     }
 }
 
@@ -78,7 +80,7 @@ fn logits(
     vlora: Option<&VloraSpec>,
     parameters: &BTreeMap<String, Tensor>,
 ) -> Tensor {
-    let mut source = Given(parameters, 0);
+    let mut source = Given(Constants(parameters), 0);
     let vit = Vit::new(&model(depth), vlora, None, &mut source).unwrap();
     assert_eq!(source.1, parameters.len(), "a parameter that the model does not ask for");
     vit.forward(&normal(&[4, 1, 6, 6], "images", 0), Mode::Evaluation).unwrap().tensor().clone()
@@ -94,17 +96,11 @@ fn materialised(
     depth: usize,
     vlora: &VloraSpec,
     parameters: &BTreeMap<String, Tensor>,
-    target: Target,
+    target: &str,
 ) -> Vec<Tensor> {
-    let mut compounds = Compounds::new(Some(vlora), None);
-    let shape = parameters[&format!("blocks.0.{}.weight", target.name())].dims2().unwrap();
-    (0..depth)
-        .map(|block| {
-            let mut source = Given(parameters, 0);
-            let linear = compounds.linear(&mut source, block, target, shape, Init::Zeros).unwrap();
-            linear.weight.materialise().unwrap()
-        })
-        .collect()
+    let [stack] = &model(depth).stacks()[..] else { panic!("one stack") };
+    let dense = materialise(parameters, stack, Some(vlora), None).unwrap();
+    (0..depth).map(|layer| dense[&format!("blocks.{layer}.{target}.weight")].clone()).collect()
 }
 
 /// A depth of 2 to 6 and a compound size of 2 or more that divides it.
@@ -136,17 +132,18 @@ proptest! {
         let dense = dense(depth, seed);
         let mut vlora = spec(size, rank, reference, alpha);
         if vectors {
-            vlora.targets = Target::all().map(TargetSpec::plain).collect();
+            let weights = ModelSpec::Vit(model(depth)).weights();
+            vlora.targets = weights.into_iter().map(|w| TargetSpec::plain(w.target)).collect();
         }
-        let (converted, kept) = compress(&dense, depth, &vlora).unwrap();
+        let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora).unwrap();
         prop_assert_eq!(kept.len(), vlora.targets.len() * (depth - depth / size));
         for k in &kept {
             prop_assert!(k.energy_kept > 1.0 - 1e-9 && k.relative_error < 1e-4, "{:?}", k);
         }
-        for target in Target::MATRICES {
+        for target in MATRICES {
             let all = materialised(depth, &vlora, &converted, target);
             for (layer, weight) in all.iter().enumerate() {
-                let want = &dense[&format!("blocks.{layer}.{}.weight", target.name())];
+                let want = &dense[&format!("blocks.{layer}.{target}.weight")];
                 prop_assert!(apart(weight, want) < 1e-4, "layer {layer}");
             }
         }
@@ -166,7 +163,7 @@ proptest! {
         let mut before: Option<Vec<Kept>> = None;
         for rank in 0..=8 {
             let vlora = spec(size, Rank::Of(rank), Reference::Base, alpha);
-            let (converted, kept) = compress(&dense, depth, &vlora).unwrap();
+            let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora).unwrap();
             for (i, k) in kept.iter().enumerate() {
                 prop_assert!((0.0..=1.0).contains(&k.energy_kept));
                 if let Some(before) = &before {
@@ -179,7 +176,7 @@ proptest! {
                 let lost = s[rank..].iter().map(|s| s * s).sum::<f64>().sqrt();
                 let whole = norm(w).unwrap();
                 prop_assert!((k.relative_error - lost / whole).abs() < 1e-5);
-                let now = &materialised(depth, &vlora, &converted, k.target)[k.layer];
+                let now = &materialised(depth, &vlora, &converted, k.target.name())[k.layer];
                 prop_assert!((apart(now, w) - lost / whole).abs() < 1e-5);
                 // No other factors of this rank come closer.
                 let [a, b] = [(k.target.name(), w.dims()[1]), ("b", w.dims()[0])]
@@ -201,11 +198,11 @@ proptest! {
     ) {
         let dense = dense(depth, seed);
         let vlora = spec(size, Rank::Of(0), reference, 1.0);
-        let (converted, kept) = compress(&dense, depth, &vlora).unwrap();
+        let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora).unwrap();
         prop_assert!(kept.iter().all(|k| k.energy_kept == 0.0 && k.rank == Rank::Of(0)));
         let mut shared = dense.clone();
-        for (layer, target) in (0..depth).flat_map(|l| Target::MATRICES.map(|t| (l, t))) {
-            let name = |layer: usize| format!("blocks.{layer}.{}.weight", target.name());
+        for (layer, target) in (0..depth).flat_map(|l| MATRICES.map(|t| (l, t))) {
+            let name = |layer: usize| format!("blocks.{layer}.{target}.weight");
             shared.insert(name(layer), dense[&name(layer - layer % size)].clone());
         }
         let (got, want) = (logits(depth, Some(&vlora), &converted), logits(depth, None, &shared));
@@ -224,15 +221,16 @@ proptest! {
         let steps = |alpha: f64| -> Vec<Tensor> {
             let vlora = spec(size, Rank::Of(2), reference, alpha);
             let mut source = Random(seed, BTreeMap::new());
-            let mut compounds = Compounds::new(Some(&vlora), None);
+            let [stack] = &model(depth).stacks()[..] else { panic!("one stack") };
+            let mut builder = StackBuilder::new(stack, Some(&vlora), None);
             let mut all: Vec<Tensor> = Vec::new();
-            for block in 0..depth {
-                let linear = compounds.linear(&mut source, block, Target::MlpFc1, (7, 5), Init::Zeros);
+            for layer in 0..depth {
+                let linear = builder.linear(&mut source, layer, "mlp.fc1", Init::Zeros);
                 all.push(linear.unwrap().weight.materialise().unwrap());
             }
+            let map = LayerMap::of(stack, Some(&vlora));
             (0..depth)
-                .filter(|l| l % size != 0)
-                .map(|l| (&all[l] - &all[vlora.reference_layer(l)]).unwrap())
+                .filter_map(|l| Some((&all[l] - &all[map.reference(l)?]).unwrap()))
                 .collect()
         };
         for (one, other) in steps(alpha).iter().zip(&steps(alpha * factor)) {
@@ -256,8 +254,8 @@ fn a_chain_of_rank_one_steps_is_found() {
     }
     for reference in [Reference::Base, Reference::Previous] {
         let mut vlora = spec(depth, Rank::Of(1), reference, 2.0);
-        vlora.targets = vec![TargetSpec::plain(Target::AttnProj)];
-        let (_, kept) = compress(&dense, depth, &vlora).unwrap();
+        vlora.targets = vec![TargetSpec::plain("attn.proj")];
+        let (_, kept) = compress(&dense, &model(depth).stacks(), &vlora).unwrap();
         assert_eq!(kept.len(), 3);
         for k in kept {
             assert!(k.energy_kept > 1.0 - 1e-9 && k.relative_error < 1e-5, "{k:?}");
@@ -270,8 +268,9 @@ fn layers_that_are_alike_lose_nothing() {
     let mut dense = dense(2, 3);
     dense.insert("blocks.1.mlp.fc1.weight".into(), dense["blocks.0.mlp.fc1.weight"].clone());
     for rank in [Rank::Of(0), Rank::Of(2), Rank::Full] {
-        let (now, kept) = compress(&dense, 2, &spec(2, rank, Reference::Base, 1.0)).unwrap();
-        let fc1 = kept.iter().find(|k| k.target == Target::MlpFc1).unwrap();
+        let (now, kept) =
+            compress(&dense, &model(2).stacks(), &spec(2, rank, Reference::Base, 1.0)).unwrap();
+        let fc1 = kept.iter().find(|k| k.target.name() == "mlp.fc1").unwrap();
         assert_eq!((fc1.energy_kept, fc1.relative_error), (1.0, 0.0));
         if let Rank::Of(2) = rank {
             // Not both zero, or the pair would stay so.
@@ -285,8 +284,8 @@ fn layers_that_are_alike_lose_nothing() {
 fn a_store_takes_what_comes_out() {
     let dense = dense(4, 1);
     let mut vlora = spec(2, Rank::Of(2), Reference::Previous, 1.0);
-    vlora.targets.push(TargetSpec::plain(Target::Norm1Bias));
-    let (converted, _) = compress(&dense, 4, &vlora).unwrap();
+    vlora.targets.push(TargetSpec::plain("norm1.bias"));
+    let (converted, _) = compress(&dense, &model(4).stacks(), &vlora).unwrap();
     let mut store = ParameterStore::new(0, Device::Cpu);
     Vit::new(&model(4), Some(&vlora), None, &mut store).unwrap();
     store.load(&converted).unwrap();
@@ -297,7 +296,7 @@ fn what_cannot_be_converted_is_named() {
     let told = |change: &dyn Fn(&mut BTreeMap<String, Tensor>), vlora: &VloraSpec| {
         let mut dense = dense(2, 1);
         change(&mut dense);
-        compress(&dense, 2, vlora).unwrap_err().to_string()
+        compress(&dense, &model(2).stacks(), vlora).unwrap_err().to_string()
     };
     let plain = spec(2, Rank::Of(2), Reference::Base, 1.0);
     let name = "blocks.1.mlp.fc1.weight";

@@ -1,7 +1,7 @@
-//! A checkpoint's weights in the shape that a run asks for: its head's rows in the order of the
-//! data's classes, its position embeddings for the run's image size; then as they are where the
-//! method is the same, else materialised and, for VLoRA, turned into compounds with the best
-//! increments of the run's rank.
+//! A checkpoint's weights in the shape that a run needs: its head's rows in the order of the data's
+//! classes, its position embeddings for the run's image size; then as they are where the method is the
+//! same, else multiplied out and, for VLoRA, turned into compounds with the best increments of the run's
+//! rank.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,20 @@ use candle_core::Tensor;
 use super::Checkpoint;
 use super::classes::match_classes;
 use super::positions::resample_positions;
-use super::shapes::check_sizes;
 use crate::error::{Error, Result};
+use crate::models::head_parameters;
 use crate::models::vit::tokens;
-use crate::results::{ClassMatch, Conversion, Kept, Resampled};
-use crate::spec::{PositionEmbedding, RunSpec, StartHead, Target, VitSpec, VloraSpec};
-use crate::vlora::compress;
+use crate::spec::{
+    ClassMatch, Conversion, Kept, PositionEmbedding, Resampled, RunSpec, Stack, StartHead, VitSpec,
+    VloraSpec, validate_model,
+};
+use crate::vlora::{Increment, LayerMap, compress};
 
 /// The name of the position embeddings.
 const POSITIONS: &str = "pos_embed";
 
 /// Weights by this project's names, without the head where the run wants a new one.
-pub struct Fitted {
+pub struct AdaptedWeights {
     pub values: BTreeMap<String, Tensor>,
     pub conversion: Conversion,
     /// What a decomposition kept; empty without one.
@@ -32,7 +34,7 @@ pub struct Fitted {
 }
 
 /// A checkpoint with the classes and the image size of what it is to be used for.
-pub struct Adapted {
+pub struct Aligned {
     pub checkpoint: Checkpoint,
     pub classes: Option<ClassMatch>,
     pub positions: Option<Resampled>,
@@ -42,7 +44,7 @@ pub struct Adapted {
 /// and unless the spec refuses it the image size.
 pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
     let start = run.start.as_ref();
-    let Some(differs) = run.model.difference(&checkpoint.model.clone().into(), start) else {
+    let Some(differs) = run.model.difference(&checkpoint.model, start) else {
         return Ok(());
     };
     let help = match differs.field.as_str() {
@@ -71,31 +73,38 @@ pub fn resampled(from: &VitSpec, to: &VitSpec, how: PositionEmbedding) -> Option
 }
 
 /// The checkpoint for `run`'s model and data with classes of these names (none is an empty list).
-pub fn adapt(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> Result<Adapted> {
+pub fn align(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> Result<Aligned> {
     check_model(checkpoint, run)?;
     let start = run.start.as_ref();
     let classes = match start.is_some_and(|s| s.head == StartHead::New) {
         true => None,
-        false => Some(match_classes(&checkpoint.labels.class_names, class_names)?),
+        false => Some(match_classes(&checkpoint.metadata.class_names, class_names)?),
     };
-    let mut adapted = match &classes {
+    let mut aligned = match &classes {
         Some(classes) => checkpoint.clone().in_order(classes)?,
         None => checkpoint.clone(),
     };
     let how = start.map_or(PositionEmbedding::Auto, |start| start.position_embedding);
-    let positions = resampled(&checkpoint.model, run.vit(), how);
-    if let (Some(how), Some(values)) = (positions, adapted.tensors.get_mut(POSITIONS)) {
-        let prefix = tokens(&checkpoint.model).saturating_sub(how.from * how.from);
-        *values = resample_positions(values, prefix, how)?;
-        adapted.model.image_size = run.vit().image_size;
+    let sizes = checkpoint.model.as_vit().zip(run.model.as_vit());
+    let positions = sizes.and_then(|(theirs, own)| resampled(theirs, own, how));
+    if let (Some(how), Some((theirs, own))) = (positions, sizes) {
+        let prefix = tokens(theirs).saturating_sub(how.from * how.from);
+        if let Some(values) = aligned.tensors.get_mut(POSITIONS) {
+            *values = resample_positions(values, prefix, how)?;
+        }
+        aligned.model = VitSpec { image_size: own.image_size, ..theirs.clone() }.into();
     }
-    Ok(Adapted { checkpoint: adapted, classes, positions })
+    Ok(Aligned { checkpoint: aligned, classes, positions })
 }
 
 /// The checkpoint's weights for `run`, whose model must be the checkpoint's ([`check_model`]), on
 /// data with classes of these names.
-pub fn fit(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> Result<Fitted> {
-    let Adapted { checkpoint, classes, positions } = adapt(checkpoint, run, class_names)?;
+pub fn adapt(
+    checkpoint: &Checkpoint,
+    run: &RunSpec,
+    class_names: &[String],
+) -> Result<AdaptedWeights> {
+    let Aligned { checkpoint, classes, positions } = align(checkpoint, run, class_names)?;
     let conversion = conversion(checkpoint.vlora.as_ref(), checkpoint.lora.is_some(), run);
     let (mut values, kept) = match (conversion, &run.vlora) {
         (Conversion::Decomposed, Some(vlora)) => {
@@ -106,16 +115,17 @@ pub fn fit(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> Re
         _ => (checkpoint.materialised()?.tensors, Vec::new()),
     };
     if run.start.as_ref().is_some_and(|s| s.head == StartHead::New) {
-        values.retain(|name, _| !name.starts_with("head."));
+        let head = head_parameters(&run.model)?;
+        values.retain(|name, _| !head.contains(name));
     }
-    Ok(Fitted { values, conversion, kept, classes, positions })
+    Ok(AdaptedWeights { values, conversion, kept, classes, positions })
 }
 
 /// What is done to weights of this method, with LoRA on top or not, for a run to start from them.
 pub fn conversion(vlora: Option<&VloraSpec>, lora: bool, run: &RunSpec) -> Conversion {
     match (vlora, &run.vlora) {
         (None, None) if !lora => Conversion::None,
-        (Some(theirs), Some(own)) if !lora && same_weights(theirs, own, run.vit().depth) => {
+        (Some(theirs), Some(own)) if !lora && same_weights(theirs, own, &run.model.stacks()) => {
             Conversion::None
         }
         (_, None) => Conversion::MultipliedOut,
@@ -128,20 +138,27 @@ impl Checkpoint {
     /// as the increments that are nearest to them, with what each keeps.
     pub fn compressed(&self, vlora: &VloraSpec) -> Result<(Checkpoint, Vec<Kept>)> {
         let mut vlora = vlora.clone();
-        vlora.targets.sort_by_key(|own| own.target);
-        check_sizes(&self.model, Some(&vlora), None)?;
+        validate_model(&self.model, Some(&vlora), None)?;
+        let weights = self.model.weights();
+        vlora.targets.sort_by_key(|own| weights.iter().position(|w| w.target == own.target));
         let dense = self.materialised()?;
-        let (tensors, kept) = compress(&dense.tensors, self.model.depth, &vlora)?;
+        let (tensors, kept) = compress(&dense.tensors, &self.model.stacks(), &vlora)?;
         Ok((Checkpoint { vlora: Some(vlora), tensors, ..dense }, kept))
     }
 }
 
 /// Whether the same parameters mean the same weights: how they start and where gradients stop
 /// has no part in it.
-fn same_weights(a: &VloraSpec, b: &VloraSpec, depth: usize) -> bool {
-    let of = |vlora: &VloraSpec, layer: usize, target: Target| {
-        let increment = vlora.increment(layer, target)?;
-        Some((increment, vlora.reference_layer(layer)))
+fn same_weights(a: &VloraSpec, b: &VloraSpec, stacks: &[Stack]) -> bool {
+    // Of each layer and weight the layer that it adds to, and what it adds.
+    let of = |vlora: &VloraSpec, stack: &Stack| -> Vec<Option<(usize, Increment)>> {
+        let map = LayerMap::of(stack, Some(vlora));
+        let mut all = Vec::new();
+        for reference in (0..stack.depth).map(|layer| map.reference(layer)) {
+            let increments = stack.weights.iter().map(|weight| Increment::of(weight, vlora));
+            all.extend(increments.map(|increment| Some((reference?, increment?))));
+        }
+        all
     };
-    (0..depth).all(|l| Target::all().all(|t| of(a, l, t) == of(b, l, t)))
+    stacks.iter().all(|stack| of(a, stack) == of(b, stack))
 }

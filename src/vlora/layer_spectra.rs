@@ -5,35 +5,37 @@
 //! of W_l itself, and that of a matrix of independent Gaussian values of the same shape, whose
 //! singular values lie between |√out ± √in| (Marchenko & Pastur 1967).
 
-use std::collections::BTreeMap;
-
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
+use super::layer_map::LayerMap;
 use super::svd::singular_values;
 use crate::error::{Error, Result};
 use crate::nn::Init;
 use crate::random::{Purpose, Stream};
-use crate::results::LayerSpectrum;
+use crate::singular_values::LayerSpectrum;
 use crate::spec::{Reference, Target};
 
+/// The matrices of a target, one a layer.
+pub type TargetLayers = (Target, Vec<Tensor>);
+
 /// The spectra of every target and layer that is not its compound's first, by target and layer.
-/// W_ref is the true weight of the base or the previous layer. `compound_size` is not 0.
+/// W_ref is the true weight of the base or the previous layer.
 pub fn spectra(
-    matrices: &BTreeMap<Target, Vec<Tensor>>,
+    matrices: &[TargetLayers],
     compound_size: usize,
     reference: Reference,
 ) -> Result<Vec<LayerSpectrum>> {
     let places = matrices.iter().flat_map(|(target, layers)| {
-        let inner = (0..layers.len()).filter(|l| !l.is_multiple_of(compound_size));
-        inner.map(move |layer| (*target, layers, layer))
+        let map = LayerMap::compounds(layers.len(), compound_size, reference);
+        let inner = (0..layers.len()).filter_map(move |l| Some((l, map.reference(l)?)));
+        inner.map(move |(layer, reference_layer)| (target, layers, layer, reference_layer))
     });
     // Every decomposition runs on one thread; several run at a time.
     places
         .collect::<Vec<_>>()
         .into_par_iter()
-        .map(|(target, layers, layer)| {
-            let reference_layer = reference.layer(layer, compound_size);
+        .map(|(target, layers, layer, reference_layer)| {
             // In float64, so that D is not rounded.
             let [weight, before] =
                 [&layers[layer], &layers[reference_layer]].map(|t| t.to_dtype(DType::F64));
@@ -41,16 +43,14 @@ pub fn spectra(
             let difference = (&weight - &before)?;
             let values = |t: &Tensor| {
                 singular_values(t).map_err(|e| match e {
-                    Error::Input(text) => {
-                        Error::Input(format!("layer {layer}, {}: {text}", target.name()))
-                    }
+                    Error::Input(text) => Error::Input(format!("layer {layer}, {target}: {text}")),
                     other => other,
                 })
             };
             Ok(LayerSpectrum {
                 layer,
                 reference_layer,
-                target,
+                target: target.name().to_string(),
                 shape: weight.dims2()?,
                 difference: values(&difference)?,
                 weight: values(&weight)?,
@@ -70,7 +70,7 @@ pub fn random_spectrum((output, input): (usize, usize), seed: u64) -> Result<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Measures;
+    use crate::singular_values::Measures;
 
     fn matrix(name: &str, shape: (usize, usize)) -> Tensor {
         let mut stream = Stream::new(0, Purpose::Init, name);
@@ -79,14 +79,14 @@ mod tests {
     }
 
     /// Four layers, each the one before plus a matrix of rank 1.
-    fn chain() -> BTreeMap<Target, Vec<Tensor>> {
+    fn chain() -> Vec<TargetLayers> {
         let mut layers = vec![matrix("base", (12, 8))];
         for layer in 1..4 {
             let (u, v) =
                 (matrix(&format!("u{layer}"), (12, 1)), matrix(&format!("v{layer}"), (1, 8)));
             layers.push((&layers[layer - 1] + u.matmul(&v).unwrap()).unwrap());
         }
-        BTreeMap::from([(Target::MlpFc1, layers)])
+        vec![("mlp.fc1".into(), layers)]
     }
 
     /// The rank of the difference is the number of rank-one steps between layer and reference.
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn norms_are_the_matrices() {
         let matrices = chain();
-        let layers = &matrices[&Target::MlpFc1];
+        let layers = &matrices[0].1;
         let norm = |t: &Tensor| {
             f64::from(t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt()
         };

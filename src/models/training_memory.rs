@@ -1,5 +1,5 @@
-//! The memory that training takes, in closed form: what each operation keeps for its backward pass, and
-//! what that pass makes.
+//! The memory that training takes: what each operation of a model keeps for its backward pass, and what
+//! that pass makes.
 //!
 //! A step holds most somewhere in the backward pass: at its start all that was kept is there, at its end
 //! all gradients are, and each operation makes its input's gradient before it gives up what it kept.
@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 
-use super::vit::{cost, read, tokens};
+use super::description::{Description, ParameterInfo};
+use super::operations::{Attention, LayerNorm, Linear, Operation};
 use crate::nn::packing::Processor;
 use crate::nn::{AttentionSizes, Multiplied, Size};
-use crate::spec::{DeviceKind, ParameterGroup, Pool, Precision, RunSpec, Target};
-use crate::vlora::WeightParts;
+use crate::spec::{DeviceKind, Precision, RunSpec};
+use crate::vlora::Leaf;
 
 /// Bytes of a float32.
 const FLOAT: u64 = 4;
@@ -46,11 +47,22 @@ pub struct Memory {
 /// update reads those, reads and writes parameters and moments, and writes the copies.
 pub fn traffic(run: &RunSpec, device: DeviceKind) -> (u64, u64) {
     let processor = Processor::here();
-    let (engine, cost) = (Engine::of(device, run.precision, processor), cost(run));
-    let kept: u64 = memory_beside(run, device, processor).activations.iter().sum();
+    let engine = Engine::of(device, run.precision, processor);
+    let description = Description::of(run);
+    let kept: u64 = engine.kept(&description).into_iter().sum();
+    let (parameters, trained) = sizes(&description);
     let product = if engine.copy > 0 { engine.copy } else { FLOAT };
-    let micro = 2 * kept + 2 * cost.parameters * product + cost.trained * FLOAT;
-    (micro, cost.trained * (FLOAT + 2 * FLOAT + 4 * FLOAT + engine.copy))
+    let micro = 2 * kept + 2 * parameters * product + trained * FLOAT;
+    (micro, trained * (FLOAT + 2 * FLOAT + 4 * FLOAT + engine.copy))
+}
+
+/// Values of all parameters, and of those that are trained.
+fn sizes(description: &Description) -> (u64, u64) {
+    let sum = |trained_only: bool| -> u64 {
+        let counted = description.parameters.iter().filter(|p| p.trained || !trained_only);
+        counted.map(ParameterInfo::values).sum()
+    };
+    (sum(false), sum(true))
 }
 
 /// How a device's operations hold what they keep.
@@ -111,9 +123,9 @@ impl Engine {
     }
 }
 
-/// An operation, by what it does to memory.
+/// What an operation does to memory, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Operation {
+struct Effect {
     /// Held until its backward pass is over, its input among it.
     kept: u64,
     /// The gradient that its backward pass makes for the operation before it.
@@ -133,21 +145,19 @@ pub fn memory(run: &RunSpec, device: DeviceKind) -> Memory {
 
 /// The same with a processor of any kind.
 pub fn memory_beside(run: &RunSpec, device: DeviceKind, processor: Processor) -> Memory {
-    let mut model = Model::new(run, Engine::of(device, run.precision, processor));
-    let cost = cost(run);
-    let layers = model.operations();
-    let kept = |layer: &Vec<Operation>| layer.iter().map(|o| o.kept).sum();
-    let batch = run.training.batch_size as u64;
-    let image = (run.vit().channels * run.vit().image_size.pow(2)) as u64;
+    let engine = Engine::of(device, run.precision, processor);
+    let description = Description::of(run);
+    let (parameters, trained) = sizes(&description);
+    let layers = engine.effects(&description);
     let mut memory = Memory {
-        weights: cost.parameters * (FLOAT + model.engine.copy),
-        gradients: cost.trained * FLOAT,
-        moments: 2 * cost.trained * FLOAT,
-        batches: BATCHES * batch * image * model.engine.value,
-        activations: layers.iter().map(kept).collect(),
+        weights: parameters * (FLOAT + engine.copy),
+        gradients: trained * FLOAT,
+        moments: 2 * trained * FLOAT,
+        batches: BATCHES * description.inputs * engine.value,
+        activations: layers.iter().map(|layer| kept(layer)).collect(),
         peak: 0,
     };
-    let mut lasting = model.engine.own + memory.weights + memory.moments + memory.batches;
+    let mut lasting = engine.own + memory.weights + memory.moments + memory.batches;
     if run.training.accumulation > 1 {
         // The sum over the micro-batches so far, beside the gradients of this one.
         lasting += memory.gradients;
@@ -158,273 +168,252 @@ pub fn memory_beside(run: &RunSpec, device: DeviceKind, processor: Processor) ->
     memory
 }
 
+/// What a layer's operations hold between forward and backward.
+fn kept(layer: &[Effect]) -> u64 {
+    layer.iter().map(|effect| effect.kept).sum()
+}
+
 /// The most that operations hold in their backward passes, from the last to the first.
-fn peak_of_backward(operations: &[Operation]) -> u64 {
-    let mut kept: u64 = operations.iter().map(|o| o.kept).sum();
+fn peak_of_backward(effects: &[Effect]) -> u64 {
+    let mut kept: u64 = effects.iter().map(|e| e.kept).sum();
     let (mut branch, mut stream, mut parameters, mut peak) = (0, 0, 0, kept);
-    for o in operations.iter().rev() {
-        let made = o.gradient + o.parameters + o.workspace + o.stream.unwrap_or(0);
+    for e in effects.iter().rev() {
+        let made = e.gradient + e.parameters + e.workspace + e.stream.unwrap_or(0);
         peak = peak.max(kept + branch + stream + parameters + made);
-        kept -= o.kept;
-        parameters += o.parameters;
-        (branch, stream) = (o.gradient, o.stream.unwrap_or(stream));
+        kept -= e.kept;
+        parameters += e.parameters;
+        (branch, stream) = (e.gradient, e.stream.unwrap_or(stream));
     }
     peak
 }
 
-/// A Vision Transformer's operations.
-struct Model<'a> {
-    run: &'a RunSpec,
-    engine: Engine,
-    batch: u64,
-    dim: u64,
-    /// Whether a gradient is asked for of what the next operation takes.
-    tracked: bool,
-    /// Weights that have got a gradient from a later layer, by block and target.
-    reached: BTreeSet<(usize, Target)>,
+/// Gradients of parameters so far in a backward pass.
+#[derive(Default)]
+struct Reached(BTreeSet<u64>);
+
+impl Reached {
+    /// What gradients of these parameters take: bytes that stay, and bytes that are given up again.
+    fn add(&mut self, leaves: &[Leaf]) -> (u64, u64) {
+        let (mut stays, mut workspace) = (0, 0);
+        for leaf in leaves {
+            match self.0.insert(leaf.number) {
+                true => stays += leaf.values * FLOAT,
+                // Its sum with the new part, and the part.
+                false => workspace += 2 * leaf.values * FLOAT,
+            }
+        }
+        (stays, workspace)
+    }
 }
 
-impl<'a> Model<'a> {
-    fn new(run: &'a RunSpec, engine: Engine) -> Model<'a> {
-        let (batch, dim) = (run.training.batch_size as u64, run.vit().dim as u64);
-        Model { run, engine, batch, dim, tracked: false, reached: BTreeSet::new() }
+impl Engine {
+    /// What each layer keeps for its backward pass.
+    fn kept(&self, description: &Description) -> Vec<u64> {
+        self.effects(description).iter().map(|layer| kept(layer)).collect()
     }
 
-    /// Those of the embedding, of each block, and of the head, in the order forward.
-    fn operations(&mut self) -> Vec<Vec<Operation>> {
-        let depth = self.run.vit().depth;
-        let mut layers = vec![self.embedding()];
-        let mut tracked = vec![self.tracked];
-        for block in 0..depth {
-            // Which operations are tracked is found forward.
-            self.block(block);
-            tracked.push(self.tracked);
+    /// The effects of each layer's operations, in the order forward.
+    fn effects(&self, description: &Description) -> Vec<Vec<Effect>> {
+        // Forward: from the first trained parameter on, operations take values that need a gradient.
+        let mut tracked = false;
+        let mut takes: Vec<bool> = Vec::new();
+        for operation in description.layers.iter().flatten() {
+            takes.push(tracked);
+            tracked |= !operation.leaves().is_empty();
         }
-        // Which gradients are new is found backward.
-        self.reached.clear();
-        let mut blocks = Vec::new();
-        for block in (0..depth).rev() {
-            self.tracked = tracked[block];
-            blocks.push(self.block(block));
+        // Backward: which gradients of parameters are new.
+        let mut reached = Reached::default();
+        let mut layers = Vec::new();
+        for layer in description.layers.iter().rev() {
+            let mut effects: Vec<Effect> = Vec::new();
+            let first = takes.len() - layer.len();
+            for (operation, takes) in layer.iter().zip(&takes[first..]).rev() {
+                effects.push(self.effect(operation, *takes, &mut reached));
+            }
+            takes.truncate(first);
+            effects.reverse();
+            layers.push(effects);
         }
-        layers.extend(blocks.into_iter().rev());
-        self.tracked = tracked[depth];
-        layers.push(self.head());
+        layers.reverse();
         layers
     }
 
     /// Bytes of a matrix of activations.
-    fn matrix(&self, rows: u64, width: u64) -> u64 {
-        rows * width * self.engine.value
+    fn matrix(&self, rows: usize, width: usize) -> u64 {
+        rows as u64 * width as u64 * self.value
     }
 
-    fn trains(&self, group: ParameterGroup) -> bool {
-        self.run.lora.as_ref().is_none_or(|lora| lora.also_train.contains(&group))
-    }
-
-    fn embedding(&mut self) -> Vec<Operation> {
-        let m = self.run.vit();
-        let (side, all) = (m.patch_size as u64, tokens(m) as u64);
-        let patches = (m.image_size as u64 / side).pow(2);
-        let (inputs, rows) = (m.channels as u64 * side * side, self.batch * patches);
-        let whole = self.run.lora.is_none();
-        self.tracked = whole || self.trains(ParameterGroup::Biases);
-        if !self.tracked {
-            return Vec::new();
+    /// Of one operation; `takes` says whether a gradient of its input is asked for.
+    fn effect(&self, operation: &Operation, takes: bool, reached: &mut Reached) -> Effect {
+        if !takes && operation.leaves().is_empty() {
+            return Effect::default();
         }
-        let of_whole = |values: u64| if whole { values * FLOAT } else { 0 };
-        let embedded = self.matrix(rows, self.dim);
-        let multiplied = Multiplied {
-            rows: rows as usize,
-            size: Size { input: inputs as usize, output: self.dim as usize },
-            x: false,
-            matrix: whole,
-            folded: 0,
-            thin: false,
-        };
-        let linear = Operation {
-            kept: self.matrix(rows, inputs),
-            workspace: self.engine.processor.as_ref().map_or(0, |p| multiplied.scratch(p)),
-            parameters: of_whole(inputs * self.dim) + self.dim * FLOAT,
-            ..Operation::default()
-        };
-        let positions = Operation {
-            kept: if self.engine.keeps_embedded { embedded } else { 0 },
-            gradient: embedded,
-            stream: Some(0),
-            parameters: of_whole(all * self.dim),
-            ..Operation::default()
-        };
-        vec![linear, positions]
-    }
-
-    fn block(&mut self, block: usize) -> Vec<Operation> {
-        let m = self.run.vit();
-        let all = tokens(m);
-        let queries = read(block, m.depth, m.pool, all);
-        let (n, q) = (self.batch * all as u64, self.batch * queries as u64);
-        let (dim, hidden) = (self.dim, m.hidden() as u64);
-        let mut operations = vec![self.norm(n), self.linear(block, Target::AttnQkv, n)];
-        operations.push(self.attention(all, queries));
-        if queries < all {
-            // What nobody reads gets zeros, then the two are put together.
-            let rest = self.matrix(n - q, dim);
-            let stream = Some(self.matrix(n, dim));
-            operations.push(Operation { stream, workspace: rest, ..Operation::default() });
-            // The gradient of attention's result stays meanwhile.
-            operations
-                .last_mut()
-                .into_iter()
-                .for_each(|o| o.gradient = q * dim * self.engine.value);
-        }
-        operations.push(self.linear(block, Target::AttnProj, q));
-        operations.push(self.norm(q));
-        let mut first = self.linear(block, Target::MlpFc1, q);
-        if self.tracked {
-            // The derivative of GELU, in whose memory its gradient is made.
-            first.kept += self.matrix(q, hidden);
-            if self.engine.gelu_apart {
-                first.workspace += self.matrix(q, hidden);
+        match operation {
+            Operation::Linear(linear) => self.linear(linear, takes, reached),
+            Operation::Projections(all) => self.projections(all, takes, reached),
+            Operation::LayerNorm(norm) => self.norm(norm, takes, reached),
+            Operation::Attention(attention) => self.attention(attention),
+            Operation::FirstTokens { batch, tokens, kept, width } => Effect {
+                // What is not needed gets zeros, then the two are put together, while the gradient
+                // of attention's result stays.
+                gradient: self.matrix(batch * kept, *width),
+                stream: Some(self.matrix(batch * tokens, *width)),
+                workspace: self.matrix(batch * (tokens - kept), *width),
+                ..Effect::default()
+            },
+            Operation::MeanTokens { batch, tokens, width } => {
+                Effect { stream: Some(self.matrix(batch * tokens, *width)), ..Effect::default() }
             }
+            Operation::AddPositions { rows, width, leaves } => {
+                let embedded = self.matrix(*rows, *width);
+                let (parameters, workspace) = reached.add(leaves);
+                Effect {
+                    kept: if self.keeps_embedded { embedded } else { 0 },
+                    gradient: embedded,
+                    stream: Some(0),
+                    parameters,
+                    workspace,
+                }
+            }
+            Operation::Lookup { leaves, .. } => {
+                let (parameters, workspace) = reached.add(leaves);
+                Effect { stream: Some(0), parameters, workspace, ..Effect::default() }
+            }
+            Operation::Activation { rows, width } => {
+                let y = self.matrix(*rows, *width);
+                Effect { kept: y, gradient: y, workspace: y, ..Effect::default() }
+            }
+            Operation::Dropout { rows, width } => {
+                // Which values are dropped is drawn again.
+                Effect { gradient: self.matrix(*rows, *width), ..Effect::default() }
+            }
+            Operation::CrossEntropy { rows, classes } => Effect {
+                // With a sum for each row.
+                kept: self.matrix(*rows, *classes) + *rows as u64 * FLOAT,
+                gradient: self.matrix(*rows, *classes),
+                ..Effect::default()
+            },
         }
-        operations.push(first);
-        operations.push(self.linear(block, Target::MlpFc2, q));
-        operations
     }
 
-    fn norm(&mut self, rows: u64) -> Operation {
-        let trained = self.trains(ParameterGroup::Norms);
-        let takes = self.tracked;
-        self.tracked |= trained;
-        if !self.tracked {
-            return Operation::default();
-        }
-        let x = self.matrix(rows, self.dim);
-        let partial = self.engine.partial.map_or(0, |(rows_apart, ..)| {
+    fn norm(&self, norm: &LayerNorm, takes: bool, reached: &mut Reached) -> Effect {
+        let LayerNorm { rows, width, leaves } = norm;
+        let x = self.matrix(*rows, *width);
+        let partial = self.partial.map_or(0, |(rows_apart, ..)| {
             // Of the scale's gradient and of the shift's.
-            2 * rows.div_ceil(rows_apart as u64) * self.dim * FLOAT
+            2 * rows.div_ceil(rows_apart) as u64 * *width as u64 * FLOAT
         });
-        Operation {
+        let (parameters, workspace) = reached.add(leaves);
+        Effect {
             // With mean and deviation of each row.
-            kept: x + 2 * rows * FLOAT,
+            kept: x + 2 * *rows as u64 * FLOAT,
             stream: takes.then_some(x),
-            parameters: if trained { 2 * self.dim * FLOAT } else { 0 },
-            workspace: partial,
-            ..Operation::default()
+            parameters,
+            workspace: partial + workspace,
+            ..Effect::default()
         }
     }
 
-    /// A layer on `rows` rows. What it gives to the residual stream or to GELU is others'.
-    fn linear(&mut self, block: usize, target: Target, rows: u64) -> Operation {
-        let shape = self.run.model.target_shape(target);
-        let (output, input) = (shape.0 as u64, shape.1 as u64);
-        let parts = WeightParts::of(self.run, block, target);
-        let bias = self.trains(ParameterGroup::Biases);
-        let takes = self.tracked;
-        self.tracked |= bias || !parts.reached.is_empty();
-        if !self.tracked {
-            return Operation::default();
-        }
-        let (x, weight) = (self.matrix(rows, input), output * input * FLOAT);
-        let mut made = Operation { kept: x, ..Operation::default() };
+    /// What it gives to the residual stream is that's; GELU is its own.
+    fn linear(&self, linear: &Linear, takes: bool, reached: &mut Reached) -> Effect {
+        let (rows, usage) = (linear.rows, &linear.usage);
+        let (output, input) = usage.sides;
+        let (x, weight) = (self.matrix(rows, input), (output * input) as u64 * FLOAT);
+        let mut made = Effect { kept: x, ..Effect::default() };
         if takes {
             made.gradient = x;
         }
-        if parts.products > 0 && self.engine.keeps_folded {
-            made.kept += output * input * self.engine.value;
-        } else if parts.products > 0 && takes {
+        if usage.products > 0 && self.keeps_folded {
+            made.kept += (output * input) as u64 * self.value;
+        } else if usage.products > 0 && takes {
             // Folded once more for x's gradient.
             made.workspace += weight;
         }
-        if parts.summed {
+        if usage.summed {
             made.kept += weight;
         }
-        for (layer, values) in &parts.reached {
-            match self.reached.insert((*layer, target)) {
-                true => made.parameters += values * FLOAT,
-                // Its sum with the new part, and the part.
-                false => made.workspace += 2 * values * FLOAT,
-            }
+        for leaves in [&usage.weight, &usage.bias] {
+            let (stays, workspace) = reached.add(leaves);
+            made.parameters += stays;
+            made.workspace += workspace;
         }
-        if bias {
-            made.parameters += output * FLOAT;
-        }
-        let dense = parts.has_dense_gradient(rows as usize, shape);
-        if dense && !parts.matrix_is_trained() {
+        let dense = usage.has_dense_gradient(rows);
+        if dense && !usage.matrix_is_trained() {
             made.workspace += weight;
         }
-        if let Some((_, thin, plain)) = self.engine.partial {
-            let ranks = if dense { 0 } else { parts.trained_rank() as u64 };
+        if let Some((_, thin, plain)) = self.partial {
+            let ranks = if dense { 0 } else { usage.trained_rank() };
             let apart = if ranks > 0 { thin } else { plain };
-            let pieces = rows.div_ceil(apart as u64).max((rows / 64).min(8));
+            let pieces = rows.div_ceil(apart).max((rows / 64).min(8));
             // Once by blocks, once in a row.
-            made.workspace += 2 * pieces * (ranks * (output + input) + output) * FLOAT;
+            made.workspace += 2 * (pieces * (ranks * (output + input) + output)) as u64 * FLOAT;
         }
-        if let Some(processor) = &self.engine.processor {
+        if let Some(processor) = &self.processor {
             let multiplied = Multiplied {
-                rows: rows as usize,
-                size: Size { input: shape.1, output: shape.0 },
+                rows,
+                size: Size { input, output },
                 x: takes,
                 matrix: dense,
-                folded: if takes && parts.products > 0 { parts.trained_rank() } else { 0 },
-                thin: !dense && parts.trained_rank() > 0,
+                folded: if takes && usage.products > 0 { usage.trained_rank() } else { 0 },
+                thin: !dense && usage.trained_rank() > 0,
             };
             made.workspace += multiplied.scratch(processor);
         }
-        if let Some(rank) = parts.apart {
+        if let Some(rank) = usage.apart {
             // What A sees of x, and what it makes of it; backward the mask, and two gradients of x.
-            made.kept += x + self.matrix(rows, rank as u64);
+            made.kept += x + self.matrix(rows, rank);
             made.workspace += 3 * x;
+        }
+        if linear.gelu {
+            // The derivative of GELU, in whose memory its gradient is made.
+            let hidden = self.matrix(rows, output);
+            made.kept += hidden;
+            if self.gelu_apart {
+                made.workspace += hidden;
+            }
         }
         made
     }
 
-    fn attention(&self, all: usize, queries: usize) -> Operation {
-        if !self.tracked {
-            return Operation::default();
+    /// Linear layers of one input, which is kept once; their gradients of it are added up.
+    fn projections(&self, all: &[Linear], takes: bool, reached: &mut Reached) -> Effect {
+        let mut made = Effect::default();
+        let shared = all.iter().map(|l| self.matrix(l.rows, l.usage.sides.1)).max().unwrap_or(0);
+        for linear in all.iter().rev() {
+            let Effect { kept, gradient, parameters, workspace, .. } =
+                self.linear(linear, takes, reached);
+            let x = self.matrix(linear.rows, linear.usage.sides.1);
+            made.kept += kept - x;
+            made.gradient = made.gradient.max(gradient);
+            made.parameters += parameters;
+            // The sum so far, beside the next part.
+            made.workspace = made.workspace.max(workspace + gradient);
         }
-        let m = self.run.vit();
-        let (heads, q) = (m.heads as u64, self.batch * queries as u64);
-        let qkv = self.matrix(self.batch * all as u64, 3 * self.dim);
-        let weights = match all <= self.engine.weights_up_to * (m.dim / m.heads) {
-            true => self.matrix(q * heads, all as u64),
-            false => q * heads * FLOAT,
-        };
-        let sizes = AttentionSizes { queries, keys: all, heads: m.heads, d: m.dim / m.heads };
-        let scratch = |p| sizes.backward_scratch(self.batch as usize, false, p);
-        let workspace = self.engine.processor.as_ref().map_or(0, scratch);
-        Operation { kept: qkv + weights, gradient: qkv, workspace, ..Operation::default() }
+        made.kept += shared;
+        made
     }
 
-    fn head(&mut self) -> Vec<Operation> {
-        let m = self.run.vit();
-        let (dim, classes, batch) = (self.dim, m.classes as u64, self.batch);
-        let mut operations = Vec::new();
-        if m.pool == Pool::Mean {
-            let all = self.matrix(batch * tokens(m) as u64, dim);
-            operations.push(Operation { stream: Some(all), ..Operation::default() });
-        }
-        let trained = self.trains(ParameterGroup::Head);
-        operations.push(self.norm(batch));
-        operations.push(Operation {
-            kept: self.matrix(batch, dim),
-            gradient: self.matrix(batch, dim),
-            parameters: if trained { (classes * dim + classes) * FLOAT } else { 0 },
-            ..Operation::default()
-        });
-        // Cross-entropy, with a sum for each row.
-        operations.push(Operation {
-            kept: self.matrix(batch, classes) + batch * FLOAT,
-            gradient: self.matrix(batch, classes),
-            ..Operation::default()
-        });
-        operations
+    fn attention(&self, attention: &Attention) -> Effect {
+        let Attention { batch, tokens, queries, heads, head_size, packed, dropped } = *attention;
+        let width = heads * head_size;
+        let query_rows = batch * if packed { tokens } else { queries };
+        let qkv = self.matrix(query_rows, width) + self.matrix(batch * tokens, 2 * width);
+        let rows = batch * queries * heads;
+        let weights = match tokens <= self.weights_up_to * head_size {
+            true => self.matrix(rows, tokens),
+            false => rows as u64 * FLOAT,
+        };
+        let sizes = AttentionSizes { queries, keys: tokens, heads, d: head_size };
+        let scratch = |p| sizes.backward_scratch(batch, dropped, p);
+        let workspace = self.processor.as_ref().map_or(0, scratch);
+        Effect { kept: qkv + weights, gradient: qkv, workspace, ..Effect::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::cost;
     use crate::nn::packing::{Cache, Tile};
     use crate::spec;
 

@@ -7,8 +7,9 @@ use super::table::{Align, Cell, Table, percent as share};
 use super::text;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
-use crate::results::{LayerSpectrum, Measures, RANKS, SHARES, SpectrumRecord};
-use crate::spec::{Reference, Target};
+use crate::results::SpectrumRecord;
+use crate::singular_values::{LayerSpectrum, Measures, RANKS, SHARES};
+use crate::spec::Reference;
 
 /// The rank that the summary tells of: the default of the authors' package for ViT.
 const TOLD_RANK: usize = 8;
@@ -42,7 +43,7 @@ fn markdown(record: &SpectrumRecord) -> String {
 
 /// Means over the layers of one target.
 struct Means {
-    target: Target,
+    target: String,
     shape: (usize, usize),
     relative_norm: f64,
     unrelated_norm: f64,
@@ -54,9 +55,9 @@ struct Means {
 }
 
 fn means(record: &SpectrumRecord) -> Vec<Means> {
-    let of_target = |(target, random): (&Target, &Vec<f64>)| {
+    let of_target = |(target, random): (&str, &[f64])| -> Option<Means> {
         let layers: Vec<&LayerSpectrum> =
-            record.layers.iter().filter(|l| l.target == *target).collect();
+            record.layers.iter().filter(|l| l.target == target).collect();
         let mean = |of: &dyn Fn(&LayerSpectrum) -> f64| {
             layers.iter().map(|l| of(l)).sum::<f64>() / layers.len() as f64
         };
@@ -68,7 +69,7 @@ fn means(record: &SpectrumRecord) -> Vec<Means> {
         let mean_told =
             |of: fn(&LayerSpectrum) -> &[f64]| [0, 1, 2].map(|i| mean(&|l| told(of(l))[i]));
         Some(Means {
-            target: *target,
+            target: target.to_string(),
             shape: layers.first()?.shape,
             relative_norm: mean(&|l| l.relative_norm()),
             unrelated_norm: mean(&|l| l.unrelated_norm()),
@@ -77,7 +78,7 @@ fn means(record: &SpectrumRecord) -> Vec<Means> {
             matrices: [mean_told(|l| &l.difference), mean_told(|l| &l.weight), told(random)],
         })
     };
-    record.random.iter().filter_map(of_target).collect()
+    record.targets().into_iter().filter_map(of_target).collect()
 }
 
 /// A row a target, means over layers.
@@ -102,7 +103,7 @@ pub fn spectrum_table(record: &SpectrumRecord) -> Table {
     for m in means(record) {
         let number = |v: f64, text: String| Cell::number(v, text);
         let mut cells = vec![
-            Cell::text(m.target.name()),
+            Cell::text(&m.target),
             Cell::text(format!("{} × {}", m.shape.0, m.shape.1)),
             number(m.relative_norm, format!("{:.3}", m.relative_norm)),
             number(m.unrelated_norm, format!("{:.3}", m.unrelated_norm)),
@@ -241,7 +242,7 @@ fn layers_csv(record: &SpectrumRecord) -> Result<Vec<u8>> {
         let mut row = vec![
             l.layer.to_string(),
             l.reference_layer.to_string(),
-            l.target.name().to_string(),
+            l.target.clone(),
             l.shape.0.to_string(),
             l.shape.1.to_string(),
             l.relative_norm().to_string(),
@@ -265,7 +266,7 @@ fn layers_csv(record: &SpectrumRecord) -> Result<Vec<u8>> {
 fn values_csv(record: &SpectrumRecord) -> Result<Vec<u8>> {
     let rows = record.layers.iter().flat_map(|l| {
         l.difference.iter().enumerate().map(|(i, value)| {
-            vec![l.layer.to_string(), l.target.name().into(), i.to_string(), value.to_string()]
+            vec![l.layer.to_string(), l.target.clone(), i.to_string(), value.to_string()]
         })
     });
     csv_bytes(["layer", "target", "index", "value"].map(String::from).to_vec(), rows)

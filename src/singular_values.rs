@@ -1,53 +1,21 @@
-//! How a model's layers differ from each other, as singular values, and what these say.
+//! What singular values say of a matrix, and of how a model's layers differ from each other.
 //!
 //! The energy of a matrix is ‖·‖² = Σ s_k², and its first r singular values keep the share
 //! Σ_{k < r} s_k² / Σ s_k² of it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
-
-use super::json::{read_json, write_json};
-use super::record::SCHEMA_VERSION;
-use crate::error::{Error, Result};
-use crate::spec::{Reference, Target};
 
 /// Ranks at which the energy kept is told.
 pub const RANKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// Shares of the energy of which the least rank is told.
 pub const SHARES: [f64; 3] = [0.5, 0.9, 0.99];
 
-/// `spectrum.json`: the layers of one model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SpectrumRecord {
-    pub schema: u32,
-    /// What the model is called under its tables.
-    pub title: String,
-    /// The weights file's name and hash.
-    pub file: String,
-    pub sha256: String,
-    /// Of the file's names.
-    pub layout: String,
-    /// Which program computed this.
-    pub program: String,
-    pub depth: usize,
-    pub compound_size: usize,
-    pub reference: Reference,
-    /// Of the random matrices.
-    pub seed: u64,
-    /// By target, then layer.
-    pub layers: Vec<LayerSpectrum>,
-    /// Singular values of a Gaussian matrix of each target's shape.
-    pub random: BTreeMap<Target, Vec<f64>>,
-}
-
 /// A weight W that is not its compound's first, and its difference D = W − W_ref.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerSpectrum {
     pub layer: usize,
     pub reference_layer: usize,
-    pub target: Target,
+    pub target: String,
     /// \[out, in\].
     pub shape: (usize, usize),
     /// Singular values, descending, of D and of W.
@@ -55,40 +23,6 @@ pub struct LayerSpectrum {
     pub weight: Vec<f64>,
     /// ‖W_ref‖.
     pub reference_norm: f64,
-}
-
-impl SpectrumRecord {
-    const FILE: &str = "spectrum.json";
-
-    /// Whether a folder holds one.
-    pub fn is_in(folder: &Path) -> bool {
-        folder.join(Self::FILE).is_file()
-    }
-
-    /// Reads and checks it, since anyone may have edited it.
-    pub fn read(folder: &Path) -> Result<SpectrumRecord> {
-        let path = folder.join(Self::FILE);
-        let help = "remove its folder and run the command that made it again";
-        let read = read_json(&path);
-        let record: SpectrumRecord = read.map_err(|e| e.map_fault(|fault| fault.help(help)))?;
-        let sound = record.schema == SCHEMA_VERSION
-            && (2..=record.depth).contains(&record.compound_size)
-            && record.depth.is_multiple_of(record.compound_size)
-            && record.layers.iter().all(|l| l.layer < record.depth && !l.difference.is_empty())
-            && record.layers.iter().all(|l| record.random.contains_key(&l.target));
-        match sound {
-            true => Ok(record),
-            false => Err(Error::Input(format!(
-                "{}: the record is damaged, or of another version\n  expected: schema \
-                 {SCHEMA_VERSION}, as `vlora spectrum` writes it; run it again",
-                path.display()
-            ))),
-        }
-    }
-
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        write_json(&folder.join(Self::FILE), self)
-    }
 }
 
 impl LayerSpectrum {
@@ -190,7 +124,7 @@ mod tests {
         let layer = LayerSpectrum {
             layer: 1,
             reference_layer: 0,
-            target: Target::MlpFc1,
+            target: "mlp.fc1".into(),
             shape: (2, 2),
             difference: vec![4., 3.],
             weight: vec![8., 6.],

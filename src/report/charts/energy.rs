@@ -8,8 +8,8 @@ use super::chart::Chart;
 use super::legend::{Key, Legend};
 use super::marks::{Look, looks};
 use super::style::{Drawn, Style};
-use crate::results::{LayerSpectrum, SpectrumRecord, energy_kept};
-use crate::spec::Target;
+use crate::results::SpectrumRecord;
+use crate::singular_values::{LayerSpectrum, energy_kept};
 
 pub struct Energy {
     panels: Vec<Panel>,
@@ -28,13 +28,13 @@ struct Panel {
 
 impl Energy {
     pub fn new(record: &SpectrumRecord) -> Energy {
-        let panel = |(target, random): (&Target, &Vec<f64>)| {
-            let of_target = record.layers.iter().filter(|l| l.target == *target);
-            Panel::new(*target, &of_target.collect::<Vec<_>>(), random)
+        let panel = |(target, random): (&str, &[f64])| {
+            let of_target = record.layers.iter().filter(|l| l.target == target);
+            Panel::new(target, &of_target.collect::<Vec<_>>(), random)
         };
         let names = ["differences D", "weights W", "random G"].map(String::from);
         Energy {
-            panels: record.random.iter().map(panel).collect(),
+            panels: record.targets().into_iter().map(panel).collect(),
             legend: names.into_iter().zip(looks(&[false, false, true])).collect(),
         }
     }
@@ -54,7 +54,7 @@ const PANELS_WIDTH: u32 = 760;
 const ROW_HEIGHT: u32 = 310;
 
 impl Panel {
-    fn new(target: Target, layers: &[&LayerSpectrum], random: &[f64]) -> Panel {
+    fn new(target: &str, layers: &[&LayerSpectrum], random: &[f64]) -> Panel {
         let full = random.len();
         let percent = |values: &[f64], rank| 100.0 * energy_kept(values, rank);
         let over_layers = |rank: usize, of: fn(&LayerSpectrum) -> &[f64]| {
@@ -75,7 +75,7 @@ impl Panel {
             }
         }
         let shape = layers.first().map_or((0, 0), |l| l.shape);
-        let title = format!("{} ({} × {})", target.name(), shape.0, shape.1);
+        let title = format!("{target} ({} × {})", shape.0, shape.1);
         Panel { title, end: (full as f64).log2(), band, lines }
     }
 

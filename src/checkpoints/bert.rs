@@ -1,0 +1,300 @@
+//! Hugging Face's BERT and DistilBERT: a folder of `config.json` and `model.safetensors`, dense.
+//!
+//! Our names are BERT's without the prefix `bert.`; DistilBERT's differ:
+//!
+//! | ours, within `encoder.layer.N.` | DistilBERT, within `transformer.layer.N.` |
+//! |---|---|
+//! | `attention.self.query`, `key`, `value` | `attention.q_lin`, `k_lin`, `v_lin` |
+//! | `attention.output.dense`, `attention.output.LayerNorm` | `attention.out_lin`, `sa_layer_norm` |
+//! | `intermediate.dense`, `output.dense` | `ffn.lin1`, `ffn.lin2` |
+//! | `output.LayerNorm` | `output_layer_norm` |
+//!
+//! What pretraining had behind the layers is passed over where a run trains a new head.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Map, Value, json};
+
+use super::base::{Activation, BertConfig, BertKind, read_config};
+use super::compact::file_bytes;
+use super::fault::Fault;
+use super::metadata::Metadata;
+use super::shapes::Renamed;
+use super::{CONFIG, Checkpoint, Hints, TensorFile};
+use crate::error::{Error, Result};
+use crate::spec::{Architecture, EncoderSpec, MlpActivation, TextPool};
+
+/// DistilBERT's names within a layer and ours, without `.weight` and `.bias`.
+const DISTILBERT: [(&str, &str); 8] = [
+    ("attention.q_lin", "attention.self.query"),
+    ("attention.k_lin", "attention.self.key"),
+    ("attention.v_lin", "attention.self.value"),
+    ("attention.out_lin", "attention.output.dense"),
+    ("sa_layer_norm", "attention.output.LayerNorm"),
+    ("ffn.lin1", "intermediate.dense"),
+    ("ffn.lin2", "output.dense"),
+    ("output_layer_norm", "output.LayerNorm"),
+];
+
+/// How names begin of heads that a new one replaces: of pretraining, of other tasks, and what
+/// DistilBERT has in front of its classifier.
+const OTHER_HEADS: [&str; 7] = [
+    "cls.",
+    "lm_head.",
+    "pre_classifier.",
+    "qa_outputs.",
+    "vocab_layer_norm.",
+    "vocab_projector.",
+    "vocab_transform.",
+];
+
+/// Names of weights that show this form.
+pub fn is_ours(name: &str) -> bool {
+    name.contains(".attention.self.query.") || name.contains(".attention.q_lin.")
+}
+
+pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
+    // Some versions store the positions' numbers beside the weights.
+    file.only_floats(|name| name.ends_with("embeddings.position_ids"))?;
+    let path = file.path.with_file_name(CONFIG);
+    let base = read_config(&path)?;
+    let config = base.bert(&path)?;
+    let prefix = match config.kind {
+        BertKind::DistilBert => "distilbert.",
+        _ => "bert.",
+    };
+    let prefixed = file.tensors.keys().any(|name| name.starts_with(prefix));
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in &file.tensors {
+        let bare = name.strip_prefix(prefix).unwrap_or(name);
+        let replaced = hints.new_head.is_some() && OTHER_HEADS.iter().any(|h| bare.starts_with(h));
+        if !replaced && bare != "embeddings.position_ids" {
+            tensors.insert(ours(bare, config.kind), tensor.clone());
+        }
+    }
+    let pool = pool(file, &tensors, hints)?;
+    if hints.new_head.is_some() && pool != TextPool::Pooler {
+        tensors.retain(|name, _| !name.starts_with("pooler."));
+    }
+    let theirs = |name: &str| theirs(name, config.kind, if prefixed { prefix } else { "" });
+    let mut renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
+    if let Some(classes) = hints.new_head {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+        let head = [
+            ("classifier.weight", zeros(&[classes, config.hidden_size])?),
+            ("classifier.bias", zeros(&[classes])?),
+        ];
+        renamed.tensors.extend(head.map(|(name, tensor)| (name.to_string(), tensor)));
+    }
+    let model = model(&renamed, config, pool)?;
+    contradictions(&path, config, &model, hints.new_head.is_some())?;
+    // Their names are of the classes that a new head replaces.
+    let class_names = match hints.new_head {
+        Some(_) => Vec::new(),
+        None => config.class_names.clone(),
+    };
+    let metadata = Metadata { class_names, normalize: None };
+    Ok(Checkpoint { metadata, ..renamed.checkpoint(model.into(), None, None)? })
+}
+
+/// What the classifier takes: what the caller wants of a new one, of a kept one what transformers'
+/// `BertForSequenceClassification` has.
+fn pool(file: &TensorFile, tensors: &BTreeMap<String, Tensor>, hints: &Hints) -> Result<TextPool> {
+    let has = |name: &str| tensors.contains_key(name);
+    let fault = |summary: &str| Fault::new(&file.path, summary);
+    if hints.new_head.is_some() {
+        let has_pooler = has("pooler.dense.weight");
+        let wanted = hints.pool.unwrap_or(match has_pooler {
+            true => TextPool::Pooler,
+            false => TextPool::ClassToken,
+        });
+        if wanted == TextPool::Pooler && !has_pooler {
+            return Err(fault("the model has no pooler")
+                .tensor("pooler.dense.weight")
+                .found("no such tensor")
+                .expected("what `model.pool: pooler` takes")
+                .help("`model.pool: class-token` and `model.pool: mean` need none")
+                .into());
+        }
+        return Ok(wanted);
+    }
+    if let Some(name) = tensors.keys().find(|name| name.starts_with("pre_classifier.")) {
+        return Err(fault("the model has a layer before its classifier, which is not supported")
+            .tensor(name)
+            .expected("BERT's pooler, or nothing")
+            .help("a run with `start.head: new` takes the model without its classifier")
+            .into());
+    }
+    if !has("classifier.weight") {
+        return Err(fault("the model has no classifier")
+            .tensor("classifier.weight")
+            .found("no such tensor")
+            .expected("a BertForSequenceClassification")
+            .help("a run with `start.head: new` takes a model without one")
+            .into());
+    }
+    Ok(match has("pooler.dense.weight") {
+        true => TextPool::Pooler,
+        false => TextPool::ClassToken,
+    })
+}
+
+/// The model that the shapes show, with what the description says besides.
+fn model(renamed: &Renamed, config: &BertConfig, pool: TextPool) -> Result<EncoderSpec> {
+    let rows = |name: &str, meaning: &str| renamed.dims::<2>(name, meaning);
+    let words = "[vocabulary, hidden] of the word embeddings";
+    let [vocabulary, dim] = rows("embeddings.word_embeddings.weight", words)?;
+    let table = "[positions, hidden] of the position embeddings";
+    let [positions, _] = rows("embeddings.position_embeddings.weight", table)?;
+    let types = "embeddings.token_type_embeddings.weight";
+    let token_types = match renamed.tensors.contains_key(types) {
+        true => rows(types, "[types, hidden] of the token types' embeddings")?[0],
+        false => 0,
+    };
+    let first = "encoder.layer.0.intermediate.dense.weight";
+    let [hidden, _] = rows(first, "[hidden, dim] of an MLP")?;
+    let [classes, _] = rows("classifier.weight", "[classes, dim] of the classifier")?;
+    Ok(EncoderSpec {
+        architecture: Architecture::Encoder,
+        vocabulary,
+        positions,
+        token_types,
+        classes,
+        dim,
+        depth: renamed.depth("encoder.layer."),
+        heads: config.num_attention_heads,
+        mlp_ratio: hidden as f64 / dim as f64,
+        pool,
+        norm_eps: config.layer_norm_eps,
+        dropout: config.dropout,
+        attention_dropout: config.attention_dropout,
+        activation: match config.hidden_act {
+            Activation::Relu => MlpActivation::Relu,
+            // Others were refused.
+            _ => MlpActivation::Gelu,
+        },
+    })
+}
+
+/// Holds the description to the tensors' shapes; its labels only where the head is kept.
+fn contradictions(
+    path: &Path,
+    config: &BertConfig,
+    model: &EncoderSpec,
+    new_head: bool,
+) -> Result<()> {
+    let labels = config.num_labels.filter(|_| !new_head).unwrap_or(model.classes);
+    let names = match config.kind {
+        BertKind::DistilBert => ["dim", "n_layers", "hidden_dim"],
+        _ => ["hidden_size", "num_hidden_layers", "intermediate_size"],
+    };
+    for (field, found, shown, tensor) in [
+        (names[0], config.hidden_size, model.dim, "word_embeddings"),
+        (names[1], config.num_hidden_layers, model.depth, "the layers' names"),
+        (names[2], config.intermediate_size, model.hidden(), "the MLPs"),
+        ("vocab_size", config.vocab_size, model.vocabulary, "word_embeddings"),
+        (
+            "max_position_embeddings",
+            config.max_position_embeddings,
+            model.positions,
+            "position_embeddings",
+        ),
+        ("type_vocab_size", config.type_vocab_size, model.token_types, "token_type_embeddings"),
+        ("id2label", labels, model.classes, "the classifier's shape"),
+    ] {
+        if found != shown {
+            return Err(Fault::new(path, format!("{field} contradicts the weights"))
+                .found(found)
+                .expected(format!("{shown}, by {tensor}"))
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// Our name of one of theirs; those that have none keep theirs, and are found out later.
+fn ours(bare: &str, kind: BertKind) -> String {
+    let renamed = || {
+        let (layer, rest) = bare.strip_prefix("transformer.layer.")?.split_once('.')?;
+        let (module, parameter) = rest.rsplit_once('.')?;
+        let (_, ours) = DISTILBERT.iter().find(|(theirs, _)| *theirs == module)?;
+        Some(format!("encoder.layer.{layer}.{ours}.{parameter}"))
+    };
+    let renamed = if kind == BertKind::DistilBert { renamed() } else { None };
+    renamed.unwrap_or_else(|| bare.to_string())
+}
+
+/// Their name of one of ours.
+fn theirs(ours: &str, kind: BertKind, prefix: &str) -> String {
+    if ours.starts_with("classifier.") {
+        return ours.to_string();
+    }
+    let renamed = || {
+        let (layer, rest) = ours.strip_prefix("encoder.layer.")?.split_once('.')?;
+        let (module, parameter) = rest.rsplit_once('.')?;
+        let (theirs, _) = DISTILBERT.iter().find(|(_, ours)| *ours == module)?;
+        Some(format!("{prefix}transformer.layer.{layer}.{theirs}.{parameter}"))
+    };
+    let renamed = if kind == BertKind::DistilBert { renamed() } else { None };
+    renamed.unwrap_or_else(|| format!("{prefix}{ours}"))
+}
+
+/// The files of a `BertForSequenceClassification`'s folder, of a dense model, the description last.
+pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let no = |found: &str, expected: &str| {
+        Err(Fault::of("Hugging Face's BERT cannot hold this model")
+            .found(found)
+            .expected(expected)
+            .help("--to compact holds it")
+            .into())
+    };
+    let Some(model) = dense.model.as_encoder() else {
+        return no("a model that is no text encoder", "a model of `architecture: encoder`");
+    };
+    if model.pool != TextPool::Pooler {
+        return no("a classifier without a pooler", "pool: pooler");
+    }
+    if model.token_types == 0 {
+        return no("a model without token types", "token_types of at least 1");
+    }
+    let theirs = |name: &String| theirs(name, BertKind::Bert, "bert.");
+    let tensors = dense.tensors.iter().map(|(name, tensor)| (theirs(name), tensor.clone()));
+    let name = |class: usize| match dense.metadata.class_names.get(class) {
+        Some(name) => name.clone(),
+        None => format!("LABEL_{class}"),
+    };
+    let labels = (0..model.classes).map(|class| (class, name(class)));
+    let id2label: Map<String, Value> =
+        labels.clone().map(|(class, label)| (class.to_string(), label.into())).collect();
+    let label2id: Map<String, Value> = labels.map(|(class, label)| (label, class.into())).collect();
+    let config = json!({
+        "architectures": ["BertForSequenceClassification"],
+        "attention_probs_dropout_prob": model.attention_dropout,
+        "hidden_act": match model.activation {
+            MlpActivation::Gelu => "gelu",
+            MlpActivation::Relu => "relu",
+        },
+        "hidden_dropout_prob": model.dropout,
+        "hidden_size": model.dim,
+        "id2label": id2label,
+        "initializer_range": 0.02,
+        "intermediate_size": model.hidden(),
+        "label2id": label2id,
+        "layer_norm_eps": model.norm_eps,
+        "max_position_embeddings": model.positions,
+        "model_type": "bert",
+        "num_attention_heads": model.heads,
+        "num_hidden_layers": model.depth,
+        "pad_token_id": 0,
+        "type_vocab_size": model.token_types,
+        "vocab_size": model.vocabulary,
+    });
+    let config = serde_json::to_string_pretty(&config)
+        .map_err(|e| Error::Failed(format!("{CONFIG} cannot be written: {e}")))?;
+    Ok(vec![
+        (super::MODEL.into(), file_bytes(&tensors.collect(), "format", "pt".into())?),
+        (CONFIG.into(), (config + "\n").into_bytes()),
+    ])
+}

@@ -1,0 +1,73 @@
+//! A checkpoint's model in words.
+
+use super::Checkpoint;
+use crate::spec::{EncoderSpec, ModelSpec, Normalize, Pool, TextPool, VitSpec};
+
+impl Checkpoint {
+    /// What the model is, what its classes are called and how its input was treated: a name and a
+    /// text each.
+    pub fn description(&self) -> Vec<(&'static str, String)> {
+        let model = match &self.model {
+            ModelSpec::Vit(model) => vit(model),
+            ModelSpec::Encoder(model) => encoder(model),
+        };
+        let mut lines = vec![("model", model)];
+        if !self.metadata.class_names.is_empty() {
+            lines.push(("classes", first_names(&self.metadata.class_names)));
+        }
+        if let Some(Normalize { mean, std }) = &self.metadata.normalize {
+            lines.push(("pixels", format!("normalised with mean {mean:?}, deviation {std:?}")));
+        }
+        lines
+    }
+}
+
+fn vit(model: &VitSpec) -> String {
+    let pool = match model.pool {
+        Pool::ClassToken => "class token",
+        Pool::Mean => "mean pooling",
+    };
+    format!(
+        "Vision Transformer, dim {}, depth {}, heads {}, MLP {}, {pool}; images {} × {} × {}, \
+         patch {}; {} classes",
+        model.dim,
+        model.depth,
+        model.heads,
+        model.hidden(),
+        model.channels,
+        model.image_size,
+        model.image_size,
+        model.patch_size,
+        model.classes
+    )
+}
+
+fn encoder(model: &EncoderSpec) -> String {
+    let pool = match model.pool {
+        TextPool::Pooler => "pooler",
+        TextPool::ClassToken => "class token",
+        TextPool::Mean => "mean pooling",
+    };
+    format!(
+        "text encoder, dim {}, depth {}, heads {}, MLP {}, {pool}; vocabulary {}, positions {}, \
+         token types {}; {} classes",
+        model.dim,
+        model.depth,
+        model.heads,
+        model.hidden(),
+        model.vocabulary,
+        model.positions,
+        model.token_types,
+        model.classes
+    )
+}
+
+/// The first few names, without what a terminal would act on.
+fn first_names(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let plain =
+        |name: &String| -> String { name.chars().filter(|c| !c.is_control()).take(40).collect() };
+    let shown: Vec<String> = names.iter().take(SHOWN).map(plain).collect();
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    shown.join(", ") + more
+}

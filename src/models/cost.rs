@@ -1,0 +1,70 @@
+//! How many parameters a run's model has, and how many operations it takes.
+
+use super::description::{Description, ParameterInfo, parameters_of};
+use crate::nn::{Kind, Part, Role};
+use crate::spec::RunSpec;
+
+/// Size and cost of a whole model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    pub parameters: u64,
+    /// Those that get gradients.
+    pub trained: u64,
+    /// Those of the layers' matrices, dense or increments.
+    pub weights: u64,
+    /// Of what makes vectors of the input: patch embedding, tokens and positions.
+    pub embedding: u64,
+    /// Biases and norms of the layers.
+    pub biases_norms: u64,
+    /// What follows the layers: final norm and classifier.
+    pub head: u64,
+    /// LoRA's factors.
+    pub lora: u64,
+    /// Floating-point operations of matrix products, one example of a whole batch, forward.
+    pub forward_flops: f64,
+    /// The same, forward and backward.
+    pub training_flops: f64,
+}
+
+/// Parameters and matrix-product FLOPs (two FLOPs a multiply–add). Every layer's input is taken to
+/// need a gradient; under LoRA the first one's does not.
+pub fn cost(run: &RunSpec) -> Cost {
+    sum_up(&Description::of(run), run.training.batch_size)
+}
+
+/// The same for texts of so many tokens.
+pub fn cost_of_texts(run: &RunSpec, tokens: usize) -> Cost {
+    sum_up(&Description::of_texts(run, tokens), run.training.batch_size)
+}
+
+fn sum_up(description: &Description, batch: usize) -> Cost {
+    let sum = |of: &dyn Fn(&ParameterInfo) -> bool| -> u64 {
+        description.parameters.iter().filter(|p| of(p)).map(ParameterInfo::values).sum()
+    };
+    let (mut forward, mut backward) = (0u128, 0u128);
+    for operation in description.layers.iter().flatten() {
+        let work = operation.work();
+        forward += work.forward;
+        backward += work.backward;
+    }
+    let an_example = |work: u128| 2.0 * work as f64 / batch as f64;
+    Cost {
+        parameters: sum(&|_| true),
+        trained: sum(&|p| p.trained),
+        weights: sum(&|p| p.role == Role::layer(Kind::Matrix)),
+        embedding: sum(&|p| p.role.part == Part::Embedding),
+        biases_norms: sum(&|p| {
+            p.role.part == Part::Layer && matches!(p.role.kind, Kind::Bias | Kind::Norm)
+        }),
+        head: sum(&|p| matches!(p.role.part, Part::Pooling | Part::Head)),
+        lora: sum(&|p| p.role.kind == Kind::Lora),
+        forward_flops: an_example(forward),
+        training_flops: an_example(forward + backward),
+    }
+}
+
+/// Number of parameters of a run's model.
+pub fn parameters(run: &RunSpec) -> u64 {
+    let all = parameters_of(&run.model, run.vlora.as_ref(), run.lora.as_ref());
+    all.iter().flatten().map(ParameterInfo::values).sum()
+}

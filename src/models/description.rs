@@ -1,0 +1,139 @@
+//! A run's model without its values: which parameters it has, and what it computes.
+//!
+//! The model is built as for training, on parameters that have shapes and no memory of their own. So
+//! what is counted here is what is trained.
+
+use std::collections::BTreeSet;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::encoder::Encoder;
+use super::operations::Operation;
+use super::vit::Vit;
+use crate::nn::{Init, Kind, ParameterBuilder, Part, Role, Trained, Variable};
+use crate::spec::{LoraSpec, ModelSpec, RunSpec, StartHead, VloraSpec};
+use crate::vlora;
+
+/// A parameter of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterInfo {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub role: Role,
+    /// It gets gradients.
+    pub trained: bool,
+}
+
+impl ParameterInfo {
+    /// Number of values.
+    pub fn values(&self) -> u64 {
+        self.shape.iter().map(|size| *size as u64).product()
+    }
+}
+
+/// What a run's model is made of and what it computes on one batch.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// In the order in which the model names them.
+    pub parameters: Vec<ParameterInfo>,
+    /// Values of a batch's input.
+    pub inputs: u64,
+    /// The operations of the embedding, of each layer, and of what follows with the loss.
+    pub layers: Vec<Vec<Operation>>,
+}
+
+impl Description {
+    /// Of a run's model on one of its batches. Of a model that cannot be built, which validation
+    /// refuses, it is empty: building says why.
+    pub fn of(run: &RunSpec) -> Description {
+        Description::build(run, None).unwrap_or_default()
+    }
+
+    /// The same on texts of so many tokens, of a model for texts.
+    pub fn of_texts(run: &RunSpec, tokens: usize) -> Description {
+        Description::build(run, Some(tokens)).unwrap_or_default()
+    }
+
+    fn build(run: &RunSpec, tokens: Option<usize>) -> Result<Description> {
+        let batch = run.training.batch_size;
+        let mut shapes = Shapes::of(run.lora.as_ref());
+        let (vlora, lora) = (run.vlora.as_ref(), run.lora.as_ref());
+        let (layers, inputs) = match &run.model {
+            ModelSpec::Vit(spec) => {
+                let model = Vit::new(spec, vlora, lora, &mut shapes)?;
+                let inputs = batch * spec.channels * spec.image_size.pow(2);
+                (model.operations(batch)?, inputs)
+            }
+            // Texts are of many lengths: by default the longest that the model takes.
+            ModelSpec::Encoder(spec) => {
+                let model = Encoder::new(spec, vlora, lora, &mut shapes)?;
+                let tokens = tokens.unwrap_or(spec.positions).min(spec.positions);
+                (model.operations(batch, tokens)?, batch * tokens)
+            }
+        };
+        Ok(Description { parameters: shapes.parameters, inputs: inputs as u64, layers })
+    }
+}
+
+/// The parameters of a model with these increments and LoRA, in the order in which it names them.
+pub fn parameters_of(
+    model: &ModelSpec,
+    vlora: Option<&VloraSpec>,
+    lora: Option<&LoraSpec>,
+) -> Result<Vec<ParameterInfo>> {
+    let mut shapes = Shapes::of(lora);
+    build(model, vlora, lora, &mut shapes)?;
+    Ok(shapes.parameters)
+}
+
+/// Builds a model on `parameters` for the sake of what it asks them for.
+pub fn build(
+    model: &ModelSpec,
+    vlora: Option<&VloraSpec>,
+    lora: Option<&LoraSpec>,
+    parameters: &mut dyn ParameterBuilder,
+) -> Result<()> {
+    match model {
+        ModelSpec::Vit(model) => Vit::new(model, vlora, lora, parameters).map(drop),
+        ModelSpec::Encoder(model) => Encoder::new(model, vlora, lora, parameters).map(drop),
+    }
+}
+
+/// The names of a run's parameters that weights to start from need not have: LoRA's factors, and a
+/// new head's.
+pub fn names_from_seed(run: &RunSpec) -> Result<BTreeSet<String>> {
+    let new_head = run.start.as_ref().is_some_and(|start| start.head == StartHead::New);
+    let all = parameters_of(&run.model, run.vlora.as_ref(), run.lora.as_ref())?;
+    let from_seed = all
+        .into_iter()
+        .filter(|p| p.role.kind == Kind::Lora || new_head && p.role.part == Part::Head);
+    Ok(from_seed.map(|p| p.name).collect())
+}
+
+/// The names of what the task's labels decide: what a new head replaces.
+pub fn head_parameters(model: &ModelSpec) -> Result<BTreeSet<String>> {
+    let head = parameters_of(model, None, None)?.into_iter().filter(|p| p.role.part == Part::Head);
+    Ok(head.map(|p| p.name).collect())
+}
+
+/// Parameters of one value each, which stands for all of them.
+struct Shapes {
+    trained: Trained,
+    parameters: Vec<ParameterInfo>,
+}
+
+impl Shapes {
+    fn of(lora: Option<&LoraSpec>) -> Shapes {
+        Shapes { trained: vlora::trained(lora), parameters: Vec::new() }
+    }
+}
+
+impl ParameterBuilder for Shapes {
+    fn tensor(&mut self, name: &str, shape: &[usize], _: Init, role: Role) -> Result<Variable> {
+        let trained = (self.trained)(role);
+        let (name, values) = (name.to_string(), Tensor::zeros(1, DType::F32, &Device::Cpu)?);
+        self.parameters.push(ParameterInfo { name, shape: shape.to_vec(), role, trained });
+        let values = values.broadcast_as(shape)?;
+        Ok(if trained { Variable::leaf(values) } else { Variable::constant(values) })
+    }
+}

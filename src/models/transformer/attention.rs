@@ -1,0 +1,110 @@
+//! Multi-head attention with its projections (arXiv 1706.03762).
+
+use candle_core::Result;
+
+use crate::models::operations::{
+    Attention as AttentionOperation, Linear as LinearOperation, Operation,
+};
+use crate::nn::ops::{self, Epilogue, Mask};
+use crate::nn::{Mode, Variable};
+use crate::vlora::Linear;
+
+/// Self-attention whose queries, keys and values come of one matrix, as in timm.
+#[derive(Debug)]
+pub struct PackedSelfAttention {
+    pub heads: usize,
+    /// \[dim\] → \[3 · dim\]: queries, keys, values.
+    pub qkv: Linear,
+    /// What follows the heads, \[dim\] → \[dim\].
+    pub proj: Linear,
+}
+
+impl PackedSelfAttention {
+    /// What the heads give for the first `queries` tokens, before `proj`:
+    /// x \[batch, tokens, dim\] → \[batch, queries, dim\].
+    pub fn heads(&self, x: &Variable, queries: usize, mode: Mode) -> Result<Variable> {
+        let qkv = self.qkv.forward(x, Epilogue::None, mode)?;
+        ops::self_attention(&qkv, self.heads, queries, &Mask::default())
+    }
+
+    /// What [`heads`](Self::heads) computes, of sequences of these sizes.
+    pub fn operations(&self, sizes: Sizes) -> Result<[Operation; 2]> {
+        let Sizes { batch, tokens, queries } = sizes;
+        let qkv = LinearOperation::of(&self.qkv, batch * tokens)?;
+        let head_size = qkv.usage.sides.0 / (3 * self.heads.max(1));
+        let heads = AttentionOperation {
+            batch,
+            tokens,
+            queries,
+            heads: self.heads,
+            head_size,
+            packed: true,
+            dropped: false,
+        };
+        Ok([Operation::Linear(qkv), Operation::Attention(heads)])
+    }
+}
+
+/// Attention whose queries, keys and values come of matrices of their own.
+#[derive(Debug)]
+pub struct Attention {
+    pub heads: usize,
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    /// What follows the heads.
+    pub output: Linear,
+    /// Share of the weights that training drops.
+    pub dropout: f64,
+    /// Its name, which the dropout's masks are drawn by.
+    pub name: String,
+}
+
+impl Attention {
+    /// What the heads give, before `output`: queries of x \[batch, queries, dim\], keys and values of
+    /// `context` \[batch, keys, dim\] → \[batch, queries, dim\]. Self-attention where both are the
+    /// same, else cross-attention.
+    pub fn heads(
+        &self,
+        x: &Variable,
+        context: &Variable,
+        mask: &Mask,
+        mode: Mode,
+    ) -> Result<Variable> {
+        let q = self.query.forward(x, Epilogue::None, mode)?;
+        let k = self.key.forward(context, Epilogue::None, mode)?;
+        let v = self.value.forward(context, Epilogue::None, mode)?;
+        let dropout = mode.dropout(self.dropout, &self.name);
+        ops::attention([&q, &k, &v], self.heads, mask, dropout.as_ref())
+    }
+
+    /// What [`heads`](Self::heads) computes of sequences of these sizes, to themselves.
+    pub fn operations(&self, sizes: Sizes) -> Result<[Operation; 2]> {
+        let Sizes { batch, tokens, queries } = sizes;
+        let query = LinearOperation::of(&self.query, batch * queries)?;
+        let head_size = query.usage.sides.0 / self.heads.max(1);
+        let others = [&self.key, &self.value].map(|l| LinearOperation::of(l, batch * tokens));
+        let [key, value] = others;
+        let heads = AttentionOperation {
+            batch,
+            tokens,
+            queries,
+            heads: self.heads,
+            head_size,
+            packed: false,
+            dropped: self.dropout > 0.0,
+        };
+        Ok([Operation::Projections(vec![query, key?, value?]), Operation::Attention(heads)])
+    }
+}
+
+/// Sequences of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Number of sequences.
+    pub batch: usize,
+    /// Tokens of each.
+    pub tokens: usize,
+    /// Tokens, from the first on, that are needed after the layer.
+    pub queries: usize,
+}

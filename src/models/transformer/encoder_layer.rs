@@ -1,0 +1,134 @@
+//! A post-norm layer, as BERT (arXiv 1810.04805) has it.
+
+use candle_core::Result;
+
+use super::attention::{Attention, Sizes};
+use super::mlp::Activation;
+use super::norm::Norm;
+use crate::models::operations::{Linear as LinearOperation, Operation};
+use crate::nn::ops::{self, Epilogue, Mask};
+use crate::nn::{Init, Mode, ParameterBuilder, Variable};
+use crate::vlora::{Linear, StackBuilder};
+
+/// `x ← norm(x + dropout(attention(x)))`, then `x ← norm(x + dropout(mlp(x)))`.
+#[derive(Debug)]
+pub struct PostNormLayer {
+    attention: Attention,
+    norm1: Norm,
+    intermediate: Linear,
+    activation: Activation,
+    output: Linear,
+    norm2: Norm,
+    dropout: f64,
+    /// The layer's name, which the dropout's masks are drawn by.
+    name: String,
+}
+
+/// What a layer is built with that its weights do not show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PostNormSizes {
+    /// Width of the residual stream.
+    pub dim: usize,
+    pub heads: usize,
+    pub norm_eps: f64,
+    pub activation: Activation,
+    pub dropout: f64,
+    pub attention_dropout: f64,
+}
+
+impl PostNormLayer {
+    /// A layer of a stack by the names of Hugging Face's BERT; linear weights start as `init`.
+    pub fn new(
+        stack: &mut StackBuilder,
+        parameters: &mut dyn ParameterBuilder,
+        layer: usize,
+        sizes: PostNormSizes,
+        init: Init,
+    ) -> Result<PostNormLayer> {
+        let norm = (sizes.dim, sizes.norm_eps);
+        let name = stack.layer_name(layer);
+        let mut linear = |name: &str| stack.linear(parameters, layer, name, init);
+        let attention = Attention {
+            heads: sizes.heads,
+            query: linear("attention.self.query")?,
+            key: linear("attention.self.key")?,
+            value: linear("attention.self.value")?,
+            output: linear("attention.output.dense")?,
+            dropout: sizes.attention_dropout,
+            name: format!("{name}.attention.self"),
+        };
+        let (intermediate, output) = (linear("intermediate.dense")?, linear("output.dense")?);
+        let norm1 = "attention.output.LayerNorm";
+        Ok(PostNormLayer {
+            attention,
+            norm1: Norm::of_layer(stack, parameters, layer, norm1, norm)?,
+            intermediate,
+            activation: sizes.activation,
+            output,
+            norm2: Norm::of_layer(stack, parameters, layer, "output.LayerNorm", norm)?,
+            dropout: sizes.dropout,
+            name,
+        })
+    }
+
+    /// \[batch, tokens, dim\] → the first `needed` tokens, \[batch, needed, dim\]. Of each sequence
+    /// the tokens beyond its length are padding: nobody attends to them, and theirs are no results.
+    pub fn forward(
+        &self,
+        x: &Variable,
+        lengths: &[usize],
+        needed: usize,
+        mode: Mode,
+    ) -> Result<Variable> {
+        let (_, tokens, _) = x.tensor().dims3()?;
+        let mask = match needed == tokens {
+            true => Mask::padded(lengths),
+            false => Mask { lengths: Some(lengths.to_vec()), ..Mask::default() },
+        };
+        let first = ops::first_tokens(x, needed)?;
+        let mixed = self.attention.heads(&first, x, &mask, mode)?;
+        let x = self.add(&self.attention.output, &mixed, &first, "attention.output", mode)?;
+        let x = self.norm1.forward(&x)?;
+        let hidden = self.activation.after(&self.intermediate, &x, mode)?;
+        let x = self.add(&self.output, &hidden, &x, "output", mode)?;
+        self.norm2.forward(&x)
+    }
+
+    /// `residual + dropout(linear(x))`.
+    fn add(
+        &self,
+        linear: &Linear,
+        x: &Variable,
+        residual: &Variable,
+        name: &str,
+        mode: Mode,
+    ) -> Result<Variable> {
+        match mode.dropout(self.dropout, &format!("{}.{name}", self.name)) {
+            None => linear.forward(x, Epilogue::Add(residual), mode),
+            Some(dropout) => {
+                let y = ops::dropout(&linear.forward(x, Epilogue::None, mode)?, &dropout)?;
+                ops::sum(&[residual, &y])
+            }
+        }
+    }
+
+    /// What [`forward`](Self::forward) computes in training, in its order.
+    pub fn operations(&self, sizes: Sizes, dim: usize) -> Result<Vec<Operation>> {
+        let Sizes { batch, tokens, queries } = sizes;
+        let rows = batch * queries;
+        let mut operations = Vec::new();
+        if queries < tokens {
+            operations.push(Operation::FirstTokens { batch, tokens, kept: queries, width: dim });
+        }
+        operations.extend(self.attention.operations(sizes)?);
+        let dropped = (self.dropout > 0.0).then_some(Operation::Dropout { rows, width: dim });
+        operations.push(Operation::Linear(LinearOperation::of(&self.attention.output, rows)?));
+        operations.extend(dropped.clone());
+        operations.push(self.norm1.operation(rows));
+        operations.extend(self.activation.operations(&self.intermediate, rows)?);
+        operations.push(Operation::Linear(LinearOperation::of(&self.output, rows)?));
+        operations.extend(dropped);
+        operations.push(self.norm2.operation(rows));
+        Ok(operations)
+    }
+}

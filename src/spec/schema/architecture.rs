@@ -1,0 +1,24 @@
+//! `model.architecture`: which model a run trains.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// Vision Transformer (arXiv 2010.11929), pre-norm, as timm builds it.
+    Vit,
+    /// Transformer encoder for texts, post-norm, as BERT (arXiv 1810.04805).
+    Encoder,
+}
+
+impl Architecture {
+    pub const ALL: [Architecture; 2] = [Architecture::Vit, Architecture::Encoder];
+
+    /// As specs write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Architecture::Vit => "vit",
+            Architecture::Encoder => "encoder",
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A stack's weights, layer by layer: dense, or increments on another layer's, with LoRA on top where
+//! it is asked for.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, bail};
+
+use super::layer_map::{Increment, LayerMap};
+use super::linear::{Linear, Lora, Vector};
+use super::weight::{Delta, Weight};
+use crate::nn::{Init, Kind, LowRank, ParameterBuilder, Role, Variable};
+use crate::spec::{IncrementInit, LayerWeight, LoraSpec, Stack, Target, VloraSpec, WeightShape};
+
+/// Hands out the weights of a stack's layers, which are built in ascending order.
+///
+/// An increment's factors are `blocks.3.attn.qkv.weight.A` and `.B`, a full increment
+/// `….weight.delta`, a vector's increment `….bias.A`; LoRA's factors are `….weight.lora_A` and
+/// `.lora_B`.
+pub struct StackBuilder<'a> {
+    stack: &'a Stack,
+    map: LayerMap,
+    /// None builds every layer dense.
+    vlora: Option<&'a VloraSpec>,
+    lora: Option<&'a LoraSpec>,
+    /// The weights that later layers add to. LoRA is no part of them: it adapts its own layer
+    /// alone.
+    matrices: References<Weight>,
+    vectors: References<Vector>,
+}
+
+/// By layer and target.
+type References<W> = BTreeMap<(usize, Target), W>;
+
+impl<'a> StackBuilder<'a> {
+    pub fn new(
+        stack: &'a Stack,
+        vlora: Option<&'a VloraSpec>,
+        lora: Option<&'a LoraSpec>,
+    ) -> StackBuilder<'a> {
+        let map = LayerMap::of(stack, vlora);
+        let (matrices, vectors) = (BTreeMap::new(), BTreeMap::new());
+        StackBuilder { stack, map, vlora, lora, matrices, vectors }
+    }
+
+    /// Number of layers.
+    pub fn depth(&self) -> usize {
+        self.map.depth()
+    }
+
+    /// What names of parameters of layer `layer` begin with: `blocks.3`.
+    pub fn layer_name(&self, layer: usize) -> String {
+        format!("{}.{layer}", self.stack.prefix)
+    }
+
+    /// A linear layer of layer `layer`, by its target's name. A dense weight starts as `init`,
+    /// biases start at zero.
+    pub fn linear(
+        &mut self,
+        parameters: &mut dyn ParameterBuilder,
+        layer: usize,
+        name: &str,
+        init: Init,
+    ) -> Result<Linear> {
+        let own = self.own(name)?;
+        let WeightShape::Matrix { output, input, bias } = &own.shape else {
+            bail!("{name} is no matrix of {}", self.stack.name)
+        };
+        let weight = self.matrix(parameters, layer, own, init)?;
+        let bias = self.vector(parameters, layer, bias.name(), Init::Zeros)?;
+        let lora = match self.lora.filter(|lora| lora.targets.contains(&own.target)) {
+            None => None,
+            Some(lora) => {
+                let layer = format!("{}.{name}", self.layer_name(layer));
+                let factors = Factors {
+                    name: &format!("{layer}.weight.lora_"),
+                    sides: (*output, *input),
+                    rank: lora.rank,
+                    scale: lora.alpha / lora.rank as f64,
+                    b_init: Init::Zeros,
+                    kind: Kind::Lora,
+                };
+                let pair = factors.build(parameters)?;
+                Some(Lora { pair, dropout: lora.dropout, name: layer })
+            }
+        };
+        Ok(Linear { weight, bias, lora })
+    }
+
+    fn own(&self, name: &str) -> Result<&'a LayerWeight> {
+        match self.stack.weights.iter().find(|weight| weight.target.name() == name) {
+            Some(weight) => Ok(weight),
+            None => bail!("{name} is no weight of {}", self.stack.name),
+        }
+    }
+
+    /// The matrix of a target, without LoRA.
+    fn matrix(
+        &mut self,
+        parameters: &mut dyn ParameterBuilder,
+        layer: usize,
+        own: &LayerWeight,
+        init: Init,
+    ) -> Result<Weight> {
+        let name = self.stack.parameter(layer, own);
+        let (output, input) = own.sides();
+        let role = Role::layer(Kind::Matrix);
+        let weight = match self.increment(layer, own, &self.matrices)? {
+            None => Weight::dense(parameters.tensor(&name, &[output, input], init, role)?),
+            Some((vlora, increment, reference)) => {
+                let reference = reference.reference(vlora.detach);
+                match increment {
+                    Increment::LowRank { rank, scale } => {
+                        let factors = Factors {
+                            name: &format!("{name}."),
+                            sides: (output, input),
+                            rank,
+                            scale,
+                            b_init: match vlora.init {
+                                IncrementInit::Authors => Init::KaimingUniform { fan_in: output },
+                                IncrementInit::Lora => Init::Zeros,
+                            },
+                            kind: Kind::Matrix,
+                        };
+                        reference.plus(Delta::LowRank(factors.build(parameters)?))
+                    }
+                    Increment::Full => {
+                        let name = format!("{name}.delta");
+                        let delta =
+                            parameters.tensor(&name, &[output, input], Init::Zeros, role)?;
+                        reference.plus(Delta::Full(delta))
+                    }
+                    Increment::Shared | Increment::Vector => reference,
+                }
+            }
+        };
+        if self.map.is_reference(layer) {
+            self.matrices.insert((layer, own.target.clone()), weight.clone());
+        }
+        Ok(weight)
+    }
+
+    /// A bias, or a norm's scale or shift, of layer `layer`, by its target's name.
+    pub fn vector(
+        &mut self,
+        parameters: &mut dyn ParameterBuilder,
+        layer: usize,
+        name: &str,
+        init: Init,
+    ) -> Result<Vector> {
+        let own = self.own(name)?;
+        let (size, kind) = match own.shape {
+            WeightShape::Bias { size } => (size, Kind::Bias),
+            WeightShape::Norm { size } => (size, Kind::Norm),
+            WeightShape::Matrix { .. } => bail!("{name} is no vector of {}", self.stack.name),
+        };
+        let (name, role) = (self.stack.parameter(layer, own), Role::layer(kind));
+        let vector = match self.increment(layer, own, &self.vectors)? {
+            None => Vector::plain(parameters.tensor(&name, &[size], init, role)?),
+            Some((vlora, Increment::Shared, reference)) => reference.reference(vlora.detach),
+            Some((vlora, _, reference)) => {
+                let name = format!("{name}.A");
+                let increment = parameters.tensor(&name, &[size], Init::Zeros, role)?;
+                reference.reference(vlora.detach).plus(increment)
+            }
+        };
+        if self.map.is_reference(layer) {
+            self.vectors.insert((layer, own.target.clone()), vector.clone());
+        }
+        Ok(vector)
+    }
+
+    /// The increment that a layer has on a weight, with what it adds to; None where the layer owns
+    /// the weight.
+    fn increment<'r, W>(
+        &self,
+        layer: usize,
+        own: &LayerWeight,
+        references: &'r References<W>,
+    ) -> Result<Option<(&'a VloraSpec, Increment, &'r W)>> {
+        let (Some(vlora), Some(reference)) = (self.vlora, self.map.reference(layer)) else {
+            return Ok(None);
+        };
+        let Some(increment) = Increment::of(own, vlora) else { return Ok(None) };
+        match references.get(&(reference, own.target.clone())) {
+            Some(weight) => Ok(Some((vlora, increment, weight))),
+            None => bail!(
+                "layer {layer} of {} was built before layer {reference}, whose {} it adds to",
+                self.stack.name,
+                own.target
+            ),
+        }
+    }
+}
+
+/// The factors `<name>A` \[rank, in\] and `<name>B` \[rank, out\] of a matrix.
+struct Factors<'a> {
+    name: &'a str,
+    /// \[out, in\].
+    sides: (usize, usize),
+    rank: usize,
+    scale: f64,
+    b_init: Init,
+    kind: Kind,
+}
+
+impl Factors<'_> {
+    fn build(&self, parameters: &mut dyn ParameterBuilder) -> Result<LowRank> {
+        let (output, input) = self.sides;
+        let mut factor = |which: &str, width: usize, init: Init| -> Result<Variable> {
+            let name = format!("{}{which}", self.name);
+            parameters.tensor(&name, &[self.rank, width], init, Role::layer(self.kind))
+        };
+        let a = factor("A", input, Init::KaimingUniform { fan_in: input })?;
+        let b = factor("B", output, self.b_init)?;
+        Ok(LowRank { a, b, scale: self.scale })
+    }
+}
+
+#[cfg(test)]
+mod tests;

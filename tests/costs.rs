@@ -1,0 +1,131 @@
+//! Sizes, operations and memory of many models, pinned: what `plan` prints and what decides whether a
+//! run fits its device must not move when the code that counts it does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fmt::Write;
+
+use vlora::models::cost;
+use vlora::models::training_memory::{memory_beside, traffic};
+use vlora::nn::packing::{Cache, Processor, Tile};
+use vlora::spec::{self, DeviceKind, RunSpec};
+
+const BASE: &str = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
+    model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, dim: 48, \
+    depth: 6, heads: 3}\nvlora: {compound_size: 3, rank: 2}\narms: {baseline: {}}\nseeds: [0]\n";
+
+/// What each line changes of the model above.
+const CASES: [(&str, &[&str]); 24] = [
+    ("dense", &[]),
+    ("dense, mean", &["model.pool=mean"]),
+    ("dense, large patches, narrow MLP", &["model.patch_size=14", "model.mlp_ratio=0.5"]),
+    ("dense, one layer", &["model.depth=1"]),
+    ("dense, batch 1", &["training.batch_size=1"]),
+    ("dense, accumulated", &["training.batch_size=8", "training.accumulation=4"]),
+    ("dense, wide", &["model.dim=384", "model.heads=6", "training.batch_size=4"]),
+    ("vlora", &["method=vlora"]),
+    ("vlora, mean", &["method=vlora", "model.pool=mean"]),
+    ("vlora, batch 1", &["method=vlora", "training.batch_size=1"]),
+    ("vlora, previous", &["method=vlora", "vlora.reference=previous"]),
+    (
+        "vlora, previous, undetached",
+        &["method=vlora", "vlora.reference=previous", "vlora.detach=false"],
+    ),
+    ("vlora, undetached", &["method=vlora", "vlora.detach=false"]),
+    ("vlora, shared", &["method=vlora", "vlora.rank=0"]),
+    ("vlora, shared, undetached", &["method=vlora", "vlora.rank=0", "vlora.detach=false"]),
+    ("vlora, full", &["method=vlora", "vlora.rank=full"]),
+    (
+        "vlora, full, previous, undetached",
+        &["method=vlora", "vlora.rank=full", "vlora.reference=previous", "vlora.detach=false"],
+    ),
+    ("vlora, rank 24", &["method=vlora", "vlora.rank=24"]),
+    (
+        "vlora, targets",
+        &[
+            "method=vlora",
+            "vlora.targets=[attn.qkv, {target: mlp.fc1, rank: full}, {target: mlp.fc2, rank: 0}]",
+        ],
+    ),
+    ("vlora, one compound", &["method=vlora", "vlora.compound_size=6"]),
+    ("lora", &["start={checkpoint: a}", "lora={rank: 4}"]),
+    (
+        "lora, dropout, head",
+        &[
+            "start={checkpoint: a}",
+            "lora={rank: 4, dropout: 0.1, targets: [attn.qkv, mlp.fc2], also_train: [head]}",
+        ],
+    ),
+    (
+        "lora, norms and biases",
+        &[
+            "start={checkpoint: a}",
+            "lora={rank: 3, also_train: [head, norms, biases]}",
+            "model.pool=mean",
+        ],
+    ),
+    (
+        "lora on vlora",
+        &[
+            "method=vlora",
+            "vlora.reference=previous",
+            "start={checkpoint: a}",
+            "lora={rank: 2, also_train: [norms]}",
+        ],
+    ),
+];
+
+const PROCESSOR: Processor = Processor {
+    threads: 2,
+    tile: Tile::FMA,
+    caches: [
+        Cache { bytes: 32 << 10, ways: 8, line_bytes: 64 },
+        Cache { bytes: 512 << 10, ways: 8, line_bytes: 64 },
+        Cache { bytes: 32 << 20, ways: 16, line_bytes: 64 },
+    ],
+};
+
+fn run(overrides: &[&str]) -> RunSpec {
+    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+    let spec = spec::parse(BASE.as_bytes(), "t.yaml", "t", &overrides, &vlora::models::parameters);
+    spec.unwrap().variants.remove(0).spec
+}
+
+#[test]
+fn costs_of_many_models_stay() {
+    let mut text = String::new();
+    for (name, overrides) in CASES {
+        let run = run(overrides);
+        let c = cost(&run);
+        let mut line = |args: std::fmt::Arguments| writeln!(text, "{args}").unwrap();
+        line(format_args!("{name}"));
+        line(format_args!(
+            "  parameters {} = {} weights + {} embedding + {} biases, norms + {} head + {} lora; \
+             trained {}",
+            c.parameters, c.weights, c.embedding, c.biases_norms, c.head, c.lora, c.trained
+        ));
+        // The last digits are those of the order in which sums are taken.
+        line(format_args!("  FLOPs {:.9e} forward, {:.9e}", c.forward_flops, c.training_flops));
+        for (device, precision) in [
+            (DeviceKind::Cpu, "float32"),
+            (DeviceKind::Cuda, "float32"),
+            (DeviceKind::Cuda, "bf16"),
+        ] {
+            let precise = format!("precision={precision}");
+            let run = self::run(&[overrides, &[precise.as_str()]].concat());
+            let m = memory_beside(&run, device, PROCESSOR);
+            let kept: Vec<String> = m.activations.iter().map(u64::to_string).collect();
+            let (micro, update) = traffic(&run, device);
+            line(format_args!(
+                "  {device:?} {precision}: peak {}, weights {}, gradients {}, batches {}, traffic \
+                 {micro} + {update}, kept {}",
+                m.peak,
+                m.weights,
+                m.gradients,
+                m.batches,
+                kept.join(" ")
+            ));
+        }
+    }
+    insta::assert_snapshot!(text);
+}
