@@ -57,7 +57,7 @@ impl Observer for StopAt<'_> {
 fn images(spec: &RunSpec) -> ImageData {
     let vit = spec.model.as_vit().unwrap();
     let size = Size { side: vit.image_size, channels: vit.channels };
-    ImageData::load(spec.images(), size, vit.classes, &Hub::default()).unwrap()
+    ImageData::load(spec.data.as_images().unwrap(), size, vit.classes, &Hub::default()).unwrap()
 }
 
 /// The files of a run that must not differ between equal runs.

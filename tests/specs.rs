@@ -479,7 +479,11 @@ fn traps_of_yaml() {
         match parse_with(&text, &[set]) {
             // `no` is text in YAML 1.2, and so a column's name.
             Ok(experiment) => {
-                assert_eq!(experiment.variants[0].spec.images().image_column, "no", "{set}")
+                assert_eq!(
+                    experiment.variants[0].spec.data.as_images().unwrap().image_column,
+                    "no",
+                    "{set}"
+                )
             }
             Err(error) => {
                 let error = error.to_string();

@@ -33,15 +33,17 @@ pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>)
 pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
     let data = ["data.hub", "data.path", "data.embedded", "data.config", "data.duplicates"];
+    // The data's hash holds that of the tokenizer.
+    let tokenizer = ["data.tokenizer.hub", "data.tokenizer.path"];
     let weights = ["start.arm", "start.checkpoint", "start.hub"];
-    for source in data.into_iter().chain(weights) {
+    for source in data.into_iter().chain(tokenizer).chain(weights) {
         fields.remove(source);
     }
     if spec.precision == Precision::Float32 {
         fields.remove("precision");
     }
     // Fields that came later, where they say what was done before they came.
-    let DataSpec::Images(data) = &spec.data;
+    let DataSpec::Images(data) = &spec.data else { return fields };
     if data.resize.is_none() {
         fields.remove("data.resize");
     }
@@ -104,7 +106,7 @@ mod tests {
                 "dim": 8, "depth": 1, "heads": 1},
         });
         let mut spec: RunSpec = serde_json::from_value(spec).unwrap();
-        let DataSpec::Images(images) = &mut spec.data;
+        let DataSpec::Images(images) = &mut spec.data else { panic!("images") };
         images.augment = serde_json::from_str(augment).unwrap();
         run_id(&spec, 0, "data", None)
     }

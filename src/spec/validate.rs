@@ -8,7 +8,7 @@ use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
     Crop, DataSpec, EncoderSpec, FilesSpec, ImageDataSpec, LayerWeight, LoraSpec, Method,
     ModelSpec, ParameterGroup, PositionEmbedding, Rank, Resize, RunSpec, Select, SplitSpec,
-    StartHead, StartSpec, Target, VitSpec, VloraSpec, whole_hidden,
+    StartHead, StartSpec, Target, TextDataSpec, TokenizerKind, VitSpec, VloraSpec, whole_hidden,
 };
 
 /// Datasets that `data.embedded` can name.
@@ -71,9 +71,65 @@ fn data(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     files(&run.data.files(), check)?;
     match (&run.data, &run.model) {
         (DataSpec::Images(data), ModelSpec::Vit(model)) => images(data, model, check),
+        (DataSpec::Text(data), ModelSpec::Encoder(model)) => {
+            texts(data, model, run.start.as_ref(), check)
+        }
         // Reading a run refuses a model of another kind of data.
-        (DataSpec::Images(_), ModelSpec::Encoder(_)) => Ok(()),
+        (DataSpec::Images(_), ModelSpec::Encoder(_)) | (DataSpec::Text(_), ModelSpec::Vit(_)) => {
+            Ok(())
+        }
     }
+}
+
+/// Which tokens texts become, and how many of them.
+fn texts(
+    data: &TextDataSpec,
+    model: &EncoderSpec,
+    start: Option<&StartSpec>,
+    check: &Check,
+) -> Result<(), SpecError> {
+    // A text's special tokens, and one of its own.
+    check.between("data.max_tokens", data.max_tokens, 4, model.positions)?;
+    if let Some(pair) = &data.pair_column {
+        let other = "another column than data.text_column";
+        check.that("data.pair_column", *pair != data.text_column, other)?;
+    }
+    let Some(own) = &data.tokenizer else {
+        let beside = start.and_then(StartSpec::checkpoint_name).is_some();
+        if beside {
+            return Ok(());
+        }
+        return Err(SpecError::new("there is no tokenizer")
+            .expected(
+                "`data.tokenizer` with `hub`, `path` or `train`, unless the run starts from a checkpoint \
+                 or a model of the Hub that has one",
+            )
+            .help("arms that start from another arm have its tokenizer: name it once, for all arms")
+            .at(check.origin("data")));
+    };
+    let train = own.train.map(|kind| match kind {
+        TokenizerKind::WordPiece => "word-piece",
+        TokenizerKind::ByteLevelBpe => "byte-level-bpe",
+    });
+    let sources = [("hub", own.hub.as_deref()), ("path", own.path.as_deref()), ("train", train)];
+    one_source("data.tokenizer", "of a tokenizer", &sources, check)?;
+    if let Some(repository) = &own.hub {
+        hub_name("data.tokenizer.hub", repository, check)?;
+    }
+    let trained = "a trained tokenizer alone has it: `train: word-piece`";
+    if own.train.is_none() {
+        check.that("data.tokenizer.vocabulary", own.vocabulary.is_none(), trained)?;
+        check.that("data.tokenizer.lowercase", own.lowercase.is_none(), trained)?;
+    }
+    if own.train == Some(TokenizerKind::ByteLevelBpe) {
+        let pieces = "none beside `byte-level-bpe`, which keeps every letter";
+        check.that("data.tokenizer.lowercase", own.lowercase.is_none(), pieces)?;
+    }
+    if let Some(vocabulary) = own.vocabulary {
+        // The bytes and the special tokens.
+        check.between("data.tokenizer.vocabulary", vocabulary, 260, model.vocabulary)?;
+    }
+    Ok(())
 }
 
 /// Where a run's examples are, whatever they are.

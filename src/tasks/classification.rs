@@ -4,9 +4,10 @@
 use candle_core::{D, DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::data_set::BatchPlan;
 use crate::error;
 use crate::nn::{Variable, ops};
-use crate::results::{Assessment, Better, Metric, RunFolder, Scores, Trivial};
+use crate::results::{Assessment, Better, ClassMatch, Metric, RunFolder, Scores, Trivial, Unnamed};
 
 /// What is stored of one test example, a line of `test.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,20 +67,48 @@ impl Answers {
         Ok(Answers { losses, predictions })
     }
 
-    /// An outcome an example; `labels` are those of the split's examples in its order, and so are
-    /// the answers.
-    pub fn outcomes(answers: &[Answers], labels: &[u32]) -> Result<Vec<Outcome>> {
+    /// An outcome an example, in the split's order. `labels` are those of the split's examples, and
+    /// there are answers to each of `batches`.
+    pub fn outcomes(
+        batches: &[BatchPlan],
+        answers: &[Answers],
+        labels: &[u32],
+    ) -> Result<Vec<Outcome>> {
         let all = |of: fn(&Answers) -> &Tensor| {
             Tensor::cat(&answers.iter().map(of).collect::<Vec<_>>(), 0)
         };
         let losses = all(|a| &a.losses)?.to_vec1::<f32>()?;
         let predictions = all(|a| &a.predictions)?.to_vec1::<u32>()?;
-        let outcomes = labels.iter().zip(predictions).zip(losses).enumerate();
-        let outcome = |(example, ((label, prediction), loss))| {
-            let label: &u32 = label;
-            Outcome { example, label: *label, prediction, loss }
+        let examples = batches.iter().flat_map(|batch| &batch.examples);
+        let outcome = |((example, prediction), loss): ((&usize, u32), f32)| {
+            let (example, label) = (*example, labels[*example]);
+            Outcome { example, label, prediction, loss }
         };
-        Ok(outcomes.map(outcome).collect())
+        let mut outcomes: Vec<Outcome> =
+            examples.zip(predictions).zip(losses).map(outcome).collect();
+        outcomes.sort_by_key(|outcome| outcome.example);
+        Ok(outcomes)
+    }
+}
+
+/// How the rows of a kept head are the data's classes. An arm of the experiment that has no names
+/// has the same data's numbers.
+pub fn classes_note(classes: &ClassMatch, is_arm: bool) -> Option<&'static str> {
+    match classes {
+        ClassMatch::Same => None,
+        ClassMatch::Permuted(_) => {
+            Some("the rows of its head put by name into the order of the data's classes")
+        }
+        ClassMatch::ByNumber(Unnamed::Both) if is_arm => None,
+        ClassMatch::ByNumber(Unnamed::Both) => {
+            Some("its head taken for the data's classes by number, since neither names them")
+        }
+        ClassMatch::ByNumber(Unnamed::Checkpoint) => {
+            Some("its head taken for the data's classes by number, since it does not name them")
+        }
+        ClassMatch::ByNumber(Unnamed::Data) => {
+            Some("its head taken for the data's classes by number, since the data do not name them")
+        }
     }
 }
 

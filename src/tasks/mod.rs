@@ -18,6 +18,7 @@ mod image_classification;
 mod opened;
 mod start;
 mod task;
+mod text_classification;
 
 pub use blueprint::{Blueprint, activations};
 pub use classification::Outcome as ClassificationOutcome;

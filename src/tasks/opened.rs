@@ -8,6 +8,7 @@ use super::definition::{Definition, OpenTask, TaskData};
 use super::image_classification;
 use super::start::{Base, Settled};
 use super::task::{Run, Work};
+use super::text_classification;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::results::Evidence;
@@ -15,8 +16,11 @@ use crate::spec::{self, RunSpec};
 
 /// The data of a run, read and checked, by its task.
 #[derive(Clone)]
+// There are as many as there are data sets: a few.
+#[allow(clippy::large_enum_variant)]
 pub enum Opened {
     ImageClassification(image_classification::Data),
+    TextClassification(text_classification::Data),
 }
 
 /// Calls `$make` with the variant of [`Opened`] and the folder of a task.
@@ -27,6 +31,12 @@ macro_rules! by_task {
                 #[allow(unused_imports)]
                 use Opened::ImageClassification as $variant;
                 use image_classification as $folder;
+                $make
+            }
+            spec::Task::TextClassification => {
+                #[allow(unused_imports)]
+                use Opened::TextClassification as $variant;
+                use text_classification as $folder;
                 $make
             }
         }
@@ -40,6 +50,11 @@ macro_rules! by_data {
             Opened::ImageClassification($data) => {
                 #[allow(unused_imports)]
                 use Opened::ImageClassification as $variant;
+                $with
+            }
+            Opened::TextClassification($data) => {
+                #[allow(unused_imports)]
+                use Opened::TextClassification as $variant;
                 $with
             }
         }

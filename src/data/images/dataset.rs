@@ -229,7 +229,13 @@ pub mod tests {
     /// The dataset in the program, as the quickstart's.
     pub fn embedded() -> ImageData {
         let spec = quickstart();
-        ImageData::load(spec.images(), Size { side: 28, channels: 1 }, 10, &Hub::default()).unwrap()
+        ImageData::load(
+            spec.data.as_images().unwrap(),
+            Size { side: 28, channels: 1 },
+            10,
+            &Hub::default(),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -23,6 +23,7 @@ impl DataSpec {
     pub fn files(&self) -> FilesSpec<'_> {
         match self {
             DataSpec::Images(data) => data.files(),
+            DataSpec::Text(data) => data.files(),
         }
     }
 }

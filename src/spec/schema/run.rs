@@ -5,7 +5,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Architecture, ImageDataSpec, LoraSpec, ModelSpec, StartSpec, TrainingSpec, VitSpec, VloraSpec,
+    Architecture, EncoderSpec, ImageDataSpec, LoraSpec, ModelSpec, StartSpec, TextDataSpec,
+    TrainingSpec, VitSpec, VloraSpec,
 };
 use crate::spec::precision::Precision;
 
@@ -34,15 +35,18 @@ pub struct RunSpec {
 pub enum Task {
     /// One image, one of `model.classes` labels; cross-entropy, accuracy.
     ImageClassification,
+    /// One text or a pair of texts, one of `model.classes` labels; cross-entropy, accuracy.
+    TextClassification,
 }
 
 impl Task {
-    pub const ALL: [Task; 1] = [Task::ImageClassification];
+    pub const ALL: [Task; 2] = [Task::ImageClassification, Task::TextClassification];
 
     /// As specs write it.
     pub fn name(self) -> &'static str {
         match self {
             Task::ImageClassification => "image-classification",
+            Task::TextClassification => "text-classification",
         }
     }
 
@@ -50,6 +54,7 @@ impl Task {
     pub fn architectures(self) -> &'static [Architecture] {
         match self {
             Task::ImageClassification => &[Architecture::Vit],
+            Task::TextClassification => &[Architecture::Encoder],
         }
     }
 }
@@ -59,6 +64,13 @@ impl Task {
 #[serde(untagged)]
 pub enum DataSpec {
     Images(ImageDataSpec),
+    Text(TextDataSpec),
+}
+
+impl From<TextDataSpec> for DataSpec {
+    fn from(data: TextDataSpec) -> DataSpec {
+        DataSpec::Text(data)
+    }
 }
 
 impl From<ImageDataSpec> for DataSpec {
@@ -125,7 +137,11 @@ pub fn read_run<S: FieldsSource>(
         (Task::ImageClassification, Architecture::Vit) => {
             source.read::<ImageDataSpec, VitSpec>()?.into()
         }
-        (Task::ImageClassification, Architecture::Encoder) => return Ok(None),
+        (Task::TextClassification, Architecture::Encoder) => {
+            source.read::<TextDataSpec, EncoderSpec>()?.into()
+        }
+        (Task::ImageClassification, Architecture::Encoder)
+        | (Task::TextClassification, Architecture::Vit) => return Ok(None),
     }))
 }
 
@@ -163,10 +179,20 @@ impl<'de> Deserialize<'de> for RunSpec {
     }
 }
 
-/// While there is one task.
-impl RunSpec {
-    pub fn images(&self) -> &ImageDataSpec {
-        let DataSpec::Images(data) = &self.data;
-        data
+impl DataSpec {
+    /// The section of a task over images; None for another.
+    pub fn as_images(&self) -> Option<&ImageDataSpec> {
+        match self {
+            DataSpec::Images(data) => Some(data),
+            DataSpec::Text(_) => None,
+        }
+    }
+
+    /// The section of a task over texts; None for another.
+    pub fn as_text(&self) -> Option<&TextDataSpec> {
+        match self {
+            DataSpec::Text(data) => Some(data),
+            DataSpec::Images(_) => None,
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 
+use super::data::section;
 use super::held_images::HeldImages;
 use crate::data::{Augmenter, ImageData, ImageSplit};
 use crate::spec::RunSpec;
@@ -115,7 +116,7 @@ impl DataSet for ImageBatches<'_> {
     }
 
     fn train_batch(&self, epoch: usize, plan: &BatchPlan) -> Result<(Tensor, Tensor)> {
-        let augmenter = Augmenter::new(self.spec.images(), self.seed, epoch);
+        let augmenter = Augmenter::new(section(self.spec), self.seed, epoch);
         self.batch(Split::Train, &plan.examples, Some(&augmenter))
     }
 

@@ -1,8 +1,16 @@
 //! The images of a run, as its task holds them.
 
 use crate::data::{ImageData, ImageSplit};
-use crate::spec::Normalize;
+use crate::spec::{ImageDataSpec, Normalize, RunSpec};
 use crate::tasks::data_set::Split;
+
+/// The data section of a run of this task: reading a run gives it no other.
+pub fn section(spec: &RunSpec) -> &ImageDataSpec {
+    match spec.data.as_images() {
+        Some(data) => data,
+        None => unreachable!("the data section is read by its task"),
+    }
+}
 
 /// Decoded images by split.
 #[derive(Clone)]

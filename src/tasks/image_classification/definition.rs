@@ -1,5 +1,6 @@
 //! What is known of image classification without data.
 
+use super::data::section;
 use super::notes;
 use crate::error::Result;
 use crate::models::Cost;
@@ -52,7 +53,7 @@ impl Evidence for Images {
 impl Definition for Images {
     /// The data section, and the model's fields that images are checked against.
     fn data_key(&self, spec: &RunSpec) -> String {
-        let fields = flatten(spec.images());
+        let fields = flatten(section(spec));
         let sizes = spec.model.as_vit().map(|m| (m.image_size, m.channels, m.classes));
         format!("{fields:?} {sizes:?}")
     }
@@ -78,10 +79,11 @@ impl Definition for Images {
     }
 
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
-        let DataSpec::Images(data) = data;
         let mut data = data.clone();
-        data.augment = Default::default();
-        DataSpec::Images(data)
+        if let DataSpec::Images(images) = &mut data {
+            images.augment = Default::default();
+        }
+        data
     }
 
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {

@@ -1,17 +1,19 @@
 //! What is said of images under a table and beside an evaluation.
 
+use super::data::section;
 use super::start::{Adjusted, PixelSource};
-use crate::results::{ClassMatch, Provenance, Resampled, Setting, TaskFields, Unnamed};
+use crate::results::{Provenance, Resampled, Setting, TaskFields};
 use crate::size::percent;
 use crate::spec::{
     Crop, ImageDataSpec, Interpolation, Normalize, Pool, PositionEmbedding, Resize, RunSpec,
     VitSpec,
 };
+use crate::tasks::classification::classes_note;
 
 /// The model, how pixels were normalised, and how training images were varied.
 pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     let pixels = provenance.and_then(|p| PixelSource::of(&p.task));
-    let normal = match (pixels, &spec.images().normalize) {
+    let normal = match (pixels, &section(spec).normalize) {
         (Some(PixelSource::Start), Some(Normalize { mean, std })) => format!(
             "the figures of the weights it starts from (mean {}, deviation {})",
             figures(mean),
@@ -23,7 +25,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     Setting {
         model: spec.model.as_vit().map(model).unwrap_or_default(),
         inputs: format!("pixels normalised by {normal}"),
-        augmentation: Some(augmentation(spec.images())),
+        augmentation: Some(augmentation(section(spec))),
     }
 }
 
@@ -86,27 +88,6 @@ pub fn start_notes(fields: &TaskFields, is_arm: bool) -> Vec<String> {
     let Adjusted { classes, positions } = Adjusted::of(fields);
     let classes = classes.and_then(|classes| classes_note(&classes, is_arm));
     classes.map(String::from).into_iter().chain(positions.map(positions_note)).collect()
-}
-
-/// How the rows of a kept head are the data's classes. An arm of the experiment that has no names
-/// has the same data's numbers.
-fn classes_note(classes: &ClassMatch, is_arm: bool) -> Option<&'static str> {
-    match classes {
-        ClassMatch::Same => None,
-        ClassMatch::Permuted(_) => {
-            Some("the rows of its head put by name into the order of the data's classes")
-        }
-        ClassMatch::ByNumber(Unnamed::Both) if is_arm => None,
-        ClassMatch::ByNumber(Unnamed::Both) => {
-            Some("its head taken for the data's classes by number, since neither names them")
-        }
-        ClassMatch::ByNumber(Unnamed::Checkpoint) => {
-            Some("its head taken for the data's classes by number, since it does not name them")
-        }
-        ClassMatch::ByNumber(Unnamed::Data) => {
-            Some("its head taken for the data's classes by number, since the data do not name them")
-        }
-    }
 }
 
 fn positions_note(Resampled { method, from, to }: Resampled) -> String {

@@ -1,7 +1,7 @@
 //! The images of a run, opened.
 
 use super::batches::is_held;
-use super::data::Data;
+use super::data::{Data, section};
 use super::notes::evaluation_notes;
 use super::start::{Adjusted, fit, settle};
 use super::task::ImageClassification;
@@ -83,7 +83,7 @@ impl TaskData for Data {
 impl OpenTask for Data {
     fn open(spec: &RunSpec, hub: &Hub) -> Result<Data> {
         let (size, classes) = of_model(spec)?;
-        ImageData::load(spec.images(), size, classes, hub).map(Data)
+        ImageData::load(section(spec), size, classes, hub).map(Data)
     }
 
     fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Result<Data> {
@@ -104,7 +104,7 @@ impl OpenTask for Data {
     }
 
     fn settled(&self, spec: &RunSpec) -> Data {
-        match &spec.images().normalize {
+        match &section(spec).normalize {
             Some(normalize) => Data(self.0.normalised(normalize)),
             None => self.clone(),
         }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::Data;
+use super::data::{Data, section};
 use crate::checkpoints::{self, Checkpoint, Form, match_classes, resampled};
 use crate::error::Result;
 use crate::models::names_from_seed;
@@ -101,7 +101,7 @@ impl<'a> Trained<'a> {
 /// those weights.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
     let mut spec = spec.clone();
-    let mut pixels = match spec.images().normalize {
+    let mut pixels = match section(&spec).normalize {
         Some(_) => PixelSource::Spec,
         None => PixelSource::Measured,
     };
@@ -117,8 +117,9 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         note = Some(format!(
             "Its images are normalised as theirs were, with mean {mean:?} and deviation {std:?}."
         ));
-        let DataSpec::Images(images) = &mut spec.data;
-        images.normalize = Some(normalize);
+        if let DataSpec::Images(images) = &mut spec.data {
+            images.normalize = Some(normalize);
+        }
         pixels = PixelSource::Start;
     }
     let how = match start.position_embedding {

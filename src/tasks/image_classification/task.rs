@@ -59,10 +59,10 @@ impl<'a> Task for ImageClassification<'a> {
     fn outcomes(
         &self,
         split: Split,
-        _: &[BatchPlan],
+        batches: &[BatchPlan],
         answers: Vec<Answers>,
     ) -> Result<Vec<Outcome>> {
-        Answers::outcomes(&answers, self.batches.labels(split))
+        Answers::outcomes(batches, &answers, self.batches.labels(split))
     }
 
     fn scores(&self, outcomes: &[Outcome]) -> Scores {

@@ -1,0 +1,96 @@
+//! What is known of text classification without data.
+
+use super::data::{model, section};
+use super::metrics::{MACRO_F1, MATTHEWS, macro_f1, matthews};
+use super::notes;
+use crate::error::Result;
+use crate::models::{Cost, cost_of_texts};
+use crate::results::{
+    Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
+};
+use crate::spec::{DataSpec, RunSpec, flatten};
+use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess};
+use crate::tasks::definition::Definition;
+
+/// The metrics, the primary one first.
+pub const METRICS: [Metric; 3] = [ACCURACY, MACRO_F1, MATTHEWS];
+/// What computes each of them.
+pub const SCORES: [fn(&[Outcome]) -> f64; 3] = [accuracy, macro_f1, matthews];
+
+/// The definition.
+pub const DEFINITION: Texts = Texts;
+
+/// Text classification.
+pub struct Texts;
+
+impl Evidence for Texts {
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn work_unit(&self) -> WorkUnit {
+        WorkUnit { singular: "token", plural: "tokens" }
+    }
+
+    fn assess(&self, run: &RunFolder) -> Result<Assessment> {
+        assess(run, &SCORES)
+    }
+
+    fn setting(&self, spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
+        notes::setting(spec, provenance)
+    }
+
+    fn start_notes(&self, fields: &TaskFields, is_arm: bool) -> Vec<String> {
+        notes::start_notes(fields, is_arm)
+    }
+
+    fn memory_note(&self) -> &'static str {
+        "tokenised texts included"
+    }
+}
+
+impl Definition for Texts {
+    /// The data section, what the tokenizer is taken from where the section does not say it, and the
+    /// model's fields that texts are checked against.
+    fn data_key(&self, spec: &RunSpec) -> String {
+        let (fields, m) = (flatten(section(spec)), model(spec));
+        let beside = spec.start.as_ref().and_then(|start| start.checkpoint_name());
+        format!("{fields:?} {beside:?} {} {} {}", m.classes, m.vocabulary, m.positions)
+    }
+
+    /// Texts come to a device batch by batch.
+    fn example_bytes(&self, _: &RunSpec) -> usize {
+        0
+    }
+
+    fn cost(&self, spec: &RunSpec) -> Cost {
+        // Of a token in a text of the most tokens.
+        let tokens = self.tokens(spec);
+        let cost = cost_of_texts(spec, tokens);
+        Cost {
+            forward_flops: cost.forward_flops / tokens as f64,
+            training_flops: cost.training_flops / tokens as f64,
+            ..cost
+        }
+    }
+
+    fn tokens(&self, spec: &RunSpec) -> usize {
+        section(spec).max_tokens
+    }
+
+    fn batch_text(&self, spec: &RunSpec) -> String {
+        format!("{} texts of up to {} tokens", spec.training.batch_size, self.tokens(spec))
+    }
+
+    fn synthetic_note(&self) -> &'static str {
+        "synthetic texts and labels"
+    }
+
+    fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
+        data.clone()
+    }
+
+    fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {
+        Some(model(spec).classes)
+    }
+}

@@ -1,0 +1,120 @@
+//! Metrics of several classes that a model may know unequally well.
+
+use crate::results::{Better, Metric};
+use crate::tasks::classification::Outcome;
+
+/// Mean over classes of F1, the harmonic mean of precision and recall.
+pub const MACRO_F1: Metric = Metric {
+    name: "macro-F1",
+    unit: "%",
+    difference_unit: "points",
+    scale: 100.0,
+    decimals: 1,
+    better: Better::Higher,
+};
+
+/// Correlation of labels and predictions: 1 for all right, 0 for what ignores the text.
+pub const MATTHEWS: Metric = Metric {
+    name: "Matthews",
+    unit: "",
+    difference_unit: "",
+    scale: 1.0,
+    decimals: 3,
+    better: Better::Higher,
+};
+
+/// Examples by label and by prediction: \[label\]\[prediction\].
+fn confusion(outcomes: &[Outcome]) -> Vec<Vec<f64>> {
+    let highest = outcomes.iter().map(|o| o.label.max(o.prediction)).max();
+    let classes = highest.map_or(0, |class| class as usize + 1);
+    let mut counts = vec![vec![0.0; classes]; classes];
+    for o in outcomes {
+        counts[o.label as usize][o.prediction as usize] += 1.0;
+    }
+    counts
+}
+
+/// The value of [`MACRO_F1`]: the mean over the classes that are a label or a prediction of some
+/// example, as scikit-learn's `f1_score(average="macro")` has it.
+pub fn macro_f1(outcomes: &[Outcome]) -> f64 {
+    let counts = confusion(outcomes);
+    let f1 = |class: usize| {
+        let labelled: f64 = counts[class].iter().sum();
+        let predicted: f64 = counts.iter().map(|row| row[class]).sum();
+        // 2 · precision · recall / (precision + recall), without a division by zero.
+        (labelled + predicted > 0.0).then(|| 2.0 * counts[class][class] / (labelled + predicted))
+    };
+    let all: Vec<f64> = (0..counts.len()).filter_map(f1).collect();
+    all.iter().sum::<f64>() / all.len() as f64
+}
+
+/// The value of [`MATTHEWS`], of any number of classes (Gorodkin 2004), as scikit-learn's
+/// `matthews_corrcoef` has it: 0 where all labels or all predictions are the same.
+pub fn matthews(outcomes: &[Outcome]) -> f64 {
+    let counts = confusion(outcomes);
+    let n: f64 = outcomes.len() as f64;
+    let classes = 0..counts.len();
+    let labelled: Vec<f64> = counts.iter().map(|row| row.iter().sum()).collect();
+    let predicted: Vec<f64> =
+        classes.clone().map(|class| counts.iter().map(|row| row[class]).sum()).collect();
+    let right: f64 = classes.map(|class| counts[class][class]).sum();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let covariance = right * n - dot(&labelled, &predicted);
+    let spread = |counts: &[f64]| n * n - dot(counts, counts);
+    match spread(&labelled) * spread(&predicted) {
+        0.0 => 0.0,
+        product => covariance / product.sqrt(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes(pairs: &[(u32, u32)]) -> Vec<Outcome> {
+        let outcome = |(example, (label, prediction)): (usize, &(u32, u32))| Outcome {
+            example,
+            label: *label,
+            prediction: *prediction,
+            loss: 0.0,
+        };
+        pairs.iter().enumerate().map(outcome).collect()
+    }
+
+    /// Labels and predictions, with macro-F1 and Matthews' correlation worked out by hand.
+    #[test]
+    fn small_cases_by_hand() {
+        type Case<'a> = (&'a [(u32, u32)], f64, f64);
+        let cases: [Case; 5] = [
+            (&[(0, 0), (1, 1), (1, 1), (0, 0)], 1.0, 1.0),
+            (&[(0, 1), (1, 0), (1, 0), (0, 1)], 0.0, -1.0),
+            (&[(0, 0), (1, 0), (1, 0), (0, 0)], 1.0 / 3.0, 0.0),
+            // Precision 2/3 and 1/1, recall 1 and 1/2.
+            (&[(0, 0), (0, 0), (1, 0), (1, 1)], (0.8 + 2.0 / 3.0) / 2.0, 1.0 / 3f64.sqrt()),
+            // A class that is predicted and never a label.
+            (
+                &[(0, 0), (1, 1), (1, 2), (0, 1), (0, 0)],
+                (0.8 + 0.5 + 0.0) / 3.0,
+                5.0 / 192f64.sqrt(),
+            ),
+        ];
+        for (pairs, f1, correlation) in cases {
+            let outcomes = outcomes(pairs);
+            assert!((macro_f1(&outcomes) - f1).abs() < 1e-12, "{pairs:?}: {}", macro_f1(&outcomes));
+            let own = matthews(&outcomes);
+            assert!((own - correlation).abs() < 1e-12, "{pairs:?}: {own}");
+        }
+    }
+
+    /// For two classes it is Pearson's correlation of 0 and 1.
+    #[test]
+    fn matthews_is_the_correlation_of_two_classes() {
+        let pairs: Vec<(u32, u32)> = (0..200u32).map(|i| (i % 2, u32::from(i % 7 < 3))).collect();
+        let mean = |of: fn(&(u32, u32)) -> u32| {
+            pairs.iter().map(|pair| f64::from(of(pair))).sum::<f64>() / pairs.len() as f64
+        };
+        let (x, y, both) = (mean(|p| p.0), mean(|p| p.1), mean(|p| p.0 * p.1));
+        let pearson = (both - x * y) / (x * (1.0 - x) * y * (1.0 - y)).sqrt();
+        assert!((matthews(&outcomes(&pairs)) - pearson).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,60 @@
+//! Weights that were trained on other texts: their tokenizer and their classes.
+
+use super::data::Data;
+use crate::checkpoints::match_classes;
+use crate::error::{Error, Result};
+use crate::results::TaskFields;
+use crate::spec::{ClassMatch, RunSpec, StartHead};
+use crate::tasks::start::{Base, Settled};
+
+/// What was done to weights for these data, as `start.json` has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adjusted {
+    /// How the rows of a kept classifier were matched to the data's classes. None with a new one.
+    pub classes: Option<ClassMatch>,
+}
+
+impl Adjusted {
+    pub fn fields(&self) -> TaskFields {
+        TaskFields::default().with_some("classes", self.classes.as_ref())
+    }
+
+    pub fn of(fields: &TaskFields) -> Adjusted {
+        Adjusted { classes: fields.get("classes") }
+    }
+}
+
+/// Refuses a head whose classes are not the data's, and texts that another tokenizer made for the arm
+/// whose weights these are.
+pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
+    let spec = spec.clone();
+    let (Some(base), Some(start)) = (base, spec.start.clone()) else {
+        return Ok(Settled::from_seed(spec, TaskFields::default()));
+    };
+    let theirs = match &base {
+        Base::Checkpoint(loaded) => &loaded.checkpoint.metadata.class_names,
+        Base::Arm { data: other, .. } => {
+            let json = |data: &Data| data.0.tokenizer.as_ref().map(|t| t.json().to_string());
+            if json(other) != json(data) {
+                return Err(Error::Input(format!(
+                    "data.tokenizer: the arm to start from has another tokenizer\n  found:    \
+                     {}\n  expected: {}, as that arm has\n  help:     say `data.tokenizer` once, for all \
+                     arms",
+                    data.0.tokenizer_name, other.0.tokenizer_name
+                )));
+            }
+            &other.0.class_names
+        }
+    };
+    let classes = match start.head {
+        StartHead::New => None,
+        StartHead::Keep => Some(match_classes(theirs, &data.0.class_names)?),
+    };
+    let identity = match &classes {
+        Some(ClassMatch::Permuted(rows)) => format!(" classes={rows:?}"),
+        _ => String::new(),
+    };
+    let started = base.started(&spec, Adjusted { classes }.fields());
+    let fields = TaskFields::default();
+    Ok(Settled { spec, fields, started: Some(started), note: None, identity })
+}
