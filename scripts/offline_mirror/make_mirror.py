@@ -26,7 +26,10 @@ RECIPES = {
     "datasets/vlora-mirror/ding-de-en": "ding_de_en",
     "datasets/vlora-mirror/movie-reviews": "movie_reviews",
     "models/sentence-transformers/all-MiniLM-L6-v2": "minilm",
+    "datasets/SetFit/sst2": "sst2",
 }
+# It is in no package: its recipe reads files that the caller has.
+SST2 = "datasets/SetFit/sst2"
 TABLE = pathlib.Path(__file__).parent / "files.sha256"
 INCOMPLETE = 3
 
@@ -60,6 +63,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=lambda f: pathlib.Path(f).absolute())
     parser.add_argument("--only", default="")
+    parser.add_argument("--sst2", type=lambda f: pathlib.Path(f) if f else None)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
@@ -69,6 +73,11 @@ def arguments():
         if not any(is_name(a, name) for name in RECIPES):
             known = ", ".join(name.split("/", 1)[1] for name in RECIPES)
             raise Failure("--only: there is no such repository", a, f"some of {known}")
+    if SST2 in full and not args.sst2 and (args.record or wrong(args, read_table(), SST2)):
+        if asked:
+            raise Failure("SetFit/sst2 is in no package", help="--sst2 names a folder with its files")
+        print("SetFit/sst2: left out, it is in no package; --sst2 names a folder with its files")
+        full.remove(SST2)
     args.names = full
     return args
 
@@ -92,7 +101,7 @@ def make(args, table, name, work):
     start = time.monotonic()
     out = work / "tmp" / name.replace("/", "--")
     out.mkdir()
-    rows = getattr(recipes, RECIPES[name])(work, out)
+    rows = getattr(recipes, RECIPES[name])(args.sst2 if name == SST2 else work, out)
     made = {str(f.relative_to(out)): sha256(f) for f in sorted(out.rglob("*")) if f.is_file()}
     if args.record:
         table[name] = made

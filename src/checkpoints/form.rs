@@ -65,7 +65,7 @@ impl Form {
         match self {
             Form::Compact | Form::Authors | Form::Timm => &[],
             Form::HuggingFace => &[MODEL, PREPROCESSOR, CONFIG],
-            Form::Bert => &[MODEL, CONFIG],
+            Form::Bert => &[MODEL, TOKENIZER, CONFIG],
         }
     }
 }

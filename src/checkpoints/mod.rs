@@ -106,6 +106,8 @@ pub struct Loaded {
     pub form: Form,
     /// Of the weights file.
     pub sha256: String,
+    /// The `tokenizer.json` beside the weights of a text encoder.
+    pub tokenizer: Option<Vec<u8>>,
 }
 
 /// Reads the checkpoint at `path`, a file, the index of a sharded one, or a folder with either in it
@@ -134,7 +136,11 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Form::HuggingFace => hugging_face::import(whole, hints)?,
         Form::Bert => bert::import(file, hints)?,
     };
-    Ok(Loaded { checkpoint, form, sha256: file.sha256.clone() })
+    let tokenizer = match checkpoint.model.as_encoder() {
+        Some(_) => tokenizer::beside(&file.path)?,
+        None => None,
+    };
+    Ok(Loaded { checkpoint, form, sha256: file.sha256.clone(), tokenizer })
 }
 
 /// A dense model of more values is not made of a small file: 8 GiB.

@@ -2,6 +2,7 @@
 //! embedding.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::Value;
@@ -15,6 +16,16 @@ pub const TOKENIZER: &str = "tokenizer.json";
 
 /// The models that the `tokenizers` library has.
 const KINDS: [&str; 4] = ["BPE", "Unigram", "WordLevel", "WordPiece"];
+
+/// The tokenizer in the folder of a weights file, if there is one.
+pub fn beside(weights: &Path) -> Result<Option<Vec<u8>>> {
+    let path = weights.with_file_name(TOKENIZER);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Fault::new(&path, "the tokenizer cannot be read").found(e).into()),
+    }
+}
 
 /// Checks the tokenizer in this folder, if there is one, against the rows of an embedding.
 pub fn check(folder: &Path, vocab_size: usize) -> Result<()> {

@@ -7,7 +7,7 @@ use clap::Args;
 use super::print;
 use super::weights::{CheckpointArgs, LoraName, form_parser, refuse_overwriting};
 use crate::atomic::write_atomic;
-use crate::checkpoints::{Checkpoint, Exported, Form, Hints, read_checkpoint};
+use crate::checkpoints::{Checkpoint, Exported, Form, Hints, TOKENIZER, read_checkpoint};
 use crate::error::{Error, Result};
 
 #[derive(Debug, Args)]
@@ -50,7 +50,10 @@ pub fn export(args: &ExportArgs) -> Result<()> {
             write_atomic(&args.out, &bytes)?;
             vec![args.out.clone()]
         }
-        Exported::Folder(files) => {
+        Exported::Folder(mut files) => {
+            // The tokenizer goes where the model goes.
+            let tokenizer = loaded.tokenizer.clone().filter(|_| form.files().contains(&TOKENIZER));
+            files.extend(tokenizer.map(|bytes| (PathBuf::from(TOKENIZER), bytes)));
             refuse_stale(form, &args.out, &files)?;
             let write = |(name, bytes): (PathBuf, Vec<u8>)| {
                 let path = args.out.join(name);

@@ -15,6 +15,7 @@ use crate::models;
 use crate::report::{Align, Cell, Table, count};
 use crate::runner::base_model_files;
 use crate::spec::{self, DataSpec, Experiment};
+use crate::tasks::{ModelFiles, definition};
 
 #[derive(Debug, Args)]
 pub struct FetchArgs {
@@ -35,6 +36,7 @@ pub struct FetchArgs {
 enum Need {
     Data(Box<DataSpec>),
     Model(Source),
+    Files(ModelFiles),
 }
 
 pub fn fetch(args: &FetchArgs) -> Result<()> {
@@ -105,8 +107,9 @@ fn needs(experiment: &Experiment) -> Result<Vec<Need>> {
         let data = Need::Data(Box::new(variant.spec.data.clone()));
         let name = variant.spec.start.as_ref().and_then(|start| start.checkpoint_name());
         let model = name.map(|name| Source::of_hub(&name, Kind::Model)).transpose()?.flatten();
-        let model = model.map(Need::Model);
-        for need in [Some(data), model].into_iter().flatten() {
+        let files = definition(variant.spec.task).model_files(&variant.spec)?;
+        let models = model.map(Need::Model).into_iter().chain(files.into_iter().map(Need::Files));
+        for need in std::iter::once(data).chain(models) {
             if !needs.contains(&need) {
                 needs.push(need);
             }
@@ -127,7 +130,9 @@ struct Got {
 fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
     let (kind, source) = match need {
         Need::Data(data) => (Kind::Dataset, Source::of(&data.files())?),
-        Need::Model(source) => (Kind::Model, source.clone()),
+        Need::Model(source) | Need::Files(ModelFiles { source, .. }) => {
+            (Kind::Model, source.clone())
+        }
     };
     let known = before.and_then(|lock| lock.find_source(kind, &source));
     // A pinned commit stays, also where its branch has moved on.
@@ -135,6 +140,7 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
     let files = match need {
         Need::Data(data) => data::needed(&repository, &data.files())?,
         Need::Model(_) => base_model_files(&repository)?,
+        Need::Files(files) => files.paths.clone(),
     };
     let mut locked = repository.pin(&source, &files)?;
     if let Some(locked) = &mut locked {

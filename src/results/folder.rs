@@ -132,6 +132,8 @@ impl RunFolder {
     pub const SPEC: &str = "spec.json";
     pub const PROVENANCE: &str = "provenance.json";
     pub const START: &str = "start.json";
+    /// The name that a tokenizer has beside weights, also elsewhere.
+    pub const TOKENIZER: &str = "tokenizer.json";
     pub const STEPS: &str = "steps.jsonl";
     pub const EPOCHS: &str = "epochs.jsonl";
     pub const TEST: &str = "test.jsonl";
@@ -141,7 +143,7 @@ impl RunFolder {
     pub const FAILURE: &str = "failure.json";
 
     /// All of them.
-    const FILES: [&str; 10] = [
+    const FILES: [&str; 11] = [
         Self::RESULT,
         Self::MODEL,
         Self::CHECKPOINT,
@@ -149,6 +151,7 @@ impl RunFolder {
         Self::EPOCHS,
         Self::STEPS,
         Self::START,
+        Self::TOKENIZER,
         Self::PROVENANCE,
         Self::SPEC,
         Self::FAILURE,

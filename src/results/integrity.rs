@@ -4,8 +4,7 @@
 //!   the folder is named after.
 //! - Each file of evidence is there with the size that `result.json` recorded; in records of earlier
 //!   versions, which have no sizes, it has content that ends with a line. `start.json` belongs to them
-//!   where the spec starts
-//!   from other weights.
+//!   where the spec starts from other weights, `tokenizer.json` where it has a tokenizer trained.
 //! - The weights have their recorded size; in earlier records the one that their own header says. They
 //!   may be missing, since evidence is kept and published without them: [`Weights::Missing`] says so,
 //!   and what needs them is refused.
@@ -50,6 +49,7 @@ pub struct WholeRun {
 /// The files of evidence that a finished run of this spec has, besides `result.json` and the weights.
 pub fn evidence_files(spec: &RunSpec) -> impl Iterator<Item = &'static str> {
     let start = spec.start.is_some().then_some(RunFolder::START);
+    let tokenizer = spec.data.trains_tokenizer().then_some(RunFolder::TOKENIZER);
     let always = [
         RunFolder::SPEC,
         RunFolder::PROVENANCE,
@@ -57,7 +57,7 @@ pub fn evidence_files(spec: &RunSpec) -> impl Iterator<Item = &'static str> {
         RunFolder::EPOCHS,
         RunFolder::TEST,
     ];
-    always.into_iter().chain(start)
+    always.into_iter().chain(start).chain(tokenizer)
 }
 
 impl RunFolder {

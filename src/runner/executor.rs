@@ -208,6 +208,9 @@ impl<'a> RunExecutor<'a> {
         let WorkerContext { plan, jobs, .. } = self.context;
         let provenance = provenance(plan, self.variant, self.device, jobs, before);
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
+        if let Some(tokenizer) = plan.data(&self.variant.variant).trained_tokenizer() {
+            self.folder.write(RunFolder::TOKENIZER, tokenizer.as_bytes())?;
+        }
         Ok(())
     }
 

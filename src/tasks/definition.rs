@@ -7,7 +7,7 @@ use super::start::{Base, Fitted, Settled};
 use super::task::{Run, Work};
 use crate::checkpoints::{Checkpoint, Metadata};
 use crate::error::Result;
-use crate::hub::Hub;
+use crate::hub::{Hub, Source};
 use crate::models::Cost;
 use crate::results::{Evidence, TaskFields};
 use crate::spec::{DataSpec, RunSpec};
@@ -36,8 +36,21 @@ pub trait Definition: Evidence {
     /// The data section without what is done in training alone.
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec;
 
+    /// Files of models on the Hub that opening the data reads, besides the examples and the weights
+    /// that the run starts from.
+    fn model_files(&self, _: &RunSpec) -> Result<Vec<ModelFiles>> {
+        Ok(Vec::new())
+    }
+
     /// Outputs of a new head, where the spec says how many.
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize>;
+}
+
+/// Files of a model's repository.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFiles {
+    pub source: Source,
+    pub paths: Vec<String>,
 }
 
 /// The data of a run, whatever its task.
@@ -60,6 +73,11 @@ pub trait TaskData: Send + Sync {
 
     /// What the data were read from and what was done to them.
     fn record(&self) -> DataRecord;
+
+    /// A tokenizer that was trained on the data, as the content of a `tokenizer.json`.
+    fn trained_tokenizer(&self) -> Option<&str> {
+        None
+    }
 
     /// Bytes of the data that a GPU will hold.
     fn held_bytes(&self) -> u64;

@@ -23,7 +23,7 @@ mod text_classification;
 pub use blueprint::{Blueprint, activations};
 pub use classification::Outcome as ClassificationOutcome;
 pub use data_set::{BatchPlan, DataSet, Split, batches_of, epoch_order};
-pub use definition::{DataRecord, Definition, OpenTask, TaskData};
+pub use definition::{DataRecord, Definition, ModelFiles, OpenTask, TaskData};
 pub use image_classification::{ImageBatches, ImageClassification};
 pub use opened::{Opened, definition, evidence};
 pub use start::{Base, Fitted, Settled, assumed_alpha};

@@ -44,6 +44,8 @@ pub struct TextData {
     pub tokenizer: Option<Tokenizer>,
     /// Where the tokenizer is from, for errors and records.
     pub tokenizer_name: String,
+    /// It was trained on the training split.
+    pub tokenizer_is_trained: bool,
     /// Split, name and SHA-256 of every file read, in reading order.
     pub files: Vec<(String, String, String)>,
     /// A sentence for each thing that was done to texts.
@@ -103,6 +105,7 @@ impl TextData {
             named_labels: loaded.classes.named_labels,
             tokenizer: Some(tokenizer),
             tokenizer_name,
+            tokenizer_is_trained: data.trained_tokenizer().is_some(),
             files: loaded.files,
             notes,
         })
@@ -134,6 +137,7 @@ impl TextData {
             named_labels: false,
             tokenizer: None,
             tokenizer_name: "none".into(),
+            tokenizer_is_trained: false,
             files: Vec::new(),
             notes: Vec::new(),
         }

@@ -180,6 +180,11 @@ impl<'de> Deserialize<'de> for RunSpec {
 }
 
 impl DataSpec {
+    /// Whether a run's data make a tokenizer, which is then saved with the run.
+    pub fn trains_tokenizer(&self) -> bool {
+        self.as_text().is_some_and(|data| data.trained_tokenizer().is_some())
+    }
+
     /// The section of a task over images; None for another.
     pub fn as_images(&self) -> Option<&ImageDataSpec> {
         match self {

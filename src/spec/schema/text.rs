@@ -115,6 +115,13 @@ pub enum TrainedTokenizer {
     ByteLevelBpe { vocabulary: usize },
 }
 
+impl TextDataSpec {
+    /// The tokenizer to train; None where it is in a file.
+    pub fn trained_tokenizer(&self) -> Option<TrainedTokenizer> {
+        self.tokenizer.as_ref()?.trained()
+    }
+}
+
 impl TokenizerSpec {
     /// What to train; None where the tokenizer is in a file.
     pub fn trained(&self) -> Option<TrainedTokenizer> {

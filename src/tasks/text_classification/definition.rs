@@ -3,14 +3,16 @@
 use super::data::{model, section};
 use super::metrics::{MACRO_F1, MATTHEWS, macro_f1, matthews};
 use super::notes;
+use crate::data::text::TOKENIZER;
 use crate::error::Result;
+use crate::hub::{Kind, Source};
 use crate::models::{Cost, cost_of_texts};
 use crate::results::{
     Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
 };
-use crate::spec::{DataSpec, RunSpec, flatten};
+use crate::spec::{DataSpec, HUB_PREFIX, RunSpec, flatten};
 use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess};
-use crate::tasks::definition::Definition;
+use crate::tasks::definition::{Definition, ModelFiles};
 
 /// The metrics, the primary one first.
 pub const METRICS: [Metric; 3] = [ACCURACY, MACRO_F1, MATTHEWS];
@@ -88,6 +90,17 @@ impl Definition for Texts {
 
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
         data.clone()
+    }
+
+    /// The tokenizer of another model.
+    fn model_files(&self, spec: &RunSpec) -> Result<Vec<ModelFiles>> {
+        let own = section(spec).tokenizer.as_ref().and_then(|own| own.hub.as_ref());
+        let Some(name) = own.map(|name| format!("{HUB_PREFIX}{name}")) else {
+            return Ok(Vec::new());
+        };
+        let source = Source::of_hub(&name, Kind::Model)?;
+        let files = |source| ModelFiles { source, paths: vec![TOKENIZER.to_string()] };
+        Ok(source.map(files).into_iter().collect())
     }
 
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {

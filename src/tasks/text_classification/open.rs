@@ -46,6 +46,11 @@ impl TaskData for Data {
         DataRecord { files: files.collect(), task, notes: self.0.notes.clone() }
     }
 
+    fn trained_tokenizer(&self) -> Option<&str> {
+        let data = &self.0;
+        data.tokenizer.as_ref().filter(|_| data.tokenizer_is_trained).map(Tokenizer::json)
+    }
+
     fn held_bytes(&self) -> u64 {
         0
     }
