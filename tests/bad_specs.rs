@@ -302,6 +302,66 @@ const EDITS: &[(&str, &str, &str)] = &[
     ("a key that is a number", "  dim: 64", "  dim: 64\n  7: 8"),
 ];
 
+const SOUND_TEXT: &str = "\
+name: sound
+task: text-classification
+data:
+  path: reviews
+  tokenizer: {train: word-piece, vocabulary: 1000}
+  max_tokens: 64
+model:
+  architecture: encoder
+  vocabulary: 1000
+  positions: 64
+  classes: 2
+  dim: 32
+  depth: 4
+  heads: 4
+vlora:
+  compound_size: 2
+  rank: 4
+training:
+  epochs: 3
+arms:
+  baseline: {method: dense}
+  vlora: {method: vlora, vlora: {alpha: 2}}
+seeds: [0, 1]
+";
+
+/// Edits of the sound spec for texts: name, text to replace, replacement.
+const TEXT_EDITS: &[(&str, &str, &str)] = &[
+    ("an image model for texts", "architecture: encoder", "architecture: vit"),
+    ("a text model for images", "task: text-classification", "task: image-classification"),
+    ("an unknown task", "task: text-classification", "task: text_classification"),
+    ("an architecture by another name", "architecture: encoder", "architecture: bert"),
+    ("an image column", "  max_tokens: 64", "  image_column: text"),
+    ("a length by another name", "  max_tokens: 64", "  max_length: 64"),
+    ("a vocabulary by another name", "  positions: 64", "  vocab_size: 64"),
+    ("a field of the other architecture", "  positions: 64", "  image_size: 28"),
+    ("texts longer than the positions", "  max_tokens: 64", "  max_tokens: 65"),
+    ("no room for a token", "  max_tokens: 64", "  max_tokens: 3"),
+    ("no tokenizer", "  tokenizer: {train: word-piece, vocabulary: 1000}\n", ""),
+    ("a tokenizer from nowhere", "{train: word-piece, vocabulary: 1000}", "{vocabulary: 1000}"),
+    ("two tokenizers", "{train: word-piece,", "{path: model, train: word-piece,"),
+    ("a tokenizer that is a name", "{train: word-piece, vocabulary: 1000}", "word-piece"),
+    ("an unknown kind of tokenizer", "train: word-piece", "train: sentence-piece"),
+    ("more tokens than the model", "vocabulary: 1000}", "vocabulary: 1001}"),
+    ("fewer tokens than bytes", "vocabulary: 1000}", "vocabulary: 100}"),
+    ("small letters of bytes", "{train: word-piece,", "{train: byte-level-bpe, lowercase: true,"),
+    ("a vocabulary of a file", "{train: word-piece,", "{path: model,"),
+    ("a tokenizer's faulty name", "{train: word-piece, vocabulary: 1000}", "{hub: 'a b'}"),
+    ("a pair of one column", "  max_tokens: 64", "  pair_column: text"),
+    ("heads that do not divide", "  heads: 4", "  heads: 5"),
+    ("all dropped", "  heads: 4", "  heads: 4\n  dropout: 1"),
+    ("another activation", "  heads: 4", "  heads: 4\n  activation: silu"),
+    ("another pooling", "  heads: 4", "  heads: 4\n  pool: cls"),
+    ("a target of the other architecture", "{alpha: 2}", "{targets: [attn.qkv]}"),
+    ("a target by another name", "{alpha: 2}", "{targets: [q_proj]}"),
+    ("a target of nobody", "{alpha: 2}", "{targets: [encoder]}"),
+    ("a rank larger than a target", "{alpha: 2}", "{rank: 33}"),
+    ("an image's start", "{alpha: 2}}", "{alpha: 2}, start: {hub: a/b, position_embedding: timm}}"),
+];
+
 fn parse(bytes: &[u8]) -> Result<spec::Experiment, spec::SpecError> {
     spec::parse(bytes, "bad.yaml", "bad", &[], &models::parameters)
 }
@@ -335,6 +395,18 @@ fn every_fault_is_told_with_its_line() {
                   e: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e]\n";
     writeln!(all, "# aliases that unfold without end\n{}\n", error(laughs)).unwrap();
     writeln!(all, "# nested without end\n{}\n", error(&"[".repeat(5000))).unwrap();
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn faults_of_a_spec_for_texts_are_named_with_their_line() {
+    assert_eq!(parse(SOUND_TEXT.as_bytes()).unwrap().variants.len(), 2);
+    let mut all = String::new();
+    for (name, from, to) in TEXT_EDITS {
+        let text = SOUND_TEXT.replacen(from, to, 1);
+        assert_ne!(text, SOUND_TEXT, "{name}: the edit changes nothing");
+        writeln!(all, "--- {name}\n{}\n", error(&text)).unwrap();
+    }
     insta::assert_snapshot!(all);
 }
 

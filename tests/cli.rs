@@ -599,11 +599,52 @@ fn the_reference_spec_is_whole_and_true() {
     let mut full = full.variants.last().unwrap().spec.clone();
     assert!(full.vlora.is_some() && full.lora.is_some() && full.start.is_some());
     let lora = full.lora.take().unwrap();
-    assert_eq!(lora, serde_json::from_str(r#"{"rank": 4}"#).unwrap());
+    let least_lora: vlora::spec::LoraSpec = serde_json::from_str(r#"{"rank": 4}"#).unwrap();
+    // Which matrices there are is the model's to say.
+    let targets = full.model.matrices();
+    assert_eq!(lora, vlora::spec::LoraSpec { targets, ..least_lora });
     assert_eq!(full.training, least.variants[0].spec.training);
     assert_eq!(full.vlora, least.variants[0].spec.vlora);
     assert_eq!(full.data, least.variants[0].spec.data);
     assert_eq!(full.model, least.variants[0].spec.model);
+}
+
+/// The same of what texts have of their own.
+#[test]
+fn the_reference_spec_for_texts_is_whole_and_true() {
+    let path = shipped("reference-text.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let full = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters).unwrap();
+    let fields = vlora::spec::flatten(&full.variants[1].spec);
+    let own = |field: &str| field.starts_with("data.") || field.starts_with("model.");
+    for field in fields.keys().filter(|field| own(field)) {
+        let name = field.rsplit('.').next().unwrap().split('[').next().unwrap();
+        let written = text
+            .lines()
+            .any(|l| l.trim_start().trim_start_matches("# ").starts_with(&format!("{name}:")));
+        assert!(written, "{field} is not in the reference");
+    }
+    let least = "task: text-classification\ndata: {path: datasets/reviews, tokenizer: {train: word-piece}}\n\
+        model: {architecture: encoder, vocabulary: 8192, classes: 2, dim: 128, depth: 4, heads: 2}\n\
+        vlora: {compound_size: 2, rank: 8}\narms: {baseline: {method: vlora}}\nseeds: [0]\n";
+    let least = vlora::spec::parse(
+        least.as_bytes(),
+        "least.yaml",
+        "least",
+        &[],
+        &vlora::models::parameters,
+    )
+    .unwrap();
+    let mut full = full.variants[1].spec.clone();
+    let mut least = least.variants[0].spec.clone();
+    // The values of a section are the defaults, whether they are written or not.
+    let tokenizer = |spec: &vlora::spec::RunSpec| spec.data.as_text().unwrap().trained_tokenizer();
+    assert_eq!(tokenizer(&full), tokenizer(&least));
+    for spec in [&mut full, &mut least] {
+        let vlora::spec::DataSpec::Text(data) = &mut spec.data else { panic!("texts") };
+        data.tokenizer = None;
+    }
+    assert_eq!((full.vlora, full.data, full.model), (least.vlora, least.data, least.model));
 }
 
 /// The README shows the table that lies under results/, and its commands are those CI runs.
@@ -625,6 +666,9 @@ fn the_shipped_specs_are_sound() {
     for name in [
         "quickstart.yaml",
         "reference.yaml",
+        "reference-text.yaml",
+        "paper/sst2-minilm.yaml",
+        "paper/reviews-scratch.yaml",
         "paper/cifar10-vit.yaml",
         "paper/cifar10-vit-small.yaml",
         "ablations/reading.yaml",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::fault::{Fault, first_of};
 use super::{
-    CONFIG, Checkpoint, MODEL, PREPROCESSOR, TIMM_NORM_EPS, TensorFile, authors, base, bert,
-    construction, hugging_face, timm,
+    CONFIG, Checkpoint, MODEL, PREPROCESSOR, TIMM_NORM_EPS, TOKENIZER, TensorFile, authors, base,
+    bert, construction, hugging_face, timm,
 };
 use crate::error::Result;
 

@@ -85,6 +85,11 @@ impl SpecError {
         self.0.unknown_value.as_deref()
     }
 
+    /// What could stand there.
+    pub fn expected_text(&self) -> &str {
+        self.0.expected.as_deref().unwrap_or_default()
+    }
+
     pub fn missing_field(&self) -> Option<&'static str> {
         self.0.missing
     }

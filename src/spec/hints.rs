@@ -26,9 +26,14 @@ pub fn complete(error: SpecError) -> SpecError {
         let field = place.path.join(".");
         let field = field.trim_end_matches(".target");
         let found = found.trim().to_lowercase();
-        let known = OTHER_VALUES
-            .iter()
-            .find(|(of, names, _)| of.contains(&field) && names.contains(&&*found));
+        // Models have targets of their own names: a name that cannot stand there helps nobody.
+        let fits = |help: &str| {
+            let meant = help.strip_prefix("did you mean `").and_then(|rest| rest.split_once('`'));
+            meant.is_none_or(|(name, _)| error.expected_text().contains(name))
+        };
+        let known = OTHER_VALUES.iter().find(|(of, names, help)| {
+            of.contains(&field) && names.contains(&&*found) && fits(help)
+        });
         return match known {
             Some((_, _, help)) => error.help(*help),
             None => error,
@@ -134,10 +139,19 @@ impl<'a> Place<'a> {
         };
         // In a mapping of a `--set`, or in the file.
         let nested = at.is_none();
-        let (candidates, remark) = likely
+        let (mut candidates, remark) = likely
             .or_else(|| known(&name))
             .or_else(|| near(0.5, &name))
             .or_else(|| likely_elsewhere(&name))?;
+        // A field of this section that its kind does not have, as a word embedding of an image model.
+        let is_other_kind = |field: &String| match field.rsplit_once('.') {
+            Some((above, own)) => above == section && rest.is_empty() && !names.contains(&own),
+            None => false,
+        };
+        if candidates.iter().all(is_other_kind) && !candidates.is_empty() {
+            return None;
+        }
+        candidates.retain(|field| !is_other_kind(field));
         if candidates.is_empty() {
             return Some(remark.into());
         }

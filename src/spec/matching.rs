@@ -72,17 +72,20 @@ pub fn nearest(
         MatchBy::Depth => 1024,
         MatchBy::Width => 65_536 / heads,
     };
-    let mut best: Option<(u64, (RunSpec, usize))> = None;
-    for candidate in (1..=most).map(sized).filter(|(spec, _)| spec.model.hidden_is_whole()) {
-        let size = count(&candidate.0);
-        let apart = size.abs_diff(wanted);
-        if best.as_ref().is_none_or(|(least, _)| apart < *least) {
-            best = Some((apart, candidate));
-        }
-        // Sizes only grow from here.
-        if size >= wanted {
-            break;
+    // Sizes grow with the value, so the first one that reaches the wanted size is found by halving.
+    let (mut first, mut end) = (1, most + 1);
+    while first < end {
+        let middle = first + (end - first) / 2;
+        match count(&sized(middle).0) >= wanted {
+            true => end = middle,
+            false => first = middle + 1,
         }
     }
-    best.map_or_else(|| sized(1), |(_, found)| found)
+    let is_whole = |i: &usize| sized(*i).0.model.hidden_is_whole();
+    let below = (1..first).rev().find(is_whole);
+    let above = (first..=most).find(is_whole);
+    let candidates = below.into_iter().chain(above).map(sized);
+    // The first of equals is the smaller.
+    let best = candidates.min_by_key(|(spec, _)| count(spec).abs_diff(wanted));
+    best.unwrap_or_else(|| sized(1))
 }

@@ -169,9 +169,30 @@ pub const OTHER_NAMES: &[OtherName] = &[
         "",
     ),
     other(
-        &["drop_rate", "drop", "drop_path", "drop_path_rate", "attn_drop", "attn_drop_rate"],
-        &["lora.dropout"],
-        "the model itself has no dropout",
+        &["drop_rate", "drop", "drop_path", "drop_path_rate", "hidden_dropout_prob"],
+        &["model.dropout", "lora.dropout"],
+        "a Vision Transformer has none of its own",
+    ),
+    other(
+        &["attn_drop", "attn_drop_rate", "attn_dropout", "attention_probs_dropout_prob"],
+        &["model.attention_dropout"],
+        "a Vision Transformer has none",
+    ),
+    other(
+        &["vocab_size", "vocab", "n_vocab", "vocabulary_size"],
+        &["model.vocabulary", "data.tokenizer.vocabulary"],
+        "",
+    ),
+    other(
+        &["max_position_embeddings", "n_positions", "max_positions", "block_size"],
+        &["model.positions"],
+        "",
+    ),
+    other(&["type_vocab_size", "segments"], &["model.token_types"], ""),
+    other(
+        &["hidden_act", "act", "act_layer", "activation_function", "nonlinearity"],
+        &["model.activation"],
+        "a Vision Transformer has GELU",
     ),
     // Increments and LoRA.
     other(&["rank", "r", "ranks"], &["vlora.rank", "lora.rank"], ""),
@@ -223,6 +244,31 @@ pub const OTHER_NAMES: &[OtherName] = &[
     ),
     other(&["test_fraction", "test_size", "test_ratio"], &["data.test.fraction"], ""),
     other(&["image", "images", "image_key", "img_key", "img_column"], &["data.image_column"], ""),
+    other(
+        &["text", "texts", "sentence", "sentence1", "premise", "text_key", "text_field"],
+        &["data.text_column"],
+        "",
+    ),
+    other(&["sentence2", "hypothesis", "text_pair", "second_column"], &["data.pair_column"], ""),
+    other(
+        &[
+            "max_length",
+            "max_len",
+            "max_seq_length",
+            "max_seq_len",
+            "seq_len",
+            "sequence_length",
+            "truncation",
+        ],
+        &["data.max_tokens"],
+        "",
+    ),
+    other(
+        &["tokenizer_name", "tokenizer_path", "tokenizer_name_or_path"],
+        &["data.tokenizer.hub", "data.tokenizer.path"],
+        "",
+    ),
+    other(&["do_lower_case", "lower_case", "uncased"], &["data.tokenizer.lowercase"], ""),
     other(&["label", "labels", "label_key", "target_column"], &["data.label_column"], ""),
     other(
         &["normalization", "normalisation", "norm", "image_mean", "image_std"],
@@ -334,7 +380,17 @@ pub const OTHER_VALUES: &[(&[&str], &[&str], &str)] = &[
     (
         &["task"],
         &["classification", "image_classification"],
-        "did you mean `image-classification`?",
+        "did you mean `image-classification`, or `text-classification`?",
+    ),
+    (
+        &["task"],
+        &["text_classification", "sequence-classification", "sentiment-analysis", "sst2", "glue"],
+        "did you mean `text-classification`?",
+    ),
+    (
+        &["model.architecture"],
+        &["bert", "minilm", "distilbert", "transformer", "transformer-encoder"],
+        "did you mean `encoder`?",
     ),
     (&["model.architecture"], &["deit", "vision-transformer", "timm"], "did you mean `vit`?"),
     (&["model.pool"], &["cls", "token", "class_token", "first"], "did you mean `class-token`?"),
@@ -372,8 +428,39 @@ pub const OTHER_VALUES: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["vlora.targets", "lora.targets"],
+        &["q", "q_proj", "query", "attention.query", "qkv", "attn.qkv", "attention", "attn"],
+        "did you mean `attention.self.query`? `attention.self.key` and `attention.self.value` are \
+         matrices of their own",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["k", "k_proj", "key", "attention.key"],
+        "did you mean `attention.self.key`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["v", "v_proj", "value", "attention.value"],
+        "did you mean `attention.self.value`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["proj", "o_proj", "out_proj", "attn.out", "attn.proj", "out_lin"],
+        "did you mean `attention.output.dense`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["fc1", "up_proj", "intermediate", "linear1", "mlp.fc1", "lin1"],
+        "did you mean `intermediate.dense`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
+        &["fc2", "down_proj", "linear2", "mlp.fc2", "output", "lin2"],
+        "did you mean `output.dense`?",
+    ),
+    (
+        &["vlora.targets", "lora.targets"],
         &["all", "all-linear"],
-        "all four matrices are the default: leave `targets` out",
+        "all matrices are the default: leave `targets` out",
     ),
 ];
 
