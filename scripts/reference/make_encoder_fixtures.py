@@ -7,8 +7,10 @@
 `tiny-*.safetensors` hold, in float32, one small model and one batch with padding: `ids`, `types`,
 `lengths` and `labels` (int64), `logits`, `loss` (cross-entropy), `weight.<name>` for every
 parameter, `grad.<name>` for every one, and `after.<name>`: every parameter after ten AdamW steps
-on the same batch (PyTorch's clip_grad_norm_ and AdamW, decay on matrices and tables). Dropout is
-off. The metadata's `model` and `vlora` are the sections of this project's specs.
+on the same batch (PyTorch's clip_grad_norm_ and AdamW at one rate). `losses` are those before each
+of the ten steps. Dropout is off. The metadata's `model`, `vlora` and `training` are the sections of
+this project's specs; `decayed` lists the parameters that weight decay applies to: matrices and
+tables, no biases and no norms.
 
 `tiny-pooler` is transformers' BertForSequenceClassification, without the prefix `bert.`.
 `tiny-mean` and `tiny-class-token` put a linear classifier on BertModel's last layer. `tiny-vlora`
@@ -162,6 +164,18 @@ def decays(name):
     return not name.endswith(".bias") and "LayerNorm" not in name
 
 
+def training_section():
+    beta1, beta2 = TRAINING["betas"]
+    return {
+        "learning_rate": TRAINING["lr"],
+        "beta1": beta1,
+        "beta2": beta2,
+        "epsilon": TRAINING["eps"],
+        "weight_decay": TRAINING["weight_decay"],
+        "clip_norm": CLIP,
+    }
+
+
 def make(file, module, section, vlora, seed):
     generator = torch.Generator().manual_seed(seed)
     named = dict(module.named_parameters())
@@ -185,24 +199,31 @@ def make(file, module, section, vlora, seed):
         {"params": [p for n, p in parameters.items() if not decays(n)], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, **TRAINING)
+    losses = []
     for step in range(STEPS):
         optimizer.zero_grad()
         logits = forward()
         loss = torch.nn.functional.cross_entropy(logits, inputs["labels"])
         loss.backward()
+        losses.append(loss.detach())
         if step == 0:
             fixture |= {"logits": logits.detach(), "loss": loss.detach()}
             fixture |= {f"grad.{n}": p.grad.clone() for n, p in parameters.items()}
         torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP)
         optimizer.step()
     fixture |= {f"after.{n}": p.detach().clone() for n, p in parameters.items()}
-    metadata = {"model": json.dumps(section)}
+    fixture["losses"] = torch.stack(losses)
+    metadata = {
+        "model": json.dumps(section),
+        "training": json.dumps(training_section()),
+        "decayed": json.dumps([name for name in parameters if decays(name)]),
+    }
     if vlora:
         metadata["vlora"] = json.dumps(
             {"compound_size": 2, "rank": RANK, "alpha": ALPHA, "targets": TARGETS}
         )
     save_stable(fixture, OUT / file, metadata)
-    print(f"{file}: loss {fixture['loss']:.4f}")
+    print(f"{file}: loss {losses[0]:.4f}, after {STEPS - 1} steps {losses[-1]:.4f}")
 
 
 def folder(name, model):
@@ -283,6 +304,8 @@ if __name__ == "__main__":
     parser.add_argument("--minilm", help="a folder with config.json, model.safetensors, tokenizer.json")
     options = parser.parse_args()
     torch.manual_seed(0)
+    # Sums on several threads come out by their number.
+    torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     pooler = model_section("pooler", "gelu")
     make("tiny-pooler.safetensors", Classifier("gelu"), pooler, False, 1)
