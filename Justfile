@@ -67,6 +67,12 @@ fixtures python="python3":
 data-fixtures python="python3":
     {{python}} scripts/reference/make_data_fixtures.py
 
+# Make the fixtures of text encoders and tokenizers again with transformers; `minilm` is the folder of
+# sentence-transformers/all-MiniLM-L6-v2
+text-fixtures minilm python="python3":
+    {{python}} scripts/reference/make_encoder_fixtures.py --minilm {{minilm}}
+    {{python}} scripts/reference/make_tokenizer_fixtures.py --minilm {{minilm}}
+
 # Load what `vlora export` writes in PyTorch, timm, transformers and the authors' package
 check-exports python="python3":
     cargo build --release

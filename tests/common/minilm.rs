@@ -1,0 +1,21 @@
+//! MiniLM-L6, whose weights are too large to be committed.
+
+use std::path::{Path, PathBuf};
+
+/// Its folder, where the mirror or the Hub's cache has it; says so where there is none.
+/// `scripts/offline_mirror.sh` makes the mirror.
+pub fn folder() -> Option<PathBuf> {
+    let found = cached();
+    if found.is_none() {
+        println!("HF_HUB_CACHE has no all-MiniLM-L6-v2: nothing is compared");
+    }
+    found
+}
+
+fn cached() -> Option<PathBuf> {
+    let cache = std::env::var_os("HF_HUB_CACHE")?;
+    let folder =
+        Path::new(&cache).join("models--sentence-transformers--all-MiniLM-L6-v2/snapshots");
+    let mut snapshots = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    snapshots.find(|path| path.join("model.safetensors").is_file())
+}
