@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// Writes a file so that a crash at any moment leaves the old content or the new: into a
 /// temporary file beside it, synced, then renamed. Makes the folders on the way.
@@ -31,11 +31,11 @@ pub fn check_writable(path: &Path) -> Result<()> {
     let written = destination(path)?;
     match temporary_in(folder_of(&written)) {
         Ok(_) => Ok(()),
-        Err(e) => Err(Error::Input(format!(
-            "{}: cannot be written\n  found:    {e}\n  expected: a file in a folder that may be \
-             written to",
-            path.display()
-        ))),
+        Err(e) => Err(Fault::new("cannot be written")
+            .source(path.display())
+            .found(e)
+            .expected("a file in a folder that may be written to")
+            .into()),
     }
 }
 
@@ -63,10 +63,12 @@ pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
 fn destination(path: &Path) -> Result<PathBuf> {
     let Ok(meta) = fs::symlink_metadata(path) else { return Ok(path.to_path_buf()) };
     let refused = |found: &str| {
-        Error::Input(format!(
-            "{}: cannot be written\n  found:    {found}\n  expected: a file, or a name that is free",
-            path.display()
-        ))
+        Error::from(
+            Fault::new("cannot be written")
+                .source(path.display())
+                .found(found)
+                .expected("a file, or a name that is free"),
+        )
     };
     if meta.is_symlink() {
         let target = fs::canonicalize(path).map_err(|_| refused("a link to nothing"))?;

@@ -14,26 +14,15 @@
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
-use crate::spec::SpecError;
-
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything that can stop a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A fault in a spec. Exit code 2.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
     /// A fault in its parts. Exit code 2 for bad input, 1 for what went wrong although the input was
     /// good.
     #[error("{0}")]
     Fault(Box<Fault>),
-    /// Other bad input: an argument, a dataset, stored evidence. Exit code 2.
-    #[error("{0}")]
-    Input(String),
-    /// Something that went wrong although the input was good. Exit code 1.
-    #[error("{0}")]
-    Failed(String),
     /// Stopped by the user. Exit code 130.
     #[error("interrupted")]
     Interrupted,
@@ -42,10 +31,8 @@ pub enum Error {
 impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Spec(_) | Error::Input(_) => 2,
-            Error::Fault(fault) if !fault.failed => 2,
-            Error::Fault(_) => 1,
-            Error::Failed(_) => 1,
+            Error::Fault(fault) if fault.failed => 1,
+            Error::Fault(_) => 2,
             Error::Interrupted => 130,
         }
     }
@@ -54,16 +41,13 @@ impl Error {
     pub fn map_fault(self, add: impl FnOnce(Fault) -> Fault) -> Error {
         match self {
             Error::Fault(fault) => Error::from(add(*fault)),
-            // Assembled by hand: its text is all there is.
-            Error::Input(text) => Error::from(add(Fault::new(text))),
-            Error::Failed(text) => Error::from(add(Fault::failed(text))),
-            other => other,
+            Error::Interrupted => Error::Interrupted,
         }
     }
 
     /// A failed file operation: what was tried on which path.
     pub fn io(action: &str, path: &Path, error: std::io::Error) -> Error {
-        Error::Failed(format!("{}: {action} failed: {error}", path.display()))
+        Fault::failed(format!("{action} failed: {error}")).file(path).into()
     }
 }
 
@@ -102,7 +86,8 @@ pub struct Fault {
     found: Option<String>,
     expected: Option<String>,
     context: Option<String>,
-    help: Option<String>,
+    /// The nearest first.
+    help: Vec<String>,
     /// It went wrong although the input was good.
     failed: bool,
 }
@@ -176,9 +161,30 @@ impl Fault {
         self
     }
 
+    /// Several things, a line each.
+    pub fn found_each<T: Display>(mut self, found: impl IntoIterator<Item = T>) -> Fault {
+        let lines: Vec<String> = found.into_iter().map(|one| printable(&one.to_string())).collect();
+        self.found = Some(lines.join(",\n            "));
+        self
+    }
+
     pub fn expected(mut self, expected: impl Display) -> Fault {
         self.expected = Some(printable(&expected.to_string()));
         self
+    }
+
+    /// What could stand there; empty where nothing is said of it.
+    pub fn expected_text(&self) -> &str {
+        self.expected.as_deref().unwrap_or_default()
+    }
+
+    /// What was found and what was expected, as a message has them.
+    pub fn found_and_expected(&self) -> Vec<String> {
+        let notes = [("found", &self.found), ("expected", &self.expected)];
+        let line = |(name, note): (&str, &Option<String>)| {
+            note.as_ref().map(|note| format!("{:<10}{note}", format!("{name}:")))
+        };
+        notes.into_iter().filter_map(line).collect()
     }
 
     /// In which part of a larger whole it showed, unless that is said already.
@@ -187,14 +193,29 @@ impl Fault {
         self
     }
 
+    /// Behind what help there is already.
     pub fn help(mut self, help: impl Display) -> Fault {
-        self.help = Some(printable(&help.to_string()));
+        self.help.push(printable(&help.to_string()));
         self
+    }
+
+    /// Help with the name that is probably meant, where one is near.
+    pub fn did_you_mean(self, near: Option<&str>) -> Fault {
+        match near {
+            Some(near) => self.help(format!("did you mean `{near}`?")),
+            None => self,
+        }
     }
 
     /// Help, unless there is some already.
     pub fn or_help(self, help: impl Display) -> Fault {
-        if self.help.is_some() { self } else { self.help(help) }
+        if self.help.is_empty() { self.help(help) } else { self }
+    }
+
+    /// In place of what help there is.
+    pub fn only_help(mut self, help: impl Display) -> Fault {
+        self.help.clear();
+        self.help(help)
     }
 
     /// Names files below `path` as the user named it: a repository's instead of the cache's folder.
@@ -206,6 +227,16 @@ impl Fault {
         };
         if let Some(renamed) = self.file.as_ref().and_then(below) {
             self.file = Some(renamed);
+        }
+        // Where a note lists files, too.
+        let path = path.display().to_string();
+        let about = self.about.iter_mut().map(|(_, name)| name);
+        let notes = [&mut self.found, &mut self.expected, &mut self.context].into_iter().flatten();
+        let rest = about.chain(&mut self.help).chain([&mut self.summary]);
+        for note in notes.chain(rest) {
+            if note.contains(&path) {
+                *note = note.replace(&path, name);
+            }
         }
         self
     }
@@ -234,9 +265,9 @@ impl Display for Fault {
             ("found", self.found.as_ref()),
             ("expected", self.expected.as_ref()),
             ("where", self.context.as_ref()),
-            ("help", self.help.as_ref()),
         ];
-        for (name, note) in about.chain(notes) {
+        let help = self.help.iter().map(|help| ("help", Some(help)));
+        for (name, note) in about.chain(notes).chain(help) {
             if let Some(note) = note {
                 write!(f, "\n  {:<10}{note}", format!("{name}:"))?;
             }
@@ -275,7 +306,7 @@ pub fn plain(error: &candle_core::Error) -> String {
 /// Tensor operations fail only for want of memory or of a device, or by a fault of ours.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Error {
-        Error::Failed(format!("tensor operation failed: {}", plain(&error)))
+        Fault::failed(format!("tensor operation failed: {}", plain(&error))).into()
     }
 }
 

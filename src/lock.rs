@@ -5,7 +5,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// Set to 1, no locks are taken: the way out where a file system has none.
 const WITHOUT: &str = "VLORA_NO_LOCKS";
@@ -27,13 +27,20 @@ fn taken(tried: std::result::Result<(), TryLockError>, path: &Path) -> Result<bo
 }
 
 fn refused(error: &io::Error, path: &Path) -> Error {
-    Error::Failed(format!(
-        "{}: cannot be locked\n  found:    {error}\n  expected: a file system with locks (flock), by \
-         which two programs keep off each other\n  help:     choose another file system, by --out for \
-         results or HF_HUB_CACHE for the Hub's files; or set {WITHOUT}=1 to go without locks, and \
-         then start no second program there meanwhile",
-        path.display()
-    ))
+    Error::from(
+        Fault::failed("cannot be locked")
+            .source(path.display())
+            .found(error)
+            .expected(
+                "a file system with locks (flock), by which two programs keep off \
+                 each other",
+            )
+            .help(format!(
+                "choose another file system, by --out for results or HF_HUB_CACHE \
+                 for the Hub's files; or set {WITHOUT}=1 to go without locks, and \
+                 then start no second program there meanwhile"
+            )),
+    )
 }
 
 #[cfg(test)]

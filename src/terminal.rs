@@ -10,7 +10,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use indicatif::ProgressBar;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// A text whose control characters are shown as escapes (`\x1b`, `\u{202e}`); lines and tabs stay.
 /// Those that turn the direction of writing count as such: they show a text in another order than it
@@ -67,7 +67,7 @@ fn to_output(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::Failed(format!("writing to standard output failed: {e}")))
+            Err(Fault::failed(format!("writing to standard output failed: {e}")).into())
         }
         _ => Ok(()),
     }
@@ -84,7 +84,9 @@ pub fn ask(question: &str) -> Result<bool> {
     let _ = write!(err, "{}", visible(question)).and_then(|()| err.flush());
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
-    read.map_err(|e| Error::Failed(format!("reading from standard input failed: {e}")))?;
+    read.map_err(|e| {
+        Error::from(Fault::failed(format!("reading from standard input failed: {e}")))
+    })?;
     if !answer.ends_with('\n') {
         // So that what comes next begins a line.
         tell("");

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use candle_core::Device;
 use common::TINY;
 use program::vlora;
-use vlora::error::Error;
+use vlora::error::{Error, Fault};
 use vlora::hub::Hub;
 use vlora::models;
 use vlora::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunState};
@@ -241,7 +241,7 @@ fn every_worker_makes_its_device() {
 
     let dir = tempfile::tempdir().unwrap();
     let device = || match made.fetch_add(1, Ordering::Relaxed) {
-        6 => Err(Error::Failed("the second device is gone".into())),
+        6 => Err(Fault::failed("the second device is gone").into()),
         _ => Ok(Device::Cpu),
     };
     let (plan, folder) = (plan(dir.path(), TINY, &[]), ExperimentFolder::new(dir.path()));

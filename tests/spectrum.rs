@@ -175,6 +175,21 @@ fn layouts_agree() {
     let markdown = std::fs::read_to_string(dir.path().join("model/spectrum.md")).unwrap();
     assert!(markdown.contains("layout of BERT-like"), "{markdown}");
     // A file called as every model's is goes by its folder's name.
+    // Beside a pickle, and under another name, the file is what is to be given.
+    let other = dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::copy(dir.path().join("model.safetensors"), other.join("mine.safetensors")).unwrap();
+    for pickle in ["old.pth", "pytorch_model.bin"] {
+        std::fs::write(other.join(pickle), "x").unwrap();
+        let ran = spectrum(dir.path(), &["other"]);
+        assert_eq!(ran.code, 2);
+        for part in
+            ["mine.safetensors; ", pickle, "help:     name the file: `other/mine.safetensors`"]
+        {
+            assert!(ran.err.contains(part), "{}", ran.err);
+        }
+        std::fs::remove_file(other.join(pickle)).unwrap();
+    }
     let ran = spectrum(dir.path(), &["."]);
     let name = dir.path().file_name().unwrap().to_string_lossy();
     let folder = format!("results/spectrum/{name}-base-4");

@@ -116,7 +116,7 @@ fn every_kind_of_arm_learns_and_leaves_its_evidence() {
         let accuracy = result["test_metric"].as_f64().unwrap();
         assert!(accuracy > 0.9, "{arm}: {accuracy}");
         let others = &result["test_metrics"];
-        let (f1, matthews) = (others["macro_f1"].as_f64(), others["matthews"].as_f64());
+        let (f1, matthews) = (others["macro-F1"].as_f64(), others["Matthews"].as_f64());
         assert!(f1.unwrap() > 0.85 && matthews.unwrap() > 0.7, "{arm}: {others}");
     }
     // What was trained of each.
@@ -158,7 +158,7 @@ fn a_trained_tokenizer_goes_with_its_model() {
     assert_eq!(result["files"][RunFolder::TOKENIZER]["bytes"], tokenizer.len());
 
     let weights = dense.join(RunFolder::MODEL);
-    let export = ["export", weights.to_str().unwrap(), "--to", "bert", "--out", "bert"];
+    let export = ["export", weights.to_str().unwrap(), "--to", "hf-bert", "--out", "bert"];
     let exported = vlora(dir.path(), &export);
     assert_eq!(exported.code, 0, "{}", exported.err);
     assert_eq!(fs::read(dir.path().join("bert").join(RunFolder::TOKENIZER)).unwrap(), tokenizer);
@@ -198,7 +198,7 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 fn a_resumed_run_ends_in_the_same_bits() {
     let spec = SPEC.replace("dropout: 0\n", "dropout: 0.1\n");
     let head = spec.split("arms:\n").next().unwrap();
-    let spec = format!("{head}arms:\n  vlora: {{method: vlora}}\nseeds: [0]\n");
+    let spec = format!("{head}arms:\n  vlora: {{method: vlora}}\nbaseline: vlora\nseeds: [0]\n");
     let whole = folder(&spec);
     run(whole.path());
     let want = fs::read(run_of(whole.path(), "vlora").join(RunFolder::MODEL)).unwrap();
@@ -229,7 +229,8 @@ fn a_resumed_run_ends_in_the_same_bits() {
 #[test]
 fn empty_and_long_texts_are_kept_and_counted() {
     let head = SPEC.split("arms:\n").next().unwrap().replace("max_tokens: 12", "max_tokens: 6");
-    let dir = folder(&format!("{head}arms:\n  dense: {{method: dense}}\nseeds: [0]\n"));
+    let dir =
+        folder(&format!("{head}arms:\n  dense: {{method: dense}}\nbaseline: dense\nseeds: [0]\n"));
     let train = dir.path().join("reviews/train.csv");
     let rows = fs::read_to_string(&train).unwrap() + "\"\",1\n\"  \",0\n";
     fs::write(&train, rows).unwrap();
@@ -242,7 +243,7 @@ fn empty_and_long_texts_are_kept_and_counted() {
 #[test]
 fn faulty_texts_and_bases_are_refused_by_name() {
     let head = SPEC.split("arms:\n").next().unwrap();
-    let spec = format!("{head}arms:\n  dense: {{method: dense}}\nseeds: [0]\n");
+    let spec = format!("{head}arms:\n  dense: {{method: dense}}\nbaseline: dense\nseeds: [0]\n");
     let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vit-mean.safetensors");
     type Edit = fn(&Path);
     let cases: [(&str, Edit, &[&str]); 6] = [

@@ -189,8 +189,8 @@ def make(file, module, section, vlora, seed):
         parameters |= factors
     inputs, mask = batch(generator)
 
-    def forward():
-        given = composed(parameters, theirs.get)
+    def forward(dtype=torch.float32):
+        given = composed({n: p.to(dtype) for n, p in parameters.items()}, theirs.get)
         return functional_call(module, given, (inputs["ids"], mask, inputs["types"]))
 
     fixture = {f"weight.{n}": p.detach().clone() for n, p in parameters.items()} | inputs
@@ -200,15 +200,17 @@ def make(file, module, section, vlora, seed):
     ]
     optimizer = torch.optim.AdamW(groups, **TRAINING)
     losses = []
-    for step in range(STEPS):
+    # In float64: of gradients whose terms cancel, float32 keeps too few digits to compare with.
+    logits = forward(torch.float64)
+    loss = torch.nn.functional.cross_entropy(logits, inputs["labels"])
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    fixture |= {"logits": logits.detach().float(), "loss": loss.detach().float()}
+    fixture |= {f"grad.{n}": g for n, g in zip(parameters, gradients, strict=True)}
+    for _ in range(STEPS):
         optimizer.zero_grad()
-        logits = forward()
-        loss = torch.nn.functional.cross_entropy(logits, inputs["labels"])
+        loss = torch.nn.functional.cross_entropy(forward(), inputs["labels"])
         loss.backward()
         losses.append(loss.detach())
-        if step == 0:
-            fixture |= {"logits": logits.detach(), "loss": loss.detach()}
-            fixture |= {f"grad.{n}": p.grad.clone() for n, p in parameters.items()}
         torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP)
         optimizer.step()
     fixture |= {f"after.{n}": p.detach().clone() for n, p in parameters.items()}

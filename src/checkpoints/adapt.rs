@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use super::Checkpoint;
 use super::classes::match_classes;
 use super::positions::resample_positions;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::models::head_parameters;
 use crate::models::vit::tokens;
 use crate::spec::{
@@ -47,18 +47,16 @@ pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
     let Some(differs) = run.model.difference(&checkpoint.model, start) else {
         return Ok(());
     };
-    let help = match differs.field.as_str() {
-        "classes" => "\n  help:     `start.head: new` trains a head for other classes",
+    let fault = Fault::new("the checkpoint is of another model")
+        .found(format!("model.{}: {}", differs.field, differs.theirs))
+        .expected(format!("{}, as the spec has it", differs.own));
+    Err(Error::from(match differs.field.as_str() {
+        "classes" => fault.help("`start.head: new` trains a head for other classes"),
         "image_size" => {
-            "\n  help:     `start.position_embedding: auto` resamples the position embeddings"
+            fault.help("`start.position_embedding: auto` resamples the position embeddings")
         }
-        _ => "",
-    };
-    Err(Error::Input(format!(
-        "the checkpoint is of another model\n  found:    model.{}: {}\n  expected: {}, as the spec \
-         has it{help}",
-        differs.field, differs.theirs, differs.own
-    )))
+        _ => fault,
+    }))
 }
 
 /// What resampling makes of position embeddings of a model of this size for that of a run; None

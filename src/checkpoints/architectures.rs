@@ -11,10 +11,9 @@ use super::base::{
     ACTIVATIONS, Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig,
     EncoderDecoderKind, StackConfig, UNKNOWN_FIELD, Unsupported, VitConfig,
 };
-use super::fault::Fault;
 use super::fields::Fields;
 use super::timm_config;
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::spec::nearest;
 
 type Read = fn(&Fields) -> Result<BaseModel>;

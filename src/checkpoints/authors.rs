@@ -12,11 +12,10 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::compact::file_bytes;
-use super::fault::Fault;
 use super::shapes::Renamed;
 use super::timm::{NORM_EPS, described, heads, labelled, refuse_variants};
 use super::{Checkpoint, Hints, TensorFile};
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::spec::{
     IncrementInit, LayerWeight, ModelSpec, Pool, Rank, Reference, TargetSpec, VitSpec, VloraSpec,
 };
@@ -82,7 +81,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     refuse_variants(file, "attn.qkv")?;
     let last = file.tensors.keys().filter_map(|name| place(name)).map(|p| p.inner).max();
     let Some(size) = last.and_then(|last| last.checked_add(1)) else {
-        return Err(Fault::new(&file.path, "the file is not in the authors' form")
+        return Err(Fault::of_file(&file.path, "the file is not in the authors' form")
             .expected("names as in blocks.0.blocks.0.attn.qkv.weight")
             .into());
     };
@@ -106,11 +105,14 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     for (name, parameter, copy) in originals {
         let base = base_of(&parameter, size).unwrap_or(parameter);
         if !tensors.get(&base).is_some_and(|base| same(base, copy).unwrap_or(false)) {
-            return Err(Fault::new(&file.path, "the copy of a base weight is not the base weight")
-                .tensor(name)
-                .expected(format!("to the bit what {} holds", theirs(&base, size)))
-                .help("the increments were trained on another base, or the file is damaged")
-                .into());
+            return Err(Fault::of_file(
+                &file.path,
+                "the copy of a base weight is not the base weight",
+            )
+            .tensor(name)
+            .expected(format!("to the bit what {} holds", theirs(&base, size)))
+            .help("the increments were trained on another base, or the file is damaged")
+            .into());
         }
     }
     let theirs = |name: &str| theirs(name, size);
@@ -161,13 +163,13 @@ fn increments(
     if let Some((weight, _)) =
         found.iter().find(|(weight, rank)| !weight.is_vector() && *rank == Rank::Of(0))
     {
-        return Err(Fault::new(&file.path, "an increment has rank 0")
-            .tensor(&(renamed.theirs)(&factor(weight)))
+        return Err(Fault::of_file(&file.path, "an increment has rank 0")
+            .tensor((renamed.theirs)(&factor(weight)))
             .expected("[rank, in] with a rank of at least 1")
             .into());
     }
     if found.is_empty() {
-        return Err(Fault::new(&file.path, "the model has no increments")
+        return Err(Fault::of_file(&file.path, "the model has no increments")
             .found(format!("compounds of {size} blocks, all dense"))
             .expected("names as in blocks.0.blocks.1.attn.qkv.parametrizations.weight.0.A")
             .into());
@@ -213,11 +215,11 @@ pub fn authors_tensors(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tenso
 /// The increments, if the authors' package can hold the model.
 fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     let no = |why: &str| {
-        Err(Error::Input(format!(
-            "the authors' form cannot hold this model\n  found:    {why}\n  expected: low-rank \
-             increments on each compound's first layer, detached\n  help:     \
-             --to timm holds every model, as a dense one"
-        )))
+        Err(Fault::new("the authors' form cannot hold this model")
+            .found(why)
+            .expected("low-rank increments on each compound's first layer, detached")
+            .help("--to timm holds every model, as a dense one")
+            .into())
     };
     let Some(VitSpec { norm_eps, .. }) = checkpoint.model.as_vit() else {
         return no("a model that is no Vision Transformer");

@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::fault::Fault;
 use super::fields::Fields;
 use super::timm_config::TimmConfig;
 use super::{CONFIG, architectures, tokenizer};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 
 /// A base model's description.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +66,7 @@ pub const UNKNOWN_FIELD: &str = "no field that this program does not know: it ma
 impl Unsupported {
     /// The refusal of the description at `path`.
     pub fn fault(&self, path: &Path) -> Fault {
-        Fault::new(path, format!("{}: the model is not supported", self.field))
+        Fault::of_file(path, format!("{}: the model is not supported", self.field))
             .found(&self.found)
             .expected(&self.expected)
     }
@@ -174,7 +173,7 @@ pub fn read_base(folder: &Path) -> Result<BaseModel> {
 /// Reads a `config.json`.
 pub fn read_config(path: &Path) -> Result<BaseModel> {
     let bytes = fs::read(path).map_err(|e| {
-        Fault::new(path, "the model's description cannot be read")
+        Fault::of_file(path, "the model's description cannot be read")
             .found(e)
             .expected(format!("the {CONFIG} that Hugging Face keeps beside the weights"))
     })?;
@@ -205,7 +204,7 @@ impl BaseModel {
         self.trainable(path)?;
         match self {
             BaseModel::Vit(vit) => Ok(vit),
-            _ => Err(Fault::new(path, "the description is of another form than the weights")
+            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
                 .found(self)
                 .expected("that of a Hugging Face ViT, model_type `vit`")
                 .into()),
@@ -218,7 +217,7 @@ impl BaseModel {
         self.trainable(path)?;
         match self {
             BaseModel::Bert(bert) => Ok(bert),
-            _ => Err(Fault::new(path, "the description is of another form than the weights")
+            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
                 .found(self)
                 .expected("that of a text encoder, model_type `bert` or `distilbert`")
                 .into()),
@@ -228,7 +227,7 @@ impl BaseModel {
     /// Whether this program can train the model; else why not, of the description at `path`.
     pub fn trainable(&self, path: &Path) -> Result<()> {
         let fault = || {
-            Fault::new(path, "models of this kind cannot be trained or imported yet")
+            Fault::of_file(path, "models of this kind cannot be trained or imported yet")
                 .found(self)
                 .expected("a model_type of `vit`, `bert` or `distilbert`")
         };

@@ -19,11 +19,10 @@ use serde_json::{Map, Value, json};
 
 use super::base::{Activation, BertConfig, BertKind, read_config};
 use super::compact::file_bytes;
-use super::fault::Fault;
 use super::metadata::Metadata;
 use super::shapes::Renamed;
 use super::{CONFIG, Checkpoint, Hints, TensorFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{Architecture, EncoderSpec, MlpActivation, TextPool};
 
 /// DistilBERT's names within a layer and ours, without `.weight` and `.bias`.
@@ -103,7 +102,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
 /// `BertForSequenceClassification` has.
 fn pool(file: &TensorFile, tensors: &BTreeMap<String, Tensor>, hints: &Hints) -> Result<TextPool> {
     let has = |name: &str| tensors.contains_key(name);
-    let fault = |summary: &str| Fault::new(&file.path, summary);
+    let fault = |summary: &str| Fault::of_file(&file.path, summary);
     if hints.new_head.is_some() {
         let has_pooler = has("pooler.dense.weight");
         let wanted = hints.pool.unwrap_or(match has_pooler {
@@ -205,7 +204,7 @@ fn contradictions(
         ("id2label", labels, model.classes, "the classifier's shape"),
     ] {
         if found != shown {
-            return Err(Fault::new(path, format!("{field} contradicts the weights"))
+            return Err(Fault::of_file(path, format!("{field} contradicts the weights"))
                 .found(found)
                 .expected(format!("{shown}, by {tensor}"))
                 .into());
@@ -244,7 +243,7 @@ fn theirs(ours: &str, kind: BertKind, prefix: &str) -> String {
 /// The files of a `BertForSequenceClassification`'s folder, of a dense model, the description last.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let no = |found: &str, expected: &str| {
-        Err(Fault::of("Hugging Face's BERT cannot hold this model")
+        Err(Fault::new("Hugging Face's BERT cannot hold this model")
             .found(found)
             .expected(expected)
             .help("--to compact holds it")
@@ -292,7 +291,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         "vocab_size": model.vocabulary,
     });
     let config = serde_json::to_string_pretty(&config)
-        .map_err(|e| Error::Failed(format!("{CONFIG} cannot be written: {e}")))?;
+        .map_err(|e| Error::from(Fault::failed(format!("{CONFIG} cannot be written: {e}"))))?;
     Ok(vec![
         (super::MODEL.into(), file_bytes(&tensors.collect(), "format", "pt".into())?),
         (CONFIG.into(), (config + "\n").into_bytes()),

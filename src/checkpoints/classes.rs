@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::Checkpoint;
-use super::fault::Fault;
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::models::head_parameters;
 use crate::spec::{ClassMatch, Unnamed};
 
@@ -31,7 +30,7 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
     let (theirs, own) = (only(checkpoint, &known), only(data, &rows));
     if theirs.is_some() || own.is_some() {
         let text = |names: Option<String>| names.unwrap_or_else(|| "no more".into());
-        return Err(Fault::of("the classes of the checkpoint are not those of the data")
+        return Err(Fault::new("the classes of the checkpoint are not those of the data")
             .found(format!("only in the checkpoint: {}", text(theirs)))
             .expected(format!("the data's names; only in the data: {}", text(own)))
             .help(
@@ -46,7 +45,7 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
             names.iter().enumerate().find(again).map(|(_, name)| name.clone())
         };
         let name = twice(checkpoint).or_else(|| twice(data)).unwrap_or_default();
-        return Err(Fault::of("the order of the classes differs between checkpoint and data")
+        return Err(Fault::new("the order of the classes differs between checkpoint and data")
             .found(format!("two classes called `{name}`, which cannot be told apart"))
             .expected("each name once, or the same names in the same order")
             .into());

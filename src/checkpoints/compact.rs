@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::fault::{Fault, json_fault};
+use super::fault::json_fault;
 use super::metadata::Metadata;
 use super::shapes::Renamed;
 use super::{Checkpoint, TensorFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{Architecture, EncoderSpec, LoraSpec, ModelSpec, RunSpec, VitSpec, VloraSpec};
 
 /// The metadata's key.
@@ -84,7 +84,9 @@ fn serialise(
     let (model, metadata) = (model.clone(), metadata.clone());
     let (vlora, lora) = (vlora.cloned(), lora.cloned());
     let head = serde_json::to_string(&Head { format: FORMAT, model, vlora, lora, metadata })
-        .map_err(|e| Error::Failed(format!("the model's shape cannot be written: {e}")))?;
+        .map_err(|e| {
+            Error::from(Fault::failed(format!("the model's shape cannot be written: {e}")))
+        })?;
     file_bytes(tensors, KEY, head)
 }
 
@@ -92,13 +94,13 @@ fn serialise(
 pub fn file_bytes(tensors: &BTreeMap<String, Tensor>, key: &str, value: String) -> Result<Vec<u8>> {
     let metadata = HashMap::from([(key.to_string(), value)]);
     safetensors::serialize(tensors, Some(metadata))
-        .map_err(|e| Error::Failed(format!("the weights cannot be written: {e}")))
+        .map_err(|e| Error::from(Fault::failed(format!("the weights cannot be written: {e}"))))
 }
 
 pub fn import(file: &TensorFile) -> Result<Checkpoint> {
-    let fault = || Fault::new(&file.path, format!("the metadata `{KEY}` cannot be read"));
+    let fault = || Fault::of_file(&file.path, format!("the metadata `{KEY}` cannot be read"));
     let Some(text) = file.metadata.get(KEY) else {
-        return Err(Fault::new(&file.path, "the file is not in compact form")
+        return Err(Fault::of_file(&file.path, "the file is not in compact form")
             .found(format!("no metadata `{KEY}`"))
             .expected("a file that `vlora run` or `vlora import` wrote")
             .into());

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, json_fault};
-use crate::error::Result;
+use super::fault::json_fault;
+use crate::error::{Fault, Result};
 
 /// An object and the file it is from.
 pub struct Fields<'a> {
@@ -22,7 +22,7 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The object that is the whole file; `what` names the file's subject in errors.
     pub fn parse(path: &'a Path, bytes: &[u8], what: &str) -> Result<Fields<'a>> {
-        let fault = || Fault::new(path, format!("{what} cannot be used"));
+        let fault = || Fault::of_file(path, format!("{what} cannot be used"));
         let text = std::str::from_utf8(bytes)
             .map_err(|_| fault().found("something that is not text").expected("JSON"))?;
         match serde_json::from_str(text) {
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
 
     /// A fault of the field; `name` may be a path, as in `id2label.3`.
     pub fn fault(&self, name: &str, summary: &str) -> Fault {
-        Fault::new(self.path, format!("{}{name}: {summary}", self.prefix))
+        Fault::of_file(self.path, format!("{}{name}: {summary}", self.prefix))
     }
 
     fn wrong(&self, name: &str, found: &Value, expected: &str) -> Fault {

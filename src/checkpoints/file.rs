@@ -14,10 +14,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::compact::KEY;
-use super::fault::Fault;
+use super::fault::first_of;
 use super::needed::first_pickle;
 use super::shards::{self, INDEX};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::hex;
 
 /// The name of a model's weights in a folder.
@@ -50,7 +50,7 @@ impl TensorFile {
     pub fn only_floats(&self, skips: impl Fn(&str) -> bool) -> Result<()> {
         match self.others.iter().find(|(name, _)| !skips(name)) {
             None => Ok(()),
-            Some((name, dtype)) => Err(Fault::new(&self.path, "a tensor has another type")
+            Some((name, dtype)) => Err(Fault::of_file(&self.path, "a tensor has another type")
                 .tensor(name)
                 .found(dtype)
                 .expected("F32, F16 or BF16")
@@ -68,13 +68,13 @@ pub fn read(path: &Path) -> Result<TensorFile> {
         return shards::read(&file);
     }
     let bytes = fs::read(&file)
-        .map_err(|e| Fault::new(&file, "the weights file cannot be read").found(e))?;
+        .map_err(|e| Fault::of_file(&file, "the weights file cannot be read").found(e))?;
     parse(&file, &bytes)
 }
 
 /// The file to read.
 fn locate(path: &Path) -> Result<PathBuf> {
-    let missing = |e| Error::from(Fault::new(path, "the weights cannot be read").found(e));
+    let missing = |e| Error::from(Fault::of_file(path, "the weights cannot be read").found(e));
     let meta = fs::metadata(path).map_err(missing)?;
     if meta.is_dir() {
         let file = [MODEL, INDEX].map(|name| path.join(name)).into_iter().find(|f| f.is_file());
@@ -84,12 +84,23 @@ fn locate(path: &Path) -> Result<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         let names: Vec<String> =
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        if let Some(pickle) = first_pickle(&names) {
+        let mut others: Vec<&str> =
+            names.iter().map(String::as_str).filter(|name| name.ends_with(ENDING)).collect();
+        others.sort_unstable();
+        let pickle = first_pickle(&names);
+        if let (Some(pickle), true) = (pickle, others.is_empty()) {
             return Err(pickled(&path.join(pickle)));
         }
-        let fault = Fault::new(path, "the folder holds no weights that can be read");
+        let fault = Fault::of_file(path, "the folder holds no weights that can be read");
         let fault = match shards::first_shard(&names) {
             Some(shard) => fault.found(format!("{shard}, a shard without its index")),
+            None if !others.is_empty() => {
+                let beside =
+                    pickle.map(|name| format!("; {name} is a pickle, which is never read"));
+                let found = format!("{}{}", first_of(&others), beside.unwrap_or_default());
+                let named = path.join(others[0]);
+                fault.found(found).help(format!("name the file: `{}`", named.display()))
+            }
             None => fault,
         };
         return Err(fault
@@ -99,7 +110,7 @@ fn locate(path: &Path) -> Result<PathBuf> {
             .into());
     }
     if !meta.is_file() {
-        return Err(Fault::new(path, "the weights are not a file")
+        return Err(Fault::of_file(path, "the weights are not a file")
             .found("a device, pipe or socket")
             .expected("a safetensors file")
             .into());
@@ -109,7 +120,7 @@ fn locate(path: &Path) -> Result<PathBuf> {
 }
 
 fn pickled(path: &Path) -> Error {
-    Fault::new(path, "the file is a pickle, which is never read: loading one can run any code")
+    Fault::of_file(path, "the file is a pickle, which is never read: loading one can run any code")
         .expected("a safetensors file")
         .help(format!(
             "in Python, if you trust the file: import torch, safetensors.torch; \
@@ -185,7 +196,7 @@ fn finite(path: &Path, name: &str, shape: &[usize], values: &[f32]) -> Result<()
         rest /= size;
     }
     let all = values.iter().filter(|v| !v.is_finite()).count();
-    Err(Fault::new(path, "a weight is not finite")
+    Err(Fault::of_file(path, "a weight is not finite")
         .tensor(name)
         .found(format!("{} at {index:?}, the first of {all} among {}", values[at], values.len()))
         .help("the training that wrote the file diverged, or the file is damaged")
@@ -195,7 +206,7 @@ fn finite(path: &Path, name: &str, shape: &[usize], values: &[f32]) -> Result<()
 /// Why a file is no safetensors file.
 fn unreadable(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
     let what = "the file is not a sound safetensors file";
-    let fault = Fault::new(path, what);
+    let fault = Fault::of_file(path, what);
     let again = "copy or download the file again";
     let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
     let header = length.and_then(|n| bytes.get(8..usize::try_from(n).ok()?.checked_add(8)?));

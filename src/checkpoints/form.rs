@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::fault::{Fault, first_of};
+use super::fault::first_of;
 use super::{
     CONFIG, Checkpoint, MODEL, PREPROCESSOR, TIMM_NORM_EPS, TOKENIZER, TensorFile, authors, base,
     bert, construction, hugging_face, timm,
 };
-use crate::error::Result;
+use crate::error::{Fault, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -107,10 +107,12 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
     }
     if names.is_empty() {
         file.only_floats(|_| false)?;
-        return Err(Fault::new(&file.path, "the file holds no weights").found("no tensors").into());
+        return Err(Fault::of_file(&file.path, "the file holds no weights")
+            .found("no tensors")
+            .into());
     }
-    Err(Fault::new(&file.path, "the checkpoint's form is not known")
-        .tensor(&first_of(&names))
+    Err(Fault::of_file(&file.path, "the checkpoint's form is not known")
+        .tensor(first_of(&names))
         .expected(
             "names as in blocks.0.attn.qkv.weight (timm), blocks.0.blocks.0.attn.qkv.weight (the \
              authors' package), vit.encoder.layer.0.attention.attention.query.weight (Hugging \

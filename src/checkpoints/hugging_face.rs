@@ -12,12 +12,11 @@ use serde_json::{Map, Value, json};
 
 use super::base::{VitConfig, read_config};
 use super::compact::file_bytes;
-use super::fault::Fault;
 use super::metadata::Metadata;
 use super::preprocessor;
 use super::shapes::Renamed;
 use super::{Checkpoint, Hints, TensorFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{Pool, VitSpec};
 
 /// The name of a model's description in its folder.
@@ -58,7 +57,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let base = read_config(&path)?;
     let config = base.vit(&path)?;
     if !file.tensors.contains_key("classifier.weight") {
-        return Err(Fault::new(&file.path, "the model has no classifier")
+        return Err(Fault::of_file(&file.path, "the model has no classifier")
             .tensor("classifier.weight")
             .found("no such tensor")
             .expected("a ViTForImageClassification")
@@ -95,7 +94,7 @@ fn contradictions(path: &Path, config: &VitConfig, model: &VitSpec, new_head: bo
         ("id2label", labels, model.classes, "the classifier's shape"),
     ] {
         if found != shown {
-            return Err(Fault::new(path, format!("{field} contradicts the weights"))
+            return Err(Fault::of_file(path, format!("{field} contradicts the weights"))
                 .found(found)
                 .expected(format!("{shown}, by {tensor}"))
                 .into());
@@ -128,13 +127,13 @@ fn renamed(file: &TensorFile) -> Result<BTreeMap<String, Tensor>> {
         let first_shape = first_tensor.dims();
         for (part, their) in QKV.iter().enumerate() {
             let Some((name, tensor)) = parts.get(&part) else {
-                return Err(Fault::new(&file.path, "a tensor is missing")
-                    .tensor(&first_name.replacen(QKV[*first], their, 1))
+                return Err(Fault::of_file(&file.path, "a tensor is missing")
+                    .tensor(first_name.replacen(QKV[*first], their, 1))
                     .expected(format!("a tensor {first_shape:?}"))
                     .into());
             };
             if tensor.dims() != first_shape || first_shape.is_empty() {
-                return Err(Fault::new(&file.path, "a tensor has another shape")
+                return Err(Fault::of_file(&file.path, "a tensor has another shape")
                     .tensor(name)
                     .found(format!("{:?}", tensor.dims()))
                     .expected(format!("that of {first_name}, {first_shape:?}"))
@@ -188,17 +187,17 @@ fn theirs(ours: &str, prefix: &str) -> String {
 /// The files of a Hugging Face folder, of a dense model, the description last.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let Some(model) = dense.model.as_vit() else {
-        return Err(Fault::of("Hugging Face's ViT cannot hold this model")
+        return Err(Fault::new("Hugging Face's ViT cannot hold this model")
             .found("a model that is no Vision Transformer")
             .help("--to compact holds it")
             .into());
     };
     if model.pool != Pool::ClassToken {
-        return Err(Error::Input(
-            "Hugging Face's ViT cannot hold this model\n  found:    pool: mean\n  expected: pool: \
-             class-token\n  help:     --to timm holds it"
-                .into(),
-        ));
+        return Err(Fault::new("Hugging Face's ViT cannot hold this model")
+            .found("pool: mean")
+            .expected("pool: class-token")
+            .help("--to timm holds it")
+            .into());
     }
     let mut tensors = BTreeMap::new();
     for (name, tensor) in &dense.tensors {
@@ -241,7 +240,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         "qkv_bias": true,
     });
     let config = serde_json::to_string_pretty(&config)
-        .map_err(|e| Error::Failed(format!("{CONFIG} cannot be written: {e}")))?;
+        .map_err(|e| Error::from(Fault::failed(e).source(format!("{CONFIG} cannot be written"))))?;
     let mut files = vec![(super::MODEL.into(), file_bytes(&tensors, "format", "pt".into())?)];
     if let Some(normalize) = &dense.metadata.normalize {
         files.push(preprocessor::export(model, normalize)?);

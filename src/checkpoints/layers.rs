@@ -15,8 +15,8 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::{Fault, Form, Hints, TensorFile, beside, import_checkpoint, read};
-use crate::error::Result;
+use super::{Form, Hints, TensorFile, beside, import_checkpoint, read};
+use crate::error::{Fault, Result};
 use crate::vlora::{TargetLayers, is_increment, is_lora};
 
 /// The matrices of every layer, float32, each \[out, in\].
@@ -161,7 +161,7 @@ fn layers(file: &TensorFile) -> Result<Layers> {
         return Err(unknown(file));
     };
     if prefix != other {
-        return Err(Fault::new(&file.path, "the file holds several Transformers")
+        return Err(Fault::of_file(&file.path, "the file holds several Transformers")
             .found(format!("{} and {}", layout.tensor(prefix, 0, ""), layout.tensor(other, 0, "")))
             .expected("the layers of one")
             .into());
@@ -177,13 +177,13 @@ fn layers(file: &TensorFile) -> Result<Layers> {
             let parts = parts.iter().map(part).collect::<Result<Vec<_>>>()?;
             let whole = joined(&parts).ok_or_else(|| {
                 let shapes: Vec<&[usize]> = parts.iter().map(Tensor::dims).collect();
-                Fault::new(&file.path, "queries, keys and values have different inputs")
+                Fault::of_file(&file.path, "queries, keys and values have different inputs")
                     .tensor(&name)
                     .found(format!("{shapes:?}"))
                     .expected("three matrices [out, in] of one in")
             })?;
             if let Some(first) = all.first().filter(|first| first.dims() != whole.dims()) {
-                return Err(Fault::new(&file.path, "the layers differ in shape")
+                return Err(Fault::of_file(&file.path, "the layers differ in shape")
                     .tensor(&name)
                     .found(format!("{:?}", whole.dims()))
                     .expected(format!("{:?}, as in layer 0", first.dims()))
@@ -202,7 +202,7 @@ fn holds_increment(name: &str) -> bool {
 }
 
 fn matrix(file: &TensorFile, layout: &Layout, name: &str) -> Result<Tensor> {
-    let fault = |summary: &str| Fault::new(&file.path, summary).tensor(name);
+    let fault = |summary: &str| Fault::of_file(&file.path, summary).tensor(name);
     match file.tensors.get(name) {
         Some(tensor) if tensor.rank() == 2 && tensor.elem_count() > 0 => Ok(tensor.clone()),
         Some(tensor) => Err(fault("a layer's weight is no matrix")
@@ -238,7 +238,7 @@ fn unknown(file: &TensorFile) -> crate::error::Error {
         format!("{} ({})", layout.tensor("[prefix.]", 0, layout.mark()), layout.name)
     };
     let names: Vec<String> = LAYOUTS.iter().map(name).collect();
-    Fault::new(&file.path, "the file holds no Transformer in a layout that is known")
+    Fault::of_file(&file.path, "the file holds no Transformer in a layout that is known")
         .found(format!("{} tensors{of}, the first {first}", file.tensors.len()))
         .expected(format!("names as in {}", names.join(", ")))
         .into()

@@ -1,7 +1,7 @@
 //! LoRA's pairs taken off a checkpoint, or into its weights and out of them again.
 
 use super::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::nn::{Constants, Init};
 use crate::vlora::{StackBuilder, is_lora};
 
@@ -22,11 +22,11 @@ impl Checkpoint {
     /// [`merge_lora`](Checkpoint::merge_lora) put them into.
     pub fn unmerge_lora(&self, adapted: &Checkpoint) -> Result<Checkpoint> {
         if adapted.lora.is_none() {
-            return Err(Error::Input("the checkpoint has no LoRA".into()));
+            return Err(Fault::new("the checkpoint has no LoRA").into());
         }
         if self.vlora.is_some() || self.lora.is_some() || self.model != adapted.model {
             let differs = "LoRA can be taken out only of the dense model it was merged into";
-            return Err(Error::Input(differs.into()));
+            return Err(Fault::new(differs).into());
         }
         let mut apart = self.clone();
         let (vlora, lora) = (adapted.vlora.as_ref(), adapted.lora.as_ref());

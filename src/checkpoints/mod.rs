@@ -54,7 +54,6 @@ pub use base::{
 };
 pub use classes::match_classes;
 pub use compact::to_bytes;
-pub use fault::Fault;
 pub use file::{MODEL, TensorFile, parse, read};
 pub use form::{Exported, Form};
 pub use hugging_face::CONFIG;
@@ -67,7 +66,7 @@ pub use shards::{INDEX, Index};
 pub use timm::NORM_EPS as TIMM_NORM_EPS;
 pub use tokenizer::TOKENIZER;
 
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::models::vit::Vit;
 use crate::nn::Constants;
 use crate::spec::{LayerWeight, LoraSpec, ModelSpec, Stack, Target, TextPool, VloraSpec};
@@ -164,10 +163,10 @@ impl Checkpoint {
         let stacks = self.model.stacks();
         let values = stacks.iter().map(dense_values).fold(0, u64::saturating_add);
         if values > MOST_VALUES && (self.vlora.is_some() || self.lora.is_some()) {
-            return Err(Error::Input(format!(
-                "the dense model is too large to be multiplied out\n  found:    {values} values\n  \
-                 expected: at most {MOST_VALUES}"
-            )));
+            return Err(Fault::new("the dense model is too large to be multiplied out")
+                .found(format!("{values} values"))
+                .expected(format!("at most {MOST_VALUES}"))
+                .into());
         }
         let outside = |(name, _): &(&String, &Tensor)| {
             stacks.iter().all(|stack| stack.layer_of(name).is_none())

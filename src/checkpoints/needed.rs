@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use super::fault::{Fault, first_of};
+use super::fault::first_of;
 use super::file::{ENDING, MODEL};
 use super::preprocessor::PREPROCESSOR;
 use super::shards::{INDEX, Index};
 use super::{CONFIG, TOKENIZER};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 
 /// Files beside the weights, read where they are there. The README has the licence.
 const BESIDE: [&str; 6] = [
@@ -63,7 +63,7 @@ fn no_weights(files: &[String]) -> Fault {
             }
             true => "the repository has its weights only for other programs",
         };
-        return Fault::of(summary)
+        return Fault::new(summary)
             .found([pickles, others].concat().join(", "))
             .expected(expected)
             .help(
@@ -75,7 +75,7 @@ fn no_weights(files: &[String]) -> Fault {
     }
     let safetensors: Vec<&str> =
         files.iter().map(String::as_str).filter(|file| file.ends_with(ENDING)).collect();
-    let fault = Fault::of("the repository holds no weights of a base model").expected(expected);
+    let fault = Fault::new("the repository holds no weights of a base model").expected(expected);
     match safetensors.is_empty() {
         true => fault.found(format!("{} files, none of them weights", files.len())),
         false => fault.found(first_of(&safetensors)).help(

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::base::UNKNOWN_FIELD;
-use super::fault::Fault;
 use super::fields::Fields;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{Normalize, VitSpec};
 
 /// The file's name in a model's folder.
@@ -28,7 +27,7 @@ pub fn read(folder: &Path, channels: usize) -> Result<Option<Normalize>> {
         return Ok(None);
     }
     let bytes = fs::read(&path)
-        .map_err(|e| Fault::new(&path, "the images' preparation cannot be read").found(e))?;
+        .map_err(|e| Fault::of_file(&path, "the images' preparation cannot be read").found(e))?;
     parse(&path, &bytes, channels).map(Some)
 }
 
@@ -125,8 +124,9 @@ pub fn export(model: &VitSpec, normalize: &Normalize) -> Result<(PathBuf, Vec<u8
         "rescale_factor": 1.0 / WHITE,
         "size": {"height": side, "width": side},
     });
-    let text = serde_json::to_string_pretty(&file)
-        .map_err(|e| Error::Failed(format!("{PREPROCESSOR} cannot be written: {e}")))?;
+    let text = serde_json::to_string_pretty(&file).map_err(|e| {
+        Error::from(Fault::failed(format!("{PREPROCESSOR} cannot be written: {e}")))
+    })?;
     Ok((PREPROCESSOR.into(), (text + "\n").into_bytes()))
 }
 

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::fault::{Fault, first_of};
+use super::fault::first_of;
 use super::metadata::Metadata;
 use super::{Checkpoint, Hints};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::models::build;
 use crate::nn::{Init, ParameterBuilder, Role, Variable};
 use crate::spec::{
@@ -32,8 +32,8 @@ impl Renamed<'_> {
             return Err(self.missing(name).expected(format!("a tensor {meaning}")).into());
         };
         tensor.dims().try_into().map_err(|_| {
-            Fault::new(self.path, "a tensor has another shape")
-                .tensor(&(self.theirs)(name))
+            Fault::of_file(self.path, "a tensor has another shape")
+                .tensor((self.theirs)(name))
                 .found(format!("{:?}", tensor.dims()))
                 .expected(meaning)
                 .into()
@@ -41,7 +41,7 @@ impl Renamed<'_> {
     }
 
     fn missing(&self, name: &str) -> Fault {
-        Fault::new(self.path, "a tensor is missing").tensor(&(self.theirs)(name))
+        Fault::of_file(self.path, "a tensor is missing").tensor((self.theirs)(name))
     }
 
     /// Layers by the names of their tensors; gaps show later as missing tensors.
@@ -56,8 +56,8 @@ impl Renamed<'_> {
         let patch = "[dim, channels, patch, patch] of the patch embedding";
         let [dim, channels, patch_size, across] = self.dims("patch_embed.proj.weight", patch)?;
         if patch_size != across {
-            return Err(Fault::new(self.path, "the patches are not square")
-                .tensor(&(self.theirs)("patch_embed.proj.weight"))
+            return Err(Fault::of_file(self.path, "the patches are not square")
+                .tensor((self.theirs)("patch_embed.proj.weight"))
                 .found(format!("{patch_size} × {across} pixels"))
                 .expected("as many rows as columns")
                 .into());
@@ -71,8 +71,8 @@ impl Renamed<'_> {
         let side = patches.isqrt();
         if patches == 0 || side * side != patches {
             let token = if pool == Pool::ClassToken { " and a class token" } else { "" };
-            return Err(Fault::new(self.path, "the image is not square")
-                .tensor(&(self.theirs)("pos_embed"))
+            return Err(Fault::of_file(self.path, "the image is not square")
+                .tensor((self.theirs)("pos_embed"))
                 .found(format!("{tokens} tokens"))
                 .expected(format!("a square number of patches{token}"))
                 .into());
@@ -101,10 +101,13 @@ impl Renamed<'_> {
         }
         let patch = "[dim, channels, patch, patch] of the patch embedding";
         let [dim, ..] = self.dims::<4>("patch_embed.proj.weight", patch)?;
-        Err(Fault::new(self.path, "the file does not say how many attention heads the model has")
-            .found(format!("a model of dim {dim}"))
-            .help("give them with --heads N: ViT-Ti has 3, S 6, B 12, L 16")
-            .into())
+        Err(Fault::of_file(
+            self.path,
+            "the file does not say how many attention heads the model has",
+        )
+        .found(format!("a model of dim {dim}"))
+        .help("give them with --heads N: ViT-Ti has 3, S 6, B 12, L 16")
+        .into())
     }
 
     /// The checkpoint, if the sizes make sense and the tensors are exactly the model's.
@@ -132,8 +135,8 @@ impl Renamed<'_> {
         let extra: Vec<String> = extra.iter().map(|name| (self.theirs)(name)).collect();
         let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
         if !extra.is_empty() {
-            return Err(Fault::new(self.path, "a tensor does not belong to the model")
-                .tensor(&first_of(&extra))
+            return Err(Fault::of_file(self.path, "a tensor does not belong to the model")
+                .tensor(first_of(&extra))
                 .expected(format!(
                     "the {} tensors of a model with dim {}, depth {} and {} classes",
                     names.len(),
@@ -190,8 +193,8 @@ impl ParameterBuilder for Requested<'_, '_> {
             }
             Some(tensor) => {
                 let fault = || {
-                    Fault::new(self.file.path, "a tensor has another shape")
-                        .tensor(&(self.file.theirs)(name))
+                    Fault::of_file(self.file.path, "a tensor has another shape")
+                        .tensor((self.file.theirs)(name))
                         .found(format!("{:?}", tensor.dims()))
                         .expected(format!("{shape:?}"))
                 };

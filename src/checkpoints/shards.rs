@@ -21,9 +21,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::TensorFile;
-use super::fault::{Fault, json_fault};
+use super::fault::json_fault;
 use super::file::{ENDING, parse, tensor_bytes};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::hex;
 
 /// The index's name in a model's folder.
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Pairs {
 impl Index {
     /// Reads an index; `path` names it in errors.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Index> {
-        let fault = || Fault::new(path, "the index of the weights cannot be used");
+        let fault = || Fault::of_file(path, "the index of the weights cannot be used");
         let text = std::str::from_utf8(bytes)
             .map_err(|_| fault().found("something that is not text").expected("JSON"))?;
         // Serde would take a list for the fields in their order.
@@ -108,14 +108,14 @@ impl Index {
             // Where names do not mind case, both are one file.
             let first = spelling.entry(shard.to_lowercase()).or_insert_with(|| shard.clone());
             if *first != shard {
-                return Err(Fault::new(path, "the index names a shard in two spellings")
+                return Err(Fault::of_file(path, "the index names a shard in two spellings")
                     .tensor(&tensor)
                     .found(format!("{first} and {shard}"))
                     .expected("one name a shard")
                     .into());
             }
             if let Some(other) = shard_of.insert(tensor.clone(), shard.clone()) {
-                return Err(Fault::new(path, "the index names a tensor twice")
+                return Err(Fault::of_file(path, "the index names a tensor twice")
                     .tensor(&tensor)
                     .found(format!("{other} and {shard}"))
                     .expected("one shard a tensor")
@@ -145,7 +145,7 @@ impl Index {
             }
             let elsewhere = held.iter().find(|(_, tensors)| tensors.contains(tensor));
             let found = elsewhere.map_or("in no shard".into(), |(other, _)| format!("in {other}"));
-            return Err(Fault::new(path, "a shard lacks a tensor that the index puts there")
+            return Err(Fault::of_file(path, "a shard lacks a tensor that the index puts there")
                 .tensor(tensor)
                 .found(found)
                 .expected(format!("in {shard}"))
@@ -154,7 +154,7 @@ impl Index {
         }
         for (shard, tensors) in held {
             for tensor in tensors {
-                let fault = |summary| Fault::new(path, summary).tensor(tensor);
+                let fault = |summary| Fault::of_file(path, summary).tensor(tensor);
                 return Err(match self.shard_of.get(tensor) {
                     Some(own) if own == shard => continue,
                     Some(own) => fault("a tensor stands in two shards")
@@ -177,7 +177,7 @@ const SAME_STATE: &str = "index and shards are of different states of the model:
 
 fn total_size(path: &Path, metadata: Option<&Value>) -> Result<Option<u64>> {
     let wrong = |field: &str, found: &Value, expected: &str| {
-        Err(Fault::new(path, format!("{field}: the index of the weights cannot be used"))
+        Err(Fault::of_file(path, format!("{field}: the index of the weights cannot be used"))
             .found(found)
             .expected(expected)
             .into())
@@ -199,7 +199,7 @@ fn total_size(path: &Path, metadata: Option<&Value>) -> Result<Option<u64>> {
 /// Refuses a name that is not that of a file beside the index.
 fn check_name(path: &Path, tensor: &str, shard: &str) -> Result<()> {
     let outside = |c: char| c == '/' || c == '\\' || c == ':' || c.is_control();
-    let fault = |summary| Fault::new(path, summary).tensor(tensor).found(format!("{shard:?}"));
+    let fault = |summary| Fault::of_file(path, summary).tensor(tensor).found(format!("{shard:?}"));
     if shard.contains(outside) {
         return Err(fault("the index names a shard outside of its folder")
             .expected("the name of a file beside the index")
@@ -224,7 +224,7 @@ pub fn is_index(path: &Path) -> bool {
 /// names: lines of hash, two spaces, name.
 pub fn read(path: &Path) -> Result<TensorFile> {
     let bytes = fs::read(path)
-        .map_err(|e| Fault::new(path, "the index of the weights cannot be read").found(e))?;
+        .map_err(|e| Fault::of_file(path, "the index of the weights cannot be read").found(e))?;
     let index = Index::parse(path, &bytes)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let shards = index.shards();
@@ -242,7 +242,7 @@ pub fn read(path: &Path) -> Result<TensorFile> {
     for shard in &shards {
         let at = folder.join(shard);
         let bytes =
-            fs::read(&at).map_err(|e| Fault::new(&at, "a shard cannot be read").found(e))?;
+            fs::read(&at).map_err(|e| Fault::of_file(&at, "a shard cannot be read").found(e))?;
         let part = parse(&at, &bytes)?;
         size += tensor_bytes(&bytes);
         lines += &line(&part.sha256, shard);
@@ -254,7 +254,7 @@ pub fn read(path: &Path) -> Result<TensorFile> {
     }
     index.check(path, &held)?;
     if let Some(said) = index.total_size.filter(|said| *said != size) {
-        return Err(Fault::new(path, "metadata.total_size is not the size of the shards")
+        return Err(Fault::of_file(path, "metadata.total_size is not the size of the shards")
             .found(format!("{said} bytes"))
             .expected(format!("{size} bytes, as the tensors of {} shards take", shards.len()))
             .help("get index and shards again; if they are right, take total_size out of the index")
@@ -267,7 +267,7 @@ pub fn read(path: &Path) -> Result<TensorFile> {
 fn missing(path: &Path, shard: &str, all: usize) -> Error {
     let place = path.parent().unwrap_or(Path::new("")).join(shard);
     let found = if place.is_dir() { "a folder of this name" } else { "no such file" };
-    Fault::new(&place, "a shard of the weights is missing")
+    Fault::of_file(&place, "a shard of the weights is missing")
         .found(found)
         .expected(format!("all {all} shards beside {}", path.display()))
         .into()
@@ -291,7 +291,7 @@ pub fn refuse_shard(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some(stem) = stem_of_shard(&name) else { return Ok(()) };
     let index = path.with_file_name(format!("{stem}{INDEX_ENDING}"));
-    let fault = Fault::new(path, "the file is one shard of a model's weights")
+    let fault = Fault::of_file(path, "the file is one shard of a model's weights")
         .found("a part of the tensors")
         .expected("the index of all shards, or the folder that they are in");
     Err(match index.is_file() {

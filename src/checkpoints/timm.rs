@@ -9,12 +9,11 @@ use std::path::PathBuf;
 
 use super::base::{self, BaseModel};
 use super::compact::file_bytes;
-use super::fault::Fault;
 use super::metadata::Metadata;
 use super::shapes::Renamed;
 use super::timm_config::TimmConfig;
 use super::{Checkpoint, Hints, TensorFile};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 
 /// timm's ε of every layer norm.
 pub const NORM_EPS: f64 = 1e-6;
@@ -55,7 +54,7 @@ pub fn described(file: &TensorFile) -> Result<Option<(PathBuf, TimmConfig)>> {
     base.trainable(&path)?;
     match base {
         BaseModel::Timm(config) => Ok(Some((path, *config))),
-        other => Err(Fault::new(&path, "the description is of another form than the weights")
+        other => Err(Fault::of_file(&path, "the description is of another form than the weights")
             .found(other)
             .expected("timm's, with its `architecture`")
             .into()),
@@ -94,7 +93,7 @@ pub fn labelled(
 /// Refuses models that timm can build and this project cannot; `qkv` is the layer's name.
 pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
     let refuse = |what: &str, tensor: &str| {
-        Err(Fault::new(&file.path, format!("the model has {what}, which is not supported"))
+        Err(Fault::of_file(&file.path, format!("the model has {what}, which is not supported"))
             .tensor(tensor)
             .expected(SUPPORTED)
             .into())
@@ -113,7 +112,7 @@ pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
         return refuse("queries, keys and values without bias", weight);
     }
     if !has("head.weight") {
-        return Err(Fault::new(&file.path, "the model has no classifier")
+        return Err(Fault::of_file(&file.path, "the model has no classifier")
             .tensor("head.weight")
             .found("no such tensor")
             .expected("a model that was made with num_classes above 0")
@@ -126,7 +125,7 @@ pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
 /// The file in timm's form, of a dense model.
 pub fn export(dense: &Checkpoint) -> Result<Vec<u8>> {
     if dense.model.as_vit().is_none() {
-        return Err(Fault::of("timm's form cannot hold this model")
+        return Err(Fault::new("timm's form cannot hold this model")
             .found("a model that is no Vision Transformer")
             .help("--to compact holds it")
             .into());

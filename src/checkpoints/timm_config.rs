@@ -10,9 +10,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::base::{UNKNOWN_FIELD, Unsupported};
-use super::fault::Fault;
 use super::fields::Fields;
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::spec::{Normalize, Pool, VitSpec};
 
 /// A description whose fields have the right types.
@@ -453,7 +452,7 @@ impl TimmConfig {
     /// kept. Errors, with the field, if one contradicts them.
     pub fn check(&self, path: &Path, model: &VitSpec, new_head: bool) -> Result<()> {
         let contradiction = |field: &str, found: String, expected: String| {
-            Err(Fault::new(path, format!("{field} contradicts the weights"))
+            Err(Fault::of_file(path, format!("{field} contradicts the weights"))
                 .found(found)
                 .expected(expected)
                 .into())
@@ -505,12 +504,13 @@ impl TimmConfig {
             match values.len() {
                 n if n == channels => Ok(values.clone()),
                 1 => Ok(vec![values[0]; channels]),
-                n => {
-                    Err(Fault::new(path, format!("{name}: the images' normalisation does not fit"))
-                        .found(format!("{n} numbers"))
-                        .expected(format!("{channels}, one for each of the model's channels"))
-                        .into())
-                }
+                n => Err(Fault::of_file(
+                    path,
+                    format!("{name}: the images' normalisation does not fit"),
+                )
+                .found(format!("{n} numbers"))
+                .expected(format!("{channels}, one for each of the model's channels"))
+                .into()),
             }
         };
         Ok(Some(Normalize { mean: each("mean", mean)?, std: each("std", std)? }))

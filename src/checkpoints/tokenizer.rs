@@ -7,9 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::fault::Fault;
 use super::fields::{Fields, kind};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 
 /// The file's name in a model's folder.
 pub const TOKENIZER: &str = "tokenizer.json";
@@ -23,7 +22,7 @@ pub fn beside(weights: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(&path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Fault::new(&path, "the tokenizer cannot be read").found(e).into()),
+        Err(e) => Err(Fault::of_file(&path, "the tokenizer cannot be read").found(e).into()),
     }
 }
 
@@ -33,13 +32,13 @@ pub fn check(folder: &Path, vocab_size: usize) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let bytes =
-        fs::read(&path).map_err(|e| Fault::new(&path, "the tokenizer cannot be read").found(e))?;
+    let bytes = fs::read(&path)
+        .map_err(|e| Fault::of_file(&path, "the tokenizer cannot be read").found(e))?;
     let (token, highest) = highest(&path, &bytes)?;
     if highest < vocab_size as u64 {
         return Ok(());
     }
-    Err(Fault::new(&path, "the tokenizer has more tokens than the model")
+    Err(Fault::of_file(&path, "the tokenizer has more tokens than the model")
         .found(format!("token {token:?} with number {highest}"))
         .expected(format!("numbers below {vocab_size}, vocab_size of config.json"))
         .help("the tokenizer is another model's, or the embedding was not resized for its tokens")

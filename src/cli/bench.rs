@@ -12,7 +12,7 @@ use serde_json::json;
 use super::hub::LockedHubArgs;
 use super::{DeviceArgs, SpecArgs, print, print_data};
 use crate::atomic::{check_writable, write_atomic};
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::nn::KernelTime;
 use crate::report::{Align, Cell, Format, Row, Table, count, percent};
 use crate::runner::{
@@ -57,11 +57,11 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let experiment = args.spec.load_for(&device)?;
     let amount = amount(args)?;
     if args.kernels && device.is_cpu() {
-        return Err(Error::Input(
-            "--kernels: only a GPU's kernels are timed one by one\n  found:    the processor\n  \
-             expected: a GPU, by --device cuda"
-                .into(),
-        ));
+        return Err(Fault::new("only a GPU's kernels are timed one by one")
+            .within("--kernels")
+            .found("the processor")
+            .expected("a GPU, by --device cuda")
+            .into());
     }
     let variants = chosen(&experiment, &args.arms)?;
     let file = args.json.as_deref().filter(|path| *path != Path::new("-"));
@@ -101,11 +101,11 @@ fn amount(args: &BenchArgs) -> Result<Amount> {
     const MOST: usize = 1_000_000;
     for (option, found, least) in [("--steps", args.steps, 1), ("--warmup", args.warmup, 0)] {
         if !(least..=MOST).contains(&found) {
-            return Err(Error::Input(format!(
-                "{option}: not a number of steps to measure\n  found:    {found}\n  expected: a \
-                 whole number from {least} to {}",
-                count(MOST as u64)
-            )));
+            return Err(Fault::new("not a number of steps to measure")
+                .source(option)
+                .found(found)
+                .expected(format!("a whole number from {least} to {}", count(MOST as u64)))
+                .into());
         }
     }
     Ok(Amount { steps: args.steps, warmup: args.warmup, kernels: args.kernels })
@@ -117,13 +117,12 @@ fn chosen<'a>(experiment: &'a Experiment, arms: &[String]) -> Result<Vec<&'a Var
     names.dedup();
     for arm in arms {
         if !names.contains(&arm.as_str()) {
-            let help = nearest(arm, names.iter().copied())
-                .map_or(String::new(), |name| format!("\n  help:     did you mean `{name}`?"));
-            return Err(Error::Input(format!(
-                "--arm {arm}: there is no such arm\n  found:    `{arm}`\n  expected: one of \
-                 {}{help}",
-                names.join(", ")
-            )));
+            return Err(Fault::new("there is no such arm")
+                .within(format!("--arm {arm}"))
+                .found(format!("`{arm}`"))
+                .expected(format!("one of {}", names.join(", ")))
+                .did_you_mean(nearest(arm, names.iter().copied()))
+                .into());
         }
     }
     Ok(experiment.variants.iter().filter(|v| arms.is_empty() || arms.contains(&v.arm)).collect())

@@ -8,7 +8,7 @@ use super::spectrum::ReferenceName;
 use super::weights::{CheckpointArgs, refuse_overwriting, target};
 use super::{FormatArgs, FormatName, print_as};
 use crate::atomic::write_atomic;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
 use crate::spec::{IncrementInit, Kept, ModelSpec, Rank, TargetSpec, VloraSpec};
 
@@ -42,10 +42,13 @@ pub struct CompressArgs {
 pub fn compress(args: &CompressArgs) -> Result<()> {
     refuse_overwriting(&[&args.out], args.force)?;
     if args.compound_size < 2 {
-        return Err(Error::Input(format!(
-            "--compound-size: compounds of {} layers have no increments\n  expected: 2 or more",
+        return Err(Fault::new(format!(
+            "compounds of {} layers have no increments",
             args.compound_size
-        )));
+        ))
+        .within("--compound-size")
+        .expected("2 or more")
+        .into());
     }
     let loaded = args.checkpoint.read()?;
     let vlora = VloraSpec {

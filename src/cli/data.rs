@@ -9,7 +9,7 @@ use super::hub::HubArgs;
 use super::spec_lines::spec_lines;
 use super::{FormatArgs, FormatName, clean, print_as};
 use crate::data::{Column, Kind, Layout, Table as Rows, Values, listed, read_split};
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::hub::{self, Repository, Source};
 use crate::report::{Align, Cell, Table, count};
 use crate::spec::HubName;
@@ -46,11 +46,13 @@ pub fn data(args: &DataArgs) -> Result<()> {
     if args.split.is_none() && layout.splits().next().is_none() {
         // A dataset with a fault may have no splits either.
         layout.fault()?;
-        return Err(Error::Input(format!(
-            "{}: there is nothing that is read\n  expected: Parquet, CSV, TSV, JSON lines, IDX, or \
-             folders of PNG, JPEG or WebP images; archives are not opened",
-            repository.name()
-        )));
+        return Err(Fault::new("there is nothing that is read")
+            .source(repository.name())
+            .expected(
+                "Parquet, CSV, TSV, JSON lines, IDX, or folders of PNG, JPEG or \
+                 WebP images; archives are not opened",
+            )
+            .into());
     }
     let splits: Vec<String> = match &args.split {
         Some(split) => vec![split.clone()],
@@ -144,9 +146,10 @@ fn source(dataset: &str) -> Result<Source> {
     }
     let folder = PathBuf::from(dataset);
     if !folder.exists() && HubName::parse(dataset).is_some() {
-        return Err(Error::Input(format!(
-            "{dataset}: there is no such folder\n  help:     did you mean `hub:{dataset}`?"
-        )));
+        return Err(Fault::new("there is no such folder")
+            .source(dataset)
+            .help(format!("did you mean `hub:{dataset}`?"))
+            .into());
     }
     Ok(Source::Folder(folder))
 }

@@ -8,7 +8,7 @@ use super::print;
 use super::weights::{CheckpointArgs, LoraName, form_parser, refuse_overwriting};
 use crate::atomic::write_atomic;
 use crate::checkpoints::{Checkpoint, Exported, Form, Hints, TOKENIZER, read_checkpoint};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -39,9 +39,10 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         _ if args.unmerge.is_some() => unmerged(args, &loaded.checkpoint)?,
         None => loaded.checkpoint.clone(),
         Some(_) if loaded.checkpoint.lora.is_none() => {
-            return Err(Error::Input(
-                "--lora: the checkpoint has no LoRA\n  help:     leave --lora out".into(),
-            ));
+            return Err(Fault::new("the checkpoint has no LoRA")
+                .within("--lora")
+                .help("leave --lora out")
+                .into());
         }
         Some(how) => how.apply(&loaded.checkpoint)?,
     };
@@ -70,7 +71,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 fn unmerged(args: &ExportArgs, merged: &Checkpoint) -> Result<Checkpoint> {
     let Some(path) = &args.unmerge else { return Ok(merged.clone()) };
     let adapted = read_checkpoint(path, &Hints::default())?;
-    let named = |e: Error| Error::Input(format!("--unmerge {}: {e}", path.display()));
+    let place = format!("--unmerge {}", path.display());
+    let named = |e: Error| e.map_fault(|fault| fault.under(place));
     merged.unmerge_lora(&adapted.checkpoint).map_err(named)
 }
 
@@ -79,11 +81,11 @@ fn refuse_stale(form: Form, folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Resu
     let is_written = |name: &str| files.iter().any(|(written, _)| written == Path::new(name));
     let left = form.files().iter().filter(|name| !is_written(name)).map(|name| folder.join(name));
     let Some(stale) = left.into_iter().find(|path| path.exists()) else { return Ok(()) };
-    Err(Error::Input(format!(
-        "{}: the file is of another model\n  found:    nothing in the checkpoint to write over it\n  \
-         help:     remove it, or export to another folder",
-        stale.display()
-    )))
+    Err(Fault::new("the file is of another model")
+        .source(stale.display())
+        .found("nothing in the checkpoint to write over it")
+        .help("remove it, or export to another folder")
+        .into())
 }
 
 /// Refuses what would be written over, before anything is read.
@@ -92,10 +94,10 @@ fn refuse(args: &ExportArgs) -> Result<()> {
         return refuse_overwriting(&[&args.out], args.force);
     }
     if args.out.exists() && !args.out.is_dir() {
-        return Err(Error::Input(format!(
-            "{}: this is a file\n  expected: the name of a folder to write into",
-            args.out.display()
-        )));
+        return Err(Fault::new("this is a file")
+            .source(args.out.display())
+            .expected("the name of a folder to write into")
+            .into());
     }
     let paths: Vec<PathBuf> = args.to.files().iter().map(|name| args.out.join(name)).collect();
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();

@@ -9,7 +9,7 @@ use super::hub::HubArgs;
 use super::{FormatArgs, clean, print_as, tell};
 use crate::atomic::write_atomic;
 use crate::data::{self, Card};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::{Hub, Kind, LockedRepository, Lockfile, Repository, Source};
 use crate::models;
 use crate::report::{Align, Cell, Table, count};
@@ -52,12 +52,13 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
     let locks: Vec<PathBuf> = args.specs.iter().map(|spec| Lockfile::path(spec)).collect();
     for (i, (spec, lock)) in args.specs.iter().zip(&locks).enumerate() {
         if spec == lock || locks[..i].contains(lock) && !args.specs[..i].contains(spec) {
-            return Err(Error::Input(format!(
-                "{}: its lock would be {}, which is another spec's, or itself\n  help:     call the \
-                 spec otherwise",
-                spec.display(),
+            return Err(Fault::new(format!(
+                "its lock would be {}, which is another spec's, or itself",
                 lock.display()
-            )));
+            ))
+            .source(spec.display())
+            .help("call the spec otherwise")
+            .into());
         }
     }
     let (mut written, mut failed) = (Vec::new(), Vec::new());
@@ -185,9 +186,5 @@ fn row(spec: &Path, got: &Got) -> Vec<Cell> {
 
 /// The error with the spec whose files were asked for.
 fn named(spec: &Path, error: Error) -> Error {
-    match error {
-        Error::Input(text) => Error::Input(format!("{}: {text}", spec.display())),
-        Error::Failed(text) => Error::Failed(format!("{}: {text}", spec.display())),
-        other => other,
-    }
+    error.map_fault(|fault| fault.under(spec.display()))
 }

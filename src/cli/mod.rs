@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::models;
 use crate::report::{Format, count, match_notes, plain};
 use crate::results::{ExperimentFolder, RunState};
@@ -298,11 +298,15 @@ fn tell_unused_gpu(device: &str) {
 
 /// The error where a report was printed, but could not be written.
 pub fn not_written(folder: &Path, error: &Error) -> Error {
-    Error::Failed(format!(
-        "{}: the table is printed, but its files could not all be written\n  found:    {error}\n  \
-         help:     copy the folder to a place that may be written to, and report on the copy",
-        clean(&folder.display().to_string())
-    ))
+    Error::from(
+        Fault::failed("the table is printed, but its files could not all be written")
+            .source(clean(&folder.display().to_string()))
+            .found(error)
+            .help(
+                "copy the folder to a place that may be written to, and report on \
+                 the copy",
+            ),
+    )
 }
 
 #[cfg(test)]

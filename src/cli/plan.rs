@@ -7,7 +7,7 @@ use super::{
     DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, listed, matched, print, print_as,
     several, states,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, plain, reduction, start_note};
 use crate::results::RunState;
@@ -328,11 +328,9 @@ fn resolved(plan: &Plan) -> Result<String> {
 }
 
 fn serde_yaml_text(variant: &PlannedVariant) -> Result<String> {
-    let text = variant
-        .variant
-        .spec
-        .to_yaml()
-        .map_err(|e| Error::Failed(format!("the resolved spec cannot be shown: {e}")))?;
+    let text = variant.variant.spec.to_yaml().map_err(|e| {
+        Error::from(Fault::failed(format!("the resolved spec cannot be shown: {e}")))
+    })?;
     Ok(text.lines().map(|line| format!("  {line}\n")).collect())
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::spectrum::show;
 use super::{FormatArgs, FormatName, clean, listed, not_written, print_as, several, tell};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::report::{Format, Summary, count, plain, write_report};
 use crate::results::{ExperimentFolder, RunFolder, SpectrumRecord, Weights};
 use crate::spec::nearest;
@@ -82,23 +82,30 @@ fn no_results(folder: &Path) -> Error {
     let shown = clean(&folder.display().to_string());
     let inside = experiments(folder);
     if !inside.is_empty() {
-        return Error::Input(format!(
-            "{shown}: results of several experiments lie here\n  found:    {}\n  expected: the \
-             folder of one\n  help:     vlora report {}",
-            listed(&inside, MOST_NAMES),
-            clean(&folder.join(&inside[0]).display().to_string())
-        ));
+        return Error::from(
+            Fault::new("results of several experiments lie here")
+                .source(shown)
+                .found(listed(&inside, MOST_NAMES))
+                .expected("the folder of one")
+                .help(format!(
+                    "vlora report {}",
+                    clean(&folder.join(&inside[0]).display().to_string())
+                )),
+        );
     }
-    let help = elsewhere(folder).map(|help| format!("\n  help:     {help}")).unwrap_or_default();
     let found = match (folder.is_dir(), folder.exists()) {
         (true, _) => "no experiment.json",
         (false, true) => "a file",
         (false, false) => "no such folder",
     };
-    Error::Input(format!(
-        "{shown}: there are no results here\n  found:    {found}\n  expected: the folder of an \
-         experiment, as `vlora run` leaves it under results/{help}"
-    ))
+    let fault = Fault::new("there are no results here")
+        .source(shown)
+        .found(found)
+        .expected("the folder of an experiment, as `vlora run` leaves it under results/");
+    match elsewhere(folder) {
+        Some(help) => fault.help(help).into(),
+        None => fault.into(),
+    }
 }
 
 /// The experiment that is probably meant, or those that there are in the folder above.

@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::report::write_and_show;
 use super::signals::stop_on_signal;
 use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, tell};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::{ExperimentFolder, RunState};
@@ -114,7 +114,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(Error::Failed(problems.join("\n"))),
+        false => Err(Fault::failed(problems.join("\n")).into()),
     }
 }
 
@@ -123,10 +123,11 @@ fn check_jobs(jobs: usize) -> Result<()> {
     const MOST: usize = 256;
     match (1..=MOST).contains(&jobs) {
         true => Ok(()),
-        false => Err(Error::Input(format!(
-            "--jobs: not a number of runs at once\n  found:    {jobs}\n  expected: a whole number \
-             from 1 to {MOST}"
-        ))),
+        false => Err(Fault::new("not a number of runs at once")
+            .within("--jobs")
+            .found(jobs)
+            .expected(format!("a whole number from 1 to {MOST}"))
+            .into()),
     }
 }
 
@@ -167,16 +168,21 @@ fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result
     let overridden = !now.overrides.is_empty() && now.overrides != before.overrides;
     if overridden && !replace {
         let set: Vec<String> = now.overrides.iter().map(|o| format!("--set {o}")).collect();
-        return Err(Error::Input(format!(
-            "{path}: its table would lose {}\n  found:    {}, with which the spec has {}; {} of {} in \
-             the table are not among them\n  help:     --out FOLDER keeps these results apart; \
-             --replace makes the table one of these (the others stay in runs/)",
-            runs(lost),
-            set.join(" "),
-            runs(kept.len()),
-            lost,
-            runs(all.len()),
-        )));
+        return Err(Fault::new(format!("its table would lose {}", runs(lost)))
+            .source(path)
+            .found(format!(
+                "{}, with which the spec has {}; {} of {} in the table are not \
+                 among them",
+                set.join(" "),
+                runs(kept.len()),
+                lost,
+                runs(all.len())
+            ))
+            .help(
+                "--out FOLDER keeps these results apart; --replace makes the table \
+                 one of these (the others stay in runs/)",
+            )
+            .into());
     }
     tell(&format!(
         "note: {path}: {} no longer in its table: the spec has other settings, arms or seeds \

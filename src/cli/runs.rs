@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::{FormatArgs, FormatName, print_as, several, states, tell};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::report::{Align, Cell, Table, count};
 use crate::results::{
     Deletion, ExperimentFolder, ExperimentRecord, Look, RunFolder, RunResult, RunState, SpecRecord,
@@ -95,11 +95,11 @@ fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFo
     };
     match shown.is_empty() {
         false => Ok((shown, tree)),
-        true => Err(Error::Input(format!(
-            "{}: there are no results here\n  found:    no folder with an experiment.json or runs/\n  \
-             expected: what `vlora run` fills, results/ unless --out names another",
-            folder.display()
-        ))),
+        true => Err(Fault::new("there are no results here")
+            .source(folder.display())
+            .found("no folder with an experiment.json or runs/")
+            .expected("what `vlora run` fills, results/ unless --out names another")
+            .into()),
     }
 }
 

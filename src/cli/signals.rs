@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// A flag that the first Ctrl-C, SIGTERM or SIGHUP (the terminal is closed) raises; a second one ends
 /// the program at once, which loses nothing but the current epoch. A signal that was ignored when the
@@ -18,7 +18,7 @@ pub fn stop_on_signal() -> Result<Arc<AtomicBool>> {
             std::process::exit(i32::from(Error::Interrupted.exit_code()));
         }
     })
-    .map_err(|e| Error::Failed(format!("signals cannot be handled: {e}")))?;
+    .map_err(|e| Error::from(Fault::failed(format!("signals cannot be handled: {e}"))))?;
     // ctrlc takes them all.
     ignored.into_iter().for_each(ignore);
     Ok(stop)

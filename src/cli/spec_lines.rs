@@ -302,8 +302,8 @@ impl Labels {
         if !self.class_names.is_empty()
             && let Some(difference) = class_difference(&self.class_names, names)
         {
-            let lines: Vec<String> =
-                difference.lines().map(|line| format!("\n  {}", clean(line.trim()))).collect();
+            let lines = difference.found_and_expected().into_iter();
+            let lines: Vec<String> = lines.map(|line| format!("\n  {}", clean(&line))).collect();
             return Err(format!(
                 "the classes of the split {name} are named otherwise than those of {train}{}",
                 lines.concat()

@@ -9,7 +9,7 @@ use super::hub::HubArgs;
 use super::{FormatArgs, FormatName, not_written, print_as};
 use crate::checkpoints::layers::read_layers;
 use crate::checkpoints::{INDEX, MODEL};
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::report::{Format, plain, spectrum_notes, spectrum_table, write_spectrum};
 use crate::results::{SCHEMA_VERSION, SpectrumRecord};
 use crate::spec::{HUB_PREFIX, Reference};
@@ -127,15 +127,19 @@ fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
     let of =
         |r: &SpectrumRecord| (r.sha256.clone(), r.layout.clone(), r.reference, r.compound_size);
     match SpectrumRecord::read(folder) {
-        Ok(before) if of(&before) != of(record) => Err(Error::Input(format!(
-            "{}: the folder holds another spectrum\n  found:    {} (SHA-256 {}…), reference {}, compounds of {}\n  \
-             help:     give another folder with --out, or remove this one",
-            folder.display(),
-            before.title,
-            before.sha256.get(..12).unwrap_or_default(),
-            reference_name(before.reference),
-            before.compound_size
-        ))),
+        Ok(before) if of(&before) != of(record) => {
+            Err(Fault::new("the folder holds another spectrum")
+                .source(folder.display())
+                .found(format!(
+                    "{} (SHA-256 {}…), reference {}, compounds of {}",
+                    before.title,
+                    before.sha256.get(..12).unwrap_or_default(),
+                    reference_name(before.reference),
+                    before.compound_size
+                ))
+                .help("give another folder with --out, or remove this one")
+                .into())
+        }
         _ => Ok(()),
     }
 }
@@ -166,9 +170,7 @@ pub fn show(record: &SpectrumRecord, folder: &Path, format: FormatName) -> Resul
 /// The size asked for, or the whole depth.
 fn compound_size(asked: Option<usize>, depth: usize, path: &Path) -> Result<usize> {
     let size = asked.unwrap_or(depth);
-    let wrong = |what: String, expected: String| {
-        Err(Error::Input(format!("{what}\n  expected: {expected}")))
-    };
+    let wrong = |what: String, expected: String| Err(Fault::new(what).expected(expected).into());
     if depth < 2 {
         return wrong(
             format!("{}: the model has one layer, which differs from none", path.display()),

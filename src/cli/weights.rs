@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
 use crate::checkpoints::{Checkpoint, Form, Hints, Loaded, authors_targets, read_checkpoint_as};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::report::count;
 use crate::spec::{LayerWeight, ModelSpec, Rank, Target, VloraSpec, nearest};
 
@@ -104,10 +104,11 @@ impl CheckpointArgs {
             let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
             match value.parse::<f64>() {
                 Ok(alpha) => Ok((target(name, "--target-alpha", &targets)?, alpha)),
-                Err(_) => Err(Error::Input(format!(
-                    "--target-alpha: no target and number\n  found:    `{argument}`\n  \
-                     expected: TARGET=X, as in mlp.fc2=2"
-                ))),
+                Err(_) => Err(Fault::new("no target and number")
+                    .within("--target-alpha")
+                    .found(format!("`{argument}`"))
+                    .expected("TARGET=X, as in mlp.fc2=2")
+                    .into()),
             }
         };
         self.target_alpha.iter().map(parse).collect()
@@ -115,10 +116,12 @@ impl CheckpointArgs {
 
     fn contradicts(&self, given: String, held: String) -> Error {
         let option = given.split(' ').next().unwrap_or_default();
-        Error::Input(format!(
-            "{}: the file has {held}\n  found:    {given}\n  help:     leave {option} out",
-            self.path.display()
-        ))
+        Error::from(
+            Fault::new(format!("the file has {held}"))
+                .source(self.path.display())
+                .found(&given)
+                .help(format!("leave {option} out")),
+        )
     }
 
     /// What was read, in a few lines.
@@ -181,30 +184,28 @@ pub fn target(name: &str, option: &str, weights: &[LayerWeight]) -> Result<Targe
     if all.contains(&name.trim()) {
         return Ok(Target::new(name.trim()));
     }
-    let help = match nearest(name, all.iter().copied()) {
-        Some(near) => format!("\n  help:     did you mean `{near}`?"),
-        None => String::new(),
-    };
-    let all = all.join(", ");
-    Err(Error::Input(format!(
-        "{option}: unknown name\n  found:    `{name}`\n  expected: one of {all}{help}"
-    )))
+    Err(Fault::new("unknown name")
+        .within(option)
+        .found(format!("`{name}`"))
+        .expected(format!("one of {}", all.join(", ")))
+        .did_you_mean(nearest(name, all.iter().copied()))
+        .into())
 }
 
 /// Refuses to write over files that are there, unless it is asked for.
 pub fn refuse_overwriting(paths: &[&Path], force: bool) -> Result<()> {
     for path in paths {
         if path.is_dir() {
-            return Err(Error::Input(format!(
-                "{}: this is a folder\n  expected: the name of a file to write",
-                path.display()
-            )));
+            return Err(Fault::new("this is a folder")
+                .source(path.display())
+                .expected("the name of a file to write")
+                .into());
         }
         if path.symlink_metadata().is_ok() && !force {
-            return Err(Error::Input(format!(
-                "{}: the file exists\n  help:     --force writes over it",
-                path.display()
-            )));
+            return Err(Fault::new("the file exists")
+                .source(path.display())
+                .help("--force writes over it")
+                .into());
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::options::options;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::Repository;
 use crate::spec::yaml_to_json;
 
@@ -55,7 +55,7 @@ impl Card {
             return Ok(Card::default());
         }
         let file = repository.read(CARD)?;
-        let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
+        let fail = |problem: String| Error::from(Fault::new(problem).source(&file.name));
         let text = std::str::from_utf8(&file.bytes).map_err(|e| {
             fail(format!("the dataset card is not text: byte {} is not UTF-8", e.valid_up_to()))
         })?;

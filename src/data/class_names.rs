@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::spec::shorten;
 
-/// The problem of a file whose labels mean other classes than those of the files before.
-pub const OTHER: &str = "the classes are named otherwise than in the files before";
-
-/// How `found` differs from `expected`, as the two lines of an error; None where it does not.
-pub fn difference(found: &[String], expected: &[String]) -> Option<String> {
+/// What is wrong with a file whose labels mean other classes than those of the files before; None where
+/// they mean the same.
+pub fn difference(found: &[String], expected: &[String]) -> Option<Fault> {
     if found == expected {
         return None;
     }
@@ -20,13 +18,13 @@ pub fn difference(found: &[String], expected: &[String]) -> Option<String> {
     };
     let (found_all, expected_all) = (all(found), all(expected));
     let first = found.iter().zip(expected).position(|(a, b)| a != b);
+    let fault = Fault::new("the classes are named otherwise than in the files before");
     Some(match first {
-        Some(label) => format!(
-            "found:    {} for the label {label}, of {found_all}\n  expected: {}, of {expected_all}",
-            found[label], expected[label]
-        ),
+        Some(label) => fault
+            .found(format!("{} for the label {label}, of {found_all}", found[label]))
+            .expected(format!("{}, of {expected_all}", expected[label])),
         // One list goes on where the other ends.
-        None => format!("found:    {found_all}\n  expected: {expected_all}"),
+        None => fault.found(found_all).expected(expected_all),
     })
 }
 
@@ -45,11 +43,11 @@ pub fn numbers(
         None => Ok(None),
         Some(text) => match labels.get(&text[..]) {
             Some(label) => Ok(Some(*label)),
-            None => Err(Error::Input(format!(
-                "{}: unknown class\n  found:    `{text}`\n  expected: {}",
-                place(row),
-                shorten(&names.join(", "))
-            ))),
+            None => Err(Fault::new("unknown class")
+                .source(place(row))
+                .found(format!("`{text}`"))
+                .expected(shorten(&names.join(", ")))
+                .into()),
         },
     };
     texts.iter().enumerate().map(number).collect()
@@ -64,14 +62,19 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
         let of = |found: &[&str], expected: &[&str]| difference(&names(found), &names(expected));
         assert_eq!(of(&["a", "b"], &["a", "b"]), None);
+        let told = |found: &[&str], expected: &[&str]| of(found, expected).unwrap().to_string();
+        let summary = "the classes are named otherwise than in the files before\n  ";
         assert_eq!(
-            of(&["a", "c"], &["a", "b"]).unwrap(),
-            "found:    c for the label 1, of 2 classes, a, c\n  expected: b, of 2 classes, a, b"
+            told(&["a", "c"], &["a", "b"]),
+            format!(
+                "{summary}found:    c for the label 1, of 2 classes, a, c\n  expected: b, of 2 classes, a, b"
+            )
         );
         assert_eq!(
-            of(&["a"], &["a", "b"]).unwrap(),
-            "found:    1 class, a\n  expected: 2 classes, a, b"
+            told(&["a"], &["a", "b"]),
+            format!("{summary}found:    1 class, a\n  expected: 2 classes, a, b")
         );
-        assert!(of(&[], &["a"]).unwrap().starts_with("found:    no names of classes\n"));
+        let none = format!("{summary}found:    no names of classes\n");
+        assert!(told(&[], &["a"]).starts_with(&none));
     }
 }

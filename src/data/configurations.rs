@@ -6,7 +6,7 @@ use super::card::{CARD, Card, CardConfig};
 use super::formats::{Format, is_metadata};
 use super::names::names_split;
 use super::splits::Found;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::nearest;
 
 /// The configuration that is asked for, or the one that stands out.
@@ -20,31 +20,29 @@ pub fn choose<'a>(card: &'a Card, config: Option<&str>) -> Result<&'a CardConfig
             marked.or(if let [only] = &card.configs[..] { Some(only) } else { None })
         }
     };
-    found.ok_or_else(|| unclear(&card.name, &names, config, ""))
+    found.ok_or_else(|| unclear(&card.name, &names, config, None))
 }
 
 /// No configuration, or more than one, is meant.
-fn unclear(name: &str, names: &[&str], config: Option<&str>, help: &str) -> Error {
+fn unclear(name: &str, names: &[&str], config: Option<&str>, help: Option<&str>) -> Error {
     let listed = match names.len() {
         0 => "no configurations".to_string(),
         // Some datasets have one a language pair.
         n if n > 20 => format!("{}, … ({n} in all)", names[..20].join(", ")),
         _ => names.join(", "),
     };
-    Error::Input(match config {
-        Some(config) => {
-            let help = nearest(config, names.iter().copied())
-                .map(|near| format!("\n  help:     did you mean `{near}`?"))
-                .unwrap_or_default();
-            format!(
-                "{name}: there is no configuration `{config}`\n  found:    {listed}\n  expected: \
-                 data.config to name one of the dataset's, or to be left out{help}"
-            )
+    let fault = match config {
+        Some(config) => Fault::new(format!("there is no configuration `{config}`"))
+            .expected("data.config to name one of the dataset's, or to be left out")
+            .did_you_mean(nearest(config, names.iter().copied())),
+        None => {
+            Fault::new("the dataset has several configurations").expected("data.config to name one")
         }
-        None => format!(
-            "{name}: the dataset has several configurations\n  found:    {listed}\n  expected: \
-             data.config to name one{help}"
-        ),
+    };
+    let fault = fault.source(name).found(listed);
+    Error::from(match help {
+        Some(help) => fault.help(help),
+        None => fault,
     })
 }
 
@@ -93,7 +91,7 @@ pub fn by_folder(
     if let Some(config) = config {
         return match folders.contains(config) {
             true => Ok((Some(config.to_string()), format!("{config}/"))),
-            false => Err(unclear(name, &configurations(rows, &folders), Some(config), "")),
+            false => Err(unclear(name, &configurations(rows, &folders), Some(config), None)),
         };
     }
     match configurations(rows, &folders)[..] {
@@ -101,9 +99,9 @@ pub fn by_folder(
         [only] => Ok((Some(only.to_string()), String::new())),
         ref several => {
             let images = rows.iter().all(|path| Format::of(path) == Some(Format::ImageFolder));
-            let help = "\n  help:     if these are classes, put the folders of the splits first, as in \
-                train/cat/1.png";
-            Err(unclear(name, several, None, if images { help } else { "" }))
+            let help =
+                "if these are classes, put the folders of the splits first, as in train/cat/1.png";
+            Err(unclear(name, several, None, images.then_some(help)))
         }
     }
 }

@@ -8,7 +8,7 @@ use super::limits;
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 use crate::spec::shorten;
 
@@ -17,8 +17,9 @@ use crate::spec::shorten;
 pub fn read(file: &File, delimiter: u8, select: Select) -> Result<Table> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let fail =
-        |place: &str, problem: String| Error::Input(format!("{}: {place}{problem}", file.name));
+    let fail = |place: &str, problem: String| {
+        Error::from(Fault::new(format!("{place}{problem}")).source(&file.name))
+    };
     if let Some((line, found)) = broken_quote(bytes, delimiter) {
         let problem = format!(
             "a quote is broken\n  found:    {found}\n  expected: a quoted value to end with a quote \
@@ -122,11 +123,13 @@ const MISSING: [&str; 18] = [
 pub fn check_labels(table: &Table, column: &Column) -> Result<()> {
     let Values::Text(texts) = &column.values else { return Ok(()) };
     let fail = |row: usize, text: &str, other: &str, help: &str| {
-        Error::Input(format!(
-            "{}: a label can be read in two ways\n  found:    {text}, which is {other} to Hugging Face's \
-             `datasets`\n  expected: labels that are text alone or numbers alone\n  help:     {help}",
-            table.place(row)
-        ))
+        Error::from(
+            Fault::new("a label can be read in two ways")
+                .source(table.place(row))
+                .found(format!("{text}, which is {other} to Hugging Face's `datasets`"))
+                .expected("labels that are text alone or numbers alone")
+                .help(help),
+        )
     };
     let missing = |text: &String| MISSING.contains(&&text[..]);
     let rows = || texts.iter().enumerate().filter_map(|(row, text)| Some((row, text.as_ref()?)));

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::parts::Parts;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 
 /// Pairs that an error names.
 const NAMED: usize = 3;
@@ -126,12 +126,12 @@ pub fn between(
         1 => format!("{one} stands"),
         _ => format!("{several} stand"),
     };
-    Err(Error::Input(format!(
-        "data: {} {stand} in two splits\n  found:    {}\n  expected: no {one} in two splits\n  \
-         help:     `data.duplicates: keep` counts them in the notes and goes on",
-        pairs.len(),
-        found.join(",\n            ")
-    )))
+    Err(Fault::new(format!("{} {stand} in two splits", pairs.len()))
+        .within("data")
+        .found_each(found)
+        .expected(format!("no {one} in two splits"))
+        .help("`data.duplicates: keep` counts them in the notes and goes on")
+        .into())
 }
 
 /// Counts examples of the parts that are elsewhere, too: those of the validation part that are trained

@@ -5,7 +5,7 @@ use super::names;
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
 /// The columns that the pair of files makes, named as the Hub's copies of MNIST name them.
@@ -20,22 +20,24 @@ pub fn read(files: &[File], select: Select) -> Result<Table> {
     };
     let (Some(images), Some(labels)) = (of(false), of(true)) else {
         let found: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
-        return Err(Error::Input(format!(
-            "IDX files come in pairs\n  found:    {}\n  expected: one file of images and one of \
-             labels, as in train-images-idx3-ubyte and train-labels-idx1-ubyte",
-            found.join(", ")
-        )));
+        return Err(Fault::new("IDX files come in pairs")
+            .found(found.join(", "))
+            .expected(
+                "one file of images and one of labels, as in \
+                 train-images-idx3-ubyte and train-labels-idx1-ubyte",
+            )
+            .into());
     };
     let fields = [(COLUMNS[0].to_string(), Kind::Image), (COLUMNS[1].to_string(), Kind::Integer)];
     select.check(&images.name, &fields)?;
     let (sizes, pixels) = array(images, 3)?;
     let (label_sizes, numbers) = array(labels, 1)?;
     if sizes[0] != label_sizes[0] {
-        return Err(Error::Input(format!(
-            "{}: there are not as many labels as images\n  found:    {} labels\n  expected: {}, as \
-             in {}",
-            labels.name, label_sizes[0], sizes[0], images.name
-        )));
+        return Err(Fault::new("there are not as many labels as images")
+            .source(&labels.name)
+            .found(format!("{} labels", label_sizes[0]))
+            .expected(format!("{}, as in {}", sizes[0], images.name))
+            .into());
     }
     let name = &images.name;
     let images = Values::Pixels { height: sizes[1], width: sizes[2], bytes: pixels };
@@ -49,10 +51,7 @@ pub fn read(files: &[File], select: Select) -> Result<Table> {
 fn array(file: &File, dims: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let bytes = unpack(file)?;
     let fail = |problem: &str, found: String, expected: String| {
-        Error::Input(format!(
-            "{}: {problem}\n  found:    {found}\n  expected: {expected}",
-            file.name
-        ))
+        Error::from(Fault::new(problem).source(&file.name).found(found).expected(expected))
     };
     let head = 4 + 4 * dims;
     let magic = [0, 0, 8, dims as u8];

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::layout::class_of;
 use super::select::Select;
 use super::table::{Blobs, Column, Kind, Table, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
 /// One row a file, in the files' order; labels are places in `classes`.
@@ -17,11 +17,11 @@ pub fn read(files: Vec<File>, classes: &[String], select: Select) -> Result<Tabl
     let label = |file: &File| {
         let class = class_of(&file.path).and_then(|class| labels.get(class));
         class.map(|label| Some(*label)).ok_or_else(|| {
-            Error::Input(format!(
-                "{}: the image lies in no folder that names its class\n  expected: a path like \
-                 train/cat/1.png",
-                file.name
-            ))
+            Error::from(
+                Fault::new("the image lies in no folder that names its class")
+                    .source(&file.name)
+                    .expected("a path like train/cat/1.png"),
+            )
         })
     };
     let labels = files.iter().map(label).collect::<Result<Vec<_>>>()?;

@@ -8,7 +8,7 @@ use super::limits;
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 use crate::spec::shorten;
 
@@ -26,8 +26,9 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let place =
-            |e: String| Error::Input(format!("{}: row {row} (line {}): {e}", file.name, i + 1));
+        let place = |e: String| {
+            Error::from(Fault::new(format!("row {row} (line {}): {e}", i + 1)).source(&file.name))
+        };
         for (name, value) in object(line).map_err(place)? {
             let at = match places.get(&name) {
                 Some(at) => *at,
@@ -50,7 +51,7 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
         row += 1;
     }
     let columns = builders.iter().map(Builder::width).sum();
-    bounded(columns, row).map_err(|e| Error::Input(format!("{}: {e}", file.name)))?;
+    bounded(columns, row).map_err(|e| Error::from(Fault::new(e).source(&file.name)))?;
     let fields: Vec<(String, Kind)> =
         builders.iter().map(|b| (b.name.clone(), b.kind.clone().unwrap_or(Kind::Text))).collect();
     // A file of no lines says nothing of its columns.

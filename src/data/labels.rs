@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::class_names::{self, numbers};
 use super::table::{Column, Table, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::shorten;
 
 /// What is known of the classes.
@@ -81,22 +81,18 @@ impl Labels {
         }
         match class_names::difference(names, &self.known.names) {
             None => Ok(()),
-            Some(difference) => Err(Error::Input(format!(
-                "{}: {}\n  {difference}",
-                table.file(),
-                class_names::OTHER
-            ))),
+            Some(difference) => Err(difference.source(table.file()).into()),
         }
     }
 
     fn count(&self, file: &str, found: usize, what: &str) -> Result<()> {
         match found == self.classes {
             true => Ok(()),
-            false => Err(Error::Input(format!(
-                "{file}: the dataset has another number of classes\n  found:    {found} {what}\n  \
-                 expected: model.classes, {}",
-                self.classes
-            ))),
+            false => Err(Fault::new("the dataset has another number of classes")
+                .source(file)
+                .found(format!("{found} {what}"))
+                .expected(format!("model.classes, {}", self.classes))
+                .into()),
         }
     }
 
@@ -107,13 +103,15 @@ impl Labels {
                     self.numbers.push(*label as u32);
                 }
                 Some(label) => {
-                    return Err(Error::Input(format!(
-                        "{}: label out of range\n  found:    {label}\n  expected: 0 to {} \
-                         (model.classes is {})",
-                        table.place(row),
-                        self.classes - 1,
-                        self.classes
-                    )));
+                    return Err(Fault::new("label out of range")
+                        .source(table.place(row))
+                        .found(label)
+                        .expected(format!(
+                            "0 to {} (model.classes is {})",
+                            self.classes - 1,
+                            self.classes
+                        ))
+                        .into());
                 }
                 None => return Err(no_label(table, row)),
             }
@@ -146,17 +144,19 @@ impl Labels {
 
 /// The error of a column whose values are not what is asked for.
 pub fn wrong_type(table: &Table, column: &Column, expected: &str) -> Error {
-    Error::Input(format!(
-        "{}: column `{}` has the wrong type\n  found:    {}\n  expected: {expected}",
-        table.file(),
-        column.name,
-        column.kind()
-    ))
+    Error::from(
+        Fault::new(format!("column `{}` has the wrong type", column.name))
+            .source(table.file())
+            .found(column.kind())
+            .expected(expected),
+    )
 }
 
 fn no_label(table: &Table, row: usize) -> Error {
-    Error::Input(format!(
-        "{}: there is no label\n  found:    an empty value\n  expected: a class label",
-        table.place(row)
-    ))
+    Error::from(
+        Fault::new("there is no label")
+            .source(table.place(row))
+            .found("an empty value")
+            .expected("a class label"),
+    )
 }

@@ -10,7 +10,7 @@ use super::formats::{Format, Holds, holds, is_apple_double};
 use super::glob;
 use super::names::{canonical, names_split};
 use super::splits::{Found, Said, Split, by_card, by_name, claims};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::Repository;
 use crate::spec::{FilesSpec, nearest};
 
@@ -50,10 +50,11 @@ impl Layout {
         let all = repository.files().iter().map(String::as_str);
         for pattern in ignore {
             if !all.clone().any(|path| is_ignored(path, pattern)) {
-                return Err(Error::Input(format!(
-                    "{name}: no file matches a pattern of data.ignore\n  found:    {pattern}\n  \
-                     expected: a path in the dataset, a folder's, or a pattern like `**/*.tif`"
-                )));
+                return Err(Fault::new("no file matches a pattern of data.ignore")
+                    .source(name)
+                    .found(pattern)
+                    .expected("a path in the dataset, a folder's, or a pattern like `**/*.tif`")
+                    .into());
             }
         }
         let ignores = |path: &str| ignore.iter().any(|pattern| is_ignored(path, pattern));
@@ -125,7 +126,7 @@ impl Layout {
     /// Errors if the dataset has files that may hold rows or images and are in no split.
     pub fn fault(&self) -> Result<()> {
         match &self.found.fault {
-            Some(fault) => Err(Error::Input(format!("{}: {fault}", self.name))),
+            Some(fault) => Err(Fault::new(fault).source(&self.name).into()),
             None => Ok(()),
         }
     }
@@ -137,7 +138,7 @@ impl Layout {
         self.fault()?;
         let Some(found) = self.find(split) else { return Err(self.no_split(split)) };
         match &found.fault {
-            Some(fault) => Err(Error::Input(format!("{}: {fault}", self.name))),
+            Some(fault) => Err(Fault::new(fault).source(&self.name).into()),
             None => Ok(found),
         }
     }
@@ -151,9 +152,6 @@ impl Layout {
 
     fn no_split(&self, split: &str) -> Error {
         let names: Vec<&str> = self.splits().collect();
-        let help = nearest(split, names.iter().copied())
-            .map(|near| format!("\n  help:     did you mean `{near}`?"))
-            .unwrap_or_default();
         let config = self.config.as_ref().map(|c| format!(" of `{c}`")).unwrap_or_default();
         let there = match names.is_empty() {
             true => "no files of rows".to_string(),
@@ -163,12 +161,16 @@ impl Layout {
             [] => String::new(),
             left => format!("; not read: {}", listed(left)),
         };
-        Error::Input(format!(
-            "{}: there are no files of the split `{split}`{config}\n  found:    {there}{left}\n  \
-             expected: {split}.parquet, .csv, .tsv or .jsonl, or a folder {split}, or files that the \
-             dataset card names{help}",
-            self.name
-        ))
+        Error::from(
+            Fault::new(format!("there are no files of the split `{split}`{config}"))
+                .source(&self.name)
+                .found(format!("{there}{left}"))
+                .expected(format!(
+                    "{split}.parquet, .csv, .tsv or .jsonl, or a folder {split}, or files that the \
+                     dataset card names"
+                ))
+                .did_you_mean(nearest(split, names.iter().copied())),
+        )
     }
 
     /// [`Layout::files`] of a split that is asked for as `data.validation` or `data.test`: where the
@@ -183,9 +185,7 @@ impl Layout {
             _ => return self.files(split),
         };
         self.files(split).map_err(|error| match self.find(split) {
-            None if self.found.fault.is_none() => {
-                Error::Input(format!("{error}\n  help:     {instead}"))
-            }
+            None if self.found.fault.is_none() => error.map_fault(|fault| fault.help(instead)),
             _ => error,
         })
     }

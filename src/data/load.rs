@@ -26,7 +26,7 @@ use super::layout::Layout;
 use super::names;
 use super::parts::{self, Parts};
 use super::source::SplitFiles;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
 use crate::spec::{Duplicates, FilesSpec, PartSpec, SplitSpec, hex};
 
@@ -227,10 +227,9 @@ impl Loader<'_> {
         let mut split = OpenSplit { role, files, known, layout, label_column };
         let read = reader.read(&mut split)?;
         if read.digests.is_empty() {
-            return Err(Error::Input(format!(
-                "{}: the split `{name}` has no examples",
-                self.repository.name()
-            )));
+            return Err(Fault::new(format!("the split `{name}` has no examples"))
+                .source(self.repository.name())
+                .into());
         }
         let origins = origins(&split.files, &read.tables);
         self.classes = read.classes;
@@ -258,10 +257,11 @@ fn add_files(
             path == file || (hash == sha256 && !labels)
         };
         if let Some((other, path, _)) = all.iter().find(same) {
-            return Err(Error::Input(format!(
-                "{file}: the same file serves two splits or twice\n  found:    its content \
-                 stands in {path}, of the split `{other}`\n  expected: no example twice"
-            )));
+            return Err(Fault::new("the same file serves two splits or twice")
+                .source(file)
+                .found(format!("its content stands in {path}, of the split `{other}`"))
+                .expected("no example twice")
+                .into());
         }
         all.push((split.to_string(), file.clone(), sha256.clone()));
     }

@@ -10,7 +10,7 @@ use super::faults::listed;
 use super::select::Select;
 use super::table::{Blobs, Column, Kind, Table, Values};
 use super::{csv, json_lines, parquet};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
 /// The column of paths, and the end of the names of others.
@@ -40,14 +40,11 @@ impl Metadata {
         if let [first, rest @ ..] = &files[..]
             && let Some(other) = rest.iter().find(|file| ending(file) != ending(first))
         {
-            return Err(Error::Input(format!(
-                "{}: metadata files have several formats\n  found:    .{} here, .{} in {}\n  \
-                 expected: one format in all splits",
-                other.name,
-                ending(other),
-                ending(first),
-                first.name
-            )));
+            return Err(Fault::new("metadata files have several formats")
+                .source(&other.name)
+                .found(format!(".{} here, .{} in {}", ending(other), ending(first), first.name))
+                .expected("one format in all splits")
+                .into());
         }
         let first = files.first().map(|file| file.name.clone()).unwrap_or_default();
         let csv = files.iter().any(|file| ending(file) == "csv");
@@ -64,11 +61,11 @@ impl Metadata {
             match &mut all {
                 None => all = Some((image, table)),
                 Some((name, _)) if *name != image => {
-                    return Err(Error::Input(format!(
-                        "{}: the paths of images have another name than before\n  found:    images \
-                         as `{image}`\n  expected: images as `{name}`, as in {first}",
-                        file.name
-                    )));
+                    return Err(Fault::new("the paths of images have another name than before")
+                        .source(&file.name)
+                        .found(format!("images as `{image}`"))
+                        .expected(format!("images as `{name}`, as in {first}"))
+                        .into());
                 }
                 Some((_, all)) => all.append(table)?,
             }
@@ -110,7 +107,7 @@ impl<'a> Images<'a> {
 
     /// The name of the column of images and the other columns.
     fn named_in(&mut self, mut table: Table, file: &File) -> Result<(String, Table)> {
-        let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
+        let fail = |problem: String| Error::from(Fault::new(problem).source(&file.name));
         let lists = |name: &str| name == "file_names" || name.ends_with("_file_names");
         if let Some(column) = table.columns.iter().find(|column| lists(&column.name)) {
             return Err(fail(format!(
@@ -152,7 +149,7 @@ impl<'a> Images<'a> {
         };
         for (row, path) in paths.iter().enumerate() {
             let add = self.add(path.as_deref(), file);
-            add.map_err(|e| Error::Input(format!("{}: {e}", table.place(row))))?;
+            add.map_err(|e| Error::from(Fault::new(e).source(table.place(row))))?;
         }
         Ok((name, table))
     }
@@ -188,11 +185,12 @@ impl<'a> Images<'a> {
         let unused: Vec<&String> = named.filter(|(_, named)| !**named).map(|(p, _)| p).collect();
         match unused.is_empty() {
             true => Ok(()),
-            false => Err(Error::Input(format!(
-                "{file}: images are in no row\n  found:    {}\n  expected: a row for each image of \
-                 the split\n  help:     leave them out by data.ignore, if they are not to be read",
-                listed(&unused)
-            ))),
+            false => Err(Fault::new("images are in no row")
+                .source(file)
+                .found(listed(&unused))
+                .expected("a row for each image of the split")
+                .help("leave them out by data.ignore, if they are not to be read")
+                .into()),
         }
     }
 }

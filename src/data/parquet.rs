@@ -14,14 +14,14 @@ use super::limits;
 use super::quiet::quietly_with_threads;
 use super::select::Select;
 use super::table::{Blobs, Column as TableColumn, Kind, Rows, Table, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
 type Reader<'a> = ParquetReader<Cursor<&'a [u8]>>;
 
 /// Reads the selected columns; columns of other types than a table has keep their names alone.
 pub fn read(file: File, select: Select) -> Result<Table> {
-    let fail = |problem: String| Error::Input(format!("{}: {problem}", file.name));
+    let fail = |problem: String| Error::from(Fault::new(problem).source(&file.name));
     let unreadable = |e: String| {
         fail(format!(
             "the Parquet file cannot be read\n  found:    {}\n  expected: a whole Parquet file",
@@ -68,10 +68,10 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         let values = match &kind {
             Kind::Other(other) => Values::Other(other.clone()),
             kind => guarded(|| values(frame.column(&name)?, kind, most)).map_err(|e| {
-                Error::Input(format!(
-                    "{file_name}: column `{name}` cannot be read: {}",
-                    e.trim_end()
-                ))
+                Error::from(
+                    Fault::new(format!("column `{name}` cannot be read: {}", e.trim_end()))
+                        .source(&file_name),
+                )
             })?,
         };
         let class_names = features.get(&name).and_then(class_names).unwrap_or_default();

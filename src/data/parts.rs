@@ -1,6 +1,6 @@
 //! Parts of a training split that serve as its validation and test splits, drawn at random.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::random::{Purpose, Stream};
 use crate::spec::PartSpec;
 
@@ -21,16 +21,19 @@ pub fn draw(rows: usize, validation: Option<&PartSpec>, test: Option<&PartSpec>)
     let test = take(&mut train, rows, "test", test)?;
     let validation = take(&mut train, rows, "validation", validation)?;
     match train.is_empty() {
-        true => Err(Error::Input(format!(
-            "data: nothing is left to train on\n  found:    {rows} examples, all of which are in \
-             the parts\n  expected: smaller fractions"
-        ))),
+        true => Err(Fault::new("nothing is left to train on")
+            .within("data")
+            .found(format!("{rows} examples, all of which are in the parts"))
+            .expected("smaller fractions")
+            .into()),
         false => Ok(Parts { train, validation, test }),
     }
 }
 
 fn too_many(rows: usize) -> Error {
-    Error::Input(format!("data: {rows} examples are more than parts are drawn from"))
+    Error::from(
+        Fault::new(format!("{rows} examples are more than parts are drawn from")).within("data"),
+    )
 }
 
 /// Takes a part's rows out of `left`.
@@ -39,11 +42,11 @@ fn take(left: &mut Vec<u32>, rows: usize, name: &str, part: Option<&PartSpec>) -
     // 0.29 · 100 is 28.999999999999996 in binary and means 29.
     let count = (part.fraction * rows as f64 + 1e-9).floor() as usize;
     if count == 0 {
-        return Err(Error::Input(format!(
-            "data.{name}: the part is empty\n  found:    {} of {rows} examples\n  expected: a \
-             fraction that makes at least one example",
-            part.fraction
-        )));
+        return Err(Fault::new("the part is empty")
+            .source(format!("data.{name}"))
+            .found(format!("{} of {rows} examples", part.fraction))
+            .expected("a fraction that makes at least one example")
+            .into());
     }
     let order = Stream::new(part.seed, Purpose::Part, name).permutation(left.len());
     let mut drawn = vec![false; left.len()];

@@ -1,7 +1,7 @@
 //! Which columns of a file are read, and the error where it does not have them.
 
 use super::table::Kind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::nearest;
 
 /// Columns to read.
@@ -49,17 +49,14 @@ impl<'a> Wanted<'a> {
         Wanted { name, field, kinds, otherwise: "", labels: false }
     }
 
-    /// The help for a file with these columns, none of which has the name. Empty where there is none.
-    fn help(&self, fields: &[(String, Kind)]) -> String {
+    /// The help for a file with these columns, none of which has the name.
+    fn help(&self, fields: &[(String, Kind)]) -> Option<String> {
         let of = |kinds: &[Kind]| fields.iter().filter(|(_, kind)| kinds.contains(kind)).count();
         if let Some(kinds) = self.kinds.iter().find(|kinds| of(kinds) > 0) {
             return hint(fields, self.field, kinds);
         }
         let text = fields.iter().any(|(_, kind)| *kind == Kind::Text);
-        match text && !self.otherwise.is_empty() {
-            true => format!("\n  help:     {}", self.otherwise),
-            false => String::new(),
-        }
+        (text && !self.otherwise.is_empty()).then(|| self.otherwise.to_string())
     }
 }
 
@@ -86,7 +83,7 @@ impl<'a> Select<'a> {
         match self {
             Select::All => Ok(()),
             Select::Named(names) => {
-                names.iter().try_for_each(|name| missing(file, fields, name, String::new))
+                names.iter().try_for_each(|name| missing(file, fields, name, || None))
             }
             Select::Wanted(all) => all
                 .iter()
@@ -96,11 +93,11 @@ impl<'a> Select<'a> {
 }
 
 /// The help where just one column is of one of the kinds.
-fn hint(fields: &[(String, Kind)], field: &str, kinds: &[Kind]) -> String {
+fn hint(fields: &[(String, Kind)], field: &str, kinds: &[Kind]) -> Option<String> {
     let mut found = fields.iter().filter(|(_, kind)| kinds.contains(kind));
     match (found.next(), found.next()) {
-        (Some((name, kind)), None) => format!("\n  help:     {field}: {name} (it holds {kind})"),
-        _ => String::new(),
+        (Some((name, kind)), None) => Some(format!("{field}: {name} (it holds {kind})")),
+        _ => None,
     }
 }
 
@@ -114,7 +111,7 @@ fn other_separator(fields: &[(String, Kind)]) -> Option<String> {
     let found = [(';', "`;`"), ('\t', "tabs"), ('|', "`|`")];
     let (_, separator) = found.into_iter().find(|(c, _)| name.contains(*c))?;
     Some(format!(
-        "\n  help:     the values seem to be separated by {separator}: write them with commas in .csv, \
+        "the values seem to be separated by {separator}: write them with commas in .csv, \
          with tabs in .tsv"
     ))
 }
@@ -123,22 +120,21 @@ fn missing(
     file: &str,
     fields: &[(String, Kind)],
     name: &str,
-    help: impl Fn() -> String,
+    help: impl Fn() -> Option<String>,
 ) -> Result<()> {
     if fields.iter().any(|(field, _)| field == name) {
         return Ok(());
     }
-    let help = match other_separator(fields).unwrap_or_else(help) {
-        none if none.is_empty() => nearest(name, fields.iter().map(|(field, _)| field.as_str()))
-            .map(|near| format!("\n  help:     did you mean `{near}`?"))
-            .unwrap_or_default(),
-        help => help,
-    };
     let columns: Vec<String> =
         fields.iter().map(|(field, kind)| format!("{field} ({kind})")).collect();
     let columns = if columns.is_empty() { "no columns".into() } else { columns.join(", ") };
-    Err(Error::Input(format!(
-        "{file}: there is no column `{name}`\n  found:    {columns}\n  expected: a column of this \
-         name{help}"
-    )))
+    let fault = Fault::new(format!("there is no column `{name}`"))
+        .source(file)
+        .found(columns)
+        .expected("a column of this name");
+    let near = nearest(name, fields.iter().map(|(field, _)| field.as_str()));
+    Err(Error::from(match other_separator(fields).or_else(help) {
+        Some(help) => fault.help(help),
+        None => fault.did_you_mean(near),
+    }))
 }

@@ -11,7 +11,7 @@ use super::metadata::Metadata;
 use super::select::Select;
 use super::table::{Column, Table, Values};
 use super::{csv, idx, image_folder, json_lines, parquet};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::{File, Repository};
 use crate::spec::hex;
 
@@ -60,7 +60,9 @@ impl<'a> SplitFiles<'a> {
     ) -> Result<SplitFiles<'a>> {
         let found = layout.split(split)?;
         let format = found.files.first().and_then(|path| Format::of(path)).ok_or_else(|| {
-            Error::Input(format!("{}: the split `{split}` has no files", repository.name()))
+            Error::from(
+                Fault::new(format!("the split `{split}` has no files")).source(repository.name()),
+            )
         })?;
         let mut hashes = Vec::new();
         let mut waiting = VecDeque::new();
@@ -164,11 +166,11 @@ impl<'a> SplitFiles<'a> {
                 // The hash names the data of a run: it has to be of what is trained on.
                 match file.sha256 == sha256 {
                     true => Ok(Some(file)),
-                    false => Err(Error::Input(format!(
-                        "{}: the file changed while it was read\n  found:    SHA-256 {}\n  \
-                         expected: {sha256}, as when it was read first",
-                        file.name, file.sha256
-                    ))),
+                    false => Err(Fault::new("the file changed while it was read")
+                        .source(&file.name)
+                        .found(format!("SHA-256 {}", file.sha256))
+                        .expected(format!("{sha256}, as when it was read first"))
+                        .into()),
                 }
             }
         }

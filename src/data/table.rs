@@ -3,7 +3,7 @@
 
 use super::class_names;
 pub use super::values::{Blobs, Kind, Rows, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// Named columns of equal length.
 #[derive(Clone, Debug, Default)]
@@ -106,10 +106,12 @@ impl Table {
     pub fn append(&mut self, more: Table) -> Result<()> {
         let file = more.file().to_string();
         let differs = |found: String, expected: String| {
-            Error::Input(format!(
-                "{file}: the columns are other than those of the split's files before\n  found:    \
-                 {found}\n  expected: {expected}"
-            ))
+            Error::from(
+                Fault::new("the columns are other than those of the split's files before")
+                    .source(&file)
+                    .found(found)
+                    .expected(expected),
+            )
         };
         let list = |table: &Table| {
             let fields = table.fields().into_iter();
@@ -124,11 +126,8 @@ impl Table {
             let Some(own) = own else { return Err(differs(found, expected)) };
             let names = class_names::difference(&column.class_names, &own.class_names);
             if let Some(difference) = names {
-                return Err(Error::Input(format!(
-                    "{file}: column `{}`: {}\n  {difference}",
-                    column.name,
-                    class_names::OTHER
-                )));
+                let column = format!("column `{}`", column.name);
+                return Err(difference.source(&file).within(column).into());
             }
             let differ = own.is_whole() != column.is_whole();
             let values = std::mem::replace(&mut own.values, Values::Text(Vec::new()));

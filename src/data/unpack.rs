@@ -5,7 +5,7 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
 /// Rows compress to a twentieth at best, black images somewhat further; beyond this a file is
@@ -21,10 +21,12 @@ pub fn unpack(file: &File) -> Result<Cow<'_, [u8]>> {
         return Ok(Cow::Borrowed(&file.bytes));
     }
     let fail = |found: String, expected: &str| {
-        Error::Input(format!(
-            "{}: the gzip file cannot be unpacked\n  found:    {found}\n  expected: {expected}",
-            file.name
-        ))
+        Error::from(
+            Fault::new("the gzip file cannot be unpacked")
+                .source(&file.name)
+                .found(found)
+                .expected(expected),
+        )
     };
     let limit = MOST_FOLD * file.bytes.len() as u64 + ALWAYS;
     let mut bytes = Vec::new();

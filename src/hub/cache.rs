@@ -202,11 +202,9 @@ impl Cached {
     pub fn lock(&self, etag: &Etag, waiting: impl FnOnce()) -> Result<File> {
         let path = self.root.join(".locks").join(&self.folder);
         let path = path.join(format!("{}.lock", etag.text()));
-        let failed = |e| match Error::io("making the lock", &path, e) {
-            Error::Failed(text) => Error::Failed(format!(
-                "{text}\n  help:     HF_HUB_CACHE names a cache on another file system"
-            )),
-            other => other,
+        let failed = |e| {
+            let help = "HF_HUB_CACHE names a cache that may be written to";
+            Error::io("making the lock", &path, e).map_fault(|fault| fault.help(help))
         };
         for folder in [path.parent(), self.blob(etag).parent()].into_iter().flatten() {
             fs::create_dir_all(folder).map_err(failed)?;

@@ -19,7 +19,7 @@ use ureq::{Body, ResponseExt};
 use super::refusal::{Refused, refused};
 use super::settings::Settings;
 use super::{Kind, Progress};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::HubName;
 
 /// Requests for one thing, before it is given up.
@@ -99,7 +99,9 @@ impl Client {
             .with_progress(false)
             .with_user_agent("vlora", env!("CARGO_PKG_VERSION"))
             .build()
-            .map_err(|e| Error::Failed(format!("the Hub's client cannot be made: {e}")))?;
+            .map_err(|e| {
+                Error::from(Fault::failed(format!("the Hub's client cannot be made: {e}")))
+            })?;
         Ok(Client { api, settings: settings.clone() })
     }
 
@@ -208,13 +210,17 @@ impl Client {
         };
         let endpoint = &self.settings.endpoint;
         match error {
-            ureq::Error::TooManyRedirects => RequestError::Final(Error::Failed(format!(
-                "{subject}: the server redirects in a circle\n  found:    more than ten redirects \
-                 from {endpoint}\n  help:     check HF_ENDPOINT and any proxy"
-            ))),
-            ureq::Error::BadUri(found) => RequestError::Final(Error::Failed(format!(
-                "{subject}: the server redirects to what is no address\n  found:    {found:?}"
-            ))),
+            ureq::Error::TooManyRedirects => RequestError::Final(Error::from(
+                Fault::failed("the server redirects in a circle")
+                    .source(subject)
+                    .found(format!("more than ten redirects from {endpoint}"))
+                    .help("check HF_ENDPOINT and any proxy"),
+            )),
+            ureq::Error::BadUri(found) => RequestError::Final(Error::from(
+                Fault::failed("the server redirects to what is no address")
+                    .source(subject)
+                    .found(format!("{found:?}")),
+            )),
             other => RequestError::retryable(self.why(&other)),
         }
     }
@@ -276,10 +282,14 @@ impl Client {
                 true => format!("given up, since the server asks to wait {} s", wait.as_secs()),
                 false => format!("given up after {attempt} attempts"),
             };
-            return Err(Error::Failed(format!(
-                "{subject}: {why}\n  found:    {what}\n  help:     the same command goes on where it \
-                 was cut; --offline uses what the cache has"
-            )));
+            return Err(Fault::failed(why)
+                .source(subject)
+                .found(what)
+                .help(
+                    "the same command goes on where it was cut; --offline uses what \
+                 the cache has",
+                )
+                .into());
         }
         let seconds = wait.as_secs_f64();
         progress.note(&format!(
@@ -325,9 +335,11 @@ fn json<T: DeserializeOwned>(
         .read_to_end(&mut bytes)
         .map_err(|e| RequestError::retryable(format!("the answer was cut: {e}")))?;
     serde_json::from_slice(&bytes).map_err(|e| {
-        RequestError::Final(Error::Failed(format!(
-            "{subject}: the server's answer is not what the Hub's API gives\n  found:    {e}\n  \
-             help:     check HF_ENDPOINT and any proxy"
-        )))
+        RequestError::Final(Error::from(
+            Fault::failed("the server's answer is not what the Hub's API gives")
+                .source(subject)
+                .found(e)
+                .help("check HF_ENDPOINT and any proxy"),
+        ))
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::cache::{Cached, Etag};
 use super::client::{Client, RequestError, Stream, label};
 use super::{Kind, Progress};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::HubName;
 
 /// A stream that brought this much before it was cut does not count as an attempt, however often.
@@ -120,7 +120,8 @@ fn stream(
     have: u64,
     progress: &dyn Progress,
 ) -> Result<Option<EndedEarly>> {
-    let failed = |e| Error::Failed(format!("{}: cannot be written: {e}", wanted.label()));
+    let failed =
+        |e| Error::from(Fault::failed(format!("cannot be written: {e}")).source(wanted.label()));
     let answer = client.file(wanted.kind, wanted.name, wanted.path, have);
     let Stream { begins, length, mut body } = match answer {
         Ok(answer) => answer,
@@ -160,20 +161,22 @@ fn stream(
 }
 
 fn wrong_length(wanted: &Wanted, found: &str) -> Error {
-    Error::Failed(format!(
-        "{}: the server sends another length than the Hub's list has\n  found:    {found}\n  \
-         expected: {} bytes\n  help:     try again; a proxy or mirror may hold another file",
-        wanted.label(),
-        wanted.size
-    ))
+    Error::from(
+        Fault::failed("the server sends another length than the Hub's list has")
+            .source(wanted.label())
+            .found(found)
+            .expected(format!("{} bytes", wanted.size))
+            .help("try again; a proxy or mirror may hold another file"),
+    )
 }
 
 fn wrong_hash(wanted: &Wanted, hash: &str) -> Error {
     let kind = wanted.etag.kind();
-    Error::Failed(format!(
-        "{}: the content is not what the Hub's list has; it was thrown away\n  found:    {kind} \
-         {hash}\n  expected: {kind} {}\n  help:     try again; a proxy or mirror may have changed it",
-        wanted.label(),
-        wanted.etag.text()
-    ))
+    Error::from(
+        Fault::failed("the content is not what the Hub's list has; it was thrown away")
+            .source(wanted.label())
+            .found(format!("{kind} {hash}"))
+            .expected(format!("{kind} {}", wanted.etag.text()))
+            .help("try again; a proxy or mirror may have changed it"),
+    )
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{File, Place, Repository};
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 
 /// A dataset's name and its files: path, content.
 #[derive(Debug)]
@@ -30,10 +30,11 @@ static DATASETS: [Dataset; 1] =
 pub fn open(name: &str) -> Result<Repository> {
     let Some(dataset) = DATASETS.iter().find(|d| d.name == name) else {
         let names: Vec<&str> = DATASETS.iter().map(|d| d.name).collect();
-        return Err(Error::Input(format!(
-            "embedded:{name}: there is no such dataset in the program\n  expected: {}",
-            names.join(", ")
-        )));
+        return Err(Fault::new(format!(
+            "embedded:{name}: there is no such dataset in the program"
+        ))
+        .expected(names.join(", "))
+        .into());
     };
     Ok(Repository {
         name: format!("embedded:{name}"),
@@ -47,7 +48,7 @@ impl Dataset {
         let name = format!("embedded:{}/{path}", self.name);
         match self.files.iter().find(|(file, _)| *file == path) {
             Some((_, bytes)) => Ok(File::new(name, path.into(), Cow::Borrowed(*bytes))),
-            None => Err(Error::Input(format!("{name}: there is no such file"))),
+            None => Err(Fault::new("there is no such file").source(name).into()),
         }
     }
 }

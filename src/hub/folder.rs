@@ -7,7 +7,7 @@ use std::{env, fs};
 use super::expand::with_home;
 use super::settings::home_of;
 use super::{File, Place, Repository};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// Folders are listed this deep.
 const DEEPEST: usize = 32;
@@ -49,11 +49,10 @@ pub fn is_of_a_program(folder: &str) -> bool {
 pub fn open(root: &Path) -> Result<Repository> {
     let root = &in_home(root);
     if !root.is_dir() {
-        return Err(Error::Input(format!(
-            "{}: this is not a folder\n  expected: a folder with files in the layout of a Hub \
-             repository",
-            root.display()
-        )));
+        return Err(Fault::new("this is not a folder")
+            .source(root.display())
+            .expected("a folder with files in the layout of a Hub repository")
+            .into());
     }
     let files = list(root)?;
     let name = root.display().to_string();
@@ -90,21 +89,20 @@ fn walk(
     let failed = |e| Error::io("listing", folder, e);
     let real = fs::canonicalize(folder).map_err(failed)?;
     if above.contains(&real) || above.len() > DEEPEST {
-        return Err(Error::Input(format!(
-            "{}: the folder has no end\n  found:    {}\n  expected: at most {DEEPEST} folders in one \
-             another, none of them in itself",
-            folder.display(),
-            if above.contains(&real) { "a link to a folder above it" } else { "more" }
-        )));
+        return Err(Fault::new("the folder has no end")
+            .source(folder.display())
+            .found(if above.contains(&real) { "a link to a folder above it" } else { "more" })
+            .expected(format!("at most {DEEPEST} folders in one another, none of them in itself"))
+            .into());
     }
     above.push(real);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let Ok(name) = entry.file_name().into_string() else {
-            return Err(Error::Input(format!(
-                "{}: a name is not UTF-8\n  help:     rename the file or folder, or move it elsewhere",
-                entry.path().display()
-            )));
+            return Err(Fault::new("a name is not UTF-8")
+                .source(entry.path().display())
+                .help("rename the file or folder, or move it elsewhere")
+                .into());
         };
         let path = format!("{prefix}{name}");
         // Links are followed: the Hub's cache is made of them.
@@ -121,16 +119,15 @@ fn walk(
 
 pub fn read(root: &Path, path: &str) -> Result<File> {
     let at = root.join(path);
-    let failed = |e| Error::Input(format!("{}: cannot be read: {e}", at.display()));
+    let failed = |e| Error::from(Fault::new(format!("cannot be read: {e}")).source(at.display()));
     let kind = fs::metadata(&at).map_err(failed)?.file_type();
     // Reading a named pipe without a writer would wait for ever.
     if !kind.is_file() {
-        return Err(Error::Input(format!(
-            "{}: this is not a regular file\n  found:    {}\n  expected: a file, which can be read \
-             more than once",
-            at.display(),
-            special(kind)
-        )));
+        return Err(Fault::new("this is not a regular file")
+            .source(at.display())
+            .found(special(kind))
+            .expected("a file, which can be read more than once")
+            .into());
     }
     let bytes = fs::read(&at).map_err(failed)?;
     Ok(File::new(at.display().to_string(), path.into(), Cow::Owned(bytes)))

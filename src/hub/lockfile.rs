@@ -21,7 +21,7 @@ use super::cache::{Etag, is_commit};
 use super::client::label;
 use super::snapshot::is_safe;
 use super::{Kind, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::HubName;
 
 const VERSION: u32 = 1;
@@ -70,26 +70,22 @@ impl LockedRepository {
 impl LockedRepository {
     /// Refuses to pin files that were lost or changed under a commit since `before`.
     pub fn keeps(&self, before: &LockedRepository) -> Result<()> {
-        let fault = |path: &str, text: String| {
-            Err(Error::Input(format!(
-                "{}/{path}: {text}\n  help:     --update pins what there is now",
-                label(&self.name())
-            )))
+        let fault = |path: &str, summary: &str| {
+            Fault::new(summary)
+                .source(format!("{}/{path}", label(&self.name())))
+                .help("--update pins what there is now")
         };
         for known in &before.files {
             let now = self.files.iter().find(|file| file.path == known.path);
             if now.is_none() && !self.others.contains(&known.path) {
-                return fault(&known.path, "the lock pins this file, and it is not there".into());
+                let lost = fault(&known.path, "the lock pins this file, and it is not there");
+                return Err(lost.into());
             }
             if let Some(now) = now.filter(|now| now.sha256 != known.sha256) {
-                let (found, expected) = (&now.sha256, &known.sha256);
-                return fault(
-                    &known.path,
-                    format!(
-                        "not the file that the lock pins\n  found:    SHA-256 {found}\n  expected: \
-                         {expected}"
-                    ),
-                );
+                return Err(fault(&known.path, "not the file that the lock pins")
+                    .found(format!("SHA-256 {}", now.sha256))
+                    .expected(&known.sha256)
+                    .into());
             }
         }
         Ok(())
@@ -142,23 +138,29 @@ impl Lockfile {
     pub fn read(spec: &Path) -> Result<Option<Lockfile>> {
         let path = Lockfile::path(spec);
         if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
-            return Err(Error::Input(format!(
-                "{}: the spec's lock is no file\n  found:    a folder, a device or a pipe",
-                path.display()
-            )));
+            return Err(Fault::new("the spec's lock is no file")
+                .source(path.display())
+                .found("a folder, a device or a pipe")
+                .into());
         }
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::Input(format!("{}: cannot be read: {e}", path.display()))),
+            Err(e) => {
+                return Err(Fault::new(format!("cannot be read: {e}"))
+                    .source(path.display())
+                    .into());
+            }
         };
         let refused = |found: String| {
-            Error::Input(format!(
-                "{}: the lock cannot be read\n  found:    {found}\n  help:     remove the file and \
-                 let `vlora fetch {}` write it again",
-                path.display(),
-                spec.display()
-            ))
+            Error::from(
+                Fault::new("the lock cannot be read").source(path.display()).found(found).help(
+                    format!(
+                        "remove the file and let `vlora fetch {}` write it again",
+                        spec.display()
+                    ),
+                ),
+            )
         };
         let lock: Lockfile = serde_json::from_str(&text).map_err(|e| refused(e.to_string()))?;
         lock.fault().map_or(Ok(Some(lock)), |fault| Err(refused(fault)))
@@ -217,6 +219,6 @@ impl Lockfile {
     pub fn to_text(&self) -> Result<String> {
         let text = serde_json::to_string_pretty(self);
         text.map(|t| t + "\n")
-            .map_err(|e| Error::Failed(format!("the lock cannot be written: {e}")))
+            .map_err(|e| Error::from(Fault::failed(format!("the lock cannot be written: {e}"))))
     }
 }

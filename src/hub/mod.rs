@@ -32,7 +32,7 @@ pub use settings::{Settings, Token};
 use snapshot::Snapshot;
 pub use source::Source;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{HubName, hex};
 
 /// One file's content.
@@ -175,7 +175,7 @@ impl Hub {
         let settings = match &self.access {
             Access::None => {
                 let name = client::label(name);
-                return Err(Error::Input(format!("{name}: the Hub is not to be used here")));
+                return Err(Fault::new("the Hub is not to be used here").source(name).into());
             }
             Access::Settings(settings) => settings.clone(),
             Access::Environment { offline } => {
@@ -212,16 +212,16 @@ fn drift(lock: &Lockfile, kind: Kind, name: &HubName) -> Error {
         .iter()
         .map(|r| format!("{} {}@{}", r.kind.name(), r.repository, r.revision))
         .collect();
-    Error::Input(format!(
-        "{}: the spec's lock does not pin this {}\n  found:    {}\n  expected: {} {}@{}\n  help:     \
-         `vlora fetch SPEC` pins what the spec names; --unlocked reads what --set names, unpinned",
-        client::label(name),
-        kind.name(),
-        if locked.is_empty() { "nothing".into() } else { locked.join(", ") },
-        kind.name(),
-        name.repository,
-        name.revision()
-    ))
+    Error::from(
+        Fault::new(format!("the spec's lock does not pin this {}", kind.name()))
+            .source(client::label(name))
+            .found(if locked.is_empty() { "nothing".into() } else { locked.join(", ") })
+            .expected(format!("{} {}@{}", kind.name(), name.repository, name.revision()))
+            .help(
+                "`vlora fetch SPEC` pins what the spec names; --unlocked reads \
+                 what --set names, unpinned",
+            ),
+    )
 }
 
 /// A dataset's or a model's files, in one state.

@@ -3,6 +3,7 @@
 //! The Hub tells its refusals apart by the header `X-Error-Code`; without it the status decides. A
 //! private repository and one that is not there get the same answer.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use super::Kind;
 use super::cache::Cached;
 use super::client::{Client, RequestError, label};
 use super::settings::Settings;
-use crate::error::Error;
+use crate::error::Fault;
 use crate::spec::{HubName, nearest};
 
 /// An answer that is no success.
@@ -48,19 +49,23 @@ pub fn refused(
         (401, _) => unknown_user(name, settings, &says),
         (404, _) if path.is_some() => no_file(name, path),
         (404, _) => no_repository(kind, name, settings, client),
-        _ => fault(format!(
-            "{}: the server refuses\n  found:    HTTP {status}{says}\n  where:    {}\n  help:     \
-             check HF_ENDPOINT and any proxy; {}",
-            label(name),
-            // What follows may be a signature that opens the file to anyone.
-            answer.address.split('?').next().unwrap_or_default(),
-            token_help(settings)
-        )),
+        _ => refusal(name, "the server refuses", |fault| {
+            fault
+                .found(format!("HTTP {status}{says}"))
+                // What follows may be a signature that opens the file to anyone.
+                .context(answer.address.split('?').next().unwrap_or_default())
+                .help(format!("check HF_ENDPOINT and any proxy; {}", token_help(settings)))
+        }),
     }
 }
 
-fn fault(text: String) -> RequestError {
-    RequestError::Final(Error::Input(text))
+/// A refusal for good, of this repository.
+fn refusal(
+    name: &HubName,
+    summary: impl Display,
+    more: impl FnOnce(Fault) -> Fault,
+) -> RequestError {
+    RequestError::Final(more(Fault::new(summary).source(label(name))).into())
 }
 
 /// What a token would change.
@@ -76,16 +81,13 @@ fn gated(kind: Kind, name: &HubName, settings: &Settings) -> RequestError {
         Kind::Dataset => format!("{}/datasets/{}", settings.endpoint, name.repository),
         Kind::Model => format!("{}/{}", settings.endpoint, name.repository),
     };
-    fault(format!(
-        "{}: its owners ask readers to accept terms first (gated)\n  help:     accept them at {page}, \
-         then {}",
-        label(name),
-        match &settings.token {
-            Some(token) =>
-                format!("use a token of that account; the one of {} is not", token.source),
-            None => "set HF_TOKEN to a token of that account".into(),
-        }
-    ))
+    let token = match &settings.token {
+        Some(token) => format!("use a token of that account; the one of {} is not", token.source),
+        None => "set HF_TOKEN to a token of that account".into(),
+    };
+    refusal(name, "its owners ask readers to accept terms first (gated)", |fault| {
+        fault.help(format!("accept them at {page}, then {token}"))
+    })
 }
 
 fn unknown_user(name: &HubName, settings: &Settings, says: &str) -> RequestError {
@@ -93,11 +95,10 @@ fn unknown_user(name: &HubName, settings: &Settings, says: &str) -> RequestError
         Some(token) => format!("the token of {} is refused", token.source),
         None => "no token was sent".into(),
     };
-    fault(format!(
-        "{}: the Hub asks who is reading (HTTP 401{says})\n  found:    {found}\n  help:     set HF_TOKEN \
-         to a valid token, or check the repository's name",
-        label(name)
-    ))
+    refusal(name, format!("the Hub asks who is reading (HTTP 401{says})"), |fault| {
+        let help = "set HF_TOKEN to a valid token, or check the repository's name";
+        fault.found(found).help(help)
+    })
 }
 
 /// One entry of a search, or of a list of branches.
@@ -116,13 +117,11 @@ fn no_repository(kind: Kind, name: &HubName, settings: &Settings, client: &Clien
         let found = client.api::<Vec<Named>>(kind.plural(), &query).unwrap_or_default();
         known.extend(found.into_iter().map(|entry| entry.name));
     }
-    fault(format!(
-        "{}: there is no such {} on the Hub, or it is private\n  found:    `{wanted}`{}\n  help:     {}",
-        label(name),
-        kind.name(),
-        meant(wanted, &known),
-        token_help(settings)
-    ))
+    let summary = format!("there is no such {} on the Hub, or it is private", kind.name());
+    refusal(name, summary, |fault| {
+        let fault = suggest(fault.found(format!("`{wanted}`")), wanted, &known);
+        fault.help(token_help(settings))
+    })
 }
 
 fn no_revision(kind: Kind, name: &HubName, client: &Client) -> RequestError {
@@ -141,25 +140,21 @@ fn no_revision(kind: Kind, name: &HubName, client: &Client) -> RequestError {
         1..=12 => format!("one of {}, or a full commit", known.join(", ")),
         _ => format!("one of its {} branches and tags, or a full commit", known.len()),
     };
-    fault(format!(
-        "{}: the repository has no such revision\n  found:    `{}`\n  expected: {expected}{}",
-        label(name),
-        name.revision(),
-        meant(name.revision(), &known)
-    ))
+    refusal(name, "the repository has no such revision", |fault| {
+        let fault = fault.found(format!("`{}`", name.revision())).expected(expected);
+        suggest(fault, name.revision(), &known)
+    })
 }
 
 fn no_file(name: &HubName, path: Option<&str>) -> RequestError {
-    fault(format!(
-        "{}: there is no such file\n  found:    `{}`\n  help:     `vlora fetch` lists the repository \
-         anew",
-        label(name),
-        path.unwrap_or_default()
-    ))
+    refusal(name, "there is no such file", |fault| {
+        let fault = fault.found(format!("`{}`", path.unwrap_or_default()));
+        fault.help("`vlora fetch` lists the repository anew")
+    })
 }
 
-/// A line that suggests the nearest of `known`, where one is near.
-fn meant(found: &str, known: &[String]) -> String {
-    let near = nearest(found, known.iter().map(String::as_str).filter(|n| *n != found));
-    near.map_or_else(String::new, |near| format!("\n  help:     did you mean `{near}`?"))
+/// Suggests the nearest of `known`, where one is near.
+fn suggest(fault: Fault, found: &str, known: &[String]) -> Fault {
+    let others = known.iter().map(String::as_str).filter(|n| *n != found);
+    fault.did_you_mean(nearest(found, others))
 }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::expand::{expanded, home_in_passwd};
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -73,27 +73,26 @@ impl Settings {
             .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
             .or_else(|| Some(home.as_ref()?.join("hub")));
         let Some(cache) = cache else {
-            return Err(Error::Input(
-                "there is no folder for the Hub's files\n  expected: HF_HUB_CACHE, HF_HOME or HOME \
-                 set to a folder"
-                    .into(),
-            ));
+            return Err(Fault::new("there is no folder for the Hub's files")
+                .expected("HF_HUB_CACHE, HF_HOME or HOME set to a folder")
+                .into());
         };
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
         let endpoint = endpoint.trim().trim_end_matches('/').to_string();
         let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
         // One with a password in it would be shown in errors.
         if host.is_some_and(|h| h.contains('@')) {
-            return Err(Error::Input(
-                "HF_ENDPOINT: an address with a user in it\n  expected: none; HF_TOKEN says who reads"
-                    .into(),
-            ));
+            return Err(Fault::new("an address with a user in it")
+                .within("HF_ENDPOINT")
+                .expected("none; HF_TOKEN says who reads")
+                .into());
         }
         if host.is_none_or(|h| h.is_empty() || h.contains(|c: char| !c.is_ascii_graphic())) {
-            return Err(Error::Input(format!(
-                "HF_ENDPOINT: not an address\n  found:    `{endpoint}`\n  expected: an address as \
-                 {ENDPOINT}"
-            )));
+            return Err(Fault::new("not an address")
+                .within("HF_ENDPOINT")
+                .found(format!("`{endpoint}`"))
+                .expected(format!("an address as {ENDPOINT}"))
+                .into());
         }
         Ok(Settings {
             endpoint,
@@ -119,10 +118,11 @@ fn stalled_after(value: Option<String>) -> Result<Duration> {
     let Some(value) = value else { return Ok(STALLED_AFTER) };
     match value.trim().parse::<f64>() {
         Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(Error::Input(format!(
-            "HF_HUB_DOWNLOAD_TIMEOUT: not a time\n  found:    `{value}`\n  expected: seconds, 0.1 \
-             to 86400"
-        ))),
+        _ => Err(Fault::new("not a time")
+            .within("HF_HUB_DOWNLOAD_TIMEOUT")
+            .found(format!("`{value}`"))
+            .expected("seconds, 0.1 to 86400")
+            .into()),
     }
 }
 
@@ -147,10 +147,11 @@ fn token(
     }
     // The secret itself is not shown: error texts are pasted into issues.
     if secret.contains(|c: char| !c.is_ascii_graphic()) {
-        return Err(Error::Input(format!(
-            "{source}: the token cannot be sent\n  found:    characters other than printable ASCII\n  \
-             expected: a token as hf_…, on one line"
-        )));
+        return Err(Fault::new("the token cannot be sent")
+            .source(source)
+            .found("characters other than printable ASCII")
+            .expected("a token as hf_…, on one line")
+            .into());
     }
     Ok(Some(Token { secret, source }))
 }

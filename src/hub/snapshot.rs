@@ -16,7 +16,7 @@ use super::lockfile::{LockedFile, LockedRepository};
 use super::settings::Settings;
 use super::{File, Kind, Progress, folder};
 use crate::atomic::write_atomic;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{HubName, nearest};
 
 /// A repository at a commit.
@@ -95,7 +95,7 @@ impl Snapshot {
         let entries = info.entries(asked)?;
         let cached = Cached::new(&client.settings.cache, kind, &asked.repository);
         // The branch is noted last: what it leads to is there.
-        let listing = serde_json::to_vec(&info).map_err(|e| Error::Failed(e.to_string()))?;
+        let listing = serde_json::to_vec(&info).map_err(|e| Error::from(Fault::failed(e)))?;
         // Both serve a later start without a network; a cache that is only to be read has to do
         // without them.
         if write_atomic(&cached.listing(&info.sha), &listing).is_ok() {
@@ -150,11 +150,11 @@ impl Snapshot {
                 true => "the repository, without this revision",
                 false => "nothing of the repository",
             };
-            return Err(Error::Input(format!(
-                "{name}: not in the cache, and the network is not to be used\n  found:    {found} in \
-                 {}\n  help:     `vlora fetch` with a network gets it; HF_HUB_CACHE names another cache",
-                settings.cache.display()
-            )));
+            return Err(Fault::new("not in the cache, and the network is not to be used")
+                .source(name)
+                .found(format!("{found} in {}", settings.cache.display()))
+                .help("`vlora fetch` with a network gets it; HF_HUB_CACHE names another cache")
+                .into());
         };
         let (entries, licence) = match listed(&cached, &commit, asked) {
             Some(info) => (info.entries(asked)?, info.licence()),
@@ -216,11 +216,10 @@ impl Snapshot {
     pub fn ensure(&self, path: &str) -> Result<()> {
         let Some(entry) = self.entries.get(path) else { return Err(self.missing(path)) };
         if self.is_locked && entry.size.is_none() {
-            return Err(Error::Input(format!(
-                "{}/{path}: the spec's lock does not pin this file\n  help:     `vlora fetch SPEC` pins \
-                 what the spec reads now",
-                self.name()
-            )));
+            return Err(Fault::new("the spec's lock does not pin this file")
+                .source(format!("{}/{path}", self.name()))
+                .help("`vlora fetch SPEC` pins what the spec reads now")
+                .into());
         }
         let there = fs::metadata(self.folder().join(path)).ok().filter(|m| m.is_file());
         if there.is_some_and(|m| entry.size.is_none_or(|size| size == m.len())) {
@@ -231,11 +230,10 @@ impl Snapshot {
 
     fn download(&self, path: &str, entry: &Entry) -> Result<()> {
         let (Some(client), Some(size), Some(etag)) = (&self.client, entry.size, &entry.etag) else {
-            return Err(Error::Input(format!(
-                "{}/{path}: not whole in the cache, and the network is not to be used\n  help:     \
-                 `vlora fetch` with a network gets it",
-                self.name()
-            )));
+            return Err(Fault::new("not whole in the cache, and the network is not to be used")
+                .source(format!("{}/{path}", self.name()))
+                .help("`vlora fetch` with a network gets it")
+                .into());
         };
         let wanted = Wanted { kind: self.kind, name: &self.at, path, size, etag };
         download(client, &self.cached, &wanted, &*self.progress)
@@ -264,15 +262,18 @@ impl Snapshot {
     fn checked(&self, path: &str) -> Result<File> {
         let at = self.folder().join(path);
         let name = format!("{}/{path}", self.name());
-        let bytes = fs::read(&at)
-            .map_err(|e| Error::Input(format!("{name}: cannot be read in the cache: {e}")))?;
+        let bytes = fs::read(&at).map_err(|e| {
+            Error::from(Fault::new(format!("cannot be read in the cache: {e}")).source(&name))
+        })?;
         let file = File::new(name, path.into(), Cow::Owned(bytes));
         let entry = &self.entries[path];
         let damaged = |what: &str, expected: &str, help: &str| {
-            Err(Error::Input(format!(
-                "{}: {what}\n  found:    SHA-256 {}\n  expected: {expected}\n  help:     {help}",
-                file.name, file.sha256
-            )))
+            Err(Fault::new(what)
+                .source(&file.name)
+                .found(format!("SHA-256 {}", file.sha256))
+                .expected(expected)
+                .help(help)
+                .into())
         };
         let by_lock = entry.sha256.as_ref().filter(|sha256| **sha256 != file.sha256);
         let by_name = entry.etag.as_ref().filter(|e| !e.matches(&file.bytes, &file.sha256));
@@ -295,12 +296,12 @@ impl Snapshot {
             0..=12 => files.join(", "),
             n => format!("{n} others"),
         };
-        let help =
-            near.map_or_else(String::new, |near| format!("\n  help:     did you mean `{near}`?"));
-        Error::Input(format!(
-            "{}: there is no file `{path}`\n  found:    {found}{help}",
-            self.name()
-        ))
+        Error::from(
+            Fault::new(format!("there is no file `{path}`"))
+                .source(self.name())
+                .found(found)
+                .did_you_mean(near),
+        )
     }
 
     /// What a lock says about a file that was read.
@@ -364,11 +365,12 @@ fn listed(cached: &Cached, commit: &str, asked: &HubName) -> Option<Info> {
 }
 
 fn odd(asked: &HubName, what: &str, found: &str) -> Error {
-    Error::Failed(format!(
-        "{}: the Hub's list is refused: {what}\n  found:    {found:?}\n  help:     check HF_ENDPOINT \
-         and any proxy",
-        label(asked)
-    ))
+    Error::from(
+        Fault::failed(format!("the Hub's list is refused: {what}"))
+            .source(label(asked))
+            .found(format!("{found:?}"))
+            .help("check HF_ENDPOINT and any proxy"),
+    )
 }
 
 fn at(name: &HubName, commit: &str) -> HubName {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{Kind, LockedRepository};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{FilesSpec, HUB_NAME, HUB_PREFIX, HubName};
 
 /// Where files come from.
@@ -24,7 +24,7 @@ impl Source {
             (_, _, Some(name)) => Some(Source::Embedded(name.to_string())),
             _ => None,
         }
-        .ok_or_else(|| Error::Input("data: no source is given".into()))
+        .ok_or_else(|| Error::from(Fault::new("no source is given").within("data")))
     }
 
     /// What a text as `hub:owner/name@revision` names; None for one without that beginning. Errors
@@ -33,11 +33,11 @@ impl Source {
         let Some(repository) = text.strip_prefix(HUB_PREFIX) else { return Ok(None) };
         match HubName::parse(repository) {
             Some(name) => Ok(Some(Source::Hub(name))),
-            None => Err(Error::Input(format!(
-                "{text}: no {} of the Hub\n  found:    `{repository}`\n  expected: {HUB_NAME}, behind \
-                 {HUB_PREFIX}",
-                kind.name()
-            ))),
+            None => Err(Fault::new(format!("no {} of the Hub", kind.name()))
+                .source(text)
+                .found(format!("`{repository}`"))
+                .expected(format!("{HUB_NAME}, behind {HUB_PREFIX}"))
+                .into()),
         }
     }
 

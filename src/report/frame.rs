@@ -5,12 +5,13 @@ use serde_json::Value;
 
 use super::fields::{self, Field, Kind};
 use super::summary::{FinishedRun, Summary};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// A row a finished run: identity, arm, every field of its spec, result and costs, as
 /// Parquet. A column's type is its field's, whatever was swept over ([`fields::columns`]).
 pub fn runs_parquet(summary: &Summary) -> Result<Vec<u8>> {
-    let failed = |e: PolarsError| Error::Failed(format!("runs.parquet cannot be made: {e}"));
+    let failed =
+        |e: PolarsError| Error::from(Fault::failed(format!("runs.parquet cannot be made: {e}")));
     let mut frame = runs_frame(summary).map_err(failed)?;
     let mut out = Vec::new();
     ParquetWriter::new(&mut out).finish(&mut frame).map_err(failed)?;

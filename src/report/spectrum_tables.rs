@@ -6,7 +6,7 @@ use super::charts;
 use super::table::{Align, Cell, Table, percent as share};
 use super::text;
 use crate::atomic::write_atomic;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::results::SpectrumRecord;
 use crate::singular_values::{LayerSpectrum, Measures, RANKS, SHARES};
 use crate::spec::Reference;
@@ -273,7 +273,7 @@ fn values_csv(record: &SpectrumRecord) -> Result<Vec<u8>> {
 }
 
 fn csv_bytes(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Result<Vec<u8>> {
-    let failed = |e: String| Error::Failed(format!("a CSV file cannot be made: {e}"));
+    let failed = |e: String| Error::from(Fault::failed(format!("a CSV file cannot be made: {e}")));
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in std::iter::once(header).chain(rows) {
         writer.write_record(row).map_err(|e| failed(e.to_string()))?;

@@ -2,7 +2,7 @@
 
 use super::statistics::Spread;
 use super::table::reduction;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Fault, Result};
 use crate::results::{
     Assessment, Better, EpochRecord, Evidence, EvidenceOf, ExperimentFolder, ExperimentRecord,
     Failure, Look, Metric, Provenance, RunFolder, RunResult, RunState, SCHEMA_VERSION, StartRecord,
@@ -107,24 +107,20 @@ impl Summary {
         evidence: EvidenceOf,
     ) -> Result<Summary> {
         if record.schema != SCHEMA_VERSION {
-            return Err(Error::Input(format!(
-                "{}: the results are of another version\n  found:    schema {}\n  expected: \
-                 schema {SCHEMA_VERSION}",
-                folder.path().display(),
-                record.schema
-            )));
+            return Err(Fault::new("the results are of another version")
+                .source(folder.path().display())
+                .found(format!("schema {}", record.schema))
+                .expected(format!("schema {SCHEMA_VERSION}"))
+                .into());
         }
         let mut arms = Vec::new();
         for variant in &record.variants {
             if variant.runs.len() != record.seeds.len() {
-                return Err(Error::Input(format!(
-                    "{}: the record is damaged\n  found:    {} runs of {}\n  expected: one a \
-                     seed, {}",
-                    folder.file("experiment.json").display(),
-                    variant.runs.len(),
-                    variant.label,
-                    record.seeds.len()
-                )));
+                return Err(Fault::new("the record is damaged")
+                    .source(folder.file("experiment.json").display())
+                    .found(format!("{} runs of {}", variant.runs.len(), variant.label))
+                    .expected(format!("one a seed, {}", record.seeds.len()))
+                    .into());
             }
             let mut arm = ArmSummary {
                 variant: variant.clone(),
@@ -159,12 +155,12 @@ impl Summary {
             arms.push(arm);
         }
         if arms.iter().all(|a| a.runs.is_empty() && a.failures.is_empty()) {
-            return Err(Error::Input(format!(
-                "{}: no run has ended yet\n  found:    no finished run in runs/\n  expected: at \
-                 least one, as `vlora run` leaves it\n  help:     `vlora run` with the spec trains \
-                 them",
-                folder.path().display()
-            )));
+            return Err(Fault::new("no run has ended yet")
+                .source(folder.path().display())
+                .found("no finished run in runs/")
+                .expected("at least one, as `vlora run` leaves it")
+                .help("`vlora run` with the spec trains them")
+                .into());
         }
         check_starts(&arms, folder)?;
         compare(&mut arms, &record.baseline);
@@ -302,11 +298,12 @@ fn check_starts(arms: &[ArmSummary], folder: &ExperimentFolder) -> Result<()> {
             let source = sources.iter().find(|source| source.seed == run.seed);
             let started = run.start.as_ref().map(|start| &start.sha256);
             if source.is_some_and(|source| started != Some(&source.result.model_sha256)) {
-                return Err(Error::Input(format!(
-                    "{}: the run started from other weights than `{label}` now has\n  help: remove \
-                     the run's folder to train it again",
-                    folder.run(&run.id).path().display()
-                )));
+                return Err(Fault::new(format!(
+                    "the run started from other weights than `{label}` now has"
+                ))
+                .source(folder.run(&run.id).path().display())
+                .help("remove the run's folder to train it again")
+                .into());
             }
         }
     }

@@ -121,7 +121,7 @@ impl RunFolder {
         });
         let help = "remove the file, and the run's evidence counts without its weights; or remove the \
                     run's folder, and `vlora run` trains it again";
-        checked.map_err(|e| e.map_fault(|fault| fault.help(help)))?;
+        checked.map_err(|e| e.map_fault(|fault| fault.only_help(help)))?;
         Ok(Weights::Whole)
     }
 

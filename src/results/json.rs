@@ -73,8 +73,9 @@ fn to_json<T: Serialize>(out: &mut Vec<u8>, value: &T, path: &Path, pretty: bool
         true => serde_json::to_writer_pretty(&mut *out, value),
         false => serde_json::to_writer(&mut *out, value),
     };
-    written
-        .map_err(|e| Error::Failed(format!("{}: cannot be written as JSON: {e}", path.display())))
+    written.map_err(|e| {
+        Error::from(Fault::failed(format!("cannot be written as JSON: {e}")).source(path.display()))
+    })
 }
 
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {

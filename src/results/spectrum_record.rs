@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::json::{read_json, write_json};
 use super::record::SCHEMA_VERSION;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::singular_values::LayerSpectrum;
 use crate::spec::Reference;
 
@@ -68,11 +68,10 @@ impl SpectrumRecord {
             && record.layers.iter().all(|l| record.random.contains_key(&l.target));
         match sound {
             true => Ok(record),
-            false => Err(Error::Input(format!(
-                "{}: the record is damaged, or of another version\n  expected: schema \
-                 {SCHEMA_VERSION}, as `vlora spectrum` writes it; run it again",
-                path.display()
-            ))),
+            false => Err(Fault::of_file(&path, "the record is damaged, or of another version")
+                .expected(format!("schema {SCHEMA_VERSION}, as `vlora spectrum` writes it"))
+                .help(help)
+                .into()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoints::{self, CONFIG, INDEX};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
 
 /// Where a model named by a path or by `hub:owner/name@revision` stands on disk, its files there
@@ -12,7 +12,8 @@ pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
     let Some(source) = Source::of_hub(name, Kind::Model)? else { return Ok(PathBuf::from(name)) };
     let repository = hub.open(&source, Kind::Model)?;
     let folder = repository.folder_with(&needed(&repository)?)?;
-    let folder = folder.ok_or_else(|| Error::Input(format!("{name}: not a folder of files")))?;
+    let folder =
+        folder.ok_or_else(|| Error::from(Fault::new("not a folder of files").source(name)))?;
     // What a repository describes is recognised, and its tokenizer fits it. Without a description
     // the tensors' names have to do, as in timm's.
     if repository.files().iter().any(|file| file == CONFIG) {
@@ -23,7 +24,7 @@ pub fn model_path(name: &str, hub: &Hub) -> Result<PathBuf> {
 
 /// The files of a model's repository that reading it needs.
 pub fn needed(repository: &Repository) -> Result<Vec<String>> {
-    let of_it = |e: Error| Error::Input(format!("{}: {e}", repository.name()));
+    let of_it = |e: Error| e.map_fault(|fault| fault.under(repository.name()));
     let mut files = checkpoints::needed(repository.files()).map_err(of_it)?;
     // Which shards there are stands in their index.
     if files.iter().any(|file| file == INDEX) {
@@ -37,10 +38,5 @@ pub fn needed(repository: &Repository) -> Result<Vec<String>> {
 
 /// An error about files below `path` that names them as the user did.
 pub fn as_named(name: &str, path: &Path, error: Error) -> Error {
-    let renamed = |text: String| text.replace(&path.display().to_string(), name);
-    match error {
-        Error::Input(text) => Error::Input(renamed(text)),
-        Error::Failed(text) => Error::Failed(renamed(text)),
-        other => other,
-    }
+    error.map_fault(|fault| fault.renamed(path, name))
 }

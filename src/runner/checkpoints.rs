@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::base_model::{as_named, model_path};
 use crate::checkpoints::{Form, Hints, Loaded, check_model, read_checkpoint};
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::spec::{RunSpec, StartHead};
 use crate::tasks::definition;
@@ -47,12 +47,12 @@ pub fn read<'a>(
     }
     let loaded = &checkpoints[&key];
     if let Some(alpha) = start.alpha.filter(|_| loaded.form != Form::Authors) {
-        return Err(Error::Input(format!(
-            "{name}: the alpha of its increments is not for the spec to say\n  found:    start.alpha: \
-             {alpha}\n  expected: none for a file in {}",
-            loaded.form
-        )));
+        return Err(Fault::new("the alpha of its increments is not for the spec to say")
+            .source(name)
+            .found(format!("start.alpha: {alpha}"))
+            .expected(format!("none for a file in {}", loaded.form))
+            .into());
     }
-    check_model(&loaded.checkpoint, spec).map_err(|e| Error::Input(format!("{name}: {e}")))?;
+    check_model(&loaded.checkpoint, spec).map_err(|e| e.map_fault(|fault| fault.under(name)))?;
     Ok(Some(loaded))
 }

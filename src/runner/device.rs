@@ -3,7 +3,7 @@
 use candle_core::Device;
 
 use super::precision::device_kind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::DeviceKind;
 
 /// What `--device` says.
@@ -27,10 +27,12 @@ impl Choice {
             other => other.strip_prefix("cuda:").and_then(number).map(Choice::Cuda),
         }
         .ok_or_else(|| {
-            Error::Input(format!(
-                "--device: unknown device\n  found:    `{name}`\n  expected: `auto`, `cpu`, `cuda` \
-                 or `cuda:N`, N from 0"
-            ))
+            Error::from(
+                Fault::new("unknown device")
+                    .within("--device")
+                    .found(format!("`{name}`"))
+                    .expected("`auto`, `cpu`, `cuda` or `cuda:N`, N from 0"),
+            )
         })
     }
 }
@@ -89,55 +91,65 @@ fn automatic() -> Result<Device> {
 #[cfg(feature = "cuda")]
 fn cuda(name: &str, number: usize) -> Result<Device> {
     let devices = crate::cuda_loader::load()
-        .map_err(|why| Error::Failed(format!("--device {name}: {why}")))?;
+        .map_err(|why| Error::from(Fault::failed(why).source(format!("--device {name}"))))?;
     if number >= devices {
         let there = match devices {
             1 => "one GPU, `cuda:0`".to_string(),
             _ => format!("{devices} GPUs, `cuda:0` to `cuda:{}`", devices - 1),
         };
-        return Err(Error::Input(format!(
-            "--device: no such GPU\n  found:    `{name}`\n  expected: one of those that are there: {there}"
-        )));
+        return Err(Fault::new("no such GPU")
+            .within("--device")
+            .found(format!("`{name}`"))
+            .expected(format!("one of those that are there: {there}"))
+            .into());
     }
     on_gpu(number)
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(name: &str, _number: usize) -> Result<Device> {
-    Err(Error::Input(format!(
-        "--device: this build computes on the CPU alone\n  found:    `{name}`\n  expected: `auto` or \
-         `cpu`\n  help:     `cargo build --release --features cuda` makes a program for NVIDIA GPUs; it \
-         needs nvcc, which scripts/cuda_toolkit.sh gets"
-    )))
+    Err(Fault::new("this build computes on the CPU alone")
+        .within("--device")
+        .found(format!("`{name}`"))
+        .expected("`auto` or `cpu`")
+        .help(
+            "`cargo build --release --features cuda` makes a program for \
+                 NVIDIA GPUs; it needs nvcc, which scripts/cuda_toolkit.sh gets",
+        )
+        .into())
 }
 
 /// All of a run goes through one stream of this device, in order.
 #[cfg(feature = "cuda")]
 fn on_gpu(number: usize) -> Result<Device> {
     let failed = |e: candle_core::Error| {
-        Error::Failed(format!("cuda:{number}: {}", crate::error::plain(&e)))
+        Error::from(Fault::failed(format!("cuda:{number}: {}", crate::error::plain(&e))))
     };
     let device = Device::new_cuda_with_stream(number).map_err(failed)?;
     let cuda = device.as_cuda_device().map_err(failed)?;
     // SAFETY: events order the uses of memory by several streams, and here is one.
     unsafe { cuda.disable_event_tracking() };
     check_capability(number, cuda.cuda_stream().context())?;
-    keep_freed_memory(cuda.cuda_stream().context())
-        .map_err(|e| Error::Failed(format!("cuda:{number}: its memory pool cannot be set: {e}")))?;
+    keep_freed_memory(cuda.cuda_stream().context()).map_err(|e| {
+        Error::from(Fault::failed(format!("cuda:{number}: its memory pool cannot be set: {e}")))
+    })?;
     Ok(device)
 }
 
 /// The kernels need bf16 on tensor cores, which GPUs have since Ampere.
 #[cfg(feature = "cuda")]
 fn check_capability(number: usize, context: &cudarc::driver::CudaContext) -> Result<()> {
-    let failed = |e| Error::Failed(format!("cuda:{number}: its capability is not told: {e}"));
+    let failed =
+        |e| Error::from(Fault::failed(format!("cuda:{number}: its capability is not told: {e}")));
     let (major, minor) = context.compute_capability().map_err(failed)?;
     match major >= 8 {
         true => Ok(()),
-        false => Err(Error::Failed(format!(
-            "cuda:{number}: this GPU is too old: its compute capability is {major}.{minor}, and the \
-             program needs 8.0 (Ampere) or newer; compute with `--device cpu`"
-        ))),
+        false => Err(Fault::failed(format!(
+            "cuda:{number}: this GPU is too old: its compute capability is \
+                 {major}.{minor}, and the program needs 8.0 (Ampere) or newer; \
+                 compute with `--device cpu`"
+        ))
+        .into()),
     }
 }
 
@@ -227,6 +239,6 @@ mod tests {
         let product = a.unsqueeze(0).unwrap().matmul(&a.unsqueeze(1).unwrap()).unwrap();
         assert_eq!(product.to_vec2::<f32>().unwrap(), [[14.0]]);
         assert!(select_device("auto").unwrap().is_cuda());
-        assert!(matches!(select_device("cuda:999"), Err(Error::Input(_))));
+        assert_eq!(select_device("cuda:999").unwrap_err().exit_code(), 2);
     }
 }

@@ -10,7 +10,7 @@ use candle_core::Device;
 
 use super::precision::check_precision;
 use crate::checkpoints::{Checkpoint, Hints, Loaded, check_model};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::nn::configure;
 use crate::results::{Metric, RunFolder, lines};
@@ -44,14 +44,12 @@ pub fn named<'a>(experiment: &'a Experiment, arm: Option<&str>) -> Result<Vec<&'
         return Ok(found);
     }
     let labels: Vec<&str> = experiment.variants.iter().map(|v| v.label.as_str()).collect();
-    let help = match nearest(name, labels.iter().copied()) {
-        Some(near) => format!("\n  help:     did you mean `{near}`?"),
-        None => String::new(),
-    };
-    Err(Error::Input(format!(
-        "--arm: there is no such arm\n  found:    `{name}`\n  expected: one of {}{help}",
-        labels.join(", ")
-    )))
+    Err(Fault::new("there is no such arm")
+        .within("--arm")
+        .found(format!("`{name}`"))
+        .expected(format!("one of {}", labels.join(", ")))
+        .did_you_mean(nearest(name, labels.iter().copied()))
+        .into())
 }
 
 /// What a file may not say of its model, where all `variants` agree on it.
@@ -98,14 +96,17 @@ pub fn chosen<'a>(
             continue;
         };
         let shown = |of: Option<&String>| of.map_or("not given", String::as_str).to_string();
-        return Err(Error::Input(format!(
-            "--arm: the spec's arms differ in what evaluation reads\n  found:    {field}: {} in \
-             `{}`, {} in `{}`\n  expected: --arm with the arm to take data and model from",
-            shown(own.get(field)),
-            first.label,
-            shown(theirs.get(field)),
-            other.label
-        )));
+        return Err(Fault::new("the spec's arms differ in what evaluation reads")
+            .within("--arm")
+            .found(format!(
+                "{field}: {} in `{}`, {} in `{}`",
+                shown(own.get(field)),
+                first.label,
+                shown(theirs.get(field)),
+                other.label
+            ))
+            .expected("--arm with the arm to take data and model from")
+            .into());
     }
     Ok(first)
 }
@@ -205,11 +206,11 @@ pub fn evaluate(
     let (checkpoint, adapted) = data.adapt(&loaded.checkpoint, &spec)?;
     configure(device, spec.precision == Precision::Tf32)?;
     if data.is_empty(split) {
-        return Err(Error::Input(
-            "--split: there is nothing to validate on\n  found:    data.validation: null\n  \
-             expected: --split test, or a spec with validation examples"
-                .into(),
-        ));
+        return Err(Fault::new("there is nothing to validate on")
+            .within("--split")
+            .found("data.validation: null")
+            .expected("--split test, or a spec with validation examples")
+            .into());
     }
     let run = Run { spec: &spec, seed: 0, device };
     let evaluated =
@@ -236,11 +237,10 @@ impl Work for EvaluateCheckpoint<'_> {
         let evaluation = train::evaluate(task, &blueprint.frozen(&store)?, split)?;
         let scores = &evaluation.scores;
         if !scores.loss.is_finite() {
-            return Err(Error::Failed(format!(
-                "the loss is not finite\n  found:    {}\n  expected: a number; are the weights of a \
-                 training that diverged?",
-                scores.loss
-            )));
+            return Err(Fault::failed("the loss is not finite")
+                .found(scores.loss)
+                .expected("a number; are the weights of a training that diverged?")
+                .into());
         }
         Ok(Evaluated {
             metrics: task.metrics().iter().zip(scores.metrics.iter().copied()).collect(),

@@ -12,7 +12,7 @@ use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::precision::check_precision;
 use super::queue::{Entry, Queue};
 use super::worker::WorkerContext;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunFolder, RunState};
 
 /// Who trains the runs.
@@ -61,7 +61,7 @@ pub fn execute(
                 Ok(thread) => thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
                 Err(e) => {
                     queue.halt();
-                    Err(Error::Failed(format!("a thread cannot be started: {e}")))
+                    Err(Error::from(Fault::failed(format!("a thread cannot be started: {e}"))))
                 }
             };
             spawned.into_iter().map(join).collect()

@@ -85,7 +85,9 @@ impl Plan {
             let batches = loaded.train_batches(&variant.spec);
             let cost = definition(variant.spec.task).cost(&variant.spec);
             let epochs = variant.spec.training.epochs;
-            let in_arm = |e| Error::Input(format!("arm {}: start: {e}", variant.arm));
+            let in_arm = |e: Error| {
+                e.map_fault(|fault| fault.under("start").under(format!("arm {}", variant.arm)))
+            };
             let checkpoint =
                 checkpoints::read(&variant.spec, &mut checkpoints, hub).map_err(in_arm)?;
             let before = variant.start.as_ref();

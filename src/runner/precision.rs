@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::spec::{DeviceKind, Variant};
 
 /// What a spec has to know of a device.
@@ -21,10 +21,10 @@ pub fn check_precision<'a>(
 ) -> Result<()> {
     match variants.find(|v| !v.spec.precision.runs_on(device_kind(device))) {
         None => Ok(()),
-        Some(v) => Err(Error::Input(format!(
-            "arm {}: this precision needs a CUDA device\n  found:    `{}` on the CPU\n  expected: \
-             float32",
-            v.arm, v.spec.precision
-        ))),
+        Some(v) => Err(Fault::new("this precision needs a CUDA device")
+            .source(format!("arm {}", v.arm))
+            .found(format!("`{}` on the CPU", v.spec.precision))
+            .expected("float32")
+            .into()),
     }
 }

@@ -1,10 +1,12 @@
-//! What is wrong with a spec, in one message: where, what was found, what was expected.
+//! What is wrong with a spec: a [`Fault`] whose place is a value of the document, wherever the merging of
+//! arms, sweeps and overrides has carried that.
 
 use std::fmt;
 
 use super::de::one_of;
 use super::node::{Origin, dotted, shorten};
 use super::position::locate;
+use crate::error::{Error, Fault};
 
 /// 1-based line and column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,18 +18,14 @@ pub struct Position {
 /// One fault of a spec. Built without a file by the code that finds it, then given
 /// the file and text by [`SpecError::in_file`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpecError(Box<Fault>);
+pub struct SpecError(Box<Parts>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Fault {
-    summary: String,
-    file: Option<String>,
+struct Parts {
+    /// All but the place.
+    fault: Fault,
     position: Option<Position>,
     origin: Option<Origin>,
-    context: Option<String>,
-    found: Option<String>,
-    expected: Option<String>,
-    help: Option<String>,
     /// The faulty key is the second of its name.
     second: bool,
     /// A field that its section does not have, with those that it has.
@@ -87,7 +85,7 @@ impl SpecError {
 
     /// What could stand there.
     pub fn expected_text(&self) -> &str {
-        self.0.expected.as_deref().unwrap_or_default()
+        self.0.fault.expected_text()
     }
 
     pub fn missing_field(&self) -> Option<&'static str> {
@@ -95,24 +93,25 @@ impl SpecError {
     }
 
     pub fn new(summary: impl Into<String>) -> SpecError {
-        SpecError(Box::new(Fault { summary: summary.into(), ..Fault::default() }))
+        SpecError(Box::new(Parts { fault: Fault::new(summary.into()), ..Parts::default() }))
     }
 
-    pub fn found(mut self, found: impl Into<String>) -> SpecError {
-        // Control characters of a spec do not reach the terminal.
-        let plain = |c: char| if c.is_control() { ' ' } else { c };
-        self.0.found = Some(found.into().chars().map(plain).collect());
+    /// With more said of the fault itself.
+    fn with(mut self, add: impl FnOnce(Fault) -> Fault) -> SpecError {
+        self.0.fault = add(std::mem::take(&mut self.0.fault));
         self
     }
 
-    pub fn expected(mut self, expected: impl Into<String>) -> SpecError {
-        self.0.expected = Some(expected.into());
-        self
+    pub fn found(self, found: impl Into<String>) -> SpecError {
+        self.with(|fault| fault.found(found.into()))
     }
 
-    pub fn help(mut self, help: impl Into<String>) -> SpecError {
-        self.0.help = Some(help.into());
-        self
+    pub fn expected(self, expected: impl Into<String>) -> SpecError {
+        self.with(|fault| fault.expected(expected.into()))
+    }
+
+    pub fn help(self, help: impl Into<String>) -> SpecError {
+        self.with(|fault| fault.only_help(help.into()))
     }
 
     /// Where the value was written; the first origin given wins, being the innermost.
@@ -132,14 +131,13 @@ impl SpecError {
     }
 
     /// Which arm and sweep point showed the fault, where the field itself does not say.
-    pub fn context(mut self, context: impl Into<String>) -> SpecError {
-        self.0.context.get_or_insert(context.into());
-        self
+    pub fn context(self, context: impl Into<String>) -> SpecError {
+        self.with(|fault| fault.context(context.into()))
     }
 
     /// Adds the file and, from its text, the line of the field.
     pub fn in_file(mut self, file: &str, text: &str) -> SpecError {
-        self.0.file = Some(file.to_string());
+        self = self.with(|fault| fault.source(file));
         if let (None, Some(Origin::File(steps))) = (self.0.position, &self.0.origin) {
             self.0.position = locate(text, steps, self.0.second);
         }
@@ -186,34 +184,29 @@ pub fn nearest_from<'a>(
         .map(|(_, name)| name)
 }
 
+impl From<SpecError> for Fault {
+    fn from(error: SpecError) -> Fault {
+        let Parts { mut fault, position, origin, .. } = *error.0;
+        if let Some(Position { line, column }) = position {
+            fault = fault.position(line, column);
+        }
+        match origin {
+            Some(Origin::File(steps)) if !steps.is_empty() => fault.within(dotted(&steps)),
+            Some(Origin::Set(argument)) => fault.within(format!("--set {argument}")),
+            _ => fault,
+        }
+    }
+}
+
+impl From<SpecError> for Error {
+    fn from(error: SpecError) -> Error {
+        Fault::from(error).into()
+    }
+}
+
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let fault = &*self.0;
-        if let Some(file) = &fault.file {
-            write!(f, "{file}")?;
-            if let Some(p) = fault.position {
-                write!(f, ":{}:{}", p.line, p.column)?;
-            }
-            write!(f, ": ")?;
-        }
-        match &fault.origin {
-            Some(Origin::File(steps)) if !steps.is_empty() => write!(f, "{}: ", dotted(steps))?,
-            Some(Origin::Set(argument)) => write!(f, "--set {argument}: ")?,
-            _ => {}
-        }
-        write!(f, "{}", fault.summary)?;
-        let notes = [
-            ("found", &fault.found),
-            ("expected", &fault.expected),
-            ("where", &fault.context),
-            ("help", &fault.help),
-        ];
-        for (name, note) in notes {
-            if let Some(note) = note {
-                write!(f, "\n  {:<10}{note}", format!("{name}:"))?;
-            }
-        }
-        Ok(())
+        Fault::from(self.clone()).fmt(f)
     }
 }
 

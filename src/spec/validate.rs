@@ -417,6 +417,11 @@ fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     if let Some(repository) = &start.hub {
         hub_name("start.hub", repository, check)?;
     }
+    check.that(
+        "start.position_embedding",
+        start.position_embedding == PositionEmbedding::Auto || run.model.as_vit().is_some(),
+        "`auto`: texts have no image size that positions could be resampled to",
+    )?;
     let sources = [
         ("arm", start.arm.as_deref()),
         ("checkpoint", start.checkpoint.as_deref()),

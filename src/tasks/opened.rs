@@ -9,7 +9,7 @@ use super::image_classification;
 use super::start::{Base, Settled};
 use super::task::{Run, Work};
 use super::text_classification;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::results::Evidence;
 use crate::spec::{self, RunSpec};
@@ -98,7 +98,7 @@ impl Opened {
                 Some(Base::Arm { spec, data: variant(data) }) => Some(Base::Arm { spec, data }),
                 #[allow(unreachable_patterns)]
                 Some(Base::Arm { .. }) => {
-                    return Err(Error::Input("the arm it starts from has another task".into()));
+                    return Err(Fault::new("the arm it starts from has another task").into());
                 }
             };
             data.settle(spec, base)

@@ -19,7 +19,7 @@ use super::stack::StackBuilder;
 use super::svd::Svd;
 use super::weight::{Delta, Weight};
 use super::{is_increment, is_lora};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::nn::{Constants, Init, LowRank, Variable};
 use crate::singular_values::energy_kept;
 use crate::spec::{Kept, LoraSpec, Stack, Target, VloraSpec, WeightShape};
@@ -71,13 +71,13 @@ pub fn compress(
     vlora: &VloraSpec,
 ) -> Result<(BTreeMap<String, Tensor>, Vec<Kept>)> {
     if vlora.compound_size == 0 {
-        return Err(Error::Input("vlora.compound_size: 0 layers make no compound".into()));
+        return Err(Fault::new("0 layers make no compound").within("vlora.compound_size").into());
     }
     if let Some(name) = dense.keys().find(|name| is_increment(name) || is_lora(name)) {
-        return Err(Error::Input(format!(
-            "{name}: the weights to convert hold an increment\n  expected: a dense model's; \
-             materialise the increments first"
-        )));
+        return Err(Fault::new("the weights to convert hold an increment")
+            .source(name)
+            .expected("a dense model's; materialise the increments first")
+            .into());
     }
     let mut out = dense.clone();
     let mut kept = Vec::new();
@@ -141,12 +141,10 @@ impl Step<'_> {
     fn convert(&self, out: &mut BTreeMap<String, Tensor>) -> Result<(Weight, f64)> {
         let before = self.reference.materialise()?;
         if before.shape() != self.weight.shape() {
-            return Err(Error::Input(format!(
-                "{}: shape {:?}\n  expected: that of the layer it adds to, {:?}",
-                self.name,
-                self.weight.dims(),
-                before.dims()
-            )));
+            return Err(Fault::new(format!("shape {:?}", self.weight.dims()))
+                .source(self.name)
+                .expected(format!("that of the layer it adds to, {:?}", before.dims()))
+                .into());
         }
         let difference = (self.weight - before)?;
         let reference = self.reference.clone();
@@ -161,10 +159,7 @@ impl Step<'_> {
                 Ok((reference.plus(Delta::Full(Variable::constant(difference))), 1.0))
             }
             Increment::LowRank { rank, scale } => {
-                let named = |e: Error| match e {
-                    Error::Input(text) => Error::Input(format!("{}: {text}", self.name)),
-                    other => other,
-                };
+                let named = |e: Error| e.map_fault(|fault| fault.tensor(self.name));
                 let svd = Svd::of(&difference).map_err(named)?;
                 let pair = factors(&svd, difference.dims2()?, rank, scale).map_err(named)?;
                 out.insert(format!("{}.A", self.name), pair.a.tensor().clone());
@@ -179,10 +174,9 @@ impl Step<'_> {
 /// one: with both at zero neither would ever get a gradient.
 fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) -> Result<LowRank> {
     if scale == 0.0 || !scale.is_finite() {
-        return Err(Error::Input(format!(
-            "increments scaled by {scale} cannot hold a difference\n  expected: an alpha that is \
-             finite and not 0"
-        )));
+        return Err(Fault::new(format!("increments scaled by {scale} cannot hold a difference"))
+            .expected("an alpha that is finite and not 0")
+            .into());
     }
     // What is left of exact zeros in float64.
     let noise =
@@ -203,10 +197,10 @@ fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) 
 fn parameter(dense: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
     match dense.get(name) {
         Some(tensor) => Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?),
-        None => Err(Error::Input(format!(
-            "{name}: the weights to convert have no such parameter\n  expected: a dense model's, \
-             named as timm names them"
-        ))),
+        None => Err(Fault::new("the weights to convert have no such parameter")
+            .source(name)
+            .expected("a dense model's, named as timm names them")
+            .into()),
     }
 }
 

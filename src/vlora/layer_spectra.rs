@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::layer_map::LayerMap;
 use super::svd::singular_values;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nn::Init;
 use crate::random::{Purpose, Stream};
 use crate::singular_values::LayerSpectrum;
@@ -42,9 +42,8 @@ pub fn spectra(
             let (weight, before) = (weight?, before?);
             let difference = (&weight - &before)?;
             let values = |t: &Tensor| {
-                singular_values(t).map_err(|e| match e {
-                    Error::Input(text) => Error::Input(format!("layer {layer}, {target}: {text}")),
-                    other => other,
+                singular_values(t).map_err(|e| {
+                    e.map_fault(|fault| fault.under(format!("layer {layer}, {target}")))
                 })
             };
             Ok(LayerSpectrum {

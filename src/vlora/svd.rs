@@ -8,7 +8,7 @@
 use candle_core::{DType, Tensor};
 use faer::Mat;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// A thin decomposition of a matrix \[out, in\].
 #[derive(Clone, Debug)]
@@ -57,19 +57,17 @@ pub fn singular_values(matrix: &Tensor) -> Result<Vec<f64>> {
 }
 
 fn not_converged() -> Error {
-    Error::Failed("the singular value decomposition did not converge".into())
+    Fault::failed("the singular value decomposition did not converge").into()
 }
 
 fn to_faer(matrix: &Tensor) -> Result<Mat<f64>> {
     let (rows, columns) = matrix.dims2()?;
     let values = matrix.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-        return Err(Error::Input(format!(
-            "the matrix has no singular values: row {}, column {} is {}\n  expected: finite values",
-            at / columns,
-            at % columns,
-            values[at]
-        )));
+        return Err(Fault::new("the matrix has no singular values")
+            .found(format!("{} in row {}, column {}", values[at], at / columns, at % columns))
+            .expected("finite values")
+            .into());
     }
     Ok(Mat::from_fn(rows, columns, |i, j| values[i * columns + j]))
 }

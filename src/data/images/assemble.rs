@@ -11,7 +11,7 @@ use crate::data::labels::{Classes, Labels, wrong_type};
 use crate::data::select::{PATHS, Select, Wanted};
 use crate::data::source::SplitFiles;
 use crate::data::table::{Column, Table, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::ImageDataSpec;
 
 /// What is stored of images.
@@ -66,7 +66,7 @@ pub fn assemble(
     let mut tables = Vec::new();
     while let Some(table) = files.next_table(select)? {
         // Every reader has refused a file without them.
-        let missing = |name: &str| Error::Input(format!("there is no column `{name}`"));
+        let missing = |name: &str| Error::from(Fault::new(format!("there is no column `{name}`")));
         let column = |name: &str| table.column(name).ok_or_else(|| missing(name));
         labels.add(&table, column(&data.label_column)?)?;
         images.add(&table, column(&data.image_column)?)?;
@@ -111,7 +111,7 @@ impl Images {
             Values::Text(_) => {
                 let expected = "images: struct{bytes: binary, path: string}";
                 let error = wrong_type(table, column, expected);
-                Err(Error::Input(format!("{error}\n  help:     {PATHS}")))
+                Err(error.map_fault(|fault| fault.help(PATHS)))
             }
             _ => Err(wrong_type(table, column, "images: struct{bytes: binary, path: string}")),
         }
@@ -181,11 +181,14 @@ impl Images {
 
 /// An error of one row, with its place.
 fn at_row(table: &Table, row: usize, problem: String) -> Error {
-    Error::Input(format!("{}: {problem}", table.place(row)))
+    Error::from(Fault::new(problem).source(table.place(row)))
 }
 
 fn too_large(bytes: f64) -> Error {
-    Error::Failed(format!("there is no memory for {:.0} MB of decoded images", bytes / 1e6))
+    Error::from(Fault::failed(format!(
+        "there is no memory for {:.0} MB of decoded images",
+        bytes / 1e6
+    )))
 }
 
 const NO_IMAGE: &str = "there is no image\n  found:    no bytes\n  expected: an encoded image";

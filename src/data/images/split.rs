@@ -9,7 +9,7 @@ use super::convert::Change;
 use super::decode::{Image, Size};
 use super::pixels::Pixels;
 use super::resize::Fit;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// Images of one split as bytes, with their labels.
 #[derive(Clone, Debug)]
@@ -76,7 +76,8 @@ impl ImageSplit {
             let (pixels, change) = (pixels.to_vec(), Change::default());
             fit.square(&Image { width, height, pixels, change })
         };
-        let failed = |i: usize, problem| Error::Input(format!("{}: {problem}", place(self.row(i))));
+        let failed =
+            |i: usize, problem| Error::from(Fault::new(problem).source(place(self.row(i))));
         let squares = (0..self.len())
             .into_par_iter()
             .map(|i| square(i).map_err(|problem| failed(i, problem)))

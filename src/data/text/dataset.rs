@@ -12,7 +12,7 @@ use crate::data::labels::{Labels, wrong_type};
 use crate::data::load::{Loaded, OpenSplit, Read, ReadSplit, Role, load, sha256};
 use crate::data::select::{Select, Wanted};
 use crate::data::table::{Table, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::{Hub, Kind, Source};
 use crate::random::{Purpose, Stream};
 use crate::spec::{HUB_PREFIX, TextDataSpec, TrainedTokenizer};
@@ -88,7 +88,7 @@ impl TextData {
             Some(TextSplit::new(encoded.clone(), &own.examples.labels, rows))
         };
         // Every split that has files was encoded.
-        let not_encoded = || Error::Failed("a split was not tokenised".into());
+        let not_encoded = || Error::from(Fault::failed("a split was not tokenised"));
         let split = |role| split(role).ok_or_else(not_encoded);
         let (train, validation, test) =
             (split(Role::Train)?, split(Role::Validation)?, split(Role::Test)?);
@@ -181,13 +181,12 @@ fn notes(cut: usize, empty: usize, missing: usize, max_tokens: usize) -> Vec<Str
 fn check_vocabulary(tokenizer: &Tokenizer, name: &str, limits: Limits) -> Result<()> {
     match tokenizer.rows() <= limits.vocabulary {
         true => Ok(()),
-        false => Err(Error::Input(format!(
-            "{name}: the tokenizer has more tokens than the model\n  found:    numbers up to {}\n  \
-             expected: below model.vocabulary, {}\n  help:     a larger `model.vocabulary`, or the \
-             tokenizer of the model",
-            tokenizer.rows() - 1,
-            limits.vocabulary
-        ))),
+        false => Err(Fault::new("the tokenizer has more tokens than the model")
+            .source(name)
+            .found(format!("numbers up to {}", tokenizer.rows() - 1))
+            .expected(format!("below model.vocabulary, {}", limits.vocabulary))
+            .help("a larger `model.vocabulary`, or the tokenizer of the model")
+            .into()),
     }
 }
 
@@ -202,11 +201,14 @@ impl FoundTokenizer {
     fn of(data: &TextDataSpec, beside: Option<&str>, hub: &Hub) -> Result<FoundTokenizer> {
         let name = match &data.tokenizer {
             None => beside.map(str::to_string).ok_or_else(|| {
-                Error::Input(
-                    "data.tokenizer: there is no tokenizer\n  found:    none, and no checkpoint or \
-                     model of the Hub that the run starts from\n  expected: `tokenizer: {hub: …}`, \
-                     `{path: …}`, or `{train: word-piece}`"
-                        .into(),
+                Error::from(
+                    Fault::new("there is no tokenizer")
+                        .within("data.tokenizer")
+                        .found(
+                            "none, and no checkpoint or model of the Hub that the run starts \
+                 from",
+                        )
+                        .expected("`tokenizer: {hub: …}`, `{path: …}`, or `{train: word-piece}`"),
                 )
             })?,
             Some(own) => match (own.trained(), &own.hub, &own.path) {
@@ -238,11 +240,10 @@ fn read(path: &Path) -> Result<(String, Vec<u8>)> {
     };
     match fs::read(&at) {
         Ok(bytes) => Ok((at.display().to_string(), bytes)),
-        Err(e) => Err(Error::Input(format!(
-            "{}: the tokenizer cannot be read: {e}\n  expected: a `{TOKENIZER}`; `data.tokenizer` says \
-             where one is",
-            at.display()
-        ))),
+        Err(e) => Err(Fault::new(format!("the tokenizer cannot be read: {e}"))
+            .source(at.display())
+            .expected(format!("a `{TOKENIZER}`; `data.tokenizer` says where one is"))
+            .into()),
     }
 }
 
@@ -301,7 +302,8 @@ impl ReadSplit for ReadTexts<'_> {
         let (mut tables, mut missing_texts) = (Vec::new(), 0);
         while let Some(table) = split.files.next_table(select)? {
             // Every reader has refused a file without them.
-            let missing = |name: &str| Error::Input(format!("there is no column `{name}`"));
+            let missing =
+                |name: &str| Error::from(Fault::new(format!("there is no column `{name}`")));
             let column = table.column(&data.label_column);
             labels.add(&table, column.ok_or_else(|| missing(&data.label_column))?)?;
             let mut add = |name: &str, to: &mut Vec<String>| {
@@ -337,7 +339,7 @@ impl ReadSplit for ReadTexts<'_> {
 /// The texts of a column; None where a row has none, as an empty field of CSV is read.
 fn column_texts(table: &Table, name: &str) -> Result<Vec<Option<String>>> {
     let Some(column) = table.column(name) else {
-        return Err(Error::Input(format!("{}: there is no column `{name}`", table.file())));
+        return Err(Fault::new(format!("there is no column `{name}`")).source(table.file()).into());
     };
     let Values::Text(texts) = &column.values else {
         return Err(wrong_type(table, column, "texts"));

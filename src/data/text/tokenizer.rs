@@ -12,12 +12,12 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{
-    AddedToken, EncodeInput, NormalizedString, Normalizer, OffsetReferential, OffsetType,
-    PreTokenizedString, PreTokenizer, Trainer, TruncationDirection, TruncationParams,
-    TruncationStrategy,
+    AddedToken, Encoding, NormalizedString, Normalizer, OffsetReferential, OffsetType,
+    PostProcessor, PreTokenizedString, PreTokenizer, Trainer, TruncationDirection,
+    TruncationParams, TruncationStrategy,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{TrainedTokenizer, hex};
 
 const PAD: &str = "[PAD]";
@@ -80,11 +80,16 @@ impl Tokenizer {
     /// Of a `tokenizer.json`, which messages call `name`.
     pub fn read(name: &str, bytes: &[u8]) -> Result<Tokenizer> {
         let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| {
-            Error::Input(format!(
-                "{name}: the tokenizer cannot be read\n  found:    {e}\n  expected: a \
-                 `tokenizer.json` of Hugging Face's tokenizers\n  help:     transformers writes one by \
-                 `AutoTokenizer.from_pretrained(…).save_pretrained(…)`"
-            ))
+            Error::from(
+                Fault::new("the tokenizer cannot be read")
+                    .source(name)
+                    .found(e)
+                    .expected("a `tokenizer.json` of Hugging Face's tokenizers")
+                    .help(
+                        "transformers writes one by \
+                 `AutoTokenizer.from_pretrained(…).save_pretrained(…)`",
+                    ),
+            )
         })?;
         // Decoded by now, so it is UTF-8.
         Ok(Tokenizer { inner, json: String::from_utf8_lossy(bytes).into_owned() })
@@ -102,7 +107,9 @@ impl Tokenizer {
             }
             TrainedTokenizer::ByteLevelBpe { vocabulary } => byte_level_bpe(*vocabulary, texts),
         };
-        let failed = |e: &dyn Display| Error::Failed(format!("training the tokenizer failed: {e}"));
+        let failed = |e: &dyn Display| {
+            Error::from(Fault::failed(format!("training the tokenizer failed: {e}")))
+        };
         let inner = inner.map_err(|e| failed(&e))?;
         let json = inner.to_string(true).map_err(|e| failed(&e))?;
         Ok(Tokenizer { inner, json })
@@ -132,33 +139,45 @@ impl Tokenizer {
     /// Texts as tokens, with the special tokens of the tokenizer. Of longer ones the first
     /// `max_tokens` are kept, special ones included; of a pair the longer text is cut first.
     pub fn encode(&self, texts: &Texts, max_tokens: usize) -> Result<Encoded> {
-        let failed = |e: &dyn Display| Error::Failed(format!("tokenising failed: {e}"));
-        // One more than is kept, which tells texts that are cut from those that just fit.
-        let (mut fits, mut longer) = (self.inner.clone(), self.inner.clone());
-        for (tokenizer, most) in [(&mut fits, max_tokens), (&mut longer, max_tokens + 1)] {
-            let cut = TruncationParams {
-                max_length: most,
-                strategy: TruncationStrategy::LongestFirst,
-                stride: 0,
-                direction: TruncationDirection::Right,
-            };
-            tokenizer.with_padding(None);
-            tokenizer.with_truncation(Some(cut)).map_err(|e| failed(&e))?;
-        }
+        let failed =
+            |e: &dyn Display| Error::from(Fault::failed(format!("tokenising failed: {e}")));
+        // Texts are tokenised whole and cut afterwards. The library, asked to cut, cuts each text of a
+        // pair before it looks at both, and then not always the longer one.
+        let (mut whole, mut fits) = (self.inner.clone(), self.inner.clone());
+        let cut = TruncationParams {
+            max_length: max_tokens,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+            direction: TruncationDirection::Right,
+        };
+        whole.with_padding(None);
+        whole.with_truncation(None).map_err(|e| failed(&e))?;
+        fits.with_padding(None);
+        fits.with_truncation(Some(cut)).map_err(|e| failed(&e))?;
+        let special = fits
+            .get_post_processor()
+            .map_or(0, |processor| processor.added_tokens(texts.second.is_some()));
+        let tokens = |texts: &[String]| {
+            let inputs = texts.iter().map(String::as_str).collect();
+            whole.encode_batch_fast::<&str>(inputs, false).map_err(|e| failed(&e))
+        };
         let mut encoded = Encoded::default();
         for start in (0..texts.len()).step_by(CHUNK) {
-            let inputs: Vec<EncodeInput> =
-                (start..texts.len().min(start + CHUNK)).map(|i| texts.input(i)).collect();
-            let all = longer.encode_batch_fast(inputs, true).map_err(|e| failed(&e))?;
-            for (i, one) in all.into_iter().enumerate() {
-                let is_cut = one.get_ids().len() > max_tokens;
-                let one = match is_cut {
-                    true => {
-                        fits.encode_fast(texts.input(start + i), true).map_err(|e| failed(&e))?
-                    }
-                    false => one,
-                };
-                encoded.cut += usize::from(is_cut);
+            let end = texts.len().min(start + CHUNK);
+            let first = tokens(&texts.first[start..end])?;
+            let mut second = match texts.second {
+                Some(second) => tokens(&second[start..end])?,
+                None => Vec::new(),
+            }
+            .into_iter();
+            for first in first {
+                let second = second.next().map(|mut second| {
+                    second.set_type_ids(vec![1; second.len()]);
+                    second
+                });
+                let length = first.len() + second.as_ref().map_or(0, Encoding::len) + special;
+                encoded.cut += usize::from(length > max_tokens);
+                let one = fits.post_process(first, second, true).map_err(|e| failed(&e))?;
                 encoded.ids.extend_from_slice(one.get_ids());
                 encoded.types.extend(one.get_type_ids().iter().map(|t| *t as u8));
                 encoded.ends.push(encoded.ids.len());
@@ -183,13 +202,6 @@ impl<'t> Texts<'t> {
 
     pub fn is_empty(&self) -> bool {
         self.first.is_empty()
-    }
-
-    fn input(&self, i: usize) -> EncodeInput<'t> {
-        match self.second {
-            None => self.first[i].as_str().into(),
-            Some(second) => (self.first[i].as_str(), second[i].as_str()).into(),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::style::{Drawn, Style};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// A chart that can be drawn on any backend.
 pub trait Chart {
@@ -20,7 +20,9 @@ pub fn both<C: Chart>(
     chart: &C,
     files: &mut Vec<(String, Vec<u8>)>,
 ) -> Result<()> {
-    let failed = |e: String| Error::Failed(format!("the chart {name} cannot be drawn: {e}"));
+    let failed = |e: String| {
+        Error::from(Fault::failed(e).source(format!("the chart {name} cannot be drawn")))
+    };
 
     let mut svg = String::new();
     {

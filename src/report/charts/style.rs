@@ -7,7 +7,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::register_font;
 
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::report::text::drawn;
 
 /// Registers the bundled fonts (Liberation Sans, SIL OFL 1.1) under the name charts use.
@@ -21,7 +21,7 @@ pub fn register_fonts() -> Result<()> {
     });
     match done {
         true => Ok(()),
-        false => Err(Error::Failed("the bundled fonts cannot be read".into())),
+        false => Err(Fault::failed("the bundled fonts cannot be read").into()),
     }
 }
 

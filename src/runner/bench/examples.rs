@@ -3,7 +3,7 @@
 use candle_core::Device;
 
 use super::timing::Amount;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::runner::datasets::Datasets;
 use crate::spec::{RunSpec, Variant};
@@ -31,10 +31,13 @@ impl Examples {
     pub fn synthetic(variants: &[&Variant]) -> Result<Examples> {
         let step = |v: &&Variant| step_examples(&v.spec);
         match variants.iter().map(step).max() {
-            Some(step) if step > MOST_SYNTHETIC => Err(Error::Input(format!(
-                "--synthetic: a step takes too many examples\n  found:    {step}, \
-                 training.batch_size × training.accumulation\n  expected: at most {MOST_SYNTHETIC}"
-            ))),
+            Some(step) if step > MOST_SYNTHETIC => {
+                Err(Fault::new("a step takes too many examples")
+                    .within("--synthetic")
+                    .found(format!("{step}, training.batch_size × training.accumulation"))
+                    .expected(format!("at most {MOST_SYNTHETIC}"))
+                    .into())
+            }
             _ => Ok(Examples::Synthetic),
         }
     }
@@ -43,20 +46,22 @@ impl Examples {
     pub fn read(variants: &[&Variant], hub: &Hub) -> Result<Examples> {
         let mut datasets = Datasets::default();
         for Variant { label, spec, .. } in variants {
-            let help = "help:     --synthetic measures on noise, without data";
-            let data = datasets.load(spec, hub).map_err(|error| match error {
-                Error::Input(text) => Error::Input(format!("{text}\n  {help}")),
-                Error::Failed(text) => Error::Failed(format!("{text}\n  {help}")),
-                other => other,
-            })?;
+            let help = "--synthetic measures on noise, without data";
+            let data = datasets.load(spec, hub);
+            let data = data.map_err(|error| error.map_fault(|fault| fault.help(help)))?;
             let (found, needed) = (data.len(Split::Train), step_examples(spec));
             if found < needed {
-                return Err(Error::Input(format!(
-                    "arm {label}: there are fewer training examples than a step takes\n  \
-                     found:    {found}\n  expected: at least {needed}, training.batch_size × \
-                     training.accumulation\n  help:     --set training.batch_size=… for smaller \
-                     steps, or --synthetic for as many examples as they take"
-                )));
+                return Err(Fault::new("there are fewer training examples than a step takes")
+                    .source(format!("arm {label}"))
+                    .found(found)
+                    .expected(format!(
+                        "at least {needed}, training.batch_size × training.accumulation"
+                    ))
+                    .help(
+                        "--set training.batch_size=… for smaller steps, or --synthetic for \
+                 as many examples as they take",
+                    )
+                    .into());
             }
         }
         Ok(Examples::Real(datasets))

@@ -6,7 +6,7 @@ use super::examples::{Examples, step_examples};
 use super::measured::Measured;
 use super::quartiles::Quartiles;
 use super::timing::{Amount, Sample, median_queued, one_by_one, time_passes, time_steps};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::{memory, traffic};
 use crate::nn::{KernelTime, configure};
 use crate::runner::out_of_memory::reason;
@@ -31,13 +31,13 @@ pub fn measure(
     let data = examples.of(spec, amount, device)?;
     let held = data.held_bytes();
     let free = peak_memory::free_bytes(device).map(|free| free.saturating_sub(held));
-    let failed = |error: TrainError| Error::Failed(reason(&error, spec, free, 1));
+    let failed = |error: TrainError| Error::from(Fault::failed(reason(&error, spec, free, 1)));
     configure(device, spec.precision == Precision::Tf32).map_err(|e| failed(e.into()))?;
     let run = Run { spec, seed, device };
     let timings = data.work(run, TimeTraining { run, amount, tick }).map_err(failed)?;
     let Timings { samples, passes, peak_bytes, resident_peak_bytes, kernels } = timings;
     // At least one step was asked for, and one pass.
-    let none = || Error::Failed("nothing was timed".into());
+    let none = || Error::from(Fault::failed("nothing was timed"));
     let evaluation = Quartiles::of(passes).ok_or_else(none)?;
     let (micro, update) = traffic(spec, device_kind(device));
     let quartiles = |part: fn(&Sample) -> f64| {

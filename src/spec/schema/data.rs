@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::DataSpec;
-
 /// Where a run's examples are, whatever they are: what every task's `data` section says.
 #[derive(Clone, Copy, Debug)]
 pub struct FilesSpec<'a> {
@@ -16,16 +14,6 @@ pub struct FilesSpec<'a> {
     pub validation: Option<&'a SplitSpec>,
     pub test: &'a SplitSpec,
     pub duplicates: Duplicates,
-}
-
-impl DataSpec {
-    /// Where the examples are.
-    pub fn files(&self) -> FilesSpec<'_> {
-        match self {
-            DataSpec::Images(data) => data.files(),
-            DataSpec::Text(data) => data.files(),
-        }
-    }
 }
 
 impl ImageDataSpec {

@@ -5,8 +5,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Architecture, EncoderSpec, ImageDataSpec, LoraSpec, ModelSpec, StartSpec, TextDataSpec,
-    TrainingSpec, VitSpec, VloraSpec,
+    Architecture, EncoderSpec, FilesSpec, ImageDataSpec, LoraSpec, ModelSpec, StartSpec,
+    TextDataSpec, TrainingSpec, VitSpec, VloraSpec,
 };
 use crate::spec::precision::Precision;
 
@@ -180,6 +180,14 @@ impl<'de> Deserialize<'de> for RunSpec {
 }
 
 impl DataSpec {
+    /// Where the examples are.
+    pub fn files(&self) -> FilesSpec<'_> {
+        match self {
+            DataSpec::Images(data) => data.files(),
+            DataSpec::Text(data) => data.files(),
+        }
+    }
+
     /// Whether a run's data make a tokenizer, which is then saved with the run.
     pub fn trains_tokenizer(&self) -> bool {
         self.as_text().is_some_and(|data| data.trained_tokenizer().is_some())

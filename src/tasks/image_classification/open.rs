@@ -8,7 +8,7 @@ use super::task::ImageClassification;
 use crate::checkpoints::{Aligned, Checkpoint, Metadata, align};
 use crate::data::ImageData;
 use crate::data::images::Size;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::results::TaskFields;
 use crate::spec::RunSpec;
@@ -20,7 +20,9 @@ use crate::tasks::task::{Run, Work};
 /// The size of the images that a run's model takes, and the number of classes that it tells apart.
 fn of_model(spec: &RunSpec) -> Result<(Size, usize)> {
     // Reading a spec refuses models of another architecture.
-    let none = || Error::Input("model.architecture: images are for a Vision Transformer".into());
+    let none = || {
+        Error::from(Fault::new("images are for a Vision Transformer").within("model.architecture"))
+    };
     let model = spec.model.as_vit().ok_or_else(none)?;
     Ok((Size { side: model.image_size, channels: model.channels }, model.classes))
 }

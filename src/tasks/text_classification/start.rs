@@ -2,7 +2,7 @@
 
 use super::data::Data;
 use crate::checkpoints::match_classes;
-use crate::error::{Error, Result};
+use crate::error::{Fault, Result};
 use crate::results::TaskFields;
 use crate::spec::{ClassMatch, RunSpec, StartHead};
 use crate::tasks::start::{Base, Settled};
@@ -36,12 +36,12 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         Base::Arm { data: other, .. } => {
             let json = |data: &Data| data.0.tokenizer.as_ref().map(|t| t.json().to_string());
             if json(other) != json(data) {
-                return Err(Error::Input(format!(
-                    "data.tokenizer: the arm to start from has another tokenizer\n  found:    \
-                     {}\n  expected: {}, as that arm has\n  help:     say `data.tokenizer` once, for all \
-                     arms",
-                    data.0.tokenizer_name, other.0.tokenizer_name
-                )));
+                return Err(Fault::new("the arm to start from has another tokenizer")
+                    .within("data.tokenizer")
+                    .found(&data.0.tokenizer_name)
+                    .expected(format!("{}, as that arm has", other.0.tokenizer_name))
+                    .help("say `data.tokenizer` once, for all arms")
+                    .into());
             }
             &other.0.class_names
         }
