@@ -1,5 +1,6 @@
 //! Tokens of odd lines against transformers: `scripts/reference/make_tokenizer_fixtures.py` made
-//! the fixtures.
+//! the fixtures. And the order of batches against `scripts/bench/order.py`, by which PyTorch is timed
+//! on the same ones.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use vlora::data::text::{Encoded, Texts, Tokenizer};
+use vlora::data::text::{Encoded, Texts, Tokenizer, batches};
 
 /// What transformers makes of the lines.
 #[derive(Deserialize)]
@@ -96,4 +97,14 @@ fn tokens_of_minilm_equal_transformers() {
     let sha256: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(Some(sha256), expected.sha256, "another tokenizer than the fixture's");
     check("MiniLM", &Tokenizer::read("tokenizer.json", &bytes).unwrap(), &expected);
+}
+
+#[test]
+fn batches_are_those_that_pytorch_is_timed_on() {
+    let lengths: Vec<usize> = (0..20).map(|i| (i * 7) % 11 + 3).collect();
+    let want = [[4, 12, 1, 9], [10, 18, 7, 15], [17, 6, 3, 14], [0, 11, 19, 8], [5, 16, 2, 13]];
+    assert_eq!(batches(5, 2, &lengths, 4), want);
+    // Several pools.
+    let lengths: Vec<usize> = (0..450).map(|i| (i * 7) % 61 + 3).collect();
+    assert_eq!(batches(0, 0, &lengths, 2)[..3], [[10, 315], [277, 33], [98, 238]]);
 }

@@ -6,6 +6,7 @@ import pathlib
 import pyarrow.parquet
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
+from transformers.utils import logging
 
 # Of experiments/paper/sst2-minilm.yaml; what that leaves out is this program's default.
 RECIPE = {
@@ -23,6 +24,11 @@ RECIPE = {
 MAX_TOKENS, CLASSES = 64, 2
 # Batches whose texts are sorted by length together.
 POOL = 50
+
+
+# That MiniLM's pooler is not wanted, and how far the reading is.
+logging.set_verbosity_error()
+logging.disable_progress_bar()
 
 
 class Classifier(torch.nn.Module):
