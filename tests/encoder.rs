@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::bert::{BertModel, Config};
 use vlora::checkpoints::{
     CONFIG, Checkpoint, Exported, Form, Hints, Loaded, MODEL, read_checkpoint,
 };
@@ -343,6 +345,50 @@ fn minilm_equals_transformers() {
             }
         }
     }
+}
+
+/// The last hidden states of candle-transformers' BERT of a folder.
+fn last_states_of_candle(folder: &Path, texts: &Tokens) -> Tensor {
+    let config = std::fs::read(folder.join(CONFIG)).unwrap();
+    let config: Config = serde_json::from_slice(&config).unwrap();
+    let bytes = std::fs::read(folder.join(MODEL)).unwrap();
+    let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu).unwrap();
+    let model = BertModel::load(weights, &config).unwrap();
+    let (batch, tokens) = texts.ids.dims2().unwrap();
+    let mut mask = Vec::new();
+    for length in &texts.lengths {
+        mask.extend((0..tokens).map(|token| u32::from(token < *length)));
+    }
+    let mask = Tensor::from_vec(mask, (batch, tokens), &Device::Cpu).unwrap();
+    let types = texts.types.clone().unwrap_or_else(|| texts.ids.zeros_like().unwrap());
+    model.forward(&texts.ids, &types, Some(&mask)).unwrap()
+}
+
+/// Every token's last hidden state within 1e-5 of candle-transformers'.
+fn compare_with_candle(folder: &Path, model: &Encoder, texts: &Tokens) {
+    let want = last_states_of_candle(folder, texts);
+    let states = model.hidden_states(texts).unwrap();
+    let got = states.last().unwrap();
+    for (i, length) in texts.lengths.iter().enumerate() {
+        let of = |t: &Tensor| t.get(i).unwrap().narrow(0, 0, *length).unwrap();
+        let error = relative(&of(got), &of(&want));
+        assert!(error < 1e-5, "text {i}: {error:e}");
+    }
+}
+
+#[test]
+fn minilm_equals_candle_transformers() {
+    let texts = fixture("minilm.safetensors").texts();
+    let Some(folder) = minilm::folder() else { return };
+    compare_with_candle(&folder, &minilm_of(&folder), &texts);
+}
+
+#[test]
+fn a_tiny_bert_equals_candle_transformers() {
+    let texts = fixture("expected.safetensors").texts();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
+    let checkpoint = imported("bert", &Hints::default()).unwrap().checkpoint;
+    compare_with_candle(&folder, &built(&checkpoint), &texts);
 }
 
 fn imported(folder: &str, hints: &Hints) -> vlora::error::Result<Loaded> {
