@@ -55,6 +55,11 @@ cuda-check:
 gpu-bundle *ARGS:
     scripts/gpu_bundle.sh {{ARGS}}
 
+# Run the commands of README.md and docs/, and look up what they name
+check-docs *ARGS:
+    cargo build --release
+    scripts/check_docs.py --vlora "$CARGO_TARGET_DIR/release/vlora" {{ARGS}}
+
 # What CI runs
 ci:
     .ci/run
