@@ -108,18 +108,17 @@ fn check(file: &str) {
     assert!(relative(loss.tensor(), &fixture.tensors["loss"]) < 1e-5, "{file}: the loss");
     let gradients = loss.backward(1.0).unwrap();
     let wanted = fixture.group("grad.");
-    let most = wanted.values().map(largest).fold(0.0, f64::max);
+    // How far PyTorch's float32 gradients are from the exact ones: where terms cancel, as in those of
+    // the keys' biases, which are zero, that is more than the tolerance.
+    let rounding: BTreeMap<String, f64> =
+        serde_json::from_str(&fixture.metadata["rounding"]).unwrap();
     let mut in_gradients = 0f64;
     for p in store.parameters() {
         let (got, want) = (gradients.get(&p.value).unwrap(), &wanted[&p.name]);
-        // What adds the same to all keys changes no attention: of the keys' biases the gradients
-        // are nothing but rounding.
-        let error = match p.name.ends_with("key.bias") {
-            true => largest(&(got - want).unwrap()) / most,
-            false => relative(got, want),
-        };
-        in_gradients = in_gradients.max(error);
-        assert!(error < 1e-4, "{file}: the gradient of {} differs by {error:e}", p.name);
+        let error = largest(&(got - want).unwrap());
+        let allowed = (1e-4 * largest(want)).max(4.0 * rounding[&p.name]);
+        in_gradients = in_gradients.max(1e-4 * error / allowed);
+        assert!(error < allowed, "{file}: the gradient of {} differs by {error:e}", p.name);
     }
     assert_eq!(store.parameters().len(), wanted.len());
     println!("{file}: logits {in_logits:.0e}, gradients {in_gradients:.0e}");

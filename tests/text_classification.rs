@@ -180,6 +180,21 @@ fn a_trained_tokenizer_goes_with_its_model() {
     assert!((found - result["test_metric"].as_f64().unwrap()).abs() < 1e-12, "{evaluated}");
     let trained = vlora(dir.path(), &[&["run", "beside.yaml", "-q"], &DEVICE[..]].concat());
     assert_eq!((trained.code, trained.err.as_str()), (0, ""));
+
+    // Other tokens than the weights know mean nothing to them.
+    let other = spec
+        .replace("vocabulary: 300}", "vocabulary: 290}")
+        .replace("{method: dense}", "{start: {checkpoint: bert}}");
+    fs::write(dir.path().join("other.yaml"), other).unwrap();
+    for args in [
+        ["evaluate", "bert", "--spec", "other.yaml", "--arm", "dense"].as_slice(),
+        &["run", "other.yaml", "-q", "--out", "other"],
+    ] {
+        let refused = vlora(dir.path(), &[args, &DEVICE].concat());
+        assert_eq!(refused.code, 2, "{}", refused.err);
+        assert!(refused.err.contains("trained with another tokenizer"), "{}", refused.err);
+        assert!(refused.err.contains("bert/tokenizer.json"), "{}", refused.err);
+    }
 }
 
 /// The value of a key, wherever it stands.
@@ -235,7 +250,9 @@ fn empty_and_long_texts_are_kept_and_counted() {
     let rows = fs::read_to_string(&train).unwrap() + "\"\",1\n\"  \",0\n";
     fs::write(&train, rows).unwrap();
     let table = run(dir.path());
-    assert!(table.contains("2 texts are empty."), "{table}");
+    // A CSV file does not tell an empty text from a missing one.
+    assert!(table.contains("1 text is empty."), "{table}");
+    assert!(table.contains("1 text is missing and taken for empty."), "{table}");
     assert!(table.contains("texts were cut to 6 tokens."), "{table}");
 }
 

@@ -200,10 +200,17 @@ def make(file, module, section, vlora, seed):
     ]
     optimizer = torch.optim.AdamW(groups, **TRAINING)
     losses = []
-    # In float64: of gradients whose terms cancel, float32 keeps too few digits to compare with.
-    logits = forward(torch.float64)
-    loss = torch.nn.functional.cross_entropy(logits, inputs["labels"])
-    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    # In float64: of gradients whose terms cancel, float32 keeps too few digits to compare with. How far
+    # PyTorch's own float32 is from them says how many that are.
+    def exact_or_not(dtype):
+        logits = forward(dtype)
+        loss = torch.nn.functional.cross_entropy(logits, inputs["labels"])
+        return logits, loss, torch.autograd.grad(loss, list(parameters.values()))
+
+    logits, loss, gradients = exact_or_not(torch.float64)
+    rounded = exact_or_not(torch.float32)[2]
+    pairs = zip(parameters, rounded, gradients, strict=True)
+    rounding = {n: float(f"{(a - b).abs().max():.1e}") for n, a, b in pairs}
     fixture |= {"logits": logits.detach().float(), "loss": loss.detach().float()}
     fixture |= {f"grad.{n}": g for n, g in zip(parameters, gradients, strict=True)}
     for _ in range(STEPS):
@@ -218,6 +225,7 @@ def make(file, module, section, vlora, seed):
     metadata = {
         "model": json.dumps(section),
         "training": json.dumps(training_section()),
+        "rounding": json.dumps(rounding),
         "decayed": json.dumps([name for name in parameters if decays(name)]),
     }
     if vlora:

@@ -42,7 +42,7 @@ mod timm_config;
 mod tokenizer;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Tensor, bail};
 
@@ -103,6 +103,8 @@ pub struct Hints {
 pub struct Loaded {
     pub checkpoint: Checkpoint,
     pub form: Form,
+    /// The weights file, or the index of several.
+    pub path: PathBuf,
     /// Of the weights file.
     pub sha256: String,
     /// The `tokenizer.json` beside the weights of a text encoder.
@@ -139,7 +141,8 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Some(_) => tokenizer::beside(&file.path)?,
         None => None,
     };
-    Ok(Loaded { checkpoint, form, sha256: file.sha256.clone(), tokenizer })
+    let (path, sha256) = (file.path.clone(), file.sha256.clone());
+    Ok(Loaded { checkpoint, form, path, sha256, tokenizer })
 }
 
 /// A dense model of more values is not made of a small file: 8 GiB.

@@ -77,17 +77,20 @@ impl<'a> Select<'a> {
         }
     }
 
-    /// Refuses a file without a column that is named. Where just one column holds what the field's
-    /// column should hold, the error proposes it.
+    /// Refuses a file without a column that is named. Where just one column, which no other field names,
+    /// holds what the field's column should hold, the error proposes it.
     pub fn check(&self, file: &str, fields: &[(String, Kind)]) -> Result<()> {
         match self {
             Select::All => Ok(()),
             Select::Named(names) => {
                 names.iter().try_for_each(|name| missing(file, fields, name, || None))
             }
-            Select::Wanted(all) => all
-                .iter()
-                .try_for_each(|wanted| missing(file, fields, wanted.name, || wanted.help(fields))),
+            Select::Wanted(all) => all.iter().try_for_each(|wanted| {
+                let is_other = |name: &str| all.iter().any(|other| other.name == name);
+                let free = fields.iter().filter(|(name, _)| !is_other(name)).cloned();
+                let free: Vec<(String, Kind)> = free.collect();
+                missing(file, fields, wanted.name, || wanted.help(&free))
+            }),
         }
     }
 }

@@ -198,7 +198,13 @@ pub fn evaluate(
     device: &Device,
 ) -> Result<Evaluated> {
     check_precision(std::iter::once(variant), device)?;
-    let spec = evaluated_spec(&loaded.checkpoint, &variant.spec);
+    let mut spec = evaluated_spec(&loaded.checkpoint, &variant.spec);
+    // What the data take from beside the weights is taken from beside these.
+    let start = StartSpec {
+        checkpoint: Some(loaded.path.display().to_string()),
+        ..start_of(variant.spec.start.as_ref())
+    };
+    spec.start = Some(start);
     let data = Opened::new(&spec, hub)?;
     let settled = data.settle(&spec, Some(Base::Checkpoint(loaded)))?;
     let data = data.settled(&settled.spec);

@@ -125,6 +125,19 @@ impl Tokenizer {
         hex(&Sha256::digest(&self.json))
     }
 
+    /// Whether it makes the same tokens of every text, however its file is written. How texts are cut and
+    /// filled up is no part of it.
+    pub fn is_same_as(&self, other: &Tokenizer) -> bool {
+        let parts = |tokenizer: &Tokenizer| {
+            let mut json: serde_json::Value = serde_json::from_str(&tokenizer.json).ok()?;
+            let parts = json.as_object_mut()?;
+            parts.remove("truncation");
+            parts.remove("padding");
+            Some(json)
+        };
+        self.json == other.json || parts(self).is_some() && parts(self) == parts(other)
+    }
+
     /// One more than the highest number that a token has: rows that an embedding needs.
     pub fn rows(&self) -> usize {
         let highest = self.inner.get_vocab(true).into_values().max();

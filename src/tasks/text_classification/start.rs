@@ -2,6 +2,7 @@
 
 use super::data::Data;
 use crate::checkpoints::match_classes;
+use crate::data::text::{TOKENIZER, Tokenizer};
 use crate::error::{Fault, Result};
 use crate::results::TaskFields;
 use crate::spec::{ClassMatch, RunSpec, StartHead};
@@ -32,14 +33,22 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         return Ok(Settled::from_seed(spec, TaskFields::default()));
     };
     let theirs = match &base {
-        Base::Checkpoint(loaded) => &loaded.checkpoint.metadata.class_names,
+        Base::Checkpoint(loaded) => {
+            if let Some(bytes) = &loaded.tokenizer {
+                let beside = loaded.path.with_file_name(TOKENIZER).display().to_string();
+                let tokenizer = Tokenizer::read(&beside, bytes)?;
+                if data.0.tokenizer.as_ref().is_some_and(|own| !own.is_same_as(&tokenizer)) {
+                    return Err(other_tokenizer(data, &beside)
+                        .help("without `data.tokenizer` the one beside the weights is taken")
+                        .into());
+                }
+            }
+            &loaded.checkpoint.metadata.class_names
+        }
         Base::Arm { data: other, .. } => {
-            let json = |data: &Data| data.0.tokenizer.as_ref().map(|t| t.json().to_string());
-            if json(other) != json(data) {
-                return Err(Fault::new("the arm to start from has another tokenizer")
-                    .within("data.tokenizer")
-                    .found(&data.0.tokenizer_name)
-                    .expected(format!("{}, as that arm has", other.0.tokenizer_name))
+            let tokenizers = data.0.tokenizer.as_ref().zip(other.0.tokenizer.as_ref());
+            if tokenizers.is_some_and(|(own, theirs)| !own.is_same_as(theirs)) {
+                return Err(other_tokenizer(data, &other.0.tokenizer_name)
                     .help("say `data.tokenizer` once, for all arms")
                     .into());
             }
@@ -57,4 +66,12 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     let started = base.started(&spec, Adjusted { classes }.fields());
     let fields = TaskFields::default();
     Ok(Settled { spec, fields, started: Some(started), note: None, identity })
+}
+
+/// The fault of texts whose tokenizer is not the one that the weights were trained with.
+fn other_tokenizer(data: &Data, theirs: &str) -> Fault {
+    Fault::new("the weights to start from were trained with another tokenizer")
+        .within("data.tokenizer")
+        .found(&data.0.tokenizer_name)
+        .expected(theirs)
 }
