@@ -284,11 +284,18 @@ impl From<Fault> for Error {
     }
 }
 
-/// Text of a file, a server or a spec as a note can have it: in one line, and not endless.
+/// Text of a file, a server or a spec as a note can have it: in one line, and not endless. Other control
+/// characters are shown, not dropped: they may be the fault.
 fn printable(text: &str) -> String {
     const MOST: usize = 600;
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let mut shown: String = text.chars().take(MOST).map(plain).collect();
+    let mut shown = String::new();
+    for c in text.chars().take(MOST) {
+        match c {
+            '\n' | '\r' | '\t' => shown.push(' '),
+            c if c.is_control() => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
     if text.chars().nth(MOST).is_some() {
         shown.push('…');
     }
@@ -328,7 +335,7 @@ mod tests {
             .file(Path::new("s.yaml"))
             .file(Path::new("another"));
         let printed = "arm vlora: s.yaml:7:3: data.label_column: wrong type\n  \
-                       tensor:   head.weight\n  found:    3  \n  expected: text\n  \
+                       tensor:   head.weight\n  found:    3 \\u{1b}\n  expected: text\n  \
                        where:    arm vlora\n  help:     write it in quotes: '3'";
         assert_eq!(fault.to_string(), printed);
         assert_eq!(Error::from(fault).exit_code(), 2);

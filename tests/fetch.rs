@@ -374,6 +374,58 @@ fn a_run_starts_from_a_model_of_the_hub_as_from_its_folder() {
     assert!(evidence(&path.join("hub/tiny")) == evidence(&path.join("disk/tiny")));
 }
 
+/// Of the model whose tokenizer a spec names, that file alone is fetched, and pinned.
+#[test]
+fn a_tokenizer_comes_from_the_hub_without_its_model() {
+    let place = Place::new();
+    let path = place.dir.path();
+    let file = |path: &str, bytes: &[u8]| RepoFile {
+        path: path.into(),
+        bytes: bytes.to_vec(),
+        lfs: path.ends_with(".safetensors"),
+    };
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer/cut.json");
+    let tokens = Repo {
+        id: "house/tokens".into(),
+        commit: "b".repeat(40),
+        branches: vec!["main".into()],
+        licence: Some("apache-2.0".into()),
+        files: vec![
+            file("model.safetensors", b"weights"),
+            file("tokenizer.json", &fs::read(tokenizer).unwrap()),
+        ],
+    };
+    place.server.change(|repos| repos.push(tokens));
+    fs::create_dir(path.join("reviews")).unwrap();
+    for split in ["train", "validation", "test"] {
+        let rows = format!("text,label\na fine film of {split},1\na poor one of {split},0\n");
+        fs::write(path.join(format!("reviews/{split}.csv")), rows).unwrap();
+    }
+    let spec = "task: text-classification\n\
+        data: {path: reviews, tokenizer: {hub: house/tokens}, max_tokens: 12}\n\
+        model: {architecture: encoder, vocabulary: 6000, positions: 12, classes: 2, dim: 8, depth: 1, \
+        heads: 2}\ntraining: {epochs: 1, batch_size: 2}\narms: {baseline: {}}\nseeds: [0]\n";
+    fs::write(path.join("text.yaml"), spec).unwrap();
+    let (code, out, err) = place.vlora(&["fetch", "text.yaml"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("hub:house/tokens@main") && out.contains("apache-2.0"), "{out}");
+    let lock = fs::read_to_string(path.join("text.lock")).unwrap();
+    let lock: serde_json::Value = serde_json::from_str(&lock).unwrap();
+    let model = &lock["repositories"][0];
+    assert_eq!((&model["kind"], &model["repository"]), (&"model".into(), &"house/tokens".into()));
+    assert_eq!(model["files"].as_array().unwrap().len(), 1);
+    assert_eq!(model["files"][0]["path"], "tokenizer.json");
+    assert!(!place.server.requests().join("\n").contains("model.safetensors"));
+    // The branch moves on; the lock holds, and no network is needed.
+    place.server.change(|repos| {
+        let repo = repos.last_mut().unwrap();
+        repo.commit = "c".repeat(40);
+        repo.files[1].bytes = b"{}".to_vec();
+    });
+    let (code, _, err) = place.vlora(&["run", "text.yaml", "-q", "--offline"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
 #[test]
 fn what_a_lock_cannot_be_is_told_and_one_can_go_without_it() {
     let place = Place::new();

@@ -92,7 +92,7 @@ fn json(path: &Path) -> Value {
 fn run_of(dir: &Path, arm: &str) -> PathBuf {
     let record = json(&dir.join("results/tiny/experiment.json"));
     let variants = record["variants"].as_array().unwrap();
-    let variant = variants.iter().find(|v| v["label"] == arm).unwrap();
+    let variant = variants.iter().find(|v| v["arm"] == arm).unwrap();
     dir.join("results/tiny/runs").join(variant["runs"][0].as_str().unwrap())
 }
 
@@ -135,9 +135,9 @@ fn every_kind_of_arm_learns_and_leaves_its_evidence() {
     let again = vlora(dir.path(), &["report", "results/tiny"]);
     assert_eq!((again.code, again.err.as_str()), (0, ""));
     assert_eq!(fs::read(&written).unwrap(), before);
-    let plan = vlora(dir.path(), &["plan", "tiny.yaml"]);
+    let plan = vlora(dir.path(), &["plan", "tiny.yaml", "--details"]);
     assert_eq!(plan.code, 0, "{}", plan.err);
-    assert!(plan.out.contains("texts of up to 12 tokens"), "{}", plan.out);
+    assert!(plan.out.contains("max_tokens: 12"), "{}", plan.out);
 }
 
 /// The tokenizer that was trained is saved with each run, and goes with an exported model, from which a
@@ -176,14 +176,14 @@ fn a_trained_tokenizer_goes_with_its_model() {
     let evaluated = vlora(dir.path(), &[&evaluate[..], &DEVICE].concat());
     assert_eq!(evaluated.code, 0, "{}", evaluated.err);
     let evaluated: Value = serde_json::from_str(&evaluated.out).unwrap();
-    let found = find(&evaluated, "accuracy").and_then(Value::as_f64).unwrap();
+    let found = find(&evaluated, "value").and_then(Value::as_f64).unwrap();
     assert!((found - result["test_metric"].as_f64().unwrap()).abs() < 1e-12, "{evaluated}");
     let trained = vlora(dir.path(), &[&["run", "beside.yaml", "-q"], &DEVICE[..]].concat());
     assert_eq!((trained.code, trained.err.as_str()), (0, ""));
 
     // Other tokens than the weights know mean nothing to them.
     let other = spec
-        .replace("vocabulary: 300}", "vocabulary: 290}")
+        .replace("vocabulary: 300}", "vocabulary: 300, lowercase: false}")
         .replace("{method: dense}", "{start: {checkpoint: bert}}");
     fs::write(dir.path().join("other.yaml"), other).unwrap();
     for args in [
@@ -341,7 +341,7 @@ fn faulty_texts_and_bases_are_refused_by_name() {
         (
             "no rows",
             |dir| fs::write(dir.join("reviews/test.csv"), "text,label\n").unwrap(),
-            &["test.csv"],
+            &["reviews", "split `test` has no examples"],
         ),
     ];
     for (name, edit, parts) in cases {
