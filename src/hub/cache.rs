@@ -22,7 +22,8 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::Kind;
+use super::kind::Kind;
+use super::names::is_commit;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::lock::try_lock;
@@ -220,11 +221,6 @@ impl Cached {
         }
         Ok(file)
     }
-}
-
-/// Whether a text is a commit's full id.
-pub fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

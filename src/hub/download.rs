@@ -5,8 +5,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use super::cache::{Cached, Etag};
-use super::client::{Client, RequestError, Stream, label};
-use super::{Kind, Progress};
+use super::client::{Client, Stream};
+use super::kind::Kind;
+use super::names::label;
+use super::progress::Progress;
+use super::request_error::RequestError;
 use crate::error::{Error, Fault, Result};
 use crate::spec::HubName;
 

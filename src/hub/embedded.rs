@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{File, Place, Repository};
-use crate::error::{Fault, Result};
+use super::file::File;
+use crate::error::{Error, Fault, Result};
 
 /// A dataset's name and its files: path, content.
 #[derive(Debug)]
@@ -27,23 +27,20 @@ static DATASETS: [Dataset; 1] =
     [dataset!("fashion-mnist-mini", "MIT": "test.parquet", "train.parquet", "validation.parquet")];
 
 /// The dataset called `name`.
-pub fn open(name: &str) -> Result<Repository> {
-    let Some(dataset) = DATASETS.iter().find(|d| d.name == name) else {
+pub fn find(name: &str) -> Result<&'static Dataset> {
+    DATASETS.iter().find(|d| d.name == name).ok_or_else(|| {
         let names: Vec<&str> = DATASETS.iter().map(|d| d.name).collect();
-        return Err(Fault::new(format!(
-            "embedded:{name}: there is no such dataset in the program"
-        ))
-        .expected(names.join(", "))
-        .into());
-    };
-    Ok(Repository {
-        name: format!("embedded:{name}"),
-        files: dataset.files.iter().map(|(path, _)| path.to_string()).collect(),
-        place: Place::Embedded(dataset),
+        let summary = format!("embedded:{name}: there is no such dataset in the program");
+        Error::from(Fault::new(summary).expected(names.join(", ")))
     })
 }
 
 impl Dataset {
+    /// Paths of its files, sorted.
+    pub fn files(&self) -> Vec<String> {
+        self.files.iter().map(|(path, _)| path.to_string()).collect()
+    }
+
     pub fn read(&self, path: &str) -> Result<File> {
         let name = format!("embedded:{}/{path}", self.name);
         match self.files.iter().find(|(file, _)| *file == path) {
@@ -60,12 +57,13 @@ mod tests {
     #[test]
     fn every_dataset_a_spec_can_name_is_there_with_sorted_files() {
         for name in crate::spec::EMBEDDED_DATASETS {
-            let repository = open(name).unwrap();
-            assert!(repository.files().is_sorted() && !repository.files().is_empty());
-            for path in repository.files() {
-                assert!(!repository.read(path).unwrap().bytes.is_empty());
+            let dataset = find(name).unwrap();
+            let files = dataset.files();
+            assert!(files.is_sorted() && !files.is_empty());
+            for path in &files {
+                assert!(!dataset.read(path).unwrap().bytes.is_empty());
             }
         }
-        assert!(open("nothing").unwrap_err().to_string().contains("fashion-mnist-mini"));
+        assert!(find("nothing").unwrap_err().to_string().contains("fashion-mnist-mini"));
     }
 }

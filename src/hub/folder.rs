@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use super::expand::with_home;
+use super::file::File;
 use super::settings::home_of;
-use super::{File, Place, Repository};
 use crate::error::{Error, Fault, Result};
 
 /// Folders are listed this deep.
@@ -44,19 +44,18 @@ pub fn is_of_a_program(folder: &str) -> bool {
     OF_PROGRAMS.contains(&folder) || folder.starts_with(".Trash-")
 }
 
-/// Lists the folder. A `~` at the start of the path is the user's home. Hidden files are listed, as
-/// the Hub lists them.
-pub fn open(root: &Path) -> Result<Repository> {
-    let root = &in_home(root);
+/// Where the folder is, and its files. A `~` at the start of the path is the user's home. Hidden
+/// files are listed, as the Hub lists them.
+pub fn open(root: &Path) -> Result<(PathBuf, Vec<String>)> {
+    let root = in_home(root);
     if !root.is_dir() {
         return Err(Fault::new("this is not a folder")
             .source(root.display())
             .expected("a folder with files in the layout of a Hub repository")
             .into());
     }
-    let files = list(root)?;
-    let name = root.display().to_string();
-    Ok(Repository { name, files, place: Place::Folder(root.to_path_buf()) })
+    let files = list(&root)?;
+    Ok((root, files))
 }
 
 /// The path with the home folder in place of a leading `~`, which only a shell expands. A folder

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::{Etag, is_commit};
-use super::client::label;
-use super::snapshot::is_safe;
-use super::{Kind, Source};
+use super::cache::Etag;
+use super::kind::Kind;
+use super::names::{is_commit, is_safe, label};
+use super::source::Source;
 use crate::error::{Error, Fault, Result};
 use crate::spec::HubName;
 
@@ -220,5 +220,18 @@ impl Lockfile {
         let text = serde_json::to_string_pretty(self);
         text.map(|t| t + "\n")
             .map_err(|e| Error::from(Fault::failed(format!("the lock cannot be written: {e}"))))
+    }
+}
+
+impl Source {
+    /// The same at the commit that a lock pins, where it does.
+    pub fn at(&self, pinned: Option<&LockedRepository>) -> Source {
+        match (self, pinned) {
+            (Source::Hub(name), Some(pinned)) => Source::Hub(HubName {
+                repository: name.repository.clone(),
+                revision: Some(pinned.commit.clone()),
+            }),
+            (source, _) => source.clone(),
+        }
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Kind;
 use super::cache::Cached;
-use super::client::{Client, RequestError, label};
+use super::connection::Connection;
+use super::kind::Kind;
+use super::names::label;
+use super::request_error::RequestError;
 use super::settings::Settings;
 use crate::error::Fault;
 use crate::spec::{HubName, nearest};
@@ -32,9 +34,9 @@ pub fn refused(
     kind: Kind,
     name: &HubName,
     path: Option<&str>,
-    settings: &Settings,
-    client: &Client,
+    connection: &Connection,
 ) -> RequestError {
+    let settings = &connection.settings;
     let says = answer.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
     let status = answer.status;
     match (status, answer.code.as_deref()) {
@@ -43,12 +45,12 @@ pub fn refused(
             wait: answer.wait.map(Duration::from_secs),
         },
         (_, Some("GatedRepo")) => gated(kind, name, settings),
-        (_, Some("RevisionNotFound")) => no_revision(kind, name, client),
+        (_, Some("RevisionNotFound")) => no_revision(kind, name, connection),
         (_, Some("EntryNotFound")) => no_file(name, path),
-        (_, Some("RepoNotFound")) => no_repository(kind, name, settings, client),
+        (_, Some("RepoNotFound")) => no_repository(kind, name, connection),
         (401, _) => unknown_user(name, settings, &says),
         (404, _) if path.is_some() => no_file(name, path),
-        (404, _) => no_repository(kind, name, settings, client),
+        (404, _) => no_repository(kind, name, connection),
         _ => refusal(name, "the server refuses", |fault| {
             fault
                 .found(format!("HTTP {status}{says}"))
@@ -108,13 +110,14 @@ struct Named {
     name: String,
 }
 
-fn no_repository(kind: Kind, name: &HubName, settings: &Settings, client: &Client) -> RequestError {
+fn no_repository(kind: Kind, name: &HubName, connection: &Connection) -> RequestError {
+    let settings = &connection.settings;
     let wanted = &name.repository;
     let mut known = Cached::all(&settings.cache, kind);
     let (owner, last) = wanted.split_once('/').unwrap_or(("", wanted));
     for query in [("author", owner), ("search", last)] {
         let query = [query, ("limit", "100")];
-        let found = client.api::<Vec<Named>>(kind.plural(), &query).unwrap_or_default();
+        let found = connection.api::<Vec<Named>>(kind.plural(), &query).unwrap_or_default();
         known.extend(found.into_iter().map(|entry| entry.name));
     }
     let summary = format!("there is no such {} on the Hub, or it is private", kind.name());
@@ -124,7 +127,7 @@ fn no_repository(kind: Kind, name: &HubName, settings: &Settings, client: &Clien
     })
 }
 
-fn no_revision(kind: Kind, name: &HubName, client: &Client) -> RequestError {
+fn no_revision(kind: Kind, name: &HubName, connection: &Connection) -> RequestError {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Refs {
@@ -132,7 +135,7 @@ fn no_revision(kind: Kind, name: &HubName, client: &Client) -> RequestError {
         tags: Vec<Named>,
     }
     let path = format!("{}/{}/refs", kind.plural(), name.repository);
-    let refs: Refs = client.api(&path, &[]).unwrap_or_default();
+    let refs: Refs = connection.api(&path, &[]).unwrap_or_default();
     let known: Vec<String> =
         refs.branches.into_iter().chain(refs.tags).map(|entry| entry.name).collect();
     let expected = match known.len() {

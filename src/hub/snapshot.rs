@@ -9,12 +9,16 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::cache::{Cached, Etag, is_commit};
-use super::client::{Client, label};
+use super::cache::{Cached, Etag};
+use super::client::Client;
 use super::download::{Wanted, download};
+use super::file::File;
+use super::folder;
+use super::kind::Kind;
 use super::lockfile::{LockedFile, LockedRepository};
+use super::names::{is_commit, is_safe, label};
+use super::progress::Progress;
 use super::settings::Settings;
-use super::{File, Kind, Progress, folder};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
 use crate::spec::{HubName, nearest};
@@ -93,7 +97,7 @@ impl Snapshot {
             return Err(odd(asked, "its commit is no commit", &info.sha));
         }
         let entries = info.entries(asked)?;
-        let cached = Cached::new(&client.settings.cache, kind, &asked.repository);
+        let cached = Cached::new(&client.settings().cache, kind, &asked.repository);
         // The branch is noted last: what it leads to is there.
         let listing = serde_json::to_vec(&info).map_err(|e| Error::from(Fault::failed(e)))?;
         // Both serve a later start without a network; a cache that is only to be read has to do
@@ -387,16 +391,4 @@ fn licence(value: &Value) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Whether a repository's path stays within its folder, on any system.
-pub fn is_safe(path: &str) -> bool {
-    let part = |part: &str| {
-        !part.is_empty()
-            && part.len() <= 255
-            && part != "."
-            && part != ".."
-            && !part.contains(|c: char| c == '\\' || c.is_control() || cfg!(windows) && c == ':')
-    };
-    path.split('/').all(part)
 }

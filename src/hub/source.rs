@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Kind, LockedRepository};
+use super::kind::Kind;
 use crate::error::{Error, Fault, Result};
 use crate::spec::{FilesSpec, HUB_NAME, HUB_PREFIX, HubName};
 
@@ -38,17 +38,6 @@ impl Source {
                 .found(format!("`{repository}`"))
                 .expected(format!("{HUB_NAME}, behind {HUB_PREFIX}"))
                 .into()),
-        }
-    }
-
-    /// The same at the commit that a lock pins, where it does.
-    pub fn at(&self, pinned: Option<&LockedRepository>) -> Source {
-        match (self, pinned) {
-            (Source::Hub(name), Some(pinned)) => Source::Hub(HubName {
-                repository: name.repository.clone(),
-                revision: Some(pinned.commit.clone()),
-            }),
-            (source, _) => source.clone(),
         }
     }
 }
