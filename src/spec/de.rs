@@ -11,9 +11,11 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::error::SpecError;
-use super::hints;
-use super::node::{Node, Value, shorten};
+use super::node::{Node, Value};
+use super::origin::Origin;
 use super::schema::{Fields, FieldsSource, RunSpec, Task, read_run};
+use super::wording::{one_of, shorten};
+use super::yaml_traps;
 
 /// Reads a `T` from `node`.
 pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, SpecError> {
@@ -78,7 +80,7 @@ impl de::Error for DeError {
             };
             return DeError(error.for_section(value));
         }
-        DeError(match hints::of_type(found, &expected) {
+        DeError(match yaml_traps::of_type(found, &expected) {
             Some(help) => error.help(help),
             None => error,
         })
@@ -115,15 +117,6 @@ impl de::Error for DeError {
     }
 }
 
-/// `one of a, b, c`, or the single name there is.
-pub fn one_of(names: &[&str]) -> String {
-    match names {
-        [] => "nothing".into(),
-        [only] => format!("`{only}`"),
-        _ => format!("one of {}", names.join(", ")),
-    }
-}
-
 fn describe(found: Unexpected) -> String {
     match found {
         Unexpected::Bool(b) => format!("{b}"),
@@ -131,8 +124,7 @@ fn describe(found: Unexpected) -> String {
         Unexpected::Signed(n) => format!("{n}"),
         Unexpected::Float(x) => format!("{x:?}"),
         Unexpected::Str(s) => {
-            Node { value: Value::Text(s.into()), origin: super::node::Origin::Set(String::new()) }
-                .describe()
+            Node { value: Value::Text(s.into()), origin: Origin::Set(String::new()) }.describe()
         }
         Unexpected::Unit => "nothing (null)".into(),
         Unexpected::Seq => "a list".into(),

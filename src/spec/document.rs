@@ -11,11 +11,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 
 use super::error::SpecError;
-use super::node::{MERGE, Node, Origin, Step, Value, shorten};
-use super::{position, tags};
-
-/// No part of a spec is nested deeper than a handful of levels.
-pub const MAX_DEPTH: usize = 32;
+use super::node::{MAX_DEPTH, Node, Value};
+use super::origin::{MERGE, Origin, Step};
+use super::wording::shorten;
+use super::{syntax, tags};
 
 /// An alias (`*a`) stands for all that its anchor (`&a`) marks: a few lines of them can stand for
 /// more than memory holds.
@@ -30,7 +29,7 @@ pub fn parse(text: &str) -> Result<Node, SpecError> {
     if let Some((tag, position)) = tags::first(text) {
         return Err(tagged(&tag).at_position(position));
     }
-    read.map_err(|fault| fault.unwrap_or_else(|e| position::syntax_error(text, &e)))
+    read.map_err(|fault| fault.unwrap_or_else(|e| syntax::syntax_error(text, &e)))
 }
 
 /// The YAML crate drops the tags that it does not know, and obeys some that it does.
@@ -51,7 +50,7 @@ pub fn parse_argument(argument: &str, value: &str) -> Result<Node, SpecError> {
             SpecError::new("the value is not valid YAML")
                 .found(value)
                 .expected("a YAML value, as in --set training.epochs=3 or --set 'seeds=[0, 1]'")
-                .help(position::plain_reason(&e))
+                .help(syntax::plain_reason(&e))
                 .at(origin)
         })
     })
@@ -210,11 +209,9 @@ impl<'de> Visitor<'de> for Build<'_> {
         while let Some(key) = entries.next_key::<serde_yaml::Value>()? {
             let serde_yaml::Value::String(key) = key else {
                 return Err(self.refuse(
-                    SpecError::new("a key is not text")
-                        .found(position::describe_key(&key))
-                        .expected(
-                            "a name; in quotes where it looks like something else, as in '7'",
-                        ),
+                    SpecError::new("a key is not text").found(syntax::describe_key(&key)).expected(
+                        "a name; in quotes where it looks like something else, as in '7'",
+                    ),
                 ));
             };
             let child = self.child(Step::Key(key.clone()));

@@ -3,17 +3,10 @@
 
 use std::fmt;
 
-use super::de::one_of;
-use super::node::{Origin, dotted, shorten};
-use super::position::locate;
+use super::origin::{Origin, dotted};
+use super::position::{Position, locate};
+use super::wording::{one_of, shorten};
 use crate::error::{Error, Fault};
-
-/// 1-based line and column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    pub line: usize,
-    pub column: usize,
-}
 
 /// One fault of a spec. Built without a file by the code that finds it, then given
 /// the file and text by [`SpecError::in_file`].

@@ -7,7 +7,8 @@
 use std::sync::OnceLock;
 
 use super::de::run_of;
-use super::node::{Node, Origin, Value};
+use super::node::{Node, Value};
+use super::origin::Origin;
 use super::schema::{Architecture, Task};
 
 /// No field is called so.

@@ -5,15 +5,14 @@
 //! ([`OTHER_NAMES`]); a field of this name in another section; less likely names.
 
 mod names;
-mod types;
 
 use names::{OF_SECTION, OTHER_NAMES, OTHER_VALUES};
-pub use types::of_type;
 
 use super::error::{SpecError, nearest_from};
 use super::expand::EXPERIMENT_FIELDS;
-use super::node::Origin;
-use super::{fields, last_field};
+use super::fields;
+use super::origin::Origin;
+use super::wording::last_field;
 
 /// A likeness that leaves no doubt, as of `haeds` and `heads`.
 const SURE: f64 = 0.75;

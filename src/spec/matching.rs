@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ParameterCount;
-use super::schema::RunSpec;
+use super::schema::{ParameterCount, RunSpec};
 
 /// `match` of an arm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

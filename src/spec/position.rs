@@ -1,4 +1,4 @@
-//! Finds the line of a field, and turns the YAML crate's errors into ours.
+//! Finds the line of a field.
 //!
 //! `serde_yaml` gives no positions for values that parsed, but it does give the
 //! position of an error. So a visitor walks to the wanted field and fails there;
@@ -9,8 +9,14 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::error::{Position, SpecError};
-use super::node::{Step, shorten};
+use super::origin::Step;
+
+/// 1-based line and column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
+}
 
 /// The position of `steps` in `text`, or of the nearest enclosing field that can be found.
 /// The document itself has none. With `second`, the last key's second appearance in its mapping.
@@ -23,89 +29,6 @@ pub fn locate(text: &str, steps: &[Step], second: bool) -> Option<Position> {
         }
         error.location().map(|l| Position { line: l.line(), column: l.column() })
     })
-}
-
-/// A document that is not YAML, with the position the parser gives.
-pub fn syntax_error(text: &str, error: &serde_yaml::Error) -> SpecError {
-    let reason = plain_reason(error);
-    if reason.contains("more than one document") {
-        return several_documents(text);
-    }
-    let position = error.location().map(|l| Position { line: l.line(), column: l.column() });
-    let line = position.and_then(|p| text.lines().nth(p.line.saturating_sub(1)));
-    let found = match line {
-        Some(line) => format!("`{}`", shorten(line.trim())),
-        None => "text that does not parse".into(),
-    };
-    let indent = |l: &str| l.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
-    let help = match line.is_some_and(indent) {
-        true => "indent with spaces: YAML allows no tabs there".into(),
-        false => {
-            in_plain_words(&reason).map_or(reason.clone(), |words| format!("{reason}: {words}"))
-        }
-    };
-    let out = SpecError::new("the file is not valid YAML").found(found).expected("YAML").help(help);
-    match position {
-        Some(position) => out.at_position(position),
-        None => out,
-    }
-}
-
-/// What the parser's reason mostly means to someone who writes a spec.
-fn in_plain_words(reason: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &str); 7] = [
-        (
-            "mapping values are not allowed",
-            "the line before lacks its `:`, or a text that contains `: ` stands without quotes",
-        ),
-        ("did not find expected key", "the line is indented otherwise than those beside it"),
-        (
-            "cannot start any token",
-            "a text that begins with one of @ ` % stands in quotes; tabs are no blanks",
-        ),
-        ("unexpected end of stream", "a quote or a bracket is not closed"),
-        ("did not find expected ','", "a bracket is not closed, or a comma is missing"),
-        ("unknown anchor", "`*name` repeats what `&name` marks further up"),
-        ("recursion limit exceeded", "no spec is nested so deeply"),
-    ];
-    WORDS.iter().find(|(found, _)| reason.contains(found)).map(|(_, words)| *words)
-}
-
-/// The file holds more than one document.
-fn several_documents(text: &str) -> SpecError {
-    let is_empty = |line: &str| line.trim().is_empty() || line.starts_with(['#', '%']);
-    let lines = || text.lines().enumerate();
-    let first = lines().find(|(_, line)| !is_empty(line)).map_or(0, |(at, _)| at);
-    let next = lines().find(|(at, line)| *at > first && line.starts_with("---"));
-    let error = SpecError::new("the file holds several YAML documents")
-        .found("`---`, which begins another document")
-        .expected("one experiment a file");
-    match next {
-        Some((at, _)) => error.at_position(Position { line: at + 1, column: 1 }),
-        None => error,
-    }
-}
-
-/// The parser's reason without the path and position it adds.
-pub fn plain_reason(error: &serde_yaml::Error) -> String {
-    let text = error.to_string();
-    let text = match text.find(" at line ") {
-        Some(cut) => text[..cut].to_string(),
-        None => text,
-    };
-    // Nested errors start with their path: `arms: duplicate entry …`.
-    match text.find("duplicate entry") {
-        Some(start) => text[start..].to_string(),
-        None => text,
-    }
-}
-
-/// A mapping key that is not text, as a reader would recognise it.
-pub fn describe_key(key: &serde_yaml::Value) -> String {
-    match serde_yaml::to_string(key) {
-        Ok(text) => format!("the key {}", text.trim()),
-        Err(_) => "a key that is a mapping or a list".into(),
-    }
 }
 
 const HERE: &str = "\u{1}here";

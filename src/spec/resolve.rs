@@ -3,19 +3,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::de::{from_node, one_of, run_of};
+use super::arms::{Arm, RUN_FIELDS};
+use super::de::{from_node, run_of};
 use super::error::SpecError;
-use super::expand::{Arm, Point, RUN_FIELDS, Sweep, resolved_key};
+use super::experiment::Variant;
 use super::fields;
 use super::identity::flatten;
 use super::matching::{self, MatchSpec, Matched};
-use super::node::{Node, Origin, Value};
-use super::precision::{self, DeviceKind};
+use super::node::{Node, Value};
+use super::origin::Origin;
+use super::precision::DeviceKind;
+use super::precision_wish;
 use super::schema::{
-    IncrementInit, Method, ModelSpec, Rank, Reference, RunSpec, Target, TargetSpec, VloraSpec,
+    IncrementInit, Method, ModelSpec, ParameterCount, Rank, Reference, RunSpec, Target, TargetSpec,
+    VloraSpec,
 };
+use super::sweep::{Point, Sweep};
 use super::validate::{target_names, validate};
-use super::{ParameterCount, Variant, last_field};
+use super::wording::{last_field, one_of};
 
 /// Sections that an arm has or has not: sweeping one of their fields leaves arms without alone.
 const OPTIONAL_SECTIONS: [&str; 3] = ["vlora", "start", "lora"];
@@ -161,7 +166,8 @@ impl<'a> Resolver<'a> {
         let in_context = |e: SpecError| self.in_context(e, arm, point);
         // A run holds what `auto` comes to, so that its id says in which precision it computed.
         let precision = node.take("precision");
-        let precision = precision::resolve(precision.as_ref(), self.device).map_err(in_context)?;
+        let precision =
+            precision_wish::resolve(precision.as_ref(), self.device).map_err(in_context)?;
         let mut spec = run_of(&node).map_err(in_context)?;
         if let Some(section) = unread {
             // Nothing of the sweep stands in it.
@@ -281,6 +287,13 @@ impl<'a> Resolver<'a> {
         };
         Ok((found, made))
     }
+}
+
+/// Equal for variants that come to the same run.
+pub fn resolved_key(variant: &Variant) -> String {
+    // A resolved spec is maps, lists and scalars, all of which JSON holds.
+    let spec = serde_json::to_string(&variant.spec).unwrap_or_default();
+    format!("{spec} {}", variant.start.as_deref().unwrap_or_default())
 }
 
 /// The section of a swept field that arms may be without.

@@ -12,7 +12,7 @@ use unsafe_libyaml::{
     yaml_parser_initialize, yaml_parser_parse, yaml_parser_set_input_string, yaml_parser_t,
 };
 
-use super::error::Position;
+use super::position::Position;
 
 /// The prefix of YAML's own tags, which is written `!!`.
 const CORE: &str = "tag:yaml.org,2002:";

@@ -1,15 +1,16 @@
 //! What a spec must satisfy beyond its types: ranges, and fields that must agree.
 
-use super::de::one_of;
 use super::error::SpecError;
 use super::identity::flatten;
-use super::node::{Node, Origin, shorten};
+use super::node::Node;
+use super::origin::Origin;
 use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
     Crop, DataSpec, EncoderSpec, FilesSpec, ImageDataSpec, LayerWeight, LoraSpec, Method,
     ModelSpec, ParameterGroup, PositionEmbedding, Rank, Resize, RunSpec, Select, SplitSpec,
     StartHead, StartSpec, Target, TextDataSpec, TokenizerKind, VitSpec, VloraSpec, whole_hidden,
 };
+use super::wording::{one_of, shorten};
 
 /// Datasets that `data.embedded` can name.
 pub const EMBEDDED_DATASETS: [&str; 1] = ["fashion-mnist-mini"];

@@ -10,8 +10,8 @@ use serde::de::{
 use serde_json::{Map, Number, Value as Json};
 use serde_yaml::Value as Yaml;
 
-use super::position;
-use super::shorten;
+use super::syntax;
+use super::wording::shorten;
 
 /// Nothing that a card says lies deeper.
 const MAX_DEPTH: usize = 32;
@@ -26,7 +26,7 @@ const MAX_TEXT: usize = 16 << 20;
 pub fn yaml_to_json(text: &str) -> Result<Json, String> {
     let told = |e: serde_yaml::Error| {
         let at = e.location().map(|p| format!("line {}: ", p.line())).unwrap_or_default();
-        format!("{at}{}", position::plain_reason(&e))
+        format!("{at}{}", syntax::plain_reason(&e))
     };
     let count = Count { values: &Cell::new(0), text: &Cell::new(0) };
     count.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(told)?;

@@ -30,6 +30,16 @@ pub struct RunSpec {
     pub precision: Precision,
 }
 
+/// Number of parameters of a run's model in closed form, which the rooms above know.
+pub type ParameterCount<'a> = &'a dyn Fn(&RunSpec) -> u64;
+
+impl RunSpec {
+    /// The resolved spec as YAML, every default written out.
+    pub fn to_yaml(&self) -> Result<String, String> {
+        serde_yaml::to_string(self).map_err(|e| e.to_string())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {

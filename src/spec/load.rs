@@ -1,0 +1,195 @@
+//! Reads a spec, from a file or from bytes, with the overrides of `--set`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::error::{SpecError, nearest};
+use super::experiment::Experiment;
+use super::node::Node;
+use super::origin::Origin;
+use super::position::Position;
+use super::precision::DeviceKind;
+use super::schema::ParameterCount;
+use super::wording::{one_of, shorten};
+use super::{document, expand, hints};
+
+/// No spec is anywhere near this long.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Reads a spec file with `--set key=value` overrides laid over its document, for no device in
+/// particular: `precision: auto` is float32.
+pub fn load(
+    path: &Path,
+    overrides: &[String],
+    count: ParameterCount,
+) -> Result<Experiment, SpecError> {
+    load_for(None, path, overrides, count)
+}
+
+/// The same for runs on this kind of device, which a spec may not fit.
+pub fn load_for(
+    device: Option<DeviceKind>,
+    path: &Path,
+    overrides: &[String],
+    count: ParameterCount,
+) -> Result<Experiment, SpecError> {
+    let file = path.display().to_string();
+    let failed = |summary: &str, found: String| {
+        SpecError::new(summary).found(found).expected("a YAML experiment spec").in_file(&file, "")
+    };
+    let meta = std::fs::metadata(path).map_err(|e| {
+        let error = failed("the spec cannot be read", e.to_string());
+        match nearest_spec(path) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error,
+        }
+    })?;
+    if !meta.is_file() {
+        let error = failed("the spec is not a file", "a directory or special file".into());
+        return Err(match &specs_in(path)[..] {
+            [] => error,
+            specs => error.help(format!("it has {}", specs[..specs.len().min(20)].join(", "))),
+        });
+    }
+    if meta.len() > MOST_BYTES {
+        let found = format!("{} bytes; at most {MOST_BYTES} are read", meta.len());
+        return Err(failed("the spec is too large", found));
+    }
+    let bytes =
+        std::fs::read(path).map_err(|e| failed("the spec cannot be read", e.to_string()))?;
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    parse_for(device, &bytes, &file, &stem, overrides, count)
+}
+
+/// The spec that the path of a missing one is most like: beside it, or in `experiments`.
+fn nearest_spec(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let has_ending = name.ends_with(".yaml") || name.ends_with(".yml");
+    let name = if has_ending { name } else { format!("{name}.yaml") };
+    let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    [beside.unwrap_or(Path::new(".")), Path::new("experiments")].into_iter().find_map(|folder| {
+        let specs = specs_in(folder);
+        let near = nearest(&name, specs.iter().map(String::as_str))?;
+        let found = match folder == Path::new(".") {
+            true => PathBuf::from(near),
+            false => folder.join(near),
+        };
+        Some(found.display().to_string())
+    })
+}
+
+/// Names of the YAML files in a folder, sorted; those that are plain text alone, for errors.
+fn specs_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
+        .filter(|name| !name.chars().any(char::is_control))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Reads a spec from bytes; `file` and `stem` name it in errors and as the default `name`. For no
+/// device in particular, as [`load`].
+pub fn parse(
+    bytes: &[u8],
+    file: &str,
+    stem: &str,
+    overrides: &[String],
+    count: ParameterCount,
+) -> Result<Experiment, SpecError> {
+    parse_for(None, bytes, file, stem, overrides, count)
+}
+
+/// The same for runs on this kind of device.
+pub fn parse_for(
+    device: Option<DeviceKind>,
+    bytes: &[u8],
+    file: &str,
+    stem: &str,
+    overrides: &[String],
+    count: ParameterCount,
+) -> Result<Experiment, SpecError> {
+    let source = std::str::from_utf8(bytes).map_err(|e| {
+        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        let error = SpecError::new("the file is not text")
+            .found(format!("byte {:#04x}, which is not UTF-8", bytes[e.valid_up_to()]))
+            .expected("a YAML experiment spec in UTF-8")
+            .at_position(Position { line, column: 1 })
+            .in_file(file, "");
+        match bytes {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+                error.help("the file is UTF-16: save it as UTF-8")
+            }
+            _ => error,
+        }
+    })?;
+    let text = source.strip_prefix('\u{feff}').unwrap_or(source);
+    let read = || {
+        let mut root = document::parse(text)?;
+        let mut given = Given::default();
+        for argument in overrides {
+            let split = argument.split_once('=').map(|(key, value)| (key.trim(), value));
+            let Some((key, value)) = split.filter(|(key, _)| !key.is_empty()) else {
+                return Err(SpecError::new("an override has no field and value")
+                    .found(format!("`{argument}`"))
+                    .expected("key=value, as in --set training.epochs=3")
+                    .at(Origin::Set(argument.clone())));
+            };
+            check_arm(&root, key, argument)?;
+            let value = document::parse_argument(argument, value)?;
+            given.add(key, argument, &value)?;
+            root.set(key, value);
+        }
+        let experiment = expand::expand(root, stem, count, device)?;
+        Ok(Experiment { source: source.to_string(), ..experiment })
+    };
+    read().map_err(|e: SpecError| hints::complete(e).in_file(file, text))
+}
+
+/// The fields that the overrides so far give, each with its value and the argument.
+#[derive(Default)]
+struct Given(BTreeMap<String, (Node, String)>);
+
+impl Given {
+    /// Refuses a field that another override gives another value, or whose value would go with what
+    /// this one replaces.
+    fn add(&mut self, key: &str, argument: &str, value: &Node) -> Result<(), SpecError> {
+        let twice = |field: &str, before: &str| {
+            Err(SpecError::new("a field is given twice")
+                .found(format!("`{field}` in --set {before}, too", before = shorten(before)))
+                .expected("each field once, or with one value")
+                .at(Origin::Set(argument.to_string())))
+        };
+        for (field, value) in value.leaves(key) {
+            let inside = format!("{field}.");
+            let replaced = self.0.range(inside.clone()..).next();
+            if let Some((other, (_, before))) = replaced.filter(|(f, _)| f.starts_with(&inside)) {
+                return twice(other, before);
+            }
+            match self.0.get(&field) {
+                Some((other, before)) if other != value => return twice(&field, before),
+                _ => self.0.insert(field, (value.clone(), argument.to_string())),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Refuses an override of an arm that the spec does not have: it would make a new one.
+fn check_arm(root: &Node, key: &str, argument: &str) -> Result<(), SpecError> {
+    let Some((name, _)) = key.strip_prefix("arms.").and_then(|rest| rest.split_once('.')) else {
+        return Ok(());
+    };
+    let arms = root.get("arms").and_then(Node::entries).unwrap_or_default();
+    let names: Vec<&str> = arms.iter().map(|(name, _)| name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(SpecError::new("there is no such arm")
+        .found(format!("`{name}`"))
+        .expected(one_of(&names))
+        .suggest(name, names)
+        .at(Origin::Set(argument.to_string())))
+}

@@ -1,0 +1,114 @@
+//! Where a value of a spec was written: in the file or in a `--set` argument.
+
+/// One step from a value to one inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl Step {
+    fn key(&self) -> Option<&str> {
+        match self {
+            Step::Key(key) => Some(key),
+            Step::Index(_) => None,
+        }
+    }
+}
+
+/// Writes steps as a reader would type them: `arms.vlora-r8.vlora.targets[2]`.
+pub fn dotted(steps: &[Step]) -> String {
+    let mut out = String::new();
+    for step in steps {
+        match step {
+            Step::Key(key) => {
+                if !out.is_empty() {
+                    out.push('.');
+                }
+                out.push_str(key);
+            }
+            Step::Index(index) => out.push_str(&format!("[{index}]")),
+        }
+    }
+    out
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// At this path of the spec file.
+    File(Vec<Step>),
+    /// In a `--set` argument, kept as typed.
+    Set(String),
+}
+
+/// YAML's merge key, as in `<<: *anchor`.
+pub const MERGE: &str = "<<";
+
+impl Origin {
+    /// The keys from the run down to the value (`vlora`, `rank`), wherever it was written: in the
+    /// common part, in an arm, in the sweep, in a mapping that was merged.
+    pub fn run_path(&self) -> Vec<&str> {
+        let keys: Vec<&str> = match self {
+            Origin::File(steps) => {
+                steps.iter().filter_map(Step::key).filter(|key| *key != MERGE).collect()
+            }
+            Origin::Set(argument) => {
+                let key = argument.split('=').next().unwrap_or_default().trim();
+                match key.strip_prefix("sweep.") {
+                    Some(field) => vec!["sweep", field],
+                    None => key.split('.').collect(),
+                }
+            }
+        };
+        match keys[..] {
+            ["arms", _, ..] => keys[2..].to_vec(),
+            ["sweep", field, ..] => field.split('.').collect(),
+            _ => keys,
+        }
+    }
+
+    /// The section of a run (`model`, `vlora`, …) that the value belongs to.
+    pub fn section(&self) -> Option<&str> {
+        self.run_path().first().copied()
+    }
+
+    /// The arm that the value was written in.
+    pub fn arm(&self) -> Option<&str> {
+        match self {
+            Origin::File(steps) => match &steps[..] {
+                [Step::Key(first), Step::Key(arm), ..] if first == "arms" => Some(arm),
+                _ => None,
+            },
+            Origin::Set(argument) => {
+                let key = argument.split('=').next()?.trim();
+                Some(key.strip_prefix("arms.")?.split_once('.')?.0)
+            }
+        }
+    }
+
+    /// Whether the value stands in the sweep.
+    pub fn is_swept(&self) -> bool {
+        match self {
+            Origin::File(steps) => {
+                matches!(&steps[..], [Step::Key(first), _, ..] if first == "sweep")
+            }
+            Origin::Set(argument) => argument.starts_with("sweep."),
+        }
+    }
+
+    /// Cut to so many steps.
+    pub fn above(&self, steps: usize) -> Origin {
+        match self {
+            Origin::File(all) => Origin::File(all.iter().take(steps).cloned().collect()),
+            Origin::Set(text) => Origin::Set(text.clone()),
+        }
+    }
+
+    pub fn child(&self, step: Step) -> Origin {
+        match self {
+            Origin::File(steps) => Origin::File(steps.iter().cloned().chain([step]).collect()),
+            Origin::Set(text) => Origin::Set(text.clone()),
+        }
+    }
+}
