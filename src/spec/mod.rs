@@ -18,6 +18,7 @@ mod identity;
 mod load;
 mod matching;
 mod node;
+mod normalise;
 mod origin;
 mod position;
 mod precision;

@@ -11,13 +11,11 @@ use super::fields;
 use super::identity::flatten;
 use super::matching::{self, MatchSpec, Matched};
 use super::node::{Node, Value};
+use super::normalise::{name_targets, normalise};
 use super::origin::Origin;
 use super::precision::DeviceKind;
 use super::precision_wish;
-use super::schema::{
-    IncrementInit, Method, ModelSpec, ParameterCount, Rank, Reference, RunSpec, Target, TargetSpec,
-    VloraSpec,
-};
+use super::schema::{Method, ModelSpec, ParameterCount, RunSpec, VloraSpec};
 use super::sweep::{Point, Sweep};
 use super::validate::{target_names, validate};
 use super::wording::{last_field, one_of};
@@ -318,90 +316,6 @@ fn check_unread(section: &Node, model: &ModelSpec) -> Result<(), SpecError> {
         Err(e) => Err(e),
         Ok(vlora) => vlora.map_or(Ok(()), |vlora| target_names(&vlora, model, section)),
     }
-}
-
-/// Where no targets are given, every matrix of the architecture is one.
-fn name_targets(spec: &mut RunSpec, node: &Node) {
-    let given = |field: &str| node.nearest(field).1;
-    let matrices = spec.model.matrices();
-    if let Some(vlora) = spec.vlora.as_mut().filter(|_| !given("vlora.targets")) {
-        vlora.targets = matrices.iter().cloned().map(TargetSpec::plain).collect();
-    }
-    if let Some(lora) = spec.lora.as_mut().filter(|_| !given("lora.targets")) {
-        lora.targets = matrices;
-    }
-}
-
-/// Brings specs that mean the same to the same values, and so to the same run's id. Returns the
-/// fields that nothing of the run uses, whatever they were set to.
-fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
-    let mut unused = Vec::new();
-    let weights = spec.model.weights();
-    let place = |target: &Target| weights.iter().position(|weight| weight.target == *target);
-    let is_vector = |target: &Target| {
-        weights.iter().any(|weight| weight.target == *target && weight.is_vector())
-    };
-    spec.model.normalise();
-    if spec.method == Method::Dense {
-        spec.vlora = None;
-    }
-    if let Some(start) = &mut spec.start {
-        // What is taken where nothing is said.
-        start.alpha = start.alpha.filter(|alpha| *alpha != 1.0);
-    }
-    if let Some(vlora) = &mut spec.vlora {
-        vlora.targets.sort_by_key(|own| place(&own.target));
-        unused = normalise_increments(vlora, &is_vector);
-        if spec.start.is_some() {
-            // The weights come from elsewhere.
-            vlora.init = IncrementInit::default();
-            unused.push("vlora.init");
-        }
-        if spec.lora.as_ref().is_some_and(|lora| !lora.trains_vectors()) {
-            // Nothing that an increment adds to gets a gradient.
-            vlora.detach = true;
-            unused.push("vlora.detach");
-        }
-    }
-    if let Some(lora) = &mut spec.lora {
-        lora.targets.sort_by_key(place);
-        lora.also_train.sort();
-    }
-    unused
-}
-
-fn normalise_increments(
-    vlora: &mut VloraSpec,
-    is_vector: &dyn Fn(&Target) -> bool,
-) -> Vec<&'static str> {
-    let mut unused = Vec::new();
-    // A common rank that no matrix uses says no more than whether vectors are shared.
-    let mut own = vlora.targets.iter().filter(|own| !is_vector(&own.target)).map(|own| own.rank);
-    if vlora.rank != Rank::Of(0) && own.clone().all(|rank| rank.is_some()) {
-        vlora.rank = own.find_map(|rank| rank.filter(|r| *r != Rank::Of(0))).unwrap_or(Rank::Of(1));
-        unused.push("vlora.rank");
-    }
-    let low_rank = |vlora: &VloraSpec, own: usize| {
-        let own = &vlora.targets[own];
-        let rank = own.rank.unwrap_or(vlora.rank);
-        !is_vector(&own.target) && !matches!(rank, Rank::Of(0) | Rank::Full)
-    };
-    let scaled: Vec<bool> = (0..vlora.targets.len()).map(|own| low_rank(vlora, own)).collect();
-    if !scaled.contains(&true) {
-        // Without factors there is nothing to scale, and one way to start.
-        (vlora.alpha, vlora.init) = (1.0, IncrementInit::default());
-        unused.extend(["vlora.alpha", "vlora.init"]);
-    }
-    for (own, scaled) in vlora.targets.iter_mut().zip(scaled) {
-        own.rank = own.rank.filter(|rank| *rank != vlora.rank);
-        own.alpha = own.alpha.filter(|alpha| scaled && *alpha != vlora.alpha);
-    }
-    if vlora.compound_size == 2 {
-        // The layer before is the compound's first.
-        vlora.reference = Reference::default();
-        unused.push("vlora.reference");
-    }
-    unused
 }
 
 /// Refuses to start from an arm whose weights have other shapes.
