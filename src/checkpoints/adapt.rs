@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::Checkpoint;
+use super::checkpoint::Checkpoint;
 use super::classes::match_classes;
 use super::positions::resample_positions;
 use crate::error::{Error, Fault, Result};

@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use super::base::{
     ACTIVATIONS, Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig,
-    EncoderDecoderKind, StackConfig, UNKNOWN_FIELD, Unsupported, VitConfig,
+    EncoderDecoderKind, StackConfig, VitConfig,
 };
 use super::fields::Fields;
 use super::timm_config;
+use super::unsupported::{UNKNOWN_FIELD, Unsupported};
 use crate::error::{Fault, Result};
 use crate::spec::nearest;
 

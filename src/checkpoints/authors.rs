@@ -11,10 +11,12 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use super::checkpoint::Checkpoint;
 use super::compact::file_bytes;
+use super::file::TensorFile;
+use super::hints::Hints;
 use super::shapes::Renamed;
 use super::timm::{NORM_EPS, described, heads, labelled, refuse_variants};
-use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Fault, Result};
 use crate::spec::{
     IncrementInit, LayerWeight, ModelSpec, Pool, Rank, Reference, TargetSpec, VitSpec, VloraSpec,

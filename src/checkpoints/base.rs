@@ -10,14 +10,10 @@
 //! | `t5`, `mt5` | encoder-decoder with relative positions | recognised |
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::Value;
-
-use super::fields::Fields;
 use super::timm_config::TimmConfig;
-use super::{CONFIG, architectures, tokenizer};
+use super::unsupported::Unsupported;
 use crate::error::{Fault, Result};
 
 /// A base model's description.
@@ -49,27 +45,6 @@ pub struct VitConfig {
     pub class_names: Vec<String>,
     /// What the description says that this project's model does not have.
     pub unsupported: Option<Unsupported>,
-}
-
-/// A field of a description that rules the model out, with its value and what can be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsupported {
-    pub field: String,
-    pub found: String,
-    pub expected: String,
-}
-
-/// What is expected of a field that nobody here knows.
-pub const UNKNOWN_FIELD: &str = "no field that this program does not know: it may change what the \
-                                 model computes; without it, where it does not, the model is read";
-
-impl Unsupported {
-    /// The refusal of the description at `path`.
-    pub fn fault(&self, path: &Path) -> Fault {
-        Fault::of_file(path, format!("{}: the model is not supported", self.field))
-            .found(&self.found)
-            .expected(&self.expected)
-    }
 }
 
 /// An encoder as BERT's.
@@ -160,44 +135,7 @@ pub const ACTIVATIONS: [(&str, Activation); 7] = [
     ("swish", Activation::Silu),
 ];
 
-/// Reads the description in a model's folder, and checks the tokenizer of a text model, if it is
-/// there, against it.
-pub fn read_base(folder: &Path) -> Result<BaseModel> {
-    let base = read_config(&folder.join(CONFIG))?;
-    if let Some(vocab_size) = base.vocab_size() {
-        tokenizer::check(folder, vocab_size)?;
-    }
-    Ok(base)
-}
-
-/// Reads a `config.json`.
-pub fn read_config(path: &Path) -> Result<BaseModel> {
-    let bytes = fs::read(path).map_err(|e| {
-        Fault::of_file(path, "the model's description cannot be read")
-            .found(e)
-            .expected(format!("the {CONFIG} that Hugging Face keeps beside the weights"))
-    })?;
-    BaseModel::parse(path, &bytes)
-}
-
-/// The description beside a weights file, if there is one with a `model_type` or timm's
-/// `architecture`.
-pub fn beside(weights: &Path) -> Option<(PathBuf, Result<BaseModel>)> {
-    let path = weights.with_file_name(CONFIG);
-    let bytes = fs::read(&path).ok()?;
-    let value: Value = serde_json::from_slice(&bytes).ok()?;
-    value.get("model_type").or(value.get("architecture"))?;
-    let base = BaseModel::parse(&path, &bytes);
-    Some((path, base))
-}
-
 impl BaseModel {
-    /// A `config.json`'s content; `path` names it in errors.
-    pub fn parse(path: &Path, bytes: &[u8]) -> Result<BaseModel> {
-        let fields = Fields::parse(path, bytes, "the model's description")?;
-        architectures::read(&fields)
-    }
-
     /// Hugging Face's ViT if it is one that this program can train; else why not, of the
     /// description at `path`.
     pub fn vit(&self, path: &Path) -> Result<&VitConfig> {

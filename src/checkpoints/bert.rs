@@ -17,11 +17,15 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value, json};
 
-use super::base::{Activation, BertConfig, BertKind, read_config};
+use super::base::{Activation, BertConfig, BertKind};
+use super::checkpoint::Checkpoint;
 use super::compact::file_bytes;
+use super::file::TensorFile;
+use super::file_names::{CONFIG, MODEL};
+use super::hints::Hints;
 use super::metadata::Metadata;
+use super::read_base::read_config;
 use super::shapes::Renamed;
-use super::{CONFIG, Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Fault, Result};
 use crate::spec::{Architecture, EncoderSpec, MlpActivation, TextPool};
 
@@ -293,7 +297,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let config = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::from(Fault::failed(format!("{CONFIG} cannot be written: {e}"))))?;
     Ok(vec![
-        (super::MODEL.into(), file_bytes(&tensors.collect(), "format", "pt".into())?),
+        (MODEL.into(), file_bytes(&tensors.collect(), "format", "pt".into())?),
         (CONFIG.into(), (config + "\n").into_bytes()),
     ])
 }

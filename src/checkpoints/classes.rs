@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::Checkpoint;
+use super::checkpoint::Checkpoint;
 use crate::error::{Fault, Result};
 use crate::models::head_parameters;
 use crate::spec::{ClassMatch, Unnamed};

@@ -10,15 +10,16 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::Checkpoint;
 use super::fault::json_fault;
+use super::file::TensorFile;
 use super::metadata::Metadata;
 use super::shapes::Renamed;
-use super::{Checkpoint, TensorFile};
 use crate::error::{Error, Fault, Result};
 use crate::spec::{Architecture, EncoderSpec, LoraSpec, ModelSpec, RunSpec, VitSpec, VloraSpec};
 
 /// The metadata's key.
-pub const KEY: &str = "vlora";
+const KEY: &str = "vlora";
 const FORMAT: u32 = 2;
 const OLDEST: u32 = 1;
 
@@ -64,6 +65,13 @@ pub fn to_bytes(
     metadata: &Metadata,
 ) -> Result<Vec<u8>> {
     serialise(&run.model, run.vlora.as_ref(), run.lora.as_ref(), metadata, tensors)
+}
+
+impl TensorFile {
+    /// Whether it is in this project's own form.
+    pub fn is_compact(&self) -> bool {
+        self.metadata.contains_key(KEY)
+    }
 }
 
 impl Checkpoint {

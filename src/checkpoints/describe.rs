@@ -1,6 +1,6 @@
 //! A checkpoint's model in words.
 
-use super::Checkpoint;
+use super::checkpoint::Checkpoint;
 use crate::spec::{EncoderSpec, ModelSpec, Normalize, Pool, TextPool, VitSpec};
 
 impl Checkpoint {

@@ -4,7 +4,6 @@
 //! programs store buffers of integers that are no weights. Pickles are refused unread.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -13,18 +12,9 @@ use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::compact::KEY;
-use super::fault::first_of;
-use super::needed::first_pickle;
-use super::shards::{self, INDEX};
+use super::file_names::MODEL;
 use crate::error::{Error, Fault, Result};
 use crate::spec::hex;
-
-/// The name of a model's weights in a folder.
-pub const MODEL: &str = "model.safetensors";
-
-/// How the names of safetensors files end.
-pub const ENDING: &str = ".safetensors";
 
 /// What a weights file holds, or the shards of an index together.
 #[derive(Clone, Debug, Default)]
@@ -41,11 +31,6 @@ pub struct TensorFile {
 }
 
 impl TensorFile {
-    /// Whether it is in this project's own form.
-    pub fn is_compact(&self) -> bool {
-        self.metadata.contains_key(KEY)
-    }
-
     /// Refuses the file if it has a tensor of another type that `skips` does not name.
     pub fn only_floats(&self, skips: impl Fn(&str) -> bool) -> Result<()> {
         match self.others.iter().find(|(name, _)| !skips(name)) {
@@ -60,66 +45,8 @@ impl TensorFile {
     }
 }
 
-/// Reads the weights at `path`: a safetensors file, the index of several, or a folder with
-/// `model.safetensors` or such an index in it. A folder's single file goes before its index.
-pub fn read(path: &Path) -> Result<TensorFile> {
-    let file = locate(path)?;
-    if shards::is_index(&file) {
-        return shards::read(&file);
-    }
-    let bytes = fs::read(&file)
-        .map_err(|e| Fault::of_file(&file, "the weights file cannot be read").found(e))?;
-    parse(&file, &bytes)
-}
-
-/// The file to read.
-fn locate(path: &Path) -> Result<PathBuf> {
-    let missing = |e| Error::from(Fault::of_file(path, "the weights cannot be read").found(e));
-    let meta = fs::metadata(path).map_err(missing)?;
-    if meta.is_dir() {
-        let file = [MODEL, INDEX].map(|name| path.join(name)).into_iter().find(|f| f.is_file());
-        if let Some(file) = file {
-            return Ok(file);
-        }
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        let names: Vec<String> =
-            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        let mut others: Vec<&str> =
-            names.iter().map(String::as_str).filter(|name| name.ends_with(ENDING)).collect();
-        others.sort_unstable();
-        let pickle = first_pickle(&names);
-        if let (Some(pickle), true) = (pickle, others.is_empty()) {
-            return Err(pickled(&path.join(pickle)));
-        }
-        let fault = Fault::of_file(path, "the folder holds no weights that can be read");
-        let fault = match shards::first_shard(&names) {
-            Some(shard) => fault.found(format!("{shard}, a shard without its index")),
-            None if !others.is_empty() => {
-                let beside =
-                    pickle.map(|name| format!("; {name} is a pickle, which is never read"));
-                let found = format!("{}{}", first_of(&others), beside.unwrap_or_default());
-                let named = path.join(others[0]);
-                fault.found(found).help(format!("name the file: `{}`", named.display()))
-            }
-            None => fault,
-        };
-        return Err(fault
-            .expected(format!(
-                "{MODEL} or {INDEX} in it, as in a run's folder or a Hugging Face model's"
-            ))
-            .into());
-    }
-    if !meta.is_file() {
-        return Err(Fault::of_file(path, "the weights are not a file")
-            .found("a device, pipe or socket")
-            .expected("a safetensors file")
-            .into());
-    }
-    shards::refuse_shard(path)?;
-    Ok(path.to_path_buf())
-}
-
-fn pickled(path: &Path) -> Error {
+/// The refusal of a pickle.
+pub fn pickled(path: &Path) -> Error {
     Fault::of_file(path, "the file is a pickle, which is never read: loading one can run any code")
         .expected("a safetensors file")
         .help(format!(
@@ -132,7 +59,7 @@ fn pickled(path: &Path) -> Error {
         .into()
 }
 
-/// The same from bytes; `path` names them in errors.
+/// Reads a file's bytes; `path` names them in errors.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorFile> {
     if is_pickle(bytes) && SafeTensors::read_metadata(bytes).is_err() {
         return Err(pickled(path));

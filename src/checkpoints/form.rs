@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::checkpoint::Checkpoint;
 use super::fault::first_of;
-use super::{
-    CONFIG, Checkpoint, MODEL, PREPROCESSOR, TIMM_NORM_EPS, TOKENIZER, TensorFile, authors, base,
-    bert, construction, hugging_face, timm,
-};
+use super::file::TensorFile;
+use super::file_names::{CONFIG, MODEL, PREPROCESSOR, TOKENIZER};
+use super::read_base::beside;
+use super::timm::NORM_EPS as TIMM_NORM_EPS;
+use super::{authors, bert, hugging_face, timm};
 use crate::error::{Fault, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +100,7 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
         return Ok(Form::Timm);
     }
     let names: Vec<&str> = file.tensors.keys().map(String::as_str).collect();
-    if let Some((path, base)) = base::beside(&file.path).filter(|_| !names.is_empty()) {
+    if let Some((path, base)) = beside(&file.path).filter(|_| !names.is_empty()) {
         // A Vision Transformer by its description and not by its names goes on to these.
         base?.trainable(&path)?;
     }
@@ -154,7 +156,7 @@ impl Checkpoint {
             _ => "",
         };
         let rest = match form {
-            Form::Authors => match construction(self) {
+            Form::Authors => match authors::construction(self) {
                 Some(call) => format!("for {call}\n"),
                 None => String::new(),
             },

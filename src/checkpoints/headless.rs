@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::TensorFile;
+use super::file::TensorFile;
 use crate::error::Result;
 
 /// What shows the width, and what the classifier is called, in timm's names and Hugging Face's.

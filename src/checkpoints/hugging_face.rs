@@ -10,17 +10,18 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
-use super::base::{VitConfig, read_config};
+use super::base::VitConfig;
+use super::checkpoint::Checkpoint;
 use super::compact::file_bytes;
+use super::file::TensorFile;
+use super::file_names::{CONFIG, MODEL};
+use super::hints::Hints;
 use super::metadata::Metadata;
 use super::preprocessor;
+use super::read_base::read_config;
 use super::shapes::Renamed;
-use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Error, Fault, Result};
 use crate::spec::{Pool, VitSpec};
-
-/// The name of a model's description in its folder.
-pub const CONFIG: &str = "config.json";
 
 /// Our names and theirs outside of layers.
 const OUTSIDE: [(&str, &str); 8] = [
@@ -241,7 +242,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     });
     let config = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::from(Fault::failed(e).source(format!("{CONFIG} cannot be written"))))?;
-    let mut files = vec![(super::MODEL.into(), file_bytes(&tensors, "format", "pt".into())?)];
+    let mut files = vec![(MODEL.into(), file_bytes(&tensors, "format", "pt".into())?)];
     if let Some(normalize) = &dense.metadata.normalize {
         files.push(preprocessor::export(model, normalize)?);
     }

@@ -15,7 +15,12 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::{Form, Hints, TensorFile, beside, import_checkpoint, read};
+use super::file::TensorFile;
+use super::form::Form;
+use super::hints::Hints;
+use super::import::import_checkpoint;
+use super::read_base::beside;
+use super::weights::read;
 use crate::error::{Fault, Result};
 use crate::vlora::{TargetLayers, is_increment, is_lora};
 

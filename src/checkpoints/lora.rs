@@ -1,6 +1,6 @@
 //! LoRA's pairs taken off a checkpoint, or into its weights and out of them again.
 
-use super::Checkpoint;
+use super::checkpoint::Checkpoint;
 use crate::error::{Fault, Result};
 use crate::nn::{Constants, Init};
 use crate::vlora::{StackBuilder, is_lora};

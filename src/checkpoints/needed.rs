@@ -6,10 +6,8 @@
 use std::path::Path;
 
 use super::fault::first_of;
-use super::file::{ENDING, MODEL};
-use super::preprocessor::PREPROCESSOR;
-use super::shards::{INDEX, Index};
-use super::{CONFIG, TOKENIZER};
+use super::file_names::{CONFIG, ENDING, INDEX, MODEL, PREPROCESSOR, TOKENIZER};
+use super::shards::Index;
 use crate::error::{Fault, Result};
 
 /// Files beside the weights, read where they are there. The README has the licence.

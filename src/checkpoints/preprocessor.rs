@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::base::UNKNOWN_FIELD;
 use super::fields::Fields;
+use super::file_names::PREPROCESSOR;
+use super::unsupported::UNKNOWN_FIELD;
 use crate::error::{Error, Fault, Result};
 use crate::spec::{Normalize, VitSpec};
-
-/// The file's name in a model's folder.
-pub const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// The mean and the deviation that transformers takes where none are given.
 const DEFAULT: f64 = 0.5;

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::checkpoint::Checkpoint;
 use super::fault::first_of;
+use super::hints::Hints;
 use super::metadata::Metadata;
-use super::{Checkpoint, Hints};
 use crate::error::{Fault, Result};
 use crate::models::build;
 use crate::nn::{Init, ParameterBuilder, Role, Variable};

@@ -20,14 +20,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::TensorFile;
 use super::fault::json_fault;
-use super::file::{ENDING, parse, tensor_bytes};
+use super::file::{TensorFile, parse, tensor_bytes};
+use super::file_names::ENDING;
 use crate::error::{Error, Fault, Result};
 use crate::spec::hex;
 
-/// The index's name in a model's folder.
-pub const INDEX: &str = "model.safetensors.index.json";
 /// How an index's name ends.
 const INDEX_ENDING: &str = ".safetensors.index.json";
 

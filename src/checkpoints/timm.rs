@@ -7,12 +7,15 @@
 
 use std::path::PathBuf;
 
-use super::base::{self, BaseModel};
+use super::base::BaseModel;
+use super::checkpoint::Checkpoint;
 use super::compact::file_bytes;
+use super::file::TensorFile;
+use super::hints::Hints;
 use super::metadata::Metadata;
+use super::read_base::beside;
 use super::shapes::Renamed;
 use super::timm_config::TimmConfig;
-use super::{Checkpoint, Hints, TensorFile};
 use crate::error::{Fault, Result};
 
 /// timm's ε of every layer norm.
@@ -49,7 +52,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
 
 /// The description beside the weights, if it is timm's.
 pub fn described(file: &TensorFile) -> Result<Option<(PathBuf, TimmConfig)>> {
-    let Some((path, base)) = base::beside(&file.path) else { return Ok(None) };
+    let Some((path, base)) = beside(&file.path) else { return Ok(None) };
     let base = base?;
     base.trainable(&path)?;
     match base {

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::base::{UNKNOWN_FIELD, Unsupported};
 use super::fields::Fields;
+use super::unsupported::{UNKNOWN_FIELD, Unsupported};
 use crate::error::{Fault, Result};
 use crate::spec::{Normalize, Pool, VitSpec};
 

@@ -8,10 +8,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::fields::{Fields, kind};
+use super::file_names::TOKENIZER;
 use crate::error::{Fault, Result};
-
-/// The file's name in a model's folder.
-pub const TOKENIZER: &str = "tokenizer.json";
 
 /// The models that the `tokenizers` library has.
 const KINDS: [&str; 4] = ["BPE", "Unigram", "WordLevel", "WordPiece"];

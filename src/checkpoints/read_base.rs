@@ -1,0 +1,51 @@
+//! Reads a model's description, the `config.json` in its folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::base::BaseModel;
+use super::fields::Fields;
+use super::file_names::CONFIG;
+use super::{architectures, tokenizer};
+use crate::error::{Fault, Result};
+
+/// Reads the description in a model's folder, and checks the tokenizer of a text model, if it is
+/// there, against it.
+pub fn read_base(folder: &Path) -> Result<BaseModel> {
+    let base = read_config(&folder.join(CONFIG))?;
+    if let Some(vocab_size) = base.vocab_size() {
+        tokenizer::check(folder, vocab_size)?;
+    }
+    Ok(base)
+}
+
+/// Reads a `config.json`.
+pub fn read_config(path: &Path) -> Result<BaseModel> {
+    let bytes = fs::read(path).map_err(|e| {
+        Fault::of_file(path, "the model's description cannot be read")
+            .found(e)
+            .expected(format!("the {CONFIG} that Hugging Face keeps beside the weights"))
+    })?;
+    BaseModel::parse(path, &bytes)
+}
+
+/// The description beside a weights file, if there is one with a `model_type` or timm's
+/// `architecture`.
+pub fn beside(weights: &Path) -> Option<(PathBuf, Result<BaseModel>)> {
+    let path = weights.with_file_name(CONFIG);
+    let bytes = fs::read(&path).ok()?;
+    let value: Value = serde_json::from_slice(&bytes).ok()?;
+    value.get("model_type").or(value.get("architecture"))?;
+    let base = BaseModel::parse(&path, &bytes);
+    Some((path, base))
+}
+
+impl BaseModel {
+    /// A `config.json`'s content; `path` names it in errors.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<BaseModel> {
+        let fields = Fields::parse(path, bytes, "the model's description")?;
+        architectures::read(&fields)
+    }
+}
