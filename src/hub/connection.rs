@@ -1,7 +1,7 @@
 //! The way to the Hub, through hf-hub: requests with time limits, and their answers as they come.
 //!
 //! hf-hub makes the requests (address, token, user agent, where a token may follow a redirect);
-//! this file sends them. The only one that knows hf-hub's client.
+//! this file sends them. It makes nothing of a refusal, which [`super::refusal`] does above it.
 
 use std::io::Read;
 
