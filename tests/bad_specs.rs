@@ -410,6 +410,21 @@ fn faults_of_a_spec_for_texts_are_named_with_their_line() {
     insta::assert_snapshot!(all);
 }
 
+/// Metrics of two tasks do not compare, so arms have one.
+#[test]
+fn arms_of_two_tasks_are_refused() {
+    let text = "arms:\n  baseline:\n    task: image-classification\n    data: {embedded: fashion-mnist-mini}\n    \
+                model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, dim: 8, \
+                depth: 1, heads: 1}\n  texts:\n    task: text-classification\n    data: {path: a, \
+                tokenizer: {train: word-piece}}\n    model: {architecture: encoder, vocabulary: 8192, \
+                classes: 2, dim: 8, depth: 1, heads: 1}\nseeds: [0]\n";
+    let told = error(text);
+    let want = "bad.yaml:7:5: arms.texts.task: an experiment has one task\n  found:    \
+                `text-classification` in the arm `texts`\n  expected: `image-classification`, as in the arm \
+                `baseline`";
+    assert!(told.starts_with(want), "{told}");
+}
+
 #[test]
 fn overrides_are_told_as_typed() {
     let cases = [

@@ -407,6 +407,17 @@ fn nobody_listening_is_told() {
     assert!(told.contains("given up after 5 attempts") && told.contains("--offline"), "{told}");
 }
 
+/// A server that answers nothing but 404 is asked a few times, not without end.
+#[test]
+fn a_server_that_knows_nothing_is_refused() {
+    let house = House::new();
+    house.server.always("/", Some(Fault::Status(404, &[])));
+    let told = house.read(LARGE).unwrap_err();
+    assert_eq!(told.exit_code(), 2, "{told}");
+    assert!(told.to_string().contains("house/numbers"), "{told}");
+    assert!(house.server.requests().len() < 20, "{:?}", house.server.requests());
+}
+
 fn pinned(house: &House, paths: &[&str]) -> Lockfile {
     let paths: Vec<String> = paths.iter().map(|p| p.to_string()).collect();
     let source = Source::Hub(HubName::parse("house/numbers").unwrap());

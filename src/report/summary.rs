@@ -113,6 +113,17 @@ impl Summary {
                 .expected(format!("schema {SCHEMA_VERSION}"))
                 .into());
         }
+        // Specs of this version have one task; a record may have been put together by hand.
+        let task = |variant: &VariantRecord| variant.spec.task;
+        let first = record.variants.first();
+        let other = record.variants.iter().find(|v| first.is_some_and(|f| task(f) != task(v)));
+        if let (Some(first), Some(other)) = (first, other) {
+            return Err(Fault::new("arms of different tasks do not compare")
+                .source(folder.file("experiment.json").display())
+                .found(format!("`{}` in `{}`", task(other).name(), other.label))
+                .expected(format!("`{}`, as in `{}`", task(first).name(), first.label))
+                .into());
+        }
         let mut arms = Vec::new();
         for variant in &record.variants {
             if variant.runs.len() != record.seeds.len() {

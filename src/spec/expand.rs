@@ -145,6 +145,16 @@ impl Variants {
     /// one size that is nearest to several others). What such a variant is compared by is what its
     /// points share.
     fn add(&mut self, new: Variant, overrides: &Node) -> Result<(), SpecError> {
+        // Arms are compared by the metrics of their task.
+        if let Some(first) = self.list.first().filter(|first| first.spec.task != new.spec.task) {
+            let fields = overrides.entries().unwrap_or_default();
+            let own = fields.iter().find(|(field, _)| field == "task").map(|(_, node)| node);
+            return Err(SpecError::new("an experiment has one task")
+                .found(format!("`{}` in the arm `{}`", new.spec.task.name(), new.arm))
+                .expected(format!("`{}`, as in the arm `{}`", first.spec.task.name(), first.arm))
+                .help("another task is an experiment of its own")
+                .at(own.unwrap_or(overrides).origin.clone()));
+        }
         let places = self.places.entry(resolved_key(&new)).or_default();
         if let Some(at) = places.iter().find(|at| self.list[**at].arm == new.arm) {
             let same = &mut self.list[*at];
