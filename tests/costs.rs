@@ -129,3 +129,51 @@ fn costs_of_many_models_stay() {
     }
     insta::assert_snapshot!(text);
 }
+
+const TEXTS: &str = "task: text-classification\n\
+    data: {path: a, tokenizer: {train: word-piece}, max_tokens: 128}\n\
+    model: {architecture: encoder, vocabulary: 30522, classes: 2, dim: 768, depth: 12, heads: 12}\n\
+    vlora: {compound_size: 3, rank: 8}\narms: {baseline: {}}\nseeds: [0]\n";
+
+fn texts(set: &[&str]) -> RunSpec {
+    let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
+    let parsed =
+        spec::parse(TEXTS.as_bytes(), "texts.yaml", "texts", &set, &vlora::models::parameters);
+    parsed.unwrap_or_else(|e| panic!("{e}")).variants[0].spec.clone()
+}
+
+/// BERT-base with a classifier of two classes, in closed form and as transformers counts it.
+#[test]
+fn an_encoder_is_counted_in_closed_form() {
+    let (d, h, layers, tokens) = (768f64, 3072f64, 12f64, 128f64);
+    assert_eq!(cost(&texts(&[])).parameters, 109_483_778);
+    // Without token types and a pooler, as DistilBERT, and with the mean all tokens are needed to the end.
+    let mean = cost(&texts(&["model.pool=mean", "model.token_types=0"]));
+    assert_eq!(mean.parameters, 109_483_778 - 2 * 768 - (768 * 768 + 768));
+    let matrices = 4.0 * d * d + 2.0 * d * h;
+    assert_eq!(mean.weights as f64, layers * matrices);
+    let layer = 2.0 * tokens * matrices + 4.0 * tokens * tokens * d;
+    assert_eq!(mean.forward_flops, layers * layer + 2.0 * d * 2.0);
+    // An increment has rank · (sides) values a matrix, in two of each three layers.
+    let vlora = cost(&texts(&["method=vlora", "model.pool=mean", "model.token_types=0"]));
+    let increments = 8.0 * (4.0 * 2.0 * d + 2.0 * (d + h));
+    assert_eq!(vlora.weights as f64, 4.0 * matrices + 8.0 * increments);
+    let lora = ["start={checkpoint: a}", "lora={rank: 4, also_train: [head]}"];
+    let lora = cost(&texts(&lora));
+    assert_eq!(lora.trained as f64, 12.0 * 4.0 * (4.0 * 2.0 * d + 2.0 * (d + h)) + 2.0 * d + 2.0);
+}
+
+/// Memory is that of the longest texts of the data, not of the longest that the model could take.
+#[test]
+fn memory_of_texts_follows_their_length() {
+    let of = |tokens: usize| {
+        let run = texts(&[&format!("data.max_tokens={tokens}"), "model.pool=mean"]);
+        memory_beside(&run, DeviceKind::Cpu, PROCESSOR)
+    };
+    let (short, long) = (of(64), of(512));
+    assert_eq!(8 * short.batches, long.batches);
+    let layer = |memory: &vlora::models::training_memory::Memory| memory.activations[3];
+    // Attention keeps no weights on a processor, so a layer keeps as much a token at any length.
+    assert!((7 * layer(&short)..=8 * layer(&short)).contains(&layer(&long)));
+    assert_eq!(short.weights, long.weights);
+}

@@ -437,6 +437,29 @@ fn a_bert_folder_is_read_and_written() {
     check(&compounds.materialised().unwrap());
 }
 
+/// Google's BERT calls the parameters of norms gamma and beta.
+#[test]
+fn old_names_of_norms_are_read() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
+    let new = imported("bert", &Hints::default()).unwrap().checkpoint;
+    let tensors = candle_core::safetensors::load(source.join(MODEL), &Device::Cpu).unwrap();
+    let old = |name: &str| {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            .replace("LayerNorm.bias", "LayerNorm.beta")
+    };
+    let renamed: std::collections::HashMap<String, Tensor> =
+        tensors.into_iter().map(|(name, tensor)| (old(&name), tensor)).collect();
+    assert!(renamed.contains_key("bert.embeddings.LayerNorm.gamma"));
+    let dir = tempfile::tempdir().unwrap();
+    candle_core::safetensors::save(&renamed, dir.path().join(MODEL)).unwrap();
+    std::fs::copy(source.join(CONFIG), dir.path().join(CONFIG)).unwrap();
+    let read = read_checkpoint(dir.path(), &Hints::default()).unwrap().checkpoint;
+    assert_eq!(read.model, new.model);
+    for (name, tensor) in &new.tensors {
+        assert_eq!(relative(&read.tensors[name], tensor), 0.0, "{name}");
+    }
+}
+
 /// DistilBERT's backbone under a new head, whatever was behind it in pretraining.
 #[test]
 fn a_distilbert_folder_is_read_for_a_new_head() {

@@ -33,7 +33,7 @@ pub struct AdaptedWeights {
     pub positions: Option<Resampled>,
 }
 
-/// A checkpoint with the classes and the image size of what it is to be used for.
+/// A checkpoint with the classes, and of an image model the image size, of what it is to be used for.
 pub struct Aligned {
     pub checkpoint: Checkpoint,
     pub classes: Option<ClassMatch>,

@@ -217,8 +217,18 @@ fn contradictions(
     Ok(())
 }
 
+/// What norms' parameters are called in weights that were converted from TensorFlow, as Google's BERT, and
+/// what they are called since.
+const OLD_NORMS: [(&str, &str); 2] =
+    [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
+
 /// Our name of one of theirs; those that have none keep theirs, and are found out later.
 fn ours(bare: &str, kind: BertKind) -> String {
+    if let Some((module, new)) =
+        OLD_NORMS.iter().find_map(|(old, new)| Some((bare.strip_suffix(old)?, new)))
+    {
+        return format!("{module}{new}");
+    }
     let renamed = || {
         let (layer, rest) = bare.strip_prefix("transformer.layer.")?.split_once('.')?;
         let (module, parameter) = rest.rsplit_once('.')?;

@@ -40,7 +40,10 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Some(form) => form,
         None => recognise(file)?,
     };
-    let completed = hints.new_head.map(|classes| headless::completed(file, classes)).transpose()?;
+    // Of a Vision Transformer; a text encoder's head is the business of its form.
+    let is_vit = !matches!(form, Form::Compact | Form::Bert);
+    let new_head = hints.new_head.filter(|_| is_vit);
+    let completed = new_head.map(|classes| headless::completed(file, classes)).transpose()?;
     let whole = completed.as_ref().unwrap_or(file);
     let checkpoint = match form {
         Form::Compact => compact::import(file)?,

@@ -3,7 +3,7 @@
 //! This is the seam between files and examples. [`load`] opens the dataset, finds and hashes the files
 //! of each split, draws the parts of the training split that the spec asks for, and looks for examples
 //! that stand in two splits. What a row becomes is up to an implementation of [`ReadSplit`], of which
-//! each kind of examples has one, in a folder of its own (`images/`).
+//! each kind of examples has one, in a folder of its own (`images/`, `text/`).
 //!
 //! A new kind of examples writes:
 //! - a [`ReadSplit`] whose `read` takes the tables of `split.files` one after the other, with the columns

@@ -12,11 +12,11 @@ pub struct Cost {
     pub trained: u64,
     /// Those of the layers' matrices, dense or increments.
     pub weights: u64,
-    /// Of what makes vectors of the input: patch embedding, tokens and positions.
+    /// Of what makes vectors of the input: of patches or words, of tokens that are learned, of positions.
     pub embedding: u64,
     /// Biases and norms of the layers.
     pub biases_norms: u64,
-    /// What follows the layers: final norm and classifier.
+    /// What follows the layers: a final norm or a pooler, and the classifier.
     pub head: u64,
     /// LoRA's factors.
     pub lora: u64,
@@ -27,14 +27,9 @@ pub struct Cost {
 }
 
 /// Parameters and matrix-product FLOPs (two FLOPs a multiply–add). Every layer's input is taken to
-/// need a gradient; under LoRA the first one's does not.
+/// need a gradient; under LoRA the first one's does not. Of texts an example is one of the most tokens.
 pub fn cost(run: &RunSpec) -> Cost {
     sum_up(&Description::of(run), run.training.batch_size)
-}
-
-/// The same for texts of so many tokens.
-pub fn cost_of_texts(run: &RunSpec, tokens: usize) -> Cost {
-    sum_up(&Description::of_texts(run, tokens), run.training.batch_size)
 }
 
 fn sum_up(description: &Description, batch: usize) -> Cost {

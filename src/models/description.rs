@@ -46,15 +46,10 @@ impl Description {
     /// Of a run's model on one of its batches. Of a model that cannot be built, which validation
     /// refuses, it is empty: building says why.
     pub fn of(run: &RunSpec) -> Description {
-        Description::build(run, None).unwrap_or_default()
+        Description::build(run).unwrap_or_default()
     }
 
-    /// The same on texts of so many tokens, of a model for texts.
-    pub fn of_texts(run: &RunSpec, tokens: usize) -> Description {
-        Description::build(run, Some(tokens)).unwrap_or_default()
-    }
-
-    fn build(run: &RunSpec, tokens: Option<usize>) -> Result<Description> {
+    fn build(run: &RunSpec) -> Result<Description> {
         let batch = run.training.batch_size;
         let mut shapes = Shapes::of(run.lora.as_ref());
         let (vlora, lora) = (run.vlora.as_ref(), run.lora.as_ref());
@@ -64,10 +59,11 @@ impl Description {
                 let inputs = batch * spec.channels * spec.image_size.pow(2);
                 (model.operations(batch)?, inputs)
             }
-            // Texts are of many lengths: by default the longest that the model takes.
+            // Texts are of many lengths: counted is the longest that the data have.
             ModelSpec::Encoder(spec) => {
                 let model = Encoder::new(spec, vlora, lora, &mut shapes)?;
-                let tokens = tokens.unwrap_or(spec.positions).min(spec.positions);
+                let longest = run.data.as_text().map(|data| data.max_tokens);
+                let tokens = longest.unwrap_or(spec.positions).min(spec.positions);
                 (model.operations(batch, tokens)?, batch * tokens)
             }
         };

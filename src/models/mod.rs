@@ -13,7 +13,7 @@ pub mod training_memory;
 pub mod transformer;
 pub mod vit;
 
-pub use cost::{Cost, cost, cost_of_texts, parameters};
+pub use cost::{Cost, cost, parameters};
 pub use description::{
     Description, ParameterInfo, build, head_parameters, names_from_seed, parameters_of,
 };

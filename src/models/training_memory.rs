@@ -33,9 +33,9 @@ pub struct Memory {
     pub gradients: u64,
     /// AdamW's.
     pub moments: u64,
-    /// Images as the model takes them.
+    /// Inputs as the model takes them.
     pub batches: u64,
-    /// What is kept for the backward pass by the embedding, by each block, and by the head.
+    /// What is kept for the backward pass by the embedding, by each layer, and by the head.
     pub activations: Vec<u64>,
     /// The most that is there at once during a step. Decoded data, of which batches are made, are
     /// not among it.

@@ -47,9 +47,11 @@ pub struct WholeRun {
 }
 
 /// The files of evidence that a finished run of this spec has, besides `result.json` and the weights.
-pub fn evidence_files(spec: &RunSpec) -> impl Iterator<Item = &'static str> {
+/// `has_tokenizer`: the run saved the one that it read, as it does one that it trained.
+pub fn evidence_files(spec: &RunSpec, has_tokenizer: bool) -> impl Iterator<Item = &'static str> {
     let start = spec.start.is_some().then_some(RunFolder::START);
-    let tokenizer = spec.data.trains_tokenizer().then_some(RunFolder::TOKENIZER);
+    let has_tokenizer = has_tokenizer || spec.data.trains_tokenizer();
+    let tokenizer = has_tokenizer.then_some(RunFolder::TOKENIZER);
     let always = [
         RunFolder::SPEC,
         RunFolder::PROVENANCE,
@@ -90,7 +92,8 @@ impl RunFolder {
                 .expected(format!("run {own}"))
                 .into());
         }
-        for name in evidence_files(&spec.spec) {
+        let has_tokenizer = result.files.contains_key(Self::TOKENIZER);
+        for name in evidence_files(&spec.spec, has_tokenizer) {
             self.check(name, result.files.get(name), look)?;
         }
         let weights = self.weights(&result, look)?;

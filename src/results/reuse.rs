@@ -27,7 +27,8 @@ pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<Ru
     // Before the other run's evidence arrives: a crash must not leave it beside this run's own
     // checkpoint, from which training would go on.
     to.remove(RunFolder::CHECKPOINT)?;
-    for name in evidence_files(&spec.spec) {
+    let has_tokenizer = result.files.contains_key(RunFolder::TOKENIZER);
+    for name in evidence_files(&spec.spec, has_tokenizer) {
         link(&from.file(name), &to.file(name))?;
     }
     sync(to.path())?;

@@ -208,7 +208,7 @@ impl<'a> RunExecutor<'a> {
         let WorkerContext { plan, jobs, .. } = self.context;
         let provenance = provenance(plan, self.variant, self.device, jobs, before);
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
-        if let Some(tokenizer) = plan.data(&self.variant.variant).trained_tokenizer() {
+        if let Some(tokenizer) = plan.data(&self.variant.variant).tokenizer() {
             self.folder.write(RunFolder::TOKENIZER, tokenizer.as_bytes())?;
         }
         Ok(())
@@ -294,7 +294,8 @@ impl<'a> RunExecutor<'a> {
         let units = data.train_units() * self.spec().training.epochs as u64;
         let alone = self.context.is_alone();
         let model_sha256 = hex(&Sha256::digest(&model));
-        let mut files = self.folder.records(evidence_files(self.spec()))?;
+        let has_tokenizer = data.tokenizer().is_some();
+        let mut files = self.folder.records(evidence_files(self.spec(), has_tokenizer))?;
         let model_record = FileRecord { bytes: model.len() as u64, sha256: model_sha256.clone() };
         files.insert(RunFolder::MODEL.into(), model_record);
         let result = RunResult {

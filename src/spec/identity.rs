@@ -29,7 +29,7 @@ pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>)
 
 /// The fields of a spec that decide a run's result. What data and weights are called is not among
 /// them: their hashes are. Nor is float32, which every run was before there was another precision,
-/// nor whether images in two splits are refused, which changes no run that is made.
+/// nor whether examples in two splits are refused, which changes no run that is made.
 pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
     let data = ["data.hub", "data.path", "data.embedded", "data.config", "data.duplicates"];

@@ -27,6 +27,7 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
         weights.iter().any(|weight| weight.target == *target && weight.is_vector())
     };
     spec.model.normalise();
+    spec.data.normalise();
     if spec.method == Method::Dense {
         spec.vlora = None;
     }

@@ -8,7 +8,8 @@ use super::repository::{HUB_NAME, is_hub_name};
 use super::schema::{
     Crop, DataSpec, EncoderSpec, FilesSpec, ImageDataSpec, LayerWeight, LoraSpec, Method,
     ModelSpec, ParameterGroup, PositionEmbedding, Rank, Resize, RunSpec, Select, SplitSpec,
-    StartHead, StartSpec, Target, TextDataSpec, TokenizerKind, VitSpec, VloraSpec, whole_hidden,
+    StartHead, StartSpec, Target, TextDataSpec, TokenizerKind, TrainedTokenizer, VitSpec,
+    VloraSpec, whole_hidden,
 };
 use super::wording::{one_of, shorten};
 
@@ -94,6 +95,8 @@ fn texts(
     if let Some(pair) = &data.pair_column {
         let other = "another column than data.text_column";
         check.that("data.pair_column", *pair != data.text_column, other)?;
+        let types = "0, for a model that does not tell the texts of a pair apart, or at least 2";
+        check.that("model.token_types", model.token_types != 1, types)?;
     }
     let Some(own) = &data.tokenizer else {
         let beside = start.and_then(StartSpec::checkpoint_name).is_some();
@@ -126,7 +129,11 @@ fn texts(
         let pieces = "none beside `byte-level-bpe`, which keeps every letter";
         check.that("data.tokenizer.lowercase", own.lowercase.is_none(), pieces)?;
     }
-    if let Some(vocabulary) = own.vocabulary {
+    if let Some(
+        TrainedTokenizer::WordPiece { vocabulary, .. }
+        | TrainedTokenizer::ByteLevelBpe { vocabulary },
+    ) = own.trained()
+    {
         // The bytes and the special tokens.
         check.between("data.tokenizer.vocabulary", vocabulary, 260, model.vocabulary)?;
     }
@@ -536,6 +543,15 @@ impl ModelSpec {
             "dropout" | "attention_dropout" => true,
             _ => false,
         };
+        if self.architecture() != other.architecture() {
+            // Of two architectures no other field compares.
+            let name = |model: &ModelSpec| model.architecture().name().to_string();
+            return Some(Difference {
+                field: "architecture".into(),
+                own: name(self),
+                theirs: name(other),
+            });
+        }
         let (own, theirs) = (flatten(self), flatten(other));
         own.into_iter().find_map(|(field, own)| {
             let theirs = theirs.get(&field).cloned().unwrap_or_else(|| "nothing".into());

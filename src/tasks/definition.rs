@@ -74,8 +74,8 @@ pub trait TaskData: Send + Sync {
     /// What the data were read from and what was done to them.
     fn record(&self) -> DataRecord;
 
-    /// A tokenizer that was trained on the data, as the content of a `tokenizer.json`.
-    fn trained_tokenizer(&self) -> Option<&str> {
+    /// The tokenizer that made the examples, as the content of a `tokenizer.json`: it is saved with a run.
+    fn tokenizer(&self) -> Option<&str> {
         None
     }
 

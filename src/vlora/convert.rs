@@ -199,7 +199,7 @@ fn parameter(dense: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
         Some(tensor) => Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?),
         None => Err(Fault::new("the weights to convert have no such parameter")
             .source(name)
-            .expected("a dense model's, named as timm names them")
+            .expected("a dense model's")
             .into()),
     }
 }

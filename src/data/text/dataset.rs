@@ -44,8 +44,6 @@ pub struct TextData {
     pub tokenizer: Option<Tokenizer>,
     /// Where the tokenizer is from, for errors and records.
     pub tokenizer_name: String,
-    /// It was trained on the training split.
-    pub tokenizer_is_trained: bool,
     /// Split, name and SHA-256 of every file read, in reading order.
     pub files: Vec<(String, String, String)>,
     /// A sentence for each thing that was done to texts.
@@ -105,7 +103,6 @@ impl TextData {
             named_labels: loaded.classes.named_labels,
             tokenizer: Some(tokenizer),
             tokenizer_name,
-            tokenizer_is_trained: data.trained_tokenizer().is_some(),
             files: loaded.files,
             notes,
         })
@@ -137,7 +134,6 @@ impl TextData {
             named_labels: false,
             tokenizer: None,
             tokenizer_name: "none".into(),
-            tokenizer_is_trained: false,
             files: Vec::new(),
             notes: Vec::new(),
         }
@@ -326,6 +322,11 @@ impl ReadSplit for ReadTexts<'_> {
             let mut hash = Sha256::new().chain_update(&first[row]);
             if let Some(second) = &second {
                 hash = hash.chain_update([0]).chain_update(&second[row]);
+            }
+            // Empty texts are kept, and are no example that two splits share.
+            let parts = std::iter::once(&first[row]).chain(second.iter().map(|all| &all[row]));
+            if parts.into_iter().all(|text| text.trim().is_empty()) {
+                hash = hash.chain_update([split.role as u8]).chain_update(row.to_le_bytes());
             }
             let bytes = hash.finalize();
             bytes.iter().take(16).fold(0u128, |all, byte| all << 8 | u128::from(*byte))

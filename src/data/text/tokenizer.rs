@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use sha2::{Digest, Sha256};
+use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
 use tokenizers::normalizers::BertNormalizer;
@@ -91,6 +92,15 @@ impl Tokenizer {
                     ),
             )
         })?;
+        if let ModelWrapper::BPE(model) = inner.get_model()
+            && model.dropout.is_some_and(|dropout| dropout > 0.0)
+        {
+            return Err(Fault::new("the tokenizer drops merges at random")
+                .source(name)
+                .found("model.dropout")
+                .expected("none: a text would have other tokens in each run")
+                .into());
+        }
         // Decoded by now, so it is UTF-8.
         Ok(Tokenizer { inner, json: String::from_utf8_lossy(bytes).into_owned() })
     }
@@ -129,7 +139,9 @@ impl Tokenizer {
     /// filled up is no part of it.
     pub fn is_same_as(&self, other: &Tokenizer) -> bool {
         let parts = |tokenizer: &Tokenizer| {
-            let mut json: serde_json::Value = serde_json::from_str(&tokenizer.json).ok()?;
+            // As this library writes it: older files spell some parts otherwise.
+            let written = tokenizer.inner.to_string(false).ok()?;
+            let mut json: serde_json::Value = serde_json::from_str(&written).ok()?;
             let parts = json.as_object_mut()?;
             parts.remove("truncation");
             parts.remove("padding");
@@ -163,13 +175,20 @@ impl Tokenizer {
             stride: 0,
             direction: TruncationDirection::Right,
         };
+        let special = fits
+            .get_post_processor()
+            .map_or(0, |processor| processor.added_tokens(texts.second.is_some()));
+        if special >= max_tokens {
+            return Err(Fault::new("there is no room for a token of a text")
+                .within("data.max_tokens")
+                .found(max_tokens)
+                .expected(format!("more than the {special} special tokens around each text"))
+                .into());
+        }
         whole.with_padding(None);
         whole.with_truncation(None).map_err(|e| failed(&e))?;
         fits.with_padding(None);
         fits.with_truncation(Some(cut)).map_err(|e| failed(&e))?;
-        let special = fits
-            .get_post_processor()
-            .map_or(0, |processor| processor.added_tokens(texts.second.is_some()));
         let tokens = |texts: &[String]| {
             let inputs = texts.iter().map(String::as_str).collect();
             whole.encode_batch_fast::<&str>(inputs, false).map_err(|e| failed(&e))
@@ -193,6 +212,11 @@ impl Tokenizer {
                 let one = fits.post_process(first, second, true).map_err(|e| failed(&e))?;
                 encoded.ids.extend_from_slice(one.get_ids());
                 encoded.types.extend(one.get_type_ids().iter().map(|t| *t as u8));
+                // An empty text, where the tokenizer puts nothing around it: a model needs a token.
+                if one.is_empty() {
+                    encoded.ids.push(self.padding());
+                    encoded.types.push(0);
+                }
                 encoded.ends.push(encoded.ids.len());
             }
         }

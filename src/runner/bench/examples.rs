@@ -76,7 +76,7 @@ impl Examples {
                 // A GPU holds each of them, and more epochs serve as well.
                 let most = match device.is_cpu() {
                     true => MOST_SYNTHETIC,
-                    false => MOST_HELD / definition(spec.task).example_bytes(spec),
+                    false => most_held(definition(spec.task).example_bytes(spec)),
                 };
                 let steps = (amount.warmup + amount.steps).min(most / step).max(1);
                 Opened::synthetic(spec, step * steps, evaluated)
@@ -87,7 +87,23 @@ impl Examples {
     }
 }
 
+/// How many examples of so many bytes a GPU is given; 0 bytes where it holds none of them.
+fn most_held(bytes: usize) -> usize {
+    MOST_HELD.checked_div(bytes).unwrap_or(MOST_SYNTHETIC)
+}
+
 /// Examples of a whole optimiser step.
 pub fn step_examples(spec: &RunSpec) -> usize {
     spec.training.batch_size * spec.training.accumulation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_that_no_gpu_holds_are_as_many_as_on_a_processor() {
+        assert_eq!(most_held(0), MOST_SYNTHETIC);
+        assert_eq!(most_held(MOST_HELD / 10), 10);
+    }
 }

@@ -63,6 +63,13 @@ impl ModelSpec {
         }
     }
 
+    pub fn architecture(&self) -> Architecture {
+        match self {
+            ModelSpec::Vit(_) => Architecture::Vit,
+            ModelSpec::Encoder(_) => Architecture::Encoder,
+        }
+    }
+
     /// Width of the residual stream.
     pub fn dim(&self) -> usize {
         match self {

@@ -198,6 +198,15 @@ impl DataSpec {
         }
     }
 
+    /// Brings values that mean the same to the same: what a trained tokenizer is where nothing is said.
+    pub fn normalise(&mut self) {
+        if let DataSpec::Text(data) = self
+            && let Some(tokenizer) = &mut data.tokenizer
+        {
+            tokenizer.normalise();
+        }
+    }
+
     /// Whether a run's data make a tokenizer, which is then saved with the run.
     pub fn trains_tokenizer(&self) -> bool {
         self.as_text().is_some_and(|data| data.trained_tokenizer().is_some())

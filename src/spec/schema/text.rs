@@ -123,6 +123,19 @@ impl TextDataSpec {
 }
 
 impl TokenizerSpec {
+    /// Says what a trained tokenizer is where nothing is said.
+    pub fn normalise(&mut self) {
+        match self.trained() {
+            None => {}
+            Some(TrainedTokenizer::WordPiece { vocabulary, lowercase }) => {
+                (self.vocabulary, self.lowercase) = (Some(vocabulary), Some(lowercase));
+            }
+            Some(TrainedTokenizer::ByteLevelBpe { vocabulary }) => {
+                self.vocabulary = Some(vocabulary);
+            }
+        }
+    }
+
     /// What to train; None where the tokenizer is in a file.
     pub fn trained(&self) -> Option<TrainedTokenizer> {
         let vocabulary = self.vocabulary.unwrap_or(8192);

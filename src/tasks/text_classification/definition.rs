@@ -6,7 +6,7 @@ use super::notes;
 use crate::data::text::TOKENIZER;
 use crate::error::Result;
 use crate::hub::{Kind, Source};
-use crate::models::{Cost, cost_of_texts};
+use crate::models::{Cost, cost};
 use crate::results::{
     Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
 };
@@ -57,7 +57,7 @@ impl Definition for Texts {
     fn data_key(&self, spec: &RunSpec) -> String {
         let (fields, m) = (flatten(section(spec)), model(spec));
         let beside = spec.start.as_ref().and_then(|start| start.checkpoint_name());
-        format!("{fields:?} {beside:?} {} {} {}", m.classes, m.vocabulary, m.positions)
+        format!("{fields:?} {beside:?} {} {}", m.classes, m.vocabulary)
     }
 
     /// Texts come to a device batch by batch.
@@ -68,7 +68,7 @@ impl Definition for Texts {
     fn cost(&self, spec: &RunSpec) -> Cost {
         // Of a token in a text of the most tokens.
         let tokens = self.tokens(spec);
-        let cost = cost_of_texts(spec, tokens);
+        let cost = cost(spec);
         Cost {
             forward_flops: cost.forward_flops / tokens as f64,
             training_flops: cost.training_flops / tokens as f64,

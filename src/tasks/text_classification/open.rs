@@ -46,9 +46,8 @@ impl TaskData for Data {
         DataRecord { files: files.collect(), task, notes: self.0.notes.clone() }
     }
 
-    fn trained_tokenizer(&self) -> Option<&str> {
-        let data = &self.0;
-        data.tokenizer.as_ref().filter(|_| data.tokenizer_is_trained).map(Tokenizer::json)
+    fn tokenizer(&self) -> Option<&str> {
+        self.0.tokenizer.as_ref().map(Tokenizer::json)
     }
 
     fn held_bytes(&self) -> u64 {
@@ -70,7 +69,7 @@ impl TaskData for Data {
     }
 
     fn evaluation_notes(&self, fields: &TaskFields) -> Vec<String> {
-        let tokens = format!("texts by the tokenizer of {}", self.0.tokenizer_name);
+        let tokens = format!("texts by the tokenizer {}", self.0.tokenizer_name);
         [tokens].into_iter().chain(start_notes(fields, false)).collect()
     }
 

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result};
 
 use super::batches::{TextBatch, TextBatches};
-use super::data::{Data, model};
+use super::data::Data;
 use super::definition::{METRICS, SCORES};
 use crate::models::encoder::Encoder;
 use crate::nn::{Mode, StepKey, Variable};
@@ -27,9 +27,7 @@ impl<'a> TextClassification<'a> {
 
     /// The model of a run.
     pub fn blueprint(spec: &RunSpec) -> Blueprint<'_, Encoder> {
-        Blueprint::of_run(spec, |spec, parameters| {
-            Encoder::new(model(spec), spec.vlora.as_ref(), spec.lora.as_ref(), parameters)
-        })
+        Blueprint::of_run(spec, Encoder::of)
     }
 }
 
