@@ -1,7 +1,7 @@
 //! The three splits of a dataset of texts with labels.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -70,7 +70,11 @@ impl TextData {
             FoundTokenizer::Read(tokenizer, name) => (*tokenizer, name),
             FoundTokenizer::ToTrain(spec) => {
                 let tokenizer = train(&spec, &loaded)?;
-                (tokenizer, "trained on the training split".to_string())
+                let kind = match spec {
+                    TrainedTokenizer::WordPiece { .. } => "word pieces",
+                    TrainedTokenizer::ByteLevelBpe { .. } => "byte-level BPE",
+                };
+                (tokenizer, format!("{kind} of the training split"))
             }
         };
         check_vocabulary(&tokenizer, &tokenizer_name, limits)?;
@@ -195,6 +199,8 @@ enum FoundTokenizer {
 
 impl FoundTokenizer {
     fn of(data: &TextDataSpec, beside: Option<&str>, hub: &Hub) -> Result<FoundTokenizer> {
+        // A path of the spec is a tokenizer's; one beside weights is found by theirs.
+        let is_own = data.tokenizer.is_some();
         let name = match &data.tokenizer {
             None => beside.map(str::to_string).ok_or_else(|| {
                 Error::from(
@@ -220,25 +226,31 @@ impl FoundTokenizer {
                 let file = hub.open(&source, Kind::Model)?.read(TOKENIZER)?;
                 (file.name, file.bytes.into_owned())
             }
-            None => read(Path::new(&name))?,
+            None if is_own => read(&of_path(Path::new(&name)))?,
+            None => read(&beside_weights(Path::new(&name)))?,
         };
         Ok(FoundTokenizer::Read(Box::new(Tokenizer::read(&name, &bytes)?), name))
     }
 }
 
-/// The tokenizer at a path: the file itself, the one in a folder, or the one beside weights.
-fn read(path: &Path) -> Result<(String, Vec<u8>)> {
-    let is_tokenizer = path.extension().is_some_and(|ending| ending == "json") && !path.is_dir();
-    let at = match (path.is_dir(), is_tokenizer) {
-        (true, _) => path.join(TOKENIZER),
-        (false, true) => path.to_path_buf(),
-        (false, false) => path.with_file_name(TOKENIZER),
-    };
-    match fs::read(&at) {
+/// The file at a tokenizer's path: itself, or the one in a folder.
+fn of_path(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(TOKENIZER) } else { path.to_path_buf() }
+}
+
+/// The file beside weights, which are named by a folder or a file.
+fn beside_weights(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(TOKENIZER) } else { path.with_file_name(TOKENIZER) }
+}
+
+/// A tokenizer's name and content.
+fn read(at: &Path) -> Result<(String, Vec<u8>)> {
+    match fs::read(at) {
         Ok(bytes) => Ok((at.display().to_string(), bytes)),
         Err(e) => Err(Fault::new(format!("the tokenizer cannot be read: {e}"))
             .source(at.display())
-            .expected(format!("a `{TOKENIZER}`; `data.tokenizer` says where one is"))
+            .expected(format!("a `{TOKENIZER}`, or a folder with one"))
+            .help("`data.tokenizer` says where the tokenizer is")
             .into()),
     }
 }
@@ -435,6 +447,7 @@ mod tests {
             ("", Some(at.clone())),
             ("", Some(format!("{at}/{TOKENIZER}"))),
             ("", Some(format!("{at}/model.safetensors"))),
+            (&format!(", \"tokenizer\": {{\"path\": \"{at}/{TOKENIZER}\"}}"), None),
         ] {
             let data = folder.load(more, beside.as_deref()).unwrap();
             assert_eq!(data.train.get(0), trained.train.get(0), "{more} {beside:?}");
@@ -469,7 +482,7 @@ mod tests {
         let twice = of(&format!("{TRAIN}another film,1\n")).refused(BYTES, None);
         assert!(twice.contains("1 text stands in two splits"), "{twice}");
         let nowhere = sound.refused(", \"tokenizer\": {\"path\": \"/nowhere\"}", None);
-        assert!(nowhere.contains("the tokenizer cannot be read"), "{nowhere}");
+        assert!(nowhere.starts_with("/nowhere: the tokenizer cannot be read"), "{nowhere}");
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl TaskData for Data {
     }
 
     fn evaluation_notes(&self, fields: &TaskFields) -> Vec<String> {
-        let tokens = format!("texts by the tokenizer {}", self.0.tokenizer_name);
+        let tokens = format!("texts by {}", self.0.tokenizer_name);
         [tokens].into_iter().chain(start_notes(fields, false)).collect()
     }
 

@@ -38,7 +38,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
                 let beside = loaded.path.with_file_name(TOKENIZER).display().to_string();
                 let tokenizer = Tokenizer::read(&beside, bytes)?;
                 if data.0.tokenizer.as_ref().is_some_and(|own| !own.is_same_as(&tokenizer)) {
-                    return Err(other_tokenizer(data, &beside)
+                    return Err(other_tokenizer(data, &beside, Some(&tokenizer))
                         .help("without `data.tokenizer` the one beside the weights is taken")
                         .into());
                 }
@@ -48,9 +48,13 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         Base::Arm { data: other, .. } => {
             let tokenizers = data.0.tokenizer.as_ref().zip(other.0.tokenizer.as_ref());
             if tokenizers.is_some_and(|(own, theirs)| !own.is_same_as(theirs)) {
-                return Err(other_tokenizer(data, &other.0.tokenizer_name)
-                    .help("say `data.tokenizer` once, for all arms")
-                    .into());
+                return Err(other_tokenizer(
+                    data,
+                    &other.0.tokenizer_name,
+                    other.0.tokenizer.as_ref(),
+                )
+                .help("say `data` once, for all arms: texts of the same tokens")
+                .into());
             }
             &other.0.class_names
         }
@@ -68,10 +72,14 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     Ok(Settled { spec, fields, started: Some(started), note: None, identity })
 }
 
-/// The fault of texts whose tokenizer is not the one that the weights were trained with.
-fn other_tokenizer(data: &Data, theirs: &str) -> Fault {
+/// The fault of texts whose tokenizer is not `theirs`, the one that the weights were trained with.
+fn other_tokenizer(data: &Data, name: &str, theirs: Option<&Tokenizer>) -> Fault {
+    let named = |name: &str, tokenizer: Option<&Tokenizer>| match tokenizer {
+        Some(t) => format!("{name}: {} tokens, SHA-256 {}", t.rows(), &t.sha256()[..12]),
+        None => name.to_string(),
+    };
     Fault::new("the weights to start from were trained with another tokenizer")
         .within("data.tokenizer")
-        .found(&data.0.tokenizer_name)
-        .expected(theirs)
+        .found(named(&data.0.tokenizer_name, data.0.tokenizer.as_ref()))
+        .expected(named(name, theirs))
 }
