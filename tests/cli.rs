@@ -564,6 +564,18 @@ fn data_in_a_folder_is_the_same_data() {
     assert!(ran.code == 2 && ran.err.contains("the same file serves two splits"), "{}", ran.err);
 }
 
+/// Whether a commented spec has a line for a field, given or commented out.
+fn writes(text: &str, field: &str) -> bool {
+    let name = field.rsplit('.').next().unwrap().split('[').next().unwrap();
+    let start = format!("{name}:");
+    text.lines().any(|l| l.trim_start().trim_start_matches("# ").starts_with(&start))
+}
+
+fn parsed(text: &str) -> vlora::spec::Experiment {
+    vlora::spec::parse(text.as_bytes(), "least.yaml", "least", &[], &vlora::models::parameters)
+        .unwrap()
+}
+
 /// Every field that a spec can have stands in the commented reference, and the values there are
 /// the defaults where there are any.
 #[test]
@@ -573,11 +585,7 @@ fn the_reference_spec_is_whole_and_true() {
     let full = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters).unwrap();
     let fields = vlora::spec::flatten(&full.variants.last().unwrap().spec);
     for field in fields.keys() {
-        let name = field.rsplit('.').next().unwrap().split('[').next().unwrap();
-        let written = text
-            .lines()
-            .any(|l| l.trim_start().trim_start_matches("# ").starts_with(&format!("{name}:")));
-        assert!(written, "{field} is not in the reference");
+        assert!(writes(&text, field), "{field} is not in the reference");
     }
     for top in
         ["name", "description", "baseline", "arms", "sweep", "seeds", "path", "checkpoint", "match"]
@@ -588,14 +596,7 @@ fn the_reference_spec_is_whole_and_true() {
     let least = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
         model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, dim: 64, depth: 4, heads: 4}\n\
         vlora: {compound_size: 4, rank: 8}\narms: {baseline: {method: vlora}}\nseeds: [0]\n";
-    let least = vlora::spec::parse(
-        least.as_bytes(),
-        "least.yaml",
-        "least",
-        &[],
-        &vlora::models::parameters,
-    )
-    .unwrap();
+    let least = parsed(least);
     let mut full = full.variants.last().unwrap().spec.clone();
     assert!(full.vlora.is_some() && full.lora.is_some() && full.start.is_some());
     let lora = full.lora.take().unwrap();
@@ -618,23 +619,12 @@ fn the_reference_spec_for_texts_is_whole_and_true() {
     let fields = vlora::spec::flatten(&full.variants[1].spec);
     let own = |field: &str| field.starts_with("data.") || field.starts_with("model.");
     for field in fields.keys().filter(|field| own(field)) {
-        let name = field.rsplit('.').next().unwrap().split('[').next().unwrap();
-        let written = text
-            .lines()
-            .any(|l| l.trim_start().trim_start_matches("# ").starts_with(&format!("{name}:")));
-        assert!(written, "{field} is not in the reference");
+        assert!(writes(&text, field), "{field} is not in the reference");
     }
     let least = "task: text-classification\ndata: {path: datasets/reviews, tokenizer: {train: word-piece}}\n\
         model: {architecture: encoder, vocabulary: 8192, classes: 2, dim: 128, depth: 4, heads: 2}\n\
         vlora: {compound_size: 2, rank: 8}\narms: {baseline: {method: vlora}}\nseeds: [0]\n";
-    let least = vlora::spec::parse(
-        least.as_bytes(),
-        "least.yaml",
-        "least",
-        &[],
-        &vlora::models::parameters,
-    )
-    .unwrap();
+    let least = parsed(least);
     let mut full = full.variants[1].spec.clone();
     let mut least = least.variants[0].spec.clone();
     // The values of a section are the defaults, whether they are written or not.

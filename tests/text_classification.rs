@@ -102,7 +102,7 @@ fn run(dir: &Path) -> String {
     ran.out
 }
 
-/// Every arm is trained and told apart from guessing, its evidence holds all three metrics, and the
+/// Every arm is trained and does better than guessing. Its evidence holds all three metrics, and the
 /// report is made again of it.
 #[test]
 fn every_kind_of_arm_learns_and_leaves_its_evidence() {

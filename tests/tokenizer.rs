@@ -40,7 +40,7 @@ fn expected(file: &str) -> Expected {
     serde_json::from_slice(&read(file)).unwrap()
 }
 
-/// Every line that comes out differently is told.
+/// Reports every line whose tokens differ.
 fn compare(what: &str, lines: &[String], got: &Encoded, ids: &[Vec<u32>], types: &[String]) {
     assert_eq!((got.len(), ids.len(), types.len()), (lines.len(), lines.len(), lines.len()));
     let mut different = Vec::new();

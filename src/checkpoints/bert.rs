@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use super::base::{Activation, BertConfig, BertKind};
 use super::checkpoint::Checkpoint;
 use super::compact::file_bytes;
+use super::fault::expect_agreement;
 use super::file::TensorFile;
 use super::file_names::{CONFIG, MODEL};
 use super::hints::Hints;
@@ -193,7 +194,7 @@ fn contradictions(
         BertKind::DistilBert => ["dim", "n_layers", "hidden_dim"],
         _ => ["hidden_size", "num_hidden_layers", "intermediate_size"],
     };
-    for (field, found, shown, tensor) in [
+    let sizes = [
         (names[0], config.hidden_size, model.dim, "word_embeddings"),
         (names[1], config.num_hidden_layers, model.depth, "the layers' names"),
         (names[2], config.intermediate_size, model.hidden(), "the MLPs"),
@@ -206,15 +207,8 @@ fn contradictions(
         ),
         ("type_vocab_size", config.type_vocab_size, model.token_types, "token_type_embeddings"),
         ("id2label", labels, model.classes, "the classifier's shape"),
-    ] {
-        if found != shown {
-            return Err(Fault::of_file(path, format!("{field} contradicts the weights"))
-                .found(found)
-                .expected(format!("{shown}, by {tensor}"))
-                .into());
-        }
-    }
-    Ok(())
+    ];
+    expect_agreement(path, &sizes)
 }
 
 /// What norms' parameters are called in weights that were converted from TensorFlow, as Google's BERT, and

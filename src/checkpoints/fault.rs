@@ -1,4 +1,8 @@
-//! Parts of error texts that several forms of weights have.
+//! Parts of errors that several forms of weights have.
+
+use std::path::Path;
+
+use crate::error::{Fault, Result};
 
 /// What is wrong with JSON, with the piece of text that shows it.
 pub fn json_fault(text: &str, error: &serde_json::Error) -> String {
@@ -19,5 +23,19 @@ pub fn first_of(names: &[&str]) -> String {
         [] => "none".into(),
         [only] => (*only).into(),
         [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
+}
+
+/// Refuses a description at `path` that says another size than the weights show. Each size has its field,
+/// what that says, what the weights show, and which tensor shows it.
+pub fn expect_agreement(path: &Path, sizes: &[(&str, usize, usize, &str)]) -> Result<()> {
+    match sizes.iter().find(|(_, said, shown, _)| said != shown) {
+        None => Ok(()),
+        Some((field, said, shown, tensor)) => {
+            Err(Fault::of_file(path, format!("{field} contradicts the weights"))
+                .found(said)
+                .expected(format!("{shown}, by {tensor}"))
+                .into())
+        }
     }
 }

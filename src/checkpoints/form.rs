@@ -1,4 +1,4 @@
-//! The forms of a checkpoint, told apart by their tensors' names.
+//! The forms of a checkpoint, recognised by their tensors' names.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::base::VitConfig;
 use super::checkpoint::Checkpoint;
 use super::compact::file_bytes;
+use super::fault::expect_agreement;
 use super::file::TensorFile;
 use super::file_names::{CONFIG, MODEL};
 use super::hints::Hints;
@@ -85,7 +86,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
 fn contradictions(path: &Path, config: &VitConfig, model: &VitSpec, new_head: bool) -> Result<()> {
     let labels = config.num_labels.filter(|_| !new_head).unwrap_or(model.classes);
     let patch = "the patch embedding's shape";
-    for (field, found, shown, tensor) in [
+    let sizes = [
         ("hidden_size", config.hidden_size, model.dim, patch),
         ("num_hidden_layers", config.num_hidden_layers, model.depth, "the layers' names"),
         ("intermediate_size", config.intermediate_size, model.hidden(), "intermediate.dense"),
@@ -93,15 +94,8 @@ fn contradictions(path: &Path, config: &VitConfig, model: &VitSpec, new_head: bo
         ("patch_size", config.patch_size, model.patch_size, patch),
         ("num_channels", config.num_channels, model.channels, patch),
         ("id2label", labels, model.classes, "the classifier's shape"),
-    ] {
-        if found != shown {
-            return Err(Fault::of_file(path, format!("{field} contradicts the weights"))
-                .found(found)
-                .expected(format!("{shown}, by {tensor}"))
-                .into());
-        }
-    }
-    Ok(())
+    ];
+    expect_agreement(path, &sizes)
 }
 
 /// The file's tensors by our names; those that have none keep theirs, and are found out later.

@@ -87,9 +87,10 @@ impl<'a> Select<'a> {
             }
             Select::Wanted(all) => all.iter().try_for_each(|wanted| {
                 let is_other = |name: &str| all.iter().any(|other| other.name == name);
-                let free = fields.iter().filter(|(name, _)| !is_other(name)).cloned();
-                let free: Vec<(String, Kind)> = free.collect();
-                missing(file, fields, wanted.name, || wanted.help(&free))
+                missing(file, fields, wanted.name, || {
+                    let free = fields.iter().filter(|(name, _)| !is_other(name)).cloned();
+                    wanted.help(&free.collect::<Vec<_>>())
+                })
             }),
         }
     }

@@ -1,5 +1,5 @@
 //! What is done to weights for a run to start from them, as records hold it. Made where weights are
-//! adapted, written with a run, told under its table.
+//! adapted. It is written with a run, and the notes under its table say it.
 
 use serde::{Deserialize, Serialize};
 

@@ -29,7 +29,7 @@ impl Vector {
     }
 }
 
-/// A linear layer as an operation takes it: what of it gets a gradient, and what it is made of.
+/// A linear layer as an operation takes it: its parts, and which of them get a gradient.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinearUsage {
     /// (output, input).

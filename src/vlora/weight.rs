@@ -81,7 +81,7 @@ impl Weight {
         }
     }
 
-    /// What of it gets a gradient.
+    /// Which of its parts get a gradient.
     pub(super) fn terms(&self) -> Result<Terms> {
         let rank = |tracked: bool| -> Result<usize> {
             let products = self.products.iter().filter(|p| p.is_tracked() == tracked);

@@ -147,7 +147,7 @@ impl Tokenizer {
             parts.remove("padding");
             Some(json)
         };
-        self.json == other.json || parts(self).is_some() && parts(self) == parts(other)
+        self.json == other.json || parts(self).is_some_and(|own| Some(own) == parts(other))
     }
 
     /// One more than the highest number that a token has: rows that an embedding needs.
