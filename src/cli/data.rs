@@ -4,15 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::dataset::Contents;
+use super::dataset::{classes, images};
 use super::hub::HubArgs;
-use super::spec_lines::spec_lines;
 use super::{FormatArgs, FormatName, clean, print_as};
+use crate::data::contents::Contents;
 use crate::data::{Column, Kind, Layout, Table as Rows, Values, listed, read_split};
 use crate::error::{Fault, Result};
 use crate::hub::{self, Repository, Source};
 use crate::report::{Align, Cell, Table, count};
-use crate::spec::HubName;
+use crate::spec::{HubName, Task};
+use crate::tasks::{SpecDataset, definition};
 
 #[derive(Debug, Args)]
 pub struct DataArgs {
@@ -25,6 +26,9 @@ pub struct DataArgs {
     /// Leave out the files that match this pattern, as data.ignore; may be given several times
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
+    /// Names of all columns of CSV and TSV files whose first row is an example, as data.columns
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    columns: Vec<String>,
     /// Show this split alone
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
@@ -42,7 +46,8 @@ const SHOWN: usize = 60;
 
 pub fn data(args: &DataArgs) -> Result<()> {
     let repository = args.hub.unlocked().open(&source(&args.dataset)?, hub::Kind::Dataset)?;
-    let layout = Layout::without(&repository, args.config.as_deref(), &args.ignore)?;
+    let layout = Layout::without(&repository, args.config.as_deref(), &args.ignore)?
+        .with_columns(&args.columns);
     if args.split.is_none() && layout.splits().next().is_none() {
         // A dataset with a fault may have no splits either.
         layout.fault()?;
@@ -104,12 +109,33 @@ pub fn data(args: &DataArgs) -> Result<()> {
             clean(&licence),
             layout.by(),
             left_out(&layout),
-            contents.images(),
-            contents.classes(),
-            spec_lines(&contents, &args.dataset, &layout, &args.ignore),
+            images(&contents),
+            classes(&contents),
+            spec_lines(&contents, args, &layout),
         );
     }
     print_as(args.format.format, &text)
+}
+
+/// The lines of a spec with a heading, or a sentence that says why there are none. Empty for a dataset
+/// whose examples no task takes.
+fn spec_lines(contents: &Contents, args: &DataArgs, layout: &Layout) -> String {
+    let dataset = SpecDataset {
+        name: &args.dataset,
+        config: layout.config.as_deref(),
+        ignore: &args.ignore,
+        columns: &args.columns,
+        splits: layout.splits().collect(),
+        contents,
+    };
+    let of_task = |task: Task| Some((task, definition(task).spec_lines(&dataset)?));
+    match Task::ALL.into_iter().find_map(of_task) {
+        Some((task, Ok(lines))) => {
+            format!("\nto paste into a spec:\n\ntask: {}\n{lines}", task.name())
+        }
+        Some((_, Err(reason))) => format!("\nno lines for a spec: {reason}\n"),
+        None => String::new(),
+    }
 }
 
 /// What the card says of the licence, or what is known without it.

@@ -17,7 +17,6 @@ mod report;
 mod run;
 mod runs;
 mod signals;
-mod spec_lines;
 mod spectrum;
 mod weights;
 

@@ -1,4 +1,5 @@
-//! CSV and TSV files: a row of column names, then rows; RFC 4180's quotes, UTF-8.
+//! CSV and TSV files: a row of column names, unless the spec names them, then rows; RFC 4180's quotes,
+//! UTF-8.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +14,9 @@ use crate::hub::File;
 use crate::spec::shorten;
 
 /// Reads the selected columns. A column is of numbers if every value in it is written as one and
-/// would be written so again; an empty value is none.
-pub fn read(file: &File, delimiter: u8, select: Select) -> Result<Table> {
+/// would be written so again; an empty value is none. `columns` are the names of the columns in a file
+/// whose first row is an example; without them the first row names the columns.
+pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> Result<Table> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let fail = |place: &str, problem: String| {
@@ -27,12 +29,30 @@ pub fn read(file: &File, delimiter: u8, select: Select) -> Result<Table> {
         );
         return Err(fail(&format!("line {line}: "), problem));
     }
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
+    let has_names = columns.is_empty();
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(has_names)
+        .flexible(true)
+        .from_reader(bytes);
     let wrong = |e: ::csv::Error| fail("", format!("the rows cannot be read: {e}"));
+    // The first row, if there is one. Where it is an example it is read again below.
     let head = reader.byte_headers().map_err(wrong)?.clone();
     let mut names = Vec::with_capacity(head.len());
     for (i, name) in head.iter().enumerate() {
         names.push(text(name).map_err(|e| fail(&format!("line 1: name {}: ", i + 1), e))?);
+    }
+    if !has_names {
+        if names == columns {
+            return Err(Fault::new("the first row holds the names that `data.columns` gives")
+                .source(&file.name)
+                .line(1)
+                .found(names.join(", "))
+                .expected("an example in the first row")
+                .help("without `data.columns` the first row names the columns")
+                .into());
+        }
+        names = columns.to_vec();
     }
     let bounded = |rows: usize| {
         limits::cells(names.len(), rows, file.bytes.len()).map_err(|problem| fail("", problem))
@@ -43,7 +63,11 @@ pub fn read(file: &File, delimiter: u8, select: Select) -> Result<Table> {
         return Err(fail("line 1: ", format!("two columns have the name `{twice}`")));
     }
     let fields: Vec<_> = names.iter().map(|name| (name.clone(), Kind::Text)).collect();
-    select.check(&file.name, &fields)?;
+    let or_help = |fault: Fault| match select.unnamed() {
+        Some(help) if has_names => fault.or_help(help),
+        _ => fault,
+    };
+    select.check(&file.name, &fields).map_err(|error| error.map_fault(or_help))?;
     let kept: Vec<usize> = (0..names.len()).filter(|i| select.wants(&names[*i])).collect();
 
     let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); kept.len()];
@@ -57,9 +81,10 @@ pub fn read(file: &File, delimiter: u8, select: Select) -> Result<Table> {
         if record.len() != names.len() {
             let problem = format!(
                 "the row has another number of values\n  found:    {}\n  expected: {}, as there \
-                 are column names",
+                 are column names{}",
                 record.len(),
-                names.len()
+                names.len(),
+                if has_names { "" } else { " in `data.columns`" }
             );
             return Err(fail(&place(), problem));
         }
@@ -195,7 +220,29 @@ mod tests {
 
     fn parse(text: &str) -> Result<Table> {
         let bytes = text.as_bytes().to_vec();
-        read(&File::new("f.csv".into(), "f.csv".into(), bytes.into()), b',', Select::All)
+        read(&File::new("f.csv".into(), "f.csv".into(), bytes.into()), b',', &[], Select::All)
+    }
+
+    fn parse_named(text: &str, columns: &[&str]) -> Result<Table> {
+        let file = File::new("f.csv".into(), "f.csv".into(), text.as_bytes().to_vec().into());
+        let columns: Vec<String> = columns.iter().map(|name| name.to_string()).collect();
+        read(&file, b',', &columns, Select::All)
+    }
+
+    #[test]
+    fn columns_that_the_spec_names_make_the_first_row_an_example() {
+        let table = parse_named("\u{feff}1,\"a, b\"\n0,c\n", &["label", "text"]).unwrap();
+        assert_eq!((table.rows, table.columns[0].name.as_str()), (2, "label"));
+        let shown = |column: usize| format!("{:?}", table.columns[column].values);
+        assert_eq!(shown(0), "Integers([Some(1), Some(0)])");
+        assert_eq!(shown(1), "Text([Some(\"a, b\"), Some(\"c\")])");
+        assert_eq!(parse_named("", &["a"]).unwrap().rows, 0);
+        let error = |text: &str| parse_named(text, &["label", "text"]).unwrap_err().to_string();
+        let repeated = error("label,text\n1,a\n");
+        assert!(repeated.starts_with("f.csv:1: the first row holds the names"), "{repeated}");
+        let wide = error("1,a,b\n");
+        assert!(wide.contains("row 0 (line 1)") && wide.contains("expected: 2"), "{wide}");
+        assert!(wide.contains("in `data.columns`"), "{wide}");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Layout {
     found: Found,
     /// Files that `data.ignore` names.
     ignored: Vec<String>,
+    /// Names of the columns of CSV and TSV files that do not name them; empty where the files do.
+    pub columns: Vec<String>,
 }
 
 impl Layout {
@@ -35,7 +37,12 @@ impl Layout {
 
     /// What a run of `spec` reads.
     pub fn of_spec(repository: &Repository, spec: &FilesSpec) -> Result<Layout> {
-        Layout::without(repository, spec.config, spec.ignore)
+        Ok(Layout::without(repository, spec.config, spec.ignore)?.with_columns(spec.columns))
+    }
+
+    /// The same for CSV and TSV files whose columns these are: their first row is an example.
+    pub fn with_columns(self, columns: &[String]) -> Layout {
+        Layout { columns: columns.to_vec(), ..self }
     }
 
     /// [`Layout::of`] as if the files that match a pattern of `ignore` were not there. Errors if a
@@ -86,7 +93,7 @@ impl Layout {
         };
         let ignored = ignored.into_iter().map(str::to_string).collect();
         let fault = found.fault.take();
-        let mut layout = Layout { name, config, card, found, ignored };
+        let mut layout = Layout { name, config, card, found, ignored, columns: Vec::new() };
         layout.found.fault = fault.or_else(|| layout.no_labels());
         Ok(layout)
     }

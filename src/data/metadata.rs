@@ -53,7 +53,7 @@ impl Metadata {
         let mut all: Option<(String, Table)> = None;
         for file in files {
             let table = match &ending(&file)[..] {
-                "csv" => csv::read(&file, b',', Select::All)?,
+                "csv" => csv::read(&file, b',', &[], Select::All)?,
                 "jsonl" => json_lines::read(&file, Select::All)?,
                 _ => parquet::read(file.clone(), Select::All)?,
             };

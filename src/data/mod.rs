@@ -8,6 +8,7 @@
 mod card;
 mod class_names;
 mod configurations;
+pub mod contents;
 mod csv;
 mod duplicates;
 mod faults;

@@ -25,6 +25,8 @@ pub struct Wanted<'a> {
     pub kinds: &'static [&'static [Kind]],
     /// The help where no column is of these kinds and one holds text.
     pub otherwise: &'static str,
+    /// The help where CSV or TSV has no such column: it may lack the row of names.
+    pub unnamed: Option<&'static str>,
     /// It holds labels.
     pub labels: bool,
 }
@@ -34,19 +36,21 @@ impl<'a> Wanted<'a> {
     pub const fn labels(name: &'a str) -> Wanted<'a> {
         // Numbers and names are taken for labels where no column is sure to hold them.
         let kinds: &[&[Kind]] = &[&[Kind::ClassLabel], &[Kind::Integer, Kind::Text]];
-        Wanted { name, field: "data.label_column", kinds, otherwise: "", labels: true }
+        let field = "data.label_column";
+        Wanted { name, field, kinds, otherwise: "", unnamed: None, labels: true }
     }
 
     /// A column of encoded images.
     pub const fn images(name: &'a str) -> Wanted<'a> {
         let kinds: &[&[Kind]] = &[&[Kind::Image]];
-        Wanted { name, field: "data.image_column", kinds, otherwise: PATHS, labels: false }
+        let field = "data.image_column";
+        Wanted { name, field, kinds, otherwise: PATHS, unnamed: None, labels: false }
     }
 
     /// A column of texts, which a field of the spec names.
     pub const fn texts(name: &'a str, field: &'static str) -> Wanted<'a> {
         let kinds: &[&[Kind]] = &[&[Kind::Text]];
-        Wanted { name, field, kinds, otherwise: "", labels: false }
+        Wanted { name, field, kinds, otherwise: "", unnamed: Some(UNNAMED), labels: false }
     }
 
     /// The help for a file with these columns, none of which has the name.
@@ -77,6 +81,14 @@ impl<'a> Select<'a> {
         }
     }
 
+    /// The help where CSV or TSV lacks a column that may be there without a name.
+    pub fn unnamed(&self) -> Option<&'static str> {
+        match self {
+            Select::All | Select::Named(_) => None,
+            Select::Wanted(all) => all.iter().find_map(|wanted| wanted.unnamed),
+        }
+    }
+
     /// Refuses a file without a column that is named. Where just one column, which no other field names,
     /// holds what the field's column should hold, the error proposes it.
     pub fn check(&self, file: &str, fields: &[(String, Kind)]) -> Result<()> {
@@ -104,6 +116,10 @@ fn hint(fields: &[(String, Kind)], field: &str, kinds: &[Kind]) -> Option<String
         _ => None,
     }
 }
+
+/// How columns get names where the file has none.
+const UNNAMED: &str = "if the first row is an example, `data.columns` names the columns, as in \
+    `columns: [label, text]`";
 
 /// How a table of paths is laid out, so that its images are read.
 pub const PATHS: &str = "where a column holds paths of images, call the table metadata.csv or \

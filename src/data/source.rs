@@ -64,6 +64,15 @@ impl<'a> SplitFiles<'a> {
                 Fault::new(format!("the split `{split}` has no files")).source(repository.name()),
             )
         })?;
+        if !layout.columns.is_empty() && !matches!(format, Format::Csv | Format::Tsv) {
+            return Err(Fault::new("the files name their columns themselves")
+                .source(repository.name())
+                .within("data.columns")
+                .found(format!("{}, as the split `{split}` has them", format.name()))
+                .expected("CSV or TSV whose first row is an example")
+                .help("leave `data.columns` out")
+                .into());
+        }
         let mut hashes = Vec::new();
         let mut waiting = VecDeque::new();
         let mut kept = 0;
@@ -130,8 +139,8 @@ impl<'a> SplitFiles<'a> {
         let Some(first) = self.take()? else { return Ok(None) };
         let mut table = match self.format {
             Format::Parquet => parquet::read(first, select)?,
-            Format::Csv => csv::read(&first, b',', select)?,
-            Format::Tsv => csv::read(&first, b'\t', select)?,
+            Format::Csv => csv::read(&first, b',', &self.layout.columns, select)?,
+            Format::Tsv => csv::read(&first, b'\t', &self.layout.columns, select)?,
             Format::JsonLines => json_lines::read(&first, select)?,
             Format::Idx => idx::read(&self.with_rest(first)?, select)?,
             Format::ImageFolder => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::data_set::Split;
+use super::spec_lines::Dataset;
 use super::start::{Base, Fitted, Settled};
 use super::task::{Run, Work};
 use crate::checkpoints::{Checkpoint, Metadata};
@@ -41,6 +42,10 @@ pub trait Definition: Evidence {
     fn model_files(&self, _: &RunSpec) -> Result<Vec<ModelFiles>> {
         Ok(Vec::new())
     }
+
+    /// The lines of a spec that reads a dataset for this task, or a sentence that says what the dataset
+    /// lacks for them. None where its examples are of another kind.
+    fn spec_lines(&self, dataset: &Dataset) -> Option<std::result::Result<String, String>>;
 
     /// Outputs of a new head, where the spec says how many.
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize>;

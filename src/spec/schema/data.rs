@@ -10,6 +10,9 @@ pub struct FilesSpec<'a> {
     pub embedded: Option<&'a str>,
     pub config: Option<&'a str>,
     pub ignore: &'a [String],
+    /// Names of the columns of CSV and TSV files whose first row is an example; empty where the first
+    /// row names them.
+    pub columns: &'a [String],
     pub train: &'a str,
     pub validation: Option<&'a SplitSpec>,
     pub test: &'a SplitSpec,
@@ -25,6 +28,7 @@ impl ImageDataSpec {
             embedded: self.embedded.as_deref(),
             config: self.config.as_deref(),
             ignore: &self.ignore,
+            columns: &[],
             train: &self.train,
             validation: self.validation.as_ref(),
             test: &self.test,

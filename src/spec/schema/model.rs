@@ -185,6 +185,11 @@ pub enum Pool {
 }
 
 impl VitSpec {
+    /// MLP hidden width; a whole number, since validation asks for one.
+    pub fn hidden(&self) -> usize {
+        (self.mlp_ratio * self.dim as f64).round() as usize
+    }
+
     /// The model's layers, by timm's names.
     pub fn stacks(&self) -> Vec<Stack> {
         let weights = VitSpec::layer_weights(self.dim, self.hidden());

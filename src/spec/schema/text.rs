@@ -25,6 +25,10 @@ pub struct TextDataSpec {
     /// Patterns of the files of the dataset that are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
+    /// Names of the columns of CSV and TSV files whose first row is an example; empty where the first
+    /// row names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
     #[serde(default = "text_column")]
     pub text_column: String,
     /// The second text of a pair; None where examples are single texts.
@@ -59,6 +63,7 @@ impl TextDataSpec {
             embedded: self.embedded.as_deref(),
             config: self.config.as_deref(),
             ignore: &self.ignore,
+            columns: &self.columns,
             train: &self.train,
             validation: self.validation.as_ref(),
             test: &self.test,

@@ -2,6 +2,7 @@
 
 use super::data::section;
 use super::notes;
+use super::spec_lines::spec_lines;
 use crate::error::Result;
 use crate::models::Cost;
 use crate::models::cost;
@@ -12,6 +13,7 @@ use crate::results::{
 use crate::spec::{DataSpec, RunSpec, flatten};
 use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess};
 use crate::tasks::definition::Definition;
+use crate::tasks::spec_lines::Dataset;
 
 /// The metrics, the primary one first.
 pub const METRICS: [Metric; 1] = [ACCURACY];
@@ -84,6 +86,10 @@ impl Definition for Images {
             images.augment = Default::default();
         }
         data
+    }
+
+    fn spec_lines(&self, dataset: &Dataset) -> Option<std::result::Result<String, String>> {
+        spec_lines(dataset)
     }
 
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {

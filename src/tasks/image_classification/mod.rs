@@ -7,6 +7,7 @@ mod definition;
 mod held_images;
 mod notes;
 mod open;
+mod spec_lines;
 mod start;
 mod task;
 

@@ -3,6 +3,7 @@
 use super::data::{model, section};
 use super::metrics::{MACRO_F1, MATTHEWS, macro_f1, matthews};
 use super::notes;
+use super::spec_lines::spec_lines;
 use crate::data::text::TOKENIZER;
 use crate::error::Result;
 use crate::hub::{Kind, Source};
@@ -13,6 +14,7 @@ use crate::results::{
 use crate::spec::{DataSpec, HUB_PREFIX, RunSpec, flatten};
 use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess};
 use crate::tasks::definition::{Definition, ModelFiles};
+use crate::tasks::spec_lines::Dataset;
 
 /// The metrics, the primary one first.
 pub const METRICS: [Metric; 3] = [ACCURACY, MACRO_F1, MATTHEWS];
@@ -101,6 +103,10 @@ impl Definition for Texts {
         let source = Source::of_hub(&name, Kind::Model)?;
         let files = |source| ModelFiles { source, paths: vec![TOKENIZER.to_string()] };
         Ok(source.map(files).into_iter().collect())
+    }
+
+    fn spec_lines(&self, dataset: &Dataset) -> Option<std::result::Result<String, String>> {
+        spec_lines(dataset)
     }
 
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {

@@ -7,6 +7,7 @@ mod definition;
 mod metrics;
 mod notes;
 mod open;
+mod spec_lines;
 mod start;
 mod task;
 

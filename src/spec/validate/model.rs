@@ -1,0 +1,96 @@
+//! `model`: sizes that an architecture can have.
+
+use super::check::Check;
+use crate::spec::error::SpecError;
+use crate::spec::schema::{EncoderSpec, ModelSpec, VitSpec, whole_hidden};
+
+/// Beyond these a model is taken for a mistake: no machine holds its attention or its weights.
+const MOST_PATCHES: usize = 16_384;
+const MOST_PARAMETERS: f64 = 2e10;
+
+/// Checks the sizes of a model.
+pub fn sizes(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
+    match model {
+        ModelSpec::Vit(model) => vit(model, check),
+        ModelSpec::Encoder(model) => encoder(model, check),
+    }
+}
+
+fn vit(model: &VitSpec, check: &Check) -> Result<(), SpecError> {
+    check.between("model.image_size", model.image_size, 1, 4096)?;
+    check.between("model.patch_size", model.patch_size, 1, model.image_size)?;
+    check.that(
+        "model.patch_size",
+        model.image_size.is_multiple_of(model.patch_size),
+        format!("a divisor of model.image_size, {}", model.image_size),
+    )?;
+    let patches = (model.image_size / model.patch_size).pow(2);
+    check.that(
+        "model.patch_size",
+        patches <= MOST_PATCHES,
+        format!(
+            "a patch that makes at most {MOST_PATCHES} patches of an image; this makes {patches}"
+        ),
+    )?;
+    check.that(
+        "model.channels",
+        model.channels == 1 || model.channels == 3,
+        "1 (grey) or 3 (RGB)",
+    )?;
+    check.between("model.classes", model.classes, 2, 1_000_000)?;
+    let VitSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows: model.classes }, check)
+}
+
+fn encoder(model: &EncoderSpec, check: &Check) -> Result<(), SpecError> {
+    check.between("model.vocabulary", model.vocabulary, 1, 1 << 24)?;
+    check.between("model.positions", model.positions, 1, 1 << 16)?;
+    check.between("model.token_types", model.token_types, 0, 1 << 16)?;
+    check.between("model.classes", model.classes, 2, 1_000_000)?;
+    let EncoderSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
+    let rows = model.classes + model.vocabulary + model.positions + model.token_types;
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
+    for (field, share) in
+        [("model.dropout", model.dropout), ("model.attention_dropout", model.attention_dropout)]
+    {
+        check.that(field, (0.0..1.0).contains(&share), "a number from 0 to below 1")?;
+    }
+    Ok(())
+}
+
+/// Sizes that every Transformer has.
+struct Sizes {
+    dim: usize,
+    depth: usize,
+    heads: usize,
+    mlp_ratio: f64,
+    norm_eps: f64,
+    /// Vectors of width `dim` outside of layers.
+    rows: usize,
+}
+
+fn transformer(sizes: Sizes, check: &Check) -> Result<(), SpecError> {
+    let Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows } = sizes;
+    check.between("model.dim", dim, 1, 65_536)?;
+    check.between("model.depth", depth, 1, 1024)?;
+    check.between("model.heads", heads, 1, dim)?;
+    check.that(
+        "model.heads",
+        dim.is_multiple_of(heads),
+        format!("a divisor of model.dim, {dim}"),
+    )?;
+    check.that(
+        "model.mlp_ratio",
+        mlp_ratio > 0.0 && mlp_ratio <= 64.0 && whole_hidden(mlp_ratio, dim).is_some(),
+        format!("a number up to 64 whose product with model.dim, {dim}, is whole"),
+    )?;
+    // The dense model's matrices, which bound every arm's.
+    let (width, rows) = (dim as f64, rows as f64);
+    let size = depth as f64 * (4.0 + 2.0 * mlp_ratio) * width * width + rows * width;
+    check.that(
+        "model.dim",
+        size <= MOST_PARAMETERS,
+        format!("a model of at most {MOST_PARAMETERS:e} parameters; this has about {size:.1e}"),
+    )?;
+    check.that("model.norm_eps", norm_eps > 0.0 && norm_eps <= 1.0, "a number above 0, at most 1")
+}

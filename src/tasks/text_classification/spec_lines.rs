@@ -1,0 +1,44 @@
+//! The lines of a spec that reads a dataset of texts.
+
+use crate::tasks::spec_lines::{Dataset, Roles, Section, class_count, shown};
+
+/// The lines, or a sentence that says why there are none; None for a dataset without texts, and for one
+/// of images with their captions.
+pub fn spec_lines(dataset: &Dataset) -> Option<Result<String, String>> {
+    if dataset.contents.image_column().is_some() {
+        return None;
+    }
+    let columns = dataset.contents.text_columns()?;
+    let roles = Roles::of(dataset.contents, &dataset.splits);
+    Some(roles.and_then(|roles| lines(dataset, &roles, columns)))
+}
+
+fn lines(
+    dataset: &Dataset,
+    roles: &Roles,
+    (text, pair): (&str, Option<&str>),
+) -> Result<String, String> {
+    let label = dataset.label_column()?;
+    for split in roles.splits(dataset.contents) {
+        for column in [Some(text), pair].into_iter().flatten() {
+            if !split.has_texts(column) {
+                let (name, column) = (shown(&split.name), shown(column));
+                return Err(format!("the split {name} has no texts in `{column}`"));
+            }
+        }
+    }
+    let classes = class_count(dataset, roles, label)?;
+    let mut columns = vec![("text_column", text, "text"), ("label_column", label, "label")];
+    columns.extend(pair.map(|pair| ("pair_column", pair, "")));
+    let mut data = dataset.section(&columns, roles);
+    let more = dataset.contents.more_texts();
+    if !more.is_empty() {
+        data.remark(&format!("other columns of texts: {}", more.join(", ")));
+    }
+    data.put("tokenizer", "{train: word-piece}");
+    let mut model = Section::new("model");
+    model.put("architecture", "encoder");
+    model.put("vocabulary", 8192);
+    model.put("classes", classes);
+    Ok(data.text() + &model.text())
+}
