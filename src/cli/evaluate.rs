@@ -12,7 +12,7 @@ use crate::checkpoints::{Loaded, read_checkpoint};
 use crate::error::Result;
 use crate::models;
 use crate::report::{Align, Cell, Format, Row, Table, count, plain};
-use crate::results::{Look, RunFolder, WholeRun};
+use crate::results::{CheckLevel, IntactRun, RunFolder};
 use crate::runner::{
     Evaluated, chosen_variant, device_kind, device_name, evaluate as evaluated, evaluation_hints,
     named_variants,
@@ -93,7 +93,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let hints = evaluation_hints(&variants, args.heads, alpha);
     // Weights of a run are evaluated as its own arm, and only if they are those that it left.
     let run = match RunFolder::of_weights(&args.checkpoint) {
-        Some(folder) => Some(folder.whole_with_weights(Look::Thorough)?),
+        Some(folder) => Some(folder.verify_with_weights(CheckLevel::Thorough)?),
         None => None,
     };
     let loaded =
@@ -146,7 +146,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
 fn table(
     args: &EvaluateArgs,
     loaded: &Loaded,
-    run: Option<&WholeRun>,
+    run: Option<&IntactRun>,
     variant: &Variant,
     done: &Evaluated,
     device: &str,

@@ -11,8 +11,8 @@ use super::{FormatArgs, FormatName, print_as, several, states, tell};
 use crate::error::{Error, Fault, Result};
 use crate::report::{Align, Cell, Table, count};
 use crate::results::{
-    Deletion, ExperimentFolder, ExperimentRecord, Look, RunFolder, RunResult, RunState, SpecRecord,
-    Weights,
+    CheckLevel, Deletion, ExperimentFolder, ExperimentRecord, RunFolder, RunResult, RunState,
+    SpecRecord, Weights,
 };
 use crate::runner::rfc3339;
 use crate::terminal::ask;
@@ -180,7 +180,7 @@ fn run(experiment: &ExperimentFolder, id: String, seed: Option<u64>, stale: bool
     let (modified, bytes) = folder.extent();
     let state = folder.state();
     let whole = match state {
-        RunState::Finished | RunState::Damaged => Some(folder.whole(Look::Quick)),
+        RunState::Finished | RunState::Damaged => Some(folder.verify(CheckLevel::Quick)),
         _ => None,
     };
     let (weights, damage) = match whole {
@@ -240,7 +240,7 @@ fn table(runs: &[Run]) -> Table {
             if run.modified.is_some() { Cell::number(instant, age) } else { Cell::none() },
             Cell::number(run.bytes, bytes(run.bytes)),
             match run.weights {
-                Some(Weights::Whole) => Cell::text("whole"),
+                Some(Weights::Present) => Cell::text("whole"),
                 Some(Weights::Missing) => Cell::text("missing"),
                 None => Cell::none(),
             },

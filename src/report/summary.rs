@@ -4,9 +4,9 @@ use super::statistics::Spread;
 use super::table::reduction;
 use crate::error::{Fault, Result};
 use crate::results::{
-    Assessment, Better, EpochRecord, Evidence, EvidenceOf, ExperimentFolder, ExperimentRecord,
-    Failure, Look, Metric, Provenance, RunFolder, RunResult, RunState, SCHEMA_VERSION, StartRecord,
-    VariantRecord, Weights, WholeRun, WorkUnit,
+    Assessment, Better, CheckLevel, EpochRecord, Evidence, EvidenceOf, ExperimentFolder,
+    ExperimentRecord, Failure, IntactRun, Metric, Provenance, RunFolder, RunResult, RunState,
+    SCHEMA_VERSION, StartRecord, VariantRecord, Weights, WorkUnit,
 };
 use crate::spec::{RunSpec, agree, identifying_fields};
 
@@ -244,7 +244,7 @@ fn finished(
     seed: u64,
     variant: &VariantRecord,
 ) -> Result<FinishedRun> {
-    let WholeRun { spec, result, weights } = run.whole(Look::Thorough)?;
+    let IntactRun { spec, result, weights } = run.verify(CheckLevel::Thorough)?;
     let epochs: Vec<EpochRecord> = run.read_lines(RunFolder::EPOCHS)?;
     let assessment = evidence.assess(run)?;
     let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;

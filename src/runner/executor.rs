@@ -16,7 +16,7 @@ use crate::checkpoints::to_bytes;
 use crate::error::{Error, Result};
 use crate::nn::configure;
 use crate::results::{
-    EpochRecord, Failure, FileRecord, Look, Provenance, RunFolder, RunResult, RunState,
+    CheckLevel, EpochRecord, Failure, FileRecord, Provenance, RunFolder, RunResult, RunState,
     SCHEMA_VERSION, Session, SpecRecord, StartRecord, StepRecord, evidence_files, take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
@@ -26,7 +26,7 @@ use crate::train::{Start, TrainError, Trainer};
 /// The outcome of a run that was finished before, which counts only if it is whole. One that is damaged
 /// is not trained over, since its evidence may be what somebody looks for.
 pub fn already_finished(folder: &RunFolder) -> Outcome {
-    match folder.whole(Look::Thorough) {
+    match folder.verify(CheckLevel::Thorough) {
         Ok(whole) => Outcome::AlreadyFinished(whole.result),
         Err(damaged) => Outcome::Failed(damaged.to_string()),
     }
@@ -171,7 +171,7 @@ impl<'a> RunExecutor<'a> {
         self.record_session(!epochs.is_empty())?;
         self.context.show(|o| o.run_started(self.variant, self.run, epochs.len()));
         // What a run that was killed wrote behind its checkpoint is trained again.
-        let mut steps = self.folder.grow_lines(RunFolder::STEPS, &steps)?;
+        let mut steps = self.folder.create_lines(RunFolder::STEPS, &steps)?;
         let mut meter = Meter::start();
         while !trainer.is_done() {
             let mut appended = Ok(());

@@ -4,7 +4,7 @@ use super::checkpoints::key;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use crate::checkpoints::{Hints, Loaded, read_checkpoint};
 use crate::error::{Fault, Result};
-use crate::results::{ExperimentFolder, Look, RunFolder, RunState, StartRecord};
+use crate::results::{CheckLevel, ExperimentFolder, RunFolder, RunState, StartRecord};
 use crate::tasks::{Fitted, assumed_alpha};
 use crate::train::Start;
 
@@ -46,7 +46,7 @@ pub fn initial_weights(
                     )));
                 }
                 RunState::Damaged => {
-                    let damaged = source.whole(Look::Quick).err();
+                    let damaged = source.verify(CheckLevel::Quick).err();
                     return Ok(InitialWeights::Failed(format!(
                         "it starts from `{}`, whose run with seed {} is not whole: {}",
                         other.variant.label,
@@ -83,7 +83,7 @@ pub fn initial_weights(
 
 /// The model that a finished run left, as it left it.
 fn tested_weights(run: &RunFolder) -> Result<Loaded> {
-    let whole = run.whole_with_weights(Look::Quick)?;
+    let whole = run.verify_with_weights(CheckLevel::Quick)?;
     let path = run.file(RunFolder::MODEL);
     let again = "remove that run's folder, and `vlora run` trains it again";
     let loaded = read_checkpoint(&path, &Hints::default())
