@@ -10,7 +10,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// None of no values.
+    /// None for an empty slice.
     pub fn of(values: &[f64]) -> Option<Spread> {
         let n = values.len();
         if n == 0 {
