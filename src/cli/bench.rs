@@ -193,14 +193,14 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: Rate, device: &D
         .hidden("products", m.queued.products)
         .hidden("refused_products", m.queued.refused);
     for (key, title, rate) in [
-        ("examples_per_second", "examples/s", m.step.under(m.examples as f64)),
+        ("examples_per_second", "examples/s", m.step.dividing(m.examples as f64)),
         ("evaluation_examples_per_second", "evaluated/s", m.evaluation),
-        ("gflops", "GFLOP/s", m.step.under(flops / 1e9)),
+        ("gflops", "GFLOP/s", m.step.dividing(flops / 1e9)),
     ] {
         row = timed(row, key, title, rate, tenths(rate.median));
     }
     row = row.cell("floor_seconds", "floor", right, Cell::number(floor, time(floor)));
-    let share = m.step.under(floor);
+    let share = m.step.dividing(floor);
     row = timed(row, "floor_share", "share of floor", share, percent(share.median))
         .cell("peak_bytes", "peak memory", right, size(m.peak_bytes))
         .hidden("resident_peak_bytes", m.resident_peak_bytes)

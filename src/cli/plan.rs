@@ -122,11 +122,11 @@ fn swept(plan: &Plan) -> Vec<(String, Vec<String>)> {
 fn planned_states(plan: &Plan) -> String {
     let runs = || plan.variants.iter().flat_map(|v| &v.runs);
     let mut text = states(runs().map(|run| run.state));
-    let elsewhere = runs().filter(|run| run.elsewhere).count();
-    if elsewhere > 0 {
+    let in_sibling = runs().filter(|run| run.in_sibling).count();
+    if in_sibling > 0 {
         text += &format!(
             "; {} finished in another experiment here, and taken from there",
-            match elsewhere {
+            match in_sibling {
                 1 => "1 of them is".to_string(),
                 n => format!("{} of them are", count(n as u64)),
             }
@@ -137,7 +137,7 @@ fn planned_states(plan: &Plan) -> String {
 
 /// Runs of a variant that are still to be trained.
 fn left(variant: &PlannedVariant) -> usize {
-    let to_do = variant.runs.iter().filter(|r| r.state != RunState::Finished && !r.elsewhere);
+    let to_do = variant.runs.iter().filter(|r| r.state != RunState::Finished && !r.in_sibling);
     to_do.count()
 }
 

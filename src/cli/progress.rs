@@ -323,7 +323,7 @@ impl Observer for Progress {
                 test(r)
             )),
             Outcome::Failed(reason) => self.line(&format!("{place} {name}: FAILED: {reason}")),
-            Outcome::Elsewhere => {
+            Outcome::HeldElsewhere => {
                 self.line(&format!("{place} {name}: another process is training it"));
             }
         }

@@ -92,9 +92,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     };
 
     let failed = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
-    let elsewhere = outcomes.iter().filter(|o| matches!(o, Outcome::Elsewhere)).count();
+    let held = outcomes.iter().filter(|o| matches!(o, Outcome::HeldElsewhere)).count();
     let mut written = Ok(());
-    if elsewhere < outcomes.len() {
+    if held < outcomes.len() {
         let summary = Summary::of(plan.record(), &folder, evidence)?;
         written = write_and_show(&summary, &folder, args.format.format);
     }
@@ -102,9 +102,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if failed > 0 {
         problems.push(format!("{failed} of {} runs failed; see the notes above", outcomes.len()));
     }
-    if elsewhere > 0 {
+    if held > 0 {
         problems.push(format!(
-            "{elsewhere} of {} runs are being trained by another process; run the same command \
+            "{held} of {} runs are being trained by another process; run the same command \
              again when it is done",
             outcomes.len()
         ));
