@@ -1,4 +1,4 @@
-//! How commands reach the Hub, and what they show of it.
+//! Options for access to the Hub, and the progress of downloads.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub struct LockedHubArgs {
 }
 
 impl LockedHubArgs {
-    /// The Hub as the lock of `spec` pins it, where there is one.
+    /// The Hub, pinned by the lock of `spec` if there is one.
     pub fn open(self, spec: &Path, quiet: bool) -> Result<Hub> {
         let lock = if self.unlocked { None } else { Lockfile::read(spec)? };
         Ok(Hub::from_env(self.hub.offline, lock, progress(quiet)))
@@ -43,8 +43,8 @@ impl LockedHubArgs {
 }
 
 impl LockedHubArgs {
-    /// Reads a checkpoint named by a path or by `hub:owner/name`, at the commit that the lock of
-    /// `spec` pins where it pins one.
+    /// Reads a checkpoint named by a path or by `hub:owner/name`. The lock of `spec` may pin its
+    /// commit.
     pub fn checkpoint<T>(
         self,
         spec: &Path,
@@ -63,7 +63,7 @@ impl LockedHubArgs {
 }
 
 impl HubArgs {
-    /// The Hub as it is.
+    /// The Hub without a lock.
     pub fn unlocked(self) -> Hub {
         Hub::from_env(self.offline, None, progress(false))
     }
@@ -87,7 +87,7 @@ fn progress(quiet: bool) -> Rc<dyn Progress> {
     }
 }
 
-/// A bar a file on a terminal, a line a file elsewhere, on standard error.
+/// Shows each file on standard error: a bar on a terminal, a line elsewhere.
 struct Shown {
     current: RefCell<Option<Current>>,
 }

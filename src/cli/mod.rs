@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand.
+//! The command line: one file per subcommand.
 
 mod bench;
 mod completions;
@@ -133,7 +133,7 @@ impl SpecArgs {
         Ok(spec::load(&self.spec, &self.set, &models::parameters)?)
     }
 
-    /// For runs on this device: what `precision: auto` means depends on it.
+    /// Loads the spec for a device, since `precision: auto` depends on it.
     fn load_for(&self, device: &Device) -> Result<Experiment> {
         self.load_for_kind(device_kind(device))
     }
@@ -178,12 +178,12 @@ impl DeviceArgs {
         Ok(device)
     }
 
-    /// For a command that computes nothing: a GPU need not be there.
+    /// The device kind for a command that computes nothing; a GPU need not be present.
     fn planned(&self) -> Result<DeviceKind> {
         planned_kind(&self.device)
     }
 
-    /// The same again, with a stream of its own on a GPU.
+    /// Opens the device again; on a GPU it has its own stream.
     fn another(&self) -> Result<Device> {
         select_device(&self.device)
     }
@@ -217,7 +217,7 @@ impl From<FormatName> for Format {
     }
 }
 
-/// Runs the command that the arguments ask for.
+/// Runs the chosen command.
 pub fn main(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(args) => run::run(&args),
@@ -237,7 +237,8 @@ pub fn main(cli: Cli) -> Result<()> {
     }
 }
 
-/// How near matched arms come to what they are matched to, a line each, behind an empty one.
+/// An empty line, then one line per matched arm: how close it is to the size that it is matched to.
+/// Empty if there are none.
 fn matched(experiment: &Experiment) -> String {
     let notes = experiment.variants.iter().flat_map(|v| match_notes(&v.label, &v.matched));
     let lines: String = notes.map(|note| format!("· {}\n", plain(&note))).collect();
@@ -249,7 +250,7 @@ fn several(n: usize, what: &str) -> String {
     format!("{} {what}{}", count(n as u64), if n == 1 { "" } else { "s" })
 }
 
-/// The first `most` of the names, in one line.
+/// The first `most` names in one line.
 fn listed<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let first: Vec<String> = names.iter().take(most).map(|name| clean(name.as_ref())).collect();
     let first = first.join(", ");
@@ -276,12 +277,12 @@ fn states(runs: impl Iterator<Item = RunState> + Clone) -> String {
     some.collect::<Vec<_>>().join(", ")
 }
 
-/// A text that stands among others as one line, its control characters as escapes.
+/// A text as one line, with control characters escaped.
 fn clean(text: &str) -> String {
     visible_line(text).into_owned()
 }
 
-/// Prints a table as it was asked for.
+/// Prints a table in the chosen format.
 fn print_as(format: FormatName, text: &str) -> Result<()> {
     match format {
         FormatName::Table => print(text),
@@ -289,14 +290,14 @@ fn print_as(format: FormatName, text: &str) -> Result<()> {
     }
 }
 
-/// Says so where `--device` leaves it to the program and a GPU may be there that it cannot use.
+/// Prints a note if `--device auto` cannot use a GPU that may be present.
 fn tell_unused_gpu(device: &str) {
     if let Some(why) = unused_gpu(device) {
         tell(&format!("note: computing on the CPU: {why}"));
     }
 }
 
-/// The error where a report was printed, but could not be written.
+/// The error for a report that was printed but could not be written.
 pub fn not_written(folder: &Path, error: &Error) -> Error {
     Error::from(
         Fault::failed("the table is printed, but its files could not all be written")

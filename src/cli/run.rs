@@ -72,7 +72,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     check_change(&plan, &folder, args.replace)?;
     let mut progress = Progress::new(&plan, args.jobs, args.quiet, args.log_every());
     let stop = stop_on_signal()?;
-    // On a GPU a device of its own is a stream of its own.
+    // On a GPU, a separate device has a separate stream.
     let own = || match args.jobs {
         1 => Ok(device.clone()),
         _ => args.device.another(),
@@ -82,7 +82,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     progress.finish();
     let outcomes = match executed {
         Err(Error::Interrupted) => {
-            // What has finished gets its table; with nothing finished there is none.
+            // Write the table of the finished runs, if there are any.
             if let Ok(summary) = Summary::of(plan.record(), &folder, evidence) {
                 write_report(&summary, &folder)?;
             }
@@ -119,7 +119,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 }
 
 fn check_jobs(jobs: usize) -> Result<()> {
-    // Each has a model and a thread that makes its batches.
+    // Each run has its own model and prefetcher thread.
     const MOST: usize = 256;
     match (1..=MOST).contains(&jobs) {
         true => Ok(()),
@@ -138,8 +138,9 @@ fn reads_the_hub(experiment: &Experiment) -> bool {
     })
 }
 
-/// Looks at what the folder's table would lose. More arms and seeds take nothing from it; an edited
-/// spec may, which is said; what `--set` would take, and the spec itself would not, is refused.
+/// Checks which runs the folder's table would lose. More arms or seeds lose none. If an edited spec
+/// loses runs, a note is printed. If `--set` loses runs that the spec itself keeps, that is refused
+/// unless `replace`.
 fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result<()> {
     let before = match folder.read_record() {
         Ok(before) => before,

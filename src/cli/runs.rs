@@ -40,18 +40,18 @@ struct Run {
     id: String,
     experiment: String,
     folder: RunFolder,
-    /// The arms that it is a run of; none where the experiment does not name it.
+    /// The labels of the arms with this run; empty if the experiment does not name it.
     arms: Vec<String>,
     seed: Option<u64>,
     state: RunState,
-    /// Of a finished run.
+    /// Known for finished runs.
     weights: Option<Weights>,
-    /// Why a damaged run is one.
+    /// Why the run is damaged.
     damage: Option<Error>,
     result: Option<RunResult>,
     modified: Option<SystemTime>,
     bytes: u64,
-    /// No experiment names it.
+    /// No experiment names the run.
     stale: bool,
 }
 
@@ -65,7 +65,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     for folder in &shown {
         match record(folder) {
             Record::Read(record) => runs.extend(runs_of(folder, &record, &named)),
-            // What it compared is lost: nothing of it counts as stale.
+            // Without the record, none of its runs counts as stale.
             Record::Missing | Record::Damaged(_) => {
                 runs.extend(folder.run_ids().into_iter().map(|id| run(folder, id, None, false)));
                 without.push(name(folder));
@@ -82,7 +82,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     print_as(args.format.format, &text)
 }
 
-/// The experiments to show, and all those whose records decide what is stale.
+/// The experiments to show, and all experiments whose records decide which runs are stale.
 fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFolder>)> {
     let one = ExperimentFolder::new(folder);
     let (shown, tree) = match one.is_experiment() {
@@ -103,11 +103,11 @@ fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFo
     }
 }
 
-/// What became of an experiment's record.
+/// The state of an experiment's record.
 enum Record {
     Read(ExperimentRecord),
     Missing,
-    /// With what is wrong.
+    /// With the reason.
     Damaged(Error),
 }
 
@@ -119,10 +119,10 @@ fn record(folder: &ExperimentFolder) -> Record {
     }
 }
 
-/// The runs that the records of a tree name.
+/// The runs named by the records of a results tree.
 struct Named {
     ids: BTreeSet<String>,
-    /// Records that cannot be read, each with the reason. They may name any run.
+    /// The errors of unreadable records. Such a record may name any run.
     damaged: Vec<Error>,
 }
 
@@ -141,7 +141,7 @@ impl Named {
         named
     }
 
-    /// Whether no experiment names a run any more, as far as that is known.
+    /// Whether no experiment names a run. False if some record is damaged.
     fn is_stale(&self, id: &str) -> bool {
         self.damaged.is_empty() && !self.ids.contains(id)
     }
@@ -153,7 +153,7 @@ fn name(folder: &ExperimentFolder) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Those that the record names, in its order, then what else has a folder.
+/// The runs that the record names, in its order, then all other runs with a folder.
 fn runs_of(folder: &ExperimentFolder, record: &ExperimentRecord, named: &Named) -> Vec<Run> {
     let mut known: Vec<Run> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -193,7 +193,7 @@ fn run(experiment: &ExperimentFolder, id: String, seed: Option<u64>, stale: bool
         state,
         weights,
         damage,
-        // A damaged one is the report's to refuse; here it only has no value.
+        // A damaged result is only left out here; the report refuses it.
         result: folder.read_json(RunFolder::RESULT).ok(),
         experiment: name(experiment),
         arms: Vec::new(),
@@ -250,7 +250,7 @@ fn table(runs: &[Run]) -> Table {
     table
 }
 
-/// The state, and what else a reader must know of the run.
+/// The state, with remarks on missing weights and staleness.
 fn state_text(run: &Run) -> String {
     let mut text = run.state.name().to_string();
     if run.weights == Some(Weights::Missing) {
@@ -349,7 +349,7 @@ fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
         tell("nothing was removed; --yes removes without a question");
         return Ok(());
     }
-    // A run may have been asked for again while the question waited.
+    // An experiment may name a run again by the time the question is answered.
     let named = Named::by(&experiments(&args.folder)?.1);
     let (mut removed, mut freed) = (0, 0);
     for run in stale {

@@ -8,7 +8,7 @@ use crate::data::{Colours, Header, Layout, class_difference, role};
 
 /// The side of images that published models take.
 const USUAL_SIDE: u32 = 224;
-/// Labels beyond this are taken for no classes.
+/// Larger labels are not class numbers.
 const MOST_CLASSES: i64 = 1_000_000;
 
 /// The lines with a heading, or a sentence that says why there are none. Empty for a dataset without
@@ -31,13 +31,13 @@ pub fn spec_lines(
     }
 }
 
-/// Which split serves for what.
+/// The splits for training, validation and test.
 struct Roles<'a> {
     train: &'a str,
     /// None: a part of the training split.
     validation: Option<&'a str>,
     test: Option<&'a str>,
-    /// Of the training split's examples, what a part of it takes.
+    /// The fraction of the training split that each part takes.
     fraction: f64,
 }
 
@@ -241,8 +241,8 @@ impl Lines<'_> {
         (same(first) && headers.all(same)).then_some(first.width)
     }
 
-    /// A size that makes at least half of the images no larger, or the one that published models
-    /// take: a few tiny images decide nothing.
+    /// The median side of the images, at most the usual one of published models. Like any median,
+    /// it ignores a few tiny images.
     fn middle_side(&self) -> u32 {
         let mut sides: Vec<(u32, usize)> =
             self.headers().map(|(h, n)| (h.width.min(h.height), n)).collect();
@@ -334,7 +334,7 @@ impl Labels {
     }
 }
 
-/// A text as YAML takes it for the same text.
+/// Writes a text as a YAML scalar that is read as the same text.
 fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./@".contains(c);
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '.')
