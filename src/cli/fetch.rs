@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::hub::HubArgs;
-use super::{FormatArgs, clean, print_as, tell};
+use super::{FormatArgs, clean, eprint_line, print_as};
 use crate::atomic::write_atomic;
 use crate::data::{self, Card};
 use crate::error::{Error, Fault, Result};
@@ -72,11 +72,11 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
         print_as(args.format.format, &table.render(args.format.format.into()))?;
     }
     for path in written {
-        tell(&format!("wrote {}", path.display()));
+        eprint_line(&format!("wrote {}", path.display()));
     }
     // The last error is returned; the others are printed.
     let last = failed.pop();
-    failed.iter().for_each(|error| tell(&format!("error: {error}")));
+    failed.iter().for_each(|error| eprint_line(&format!("error: {error}")));
     last.map_or(Ok(()), Err)
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::tell;
+use super::eprint_line;
 use crate::error::Result;
 use crate::hub::{Hub, Kind, Lockfile, Progress, Silent, Source};
 use crate::runner::{as_named, model_path};
@@ -101,8 +101,8 @@ struct Current {
 impl Progress for Shown {
     fn note(&self, text: &str) {
         match &*self.current.borrow() {
-            Some(current) => current.bar.suspend(|| tell(&format!("note: {text}"))),
-            None => tell(&format!("note: {text}")),
+            Some(current) => current.bar.suspend(|| eprint_line(&format!("note: {text}"))),
+            None => eprint_line(&format!("note: {text}")),
         }
     }
 
@@ -128,6 +128,6 @@ impl Progress for Shown {
         let Some(Current { bar, size, started }) = self.current.borrow_mut().take() else { return };
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
-        tell(&format!("downloaded {path}  {}  {seconds:.1} s", HumanBytes(size)));
+        eprint_line(&format!("downloaded {path}  {}  {seconds:.1} s", HumanBytes(size)));
     }
 }

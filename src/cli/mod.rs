@@ -32,8 +32,8 @@ use crate::report::{Format, count, match_notes, plain};
 use crate::results::{ExperimentFolder, RunState};
 use crate::runner::{device_kind, planned_kind, select_device, unused_gpu};
 use crate::spec::{self, DeviceKind, Experiment};
+pub use crate::terminal::{eprint_line, print_argument_message};
 use crate::terminal::{print, print_data, visible_line};
-pub use crate::terminal::{tell, tell_of_arguments};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
 ///
@@ -293,7 +293,7 @@ fn print_as(format: FormatName, text: &str) -> Result<()> {
 /// Prints a note if `--device auto` cannot use a GPU that may be present.
 fn tell_unused_gpu(device: &str) {
     if let Some(why) = unused_gpu(device) {
-        tell(&format!("note: computing on the CPU: {why}"));
+        eprint_line(&format!("note: computing on the CPU: {why}"));
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::tell;
+use super::eprint_line;
 use crate::report::count;
 use crate::results::{EpochRecord, Metric, RunResult, WorkUnit};
 use crate::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant};
@@ -155,8 +155,8 @@ impl Progress {
     fn line(&self, text: &str) {
         match &self.show {
             Show::Nothing => {}
-            Show::Lines => tell(text),
-            Show::Bars { bars, .. } => bars.suspend(|| tell(text)),
+            Show::Lines => eprint_line(text),
+            Show::Bars { bars, .. } => bars.suspend(|| eprint_line(text)),
         }
     }
 
@@ -171,7 +171,7 @@ impl Progress {
 
     fn write_step_line(&self, id: &str, step: &Step) {
         let Some(run) = self.current.get(id) else { return };
-        tell(&format!(
+        eprint_line(&format!(
             "      {}step {}/{}, epoch {}/{}: loss {:.4}, {}{}",
             self.prefix(run),
             count(step.record.step),
@@ -281,7 +281,7 @@ impl Observer for Progress {
                 }
                 _ => String::new(),
             };
-            tell(&format!(
+            eprint_line(&format!(
                 "      {}epoch {}/{}: training loss {:.4}{validation}, {}{}",
                 self.prefix(run),
                 e.epoch,

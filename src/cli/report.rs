@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::spectrum::show;
-use super::{FormatArgs, FormatName, clean, listed, not_written, print_as, several, tell};
+use super::{FormatArgs, FormatName, clean, eprint_line, listed, not_written, print_as, several};
 use crate::error::{Error, Fault, Result};
 use crate::report::{Format, Summary, count, plain, write_report};
 use crate::results::{ExperimentFolder, RunFolder, SpectrumRecord, Weights};
@@ -44,7 +44,7 @@ pub fn write_and_show(
     format: FormatName,
 ) -> Result<()> {
     if let Some(note) = missing_weights(summary, folder) {
-        tell(&note);
+        eprint_line(&note);
     }
     let written = write_report(summary, folder);
     print_as(format, &shown(summary, written.as_deref().unwrap_or_default(), folder, format))?;

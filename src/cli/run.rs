@@ -8,7 +8,7 @@ use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::write_and_show;
 use super::signals::stop_on_signal;
-use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, tell};
+use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, eprint_line};
 use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
@@ -64,7 +64,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
     plan.origin = Origin::of_process(&args.out.out, &args.spec.set);
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
-        tell(&format!(
+        eprint_line(&format!(
             "note: what is read of the Hub may change from run to run; `vlora fetch {}` pins it",
             args.spec.spec.display()
         ));
@@ -146,7 +146,7 @@ fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result
         Ok(before) => before,
         Err(_) if !folder.file("experiment.json").exists() => return Ok(()),
         Err(_) => {
-            tell(&format!(
+            eprint_line(&format!(
                 "note: {}: experiment.json cannot be read and is written anew; what its table \
                  compared before is not known",
                 folder.path().display()
@@ -185,7 +185,7 @@ fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result
             )
             .into());
     }
-    tell(&format!(
+    eprint_line(&format!(
         "note: {path}: {} no longer in its table: the spec has other settings, arms or seeds \
          now; what was trained stays in runs/, and `vlora runs {path}` lists it",
         match lost {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::{FormatArgs, FormatName, print_as, several, states, tell};
+use super::{FormatArgs, FormatName, eprint_line, print_as, several, states};
 use crate::error::{Error, Fault, Result};
 use crate::report::{Align, Cell, Table, count};
 use crate::results::{
@@ -15,7 +15,7 @@ use crate::results::{
     SpecRecord, Weights,
 };
 use crate::runner::rfc3339;
-use crate::terminal::ask;
+use crate::terminal::confirm;
 
 #[derive(Debug, Args)]
 pub struct RunsArgs {
@@ -59,7 +59,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     let (shown, tree) = experiments(&args.folder)?;
     let named = Named::by(&tree);
     for damaged in &named.damaged {
-        tell(&format!("note: {damaged}"));
+        eprint_line(&format!("note: {damaged}"));
     }
     let (mut runs, mut without) = (Vec::new(), Vec::new());
     for folder in &shown {
@@ -333,7 +333,7 @@ fn bytes(n: u64) -> String {
 fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
     let stale: Vec<&Run> = runs.iter().filter(|run| run.stale).collect();
     if stale.is_empty() {
-        tell(match all_known {
+        eprint_line(match all_known {
             true => "no run is stale",
             false => "no run is removed: a damaged experiment.json may name any of them",
         });
@@ -341,12 +341,12 @@ fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
     }
     for run in &stale {
         let path = run.folder.path().display();
-        tell(&format!("{path}  {}  {}", run.state.name(), bytes(run.bytes)));
+        eprint_line(&format!("{path}  {}  {}", run.state.name(), bytes(run.bytes)));
     }
     let size = bytes(stale.iter().map(|run| run.bytes).sum());
     let question = format!("Remove {} ({size})? [y/N] ", several(stale.len(), "folder"));
-    if !args.yes && !ask(&question)? {
-        tell("nothing was removed; --yes removes without a question");
+    if !args.yes && !confirm(&question)? {
+        eprint_line("nothing was removed; --yes removes without a question");
         return Ok(());
     }
     // An experiment may name a run again by the time the question is answered.
@@ -355,7 +355,7 @@ fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
     for run in stale {
         let path = run.folder.path().display();
         if !named.is_stale(&run.id) {
-            tell(&format!("{path}: kept, an experiment names it again"));
+            eprint_line(&format!("{path}: kept, an experiment names it again"));
             continue;
         }
         match run.folder.delete()? {
@@ -363,13 +363,15 @@ fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
                 removed += 1;
                 freed += run.bytes;
             }
-            Deletion::Running => tell(&format!("{path}: kept, a process works on it")),
+            Deletion::Running => eprint_line(&format!("{path}: kept, a process works on it")),
             Deletion::Foreign(file) => {
-                tell(&format!("{path}: kept, it holds `{file}`, which is not this program's"));
+                eprint_line(&format!(
+                    "{path}: kept, it holds `{file}`, which is not this program's"
+                ));
             }
         }
     }
-    tell(&format!("removed {}, {}", several(removed, "folder"), bytes(freed)));
+    eprint_line(&format!("removed {}, {}", several(removed, "folder"), bytes(freed)));
     Ok(())
 }
 
