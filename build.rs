@@ -1,5 +1,5 @@
-//! With the `cuda` feature, compiles the program's own GPU kernels: for Hopper, and to PTX, which the
-//! driver of the machine it runs on compiles for any other GPU. Without the feature this does nothing.
+//! With the `cuda` feature, compiles the program's own GPU kernels: to machine code for Hopper, and
+//! to PTX, which the driver compiles for any other GPU. Without the feature it does nothing.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 const KERNELS: &str = "src/nn/cuda/kernels";
 const SOURCE: &str = "src/nn/cuda/kernels/kernels.cu";
-/// The oldest architecture that has bf16 tensor cores.
+/// The oldest architecture with bf16 tensor cores.
 const OLDEST: u32 = 80;
 
 fn main() -> ExitCode {
@@ -51,7 +51,7 @@ fn compile() -> Result<(), String> {
         })?;
     let said = String::from_utf8_lossy(&done.stderr);
     if !done.status.success() {
-        // One line each: cargo shows one message a line.
+        // cargo shows one message per line.
         return Err(said.trim().replace('\n', "\ncargo::error="));
     }
     for line in said.lines().filter(|line| line.contains("warning")) {
@@ -60,7 +60,7 @@ fn compile() -> Result<(), String> {
     Ok(())
 }
 
-/// That of the toolkit that CUDA_HOME names, else the one on the path.
+/// The nvcc in CUDA_HOME, else the one on the path.
 fn nvcc() -> PathBuf {
     env::var_os("CUDA_HOME")
         .map(|home| Path::new(&home).join("bin/nvcc"))
@@ -68,8 +68,8 @@ fn nvcc() -> PathBuf {
         .unwrap_or_else(|| "nvcc".into())
 }
 
-/// CUDA_COMPUTE_CAP, by which candle's kernels go too, if it is new enough. The letter of `90a` would
-/// bind the kernels to that architecture.
+/// CUDA_COMPUTE_CAP, which candle's kernels also follow, but at least [`OLDEST`]. The letter in
+/// `90a` is dropped, since it would restrict the kernels to that architecture.
 fn architecture() -> Result<u32, String> {
     let Ok(text) = env::var("CUDA_COMPUTE_CAP") else { return Ok(OLDEST) };
     match text.trim_end_matches(['a', 'f']).parse::<u32>() {

@@ -41,7 +41,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README_LINES = 150
-# What the commands of a page may take together.
+# Time limit for all commands of a page together.
 SECONDS = 180
 LANGUAGES = {"sh", "yaml", "text", "rust", "csv", "json"}
 MARK = re.compile(r"<!-- not in CI: (.+) -->$")
@@ -65,7 +65,7 @@ class Block:
         self.mark = mark and mark[1]
 
     def commands(self):
-        """Its commands, with lines that `\\` continues as one."""
+        """Its commands; lines continued by `\\` are joined."""
         text = "\n".join(self.lines).replace("\\\n", " ")
         return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
@@ -91,7 +91,7 @@ def parts(page):
 
 
 def kind(block, by_ci):
-    """What is done with a block of commands."""
+    """How a block of commands is handled."""
     if block.mark:
         return f"marked: {block.mark}"
     return "by CI" if all(line in by_ci for line in block.commands()) else "run"
@@ -106,7 +106,7 @@ def check_block(block):
 
 
 def anchors(page):
-    """The headings of a page as links name them."""
+    """The anchors of a page's headings."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
     plain = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
     return set(plain)
@@ -125,7 +125,7 @@ def check_links(page, number, line):
 
 
 class Program:
-    """What the program says of its own commands."""
+    """The program's own description of its commands."""
 
     def __init__(self, vlora):
         self.vlora, self.helps = vlora, {}
@@ -138,7 +138,7 @@ class Program:
 
 
 def check_code(page, number, line, program, source, recipes):
-    """Looks up what stands in a text as code."""
+    """Looks up the inline code of a line."""
     for code in re.findall(r"`([^`]+)`", line):
         words = code.split()
         if words[0] == "vlora" and len(words) > 1 and re.match(r"[a-z]+$", words[1]):
@@ -161,7 +161,7 @@ def check_code(page, number, line, program, source, recipes):
 
 
 def repository_like(folder, results):
-    """Fills a folder with what commands read, so that none of them changes the repository."""
+    """Fills a folder with the files that commands read, so that none of them changes the repository."""
     copied = {"experiments", "results"}
     for entry in ROOT.iterdir():
         if entry.name in copied:
@@ -173,7 +173,7 @@ def repository_like(folder, results):
 
 
 def script(blocks):
-    """The commands of a page, with the block that fails named."""
+    """The commands of a page as one script, which names the block that fails."""
     lines = ["set -euo pipefail", "trap 'echo \"the block of line $block failed\" >&2' ERR"]
     for block in blocks:
         lines += [f"block={block.line}", *block.lines]
@@ -240,7 +240,7 @@ def main():
             bin_folder.mkdir()
             (bin_folder / "vlora").symlink_to(vlora)
             repository_like(folder, args.results)
-            # Nothing is read from the Hub, and nothing from what an earlier command cached.
+            # Neither the Hub nor an earlier cache is read.
             env = os.environ | {
                 "PATH": f"{bin_folder}:{os.environ['PATH']}",
                 "VLORA_CACHE": str(pathlib.Path(work, "cache")),

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Builds and lints the `cuda` feature on a machine without a GPU, and looks at what came out:
+# Builds and lints the `cuda` feature on a machine without a GPU, and checks the result:
 #
-#   - no lint in any target;
+#   - no target has lints;
 #   - neither the program nor its tests need a CUDA library to start;
-#   - the functions that src/cuda_loader/names.rs defines are those that the crates refer to;
-#   - without a driver, `--device cuda` ends in one plain sentence, and `auto` computes on the CPU;
-#   - registers and spills of each of our kernels, as ptxas compiles them for sm_90 (for information).
+#   - src/cuda_loader/names.rs defines exactly the functions that the crates refer to;
+#   - without a driver, `--device cuda` ends with one plain sentence, and `auto` computes on the CPU.
 #
-# The toolkit is set up first if it is not there (scripts/cuda_toolkit.sh). The first build takes ten
-# minutes on two cores, most of it candle's kernels.
+# For information it prints the registers and spills of each kernel, as ptxas compiles them for sm_90.
+#
+# Sets up the toolkit first if it is missing (scripts/cuda_toolkit.sh). The first build takes ten
+# minutes on two cores, mostly for candle's kernels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vlora/target}"
@@ -23,7 +24,7 @@ vlora=$CARGO_TARGET_DIR/release/vlora
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The executables that cargo has made, by its own account.
+# The executables that cargo reports.
 executables() {
     python3 -c '
 import json, sys

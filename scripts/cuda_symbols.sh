@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Writes src/cuda_loader/names.rs: every function of the CUDA libraries that the crates compiled with the
-# `cuda` feature refer to: all that cudarc declares, and of the CUDA runtime what candle calls. Run it after a
-# change of candle or cudarc.
+# Writes src/cuda_loader/names.rs: every function of the CUDA libraries that the crates refer to
+# when compiled with the `cuda` feature. That is everything cudarc declares, and the functions of
+# the CUDA runtime that candle calls. Run it after a change of candle or cudarc.
 #
 #   scripts/cuda_symbols.sh            write the file
-#   scripts/cuda_symbols.sh --check    say whether it would change
+#   scripts/cuda_symbols.sh --check    report whether it would change
 #
-# The toolkit is set up first if it is not there (scripts/cuda_toolkit.sh).
+# Sets up the toolkit first if it is missing (scripts/cuda_toolkit.sh).
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
@@ -25,7 +25,8 @@ eval "$environment"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The build says where each crate's archive is, and what its build script made; older ones may lie beside.
+# The build reports the archive of each crate and the output of its build script. Older ones may be
+# in the same folders.
 cargo build --release --features cuda --lib --message-format json-render-diagnostics >"$work/messages"
 python3 - "$work/messages" >"$work/archives" <<'PYTHON'
 import json, pathlib, sys
@@ -42,7 +43,8 @@ xargs nm --undefined-only --format=just-symbols <"$work/archives" 2>/dev/null |
     grep -xE '(cu[A-Z]|cublas|curand|nvrtc|cuda|__cuda)[A-Za-z0-9_]*' | sort -u >"$work/names"
 [ -s "$work/names" ] || fail "no CUDA function is referred to, which cannot be"
 
-# Functions of a library: what the library is, its key in the macro, which names are its own.
+# The functions of a library. Arguments: the library, its key in the macro, the pattern of its
+# names.
 library() {
     local about=$1 key=$2 pattern=$3
     grep -xE "$pattern" "$work/names" >"$work/own" || fail "no function matches $pattern"

@@ -14,7 +14,7 @@ parts=nvcc,cudart,cccl,crt,nvvm,nvrtc,cublas,curand
 environment=false
 fail() {
     echo "cuda_toolkit.sh: $*" >&2
-    # What is then evaluated fails, too, so that a build behind `&&` does not start.
+    # The evaluated command fails, too, so that a build after `&&` does not start.
     if $environment; then echo false; fi
     exit 1
 }
@@ -32,7 +32,7 @@ folder=$(realpath -m -- "${1:-${VLORA_CUDA_TOOLKIT:-$cache/vlora/cuda-toolkit}}"
 command -v python3 >/dev/null || fail "python3 is needed to get the wheels"
 command -v cc >/dev/null || fail "a C compiler (cc) is needed for the link-time stub of libcuda"
 
-# Makes the wheels' folder into one that a toolkit's users know: three repairs, all within it.
+# Gives the folder of the wheels the layout of a toolkit, with three changes inside it.
 repair() {
     local home=$1
     ln -sfn lib "$home/lib64"
@@ -40,7 +40,7 @@ repair() {
     for library in "$home"/lib/lib*.so.*; do
         ln -sf "$(basename "$library")" "${library%%.so.*}.so"
     done
-    # libcuda comes with the driver, which a machine that builds need not have: this one has its names only.
+    # libcuda comes with the driver, which a build machine may lack. This one has only its names.
     mkdir -p "$home/lib/stubs"
     grep -ohE '\bcu[A-Z][A-Za-z0-9_]*[[:space:]]*\(' "$home/include/cuda.h" | tr -d ' \t(' | sort -u |
         sed 's/.*/void &(void) {}/' |
@@ -49,7 +49,7 @@ repair() {
 
 if [ ! -e "$folder/ready-$version" ]; then
     mkdir -p "$(dirname "$folder")" || fail "no folder can be made in $(dirname "$folder")"
-    # One at a time: another may be at it.
+    # Only one call at a time.
     exec 9>"$folder.lock"
     flock 9 || fail "$folder.lock cannot be locked"
 fi
@@ -58,7 +58,7 @@ if [ ! -e "$folder/ready-$version" ]; then
     if [ -n "$(ls -A "$folder" 2>/dev/null)" ] && ! ls "$folder"/ready-* >/dev/null 2>&1; then
         fail "$folder is there and is no toolkit of before; name another folder, or remove it"
     fi
-    # Beside its place, so that what is broken off is never taken for a toolkit.
+    # Built beside its final place, so that an interrupted setup is never taken for a toolkit.
     work=$folder.partial
     rm -rf "$work"
     python3 -m venv "$work" || fail "python3 could not make a virtual environment (Debian: apt install python3-venv)"
@@ -75,7 +75,7 @@ home=$folder/cu13
 "$home/bin/nvcc" --version >/dev/null || fail "nvcc in $home does not start; remove $folder to set it up again"
 
 if $environment; then
-    # The oldest architecture that is asked for; the driver compiles for the one that is there.
+    # The oldest supported architecture; the driver compiles for the actual one.
     printf 'export CUDA_HOME=%q PATH=%q:"$PATH" CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-80}"\n' "$home" "$home/bin"
 else
     echo "$home"

@@ -60,7 +60,7 @@ for line in sys.stdin:
         print(message["executable"])')
 [ -x "$tests" ] || fail "cargo made no executable of the tests"
 
-# Beside its place, so that what is broken off is never taken for a bundle.
+# Built beside its final place, so that an interrupted call is never taken for a bundle.
 work=$bundle.partial
 rm -rf "$work"
 mkdir -p "$work"/{bin,data,wheels,experiments,scripts}
@@ -82,7 +82,7 @@ cp scripts/gpu_bundle/{machine,same_bits}.sh scripts/gpu_bundle/pack.py "$work/s
 cp scripts/gpu_bundle/run.sh LICENSE-MIT LICENSE-APACHE "$work/"
 
 echo "-- wheels"
-# timm for machines whose own is not of the versions that the authors' package asks for.
+# timm for machines whose own version does not fit the authors' package.
 for package in vlora timm; do
     version=$(sed -n "s/^$package==//p" scripts/reference/requirements.txt)
     python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$work/wheels" "$package==$version" ||
@@ -97,7 +97,7 @@ if [ -n "$mirror" ]; then
 fi
 
 (cd "$work" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
-# What was run in the bundle of before stays.
+# Results of the previous bundle are kept.
 [ ! -e "$bundle/out" ] || mv "$bundle/out" "$work/out"
 rm -rf "$bundle"
 mv "$work" "$bundle"

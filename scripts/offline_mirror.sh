@@ -70,12 +70,13 @@ command -v "$python" >/dev/null || fail "$python is not installed" "install Pyth
 
 mirror() { "$1" "$here/make_mirror.py" "$folder" --only "$only" --sst2 "$sst2" "${@:2}"; }
 
-# What is already there needs no environment to be seen.
+# Checking existing repositories needs no environment.
 status=0
 mirror "$python" --check "${record[@]}" || status=$?
 ((status == 3)) || exit "$status"
 
-# The environment: moved to its name when whole, so that an interrupted call leaves no half one.
+# The environment is moved to its name when complete, so that an interrupted call leaves no partial
+# one.
 work=$folder/.work
 env=$work/env
 if ! cmp -s "$here/requirements.txt" "$env/requirements.txt" || ! "$env/bin/python" -c '' 2>/dev/null; then

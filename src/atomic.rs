@@ -1,4 +1,4 @@
-//! Files that are whole or not there.
+//! Atomic writing of files.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Fault, Result};
 
-/// Writes a file so that a crash at any moment leaves the old content or the new: into a
-/// temporary file beside it, synced, then renamed. Makes the folders on the way.
+/// Writes a file atomically: a crash at any moment leaves the old or the new content. Writes to a
+/// temporary file in the same folder, syncs it and renames it. Creates missing folders.
 ///
-/// A link is followed: the file that it names is replaced, not the link. What is no plain file (a
+/// A link is followed: its target is replaced, not the link. A path that is not a plain file (a
 /// folder, a device, a pipe) is refused.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let path = &destination(path)?;
@@ -21,12 +21,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
-    // The rename itself lasts only once the folder is synced.
+    // The rename is durable only after the folder is synced.
     File::open(folder).and_then(|f| f.sync_all()).map_err(failed)
 }
 
-/// Errors where [`write_atomic`] could not write this file, for what takes long before it does.
-/// Makes the folders on the way, and leaves a file that is there alone.
+/// Checks that [`write_atomic`] can write this file, before long work whose result goes there.
+/// Creates missing folders and leaves an existing file unchanged.
 pub fn check_writable(path: &Path) -> Result<()> {
     let written = destination(path)?;
     match temporary_in(folder_of(&written)) {
@@ -40,13 +40,13 @@ pub fn check_writable(path: &Path) -> Result<()> {
 }
 
 fn folder_of(path: &Path) -> &Path {
-    // A bare file name has an empty parent, which is no folder to open.
+    // A bare file name has an empty parent, which cannot be opened.
     let parent = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
 }
 
-/// A new file in a folder, which is made if need be. It may be read by whom the umask lets, as a file
-/// that is simply opened; tempfile's own are private to their owner.
+/// A new temporary file in a folder, which is created if missing. Its permissions follow the umask,
+/// as for ordinary files; tempfile's default is private to the owner.
 pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     fs::create_dir_all(folder)?;
     let mut builder = tempfile::Builder::new();
@@ -59,7 +59,7 @@ pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// The plain file, there or to be made, that `path` means.
+/// The plain file, existing or not, that `path` refers to.
 fn destination(path: &Path) -> Result<PathBuf> {
     let Ok(meta) = fs::symlink_metadata(path) else { return Ok(path.to_path_buf()) };
     let refused = |found: &str| {
@@ -86,7 +86,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_followed_and_what_is_no_file_is_left_alone() {
+    fn links_are_followed_and_non_files_are_refused() {
         use std::os::unix::fs::symlink;
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -98,15 +98,15 @@ mod tests {
         symlink("nothing", at("dangling")).unwrap();
         symlink("/dev/null", at("device")).unwrap();
         for name in ["dangling", "device", "."] {
-            let told = write_atomic(&at(name), b"x").unwrap_err().to_string();
-            assert!(told.contains("cannot be written"), "{told}");
+            let error = write_atomic(&at(name), b"x").unwrap_err().to_string();
+            assert!(error.contains("cannot be written"), "{error}");
         }
         assert_eq!(fs::read(at("device")).unwrap(), b"");
     }
 
     #[cfg(unix)]
     #[test]
-    fn files_may_be_read_by_whom_the_umask_lets() {
+    fn permissions_follow_the_umask() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces_whole_and_leaves_nothing_beside() {
+    fn a_file_is_replaced_and_no_temporary_file_remains() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b.txt");
         write_atomic(&path, b"one, a longer text").unwrap();

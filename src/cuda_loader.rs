@@ -136,7 +136,7 @@ extern "C" fn missing(name: *const c_char) -> ! {
                     library that this program does without"
         }
     };
-    crate::terminal::tell(&format!("error: CUDA's function {name} {why}"));
+    crate::terminal::eprint_line(&format!("error: CUDA's function {name} {why}"));
     std::process::exit(1)
 }
 

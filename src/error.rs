@@ -1,13 +1,13 @@
 //! The program's error: one message for the user and an exit code.
 //!
-//! A message has one form, which [`Fault`] builds and prints, and no other place does:
+//! All messages have one form, which only [`Fault`] builds and prints:
 //!
 //! ```text
 //! file:line:column: field: summary
-//!   tensor:   what of the file it is about
-//!   found:    what stands there
-//!   expected: what could stand there
-//!   where:    in which part of a larger whole
+//!   tensor:   the part of the file that is affected
+//!   found:    the value found
+//!   expected: what is valid there
+//!   where:    the arm and sweep point, or another context
 //!   help:     what to do
 //! ```
 
@@ -19,8 +19,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Everything that can stop a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A fault in its parts. Exit code 2 for bad input, 1 for what went wrong although the input was
-    /// good.
+    /// A fault. Exit code 2 for bad input, 1 for a failure although the input was good.
     #[error("{0}")]
     Fault(Box<Fault>),
     /// Stopped by the user. Exit code 130.
@@ -37,7 +36,7 @@ impl Error {
         }
     }
 
-    /// The fault with what the caller knows of it; others stay as they are.
+    /// Lets a caller add what it knows to a fault; other errors stay unchanged.
     pub fn map_fault(self, add: impl FnOnce(Fault) -> Fault) -> Error {
         match self {
             Error::Fault(fault) => Error::from(add(*fault)),
@@ -45,14 +44,13 @@ impl Error {
         }
     }
 
-    /// A failed file operation: what was tried on which path.
+    /// A failed file operation: the action and the path.
     pub fn io(action: &str, path: &Path, error: std::io::Error) -> Error {
         Fault::failed(format!("{action} failed: {error}")).file(path).into()
     }
 }
 
-/// What is wrong, in its parts. Built by the code that finds it; callers that know more of where it
-/// is add that.
+/// An error message in parts. The code that finds the error builds it; callers add context.
 ///
 /// ```
 /// use std::path::Path;
@@ -73,47 +71,47 @@ impl Error {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
     summary: String,
-    /// What the user knows it by: a path, a repository's name, a URL.
+    /// The name that the user knows: a path, a repository, a URL.
     file: Option<String>,
-    /// 1-based line, and column where it is known.
+    /// 1-based line, and column if known.
     line: Option<(usize, Option<usize>)>,
-    /// Names in front of the file, the outermost first: of the arm whose start it is.
+    /// Names before the file, outermost first, such as the arm that starts from it.
     under: Vec<String>,
-    /// Names behind it, the outermost first: of a field, an argument.
+    /// Names after the file, outermost first, such as a field or an argument.
     within: Vec<String>,
-    /// What of the file it is about: `tensor`, `row`.
+    /// Affected parts of the file: `tensor`, `row`.
     about: Vec<(&'static str, String)>,
     found: Option<String>,
     expected: Option<String>,
     context: Option<String>,
-    /// The nearest first.
+    /// The most specific help comes first.
     help: Vec<String>,
-    /// It went wrong although the input was good.
+    /// A failure although the input was good.
     failed: bool,
 }
 
 impl Fault {
-    /// Of bad input: exit code 2.
+    /// Bad input: exit code 2.
     pub fn new(summary: impl Display) -> Fault {
         Fault { summary: summary.to_string(), ..Fault::default() }
     }
 
-    /// Of something that went wrong although the input was good: exit code 1.
+    /// A failure although the input was good: exit code 1.
     pub fn failed(summary: impl Display) -> Fault {
         Fault { failed: true, ..Fault::new(summary) }
     }
 
-    /// Of a file's content.
+    /// A fault in the content of a file.
     pub fn of_file(file: &Path, summary: impl Display) -> Fault {
         Fault::new(summary).file(file)
     }
 
-    /// The file, unless one is named already.
+    /// Sets the file, unless one is already set.
     pub fn file(self, file: &Path) -> Fault {
         self.source(file.display())
     }
 
-    /// The same for what has no path: a repository, a URL.
+    /// The same for a source without a path: a repository, a URL.
     pub fn source(mut self, name: impl Display) -> Fault {
         self.file.get_or_insert_with(|| name.to_string());
         self
@@ -131,13 +129,14 @@ impl Fault {
         self
     }
 
-    /// What led to the file, as the arm that starts from it; one that is added later lies further out.
+    /// Adds a name before the file, such as the arm that starts from it. Later names are further
+    /// out.
     pub fn under(mut self, name: impl Display) -> Fault {
         self.under.insert(0, name.to_string());
         self
     }
 
-    /// The field or the argument that it is in; one that is added later lies further out.
+    /// Adds the field or argument with the fault. Later names are further out.
     pub fn within(mut self, name: impl Display) -> Fault {
         self.within.insert(0, name.to_string());
         self
@@ -161,7 +160,7 @@ impl Fault {
         self
     }
 
-    /// Several things, a line each.
+    /// Several findings, one per line.
     pub fn found_each<T: Display>(mut self, found: impl IntoIterator<Item = T>) -> Fault {
         let lines: Vec<String> = found.into_iter().map(|one| printable(&one.to_string())).collect();
         self.found = Some(lines.join(",\n            "));
@@ -173,12 +172,12 @@ impl Fault {
         self
     }
 
-    /// What could stand there; empty where nothing is said of it.
+    /// The expected value; empty if not set.
     pub fn expected_text(&self) -> &str {
         self.expected.as_deref().unwrap_or_default()
     }
 
-    /// What was found and what was expected, as a message has them.
+    /// The lines `found` and `expected` of the message.
     pub fn found_and_expected(&self) -> Vec<String> {
         let notes = [("found", &self.found), ("expected", &self.expected)];
         let line = |(name, note): (&str, &Option<String>)| {
@@ -187,19 +186,19 @@ impl Fault {
         notes.into_iter().filter_map(line).collect()
     }
 
-    /// In which part of a larger whole it showed, unless that is said already.
+    /// Sets the context, unless one is already set.
     pub fn context(mut self, context: impl Display) -> Fault {
         self.context.get_or_insert_with(|| printable(&context.to_string()));
         self
     }
 
-    /// Behind what help there is already.
+    /// Appends help.
     pub fn help(mut self, help: impl Display) -> Fault {
         self.help.push(printable(&help.to_string()));
         self
     }
 
-    /// Help with the name that is probably meant, where one is near.
+    /// Appends the name that was probably meant, if there is one.
     pub fn did_you_mean(self, near: Option<&str>) -> Fault {
         match near {
             Some(near) => self.help(format!("did you mean `{near}`?")),
@@ -207,18 +206,18 @@ impl Fault {
         }
     }
 
-    /// Help, unless there is some already.
+    /// Adds help, unless there already is some.
     pub fn or_help(self, help: impl Display) -> Fault {
         if self.help.is_empty() { self.help(help) } else { self }
     }
 
-    /// In place of what help there is.
+    /// Replaces all help.
     pub fn only_help(mut self, help: impl Display) -> Fault {
         self.help.clear();
         self.help(help)
     }
 
-    /// Names files below `path` as the user named it: a repository's instead of the cache's folder.
+    /// Replaces `path` by the name that the user gave, such as a cache folder by its repository.
     pub fn renamed(mut self, path: &Path, name: &str) -> Fault {
         let below = |file: &String| {
             let rest = PathBuf::from(file).strip_prefix(path).ok()?.to_path_buf();
@@ -228,7 +227,7 @@ impl Fault {
         if let Some(renamed) = self.file.as_ref().and_then(below) {
             self.file = Some(renamed);
         }
-        // Where a note lists files, too.
+        // Notes may also list files.
         let path = path.display().to_string();
         let about = self.about.iter_mut().map(|(_, name)| name);
         let notes = [&mut self.found, &mut self.expected, &mut self.context].into_iter().flatten();
@@ -284,8 +283,8 @@ impl From<Fault> for Error {
     }
 }
 
-/// Text of a file, a server or a spec as a note can have it: in one line, and not endless. Other control
-/// characters are shown, not dropped: they may be the fault.
+/// Text from a file, a server or a spec as one line of limited length. Other control characters are
+/// escaped instead of dropped, since they may be the fault.
 fn printable(text: &str) -> String {
     const MOST: usize = 600;
     let mut shown = String::new();
@@ -302,7 +301,8 @@ fn printable(text: &str) -> String {
     shown
 }
 
-/// A tensor error's message without the backtrace that candle adds where `RUST_BACKTRACE` is set.
+/// The message of a tensor error, without the backtrace that candle adds if `RUST_BACKTRACE` is
+/// set.
 pub fn plain(error: &candle_core::Error) -> String {
     let text = error.to_string();
     let message: Vec<&str> =
@@ -310,7 +310,7 @@ pub fn plain(error: &candle_core::Error) -> String {
     message.join("\n").trim_end().to_string()
 }
 
-/// Tensor operations fail only for want of memory or of a device, or by a fault of ours.
+/// Tensor operations fail only without enough memory, without the device, or by a bug.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Error {
         Fault::failed(format!("tensor operation failed: {}", plain(&error))).into()
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_printed_in_one_order() {
+    fn parts_are_printed_in_a_fixed_order() {
         let fault = Fault::new("wrong type")
             .help("write it in quotes: '3'")
             .expected("text")
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cached_file_is_named_as_the_user_did() {
+    fn cached_files_are_named_as_the_user_named_them() {
         let renamed = |file: &str| {
             let fault =
                 Fault::of_file(Path::new(file), "cut").renamed(Path::new("/c/x"), "hub:a/b");

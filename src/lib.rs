@@ -1,8 +1,8 @@
-//! Reproduces *Vertical LoRA* (arXiv 2406.09315): YAML experiment specs in; trained, evaluated
-//! and compared baseline and VLoRA models out.
+//! Reproduces *Vertical LoRA* (arXiv 2406.09315): reads YAML experiment specs, and trains,
+//! evaluates and compares baseline and VLoRA models.
 //!
-//! A data batch's way through the program: [`hub`] → [`data`] → [`tasks`] → [`models`] →
-//! [`train`] → [`results`] → [`report`]; [`runner`] leads it, [`cli`] shows it.
+//! The path of data through the program: [`hub`] → [`data`] → [`tasks`] → [`models`] → [`train`] →
+//! [`results`] → [`report`]. [`runner`] controls it, [`cli`] is the command line.
 
 mod atomic;
 pub mod checkpoints;

@@ -1,5 +1,5 @@
-//! Locks between processes: the operating system's (flock on Linux), which end with the process that
-//! holds them, however that ends.
+//! Locks between processes. They are locks of the operating system (flock on Linux), which end with
+//! the process that holds them.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -7,26 +7,26 @@ use std::path::Path;
 
 use crate::error::{Error, Fault, Result};
 
-/// Set to 1, no locks are taken: the way out where a file system has none.
+/// If set to 1, no locks are lock_result. For file systems without locks.
 const WITHOUT: &str = "VLORA_NO_LOCKS";
 
-/// Takes the lock of an open file, whose path is for errors. False where another process has it.
+/// Locks an open file. `path` is used in errors. False if another process holds the lock.
 pub fn try_lock(file: &File, path: &Path) -> Result<bool> {
     match std::env::var_os(WITHOUT).is_some_and(|value| !value.is_empty() && value != "0") {
         true => Ok(true),
-        false => taken(file.try_lock(), path),
+        false => lock_result(file.try_lock(), path),
     }
 }
 
-fn taken(tried: std::result::Result<(), TryLockError>, path: &Path) -> Result<bool> {
+fn lock_result(tried: std::result::Result<(), TryLockError>, path: &Path) -> Result<bool> {
     match tried {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(e)) => Err(refused(&e, path)),
+        Err(TryLockError::Error(e)) => Err(lock_error(&e, path)),
     }
 }
 
-fn refused(error: &io::Error, path: &Path) -> Error {
+fn lock_error(error: &io::Error, path: &Path) -> Error {
     Error::from(
         Fault::failed("cannot be locked")
             .source(path.display())
@@ -48,15 +48,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_system_without_locks_gets_a_way_out() {
-        // As NFS without its daemon, and Lustre mounted without flock, answer on Linux.
+    fn without_file_locks_the_error_names_the_alternatives() {
+        // The error codes on Linux of NFS without its lock daemon, and of Lustre mounted without
+        // flock.
         for code in [37, 38, 95] {
             let error = io::Error::from_raw_os_error(code);
-            let told = taken(Err(TryLockError::Error(error)), Path::new("a/.lock")).unwrap_err();
-            let told = told.to_string();
-            assert!(told.starts_with("a/.lock: cannot be locked\n  found:    "), "{told}");
-            assert!(told.contains("VLORA_NO_LOCKS=1") && told.contains("--out"), "{told}");
+            let error =
+                lock_result(Err(TryLockError::Error(error)), Path::new("a/.lock")).unwrap_err();
+            let error = error.to_string();
+            assert!(error.starts_with("a/.lock: cannot be locked\n  found:    "), "{error}");
+            assert!(error.contains("VLORA_NO_LOCKS=1") && error.contains("--out"), "{error}");
         }
-        assert!(!taken(Err(TryLockError::WouldBlock), Path::new("a")).unwrap());
+        assert!(!lock_result(Err(TryLockError::WouldBlock), Path::new("a")).unwrap());
     }
 }

@@ -12,16 +12,16 @@ fn main() -> ExitCode {
     keep_freed_memory();
     let arguments = match Cli::try_parse() {
         Ok(arguments) => arguments,
-        Err(said) => {
-            cli::tell_of_arguments(&said);
-            // 0 for help, 2 for a fault.
-            return ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2));
+        Err(error) => {
+            cli::print_argument_message(&error);
+            // 0 for help, 2 for an error.
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
     match cli::main(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            cli::tell(&match &error {
+            cli::eprint_line(&match &error {
                 Error::Interrupted => "interrupted: finished runs and whole epochs are kept; the \
                                        same command goes on from there"
                     .to_string(),

@@ -1,4 +1,4 @@
-//! Sizes, shares and times, for people.
+//! Formats sizes, shares and times.
 
 /// `412 MiB`, `1.3 GiB`.
 pub fn bytes(n: u64) -> String {
@@ -25,12 +25,12 @@ pub fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_share_is_shown_as_per_cent() {
+    fn shares_are_shown_as_per_cent() {
         assert_eq!(super::percent(0.7256), "72.6 %");
     }
 
     #[test]
-    fn clock_reads_as_a_clock() {
+    fn times_are_shown_as_a_clock() {
         let got = [0.4, 65.0, 7384.0, 2.0 * 86_400.0 + 61.0].map(super::clock);
         assert_eq!(got, ["0:00", "1:05", "2:03:04", "2 d 0:01:01"]);
     }

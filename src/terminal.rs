@@ -1,8 +1,8 @@
-//! Where text leaves for a terminal: the one file that writes to standard output and standard error.
+//! Output to a terminal. No other file writes to standard output or standard error.
 //!
-//! What a dataset, a card, a checkpoint, a spec, a file's name or a server says may hold the control
-//! sequences that steer a terminal: they hide lines, forge others, or type for the user. So whatever
-//! is printed for people goes through [`visible`] here, and no call has to think of it.
+//! Text from a dataset, a card, a checkpoint, a spec, a file name or a server may have control
+//! sequences. These can hide lines, forge lines, or type for the user. So everything printed for
+//! people goes through [`visible`] here, and callers need not care.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,21 +12,21 @@ use indicatif::ProgressBar;
 
 use crate::error::{Error, Fault, Result};
 
-/// A text whose control characters are shown as escapes (`\x1b`, `\u{202e}`); lines and tabs stay.
-/// Those that turn the direction of writing count as such: they show a text in another order than it
-/// has.
+/// Shows control characters as escapes (`\x1b`, `\u{202e}`), except line breaks and tabs.
+/// Characters that change the writing direction count as control characters, since they display a
+/// text in another order.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| steers(c) && !matches!(c, '\n' | '\t'))
+    escaped(text, |c| is_terminal_control(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// The same in one line: for a text that stands among others, lines and tabs are escaped, too.
+/// The same as one line: line breaks and tabs are escaped, too.
 pub fn visible_line(text: &str) -> Cow<'_, str> {
-    escaped(text, steers)
+    escaped(text, is_terminal_control)
 }
 
 /// C0, DEL, C1; line and paragraph separators; direction marks, embeddings, overrides and isolates
 /// (Unicode's annex 9).
-fn steers(c: char) -> bool {
+fn is_terminal_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -49,21 +49,21 @@ fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Prints to standard output for people. A reader that has gone away (`| head`) is no error.
+/// Prints to standard output for people. A closed pipe (`| head`) is not an error.
 pub fn print(text: &str) -> Result<()> {
-    to_output(&visible(text))
+    write_output(&visible(text))
 }
 
-/// Prints to standard output for a program, which gets every character as it is: CSV and JSON have
-/// escapes of their own. A terminal gets them as [`print`] has them.
+/// Prints to standard output for a program, unchanged, since CSV and JSON have their own escapes.
+/// On a terminal the text is printed as by [`print`].
 pub fn print_data(text: &str) -> Result<()> {
     match std::io::stdout().is_terminal() {
         true => print(text),
-        false => to_output(text),
+        false => write_output(text),
     }
 }
 
-fn to_output(text: &str) -> Result<()> {
+fn write_output(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
@@ -73,13 +73,13 @@ fn to_output(text: &str) -> Result<()> {
     }
 }
 
-/// Prints a line to standard error. A reader that has gone away is no error.
-pub fn tell(line: &str) {
+/// Prints a line to standard error. A closed pipe is not an error.
+pub fn eprint_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", visible(line));
 }
 
-/// Asks on standard error. Only `y` or `yes` is one; no answer is none.
-pub fn ask(question: &str) -> Result<bool> {
+/// Asks a question on standard error. Only `y` and `yes` mean yes.
+pub fn confirm(question: &str) -> Result<bool> {
     let mut err = std::io::stderr();
     let _ = write!(err, "{}", visible(question)).and_then(|()| err.flush());
     let mut answer = String::new();
@@ -88,19 +88,19 @@ pub fn ask(question: &str) -> Result<bool> {
         Error::from(Fault::failed(format!("reading from standard input failed: {e}")))
     })?;
     if !answer.ends_with('\n') {
-        // So that what comes next begins a line.
-        tell("");
+        // The next output must begin on a new line.
+        eprint_line("");
     }
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Whether standard error is a terminal, which bars may be drawn on.
+/// Whether standard error is a terminal, so that bars can be drawn.
 pub fn draws_bars() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Characters that a line of standard output may have: what `COLUMNS` says, else the terminal's width.
-/// None where there is no terminal, as in a pipe or a file.
+/// The width of standard output in characters: `COLUMNS`, else the width of the terminal. None
+/// without a terminal, as in a pipe or a file.
 pub fn output_width() -> Option<usize> {
     let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     given.filter(|columns| *columns > 0).or_else(|| {
@@ -109,25 +109,26 @@ pub fn output_width() -> Option<usize> {
     })
 }
 
-/// The text beside a bar.
+/// Sets the text beside a bar.
 pub fn set_message(bar: &ProgressBar, text: &str) {
     bar.set_message(visible_line(text).into_owned());
 }
 
-/// What clap says of the arguments, in its colours: help on standard output, faults on standard error.
-/// Where an argument holds a control character, which clap would print, without colours and with that
-/// argument behind it.
-pub fn tell_of_arguments(said: &clap::Error) {
+/// Prints clap's message about the arguments: help on standard output, errors on standard error.
+/// clap would print control characters of an argument. If there are any, the message is printed
+/// escaped and without colours, followed by that argument.
+pub fn print_argument_message(error: &clap::Error) {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
-    let odd: Vec<_> = arguments.iter().filter(|a| a.contains(steers)).collect();
-    if odd.is_empty() || !said.use_stderr() {
-        // A reader that has gone away is no error.
-        return drop(said.print());
+    let with_controls: Vec<_> =
+        arguments.iter().filter(|a| a.contains(is_terminal_control)).collect();
+    if with_controls.is_empty() || !error.use_stderr() {
+        // A closed pipe is not an error.
+        return drop(error.print());
     }
-    tell(said.render().to_string().trim_end());
-    for argument in odd {
-        tell(&format!("argument with control characters: {}", visible_line(argument)));
+    eprint_line(error.render().to_string().trim_end());
+    for argument in with_controls {
+        eprint_line(&format!("argument with control characters: {}", visible_line(argument)));
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_a_terminal_is_shown() {
+    fn terminal_control_characters_are_escaped() {
         for (text, shown) in [
             ("plain, größer, 日本, 👩‍👩‍👧, שלום", "plain, größer, 日本, 👩‍👩‍👧, שלום"),
             ("two\n\tlines", "two\n\tlines"),
@@ -147,7 +148,7 @@ mod tests {
             ("\u{2028}\u{2029}", "\\u{2028}\\u{2029}"),
         ] {
             assert_eq!(visible(text), shown);
-            // What is shown once is not escaped again.
+            // Escaping again changes nothing.
             assert_eq!(visible(shown), shown);
         }
         assert_eq!(visible_line("a\n\tb\x1b"), "a\\n\\tb\\x1b");

@@ -14,7 +14,7 @@ use common::TINY;
 use program::{Ran, folder_with, vlora};
 use serde_json::Value;
 use tempfile::TempDir;
-use vlora::results::{ExperimentFolder, Look, RunFolder, RunState, Weights, take_over};
+use vlora::results::{CheckLevel, ExperimentFolder, RunFolder, RunState, Weights, take_over};
 
 /// Everything that a finished run with a start leaves.
 const FILES: [&str; 8] = [
@@ -130,8 +130,8 @@ fn a_run_is_whole_or_names_the_file_that_is_not() {
     let unknown = [RunFolder::PROVENANCE, RunFolder::START, RunFolder::STEPS, RunFolder::EPOCHS];
     for (trained, older) in [(Trained::new(), false), (Trained::new().made_older(), true)] {
         let run = trained.run();
-        for look in [Look::Quick, Look::Thorough] {
-            assert_eq!(run.whole(look).unwrap().weights, Weights::Whole);
+        for look in [CheckLevel::Quick, CheckLevel::Thorough] {
+            assert_eq!(run.verify(look).unwrap().weights, Weights::Present);
         }
         let to = trained.folder().run("0123456789ab");
         for file in FILES {
@@ -141,11 +141,11 @@ fn a_run_is_whole_or_names_the_file_that_is_not() {
                     let passes = damage == Damage::OfAnotherRun
                         && older
                         && [&unknown[..], &[RunFolder::TEST]].concat().contains(&file);
-                    let looked = run.whole(Look::Thorough);
+                    let looked = run.verify(CheckLevel::Thorough);
                     match (file, damage) {
                         (RunFolder::MODEL, Damage::Missing) => {
                             assert_eq!(looked.unwrap().weights, Weights::Missing, "{case}");
-                            let refused = run.whole_with_weights(Look::Quick).unwrap_err();
+                            let refused = run.verify_with_weights(CheckLevel::Quick).unwrap_err();
                             assert!(refused.to_string().contains("weights of the finished run"));
                             assert_eq!(run.state(), RunState::Finished, "{case}");
                         }

@@ -35,7 +35,7 @@ SIZE = SIDE * SIDE * CHANNELS
 
 
 def fingerprint(images):
-    """A sum that does not depend on the images' order."""
+    """A checksum that does not depend on the order of the images."""
     total = 0
     for image in images:
         total += int.from_bytes(hashlib.sha256(image).digest()[:8], "little")
@@ -103,7 +103,7 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         os.symlink(os.path.realpath(arguments.parquet), f"{folder}/train.parquet")
-        # Five images each, so that the training file is all that is read.
+        # Five images each, so that no other file than the training file is read.
         part = {"fraction": 0.0001}
         spec = {
             "data": {"path": folder, "image_column": "img", "validation": part, "test": part},

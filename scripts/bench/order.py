@@ -19,7 +19,7 @@ def philox(counter, key):
 
 
 class Stream:
-    """Numbers of a seed, a purpose and a name."""
+    """The random numbers of a seed, a purpose and a name."""
 
     def __init__(self, seed, purpose, name):
         given = seed.to_bytes(8, "little") + purpose.encode() + b"\0" + name.encode()
@@ -51,10 +51,10 @@ class Stream:
 
 
 def batches(seed, epoch, lengths, size):
-    """Texts by number, a list a batch."""
+    """The indices of the texts, one list per batch."""
     order = Stream(seed, "order", str(epoch)).permutation(len(lengths))
     pools = [order[i : i + size * POOL] for i in range(0, len(order), size * POOL)]
-    # Texts of one length stay in their random order.
+    # Texts of equal length keep their random order.
     order = [text for pool in pools for text in sorted(pool, key=lambda text: lengths[text])]
     cut = [order[i : i + size] for i in range(0, len(order), size)]
     places = Stream(seed, "order", f"{epoch}/batches").permutation(len(cut))

@@ -110,7 +110,7 @@ class Program:
         return done.stdout
 
     def bench(self, arm, overrides=()):
-        """What a fresh process measures: an arm's object of its JSON."""
+        """Measures an arm in a new process; returns the arm's JSON object."""
         with tempfile.TemporaryDirectory() as folder:
             out = f"{folder}/bench.json"
             arguments = ["bench", self.spec, "--synthetic", "--arm", arm, "--json", out]
@@ -126,7 +126,7 @@ class Program:
 
 
 class Ended(Exception):
-    """A process of torch_step.py is no more; with its last lines."""
+    """A process of torch_step.py has ended; holds its last lines."""
 
 
 class Worker:
@@ -137,7 +137,7 @@ class Worker:
         self.errors = tempfile.TemporaryFile("w+")
         command = [sys.executable, "-W", "ignore", WORKER, options.spec, arm, variant, str(threads)]
         command += [options.device] + ([] if options.batch is None else [str(options.batch)])
-        # A pool of compiling processes would stay beside the measurement.
+        # A pool of compiling processes would keep running during the measurement.
         environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
         self.process = subprocess.Popen(
             command, env=environment, text=True, bufsize=1,
@@ -153,7 +153,7 @@ class Worker:
         return json.loads(line)
 
     def start(self, warmup):
-        """After its first steps, in which it compiles."""
+        """Waits for its first steps, in which it compiles."""
         self.about = self.answer()
         if missing := self.about["without_gradient"]:
             sys.exit(f"{self.name}: no gradient for {', '.join(missing)}")
@@ -167,7 +167,7 @@ class Worker:
     def measure(self, warmup, steps):
         before = self.run(warmup)
         out = self.run(steps)
-        # The time idle is that before the warm-up.
+        # The idle time is that before the warm-up.
         out["idle_cpu_seconds"] = before["idle_cpu_seconds"]
         for name in TIMES:
             out[name] = statistics.median(step[name] for step in out["steps"])
@@ -195,7 +195,7 @@ def compare(program, arm, options, threads):
     workers = {}
     try:
         for variant in options.variants:
-            # One after the other: compiling beside another's first steps gains nothing.
+            # One after the other, since compiling beside another's first steps saves no time.
             worker = Worker(options, arm, variant, threads)
             try:
                 worker.start(options.warmup)
@@ -214,10 +214,10 @@ def compare(program, arm, options, threads):
             for variant in order if number % 2 == 0 else reversed(order):
                 if variant is None:
                     ours = program.bench(arm)
-                    # All of it: an upper bound.
+                    # The whole resident size, as an upper bound.
                     ours["over_start_bytes"] = ours["resident_peak_bytes"]
                     if options.device == "cuda":
-                        # Of the GPU's memory: what tensors held, images included.
+                        # GPU memory held by tensors, including the images.
                         ours["device_peak_bytes"] = ours["peak_bytes"]
                 else:
                     found[variant] = workers[variant].measure(options.warmup, options.steps)
@@ -279,7 +279,7 @@ def table(arm, result, options):
 
 
 def gpu_rows(rows):
-    """What only a GPU's measurement has."""
+    """The rows that only a measurement on a GPU has."""
     for name, found in rows.items():
         said = []
         for key, about in (("device_peak_bytes", "tensors"), ("device_reserved_bytes", "held")):
@@ -304,7 +304,7 @@ def growth_cases(spec):
     }
     values = {
         "training.batch_size": [16, 32, 64, 128],
-        # Whole compounds: one, two, three, six.
+        # Whole compounds only: one, two, three, six.
         "model.depth": [size, 2 * size, 3 * size, 6 * size],
         "vlora.rank": [1, 8, 64],
     }
@@ -329,7 +329,7 @@ def growth(program, options):
         key = "".join(overrides)
         times = [r[key]["step_seconds"] for r in rounds]
         relative = [r[key]["step_seconds"] / r[""]["step_seconds"] for r in rounds]
-        # What a unit (an image, a layer) costs, over what it costs at the spec's own size.
+        # The cost per unit (image, layer), relative to the spec's own size.
         linear = None if field == "vlora.rank" else spread([t * own / value for t in relative])
         rows.append({
             "field": field, "value": value, "own": own, "seconds": spread(times),
@@ -359,7 +359,7 @@ def growth_table(result):
 
 
 def save(path, found):
-    """Whole or not at all."""
+    """Writes atomically."""
     if path:
         partly = path.with_name(f".{path.name}.tmp")
         partly.write_text(json.dumps(found, indent=1) + "\n")
@@ -400,7 +400,7 @@ def options():
 
 
 def check(parser, out):
-    """What would fail later."""
+    """Reports early what would fail later."""
     if out.rounds < 2 or out.steps < 1 or out.warmup < 1:
         parser.error("--rounds needs 2 or more, --steps and --warmup 1 or more")
     if not out.spec.is_file():

@@ -62,10 +62,10 @@ class Step:
         self.minilm, size = options.minilm, text_model.RECIPE["batch_size"]
         torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
         torch.manual_seed(0)
-        # The data are read before, as in vlora's measurement.
+        # The data are read before the measurement, as in vlora's.
         split = text_model.Split(text_model.tokenizer(options.minilm), options.data, "train")
         epoch = batches(0, 0, split.lengths.tolist(), size)
-        # The smaller one is none to time.
+        # A smaller last batch is not timed.
         self.batches = [split.batch(texts) for texts in epoch if len(texts) == size]
         self.start_resident = status("VmRSS")
 
@@ -79,14 +79,15 @@ class Step:
         return self.text_model.optimizer(self.model, recipe, **ADAMW[way])
 
     def choose(self):
-        """The fastest ways, and what each one of them took."""
+        """Chooses the fastest implementations; also returns the time of each."""
         seconds = {"attention": {}}
         few = self.batches[:4]
         for way in ATTENTION:
             self.build({"attention": way, "adamw": "loop"})
             passes = lambda: [self.loss(self.model, batch).backward() for batch in few]
             seconds["attention"][way] = best_of_three(passes)
-        # The gradients are not zero. No rate, so that AdamW leaves the weights as they are.
+        # The gradients are not zero. The learning rate is, so that AdamW does not change the
+        # weights.
         still = self.recipe | {"learning_rate": 0.0}
         seconds["adamw"] = {way: best_of_three(self.adamw(way, still).step) for way in ADAMW}
         seconds["clipping"] = {
@@ -183,7 +184,7 @@ def reset_peak():
 
 def worker(options):
     """Chooses, or measures on command: `{"warmup": 5, "steps": 40}` in, a line of JSON out."""
-    # Libraries print where they like; answers have the real standard output.
+    # Libraries may print to standard output, so answers use a copy of it.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     answer = lambda value: print(json.dumps(value), file=answers, flush=True)
@@ -206,7 +207,10 @@ def own_command(options, task):
 
 
 class Worker:
-    """A process of this script that measures, kept alive; another has chosen the ways before."""
+    """A process of this script that measures and is kept alive.
+
+    Another process chose the implementations before.
+    """
 
     def __init__(self, options):
         chosen = subprocess.run(own_command(options, "choose"), stdout=subprocess.PIPE, check=True)
@@ -233,7 +237,7 @@ class Worker:
 
 
 def program(options):
-    """What a fresh process of vlora measures."""
+    """Measures vlora in a new process."""
     threads = str(options.threads or len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/bench.json"

@@ -33,7 +33,7 @@ DROPOUT = 0.1
 
 
 def accuracy(model, split):
-    """Of the split's texts, sorted by length so that little padding is computed."""
+    """The accuracy on a split. Texts are sorted by length, so that there is little padding."""
     model.eval()
     right = 0
     with torch.inference_mode():

@@ -80,7 +80,7 @@ def build(run):
 
 
 def groups(model, decay):
-    """As the program has it: no decay for vectors, positions and the class token."""
+    """Parameter groups as in the program: no decay for vectors, positions and the class token."""
     decays = lambda name, p: p.ndim > 1 and name not in ("cls_token", "pos_embed")
     named = list(model.named_parameters())
     return [
@@ -90,7 +90,7 @@ def groups(model, decay):
 
 
 class Processor:
-    """Times what runs on the processor itself: an instant is a time."""
+    """Timer for the CPU: an instant is a time."""
 
     name = "cpu"
     instant = staticmethod(time.perf_counter)
@@ -112,7 +112,7 @@ class Processor:
 
 
 class Gpu:
-    """Times what a GPU runs behind the program: an instant is an event in its stream."""
+    """Timer for a GPU, which runs asynchronously: an instant is an event in its stream."""
 
     name = "cuda"
 
@@ -148,8 +148,8 @@ DEVICES = {"cpu": Processor, "cuda": Gpu}
 
 
 def fastest(ways, make, wait):
-    """The name of the way whose action is fastest, and the seconds of all: the least of ten each,
-    which other processes disturb the least."""
+    """The name of the fastest way and the seconds of all: the minimum of ten runs each, which other
+    processes disturb the least."""
     seconds = {}
     for name, settings in ways.items():
         action = make(settings)
@@ -188,13 +188,13 @@ class Step:
         self.choose(training)
 
     def choose(self, training):
-        """The fastest AdamW and clipping, on gradients that are not zero."""
+        """Chooses the fastest AdamW and clipping, on non-zero gradients."""
         settings = dict(
             lr=float(training["learning_rate"]),
             betas=(training["beta1"], training["beta2"]),
             eps=float(training["epsilon"]),
         )
-        # No rate, so that the trial leaves the weights as they are.
+        # A learning rate of 0, so that the trial does not change the weights.
         decay = training["weight_decay"]
         adamw = lambda **more: torch.optim.AdamW(groups(self.model, decay), **settings | more)
         for p in self.parameters:
@@ -211,7 +211,7 @@ class Step:
         torch.nn.utils.clip_grad_norm_(self.parameters, norm, foreach=foreach)
 
     def run(self):
-        """A step; the instants between its parts."""
+        """Runs a step; returns the instants between its parts."""
         instants = [self.device.instant()]
         self.optimizer.zero_grad()
         with self.precision:
@@ -240,7 +240,7 @@ class Step:
         }
 
     def in_a_row(self, steps):
-        """Seconds a step where none waits for the one before."""
+        """Seconds per step when no step waits for the one before."""
         start = time.perf_counter()
         for _ in range(steps):
             self.run()
@@ -271,7 +271,7 @@ def reset_peak():
 def main():
     path, arm, variant, threads, *rest = sys.argv[1:]
     device, batch = (*rest, None, None)[:2]
-    # Compiled code and libraries print where they like; answers have the real standard output.
+    # Compiled code and libraries may print to standard output, so answers use a copy of it.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     answer = lambda value: print(json.dumps(value), file=answers, flush=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a measurement on this machine should be read with: machine.sh PYTHON VLORA. Fails without a GPU that
-# PyTorch can use.
+# Prints the properties of this machine that matter for a measurement: machine.sh PYTHON VLORA.
+# Fails without a GPU that PyTorch can use.
 set -euo pipefail
 python=$1 vlora=$2
 

@@ -12,7 +12,8 @@ import pathlib
 import sys
 import tarfile
 
-# By name: folders that are made again from the bundle, and files that only a program reads.
+# Left out by name: folders that can be made again from the bundle, and files that only a program
+# reads.
 FOLDERS = {"cache", "hub", "site", "done"}
 ENDINGS = (".safetensors", ".nsys-rep", ".sqlite", ".tar.gz", ".partial")
 
@@ -26,7 +27,7 @@ def chosen(folder):
 
 
 def write(archive, folder, files, left):
-    """Its size once written."""
+    """Writes the archive; returns its size."""
     partial = archive.with_name(archive.name + ".partial")
     with tarfile.open(partial, "w:gz") as tar:
         for path in files:
@@ -43,9 +44,9 @@ def write(archive, folder, files, left):
 
 def main():
     folder, archive, most = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
-    # The smallest first: logs and tables are worth more than what is large.
+    # The smallest first, since logs and tables are worth more than large files.
     files = sorted(chosen(folder), key=lambda f: (f[1], f[0]))
-    # Names and the list of what is left out are packed, too.
+    # Leave room for file names and the list of files left out.
     room, kept, left = most - most // 20, [], []
     for path, size in files:
         packed = len(gzip.compress(path.read_bytes(), 6)) if size < 4 * most else size

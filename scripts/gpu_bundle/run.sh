@@ -32,7 +32,7 @@ device=(--device cuda)
 dry=false
 failed=() unfinished=()
 
-# What a step answers, in the order in which answers are worth most, and the seconds that it may take.
+# The steps in order of importance: the question that a step answers, and its time limit in seconds.
 titles=(
     "which machine, which libraries; three steps of the quickstart"
     "the small tests on the GPU, each in a process of its own"
@@ -44,15 +44,15 @@ titles=(
     "2,000 steps of CIFAR-10 in float32 and in bf16"
 )
 limits=(100 360 330 480 150 300 600 1200)
-# The steps of `all`, and the seconds they may take together, beside a minute for a look whether there is a GPU.
+# The steps of `all` and their time limit together in seconds, besides a minute to check for a GPU.
 first=6 most=1740
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$here/run.sh"; }
 fail() { echo "run.sh: $*" >&2; exit 1; }
 say() { echo "-- $*"; }
 
-# One command of a step: `part SECONDS NAME COMMAND…`, done once, within so many seconds and what is left of
-# the step's. Always succeeds: what failed is named at the end.
+# Runs one command of a step once: `part SECONDS NAME COMMAND…`, within its time limit and what is
+# left of the step's. Always succeeds; failed parts are listed at the end.
 part() {
     local most=$1 name=$2 left status=0 begun=$SECONDS
     shift 2
@@ -62,7 +62,7 @@ part() {
     [ "$left" -le "$most" ] || left=$most
     if [ "$left" -lt 5 ]; then say "$name: no time left in this step"; unfinished+=("$name"); return 0; fi
     say "$name: $*"
-    # Interrupted first, so that what keeps its work can do so.
+    # Interrupted before it is killed, so that it can save its work.
     timeout --signal INT --kill-after 10 "$left" "$@" >"$out/$name.log" 2>&1 || status=$?
     tail -n 25 "$out/$name.log" | sed 's/^/   /'
     case $status in
@@ -73,7 +73,7 @@ part() {
     printf '%s\t%s\t%s s\texit %s\n' "$(date -u +%FT%TZ)" "$name" $((SECONDS - begun)) "$status" >>"$out/parts.tsv"
 }
 
-# Whether a part's command would be understood, as far as that can be told without a GPU.
+# Checks a part's command, as far as possible without a GPU.
 parses() {
     local name=$1 arguments=() skip=false word said
     shift
@@ -84,9 +84,9 @@ parses() {
     fi
     case $1 in
         "$vlora")
-            # With --help behind it a command's options are read, and nothing is done.
+            # With --help appended, the options are parsed and nothing is run.
             said=$("$@" --help 2>&1) || { echo "$said"; failed+=("$name"); return; }
-            # `params` reads a spec and its overrides as `run` and `bench` do, and needs no data.
+            # `params` reads a spec and its overrides like `run` and `bench`, without data.
             arguments=("$3")
             for word in "${@:4}"; do
                 if $skip; then arguments+=(--set "$word"); skip=false; fi
@@ -102,7 +102,7 @@ spec = importlib.util.spec_from_file_location("script", script)
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 sys.argv = sys.argv[1:]
-# What is installed is not asked here.
+# Does not check what is installed.
 module.check = lambda *_: None
 found = module.options()
 assert found.spec.is_file(), found.spec
@@ -112,7 +112,7 @@ PYTHON
     esac
 }
 
-# CIFAR-10 in the layout of the Hub's cache, joined from its parts where they are.
+# CIFAR-10 in the layout of the Hub's cache, joined from its parts if they are present.
 cifar() {
     ls data/cifar10.tar.part-* >/dev/null 2>&1 || return 1
     if [ ! -e "$1/joined" ]; then
@@ -128,7 +128,7 @@ tarfile.open(fileobj=sys.stdin.buffer, mode="r|").extractall(sys.argv[1])' "$1" 
     fi
 }
 
-# What PyTorch brings lies in folders that the loader does not know.
+# PyTorch's own libraries are in folders that the loader does not search.
 pytorch_libraries() {
     "$python" -B - <<'PYTHON' 2>/dev/null
 import glob, os, sys
@@ -143,7 +143,7 @@ print(":".join(found))
 PYTHON
 }
 
-# The authors' package for PyTorch's side; and the timm it asks for, where the machine's is another.
+# The authors' package for the PyTorch side, and the timm it needs if the machine's version differs.
 packages() {
     local site=$1
     [ -e "$site/vlora" ] || "$python" -m zipfile -e wheels/vlora-*.whl "$site"
@@ -168,14 +168,14 @@ step_1() {
     part 60 1-device "$vlora" bench experiments/quickstart.yaml --synthetic --steps 3 --warmup 1 "${device[@]}"
 }
 
-# The tests on the GPU, one a line.
+# The GPU tests, one per line.
 gpu_tests() { "$here/bin/tests" --list --ignored on_the_gpu | sed -n 's/: test$//p'; }
 
-# Each by itself: after a fault a process can use its GPU for nothing more.
+# Each in its own process, since a process cannot use the GPU any more after a fault.
 tests_apart() {
     local seconds=$1 prefix=$2 test
     shift 2
-    # Read whole before the first one, which has this loop's input.
+    # Read completely before the first test, which shares this loop's standard input.
     while read -r test; do
         [ -n "$test" ] || continue
         part "$seconds" "$prefix-${test##*::}" "$@" "$here/bin/tests" --exact --ignored "$test" </dev/null
@@ -192,12 +192,12 @@ measured() {
     bench+=(--set "training.batch_size=$batch" --set precision=bf16)
     part 90 "3-$model" "${bench[@]}" --steps 20 --warmup 5 --json "$out/3-$model.json"
     part 60 "3-$model-kernels" "${bench[@]}" --steps 3 --warmup 3 --kernels
-    # What cuBLASLt was asked for, with the algorithm of each product.
+    # The requests to cuBLASLt, with the algorithm of each product.
     part 45 "3-$model-cublaslt" env CUBLASLT_LOG_LEVEL=5 "CUBLASLT_LOG_FILE=$out/3-$model-cublaslt.txt" \
         "${bench[@]}" --arm baseline --steps 1 --warmup 1
 }
 
-# NVIDIA's own profiler, where it is: it also sees what is not this program's kernels.
+# NVIDIA's own profiler, if installed: it also sees kernels that are not this program's.
 profiled() {
     local model=$1 batch=$2
     if ! command -v nsys >/dev/null; then say "no nsys here: kernels are timed by events alone"; return 0; fi
@@ -223,7 +223,7 @@ beside_pytorch() {
 
 step_4() {
     local variant
-    # What must be compiled comes last: it is slow to start, and may not be possible here.
+    # Variants that must be compiled come last: they start slowly and may not work here.
     for variant in bf16 compile+bf16; do
         beside_pytorch vit-192 512 "$variant"
         beside_pytorch vit-b16 128 "$variant"
@@ -245,7 +245,7 @@ step_5() {
 }
 
 step_6() {
-    # Without CIFAR-10 in this folder, the images that the program carries.
+    # Without CIFAR-10 in this folder, the images embedded in the program.
     if cifar "$HF_HUB_CACHE"; then
         run 300 6-sweep experiments/gpu/rank-sweep.yaml
     else
@@ -263,7 +263,7 @@ step_8() {
     fi
 }
 
-# Everything written so far in one file.
+# Packs everything written so far into one file.
 pack() { "$python" -B scripts/pack.py "$out" "$out/results.tar.gz" 48000000 || failed+=(results.tar.gz); }
 
 step() {
@@ -279,7 +279,7 @@ dry_run() {
     dry=true
     command -v "$python" >/dev/null || fail "$python is not here; PYTHON names the Python with PyTorch"
     local script
-    # Not local: it goes when the script ends.
+    # Not a local variable, since it is removed when the script ends.
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     out=$work
@@ -360,7 +360,7 @@ esac
 command -v "$python" >/dev/null || fail "$python is not here; PYTHON names the Python with PyTorch"
 [ ! -e without-cuda ] || fail "this bundle was made with --without-cuda: it only does its dry run"
 prepare
-# Without a GPU every part would fail, each in its own words.
+# Without a GPU every part would fail with its own message.
 said=$(timeout 60 "$vlora" bench experiments/quickstart.yaml --synthetic --arm baseline --steps 1 --warmup 0 "${device[@]}" 2>&1) ||
     fail "the program cannot use a GPU here: ${said#error: }"
 for number in $numbers; do step "$number"; done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Whether two results of one experiment hold the same models: same_bits.sh FOLDER FOLDER. Compares the
-# SHA-256 of each run's weights, which its result.json keeps.
+# Checks whether two results of an experiment have the same models: same_bits.sh FOLDER FOLDER.
+# Compares the SHA-256 of each run's weights, stored in its result.json.
 set -euo pipefail
 
 hashes() {

@@ -28,7 +28,7 @@ RECIPES = {
     "models/sentence-transformers/all-MiniLM-L6-v2": "minilm",
     "datasets/SetFit/sst2": "sst2",
 }
-# It is in no package: its recipe reads files that the caller has.
+# No package has it; its recipe reads files of the caller.
 SST2 = "datasets/SetFit/sst2"
 TABLE = pathlib.Path(__file__).parent / "files.sha256"
 INCOMPLETE = 3

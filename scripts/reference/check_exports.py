@@ -72,7 +72,7 @@ def in_transformers(folder, _settings, more=()):
     files = {path.name for path in folder.iterdir()}
     if files != {"config.json", "model.safetensors", *more}:
         raise Failure(f"the folder holds {', '.join(sorted(files))}")
-    # transformers fills what is missing at random, and only says so.
+    # transformers initialises missing tensors at random and only warns.
     model, loading = transformers.ViTForImageClassification.from_pretrained(
         folder, output_loading_info=True, local_files_only=True
     )
@@ -135,14 +135,14 @@ def in_the_package(file, settings):
 
 
 def unequal_tensors(file):
-    """Names of the tensors that are not the original's, bit by bit, or stand in one file alone."""
+    """Names of the tensors that differ from the original in any bit, or are in one file only."""
     original, got = load_file(ORIGINAL), load_file(file)
 
     def same(name):
         if name not in original or name not in got:
             return False
         a, b = original[name], got[name]
-        # As bytes: 0 and -0 are equal as numbers.
+        # Compared as bytes, since 0 and -0 are equal as numbers.
         alike = a.dtype == b.dtype and a.shape == b.shape
         return alike and torch.equal(a.view(torch.uint8), b.view(torch.uint8))
 
@@ -174,7 +174,7 @@ def main():
         nonlocal passed
         try:
             found, good = check()
-        # A loader's refusal, whatever its kind, is a result.
+        # Any refusal by a loader is a result.
         except Exception as error:
             found, good = " ".join(str(error).split()), False
         passed &= good

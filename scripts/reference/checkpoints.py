@@ -29,7 +29,7 @@ from vlora import VisionTransformerVLoRA
 import readings
 from stable import save_stable
 
-# Heads differ, so that a reader that guesses them is found out.
+# Heads differ between the models, so that a reader that guesses them fails.
 MODEL = dict(image_size=8, patch_size=4, channels=3, classes=5, dim=12, mlp_ratio=2.0)
 CLASS_TOKEN = MODEL | dict(pool="class-token", norm_eps=1e-6)
 SETTINGS = {
@@ -54,7 +54,7 @@ def timm(s):
 
 
 def hugging_face(s):
-    """What the configs of Hugging Face's ViT and BERT have in common."""
+    """Settings that the configs of Hugging Face's ViT and BERT share."""
     return dict(
         hidden_size=s["dim"],
         num_hidden_layers=s["depth"],
@@ -87,7 +87,10 @@ CLASSES = ["tench", "goldfish", "great white shark", "tiger shark", "hammerhead"
 
 
 def shard(model, folder, expected):
-    """The model over several files, with class names and a processor; and what that computes."""
+    """Saves the model in several files, with class names and a processor.
+
+    Also records what the processor computes.
+    """
     model.config.id2label = dict(enumerate(CLASSES))
     model.config.label2id = {name: number for number, name in enumerate(CLASSES)}
     model.save_pretrained(folder, max_shard_size="5KB")
@@ -98,14 +101,14 @@ def shard(model, folder, expected):
         image_std=[0.229, 0.224, 0.225],
     )
     processor.save_pretrained(folder)
-    # Every byte once a channel.
+    # Every byte value once per channel.
     pixels = torch.arange(256).reshape(4, 1, side, side).repeat(1, 3, 1, 1).to(torch.uint8)
     values = processor(list(pixels), return_tensors="pt")["pixel_values"]
     expected |= {"processor.bytes": pixels.float(), "processor.values": values}
 
 
 def arguments(s):
-    """Of timm's create_model and as model_args in its config.json."""
+    """Arguments of timm's create_model, also used as model_args in its config.json."""
     names = dict(image_size="img_size", channels="in_chans", classes="num_classes", dim="embed_dim")
     names |= dict(patch_size="patch_size", depth="depth", heads="num_heads", mlp_ratio="mlp_ratio")
     pool = dict(global_pool="avg", class_token=False) if s["pool"] == "mean" else {}
@@ -121,7 +124,7 @@ def timm_folder(s):
 
 
 def save_timm_folder(model, name, folder, images):
-    """The folder; the logits are those of the model that timm makes of what lies there."""
+    """Saves the folder; returns the logits of the model that timm loads from it."""
     folder.mkdir(exist_ok=True)
     save_state(model, folder / "model.safetensors")
     labels = dict(label_names=CLASSES)
@@ -131,7 +134,7 @@ def save_timm_folder(model, name, folder, images):
 
 
 def timm_logits(config, state, images):
-    """As `timm.create_model("hf-hub:…")` reads a config.json; None where it does not."""
+    """The logits with a config.json read as by `timm.create_model("hf-hub:…")`; None if it refuses."""
     cfg = config["pretrained_cfg"] | dict(num_classes=config["num_classes"])
     try:
         model = timm_package.create_model(
@@ -143,7 +146,7 @@ def timm_logits(config, state, images):
         return None
 
 
-# Arguments that timm's VisionTransformer has, each at a value that is not its default.
+# Arguments of timm's VisionTransformer, each at a value other than its default.
 ARGUMENTS = dict(
     act_layer=["gelu", "quick_gelu", "gelu_tanh", "relu", "silu"],
     attn_drop_rate=[0.1],
@@ -176,7 +179,7 @@ ARGUMENTS = dict(
     weight_init=["jax", "moco"],
     unheard_of=[1],
 )
-# Together, where one alone does not load.
+# Pairs of arguments of which one alone does not load.
 PAIRS = [dict(global_pool="avg", fc_norm=False), dict(global_pool="token", fc_norm=False)]
 ARCHITECTURES = [
     "vit_base_patch16_224",
@@ -192,7 +195,7 @@ ARCHITECTURES = [
     "eva02_tiny_patch14_224",
     "resnet18",
 ]
-# Of transformers' ViTConfig, and some that every config has.
+# Fields of transformers' ViTConfig, and some that every config has.
 HF_FIELDS = dict(
     attention_probs_dropout_prob=[0.5],
     chunk_size_feed_forward=[2],
@@ -218,7 +221,7 @@ HF_FIELDS = dict(
 
 
 def fields(folder, hf_model, images):
-    """What fields of the descriptions do, the weights being the same."""
+    """The effect of fields of the configs, with the same weights."""
     config = json.loads((folder / "timm-folder" / "config.json").read_text())
     model = random(timm_folder, "timm-folder", 64)
     rows = []
@@ -296,14 +299,14 @@ def random(build, name, seed):
     torch.manual_seed(seed)
     model = build(SETTINGS[name]).eval()
     with torch.no_grad():
-        # Away from the start, where norms are 1 and biases 0.
+        # Move parameters away from their initial values, where norms are 1 and biases 0.
         for p in model.parameters():
             p.add_(0.2 * torch.randn_like(p))
     return model
 
 
 def save_state(model, path):
-    # A base weight comes once a layer of its compound, and safetensors refuses shared memory.
+    # A base weight occurs once for each layer of its compound; safetensors refuses shared memory.
     state = {name: t.detach().clone().contiguous() for name, t in model.state_dict().items()}
     path.write_bytes(save(state, metadata={"format": "pt"}))
 

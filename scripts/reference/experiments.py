@@ -1,7 +1,7 @@
 """The fixtures' experiments in this project's YAML."""
 
-# With Adam's usual epsilon of 1e-8, gradients that are nothing but rounding (the keys' bias has
-# no other) make steps of full size, and no two programs agree on those.
+# With Adam's usual epsilon of 1e-8, gradients that consist only of rounding errors (as for the
+# keys' bias) would make steps of full size, and no two programs agree on those.
 TRAINING = dict(lr=1e-2, weight_decay=0.1, betas=(0.9, 0.999), eps=1e-5)
 CLIP, SMOOTHING, STEPS, BATCH, CLASSES, SIDE = 1.0, 0.1, 10, 6, 5, 8
 

@@ -24,7 +24,7 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def picture(seed):
-    """Something with edges and gradients, as RGB."""
+    """An RGB image with edges and gradients."""
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     channels = [(x * 31 + seed * 40) % 256, (y * 29 + x * seed) % 256, (x * y * 5 + 60) % 256]
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
@@ -78,7 +78,7 @@ def main():
         encoded(picture(5).convert("RGBA"), "WEBP", lossless=True),
     ]
     pixels("rgb", rgb, "RGB")
-    # Two row groups, not compressed: pages lie in the file as they are.
+    # Two row groups, not compressed, so that pages are stored as they are.
     write("rgb", {"image": images(rgb), "label": labels(0, 1, 2, 0, 1, 2)},
           labelled(["a", "b", "c"]), compression="NONE", row_group_size=4)
 

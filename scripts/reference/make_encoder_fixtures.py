@@ -43,8 +43,8 @@ SIZES = {"vocabulary": 53, "positions": 16, "token_types": 2, "dim": 16, "depth"
 CLASSES, HIDDEN, EPS = 3, 24, 1e-12
 LENGTHS = [11, 7, 1, 9, 4]
 STEPS, CLIP = 10, 1.0
-# Adam's usual epsilon of 1e-8 would make steps of full size of the keys' biases, whose gradients are
-# nothing but rounding.
+# With Adam's usual epsilon of 1e-8, the keys' biases would make steps of full size, although their
+# gradients consist only of rounding errors.
 TRAINING = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-5, "weight_decay": 0.1}
 RANK, ALPHA, TARGETS = 2, 3.0, ["attention.self.query", "attention.output.dense", "output.dense"]
 
@@ -82,7 +82,7 @@ def model_section(pool, activation):
 
 def batch(generator):
     shape = (len(LENGTHS), max(LENGTHS))
-    # 0 is padding, whose row transformers never trains, and stands in no text.
+    # 0 is padding, whose row transformers never trains. No text has it.
     ids = torch.randint(1, SIZES["vocabulary"], shape, generator=generator)
     lengths = torch.tensor(LENGTHS)
     # The second segment is the later half of a text.
@@ -125,7 +125,7 @@ def ours(name):
 
 
 def randomise(parameters, generator):
-    """Values that show a parameter in a wrong place: biases and norms are none of zeros and ones."""
+    """Random values, so that a misplaced parameter is noticed: no bias is 0 and no norm is 1."""
     with torch.no_grad():
         for name, p in parameters.items():
             noise = torch.randn(p.shape, generator=generator)
@@ -146,7 +146,7 @@ def increments(parameters, generator):
 
 
 def composed(parameters, prefix):
-    """Parameters as the module takes them, increments added to what they stand on."""
+    """The parameters for the module, with increments added to their reference weights."""
     full = {}
     for name, p in parameters.items():
         if name.endswith(".A"):
@@ -200,8 +200,8 @@ def make(file, module, section, vlora, seed):
     ]
     optimizer = torch.optim.AdamW(groups, **TRAINING)
     losses = []
-    # In float64: of gradients whose terms cancel, float32 keeps too few digits to compare with. How far
-    # PyTorch's own float32 is from them says how many that are.
+    # In float64, since float32 keeps too few digits of gradients whose terms cancel. The difference
+    # to PyTorch's own float32 shows how many digits that is.
     def exact_or_not(dtype):
         logits = forward(dtype)
         loss = torch.nn.functional.cross_entropy(logits, inputs["labels"])
@@ -270,7 +270,7 @@ def folders():
         for name, p in parameters.items():
             if name.endswith("layer_norm.weight"):
                 p.add_(1.0)
-    # The output layer shares its matrix with the words, and is saved once.
+    # The output layer shares its matrix with the word embedding, so it is saved once.
     state = distilbert.state_dict()
     state.pop("vocab_projector.weight", None)
     (OUT / "distilbert").mkdir(exist_ok=True)
@@ -314,7 +314,7 @@ if __name__ == "__main__":
     parser.add_argument("--minilm", help="a folder with config.json, model.safetensors, tokenizer.json")
     options = parser.parse_args()
     torch.manual_seed(0)
-    # Sums on several threads come out by their number.
+    # The result of a sum depends on the number of threads.
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     pooler = model_section("pooler", "gelu")

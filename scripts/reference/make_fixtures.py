@@ -40,7 +40,7 @@ def decays(name, parameter):
 
 
 def train(run, parameters, forward, images, labels):
-    """What a fixture holds besides its inputs. The parameters end up trained."""
+    """The outputs of a fixture. Trains the parameters in place."""
     trained = {n: p for n, p in parameters.items() if readings.is_trained(run, n)}
     for name, p in parameters.items():
         p.requires_grad_(name in trained)
@@ -65,14 +65,14 @@ def train(run, parameters, forward, images, labels):
 
 
 def apart(got, want):
-    """The largest difference over the largest magnitude, as tests/oracle.rs has it."""
+    """The largest difference divided by the largest magnitude, as in tests/oracle.rs."""
     return ((got - want).abs().max() / want.abs().max().clamp(min=1e-6)).item()
 
 
 def replay(fixture, run, dtype):
-    """How far readings.py is from the fixture: in logits, gradients, and after the steps."""
+    """The difference between readings.py and the fixture in logits, in gradients, and after the steps."""
     with torch.random.fork_rng():
-        # Whose own values are not used: the next fixture's must not move by them.
+        # Its random values are not used and must not change those of the next fixture.
         _, forward = readings.plain(run)
     weights = {n: t for n, t in fixture.items() if n.startswith("weight.")}
     parameters = {n.removeprefix("weight."): t.to(dtype, copy=True) for n, t in weights.items()}
@@ -86,7 +86,8 @@ def make(name, text, parameters, forward, seed):
     run = yaml.safe_load(text)
     torch.manual_seed(seed)
     with torch.no_grad():
-        # Away from the start, where norms are 1, biases and LoRA 0 and the class token almost 0.
+        # Move parameters away from their initial values: norms 1, biases and LoRA 0, class token
+        # near 0.
         for p in parameters.values():
             p.add_(0.2 * torch.randn_like(p))
     images = torch.randn(BATCH, 3, SIDE, SIDE)
@@ -96,8 +97,8 @@ def make(name, text, parameters, forward, seed):
     out |= train(run, parameters, forward, images, labels)
     info = {"torch": torch.__version__, "timm": timm.__version__, "spec": text}
     save_stable(out, OUT / f"{name}.safetensors", info)
-    # In float64 too: where rounding alone moves the results, no two programs agree on them.
-    # A quarter of what tests/oracle.rs allows.
+    # In float64, too: if rounding alone changes the results, no two programs agree on them. The
+    # limit is a quarter of that in tests/oracle.rs.
     fixture = load_file(OUT / f"{name}.safetensors")
     logits, grads, after = replay(fixture, run, torch.float64)
     assert logits < 2.5e-6 and grads < 2.5e-5 and after < 2.5e-4, (name, logits, grads, after)
@@ -107,7 +108,7 @@ def make(name, text, parameters, forward, seed):
 
 
 def plain(name, text, seed):
-    """A model by readings.py; a dense one is timm's as it is."""
+    """A model from readings.py; a dense model is timm's, unchanged."""
     make(name, text, *readings.plain(yaml.safe_load(text)), seed)
 
 
@@ -123,10 +124,10 @@ def package(name, text, seed, depth, vl_size, **settings):
     """A model of the authors' package, whose depth is the number of compounds."""
     timm_settings = readings.timm_settings(yaml.safe_load(text)["model"]) | {"depth": depth}
     model = VisionTransformerVLoRA(vl_size=vl_size, **settings, **timm_settings).float().eval()
-    # A base weight is seen again as every increment's original; named_parameters lists it once.
+    # A base weight is also the original of every increment; named_parameters lists it once.
     parameters = {our_name(n, vl_size): p for n, p in model.named_parameters()}
     if not settings.get("vl_enabled", True):
-        # They are still there, and nothing uses them.
+        # These parameters exist, but nothing uses them.
         parameters = {n: p for n, p in parameters.items() if not n.endswith((".A", ".B"))}
     fixture, run = make(name, text, parameters, lambda _, images: model(images), seed)
     logits, grads, _ = replay(fixture, run, torch.float32)
@@ -159,7 +160,7 @@ def authors():
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    # A model starts from the state that the one before left: new ones go to the end.
+    # Each model continues from the random state of the one before, so append new models at the end.
     torch.manual_seed(0)
     plain("vit-class-token", spec(2), seed=1)
     plain("vit-mean", spec(2, pool="mean"), seed=2)

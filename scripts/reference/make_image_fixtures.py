@@ -80,7 +80,7 @@ def with_text(image, key, text, packed):
 
 
 def files():
-    """Name, bytes, how far a JPEG decoder may be off."""
+    """Name, bytes, and the largest allowed error of a JPEG decoder."""
     image = slope(12, 8)
     for n in range(10):
         yield f"jpeg orientation {n}", encoded(image, "JPEG", quality=95, subsampling=0, exif=exif(n)), 2
@@ -126,7 +126,7 @@ def files():
     photo = slope(130, 110).crop((0, 0, 45, 37))
     for name, options in [("", {}), (" progressive", {"progressive": True}), (" restarts", {"restart_marker_rows": 1}),
                           (" 4:4:4", {"subsampling": 0}), (" 4:2:2", {"subsampling": 1})]:
-        # Decoders enlarge colours of half the resolution with different rounding.
+        # Decoders upsample colour channels of half the resolution with different rounding.
         off = 2 if options.get("subsampling") == 0 else 3
         yield f"jpeg{name}", encoded(photo, "JPEG", quality=90, **options), off
     yield "jpeg grey", encoded(photo.convert("L"), "JPEG"), 2
@@ -144,7 +144,7 @@ def decode(bytes):
 
 
 def accepted(file):
-    """The lengths below its own to which a file can be cut."""
+    """The lengths to which a file can be cut so that Pillow still accepts it."""
     def sound(bytes):
         try:
             decode(bytes)
@@ -208,7 +208,10 @@ def write_resized():
 
 
 def write_boxes(draws=40_000):
-    """Means and deviations of boxes: left, top, width, height, and the share of whole images."""
+    """Means and deviations of the boxes (left, top, width, height).
+
+    Also the share of boxes that cover the whole image.
+    """
     torch.manual_seed(0)
     out = []
     for width, height, scale, ratio in [

@@ -31,7 +31,7 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def picture(seed, mode="RGB"):
-    """Smooth colours, of which JPEG's rounding makes little, another for each seed."""
+    """Smooth colours, which JPEG changes little; different for each seed."""
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     channels = [40 + 13 * seed % 180 + x * 3, 30 + 29 * seed % 190 + y * 4, 150 - 7 * seed % 120 + x + y]
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8)).convert(mode)
@@ -57,7 +57,7 @@ def webp(seed):
 
 
 def csv(*values, name="n", sep=","):
-    """Two columns, the second of which tells the rows of one file from those of another."""
+    """Two columns; the second identifies the file of a row."""
     return "".join([f"{name}{sep}word\n"] + [f"{v}{sep}w{v}\n" for v in values])
 
 
@@ -94,7 +94,7 @@ def card(yaml):
 
 
 def classes(folder, *names, start=0, file=png, ending="png", each=2):
-    """Images in a folder a class."""
+    """Images with one folder per class."""
     seeds = iter(range(start, start + 99))
     return {f"{folder}{c}/{i}.{ending}": file(next(seeds)) for c in names for i in range(each)}
 
@@ -427,7 +427,7 @@ def described():
 
 
 def types():
-    """Columns of Parquet in every type that labels come in."""
+    """Parquet columns of every type that labels may have."""
     whole = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
     columns = lambda **more: {f"{t}": pa.array([1, None, 100], t) for t in whole} | more
     layout("whole numbers of every width", {"train.parquet": table(columns())})
@@ -475,7 +475,7 @@ def embedded():
 
 
 def plain(value):
-    """A value as JSON can hold it."""
+    """A value in a form that JSON can represent."""
     if isinstance(value, bytes):
         return {"bytes": hashlib.sha256(value).hexdigest()}
     if isinstance(value, (str, int, float, type(None))):

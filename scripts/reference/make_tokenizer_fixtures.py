@@ -127,13 +127,13 @@ LONG = [
 INVISIBLE = [0xAD, 0x34F, 0x61C, 0x115F, 0x17B4, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F)]
 INVISIBLE += [*range(0x2060, 0x2065), *range(0x2066, 0x206A), 0x3164, 0xFE0F, 0xFEFF, 0xFFF9, 0xE0001, 0xE0020]
 SPACES = [0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
-# Private, unassigned, no characters at all, and the one that stands for what could not be read.
+# Private use, unassigned, non-characters, and object replacement and replacement characters.
 STRANGE = [0xE000, 0xF8FF, 0xF0000, 0x378, 0xFDD0, 0xFFFE, 0xFFFF, 0x10FFFF, 0xFFFC, 0xFFFD]
 PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~" + "¡§«·»¿–—‘’“”†‡•…‰′※、。「」『』〜！？｡؟،।"
 
 
 def lines():
-    """The same list on every call: what is listed above, then parts of it side by side."""
+    """The same list on every call: the lines above, then combinations of their parts."""
     listed = EMPTY + PLAIN + NUMBERS + ADDRESSES + HTML + SPECIAL + EMOJI + SCRIPTS + SYMBOLS + MARKS + LONG
     for text in ACCENTS:
         listed += [unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
@@ -210,7 +210,7 @@ def expected(tokenizer, texts):
 
 
 def write(name, value):
-    """A line an entry, so that changes can be read."""
+    """Writes one entry per line, so that changes are readable."""
     compact = lambda v: json.dumps(v, ensure_ascii=True, separators=(",", ":"))
     if isinstance(value, list):
         text = "[\n" + ",\n".join(map(compact, value)) + "\n]\n"
@@ -224,7 +224,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--minilm", required=True, type=pathlib.Path)
     options = parser.parse_args()
-    # Texts of more tokens than a model takes are told of one by one otherwise.
+    # Otherwise transformers warns about each text with more tokens than the model takes.
     logging.getLogger("transformers").setLevel(logging.ERROR)
     OUT.mkdir(parents=True, exist_ok=True)
     texts = lines()

@@ -62,7 +62,7 @@ def adapted(run):
 
 
 def parameters(run, dense):
-    """The experiment's parameters: those of the dense model, and zeros for what is added."""
+    """The parameters of the experiment: those of the dense model, and zeros for the added ones."""
     out = dict(dense.named_parameters())
     shapes = {name: p.shape for name, p in out.items()}
     parts = {}
@@ -99,9 +99,9 @@ def is_trained(run, name):
 
 
 def weights(run, parameters):
-    """What the parameters add up to, by timm's names."""
+    """The weights that result from the parameters, by timm's names."""
     out = {name: p for name, p in parameters.items() if not name.endswith(PARTS)}
-    # In ascending order, so that the layer before is whole when the next adds to it.
+    # In ascending order, so that a layer is complete when the next one adds to it.
     for name, reference, rank, scale in increments(run):
         weight = out[reference]
         if run["vlora"].get("detach", True):
@@ -114,7 +114,7 @@ def weights(run, parameters):
             out[name] = weight + parameters[f"{name}.delta"]
         else:
             out[name] = weight + (parameters[f"{name}.B"].T @ parameters[f"{name}.A"]) * scale
-    # After all increments: no layer's reference has another layer's LoRA in it.
+    # After all increments, so that no reference weight includes another layer's LoRA.
     for name in adapted(run):
         a, b = (parameters[name + part] for part in LORA)
         out[name] = out[name] + (b.T @ a) * (run["lora"]["alpha"] / run["lora"]["rank"])
@@ -122,11 +122,11 @@ def weights(run, parameters):
 
 
 def plain(run):
-    """The experiment's parameters, and its model as a function of them and the images."""
+    """The parameters of the experiment, and its model as a function of them and the images."""
     dense = VisionTransformer(**timm_settings(run["model"])).eval()
 
     def forward(parameters, images):
-        # Strict: every weight of the model is replaced, and no other is given.
+        # Strict: every weight of the model is replaced, and there are no others.
         return functional_call(dense, weights(run, parameters), (images,), strict=True)
 
     return parameters(run, dense), forward

@@ -6,7 +6,7 @@ from safetensors.torch import save
 
 
 def save_stable(tensors, path, metadata):
-    """`save_file`, with the metadata's keys in order: safetensors writes them in any."""
+    """`save_file` with sorted metadata keys, since safetensors writes them in any order."""
     data = save({name: t.contiguous() for name, t in tensors.items()}, metadata=metadata)
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 from transformers.utils import logging
 
-# Of experiments/paper/sst2-minilm.yaml; what that leaves out is this program's default.
+# From experiments/paper/sst2-minilm.yaml, with this program's defaults for the rest.
 RECIPE = {
     "epochs": 2,
     "batch_size": 32,
@@ -22,17 +22,17 @@ RECIPE = {
     "clip_norm": 1.0,
 }
 MAX_TOKENS, CLASSES = 64, 2
-# Batches whose texts are sorted by length together.
+# The number of batches whose texts are sorted by length together.
 POOL = 50
 
 
-# That MiniLM's pooler is not wanted, and how far the reading is.
+# Silences the warning about MiniLM's unused pooler, and the progress bar.
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 
 class Classifier(torch.nn.Module):
-    """BertModel, the mean over the tokens that are no padding, dropout, and a linear classifier."""
+    """BertModel, the mean over non-padding tokens, dropout, and a linear classifier."""
 
     def __init__(self, minilm, dropout, attention="sdpa"):
         super().__init__()
@@ -72,7 +72,7 @@ def optimizer(model, recipe, **more):
 
 
 def rate(recipe, step, total):
-    """Of a step, from 0: a linear warm-up, then half a cosine."""
+    """The learning rate of a step, counted from 0: a linear warm-up, then half a cosine."""
     peak, warmup = recipe["learning_rate"], round(recipe["warmup_ratio"] * total)
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -92,7 +92,7 @@ class Split:
         self.lengths = torch.tensor([len(ids) for ids in self.ids])
 
     def batch(self, texts):
-        """Ids [texts, longest], filled up with 0, lengths and labels."""
+        """Ids [texts, longest] padded with 0, lengths and labels."""
         rows = [torch.tensor(self.ids[i]) for i in texts]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
         return ids, self.lengths[texts], self.labels[texts]

@@ -79,9 +79,9 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         set_message(&bar, &variant.label);
         let tick = &mut || bar.inc(1);
         let measured = measure(variant, seed, &examples, amount, &device, tick)?;
-        table.add(row(args, variant, &measured, rates[&rated(variant)], &device));
+        table.add(row(args, variant, &measured, rates[&rate_key(variant)], &device));
         kernels += &kernels_text(&variant.label, &measured);
-        // After each arm: what ends the command later loses none of it.
+        // Written after each arm, so that a later failure loses no measurements.
         if let Some(file) = file {
             write_atomic(file, table.render(Format::Json).as_bytes())?;
         }
@@ -97,7 +97,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
 }
 
 fn amount(args: &BenchArgs) -> Result<Amount> {
-    // More would not be waited for.
+    // Nobody would wait for more.
     const MOST: usize = 1_000_000;
     for (option, found, least) in [("--steps", args.steps, 1), ("--warmup", args.warmup, 0)] {
         if !(least..=MOST).contains(&found) {
@@ -111,7 +111,7 @@ fn amount(args: &BenchArgs) -> Result<Amount> {
     Ok(Amount { steps: args.steps, warmup: args.warmup, kernels: args.kernels })
 }
 
-/// The variants of these arms, or all.
+/// The variants of these arms; all variants if no arm is given.
 fn chosen<'a>(experiment: &'a Experiment, arms: &[String]) -> Result<Vec<&'a Variant>> {
     let mut names: Vec<&str> = experiment.variants.iter().map(|v| v.arm.as_str()).collect();
     names.dedup();
@@ -128,7 +128,7 @@ fn chosen<'a>(experiment: &'a Experiment, arms: &[String]) -> Result<Vec<&'a Var
     Ok(experiment.variants.iter().filter(|v| arms.is_empty() || arms.contains(&v.arm)).collect())
 }
 
-/// On a terminal a bar, elsewhere nothing.
+/// A bar on a terminal; hidden elsewhere.
 fn bar(total: usize) -> ProgressBar {
     if !draws_bars() {
         return ProgressBar::hidden();
@@ -138,31 +138,31 @@ fn bar(total: usize) -> ProgressBar {
     ProgressBar::new(total as u64).with_style(style)
 }
 
-/// What a rate is of: a product's shape, and a precision.
-type Rated = ((usize, usize, usize), Precision);
+/// The key of a rate: the shape of the product and its precision.
+type RateKey = ((usize, usize, usize), Precision);
 
-fn rated(variant: &Variant) -> Rated {
+fn rate_key(variant: &Variant) -> RateKey {
     (largest_product(&variant.spec), variant.spec.precision)
 }
 
-/// The rates of each variant's largest product.
+/// The rate of each variant's largest product.
 fn rates(
     variants: &[&Variant],
     device: &Device,
     bar: &ProgressBar,
-) -> Result<BTreeMap<Rated, Rate>> {
+) -> Result<BTreeMap<RateKey, Rate>> {
     set_message(bar, "matrix product");
     bar.tick();
     let mut rates = BTreeMap::new();
     for variant in variants {
-        if let Entry::Vacant(entry) = rates.entry(rated(variant)) {
+        if let Entry::Vacant(entry) = rates.entry(rate_key(variant)) {
             entry.insert(Rate::of(&variant.spec, device)?);
         }
     }
     Ok(rates)
 }
 
-/// A variant's row; `rate` is that of its largest product.
+/// A variant's row. `rate`: that of its largest product.
 fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: Rate, device: &Device) -> Row {
     let flops = m.step_flops();
     let floor = rate.floor(m);
@@ -193,14 +193,14 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: Rate, device: &D
         .hidden("products", m.queued.products)
         .hidden("refused_products", m.queued.refused);
     for (key, title, rate) in [
-        ("examples_per_second", "examples/s", m.step.under(m.examples as f64)),
+        ("examples_per_second", "examples/s", m.step.dividing(m.examples as f64)),
         ("evaluation_examples_per_second", "evaluated/s", m.evaluation),
-        ("gflops", "GFLOP/s", m.step.under(flops / 1e9)),
+        ("gflops", "GFLOP/s", m.step.dividing(flops / 1e9)),
     ] {
         row = timed(row, key, title, rate, tenths(rate.median));
     }
     row = row.cell("floor_seconds", "floor", right, Cell::number(floor, time(floor)));
-    let share = m.step.under(floor);
+    let share = m.step.dividing(floor);
     row = timed(row, "floor_share", "share of floor", share, percent(share.median))
         .cell("peak_bytes", "peak memory", right, size(m.peak_bytes))
         .hidden("resident_peak_bytes", m.resident_peak_bytes)
@@ -226,7 +226,8 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: Rate, device: &D
     }
 }
 
-/// What took most of a step first, with its share of all that was timed; nothing where none was.
+/// The table of kernel times, longest first, each with its share of the total. Empty if kernels
+/// were not timed.
 fn kernels_text(label: &str, m: &Measured) -> String {
     let Some(kernels) = &m.kernels else { return String::new() };
     let all: f64 = kernels.iter().map(|k| k.seconds).sum();
@@ -251,11 +252,11 @@ fn kernels_text(label: &str, m: &Measured) -> String {
     )
 }
 
-/// What the numbers mean and what they were measured with, a line each, behind an empty one.
+/// An empty line, then notes on the meaning of the numbers and the setting, one per line.
 fn notes(
     args: &BenchArgs,
     variants: &[&Variant],
-    rates: &BTreeMap<Rated, Rate>,
+    rates: &BTreeMap<RateKey, Rate>,
     device: &Device,
 ) -> String {
     let mut sizes: Vec<String> = variants.iter().map(|v| batch_text(&v.spec)).collect();
@@ -308,7 +309,7 @@ fn batch_text(spec: &RunSpec) -> String {
     format!("batches of {batch}{accumulated}")
 }
 
-/// How seconds of this size are shown: times what, with how many decimals, in which unit.
+/// How a time is shown: factor, decimals and unit.
 fn unit(seconds: f64) -> (f64, usize, &'static str) {
     match seconds {
         s if s >= 1.0 => (1.0, 2, "s"),
@@ -340,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_shown_in_their_unit() {
+    fn times_are_shown_in_a_fitting_unit() {
         let got: Vec<String> = [2.346, 0.4121, 0.0421, 0.00312, 0.0].map(time).to_vec();
         assert_eq!(got, ["2.35 s", "412 ms", "42.1 ms", "3.12 ms", "0.00 ms"]);
         let q = Quartiles { first: 0.99, median: 1.0, third: 1.5 };

@@ -84,7 +84,7 @@ pub fn compress(args: &CompressArgs) -> Result<()> {
     )
 }
 
-/// Targets by name; all matrices where none is named.
+/// Targets by name; all matrices if none is named.
 fn targets(names: &[String], model: &ModelSpec) -> Result<Vec<TargetSpec>> {
     if names.is_empty() {
         return Ok(model.matrices().into_iter().map(TargetSpec::plain).collect());
@@ -93,7 +93,7 @@ fn targets(names: &[String], model: &ModelSpec) -> Result<Vec<TargetSpec>> {
     names.iter().map(|name| target(name, "--targets", &known).map(TargetSpec::plain)).collect()
 }
 
-/// A row an increment.
+/// One row per increment.
 fn table(kept: &[Kept]) -> Table {
     let mut table = Table::new()
         .column("layer", "layer", Align::Right)

@@ -41,7 +41,7 @@ pub struct DataArgs {
     format: FormatArgs,
 }
 
-/// Texts are shown up to this many characters.
+/// Longer texts are cut at this many characters.
 const SHOWN: usize = 60;
 
 pub fn data(args: &DataArgs) -> Result<()> {
@@ -49,7 +49,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
     let layout = Layout::without(&repository, args.config.as_deref(), &args.ignore)?
         .with_columns(&args.columns);
     if args.split.is_none() && layout.splits().next().is_none() {
-        // A dataset with a fault may have no splits either.
+        // A dataset with a fault may also have no splits; then the fault is reported.
         layout.fault()?;
         return Err(Fault::new("there is nothing that is read")
             .source(repository.name())
@@ -77,7 +77,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
         let rows = read_split(&repository, &layout, split, None)?;
         for (i, column) in rows.columns.iter().enumerate() {
             let classes = column.class_names.len();
-            // What is said of the split stands in its first line.
+            // Cells that describe the split are shown only in its first row.
             let once = |text: String| if i == 0 { text } else { String::new() };
             table.row(vec![
                 Cell::number(split.clone(), once(split.clone())),
@@ -138,7 +138,7 @@ fn spec_lines(contents: &Contents, args: &DataArgs, layout: &Layout) -> String {
     }
 }
 
-/// What the card says of the licence, or what is known without it.
+/// The licence from the dataset card, else from the repository or a licence file.
 fn licence(repository: &Repository, layout: &Layout) -> String {
     let is_licence = |path: &&String| {
         let name = path.to_ascii_lowercase();
@@ -154,7 +154,7 @@ fn licence(repository: &Repository, layout: &Layout) -> String {
     }
 }
 
-/// The files that are not read, a line a reason.
+/// The files that are not read, one line per reason.
 fn left_out(layout: &Layout) -> String {
     let line = |(why, files): (&str, &[String])| match files {
         [] => String::new(),
@@ -180,7 +180,7 @@ fn source(dataset: &str) -> Result<Source> {
     Ok(Source::Folder(folder))
 }
 
-/// What labels mean, a line a column.
+/// The class names, one line per column of labels.
 fn class_names(rows: &Rows) -> String {
     let named = rows.columns.iter().filter(|column| column.kind() == Kind::ClassLabel);
     let line = |column: &Column| {
@@ -208,7 +208,7 @@ fn first_rows(split: &str, rows: &Rows, most: usize) -> String {
     text
 }
 
-/// A value in one line.
+/// A value as one line.
 fn value(column: &Column, row: usize) -> String {
     let text = |text: Option<&Option<String>>| match text {
         Some(Some(text)) => shortened(text),
@@ -251,7 +251,7 @@ fn kind(image: &[u8]) -> &'static str {
     }
 }
 
-/// The text in one line, cut where it is long.
+/// The text as one line, cut if it is long.
 fn shortened(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let cut: String = line.chars().take(SHOWN).collect();

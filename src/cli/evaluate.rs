@@ -12,7 +12,7 @@ use crate::checkpoints::{Loaded, read_checkpoint};
 use crate::error::Result;
 use crate::models;
 use crate::report::{Align, Cell, Format, Row, Table, count, plain};
-use crate::results::{Look, RunFolder, WholeRun};
+use crate::results::{CheckLevel, IntactRun, RunFolder};
 use crate::runner::{
     Evaluated, chosen_variant, device_kind, device_name, evaluate as evaluated, evaluation_hints,
     named_variants,
@@ -91,9 +91,9 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let starts = variants.iter().filter_map(|v| v.spec.start.as_ref()?.alpha);
     let alpha = args.alpha.or(starts.clone().next().filter(|a| starts.clone().all(|b| b == *a)));
     let hints = evaluation_hints(&variants, args.heads, alpha);
-    // Weights of a run are evaluated as its own arm, and only if they are those that it left.
+    // Weights of a run are evaluated as the run's own arm, after a check that they are unchanged.
     let run = match RunFolder::of_weights(&args.checkpoint) {
-        Some(folder) => Some(folder.whole_with_weights(Look::Thorough)?),
+        Some(folder) => Some(folder.verify_with_weights(CheckLevel::Thorough)?),
         None => None,
     };
     let loaded =
@@ -146,7 +146,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
 fn table(
     args: &EvaluateArgs,
     loaded: &Loaded,
-    run: Option<&WholeRun>,
+    run: Option<&IntactRun>,
     variant: &Variant,
     done: &Evaluated,
     device: &str,
@@ -166,7 +166,7 @@ fn table(
     for (i, (metric, value)) in done.metrics.iter().enumerate() {
         let cell = Cell::number(*value, metric.text(*value));
         row = match i {
-            // The primary one is always in the same columns.
+            // The primary metric is always in the same columns.
             0 => row.hidden("metric", metric.name).cell("value", metric.name, right, cell),
             _ => row.cell(metric.name, metric.name, right, cell),
         };

@@ -52,7 +52,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
             vec![args.out.clone()]
         }
         Exported::Folder(mut files) => {
-            // The tokenizer goes where the model goes.
+            // The tokenizer is exported with the model.
             let tokenizer = loaded.tokenizer.clone().filter(|_| form.files().contains(&TOKENIZER));
             files.extend(tokenizer.map(|bytes| (PathBuf::from(TOKENIZER), bytes)));
             refuse_stale(form, &args.out, &files)?;
@@ -67,7 +67,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     print(&(args.checkpoint.describe(&loaded) + &written + &checkpoint.unsaid(form)))
 }
 
-/// The weights without the LoRA that was merged into them.
+/// The weights after subtracting the LoRA that was merged into them.
 fn unmerged(args: &ExportArgs, merged: &Checkpoint) -> Result<Checkpoint> {
     let Some(path) = &args.unmerge else { return Ok(merged.clone()) };
     let adapted = read_checkpoint(path, &Hints::default())?;
@@ -76,7 +76,7 @@ fn unmerged(args: &ExportArgs, merged: &Checkpoint) -> Result<Checkpoint> {
     merged.unmerge_lora(&adapted.checkpoint).map_err(named)
 }
 
-/// Refuses to leave a file of another model beside a model that comes without one.
+/// Refuses to leave an old file of another model in the folder that this export would not replace.
 fn refuse_stale(form: Form, folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
     let is_written = |name: &str| files.iter().any(|(written, _)| written == Path::new(name));
     let left = form.files().iter().filter(|name| !is_written(name)).map(|name| folder.join(name));
@@ -88,7 +88,7 @@ fn refuse_stale(form: Form, folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Resu
         .into())
 }
 
-/// Refuses what would be written over, before anything is read.
+/// Refuses to overwrite files, before anything is read.
 fn refuse(args: &ExportArgs) -> Result<()> {
     if args.to.files().is_empty() {
         return refuse_overwriting(&[&args.out], args.force);

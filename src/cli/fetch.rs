@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::hub::HubArgs;
-use super::{FormatArgs, clean, print_as, tell};
+use super::{FormatArgs, clean, eprint_line, print_as};
 use crate::atomic::write_atomic;
 use crate::data::{self, Card};
 use crate::error::{Error, Fault, Result};
@@ -31,7 +31,7 @@ pub struct FetchArgs {
     format: FormatArgs,
 }
 
-/// Something that a spec's runs read.
+/// Something that the runs of a spec read.
 #[derive(Clone, Debug, PartialEq)]
 enum Need {
     Data(Box<DataSpec>),
@@ -72,15 +72,16 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
         print_as(args.format.format, &table.render(args.format.format.into()))?;
     }
     for path in written {
-        tell(&format!("wrote {}", path.display()));
+        eprint_line(&format!("wrote {}", path.display()));
     }
-    // The last one ends the command.
+    // The last error is returned; the others are printed.
     let last = failed.pop();
-    failed.iter().for_each(|error| tell(&format!("error: {error}")));
+    failed.iter().for_each(|error| eprint_line(&format!("error: {error}")));
     last.map_or(Ok(()), Err)
 }
 
-/// Gets what one spec reads; the lock that was written, if it is another than before.
+/// Downloads what one spec reads. Returns the path of the lock if it was written because it
+/// changed.
 fn fetch_one(path: &Path, update: bool, hub: &Hub, table: &mut Table) -> Result<Option<PathBuf>> {
     let experiment = spec::load(path, &[], &models::parameters)?;
     let before = if update { None } else { Lockfile::read(path)? };
@@ -101,7 +102,7 @@ fn fetch_one(path: &Path, update: bool, hub: &Hub, table: &mut Table) -> Result<
     Ok(Some(lock))
 }
 
-/// What an experiment's runs read, each once.
+/// Everything that the runs of an experiment read, each once.
 fn needs(experiment: &Experiment) -> Result<Vec<Need>> {
     let mut needs: Vec<Need> = Vec::new();
     for variant in &experiment.variants {
@@ -119,7 +120,7 @@ fn needs(experiment: &Experiment) -> Result<Vec<Need>> {
     Ok(needs)
 }
 
-/// What was got: files that are there, whole and checked.
+/// Files that were downloaded and checked.
 struct Got {
     kind: Kind,
     source: String,
@@ -136,7 +137,7 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
         }
     };
     let known = before.and_then(|lock| lock.find_source(kind, &source));
-    // A pinned commit stays, also where its branch has moved on.
+    // A pinned commit is kept, even if its branch has moved on.
     let repository = hub.open(&source.at(known), kind)?;
     let files = match need {
         Need::Data(data) => data::needed(&repository, &data.files())?,
@@ -146,7 +147,7 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
     let mut locked = repository.pin(&source, &files)?;
     if let Some(locked) = &mut locked {
         known.map_or(Ok(()), |known| locked.keeps(known))?;
-        // The Hub's own list says it; else the card does, or the lock that was.
+        // If the Hub reports no licence, take it from the card, else from the old lock.
         if locked.licence.is_none() {
             let card = Card::of(&repository)?.license;
             locked.licence = card.or_else(|| known.and_then(|known| known.licence.clone()));
@@ -184,7 +185,7 @@ fn row(spec: &Path, got: &Got) -> Vec<Cell> {
     ]
 }
 
-/// The error with the spec whose files were asked for.
+/// Adds the spec to the error.
 fn named(spec: &Path, error: Error) -> Error {
     error.map_fault(|fault| fault.under(spec.display()))
 }

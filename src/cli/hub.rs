@@ -1,4 +1,4 @@
-//! How commands reach the Hub, and what they show of it.
+//! Options for access to the Hub, and the progress of downloads.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::tell;
+use super::eprint_line;
 use crate::error::Result;
 use crate::hub::{Hub, Kind, Lockfile, Progress, Silent, Source};
 use crate::runner::{as_named, model_path};
@@ -35,7 +35,7 @@ pub struct LockedHubArgs {
 }
 
 impl LockedHubArgs {
-    /// The Hub as the lock of `spec` pins it, where there is one.
+    /// The Hub, pinned by the lock of `spec` if there is one.
     pub fn open(self, spec: &Path, quiet: bool) -> Result<Hub> {
         let lock = if self.unlocked { None } else { Lockfile::read(spec)? };
         Ok(Hub::from_env(self.hub.offline, lock, progress(quiet)))
@@ -43,8 +43,8 @@ impl LockedHubArgs {
 }
 
 impl LockedHubArgs {
-    /// Reads a checkpoint named by a path or by `hub:owner/name`, at the commit that the lock of
-    /// `spec` pins where it pins one.
+    /// Reads a checkpoint named by a path or by `hub:owner/name`. The lock of `spec` may pin its
+    /// commit.
     pub fn checkpoint<T>(
         self,
         spec: &Path,
@@ -63,7 +63,7 @@ impl LockedHubArgs {
 }
 
 impl HubArgs {
-    /// The Hub as it is.
+    /// The Hub without a lock.
     pub fn unlocked(self) -> Hub {
         Hub::from_env(self.offline, None, progress(false))
     }
@@ -87,7 +87,7 @@ fn progress(quiet: bool) -> Rc<dyn Progress> {
     }
 }
 
-/// A bar a file on a terminal, a line a file elsewhere, on standard error.
+/// Shows each file on standard error: a bar on a terminal, a line elsewhere.
 struct Shown {
     current: RefCell<Option<Current>>,
 }
@@ -101,8 +101,8 @@ struct Current {
 impl Progress for Shown {
     fn note(&self, text: &str) {
         match &*self.current.borrow() {
-            Some(current) => current.bar.suspend(|| tell(&format!("note: {text}"))),
-            None => tell(&format!("note: {text}")),
+            Some(current) => current.bar.suspend(|| eprint_line(&format!("note: {text}"))),
+            None => eprint_line(&format!("note: {text}")),
         }
     }
 
@@ -128,6 +128,6 @@ impl Progress for Shown {
         let Some(Current { bar, size, started }) = self.current.borrow_mut().take() else { return };
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
-        tell(&format!("downloaded {path}  {}  {seconds:.1} s", HumanBytes(size)));
+        eprint_line(&format!("downloaded {path}  {}  {seconds:.1} s", HumanBytes(size)));
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand.
+//! The command line: one file per subcommand.
 
 mod bench;
 mod completions;
@@ -31,8 +31,8 @@ use crate::report::{Format, count, match_notes, plain};
 use crate::results::{ExperimentFolder, RunState};
 use crate::runner::{device_kind, planned_kind, select_device, unused_gpu};
 use crate::spec::{self, DeviceKind, Experiment};
+pub use crate::terminal::{eprint_line, print_argument_message};
 use crate::terminal::{print, print_data, visible_line};
-pub use crate::terminal::{tell, tell_of_arguments};
 
 /// Reproduce Vertical LoRA (arXiv 2406.09315): compare a dense Transformer with VLoRA.
 ///
@@ -132,7 +132,7 @@ impl SpecArgs {
         Ok(spec::load(&self.spec, &self.set, &models::parameters)?)
     }
 
-    /// For runs on this device: what `precision: auto` means depends on it.
+    /// Loads the spec for a device, since `precision: auto` depends on it.
     fn load_for(&self, device: &Device) -> Result<Experiment> {
         self.load_for_kind(device_kind(device))
     }
@@ -177,12 +177,12 @@ impl DeviceArgs {
         Ok(device)
     }
 
-    /// For a command that computes nothing: a GPU need not be there.
+    /// The device kind for a command that computes nothing; a GPU need not be present.
     fn planned(&self) -> Result<DeviceKind> {
         planned_kind(&self.device)
     }
 
-    /// The same again, with a stream of its own on a GPU.
+    /// Opens the device again; on a GPU it has its own stream.
     fn another(&self) -> Result<Device> {
         select_device(&self.device)
     }
@@ -216,7 +216,7 @@ impl From<FormatName> for Format {
     }
 }
 
-/// Runs the command that the arguments ask for.
+/// Runs the chosen command.
 pub fn main(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(args) => run::run(&args),
@@ -236,7 +236,8 @@ pub fn main(cli: Cli) -> Result<()> {
     }
 }
 
-/// How near matched arms come to what they are matched to, a line each, behind an empty one.
+/// An empty line, then one line per matched arm: how close it is to the size that it is matched to.
+/// Empty if there are none.
 fn matched(experiment: &Experiment) -> String {
     let notes = experiment.variants.iter().flat_map(|v| match_notes(&v.label, &v.matched));
     let lines: String = notes.map(|note| format!("· {}\n", plain(&note))).collect();
@@ -248,7 +249,7 @@ fn several(n: usize, what: &str) -> String {
     format!("{} {what}{}", count(n as u64), if n == 1 { "" } else { "s" })
 }
 
-/// The first `most` of the names, in one line.
+/// The first `most` names in one line.
 fn listed<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let first: Vec<String> = names.iter().take(most).map(|name| clean(name.as_ref())).collect();
     let first = first.join(", ");
@@ -275,12 +276,12 @@ fn states(runs: impl Iterator<Item = RunState> + Clone) -> String {
     some.collect::<Vec<_>>().join(", ")
 }
 
-/// A text that stands among others as one line, its control characters as escapes.
+/// A text as one line, with control characters escaped.
 fn clean(text: &str) -> String {
     visible_line(text).into_owned()
 }
 
-/// Prints a table as it was asked for.
+/// Prints a table in the chosen format.
 fn print_as(format: FormatName, text: &str) -> Result<()> {
     match format {
         FormatName::Table => print(text),
@@ -288,14 +289,14 @@ fn print_as(format: FormatName, text: &str) -> Result<()> {
     }
 }
 
-/// Says so where `--device` leaves it to the program and a GPU may be there that it cannot use.
+/// Prints a note if `--device auto` cannot use a GPU that may be present.
 fn tell_unused_gpu(device: &str) {
     if let Some(why) = unused_gpu(device) {
-        tell(&format!("note: computing on the CPU: {why}"));
+        eprint_line(&format!("note: computing on the CPU: {why}"));
     }
 }
 
-/// The error where a report was printed, but could not be written.
+/// The error for a report that was printed but could not be written.
 pub fn not_written(folder: &Path, error: &Error) -> Error {
     Error::from(
         Fault::failed("the table is printed, but its files could not all be written")

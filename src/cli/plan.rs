@@ -33,9 +33,9 @@ pub struct PlanArgs {
     format: FormatArgs,
 }
 
-/// At most so many runs, or rows of arms, are listed without `--details`.
+/// The most runs, or rows of arms, that are listed without `--details`.
 const FEW: usize = 24;
-/// At most so many arms, or values of a swept field, are named in one line.
+/// The most arms, or values of a swept field, that are named in one line.
 const MOST_NAMES: usize = 12;
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
@@ -66,7 +66,7 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     print(&text)
 }
 
-/// What is planned, in a few lines.
+/// The plan in a few lines.
 fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> String {
     let e = &plan.experiment;
     let mut arms: Vec<&str> = plan.variants.iter().map(|v| v.variant.arm.as_str()).collect();
@@ -105,7 +105,7 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
     text
 }
 
-/// Each swept field with its values, in the order in which they come.
+/// Each swept field with its values, in order of first appearance.
 fn swept(plan: &Plan) -> Vec<(String, Vec<String>)> {
     let mut fields: Vec<(String, Vec<String>)> = Vec::new();
     for (field, value) in plan.variants.iter().flat_map(|v| &v.variant.point) {
@@ -118,15 +118,15 @@ fn swept(plan: &Plan) -> Vec<(String, Vec<String>)> {
     fields
 }
 
-/// How many runs are in each state, and how many another experiment has finished.
+/// The number of runs in each state, and of those that another experiment has finished.
 fn planned_states(plan: &Plan) -> String {
     let runs = || plan.variants.iter().flat_map(|v| &v.runs);
     let mut text = states(runs().map(|run| run.state));
-    let elsewhere = runs().filter(|run| run.elsewhere).count();
-    if elsewhere > 0 {
+    let in_sibling = runs().filter(|run| run.in_sibling).count();
+    if in_sibling > 0 {
         text += &format!(
             "; {} finished in another experiment here, and taken from there",
-            match elsewhere {
+            match in_sibling {
                 1 => "1 of them is".to_string(),
                 n => format!("{} of them are", count(n as u64)),
             }
@@ -135,13 +135,13 @@ fn planned_states(plan: &Plan) -> String {
     text
 }
 
-/// Runs of a variant that are still to be trained.
+/// The number of runs of a variant that still have to be trained.
 fn left(variant: &PlannedVariant) -> usize {
-    let to_do = variant.runs.iter().filter(|r| r.state != RunState::Finished && !r.elsewhere);
+    let to_do = variant.runs.iter().filter(|r| r.state != RunState::Finished && !r.in_sibling);
     to_do.count()
 }
 
-/// The time for what is left, one run at a time, and what that is based on.
+/// The estimated time for the remaining runs, one at a time, and its basis.
 fn time(plan: &Plan, estimates: &[Option<Estimate>]) -> String {
     let todo: Vec<(usize, Option<Estimate>)> = plan
         .variants
@@ -173,7 +173,7 @@ fn time(plan: &Plan, estimates: &[Option<Estimate>]) -> String {
     format!("{about} {} for what is left, one run at a time, {by}", clock(seconds))
 }
 
-/// A row an arm at its sweep points, or an arm alone where those are many.
+/// One row per variant, or one row per arm if there are many.
 fn arms(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> Table {
     let mut table = Table::new()
         .column("arm", "arm", Align::Left)
@@ -216,7 +216,7 @@ fn arms(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> Tabl
     table
 }
 
-/// The least and the most.
+/// The range of the values.
 fn range(values: impl Iterator<Item = f64>, text: &dyn Fn(f64) -> String) -> Cell {
     let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
     values.for_each(|value| (least, most) = (least.min(value), most.max(value)));
@@ -233,7 +233,7 @@ fn reduction_of(plan: &Plan, variant: &PlannedVariant) -> Option<f64> {
     Some(reduction(variant.cost.parameters, base.cost.parameters))
 }
 
-/// A row a run.
+/// One row per run.
 fn runs(plan: &Plan, device: DeviceKind) -> Table {
     let mut table = Table::new()
         .column("arm", "arm", Align::Left)
@@ -277,7 +277,7 @@ fn runs(plan: &Plan, device: DeviceKind) -> Table {
     table
 }
 
-/// Notes of a plan of many arms are cut.
+/// Cuts the notes of a plan with many arms.
 fn first_lines(notes: &str, all: bool) -> String {
     const MOST: usize = 8;
     let lines: Vec<&str> = notes.lines().collect();
@@ -288,7 +288,7 @@ fn first_lines(notes: &str, all: bool) -> String {
     format!("{first}· … {} more\n", count((lines.len() - MOST) as u64))
 }
 
-/// What arms start from and what is done to it, a line each, behind an empty one.
+/// An empty line, then one line per arm with start weights. Empty if there are none.
 fn starts(plan: &Plan) -> String {
     let note = |v: &PlannedVariant| {
         let note = start_note(evidence(&v.variant.spec), &v.record(), v.started.as_ref())?;
@@ -302,7 +302,7 @@ fn starts(plan: &Plan) -> String {
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
-/// The first arm's whole spec with every default, then what the others change.
+/// The first arm's whole spec with every default, then the differences of the others.
 fn resolved(plan: &Plan) -> Result<String> {
     let Some((first, others)) = plan.variants.split_first() else { return Ok(String::new()) };
     let yaml = serde_yaml_text(first)?;

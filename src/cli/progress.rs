@@ -1,11 +1,11 @@
-//! What a run shows while it goes: bars on a terminal, plain lines elsewhere, on standard error.
+//! The progress of runs on standard error: bars on a terminal, plain lines elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::tell;
+use super::eprint_line;
 use crate::report::count;
 use crate::results::{EpochRecord, Metric, RunResult, WorkUnit};
 use crate::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant};
@@ -16,25 +16,25 @@ use crate::train::Step;
 
 pub struct Progress {
     show: Show,
-    /// Where there are no bars, each running run gets a line at least this often.
+    /// Without bars, each run gets a line at least this often.
     every: Duration,
-    /// Several runs go on at once: lines about them say which.
+    /// Several runs are trained at once, so lines name their run.
     several: bool,
     runs: usize,
     ended: usize,
-    /// Of all runs, of those that have ended, and of those that this process has trained itself.
+    /// FLOPs of all runs, of ended runs, and of ended runs as far as this process trained them.
     total_flops: f64,
     ended_flops: f64,
     trained_flops: f64,
     started: Instant,
-    /// The runs under way, by their ids.
+    /// The running runs, by id.
     current: BTreeMap<String, CurrentRun>,
 }
 
 enum Show {
     Nothing,
     Lines,
-    /// One bar for all runs, and below it one for each run under way.
+    /// One bar for all runs, and one below it for each running run.
     Bars {
         bars: MultiProgress,
         all: ProgressBar,
@@ -46,24 +46,24 @@ struct CurrentRun {
     epochs: usize,
     bar: Option<ProgressBar>,
     started: Instant,
-    /// Steps of the whole run, done at the start, and done now.
+    /// Steps of the whole run, steps done before this process, and steps done now.
     steps: u64,
     skipped: u64,
     done: u64,
     flops: f64,
-    /// Units of work done by this process, and what they are.
+    /// Units of work done by this process, and their name.
     units: u64,
     unit: WorkUnit,
     loss: f64,
     metric: &'static Metric,
-    /// Of the last whole epoch.
+    /// The validation metric of the last whole epoch.
     validation: Option<f64>,
-    /// When a line about it was last written.
+    /// When the last line about it was written.
     written: Instant,
 }
 
 impl CurrentRun {
-    /// Units of work a second so far, evaluation included.
+    /// Units of work per second so far, including evaluation.
     fn rate(&self) -> f64 {
         self.units as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
@@ -82,7 +82,8 @@ impl CurrentRun {
         set_message(bar, &self.beside_bar(epoch));
     }
 
-    /// In 80 columns with the bar up to the validation metric, if the name is short.
+    /// The message beside the bar. With a short name, bar and message fit 80 columns up to the
+    /// validation metric.
     fn beside_bar(&self, epoch: usize) -> String {
         let validation = self.validation.map(|v| format!("  val {}", self.metric.text(v)));
         let validation = validation.unwrap_or_default();
@@ -100,7 +101,7 @@ impl CurrentRun {
     }
 }
 
-/// Bars of one look.
+/// The common style of all bars.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -108,8 +109,8 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress {
-    /// For a plan of which `jobs` runs are trained at once. Without a terminal, each of these gets a
-    /// line at least once in `every`.
+    /// For a plan with `jobs` runs at once. Without a terminal, each running run gets a line at
+    /// least once per `every`.
     pub fn new(plan: &Plan, jobs: usize, quiet: bool, every: Duration) -> Progress {
         let runs = plan.run_count();
         let show = if quiet {
@@ -137,7 +138,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub fn finish(&mut self) {
         if let Show::Bars { bars, all } = &self.show {
             all.disable_steady_tick();
@@ -145,21 +146,21 @@ impl Progress {
                 bar.finish_and_clear();
             }
             all.finish_and_clear();
-            // Nothing is lost where the terminal cannot be cleared.
+            // Failing to clear the terminal does no harm.
             let _ = bars.clear();
         }
     }
 
-    /// A line that stays.
+    /// Prints a permanent line.
     fn line(&self, text: &str) {
         match &self.show {
             Show::Nothing => {}
-            Show::Lines => tell(text),
-            Show::Bars { bars, .. } => bars.suspend(|| tell(text)),
+            Show::Lines => eprint_line(text),
+            Show::Bars { bars, .. } => bars.suspend(|| eprint_line(text)),
         }
     }
 
-    /// Which run a line is about, where several go on.
+    /// The name of the run, if several are trained at once.
     fn prefix(&self, run: &CurrentRun) -> String {
         if self.several { format!("{}: ", run.name) } else { String::new() }
     }
@@ -170,7 +171,7 @@ impl Progress {
 
     fn write_step_line(&self, id: &str, step: &Step) {
         let Some(run) = self.current.get(id) else { return };
-        tell(&format!(
+        eprint_line(&format!(
             "      {}step {}/{}, epoch {}/{}: loss {:.4}, {}{}",
             self.prefix(run),
             count(step.record.step),
@@ -245,11 +246,11 @@ impl Observer for Progress {
         let record = &step.record;
         run.done = record.step;
         run.units += step.units;
-        // Smoothed over about twenty steps, so that it can be read.
+        // Smoothed over about twenty steps, to be readable.
         let loss = record.loss;
         run.loss = if run.loss.is_nan() { loss } else { 0.95 * run.loss + 0.05 * loss };
         run.show(record.epoch);
-        // The last step of an epoch is followed by the epoch's line.
+        // No line at the last step of an epoch, since the epoch's line follows.
         let is_whole = run.done.is_multiple_of((run.steps / run.epochs as u64).max(1));
         let is_due = !is_whole && run.written.elapsed() >= self.every;
         if is_due {
@@ -280,7 +281,7 @@ impl Observer for Progress {
                 }
                 _ => String::new(),
             };
-            tell(&format!(
+            eprint_line(&format!(
                 "      {}epoch {}/{}: training loss {:.4}{validation}, {}{}",
                 self.prefix(run),
                 e.epoch,
@@ -323,7 +324,7 @@ impl Observer for Progress {
                 test(r)
             )),
             Outcome::Failed(reason) => self.line(&format!("{place} {name}: FAILED: {reason}")),
-            Outcome::Elsewhere => {
+            Outcome::HeldElsewhere => {
                 self.line(&format!("{place} {name}: another process is training it"));
             }
         }

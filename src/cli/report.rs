@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::spectrum::show;
-use super::{FormatArgs, FormatName, clean, listed, not_written, print_as, several, tell};
+use super::{FormatArgs, FormatName, clean, eprint_line, listed, not_written, print_as, several};
 use crate::error::{Error, Fault, Result};
 use crate::report::{Format, Summary, count, plain, write_report};
 use crate::results::{ExperimentFolder, RunFolder, SpectrumRecord, Weights};
 use crate::spec::nearest;
 use crate::tasks::evidence;
 
-/// As many experiments are named in one line, and as many runs.
+/// The most experiments, and the most runs, that are named in one line.
 const MOST_NAMES: usize = 20;
 const MOST_RUNS: usize = 3;
 
@@ -36,22 +36,23 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     write_and_show(&summary, &folder, args.format.format)
 }
 
-/// Writes the tables and charts, and prints the table: also where they cannot be written, as in a
-/// folder that may only be read, which is an error behind it.
+/// Writes the tables and charts, and prints the table. If files cannot be written, as in a
+/// read-only folder, the table is still printed and the error returned.
 pub fn write_and_show(
     summary: &Summary,
     folder: &ExperimentFolder,
     format: FormatName,
 ) -> Result<()> {
     if let Some(note) = missing_weights(summary, folder) {
-        tell(&note);
+        eprint_line(&note);
     }
     let written = write_report(summary, folder);
     print_as(format, &shown(summary, written.as_deref().unwrap_or_default(), folder, format))?;
     written.map(drop).map_err(|e| not_written(folder.path(), &e))
 }
 
-/// Which finished runs are without their weights, which a table does not need and other commands do.
+/// A note on finished runs without weights. A table does not need the weights, but other commands
+/// do.
 fn missing_weights(summary: &Summary, folder: &ExperimentFolder) -> Option<String> {
     let missing: Vec<&str> = summary
         .runs()
@@ -72,12 +73,12 @@ fn missing_weights(summary: &Summary, folder: &ExperimentFolder) -> Option<Strin
     })
 }
 
-/// Whether there is something to report on.
+/// Whether a folder has results to report.
 fn has_results(folder: &Path) -> bool {
     folder.join("experiment.json").exists() || SpectrumRecord::is_in(folder)
 }
 
-/// No results are in the folder: where there are some.
+/// The error for a folder without results. It suggests where results are.
 fn no_results(folder: &Path) -> Error {
     let shown = clean(&folder.display().to_string());
     let inside = experiments(folder);
@@ -102,19 +103,19 @@ fn no_results(folder: &Path) -> Error {
         .source(shown)
         .found(found)
         .expected("the folder of an experiment, as `vlora run` leaves it under results/");
-    match elsewhere(folder) {
+    match suggestion(folder) {
         Some(help) => fault.help(help).into(),
         None => fault.into(),
     }
 }
 
-/// The experiment that is probably meant, or those that there are in the folder above.
-fn elsewhere(folder: &Path) -> Option<String> {
-    // A run's folder or file, which lies in an experiment's.
+/// Suggests the experiment that is probably meant, or lists those in the parent folder.
+fn suggestion(folder: &Path) -> Option<String> {
+    // The folder or a file of a run, inside that of an experiment.
     if let Some(experiment) = folder.ancestors().skip(1).find(|above| has_results(above)) {
         return Some(format!("did you mean `{}`?", clean(&experiment.display().to_string())));
     }
-    // An experiment's or a spec's name.
+    // The name of an experiment or a spec.
     let name = folder.file_name()?.to_string_lossy().into_owned();
     let name = name.trim_end_matches(".yaml").trim_end_matches(".yml");
     let above = match folder.parent() {
@@ -139,7 +140,7 @@ fn elsewhere(folder: &Path) -> Option<String> {
     ))
 }
 
-/// Names of the folders in `folder` that have results, sorted.
+/// The sorted names of the subfolders that have results.
 fn experiments(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
@@ -150,7 +151,7 @@ fn experiments(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The table as asked for; for people with its notes and the files written.
+/// The table in the chosen format. Aligned text also has the notes and the written files.
 pub fn shown(
     summary: &Summary,
     files: &[String],

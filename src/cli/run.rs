@@ -8,7 +8,7 @@ use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::write_and_show;
 use super::signals::stop_on_signal;
-use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, tell};
+use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, eprint_line};
 use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
@@ -64,7 +64,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
     plan.origin = Origin::of_process(&args.out.out, &args.spec.set);
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
-        tell(&format!(
+        eprint_line(&format!(
             "note: what is read of the Hub may change from run to run; `vlora fetch {}` pins it",
             args.spec.spec.display()
         ));
@@ -72,7 +72,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     check_change(&plan, &folder, args.replace)?;
     let mut progress = Progress::new(&plan, args.jobs, args.quiet, args.log_every());
     let stop = stop_on_signal()?;
-    // On a GPU a device of its own is a stream of its own.
+    // On a GPU, a separate device has a separate stream.
     let own = || match args.jobs {
         1 => Ok(device.clone()),
         _ => args.device.another(),
@@ -82,7 +82,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     progress.finish();
     let outcomes = match executed {
         Err(Error::Interrupted) => {
-            // What has finished gets its table; with nothing finished there is none.
+            // Write the table of the finished runs, if there are any.
             if let Ok(summary) = Summary::of(plan.record(), &folder, evidence) {
                 write_report(&summary, &folder)?;
             }
@@ -92,9 +92,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     };
 
     let failed = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
-    let elsewhere = outcomes.iter().filter(|o| matches!(o, Outcome::Elsewhere)).count();
+    let held = outcomes.iter().filter(|o| matches!(o, Outcome::HeldElsewhere)).count();
     let mut written = Ok(());
-    if elsewhere < outcomes.len() {
+    if held < outcomes.len() {
         let summary = Summary::of(plan.record(), &folder, evidence)?;
         written = write_and_show(&summary, &folder, args.format.format);
     }
@@ -102,9 +102,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if failed > 0 {
         problems.push(format!("{failed} of {} runs failed; see the notes above", outcomes.len()));
     }
-    if elsewhere > 0 {
+    if held > 0 {
         problems.push(format!(
-            "{elsewhere} of {} runs are being trained by another process; run the same command \
+            "{held} of {} runs are being trained by another process; run the same command \
              again when it is done",
             outcomes.len()
         ));
@@ -119,7 +119,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 }
 
 fn check_jobs(jobs: usize) -> Result<()> {
-    // Each has a model and a thread that makes its batches.
+    // Each run has its own model and prefetcher thread.
     const MOST: usize = 256;
     match (1..=MOST).contains(&jobs) {
         true => Ok(()),
@@ -138,14 +138,15 @@ fn reads_the_hub(experiment: &Experiment) -> bool {
     })
 }
 
-/// Looks at what the folder's table would lose. More arms and seeds take nothing from it; an edited
-/// spec may, which is said; what `--set` would take, and the spec itself would not, is refused.
+/// Checks which runs the folder's table would lose. More arms or seeds lose none. If an edited spec
+/// loses runs, a note is printed. If `--set` loses runs that the spec itself keeps, that is refused
+/// unless `replace`.
 fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result<()> {
     let before = match folder.read_record() {
         Ok(before) => before,
         Err(_) if !folder.file("experiment.json").exists() => return Ok(()),
         Err(_) => {
-            tell(&format!(
+            eprint_line(&format!(
                 "note: {}: experiment.json cannot be read and is written anew; what its table \
                  compared before is not known",
                 folder.path().display()
@@ -184,7 +185,7 @@ fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result
             )
             .into());
     }
-    tell(&format!(
+    eprint_line(&format!(
         "note: {path}: {} no longer in its table: the spec has other settings, arms or seeds \
          now; what was trained stays in runs/, and `vlora runs {path}` lists it",
         match lost {

@@ -7,15 +7,15 @@ use std::time::SystemTime;
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::{FormatArgs, FormatName, print_as, several, states, tell};
+use super::{FormatArgs, FormatName, eprint_line, print_as, several, states};
 use crate::error::{Error, Fault, Result};
 use crate::report::{Align, Cell, Table, count};
 use crate::results::{
-    Deletion, ExperimentFolder, ExperimentRecord, Look, RunFolder, RunResult, RunState, SpecRecord,
-    Weights,
+    CheckLevel, Deletion, ExperimentFolder, ExperimentRecord, RunFolder, RunResult, RunState,
+    SpecRecord, Weights,
 };
 use crate::runner::rfc3339;
-use crate::terminal::ask;
+use crate::terminal::confirm;
 
 #[derive(Debug, Args)]
 pub struct RunsArgs {
@@ -40,18 +40,18 @@ struct Run {
     id: String,
     experiment: String,
     folder: RunFolder,
-    /// The arms that it is a run of; none where the experiment does not name it.
+    /// The labels of the arms with this run; empty if the experiment does not name it.
     arms: Vec<String>,
     seed: Option<u64>,
     state: RunState,
-    /// Of a finished run.
+    /// Known for finished runs.
     weights: Option<Weights>,
-    /// Why a damaged run is one.
+    /// Why the run is damaged.
     damage: Option<Error>,
     result: Option<RunResult>,
     modified: Option<SystemTime>,
     bytes: u64,
-    /// No experiment names it.
+    /// No experiment names the run.
     stale: bool,
 }
 
@@ -59,13 +59,13 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     let (shown, tree) = experiments(&args.folder)?;
     let named = Named::by(&tree);
     for damaged in &named.damaged {
-        tell(&format!("note: {damaged}"));
+        eprint_line(&format!("note: {damaged}"));
     }
     let (mut runs, mut without) = (Vec::new(), Vec::new());
     for folder in &shown {
         match record(folder) {
             Record::Read(record) => runs.extend(runs_of(folder, &record, &named)),
-            // What it compared is lost: nothing of it counts as stale.
+            // Without the record, none of its runs counts as stale.
             Record::Missing | Record::Damaged(_) => {
                 runs.extend(folder.run_ids().into_iter().map(|id| run(folder, id, None, false)));
                 without.push(name(folder));
@@ -82,7 +82,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     print_as(args.format.format, &text)
 }
 
-/// The experiments to show, and all those whose records decide what is stale.
+/// The experiments to show, and all experiments whose records decide which runs are stale.
 fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFolder>)> {
     let one = ExperimentFolder::new(folder);
     let (shown, tree) = match one.is_experiment() {
@@ -103,11 +103,11 @@ fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFo
     }
 }
 
-/// What became of an experiment's record.
+/// The state of an experiment's record.
 enum Record {
     Read(ExperimentRecord),
     Missing,
-    /// With what is wrong.
+    /// With the reason.
     Damaged(Error),
 }
 
@@ -119,10 +119,10 @@ fn record(folder: &ExperimentFolder) -> Record {
     }
 }
 
-/// The runs that the records of a tree name.
+/// The runs named by the records of a results tree.
 struct Named {
     ids: BTreeSet<String>,
-    /// Records that cannot be read, each with the reason. They may name any run.
+    /// The errors of unreadable records. Such a record may name any run.
     damaged: Vec<Error>,
 }
 
@@ -141,7 +141,7 @@ impl Named {
         named
     }
 
-    /// Whether no experiment names a run any more, as far as that is known.
+    /// Whether no experiment names a run. False if some record is damaged.
     fn is_stale(&self, id: &str) -> bool {
         self.damaged.is_empty() && !self.ids.contains(id)
     }
@@ -153,7 +153,7 @@ fn name(folder: &ExperimentFolder) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Those that the record names, in its order, then what else has a folder.
+/// The runs that the record names, in its order, then all other runs with a folder.
 fn runs_of(folder: &ExperimentFolder, record: &ExperimentRecord, named: &Named) -> Vec<Run> {
     let mut known: Vec<Run> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -180,7 +180,7 @@ fn run(experiment: &ExperimentFolder, id: String, seed: Option<u64>, stale: bool
     let (modified, bytes) = folder.extent();
     let state = folder.state();
     let whole = match state {
-        RunState::Finished | RunState::Damaged => Some(folder.whole(Look::Quick)),
+        RunState::Finished | RunState::Damaged => Some(folder.verify(CheckLevel::Quick)),
         _ => None,
     };
     let (weights, damage) = match whole {
@@ -193,7 +193,7 @@ fn run(experiment: &ExperimentFolder, id: String, seed: Option<u64>, stale: bool
         state,
         weights,
         damage,
-        // A damaged one is the report's to refuse; here it only has no value.
+        // A damaged result is only left out here; the report refuses it.
         result: folder.read_json(RunFolder::RESULT).ok(),
         experiment: name(experiment),
         arms: Vec::new(),
@@ -240,7 +240,7 @@ fn table(runs: &[Run]) -> Table {
             if run.modified.is_some() { Cell::number(instant, age) } else { Cell::none() },
             Cell::number(run.bytes, bytes(run.bytes)),
             match run.weights {
-                Some(Weights::Whole) => Cell::text("whole"),
+                Some(Weights::Present) => Cell::text("whole"),
                 Some(Weights::Missing) => Cell::text("missing"),
                 None => Cell::none(),
             },
@@ -250,7 +250,7 @@ fn table(runs: &[Run]) -> Table {
     table
 }
 
-/// The state, and what else a reader must know of the run.
+/// The state, with remarks on missing weights and staleness.
 fn state_text(run: &Run) -> String {
     let mut text = run.state.name().to_string();
     if run.weights == Some(Weights::Missing) {
@@ -333,7 +333,7 @@ fn bytes(n: u64) -> String {
 fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
     let stale: Vec<&Run> = runs.iter().filter(|run| run.stale).collect();
     if stale.is_empty() {
-        tell(match all_known {
+        eprint_line(match all_known {
             true => "no run is stale",
             false => "no run is removed: a damaged experiment.json may name any of them",
         });
@@ -341,21 +341,21 @@ fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
     }
     for run in &stale {
         let path = run.folder.path().display();
-        tell(&format!("{path}  {}  {}", run.state.name(), bytes(run.bytes)));
+        eprint_line(&format!("{path}  {}  {}", run.state.name(), bytes(run.bytes)));
     }
     let size = bytes(stale.iter().map(|run| run.bytes).sum());
     let question = format!("Remove {} ({size})? [y/N] ", several(stale.len(), "folder"));
-    if !args.yes && !ask(&question)? {
-        tell("nothing was removed; --yes removes without a question");
+    if !args.yes && !confirm(&question)? {
+        eprint_line("nothing was removed; --yes removes without a question");
         return Ok(());
     }
-    // A run may have been asked for again while the question waited.
+    // An experiment may name a run again by the time the question is answered.
     let named = Named::by(&experiments(&args.folder)?.1);
     let (mut removed, mut freed) = (0, 0);
     for run in stale {
         let path = run.folder.path().display();
         if !named.is_stale(&run.id) {
-            tell(&format!("{path}: kept, an experiment names it again"));
+            eprint_line(&format!("{path}: kept, an experiment names it again"));
             continue;
         }
         match run.folder.delete()? {
@@ -363,13 +363,15 @@ fn remove(runs: &[Run], args: &RunsArgs, all_known: bool) -> Result<()> {
                 removed += 1;
                 freed += run.bytes;
             }
-            Deletion::Running => tell(&format!("{path}: kept, a process works on it")),
+            Deletion::Running => eprint_line(&format!("{path}: kept, a process works on it")),
             Deletion::Foreign(file) => {
-                tell(&format!("{path}: kept, it holds `{file}`, which is not this program's"));
+                eprint_line(&format!(
+                    "{path}: kept, it holds `{file}`, which is not this program's"
+                ));
             }
         }
     }
-    tell(&format!("removed {}, {}", several(removed, "folder"), bytes(freed)));
+    eprint_line(&format!("removed {}, {}", several(removed, "folder"), bytes(freed)));
     Ok(())
 }
 

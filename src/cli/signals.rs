@@ -1,14 +1,13 @@
-//! Signals that ask a run to stop.
+//! Signals that stop a run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Fault, Result};
 
-/// A flag that the first Ctrl-C, SIGTERM or SIGHUP (the terminal is closed) raises; a second one ends
-/// the program at once, which loses nothing but the current epoch. A signal that was ignored when the
-/// program was started stays ignored: so `nohup` works, and a job that a script puts in the
-/// background.
+/// Returns a flag that is set by the first Ctrl-C, SIGTERM or SIGHUP (terminal closed). A second
+/// signal ends the program at once, which loses only the current epoch. Signals that were ignored
+/// at program start stay ignored, so that `nohup` and background jobs of scripts work.
 pub fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);
@@ -19,7 +18,7 @@ pub fn stop_on_signal() -> Result<Arc<AtomicBool>> {
         }
     })
     .map_err(|e| Error::from(Fault::failed(format!("signals cannot be handled: {e}"))))?;
-    // ctrlc takes them all.
+    // ctrlc has replaced the handlers of all three signals.
     ignored.into_iter().for_each(ignore);
     Ok(stop)
 }
@@ -29,13 +28,13 @@ type Signal = libc::c_int;
 #[cfg(not(unix))]
 type Signal = ();
 
-/// Those that ctrlc takes and that are ignored now.
+/// The signals handled by ctrlc that are currently ignored.
 #[cfg(unix)]
 fn ignored() -> Vec<Signal> {
     let is_ignored = |signal: &Signal| {
         let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: without a new action, sigaction only writes the present one, whose fields are
-        // numbers: zeros are a valid value, too.
+        // SAFETY: without a new action, sigaction only writes the current one. Its fields are
+        // numbers, so zeros are also a valid value.
         let action = unsafe {
             let asked = libc::sigaction(*signal, std::ptr::null(), action.as_mut_ptr());
             (asked == 0).then(|| action.assume_init())
@@ -47,7 +46,7 @@ fn ignored() -> Vec<Signal> {
 
 #[cfg(unix)]
 fn ignore(signal: Signal) {
-    // SAFETY: to ignore a signal calls nothing of ours.
+    // SAFETY: SIG_IGN installs no handler of ours.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 

@@ -60,7 +60,7 @@ impl From<ReferenceName> for Reference {
     }
 }
 
-/// Of the random matrices.
+/// The seed of the random matrices.
 const SEED: u64 = 0;
 
 pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
@@ -105,7 +105,7 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
     show(&record, &folder, args.format.format)
 }
 
-/// As specs write it.
+/// The name in specs.
 fn reference_name(reference: Reference) -> &'static str {
     match reference {
         Reference::Base => "base",
@@ -113,13 +113,13 @@ fn reference_name(reference: Reference) -> &'static str {
     }
 }
 
-/// The text as it can stand in a heading.
+/// The text without characters that are not allowed in a heading.
 fn one_line(text: &str) -> String {
     let plain = |c: char| if c.is_control() || matches!(c, '<' | '>' | '`') { ' ' } else { c };
     text.chars().map(plain).collect()
 }
 
-/// Results of other weights, or of another reading of them, are not written over.
+/// Refuses to overwrite results of other weights, or of the same weights with other settings.
 fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
     if !SpectrumRecord::is_in(folder) {
         return Ok(());
@@ -144,7 +144,7 @@ fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
     }
 }
 
-/// Writes the tables and the chart of a record into its folder, and prints the summary.
+/// Writes the tables and the chart of a record to its folder, and prints the summary.
 pub fn show(record: &SpectrumRecord, folder: &Path, format: FormatName) -> Result<()> {
     let written = write_spectrum(record, folder);
     let table = spectrum_table(record);
@@ -167,7 +167,7 @@ pub fn show(record: &SpectrumRecord, folder: &Path, format: FormatName) -> Resul
     written.map(drop).map_err(|e| not_written(folder, &e))
 }
 
-/// The size asked for, or the whole depth.
+/// The given size, or the whole depth.
 fn compound_size(asked: Option<usize>, depth: usize, path: &Path) -> Result<usize> {
     let size = asked.unwrap_or(depth);
     let wrong = |what: String, expected: String| Err(Fault::new(what).expected(expected).into());
@@ -188,7 +188,8 @@ fn compound_size(asked: Option<usize>, depth: usize, path: &Path) -> Result<usiz
     Ok(size)
 }
 
-/// The file's name without its ending, or its folder's where every model's file is called alike.
+/// The file's name without its extension. For a standard name such as model.safetensors, the name
+/// of its folder.
 fn checkpoint_name(file: &Path) -> String {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     let stem = absolute.file_stem();

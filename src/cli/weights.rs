@@ -1,4 +1,4 @@
-//! What `import` and `export` share: which checkpoint, how to read it, where files may go.
+//! Shared by `import`, `export` and `compress`: the checkpoint options, and checks of output files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::error::{Error, Fault, Result};
 use crate::report::count;
 use crate::spec::{LayerWeight, ModelSpec, Rank, Target, VloraSpec, nearest};
 
-/// None finds the form out. A name of its own, since an option that may be left out is no `Option`
-/// here.
+/// None: the form is detected. clap would make a field of type `Option` an optional argument, so
+/// the type needs another name.
 type FormOrAny = Option<Form>;
 
 /// A checkpoint and what its file does not say.
@@ -41,16 +41,16 @@ pub struct CheckpointArgs {
     target_alpha: Vec<String>,
 }
 
-/// What stands for any form.
+/// The name for a form that is detected.
 const AUTO: &str = "auto";
 
-/// A form by its name.
+/// Parses the name of a form.
 pub fn form_parser() -> impl TypedValueParser<Value = Form> {
     let value = |form: Form| PossibleValue::new(form.name()).help(form.about());
     PossibleValuesParser::new(Form::ALL.map(value)).map(|name| form(&name).unwrap_or(Form::Compact))
 }
 
-/// The same, or None for `auto`.
+/// Parses the name of a form; `auto` gives None.
 fn any_form_parser() -> impl TypedValueParser<Value = Option<Form>> {
     let auto = PossibleValue::new(AUTO).help("Any of the others, by the names of the tensors");
     let value = |form: Form| PossibleValue::new(form.name()).help(form.about());
@@ -124,7 +124,7 @@ impl CheckpointArgs {
         )
     }
 
-    /// What was read, in a few lines.
+    /// Describes what was read, in a few lines.
     pub fn describe(&self, loaded: &Loaded) -> String {
         let checkpoint = &loaded.checkpoint;
         let mut lines = vec![format!("{}: {}", self.path.display(), loaded.form)];
@@ -157,7 +157,7 @@ fn compounds(vlora: &VloraSpec, depth: usize) -> String {
     format!("{number} of {size} layers, the first of each dense")
 }
 
-/// Targets with their ranks, those of one rank together.
+/// Targets with their ranks, grouped by rank.
 fn increments(vlora: &VloraSpec, model: &ModelSpec) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for own in &vlora.targets {
@@ -178,7 +178,7 @@ fn increments(vlora: &VloraSpec, model: &ModelSpec) -> String {
     format!("{}; alpha {}", groups.collect::<Vec<_>>().join("; "), vlora.alpha)
 }
 
-/// The target of this name, which `option` gives, among a model's weights.
+/// The target with this name among a model's weights. `option`: the option that gave the name.
 pub fn target(name: &str, option: &str, weights: &[LayerWeight]) -> Result<Target> {
     let all: Vec<&str> = weights.iter().map(|weight| weight.target.name()).collect();
     if all.contains(&name.trim()) {
@@ -192,7 +192,7 @@ pub fn target(name: &str, option: &str, weights: &[LayerWeight]) -> Result<Targe
         .into())
 }
 
-/// Refuses to write over files that are there, unless it is asked for.
+/// Refuses to overwrite existing files, unless `force`.
 pub fn refuse_overwriting(paths: &[&Path], force: bool) -> Result<()> {
     for path in paths {
         if path.is_dir() {

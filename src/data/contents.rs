@@ -20,7 +20,7 @@ const PAIRS: [(&str, &str); 6] = [
     ("question", "passage"),
 ];
 
-/// Of every split that is shown.
+/// The contents of every split that is shown.
 #[derive(Default)]
 pub struct Contents {
     pub splits: Vec<Split>,
@@ -34,14 +34,14 @@ pub struct Split {
 }
 
 enum Content {
-    /// Of encoded images, how many of each kind; None is what no decoder here knows.
+    /// The number of encoded images of each kind; None for unknown formats.
     Images(BTreeMap<Option<Header>, usize>),
     Labels(Labels),
 }
 
 /// A column that may hold labels.
 pub struct Labels {
-    /// How many rows have each.
+    /// The number of rows with each label.
     pub counts: BTreeMap<Label, usize>,
     /// Empty where nothing names the classes.
     pub class_names: Vec<String>,

@@ -8,7 +8,7 @@ use crate::results::{Metric, RunResult};
 use crate::size::bytes;
 
 impl Summary {
-    /// A row an arm. For programs, with a column for each swept field ([`fields::columns`]).
+    /// One row per arm. CSV and JSON also have a column for each swept field ([`fields::columns`]).
     pub fn table(&self) -> Table {
         let (metric, unit) = (self.metric(), self.work_unit());
         let difference = match metric.difference_unit {
@@ -61,7 +61,7 @@ impl Summary {
         table
     }
 
-    /// Those behind the swept fields.
+    /// An arm's cells after the swept fields.
     fn cells(&self, arm: &ArmSummary) -> Vec<Cell> {
         let over_runs = |f: &dyn Fn(&RunResult) -> f64| {
             let values: Vec<f64> = arm.runs.iter().map(|r| f(&r.result)).collect();
@@ -128,7 +128,7 @@ impl Summary {
         cells
     }
 
-    /// What the notes explain of an arm's mean.
+    /// The marks at an arm's mean that the notes explain.
     pub fn marks(&self, arm: &ArmSummary) -> String {
         let marks = [
             (arm.not_learned().next().is_some(), NOT_LEARNED),
@@ -138,7 +138,7 @@ impl Summary {
         here.collect()
     }
 
-    /// The label with these marks.
+    /// The label with the marks.
     pub fn marked_label(&self, arm: &ArmSummary) -> String {
         arm.variant.label.clone() + &self.marks(arm)
     }

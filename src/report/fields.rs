@@ -1,5 +1,5 @@
-//! The fields of specs as columns: names that are the spec's own, and types that depend on the field
-//! alone, not on the values that an experiment happens to give it.
+//! The fields of specs as columns. A column has the field's own name. Its type depends on the field
+//! alone, not on the values in one experiment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use crate::spec::RunSpec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Not negative.
-    Whole,
+    /// A non-negative integer.
+    Integer,
     Number,
-    Truth,
+    Boolean,
     /// Text as it is; lists as their JSON.
     Text,
 }
@@ -25,7 +25,7 @@ pub struct Field {
     /// `spec.` and the dotted field.
     pub column: String,
     pub kind: Kind,
-    /// Of each variant; null where it has no such field.
+    /// One per variant; null where the variant does not have the field.
     pub values: Vec<Value>,
 }
 
@@ -46,9 +46,9 @@ pub fn swept(summary: &Summary) -> Vec<String> {
     fields
 }
 
-/// The columns of these fields. One that takes numbers or words, as a rank, has two: `spec.vlora.rank`
-/// with text, and `spec.vlora.rank.number` with the whole numbers. Where a spec
-/// does not hold a swept field, the value is that of the arm's point.
+/// The columns of these fields. A field that takes numbers or words, such as a rank, has two
+/// columns: `spec.vlora.rank` with text, and `spec.vlora.rank.number` with the integers. Where a
+/// spec does not have a swept field, the value comes from the arm's sweep point.
 pub fn columns(summary: &Summary, fields: &[String]) -> Vec<Field> {
     let variants: Vec<&VariantRecord> = summary.arms.iter().map(|arm| &arm.variant).collect();
     let specs: Vec<BTreeMap<String, Value>> = variants.iter().map(|v| fields_of(&v.spec)).collect();
@@ -67,7 +67,7 @@ pub fn columns(summary: &Summary, fields: &[String]) -> Vec<Field> {
         let having = variants.iter().zip(&specs).find(|(_, spec)| spec.contains_key(field));
         let kinds = having.map_or(vec![Kind::Text], |(variant, _)| kinds(&variant.spec, field));
         for kind in &kinds {
-            let number = kinds.len() > 1 && *kind == Kind::Whole;
+            let number = kinds.len() > 1 && *kind == Kind::Integer;
             columns.push(Field {
                 column: format!("spec.{field}{}", if number { ".number" } else { "" }),
                 kind: *kind,
@@ -78,12 +78,12 @@ pub fn columns(summary: &Summary, fields: &[String]) -> Vec<Field> {
     columns
 }
 
-/// The value as the column's type; null where it is of another.
+/// The value converted to the column's type; null where it does not fit.
 fn as_kind(value: &Value, kind: Kind) -> Value {
     let fits = match kind {
-        Kind::Whole => value.is_u64(),
+        Kind::Integer => value.is_u64(),
         Kind::Number => value.is_number(),
-        Kind::Truth => value.is_boolean(),
+        Kind::Boolean => value.is_boolean(),
         Kind::Text => value.is_string(),
     };
     match (fits, kind, value) {
@@ -94,7 +94,7 @@ fn as_kind(value: &Value, kind: Kind) -> Value {
     }
 }
 
-/// Dotted fields with their values; lists are one value.
+/// Dotted field names with their values; a list is one value.
 fn fields_of(spec: &RunSpec) -> BTreeMap<String, Value> {
     fn walk(value: Value, path: String, out: &mut BTreeMap<String, Value>) {
         match value {
@@ -114,8 +114,8 @@ fn fields_of(spec: &RunSpec) -> BTreeMap<String, Value> {
     out
 }
 
-/// What a field of this spec can hold, whatever it holds here: found by putting values of each kind
-/// in its place and reading the spec.
+/// The types that a field of this spec accepts. They are found by replacing its value with one of
+/// each type and trying to read the spec.
 fn kinds(spec: &RunSpec, field: &str) -> Vec<Kind> {
     let spec = serde_json::to_value(spec).unwrap_or_default();
     let takes = |value: Value| {
@@ -126,17 +126,17 @@ fn kinds(spec: &RunSpec, field: &str) -> Vec<Kind> {
         }
         serde_json::from_value::<RunSpec>(spec).is_ok()
     };
-    // What stands for no number in fields of numbers.
+    // Words that number fields may accept.
     let words = ["full", "auto"];
     if takes(json!(0.5)) {
         vec![Kind::Number]
     } else if takes(json!(1)) {
         match words.iter().any(|word| takes(json!(word))) {
-            true => vec![Kind::Text, Kind::Whole],
-            false => vec![Kind::Whole],
+            true => vec![Kind::Text, Kind::Integer],
+            false => vec![Kind::Integer],
         }
     } else if takes(json!(true)) {
-        vec![Kind::Truth]
+        vec![Kind::Boolean]
     } else {
         vec![Kind::Text]
     }
@@ -162,25 +162,25 @@ mod tests {
         serde_json::from_value(spec).unwrap()
     }
 
-    /// The same types whatever the values are.
+    /// The types are the same for different values.
     #[test]
-    fn types_are_the_fields() {
+    fn types_do_not_depend_on_values() {
         let plain = spec(json!({}));
         let other = spec(json!({
             "/vlora/rank": "full", "/vlora/alpha": 2, "/training": {"clip_norm": null, "epochs": 3},
             "/vlora/targets": ["attn.qkv", {"target": "mlp.fc1", "rank": 3}],
         }));
         for (field, want) in [
-            ("vlora.rank", vec![Kind::Text, Kind::Whole]),
+            ("vlora.rank", vec![Kind::Text, Kind::Integer]),
             ("vlora.alpha", vec![Kind::Number]),
-            ("vlora.detach", vec![Kind::Truth]),
+            ("vlora.detach", vec![Kind::Boolean]),
             ("vlora.reference", vec![Kind::Text]),
             ("vlora.targets", vec![Kind::Text]),
             ("training.clip_norm", vec![Kind::Number]),
             ("training.learning_rate", vec![Kind::Number]),
-            ("training.epochs", vec![Kind::Whole]),
+            ("training.epochs", vec![Kind::Integer]),
             ("data.embedded", vec![Kind::Text]),
-            ("data.augment.horizontal_flip", vec![Kind::Truth]),
+            ("data.augment.horizontal_flip", vec![Kind::Boolean]),
             ("model.mlp_ratio", vec![Kind::Number]),
             ("precision", vec![Kind::Text]),
         ] {
@@ -192,12 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn values_keep_to_the_columns_type() {
+    fn values_are_converted_to_the_type_of_the_column() {
         for (value, kind, want) in [
             (json!(4), Kind::Text, json!("4")),
             (json!("full"), Kind::Text, json!("full")),
-            (json!("full"), Kind::Whole, Value::Null),
-            (json!(4), Kind::Whole, json!(4)),
+            (json!("full"), Kind::Integer, Value::Null),
+            (json!(4), Kind::Integer, json!(4)),
             (json!(4), Kind::Number, json!(4.0)),
             (json!(["a", 1]), Kind::Text, json!("[\"a\",1]")),
             (Value::Null, Kind::Text, Value::Null),

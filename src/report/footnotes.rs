@@ -1,4 +1,4 @@
-//! The notes below a table: which there are, and in which order. Their sentences stand in
+//! The notes below a table: which ones appear, and in which order. Their sentences are in
 //! [`super::notes`].
 
 use super::notes::{
@@ -26,8 +26,8 @@ impl Summary {
         out
     }
 
-    /// What a reader must know to judge the table, as Markdown: what the paper leaves open and how it
-    /// was settled, data, training, machine, and what is missing.
+    /// What a reader must know to judge the table, as Markdown: the paper's open questions and how
+    /// they were settled, data, training, machine, and missing runs.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![format!(
             "Test {} is the mean ± sample standard deviation over seeds, validation that of the \
@@ -123,8 +123,7 @@ impl Summary {
 }
 
 impl Summary {
-    /// Which arms learned nothing, and by which rule; a note for each number of test examples and
-    /// trivial metric.
+    /// Which arms learned nothing, and by which rule. One note for each constant answer.
     fn not_learned_notes(&self) -> Vec<String> {
         let mut by_rule: Vec<(Trivial, Vec<String>)> = Vec::new();
         for arm in &self.arms {
@@ -167,7 +166,7 @@ impl Summary {
         by_rule.into_iter().map(note).collect()
     }
 
-    /// Which means are over fewer seeds.
+    /// Lists the means that are over fewer seeds.
     fn seeds_note(&self) -> String {
         let fewer = self.arms.iter().filter(|arm| self.has_fewer_seeds(arm));
         let named: Vec<String> = fewer
@@ -188,7 +187,7 @@ fn seeds_text(seeds: impl Iterator<Item = u64>) -> String {
     seeds.map(|seed| seed.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Notes that differ between arms, each with the arms it is about; one that all share alone.
+/// Groups equal notes and names the arms of each. A note that all arms share names none.
 fn by_arms(items: impl Iterator<Item = (String, String)>) -> Vec<String> {
     const MOST: usize = 4;
     let mut notes: Vec<(Vec<String>, String)> = Vec::new();

@@ -1,4 +1,4 @@
-//! The runs as a polars table. The only file of `report/` that knows polars.
+//! The runs as a polars table. No other file of `report/` uses polars.
 
 use polars::prelude::*;
 use serde_json::Value;
@@ -7,8 +7,8 @@ use super::fields::{self, Field, Kind};
 use super::summary::{FinishedRun, Summary};
 use crate::error::{Error, Fault, Result};
 
-/// A row a finished run: identity, arm, every field of its spec, result and costs, as
-/// Parquet. A column's type is its field's, whatever was swept over ([`fields::columns`]).
+/// One row per finished run as Parquet: identity, arm, every field of its spec, result and costs.
+/// Column types depend on the field alone ([`fields::columns`]).
 pub fn runs_parquet(summary: &Summary) -> Result<Vec<u8>> {
     let failed =
         |e: PolarsError| Error::from(Fault::failed(format!("runs.parquet cannot be made: {e}")));
@@ -58,7 +58,7 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
         whole("peak_bytes", &|r| r.result.peak_bytes),
         text("model_sha256", &|i| Some(rows[i].1.result.model_sha256.clone())),
     ];
-    // Of each run, the place of its arm.
+    // For each run, the index of its arm.
     let arms: Vec<usize> = summary
         .arms
         .iter()
@@ -71,14 +71,14 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
     DataFrame::new(n, columns)
 }
 
-/// A field's column with the value of each run's arm.
+/// A field's column: for each run, the value of its arm.
 fn of_runs(field: &Field, arms: &[usize]) -> Column {
     let name = field.column.as_str().into();
     let values = || arms.iter().map(|arm| &field.values[*arm]);
     match field.kind {
-        Kind::Whole => Column::new(name, values().map(Value::as_u64).collect::<Vec<_>>()),
+        Kind::Integer => Column::new(name, values().map(Value::as_u64).collect::<Vec<_>>()),
         Kind::Number => Column::new(name, values().map(Value::as_f64).collect::<Vec<_>>()),
-        Kind::Truth => Column::new(name, values().map(Value::as_bool).collect::<Vec<_>>()),
+        Kind::Boolean => Column::new(name, values().map(Value::as_bool).collect::<Vec<_>>()),
         Kind::Text => Column::new(name, values().map(Value::as_str).collect::<Vec<_>>()),
     }
 }

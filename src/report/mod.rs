@@ -1,4 +1,4 @@
-//! Tables and charts, computed from stored evidence and nothing else.
+//! Tables and charts, computed from stored evidence only.
 
 mod arms;
 mod charts;
@@ -23,8 +23,8 @@ use crate::atomic::write_atomic;
 use crate::error::Result;
 use crate::results::ExperimentFolder;
 
-/// Writes `table.md`, `table.csv`, `runs.parquet` and the charts of `summary` into its folder and
-/// removes charts of an earlier report that this one does not have. Returns the files written.
+/// Writes `table.md`, `table.csv`, `runs.parquet` and the charts of `summary` into its folder.
+/// Removes charts of an earlier report that are no longer part of it. Returns the files written.
 pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<String>> {
     let mut files = vec![
         ("table.md".to_string(), summary.markdown().into_bytes()),

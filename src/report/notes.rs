@@ -1,5 +1,5 @@
-//! The sentences under a table, as Markdown: what the paper leaves open and how it was settled, what
-//! an arm starts from, data, training and machine.
+//! The sentences under a table, as Markdown: the paper's open questions and how they were settled,
+//! start weights, data, training and machine.
 
 use super::table::{count, percent};
 use super::text::{code, markdown};
@@ -11,11 +11,11 @@ use crate::spec::{
     Reference, RunSpec, Select, StartHead, Target, VloraSpec,
 };
 
-/// How compounds were made; None for a dense arm.
+/// How the compounds of an arm are made; None for a dense arm.
 pub fn method_note(spec: &RunSpec) -> Option<String> {
     let v = spec.vlora.as_ref()?;
     let reference = match v.reference {
-        // In a compound of two they are the same layer.
+        // In a compound of two layers, both references are the same layer.
         Reference::Base if v.compound_size == 2 => "the compound's first layer",
         Reference::Base => "the compound's first layer (`reference: base`, the authors' code)",
         Reference::Previous => "the layer before (`reference: previous`, the paper's text)",
@@ -50,7 +50,7 @@ pub fn method_note(spec: &RunSpec) -> Option<String> {
     ))
 }
 
-/// Whether some increment is a low-rank product.
+/// Whether any increment is a low-rank product.
 fn has_factors(v: &VloraSpec, model: &ModelSpec) -> bool {
     v.targets.iter().any(|own| {
         let rank = own.rank.unwrap_or(v.rank);
@@ -71,7 +71,7 @@ fn targets(v: &VloraSpec) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// What the two ends of the rank mean, where they occur.
+/// Explains the two extreme ranks, 0 and full.
 fn ends(v: &VloraSpec) -> &'static str {
     match v.rank {
         Rank::Of(0) => " Rank 0 is no increment: the layers of a compound share their weights.",
@@ -83,8 +83,8 @@ fn ends(v: &VloraSpec) -> &'static str {
     }
 }
 
-/// What was trained on top of which weights; None for an arm that starts from its seed.
-/// `done` is what was done to them, and `evidence` that of the arm's task.
+/// Which weights an arm starts from and what is trained on top of them; None for an arm without
+/// start weights. `done`: how the weights were changed. `evidence`: that of the arm's task.
 pub fn start_note(
     evidence: &dyn Evidence,
     variant: &VariantRecord,
@@ -153,7 +153,7 @@ fn group_name(group: ParameterGroup) -> &'static str {
     }
 }
 
-/// What a conversion to increments kept of the weights it started from; None without one.
+/// How much energy a conversion to increments kept; None without a conversion.
 pub fn kept_note(label: &str, kept: &[&Kept]) -> Option<String> {
     let least = kept.iter().min_by(|a, b| a.energy_kept.total_cmp(&b.energy_kept))?;
     let mean = kept.iter().map(|k| k.energy_kept).sum::<f64>() / kept.len() as f64;
@@ -168,7 +168,7 @@ pub fn kept_note(label: &str, kept: &[&Kept]) -> Option<String> {
     ))
 }
 
-/// How near a matched arm comes to what it is matched to.
+/// How close a matched arm's parameter count is to the one it is matched to.
 pub fn match_notes(label: &str, matched: &[Matched]) -> Vec<String> {
     let note = |m: &Matched| {
         let size = match m.by {
@@ -206,8 +206,8 @@ pub fn data_note(p: &Provenance) -> String {
     )
 }
 
-/// The repository that the files are of, `hub:owner/name@commit` or `embedded:name`. None for a
-/// folder, whose name says nothing elsewhere.
+/// The source of the files, `hub:owner/name@commit` or `embedded:name`. None for a local folder,
+/// whose name means nothing on another machine.
 fn data_source(p: &Provenance) -> Option<&str> {
     let file = p.files.keys().next()?;
     let start = match file.starts_with("hub:") {
@@ -233,7 +233,7 @@ pub fn machine_note(s: &Session) -> String {
     )
 }
 
-/// What else the machine did while runs were trained, where it was so much that times do not compare.
+/// Other load on the machine during training; None if it was too small to affect times.
 pub fn load_note<'a>(runs: impl Iterator<Item = &'a RunResult>) -> Option<String> {
     let (mut of, mut busy, mut most, mut beside) = (0, 0, 0f64, 0);
     for run in runs {
@@ -260,7 +260,7 @@ pub fn load_note<'a>(runs: impl Iterator<Item = &'a RunResult>) -> Option<String
     Some(format!("{}: times do not compare.", said.join(". ")))
 }
 
-/// What was computed in what.
+/// Which parts were computed in which precision.
 pub fn precision_note(precision: Precision) -> &'static str {
     match precision {
         Precision::Float32 => "Computed in float32 (`precision: float32`).",
@@ -275,7 +275,7 @@ pub fn precision_note(precision: Precision) -> &'static str {
     }
 }
 
-/// Of runs of this spec, whose evidence is read so; with the provenance of one of them.
+/// The training settings of a spec. `provenance`: that of one of its runs.
 pub fn training_note(
     evidence: &dyn Evidence,
     spec: &RunSpec,
@@ -329,7 +329,7 @@ mod tests {
         let (free, busy) =
             (r#", "other_programs": 0.1, "other_vlora": 0.001"#, r#", "other_programs": 0.374"#);
         let beside = r#", "other_programs": 0.02, "other_vlora": 0.015"#;
-        // Of an earlier version nothing is known.
+        // Records of earlier versions have no shares.
         assert_eq!(note(&["", free]), None);
         assert_eq!(
             note(&["", free, busy]).unwrap(),

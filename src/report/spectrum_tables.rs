@@ -1,4 +1,4 @@
-//! Tables of the differences between a model's layers, and what they come to.
+//! Tables of the differences between a model's layers, and a summary in words.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::results::SpectrumRecord;
 use crate::singular_values::{LayerSpectrum, Measures, RANKS, SHARES};
 use crate::spec::Reference;
 
-/// The rank that the summary tells of: the default of the authors' package for ViT.
-const TOLD_RANK: usize = 8;
-/// The share of [`SHARES`] that it tells of.
-const TOLD_SHARE: usize = 1;
+/// The rank that the summary reports: the default of the authors' package for ViT.
+const REPORTED_RANK: usize = 8;
+/// The index of the share in [`SHARES`] that it reports.
+const REPORTED_SHARE: usize = 1;
 
 /// Writes `spectrum.md`, `spectrum.csv`, `singular-values.csv` and the chart of a record. Returns
 /// the files written.
@@ -49,8 +49,8 @@ struct Means {
     unrelated_norm: f64,
     error_with_increment: f64,
     error_alone: f64,
-    /// Of D, of W and of the random matrix: stable rank, rank of [`TOLD_SHARE`], energy kept at
-    /// [`TOLD_RANK`].
+    /// For D, W and the random matrix: stable rank, rank for [`REPORTED_SHARE`], energy kept at
+    /// [`REPORTED_RANK`].
     matrices: [[f64; 3]; 3],
 }
 
@@ -61,27 +61,31 @@ fn means(record: &SpectrumRecord) -> Vec<Means> {
         let mean = |of: &dyn Fn(&LayerSpectrum) -> f64| {
             layers.iter().map(|l| of(l)).sum::<f64>() / layers.len() as f64
         };
-        let told = |values: &[f64]| {
+        let reported = |values: &[f64]| {
             let m = Measures::of(values);
-            let at = RANKS.iter().position(|r| *r == TOLD_RANK).unwrap_or(0);
-            [m.stable_rank, m.ranks[TOLD_SHARE] as f64, m.kept[at]]
+            let at = RANKS.iter().position(|r| *r == REPORTED_RANK).unwrap_or(0);
+            [m.stable_rank, m.ranks[REPORTED_SHARE] as f64, m.kept[at]]
         };
-        let mean_told =
-            |of: fn(&LayerSpectrum) -> &[f64]| [0, 1, 2].map(|i| mean(&|l| told(of(l))[i]));
+        let mean_reported =
+            |of: fn(&LayerSpectrum) -> &[f64]| [0, 1, 2].map(|i| mean(&|l| reported(of(l))[i]));
         Some(Means {
             target: target.to_string(),
             shape: layers.first()?.shape,
             relative_norm: mean(&|l| l.relative_norm()),
             unrelated_norm: mean(&|l| l.unrelated_norm()),
-            error_with_increment: mean(&|l| l.error_with_increment(TOLD_RANK)),
-            error_alone: mean(&|l| l.error_alone(TOLD_RANK)),
-            matrices: [mean_told(|l| &l.difference), mean_told(|l| &l.weight), told(random)],
+            error_with_increment: mean(&|l| l.error_with_increment(REPORTED_RANK)),
+            error_alone: mean(&|l| l.error_alone(REPORTED_RANK)),
+            matrices: [
+                mean_reported(|l| &l.difference),
+                mean_reported(|l| &l.weight),
+                reported(random),
+            ],
         })
     };
     record.targets().into_iter().filter_map(of_target).collect()
 }
 
-/// A row a target, means over layers.
+/// One row per target, with means over layers.
 pub fn spectrum_table(record: &SpectrumRecord) -> Table {
     let right = Align::Right;
     let mut table = Table::new()
@@ -117,13 +121,13 @@ pub fn spectrum_table(record: &SpectrumRecord) -> Table {
     table
 }
 
-/// What the table means, and what its numbers say.
+/// Explains the columns, and states the findings.
 pub fn spectrum_notes(record: &SpectrumRecord) -> Vec<String> {
     let before = match record.reference {
         Reference::Base => "the weight of its compound's first layer (`base`)",
         Reference::Previous => "the weight of the layer before (`previous`)",
     };
-    let percent = 100.0 * SHARES[TOLD_SHARE];
+    let percent = 100.0 * SHARES[REPORTED_SHARE];
     let mut notes = vec![
         format!(
             "W is a layer's weight, D = W − W_ref its difference from {before}, in compounds of \
@@ -137,9 +141,9 @@ pub fn spectrum_notes(record: &SpectrumRecord) -> Vec<String> {
             .into(),
         format!(
             "stable: stable rank ‖·‖_F² / ‖·‖₂². {percent:.0} %: the least rank that keeps \
-             {percent:.0} % of the energy ‖·‖_F². at {TOLD_RANK}: the energy kept at rank \
-             {TOLD_RANK}. error: ‖W − Ŵ‖/‖W‖ of the best increment of rank {TOLD_RANK} on W_ref, \
-             and of the best matrix of rank {TOLD_RANK} alone."
+             {percent:.0} % of the energy ‖·‖_F². at {REPORTED_RANK}: the energy kept at rank \
+             {REPORTED_RANK}. error: ‖W − Ŵ‖/‖W‖ of the best increment of rank {REPORTED_RANK} on W_ref, \
+             and of the best matrix of rank {REPORTED_RANK} alone."
         ),
     ];
     notes.push(
@@ -169,7 +173,7 @@ pub fn spectrum_notes(record: &SpectrumRecord) -> Vec<String> {
     notes
 }
 
-/// What the numbers say, in words.
+/// The findings in words.
 fn findings(record: &SpectrumRecord) -> Vec<String> {
     let means = means(record);
     let range = |of: &dyn Fn(&Means) -> f64| {
@@ -188,7 +192,7 @@ fn findings(record: &SpectrumRecord) -> Vec<String> {
     };
     let count = |test: &dyn Fn(&Means) -> bool| means.iter().filter(|m| test(m)).count();
     let n = means.len();
-    let percent = 100.0 * SHARES[TOLD_SHARE];
+    let percent = 100.0 * SHARES[REPORTED_SHARE];
     let [d, w, g] = [0, 1, 2];
     let rank = |m: &Means, of: usize| m.matrices[of][1];
     let kept = |m: &Means, of: usize| m.matrices[of][2];
@@ -206,9 +210,9 @@ fn findings(record: &SpectrumRecord) -> Vec<String> {
             times(range(&|m| rank(m, d) / rank(m, g))),
         ),
         format!(
-            "**At rank {TOLD_RANK}.** The best increment keeps {} of D; of W the best matrix keeps \
+            "**At rank {REPORTED_RANK}.** The best increment keeps {} of D; of W the best matrix keeps \
              {}, of a random matrix {}. W is then missed by {} of its norm with W_ref and the \
-             increment, by {} with a matrix of rank {TOLD_RANK} and no W_ref: with W_ref is closer \
+             increment, by {} with a matrix of rank {REPORTED_RANK} and no W_ref: with W_ref is closer \
              for {} of {n} targets.",
             shares(range(&|m| kept(m, d))),
             shares(range(&|m| kept(m, w))),
@@ -225,7 +229,7 @@ fn span(low: &str, high: &str) -> String {
     if low == high { low.into() } else { format!("{low} to {high}") }
 }
 
-/// A row a layer and target, full precision.
+/// One row per layer and target, in full precision.
 fn layers_csv(record: &SpectrumRecord) -> Result<Vec<u8>> {
     let mut header: Vec<String> =
         ["layer", "reference_layer", "target", "out", "in", "relative_norm", "unrelated_norm"]
@@ -262,7 +266,7 @@ fn layers_csv(record: &SpectrumRecord) -> Result<Vec<u8>> {
     csv_bytes(header, rows)
 }
 
-/// A row a singular value of the differences.
+/// One row per singular value of the differences.
 fn values_csv(record: &SpectrumRecord) -> Result<Vec<u8>> {
     let rows = record.layers.iter().flat_map(|l| {
         l.difference.iter().enumerate().map(|(i, value)| {

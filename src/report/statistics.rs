@@ -10,7 +10,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// None of no values.
+    /// None for an empty slice.
     pub fn of(values: &[f64]) -> Option<Spread> {
         let n = values.len();
         if n == 0 {
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_values() {
+    fn mean_and_deviation_of_known_values() {
         assert_eq!(Spread::of(&[]), None);
         assert_eq!(Spread::of(&[3.0]), Some(Spread { n: 1, mean: 3.0, sd: None }));
         let s = Spread::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).unwrap();

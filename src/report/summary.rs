@@ -1,16 +1,16 @@
-//! What an experiment's evidence says, by arm and by run.
+//! The evidence of an experiment, summarised by arm and by run.
 
 use super::statistics::Spread;
 use super::table::reduction;
 use crate::error::{Fault, Result};
 use crate::results::{
-    Assessment, Better, EpochRecord, Evidence, EvidenceOf, ExperimentFolder, ExperimentRecord,
-    Failure, Look, Metric, Provenance, RunFolder, RunResult, RunState, SCHEMA_VERSION, StartRecord,
-    VariantRecord, Weights, WholeRun, WorkUnit,
+    Assessment, Better, CheckLevel, EpochRecord, Evidence, EvidenceOf, ExperimentFolder,
+    ExperimentRecord, Failure, IntactRun, Metric, Provenance, RunFolder, RunResult, RunState,
+    SCHEMA_VERSION, StartRecord, VariantRecord, Weights, WorkUnit,
 };
 use crate::spec::{RunSpec, agree, identifying_fields};
 
-/// Of an experiment without arms.
+/// The metric of an experiment without arms.
 const NO_METRIC: Metric = Metric {
     name: "metric",
     unit: "",
@@ -26,7 +26,7 @@ pub struct Summary {
     pub record: ExperimentRecord,
     /// In the order of the record's variants.
     pub arms: Vec<ArmSummary>,
-    /// How the evidence of a run is read, by its task.
+    /// Finds how a run's evidence is read, which depends on its task.
     evidence: EvidenceOf,
 }
 
@@ -35,13 +35,13 @@ pub struct Summary {
 pub struct ArmSummary {
     pub variant: VariantRecord,
     pub runs: Vec<FinishedRun>,
-    /// Runs that failed, by seed, with the reason; and how many have not finished.
+    /// Failed runs: seed and reason.
     pub failures: Vec<(u64, String)>,
     pub unfinished: usize,
     pub test: Option<Spread>,
-    /// Validation metric of the epochs whose weights were tested; None where a run has none.
+    /// Validation metric of the epochs whose weights were tested; None if any run has none.
     pub validation: Option<Spread>,
-    /// Test metric minus the baseline's, over the seeds that both finished on the same data.
+    /// Test metric minus the baseline's, over seeds that both have finished on the same data.
     pub difference: Option<Spread>,
     /// 1 − parameters / the baseline's; None for the baseline itself.
     pub reduction: Option<f64>,
@@ -53,26 +53,26 @@ pub struct FinishedRun {
     pub id: String,
     pub seed: u64,
     pub result: RunResult,
-    /// Whether the tested weights are beside the evidence, which is enough for a report.
+    /// Whether the tested weights are present. A report does not need them.
     pub weights: Weights,
     pub epochs: Vec<EpochRecord>,
     /// Validation metric of the epoch whose weights were tested.
     pub validation: Option<f64>,
-    /// What its outcomes on the test split come to.
+    /// Recomputed from its outcomes on the test split.
     pub assessment: Assessment,
     learned: bool,
     pub provenance: Provenance,
-    /// Where it starts from other weights.
+    /// Present if the run starts from other weights.
     pub start: Option<StartRecord>,
 }
 
 impl FinishedRun {
-    /// Whether it is better on the test split than a constant answer, where one is known.
+    /// Whether it is better on the test split than the best constant answer. True if none is known.
     pub fn learned(&self) -> bool {
         self.learned
     }
 
-    /// What a constant answer reaches on its test examples.
+    /// The metric of the best constant answer on its test examples.
     pub fn trivial_value(&self) -> Option<f64> {
         self.assessment.trivial.map(|trivial| trivial.value)
     }
@@ -89,9 +89,9 @@ impl ArmSummary {
     }
 }
 
-/// Behind an arm of which a run did not learn.
+/// Mark of an arm with a run that did not learn.
 pub const NOT_LEARNED: &str = "†";
-/// Behind a mean over fewer seeds than other arms'.
+/// Mark of a mean over fewer seeds than those of other arms.
 pub const FEWER_SEEDS: &str = "‡";
 
 impl Summary {
@@ -113,7 +113,7 @@ impl Summary {
                 .expected(format!("schema {SCHEMA_VERSION}"))
                 .into());
         }
-        // Specs of this version have one task; a record may have been put together by hand.
+        // A spec has one task, but the record may have been edited by hand.
         let task = |variant: &VariantRecord| variant.spec.task;
         let first = record.variants.first();
         let other = record.variants.iter().find(|v| first.is_some_and(|f| task(f) != task(v)));
@@ -182,23 +182,23 @@ impl Summary {
         self.arms.iter().flat_map(|a| &a.runs)
     }
 
-    /// Which arms are the baseline, in the arms' order.
+    /// For each arm, whether it is the baseline.
     pub fn baselines(&self) -> Vec<bool> {
         self.arms.iter().map(|a| a.variant.arm == self.record.baseline).collect()
     }
 
-    /// Whether an arm has finished other seeds than another.
+    /// Whether arms have finished different seeds.
     pub fn seeds_differ(&self) -> bool {
         self.arms.iter().any(|arm| self.has_fewer_seeds(arm))
     }
 
-    /// Whether a seed is finished elsewhere that this arm lacks.
+    /// Whether another arm has finished a seed that this arm has not.
     pub fn has_fewer_seeds(&self, arm: &ArmSummary) -> bool {
         let seeds = arm.seeds();
         !arm.runs.is_empty() && self.runs().any(|run| !seeds.contains(&run.seed))
     }
 
-    /// Whether an arm trains less than all of its parameters.
+    /// Whether any arm has frozen parameters.
     pub fn some_frozen(&self) -> bool {
         self.arms.iter().any(|a| a.variant.trained != a.variant.parameters)
     }
@@ -219,12 +219,12 @@ impl Summary {
         self.metrics().first().unwrap_or(&NO_METRIC)
     }
 
-    /// The task's metrics besides that one.
+    /// The task's metrics except the primary one.
     pub fn other_metrics(&self) -> &'static [Metric] {
         self.metrics().get(1..).unwrap_or_default()
     }
 
-    /// What the work of training is counted in.
+    /// The unit in which training work is counted.
     pub fn work_unit(&self) -> WorkUnit {
         let none = WorkUnit { singular: "example", plural: "examples" };
         self.arms.first().map_or(none, |arm| self.evidence_of(arm).work_unit())
@@ -236,7 +236,7 @@ impl Summary {
     }
 }
 
-/// Reads a finished run and checks its result against the evidence it was made from.
+/// Reads a finished run and checks its result against the evidence.
 fn finished(
     evidence: &dyn Evidence,
     run: &RunFolder,
@@ -244,7 +244,7 @@ fn finished(
     seed: u64,
     variant: &VariantRecord,
 ) -> Result<FinishedRun> {
-    let WholeRun { spec, result, weights } = run.whole(Look::Thorough)?;
+    let IntactRun { spec, result, weights } = run.verify(CheckLevel::Thorough)?;
     let epochs: Vec<EpochRecord> = run.read_lines(RunFolder::EPOCHS)?;
     let assessment = evidence.assess(run)?;
     let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;
@@ -299,7 +299,7 @@ fn finished(
     }
 }
 
-/// Refuses a run whose start is not what the run it names ended in.
+/// Refuses a run whose start weights differ from those that its source run now has.
 fn check_starts(arms: &[ArmSummary], folder: &ExperimentFolder) -> Result<()> {
     for arm in arms {
         let Some(label) = &arm.variant.start else { continue };
@@ -321,12 +321,12 @@ fn check_starts(arms: &[ArmSummary], folder: &ExperimentFolder) -> Result<()> {
     Ok(())
 }
 
-/// Whether two specs are of one run; what its data and weights are called may differ.
+/// Whether two specs give the same run. The names of their data and weights may differ.
 fn same_run(a: &RunSpec, b: &RunSpec) -> bool {
     identifying_fields(a) == identifying_fields(b)
 }
 
-/// Fills in what is relative to the baseline at the same sweep point.
+/// Fills in the values relative to the baseline at the same sweep point.
 fn compare(arms: &mut [ArmSummary], baseline: &str) {
     let references: Vec<ArmSummary> =
         arms.iter().filter(|a| a.variant.arm == baseline).cloned().collect();

@@ -1,4 +1,4 @@
-//! A table of named columns, shown as text, CSV, JSON or Markdown.
+//! A table of named columns, rendered as text, CSV, JSON or Markdown.
 
 use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -23,7 +23,7 @@ pub enum Align {
     Right,
 }
 
-/// One value: what a program reads and what a person reads.
+/// One value in two forms, for programs and for people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     value: Value,
@@ -41,7 +41,7 @@ impl Cell {
         Cell { value: value.into(), text: text.into() }
     }
 
-    /// A value of a record: null is nothing.
+    /// A JSON value; null becomes an empty cell.
     pub fn of(value: Value) -> Cell {
         match value {
             Value::Null => Cell::none(),
@@ -50,7 +50,7 @@ impl Cell {
         }
     }
 
-    /// Nothing: empty in CSV, null in JSON, a dash for people.
+    /// An empty cell: empty in CSV, null in JSON, a dash for people.
     pub fn none() -> Cell {
         Cell { value: Value::Null, text: "—".into() }
     }
@@ -61,11 +61,11 @@ struct Column {
     key: String,
     title: String,
     align: Align,
-    /// Columns without a title are for programs only.
+    /// Hidden columns are for programs only.
     shown: bool,
 }
 
-/// A row whose cells say which columns they are of.
+/// A row whose cells carry their columns.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     cells: Vec<(Column, Cell)>,
@@ -114,7 +114,7 @@ impl Table {
         self.column_if(false, key, String::new(), Align::Left)
     }
 
-    /// A column that people are shown only where it says something to them.
+    /// A column that people see only if `shown`.
     pub fn column_if(
         mut self,
         shown: bool,
@@ -126,13 +126,13 @@ impl Table {
         self
     }
 
-    /// Adds a row, a cell a column.
+    /// Adds a row with one cell per column.
     pub fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(cells);
     }
 
-    /// Adds a row that brings its columns, which are those of all its rows.
+    /// Adds a row that carries its columns. All rows must have the same columns.
     pub fn add(&mut self, row: Row) {
         let (columns, cells): (Vec<Column>, Vec<Cell>) = row.cells.into_iter().unzip();
         if self.columns.is_empty() {
@@ -153,8 +153,8 @@ impl Table {
         self.columns.iter().enumerate().filter(|(_, c)| c.shown)
     }
 
-    /// Aligned text in lines of at most `width` characters; where they would be longer, a block of
-    /// lines a row. Without a width lines are as long as they are.
+    /// Aligned text in lines of at most `width` characters. If a line would be longer, each row
+    /// becomes a block of lines instead. Without a width, lines may have any length.
     pub fn within(&self, width: Option<usize>) -> String {
         let text = self.aligned();
         match width {
@@ -163,7 +163,7 @@ impl Table {
         }
     }
 
-    /// A row's first cell, and below it a line for each other one.
+    /// For each row, its first cell and below it one line per further cell.
     fn blocks(&self) -> String {
         let columns: Vec<(usize, &Column)> = self.shown().collect();
         let Some(((first, _), others)) = columns.split_first() else { return String::new() };
@@ -220,7 +220,7 @@ impl Table {
             Value::String(s) => text::csv_cell(s).into_owned(),
             other => other.to_string(),
         };
-        // Writing into memory cannot fail, and every row has a cell a column.
+        // Writing into memory cannot fail, and every row has one cell per column.
         let _ =
             writer.write_record(self.columns.iter().map(|c| text::csv_cell(&c.key).into_owned()));
         for row in &self.rows {
@@ -244,8 +244,7 @@ impl Table {
     }
 }
 
-/// Columns that the text takes on a terminal: two for a wide character, none for one that is drawn
-/// over the one before.
+/// Terminal columns that the text needs: two for a wide character, none for a combining one.
 fn width(text: &str) -> usize {
     text.width()
 }
@@ -271,7 +270,7 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// The share of the baseline's parameters that an arm does without.
+/// The share of the baseline's parameters that an arm saves.
 pub fn reduction(parameters: u64, baseline: u64) -> f64 {
     1.0 - parameters as f64 / baseline as f64
 }
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn each_format() {
+    fn every_format_renders_the_table() {
         let t = sample();
         assert_eq!(
             t.within(None),
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_bring_their_columns_make_the_same_table() {
+    fn rows_with_their_own_columns_make_the_same_table() {
         let row = |arm: &str, parameters: Option<u64>, id: Option<&str>| {
             let parameters =
                 parameters.map_or(Cell::none(), |number| Cell::number(number, count(number)));
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_stay_in_their_cells() {
+    fn texts_are_escaped_within_their_cells() {
         let mut t =
             Table::new().column("name", "na|me", Align::Left).column("x", "x", Align::Right);
         t.row(vec![Cell::text("a|b\n\x1b[31m<b>"), Cell::number(-1, "-1")]);
@@ -345,7 +344,7 @@ mod tests {
         assert_eq!(json[0]["name"], "a|b\n\x1b[31m<b>");
     }
 
-    /// Columns begin where they do on a terminal, whatever the cells before them hold.
+    /// Columns are aligned on a terminal for any cell content.
     #[test]
     fn cells_are_as_wide_as_they_are_printed() {
         let texts =
@@ -356,18 +355,18 @@ mod tests {
         let printed = crate::terminal::visible(&text);
         assert_eq!(printed, text, "it is escaped once");
         for (line, text) in printed.lines().skip(2).zip(texts) {
-            // The widest is `a\x1b[31mb`, ten characters.
+            // The widest text is `a\x1b[31mb`, printed as ten characters.
             assert_eq!(line.width(), 13, "{text}: {line}");
             assert!(line.ends_with('|'));
         }
     }
 
     #[test]
-    fn a_table_that_is_too_wide_is_turned() {
+    fn a_table_that_is_too_wide_becomes_blocks() {
         let t = sample();
         assert_eq!(t.within(Some(15)), t.within(None));
-        let turned = "a,b\n  parameters  1,234\n\nc\n  parameters  —\n";
-        assert_eq!(t.within(Some(14)), turned);
+        let blocks = "a,b\n  parameters  1,234\n\nc\n  parameters  —\n";
+        assert_eq!(t.within(Some(14)), blocks);
     }
 
     #[test]

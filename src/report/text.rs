@@ -1,11 +1,11 @@
-//! Texts from outside (names of experiments, arms, files, classes; descriptions; reasons of failures) as
-//! they may stand in each form that a report has. JSON and Parquet take every character as it is.
+//! Escapes texts from outside (names of experiments, arms, files, classes; descriptions; failure
+//! reasons) for each output form of a report. JSON and Parquet need no escaping.
 
 use std::borrow::Cow;
 
 pub use crate::terminal::visible_line;
 
-/// As text of Markdown, in one line: nothing in it is markup, HTML or the end of a table's cell.
+/// One line of Markdown text. No character acts as markup, HTML or the end of a table cell.
 pub fn markdown(text: &str) -> String {
     let text = visible_line(text);
     let mut out = String::with_capacity(text.len());
@@ -14,7 +14,7 @@ pub fn markdown(text: &str) -> String {
     while let Some(c) = rest.next() {
         let next = rest.peek().copied().unwrap_or(' ');
         let markup = match c {
-            // Between letters it is none, and fields' names have it there.
+            // Between letters and digits, as in field names, an underscore is not markup.
             '_' => !(before.is_alphanumeric() && next.is_alphanumeric()),
             c => "\\`*[]<>&|~$".contains(c),
         };
@@ -27,7 +27,7 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
-/// As paragraphs of Markdown, its lines kept: no line begins a heading, a list, a quote or code.
+/// Paragraphs of Markdown with the same lines. No line begins a heading, a list, a quote or code.
 pub fn markdown_lines(text: &str) -> String {
     let line = |line: &str| {
         let line = markdown(line.trim());
@@ -42,7 +42,7 @@ pub fn markdown_lines(text: &str) -> String {
     text.trim().lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// As code in Markdown, where no character but the backtick means anything.
+/// Code in Markdown, where only the backtick is special.
 pub fn code(text: &str) -> String {
     let text = visible_line(text);
     if !text.contains('`') {
@@ -53,7 +53,7 @@ pub fn code(text: &str) -> String {
     format!("{fence} {text} {fence}")
 }
 
-/// What Markdown of [`markdown`] and [`code`] shows, for a terminal.
+/// Plain text for a terminal from Markdown made by [`markdown`] and [`code`].
 pub fn plain(markdown: &str) -> String {
     let mut out = String::with_capacity(markdown.len());
     let mut rest = markdown;
@@ -87,8 +87,8 @@ pub fn plain(markdown: &str) -> String {
     out + rest
 }
 
-/// As a cell of CSV: a text that a spreadsheet would take for a formula has an apostrophe before it.
-/// Numbers are none, negative ones included.
+/// A CSV cell. A text that a spreadsheet would take for a formula gets an apostrophe before it;
+/// numbers, including negative ones, do not.
 pub fn csv_cell(text: &str) -> Cow<'_, str> {
     let text = visible_line(text);
     match text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err() {
@@ -97,8 +97,8 @@ pub fn csv_cell(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// As text of a picture: what XML cannot hold is shown, too.
-pub fn drawn(text: &str) -> String {
+/// Text for a chart. Characters that XML cannot represent are shown as escapes.
+pub fn chart_text(text: &str) -> String {
     visible_line(text).replace('\u{fffe}', "\\u{fffe}").replace('\u{ffff}', "\\u{ffff}")
 }
 
@@ -106,9 +106,9 @@ pub fn drawn(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Each text in each form; what the Markdown shows is the text.
+    /// Each text in each form. The Markdown, when rendered, shows the text.
     #[test]
-    fn no_text_leaves_its_form() {
+    fn texts_are_escaped_in_each_form() {
         for (text, as_markdown, as_code, as_csv) in [
             ("vlora rank=4", "vlora rank=4", "`vlora rank=4`", "vlora rank=4"),
             ("learning_rate", "learning_rate", "`learning_rate`", "learning_rate"),
@@ -132,13 +132,13 @@ mod tests {
             assert_eq!(plain(as_markdown), text);
             assert_eq!(plain(&format!("a {as_code} b")), format!("a {text} b"));
         }
-        let steering = "\x1b[31m\r\nb\u{202e}";
+        let control = "\x1b[31m\r\nb\u{202e}";
         for shown in
-            [markdown(steering), code(steering), csv_cell(steering).into(), drawn(steering)]
+            [markdown(control), code(control), csv_cell(control).into(), chart_text(control)]
         {
             assert!(!shown.contains(|c: char| c.is_control() || c == '\u{202e}'), "{shown:?}");
         }
-        assert_eq!(drawn("a\u{ffff}"), "a\\u{ffff}");
+        assert_eq!(chart_text("a\u{ffff}"), "a\\u{ffff}");
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_code_stays() {
+    fn unpaired_backticks_and_backslashes_stay() {
         assert_eq!(plain("a ` b"), "a ` b");
         assert_eq!(plain("a \\ b \\"), "a \\ b \\");
     }

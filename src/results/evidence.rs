@@ -1,4 +1,4 @@
-//! What a report has to know of a task to read what its runs left.
+//! The interface between the report and a task: how the evidence of the task's runs is read.
 
 use super::folder::RunFolder;
 use super::metric::{Metric, WorkUnit};
@@ -7,26 +7,26 @@ use super::task_fields::TaskFields;
 use crate::error::Result;
 use crate::spec::RunSpec;
 
-/// How the evidence of a task's runs is read. Each task has one.
+/// Reads the evidence of a task's runs. Each task has one implementation.
 pub trait Evidence: Sync {
-    /// The numbers that its runs are compared by, the primary one first; at least one.
+    /// The metrics that its runs are compared by, the primary one first; never empty.
     fn metrics(&self) -> &'static [Metric];
 
-    /// What its work is counted in.
+    /// The unit in which its work is counted.
     fn work_unit(&self) -> WorkUnit;
 
-    /// Computes a run's test results again from its stored outcomes, `test.jsonl`.
+    /// Recomputes a run's test results from its stored outcomes in `test.jsonl`.
     fn assess(&self, run: &RunFolder) -> Result<Assessment>;
 
-    /// What stands under a table of the model, its inputs and how they were varied in training.
-    /// Without the provenance of a run, as the spec says it.
+    /// What a table note says about the model, its inputs and their augmentation. Without the
+    /// provenance of a run, the note follows the spec alone.
     fn setting(&self, spec: &RunSpec, provenance: Option<&Provenance>) -> Setting;
 
-    /// What was done to the weights that a run starts from so that they fit its data, a clause each;
-    /// `fields` are those of `start.json`. `is_arm`: the weights are another arm's.
+    /// How the start weights were changed to fit the data, one clause per change. `fields` are
+    /// those of `start.json`. `is_arm`: the weights are those of another arm.
     fn start_notes(&self, fields: &TaskFields, is_arm: bool) -> Vec<String>;
 
-    /// Which of the data count in a run's peak memory, as a clause.
+    /// Which data count towards a run's peak memory, as a clause.
     fn memory_note(&self) -> &'static str;
 
     /// The primary metric.
@@ -35,7 +35,7 @@ pub trait Evidence: Sync {
     }
 }
 
-/// Finds how the evidence of a run is read. The report is given it, since it knows no task.
+/// Finds the [`Evidence`] of a spec's task. The report receives it, since it knows no task.
 pub type EvidenceOf = fn(&RunSpec) -> &'static dyn Evidence;
 
 /// The results of a run on the test split.
@@ -43,16 +43,16 @@ pub type EvidenceOf = fn(&RunSpec) -> &'static dyn Evidence;
 pub struct Assessment {
     pub examples: usize,
     pub scores: Scores,
-    /// What an answer that ignores the input reaches; None where the task knows none.
+    /// The best constant answer; None where the task has none.
     pub trivial: Option<Trivial>,
-    /// Whether all examples got one answer.
+    /// Whether the model gave all examples the same answer.
     pub is_constant: bool,
 }
 
-/// The numbers that outcomes of examples come to.
+/// Loss and metrics over the outcomes of examples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
-    /// Mean over examples, as the task counts it, without label smoothing.
+    /// Mean over examples, as the task counts them, without label smoothing.
     pub loss: f64,
     /// In the order of the task's metrics.
     pub metrics: Vec<f64>,
@@ -65,38 +65,38 @@ impl Scores {
     }
 }
 
-/// The best constant answer on some examples, beside which a model that learned nothing shows.
+/// The best constant answer on some examples. A model that is no better has learned nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trivial {
-    /// Its value of the primary metric.
+    /// The value of the primary metric that it reaches.
     pub value: f64,
     /// Standard error of that value over the examples.
     pub error: f64,
     pub examples: usize,
-    /// Which answer it is.
+    /// Describes the answer.
     pub answer: &'static str,
 }
 
 impl Trivial {
-    /// Whether a value is no better, one standard error granted: what a test of the examples'
-    /// number cannot tell from the constant answer.
+    /// Whether a value is at most one standard error better. A test of this many examples cannot
+    /// tell such a value from the constant answer.
     pub fn is_reached_by(&self, metric: &Metric, value: f64) -> bool {
-        let granted = match metric.better {
+        let bound = match metric.better {
             super::Better::Higher => self.value + self.error,
             super::Better::Lower => self.value - self.error,
         };
-        !metric.is_better(value, granted)
+        !metric.is_better(value, bound)
     }
 }
 
-/// A run's setting as texts, each a part of a sentence.
+/// A run's setting as texts, each of them part of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The architecture and its sizes.
     pub model: String,
-    /// What the model is given.
+    /// The inputs of the model.
     pub inputs: String,
-    /// How training examples were varied; None where that is nothing to say.
+    /// How training examples were augmented; None without augmentation.
     pub augmentation: Option<String>,
 }
 
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_constant_answer_is_compared_in_the_metrics_direction() {
+    fn constant_answers_are_compared_in_the_direction_of_the_metric() {
         let trivial = Trivial { value: 0.6, error: 0.1, examples: 10, answer: "a" };
         let higher = Metric {
             name: "m",
@@ -119,7 +119,7 @@ mod tests {
         let lower = Metric { better: Better::Lower, ..higher };
         assert!(trivial.is_reached_by(&higher, 0.7) && !trivial.is_reached_by(&higher, 0.8));
         assert!(trivial.is_reached_by(&lower, 0.5) && !trivial.is_reached_by(&lower, 0.4));
-        // What is no number is no result.
+        // NaN counts as not better.
         assert!(trivial.is_reached_by(&higher, f64::NAN));
     }
 }

@@ -17,17 +17,17 @@ use crate::lock::try_lock;
 #[derive(Clone, Debug)]
 pub struct ExperimentFolder {
     root: PathBuf,
-    /// The folder of all experiments, where this is one of several.
+    /// The parent folder, where this is one of several experiments.
     tree: Option<PathBuf>,
 }
 
 impl ExperimentFolder {
-    /// A folder by itself.
+    /// A single folder without siblings.
     pub fn new(root: impl Into<PathBuf>) -> ExperimentFolder {
         ExperimentFolder { root: root.into(), tree: None }
     }
 
-    /// One of a tree, whose experiments use each other's runs.
+    /// An experiment of a results tree. Experiments of a tree reuse each other's runs.
     pub fn in_tree(tree: &Path, name: &str) -> ExperimentFolder {
         ExperimentFolder { root: tree.join(name), tree: Some(tree.to_path_buf()) }
     }
@@ -49,7 +49,7 @@ impl ExperimentFolder {
         roots.into_iter().map(folder).filter(ExperimentFolder::is_experiment).collect()
     }
 
-    /// Whether it is the folder of an experiment.
+    /// Whether this folder belongs to an experiment.
     pub fn is_experiment(&self) -> bool {
         self.file(EXPERIMENT).is_file() || self.file("runs").is_dir()
     }
@@ -68,7 +68,7 @@ impl ExperimentFolder {
         &self.root
     }
 
-    /// A file of the report.
+    /// A file of this folder, such as a table or chart.
     pub fn file(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
@@ -77,7 +77,7 @@ impl ExperimentFolder {
         RunFolder { root: self.root.join("runs").join(id) }
     }
 
-    /// Removes a file of the report if it is there.
+    /// Removes a file of this folder if it exists.
     pub fn remove(&self, name: &str) -> Result<()> {
         remove(&self.file(name))
     }
@@ -86,7 +86,7 @@ impl ExperimentFolder {
         write_json(&self.file(EXPERIMENT), record)
     }
 
-    /// Keeps the spec's file as it was written, byte for byte.
+    /// Saves the spec file, byte for byte.
     pub fn write_spec(&self, yaml: &str) -> Result<()> {
         write_atomic(&self.file("experiment.yaml"), yaml.as_bytes())
     }
@@ -104,18 +104,18 @@ impl ExperimentFolder {
     }
 }
 
-/// Whether a folder's name is one that [`run_id`](crate::spec::run_id) makes.
+/// Whether a folder's name has the form of a [`run_id`](crate::spec::run_id).
 pub(super) fn is_run_id(name: &str) -> bool {
     name.len() == 12 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What became of a folder that was to be removed.
+/// The outcome of [`RunFolder::delete`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deletion {
     Done,
-    /// A process works on it.
+    /// Kept: a process is working on it.
     Running,
-    /// It holds a file that is not a run's.
+    /// Kept: it has a file that no run writes.
     Foreign(String),
 }
 
@@ -132,7 +132,7 @@ impl RunFolder {
     pub const SPEC: &str = "spec.json";
     pub const PROVENANCE: &str = "provenance.json";
     pub const START: &str = "start.json";
-    /// The name that a tokenizer has beside weights, also elsewhere.
+    /// Also the usual name of a tokenizer beside other programs' weights.
     pub const TOKENIZER: &str = "tokenizer.json";
     pub const STEPS: &str = "steps.jsonl";
     pub const EPOCHS: &str = "epochs.jsonl";
@@ -142,7 +142,7 @@ impl RunFolder {
     pub const RESULT: &str = "result.json";
     pub const FAILURE: &str = "failure.json";
 
-    /// All of them.
+    /// All of them. [`RunFolder::delete`] removes them in this order.
     const FILES: [&str; 11] = [
         Self::RESULT,
         Self::MODEL,
@@ -157,7 +157,7 @@ impl RunFolder {
         Self::FAILURE,
     ];
 
-    /// The run whose folder, or whose weights' file, this is. None of what no run left.
+    /// The run that a path belongs to: its folder or its weights file. None for any other path.
     pub fn of_weights(path: &Path) -> Option<RunFolder> {
         let path = path.canonicalize().ok()?;
         let root = match path.file_name() {
@@ -178,8 +178,8 @@ impl RunFolder {
         self.root.join(name)
     }
 
-    /// Claims the run for this process until the lock is dropped or the process ends, however
-    /// it ends. None where another process has it.
+    /// Claims the run for this process, until the lock is dropped or the process ends in any way.
+    /// None where another process holds it.
     pub fn claim(&self) -> Result<Option<RunLock>> {
         let path = self.file(LOCK);
         fs::create_dir_all(&self.root)
@@ -188,13 +188,13 @@ impl RunFolder {
         Ok(try_lock(&file, &path)?.then_some(RunLock { _file: file }))
     }
 
-    /// Whether a process works on the run.
+    /// Whether a process is working on the run.
     pub fn is_claimed(&self) -> bool {
         File::open(self.file(LOCK))
             .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
-    /// When a file of it was last changed, and the bytes of all its files.
+    /// The time of the latest change to a file, and the bytes of all files.
     pub fn extent(&self) -> (Option<SystemTime>, u64) {
         let Ok(entries) = fs::read_dir(&self.root) else { return (None, 0) };
         let metas = entries.filter_map(|e| e.ok()?.metadata().ok().filter(|m| m.is_file()));
@@ -204,9 +204,10 @@ impl RunFolder {
         metas.fold((None, 0), add)
     }
 
-    /// Removes the run's folder, unless a process works on it or it holds what is not a run's.
+    /// Removes the run's folder, unless a process is working on it or it has a file that no run
+    /// writes.
     pub fn delete(&self) -> Result<Deletion> {
-        // Else the claim would make it.
+        // Claiming would create the folder.
         if !self.root.is_dir() {
             return Ok(Deletion::Done);
         }
@@ -228,11 +229,11 @@ impl RunFolder {
                 if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(|e| Error::io("removing", &path, e))?;
         }
-        // The result first: a run that is removed in part is not finished.
+        // The result goes first: a partly removed run must not count as finished.
         for name in Self::FILES {
             self.remove(name)?;
         }
-        // While it is still held, so that nobody claims what goes.
+        // Removed while it is still held, so that no process can claim the run in between.
         self.remove(LOCK)?;
         fs::remove_dir(&self.root).map_err(failed)?;
         drop(lock);
@@ -247,43 +248,43 @@ impl RunFolder {
         write_json(&self.file(name), value)
     }
 
-    /// One JSON object a line.
+    /// Writes one JSON object per line.
     pub fn write_lines<T: Serialize>(&self, name: &str, items: &[T]) -> Result<()> {
         self.write(name, &lines(&self.file(name), items)?)
     }
 
-    /// Makes a file of JSON lines that grows, `items` its first; replaces what is there.
-    pub fn grow_lines<T: Serialize>(&self, name: &str, items: &[T]) -> Result<Lines> {
+    /// Starts a file of JSON lines with `items` and returns its writer. Replaces an existing file.
+    pub fn create_lines<T: Serialize>(&self, name: &str, items: &[T]) -> Result<Lines> {
         self.write_lines(name, items)?;
         Lines::open(self.file(name))
     }
 
-    /// The first `count` lines of a file that may have been cut while it grew. What follows them is
-    /// not read. An error where there are fewer.
+    /// The first `count` lines of a file. The rest is not read, since a crash may have cut its last
+    /// line. Fewer lines are an error.
     pub fn read_first_lines<T: DeserializeOwned>(&self, name: &str, count: u64) -> Result<Vec<T>> {
-        read_first_lines(&self.file(name), count).map_err(of_run)
+        read_first_lines(&self.file(name), count).map_err(with_help)
     }
 
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        read_json(&self.file(name)).map_err(of_run)
+        read_json(&self.file(name)).map_err(with_help)
     }
 
     pub fn read_lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
-        read_lines(&self.file(name)).map_err(of_run)
+        read_lines(&self.file(name)).map_err(with_help)
     }
 
-    /// Removes a file if it is there.
+    /// Removes a file if it exists.
     pub fn remove(&self, name: &str) -> Result<()> {
         remove(&self.file(name))
     }
 }
 
-/// What to do about a run that is not whole.
+/// The help for a damaged run.
 pub(super) const TRAIN_AGAIN: &str =
     "remove the run's folder, and `vlora run` trains it again, to the same results";
 
-/// The error about a run's record with what to do about it.
-fn of_run(error: Error) -> Error {
+/// Adds the help to an error about a run's record.
+fn with_help(error: Error) -> Error {
     error.map_fault(|fault| fault.help(TRAIN_AGAIN))
 }
 
@@ -294,7 +295,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Holds a run while it is worked on.
+/// Holds a run for the process that is working on it.
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
@@ -318,18 +319,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_grows_replaces_the_one_before() {
+    fn starting_a_file_of_lines_replaces_the_old_one() {
         let dir = tempfile::tempdir().unwrap();
         let run = ExperimentFolder::new(dir.path()).run("abc");
         run.write(RunFolder::STEPS, b"before").unwrap();
-        let mut lines = run.grow_lines(RunFolder::STEPS, &[1, 2]).unwrap();
+        let mut lines = run.create_lines(RunFolder::STEPS, &[1, 2]).unwrap();
         lines.append(&3).unwrap();
         lines.flush().unwrap();
         assert_eq!(fs::read(run.file(RunFolder::STEPS)).unwrap(), b"1\n2\n3\n");
     }
 
     #[test]
-    fn only_a_runs_own_files_are_removed() {
+    fn delete_removes_only_the_files_of_a_run() {
         let dir = tempfile::tempdir().unwrap();
         let folder = ExperimentFolder::new(dir.path());
         let run = folder.run("0123456789ab");

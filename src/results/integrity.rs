@@ -1,14 +1,15 @@
-//! Whether a finished run is whole: the one rule for what counts as finished.
+//! Checks that a finished run is intact: the one rule for which runs count as finished.
 //!
-//! - `result.json` and `spec.json` can be read, are of this version, and `spec.json` is of the run that
-//!   the folder is named after.
-//! - Each file of evidence is there with the size that `result.json` recorded; in records of earlier
-//!   versions, which have no sizes, it has content that ends with a line. `start.json` belongs to them
-//!   where the spec starts from other weights, `tokenizer.json` where it has a tokenizer trained.
-//! - The weights have their recorded size; in earlier records the one that their own header says. They
-//!   may be missing, since evidence is kept and published without them: [`Weights::Missing`] says so,
-//!   and what needs them is refused.
-//! - A thorough look compares SHA-256, too, so that a file of another run does not pass.
+//! - `result.json` and `spec.json` can be read and have this version's schema. `spec.json` belongs
+//!   to the run that the folder is named after.
+//! - Each evidence file has the size that `result.json` recorded. Records of earlier versions have
+//!   no sizes; there the file must not be empty and must end with a line break. `start.json` is
+//!   required where the spec starts from other weights, `tokenizer.json` where the spec has a
+//!   tokenizer trained.
+//! - The weights have their recorded size, or in earlier records the size that their own header
+//!   gives. They may be missing, since evidence is kept and published without them. Then the result
+//!   is [`Weights::Missing`], and commands that need the weights refuse the run.
+//! - The thorough check also compares SHA-256 hashes, so that a file of another run is detected.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,32 +23,33 @@ use super::record::{FileRecord, RunResult, SCHEMA_VERSION, SpecRecord};
 use crate::error::{Error, Fault, Result};
 use crate::spec::{RunSpec, hex};
 
-/// How closely a run is looked at.
+/// How thoroughly a run is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// At sizes: fit for listing thousands of runs.
+pub enum CheckLevel {
+    /// By file sizes: fast enough to list thousands of runs.
     Quick,
-    /// At hashes, too, which reads every file.
+    /// Also by hashes, which reads every file.
     Thorough,
 }
 
-/// The weights of a run whose evidence is whole.
+/// Whether a run with intact evidence still has its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    Whole,
+    Present,
     Missing,
 }
 
-/// A finished run that is whole.
+/// A finished run that passed the check.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WholeRun {
+pub struct IntactRun {
     pub spec: SpecRecord,
     pub result: RunResult,
     pub weights: Weights,
 }
 
-/// The files of evidence that a finished run of this spec has, besides `result.json` and the weights.
-/// `has_tokenizer`: the run saved the one that it read, as it does one that it trained.
+/// The evidence files of a finished run of this spec, besides `result.json` and the weights.
+/// `has_tokenizer`: the run saved the tokenizer that it read, as a run does with one that it
+/// trains.
 pub fn evidence_files(spec: &RunSpec, has_tokenizer: bool) -> impl Iterator<Item = &'static str> {
     let start = spec.start.is_some().then_some(RunFolder::START);
     let has_tokenizer = has_tokenizer || spec.data.trains_tokenizer();
@@ -63,8 +65,8 @@ pub fn evidence_files(spec: &RunSpec, has_tokenizer: bool) -> impl Iterator<Item
 }
 
 impl RunFolder {
-    /// A finished run, if it is whole. The error names the first file that is not as it was left.
-    pub fn whole(&self, look: Look) -> Result<WholeRun> {
+    /// Checks a finished run. The error names the first file that has changed.
+    pub fn verify(&self, level: CheckLevel) -> Result<IntactRun> {
         if !self.file(Self::RESULT).exists() {
             return Err(Fault::of_file(self.path(), "the run is not finished")
                 .found("no result.json")
@@ -84,7 +86,7 @@ impl RunFolder {
             }
         }
         let own = self.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // A copy may be called as its owner likes.
+        // A copied folder may have any other name.
         if is_run_id(own) && own != spec.id {
             return Err(self
                 .fault(Self::SPEC, "the record is of another run")
@@ -94,17 +96,17 @@ impl RunFolder {
         }
         let has_tokenizer = result.files.contains_key(Self::TOKENIZER);
         for name in evidence_files(&spec.spec, has_tokenizer) {
-            self.check(name, result.files.get(name), look)?;
+            self.check(name, result.files.get(name), level)?;
         }
-        let weights = self.weights(&result, look)?;
-        Ok(WholeRun { spec, result, weights })
+        let weights = self.weights(&result, level)?;
+        Ok(IntactRun { spec, result, weights })
     }
 
-    /// The same of a run whose weights are needed: an error where they are missing.
-    pub fn whole_with_weights(&self, look: Look) -> Result<WholeRun> {
-        let whole = self.whole(look)?;
-        match whole.weights {
-            Weights::Whole => Ok(whole),
+    /// Checks a run whose weights are needed: missing weights are an error.
+    pub fn verify_with_weights(&self, level: CheckLevel) -> Result<IntactRun> {
+        let run = self.verify(level)?;
+        match run.weights {
+            Weights::Present => Ok(run),
             Weights::Missing => Err(self
                 .fault(Self::MODEL, "the weights of the finished run are missing")
                 .expected("the weights that were tested")
@@ -112,24 +114,24 @@ impl RunFolder {
         }
     }
 
-    fn weights(&self, result: &RunResult, look: Look) -> Result<Weights> {
+    fn weights(&self, result: &RunResult, level: CheckLevel) -> Result<Weights> {
         let path = self.file(Self::MODEL);
         if fs::symlink_metadata(&path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             return Ok(Weights::Missing);
         }
         let recorded = result.files.get(Self::MODEL);
-        let checked = self.check(Self::MODEL, recorded, look).and_then(|()| match recorded {
+        let checked = self.check(Self::MODEL, recorded, level).and_then(|()| match recorded {
             Some(_) => Ok(()),
-            None => self.check_by_header(&result.model_sha256, look),
+            None => self.check_by_header(&result.model_sha256, level),
         });
         let help = "remove the file, and the run's evidence counts without its weights; or remove the \
                     run's folder, and `vlora run` trains it again";
         checked.map_err(|e| e.map_fault(|fault| fault.only_help(help)))?;
-        Ok(Weights::Whole)
+        Ok(Weights::Present)
     }
 
-    /// The weights of an earlier version's record, which has no size of them.
-    fn check_by_header(&self, want: &str, look: Look) -> Result<()> {
+    /// Checks weights by their own header, since records of earlier versions have no size for them.
+    fn check_by_header(&self, want: &str, level: CheckLevel) -> Result<()> {
         let path = self.file(Self::MODEL);
         let found = fs::metadata(&path).map_err(|e| unreadable(&path, &e))?.len();
         let length = length_by_header(&path);
@@ -141,13 +143,13 @@ impl RunFolder {
             let found = format!("{found} bytes");
             return Err(self.changed(Self::MODEL).found(found).expected(expected).into());
         }
-        match look {
-            Look::Quick => Ok(()),
-            Look::Thorough => self.check_hash(Self::MODEL, want),
+        match level {
+            CheckLevel::Quick => Ok(()),
+            CheckLevel::Thorough => self.check_hash(Self::MODEL, want),
         }
     }
 
-    fn check(&self, name: &str, recorded: Option<&FileRecord>, look: Look) -> Result<()> {
+    fn check(&self, name: &str, recorded: Option<&FileRecord>, level: CheckLevel) -> Result<()> {
         let path = self.file(name);
         let meta = match fs::metadata(&path) {
             Ok(meta) => meta,
@@ -172,7 +174,9 @@ impl RunFolder {
             return Err(self.changed(name).found(found).expected(expected).into());
         }
         match recorded {
-            Some(recorded) if look == Look::Thorough => self.check_hash(name, &recorded.sha256),
+            Some(recorded) if level == CheckLevel::Thorough => {
+                self.check_hash(name, &recorded.sha256)
+            }
             None if name != Self::MODEL && !ends_a_line(&path) => Err(self
                 .changed(name)
                 .found("a file that ends within a line")
@@ -203,7 +207,7 @@ impl RunFolder {
         Fault::of_file(&self.file(name), summary).help(TRAIN_AGAIN)
     }
 
-    /// What this run has left so far of its evidence, for `result.json`.
+    /// Sizes and hashes of the named files, for `result.json`.
     pub fn records(
         &self,
         names: impl IntoIterator<Item = &'static str>,
@@ -223,7 +227,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     Fault::of_file(path, format!("cannot be read: {error}")).help(TRAIN_AGAIN).into()
 }
 
-/// Whether the last byte ends a line, as in all evidence: JSON and lines of JSON.
+/// Whether the last byte is a line break. All evidence files (JSON and JSON lines) end with one.
 fn ends_a_line(path: &Path) -> bool {
     let last = || -> io::Result<u8> {
         let mut file = File::open(path)?;
@@ -235,11 +239,11 @@ fn ends_a_line(path: &Path) -> bool {
     last().is_ok_and(|byte| byte == b'\n')
 }
 
-/// The length of a safetensors file by its header: eight bytes with the header's length, the header, a
-/// JSON object in which each tensor has its `data_offsets`, and the tensors' bytes up to the last one's
-/// end. None where it is no such header.
+/// The length of a safetensors file according to its header. The file starts with eight bytes that
+/// give the header's length. The header is a JSON object in which each tensor has its
+/// `data_offsets`; the last offset ends the file. None where this is not such a header.
 fn length_by_header(path: &Path) -> Option<u64> {
-    /// More than the format allows.
+    /// The largest header that the format allows.
     const MOST: u64 = 100_000_000;
     let mut file = File::open(path).ok()?;
     let mut length = [0; 8];
@@ -257,7 +261,7 @@ fn length_by_header(path: &Path) -> Option<u64> {
     (8 + length).checked_add(ends.max()?)
 }
 
-/// Of a file's content, in hexadecimal digits.
+/// SHA-256 of a file's content, in hexadecimal digits.
 pub fn sha256_of(path: &Path) -> io::Result<String> {
     let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
     loop {

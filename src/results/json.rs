@@ -1,5 +1,5 @@
-//! Records as JSON, a file each or a line each. Errors name file and line; what to do about it depends
-//! on whose record it is, which the caller knows.
+//! Records as JSON: one per file, or one per line. Errors name file and line. The caller adds the
+//! help, since it knows whose record it is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -12,53 +12,53 @@ use serde::de::DeserializeOwned;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
 
-/// A file of JSON lines that grows while a run is trained. Appended lines reach the file with the
-/// first one that comes two seconds after the last write, so that the run can be followed.
+/// A file of JSON lines that grows during training. Lines are buffered and written at most every
+/// two seconds, so that the run can be followed.
 #[derive(Debug)]
 pub struct Lines {
     path: PathBuf,
     file: File,
-    /// Not yet in the file.
-    waiting: Vec<u8>,
-    flushed: Instant,
-    every: Duration,
+    /// Bytes that are not yet in the file.
+    buffer: Vec<u8>,
+    last_flush: Instant,
+    interval: Duration,
 }
 
 impl Lines {
-    /// Of a file that is there.
+    /// Opens an existing file.
     pub fn open(path: PathBuf) -> Result<Lines> {
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.map_err(|e| Error::io("opening", &path, e))?;
-        let every = Duration::from_secs(2);
-        Ok(Lines { path, file, waiting: Vec::new(), flushed: Instant::now(), every })
+        let interval = Duration::from_secs(2);
+        Ok(Lines { path, file, buffer: Vec::new(), last_flush: Instant::now(), interval })
     }
 
     pub fn append<T: Serialize>(&mut self, item: &T) -> Result<()> {
-        to_json(&mut self.waiting, item, &self.path, false)?;
-        self.waiting.push(b'\n');
-        match self.flushed.elapsed() >= self.every {
+        to_json(&mut self.buffer, item, &self.path, false)?;
+        self.buffer.push(b'\n');
+        match self.last_flush.elapsed() >= self.interval {
             true => self.flush(),
             false => Ok(()),
         }
     }
 
-    /// Puts into the file what waits.
+    /// Writes the buffered lines to the file.
     pub fn flush(&mut self) -> Result<()> {
-        let written = self.file.write_all(&self.waiting);
+        let written = self.file.write_all(&self.buffer);
         written.map_err(|e| Error::io("writing", &self.path, e))?;
-        self.waiting.clear();
-        self.flushed = Instant::now();
+        self.buffer.clear();
+        self.last_flush = Instant::now();
         Ok(())
     }
 
-    /// The same, and has the system put it on the disk.
+    /// Writes the buffered lines and syncs them to disk.
     pub fn sync(&mut self) -> Result<()> {
         self.flush()?;
         self.file.sync_data().map_err(|e| Error::io("syncing", &self.path, e))
     }
 }
 
-/// Items as JSON, a line each; `path` names the file in errors.
+/// Items as JSON, one per line; `path` names the file in errors.
 pub fn lines<T: Serialize>(path: &Path, items: &[T]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     for item in items {
@@ -90,8 +90,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|e| broken(path, e.line(), &e))
 }
 
-/// The first `count` lines of a file that may have been cut while it grew. What follows them is not
-/// read. An error where there are fewer.
+/// The first `count` lines of a file. The rest is not read, since a crash may have cut its last
+/// line. Fewer lines are an error.
 pub fn read_first_lines<T: DeserializeOwned>(path: &Path, count: u64) -> Result<Vec<T>> {
     let bytes = fs::read(path).map_err(|e| unreadable(path, &e))?;
     let (mut items, mut rest) = (Vec::new(), &bytes[..]);
@@ -139,31 +139,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_grow_and_a_line_that_was_cut_is_not_read() {
+    fn lines_are_appended_and_a_cut_line_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("steps.jsonl");
         fs::write(&path, b"1\n2\n").unwrap();
         let mut lines = Lines::open(path.clone()).unwrap();
         lines.append(&3).unwrap();
-        // A line that has just come waits for others.
+        // A new line is buffered first.
         assert_eq!(fs::read(&path).unwrap(), b"1\n2\n");
-        lines.every = Duration::ZERO;
+        lines.interval = Duration::ZERO;
         lines.append(&4).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n");
-        lines.every = Duration::MAX;
+        lines.interval = Duration::MAX;
         lines.append(&5).unwrap();
         lines.sync().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n5\n");
-        // Cut within a line, with bytes that a crash may leave.
+        // Cut within a line, followed by bytes that a crash may leave.
         fs::write(&path, b"1\n2\n3\n{\"st\xff\0").unwrap();
         let first = |count| read_first_lines::<u64>(&path, count);
         assert_eq!(first(3).unwrap(), [1, 2, 3]);
         assert_eq!(first(0).unwrap(), [0u64; 0]);
-        let told = first(4).unwrap_err().to_string();
-        assert!(told.contains("steps.jsonl: the file ends before its checkpoint"), "{told}");
+        let error = first(4).unwrap_err().to_string();
+        assert!(error.contains("steps.jsonl: the file ends before its checkpoint"), "{error}");
         fs::write(&path, b"1\nx\n3\n").unwrap();
-        let told = first(3).unwrap_err().to_string();
-        assert!(told.contains("steps.jsonl:2: the record is damaged"), "{told}");
+        let error = first(3).unwrap_err().to_string();
+        assert!(error.contains("steps.jsonl:2: the record is damaged"), "{error}");
     }
 
     #[test]

@@ -1,22 +1,22 @@
-//! Metrics and units of work as values: what a number is called, which way it is better, and how it
-//! is printed. How a metric is computed from the outcomes of examples stands in its task.
+//! Metrics and units of work as values: name, direction and how a number is printed. A metric is
+//! computed from the outcomes of examples in its task.
 
 /// A number that runs are compared by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metric {
-    /// As records and titles name it.
+    /// The name in records and titles.
     pub name: &'static str,
-    /// Printed behind a value; empty where it has none.
+    /// Printed after a value; empty for a metric without unit.
     pub unit: &'static str,
-    /// What differences of two values are in.
+    /// The unit of a difference of two values.
     pub difference_unit: &'static str,
-    /// What a stored value is multiplied by when it is printed: 100 for a share shown as per cent.
+    /// Factor from a stored to a printed value: 100 for a share shown as per cent.
     pub scale: f64,
     pub decimals: usize,
     pub better: Better,
 }
 
-/// Which of two values is the better one.
+/// Whether higher or lower values are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
     Higher,
@@ -32,7 +32,7 @@ impl Metric {
         }
     }
 
-    /// A stored value, or a difference of two, in the unit that is printed.
+    /// A stored value, or a difference of two, in the printed unit.
     pub fn shown(&self, value: f64) -> f64 {
         self.scale * value
     }
@@ -50,8 +50,8 @@ impl Metric {
         }
     }
 
-    /// The name with the unit in brackets, as a column or an axis is titled. A unit that the name
-    /// says already is not repeated.
+    /// The title of a column or axis: the name with the unit in brackets. A unit that equals the
+    /// name is not repeated.
     pub fn title(&self) -> String {
         match self.unit.is_empty() || self.unit == self.name {
             true => self.name.to_string(),
@@ -60,7 +60,7 @@ impl Metric {
     }
 }
 
-/// What the work of training is counted in.
+/// The unit in which training work is counted: images, tokens, sentences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkUnit {
     pub singular: &'static str,
@@ -68,7 +68,7 @@ pub struct WorkUnit {
 }
 
 impl WorkUnit {
-    /// As a column of speeds is titled: the plural and `/s`.
+    /// The title of a throughput column: the plural and `/s`.
     pub fn per_second(&self) -> String {
         format!("{}/s", self.plural)
     }
@@ -88,7 +88,7 @@ mod tests {
     };
 
     #[test]
-    fn values_are_printed_in_their_unit() {
+    fn values_are_printed_with_their_unit() {
         let nats = Metric { name: "loss", unit: "nats", scale: 1.0, decimals: 2, ..SHARE };
         let named = Metric { name: "BLEU", unit: "BLEU", scale: 1.0, ..SHARE };
         let bare = Metric { name: "R²", unit: "", scale: 1.0, decimals: 3, ..SHARE };
@@ -100,11 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn the_direction_decides_which_is_better() {
+    fn better_follows_the_direction() {
         let lower = Metric { better: Better::Lower, ..SHARE };
         assert!(SHARE.is_better(0.5, 0.4) && !SHARE.is_better(0.4, 0.5));
         assert!(lower.is_better(0.4, 0.5) && !lower.is_better(0.5, 0.4));
-        // Equal values: the earlier one stays.
+        // An equal value is not better, so the earlier one is kept.
         assert!(!SHARE.is_better(0.5, 0.5) && !lower.is_better(0.5, 0.5));
         assert!(!SHARE.is_better(f64::NAN, 0.5) && !lower.is_better(f64::NAN, 0.5));
     }

@@ -1,4 +1,4 @@
-//! The records a run leaves.
+//! The records that a run writes, as types.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::task_fields::TaskFields;
 use crate::spec::{Conversion, Kept, Matched, Precision, RunSpec};
 
-/// Raised when a record's fields change their meaning.
+/// Increased whenever a record's fields change their meaning.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// `experiment.json`: what the report compares.
@@ -19,7 +19,7 @@ pub struct ExperimentRecord {
     /// The arm the others are compared with.
     pub baseline: String,
     pub seeds: Vec<u64>,
-    /// What `--set` changed in the spec.
+    /// The changes that `--set` made to the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<String>,
     pub variants: Vec<VariantRecord>,
@@ -39,7 +39,7 @@ pub struct VariantRecord {
     /// Swept fields this arm uses, with their values as text.
     pub point: Vec<(String, String)>,
     pub parameters: u64,
-    /// Those of them that are trained.
+    /// Trainable parameters among them.
     pub trained: u64,
     /// The label of the variant it starts from.
     pub start: Option<String>,
@@ -59,24 +59,24 @@ pub struct SpecRecord {
     pub spec: RunSpec,
 }
 
-/// `provenance.json`: what the numbers came out of.
+/// `provenance.json`: where a run's numbers come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Over all files read, by split.
+    /// Hash over all files read, split by split.
     pub data_sha256: String,
     /// SHA-256 of every file read, by name.
     pub files: BTreeMap<String, String>,
-    /// What only the run's task knows of its data.
+    /// Facts about the data that only the run's task knows.
     #[serde(flatten)]
     pub task: TaskFields,
     pub train_examples: usize,
     pub validation_examples: usize,
     pub test_examples: usize,
-    /// Notes on the data that a table shows, a sentence each: what was converted, left out or found
-    /// twice.
+    /// Notes on the data for the table, one sentence each: examples that were converted, left out
+    /// or found twice.
     #[serde(default)]
     pub data_notes: Vec<String>,
-    /// One for each time the run was started or resumed.
+    /// One per time the run was started or resumed.
     pub sessions: Vec<Session>,
 }
 
@@ -85,25 +85,25 @@ pub struct Provenance {
 pub struct StartRecord {
     /// A checkpoint's path, or `run <id>`.
     pub from: String,
-    /// Of the file that held them.
+    /// Hash of the file with these weights.
     pub sha256: String,
-    /// What the increments of a file that does not say it were read with.
+    /// The alpha that the file's increments were read with, where the file does not store one.
     pub alpha: Option<f64>,
     pub conversion: Conversion,
-    /// What a decomposition kept, an increment each; empty without one.
+    /// What a decomposition kept, one entry per increment; empty without a decomposition.
     pub kept: Vec<Kept>,
-    /// What the run's task did to the weights so that they fit its data.
+    /// What the run's task changed in the weights to make them fit its data.
     #[serde(flatten)]
     pub task: TaskFields,
 }
 
-/// What was done to weights for a run to start from them.
+/// How weights were changed so that a run could start from them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Started {
-    /// What the increments of a file that does not say it were read with.
+    /// The alpha that the file's increments were read with, where the file does not store one.
     pub alpha: Option<f64>,
     pub conversion: Conversion,
-    /// What the run's task does to them so that they fit its data.
+    /// What the run's task changed in them to make them fit its data.
     pub task: TaskFields,
 }
 
@@ -124,23 +124,23 @@ pub struct Session {
     pub threads: usize,
     #[serde(default)]
     pub precision: Precision,
-    /// Runs that the process trained at once, this one among them.
-    #[serde(default = "alone")]
+    /// Runs that the process trained at the same time, including this one.
+    #[serde(default = "one_job")]
     pub jobs: usize,
     pub system: String,
     /// UTC, RFC 3339.
     pub started: String,
-    /// The command line as typed, quoted for a shell. None where there was none; this and the
-    /// three below also in records of earlier versions.
+    /// The command line as typed, quoted for a shell. None where there was none. Records of earlier
+    /// versions lack this field and the three below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// SHA-256 of the spec's file: that of `experiment.yaml`, unless another spec was run since.
+    /// SHA-256 of the spec file. It is that of `experiment.yaml` unless another spec was run since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec_sha256: Option<String>,
-    /// The repository that the command was typed in; None outside one.
+    /// The git repository that the command ran in; None outside one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositoryState>,
-    /// What VLORA_COMMIT said when the program was built.
+    /// The value of VLORA_COMMIT when the program was built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program_commit: Option<String>,
 }
@@ -149,21 +149,21 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepositoryState {
     pub commit: String,
-    /// Whether files under version control, results aside, differed from the commit. None where
-    /// git could not be asked.
+    /// Whether tracked files, apart from results, differed from the commit. None where git could
+    /// not be run.
     pub modified: Option<bool>,
 }
 
-fn alone() -> usize {
+fn one_job() -> usize {
     1
 }
 
-/// A line of `steps.jsonl`. Holds no timings, so equal runs leave equal files.
+/// A line of `steps.jsonl`. It has no timings, so that equal runs leave equal files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     pub step: u64,
     pub epoch: usize,
-    /// Mean over the step's examples, label smoothing included.
+    /// Mean over the step's examples, with label smoothing.
     pub loss: f64,
     pub learning_rate: f64,
     /// Before clipping.
@@ -177,7 +177,7 @@ pub struct EpochRecord {
     /// Optimiser steps done by its end.
     pub step: u64,
     pub train_loss: f64,
-    /// Of the validation split, where there is one.
+    /// Loss on the validation split; None without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,27 +198,28 @@ pub struct RunResult {
     /// The epoch whose weights were tested.
     pub selected_epoch: usize,
     pub parameters: u64,
-    /// Those of them that were trained.
+    /// Trained parameters among them.
     pub trained: u64,
     pub steps: u64,
-    /// Forward, backward, update and data; without evaluation.
+    /// Forward, backward, update and waiting for data, without evaluation.
     pub training_seconds: f64,
     pub evaluation_seconds: f64,
-    /// Units of work (see [`WorkUnit`](super::WorkUnit)) a second of training.
+    /// Units of work (see [`WorkUnit`](super::WorkUnit)) per second of training.
     pub throughput: f64,
-    /// The most bytes allocated at once during the run, its data included where they are allocated.
-    /// None where it is not counted, and of a run trained beside others.
+    /// Peak of allocated bytes during the run, including its data where they are allocated. None
+    /// where it is not counted, and for a run trained beside others.
     pub peak_bytes: Option<u64>,
     /// SHA-256 of `model.safetensors`.
     pub model_sha256: String,
-    /// The files that the run left besides, by name. Empty in records of earlier versions.
+    /// The other files of the run, by name. Empty in records of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, FileRecord>,
-    /// The share of the processors' time that other programs used while it was trained, in [0, 1].
-    /// None where the system does not say, and in records of earlier versions; so is the next.
+    /// The share of processor time, in [0, 1], that other programs used during training. None where
+    /// the system does not report it, and in records of earlier versions; the same holds for the
+    /// next field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_programs: Option<f64>,
-    /// The share that other processes of this program used, which may have shared its GPU, too.
+    /// The share that other processes of this program used. They may have shared its GPU, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_vlora: Option<f64>,
 }
@@ -231,23 +232,23 @@ pub struct FileRecord {
 }
 
 impl RunResult {
-    /// Above this share of the processors' time, other programs are taken to have slowed a run down.
+    /// Above this share of processor time, other programs count as having slowed a run down.
     pub const BUSY: f64 = 0.1;
-    /// The same for another `vlora`. Smaller, since one that trains on the same GPU keeps but one of
-    /// many processors busy.
+    /// The same limit for another `vlora`. It is smaller, since a process that trains on the same
+    /// GPU keeps only one of many processors busy.
     pub const BESIDE: f64 = 0.005;
 
-    /// Whether other programs took so much of the machine that its times do not compare.
+    /// Whether other programs used so much of the machine that this run's times are not comparable.
     pub fn was_slowed(&self) -> bool {
         self.other_programs.is_some_and(|share| share > Self::BUSY)
     }
 
-    /// Whether another process of this program computed beside it.
+    /// Whether another process of this program was computing at the same time.
     pub fn was_beside_another(&self) -> bool {
         self.other_vlora.is_some_and(|share| share > Self::BESIDE)
     }
 
-    /// Whether its times are not those of a run that has the machine to itself.
+    /// Whether the run did not have the machine to itself, so that its times are not comparable.
     pub fn shared_the_machine(&self) -> bool {
         self.was_slowed() || self.was_beside_another()
     }
@@ -265,7 +266,7 @@ mod tests {
     use super::Session;
 
     #[test]
-    fn a_session_of_an_earlier_version_is_read() {
+    fn sessions_of_earlier_versions_are_read() {
         let text = r#"{"program": "vlora 0.1.0", "numerics_version": 2, "device": "cpu",
             "processor": "p", "threads": 2, "system": "linux x86_64",
             "started": "2026-11-24T18:17:53Z"}"#;

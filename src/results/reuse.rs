@@ -1,31 +1,32 @@
-//! Equal runs of two experiments: one that an experiment of the same results tree has finished is
-//! taken over, not trained again.
+//! Reuse of equal runs: a run that another experiment of the same results tree has finished is
+//! taken over instead of trained again.
 //!
-//! Files become hard links where the file system has them, and copies elsewhere. `result.json`, which
-//! makes a run finished, comes last; so a crash at any moment leaves a run that is finished, or is not.
+//! Files become hard links where the file system supports them, and copies elsewhere. `result.json`
+//! marks a run as finished and comes last, so a crash at any moment leaves the run either finished
+//! or unfinished.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use super::folder::RunFolder;
-use super::integrity::{Look, Weights, WholeRun, evidence_files, sha256_of};
+use super::integrity::{CheckLevel, IntactRun, Weights, evidence_files, sha256_of};
 use super::record::RunResult;
 use super::state::RunState;
 use crate::atomic::temporary_in;
 use crate::error::{Error, Result};
 
-/// Makes `to`, which this process has claimed, the run that `from` is. None where that is not whole:
-/// unfinished, damaged, of another version, or without its weights.
+/// Copies the run `from` to `to`, which this process has claimed. None where `from` is unfinished,
+/// damaged, of another version, or without its weights.
 pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<RunResult>> {
-    let Some(WholeRun { spec, result, .. }) = whole(id, from) else { return Ok(None) };
+    let Some(IntactRun { spec, result, .. }) = verified(id, from) else { return Ok(None) };
     link(&from.file(RunFolder::MODEL), &to.file(RunFolder::MODEL))?;
-    // What has arrived counts, whatever becomes of the other meanwhile.
+    // The copy is checked, since the other folder may have changed meanwhile.
     if sha256_of(&to.file(RunFolder::MODEL)).ok().as_ref() != Some(&result.model_sha256) {
         return Ok(None);
     }
-    // Before the other run's evidence arrives: a crash must not leave it beside this run's own
-    // checkpoint, from which training would go on.
+    // Removed before the other run's evidence arrives: after a crash, training must not resume from
+    // this run's checkpoint beside the other's evidence.
     to.remove(RunFolder::CHECKPOINT)?;
     let has_tokenizer = result.files.contains_key(RunFolder::TOKENIZER);
     for name in evidence_files(&spec.spec, has_tokenizer) {
@@ -38,16 +39,16 @@ pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<Ru
     Ok(Some(result))
 }
 
-fn whole(id: &str, run: &RunFolder) -> Option<WholeRun> {
-    // Hashes are looked at only where sizes agree.
+fn verified(id: &str, run: &RunFolder) -> Option<IntactRun> {
+    // The quick check by sizes comes first; it avoids hashing damaged runs.
     if run.state() != RunState::Finished {
         return None;
     }
-    let run = run.whole(Look::Thorough).ok()?;
-    (run.spec.id == id && run.weights == Weights::Whole).then_some(run)
+    let run = run.verify(CheckLevel::Thorough).ok()?;
+    (run.spec.id == id && run.weights == Weights::Present).then_some(run)
 }
 
-/// Puts a file's content under another name, in place of what is there.
+/// Links or copies a file to another name, replacing an existing file.
 fn link(from: &Path, to: &Path) -> Result<()> {
     let failed = |e| Error::io("taking over", to, e);
     let folder = to.parent().unwrap_or(Path::new("."));
@@ -63,7 +64,7 @@ fn link(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A name lasts only once its folder is synced.
+/// A rename is durable only after its folder is synced.
 fn sync(folder: &Path) -> Result<()> {
     let synced = File::open(folder).and_then(|f| f.sync_all());
     synced.map_err(|e| Error::io("syncing", folder, e))

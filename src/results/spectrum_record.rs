@@ -1,4 +1,4 @@
-//! How a model's layers differ from each other, as singular values: the record of it.
+//! The record of how a model's layers differ from each other, as singular values.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,29 +15,29 @@ use crate::spec::Reference;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpectrumRecord {
     pub schema: u32,
-    /// What the model is called under its tables.
+    /// The model's name under its tables.
     pub title: String,
     /// The weights file's name and hash.
     pub file: String,
     pub sha256: String,
-    /// Of the file's names.
+    /// The checkpoint form that the tensor names follow.
     pub layout: String,
-    /// Which program computed this.
+    /// The program and version that computed this.
     pub program: String,
     pub depth: usize,
     pub compound_size: usize,
     pub reference: Reference,
-    /// Of the random matrices.
+    /// Seed of the random matrices.
     pub seed: u64,
-    /// By target, then layer.
+    /// Ordered by target, then by layer.
     pub layers: Vec<LayerSpectrum>,
     /// Singular values of a Gaussian matrix of each target's shape.
     pub random: BTreeMap<String, Vec<f64>>,
 }
 
 impl SpectrumRecord {
-    /// The targets in the order of the layers' weights, with the singular values of a random matrix of
-    /// each one's shape.
+    /// The targets in the order of `layers`, each with the singular values of a random matrix of
+    /// its shape.
     pub fn targets(&self) -> Vec<(&str, &[f64])> {
         let mut all: Vec<(&str, &[f64])> = Vec::new();
         for target in self.layers.iter().map(|layer| layer.target.as_str()) {
@@ -50,12 +50,12 @@ impl SpectrumRecord {
 
     const FILE: &str = "spectrum.json";
 
-    /// Whether a folder holds one.
+    /// Whether a folder has such a record.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(Self::FILE).is_file()
     }
 
-    /// Reads and checks it, since anyone may have edited it.
+    /// Reads the record and checks it, since it may have been edited by hand.
     pub fn read(folder: &Path) -> Result<SpectrumRecord> {
         let path = folder.join(Self::FILE);
         let help = "remove its folder and run the command that made it again";

@@ -1,21 +1,21 @@
-//! What has become of a run, by which files it has left.
+//! The state of a run, derived from the files it has left.
 
 use serde::Serialize;
 
 use super::folder::RunFolder;
-use super::integrity::Look;
+use super::integrity::CheckLevel;
 
-/// What has become of a run.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
     Planned,
-    /// A process works on it.
+    /// A process is working on it.
     Running,
-    /// Has a checkpoint to go on from.
+    /// Not finished, but a checkpoint to resume from exists.
     Interrupted,
     Failed,
-    /// Was finished, and its files are no longer as they were left.
+    /// It was finished, but its files have changed since.
     Damaged,
     Finished,
 }
@@ -37,7 +37,7 @@ impl RunFolder {
     pub fn state(&self) -> RunState {
         let has = |name| self.file(name).exists();
         if has(Self::RESULT) {
-            match self.whole(Look::Quick) {
+            match self.verify(CheckLevel::Quick) {
                 Ok(_) => RunState::Finished,
                 Err(_) => RunState::Damaged,
             }

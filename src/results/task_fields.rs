@@ -1,8 +1,8 @@
 //! Fields of a record that belong to the run's task.
 //!
-//! A record such as `provenance.json` has fields that every run has and some that only its task
-//! knows. The latter are kept as JSON values: whoever reads the record keeps them as they are, and
-//! the task gives them their types.
+//! A record such as `provenance.json` has fields that every run has and fields that only its task
+//! knows. The task's fields are kept as JSON values. Other code passes them through unchanged; the
+//! task gives them their types.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-/// Named values in their order.
+/// Named values, in the order they were added.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskFields(Vec<(String, Value)>);
 
@@ -20,13 +20,13 @@ impl TaskFields {
         self.0.is_empty()
     }
 
-    /// The same with one field more, behind the others. A value that JSON cannot hold is null.
+    /// Appends a field. A value that JSON cannot represent becomes null.
     pub fn with(mut self, name: &str, value: &impl Serialize) -> TaskFields {
         self.0.push((name.to_string(), serde_json::to_value(value).unwrap_or_default()));
         self
     }
 
-    /// The same with one field more, where there is a value for it.
+    /// Appends a field if there is a value for it.
     pub fn with_some(self, name: &str, value: Option<&impl Serialize>) -> TaskFields {
         match value {
             Some(value) => self.with(name, value),
@@ -34,7 +34,7 @@ impl TaskFields {
         }
     }
 
-    /// The same with the fields of `others` behind its own.
+    /// Appends the fields of `others`.
     pub fn and(mut self, others: TaskFields) -> TaskFields {
         self.0.extend(others.0);
         self
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_stand_in_their_place_and_their_order() {
+    fn task_fields_keep_their_place_and_order() {
         let task = TaskFields::default()
             .with("z", &[0.1f64, 0.30000000000000004])
             .with_some("none", None::<&u32>)

@@ -1,7 +1,8 @@
-//! The program's allocator: it counts the bytes that are allocated, and keeps what was freed.
+//! The program's allocator. It counts allocated bytes and keeps freed memory for reuse.
 //!
-//! Counted at the allocator, not as resident pages: what an earlier run's pages left behind does
-//! not count, so runs of one process compare. Data that are read count; code and stacks do not.
+//! Bytes are counted at the allocator instead of as resident pages. Pages left over from an earlier
+//! run do not count, so runs of one process are comparable. Data in memory count; code and stacks
+//! do not.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// An allocator that counts what `A` hands out. The program installs it as its global one.
+/// An allocator that counts the bytes that `A` allocates. The program installs it globally.
 pub struct Counting<A>(pub A);
 
 fn grow(size: usize) {
@@ -20,7 +21,7 @@ fn grow(size: usize) {
     }
 }
 
-// SAFETY: every call goes to `A` with the caller's arguments; counting touches no memory of it.
+// SAFETY: every call goes to `A` with the caller's arguments; counting does not touch its memory.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
@@ -48,27 +49,25 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     }
 }
 
-/// Has mimalloc, where it is the allocator, keep what was freed for the next tensor of the size: a
-/// training step frees and asks for gigabytes, and pages given back to the system come again one
-/// fault at a time. What the environment says of these options goes before.
+/// Makes mimalloc, if it is the allocator, keep freed memory for the next tensor of the same size.
+/// A training step frees and allocates gigabytes; pages returned to the system come back one page
+/// fault at a time. Environment variables for these options take precedence.
 pub fn keep_freed_memory() {
-    // `purge_delay` (never) and `arena_reserve` (in KiB), by their places in the mimalloc.h of the
-    // version that Cargo.toml pins. What is reserved is address space; it becomes memory as it is
-    // used.
+    // `purge_delay` (never) and `arena_reserve` (in KiB), by their index in the mimalloc.h of the
+    // version that Cargo.toml pins. The reserve is address space; it becomes memory only when used.
     const OPTIONS: [(libmimalloc_sys::mi_option_t, i32); 2] = [(15, -1), (23, 8 << 20)];
     for (option, value) in OPTIONS {
-        // SAFETY: sets a number among mimalloc's options, which may be done at any time.
+        // SAFETY: this only sets a mimalloc option, which is allowed at any time.
         unsafe { libmimalloc_sys::mi_option_set_default(option, value.into()) };
     }
 }
 
-/// Starts a new measurement from what is allocated now.
+/// Starts a new measurement at the current number of allocated bytes.
 pub fn reset_peak() {
     PEAK.store(LIVE.load(Relaxed), Relaxed);
 }
 
-/// The most bytes allocated at once since [`reset_peak`]; None where [`Counting`] is not
-/// installed.
+/// Peak of allocated bytes since [`reset_peak`]; None if [`Counting`] is not installed.
 pub fn peak_bytes() -> Option<u64> {
     match PEAK.load(Relaxed) {
         0 => None,
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_lives_at_once() {
+    fn peak_counts_bytes_that_exist_at_once() {
         let counting = Counting(System);
         let layout = Layout::from_size_align(1 << 20, 8).unwrap();
         let larger = Layout::from_size_align(3 << 20, 8).unwrap();
@@ -98,7 +97,7 @@ mod tests {
             counting.dealloc(b, larger);
         }
         assert_eq!(LIVE.load(Relaxed), start);
-        // While the block grows, the old and the new one live.
+        // While the block grows, both the old and the new one exist.
         assert_eq!(peak_bytes(), Some((start + (4 << 20)) as u64));
         reset_peak();
         assert_eq!(PEAK.load(Relaxed), start);

@@ -1,4 +1,4 @@
-//! The checkpoints that an experiment's runs start from, read once.
+//! The checkpoints that the runs of an experiment start from, each read once.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::hub::Hub;
 use crate::spec::{RunSpec, StartHead};
 use crate::tasks::definition;
 
-/// The checkpoints that an experiment's arms start from, by [`key`].
+/// Checkpoints by their [`key`].
 pub type Checkpoints = BTreeMap<String, Loaded>;
 
-/// A checkpoint's name with what its file may not say, which the spec then does.
+/// A checkpoint's name, with the settings from the spec that its file may not contain.
 pub fn key(spec: &RunSpec) -> Option<String> {
     let start = spec.start.as_ref()?;
     let name = start.checkpoint_name()?;
@@ -21,14 +21,14 @@ pub fn key(spec: &RunSpec) -> Option<String> {
     Some(format!("{name} heads {heads} alpha {alpha:?} head {head:?} pool {pool:?}"))
 }
 
-/// The outputs of a head that the run starts from its seed.
+/// The number of outputs of a new head, which is initialised from the seed; None without one.
 fn new_head(spec: &RunSpec) -> Option<usize> {
     let new = spec.start.as_ref().is_some_and(|start| start.head == StartHead::New);
     definition(spec.task).head_outputs(spec).filter(|_| new)
 }
 
-/// Reads the checkpoint that `spec` starts from, unless it is read already, and checks its model
-/// against the spec's. None where the run starts from no checkpoint.
+/// Reads the checkpoint that `spec` starts from, unless it is already read, and checks its model
+/// against the spec's. None if the run starts from no checkpoint.
 pub fn read<'a>(
     spec: &RunSpec,
     checkpoints: &'a mut Checkpoints,

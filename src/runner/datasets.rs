@@ -1,4 +1,4 @@
-//! The data of runs, each read once.
+//! The datasets of runs, each read once.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,12 +9,12 @@ use crate::hub::Hub;
 use crate::spec::RunSpec;
 use crate::tasks::{Opened, definition};
 
-/// The data of every distinct data section.
+/// The data of all specs, one entry per distinct data section.
 #[derive(Default)]
 pub struct Datasets(BTreeMap<String, Opened>);
 
 impl Datasets {
-    /// The data of a run, read unless they are there.
+    /// The data of a run. Reads them on first use.
     pub fn load(&mut self, spec: &RunSpec, hub: &Hub) -> Result<&Opened> {
         Ok(match self.0.entry(key(spec)) {
             Entry::Occupied(there) => there.into_mut(),
@@ -22,7 +22,8 @@ impl Datasets {
         })
     }
 
-    /// Adds the data of `settled`, a spec that was made of `loaded` by what the run starts from.
+    /// Adds the data of `settled`: the spec `loaded` after the start weights filled in its open
+    /// fields.
     pub fn add_settled(&mut self, settled: &RunSpec, loaded: &RunSpec) {
         let key = key(settled);
         if !self.0.contains_key(&key) {
@@ -32,7 +33,7 @@ impl Datasets {
     }
 }
 
-/// The data of a run that were loaded.
+/// The data of a run whose data are already loaded.
 impl Index<&RunSpec> for Datasets {
     type Output = Opened;
 
@@ -41,7 +42,7 @@ impl Index<&RunSpec> for Datasets {
     }
 }
 
-/// What decides the data of a run.
+/// The spec fields that determine the data of a run.
 fn key(spec: &RunSpec) -> String {
     format!("{} {}", spec.task.name(), definition(spec.task).data_key(spec))
 }

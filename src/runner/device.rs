@@ -1,4 +1,4 @@
-//! The device a run computes on.
+//! The device that a run computes on.
 
 use candle_core::Device;
 
@@ -6,7 +6,7 @@ use super::precision::device_kind;
 use crate::error::{Error, Fault, Result};
 use crate::spec::DeviceKind;
 
-/// What `--device` says.
+/// The value of `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice {
     Auto,
@@ -37,9 +37,9 @@ impl Choice {
     }
 }
 
-/// The device that `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N` stands for. `auto` is the first
-/// GPU where this program is built for GPUs and there is one, and the CPU elsewhere. Each call makes a
-/// device of its own, with a stream of its own.
+/// Opens the device named `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N`. `auto` is the first
+/// GPU if this program is built for GPUs and one is usable, else the CPU. Each call returns a new
+/// device with its own stream.
 pub fn select_device(name: &str) -> Result<Device> {
     match Choice::parse(name)? {
         Choice::Auto => automatic(),
@@ -48,7 +48,7 @@ pub fn select_device(name: &str) -> Result<Device> {
     }
 }
 
-/// What `--device` stands for where nothing is computed: a plan for a GPU needs none.
+/// The kind of device for commands that compute nothing: planning for a GPU needs no GPU.
 pub fn planned_kind(name: &str) -> Result<DeviceKind> {
     match Choice::parse(name)? {
         Choice::Cpu => Ok(DeviceKind::Cpu),
@@ -57,7 +57,8 @@ pub fn planned_kind(name: &str) -> Result<DeviceKind> {
     }
 }
 
-/// Why `auto` is not a GPU that may be there: worth a word, as the same run takes many times as long.
+/// Why `auto` does not use a GPU that may be present. The user is warned, since the run takes many
+/// times as long on the CPU.
 #[cfg(feature = "cuda")]
 pub fn unused_gpu(name: &str) -> Option<String> {
     use crate::cuda_loader::{Unavailable, load};
@@ -79,7 +80,7 @@ pub fn unused_gpu(_name: &str) -> Option<String> {
 
 #[cfg(feature = "cuda")]
 fn automatic() -> Result<Device> {
-    // `unused_gpu` reports a GPU that is there and cannot be used.
+    // `unused_gpu` reports a GPU that is present but unusable.
     Ok(crate::cuda_loader::load().ok().and_then(|_| on_gpu(0).ok()).unwrap_or(Device::Cpu))
 }
 
@@ -119,7 +120,7 @@ fn cuda(name: &str, _number: usize) -> Result<Device> {
         .into())
 }
 
-/// All of a run goes through one stream of this device, in order.
+/// Opens a GPU. All work of a run goes through one stream of this device, in order.
 #[cfg(feature = "cuda")]
 fn on_gpu(number: usize) -> Result<Device> {
     let failed = |e: candle_core::Error| {
@@ -127,7 +128,7 @@ fn on_gpu(number: usize) -> Result<Device> {
     };
     let device = Device::new_cuda_with_stream(number).map_err(failed)?;
     let cuda = device.as_cuda_device().map_err(failed)?;
-    // SAFETY: events order the uses of memory by several streams, and here is one.
+    // SAFETY: events order memory accesses of several streams; there is only one stream here.
     unsafe { cuda.disable_event_tracking() };
     check_capability(number, cuda.cuda_stream().context())?;
     keep_freed_memory(cuda.cuda_stream().context()).map_err(|e| {
@@ -136,7 +137,7 @@ fn on_gpu(number: usize) -> Result<Device> {
     Ok(device)
 }
 
-/// The kernels need bf16 on tensor cores, which GPUs have since Ampere.
+/// The kernels need bf16 on tensor cores, available since Ampere.
 #[cfg(feature = "cuda")]
 fn check_capability(number: usize, context: &cudarc::driver::CudaContext) -> Result<()> {
     let failed =
@@ -153,8 +154,8 @@ fn check_capability(number: usize, context: &cudarc::driver::CudaContext) -> Res
     }
 }
 
-/// Freed memory stays with the program. Otherwise the pool gives it back whenever the stream is waited
-/// for, and the next step asks the driver for it anew.
+/// Keeps freed memory in the pool. By default the pool returns it to the driver whenever the stream
+/// is synchronised, and the next step has to request it again.
 #[cfg(feature = "cuda")]
 fn keep_freed_memory(
     context: &cudarc::driver::CudaContext,
@@ -169,17 +170,18 @@ fn keep_freed_memory(
         CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES,
     };
     let (mut threshold, mut reuse) = (u64::MAX, 0i32);
-    // SAFETY: the pool is the device's own, and the attributes a 64-bit number and an int.
+    // SAFETY: the pool belongs to this device; the attributes are a 64-bit integer and an int.
     unsafe {
         let pool = result::device::get_default_mem_pool(context.cu_device())?;
         let set = |attribute, value| result::mem_pool::set_attribute(pool, attribute, value);
         set(CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, (&raw mut threshold).cast())?;
-        // Runs at once have streams of their own: none shall wait for what another frees later.
+        // Concurrent runs have their own streams. None should wait for memory that another frees
+        // later.
         set(CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES, (&raw mut reuse).cast())
     }
 }
 
-/// As provenance names it; a GPU with the name that its driver gives it.
+/// The name for provenance; for a GPU it includes the driver's name.
 pub fn device_name(device: &Device) -> String {
     match device {
         Device::Cpu => "cpu".into(),
@@ -199,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_named_exactly() {
+    fn device_names_are_parsed_exactly() {
         let parsed = |name| Choice::parse(name).ok();
         assert_eq!(parsed("auto"), Some(Choice::Auto));
         assert_eq!(parsed("cpu"), Some(Choice::Cpu));
@@ -211,12 +213,12 @@ mod tests {
         {
             assert_eq!(parsed(unknown), None, "{unknown}");
         }
-        // More than any number of devices, and than a number holds.
+        // Larger than any integer type.
         assert_eq!(parsed("cuda:99999999999999999999999"), None);
     }
 
     #[test]
-    fn the_cpu_is_always_there() {
+    fn the_cpu_is_always_available() {
         let device = select_device("cpu").unwrap();
         assert!(device.is_cpu());
         assert_eq!(device_name(&device), "cpu");

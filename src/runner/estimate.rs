@@ -1,5 +1,5 @@
-//! How long the runs of a plan may take: by the time that finished runs took, or, where there are
-//! none, by how fast the processor multiplies matrices.
+//! Estimates how long the runs of a plan take, from the times of finished runs. Without any, from
+//! how fast the processor multiplies matrices.
 
 use std::collections::BTreeMap;
 
@@ -11,43 +11,44 @@ use crate::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunStat
 use crate::spec::{DeviceKind, Precision, RunSpec};
 use crate::tasks::definition;
 
-/// What an estimate is based on, the best first.
+/// The basis of an estimate, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Basis {
     /// Finished runs of the same model with the same batches.
     SameModel,
-    /// Operations a second of finished runs of other models.
+    /// Operations per second of finished runs of other models.
     OtherModels,
-    /// Operations a second of matrix products alone, measured now: a run takes longer.
+    /// Operations per second of matrix products, measured now. This is a lower bound of the time.
     Products,
 }
 
-/// Of one run.
+/// The estimated time of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     pub seconds: f64,
     pub basis: Basis,
 }
 
-/// The time that a finished run took.
+/// The speed of a finished run.
 struct Past {
-    /// Everything that its speed depends on, as text.
+    /// Everything that its speed depends on, see [`model`].
     model: String,
     precision: Precision,
-    /// Training seconds a unit of work, and with them those of evaluation.
+    /// Seconds of training and evaluation per unit of training work.
     seconds: f64,
-    /// Floating-point operations a second, evaluation's seconds included.
+    /// Floating-point operations of training per second of training and evaluation.
     flops: f64,
 }
 
-/// Finished runs whose times can be expected here.
+/// Finished runs whose speed can be expected on this device.
 pub struct History(Vec<Past>);
 
 impl History {
-    /// So many runs of one model are read. More would say the same.
+    /// The most runs of one model that are read.
     const ENOUGH: usize = 5;
 
-    /// Of an experiment and its siblings, on a device of this kind; on the CPU, on this processor.
+    /// Reads the runs of an experiment and its siblings on this kind of device. On the CPU, only
+    /// runs on the same processor count.
     pub fn of(folder: &ExperimentFolder, device: DeviceKind) -> History {
         let (mut past, mut counts) = (Vec::new(), BTreeMap::new());
         let experiments = [folder.clone()].into_iter().chain(folder.siblings());
@@ -74,7 +75,7 @@ impl History {
         values.get(values.len() / 2).copied()
     }
 
-    /// One run of a variant whose training is so many units of work and operations.
+    /// Estimates a run whose training takes `units` of work and `flops` operations.
     fn estimate(&self, spec: &RunSpec, units: f64, flops: f64) -> Option<Estimate> {
         let wanted = model(spec);
         let same = self.median(|past| (past.model == wanted).then_some(past.seconds));
@@ -87,7 +88,7 @@ impl History {
 }
 
 impl Past {
-    /// None of a run that was trained elsewhere, or beside others, or on a busy machine.
+    /// None if the run was trained on another device, beside other runs, or on a busy machine.
     fn read(run: &RunFolder, spec: &RunSpec, model: String, device: DeviceKind) -> Option<Past> {
         let result: RunResult = run.read_json(RunFolder::RESULT).ok()?;
         let provenance: Provenance = run.read_json(RunFolder::PROVENANCE).ok()?;
@@ -105,7 +106,7 @@ impl Past {
     }
 }
 
-/// Everything that decides how long a unit of work takes.
+/// The spec fields that determine the time of a unit of work, as text.
 fn model(spec: &RunSpec) -> String {
     let t = &spec.training;
     let parts =
@@ -114,8 +115,8 @@ fn model(spec: &RunSpec) -> String {
 }
 
 impl Plan {
-    /// Of one run of each variant. None where nothing says it: on a GPU, which may not be here,
-    /// nothing is measured.
+    /// An estimate for one run of each variant. None if there is no basis: nothing is measured for
+    /// a GPU, which may not be present.
     pub fn estimates(
         &self,
         history: &History,
@@ -130,7 +131,7 @@ impl Plan {
         let unknown = |(v, e): (&PlannedVariant, &Option<Estimate>)| e.is_none().then_some(v.flops);
         let most = self.variants.iter().zip(&estimates).filter_map(unknown).reduce(f64::max);
         let (Some(most), DeviceKind::Cpu) = (most, device) else { return Ok(estimates) };
-        // One product stands for all: an estimate need not be nearer than that.
+        // The largest model's product is measured for all; more precision is not needed.
         let Some(largest) = self.variants.iter().find(|v| v.flops == most) else {
             return Ok(estimates);
         };

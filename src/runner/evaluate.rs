@@ -1,8 +1,7 @@
-//! A checkpoint's metrics on a spec's data, without training.
+//! Evaluates a checkpoint on a spec's data, without training.
 //!
-//! Everything that decides a test result is as in the run that a spec stands for: the data and their
-//! normalisation, the size of batches, the precision. So a run's own checkpoint has the outcomes of
-//! its `test.jsonl`, to the bit.
+//! Everything that affects a test result is as in a run of the spec: data, normalisation, batch
+//! size, precision. So the checkpoint of a run reproduces the outcomes in its `test.jsonl` bitwise.
 
 use std::path::Path;
 
@@ -21,21 +20,20 @@ use crate::spec::{
 use crate::tasks::{Base, Blueprint, Opened, Run, Settled, Split, Task, Work, definition};
 use crate::train;
 
-/// What a checkpoint does on a split.
+/// The results of a checkpoint on a split.
 pub struct Evaluated {
-    /// The metrics of its task with their values, the primary one first.
+    /// The task's metrics with their values, the primary one first.
     pub metrics: Vec<(&'static Metric, f64)>,
     pub loss: f64,
     pub examples: usize,
-    /// The outcomes in the split's order, in the form of `test.jsonl`.
+    /// The outcomes in the order of the split, in the format of `test.jsonl`.
     pub outcomes: Vec<u8>,
     pub parameters: u64,
-    /// What was done to the data and to the checkpoint, a clause each.
+    /// Changes made to the data and the checkpoint, one clause each.
     pub notes: Vec<String>,
 }
 
-/// The variants of an experiment that `arm` names, by the arm's name or by a variant's label; all
-/// of them where it is None.
+/// The variants whose arm or label is `arm`; all variants for None.
 pub fn named<'a>(experiment: &'a Experiment, arm: Option<&str>) -> Result<Vec<&'a Variant>> {
     let Some(name) = arm else { return Ok(experiment.variants.iter().collect()) };
     let is_named = |v: &&Variant| v.arm == name || v.label == name;
@@ -52,16 +50,16 @@ pub fn named<'a>(experiment: &'a Experiment, arm: Option<&str>) -> Result<Vec<&'
         .into())
 }
 
-/// What a file may not say of its model, where all `variants` agree on it.
+/// Hints for model settings that a file may lack, as far as all `variants` agree on them.
 pub fn hints(variants: &[&Variant], heads: Option<usize>, alpha: Option<f64>) -> Hints {
     let common = variants.first().map(|v| v.spec.model.heads());
     let common = common.filter(|heads| variants.iter().all(|v| v.spec.model.heads() == *heads));
     Hints { heads: heads.or(common), alpha, ..Hints::default() }
 }
 
-/// The one of `variants` on whose data and in whose way the checkpoint is to be evaluated: those
-/// that its model fits must agree on that. The weights of a run, whose spec `own` is, are evaluated as
-/// the arm that it is a run of, unless `named` says that an arm was chosen.
+/// Chooses the variant that gives data and settings for evaluating the checkpoint. All variants
+/// that the model fits must agree on these. If the weights belong to a run, with the spec `own`,
+/// the run's own arm is chosen, unless `named` says that the user chose an arm.
 pub fn chosen<'a>(
     loaded: &Loaded,
     variants: &[&'a Variant],
@@ -86,7 +84,7 @@ pub fn chosen<'a>(
     let Some((first, others)) = fitting.split_first() else {
         return Err(Fault::new("the spec has no arms").into());
     };
-    let read = |variant: &Variant| flatten(&read_of(&variant.spec));
+    let read = |variant: &Variant| flatten(&evaluation_part(&variant.spec));
     let own = read(first);
     for other in others {
         let theirs = read(other);
@@ -111,7 +109,7 @@ pub fn chosen<'a>(
     Ok(first)
 }
 
-/// Of these variants the one whose run has the spec `own`, or else those that train as it did.
+/// The variant whose run has the spec `own`, or else those that are trained in the same way.
 fn own_arms<'a>(variants: Vec<&'a Variant>, own: &RunSpec) -> Result<Vec<&'a Variant>> {
     let start = |spec: &RunSpec| {
         let start = spec.start.as_ref();
@@ -119,7 +117,7 @@ fn own_arms<'a>(variants: Vec<&'a Variant>, own: &RunSpec) -> Result<Vec<&'a Var
     };
     let is_same = |v: &&&Variant| identifying_fields(&v.spec) == identifying_fields(own);
     let same: Vec<&Variant> = variants.iter().filter(is_same).copied().collect();
-    // Arms that start from others of the same form differ in nothing else.
+    // Arms may differ only in the arm or checkpoint that they start from.
     let same_start = same.iter().find(|v| start(&v.spec) == start(own));
     if let Some(variant) = same_start.or(same.first()) {
         return Ok(vec![variant]);
@@ -138,15 +136,15 @@ fn own_arms<'a>(variants: Vec<&'a Variant>, own: &RunSpec) -> Result<Vec<&'a Var
     if alike.is_empty() { Err(none.into()) } else { Ok(alike) }
 }
 
-/// Whether runs of two specs come to their weights in the same way, whatever data evaluation then
-/// reads, and in which batches.
+/// Whether two specs train their weights in the same way. They may differ in settings of
+/// evaluation.
 fn trained_alike(a: &RunSpec, b: &RunSpec) -> bool {
-    // The last is settled by the weights that a run starts from.
+    // The last field is filled in from the start weights.
     const READ: [&str; 3] = ["training.batch_size", "precision", "start.position_embedding"];
     let way = |spec: &RunSpec| {
-        let read = flatten(&read_of(spec));
+        let read = flatten(&evaluation_part(spec));
         let mut fields = identifying_fields(spec);
-        // What evaluation leaves out of the data is what training does to them.
+        // Data fields that evaluation ignores belong to training, such as augmentation.
         fields.retain(|field, value| {
             let of_data = field.starts_with("data.") && read.get(field) == Some(value);
             !of_data && !READ.contains(&field.as_str())
@@ -156,19 +154,19 @@ fn trained_alike(a: &RunSpec, b: &RunSpec) -> bool {
     way(a) == way(b)
 }
 
-/// A run's spec with what evaluation does not read set to the same in every spec.
-fn read_of(spec: &RunSpec) -> RunSpec {
+/// The spec with all fields that evaluation does not read set to fixed values.
+fn evaluation_part(spec: &RunSpec) -> RunSpec {
     let mut read = spec.clone();
     (read.method, read.vlora, read.lora) = (Method::Dense, None, None);
     read.training = Default::default();
     read.training.batch_size = spec.training.batch_size;
     read.data = definition(spec.task).evaluated_data(&spec.data);
-    read.start = Some(start_of(spec.start.as_ref()));
+    read.start = Some(evaluation_start(spec.start.as_ref()));
     read
 }
 
-/// The head is the checkpoint's own, whatever an arm does with it.
-fn start_of(start: Option<&StartSpec>) -> StartSpec {
+/// The start section for evaluation: the checkpoint with its own head.
+fn evaluation_start(start: Option<&StartSpec>) -> StartSpec {
     StartSpec {
         arm: None,
         checkpoint: Some("checkpoint".into()),
@@ -179,17 +177,17 @@ fn start_of(start: Option<&StartSpec>) -> StartSpec {
     }
 }
 
-/// The spec of a run that would start from the checkpoint as it is and not be trained.
+/// The spec of a run that starts from the unchanged checkpoint and is not trained.
 fn evaluated_spec(checkpoint: &Checkpoint, spec: &RunSpec) -> RunSpec {
     let mut own = spec.clone();
     own.vlora = checkpoint.vlora.clone();
     own.lora = checkpoint.lora.clone();
     own.method = if own.vlora.is_some() { Method::Vlora } else { Method::Dense };
-    own.start = Some(start_of(spec.start.as_ref()));
+    own.start = Some(evaluation_start(spec.start.as_ref()));
     own
 }
 
-/// The checkpoint's outcomes on a split of the variant's data.
+/// Evaluates the checkpoint on a split of the variant's data.
 pub fn evaluate(
     loaded: &Loaded,
     variant: &Variant,
@@ -199,10 +197,11 @@ pub fn evaluate(
 ) -> Result<Evaluated> {
     check_precision(std::iter::once(variant), device)?;
     let mut spec = evaluated_spec(&loaded.checkpoint, &variant.spec);
-    // What the data take from beside the weights is taken from beside these.
+    // Files that the data need from beside the weights, such as a tokenizer, come from beside
+    // these.
     let start = StartSpec {
         checkpoint: Some(loaded.path.display().to_string()),
-        ..start_of(variant.spec.start.as_ref())
+        ..evaluation_start(variant.spec.start.as_ref())
     };
     spec.start = Some(start);
     let data = Opened::new(&spec, hub)?;
@@ -225,7 +224,7 @@ pub fn evaluate(
     Ok(Evaluated { notes, ..evaluated })
 }
 
-/// Evaluates a checkpoint on whichever task it is.
+/// Evaluates a checkpoint, generic over the task.
 struct EvaluateCheckpoint<'a> {
     checkpoint: &'a Checkpoint,
     split: Split,

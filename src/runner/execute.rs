@@ -1,4 +1,4 @@
-//! Trains and records the runs of a plan: one after another, or several at once on one device.
+//! Trains and records the runs of a plan, one after another or several at once on one device.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
@@ -15,19 +15,19 @@ use super::worker::WorkerContext;
 use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunFolder, RunState};
 
-/// Who trains the runs.
+/// The workers that train the runs.
 #[derive(Clone, Copy)]
 pub struct Workers<'a> {
-    /// How many runs are trained at once, at least 1. The results are the same for any number.
+    /// How many runs are trained at once, at least 1. It does not change the results.
     pub jobs: usize,
-    /// Makes the device that a worker computes on: each calls it once, so that on CUDA each has a
-    /// stream of its own.
+    /// Opens the device of a worker. Each worker calls it once, so that each has its own CUDA
+    /// stream.
     pub device: &'a (dyn Fn() -> Result<Device> + Sync),
 }
 
-/// Brings every run of the plan to its end. A failed run does not stop the others; `stop`
-/// does, after the current step of each, leaving a checkpoint of the last whole epoch. Outcomes come
-/// in the order of seeds, then of [`in_order_of_start`](crate::spec::Experiment::in_order_of_start).
+/// Executes every run of the plan. A failed run does not stop the others. `stop` ends each run
+/// after its current step and leaves the checkpoint of its last whole epoch. Outcomes are ordered
+/// by seed, then by [`in_order_of_start`](crate::spec::Experiment::in_order_of_start).
 pub fn execute(
     plan: &Plan,
     folder: &ExperimentFolder,
@@ -48,7 +48,7 @@ pub fn execute(
     let context = WorkerContext { plan, experiment: folder, jobs, stop, queue, observer };
     let work = || {
         let worked = take_runs(context, &runs, &workers, &outcomes);
-        // What stops one worker stops the others, after the step they are at.
+        // An error of one worker stops the others after their current step.
         worked.inspect_err(|_| queue.halt())
     };
     let worked: Vec<Result<()>> = match jobs {
@@ -67,7 +67,7 @@ pub fn execute(
             spawned.into_iter().map(join).collect()
         }),
     };
-    // An interrupt may be what another worker's error made of this one.
+    // A worker's interrupt may be caused by another worker's error, which is then returned.
     let (interrupts, errors): (Vec<_>, Vec<_>) = worked
         .into_iter()
         .filter_map(Result::err)
@@ -76,9 +76,9 @@ pub fn execute(
         return Err(error);
     }
     let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // What another process had may be done by now.
+    // Runs of other processes may have finished by now.
     let settled = outcomes.into_iter().zip(&runs).map(|(outcome, (_, run))| match outcome {
-        None | Some(Outcome::Elsewhere) => settle(&folder.run(&run.id)),
+        None | Some(Outcome::HeldElsewhere) => settle(&folder.run(&run.id)),
         Some(other) => other,
     });
     Ok(settled.collect())
@@ -86,7 +86,8 @@ pub fn execute(
 
 type RunOfPlan<'a> = (&'a PlannedVariant, &'a PlannedRun);
 
-/// Seeds outermost: a stopped experiment has whole comparisons, not whole arms.
+/// Seeds are outermost, so that a stopped experiment has finished seeds of all arms instead of
+/// finished arms.
 fn in_order(plan: &Plan) -> Vec<RunOfPlan<'_>> {
     let order = plan.experiment.in_order_of_start();
     let of_seed = |seed: usize| {
@@ -96,7 +97,7 @@ fn in_order(plan: &Plan) -> Vec<RunOfPlan<'_>> {
     (0..plan.experiment.seeds.len()).flat_map(of_seed).collect()
 }
 
-/// Each run behind the one that it starts from.
+/// Queue entries; each run comes after the one that it starts from.
 fn entries(plan: &Plan, runs: &[RunOfPlan]) -> Vec<Entry> {
     let place = |(variant, run): RunOfPlan| {
         let same =
@@ -110,15 +111,15 @@ fn entries(plan: &Plan, runs: &[RunOfPlan]) -> Vec<Entry> {
     runs.iter().map(entry).collect()
 }
 
-/// The outcome of a run that another process had.
+/// The outcome of a run that another process held.
 fn settle(folder: &RunFolder) -> Outcome {
     match folder.state() {
         RunState::Finished | RunState::Damaged => already_finished(folder),
-        _ => Outcome::Elsewhere,
+        _ => Outcome::HeldElsewhere,
     }
 }
 
-/// A worker: takes runs from the queue until there are none.
+/// The loop of a worker: takes runs from the queue until it is empty.
 fn take_runs(
     context: WorkerContext,
     runs: &[RunOfPlan],
@@ -130,9 +131,10 @@ fn take_runs(
     while let Some(turn) = context.queue.next() {
         let (variant, run) = runs[turn.index];
         let executor = RunExecutor::new(context, variant, run, &device);
-        // Halted before the turn is over, so that nothing starts behind a run that was stopped.
+        // The queue is halted before this turn is over, so that no run starts that waits for a
+        // stopped one.
         let outcome = executor.execute().inspect_err(|_| context.queue.halt())?;
-        context.show(|observer| observer.run_ended(variant, run, &outcome));
+        context.notify(|observer| observer.run_ended(variant, run, &outcome));
         outcomes.lock().unwrap_or_else(PoisonError::into_inner)[turn.index] = Some(outcome);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The life of one run: claimed, trained, tested, recorded.
+//! Executes one run: claims, trains, tests and records it.
 
 use candle_core::Device;
 use sha2::{Digest, Sha256};
@@ -16,23 +16,23 @@ use crate::checkpoints::to_bytes;
 use crate::error::{Error, Result};
 use crate::nn::configure;
 use crate::results::{
-    EpochRecord, Failure, FileRecord, Look, Provenance, RunFolder, RunResult, RunState,
+    CheckLevel, EpochRecord, Failure, FileRecord, Provenance, RunFolder, RunResult, RunState,
     SCHEMA_VERSION, Session, SpecRecord, StartRecord, StepRecord, evidence_files, take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
 use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, Work};
 use crate::train::{Start, TrainError, Trainer};
 
-/// The outcome of a run that was finished before, which counts only if it is whole. One that is damaged
-/// is not trained over, since its evidence may be what somebody looks for.
+/// The outcome of a run that was finished before. A damaged run fails and is not trained again,
+/// since somebody may still need its evidence.
 pub fn already_finished(folder: &RunFolder) -> Outcome {
-    match folder.whole(Look::Thorough) {
+    match folder.verify(CheckLevel::Thorough) {
         Ok(whole) => Outcome::AlreadyFinished(whole.result),
         Err(damaged) => Outcome::Failed(damaged.to_string()),
     }
 }
 
-/// Brings one run to its end.
+/// Executes one run.
 pub struct RunExecutor<'a> {
     context: WorkerContext<'a>,
     variant: &'a PlannedVariant,
@@ -41,13 +41,13 @@ pub struct RunExecutor<'a> {
     device: &'a Device,
 }
 
-/// What ends a run early.
+/// Why a run ended early.
 enum RunError {
-    /// The run failed. Its reason is recorded, and the next run starts.
+    /// The run failed. The reason is recorded, and the next run starts.
     Failed(String),
-    /// The same, for a reason that training gives.
+    /// The same, with an error from training as the reason.
     Training(TrainError),
-    /// The program ends.
+    /// The whole execution stops.
     Stopped(Error),
 }
 
@@ -79,13 +79,13 @@ impl<'a> RunExecutor<'a> {
         RunExecutor { context, variant, run, folder, device }
     }
 
-    /// Trains and records the run, unless it is finished or another process has it.
+    /// Trains and records the run, unless it is finished or another process holds it.
     pub fn execute(&self) -> Result<Outcome> {
         if self.context.is_stopped() {
             return Err(Error::Interrupted);
         }
-        let Some(_lock) = self.folder.claim()? else { return Ok(Outcome::Elsewhere) };
-        // Looked at again under the lock: another process may have finished it meanwhile.
+        let Some(_lock) = self.folder.claim()? else { return Ok(Outcome::HeldElsewhere) };
+        // Checked again under the lock, since another process may have finished it meanwhile.
         if matches!(self.folder.state(), RunState::Finished | RunState::Damaged) {
             let outcome = already_finished(&self.folder);
             if let Outcome::AlreadyFinished(_) = outcome {
@@ -97,12 +97,12 @@ impl<'a> RunExecutor<'a> {
             return Ok(taken);
         }
         self.folder.remove(RunFolder::FAILURE)?;
-        // What the device has for the run, whatever the run then takes of it.
+        // Free memory before training, for the message if memory runs out.
         let held = self.context.plan.data(&self.variant.variant).held_bytes();
         let free = peak_memory::free_bytes(self.device).map(|free| free.saturating_sub(held));
         let reason = match self.train() {
             Ok(Some(result)) => return Ok(Outcome::Finished(result)),
-            Ok(None) => return Ok(Outcome::Elsewhere),
+            Ok(None) => return Ok(Outcome::HeldElsewhere),
             Err(RunError::Stopped(error)) => return Err(error),
             Err(RunError::Failed(reason)) => reason,
             Err(RunError::Training(error)) => reason(&error, self.spec(), free, self.context.jobs),
@@ -116,7 +116,7 @@ impl<'a> RunExecutor<'a> {
         &self.variant.variant.spec
     }
 
-    /// Takes the run of an experiment beside this one, where one has finished it.
+    /// Takes over the run from a sibling experiment that has finished it.
     fn take_over(&self) -> Result<Option<Outcome>> {
         let id = &self.run.id;
         for experiment in self.context.experiment.siblings() {
@@ -127,7 +127,7 @@ impl<'a> RunExecutor<'a> {
         Ok(None)
     }
 
-    /// None where another process still has the run that this one starts from.
+    /// Trains the run. None if another process still holds the run that this one starts from.
     fn train(&self) -> RunOutcome<Option<RunResult>> {
         if self.context.is_alone() {
             peak_memory::reset_peak_of(self.device);
@@ -142,12 +142,12 @@ impl<'a> RunExecutor<'a> {
         self.folder.write_json(RunFolder::SPEC, &record)?;
         let WorkerContext { plan, experiment, .. } = self.context;
         let start = match initial_weights(plan, experiment, self.variant, self.run)? {
-            InitialWeights::OfSeed => None,
-            InitialWeights::Of(start, record) => {
-                self.keep_start(&record)?;
+            InitialWeights::FromSeed => None,
+            InitialWeights::Loaded(start, record) => {
+                self.record_start(&record)?;
                 Some(start)
             }
-            InitialWeights::Elsewhere => return Ok(None),
+            InitialWeights::HeldElsewhere => return Ok(None),
             InitialWeights::Failed(reason) => return Err(RunError::Failed(reason)),
         };
         configure(self.device, spec.precision == Precision::Tf32).map_err(TrainError::from)?;
@@ -156,7 +156,7 @@ impl<'a> RunExecutor<'a> {
         plan.data(&self.variant.variant).work(run, training).map(Some)
     }
 
-    /// Trains the run to its last epoch, from where it was left.
+    /// Trains the run to its last epoch, resuming from its checkpoint.
     fn train_on<T: Task>(
         &self,
         task: &T,
@@ -169,33 +169,33 @@ impl<'a> RunExecutor<'a> {
         drop(start);
         let (steps, mut epochs) = self.resume(&mut trainer)?;
         self.record_session(!epochs.is_empty())?;
-        self.context.show(|o| o.run_started(self.variant, self.run, epochs.len()));
-        // What a run that was killed wrote behind its checkpoint is trained again.
-        let mut steps = self.folder.grow_lines(RunFolder::STEPS, &steps)?;
+        self.context.notify(|o| o.run_started(self.variant, self.run, epochs.len()));
+        // Steps recorded after the last checkpoint are dropped; they are trained again.
+        let mut steps = self.folder.create_lines(RunFolder::STEPS, &steps)?;
         let mut meter = Meter::start();
         while !trainer.is_done() {
             let mut appended = Ok(());
             let epoch = trainer.epoch(|step| {
                 appended = steps.append(&step.record);
-                self.context.show(|o| o.step(self.run, step));
+                self.context.notify(|o| o.step(self.run, step));
                 appended.is_ok() && !self.context.is_stopped()
             });
             appended?;
-            // Also where the epoch ended early: the steps that led to a failure are its evidence.
+            // Also if the epoch ended early, since the steps before a failure are its evidence.
             steps.sync()?;
             let epoch = epoch?;
             let is_last = trainer.is_done();
-            meter.look(trainer.load_mut(), is_last);
-            self.context.show(|o| o.epoch(self.run, &epoch));
+            meter.update(trainer.load_mut(), is_last);
+            self.context.notify(|o| o.epoch(self.run, &epoch));
             epochs.push(epoch);
             self.folder.write_lines(RunFolder::EPOCHS, &epochs)?;
-            // Last, so that a checkpoint never runs ahead of its records.
+            // Written last, so that a checkpoint is never ahead of its records.
             self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;
         }
         self.finish(task, &mut trainer)
     }
 
-    /// Records that this process works on the run, behind those that did before it.
+    /// Appends this process to the sessions of the run.
     fn record_session(&self, resumed: bool) -> RunOutcome<()> {
         let before = match resumed {
             false => Vec::new(),
@@ -204,7 +204,7 @@ impl<'a> RunExecutor<'a> {
                 Err(damaged) => return Err(RunError::Failed(damaged.to_string())),
             },
         };
-        self.expect_device(&before)?;
+        self.check_device(&before)?;
         let WorkerContext { plan, jobs, .. } = self.context;
         let provenance = provenance(plan, self.variant, self.device, jobs, before);
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
@@ -214,8 +214,8 @@ impl<'a> RunExecutor<'a> {
         Ok(())
     }
 
-    /// A run that goes on elsewhere would not end in the bits that it would have ended in.
-    fn expect_device(&self, before: &[Session]) -> RunOutcome<()> {
+    /// Refuses to resume on another device, since the result would not be bitwise the same.
+    fn check_device(&self, before: &[Session]) -> RunOutcome<()> {
         let here = device_name(self.device);
         match before.last().filter(|session| session.device != here) {
             None => Ok(()),
@@ -228,9 +228,8 @@ impl<'a> RunExecutor<'a> {
         }
     }
 
-    /// Records what the run starts from. One that goes on from its own checkpoint must have
-    /// started from the same.
-    fn keep_start(&self, record: &StartRecord) -> RunOutcome<()> {
+    /// Records the start weights. A run that resumes from its checkpoint must have the same ones.
+    fn record_start(&self, record: &StartRecord) -> RunOutcome<()> {
         if self.folder.file(RunFolder::CHECKPOINT).exists() {
             let before: StartRecord = match self.folder.read_json(RunFolder::START) {
                 Ok(before) => before,
@@ -251,7 +250,7 @@ impl<'a> RunExecutor<'a> {
         Ok(())
     }
 
-    /// Takes up the checkpoint, if there is one, with the records up to it.
+    /// Loads the checkpoint, if there is one, and returns the records up to it.
     fn resume<T: Task>(
         &self,
         trainer: &mut Trainer<T>,
@@ -261,7 +260,7 @@ impl<'a> RunExecutor<'a> {
             return Ok((Vec::new(), Vec::new()));
         }
         let bytes = std::fs::read(&path).map_err(|e| Error::io("reading", &path, e))?;
-        // A damaged run fails alone; the others go on.
+        // A damaged run fails alone; the other runs continue.
         let damaged = |e: &dyn std::fmt::Display| {
             RunError::Failed(format!(
                 "{}: the run cannot be resumed: {e}\n  help: remove the run's folder to train it \
@@ -279,7 +278,7 @@ impl<'a> RunExecutor<'a> {
         Ok((steps.map_err(|e| damaged(&e))?, epochs.map_err(|e| damaged(&e))?))
     }
 
-    /// Tests the selected weights, once, and records the result.
+    /// Tests the selected weights once and records the result.
     fn finish<T: Task>(&self, task: &T, trainer: &mut Trainer<T>) -> RunOutcome<RunResult> {
         let selected_epoch = trainer.select()?;
         let Evaluation { scores, outcomes } = trainer.evaluate(Split::Test)?;
@@ -323,7 +322,7 @@ impl<'a> RunExecutor<'a> {
     }
 }
 
-/// Training as it is done on any task.
+/// Trains a run, generic over the task.
 struct TrainRun<'a> {
     executor: &'a RunExecutor<'a>,
     start: Option<Box<Start>>,

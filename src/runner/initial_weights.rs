@@ -1,22 +1,22 @@
-//! The weights a run starts from: a checkpoint's, or those of another run of the experiment.
+//! The weights that a run starts from: those of a checkpoint or of another run.
 
 use super::checkpoints::key;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use crate::checkpoints::{Hints, Loaded, read_checkpoint};
 use crate::error::{Fault, Result};
-use crate::results::{ExperimentFolder, Look, RunFolder, RunState, StartRecord};
+use crate::results::{CheckLevel, ExperimentFolder, RunFolder, RunState, StartRecord};
 use crate::tasks::{Fitted, assumed_alpha};
 use crate::train::Start;
 
-/// What is known of the weights of a run that is to be trained now.
+/// The initial weights of a run.
 pub enum InitialWeights {
-    /// The run starts from its seed.
-    OfSeed,
-    /// These, and what `start.json` says of them.
-    Of(Box<Start>, StartRecord),
-    /// The run it starts from is in another process's hands.
-    Elsewhere,
-    /// The run it starts from has failed, or does not fit.
+    /// The weights are initialised from the seed.
+    FromSeed,
+    /// These weights, with the record for `start.json`.
+    Loaded(Box<Start>, StartRecord),
+    /// Another process holds the run that this one starts from.
+    HeldElsewhere,
+    /// The run that this one starts from has failed, or its weights do not fit.
     Failed(String),
 }
 
@@ -28,7 +28,7 @@ pub fn initial_weights(
     run: &PlannedRun,
 ) -> Result<InitialWeights> {
     let spec = &variant.variant.spec;
-    let Some(start) = &spec.start else { return Ok(InitialWeights::OfSeed) };
+    let Some(start) = &spec.start else { return Ok(InitialWeights::FromSeed) };
     let from_run;
     let (loaded, from) = match (key(spec), plan.started_from(variant, run)) {
         (Some(key), _) => match plan.checkpoints.get(&key) {
@@ -46,7 +46,7 @@ pub fn initial_weights(
                     )));
                 }
                 RunState::Damaged => {
-                    let damaged = source.whole(Look::Quick).err();
+                    let damaged = source.verify(CheckLevel::Quick).err();
                     return Ok(InitialWeights::Failed(format!(
                         "it starts from `{}`, whose run with seed {} is not whole: {}",
                         other.variant.label,
@@ -54,9 +54,9 @@ pub fn initial_weights(
                         damaged.map(|e| e.to_string()).unwrap_or_default()
                     )));
                 }
-                // This process would have finished it, so another one has it or had it.
+                // This process would have finished it by now, so another process holds or held it.
                 RunState::Running | RunState::Planned | RunState::Interrupted => {
-                    return Ok(InitialWeights::Elsewhere);
+                    return Ok(InitialWeights::HeldElsewhere);
                 }
             }
             match tested_weights(&source) {
@@ -78,12 +78,12 @@ pub fn initial_weights(
     let Fitted { values, conversion, kept, task, from_seed } = fitted;
     let (sha256, alpha) = (loaded.sha256.clone(), assumed_alpha(loaded));
     let record = StartRecord { from, sha256, alpha, conversion, kept, task };
-    Ok(InitialWeights::Of(Box::new(Start { values, from_seed }), record))
+    Ok(InitialWeights::Loaded(Box::new(Start { values, from_seed }), record))
 }
 
-/// The model that a finished run left, as it left it.
+/// The model of a finished run, verified.
 fn tested_weights(run: &RunFolder) -> Result<Loaded> {
-    let whole = run.whole_with_weights(Look::Quick)?;
+    let whole = run.verify_with_weights(CheckLevel::Quick)?;
     let path = run.file(RunFolder::MODEL);
     let again = "remove that run's folder, and `vlora run` trains it again";
     let loaded = read_checkpoint(&path, &Hints::default())

@@ -1,10 +1,11 @@
-//! How much of the processors' time other programs used while a run was trained. Times of a run on a
-//! busy machine must not be compared with those of a run on a free one. Only Linux says it.
+//! Measures the share of processor time that other programs use while a run is trained. Times of a
+//! run on a busy machine must not be compared with those on a free one. Only Linux reports this.
 //!
-//! From /proc/stat (proc(5)): ticks that each processor was busy, of which this program's own, from
-//! /proc/self/stat, are taken off. Only the processors that this program may use count. Where a
-//! control group (cgroups(7), version 2; a container's) limits the time of its processes, the others in
-//! it count against that limit, and the larger of the two shares is kept.
+//! /proc/stat (proc(5)) has the busy ticks of each processor; this program's own ticks, from
+//! /proc/self/stat, are subtracted. Only processors that this program may use count. A control
+//! group (cgroups(7), version 2; for example of a container) may limit the processor time of its
+//! processes. Then the other processes of the group also count against that limit, and the larger
+//! of the two shares is used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,62 +14,62 @@ use std::time::{Duration, Instant};
 
 use crate::train::Load;
 
-/// Ticks since the machine, or this program, was started.
+/// Ticks since the start of the machine or of the process.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Sample {
-    /// Of the processors that this program may use, idle ones included.
+    /// All ticks of the processors that this program may use, including idle ones.
     all: u64,
-    /// Of those, not idle.
+    /// Non-idle ticks among them.
     busy: u64,
-    /// Used by this program.
+    /// Ticks of this process.
     own: u64,
-    /// Used by each other process of this program, by its number.
+    /// Ticks of each other process of this program, by process id.
     siblings: BTreeMap<u32, u64>,
-    /// The groups with a limit that this program is in.
+    /// The control groups of this program that have a limit.
     groups: Vec<Group>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Group {
-    /// Seconds of processors.
+    /// Processor seconds used so far.
     used: f64,
-    /// Processors that it may use.
+    /// The number of processors that the group may use.
     limit: f64,
 }
 
-/// Ticks a second; Linux shows them so whatever it counts in.
+/// Ticks per second. Linux always reports in this unit.
 const TICKS: f64 = 100.0;
 
-/// Adds up the use of the processors between looks at it.
+/// Adds up processor use between samples.
 pub struct Meter {
     last: Option<Sample>,
-    looked: Instant,
+    last_time: Instant,
 }
 
 impl Meter {
-    /// A look takes about a millisecond, so very short intervals are joined.
+    /// A sample takes about a millisecond, so very short intervals are merged.
     const SHORTEST: Duration = Duration::from_secs(1);
 
     pub fn start() -> Meter {
-        Meter { last: sample(), looked: Instant::now() }
+        Meter { last: sample(), last_time: Instant::now() }
     }
 
-    /// Adds what was used since the last look to `load`. A look that follows closely on another is
-    /// left out, unless it is the `last`.
-    pub fn look(&mut self, load: &mut Load, last: bool) {
-        if !last && self.looked.elapsed() < Meter::SHORTEST {
+    /// Adds the use since the last sample to `load`. Does nothing if that was too recent, unless
+    /// this is the `last` call.
+    pub fn update(&mut self, load: &mut Load, last: bool) {
+        if !last && self.last_time.elapsed() < Meter::SHORTEST {
             return;
         }
         let now = sample();
         if let (Some(before), Some(now)) = (&self.last, &now) {
-            add(load, before, now, self.looked.elapsed().as_secs_f64());
+            add(load, before, now, self.last_time.elapsed().as_secs_f64());
         }
-        (self.last, self.looked) = (now, Instant::now());
+        (self.last, self.last_time) = (now, Instant::now());
     }
 }
 
 fn add(load: &mut Load, before: &Sample, now: &Sample, seconds: f64) {
-    // Counters of a machine that was suspended may jump back.
+    // Counters may jump back after the machine was suspended.
     let since = |f: fn(&Sample) -> u64| f(now).saturating_sub(f(before));
     let (all, busy, own) = (since(|s| s.all), since(|s| s.busy), since(|s| s.own));
     load.processor_ticks += all;
@@ -79,13 +80,13 @@ fn add(load: &mut Load, before: &Sample, now: &Sample, seconds: f64) {
     let in_groups = groups.fold(0.0, f64::max).min(1.0) * all as f64;
     load.other_ticks += busy.saturating_sub(own).max(in_groups as u64).min(all);
     let siblings = now.siblings.iter().map(|(process, ticks)| {
-        // One that was not there before has all its time since.
+        // All ticks of a new process are from this interval.
         ticks.saturating_sub(before.siblings.get(process).copied().unwrap_or(0))
     });
     load.sibling_ticks += siblings.sum::<u64>();
 }
 
-/// None where the system does not say.
+/// None if the system does not report it.
 fn sample() -> Option<Sample> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
@@ -94,10 +95,10 @@ fn sample() -> Option<Sample> {
     Some(Sample { all, busy, own, siblings: siblings(&name), groups: groups() })
 }
 
-/// From its own group up.
+/// This program's control group and its ancestors, as far as they have a limit.
 fn groups() -> Vec<Group> {
     let Ok(text) = fs::read_to_string("/proc/self/cgroup") else { return Vec::new() };
-    // In a container the path may lead out of what it sees.
+    // In a container the path may point outside the visible tree.
     let own = text.lines().find_map(|line| line.strip_prefix("0::/")).filter(|p| !p.contains(".."));
     let root = Path::new("/sys/fs/cgroup");
     let group = |folder: &Path| {
@@ -108,20 +109,20 @@ fn groups() -> Vec<Group> {
     root.join(own.unwrap_or("")).ancestors().take_while(inside).filter_map(group).collect()
 }
 
-/// The processors of cpu.max: `200000 100000`, microseconds in each period of so many; none in `max
-/// 100000`.
+/// The number of processors from cpu.max. `200000 100000` is the quota and the period in
+/// microseconds; `max 100000` is no limit.
 fn limit(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
     Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
 }
 
-/// The seconds of cpu.stat.
+/// Processor seconds from cpu.stat.
 fn used(text: &str) -> Option<f64> {
     let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
     Some(micros.trim().parse::<f64>().ok()? / 1e6)
 }
 
-/// `0-3,8` as its numbers.
+/// Parses a list such as `0-3,8`.
 fn numbers(list: &str) -> Option<BTreeSet<u32>> {
     let mut numbers = BTreeSet::new();
     for part in list.trim().split(',') {
@@ -131,15 +132,15 @@ fn numbers(list: &str) -> Option<BTreeSet<u32>> {
     Some(numbers)
 }
 
-/// All and busy ticks of some processors in the text of /proc/stat: `cpu3 user nice system idle iowait
-/// irq softirq steal guest guest_nice`, where guests count as users, too.
+/// All ticks and busy ticks of the processors `which`, from /proc/stat. Its lines are `cpu3 user
+/// nice system idle iowait irq softirq steal guest guest_nice`; user already includes guest.
 fn processors(stat: &str, which: &BTreeSet<u32>) -> Option<(u64, u64)> {
     let (mut all, mut busy) = (0, 0);
     for line in stat.lines() {
         let Some((number, ticks)) = line.strip_prefix("cpu").and_then(|l| l.split_once(' ')) else {
             continue;
         };
-        // The first line, of all processors, has no number.
+        // The first line sums all processors and has no number.
         if !number.parse().is_ok_and(|number| which.contains(&number)) {
             continue;
         }
@@ -152,8 +153,8 @@ fn processors(stat: &str, which: &BTreeSet<u32>) -> Option<(u64, u64)> {
     (all > 0).then_some((all, busy))
 }
 
-/// Name and ticks of a process in the text of its `stat`: `number (name) state …`, with the user's and
-/// the system's ticks in fields 14 and 15. The name may hold anything.
+/// Name and ticks of a process from its `stat` file: `number (name) state …`, with user and system
+/// ticks in fields 14 and 15. The name may contain any characters.
 fn process(stat: &str) -> Option<(String, u64)> {
     let (before, after) = stat.rsplit_once(") ")?;
     let name = before.split_once(" (")?.1.to_string();
@@ -162,7 +163,7 @@ fn process(stat: &str) -> Option<(String, u64)> {
     Some((name, ticks(11)? + ticks(12)?))
 }
 
-/// The other processes of this program, as their name shows them.
+/// Ticks of the other processes with this program's name.
 fn siblings(name: &str) -> BTreeMap<u32, u64> {
     let own = std::process::id();
     let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
@@ -183,7 +184,7 @@ mod tests {
         cpu0 100 1 50 300 10 2 3 4 99 99\ncpu1 200 0 50 300 0 0 0 0 0 0\nintr 7 8\n";
 
     #[test]
-    fn the_texts_of_proc_are_read() {
+    fn proc_files_are_parsed() {
         assert_eq!(numbers(" 0-2,5,7-8\n"), Some([0, 1, 2, 5, 7, 8].into()));
         assert_eq!(numbers("all"), None);
         assert_eq!(processors(STAT, &[0].into()), Some((470, 160)));
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_of_the_time_between_looks() {
+    fn shares_are_of_the_time_between_samples() {
         let sample = |all, busy, own, siblings: &[(u32, u64)]| Sample {
             all,
             busy,
@@ -211,18 +212,18 @@ mod tests {
             1.0,
         );
         assert_eq!((load.others(), load.siblings()), (Some(0.3), Some(0.0)));
-        // The next look finds a process that began meanwhile, and counters that jumped back.
+        // The next sample has a new process, and a counter that jumped back.
         add(&mut load, &sample(1200, 660, 200, &[]), &sample(1400, 660, 250, &[(6, 40)]), 1.0);
         assert_eq!((load.others(), load.siblings()), (Some(60.0 / 400.0), Some(0.1)));
     }
 
     #[test]
-    fn the_limit_of_a_control_group_counts_where_it_is_the_smaller() {
+    fn a_smaller_limit_of_a_control_group_counts() {
         assert_eq!(limit("150000 100000\n"), Some(1.5));
         assert_eq!(limit("max 100000\n"), None);
         assert_eq!(used("usage_usec 2500000\nuser_usec 1\n"), Some(2.5));
-        // Ten seconds on 64 processors, of which the group may use two: this program had one of them,
-        // another one half.
+        // Ten seconds on 64 processors. The group may use two: this program used one, another half
+        // a one.
         let sample = |all, busy, own, used| Sample {
             all,
             busy,
@@ -238,14 +239,14 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn this_machine_is_measured() {
-        // Some sandboxes do not count what processors do.
+        // Some sandboxes do not report processor times.
         if sample().is_none() {
             return;
         }
         let (mut meter, mut load) = (Meter::start(), Load::default());
-        // Until a tick has passed.
+        // Wait until a tick has passed.
         while load.processor_ticks == 0 {
-            meter.look(&mut load, true);
+            meter.update(&mut load, true);
         }
         let others = load.others().unwrap();
         assert!((0.0..=1.0).contains(&others), "{others}");

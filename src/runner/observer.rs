@@ -1,4 +1,4 @@
-//! What happens to the runs of a plan, as those see it who watch.
+//! Events of runs, for display.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::plan::{PlannedRun, PlannedVariant};
 use crate::results::{EpochRecord, RunResult};
 use crate::train::Step;
 
-/// Sees what happens, for display. One worker calls it at a time, but several runs take turns.
+/// Receives the events of runs. Calls never overlap, but several runs may take turns.
 pub trait Observer: Send {
     fn run_started(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _resumed_at: usize) {}
     fn step(&mut self, _run: &PlannedRun, _step: &Step) {}
@@ -18,11 +18,11 @@ pub trait Observer: Send {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     Finished(RunResult),
-    /// Was finished before; nothing was done.
+    /// The run was finished before; nothing was done.
     AlreadyFinished(RunResult),
-    /// Was taken over from the experiment in this folder, which had finished the same run.
+    /// Taken over from the experiment in this folder, which had finished the same run.
     TakenOver(RunResult, PathBuf),
     Failed(String),
-    /// Another process has it.
-    Elsewhere,
+    /// Another process holds the run.
+    HeldElsewhere,
 }

@@ -1,5 +1,5 @@
-//! Where runs come from: the command line, and the state of the repository that it was typed in.
-//! It is recorded with each run and does not decide what the run is.
+//! The origin of runs: the command line and the state of the git repository around it. It is
+//! recorded with each run but is not part of the run's identity.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,19 +9,19 @@ use std::process::{Command, Stdio};
 
 use crate::results::RepositoryState;
 
-/// Empty for users of the library, who have no command line.
+/// The origin of runs. Empty where the library is used without a command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// As typed, quoted for a shell.
+    /// The command line, quoted for a shell.
     pub command: Option<String>,
     pub repository: Option<RepositoryState>,
-    /// What it changed in the spec, `key=value` each.
+    /// Its changes to the spec, each `key=value`.
     pub overrides: Vec<String>,
 }
 
 impl Origin {
-    /// Of this process, which changed the spec by `overrides`. What lies below `results` does not
-    /// count as a change of the repository: the command itself writes there.
+    /// The origin of this process, with the given overrides. Changes below `results` do not count
+    /// as changes of the repository, since the command itself writes there.
     pub fn of_process(results: &Path, overrides: &[String]) -> Origin {
         let here = env::current_dir().ok();
         Origin {
@@ -32,7 +32,7 @@ impl Origin {
     }
 }
 
-/// The program by its name alone, since its folder says nothing elsewhere.
+/// The command line with the program's name only, since its folder means nothing elsewhere.
 fn command(arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> String {
     let texts = arguments.enumerate().map(|(i, argument)| {
         let argument = argument.as_ref();
@@ -45,7 +45,7 @@ fn command(arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> String {
     texts.collect::<Vec<_>>().join(" ")
 }
 
-/// An argument as a POSIX shell reads it.
+/// Quotes an argument for a POSIX shell.
 fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     match !argument.is_empty() && argument.chars().all(plain) {
@@ -54,33 +54,33 @@ fn quoted(argument: &str) -> String {
     }
 }
 
-/// The commit that is checked out in the repository around `folder`; None outside one, and before
+/// The checked-out commit of the repository around `folder`. None outside a repository, and before
 /// its first commit.
 fn repository_at(folder: &Path, results: &Path) -> Option<RepositoryState> {
     let root = folder.ancestors().find(|folder| folder.join(".git").exists())?;
     let of_git = git(folder, &["rev-parse", "--verify", "HEAD"]);
-    // Without git, or where git refuses a folder that another user owns, its files say it.
+    // The repository's files are read if git is missing or refuses a folder of another user.
     let commit = of_git.or_else(|| head(&root.join(".git")))?;
     let commit = commit.trim().to_string();
     is_commit(&commit).then(|| RepositoryState { commit, modified: is_modified(folder, results) })
 }
 
-/// Whether files under version control differ from the commit. None where git does not say.
+/// Whether tracked files differ from the commit. None if git fails.
 fn is_modified(folder: &Path, results: &Path) -> Option<bool> {
     let status = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"];
     let but = format!(":(exclude,literal){}", results.display());
-    // Results outside the repository are no path that git takes.
+    // Git refuses a path outside the repository; then no exclusion is needed.
     let changed = git(folder, &[&status[..], &["--", ":/", &but]].concat());
     Some(!changed.or_else(|| git(folder, &status))?.trim().is_empty())
 }
 
-/// What git prints; None where it fails or is not there.
+/// The output of git; None if it fails or is missing.
 fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
     let done = Command::new("git")
         .arg("-C")
         .arg(folder)
         .args(arguments)
-        // Only looked at: no lock is taken that another git would wait for.
+        // Read-only: takes no lock that would block another git process.
         .env("GIT_OPTIONAL_LOCKS", "0")
         .stdin(Stdio::null())
         .output()
@@ -112,7 +112,7 @@ fn head(git: &Path) -> Option<String> {
     })
 }
 
-/// SHA-1 or SHA-256, in hexadecimal digits.
+/// Whether a text is a SHA-1 or SHA-256 hash in hexadecimal digits.
 fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_line_can_be_typed_again() {
+    fn the_command_line_is_quoted_for_a_shell() {
         let typed = ["/a/b/vlora", "run", "x.yaml", "--set", "seeds=[0, 1]", "it's", "", "--out=r"];
         let want = r"vlora run x.yaml --set 'seeds=[0, 1]' 'it'\''s' '' --out=r";
         assert_eq!(command(typed.into_iter()), want);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commit_and_changes_of_the_repository_around() {
+    fn the_commit_and_changes_of_the_repository_are_found() {
         let dir = tempfile::tempdir().unwrap();
         let (root, sub) = (dir.path().join("repo"), dir.path().join("repo/sub/results"));
         fs::create_dir_all(&sub).unwrap();
@@ -151,7 +151,8 @@ mod tests {
         run(&root, &["commit", "-q", "-m", "one"]);
         let clean = state().unwrap();
         assert_eq!(clean.modified, Some(false));
-        // The files say the same as git, loose or packed, in a worktree, and without a branch.
+        // The files give the same commit as git: loose, packed, in a worktree, and with a detached
+        // HEAD.
         assert_eq!(head(&root.join(".git")).unwrap().trim(), clean.commit);
         run(&root, &["pack-refs", "--all"]);
         assert_eq!(head(&root.join(".git")).unwrap().trim(), clean.commit);
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(head(&other.join(".git")).unwrap().trim(), clean.commit);
         run(&other, &["checkout", "-q", "--detach"]);
         assert_eq!(head(&other.join(".git")).unwrap().trim(), clean.commit);
-        // Results are what the program writes itself; new files are no change of what is tracked.
+        // Results and untracked files do not count as changes.
         fs::write(sub.join("table"), "2").unwrap();
         fs::write(root.join("new"), "2").unwrap();
         assert_eq!(state(), Some(clean.clone()));

@@ -1,4 +1,4 @@
-//! What to say where the GPU's memory does not suffice.
+//! Error messages for a GPU without enough memory.
 
 use crate::error::plain;
 use crate::models::training_memory::memory;
@@ -7,8 +7,8 @@ use crate::spec::{DeviceKind, RunSpec};
 use crate::tasks::definition;
 use crate::train::TrainError;
 
-/// Why training failed, where `free` bytes of the device's memory were free before it beside the data
-/// that it holds, and `jobs` runs shared it.
+/// Why training failed. `free`: bytes of GPU memory that were free before training, besides the
+/// data kept there. `jobs`: the number of runs that shared the GPU.
 pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>, jobs: usize) -> String {
     match is_out_of_memory_of(error) {
         true if jobs > 1 => format!(
@@ -20,12 +20,13 @@ pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>, jobs: usize)
     }
 }
 
-/// Whether it is the GPU's memory that training failed for.
+/// Whether training failed because the GPU ran out of memory.
 pub fn is_out_of_memory_of(error: &TrainError) -> bool {
     error.of_tensors().is_some_and(is_out_of_memory)
 }
 
-/// Whether an operation failed for want of the GPU's memory. CUDA's libraries have a name each for it.
+/// Whether an operation failed because the GPU ran out of memory. Each CUDA library has its own
+/// name for this error.
 fn is_out_of_memory(error: &candle_core::Error) -> bool {
     let text = plain(error).to_lowercase();
     ["cuda_error_out_of_memory", "out of memory", "status_alloc_failed"]
@@ -65,8 +66,8 @@ fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
     }
 }
 
-/// The largest batch below the run's that fits and divides the examples of a step, so that
-/// accumulation makes the same steps of it. Where nothing is known of the device, the next smaller.
+/// The largest smaller batch size that fits and divides the examples of a step, so that
+/// accumulation gives the same steps. If `free` is unknown, the largest smaller divisor.
 fn smaller_batch(run: &RunSpec, free: Option<u64>) -> Option<usize> {
     let step = run.training.batch_size * run.training.accumulation;
     let needed = |batch| memory(&with_batch(run, batch), DeviceKind::Cuda).peak;
@@ -98,10 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_divisor_that_fits_is_named() {
+    fn the_largest_divisor_that_fits_is_chosen() {
         let step = run(96, 2);
         let needs = |batch| memory(&with_batch(&step, batch), DeviceKind::Cuda).peak;
-        // 192 = 64 · 3 = 48 · 4: what fits is taken up to the byte.
+        // 192 = 64 · 3 = 48 · 4. Memory is compared to the byte.
         for (free, want) in [
             (needs(64), Some(64)),
             (needs(64) - 1, Some(48)),
@@ -111,7 +112,7 @@ mod tests {
         ] {
             assert_eq!(smaller_batch(&step, Some(free)), want);
         }
-        // Never the batch that did not fit, whatever the formula says of it.
+        // Never the batch size that just failed, even if it should fit by the formula.
         assert_eq!(smaller_batch(&step, Some(u64::MAX)), Some(64));
         assert_eq!(smaller_batch(&step, None), Some(64));
         assert_eq!(smaller_batch(&run(1, 4), None), None);
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cuda_library_s_name_of_it_is_known() {
+    fn out_of_memory_errors_of_every_cuda_library_are_recognised() {
         let is = |text: &str| is_out_of_memory(&candle_core::Error::Msg(text.into()));
         assert!(is("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
         assert!(is("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"));

@@ -1,4 +1,4 @@
-//! What an experiment will do: its runs, their sizes, steps, FLOPs and states.
+//! The plan of an experiment: its runs with their sizes, steps, FLOPs and states.
 
 use std::collections::BTreeMap;
 
@@ -16,26 +16,26 @@ use crate::spec::{Experiment, Variant, run_id};
 use crate::tasks::{Base, Opened, definition};
 use crate::train::steps_per_epoch;
 
-/// An experiment with the data it reads.
+/// An experiment with its data and its runs.
 pub struct Plan {
     pub experiment: Experiment,
     pub variants: Vec<PlannedVariant>,
-    /// Where it comes from, which its runs record.
+    /// Recorded in the provenance of its runs.
     pub origin: Origin,
     data: Datasets,
-    /// Those that arms start from.
+    /// The checkpoints that arms start from.
     pub(super) checkpoints: Checkpoints,
 }
 
-/// A variant with its costs and its runs, one a seed.
+/// A variant with its costs and one run per seed.
 pub struct PlannedVariant {
-    /// With what the weights that it starts from decide filled in.
+    /// Open fields are filled in from the start weights.
     pub variant: Variant,
-    /// Fields of its runs' provenance behind those of the data.
+    /// Extra fields for the provenance of its runs, after those of the data.
     pub fields: TaskFields,
-    /// What is to be said of data that are treated as those were that trained those weights.
+    /// A note on data that are preprocessed like the training data of the start weights.
     pub note: Option<String>,
-    /// What will be done to the weights that it starts from; None where it starts from its seed.
+    /// How the start weights will be changed; None without start weights.
     pub started: Option<Started>,
     pub cost: Cost,
     /// Optimiser steps of one run.
@@ -49,8 +49,8 @@ pub struct PlannedRun {
     pub id: String,
     pub seed: u64,
     pub state: RunState,
-    /// It is not finished here, and another experiment of the results has finished it.
-    pub elsewhere: bool,
+    /// Whether the run is not finished here but in a sibling experiment.
+    pub in_sibling: bool,
 }
 
 impl PlannedVariant {
@@ -70,14 +70,14 @@ impl PlannedVariant {
 }
 
 impl Plan {
-    /// Reads the data and works out every run. Trains nothing, writes nothing.
+    /// Reads the data and plans every run. Trains nothing and writes nothing.
     pub fn new(experiment: Experiment, folder: &ExperimentFolder, hub: &Hub) -> Result<Plan> {
         let mut data = Datasets::default();
         let mut checkpoints = Checkpoints::new();
         let siblings = folder.siblings();
         let is_finished = |e: &ExperimentFolder, id: &str| e.run(id).state() == RunState::Finished;
         let mut variants: BTreeMap<usize, PlannedVariant> = BTreeMap::new();
-        // A run's id holds the id of the run it starts from.
+        // The id of a run depends on the id of the run that it starts from.
         for index in experiment.in_order_of_start() {
             let mut variant = experiment.variants[index].clone();
             let loaded = data.load(&variant.spec, hub)?;
@@ -114,9 +114,9 @@ impl Plan {
                     let start = start.map(|start| start + &settled.identity);
                     let id = run_id(spec, seed, &sha256, start.as_deref());
                     let state = folder.run(&id).state();
-                    let elsewhere =
+                    let in_sibling =
                         state != RunState::Finished && siblings.iter().any(|e| is_finished(e, &id));
-                    PlannedRun { id, seed, state, elsewhere }
+                    PlannedRun { id, seed, state, in_sibling }
                 })
                 .collect();
             let steps = (epochs * steps_per_epoch(&spec.training, batches)) as u64;
@@ -136,7 +136,7 @@ impl Plan {
         Ok(Plan { experiment, variants, origin: Origin::default(), data, checkpoints })
     }
 
-    /// The run that `run` of `variant` starts from, with its variant.
+    /// The run that `run` of `variant` starts from, and its variant.
     pub fn started_from(
         &self,
         variant: &PlannedVariant,
@@ -147,23 +147,23 @@ impl Plan {
         Some((other, other.runs.iter().find(|r| r.seed == run.seed)?))
     }
 
-    /// Number of runs, finished ones included.
+    /// Number of runs, including finished ones.
     pub fn run_count(&self) -> usize {
         self.variants.iter().map(|v| v.runs.len()).sum()
     }
 
-    /// Matrix-product FLOPs of all runs' training.
+    /// Matrix-product FLOPs of training all runs.
     pub fn flops(&self) -> f64 {
         self.variants.iter().map(|v| v.flops * v.runs.len() as f64).sum()
     }
 
     /// The data of a variant.
     pub fn data(&self, variant: &Variant) -> &Opened {
-        // `new` loaded the data of every variant.
+        // `new` has loaded the data of every variant.
         &self.data[&variant.spec]
     }
 
-    /// The record that says what the experiment's folder compares.
+    /// The content of `experiment.json`.
     pub fn record(&self) -> ExperimentRecord {
         let e = &self.experiment;
         ExperimentRecord {

@@ -1,11 +1,11 @@
-//! Which devices compute in which precision.
+//! Which devices support which precision.
 
 use candle_core::Device;
 
 use crate::error::{Fault, Result};
 use crate::spec::{DeviceKind, Variant};
 
-/// What a spec has to know of a device.
+/// The kind of a device, as specs distinguish them.
 pub fn device_kind(device: &Device) -> DeviceKind {
     match device.is_cuda() {
         true => DeviceKind::Cuda,
@@ -13,8 +13,8 @@ pub fn device_kind(device: &Device) -> DeviceKind {
     }
 }
 
-/// Refuses to compute in another precision than the one that a run's id stands for. Specs that were
-/// resolved for the device have been through this with their lines.
+/// Refuses a precision that the device does not support, since the precision is part of a run's id.
+/// Specs that were resolved for the device have already passed this check, with line numbers.
 pub fn check_precision<'a>(
     mut variants: impl Iterator<Item = &'a Variant>,
     device: &Device,

@@ -1,4 +1,4 @@
-//! What a run's numbers came out of.
+//! The provenance of a run's numbers.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,8 +13,8 @@ use crate::results::{Provenance, Session};
 use crate::spec::{NUMERICS_VERSION, hex};
 use crate::tasks::{DataRecord, Split};
 
-/// Of a run of `variant` of `plan` that this process works on, after the sessions `before` it, as one
-/// of `jobs` at once.
+/// The provenance of a run of `variant`. This process is appended to the sessions `before`, as one
+/// of `jobs` concurrent runs.
 pub fn provenance(
     plan: &Plan,
     variant: &PlannedVariant,
@@ -38,7 +38,7 @@ pub fn provenance(
         command: plan.origin.command.clone(),
         spec_sha256,
         repository: plan.origin.repository.clone(),
-        // Cargo compiles anew where it changes.
+        // Cargo recompiles when the variable changes.
         program_commit: option_env!("VLORA_COMMIT").map(str::to_string),
     });
     let data = plan.data(&variant.variant);
@@ -70,7 +70,8 @@ fn utc_now() -> String {
     rfc3339(seconds)
 }
 
-/// Seconds since 1970 as `2026-01-31T12:00:00Z`. Times beyond the year 262,142 are that year's end.
+/// Seconds since 1970 as `2026-01-31T12:00:00Z`. Later times than chrono can represent become its
+/// maximum, in the year 262,142.
 pub fn rfc3339(seconds: u64) -> String {
     let at = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     at.unwrap_or(DateTime::<Utc>::MAX_UTC).to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -81,7 +82,7 @@ mod tests {
     use super::rfc3339;
 
     #[test]
-    fn known_instants() {
+    fn times_are_formatted_as_rfc3339() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(rfc3339(1_000_000_000), "2001-09-09T01:46:40Z");

@@ -1,15 +1,15 @@
-//! Which run is next, for workers that take them at once.
+//! The queue of runs for concurrent workers.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A place in the queue.
+/// An entry of the queue.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Entries of one id are one run: they take turns.
+    /// Entries with the same id are the same run, so they never run at the same time.
     pub id: String,
-    /// The entry that has to be over before.
+    /// The entry that must be over before this one starts.
     pub after: Option<usize>,
 }
 
@@ -20,7 +20,7 @@ enum State {
     Over,
 }
 
-/// Entries in their order. Workers take the first that can start.
+/// Entries in order. Workers take the first one that can start.
 pub struct Queue {
     entries: Vec<Entry>,
     states: Mutex<Vec<State>>,
@@ -34,8 +34,8 @@ impl Queue {
         Queue { entries, states, changed: Condvar::new(), halted: AtomicBool::new(false) }
     }
 
-    /// The first entry that can start, as soon as there is one; it is over when its turn is
-    /// dropped. None where no entry waits any more, or the queue was halted.
+    /// Waits for the first entry that can start. The entry is over when its turn is dropped. None
+    /// if no entry is waiting any more, or the queue was halted.
     pub fn next(&self) -> Option<Turn<'_>> {
         let mut states = self.states();
         while !self.is_halted() && states.contains(&State::Waiting) {
@@ -43,7 +43,8 @@ impl Queue {
                 states[index] = State::Taken;
                 return Some(Turn { queue: self, index });
             }
-            // Something is taken, or an entry could start: entries wait for earlier ones alone.
+            // Entries only wait for earlier ones, so a worker holds an entry now and will signal
+            // `changed`.
             states = self.changed.wait(states).unwrap_or_else(PoisonError::into_inner);
         }
         None
@@ -59,10 +60,10 @@ impl Queue {
         })
     }
 
-    /// From now on nothing is started, and what is under way should end.
+    /// No more entries start, and running ones should end.
     pub fn halt(&self) {
         self.halted.store(true, Ordering::Relaxed);
-        // Under the lock, so that no worker goes to sleep on what it saw before.
+        // Taking the lock ensures that no worker starts to wait without having seen the flag.
         drop(self.states());
         self.changed.notify_all();
     }
@@ -76,7 +77,7 @@ impl Queue {
     }
 }
 
-/// An entry that a worker has taken. It is over when this is dropped.
+/// An entry taken by a worker. It is over when this is dropped.
 pub struct Turn<'a> {
     queue: &'a Queue,
     pub index: usize,
@@ -86,7 +87,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.queue.states()[self.index] = State::Over;
         match std::thread::panicking() {
-            // Others would wait for ever.
+            // Otherwise other workers could wait for ever.
             true => self.queue.halt(),
             false => self.queue.changed.notify_all(),
         }
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_cannot_start_is_passed_over_until_it_can() {
+    fn an_entry_that_cannot_start_is_skipped_until_it_can() {
         let queue = queue(&[("a", None), ("b", Some(0)), ("a", None), ("c", None)]);
         let first = queue.next().unwrap();
         let second = queue.next().unwrap();
@@ -120,9 +121,9 @@ mod tests {
         assert!(queue.next().is_none());
     }
 
-    /// With many workers.
+    /// Seven workers take sixty entries.
     #[test]
-    fn every_entry_is_taken_once_and_behind_the_one_it_waits_for() {
+    fn every_entry_is_taken_once_and_after_the_one_it_waits_for() {
         let entries: Vec<_> = (0..60).map(|i| ("x", (i % 3 == 2).then(|| i - 1))).collect();
         let named: Vec<String> = (0..60).map(|i| (i / 2).to_string()).collect();
         let entries: Vec<_> =

@@ -1,23 +1,23 @@
-//! What is done to weights for a run to start from them, as records hold it. Made where weights are
-//! adapted. It is written with a run, and the notes under its table say it.
+//! How start weights were changed, as records store it. The values are made where weights are
+//! adapted. They are saved with a run and reported in the notes under its table.
 
 use serde::{Deserialize, Serialize};
 
 use super::schema::{PositionEmbedding, Rank, Target};
 
-/// How the rows of a checkpoint's classifier are those of the data's classes.
+/// How the rows of a checkpoint's classifier correspond to the classes of the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClassMatch {
-    /// Both name the classes alike and in the same order.
+    /// Both have the same class names in the same order.
     Same,
-    /// By name: row i of the run's classifier is this row of the checkpoint's.
+    /// Matched by name: entry i is the checkpoint's row for row i of the run's classifier.
     Permuted(Vec<usize>),
-    /// By number, since one side does not name its classes, or neither does.
+    /// Matched by number, since at least one side has no class names.
     ByNumber(Unnamed),
 }
 
-/// Who does not name the classes.
+/// Which side has no class names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unnamed {
@@ -26,38 +26,38 @@ pub enum Unnamed {
     Both,
 }
 
-/// Position embeddings of a square of patches made those of another.
+/// Position embeddings resampled from one square of patches to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resampled {
     pub method: PositionEmbedding,
-    /// Patches a side.
+    /// Patches per side.
     pub from: usize,
     pub to: usize,
 }
 
-/// What was done to weights so that they fit a run's method.
+/// How weights were converted to fit a run's method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conversion {
-    /// Nothing: the method is the same.
+    /// Unchanged, since the method is the same.
     #[default]
     None,
-    /// Increments and LoRA were added up to dense layers.
+    /// Increments and LoRA were multiplied out to dense layers.
     MultipliedOut,
-    /// Layers, multiplied out where they were not dense, became increments.
+    /// Layers became increments; layers that were not dense were multiplied out before.
     Decomposed,
 }
 
-/// How well a low-rank increment stands for the difference of two layers' weights.
+/// How well a low-rank increment approximates the difference of two layers' weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     pub layer: usize,
     pub target: Target,
-    /// Full where the increment is exact, as a vector's is.
+    /// Full if the increment is exact, as for vectors.
     pub rank: Rank,
-    /// ‖D_r‖² / ‖D‖² for the difference D to the reference weight and its best rank-r part; 1
-    /// where D is zero.
+    /// ‖D_r‖² / ‖D‖², where D is the difference to the reference weight and D_r its best rank-r
+    /// approximation. 1 if D is zero.
     pub energy_kept: f64,
-    /// ‖W − Ŵ‖ / ‖W‖ for the layer's weight W and what stands for it.
+    /// ‖W − Ŵ‖ / ‖W‖ for the layer's weight W and its approximation Ŵ.
     pub relative_error: f64,
 }

@@ -1,4 +1,4 @@
-//! The arms of an experiment, as its document has them.
+//! The arms of an experiment, as written in its document.
 
 use super::de::from_node;
 use super::error::SpecError;
@@ -7,13 +7,13 @@ use super::node::{Node, Value};
 use super::origin::{Origin, Step};
 use super::wording::one_of;
 
-/// Fields of a run, given in the common part and overridden by arms and sweeps.
+/// The fields of a run. The common part gives them; arms and sweeps override them.
 pub const RUN_FIELDS: [&str; 9] =
     ["task", "data", "model", "method", "vlora", "start", "lora", "training", "precision"];
-/// What an arm says of itself besides: it is matched in size to another.
+/// A further field of an arm: it is matched in size to another arm.
 const MATCH: &str = "match";
 
-/// A name that can stand in file names, tables and charts as it is.
+/// Whether a name can be used in file names, tables and charts without escaping.
 pub fn plain_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain)
@@ -23,7 +23,7 @@ pub fn plain_name(name: &str) -> bool {
 pub struct Arm {
     pub name: String,
     pub overrides: Node,
-    /// With the node it was read from.
+    /// The `match` section and its node.
     pub matched: Option<(MatchSpec, Node)>,
 }
 
@@ -53,7 +53,7 @@ pub fn arms(node: Option<Node>, root: &Node) -> Result<Vec<Arm>, SpecError> {
                 .expected("up to 64 letters, digits, `_` and `-`")
                 .at(overrides.origin));
         }
-        // `baseline:` with nothing behind it overrides nothing.
+        // `baseline:` without a value overrides nothing.
         if overrides.value == Value::Null {
             overrides.value = Value::Map(Vec::new());
         }

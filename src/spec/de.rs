@@ -1,5 +1,5 @@
-//! Reads typed values out of a [`Node`] tree through serde, keeping what serde's own
-//! errors throw away: which field, what stood there, and which names would have been valid.
+//! Reads typed values from a [`Node`] tree through serde. Its errors keep what serde's own errors
+//! drop: the field, the value found, and the valid names.
 
 use std::fmt::Display;
 
@@ -22,8 +22,8 @@ pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, SpecError> {
     T::deserialize(NodeDe { node }).map_err(|e| e.0.at(node.origin.clone()))
 }
 
-/// Reads a run, whose task and architecture decide which fields it has. Without them, what is
-/// missing is said of a run of the first task.
+/// Reads a run. Task and architecture decide which fields it has. If they are missing, the first
+/// task and its first architecture are assumed, so that the error names the missing field.
 pub fn run_of(node: &Node) -> Result<RunSpec, SpecError> {
     let task = match node.get("task") {
         Some(task) => from_node(task)?,
@@ -80,7 +80,7 @@ impl de::Error for DeError {
             };
             return DeError(error.for_section(value));
         }
-        DeError(match yaml_traps::of_type(found, &expected) {
+        DeError(match yaml_traps::help(found, &expected) {
             Some(help) => error.help(help),
             None => error,
         })
@@ -133,10 +133,10 @@ fn describe(found: Unexpected) -> String {
     }
 }
 
-/// What stands in a section's place.
+/// What is expected where a section is.
 const SECTION: &str = "a mapping of fields";
 
-/// serde's names for types, in a spec writer's words.
+/// Translates serde's names of types into plain words.
 fn plain_expectation(expected: &str) -> String {
     match expected {
         "usize" | "u64" | "u32" => "a whole number, 0 or more".into(),
@@ -256,7 +256,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// A unit variant given by its name.
+/// A unit variant, given by name.
 struct Choice<'a> {
     name: &'a str,
 }

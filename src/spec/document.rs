@@ -1,8 +1,8 @@
-//! A YAML text as a tree of [`Node`]s, with what YAML lets pass and a spec does not: keys given
-//! twice, keys that are no text, tags, control characters, numbers beyond 64 bits.
+//! Parses a YAML text to a tree of [`Node`]s. Refuses what YAML allows but a spec does not:
+//! duplicate keys, keys that are not text, tags, control characters, numbers beyond 64 bits.
 //!
-//! Merge keys (`<<: *anchor`) are read as YAML 1.1 defines them: what the mapping itself gives goes
-//! before what is merged, and an earlier mapping of a list before a later one.
+//! Merge keys (`<<: *anchor`) follow YAML 1.1: the mapping's own values take precedence over merged
+//! ones, and in a list of mappings, earlier over later ones.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -16,8 +16,8 @@ use super::origin::{MERGE, Origin, Step};
 use super::wording::shorten;
 use super::{syntax, tags};
 
-/// An alias (`*a`) stands for all that its anchor (`&a`) marks: a few lines of them can stand for
-/// more than memory holds.
+/// The most values of a document. Aliases (`*a`) repeat the value of their anchor (`&a`), so a few
+/// lines could expand to more than memory can hold.
 const MAX_VALUES: usize = 100_000;
 
 /// Parses a whole spec file.
@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Result<Node, SpecError> {
     read.map_err(|fault| fault.unwrap_or_else(|e| syntax::syntax_error(text, &e)))
 }
 
-/// The YAML crate drops the tags that it does not know, and obeys some that it does.
+/// The error for a tag. The YAML crate silently drops unknown tags and applies some known ones.
 fn tagged(tag: &str) -> SpecError {
     SpecError::new("YAML tags are not used in specs")
         .found(shorten(tag))
@@ -56,40 +56,41 @@ pub fn parse_argument(argument: &str, value: &str) -> Result<Node, SpecError> {
     })
 }
 
-/// The error is the spec's own fault where this file finds one, else the parser's.
+/// Builds the tree. The error is a spec error found by this file, or else the parser's error.
 fn read(text: &str, origin: Origin) -> Result<Node, Result<SpecError, serde_yaml::Error>> {
-    let reading = Reading { fault: RefCell::new(None), values: Cell::new(0) };
-    let build = Build { origin, depth: 0, reading: &reading };
+    let state = ReadState { fault: RefCell::new(None), values: Cell::new(0) };
+    let build = NodeBuilder { origin, depth: 0, state: &state };
     build.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| {
-        match reading.fault.take() {
+        match state.fault.take() {
             Some(fault) => Ok(fault),
             None => Err(error),
         }
     })
 }
 
-/// What one document's values share while they are read.
-struct Reading {
-    /// The YAML crate's errors hold a text only; this is the fault that stopped the reading.
+/// State shared by all values of a document while it is read.
+struct ReadState {
+    /// The error that stopped reading. It is kept here, since the YAML crate's errors only have a
+    /// text.
     fault: RefCell<Option<SpecError>>,
     values: Cell<usize>,
 }
 
-/// Builds the node that stands at `origin`.
-struct Build<'a> {
+/// Builds the node at `origin`.
+struct NodeBuilder<'a> {
     origin: Origin,
     depth: usize,
-    reading: &'a Reading,
+    state: &'a ReadState,
 }
 
-impl Build<'_> {
+impl NodeBuilder<'_> {
     fn refuse<E: Error>(&self, fault: SpecError) -> E {
-        *self.reading.fault.borrow_mut() = Some(fault.at(self.origin.clone()));
+        *self.state.fault.borrow_mut() = Some(fault.at(self.origin.clone()));
         E::custom("refused")
     }
 
-    fn child(&self, step: Step) -> Build<'_> {
-        Build { origin: self.origin.child(step), depth: self.depth + 1, reading: self.reading }
+    fn child(&self, step: Step) -> NodeBuilder<'_> {
+        NodeBuilder { origin: self.origin.child(step), depth: self.depth + 1, state: self.state }
     }
 
     fn scalar<E: Error>(self, value: Value) -> Result<Node, E> {
@@ -98,7 +99,7 @@ impl Build<'_> {
     }
 
     fn count<E: Error>(&self) -> Result<(), E> {
-        self.reading.values.set(self.reading.values.get() + 1);
+        self.state.values.set(self.state.values.get() + 1);
         if self.depth > MAX_DEPTH {
             return Err(self.refuse(
                 SpecError::new("the document is nested too deeply")
@@ -107,7 +108,7 @@ impl Build<'_> {
                     .at(self.origin.above(3)),
             ));
         }
-        if self.reading.values.get() > MAX_VALUES {
+        if self.state.values.get() > MAX_VALUES {
             return Err(self.refuse(
                 SpecError::new("the document is too large")
                     .found(format!("more than {MAX_VALUES} values, with aliases written out"))
@@ -117,7 +118,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// Only a description is a text of several lines.
+    /// Whether a text has no control characters. Only `description` may have line breaks and tabs.
     fn is_plain(&self, text: &str) -> bool {
         let first = match &self.origin {
             Origin::File(steps) => match &steps[..] {
@@ -131,7 +132,7 @@ impl Build<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Build<'_> {
+impl<'de> DeserializeSeed<'de> for NodeBuilder<'_> {
     type Value = Node;
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Node, D::Error> {
@@ -139,7 +140,7 @@ impl<'de> DeserializeSeed<'de> for Build<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Build<'_> {
+impl<'de> Visitor<'de> for NodeBuilder<'_> {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -237,12 +238,12 @@ impl<'de> Visitor<'de> for Build<'_> {
 
     fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
         let (name, _): (String, A::Variant) = tagged.variant()?;
-        // One of no name comes as `!`.
+        // A tag without a name is reported as `!`.
         Err(self.refuse(self::tagged(&format!("!{}", name.trim_start_matches('!')))))
     }
 }
 
-/// Adds what `<<` names and the mapping, which has these `keys`, does not give itself.
+/// Adds the merged values whose keys the mapping does not have. `keys`: the mapping's own keys.
 fn merge(
     map: &mut Vec<(String, Node)>,
     mut keys: HashSet<String>,

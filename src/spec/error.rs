@@ -1,5 +1,5 @@
-//! What is wrong with a spec: a [`Fault`] whose place is a value of the document, wherever the merging of
-//! arms, sweeps and overrides has carried that.
+//! Errors of a spec: a [`Fault`] at a value of the document. The place stays known while arms,
+//! sweeps and overrides are merged.
 
 use std::fmt;
 
@@ -8,31 +8,31 @@ use super::position::{Position, locate};
 use super::wording::{one_of, shorten};
 use crate::error::{Error, Fault};
 
-/// One fault of a spec. Built without a file by the code that finds it, then given
-/// the file and text by [`SpecError::in_file`].
+/// One error of a spec. The code that finds it builds it without a file; [`SpecError::in_file`]
+/// adds the file and the line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError(Box<Parts>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Parts {
-    /// All but the place.
+    /// Everything except the place.
     fault: Fault,
     position: Option<Position>,
     origin: Option<Origin>,
-    /// The faulty key is the second of its name.
+    /// The error is at the second key of this name.
     second: bool,
-    /// A field that its section does not have, with those that it has.
+    /// An unknown field, with the fields that its section has.
     unknown_field: Option<(String, Vec<&'static str>)>,
-    /// A name that its field does not take.
+    /// A value that its field does not accept.
     unknown_value: Option<String>,
     missing: Option<&'static str>,
-    /// A value that stands in a section's place.
+    /// A value where a section is expected.
     for_section: Option<String>,
 }
 
 impl SpecError {
-    /// A field that is not among `names`. What was meant is looked for at the end, when it is
-    /// clear where the field stands.
+    /// A field that is not among `names`. A suggestion is added later, when the place of the field
+    /// is known.
     pub fn unknown(found: &str, names: &[&'static str]) -> SpecError {
         let mut error = SpecError::new("unknown field")
             .found(format!("`{}`", shorten(&visible(found))))
@@ -52,7 +52,7 @@ impl SpecError {
         self
     }
 
-    /// The key stands a second time in its mapping, and that is its place.
+    /// Places the error at the second occurrence of the key in its mapping.
     pub fn second(mut self) -> SpecError {
         self.0.second = true;
         self
@@ -62,7 +62,7 @@ impl SpecError {
         self.0.unknown_field.as_ref().map(|(found, names)| (found.as_str(), &names[..]))
     }
 
-    /// The value stands where a section is expected.
+    /// The value is in a place where a section is expected.
     pub fn for_section(mut self, found: String) -> SpecError {
         self.0.for_section = Some(found);
         self
@@ -76,7 +76,7 @@ impl SpecError {
         self.0.unknown_value.as_deref()
     }
 
-    /// What could stand there.
+    /// The text of what was expected.
     pub fn expected_text(&self) -> &str {
         self.0.fault.expected_text()
     }
@@ -89,7 +89,7 @@ impl SpecError {
         SpecError(Box::new(Parts { fault: Fault::new(summary.into()), ..Parts::default() }))
     }
 
-    /// With more said of the fault itself.
+    /// Changes the fault.
     fn with(mut self, add: impl FnOnce(Fault) -> Fault) -> SpecError {
         self.0.fault = add(std::mem::take(&mut self.0.fault));
         self
@@ -107,7 +107,7 @@ impl SpecError {
         self.with(|fault| fault.only_help(help.into()))
     }
 
-    /// Where the value was written; the first origin given wins, being the innermost.
+    /// Sets the origin of the value. The first call wins, since it is the innermost.
     pub fn at(mut self, origin: Origin) -> SpecError {
         self.0.origin.get_or_insert(origin);
         self
@@ -118,17 +118,17 @@ impl SpecError {
         self
     }
 
-    /// Where the faulty value was written, once known.
+    /// The origin of the value, if known.
     pub fn origin(&self) -> Option<&Origin> {
         self.0.origin.as_ref()
     }
 
-    /// Which arm and sweep point showed the fault, where the field itself does not say.
+    /// Names the arm and sweep point with the error, if the field does not show them.
     pub fn context(self, context: impl Into<String>) -> SpecError {
         self.with(|fault| fault.context(context.into()))
     }
 
-    /// Adds the file and, from its text, the line of the field.
+    /// Adds the file and the line of the field, found in its text.
     pub fn in_file(mut self, file: &str, text: &str) -> SpecError {
         self = self.with(|fault| fault.source(file));
         if let (None, Some(Origin::File(steps))) = (self.0.position, &self.0.origin) {
@@ -137,7 +137,7 @@ impl SpecError {
         self
     }
 
-    /// Suggests the nearest of `names` where one is near.
+    /// Suggests the nearest of `names`, if one is similar enough.
     pub fn suggest<'a>(self, found: &str, names: impl IntoIterator<Item = &'a str>) -> SpecError {
         match nearest(found, names) {
             Some(name) => self.help(format!("did you mean `{name}`?")),
@@ -146,8 +146,8 @@ impl SpecError {
     }
 }
 
-/// A name whose characters can all be seen: blanks that are no spaces, and those of no width, are
-/// copied from web pages.
+/// Escapes invisible characters of a name. Special spaces and zero-width characters get in when
+/// text is copied from web pages.
 fn visible(text: &str) -> String {
     let hidden = |c: char| {
         (c.is_whitespace() && c != ' ')
@@ -158,12 +158,12 @@ fn visible(text: &str) -> String {
         .collect()
 }
 
-/// The name most like `found`, if any is near enough to be what was meant.
+/// The name most similar to `found`, if it is similar enough to be what was meant.
 pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     nearest_from(0.5, found, names)
 }
 
-/// The same with another likeness, from 0 to 1, that is enough.
+/// The same with another threshold of similarity, from 0 to 1.
 pub fn nearest_from<'a>(
     enough: f64,
     found: &str,

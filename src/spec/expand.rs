@@ -1,4 +1,4 @@
-//! From a spec's document to the variants it compares: arms × sweep points.
+//! Expands a spec's document to the variants it compares: arms × sweep points.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use super::sweep::{MOST_RUNS, grid, sweep, too_large, unused};
 pub const EXPERIMENT_FIELDS: [&str; 6] =
     ["name", "description", "baseline", "arms", "sweep", "seeds"];
 
-/// Expands a parsed document. `stem` is the file's name without its ending; `device` is what the
-/// runs are for, where that is known.
+/// Expands a parsed document. `stem`: the file name without extension. `device`: the kind of device
+/// for the runs, if known.
 pub fn expand(
     mut root: Node,
     stem: &str,
@@ -107,7 +107,7 @@ fn seeds(node: Option<Node>, root: &Node) -> Result<Vec<u64>, SpecError> {
             .at(root.origin.clone()));
     };
     let seeds: Vec<u64> = from_node(&node).map_err(|error| match node.value {
-        // Written for how many there are to be.
+        // Probably meant as the number of seeds.
         Value::Unsigned(n) if (2..=20).contains(&n) => {
             let first: Vec<String> = (0..n).map(|seed| seed.to_string()).collect();
             error.help(format!(
@@ -133,7 +133,7 @@ fn seeds(node: Option<Node>, root: &Node) -> Result<Vec<u64>, SpecError> {
     }
 }
 
-/// The variants so far, with their places by what they resolve to.
+/// The variants so far, and their indices by resolved spec.
 #[derive(Default)]
 struct Variants {
     list: Vec<Variant>,
@@ -141,11 +141,11 @@ struct Variants {
 }
 
 impl Variants {
-    /// Adds a variant unless its arm has it already (a sweep over a field the arm does not use, or
-    /// one size that is nearest to several others). What such a variant is compared by is what its
-    /// points share.
+    /// Adds a variant, unless its arm already has an equal one. That happens in a sweep over a
+    /// field that the arm does not use, or if one size is nearest to several others. The point of
+    /// such a variant keeps the values that are common to all its points.
     fn add(&mut self, new: Variant, overrides: &Node) -> Result<(), SpecError> {
-        // Arms are compared by the metrics of their task.
+        // Arms can be compared only by the same metrics, so all have the same task.
         if let Some(first) = self.list.first().filter(|first| first.spec.task != new.spec.task) {
             let fields = overrides.entries().unwrap_or_default();
             let own = fields.iter().find(|(field, _)| field == "task").map(|(_, node)| node);
@@ -167,7 +167,8 @@ impl Variants {
             return Ok(());
         }
         match places.first().map(|at| &self.list[*at]) {
-            // A matched arm may well come to another arm's size; that it does is worth knowing.
+            // A matched arm may get the same size as another arm. Both are kept, since that is a
+            // finding.
             Some(other) if new.matched.is_empty() && other.matched.is_empty() => {
                 Err(SpecError::new("two arms are the same")
                     .found(format!(

@@ -3,7 +3,7 @@
 use super::matching::Matched;
 use super::schema::RunSpec;
 
-/// A spec, expanded: `variants × seeds` are its runs.
+/// An expanded spec. Its runs are `variants × seeds`.
 #[derive(Clone, Debug)]
 pub struct Experiment {
     pub name: String,
@@ -13,13 +13,13 @@ pub struct Experiment {
     pub seeds: Vec<u64>,
     /// Arms in the order written, each at its sweep points, the first swept field slowest.
     pub variants: Vec<Variant>,
-    /// The document as it was written, without overrides.
+    /// The document as written, without overrides.
     pub source: String,
 }
 
 impl Experiment {
-    /// The baseline to compare `variant` with: the one whose swept fields all agree. None for a
-    /// baseline itself.
+    /// The baseline variant to compare `variant` with: the one whose swept fields all agree. None
+    /// for a baseline itself.
     pub fn baseline_of(&self, variant: &Variant) -> Option<&Variant> {
         if variant.arm == self.baseline {
             return None;
@@ -28,11 +28,11 @@ impl Experiment {
         baselines.into_iter().find(|b| agree(&b.point, &variant.point))
     }
 
-    /// The variants in an order in which each stands behind the one it starts from.
+    /// Indices of the variants, ordered so that each comes after the one it starts from.
     pub fn in_order_of_start(&self) -> Vec<usize> {
         let mut order: Vec<usize> = Vec::new();
         let mut waiting: Vec<usize> = (0..self.variants.len()).collect();
-        // Starts form no circle and name variants that there are, so every round places one.
+        // Starts form no circle and name existing variants, so every round places one.
         while !waiting.is_empty() {
             let placed = |label: &String| order.iter().any(|i| self.variants[*i].label == *label);
             let ready = |i: &usize| self.variants[*i].start.as_ref().is_none_or(placed);
@@ -43,8 +43,8 @@ impl Experiment {
     }
 }
 
-/// Whether a baseline's swept fields all have their values in another arm's point, so that the
-/// two can be compared. The other arm may have swept fields that the baseline does not use.
+/// Whether all swept fields of a baseline have the same values in another arm's point, so that the
+/// two can be compared. The other arm may have further swept fields.
 pub fn agree(baseline: &[(String, String)], other: &[(String, String)]) -> bool {
     baseline.iter().all(|field| other.contains(field))
 }
@@ -60,6 +60,6 @@ pub struct Variant {
     pub spec: RunSpec,
     /// The label of the variant whose weights it starts from.
     pub start: Option<String>,
-    /// What its size was matched to; several where one size is nearest to several.
+    /// What its size was matched to. Several entries if one size is nearest to several variants.
     pub matched: Vec<Matched>,
 }

@@ -1,8 +1,9 @@
-//! The fields that a run can have, read off its types, so that no list of them can fall behind.
+//! The fields that a run can have. They are found from its types, so that no separate list can
+//! become outdated.
 //!
-//! serde names a struct's fields when it meets one that the struct does not have. So each path is
-//! asked for a field that nothing has: a section answers with its fields, anything else does not.
-//! Fields that only some tasks or architectures have are among them.
+//! serde lists a struct's fields in the error for an unknown field. So an impossible field is added
+//! at each path: a section answers with its fields, anything else does not. Fields of all tasks and
+//! architectures are included.
 
 use std::sync::OnceLock;
 
@@ -11,11 +12,11 @@ use super::node::{Node, Value};
 use super::origin::Origin;
 use super::schema::{Architecture, Task};
 
-/// No field is called so.
+/// A name that no field has.
 const NO_FIELD: &str = "\u{0}";
 
 /// Dotted paths of all sections and fields of a run, in the order of the types. Fields of list
-/// items are not among them.
+/// items are not included.
 pub fn paths() -> &'static [String] {
     static PATHS: OnceLock<Vec<String>> = OnceLock::new();
     PATHS.get_or_init(|| {
@@ -25,13 +26,13 @@ pub fn paths() -> &'static [String] {
     })
 }
 
-/// Fields of the section at `path`, of every task and architecture that has it; of the run itself
-/// where `path` is empty. None where there is no such section.
-pub fn of_section(path: &str) -> Option<Vec<&'static str>> {
+/// Fields of the section at `path`, over all tasks and architectures; fields of the run for an
+/// empty `path`. None if there is no such section.
+pub fn section_fields(path: &str) -> Option<Vec<&'static str>> {
     let mut all: Option<Vec<&'static str>> = None;
     for task in Task::ALL {
         for architecture in task.architectures() {
-            let Some(fields) = of_kind(path, task, *architecture) else { continue };
+            let Some(fields) = section_fields_for(path, task, *architecture) else { continue };
             let all = all.get_or_insert_default();
             all.extend(fields.into_iter().filter(|f| !all.contains(f)).collect::<Vec<_>>());
         }
@@ -39,13 +40,17 @@ pub fn of_section(path: &str) -> Option<Vec<&'static str>> {
     all
 }
 
-fn of_kind(path: &str, task: Task, architecture: Architecture) -> Option<Vec<&'static str>> {
+fn section_fields_for(
+    path: &str,
+    task: Task,
+    architecture: Architecture,
+) -> Option<Vec<&'static str>> {
     let at = Origin::File(Vec::new());
     let leaf = |value| Node { value, origin: at.clone() };
     let mut node = Node::empty_map(at.clone());
     let unknown = if path.is_empty() { NO_FIELD.into() } else { format!("{path}.{NO_FIELD}") };
     node.set(&unknown, leaf(Value::Null));
-    // Behind the unknown field, which is then met first. A field that `path` leads through stays.
+    // Added after the unknown field, which must be met first. Fields on `path` are not overwritten.
     for (tag, name) in [("task", task.name()), ("model.architecture", architecture.name())] {
         let leads_through = format!("{path}.").starts_with(&format!("{tag}."));
         if !leads_through {
@@ -58,7 +63,7 @@ fn of_kind(path: &str, task: Task, architecture: Architecture) -> Option<Vec<&'s
 }
 
 fn collect(section: &str, paths: &mut Vec<String>) {
-    for name in of_section(section).unwrap_or_default() {
+    for name in section_fields(section).unwrap_or_default() {
         let path = if section.is_empty() { name.into() } else { format!("{section}.{name}") };
         paths.push(path.clone());
         collect(&path, paths);
@@ -96,7 +101,7 @@ mod tests {
             assert!(!is_known(path), "{path}");
         }
         let augment = ["crop_padding", "horizontal_flip", "random_resized_crop"];
-        assert_eq!(of_section("data.augment").unwrap(), augment);
-        assert_eq!(of_section("task"), None);
+        assert_eq!(section_fields("data.augment").unwrap(), augment);
+        assert_eq!(section_fields("task"), None);
     }
 }

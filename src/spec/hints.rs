@@ -1,12 +1,12 @@
-//! What was probably meant: the field that a name stands for, wherever it was written.
+//! Suggestions for unknown fields: what the user probably meant.
 //!
-//! One mechanism for every unknown field at any level of a spec, an arm, the sweep and `--set`. In
-//! this order: a field of the same section with nearly this name; a name of other programs
-//! ([`OTHER_NAMES`]); a field of this name in another section; less likely names.
+//! One mechanism serves every unknown field of a spec, an arm, the sweep and `--set`. It tries in
+//! this order: a similar name in the same section; a name from other programs ([`OTHER_NAMES`]); a
+//! field of this name in another section; less similar names.
 
 mod names;
 
-use names::{OF_SECTION, OTHER_NAMES, OTHER_VALUES};
+use names::{MAIN_FIELDS, OTHER_NAMES, OTHER_VALUES};
 
 use super::error::{SpecError, nearest_from};
 use super::expand::EXPERIMENT_FIELDS;
@@ -14,10 +14,10 @@ use super::fields;
 use super::origin::Origin;
 use super::wording::last_field;
 
-/// A likeness that leaves no doubt, as of `haeds` and `heads`.
+/// A similarity without doubt, as between `haeds` and `heads`.
 const SURE: f64 = 0.75;
 
-/// The fault with what was probably meant, where its place tells.
+/// Adds a suggestion to the error, if one is found.
 pub fn complete(error: SpecError) -> SpecError {
     let Some(origin) = error.origin().cloned() else { return error };
     let place = Place::of(&origin);
@@ -25,7 +25,7 @@ pub fn complete(error: SpecError) -> SpecError {
         let field = place.path.join(".");
         let field = field.trim_end_matches(".target");
         let found = found.trim().to_lowercase();
-        // Models have targets of their own names: a name that cannot stand there helps nobody.
+        // Target names depend on the model. Do not suggest a name that this model does not have.
         let fits = |help: &str| {
             let meant = help.strip_prefix("did you mean `").and_then(|rest| rest.split_once('`'));
             meant.is_none_or(|(name, _)| error.expected_text().contains(name))
@@ -41,7 +41,7 @@ pub fn complete(error: SpecError) -> SpecError {
     if let Some(found) = error.value_for_section() {
         let section = place.path.join(".");
         let help = for_section(&section, found);
-        let names = fields::of_section(&section).unwrap_or_default();
+        let names = fields::section_fields(&section).unwrap_or_default();
         let error = match names.is_empty() {
             true => error,
             false => error.expected(format!("a mapping of fields, of {}", names.join(", "))),
@@ -58,10 +58,10 @@ pub fn complete(error: SpecError) -> SpecError {
     }
 }
 
-/// What was meant by `found` in a section's place.
+/// A suggestion for the value `found` in place of a section.
 fn for_section(section: &str, found: &str) -> Option<String> {
-    let (_, own) = OF_SECTION.iter().find(|(name, _)| *name == section)?;
-    // A number is no name and a name no number.
+    let (_, own) = MAIN_FIELDS.iter().find(|(name, _)| *name == section)?;
+    // `data`, `model` and `start` need a name, other sections a number.
     let named = ["data", "model", "start"].contains(&section);
     if found.is_empty() || named != found.parse::<f64>().is_err() {
         return None;
@@ -75,7 +75,7 @@ fn for_section(section: &str, found: &str) -> Option<String> {
     Some(format!("did you mean `{section}: {{{first}: {found}}}`?{others}"))
 }
 
-/// `learningRate`, `learning-rate` and `Learning_Rate` are `learning_rate`.
+/// Normalises a name: `learningRate`, `learning-rate` and `Learning_Rate` become `learning_rate`.
 fn plain(name: &str) -> String {
     let mut out = String::new();
     let mut before = '_';
@@ -95,7 +95,7 @@ fn plain(name: &str) -> String {
 /// Where an unknown field was written.
 struct Place<'a> {
     origin: &'a Origin,
-    /// From the run down.
+    /// The keys from the run down.
     path: Vec<&'a str>,
 }
 
@@ -104,14 +104,14 @@ impl<'a> Place<'a> {
         Place { origin, path: origin.run_path() }
     }
 
-    /// What to say of the unknown field `found`, in whose place one of `names` could stand.
+    /// A suggestion for the unknown field `found`. `names`: the valid fields at this place.
     fn help(&self, found: &str, names: &[&'static str]) -> Option<String> {
-        // A dotted name in a file: `training.lr: 3`. In `--set` and the sweep it is split already.
+        // A dotted name in a file: `training.lr: 3`. In `--set` and the sweep it is already split.
         let typed: Vec<&str> = found.split('.').collect();
         let at = self.path.iter().position(|key| *key == found);
         let (section, mut rest) = match at {
             Some(at) => (self.path[..at].join("."), self.path[at + 1..].to_vec()),
-            // In a mapping of a `--set`.
+            // The field is in a mapping given by `--set`.
             None => (self.path.join("."), Vec::new()),
         };
         rest.splice(0..0, typed.iter().skip(1).copied());
@@ -124,7 +124,9 @@ impl<'a> Place<'a> {
         let near = |enough: f64, name: &str| {
             nearest_from(enough, name, names.iter().copied()).map(|name| (vec![within(name)], ""))
         };
-        let known = |name: &str| named(name, &section).or_else(|| elsewhere(name, &section));
+        let known = |name: &str| {
+            fields_by_other_name(name, &section).or_else(|| in_other_sections(name, &section))
+        };
         let below = |field: &str| -> Option<Candidates> {
             let section = nearest_from(0.5, &name, names.iter().copied())?;
             let path = [&*within(section), &rest[..rest.len() - 1].join("."), field];
@@ -132,17 +134,18 @@ impl<'a> Place<'a> {
             fields::is_known(&path).then(|| (vec![path], ""))
         };
         let likely = match &last {
-            // What the deepest name says is more than what its section is called.
+            // The last name is more informative than the name of its section.
             Some(last) => below(last).or_else(|| known(last)).or_else(|| near(SURE, &name)),
             None => near(SURE, &name),
         };
-        // In a mapping of a `--set`, or in the file.
+        // True in a mapping given by `--set`.
         let nested = at.is_none();
         let (mut candidates, remark) = likely
             .or_else(|| known(&name))
             .or_else(|| near(0.5, &name))
-            .or_else(|| likely_elsewhere(&name))?;
-        // A field of this section that its kind does not have, as a word embedding of an image model.
+            .or_else(|| similar_in_other_sections(&name))?;
+        // A field that this section has only for another task, such as the vocabulary of an image
+        // model.
         let is_other_kind = |field: &String| match field.rsplit_once('.') {
             Some((above, own)) => above == section && rest.is_empty() && !names.contains(&own),
             None => false,
@@ -154,7 +157,7 @@ impl<'a> Place<'a> {
         if candidates.is_empty() {
             return Some(remark.into());
         }
-        // A part of the section, as a target with a rank of its own, may have the same field.
+        // A part of the section may have the same field, such as a target with its own rank.
         let first = section.split('.').next().unwrap_or_default();
         let own = |field: &&String| field.starts_with(&format!("{first}."));
         let mut own = candidates.iter().filter(own).map(|field| last_field(field));
@@ -174,9 +177,9 @@ impl<'a> Place<'a> {
         Some(format!("did you mean {}?{remark}", written.join(" or ")))
     }
 
-    /// The field itself, or those of a section that is `--set` to a single value.
+    /// The field itself, or the main fields of a section that `--set` gives a single value.
     fn fields_of(&self, field: &str) -> Vec<String> {
-        let own = OF_SECTION.iter().find(|(section, _)| *section == field);
+        let own = MAIN_FIELDS.iter().find(|(section, _)| *section == field);
         match (self.origin, own) {
             (Origin::Set(argument), Some((_, own))) if !argument.contains(['{', '[']) => {
                 own.iter().map(|own| format!("{field}.{own}")).collect()
@@ -185,7 +188,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The field as it is to be written in this place; `section` is where the faulty one stands.
+    /// How to write the field in this place. `section`: the section of the unknown field.
     fn written(&self, field: &str, section: &str) -> String {
         let of_experiment = EXPERIMENT_FIELDS.contains(&field);
         if let Origin::Set(argument) = self.origin {
@@ -236,25 +239,25 @@ impl<'a> Place<'a> {
 
 type Candidates = (Vec<String>, &'static str);
 
-/// The fields that other programs call so; of the own section alone where it has one of them.
-fn named(name: &str, section: &str) -> Option<Candidates> {
+/// The fields that other programs give this name. If `section` has any of them, only those.
+fn fields_by_other_name(name: &str, section: &str) -> Option<Candidates> {
     let lookup = |name: &str| OTHER_NAMES.iter().find(|entry| entry.names.contains(&name));
     let first = section.split('.').next().unwrap_or_default();
     let entry = lookup(&format!("{first}.{name}")).or_else(|| lookup(name))?;
     let fields = entry.fields.iter().map(|field| field.to_string()).collect();
-    Some((of_section(fields, section), entry.remark))
+    Some((prefer_section(fields, section), entry.remark))
 }
 
 /// The fields of this name in other sections.
-fn elsewhere(name: &str, section: &str) -> Option<Candidates> {
+fn in_other_sections(name: &str, section: &str) -> Option<Candidates> {
     let ends = |path: &&str| path.rsplit('.').next() == Some(name);
     let all = fields::paths().iter().map(String::as_str).chain(EXPERIMENT_FIELDS);
     let found: Vec<String> = all.filter(ends).map(str::to_string).collect();
-    (!found.is_empty()).then(|| (of_section(found, section), ""))
+    (!found.is_empty()).then(|| (prefer_section(found, section), ""))
 }
 
-/// Those of the section, or all where it has none of them.
-fn of_section(fields: Vec<String>, section: &str) -> Vec<String> {
+/// The fields of `section` among these, or all of them if it has none.
+fn prefer_section(fields: Vec<String>, section: &str) -> Vec<String> {
     let first = section.split('.').next().unwrap_or_default();
     let own = |field: &&String| !first.is_empty() && field.starts_with(&format!("{first}."));
     match fields.iter().any(|field| own(&field)) {
@@ -263,12 +266,12 @@ fn of_section(fields: Vec<String>, section: &str) -> Vec<String> {
     }
 }
 
-/// The field of any section whose last word is nearly this.
-fn likely_elsewhere(name: &str) -> Option<Candidates> {
+/// A field of any section with a similar name.
+fn similar_in_other_sections(name: &str) -> Option<Candidates> {
     let last = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
     let names = fields::paths().iter().map(|path| last(path)).chain(EXPERIMENT_FIELDS);
     let near = nearest_from(SURE, name, names)?;
-    elsewhere(near, "")
+    in_other_sections(near, "")
 }
 
 #[cfg(test)]
@@ -276,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_compared_in_one_form() {
+    fn names_are_normalised() {
         for name in ["learningRate", "learning-rate", " Learning_Rate", "learning rate"] {
             assert_eq!(plain(name), "learning_rate");
         }

@@ -1,4 +1,4 @@
-//! A run is its id: a hash of everything that decides its result.
+//! The id of a run: a hash of everything that affects its result.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use super::precision::Precision;
 use super::schema::{Crop, DataSpec, Interpolation, RunSpec};
 
-/// Raised whenever the same spec would train to other numbers than before.
+/// Increased whenever the same spec would give other numbers than before.
 pub const NUMERICS_VERSION: u32 = 3;
 
-/// The id of a run: 12 hexadecimal digits of a SHA-256 over the resolved spec, the seed,
-/// the data's hash (which stands for where the data came from), what the run starts from
-/// (a checkpoint's hash or another run's id, which stand for its name) and [`NUMERICS_VERSION`].
+/// The id of a run: 12 hexadecimal digits of a SHA-256. It covers the resolved spec, the seed, the
+/// data's hash instead of their source, a hash or run id of the start weights instead of their
+/// name, and [`NUMERICS_VERSION`].
 pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("numerics={NUMERICS_VERSION}\nseed={seed}\ndata={data_sha256}\n"));
@@ -27,13 +27,14 @@ pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>)
     hex(&hash.finalize())[..12].to_string()
 }
 
-/// The fields of a spec that decide a run's result. What data and weights are called is not among
-/// them: their hashes are. Nor is float32, which every run was before there was another precision,
-/// nor whether examples in two splits are refused, which changes no run that is made.
+/// The fields of a spec that affect a run's result. The names of data and weights are left out,
+/// since their hashes are part of the id. float32 is left out, since all runs had it before there
+/// were other precisions. `data.duplicates` is left out, since it only decides whether data are
+/// refused.
 pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
     let data = ["data.hub", "data.path", "data.embedded", "data.config", "data.duplicates"];
-    // The data's hash holds that of the tokenizer.
+    // The data's hash includes the tokenizer.
     let tokenizer = ["data.tokenizer.hub", "data.tokenizer.path"];
     let weights = ["start.arm", "start.checkpoint", "start.hub"];
     for source in data.into_iter().chain(tokenizer).chain(weights) {
@@ -42,7 +43,7 @@ pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     if spec.precision == Precision::Float32 {
         fields.remove("precision");
     }
-    // Fields that came later, where they say what was done before they came.
+    // Newer fields are left out at the value that equals the behaviour before they existed.
     let DataSpec::Images(data) = &spec.data else { return fields };
     if data.resize.is_none() {
         fields.remove("data.resize");
@@ -65,10 +66,10 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// A serialisable value as dotted fields with JSON scalars, in the fields' order.
+/// A serialisable value as dotted fields with JSON scalars, sorted by field.
 pub fn flatten<T: Serialize>(value: &T) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
-    // Specs hold only maps with text keys, lists and scalars: JSON holds all of them.
+    // Specs have only maps with text keys, lists and scalars, which JSON can represent.
     if let Ok(json) = serde_json::to_value(value) {
         walk(&json, String::new(), &mut out);
     }
@@ -111,9 +112,9 @@ mod tests {
         run_id(&spec, 0, "data", None)
     }
 
-    /// Fields of sizes count where they change an image, and are as if they were not where not.
+    /// Fields on image sizes are part of the id only if they change an image.
     #[test]
-    fn fields_of_sizes_count_off_their_defaults() {
+    fn size_fields_change_the_id_only_off_their_defaults() {
         let plain = id("{}", "{}");
         for (data, augment) in [
             (r#"{"resize": null, "crop": "none", "interpolation": "bilinear"}"#, "{}"),

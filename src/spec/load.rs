@@ -1,4 +1,4 @@
-//! Reads a spec, from a file or from bytes, with the overrides of `--set`.
+//! Reads a spec from a file or from bytes and applies `--set` overrides.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use super::schema::ParameterCount;
 use super::wording::{one_of, shorten};
 use super::{document, expand, hints};
 
-/// No spec is anywhere near this long.
+/// Largest accepted spec file; real specs are much smaller.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Reads a spec file with `--set key=value` overrides laid over its document, for no device in
-/// particular: `precision: auto` is float32.
+/// Reads a spec file and applies `--set key=value` overrides. No device is assumed: `precision:
+/// auto` is float32.
 pub fn load(
     path: &Path,
     overrides: &[String],
@@ -26,7 +26,7 @@ pub fn load(
     load_for(None, path, overrides, count)
 }
 
-/// The same for runs on this kind of device, which a spec may not fit.
+/// The same for a kind of device. Refuses a precision that the device does not support.
 pub fn load_for(
     device: Option<DeviceKind>,
     path: &Path,
@@ -61,7 +61,7 @@ pub fn load_for(
     parse_for(device, &bytes, &file, &stem, overrides, count)
 }
 
-/// The spec that the path of a missing one is most like: beside it, or in `experiments`.
+/// The existing spec with the most similar name, in the same folder or in `experiments`.
 fn nearest_spec(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().into_owned();
     let has_ending = name.ends_with(".yaml") || name.ends_with(".yml");
@@ -78,7 +78,8 @@ fn nearest_spec(path: &Path) -> Option<String> {
     })
 }
 
-/// Names of the YAML files in a folder, sorted; those that are plain text alone, for errors.
+/// The sorted names of the YAML files in a folder. Names with control characters are left out,
+/// since they are shown in errors.
 fn specs_in(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
@@ -90,8 +91,8 @@ fn specs_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Reads a spec from bytes; `file` and `stem` name it in errors and as the default `name`. For no
-/// device in particular, as [`load`].
+/// Reads a spec from bytes, for no particular device as in [`load`]. `file` names it in errors;
+/// `stem` is the default for `name`.
 pub fn parse(
     bytes: &[u8],
     file: &str,
@@ -102,7 +103,7 @@ pub fn parse(
     parse_for(None, bytes, file, stem, overrides, count)
 }
 
-/// The same for runs on this kind of device.
+/// The same for a kind of device.
 pub fn parse_for(
     device: Option<DeviceKind>,
     bytes: &[u8],
@@ -148,13 +149,13 @@ pub fn parse_for(
     read().map_err(|e: SpecError| hints::complete(e).in_file(file, text))
 }
 
-/// The fields that the overrides so far give, each with its value and the argument.
+/// The fields given by the overrides so far, each with its value and argument.
 #[derive(Default)]
 struct Given(BTreeMap<String, (Node, String)>);
 
 impl Given {
-    /// Refuses a field that another override gives another value, or whose value would go with what
-    /// this one replaces.
+    /// Refuses a field that another override sets to another value, and a field whose new value
+    /// would discard one set by another override.
     fn add(&mut self, key: &str, argument: &str, value: &Node) -> Result<(), SpecError> {
         let twice = |field: &str, before: &str| {
             Err(SpecError::new("a field is given twice")
@@ -177,7 +178,7 @@ impl Given {
     }
 }
 
-/// Refuses an override of an arm that the spec does not have: it would make a new one.
+/// Refuses an override of an arm that the spec does not have, since it would create a new arm.
 fn check_arm(root: &Node, key: &str, argument: &str) -> Result<(), SpecError> {
     let Some((name, _)) = key.strip_prefix("arms.").and_then(|rest| rest.split_once('.')) else {
         return Ok(());

@@ -1,11 +1,11 @@
-//! Control arms matched in size: a dense model of fewer layers or smaller width with as many
-//! parameters as another arm, or as near as whole layers or heads allow.
+//! Control arms matched in size: a dense model with fewer layers or a smaller width that has the
+//! parameter count of another arm, as closely as whole layers or heads allow.
 
 use serde::{Deserialize, Serialize};
 
 use super::schema::{ParameterCount, RunSpec};
 
-/// `match` of an arm.
+/// The section `match` of an arm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatchSpec {
@@ -14,13 +14,13 @@ pub struct MatchSpec {
     pub by: MatchBy,
 }
 
-/// What is changed to match.
+/// The size that is changed to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MatchBy {
     /// `model.depth`, in whole layers.
     Depth,
-    /// `model.dim`, in steps of `model.heads`: the heads get narrower, their number stays.
+    /// `model.dim`, in steps of `model.heads`: heads get narrower, their number stays the same.
     Width,
 }
 
@@ -34,20 +34,20 @@ impl MatchBy {
     }
 }
 
-/// A size that was found, and for what.
+/// A matched size and its target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Matched {
     pub by: MatchBy,
     /// The depth or width found.
     pub value: usize,
     pub parameters: u64,
-    /// The variant that was to be matched, and its parameters.
+    /// The variant to match, and its parameter count.
     pub label: String,
     pub wanted: u64,
 }
 
-/// `spec` with the depth or width whose parameter count is nearest to `wanted`, the smaller of
-/// two equally near, and that depth or width.
+/// Returns `spec` with the depth or width whose parameter count is nearest to `wanted`, and that
+/// depth or width. Of two equally near sizes it takes the smaller.
 pub fn nearest(
     spec: &RunSpec,
     by: MatchBy,
@@ -71,7 +71,7 @@ pub fn nearest(
         MatchBy::Depth => 1024,
         MatchBy::Width => 65_536 / heads,
     };
-    // Sizes grow with the value, so the first one that reaches the wanted size is found by halving.
+    // Parameters grow with the value, so binary search finds the first one that reaches `wanted`.
     let (mut first, mut end) = (1, most + 1);
     while first < end {
         let middle = first + (end - first) / 2;
@@ -84,7 +84,7 @@ pub fn nearest(
     let below = (1..first).rev().find(is_whole);
     let above = (first..=most).find(is_whole);
     let candidates = below.into_iter().chain(above).map(sized);
-    // The first of equals is the smaller.
+    // `min_by_key` returns the first of equals, which is the smaller.
     let best = candidates.min_by_key(|(spec, _)| count(spec).abs_diff(wanted));
     best.unwrap_or_else(|| sized(1))
 }

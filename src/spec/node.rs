@@ -1,7 +1,7 @@
-//! A YAML document as a tree whose every value remembers where it was written.
+//! A YAML document as a tree in which every value knows where it was written.
 //!
-//! The tree is what arms, sweeps and `--set` are merged in; the origin survives
-//! the merge, so an error found in a merged run still names the line to change.
+//! Arms, sweeps and `--set` are merged in this tree. Origins survive the merge, so an error in a
+//! merged run still names the line to change.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::error::SpecError;
 use super::origin::{Origin, Step};
 use super::wording::shorten;
 
-/// No part of a spec is nested deeper than a handful of levels.
+/// The deepest nesting that is accepted. Real specs have a handful of levels.
 pub const MAX_DEPTH: usize = 32;
 
 /// A value and its origin.
@@ -28,7 +28,7 @@ pub enum Value {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    /// A whole number beyond 64 bits, which no field takes.
+    /// An integer beyond 64 bits, which no field accepts.
     Huge(String),
     Text(String),
     List(Vec<Node>),
@@ -37,7 +37,7 @@ pub enum Value {
 }
 
 impl PartialEq for Node {
-    /// By value, wherever it was written; `1` and `1.0` are the same number.
+    /// Compares values, not origins; `1` and `1.0` are equal.
     fn eq(&self, other: &Node) -> bool {
         match (self.number(), other.number()) {
             (Some(a), Some(b)) => a == b,
@@ -47,12 +47,12 @@ impl PartialEq for Node {
 }
 
 impl Node {
-    /// A map without entries, standing at `origin`.
+    /// An empty map at `origin`.
     pub fn empty_map(origin: Origin) -> Node {
         Node { value: Value::Map(Vec::new()), origin }
     }
 
-    /// Puts a value under `key`, as if it were written there.
+    /// Sets a value under `key`, as if it were written there.
     pub fn put(&mut self, key: &str, value: &impl Serialize) -> Result<(), SpecError> {
         let value = serde_yaml::to_value(value).map_err(|e| SpecError::new(e.to_string()))?;
         let node = Node::of(&value, self.origin.child(Step::Key(key.into())));
@@ -60,7 +60,7 @@ impl Node {
         Ok(())
     }
 
-    /// A value that stands at `origin`.
+    /// A value at `origin`.
     fn of(value: &serde_yaml::Value, origin: Origin) -> Node {
         use serde_yaml::Value as Yaml;
         let value = match value {
@@ -106,7 +106,7 @@ impl Node {
         }
     }
 
-    /// Of a list; nothing of another value.
+    /// The items of a list; empty for other values.
     pub fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -118,7 +118,7 @@ impl Node {
         self.entries()?.iter().find(|(k, _)| k == key).map(|(_, node)| node)
     }
 
-    /// The values in it that are no mappings with entries, by their dotted fields below `path`.
+    /// All values that are not non-empty mappings, with their dotted fields below `path`.
     pub fn leaves(&self, path: &str) -> Vec<(String, &Node)> {
         match self.entries() {
             Some(entries) if !entries.is_empty() => {
@@ -129,15 +129,15 @@ impl Node {
         }
     }
 
-    /// Takes an entry out of a map.
+    /// Removes an entry from a map and returns it.
     pub fn take(&mut self, key: &str) -> Option<Node> {
         let Value::Map(entries) = &mut self.value else { return None };
         let at = entries.iter().position(|(k, _)| k == key)?;
         Some(entries.remove(at).1)
     }
 
-    /// The node at `path` (`vlora.rank`), or else its nearest ancestor that was written,
-    /// with whether it is the node itself.
+    /// The node at `path` (`vlora.rank`), or else its nearest existing ancestor. The flag is true
+    /// for the node itself.
     pub fn nearest(&self, path: &str) -> (&Node, bool) {
         let mut node = self;
         for key in path.split('.') {
@@ -159,15 +159,15 @@ impl Node {
         (node, true)
     }
 
-    /// Puts `value` at a dotted path, making the maps on the way. What follows `sweep.` is one
-    /// key. A path that leads through something other than a map replaces it.
+    /// Sets `value` at a dotted path and creates the maps on the way. Everything after `sweep.` is
+    /// one key. Other values on the path are replaced by maps.
     pub fn set(&mut self, path: &str, value: Node) {
         self.set_at(path, value, MAX_DEPTH);
     }
 
     fn set_at(&mut self, path: &str, value: Node, depth: usize) {
         let (head, rest) = match path.split_once('.') {
-            // Deeper than any field lies: kept as one key, which no field has.
+            // Deeper than any field: kept as one key, which no field has.
             Some((head, rest)) if depth > 0 => (head, Some(rest)),
             _ => (path, None),
         };
@@ -188,12 +188,12 @@ impl Node {
                 entries[at].1.set_at(rest, value, 0);
             }
             Some(rest) => entries[at].1.set_at(rest, value, depth - 1),
-            // A mapping is merged, as an arm's is; anything else replaces what stood there.
+            // A mapping is merged, as in arms; any other value replaces the old one.
             None => entries[at].1.overlay(&value),
         }
     }
 
-    /// Lays `over` on top of this node: maps are merged key by key, anything else is replaced.
+    /// Merges `over` into this node: maps are merged key by key, other values are replaced.
     pub fn overlay(&mut self, over: &Node) {
         match (&mut self.value, &over.value) {
             (Value::Map(mine), Value::Map(theirs)) => {
@@ -208,7 +208,7 @@ impl Node {
         }
     }
 
-    /// The value as a reader would recognise it, cut to one short line.
+    /// The value as a short line for messages.
     pub fn describe(&self) -> String {
         match &self.value {
             Value::Null => "nothing (null)".into(),
@@ -228,7 +228,7 @@ impl Node {
         }
     }
 
-    /// Adds the `--set` arguments that values of this tree come from.
+    /// Collects the `--set` arguments that values of this tree come from.
     pub fn collect_arguments(&self, into: &mut BTreeSet<String>) {
         if let Origin::Set(argument) = &self.origin
             && !into.contains(argument)
@@ -242,7 +242,7 @@ impl Node {
         }
     }
 
-    /// A scalar's text as used in labels of sweep points (`8`, `true`, `0.001`, `mean`).
+    /// The value as text for labels of sweep points (`8`, `true`, `0.001`, `mean`).
     pub fn label(&self) -> String {
         match &self.value {
             Value::Null => "null".into(),
@@ -293,7 +293,7 @@ mod tests {
         node.set("sweep.v.rank", parse("[2, 4]").unwrap());
         let want = parse("a: {x: 1, y: 3}\nsweep: {v.rank: [2, 4]}\n").unwrap();
         assert_eq!(node, want);
-        // A path of any length ends.
+        // A very long path must not overflow the stack.
         node.set(&"k.".repeat(100_000), parse("1").unwrap());
     }
 

@@ -1,11 +1,11 @@
-//! Specs that mean the same as the same values.
+//! Normalises specs, so that specs with the same meaning have the same values.
 
 use super::node::Node;
 use super::schema::{
     IncrementInit, Method, Rank, Reference, RunSpec, Target, TargetSpec, VloraSpec,
 };
 
-/// Where no targets are given, every matrix of the architecture is one.
+/// If no targets are given, every matrix of the architecture becomes a target.
 pub fn name_targets(spec: &mut RunSpec, node: &Node) {
     let given = |field: &str| node.nearest(field).1;
     let matrices = spec.model.matrices();
@@ -17,8 +17,8 @@ pub fn name_targets(spec: &mut RunSpec, node: &Node) {
     }
 }
 
-/// Brings specs that mean the same to the same values, and so to the same run's id. Returns the
-/// fields that nothing of the run uses, whatever they were set to.
+/// Gives specs with the same meaning the same values, and so the same run id. Returns the fields
+/// that have no effect on the run.
 pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     let mut unused = Vec::new();
     let weights = spec.model.weights();
@@ -32,19 +32,19 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
         spec.vlora = None;
     }
     if let Some(start) = &mut spec.start {
-        // What is taken where nothing is said.
+        // 1 is the default.
         start.alpha = start.alpha.filter(|alpha| *alpha != 1.0);
     }
     if let Some(vlora) = &mut spec.vlora {
         vlora.targets.sort_by_key(|own| place(&own.target));
         unused = normalise_increments(vlora, &is_vector);
         if spec.start.is_some() {
-            // The weights come from elsewhere.
+            // Increments are not initialised, since the weights are loaded.
             vlora.init = IncrementInit::default();
             unused.push("vlora.init");
         }
         if spec.lora.as_ref().is_some_and(|lora| !lora.trains_vectors()) {
-            // Nothing that an increment adds to gets a gradient.
+            // No reference weight gets a gradient.
             vlora.detach = true;
             unused.push("vlora.detach");
         }
@@ -61,7 +61,7 @@ fn normalise_increments(
     is_vector: &dyn Fn(&Target) -> bool,
 ) -> Vec<&'static str> {
     let mut unused = Vec::new();
-    // A common rank that no matrix uses says no more than whether vectors are shared.
+    // If every matrix has its own rank, the common rank only decides whether vectors are shared.
     let mut own = vlora.targets.iter().filter(|own| !is_vector(&own.target)).map(|own| own.rank);
     if vlora.rank != Rank::Of(0) && own.clone().all(|rank| rank.is_some()) {
         vlora.rank = own.find_map(|rank| rank.filter(|r| *r != Rank::Of(0))).unwrap_or(Rank::Of(1));
@@ -74,7 +74,7 @@ fn normalise_increments(
     };
     let scaled: Vec<bool> = (0..vlora.targets.len()).map(|own| low_rank(vlora, own)).collect();
     if !scaled.contains(&true) {
-        // Without factors there is nothing to scale, and one way to start.
+        // Without low-rank factors, alpha and init have no effect.
         (vlora.alpha, vlora.init) = (1.0, IncrementInit::default());
         unused.extend(["vlora.alpha", "vlora.init"]);
     }
@@ -83,7 +83,7 @@ fn normalise_increments(
         own.alpha = own.alpha.filter(|alpha| scaled && *alpha != vlora.alpha);
     }
     if vlora.compound_size == 2 {
-        // The layer before is the compound's first.
+        // In a compound of two, the previous layer is the first one.
         vlora.reference = Reference::default();
         unused.push("vlora.reference");
     }

@@ -1,6 +1,6 @@
-//! Where a value of a spec was written: in the file or in a `--set` argument.
+//! The origin of a value in a spec: the file or a `--set` argument.
 
-/// One step from a value to one inside it.
+/// One step from a value to a value inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Key(String),
@@ -16,7 +16,7 @@ impl Step {
     }
 }
 
-/// Writes steps as a reader would type them: `arms.vlora-r8.vlora.targets[2]`.
+/// Steps as a dotted path: `arms.vlora-r8.vlora.targets[2]`.
 pub fn dotted(steps: &[Step]) -> String {
     let mut out = String::new();
     for step in steps {
@@ -36,9 +36,9 @@ pub fn dotted(steps: &[Step]) -> String {
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// At this path of the spec file.
+    /// At this path in the spec file.
     File(Vec<Step>),
-    /// In a `--set` argument, kept as typed.
+    /// In this `--set` argument, as typed.
     Set(String),
 }
 
@@ -46,8 +46,8 @@ pub enum Origin {
 pub const MERGE: &str = "<<";
 
 impl Origin {
-    /// The keys from the run down to the value (`vlora`, `rank`), wherever it was written: in the
-    /// common part, in an arm, in the sweep, in a mapping that was merged.
+    /// The keys from the run down to the value (`vlora`, `rank`). They are the same for the common
+    /// part, an arm, the sweep and a merged mapping.
     pub fn run_path(&self) -> Vec<&str> {
         let keys: Vec<&str> = match self {
             Origin::File(steps) => {
@@ -87,7 +87,7 @@ impl Origin {
         }
     }
 
-    /// Whether the value stands in the sweep.
+    /// Whether the value was written in the sweep.
     pub fn is_swept(&self) -> bool {
         match self {
             Origin::File(steps) => {
@@ -97,7 +97,7 @@ impl Origin {
         }
     }
 
-    /// Cut to so many steps.
+    /// The origin cut to its first `steps` steps.
     pub fn above(&self, steps: usize) -> Origin {
         match self {
             Origin::File(all) => Origin::File(all.iter().take(steps).cloned().collect()),

@@ -1,9 +1,8 @@
 //! Finds the line of a field.
 //!
-//! `serde_yaml` gives no positions for values that parsed, but it does give the
-//! position of an error. So a visitor walks to the wanted field and fails there;
-//! the position of that failure is the field's. This runs only when an error is
-//! about to be printed.
+//! `serde_yaml` gives positions for errors, but not for values. So a visitor walks to the wanted
+//! field and fails there on purpose; the position of that error is the field's position. This runs
+//! only when an error is about to be printed.
 
 use std::fmt;
 
@@ -18,8 +17,8 @@ pub struct Position {
     pub column: usize,
 }
 
-/// The position of `steps` in `text`, or of the nearest enclosing field that can be found.
-/// The document itself has none. With `second`, the last key's second appearance in its mapping.
+/// The position of `steps` in `text`, or of the nearest enclosing field that is found. None for the
+/// document itself. `second`: look for the second occurrence of the last key in its mapping.
 pub fn locate(text: &str, steps: &[Step], second: bool) -> Option<Position> {
     (1..=steps.len()).rev().find_map(|n| {
         let walk = Walk { steps: &steps[..n], second: second && n == steps.len() };
@@ -45,7 +44,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
     }
 }
 
-/// At the end of the path every kind of value fails; on the way only containers matter.
+/// At the end of the path every kind of value fails. Before that, scalars are skipped.
 macro_rules! scalar {
     ($($method:ident: $type:ty),*) => {
         $(fn $method<E: Error>(self, _: $type) -> Result<(), E> {

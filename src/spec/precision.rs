@@ -1,25 +1,25 @@
-//! The precision that a run computes in.
+//! The precision of a run's computations.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a run computes in. Parameters are float32 in each, and so are AdamW's moments, norms,
-/// losses and sums over examples.
+/// The precision of a run. Parameters, AdamW's moments, norms, losses and sums over examples are
+/// always float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// Everything is float32.
     #[default]
     Float32,
-    /// Matrix products round their factors to 10 bits behind the point and sum in float32.
+    /// Matrix products round their factors to 10 mantissa bits and accumulate in float32.
     Tf32,
-    /// Activations and the factors of matrix products are bfloat16: 7 bits behind the point.
+    /// Activations and the factors of matrix products are bfloat16, with 7 mantissa bits.
     Bf16,
 }
 
 impl Precision {
-    /// As specs write it.
+    /// The name in specs.
     pub fn name(self) -> &'static str {
         match self {
             Precision::Float32 => "float32",
@@ -28,7 +28,7 @@ impl Precision {
         }
     }
 
-    /// Whether devices of this kind compute in it.
+    /// Whether devices of this kind support it.
     pub fn runs_on(self, device: DeviceKind) -> bool {
         self == Precision::Float32 || device == DeviceKind::Cuda
     }
@@ -40,7 +40,7 @@ impl fmt::Display for Precision {
     }
 }
 
-/// What a spec is resolved for, as far as a run's settings depend on it.
+/// The kind of device that a spec is resolved for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
     Cpu,
@@ -48,7 +48,7 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
-    /// What `precision: auto` means there.
+    /// The meaning of `precision: auto` on it.
     pub fn precision(self) -> Precision {
         match self {
             DeviceKind::Cpu => Precision::Float32,

@@ -1,22 +1,22 @@
 //! How a spec names a repository of the Hugging Face Hub: `owner/name` or `owner/name@revision`.
 
-/// What is expected of such a name.
+/// The expected form, for errors.
 pub const HUB_NAME: &str = "`owner/name` or `owner/name@revision`, as in uoft-cs/cifar10@main";
 
-/// What stands before such a name where a path could stand too.
+/// The prefix of such a name where a path is also allowed.
 pub const HUB_PREFIX: &str = "hub:";
 
-/// A repository and a branch, tag or commit of it.
+/// A repository and one of its branches, tags or commits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HubName {
     /// `owner/name`, or `name` for the few repositories without an owner.
     pub repository: String,
-    /// None is `main`.
+    /// None stands for `main`.
     pub revision: Option<String>,
 }
 
 impl HubName {
-    /// None where the text cannot name a repository.
+    /// None if the text is not a valid name.
     pub fn parse(text: &str) -> Option<HubName> {
         let (repository, revision) = match text.split_once('@') {
             Some((repository, revision)) => (repository, Some(revision)),
@@ -37,13 +37,13 @@ impl HubName {
     }
 }
 
-/// Whether the text can name a repository.
+/// Whether the text is a valid name.
 pub fn is_hub_name(text: &str) -> bool {
     HubName::parse(text).is_some()
 }
 
-/// The Hub's rule for names: letters, digits, `-`, `_`, `.`; no `--` or `..`, none of `-` and `.` at
-/// the ends. `--` stands between owner and name in the cache's folders.
+/// The Hub's rule for names: letters, digits, `-`, `_`, `.`; no `--` or `..`, and no `-` or `.` at
+/// the ends. The cache's folders have `--` between owner and name.
 fn is_part(part: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let end = |c: char| "-.".contains(c);
@@ -56,7 +56,8 @@ fn is_part(part: &str) -> bool {
         && !part.ends_with(end)
 }
 
-/// A branch, tag, `refs/pr/N` or commit, as git allows them, that is also a safe path.
+/// Whether the text is a branch, tag, `refs/pr/N` or commit that git allows and that is a safe
+/// path.
 fn is_revision(revision: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./+".contains(c);
     !revision.is_empty()

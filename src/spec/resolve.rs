@@ -1,5 +1,5 @@
-//! One arm at one sweep point as a fully resolved run, after the arms it depends on: the one it
-//! starts from, the one it is matched to.
+//! Resolves one arm at one sweep point to a complete run, after the arms it depends on: the arm it
+//! starts from and the arm it is matched to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,31 +14,32 @@ use super::node::{Node, Value};
 use super::normalise::{name_targets, normalise};
 use super::origin::Origin;
 use super::precision::DeviceKind;
-use super::precision_wish;
+use super::requested_precision;
 use super::schema::{Method, ModelSpec, ParameterCount, RunSpec, VloraSpec};
 use super::sweep::{Point, Sweep};
 use super::validate::{target_names, validate};
 use super::wording::{last_field, one_of};
 
-/// Sections that an arm has or has not: sweeping one of their fields leaves arms without alone.
+/// Sections that an arm may lack. Sweeping one of their fields does not change arms without the
+/// section.
 const OPTIONAL_SECTIONS: [&str; 3] = ["vlora", "start", "lora"];
 
-/// Makes variants, each after those it is matched to or starts from.
+/// Resolves variants, each after those it depends on.
 pub struct Resolver<'a> {
     common: &'a Node,
     arms: &'a [Arm],
     grid: &'a [Point],
     sweep: &'a Sweep,
     count: ParameterCount<'a>,
-    /// What the runs are for, where that is known.
+    /// The kind of device for the runs, if known.
     device: Option<DeviceKind>,
-    /// By arm and point.
+    /// Resolved variants by arm and point.
     done: BTreeMap<(usize, usize), Variant>,
-    /// Of the first variant, by arm and what it comes to.
+    /// Labels by arm and resolved spec. Equal variants share the label of the first one.
     labels: BTreeMap<(usize, String), String>,
-    /// Arms being made: meeting one again is a circle.
+    /// Arms being resolved. Meeting one of them again means a circle.
     open: Vec<usize>,
-    /// The `--set` arguments that a run's values come from.
+    /// The `--set` arguments that some run got a value from.
     used: BTreeSet<String>,
     /// Arms with the sections that they read.
     read: BTreeSet<(String, String)>,
@@ -58,13 +59,13 @@ impl<'a> Resolver<'a> {
         Resolver { common, arms, grid, sweep, count, device, done, labels, open, used, read }
     }
 
-    /// Refuses a `--set` that no run got its value from, once all variants are made: arms or the
-    /// sweep give that field themselves, or no arm reads it.
+    /// Refuses a `--set` that changed no run, once all variants are resolved. Either arms or the
+    /// sweep override that field, or no arm reads it.
     pub fn expect_overrides_used(&self) -> Result<(), SpecError> {
         let mut given = BTreeSet::new();
         self.common.collect_arguments(&mut given);
         self.arms.iter().for_each(|arm| arm.overrides.collect_arguments(&mut given));
-        // Others are of the experiment: its arms, its sweep.
+        // Other arguments concern the experiment: its arms or its sweep.
         let of_run = |argument: &String| {
             let origin = Origin::Set(argument.clone());
             origin.section().is_some_and(|section| RUN_FIELDS.contains(&section))
@@ -104,8 +105,9 @@ impl<'a> Resolver<'a> {
             .at(origin))
     }
 
-    /// The variant of an arm at a point, both by index. Points of an arm are asked for in
-    /// ascending order; one that comes to the same run as an earlier one is that variant.
+    /// The variant of an arm at a point, both by index. Points of an arm must be requested in
+    /// ascending order. A point that resolves to the same run as an earlier one returns that
+    /// variant.
     pub fn variant(&mut self, arm: usize, point: usize) -> Result<Variant, SpecError> {
         if let Some(variant) = self.done.get(&(arm, point)) {
             return Ok(variant.clone());
@@ -113,14 +115,14 @@ impl<'a> Resolver<'a> {
         self.open.push(arm);
         let mut variant = self.resolve(arm, point)?;
         self.open.pop();
-        // Points of an arm are asked for in ascending order, so that the first one is known.
+        // Points are requested in ascending order, so the label of the first equal point is known.
         let key = (arm, resolved_key(&variant));
         variant.label = self.labels.entry(key).or_insert(variant.label).clone();
         self.done.insert((arm, point), variant.clone());
         Ok(variant)
     }
 
-    /// The variant of the arm called `name`, which the arm made last refers to at `node`.
+    /// The variant of the arm `name`. `node`: where the current arm refers to it.
     fn other(&mut self, name: &str, point: usize, node: &Node) -> Result<Variant, SpecError> {
         let names: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
         let Some(at) = names.iter().position(|n| *n == name) else {
@@ -148,7 +150,8 @@ impl<'a> Resolver<'a> {
         for (key, value) in point.iter().filter(|(key, _)| optional_section(key).is_none()) {
             node.set(key, value.clone());
         }
-        // An arm without a section uses none of its fields; setting one would ask it for the rest.
+        // An arm without the section uses none of its fields. Setting one would make the others
+        // required.
         let dense = node.get("method").is_none_or(|m| m.value != Value::Text("vlora".into()));
         for (key, value) in point {
             let Some(section) = optional_section(key) else { continue };
@@ -162,13 +165,13 @@ impl<'a> Resolver<'a> {
         let sections = node.entries().unwrap_or_default().iter().map(|(section, _)| section);
         self.read.extend(sections.map(|section| (arm.name.clone(), section.clone())));
         let in_context = |e: SpecError| self.in_context(e, arm, point);
-        // A run holds what `auto` comes to, so that its id says in which precision it computed.
+        // The run stores the resolved precision instead of `auto`, so that its id includes it.
         let precision = node.take("precision");
         let precision =
-            precision_wish::resolve(precision.as_ref(), self.device).map_err(in_context)?;
+            requested_precision::resolve(precision.as_ref(), self.device).map_err(in_context)?;
         let mut spec = run_of(&node).map_err(in_context)?;
         if let Some(section) = unread {
-            // Nothing of the sweep stands in it.
+            // The sweep was not applied to it.
             let own = arm.overrides.get("vlora").is_some();
             check_unread(&section, &spec.model).map_err(|e| match own {
                 true => e.context(format!("arm {}", arm.name)),
@@ -220,8 +223,8 @@ impl<'a> Resolver<'a> {
         Ok(variant)
     }
 
-    /// The fault with its arm and point, which are worth naming only where they change the faulty
-    /// section, and where a field is missing that not every arm is without.
+    /// Adds the arm and point to an error. They are added only if they change the faulty section,
+    /// or if a field is missing that some arms have.
     fn in_context(&self, e: SpecError, arm: &Arm, point: &Point) -> SpecError {
         let path: Vec<&str> = e.origin().map(Origin::run_path).unwrap_or_default();
         let field = e.missing_field().and_then(|field| full_path(&path, field));
@@ -260,7 +263,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// `spec` in the size that `wish` asks for.
+    /// Changes the size of `spec` as `wish` requests.
     fn matched(
         &self,
         spec: &RunSpec,
@@ -287,29 +290,30 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Equal for variants that come to the same run.
+/// A key that is equal for variants that resolve to the same run.
 pub fn resolved_key(variant: &Variant) -> String {
-    // A resolved spec is maps, lists and scalars, all of which JSON holds.
+    // A resolved spec has only maps, lists and scalars, which JSON can represent.
     let spec = serde_json::to_string(&variant.spec).unwrap_or_default();
     format!("{spec} {}", variant.start.as_deref().unwrap_or_default())
 }
 
-/// The section of a swept field that arms may be without.
+/// The section of a swept field, if arms may lack it.
 fn optional_section(key: &str) -> Option<&str> {
     let section = key.split('.').next()?;
     OPTIONAL_SECTIONS.contains(&section).then_some(section)
 }
 
-/// The dotted path of a missing field. A section that a sweep or `--set` made has the place of the
-/// value in it, and so has what is missing there.
+/// The dotted path of a missing field. `path`: the origin of the error. For a section made by a
+/// sweep or `--set`, that is the origin of a value in it.
 fn full_path(path: &[&str], field: &str) -> Option<String> {
-    let has = |section: &String| fields::of_section(section).is_some_and(|f| f.contains(&field));
+    let has =
+        |section: &String| fields::section_fields(section).is_some_and(|f| f.contains(&field));
     let section = (0..=path.len()).rev().map(|n| path[..n].join(".")).find(has)?;
     Some(if section.is_empty() { field.to_string() } else { format!("{section}.{field}") })
 }
 
-/// Checks increments that an arm does not read: what is given must be sound, but they need not be
-/// whole, since other arms or the sweep may give the rest.
+/// Checks a `vlora` section that an arm does not read. Given values must be valid, but fields may
+/// be missing, since other arms or the sweep may give them.
 fn check_unread(section: &Node, model: &ModelSpec) -> Result<(), SpecError> {
     match from_node::<Option<VloraSpec>>(section) {
         Err(e) if e.missing_field().is_some() && e.origin() == Some(&section.origin) => Ok(()),
@@ -318,7 +322,7 @@ fn check_unread(section: &Node, model: &ModelSpec) -> Result<(), SpecError> {
     }
 }
 
-/// Refuses to start from an arm whose weights have other shapes.
+/// Refuses to start from an arm with another model.
 fn same_model(spec: &RunSpec, other: &Variant, node: &Node) -> Result<(), SpecError> {
     let Some(differs) = spec.model.difference(&other.spec.model, spec.start.as_ref()) else {
         return Ok(());
@@ -335,8 +339,8 @@ fn same_model(spec: &RunSpec, other: &Variant, node: &Node) -> Result<(), SpecEr
         .at(node.origin.clone()))
 }
 
-/// The arm's name, with the fields that tell its variants apart: `vlora rank=4`. A matched size
-/// stands for what was swept to find it.
+/// The arm's name with the fields that distinguish its variants: `vlora rank=4`. A matched size
+/// replaces the swept value of that field.
 fn label(variant: &Variant, sweep: &Sweep) -> String {
     let unique =
         |key: &str| sweep.iter().filter(|(k, _)| last_field(k) == last_field(key)).count() <= 1;

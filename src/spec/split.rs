@@ -1,5 +1,5 @@
-//! A split of a dataset, which YAML writes in two ways: by its name, or as the share of the
-//! training split that is taken out for it.
+//! A split of a dataset. YAML has two forms: the name of the split, or the fraction of the training
+//! split that is taken for it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The sweep of an experiment: its fields, their values and the grid of them.
+//! The sweep of an experiment: its fields, their values and the grid of all combinations.
 
 use super::error::SpecError;
 use super::fields;
@@ -6,17 +6,17 @@ use super::node::{Node, Value};
 use super::origin::Origin;
 use super::wording::one_of;
 
-/// An experiment of more runs than this is taken for a mistake.
+/// An experiment with more runs is considered a mistake.
 pub const MOST_RUNS: usize = 10_000;
-/// Arms × sweep points that are looked at, before those that come to the same run are merged: those of
-/// an arm that does not use what is swept.
+/// The most combinations of arms and sweep points. Many may resolve to the same run, if an arm does
+/// not use a swept field; those are merged later.
 const MOST_COMBINATIONS: usize = 50_000;
 
 /// Swept fields with their values.
 pub type Sweep = Vec<(String, Vec<Node>)>;
 
 pub fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
-    // `--set sweep=null` takes a spec's sweep away.
+    // `--set sweep=null` removes the sweep of a spec.
     let Some(node) = node.filter(|n| n.value != Value::Null) else { return Ok(Vec::new()) };
     let expected = "a mapping from dotted fields to lists, as in `vlora.rank: [1, 2, 4]`";
     let Value::Map(entries) = node.value else {
@@ -72,7 +72,7 @@ pub fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
                     None => error,
                 });
             }
-            // Labels tell variants apart.
+            // Labels must be different, since they identify variants.
             let same = |a: &Node, b: &Node| a == b || a.label() == b.label();
             match (1..items.len()).find(|i| items[..*i].iter().any(|item| same(item, &items[*i]))) {
                 Some(i) => Err(SpecError::new("a value is swept over twice")
@@ -85,10 +85,11 @@ pub fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
         .collect()
 }
 
-/// A swept field that no run has, with the fields of the last section on the way that there is.
+/// The error for a swept field that no run has. It lists the fields of the deepest existing section
+/// on the path.
 fn unknown_swept(key: &str) -> SpecError {
     let keys: Vec<&str> = key.split('.').collect();
-    let known = |n: &usize| fields::of_section(&keys[..*n].join("."));
+    let known = |n: &usize| fields::section_fields(&keys[..*n].join("."));
     let (depth, names) =
         (0..keys.len()).rev().find_map(|n| known(&n).map(|names| (n, names))).unwrap_or_default();
     match (depth, keys[depth]) {
@@ -106,7 +107,7 @@ fn unknown_swept(key: &str) -> SpecError {
 /// A value for each swept field.
 pub type Point = Vec<(String, Node)>;
 
-/// All combinations; the first field varies slowest, so rows stand in the order written.
+/// All combinations. The first field varies slowest, so rows are in the order written.
 pub fn grid(sweep: &Sweep, arms: usize) -> Result<Vec<Point>, SpecError> {
     let points = sweep.iter().fold(1u128, |n, (_, values)| n.saturating_mul(values.len() as u128));
     let combinations = points.saturating_mul(arms as u128);
@@ -135,7 +136,7 @@ pub fn grid(sweep: &Sweep, arms: usize) -> Result<Vec<Point>, SpecError> {
     Ok(grid)
 }
 
-/// A swept field that every arm is without.
+/// The error for a swept field that no arm uses.
 pub fn unused(key: &str) -> SpecError {
     let error = SpecError::new("the sweep changes no arm")
         .found(format!("`{key}`"))

@@ -1,10 +1,10 @@
-//! The YAML crate's errors, in a spec writer's words.
+//! Errors of the YAML crate, in plain words.
 
 use super::error::SpecError;
 use super::position::Position;
 use super::wording::shorten;
 
-/// A document that is not YAML, with the position the parser gives.
+/// The error for a document that is not YAML, at the parser's position.
 pub fn syntax_error(text: &str, error: &serde_yaml::Error) -> SpecError {
     let reason = plain_reason(error);
     if reason.contains("more than one document") {
@@ -30,7 +30,7 @@ pub fn syntax_error(text: &str, error: &serde_yaml::Error) -> SpecError {
     }
 }
 
-/// What the parser's reason mostly means to someone who writes a spec.
+/// The usual cause of a parser error in a spec.
 fn in_plain_words(reason: &str) -> Option<&'static str> {
     const WORDS: [(&str, &str); 7] = [
         (
@@ -50,7 +50,7 @@ fn in_plain_words(reason: &str) -> Option<&'static str> {
     WORDS.iter().find(|(found, _)| reason.contains(found)).map(|(_, words)| *words)
 }
 
-/// The file holds more than one document.
+/// The error for a file with more than one document.
 fn several_documents(text: &str) -> SpecError {
     let is_empty = |line: &str| line.trim().is_empty() || line.starts_with(['#', '%']);
     let lines = || text.lines().enumerate();
@@ -65,7 +65,7 @@ fn several_documents(text: &str) -> SpecError {
     }
 }
 
-/// The parser's reason without the path and position it adds.
+/// The parser's reason without path and position.
 pub fn plain_reason(error: &serde_yaml::Error) -> String {
     let text = error.to_string();
     let text = match text.find(" at line ") {
@@ -79,7 +79,7 @@ pub fn plain_reason(error: &serde_yaml::Error) -> String {
     }
 }
 
-/// A mapping key that is not text, as a reader would recognise it.
+/// Describes a mapping key that is not text.
 pub fn describe_key(key: &serde_yaml::Value) -> String {
     match serde_yaml::to_string(key) {
         Ok(text) => format!("the key {}", text.trim()),

@@ -1,7 +1,9 @@
-//! The tags of a YAML text (`!!python/tuple`, `!include`), which the YAML crate does not report.
+//! Finds the tags of a YAML text (`!!python/tuple`, `!include`), which the YAML crate does not
+//! report.
 //!
-//! Read from the events of libyaml, the parser below that crate, so that both see the same text in the
-//! same way: an exclamation mark in a quoted text, a comment or a block of text is no tag.
+//! They are read from the events of libyaml, the parser used by that crate, so that both parse the
+//! text in the same way. An exclamation mark in a quoted text, a comment or a block scalar is not a
+//! tag.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -14,21 +16,21 @@ use unsafe_libyaml::{
 
 use super::position::Position;
 
-/// The prefix of YAML's own tags, which is written `!!`.
+/// The prefix of YAML's own tags, abbreviated `!!`.
 const CORE: &str = "tag:yaml.org,2002:";
 
-/// The first tag of a document, with the place of its value. None where there is none, or where the
-/// text is no YAML, which the reader of the document says better.
+/// The first tag of a document, with the position of its value. None without tags, and for a text
+/// that is not YAML, which the document reader reports better.
 pub fn first(text: &str) -> Option<(String, Position)> {
-    // Parsing twice is for texts in which a tag could be.
+    // Only a text that may have a tag is parsed twice.
     if !text.contains('!') {
         return None;
     }
     let mut parser = MaybeUninit::<yaml_parser_t>::uninit();
     let parser = parser.as_mut_ptr();
-    // SAFETY: the parser is initialised before it is used, reads `text`, which outlives it, and is
-    // deleted once, behind the last event. Each event is written by a call that succeeded, read while
-    // it lasts, and deleted once.
+    // SAFETY: the parser is initialised before use, reads `text`, which outlives it, and is deleted
+    // once, after the last event. Each event is written by a successful call, read while it lives,
+    // and deleted once.
     unsafe {
         if yaml_parser_initialize(parser).fail {
             return None;
@@ -46,11 +48,11 @@ unsafe fn first_of(parser: *mut yaml_parser_t) -> Option<(String, Position)> {
     loop {
         let mut event = MaybeUninit::<yaml_event_t>::uninit();
         let event = event.as_mut_ptr();
-        // SAFETY: of the parser by the caller; the event is there for the parser to write.
+        // SAFETY: the caller guarantees the parser; the event is memory for the parser to write.
         if unsafe { yaml_parser_parse(parser, event) }.fail {
             return None;
         }
-        // SAFETY: the call succeeded, so the event is written, and the part that its type names.
+        // SAFETY: the call succeeded, so the event and the variant of its type are initialised.
         let (kind, tag, mark) = unsafe {
             let kind = (*event).type_;
             let tag = match kind {
@@ -74,15 +76,15 @@ unsafe fn first_of(parser: *mut yaml_parser_t) -> Option<(String, Position)> {
     }
 }
 
-/// As it was written.
+/// The tag as it was written.
 ///
 /// # Safety
-/// The pointer is null, or to a text that ends in a zero byte.
+/// The pointer is null or points to a zero-terminated text.
 unsafe fn tag_text(tag: *const u8) -> Option<String> {
     if tag.is_null() {
         return None;
     }
-    // SAFETY: by the caller.
+    // SAFETY: guaranteed by the caller.
     let text = unsafe { CStr::from_ptr(tag.cast()) }.to_string_lossy();
     Some(match text.strip_prefix(CORE) {
         Some(name) => format!("!!{name}"),
@@ -95,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_found_wherever_a_value_stands_and_nowhere_else() {
+    fn only_tags_of_values_are_found() {
         for (text, tag, place) in [
             ("seeds: !!python/tuple [0]\n", "!!python/tuple", (1, 8)),
             ("a: 1\nb: !mine {x: 1}\n", "!mine", (2, 4)),

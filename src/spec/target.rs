@@ -1,5 +1,5 @@
-//! Fields that YAML writes in two ways: a rank as a number or `full`, a size as a number or `exact`, a
-//! target as its name or as a mapping with a rank and alpha of its own.
+//! Fields with two forms in YAML: a rank is a number or `full`, a size is a number or `exact`, a
+//! target is its name or a mapping with its own rank and alpha.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
-//! How names and values are written in messages.
+//! The wording of names and values in messages.
 
-/// The text on one line, cut where it gets long.
+/// The text on one line, cut if it is long.
 pub fn shorten(text: &str) -> String {
     const MOST: usize = 60;
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -10,7 +10,7 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
-/// `one of a, b, c`, or the single name there is.
+/// `one of a, b, c`, or the single name.
 pub fn one_of(names: &[&str]) -> String {
     match names {
         [] => "nothing".into(),

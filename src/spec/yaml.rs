@@ -1,5 +1,5 @@
-//! YAML that is no spec (a dataset card's front matter), as JSON, so that nothing outside this
-//! room knows the YAML crate.
+//! Converts YAML that is not a spec (the front matter of a dataset card) to JSON, so that only this
+//! folder uses the YAML crate.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,27 +13,27 @@ use serde_yaml::Value as Yaml;
 use super::syntax;
 use super::wording::shorten;
 
-/// Nothing that a card says lies deeper.
+/// The deepest nesting that is accepted; cards have less.
 const MAX_DEPTH: usize = 32;
 
-/// An alias (`*a`) stands for all that its anchor (`&a`) marks, and a few lines of them for more than
-/// memory holds. These many values and bytes of text are more than any card has.
+/// The most values and bytes of text. Aliases (`*a`) repeat the value of their anchor (`&a`), so a
+/// few lines could expand to more than memory can hold. No real card has as many.
 const MAX_VALUES: usize = 1_000_000;
 const MAX_TEXT: usize = 16 << 20;
 
-/// The document's value. Keys that are no text become their text; numbers that JSON has not (NaN,
-/// infinities) become null. The error is the reason, without a file's name.
+/// The value of the document. Keys that are not text are converted to text. Numbers that JSON does
+/// not have (NaN, infinities) become null. The error is the reason, without a file name.
 pub fn yaml_to_json(text: &str) -> Result<Json, String> {
-    let told = |e: serde_yaml::Error| {
+    let reason = |e: serde_yaml::Error| {
         let at = e.location().map(|p| format!("line {}: ", p.line())).unwrap_or_default();
         format!("{at}{}", syntax::plain_reason(&e))
     };
     let count = Count { values: &Cell::new(0), text: &Cell::new(0) };
-    count.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(told)?;
-    convert(serde_yaml::from_str(text).map_err(told)?, 0)
+    count.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(reason)?;
+    convert(serde_yaml::from_str(text).map_err(reason)?, 0)
 }
 
-/// Walks over a document, its aliases written out, and keeps nothing but how much there is.
+/// Counts the values and text of a document, with aliases expanded, without building it.
 #[derive(Clone, Copy)]
 struct Count<'a> {
     values: &'a Cell<usize>,
@@ -145,7 +145,7 @@ fn convert(yaml: Yaml, depth: usize) -> Result<Json, String> {
             let mut map = Map::new();
             for (key, value) in entries {
                 let key = key_text(&key)?;
-                // YAML takes 1 and '1' for two keys.
+                // In YAML, 1 and '1' are different keys.
                 if map.contains_key(&key) {
                     return Err(format!("a mapping has two keys `{}`", shorten(&key)));
                 }

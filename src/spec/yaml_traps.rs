@@ -1,9 +1,9 @@
-//! Values of the wrong type that are traps of YAML: `yes`, `'3'`, `010`, `1e3`.
+//! Common mistakes in YAML that give a value of the wrong type: `yes`, `'3'`, `010`, `1e3`.
 
 use serde::de::Unexpected;
 
-/// What to do about a value of the wrong type, where it is a trap of YAML.
-pub fn of_type(found: Unexpected, expected: &str) -> Option<String> {
+/// The help for a value of the wrong type, if it is a common mistake.
+pub fn help(found: Unexpected, expected: &str) -> Option<String> {
     let number = expected.contains("number");
     Some(match found {
         Unexpected::Str(text) if expected == "true or false" => {
@@ -26,7 +26,7 @@ pub fn of_type(found: Unexpected, expected: &str) -> Option<String> {
         Unexpected::Str(text) if expected == "a list" && text.contains(',') => {
             format!("write it in brackets: [{text}]")
         }
-        // What `data.validation` and `data.test` take.
+        // For `data.validation` and `data.test`.
         Unexpected::Unit if expected.starts_with("a split") => {
             "every run is tested; `{fraction: 0.1}` takes a tenth of the training split".into()
         }
@@ -52,7 +52,7 @@ fn of_number(text: &str) -> Option<String> {
     if let Some(share) = share.filter(|share| share.is_finite()) {
         return Some(format!("write it as a number: {}", share / 100.0));
     }
-    // One comma is a decimal one where thousands are not written so.
+    // A single comma is a decimal comma, unless it could separate thousands.
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     if let Some((whole, part)) = text.split_once(',')
         && digits(whole)
@@ -67,7 +67,7 @@ fn of_number(text: &str) -> Option<String> {
         bare.len() > 1 && bare.starts_with('0') && bare.bytes().all(|b| b.is_ascii_digit());
     Some(match (bare == text, leading) {
         (true, false) => format!("write it without quotes: {text}"),
-        // The digits as they were, since a large number has no exact value here.
+        // Keep the digits, since a large number has no exact value as a float.
         (true, true) => {
             let digits = bare.trim_start_matches('0');
             format!(

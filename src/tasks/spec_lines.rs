@@ -7,7 +7,7 @@ use crate::data::contents::{Contents, Label, Labels, Split};
 use crate::data::role;
 use crate::terminal::visible_line;
 
-/// Labels beyond this are taken for no classes.
+/// Larger labels are not class numbers.
 const MOST_CLASSES: i64 = 1_000_000;
 
 /// A dataset that a spec may read.
@@ -97,13 +97,13 @@ impl Section {
     }
 }
 
-/// Which split serves for what.
+/// The splits for training, validation and test.
 pub struct Roles<'a> {
     pub train: &'a str,
     /// None: a part of the training split.
     pub validation: Option<&'a str>,
     pub test: Option<&'a str>,
-    /// Of the training split's examples, what a part of it takes.
+    /// The fraction of the training split that each part takes.
     pub fraction: f64,
 }
 
@@ -285,7 +285,7 @@ fn agree(
     }
 }
 
-/// A text as YAML takes it for the same text.
+/// Writes a text as a YAML scalar that is read as the same text.
 pub fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./@".contains(c);
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '.')

@@ -3,18 +3,22 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::style::{Drawn, Style};
+use super::style::{DrawResult, Style};
 use crate::error::{Error, Fault, Result};
 
 /// A chart that can be drawn on any backend.
 pub trait Chart {
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB>;
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        style: &Style,
+    ) -> DrawResult<DB>;
 }
 
-/// Pixels of a PNG for one of the SVG's, so that it is sharp on dense screens.
+/// PNG pixels per SVG pixel, so that the PNG is sharp on dense screens.
 const PNG_SCALE: u32 = 2;
 
-pub fn both<C: Chart>(
+pub fn render<C: Chart>(
     name: &str,
     (width, height): (u32, u32),
     chart: &C,

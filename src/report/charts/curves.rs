@@ -7,9 +7,9 @@ use plotters::prelude::*;
 use super::chart::Chart;
 use super::legend::{Key, Legend};
 use super::marks::{Look, looks};
-use super::style::{Drawn, Style, padded};
+use super::style::{DrawResult, Style, padded};
 use crate::report::summary::{ArmSummary, Summary};
-use crate::report::text::drawn;
+use crate::report::text::chart_text;
 use crate::results::EpochRecord;
 
 pub struct Curves {
@@ -24,12 +24,12 @@ struct Panel {
 
 struct Series {
     look: Look,
-    /// (epoch, mean, smallest, largest).
+    /// (epoch, mean, minimum, maximum).
     points: Vec<(f64, f64, f64, f64)>,
 }
 
 impl Curves {
-    /// None where no run has finished.
+    /// None if no run has finished.
     pub fn new(summary: &Summary) -> Option<Curves> {
         let arms: Vec<(&ArmSummary, Look)> = summary
             .arms
@@ -49,14 +49,14 @@ impl Curves {
         let mut legend = Legend::new(
             arms.iter().map(|(arm, look)| (summary.marked_label(arm), *look, Key::Both)),
         );
-        legend.say_of(summary);
+        legend.add_notes(summary);
         Some(Curves {
             panels: vec![
                 panel("Training loss".into(), &|e| Some(e.train_loss)),
                 panel(format!("Validation {}", metric.title()), &shown),
             ]
             .into_iter()
-            // Training without validation has but the one.
+            // Without validation there is only the training loss.
             .filter(|panel| panel.series.iter().any(|series| !series.points.is_empty()))
             .collect(),
             legend,
@@ -64,18 +64,18 @@ impl Curves {
     }
 }
 
-/// Pixels of both panels together.
+/// Width of both panels together, in pixels.
 const PANELS_WIDTH: u32 = 840;
 
 impl Curves {
-    /// Wide and high enough for the legend.
+    /// Width and height in pixels, with room for the legend.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = self.legend.size();
         (PANELS_WIDTH + width, height.max(380))
     }
 }
 
-/// Of the epochs in which every run has the value.
+/// The values of one arm, at the epochs for which every run has a value.
 fn series(arm: &ArmSummary, look: Look, value: &dyn Fn(&EpochRecord) -> Option<f64>) -> Series {
     let epochs = arm.runs.iter().map(|r| r.epochs.len()).min().unwrap_or(0);
     let points = (0..epochs)
@@ -92,7 +92,11 @@ fn series(arm: &ArmSummary, look: Look, value: &dyn Fn(&EpochRecord) -> Option<f
 }
 
 impl Chart for Curves {
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        style: &Style,
+    ) -> DrawResult<DB> {
         area.fill(&WHITE)?;
         let (panels, legend) = area.split_horizontally(style.px(PANELS_WIDTH));
         for (panel, area) in self.panels.iter().zip(panels.split_evenly((1, self.panels.len()))) {
@@ -103,13 +107,17 @@ impl Chart for Curves {
 }
 
 impl Panel {
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        style: &Style,
+    ) -> DrawResult<DB> {
         let points = || self.series.iter().flat_map(|s| &s.points);
         let last = points().map(|p| p.0).fold(1.0, f64::max);
         let x = if last > 1.0 { 1.0..last } else { 0.5..1.5 };
         let y = padded(points().flat_map(|p| [p.2, p.3]), 0.06);
         let mut chart = ChartBuilder::on(area)
-            .caption(drawn(&self.title), style.bold(15))
+            .caption(chart_text(&self.title), style.bold(15))
             .margin(style.px(10))
             .x_label_area_size(style.px(40))
             .y_label_area_size(style.px(44))
@@ -132,7 +140,7 @@ impl Panel {
     }
 }
 
-/// The points of a line that bear its arm's mark: a few, at other epochs than the next arm's.
+/// The points of a line that carry its arm's mark: a few, at other epochs than the next arm's.
 fn marked<T>(points: &[T], arm: usize) -> impl Iterator<Item = &T> {
     const MOST: usize = 5;
     let step = points.len().div_ceil(MOST).max(1);

@@ -1,4 +1,4 @@
-//! The share of the energy that each rank keeps, a panel a target: of the differences between
+//! The share of the energy that each rank keeps, one panel per target: of the differences between
 //! layers, of the weights themselves, and of a random matrix.
 
 use plotters::coord::Shift;
@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use super::chart::Chart;
 use super::legend::{Key, Legend};
 use super::marks::{Look, looks};
-use super::style::{Drawn, Style};
+use super::style::{DrawResult, Style};
 use crate::results::SpectrumRecord;
 use crate::singular_values::{LayerSpectrum, energy_kept};
 
@@ -18,9 +18,9 @@ pub struct Energy {
 
 struct Panel {
     title: String,
-    /// Logarithm to the base 2 of the full rank.
+    /// log₂ of the full rank.
     end: f64,
-    /// (log₂ rank, smallest, largest) of the differences over layers.
+    /// (log₂ rank, minimum, maximum) of the differences over layers.
     band: Vec<(f64, f64, f64)>,
     /// (log₂ rank, per cent), in the order of the legend.
     lines: [Vec<(f64, f64)>; 3],
@@ -49,7 +49,7 @@ impl Energy {
     }
 }
 
-/// Pixels of two panels side by side, and of one from top to bottom.
+/// Width of two panels side by side and height of one panel, in pixels.
 const PANELS_WIDTH: u32 = 760;
 const ROW_HEIGHT: u32 = 310;
 
@@ -84,7 +84,7 @@ impl Panel {
         area: &DrawingArea<DB, Shift>,
         legend: &[(String, Look)],
         style: &Style,
-    ) -> Drawn<DB> {
+    ) -> DrawResult<DB> {
         let x = if self.end > 0.0 { 0.0..self.end } else { -0.5..0.5 };
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, style.bold(15))
@@ -97,7 +97,7 @@ impl Panel {
         if let Some(look) = looks().next() {
             style.band(&mut chart, &self.band, look)?;
         }
-        // The differences last, on top.
+        // The differences are drawn last, so that they are on top.
         for (line, look) in self.lines.iter().zip(looks()).rev() {
             style.line(&mut chart, line.clone(), look)?;
             if let [only] = line[..] {
@@ -108,7 +108,7 @@ impl Panel {
     }
 }
 
-/// Eight ranks an octave, from 1 to the full rank.
+/// Eight ranks per octave, from 1 to the full rank.
 fn ranks(full: usize) -> Vec<usize> {
     let octave = |step: i32| (f64::from(step) / 8.0).exp2().round() as usize;
     let mut ranks: Vec<usize> = (0..).map(octave).take_while(|rank| *rank < full).collect();
@@ -117,7 +117,7 @@ fn ranks(full: usize) -> Vec<usize> {
     ranks
 }
 
-/// Names the powers of two on an axis of logarithms to the base 2.
+/// Labels the powers of two on a log₂ axis.
 fn power_of_two(log: f64) -> String {
     match (log - log.round()).abs() < 1e-6 {
         true => format!("{:.0}", log.exp2()),
@@ -126,7 +126,11 @@ fn power_of_two(log: f64) -> String {
 }
 
 impl Chart for Energy {
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        style: &Style,
+    ) -> DrawResult<DB> {
         area.fill(&WHITE)?;
         let (panels, legend) = area.split_horizontally(style.px(PANELS_WIDTH));
         let rows = self.panels.len().div_ceil(2).max(1);

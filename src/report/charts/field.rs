@@ -1,5 +1,5 @@
-//! The test metric against a field of the spec that arms differ in: a line for arms that differ in
-//! nothing else, a level for those without the field.
+//! The test metric against a field of the spec. Arms that differ only in this field are joined by a
+//! line; arms without the field are horizontal lines.
 
 use std::collections::BTreeMap;
 
@@ -12,33 +12,33 @@ use crate::report::summary::Summary;
 use crate::results::VariantRecord;
 use crate::spec::{flatten, last_field};
 
-/// The increments' rank, which has a chart also where arms of their own differ in it.
+/// The rank of increments. It has a chart even where it differs between arms without a sweep.
 pub const RANK: &str = "vlora.rank";
-/// A value beyond every number.
+/// The value for a full matrix, placed beyond every number.
 const FULL: &str = "full";
 
-/// Fields that a chart can be drawn against: the rank, and what was swept.
+/// Fields that a chart can be drawn against: the rank, and the swept fields.
 pub fn fields(summary: &Summary) -> Vec<String> {
     let swept = swept(summary).into_iter().filter(|field| field != RANK);
     std::iter::once(RANK.to_string()).chain(swept).collect()
 }
 
-/// Arms of one entry of the legend.
+/// The arms of one legend entry.
 struct Group {
-    /// Without the field on the axis, each once, in the table's order.
+    /// Names without the field on the axis, each once, in the order of the table.
     names: Vec<String>,
     is_baseline: bool,
-    /// Of its first arm, in the table.
+    /// The table row of its first arm.
     row: usize,
     points: Vec<(f64, Spread)>,
-    /// What the notes explain of any of them, as [`Summary::marks`].
+    /// The marks of all its arms, see [`Summary::marks`].
     marks: String,
-    /// Without a place on the axis.
+    /// The metric of an arm that has no place on the axis.
     level: Option<Spread>,
 }
 
 impl Group {
-    /// All arms that the line joins, or the first, the last and how many there are.
+    /// The names of all arms on the line; for many arms, the first, the last and their number.
     fn name(&self) -> String {
         const MOST: usize = 3;
         match &self.names[..] {
@@ -50,8 +50,8 @@ impl Group {
     }
 }
 
-/// None where fewer than two arms differ in the field alone, or its values are no numbers. Every arm
-/// of the summary is in the chart or named below its legend.
+/// None if fewer than two arms differ in the field alone, or if its values are not numbers. Every
+/// arm of the summary is in the chart or named below its legend.
 pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
     let values: Vec<Option<Value>> =
         summary.arms.iter().map(|arm| Value::of(&arm.variant, field)).collect();
@@ -107,9 +107,9 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
         entries.clone().map(|(group, look)| (group.name() + &group.marks, *look, key(group))),
     );
     if groups.iter().any(|group| group.level.is_some()) {
-        legend.say(&format!("A line across is an arm without {}.", title(field)));
+        legend.add_sentence(&format!("A line across is an arm without {}.", title(field)));
     }
-    legend.say_of(summary);
+    legend.add_notes(summary);
     let levels = entries.clone().filter_map(|(group, look)| Some((*look, group.level?)));
     let levels = levels.collect();
     let series = entries.filter(|(group, _)| !group.points.is_empty()).map(|(group, look)| {
@@ -140,8 +140,9 @@ fn title(field: &str) -> String {
     }
 }
 
-/// What the points of one line share. Values that were swept are one arm's, of one size where it is
-/// matched; arms of their own belong together where they differ in nothing but the field.
+/// A key that is equal for the points of one line. Swept values belong to one line if they are of
+/// one arm and, for matched arms, of one size. Other arms belong together if they differ only in
+/// the field.
 fn line_of(variant: &VariantRecord, field: &str) -> String {
     let (swept, rest): (Vec<_>, Vec<_>) = variant.point.iter().partition(|(key, _)| key == field);
     if !swept.is_empty() {
@@ -161,7 +162,7 @@ fn line_name(variant: &VariantRecord, field: &str) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-/// A number, or what lies beyond all of them.
+/// A number, or `full`, which is placed beyond all numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Value {
     Number(f64),
@@ -169,7 +170,7 @@ enum Value {
 }
 
 impl Value {
-    /// Of the arm's spec; of its point where the spec does not hold the field.
+    /// From the arm's spec; from its sweep point if the spec does not have the field.
     fn of(variant: &VariantRecord, field: &str) -> Option<Value> {
         let at_point = variant.point.iter().find(|(key, _)| key == field);
         let text = flatten(&variant.spec).remove(field);
@@ -189,8 +190,8 @@ impl Value {
     }
 }
 
-/// Places of values on the x axis: logarithmic where they span more than a factor of four, with
-/// what has no logarithm a step beyond the smallest and the largest.
+/// Positions on the x axis. It is logarithmic where values span more than a factor of four, and for
+/// ranks. A value without a logarithm is one step beyond the smallest or the largest.
 #[derive(Clone, Copy, Debug)]
 struct Scale {
     logarithmic: bool,
@@ -200,7 +201,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// None without numbers.
+    /// None if there are no numbers.
     fn of(values: impl Iterator<Item = Value>, is_rank: bool) -> Option<Scale> {
         let numbers: Vec<f64> = values
             .filter_map(|value| match value {
@@ -243,13 +244,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_have_their_places() {
+    fn values_are_placed_on_the_axis() {
         let scale = |values: &[Value], rank| Scale::of(values.iter().copied(), rank);
         let n = Value::Number;
         let ranks = scale(&[n(0.0), n(1.0), n(8.0), Value::Full], true).unwrap();
         let places = [n(0.0), n(1.0), n(8.0), Value::Full].map(|v| ranks.place(v));
         assert_eq!(places, [-1.0, 0.0, 3.0, 4.0]);
-        // Rates over decades, depths side by side, negative numbers.
+        // Learning rates over decades, neighbouring depths, negative numbers.
         assert!(scale(&[n(1e-4), n(1e-2)], false).unwrap().logarithmic);
         assert!(!scale(&[n(4.0), n(6.0), n(8.0)], false).unwrap().logarithmic);
         let linear = scale(&[n(-1.0), n(100.0)], false).unwrap();

@@ -1,15 +1,15 @@
-//! The legend of a chart: names with their marks, and sentences below them.
+//! The legend of a chart: names with their marks, and sentences below.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::marks::Look;
-use super::style::{Drawn, Style};
+use super::style::{DrawResult, Style};
 use crate::report::summary::{FEWER_SEEDS, NOT_LEARNED, Summary};
-use crate::report::text::drawn;
+use crate::report::text::chart_text;
 
-/// What stands before a name in a legend.
+/// The symbol before a name in a legend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     Mark,
@@ -18,22 +18,22 @@ pub enum Key {
     Both,
 }
 
-/// Names with their looks, and a sentence below them.
+/// Names with their looks, and sentences below.
 #[derive(Clone, Debug, Default)]
 pub struct Legend {
     entries: Vec<(String, Look, Key)>,
     below: Vec<String>,
 }
 
-/// Pixels of a line of the legend, of its first line from the top, and of a name from the left.
+/// In pixels: the height of a legend line, the top of the first line, and the left edge of names.
 const LINE: u32 = 22;
 const TOP: u32 = 52;
 const NAME: u32 = 38;
-/// Characters of a line of the sentence below.
+/// Characters per line of the sentences below.
 const BELOW: usize = 44;
 
 impl Legend {
-    /// Arms that stand as numbers are named by one line for all.
+    /// Arms drawn as numbers get one sentence for all instead of an entry each.
     pub fn new(entries: impl IntoIterator<Item = (String, Look, Key)>) -> Legend {
         let all: Vec<_> = entries.into_iter().collect();
         let (numbers, entries): (Vec<_>, Vec<_>) =
@@ -41,39 +41,39 @@ impl Legend {
         let mut legend = Legend {
             entries: entries
                 .into_iter()
-                .map(|(name, look, key)| (drawn(&name), look, key))
+                .map(|(name, look, key)| (chart_text(&name), look, key))
                 .collect(),
             below: Vec::new(),
         };
         if !numbers.is_empty() {
-            legend.say("Numbers are the other arms, by their row in table.csv.");
+            legend.add_sentence("Numbers are the other arms, by their row in table.csv.");
         }
         legend
     }
 
     /// Adds a sentence below the names.
-    pub fn say(&mut self, sentence: &str) {
-        self.below.extend(wrapped(&drawn(sentence), BELOW));
+    pub fn add_sentence(&mut self, sentence: &str) {
+        self.below.extend(wrapped(&chart_text(sentence), BELOW));
     }
 
-    /// Explains the marks behind names, and names the arms that are not drawn.
-    pub fn say_of(&mut self, summary: &Summary) {
+    /// Explains the marks after names, and lists the arms that are not drawn.
+    pub fn add_notes(&mut self, summary: &Summary) {
         if summary.arms.iter().any(|arm| arm.not_learned().next().is_some()) {
-            self.say(&format!(
+            self.add_sentence(&format!(
                 "{NOT_LEARNED} A run did not learn: it is no better than one answer for all."
             ));
         }
         if summary.seeds_differ() {
-            self.say(&format!("{FEWER_SEEDS} Over fewer seeds than other arms."));
+            self.add_sentence(&format!("{FEWER_SEEDS} Over fewer seeds than other arms."));
         }
         let arms = summary.arms.iter().filter(|arm| arm.runs.is_empty());
         let names: Vec<&str> = arms.map(|arm| arm.variant.label.as_str()).collect();
         if !names.is_empty() {
-            self.say(&format!("Without a finished run: {}.", names.join(", ")));
+            self.add_sentence(&format!("Without a finished run: {}.", names.join(", ")));
         }
     }
 
-    /// Width and height in pixels that it takes.
+    /// Width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         let lines = (self.entries.len() + self.below.len()) as u32;
         if lines == 0 {
@@ -85,12 +85,12 @@ impl Legend {
         (width + 20, TOP + 28 + LINE * lines)
     }
 
-    /// A name a line, beside a piece of its line or its mark.
+    /// One line per name, after a piece of its line or its mark.
     pub fn draw<DB: DrawingBackend>(
         &self,
         area: &DrawingArea<DB, Shift>,
         style: &Style,
-    ) -> Drawn<DB> {
+    ) -> DrawResult<DB> {
         let place = |line: usize| style.offset((TOP + LINE * line as u32) as i32);
         let middle = |size| style.text(size).pos(Pos::new(HPos::Left, VPos::Center));
         for (line, (name, look, key)) in self.entries.iter().enumerate() {
@@ -117,7 +117,7 @@ impl Legend {
     }
 }
 
-/// Lines of at most `most` characters, broken at spaces where there are any.
+/// Lines of at most `most` characters, broken at spaces. A longer word stays whole.
 fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -1,13 +1,13 @@
-//! How arms differ on a chart: by a mark, whose shape alone is enough in grey print for the first
-//! twelve, and by a colour.
+//! How arms differ on a chart: by a colour, and by a mark, whose shape alone separates the first
+//! twelve arms in grey print.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::style::{Drawn, FONT, INK, Plane, Style};
+use super::style::{DrawResult, FONT, INK, Plane, Style};
 
-/// Okabe and Ito's colours, which differ for any colour vision. Black is the baseline's.
+/// Okabe and Ito's colours, which are distinct for any colour vision. Black is for the baseline.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -32,14 +32,14 @@ enum Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     Filled(Shape),
-    /// White inside. Strokes (plus and cross) have no inside and are always `Filled`.
+    /// White inside. Plus and cross have no inside and are always `Filled`.
     Outlined(Shape),
-    /// A row of the table, where all looks are taken.
+    /// A row number of the table, used when all looks are taken.
     Row(usize),
 }
 
-/// Neighbours in this order differ most. Its length has no divisor in common with that of
-/// [`COLOURS`], so both can be gone through at once without a pair coming twice.
+/// Neighbours in this order differ most. Its length and that of [`COLOURS`] have no common divisor,
+/// so stepping through both at once repeats no pair.
 const MARKS: [Mark; 12] = [
     Mark::Filled(Shape::Disc),
     Mark::Filled(Shape::Square),
@@ -55,7 +55,7 @@ const MARKS: [Mark; 12] = [
     Mark::Outlined(Shape::InvertedTriangle),
 ];
 
-/// Arms beside the baseline that get a look of their own; the others stand as numbers.
+/// The number of arms besides the baseline with a look of their own; further arms are numbers.
 pub const MOST_LOOKS: usize = MARKS.len() * COLOURS.len();
 
 /// How an arm is drawn.
@@ -63,24 +63,25 @@ pub const MOST_LOOKS: usize = MARKS.len() * COLOURS.len();
 pub struct Look {
     pub colour: RGBColor,
     mark: Mark,
-    /// Of its line: a round of the palette each.
+    /// How many times the palette was used up before; decides how the line is dashed.
     round: usize,
 }
 
 impl Look {
-    /// Whether all looks were taken, and the arm stands as its row's number.
+    /// Whether the arm is drawn as its row number, since all looks were taken.
     pub fn is_number(self) -> bool {
         matches!(self.mark, Mark::Row(_))
     }
 }
 
-/// A look an arm, none twice: black marks for the baseline's variants, the palette in order for the
-/// others. Beyond twelve baselines and [`MOST_LOOKS`] others an arm's mark is its row, from 1.
+/// One look per arm, without repetition: black marks for the baseline's variants, the palette in
+/// order for the others. Beyond twelve baselines and [`MOST_LOOKS`] others, an arm's mark is its
+/// row, counted from 1.
 pub fn looks(is_baseline: &[bool]) -> Vec<Look> {
     looks_of(is_baseline.iter().enumerate().map(|(row, is)| (*is, row)))
 }
 
-/// The same for some arms of a table, each with its row, from 0.
+/// The same for some arms of a table, each with its row, counted from 0.
 pub fn looks_of(arms: impl Iterator<Item = (bool, usize)> + Clone) -> Vec<Look> {
     let baselines = arms.clone().filter(|(is, _)| *is).count();
     let mut taken = [0, 0];
@@ -93,7 +94,7 @@ pub fn looks_of(arms: impl Iterator<Item = (bool, usize)> + Clone) -> Vec<Look> 
             true if n < MARKS.len() => Look { colour: INK, mark: MARKS[n], round: n },
             false if n < MOST_LOOKS => Look {
                 colour: COLOURS[n % COLOURS.len()],
-                // Marks go on where the baselines' end, for grey print.
+                // Marks continue after those of the baselines, so that they differ in grey print.
                 mark: MARKS[(baselines + n) % MARKS.len()],
                 round: n / COLOURS.len(),
             },
@@ -110,7 +111,7 @@ impl Style {
         area: &DrawingArea<DB, Shift>,
         (x, y): (i32, i32),
         look: Look,
-    ) -> Drawn<DB> {
+    ) -> DrawResult<DB> {
         let stroke = look.colour.stroke_width(self.px(2));
         let at = |(dx, dy): &(i32, i32)| (x + self.offset(*dx), y + self.offset(*dy));
         let (shape, filled) = match look.mark {
@@ -151,7 +152,7 @@ impl Style {
         }
     }
 
-    /// Pixels of a dash and of the gap behind it; None is a line without gaps.
+    /// Pixels of a dash and of the gap after it; None for a solid line.
     pub fn dash(&self, look: Look) -> Option<(u32, u32)> {
         match look.round % 3 {
             0 => None,
@@ -166,7 +167,7 @@ impl Style {
         chart: &mut Plane<DB>,
         points: Vec<(f64, f64)>,
         look: Look,
-    ) -> Drawn<DB> {
+    ) -> DrawResult<DB> {
         let stroke = look.colour.stroke_width(self.px(2));
         if let Some((dash, gap)) = self.dash(look) {
             chart.draw_series(DashedLineSeries::new(points, dash, gap, stroke))?;
@@ -176,13 +177,13 @@ impl Style {
         Ok(())
     }
 
-    /// A band between (x, low, high), to go behind a line.
+    /// A band through points (x, low, high), to be drawn behind a line.
     pub fn band<DB: DrawingBackend>(
         &self,
         chart: &mut Plane<DB>,
         points: &[(f64, f64, f64)],
         look: Look,
-    ) -> Drawn<DB> {
+    ) -> DrawResult<DB> {
         let top = points.iter().map(|p| (p.0, p.2));
         let back = points.iter().rev().map(|p| (p.0, p.1));
         let outline: Vec<_> = top.chain(back).collect();
@@ -190,15 +191,15 @@ impl Style {
         Ok(())
     }
 
-    /// An arm's mark at a point of a chart that stands on `area`. Drawn on that area, since the chart's
-    /// own would cut off what reaches over its edge.
+    /// An arm's mark at a point of a chart on `area`. It is drawn on that area, since the chart's
+    /// own area would cut off marks at its edge.
     pub fn marker<DB: DrawingBackend>(
         &self,
         chart: &Plane<DB>,
         area: &DrawingArea<DB, Shift>,
         at: (f64, f64),
         look: Look,
-    ) -> Drawn<DB> {
+    ) -> DrawResult<DB> {
         let (x, y) = chart.backend_coord(&at);
         let (left, top) = area.get_base_pixel();
         self.mark(area, (x - left, y - top), look)
@@ -228,11 +229,11 @@ fn outline(shape: Shape) -> Outline {
 mod tests {
     use super::*;
 
-    /// As many as the documentation says; beyond them numbers, which do not repeat either.
+    /// Looks up to the documented number, then numbers, which do not repeat either.
     #[test]
-    fn no_look_comes_twice() {
+    fn looks_do_not_repeat() {
         for (baselines, others) in [(1, 20), (12, MOST_LOOKS), (30, 3 * MOST_LOOKS)] {
-            // Mixed, as a sweep of both orders them.
+            // In mixed order, as a sweep over baselines and others gives them.
             let arms: Vec<bool> = (0..baselines + others).map(|i| i < baselines).rev().collect();
             let looks = looks(&arms);
             for (i, look) in looks.iter().enumerate() {
@@ -247,7 +248,7 @@ mod tests {
 
     /// Twelve arms, the baseline among them, without any colour.
     #[test]
-    fn the_first_arms_differ_in_grey() {
+    fn the_first_twelve_arms_differ_without_colour() {
         let looks = looks(&[[true].as_slice(), &[false; 11]].concat());
         for (i, look) in looks.iter().enumerate() {
             assert!(looks[..i].iter().all(|l| l.mark != look.mark), "arm {i}");

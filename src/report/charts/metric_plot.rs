@@ -1,4 +1,4 @@
-//! The test metric against a number of each arm: its parameters, or a field of its spec.
+//! The test metric against a number of each arm: its parameter count, or a field of its spec.
 
 use std::ops::Range;
 
@@ -9,28 +9,28 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::chart::Chart;
 use super::legend::{Key, Legend};
 use super::marks::{Look, looks};
-use super::style::{Drawn, INK, Plane, Style, padded, short_count};
+use super::style::{DrawResult, INK, Plane, Style, padded, short_count};
 use crate::report::statistics::Spread;
 use crate::report::summary::Summary;
 use crate::results::Metric;
 
-/// Points with error bars of one standard deviation over a number.
+/// A scatter plot with error bars of one standard deviation.
 pub struct MetricPlot {
     pub x_title: String,
-    /// Of the values; they are drawn in its unit.
+    /// The metric of the values. They are drawn in its unit.
     pub metric: &'static Metric,
     pub axis: Axis,
     pub series: Vec<Series>,
-    /// Horizontal lines: what has no place on the x axis.
+    /// Horizontal lines, for arms that have no place on the x axis.
     pub levels: Vec<(Look, Spread)>,
     pub legend: Legend,
 }
 
 /// The x axis.
 pub enum Axis {
-    /// From zero on, with round numbers.
+    /// Starts at zero, with round numbers.
     FromZero,
-    /// Around its points, with a label at each place.
+    /// Covers its points, with a label at each place.
     Places(Vec<(f64, String)>),
 }
 
@@ -42,11 +42,11 @@ pub struct Series {
     pub points: Vec<(f64, Spread)>,
 }
 
-/// One point an arm. None where no run has finished.
+/// One point per arm. None if no run has finished.
 pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
     let arms = || summary.arms.iter().zip(looks(&summary.baselines()));
-    let drawn = || arms().filter_map(|(arm, look)| Some((arm, look, arm.test?)));
-    let series: Vec<Series> = drawn()
+    let finished = || arms().filter_map(|(arm, look)| Some((arm, look, arm.test?)));
+    let series: Vec<Series> = finished()
         .map(|(arm, look, test)| Series {
             look,
             joined: false,
@@ -54,8 +54,8 @@ pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
         })
         .collect();
     let mut legend =
-        Legend::new(drawn().map(|(arm, look, _)| (summary.marked_label(arm), look, Key::Mark)));
-    legend.say_of(summary);
+        Legend::new(finished().map(|(arm, look, _)| (summary.marked_label(arm), look, Key::Mark)));
+    legend.add_notes(summary);
     (!series.is_empty()).then(|| MetricPlot {
         x_title: "Parameters".into(),
         metric: summary.metric(),
@@ -66,13 +66,13 @@ pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
     })
 }
 
-/// Pixels of the plot beside the legend, between these two by the number of marks that may come to
-/// stand side by side.
+/// Least and greatest width of the plot without the legend, in pixels. In between, it grows with
+/// the number of marks that may be placed side by side.
 const PLOT_WIDTH: (u32, u32) = (560, 4000);
-/// Pixels around the plot, and of the labels of the y axis.
+/// In pixels: the margin around the plot, and the width of the y axis labels.
 const MARGIN: u32 = 14;
 const Y_LABELS: u32 = 58;
-/// Pixels from a mark to the next beside it.
+/// Pixels between two marks side by side.
 const STEP: u32 = 14;
 
 impl MetricPlot {
@@ -82,7 +82,7 @@ impl MetricPlot {
         of_points + self.levels_width()
     }
 
-    /// Pixels at the left of the plot for the marks of levels alone.
+    /// Pixels at the left of the plot that are reserved for the marks of levels.
     fn levels_width(&self) -> u32 {
         match self.levels.len() as u32 {
             0 => 0,
@@ -90,7 +90,7 @@ impl MetricPlot {
         }
     }
 
-    /// The x axis from the points' part on, with room at the left for the marks of levels.
+    /// Extends the range of the points to the left, with room for the marks of levels.
     fn with_levels(&self, points: Range<f64>) -> Range<f64> {
         let levels = f64::from(self.levels_width());
         let all = f64::from(self.plot_width() - 2 * MARGIN - Y_LABELS);
@@ -98,14 +98,14 @@ impl MetricPlot {
         points.start - room..points.end
     }
 
-    /// Wide and high enough for the legend.
+    /// Width and height in pixels, with room for the legend.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = self.legend.size();
         (self.plot_width() + width, height.max(400))
     }
 
-    /// Lowest and highest value that a spread's bar shows, in the metric's unit.
-    fn reach(&self, s: &Spread) -> [f64; 2] {
+    /// The two ends of an error bar, in the metric's unit.
+    fn bar_ends(&self, s: &Spread) -> [f64; 2] {
         let sd = s.sd.unwrap_or(0.0);
         [self.metric.shown(s.mean - sd), self.metric.shown(s.mean + sd)]
     }
@@ -114,8 +114,8 @@ impl MetricPlot {
         format!("Test {}, mean ± sd over seeds", self.metric.title())
     }
 
-    /// Where on the x axis each point is drawn. `pixel` is its size on both axes, `step` the pixels that
-    /// a mark takes. Says whether any was moved.
+    /// The x position of each point, and whether any point was moved. `pixel`: the size of a pixel
+    /// on both axes; `step`: the width of a mark in pixels.
     fn places(&self, pixel: (f64, f64), step: f64, x: &Range<f64>) -> (Vec<Vec<f64>>, bool) {
         let points = || self.series.iter().flat_map(|s| &s.points);
         let y = |shown: f64| shown / pixel.1;
@@ -123,7 +123,7 @@ impl MetricPlot {
             .map(|(x, spread)| Dot {
                 x: x / pixel.0,
                 y: y(self.metric.shown(spread.mean)),
-                bar: self.reach(spread).map(y),
+                bar: self.bar_ends(spread).map(y),
             })
             .collect();
         let within = x.start / pixel.0 + step / 2.0..x.end / pixel.0 - step / 2.0;
@@ -134,20 +134,20 @@ impl MetricPlot {
     }
 }
 
-/// More marks than this may cover one another.
+/// If there are more marks than this, none is moved and they may overlap.
 const MOST_APART: usize = 400;
 
-/// A mark and its bar, in pixels.
+/// A mark and its error bar, in pixels.
 #[derive(Clone, Copy, Debug)]
 struct Dot {
     x: f64,
     y: f64,
-    /// Its two ends.
+    /// The ends of the error bar.
     bar: [f64; 2],
 }
 
-/// By how much each mark is moved to the right or left so that none covers another, and no bar lies
-/// on another: by as little as it takes, in their order.
+/// How far each mark is moved to the right or left so that no marks and no error bars overlap.
+/// Marks are moved as little as possible, in their order.
 fn shifts(at: &[Dot], step: f64, within: &Range<f64>) -> Vec<f64> {
     let mut placed: Vec<Dot> = Vec::new();
     let mut shifts = Vec::new();
@@ -160,7 +160,7 @@ fn shifts(at: &[Dot], step: f64, within: &Range<f64>) -> Vec<f64> {
                 !marks && (!bars || apart >= 0.4 * step)
             })
         };
-        // Where others are in between, not all whole steps from here are free.
+        // Half steps: marks placed before may leave no whole step free.
         let tries = if at.len() > MOST_APART { 0 } else { 4 * at.len() };
         let by = (1..=tries)
             .flat_map(|n| [1.0, -1.0].map(|side| side * step / 2.0 * n as f64))
@@ -173,13 +173,17 @@ fn shifts(at: &[Dot], step: f64, within: &Range<f64>) -> Vec<f64> {
 }
 
 impl Chart for MetricPlot {
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: &Style) -> Drawn<DB> {
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        style: &Style,
+    ) -> DrawResult<DB> {
         area.fill(&WHITE)?;
         let (area, legend) = area.split_horizontally(style.px(self.plot_width()));
         self.legend.draw(&legend, style)?;
         let points = || self.series.iter().flat_map(|s| &s.points);
         let spreads = points().map(|p| &p.1).chain(self.levels.iter().map(|(_, s)| s));
-        let y = padded(spreads.flat_map(|spread| self.reach(spread)), 0.15);
+        let y = padded(spreads.flat_map(|spread| self.bar_ends(spread)), 0.15);
         let x = match self.axis {
             Axis::FromZero => 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.25,
             Axis::Places(_) => self.with_levels(padded(points().map(|p| p.0), 0.15)),
@@ -214,12 +218,12 @@ impl Chart for MetricPlot {
                 xs.iter().zip(&s.points).map(|(x, p)| (*x, self.metric.shown(p.1.mean))).collect();
             style.line(&mut chart, line, s.look)?;
         }
-        // All bars, then all marks: nothing is painted over a mark.
+        // All error bars come before all marks, so that nothing is painted over a mark.
         for (s, xs) in self.series.iter().zip(&places) {
             let bar = s.look.colour.stroke_width(style.px(1));
             let cap = f64::from(style.px(4)) * pixel;
             for (x, (_, spread)) in xs.iter().zip(&s.points).filter(|(_, p)| p.1.sd.is_some()) {
-                let [low, high] = self.reach(spread);
+                let [low, high] = self.bar_ends(spread);
                 let cap_at = |y| PathElement::new(vec![(x - cap, y), (x + cap, y)], bar);
                 let stem = PathElement::new(vec![(*x, low), (*x, high)], bar);
                 chart.draw_series([stem, cap_at(low), cap_at(high)])?;
@@ -230,7 +234,7 @@ impl Chart for MetricPlot {
                 style.marker(&chart, &area, (*x, self.metric.shown(spread.mean)), s.look)?;
             }
         }
-        // Marks on levels stand behind one another, so that equal ones show.
+        // Marks of levels are placed one after another, so that equal levels stay visible.
         for (i, (look, spread)) in self.levels.iter().enumerate() {
             let x = x_low + f64::from(style.px(STEP) * (i as u32 + 1)) * pixel;
             style.marker(&chart, &area, (x, self.metric.shown(spread.mean)), *look)?;
@@ -245,11 +249,11 @@ impl MetricPlot {
         chart: &mut Plane<DB>,
         (x_low, x_high): (f64, f64),
         style: &Style,
-    ) -> Drawn<DB> {
-        // More than two bands hide one another.
+    ) -> DrawResult<DB> {
+        // More than two bands would hide one another.
         let bands = if self.levels.len() > 2 { &[] } else { self.levels.as_slice() };
         for (look, spread) in bands {
-            let [low, high] = self.reach(spread);
+            let [low, high] = self.bar_ends(spread);
             style.band(chart, &[(x_low, low, high), (x_high, low, high)], *look)?;
         }
         for (look, spread) in &self.levels {
@@ -263,13 +267,13 @@ impl MetricPlot {
     }
 }
 
-/// A tick with its label at each place below the x axis; labels that would touch are left out.
+/// A tick and a label at each place below the x axis. Labels that would touch are left out.
 fn place_labels<DB: DrawingBackend>(
     chart: &Plane<DB>,
     area: &DrawingArea<DB, Shift>,
     labels: &[(f64, String)],
     style: &Style,
-) -> Drawn<DB> {
+) -> DrawResult<DB> {
     let (left, top) = area.get_base_pixel();
     let bottom = chart.plotting_area().get_pixel_range().1.end - top;
     let mut free_from = i32::MIN;
@@ -311,7 +315,7 @@ mod tests {
             let free = |b: &(f64, f64)| (a.0 - b.0).abs() >= 2.0 || (a.1 - b.1).abs() >= 2.0;
             assert!(moved[..i].iter().all(free), "{i}: {moved:?}");
         }
-        // Bars lie beside one another, closer than marks.
+        // Error bars may be closer to each other than marks.
         let bars = [[0.0, -9.0, 9.0], [6.0, -2.0, 12.0], [15.0, 10.0, 20.0]];
         let bars = bars.map(|[y, low, high]| Dot { x: 5.0, y, bar: [low, high] });
         assert_eq!(shifts(&bars, 2.0, &within), [0.0, 1.0, 0.0]);

@@ -11,7 +11,7 @@ mod style;
 
 use std::collections::BTreeSet;
 
-use chart::both;
+use chart::render;
 
 use super::summary::Summary;
 use crate::error::Result;
@@ -23,8 +23,8 @@ const CURVES: &str = "learning-curves";
 const PARAMETERS: &str = "metric-vs-parameters";
 const RANK: &str = "metric-vs-rank";
 
-/// The name of the chart against a field of the spec; None where no file can be called that.
-fn against_name(field: &str) -> Option<String> {
+/// The file name of the chart against a field; None if the field's name is no valid file name.
+fn chart_name(field: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match field {
         field::RANK => Some(RANK.into()),
@@ -32,11 +32,11 @@ fn against_name(field: &str) -> Option<String> {
     }
 }
 
-/// The names of all chart files that a report on these arms can have, whatever they are swept over.
+/// The names of all chart files that a report on these arms can have, with any sweep.
 pub fn file_names(summary: &Summary) -> impl Iterator<Item = String> {
     let fields: BTreeSet<String> =
         summary.arms.iter().flat_map(|arm| flatten(&arm.variant.spec).into_keys()).collect();
-    let against = fields.into_iter().filter_map(|field| against_name(&field));
+    let against = fields.into_iter().filter_map(|field| chart_name(&field));
     let charts = [CURVES, PARAMETERS, RANK].map(String::from).into_iter().chain(against);
     charts.flat_map(|name| ["svg", "png"].map(|ending| format!("{name}.{ending}")))
 }
@@ -46,15 +46,15 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
     style::register_fonts()?;
     let mut files = Vec::new();
     if let Some(curves) = curves::Curves::new(summary) {
-        both(CURVES, curves.size(), &curves, &mut files)?;
+        render(CURVES, curves.size(), &curves, &mut files)?;
     }
     if let Some(scatter) = metric_plot::against_parameters(summary) {
-        both(PARAMETERS, scatter.size(), &scatter, &mut files)?;
+        render(PARAMETERS, scatter.size(), &scatter, &mut files)?;
     }
     for field in field::fields(summary) {
-        let Some(name) = against_name(&field) else { continue };
+        let Some(name) = chart_name(&field) else { continue };
         if let Some(lines) = field::against_field(summary, &field) {
-            both(&name, lines.size(), &lines, &mut files)?;
+            render(&name, lines.size(), &lines, &mut files)?;
         }
     }
     Ok(files)
@@ -65,6 +65,6 @@ pub fn draw_spectrum(record: &SpectrumRecord) -> Result<Vec<(String, Vec<u8>)>> 
     style::register_fonts()?;
     let chart = energy::Energy::new(record);
     let mut files = Vec::new();
-    both(ENERGY, chart.size(), &chart, &mut files)?;
+    render(ENERGY, chart.size(), &chart, &mut files)?;
     Ok(files)
 }

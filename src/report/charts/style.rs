@@ -8,9 +8,9 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 
 use crate::error::{Fault, Result};
-use crate::report::text::drawn;
+use crate::report::text::chart_text;
 
-/// Registers the bundled fonts (Liberation Sans, SIL OFL 1.1) under the name charts use.
+/// Registers the bundled fonts (Liberation Sans, SIL OFL 1.1) under the name that charts use.
 pub fn register_fonts() -> Result<()> {
     static DONE: OnceLock<bool> = OnceLock::new();
     let regular = include_bytes!("../fonts/LiberationSans-Regular.ttf").as_slice();
@@ -25,20 +25,20 @@ pub fn register_fonts() -> Result<()> {
     }
 }
 
-/// In an SVG the viewer's own sans-serif; in a PNG the bundled one.
+/// An SVG shows the viewer's own sans-serif font; a PNG has the bundled one.
 pub const FONT: &str = "sans-serif";
 
 pub const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 
-/// What plotters calls a failed drawing, whatever it draws on.
-pub type Drawn<DB> =
+/// The result of drawing with plotters, on any backend.
+pub type DrawResult<DB> =
     std::result::Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// A chart of two linear axes.
+/// A chart with two linear axes.
 pub type Plane<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Lengths in pixels at a scale.
+/// Lengths, fonts and axes at a scale.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     scale: u32,
@@ -61,15 +61,15 @@ impl Style {
         (FONT, self.px(size)).into_font().color(&INK)
     }
 
-    /// Draws axes with horizontal grid lines; `x_label` names a place on the x axis, or nothing.
-    /// Without it there are no ticks either.
+    /// Draws axes with horizontal grid lines. `x_label` gives the label of a place on the x axis,
+    /// or an empty text. Without it the x axis has no ticks either.
     pub fn axes<DB: DrawingBackend>(
         &self,
         chart: &mut Plane<DB>,
         x_title: &str,
         y_title: &str,
         x_label: Option<&dyn Fn(f64) -> String>,
-    ) -> Drawn<DB> {
+    ) -> DrawResult<DB> {
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -78,8 +78,8 @@ impl Style {
             .axis_style(INK.stroke_width(self.px(1)))
             .label_style(self.text(12))
             .axis_desc_style(self.text(13))
-            .x_desc(drawn(x_title))
-            .y_desc(drawn(y_title))
+            .x_desc(chart_text(x_title))
+            .y_desc(chart_text(y_title))
             .x_labels(if x_label.is_some() { 8 } else { 0 })
             .y_labels(7)
             .x_label_formatter(&|v| x_label.map(|label| label(*v)).unwrap_or_default())
@@ -92,7 +92,7 @@ impl Style {
     }
 }
 
-/// A range around values with a margin on both sides; never empty.
+/// A range that covers the finite values, with a relative margin on both sides; never empty.
 pub fn padded(values: impl IntoIterator<Item = f64>, margin: f64) -> Range<f64> {
     let (low, high) = values
         .into_iter()

@@ -9,25 +9,25 @@ use crate::runner::datasets::Datasets;
 use crate::spec::{RunSpec, Variant};
 use crate::tasks::{Opened, Split, definition};
 
-/// Batches a pass of evaluation.
+/// Batches per evaluation pass.
 const EVALUATION_BATCHES: usize = 4;
 
-/// Where examples come from.
+/// The source of the examples.
 pub enum Examples {
-    /// Made-up ones, as many as are needed.
+    /// Generated examples, as many as needed.
     Synthetic,
-    /// The specs' data.
+    /// The data that the specs name.
     Real(Datasets),
 }
 
-/// Bytes of synthetic examples that a GPU holds at most.
+/// Most bytes of synthetic examples that are kept on a GPU.
 const MOST_HELD: usize = 256 << 20;
 
-/// Synthetic examples of a step at most; the labels of so many take 64 MiB.
+/// Most synthetic examples per step; their labels take 64 MiB.
 const MOST_SYNTHETIC: usize = 1 << 24;
 
 impl Examples {
-    /// Refuses variants whose steps take more examples than can be made.
+    /// Refuses variants whose steps need more examples than [`MOST_SYNTHETIC`].
     pub fn synthetic(variants: &[&Variant]) -> Result<Examples> {
         let step = |v: &&Variant| step_examples(&v.spec);
         match variants.iter().map(step).max() {
@@ -42,7 +42,7 @@ impl Examples {
         }
     }
 
-    /// Reads the data of these variants, so that what is missing is reported before anything is timed.
+    /// Reads the data of these variants, so that missing data is reported before anything is timed.
     pub fn read(variants: &[&Variant], hub: &Hub) -> Result<Examples> {
         let mut datasets = Datasets::default();
         for Variant { label, spec, .. } in variants {
@@ -67,13 +67,14 @@ impl Examples {
         Ok(Examples::Real(datasets))
     }
 
-    /// The data that a variant is measured on.
+    /// The data for measuring a variant.
     pub fn of(&self, spec: &RunSpec, amount: Amount, device: &Device) -> Result<Opened> {
         let step = step_examples(spec);
         let evaluated = EVALUATION_BATCHES * spec.training.batch_size;
         match self {
             Examples::Synthetic => {
-                // A GPU holds each of them, and more epochs serve as well.
+                // A GPU keeps all of them in memory. If fewer fit, they are repeated over more
+                // epochs.
                 let most = match device.is_cpu() {
                     true => MOST_SYNTHETIC,
                     false => most_held(definition(spec.task).example_bytes(spec)),
@@ -81,18 +82,18 @@ impl Examples {
                 let steps = (amount.warmup + amount.steps).min(most / step).max(1);
                 Opened::synthetic(spec, step * steps, evaluated)
             }
-            // `read` was given every variant that is measured.
+            // `read` has loaded the data of every variant that is measured.
             Examples::Real(datasets) => Ok(datasets[spec].for_timing(evaluated)),
         }
     }
 }
 
-/// How many examples of so many bytes a GPU is given; 0 bytes where it holds none of them.
+/// How many examples of `bytes` each a GPU keeps. 0 bytes: the GPU keeps no examples.
 fn most_held(bytes: usize) -> usize {
     MOST_HELD.checked_div(bytes).unwrap_or(MOST_SYNTHETIC)
 }
 
-/// Examples of a whole optimiser step.
+/// Examples per optimiser step, over all accumulated batches.
 pub fn step_examples(spec: &RunSpec) -> usize {
     spec.training.batch_size * spec.training.accumulation
 }
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn examples_that_no_gpu_holds_are_as_many_as_on_a_processor() {
+    fn examples_not_kept_on_a_gpu_have_the_limit_of_the_cpu() {
         assert_eq!(most_held(0), MOST_SYNTHETIC);
         assert_eq!(most_held(MOST_HELD / 10), 10);
     }

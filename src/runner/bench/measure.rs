@@ -1,11 +1,11 @@
-//! One variant measured.
+//! Measures one variant.
 
 use candle_core::Device;
 
 use super::examples::{Examples, step_examples};
 use super::measured::Measured;
 use super::quartiles::Quartiles;
-use super::timing::{Amount, Sample, median_queued, one_by_one, time_passes, time_steps};
+use super::timing::{Amount, Sample, median_queued, time_each_kernel, time_passes, time_steps};
 use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::{memory, traffic};
 use crate::nn::{KernelTime, configure};
@@ -16,8 +16,8 @@ use crate::spec::{Precision, Variant};
 use crate::tasks::{Blueprint, DataSet, Run, Split, Task, Work, definition};
 use crate::train::{TrainError, Trainer};
 
-/// Times a variant, started from `seed`: weights that it would start from change no time. `tick`
-/// is called after each step and each pass, [`Amount::total`] times in all.
+/// Times a variant with weights initialised from `seed`; start weights would not change the times.
+/// `tick` is called after each step and each pass, [`Amount::total`] times in all.
 pub fn measure(
     variant: &Variant,
     seed: u64,
@@ -36,7 +36,7 @@ pub fn measure(
     let run = Run { spec, seed, device };
     let timings = data.work(run, TimeTraining { run, amount, tick }).map_err(failed)?;
     let Timings { samples, passes, peak_bytes, resident_peak_bytes, kernels } = timings;
-    // At least one step was asked for, and one pass.
+    // `Amount` asks for at least one step and one pass.
     let none = || Error::from(Fault::failed("nothing was timed"));
     let evaluation = Quartiles::of(passes).ok_or_else(none)?;
     let (micro, update) = traffic(spec, device_kind(device));
@@ -64,17 +64,17 @@ pub fn measure(
     })
 }
 
-/// Times training and evaluation on whichever task it is.
+/// Times training and evaluation, generic over the task.
 struct TimeTraining<'a, 'b> {
     run: Run<'a>,
     amount: Amount,
     tick: &'b mut dyn FnMut(),
 }
 
-/// What [`TimeTraining`] finds.
+/// The result of [`TimeTraining`].
 struct Timings {
     samples: Vec<Sample>,
-    /// Examples a second.
+    /// Examples per second, one value per pass.
     passes: Vec<f64>,
     peak_bytes: Option<u64>,
     resident_peak_bytes: Option<u64>,
@@ -92,13 +92,13 @@ impl Work for TimeTraining<'_, '_> {
         let samples = time_steps(&mut trainer, step_examples(spec), amount, device, tick)?;
         let peak_bytes = peak_memory::peak_bytes_of(device);
         let resident_peak_bytes = resident.then(peak_memory::resident_peak_bytes).flatten();
-        // What a GPU holds of the data, for any number of steps, is counted apart.
+        // Data that a GPU keeps for all steps are not part of the training's memory.
         let held = task.data().held_bytes();
         let peak_bytes = peak_bytes.map(|peak| peak.saturating_sub(held));
         let validation = task.data().len(Split::Validation);
         let passes = time_passes(&mut trainer, validation, amount, tick)?;
         let kernels = match amount.kernels {
-            true => Some(one_by_one(&mut trainer, device, tick)?),
+            true => Some(time_each_kernel(&mut trainer, device, tick)?),
             false => None,
         };
         Ok(Timings { samples, passes, peak_bytes, resident_peak_bytes, kernels })

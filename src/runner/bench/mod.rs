@@ -1,6 +1,6 @@
-//! What training and evaluation cost: the time of optimiser steps by what it goes into, of passes of
-//! evaluation, and memory. Steps are those of the real [`Trainer`](crate::train::Trainer); nothing is
-//! kept of them.
+//! The costs of training and evaluation: the time of optimiser steps and their parts, the time of
+//! evaluation passes, and memory. Steps are those of the real [`Trainer`](crate::train::Trainer);
+//! their results are discarded.
 
 mod examples;
 mod measure;

@@ -1,6 +1,6 @@
 //! Quartiles of measurements.
 
-/// Three of the five numbers that say how values lie.
+/// First quartile, median and third quartile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quartiles {
     pub first: f64,
@@ -9,7 +9,7 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    /// By linear interpolation between neighbours, as numpy's default. None of no values.
+    /// Linear interpolation between neighbours, as numpy does by default. None for no values.
     pub fn of(mut values: Vec<f64>) -> Option<Quartiles> {
         values.sort_by(f64::total_cmp);
         let last = values.len().checked_sub(1)?;
@@ -21,8 +21,8 @@ impl Quartiles {
         Some(Quartiles { first: at(0.25), median: at(0.5), third: at(0.75) })
     }
 
-    /// Of `amount` over each value.
-    pub fn under(self, amount: f64) -> Quartiles {
+    /// The quartiles of `amount` divided by each value.
+    pub fn dividing(self, amount: f64) -> Quartiles {
         let Quartiles { first, median, third } = self;
         Quartiles { first: amount / third, median: amount / median, third: amount / first }
     }
@@ -34,13 +34,13 @@ mod tests {
 
     /// numpy.percentile([7, 1, 4, 2], [25, 50, 75]).
     #[test]
-    fn quartiles_are_numpys() {
+    fn quartiles_equal_those_of_numpy() {
         let got = Quartiles::of(vec![7.0, 1.0, 4.0, 2.0]).unwrap();
         assert_eq!(got, Quartiles { first: 1.75, median: 3.0, third: 4.75 });
         let one = Quartiles::of(vec![5.0]).unwrap();
         assert_eq!(one, Quartiles { first: 5.0, median: 5.0, third: 5.0 });
         assert_eq!(Quartiles::of(Vec::new()), None);
-        let rate = Quartiles { first: 1.0, median: 2.0, third: 4.0 }.under(8.0);
+        let rate = Quartiles { first: 1.0, median: 2.0, third: 4.0 }.dividing(8.0);
         assert_eq!(rate, Quartiles { first: 2.0, median: 4.0, third: 8.0 });
     }
 }

@@ -1,4 +1,4 @@
-//! How fast a device does what no step is faster than: matrix products and copies.
+//! The speed of a device at matrix products and copies, which bounds the speed of a step.
 
 use candle_core::Device;
 
@@ -8,17 +8,17 @@ use crate::nn::{DeviceRates, configure, device_rates, product_rate};
 use crate::spec::{LayerWeight, Precision, RunSpec, Stack};
 use crate::tasks::{activations, definition};
 
-/// How fast a device does what no step is faster than.
+/// The speed of a device at the operations that bound the speed of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// Floating-point operations a second of an arm's largest matrix product, in its precision.
+    /// Floating-point operations per second of an arm's largest matrix product, in its precision.
     pub product: f64,
-    /// Bytes a second that a copy reads and writes; None on the CPU, where it is not measured.
+    /// Bytes per second that a copy reads and writes; None on the CPU, where it is not measured.
     pub copy: Option<f64>,
 }
 
 impl Rate {
-    /// Of a variant on a device.
+    /// Measures the rate for a variant on a device.
     pub fn of(spec: &RunSpec, device: &Device) -> Result<Rate> {
         let of_device = || {
             configure(device, spec.precision == Precision::Tf32)?;
@@ -30,15 +30,15 @@ impl Rate {
         })
     }
 
-    /// Seconds that a step takes at least: for its operations, or for its bytes.
+    /// Lower bound of a step's time in seconds, by its operations or by the bytes it moves.
     pub fn floor(self, m: &Measured) -> f64 {
         let moved = self.copy.map_or(0.0, |copy| m.step_bytes as f64 / copy);
         (m.step_flops() / self.product).max(moved)
     }
 }
 
-/// The largest matrix product of a layer's forward pass, as (m, n, k) of `[m, k] · [k, n]`: a
-/// batch's tokens by the largest weight.
+/// The largest matrix product in the forward pass of a layer, as (m, n, k) of `[m, k] · [k, n]`:
+/// the tokens of a batch times the largest weight.
 pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
     let stacks = spec.model.stacks();
     let shapes = stacks.iter().flat_map(Stack::matrices).map(LayerWeight::sides);

@@ -1,4 +1,4 @@
-//! Timing of optimiser steps, of passes of evaluation, and of single kernels.
+//! Timing of optimiser steps, evaluation passes and single kernels.
 
 use std::time::Instant;
 
@@ -9,22 +9,22 @@ use crate::runner::peak_memory;
 use crate::tasks::{Split, Task};
 use crate::train::{StepTimes, TrainError, Trainer};
 
-/// Passes of evaluation that are timed, if as many steps are.
+/// Most evaluation passes that are timed. There are never more passes than steps.
 const MOST_PASSES: usize = 5;
 
-/// How much is timed.
+/// How many steps and passes are timed.
 #[derive(Clone, Copy, Debug)]
 pub struct Amount {
-    /// Optimiser steps that are timed, at least 1.
+    /// Timed optimiser steps, at least 1.
     pub steps: usize,
-    /// Steps before them.
+    /// Untimed steps before them.
     pub warmup: usize,
-    /// One more step, whose kernels and products on a GPU are timed one by one.
+    /// Whether one more step follows, whose GPU kernels and products are timed one by one.
     pub kernels: bool,
 }
 
 impl Amount {
-    /// Steps and passes of a measurement.
+    /// All steps and passes of a measurement, including warm-up.
     pub fn total(self) -> usize {
         let passes = self.warmup.min(1) + self.passes();
         self.warmup + self.steps + passes + usize::from(self.kernels)
@@ -35,7 +35,8 @@ impl Amount {
     }
 }
 
-/// The median over steps: batches of other steps are made beside each.
+/// The median over steps. Single steps vary, since the prefetcher makes batches of other steps
+/// meanwhile.
 pub fn median_queued(samples: &[Sample]) -> Counters {
     let median = |of: fn(&Sample) -> u64| {
         let mut all: Vec<u64> = samples.iter().map(of).collect();
@@ -49,7 +50,7 @@ pub fn median_queued(samples: &[Sample]) -> Counters {
     }
 }
 
-/// An optimiser step as it was timed.
+/// One timed optimiser step.
 pub struct Sample {
     pub seconds: f64,
     pub units: u64,
@@ -57,7 +58,7 @@ pub struct Sample {
     pub queued: Counters,
 }
 
-/// Trains over epochs until so many steps of `whole` examples are timed.
+/// Trains until `amount.steps` steps of `whole` examples have been timed.
 pub fn time_steps<T: Task>(
     trainer: &mut Trainer<T>,
     whole: usize,
@@ -73,7 +74,7 @@ pub fn time_steps<T: Task>(
         let mut before = counters(device)?;
         let epoch = trainer.train_epoch(|step| {
             let seconds = clock.elapsed().as_secs_f64();
-            // They only count, so reading them fails no more than the step did.
+            // The device has just finished a step, so reading its counters does not fail.
             let so_far = counters(device).unwrap_or_default();
             let queued = Counters {
                 launches: so_far.launches - before.launches,
@@ -81,7 +82,7 @@ pub fn time_steps<T: Task>(
                 refused: so_far.refused - before.refused,
             };
             before = so_far;
-            // The last step of an epoch may be smaller, and is none to time.
+            // The last step of an epoch may be smaller; it is not timed.
             if step.examples == whole {
                 if warmed == amount.warmup {
                     let (units, times) = (step.units, step.times);
@@ -103,8 +104,8 @@ pub fn time_steps<T: Task>(
     Ok(samples)
 }
 
-/// Kernels and products of one step, and of the batches that are made beside it.
-pub fn one_by_one<T: Task>(
+/// Times of the kernels and products of one step, and of the batches made meanwhile.
+pub fn time_each_kernel<T: Task>(
     trainer: &mut Trainer<T>,
     device: &Device,
     tick: &mut dyn FnMut(),
@@ -120,7 +121,7 @@ pub fn one_by_one<T: Task>(
     }
 }
 
-/// Examples a second of passes over the validation split.
+/// Examples per second of each pass over the validation split.
 pub fn time_passes<T: Task>(
     trainer: &mut Trainer<T>,
     examples: usize,
@@ -152,7 +153,7 @@ mod tests {
     use crate::spec::TrainingSpec;
     use crate::tasks::{BatchPlan, Blueprint, DataSet, Opened, Run, Work, batches_of};
 
-    /// Five examples, and batches of two of which the last, of one, takes long to make.
+    /// Five examples in batches of two. The last batch has one example and takes long to make.
     struct SlowEnd;
 
     const SLOW: Duration = Duration::from_millis(200);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_steps_are_timed_over_epochs_and_smaller_ones_are_not() {
+    fn only_whole_steps_are_timed() {
         let spec = TrainingSpec { batch_size: 2, epochs: 1, ..TrainingSpec::default() };
         let blueprint = Blueprint::new(|parameters| {
             parameters.tensor("w", &[1], Init::Ones, Role::layer(Kind::Matrix))
@@ -230,14 +231,15 @@ mod tests {
         let samples =
             time_steps(&mut trainer, 2, amount, &Device::Cpu, &mut || ticks += 1).unwrap();
         assert_eq!((samples.len(), ticks), (5, 7));
-        // Two whole steps an epoch, and the small one behind them: seven end in the fourth.
+        // An epoch has two whole steps and a small one, so the seventh whole step is in the fourth
+        // epoch.
         assert_eq!((trainer.state().epoch, trainer.state().step), (3, 10));
         let slow = SLOW.as_secs_f64() / 2.0;
         assert!(samples.iter().all(|s| s.seconds < slow && s.times.wait < slow));
         assert!(samples.iter().all(|s| s.units == 2));
     }
 
-    /// Emulated: as many kernels and products are timed as a step puts into the queue.
+    /// On the emulated GPU, as many kernels and products are timed as a step enqueues.
     #[test]
     fn each_kernel_of_a_step_is_timed() {
         let text = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\nmodel: \
@@ -266,7 +268,7 @@ mod tests {
                 Trainer::new(task, blueprint, self.training, 0, device, None).unwrap();
             trainer.step_by_step();
             let before = counters(device).unwrap();
-            let times = one_by_one(&mut trainer, device, &mut || ()).unwrap();
+            let times = time_each_kernel(&mut trainer, device, &mut || ()).unwrap();
             let after = counters(device).unwrap();
             let count = |product: bool| {
                 let of_kind = times.iter().filter(|t| t.name.starts_with("product [") == product);
@@ -279,7 +281,7 @@ mod tests {
             assert!(adamw.count == 1 && adamw.seconds > 0.0);
             let qkv = "product [10, 32] [32, 96]ᵀ + bias, float32 to float32";
             assert_eq!(times.iter().find(|t| t.name == qkv).map(|t| t.count), Some(2), "{times:?}");
-            // Nothing is timed any more.
+            // Timing is off again.
             trainer.train_epoch(|_| false).unwrap_err();
             assert_eq!(kernel_times(device).unwrap(), []);
         }

@@ -1,7 +1,6 @@
-//! What other programs call the fields and values of a spec.
+//! Names that other programs use for the fields and values of a spec.
 
-/// What other programs call a field, the fields of a spec that it may be, and what must be known
-/// besides.
+/// Names from other programs, the spec fields they may mean, and a remark for the user.
 pub struct OtherName {
     pub names: &'static [&'static str],
     pub fields: &'static [&'static str],
@@ -16,8 +15,8 @@ const fn other(
     OtherName { names, fields, remark }
 }
 
-/// In lower case, with `_` between words; with a section in front where the name means this there
-/// alone. Names that are a field's own last word need no entry.
+/// Names are in lower case, with `_` between words. A name has a section in front if it means this
+/// only there. Names that equal the last part of a field need no entry.
 pub const OTHER_NAMES: &[OtherName] = &[
     // Training.
     other(
@@ -290,7 +289,7 @@ pub const OTHER_NAMES: &[OtherName] = &[
         &["data.augment.horizontal_flip"],
         "",
     ),
-    // What a run starts from.
+    // Start weights.
     other(
         &[
             "pretrained",
@@ -367,7 +366,7 @@ pub const OTHER_NAMES: &[OtherName] = &[
     ),
 ];
 
-/// What other programs call a value, by the fields that it is a value of.
+/// Values from other programs: the fields, the values, and the help for the user.
 pub const OTHER_VALUES: &[(&[&str], &[&str], &str)] = &[
     (
         &["method"],
@@ -464,8 +463,8 @@ pub const OTHER_VALUES: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
-/// The field that is meant where a section is given as one value, as in `start: baseline`.
-pub const OF_SECTION: &[(&str, &[&str])] = &[
+/// The fields that may be meant if a section is given as one value, as in `start: baseline`.
+pub const MAIN_FIELDS: &[(&str, &[&str])] = &[
     ("data", &["embedded", "hub", "path"]),
     ("model", &["architecture"]),
     ("start", &["arm", "checkpoint", "hub"]),
@@ -484,7 +483,7 @@ mod tests {
     use crate::spec::fields;
 
     #[test]
-    fn other_names_lead_to_fields_that_there_are() {
+    fn other_names_lead_to_existing_fields() {
         let mut seen = BTreeSet::new();
         for entry in OTHER_NAMES {
             for field in entry.fields {
@@ -496,7 +495,7 @@ mod tests {
                 assert!(seen.insert(*name), "{name} stands in two entries");
             }
         }
-        for (section, own) in OF_SECTION {
+        for (section, own) in MAIN_FIELDS {
             assert!(
                 own.iter().all(|own| fields::is_known(&format!("{section}.{own}"))),
                 "{section}"

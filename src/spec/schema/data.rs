@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a run's examples are, whatever they are: what every task's `data` section says.
+/// Where a run's examples are: the fields that the `data` section of every task has.
 #[derive(Clone, Copy, Debug)]
 pub struct FilesSpec<'a> {
     pub hub: Option<&'a str>,
@@ -87,7 +87,7 @@ pub struct ImageDataSpec {
     pub augment: Augment,
 }
 
-/// What happens to an image that the files of two splits hold.
+/// What happens if two splits have the same example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Duplicates {
@@ -103,7 +103,7 @@ pub enum Duplicates {
 pub enum Resize {
     /// Both sides become `model.image_size`, whatever the aspect ratio was.
     Exact,
-    /// The shorter side becomes so many pixels, the other one keeps the aspect ratio: torchvision's
+    /// The shorter side gets this many pixels; the aspect ratio is kept, as in torchvision's
     /// `Resize(n)`.
     ShorterSide(usize),
 }
@@ -197,9 +197,9 @@ pub enum SplitSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartSpec {
-    /// Of the training split's examples as its files hold them, rounded down.
+    /// Fraction of all examples in the files of the training split, rounded down.
     pub fraction: f64,
-    /// Of the draw; not a run's seed.
+    /// Seed of the random choice; independent of a run's seed.
     #[serde(default)]
     pub seed: u64,
 }

@@ -15,8 +15,8 @@ pub struct LoraSpec {
     /// Share of the input's values that A does not see in a training pass.
     #[serde(default)]
     pub dropout: f64,
-    /// Weight matrices of every layer that get a pair; once a spec is resolved every one where it
-    /// names none.
+    /// Weight matrices of every layer that get a pair. If a spec names none, resolving sets every
+    /// matrix.
     #[serde(default)]
     pub targets: Vec<Target>,
     /// What is trained besides the pairs.

@@ -1,7 +1,7 @@
 //! The fields of a run: what a spec can say, with every default.
 //!
-//! `experiments/reference.yaml` is the same list with a comment a field; a test
-//! holds the two together. Units stand in the field's comment.
+//! `experiments/reference.yaml` is the same list with a comment for each field; a test checks that
+//! both agree. Units are given in the comment of a field.
 
 mod architecture;
 mod data;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::spec::precision::Precision;
 
-/// Everything that decides a run's result besides its seed and the bytes of its data.
+/// Everything that affects a run's result, except its seed and the bytes of its data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunSpec {
     pub task: Task,
@@ -30,7 +30,7 @@ pub struct RunSpec {
     pub precision: Precision,
 }
 
-/// Number of parameters of a run's model in closed form, which the rooms above know.
+/// Number of parameters of a run's model in closed form. Passed in, since specs do not know models.
 pub type ParameterCount<'a> = &'a dyn Fn(&RunSpec) -> u64;
 
 impl RunSpec {
@@ -116,7 +116,7 @@ pub struct Fields<D, M> {
     lora: Option<LoraSpec>,
     #[serde(default)]
     training: TrainingSpec,
-    /// Records of before there was a choice do not hold it: they are float32.
+    /// Older records lack this field; they are float32.
     #[serde(default)]
     precision: Precision,
 }
@@ -175,7 +175,7 @@ impl FieldsSource for serde_json::Value {
     }
 }
 
-/// Of records, which hold a whole run.
+/// For records, which have a complete run.
 impl<'de> Deserialize<'de> for RunSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RunSpec, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;

@@ -7,7 +7,7 @@ use super::Target;
 pub struct Stack {
     /// `blocks`, `encoder`, `decoder`.
     pub name: &'static str,
-    /// What names of parameters have before the layer's number: `blocks`, `encoder.layer`.
+    /// The part of parameter names before the layer number: `blocks`, `encoder.layer`.
     pub prefix: &'static str,
     /// Number of layers.
     pub depth: usize,

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of a weight of every layer, as specs write it; a matrix without its `.weight`
-/// (`attn.qkv`), a vector with its ending (`norm1.bias`). Which names there are is the
-/// architecture's to say: [`Stack::weights`](super::Stack::weights).
+/// The name of a weight of every layer, as in specs: a matrix without its `.weight` (`attn.qkv`), a
+/// vector with its suffix (`norm1.bias`). The architecture decides which names exist:
+/// [`Stack::weights`](super::Stack::weights).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Target(String);

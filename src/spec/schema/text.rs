@@ -96,8 +96,8 @@ pub struct TokenizerSpec {
     /// The most tokens of a trained one, special ones included; None is 8192.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
-    /// Whether a trained word-piece tokenizer takes capitals for small letters and accents off;
-    /// None does.
+    /// Whether a trained word-piece tokenizer converts to lower case and strips accents; None means
+    /// yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lowercase: Option<bool>,
 }
@@ -128,7 +128,7 @@ impl TextDataSpec {
 }
 
 impl TokenizerSpec {
-    /// Says what a trained tokenizer is where nothing is said.
+    /// Fills in the defaults of a trained tokenizer.
     pub fn normalise(&mut self) {
         match self.trained() {
             None => {}

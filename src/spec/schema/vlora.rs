@@ -10,7 +10,7 @@ use super::Target;
 pub struct VloraSpec {
     /// Layers a compound, the dense one included; divides `model.depth`.
     pub compound_size: usize,
-    /// Of every target that names none of its own.
+    /// Rank of every target without its own rank.
     pub rank: Rank,
     /// An increment is scaled by `alpha / rank`.
     #[serde(default = "one")]
@@ -22,8 +22,8 @@ pub struct VloraSpec {
     pub detach: bool,
     #[serde(default)]
     pub init: IncrementInit,
-    /// Weights that increments replace. Once a spec is resolved in the order of
-    /// [`Stack::weights`](super::Stack::weights), and every matrix where it names none.
+    /// Weights that increments replace. Resolving sorts them in the order of
+    /// [`Stack::weights`](super::Stack::weights). If a spec names none, it sets every matrix.
     #[serde(default)]
     pub targets: Vec<TargetSpec>,
 }
@@ -54,7 +54,7 @@ pub struct TargetSpec {
 }
 
 impl TargetSpec {
-    /// With the rank and the alpha of all.
+    /// A target with the common rank and alpha.
     pub fn plain(target: impl Into<Target>) -> TargetSpec {
         TargetSpec { target: target.into(), rank: None, alpha: None }
     }

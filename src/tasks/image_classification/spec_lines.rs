@@ -74,8 +74,8 @@ fn side(headers: &[(&Header, usize)]) -> Option<u32> {
     (same(first) && headers.all(same)).then_some(first.width)
 }
 
-/// A size that makes at least half of the images no larger, or the one that published models
-/// take: a few tiny images decide nothing.
+/// The median side of the images, at most the usual one of published models. Like any median,
+/// it ignores a few tiny images.
 fn middle_side(headers: &[(&Header, usize)]) -> u32 {
     let mut sides: Vec<(u32, usize)> =
         headers.iter().map(|(h, n)| (h.width.min(h.height), *n)).collect();

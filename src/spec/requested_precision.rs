@@ -1,4 +1,4 @@
-//! What a spec says of the precision, and what that comes to on a device.
+//! Resolves the `precision` of a spec for a device.
 
 use serde::Deserialize;
 
@@ -8,11 +8,11 @@ use super::node::{Node, Value};
 use super::origin::Origin;
 use super::precision::{DeviceKind, Precision};
 
-/// `precision` as a spec says it.
+/// The field `precision` of a spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Wish {
-    /// What is fast on the device and trains as well.
+enum RequestedPrecision {
+    /// The fastest precision on the device that trains equally well.
     #[default]
     Auto,
     Float32,
@@ -20,7 +20,7 @@ enum Wish {
     Bf16,
 }
 
-/// What other programs call them, where the likeness of names would suggest something else.
+/// Names in other programs for which the similarity of names would suggest a wrong precision.
 const OTHER_NAMES: [(&str, &str); 5] = [
     ("bfloat16", "bf16"),
     ("fp32", "float32"),
@@ -29,7 +29,7 @@ const OTHER_NAMES: [(&str, &str); 5] = [
     ("tensorfloat32", "tf32"),
 ];
 
-fn read(node: &Node) -> Result<Wish, SpecError> {
+fn read(node: &Node) -> Result<RequestedPrecision, SpecError> {
     from_node(node).map_err(|error| {
         let other = |(name, _): &&(&str, &str)| node.value == Value::Text(name.to_string());
         match OTHER_NAMES.iter().find(other) {
@@ -39,17 +39,16 @@ fn read(node: &Node) -> Result<Wish, SpecError> {
     })
 }
 
-/// Reads `precision`, for a device where one is known. Without one nothing is refused, and `auto`
-/// is float32.
+/// Resolves `precision` for a device. Without a device nothing is refused, and `auto` is float32.
 pub fn resolve(node: Option<&Node>, device: Option<DeviceKind>) -> Result<Precision, SpecError> {
-    // null is the default, as everywhere.
+    // null stands for the default.
     let node = node.filter(|node| node.value != Value::Null);
-    let wish = node.map(read).transpose()?.unwrap_or_default();
-    let precision = match wish {
-        Wish::Auto => device.map_or(Precision::Float32, DeviceKind::precision),
-        Wish::Float32 => Precision::Float32,
-        Wish::Tf32 => Precision::Tf32,
-        Wish::Bf16 => Precision::Bf16,
+    let requested = node.map(read).transpose()?.unwrap_or_default();
+    let precision = match requested {
+        RequestedPrecision::Auto => device.map_or(Precision::Float32, DeviceKind::precision),
+        RequestedPrecision::Float32 => Precision::Float32,
+        RequestedPrecision::Tf32 => Precision::Tf32,
+        RequestedPrecision::Bf16 => Precision::Bf16,
     };
     match device {
         Some(device) if !precision.runs_on(device) => {
