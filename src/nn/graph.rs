@@ -120,7 +120,7 @@ impl Variable {
     }
 
     /// A number of its own, which clones share; None where no gradient can reach it.
-    pub fn number(&self) -> Option<u64> {
+    pub fn id(&self) -> Option<u64> {
         self.node.as_ref().map(|node| node.number)
     }
 

@@ -20,7 +20,7 @@ mod optimizer;
 mod role;
 mod store;
 
-pub use cpu::linear::Multiplied;
+pub use cpu::linear::BackwardProducts;
 pub use cpu::{packing, product_rate};
 #[cfg(test)]
 pub use cuda::emulated;

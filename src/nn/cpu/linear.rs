@@ -134,7 +134,7 @@ pub struct Wanted<'a> {
 
 /// A backward pass by its sizes: what it multiplies.
 #[derive(Clone, Copy, Debug)]
-pub struct Multiplied {
+pub struct BackwardProducts {
     pub rows: usize,
     pub size: Size,
     /// x's gradient is made.
@@ -147,7 +147,7 @@ pub struct Multiplied {
     pub thin: bool,
 }
 
-impl Multiplied {
+impl BackwardProducts {
     /// The most bytes that the products hold at once beside what they multiply and make.
     pub fn scratch(self, on: &Processor) -> u64 {
         let (n, Size { input, output }) = (self.rows, self.size);

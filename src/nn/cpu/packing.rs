@@ -126,7 +126,7 @@ impl Processor {
 
     /// Bytes of the buffers that threads keep once they have multiplied: each worker's, and that of
     /// the thread that hands out the work.
-    pub fn kept(&self) -> u64 {
+    pub fn thread_buffers(&self) -> u64 {
         ((self.threads + 1) * self.caches[1].bytes) as u64
     }
 
@@ -266,9 +266,9 @@ mod tests {
 
     #[test]
     fn a_second_cache_of_two_mebibytes_is_kept_by_each_thread() {
-        assert_eq!(XEON.kept(), 3 * 2048 * 1024);
+        assert_eq!(XEON.thread_buffers(), 3 * 2048 * 1024);
         let many = Processor { threads: 64, ..XEON };
-        assert_eq!(many.kept(), 65 * 2048 * 1024);
+        assert_eq!(many.thread_buffers(), 65 * 2048 * 1024);
     }
 
     /// The gradient of a 192 × 192 weight over 64 · 65 tokens: 512 terms at a time are about equal
