@@ -302,9 +302,9 @@ impl Engine {
     fn norm(&self, norm: &LayerNorm, needs_gradient: bool, reached: &mut Reached) -> Effect {
         let LayerNorm { rows, width, leaves } = norm;
         let x = self.matrix(*rows, *width);
-        let partial = self.partial.map_or(0, |(rows_apart, ..)| {
+        let partial = self.partial.map_or(0, |(block, ..)| {
             // For the gradients of scale and shift.
-            2 * rows.div_ceil(rows_apart) as u64 * *width as u64 * FLOAT
+            2 * rows.div_ceil(block) as u64 * *width as u64 * FLOAT
         });
         let (parameters, workspace) = reached.add(leaves);
         Effect {
