@@ -61,7 +61,7 @@ pub struct Reading {
     tensor: Tensor,
     /// On a GPU: the copy that was queued with the reading.
     #[cfg(feature = "cuda")]
-    copied: Option<cuda::Copied>,
+    copied: Option<cuda::QueuedCopy>,
 }
 
 impl Reading {
@@ -70,7 +70,7 @@ impl Reading {
         Ok(Reading {
             tensor: scalar.clone(),
             #[cfg(feature = "cuda")]
-            copied: cuda::copied(scalar)?,
+            copied: cuda::queue_copy(scalar)?,
         })
     }
 
