@@ -1,6 +1,6 @@
-//! One start of an image dataset: the time of [`ImageData::load`], as JSON. What
-//! `scripts/bench/decode.py` runs beside Pillow: `decode SPEC CACHE`, where SPEC is JSON with `data`
-//! and `model` as in a spec, and CACHE the folder for decoded splits, or empty for none.
+//! Measures how long [`ImageData::load`] takes to load an image dataset, and prints JSON.
+//! `scripts/bench/decode.py` compares it with Pillow. Usage: `decode SPEC CACHE`. SPEC is JSON with `data`
+//! and `model` as in a spec. CACHE is the folder for decoded splits, or empty for no cache.
 
 #![allow(clippy::expect_used)]
 
@@ -38,7 +38,7 @@ fn main() {
         .expect("a dataset that loads");
     let seconds = start.elapsed().as_secs_f64();
     let peak = peak_kib();
-    // A sum does not depend on the images' order, which parts change.
+    // The sum does not depend on the order of images, which drawing splits changes.
     let mut fingerprint = 0u64;
     for split in [&data.train, &data.validation, &data.test] {
         for i in 0..split.len() {
@@ -48,16 +48,16 @@ fn main() {
             fingerprint = fingerprint.wrapping_add(u64::from_le_bytes(word));
         }
     }
-    let told = serde_json::json!({
+    let report = serde_json::json!({
         "seconds": seconds,
         "peak_kib": peak,
         "cached": data.train.is_cached(),
         "fingerprint": fingerprint,
     });
-    println!("{told}");
+    println!("{report}");
 }
 
-/// The most memory that this process has held, in KiB; 0 where the system does not tell.
+/// The peak memory of this process in KiB; 0 if the system does not report it.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

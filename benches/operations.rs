@@ -1,5 +1,5 @@
-//! Time of single operations, forward and with backward, at the shapes of a ViT of width 192 on
-//! 32 × 32 images (65 tokens, batch 64). Run: `just bench`.
+//! Times single operations, forward and backward, at the shapes of a ViT of width 192 on 32 × 32 images
+//! (65 tokens, batch 64). Run: `just bench`.
 
 #![allow(clippy::expect_used)]
 
@@ -24,8 +24,8 @@ fn tensor(shape: &[usize]) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor of the benchmark's shape")
 }
 
-/// Forward without a graph, and the way back from the mean of what `f` computes. The inputs named
-/// in `constant` get no gradient.
+/// Measures the forward pass of `f` without a graph, and the backward pass from the mean of its result.
+/// The inputs with indices in `constant` get no gradient.
 fn measure(
     c: &mut Criterion,
     name: &str,
@@ -111,7 +111,7 @@ fn operations(c: &mut Criterion) {
     c.bench_function("adamw, 192 x 768", |b| b.iter(|| adamw_update(update, &p, &m, &v, &g)));
 }
 
-/// What one thread makes beside training: a batch, cropped, mirrored and normalised.
+/// Measures the prefetcher's work: a batch that is cropped, mirrored and normalised.
 fn batches(c: &mut Criterion) {
     let data = ImageData::noise(Size { side: 32, channels: 3 }, 10, BATCH, BATCH);
     let data_spec = r#"{"augment": {"crop_padding": 4, "horizontal_flip": true}}"#;

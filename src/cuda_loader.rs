@@ -1,10 +1,10 @@
-//! The CUDA libraries, loaded when a GPU is asked for and not when the program starts: a program that
-//! is built for GPUs then runs on any machine, and says in a sentence why it finds no GPU.
+//! Loads the CUDA libraries when a GPU is needed, not when the program starts. So a program that is built
+//! for GPUs runs on any machine, and reports in a sentence why it finds no GPU.
 //!
-//! candle links cudarc against the libraries, whose names would stand in the program as needed at its
-//! start. So the program has a function of its own under each name that the compiled crates refer to
-//! ([`names`]): one jump to an address that [`load`] takes from the library. The linker finds these
-//! first and leaves the libraries out. Until an address is known the jump ends in [`missing`].
+//! candle links cudarc against the libraries, so the program would need them at its start. Instead the
+//! program defines its own function under each name that the compiled crates refer to ([`names`]): a
+//! jump to an address that [`load`] gets from the library. The linker finds these functions first and
+//! leaves out the libraries. Until an address is known, the jump leads to [`missing`].
 //!
 //! ```text
 //! cuInit:   jmp *address          table:  address of ↓, then of libcuda's cuInit; pointer to "cuInit"
@@ -26,24 +26,24 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("the `cuda` feature is for Linux on x86-64");
 
-/// Folders to look in before any other, separated by colons.
+/// The environment variable with the folders to search first, separated by colons.
 pub const FOLDERS_VARIABLE: &str = "VLORA_CUDA_LIBRARIES";
 
-/// Where libraries are looked for after the loader's path and `$CUDA_HOME`.
+/// The folders to search after the loader's path and `$CUDA_HOME`.
 const USUAL_FOLDERS: [&str; 2] = ["/usr/local/cuda/lib64", "/usr/local/nvidia/lib64"];
 
-/// Why there is no GPU to compute on, in one sentence.
+/// Why no GPU can be used, in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
-    /// No driver, or it sees no GPU: this machine computes on its processor.
+    /// There is no driver, or it sees no GPU. The program can compute on the CPU.
     #[error("{0}")]
     NoGpu(String),
-    /// There may be a GPU, and something keeps the program from it.
+    /// There may be a GPU, but the program cannot use it.
     #[error("{0}")]
     Broken(String),
 }
 
-/// A function's place in its table. Its layout is that which the assembler below writes.
+/// A function's entry in its table. The assembler code below writes this layout.
 #[repr(C)]
 struct Entry {
     address: AtomicPtr<c_void>,
@@ -55,13 +55,13 @@ unsafe impl Sync for Entry {}
 
 impl Entry {
     fn name(&self) -> &'static CStr {
-        // SAFETY: written by the assembler with a zero at its end, and constant.
+        // SAFETY: a constant that the assembler code ends with a zero.
         unsafe { CStr::from_ptr(self.name) }
     }
 }
 
-/// Defines the functions: of libraries that are loaded, each with a module for its table of addresses,
-/// and of others, with what their functions do for good (`missing` or `nothing`).
+/// Defines the functions. Each library that is loaded gets a module with its table of addresses. The
+/// functions of libraries that are left out always call `missing` or `nothing`.
 macro_rules! trampolines {
     (
         loaded { $($library:ident: $($name:ident)+;)+ }
@@ -73,11 +73,11 @@ macro_rules! trampolines {
             r#"700: .asciz "\name""#,
             r#".section .text.vlora_late, "ax", @progbits"#,
             r".globl \name",
-            // Not for other libraries to find: libcublas must get libcublasLt's own functions.
+            // Hidden from other libraries: libcublas must find libcublasLt's own functions.
             r".hidden \name",
             r".type \name, @function",
             r"\name: jmpq *701f(%rip)",
-            // An entry for `target`, as a function with the name for its argument.
+            // Calls `target` with the name as its argument.
             "702: leaq 700b(%rip), %rdi",
             r"jmp \target",
             r".size \name, . - \name",
@@ -118,14 +118,14 @@ macro_rules! trampolines {
 
 mod names;
 
-/// Keeps the functions in every program that is linked with this crate, whether or not it calls
-/// [`load`]: another that uses candle would be linked against the libraries.
+/// Keeps the functions in every program that is linked with this crate, even if it does not call
+/// [`load`]. Otherwise a program that uses candle would be linked against the libraries.
 #[used]
 static KEPT: fn() -> &'static [Entry] = names::driver::table;
 
-/// Where a function is called that no library gave.
+/// Called in place of a function that no loaded library has.
 extern "C" fn missing(name: *const c_char) -> ! {
-    // SAFETY: the assembler's own constant.
+    // SAFETY: a constant of the assembler code.
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
     let why = match STATE.get() {
         None => {
@@ -140,41 +140,42 @@ extern "C" fn missing(name: *const c_char) -> ! {
     std::process::exit(1)
 }
 
-/// Stands for what the CUDA runtime's parts of candle's kernels call as the program starts, to announce
-/// themselves. Only quantised models need those kernels; this program has none, and no CUDA runtime.
+/// Called in place of functions of the CUDA runtime that some of candle's kernels call at the program's
+/// start to register themselves. Only quantised models need those kernels. This program has no such models
+/// and no CUDA runtime.
 extern "C" fn nothing(_name: *const c_char) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-/// A library and its file's names, the newest first.
-struct Wanted {
+/// A library: its name, the names of its file (newest version first), and its table.
+struct CudaLibrary {
     name: &'static str,
     files: &'static [&'static str],
     table: fn() -> &'static [Entry],
 }
 
-const DRIVER: Wanted =
-    Wanted { name: "libcuda", files: &["libcuda.so.1"], table: names::driver::table };
+const DRIVER: CudaLibrary =
+    CudaLibrary { name: "libcuda", files: &["libcuda.so.1"], table: names::driver::table };
 
-/// In the order in which they need each other.
-const LIBRARIES: [Wanted; 3] = [
-    Wanted {
+/// In the order of their dependencies.
+const LIBRARIES: [CudaLibrary; 3] = [
+    CudaLibrary {
         name: "libcublasLt",
         files: &["libcublasLt.so.13", "libcublasLt.so.12"],
         table: names::cublaslt::table,
     },
-    Wanted {
+    CudaLibrary {
         name: "libcublas",
         files: &["libcublas.so.13", "libcublas.so.12"],
         table: names::cublas::table,
     },
-    Wanted { name: "libcurand", files: &["libcurand.so.10"], table: names::curand::table },
+    CudaLibrary { name: "libcurand", files: &["libcurand.so.10"], table: names::curand::table },
 ];
 
 static STATE: OnceLock<Result<usize, Unavailable>> = OnceLock::new();
 
-/// Loads the driver, starts it, and loads the other libraries; the number of GPUs, at least one. Only
-/// the first call does anything. Nothing of CUDA may be called before, and nothing after an error.
+/// Loads the driver, starts it, and loads the other libraries. Returns the number of GPUs, at least one.
+/// Only the first call does the work. No CUDA function may be called before this, or after an error.
 pub fn load() -> Result<usize, &'static Unavailable> {
     STATE.get_or_init(load_all).as_ref().copied()
 }
@@ -212,7 +213,7 @@ fn load_all() -> Result<usize, Unavailable> {
     Ok(devices)
 }
 
-/// What the driver must be and have.
+/// Starts the driver and checks its version. Returns the number of GPUs.
 fn start_driver() -> Result<usize, Unavailable> {
     let failed = |function: &str, error: DriverError| {
         let name = error.error_name().map_or("an unknown error".into(), CStr::to_string_lossy);
@@ -229,7 +230,7 @@ fn start_driver() -> Result<usize, Unavailable> {
     };
     result::init().map_err(|e| failed("cuInit", e))?;
     let mut version = 0;
-    // SAFETY: writes the number that it is given.
+    // SAFETY: writes to the number that it is given.
     unsafe { sys::cuDriverGetVersion(&raw mut version) }
         .result()
         .map_err(|e| failed("cuDriverGetVersion", e))?;
@@ -249,17 +250,18 @@ fn start_driver() -> Result<usize, Unavailable> {
     }
 }
 
-/// Gives a table the library's addresses. What an older library lacks keeps ending in [`missing`].
+/// Fills a table with the library's addresses. Functions that an older library lacks still call
+/// [`missing`].
 fn fill(library: &Library, table: fn() -> &'static [Entry]) {
     for entry in table() {
-        // SAFETY: the address is only ever jumped to, with the arguments of the function's declaration.
+        // SAFETY: the address is only jumped to, with the arguments of the function's declaration.
         if let Ok(address) = unsafe { library.get::<*mut c_void>(entry.name()) } {
             entry.address.store(address.into_raw(), Ordering::Release);
         }
     }
 }
 
-/// Where libraries are looked for.
+/// The folders to search for libraries.
 struct Folders {
     named: Vec<PathBuf>,
     usual: Vec<PathBuf>,
@@ -277,21 +279,21 @@ impl Folders {
         Folders { named: named.collect(), usual }
     }
 
-    /// A newer version anywhere before an older one. An error is the reason why a file that is there
-    /// does not load, or nothing where there is none.
-    fn open(&self, wanted: &Wanted) -> Result<ManuallyDrop<Library>, Option<String>> {
+    /// Opens a library. A newer version in any folder is preferred to an older one. The error is the
+    /// reason why an existing file does not load, or None if there is no file.
+    fn open(&self, wanted: &CudaLibrary) -> Result<ManuallyDrop<Library>, Option<String>> {
         let mut reason = None;
         for file in wanted.files {
             let named = self.named.iter().map(|folder| folder.join(file));
             let usual = self.usual.iter().map(|folder| folder.join(file));
-            // A name alone goes by the loader's path.
+            // A name without a folder is searched on the loader's path.
             for path in named.chain([PathBuf::from(file)]).chain(usual) {
                 // SAFETY: NVIDIA's libraries may be loaded at any time.
                 match unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) } {
-                    // Open for as long as the program runs: its addresses are in use.
+                    // It stays open while the program runs, since its addresses are in use.
                     Ok(library) => return Ok(ManuallyDrop::new(library)),
                     Err(error) => {
-                        // The loader's own words; the error itself only says that it failed.
+                        // The source has the loader's message; the error itself only says that it failed.
                         let text =
                             error.source().map_or_else(|| error.to_string(), ToString::to_string);
                         if !text.contains(&format!("{}: cannot open shared object", path.display()))
@@ -322,8 +324,8 @@ impl Folders {
 mod tests {
     use super::*;
 
-    /// The assembler's tables are those that Rust reads: as many entries, each with a name and a place
-    /// to jump to.
+    /// The assembler code writes the tables that Rust reads: as many entries, each with a name and an
+    /// address.
     #[test]
     fn every_function_has_an_entry() {
         for (table, first, last) in [

@@ -1,5 +1,5 @@
-//! Whole trainings on a GPU against the same on the CPU: emulated in every test run, and on a GPU by
-//! `cargo test --release --features cuda --lib -- --ignored on_the_gpu`.
+//! Compares whole trainings on a GPU with the same on the CPU. The GPU is emulated in every test run. To
+//! run on a real one: `cargo test --release --features cuda --lib -- --ignored on_the_gpu`.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::spec::{self, RunSpec};
 use crate::tasks::{Blueprint, DataSet, Opened, Run, Split, Task, Work};
 use crate::train::{Step, Trainer};
 
-/// What a training left.
+/// The results of a training.
 struct Trained {
     steps: Vec<Step>,
     weights: BTreeMap<String, Tensor>,
-    /// Loss of the evaluation.
+    /// The loss of the evaluation.
     loss: f64,
     /// Weights and both moments, by name.
     checkpoint: BTreeMap<String, Vec<u32>>,
@@ -40,13 +40,13 @@ fn run(overrides: &[&str]) -> RunSpec {
     spec.unwrap().variants.remove(0).spec
 }
 
-/// Work on a run's task with seed 1 on noise.
+/// Does `work` on a run's task with seed 1, on data of noise.
 fn on_noise<W: Work>(spec: &RunSpec, train: usize, device: &Device, work: W) -> W::Output {
     let run = Run { spec, seed: 1, device };
     Opened::synthetic(spec, train, 10).unwrap().work(run, work)
 }
 
-/// Training on a device.
+/// Trains on a device.
 struct Training<'a> {
     spec: &'a RunSpec,
     device: &'a Device,
@@ -62,7 +62,7 @@ impl Training<'_> {
     }
 }
 
-/// An evaluation, and a checkpoint that training resumes from.
+/// Trains an epoch, evaluates, and checks that resuming from the checkpoint gives the same evaluation.
 impl Work for Training<'_> {
     type Output = Trained;
 
@@ -84,12 +84,12 @@ impl Work for Training<'_> {
     }
 }
 
-/// Five steps, of which the last is smaller.
+/// Trains five steps. The last one is smaller.
 fn train(spec: &RunSpec, device: &Device) -> Trained {
     on_noise(spec, 4 * spec.training.batch_size + 2, device, Training { spec, device })
 }
 
-/// The weights that a training starts from.
+/// Returns the weights that a training starts from.
 struct Start<'a>(Training<'a>);
 
 impl Work for Start<'_> {
@@ -100,7 +100,8 @@ impl Work for Start<'_> {
     }
 }
 
-/// The readings, LoRA with dropout on frozen weights, micro-batches, the mean over tokens.
+/// Dense and VLoRA with all kinds of reference and increment, LoRA with dropout on frozen weights,
+/// micro-batches, and pooling by the mean.
 const SPECS: [&[&str]; 6] = [
     &[],
     &["method=vlora"],
@@ -114,7 +115,8 @@ fn close(got: f64, want: f64, tolerance: f64, what: &str) {
     assert!((got - want).abs() <= tolerance * want.abs().max(0.1), "{what}: {got} for {want}");
 }
 
-/// How far weights ended from where others did, beside how far those had come.
+/// The distance between the final weights of two trainings, relative to the distance that training moved
+/// them.
 fn apart(got: &Trained, want: &Trained, start: &BTreeMap<String, Tensor>) -> f64 {
     let square = |a: &Tensor, b: &Tensor| {
         let d = (a - b).unwrap().to_dtype(DType::F64).unwrap();
@@ -128,7 +130,7 @@ fn apart(got: &Trained, want: &Trained, start: &BTreeMap<String, Tensor>) -> f64
     (off / way).sqrt()
 }
 
-fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
+fn training_matches_the_cpu(on_gpu: impl Fn(&RunSpec) -> Trained) {
     for overrides in SPECS {
         let spec = run(overrides);
         let want = train(&spec, &Device::Cpu);
@@ -162,14 +164,14 @@ fn trains_as_the_cpu_does(on_gpu: impl Fn(&RunSpec) -> Trained) {
             close(got.loss, want.loss, 2.0 * tolerance, &what);
             let apart = apart(&got, &want, &start);
             assert!(apart < way, "{what}: weights are {apart} of their way apart");
-            // The same again: the same bits.
+            // A second training gives the same bits.
             let again = on_gpu(&typed);
             assert!(again.checkpoint == got.checkpoint, "{what}: other bits the second time");
         }
     }
 }
 
-/// Kernels and products that an epoch puts into a GPU's queue.
+/// Counts the kernels and products that an epoch queues on a GPU.
 struct Launches<'a>(Training<'a>);
 
 impl Work for Launches<'_> {
@@ -184,8 +186,8 @@ impl Work for Launches<'_> {
     }
 }
 
-/// Launches of a block in a step: forward 4 products and 4 kernels, backward 8 products and 14
-/// kernels. More would be gaps between launches.
+/// The launches of a block per step: forward 4 products and 4 kernels, backward 8 products and 14
+/// kernels. More launches would leave gaps between them.
 #[test]
 fn a_block_takes_few_launches() {
     let launches = |depth: &str, vlora: bool| {
@@ -200,20 +202,21 @@ fn a_block_takes_few_launches() {
         let (four, six) = (launches("4", vlora), launches("6", vlora));
         [0, 1].map(|i| six[i] - four[i])
     };
-    // Layer norms 2 · (1 + 2), attention 1 + 2, GELU 1, four sums of columns of 2 each; four products
-    // forward, eight backward.
+    // Kernels: layer norms 2 · (1 + 2), attention 1 + 2, GELU 1, and four column sums of 2 each. Products:
+    // four forward, eight backward.
     assert_eq!(of_two(false), [2 * 18, 2 * 12]);
-    // Of two blocks one is increments: their sums with the references, and a product for each factor.
+    // One of two blocks has increments. It also adds them to their references, and has a product for each
+    // factor.
     assert_eq!(of_two(true), [2 * 18 + 4, 2 * 12 + 8]);
 }
 
 #[test]
-fn emulated_trainings_are_the_cpus() {
-    trains_as_the_cpu_does(|spec| emulated(|| train(spec, &Device::Cpu)));
+fn emulated_trainings_match_the_cpu() {
+    training_matches_the_cpu(|spec| emulated(|| train(spec, &Device::Cpu)));
 }
 
-/// Two epochs, and the same with another trainer that takes up the first's checkpoint: moments, copies
-/// and the step's number, or the weights would end elsewhere.
+/// Trains two epochs, and again with another trainer that resumes from the checkpoint of the first epoch.
+/// The end must have the same bits, so the checkpoint must have moments, copies and the step's number.
 struct Resuming<'a>(Training<'a>);
 
 impl Work for Resuming<'_> {
@@ -232,27 +235,27 @@ impl Work for Resuming<'_> {
     }
 }
 
-fn goes_on_to_the_same_bits(device: &Device) {
+fn resumed_training_ends_bitwise_equal(device: &Device) {
     let spec = run(&["method=vlora", "precision=bf16", "training.epochs=2"]);
     on_noise(&spec, 12, device, Resuming(Training { spec: &spec, device }));
 }
 
 #[test]
-fn emulated_trainings_go_on_to_the_same_bits() {
-    emulated(|| goes_on_to_the_same_bits(&Device::Cpu));
+fn resumed_emulated_trainings_end_bitwise_equal() {
+    emulated(|| resumed_training_ends_bitwise_equal(&Device::Cpu));
 }
 
 #[cfg(feature = "cuda")]
 #[test]
 #[ignore = "needs a GPU"]
-fn trainings_go_on_to_the_same_bits_on_the_gpu() {
-    goes_on_to_the_same_bits(&crate::runner::select_device("cuda").unwrap());
+fn resumed_trainings_end_bitwise_equal_on_the_gpu() {
+    resumed_training_ends_bitwise_equal(&crate::runner::select_device("cuda").unwrap());
 }
 
 #[cfg(feature = "cuda")]
 #[test]
 #[ignore = "needs a GPU"]
-fn trainings_on_the_gpu_are_the_cpus() {
+fn trainings_on_the_gpu_match_the_cpu() {
     let device = crate::runner::select_device("cuda").unwrap();
-    trains_as_the_cpu_does(|spec| train(spec, &device));
+    training_matches_the_cpu(|spec| train(spec, &device));
 }

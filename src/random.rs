@@ -1,30 +1,30 @@
 //! Counter-based random streams, addressed by name.
 //!
-//! A stream is Philox4x32-10 (Salmon et al., SC 2011): the n-th block of a stream is a
-//! function of (key, n) alone, so no generator state is ever stored. Key and upper counter
-//! come from a SHA-256 of (seed, purpose, name): arms that share a parameter share its
-//! initial value, arms share the data order, and adding a layer changes no other layer.
+//! A stream is Philox4x32-10 (Salmon et al., SC 2011). Its n-th block depends on (key, n) alone, so
+//! no generator state is ever stored. The key and the upper half of the counter come from a SHA-256
+//! of (seed, purpose, name). So arms that share a parameter share its initial value, all arms share
+//! the data order, and adding a layer changes no other layer.
 
 use sha2::{Digest, Sha256};
 
-/// What a stream's numbers are for; streams of different purposes are independent.
+/// What a stream is used for. Streams of different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Initial values; named by parameter.
+    /// Initial values. The stream's name is the parameter's.
     Init,
-    /// Order of training examples; named by epoch.
+    /// Order of training examples. The name is the epoch.
     Order,
-    /// Crops and flips; named by epoch and example.
+    /// Crops and flips. The name is the epoch and the example.
     Augment,
-    /// The gradient audit's perturbation; named by parameter.
+    /// The gradient audit's perturbation. The name is the parameter's.
     Audit,
-    /// Values dropped in training; named by layer, step and micro-batch.
+    /// Dropout masks. The name is the layer, the step and the micro-batch.
     Dropout,
-    /// Random matrices that a model's are compared with; named by shape.
-    Yardstick,
-    /// Which training examples serve for validation or test; named by which.
-    Part,
-    /// Examples of a measurement that reads no data; named by what of them.
+    /// Random matrices that a model's matrices are compared with. The name is the shape.
+    RandomMatrix,
+    /// Training examples set apart for validation or test. The name is the split's.
+    Split,
+    /// Random examples for measurements that read no data. The name is what they contain.
     Noise,
 }
 
@@ -36,8 +36,8 @@ impl Purpose {
             Purpose::Augment => "augment",
             Purpose::Audit => "audit",
             Purpose::Dropout => "dropout",
-            Purpose::Yardstick => "yardstick",
-            Purpose::Part => "part",
+            Purpose::RandomMatrix => "yardstick",
+            Purpose::Split => "part",
             Purpose::Noise => "noise",
         }
     }
@@ -71,7 +71,7 @@ impl Stream {
         }
     }
 
-    /// The stream from its number `n` on, for `n` a multiple of 4 below 2³⁴.
+    /// The stream from its `n`-th number on. `n` must be a multiple of 4 below 2³⁴.
     pub fn from_number(mut self, n: u64) -> Stream {
         debug_assert!(n.is_multiple_of(4) && n >> 34 == 0);
         self.counter[0] = (n / 4) as u32;
@@ -79,15 +79,15 @@ impl Stream {
         self
     }
 
-    /// One of 2³² streams beside this one, of 2³⁴ numbers each. Lane 0 is the stream itself.
+    /// One of 2³² independent streams of 2³⁴ numbers each. Lane 0 is this stream itself.
     pub fn lane(mut self, lane: u32) -> Stream {
         self.counter = [0, lane, self.counter[2], self.counter[3]];
         self.used = 4;
         self
     }
 
-    /// The next 4·N numbers at once: number 4·i + j stands at \[j\]\[i\]. For a stream of which a
-    /// multiple of four was taken so far. Vectorises where it is inlined.
+    /// The next 4·N numbers at once: number 4·i + j is at \[j\]\[i\]. The count of numbers taken so far
+    /// must be a multiple of four. Vectorises when inlined.
     #[inline(always)]
     pub fn next_blocks<const N: usize>(&mut self) -> [[u32; N]; 4] {
         debug_assert!(self.used == 4);
@@ -102,8 +102,7 @@ impl Stream {
         philox([lows, highs, [name0; N], [name1; N]], self.key)
     }
 
-    /// What the stream's numbers follow from beside their place: the key, and the counter's upper
-    /// words. For generators elsewhere that draw the same numbers.
+    /// The key and the counter's upper words. A GPU kernel draws the same numbers from them.
     pub fn address(&self) -> [u32; 4] {
         let ([key0, key1], [.., name0, name1]) = (self.key, self.counter);
         [key0, key1, name0, name1]
@@ -151,7 +150,7 @@ impl Stream {
     }
 }
 
-/// Ten rounds of Philox4x32, of N counters.
+/// Ten rounds of Philox4x32 on N counters.
 #[inline(always)]
 fn philox<const N: usize>(mut c: [[u32; N]; 4], mut k: [u32; 2]) -> [[u32; N]; 4] {
     for _ in 0..10 {
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_and_lanes_are_the_streams_numbers() {
+    fn blocks_and_lanes_continue_the_stream() {
         let stream = Stream::new(3, Purpose::Dropout, "x");
         let (mut one, mut many) = (stream.clone(), stream.clone().lane(0));
         let singly: Vec<u32> = (0..28).map(|_| one.next_u32()).collect();
@@ -216,12 +215,12 @@ mod tests {
         };
         assert_eq!(singly, (0..28).map(at).collect::<Vec<u32>>());
         assert_eq!(stream.clone().from_number(4).next_u32(), singly[4]);
-        // A lane is another stream, wherever the one before it stood.
+        // A lane is another stream. It starts at its beginning wherever the first stream was.
         let lane = one.lane(1).next_u32();
         assert_eq!(lane, stream.clone().lane(1).next_u32());
         assert_eq!(lane, stream.clone().lane(1).from_number(0).next_u32());
         assert!(!singly.contains(&lane));
-        // The last blocks before the counter's lower word is full, and the first after.
+        // The last block before the counter's lower word overflows, and the first one after.
         let last = Stream { counter: [u32::MAX, 0, 7, 8], ..stream };
         let [[a, b], ..] = last.clone().next_blocks::<2>();
         let next = Stream { counter: [0, 1, 7, 8], ..last.clone() }.next_u32();
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_the_distributions() {
+    fn moments_match_the_distributions() {
         let mut s = Stream::new(7, Purpose::Init, "moments");
         let n = 200_000;
         let (mut sum, mut square, mut fourth) = (0.0, 0.0, 0.0);

@@ -1,16 +1,16 @@
-//! What singular values say of a matrix, and of how a model's layers differ from each other.
+//! Measures of singular values: of one matrix, and of the difference between two layers.
 //!
-//! The energy of a matrix is ‖·‖² = Σ s_k², and its first r singular values keep the share
+//! The energy of a matrix is ‖·‖² = Σ s_k². Its first r singular values keep the share
 //! Σ_{k < r} s_k² / Σ s_k² of it.
 
 use serde::{Deserialize, Serialize};
 
-/// Ranks at which the energy kept is told.
+/// Ranks for which the kept energy is reported.
 pub const RANKS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
-/// Shares of the energy of which the least rank is told.
+/// Shares of the energy for which the smallest sufficient rank is reported.
 pub const SHARES: [f64; 3] = [0.5, 0.9, 0.99];
 
-/// A weight W that is not its compound's first, and its difference D = W − W_ref.
+/// The spectra of a weight W that adds to a reference, and of the difference D = W − W_ref.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerSpectrum {
     pub layer: usize,
@@ -31,44 +31,44 @@ impl LayerSpectrum {
         ratio(norm(&self.difference), norm(&self.weight))
     }
 
-    /// What ‖D‖ / ‖W‖ is where W and W_ref are orthogonal, as unrelated matrices nearly are:
-    /// √(‖W‖² + ‖W_ref‖²) / ‖W‖.
+    /// ‖D‖ / ‖W‖ if W and W_ref were orthogonal: √(‖W‖² + ‖W_ref‖²) / ‖W‖. Unrelated matrices are
+    /// nearly orthogonal.
     pub fn unrelated_norm(&self) -> f64 {
         let own = norm(&self.weight);
         ratio(own.hypot(self.reference_norm), own)
     }
 
-    /// ‖W − Ŵ‖ / ‖W‖ with the best increment of this rank on W_ref.
+    /// ‖W − Ŵ‖ / ‖W‖ where Ŵ is W_ref plus the best increment of this rank.
     pub fn error_with_increment(&self, rank: usize) -> f64 {
         self.relative_norm() * (1.0 - energy_kept(&self.difference, rank)).sqrt()
     }
 
-    /// ‖W − Ŵ‖ / ‖W‖ with the best matrix of this rank and no reference.
+    /// ‖W − Ŵ‖ / ‖W‖ where Ŵ is the best matrix of this rank, without a reference.
     pub fn error_alone(&self, rank: usize) -> f64 {
         (1.0 - energy_kept(&self.weight, rank)).sqrt()
     }
 }
 
-/// What the singular values of one matrix say.
+/// Measures of the singular values of one matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measures {
     /// ‖·‖² / ‖·‖₂², at least 1; 0 for a matrix of zeros.
     pub stable_rank: f64,
-    /// The least rank that keeps each of [`SHARES`] of the energy.
+    /// For each of [`SHARES`], the smallest rank that keeps this share of the energy.
     pub ranks: [usize; SHARES.len()],
     /// The share of the energy kept at each of [`RANKS`].
     pub kept: [f64; RANKS.len()],
 }
 
 impl Measures {
-    /// Of singular values in descending order.
+    /// `values` are singular values in descending order.
     pub fn of(values: &[f64]) -> Measures {
         let stable_rank = match values.first() {
             Some(largest) if *largest > 0.0 => (norm(values) / largest).powi(2),
             _ => 0.0,
         };
         let least = |share: f64| {
-            // A share is reached but for rounding, which for a sum of n terms is within n ε.
+            // The sum of n terms has a rounding error of up to n ε.
             let enough = share * (1.0 - values.len() as f64 * f64::EPSILON);
             (0..=values.len()).find(|rank| energy_kept(values, *rank) >= enough)
         };
@@ -80,7 +80,7 @@ impl Measures {
     }
 }
 
-/// Σ_{k < rank} s² / Σ s², in \[0, 1\]; 1 where there is nothing to keep.
+/// Σ_{k < rank} s_k² / Σ s_k², in \[0, 1\]; 1 if all values are zero.
 pub fn energy_kept(values: &[f64], rank: usize) -> f64 {
     let sum = |values: &[f64]| values.iter().map(|s| s * s).sum::<f64>();
     match sum(values) {

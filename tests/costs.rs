@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use vlora::models::cost;
-use vlora::models::training_memory::{memory_beside, traffic};
+use vlora::models::training_memory::{memory_on, traffic};
 use vlora::nn::packing::{Cache, Processor, Tile};
 use vlora::spec::{self, DeviceKind, RunSpec};
 
@@ -113,7 +113,7 @@ fn costs_of_many_models_stay() {
         ] {
             let precise = format!("precision={precision}");
             let run = self::run(&[overrides, &[precise.as_str()]].concat());
-            let m = memory_beside(&run, device, PROCESSOR);
+            let m = memory_on(&run, device, PROCESSOR);
             let kept: Vec<String> = m.activations.iter().map(u64::to_string).collect();
             let (micro, update) = traffic(&run, device);
             line(format_args!(
@@ -168,7 +168,7 @@ fn an_encoder_is_counted_in_closed_form() {
 fn memory_of_texts_follows_their_length() {
     let of = |tokens: usize| {
         let run = texts(&[&format!("data.max_tokens={tokens}"), "model.pool=mean"]);
-        memory_beside(&run, DeviceKind::Cpu, PROCESSOR)
+        memory_on(&run, DeviceKind::Cpu, PROCESSOR)
     };
     let (short, long) = (of(64), of(512));
     assert_eq!(8 * short.batches, long.batches);

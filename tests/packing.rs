@@ -89,8 +89,8 @@ fn products_take_what_is_said() {
     multiply();
     rayon::broadcast(|_| multiply());
     let kept = LIVE.load(Relaxed) - before;
-    let off = kept.abs_diff(here.kept() as usize);
-    assert!(off < SMALL, "{kept} bytes are kept, {} said", here.kept());
+    let off = kept.abs_diff(here.thread_buffers() as usize);
+    assert!(off < SMALL, "{kept} bytes are kept, {} said", here.thread_buffers());
 
     let mut packs = 0;
     for (m, n, k) in [

@@ -48,7 +48,7 @@ fn take(left: &mut Vec<u32>, rows: usize, name: &str, part: Option<&PartSpec>) -
             .expected("a fraction that makes at least one example")
             .into());
     }
-    let order = Stream::new(part.seed, Purpose::Part, name).permutation(left.len());
+    let order = Stream::new(part.seed, Purpose::Split, name).permutation(left.len());
     let mut drawn = vec![false; left.len()];
     order.iter().take(count).for_each(|i| drawn[*i] = true);
     let pick = |wanted: bool| {

@@ -1,5 +1,5 @@
-//! Parameters, FLOPs and what of a weight is trained, written out for a Vision Transformer: the oracle of
-//! what is counted off the built model.
+//! Parameters and FLOPs of a Vision Transformer in closed form: the oracle for the counts that are
+//! read from the built model.
 
 use super::{Cost, cost};
 use crate::spec::{
@@ -9,7 +9,7 @@ use crate::spec::{
 };
 use crate::vlora::{Increment, Terms, Work, cheapest};
 
-/// Values and work of all layers.
+/// Parameter counts and work of all layers.
 #[derive(Default)]
 struct Layers {
     matrices: u64,
@@ -19,13 +19,13 @@ struct Layers {
     work: Work,
 }
 
-/// The increment of a weight in a layer; None where the layer owns it.
+/// The increment of a weight in a layer; None where the layer owns the weight.
 fn increment(run: &RunSpec, layer: usize, weight: &LayerWeight) -> Option<Increment> {
     let vlora = run.vlora.as_ref()?;
     if layer.is_multiple_of(vlora.compound_size) { None } else { Increment::of(weight, vlora) }
 }
 
-/// Adds a layer for `rows` tokens of which `needed` are needed after it.
+/// Adds a layer with `rows` tokens, `needed` of which are needed after it.
 fn add_layer(all: &mut Layers, run: &RunSpec, layer: usize, rows: usize, needed: usize) {
     for weight in run.model.weights() {
         let (output, input) = weight.sides();
@@ -51,7 +51,7 @@ fn add_layer(all: &mut Layers, run: &RunSpec, layer: usize, rows: usize, needed:
     }
 }
 
-/// Of a weight that is the sum of the layers' that it adds to, the dense one first.
+/// The work of a layer's weight: the dense matrix and the chain of increments added to it.
 fn work(run: &RunSpec, layer: usize, weight: &LayerWeight, rows: usize) -> Work {
     let frozen = run.lora.is_some();
     let chain: Vec<usize> = match (&run.vlora, increment(run, layer, weight)) {
@@ -66,7 +66,7 @@ fn work(run: &RunSpec, layer: usize, weight: &LayerWeight, rows: usize) -> Work 
     };
     let mut terms = Terms::default();
     for other in chain {
-        // What is below the own increment is reached only where the gradient does not stop.
+        // Without `detach`, the gradient also reaches the weights that the layer's own increment adds to.
         let stops = run.vlora.as_ref().is_some_and(|v| v.detach) && other != layer;
         let trained = !frozen && !stops;
         match increment(run, other, weight) {
@@ -115,7 +115,7 @@ fn closed_form(run: &RunSpec) -> Cost {
             let group = |group: &ParameterGroup| match group {
                 ParameterGroup::Head => classifier,
                 ParameterGroup::Norms => layers.norms + last_norm,
-                // The patch embedding's too.
+                // Also the patch embedding's bias.
                 ParameterGroup::Biases => layers.biases + dim,
                 ParameterGroup::Embeddings => embedding - dim,
             };
@@ -123,15 +123,15 @@ fn closed_form(run: &RunSpec) -> Cost {
         }
     };
     let (first, last) = (patches as u64 * patch_inputs * dim, classes * dim);
-    let an_image = |work: u128| work as f64 / batch as f64;
-    let forward = an_image(layers.work.forward) + (attention + first + last) as f64;
-    // Images need no gradient: the patch embedding's backward is its weight gradient alone.
+    let per_image = |work: u128| work as f64 / batch as f64;
+    let forward = per_image(layers.work.forward) + (attention + first + last) as f64;
+    // Images need no gradient: the patch embedding's backward pass computes only its weight's.
     let trains = |group| run.lora.as_ref().is_none_or(|lora| lora.also_train.contains(&group));
     let edges = match trains(ParameterGroup::Head) {
         true => 2 * last,
         false => last,
     } + if trains(ParameterGroup::Embeddings) { first } else { 0 };
-    let backward = an_image(layers.work.backward) + (2 * attention + edges) as f64;
+    let backward = per_image(layers.work.backward) + (2 * attention + edges) as f64;
     Cost {
         parameters,
         trained,
@@ -145,7 +145,8 @@ fn closed_form(run: &RunSpec) -> Cost {
     }
 }
 
-/// Equal, and FLOPs but for the order of sums.
+/// Asserts that both counts are equal. FLOPs may differ in rounding, as they are summed in another
+/// order.
 fn agree(run: &RunSpec) {
     let (counted, want) = (cost(run), closed_form(run));
     let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-12;
@@ -181,7 +182,7 @@ fn run(model: VitSpec, vlora: Option<VloraSpec>, lora: Option<LoraSpec>) -> RunS
     RunSpec { task, data, model, method, vlora, start: None, lora, training, precision }
 }
 
-/// Every matrix of a layer.
+/// The matrices of a layer.
 const MATRICES: [&str; 4] = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"];
 
 fn vlora(compound_size: usize, rank: usize) -> VloraSpec {
@@ -196,9 +197,9 @@ fn vlora(compound_size: usize, rank: usize) -> VloraSpec {
     }
 }
 
-/// The authors' package (`vlora` 0.1.2 with timm) counts these.
+/// Counted by the authors' package (`vlora` 0.1.2 with timm).
 #[test]
-fn vit_b16_counts_are_those_of_the_authors_package() {
+fn vit_b16_counts_match_the_authors_package() {
     let compounds = |count: usize, size: usize, rank| {
         assert_eq!(count * size, 12);
         Some(vlora(size, rank))
@@ -283,9 +284,9 @@ fn the_built_model_equals_the_closed_form_for_other_shapes() {
     }
 }
 
-/// A step on 64 images. 133 GFLOP for the baseline and 100 for a detached 3 × 4 were counted for
-/// this size with every token read after the last block, without the products inside
-/// attention and, for VLoRA, without the increments' own.
+/// A step on 64 images takes 133 GFLOP for the baseline and 100 GFLOP for a detached 3 × 4. Those
+/// counts include every token after the last block. They exclude the products inside attention and,
+/// for VLoRA, those of the increments.
 #[test]
 fn flops_of_a_known_size() {
     let model = VitSpec {
@@ -302,19 +303,19 @@ fn flops_of_a_known_size() {
         run.training.batch_size = 64;
         64.0 * cost(&run).training_flops / 1e9
     };
-    // A mean has no class token: 64 tokens and not 65, which the counts had.
+    // Pooling by the mean has no class token, so 64 tokens. The counts above are for 65.
     let (with_class, n) = (65.0 / 64.0, 64.0 * 64.0);
     let attention = 12.0 * 2.0 * n * 64.0 * 192.0 * 2.0 * 3.0 / 1e9;
     let dense = (step(&model, None) - attention) * with_class;
     assert!((dense - 133.0).abs() < 1.0, "{dense}");
-    // Rank 8 in 9 layers: four thin products a target, and the product that is folded twice.
+    // Rank 8 in 9 layers: four thin products per target, and folding the product twice.
     let thin = 9.0 * 8.0 * f64::from(768 + 384 + 960 + 960) * n * 4.0 / 1e9;
     let folded = 9.0 * 8.0 * 12.0 * 192.0 * 192.0 * 4.0 / 1e9;
     let vlora_step = |v| (step(&model, Some(v)) - attention - thin - folded) * with_class;
     let detached = vlora_step(vlora(4, 8));
     assert!((detached - 100.0).abs() < 1.0, "{detached}");
 
-    // Of the last block, three of four parts in a class token's model are for one token.
+    // With a class token, nine of twelve parts of the last block's work are for one token only.
     let whole = step(&VitSpec { pool: Pool::ClassToken, ..model.clone() }, None);
     let rows = |tokens: f64| 64.0 * tokens * 192.0 * 192.0 * 2.0 * 3.0 / 1e9;
     let saved = 9.0 * rows(64.0) + 2.0 * 64.0 * 64.0 * 65.0 * 192.0 * 2.0 * 3.0 / 1e9;

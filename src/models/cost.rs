@@ -1,4 +1,4 @@
-//! How many parameters a run's model has, and how many operations it takes.
+//! How many parameters a run's model has, and how many FLOPs it needs.
 
 use super::description::{Description, ParameterInfo, parameters_of};
 use crate::nn::{Kind, Part, Role};
@@ -8,26 +8,27 @@ use crate::spec::RunSpec;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     pub parameters: u64,
-    /// Those that get gradients.
+    /// Parameters that get gradients.
     pub trained: u64,
-    /// Those of the layers' matrices, dense or increments.
+    /// Parameters of the layers' matrices, dense or increments.
     pub weights: u64,
-    /// Of what makes vectors of the input: of patches or words, of tokens that are learned, of positions.
+    /// Parameters of the embedding: patches or words, class token, positions.
     pub embedding: u64,
-    /// Biases and norms of the layers.
+    /// Parameters of the layers' biases and norms.
     pub biases_norms: u64,
-    /// What follows the layers: a final norm or a pooler, and the classifier.
+    /// Parameters after the layers: a final norm or a pooler, and the classifier.
     pub head: u64,
-    /// LoRA's factors.
+    /// Parameters of LoRA's factors.
     pub lora: u64,
-    /// Floating-point operations of matrix products, one example of a whole batch, forward.
+    /// FLOPs of the forward pass's matrix products, per example of a full batch.
     pub forward_flops: f64,
-    /// The same, forward and backward.
+    /// The same for forward and backward pass.
     pub training_flops: f64,
 }
 
-/// Parameters and matrix-product FLOPs (two FLOPs a multiply–add). Every layer's input is taken to
-/// need a gradient; under LoRA the first one's does not. Of texts an example is one of the most tokens.
+/// Counts parameters and FLOPs of matrix products (two FLOPs per multiply–add). The gradient of every
+/// layer's input is counted, although LoRA does not need that of the first layer. A text counts with
+/// the most tokens that the data allow.
 pub fn cost(run: &RunSpec) -> Cost {
     sum_up(&Description::of(run), run.training.batch_size)
 }
@@ -42,7 +43,7 @@ fn sum_up(description: &Description, batch: usize) -> Cost {
         forward += work.forward;
         backward += work.backward;
     }
-    let an_example = |work: u128| 2.0 * work as f64 / batch as f64;
+    let per_example = |work: u128| 2.0 * work as f64 / batch as f64;
     Cost {
         parameters: sum(&|_| true),
         trained: sum(&|p| p.trained),
@@ -53,8 +54,8 @@ fn sum_up(description: &Description, batch: usize) -> Cost {
         }),
         head: sum(&|p| matches!(p.role.part, Part::Pooling | Part::Head)),
         lora: sum(&|p| p.role.kind == Kind::Lora),
-        forward_flops: an_example(forward),
-        training_flops: an_example(forward + backward),
+        forward_flops: per_example(forward),
+        training_flops: per_example(forward + backward),
     }
 }
 

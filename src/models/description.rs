@@ -1,7 +1,7 @@
-//! A run's model without its values: which parameters it has, and what it computes.
+//! A run's model without its values: which parameters it has, and which operations it computes.
 //!
-//! The model is built as for training, on parameters that have shapes and no memory of their own. So
-//! what is counted here is what is trained.
+//! The model is built by the code that training uses, on parameters that have a shape but take no
+//! memory. So what is counted here is what is trained.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub struct ParameterInfo {
     pub name: String,
     pub shape: Vec<usize>,
     pub role: Role,
-    /// It gets gradients.
+    /// Whether it gets gradients.
     pub trained: bool,
 }
 
@@ -31,20 +31,20 @@ impl ParameterInfo {
     }
 }
 
-/// What a run's model is made of and what it computes on one batch.
+/// The parameters of a run's model and its operations on one batch.
 #[derive(Clone, Debug, Default)]
 pub struct Description {
-    /// In the order in which the model names them.
+    /// In the order in which the model asks for them.
     pub parameters: Vec<ParameterInfo>,
-    /// Values of a batch's input.
+    /// Number of values in a batch's input.
     pub inputs: u64,
-    /// The operations of the embedding, of each layer, and of what follows with the loss.
+    /// The operations of the embedding, of each layer, and of the rest with the loss.
     pub layers: Vec<Vec<Operation>>,
 }
 
 impl Description {
-    /// Of a run's model on one of its batches. Of a model that cannot be built, which validation
-    /// refuses, it is empty: building says why.
+    /// Describes a run's model on one of its batches. It is empty if the model cannot be built;
+    /// validation refuses such a model, and building it reports why.
     pub fn of(run: &RunSpec) -> Description {
         Description::build(run).unwrap_or_default()
     }
@@ -59,7 +59,7 @@ impl Description {
                 let inputs = batch * spec.channels * spec.image_size.pow(2);
                 (model.operations(batch)?, inputs)
             }
-            // Texts are of many lengths: counted is the longest that the data have.
+            // Texts differ in length: the longest that the data allow is counted.
             ModelSpec::Encoder(spec) => {
                 let model = Encoder::new(spec, vlora, lora, &mut shapes)?;
                 let longest = run.data.as_text().map(|data| data.max_tokens);
@@ -71,7 +71,7 @@ impl Description {
     }
 }
 
-/// The parameters of a model with these increments and LoRA, in the order in which it names them.
+/// The parameters of a model with these increments and LoRA, in the order in which it asks for them.
 pub fn parameters_of(
     model: &ModelSpec,
     vlora: Option<&VloraSpec>,
@@ -82,7 +82,7 @@ pub fn parameters_of(
     Ok(shapes.parameters)
 }
 
-/// Builds a model on `parameters` for the sake of what it asks them for.
+/// Builds a model on `parameters` and drops it: only the calls on `parameters` matter.
 pub fn build(
     model: &ModelSpec,
     vlora: Option<&VloraSpec>,
@@ -95,8 +95,8 @@ pub fn build(
     }
 }
 
-/// The names of a run's parameters that weights to start from need not have: LoRA's factors, and a
-/// new head's.
+/// The names of a run's parameters that may be missing in the weights it starts from: LoRA's factors,
+/// and those of a new head.
 pub fn names_from_seed(run: &RunSpec) -> Result<BTreeSet<String>> {
     let new_head = run.start.as_ref().is_some_and(|start| start.head == StartHead::New);
     let all = parameters_of(&run.model, run.vlora.as_ref(), run.lora.as_ref())?;
@@ -106,13 +106,13 @@ pub fn names_from_seed(run: &RunSpec) -> Result<BTreeSet<String>> {
     Ok(from_seed.map(|p| p.name).collect())
 }
 
-/// The names of what the task's labels decide: what a new head replaces.
+/// The names of the head's parameters, which a new head replaces.
 pub fn head_parameters(model: &ModelSpec) -> Result<BTreeSet<String>> {
     let head = parameters_of(model, None, None)?.into_iter().filter(|p| p.role.part == Part::Head);
     Ok(head.map(|p| p.name).collect())
 }
 
-/// Parameters of one value each, which stands for all of them.
+/// Records the parameters that a model asks for. Each is one value, broadcast to the shape.
 struct Shapes {
     trained: Trained,
     parameters: Vec<ParameterInfo>,

@@ -1,9 +1,9 @@
-//! Transformer encoder for texts, as BERT (arXiv 1810.04805), with the names of Hugging Face's
-//! `BertForSequenceClassification` without its prefix `bert.`.
+//! Transformer encoder for texts, like BERT (arXiv 1810.04805). Parameters have the names of Hugging
+//! Face's `BertForSequenceClassification` without the prefix `bert.`.
 //!
 //! token ids → words + positions + token types → norm → post-norm layers → pooling → classifier.
-//! Pooling is the first token through a linear layer and tanh (`pooler`), the first token alone, or the
-//! mean over tokens.
+//! Pooling takes the first token through a linear layer and tanh (`pooler`), the first token itself, or
+//! the mean over tokens.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -15,7 +15,7 @@ use crate::nn::{Init, Kind, Mode, ParameterBuilder, Part, Role, Variable};
 use crate::spec::{EncoderSpec, LoraSpec, MlpActivation, RunSpec, TextPool, VloraSpec};
 use crate::vlora::{Linear, StackBuilder};
 
-/// transformers' `initializer_range`, of linear weights and tables.
+/// transformers' `initializer_range`, for linear weights and tables.
 const WEIGHT_INIT: Init = Init::Normal { std: 0.02 };
 
 #[derive(Debug)]
@@ -36,7 +36,8 @@ impl Encoder {
         Encoder::new(model, run.vlora.as_ref(), run.lora.as_ref(), parameters)
     }
 
-    /// Builds the model on `parameters`; `vlora` is None for a dense one, `lora` for one without.
+    /// Builds the model on `parameters`. `vlora` is None for a dense model, `lora` is None for a model
+    /// without LoRA.
     pub fn new(
         spec: &EncoderSpec,
         vlora: Option<&VloraSpec>,
@@ -98,7 +99,7 @@ impl Encoder {
         self.head.forward(&pooled, Epilogue::None, mode)
     }
 
-    /// Texts → the tokens after the last layer that pooling needs: all of them, or the first.
+    /// Texts → the last layer's tokens that pooling needs: all of them, or the first.
     fn encode(&self, texts: &Tokens, mode: Mode) -> Result<Variable> {
         let tokens = texts.ids.dim(1)?;
         let mut x = self.embeddings.forward(texts, mode)?;
@@ -108,8 +109,8 @@ impl Encoder {
         Ok(x)
     }
 
-    /// Texts → what the embedding and each layer give, \[batch, tokens, dim\], for evaluation. Tokens
-    /// beyond a text's length have no meaning.
+    /// Texts → the results of the embedding and of each layer in evaluation, \[batch, tokens, dim\]
+    /// each. Tokens beyond a text's length have no meaning.
     pub fn hidden_states(&self, texts: &Tokens) -> Result<Vec<Tensor>> {
         let tokens = texts.ids.dim(1)?;
         let mut x = self.embeddings.forward(texts, Mode::Evaluation)?;
@@ -121,15 +122,15 @@ impl Encoder {
         Ok(all)
     }
 
-    /// How many of a layer's `tokens` are needed after it. Of the last layer's, the first alone where
-    /// pooling takes no other: the others serve as its keys and values.
+    /// How many of a layer's `tokens` are needed after it. After the last layer only the first token is
+    /// needed, unless pooling is the mean: the other tokens serve as its keys and values.
     fn needed(&self, layer: usize, tokens: usize) -> usize {
         let last = layer + 1 == self.layers.len();
         if last && self.pool != TextPool::Mean { 1 } else { tokens }
     }
 
-    /// What [`forward`](Self::forward) computes of `batch` texts of `tokens` tokens in training: of the
-    /// embedding, of each layer, of what follows with the loss.
+    /// The operations of [`forward`](Self::forward) in training on `batch` texts of `tokens` tokens: of
+    /// the embedding, of each layer, and of the rest with the loss.
     pub fn operations(&self, batch: usize, tokens: usize) -> Result<Vec<Vec<Operation>>> {
         let mut layers = vec![self.embeddings.operations(batch, tokens)];
         for (i, layer) in self.layers.iter().enumerate() {

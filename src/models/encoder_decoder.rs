@@ -1,9 +1,9 @@
-//! Size of the encoder-decoder Transformer (arXiv 1706.03762), dense and as VLoRA, in closed
-//! form.
+//! Number of parameters of the encoder-decoder Transformer (arXiv 1706.03762), dense and with VLoRA,
+//! in closed form.
 //!
-//! An encoder layer holds self-attention (W_in \[3d, d\], W_out \[d, d\], their biases), an MLP of
-//! hidden width f and two norms; a decoder layer cross-attention and a third norm besides.
-//! Neither embeddings nor an output layer are counted, as in `torch.nn.Transformer`.
+//! An encoder layer has self-attention (W_in \[3d, d\], W_out \[d, d\], their biases), an MLP of
+//! hidden width f, and two norms. A decoder layer also has cross-attention and a third norm.
+//! Embeddings and an output layer are not counted, as in `torch.nn.Transformer`.
 
 /// Shape of the two stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,21 +13,21 @@ pub struct EncoderDecoder {
     pub hidden: u64,
     pub encoder_layers: u64,
     pub decoder_layers: u64,
-    /// A norm behind the encoder, and one behind the decoder.
+    /// Whether a norm follows the encoder, and whether one follows the decoder.
     pub final_norms: (bool, bool),
 }
 
-/// Compounds in both stacks: self-attention and MLP matrices are targets, cross-attention is not
-/// (the authors' default).
+/// Compounds in both stacks. Targets are the matrices of self-attention and MLP, not those of
+/// cross-attention (the authors' default).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackIncrements {
-    /// Layers a compound; divides the layers of both stacks.
+    /// Layers per compound. It must divide the number of layers of both stacks.
     pub compound_size: u64,
     pub rank: u64,
 }
 
 impl EncoderDecoder {
-    /// Parameters; None for `vlora` is the dense model.
+    /// Number of parameters. `vlora` is None for the dense model.
     pub fn parameters(&self, vlora: Option<StackIncrements>) -> u64 {
         let EncoderDecoder { dim, hidden, .. } = *self;
         let shapes = [(3 * dim, dim), (dim, dim), (hidden, dim), (dim, hidden)];
@@ -59,9 +59,9 @@ mod tests {
     use super::*;
 
     /// Counted by PyTorch 2.15 (`torch.nn.Transformer()`) and by the authors' package
-    /// (`TransformerVLoRA()`: 2 × 3 layers each side, rank 2, no norm behind the encoder).
+    /// (`TransformerVLoRA()`: 2 × 3 layers per stack, rank 2, no norm after the encoder).
     #[test]
-    fn counts_are_pytorchs_and_the_authors() {
+    fn counts_match_pytorch_and_the_authors_package() {
         let base = EncoderDecoder {
             dim: 512,
             hidden: 2048,

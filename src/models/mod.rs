@@ -1,4 +1,4 @@
-//! Models, each written once for baseline and VLoRA: both are the same layers holding different
+//! Models, each written once for baseline and VLoRA: both are the same layers with different
 //! weights. Building a model, counting its parameters, operations and memory, and checking a
 //! checkpoint's shapes all walk the same description.
 

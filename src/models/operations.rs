@@ -1,18 +1,18 @@
-//! What a model computes on a batch, operation by operation. FLOPs and memory are sums over these.
+//! The operations that a model computes on a batch. FLOPs and memory are sums over them.
 
 use candle_core::Result;
 
 use crate::vlora::{self, Leaf, LinearUsage, Work};
 
-/// An operation of a forward pass, with its sizes and the parameters that it trains.
+/// An operation of a forward pass: its sizes, and its parameters that get gradients.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     Linear(Linear),
-    /// Several linear layers of one input: queries, keys and values.
+    /// Several linear layers with the same input: queries, keys and values.
     Projections(Vec<Linear>),
     LayerNorm(LayerNorm),
     Attention(Attention),
-    /// The first `kept` of each sequence's tokens.
+    /// Selects the first `kept` tokens of each sequence.
     FirstTokens {
         batch: usize,
         tokens: usize,
@@ -25,19 +25,19 @@ pub enum Operation {
         tokens: usize,
         width: usize,
     },
-    /// Rows of a table by number, added to those of a table before.
+    /// Looks up rows of a table and adds them to those of an earlier table.
     Lookup {
         rows: usize,
         width: usize,
         leaves: Vec<Leaf>,
     },
-    /// What stands in every sequence, and positions, are put to `rows` rows of patches or words.
+    /// Adds positions to `rows` rows of patches or words, and puts the class token in front.
     AddPositions {
         rows: usize,
         width: usize,
         leaves: Vec<Leaf>,
     },
-    /// A function of each value that is an operation of its own.
+    /// An element-wise function that is not fused into another operation.
     Activation {
         rows: usize,
         width: usize,
@@ -60,43 +60,43 @@ pub struct Linear {
     pub usage: LinearUsage,
     /// GELU follows.
     pub gelu: bool,
-    /// x is made of data, so that nobody asks for its gradient.
-    pub of_data: bool,
+    /// x is made of data, so its gradient is not needed.
+    pub input_is_data: bool,
 }
 
 impl Linear {
-    /// A layer on `rows` rows, without an activation.
+    /// A layer without activation, applied to `rows` rows.
     pub fn of(layer: &vlora::Linear, rows: usize) -> Result<Linear> {
-        Ok(Linear { rows, usage: LinearUsage::of(layer)?, gelu: false, of_data: false })
+        Ok(Linear { rows, usage: LinearUsage::of(layer)?, gelu: false, input_is_data: false })
     }
 }
 
-/// Over the last axis.
+/// Layer normalisation over the last axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
     pub rows: usize,
     pub width: usize,
-    /// The scale's and the shift's.
+    /// The leaves of scale and shift.
     pub leaves: Vec<Leaf>,
 }
 
-/// Of the first `queries` tokens of each sequence to all of its tokens.
+/// Attention of the first `queries` tokens of each sequence to all of its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attention {
     pub batch: usize,
     pub tokens: usize,
     pub queries: usize,
     pub heads: usize,
-    /// Values of a head.
+    /// Values per head.
     pub head_size: usize,
-    /// Queries, keys and values are one matrix.
+    /// Queries, keys and values are in one tensor.
     pub packed: bool,
-    /// Some of its weights are dropped.
+    /// Attention weights have dropout.
     pub dropped: bool,
 }
 
 impl Operation {
-    /// The parameters that get a gradient here.
+    /// The parameters that get a gradient from this operation.
     pub fn leaves(&self) -> Vec<Leaf> {
         match self {
             Operation::Linear(linear) => {
@@ -118,11 +118,11 @@ impl Operation {
         }
     }
 
-    /// The multiply–adds of its matrix products. Its input is taken to need a gradient where it is
-    /// not made of data.
+    /// The multiply–adds of its matrix products. They include the input's gradient, unless the input
+    /// is data.
     pub fn work(&self) -> Work {
         match self {
-            Operation::Linear(linear) if linear.of_data => {
+            Operation::Linear(linear) if linear.input_is_data => {
                 let (output, input) = linear.usage.sides;
                 let forward = linear.rows as u128 * output as u128 * input as u128;
                 let trained = linear.usage.matrix_is_trained();
@@ -135,7 +135,7 @@ impl Operation {
                 sum
             }
             Operation::Attention(a) => {
-                // q kᵀ and weights · v, each with two gradients.
+                // q kᵀ and weights · v; each has two gradients.
                 let all = [a.batch, a.queries, a.tokens, a.heads, a.head_size];
                 let product: u128 = all.into_iter().map(|n| n as u128).product();
                 Work { forward: 2 * product, backward: 4 * product }

@@ -1,50 +1,51 @@
-//! The memory that training takes: what each operation of a model keeps for its backward pass, and what
-//! that pass makes.
+//! The memory of training: what each operation keeps for its backward pass, and what that pass
+//! allocates.
 //!
-//! A step holds most somewhere in the backward pass: at its start all that was kept is there, at its end
-//! all gradients are, and each operation makes its input's gradient before it gives up what it kept.
-//! So the backward pass is followed here, operation by operation, in bytes.
+//! The peak of a step is somewhere in the backward pass. At its start everything that was kept is in
+//! memory, at its end all gradients are. Each operation allocates its input's gradient before it frees
+//! what it kept. So this module follows the backward pass operation by operation, in bytes.
 
 use std::collections::BTreeSet;
 
 use super::description::{Description, ParameterInfo};
 use super::operations::{Attention, LayerNorm, Linear, Operation};
 use crate::nn::packing::Processor;
-use crate::nn::{AttentionSizes, Multiplied, Size};
+use crate::nn::{AttentionSizes, BackwardProducts, Size};
 use crate::spec::{DeviceKind, Precision, RunSpec};
 use crate::vlora::Leaf;
 
 /// Bytes of a float32.
 const FLOAT: u64 = 4;
-/// Batches that are there at once: the one that is worked on, two that wait, one that is being made.
+/// Batches in memory at once: one in use, two waiting, one being made.
 const BATCHES: u64 = 4;
 
-/// What the program holds on the CPU besides what is counted here: its spec and records, and what each
-/// thread has for its work. Measured on one to eight threads: 150,000 bytes and 7,500 a thread.
+/// Bytes that the program holds on the CPU besides what is counted here: its spec and records, and
+/// each thread's own memory. Measured with one to eight threads: 150,000 bytes, and 7,500 per thread.
 const PROGRAM: u64 = 256 << 10;
-const A_THREAD: u64 = 8 << 10;
+const PER_THREAD: u64 = 8 << 10;
 
-/// What training takes, in bytes. The parts are not all there at once, so they may add up to more
-/// than the peak.
+/// The memory of training, in bytes. The parts are not all in memory at once, so they may add up to
+/// more than the peak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Of all parameters, with the copies that products take.
+    /// All parameters, with the copies that products use.
     pub weights: u64,
     pub gradients: u64,
-    /// AdamW's.
+    /// AdamW's moments.
     pub moments: u64,
-    /// Inputs as the model takes them.
+    /// Prefetched batches.
     pub batches: u64,
-    /// What is kept for the backward pass by the embedding, by each layer, and by the head.
+    /// What the embedding, each layer, and the head keep for the backward pass.
     pub activations: Vec<u64>,
-    /// The most that is there at once during a step. Decoded data, of which batches are made, are
-    /// not among it.
+    /// The most that is in memory at once during a step. The decoded data that batches are made from
+    /// are not included.
     pub peak: u64,
 }
 
-/// The least bytes that a micro-batch moves, and an optimiser step besides. What is kept is written
-/// once and read once; weights are read both ways, in the type of products; gradients are written. An
-/// update reads those, reads and writes parameters and moments, and writes the copies.
+/// Lower bounds on the bytes that a micro-batch and an optimiser update move. A micro-batch writes and
+/// reads once what is kept, reads the weights forward and backward in the type of products, and writes
+/// the gradients. An update reads the gradients, reads and writes parameters and moments, and writes
+/// the copies.
 pub fn traffic(run: &RunSpec, device: DeviceKind) -> (u64, u64) {
     let processor = Processor::here();
     let engine = Engine::of(device, run.precision, processor);
@@ -56,7 +57,7 @@ pub fn traffic(run: &RunSpec, device: DeviceKind) -> (u64, u64) {
     (micro, trained * (FLOAT + 2 * FLOAT + 4 * FLOAT + engine.copy))
 }
 
-/// Values of all parameters, and of those that are trained.
+/// The number of values of all parameters, and of the trained ones.
 fn sizes(description: &Description) -> (u64, u64) {
     let sum = |trained_only: bool| -> u64 {
         let counted = description.parameters.iter().filter(|p| p.trained || !trained_only);
@@ -65,29 +66,31 @@ fn sizes(description: &Description) -> (u64, u64) {
     (sum(false), sum(true))
 }
 
-/// How a device's operations hold what they keep.
+/// What the operations of a device keep and allocate.
 #[derive(Clone, Copy, Debug)]
 struct Engine {
-    /// Bytes of a value of an activation, or of an activation's gradient.
+    /// Bytes per value of an activation or of its gradient.
     value: u64,
-    /// Bytes of a parameter's copy that products take; 0 where they take the parameter.
+    /// Bytes per value of the parameters' copies that products use; 0 if they use the parameters.
     copy: u64,
-    /// Attention keeps its weights up to so many tokens for each value of a head, beyond them the
-    /// logarithms of their sums.
+    /// Attention keeps its weights if there are at most this many tokens per value of a head. With more
+    /// tokens it keeps one logarithm per row.
     weights_up_to: usize,
-    /// Rows whose part of a sum over rows is kept until the sum is made, for norms; the same for
-    /// linear layers with low-rank products, and without. None: sums are made in place.
+    /// Sums over rows are added up from partial sums of blocks of rows. These are the rows per block:
+    /// for norms, for linear layers with low-rank products, and for those without. None if sums are
+    /// computed in place.
     partial: Option<(usize, usize, usize)>,
-    /// A weight with its increments added is kept to the backward pass; elsewhere it is made again.
+    /// A weight with its increments added is kept for the backward pass. Otherwise it is computed again.
     keeps_folded: bool,
-    /// GELU's gradient is made beside its result's.
-    gelu_apart: bool,
+    /// GELU's gradient has its own memory. Otherwise it replaces the derivative.
+    separate_gelu_gradient: bool,
     /// The embedding's result before positions is kept.
     keeps_embedded: bool,
-    /// What is there whatever the model: on the CPU the program's own, and the buffers that threads keep
-    /// for matrix products; on a GPU what cuBLASLt works in.
-    own: u64,
-    /// Whose products pack their operands into memory of their own; None: that is in `own`.
+    /// Bytes that do not depend on the model: on the CPU the program itself and the threads' buffers for
+    /// matrix products, on a GPU the workspace of cuBLASLt.
+    fixed: u64,
+    /// The processor whose products pack their operands into buffers of their own. None if these are
+    /// part of `fixed`.
     processor: Option<Processor>,
 }
 
@@ -100,18 +103,18 @@ impl Engine {
             weights_up_to: 3,
             partial,
             keeps_folded: false,
-            gelu_apart: false,
+            separate_gelu_gradient: false,
             keeps_embedded: true,
-            own: PROGRAM + processor.threads as u64 * A_THREAD + processor.kept(),
+            fixed: PROGRAM + processor.threads as u64 * PER_THREAD + processor.thread_buffers(),
             processor: Some(processor),
         };
         let gpu = Engine {
             weights_up_to: 0,
             partial: None,
             keeps_folded: true,
-            gelu_apart: true,
+            separate_gelu_gradient: true,
             keeps_embedded: false,
-            own: 32 << 20,
+            fixed: 32 << 20,
             processor: None,
             ..cpu
         };
@@ -123,28 +126,28 @@ impl Engine {
     }
 }
 
-/// What an operation does to memory, in bytes.
+/// The memory effects of an operation, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Effect {
-    /// Held until its backward pass is over, its input among it.
+    /// Kept until its backward pass is over, including its input.
     kept: u64,
-    /// The gradient that its backward pass makes for the operation before it.
+    /// The gradient that its backward pass allocates for the operation before it.
     gradient: u64,
-    /// The residual stream's gradient once its backward pass is over; None where that stays as it is.
+    /// The residual stream's gradient after its backward pass; None if that does not change.
     stream: Option<u64>,
-    /// Gradients of parameters, which stay to the end of the step.
+    /// Gradients of parameters, which stay until the end of the step.
     parameters: u64,
-    /// What its backward pass makes and gives up again.
+    /// What its backward pass allocates and frees again.
     workspace: u64,
 }
 
-/// The memory of a run's optimiser steps on a device of this kind, the CPU being this machine's.
+/// The memory of a run's optimiser steps on a device of this kind. The processor is this machine's.
 pub fn memory(run: &RunSpec, device: DeviceKind) -> Memory {
-    memory_beside(run, device, Processor::here())
+    memory_on(run, device, Processor::here())
 }
 
-/// The same with a processor of any kind.
-pub fn memory_beside(run: &RunSpec, device: DeviceKind, processor: Processor) -> Memory {
+/// The same with any processor.
+pub fn memory_on(run: &RunSpec, device: DeviceKind, processor: Processor) -> Memory {
     let engine = Engine::of(device, run.precision, processor);
     let description = Description::of(run);
     let (parameters, trained) = sizes(&description);
@@ -157,23 +160,23 @@ pub fn memory_beside(run: &RunSpec, device: DeviceKind, processor: Processor) ->
         activations: layers.iter().map(|layer| kept(layer)).collect(),
         peak: 0,
     };
-    let mut lasting = engine.own + memory.weights + memory.moments + memory.batches;
+    let mut lasting = engine.fixed + memory.weights + memory.moments + memory.batches;
     if run.training.accumulation > 1 {
-        // The sum over the micro-batches so far, beside the gradients of this one.
+        // The sum over earlier micro-batches, besides the gradients of this one.
         lasting += memory.gradients;
     }
     let backward = peak_of_backward(&layers.concat());
-    // At the end of a step nothing is left but all gradients.
+    // At the end of the backward pass only the gradients are left.
     memory.peak = lasting + backward.max(memory.gradients);
     memory
 }
 
-/// What a layer's operations hold between forward and backward.
+/// What a layer's operations keep between forward and backward pass.
 fn kept(layer: &[Effect]) -> u64 {
     layer.iter().map(|effect| effect.kept).sum()
 }
 
-/// The most that operations hold in their backward passes, from the last to the first.
+/// The peak during the operations' backward passes, from the last to the first.
 fn peak_of_backward(effects: &[Effect]) -> u64 {
     let mut kept: u64 = effects.iter().map(|e| e.kept).sum();
     let (mut branch, mut stream, mut parameters, mut peak) = (0, 0, 0, kept);
@@ -187,18 +190,18 @@ fn peak_of_backward(effects: &[Effect]) -> u64 {
     peak
 }
 
-/// Gradients of parameters so far in a backward pass.
+/// The parameters that already have a gradient in a backward pass.
 #[derive(Default)]
 struct Reached(BTreeSet<u64>);
 
 impl Reached {
-    /// What gradients of these parameters take: bytes that stay, and bytes that are given up again.
+    /// The bytes of these parameters' gradients: those that stay, and those that are freed again.
     fn add(&mut self, leaves: &[Leaf]) -> (u64, u64) {
         let (mut stays, mut workspace) = (0, 0);
         for leaf in leaves {
-            match self.0.insert(leaf.number) {
+            match self.0.insert(leaf.id) {
                 true => stays += leaf.values * FLOAT,
-                // Its sum with the new part, and the part.
+                // The new part, and its sum with the earlier ones.
                 false => workspace += 2 * leaf.values * FLOAT,
             }
         }
@@ -212,25 +215,25 @@ impl Engine {
         self.effects(description).iter().map(|layer| kept(layer)).collect()
     }
 
-    /// The effects of each layer's operations, in the order forward.
+    /// The effects of each layer's operations, in the forward pass's order.
     fn effects(&self, description: &Description) -> Vec<Vec<Effect>> {
-        // Forward: from the first trained parameter on, operations take values that need a gradient.
+        // Forward: from the first trained parameter on, the inputs of operations need a gradient.
         let mut tracked = false;
-        let mut takes: Vec<bool> = Vec::new();
+        let mut needs_gradient: Vec<bool> = Vec::new();
         for operation in description.layers.iter().flatten() {
-            takes.push(tracked);
+            needs_gradient.push(tracked);
             tracked |= !operation.leaves().is_empty();
         }
-        // Backward: which gradients of parameters are new.
+        // Backward: a parameter's first gradient stays, later ones are added to it.
         let mut reached = Reached::default();
         let mut layers = Vec::new();
         for layer in description.layers.iter().rev() {
             let mut effects: Vec<Effect> = Vec::new();
-            let first = takes.len() - layer.len();
-            for (operation, takes) in layer.iter().zip(&takes[first..]).rev() {
-                effects.push(self.effect(operation, *takes, &mut reached));
+            let first = needs_gradient.len() - layer.len();
+            for (operation, needs_gradient) in layer.iter().zip(&needs_gradient[first..]).rev() {
+                effects.push(self.effect(operation, *needs_gradient, &mut reached));
             }
-            takes.truncate(first);
+            needs_gradient.truncate(first);
             effects.reverse();
             layers.push(effects);
         }
@@ -243,19 +246,19 @@ impl Engine {
         rows as u64 * width as u64 * self.value
     }
 
-    /// Of one operation; `takes` says whether a gradient of its input is asked for.
-    fn effect(&self, operation: &Operation, takes: bool, reached: &mut Reached) -> Effect {
-        if !takes && operation.leaves().is_empty() {
+    /// The effect of one operation. `needs_gradient` says whether its input needs a gradient.
+    fn effect(&self, operation: &Operation, needs_gradient: bool, reached: &mut Reached) -> Effect {
+        if !needs_gradient && operation.leaves().is_empty() {
             return Effect::default();
         }
         match operation {
-            Operation::Linear(linear) => self.linear(linear, takes, reached),
-            Operation::Projections(all) => self.projections(all, takes, reached),
-            Operation::LayerNorm(norm) => self.norm(norm, takes, reached),
+            Operation::Linear(linear) => self.linear(linear, needs_gradient, reached),
+            Operation::Projections(all) => self.projections(all, needs_gradient, reached),
+            Operation::LayerNorm(norm) => self.norm(norm, needs_gradient, reached),
             Operation::Attention(attention) => self.attention(attention),
             Operation::FirstTokens { batch, tokens, kept, width } => Effect {
-                // What is not needed gets zeros, then the two are put together, while the gradient
-                // of attention's result stays.
+                // Tokens that are not needed get zeros, and both parts are joined. Meanwhile the
+                // gradient of attention's result stays.
                 gradient: self.matrix(batch * kept, *width),
                 stream: Some(self.matrix(batch * tokens, *width)),
                 workspace: self.matrix(batch * (tokens - kept), *width),
@@ -284,11 +287,11 @@ impl Engine {
                 Effect { kept: y, gradient: y, workspace: y, ..Effect::default() }
             }
             Operation::Dropout { rows, width } => {
-                // Which values are dropped is drawn again.
+                // The mask is drawn again, not kept.
                 Effect { gradient: self.matrix(*rows, *width), ..Effect::default() }
             }
             Operation::CrossEntropy { rows, classes } => Effect {
-                // With a sum for each row.
+                // The logits, and a sum per row.
                 kept: self.matrix(*rows, *classes) + *rows as u64 * FLOAT,
                 gradient: self.matrix(*rows, *classes),
                 ..Effect::default()
@@ -296,37 +299,38 @@ impl Engine {
         }
     }
 
-    fn norm(&self, norm: &LayerNorm, takes: bool, reached: &mut Reached) -> Effect {
+    fn norm(&self, norm: &LayerNorm, needs_gradient: bool, reached: &mut Reached) -> Effect {
         let LayerNorm { rows, width, leaves } = norm;
         let x = self.matrix(*rows, *width);
-        let partial = self.partial.map_or(0, |(rows_apart, ..)| {
-            // Of the scale's gradient and of the shift's.
-            2 * rows.div_ceil(rows_apart) as u64 * *width as u64 * FLOAT
+        let partial = self.partial.map_or(0, |(block, ..)| {
+            // For the gradients of scale and shift.
+            2 * rows.div_ceil(block) as u64 * *width as u64 * FLOAT
         });
         let (parameters, workspace) = reached.add(leaves);
         Effect {
-            // With mean and deviation of each row.
+            // The input, and mean and deviation per row.
             kept: x + 2 * *rows as u64 * FLOAT,
-            stream: takes.then_some(x),
+            stream: needs_gradient.then_some(x),
             parameters,
             workspace: partial + workspace,
             ..Effect::default()
         }
     }
 
-    /// What it gives to the residual stream is that's; GELU is its own.
-    fn linear(&self, linear: &Linear, takes: bool, reached: &mut Reached) -> Effect {
+    /// A linear layer, with GELU if one follows. What it adds to the residual stream belongs to the
+    /// stream.
+    fn linear(&self, linear: &Linear, needs_gradient: bool, reached: &mut Reached) -> Effect {
         let (rows, usage) = (linear.rows, &linear.usage);
         let (output, input) = usage.sides;
         let (x, weight) = (self.matrix(rows, input), (output * input) as u64 * FLOAT);
         let mut made = Effect { kept: x, ..Effect::default() };
-        if takes {
+        if needs_gradient {
             made.gradient = x;
         }
         if usage.products > 0 && self.keeps_folded {
             made.kept += (output * input) as u64 * self.value;
-        } else if usage.products > 0 && takes {
-            // Folded once more for x's gradient.
+        } else if usage.products > 0 && needs_gradient {
+            // Folded again for x's gradient.
             made.workspace += weight;
         }
         if usage.summed {
@@ -345,48 +349,48 @@ impl Engine {
             let ranks = if dense { 0 } else { usage.trained_rank() };
             let apart = if ranks > 0 { thin } else { plain };
             let pieces = rows.div_ceil(apart).max((rows / 64).min(8));
-            // Once by blocks, once in a row.
+            // The blocks' sums, and a copy of them in one vector.
             made.workspace += 2 * (pieces * (ranks * (output + input) + output)) as u64 * FLOAT;
         }
         if let Some(processor) = &self.processor {
-            let multiplied = Multiplied {
+            let products = BackwardProducts {
                 rows,
                 size: Size { input, output },
-                x: takes,
+                x: needs_gradient,
                 matrix: dense,
-                folded: if takes && usage.products > 0 { usage.trained_rank() } else { 0 },
+                folded: if needs_gradient && usage.products > 0 { usage.trained_rank() } else { 0 },
                 thin: !dense && usage.trained_rank() > 0,
             };
-            made.workspace += multiplied.scratch(processor);
+            made.workspace += products.scratch(processor);
         }
-        if let Some(rank) = usage.apart {
-            // What A sees of x, and what it makes of it; backward the mask, and two gradients of x.
+        if let Some(rank) = usage.separate_lora_rank {
+            // Forward: A's input and result. Backward: the mask, and two gradients of x.
             made.kept += x + self.matrix(rows, rank);
             made.workspace += 3 * x;
         }
         if linear.gelu {
-            // The derivative of GELU, in whose memory its gradient is made.
+            // The derivative of GELU; on the CPU GELU's gradient replaces it.
             let hidden = self.matrix(rows, output);
             made.kept += hidden;
-            if self.gelu_apart {
+            if self.separate_gelu_gradient {
                 made.workspace += hidden;
             }
         }
         made
     }
 
-    /// Linear layers of one input, which is kept once; their gradients of it are added up.
-    fn projections(&self, all: &[Linear], takes: bool, reached: &mut Reached) -> Effect {
+    /// Linear layers with the same input. The input is kept once, and their gradients of it are added.
+    fn projections(&self, all: &[Linear], needs_gradient: bool, reached: &mut Reached) -> Effect {
         let mut made = Effect::default();
         let shared = all.iter().map(|l| self.matrix(l.rows, l.usage.sides.1)).max().unwrap_or(0);
         for linear in all.iter().rev() {
             let Effect { kept, gradient, parameters, workspace, .. } =
-                self.linear(linear, takes, reached);
+                self.linear(linear, needs_gradient, reached);
             let x = self.matrix(linear.rows, linear.usage.sides.1);
             made.kept += kept - x;
             made.gradient = made.gradient.max(gradient);
             made.parameters += parameters;
-            // The sum so far, beside the next part.
+            // The sum so far, and the next part.
             made.workspace = made.workspace.max(workspace + gradient);
         }
         made.kept += shared;
@@ -446,10 +450,10 @@ mod tests {
     };
 
     fn on_cpu(overrides: &[&str]) -> Memory {
-        memory_beside(&run(overrides), DeviceKind::Cpu, EPYC)
+        memory_on(&run(overrides), DeviceKind::Cpu, EPYC)
     }
 
-    /// The case of `memory_is_what_the_formula_says` in tests/bench.rs that is the widest.
+    /// The widest case of `memory_is_what_the_formula_says` in tests/bench.rs.
     const WIDE: [&str; 10] = [
         "method=vlora",
         "model.image_size=28",
@@ -463,26 +467,26 @@ mod tests {
         "training.batch_size=8",
     ];
 
-    /// Where a test that ran on the first machine failed on the second: the threads' buffers are four
-    /// times as large there. 25,172,430 bytes were counted on that machine.
+    /// The threads' buffers are four times as large on the Xeon as on the EPYC. 25,172,430 bytes were
+    /// counted on a Xeon.
     #[test]
-    fn a_processor_with_larger_caches_takes_more() {
+    fn larger_caches_take_more_memory() {
         let run = run(&WIDE);
-        let of = |processor| memory_beside(&run, DeviceKind::Cpu, processor).peak;
+        let of = |processor| memory_on(&run, DeviceKind::Cpu, processor).peak;
         let off = of(XEON) as f64 / 25_172_430.0 - 1.0;
         assert!((0.0..0.03).contains(&off), "{off}");
-        // Its own buffers of 2 MiB in place of three of 512 KiB; what is packed besides is little.
+        // Three buffers of 2 MiB instead of three of 512 KiB. What products pack besides is little.
         let more = (of(XEON) - of(EPYC)) as f64 / (3 << 20) as f64;
         assert!((1.45..1.6).contains(&more), "{more}");
-        // Of each further thread the buffer, and of attention's scores what it works on.
+        // Each further thread adds its buffer, and its block of attention scores.
         let of_threads = |threads| of(Processor { threads, ..XEON });
         let each = (of_threads(64) - of_threads(2)) as f64 / 62.0;
         assert!(each >= f64::from(2 << 20) && each < f64::from(2 << 20) * 1.02, "{each}");
     }
 
-    /// A block of n tokens of width d keeps, in values: x and its norm 2d, q, k and v 3d, what they
-    /// mix d, x and its norm again 2d, and the MLP's hidden values with GELU's derivative 8d; two
-    /// moments a norm; and attention's weights.
+    /// Values that a block of width d keeps per token: x and its norm 2d; q, k and v 3d; attention's
+    /// result d; the second x and its norm 2d; the MLP's hidden values and GELU's derivative 8d; two
+    /// moments per norm. Attention's weights come on top.
     #[test]
     fn a_block_keeps_what_its_operations_need() {
         let kept = on_cpu(&[]).activations;
@@ -491,34 +495,34 @@ mod tests {
         for block in &kept[1..12] {
             assert_eq!(*block, 4 * (rows * (16 * 192 + 4) + weights));
         }
-        // Of the last, only the class token is read behind attention.
+        // In the last block, only the class token is needed after attention.
         let (all, one) = (64 * 65, 64);
         let last = all * (5 * 192 + 2) + one * (11 * 192 + 2) + 64 * 3 * 65;
         assert_eq!(kept[12], 4 * last);
         assert_eq!(kept[0], 4 * 64 * 64 * (48 + 192));
-        // Beyond three tokens for each value of a head, a number a row instead.
+        // With more than three tokens per value of a head, one number per row is kept instead.
         let narrow = on_cpu(&["model.heads=12"]).activations;
         assert_eq!(narrow[1], 4 * (rows * (16 * 192 + 4) + 64 * 12 * 65));
     }
 
     #[test]
-    fn parts_follow_what_they_are_of() {
+    fn parts_match_the_parameters_and_the_method() {
         let (dense, vlora) = (on_cpu(&[]), on_cpu(&["method=vlora"]));
         let parameters = cost(&run(&[])).parameters;
         assert_eq!((dense.weights, dense.gradients), (4 * parameters, 4 * parameters));
         assert_eq!(dense.moments, 8 * parameters);
         assert_eq!(dense.activations, vlora.activations);
         assert!(vlora.peak < dense.peak);
-        // A matrix of its own, summed for the pass, is kept beside its gradient.
+        // With a full increment the sum of both matrices is kept, besides its gradient.
         let full = on_cpu(&["method=vlora", "vlora.rank=full"]);
         assert_eq!(full.activations[2] - dense.activations[2], 4 * 12 * 192 * 192);
         assert_eq!(full.activations[1], dense.activations[1]);
-        // Micro-batches keep less, and the sum of their gradients besides.
+        // Micro-batches keep less, but need memory for the sum of their gradients.
         let parts = on_cpu(&["training.batch_size=16", "training.accumulation=4"]);
         assert!(parts.peak < dense.peak / 2);
         let one = on_cpu(&["training.batch_size=16"]);
         assert_eq!(parts.peak - one.peak, dense.gradients);
-        // What is frozen has neither gradients nor moments.
+        // Frozen parameters have neither gradients nor moments.
         let lora = ["start={checkpoint: a}", "lora={rank: 4}"];
         let (lora, trained) = (on_cpu(&lora), cost(&run(&lora)).trained);
         assert_eq!((lora.gradients, lora.moments), (4 * trained, 8 * trained));
@@ -535,7 +539,7 @@ mod tests {
         let bf16 = run(&["precision=bf16"]);
         let all: u64 = memory(&bf16, DeviceKind::Cuda).activations.iter().sum();
         assert_eq!(traffic(&bf16, DeviceKind::Cuda), (2 * all + 8 * n, 30 * n));
-        // What is frozen is read, and not updated.
+        // Frozen parameters are read but not updated.
         let lora = ["start={checkpoint: a}", "lora={rank: 4}"];
         let cost = cost(&run(&lora));
         assert_eq!(of(&lora, DeviceKind::Cpu).1, 28 * cost.trained);

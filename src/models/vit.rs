@@ -19,7 +19,7 @@ const WEIGHT_INIT: Init = Init::Normal { std: 0.02 };
 
 #[derive(Debug)]
 pub struct Vit {
-    /// \[dim, channels, p, p\] and \[dim\], as a convolution has them.
+    /// The patch embedding's kernel \[dim, channels, p, p\] and bias \[dim\], as in a convolution.
     patches: (Variable, Variable),
     class_token: Option<Variable>,
     /// \[1, tokens, dim\].
@@ -37,7 +37,8 @@ impl Vit {
         Vit::new(model, run.vlora.as_ref(), run.lora.as_ref(), parameters)
     }
 
-    /// Builds the model on `parameters`; `vlora` is None for a dense one, `lora` for one without.
+    /// Builds the model on `parameters`. `vlora` is None for a dense model, `lora` is None for a model
+    /// without LoRA.
     pub fn new(
         spec: &VitSpec,
         vlora: Option<&VloraSpec>,
@@ -47,7 +48,7 @@ impl Vit {
         let dim = spec.dim;
         let role = |kind| Role::new(Part::Embedding, kind);
         let patch_inputs = spec.channels * spec.patch_size * spec.patch_size;
-        // The patch embedding is a convolution in timm and keeps PyTorch's default start.
+        // The patch embedding is a convolution in timm and keeps PyTorch's default initialisation.
         let conv = Init::KaimingUniform { fan_in: patch_inputs };
         let patch_shape = [dim, spec.channels, spec.patch_size, spec.patch_size];
         let class_token = match spec.pool {
@@ -105,16 +106,16 @@ impl Vit {
         ops::embed_patches(images, kernel, bias, self.class_token.as_ref(), &self.positions)
     }
 
-    /// How many of a block's `tokens` are needed after it. Of the last block's, the class token
-    /// alone: the others serve as its keys and values and get no result of their own.
+    /// How many of a block's `tokens` are needed after it. After the last block only the class token is
+    /// needed: the other tokens serve as its keys and values and have no result.
     fn needed(&self, block: usize, tokens: usize) -> usize {
         let last = block + 1 == self.blocks.len();
         if last && self.pool == Pool::ClassToken { 1 } else { tokens }
     }
 
-    /// Tokens after the last block → logits. With a class token, the first alone is used.
+    /// Tokens after the last block → logits. With a class token, only the first token is used.
     pub fn classify(&self, x: &Variable) -> Result<Variable> {
-        // Normalising the class token alone gives what timm takes of `norm(x)[:, 0]`.
+        // Normalising the class token alone gives timm's `norm(x)[:, 0]`.
         let pooled = match self.pool {
             Pool::ClassToken => {
                 let (batch, _, dim) = x.tensor().dims3()?;
@@ -125,8 +126,8 @@ impl Vit {
         self.head.forward(&self.norm.forward(&pooled)?, Epilogue::None, Mode::Evaluation)
     }
 
-    /// What [`forward`](Self::forward) computes of `batch` images: of the embedding, of each block, of
-    /// what follows with the loss.
+    /// The operations of [`forward`](Self::forward) on `batch` images: of the embedding, of each block,
+    /// and of the rest with the loss.
     pub fn operations(&self, batch: usize) -> Result<Vec<Vec<Operation>>> {
         let (_, tokens, dim) = self.positions.tensor().dims3()?;
         let (kernel, bias) = &self.patches;
@@ -136,7 +137,7 @@ impl Vit {
         let constants = [&self.positions].into_iter().chain(&self.class_token).cloned();
         let leaves = constants.flat_map(|token| Vector::plain(token).leaves()).collect();
         let mut layers = vec![vec![
-            Operation::Linear(LinearOperation { of_data: true, ..embedding }),
+            Operation::Linear(LinearOperation { input_is_data: true, ..embedding }),
             Operation::AddPositions { rows: batch * patches, width: dim, leaves },
         ]];
         for (i, block) in self.blocks.iter().enumerate() {
@@ -159,7 +160,7 @@ impl Vit {
     }
 }
 
-/// Tokens a sequence, the class token included.
+/// Tokens per sequence, including the class token.
 pub fn tokens(spec: &VitSpec) -> usize {
     let patches = (spec.image_size / spec.patch_size).pow(2);
     patches + usize::from(spec.pool == Pool::ClassToken)

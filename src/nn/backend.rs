@@ -1,15 +1,15 @@
-//! Which backend runs an operation.
+//! The choice of the backend that runs an operation.
 
 use candle_core::Tensor;
 
 use super::cpu;
 use super::cuda::CudaBackend;
 
-/// What runs an operation on some tensors. Each operation asks once.
+/// The backend for an operation on some tensors. Each operation dispatches once.
 pub enum Backend {
-    /// This program's kernels on an NVIDIA GPU: float32 and bf16.
+    /// This program's kernels on an NVIDIA GPU, for float32 and bf16.
     Cuda(CudaBackend),
-    /// The fused float32 loops on the CPU.
+    /// Fused float32 loops on the CPU.
     Cpu,
     /// Compositions of candle's operations, for every other device and type.
     Composed,

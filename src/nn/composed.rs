@@ -1,8 +1,8 @@
-//! The operations composed of candle primitives that all have a backward: for every device and
-//! type, and the oracle of the fused ones.
+//! The operations as compositions of candle's, which work on every device and type. They are the oracle
+//! of the fused operations.
 //!
-//! candle's own fused `LayerNorm`, `softmax_last_dim` and `rope` are registered without one
-//! and cut the graph silently, so none of them is used here.
+//! candle's own fused `LayerNorm`, `softmax_last_dim` and `rope` have no backward pass and silently cut
+//! the graph, so they are not used here.
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -21,7 +21,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     normal.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
-/// Softmax over the last axis. The maximum is subtracted as a constant: it cancels.
+/// Softmax over the last axis. The subtracted maximum cancels, so it can be a constant.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     let exp = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?.exp()?;
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
@@ -38,7 +38,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     x * (((x / 2f64.sqrt())?.erf()? + 1.0)? * 0.5)?
 }
 
-/// A linear layer on its inputs, in their order.
+/// A linear layer on its inputs, which are ordered as in [`Linear`].
 pub fn linear(layer: &Linear, t: &[Tensor]) -> Result<Tensor> {
     let mut w = t[1].clone();
     for (pair, scale) in t[layer.factors()..].chunks_exact(2).zip(&layer.scales) {
@@ -57,8 +57,8 @@ pub fn linear(layer: &Linear, t: &[Tensor]) -> Result<Tensor> {
     }
 }
 
-/// images \[batch, c, s, s\] → \[batch · (s/p)², c·p·p\], a row a patch in reading order, its
-/// values in the order of a convolution kernel \[c, p, p\].
+/// images \[batch, c, s, s\] → \[batch · (s/p)², c·p·p\]. Each row is a patch, in reading order. Its
+/// values are in the order of a convolution kernel \[c, p, p\].
 pub fn patches(images: &Tensor, p: usize) -> Result<Tensor> {
     let (batch, c, h, w) = images.dims4()?;
     images
@@ -76,8 +76,8 @@ pub fn self_attention(qkv: &Tensor, heads: usize, queries: usize, mask: &Mask) -
     attention(&part(0)?.narrow(1, 0, queries)?, &part(1)?, &part(2)?, heads, mask, None)
 }
 
-/// Attention: `dropout(softmax(q kᵀ / √d)) v` a head, queries \[batch, queries, heads·d\], keys and
-/// values \[batch, keys, heads·d\] → \[batch, queries, heads·d\]. `dropped` is
+/// Attention, `dropout(softmax(q kᵀ / √d)) v` per head: queries \[batch, queries, heads·d\], keys and
+/// values \[batch, keys, heads·d\] → \[batch, queries, heads·d\]. `dropped` is the dropout mask of
 /// [`weights_mask`].
 pub fn attention(
     q: &Tensor,
@@ -88,7 +88,7 @@ pub fn attention(
     dropped: Option<&Tensor>,
 ) -> Result<Tensor> {
     if q.dtype() == DType::BF16 {
-        // Sums of many values are float32 elsewhere, too.
+        // Other backends also compute long sums in float32.
         let [q, k, v] = [q, k, v].map(|t| t.to_dtype(DType::F32));
         let dropped = dropped.map(|d| d.to_dtype(DType::F32)).transpose()?;
         let out = attention(&q?, &k?, &v?, heads, mask, dropped.as_ref())?;
@@ -96,14 +96,14 @@ pub fn attention(
     }
     let ((batch, queries, width), (_, keys, _)) = (q.dims3()?, k.dims3()?);
     let d = width / heads;
-    let apart = |t: &Tensor, tokens: usize| {
+    let split_heads = |t: &Tensor, tokens: usize| {
         t.reshape((batch, tokens, heads, d))?.transpose(1, 2)?.contiguous()
     };
-    let (q, k, v) = (apart(q, queries)?, apart(k, keys)?, apart(v, keys)?);
+    let (q, k, v) = (split_heads(q, queries)?, split_heads(k, keys)?, split_heads(v, keys)?);
     let scores = (q * (d as f64).powf(-0.5))?.matmul(&k.transpose(2, 3)?)?;
-    let hidden = hidden(batch, queries, keys, mask);
-    let hidden = Tensor::from_vec(hidden, (batch, 1, queries, keys), scores.device())?;
-    let scores = scores.broadcast_add(&hidden.to_dtype(scores.dtype())?)?;
+    let bias = mask_bias(batch, queries, keys, mask);
+    let bias = Tensor::from_vec(bias, (batch, 1, queries, keys), scores.device())?;
+    let scores = scores.broadcast_add(&bias.to_dtype(scores.dtype())?)?;
     let mut p = softmax(&scores)?;
     if let Some(dropped) = dropped {
         p = (p * dropped)?;
@@ -123,9 +123,9 @@ pub fn attention(
     }
 }
 
-/// What is added to scores: 0, and −∞ where a query does not see a token. A query that sees none has
-/// zeros alone, so that its softmax is finite; its result is multiplied by 0 later.
-fn hidden(batch: usize, queries: usize, keys: usize, mask: &Mask) -> Vec<f32> {
+/// The bias that masks the scores: 0, or −∞ if a query does not see a token. A query that sees no token
+/// gets only zeros, so that its softmax is finite. Its result is multiplied by 0 later.
+fn mask_bias(batch: usize, queries: usize, keys: usize, mask: &Mask) -> Vec<f32> {
     let mut all = Vec::with_capacity(batch * queries * keys);
     for sequence in 0..batch {
         for query in 0..queries {
@@ -139,8 +139,8 @@ fn hidden(batch: usize, queries: usize, keys: usize, mask: &Mask) -> Vec<f32> {
     all
 }
 
-/// 1 for the first tokens of each sequence, as many as its length, and 0 after them:
-/// \[batch, tokens, 1\], of the type and on the device of `like`.
+/// 1 for each sequence's tokens up to its length, 0 after them: \[batch, tokens, 1\], with the type and
+/// device of `like`.
 pub fn valid_tokens(lengths: &[usize], tokens: usize, like: &Tensor) -> Result<Tensor> {
     let valid = |length: &usize| {
         let length = *length;
@@ -150,7 +150,7 @@ pub fn valid_tokens(lengths: &[usize], tokens: usize, like: &Tensor) -> Result<T
     Tensor::from_vec(values, (lengths.len(), tokens, 1), like.device())?.to_dtype(like.dtype())
 }
 
-/// What the values of `like` are multiplied by in dropout.
+/// The factors that dropout multiplies the values of `like` by.
 pub fn dropout_mask(dropout: &Dropout, like: &Tensor) -> Result<Tensor> {
     let mut mask = vec![0f32; like.elem_count()];
     cpu::dropout::mask(dropout, 0, &mut mask);
@@ -169,8 +169,8 @@ pub fn mean_valid_tokens(x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
     x.broadcast_mul(&valid)?.sum(1)?.broadcast_div(&counts)
 }
 
-/// What attention's weights are multiplied by in dropout: \[batch, heads, queries, keys\], of the type
-/// and on the device of `like`.
+/// The factors that dropout multiplies attention's weights by: \[batch, heads, queries, keys\], with the
+/// type and device of `like`.
 pub fn weights_mask(
     dropout: &Dropout,
     batch: usize,
@@ -208,7 +208,7 @@ mod tests {
     fn random(shape: &[usize], name: &str) -> Var {
         let mut stream = Stream::new(3, Purpose::Init, name);
         let count = shape.iter().product();
-        // Float64, so that central differences resolve ten digits.
+        // In float64, central differences have about ten digits.
         let values: Vec<f64> = (0..count).map(|_| stream.normal()).collect();
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
@@ -255,7 +255,7 @@ mod tests {
         let qkv = random(&[2, 3, 12], "qkv");
         check_gradient(&[&qkv], || self_attention(&qkv, 2, 3, &Mask::default()));
 
-        // One head at a time, by the definition.
+        // Compare with the definition, one head at a time.
         let got = self_attention(&qkv, 2, 3, &Mask::default()).unwrap().to_vec3::<f64>().unwrap();
         let v = qkv.to_vec3::<f64>().unwrap();
         for (b, row, head) in [(0, 0, 0), (1, 2, 1), (0, 1, 1)] {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn softmax_survives_large_inputs() {
+    fn softmax_of_large_inputs_is_finite() {
         let x = Tensor::new(&[[1e4f32, 0., -1e4]], &Device::Cpu).unwrap();
         assert_eq!(softmax(&x).unwrap().to_vec2::<f32>().unwrap(), [[1., 0., 0.]]);
         assert_eq!(log_softmax(&x).unwrap().to_vec2::<f32>().unwrap(), [[0., -1e4, -2e4]]);
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn cross_entropy_closed_forms_and_gradient() {
         let labels = Tensor::new(&[2u32, 0], &Device::Cpu).unwrap();
-        // Equal logits: log(classes), whatever the smoothing.
+        // For equal logits the loss is log(classes), with any smoothing.
         let even = Tensor::zeros((2, 5), DType::F64, &Device::Cpu).unwrap();
         for smoothing in [0.0, 0.1] {
             let loss = cross_entropy(&even, &labels, smoothing).unwrap().to_vec1::<f64>().unwrap();
@@ -300,15 +300,15 @@ mod tests {
         assert_eq!(ends.to_vec1::<f64>().unwrap(), [0., 0., 40.]);
     }
 
-    /// What is hidden has no influence, and what is seen has what it has alone.
+    /// A query's result is the same as if only the tokens that it sees existed.
     #[test]
-    fn masks_hide_what_they_say() {
+    fn masked_tokens_have_no_influence() {
         let qkv = random(&[2, 4, 6], "qkv");
         let mask = Mask { causal: true, lengths: Some(vec![4, 2]), ..Mask::default() };
         check_gradient(&[&qkv], || self_attention(&qkv, 1, 4, &mask));
         let masked = self_attention(&qkv, 1, 4, &mask).unwrap().to_vec3::<f64>().unwrap();
         for (sequence, query, seen) in [(0, 0, 1), (0, 3, 4), (1, 1, 2), (1, 3, 2)] {
-            // The tokens that are seen, with the query's own q in the first place's stead.
+            // Only the tokens that are seen, with the query's q at the first position.
             let own = qkv.narrow(0, sequence, 1).unwrap();
             let (q, kv) = (own.narrow(1, query, 1).unwrap(), own.narrow(1, 0, seen).unwrap());
             let q = q.narrow(2, 0, 2).unwrap().broadcast_as((1, seen, 2)).unwrap();

@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::cuda;
 use super::cuda::{Counters, CudaBackend, KernelTime};
 
-/// Begins to time each of this program's kernels and products on a GPU, or ends that.
-/// [`kernel_times`] has what was timed. Does nothing on the CPU.
+/// Starts or stops timing each of this program's kernels and products on a GPU. [`kernel_times`]
+/// returns the times. Does nothing on the CPU.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn time_kernels(device: &Device, on: bool) -> Result<()> {
     #[cfg(feature = "cuda")]
@@ -19,8 +19,8 @@ pub fn time_kernels(device: &Device, on: bool) -> Result<()> {
     Ok(())
 }
 
-/// What kernels and products took since [`time_kernels`], what took most first; waits for them.
-/// Forgets it. What candle itself launches, copies and conversions, is not among it.
+/// The times of kernels and products since [`time_kernels`] or the last call, the longest first. Waits
+/// for the GPU. Copies and conversions, which candle launches itself, are not included.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn kernel_times(device: &Device) -> Result<Vec<KernelTime>> {
     #[cfg(feature = "cuda")]
@@ -33,8 +33,8 @@ pub fn kernel_times(device: &Device) -> Result<Vec<KernelTime>> {
     Ok(Vec::new())
 }
 
-/// Gets a device ready: on a GPU the kernels are loaded, and float32 products may be done in TF32 or
-/// not. Nothing to do on the CPU.
+/// Prepares a device. On a GPU it loads the kernels and sets whether float32 products may use TF32.
+/// Does nothing on the CPU.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn configure(device: &Device, tf32: bool) -> Result<()> {
     #[cfg(feature = "cuda")]
@@ -42,7 +42,7 @@ pub fn configure(device: &Device, tf32: bool) -> Result<()> {
     Ok(())
 }
 
-/// How much work a device got since it was made; zeros for the CPU.
+/// How much work a device got since it was created; zeros for the CPU.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn counters(device: &Device) -> Result<Counters> {
     #[cfg(feature = "cuda")]
@@ -59,22 +59,22 @@ pub fn counters(device: &Device) -> Result<Counters> {
 #[derive(Debug)]
 pub struct Reading {
     tensor: Tensor,
-    /// On a GPU: its copy, which was queued with the reading.
+    /// On a GPU: the copy that was queued with the reading.
     #[cfg(feature = "cuda")]
-    copied: Option<cuda::Copied>,
+    copied: Option<cuda::QueuedCopy>,
 }
 
 impl Reading {
-    /// Queues the reading behind all earlier work of the device.
+    /// Queues the reading after all earlier work of the device.
     pub fn of(scalar: &Tensor) -> Result<Reading> {
         Ok(Reading {
             tensor: scalar.clone(),
             #[cfg(feature = "cuda")]
-            copied: cuda::copied(scalar)?,
+            copied: cuda::queue_copy(scalar)?,
         })
     }
 
-    /// The number. Waits for it, and not for later work.
+    /// The number. Waits for it, but not for later work.
     pub fn value(&self) -> Result<f32> {
         #[cfg(feature = "cuda")]
         if let Some(copied) = &self.copied {
@@ -84,8 +84,8 @@ impl Reading {
     }
 }
 
-/// The most bytes of a GPU that tensors of this process have held at once since
-/// [`reset_device_peak`]; None for the CPU.
+/// The peak, in bytes, of GPU memory held by this process's tensors since [`reset_device_peak`]; None
+/// for the CPU.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn device_peak_bytes(device: &Device) -> Option<u64> {
     #[cfg(feature = "cuda")]
@@ -94,14 +94,14 @@ pub fn device_peak_bytes(device: &Device) -> Option<u64> {
     None
 }
 
-/// Starts a new measurement from what is held now.
+/// Resets the peak to what is held now.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn reset_device_peak(device: &Device) {
     #[cfg(feature = "cuda")]
     cuda::reset_peak(device);
 }
 
-/// Bytes of a GPU that no program holds; None for the CPU.
+/// Free memory of a GPU in bytes; None for the CPU.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn device_free_bytes(device: &Device) -> Option<u64> {
     #[cfg(feature = "cuda")]
@@ -110,17 +110,17 @@ pub fn device_free_bytes(device: &Device) -> Option<u64> {
     None
 }
 
-/// What a GPU does at most, measured.
+/// The measured peak rates of a GPU.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceRates {
-    /// Floating-point operations a second of a matrix product.
+    /// Floating-point operations per second of a matrix product.
     pub product: f64,
-    /// Bytes a second that a copy reads and writes, together.
+    /// Bytes per second that a copy reads and writes together.
     pub copy: f64,
 }
 
-/// The rates of a GPU for the product \[m, k\] · \[n, k\]ᵀ of factors of this type, after
-/// [`configure`]. None for the CPU.
+/// Measures the rates of a GPU for the product \[m, k\] · \[n, k\]ᵀ with factors of this type. Call
+/// [`configure`] first. None for the CPU.
 pub fn device_rates(
     device: &Device,
     (m, n, k): (usize, usize, usize),
@@ -128,7 +128,7 @@ pub fn device_rates(
 ) -> Result<Option<DeviceRates>> {
     use super::cuda::{Matrix, Product};
 
-    /// The best of several rounds, seconds a time.
+    /// Seconds per call, in the best of several rounds.
     fn best(device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
         const TIMES: u32 = 20;
         let mut best = f64::INFINITY;
@@ -146,19 +146,19 @@ pub fn device_rates(
     if device.is_cpu() {
         return Ok(None);
     }
-    // Of all kinds: a GPU multiplies ones with less power, so at a higher clock.
+    // Varied values: a GPU multiplies ones with less power, and so at a higher clock.
     let values = |rows: usize| {
         let values: Vec<f32> = (0..rows * k)
             .map(|i| (i as u32).wrapping_mul(2_654_435_761) as f32 / 2f32.powi(31) - 1.0)
             .collect();
         Tensor::from_vec(values, (rows, k), device)?.to_dtype(dtype)
     };
-    // A linear layer's, the weight as it is held.
+    // The product of a linear layer, with the weight in its usual layout.
     let (left, right) = (values(m)?, values(n)?);
     let Some(backend) = CudaBackend::of(&[&left, &right]) else { return Ok(None) };
     let product = Product::of(Matrix::rows(&left, k), Matrix::rows(&right, k).t());
     let seconds = best(device, || backend.product(product).map(drop))?;
-    // Beyond any cache.
+    // Larger than any cache.
     const COPIED: usize = 256 << 20;
     let bytes = Tensor::zeros(COPIED, DType::U8, device)?;
     let copying = best(device, || bytes.copy().map(drop))?;

@@ -1,9 +1,9 @@
-//! Variables: tensors with the graph that they were computed by, for reverse-mode differentiation.
+//! Variables: tensors with the graph that computed them, for reverse-mode differentiation.
 //!
-//! candle's own graph adds every gradient to a tensor of zeros, keeps each activation until the
-//! last step of the backward pass, and takes operations of at most three inputs. This one hands
-//! gradients on, lets an operation add to what other uses of its input gave, and drops what an
-//! operation kept as soon as its gradient is known. Tensors are candle's.
+//! candle's own graph adds every gradient to a tensor of zeros, keeps each activation until the end of
+//! the backward pass, and takes operations of at most three inputs. This graph passes gradients on
+//! without a copy, lets an operation add to the gradient from other uses of its input, and frees what
+//! an operation kept as soon as its gradient is computed. Tensors are candle's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -15,19 +15,19 @@ use candle_core::{DType, Result, Tensor, bail};
 /// Computes the gradients of an operation's inputs from its output's.
 type Backward = Box<dyn FnOnce(&Tensor, &mut Sink) -> Result<()> + Send>;
 
-/// A tensor in a computation. It is tracked if a gradient can reach it: a trained parameter, or
-/// the result of an operation on one.
+/// A tensor in a computation. It is tracked if it can get a gradient: if it is a trained parameter,
+/// or the result of an operation on a tracked variable.
 #[derive(Clone, Debug)]
 pub struct Variable {
     tensor: Tensor,
-    /// The same values in another type, for operations that take that.
+    /// The same values in another type, for operations that compute in that type.
     copy: Option<Tensor>,
     node: Option<Arc<Node>>,
 }
 
 struct Node {
-    /// Later operations have larger numbers, so that in descending order every gradient is whole
-    /// before it is used.
+    /// Later operations have larger numbers. In descending order, every gradient is complete before
+    /// it is used.
     number: u64,
     inputs: Vec<Option<Arc<Node>>>,
     /// None for a leaf.
@@ -50,18 +50,18 @@ impl Node {
 }
 
 impl Variable {
-    /// A variable that no gradient is computed for.
+    /// A variable that gets no gradient.
     pub fn constant(tensor: Tensor) -> Variable {
         Variable { tensor: tensor.detach(), copy: None, node: None }
     }
 
-    /// A variable that gets a gradient: a leaf of the graph. It sees what is later written into the
-    /// tensor's storage.
+    /// A leaf of the graph, which gets a gradient. It shares the tensor's storage, so it sees later
+    /// updates.
     pub fn leaf(tensor: Tensor) -> Variable {
         Variable { tensor: tensor.detach(), copy: None, node: Some(Node::new(Vec::new(), None)) }
     }
 
-    /// With a copy of its tensor in another type, which has to change when the tensor does.
+    /// Adds a copy of its tensor in another type. The caller must update it together with the tensor.
     pub fn with_copy(self, copy: Tensor) -> Variable {
         Variable { copy: Some(copy.detach()), ..self }
     }
@@ -71,8 +71,8 @@ impl Variable {
         self.copy.as_ref()
     }
 
-    /// The result `tensor` of an operation on `inputs`. `backward` is kept only if one of them is
-    /// tracked; it may hold what it needs, and gets the gradient of the result.
+    /// The result `tensor` of an operation on `inputs`. `backward` gets the gradient of the result. It
+    /// is kept only if an input is tracked, and may own what it needs.
     pub fn computed(
         tensor: Tensor,
         inputs: &[&Variable],
@@ -84,8 +84,8 @@ impl Variable {
         Variable { tensor, copy: None, node }
     }
 
-    /// An operation as a composition of candle's: its backward pass is candle's own, on the composition
-    /// computed once more. For devices and types without a fused operation.
+    /// An operation composed of candle's operations. Its backward pass computes the composition again
+    /// and uses candle's gradients. For devices and types without a fused operation.
     pub fn composed(
         inputs: &[&Variable],
         f: impl Fn(&[Tensor]) -> Result<Tensor> + Send + 'static,
@@ -119,12 +119,12 @@ impl Variable {
         self.node.is_some()
     }
 
-    /// A number of its own, which clones share; None where no gradient can reach it.
-    pub fn number(&self) -> Option<u64> {
+    /// Identifies the variable and its clones; None if it is not tracked.
+    pub fn id(&self) -> Option<u64> {
         self.node.as_ref().map(|node| node.number)
     }
 
-    /// The same tensor as a constant, through which no gradient passes.
+    /// The same tensor as a constant, which gets no gradient.
     pub fn detach(&self) -> Variable {
         Variable { node: None, ..self.clone() }
     }
@@ -145,7 +145,7 @@ impl Variable {
 
     /// Gradients of `share` times this scalar with respect to every leaf that it depends on.
     ///
-    /// A graph has one backward pass: operations give up what they kept.
+    /// A graph has only one backward pass, since it frees what operations kept. A second one is an error.
     pub fn backward(self, share: f64) -> Result<Gradients> {
         let Variable { tensor, node, .. } = self;
         if tensor.elem_count() != 1 {
@@ -168,10 +168,10 @@ impl Variable {
     }
 }
 
-/// Nodes that have some of their gradient, by number.
+/// Nodes with their gradient so far, by number.
 type Pending = BTreeMap<u64, (Arc<Node>, Tensor)>;
 
-/// Takes the gradients of an operation's inputs.
+/// Collects the gradients of an operation's inputs.
 pub struct Sink<'a> {
     inputs: &'a [Option<Arc<Node>>],
     pending: &'a mut Pending,
@@ -187,7 +187,7 @@ impl Sink<'_> {
         self.inputs.get(i).and_then(Option::as_ref)
     }
 
-    /// Adds to the gradient of input `i`; nothing where it is not tracked.
+    /// Adds to the gradient of input `i`. Does nothing if the input is not tracked.
     pub fn add(&mut self, i: usize, gradient: Tensor) -> Result<()> {
         let gradient = match self.so_far(i) {
             Some(sum) => (sum + gradient)?,
@@ -197,14 +197,14 @@ impl Sink<'_> {
         Ok(())
     }
 
-    /// Takes what other uses of input `i` gave so far, for an operation that adds its own part in
-    /// the same pass over memory and [puts](Sink::put) the sum back.
+    /// Takes the gradient that other uses of input `i` gave so far. An operation can add its own part
+    /// in the same pass over memory and [put](Sink::put) the sum back.
     pub fn so_far(&mut self, i: usize) -> Option<Tensor> {
         let number = self.node(i)?.number;
         self.pending.remove(&number).map(|(_, sum)| sum)
     }
 
-    /// Sets the gradient of input `i`; nothing where it is not tracked.
+    /// Sets the gradient of input `i`. Does nothing if the input is not tracked.
     pub fn put(&mut self, i: usize, gradient: Tensor) {
         if let Some(node) = self.node(i).cloned() {
             let before = self.pending.insert(node.number, (node, gradient));
@@ -213,7 +213,7 @@ impl Sink<'_> {
     }
 }
 
-/// Gradients by leaf.
+/// The gradients of leaves.
 #[derive(Debug, Default)]
 pub struct Gradients(HashMap<u64, Tensor>);
 
@@ -222,7 +222,7 @@ impl Gradients {
         self.0.get(&leaf.node.as_ref()?.number)
     }
 
-    /// How many leaves got one.
+    /// How many leaves have one.
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn every_use_of_a_value_counts_and_shares_scale() {
+    fn gradients_add_up_over_uses_and_scale_with_the_share() {
         let (a, b) = (leaf(&[1., 2.]), leaf(&[3., 4.]));
         // a is used three times, once through another operation.
         let y = sum(&add(&add(&a, &b), &add(&a, &a)));
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_get_nothing_and_record_nothing() {
+    fn constants_get_no_gradient_and_record_no_graph() {
         let (a, c) = (leaf(&[1.]), leaf(&[2.]));
         let y = add(&a, &c.detach());
         assert!(y.is_tracked() && !add(&c.detach(), &c.detach()).is_tracked());
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn only_scalars_and_only_once() {
+    fn backward_takes_only_scalars_and_only_once() {
         let a = leaf(&[1., 2.]);
         assert!(a.clone().backward(1.0).unwrap_err().to_string().contains("scalar"));
         let y = sum(&a);
@@ -286,9 +286,9 @@ mod tests {
         assert!(y.backward(1.0).unwrap_err().to_string().contains("backward pass before"));
     }
 
-    /// What an operation keeps is given up as soon as the backward pass has used it, not at its end.
+    /// What an operation keeps is freed as soon as its backward pass is over, not at the end of all.
     #[test]
-    fn what_was_kept_is_dropped_on_the_way() {
+    fn kept_tensors_are_freed_during_the_backward_pass() {
         let kept = Arc::new(());
         let seen = Arc::downgrade(&kept);
         let a = leaf(&[1.]);

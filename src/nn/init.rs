@@ -2,14 +2,14 @@
 
 use crate::random::Stream;
 
-/// How a parameter starts. Sources: timm's ViT (`init_weights_vit_timm`, `PatchEmbed`'s
-/// convolution keeps PyTorch's default) and PyTorch's `nn.init`.
+/// How a parameter starts. Sources: timm's ViT (`init_weights_vit_timm`; the convolution of
+/// `PatchEmbed` keeps PyTorch's default) and PyTorch's `nn.init`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     Zeros,
     Ones,
-    /// Normal with this deviation. timm truncates at ±2, which for its 0.02 is a hundred
-    /// deviations away and so never met.
+    /// Normal with this standard deviation. timm truncates at ±2. With its deviation of 0.02 that is
+    /// a hundred deviations away and never happens.
     Normal {
         std: f64,
     },

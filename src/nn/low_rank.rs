@@ -1,4 +1,4 @@
-//! A matrix of low rank, as its factors.
+//! A low-rank matrix, held as its factors.
 
 use candle_core::{Result, Tensor};
 
@@ -13,7 +13,7 @@ pub struct LowRank {
 }
 
 impl LowRank {
-    /// Either factor gets a gradient.
+    /// Whether either factor gets a gradient.
     pub fn is_tracked(&self) -> bool {
         self.a.is_tracked() || self.b.is_tracked()
     }
@@ -22,12 +22,12 @@ impl LowRank {
         self.a.tensor().dim(0)
     }
 
-    /// The same factors as constants, through which no gradient passes.
+    /// The same factors as constants, which get no gradient.
     pub fn detach(&self) -> LowRank {
         LowRank { a: self.a.detach(), b: self.b.detach(), scale: self.scale }
     }
 
-    /// The matrix, \[out, in\].
+    /// The matrix `scale · bᵀ a`, \[out, in\].
     pub fn product(&self) -> Result<Tensor> {
         (self.b.tensor() * self.scale)?.t()?.matmul(self.a.tensor())
     }

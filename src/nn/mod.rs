@@ -1,8 +1,8 @@
 //! Trainable building blocks: initialisers, the parameter store, and the differentiable operations
 //! that models are made of.
 //!
-//! From the bottom up: the graph (`graph`), what operations compute (`descriptors`), how each
-//! backend computes it (`cpu`, `cuda`, `composed`), which backend runs (`backend`), and the
+//! From the bottom up: the graph (`graph`), descriptors of operations (`descriptors`), the backends
+//! that compute them (`cpu`, `cuda`, `composed`), the choice of a backend (`backend`), and the
 //! operations with their gradients (`ops`).
 
 mod backend;
@@ -20,7 +20,7 @@ mod optimizer;
 mod role;
 mod store;
 
-pub use cpu::linear::Multiplied;
+pub use cpu::linear::BackwardProducts;
 pub use cpu::{packing, product_rate};
 #[cfg(test)]
 pub use cuda::emulated;

@@ -1,5 +1,5 @@
-//! What an optimiser does to tensors: on the CPU in one pass over memory each, on a GPU in a few
-//! launches over all parameters.
+//! The tensor operations of an optimiser. On the CPU each parameter takes one pass over memory, on a
+//! GPU all parameters take a few launches.
 
 use candle_core::{Result, Tensor};
 
@@ -7,8 +7,8 @@ use super::cpu;
 pub use super::cuda::optimizer::{AdamWSlot, MultiTensorAdamW};
 use super::descriptors::Update;
 
-/// AdamW's update of a parameter and its moments, all changed in place. The four share no storage,
-/// and no backward pass that reads the parameter is still to come. Float32 on the CPU.
+/// AdamW's update of a parameter and its moments, in place. The four tensors must be float32 on the
+/// CPU and share no storage. No backward pass that reads the parameter may follow.
 pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tensor) -> Result<()> {
     if [m, v, g].iter().any(|t| t.shape() != p.shape()) {
         candle_core::bail!("adamw: parameter, moments and gradient differ in shape");
@@ -25,7 +25,7 @@ pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tens
     })
 }
 
-/// The sum of the squares of a tensor's values, in float64. Float32 on the CPU.
+/// The sum of squares of a float32 tensor on the CPU, in float64.
 pub fn square_sum(t: &Tensor) -> Result<f64> {
     cpu::with_values([t], |[values]| Ok(cpu::adamw::square_sum(values)))
 }

@@ -1,26 +1,26 @@
-//! What a parameter is to its model, so that nobody has to guess it from a name.
+//! The role of a parameter in its model, so that nobody has to guess it from a name.
 
-/// Where a parameter stands in its model.
+/// The part of the model that a parameter belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// What makes vectors of the input.
+    /// Turns the input into vectors.
     Embedding,
     /// The layers of a stack.
     Layer,
-    /// What makes one vector of the last layer's.
+    /// Turns the last layer's vectors into one.
     Pooling,
-    /// The classifier, or what else the task's labels decide.
+    /// The classifier, or whatever else depends on the task's labels.
     Head,
 }
 
-/// What a parameter is there.
+/// The kind of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The matrix of a linear layer, or a part of one.
+    /// The matrix of a linear layer, or a factor of it.
     Matrix,
-    /// Vectors that are looked up by number.
+    /// A table of vectors that are looked up by id.
     Table,
-    /// Vectors that stand in every sequence or are added to each, as a class token.
+    /// Vectors that belong to every sequence: a class token, learned positions of patches.
     Token,
     /// The bias of a linear layer.
     Bias,
@@ -30,7 +30,7 @@ pub enum Kind {
     Lora,
 }
 
-/// What a parameter is to its model.
+/// The role of a parameter in its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Role {
     pub part: Part,
@@ -42,12 +42,12 @@ impl Role {
         Role { part, kind }
     }
 
-    /// Of a layer.
+    /// The role of a layer's parameter.
     pub const fn layer(kind: Kind) -> Role {
         Role::new(Part::Layer, kind)
     }
 
-    /// Whether weight decay applies: to matrices and tables, as timm and transformers have it.
+    /// Whether weight decay applies: to matrices and tables, as in timm and transformers.
     pub const fn decays(self) -> bool {
         matches!(self.kind, Kind::Matrix | Kind::Table | Kind::Lora)
     }

@@ -1,8 +1,8 @@
-//! Parameters by name, in the order the model names them.
+//! Parameters by name, in the order in which the model asks for them.
 //!
-//! A model is written once, against [`ParameterBuilder`]. Built on a [`ParameterStore`] it makes its
-//! parameters and tracks gradients; built on a [`Frozen`] view of the store it reads the
-//! same values without a graph.
+//! A model is written once, against [`ParameterBuilder`]. Built on a [`ParameterStore`], it creates its
+//! parameters and tracks gradients. Built on a [`Frozen`] view of the store, it reads the same values
+//! without a graph.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use crate::random::{Purpose, Stream};
 
 /// Where a model gets its parameters from.
 pub trait ParameterBuilder {
-    /// The parameter `name` of this shape, which starts as `init` where nothing else is known of it.
+    /// The parameter `name` of this shape. It starts as `init` unless its values are given.
     fn tensor(&mut self, name: &str, shape: &[usize], init: Init, role: Role) -> Result<Variable>;
 }
 
@@ -23,17 +23,17 @@ pub trait ParameterBuilder {
 pub struct Parameter {
     pub name: String,
     pub var: Var,
-    /// The values once more, in the type that products are computed in.
+    /// A copy of the values in the type that products are computed in.
     pub copy: Option<Tensor>,
-    /// What models hold: tracked if the parameter is trained.
+    /// The variable that models use. Tracked if the parameter is trained.
     pub value: Variable,
     pub role: Role,
-    /// Gets gradients and updates. A frozen parameter is a constant in the model.
+    /// Whether it gets gradients and updates. A frozen parameter is a constant in the model.
     pub trained: bool,
 }
 
 impl Parameter {
-    /// Sets the values, and the copy with them.
+    /// Sets the values and the copy.
     pub fn set(&self, values: &Tensor) -> Result<()> {
         self.var.set(values)?;
         match &self.copy {
@@ -57,18 +57,18 @@ pub struct ParameterStore {
 }
 
 impl ParameterStore {
-    /// An empty store whose parameters will start from streams of `seed`.
+    /// An empty store whose parameters start from random streams of `seed`.
     pub fn new(seed: u64, device: Device) -> ParameterStore {
         ParameterStore::training(seed, device, Box::new(|_| true))
     }
 
-    /// An empty store that trains the parameters `trained` says and freezes the others.
+    /// An empty store that trains the parameters for which `trained` is true, and freezes the others.
     pub fn training(seed: u64, device: Device, trained: Trained) -> ParameterStore {
         let (parameters, by_name) = (Vec::new(), HashMap::new());
         ParameterStore { seed, device, trained, copies: None, parameters, by_name }
     }
 
-    /// Keeps a copy of every parameter in this type beside it, for operations that compute in it.
+    /// Also keeps a copy of every parameter in this type, for operations that compute in it.
     pub fn with_copies(self, dtype: DType) -> ParameterStore {
         ParameterStore { copies: (dtype != DType::F32).then_some(dtype), ..self }
     }
@@ -94,7 +94,7 @@ impl ParameterStore {
         self.parameters.iter().map(|p| p.var.elem_count()).sum()
     }
 
-    /// The parameters that are trained.
+    /// The trained parameters.
     pub fn trained(&self) -> impl Iterator<Item = &Parameter> {
         self.parameters.iter().filter(|p| p.trained)
     }
@@ -104,7 +104,7 @@ impl ParameterStore {
         self.trained().map(|p| p.var.elem_count()).sum()
     }
 
-    /// A copy of every value by name, on the CPU.
+    /// A copy of every parameter by name, on the CPU.
     pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
         self.parameters
             .iter()
@@ -115,13 +115,13 @@ impl ParameterStore {
             .collect()
     }
 
-    /// Sets every parameter from `values`, which must hold exactly the store's names with
-    /// its shapes in float32. Nothing is changed unless all fit.
+    /// Sets every parameter from `values`. They must have exactly the store's names and shapes, in
+    /// float32. If one does not fit, the error names it and nothing is changed.
     pub fn load(&self, values: &BTreeMap<String, Tensor>) -> Result<()> {
         self.load_except(values, |_| false)
     }
 
-    /// The same, but parameters that `keeps` says may be missing, and keep their start then.
+    /// The same, but parameters for which `keeps` is true may be missing. These keep their values.
     pub fn load_except(
         &self,
         values: &BTreeMap<String, Tensor>,
@@ -179,8 +179,8 @@ impl ParameterBuilder for ParameterStore {
     }
 }
 
-/// The store's parameters as constants that share its memory: a model built on it sees every
-/// later update and records no graph.
+/// The store's parameters as constants that share its memory. A model built on it sees every later
+/// update and records no graph.
 pub struct Frozen<'a>(pub &'a ParameterStore);
 
 impl ParameterBuilder for Frozen<'_> {
@@ -193,7 +193,7 @@ impl ParameterBuilder for Frozen<'_> {
     }
 }
 
-/// Given tensors as constants, by their names.
+/// Given tensors by name, as constants.
 pub struct Constants<'a>(pub &'a BTreeMap<String, Tensor>);
 
 impl ParameterBuilder for Constants<'_> {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_starts_the_same_whatever_stands_beside_it() {
+    fn a_parameters_start_does_not_depend_on_the_others() {
         let normal = Init::Normal { std: 1.0 };
         let mut alone = ParameterStore::new(5, Device::Cpu);
         let a = alone.tensor("w", &[4], normal, MATRIX).unwrap();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn load_refuses_what_does_not_fit_and_names_it() {
+    fn load_refuses_values_that_do_not_fit_by_name() {
         let mut store = ParameterStore::new(0, Device::Cpu);
         store.tensor("w", &[2], Init::Ones, MATRIX).unwrap();
         let tensor = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();

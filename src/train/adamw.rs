@@ -1,8 +1,8 @@
-//! AdamW (arXiv 1711.05101), as PyTorch computes it. Its whole state can be saved and restored.
+//! AdamW (arXiv 1711.05101), computed as in PyTorch. Its whole state can be saved and restored.
 //!
 //! `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
 //! `p ← (1 − η λ) p − η/(1 − β₁ᵗ) · m / (√(v / (1 − β₂ᵗ)) + ε)`,
-//! with λ = 0 for parameters that do not decay.
+//! with λ = 0 for parameters without weight decay.
 
 use std::collections::BTreeMap;
 
@@ -23,13 +23,13 @@ pub struct AdamW {
     epsilon: f64,
     weight_decay: f64,
     step: u64,
-    /// Of each trained parameter; zero before step one.
+    /// For each trained parameter; zero before step one.
     moments: Moments,
-    /// The trained parameters in the store's order, where a GPU updates all of them at once.
+    /// All trained parameters in the store's order, if a GPU updates them at once. None on the CPU.
     multi_tensor: Option<MultiTensorAdamW>,
 }
 
-/// A number that is known, or that a device is still computing.
+/// A number that is known already, or that a device may still be computing.
 #[derive(Debug)]
 pub enum Scalar {
     Known(f64),
@@ -37,7 +37,7 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    /// A float32 scalar: read at once on the CPU, where that waits for nothing, unless `later`.
+    /// A float32 scalar. On the CPU it is read at once, which waits for nothing, unless `later`.
     pub fn of(tensor: &Tensor, later: bool) -> Result<Scalar> {
         match tensor.device().is_cpu() && !later {
             true => Ok(Scalar::Known(f64::from(tensor.to_scalar::<f32>()?))),
@@ -45,7 +45,7 @@ impl Scalar {
         }
     }
 
-    /// The number; waits for it, and not for later steps.
+    /// The number. Waits for it, but not for later steps.
     pub fn value(&self) -> Result<f64> {
         match self {
             Scalar::Known(value) => Ok(*value),
@@ -80,7 +80,7 @@ impl AdamW {
         &self.moments
     }
 
-    /// Continues after `step` updates with the moments that they left, one pair for each of the store's
+    /// Continues after `step` updates with their moments. There must be a pair for each of the store's
     /// trained parameters.
     pub fn resume(&mut self, store: &ParameterStore, step: u64, moments: Moments) -> Result<()> {
         self.step = step;
@@ -100,10 +100,11 @@ impl AdamW {
         MultiTensorAdamW::of(&updated.collect::<Result<Vec<_>>>()?)
     }
 
-    /// Updates every parameter that has a gradient, at this learning rate, with gradients scaled so
-    /// that their Euclidean norm together is at most `limit`, as PyTorch's `clip_grad_norm_` has
-    /// it. Values and moments change in place. Returns the norm before that; where it is known at
-    /// once and not finite, nothing is updated.
+    /// Updates every parameter that has a gradient, at learning rate `rate`. Values and moments change
+    /// in place. Gradients are first scaled so that their joint Euclidean norm is at most `limit`, as in
+    /// PyTorch's `clip_grad_norm_`.
+    ///
+    /// Returns the norm before scaling. On the CPU nothing is updated if it is not finite.
     pub fn update(
         &mut self,
         store: &ParameterStore,
@@ -151,7 +152,7 @@ fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
     Ok(squares.sum::<Result<f64>>()?.sqrt())
 }
 
-/// What to multiply gradients by so that their norm is at most `limit`.
+/// The factor that reduces the gradients' norm to `limit`; 1 if it is small enough.
 fn clip_scale(norm: f64, limit: Option<f64>) -> f64 {
     limit.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0))
 }
@@ -191,9 +192,9 @@ mod tests {
         }
     }
 
-    /// Several updates against the recurrence in float64.
+    /// Compares several updates with the recurrence in float64.
     #[test]
-    fn follows_the_recurrence() {
+    fn updates_follow_the_recurrence() {
         let spec = TrainingSpec { weight_decay: 0.1, ..TrainingSpec::default() };
         for (kind, decays) in [(Kind::Matrix, true), (Kind::Bias, false)] {
             let store = store(&[0.5], kind);
@@ -201,7 +202,7 @@ mod tests {
             let (mut p, mut m, mut v) = (0.5f64, 0.0f64, 0.0f64);
             for t in 1..=20 {
                 let g = f64::from(t).sin();
-                // Clipped to half of it.
+                // Clipping halves the gradient.
                 adam.update(&store, &gradient(&[g as f32]), 0.01, Some(0.5 * g.abs())).unwrap();
                 let g = 0.5 * g;
                 m = 0.9 * m + 0.1 * g;
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn clipping_scales_to_the_limit_and_leaves_small_gradients() {
+    fn clipping_scales_to_the_limit_and_leaves_small_gradients_alone() {
         let norm = global_norm(&gradient(&[3.0, 4.0])).unwrap();
         assert!((norm - 5.0).abs() < 1e-6);
         assert!((clip_scale(norm, Some(1.0)) * norm - 1.0).abs() < 1e-6);

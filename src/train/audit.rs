@@ -1,8 +1,8 @@
 //! The gradient audit: before step one, every trained parameter must receive a finite gradient
-//! that is not all zeros, and every frozen one none.
+//! that is not all zeros, and frozen parameters must receive none.
 //!
-//! A layer whose operation lacks a backward cuts the graph silently; training then goes on,
-//! and its loss falls, with part of the model frozen. The audit refuses such a run.
+//! An operation without a backward pass silently cuts the graph. Training would still run and the loss
+//! would fall, but part of the model would never be trained. The audit refuses such a run.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use candle_core::{Result, Tensor};
 use crate::nn::{Init, ParameterStore, Variable};
 use crate::random::{Purpose, Stream};
 
-/// Parameters whose gradient is not what it should be.
+/// Parameters whose gradients are wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditFault {
-    /// Each with what is wrong.
+    /// Each parameter's name, and what is wrong with it.
     pub parameters: Vec<(String, &'static str)>,
 }
 
@@ -39,12 +39,11 @@ impl fmt::Display for AuditFault {
     }
 }
 
-/// Runs `loss` backward once and checks every parameter's gradient.
+/// Computes the gradients of `loss` once and checks every parameter's.
 ///
-/// Parameters that start at zero (a LoRA B, say) hide the path through them, so they are set
-/// to small random values for the audit and put back, to the bit, afterwards. A frozen one is a
-/// constant of the model; that it gets a gradient all the same would mean that it was built
-/// otherwise than the store says.
+/// A parameter that starts at zero (LoRA's B, for example) makes gradients through it zero. So these
+/// are set to small random values for the audit and restored bit for bit afterwards. A frozen parameter
+/// is a constant in the model; if it gets a gradient, the model was not built as the store says.
 pub fn audit(
     store: &ParameterStore,
     loss: impl FnOnce() -> Result<Variable>,
@@ -75,7 +74,7 @@ pub fn audit(
             Some(_) if !p.trained => Some("is frozen and gets a gradient"),
             None => Some("gets no gradient"),
             Some(g) => {
-                // A sum of magnitudes is not finite as soon as one of them is not.
+                // The sum of magnitudes is not finite if one of them is not.
                 let size = g.abs()?.sum_all()?.to_scalar::<f32>()?;
                 match size {
                     s if !s.is_finite() => Some("gets a gradient that is not finite"),
@@ -87,7 +86,7 @@ pub fn audit(
         faults.extend(fault.map(|fault| (p.name.clone(), fault)));
     }
     if gradients.count() > known {
-        // A model that made a leaf of its own, of a frozen parameter's tensor, say.
+        // The model made its own leaf, for example of a frozen parameter's tensor.
         faults.push(("a tensor that is no trained parameter".into(), "gets a gradient"));
     }
     Ok(if faults.is_empty() { Ok(()) } else { Err(AuditFault { parameters: faults }) })
@@ -125,7 +124,7 @@ mod tests {
     #[test]
     fn a_sound_model_passes_and_keeps_its_values() {
         let store = store();
-        // `a` is reached through `zero` alone.
+        // The gradient of `a` passes through `zero`.
         let loss = || {
             let all = ["a", "zero", "b"].map(|name| value(&store, name));
             Variable::composed(&all.each_ref(), |t| ((&t[0] * &t[1])? + &t[2])?.sum_all())
@@ -135,17 +134,17 @@ mod tests {
     }
 
     #[test]
-    fn a_frozen_parameter_must_get_none() {
+    fn a_frozen_parameter_must_get_no_gradient() {
         let trained = Box::new(|role: Role| role.kind != Kind::Bias);
         let mut store = ParameterStore::training(0, Device::Cpu, trained);
         let [a, b] = [("a", Kind::Matrix), ("b", Kind::Bias)]
             .map(|(name, kind)| store.tensor(name, &[3], Init::Ones, Role::layer(kind)).unwrap());
         let loss = |b: &Variable| Variable::composed(&[&a, b], |t| (&t[0] * &t[1])?.sum_all());
         assert_eq!(faults(&store, || loss(&b)), []);
-        // Made trainable by the model, around the store.
-        let around = Variable::leaf(b.tensor().clone());
+        // The model makes a leaf that the store does not know.
+        let unknown = Variable::leaf(b.tensor().clone());
         let want = [("a tensor that is no trained parameter".to_string(), "gets a gradient")];
-        assert_eq!(faults(&store, || loss(&around)), want);
+        assert_eq!(faults(&store, || loss(&unknown)), want);
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! Everything a run needs to go on, as one safetensors file.
+//! Everything a run needs to resume, as one safetensors file.
 //!
-//! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>` and, once there is a best
-//! epoch, `best.<name>`; the header's metadata holds the counters as JSON under `state` and a
-//! digest of everything under `sha256`.
-//! No generator state is stored: streams are addressed by epoch and name.
+//! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>` and, once there is a best epoch,
+//! `best.<name>`. The header's metadata has the counters as JSON under `state` and a digest of
+//! everything under `sha256`. No generator state is stored: random streams are addressed by name.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::spec::hex;
 
-/// A paused run.
+/// The content of a checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
     pub state: State,
@@ -31,35 +30,35 @@ pub struct State {
     pub epoch: usize,
     /// Optimiser steps done.
     pub step: u64,
-    /// (epoch, metric) of the best validation so far, where it is kept.
+    /// (epoch, metric) of the best validation so far; None unless the run selects the best epoch.
     pub best: Option<(usize, f64)>,
     pub training_seconds: f64,
     pub evaluation_seconds: f64,
-    /// Of the epochs done.
+    /// The load during the epochs done.
     #[serde(default)]
     pub load: Load,
 }
 
-/// Who used the processors while a run was trained, in ticks of the system's clock.
+/// Who used the processors while a run was trained, in ticks of the system clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// All that there were; 0 where the system does not say.
+    /// All ticks of all processors; 0 if the system does not report them.
     pub processor_ticks: u64,
-    /// Those that other programs used.
+    /// Ticks that other programs used.
     pub other_ticks: u64,
-    /// Those that other processes of this program used.
+    /// Ticks that other processes of this program used.
     pub sibling_ticks: u64,
 }
 
 impl Load {
-    /// The share of the processors' time that other programs used, in [0, 1]. None where it was not
+    /// The share of the processors' time that other programs used, in \[0, 1\]. None if it was not
     /// measured.
     pub fn others(&self) -> Option<f64> {
         self.share(self.other_ticks)
     }
 
-    /// The share that other processes of this program used.
+    /// The same for other processes of this program.
     pub fn siblings(&self) -> Option<f64> {
         self.share(self.sibling_ticks)
     }

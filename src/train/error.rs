@@ -24,7 +24,7 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// What failed in the tensor library, if that is it.
+    /// The tensor library's error, if there is one.
     pub fn of_tensors(&self) -> Option<&candle_core::Error> {
         match self {
             TrainError::Checkpoint(e) | TrainError::Start(e) | TrainError::Tensor(e) => Some(e),

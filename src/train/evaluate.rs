@@ -1,11 +1,11 @@
-//! Evaluation: every example of a split once, without a graph.
+//! Evaluation: the model answers every example of a split once, without a graph.
 
 use candle_core::Result;
 
 use super::prefetch::prefetch;
 use crate::tasks::{DataSet, Evaluation, Split, Task};
 
-/// What a model comes to on a split, which has examples.
+/// Evaluates a model on a split, which must have examples.
 pub fn evaluate<T: Task>(
     task: &T,
     model: &T::Model,

@@ -1,20 +1,20 @@
-//! Batches that are made on a thread of their own while the model works on those before.
+//! Prefetching: a thread makes the next batches while the model works on earlier ones.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use candle_core::{Error, Result, bail};
 
-/// Batches that may wait ready; one more is being made.
+/// The most batches that wait ready. One more is being made.
 const READY: usize = 2;
 
-/// The batches that [`prefetch`] makes, in the order of what they are made from.
+/// The batches that [`prefetch`] makes, in the order of their plans.
 pub struct Prefetched<B> {
     made: Receiver<Result<B>>,
 }
 
 impl<B> Prefetched<B> {
-    /// Waits for the next batch. Errors where making it failed, or where there is none left.
+    /// Waits for the next batch. An error if making it failed, or if there are no more batches.
     pub fn take(&mut self) -> Result<B> {
         match self.made.recv() {
             Ok(batch) => batch,
@@ -23,8 +23,8 @@ impl<B> Prefetched<B> {
     }
 }
 
-/// Calls `work` with the batches that `make` makes of `plans`, one after another. The thread that
-/// makes them ends with `work`, however that ends, and after the first batch that fails.
+/// Calls `work` with the batches that `make` makes from `plans` in order. The thread that makes them
+/// ends when `work` ends, also by an error or a panic, and after the first batch that fails.
 pub fn prefetch<P, B, R, E>(
     plans: impl Iterator<Item = P> + Send,
     make: impl Fn(P) -> Result<B> + Send,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_come_in_order_and_then_no_more() {
+    fn batches_come_in_order_and_then_an_error() {
         let got: Result<Vec<usize>> = prefetch(
             0..100,
             |i| Ok(i * i),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_fails_is_an_error_in_its_place_and_the_last() {
+    fn a_failed_batch_is_an_error_in_its_place_and_the_last() {
         let made = AtomicUsize::new(0);
         let make = |i: usize| {
             made.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(made.into_inner(), 4);
     }
 
-    /// Whatever ends the work ends the thread too, although it could make batches without end.
+    /// The thread could make batches forever, but an error or a panic of the work ends it.
     #[test]
     fn the_thread_ends_with_the_work() {
         let made = AtomicUsize::new(0);
@@ -115,9 +115,9 @@ mod tests {
         assert!(panicked.is_err());
     }
 
-    /// Some batches are made before the first is asked for, and no more than may wait.
+    /// Before the first batch is taken, as many are made as may wait, and one more.
     #[test]
-    fn batches_are_made_before_they_are_asked_for() {
+    fn batches_are_made_before_they_are_taken() {
         let made = AtomicUsize::new(0);
         let make = |i: usize| {
             made.fetch_add(1, Ordering::Relaxed);

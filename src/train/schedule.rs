@@ -1,4 +1,4 @@
-//! Linear warm-up, then a cosine (arXiv 1608.03983).
+//! Learning-rate schedule: linear warm-up, then a cosine (arXiv 1608.03983).
 
 use crate::spec::TrainingSpec;
 
@@ -12,7 +12,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// For `total` optimiser steps.
+    /// The schedule for `total` optimiser steps.
     pub fn new(spec: &TrainingSpec, total: usize) -> Schedule {
         Schedule {
             peak: spec.learning_rate,
@@ -22,8 +22,8 @@ impl Schedule {
         }
     }
 
-    /// The rate of step `step`, from 0: `peak · (step + 1) / warmup` while warming up, then
-    /// half a cosine from the peak at the first step after it towards the floor.
+    /// The rate of step `step`, from 0. It is `peak · (step + 1) / warmup` during warm-up. Then it
+    /// follows half a cosine, from the peak at the first step after warm-up down to the floor.
     pub fn rate(&self, step: usize) -> f64 {
         if step < self.warmup {
             return self.peak * (step + 1) as f64 / self.warmup as f64;

@@ -1,5 +1,4 @@
-//! Optimiser steps: what is stored and shown of one, and those whose results a device may still be
-//! computing.
+//! Optimiser steps: their records and times, and steps whose results a device may still be computing.
 
 use std::time::{Duration, Instant};
 
@@ -7,29 +6,29 @@ use super::adamw::Scalar;
 use super::error::TrainError;
 use crate::results::StepRecord;
 
-/// One optimiser step, as it was.
+/// A finished optimiser step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     pub record: StepRecord,
     pub examples: usize,
-    /// Units of work.
+    /// Units of work, as the task counts them.
     pub units: u64,
-    /// What the step counts for in the mean over an epoch.
+    /// The step's weight in the mean over an epoch.
     pub weight: f64,
     pub times: StepTimes,
 }
 
-/// What a step's time went into, seconds.
+/// How a step's time was spent, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepTimes {
-    /// For batches that were not ready.
+    /// Waiting for batches that were not ready.
     pub wait: f64,
     pub forward: f64,
-    /// Adding up the gradients of the step's batches included.
+    /// Includes adding up the gradients of the step's batches.
     pub backward: f64,
-    /// Clipping included.
+    /// Includes clipping.
     pub optimizer: f64,
-    /// For the device to finish. On a GPU the parts before only put work into its queue.
+    /// Waiting for the device to finish. On a GPU the other parts only queue work.
     pub device: f64,
 }
 
@@ -42,7 +41,7 @@ pub struct PendingStep {
 }
 
 impl PendingStep {
-    /// The step with its results, which are waited for.
+    /// Waits for the step's results and adds them.
     pub fn finish(self) -> candle_core::Result<Step> {
         let mut clock = Instant::now();
         let PendingStep { mut step, losses, norm } = self;
@@ -55,23 +54,23 @@ impl PendingStep {
     }
 }
 
-/// On a GPU: enough steps in its queue for waits to cost nothing.
+/// On a GPU: enough queued steps that waiting for results costs nothing.
 const MOST_PENDING: usize = 32;
-/// Results are looked at after so long, so that progress shows.
+/// Results are read at least this often, so that progress is visible.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A result is waited for alone, so these last steps keep the device busy meanwhile.
+/// Steps that stay pending when results are read. They keep the device busy during the wait.
 const KEPT_BUSY: usize = 2;
 
-/// The steps that are under way, in their order.
+/// The pending steps, in order.
 pub struct PendingSteps {
-    /// How many may be, before results are waited for.
+    /// How many may be pending before results are waited for.
     most: usize,
     steps: Vec<PendingStep>,
     looked: Instant,
 }
 
 impl PendingSteps {
-    /// How many steps may be under way on a device.
+    /// How many steps may be pending on a device.
     pub fn most(on_cpu: bool) -> usize {
         if on_cpu { 0 } else { MOST_PENDING }
     }
@@ -84,7 +83,7 @@ impl PendingSteps {
         self.steps.push(step);
     }
 
-    /// Finishes the steps whose turn it is, in their order: all of them behind the `last`.
+    /// Finishes the steps that are due, in order. After the `last` step all are due.
     pub fn finish_due(
         &mut self,
         last: bool,
@@ -101,7 +100,7 @@ impl PendingSteps {
     }
 }
 
-/// Seconds since `clock`, which starts again.
+/// Seconds since `clock`, which is then reset.
 pub fn lap(clock: &mut Instant) -> f64 {
     let before = std::mem::replace(clock, Instant::now());
     clock.duration_since(before).as_secs_f64()

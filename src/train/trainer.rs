@@ -18,14 +18,14 @@ use crate::results::{EpochRecord, Metric, StepRecord};
 use crate::spec::{Select, TrainingSpec};
 use crate::tasks::{BatchPlan, Blueprint, DataSet, Evaluation, Split, Task};
 
-/// Weights that training starts from instead of the seed's.
+/// Weights that training starts from instead of random ones.
 pub struct Start {
     pub values: BTreeMap<String, Tensor>,
-    /// Says by name which parameters may be missing and start from the seed then.
+    /// Says by name which parameters may be missing. These start from the seed.
     pub from_seed: Box<dyn Fn(&str) -> bool>,
 }
 
-/// A model being trained. Drive it with [`Trainer::epoch`] until [`Trainer::is_done`].
+/// Trains a model. Call [`Trainer::epoch`] until [`Trainer::is_done`].
 pub struct Trainer<'a, T: Task> {
     task: &'a T,
     blueprint: &'a Blueprint<'a, T::Model>,
@@ -37,16 +37,15 @@ pub struct Trainer<'a, T: Task> {
     schedule: Schedule,
     state: State,
     best: BTreeMap<String, Tensor>,
-    /// Steps that may be under way before their results are waited for.
+    /// How many steps may be pending before their results are waited for.
     most_pending: usize,
 }
 
-/// A batch as the task `T` takes it.
+/// The batch type of a task `T`.
 type BatchOf<T> = <<T as Task>::Data as DataSet>::Batch;
 
 impl<'a, T: Task> Trainer<'a, T> {
-    /// Builds the model from `seed`, puts the weights to `start` from in place, and audits its
-    /// gradients.
+    /// Builds the model from `seed`, loads the weights of `start`, and audits the gradients.
     pub fn new(
         task: &'a T,
         blueprint: &'a Blueprint<'a, T::Model>,
@@ -93,7 +92,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         })
     }
 
-    /// Waits for the results of each step before the next, so that steps can be timed.
+    /// Makes each step wait for its results before the next begins, so that steps can be timed.
     pub fn step_by_step(&mut self) {
         self.most_pending = 0;
     }
@@ -106,7 +105,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         &self.state
     }
 
-    /// Who used the processors so far, which a checkpoint keeps.
+    /// Who used the processors so far. Checkpoints contain it.
     pub fn load_mut(&mut self) -> &mut Load {
         &mut self.state.load
     }
@@ -115,13 +114,13 @@ impl<'a, T: Task> Trainer<'a, T> {
         &self.store
     }
 
-    /// The metric by which `select: best` chooses.
+    /// The metric that `select: best` uses.
     fn metric(&self) -> Option<&'static Metric> {
         self.task.metrics().first()
     }
 
-    /// Trains one epoch and validates, where there are examples for it. `on_step` sees every step
-    /// and returns whether to go on.
+    /// Trains one epoch, then validates if there are validation examples. `on_step` gets every step
+    /// and returns whether to continue.
     pub fn epoch(&mut self, on_step: impl FnMut(&Step) -> bool) -> Result<EpochRecord, TrainError> {
         let train_loss = self.train_epoch(on_step)?;
         let validation = match self.task.data().is_empty(Split::Validation) {
@@ -144,7 +143,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         })
     }
 
-    /// Whether a value of the primary metric is better than in every epoch before.
+    /// Whether a value of the primary metric is better than in every earlier epoch.
     fn is_best(&self, value: f64) -> bool {
         match (self.state.best, self.metric()) {
             (Some((_, best)), Some(metric)) => metric.is_better(value, best),
@@ -174,7 +173,7 @@ impl<'a, T: Task> Trainer<'a, T> {
                     weight += step.weight;
                     if on_step(&step) { Ok(()) } else { Err(TrainError::Interrupted) }
                 })?;
-                // Behind the steps before it: they are the evidence of what led to it.
+                // Reported after the earlier steps, since their records show what led to it.
                 failure.map_or(Ok(()), Err)?;
             }
             Ok::<_, TrainError>((loss, weight))
@@ -184,8 +183,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(loss / weight)
     }
 
-    /// Forward, backward and update of one optimiser step on the next batches of `ready`. The
-    /// gradient is that of the mean over all of them, weighted by [`BatchPlan::weight`].
+    /// Runs forward pass, backward pass and update of one optimiser step on the next batches of
+    /// `ready`. The loss is the mean over the batches, weighted by [`BatchPlan::weight`].
     fn begin_step(
         &mut self,
         batches: &[BatchPlan],
@@ -233,7 +232,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(PendingStep { step: Step { record, examples, units, weight, times }, losses, norm })
     }
 
-    /// The step with its results, which are waited for and must be finite.
+    /// Waits for the results of a step, which must be finite.
     fn finish_step(&self, step: PendingStep) -> Result<Step, TrainError> {
         let step = step.finish()?;
         let StepRecord { loss, gradient_norm, .. } = step.record;
@@ -245,7 +244,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(step)
     }
 
-    /// Of the step begun last, where the number is known already.
+    /// Checks a number of the current step, if it is known already.
     fn expect_finite(&self, what: &'static str, number: &Scalar) -> Result<(), TrainError> {
         match number {
             Scalar::Known(value) if !value.is_finite() => {
@@ -255,7 +254,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
-    /// What the weights come to on a split as they are, without a graph.
+    /// Evaluates the current weights on a split, without a graph.
     pub fn evaluate(&mut self, split: Split) -> Result<Evaluation<T::Outcome>, TrainError> {
         let started = Instant::now();
         let model = self.blueprint.frozen(&self.store)?;
@@ -274,14 +273,14 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
-    /// Something stopped being finite at this step.
+    /// The error that `what` stopped being finite at this step.
     fn not_finite(&self, what: &'static str, value: f64, step: u64) -> TrainError {
         let rate = self.schedule.rate((step as usize).saturating_sub(1));
         TrainError::NotFinite { what, value, step, rate }
     }
 
-    /// Puts the selected weights in place, for the test: those of the last epoch, or of the
-    /// best on validation. Returns that epoch.
+    /// Loads the selected weights for the test: those of the last epoch, or of the best epoch on
+    /// validation. Returns that epoch.
     pub fn select(&mut self) -> Result<usize, TrainError> {
         match self.state.best {
             Some((epoch, _)) if self.spec.select == Select::Best => {
@@ -292,7 +291,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
-    /// The whole state, as a file's content.
+    /// The whole state as the content of a checkpoint file.
     pub fn checkpoint(&self) -> Result<Vec<u8>, TrainError> {
         let moments = |second: bool| {
             let pick = |(name, (m, v)): (&String, &(Tensor, Tensor))| {
@@ -310,7 +309,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(checkpoint.to_bytes()?)
     }
 
-    /// Goes on from a checkpoint of the same run.
+    /// Resumes from a checkpoint of the same run.
     pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
         let checkpoint = Checkpoint::from_bytes(bytes).map_err(TrainError::Checkpoint)?;
         self.store.load(&checkpoint.model).map_err(TrainError::Checkpoint)?;
@@ -338,7 +337,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 }
 
-/// Optimiser steps of an epoch of so many batches; the last step may have fewer of them.
+/// Optimiser steps per epoch of `batches` batches. The last step may have fewer batches.
 pub fn steps_per_epoch(spec: &TrainingSpec, batches: usize) -> usize {
     batches.div_ceil(spec.accumulation)
 }
@@ -359,12 +358,14 @@ mod tests {
         better: Better::Lower,
     }];
 
-    /// A weight that goes to zero. From a step on its loss is not finite, or a batch fails.
+    /// A task whose weight shrinks to zero. It can fail on purpose.
     #[derive(Default)]
     struct Shrinking {
+        /// The loss is not finite from this step on.
         not_finite: Option<u64>,
+        /// The batch with this example fails.
         no_batch: Option<usize>,
-        /// Weight of a batch by its size, where not its size.
+        /// The weight of a batch by its index. By default it is the batch's size.
         weight: Option<fn(usize) -> f64>,
         validation: bool,
     }
@@ -429,12 +430,12 @@ mod tests {
         fn loss(&self, w: &Variable, key: StepKey, _: &usize) -> candle_core::Result<Variable> {
             let finite = self.not_finite.is_none_or(|step| key.step < step);
             let factor = if finite { 1.0 } else { f64::NAN };
-            // Each batch of a step has a loss of its own.
+            // Each batch of a step has a different loss.
             let factor = factor * (key.part + 1) as f64;
             Variable::composed(&[w], move |t| t[0].sqr()?.mean_all()? * factor)
         }
 
-        /// How far the weight is from what it passes on its way.
+        /// The distance of the weight from a value that it passes on its way.
         fn answer(&self, w: &Variable, _: &usize) -> candle_core::Result<f64> {
             Ok((f64::from(w.tensor().to_vec1::<f32>()?[0]) - 0.955).abs())
         }
@@ -459,7 +460,8 @@ mod tests {
         })
     }
 
-    /// Steps of an epoch with so many pending, up to `most`, how it ended, and the weight.
+    /// Trains an epoch with up to `pending` pending steps and stops after `most` steps. Returns the
+    /// steps, the error and the weight.
     fn train(
         task: &Shrinking,
         pending: usize,
@@ -479,14 +481,14 @@ mod tests {
     }
 
     #[test]
-    fn pending_steps_are_shown_in_their_order() {
+    fn pending_steps_are_reported_in_order() {
         let task = Shrinking::default();
         let (want, ended, weight) = train(&task, 0, usize::MAX);
         assert_eq!((want.len(), ended), (EXAMPLES / 2, None));
         for pending in [1, 2, 3, 7, 100] {
             let (steps, ended, end) = train(&task, pending, usize::MAX);
             assert_eq!((steps, ended, end), (want.clone(), None, weight.clone()), "{pending}");
-            // Stopped, it shows no more steps.
+            // After an interruption no more steps are reported.
             let (steps, ended, _) = train(&task, pending, 5);
             assert_eq!(
                 (&steps[..], ended.as_deref()),
@@ -497,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_comes_behind_the_steps_before_it() {
+    fn a_failure_is_reported_after_the_earlier_steps() {
         let order = epoch_order(0, 0, EXAMPLES);
         for pending in [0, 3, 100] {
             let task = Shrinking { not_finite: Some(9), ..Shrinking::default() };
@@ -512,10 +514,10 @@ mod tests {
         }
     }
 
-    /// The data set says what counts: a step's loss is the mean of its batches' by their weights, an
-    /// epoch's that of its steps'.
+    /// A step's loss is the mean over its batches by their weights, and an epoch's loss is the mean over
+    /// its steps. The data set gives the weights.
     #[test]
-    fn losses_are_means_by_the_batches_weights() {
+    fn losses_are_means_weighted_by_the_batches_weights() {
         let task = Shrinking { weight: Some(|i| (i % 2 + 1) as f64), ..Shrinking::default() };
         let spec = TrainingSpec {
             batch_size: 2,
@@ -540,7 +542,7 @@ mod tests {
         assert!((mean.unwrap() - 5.0 / 3.0).abs() < 1e-6);
     }
 
-    /// Of a metric of which less is better, the least is kept.
+    /// If a lower metric is better, the epoch with the lowest one is kept.
     #[test]
     fn the_best_epoch_is_the_best_in_the_metrics_direction() {
         let task = Shrinking { validation: true, ..Shrinking::default() };

@@ -1,13 +1,13 @@
-//! A dense model's layers as compounds: the best increments of a given rank.
+//! Converts a dense model into compounds with the best increments of a given rank, and back.
 //!
-//! For a target W_l of a layer that is not its compound's first, D = W_l − W_ref. The closest
-//! increment of rank r is D's truncated decomposition U_r S_r V_rᵀ, with the squared error
-//! Σ_{k ≥ r} s_k² (Eckart & Young, Psychometrika 1, 1936). With `scale = alpha / r` its factors
+//! Let W_l be a target of a layer that is not its compound's first, and D = W_l − W_ref. The closest
+//! increment of rank r is D's truncated decomposition U_r S_r V_rᵀ. Its squared error is
+//! Σ_{k ≥ r} s_k² (Eckart & Young, Psychometrika 1, 1936). With `scale = alpha / r`, its factors
 //! are A = √(S_r / scale) V_rᵀ \[r, in\] and B = √(S_r / scale) U_rᵀ \[r, out\], so that
-//! `scale · Bᵀ A = U_r S_r V_rᵀ` whatever alpha is.
+//! `scale · Bᵀ A = U_r S_r V_rᵀ` for any alpha.
 //!
-//! With `previous`, W_ref is the layer before *as converted*: each increment also makes good what
-//! the one before left out.
+//! With `previous`, W_ref is the layer before *as converted*. So each increment also corrects the
+//! error of the one before.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +24,8 @@ use crate::nn::{Constants, Init, LowRank, Variable};
 use crate::singular_values::energy_kept;
 use crate::spec::{Kept, LoraSpec, Stack, Target, VloraSpec, WeightShape};
 
-/// The weights of a stack's layers as those of the dense model that computes the same, by name:
-/// increments and LoRA added up.
+/// The stack's weights, by name, of the dense model that computes the same: increments and LoRA are
+/// added to their weights.
 pub fn materialise(
     tensors: &BTreeMap<String, Tensor>,
     stack: &Stack,
@@ -50,7 +50,7 @@ pub fn materialise(
                     put(&weight.target, linear.merged().materialise()?);
                     put(bias, value(&linear.bias)?);
                 }
-                // Built with its matrix.
+                // Built together with its matrix.
                 WeightShape::Bias { .. } => {}
                 WeightShape::Norm { .. } => {
                     let vector = builder.vector(&mut parameters, layer, name, Init::Zeros)?;
@@ -62,9 +62,13 @@ pub fn materialise(
     Ok(dense)
 }
 
-/// Turns the parameters of a dense model with these stacks, by name, into those of the same model
-/// with increments, float32. What is no target, and every layer that owns its weights, is copied.
+/// Converts the parameters of a dense model, by name, into those of the same model with increments,
+/// in float32. Weights that are not targets are copied, and so are layers that own their weights.
 /// Names are those of [`StackBuilder`].
+///
+/// # Errors
+///
+/// If the weights already hold increments, lack a parameter, have a wrong shape, or are not finite.
 pub fn compress(
     dense: &BTreeMap<String, Tensor>,
     stacks: &[Stack],
@@ -87,8 +91,8 @@ pub fn compress(
     Ok((out, kept))
 }
 
-/// Puts the increments of one stack into `out`, in the place of the weights they stand for. What
-/// each keeps, by layer, then by target in the stack's order.
+/// Replaces the weights of one stack in `out` by increments. Returns what each increment keeps,
+/// ordered by layer, then by target in the stack's order.
 fn compress_stack(
     dense: &BTreeMap<String, Tensor>,
     stack: &Stack,
@@ -111,8 +115,9 @@ fn compress_stack(
                 continue;
             };
             out.remove(&name);
-            let step = Step { name: &name, weight: &weight, reference, increment };
-            let (now, energy_kept) = step.convert(out)?;
+            let conversion =
+                WeightConversion { name: &name, weight: &weight, reference, increment };
+            let (now, energy_kept) = conversion.run(out)?;
             let error = norm(&(&weight - now.materialise()?)?)?;
             kept.push(Kept {
                 layer,
@@ -128,17 +133,17 @@ fn compress_stack(
     Ok(kept)
 }
 
-/// One weight to write as an increment on its reference.
-struct Step<'a> {
+/// One weight to convert into an increment on its reference.
+struct WeightConversion<'a> {
     name: &'a str,
     weight: &'a Tensor,
     reference: &'a Weight,
     increment: Increment,
 }
 
-impl Step<'_> {
-    /// Puts the increment's parameters into `out`; the converted weight and the energy kept.
-    fn convert(&self, out: &mut BTreeMap<String, Tensor>) -> Result<(Weight, f64)> {
+impl WeightConversion<'_> {
+    /// Puts the increment's parameters into `out`. Returns the converted weight and the energy kept.
+    fn run(&self, out: &mut BTreeMap<String, Tensor>) -> Result<(Weight, f64)> {
         let before = self.reference.materialise()?;
         if before.shape() != self.weight.shape() {
             return Err(Fault::new(format!("shape {:?}", self.weight.dims()))
@@ -170,15 +175,15 @@ impl Step<'_> {
     }
 }
 
-/// The best factors of `rank`. A direction that adds nothing has a B of zero and an A of length
-/// one: with both at zero neither would ever get a gradient.
+/// The best factors of `rank`. A direction with singular value 0 gets a B of zero and an A of length
+/// one: if both were zero, neither would ever get a gradient.
 fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) -> Result<LowRank> {
     if scale == 0.0 || !scale.is_finite() {
         return Err(Fault::new(format!("increments scaled by {scale} cannot hold a difference"))
             .expected("an alpha that is finite and not 0")
             .into());
     }
-    // What is left of exact zeros in float64.
+    // Singular values up to this size are zeros with rounding errors.
     let noise =
         output.max(input) as f64 * f64::EPSILON * svd.values.first().copied().unwrap_or(0.0);
     let factor = |sides: &[Vec<f64>], width: usize, sign: f64, idle: f64| -> Result<Tensor> {

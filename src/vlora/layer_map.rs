@@ -1,5 +1,5 @@
-//! The layer map: which layers of a stack own their weights, and which other layer's weight each of
-//! the rest adds its increment to.
+//! The layer map: which layers of a stack own their weights, and to which other layer's weight each
+//! of the rest adds its increment.
 //!
 //! | way of sharing | layers 0 1 2 3 4 5 |
 //! |---|---|
@@ -7,19 +7,19 @@
 //! | compounds of 3, `reference: base` | own 0 0 own 3 3 |
 //! | compounds of 3, `reference: previous` | own 0 1 own 3 4 |
 //!
-//! Any other map of which each reference is an earlier layer is a value of the same type.
+//! Any other map is a value of the same type, as long as each reference is an earlier layer.
 
 use candle_core::{Result, bail};
 
 use crate::spec::{LayerWeight, Rank, Reference, Stack, VloraSpec};
 
-/// Of one stack: the layer that each layer adds to; None where it owns its weights.
+/// For each layer of a stack, the layer that it adds to; None where it owns its weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerMap(Vec<Option<usize>>);
 
 impl LayerMap {
-    /// A map of which each reference must be an earlier layer, so that weights can be built and
-    /// converted in the order of layers.
+    /// Makes a map. Each reference must be an earlier layer, so that weights can be built and converted
+    /// in the order of layers.
     pub fn new(references: Vec<Option<usize>>) -> Result<LayerMap> {
         for (layer, reference) in references.iter().enumerate() {
             if let Some(reference) = reference.filter(|reference| *reference >= layer) {
@@ -34,8 +34,8 @@ impl LayerMap {
         LayerMap(vec![None; depth])
     }
 
-    /// Compounds of `size` layers, of which the first owns its weights. A size of 0 makes no
-    /// compounds: every layer owns its weights.
+    /// Compounds of `size` layers, the first of which owns its weights. With a size of 0 every layer
+    /// owns its weights.
     pub fn compounds(depth: usize, size: usize, reference: Reference) -> LayerMap {
         let of = |layer: usize| {
             let inner = layer.checked_rem(size).filter(|inner| *inner > 0)?;
@@ -47,7 +47,7 @@ impl LayerMap {
         LayerMap((0..depth).map(of).collect())
     }
 
-    /// The map of a stack whose increments `vlora` describes; None is a dense model.
+    /// The map of a stack with the increments of `vlora`; None is a dense model.
     pub fn of(stack: &Stack, vlora: Option<&VloraSpec>) -> LayerMap {
         match vlora {
             None => LayerMap::dense(stack.depth),
@@ -75,17 +75,17 @@ impl LayerMap {
 pub enum Increment {
     /// `scale · Bᵀ A`.
     LowRank { rank: usize, scale: f64 },
-    /// A matrix of its own, unfactored, zero at the start.
+    /// A whole matrix, not factored, which starts at zero.
     Full,
-    /// A vector, zero at the start: what a bias or a norm's part gets.
+    /// A vector that starts at zero, for a bias or a norm's scale or shift.
     Vector,
     /// Nothing: the layer uses its reference weight as it is.
     Shared,
 }
 
 impl Increment {
-    /// The increment of a weight in the layers that do not own it; None where every layer owns
-    /// it, since it is no target.
+    /// The increment of a weight in the layers that do not own it. None if the weight is not a target,
+    /// so every layer owns it.
     pub fn of(weight: &LayerWeight, vlora: &VloraSpec) -> Option<Increment> {
         let own = vlora.targets.iter().find(|own| own.target == weight.target)?;
         let alpha = own.alpha.unwrap_or(vlora.alpha);
@@ -97,7 +97,7 @@ impl Increment {
         })
     }
 
-    /// As specs say it; full also for vectors, whose increments are exact.
+    /// The rank as a spec writes it. Vectors count as full, since their increments are exact.
     pub fn rank(self) -> Rank {
         match self {
             Increment::LowRank { rank, .. } => Rank::Of(rank),
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compounds_refer_to_their_base_or_to_the_layer_before() {
+    fn layers_refer_to_their_base_or_to_the_layer_before() {
         let of = |size, reference| LayerMap::compounds(6, size, reference).0;
         let (own, to) = (None, Some);
         assert_eq!(of(3, Reference::Base), [own, to(0), to(0), own, to(3), to(3)]);
@@ -121,7 +121,7 @@ mod tests {
         for size in [0, 1] {
             assert_eq!(LayerMap::compounds(6, size, Reference::Base), LayerMap::dense(6));
         }
-        // The layers of a stack that is shorter than a compound.
+        // A stack that is shorter than a compound.
         assert_eq!(LayerMap::compounds(2, 4, Reference::Base).0, [own, to(0)]);
     }
 
@@ -134,9 +134,9 @@ mod tests {
         assert_eq!((map.reference(0), map.reference(3), map.reference(9)), (None, Some(2), None));
     }
 
-    /// A cycle, `0 1 0 1`, is a map like any other; a reference to a later layer is none.
+    /// Layers shared in a cycle, `0 1 0 1`, are a valid map.
     #[test]
-    fn any_map_to_earlier_layers_will_do() {
+    fn references_must_be_earlier_layers() {
         let cycle = LayerMap::new(vec![None, None, Some(0), Some(1)]).unwrap();
         assert!(cycle.is_reference(0) && cycle.is_reference(1) && !cycle.is_reference(2));
         for bad in [vec![Some(0)], vec![None, Some(2), None]] {

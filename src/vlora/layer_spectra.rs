@@ -1,9 +1,9 @@
-//! How far, and in how many directions, layers of a dense model are from the layers that
-//! increments would add to: the singular values of D = W_l − W_ref.
+//! The singular values of D = W_l − W_ref: how far, and in how many directions, each layer of a dense
+//! model is from the layer that its increment would add to.
 //!
-//! That D is of low rank is VLoRA's premise. A spectrum says something only beside others: that
-//! of W_l itself, and that of a matrix of independent Gaussian values of the same shape, whose
-//! singular values lie between |√out ± √in| (Marchenko & Pastur 1967).
+//! VLoRA assumes that D has a low rank. A spectrum of D must be compared with others: with that of
+//! W_l itself, and with that of a matrix of independent Gaussian values of the same shape. The
+//! singular values of the latter lie between |√out − √in| and √out + √in (Marchenko & Pastur 1967).
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -16,11 +16,11 @@ use crate::random::{Purpose, Stream};
 use crate::singular_values::LayerSpectrum;
 use crate::spec::{Reference, Target};
 
-/// The matrices of a target, one a layer.
+/// A target and its matrix in each layer.
 pub type TargetLayers = (Target, Vec<Tensor>);
 
-/// The spectra of every target and layer that is not its compound's first, by target and layer.
-/// W_ref is the true weight of the base or the previous layer.
+/// The spectra of every layer that is not its compound's first, ordered by target and layer. W_ref is
+/// the dense model's weight of the base or the previous layer.
 pub fn spectra(
     matrices: &[TargetLayers],
     compound_size: usize,
@@ -31,12 +31,12 @@ pub fn spectra(
         let inner = (0..layers.len()).filter_map(move |l| Some((l, map.reference(l)?)));
         inner.map(move |(layer, reference_layer)| (target, layers, layer, reference_layer))
     });
-    // Every decomposition runs on one thread; several run at a time.
+    // Each decomposition runs on one thread, so several can run at a time.
     places
         .collect::<Vec<_>>()
         .into_par_iter()
         .map(|(target, layers, layer, reference_layer)| {
-            // In float64, so that D is not rounded.
+            // float64, so that D is not rounded.
             let [weight, before] =
                 [&layers[layer], &layers[reference_layer]].map(|t| t.to_dtype(DType::F64));
             let (weight, before) = (weight?, before?);
@@ -61,7 +61,7 @@ pub fn spectra(
 
 /// The singular values of a matrix of independent standard normal values.
 pub fn random_spectrum((output, input): (usize, usize), seed: u64) -> Result<Vec<f64>> {
-    let mut stream = Stream::new(seed, Purpose::Yardstick, &format!("{output} x {input}"));
+    let mut stream = Stream::new(seed, Purpose::RandomMatrix, &format!("{output} x {input}"));
     let values = Init::Normal { std: 1.0 }.values(output * input, &mut stream);
     singular_values(&Tensor::from_vec(values, (output, input), &Device::Cpu)?)
 }
@@ -77,7 +77,7 @@ mod tests {
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
-    /// Four layers, each the one before plus a matrix of rank 1.
+    /// Four layers. Each is the one before plus a matrix of rank 1.
     fn chain() -> Vec<TargetLayers> {
         let mut layers = vec![matrix("base", (12, 8))];
         for layer in 1..4 {
@@ -88,9 +88,8 @@ mod tests {
         vec![("mlp.fc1".into(), layers)]
     }
 
-    /// The rank of the difference is the number of rank-one steps between layer and reference.
     #[test]
-    fn each_reading_has_its_ranks() {
+    fn the_differences_rank_is_the_number_of_rank_one_steps_between() {
         let ranks = |size, reference| -> Vec<(usize, usize, usize)> {
             let all = spectra(&chain(), size, reference).unwrap();
             all.iter()
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn norms_are_the_matrices() {
+    fn norms_are_those_of_the_matrices() {
         let matrices = chain();
         let layers = &matrices[0].1;
         let norm = |t: &Tensor| {
@@ -119,10 +118,9 @@ mod tests {
         }
     }
 
-    /// Within the bounds of random matrix theory, which hold to within about n^(-2/3), and the
-    /// same for the same seed.
+    /// The bounds of random matrix theory hold up to about n^(-2/3).
     #[test]
-    fn a_random_spectrum_is_that_of_theory() {
+    fn a_random_spectrum_is_within_the_theoretical_bounds() {
         let (out, input) = (400usize, 100usize);
         let values = random_spectrum((out, input), 0).unwrap();
         assert_eq!(values, random_spectrum((out, input), 0).unwrap());

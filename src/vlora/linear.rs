@@ -1,4 +1,4 @@
-//! A linear layer: a weight, a bias, and LoRA where there is some. And the vectors of a block.
+//! A linear layer (a weight, a bias, and LoRA if the run uses it), and the vectors of a layer.
 
 use candle_core::Result;
 
@@ -6,7 +6,7 @@ use super::weight::{Delta, Weight};
 use crate::nn::ops::{self, Epilogue, Weights};
 use crate::nn::{LowRank, Mode, Variable};
 
-/// A vector parameter as a sum: a vector and the increments on it. A layer's own is one vector.
+/// A vector parameter as a sum: a vector and its increments. A dense layer has the vector alone.
 #[derive(Clone, Debug)]
 pub struct Vector(Vec<Variable>);
 
@@ -15,7 +15,7 @@ impl Vector {
         Vector(vec![vector])
     }
 
-    /// The same vector; with `detach` no gradient reaches it from here on.
+    /// The same vector. With `detach`, gradients of the result do not reach it.
     pub fn reference(&self, detach: bool) -> Vector {
         let stop = |v: &Variable| if detach { v.detach() } else { v.clone() };
         Vector(self.0.iter().map(stop).collect())
@@ -26,12 +26,12 @@ impl Vector {
         self
     }
 
-    /// The parameters that it is the sum of.
+    /// The parameters that are added up.
     pub(super) fn parameters(&self) -> &[Variable] {
         &self.0
     }
 
-    /// The sum, as it is now.
+    /// The sum of the parameters' current values.
     pub fn value(&self) -> Result<Variable> {
         match self.0.as_slice() {
             [] => candle_core::bail!("a vector without a value"),
@@ -45,9 +45,9 @@ impl Vector {
 #[derive(Clone, Debug)]
 pub struct Lora {
     pub pair: LowRank,
-    /// Share of x's values that `a` does not see in training.
+    /// Share of x's values that training drops before `a`.
     pub dropout: f64,
-    /// The layer's name, which the dropout's masks are drawn by.
+    /// The layer's name, which seeds its dropout masks.
     pub name: String,
 }
 
@@ -64,12 +64,12 @@ impl Linear {
         Linear { weight: Weight::dense(matrix), bias: Vector::plain(bias), lora: None }
     }
 
-    /// `epilogue(x Wᵀ + bias)`, with LoRA in the weight: x \[…, in\] → \[…, out\].
+    /// `epilogue(x Wᵀ + bias)`, where W includes LoRA: x \[…, in\] → \[…, out\].
     pub fn forward(&self, x: &Variable, epilogue: Epilogue, mode: Mode) -> Result<Variable> {
         let bias = self.bias.value()?;
         let Some(lora) = &self.lora else { return self.weight.apply(x, &bias, epilogue) };
         match mode.dropout(lora.dropout, &lora.name) {
-            // A and W have different inputs, so that the product cannot be folded into W.
+            // A and W have different inputs, so LoRA's product cannot be folded into W.
             Some(dropout) => {
                 let y = self.weight.apply(x, &bias, Epilogue::None)?;
                 let seen = ops::dropout(x, &dropout)?;
@@ -86,7 +86,7 @@ impl Linear {
         }
     }
 
-    /// The weight with LoRA in it, as evaluation uses it; without LoRA the weight itself.
+    /// The weight including LoRA, as evaluation uses it. Without LoRA, the weight itself.
     pub fn merged(&self) -> Weight {
         match &self.lora {
             Some(lora) => self.weight.clone().plus(Delta::LowRank(lora.pair.clone())),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn dropout_acts_in_training_alone_and_is_right_on_average() {
+    fn dropout_acts_only_in_training_and_keeps_the_mean() {
         let x = leaf(&[7, 40], "x").detach();
         let forward = |layer: &Linear, mode| {
             layer.forward(&x, Epilogue::None, mode).unwrap().tensor().clone()
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(apart(&one, &forward(&dropping, training(1))), 0.0);
         assert!(apart(&one, &forward(&dropping, training(2))) > 1e-2);
 
-        // The mean over many masks; its error falls with the square root of their number.
+        // The error of the mean falls with the square root of the number of masks.
         let n = 3000;
         let mut sum = whole.zeros_like().unwrap();
         for step in 0..n {
@@ -151,7 +151,7 @@ mod tests {
         }
         assert!(apart(&(sum / n as f64).unwrap(), &whole) < 0.4);
 
-        // What follows the layer follows the sum, on either way.
+        // The epilogue applies to the sum of both products.
         let ends = [Epilogue::Gelu, Epilogue::Add(&other)];
         for (epilogue, end) in
             ends.into_iter()
@@ -166,9 +166,9 @@ mod tests {
         }
     }
 
-    /// Merged and taken apart again.
+    /// Subtracting LoRA's product from the merged weight gives the weight back.
     #[test]
-    fn merging_is_addition() {
+    fn merging_adds_the_product() {
         let (layer, _, _) = layer(0.0);
         let merged = layer.merged().materialise().unwrap();
         let lora = layer.lora.as_ref().unwrap();

@@ -1,17 +1,16 @@
-//! Vertical LoRA: weights that are dense or a low-rank increment on another layer's weight.
+//! Vertical LoRA: a weight is dense, or a low-rank increment on another layer's weight.
 //!
 //! Layers come in *compounds* of `compound_size`. The first layer of a compound is dense. In
 //! each further layer l, every target matrix is
 //!
 //! `W_l = sg(W_ref) + (alpha / rank) · B_lᵀ A_l`, A_l: \[rank, in\], B_l: \[rank, out\],
 //!
-//! where W_ref is the compound's first layer (`reference: base`, as the authors' code
-//! `vlora` 0.1.2 has it) or the layer before (`previous`, as the paper's text has it), and sg
-//! stops the gradient (`detach: true`, as the authors' code has it). A vector that is a target
-//! (a bias, a norm's scale) gets an additive vector, zero at the start. Everything else stays
-//! ordinary, a set a layer.
+//! W_ref is the weight of the compound's first layer (`reference: base`, as in the authors' code
+//! `vlora` 0.1.2) or of the layer before (`previous`, as in the paper's text). sg stops the gradient
+//! (`detach: true`, as in the authors' code). A vector that is a target (a bias, a norm's scale) gets
+//! an additive vector that starts at zero. Every other parameter belongs to its layer alone.
 //!
-//! LoRA on top freezes all of this and adds `(alpha / rank) · Bᵀ A` to single layers.
+//! LoRA can be put on top: it freezes all of this and adds `(alpha / rank) · Bᵀ A` to single layers.
 
 mod convert;
 mod layer_map;
@@ -38,7 +37,7 @@ pub use work::{Terms, cheapest};
 use crate::nn::{Kind, Part, Role, Trained};
 use crate::spec::{LoraSpec, ParameterGroup};
 
-/// Which parameters a run trains: all, or under LoRA its factors and the groups named.
+/// Which parameters a run trains: all of them, or with LoRA its factors and the groups it names.
 pub fn trained(lora: Option<&LoraSpec>) -> Trained {
     let Some(lora) = lora else { return Box::new(|_| true) };
     let groups = lora.also_train.clone();
@@ -47,7 +46,8 @@ pub fn trained(lora: Option<&LoraSpec>) -> Trained {
     })
 }
 
-/// The group that a spec knows a parameter by; None for the matrices of layers and the embedding.
+/// The group that a spec calls a parameter by. None for the matrices of layers and pooler, and for
+/// LoRA's factors.
 fn group(role: Role) -> Option<ParameterGroup> {
     match (role.part, role.kind) {
         (Part::Head, _) => Some(ParameterGroup::Head),
@@ -58,12 +58,12 @@ fn group(role: Role) -> Option<ParameterGroup> {
     }
 }
 
-/// Whether a parameter is a part of an increment, by the names that [`StackBuilder`] gives.
+/// Whether a parameter is part of an increment, judged by the names that [`StackBuilder`] gives.
 pub fn is_increment(name: &str) -> bool {
     [".A", ".B", ".delta"].iter().any(|end| name.ends_with(end))
 }
 
-/// Whether a parameter is one of LoRA's factors, by the names that [`StackBuilder`] gives.
+/// Whether a parameter is a LoRA factor, judged by the names that [`StackBuilder`] gives.
 pub fn is_lora(name: &str) -> bool {
     name.ends_with(".lora_A") || name.ends_with(".lora_B")
 }

@@ -1,5 +1,5 @@
-//! A stack's weights, layer by layer: dense, or increments on another layer's, with LoRA on top where
-//! it is asked for.
+//! Builds a stack's weights layer by layer: dense, or an increment on another layer's weight, and
+//! LoRA on top if the run uses it.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,18 @@ use super::weight::{Delta, Weight};
 use crate::nn::{Init, Kind, LowRank, ParameterBuilder, Role, Variable};
 use crate::spec::{IncrementInit, LayerWeight, LoraSpec, Stack, Target, VloraSpec, WeightShape};
 
-/// Hands out the weights of a stack's layers, which are built in ascending order.
+/// Builds the weights of a stack's layers, which must be built in ascending order.
 ///
-/// An increment's factors are `blocks.3.attn.qkv.weight.A` and `.B`, a full increment
-/// `….weight.delta`, a vector's increment `….bias.A`; LoRA's factors are `….weight.lora_A` and
-/// `.lora_B`.
+/// Parameter names: an increment's factors are `blocks.3.attn.qkv.weight.A` and `.B`, a full
+/// increment is `….weight.delta`, a vector's increment is `….bias.A`, and LoRA's factors are
+/// `….weight.lora_A` and `.lora_B`.
 pub struct StackBuilder<'a> {
     stack: &'a Stack,
     map: LayerMap,
     /// None builds every layer dense.
     vlora: Option<&'a VloraSpec>,
     lora: Option<&'a LoraSpec>,
-    /// The weights that later layers add to. LoRA is no part of them: it adapts its own layer
-    /// alone.
+    /// The weights that later layers add to. They exclude LoRA, which adapts its own layer alone.
     matrices: References<Weight>,
     vectors: References<Vector>,
 }
@@ -47,13 +46,13 @@ impl<'a> StackBuilder<'a> {
         self.map.depth()
     }
 
-    /// What names of parameters of layer `layer` begin with: `blocks.3`.
+    /// The prefix of the names of a layer's parameters: `blocks.3`.
     pub fn layer_name(&self, layer: usize) -> String {
         format!("{}.{layer}", self.stack.prefix)
     }
 
-    /// A linear layer of layer `layer`, by its target's name. A dense weight starts as `init`,
-    /// biases start at zero.
+    /// Builds a linear layer of layer `layer`; `name` is its target's. A dense weight starts as
+    /// `init`, biases start at zero.
     pub fn linear(
         &mut self,
         parameters: &mut dyn ParameterBuilder,
@@ -61,7 +60,7 @@ impl<'a> StackBuilder<'a> {
         name: &str,
         init: Init,
     ) -> Result<Linear> {
-        let own = self.own(name)?;
+        let own = self.find(name)?;
         let WeightShape::Matrix { output, input, bias } = &own.shape else {
             bail!("{name} is no matrix of {}", self.stack.name)
         };
@@ -86,14 +85,15 @@ impl<'a> StackBuilder<'a> {
         Ok(Linear { weight, bias, lora })
     }
 
-    fn own(&self, name: &str) -> Result<&'a LayerWeight> {
+    /// The stack's weight with this target name.
+    fn find(&self, name: &str) -> Result<&'a LayerWeight> {
         match self.stack.weights.iter().find(|weight| weight.target.name() == name) {
             Some(weight) => Ok(weight),
             None => bail!("{name} is no weight of {}", self.stack.name),
         }
     }
 
-    /// The matrix of a target, without LoRA.
+    /// Builds the matrix of a target, without LoRA.
     fn matrix(
         &mut self,
         parameters: &mut dyn ParameterBuilder,
@@ -139,7 +139,7 @@ impl<'a> StackBuilder<'a> {
         Ok(weight)
     }
 
-    /// A bias, or a norm's scale or shift, of layer `layer`, by its target's name.
+    /// Builds a vector of layer `layer`: a bias, or a norm's scale or shift. `name` is its target's.
     pub fn vector(
         &mut self,
         parameters: &mut dyn ParameterBuilder,
@@ -147,7 +147,7 @@ impl<'a> StackBuilder<'a> {
         name: &str,
         init: Init,
     ) -> Result<Vector> {
-        let own = self.own(name)?;
+        let own = self.find(name)?;
         let (size, kind) = match own.shape {
             WeightShape::Bias { size } => (size, Kind::Bias),
             WeightShape::Norm { size } => (size, Kind::Norm),
@@ -169,8 +169,8 @@ impl<'a> StackBuilder<'a> {
         Ok(vector)
     }
 
-    /// The increment that a layer has on a weight, with what it adds to; None where the layer owns
-    /// the weight.
+    /// A layer's increment on a weight, with the reference weight; None where the layer owns the
+    /// weight.
     fn increment<'r, W>(
         &self,
         layer: usize,
@@ -192,7 +192,7 @@ impl<'a> StackBuilder<'a> {
     }
 }
 
-/// The factors `<name>A` \[rank, in\] and `<name>B` \[rank, out\] of a matrix.
+/// How to build the factors `<name>A` \[rank, in\] and `<name>B` \[rank, out\] of a matrix.
 struct Factors<'a> {
     name: &'a str,
     /// \[out, in\].

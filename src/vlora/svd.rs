@@ -1,8 +1,8 @@
-//! Singular value decomposition, in float64 on one thread. The only file that knows faer.
+//! Singular value decomposition, in float64 on one thread. Only this file uses the crate faer.
 //!
-//! `W = Σ_k s_k u_k v_kᵀ` for W \[out, in\], with s descending and not negative, u_k \[out\] and
-//! v_k \[in\] orthonormal, k < min(out, in) (the thin form). The best approximation of W by a
-//! matrix of rank r is the sum's first r terms, and its squared error is Σ_{k ≥ r} s_k²
+//! `W = Σ_k s_k u_k v_kᵀ` for W \[out, in\]. s is descending and not negative, u_k \[out\] and
+//! v_k \[in\] are orthonormal, and k < min(out, in) (the thin form). The best approximation of W by
+//! a matrix of rank r is the sum of the first r terms. Its squared error is Σ_{k ≥ r} s_k²
 //! (Eckart & Young, Psychometrika 1, 1936).
 
 use candle_core::{DType, Tensor};
@@ -13,7 +13,7 @@ use crate::error::{Error, Fault, Result};
 /// A thin decomposition of a matrix \[out, in\].
 #[derive(Clone, Debug)]
 pub struct Svd {
-    /// Descending, min(out, in) of them.
+    /// min(out, in) singular values, descending.
     pub values: Vec<f64>,
     /// u_0, u_1, …, each \[out\].
     left: Vec<Vec<f64>>,
@@ -22,7 +22,7 @@ pub struct Svd {
 }
 
 impl Svd {
-    /// Decomposes a matrix. Refuses values that are not finite.
+    /// Decomposes a matrix \[out, in\]. An error if a value is not finite.
     pub fn of(matrix: &Tensor) -> Result<Svd> {
         let matrix = to_faer(matrix)?;
         if matrix.nrows() == 0 || matrix.ncols() == 0 {
@@ -36,18 +36,18 @@ impl Svd {
         Ok(Svd { values, left: columns(svd.U()), right: columns(svd.V()) })
     }
 
-    /// u_k of the largest singular value first.
+    /// u_k, the one of the largest singular value first.
     pub fn left(&self) -> &[Vec<f64>] {
         &self.left
     }
 
-    /// v_k of the largest singular value first.
+    /// v_k, the one of the largest singular value first.
     pub fn right(&self) -> &[Vec<f64>] {
         &self.right
     }
 }
 
-/// The singular values alone, descending. Refuses values that are not finite.
+/// The singular values of a matrix, descending. An error if a value is not finite.
 pub fn singular_values(matrix: &Tensor) -> Result<Vec<f64>> {
     let matrix = to_faer(matrix)?;
     if matrix.nrows() == 0 || matrix.ncols() == 0 {
@@ -102,7 +102,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// The sum of all terms is the matrix, both sides are orthonormal, values descend, and
-        /// their squares add up to the matrix's.
+        /// their squares add up to the matrix's energy.
         #[test]
         fn the_terms_add_up((rows, columns) in (1..24usize, 1..24usize), seed in any::<u64>()) {
             let w = matrix(rows, columns, seed);
@@ -153,11 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_refused() {
+    fn values_that_are_not_finite_are_refused() {
         for bad in [f32::NAN, f32::INFINITY] {
             let t = Tensor::new(&[[1f32, 2.], [3., bad]], &Device::Cpu).unwrap();
-            let told = Svd::of(&t).unwrap_err().to_string();
-            assert!(told.contains("in row 1, column 1"), "{told}");
+            let message = Svd::of(&t).unwrap_err().to_string();
+            assert!(message.contains("in row 1, column 1"), "{message}");
             assert!(singular_values(&t).is_err());
         }
         let empty = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap();

@@ -1,4 +1,4 @@
-//! A weight matrix as a sum: a dense matrix, increments on it, increments on those.
+//! A weight matrix as a sum: a dense matrix and the increments added to it.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -14,10 +14,10 @@ pub enum Delta {
     Full(Variable),
 }
 
-/// A weight matrix \[out, in\]. A dense layer's is one matrix and no products.
+/// A weight matrix \[out, in\]. A dense layer has one matrix and no products.
 #[derive(Clone, Debug)]
 pub struct Weight {
-    /// The dense matrix first, then full increments; never empty.
+    /// The dense matrix, then the full increments. Never empty.
     matrices: Vec<Variable>,
     products: Vec<LowRank>,
 }
@@ -27,7 +27,7 @@ impl Weight {
         Weight { matrices: vec![matrix], products: Vec::new() }
     }
 
-    /// The same weight; with `detach` no gradient reaches it from here on.
+    /// The same weight. With `detach`, gradients of the result do not reach it.
     pub fn reference(&self, detach: bool) -> Weight {
         if !detach {
             return self.clone();
@@ -47,15 +47,15 @@ impl Weight {
         self
     }
 
-    /// `epilogue(x Wᵀ + bias)`, with the factors' gradients by the way that takes fewer FLOPs.
-    /// x \[…, in\] → \[…, out\].
+    /// `epilogue(x Wᵀ + bias)`: x \[…, in\] → \[…, out\]. The factors' gradients are computed in the
+    /// way that needs fewer FLOPs.
     pub fn apply(&self, x: &Variable, bias: &Variable, epilogue: Epilogue) -> Result<Variable> {
         let (_, input) = self.sides()?;
         let rows = x.tensor().elem_count() / input.max(1);
         self.apply_as(self.projects(rows)?, x, bias, epilogue)
     }
 
-    /// The same with the way of the caller's choice.
+    /// The same, but the caller chooses how the factors' gradients are computed.
     fn apply_as(
         &self,
         project: bool,
@@ -68,7 +68,8 @@ impl Weight {
         ops::linear(x, w, Some(bias), epilogue)
     }
 
-    /// Whether the factors' gradients come from the dense one, for `rows` rows of input.
+    /// Whether the factors' gradients are projected from the whole matrix's gradient, for `rows` rows
+    /// of input.
     fn projects(&self, rows: usize) -> Result<bool> {
         Ok(cheapest(rows, self.sides()?, self.terms()?).0)
     }
@@ -81,7 +82,7 @@ impl Weight {
         }
     }
 
-    /// Which of its parts get a gradient.
+    /// Which of the weight's parts get a gradient.
     pub(super) fn terms(&self) -> Result<Terms> {
         let rank = |tracked: bool| -> Result<usize> {
             let products = self.products.iter().filter(|p| p.is_tracked() == tracked);
@@ -94,7 +95,7 @@ impl Weight {
         })
     }
 
-    /// The matrix is a sum, made for the length of a pass.
+    /// Whether the matrix is a sum, which is computed anew in each pass.
     pub(super) fn is_sum(&self) -> bool {
         self.matrices.len() > 1
     }
@@ -104,12 +105,12 @@ impl Weight {
         self.products.len()
     }
 
-    /// The parameters that it is made of.
+    /// The parameters of the weight.
     pub(super) fn parameters(&self) -> impl Iterator<Item = &Variable> {
         self.matrices.iter().chain(self.products.iter().flat_map(|pair| [&pair.a, &pair.b]))
     }
 
-    /// The dense matrix with the full increments.
+    /// The sum of the dense matrix and the full increments.
     fn matrix(&self) -> Result<Variable> {
         match self.matrices.as_slice() {
             [] => bail!("a weight without a matrix"),
@@ -118,7 +119,7 @@ impl Weight {
         }
     }
 
-    /// All of it as one matrix \[out, in\], a constant.
+    /// The whole weight as one constant matrix \[out, in\].
     pub fn materialise(&self) -> Result<Tensor> {
         let matrix = self.matrix()?.tensor().clone();
         self.products.iter().try_fold(matrix, |matrix, p| matrix + p.product()?)
@@ -172,7 +173,7 @@ mod tests {
             [&self.dense].into_iter().chain(&self.full).chain(pairs).collect()
         }
 
-        /// Every delta added to the sum of those before, as `previous` has it.
+        /// Each delta is added to the sum of those before it, as with `reference: previous`.
         fn weight(&self, detach: bool) -> Weight {
             let mut weight = Weight::dense(self.dense.clone());
             if let Some(full) = &self.full {
@@ -190,9 +191,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Both ways agree in value and in every gradient, and the matrix is the written-out sum.
+        /// Thin and projected gradients agree, and the value is that of the sum written out.
         #[test]
-        fn every_way_computes_the_same(
+        fn thin_and_projected_gradients_agree(
             (output, input, n) in (1..9usize, 1..9usize, 1..7usize),
             ranks in proptest::collection::vec(1..5usize, 0..4),
             full in any::<bool>(),
@@ -216,7 +217,7 @@ mod tests {
             let constant = Variable::constant(bias.clone());
             let outcomes = [false, true].map(|project| {
                 let y = weight.apply_as(project, &x, &constant, Epilogue::None).unwrap();
-                // A gradient that differs from row to row.
+                // GELU makes the gradient differ from row to row.
                 let loss = ops::mean(&ops::gelu(&y).unwrap()).unwrap();
                 (y, loss.backward((n * output) as f64).unwrap())
             });
@@ -228,10 +229,10 @@ mod tests {
                 match (grads.get(v), want_grads.get(v)) {
                     (Some(a), Some(b)) => close(a, b),
                     (None, None) => {}
-                    _ => panic!("a gradient one way only"),
+                    _ => panic!("only one of the two has a gradient"),
                 }
             }
-            // With `detach` only the last delta is reached, and the dense matrix if it is alone.
+            // With `detach` only the last delta gets a gradient, or the dense matrix if there is no delta.
             let reached = |v: &Variable| want_grads.get(v).is_some();
             let leaves = case.leaves();
             let deltas = ranks.len() + usize::from(full);

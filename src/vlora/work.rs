@@ -1,23 +1,27 @@
-//! What a weight costs that is a matrix and low-rank products on it.
+//! The cost of a weight that is the sum of a matrix and low-rank products.
 //!
-//! For x \[n, in\] and W = W₀ + Σ sᵢ BᵢᵀAᵢ the products are folded into the matrix for the length
-//! of a pass, rank · in · out multiply–adds: little beside n · in · out where n is a batch of
-//! tokens, and no less than applying them factored where n is a few rows. The factors'
-//! gradients either come from thin products, dA = s (g Bᵀ)ᵀ x and dB = s (x Aᵀ)ᵀ g, which take
-//! 2 n · rank · (in + out), or are projected from the gradient of the whole matrix, n · in · out
-//! and 2 rank · in · out. Where the matrix is trained too, its gradient is there in any case.
+//! Take x \[n, in\] and W = W₀ + Σ sᵢ BᵢᵀAᵢ. Each pass folds the products into the matrix, which
+//! takes rank · in · out multiply–adds. That is little beside n · in · out if n is a batch of tokens.
+//!
+//! The factors' gradients are computed in one of two ways:
+//!
+//! - thin: dA = s (g Bᵀ)ᵀ x and dB = s (x Aᵀ)ᵀ g, which take 2 n · rank · (in + out);
+//! - projected from the gradient of the whole matrix: n · in · out for that gradient and
+//!   2 rank · in · out for the projection. If the matrix is trained too, its gradient is computed
+//!   anyway.
 
-/// What of a weight gets a gradient.
+/// Which parts of a weight get a gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// The matrix does.
+    /// The matrix gets one.
     pub matrix_trained: bool,
-    /// Ranks, added up, of the products that get none, and of those that do.
+    /// Sum of the ranks of the products that get none.
     pub constant_rank: usize,
+    /// Sum of the ranks of the products that get one.
     pub trained_rank: usize,
 }
 
-/// Multiply–adds of matrix products. Wide, so that no valid model overflows it.
+/// Multiply–adds of matrix products. 128 bits, so that no valid model overflows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     pub forward: u128,
@@ -31,8 +35,8 @@ impl std::ops::AddAssign for Work {
     }
 }
 
-/// Whether projecting is cheaper for `rows` rows of input, with the work of the cheaper way. The
-/// gradient of x is taken to be asked for.
+/// Whether to project the factors' gradients for `rows` rows of input, and the work of the cheaper
+/// way. The work includes the gradient of x.
 pub fn cheapest(rows: usize, (output, input): (usize, usize), terms: Terms) -> (bool, Work) {
     let work = |project| work(project, rows as u128, (output as u128, input as u128), terms);
     let (thin, projected) = (work(false), work(true));
@@ -58,10 +62,9 @@ fn work(project: bool, n: u128, (output, input): (u128, u128), terms: Terms) -> 
 mod tests {
     use super::*;
 
-    /// The layers of a ViT in training, 64 images of 65 tokens: small ranks take the thin way, and
-    /// at which ranks that changes.
+    /// Layers of a ViT that trains on 64 images of 65 tokens.
     #[test]
-    fn the_cheapest_way_of_known_cases() {
+    fn small_ranks_take_thin_products_and_large_ranks_project() {
         let projects = |rows, shape, matrix_trained, constant_rank, trained_rank| {
             cheapest(rows, shape, Terms { matrix_trained, constant_rank, trained_rank }).0
         };
@@ -75,7 +78,7 @@ mod tests {
         assert!(!projects(4160, (768, 192), false, 8, 0));
     }
 
-    /// Dense: three products of n · out · in. Detached: two, four thin ones, and folding twice.
+    /// Dense: three products of n · out · in. Detached: two such, four thin ones, and folding twice.
     #[test]
     fn work_in_closed_form() {
         let (n, shape) = (10, (6, 4));

@@ -9,25 +9,25 @@ use crate::nn::ops::{self, Epilogue, Mask};
 use crate::nn::{Mode, Variable};
 use crate::vlora::Linear;
 
-/// Self-attention whose queries, keys and values come of one matrix, as in timm.
+/// Self-attention whose queries, keys and values come from one matrix, as in timm.
 #[derive(Debug)]
 pub struct PackedSelfAttention {
     pub heads: usize,
     /// \[dim\] → \[3 · dim\]: queries, keys, values.
     pub qkv: Linear,
-    /// What follows the heads, \[dim\] → \[dim\].
+    /// The projection after the heads, \[dim\] → \[dim\].
     pub proj: Linear,
 }
 
 impl PackedSelfAttention {
-    /// What the heads give for the first `queries` tokens, before `proj`:
+    /// The heads' result for the first `queries` tokens, before `proj`:
     /// x \[batch, tokens, dim\] → \[batch, queries, dim\].
     pub fn heads(&self, x: &Variable, queries: usize, mode: Mode) -> Result<Variable> {
         let qkv = self.qkv.forward(x, Epilogue::None, mode)?;
         ops::self_attention(&qkv, self.heads, queries, &Mask::default())
     }
 
-    /// What [`heads`](Self::heads) computes, of sequences of these sizes.
+    /// The operations of [`heads`](Self::heads) for sequences of these sizes.
     pub fn operations(&self, sizes: Sizes) -> Result<[Operation; 2]> {
         let Sizes { batch, tokens, queries } = sizes;
         let qkv = LinearOperation::of(&self.qkv, batch * tokens)?;
@@ -45,25 +45,25 @@ impl PackedSelfAttention {
     }
 }
 
-/// Attention whose queries, keys and values come of matrices of their own.
+/// Attention whose queries, keys and values come from separate matrices.
 #[derive(Debug)]
 pub struct Attention {
     pub heads: usize,
     pub query: Linear,
     pub key: Linear,
     pub value: Linear,
-    /// What follows the heads.
+    /// The projection after the heads.
     pub output: Linear,
-    /// Share of the weights that training drops.
+    /// Share of the attention weights that training drops.
     pub dropout: f64,
-    /// Its name, which the dropout's masks are drawn by.
+    /// The layer's name, which seeds its dropout masks.
     pub name: String,
 }
 
 impl Attention {
-    /// What the heads give, before `output`: queries of x \[batch, queries, dim\], keys and values of
-    /// `context` \[batch, keys, dim\] → \[batch, queries, dim\]. Self-attention where both are the
-    /// same, else cross-attention.
+    /// The heads' result before `output`: queries from x \[batch, queries, dim\], keys and values from
+    /// `context` \[batch, keys, dim\] → \[batch, queries, dim\]. It is self-attention if x and `context`
+    /// hold the same sequence, else cross-attention.
     pub fn heads(
         &self,
         x: &Variable,
@@ -78,7 +78,7 @@ impl Attention {
         ops::attention([&q, &k, &v], self.heads, mask, dropout.as_ref())
     }
 
-    /// What [`heads`](Self::heads) computes of sequences of these sizes, to themselves.
+    /// The operations of [`heads`](Self::heads) as self-attention in sequences of these sizes.
     pub fn operations(&self, sizes: Sizes) -> Result<[Operation; 2]> {
         let Sizes { batch, tokens, queries } = sizes;
         let query = LinearOperation::of(&self.query, batch * queries)?;
@@ -98,13 +98,13 @@ impl Attention {
     }
 }
 
-/// Sequences of a batch.
+/// Sizes of a batch of sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Number of sequences.
     pub batch: usize,
-    /// Tokens of each.
+    /// Tokens per sequence.
     pub tokens: usize,
-    /// Tokens, from the first on, that are needed after the layer.
+    /// How many tokens, from the first on, are needed after the layer.
     pub queries: usize,
 }

@@ -1,4 +1,4 @@
-//! A layer of a Transformer.
+//! A pre-norm layer, as in Vision Transformers.
 
 use candle_core::Result;
 
@@ -10,8 +10,7 @@ use crate::nn::ops::{self, Epilogue};
 use crate::nn::{Init, Mode, ParameterBuilder, Variable};
 use crate::vlora::StackBuilder;
 
-/// A pre-norm layer as a Vision Transformer has it: `x + attention(norm1(x))`, then
-/// `x + mlp(norm2(x))`.
+/// `x ← x + attention(norm1(x))`, then `x ← x + mlp(norm2(x))`.
 #[derive(Debug)]
 pub struct PreNormBlock {
     norm1: Norm,
@@ -20,7 +19,7 @@ pub struct PreNormBlock {
     mlp: Mlp,
 }
 
-/// Sizes of a layer that its weights do not show.
+/// Settings of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockSizes {
     /// Width of the residual stream.
@@ -30,7 +29,7 @@ pub struct BlockSizes {
 }
 
 impl PreNormBlock {
-    /// A layer of a stack by timm's names; linear weights start as `init`.
+    /// Builds layer `layer` of a stack with timm's names. Linear weights start as `init`.
     pub fn new(
         stack: &mut StackBuilder,
         parameters: &mut dyn ParameterBuilder,
@@ -56,7 +55,7 @@ impl PreNormBlock {
         self.mlp.forward(&self.norm2.forward(&x)?, &x, mode)
     }
 
-    /// What [`forward`](Self::forward) computes, in its order.
+    /// The operations of [`forward`](Self::forward), in order.
     pub fn operations(&self, sizes: Sizes, dim: usize) -> Result<Vec<Operation>> {
         let Sizes { batch, tokens, queries } = sizes;
         let rows = batch * queries;

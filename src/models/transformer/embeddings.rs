@@ -1,4 +1,4 @@
-//! What makes vectors of token ids.
+//! Embeddings of token ids.
 
 use candle_core::{Result, Tensor};
 
@@ -9,14 +9,14 @@ use crate::nn::{Init, Kind, Mode, ParameterBuilder, Part, Role, Variable};
 use crate::spec::EncoderSpec;
 use crate::vlora::Vector;
 
-/// Texts as the model takes them.
+/// A batch of texts as the model takes it.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// \[batch, tokens\], u32; anything beyond a text's length.
+    /// \[batch, tokens\], u32. Ids beyond a text's length are ignored, but must be valid.
     pub ids: Tensor,
-    /// Which segment a token belongs to, \[batch, tokens\], u32; None where all are of the first.
+    /// The segment of each token, \[batch, tokens\], u32; None if all tokens belong to the first.
     pub types: Option<Tensor>,
-    /// Tokens of each text, at least 1.
+    /// Number of tokens of each text, at least 1.
     pub lengths: Vec<usize>,
 }
 
@@ -27,7 +27,7 @@ pub struct TokenEmbeddings {
     words: Variable,
     /// \[positions, dim\].
     positions: Variable,
-    /// \[token types, dim\]; None where the model knows none.
+    /// \[token types, dim\]; None if the model has no token types.
     types: Option<Variable>,
     norm: Norm,
     dropout: f64,
@@ -35,7 +35,7 @@ pub struct TokenEmbeddings {
 }
 
 impl TokenEmbeddings {
-    /// By the names of Hugging Face's BERT; tables start as `init`.
+    /// Builds the embeddings with the names of Hugging Face's BERT. Tables start as `init`.
     pub fn new(
         spec: &EncoderSpec,
         parameters: &mut dyn ParameterBuilder,
@@ -62,9 +62,9 @@ impl TokenEmbeddings {
         Ok(TokenEmbeddings { words, positions, types, norm, dropout: spec.dropout, dim })
     }
 
-    /// → \[batch, tokens, dim\].
+    /// Texts → \[batch, tokens, dim\].
     pub fn forward(&self, texts: &Tokens, mode: Mode) -> Result<Variable> {
-        // Without types, all tokens are of the first.
+        // Without given types, all tokens have the first type.
         let ids = match (&self.types, &texts.types) {
             (None, _) => None,
             (Some(_), Some(ids)) => Some(ids.clone()),
@@ -79,7 +79,7 @@ impl TokenEmbeddings {
         }
     }
 
-    /// What [`forward`](Self::forward) computes in training.
+    /// The operations of [`forward`](Self::forward) in training.
     pub fn operations(&self, batch: usize, tokens: usize) -> Vec<Operation> {
         let (rows, width) = (batch * tokens, self.dim);
         let leaves = |table: &Variable| Vector::plain(table.clone()).leaves();

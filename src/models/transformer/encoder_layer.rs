@@ -1,4 +1,4 @@
-//! A post-norm layer, as BERT (arXiv 1810.04805) has it.
+//! A post-norm layer, as in BERT (arXiv 1810.04805).
 
 use candle_core::Result;
 
@@ -20,11 +20,11 @@ pub struct PostNormLayer {
     output: Linear,
     norm2: Norm,
     dropout: f64,
-    /// The layer's name, which the dropout's masks are drawn by.
+    /// The layer's name, which seeds its dropout masks.
     name: String,
 }
 
-/// What a layer is built with that its weights do not show.
+/// Settings of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PostNormSizes {
     /// Width of the residual stream.
@@ -37,7 +37,8 @@ pub struct PostNormSizes {
 }
 
 impl PostNormLayer {
-    /// A layer of a stack by the names of Hugging Face's BERT; linear weights start as `init`.
+    /// Builds layer `layer` of a stack with the names of Hugging Face's BERT. Linear weights start as
+    /// `init`.
     pub fn new(
         stack: &mut StackBuilder,
         parameters: &mut dyn ParameterBuilder,
@@ -71,8 +72,8 @@ impl PostNormLayer {
         })
     }
 
-    /// \[batch, tokens, dim\] → the first `needed` tokens, \[batch, needed, dim\]. Of each sequence
-    /// the tokens beyond its length are padding: nobody attends to them, and theirs are no results.
+    /// \[batch, tokens, dim\] → the first `needed` tokens, \[batch, needed, dim\]. Tokens beyond a
+    /// sequence's length are padding: no token attends to them, and their results have no meaning.
     pub fn forward(
         &self,
         x: &Variable,
@@ -112,7 +113,7 @@ impl PostNormLayer {
         }
     }
 
-    /// What [`forward`](Self::forward) computes in training, in its order.
+    /// The operations of [`forward`](Self::forward) in training, in order.
     pub fn operations(&self, sizes: Sizes, dim: usize) -> Result<Vec<Operation>> {
         let Sizes { batch, tokens, queries } = sizes;
         let rows = batch * queries;

@@ -10,7 +10,7 @@ use crate::vlora::Linear;
 /// The function between the two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The exact one, with the error function.
+    /// The exact GELU, with the error function.
     Gelu,
     Relu,
 }
@@ -24,7 +24,7 @@ impl Activation {
         }
     }
 
-    /// What [`after`](Self::after) computes, for so many rows.
+    /// The operations of [`after`](Self::after) on `rows` rows.
     pub fn operations(self, linear: &Linear, rows: usize) -> Result<Vec<Operation>> {
         let linear = LinearOperation::of(linear, rows)?;
         Ok(match self {
@@ -51,7 +51,7 @@ impl Mlp {
         self.fc2.forward(&hidden, Epilogue::Add(residual), mode)
     }
 
-    /// What [`forward`](Self::forward) computes, for so many rows.
+    /// The operations of [`forward`](Self::forward) on `rows` rows.
     pub fn operations(&self, rows: usize) -> Result<Vec<Operation>> {
         let mut operations = Activation::Gelu.operations(&self.fc1, rows)?;
         operations.push(Operation::Linear(LinearOperation::of(&self.fc2, rows)?));

@@ -1,5 +1,5 @@
-//! What Transformers are built of. Each part has two functions of one shape: `forward` computes, and
-//! `operations` says what that takes, from the same fields.
+//! The parts of Transformers. Each part has two functions: `forward` computes, and `operations` lists
+//! the operations of that from the same fields.
 
 mod attention;
 mod block;

@@ -20,7 +20,7 @@ impl Norm {
         Norm { weight, bias, width, eps }
     }
 
-    /// The norm `name` of a layer of a stack.
+    /// Builds the norm `name` of a stack's layer. `width` and `eps` are as in [`Norm::new`].
     pub fn of_layer(
         stack: &mut StackBuilder,
         parameters: &mut dyn ParameterBuilder,
@@ -34,7 +34,7 @@ impl Norm {
         Ok(Norm::new(weight, bias, width, eps))
     }
 
-    /// Over the last axis of x \[…, width\].
+    /// Normalises over the last axis of x \[…, width\].
     pub fn forward(&self, x: &Variable) -> Result<Variable> {
         ops::layer_norm(x, &self.weight.value()?, &self.bias.value()?, self.eps)
     }

@@ -1,4 +1,4 @@
-//! Functions of single values, besides GELU.
+//! Element-wise activation functions other than GELU.
 
 use super::blocks::CHUNK;
 use super::elementwise::{tanh as tanh_of, vectorised};

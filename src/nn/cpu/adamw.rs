@@ -1,4 +1,4 @@
-//! AdamW's update of one parameter, and norms.
+//! AdamW's update of one parameter, and sums of squares.
 
 use rayon::prelude::*;
 

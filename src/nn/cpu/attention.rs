@@ -1,4 +1,4 @@
-//! Multi-head attention that reads heads in place.
+//! Multi-head attention that reads the heads in place.
 
 use super::dropout::row_mask;
 use super::elementwise::{exp, lane_sum, largest, multiply_to, vectorised};
@@ -7,27 +7,26 @@ use super::packing::{Processor, Product};
 use super::product::{Matrix, product};
 use crate::nn::descriptors::{AttentionSizes, Dropout, Mask};
 
-/// Query rows whose scores are taken together; scores are never larger than this times the keys.
+/// Query rows per block. A block's scores are at most this many rows, one value per key.
 const QUERIES: usize = 128;
 
-/// Where the rows of queries, keys or values lie: each row has all heads of a token, one after
-/// another.
+/// The rows of queries, keys or values in memory. Each row has all heads of a token, one after another.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     values: &'a [f32],
-    /// How far rows are apart.
+    /// Stride of rows.
     row: usize,
-    /// How far sequences are apart.
+    /// Stride of sequences.
     sequence: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// Rows of a tensor of their own: \[batch, tokens, width\].
-    pub fn apart(values: &'a [f32], tokens: usize, width: usize) -> Rows<'a> {
+    /// The rows of a tensor \[batch, tokens, width\].
+    pub fn separate(values: &'a [f32], tokens: usize, width: usize) -> Rows<'a> {
         Rows { values, row: width, sequence: tokens * width }
     }
 
-    /// Queries, keys and values from one tensor in timm's order: \[batch, tokens, 3, width\].
+    /// Queries, keys and values in one tensor in timm's order: \[batch, tokens, 3, width\].
     pub fn packed(qkv: &'a [f32], tokens: usize, width: usize) -> [Rows<'a>; 3] {
         let row = 3 * width;
         [0, 1, 2].map(|part| {
@@ -36,30 +35,30 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// A head of a sequence's rows, from row `from` on.
+    /// One head in a sequence's rows from row `from` on. `start` is the head's first column.
     fn head(self, sequence: usize, start: usize, from: usize) -> Matrix<'a> {
         let at = sequence * self.sequence + from * self.row + start;
         Matrix::rows(&self.values[at..], self.row)
     }
 }
 
-/// Where one sequence's gradients go, of queries, keys and values.
+/// The memory for one sequence's gradients of queries, keys and values.
 enum Gradients<'a> {
     Packed(&'a mut [f32]),
-    Apart([&'a mut [f32]; 3]),
+    Separate([&'a mut [f32]; 3]),
 }
 
 impl Gradients<'_> {
-    /// The rows of one of the three, and how far they are apart.
+    /// The rows of one of the three, and their stride.
     fn rows(&mut self, part: usize, width: usize) -> (&mut [f32], usize) {
         match self {
             Gradients::Packed(all) => (&mut all[part * width..], 3 * width),
-            Gradients::Apart(all) => (&mut *all[part], width),
+            Gradients::Separate(all) => (&mut *all[part], width),
         }
     }
 }
 
-/// Attention of a batch: its sizes, what each query sees, and what is dropped of the weights.
+/// Attention of a batch: its sizes, its mask and the dropout of its weights.
 #[derive(Clone, Debug)]
 pub struct Attention {
     pub batch: usize,
@@ -68,7 +67,7 @@ pub struct Attention {
     pub dropout: Option<Dropout>,
 }
 
-/// What backward needs of forward.
+/// What the forward pass keeps for the backward pass.
 pub enum Kept {
     /// The weights before dropout, \[batch, heads, queries, keys\].
     Weights(Vec<f32>),
@@ -81,15 +80,15 @@ impl AttentionSizes {
         1.0 / (self.d as f32).sqrt()
     }
 
-    /// Weights are kept where they are no larger than q, k and v themselves. Elsewhere they are
-    /// computed again from one number a row.
+    /// Weights are kept if they are no larger than q, k and v themselves. Otherwise they are computed
+    /// again from one number per row.
     fn keeps_weights(self) -> bool {
         self.keys <= 3 * self.d
     }
 
-    /// The most bytes that [`Attention::backward`] holds at once over a batch, beside what it reads
-    /// and makes: for each sequence in work two blocks of scores, a third with dropout, and what
-    /// products of them pack.
+    /// The most bytes that [`Attention::backward`] holds at once over a batch, besides its inputs and
+    /// results. For each sequence being processed these are two blocks of scores, a third one with
+    /// dropout, and the packed operands of products.
     pub fn backward_scratch(self, batch: usize, dropout: bool, on: &Processor) -> u64 {
         let (n, d, count) = (self.keys, self.d, self.queries.min(QUERIES));
         let products = [
@@ -104,38 +103,38 @@ impl AttentionSizes {
     }
 }
 
-/// Query rows of a head that are taken together.
+/// A block of query rows of a head.
 #[derive(Clone, Copy)]
 struct Block {
     sequence: usize,
     head: usize,
     /// The first query.
     from: usize,
-    /// Queries.
+    /// Number of queries.
     count: usize,
-    /// Keys from the first on that any of them sees, at least 1.
+    /// How many keys, from the first on, any of them sees. At least 1.
     seen: usize,
 }
 
 impl Attention {
-    /// The blocks of a head of a sequence that have something to compute.
+    /// The blocks of a sequence's head that have something to compute.
     fn blocks(&self, sequence: usize, head: usize) -> impl Iterator<Item = Block> + '_ {
         let queries = self.mask.computed(sequence, self.sizes.queries);
         (0..queries).step_by(QUERIES).filter_map(move |from| {
             let count = QUERIES.min(queries - from);
-            // Later queries see as many keys or more.
+            // Later queries see at least as many keys.
             let seen = self.mask.seen(sequence, from + count - 1, self.sizes.keys);
             (seen > 0).then_some(Block { sequence, head, from, count, seen })
         })
     }
 
-    /// A block's first row among all rows of weights.
+    /// The index of a block's first row among all rows of weights.
     fn row(&self, block: Block) -> usize {
         (block.sequence * self.sizes.heads + block.head) * self.sizes.queries + block.from
     }
 
-    /// out = dropout(softmax(q kᵀ / √d)) v a head: rows of heads·d values → \[batch, queries,
-    /// heads·d\].
+    /// out = dropout(softmax(q kᵀ / √d)) v per head: rows of heads·d values → \[batch, queries,
+    /// heads·d\]. With `keep`, also returns what the backward pass needs.
     pub fn forward(&self, [q, k, v]: [Rows; 3], keep: bool) -> (Vec<f32>, Option<Kept>) {
         let AttentionSizes { queries: m, keys: n, heads, d } = self.sizes;
         let (batch, width) = (self.batch, self.sizes.width());
@@ -155,7 +154,7 @@ impl Attention {
                 for block in self.blocks(sequence, head) {
                     let Block { from, count, seen, .. } = block;
                     let at = head * m + from;
-                    // Weights, and where the logarithm of each row's sum goes, if anywhere.
+                    // Memory for the weights, and for the logarithm of each row's sum if that is kept.
                     let (p, log_sums): (&mut [f32], &mut [f32]) = match keep_weights {
                         true => (&mut kept[at * n..][..count * n], &mut []),
                         false if keep => (&mut scratch[..count * n], &mut kept[at..at + count]),
@@ -184,7 +183,7 @@ impl Attention {
         (values, keep.then_some(kept))
     }
 
-    /// q kᵀ / √d of a block, \[count, keys\]. Keys that no query sees are left as they are.
+    /// q kᵀ / √d of a block, \[count, keys\]. Scores of keys that no query sees are not written.
     fn scores(&self, [q, k]: [Rows; 2], block: Block, out: &mut [f32]) {
         let AttentionSizes { keys: n, d, .. } = self.sizes;
         let Block { sequence, head, from, count, seen } = block;
@@ -192,7 +191,7 @@ impl Attention {
         product((count, seen, d), out, n, 0.0, self.sizes.scale(), q, k, false);
     }
 
-    /// The weights with some dropped, in `room`; the weights themselves without dropout.
+    /// The weights after dropout, written to `room`. Without dropout, the weights themselves.
     fn after_dropout<'a>(&self, block: Block, p: &'a [f32], room: &'a mut [f32]) -> &'a [f32] {
         let Some(dropout) = &self.dropout else { return p };
         let n = self.sizes.keys;
@@ -205,7 +204,7 @@ impl Attention {
         room
     }
 
-    /// What a block's row `i` is multiplied by.
+    /// Writes the dropout mask of a block's row `i`.
     fn row_mask(&self, dropout: &Dropout, block: Block, i: usize, mask: &mut [f32]) {
         let lane = block.sequence * self.sizes.heads + block.head;
         row_mask(dropout, lane as u32, block.from + i, mask);
@@ -220,7 +219,7 @@ impl Attention {
         d_qkv
     }
 
-    /// The gradients of queries, keys and values, each in memory of its own.
+    /// The gradients of queries, keys and values, in separate vectors.
     pub fn gradients(&self, qkv: [Rows; 3], kept: &Kept, g: &[f32]) -> [Vec<f32>; 3] {
         let (queries, keys) = (self.sizes.queries, self.sizes.keys);
         let width = self.sizes.width();
@@ -230,13 +229,13 @@ impl Attention {
         let (d_q, _) =
             by_rows_with(self.batch, queries * width, 1, parts, |sequence, (d_k, d_v), d_q| {
                 let d_q = d_q.zeros();
-                self.backward(sequence, qkv, kept, g, Gradients::Apart([&mut *d_q, d_k, d_v]));
+                self.backward(sequence, qkv, kept, g, Gradients::Separate([&mut *d_q, d_k, d_v]));
                 (d_q, ())
             });
         [d_q, d_k, d_v]
     }
 
-    /// The gradients of one sequence, where there are zeros so far.
+    /// Computes the gradients of one sequence. `gradients` must hold zeros.
     ///
     /// With P the softmax, M the dropout mask and dP = M ∘ g vᵀ: dv = (M ∘ P)ᵀ g,
     /// dS = P ∘ (dP − rowsum(dP ∘ P)), dq = dS k / √d, dk = dSᵀ q / √d.
@@ -250,7 +249,7 @@ impl Attention {
     ) {
         let AttentionSizes { queries: m, keys: n, heads, d } = self.sizes;
         let (width, scale) = (self.sizes.width(), self.sizes.scale());
-        let g = Rows::apart(g, m, width);
+        let g = Rows::separate(g, m, width);
         let block_len = m.min(QUERIES) * n;
         let (mut again, mut ds) = (vec![0f32; block_len], vec![0f32; block_len]);
         let mut dropped = vec![0f32; if self.dropout.is_some() { block_len } else { 0 }];
@@ -291,7 +290,8 @@ impl Attention {
                 };
                 score_gradient(ds, p, n, seen);
                 let (mixed, ds) = (Matrix::rows(mixed, n), Matrix::rows(ds, n));
-                // Keys and values sum over blocks of queries; a block has its queries alone.
+                // Gradients of keys and values are summed over blocks of queries. Those of queries are
+                // complete after one block.
                 let keep = if from == 0 { 0.0 } else { 1.0 };
                 let (q, k) = (q.head(sequence, start, from), k.head(sequence, start, 0));
                 let mut add = |part: usize, first: usize, keep, scale, a, b, (rows, terms)| {
@@ -307,7 +307,7 @@ impl Attention {
     }
 }
 
-/// Softmax of the first `seen` values, zeros behind them. Returns the logarithm of the sum of
+/// Softmax of the first `seen` values; the others become zero. Returns the logarithm of the sum of
 /// exponentials.
 fn softmax(row: &mut [f32], seen: usize) -> f32 {
     let (row, unseen) = row.split_at_mut(seen);
@@ -329,7 +329,7 @@ fn softmax(row: &mut [f32], seen: usize) -> f32 {
     )
 }
 
-/// Scores → weights, by the logarithm of their sum.
+/// Scores → weights, given the logarithm of the sum of exponentials.
 fn weights(row: &mut [f32], seen: usize, log_sum: f32) {
     let (row, unseen) = row.split_at_mut(seen);
     unseen.fill(0.0);
@@ -343,7 +343,7 @@ fn weights(row: &mut [f32], seen: usize, log_sum: f32) {
     );
 }
 
-/// dP → dS in place, a row at a time, of the first `width` values of rows `row` apart.
+/// dP → dS in place, for the first `width` values of rows with stride `row`.
 fn score_gradient(ds: &mut [f32], p: &[f32], row: usize, width: usize) {
     vectorised(
         #[inline(always)]

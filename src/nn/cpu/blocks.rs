@@ -1,8 +1,8 @@
-//! How work is divided among threads. The sizes are fixed, so that the order of sums does not depend
-//! on the number of threads.
+//! Block sizes for dividing work among threads. They are fixed, so that the order of sums does not
+//! depend on the number of threads.
 
-/// Values that an element-wise task works on.
+/// Values per task of an element-wise operation.
 pub const CHUNK: usize = 1 << 14;
 
-/// Rows that a task works on where a row takes a few passes.
+/// Rows per task of an operation that makes a few passes over each row.
 pub const BLOCK: usize = 64;

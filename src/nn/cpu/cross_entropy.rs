@@ -4,7 +4,7 @@ use super::blocks::BLOCK;
 use super::elementwise::{exp, lane_sum, largest, vectorised};
 use super::memory::by_rows;
 
-/// (loss, logarithm of the sum of exponentials) of each row: logits \[n, classes\].
+/// The loss and the logarithm of the sum of exponentials of each row: logits \[n, classes\].
 ///
 /// `(1 − s)·(−log p_label) + s·mean_c(−log p_c)`, with −log p_c = log Σ exp − logit_c.
 pub fn forward(

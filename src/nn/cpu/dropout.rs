@@ -1,4 +1,4 @@
-//! Dropout masks, and their use.
+//! Dropout and its masks.
 
 use super::blocks::CHUNK;
 use super::elementwise::{multiply_to, vectorised};
@@ -6,7 +6,7 @@ use super::memory::by_rows;
 use crate::nn::descriptors::Dropout;
 use crate::random::Stream;
 
-/// x with some values dropped and the others scaled.
+/// Drops some values of x and scales the others.
 pub fn apply(dropout: &Dropout, x: &[f32]) -> Vec<f32> {
     let (y, _) = by_rows(x.len(), 1, CHUNK, |first, y| {
         mask(dropout, first as u64, y);
@@ -15,23 +15,22 @@ pub fn apply(dropout: &Dropout, x: &[f32]) -> Vec<f32> {
     y
 }
 
-/// What the values from number `first` on are multiplied by: 0 or `kept`. `first` is a multiple of 4.
+/// Writes the factors of the values from index `first` on: 0 or `kept`. `first` must be a multiple of 4.
 pub fn mask(dropout: &Dropout, first: u64, mask: &mut [f32]) {
     draw(dropout, dropout.stream().clone().from_number(first), mask);
 }
 
-/// What one row of attention's weights is multiplied by. The rows of each sequence and head (`lane`)
-/// have random numbers of their own. So what is dropped does not depend on how far sequences are
-/// padded.
+/// Writes the factors of one row of attention's weights. Each sequence and head (`lane`) has its own
+/// random numbers. So what is dropped does not depend on how far sequences are padded.
 pub fn row_mask(dropout: &Dropout, lane: u32, query: usize, mask: &mut [f32]) {
-    /// Keys a row has at most.
+    /// The most keys of a row.
     const PITCH: u64 = 1 << 17;
     let stream = dropout.stream().clone().lane(lane).from_number(query as u64 * PITCH);
     draw(dropout, stream, mask);
 }
 
 fn draw(dropout: &Dropout, mut stream: Stream, mask: &mut [f32]) {
-    /// Blocks of numbers that are drawn together.
+    /// Blocks of numbers that are drawn at once.
     const BLOCKS: usize = 16;
     let Dropout { below, kept, .. } = *dropout;
     vectorised(

@@ -2,11 +2,11 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Runs `f` as compiled for the best instruction set that the processor has. `f` and what it calls
-/// have to be `#[inline(always)]`: what is not inlined here is compiled for the oldest processor.
+/// Runs `f` compiled for the processor's best instruction set. `f` and every function it calls must be
+/// `#[inline(always)]`: code that is not inlined here is compiled for the oldest processor.
 #[inline(always)]
 pub fn vectorised<R>(f: impl FnMut() -> R) -> R {
-    /// pulp takes closures too, but through `FnOnce::call_once`, which is not always inlined.
+    /// pulp also takes closures, but calls them by `FnOnce::call_once`, which is not always inlined.
     struct Loop<F>(F);
 
     impl<R, F: FnMut() -> R> WithSimd for Loop<F> {
@@ -71,7 +71,7 @@ pub fn scale_to(values: &mut [f32], scale: f32) {
     );
 }
 
-/// Sum in 16 interleaved lanes, so that it vectorises with an order of its own.
+/// The sum, added up in 16 interleaved lanes. This order is fixed, and it vectorises.
 #[inline(always)]
 pub fn lane_sum(n: usize, value: impl Fn(usize) -> f32) -> f32 {
     lanes(n, 0.0, value, |a, b| a + b).iter().sum()
@@ -107,21 +107,21 @@ fn lanes<T: Copy>(
     lanes
 }
 
-/// The largest value; −∞ of none, and of nothing but NaN.
+/// The largest value. NaN is ignored; −∞ if there is no other value.
 #[inline(always)]
 pub fn largest(values: &[f32]) -> f32 {
     values.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m })
 }
 
-/// e^x, to 2 units in the last place; 0 below −87. Range reduction by powers of two and
+/// e^x with an error of 2 units in the last place; 0 below −87. Range reduction by powers of two and
 /// Cephes' polynomial for `expf` (Moshier), without branches.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
-    // ln 2 in two parts, the first exact in a few bits.
+    // ln 2 in two parts. The first has few bits, so that multiples of it are exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 · 2²³ rounds to whole numbers.
+    // Adding and subtracting 1.5 · 2²³ rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.0, 88.0);
     let shifted = clamped * LOG2_E + ROUND;
@@ -134,15 +134,15 @@ pub fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 0.5;
     let mantissa = p * r * r + r + 1.0;
-    // The low bits of `shifted` hold n; moved to the exponent they make 2ⁿ.
+    // The low bits of `shifted` are n. Moved to the exponent, they make 2ⁿ.
     let power =
         f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     let value = mantissa * power;
     if x < -87.0 { 0.0 } else { value }
 }
 
-/// The error function, with an absolute error below 4e-7: Eigen's rational approximation on
-/// \[−4, 4\], beyond which it is ±1.
+/// The error function with an absolute error below 4e-7: Eigen's rational approximation on \[−4, 4\],
+/// and ±1 outside.
 #[inline(always)]
 pub fn erf(value: f32) -> f32 {
     let x = value.clamp(-4.0, 4.0);
@@ -160,12 +160,12 @@ pub fn erf(value: f32) -> f32 {
     q = q * s - 7.373_329e-3;
     q = q * s - 1.426_473_9e-2;
     let inside = x * p / q;
-    // Exactly ±1 further out, so that GELU's tail is exactly 0.
+    // Exactly ±1 outside, so that GELU's tail is exactly 0.
     if value.abs() < 4.0 { inside } else { value.signum() }
 }
 
-/// The hyperbolic tangent, with an absolute error below 2e-7: Cephes' polynomial for `tanhf` (Moshier)
-/// near 0, and elsewhere 1 − 2 / (e^2|x| + 1) with x's sign.
+/// The hyperbolic tangent with an absolute error below 2e-7: Cephes' polynomial for `tanhf` (Moshier)
+/// near 0, and elsewhere 1 − 2 / (e^2|x| + 1) with the sign of x.
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let s = x * x;

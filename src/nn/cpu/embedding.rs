@@ -1,4 +1,4 @@
-//! Rows of a table by number, and patches of images as rows.
+//! Rows of a table by id, and patches of images as rows.
 
 use rayon::prelude::*;
 
@@ -16,13 +16,12 @@ pub fn forward(table: &[f32], width: usize, ids: &[u32]) -> Vec<f32> {
     rows
 }
 
-/// The gradient of a table of `rows` rows: every row is the sum of what its uses got, in their
-/// order.
+/// The gradient of a table of `rows` rows. Each row is the sum of the gradients of its uses, in order.
 pub fn backward(rows: usize, width: usize, ids: &[u32], g: &[f32]) -> Vec<f32> {
     let mut order: Vec<u32> = (0..ids.len() as u32).collect();
     order.sort_by_key(|i| ids[*i as usize]);
     let mut table = vec![0f32; rows * width];
-    // Uses of each row stand together now, so tasks write rows of their own.
+    // The uses of each row are now adjacent, so each task writes separate rows.
     let uses: Vec<&[u32]> = order.chunk_by(|a, b| ids[*a as usize] == ids[*b as usize]).collect();
     let mut parts = Vec::with_capacity(uses.len());
     let (mut rest, mut next) = (table.as_mut_slice(), 0);
@@ -50,18 +49,18 @@ pub struct Patches {
 }
 
 impl Patches {
-    /// Patches of an image.
+    /// Number of patches of an image.
     pub fn count(self) -> usize {
         (self.height / self.side) * (self.width / self.side)
     }
 
-    /// Values of a patch.
+    /// Number of values of a patch.
     pub fn size(self) -> usize {
         self.channels * self.side * self.side
     }
 
-    /// images \[batch, c, h, w\] → \[batch · patches, c·p·p\], a row a patch in reading order, its
-    /// values in the order of a convolution kernel \[c, p, p\].
+    /// images \[batch, c, h, w\] → \[batch · patches, c·p·p\]. Each row is a patch, in reading order. Its
+    /// values are in the order of a convolution kernel \[c, p, p\].
     pub fn rows(self, images: &[f32]) -> Vec<f32> {
         let Patches { channels, height, width, side } = self;
         let across = width / side;
@@ -80,8 +79,8 @@ impl Patches {
     }
 }
 
-/// Tokens \[batch, class + patches, dim\] of patches \[batch · patches, dim\]: the class token, where
-/// there is one, goes first, and positions \[class + patches, dim\] are added.
+/// Patches \[batch · patches, dim\] → tokens \[batch, class + patches, dim\]. The class token comes first,
+/// if there is one, and positions \[class + patches, dim\] are added.
 pub fn tokens(patches: &[f32], class: Option<&[f32]>, positions: &[f32], dim: usize) -> Vec<f32> {
     let row = positions.len();
     let first = class.map_or(0, <[f32]>::len);
@@ -97,7 +96,7 @@ pub fn tokens(patches: &[f32], class: Option<&[f32]>, positions: &[f32], dim: us
 }
 
 /// The backward pass of [`tokens`]: the gradients of patches, class token and positions. `first` is
-/// the class token's length, 0 where there is none.
+/// the class token's length; 0 if there is no class token.
 pub fn tokens_backward(g: &[f32], first: usize, row: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let mut positions = vec![0f32; row];
     for g in g.chunks_exact(row) {

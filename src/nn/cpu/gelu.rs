@@ -19,7 +19,7 @@ pub fn gelu_rows(values: &mut [f32]) {
     );
 }
 
-/// x → x Φ(x) in place, and the derivative Φ(x) + x φ(x), so that backward needs no Φ again.
+/// x → x Φ(x) in place, and the derivative Φ(x) + x φ(x), so that the backward pass needs no Φ.
 pub fn gelu_with_derivative(values: &mut [f32], derivative: &mut [f32]) {
     const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
     vectorised(
@@ -34,7 +34,7 @@ pub fn gelu_with_derivative(values: &mut [f32], derivative: &mut [f32]) {
     );
 }
 
-/// y = x Φ(x), and the derivative if wanted.
+/// y = x Φ(x), and its derivative if `derivative`.
 pub fn forward(x: &[f32], derivative: bool) -> (Vec<f32>, Option<Vec<f32>>) {
     let mut y = x.to_vec();
     if !derivative {
@@ -48,7 +48,7 @@ pub fn forward(x: &[f32], derivative: bool) -> (Vec<f32>, Option<Vec<f32>>) {
     (y, Some(d))
 }
 
-/// dx = g · derivative, in the derivative's memory.
+/// dx = g · derivative. The result replaces the derivative.
 pub fn backward(mut derivative: Vec<f32>, g: &[f32]) -> Vec<f32> {
     derivative.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).for_each(|(d, g)| multiply_to(d, g));
     derivative

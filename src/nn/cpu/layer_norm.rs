@@ -4,7 +4,7 @@ use super::blocks::BLOCK;
 use super::elementwise::{add_to, lane_sum, vectorised};
 use super::memory::{by_rows, total};
 
-/// Mean and 1/√(var + eps) of a row.
+/// The mean and 1/√(var + eps) of a row.
 pub type Moments = (f32, f32);
 
 #[inline(always)]
@@ -41,7 +41,7 @@ pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> (Vec<f32>, 
 
 /// (dx + `sum`, dweight, dbias).
 ///
-/// With h = g · weight a row: dx = (h − mean(h) − x̂ · mean(h x̂)) / √(var + eps),
+/// With h = g · weight: dx = (h − mean(h) − x̂ · mean(h x̂)) / √(var + eps) per row,
 /// dweight = Σ g x̂, dbias = Σ g.
 pub fn backward(
     x: &[f32],

@@ -1,8 +1,9 @@
-//! Linear layers whose weight is a matrix and low-rank products: y = epilogue(x Wᵀ + b).
+//! Linear layers whose weight is a matrix plus low-rank products: y = epilogue(x Wᵀ + b) with
+//! W = W₀ + Σ sᵢ BᵢᵀAᵢ.
 //!
-//! W = W₀ + Σ sᵢ BᵢᵀAᵢ. Rows of the input are taken together in blocks, so that what follows a
-//! product finds its values in cache: bias, GELU or a sum forward; backward the derivative of
-//! GELU, the column sums, and the thin products that the factors' gradients are made of.
+//! The input is processed in blocks of rows, so that the steps after a product find its values in cache.
+//! In the forward pass these are bias, GELU or an added term. In the backward pass they are GELU's
+//! derivative, the column sums, and the thin products for the factors' gradients.
 
 use rayon::prelude::*;
 
@@ -11,7 +12,7 @@ use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
 use super::memory::{Unwritten, by_rows, by_rows_with, two_by_rows};
 use super::packing::{Processor, Product};
-use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_apart};
+use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_per_block};
 use super::thin::factor_gradients;
 use crate::nn::descriptors::{Epilogue, Size};
 
@@ -37,8 +38,8 @@ pub fn fold(matrix: &[f32], pairs: &[Pair], size: Size) -> Vec<f32> {
     w
 }
 
-/// epilogue(x Wᵀ + b). With `derivative`, also GELU's derivative, for a backward pass to come.
-/// x \[n, in\], w \[out, in\] → \[n, out\].
+/// epilogue(x Wᵀ + b): x \[n, in\], w \[out, in\] → \[n, out\]. With `derivative`, also returns GELU's
+/// derivative for the backward pass.
 pub fn forward(
     x: &[f32],
     w: &[f32],
@@ -49,7 +50,7 @@ pub fn forward(
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     let Size { input, output } = size;
     let n = x.len() / input;
-    let block = rows_apart(n, size.weights(), ROWS);
+    let block = rows_per_block(n, size.weights(), ROWS);
     let layer = Affine { x, w, bias, size };
     let blocks = || vec![(); n.div_ceil(block)];
     let (y, _) = match epilogue {
@@ -80,7 +81,7 @@ pub fn forward(
     (y, None)
 }
 
-/// x Wᵀ + b, to be computed in blocks of rows.
+/// x Wᵀ + b, computed in blocks of rows.
 struct Affine<'a> {
     x: &'a [f32],
     w: &'a [f32],
@@ -89,12 +90,12 @@ struct Affine<'a> {
 }
 
 impl Affine<'_> {
-    /// The rows from `row` on, as many as `y` holds.
+    /// Computes the rows from `row` on, as many as fit into `y`.
     fn rows<'a>(&self, row: usize, y: Unwritten<'a>) -> &'a mut [f32] {
         let Size { input, output } = self.size;
         let m = y.len() / output;
         let (x, w) = (Matrix::rows(&self.x[row * input..], input), Matrix::rows(self.w, input));
-        // One block is worth several threads; of several, each has its own.
+        // A single block uses several threads. Of several blocks, each uses one.
         let whole = m * input == self.x.len();
         let y = new_product((m, output, input), y, x, w.t(), whole);
         if let Some(bias) = self.bias {
@@ -105,12 +106,12 @@ impl Affine<'_> {
     }
 }
 
-/// `sum += values`, as far as `sum` goes.
+/// `sum += values`, for the length of `sum`.
 fn add_in_parts(sum: &mut [f32], values: &[f32]) {
     sum.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(s, v)| add_to(s, v));
 }
 
-/// (dA, dB) of a pair, from the dense gradient \[out, in\]: dA = s B dW, dB = s A dWᵀ.
+/// (dA, dB) of a pair, projected from the dense gradient dW \[out, in\]: dA = s B dW, dB = s A dWᵀ.
 pub fn projected(dense: &[f32], p: &Pair, size: Size) -> (Vec<f32>, Vec<f32>) {
     let Size { input, output } = size;
     let (mut da, mut db) = (vec![0f32; p.rank * input], vec![0f32; p.rank * output]);
@@ -128,32 +129,32 @@ pub struct Wanted<'a> {
     /// The dense gradient gᵀ x, \[out, in\].
     pub matrix: bool,
     pub bias: bool,
-    /// Pairs whose factors' gradients come from thin products.
+    /// Pairs whose factors' gradients are computed by thin products.
     pub pairs: &'a [Pair<'a>],
 }
 
-/// A backward pass by its sizes: what it multiplies.
+/// The sizes and kinds of a backward pass's matrix products.
 #[derive(Clone, Copy, Debug)]
-pub struct Multiplied {
+pub struct BackwardProducts {
     pub rows: usize,
     pub size: Size,
-    /// x's gradient is made.
+    /// Whether the gradient of x is computed.
     pub x: bool,
-    /// The dense gradient is made.
+    /// Whether the dense gradient is computed.
     pub matrix: bool,
-    /// The rank of a product that is folded into the matrix; 0: there is none.
+    /// The rank of the product that is folded into the matrix; 0 if there is none.
     pub folded: usize,
-    /// Factors' gradients come from thin products.
+    /// Whether the factors' gradients are computed by thin products.
     pub thin: bool,
 }
 
-impl Multiplied {
-    /// The most bytes that the products hold at once beside what they multiply and make.
+impl BackwardProducts {
+    /// The most bytes that the products hold at once besides their operands and results.
     pub fn scratch(self, on: &Processor) -> u64 {
         let (n, Size { input, output }) = (self.rows, self.size);
         let fold = Product::new(output, input, self.folded).a_t();
         let fold = if self.folded > 0 { on.packed(fold, true) } else { 0 };
-        let block = rows_apart(n, self.size.weights(), if self.thin { FEW_ROWS } else { ROWS });
+        let block = rows_per_block(n, self.size.weights(), if self.thin { FEW_ROWS } else { ROWS });
         let x = match (self.x, block >= n) {
             (false, _) => 0,
             (true, true) => on.packed(Product::new(n, input, output), true),
@@ -167,20 +168,20 @@ impl Multiplied {
     }
 }
 
-/// Gradients; None where they are not wanted.
+/// Gradients; None if not wanted.
 pub struct Gradients {
     pub x: Option<Vec<f32>>,
     pub matrix: Option<Vec<f32>>,
     pub bias: Option<Vec<f32>>,
-    /// Of each pair: (dA, dB).
+    /// (dA, dB) of each pair.
     pub pairs: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
-/// The gradient of y = x Wᵀ + b, with W whole (pairs folded in).
+/// The gradients of y = x Wᵀ + b, where W includes the pairs.
 ///
-/// dx = g W (+ `sum`), dW = gᵀ x, db = Σ g, and for a pair, which never needs dW:
-/// dA = s (g Bᵀ)ᵀ x, dB = s (x Aᵀ)ᵀ g. For [`Epilogue::Gelu`] the g given is multiplied by the
-/// derivative first, in its memory.
+/// dx = g W (+ `sum`), dW = gᵀ x, db = Σ g. A pair does not need dW:
+/// dA = s (g Bᵀ)ᵀ x, dB = s (x Aᵀ)ᵀ g. For [`Epilogue::Gelu`], g is first multiplied by GELU's
+/// derivative. The product replaces the derivative.
 pub fn backward(
     x: &[f32],
     w: &[f32],
@@ -192,9 +193,9 @@ pub fn backward(
     let Size { input, output } = size;
     let n = x.len() / input;
     let most = if wanted.pairs.is_empty() { ROWS } else { FEW_ROWS };
-    let block = rows_apart(n, size.weights(), most);
+    let block = rows_per_block(n, size.weights(), most);
     let whole = block >= n;
-    // Rows from `row` on; of a matrix beyond the caches they are all, and shared out here.
+    // The rows from `row` on. If all rows are one block, they are divided here.
     let thin = |row: usize, g: &[f32]| -> Vec<Sums> {
         let x = &x[row * input..][..g.len() / output * input];
         let parts = x.par_chunks(most * input);
@@ -208,7 +209,7 @@ pub fn backward(
         };
         g.par_chunks(most * output).zip(parts).map(|(g, x)| of(g, x)).collect()
     };
-    // The gradient before the epilogue: given, or made in the derivative's memory.
+    // The gradient before the epilogue: as given, or computed in the derivative's memory.
     let mut own = g.derivative.unwrap_or_default();
     let blocks: Vec<Block> = match own.is_empty() {
         true => g.values.chunks(block * output).map(Block::Given).collect(),
@@ -247,14 +248,15 @@ pub fn backward(
 /// The gradient of a layer's result.
 pub struct Gradient<'a> {
     pub values: &'a [f32],
-    /// What [`forward`] gave for GELU: the values are multiplied by it, in its memory.
+    /// The derivative that [`forward`] returned for GELU. The values are multiplied by it, in its
+    /// memory.
     pub derivative: Option<Vec<f32>>,
 }
 
 /// A block of the gradient's rows.
 enum Block<'a> {
     Given(&'a [f32]),
-    /// The first times the second, to be made in place of the first.
+    /// Two factors. Their product replaces the first.
     Product(&'a mut [f32], &'a [f32]),
 }
 
@@ -279,7 +281,7 @@ struct Sums {
     pairs: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
-/// Adds up the blocks' sums in their order.
+/// Adds up the blocks' sums in order.
 fn added_up(
     x: Option<Vec<f32>>,
     matrix: Option<Vec<f32>>,

@@ -1,4 +1,4 @@
-//! Tensors as slices, and new vectors written in parallel.
+//! Access to tensors as slices, and new vectors written in parallel.
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -9,13 +9,13 @@ use rayon::prelude::*;
 use super::blocks::CHUNK;
 use super::elementwise::add_to;
 
-/// Whether the fused operations take these tensors: float32 values, and numbers beside them.
+/// Whether the fused operations support these tensors: float32 values or u32 ids on the CPU.
 pub fn takes(tensors: &[&Tensor]) -> bool {
     let takes = |t: &&Tensor| t.device().is_cpu() && matches!(t.dtype(), DType::F32 | DType::U32);
     tensors.iter().all(takes)
 }
 
-/// Values in row-major order as a tensor beside `like`.
+/// A tensor of values in row-major order, on the device of `like`.
 pub fn tensor(values: Vec<f32>, shape: impl Into<Shape>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, shape.into(), like.device())
 }
@@ -54,9 +54,9 @@ pub fn with_values<const N: usize, R>(
     })
 }
 
-/// Calls `f` with the values of a contiguous tensor on the CPU, to be changed in place.
+/// Calls `f` with the values of a contiguous tensor on the CPU, which it may change in place.
 pub fn with_values_mut(t: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
-    /// candle hands out storage to an operation on a shared reference only.
+    /// candle gives an operation the storage through a shared reference, hence the `RefCell`.
     struct Change<F>(RefCell<Option<F>>);
 
     impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Change<F> {
@@ -78,7 +78,7 @@ pub fn with_values_mut(t: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> 
     t.inplace_op1(&Change(RefCell::new(Some(f))))
 }
 
-/// A block of memory that is new and holds nothing yet.
+/// A block of uninitialised memory.
 pub struct Unwritten<'a>(pub(super) &'a mut [MaybeUninit<f32>]);
 
 impl<'a> Unwritten<'a> {
@@ -86,7 +86,8 @@ impl<'a> Unwritten<'a> {
         self.0.len()
     }
 
-    /// Zeros. Cheap just before the block is written, when it stays in cache.
+    /// Fills the block with zeros. This is cheap just before the block is written, since it stays in
+    /// cache.
     pub fn zeros(self) -> &'a mut [f32] {
         self.0.par_chunks_mut(CHUNK).for_each(|part| {
             part.fill(MaybeUninit::new(0.0));
@@ -98,13 +99,13 @@ impl<'a> Unwritten<'a> {
     /// # Safety
     /// Every value must have been written.
     pub(super) unsafe fn written(self) -> &'a mut [f32] {
-        // SAFETY: as the caller says; a MaybeUninit has its value's layout.
+        // SAFETY: the caller guarantees it; a MaybeUninit has its value's layout.
         unsafe { &mut *(std::ptr::from_mut(self.0) as *mut [f32]) }
     }
 }
 
-/// A new row-major matrix that `f` writes in blocks of `block` rows, in parallel, with what `f`
-/// returned of each block, in their order. `f` gets a block's first row and its values, zeros.
+/// Makes a row-major matrix. `f` writes it in blocks of `block` rows, in parallel. `f` gets a block's
+/// first row number and its values, which are zeros. Also returns `f`'s results in the order of blocks.
 pub fn by_rows<R: Send>(
     rows: usize,
     width: usize,
@@ -119,8 +120,8 @@ pub fn by_rows<R: Send>(
     })
 }
 
-/// The same, where `f` also gets the block's own of `parts`, one a block, and writes the block: it
-/// returns it, written.
+/// The same, but `f` also gets the block's element of `parts`, which has one per block. It gets the
+/// block uninitialised and must return it fully written.
 pub fn by_rows_with<T: Send, R: Send>(
     rows: usize,
     width: usize,
@@ -129,7 +130,7 @@ pub fn by_rows_with<T: Send, R: Send>(
     f: impl for<'a> Fn(usize, T, Unwritten<'a>) -> (&'a mut [f32], R) + Sync,
 ) -> (Vec<f32>, Vec<R>) {
     let block = block.max(1);
-    assert_eq!(parts.len(), rows.div_ceil(block), "a part a block");
+    assert_eq!(parts.len(), rows.div_ceil(block), "one part per block");
     let mut values = Vec::with_capacity(rows * width);
     let (mut rest, mut blocks) = (spare(&mut values, rows * width), Vec::new());
     for part in parts {
@@ -143,7 +144,7 @@ pub fn by_rows_with<T: Send, R: Send>(
         .map(|(i, (part, own))| {
             let (place, len) = (own.as_ptr().cast::<f32>(), own.len());
             let (written, result) = f(i * block, part, Unwritten(own));
-            // What is returned has to be the block itself, for all of it to be written.
+            // Only if `f` returned the block itself is all of it written.
             assert!(std::ptr::eq(written.as_ptr(), place) && written.len() == len);
             result
         })
@@ -153,7 +154,7 @@ pub fn by_rows_with<T: Send, R: Send>(
     (values, results)
 }
 
-/// Two matrices of the same shape at once, as [`by_rows_with`].
+/// Like [`by_rows_with`], for two matrices of the same shape at once.
 pub fn two_by_rows(
     rows: usize,
     width: usize,
@@ -174,12 +175,12 @@ pub fn two_by_rows(
     [first, second]
 }
 
-/// The first `n` places of an empty vector's capacity.
+/// The first `n` elements of an empty vector's capacity.
 fn spare(values: &mut Vec<f32>, n: usize) -> &mut [MaybeUninit<f32>] {
     &mut values.spare_capacity_mut()[..n]
 }
 
-/// Adds up blocks' sums in their order.
+/// Adds up the blocks' sums in order.
 pub fn total(partial: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
     let mut sum = vec![0f32; width];
     for block in &partial {

@@ -1,11 +1,9 @@
-//! Fused float32 operations on the CPU, forward and backward in one pass over memory each, on
-//! slices.
+//! Fused float32 operations on slices, on the CPU. Forward and backward pass each go over memory once.
 //!
-//! Loops are plain Rust, compiled for several instruction sets and chosen at run time (`pulp`).
-//! Work is divided among threads by blocks of fixed size whose sums are added in their order, so
-//! the bits do not depend on the number of threads. They do on the processor where products are
-//! involved: the `gemm` crate's kernels, and those in `thin`, fuse multiply–adds and sum in as many
-//! lanes as its vectors have.
+//! Loops are plain Rust, compiled for several instruction sets; `pulp` chooses at run time. Threads
+//! share work in blocks of fixed size, and the blocks' sums are added in order. So results do not depend
+//! on the number of threads. Results of products do depend on the processor: the kernels of the crate
+//! `gemm` and those in `thin` use fused multiply–adds, and sum in as many lanes as a vector has.
 
 pub mod activation;
 pub mod adamw;

@@ -1,39 +1,41 @@
-//! The memory that matrix products take beside their operands, in closed form, for any processor.
+//! The memory that matrix products take besides their operands, in closed form, for any processor.
 //!
-//! The `gemm` crate packs blocks of the operands into buffers whose sizes follow from the vector unit
-//! and from the sizes of the caches. Two kinds of buffers count. Each thread that ever multiplies keeps
-//! one as large as its second cache, which on a processor with 2 MiB of it is four times that of one
-//! with 512 KiB. And a product may hold buffers for whole blocks of an operand until it is over.
+//! The `gemm` crate packs blocks of the operands into buffers. Their sizes depend on the vector unit
+//! and on the sizes of the caches. There are two kinds of buffers:
 //!
-//! The rules are those of `gemm` 0.19 (`gemm-common`, `src/gemm.rs` and `src/cache.rs`). The buffers'
-//! sizes are checked against what it allocates on the machine that runs the tests, and the sizes of
-//! blocks against its own function.
+//! - Each thread that has ever multiplied keeps a buffer as large as its second cache.
+//! - A product may hold buffers for whole blocks of an operand until it is over.
+//!
+//! The rules are those of `gemm` 0.19 (`gemm-common`, `src/gemm.rs` and `src/cache.rs`). Tests compare
+//! the buffers' sizes with what it allocates on the machine that runs them, and the sizes of blocks with
+//! its own function.
 
 use gemm_common::cache::CACHE_INFO;
 
-/// Bytes of a value.
+/// Bytes per value.
 const FLOAT: usize = 4;
-/// Multiply–adds from which a product is spread over threads: of fewer, the hand-over to other threads
-/// costs more than it saves.
+/// The least multiply–adds of a product that is spread over threads. For smaller products, starting
+/// other threads costs more than it saves.
 pub const WORTH_SHARING: usize = 1 << 20;
 
 /// A cache of a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cache {
-    /// Of the data that one core has of it; 0: there is none.
+    /// Bytes of data that one core has in it; 0 if there is no such cache.
     pub bytes: usize,
     pub ways: usize,
     pub line_bytes: usize,
 }
 
-/// The tile of a result that one call of the innermost kernel makes.
+/// The tile of a result that one call of the innermost kernel computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
-    /// Values of a vector.
+    /// Values per vector.
     pub lanes: usize,
     pub rows: usize,
     pub columns: usize,
-    /// Small products whose operands both run along the sum have a kernel that packs nothing.
+    /// Whether small products whose operands are both contiguous along the sum have a kernel that packs
+    /// nothing.
     pub dots: bool,
 }
 
@@ -43,7 +45,7 @@ impl Tile {
     pub const NEON: Tile = Tile { lanes: 4, rows: 16, columns: 4, dots: false };
     pub const SCALAR: Tile = Tile { lanes: 1, rows: 2, columns: 4, dots: false };
 
-    /// Of the kernels that `gemm` chooses on this machine.
+    /// The tile of the kernels that `gemm` chooses on this machine.
     fn here() -> Tile {
         #[cfg(target_arch = "x86_64")]
         {
@@ -66,17 +68,17 @@ impl Tile {
     }
 }
 
-/// What of a processor decides how much memory products take.
+/// The properties of a processor that decide how much memory products take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processor {
-    /// That work at once.
+    /// Threads that work at once.
     pub threads: usize,
     pub tile: Tile,
-    /// The first, second and third.
+    /// The first, second and third cache.
     pub caches: [Cache; 3],
 }
 
-/// A product a b of a \[m, k\] and b \[k, n\], each in row-major order or the transpose of such.
+/// A product a b of a \[m, k\] and b \[k, n\]. Each is a row-major matrix or the transpose of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Product {
     pub m: usize,
@@ -87,7 +89,7 @@ pub struct Product {
 }
 
 impl Product {
-    /// Of two row-major matrices.
+    /// A product of two row-major matrices.
     pub fn new(m: usize, n: usize, k: usize) -> Product {
         Product { m, n, k, a_transposed: false, b_transposed: false }
     }
@@ -101,8 +103,8 @@ impl Product {
     }
 }
 
-/// The parts that operands are cut into. `gemm` sees a row-major product as its transpose, so its
-/// rows are our columns.
+/// The sizes of the blocks that operands are cut into. `gemm` sees a row-major product as its transpose,
+/// so its rows are our columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocks {
     pub rows: usize,
@@ -124,27 +126,27 @@ impl Processor {
         }
     }
 
-    /// Bytes of the buffers that threads keep once they have multiplied: each worker's, and that of
-    /// the thread that hands out the work.
-    pub fn kept(&self) -> u64 {
+    /// Bytes of the buffers that threads keep once they have multiplied: one per worker, and one for
+    /// the calling thread.
+    pub fn thread_buffers(&self) -> u64 {
         ((self.threads + 1) * self.caches[1].bytes) as u64
     }
 
-    /// The most bytes that several products hold at once, one a task of `tasks` equal ones.
+    /// The most bytes that the products of `tasks` equal tasks hold at once, one product per task.
     pub fn packed_by_tasks(&self, tasks: usize, product: Product) -> u64 {
         self.threads.min(tasks) as u64 * self.packed(product, false)
     }
 
-    /// Bytes of the buffers that a product holds until it is over. `shared`: it may be spread over
-    /// threads.
+    /// Bytes of the buffers that a product holds until it is over. `shared` says whether it may be
+    /// spread over threads.
     pub fn packed(&self, product: Product, shared: bool) -> u64 {
         let Product { m, n, k, a_transposed, b_transposed } = product;
-        // As gemm sees it: its result is the transpose of ours, and so its first factor is our second.
+        // gemm's result is the transpose of ours, so its first factor is our second.
         let (rows, columns) = (n, m);
-        // Whether neighbours in memory are neighbours along the sum.
+        // Whether an operand is contiguous along the sum.
         let (first_along_sum, second_along_sum) = (b_transposed, !a_transposed);
         let dots = self.tile.dots && first_along_sum && second_along_sum && rows * columns <= 256;
-        // Outer products and those with a vector have kernels of their own.
+        // Outer products and products with a vector have their own kernels.
         if rows <= 1 || columns <= 1 || k <= 2 || dots {
             return 0;
         }
@@ -166,12 +168,12 @@ impl Processor {
         (of(packs_second, second) + of(packs_first, first)) as u64
     }
 
-    /// The blocks of a product of so many rows, columns and terms, as gemm sees it; 0 columns: no third
-    /// cache is known.
+    /// The blocks of a product with these rows, columns and terms, as gemm sees it. They have 0 columns
+    /// if no third cache is known.
     pub fn blocks(&self, rows: usize, columns: usize, terms: usize) -> Blocks {
         let [_, second, third] = self.caches;
         let tile = self.tile;
-        // Equal parts of at most so much, and at least one.
+        // The number of equal parts of at most `most`; at least one.
         let parts = |whole: usize, most: usize| whole.div_ceil(most.max(1)).max(1);
         if rows <= 64 && columns <= 64 {
             let depth = terms.min(512);
@@ -182,7 +184,7 @@ impl Processor {
             };
         }
         let depth = terms.div_ceil(parts(terms, self.deepest().min(terms)));
-        // Of the second cache, what a panel of the second operand leaves, but for a way.
+        // The part of the second cache that a panel of the second operand leaves, less one way.
         let ways = second.ways.max(2);
         let panel = (tile.columns * depth * FLOAT).div_ceil((second.bytes / ways).max(1));
         let left = ways.saturating_sub(1 + panel).max(1);
@@ -200,11 +202,11 @@ impl Processor {
         Blocks { rows: block.min(8 * tile.rows), columns, depth }
     }
 
-    /// Terms of a sum whose panels of both operands the first cache holds, at least 512.
+    /// The number of terms for which the first cache holds panels of both operands, at least 512.
     fn deepest(&self) -> usize {
         let first = self.caches[0];
         let (line, ways) = (first.line_bytes.max(64), first.ways.max(2));
-        // Bytes of a way.
+        // Bytes per way.
         let way = first.bytes.max(32 << 10) / (line * ways) * line;
         let row = self.tile.rows * FLOAT;
         let common = greatest_common_divisor(row, way);
@@ -228,7 +230,7 @@ mod tests {
         Cache { bytes, ways, line_bytes: 64 }
     }
 
-    /// An Intel Xeon with AVX-512, 48 KiB, 2 MiB a core, and a large third cache.
+    /// An Intel Xeon with AVX-512, caches of 48 KiB and 2 MiB per core, and a large third cache.
     const XEON: Processor = Processor {
         threads: 2,
         tile: Tile::AVX512,
@@ -265,42 +267,43 @@ mod tests {
     }
 
     #[test]
-    fn a_second_cache_of_two_mebibytes_is_kept_by_each_thread() {
-        assert_eq!(XEON.kept(), 3 * 2048 * 1024);
+    fn each_thread_keeps_a_buffer_of_the_second_caches_size() {
+        assert_eq!(XEON.thread_buffers(), 3 * 2048 * 1024);
         let many = Processor { threads: 64, ..XEON };
-        assert_eq!(many.kept(), 65 * 2048 * 1024);
+        assert_eq!(many.thread_buffers(), 65 * 2048 * 1024);
     }
 
-    /// The gradient of a 192 × 192 weight over 64 · 65 tokens: 512 terms at a time are about equal
-    /// parts, 463 (4,160 in nine). The operand that does not run along the sum is packed for all 192 columns.
+    /// The gradient of a 192 × 192 weight over 64 · 65 tokens. Its 4,160 terms are cut into nine parts of
+    /// 463, as parts may have 512 at most. The operand that is not contiguous along the sum is packed for
+    /// all 192 columns.
     #[test]
-    fn what_a_weight_s_gradient_packs() {
+    fn a_weights_gradient_packs_one_operand() {
         let product = Product::new(192, 192, 4160).a_t();
         assert_eq!(XEON.blocks(192, 192, 4160).depth, 463);
         assert_eq!(XEON.packed(product, true), 4 * 463 * 192);
-        // Without a third cache, all columns where it is shared, else 128 tiles.
+        // Without a third cache: all columns if the product is shared, else 128 tiles.
         let none = Processor { caches: [XEON.caches[0], XEON.caches[1], cache(0, 0)], ..XEON };
         assert_eq!(none.packed(product, true), 4 * 463 * 192);
         assert_eq!(none.packed(product, false), 4 * 463 * 128 * 6);
-        // Three tiles of rows at least are needed for it to pay.
+        // Packing pays only with at least three tiles of rows.
         assert_eq!(XEON.packed(Product::new(192, 128, 4160).a_t(), true), 0);
     }
 
     #[test]
-    fn operands_that_lie_right_are_not_packed() {
+    fn operands_in_a_suitable_layout_are_not_packed() {
         // x W, both row-major: rows of W are whole vectors.
         assert_eq!(XEON.packed(Product::new(512, 768, 192), false), 0);
-        // 200 is no multiple of 16 values: few rows are packed once, whole tiles of 64.
+        // 200 is not a multiple of 16 values: the few rows are packed once, in whole tiles of 64.
         assert_eq!(XEON.packed(Product::new(512, 200, 192), false), 4 * 256 * 192);
-        // x Wᵀ: where there are few rows of W, they are packed once.
+        // x Wᵀ: the few rows of W are packed once.
         assert_eq!(XEON.packed(Product::new(512, 192, 192).b_t(), false), 4 * 192 * 192);
-        // Of vectors, of outer products, and of few dot products nothing is.
+        // Products with vectors, outer products, and a few dot products pack nothing.
         for none in [Product::new(1, 192, 192), Product::new(512, 1, 192).a_t()] {
             assert_eq!(XEON.packed(none, false), 0);
         }
         assert_eq!(XEON.packed(Product::new(512, 192, 2).b_t(), false), 0);
         assert_eq!(XEON.packed(Product::new(10, 16, 192).b_t(), false), 0);
-        // As many tasks at once as there are threads.
+        // At most as many tasks run at once as there are threads.
         let product = Product::new(512, 192, 192).b_t();
         assert_eq!(XEON.packed_by_tasks(9, product), 2 * XEON.packed(product, false));
         assert_eq!(XEON.packed_by_tasks(1, product), XEON.packed(product, false));

@@ -3,7 +3,7 @@
 use super::elementwise::{add_to, scale_to};
 use super::memory::by_rows;
 
-/// The mean over the first `lengths` tokens of each sequence, zeros for a length of 0:
+/// The mean over each sequence's tokens up to its length; zeros for a length of 0:
 /// x \[batch, tokens, dim\] → \[batch, dim\].
 pub fn mean(x: &[f32], tokens: usize, dim: usize, lengths: &[usize]) -> Vec<f32> {
     let (means, _) = by_rows(lengths.len(), dim, 1, |sequence, mean| {
@@ -16,7 +16,7 @@ pub fn mean(x: &[f32], tokens: usize, dim: usize, lengths: &[usize]) -> Vec<f32>
     means
 }
 
-/// The gradient of x: each token that counts gets its share.
+/// The gradient of x: each token up to the length gets an equal share.
 pub fn mean_backward(g: &[f32], tokens: usize, dim: usize, lengths: &[usize]) -> Vec<f32> {
     let (dx, _) = by_rows(lengths.len(), tokens * dim, 1, |sequence, dx| {
         let g = &g[sequence * dim..][..dim];

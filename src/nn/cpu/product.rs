@@ -1,4 +1,4 @@
-//! Matrix products on slices with strides; no operand is ever copied or transposed.
+//! Matrix products on slices with strides. Callers never copy or transpose an operand.
 
 use gemm::Parallelism;
 
@@ -14,7 +14,7 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Row-major with rows `row` apart.
+    /// A row-major matrix with row stride `row`.
     pub fn rows(values: &'a [f32], row: usize) -> Matrix<'a> {
         Matrix { values, row, column: 1 }
     }
@@ -31,16 +31,16 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Most rows that are worked on together: their products are near a whole matrix's rate, and their
-/// results in the third cache.
+/// The most rows per block. Products of this many rows run nearly as fast as those of a whole matrix,
+/// and their results fit into the third cache.
 pub const ROWS: usize = 512;
 
-/// The same where several passes read the rows themselves.
+/// The most rows per block if the input's rows are also read several times.
 pub const FEW_ROWS: usize = 256;
 
-/// Rows of an input that are multiplied and worked on together, at most `most`, for a matrix of
-/// `weights` values: a matrix beyond the caches is read once for all rows.
-pub fn rows_apart(n: usize, weights: usize, most: usize) -> usize {
+/// Rows per block, at most `most`, of an input with `n` rows that is multiplied by a matrix of `weights`
+/// values. If the matrix is larger than the caches, all rows are one block, so that it is read once.
+pub fn rows_per_block(n: usize, weights: usize, most: usize) -> usize {
     const IN_CACHE: usize = 1 << 19;
     match weights > IN_CACHE {
         true => n.max(1),
@@ -49,9 +49,9 @@ pub fn rows_apart(n: usize, weights: usize, most: usize) -> usize {
     }
 }
 
-/// `out ← keep · out + scale · a b` for a \[m, k\], b \[k, n\], out row-major with rows
-/// `out_row` apart. With `keep` 0 what stood in `out` is not read. `parallel` spreads a large
-/// product over the threads; every element is summed in the same order either way.
+/// `out ← keep · out + scale · a b` for a \[m, k\], b \[k, n\], and a row-major `out` with row stride
+/// `out_row`. If `keep` is 0, `out` is not read. `parallel` spreads a large product over the threads.
+/// The order of each element's sum does not depend on it.
 #[allow(clippy::too_many_arguments)]
 pub fn product(
     size: (usize, usize, usize),
@@ -80,8 +80,8 @@ pub fn new_product<'a>(
     parallel: bool,
 ) -> &'a mut [f32] {
     assert_eq!(out.len(), size.0 * size.1, "the memory has another size than the product");
-    // SAFETY: `out` has the result's size and is not read, for `keep` is 0. The product writes
-    // every element, also where k is 0.
+    // SAFETY: `out` has the result's size and is not read, since `keep` is 0. The product writes
+    // every element, even if k is 0.
     unsafe {
         multiply(size, out.0.as_mut_ptr().cast(), size.1, 0.0, 1.0, a, b, parallel);
         out.written()
@@ -89,8 +89,8 @@ pub fn new_product<'a>(
 }
 
 /// # Safety
-/// `out` is valid for writes of m rows of n values `out_row` apart, and for reads of them unless
-/// `keep` is 0; nothing else refers to them.
+/// `out` must be valid for writes of m rows of n values with row stride `out_row`, and for reads of them
+/// unless `keep` is 0. Nothing else may refer to them.
 #[allow(clippy::too_many_arguments)]
 unsafe fn multiply(
     (m, n, k): (usize, usize, usize),
@@ -107,8 +107,8 @@ unsafe fn multiply(
         true => Parallelism::Rayon(0),
         false => Parallelism::None,
     };
-    // SAFETY: every element that the dimensions and strides address lies in its slice, as
-    // asserted above, or in `out`, as the caller says.
+    // SAFETY: every element that the dimensions and strides address is in its slice, as asserted
+    // above, or in `out`, as the caller guarantees.
     unsafe {
         gemm::gemm(
             m,

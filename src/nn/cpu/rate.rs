@@ -1,15 +1,15 @@
-//! How fast this machine multiplies matrices: what a model's time can be held against.
+//! How fast this machine multiplies matrices, to compare a model's time with.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use super::product::{Matrix, product};
 
-/// 10⁹ floating-point operations a second of the float32 product `[m, k] · [n, k]ᵀ` (a linear
-/// layer's, the weight as it is held) on all threads: the median of several samples.
+/// 10⁹ floating-point operations per second of the float32 product `[m, k] · [n, k]ᵀ` on all threads:
+/// the median of several samples. It is a linear layer's product, with the weight in its usual layout.
 pub fn product_rate((m, n, k): (usize, usize, usize)) -> f64 {
     const SAMPLES: usize = 9;
-    // Long enough for the clock, and for the threads to have come together.
+    // Long enough for the clock's resolution, and for all threads to start.
     const SAMPLE_SECONDS: f64 = 0.02;
     let values = |count: usize| (0..count).map(|i| (i % 7) as f32 - 3.0).collect::<Vec<f32>>();
     let (a, b, mut out) = (values(m * k), values(n * k), vec![0f32; m * n]);
@@ -21,7 +21,7 @@ pub fn product_rate((m, n, k): (usize, usize, usize)) -> f64 {
         }
         started.elapsed().as_secs_f64().max(1e-9)
     };
-    // The first one also gets memory and wakes the threads.
+    // The first run also allocates memory and wakes the threads.
     seconds(1);
     let repeats = (SAMPLE_SECONDS / seconds(1)).clamp(1.0, 1e5) as usize;
     let mut samples: Vec<f64> = (0..SAMPLES).map(|_| seconds(repeats)).collect();
@@ -31,10 +31,10 @@ pub fn product_rate((m, n, k): (usize, usize, usize)) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    /// Slower than one operation in ten nanoseconds, or faster than any processor, it would count
-    /// something else.
+    /// A rate outside these bounds would be wrong: less than one operation in ten nanoseconds, or faster
+    /// than any processor.
     #[test]
-    fn the_rate_is_one_of_a_processor() {
+    fn the_rate_is_plausible() {
         let rate = super::product_rate((64, 96, 48));
         assert!((0.1..1e5).contains(&rate), "{rate}");
     }

@@ -1,14 +1,14 @@
-//! Products with a matrix of few rows, which the gradients of low-rank factors are made of.
+//! Products with a matrix of few rows, for the gradients of low-rank factors.
 //!
-//! A general matrix product packs its operands and is made for larger ones; at a rank of 8 these
-//! run at twice its rate.
+//! A general matrix product packs its operands and is meant for larger matrices. At a rank of 8, the
+//! products here are twice as fast.
 
 use std::array::from_fn;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Rows taken together, which then stay in the second cache.
-const TOGETHER: usize = 32;
+/// Rows per block. A block stays in the second cache.
+const BLOCK_ROWS: usize = 32;
 
 /// The gradients of the factors of y = scale · (x Aᵀ) B over some rows:
 /// dA = scale (g Bᵀ)ᵀ x and dB = scale (x Aᵀ)ᵀ g, for x \[m, in\], g \[m, out\], a \[rank, in\],
@@ -24,8 +24,8 @@ pub fn factor_gradients(
     let (input, output) = (a.len() / rank, b.len() / rank);
     assert_eq!(x.len() / input, g.len() / output, "x and g differ in rows");
     let (mut da, mut db) = (vec![0f32; a.len()], vec![0f32; b.len()]);
-    let mut low = vec![0f32; TOGETHER * rank];
-    for (x, g) in x.chunks(TOGETHER * input).zip(g.chunks(TOGETHER * output)) {
+    let mut low = vec![0f32; BLOCK_ROWS * rank];
+    for (x, g) in x.chunks(BLOCK_ROWS * input).zip(g.chunks(BLOCK_ROWS * output)) {
         let low = &mut low[..x.len() / input * rank];
         for (from, weights, to, sums) in [(g, b, x, &mut da), (x, a, g, &mut db)] {
             Arch::new().dispatch(Dots { rows: from, weights, rank, scale, out: low });
@@ -67,7 +67,7 @@ impl WithSimd for Dots<'_> {
 }
 
 impl Dots<'_> {
-    /// I rows from `i` on by J weights from `j` on; returns J.
+    /// Computes I rows from `i` on by J weights from `j` on. Returns J.
     #[inline(always)]
     fn block<S: Simd, const I: usize, const J: usize>(
         &mut self,
@@ -87,7 +87,7 @@ impl Dots<'_> {
     }
 }
 
-/// Every row's product with every weight, all of one length.
+/// The dot products of every row with every weight. All have the same length.
 #[inline(always)]
 fn dots<S: Simd, const I: usize, const J: usize>(
     simd: S,
@@ -151,7 +151,7 @@ impl WithSimd for Sums<'_> {
     }
 }
 
-/// Some rows and columns of [`Sums`]' result.
+/// A tile of the result of [`Sums`].
 struct Tile {
     rank: usize,
     k: usize,
@@ -161,7 +161,7 @@ struct Tile {
 }
 
 impl Tile {
-    /// J rows of V vectors, kept in registers over all of m.
+    /// Adds J rows of V vectors. Their sums stay in registers over all m rows.
     #[inline(always)]
     fn add<S: Simd, const J: usize, const V: usize>(
         self,
@@ -190,7 +190,7 @@ impl Tile {
         }
     }
 
-    /// One column of `count` rows.
+    /// Adds one column of `count` rows.
     #[inline(always)]
     fn add_one(self, count: usize, low: &[f32], rows: &[f32], out: &mut [f32]) {
         let Tile { rank, k, m, j, column } = self;
@@ -207,9 +207,9 @@ mod tests {
     use crate::nn::Init;
     use crate::random::{Purpose, Stream};
 
-    /// Against the definition in float64, at sizes around the blocks and vectors.
+    /// Compares with the definition in float64, at sizes around those of blocks and vectors.
     #[test]
-    fn factor_gradients_are_those_of_the_definition() {
+    fn factor_gradients_match_the_definition() {
         for (m, input, output, rank) in [
             (1, 1, 1, 1),
             (3, 5, 2, 1),

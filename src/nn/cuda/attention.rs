@@ -7,20 +7,21 @@ use super::launch::{Arg, Grid, MOST_SHARED, in_vectors, of_type};
 use crate::nn::descriptors::Mask;
 use crate::nn::graph::Variable;
 
-/// Sizes of a head that kernels are made for.
+/// Head sizes with a kernel.
 const SIZES: [usize; 7] = [16, 32, 48, 64, 80, 96, 128];
-/// Rows of a warp.
+/// Rows per warp.
 const SIDE: usize = 16;
-/// Warps of a block at most: with 254 registers a thread, the largest kernel's, what a GPU holds.
+/// The most warps per block. The largest kernel uses 254 registers per thread, and a GPU has enough for
+/// this many warps.
 const WARPS: usize = 8;
 
-/// Whether a kernel is made for heads of `d` values of qkv.
+/// Whether there is a kernel for heads of `d` values, and qkv is aligned for it.
 pub fn takes_heads(d: usize, qkv: &Tensor) -> bool {
-    // A tensor that is not contiguous is copied first, and then starts where vectors do.
+    // A tensor that is not contiguous is copied first, and the copy is aligned.
     SIZES.contains(&d) && (!qkv.is_contiguous() || in_vectors(d, &[qkv]))
 }
 
-/// As [`crate::nn::ops::self_attention`], for heads that [`takes_heads`] takes.
+/// [`crate::nn::ops::self_attention`], for heads that [`takes_heads`] accepts.
 pub fn self_attention(
     backend: CudaBackend,
     qkv: &Variable,
@@ -53,7 +54,7 @@ pub fn self_attention(
 
 struct Attention {
     backend: CudaBackend,
-    /// Batch, tokens, heads, values of a head.
+    /// Batch, tokens, heads, values per head.
     dims: (usize, usize, usize, usize),
     queries: usize,
     causal: bool,
@@ -61,7 +62,7 @@ struct Attention {
 }
 
 impl Attention {
-    /// The arguments that all kernels end with.
+    /// The last arguments of all kernels.
     fn sizes(&self, tile: usize) -> [Arg<'_>; 7] {
         let (_, tokens, heads, d) = self.dims;
         [
@@ -123,7 +124,8 @@ impl Attention {
     }
 }
 
-/// A block's parts in shared memory, each rounded up as the kernels carve them.
+/// Bytes of a block's arrays in shared memory, each rounded up as `Carver` in the kernels does.
+/// `parts` are (count, size) of each array.
 fn carved(parts: &[(usize, usize)]) -> usize {
     parts.iter().map(|(count, size)| (count * size).next_multiple_of(128)).sum()
 }
@@ -156,7 +158,8 @@ fn keys_shared(tile: usize, warps: usize, d: usize, size: usize) -> usize {
     queries_shared(tile, warps, d, size) + carved(&[(warps * SIDE * (tile + 8), size)])
 }
 
-/// How rows are divided among blocks and warps, and what the others are taken in tiles of.
+/// How a kernel's rows are divided among blocks and warps, and the size of the tiles in which it reads
+/// the other rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Plan {
     blocks: usize,
@@ -166,8 +169,9 @@ struct Plan {
 }
 
 impl Plan {
-    /// For `rows` rows with `others` each. Short sequences are one tile; a block has no more warps than
-    /// there are rows for, and as few rows to spare as possible.
+    /// The plan for `rows` rows, each of which reads `others` rows. `shared` gives the shared memory for
+    /// a tile size and a number of warps. Short sequences are one tile. A block has no more warps than it
+    /// has rows for, and as few unused rows as possible.
     fn of(rows: usize, others: usize, shared: impl Fn(usize, usize) -> usize) -> Plan {
         let sides = rows.div_ceil(SIDE);
         let whole = others.next_multiple_of(SIDE);
@@ -189,9 +193,9 @@ impl Plan {
 mod tests {
     use super::*;
 
-    /// The models that are measured, and the largest heads in float32.
+    /// Sizes of the models that are measured, and of the largest heads in float32.
     #[test]
-    fn plans_fit_and_spare_few_rows() {
+    fn plans_fit_into_shared_memory_and_waste_few_rows() {
         let plan = |rows, others, d, size| {
             Plan::of(rows, others, |tile, warps| keys_shared(tile, warps, d, size))
         };

@@ -1,4 +1,4 @@
-//! What runs kernels and matrix products.
+//! The GPU or emulation that runs kernels and matrix products.
 
 use candle_core::{DType, Result, Shape, Tensor, bail};
 
@@ -9,8 +9,8 @@ use super::gpu::Gpu;
 use super::launch::{Arg, Grid};
 use super::product::{ByColumns, Product};
 
-/// The GPU of some tensors; in tests, an emulation that takes tensors on the CPU. In a build without
-/// either there is none.
+/// The GPU of some tensors or, in tests, an emulation for tensors on the CPU. A build without either has
+/// no value of this type.
 #[derive(Clone)]
 pub enum CudaBackend {
     #[cfg(feature = "cuda")]
@@ -20,7 +20,7 @@ pub enum CudaBackend {
 }
 
 impl CudaBackend {
-    /// What computes on these tensors, if it is a GPU.
+    /// The backend for these tensors; None if they are not on a GPU, or of an unsupported type.
     pub fn of(tensors: &[&Tensor]) -> Option<CudaBackend> {
         #[cfg(test)]
         if emulation::is_on() {
@@ -33,14 +33,14 @@ impl CudaBackend {
             && rest.iter().all(|t| t.device().same_device(first.device()))
             && tensors.iter().all(|t| matches!(t.dtype(), DType::F32 | DType::BF16 | DType::U32))
         {
-            // Where the kernels do not load, `configure` has said so before anything was computed.
+            // If the kernels do not load, `configure` has already reported it.
             return super::gpu::of(device).ok().map(CudaBackend::Gpu);
         }
         let _ = tensors;
         None
     }
 
-    /// A tensor that holds nothing yet.
+    /// An uninitialised tensor.
     pub fn empty(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
         let shape = shape.into();
         match *self {
@@ -55,7 +55,7 @@ impl CudaBackend {
         Tensor::zeros(shape, dtype, &self.device())
     }
 
-    /// Values as a tensor beside those this computes on.
+    /// A tensor of these values on this backend's device.
     pub fn tensor<T: candle_core::WithDType>(
         &self,
         values: &[T],
@@ -73,7 +73,7 @@ impl CudaBackend {
         }
     }
 
-    /// Queues a kernel by its name in `kernels/`, behind all earlier work.
+    /// Queues a kernel by its name in `kernels/`, after all earlier work.
     pub fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         if grid.blocks.iter().zip([1usize << 31, 1 << 16, 1 << 16]).any(|(b, end)| *b >= end) {
             bail!("{kernel}: {:?} blocks are more than a GPU runs at once", grid.blocks);
@@ -86,8 +86,8 @@ impl CudaBackend {
         }
     }
 
-    /// The address of a contiguous tensor's values, for tables that kernels read. The tensor has to
-    /// outlive the kernel's launch.
+    /// The address of a contiguous tensor's values, for tables that kernels read. The tensor must outlive
+    /// the kernel's launch.
     pub fn address(&self, tensor: &Tensor) -> Result<u64> {
         match *self {
             #[cfg(feature = "cuda")]
@@ -97,7 +97,7 @@ impl CudaBackend {
         }
     }
 
-    /// Whether float32 products are done in TF32.
+    /// Whether float32 products are computed in TF32.
     pub fn tf32(&self) -> bool {
         match *self {
             #[cfg(feature = "cuda")]
@@ -107,7 +107,7 @@ impl CudaBackend {
         }
     }
 
-    /// A product: \[rows of left, columns of right\].
+    /// Computes a product: \[rows of left, columns of right\].
     pub fn product(&self, p: Product) -> Result<Tensor> {
         let ((m, k), (inner, n)) = (p.left.dims(), p.right.dims());
         let fits = |t: &Tensor, count| t.dtype() == p.result && t.elem_count() == count;
@@ -123,7 +123,7 @@ impl CudaBackend {
         Ok(to)
     }
 
-    /// A product as cuBLASLt takes it, into `to`.
+    /// Computes a product in cuBLASLt's form and writes it to `to`.
     fn multiply(&self, product: &ByColumns, to: &Tensor) -> Result<()> {
         match *self {
             #[cfg(feature = "cuda")]

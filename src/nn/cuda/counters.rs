@@ -1,30 +1,30 @@
 //! How much work a GPU got, and how long it took.
 
-/// How much work a GPU got.
+/// Numbers of launches on a GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Kernels of this program.
     pub launches: u64,
     /// Matrix products.
     pub products: u64,
-    /// Of these, those that cuBLASLt refused, which a slow kernel did.
+    /// Products among these that cuBLASLt refused and a slow kernel computed.
     pub refused: u64,
 }
 
-/// What the kernels of one name took, or the products of one kind.
+/// The time of all kernels with the same name, or of all products of the same kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelTime {
     pub name: String,
     pub count: u64,
-    /// All of them together.
+    /// The total time.
     pub seconds: f64,
 }
 
-/// Adds up what was timed one by one (a name, and seconds), the longest first.
+/// Adds up single measurements (name, seconds) by name, the longest total first.
 #[cfg(any(test, feature = "cuda"))]
-pub fn by_name(asked: Vec<(String, f64)>) -> Vec<KernelTime> {
+pub fn by_name(measured: Vec<(String, f64)>) -> Vec<KernelTime> {
     let mut all: std::collections::BTreeMap<String, (u64, f64)> = Default::default();
-    for (name, seconds) in asked {
+    for (name, seconds) in measured {
         let (count, sum) = all.entry(name).or_default();
         *count += 1;
         *sum += seconds;

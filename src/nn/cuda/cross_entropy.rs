@@ -6,8 +6,8 @@ use super::backend::CudaBackend;
 use super::launch::{Arg, Grid, of_type};
 use crate::nn::graph::Variable;
 
-/// As [`crate::nn::ops::cross_entropy`], losses in float32. Labels are not looked at by the host, which
-/// would have to wait for them: one that is no class makes its loss NaN.
+/// [`crate::nn::ops::cross_entropy`], with losses in float32. The host does not check the labels, since
+/// it would have to wait for them. A label that is not a class makes its loss NaN.
 pub fn cross_entropy(
     backend: CudaBackend,
     logits: &Variable,

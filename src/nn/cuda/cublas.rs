@@ -1,5 +1,5 @@
-//! Matrix products of a GPU by cuBLASLt, and the algorithms that it chose. Compiled with the feature
-//! `cuda` alone.
+//! Matrix products on a GPU by cuBLASLt, and a cache of the algorithms that it chose. Compiled only with
+//! the feature `cuda`.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -14,10 +14,10 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
 use super::launch::wrap;
 use super::product::wants_divided_sums;
 
-/// cuBLAS's own advice for Hopper.
+/// The size that cuBLAS recommends for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// How many algorithms cuBLASLt proposes for each kind of product.
+/// How many algorithms cuBLASLt may propose for each kind of product.
 const CANDIDATES: usize = 8;
 
 /// The largest power of two up to 256 that divides an address, as a shift.
@@ -25,52 +25,52 @@ pub fn alignment(address: u64) -> u8 {
     address.trailing_zeros().min(8) as u8
 }
 
-/// What a product's algorithm depends on.
+/// A kind of product: everything that the choice of an algorithm depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// m, n, k.
     pub sizes: [usize; 3],
     pub transposed: [bool; 2],
     pub stored: [(usize, usize); 2],
-    /// Of the factors and the result.
+    /// Types of the factors and of the result.
     pub types: [DType; 2],
     pub added: bool,
     pub bias: bool,
     pub tf32: bool,
-    /// Of a, b, c, d and the bias.
+    /// Alignments of a, b, c, d and the bias, as shifts.
     pub alignment: [u8; 5],
 }
 
-/// cuBLASLt with the algorithms that it chose.
+/// A cuBLASLt handle with the algorithms that it chose.
 pub struct Products {
     handle: sys::cublasLtHandle_t,
     workspace: CudaSlice<u8>,
     stream: Arc<CudaStream>,
-    /// Of the GPU, which work at once.
+    /// Number of the GPU's multiprocessors.
     processors: usize,
     chosen: HashMap<Key, Chosen>,
 }
 
-/// What became of a product.
+/// The outcome of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ran {
+pub enum Outcome {
     Done,
     /// There is no algorithm for it.
-    None,
+    NoAlgorithm,
 }
 
-// SAFETY: cuBLASLt's handles and descriptors may be used from any thread, by one at a time.
+// SAFETY: cuBLASLt's handles and descriptors may be used from any thread, one thread at a time.
 unsafe impl Send for Products {}
 
 struct Chosen {
     operation: sys::cublasLtMatmulDesc_t,
-    /// Of a, b, c, d.
+    /// Layouts of a, b, c, d.
     layouts: [sys::cublasLtMatrixLayout_t; 4],
-    /// The best last. Those that were refused are taken off; empty: there is none.
+    /// The best one is last. Refused ones are removed. Empty if there is none.
     algorithms: Vec<sys::cublasLtMatmulAlgo_t>,
 }
 
-/// Whether a status says that this algorithm is none for this product, and nothing was started.
+/// Whether a status says that this algorithm cannot compute this product, and that nothing was started.
 fn is_refusal(status: sys::cublasStatus_t) -> bool {
     use sys::cublasStatus_t as Status;
     matches!(
@@ -85,7 +85,7 @@ impl Products {
     pub fn new(stream: &Arc<CudaStream>) -> Result<Products> {
         stream.context().bind_to_thread().map_err(wrap)?;
         let handle = lt::create_handle().map_err(wrap)?;
-        // SAFETY: a workspace's content is cuBLASLt's own matter.
+        // SAFETY: only cuBLASLt reads and writes the workspace.
         let workspace = unsafe { stream.alloc::<u8>(WORKSPACE) }.map_err(wrap)?;
         let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let processors = stream.context().attribute(count).map_err(wrap)?.max(1) as usize;
@@ -93,30 +93,30 @@ impl Products {
         Ok(Products { handle, workspace, stream, processors, chosen })
     }
 
-    /// d = scale · op(a) op(b) \[+ c\] \[+ bias\]; addresses of a, b, c and d.
+    /// Queues d = scale · op(a) op(b) \[+ c\] \[+ bias\], given the addresses of a, b, c and d.
     pub fn run(
         &mut self,
         key: &Key,
         [a, b, c, d]: [u64; 4],
         bias: Option<u64>,
         scale: f32,
-    ) -> Result<Ran> {
+    ) -> Result<Outcome> {
         if !self.chosen.contains_key(key) {
             let chosen = self.choose(key, bias)?;
             self.chosen.insert(*key, chosen);
         }
-        let Some(chosen) = self.chosen.get_mut(key) else { return Ok(Ran::None) };
+        let Some(chosen) = self.chosen.get_mut(key) else { return Ok(Outcome::NoAlgorithm) };
         let beta = if key.added { 1f32 } else { 0f32 };
         let pointer = |address: u64| address as *const c_void;
         let [la, lb, lc, ld] = chosen.layouts;
         if let Some(bias) = bias {
             let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
-            // SAFETY: an address, as the attribute takes it.
+            // SAFETY: the attribute's value is an address.
             unsafe { set(chosen.operation, attribute, &bias) }?;
         }
         let workspace = self.workspace.device_ptr(&self.stream).0 as *mut c_void;
-        // SAFETY: addresses are of tensors of the sizes and types that the layouts say, on this stream's
-        // device, and outlive the call; the stream orders what is freed later.
+        // SAFETY: the addresses are those of tensors with the sizes and types of the layouts, on this
+        // stream's device. The tensors outlive the call, and the stream frees memory in order.
         let run = |algorithm: &sys::cublasLtMatmulAlgo_t| unsafe {
             lt::matmul(
                 self.handle,
@@ -137,22 +137,22 @@ impl Products {
                 self.stream.cu_stream() as sys::cudaStream_t,
             )
         };
-        // What is taken for a kind of product is taken for all of them, so that bits repeat: refusals
-        // depend on the kind alone.
+        // Refusals depend only on the kind of product. So all products of a kind use the same
+        // algorithm, and bits are reproducible.
         while let Some(algorithm) = chosen.algorithms.last() {
             match run(algorithm) {
-                Ok(()) => return Ok(Ran::Done),
+                Ok(()) => return Ok(Outcome::Done),
                 Err(lt::CublasError(status)) if is_refusal(status) => {
                     chosen.algorithms.pop();
                 }
                 Err(error) => return Err(wrap(error)),
             }
         }
-        Ok(Ran::None)
+        Ok(Outcome::NoAlgorithm)
     }
 
-    /// The algorithms that cuBLASLt expects to be the fastest, where sums are to be divided those first
-    /// that do.
+    /// The algorithms that cuBLASLt expects to be fastest. If the product's sums should be divided,
+    /// those that divide sums come first.
     fn choose(&self, key: &Key, bias: Option<u64>) -> Result<Chosen> {
         use sys::cublasLtMatmulDescAttributes_t as Of;
         use sys::cublasLtMatmulPreferenceAttributes_t as Preferred;
@@ -179,8 +179,8 @@ impl Products {
         ];
         let operation = lt::create_matmul_desc(compute, float).map_err(wrap)?;
         let preference = lt::create_matmul_pref().map_err(wrap)?;
-        // SAFETY: each attribute is given a value of its own type, and cuBLASLt writes no more results
-        // than it is asked for.
+        // SAFETY: each attribute gets a value of its type, and cuBLASLt writes at most the requested
+        // number of results.
         let mut algorithms = unsafe {
             for (attribute, transposed) in [
                 (Of::CUBLASLT_MATMUL_DESC_TRANSA, key.transposed[0]),
@@ -200,8 +200,8 @@ impl Products {
             };
             let workspace = Preferred::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
             prefer(workspace, &WORKSPACE.to_ne_bytes())?;
-            // Where a sum is divided among blocks, its parts are float32 and added in their order.
-            // Other schemes round them to the result's type, or add them as they come.
+            // If a sum is divided among blocks, its parts must be float32 and added in order. Other
+            // schemes round them to the result's type, or add them in any order.
             let scheme = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
             let schemes = Preferred::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
             prefer(schemes, &(scheme as u32).to_ne_bytes())?;
@@ -239,7 +239,7 @@ impl Products {
             fit.map(|f| f.algo).collect::<Vec<_>>()
         };
         if wants_divided_sums(key.sizes, self.processors) {
-            // Stable: among those that divide sums, and those that don't, the fastest stay first.
+            // The sort is stable, so the fastest stay first in each of the two groups.
             algorithms.sort_by_key(|algorithm| !divides_sums(algorithm));
         }
         algorithms.reverse();
@@ -250,7 +250,7 @@ impl Products {
 impl Drop for Products {
     fn drop(&mut self) {
         for chosen in self.chosen.values() {
-            // SAFETY: made by `choose`, and not used after this.
+            // SAFETY: created by `choose`, and not used after this.
             unsafe {
                 let _ = lt::destroy_matmul_desc(chosen.operation);
                 for layout in chosen.layouts {
@@ -265,12 +265,12 @@ impl Drop for Products {
 
 type Found = sys::cublasLtMatmulHeuristicResult_t;
 
-/// Whether an algorithm divides each sum among several blocks. The schemes that are asked for add the
-/// parts in their order.
+/// Whether an algorithm divides each sum among several blocks. The requested scheme adds the parts in
+/// order.
 fn divides_sums(algorithm: &sys::cublasLtMatmulAlgo_t) -> bool {
     let attribute = sys::cublasLtMatmulAlgoConfigAttributes_t::CUBLASLT_ALGO_CONFIG_SPLITK_NUM;
     let (mut parts, mut written) = (0i32, 0usize);
-    // SAFETY: the attribute is a number of 32 bits.
+    // SAFETY: the attribute is a 32-bit number.
     let status = unsafe {
         sys::cublasLtMatmulAlgoConfigGetAttribute(
             algorithm,
@@ -291,6 +291,6 @@ unsafe fn set<V>(
     value: &V,
 ) -> Result<()> {
     let at = std::ptr::from_ref(value).cast();
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees it.
     unsafe { lt::set_matmul_desc_attribute(operation, attribute, at, size_of::<V>()) }.map_err(wrap)
 }

@@ -1,4 +1,4 @@
-//! Operations that take values one by one, and sums over rows.
+//! Element-wise operations, and sums over rows.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -8,10 +8,10 @@ use super::product::{Matrix, Product};
 use crate::nn::descriptors::Dropout;
 use crate::nn::graph::Variable;
 
-/// Rows of threads in a block that sums columns.
+/// Rows of threads per block that sums columns.
 const ROWS: usize = 8;
 
-/// Values of a vector, by its type.
+/// Values per vector of 16 bytes.
 fn vector(dtype: DType) -> usize {
     16 / dtype.size_in_bytes()
 }
@@ -28,8 +28,8 @@ pub fn sum_rows(backend: &CudaBackend, partials: &Tensor, width: usize) -> Resul
     Ok(out)
 }
 
-/// The sum of g's rows in float32, \[width\]. With `z`, the input of a GELU whose result has the
-/// gradient g, the gradient of z and the sum of its rows.
+/// The sum of g's rows in float32, \[width\]. With `z`, which is the input of a GELU whose result has
+/// the gradient g: the gradient of z, and the sum of that gradient's rows.
 pub fn column_sums(
     backend: &CudaBackend,
     g: &Tensor,
@@ -41,7 +41,7 @@ pub fn column_sums(
     let all: Vec<&Tensor> = [g].into_iter().chain(z).collect();
     let vectors = in_vectors(width, &all);
     let panels = width.div_ceil(if vectors { 32 * vector(g.dtype()) } else { 32 });
-    // Enough blocks to fill a GPU, of at least four rows a thread.
+    // Enough blocks to fill a GPU, with at least four rows per thread.
     let chunks = rows.div_ceil(4 * ROWS).min(512usize.div_ceil(panels).min(256));
     let each = rows.div_ceil(chunks);
     let chunks = rows.div_ceil(each);
@@ -77,7 +77,7 @@ pub fn gelu_of(backend: &CudaBackend, z: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// As [`crate::nn::ops::gelu`].
+/// [`crate::nn::ops::gelu`].
 pub fn gelu(backend: CudaBackend, x: &Variable) -> Result<Variable> {
     let z = x.tensor().contiguous()?;
     let y = gelu_of(&backend, &z)?;
@@ -88,8 +88,8 @@ pub fn gelu(backend: CudaBackend, x: &Variable) -> Result<Variable> {
     }))
 }
 
-/// w + scale · bᵀ a in type `dtype`; without a pair, w in that type. Float32 w \[out, in\], a
-/// \[rank, in\], b \[rank, out\].
+/// w + scale · bᵀ a in type `dtype`, for float32 w \[out, in\], a \[rank, in\], b \[rank, out\]. Without
+/// a pair it only changes the type.
 pub fn fold(
     backend: &CudaBackend,
     w: &Tensor,
@@ -121,7 +121,7 @@ pub fn fold(
     Ok(out)
 }
 
-/// A value's tensor in type `dtype`: its own, the copy that goes with it, or a new one.
+/// A variable's values in type `dtype`: its tensor, its copy, or a new tensor.
 pub fn in_type(backend: &CudaBackend, value: &Variable, dtype: DType) -> Result<Tensor> {
     match value.copy() {
         _ if value.tensor().dtype() == dtype => value.tensor().contiguous(),
@@ -130,7 +130,7 @@ pub fn in_type(backend: &CudaBackend, value: &Variable, dtype: DType) -> Result<
     }
 }
 
-/// As [`crate::nn::ops::add_product`].
+/// [`crate::nn::ops::add_product`].
 pub fn add_product(
     backend: CudaBackend,
     y: &Variable,
@@ -163,7 +163,7 @@ pub fn add_product(
     }))
 }
 
-/// As [`crate::nn::ops::mean_tokens`], summed in float32.
+/// [`crate::nn::ops::mean_tokens`], summed in float32.
 pub fn mean_tokens(x: &Variable) -> Result<Variable> {
     let (batch, tokens, dim) = x.tensor().dims3()?;
     let dtype = x.tensor().dtype();
@@ -175,7 +175,7 @@ pub fn mean_tokens(x: &Variable) -> Result<Variable> {
     }))
 }
 
-/// As [`crate::nn::ops::dropout`]: the same values are dropped as on the CPU.
+/// [`crate::nn::ops::dropout`]. It drops the same values as the CPU.
 pub fn dropout(backend: CudaBackend, x: &Variable, dropout: Dropout) -> Result<Variable> {
     let y = dropped(&backend, x.tensor(), &dropout)?;
     Ok(Variable::computed(y, &[x], move |g, sink| sink.add(0, dropped(&backend, g, &dropout)?)))

@@ -1,4 +1,4 @@
-//! From images and numbers to tokens.
+//! Turns images and token ids into vectors.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -7,22 +7,22 @@ use super::elementwise::column_sums;
 use super::launch::{Arg, Grid, of_type};
 use crate::nn::graph::Variable;
 
-/// Which examples a batch has, and how each is changed: shifted right and down, mirrored.
+/// The examples of a batch, and how each is shifted and mirrored.
 pub struct Batch<'a> {
     /// \[n, side, side, channels\], bytes.
     pub bytes: &'a Tensor,
-    /// Of each example: (which, right, down, mirrored).
+    /// For each example: (image, right, down, mirrored).
     pub picks: &'a [[i32; 4]],
-    /// Of each channel, of values in \[0, 1\].
+    /// Mean and standard deviation of each channel, for values in \[0, 1\].
     pub mean: &'a Tensor,
     pub deviation: &'a Tensor,
 }
 
-/// The batch, normalised: \[batch, channels, side, side\] of type `dtype`.
+/// The normalised batch: \[batch, channels, side, side\] of type `dtype`.
 pub fn batch_of(backend: &CudaBackend, batch: &Batch, dtype: DType) -> Result<Tensor> {
     let (_, height, width, channels) = batch.bytes.dims4()?;
     let count = batch.picks.len();
-    // Kernels read them as the integers they are.
+    // Kernels read them as signed integers.
     let picks: Vec<u32> = batch.picks.iter().flatten().map(|v| *v as u32).collect();
     let picks = backend.tensor(&picks, (count, 4))?;
     let out = backend.empty((count, channels, height, width), dtype)?;
@@ -66,8 +66,8 @@ pub fn patches(backend: &CudaBackend, images: &Tensor, side: usize) -> Result<Te
     Ok(rows)
 }
 
-/// rows \[batch · patches, dim\] → \[batch, tokens, dim\]: the class token in front where there is
-/// one, positions \[1, tokens, dim\] added.
+/// Puts the class token in front of each sequence, if there is one, and adds positions \[1, tokens, dim\]:
+/// rows \[batch · patches, dim\] → \[batch, tokens, dim\].
 pub fn with_positions(
     backend: CudaBackend,
     rows: &Variable,
@@ -117,7 +117,7 @@ pub fn with_positions(
         }
         let class = front == 1 && sink.wants(2);
         if sink.wants(1) || class {
-            // Over the batch; the class token has the first token's.
+            // Sums over the batch. The class token's gradient is that of the first position.
             let (_, sums) = column_sums(&backend, &g, None, tokens * dim)?;
             if class {
                 sink.add(2, sums.narrow(0, 0, dim)?.reshape((1, 1, dim))?)?;
@@ -128,7 +128,7 @@ pub fn with_positions(
     }))
 }
 
-/// As [`crate::nn::ops::embedding`], in type `dtype`. Numbers are the table's: the caller looks.
+/// [`crate::nn::ops::embedding`], in type `dtype`. The caller must check that ids are rows of the table.
 pub fn embedding(
     backend: CudaBackend,
     table: &Variable,

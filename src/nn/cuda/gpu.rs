@@ -1,4 +1,4 @@
-//! The real backend: a GPU through its driver. Compiled with the feature `cuda` alone.
+//! The real backend: a GPU through its driver. Compiled only with the feature `cuda`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,37 +14,37 @@ use cudarc::driver::{
 use cudarc::nvrtc::Ptx;
 
 use super::counters::Counters;
-use super::cublas::{Key, Products, Ran, alignment};
+use super::cublas::{Key, Outcome, Products, alignment};
 use super::launch::{Arg, Grid, MOST_SHARED, wrap};
 use super::product::{ByColumns, bias_launch, product_launch, takes_bias};
-use super::readback::{Copied, Places};
+use super::readback::{PinnedMemory, QueuedCopy};
 
-/// The kernels: compiled for Hopper, and for other GPUs as the driver compiles at their first use.
+/// The kernels, compiled for Hopper, and as PTX, which the driver compiles for other GPUs at first use.
 const KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
 
-/// Shared memory that a kernel may take without asking.
+/// Shared memory that a kernel may use without setting an attribute.
 const SHARED: usize = 48 << 10;
 
 /// A device with the kernels loaded.
 pub struct Gpu {
     device: CudaDevice,
     stream: Arc<CudaStream>,
-    places: Arc<Mutex<Places>>,
+    pinned: Arc<Mutex<PinnedMemory>>,
     module: Arc<CudaModule>,
-    /// With whether each may take more than [`SHARED`].
+    /// Functions by name, and whether each may use more than [`SHARED`].
     functions: Mutex<HashMap<String, (CudaFunction, bool)>>,
     products: Mutex<Products>,
-    /// Kernels and products with the events around each, while they are timed.
+    /// While timing: the name of each kernel and product, with the events before and after it.
     timed: Mutex<Option<Vec<(String, CudaEvent, CudaEvent)>>>,
-    /// Float32 products may be done in TF32.
+    /// Whether float32 products may use TF32.
     tf32: AtomicBool,
     launches: AtomicU64,
     multiplications: AtomicU64,
-    /// Products without cuBLASLt.
+    /// Products that cuBLASLt refused.
     refused: AtomicU64,
 }
 
-/// The GPU of a device, made at its first use.
+/// The GPU of a device, created at its first use.
 pub fn of(device: &CudaDevice) -> Result<Arc<Gpu>> {
     static ALL: OnceLock<Mutex<HashMap<DeviceId, Arc<Gpu>>>> = OnceLock::new();
     let all = ALL.get_or_init(Mutex::default);
@@ -64,7 +64,7 @@ fn of_device(device: &Device) -> Result<Option<Arc<Gpu>>> {
     }
 }
 
-/// Loads the kernels, and says whether float32 products on this device may be done in TF32.
+/// Loads the kernels, and sets whether float32 products on this device may use TF32.
 pub fn configure(device: &Device, tf32: bool) -> Result<()> {
     if let Some(gpu) = of_device(device)? {
         gpu.tf32.store(tf32, Ordering::Relaxed);
@@ -72,7 +72,7 @@ pub fn configure(device: &Device, tf32: bool) -> Result<()> {
     Ok(())
 }
 
-/// How much work a device got so far; zeros for one that is no GPU.
+/// How much work a device got so far; zeros if it is not a GPU.
 pub fn counters(device: &Device) -> Result<Counters> {
     Ok(of_device(device)?.map_or_else(Counters::default, |gpu| Counters {
         launches: gpu.launches.load(Ordering::Relaxed),
@@ -81,7 +81,7 @@ pub fn counters(device: &Device) -> Result<Counters> {
     }))
 }
 
-/// Begins to time each kernel and product of a device's GPU, or ends that.
+/// Starts or stops timing each kernel and product of a device's GPU.
 pub fn time_kernels(device: &Device, on: bool) -> Result<()> {
     if let Some(gpu) = of_device(device)? {
         *gpu.timed.lock().unwrap_or_else(PoisonError::into_inner) = on.then(Vec::new);
@@ -89,7 +89,7 @@ pub fn time_kernels(device: &Device, on: bool) -> Result<()> {
     Ok(())
 }
 
-/// What was timed so far: names, and seconds. Waits for the GPU.
+/// The measurements so far: names and seconds. Waits for the GPU.
 pub fn kernel_times(device: &Device) -> Result<Vec<(String, f64)>> {
     let Some(gpu) = of_device(device)? else { return Ok(Vec::new()) };
     let mut timed = gpu.timed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,51 +102,51 @@ pub fn kernel_times(device: &Device) -> Result<Vec<(String, f64)>> {
         .collect()
 }
 
-/// Queues the copy of a scalar on a device's GPU, to be read later; None for one that is no GPU.
-pub fn copied(scalar: &Tensor) -> Result<Option<Copied>> {
+/// Queues the copy of a scalar from a GPU, to be read later; None if it is not on a GPU.
+pub fn queue_copy(scalar: &Tensor) -> Result<Option<QueuedCopy>> {
     match of_device(scalar.device())? {
         Some(gpu) => {
             let from = gpu.address(scalar)?;
-            Copied::of(&gpu.places, &gpu.stream, scalar, from).map(Some)
+            QueuedCopy::of(&gpu.pinned, &gpu.stream, scalar, from).map(Some)
         }
         None => Ok(None),
     }
 }
 
-/// The most bytes that tensors on a device's GPU have held at once since [`reset_peak`], over all
-/// streams; None for one that is no GPU.
+/// The peak, in bytes, of memory held by tensors on a device's GPU since [`reset_peak`], over all
+/// streams; None if the device is not a GPU.
 pub fn peak_bytes(device: &Device) -> Option<u64> {
     pool_bytes(device, driver::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
 }
 
-/// A number of bytes from the statistics of a device's memory pool.
+/// Reads a number of bytes from the statistics of a device's memory pool.
 fn pool_bytes(device: &Device, attribute: driver::CUmemPool_attribute) -> Option<u64> {
     let mut bytes = 0u64;
     with_pool(device, |pool| {
-        // SAFETY: the attributes that are read are 64-bit numbers.
+        // SAFETY: the attributes read here are 64-bit numbers.
         unsafe { driver::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) }
     })?;
     Some(bytes)
 }
 
-/// Bytes of a device's GPU that tensors may take: what no program has, as its driver reports, and what
-/// this one keeps of freed ones.
+/// Bytes of a device's GPU that tensors may use: the free memory that its driver reports, and memory of
+/// freed tensors that the pool keeps.
 pub fn free_bytes(device: &Device) -> Option<u64> {
     use driver::CUmemPool_attribute::{
         CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT as RESERVED, CU_MEMPOOL_ATTR_USED_MEM_CURRENT as USED,
     };
 
     let kept = pool_bytes(device, RESERVED)?.saturating_sub(pool_bytes(device, USED)?);
-    // The pool's context is this thread's now.
+    // `pool_bytes` has bound the device's context to this thread.
     let (free, _) = cudarc::driver::result::mem_get_info().ok()?;
     Some(free as u64 + kept)
 }
 
-/// Forgets the peak so far.
+/// Resets the peak.
 pub fn reset_peak(device: &Device) {
     let attribute = driver::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
     let mut zero = 0u64;
-    // SAFETY: as above; zero is the one value that it can be set to.
+    // SAFETY: as above. Zero is the only value it can be set to.
     let reset =
         |pool| unsafe { driver::cuMemPoolSetAttribute(pool, attribute, (&raw mut zero).cast()) };
     with_pool(device, reset);
@@ -161,7 +161,7 @@ fn with_pool(
     stream.context().bind_to_thread().ok()?;
     let ordinal = stream.context().cu_device();
     let mut pool = std::ptr::null_mut();
-    // SAFETY: the driver writes the pool's handle, and the device is one that it gave.
+    // SAFETY: the driver writes the pool's handle, and the device came from the driver.
     let found = unsafe { driver::cuDeviceGetDefaultMemPool(&raw mut pool, ordinal) };
     let ok = |result| (result == driver::CUresult::CUDA_SUCCESS).then_some(());
     ok(found)?;
@@ -176,7 +176,7 @@ impl Gpu {
         let products = Products::new(&stream)?;
         Ok(Gpu {
             device: device.clone(),
-            places: Arc::new(Mutex::new(Places::new(&stream))),
+            pinned: Arc::new(Mutex::new(PinnedMemory::new(&stream))),
             stream,
             module,
             functions: Mutex::default(),
@@ -194,8 +194,8 @@ impl Gpu {
     }
 
     pub fn empty(&self, shape: Shape, dtype: DType) -> Result<Tensor> {
-        // SAFETY: every tensor made here is written whole by the kernel or product it is made for
-        // before anything reads it.
+        // SAFETY: the kernel or product that the tensor is made for writes all of it before anything
+        // reads it.
         unsafe { Tensor::empty(shape, dtype, &self.device()) }
     }
 
@@ -218,7 +218,7 @@ impl Gpu {
         Ok(start + (from * tensor.dtype().size_in_bytes()) as u64)
     }
 
-    /// All work of a device is queued on its one stream, so there is nothing to wait for.
+    /// All work of a device is queued on one stream, so there is nothing to wait for.
     fn start<T>(&self, slice: &CudaSlice<T>) -> u64 {
         slice.device_ptr(&self.stream).0
     }
@@ -242,7 +242,7 @@ impl Gpu {
     }
 
     pub fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
-        /// As the driver takes them.
+        /// An argument in the form that the driver takes.
         enum Slot {
             Address(u64),
             Int(i32),
@@ -279,19 +279,20 @@ impl Gpu {
             block_dim: (across, down, 1),
             shared_mem_bytes: grid.shared as u32,
         };
-        // SAFETY: the arguments are the kernel's, in its order; tests run each kernel by the same calls.
+        // SAFETY: the arguments are those of the kernel, in order. Tests run each kernel by the same
+        // calls.
         self.timed(|| kernel.to_string(), || unsafe { launch.launch(config) }.map_err(wrap))?;
         self.launches.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Does `work`, which queues one thing on the GPU, between two events if that is timed.
+    /// Runs `work`, which queues one kernel or product. While timing, records an event before and after.
     fn timed<R>(
         &self,
         name: impl FnOnce() -> String,
         work: impl FnOnce() -> Result<R>,
     ) -> Result<R> {
-        // Locked meanwhile, so that another thread's work is not timed with it.
+        // The lock is held so that another thread's work is not timed with it.
         let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(times) = timed.as_mut() else {
             drop(timed);
@@ -303,7 +304,7 @@ impl Gpu {
         };
         let from = now()?;
         let result = work()?;
-        // Before the name is made, whose time would count as the GPU's.
+        // Before the name is made, so that its time is not counted as the GPU's.
         let to = now()?;
         times.push((name(), from, to));
         Ok(result)
@@ -333,15 +334,15 @@ impl Gpu {
             self.timed(|| p.name(to), || products.run(key, addresses, bias, p.scale))
         };
         let fused = bias.map(|b| b.0).filter(|address| takes_bias(*address));
-        if run(&Key { bias: fused.is_some(), ..key }, fused)? == Ran::Done {
+        if run(&Key { bias: fused.is_some(), ..key }, fused)? == Outcome::Done {
             return match (p.bias, fused) {
                 (Some(bias), None) => self.launch_bias(p, bias, to),
                 _ => Ok(()),
             };
         }
-        // Rows that are aligned to nothing may have no algorithm that adds a bias, too, or none at all.
+        // For unaligned rows there may be no algorithm that also adds a bias, or none at all.
         if let (Some(bias), Some(_)) = (p.bias, fused)
-            && run(&Key { bias: false, ..key }, None)? == Ran::Done
+            && run(&Key { bias: false, ..key }, None)? == Outcome::Done
         {
             return self.launch_bias(p, bias, to);
         }

@@ -1,4 +1,4 @@
-//! What a kernel is launched with: its name, its threads and its arguments.
+//! Kernel launches: names, grids and arguments.
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -29,35 +29,35 @@ impl<'a> Arg<'a> {
     }
 }
 
-/// How many threads a kernel is run by.
+/// The blocks and threads of a launch.
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
     pub blocks: [usize; 3],
-    /// Of a block.
+    /// Threads per block.
     pub threads: [usize; 2],
-    /// Bytes of shared memory of a block that the launch decides.
+    /// Bytes of dynamic shared memory per block.
     pub shared: usize,
 }
 
-/// Threads of a block where no kernel says otherwise.
+/// The usual number of threads per block.
 pub const THREADS: usize = 256;
 
 impl Grid {
-    /// A thread for each of `count`.
+    /// One thread for each of `count` items.
     pub fn of(count: usize) -> Grid {
         Grid { blocks: [count.div_ceil(THREADS), 1, 1], threads: [THREADS, 1], shared: 0 }
     }
 
-    /// A warp for each of `rows`.
+    /// One warp for each of `rows` rows.
     pub fn of_rows(rows: usize) -> Grid {
         Grid::of(rows * 32)
     }
 }
 
-/// Shared memory of a block at most, which every GPU since Ampere has.
+/// The most shared memory per block. Every GPU since Ampere has this much.
 pub const MOST_SHARED: usize = 96 << 10;
 
-/// A kernel's name for values of this type.
+/// The name of a kernel for values of this type.
 pub fn of_type(kernel: &str, dtype: DType) -> Result<String> {
     match dtype {
         DType::F32 => Ok(format!("{kernel}_float")),
@@ -75,7 +75,7 @@ pub fn in_vectors(width: usize, tensors: &[&Tensor]) -> bool {
     })
 }
 
-/// An error of the driver's as one of candle's.
+/// Wraps an error of the driver in candle's error type.
 #[cfg(feature = "cuda")]
 pub fn wrap<E: std::error::Error + Send + Sync + 'static>(error: E) -> candle_core::Error {
     candle_core::Error::wrap(error)

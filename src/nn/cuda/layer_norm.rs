@@ -7,17 +7,18 @@ use super::elementwise::sum_rows;
 use super::launch::{Arg, Grid, MOST_SHARED, in_vectors, of_type};
 use crate::nn::graph::Variable;
 
-/// Shared memory that every GPU gives a block without being asked. Very wide rows take more.
+/// Shared memory per block that is available by default. Very wide rows need more.
 const SHARED: usize = 48 << 10;
-/// Blocks of the backward pass at most; each leaves a row of sums. Two for each multiprocessor of an H100.
+/// The most blocks of the backward pass: two for each multiprocessor of an H100. Each block writes a row
+/// of sums.
 const BLOCKS: usize = 264;
 
-/// Whether a block's shared memory holds the sums that the backward pass makes of rows this wide.
+/// Whether a block's shared memory can hold the backward pass's sums for rows of this width.
 pub fn takes_rows_of(width: usize) -> bool {
     plan(width).is_some()
 }
 
-/// As [`crate::nn::ops::layer_norm`], for rows of a width that [`takes_rows_of`] takes.
+/// [`crate::nn::ops::layer_norm`], for widths that [`takes_rows_of`] accepts.
 pub fn layer_norm(
     backend: CudaBackend,
     x: &Variable,
@@ -105,8 +106,8 @@ impl Backward {
     }
 }
 
-/// Warps of a block and its shared memory: two sums a column and warp, columns in steps of 256, the
-/// most that a warp takes at once.
+/// Warps per block, and its shared memory; None if rows are too wide. Each warp has two sums per column.
+/// The columns are padded to a multiple of 256, the most that a warp reads at once.
 fn plan(width: usize) -> Option<(usize, usize)> {
     let each = 2 * width.next_multiple_of(256) * 4;
     let warps = (SHARED / each).clamp(1, 8);

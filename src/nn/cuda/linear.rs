@@ -1,4 +1,4 @@
-//! Linear layers, dense or with low-rank products on their matrix.
+//! Linear layers, dense or with low-rank products.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -8,8 +8,9 @@ use super::product::{Matrix, Product};
 use crate::nn::descriptors::{Epilogue, Linear, Size};
 use crate::nn::graph::{Sink, Variable};
 
-/// Operations that products do while a byte comes from memory: of an H100, by its makers 989, 494
-/// and 67 TFLOP/s (bf16, TF32, float32) over 3.35 TB/s. Other GPUs since Ampere have half to as much.
+/// Operations that products can do in the time that a byte takes from memory. NVIDIA states 989, 494 and
+/// 67 TFLOP/s (bf16, TF32, float32) and 3.35 TB/s for an H100. Other GPUs since Ampere have at least half
+/// of these ratios.
 fn operations_a_byte(backend: &CudaBackend, dtype: DType) -> usize {
     match dtype {
         DType::BF16 => 295,
@@ -18,7 +19,7 @@ fn operations_a_byte(backend: &CudaBackend, dtype: DType) -> usize {
     }
 }
 
-/// As [`crate::nn::ops::linear`].
+/// [`crate::nn::ops::linear`].
 pub fn linear(backend: CudaBackend, layer: Linear, inputs: &[&Variable]) -> Result<Variable> {
     let dtype = inputs[0].tensor().dtype();
     let x = inputs[0].tensor().contiguous()?;
@@ -48,7 +49,7 @@ pub fn linear(backend: CudaBackend, layer: Linear, inputs: &[&Variable]) -> Resu
     Ok(Variable::computed(y, inputs, move |g, sink| backward.run(g, sink)))
 }
 
-/// The matrix with its low-rank products, in the type of what it is multiplied with.
+/// The matrix plus its low-rank products, in type `dtype`.
 fn folded_weight(
     backend: &CudaBackend,
     layer: &Linear,
@@ -73,9 +74,9 @@ struct Backward {
     layer: Linear,
     backend: CudaBackend,
     x: Tensor,
-    /// With its low-rank products, in x's type.
+    /// The matrix plus its low-rank products, in the type of x.
     weight: Tensor,
-    /// The input of GELU.
+    /// The input of GELU, if that is the epilogue.
     z: Option<Tensor>,
     factors: Vec<(Variable, Variable)>,
 }
@@ -153,8 +154,8 @@ impl Backward {
     }
 }
 
-/// Whether the dense gradient, which is bound by operations, takes less time than thin products, which
-/// read x and the gradient twice each.
+/// Whether computing the dense gradient is faster than thin products. The dense gradient is bound by
+/// operations. Thin products are bound by memory: they read x and the gradient twice each.
 fn projecting_is_faster(
     rows: usize,
     (output, input): (usize, usize),

@@ -1,21 +1,21 @@
-//! The operations on NVIDIA GPUs: kernels, and what calls them.
+//! The operations on NVIDIA GPUs: kernels, and the code that launches them.
 //!
-//! `kernels/` holds CUDA sources, compiled by nvcc when the program is built with its feature `cuda`
-//! and for the GPU that is there by its driver. The rest is compiled in every build and, in tests,
-//! computes without a GPU: the same kernels then run on the CPU ([`emulation`]), and matrix products are
-//! multiplied out from what cuBLASLt would have been given.
+//! `kernels/` holds CUDA sources. nvcc compiles them when the program is built with its feature `cuda`;
+//! on GPUs other than Hopper the driver finishes the compilation. The rest is compiled in every build. In
+//! tests it computes without a GPU: the same kernels run on the CPU ([`emulation`]), and matrix products
+//! are computed from the arguments that cuBLASLt would get.
 //!
-//! Activations are float32 or bf16; parameters, their gradients, moments, and sums over many values are
-//! float32. Nothing here waits for the GPU, and every sum has one order, so that the same input on
-//! the same GPU gives the same bits.
+//! Activations are float32 or bf16. Parameters, their gradients, moments, and sums over many values are
+//! float32. Nothing here waits for the GPU. Every sum has a fixed order, so the same input on the same
+//! GPU gives the same bits.
 //!
-//! Launches are not captured in a CUDA graph. A graph would save the time between launches. It needs
-//! the same addresses in every step, while candle allocates at each operation. And neither its memory
-//! nor its run can be examined without a GPU. So launches are few instead (a block of a dense model: 12
-//! products and 18 kernels a step), they are queued many steps ahead, and `vlora bench` reports how long
-//! queueing takes and how long the program then waits for the GPU.
+//! Launches are not captured in a CUDA graph, which would save the time between launches. A graph needs
+//! the same addresses in every step, but candle allocates at each operation. Also, a graph cannot be
+//! tested without a GPU. Instead there are few launches (12 products and 18 kernels per step for a block
+//! of a dense model), and they are queued many steps ahead. `vlora bench` reports how long queueing takes
+//! and how long the program waits for the GPU.
 
-// A build without a GPU backend leaves all of this unused.
+// In a build without a GPU backend all of this is unused.
 #![cfg_attr(not(any(test, feature = "cuda")), allow(dead_code, unused_variables))]
 
 mod attention;
@@ -54,10 +54,10 @@ pub use emulation::{
 };
 #[cfg(feature = "cuda")]
 pub use gpu::{
-    configure, copied, counters, free_bytes, kernel_times, peak_bytes, reset_peak, time_kernels,
+    configure, counters, free_bytes, kernel_times, peak_bytes, queue_copy, reset_peak, time_kernels,
 };
 pub use layer_norm::{layer_norm, takes_rows_of};
 pub use linear::linear;
 pub use product::{Matrix, Product};
 #[cfg(feature = "cuda")]
-pub use readback::Copied;
+pub use readback::QueuedCopy;

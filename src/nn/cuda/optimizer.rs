@@ -1,4 +1,4 @@
-//! AdamW over all parameters together, in three launches.
+//! AdamW over all parameters at once, in three launches.
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -6,10 +6,11 @@ use super::backend::CudaBackend;
 use super::launch::{Arg, Grid, THREADS};
 use crate::nn::descriptors::Update;
 
-/// Values of a part, as in `kernels/optimizer.cu`.
+/// Values per part, as in `kernels/optimizer.cu`.
 const PART: usize = 4096;
 
-/// A parameter and what an update of it changes, float32 and of one size. All are written in place.
+/// A parameter with its moments and copy. All have the same size and are updated in place. All but the
+/// copy are float32.
 pub struct AdamWSlot<'a> {
     pub value: &'a Tensor,
     pub first: &'a Tensor,
@@ -19,8 +20,8 @@ pub struct AdamWSlot<'a> {
     pub decays: bool,
 }
 
-/// Parameters that a GPU updates together: their addresses and their division into parts. Good for as
-/// long as the tensors it was made of live.
+/// Parameters that a GPU updates at once: a table of their addresses, and their division into parts. Valid
+/// only as long as the tensors in the table live.
 #[derive(Clone)]
 pub struct MultiTensorAdamW {
     backend: CudaBackend,
@@ -31,11 +32,11 @@ pub struct MultiTensorAdamW {
     sizes: Vec<usize>,
 }
 
-/// Words of an entry of the table: four addresses, a count, a flag.
+/// Words per entry of the table: four addresses, a count, a flag.
 const ENTRY: usize = 6;
 
 impl MultiTensorAdamW {
-    /// None where the parameters are not on a GPU, and where there are none.
+    /// None if the parameters are not on a GPU, or if there are none.
     pub fn of(parameters: &[AdamWSlot]) -> Result<Option<MultiTensorAdamW>> {
         let values: Vec<&Tensor> = parameters.iter().map(|p| p.value).collect();
         match CudaBackend::of(&values).filter(|_| !values.is_empty()) {
@@ -79,7 +80,7 @@ impl MultiTensorAdamW {
         Grid { blocks: [self.count, 1, 1], threads: [THREADS, 1], shared: 0 }
     }
 
-    /// The gradients' addresses; zero for a parameter without one.
+    /// The addresses of the gradients; zero for a parameter without one.
     fn gradients(&self, gradients: &[Option<Tensor>]) -> Result<Tensor> {
         let address = |(g, size): (&Option<Tensor>, &usize)| match g {
             None => Ok(0),
@@ -95,9 +96,9 @@ impl MultiTensorAdamW {
         addresses(&self.backend, &words)
     }
 
-    /// Updates every parameter that has a gradient. Returns the Euclidean norm of all gradients
-    /// before they are clipped to `limit`, as a scalar that is still being computed. Of `update`
-    /// only `scale` goes unused: it follows from norm and limit.
+    /// Updates every parameter that has a gradient. Returns the Euclidean norm of all gradients before
+    /// clipping to `limit`, as a scalar that the GPU may still be computing. `update.scale` is ignored,
+    /// since the GPU computes it from norm and limit.
     pub fn update(
         &self,
         update: Update,
@@ -136,7 +137,7 @@ impl MultiTensorAdamW {
     }
 }
 
-/// Addresses as a tensor; candle has no unsigned type of their size.
+/// A tensor of addresses. It is signed, because candle has no unsigned 64-bit type.
 fn addresses(backend: &CudaBackend, words: &[u64]) -> Result<Tensor> {
     let words: Vec<i64> = words.iter().map(|w| *w as i64).collect();
     backend.tensor(&words, words.len())

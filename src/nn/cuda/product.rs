@@ -1,14 +1,14 @@
-//! Matrix products by cuBLASLt, which takes matrices by columns.
+//! Matrix products in the form that cuBLASLt takes: column-major.
 
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::launch::{Arg, Grid, of_type};
 
-/// A contiguous matrix by rows, taken as it is or transposed.
+/// A contiguous row-major matrix, used as it is or transposed.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     pub tensor: &'a Tensor,
-    /// As it is stored.
+    /// Rows and columns as stored, before transposing.
     pub rows: usize,
     pub columns: usize,
     pub transposed: bool,
@@ -24,7 +24,7 @@ impl<'a> Matrix<'a> {
         Matrix { transposed: !self.transposed, ..self }
     }
 
-    /// Of the matrix as it is taken.
+    /// Rows and columns after transposing.
     pub(super) fn dims(self) -> (usize, usize) {
         match self.transposed {
             true => (self.columns, self.rows),
@@ -39,10 +39,10 @@ pub struct Product<'a> {
     pub left: Matrix<'a>,
     pub right: Matrix<'a>,
     pub scale: f32,
-    /// Of the result's type, like `bias`.
+    /// Must have the result's type, like `bias`.
     pub added: Option<&'a Tensor>,
     pub bias: Option<&'a Tensor>,
-    /// The type of the factors, or float32. Sums are float32 in any case.
+    /// The type of the factors, or float32. Sums are always float32.
     pub result: DType,
 }
 
@@ -56,15 +56,15 @@ impl<'a> Product<'a> {
         Product { scale, ..self }
     }
 
-    /// With its result in float32, as gradients of parameters are.
+    /// The product with its result in float32, for gradients of parameters.
     pub fn in_float(self) -> Product<'a> {
         Product { result: DType::F32, ..self }
     }
 }
 
-/// A product with everything by columns: d \[m, n\] = scale · op(a) op(b) + c + bias, where a
-/// matrix by columns is its transpose by rows. So the product by rows is computed with its
-/// factors exchanged. Each leading dimension is the matrix's own number of rows.
+/// A product of column-major matrices: d \[m, n\] = scale · op(a) op(b) + c + bias. A column-major matrix
+/// is the transpose of a row-major one, so a row-major product is computed with its factors exchanged.
+/// Each leading dimension is the matrix's number of rows.
 pub struct ByColumns<'a> {
     pub m: usize,
     pub n: usize,
@@ -78,7 +78,7 @@ pub struct ByColumns<'a> {
     pub scale: f32,
 }
 
-/// A matrix as it is stored by columns, and whether it is transposed before it is multiplied.
+/// A matrix as stored, column-major, and whether it is transposed before the product.
 #[derive(Clone, Copy)]
 pub struct Stored<'a> {
     pub tensor: &'a Tensor,
@@ -94,7 +94,7 @@ impl<'a> From<Matrix<'a>> for Stored<'a> {
     }
 }
 
-/// The launch that adds a bias \[m\] to every row of a result by rows, where no product does.
+/// The launch that adds a bias \[width\] to every row of a row-major result, if the product did not.
 pub(super) fn bias_launch<'a>(
     bias: &'a Tensor,
     to: &'a Tensor,
@@ -105,7 +105,7 @@ pub(super) fn bias_launch<'a>(
     Ok((of_type("add_bias", to.dtype())?, Grid::of(count), args))
 }
 
-/// The launch that does a product without cuBLASLt.
+/// The launch that computes a product without cuBLASLt.
 pub(super) fn product_launch<'a>(
     p: &ByColumns<'a>,
     to: &'a Tensor,
@@ -134,13 +134,13 @@ pub(super) fn product_launch<'a>(
     Ok((kernel, Grid::of(p.m * p.n), args))
 }
 
-/// Whether cuBLASLt can add a bias at this address to a product: it loads 16 bytes at a time.
+/// Whether cuBLASLt can add a bias at this address. It loads 16 bytes at a time.
 pub(super) fn takes_bias(address: u64) -> bool {
     address.is_multiple_of(16)
 }
 
-/// Whether a product of these sizes (m, n, k) leaves most of a GPU's processors idle unless its sums are
-/// divided among them: it has few tiles, of 128 × 128, with long sums.
+/// Whether a product of these sizes (m, n, k) should divide its sums among multiprocessors. It should if
+/// it has long sums but so few tiles of 128 × 128 that most multiprocessors would be idle.
 pub(super) fn wants_divided_sums([m, n, k]: [usize; 3], processors: usize) -> bool {
     const TILE: usize = 128;
     const LONG: usize = 2048;
@@ -148,7 +148,7 @@ pub(super) fn wants_divided_sums([m, n, k]: [usize; 3], processors: usize) -> bo
 }
 
 impl<'a> ByColumns<'a> {
-    /// What it is, by rows: sizes, transposed factors with ᵀ, what is added, types.
+    /// A name for the row-major product: sizes, ᵀ for transposed factors, added terms, types.
     pub(super) fn name(&self, to: &Tensor) -> String {
         let t = |transposed| if transposed { "ᵀ" } else { "" };
         let type_of = |t: &Tensor| if t.dtype() == DType::BF16 { "bf16" } else { "float32" };
@@ -167,7 +167,7 @@ impl<'a> ByColumns<'a> {
         )
     }
 
-    /// The product by rows, with its factors exchanged.
+    /// The row-major product with its factors exchanged.
     pub(super) fn of(p: &Product<'a>) -> ByColumns<'a> {
         let ((m, k), (_, n)) = (p.left.dims(), p.right.dims());
         ByColumns {
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_are_divided_where_there_are_few_tiles() {
+    fn long_sums_of_few_tiles_are_divided() {
         // The gradients of weights of ViT-192 (batch 512) and ViT-B (batch 128), on an H100.
         for (sizes, divided) in [
             ([192, 192, 33_280], true),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bias_that_is_not_aligned_is_added_apart() {
+    fn an_unaligned_bias_is_added_separately() {
         assert!(takes_bias(1 << 20) && takes_bias((1 << 20) + 16));
         assert!(!takes_bias((1 << 20) + 2) && !takes_bias((1 << 20) + 8));
     }

@@ -1,9 +1,9 @@
-//! Numbers on their way from a GPU to the program. Compiled with the feature `cuda` alone.
+//! Reads numbers from a GPU without waiting for later work. Compiled only with the feature `cuda`.
 //!
-//! A copy into ordinary memory is queued after all work that the GPU was given before, and so would
-//! wait for steps that have only just begun. On machines whose GPU reads such memory itself, it may
-//! still be under way when the call returns. Here the copy of each number is queued right after its
-//! step, into page-locked memory, and an event after that: reading waits for that event alone.
+//! A copy into ordinary memory, made when a number is read, would wait for all work queued until then,
+//! including later steps. And on machines whose GPU accesses such memory directly, the call may return
+//! before the copy is over. So here the copy of each number is queued right after its step, into
+//! page-locked memory, followed by an event. Reading waits only for that event.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -14,22 +14,22 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
 
 use super::launch::wrap;
 
-/// How many numbers a chunk of memory holds.
+/// Numbers per chunk of memory.
 const CHUNK: usize = 1024;
 
-/// Page-locked memory, in places of one float32.
-pub struct Places {
+/// Page-locked memory, handed out in places of one float32.
+pub struct PinnedMemory {
     context: Arc<CudaContext>,
     chunks: Vec<NonNull<f32>>,
     free: Vec<NonNull<f32>>,
 }
 
-// SAFETY: plain memory, whose places are handed out to one user at a time.
-unsafe impl Send for Places {}
+// SAFETY: plain memory. Each place has one user at a time.
+unsafe impl Send for PinnedMemory {}
 
-impl Places {
-    pub fn new(stream: &Arc<CudaStream>) -> Places {
-        Places { context: stream.context().clone(), chunks: Vec::new(), free: Vec::new() }
+impl PinnedMemory {
+    pub fn new(stream: &Arc<CudaStream>) -> PinnedMemory {
+        PinnedMemory { context: stream.context().clone(), chunks: Vec::new(), free: Vec::new() }
     }
 
     fn take(&mut self) -> Result<NonNull<f32>> {
@@ -43,7 +43,7 @@ impl Places {
             bail!("the driver gave no memory to read numbers into")
         };
         self.chunks.push(chunk);
-        // SAFETY: the chunk's own places.
+        // SAFETY: the chunk has this many places.
         unsafe { chunk.as_ptr().write_bytes(0, CHUNK) };
         // SAFETY: within the chunk.
         self.free.extend((1..CHUNK).map(|i| unsafe { chunk.add(i) }));
@@ -51,12 +51,12 @@ impl Places {
     }
 }
 
-impl Drop for Places {
+impl Drop for PinnedMemory {
     fn drop(&mut self) {
         if self.context.bind_to_thread().is_err() {
             return;
         }
-        // Copies that nobody waited for may be under way.
+        // Copies that nobody waited for may still be running.
         let _ = result::ctx::synchronize();
         for chunk in &self.chunks {
             // SAFETY: it came from `malloc_host`, and nothing writes to it any more.
@@ -66,34 +66,34 @@ impl Drop for Places {
 }
 
 /// A float32 whose copy from the GPU is queued.
-pub struct Copied {
-    places: Arc<Mutex<Places>>,
+pub struct QueuedCopy {
+    pinned: Arc<Mutex<PinnedMemory>>,
     place: NonNull<f32>,
     done: CudaEvent,
 }
 
-// SAFETY: the place is this value's alone.
-unsafe impl Send for Copied {}
+// SAFETY: no other value uses the place.
+unsafe impl Send for QueuedCopy {}
 
-impl std::fmt::Debug for Copied {
+impl std::fmt::Debug for QueuedCopy {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("Copied")
+        f.write_str("QueuedCopy")
     }
 }
 
-fn locked(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
-    // A place is taken or given back whole, whatever else panicked.
-    places.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(pinned: &Mutex<PinnedMemory>) -> MutexGuard<'_, PinnedMemory> {
+    // The lists of places stay consistent even if a thread panicked.
+    pinned.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Copied {
-    /// Queues the copy of a scalar at the address `from`, behind everything that the stream has.
+impl QueuedCopy {
+    /// Queues the copy of a scalar at the address `from`, after all earlier work of the stream.
     pub fn of(
-        places: &Arc<Mutex<Places>>,
+        pinned: &Arc<Mutex<PinnedMemory>>,
         stream: &Arc<CudaStream>,
         scalar: &Tensor,
         from: u64,
-    ) -> Result<Copied> {
+    ) -> Result<QueuedCopy> {
         if scalar.elem_count() != 1 || scalar.dtype() != DType::F32 {
             bail!(
                 "one float32 is read at a time, not {:?} of {:?}",
@@ -101,11 +101,11 @@ impl Copied {
                 scalar.dtype()
             );
         }
-        let place = locked(places).take()?;
+        let place = locked(pinned).take()?;
         let copy = || {
             stream.context().bind_to_thread().map_err(wrap)?;
-            // SAFETY: a place of one float32, which lives as long as the GPU and is not read before the
-            // event; what it is copied from is freed in the stream's order.
+            // SAFETY: the place holds one float32, lives as long as the GPU, and is not read before the
+            // event. The stream frees the source in order.
             unsafe {
                 let to = std::slice::from_raw_parts_mut(place.as_ptr(), 1);
                 result::memcpy_dtoh_async(to, from, stream.cu_stream()).map_err(wrap)?;
@@ -113,15 +113,15 @@ impl Copied {
             stream.record_event(None).map_err(wrap)
         };
         match copy() {
-            Ok(done) => Ok(Copied { places: places.clone(), place, done }),
+            Ok(done) => Ok(QueuedCopy { pinned: pinned.clone(), place, done }),
             Err(error) => {
-                locked(places).free.push(place);
+                locked(pinned).free.push(place);
                 Err(error)
             }
         }
     }
 
-    /// Waits for the copy, and for nothing that was queued after it.
+    /// Waits for the copy, but for nothing that was queued after it.
     pub fn value(&self) -> Result<f32> {
         self.done.synchronize().map_err(wrap)?;
         // SAFETY: the copy into the place is over.
@@ -129,9 +129,9 @@ impl Copied {
     }
 }
 
-impl Drop for Copied {
+impl Drop for QueuedCopy {
     fn drop(&mut self) {
-        // A later copy into the same place comes after this one on the same stream.
-        locked(&self.places).free.push(self.place);
+        // A later copy into the same place is queued after this one on the same stream.
+        locked(&self.pinned).free.push(self.place);
     }
 }

@@ -1,5 +1,5 @@
-//! Every operation and its gradients against compositions of candle's in float64 on the CPU, in float32
-//! and bf16: by the emulation everywhere, and on a GPU by the command
+//! Compares every operation and its gradients, in float32 and bf16, with compositions of candle's
+//! operations in float64 on the CPU. The emulation runs everywhere. To run on a GPU:
 //! `cargo test --release --features cuda --lib -- --ignored on_the_gpu`.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -29,8 +29,8 @@ impl On {
         }
     }
 
-    /// Sizes too large to be emulated in a test's time. On a GPU the oracle, on the processor, takes
-    /// most of a minute for some, so that they run only with VLORA_LARGE_TESTS.
+    /// Whether to test sizes that are too large for the emulation. Even on a GPU the oracle, which runs
+    /// on the CPU, takes most of a minute for some, so they need VLORA_LARGE_TESTS.
     fn takes_large(&self) -> bool {
         !matches!(self, On::Emulation) && std::env::var_os("VLORA_LARGE_TESTS").is_some()
     }
@@ -48,7 +48,7 @@ impl On {
         }
     }
 
-    /// Runs `work` twice, emulated in two orders of threads, and demands the same bits.
+    /// Runs `work` twice, in the emulation with two orders of threads, and asserts the same bits.
     fn twice(&self, work: impl Fn() -> Vec<Tensor>) -> Vec<Tensor> {
         let (one, two) = match self {
             On::Emulation => (
@@ -69,7 +69,7 @@ impl On {
     }
 }
 
-/// Makes each function a test by emulation and one on a GPU.
+/// Makes two tests of each function: one in the emulation and one on a GPU.
 macro_rules! everywhere {
     ($($name:ident)*) => {
         mod emulated {
@@ -97,11 +97,11 @@ everywhere! {
     patches_with_positions_agree
     small_operations_agree
     sums_of_gradients_agree
-    dropout_drops_what_the_cpu_drops
-    adamw_is_the_cpus
+    dropout_matches_the_cpu
+    adamw_matches_the_cpu
     products_of_every_kind_agree
-    images_are_the_cpus
-    labels_that_are_no_class_show
+    image_batches_match_the_definition
+    labels_that_are_not_a_class_give_nan
 }
 
 #[cfg(feature = "cuda")]
@@ -122,7 +122,7 @@ fn numbers(t: &Tensor) -> Vec<f64> {
     t.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// What an input is: of the type that is tested, or a parameter, float32 in any case.
+/// An activation has the tested type; a parameter is always float32.
 #[derive(Clone, Copy, PartialEq)]
 enum Role {
     Activation,
@@ -132,7 +132,7 @@ use Role::{Activation as A, Parameter as P};
 
 const TYPES: [(DType, f64); 2] = [(DType::F32, 1e-5), (DType::BF16, 1e-2)];
 
-/// Compares value and gradients of `f` with those of `oracle`, in both types.
+/// Compares value and gradients of `f` with those of `oracle`, for both types.
 fn agree(
     on: &On,
     inputs: &[(&[usize], Role)],
@@ -144,8 +144,8 @@ fn agree(
     }
 }
 
-/// In one. Inputs are random, rounded to their types before either sees them; matrices of parameters
-/// keep what they are multiplied with in its order.
+/// The same for one type. Inputs are random and rounded to their types for both. Matrices of parameters
+/// are scaled so that products keep the order of magnitude.
 fn agree_in(
     (dtype, tolerance): (DType, f64),
     on: &On,
@@ -198,7 +198,7 @@ fn agree_in(
     }
 }
 
-/// In bf16, how much further than all values together one row may be off.
+/// In bf16, the tolerance of one row as a multiple of that of all values.
 const OF_A_ROW: f64 = 8.0;
 
 fn close(got: &Tensor, want: &Tensor, tolerance: f64, what: &str) {
@@ -207,9 +207,10 @@ fn close(got: &Tensor, want: &Tensor, tolerance: f64, what: &str) {
     }
 }
 
-/// In float32 every value, relative to the largest; in bf16 the Euclidean norm of the difference, of all
-/// values and of each row, relative to that of what is expected: a value where large ones cancel has their
-/// roundings. A row that is expected to be small is compared with the rows' mean size.
+/// In float32, compares every value relative to the largest one. In bf16, compares the Euclidean norm of
+/// the difference relative to that of the expected values, over all values and over each row. Single values
+/// are not compared in bf16, since rounding errors stay when large terms cancel. For rows that are expected
+/// to be small, the mean size of rows counts.
 fn compare(got: &Tensor, want: &Tensor, tolerance: f64) -> std::result::Result<(), String> {
     let exact = tolerance < 1e-3;
     let width = want.dims().last().copied().unwrap_or(1).max(1);
@@ -242,8 +243,8 @@ fn compare(got: &Tensor, want: &Tensor, tolerance: f64) -> std::result::Result<(
     Ok(())
 }
 
-/// Of as many rows as a batch of 512 images has tokens, one is another's, or zeros, or has one wrong
-/// half: the norms of all values are nearer than a sum in bf16 can be asked for, and still it is found.
+/// One row of 33,280 (the tokens of 512 images) is that of another, or zeros, or half wrong. The norm over
+/// all values is within the tolerance of bf16, but the comparison of rows finds it.
 #[test]
 fn one_wrong_row_of_many_is_found() {
     const ROWS: usize = 33_280;
@@ -275,7 +276,7 @@ fn one_wrong_row_of_many_is_found() {
     }
 }
 
-/// \[x, w, bias, added, a, b, a, b\].
+/// A linear layer with all options. `t` is \[x, w, bias, added, a, b, a, b\].
 fn whole(t: &[Variable], then: u8, constant: bool) -> Result<Variable> {
     let pairs = t[4..].chunks_exact(2).zip([0.7, 1.3]);
     let products: Vec<LowRank> =
@@ -329,8 +330,8 @@ fn linear_layers_agree(on: &On) {
     }
 }
 
-/// A constant matrix: its increment's gradients by thin products where there are few rows beside the
-/// matrix, projected where there are many.
+/// With a constant matrix, the increment's gradients are computed by thin products if there are few rows
+/// compared with the matrix, and projected if there are many.
 fn thin_and_projected_gradients_agree(on: &On) {
     for (n, input, output) in [(40, 8, 8), (40, 64, 96), (9, 512, 520)] {
         let (x, b, y) = ([n, input], [output], [n, output]);
@@ -398,7 +399,7 @@ fn attention_agrees(on: &On) {
         (1, 18, 1, 80, 18, none.clone()),
         (1, 40, 1, 96, 20, none.clone()),
         (2, 140, 1, 16, 70, Mask { causal: true, ..padded(&[140, 66]) }),
-        // No kernel for such heads: composed.
+        // There is no kernel for these heads, so the operation is composed.
         (2, 5, 2, 7, 5, none.clone()),
     ];
     if on.takes_large() {
@@ -417,7 +418,7 @@ fn attention_agrees(on: &On) {
             |t| composed::self_attention(&t[0], heads, queries, &mask),
         );
     }
-    // Queries, keys and values apart: by the kernel or composed, with the same result.
+    // Separate queries, keys and values: the kernel and the composition agree.
     for (queries, keys, d, lengths, skip) in [
         (17, 17, 16, Some(vec![17, 5]), false),
         (17, 17, 16, Some(vec![17, 5]), true),
@@ -484,7 +485,7 @@ fn patches_with_positions_agree(on: &On) {
         (2, 1, 3, 2, 5, true),
     ] {
         let images = random(&[batch, channels, side * across, side * across], "images");
-        // What either path is given.
+        // Rounded, so that both paths get the same values.
         let images = images.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
         let tokens = across * across + usize::from(classed);
         let (kernel, class) = ([dim, channels, side, side], [1, 1, dim]);
@@ -544,7 +545,7 @@ fn small_operations_agree(on: &On) {
     );
 }
 
-/// A residual stream, and a matrix that two layers have.
+/// A residual stream, and a matrix that two layers share.
 fn sums_of_gradients_agree(on: &On) {
     agree(
         on,
@@ -564,7 +565,7 @@ fn sums_of_gradients_agree(on: &On) {
     );
 }
 
-fn dropout_drops_what_the_cpu_drops(on: &On) {
+fn dropout_matches_the_cpu(on: &On) {
     let dropout = Dropout::new(0.25, StepKey { seed: 3, step: 7, part: 1 }, "layer");
     for n in [1, 5, 4099] {
         let x = random(&[n], "x");
@@ -585,9 +586,9 @@ fn dropout_drops_what_the_cpu_drops(on: &On) {
     }
 }
 
-/// Three updates of parameters of several parts, with and without decay, clipping, a copy, a
+/// Three updates of parameters of several parts, with and without weight decay, clipping, a copy and a
 /// gradient.
-fn adamw_is_the_cpus(on: &On) {
+fn adamw_matches_the_cpu(on: &On) {
     let sizes = [1, 300, 4096, 9000];
     let device = on.device();
     let there = |t: &Tensor| t.to_device(&device).unwrap().copy().unwrap();
@@ -648,14 +649,14 @@ fn adamw_is_the_cpus(on: &On) {
                 assert_ne!(numbers(&got[0]), numbers(&values[i]), "parameter {i} stayed");
             }
             let rounded = got[0].to_dtype(DType::BF16).unwrap();
-            // One that is not the table's own stays as it was.
+            // A copy that is not in the table does not change.
             assert_eq!(numbers(&copies[i]) == numbers(&rounded), i != 1, "copy {i}");
         }
     }
 }
 
-/// Every combination of transposed factors, a sum, a bias, types, and rows that are no multiple of a
-/// vector, in slices that are not aligned.
+/// Every combination of transposed factors, an added term, a bias, and types. Rows are not whole vectors,
+/// and slices are not aligned.
 fn products_of_every_kind_agree(on: &On) {
     let (backend, device) = (on.backend(), on.device());
     for (dtype, tolerance) in TYPES {
@@ -664,7 +665,7 @@ fn products_of_every_kind_agree(on: &On) {
         }) {
             let [left_t, right_t, added, bias] = [1, 2, 4, 8].map(|bit| kind & bit != 0);
             let made = |shape: &[usize], name: &str, dtype| {
-                // One value into a larger tensor.
+                // A slice that starts at the second value, so it is not aligned.
                 let count: usize = shape.iter().product();
                 let all = random(&[count + 1], name).to_dtype(dtype).unwrap();
                 let all = all.to_device(&device).unwrap();
@@ -708,7 +709,7 @@ fn products_of_every_kind_agree(on: &On) {
                 });
                 close(&by_us.unwrap(), &want, tolerance, "without cuBLASLt");
                 if bias {
-                    // What is launched where cuBLASLt adds no bias itself.
+                    // The launch for the case that cuBLASLt does not add the bias.
                     let without = Product { bias: None, ..product.scaled(0.5) };
                     let apart = on.run(|| {
                         let to = backend.product(without)?;
@@ -726,8 +727,8 @@ fn products_of_every_kind_agree(on: &On) {
     }
 }
 
-/// Against the definition, pixel by pixel.
-fn images_are_the_cpus(on: &On) {
+/// Compares with the definition, pixel by pixel.
+fn image_batches_match_the_definition(on: &On) {
     let (n, side, channels) = (5usize, 6usize, 3usize);
     let bytes: Vec<u8> = (0..n * side * side * channels).map(|i| (i * 37 % 256) as u8).collect();
     let picks = [[4, 0, 0, 0], [0, 2, -1, 1], [2, -6, 3, 0], [2, 1, 1, 1]];
@@ -767,7 +768,7 @@ fn images_are_the_cpus(on: &On) {
     }
 }
 
-fn labels_that_are_no_class_show(on: &On) {
+fn labels_that_are_not_a_class_give_nan(on: &On) {
     let device = on.device();
     let logits = Variable::constant(random(&[2, 3], "logits").to_device(&device).unwrap());
     let labels = Tensor::new(&[1u32, 3], &device).unwrap();

@@ -1,14 +1,14 @@
 //! One update of AdamW (arXiv 1711.05101).
 
-/// The numbers of one update, the same for all values of a parameter:
+/// The coefficients of one update:
 /// `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
-/// `p ← keep · p − rate · m / (√(v · correct2) + ε)`, with g the gradient times `scale`.
+/// `p ← keep · p − rate · m / (√(v · correct2) + ε)`, where g is the gradient times `scale`.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     pub beta1: f32,
     pub beta2: f32,
     pub epsilon: f32,
-    /// The gradient is multiplied by this first.
+    /// The factor that clips the gradient.
     pub scale: f32,
     /// 1 − rate · weight decay.
     pub keep: f32,

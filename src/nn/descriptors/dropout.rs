@@ -1,24 +1,24 @@
-//! Which values dropout drops.
+//! Dropout masks.
 
 use crate::nn::mode::{Mode, StepKey};
 use crate::random::{Purpose, Stream};
 
 /// One dropout mask (arXiv 1207.0580): each value is dropped with a probability, and the others are
-/// multiplied so that the mean stays.
+/// scaled so that the mean does not change.
 ///
-/// The mask follows from the key, the layer's name and a value's position alone. So the backward
-/// pass draws it again and nothing keeps it, and every backend draws the same mask.
+/// The mask depends only on the step key, the layer's name and a value's position. So the backward pass
+/// draws it again instead of keeping it, and every backend draws the same mask.
 #[derive(Clone, Debug)]
 pub struct Dropout {
     stream: Stream,
     /// A value is dropped if its random number is below this.
     pub below: u32,
-    /// What a value that stays is multiplied by: 1 / (1 − rate).
+    /// The factor of values that are kept: 1 / (1 − rate).
     pub kept: f32,
 }
 
 impl Dropout {
-    /// `rate` lies in \[0, 1).
+    /// `rate` must be in \[0, 1).
     pub fn new(rate: f64, key: StepKey, layer: &str) -> Dropout {
         let name = format!("{layer} {} {}", key.step, key.part);
         Dropout {
@@ -28,19 +28,19 @@ impl Dropout {
         }
     }
 
-    /// As [`Stream::address`], for a generator on a GPU.
+    /// [`Stream::address`], for a generator on a GPU.
     pub fn address(&self) -> [u32; 4] {
         self.stream.address()
     }
 
-    /// The random numbers, one for each value.
+    /// The stream with one random number per value.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 }
 
 impl Mode {
-    /// The dropout of a layer in a forward pass; None where nothing is dropped.
+    /// The dropout of a layer in this forward pass; None if nothing is dropped.
     pub fn dropout(self, rate: f64, layer: &str) -> Option<Dropout> {
         match self {
             Mode::Training(key) if rate > 0.0 => Some(Dropout::new(rate, key, layer)),

@@ -1,15 +1,15 @@
-//! Linear layers: the weight, what follows the product, and the order of the inputs.
+//! Linear layers: the weight, the epilogue, and the order of the inputs.
 
 use crate::nn::graph::Variable;
 use crate::nn::low_rank::LowRank;
 
-/// What follows x Wᵀ + b in a linear layer. `T` says how the other term of a sum is held: as a
-/// variable of the graph, as values in a kernel, or not at all where only the kind matters.
+/// What is applied to x Wᵀ + b in a linear layer. `T` is the type of an added term: a variable of the
+/// graph, values in a kernel, or `()` if only the kind of epilogue matters.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Epilogue<'a, T: ?Sized = Variable> {
     None,
     Gelu,
-    /// A term of the result's shape is added: the residual stream.
+    /// Adds a term of the result's shape: the residual stream.
     Add(&'a T),
 }
 
@@ -32,13 +32,13 @@ impl<T: ?Sized> Epilogue<'_, T> {
     }
 }
 
-/// The weight of a linear layer: a matrix \[out, in\] and low-rank products on it.
+/// The weight of a linear layer: a matrix \[out, in\] plus low-rank products.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
     pub matrix: &'a Variable,
     pub products: &'a [LowRank],
-    /// The factors' gradients are projected from the dense gradient. Otherwise they come from thin
-    /// products with the input and the output's gradient.
+    /// Whether the factors' gradients are projected from the matrix's gradient. Otherwise they are
+    /// computed by thin products with the input and the result's gradient.
     pub project: bool,
 }
 
@@ -61,7 +61,7 @@ impl Size {
     }
 }
 
-/// A linear layer on a list of inputs: x, matrix, \[bias,\] \[the added term,\] a, b, a, b, ….
+/// A linear layer on a list of inputs: x, matrix, \[bias,\] \[added term,\] a, b, a, b, ….
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub size: Size,
@@ -80,12 +80,12 @@ impl Linear {
         matches!(self.epilogue, Epilogue::Add(()))
     }
 
-    /// Where the added term stands among the inputs.
+    /// The index of the added term among the inputs.
     pub fn added(&self) -> usize {
         2 + usize::from(self.bias)
     }
 
-    /// Where the factors start.
+    /// The index of the first factor among the inputs.
     pub fn factors(&self) -> usize {
         self.added() + usize::from(self.adds())
     }

@@ -1,7 +1,6 @@
-//! What operations compute, apart from how: sizes, masks and choices that the backends share.
+//! Descriptors say what operations compute, not how: sizes, masks and options that all backends share.
 //!
-//! These stand below the backends. An operation makes its descriptor and hands it to the backend
-//! that runs it.
+//! An operation makes its descriptor and passes it to the backend that runs it.
 
 mod adamw;
 mod attention;

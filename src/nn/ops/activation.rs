@@ -1,4 +1,4 @@
-//! Functions of single values.
+//! Element-wise activation functions.
 
 use candle_core::Result;
 

@@ -1,4 +1,4 @@
-//! The product of a narrow matrix, added to a wide one: LoRA beside a layer.
+//! Adds the product of two narrow matrices to a wide one. LoRA with dropout needs it.
 
 use candle_core::{Result, Tensor};
 

@@ -8,7 +8,7 @@ use crate::nn::descriptors::{AttentionSizes, Dropout, Mask};
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
-/// Self-attention of the first `queries` tokens, `softmax(q kᵀ / √d) v` a head:
+/// Self-attention of the first `queries` tokens, `softmax(q kᵀ / √d) v` per head:
 /// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
 pub fn self_attention(
     qkv: &Variable,
@@ -39,12 +39,12 @@ pub fn self_attention(
     }
 }
 
-/// Attention of queries \[batch, queries, heads·d\] to keys and values \[batch, keys, heads·d\],
-/// `dropout(softmax(q kᵀ / √d)) v` a head → \[batch, queries, heads·d\]. The mask's lengths are
-/// those of the keys; what is masked is what PyTorch's `scaled_dot_product_attention` masks.
+/// Attention, `dropout(softmax(q kᵀ / √d)) v` per head: queries \[batch, queries, heads·d\], keys and
+/// values \[batch, keys, heads·d\] → \[batch, queries, heads·d\]. The mask's lengths are those of the
+/// keys. Masks have the same meaning as in PyTorch's `scaled_dot_product_attention`.
 ///
-/// The CPU has a kernel. On a GPU, self-attention without dropout is done by the kernel for packed
-/// queries, keys and values, which are copied together for it. All else is composed there.
+/// The CPU has a kernel. On a GPU, self-attention without dropout copies queries, keys and values into
+/// one tensor and uses the kernel for that. Everything else is composed there.
 pub fn attention(
     [q, k, v]: [&Variable; 3],
     heads: usize,
@@ -98,7 +98,7 @@ fn check_lengths(operation: &str, mask: &Mask, batch: usize, keys: usize) -> Res
     }
 }
 
-/// The GPU's kernel divides by the sum of the weights, so that it needs a key for each query.
+/// The GPU's kernel divides by the sum of the weights, so each query needs at least one key.
 fn cuda_takes(sizes: AttentionSizes, mask: &Mask, tensor: &Tensor) -> bool {
     cuda::takes_heads(sizes.d, tensor) && !mask.has_empty()
 }
@@ -126,14 +126,14 @@ fn on_cpu(qkv: [&Variable; 3], attention: Attention) -> Result<Variable> {
     let [q, k, v] = &inputs;
     let tracked = qkv.iter().any(|v| v.is_tracked());
     let (out, kept) = cpu::with_values([q, k, v], |[q, k, v]| {
-        Ok(attention.forward(rows_apart(&attention, [q, k, v]), tracked))
+        Ok(attention.forward(separate_rows(&attention, [q, k, v]), tracked))
     })?;
     let out = cpu::tensor(out, dims, q)?;
     Ok(Variable::computed(out, &qkv, move |g, sink| {
         let Some(kept) = &kept else { bail!("attention kept nothing for its backward pass") };
         let [q, k, v] = &inputs;
         let gradients = cpu::with_values([q, k, v, g], |[q, k, v, g]| {
-            Ok(attention.gradients(rows_apart(&attention, [q, k, v]), kept, g))
+            Ok(attention.gradients(separate_rows(&attention, [q, k, v]), kept, g))
         })?;
         for (i, (gradient, input)) in gradients.into_iter().zip(&inputs).enumerate() {
             sink.add(i, cpu::tensor(gradient, input.shape(), input)?)?;
@@ -142,13 +142,17 @@ fn on_cpu(qkv: [&Variable; 3], attention: Attention) -> Result<Variable> {
     }))
 }
 
-fn rows_apart<'a>(attention: &Attention, [q, k, v]: [&'a [f32]; 3]) -> [Rows<'a>; 3] {
+fn separate_rows<'a>(attention: &Attention, [q, k, v]: [&'a [f32]; 3]) -> [Rows<'a>; 3] {
     let AttentionSizes { queries, keys, .. } = attention.sizes;
     let width = attention.sizes.width();
-    [Rows::apart(q, queries, width), Rows::apart(k, keys, width), Rows::apart(v, keys, width)]
+    [
+        Rows::separate(q, queries, width),
+        Rows::separate(k, keys, width),
+        Rows::separate(v, keys, width),
+    ]
 }
 
-/// Queries, keys and values side by side: three of \[batch, tokens, width\] → \[batch, tokens,
+/// Concatenates queries, keys and values: three tensors \[batch, tokens, width\] → \[batch, tokens,
 /// 3·width\].
 fn packed(qkv: [&Variable; 3]) -> Result<Variable> {
     let width = qkv[0].tensor().dim(2)?;
@@ -158,7 +162,7 @@ fn packed(qkv: [&Variable; 3]) -> Result<Variable> {
     }))
 }
 
-/// The results with zeros for queries that are padding, where the mask skips those.
+/// Sets the results of padded queries to zero, if the mask skips them.
 fn without_padded_queries(out: &Variable, mask: &Mask) -> Result<Variable> {
     let (Some(lengths), true) = (&mask.lengths, mask.skip_padded_queries) else {
         return Ok(out.clone());

@@ -1,10 +1,10 @@
-//! Checks that operations make of their inputs.
+//! Checks of operations' inputs.
 
 use candle_core::{Result, Tensor, bail};
 
 use crate::nn::graph::Variable;
 
-/// Refuses inputs whose shapes do not belong together.
+/// An error with the inputs' shapes, unless `holds`.
 pub fn expect(operation: &str, holds: bool, inputs: &[&Variable]) -> Result<()> {
     if holds {
         return Ok(());
@@ -13,7 +13,7 @@ pub fn expect(operation: &str, holds: bool, inputs: &[&Variable]) -> Result<()> 
     bail!("{operation}: the shapes {shapes:?} do not belong together")
 }
 
-/// Whole numbers, each below `end`.
+/// The ids in a u32 tensor. An error if one is not below `end`.
 pub fn numbers(t: &Tensor, end: usize, what: &str) -> Result<Vec<u32>> {
     let ids = t.flatten_all()?.to_vec1::<u32>()?;
     match ids.iter().find(|id| **id as usize >= end) {

@@ -7,8 +7,8 @@ use crate::nn::descriptors::Dropout;
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
-/// Dropout (arXiv 1207.0580), scaled so that the mean stays. Which values are dropped depends on
-/// their position in x in row-major order.
+/// Dropout (arXiv 1207.0580), scaled so that the mean does not change. Which values are dropped depends
+/// only on their row-major position in x.
 pub fn dropout(x: &Variable, dropout: &Dropout) -> Result<Variable> {
     let dropout = dropout.clone();
     match Backend::of(&[x.tensor()]) {

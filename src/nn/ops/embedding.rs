@@ -1,4 +1,4 @@
-//! Rows of a table by number.
+//! Embeddings: rows of a table by id.
 
 use candle_core::{Result, Tensor};
 
@@ -9,8 +9,8 @@ use crate::nn::backend::Backend;
 use crate::nn::graph::Variable;
 use crate::nn::{cpu, cuda};
 
-/// Rows of a table by number: table \[rows, width\], ids u32 of any shape → \[…, width\]. The
-/// gradient of a row is the sum over its uses, in their order.
+/// Rows of a table by id: table \[rows, width\], ids u32 of any shape → \[…, width\]. The gradient of a
+/// row is the sum over its uses, in order.
 pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
     let (rows, width) = table.tensor().dims2()?;
     let numbers = numbers(ids, rows, "embedding: a number")?;
@@ -32,8 +32,8 @@ pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
     }
 }
 
-/// Token ids to the rows that an encoder starts from: the words' rows, with the rows of their
-/// positions and of their token types added where there are such tables.
+/// Turns token ids into an encoder's input: the rows of the words, plus the rows of positions and token
+/// types if there are such tables.
 ///
 /// ids \[batch, tokens\] u32, words \[vocabulary, dim\], positions \[at least tokens, dim\], types
 /// (\[types, dim\], ids \[batch, tokens\] u32) → \[batch, tokens, dim\].

@@ -11,7 +11,7 @@ use crate::nn::{composed, cpu, cuda};
 /// `(x − mean) / √(var + eps) · weight + bias`.
 ///
 /// Its backward pass adds to the gradient that other uses of x have given so far. So in a residual
-/// stream the sum of the branch's and the stream's gradient costs no pass of its own.
+/// stream, adding the gradients of branch and stream needs no extra pass over memory.
 pub fn layer_norm(x: &Variable, weight: &Variable, bias: &Variable, eps: f64) -> Result<Variable> {
     let width = x.tensor().dim(D::Minus1)?;
     let fits = weight.dims() == [width] && bias.dims() == [width] && x.tensor().elem_count() > 0;

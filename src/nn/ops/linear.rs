@@ -12,9 +12,9 @@ use crate::nn::{composed, cpu, cuda};
 /// `epilogue(x Wᵀ + b)` over the last axis, W = matrix + Σ products: x \[…, in\], b \[out\] →
 /// \[…, out\].
 ///
-/// The products are folded into the matrix for the length of the call. That is cheap beside the
-/// product with x wherever x has many more rows than the products have ranks. For a matrix that is
-/// not tracked no dense gradient is computed, unless `project` asks for it.
+/// Each call folds the products into the matrix. That is cheap compared with the product with x, if x
+/// has many more rows than the products have ranks. If the matrix is not tracked, its gradient is only
+/// computed with `project`.
 pub fn linear(
     x: &Variable,
     w: Weights,
@@ -76,7 +76,7 @@ fn on_cpu(layer: Linear, inputs: &[&Variable]) -> Result<Variable> {
     Ok(Variable::computed(y, inputs, move |g, sink| backward(&layer, tensors, derivative, g, sink)))
 }
 
-/// The matrix with its low-rank products; None where there are none.
+/// The matrix plus its low-rank products; None if there are no products.
 fn folded_weight(layer: &Linear, t: &[&[f32]]) -> Option<Vec<f32>> {
     let pairs: Vec<_> = (0..layer.scales.len()).map(|i| pair(layer, t, i)).collect();
     (!pairs.is_empty()).then(|| cpu::linear::fold(t[1], &pairs, layer.size))
@@ -116,7 +116,7 @@ fn backward(
             bias: layer.bias && sink.wants(2),
             pairs: if project { &[] } else { &pairs },
         };
-        // Only x's gradient needs the weight.
+        // Only the gradient of x needs the weight.
         let w = if wanted.x { folded_weight(layer, t) } else { None };
         let w = w.as_deref().unwrap_or(t[1]);
         let g = Gradient { values: after[0], derivative };

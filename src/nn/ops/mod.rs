@@ -1,8 +1,8 @@
 //! The differentiable operations that models are made of.
 //!
-//! Each operation checks its inputs' shapes and then asks once which backend runs it
-//! ([`super::backend`]). To add one: its descriptor, where it has choices, in `descriptors`; the
-//! checks and the gradient here; one file in each backend that has a kernel for it.
+//! Each operation checks its inputs' shapes and then dispatches once to a backend ([`super::backend`]).
+//! To add an operation, write its descriptor in `descriptors` if it has options, its checks and gradient
+//! here, and one file in each backend that has a kernel for it.
 
 mod activation;
 mod add_product;

@@ -1,4 +1,4 @@
-//! Images to tokens.
+//! Patch embedding: images to tokens.
 
 use candle_core::{Result, Tensor};
 
@@ -9,8 +9,8 @@ use crate::nn::descriptors::{Epilogue, Weights};
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
-/// Images to tokens (arXiv 2010.11929): square patches of `side`, a linear layer on each, the
-/// class token in front where there is one, positions added.
+/// Images to tokens (arXiv 2010.11929): cuts square patches, applies a linear layer to each, puts the
+/// class token in front if there is one, and adds positions.
 ///
 /// images \[batch, c, h, w\], kernel \[dim, c, side, side\], bias \[dim\], class \[1, 1, dim\],
 /// positions \[1, tokens, dim\] → \[batch, tokens, dim\].
@@ -46,8 +46,8 @@ pub fn embed_patches(
     with_positions(&rows, class, positions, (batch, tokens, dim))
 }
 
-/// rows \[batch · patches, dim\] → \[batch, tokens, dim\]: the class token in front where there is
-/// one, positions \[1, tokens, dim\] added.
+/// Puts the class token in front of each sequence, if there is one, and adds positions \[1, tokens, dim\]:
+/// rows \[batch · patches, dim\] → \[batch, tokens, dim\].
 pub(super) fn with_positions(
     rows: &Variable,
     class: Option<&Variable>,

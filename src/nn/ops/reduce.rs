@@ -1,4 +1,4 @@
-//! Sums, means and parts.
+//! Sums, means and slices.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -7,7 +7,7 @@ use crate::nn::backend::Backend;
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
-/// The sum of values of one shape.
+/// The sum of variables of the same shape.
 pub fn sum(values: &[&Variable]) -> Result<Variable> {
     let [first, rest @ ..] = values else { bail!("a sum of no values") };
     expect("sum", rest.iter().all(|v| v.dims() == first.dims()), values)?;
@@ -42,7 +42,7 @@ pub fn mean_tokens(x: &Variable) -> Result<Variable> {
     }
 }
 
-/// The mean over the first `lengths` tokens of each sequence, zeros for a length of 0:
+/// The mean over each sequence's tokens up to its length; zeros for a length of 0:
 /// x \[batch, tokens, dim\] → \[batch, dim\].
 pub fn mean_valid_tokens(x: &Variable, lengths: &[usize]) -> Result<Variable> {
     let (batch, tokens, dim) = x.tensor().dims3()?;

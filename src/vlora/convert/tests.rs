@@ -10,7 +10,7 @@ use crate::spec::{
 };
 use crate::vlora::singular_values;
 
-/// Matrices of a layer.
+/// The matrices of a layer.
 const MATRICES: [&str; 4] = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"];
 
 fn model(depth: usize) -> VitSpec {
@@ -47,8 +47,8 @@ fn normal(shape: &[usize], name: &str, seed: u64) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// Random values for every parameter, biases and norms too, so that a parameter in the wrong
-/// place shows.
+/// Random values for every parameter. Biases and norms are random too, so that a test notices a
+/// parameter in the wrong place.
 struct Random(u64, BTreeMap<String, Tensor>);
 
 impl ParameterBuilder for Random {
@@ -59,7 +59,7 @@ impl ParameterBuilder for Random {
     }
 }
 
-/// The given parameters, counting how many are taken.
+/// Hands out given parameters and counts how many are taken.
 struct Given<'a>(Constants<'a>, usize);
 
 impl ParameterBuilder for Given<'_> {
@@ -91,7 +91,7 @@ fn apart(a: &Tensor, b: &Tensor) -> f64 {
     norm(&(a - b).unwrap()).unwrap() / norm(b).unwrap()
 }
 
-/// The matrices of one target as a model in compounds computes them.
+/// The matrices of one target in a model with compounds, materialised.
 fn materialised(
     depth: usize,
     vlora: &VloraSpec,
@@ -118,8 +118,8 @@ fn reference() -> impl Strategy<Value = Reference> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// At a rank that leaves nothing out, the converted model is the dense one: every weight and
-    /// the logits, whatever the reading, alpha, and the kind of increment.
+    /// At full rank the converted model has the dense model's weights and logits, for any reference,
+    /// alpha and kind of increment.
     #[test]
     fn full_rank_is_the_dense_model(
         (depth, size) in compounds(),
@@ -151,10 +151,10 @@ proptest! {
         prop_assert!(apart(&logits(depth, Some(&vlora), &converted), &want) < 1e-4);
     }
 
-    /// What a rank loses is what the singular values beyond it hold, more rank loses no more,
-    /// and alpha changes nothing.
+    /// The error of rank r is given by the singular values beyond the r-th. A higher rank has no larger
+    /// error, and alpha does not matter.
     #[test]
-    fn a_rank_loses_the_values_beyond_it(
+    fn the_error_is_that_of_the_truncated_singular_values(
         (depth, size) in compounds(),
         alpha in 0.1..30f64,
         seed in any::<u64>(),
@@ -178,7 +178,7 @@ proptest! {
                 prop_assert!((k.relative_error - lost / whole).abs() < 1e-5);
                 let now = &materialised(depth, &vlora, &converted, k.target.name())[k.layer];
                 prop_assert!((apart(now, w) - lost / whole).abs() < 1e-5);
-                // No other factors of this rank come closer.
+                // Random factors of this rank are not closer.
                 let [a, b] = [(k.target.name(), w.dims()[1]), ("b", w.dims()[0])]
                     .map(|(name, width)| normal(&[rank.max(1), width], name, seed))
                     .map(Variable::constant);
@@ -189,7 +189,7 @@ proptest! {
         }
     }
 
-    /// Rank 0 is a model whose layers share their compound's first weight.
+    /// With rank 0 all layers of a compound use its first layer's weight.
     #[test]
     fn rank_zero_shares_the_base(
         (depth, size) in compounds(),
@@ -209,7 +209,7 @@ proptest! {
         prop_assert!(apart(&got, &want) < 1e-6);
     }
 
-    /// With factors as they are, twice the alpha is twice the increment.
+    /// With the same factors, twice the alpha gives twice the increment.
     #[test]
     fn the_increment_is_proportional_to_alpha(
         (depth, size) in compounds(),
@@ -240,10 +240,10 @@ proptest! {
     }
 }
 
-/// `previous` adds to the layer before as converted, so that errors do not pile up: at rank 1
-/// with layers W_l = W_0 + l · u vᵀ nothing is lost.
+/// `previous` adds to the layer before as converted, so errors do not accumulate: layers
+/// W_l = W_0 + l · u vᵀ are exact at rank 1.
 #[test]
-fn a_chain_of_rank_one_steps_is_found() {
+fn a_chain_of_rank_one_steps_is_exact_at_rank_one() {
     let (depth, step) = (4, normal(&[1, 8], "step", 1));
     let mut dense = dense(depth, 3);
     let base = dense["blocks.0.attn.proj.weight"].clone();
@@ -264,7 +264,7 @@ fn a_chain_of_rank_one_steps_is_found() {
 }
 
 #[test]
-fn layers_that_are_alike_lose_nothing() {
+fn equal_layers_are_exact_at_any_rank() {
     let mut dense = dense(2, 3);
     dense.insert("blocks.1.mlp.fc1.weight".into(), dense["blocks.0.mlp.fc1.weight"].clone());
     for rank in [Rank::Of(0), Rank::Of(2), Rank::Full] {
@@ -273,7 +273,7 @@ fn layers_that_are_alike_lose_nothing() {
         let fc1 = kept.iter().find(|k| k.target.name() == "mlp.fc1").unwrap();
         assert_eq!((fc1.energy_kept, fc1.relative_error), (1.0, 0.0));
         if let Rank::Of(2) = rank {
-            // Not both zero, or the pair would stay so.
+            // If both were zero, neither would ever get a gradient.
             let size = |part: &str| norm(&now[&format!("blocks.1.mlp.fc1.weight.{part}")]).unwrap();
             assert!((size("A") - 2f64.sqrt()).abs() < 1e-5 && size("B") == 0.0);
         }
@@ -281,7 +281,7 @@ fn layers_that_are_alike_lose_nothing() {
 }
 
 #[test]
-fn a_store_takes_what_comes_out() {
+fn a_parameter_store_loads_the_converted_weights() {
     let dense = dense(4, 1);
     let mut vlora = spec(2, Rank::Of(2), Reference::Previous, 1.0);
     vlora.targets.push(TargetSpec::plain("norm1.bias"));
@@ -292,30 +292,30 @@ fn a_store_takes_what_comes_out() {
 }
 
 #[test]
-fn what_cannot_be_converted_is_named() {
-    let told = |change: &dyn Fn(&mut BTreeMap<String, Tensor>), vlora: &VloraSpec| {
+fn weights_that_cannot_be_converted_are_refused_by_name() {
+    let message = |change: &dyn Fn(&mut BTreeMap<String, Tensor>), vlora: &VloraSpec| {
         let mut dense = dense(2, 1);
         change(&mut dense);
         compress(&dense, &model(2).stacks(), vlora).unwrap_err().to_string()
     };
     let plain = spec(2, Rank::Of(2), Reference::Base, 1.0);
     let name = "blocks.1.mlp.fc1.weight";
-    let missing = told(&|d| drop(d.remove(name)), &plain);
+    let missing = message(&|d| drop(d.remove(name)), &plain);
     assert!(missing.contains(name) && missing.contains("no such parameter"), "{missing}");
-    let shape = told(&|d| drop(d.insert(name.into(), normal(&[2, 2], "", 0))), &plain);
+    let shape = message(&|d| drop(d.insert(name.into(), normal(&[2, 2], "", 0))), &plain);
     assert!(shape.contains("shape [2, 2]") && shape.contains("[12, 8]"), "{shape}");
     let nan = |d: &mut BTreeMap<String, Tensor>| {
         let bad = (&d[name] * f64::NAN).unwrap();
         d.insert(name.into(), bad);
     };
-    let nan = told(&nan, &plain);
+    let nan = message(&nan, &plain);
     assert!(nan.contains(&format!("tensor:   {name}")) && nan.contains("NaN"), "{nan}");
     let increment = |d: &mut BTreeMap<String, Tensor>| {
         d.insert(format!("{name}.A"), normal(&[2, 2], "", 0));
     };
-    assert!(told(&increment, &plain).contains("hold an increment"));
-    let zero = told(&|_| (), &VloraSpec { alpha: 0.0, ..plain.clone() });
+    assert!(message(&increment, &plain).contains("hold an increment"));
+    let zero = message(&|_| (), &VloraSpec { alpha: 0.0, ..plain.clone() });
     assert!(zero.contains("scaled by 0"), "{zero}");
-    let none = told(&|_| (), &VloraSpec { compound_size: 0, ..plain });
+    let none = message(&|_| (), &VloraSpec { compound_size: 0, ..plain });
     assert!(none.contains("no compound"), "{none}");
 }

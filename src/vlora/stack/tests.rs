@@ -7,7 +7,7 @@ use crate::spec::{Rank, Reference, TargetSpec};
 
 const SHAPE: (usize, usize) = (5, 4);
 
-/// Layers of two matrices of one shape and a norm.
+/// Layers with two matrices of the same shape and a norm.
 fn stack(depth: usize) -> Stack {
     let (output, input) = SHAPE;
     let names = ["mlp.fc1", "mlp.fc2"];
@@ -24,7 +24,7 @@ fn spec(reference: Reference, detach: bool, init: IncrementInit) -> VloraSpec {
     VloraSpec { compound_size: 3, rank, alpha: 1.5, reference, detach, init, targets }
 }
 
-/// Six layers' linear layers of one name on a new store.
+/// The linear layer `name` of each of six layers, in a new store.
 fn layers(spec: &VloraSpec, name: &str) -> (ParameterStore, Vec<Linear>) {
     let mut store = ParameterStore::new(4, Device::Cpu);
     let stack = stack(6);
@@ -47,7 +47,7 @@ fn close(a: &Tensor, b: &Tensor) {
 
 /// W_2 of a compound is W_0 + ΔW_2 for `base` and W_0 + ΔW_1 + ΔW_2 for `previous`.
 #[test]
-fn each_reading_adds_to_its_reference() {
+fn increments_add_to_their_reference() {
     for detach in [true, false] {
         for (reference, increments) in
             [(Reference::Base, &[5][..]), (Reference::Previous, &[4, 5][..])]
@@ -65,10 +65,10 @@ fn each_reading_adds_to_its_reference() {
     }
 }
 
-/// Which parameters the last layer's loss reaches: its own pair always; without `detach`
-/// also the base, and for `previous` the pair before.
+/// The last layer's loss always reaches its own pair. Without `detach` it also reaches the base, and
+/// with `previous` the pair before.
 #[test]
-fn the_gradient_goes_where_the_reading_says() {
+fn gradients_reach_the_reference_unless_detached() {
     let x = Tensor::ones((3, SHAPE.1), candle_core::DType::F32, &Device::Cpu).unwrap();
     let x = Variable::constant(x);
     for (reference, detach, base, before) in [
@@ -92,7 +92,7 @@ fn the_gradient_goes_where_the_reading_says() {
 }
 
 #[test]
-fn lora_starts_at_the_reference_and_authors_do_not() {
+fn init_lora_starts_at_the_reference_and_init_authors_does_not() {
     let start = |init| {
         let (store, layers) = layers(&spec(Reference::Base, true, init), "mlp.fc1");
         let apart = (layers[1].weight.materialise().unwrap() - value(&store, 0, "")).unwrap();
@@ -103,16 +103,16 @@ fn lora_starts_at_the_reference_and_authors_do_not() {
 }
 
 #[test]
-fn matrices_that_are_no_target_stay_dense() {
+fn matrices_that_are_not_targets_stay_dense() {
     let spec = spec(Reference::Base, true, IncrementInit::Authors);
     let (store, _) = layers(&spec, "mlp.fc2");
     assert_eq!(store.count(), 6 * (SHAPE.0 * SHAPE.1 + SHAPE.0));
 }
 
-/// Rank 0 shares the reference; a full increment starts at it and has the matrix's shape;
-/// an own rank goes before the common one.
+/// Rank 0 shares the reference. A full increment starts at the reference and has the matrix's shape.
+/// A target's own rank overrides the common one.
 #[test]
-fn the_ends_of_the_rank_and_ranks_of_targets_own() {
+fn rank_zero_full_rank_and_a_targets_own_rank() {
     let with = |rank, own: Option<Rank>| {
         let spec = spec(Reference::Base, true, IncrementInit::Authors);
         let targets = vec![TargetSpec { rank: own, ..TargetSpec::plain("mlp.fc1") }];
@@ -133,7 +133,7 @@ fn the_ends_of_the_rank_and_ranks_of_targets_own() {
     }
 }
 
-/// Vectors' increments: additive, zero at the start, on the reference that the reading says.
+/// A vector's increment is additive, starts at zero, and is added to the reference weight.
 #[test]
 fn vectors_add_to_their_reference() {
     for (reference, want) in [(Reference::Base, 1.0 + 4.0), (Reference::Previous, 1.0 + 2.0 + 4.0)]
@@ -160,7 +160,7 @@ fn vectors_add_to_their_reference() {
 }
 
 #[test]
-fn names_and_orders_that_do_not_fit_are_refused() {
+fn unknown_names_and_wrong_build_order_are_refused() {
     let spec = spec(Reference::Base, true, IncrementInit::Authors);
     let stack = stack(6);
     let mut store = ParameterStore::new(4, Device::Cpu);

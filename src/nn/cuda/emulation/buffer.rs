@@ -1,4 +1,4 @@
-//! Memory for kernels, with guards around it that every launch checks.
+//! Memory for kernels with guard bytes around it, which every launch checks.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::RefCell;
@@ -7,10 +7,10 @@ use std::ptr::NonNull;
 
 use candle_core::{Result, WithDType, bail};
 
-/// Bytes before and behind a buffer: a whole block's vectors past the end still fall into them.
+/// Guard bytes before and after a buffer. A whole block's vectors past the end still fall into them.
 const GUARD: usize = 16 * 1024;
 
-/// What `cudaMalloc` aligns to.
+/// The alignment of `cudaMalloc`.
 const ALIGN: usize = 256;
 
 thread_local! {
@@ -32,9 +32,9 @@ impl Zone {
         }
     }
 
-    /// A guard's byte. Each float and bfloat16 of them is a signalling NaN, so that what a kernel
-    /// reads there shows, and what it computes from there and writes back in place differs.
-    /// Allocations differ too, so that copying one's guard over another's is seen.
+    /// A guard's byte. Every float and bfloat16 made of them is a signalling NaN. So a kernel that reads
+    /// there computes NaN, and if it writes that back in place the bits differ. Guards also differ
+    /// between allocations, so copying one guard over another is detected.
     fn guard_byte(self, index: usize) -> u8 {
         if index % 2 == 1 { 0xFF } else { 0x80 | (1 + (index / 2 * 7 + self.seed * 13) % 63) as u8 }
     }
@@ -43,7 +43,8 @@ impl Zone {
         (0..GUARD).chain(GUARD + self.bytes..2 * GUARD + self.bytes)
     }
 
-    /// How far outside, in bytes, the first broken guard byte is: behind the end, or negative.
+    /// The distance of the first broken guard byte from the buffer: from its end, or negative if it is
+    /// before its start.
     fn broken(self) -> Option<isize> {
         // SAFETY: the allocation spans both guards and lives while its zone is listed.
         let intact = |&index: &usize| unsafe {
@@ -55,7 +56,7 @@ impl Zone {
     }
 }
 
-/// Says whether a kernel wrote outside of any of this thread's buffers.
+/// An error if a kernel wrote outside of any of this thread's buffers.
 pub(super) fn check(kernel: &str) -> Result<()> {
     LIVE.with_borrow(|live| {
         for zone in live {
@@ -71,16 +72,17 @@ pub(super) fn check(kernel: &str) -> Result<()> {
     })
 }
 
-/// Memory that kernels read and write.
+/// Guarded memory that kernels read and write.
 pub struct Buffer {
     zone: Zone,
 }
 
 impl Buffer {
-    /// Bytes that are 0xFF, so NaN as floats: what a kernel leaves unwritten shows.
+    /// Memory filled with 0xFF, which is NaN as floats, so values that a kernel does not write are
+    /// noticed.
     pub fn poisoned(bytes: usize) -> Result<Self> {
         let layout = Zone::layout(bytes)?;
-        // SAFETY: the guards make its size positive.
+        // SAFETY: the guards make the size positive.
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else {
             handle_alloc_error(layout)
         };
@@ -101,7 +103,7 @@ impl Buffer {
 
     pub fn from_slice<T: WithDType>(values: &[T]) -> Result<Self> {
         let buffer = Self::poisoned(size_of_val(values))?;
-        // SAFETY: the buffer has the values' size, and they are plain numbers.
+        // SAFETY: the buffer has the values' size, and the values are plain numbers.
         unsafe {
             values
                 .as_ptr()
@@ -126,14 +128,15 @@ impl Buffer {
             bail!("a buffer of {} bytes does not hold whole {:?}", self.bytes(), T::DTYPE);
         }
         let count = self.bytes() / size_of::<T>();
-        // SAFETY: written whole when it was made, aligned, and any bits are a value of a plain number.
+        // SAFETY: the buffer was fully written when it was created, it is aligned, and any bits are a
+        // valid number.
         Ok(unsafe { std::slice::from_raw_parts(self.pointer().cast::<T>(), count) }.to_vec())
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // A thread that ends may have dropped its list.
+        // A thread that is ending may already have dropped its list.
         let _ = LIVE.try_with(|live| {
             live.borrow_mut().retain(|zone| zone.start != self.zone.start);
         });

@@ -1,12 +1,12 @@
 // CUDA's language on the host: lets a C++17 compiler build the kernels' own sources, and runs them.
 //
-// A block's threads are fibers of one OS thread, blocks run one after another. A thread runs until it
-// reaches a sync point, in an order that the launch sets; so a missing __syncthreads gives other bits
-// under another order. Shared memory is poisoned before every block, what lies around it is checked
-// after it. Threads that diverge at a sync point are an error, as are misaligned accesses and indices
-// past an array's end (the sanitizer's checks, whose handlers are below).
+// The threads of a block are fibers of one OS thread, and blocks run one after another. A thread runs until
+// it reaches a sync point. The launch sets the order of threads, so a kernel that lacks a __syncthreads
+// gives other results under another order. Shared memory is poisoned before every block, and the guards
+// around it are checked after every block. Errors are: threads that diverge at a sync point, misaligned
+// accesses, and indices past an array's end. The sanitizer finds the latter two; its handlers are below.
 //
-// Nothing here bounds a thread's running time: a kernel that spins until another thread writes hangs.
+// Nothing limits a thread's running time: a kernel that spins until another thread writes hangs.
 
 #ifndef VLORA_CUDA_ON_HOST_H
 #define VLORA_CUDA_ON_HOST_H
@@ -61,7 +61,7 @@ inline double2 make_double2(double x, double y) { return double2{x, y}; }
 
 // ---- The machine --------------------------------------------------------------------------------
 
-// A launch as Rust hands it over; mod.rs has its twin.
+// A launch, as Rust passes it. Must match the struct of this name in launch.rs.
 struct Launch {
     uint32_t grid[3];
     uint32_t block[3];
@@ -91,7 +91,8 @@ inline World* here() { return here_now; }
 inline void switch_to(Context* from, Context* to) { swapcontext(from, to); }
 #else
 using Context = void*;
-// Saves what a callee must keep and swaps stacks. A `ret` would be predicted to go back to its caller.
+// Saves the registers that a callee must keep, and swaps stacks. It jumps instead of using `ret`, whose
+// return to the caller would be predicted wrongly.
 extern "C" void vlora_emulator_switch(Context* from, Context to);
 asm(R"(
     .text
@@ -119,7 +120,8 @@ vlora_emulator_switch:
     .size vlora_emulator_switch, . - vlora_emulator_switch
 )");
 inline void switch_to(Context* from, Context* to) { vlora_emulator_switch(from, *to); }
-// Stacks are aligned to their size and end in their world's address: cheaper than a thread-local.
+// Stacks are aligned to their size, and their last word is their World's address. Finding it this way is
+// cheaper than a thread-local.
 inline World* here() {
     uintptr_t stack_pointer;
     asm("movq %%rsp, %0" : "=r"(stack_pointer));
@@ -152,15 +154,16 @@ struct Fiber {
 };
 
 struct Warp {
-    unsigned lanes;    // that exist in the block
-    unsigned ready;    // fresh or ready
-    unsigned arrived;  // at the collective under way
-    unsigned parity;   // which of the two sets of slots it uses
+    unsigned lanes;    // lanes that exist in the block
+    unsigned ready;    // lanes that are Fresh or Ready
+    unsigned arrived;  // lanes that have reached the current collective
+    unsigned parity;   // which of the two sets of slots is used
     Site site;
     alignas(8) unsigned char slots[2][LANES][8];
 };
 
-// A guard's byte: every bfloat16 and float of them is a signalling NaN, which arithmetic would quiet.
+// A guard's byte. Every bfloat16 and float made of them is a signalling NaN, which arithmetic would turn
+// into a quiet one.
 inline unsigned char guard_byte(size_t i) { return i % 2 ? 0xFF : 0x80 | (1 + i / 2 * 7 % 63); }
 
 struct World {
@@ -188,29 +191,29 @@ struct World {
     std::vector<char*> free_stacks;
     char* shared_region = nullptr;
 
-    void tell(const char* format, ...) __attribute__((format(printf, 2, 3))) {
+    void report(const char* format, ...) __attribute__((format(printf, 2, 3))) {
         va_list list;
         va_start(list, format);
-        vtell(format, list);
+        vreport(format, list);
         va_end(list);
     }
 
-    void vtell(const char* format, va_list list) {
+    void vreport(const char* format, va_list list) {
         if (!failed) vsnprintf(message, message_capacity, format, list);
         failed = true;
     }
 
-    // From within a thread: tells, and abandons the launch.
+    // Called in a thread: reports an error and abandons the launch.
     [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 2, 3))) {
         va_list list;
         va_start(list, format);
-        vtell(format, list);
+        vreport(format, list);
         va_end(list);
         pause();
         abort();
     }
 
-    // The next thread of this round that can go on.
+    // The next thread of this round that can run.
     Fiber* next() {
         for (; turn < round_size; turn++) {
             Fiber* fiber = fibers + round[turn];
@@ -219,7 +222,7 @@ struct World {
         return nullptr;
     }
 
-    // Hands over to the next thread if it stands at a sync point, or else to the scheduler.
+    // Switches to the next thread if that has started already, else to the scheduler.
     void pause() {
         Fiber* from = current;
         Fiber* to = failed || from->state == State::Done ? nullptr : next();
@@ -243,8 +246,8 @@ struct World {
         pause();
     }
 
-    // Every lane of the warp hands in its value; what it returns holds all of them until the lane's
-    // next collective.
+    // Every lane of the warp passes its value. The result holds all values until the lane's next
+    // collective.
     template <typename T>
     const unsigned char (*collective(const Site& site, unsigned mask, T value))[8] {
         static_assert(sizeof(T) <= 8 && std::is_trivially_copyable<T>::value, "a lane's value");
@@ -280,7 +283,7 @@ struct World {
     template <typename T>
     T shuffle(const Site& site, unsigned mask, T value, unsigned source_or_own) {
         const unsigned char(*slots)[8] = collective(site, mask, value);
-        // A lane that the block lacks: its value is undefined, so poison.
+        // The source lane does not exist, so the value is undefined: poison it.
         if (source_or_own >= warps[current->warp].lanes) {
             memset(&value, 0xFF, sizeof value);
         } else {
@@ -318,7 +321,7 @@ struct World {
         if (fiber->state == State::Fresh) {
             fiber->state = State::Ready;
             fiber->stack = take_stack();
-            // Tops at different offsets, so that the stacks' hot ends do not share cache sets.
+            // Stacks start at different offsets, so that their hot ends do not share cache sets.
             size_t number = (fiber->stack - stacks) / STACK;
             char* top = fiber->stack + STACK - 64 - number % 64 * 320;
 #ifdef EMULATOR_UCONTEXT
@@ -336,11 +339,11 @@ struct World {
 #endif
         }
         switch_to(&scheduler, &fiber->context);
-        // By now another thread may have come to its end.
+        // `current` may be another thread by now, and it may be done.
         if (current->state == State::Done) free_stacks.push_back(current->stack);
     }
 
-    // Resumes, in order, whoever can go on among `count` threads, until nobody can.
+    // Resumes those of `count` threads that can run, in order, until none can.
     void drain(const unsigned* threads, unsigned count, unsigned first_warp, unsigned warp_count) {
         round = threads;
         round_size = count;
@@ -392,7 +395,7 @@ struct World {
                 permute(order, total, state);
                 drain(order, total, 0, warp_count);
             } else {
-                // Each warp goes as far as it can before the next.
+                // Each warp runs as far as it can before the next.
                 for (unsigned n = 0; n < warp_count && !failed; n++) {
                     unsigned w = launch.order == 1 ? warp_count - 1 - n : n;
                     unsigned first = launch.order == 1 ? total - w * LANES - warps[w].lanes : w * LANES;
@@ -400,21 +403,21 @@ struct World {
                 }
             }
             if (failed || done == total) return;
-            if (at_barrier != total) return tell_divergence(warp_count);
+            if (at_barrier != total) return report_divergence(warp_count);
             at_barrier = 0;
             for (unsigned i = 0; i < total; i++) fibers[i].state = State::Ready;
             for (unsigned w = 0; w < warp_count; w++) warps[w].ready = warps[w].lanes;
         }
     }
 
-    void tell_divergence(unsigned warp_count) {
+    void report_divergence(unsigned warp_count) {
         for (unsigned w = 0; w < warp_count; w++) {
             Warp& warp = warps[w];
             if (warp.arrived == 0) continue;
-            return tell("threads diverged at %s (%s:%d): %u of the %u lanes of warp %u take part",
+            return report("threads diverged at %s (%s:%d): %u of the %u lanes of warp %u take part",
                         warp.site.what, warp.site.name(), warp.site.line, warp.arrived, warp.lanes, w);
         }
-        tell("threads diverged at %s (%s:%d): %u of the block's %u threads wait there, %u have finished",
+        report("threads diverged at %s (%s:%d): %u of the block's %u threads wait there, %u have finished",
              barrier_site.what, barrier_site.name(), barrier_site.line, at_barrier, total, done);
     }
 
@@ -429,7 +432,7 @@ struct World {
             if (shared_region == nullptr) return false;
             free_stacks.reserve(MOST_THREADS);
         }
-        // What a failed launch left suspended.
+        // Reuse the stacks of threads that a failed launch left suspended.
         free_stacks.clear();
         for (unsigned i = stacks_made; i > 0; i--) free_stacks.push_back(stacks + STACK * (i - 1));
         shared = shared_region + SHARED_GUARD;
@@ -448,20 +451,20 @@ struct World {
     void check_shared(const Launch& launch) {
         for (size_t i = 0; i < SHARED_GUARD; i++) {
             if (static_cast<unsigned char>(shared[launch.shared_bytes + i]) != guard_byte(i)) {
-                return tell("block (%u, %u, %u) wrote past its shared memory: %zu bytes behind the end of %zu",
+                return report("block (%u, %u, %u) wrote past its shared memory: %zu bytes behind the end of %zu",
                             block_index.x, block_index.y, block_index.z, i, (size_t)launch.shared_bytes);
             }
         }
         for (size_t i = 0; i < SHARED_GUARD; i++) {
             if (static_cast<unsigned char>(shared_region[i]) != guard_byte(i)) {
-                return tell("block (%u, %u, %u) wrote before its shared memory: %zu bytes in front of its start",
+                return report("block (%u, %u, %u) wrote before its shared memory: %zu bytes in front of its start",
                             block_index.x, block_index.y, block_index.z, SHARED_GUARD - i);
             }
         }
     }
 };
 
-// This library's thread-locals, which are the kernels' static __shared__ variables and this.
+// Marks this library's thread-locals, which are the kernels' static __shared__ variables.
 static thread_local volatile char anchor;
 
 struct Statics {
@@ -576,7 +579,7 @@ int launch(void (*kernel)(P...), const Launch* launch, void** arguments) {
 
 }  // namespace emulator
 
-// Makes a kernel launchable; goes behind its definition.
+// Makes a kernel launchable. Must follow its definition.
 #define EXPORT(name)                                                               \
     extern "C" int emulate_##name(const Launch* launch, void** arguments) {        \
         return ::emulator::launch(name, launch, arguments);                        \
@@ -602,7 +605,7 @@ int launch(void (*kernel)(P...), const Launch* launch, void** arguments) {
 #define gridDim (::emulator::here()->grid_size)
 constexpr int warpSize = emulator::LANES;
 
-// Where a call stands in its source.
+// A call's place in its source file.
 #define EMULATOR_PLACE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 inline void __syncthreads(EMULATOR_PLACE) {
@@ -663,7 +666,7 @@ inline void __threadfence_block() {}
 template <typename T>
 __forceinline__ T __ldg(const T* address) { return *address; }
 
-// Integers alone: a float's sum would depend on the order of threads.
+// Only for integers: a sum of floats would depend on the order of threads.
 inline unsigned atomicAdd(unsigned* address, unsigned value) {
     unsigned before = *address;
     *address = before + value;
@@ -730,7 +733,7 @@ __forceinline__ unsigned short __bfloat16_as_ushort(__nv_bfloat16 x) { return x.
 __forceinline__ float __bfloat162float(__nv_bfloat16 x) {
     return __uint_as_float((unsigned)x.emulator_word << 16);
 }
-// To the nearest, halves to even; every NaN becomes 0x7FFF, as CUDA's does.
+// Rounds to nearest, ties to even. Every NaN becomes 0x7FFF, as in CUDA.
 __forceinline__ __nv_bfloat16 __float2bfloat16_rn(float x) {
     unsigned bits = __float_as_uint(x);
     if ((bits & 0x7FFFFFFF) > 0x7F800000) return __ushort_as_bfloat16(0x7FFF);
@@ -740,9 +743,10 @@ __forceinline__ __nv_bfloat16 __float2bfloat16(float x) { return __float2bfloat1
 
 // ---- Matrices of a warp (mma.h) -------------------------------------------------------------------
 
-// Factors are loaded whole into every lane; of sums a lane has eight values of a row. Which lane has
-// which is left open by CUDA, and kernels must not care. Pointers and rows are held to the alignment
-// that CUDA asks for. Nothing here makes lanes wait for each other, as nothing there orders memory.
+// Every lane loads whole factors. Of the sums, each lane has eight values of a row. CUDA does not specify
+// which lane has which values, so kernels must not depend on it. Pointers and rows must have the alignment
+// that CUDA requires. Lanes do not wait for each other here, since these operations do not order memory in
+// CUDA.
 namespace nvcuda { namespace wmma {
 
 struct matrix_a;

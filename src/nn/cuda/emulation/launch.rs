@@ -1,6 +1,6 @@
 //! Compiles the kernels for the CPU and launches them there.
 //!
-//! A compiled library is kept beside the tests' own build and found again by a hash of its sources.
+//! A compiled library is kept in the tests' build folder and found again by a hash of its sources.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -19,17 +19,17 @@ use super::buffer;
 const KERNELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/nn/cuda/kernels/kernels.cu");
 const HEADER: &str = include_str!("cuda_on_host.h");
 
-/// The bounds and alignment checks call handlers that the header defines, so nothing is linked for
-/// them. Products and sums stay apart unless a kernel fuses them.
+/// The header defines the handlers of the bounds and alignment checks, so no sanitizer library is
+/// linked. Multiply–adds are not fused unless a kernel does it explicitly.
 const FLAGS: &str = "-std=c++17 -O2 -w -fPIC -fno-strict-aliasing -ffp-contract=off \
                      -fsanitize=alignment,bounds -DVLORA_EMULATE";
 
-/// The order in which threads run between sync points, and blocks one after another.
+/// The order of threads between sync points, and of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Ascending,
     Descending,
-    /// Blocks, and all threads of a block, permuted by this seed.
+    /// Blocks and all threads of a block, in an order drawn from this seed.
     Permuted(u64),
 }
 
@@ -37,8 +37,8 @@ thread_local! {
     static ORDER: Cell<Order> = const { Cell::new(Order::Ascending) };
 }
 
-/// Runs `work` with this thread's launches in an order. A kernel whose bits differ under two of them
-/// lacks a `__syncthreads`.
+/// Runs `work` with this order for the thread's launches. A kernel whose results differ between two
+/// orders lacks a `__syncthreads`.
 pub fn with_order<R>(order: Order, work: impl FnOnce() -> R) -> R {
     struct Restore(Order);
     impl Drop for Restore {
@@ -50,8 +50,8 @@ pub fn with_order<R>(order: Order, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Launches one of `kernels.cu`'s kernels, which its `EXPORT` names. `args` point to the arguments'
-/// values, as `cuLaunchKernel`'s do; `shared` is in bytes.
+/// Launches a kernel of `kernels.cu` that is named by an `EXPORT`. `args` point to the arguments' values,
+/// as in `cuLaunchKernel`. `shared` is in bytes.
 pub fn launch(
     kernel: &str,
     grid: [u32; 3],
@@ -66,7 +66,7 @@ pub fn launch(
     }
 }
 
-/// The header's struct of this name.
+/// Must match the struct of this name in the header.
 #[repr(C)]
 struct Launch {
     grid: [u32; 3],
@@ -81,16 +81,17 @@ struct Launch {
 
 type Entry = unsafe extern "C" fn(*const Launch, *mut *mut c_void) -> c_int;
 
-/// Kernels of one source file, compiled and loaded.
+/// The kernels of one source file, compiled and loaded.
 pub struct Emulator {
     library: Library,
 }
 
 impl Emulator {
-    /// Compiles a source, or finds it compiled. What it includes is looked for in its folder.
+    /// Compiles a source file, or loads the library of an earlier compilation. Included files must be in
+    /// the same folder.
     pub fn compile(source: &Path) -> std::result::Result<Self, String> {
         let path = library(source).map_err(|error| format!("{}: {error}", source.display()))??;
-        // SAFETY: the library was built from the header and kernels, which do nothing at load.
+        // SAFETY: the library was built from the header and kernels, which do nothing when loaded.
         let library = unsafe { Library::new(&path) }
             .map_err(|error| format!("cannot load {}: {error}", path.display()))?;
         Ok(Self { library })
@@ -123,7 +124,7 @@ impl Emulator {
             message: message.as_mut_ptr().cast(),
             message_capacity: message.len() as u64,
         };
-        // SAFETY: the caller's arguments are those of the kernel, whose number is checked.
+        // SAFETY: the caller gives the kernel's arguments. Their number is checked.
         let status = unsafe { entry(&launch, args.as_mut_ptr()) };
         if status != 0 {
             let message = CStr::from_bytes_until_nul(&message).unwrap_or_default();
@@ -154,7 +155,7 @@ fn library(source: &Path) -> std::io::Result<std::result::Result<PathBuf, String
     }
     let hash: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let executable = std::env::current_exe()?;
-    // Beside `deps`, where the tests' executable lies.
+    // Next to `deps`, which has the tests' executable.
     let built = executable.ancestors().nth(2).unwrap_or(folder).join("emulation");
     let path = built.join(format!("{hash}.so"));
     if path.exists() {
@@ -165,7 +166,7 @@ fn library(source: &Path) -> std::io::Result<std::result::Result<PathBuf, String
     let (object, shared) = (scratch.path().join("object"), scratch.path().join("library"));
     let header = scratch.path().join("cuda_on_host.h");
     fs::write(&header, HEADER)?;
-    // Two steps: linking with the checks' flags would ask for their library.
+    // Two steps, since linking with the flags of the checks would need the sanitizer library.
     let steps = [
         Command::new("c++")
             .args(flags)
@@ -193,7 +194,7 @@ fn library(source: &Path) -> std::io::Result<std::result::Result<PathBuf, String
             return Ok(Err(format!("{} does not compile:\n{errors}", source.display())));
         }
     }
-    // Another process may have put the same there meanwhile.
+    // Another process may have put the same library there in the meantime.
     fs::rename(&shared, &path)?;
     Ok(Ok(path))
 }

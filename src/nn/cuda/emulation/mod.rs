@@ -1,5 +1,5 @@
-//! Runs CUDA kernels on the CPU, so that tests need no GPU: the kernels' own sources, compiled for
-//! the host with `cuda_on_host.h` included before anything else, in the place of CUDA's headers.
+//! Runs CUDA kernels on the CPU, so that tests need no GPU. The kernels' own sources are compiled for the
+//! host. `cuda_on_host.h` is included first and replaces CUDA's headers.
 
 mod buffer;
 mod launch;

@@ -1,4 +1,4 @@
-//! Kernels and matrix products on candle's CPU tensors.
+//! Emulated kernels and matrix products on candle's CPU tensors.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -23,12 +23,12 @@ pub fn counters() -> Counters {
     COUNTERS.get()
 }
 
-/// Begins to time this thread's work in the emulation, or ends that.
+/// Starts or stops timing this thread's work in the emulation.
 pub fn time(on: bool) {
     TIMES.set(on.then(Vec::new));
 }
 
-/// What took how long since; forgets it.
+/// The measurements since [`time`] or the last call.
 pub fn times() -> Vec<(String, f64)> {
     TIMES.with_borrow_mut(|times| times.as_mut().map(std::mem::take)).unwrap_or_default()
 }
@@ -44,12 +44,12 @@ fn timed<R>(name: impl FnOnce() -> String, work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Whether operations of this thread are those of a GPU.
+/// Whether this thread's operations are emulated.
 pub fn is_on() -> bool {
     ON.get()
 }
 
-/// Runs `work` with this thread's operations on CPU tensors being those of a GPU, emulated.
+/// Runs `work`. In it, this thread's operations on CPU tensors emulate those of a GPU.
 pub fn emulated<R>(work: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
@@ -61,7 +61,7 @@ pub fn emulated<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Filled with NaN: what a kernel leaves unwritten shows.
+/// A tensor of NaN, so that values that a kernel does not write are noticed.
 pub fn empty(shape: Shape, dtype: DType) -> Result<Tensor> {
     match dtype {
         DType::F32 | DType::BF16 => {
@@ -71,7 +71,7 @@ pub fn empty(shape: Shape, dtype: DType) -> Result<Tensor> {
     }
 }
 
-/// Where a contiguous tensor's values are, and how many bytes they take.
+/// The address and the number of bytes of a contiguous tensor's values.
 fn place(tensor: &Tensor) -> Result<(*mut u8, usize)> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((from, to)) = layout.contiguous_offsets() else {
@@ -87,7 +87,7 @@ fn place(tensor: &Tensor) -> Result<(*mut u8, usize)> {
         _ => bail!("a kernel was given values of type {:?}", tensor.dtype()),
     };
     let size = tensor.dtype().size_in_bytes();
-    // SAFETY: the layout lies within the storage.
+    // SAFETY: the layout is within the storage.
     Ok((unsafe { start.add(from * size) }.cast_mut(), (to - from) * size))
 }
 
@@ -95,7 +95,7 @@ pub fn address(tensor: &Tensor) -> Result<u64> {
     Ok(place(tensor)?.0 as u64)
 }
 
-/// Runs a kernel on copies of its tensors that stand between guards, and copies them back.
+/// Runs a kernel on guarded copies of its tensors, and copies them back.
 pub fn run(kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
     COUNTERS.with(|c| c.set(Counters { launches: c.get().launches + 1, ..c.get() }));
     enum Slot {
@@ -108,7 +108,7 @@ pub fn run(kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         slots.push(match arg {
             Arg::Tensor(tensor) => {
                 let (start, bytes) = place(tensor)?;
-                // SAFETY: a tensor's values, alive for the length of this call.
+                // SAFETY: a tensor's values, which live during this call.
                 let values = unsafe { std::slice::from_raw_parts(start, bytes) };
                 let buffer = Buffer::from_slice(values)?;
                 let address = buffer.pointer() as u64;
@@ -136,7 +136,7 @@ pub fn run(kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         || launch(kernel, blocks, [across, down, 1], grid.shared, &mut pointers),
     )?;
     for (buffer, to) in copies {
-        // SAFETY: the tensor's own memory, which nothing reads meanwhile; buffers have its size.
+        // SAFETY: the tensor's own memory, which nothing else reads now. The buffer has its size.
         unsafe {
             to.copy_from_nonoverlapping(buffer.pointer().cast(), buffer.bytes());
         }
@@ -144,7 +144,7 @@ pub fn run(kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
     Ok(())
 }
 
-/// A product from what cuBLASLt would be given: matrices by columns, sums in float64.
+/// Computes a product from the arguments that cuBLASLt would get: column-major matrices. Sums are float64.
 pub fn multiply(p: &ByColumns, to: &Tensor) -> Result<()> {
     timed(|| p.name(to), || multiplied(p, to))
 }
@@ -182,7 +182,7 @@ fn multiplied(p: &ByColumns, to: &Tensor) -> Result<()> {
     if bytes != room {
         bail!("a product of {bytes} bytes into {room}");
     }
-    // SAFETY: two tensors' own memory, of one size.
+    // SAFETY: the memory of two tensors of the same size.
     unsafe { to.copy_from_nonoverlapping(from, bytes) };
     Ok(())
 }

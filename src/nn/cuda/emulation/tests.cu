@@ -1,4 +1,4 @@
-// Kernels that are right, and kernels that are wrong in ways the emulation must find.
+// Correct kernels, and wrong ones whose errors the emulation must find.
 
 #define KERNEL extern "C" __global__ void
 
@@ -10,7 +10,7 @@ __device__ __forceinline__ T warp_sum(T value) {
     return value;
 }
 
-// Sums what whole warps hold; a last warp that is not whole adds its lanes one by one.
+// Whole warps sum by warp_sum. A last warp that is not whole adds its lanes one by one.
 KERNEL __launch_bounds__(1024) block_sum(const float* __restrict__ x, float* __restrict__ y, unsigned count) {
     SHARED_MEMORY(raw);
     float* sums = reinterpret_cast<float*>(raw);
@@ -100,7 +100,7 @@ KERNEL reads_unwritten(const float* x, float* y, unsigned count) {
     float* others = reinterpret_cast<float*>(raw);
     y[threadIdx.x] = values[threadIdx.x];
     y[count + threadIdx.x] = others[threadIdx.x];
-    // For the next block to find, if it could.
+    // The next block must not find these values.
     values[threadIdx.x] = others[threadIdx.x] = x[threadIdx.x];
 }
 EXPORT(reads_unwritten)

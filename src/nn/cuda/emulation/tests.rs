@@ -25,8 +25,8 @@ fn compile(source: &str) -> std::result::Result<Emulator, String> {
     Emulator::compile(&path)
 }
 
-/// An error's message without the backtrace that candle adds where one is asked for.
-fn said(result: Result<()>) -> String {
+/// An error's message without the backtrace that candle may add.
+fn message_of(result: Result<()>) -> String {
     result.unwrap_err().to_string().lines().next().unwrap_or_default().to_owned()
 }
 
@@ -45,7 +45,7 @@ fn run(kernel: &str, threads: u32, shared: usize, input: &Buffer, output: &Buffe
 fn failure(kernel: &str, threads: u32, shared: usize) -> String {
     let input = Buffer::from_slice(&vec![1f32; threads as usize]).unwrap();
     let output = Buffer::poisoned(input.bytes()).unwrap();
-    said(run(kernel, threads, shared, &input, &output))
+    message_of(run(kernel, threads, shared, &input, &output))
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn every_block_and_thread_has_its_index() {
 }
 
 #[test]
-fn shuffles_move_values_as_cudas_do() {
+fn shuffles_match_cuda() {
     let input = Buffer::from_slice(&(0..64u32).collect::<Vec<_>>()).unwrap();
     let output = Buffer::poisoned(64 * 5 * 4).unwrap();
     run("shuffles", 64, 0, &input, &output).unwrap();
@@ -90,7 +90,7 @@ fn shuffles_move_values_as_cudas_do() {
             if lane + 3 < 32 { thread + 3 } else { thread },
             if lane >= 2 { thread - 2 } else { thread },
             warp + 7,
-            // Within parts of eight lanes.
+            // Within groups of eight lanes.
             warp + lane / 8 * 8 + 1,
         ];
         assert_eq!(all[thread as usize * 5..][..5], expected, "{thread}");
@@ -98,7 +98,7 @@ fn shuffles_move_values_as_cudas_do() {
 }
 
 #[test]
-fn divergence_is_an_error_and_not_a_hang() {
+fn divergence_is_an_error_not_a_hang() {
     for order in ORDERS {
         with_order(order, || {
             let message = failure("leaves_before_barrier", 40, 0);
@@ -119,7 +119,7 @@ fn divergence_is_an_error_and_not_a_hang() {
             assert!(message.contains("mask 0xffff, which leaves out lanes"), "{message}");
         });
     }
-    // The threads that were left waiting do not disturb what follows.
+    // The threads that are still waiting do not disturb later launches.
     let input = Buffer::from_slice(&[1f32; 100]).unwrap();
     let output = Buffer::poisoned(4).unwrap();
     run("block_sum", 96, 128, &input, &output).unwrap();
@@ -140,7 +140,7 @@ fn shared_memory_is_guarded_and_poisoned() {
     let args = &mut [arg(&mut x), arg(&mut y), arg(&mut count)];
     emulator().launch("reads_unwritten", [3, 1, 1], [8, 1, 1], 32, args).unwrap();
     let read = output.to_vec::<f32>().unwrap();
-    // Static arrays are poisoned where the world is not itself a thread-local.
+    // Static arrays are poisoned only where the emulator itself needs no thread-local.
     let from = if cfg!(target_arch = "x86_64") { 0 } else { 8 };
     assert!(read[from..].iter().all(|value| value.is_nan()));
 }
@@ -151,20 +151,20 @@ fn writes_outside_of_buffers_are_found() {
     let output = Buffer::poisoned(400).unwrap();
     run("doubles_all_threads", 100, 0, &input, &output).unwrap();
     assert_eq!(output.to_vec::<f32>().unwrap(), [2.; 100]);
-    let message = said(run("doubles_all_threads", 128, 0, &input, &output));
+    let message = message_of(run("doubles_all_threads", 128, 0, &input, &output));
     assert_eq!(
         message,
         "kernel doubles_all_threads wrote outside of an allocation of 400 bytes: 0 bytes behind its end"
     );
     drop(output);
-    // In place, where it writes back what it read from the guard.
-    let message = said(run("doubles_all_threads", 128, 0, &input, &input));
+    // In place: it writes back what it read from the guard.
+    let message = message_of(run("doubles_all_threads", 128, 0, &input, &input));
     assert!(message.contains("wrote outside of an allocation of 400 bytes"), "{message}");
     drop(input);
 
     let input = Buffer::from_slice(&[1f32; 100]).unwrap();
     let output = Buffer::poisoned(400).unwrap();
-    let message = said(run("copies_before", 1, 0, &input, &output));
+    let message = message_of(run("copies_before", 1, 0, &input, &output));
     assert!(message.ends_with("4 bytes in front of its start"), "{message}");
 }
 
@@ -176,7 +176,7 @@ fn misaligned_accesses_are_found() {
 }
 
 #[test]
-fn a_missing_barrier_shows_under_another_order() {
+fn a_missing_barrier_is_found_by_another_order() {
     let input = Buffer::from_slice(&(0..64).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
     let turned = |kernel, order| {
         let output = Buffer::poisoned(256).unwrap();
@@ -194,7 +194,7 @@ fn a_missing_barrier_shows_under_another_order() {
 #[test]
 fn launches_that_cuda_refuses_are_refused() {
     let refused = |grid, block, args: &mut [*mut c_void]| {
-        said(emulator().launch("indices", grid, block, 0, args))
+        message_of(emulator().launch("indices", grid, block, 0, args))
     };
     let mut y = std::ptr::null_mut::<c_void>();
     let y = arg(&mut y);
@@ -206,8 +206,8 @@ fn launches_that_cuda_refuses_are_refused() {
 }
 
 #[test]
-fn a_kernel_or_compilation_that_fails_says_so() {
-    let error = said(emulator().launch("absent", [1; 3], [1; 3], 0, &mut []));
+fn missing_kernels_and_failed_compilations_are_errors() {
+    let error = message_of(emulator().launch("absent", [1; 3], [1; 3], 0, &mut []));
     assert_eq!(error, "kernel absent: no EXPORT names it");
     assert!(launch("absent", [1; 3], [1; 3], 0, &mut []).is_err());
     let error = compile("int f() { return missing; }").err().unwrap();
@@ -215,7 +215,7 @@ fn a_kernel_or_compilation_that_fails_says_so() {
 }
 
 #[test]
-fn bfloat16_rounds_as_cudas_does() {
+fn bfloat16_rounds_like_cuda() {
     let words: Vec<bf16> = (0..=u16::MAX).map(bf16::from_bits).collect();
     let input = Buffer::from_slice(&words).unwrap();
     let output = Buffer::poisoned(words.len() * 4).unwrap();
@@ -225,7 +225,7 @@ fn bfloat16_rounds_as_cudas_does() {
     let bits = output.to_vec::<u32>().unwrap();
     assert!((0..=u16::MAX).zip(&bits).all(|(word, &bits)| bits == u32::from(word) << 16));
 
-    // All 65,536 with low halves about the middle, and what a generator gives.
+    // All 65,536 upper halves with lower halves around the rounding boundary, and random values.
     let mut values: Vec<f32> = Vec::new();
     for word in 0..=u16::MAX {
         for low in [0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF] {
@@ -249,7 +249,7 @@ fn bfloat16_rounds_as_cudas_does() {
     }
 }
 
-/// How long launches take: `cargo test --release --lib emulation -- --ignored --nocapture`.
+/// Measures launches: `cargo test --release --lib emulation -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn ten_barriers() {

@@ -1,19 +1,21 @@
-// Multi-head self-attention that reads heads in place and never writes its weights to memory.
+// Multi-head self-attention that reads the heads in place and never writes its weights to global memory.
 //
-// qkv [batch, tokens, 3, heads, D]. A warp has 16 rows: queries for the forward pass and their
-// gradient, keys for the gradient of keys and values. What the warps of a block share goes by in tiles
-// through shared memory, and scores stand there 16 rows a warp. The backward pass computes the weights again
-// from one number a row. Every sum has one writer and one order: the same input gives the same bits.
+// qkv [batch, tokens, 3, heads, D]. Each warp has 16 rows. These are queries in the forward pass and for
+// the gradient of queries, and keys for the gradients of keys and values. The warps of a block share the
+// other rows, which are read in tiles through shared memory. Each warp's scores are also in shared memory.
+// The backward pass computes the weights again from one number per row. Every sum has one writer and a
+// fixed order, so the same input gives the same bits.
 #include "common.cuh"
 
 constexpr int SIDE = 16;
 
-// 16 x 16 float32 sums of products of matrices in shared memory. A lane has eight values of a row.
+// A 16 x 16 tile of float32 sums, to which products of matrices in shared memory are added. Each lane has
+// eight values of a row.
 template <typename T>
 struct Tile {
     float values[8];
 
-    // The left factor [16, 16], by rows.
+    // The left factor [16, 16], row-major.
     struct Left {
         const T* at;
         int across;
@@ -29,7 +31,7 @@ struct Tile {
         for (int i = 0; i < 8; i++) values[i] = 0.f;
     }
 
-    // += a b; b [16, 16] by rows, or by columns where TRANSPOSED.
+    // += a b. b [16, 16] is row-major, or column-major if TRANSPOSED.
     template <bool TRANSPOSED>
     __device__ __forceinline__ void add_product(const Left& a, const T* b, int across_b) {
         const int row = threadIdx.x % WARP / 2, from = threadIdx.x % 2 * 8;
@@ -57,8 +59,8 @@ typedef nvcuda::wmma::col_major ByColumns;
 template <typename Use, typename Layout>
 using Factor = nvcuda::wmma::fragment<Use, SIDE, SIDE, SIDE, bf16, Layout>;
 
-// A factor from shared memory. The compiler does not see that the address is there, and would load
-// every pair of values by itself; told so, it loads matrices.
+// Loads a factor from shared memory. The compiler does not see that the address is in shared memory and
+// would load every pair of values separately. This instruction loads the matrix at once.
 #ifdef VLORA_EMULATE
 template <typename Use, typename Layout>
 void load_shared(Factor<Use, Layout>& to, const bf16* from, int across) {
@@ -80,7 +82,7 @@ LOAD_SHARED(matrix_b, ByRows, "b.sync.aligned.row")
 LOAD_SHARED(matrix_b, ByColumns, "b.sync.aligned.col")
 #endif
 
-// The same on tensor cores. Pointers are aligned to 32 bytes, rows to 16.
+// The same on tensor cores. Pointers must be aligned to 32 bytes, rows to 16.
 template <>
 struct Tile<bf16> {
     nvcuda::wmma::fragment<nvcuda::wmma::accumulator, SIDE, SIDE, SIDE, float> sums;
@@ -113,7 +115,7 @@ struct Tile<bf16> {
     }
 };
 
-// A warp's rows of D values as left factors, held for as long as the kernel runs.
+// A warp's rows of D values as left factors. They stay in registers while the kernel runs.
 template <typename T, int D>
 struct Rows {
     typename Tile<T>::Left parts[D / SIDE];
@@ -123,7 +125,7 @@ struct Rows {
         for (int part = 0; part < D / SIDE; part++) parts[part].load(from + part * SIDE, across);
     }
 
-    // sum += rows * transpose(others), others [16, D] by rows.
+    // sum += rows * transpose(others), others [16, D] row-major.
     __device__ __forceinline__ void add_dots(Tile<T>& sum, const T* others, int across) const {
 #pragma unroll
         for (int part = 0; part < D / SIDE; part++)
@@ -142,11 +144,11 @@ __device__ __forceinline__ void add_mixed(Tile<T> (&sums)[D / SIDE], const T* p,
         sums[part].template add_product<false>(left, others + part * SIDE, across);
 }
 
-// Where things are.
+// The sizes and the mask of a launch.
 struct Heads {
     int tokens, heads, queries, causal;
     float scale;
-    // Of each sequence: the tokens that are not padding. Null: all.
+    // The number of tokens of each sequence that are not padding. Null if there is no padding.
     const int* lengths;
 
     __device__ __forceinline__ int length(int sequence) const {
@@ -158,7 +160,7 @@ struct Heads {
     }
 };
 
-// Memory that a block's parts are carved from.
+// Divides a block's shared memory into arrays.
 struct Carver {
     char* next;
 
@@ -170,8 +172,8 @@ struct Carver {
     }
 };
 
-// `count` rows of D values, `stride` apart, to shared memory, rows of D + 8; zeros behind `valid`
-// rows. By `threads` threads, of which this is number `thread`.
+// Copies `count` rows of D values with stride `stride` to shared memory, with stride D + 8. Rows from
+// `valid` on become zeros. `threads` threads take part; this is number `thread`.
 template <typename T, int D>
 __device__ __forceinline__ void fetch(T* to, const T* from, size_t stride, int count, int valid,
                                       int thread, int threads) {
@@ -179,7 +181,7 @@ __device__ __forceinline__ void fetch(T* to, const T* from, size_t stride, int c
     static_assert(D % V == 0, "rows are copied in whole vectors");
     for (int i = thread; i < count * (D / V); i += threads) {
         const int row = i / (D / V), column = i % (D / V) * V;
-        // 16 bytes as they are: zeros are the same bits in both types.
+        // Copies 16 bytes without conversion. Zeros have the same bits in both types.
         const uint4 bytes = row < valid
                                 ? *reinterpret_cast<const uint4*>(from + row * stride + column)
                                 : make_uint4(0, 0, 0, 0);
@@ -187,8 +189,8 @@ __device__ __forceinline__ void fetch(T* to, const T* from, size_t stride, int c
     }
 }
 
-// The product of two rows of D values by two lanes, of which this is number `half`: each has the sum of
-// every other vector.
+// Half of the dot product of two rows of D values. Two lanes share a row; this is number `half`. Each adds
+// up every other vector.
 template <typename T, int D>
 __device__ __forceinline__ float half_dot(const T* a, const T* b, int half) {
     constexpr int V = Vector<T>::size;
@@ -205,7 +207,7 @@ __device__ __forceinline__ float half_dot(const T* a, const T* b, int half) {
     return dot;
 }
 
-// A warp's D columns of sums to rows of global memory, by way of shared memory [16, 20].
+// Writes a warp's 16 x D sums to rows of global memory, through shared memory [16, 20].
 template <typename T, int D>
 __device__ __forceinline__ void write(Tile<T> (&sums)[D / SIDE], float scale, float* scratch, T* to,
                                       size_t stride, int valid) {
@@ -252,7 +254,7 @@ __device__ void attention(const T* qkv, T* out, float* log_sums, Heads at, int t
     Rows<T, D> rows;
     rows.load(queries, across);
 
-    // The keys that a tile's scores are computed for, in whole sides.
+    // How many groups of 16 keys a tile has.
     auto sides = [&](int from) { return (min(tile, at.tokens - from) + SIDE - 1) / SIDE; };
     auto scores = [&](int from) {
         __syncwarp();
@@ -264,7 +266,7 @@ __device__ void attention(const T* qkv, T* out, float* log_sums, Heads at, int t
         }
         __syncwarp();
     };
-    // Two lanes have a row between them, every other column each.
+    // Two lanes share a row. Each takes every other column.
     const int row = lane / 2, query = first + row;
     const float* own = s + row * across_s;
     float largest = -INFINITY, total = 0.f;
@@ -322,9 +324,9 @@ __device__ void attention(const T* qkv, T* out, float* log_sums, Heads at, int t
                 valid);
 }
 
-// The gradient of the queries, and dots[batch, heads, queries] = sum of out * g, which the keys' takes
-// too. With P the weights and dP = g v^T: dS = P (dP - dots), dq = scale dS k. Rows of qkv that are no
-// query get zeros. Grid (blocks of tokens, heads, batch).
+// The gradient of queries, and dots[batch, heads, queries] = sum of out * g, which attention_keys also
+// needs. With the weights P and dP = g v^T: dS = P (dP - dots), dq = scale dS k. Rows of qkv that are not
+// a query get zeros. Grid (blocks of tokens, heads, batch).
 template <typename T, int D>
 __device__ void attention_queries(const T* qkv, const T* out, const T* g, const float* log_sums,
                                   float* dots, T* d_qkv, Heads at, int tile) {
@@ -376,10 +378,10 @@ __device__ void attention_queries(const T* qkv, const T* out, const T* g, const 
         fetch<T, D>(keys, k + from * stride, stride, sides * SIDE, here, threadIdx.x, blockDim.x);
         fetch<T, D>(values, v + from * stride, stride, sides * SIDE, here, threadIdx.x, blockDim.x);
         __syncthreads();
-        // A warp without queries has only zeros to write.
+        // A warp without queries only writes zeros.
         if (valid == 0) continue;
         for (int side = 0; side < sides; side++) {
-            // Lanes part below, where not all see a key, and in the copying above.
+            // Lanes may have diverged: in the copying above, and below, where not all see a key.
             __syncwarp();
             Tile<T> score, product;
             score.zero();
@@ -456,7 +458,7 @@ __device__ void attention_keys(const T* qkv, const T* g, const float* log_sums, 
         fetch<T, D>(gs, g + result + from * width, width, sides * SIDE, here, threadIdx.x, blockDim.x);
         __syncthreads();
         for (int side = 0; side < sides; side++) {
-            // As for the queries.
+            // As in attention_queries: lanes may have diverged.
             __syncwarp();
             Tile<T> score, product;
             score.zero();

@@ -1,5 +1,5 @@
-// Sums over rows, and what is done to the values on the way. In two stages of fixed order, without
-// atomics, so that the same input gives the same bits.
+// Sums over rows, and GELU. Sums have two stages of fixed order and no atomics, so the same input gives
+// the same bits.
 #include "common.cuh"
 
 constexpr int COLUMN_ROWS = 8;
@@ -13,8 +13,8 @@ __device__ __forceinline__ float gelu_derivative(float x) {
     return 0.5f * (1.f + erff(x * 0.70710678118654752f)) + x * density;
 }
 
-// Where `z` is given, dz = g * gelu'(z) is written and summed; else g is summed.
-// g, z, dz [rows, width] -> partials [chunks, width], a chunk `each` rows. Blocks of (32, 8) threads,
+// Sums g or, if `z` is given, dz = g * gelu'(z), which is also written.
+// g, z, dz [rows, width] -> partials [chunks, width]. A chunk has `each` rows. Blocks of (32, 8) threads,
 // grid (panels of 32 * V columns, chunks).
 template <typename T, int V>
 __device__ void column_sums(const T* g, const T* z, T* dz, float* partials, int rows, int width,

@@ -1,13 +1,13 @@
-// What every kernel uses: types, vectors of values, sums over a warp.
+// Used by every kernel: types, vectors of values, sums over a warp.
 //
-// The same sources are compiled for the host by the tests, which run every kernel against an oracle:
-// emulation/cuda_on_host.h then stands in the place of CUDA's headers.
+// Tests compile the same sources for the host and compare every kernel with an oracle. Then
+// emulation/cuda_on_host.h replaces CUDA's headers.
 #pragma once
 
 #ifndef VLORA_EMULATE
 #include <cuda_bf16.h>
 #include <mma.h>
-// Only the emulation has to be told of a kernel.
+// Only the emulation needs a list of kernels.
 #define EXPORT(name)
 #define SHARED_MEMORY(name) extern __shared__ __align__(128) char name[]
 #endif
@@ -28,13 +28,13 @@ __device__ __forceinline__ float from_float<float>(float v) { return v; }
 template <>
 __device__ __forceinline__ bf16 from_float<bf16>(float v) { return __float2bfloat16(v); }
 
-// Values of T in a load of 16 bytes.
+// Values of T per load of 16 bytes.
 template <typename T>
 struct Vector {
     static constexpr int size = 16 / sizeof(T);
 };
 
-// V values that are loaded and stored at once. Rows of float32 beside rows of bf16 take two loads.
+// V values that are loaded and stored at once. Eight float32, as many as a vector of bf16, take two loads.
 template <typename T, int V>
 struct alignas(sizeof(T) * V < 16 ? sizeof(T) * V : 16) Pack {
     T values[V];
@@ -55,7 +55,7 @@ __device__ __forceinline__ void store(T* to, const float (&from)[V]) {
     *reinterpret_cast<Pack<T, V>*>(to) = pack;
 }
 
-// The sum over a warp, the same bits in every lane.
+// The sum over a warp. Every lane gets the same bits.
 __device__ __forceinline__ float warp_sum(float v) {
 #pragma unroll
     for (int distance = WARP / 2; distance > 0; distance /= 2)

@@ -1,7 +1,7 @@
-// Softmax cross-entropy with label smoothing, a warp a row. Reductions in float32.
+// Softmax cross-entropy with label smoothing, one warp per row. Sums are float32.
 #include "common.cuh"
 
-// losses[row] = (1 - s) (log_sum - x[label]) + s (log_sum - mean(x)). A label that is no class
+// losses[row] = (1 - s) (log_sum - x[label]) + s (log_sum - mean(x)). A label that is not a class
 // gives NaN, which training reports.
 template <typename T>
 __device__ void cross_entropy(const T* logits, const unsigned* labels, float* losses,

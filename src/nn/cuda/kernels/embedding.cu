@@ -1,9 +1,9 @@
-// From images and numbers to tokens.
+// Turns images and token ids into vectors.
 #include "common.cuh"
 
-// A batch from images held as bytes: normalised, shifted and mirrored. bytes [n, height, width,
-// channels]; picks [batch, 4] is, of each, (which image, shift right, shift down, mirror); what a shift
-// brings in from outside is a zero byte. out [batch, channels, height, width].
+// A batch of normalised, shifted and mirrored images from bytes [n, height, width, channels]. Each row of
+// picks [batch, 4] is (image, shift right, shift down, mirror). Pixels outside the image are zero bytes.
+// out [batch, channels, height, width].
 template <typename T>
 __device__ void images(const unsigned char* bytes, const int* picks, const float* mean,
                        const float* deviation, T* out, int batch, int channels, int height,
@@ -21,8 +21,8 @@ __device__ void images(const unsigned char* bytes, const int* picks, const float
     out[at] = from_float<T>((value - mean[channel]) / deviation[channel]);
 }
 
-// images [batch, channels, height, width] -> rows [batch * patches, channels * side * side]: a row a
-// patch in reading order, its values in the order of a convolution kernel [channels, side, side].
+// images [batch, channels, height, width] -> rows [batch * patches, channels * side * side]. Each row is a
+// patch, in reading order. Its values are in the order of a convolution kernel [channels, side, side].
 template <typename T>
 __device__ void patches(const T* images, T* rows, int batch, int channels, int height, int width,
                         int side) {
@@ -37,8 +37,8 @@ __device__ void patches(const T* images, T* rows, int batch, int channels, int h
     rows[at] = images[((patch / count * channels + channel) * height + y) * width + x];
 }
 
-// Patches' rows to tokens: the class token in front where there is one, positions added.
-// rows [batch, tokens - has class, width], class [width] or null, positions [tokens, width] ->
+// Rows of patches to tokens: puts the class token in front, if there is one, and adds positions.
+// rows [batch, patches, width], class [width] or null, positions [tokens, width] ->
 // out [batch, tokens, width].
 template <typename T>
 __device__ void tokens(const T* rows, const float* class_token, const float* positions, T* out,
@@ -54,7 +54,7 @@ __device__ void tokens(const T* rows, const float* class_token, const float* pos
     out[at] = from_float<T>(value + positions[inner]);
 }
 
-// Backward, to the rows: everything but the class tokens. g [batch, count, width].
+// The gradient of the rows: g [batch, count, width] without the class tokens.
 template <typename T>
 __device__ void tokens_backward(const T* g, T* d_rows, int batch, int count, int width, int front) {
     const size_t at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -63,7 +63,7 @@ __device__ void tokens_backward(const T* g, T* d_rows, int batch, int count, int
     d_rows[at] = g[at / size * (size + size_t(front) * width) + size_t(front) * width + at % size];
 }
 
-// Rows of a table by number. table [n, width], ids [count] -> out [count, width].
+// Rows of a table by id. table [n, width], ids [count] -> out [count, width].
 template <typename T>
 __device__ void embedding(const float* table, const unsigned* ids, T* out, int count, int width) {
     const size_t at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -71,9 +71,9 @@ __device__ void embedding(const float* table, const unsigned* ids, T* out, int c
     out[at] = from_float<T>(table[size_t(ids[at / width]) * width + at % width]);
 }
 
-// The table's gradient, which starts as zeros. A block has a place in the sequence; the first place
-// of each number adds up all of them in their order, the others do nothing: no atomics, and the same
-// bits every time. g [count, width] -> d [n, width].
+// The table's gradient, which must be zeros at first. There is a block for each element of ids. The block
+// of an id's first occurrence adds up all its gradients in order, the other blocks do nothing. So there are
+// no atomics, and results have the same bits every time. g [count, width] -> d [n, width].
 template <typename T>
 __device__ void embedding_backward(const unsigned* ids, const T* g, float* d, int count, int width) {
     __shared__ int seen;

@@ -1,4 +1,4 @@
-// All kernels, one unit.
+// All kernels in one compilation unit.
 #include "attention.cu"
 #include "columns.cu"
 #include "cross_entropy.cu"

@@ -1,7 +1,7 @@
-// Layer normalisation over rows, a warp a row.
+// Layer normalisation over rows, one warp per row.
 #include "common.cuh"
 
-// y = (x - mean) * rstd * weight + bias. x, y [rows, width]; weight, bias [width];
+// y = (x - mean) * rstd * weight + bias. x, y [rows, width]; weight, bias [width].
 // mean, rstd [rows] are kept for the backward pass.
 template <typename T, int V>
 __device__ void layer_norm_row(const T* x, const float* weight, const float* bias, T* y,
@@ -15,7 +15,7 @@ __device__ void layer_norm_row(const T* x, const float* weight, const float* bia
         for (int i = 0; i < V; i++) sum += values[i];
     }
     const float average = warp_sum(sum) / width;
-    // The row is in cache now: around the mean its variance loses nothing to cancellation.
+    // The row is in cache now, so a second pass is cheap. Subtracting the mean first avoids cancellation.
     float squares = 0.f;
     for (int c = lane * V; c < width; c += WARP * V) {
         float values[V];
@@ -52,12 +52,12 @@ __device__ void layer_norm(const T* x, const float* weight, const float* bias, T
         layer_norm_row<T, 1>(x + at, weight, bias, y + at, mean + row, rstd + row, width, eps);
 }
 
-// With h = (x - mean) * rstd and s = g * weight: dx = rstd * (s - mean(s) - h * mean(s * h)), and
-// what other uses of x gave is added. dweight = sum of g * h over rows, dbias = sum of g: each
-// block's part goes to partials [blocks, 2, width].
+// With h = (x - mean) * rstd and s = g * weight: dx = rstd * (s - mean(s) - h * mean(s * h)), plus the
+// gradient so far from other uses of x. dweight = sum of g * h over rows, dbias = sum of g. Each block
+// writes its part of these sums to partials [blocks, 2, width].
 //
-// A lane adds to columns of its own, which stand 32 apart in shared memory, a bank each:
-// column (k * 32 + lane) * V + i at (k * V + i) * 32 + lane.
+// Each lane adds to its own columns. In shared memory they are 32 apart, so that each lane has its own bank:
+// column (k * 32 + lane) * V + i is at (k * V + i) * 32 + lane.
 template <typename T, int V>
 __device__ void layer_norm_backward(const T* x, const float* weight, const float* mean,
                                     const float* rstd, const T* g, const T* so_far, T* dx,

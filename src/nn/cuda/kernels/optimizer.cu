@@ -1,8 +1,9 @@
-// AdamW, the gradients' norm and its clipping over all parameters together: a launch each, however many
-// parameters there are. Nothing of it waits for the host.
+// AdamW with clipping, over all parameters at once: a fixed number of launches for any number of
+// parameters. Nothing waits for the host.
 #include "common.cuh"
 
-// A parameter. `copy` is its copy in bf16 or null; `keep` is 1 - rate * decay where weight decay applies.
+// A parameter with its moments. `copy` is its copy in bf16, or null. `decays` says whether weight decay
+// applies.
 struct Parameter {
     float *value, *first, *second;
     bf16* copy;
@@ -10,7 +11,7 @@ struct Parameter {
     int decays, unused;
 };
 
-// A block's part: parameter `which`, values from part * PART on.
+// A block's part: the values of parameter `which` from part * PART on.
 struct Part {
     int which, part;
 };
@@ -56,7 +57,7 @@ KERNEL norm_of_squares(const float* squares, int count, float* norm) {
 }
 EXPORT(norm_of_squares)
 
-// The update of src/nn/cpu/adamw.rs. `limit` clips as PyTorch's clip_grad_norm_ does; 0 is none.
+// The update of src/nn/cpu/adamw.rs. `limit` clips like PyTorch's clip_grad_norm_; 0 means no clipping.
 KERNEL adamw(const Parameter* parameters, const Part* parts, const float* const* gradients,
              const float* norm, float limit, float beta1, float beta2, float epsilon, float keep,
              float rate, float correct2) {

@@ -1,11 +1,12 @@
-// Matrix products for those that cuBLASLt refuses: any sizes, any alignment, one thread a value. Slow, and
-// rare.
+// Matrix products that cuBLASLt refuses, of any size and alignment, one thread per value. Slow, but rarely
+// needed.
 #include "common.cuh"
 
 constexpr int TERMS = 32;
 
-// d [m, n] = scale op(a) op(b) + c + bias, all by columns; a and b as they are stored, `a_rows` and `b_rows`
-// high; c and bias, added to each column, may be null. Sums are float32, in parts that are added in order.
+// d [m, n] = scale op(a) op(b) + c + bias, all column-major. a and b have `a_rows` and `b_rows` rows as
+// stored. The bias [m] is added to each column. c and bias may be null. Sums are float32, in parts that are
+// added in order.
 template <typename T, typename R>
 __device__ void product(const T* a, const T* b, const R* c, const R* bias, R* d, int m, int n, int k,
                         int a_rows, int b_rows, int a_transposed, int b_transposed, float scale) {

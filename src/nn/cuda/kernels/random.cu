@@ -1,5 +1,5 @@
-// Dropout by the program's counter-based streams (src/random.rs): Philox4x32-10, so that the values
-// dropped are those that the CPU drops.
+// Dropout with the program's counter-based streams (src/random.rs): Philox4x32-10, so that the same values
+// are dropped as on the CPU.
 #include "common.cuh"
 
 struct Four {
@@ -18,7 +18,7 @@ __device__ __forceinline__ Four philox(Four c, unsigned key0, unsigned key1) {
     return c;
 }
 
-// y = x * kept, or 0 where the value's number is below `below`. A thread has the four values of a
+// y = x * kept, or 0 if the value's random number is below `below`. Each thread has the four values of a
 // block of the stream.
 template <typename T>
 __device__ void dropout(const T* x, T* y, size_t count, unsigned key0, unsigned key1,

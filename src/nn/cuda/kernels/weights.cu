@@ -1,8 +1,8 @@
-// What is done beside products: an increment added to a weight, its type changed, a bias added.
+// Adds an increment to a weight, changes types, and adds a bias.
 #include "common.cuh"
 
 // out = w + scale * transpose(b) a, in out's type: w, out [outputs, inputs], a [rank, inputs],
-// b [rank, outputs]. A rank of 0 only changes the type. A thread has V columns of a row.
+// b [rank, outputs]. A rank of 0 only changes the type. Each thread has V columns of a row.
 template <typename T, int V>
 __device__ void fold(const float* w, const float* a, const float* b, float scale, T* out,
                      int outputs, int inputs, int rank) {

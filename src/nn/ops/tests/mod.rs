@@ -1,5 +1,5 @@
-//! Every operation against its composition of candle's operations, whose gradients are candle's:
-//! in float64 as the oracle for the fused float32 path and for the path for other types.
+//! Compares every operation and its gradients with a composition of candle's operations in float64.
+//! It tests the fused float32 path and the path for other types.
 
 mod pytorch;
 
@@ -24,7 +24,7 @@ fn numbers_of(t: &Tensor) -> Vec<f64> {
     t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Value and gradients of Σ y · probe by our graph.
+/// The value of y, and the gradients of Σ y · probe, computed by our graph.
 fn ours(inputs: &[Tensor], f: &dyn Fn(&[Variable]) -> Result<Variable>) -> Vec<Tensor> {
     let leaves: Vec<Variable> = inputs.iter().map(|t| Variable::leaf(t.clone())).collect();
     let y = f(&leaves).unwrap();
@@ -40,7 +40,7 @@ fn probe(like: &Tensor) -> Tensor {
     random(like.dims(), "probe").to_dtype(like.dtype()).unwrap()
 }
 
-/// The same by candle's.
+/// The same, computed by candle's graph.
 fn candles(inputs: &[Tensor], f: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Vec<Tensor> {
     let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
@@ -59,11 +59,11 @@ fn agree(
         shapes.iter().enumerate().map(|(i, s)| random(s, &format!("{i}"))).collect();
     let double: Vec<Tensor> = single.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect();
     let want = candles(&double, &oracle);
-    // A gradient is at most a sum over all of the result, of n terms, which are themselves products of a
-    // few sums. Where the n terms cancel, the rounding of the partial sums stays, which are of order √n.
+    // A gradient is a sum of at most n terms, one per value of the result. If the terms cancel, rounding
+    // errors of the partial sums remain. Partial sums are of order √n.
     let terms = want[0].elem_count() as f64;
     let of_sums = 0.4 * terms.sqrt();
-    // In float32 sums of hundreds of terms are rounded.
+    // Float32 needs a larger tolerance, as sums of hundreds of terms are rounded.
     for (inputs, tolerance) in [(&single, 1e-5), (&double, 1e-12)] {
         for (i, (got, want)) in ours(inputs, &f).iter().zip(&want).enumerate() {
             assert_eq!(got.dims(), want.dims(), "{shapes:?}, output {i}");
@@ -82,12 +82,12 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Sizes around blocks and lanes, one, and primes.
+/// Sizes around those of blocks and lanes, one, and primes.
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1), 2..9usize, Just(16), Just(37), Just(97)]
 }
 
-/// A mask: of no padding, of padded keys, of padded keys and queries, of sequences of nothing.
+/// A mask by `padded`: 0 no padding, 1 padded keys, 2 padded keys and queries, 3 also empty sequences.
 fn mask(causal: bool, padded: usize, batch: usize, tokens: usize) -> Mask {
     let least = usize::from(padded < 3);
     let length = |b: usize| least + (b * 5 + padded) % (tokens + 1 - least);
@@ -99,14 +99,14 @@ fn rows() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1), 2..9usize, Just(64), Just(131), Just(300), Just(777)]
 }
 
-/// A linear layer with everything: \[x, w, bias, added, a, b, a, b\].
+/// A linear layer with all options. `t` is \[x, w, bias, added, a, b, a, b\].
 fn whole(t: &[Variable], scales: &[f64], epilogue: u8, project: bool) -> Result<Variable> {
     let pairs = t[4..].chunks_exact(2).zip(scales);
     let products: Vec<LowRank> =
         pairs.map(|(p, s)| LowRank { a: p[0].clone(), b: p[1].clone(), scale: *s }).collect();
     let w = Weights { matrix: &t[1], products: &products, project };
     match epilogue {
-        // Uses what it doesn't add, so that every input has a gradient.
+        // The added term is used too, so that every input has a gradient.
         0 => sum(&[&linear(&t[0], w, Some(&t[2]), Epilogue::None)?, &t[3]]),
         1 => sum(&[&linear(&t[0], w, Some(&t[2]), Epilogue::Gelu)?, &t[3]]),
         _ => linear(&t[0], w, Some(&t[2]), Epilogue::Add(&t[3])),
@@ -145,7 +145,7 @@ proptest! {
         );
     }
 
-    /// A constant matrix gets no gradient, and its factors the same by either way.
+    /// A constant matrix gets no gradient, and its factors get the same gradients in both ways.
     #[test]
     fn thin_and_projected_gradients_are_the_same(
         n in rows(), input in size(), output in size(), rank in 1..5usize, epilogue in 0..3u8,
@@ -176,8 +176,8 @@ proptest! {
 
     #[test]
     fn layer_norm_agrees(n in rows(), width in prop_oneof![Just(3usize), 5..9usize, Just(37), Just(96)]) {
-        // A row of one or two values normalises to the same whatever they are: its gradient is
-        // nothing but cancellation.
+        // Rows of one or two values normalise to the same result for all values, so their gradient
+        // is only rounding errors.
         agree(
             &[&[n, width], &[width], &[width]],
             |t| layer_norm(&t[0], &t[1], &t[2], 1e-6),
@@ -235,7 +235,7 @@ proptest! {
             |t| mean_valid_tokens(&t[0], &lengths),
             |t| {
                 let rows = lengths.iter().enumerate().map(|(b, length)| match length {
-                    // Zeros that have a gradient, of zeros.
+                    // Zeros whose gradient is zeros.
                     0 => t[0].narrow(0, b, 1)?.sum(1)? - t[0].narrow(0, b, 1)?.sum(1)?,
                     _ => t[0].narrow(0, b, 1)?.narrow(1, 0, *length)?.mean(1),
                 });
@@ -338,8 +338,8 @@ proptest! {
     }
 }
 
-/// Sizes that the random ones do not reach: a matrix beyond the caches, the most rows a block has,
-/// an input that gets no gradient.
+/// Cases that the random ones do not reach: a matrix larger than the caches, the most rows per block, an
+/// input without a gradient.
 #[test]
 fn linear_agrees_in_blocks_of_every_kind() {
     for (n, input, output, rank) in [(700, 640, 832, 3), (2100, 24, 40, 3), (4200, 8, 24, 2)] {
@@ -405,8 +405,8 @@ fn tanh_and_relu_agree() {
     }
 }
 
-/// How far sequences are padded, and with which values, changes no bit of their results and of their
-/// gradients: nor which weights are dropped.
+/// The amount and the values of padding change no bit of results and gradients, and do not change which
+/// weights are dropped.
 #[test]
 fn padding_changes_no_bit() {
     let (lengths, heads, width) = ([3, 1, 6], 2, 14);
@@ -462,7 +462,7 @@ fn sums_means_and_parts_agree() {
     );
 }
 
-/// In a block: the stream is used by the norm and by the sum behind it.
+/// In a block, the norm and the later sum both use the residual stream.
 #[test]
 fn a_residual_stream_gets_the_sum_of_both_gradients() {
     agree(
@@ -485,7 +485,7 @@ fn a_residual_stream_gets_the_sum_of_both_gradients() {
     );
 }
 
-/// The backward pass draws the same mask, and the mask is the stream's numbers in order.
+/// Both passes draw the same mask, and the mask uses the stream's numbers in order.
 #[test]
 fn dropout_draws_the_same_mask_forward_and_backward() {
     let draws = Dropout::new(0.25, StepKey { seed: 3, step: 7, part: 1 }, "layer");
@@ -505,7 +505,7 @@ fn dropout_draws_the_same_mask_forward_and_backward() {
 }
 
 #[test]
-fn shapes_that_do_not_belong_together_are_refused() {
+fn shapes_that_do_not_match_are_refused() {
     let t = |shape: &[usize]| Variable::constant(random(shape, "t"));
     let refused = |y: Result<Variable>, what: &str| {
         let error = y.unwrap_err().to_string();
@@ -587,8 +587,8 @@ fn shapes_that_do_not_belong_together_are_refused() {
     refused(patches(&[1, 2, 0, 0], &[5, 2, 2, 2], &[1, 0, 5]), together);
 }
 
-/// A block's operations at sizes of several blocks, and a matrix beyond the caches: the same bits on
-/// one thread and on several.
+/// The operations of a block give the same bits on one thread and on several. Sizes include several
+/// blocks of work and a matrix larger than the caches.
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let block = |rows: usize, width: usize, wide: usize, rank: usize| {

@@ -1,4 +1,4 @@
-//! Operations against PyTorch, from `scripts/reference/make_operation_fixtures.py`.
+//! Compares operations with PyTorch. `scripts/reference/make_operation_fixtures.py` made the numbers.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -32,8 +32,8 @@ impl Fixture {
         serde_json::from_value(self.cases[case]["lengths"].clone()).unwrap()
     }
 
-    /// Compares the result and every gradient, in float32 and in float64: the CPU's kernels and the
-    /// compositions.
+    /// Compares the result and every gradient in float32, which the CPU's kernels compute, and in float64,
+    /// which the compositions compute.
     fn check(&self, case: &str, inputs: &[&str], f: impl Fn(&[Variable]) -> Result<Variable>) {
         for dtype in [DType::F32, DType::F64] {
             let typed = |what: &str| self.tensor(case, what).to_dtype(dtype).unwrap();
@@ -65,7 +65,7 @@ fn close(got: &Tensor, want: &Tensor, what: &str) {
 }
 
 #[test]
-fn attention_is_pytorchs() {
+fn attention_matches_pytorch() {
     let fixture = fixture();
     let mut count = 0;
     for (case, options) in fixture.cases.iter().filter(|(case, _)| case.starts_with("attention")) {
@@ -75,7 +75,7 @@ fn attention_is_pytorchs() {
         fixture.check(case, &["q", "k", "v"], |t| {
             attention([&t[0], &t[1], &t[2]], heads, &mask, None)
         });
-        // Packed, where it is self-attention of one tensor.
+        // The packed operation, if it is self-attention.
         let [q, k, v] = ["q", "k", "v"].map(|part| fixture.tensor(case, part));
         if q.dims() == k.dims() {
             let qkv = Variable::constant(Tensor::cat(&[q, k, v], 2).unwrap());
@@ -88,14 +88,14 @@ fn attention_is_pytorchs() {
 }
 
 #[test]
-fn the_mean_of_valid_tokens_is_sentence_transformers() {
+fn the_mean_of_valid_tokens_matches_sentence_transformers() {
     let fixture = fixture();
     let lengths = fixture.lengths("mean").unwrap();
     fixture.check("mean", &["x"], |t| mean_valid_tokens(&t[0], &lengths));
 }
 
 #[test]
-fn embedded_tokens_are_berts() {
+fn embedded_tokens_match_bert() {
     let fixture = fixture();
     let (ids, type_ids) = (fixture.ids("embed", "ids"), fixture.ids("embed", "type_ids"));
     fixture.check("embed", &["words", "positions", "types"], |t| {
@@ -104,7 +104,7 @@ fn embedded_tokens_are_berts() {
 }
 
 #[test]
-fn activations_are_pytorchs() {
+fn activations_match_pytorch() {
     let fixture = fixture();
     fixture.check("gelu", &["x"], |t| gelu(&t[0]));
     fixture.check("tanh", &["x"], |t| tanh(&t[0]));
