@@ -145,7 +145,7 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
     };
     let mut locked = repository.pin(&source, &files)?;
     if let Some(locked) = &mut locked {
-        known.map_or(Ok(()), |known| locked.keeps(known))?;
+        known.map_or(Ok(()), |known| locked.check_against(known))?;
         // The Hub's own list says it; else the card does, or the lock that was.
         if locked.licence.is_none() {
             let card = Card::of(&repository)?.license;

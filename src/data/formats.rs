@@ -3,7 +3,7 @@
 //! Endings are known as Hugging Face's `datasets` 5.2 knows them: those of tables in lower case, those
 //! of images in lower or upper case.
 
-use crate::hub::is_of_a_program;
+use crate::hub::is_tool_folder;
 
 /// A format of files that hold rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,7 +205,7 @@ const UNREAD: &[&str] = &[
 /// What the file at `path` of a dataset holds. What other programs leave behind holds nothing.
 pub fn holds(path: &str) -> Holds {
     let left_behind =
-        |folder: &str| folder == "__MACOSX" || folder == "__pycache__" || is_of_a_program(folder);
+        |folder: &str| folder == "__MACOSX" || folder == "__pycache__" || is_tool_folder(folder);
     if path.split('/').rev().skip(1).any(left_behind) {
         return Holds::Nothing;
     }
