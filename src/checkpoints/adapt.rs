@@ -1,6 +1,7 @@
-//! A checkpoint's weights in the shape that a run needs: its head's rows in the order of the data's
-//! classes, its position embeddings for the run's image size; then as they are where the method is the
-//! same, else multiplied out and, for VLoRA, turned into compounds with the best increments of the run's
+//! Adapts a checkpoint's weights to a run. The head's rows are put in the order of the data's
+//! classes, and the position embeddings are resampled to the run's image size. If checkpoint and
+//! run use the same method, the weights stay as they are. Otherwise they are multiplied out to
+//! dense weights and, for VLoRA, decomposed into compounds with the best increments of the run's
 //! rank.
 
 use std::collections::BTreeMap;
@@ -19,29 +20,29 @@ use crate::spec::{
 };
 use crate::vlora::{Increment, LayerMap, compress};
 
-/// The name of the position embeddings.
+/// The parameter name of the position embeddings.
 const POSITIONS: &str = "pos_embed";
 
-/// Weights by this project's names, without the head where the run wants a new one.
+/// Weights by this project's names, without the head if the run trains a new one.
 pub struct AdaptedWeights {
     pub values: BTreeMap<String, Tensor>,
     pub conversion: Conversion,
-    /// What a decomposition kept; empty without one.
+    /// How much of each weight a decomposition kept; empty without one.
     pub kept: Vec<Kept>,
-    /// How a kept head's rows were matched to the data's classes.
+    /// How the rows of a kept head were matched to the data's classes.
     pub classes: Option<ClassMatch>,
     pub positions: Option<Resampled>,
 }
 
-/// A checkpoint with the classes, and of an image model the image size, of what it is to be used for.
+/// A checkpoint with its classes, and for an image model its image size, fitted to a run.
 pub struct Aligned {
     pub checkpoint: Checkpoint,
     pub classes: Option<ClassMatch>,
     pub positions: Option<Resampled>,
 }
 
-/// Refuses a checkpoint of another model than the run's. With a new head the classes may differ,
-/// and unless the spec refuses it the image size.
+/// Errors if the checkpoint's model is not the run's. With a new head the classes may differ. The
+/// image size may differ unless the spec forbids it.
 pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
     let start = run.start.as_ref();
     let Some(differs) = run.model.difference(&checkpoint.model, start) else {
@@ -59,8 +60,9 @@ pub fn check_model(checkpoint: &Checkpoint, run: &RunSpec) -> Result<()> {
     }))
 }
 
-/// What resampling makes of position embeddings of a model of this size for that of a run; None
-/// where the sizes are the same. `auto` is timm's way: whose checkpoint it is was looked at before.
+/// How position embeddings are resampled from one model's image size to another's; None if the
+/// sizes are equal. `auto` means timm's method here: the caller has already replaced it for Hugging
+/// Face's checkpoints.
 pub fn resampled(from: &VitSpec, to: &VitSpec, how: PositionEmbedding) -> Option<Resampled> {
     let side = |model: &VitSpec| model.image_size / model.patch_size.max(1);
     let method = match how {
@@ -70,7 +72,8 @@ pub fn resampled(from: &VitSpec, to: &VitSpec, how: PositionEmbedding) -> Option
     (side(from) != side(to)).then(|| Resampled { method, from: side(from), to: side(to) })
 }
 
-/// The checkpoint for `run`'s model and data with classes of these names (none is an empty list).
+/// Fits the checkpoint to `run`'s model and to data with these class names. The list is empty if
+/// the classes have no names.
 pub fn align(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> Result<Aligned> {
     check_model(checkpoint, run)?;
     let start = run.start.as_ref();
@@ -95,8 +98,8 @@ pub fn align(checkpoint: &Checkpoint, run: &RunSpec, class_names: &[String]) -> 
     Ok(Aligned { checkpoint: aligned, classes, positions })
 }
 
-/// The checkpoint's weights for `run`, whose model must be the checkpoint's ([`check_model`]), on
-/// data with classes of these names.
+/// The checkpoint's weights for `run`, on data with these class names. Errors if the models differ
+/// ([`check_model`]).
 pub fn adapt(
     checkpoint: &Checkpoint,
     run: &RunSpec,
@@ -119,7 +122,7 @@ pub fn adapt(
     Ok(AdaptedWeights { values, conversion, kept, classes, positions })
 }
 
-/// What is done to weights of this method, with LoRA on top or not, for a run to start from them.
+/// The conversion that a run needs to start from weights of this method, with or without LoRA.
 pub fn conversion(vlora: Option<&VloraSpec>, lora: bool, run: &RunSpec) -> Conversion {
     match (vlora, &run.vlora) {
         (None, None) if !lora => Conversion::None,
@@ -132,8 +135,8 @@ pub fn conversion(vlora: Option<&VloraSpec>, lora: bool, run: &RunSpec) -> Conve
 }
 
 impl Checkpoint {
-    /// The model in compounds: every layer multiplied out, then those behind a compound's first
-    /// as the increments that are nearest to them, with what each keeps.
+    /// The model in compounds, and how much of each weight was kept. Every layer is multiplied out.
+    /// Then each layer but a compound's first is replaced by its nearest low-rank increment.
     pub fn compressed(&self, vlora: &VloraSpec) -> Result<(Checkpoint, Vec<Kept>)> {
         let mut vlora = vlora.clone();
         validate_model(&self.model, Some(&vlora), None)?;
@@ -145,10 +148,10 @@ impl Checkpoint {
     }
 }
 
-/// Whether the same parameters mean the same weights: how they start and where gradients stop
-/// has no part in it.
+/// Whether the same parameters give the same weights under both specs. Initialisation and detaching
+/// do not matter for that.
 fn same_weights(a: &VloraSpec, b: &VloraSpec, stacks: &[Stack]) -> bool {
-    // Of each layer and weight the layer that it adds to, and what it adds.
+    // For each layer and weight: the layer that it adds to, and the kind of increment.
     let of = |vlora: &VloraSpec, stack: &Stack| -> Vec<Option<(usize, Increment)>> {
         let map = LayerMap::of(stack, Some(vlora));
         let mut all = Vec::new();

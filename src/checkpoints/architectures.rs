@@ -1,7 +1,7 @@
-//! How `config.json` says what a model is: a reader for each `model_type`.
+//! Readers of `config.json`, one for each `model_type`.
 //!
-//! Fields that a file leaves out have the values that transformers' configs give them; those that
-//! make the model's size must be there.
+//! A missing field has the default of transformers' configs. Fields that set the model's size are
+//! required.
 
 use std::ops::RangeInclusive;
 
@@ -19,7 +19,7 @@ use crate::spec::nearest;
 
 type Read = fn(&Fields) -> Result<BaseModel>;
 
-/// `model_type`, how transformers' classes of it begin, how its fields are read.
+/// `model_type`, the prefix of its classes in transformers, and the reader of its fields.
 const KINDS: [(&str, &str, Read); 10] = [
     ("vit", "ViT", vit),
     ("bert", "Bert", |f| bert(f, BertKind::Bert)),
@@ -37,19 +37,19 @@ const SUPPORTED: &str = "vit, bert or distilbert, which can be trained; roberta,
                          camembert or electra, which `vlora spectrum` reads; marian, t5 or mt5, \
                          which are recognised";
 
-// What no model comes near, so that a damaged number is named before anything is made of it.
+// Ranges far beyond any real model. A damaged number is reported before memory is allocated for it.
 const LAYERS: RangeInclusive<usize> = 1..=4096;
 const WIDTHS: RangeInclusive<usize> = 1..=1 << 20;
 const ROWS: RangeInclusive<usize> = 1..=1 << 24;
 const PIXELS: RangeInclusive<usize> = 1..=1 << 16;
 
-/// The model that the fields describe.
+/// Reads the model that the fields describe.
 pub fn read(fields: &Fields) -> Result<BaseModel> {
     let types = KINDS.map(|(name, ..)| name);
     let Some(found) = fields.get("model_type") else {
         return match fields.get("architecture") {
             Some(_) => timm_config::read(fields).map(|timm| BaseModel::Timm(Box::new(timm))),
-            None => Err(unsaid(fields).into()),
+            None => Err(no_architecture(fields).into()),
         };
     };
     let kind = KINDS.iter().find(|(name, ..)| found == name);
@@ -58,7 +58,7 @@ pub fn read(fields: &Fields) -> Result<BaseModel> {
         let fault = fields.fault("model_type", "the architecture is not supported");
         let fault = fault.found(shown).expected(SUPPORTED);
         let like = found.as_str().map(str::to_lowercase).unwrap_or_default();
-        // Names are short: half of them being alike means nothing by itself.
+        // The names are short, so similar spelling alone is not enough for a suggestion.
         let near = nearest(&like, types).filter(|near| like.chars().next() == near.chars().next());
         return Err(match near {
             Some(near) => fault.help(format!("the nearest of these is `{near}`")),
@@ -69,8 +69,8 @@ pub fn read(fields: &Fields) -> Result<BaseModel> {
     read(fields)
 }
 
-/// What there is to say of a description without `model_type` and timm's `architecture`.
-fn unsaid(fields: &Fields) -> Fault {
+/// The error for a description with neither `model_type` nor timm's `architecture`.
+fn no_architecture(fields: &Fields) -> Fault {
     let class = fields.get("architectures").and_then(|all| all[0].as_str());
     let kind = KINDS.iter().find(|(_, start, _)| class.is_some_and(|c| c.starts_with(start)));
     let (found, help) = match class {
@@ -95,7 +95,7 @@ fn activation(fields: &Fields, name: &str) -> Result<Activation> {
     })
 }
 
-/// A number of heads that divides the width.
+/// Reads the number of heads, which must divide the width.
 fn heads(fields: &Fields, name: &str, width: (&str, usize)) -> Result<usize> {
     let heads = fields.whole(name, WIDTHS)?;
     if width.1.is_multiple_of(heads) {
@@ -130,8 +130,8 @@ fn vit(fields: &Fields) -> Result<BaseModel> {
     }))
 }
 
-/// How many classes the classifier has, if the file says it, and their names, if they have any but
-/// `LABEL_0` and so on.
+/// The classifier's number of classes, if the file has it, and their names. The default names
+/// `LABEL_0`, `LABEL_1`, … count as no names.
 fn classes(fields: &Fields) -> Result<(Option<usize>, Vec<String>)> {
     let labels = labels(fields)?;
     let count = match &labels {
@@ -145,9 +145,9 @@ fn classes(fields: &Fields) -> Result<(Option<usize>, Vec<String>)> {
     Ok((count, names))
 }
 
-/// `id2label` as a list. `label2id` must not give a name of `id2label` another number, since tools
-/// differ in which of the two they read. Names that only `label2id` has are passed over: a list left
-/// at its default has such.
+/// `id2label` as a list. Errors if `label2id` gives a name of `id2label` another number, since
+/// tools differ in which of the two they read. Names that are only in `label2id` are ignored: its
+/// default value has such names.
 fn labels(fields: &Fields) -> Result<Option<Vec<String>>> {
     let names = match fields.get("id2label") {
         Some(Value::Array(list)) => {
@@ -159,7 +159,7 @@ fn labels(fields: &Fields) -> Result<Option<Vec<String>>> {
     };
     if let (Some(names), Some(Value::Object(numbers))) = (&names, fields.get("label2id")) {
         for (name, number) in numbers {
-            // Some files write numbers as texts.
+            // Some files write numbers as strings.
             let number = number.as_str().and_then(|n| n.parse().ok()).or(number.as_u64());
             let there = number.and_then(|number| names.get(usize::try_from(number).ok()?));
             let at = names.iter().position(|other| other == name);
@@ -175,7 +175,7 @@ fn labels(fields: &Fields) -> Result<Option<Vec<String>>> {
     Ok(names)
 }
 
-/// Fields of a ViT's description that say what the model computes: each is read here.
+/// Fields of a ViT's description that define what the model computes. Each is read here.
 const VIT: [&str; 15] = [
     "hidden_act",
     "hidden_size",
@@ -194,9 +194,9 @@ const VIT: [&str; 15] = [
     "qkv_bias",
 ];
 
-/// Fields that change nothing of what a ViT's classifier computes: the pooler and the decoder of
-/// other heads, how training went (dropout and the start are the spec's here), how the program's
-/// classes hand out what they computed, generation of text, where the file is from.
+/// Fields that do not change what a ViT's classifier computes. They are about other heads, training
+/// (the spec sets dropout and initialisation), output formats of transformers, text generation, and
+/// the file's origin.
 const HARMLESS: [&str; 79] = [
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -279,7 +279,7 @@ const HARMLESS: [&str; 79] = [
     "xla_device",
 ];
 
-/// What of the description this project's ViT does not have; the first found.
+/// The first field of the description that this project's ViT does not support.
 fn unsupported(fields: &Fields, hidden_act: Activation, qkv_bias: bool) -> Option<Unsupported> {
     let no = |field: &str, found: String, expected: &str| {
         Some(Unsupported { field: field.into(), found, expected: expected.into() })
@@ -297,7 +297,7 @@ fn unsupported(fields: &Fields, hidden_act: Activation, qkv_bias: bool) -> Optio
     no(field, value.to_string(), UNKNOWN_FIELD)
 }
 
-/// Heads that were cut out of the layers, and classifiers of another kind.
+/// Pruned attention heads, or a classifier for another kind of problem.
 fn pruned_or_other_problem(fields: &Fields) -> Option<Unsupported> {
     let no = |field: &str, found: &Value, expected: &str| {
         let (field, found) = (field.into(), found.to_string());
@@ -314,7 +314,8 @@ fn pruned_or_other_problem(fields: &Fields) -> Option<Unsupported> {
     no("problem_type", problem?, "`single_label_classification`")
 }
 
-/// Fields of BERT's and DistilBERT's descriptions that say what the model computes: each is read here.
+/// Fields of BERT's and DistilBERT's descriptions that define what the model computes. Each is read
+/// here.
 const BERT: [&str; 24] = [
     "activation",
     "attention_dropout",
@@ -342,7 +343,7 @@ const BERT: [&str; 24] = [
     "vocab_size",
 ];
 
-/// Fields that change nothing of what the encoder computes: of other heads, of how tables started.
+/// Fields that do not change what the encoder computes. They are about other heads.
 const HARMLESS_TO_TEXTS: [&str; 8] = [
     "directionality",
     "pooler_fc_size",
@@ -354,7 +355,7 @@ const HARMLESS_TO_TEXTS: [&str; 8] = [
     "seq_classif_dropout",
 ];
 
-/// What of the description this project's text encoder does not have; the first found.
+/// The first field of the description that this project's text encoder does not support.
 fn unsupported_text(fields: &Fields, act: (&str, Activation)) -> Option<Unsupported> {
     let no = |field: &str, found: String, expected: &str| {
         Some(Unsupported { field: field.into(), found, expected: expected.into() })
@@ -399,7 +400,7 @@ fn bert(fields: &Fields, kind: BertKind) -> Result<BaseModel> {
         attention_dropout: fields.share_or("attention_probs_dropout_prob", 0.1)?,
         num_labels,
         class_names,
-        // Of the others none can be trained.
+        // The other kinds cannot be trained at all.
         unsupported: match kind {
             BertKind::Bert => unsupported_text(fields, ("hidden_act", hidden_act)),
             _ => None,
@@ -407,7 +408,8 @@ fn bert(fields: &Fields, kind: BertKind) -> Result<BaseModel> {
     }))
 }
 
-/// BERT's parts under other names, without segments; ε is not for the file to say.
+/// DistilBERT is BERT with other names and without segments. ε is fixed; the file has no field for
+/// it.
 fn distilbert(fields: &Fields) -> Result<BaseModel> {
     let hidden_size = fields.whole("dim", WIDTHS)?;
     let hidden_act = activation(fields, "activation")?;
@@ -451,7 +453,7 @@ fn marian(fields: &Fields) -> Result<BaseModel> {
         head_size: d_model / encoder.heads,
         activation: activation(fields, "activation_function")?,
         gated: false,
-        // PyTorch's own, which the file does not say.
+        // PyTorch's default; the file has no field for it.
         norm_eps: 1e-5,
         max_position_embeddings: Some(fields.whole_or("max_position_embeddings", ROWS, 1024)?),
     }))
@@ -466,7 +468,7 @@ fn t5(fields: &Fields) -> Result<BaseModel> {
     };
     let decoder =
         StackConfig { layers: fields.whole_or("num_decoder_layers", LAYERS, layers)?, ..encoder };
-    // The gated GELU is the approximated one, as transformers reads it.
+    // transformers reads `gated-gelu` as the tanh approximation.
     let (activation, gated) = match fields.text_or("feed_forward_proj", "relu")? {
         "relu" => (Activation::Relu, false),
         "gelu" => (Activation::Gelu, false),

@@ -1,11 +1,12 @@
 //! A state dict of the authors' `VisionTransformerVLoRA` (`vlora` 0.1.2, `models/vit.py`,
 //! `utils/vlorafy.py`).
 //!
-//! Block i of compound c is `blocks.{c}.blocks.{i}`, here layer `c · size + i`. A target of a
-//! block with i > 0 is `….attn.qkv.parametrizations.weight.0.A` and `.B`, a vector's increment
-//! `….parametrizations.bias.0.A`, and the compound's base weight stands there again as
-//! `….parametrizations.weight.original`. That copy must equal its base to the bit; a file saved
-//! without copies (`safetensors.torch.save_model`) is read as well. Alpha is not in the file.
+//! Block i of compound c is `blocks.{c}.blocks.{i}`, which is layer `c · size + i` here. A block
+//! with i > 0 stores a matrix's increment as `….attn.qkv.parametrizations.weight.0.A` and `.B`, and
+//! a vector's increment as `….parametrizations.bias.0.A`. It also stores a copy of the compound's
+//! base weight as `….parametrizations.weight.original`, which must equal the base bit by bit. A
+//! file without copies (`safetensors.torch.save_model`) is read too. The file does not contain
+//! alpha.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +17,14 @@ use super::compact::file_bytes;
 use super::file::TensorFile;
 use super::hints::Hints;
 use super::shapes::Renamed;
-use super::timm::{NORM_EPS, described, heads, labelled, refuse_variants};
+use super::timm::{NORM_EPS, described, heads, refuse_variants, with_metadata};
 use crate::error::{Fault, Result};
 use crate::spec::{
     IncrementInit, LayerWeight, ModelSpec, Pool, Rank, Reference, TargetSpec, VitSpec, VloraSpec,
 };
 use crate::vlora::{Increment, LayerMap};
 
-/// A name within a block.
+/// A parameter's name, split into compound, block and the rest.
 struct Place<'a> {
     compound: usize,
     inner: usize,
@@ -36,19 +37,19 @@ fn place(name: &str) -> Option<Place<'_>> {
     Some(Place { compound: compound.parse().ok()?, inner: inner.parse().ok()?, rest })
 }
 
-/// The weights that can have increments in this form, of no particular size.
+/// The weights that can have increments in this form. Their sizes have no meaning.
 pub fn authors_targets() -> Vec<LayerWeight> {
     VitSpec::layer_weights(1, 1)
 }
 
-/// Whether a name is of this form.
-pub fn is_ours(name: &str) -> bool {
+/// Whether a name has this form.
+pub fn is_authors_name(name: &str) -> bool {
     place(name).is_some()
 }
 
-/// `attn.qkv.weight.A` of `attn.qkv.parametrizations.weight.0.A`; ours ends in `.original` for
-/// the base weight's copy.
-fn plain(rest: &str) -> String {
+/// Converts a name within a block to ours: `attn.qkv.parametrizations.weight.0.A` becomes
+/// `attn.qkv.weight.A`. The copy of a base weight keeps its end `.original`.
+fn ours(rest: &str) -> String {
     match rest.split_once(".parametrizations.") {
         Some((module, parameter)) => {
             format!("{module}.{}", parameter.replacen(".0.", ".", 1))
@@ -57,7 +58,7 @@ fn plain(rest: &str) -> String {
     }
 }
 
-/// Their name of one of ours, in compounds of `size`.
+/// Converts one of our names to theirs, for compounds of `size` layers.
 fn theirs(ours: &str, size: usize) -> String {
     let block = || {
         let (layer, rest) = ours.strip_prefix("blocks.")?.split_once('.')?;
@@ -78,7 +79,7 @@ fn theirs(ours: &str, size: usize) -> String {
 
 pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     file.only_floats(|_| false)?;
-    // Their model is timm's, and so may its description be.
+    // Their model is based on timm's, so the description may be timm's too.
     let described = described(file)?;
     refuse_variants(file, "attn.qkv")?;
     let last = file.tensors.keys().filter_map(|name| place(name)).map(|p| p.inner).max();
@@ -90,17 +91,17 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let mut tensors = BTreeMap::new();
     let mut originals = Vec::new();
     for (name, tensor) in &file.tensors {
-        let ours = match place(name) {
+        let our_name = match place(name) {
             None => name.clone(),
             Some(p) => {
                 let layer = p.compound.saturating_mul(size).saturating_add(p.inner);
-                format!("blocks.{layer}.{}", plain(p.rest))
+                format!("blocks.{layer}.{}", ours(p.rest))
             }
         };
-        match ours.strip_suffix(".original") {
+        match our_name.strip_suffix(".original") {
             Some(parameter) => originals.push((name, parameter.to_string(), tensor)),
             None => {
-                tensors.insert(ours, tensor.clone());
+                tensors.insert(our_name, tensor.clone());
             }
         }
     }
@@ -120,20 +121,20 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let theirs = |name: &str| theirs(name, size);
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
     let mut model = renamed.vit(heads(&renamed, described.as_ref(), hints)?, NORM_EPS)?;
-    // Whole compounds, so that a block that is not there is missed by its name.
+    // Rounded up to whole compounds, so that the error for a missing block names it.
     model.depth = model.depth.checked_next_multiple_of(size).unwrap_or(usize::MAX);
     let vlora = increments(file, &renamed, &model, size, hints)?;
-    labelled(renamed.checkpoint(model.into(), Some(vlora), None)?, described, hints)
+    with_metadata(renamed.checkpoint(model.into(), Some(vlora), None)?, described, hints)
 }
 
-/// The base layer's parameter of one of ours.
+/// The base layer's parameter for one of our parameter names.
 fn base_of(parameter: &str, size: usize) -> Option<String> {
     let (layer, rest) = parameter.strip_prefix("blocks.")?.split_once('.')?;
     let layer: usize = layer.parse().ok()?;
     Some(format!("blocks.{}.{rest}", layer - layer.checked_rem(size)?))
 }
 
-/// Equal in shape and in every bit.
+/// Whether shape and every bit are equal.
 fn same(a: &Tensor, b: &Tensor) -> candle_core::Result<bool> {
     let bits = |t: &Tensor| -> candle_core::Result<Vec<u32>> {
         Ok(t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
@@ -141,8 +142,8 @@ fn same(a: &Tensor, b: &Tensor) -> candle_core::Result<bool> {
     Ok(a.dims() == b.dims() && bits(a)? == bits(b)?)
 }
 
-/// Targets and ranks as the first layer with increments has them; another layer that differs
-/// shows as a missing, extra or misshapen tensor.
+/// Targets and ranks, as in the first layer with increments. If another layer differs, a later
+/// check reports a missing, extra or misshapen tensor.
 fn increments(
     file: &TensorFile,
     renamed: &Renamed,
@@ -155,7 +156,7 @@ fn increments(
         let factor = renamed.tensors.get(&factor(weight))?;
         Some(Rank::Of(if weight.is_vector() { 0 } else { *factor.dims().first()? }))
     };
-    // Matrices first.
+    // Matrices come before vectors.
     let weights = ModelSpec::Vit(model.clone()).weights();
     let found: Vec<(&LayerWeight, Rank)> = match size {
         // Compounds of one layer hold no increments.
@@ -196,7 +197,7 @@ fn increments(
     })
 }
 
-/// The tensors by the authors' names, the copies of the base weights among them.
+/// The tensors by the authors' names, with the copies of the base weights.
 pub fn authors_tensors(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tensor>> {
     let vlora = expressible(checkpoint)?;
     let size = vlora.compound_size;
@@ -214,7 +215,7 @@ pub fn authors_tensors(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tenso
     Ok(tensors)
 }
 
-/// The increments, if the authors' package can hold the model.
+/// The increments. Errors if the authors' package cannot hold the model.
 fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     let no = |why: &str| {
         Err(Fault::new("the authors' form cannot hold this model")
@@ -257,8 +258,8 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     Ok(vlora)
 }
 
-/// How the authors' package builds the model that a file in its form is for: what the file does
-/// not hold.
+/// The Python call that builds the model of a file in the authors' form. The file does not contain
+/// these arguments.
 pub fn construction(checkpoint: &Checkpoint) -> Option<String> {
     let vlora = checkpoint.vlora.as_ref()?;
     let model = &checkpoint.model;
@@ -267,7 +268,7 @@ pub fn construction(checkpoint: &Checkpoint) -> Option<String> {
         format!("[{}]", vlora.targets.iter().map(of).collect::<Vec<_>>().join(", "))
     };
     let rank = |own: &TargetSpec| match own.rank.unwrap_or(vlora.rank) {
-        // A vector has none; the package wants a number there.
+        // A vector has no rank, but the package requires a number.
         _ if model.is_vector(&own.target) => "1".to_string(),
         rank => rank.to_string(),
     };

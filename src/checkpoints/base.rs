@@ -1,4 +1,4 @@
-//! `config.json`: what a base model of the Hub is, by its `model_type`.
+//! The description of a base model of the Hub, by the `model_type` in its `config.json`.
 //!
 //! | `model_type` | what it is | what can be done with it |
 //! |---|---|---|
@@ -32,22 +32,22 @@ pub struct VitConfig {
     pub num_hidden_layers: usize,
     pub num_attention_heads: usize,
     pub intermediate_size: usize,
-    /// Pixels a side of the image and of a patch.
+    /// Side of the image and of a patch, in pixels.
     pub image_size: usize,
     pub patch_size: usize,
     pub num_channels: usize,
     pub hidden_act: Activation,
     pub layer_norm_eps: f64,
     pub qkv_bias: bool,
-    /// Classes of the classifier, if the file says how many.
+    /// Number of classes, if the file has it.
     pub num_labels: Option<usize>,
-    /// Their names by number; empty where they have none but `LABEL_0` and so on.
+    /// Names of the classes by number; empty if there are only the defaults `LABEL_0`, `LABEL_1`, …
     pub class_names: Vec<String>,
-    /// What the description says that this project's model does not have.
+    /// The first field that this project's model does not support.
     pub unsupported: Option<Unsupported>,
 }
 
-/// An encoder as BERT's.
+/// A text encoder like BERT.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BertConfig {
     pub kind: BertKind,
@@ -57,25 +57,25 @@ pub struct BertConfig {
     pub num_attention_heads: usize,
     pub intermediate_size: usize,
     pub max_position_embeddings: usize,
-    /// Kinds of segments; 0 where the model has none.
+    /// Number of segment types; 0 if the model has none.
     pub type_vocab_size: usize,
     pub hidden_act: Activation,
     pub layer_norm_eps: f64,
-    /// What training dropped of activations, and of attention's weights.
+    /// Dropout rates of the activations and of the attention weights in training.
     pub dropout: f64,
     pub attention_dropout: f64,
-    /// Classes of the classifier, if the file says how many.
+    /// Number of classes, if the file has it.
     pub num_labels: Option<usize>,
-    /// Their names by number; empty where they have none but `LABEL_0` and so on.
+    /// Names of the classes by number; empty if there are only the defaults `LABEL_0`, `LABEL_1`, …
     pub class_names: Vec<String>,
-    /// What the description says that this project's model does not have.
+    /// The first field that this project's model does not support.
     pub unsupported: Option<Unsupported>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BertKind {
     Bert,
-    /// RoBERTa, XLM-RoBERTa and CamemBERT, which differ in their vocabularies.
+    /// RoBERTa, XLM-RoBERTa and CamemBERT, which differ only in their vocabularies.
     Roberta,
     Electra,
     DistilBert,
@@ -89,17 +89,17 @@ pub struct EncoderDecoderConfig {
     pub d_model: usize,
     pub encoder: StackConfig,
     pub decoder: StackConfig,
-    /// Width of one head; d_model over the heads but for T5.
+    /// Width of one head: d_model divided by the heads, except for T5.
     pub head_size: usize,
     pub activation: Activation,
     /// Whether the MLP multiplies by a second, linear branch.
     pub gated: bool,
     pub norm_eps: f64,
-    /// None where positions are relative.
+    /// None if positions are relative.
     pub max_position_embeddings: Option<usize>,
 }
 
-/// The layers of one side.
+/// The layers of the encoder or of the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackConfig {
     pub layers: usize,
@@ -114,17 +114,17 @@ pub enum EncoderDecoderKind {
     T5,
 }
 
-/// The function within an MLP.
+/// The activation function of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     Gelu,
-    /// Its approximation by tanh.
+    /// GELU approximated by tanh.
     GeluTanh,
     Relu,
     Silu,
 }
 
-/// Their names in descriptions, the usual one of each first.
+/// Names of the activations in descriptions. The usual name of each comes first.
 pub const ACTIVATIONS: [(&str, Activation); 7] = [
     ("gelu", Activation::Gelu),
     ("gelu_new", Activation::GeluTanh),
@@ -136,8 +136,7 @@ pub const ACTIVATIONS: [(&str, Activation); 7] = [
 ];
 
 impl BaseModel {
-    /// Hugging Face's ViT if it is one that this program can train; else why not, of the
-    /// description at `path`.
+    /// Hugging Face's ViT. Errors if this program cannot train it; `path` names the description.
     pub fn vit(&self, path: &Path) -> Result<&VitConfig> {
         self.trainable(path)?;
         match self {
@@ -149,8 +148,7 @@ impl BaseModel {
         }
     }
 
-    /// BERT or DistilBERT if it is one that this program can train; else why not, of the description
-    /// at `path`.
+    /// BERT or DistilBERT. Errors if this program cannot train it; `path` names the description.
     pub fn bert(&self, path: &Path) -> Result<&BertConfig> {
         self.trainable(path)?;
         match self {
@@ -162,7 +160,7 @@ impl BaseModel {
         }
     }
 
-    /// Whether this program can train the model; else why not, of the description at `path`.
+    /// Errors if this program cannot train the model; `path` names the description.
     pub fn trainable(&self, path: &Path) -> Result<()> {
         let fault = || {
             Fault::of_file(path, "models of this kind cannot be trained or imported yet")
@@ -189,7 +187,7 @@ impl BaseModel {
         }
     }
 
-    /// Rows of the embedding of a text model.
+    /// Vocabulary size of a text model; None for image models.
     pub fn vocab_size(&self) -> Option<usize> {
         match self {
             BaseModel::Vit(_) | BaseModel::Timm(_) => None,

@@ -9,7 +9,7 @@
 //! | `intermediate.dense`, `output.dense` | `ffn.lin1`, `ffn.lin2` |
 //! | `output.LayerNorm` | `output_layer_norm` |
 //!
-//! What pretraining had behind the layers is passed over where a run trains a new head.
+//! If a run trains a new head, the heads of pretraining are ignored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,8 +42,8 @@ const DISTILBERT: [(&str, &str); 8] = [
     ("output_layer_norm", "output.LayerNorm"),
 ];
 
-/// How names begin of heads that a new one replaces: of pretraining, of other tasks, and what
-/// DistilBERT has in front of its classifier.
+/// Name prefixes of parameters that a new head replaces: heads of pretraining and of other tasks,
+/// and the layer before DistilBERT's classifier.
 const OTHER_HEADS: [&str; 7] = [
     "cls.",
     "lm_head.",
@@ -54,13 +54,13 @@ const OTHER_HEADS: [&str; 7] = [
     "vocab_transform.",
 ];
 
-/// Names of weights that show this form.
-pub fn is_ours(name: &str) -> bool {
+/// Whether a weight's name shows this form.
+pub fn is_bert_name(name: &str) -> bool {
     name.contains(".attention.self.query.") || name.contains(".attention.q_lin.")
 }
 
 pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
-    // Some versions store the positions' numbers beside the weights.
+    // Some versions also store the position indices, as integers.
     file.only_floats(|name| name.ends_with("embeddings.position_ids"))?;
     let path = file.path.with_file_name(CONFIG);
     let base = read_config(&path)?;
@@ -93,8 +93,8 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
         renamed.tensors.extend(head.map(|(name, tensor)| (name.to_string(), tensor)));
     }
     let model = model(&renamed, config, pool)?;
-    contradictions(&path, config, &model, hints.new_head.is_some())?;
-    // Their names are of the classes that a new head replaces.
+    check_description(&path, config, &model, hints.new_head.is_some())?;
+    // A new head has other classes.
     let class_names = match hints.new_head {
         Some(_) => Vec::new(),
         None => config.class_names.clone(),
@@ -103,8 +103,8 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     Ok(Checkpoint { metadata, ..renamed.checkpoint(model.into(), None, None)? })
 }
 
-/// What the classifier takes: what the caller wants of a new one, of a kept one what transformers'
-/// `BertForSequenceClassification` has.
+/// The classifier's input. The caller chooses it for a new classifier. A kept one has that of
+/// transformers' `BertForSequenceClassification`.
 fn pool(file: &TensorFile, tensors: &BTreeMap<String, Tensor>, hints: &Hints) -> Result<TextPool> {
     let has = |name: &str| tensors.contains_key(name);
     let fault = |summary: &str| Fault::of_file(&file.path, summary);
@@ -145,7 +145,8 @@ fn pool(file: &TensorFile, tensors: &BTreeMap<String, Tensor>, hints: &Hints) ->
     })
 }
 
-/// The model that the shapes show, with what the description says besides.
+/// The model by the shapes of its tensors. Only values that no shape shows come from the
+/// description.
 fn model(renamed: &Renamed, config: &BertConfig, pool: TextPool) -> Result<EncoderSpec> {
     let rows = |name: &str, meaning: &str| renamed.dims::<2>(name, meaning);
     let words = "[vocabulary, hidden] of the word embeddings";
@@ -176,14 +177,15 @@ fn model(renamed: &Renamed, config: &BertConfig, pool: TextPool) -> Result<Encod
         attention_dropout: config.attention_dropout,
         activation: match config.hidden_act {
             Activation::Relu => MlpActivation::Relu,
-            // Others were refused.
+            // Other activations were refused before.
             _ => MlpActivation::Gelu,
         },
     })
 }
 
-/// Holds the description to the tensors' shapes; its labels only where the head is kept.
-fn contradictions(
+/// Checks the description against the tensors' shapes. The labels are checked only if the head is
+/// kept.
+fn check_description(
     path: &Path,
     config: &BertConfig,
     model: &EncoderSpec,
@@ -211,12 +213,13 @@ fn contradictions(
     expect_agreement(path, &sizes)
 }
 
-/// What norms' parameters are called in weights that were converted from TensorFlow, as Google's BERT, and
-/// what they are called since.
+/// Old and new names of the norms' parameters. Weights converted from TensorFlow, such as Google's
+/// BERT, have the old ones.
 const OLD_NORMS: [(&str, &str); 2] =
     [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
 
-/// Our name of one of theirs; those that have none keep theirs, and are found out later.
+/// Converts one of their names to ours. A name without a counterpart is kept; a later check reports
+/// it.
 fn ours(bare: &str, kind: BertKind) -> String {
     if let Some((module, new)) =
         OLD_NORMS.iter().find_map(|(old, new)| Some((bare.strip_suffix(old)?, new)))
@@ -233,7 +236,7 @@ fn ours(bare: &str, kind: BertKind) -> String {
     renamed.unwrap_or_else(|| bare.to_string())
 }
 
-/// Their name of one of ours.
+/// Converts one of our names to theirs.
 fn theirs(ours: &str, kind: BertKind, prefix: &str) -> String {
     if ours.starts_with("classifier.") {
         return ours.to_string();
@@ -248,7 +251,8 @@ fn theirs(ours: &str, kind: BertKind, prefix: &str) -> String {
     renamed.unwrap_or_else(|| format!("{prefix}{ours}"))
 }
 
-/// The files of a `BertForSequenceClassification`'s folder, of a dense model, the description last.
+/// The files of a `BertForSequenceClassification`'s folder for a dense model. The description comes
+/// last.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let no = |found: &str, expected: &str| {
         Err(Fault::new("Hugging Face's BERT cannot hold this model")

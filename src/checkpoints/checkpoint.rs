@@ -1,4 +1,4 @@
-//! A model with its weights, whatever form it was read from.
+//! A model with its weights, independent of the form that it was read from.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ use crate::vlora::materialise;
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     pub model: ModelSpec,
-    /// None where every layer is dense.
+    /// None if every layer is dense.
     pub vlora: Option<VloraSpec>,
     pub lora: Option<LoraSpec>,
-    /// Not known where the file's form does not hold them.
+    /// Empty if the file's form cannot hold it.
     pub metadata: Metadata,
     pub tensors: BTreeMap<String, Tensor>,
 }
 
-/// A dense model of more values is not made of a small file: 8 GiB.
+/// Values of a dense model at most, 8 GiB. A small file must not make the program allocate more.
 const MOST_VALUES: u64 = 1 << 31;
 
 impl Checkpoint {
@@ -39,7 +39,7 @@ impl Checkpoint {
         self.tensors.values().map(|t| t.elem_count() as u64).sum()
     }
 
-    /// The dense model that computes the same: increments and LoRA added up.
+    /// The dense model that computes the same: increments and LoRA are added to the weights.
     pub fn materialised(&self) -> Result<Checkpoint> {
         let stacks = self.model.stacks();
         let values = stacks.iter().map(dense_values).fold(0, u64::saturating_add);
@@ -64,7 +64,7 @@ impl Checkpoint {
     }
 }
 
-/// Values of the layers of a stack that are all dense.
+/// Number of values of a stack's layers if all are dense.
 fn dense_values(stack: &Stack) -> u64 {
     let layer = stack.weights.iter().map(LayerWeight::sides).map(|(o, i)| (o * i) as u64);
     layer.sum::<u64>().saturating_mul(stack.depth as u64)

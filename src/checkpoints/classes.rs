@@ -1,4 +1,4 @@
-//! The rows of a kept classifier in the order of the data's classes.
+//! Puts the rows of a kept classifier in the order of the data's classes.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::error::{Fault, Result};
 use crate::models::head_parameters;
 use crate::spec::{ClassMatch, Unnamed};
 
-/// How the classes of a checkpoint are those of the data, by their names where both have them; no
-/// names are an empty list. Refuses names that are not the same on both sides.
+/// Matches the classes of a checkpoint to those of the data. They are matched by name if both have
+/// names, else by number. A list is empty if there are no names. Errors if the names differ.
 pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatch> {
     match (checkpoint.is_empty(), data.is_empty()) {
         (true, true) => return Ok(ClassMatch::ByNumber(Unnamed::Both)),
@@ -50,11 +50,11 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
             .expected("each name once, or the same names in the same order")
             .into());
     }
-    // Every name is on both sides.
+    // Both sides have the same names by now.
     Ok(ClassMatch::Permuted(data.iter().filter_map(|name| rows.get(name).copied()).collect()))
 }
 
-/// Some of the names and how many more there are; None without any.
+/// The first few names and how many more there are; None if the list is empty.
 fn listed(names: &[&str]) -> Option<String> {
     const SHOWN: usize = 8;
     let more = names.len().saturating_sub(SHOWN);
@@ -68,7 +68,7 @@ impl Checkpoint {
     pub fn in_order(mut self, classes: &ClassMatch) -> Result<Checkpoint> {
         let ClassMatch::Permuted(rows) = classes else { return Ok(self) };
         let index: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        // Each parameter of the head has a row a class.
+        // Each parameter of the head has one row for each class.
         for name in head_parameters(&self.model)? {
             if let Some(tensor) = self.tensors.get_mut(&name) {
                 let index = Tensor::new(index.as_slice(), tensor.device())?;

@@ -1,9 +1,9 @@
-//! This project's own form: exactly the model's parameters by its names, an increment as its
-//! factors, and in the metadata's one key `vlora` the model's shape as JSON,
-//! `{"format": 2, "model": …, "vlora": …, "lora": …, "labels": …}`, where `labels` is the
-//! [`Metadata`]. Format 1 is the same without it.
+//! This project's own form: a safetensors file with exactly the model's parameters by our names. An
+//! increment is stored as its factors. The metadata has one key, `vlora`, with the model's shape as
+//! JSON: `{"format": 2, "model": …, "vlora": …, "lora": …, "labels": …}`. `labels` is the
+//! [`Metadata`]; format 1 does not have it.
 //!
-//! One key, because several would stand in an order that differs from run to run.
+//! There is only one key because the order of several would differ from run to run.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -41,7 +41,7 @@ impl<M: Into<ModelSpec>> Head<M> {
     }
 }
 
-/// The architecture alone, which decides which fields `model` has.
+/// The architecture alone. It decides which fields `model` has.
 #[derive(Deserialize)]
 struct Tag {
     model: Tagged,
@@ -52,13 +52,13 @@ struct Tagged {
     architecture: Architecture,
 }
 
-/// The version alone, which goes before every other field.
+/// The version alone. It is checked before all other fields.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
 }
 
-/// The file of a run's model with these values.
+/// The content of the file of a run's model with these values.
 pub fn to_bytes(
     run: &RunSpec,
     tensors: &BTreeMap<String, Tensor>,
@@ -68,14 +68,14 @@ pub fn to_bytes(
 }
 
 impl TensorFile {
-    /// Whether it is in this project's own form.
+    /// Whether the file is in this project's own form.
     pub fn is_compact(&self) -> bool {
         self.metadata.contains_key(KEY)
     }
 }
 
 impl Checkpoint {
-    /// The file in compact form.
+    /// The content of the file in compact form.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let (vlora, lora) = (self.vlora.as_ref(), self.lora.as_ref());
         serialise(&self.model, vlora, lora, &self.metadata, &self.tensors)
@@ -124,7 +124,7 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
     }
     let architecture = match serde_json::from_str::<Tag>(text) {
         Ok(Tag { model: Tagged { architecture } }) => architecture,
-        // What is wrong is said by the fields that most files have.
+        // The error then names the fields that most files have.
         Err(_) => Architecture::Vit,
     };
     let head = match architecture {

@@ -1,11 +1,10 @@
-//! A checkpoint's model in words.
+//! A checkpoint's description for users.
 
 use super::checkpoint::Checkpoint;
 use crate::spec::{EncoderSpec, ModelSpec, Normalize, Pool, TextPool, VitSpec};
 
 impl Checkpoint {
-    /// What the model is, what its classes are called and how its input was treated: a name and a
-    /// text each.
+    /// Lines on the model, its classes and its input's normalisation, each a name and a text.
     pub fn description(&self) -> Vec<(&'static str, String)> {
         let model = match &self.model {
             ModelSpec::Vit(model) => vit(model),
@@ -62,7 +61,7 @@ fn encoder(model: &EncoderSpec) -> String {
     )
 }
 
-/// The first few names, without what a terminal would act on.
+/// The first few names, without control characters.
 fn first_names(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let plain =

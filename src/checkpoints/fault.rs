@@ -1,10 +1,10 @@
-//! Parts of errors that several forms of weights have.
+//! Parts of errors that several forms of weights share.
 
 use std::path::Path;
 
 use crate::error::{Fault, Result};
 
-/// What is wrong with JSON, with the piece of text that shows it.
+/// The message of a JSON error, with the text before the place where it occurred.
 pub fn json_fault(text: &str, error: &serde_json::Error) -> String {
     const SHOWN: usize = 30;
     let message = error.to_string();
@@ -26,8 +26,8 @@ pub fn first_of(names: &[&str]) -> String {
     }
 }
 
-/// Refuses a description at `path` that says another size than the weights show. Each size has its field,
-/// what that says, what the weights show, and which tensor shows it.
+/// Errors if a size in the description at `path` contradicts the weights. Each size is the field,
+/// its value, the value in the weights, and the tensor that shows that value.
 pub fn expect_agreement(path: &Path, sizes: &[(&str, usize, usize, &str)]) -> Result<()> {
     match sizes.iter().find(|(_, said, shown, _)| said != shown) {
         None => Ok(()),

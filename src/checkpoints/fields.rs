@@ -1,7 +1,7 @@
-//! Fields of a JSON object out of another program's file, each checked for its type and range.
+//! Fields of a JSON object in another program's file, checked for type and range.
 //!
-//! `null` stands for a field that is left out, as the programs that write it read it. Whether an
-//! unknown field is a fault is for the reader to say: [`Fields::unknown`] finds the first.
+//! `null` counts as a missing field, as in the programs that write these files. The caller decides
+//! whether unknown fields are an error; [`Fields::unknown`] finds the first.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -11,16 +11,16 @@ use serde_json::{Map, Value};
 use super::fault::json_fault;
 use crate::error::{Fault, Result};
 
-/// An object and the file it is from.
+/// A JSON object and its file.
 pub struct Fields<'a> {
     path: &'a Path,
-    /// What goes before a field's name in errors: the section with its dot.
+    /// The prefix of field names in errors: the section and a dot.
     prefix: String,
     object: Map<String, Value>,
 }
 
 impl<'a> Fields<'a> {
-    /// The object that is the whole file; `what` names the file's subject in errors.
+    /// Parses a file that is one JSON object. `what` names its subject in errors.
     pub fn parse(path: &'a Path, bytes: &[u8], what: &str) -> Result<Fields<'a>> {
         let fault = || Fault::of_file(path, format!("{what} cannot be used"));
         let text = std::str::from_utf8(bytes)
@@ -32,12 +32,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The field's value; None where it is left out or null.
+    /// The field's value; None if it is missing or null.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.object.get(name).filter(|value| !value.is_null())
     }
 
-    /// The fields of an object within; None where it is left out.
+    /// The fields of a nested object; None if it is missing.
     pub fn section(&self, name: &str) -> Result<Option<Fields<'a>>> {
         match self.get(name) {
             None => Ok(None),
@@ -50,19 +50,19 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The field's name with its section's.
+    /// The field's name with its section.
     pub fn full_name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// The first field with a value that is none of `known`.
+    /// The first field that is not in `known`. Null fields do not count.
     pub fn unknown(&self, known: &[&[&str]]) -> Option<(&str, &Value)> {
         let is_known = |name: &str| known.iter().any(|names| names.contains(&name));
         let mut fields = self.object.iter().filter(|(_, value)| !value.is_null());
         fields.find(|(name, _)| !is_known(name)).map(|(name, value)| (name.as_str(), value))
     }
 
-    /// A fault of the field; `name` may be a path, as in `id2label.3`.
+    /// An error about a field; `name` may be a path such as `id2label.3`.
     pub fn fault(&self, name: &str, summary: &str) -> Fault {
         Fault::of_file(self.path, format!("{}{name}: {summary}", self.prefix))
     }
@@ -87,7 +87,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The same, or `default` where the field is left out.
+    /// A whole number within `range`, or `default` if the field is missing.
     pub fn whole_or(
         &self,
         name: &str,
@@ -97,7 +97,7 @@ impl<'a> Fields<'a> {
         self.get(name).map_or(Ok(default), |_| self.whole(name, range))
     }
 
-    /// One side of a square: a whole number, or two that are equal.
+    /// The side of a square, given as one whole number or as two equal ones.
     pub fn square(&self, name: &str, range: RangeInclusive<usize>) -> Result<usize> {
         match self.get(name).and_then(Value::as_array).map(Vec::as_slice) {
             Some([rows, columns]) if rows == columns => {
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text, or `default` where the field is left out.
+    /// A text, or `default` if the field is missing.
     pub fn text_or<'b>(&'b self, name: &str, default: &'b str) -> Result<&'b str> {
         match self.get(name) {
             None => Ok(default),
@@ -122,7 +122,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// True or false, or `default` where the field is left out.
+    /// True or false, or `default` if the field is missing.
     pub fn flag_or(&self, name: &str, default: bool) -> Result<bool> {
         match self.get(name) {
             None => Ok(default),
@@ -131,7 +131,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number above 0, at most `most`, or `default` where the field is left out.
+    /// A number above 0 and at most `most`, or `default` if the field is missing.
     pub fn positive_or(&self, name: &str, most: f64, default: f64) -> Result<f64> {
         let Some(value) = self.get(name) else { return Ok(default) };
         match value.as_f64() {
@@ -140,7 +140,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A share from 0 to below 1, or `default` where the field is left out.
+    /// A number from 0 to below 1, or `default` if the field is missing.
     pub fn share_or(&self, name: &str, default: f64) -> Result<f64> {
         let Some(value) = self.get(name) else { return Ok(default) };
         match value.as_f64() {
@@ -149,8 +149,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Names by number: a list of texts, or an object whose keys are the numbers from 0 on. None
-    /// where the field is left out.
+    /// Names by number: a list of texts, or an object whose keys are the numbers from 0 on. None if
+    /// the field is missing.
     pub fn names(&self, name: &str) -> Result<Option<Vec<String>>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let text = |number: usize, value: &Value| match value {
@@ -182,7 +182,8 @@ impl<'a> Fields<'a> {
         each.collect::<Result<Vec<String>>>().map(Some)
     }
 
-    /// A number for each of `count` channels: as many, or one for all of them.
+    /// One number for each of `count` channels, given as a list or as one number for all. `default`
+    /// for each if the field is missing.
     pub fn channels_or(&self, name: &str, count: usize, default: f64) -> Result<Vec<f64>> {
         let Some(value) = self.get(name) else { return Ok(vec![default; count]) };
         let number = |value: &Value| value.as_f64().filter(|v| v.is_finite());
@@ -196,7 +197,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What a JSON value is.
+/// The name of a JSON value's type, for errors.
 pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,7 +1,8 @@
-//! A safetensors file as float32 tensors by name, or one clear error.
+//! Reads a safetensors file as float32 tensors by name, or gives one clear error.
 //!
-//! Float16 and bfloat16 are widened, which is exact. Tensors of other types are set aside: some
-//! programs store buffers of integers that are no weights. Pickles are refused unread.
+//! Float16 and bfloat16 are widened, which is exact. Only names and types of other tensors are
+//! kept: some programs store integer buffers that are not weights. Pickles are refused without
+//! loading.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,22 +17,23 @@ use super::file_names::MODEL;
 use crate::error::{Error, Fault, Result};
 use crate::spec::hex;
 
-/// What a weights file holds, or the shards of an index together.
+/// The content of a weights file, or of all shards of an index together.
 #[derive(Clone, Debug, Default)]
 pub struct TensorFile {
-    /// The file itself, also where a folder was asked for; of shards the index.
+    /// The file, even if the caller named its folder. For shards, the index.
     pub path: PathBuf,
-    /// Of the file's bytes. Of shards that of what `sha256sum INDEX SHARDS` prints in their folder.
+    /// SHA-256 of the file. For shards, that of the output of `sha256sum INDEX SHARDS` in their
+    /// folder.
     pub sha256: String,
     pub metadata: BTreeMap<String, String>,
     /// Float32, finite, on the CPU.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Names of the tensors that are no float32, float16 or bfloat16, with their types.
+    /// Names and types of the tensors that are not float32, float16 or bfloat16.
     pub others: BTreeMap<String, String>,
 }
 
 impl TensorFile {
-    /// Refuses the file if it has a tensor of another type that `skips` does not name.
+    /// Errors if the file has a tensor of another type, unless `skips` returns true for its name.
     pub fn only_floats(&self, skips: impl Fn(&str) -> bool) -> Result<()> {
         match self.others.iter().find(|(name, _)| !skips(name)) {
             None => Ok(()),
@@ -45,8 +47,8 @@ impl TensorFile {
     }
 }
 
-/// The refusal of a pickle.
-pub fn pickled(path: &Path) -> Error {
+/// The error for a pickle.
+pub fn pickle_error(path: &Path) -> Error {
     Fault::of_file(path, "the file is a pickle, which is never read: loading one can run any code")
         .expected("a safetensors file")
         .help(format!(
@@ -59,10 +61,10 @@ pub fn pickled(path: &Path) -> Error {
         .into()
 }
 
-/// Reads a file's bytes; `path` names them in errors.
+/// Parses a file's bytes; `path` names the file in errors.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorFile> {
     if is_pickle(bytes) && SafeTensors::read_metadata(bytes).is_err() {
-        return Err(pickled(path));
+        return Err(pickle_error(path));
     }
     let file = SafeTensors::deserialize(bytes).map_err(|e| unreadable(path, bytes, e))?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| unreadable(path, bytes, e))?;
@@ -76,7 +78,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorFile> {
                 others.insert(name, view.dtype().to_string());
             }
             Some(values) => {
-                finite(path, &name, view.shape(), &values)?;
+                check_finite(path, &name, view.shape(), &values)?;
                 tensors.insert(name, Tensor::from_vec(values, view.shape(), &Device::Cpu)?);
             }
         }
@@ -85,20 +87,20 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorFile> {
     Ok(TensorFile { path: path.to_path_buf(), sha256, metadata, tensors, others })
 }
 
-/// The bytes that the tensors of a sound file take: what follows its header.
+/// Bytes of all tensors in a valid file: the file's length without its header.
 pub fn tensor_bytes(bytes: &[u8]) -> u64 {
     let header = bytes.first_chunk::<8>().map_or(0, |first| u64::from_le_bytes(*first));
     (bytes.len() as u64).saturating_sub(header.saturating_add(8))
 }
 
-/// Whether bytes begin as `torch.save` writes them: a zip of a pickle, before version 1.6 a bare
-/// pickle. The first bytes of a safetensors file are its header's length, which is less than 2³².
+/// Whether bytes begin like a file of `torch.save`: a zip with a pickle, or before version 1.6 a
+/// bare pickle. A safetensors file begins with its header's length, which is less than 2³².
 fn is_pickle(bytes: &[u8]) -> bool {
     let zip = bytes.starts_with(b"PK\x03\x04");
     zip || matches!(bytes, [0x80, 1..=5, ..]) && bytes.get(4..8) != Some(&[0; 4])
 }
 
-/// The values as float32; None for a type that is not widened.
+/// The values as float32; None for another type.
 fn widened(view: &TensorView) -> Result<Option<Vec<f32>>> {
     let dtype = match view.dtype() {
         Dtype::F32 => {
@@ -114,7 +116,7 @@ fn widened(view: &TensorView) -> Result<Option<Vec<f32>>> {
     Ok(Some(narrow.to_dtype(DType::F32)?.to_vec1()?))
 }
 
-fn finite(path: &Path, name: &str, shape: &[usize], values: &[f32]) -> Result<()> {
+fn check_finite(path: &Path, name: &str, shape: &[usize], values: &[f32]) -> Result<()> {
     let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
     let mut rest = at;
     let mut index: Vec<usize> = Vec::new();
@@ -130,7 +132,7 @@ fn finite(path: &Path, name: &str, shape: &[usize], values: &[f32]) -> Result<()
         .into())
 }
 
-/// Why a file is no safetensors file.
+/// The error for bytes that are not a valid safetensors file.
 fn unreadable(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
     let what = "the file is not a sound safetensors file";
     let fault = Fault::of_file(path, what);
@@ -178,16 +180,16 @@ fn unreadable(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
     fault.into()
 }
 
-/// Where the last tensor of a header ends.
+/// The end offset of the last tensor in a header.
 fn last_byte(entries: &Value) -> u64 {
     let ends = entries.as_object().into_iter().flatten();
     ends.filter_map(|(_, entry)| entry["data_offsets"][1].as_u64()).max().unwrap_or(0)
 }
 
-/// Whether a header's entry is as long as its type and shape say.
+/// Whether a header entry's offsets match its type and shape.
 fn fits(entry: &Value) -> bool {
     let Ok(dtype) = serde_json::from_value::<Dtype>(entry["dtype"].clone()) else {
-        // The metadata, which is no tensor.
+        // This is the metadata entry, not a tensor.
         return true;
     };
     let bits = entry["shape"]

@@ -1,14 +1,14 @@
-//! What the files of a model are called in its folder.
+//! Names of the files in a model's folder.
 
 /// The weights.
 pub const MODEL: &str = "model.safetensors";
-/// The index of weights over several files.
+/// The index of weights in several files.
 pub const INDEX: &str = "model.safetensors.index.json";
 /// The model's description.
 pub const CONFIG: &str = "config.json";
-/// How the images are prepared.
+/// The preprocessing of images.
 pub const PREPROCESSOR: &str = "preprocessor_config.json";
 pub const TOKENIZER: &str = "tokenizer.json";
 
-/// How the names of safetensors files end.
+/// File name extension of safetensors files.
 pub const ENDING: &str = ".safetensors";

@@ -1,4 +1,4 @@
-//! The forms of a checkpoint, recognised by their tensors' names.
+//! The forms of a checkpoint. They are recognised by the tensors' names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ impl Form {
     pub const ALL: [Form; 5] =
         [Form::Compact, Form::Authors, Form::Timm, Form::HuggingFace, Form::Bert];
 
-    /// As options name it.
+    /// The name in command line options.
     pub fn name(self) -> &'static str {
         match self {
             Form::Compact => "compact",
@@ -41,7 +41,7 @@ impl Form {
         }
     }
 
-    /// What it is, in a line.
+    /// One line of help.
     pub fn about(self) -> &'static str {
         match self {
             Form::Compact => {
@@ -61,7 +61,7 @@ impl Form {
         }
     }
 
-    /// The files of a folder in this form, in the order to write them; none of a form that is one
+    /// The files of a folder in this form, in the order to write them. Empty for a form that is one
     /// file.
     pub fn files(self) -> &'static [&'static str] {
         match self {
@@ -84,13 +84,13 @@ impl fmt::Display for Form {
     }
 }
 
-/// The form that a file's metadata and names show.
+/// Recognises the form by the file's metadata and its tensors' names.
 pub fn recognise(file: &TensorFile) -> Result<Form> {
     let any = |test: &dyn Fn(&str) -> bool| file.tensors.keys().any(|name| test(name));
     if file.is_compact() {
         return Ok(Form::Compact);
     }
-    if any(&authors::is_ours) {
+    if any(&authors::is_authors_name) {
         return Ok(Form::Authors);
     }
     if any(&|name| name.contains(".attention.attention.query.")) {
@@ -101,10 +101,10 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
     }
     let names: Vec<&str> = file.tensors.keys().map(String::as_str).collect();
     if let Some((path, base)) = beside(&file.path).filter(|_| !names.is_empty()) {
-        // A Vision Transformer by its description and not by its names goes on to these.
+        // If the description is of an unsupported model, its error is clearer than one about names.
         base?.trainable(&path)?;
     }
-    if any(&bert::is_ours) {
+    if any(&bert::is_bert_name) {
         return Ok(Form::Bert);
     }
     if names.is_empty() {
@@ -128,13 +128,13 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
 #[derive(Debug)]
 pub enum Exported {
     File(Vec<u8>),
-    /// Files by their names in a folder, in the order to write them.
+    /// A folder's files with their names, in the order to write them.
     Folder(Vec<(PathBuf, Vec<u8>)>),
 }
 
 impl Checkpoint {
-    /// The checkpoint in a form; timm's and Hugging Face's hold the dense model that computes the
-    /// same.
+    /// Converts the checkpoint to a form. For timm and Hugging Face it is the dense model that
+    /// computes the same.
     pub fn export(&self, form: Form) -> Result<Exported> {
         Ok(match form {
             Form::Compact => Exported::File(self.to_bytes()?),
@@ -145,8 +145,8 @@ impl Checkpoint {
         })
     }
 
-    /// What a form does not hold of the model and its reader has to know, in lines.
-    pub fn unsaid(&self, form: Form) -> String {
+    /// Lines for the user about the parts of the model that this form cannot hold.
+    pub fn not_held_by(&self, form: Form) -> String {
         let eps = self.model.as_vit().map_or(TIMM_NORM_EPS, |model| model.norm_eps);
         let metadata = match form {
             Form::Authors | Form::Timm if !self.metadata.is_empty() => {

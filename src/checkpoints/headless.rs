@@ -1,18 +1,18 @@
-//! Backbones without a classifier, as self-supervised training and ImageNet-21k leave them, for
-//! runs that train a new one (`start.head: new`).
+//! Backbones without a classifier, such as those of self-supervised training or ImageNet-21k. A run
+//! with `start.head: new` can start from them.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::file::TensorFile;
 use crate::error::Result;
 
-/// What shows the width, and what the classifier is called, in timm's names and Hugging Face's.
+/// The tensor that shows the width, and the classifier's name, for timm and for Hugging Face.
 const NAMES: [(&str, &str); 2] =
     [("patch_embed.proj.weight", "head"), ("patch_embeddings.projection.weight", "classifier")];
 
-/// The file with a classifier of zeros for `classes` classes if it has none. The layer that
-/// Hugging Face pools with stands where a classifier would, and goes with it.
-pub fn completed(file: &TensorFile, classes: usize) -> Result<TensorFile> {
+/// Adds a classifier of zeros for `classes` classes if the file has none. Hugging Face's pooler is
+/// then removed, since classifiers of images do not use it.
+pub fn with_zero_head(file: &TensorFile, classes: usize) -> Result<TensorFile> {
     let mut file = file.clone();
     for (patches, head) in NAMES {
         let width = file.tensors.iter().find(|(name, _)| name.ends_with(patches));

@@ -1,19 +1,19 @@
-//! What a caller says of a file whose form does not say it.
+//! Facts about a file that its form does not contain and the caller provides.
 
 use std::collections::BTreeMap;
 
 use crate::spec::{Target, TextPool};
 
-/// What some forms do not say; not looked at where the file says it.
+/// Facts that some forms do not contain. They are ignored if the file contains them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
     pub heads: Option<usize>,
-    /// Of the increments in the authors' form; None is 1, their package's default.
+    /// Alpha of the increments in the authors' form; None means 1, their package's default.
     pub alpha: Option<f64>,
-    /// Of single targets' increments there.
+    /// Alpha of single targets in the authors' form.
     pub target_alphas: BTreeMap<Target, f64>,
-    /// Classes of a classifier that the caller brings: a file without one will do.
+    /// Number of classes if the caller trains a new classifier. The file then needs none.
     pub new_head: Option<usize>,
-    /// What the new classifier of a text encoder takes; None is the pooler, where there is one.
+    /// The input of a text encoder's new classifier; None means the pooler if there is one.
     pub pool: Option<TextPool>,
 }

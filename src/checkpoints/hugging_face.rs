@@ -1,8 +1,8 @@
 //! Hugging Face's `ViTForImageClassification`: a folder of `config.json` and `model.safetensors`,
-//! dense, with `preprocessor_config.json` where the images' normalisation is known.
+//! dense, with `preprocessor_config.json` if the images' normalisation is known.
 //!
-//! Its names differ from timm's and ours, and queries, keys and values are three layers where
-//! ours is one, `attn.qkv` = \[query; key; value\]. The prefix `vit.` may be missing.
+//! Its names differ from timm's, which are ours. Queries, keys and values are three layers there
+//! and one here, `attn.qkv` = \[query; key; value\]. The prefix `vit.` may be missing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use super::shapes::Renamed;
 use crate::error::{Error, Fault, Result};
 use crate::spec::{Pool, VitSpec};
 
-/// Our names and theirs outside of layers.
+/// Our names and theirs for parameters outside of layers.
 const OUTSIDE: [(&str, &str); 8] = [
     ("cls_token", "embeddings.cls_token"),
     ("pos_embed", "embeddings.position_embeddings"),
@@ -36,7 +36,7 @@ const OUTSIDE: [(&str, &str); 8] = [
     ("head.bias", "classifier.bias"),
 ];
 
-/// The same within a layer, without `.weight` and `.bias`.
+/// Our names and theirs within a layer, without `.weight` and `.bias`.
 const WITHIN: [(&str, &str); 5] = [
     ("norm1", "layernorm_before"),
     ("attn.proj", "attention.output.dense"),
@@ -49,11 +49,11 @@ const WITHIN: [(&str, &str); 5] = [
 const QKV: [&str; 3] =
     ["attention.attention.query", "attention.attention.key", "attention.attention.value"];
 
-/// Our `attn.qkv` in errors.
+/// The name in errors for our `attn.qkv`.
 const JOINED: &str = "attention.attention.{query,key,value}";
 
 pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
-    // Some versions store the positions' numbers beside the weights.
+    // Some versions also store the position indices, as integers.
     file.only_floats(|name| name.ends_with("embeddings.position_ids"))?;
     let path = file.path.with_file_name(CONFIG);
     let base = read_config(&path)?;
@@ -73,8 +73,8 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let model = renamed.vit(config.num_attention_heads, config.layer_norm_eps)?;
     let mut checkpoint = renamed.checkpoint(model.clone().into(), None, None)?;
     let new_head = hints.new_head.is_some();
-    contradictions(&path, config, &model, new_head)?;
-    // Their names are of the classes that a new head replaces.
+    check_description(&path, config, &model, new_head)?;
+    // A new head has other classes.
     let class_names = if new_head { Vec::new() } else { config.class_names.clone() };
     let folder = file.path.parent().unwrap_or(Path::new(""));
     let normalize = preprocessor::read(folder, model.channels)?;
@@ -82,8 +82,14 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// Holds the description to the tensors' shapes; its labels only where the head is kept.
-fn contradictions(path: &Path, config: &VitConfig, model: &VitSpec, new_head: bool) -> Result<()> {
+/// Checks the description against the tensors' shapes. The labels are checked only if the head is
+/// kept.
+fn check_description(
+    path: &Path,
+    config: &VitConfig,
+    model: &VitSpec,
+    new_head: bool,
+) -> Result<()> {
     let labels = config.num_labels.filter(|_| !new_head).unwrap_or(model.classes);
     let patch = "the patch embedding's shape";
     let sizes = [
@@ -98,7 +104,7 @@ fn contradictions(path: &Path, config: &VitConfig, model: &VitSpec, new_head: bo
     expect_agreement(path, &sizes)
 }
 
-/// The file's tensors by our names; those that have none keep theirs, and are found out later.
+/// The file's tensors by our names. A name without a counterpart is kept; a later check reports it.
 fn renamed(file: &TensorFile) -> Result<BTreeMap<String, Tensor>> {
     let mut tensors = BTreeMap::new();
     let mut parts: BTreeMap<String, BTreeMap<usize, (&String, &Tensor)>> = BTreeMap::new();
@@ -141,7 +147,7 @@ fn renamed(file: &TensorFile) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors)
 }
 
-/// Our name of one of theirs, with the part of `attn.qkv` that it is.
+/// Converts one of their names to ours. The number is its part of `attn.qkv`, if it is one.
 fn ours(bare: &str) -> Option<(String, Option<usize>)> {
     if let Some((ours, _)) = OUTSIDE.iter().find(|(_, theirs)| *theirs == bare) {
         return Some((ours.to_string(), None));
@@ -160,7 +166,7 @@ fn ours(bare: &str) -> Option<(String, Option<usize>)> {
     Some((name(ours), None))
 }
 
-/// Their name of one of ours; `attn.qkv` is [`JOINED`].
+/// Converts one of our names to theirs; `attn.qkv` becomes [`JOINED`].
 fn theirs(ours: &str, prefix: &str) -> String {
     let name = || {
         if let Some((_, theirs)) = OUTSIDE.iter().find(|(name, _)| *name == ours) {
@@ -179,7 +185,7 @@ fn theirs(ours: &str, prefix: &str) -> String {
     name().unwrap_or_else(|| ours.to_string())
 }
 
-/// The files of a Hugging Face folder, of a dense model, the description last.
+/// The files of a Hugging Face folder for a dense model. The description comes last.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let Some(model) = dense.model.as_vit() else {
         return Err(Fault::new("Hugging Face's ViT cannot hold this model")

@@ -1,4 +1,4 @@
-//! Makes a checkpoint of a file in any form.
+//! Reads a checkpoint from a file in any form.
 
 use std::path::{Path, PathBuf};
 
@@ -10,40 +10,40 @@ use super::weights::read;
 use super::{authors, bert, compact, headless, hugging_face, timm, tokenizer};
 use crate::error::Result;
 
-/// A checkpoint with where it is from.
+/// A checkpoint and its origin.
 #[derive(Debug)]
 pub struct Loaded {
     pub checkpoint: Checkpoint,
     pub form: Form,
     /// The weights file, or the index of several.
     pub path: PathBuf,
-    /// Of the weights file.
+    /// The hash of [`TensorFile::sha256`].
     pub sha256: String,
     /// The `tokenizer.json` beside the weights of a text encoder.
     pub tokenizer: Option<Vec<u8>>,
 }
 
-/// Reads the checkpoint at `path`, a file, the index of a sharded one, or a folder with either in it
-/// (a run's, or a Hugging Face model's), in the form that its tensors' names show.
+/// Reads the checkpoint at `path`: a file, the index of a sharded one, or a folder with either (a
+/// run's or a Hugging Face model's). Its form is recognised by the tensors' names.
 pub fn read_checkpoint(path: &Path, hints: &Hints) -> Result<Loaded> {
     read_checkpoint_as(path, None, hints)
 }
 
-/// The same, in a form that is known.
+/// The same, for a known form. None recognises the form.
 pub fn read_checkpoint_as(path: &Path, form: Option<Form>, hints: &Hints) -> Result<Loaded> {
     import_checkpoint(&read(path)?, form, hints)
 }
 
-/// The checkpoint in a file that has been read; None finds its form out.
+/// Makes a checkpoint from a file that was already read. Without a form, it is recognised.
 pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -> Result<Loaded> {
     let form = match form {
         Some(form) => form,
         None => recognise(file)?,
     };
-    // Of a Vision Transformer; a text encoder's head is the business of its form.
+    // Only for Vision Transformers: the importer of text encoders adds their head itself.
     let is_vit = !matches!(form, Form::Compact | Form::Bert);
     let new_head = hints.new_head.filter(|_| is_vit);
-    let completed = new_head.map(|classes| headless::completed(file, classes)).transpose()?;
+    let completed = new_head.map(|classes| headless::with_zero_head(file, classes)).transpose()?;
     let whole = completed.as_ref().unwrap_or(file);
     let checkpoint = match form {
         Form::Compact => compact::import(file)?,

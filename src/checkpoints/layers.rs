@@ -1,4 +1,4 @@
-//! The matrices of a Transformer's layers, from any layout of names that is supported.
+//! The matrices of a Transformer's layers, from any supported layout of names.
 //!
 //! | layout | layer N's matrices |
 //! |---|---|
@@ -7,9 +7,9 @@
 //! | BERT-like | the same with `attention.self.query`, `key`, `value` |
 //! | DistilBERT | `transformer.layer.N.attention.q_lin`, `k_lin`, `v_lin`, `attention.out_lin`, `ffn.lin1`, `ffn.lin2` |
 //!
-//! Names may stand behind a prefix (`vit.`, `bert.`). Queries, keys and values that are apart are
-//! joined in this order, as timm has them. Files that hold increments (this program's compact
-//! form, the authors' package) are read as the dense model that computes the same.
+//! Names may have a prefix (`vit.`, `bert.`). Separate queries, keys and values are joined in this
+//! order, as in timm. Files with increments (this program's compact form, the authors' package) are
+//! read as the dense model that computes the same.
 
 use std::path::Path;
 
@@ -29,15 +29,16 @@ use crate::vlora::{TargetLayers, is_increment, is_lora};
 pub struct Layers {
     pub layout: String,
     pub depth: usize,
-    /// Of each target, by timm's names and in their order, a matrix a layer, all of one shape.
+    /// For each target, one matrix for each layer, all of the same shape. Targets have timm's names
+    /// and order.
     pub matrices: Vec<TargetLayers>,
 }
 
 struct Layout {
     name: &'static str,
-    /// Before the layer's number.
+    /// The part of a name before the layer's number.
     stem: &'static str,
-    /// After it; several are joined along the first dimension.
+    /// Each target with the parts of names after the number. Several are joined along dimension 0.
     targets: [(&'static str, &'static [&'static str]); 4],
 }
 
@@ -107,7 +108,7 @@ impl Layout {
         format!("{prefix}{}{layer}.{part}", self.stem)
     }
 
-    /// What a name says if it is one of this layout's: its prefix and layer.
+    /// A name's prefix and layer; None if the name is not of this layout.
     fn place<'n>(&self, name: &'n str) -> Option<(&'n str, usize)> {
         let (at, stem) = name.match_indices(self.stem).last()?;
         let (prefix, rest) = (&name[..at], &name[at + stem.len()..]);
@@ -117,21 +118,21 @@ impl Layout {
         (known && whole).then_some((prefix, layer.parse().ok()?))
     }
 
-    /// A part that no other layout has.
+    /// The part of a name that identifies the layout.
     fn mark(&self) -> &'static str {
         self.targets[0].1[0]
     }
 }
 
-/// Reads the weights at `path`, which [`read`] takes, and of them the layers.
+/// Reads the weights at `path`, as [`read`] does, and their layers.
 ///
-/// `alpha` is of the increments in the authors' form, which does not hold it; None is 1.
+/// `alpha` is that of increments in the authors' form, whose files do not contain it; None means 1.
 pub fn read_layers(path: &Path, alpha: Option<f64>) -> Result<(Layers, TensorFile)> {
     let mut file = read(path)?;
     if !file.is_compact() && !file.tensors.keys().any(|name| holds_increment(name)) {
         return Ok((layers(&file)?, file));
     }
-    // Heads are no matter to matrices, so any number will do where the file does not say it.
+    // The number of heads does not change the matrices, so any number will do.
     let hints = Hints { heads: Some(1), alpha, ..Hints::default() };
     let loaded = import_checkpoint(&file, None, &hints)?;
     file.tensors = loaded.checkpoint.materialised()?.tensors;
@@ -171,7 +172,7 @@ fn layers(file: &TensorFile) -> Result<Layers> {
             .expected("the layers of one")
             .into());
     }
-    // A number that is too large shows as missing layers; none is made room for before.
+    // A damaged, too large number gives an error about missing layers. Nothing is allocated for it.
     let depth = deepest.saturating_add(1);
     let mut matrices = Vec::new();
     for (target, parts) in layout.targets {
@@ -201,7 +202,7 @@ fn layers(file: &TensorFile) -> Result<Layers> {
     Ok(Layers { layout: layout.name.into(), depth, matrices })
 }
 
-/// Whether a tensor is a part of this program's increments or LoRA, or of the authors' package.
+/// Whether a tensor belongs to an increment or LoRA, in this program's form or the authors'.
 fn holds_increment(name: &str) -> bool {
     is_increment(name) || is_lora(name) || name.contains(".parametrizations.")
 }
@@ -227,7 +228,7 @@ fn matrix(file: &TensorFile, layout: &Layout, name: &str) -> Result<Tensor> {
     }
 }
 
-/// Matrices on top of each other; None where they have different inputs.
+/// Joins matrices along dimension 0; None if their inputs differ.
 fn joined(parts: &[Tensor]) -> Option<Tensor> {
     match parts {
         [only] => Some(only.clone()),
@@ -275,7 +276,7 @@ mod tests {
         }
     }
 
-    /// Names and shapes of a model of width 4 and MLP width 6.
+    /// Tensors of a model of width 4 and MLP width 6.
     fn named(layout: &Layout, prefix: &str, depth: usize) -> Named {
         let mut all = vec![(format!("{prefix}embeddings.weight"), vec![9, 4])];
         for layer in 0..depth {
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn every_layout_with_and_without_a_prefix() {
+    fn every_layout_is_read_with_and_without_a_prefix() {
         for layout in &LAYOUTS {
             for prefix in ["", "model.vit."] {
                 let file = file(named(layout, prefix, 11));
@@ -318,44 +319,44 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_does_not_fit_is_named() {
+    fn errors_name_the_missing_or_misshapen_tensor() {
         let [timm, _, bert, _] = &LAYOUTS;
-        let told = |layout: &Layout, change: &dyn Fn(&mut Named)| {
+        let message = |layout: &Layout, change: &dyn Fn(&mut Named)| {
             let mut tensors = named(layout, "", 3);
             change(&mut tensors);
             layers(&file(tensors)).unwrap_err().to_string()
         };
         let key = "encoder.layer.1.attention.self.key.weight";
-        let missing = told(bert, &|t| t.retain(|(name, _)| name != key));
+        let missing = message(bert, &|t| t.retain(|(name, _)| name != key));
         assert!(missing.starts_with("some.safetensors: a layer's weight is missing"), "{missing}");
         assert!(missing.contains(key) && missing.contains("BERT-like"), "{missing}");
         let far = "blocks.18446744073709551615.attn.qkv.weight";
-        let gap = told(timm, &|t| t.push((far.into(), vec![12, 4])));
+        let gap = message(timm, &|t| t.push((far.into(), vec![12, 4])));
         assert!(gap.contains("blocks.3.attn.qkv.weight") && gap.contains("missing"), "{gap}");
         let set = |name: &'static str, shape: &'static [usize]| {
             move |t: &mut Named| {
                 t.iter_mut().filter(|(n, _)| n == name).for_each(|(_, s)| *s = shape.to_vec());
             }
         };
-        let shape = told(timm, &set("blocks.2.mlp.fc1.weight", &[5, 4]));
+        let shape = message(timm, &set("blocks.2.mlp.fc1.weight", &[5, 4]));
         assert!(shape.contains("blocks.2.mlp.fc1.weight") && shape.contains("[6, 4]"), "{shape}");
-        assert!(told(timm, &set("blocks.0.mlp.fc1.weight", &[5])).contains("no matrix"));
-        assert!(told(bert, &set(key, &[4, 3])).contains("different inputs"));
-        let two = told(timm, &|t| t.extend(named(timm, "teacher.", 1)));
+        assert!(message(timm, &set("blocks.0.mlp.fc1.weight", &[5])).contains("no matrix"));
+        assert!(message(bert, &set(key, &[4, 3])).contains("different inputs"));
+        let two = message(timm, &|t| t.extend(named(timm, "teacher.", 1)));
         assert!(two.contains("several Transformers") && two.contains("teacher.blocks.0"), "{two}");
-        let none = told(timm, &|t| t.truncate(1));
+        let none = message(timm, &|t| t.truncate(1));
         for layout in &LAYOUTS {
             assert!(none.contains(layout.name), "{none}");
         }
     }
 
     #[test]
-    fn quantised_weights_are_told_apart_from_missing_ones() {
+    fn quantised_weights_give_another_error_than_missing_ones() {
         let mut file = file(named(&LAYOUTS[0], "", 2));
         let name = "blocks.1.mlp.fc2.weight".to_string();
         file.tensors.remove(&name);
         file.others.insert(name, "I8".into());
-        let told = layers(&file).unwrap_err().to_string();
-        assert!(told.contains("another type") && told.contains("I8"), "{told}");
+        let message = layers(&file).unwrap_err().to_string();
+        assert!(message.contains("another type") && message.contains("I8"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! LoRA's pairs taken off a checkpoint, or into its weights and out of them again.
+//! Drops LoRA's pairs from a checkpoint, merges them into its weights, or takes them out again.
 
 use super::checkpoint::Checkpoint;
 use crate::error::{Fault, Result};
@@ -6,7 +6,7 @@ use crate::nn::{Constants, Init};
 use crate::vlora::{StackBuilder, is_lora};
 
 impl Checkpoint {
-    /// The model below LoRA: the pairs dropped, everything else as it is.
+    /// The model without LoRA: the pairs are dropped, all other tensors are unchanged.
     pub fn without_lora(&self) -> Checkpoint {
         let mut below = Checkpoint { lora: None, ..self.clone() };
         below.tensors.retain(|name, _| !is_lora(name));
@@ -18,8 +18,8 @@ impl Checkpoint {
         self.materialised()
     }
 
-    /// Takes the pairs of `adapted` out of this dense model again, which
-    /// [`merge_lora`](Checkpoint::merge_lora) put them into.
+    /// Subtracts the pairs of `adapted` from this dense model. It must be the result of
+    /// [`merge_lora`](Checkpoint::merge_lora) on `adapted`.
     pub fn unmerge_lora(&self, adapted: &Checkpoint) -> Result<Checkpoint> {
         if adapted.lora.is_none() {
             return Err(Fault::new("the checkpoint has no LoRA").into());

@@ -1,18 +1,18 @@
-//! What a model's numbers stand for, which its weights do not say: what its classes are called
-//! and how its images were normalised.
+//! Facts about a model that its weights do not contain: the names of its classes, and how its
+//! images were normalised.
 
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{ModelSpec, Normalize, VitSpec};
 
-/// Names of the classes and the images' normalisation, as far as they are known.
+/// Names of the classes and normalisation of the images, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
-    /// One a class, in the classifier's order; empty where they are not known.
+    /// One name for each class, in the classifier's order; empty if they are not known.
     #[serde(default)]
     pub class_names: Vec<String>,
-    /// Subtracted from pixels in \[0, 1\] and divided by, one value a channel.
+    /// Mean and deviation of each channel, for pixels in \[0, 1\].
     #[serde(default)]
     pub normalize: Option<Normalize>,
 }
@@ -22,7 +22,7 @@ impl Metadata {
         *self == Metadata::default()
     }
 
-    /// What of them cannot be this model's: found, expected.
+    /// The first contradiction to this model, as texts: found, expected.
     pub fn contradiction(&self, model: &ModelSpec) -> Option<(String, String)> {
         let (names, classes) = (self.class_names.len(), model.classes());
         if names != 0 && names != classes {

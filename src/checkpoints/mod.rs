@@ -1,10 +1,10 @@
 //! Models in files: this project's own form, and those of other programs.
 //!
 //! A [`Checkpoint`] is a model's shape, its increments and its tensors, by the names that
-//! [`StackBuilder`](crate::vlora::StackBuilder) gives them. [`read_checkpoint`] makes one of any form
-//! that it recognises:
+//! [`StackBuilder`](crate::vlora::StackBuilder) gives them. [`read_checkpoint`] reads it from any
+//! of these forms:
 //!
-//! | form | what it is | what it does not say |
+//! | form | what it is | what it does not contain |
 //! |---|---|---|
 //! | compact | this project's: increments as factors, the shape and [`Metadata`] in the header's metadata | |
 //! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha, labels |
@@ -12,8 +12,8 @@
 //! | hf-bert | Hugging Face's BERT or DistilBERT with its `config.json`, dense | |
 //! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
 //!
-//! Base models of the Hub are folders too: [`needed`] says which of a repository's files make one,
-//! [`read_base`] what its description says it is.
+//! Base models of the Hub are folders too. [`needed`] selects their files from a repository, and
+//! [`read_base`] reads their description.
 
 mod adapt;
 mod architectures;

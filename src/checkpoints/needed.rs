@@ -1,7 +1,7 @@
-//! Which files of a repository a base model is read from.
+//! Selects the files of a repository that a base model needs.
 //!
-//! Out of a listing of the Hub, so that nothing else is downloaded: the other copies of the
-//! weights there are as large again.
+//! They are selected from the Hub's listing, so that nothing else is downloaded. Repositories often
+//! hold further copies of the weights, which are just as large.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::file_names::{CONFIG, ENDING, INDEX, MODEL, PREPROCESSOR, TOKENIZER};
 use super::shards::Index;
 use crate::error::{Fault, Result};
 
-/// Files beside the weights, read where they are there. The README has the licence.
+/// Optional files beside the weights. The README has the licence.
 const BESIDE: [&str; 6] = [
     "README.md",
     CONFIG,
@@ -20,15 +20,15 @@ const BESIDE: [&str; 6] = [
     "tokenizer_config.json",
 ];
 
-/// How names of weights end that are pickles, or may hold one.
+/// File name extensions of weights that are pickles or may contain one.
 const PICKLES: [&str; 5] = [".bin", ".pt", ".pth", ".ckpt", ".pkl"];
 
-/// Weights of other programs, no pickles, which are not read either.
+/// File name extensions of other programs' weights. They are not pickles, but are not read either.
 const OTHERS: [&str; 5] = [".h5", ".msgpack", ".onnx", ".gguf", ".ot"];
 
-/// Of a repository's files (paths with `/`), those that reading its base model takes, sorted. Where
-/// its weights are sharded the index stands for them: once it is read,
-/// [`needed_after_index`] says which the shards are. One file goes before an index.
+/// The files of a repository that its base model needs, sorted. `files` are paths with `/`. For
+/// sharded weights the result has only the index; [`needed_after_index`] then returns the shards. A
+/// single weights file is preferred to an index.
 pub fn needed(files: &[String]) -> Result<Vec<String>> {
     let has = |name: &str| files.iter().any(|file| file == name);
     let Some(weights) = [MODEL, INDEX].into_iter().find(|name| has(name)) else {
@@ -45,7 +45,7 @@ pub fn needed_after_index(index: &[u8]) -> Result<Vec<String>> {
     Ok(Index::parse(Path::new(INDEX), index)?.shards())
 }
 
-/// Why a listing without weights in safetensors has none.
+/// The error for a listing without safetensors weights.
 fn no_weights(files: &[String]) -> Fault {
     let ends = |endings: &[&str]| -> Vec<&str> {
         let fits = |file: &&str| endings.iter().any(|end| file.to_lowercase().ends_with(end));
@@ -82,7 +82,7 @@ fn no_weights(files: &[String]) -> Fault {
     }
 }
 
-/// What trainers leave beside the weights, which holds none.
+/// Whether a file may hold weights. Files of trainers, such as optimiser states, do not.
 fn is_weights(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     !["training_args", "optimizer", "scheduler", "rng_state", "scaler"]
@@ -90,11 +90,11 @@ fn is_weights(path: &str) -> bool {
         .any(|other| name.starts_with(other))
 }
 
-/// The first of a folder's names that looks like weights in a pickle.
+/// The first file name of a folder that looks like weights in a pickle.
 pub fn first_pickle(names: &[String]) -> Option<&str> {
     let fits = |name: &&str| PICKLES.iter().any(|end| name.to_lowercase().ends_with(end));
     let weights = names.iter().map(String::as_str).filter(|name| is_weights(name));
-    // As transformers names them, where there are several.
+    // If there are several, the one that transformers writes comes first.
     weights.filter(fits).min_by_key(|name| (!name.starts_with("pytorch_model"), *name))
 }
 
@@ -107,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn the_listing_of_a_repository_is_thinned() {
-        // As google/vit-base-patch16-224 has them.
+    fn only_the_needed_files_of_a_repository_are_selected() {
+        // Files of google/vit-base-patch16-224.
         let vit = listed(&[
             ".gitattributes",
             "README.md",
@@ -121,7 +121,7 @@ mod tests {
         ]);
         let want = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"];
         assert_eq!(vit.unwrap(), want);
-        // As sentence-transformers/all-MiniLM-L6-v2 has them, in part.
+        // Some files of sentence-transformers/all-MiniLM-L6-v2.
         let bert = listed(&[
             "1_Pooling/config.json",
             "config.json",
@@ -152,26 +152,26 @@ mod tests {
             br#"{"weight_map": {"a": "m-2.safetensors", "b": "m-1.safetensors", "c": "m-2.safetensors"}}"#;
         assert_eq!(needed_after_index(index).unwrap(), ["m-1.safetensors", "m-2.safetensors"]);
         let outside = br#"{"weight_map": {"a": "../m-2.safetensors"}}"#;
-        let told = needed_after_index(outside).unwrap_err().to_string();
-        assert!(told.contains("outside of its folder") && told.contains(INDEX), "{told}");
+        let message = needed_after_index(outside).unwrap_err().to_string();
+        assert!(message.contains("outside of its folder") && message.contains(INDEX), "{message}");
     }
 
     #[test]
-    fn pickles_are_refused_with_the_way_out() {
-        let told = |files: &[&str]| {
+    fn the_error_for_pickles_says_how_to_convert_them() {
+        let message = |files: &[&str]| {
             let error = listed(files).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             error.to_string()
         };
-        let pickles = told(&["config.json", "pytorch_model.bin", "tf_model.h5", "optimizer.pt"]);
+        let pickles = message(&["config.json", "pytorch_model.bin", "tf_model.h5", "optimizer.pt"]);
         for part in ["run any code", "pytorch_model.bin, tf_model.h5\n", "@refs/pr/N", "convert"] {
             assert!(pickles.contains(part), "{part}: {pickles}");
         }
         assert!(!pickles.contains("optimizer"), "{pickles}");
-        let flax = told(&["config.json", "flax_model.msgpack"]);
+        let flax = message(&["config.json", "flax_model.msgpack"]);
         assert!(flax.contains("only for other programs") && flax.contains("refs/pr/N"), "{flax}");
-        let parts = told(&["unet/model.safetensors", "adapter_model.safetensors"]);
+        let parts = message(&["unet/model.safetensors", "adapter_model.safetensors"]);
         assert!(parts.contains("unet/model.safetensors (and 1 more)"), "{parts}");
-        assert!(told(&["data.parquet"]).contains("none of them weights"));
+        assert!(message(&["data.parquet"]).contains("none of them weights"));
     }
 }

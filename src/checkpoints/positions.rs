@@ -1,22 +1,22 @@
-//! Position embeddings of one square of patches resampled to another.
+//! Resamples position embeddings from one square grid of patches to another.
 //!
-//! Both programs whose models these are interpolate bicubically between the centres of patches, and
-//! keep what precedes the patches (the class token's). They differ in the rest:
+//! timm and transformers both interpolate bicubically between the centres of patches, and keep the
+//! embeddings before the patches (that of the class token). They differ in the kernel:
 //!
-//! - timm's `resample_abs_pos_embed` asks PyTorch's `interpolate` for `antialias=True`: the kernel
-//!   has a = −0.5, is widened by the ratio where patches become fewer, and its weights are divided
-//!   by their sum over the patches that are there.
-//! - transformers' `interpolate_pos_encoding` asks for none: a = −0.75, four taps always, those
-//!   beyond the edge read the edge.
+//! - timm's `resample_abs_pos_embed` calls PyTorch's `interpolate` with `antialias=True`. The
+//!   kernel has a = −0.5 and is widened by the ratio if there are fewer patches than before. Its
+//!   weights are normalised over the patches inside the grid.
+//! - transformers' `interpolate_pos_encoding` calls it without antialiasing: a = −0.75, always four
+//!   taps, and a tap beyond the edge reads the edge.
 
 use candle_core::{Device, Result, Tensor};
 
 use crate::spec::{PositionEmbedding, Resampled};
 
-/// For each place in a row of `to` patches its weights on a row of `from`: \[to\]\[from\].
+/// For each of `to` new patches in a row, the weights of the `from` old ones: \[to\]\[from\].
 type Weights = Vec<Vec<f64>>;
 
-/// The cubic convolution kernel of Keys with this a.
+/// Keys' cubic convolution kernel with parameter a.
 fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     match x {
@@ -26,7 +26,7 @@ fn cubic(x: f64, a: f64) -> f64 {
     }
 }
 
-/// timm's.
+/// timm's weights.
 fn antialiased(from: usize, to: usize) -> Weights {
     let ratio = from as f64 / to as f64;
     let wide = ratio.max(1.0);
@@ -46,7 +46,7 @@ fn antialiased(from: usize, to: usize) -> Weights {
     (0..to).map(row).collect()
 }
 
-/// transformers'.
+/// transformers' weights.
 fn plain(from: usize, to: usize) -> Weights {
     let ratio = from as f64 / to as f64;
     let row = |place: usize| {
@@ -62,8 +62,8 @@ fn plain(from: usize, to: usize) -> Weights {
     (0..to).map(row).collect()
 }
 
-/// \[1, prefix + from², dim\] to \[1, prefix + to², dim\], float32, rows and columns by the same
-/// weights.
+/// Resamples \[1, prefix + from², dim\] to \[1, prefix + to², dim\], float32. Rows and columns use
+/// the same weights.
 pub fn resample_positions(positions: &Tensor, prefix: usize, how: Resampled) -> Result<Tensor> {
     let (_, tokens, dim) = positions.dims3()?;
     let Resampled { method, from, to } = how;
@@ -76,7 +76,7 @@ pub fn resample_positions(positions: &Tensor, prefix: usize, how: Resampled) -> 
     }
     let values = positions.flatten_all()?.to_vec1::<f32>()?;
     let (kept, grid) = values.split_at(prefix * dim);
-    // Columns first, as rows of [from, to, dim], then rows.
+    // First along each row, to [from, to, dim], then along each column.
     let mut across = vec![0f64; from * to * dim];
     for (row, out) in grid.chunks_exact(from * dim).zip(across.chunks_exact_mut(to * dim)) {
         for (weights, out) in weights.iter().zip(out.chunks_exact_mut(dim)) {

@@ -1,6 +1,6 @@
-//! `preprocessor_config.json`: what Hugging Face's image processors do to an image before a model
-//! sees it. Of a byte v they make (v · rescale_factor − image_mean) / image_std; what is left out
-//! is as in transformers' `ViTImageProcessor`.
+//! `preprocessor_config.json`: how Hugging Face's image processors prepare an image for a model. A
+//! byte v becomes (v · rescale_factor − image_mean) / image_std. Missing fields have the defaults
+//! of transformers' `ViTImageProcessor`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use super::unsupported::UNKNOWN_FIELD;
 use crate::error::{Error, Fault, Result};
 use crate::spec::{Normalize, VitSpec};
 
-/// The mean and the deviation that transformers takes where none are given.
+/// transformers' default for mean and deviation.
 const DEFAULT: f64 = 0.5;
 /// A byte's largest value.
 const WHITE: f64 = 255.0;
 
-/// The normalisation that the file in this folder says, for pixels in \[0, 1\]; None without it.
+/// The normalisation in this folder's file, for pixels in \[0, 1\]; None if there is no file.
 pub fn read(folder: &Path, channels: usize) -> Result<Option<Normalize>> {
     let path = folder.join(PREPROCESSOR);
     if !path.exists() {
@@ -29,8 +29,8 @@ pub fn read(folder: &Path, channels: usize) -> Result<Option<Normalize>> {
     parse(&path, &bytes, channels).map(Some)
 }
 
-/// Fields that leave the values of pixels alone: how images come to the model's size is the spec's
-/// to say, and the rest is about the program.
+/// Fields that do not change pixel values. The spec decides how images are resized; the other
+/// fields concern only transformers.
 const HARMLESS: [&str; 25] = [
     "_processor_class",
     "_valid_processor_keys",
@@ -62,7 +62,7 @@ const HARMLESS: [&str; 25] = [
 /// Fields that are read.
 const READ: [&str; 5] = ["do_normalize", "do_rescale", "image_mean", "image_std", "rescale_factor"];
 
-/// Fields that must be false, or left out: red and blue exchanged, pixels moved below 0.
+/// Fields that must be false or missing, since they change the channels or shift pixel values.
 const FALSE: [&str; 4] = ["do_flip_channel_order", "do_grayscale", "offset", "rescale_offset"];
 
 fn parse(path: &Path, bytes: &[u8], channels: usize) -> Result<Normalize> {
@@ -98,7 +98,7 @@ fn parse(path: &Path, bytes: &[u8], channels: usize) -> Result<Normalize> {
         true => fields.positive_or("rescale_factor", 1.0, 1.0 / WHITE)?,
         false => 1.0,
     };
-    // Ours divides bytes by 255 first.
+    // This program divides bytes by 255 first.
     let scale = match WHITE * factor {
         scale if (scale - 1.0).abs() < 1e-9 => 1.0,
         scale => scale,
@@ -107,7 +107,7 @@ fn parse(path: &Path, bytes: &[u8], channels: usize) -> Result<Normalize> {
     Ok(Normalize { mean: scaled(mean), std: scaled(std) })
 }
 
-/// The file for a model whose images are normalised like this.
+/// The file for a model with this normalisation.
 pub fn export(model: &VitSpec, normalize: &Normalize) -> Result<(PathBuf, Vec<u8>)> {
     let side = model.image_size;
     let file = json!({
@@ -117,7 +117,7 @@ pub fn export(model: &VitSpec, normalize: &Normalize) -> Result<(PathBuf, Vec<u8
         "image_mean": normalize.mean,
         "image_processor_type": "ViTImageProcessor",
         "image_std": normalize.std,
-        // Bilinear, transformers' own choice. The images that trained the model had its size.
+        // Bilinear, transformers' default.
         "resample": 2,
         "rescale_factor": 1.0 / WHITE,
         "size": {"height": side, "width": side},
@@ -136,9 +136,9 @@ mod tests {
         parse(Path::new(PREPROCESSOR), text.as_bytes(), 3)
     }
 
-    /// v · factor − mean over std, and ours.
+    /// Compares (v · factor − mean) / std to the normalisation that was read.
     #[test]
-    fn every_way_to_write_it_is_the_same_arithmetic() {
+    fn every_way_to_write_a_normalisation_gives_the_same_arithmetic() {
         for (text, factor, mean, std) in [
             ("{}", 1.0 / 255.0, [0.5; 3], [0.5; 3]),
             (
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_the_field() {
+    fn errors_name_the_field() {
         for (text, part) in [
             ("[]", "a list"),
             (r#"{"image_mean": [0.5]}"#, "image_mean: the field has another type or size"),
@@ -186,8 +186,8 @@ mod tests {
             (r#"{"rescale_offset": true}"#, "rescale_offset"),
             (r#"{"image_gamma": 2.2}"#, "image_gamma: the images' preparation is not supported"),
         ] {
-            let told = read_text(text).unwrap_err().to_string();
-            assert!(told.contains(part), "{text}: {told}");
+            let message = read_text(text).unwrap_err().to_string();
+            assert!(message.contains(part), "{text}: {message}");
         }
     }
 }

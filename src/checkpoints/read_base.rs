@@ -1,4 +1,4 @@
-//! Reads a model's description, the `config.json` in its folder.
+//! Reads a model's description: the `config.json` in its folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use super::file_names::CONFIG;
 use super::{architectures, tokenizer};
 use crate::error::{Fault, Result};
 
-/// Reads the description in a model's folder, and checks the tokenizer of a text model, if it is
-/// there, against it.
+/// Reads the description in a model's folder. If a text model has a tokenizer there, it is checked
+/// against the description.
 pub fn read_base(folder: &Path) -> Result<BaseModel> {
     let base = read_config(&folder.join(CONFIG))?;
     if let Some(vocab_size) = base.vocab_size() {
@@ -31,8 +31,8 @@ pub fn read_config(path: &Path) -> Result<BaseModel> {
     BaseModel::parse(path, &bytes)
 }
 
-/// The description beside a weights file, if there is one with a `model_type` or timm's
-/// `architecture`.
+/// The description beside a weights file, with its path. None unless there is one with a
+/// `model_type` or timm's `architecture`.
 pub fn beside(weights: &Path) -> Option<(PathBuf, Result<BaseModel>)> {
     let path = weights.with_file_name(CONFIG);
     let bytes = fs::read(&path).ok()?;
@@ -43,7 +43,7 @@ pub fn beside(weights: &Path) -> Option<(PathBuf, Result<BaseModel>)> {
 }
 
 impl BaseModel {
-    /// A `config.json`'s content; `path` names it in errors.
+    /// Parses a `config.json`; `path` names it in errors.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<BaseModel> {
         let fields = Fields::parse(path, bytes, "the model's description")?;
         architectures::read(&fields)

@@ -1,7 +1,7 @@
-//! What the shapes of a file's tensors say about the model, and whether they all fit it.
+//! Derives a model from the shapes of a file's tensors, and checks that all tensors fit it.
 //!
-//! A file is untrusted: sizes are checked against the rules of a spec, and each tensor against
-//! what the model asks for, before anything is made of either.
+//! Files are not trusted. Sizes are checked by the rules of a spec, and each tensor's shape against
+//! the model, before anything is built from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::spec::{
 pub struct Renamed<'a> {
     pub path: &'a Path,
     pub tensors: BTreeMap<String, Tensor>,
-    /// The file's name of one of ours, for errors.
+    /// Converts one of our names to the file's, for errors.
     pub theirs: &'a dyn Fn(&str) -> String,
 }
 
@@ -45,14 +45,14 @@ impl Renamed<'_> {
         Fault::of_file(self.path, "a tensor is missing").tensor((self.theirs)(name))
     }
 
-    /// Layers by the names of their tensors; gaps show later as missing tensors.
+    /// Number of layers by the tensors' names. A gap is reported later, as a missing tensor.
     pub fn depth(&self, prefix: &str) -> usize {
         let index =
             |name: &String| name.strip_prefix(prefix)?.split_once('.')?.0.parse::<usize>().ok();
         self.tensors.keys().filter_map(index).max().map_or(0, |last| last.saturating_add(1))
     }
 
-    /// The Vision Transformer that the shapes show; what they do not show is given.
+    /// The Vision Transformer by its tensors' shapes. The arguments are what no shape shows.
     pub fn vit(&self, heads: usize, norm_eps: f64) -> Result<VitSpec> {
         let patch = "[dim, channels, patch, patch] of the patch embedding";
         let [dim, channels, patch_size, across] = self.dims("patch_embed.proj.weight", patch)?;
@@ -95,7 +95,7 @@ impl Renamed<'_> {
         })
     }
 
-    /// The heads that the caller says the model has.
+    /// The number of heads from the caller's hints. Errors without it.
     pub fn heads(&self, hints: &Hints) -> Result<usize> {
         if let Some(heads) = hints.heads {
             return Ok(heads);
@@ -111,7 +111,7 @@ impl Renamed<'_> {
         .into())
     }
 
-    /// The checkpoint, if the sizes make sense and the tensors are exactly the model's.
+    /// The checkpoint. Errors unless the sizes are valid and the tensors are exactly the model's.
     pub fn checkpoint(
         self,
         model: ModelSpec,
@@ -130,7 +130,7 @@ impl Renamed<'_> {
         let extra: Vec<&String> =
             self.tensors.keys().filter(|name| !names.contains(*name)).collect();
         if let Some((name, shape)) = missing.first() {
-            return Err(self.misses(name, shape, missing.len() - 1, &extra).into());
+            return Err(self.missing_tensor(name, shape, missing.len() - 1, &extra).into());
         }
         built?;
         let extra: Vec<String> = extra.iter().map(|name| (self.theirs)(name)).collect();
@@ -151,9 +151,9 @@ impl Renamed<'_> {
         Ok(Checkpoint { model, vlora, lora, metadata: Metadata::default(), tensors: self.tensors })
     }
 
-    /// A missing tensor and how many more there are. One that nothing asks for, in the same block
-    /// and of the same shape, may be it under another name.
-    fn misses(&self, name: &str, shape: &[usize], more: usize, extra: &[&String]) -> Fault {
+    /// The error for a missing tensor; `more` others are missing too. It suggests an unused tensor
+    /// of the same block and shape, which may be the missing one under another name.
+    fn missing_tensor(&self, name: &str, shape: &[usize], more: usize, extra: &[&String]) -> Fault {
         let like = |other: &&String| {
             let fits = self.tensors.get(*other).is_some_and(|tensor| tensor.dims() == shape);
             fits && block(other) == block(name)
@@ -170,11 +170,11 @@ impl Renamed<'_> {
     }
 }
 
-/// Gives a model the file's tensors and keeps what does not fit.
+/// Gives a model the file's tensors and records those that do not fit.
 struct Requested<'a, 'b> {
     file: &'a Renamed<'b>,
     names: BTreeSet<String>,
-    /// The first of another shape.
+    /// The error for the first tensor with another shape.
     fault: Option<Fault>,
     missing: Vec<(String, Vec<usize>)>,
 }
@@ -203,13 +203,13 @@ impl ParameterBuilder for Requested<'_, '_> {
             }
             None => self.missing.push((name.into(), shape.into())),
         }
-        // A model that is built only holds its tensors, so that one value in any shape will do.
+        // Building a model computes nothing, so a placeholder of the right shape will do.
         let one = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
         Ok(Variable::constant(one.broadcast_as(shape)?))
     }
 }
 
-/// `blocks.3` of `blocks.3.norm1.weight`.
+/// The block in a parameter's name: `blocks.3` for `blocks.3.norm1.weight`.
 fn block(name: &str) -> Option<&str> {
     ["blocks.", "encoder.layer."].into_iter().find_map(|prefix| {
         let number = name.strip_prefix(prefix)?.split_once('.')?.0;

@@ -1,14 +1,14 @@
-//! Weights over several files: `model.safetensors.index.json` and the shards beside it, as
-//! transformers and others write large models.
+//! Weights in several files: `model.safetensors.index.json` and the shards beside it. transformers
+//! and other programs write large models like this.
 //!
-//! The index says which shard holds which tensor, and the bytes of all of them:
+//! The index says which shard holds which tensor, and the total size in bytes:
 //!
 //! ```json
 //! {"metadata": {"total_size": 1234}, "weight_map": {"norm.bias": "model-00001-of-00002.safetensors"}}
 //! ```
 //!
-//! Both must be true of the shards to the last tensor: a download that mixes two states of a
-//! repository shows here and nowhere else.
+//! Both must match the shards exactly. No other check finds a download that mixes two states of a
+//! repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,10 +26,10 @@ use super::file_names::ENDING;
 use crate::error::{Error, Fault, Result};
 use crate::spec::hex;
 
-/// How an index's name ends.
+/// The end of an index's file name.
 const INDEX_ENDING: &str = ".safetensors.index.json";
 
-/// An index file, its rules kept.
+/// A valid index file.
 #[derive(Debug)]
 pub struct Index {
     /// The shard of each tensor.
@@ -37,14 +37,14 @@ pub struct Index {
     total_size: Option<u64>,
 }
 
-/// As the file has it.
+/// The fields of the file, not yet checked.
 #[derive(Deserialize)]
 struct Raw {
     weight_map: Pairs,
     metadata: Option<Value>,
 }
 
-/// A JSON object with every key that stands in it, also one that stands there twice.
+/// A JSON object with all its keys, duplicates included.
 struct Pairs(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -78,7 +78,7 @@ impl Index {
         let fault = || Fault::of_file(path, "the index of the weights cannot be used");
         let text = std::str::from_utf8(bytes)
             .map_err(|_| fault().found("something that is not text").expected("JSON"))?;
-        // Serde would take a list for the fields in their order.
+        // Serde would also accept a list, with the fields in order.
         if !text.trim_start().starts_with('{') {
             let found = text.chars().take(20).collect::<String>();
             return Err(fault()
@@ -103,7 +103,7 @@ impl Index {
                 }
             };
             check_name(path, &tensor, &shard)?;
-            // Where names do not mind case, both are one file.
+            // On a case-insensitive file system both spellings would be the same file.
             let first = spelling.entry(shard.to_lowercase()).or_insert_with(|| shard.clone());
             if *first != shard {
                 return Err(Fault::of_file(path, "the index names a shard in two spellings")
@@ -135,7 +135,7 @@ impl Index {
         shards.into_iter().cloned().collect()
     }
 
-    /// Holds the index to what the shards hold, by their names.
+    /// Checks the index against the tensors that each shard holds.
     fn check(&self, path: &Path, held: &BTreeMap<String, BTreeSet<String>>) -> Result<()> {
         for (tensor, shard) in &self.shard_of {
             if held.get(shard).is_some_and(|tensors| tensors.contains(tensor)) {
@@ -186,7 +186,7 @@ fn total_size(path: &Path, metadata: Option<&Value>) -> Result<Option<u64>> {
         Some(other) => return wrong("metadata", other, "an object"),
     };
     let Some(size) = size else { return Ok(None) };
-    // Some programs write it as 1234.0.
+    // Some programs write the size as 1234.0.
     let whole = |v: f64| (v >= 0.0 && v.fract() == 0.0 && v < 9e15).then_some(v as u64);
     match size.as_u64().or_else(|| size.as_f64().and_then(whole)) {
         Some(bytes) => Ok(Some(bytes)),
@@ -194,7 +194,7 @@ fn total_size(path: &Path, metadata: Option<&Value>) -> Result<Option<u64>> {
     }
 }
 
-/// Refuses a name that is not that of a file beside the index.
+/// Errors unless the shard is the name of a safetensors file in the index's folder.
 fn check_name(path: &Path, tensor: &str, shard: &str) -> Result<()> {
     let outside = |c: char| c == '/' || c == '\\' || c == ':' || c.is_control();
     let fault = |summary| Fault::of_file(path, summary).tensor(tensor).found(format!("{shard:?}"));
@@ -211,22 +211,22 @@ fn check_name(path: &Path, tensor: &str, shard: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file is an index, by its name.
+/// Whether a file's name is that of an index.
 pub fn is_index(path: &Path) -> bool {
     path.to_string_lossy().ends_with(INDEX_ENDING)
 }
 
 /// Reads the shards of an index as one file.
 ///
-/// Its `sha256` is that of the output of `sha256sum INDEX SHARDS`, the shards in the order of their
-/// names: lines of hash, two spaces, name.
+/// Its `sha256` is the hash of the output of `sha256sum INDEX SHARDS`, with the shards sorted by
+/// name. A line is the hash, two spaces and the name.
 pub fn read(path: &Path) -> Result<TensorFile> {
     let bytes = fs::read(path)
         .map_err(|e| Fault::of_file(path, "the index of the weights cannot be read").found(e))?;
     let index = Index::parse(path, &bytes)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let shards = index.shards();
-    // Before the first is read: they may be large.
+    // Checked before the first shard is read, since shards may be large.
     for shard in &shards {
         if !folder.join(shard).is_file() {
             return Err(missing(path, shard, shards.len()));
@@ -271,7 +271,7 @@ fn missing(path: &Path, shard: &str, all: usize) -> Error {
         .into()
 }
 
-/// `model` of `model-00001-of-00003.safetensors`.
+/// The stem of a shard's name: `model` for `model-00001-of-00003.safetensors`.
 fn stem_of_shard(name: &str) -> Option<&str> {
     let (start, total) = name.strip_suffix(ENDING)?.rsplit_once("-of-")?;
     let (stem, part) = start.rsplit_once('-')?;
@@ -279,12 +279,12 @@ fn stem_of_shard(name: &str) -> Option<&str> {
     (number(part) && number(total) && total != "00001").then_some(stem)
 }
 
-/// The first of a folder's names that is a shard's.
+/// The first file name of a folder that is a shard's.
 pub fn first_shard(names: &[String]) -> Option<&String> {
     names.iter().filter(|name| stem_of_shard(name).is_some()).min()
 }
 
-/// Refuses one shard of several, by its name.
+/// Errors if the file's name is that of one shard of several.
 pub fn refuse_shard(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some(stem) = stem_of_shard(&name) else { return Ok(()) };

@@ -1,9 +1,9 @@
-//! timm's `VisionTransformer` (`timm/models/vision_transformer.py`, 0.9.16): its names are ours.
+//! timm's `VisionTransformer` (`timm/models/vision_transformer.py`, 0.9.16). We use its names.
 //!
-//! Two of its variants are this project's model: a class token with `norm`, and
-//! `global_pool="avg", class_token=False` with `fc_norm`. Others are refused by the tensor that
-//! shows them, or by the field of `config.json` where that lies beside the weights. ε of the norms
-//! is timm's 1e-6; the weights do not say it.
+//! Two of its variants are supported: a class token with `norm`, and `global_pool="avg",
+//! class_token=False` with `fc_norm`. Other variants are recognised by a tensor, or by a field if a
+//! `config.json` lies beside the weights, and refused. The norms' ε is timm's 1e-6; the weights do
+//! not contain it.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ use crate::error::{Fault, Result};
 /// timm's ε of every layer norm.
 pub const NORM_EPS: f64 = 1e-6;
 
-/// Parts of names that show a variant.
+/// Parts of tensor names that show an unsupported variant.
 const VARIANTS: [(&str, &str); 12] = [
     (".ls1.", "layer scale"),
     (".ls2.", "layer scale"),
@@ -47,7 +47,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let theirs = |name: &str| name.to_string();
     let renamed = Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs };
     let model = renamed.vit(heads(&renamed, described.as_ref(), hints)?, NORM_EPS)?;
-    labelled(renamed.checkpoint(model.into(), None, None)?, described, hints)
+    with_metadata(renamed.checkpoint(model.into(), None, None)?, described, hints)
 }
 
 /// The description beside the weights, if it is timm's.
@@ -64,7 +64,7 @@ pub fn described(file: &TensorFile) -> Result<Option<(PathBuf, TimmConfig)>> {
     }
 }
 
-/// The heads that the description says; without one, those that the caller does.
+/// The number of heads from the description, else from the caller's hints.
 pub fn heads(
     renamed: &Renamed,
     described: Option<&(PathBuf, TimmConfig)>,
@@ -76,8 +76,9 @@ pub fn heads(
     }
 }
 
-/// The checkpoint with what its description says of classes and images, once that fits the weights.
-pub fn labelled(
+/// Adds the description's class names and normalisation to the checkpoint. Errors if the
+/// description contradicts the weights.
+pub fn with_metadata(
     mut checkpoint: Checkpoint,
     described: Option<(PathBuf, TimmConfig)>,
     hints: &Hints,
@@ -87,13 +88,14 @@ pub fn labelled(
     let Some(model) = checkpoint.model.as_vit() else { return Ok(checkpoint) };
     config.check(&path, model, new_head)?;
     let normalize = config.normalize(&path, model.channels)?;
-    // Their names are of the classes that a new head replaces.
+    // A new head has other classes.
     let class_names = if new_head { Vec::new() } else { config.class_names };
     checkpoint.metadata = Metadata { class_names, normalize };
     Ok(checkpoint)
 }
 
-/// Refuses models that timm can build and this project cannot; `qkv` is the layer's name.
+/// Errors for models that timm can build and this project cannot. `qkv` is the name of the layer
+/// for queries, keys and values.
 pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
     let refuse = |what: &str, tensor: &str| {
         Err(Fault::of_file(&file.path, format!("the model has {what}, which is not supported"))
@@ -125,7 +127,7 @@ pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
     Ok(())
 }
 
-/// The file in timm's form, of a dense model.
+/// The content of the file in timm's form, for a dense model.
 pub fn export(dense: &Checkpoint) -> Result<Vec<u8>> {
     if dense.model.as_vit().is_none() {
         return Err(Fault::new("timm's form cannot hold this model")

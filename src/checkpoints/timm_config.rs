@@ -1,9 +1,9 @@
-//! timm's `config.json` (`timm/models/_hub.py`, 0.9.16): what its Vision Transformers are.
+//! timm's `config.json` (`timm/models/_hub.py`, 0.9.16) of Vision Transformers.
 //!
-//! `architecture` names an entry of timm's registry, which fixes width, heads and variant;
-//! `model_args` overrides arguments of `VisionTransformer`; `pretrained_cfg` has the images' size
-//! and normalisation. Older files have the fields of `pretrained_cfg` beside `architecture`. Every
-//! field is obeyed, known to change nothing, or refused by its name.
+//! `architecture` is an entry of timm's registry, which fixes width, heads and variant.
+//! `model_args` overrides arguments of `VisionTransformer`. `pretrained_cfg` has the images' size
+//! and normalisation; older files have its fields beside `architecture`. Each field is used,
+//! ignored as harmless, or refused by name.
 
 use std::path::Path;
 
@@ -18,17 +18,17 @@ use crate::spec::{Normalize, Pool, VitSpec};
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimmConfig {
     pub architecture: String,
-    /// Attention heads; None where the architecture is not known.
+    /// Attention heads; None if the architecture is not known.
     pub heads: Option<usize>,
-    /// Names of the classes by number; empty where the file does not say them.
+    /// Names of the classes by number; empty if the file has none.
     pub class_names: Vec<String>,
     pub unsupported: Option<Unsupported>,
-    /// How the classifier reads the tokens; None where the file does not say.
+    /// How the classifier pools the tokens; None if the file does not say it.
     pool: Option<Pool>,
     normalize: Option<Normalize>,
-    /// The numbers of classes that the file states, each with its field.
+    /// Each number of classes in the file, with its field.
     classes: Vec<(String, usize)>,
-    /// Other sizes that the file states: the field, its value, and what it is the size of.
+    /// The other sizes in the file: field, value and meaning.
     sizes: Vec<(String, usize, Size)>,
 }
 
@@ -42,8 +42,9 @@ enum Size {
     Hidden,
 }
 
-/// Plain ViTs in timm's registry: `{family}_patch{N}_{SIZE}`, with their widths and heads. Others
-/// that begin so have more in their names: layer scale, registers, other pooling or norms.
+/// Plain ViTs in timm's registry, with their widths and heads. They are called
+/// `{family}_patch{N}_{SIZE}`. Variants with layer scale, registers, other pooling or other norms
+/// have longer names.
 const FAMILIES: [(&str, usize, usize); 10] = [
     ("vit_tiny", 192, 3),
     ("vit_small", 384, 6),
@@ -82,8 +83,8 @@ const PRETRAINED: [&str; 9] = [
     "std",
 ];
 
-/// Fields that change nothing of what the model computes: where it is from, and how images come to
-/// its size, which is the spec's.
+/// Fields that do not change what the model computes: its origin, and how images are resized, which
+/// the spec decides.
 const HARMLESS: [&str; 31] = [
     "crop_mode",
     "crop_pct",
@@ -136,8 +137,8 @@ const ARGUMENTS: [&str; 14] = [
     "features_only",
 ];
 
-/// Arguments that change nothing: training's dropout and start are the spec's, and images have the
-/// model's size, so that neither positions nor patches are fitted to another.
+/// Arguments that have no effect here. The spec sets dropout and initialisation, and images always
+/// have the model's size.
 const HARMLESS_ARGUMENTS: [&str; 10] = [
     "attn_drop_rate",
     "drop_path_rate",
@@ -151,7 +152,7 @@ const HARMLESS_ARGUMENTS: [&str; 10] = [
     "weight_init",
 ];
 
-/// Arguments that this project's model has at one value only.
+/// Arguments that are supported only at these values.
 const FIXED: [(&str, &[&str]); 18] = [
     ("qkv_bias", &["true"]),
     ("proj_bias", &["true"]),
@@ -166,7 +167,7 @@ const FIXED: [(&str, &[&str]); 18] = [
     ("pool_include_prefix", &["false"]),
     ("pos_embed", &["\"learn\""]),
     ("act_layer", &["\"gelu\""]),
-    // timm's own, whose ε is 1e-6 like that of the models here.
+    // timm's default, with ε = 1e-6 like the models here.
     ("norm_layer", &["\"layernorm\""]),
     ("embed_norm_layer", &[]),
     ("embed_layer", &[]),
@@ -174,7 +175,7 @@ const FIXED: [(&str, &[&str]); 18] = [
     ("mlp_layer", &[]),
 ];
 
-/// Width and heads of a plain ViT by its name in timm, without its tag.
+/// Width and heads of a plain ViT by its name in timm. The tag after the dot is ignored.
 fn family(architecture: &str) -> Option<(usize, usize)> {
     let name = architecture.split('.').next().unwrap_or_default();
     let name = name.strip_suffix("_in21k").unwrap_or(name);
@@ -185,7 +186,7 @@ fn family(architecture: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// The description that the fields are.
+/// Reads the description from its fields.
 pub fn read(fields: &Fields) -> Result<TimmConfig> {
     let architecture = fields.text_or("architecture", "")?.to_string();
     let pretrained = fields.section("pretrained_cfg")?;
@@ -250,7 +251,7 @@ pub fn read(fields: &Fields) -> Result<TimmConfig> {
     let mut classes = Vec::new();
     for of in [arguments.as_ref(), Some(fields), Some(pretrained)].into_iter().flatten() {
         let field = of.full_name("num_classes");
-        // What the pretrained model had is no matter where the file says what this one has.
+        // The pretrained model's classes do not matter if the file has those of this model.
         let is_own = !field.starts_with("pretrained_cfg.") || classes.is_empty();
         if of.get("num_classes").is_some() && is_own {
             classes.push((field, of.whole("num_classes", 0..=1 << 24)?));
@@ -275,7 +276,7 @@ pub fn read(fields: &Fields) -> Result<TimmConfig> {
     })
 }
 
-/// How the classifier reads the tokens, from all that the file says of it.
+/// How the classifier pools the tokens, from all fields that determine it.
 fn pool(
     fields: &Fields,
     pretrained: &Fields,
@@ -283,7 +284,7 @@ fn pool(
     refuse: &mut dyn FnMut(String, String, &str),
 ) -> Result<Option<Pool>> {
     let mut said: Option<(String, String)> = None;
-    // The model's own attribute and the argument that made it must agree.
+    // All fields that name the pooling must agree.
     for of in [arguments, Some(fields), Some(pretrained)].into_iter().flatten() {
         if of.get("global_pool").is_none() {
             continue;
@@ -349,7 +350,7 @@ fn pool(
     Ok(pool)
 }
 
-/// The sizes that the file says, and the number of heads.
+/// The sizes in the file, and the number of heads.
 #[allow(clippy::type_complexity)]
 fn sizes(
     fields: &Fields,
@@ -382,7 +383,7 @@ fn sizes(
     }
     if let (Some(of), Some(width)) = (given("mlp_ratio"), width) {
         let ratio = of.positive_or("mlp_ratio", 1e6, 4.0)?;
-        // As timm rounds it.
+        // Rounded down, as in timm.
         sizes.push((of.full_name("mlp_ratio"), (width as f64 * ratio) as usize, Size::Hidden));
     }
     if fields.get("num_features").is_some() {
@@ -395,7 +396,7 @@ fn sizes(
         });
         match numbers.as_deref() {
             Some([channels, rows, columns]) if rows == columns => {
-                // The arguments go before the pretrained model's.
+                // The arguments override the pretrained model's configuration.
                 if given("in_chans").is_none() {
                     sizes.push((name.clone(), *channels, Size::Channels));
                 }
@@ -415,7 +416,7 @@ fn sizes(
     Ok((sizes, heads))
 }
 
-/// Mean and deviation, as many as the file has.
+/// Mean and deviation, with as many values as the file has.
 fn normalize(pretrained: &Fields) -> Result<Option<Normalize>> {
     let values = |name: &str| -> Result<Option<Vec<f64>>> {
         match pretrained.get(name) {
@@ -448,8 +449,8 @@ fn normalize(pretrained: &Fields) -> Result<Option<Normalize>> {
 }
 
 impl TimmConfig {
-    /// Checks the description at `path` against the tensors' shapes; classes only where the head is
-    /// kept. Errors, with the field, if one contradicts them.
+    /// Checks the description at `path` against the tensors' shapes. Classes are checked only if
+    /// the head is kept. The error names the field.
     pub fn check(&self, path: &Path, model: &VitSpec, new_head: bool) -> Result<()> {
         let contradiction = |field: &str, found: String, expected: String| {
             Err(Fault::of_file(path, format!("{field} contradicts the weights"))
@@ -496,8 +497,8 @@ impl TimmConfig {
         Ok(())
     }
 
-    /// The normalisation for so many channels, for pixels in \[0, 1\]; None where the file has none.
-    /// Errors if it is of another number of channels.
+    /// The normalisation of `channels` channels, for pixels in \[0, 1\]; None if the file has none.
+    /// Errors if the file has another number of values.
     pub fn normalize(&self, path: &Path, channels: usize) -> Result<Option<Normalize>> {
         let Some(Normalize { mean, std }) = &self.normalize else { return Ok(None) };
         let each = |name: &str, values: &Vec<f64>| -> Result<Vec<f64>> {

@@ -1,5 +1,4 @@
-//! `tokenizer.json`: whether the numbers that it gives to pieces of text are rows of the model's
-//! embedding.
+//! Checks that the token ids of a `tokenizer.json` are rows of the model's embedding.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,7 +10,7 @@ use super::fields::{Fields, kind};
 use super::file_names::TOKENIZER;
 use crate::error::{Fault, Result};
 
-/// The models that the `tokenizers` library has.
+/// The model types of the `tokenizers` library.
 const KINDS: [&str; 4] = ["BPE", "Unigram", "WordLevel", "WordPiece"];
 
 /// The tokenizer in the folder of a weights file, if there is one.
@@ -24,7 +23,7 @@ pub fn beside(weights: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Checks the tokenizer in this folder, if there is one, against the rows of an embedding.
+/// Checks the tokenizer in this folder, if there is one, against the size of the vocabulary.
 pub fn check(folder: &Path, vocab_size: usize) -> Result<()> {
     let path = folder.join(TOKENIZER);
     if !path.exists() {
@@ -43,7 +42,7 @@ pub fn check(folder: &Path, vocab_size: usize) -> Result<()> {
         .into())
 }
 
-/// The token with the highest number, added ones included.
+/// The token with the highest id, added tokens included.
 fn highest(path: &Path, bytes: &[u8]) -> Result<(String, u64)> {
     let fields = Fields::parse(path, bytes, "the tokenizer")?;
     let fault = |field: &str, summary: &str| fields.fault(field, summary);
@@ -56,7 +55,7 @@ fn highest(path: &Path, bytes: &[u8]) -> Result<(String, u64)> {
         other => return Err(wrong("model", other, "an object with type and vocab").into()),
     };
     let listed = match model.get("type") {
-        // Old files leave it out.
+        // Old files have no type.
         None => matches!(model.get("vocab"), Some(Value::Array(_))),
         Some(Value::String(name)) if KINDS.contains(&name.as_str()) => name == "Unigram",
         Some(Value::String(name)) => {
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_number_of_each_kind() {
+    fn the_highest_token_id_is_found_for_each_kind() {
         for (text, token, number) in [
             (r#"{"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 7, "c": 3}}}"#, "b", 7),
             (
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_their_place() {
+    fn errors_name_the_field() {
         for (text, part) in [
             ("", "the tokenizer cannot be used"),
             ("{}", "model: the tokenizer cannot be used"),
@@ -155,8 +154,8 @@ mod tests {
             (r#"{"model": {"vocab": {"a": 1}}, "added_tokens": [{"id": "1"}]}"#, "added_tokens[0]"),
             (r#"{"model": {"vocab": {"a": 1}}, "added_tokens": {}}"#, "added_tokens"),
         ] {
-            let told = of(text).unwrap_err().to_string();
-            assert!(told.contains(part), "{text}: {told}");
+            let message = of(text).unwrap_err().to_string();
+            assert!(message.contains(part), "{text}: {message}");
         }
     }
 }

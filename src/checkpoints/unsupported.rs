@@ -1,10 +1,10 @@
-//! What a description says that this project's models do not have.
+//! Fields of a description that this project's models do not support.
 
 use std::path::Path;
 
 use crate::error::Fault;
 
-/// A field of a description that rules the model out, with its value and what can be read.
+/// A field of a description that makes the model unsupported: its value, and the supported value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
     pub field: String,
@@ -12,12 +12,12 @@ pub struct Unsupported {
     pub expected: String,
 }
 
-/// What is expected of a field that nobody here knows.
+/// The expected text in the error for an unknown field.
 pub const UNKNOWN_FIELD: &str = "no field that this program does not know: it may change what the \
                                  model computes; without it, where it does not, the model is read";
 
 impl Unsupported {
-    /// The refusal of the description at `path`.
+    /// The error for the description at `path`.
     pub fn fault(&self, path: &Path) -> Fault {
         Fault::of_file(path, format!("{}: the model is not supported", self.field))
             .found(&self.found)

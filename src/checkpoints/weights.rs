@@ -1,17 +1,17 @@
-//! The weights at a path: one file, or the shards of an index.
+//! Reads the weights at a path: one file, or the shards of an index.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::fault::first_of;
-use super::file::{TensorFile, parse, pickled};
+use super::file::{TensorFile, parse, pickle_error};
 use super::file_names::{ENDING, INDEX, MODEL};
 use super::needed::first_pickle;
 use super::shards;
 use crate::error::{Error, Fault, Result};
 
 /// Reads the weights at `path`: a safetensors file, the index of several, or a folder with
-/// `model.safetensors` or such an index in it. A folder's single file goes before its index.
+/// `model.safetensors` or such an index in it. A single file is preferred to an index.
 pub fn read(path: &Path) -> Result<TensorFile> {
     let file = locate(path)?;
     if shards::is_index(&file) {
@@ -22,7 +22,7 @@ pub fn read(path: &Path) -> Result<TensorFile> {
     parse(&file, &bytes)
 }
 
-/// The file to read.
+/// Finds the file to read.
 fn locate(path: &Path) -> Result<PathBuf> {
     let missing = |e| Error::from(Fault::of_file(path, "the weights cannot be read").found(e));
     let meta = fs::metadata(path).map_err(missing)?;
@@ -39,7 +39,7 @@ fn locate(path: &Path) -> Result<PathBuf> {
         others.sort_unstable();
         let pickle = first_pickle(&names);
         if let (Some(pickle), true) = (pickle, others.is_empty()) {
-            return Err(pickled(&path.join(pickle)));
+            return Err(pickle_error(&path.join(pickle)));
         }
         let fault = Fault::of_file(path, "the folder holds no weights that can be read");
         let fault = match shards::first_shard(&names) {

@@ -64,7 +64,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         }
     };
     let written: String = written.iter().map(|p| format!("wrote {}\n", p.display())).collect();
-    print(&(args.checkpoint.describe(&loaded) + &written + &checkpoint.unsaid(form)))
+    print(&(args.checkpoint.describe(&loaded) + &written + &checkpoint.not_held_by(form)))
 }
 
 /// The weights after subtracting the LoRA that was merged into them.

@@ -146,7 +146,7 @@ fn get(need: &Need, hub: &Hub, before: Option<&Lockfile>) -> Result<Got> {
     };
     let mut locked = repository.pin(&source, &files)?;
     if let Some(locked) = &mut locked {
-        known.map_or(Ok(()), |known| locked.keeps(known))?;
+        known.map_or(Ok(()), |known| locked.check_against(known))?;
         // If the Hub reports no licence, take it from the card, else from the old lock.
         if locked.licence.is_none() {
             let card = Card::of(&repository)?.license;

@@ -1,7 +1,7 @@
 //! A dataset card: the YAML between the two `---` lines at the head of a repository's README.md.
 //!
-//! Read are `configs` (which files are which split's), the class names in `dataset_info` and the
-//! licence. A card that is missing, or that has no front matter, says nothing.
+//! This module reads `configs` (the files of each split), the class names in `dataset_info` and the
+//! licence. A missing card, or one without front matter, counts as empty.
 
 use std::collections::BTreeMap;
 
@@ -12,39 +12,39 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::Repository;
 use crate::spec::yaml_to_json;
 
-/// Where a card lies in its repository.
+/// Path of the card in its repository.
 pub const CARD: &str = "README.md";
 
-/// No front matter is anywhere near this long.
+/// Bytes of front matter at most. Real ones are far shorter.
 const MOST_BYTES: usize = 4 << 20;
 
-/// What a card says.
+/// The content of a card.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Card {
-    /// As errors name its file.
+    /// The file's name for errors.
     pub name: String,
     pub configs: Vec<CardConfig>,
     pub license: Option<String>,
-    /// Class names by configuration (None where the card names none) and column.
-    classes: Vec<Classes>,
+    /// Class names by configuration and column.
+    classes: Vec<ColumnClasses>,
     /// The whole text.
     text: String,
 }
 
-/// A configuration's name and, by column, the names of its classes.
-type Classes = (Option<String>, BTreeMap<String, Vec<String>>);
+/// A configuration's name (None if the card has none) and the class names of each column.
+type ColumnClasses = (Option<String>, BTreeMap<String, Vec<String>>);
 
 /// One entry of `configs`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CardConfig {
     pub name: String,
-    /// Marked as the one to take where none is named.
+    /// Whether it is the default configuration.
     pub default: bool,
-    /// Its files lie below this folder.
+    /// The folder of its files.
     pub folder: Option<String>,
-    /// Splits in the order written, each with the patterns of its files' paths.
+    /// Splits in the card's order, each with the patterns of its files.
     pub splits: Vec<(String, Vec<String>)>,
-    /// Options of the files' reader that are set to something other than their default.
+    /// Reader options with values other than their defaults.
     pub options: Vec<(String, Value)>,
 }
 
@@ -79,9 +79,9 @@ impl Card {
         }
     }
 
-    /// Whether the card's text names the file, as it does where it shows a picture.
+    /// Whether the card's text names the file, for example because it shows a picture.
     pub fn shows(&self, path: &str) -> bool {
-        // `11.png` and `other/1.png` do not show `1.png`; `./1.png` and the Hub's address of it do.
+        // `11.png` and `other/1.png` do not name `1.png`. `./1.png` and its address on the Hub do.
         let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
         let starts = |before: &str| {
             let word = before.rsplit([' ', '\n', '(', '"', '\'', '<', '[', '`']).next();
@@ -101,11 +101,11 @@ impl Card {
         shown(path) || shown(&path.replace(' ', "%20"))
     }
 
-    /// Names of a column's classes in the configuration; empty where the card has none.
+    /// Class names of a column in the configuration; empty if the card has none.
     pub fn class_names(&self, config: Option<&str>, column: &str) -> Vec<String> {
-        let of_config = |(name, _): &&Classes| match (name, config) {
+        let of_config = |(name, _): &&ColumnClasses| match (name, config) {
             (Some(name), Some(config)) => name == config,
-            // One entry without a name is everyone's.
+            // A single entry applies to every configuration.
             _ => self.classes.len() == 1,
         };
         let found = self.classes.iter().find(of_config).and_then(|(_, names)| names.get(column));
@@ -113,7 +113,7 @@ impl Card {
     }
 }
 
-/// What stands between the first line, `---`, and the next such line.
+/// The text between a first line `---` and the next such line.
 fn front_matter(text: &str) -> Option<&str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let rest = text.strip_prefix("---")?;
@@ -171,8 +171,8 @@ fn configs(card: &Value) -> std::result::Result<Vec<CardConfig>, String> {
         .collect()
 }
 
-/// `data_files` in every form that the Hub takes: a pattern or a list of them (all of `train`), a
-/// list of `{split, path}`, or a mapping from split to patterns.
+/// Parses `data_files` in every form that the Hub accepts: a pattern or a list of patterns (for
+/// `train`), a list of `{split, path}`, or a mapping from splits to patterns.
 fn data_files(value: &Value) -> Option<Vec<(String, Vec<String>)>> {
     let patterns = |value: &Value| -> Option<Vec<String>> {
         match value {
@@ -200,7 +200,7 @@ fn data_files(value: &Value) -> Option<Vec<(String, Vec<String>)>> {
     }
 }
 
-/// Each split once, with the patterns of all its entries.
+/// Merges entries of the same split.
 fn merged(entries: Vec<(String, Vec<String>)>) -> Vec<(String, Vec<String>)> {
     let mut splits: Vec<(String, Vec<String>)> = Vec::new();
     for (name, patterns) in entries {
@@ -212,9 +212,9 @@ fn merged(entries: Vec<(String, Vec<String>)>) -> Vec<(String, Vec<String>)> {
     splits
 }
 
-/// Class names in `dataset_info`. What is malformed there is passed over: names are a help, and
-/// cards are written by hand.
-fn classes(card: &Value) -> Vec<Classes> {
+/// Class names in `dataset_info`. Malformed entries are ignored: names are optional, and cards are
+/// written by hand.
+fn classes(card: &Value) -> Vec<ColumnClasses> {
     let infos = match card.get("dataset_info") {
         Some(Value::Array(items)) => items.iter().collect(),
         Some(info) => vec![info],
@@ -234,7 +234,7 @@ fn classes(card: &Value) -> Vec<Classes> {
         .collect()
 }
 
-/// A configuration's name; YAML takes one like 2019 for a number.
+/// A configuration's name. YAML reads a name such as 2019 as a number.
 fn name_of(value: &Value) -> Option<String> {
     match value {
         Value::String(name) => Some(name.clone()),
@@ -243,11 +243,11 @@ fn name_of(value: &Value) -> Option<String> {
     }
 }
 
-/// Names as a list, or as a mapping from every label 0, 1, … to its name.
+/// Parses class names, given as a list or as a mapping from each label 0, 1, … to its name.
 fn class_names(names: &Value) -> Option<Vec<String>> {
     let text = |v: &Value| match v {
         Value::String(s) => Some(s.clone()),
-        // A class called 3 or true reads as a number or a truth value.
+        // YAML reads a class called 3 or true as a number or a boolean.
         Value::Number(n) => Some(n.to_string()),
         Value::Bool(b) => Some(b.to_string()),
         _ => None,
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_shows_the_files_that_it_names() {
+    fn a_card_names_files_by_path_or_address() {
         let shows =
             |text: &str, path: &str| Card { text: text.into(), ..Card::default() }.shows(path);
         for text in ["![a](1.png)", "![a](./1.png)", "<img src=\"1.png\">", "see 1.png."] {

@@ -1,12 +1,12 @@
-//! What the labels 0, 1, … of a column mean.
+//! The class names of the labels 0, 1, … of a column.
 
 use std::collections::HashMap;
 
 use crate::error::{Fault, Result};
 use crate::spec::shorten;
 
-/// What is wrong with a file whose labels mean other classes than those of the files before; None where
-/// they mean the same.
+/// The error for a file whose class names differ from those of the files before; None if they are
+/// equal.
 pub fn difference(found: &[String], expected: &[String]) -> Option<Fault> {
     if found == expected {
         return None;
@@ -23,14 +23,14 @@ pub fn difference(found: &[String], expected: &[String]) -> Option<Fault> {
         Some(label) => fault
             .found(format!("{} for the label {label}, of {found_all}", found[label]))
             .expected(format!("{}, of {expected_all}", expected[label])),
-        // One list goes on where the other ends.
+        // One list is the beginning of the other.
         None => fault.found(found_all).expected(expected_all),
     })
 }
 
-/// The labels of values that are written as names. Errors for a name that is none of `names`;
-/// `place` says where a row is.
-pub fn numbers(
+/// Converts class names to their labels. Errors for a name that is not in `names`; `place`
+/// describes a row in errors.
+pub fn to_labels(
     texts: &[Option<String>],
     names: &[String],
     place: &dyn Fn(usize) -> String,
@@ -58,23 +58,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_difference_of_class_names_is_named() {
+    fn the_error_names_the_first_class_that_differs() {
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
         let of = |found: &[&str], expected: &[&str]| difference(&names(found), &names(expected));
         assert_eq!(of(&["a", "b"], &["a", "b"]), None);
-        let told = |found: &[&str], expected: &[&str]| of(found, expected).unwrap().to_string();
+        let message = |found: &[&str], expected: &[&str]| of(found, expected).unwrap().to_string();
         let summary = "the classes are named otherwise than in the files before\n  ";
         assert_eq!(
-            told(&["a", "c"], &["a", "b"]),
+            message(&["a", "c"], &["a", "b"]),
             format!(
                 "{summary}found:    c for the label 1, of 2 classes, a, c\n  expected: b, of 2 classes, a, b"
             )
         );
         assert_eq!(
-            told(&["a"], &["a", "b"]),
+            message(&["a"], &["a", "b"]),
             format!("{summary}found:    1 class, a\n  expected: 2 classes, a, b")
         );
         let none = format!("{summary}found:    no names of classes\n");
-        assert!(told(&[], &["a"]).starts_with(&none));
+        assert!(message(&[], &["a"]).starts_with(&none));
     }
 }

@@ -1,4 +1,4 @@
-//! Which configuration of a dataset is read: one of the card's, or a folder of its name.
+//! Chooses the configuration of a dataset: one of the card's, or a folder of that name.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::splits::Found;
 use crate::error::{Error, Fault, Result};
 use crate::spec::nearest;
 
-/// The configuration that is asked for, or the one that stands out.
+/// The configuration called `config`, or else the default one.
 pub fn choose<'a>(card: &'a Card, config: Option<&str>) -> Result<&'a CardConfig> {
     let names: Vec<&str> = card.configs.iter().map(|c| c.name.as_str()).collect();
     let found = match config {
@@ -20,14 +20,14 @@ pub fn choose<'a>(card: &'a Card, config: Option<&str>) -> Result<&'a CardConfig
             marked.or(if let [only] = &card.configs[..] { Some(only) } else { None })
         }
     };
-    found.ok_or_else(|| unclear(&card.name, &names, config, None))
+    found.ok_or_else(|| no_configuration(&card.name, &names, config, None))
 }
 
-/// No configuration, or more than one, is meant.
-fn unclear(name: &str, names: &[&str], config: Option<&str>, help: Option<&str>) -> Error {
+/// The error if no configuration, or more than one, fits.
+fn no_configuration(name: &str, names: &[&str], config: Option<&str>, help: Option<&str>) -> Error {
     let listed = match names.len() {
         0 => "no configurations".to_string(),
-        // Some datasets have one a language pair.
+        // Some datasets have one for each language pair.
         n if n > 20 => format!("{}, … ({n} in all)", names[..20].join(", ")),
         _ => names.join(", "),
     };
@@ -46,7 +46,7 @@ fn unclear(name: &str, names: &[&str], config: Option<&str>, help: Option<&str>)
     })
 }
 
-/// The folder whose files a card's configuration has where it names none of them.
+/// The folder of a configuration's files, with a slash at its end; empty for the repository itself.
 pub fn folder_of(config: &CardConfig) -> String {
     match config.folder.as_deref().map(|f| f.trim_start_matches("./").trim_matches('/')) {
         None | Some("" | ".") => String::new(),
@@ -54,9 +54,10 @@ pub fn folder_of(config: &CardConfig) -> String {
     }
 }
 
-/// A card's configuration that names neither files nor a folder has all files. A folder of its name
-/// beside others is likely meant, and is not what `datasets` takes.
-pub fn unnamed(config: &CardConfig, rows: &[&str], folder: &str) -> Option<Found> {
+/// The fault of a configuration that names no files, if it has one. Its folder may hold no rows. Or
+/// there is a folder of the configuration's name beside others: `datasets` reads all files then,
+/// but the author probably means that folder.
+pub fn without_files(config: &CardConfig, rows: &[&str], folder: &str) -> Option<Found> {
     let by = "the dataset card";
     let fault = |fault| Some(Found { fault: Some(fault), by, ..Found::default() });
     if !folder.is_empty() && !rows.iter().any(|path| path.starts_with(folder)) {
@@ -79,8 +80,9 @@ pub fn unnamed(config: &CardConfig, rows: &[&str], folder: &str) -> Option<Found
     ))
 }
 
-/// Without a card: folders beside no files of rows are configurations. `rows` are the paths of files
-/// that hold rows.
+/// Chooses a configuration without a card: each folder is one, if no files of rows lie beside the
+/// folders. `rows` are the paths of files that hold rows. Returns the name, and the folder with a
+/// slash at its end.
 pub fn by_folder(
     name: &str,
     rows: &[&str],
@@ -91,7 +93,9 @@ pub fn by_folder(
     if let Some(config) = config {
         return match folders.contains(config) {
             true => Ok((Some(config.to_string()), format!("{config}/"))),
-            false => Err(unclear(name, &configurations(rows, &folders), Some(config), None)),
+            false => {
+                Err(no_configuration(name, &configurations(rows, &folders), Some(config), None))
+            }
         };
     }
     match configurations(rows, &folders)[..] {
@@ -101,18 +105,19 @@ pub fn by_folder(
             let images = rows.iter().all(|path| Format::of(path) == Some(Format::ImageFolder));
             let help =
                 "if these are classes, put the folders of the splits first, as in train/cat/1.png";
-            Err(unclear(name, several, None, images.then_some(help)))
+            Err(no_configuration(name, several, None, images.then_some(help)))
         }
     }
 }
 
-/// Folders that are configurations: of tables, or of folders of splits, with nothing beside them.
+/// Folders that are configurations: they hold tables or folders of splits, and no files of rows lie
+/// beside them.
 fn configurations<'a>(rows: &[&'a str], folders: &BTreeSet<&'a str>) -> Vec<&'a str> {
     let of_splits = |folder: &str| folder == "data" || names_split(folder);
     let images = rows.iter().any(|path| Format::of(path) == Some(Format::ImageFolder));
     let describes = |path: &str| images && is_metadata(path);
     let flat = rows.iter().any(|path| !path.contains('/')) || folders.iter().any(|f| of_splits(f));
-    // Classes of images are no configurations: those have files of tables, or folders of splits.
+    // A folder of images alone is a class, not a configuration.
     let is_config = |folder: &&str| {
         rows.iter().filter_map(|path| path.strip_prefix(*folder)?.strip_prefix('/')).any(|rest| {
             let inner = rest.split_once('/').map(|(folder, _)| folder);

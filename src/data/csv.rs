@@ -1,5 +1,5 @@
-//! CSV and TSV files: a row of column names, unless the spec names them, then rows; RFC 4180's quotes,
-//! UTF-8.
+//! CSV and TSV files: a line of column names, unless the spec names them, then rows, with RFC 4180's
+//! quotes, in UTF-8.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 use crate::spec::shorten;
 
-/// Reads the selected columns. A column is of numbers if every value in it is written as one and
-/// would be written so again; an empty value is none. `columns` are the names of the columns in a file
-/// whose first row is an example; without them the first row names the columns.
+/// Reads the selected columns. A column is numeric if each of its values is a number in its usual
+/// spelling. An empty value is missing. `columns` names the columns of a file whose first row is an
+/// example; if it is empty, the first row names them.
 pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> Result<Table> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
@@ -55,7 +55,8 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
         names = columns.to_vec();
     }
     let bounded = |rows: usize| {
-        limits::cells(names.len(), rows, file.bytes.len()).map_err(|problem| fail("", problem))
+        limits::check_cells(names.len(), rows, file.bytes.len())
+            .map_err(|problem| fail("", problem))
     };
     bounded(0)?;
     let mut seen = BTreeSet::new();
@@ -63,7 +64,7 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
         return Err(fail("line 1: ", format!("two columns have the name `{twice}`")));
     }
     let fields: Vec<_> = names.iter().map(|name| (name.clone(), Kind::Text)).collect();
-    let or_help = |fault: Fault| match select.unnamed() {
+    let or_help = |fault: Fault| match select.no_names_help() {
         Some(help) if has_names => fault.or_help(help),
         _ => fault,
     };
@@ -112,7 +113,7 @@ fn text(bytes: &[u8]) -> std::result::Result<String, String> {
     }
 }
 
-/// Numbers, where all that is there are numbers.
+/// Converts a column to numbers if all its values are numbers.
 fn typed(texts: Vec<Option<String>>) -> Values {
     let whole = |text: &String| text.parse::<i64>().ok().filter(|n| n.to_string() == *text);
     let number = |text: &String| {
@@ -126,7 +127,7 @@ fn typed(texts: Vec<Option<String>>) -> Values {
     if there.all(|text| whole(text).is_some()) {
         return Values::Integers(texts.iter().map(|t| t.as_ref().and_then(whole)).collect());
     }
-    // A code with a leading zero is no number.
+    // Digits with a leading zero are a code, not a number.
     let code = |text: &String| {
         let digits = text.trim_start_matches('-');
         digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.")
@@ -137,14 +138,14 @@ fn typed(texts: Vec<Option<String>>) -> Values {
     Values::Text(texts)
 }
 
-/// What pandas takes for a missing value, and `datasets` with it.
+/// Values that pandas, and so `datasets`, reads as missing.
 const MISSING: [&str; 18] = [
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
     "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
 
-/// Refuses labels that `datasets`, which reads CSV by pandas, takes for something else than they are
-/// here: for missing values, or for numbers where they are codes with leading zeros.
+/// Errors for text labels that `datasets`, which uses pandas, reads differently: as missing values,
+/// or as numbers if they are codes with leading zeros.
 pub fn check_labels(table: &Table, column: &Column) -> Result<()> {
     let Values::Text(texts) = &column.values else { return Ok(()) };
     let fail = |row: usize, text: &str, other: &str, help: &str| {
@@ -169,8 +170,9 @@ pub fn check_labels(table: &Table, column: &Column) -> Result<()> {
     }
 }
 
-/// The first line at which a quoted value opens that never closes, or closes in the middle, and
-/// what is wrong with it. The csv crate takes both for text, and the rows behind for part of it.
+/// The first broken quote: its line and a description. A quoted value may never close, or may
+/// continue after its closing quote. The csv crate accepts both and reads later rows into the
+/// value.
 fn broken_quote(bytes: &[u8], delimiter: u8) -> Option<(usize, String)> {
     let ends = |b: Option<&u8>| b.is_none_or(|b| *b == delimiter || *b == b'\n' || *b == b'\r');
     let (mut line, mut i, mut fresh) = (1, 0, true);
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn values_keep_their_text_or_become_numbers() {
+    fn columns_of_numbers_become_numeric_and_others_stay_text() {
         let table = parse("\u{feff}a,b,c,d\n1,x,1.5,007\n,\"y, \"\"z\"\"\nw\",-2,1\n").unwrap();
         assert_eq!(table.rows, 2);
         let values: Vec<String> = table.columns.iter().map(|c| format!("{:?}", c.values)).collect();
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_judged_where_values_begin() {
+    fn a_quote_counts_only_where_a_value_begins() {
         let broken = |text: &str| broken_quote(text.as_bytes(), b',').map(|(line, _)| line);
         for sound in ["a,\"b\"\r\n\"\"\"c\"\"\",d", "5\" disk,x", "\"\"", "\"a\nb\",c\n", ""] {
             assert_eq!(broken(sound), None, "{sound}");

@@ -1,48 +1,47 @@
-//! Examples that stand in two splits, by digests of their decoded content.
+//! Finds examples that are in two splits, by digests of their decoded content.
 //!
-//! A test example that was trained on makes the test say less than it claims. Between splits with files
-//! of their own that is a fault of the dataset, which is refused unless the spec keeps it. Where parts
-//! of the training split serve as other splits, an example that the training split holds twice may fall
-//! on both sides; that is counted.
+//! Such examples leak training data into the test. If both splits have files of their own, the
+//! dataset is refused unless the spec keeps the duplicates. If validation and test are drawn from
+//! the training split, equal examples may fall into different parts; these are only counted.
 
 use std::collections::{HashMap, HashSet};
 
 use super::parts::Parts;
 use crate::error::{Fault, Result};
 
-/// Pairs that an error names.
+/// Number of pairs that an error names.
 const NAMED: usize = 3;
 
 /// The examples of a split with files of its own.
 pub struct SplitDigests {
-    /// Of the split.
+    /// The split's name.
     pub name: String,
-    /// Of each example's decoded content.
+    /// A digest of each example's decoded content.
     pub digests: Vec<u128>,
 }
 
-/// Where a split's examples come from, for errors.
+/// The files of a split's examples, for errors.
 #[derive(Clone, Debug)]
 pub enum Origins {
-    /// Files of an example each.
+    /// One file for each example.
     Single(Vec<String>),
-    /// Tables, with how many examples each has.
+    /// Tables, each with its number of examples.
     Tables(Vec<(String, usize)>),
 }
 
-/// How many examples are in two splits.
+/// Numbers of examples that are in two splits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shared {
-    /// Examples of a split with files of its own that an earlier split's files hold, too; the order is
-    /// training, validation, test.
+    /// Examples of a split that are also in the files of an earlier split. The order is training,
+    /// validation, test.
     pub in_two_splits: u64,
-    /// Examples of a part drawn from the training split that an earlier part holds, too, in the same
+    /// Examples of a part of the training split that are also in an earlier part, in the same
     /// order.
     pub in_two_parts: u64,
 }
 
 impl Shared {
-    /// A sentence for each thing that happened to `examples`, as `Images`.
+    /// One sentence for each count above 0. `examples` names the examples, such as `Images`.
     pub fn notes(&self, examples: &str) -> Vec<String> {
         let all = [
             (
@@ -59,7 +58,7 @@ impl Shared {
     }
 }
 
-/// A sentence for each count above 0, of what so many of `examples` are.
+/// One sentence for each count above 0, from the count and what so many examples are.
 pub fn notes(examples: &str, counts: &[(u64, &str)]) -> Vec<String> {
     let some = counts.iter().filter(|(count, _)| *count > 0);
     some.map(|(count, what)| match count {
@@ -70,7 +69,7 @@ pub fn notes(examples: &str, counts: &[(u64, &str)]) -> Vec<String> {
 }
 
 impl Origins {
-    /// The file of example `row` of the split, and its place there.
+    /// The file of the split's example `row`, and its row in that file.
     pub fn place(&self, row: usize) -> String {
         match self {
             Origins::Single(files) => files.get(row).cloned().unwrap_or_default(),
@@ -88,8 +87,8 @@ impl Origins {
     }
 }
 
-/// Counts examples of later splits that an earlier one holds, too. Errors if there are any, unless
-/// they are kept; `example` is what the message calls one and several.
+/// Counts examples that are also in an earlier split. Errors if there are any, unless `keep` is
+/// set. `example` is the singular and plural for the message.
 pub fn between(
     splits: &[(&SplitDigests, &Origins)],
     keep: bool,
@@ -134,9 +133,8 @@ pub fn between(
         .into())
 }
 
-/// Counts examples of the parts that are elsewhere, too: those of the validation part that are trained
-/// on, and those of the test part that are trained on or validated with. `digests` are those of the
-/// whole training split.
+/// Counts validation examples that are also trained on, and test examples that are also trained on
+/// or validated with. `digests` are those of the whole training split.
 pub fn within(digests: &[u128], parts: &Parts) -> u64 {
     let mut seen = HashSet::new();
     let mut count = 0;
@@ -157,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_counted_and_the_first_are_named() {
+    fn all_pairs_are_counted_and_the_error_names_the_first() {
         let table = |file: &str, rows| (file.to_string(), rows);
         let two = vec![table("a.parquet", 2), table("b.parquet", 3)];
         let single = vec!["x.png".to_string(), "y.png".to_string()];
@@ -180,15 +178,15 @@ mod tests {
         ] {
             assert!(error.contains(part), "{error}");
         }
-        // An example twice in one split is no leak.
+        // Two equal examples in one split are no leak.
         assert_eq!(between(&splits[..1], false, noun).unwrap(), 0);
     }
 
     #[test]
-    fn parts_that_share_an_example_are_counted() {
+    fn examples_in_two_parts_are_counted() {
         let parts = Parts { train: vec![0, 1, 2], validation: vec![3, 4], test: vec![5, 6] };
         assert_eq!(within(&[1, 2, 3, 4, 5, 6, 7], &parts), 0);
-        // Row 3 is row 0's image, rows 5 and 6 are row 3's and row 4's.
+        // Row 3 equals row 0, row 5 equals row 3, and row 6 equals row 4.
         assert_eq!(within(&[1, 1, 3, 1, 5, 1, 5], &parts), 3);
     }
 }

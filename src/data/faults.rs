@@ -1,6 +1,6 @@
-//! Why the files of a dataset are not read as they are, in the words of an error.
+//! Error texts for files of a dataset that cannot be read as they are.
 //!
-//! `datasets` drops such files without a word, or reads them twice.
+//! `datasets` drops such files silently or reads them twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::card::{CARD, CardConfig};
 use super::formats::{Format, in_another_case, is_image_ending, is_metadata};
 use super::names::{self, SPLITS, Shard};
 
-/// Paths as messages list them.
+/// A list of paths for messages, shortened if it is long.
 pub fn listed<S: AsRef<str>>(paths: &[S]) -> String {
     let names = |paths: &[S]| paths.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     match paths {
@@ -17,8 +17,8 @@ pub fn listed<S: AsRef<str>>(paths: &[S]) -> String {
     }
 }
 
-/// Of a split's files that are of several formats, or no whole sets.
-pub fn fault(name: &str, files: &[String]) -> Option<String> {
+/// A split's files have several formats, or a set of shards is incomplete.
+pub fn split_fault(name: &str, files: &[String]) -> Option<String> {
     let formats: BTreeSet<Format> = files.iter().filter_map(|path| Format::of(path)).collect();
     if formats.len() > 1 {
         return Some(format!(
@@ -39,7 +39,7 @@ pub fn fault(name: &str, files: &[String]) -> Option<String> {
         set.len() == set[0].count.unwrap_or(1)
             && set.iter().enumerate().all(|(i, s)| s.index == i && s.count == set[0].count)
     };
-    // Anything else would lose or repeat rows.
+    // Reading an incomplete set would lose or repeat rows.
     (!sets.values().all(whole)).then(|| {
         format!(
             "the files of the split `{name}` are not whole sets\n  found:    {}\n  expected: \
@@ -84,8 +84,8 @@ pub fn hidden_fault(hidden: &[&str]) -> Option<String> {
     })
 }
 
-/// Options of a card's configuration that change what its files mean. They are obeyed nowhere here,
-/// so only one that asks for what is done anyway is taken.
+/// The card's configuration has an option that changes how its files are read. Options are not
+/// supported, except a separator that is used anyway.
 pub fn options_fault(config: &CardConfig, rows: &[&str]) -> Option<String> {
     let separator = match rows.iter().find_map(|path| Format::of(path)) {
         Some(Format::Csv) => Some(","),
@@ -111,8 +111,8 @@ pub fn options_fault(config: &CardConfig, rows: &[&str]) -> Option<String> {
     ))
 }
 
-/// A file that patterns of two splits match, or two patterns of one: `datasets` reads it twice.
-pub fn twice(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
+/// A file matches patterns of two splits, or two patterns of one. `datasets` would read it twice.
+pub fn twice_fault(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
     let mut several = rows.iter().filter_map(|path| Some((*path, taken.get(path)?)));
     let (path, splits) = several.find(|(_, splits)| splits.len() > 1)?;
     let mut names = splits.clone();
@@ -129,7 +129,7 @@ pub fn twice(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<String>
     ))
 }
 
-/// The help where images lie beside tables, which may be meant to describe them.
+/// Help for images beside tables. The tables may be meant as metadata of the images.
 fn describe_images(rows: &[&str]) -> &'static str {
     let image = |path: &&str| Format::of(path) == Some(Format::ImageFolder);
     let text = |path: &&str| {
@@ -145,8 +145,8 @@ fn describe_images(rows: &[&str]) -> &'static str {
     }
 }
 
-/// Files of rows that no split takes.
-pub fn loose_fault(loose: &[&str], rows: &[&str], by: &str, splits: &[&str]) -> Option<String> {
+/// Files of rows that are in no split.
+pub fn no_split_fault(loose: &[&str], rows: &[&str], by: &str, splits: &[&str]) -> Option<String> {
     (!loose.is_empty()).then(|| match splits {
         [] => format!(
             "files that hold rows or images lie in a folder of two underscores\n  found:    {}\n  \
@@ -165,7 +165,7 @@ pub fn loose_fault(loose: &[&str], rows: &[&str], by: &str, splits: &[&str]) -> 
     })
 }
 
-/// Files of several formats, of which `datasets` takes the commonest.
+/// The files have several formats. `datasets` would read only the most common one.
 pub fn formats_fault(rows: &[&str]) -> Option<String> {
     let images = rows.iter().any(|path| Format::of(path) == Some(Format::ImageFolder));
     let mut formats: BTreeMap<Format, Vec<&str>> = BTreeMap::new();
@@ -191,7 +191,8 @@ pub fn formats_fault(rows: &[&str]) -> Option<String> {
     ))
 }
 
-/// Words for splits in capitals, which `datasets` takes for none: it would train on the test split.
+/// The name of a split has capital letters. `datasets` does not recognise it and would train on the
+/// test split.
 pub fn case_fault(rows: &[&str], folder: &str) -> Option<String> {
     let says = |path: &&&str| {
         let lower = path.strip_prefix(folder).unwrap_or(path).to_lowercase();

@@ -1,9 +1,9 @@
-//! What the names of files say of their content.
+//! Recognises the content of files by their names.
 //!
-//! Endings are known as Hugging Face's `datasets` 5.2 knows them: those of tables in lower case, those
-//! of images in lower or upper case.
+//! The endings are those of Hugging Face's `datasets` 5.2. Endings of tables must be in lower case,
+//! those of images in lower or upper case.
 
-use crate::hub::is_of_a_program;
+use crate::hub::is_tool_folder;
 
 /// A format of files that hold rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,15 +12,14 @@ pub enum Format {
     Csv,
     Tsv,
     JsonLines,
-    /// A file of images and one of their labels, as MNIST's.
+    /// A file of images and one of labels, like MNIST.
     Idx,
-    /// Images in files of their own.
+    /// One file for each image.
     ImageFolder,
 }
 
 impl Format {
-    /// By a file's name, whatever its folders; None for what is not read. Endings of tables are in
-    /// lower case, those of images in one case, as `datasets` knows them.
+    /// The format by a file's name; its folders do not matter. None for files that are not read.
     pub fn of(path: &str) -> Option<Format> {
         match named(path) {
             Holds::Rows(format) => Some(format),
@@ -28,7 +27,7 @@ impl Format {
         }
     }
 
-    /// As messages name it.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Format::Parquet => "Parquet",
@@ -41,17 +40,17 @@ impl Format {
     }
 }
 
-/// What a file holds, by its name.
+/// The content of a file, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
     Rows(Format),
-    /// Rows or images, it may be, in a format that is not read.
+    /// Possibly rows or images, in a format that is not read.
     Unread,
-    /// The same under a hidden name, which `datasets` passes over.
+    /// Possibly rows or images, under a hidden name, which `datasets` ignores.
     Hidden,
-    /// Something of no known format.
+    /// An unknown format.
     Unknown,
-    /// Words about the dataset, programs, checksums: never rows.
+    /// Documentation, programs or checksums: never rows.
     Nothing,
 }
 
@@ -70,7 +69,7 @@ const ABOUT: [&str; 12] = [
     "desktop.ini",
     "makefile",
 ];
-/// Beginnings of the names of such files, whatever their ending.
+/// Beginnings of the names of such files; their endings do not matter.
 const TITLES: [&str; 9] = [
     "readme",
     "license",
@@ -82,7 +81,7 @@ const TITLES: [&str; 9] = [
     "authors",
     "contributing",
 ];
-/// Endings of files that hold no rows.
+/// Endings of files that never hold rows.
 const NO_ROWS: &[&str] = &[
     "md", "rst", "py", "pyc", "ipynb", "sh", "bat", "yaml", "yml", "toml", "lock", "cff", "bib",
     "tex", "html", "css", "js", "rs", "r", "log", "md5", "sha1", "sha256", "sha512", "asc", "sig",
@@ -202,10 +201,11 @@ const UNREAD: &[&str] = &[
     "xpm",
 ];
 
-/// What the file at `path` of a dataset holds. What other programs leave behind holds nothing.
+/// The content of the file at `path` in a dataset. Files that other programs leave behind count as
+/// [`Holds::Nothing`].
 pub fn holds(path: &str) -> Holds {
     let left_behind =
-        |folder: &str| folder == "__MACOSX" || folder == "__pycache__" || is_of_a_program(folder);
+        |folder: &str| folder == "__MACOSX" || folder == "__pycache__" || is_tool_folder(folder);
     if path.split('/').rev().skip(1).any(left_behind) {
         return Holds::Nothing;
     }
@@ -217,8 +217,8 @@ pub fn holds(path: &str) -> Holds {
     }
 }
 
-/// Whether macOS wrote the file at `path` beside another: `._1.png` keeps attributes of `1.png`.
-/// `exists` says whether the dataset has a file of a path.
+/// Whether `path` is a file that macOS writes beside another one: `._1.png` stores attributes of
+/// `1.png`. `exists` tells whether the dataset has a file at a path.
 pub fn is_apple_double(path: &str, exists: impl Fn(&str) -> bool) -> bool {
     let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
     name.strip_prefix("._").is_some_and(|name| match folder {
@@ -227,7 +227,7 @@ pub fn is_apple_double(path: &str, exists: impl Fn(&str) -> bool) -> bool {
     })
 }
 
-/// What a file holds by its own name.
+/// The content of a file by its own name, without its folders.
 pub fn named(path: &str) -> Holds {
     let own = path.rsplit('/').next().unwrap_or(path);
     let name = own.to_ascii_lowercase();
@@ -253,19 +253,19 @@ pub fn named(path: &str) -> Holds {
     }
 }
 
-/// The ending of a file that would be read if its ending were in another case.
+/// The ending of a file that is not read only because its ending has the wrong case.
 pub fn in_another_case(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let (_, ending) = name.rsplit_once('.')?;
     (format(name).is_none() && known(&ending.to_ascii_lowercase()).is_some()).then_some(ending)
 }
 
-/// Whether an ending, in any case, means an image.
+/// Whether an ending is that of an image, in any case.
 pub fn is_image_ending(ending: &str) -> bool {
     known(&ending.to_ascii_lowercase()) == Some(Format::ImageFolder)
 }
 
-/// The format that an ending in lower case means.
+/// The format of an ending in lower case.
 fn known(ending: &str) -> Option<Format> {
     Some(match ending {
         "parquet" => Format::Parquet,
@@ -284,7 +284,7 @@ fn format(name: &str) -> Option<Format> {
     }
     let (_, ending) = plain.rsplit_once('.')?;
     match known(ending) {
-        // Those two are packed inside.
+        // These formats are compressed themselves, so .gz is not read.
         Some(Format::Parquet | Format::ImageFolder) if plain != name => None,
         None if ending == ending.to_ascii_uppercase() => known(&ending.to_ascii_lowercase())
             .filter(|format| *format == Format::ImageFolder && plain == name),
@@ -292,7 +292,7 @@ fn format(name: &str) -> Option<Format> {
     }
 }
 
-/// Whether the file describes images in a folder, an image a row, where there are images beside it.
+/// Whether the file's name is that of a metadata file, which has a row for each image of a folder.
 pub fn is_metadata(path: &str) -> bool {
     matches!(path.rsplit('/').next(), Some("metadata.csv" | "metadata.jsonl" | "metadata.parquet"))
 }
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_a_file_holds() {
+    fn the_content_of_a_file_is_recognised_by_its_name() {
         use Format::*;
         for (path, want) in [
             ("a/train.parquet", Holds::Rows(Parquet)),

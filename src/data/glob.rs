@@ -1,18 +1,18 @@
-//! Patterns of paths, as dataset cards write them for fsspec's `glob_translate`.
+//! Path patterns of dataset cards, with the rules of fsspec's `glob_translate`.
 //!
-//! The crate `glob` knows the same patterns, but tries every way in which several `*` can match: for
-//! `**/*a*a*a*a*a*a*a*ab/x` and one path of 40 letters it needs 12 s, and each further `*a` four times
-//! more. A card is somebody else's file, so the time must not depend on its patterns so.
+//! The crate `glob` supports the same patterns but takes exponential time for several `*`. For
+//! `**/*a*a*a*a*a*a*a*ab/x` and a path of 40 letters it needs 12 s, and four times as long for each
+//! further `*a`. Cards are not trusted, so the time must be bounded.
 
-/// Whether the whole path matches. `*` and `?` stand for any characters and one character of a
-/// file's or folder's name, `[ab]`, `[a-z]` and `[!a]` for one of a set or none of it, `**/` for
-/// any folders, and `**` at the end for everything below.
+/// Whether the whole path matches. Within a name, `*` matches any characters and `?` one character.
+/// `[ab]` and `[a-z]` match one character of a set, `[!a]` one that is not in it. `**/` matches any
+/// folders, and `**` at the end matches everything below.
 pub fn matches(pattern: &str, path: &str) -> bool {
     let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
     let (pattern, path): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), path.chars().collect());
-    // reached[j]: the pattern so far matches path[..j]. Linear in pattern times path, whatever
-    // the pattern.
+    // reached[j]: the pattern so far matches path[..j]. The time is at most the pattern's length
+    // times the path's.
     let n = path.len();
     let mut reached = vec![false; n + 1];
     reached[0] = true;
@@ -21,7 +21,7 @@ pub fn matches(pattern: &str, path: &str) -> bool {
         let mut next = vec![false; n + 1];
         match pattern[i] {
             '*' if pattern[i..].starts_with(&['*', '*', '/']) => {
-                // No folder, or whole ones.
+                // Zero or more whole folders.
                 let mut inside = false;
                 for j in 0..=n {
                     next[j] = reached[j] || (inside && j > 0 && path[j - 1] == '/');
@@ -61,14 +61,14 @@ pub fn matches(pattern: &str, path: &str) -> bool {
 
 type Set = (bool, Vec<(char, char)>);
 
-/// The set that the pattern starts with, and its length; None where it starts with none.
+/// The set at the start of the pattern, and its length there; None if there is no set.
 fn set(pattern: &[char]) -> Option<(Option<Set>, usize)> {
     if pattern.first() != Some(&'[') {
         return None;
     }
     let negated = pattern.get(1) == Some(&'!');
     let start = if negated { 2 } else { 1 };
-    // A bracket right behind the opening one is a member.
+    // A closing bracket directly after the opening one is a member of the set.
     let end = start + 1 + pattern.get(start + 1..)?.iter().position(|c| *c == ']')?;
     let mut ranges = Vec::new();
     let mut i = start;
@@ -122,7 +122,7 @@ mod tests {
         ] {
             assert!(!matches(pattern, path), "{pattern} on {path}");
         }
-        // Time does not explode.
+        // These would take forever with backtracking.
         let hard = format!("**/{}b/x", "*a".repeat(40));
         assert!(!matches(&hard, &format!("{}/c", "a".repeat(200))));
         assert!(!matches(&"*a".repeat(500), &"a".repeat(499)));

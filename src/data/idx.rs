@@ -1,5 +1,6 @@
-//! IDX files, as MNIST and Fashion-MNIST come: big-endian, a magic number `00 00 08 d`, d sizes of
-//! 32 bits, then bytes. Images have three dimensions (image, row, column), labels one.
+//! IDX files, the format of MNIST and Fashion-MNIST. They hold, in big-endian order, a magic number
+//! `00 00 08 d`, d sizes of 32 bits, and then bytes. Images have three dimensions (image, row,
+//! column), labels have one.
 
 use super::names;
 use super::select::Select;
@@ -8,7 +9,7 @@ use super::unpack::unpack;
 use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
-/// The columns that the pair of files makes, named as the Hub's copies of MNIST name them.
+/// The columns of the pair of files. The names are those of MNIST on the Hub.
 const COLUMNS: [&str; 2] = ["image", "label"];
 
 /// Reads a split's two files, one of images and one of labels.

@@ -1,4 +1,4 @@
-//! Images in files of their own, in a folder a class: `train/cat/1.png`.
+//! Images in a folder for each class, such as `train/cat/1.png`.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::table::{Blobs, Column, Kind, Table, Values};
 use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
-/// One row a file, in the files' order; labels are places in `classes`.
+/// Makes one row for each file, in order. Labels are indices into `classes`.
 pub fn read(files: Vec<File>, classes: &[String], select: Select) -> Result<Table> {
     let fields = [("image".to_string(), Kind::Image), ("label".to_string(), Kind::ClassLabel)];
     let first = files.first().map_or("", |file| file.name.as_str());

@@ -1,4 +1,4 @@
-//! JSON lines: an object a line, a value a column.
+//! JSON lines: each line is an object, each of its fields a column.
 
 use std::collections::HashMap;
 
@@ -12,15 +12,15 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 use crate::spec::shorten;
 
-/// Reads the selected columns. A value that is null or missing is none; empty lines are passed
-/// over.
+/// Reads the selected columns. A null value counts as missing, and empty lines are skipped.
 pub fn read(file: &File, select: Select) -> Result<Table> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let mut builders: Vec<Builder> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
-    // Each column is padded to all rows.
-    let bounded = |columns: usize, rows: usize| limits::cells(columns, rows, file.bytes.len());
+    // Each column is padded to the number of rows, so many columns could fill the memory.
+    let bounded =
+        |columns: usize, rows: usize| limits::check_cells(columns, rows, file.bytes.len());
     let mut row = 0;
     for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -39,7 +39,7 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
                     builders.len() - 1
                 }
             };
-            // Columns that are not asked for are named only.
+            // Of columns that are not selected, only name and kind are kept.
             let builder = &mut builders[at];
             if select.wants(&builder.name) {
                 builder.push(row, value).map_err(place)?;
@@ -54,7 +54,7 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
     bounded(columns, row).map_err(|e| Error::from(Fault::new(e).source(&file.name)))?;
     let fields: Vec<(String, Kind)> =
         builders.iter().map(|b| (b.name.clone(), b.kind.clone().unwrap_or(Kind::Text))).collect();
-    // A file of no lines says nothing of its columns.
+    // A file without lines has no columns to check.
     if row > 0 {
         select.check(&file.name, &fields)?;
     }
@@ -77,7 +77,7 @@ fn object(line: &[u8]) -> std::result::Result<Map<String, Json>, String> {
         Ok(Json::Object(map)) => Ok(map),
         Ok(other) => Err(wrong("the line is no JSON object", shorten(&other.to_string()))),
         Err(e) => {
-            // Its line is always 1 here.
+            // The error's own line number is always 1, so it is removed.
             let reason = e.to_string();
             let reason = reason.rsplit_once(" at line").map_or(&reason[..], |(reason, _)| reason);
             Err(wrong("the line is not valid JSON", format!("{reason}, at column {}", e.column())))
@@ -85,17 +85,17 @@ fn object(line: &[u8]) -> std::result::Result<Map<String, Json>, String> {
     }
 }
 
-/// A column in the making.
+/// Builds a column.
 struct Builder {
     name: String,
-    /// None until a value is there.
+    /// None until the first value.
     kind: Option<Kind>,
-    /// As far as the last row with a value.
+    /// Values up to the last row that has one.
     values: Vec<Json>,
 }
 
 impl Builder {
-    /// Values a row.
+    /// Number of values in each row.
     fn width(&self) -> usize {
         match &self.kind {
             Some(Kind::Translation(languages)) => languages.len(),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_what_their_values_are() {
+    fn columns_have_the_type_of_their_values() {
         let text = "{\"a\": 1, \"t\": {\"de\": \"Hund\", \"en\": \"dog\"}}\n\n\
             {\"a\": 2.5, \"b\": \"x\", \"t\": null}\r\n{\"c\": [1], \"d\": true}";
         let table = parse(text, Select::All).unwrap();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_has_one_type_and_others_may_be_anything() {
+    fn only_selected_columns_must_have_one_type() {
         let text = "{\"a\": 1, \"b\": 1}\n{\"a\": 2, \"b\": \"x\"}\n";
         let error = parse(text, Select::All).unwrap_err().to_string();
         assert!(error.starts_with("f.jsonl: row 1 (line 2): column `b` changes"), "{error}");

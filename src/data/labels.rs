@@ -1,43 +1,44 @@
-//! The label column of a classification: numbers, or names that get their numbers from the dataset or,
-//! where nothing says them, in sorted order.
+//! The label column of a classification dataset. It holds numbers or class names. Names get their
+//! numbers from the dataset, or else in sorted order.
 
 use serde::{Deserialize, Serialize};
 
-use super::class_names::{self, numbers};
+use super::class_names::{self, to_labels};
 use super::table::{Column, Table, Values};
 use crate::error::{Error, Fault, Result};
 use crate::spec::shorten;
 
-/// What is known of the classes.
+/// What is known about the classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Classes {
-    /// Names of the labels 0, 1, …; empty where nothing names them.
+    /// Names of the labels 0, 1, …; empty if they have no names.
     pub names: Vec<String>,
-    /// The files hold names, and `names` gave them their numbers.
+    /// Whether the files hold names, which became numbers by their order in `names`.
     pub named_labels: bool,
 }
 
-/// Labels of one split in the making.
+/// Collects the labels of one split.
 pub struct Labels {
     classes: usize,
     known: Classes,
     numbers: Vec<u32>,
-    /// Names that nothing has given numbers.
+    /// Labels that are names and have no numbers yet.
     texts: Vec<String>,
 }
 
 impl Labels {
-    /// No labels yet, which are to be below `classes`; `known` are the classes of the splits before.
+    /// Starts without labels. Labels must be below `classes`; `known` are the classes of the splits
+    /// before.
     pub fn new(classes: usize, known: Classes) -> Labels {
         Labels { classes, known, numbers: Vec::new(), texts: Vec::new() }
     }
 
-    /// Adds a table's labels. Errors, with the row's place, where one is missing, out of range, or no
-    /// class that is known, and where the labels of two tables mean different things.
+    /// Adds a table's labels. Errors if a label is missing, out of range or an unknown class, or if
+    /// the labels of two tables mean different classes. The error names the row.
     pub fn add(&mut self, table: &Table, column: &Column) -> Result<()> {
         self.name_classes(table, &column.class_names)?;
         self.add_values(table, column)?;
-        // After the labels: an error of one that is out of range names its row.
+        // Checked after the labels, since an error about a label out of range names its row.
         match &column.class_names[..] {
             [] => Ok(()),
             names => {
@@ -50,7 +51,7 @@ impl Labels {
     fn add_values(&mut self, table: &Table, column: &Column) -> Result<()> {
         let mixed = || wrong_type(table, column, "the type of the files before");
         match &column.values {
-            // Nothing says which of the names before a bare number would be.
+            // The files before hold names, so the meaning of a number is unknown.
             Values::Integers(_) if self.known.named_labels && column.class_names.is_empty() => {
                 Err(wrong_type(table, column, "names, as the labels of the files before are"))
             }
@@ -63,7 +64,7 @@ impl Labels {
             }
             Values::Text(texts) if !self.known.names.is_empty() => {
                 self.known.named_labels = true;
-                let values = numbers(texts, &self.known.names, &|row| table.place(row))?;
+                let values = to_labels(texts, &self.known.names, &|row| table.place(row))?;
                 self.add_numbers(table, &values)
             }
             Values::Integers(_) | Values::Text(_) => Err(mixed()),
@@ -71,7 +72,7 @@ impl Labels {
         }
     }
 
-    /// The same label must mean the same class in every file.
+    /// Errors if a label means another class than in the files before.
     fn name_classes(&mut self, table: &Table, names: &[String]) -> Result<()> {
         if names.is_empty() {
             return Ok(());
@@ -126,8 +127,8 @@ impl Labels {
         Ok(())
     }
 
-    /// The labels of all rows, and the classes as they are known now. Names without numbers get them
-    /// in sorted order. Errors if there are not as many names as classes.
+    /// The labels of all rows, and what is now known about the classes. Names without numbers get
+    /// numbers in sorted order. Errors if the number of names is not the number of classes.
     pub fn finish(mut self) -> Result<(Vec<u32>, Classes)> {
         if !self.texts.is_empty() {
             let mut names = self.texts.clone();
@@ -142,7 +143,7 @@ impl Labels {
     }
 }
 
-/// The error of a column whose values are not what is asked for.
+/// The error for a column of the wrong type.
 pub fn wrong_type(table: &Table, column: &Column, expected: &str) -> Error {
     Error::from(
         Fault::new(format!("column `{}` has the wrong type", column.name))

@@ -1,15 +1,15 @@
-//! Which files of a repository hold which split, as the `datasets` library of Hugging Face finds
-//! them: by the dataset card's `configs`, else by the names of files and folders.
+//! Finds the files of each split in a repository, like the `datasets` library of Hugging Face: by
+//! the dataset card's `configs`, else by the names of files and folders.
 
 use std::collections::{BTreeSet, HashSet};
 
 use super::card::Card;
-use super::configurations::{by_folder, choose, folder_of, unnamed};
+use super::configurations::{by_folder, choose, folder_of, without_files};
 use super::faults::{listed, options_fault};
 use super::formats::{Format, Holds, holds, is_apple_double};
 use super::glob;
 use super::names::{canonical, names_split};
-use super::splits::{Found, Said, Split, by_card, by_name, claims};
+use super::splits::{CardHints, Found, Split, by_card, by_name, claims};
 use crate::error::{Error, Fault, Result};
 use crate::hub::Repository;
 use crate::spec::{FilesSpec, nearest};
@@ -17,9 +17,9 @@ use crate::spec::{FilesSpec, nearest};
 /// One configuration of a dataset.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Of the repository, as errors name it.
+    /// The repository's name for errors.
     name: String,
-    /// The configuration's name, where the dataset has configurations.
+    /// The configuration's name, if the dataset has configurations.
     pub config: Option<String>,
     pub card: Card,
     found: Found,
@@ -30,12 +30,12 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Reads the card, if there is one, and the list of files.
+    /// Finds the splits from the card, if there is one, and the list of files.
     pub fn of(repository: &Repository, config: Option<&str>) -> Result<Layout> {
         Layout::without(repository, config, &[])
     }
 
-    /// What a run of `spec` reads.
+    /// The layout that a run of `spec` reads.
     pub fn of_spec(repository: &Repository, spec: &FilesSpec) -> Result<Layout> {
         Ok(Layout::without(repository, spec.config, spec.ignore)?.with_columns(spec.columns))
     }
@@ -45,8 +45,8 @@ impl Layout {
         Layout { columns: columns.to_vec(), ..self }
     }
 
-    /// [`Layout::of`] as if the files that match a pattern of `ignore` were not there. Errors if a
-    /// pattern matches none.
+    /// [`Layout::of`] without the files that match a pattern of `ignore`. Errors if a pattern
+    /// matches no file.
     pub fn without(
         repository: &Repository,
         config: Option<&str>,
@@ -76,16 +76,16 @@ impl Layout {
         let shown = |path: &str| card.shows(path);
         let claimed =
             |path: &str| card.configs.iter().any(|config| claims(config, &folder_of(config), path));
-        let said = Said { shown: &shown, claimed: &claimed };
+        let hints = CardHints { shown: &shown, claimed: &claimed };
         let (config, mut found) = if card.configs.is_empty() {
             let (config, folder) = by_folder(&name, &rows, config)?;
-            (config, by_name(&files, &folder, &said))
+            (config, by_name(&files, &folder, &hints))
         } else {
             let chosen = choose(&card, config)?.clone();
             let folder = folder_of(&chosen);
             let found = match chosen.splits.is_empty() {
-                true => unnamed(&chosen, &rows, &folder)
-                    .unwrap_or_else(|| by_name(&files, &folder, &said)),
+                true => without_files(&chosen, &rows, &folder)
+                    .unwrap_or_else(|| by_name(&files, &folder, &hints)),
                 false => by_card(&chosen, &folder, &files),
             };
             let fault = found.fault.or_else(|| options_fault(&chosen, &rows));
@@ -103,18 +103,18 @@ impl Layout {
         self.found.splits.iter().map(|split| split.name.as_str())
     }
 
-    /// Whether a name, or what it means, is a split's.
+    /// Whether there is a split of this name, or of a word with the same meaning.
     pub fn has(&self, split: &str) -> bool {
         self.find(split).is_some()
     }
 
-    /// What the splits were found by.
+    /// How the splits were found, as text.
     pub fn by(&self) -> &'static str {
         self.found.by
     }
 
-    /// Files that are not read: those of no known format, those of other configurations, and those
-    /// that are ignored on request. Files whose names say that they hold no rows are not among them.
+    /// Files that are not read, each group with its reason. Files that never hold rows, such as a
+    /// README, are not listed.
     pub fn left_out(&self) -> [(&'static str, &[String]); 3] {
         [
             ("of no known format", &self.found.left_out),
@@ -123,7 +123,7 @@ impl Layout {
         ]
     }
 
-    /// A note for the user: files that may be meant to be read and are not. None without such files.
+    /// A note for the user about files of no known format. None without such files.
     pub fn note(&self) -> Option<String> {
         let files = &self.found.left_out;
         let text = || format!("{}: not read, of no known format: {}", self.name, listed(files));
@@ -138,9 +138,9 @@ impl Layout {
         }
     }
 
-    /// A split with its files. `val` and `dev` find `validation`, and so on. Errors if there is no
-    /// such split, if its files are not whole, or if the dataset has files that may hold rows or
-    /// images and are in no split.
+    /// A split with its files. Words of the same meaning are accepted, such as `val` and `dev` for
+    /// `validation`. Errors if there is no such split, if its files are incomplete, or if the
+    /// dataset has files that may hold rows or images and are in no split.
     pub fn split(&self, split: &str) -> Result<&Split> {
         self.fault()?;
         let Some(found) = self.find(split) else { return Err(self.no_split(split)) };
@@ -150,8 +150,7 @@ impl Layout {
         }
     }
 
-    /// Paths of all that a split is read from: the files that hold its rows, in the order of their
-    /// rows, then those that describe images.
+    /// Paths of all files of a split: those with rows, in order, then the metadata files of images.
     pub fn files(&self, split: &str) -> Result<Vec<&str>> {
         let split = self.split(split)?;
         Ok(split.files.iter().chain(&split.metadata).map(String::as_str).collect())
@@ -180,8 +179,8 @@ impl Layout {
         )
     }
 
-    /// [`Layout::files`] of a split that is asked for as `data.validation` or `data.test`: where the
-    /// dataset has none, the error says what serves instead.
+    /// [`Layout::files`] for `data.validation` or `data.test`. If the dataset has no such split,
+    /// the error names the alternatives.
     pub fn files_for(&self, role: &str, split: &str) -> Result<Vec<&str>> {
         let instead = match role {
             "validation" => {
@@ -205,8 +204,8 @@ impl Layout {
         splits.iter().find(same).or_else(|| splits.iter().find(means))
     }
 
-    /// The classes of image folders, sorted, over all splits: a class may be missing in one. Empty
-    /// where files describe the images.
+    /// The classes of image folders, sorted. They are those of all splits, since a split may lack a
+    /// class. Empty if metadata files describe the images.
     pub fn folder_classes(&self) -> Vec<String> {
         if self.found.splits.iter().any(|split| !split.metadata.is_empty()) {
             return Vec::new();
@@ -216,8 +215,8 @@ impl Layout {
         names.into_iter().map(str::to_string).collect()
     }
 
-    /// Why images in files of their own have no labels, where they have none. `datasets` gives such
-    /// images no labels, or the splits' names.
+    /// The fault if images in folders have no labels. `datasets` gives such images no labels, or
+    /// uses the splits' names.
     fn no_labels(&self) -> Option<String> {
         let splits = &self.found.splits;
         let is_image = |path: &&String| Format::of(path) == Some(Format::ImageFolder);
@@ -278,7 +277,7 @@ impl Layout {
     }
 }
 
-/// The help where a split's folder lies in a class's, as in cat/train/1.png: it belongs above.
+/// Help if a split's folder lies in a class's folder, as in cat/train/1.png.
 fn split_first(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').collect();
     match &parts[..] {
@@ -290,14 +289,14 @@ fn split_first(path: &str) -> String {
     }
 }
 
-/// Whether `data.ignore` names the path: as a pattern, or by one of the folders above it.
+/// Whether a pattern of `data.ignore` matches the path or a folder above it.
 fn is_ignored(path: &str, pattern: &str) -> bool {
     let pattern = pattern.trim_start_matches("./").trim_end_matches('/');
     let below = |(at, _): (usize, &str)| glob::matches(pattern, &path[..at]);
     glob::matches(pattern, path) || path.match_indices('/').any(below)
 }
 
-/// The class of an image in a folder a class: the folder's name.
+/// The class of an image: the name of its folder.
 pub fn class_of(path: &str) -> Option<&str> {
     path.rsplit('/').nth(1)
 }

@@ -1,21 +1,23 @@
-//! How much a file may grow to in memory.
+//! Limits on a file's size in memory.
 
-/// Every column has a name, a type and a builder, however few bytes it takes in the file.
+/// Columns at most. Each one has a name, a type and a builder, even if it takes few bytes in the
+/// file.
 const MOST_COLUMNS: usize = 10_000;
-/// A row of 100 bytes may leave 1,600 columns empty.
-const CELLS_A_BYTE: usize = 16;
-/// Whatever a file's own size.
+/// Values per byte of a file at most. A row of 100 bytes may have 1,600 columns, most of them
+/// empty.
+const CELLS_PER_BYTE: usize = 16;
+/// Values that are always allowed, even in a small file.
 const ALWAYS_CELLS: usize = 1_000_000;
 
-/// Refuses a table whose cells a file of `bytes` (as it is stored) cannot hold if it was not made to
-/// fill the memory: by a new key in every line, by pages that repeat one value.
-pub fn cells(columns: usize, rows: usize, bytes: usize) -> Result<(), String> {
+/// Errors if a table has too many values for a stored file of `bytes`. Such a file was made to fill
+/// the memory, for example by a new key in every line or by pages that repeat one value.
+pub fn check_cells(columns: usize, rows: usize, bytes: usize) -> Result<(), String> {
     if columns > MOST_COLUMNS {
         return Err(format!(
             "there are too many columns\n  found:    {columns}\n  expected: at most {MOST_COLUMNS}"
         ));
     }
-    let most = bytes.saturating_mul(CELLS_A_BYTE).saturating_add(ALWAYS_CELLS);
+    let most = bytes.saturating_mul(CELLS_PER_BYTE).saturating_add(ALWAYS_CELLS);
     if rows.saturating_mul(columns) > most {
         return Err(format!(
             "there are too many values for the file's size\n  found:    {rows} rows of {columns} \
@@ -26,8 +28,8 @@ pub fn cells(columns: usize, rows: usize, bytes: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// How many bytes a Parquet file's values may unfold to.
-pub fn unfolded(bytes: usize) -> usize {
+/// Unpacked bytes that the values of a Parquet file of `bytes` may have at most.
+pub fn max_unpacked(bytes: usize) -> usize {
     bytes.saturating_mul(1000).saturating_add(1 << 20)
 }
 
@@ -36,12 +38,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_grow_with_their_files() {
-        assert!(cells(10_000, 100, 0).is_ok());
-        assert!(cells(10_001, 0, usize::MAX).is_err());
-        assert!(cells(100, 10_001, 0).is_err());
-        assert!(cells(100, 10_001, 7).is_ok());
-        assert!(cells(2, usize::MAX, usize::MAX / 64).is_err());
-        assert_eq!(unfolded(usize::MAX), usize::MAX);
+    fn the_limits_grow_with_the_file() {
+        assert!(check_cells(10_000, 100, 0).is_ok());
+        assert!(check_cells(10_001, 0, usize::MAX).is_err());
+        assert!(check_cells(100, 10_001, 0).is_err());
+        assert!(check_cells(100, 10_001, 7).is_ok());
+        assert!(check_cells(2, usize::MAX, usize::MAX / 64).is_err());
+        assert_eq!(max_unpacked(usize::MAX), usize::MAX);
     }
 }

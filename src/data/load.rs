@@ -1,17 +1,17 @@
-//! The splits of a `data` section, whatever their examples are.
+//! Loads the splits of a `data` section, for any kind of examples.
 //!
-//! This is the seam between files and examples. [`load`] opens the dataset, finds and hashes the files
-//! of each split, draws the parts of the training split that the spec asks for, and looks for examples
-//! that stand in two splits. What a row becomes is up to an implementation of [`ReadSplit`], of which
-//! each kind of examples has one, in a folder of its own (`images/`, `text/`).
+//! This is the seam between files and examples. [`load`] opens the dataset, finds and hashes the
+//! files of each split, draws parts of the training split if the spec wants them, and finds
+//! examples that are in two splits. An implementation of [`ReadSplit`] makes examples of rows. Each
+//! kind of examples has one, in its own folder (`images/`, `text/`).
 //!
-//! A new kind of examples writes:
-//! - a [`ReadSplit`] whose `read` takes the tables of `split.files` one after the other, with the columns
-//!   that its spec names ([`Wanted`](super::select::Wanted)), makes labels of a column by
-//!   [`Labels`](super::labels::Labels), and gives each example a digest of its decoded content;
-//! - a call of [`load`] with the files of its section of the spec. Of what comes back, [`Loaded::of`]
-//!   says where the examples for training, validation and test are, [`Shared::notes`] what is to be noted
-//!   of duplicates, and [`sha256`] makes the hash that names the data of a run.
+//! A new kind of examples needs:
+//! - A [`ReadSplit`]. Its `read` takes the tables of `split.files` one after the other, with the
+//!   columns that the spec names ([`Wanted`](super::select::Wanted)). It makes labels with
+//!   [`Labels`](super::labels::Labels), and gives each example a digest of its decoded content.
+//! - A call of [`load`] with the files of its section of the spec. On the result, [`Loaded::of`] gives
+//!   the examples for training, validation and test, and [`Shared::notes`] the notes on duplicates.
+//!   [`sha256`] makes the hash that identifies the data of a run.
 
 use std::collections::BTreeSet;
 use std::iter;
@@ -30,7 +30,7 @@ use crate::error::{Fault, Result};
 use crate::hub::{Hub, Kind, Repository, Source};
 use crate::spec::{Duplicates, FilesSpec, PartSpec, SplitSpec, hex};
 
-/// What a split serves for.
+/// The use of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Train,
@@ -39,7 +39,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As the field of the spec is called.
+    /// The name of the spec's field.
     fn name(self) -> &'static str {
         match self {
             Role::Train => "train",
@@ -49,31 +49,31 @@ impl Role {
     }
 }
 
-/// How the rows of a split become examples.
+/// Makes examples of the rows of a split.
 pub trait ReadSplit {
-    /// Those of one split.
+    /// The examples of one split.
     type Examples;
 
-    /// One example and several, as messages call them.
+    /// The words for one example and for several, for messages.
     const EXAMPLE: [&'static str; 2];
 
-    /// Reads all rows of a split: `split.files` gives them table by table.
+    /// Reads all rows of a split, table by table from `split.files`.
     fn read(&mut self, split: &mut OpenSplit) -> Result<Read<Self::Examples>>;
 }
 
-/// A split whose files are known and hashed, and whose rows are not yet read.
+/// A split whose files are found and hashed. Its rows are not read yet.
 pub struct OpenSplit<'a> {
     pub role: Role,
     pub files: SplitFiles<'a>,
-    /// The classes of the splits that were read before; the training split comes first.
+    /// The classes of the splits that were read before. The training split is read first.
     pub known: &'a Classes,
     layout: &'a Layout,
     label_column: &'a str,
 }
 
 impl OpenSplit<'_> {
-    /// All that decides, besides the content of the files and the names of columns, what their labels
-    /// mean. Equal files with equal words have equal labels.
+    /// Words that decide the meaning of labels, besides the files' content and the columns' names.
+    /// Equal files with equal words have equal labels.
     pub fn meaning(&self) -> Vec<String> {
         let config = self.layout.config.as_deref();
         let card = self.layout.card.class_names(config, self.label_column);
@@ -81,7 +81,7 @@ impl OpenSplit<'_> {
             true => self.layout.folder_classes(),
             false => Vec::new(),
         };
-        // Each list is led by its length, so that no name can move from one to another.
+        // Each list is preceded by its length, so that different lists cannot give equal words.
         let mut words = vec![self.known.named_labels.to_string()];
         for list in [&self.known.names, &card, &folders] {
             words.push(list.len().to_string());
@@ -94,15 +94,15 @@ impl OpenSplit<'_> {
 /// A split's examples, one for each row.
 pub struct Read<E> {
     pub examples: E,
-    /// Of each example's decoded content: equal for equal examples.
+    /// Digest of each example's decoded content; equal examples have equal digests.
     pub digests: Vec<u128>,
-    /// As they are known now. Examples without classes leave them as they were.
+    /// The classes known after reading. Examples without classes return them unchanged.
     pub classes: Classes,
-    /// Rows of each table, in the order of the files.
+    /// Number of rows of each table, in the order of the files.
     pub tables: Vec<usize>,
 }
 
-/// A split that has files of its own.
+/// A split that has its own files.
 pub struct LoadedSplit<E> {
     pub role: Role,
     pub examples: E,
@@ -114,27 +114,27 @@ pub struct LoadedSplit<E> {
 /// All splits of a dataset.
 pub struct Loaded<E> {
     train: LoadedSplit<E>,
-    /// The validation and the test split, where these have files of their own.
+    /// The validation and test splits that have their own files.
     others: Vec<LoadedSplit<E>>,
-    /// How the training split is divided, where parts of it serve as other splits.
+    /// The parts of the training split, if some of them are validation or test.
     parts: Option<Parts>,
-    /// Whether there are examples to validate with.
+    /// Whether the run has validation.
     validates: bool,
     pub classes: Classes,
-    /// Split, name and SHA-256 of every file read, in reading order; images in folders are one of
-    /// each split.
+    /// Split, name and SHA-256 of every file read, in reading order. Images in folders count as one
+    /// file for each split.
     pub files: Vec<(String, String, String)>,
     pub shared: Shared,
 }
 
 impl<E> Loaded<E> {
-    /// Every split that has files of its own.
+    /// All splits that have their own files.
     pub fn splits(&self) -> impl Iterator<Item = &LoadedSplit<E>> {
         iter::once(&self.train).chain(&self.others)
     }
 
-    /// The split in whose files the examples of a role are, and which of its rows they are; None is
-    /// all. A run without validation has no rows of it.
+    /// The split whose files hold the examples of a role, and the rows that are these examples;
+    /// None means all rows. Without validation its rows are empty.
     pub fn of(&self, role: Role) -> (&LoadedSplit<E>, Option<&[u32]>) {
         if let Some(own) = self.others.iter().find(|split| split.role == role) {
             return (own, None);
@@ -153,8 +153,8 @@ impl<E> Loaded<E> {
 
 /// Reads the training, validation and test split of `spec`. `label_column` is the spec's.
 ///
-/// Errors if the dataset or a split is not there, if a split has no examples, if a file serves two
-/// splits, or if an example stands in the files of two and the spec does not keep it.
+/// Errors if the dataset or a split does not exist, if a split has no examples, if a file is in two
+/// splits, or if an example is in the files of two splits and the spec does not allow that.
 pub fn load<R: ReadSplit>(
     spec: &FilesSpec,
     label_column: &str,
@@ -203,12 +203,12 @@ fn part(split: &SplitSpec) -> Option<&PartSpec> {
     }
 }
 
-/// What the splits of one dataset have in common.
+/// State shared by the splits of one dataset while they are loaded.
 struct Loader<'a> {
     repository: &'a Repository,
     layout: &'a Layout,
     label_column: &'a str,
-    /// As far as they are known.
+    /// The classes known so far.
     classes: Classes,
     files: Vec<(String, String, String)>,
 }
@@ -238,14 +238,14 @@ impl Loader<'_> {
     }
 }
 
-/// Appends a split's files to those before. Refuses a split that shares one with them.
+/// Appends a split's files to `all`. Errors if one of them is already there.
 fn add_files(
     all: &mut Vec<(String, String, String)>,
     split: &str,
     files: &SplitFiles,
 ) -> Result<()> {
     for (file, sha256) in &files.hashes {
-        // Labels alone, as IDX and metadata files hold them, may well be those of other images.
+        // IDX and metadata files that hold only labels may be equal for different images.
         let labels = match files.images.is_empty() {
             true => {
                 Format::of(file) == Some(Format::Idx)
@@ -268,7 +268,7 @@ fn add_files(
     Ok(())
 }
 
-/// The names of a split's examples, for errors. A pair of IDX files makes one table.
+/// The origins of a split's examples, for errors. A pair of IDX files is one table.
 fn origins(files: &SplitFiles, tables: &[usize]) -> Origins {
     let names = |list: &[(String, String)]| list.iter().map(|(name, _)| name.clone()).collect();
     match files.images.is_empty() {
@@ -280,16 +280,16 @@ fn origins(files: &SplitFiles, tables: &[usize]) -> Origins {
     }
 }
 
-/// A hash over all files that were read, independent of where they lay and what the splits are called.
-/// `class_names` are those that gave labels their numbers, where the files do not say these; `words`
-/// stand for anything else that makes other data of the same files.
+/// A hash of all files that were read, independent of their location and of the splits' names.
+/// `class_names` are those that gave labels their numbers, if the files do not contain the numbers.
+/// `words` are anything else that changes the data without changing the files.
 pub fn sha256(
     files: &[(String, String, String)],
     class_names: Option<&[String]>,
     words: &[&str],
 ) -> String {
     let mut hash = Sha256::new();
-    // The role, not the name, of each split: boundaries count, names do not.
+    // The number, not the name, of each split is hashed: boundaries count, names do not.
     let mut role = 0u8;
     let mut before = None;
     for (split, _, sha256) in files {
@@ -309,7 +309,7 @@ pub fn sha256(
     hex(&hash.finalize())
 }
 
-/// The paths that a run of `spec` reads, the card's first; nothing else is read later.
+/// All paths that a run of `spec` reads. The card comes first.
 pub fn needed(repository: &Repository, spec: &FilesSpec) -> Result<Vec<String>> {
     let layout = Layout::of_spec(repository, spec)?;
     let card = repository.files().iter().filter(|path| *path == CARD);
@@ -340,7 +340,7 @@ mod tests {
     use crate::spec::ImageDataSpec;
 
     #[test]
-    fn what_is_needed_is_the_card_and_the_named_splits() {
+    fn the_card_and_the_files_of_named_splits_are_needed() {
         let dir = tempfile::tempdir().unwrap();
         for file in [CARD, "train.csv", "test.csv", "validation.csv", "LICENSE"] {
             fs::write(dir.path().join(file), "").unwrap();

@@ -1,8 +1,9 @@
-//! `metadata.csv`, `metadata.jsonl` or `metadata.parquet` beside images in files of their own: a row an
-//! image, as `datasets` reads them. The column `file_name` becomes the column `image`, and `x_file_name`
-//! the column `x`; paths are relative to the metadata file. Folders' names are then no labels.
+//! Metadata files of images: `metadata.csv`, `metadata.jsonl` or `metadata.parquet` with one row
+//! for each image, as in `datasets`. The column `file_name` becomes the column `image`, and
+//! `x_file_name` becomes `x`. Paths are relative to the metadata file. Names of folders are then
+//! not labels.
 //!
-//! `datasets` drops images that no row names; here they are refused.
+//! `datasets` drops images that are in no row; here they are an error.
 
 use std::collections::HashMap;
 
@@ -13,28 +14,28 @@ use super::{csv, json_lines, parquet};
 use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
-/// The column of paths, and the end of the names of others.
+/// The name of a column of paths, or the end of its name.
 const FILE_NAME: &str = "file_name";
 const IMAGE: &str = "image";
 
-/// What a split's metadata files say of its images.
+/// The content of a split's metadata files.
 #[derive(Debug)]
 pub struct Metadata {
     /// Name and SHA-256 of each file.
     pub hashes: Vec<(String, String)>,
-    /// Places in the list of the split's images, in the order of the rows: each once.
+    /// Indices of the split's images in the order of the rows. Each image occurs once.
     pub order: Vec<usize>,
     /// The column of the images.
     image: String,
     /// The other columns.
     table: Table,
-    /// Some of it was CSV.
+    /// Whether a file was CSV.
     pub csv: bool,
 }
 
 impl Metadata {
-    /// Reads `files` and finds the images at `paths` that their rows name. Errors if a row names
-    /// none, or one that another names, and if an image is in no row.
+    /// Reads `files` and finds the images at `paths` that their rows name. Errors if a row names no
+    /// image, if two rows name the same one, or if an image is in no row.
     pub fn read(files: Vec<File>, paths: &[String]) -> Result<Metadata> {
         let ending = |file: &File| file.path.rsplit('.').next().unwrap_or_default().to_string();
         if let [first, rest @ ..] = &files[..]
@@ -57,7 +58,7 @@ impl Metadata {
                 "jsonl" => json_lines::read(&file, Select::All)?,
                 _ => parquet::read(file.clone(), Select::All)?,
             };
-            let (image, table) = images.named_in(table, &file)?;
+            let (image, table) = images.add_table(table, &file)?;
             match &mut all {
                 None => all = Some((image, table)),
                 Some((name, _)) if *name != image => {
@@ -70,12 +71,12 @@ impl Metadata {
                 Some((_, all)) => all.append(table)?,
             }
         }
-        images.all_used(&first)?;
+        images.check_all_named(&first)?;
         let (image, table) = all.unwrap_or_default();
         Ok(Metadata { hashes, order: images.order, image, table, csv })
     }
 
-    /// The selected columns with the images, which come in the order of the rows.
+    /// The selected columns with the images. `images` are in the order of the rows.
     pub fn table(&self, images: Vec<File>, select: Select) -> Result<Table> {
         let (names, bytes): (Vec<_>, Vec<_>) =
             images.into_iter().map(|file| (file.name, Some(file.bytes))).unzip();
@@ -94,7 +95,7 @@ impl Metadata {
 struct Images<'a> {
     paths: &'a [String],
     places: HashMap<&'a str, usize>,
-    /// Those that rows have named so far.
+    /// Indices of the images that rows have named so far.
     order: Vec<usize>,
     named: Vec<bool>,
 }
@@ -105,8 +106,9 @@ impl<'a> Images<'a> {
         Images { paths, places, order: Vec::new(), named: vec![false; paths.len()] }
     }
 
-    /// The name of the column of images and the other columns.
-    fn named_in(&mut self, mut table: Table, file: &File) -> Result<(String, Table)> {
+    /// Adds the images that a table names. Returns the name of the image column, and the table
+    /// without its column of paths.
+    fn add_table(&mut self, mut table: Table, file: &File) -> Result<(String, Table)> {
         let fail = |problem: String| Error::from(Fault::new(problem).source(&file.name));
         let lists = |name: &str| name == "file_names" || name.ends_with("_file_names");
         if let Some(column) = table.columns.iter().find(|column| lists(&column.name)) {
@@ -154,7 +156,7 @@ impl<'a> Images<'a> {
         Ok((name, table))
     }
 
-    /// Notes the image that a row of the metadata file names.
+    /// Adds the image that a row of the metadata file names.
     fn add(&mut self, path: Option<&str>, file: &File) -> std::result::Result<(), String> {
         let expected = "expected: the path of an image of the split, relative to the metadata file";
         let Some(path) = path else {
@@ -179,8 +181,8 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    /// Refuses images that no row names.
-    fn all_used(&self, file: &str) -> Result<()> {
+    /// Errors if an image is in no row.
+    fn check_all_named(&self, file: &str) -> Result<()> {
         let named = self.paths.iter().zip(&self.named);
         let unused: Vec<&String> = named.filter(|(_, named)| !**named).map(|(p, _)| p).collect();
         match unused.is_empty() {
@@ -195,7 +197,7 @@ impl<'a> Images<'a> {
     }
 }
 
-/// The column of images that a column of paths becomes.
+/// The name of the image column for a column of paths; None if the name is not that of paths.
 fn image_column(name: &str) -> Option<&str> {
     match name.strip_suffix(FILE_NAME)? {
         "" => Some(IMAGE),
@@ -203,7 +205,7 @@ fn image_column(name: &str) -> Option<&str> {
     }
 }
 
-/// The path that `path` means below `folder`; None where it leads out of the folder.
+/// Resolves `path` relative to `folder`; None if it leads out of the folder.
 fn within(folder: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains("://") {
         return None;

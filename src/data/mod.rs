@@ -1,9 +1,9 @@
-//! Files to typed columns and splits, and these to examples.
+//! Reads files as typed columns and splits, and makes examples of them.
 //!
-//! [`Layout`] finds which files of a repository are which split's. A reader for each format (Parquet,
-//! CSV, JSON lines, IDX, folders of images) makes a [`Table`] of them. [`load`] reads the splits that a
-//! spec names; what their rows become is up to a kind of examples, each of which has a folder with a type
-//! that implements [`ReadSplit`].
+//! [`Layout`] finds the files of each split in a repository. A reader for each format (Parquet,
+//! CSV, JSON lines, IDX, folders of images) makes a [`Table`] of them. [`load`] reads the splits
+//! that a spec names. Each kind of examples has a folder with an implementation of [`ReadSplit`],
+//! which makes examples of rows.
 
 mod card;
 mod class_names;

@@ -1,35 +1,35 @@
-//! What the names of files and folders say of splits, and which part of a set a file is.
+//! Finds splits and shards in the names of files and folders.
 //!
-//! Words for splits and what separates them are those of Hugging Face's `datasets` 5.2
-//! (`data_files.py`), which is what people lay their folders out for.
+//! The words for splits and their separators are those of Hugging Face's `datasets` 5.2
+//! (`data_files.py`), since datasets are usually laid out for that library.
 
-/// Splits in the order that they are listed in, each with the words that mean it.
+/// Splits in the order of listings, each with its words.
 pub const SPLITS: [(&str, &[&str]); 3] = [
     ("train", &["train", "training"]),
     ("validation", &["validation", "valid", "dev", "val"]),
     ("test", &["test", "testing", "eval", "evaluation"]),
 ];
 
-/// The split that a word means.
+/// The split of a word.
 pub fn canonical(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase();
     SPLITS.iter().find(|(_, words)| words.contains(&&word[..])).map(|(split, _)| *split)
 }
 
-/// What a split of this name is meant for: the first split of which a word stands apart in the name,
-/// as in `train.clean` or `test-other`.
+/// The use of a split by its name: the first split with a separate word in the name, as in
+/// `train.clean` or `test-other`.
 pub fn role(split: &str) -> Option<&'static str> {
     let says = |words: &[&str]| words.iter().any(|word| places(split, word).next().is_some());
     let apart = || SPLITS.iter().find(|(_, words)| says(words)).map(|(name, _)| *name);
     canonical(split).or_else(apart)
 }
 
-/// What stands between words.
+/// Whether a byte separates words.
 fn separates(byte: u8) -> bool {
     matches!(byte, b'-' | b'.' | b'_' | b' ' | b'0'..=b'9')
 }
 
-/// Where a word stands in a name, in the order in which `datasets` looks for it.
+/// The position of a word in a name, in the order of the patterns of `datasets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Whole,
@@ -38,7 +38,7 @@ enum Place {
     Inside,
 }
 
-/// The places where `word` stands apart in `name`.
+/// The positions of `word` in `name`, where it must be separated from other words.
 fn places<'a>(name: &'a str, word: &'a str) -> impl Iterator<Item = Place> + 'a {
     let bytes = name.as_bytes();
     name.match_indices(word).filter_map(move |(at, _)| {
@@ -54,19 +54,19 @@ fn places<'a>(name: &'a str, word: &'a str) -> impl Iterator<Item = Place> + 'a 
     })
 }
 
-/// Which of a split's patterns a path matches, each once: the word's place in the list of words, and
-/// its place in the name.
+/// The patterns of a split that a path matches, without repetition. Each is the word's index and
+/// its position in the name.
 pub type Matches = Vec<(usize, u8)>;
 
-/// How the split of these words takes a file by its own name; empty where it does not.
+/// The patterns of a split that match a file by its own name. `words` are the split's.
 pub fn in_file(path: &str, words: &[&str]) -> Matches {
     let name = path.rsplit('/').next().unwrap_or(path);
-    // A name that ends with the word has no ending: nothing that is read.
+    // A name that ends with the word has no extension and is not read.
     let apart = |place: &Place| matches!(place, Place::Start | Place::Inside);
     patterns(words, |word| places(name, word).filter(apart).collect())
 }
 
-/// The same by the names of the folders above it.
+/// The patterns of a split that match a file by the names of its folders.
 pub fn in_folders(path: &str, words: &[&str]) -> Matches {
     let Some((folders, _)) = path.rsplit_once('/') else { return Vec::new() };
     patterns(words, |word| folders.split('/').flat_map(|folder| places(folder, word)).collect())
@@ -82,12 +82,13 @@ fn patterns(words: &[&str], of: impl Fn(&str) -> Vec<Place>) -> Matches {
     all
 }
 
-/// Whether a folder's name says a split.
+/// Whether a folder's name contains the word of a split.
 pub fn names_split(folder: &str) -> bool {
     SPLITS.iter().any(|(_, words)| words.iter().any(|word| places(folder, word).next().is_some()))
 }
 
-/// The split in an IDX file's name, `t10k-images-idx3-ubyte.gz`, and whether it holds labels.
+/// The split in an IDX file's name such as `t10k-images-idx3-ubyte.gz`, and whether the file holds
+/// labels.
 pub fn idx(path: &str) -> Option<(Option<&'static str>, bool)> {
     let name = path.rsplit('/').next()?;
     let (at, labels) = match (name.find("images"), name.find("labels")) {
@@ -105,18 +106,19 @@ pub fn idx(path: &str) -> Option<(Option<&'static str>, bool)> {
     Some((found.next().map(|(split, _)| *split), labels))
 }
 
-/// Which part of a set of files one is.
+/// A file's place in a set of shards.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard<'a> {
-    /// The folder and the name in front of the number.
+    /// The folder and the name before the number.
     pub prefix: &'a str,
     pub index: usize,
-    /// How many the set has; None for a file that is whole.
+    /// Number of files in the set; None for a single file.
     pub count: Option<usize>,
 }
 
 impl<'a> Shard<'a> {
-    /// `train.parquet`, `train-00000-of-00002.parquet`, `train-00000-of-00002-1a2b3c4d.parquet`.
+    /// Parses names such as `train.parquet`, `train-00000-of-00002.parquet` and
+    /// `train-00000-of-00002-1a2b3c4d.parquet`.
     pub fn of(path: &'a str) -> Shard<'a> {
         let plain = path.strip_suffix(".gz").unwrap_or(path);
         let from = path.rfind('/').map_or(0, |slash| slash + 1);
@@ -139,7 +141,7 @@ impl<'a> Shard<'a> {
     }
 }
 
-/// The split of a shard in `data/`, `data/train-00000-of-00002-1a2b.parquet`: `train`.
+/// The split of a shard in `data/`: `train` for `data/train-00000-of-00002-1a2b.parquet`.
 pub fn in_data(rest: &str) -> Option<&str> {
     let name = rest.strip_prefix("data/").filter(|name| !name.contains('/'))?;
     let five = |text: &str| text.len() >= 5 && text.bytes().take(5).all(|b| b.is_ascii_digit());
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_tell_the_part_of_a_set() {
+    fn shards_are_recognised_by_their_numbers() {
         let shard = |path| {
             let shard = Shard::of(path);
             (shard.prefix, shard.index, shard.count)
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_stand_apart_tell_the_split() {
+    fn splits_are_found_by_separate_words() {
         let of = |path: &str, at: fn(&str, &[&str]) -> Matches| -> Vec<&str> {
             let found = SPLITS.iter().filter(|(_, words)| !at(path, words).is_empty());
             found.map(|(split, _)| *split).collect()
@@ -220,14 +222,14 @@ mod tests {
         ] {
             assert_eq!(of(path, in_folders), want, "{path}");
         }
-        // Each of these is a pattern of its own, and the file would be read once for each.
+        // `datasets` reads a file once for each pattern that matches.
         assert_eq!(in_folders("train/train 1/a.png", SPLITS[0].1).len(), 2);
         assert_eq!(in_folders("train/train/a.png", SPLITS[0].1).len(), 1);
         assert_eq!(in_file("train-training.csv", SPLITS[0].1).len(), 2);
     }
 
     #[test]
-    fn a_split_is_meant_for_what_its_name_says() {
+    fn the_use_of_a_split_is_found_in_its_name() {
         for (split, want) in [
             ("Train", Some("train")),
             ("train.clean", Some("train")),

@@ -1,9 +1,9 @@
-//! Options of a dataset card's configuration, which change how `datasets` reads its files.
+//! Options in a dataset card's configuration that change how `datasets` reads its files.
 
 use serde_json::Value;
 
-/// Options by which `datasets` 5.2 reads other values out of the same files: of the builders for CSV,
-/// JSON, Parquet and folders of images. It ignores names that its builder does not have.
+/// Options of `datasets` 5.2 that change the values it reads: those of the builders for CSV, JSON,
+/// Parquet and folders of images. A builder ignores options that it does not have.
 const OPTIONS: &[&str] = &[
     "column_names",
     "columns",
@@ -48,7 +48,7 @@ const OPTIONS: &[&str] = &[
     "usecols",
 ];
 
-/// The options that a configuration's entry sets to another value than their default.
+/// The options of a configuration whose values are not the defaults.
 pub fn options(entry: &Value) -> Vec<(String, Value)> {
     let is_default = |name: &str, value: &Value| match (name, value) {
         (_, Value::Null) => true,

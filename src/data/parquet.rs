@@ -1,6 +1,6 @@
-//! Parquet files as the `datasets` library of Hugging Face writes them: images as
-//! `struct{bytes, path}`, translations as a struct of texts, class names in the file's metadata.
-//! The only file of `data/` that knows polars.
+//! Parquet files with the conventions of Hugging Face's `datasets` library: images are
+//! `struct{bytes, path}`, translations a struct of texts, and class names are in the file's
+//! metadata. Only this file of `data/` uses polars.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::hub::File;
 
 type Reader<'a> = ParquetReader<Cursor<&'a [u8]>>;
 
-/// Reads the selected columns; columns of other types than a table has keep their names alone.
+/// Reads the selected columns. Of columns with an unsupported type, only name and type are kept.
 pub fn read(file: File, select: Select) -> Result<Table> {
     let fail = |problem: String| Error::from(Fault::new(problem).source(&file.name));
     let unreadable = |e: String| {
@@ -40,7 +40,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
     let (fields, features, footprint) = head.map_err(unreadable)?;
     select.check(&file.name, &fields)?;
     let rows = footprint.rows;
-    let most = limits::unfolded(file.bytes.len());
+    let most = limits::max_unpacked(file.bytes.len());
 
     let wanted: Vec<String> = fields
         .iter()
@@ -61,7 +61,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         return Err(unreadable(found));
     }
     let File { name: file_name, bytes, .. } = file;
-    // What is encoded need not stand in memory twice.
+    // Frees the encoded bytes as soon as the frame is read.
     drop(bytes);
 
     let columns = fields.into_iter().filter(|(name, _)| select.wants(name)).map(|(name, kind)| {
@@ -80,7 +80,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
     Ok(Table::new(&file_name, columns.collect::<Result<_>>()?, rows))
 }
 
-/// A reader of a file's bytes, of whose columns it knows all types.
+/// A reader of a file's bytes that supports all types of its columns.
 fn open(bytes: &[u8]) -> PolarsResult<Reader<'_>> {
     let mut reader: Reader = ParquetReader::new(Cursor::new(bytes));
     if let Some(metadata) = widened(reader.get_metadata()?)? {
@@ -89,9 +89,9 @@ fn open(bytes: &[u8]) -> PolarsResult<Reader<'_>> {
     Ok(reader)
 }
 
-/// Metadata by which columns of 8 and 16 bits are read as 32 bits, in which Parquet stores them, and
-/// dictionaries as their values; None where a file has no such column. polars would need features of
-/// its own for these types, each of which compiles every operation once more.
+/// Changed metadata, so that 8-bit and 16-bit columns are read as 32-bit (as Parquet stores them)
+/// and dictionaries as their values. None if the file has no such column. Otherwise polars would
+/// need extra features, and each of these compiles every operation once more.
 fn widened(metadata: &FileMetadata) -> PolarsResult<Option<FileMetadata>> {
     let stored = infer_schema(metadata)?;
     let mut schema = stored.clone();
@@ -99,7 +99,7 @@ fn widened(metadata: &FileMetadata) -> PolarsResult<Option<FileMetadata>> {
     if schema == stored {
         return Ok(None);
     }
-    // Readers prefer the schema that Arrow's writers keep here to the types of Parquet.
+    // Readers prefer the Arrow schema in this entry to the Parquet types.
     let entry = schema_to_metadata_key(&schema);
     let mut metadata = metadata.clone();
     let entries = metadata.key_value_metadata.get_or_insert_default();
@@ -122,17 +122,17 @@ fn wide(dtype: &ArrowDataType) -> ArrowDataType {
     }
 }
 
-/// What the metadata states of a file's size in memory.
+/// A file's size in memory, by its metadata.
 struct Footprint {
     rows: usize,
-    /// Of all columns, not compressed.
+    /// Uncompressed bytes of all columns.
     bytes: u64,
 }
 
 impl Footprint {
     fn of(metadata: &FileMetadata) -> Footprint {
         let groups = || metadata.row_groups.iter();
-        // The two numbers of rows are one in every sound file.
+        // Both numbers of rows are equal in a valid file.
         let rows = groups().fold(0usize, |n, group| n.saturating_add(group.num_rows()));
         let columns = groups().flat_map(|group| group.parquet_columns());
         let sizes =
@@ -140,10 +140,10 @@ impl Footprint {
         Footprint { rows: rows.max(metadata.num_rows), bytes: sizes.fold(0, u64::saturating_add) }
     }
 
-    /// Refuses what would fill the memory, before any of it is read.
+    /// Errors if the file would fill the memory. It is called before reading.
     fn check(&self, columns: usize, bytes: usize) -> std::result::Result<(), String> {
-        limits::cells(columns, self.rows, bytes)?;
-        let most = limits::unfolded(bytes);
+        limits::check_cells(columns, self.rows, bytes)?;
+        let most = limits::max_unpacked(bytes);
         if self.bytes > most as u64 {
             return Err(format!(
                 "the Parquet file unfolds too far\n  found:    {} bytes of values in {bytes}\n  \
@@ -155,7 +155,7 @@ impl Footprint {
     }
 }
 
-/// Values a row, of the columns that are read.
+/// Number of values in each row, for the selected columns.
 fn width(fields: &[(String, Kind)], select: Select) -> usize {
     let read = fields.iter().filter(|(name, _)| select.wants(name));
     let width = |(_, kind): &(String, Kind)| match kind {
@@ -166,7 +166,7 @@ fn width(fields: &[(String, Kind)], select: Select) -> usize {
     read.map(width).sum()
 }
 
-/// What a column holds, by its type in the file and its entry in the metadata's features.
+/// A column's kind, by its type in the file and its entry in the metadata's features.
 fn kind(field: &ArrowField, feature: Option<&Json>) -> Kind {
     use ArrowDataType::*;
     let binary = |d: &ArrowDataType| matches!(d, Binary | LargeBinary | BinaryView);
@@ -195,12 +195,12 @@ fn kind(field: &ArrowField, feature: Option<&Json>) -> Kind {
     }
 }
 
-/// A column's values; of text, at most `most` bytes.
+/// A column's values. Errors if text has more than `most` bytes.
 fn values(column: &Column, kind: &Kind, most: usize) -> PolarsResult<Values> {
     let series = column.as_materialized_series();
     let texts = |series: &Series| -> PolarsResult<Vec<Option<String>>> {
         let texts = series.str()?;
-        // Rows share the bytes of one text in the file, and polars leaves them shared.
+        // Many rows may share the bytes of one text, so a small file can have much text.
         let bytes = texts.iter().flatten().fold(0usize, |n, text| n.saturating_add(text.len()));
         polars_ensure!(
             bytes <= most,
@@ -234,8 +234,7 @@ fn values(column: &Column, kind: &Kind, most: usize) -> PolarsResult<Values> {
     })
 }
 
-/// A binary column in the memory that polars read it into. Its chunks are left as they are: joining
-/// them would copy every image.
+/// A binary column in polars' memory. Its chunks are not joined, since that would copy every image.
 #[derive(Debug)]
 struct Binary(BinaryChunked);
 
@@ -249,8 +248,8 @@ impl Rows for Binary {
     }
 }
 
-/// Runs `f`; a panic inside, which polars has for damage and for column types it was built
-/// without, is an error.
+/// Runs `f` and turns a panic into an error. polars panics on damaged files and on column types
+/// that it was built without.
 fn guarded<T>(f: impl FnOnce() -> PolarsResult<T>) -> std::result::Result<T, String> {
     match quietly_with_threads(f) {
         Some(Ok(value)) => Ok(value),
@@ -259,7 +258,7 @@ fn guarded<T>(f: impl FnOnce() -> PolarsResult<T>) -> std::result::Result<T, Str
     }
 }
 
-/// The features by column in the metadata that `datasets` writes; empty where the file has none.
+/// The features of each column in the metadata that `datasets` writes; empty if there are none.
 fn features(reader: &mut Reader) -> serde_json::Map<String, Json> {
     let mut read = || -> Option<serde_json::Map<String, Json>> {
         let metadata = reader.get_metadata().ok()?.clone();
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_hugging_face_layout() {
+    fn images_and_class_labels_of_datasets_are_read() {
         let table = read(embedded(), SELECT).unwrap();
         assert_eq!(table.rows, 1000);
         let Values::Images(images) = &table.column("image").unwrap().values else { panic!() };
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_column_is_named_with_those_there_are() {
+    fn the_error_for_a_missing_column_lists_the_existing_ones() {
         let error = |image, label| {
             let wanted = [Wanted::images(image), Wanted::labels(label)];
             read(embedded(), Select::Wanted(&wanted)).unwrap_err().to_string()
@@ -312,7 +311,7 @@ mod tests {
         assert!(error("image", "fine_label").contains("data.label_column: label"));
     }
 
-    /// Damaged files end in an error or in other rows, never in a panic.
+    /// A damaged file gives an error or other rows, but never a panic.
     #[test]
     fn damage_never_panics() {
         let whole = embedded();
@@ -323,7 +322,7 @@ mod tests {
             match i % 3 {
                 0 => bytes.truncate(stream.below(n as u32) as usize),
                 1 => bytes[stream.below(n as u32) as usize] ^= 1 << stream.below(8),
-                // The metadata stands at the end.
+                // The metadata is at the end of the file.
                 _ => bytes[n - 1 - stream.below(3000) as usize] ^= 1 << stream.below(8),
             }
             let file = File { bytes: bytes.into(), ..whole.clone() };
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_rows_share_is_bounded() {
+    fn text_that_rows_share_is_limited() {
         let column = Column::new("a".into(), ["abc", "abc"]);
         assert!(values(&column, &Kind::Text, 6).is_ok());
         let error = values(&column, &Kind::Text, 5).unwrap_err().to_string();

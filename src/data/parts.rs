@@ -1,21 +1,20 @@
-//! Parts of a training split that serve as its validation and test splits, drawn at random.
+//! Draws parts of a training split at random, to use them for validation and test.
 
 use crate::error::{Error, Fault, Result};
 use crate::random::{Purpose, Stream};
 use crate::spec::PartSpec;
 
-/// Rows of the training split by what they serve for, each in the files' order.
+/// Rows of the training split for each use, in the files' order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
     pub train: Vec<u32>,
-    /// Empty where no part was asked for.
+    /// Empty if the spec wants no such part.
     pub validation: Vec<u32>,
     pub test: Vec<u32>,
 }
 
-/// Draws the test part from `rows` rows, then the validation part from what is left: another
-/// validation part leaves the test part as it is. Errors if a part, or what is left to train on,
-/// is empty.
+/// Draws the test part from `rows` rows, then the validation part from the rest. So the validation
+/// part never changes the test part. Errors if a part or the rest for training is empty.
 pub fn draw(rows: usize, validation: Option<&PartSpec>, test: Option<&PartSpec>) -> Result<Parts> {
     let mut train: Vec<u32> = (0..u32::try_from(rows).map_err(|_| too_many(rows))?).collect();
     let test = take(&mut train, rows, "test", test)?;
@@ -36,10 +35,10 @@ fn too_many(rows: usize) -> Error {
     )
 }
 
-/// Takes a part's rows out of `left`.
+/// Draws a part's rows and removes them from `left`.
 fn take(left: &mut Vec<u32>, rows: usize, name: &str, part: Option<&PartSpec>) -> Result<Vec<u32>> {
     let Some(part) = part else { return Ok(Vec::new()) };
-    // 0.29 · 100 is 28.999999999999996 in binary and means 29.
+    // In floating point 0.29 · 100 is 28.999999999999996, which must give 29.
     let count = (part.fraction * rows as f64 + 1e-9).floor() as usize;
     if count == 0 {
         return Err(Fault::new("the part is empty")
@@ -72,7 +71,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_are_disjoint_ordered_and_leave_nothing_out(
+        fn parts_are_disjoint_ordered_and_complete(
             rows in 10usize..2000, a in 0.1f64..0.45, b in 0.1f64..0.45, seed in 0u64..1000,
         ) {
             let parts = draw(rows, Some(&part(a, seed)), Some(&part(b, seed))).unwrap();
@@ -88,20 +87,20 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_its_own_seed_s_alone() {
+    fn a_part_depends_on_its_own_seed_alone() {
         let of =
             |validation: Option<&PartSpec>, seed| draw(100, validation, Some(&part(0.29, seed)));
         let plain = of(None, 1).unwrap();
         assert_eq!((plain.test.len(), plain.validation.len()), (29, 0));
         assert_eq!(of(Some(&part(0.5, 9)), 1).unwrap().test, plain.test);
         assert_ne!(of(None, 2).unwrap().test, plain.test);
-        // Test and validation parts of the same seed are other draws.
+        // With the same seed, test and validation parts are drawn differently.
         let validation = draw(100, Some(&part(0.29, 1)), None).unwrap().validation;
         assert_ne!(validation, plain.test);
     }
 
     #[test]
-    fn every_row_is_drawn_as_often_as_another() {
+    fn all_rows_are_drawn_equally_often() {
         let mut counts = [0u32; 10];
         for seed in 0..5000 {
             for row in draw(10, Some(&part(0.3, seed)), None).unwrap().validation {

@@ -1,7 +1,7 @@
-//! Panics of a dependency as values, without their message on the terminal.
+//! Catches panics of a dependency, without their message on the terminal.
 //!
-//! Only panics of the threads that run the dependency are kept quiet: another thread that panics in
-//! the meantime is a fault of this program, and its message is needed.
+//! Only threads that run the dependency are silenced. If another thread panics meanwhile, that is a
+//! bug of this program, and its message must be shown.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -10,20 +10,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 thread_local! {
-    /// Calls of [`quietly`] that this thread is in.
+    /// Number of active calls of [`quietly`] on this thread.
     static QUIET: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Calls of [`quietly_with_threads`] in the whole program.
+/// Number of active calls of [`quietly_with_threads`] in the whole program.
 static WITH_THREADS: AtomicUsize = AtomicUsize::new(0);
-/// How polars names the threads of its pool: `polars-0`, `polars-1`, …
+/// Prefix of the names of polars' threads: `polars-0`, `polars-1`, …
 const POLARS: &str = "polars-";
 
-/// What `f` returns; None if it panics.
+/// Runs `f` and returns its result; None if it panics.
 pub fn quietly<T>(f: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
-    // One hook for good: setting and resetting it around every call would let two callers at the
-    // same time leave each other's behind.
+    // The hook is set once and stays. If each call set and reset it, two concurrent calls could
+    // leave the wrong hook behind.
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
@@ -38,7 +38,7 @@ pub fn quietly<T>(f: impl FnOnce() -> T) -> Option<T> {
     caught.ok()
 }
 
-/// The same where `f` works on the threads of polars.
+/// The same if `f` also uses the threads of polars.
 pub fn quietly_with_threads<T>(f: impl FnOnce() -> T) -> Option<T> {
     WITH_THREADS.fetch_add(1, Ordering::SeqCst);
     let result = quietly(f);
@@ -46,7 +46,7 @@ pub fn quietly_with_threads<T>(f: impl FnOnce() -> T) -> Option<T> {
     result
 }
 
-/// Whether a panic of this thread is to be kept quiet.
+/// Whether the message of a panic on this thread is hidden.
 fn is_quiet() -> bool {
     let of_polars = || thread::current().name().is_some_and(|name| name.starts_with(POLARS));
     QUIET.get() > 0 || (WITH_THREADS.load(Ordering::SeqCst) > 0 && of_polars())
@@ -57,13 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_none() {
+    fn a_panic_returns_none() {
         assert_eq!(quietly(|| 3), Some(3));
         assert_eq!(quietly(|| -> u8 { panic!("not to be seen") }), None);
     }
 
     #[test]
-    fn only_the_thread_that_decodes_is_quiet() {
+    fn only_threads_of_the_dependency_are_silenced() {
         let of_thread = |name: &str| {
             thread::Builder::new().name(name.into()).spawn(is_quiet).unwrap().join().unwrap()
         };

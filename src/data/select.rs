@@ -1,4 +1,4 @@
-//! Which columns of a file are read, and the error where it does not have them.
+//! Selects the columns to read, and makes the error if a file lacks one.
 
 use super::table::Kind;
 use crate::error::{Error, Fault, Result};
@@ -7,10 +7,10 @@ use crate::spec::nearest;
 /// Columns to read.
 #[derive(Clone, Copy, Debug)]
 pub enum Select<'a> {
-    /// Every one that can be read.
+    /// Every column that can be read.
     All,
     Named(&'a [String]),
-    /// Those that fields of a spec name.
+    /// The columns that fields of a spec name.
     Wanted(&'a [Wanted<'a>]),
 }
 
@@ -18,49 +18,50 @@ pub enum Select<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     pub name: &'a str,
-    /// The field, `data.label_column`.
+    /// The spec's field, such as `data.label_column`.
     pub field: &'static str,
-    /// What it may hold, the surest kinds first: where no column has the name, the only one of the
-    /// first kinds that a column has is proposed.
+    /// Groups of kinds that the column may hold, the best first. If no column has the name, an
+    /// error takes the first group that occurs, and proposes its column if there is only one.
     pub kinds: &'static [&'static [Kind]],
-    /// The help where no column is of these kinds and one holds text.
-    pub otherwise: &'static str,
-    /// The help where CSV or TSV has no such column: it may lack the row of names.
-    pub unnamed: Option<&'static str>,
-    /// It holds labels.
+    /// The help if no column is of these kinds and one holds text.
+    pub text_help: &'static str,
+    /// The help if a CSV or TSV file has no such column: its first row may be an example.
+    pub no_names_help: Option<&'static str>,
+    /// Whether the column holds labels.
     pub labels: bool,
 }
 
 impl<'a> Wanted<'a> {
     /// A column of class labels.
     pub const fn labels(name: &'a str) -> Wanted<'a> {
-        // Numbers and names are taken for labels where no column is sure to hold them.
+        // If no column has class labels, one of numbers or text may hold the labels.
         let kinds: &[&[Kind]] = &[&[Kind::ClassLabel], &[Kind::Integer, Kind::Text]];
         let field = "data.label_column";
-        Wanted { name, field, kinds, otherwise: "", unnamed: None, labels: true }
+        Wanted { name, field, kinds, text_help: "", no_names_help: None, labels: true }
     }
 
     /// A column of encoded images.
     pub const fn images(name: &'a str) -> Wanted<'a> {
         let kinds: &[&[Kind]] = &[&[Kind::Image]];
         let field = "data.image_column";
-        Wanted { name, field, kinds, otherwise: PATHS, unnamed: None, labels: false }
+        Wanted { name, field, kinds, text_help: PATHS_HELP, no_names_help: None, labels: false }
     }
 
-    /// A column of texts, which a field of the spec names.
+    /// A column of texts, named by this field of the spec.
     pub const fn texts(name: &'a str, field: &'static str) -> Wanted<'a> {
         let kinds: &[&[Kind]] = &[&[Kind::Text]];
-        Wanted { name, field, kinds, otherwise: "", unnamed: Some(UNNAMED), labels: false }
+        let no_names_help = Some(NO_NAMES_HELP);
+        Wanted { name, field, kinds, text_help: "", no_names_help, labels: false }
     }
 
-    /// The help for a file with these columns, none of which has the name.
+    /// The help for a file in which no column has the name.
     fn help(&self, fields: &[(String, Kind)]) -> Option<String> {
         let of = |kinds: &[Kind]| fields.iter().filter(|(_, kind)| kinds.contains(kind)).count();
         if let Some(kinds) = self.kinds.iter().find(|kinds| of(kinds) > 0) {
             return hint(fields, self.field, kinds);
         }
         let text = fields.iter().any(|(_, kind)| *kind == Kind::Text);
-        (text && !self.otherwise.is_empty()).then(|| self.otherwise.to_string())
+        (text && !self.text_help.is_empty()).then(|| self.text_help.to_string())
     }
 }
 
@@ -73,7 +74,7 @@ impl<'a> Select<'a> {
         }
     }
 
-    /// The column of labels, where a spec names one.
+    /// The column of labels, if a spec names one.
     pub fn labels(&self) -> Option<&'a str> {
         match self {
             Select::All | Select::Named(_) => None,
@@ -81,16 +82,16 @@ impl<'a> Select<'a> {
         }
     }
 
-    /// The help where CSV or TSV lacks a column that may be there without a name.
-    pub fn unnamed(&self) -> Option<&'static str> {
+    /// The help if a CSV or TSV file lacks a column whose name it may not give.
+    pub fn no_names_help(&self) -> Option<&'static str> {
         match self {
             Select::All | Select::Named(_) => None,
-            Select::Wanted(all) => all.iter().find_map(|wanted| wanted.unnamed),
+            Select::Wanted(all) => all.iter().find_map(|wanted| wanted.no_names_help),
         }
     }
 
-    /// Refuses a file without a column that is named. Where just one column, which no other field names,
-    /// holds what the field's column should hold, the error proposes it.
+    /// Errors if the file lacks a named column. The error proposes another column if only one has
+    /// the right kind and no other field names it.
     pub fn check(&self, file: &str, fields: &[(String, Kind)]) -> Result<()> {
         match self {
             Select::All => Ok(()),
@@ -108,7 +109,7 @@ impl<'a> Select<'a> {
     }
 }
 
-/// The help where just one column is of one of the kinds.
+/// Proposes a column if it is the only one of these kinds.
 fn hint(fields: &[(String, Kind)], field: &str, kinds: &[Kind]) -> Option<String> {
     let mut found = fields.iter().filter(|(_, kind)| kinds.contains(kind));
     match (found.next(), found.next()) {
@@ -117,15 +118,15 @@ fn hint(fields: &[(String, Kind)], field: &str, kinds: &[Kind]) -> Option<String
     }
 }
 
-/// How columns get names where the file has none.
-const UNNAMED: &str = "if the first row is an example, `data.columns` names the columns, as in \
+/// Help on how columns get names if the file has none.
+const NO_NAMES_HELP: &str = "if the first row is an example, `data.columns` names the columns, as in \
     `columns: [label, text]`";
 
-/// How a table of paths is laid out, so that its images are read.
-pub const PATHS: &str = "where a column holds paths of images, call the table metadata.csv or \
+/// Help on how to lay out a table of image paths.
+pub const PATHS_HELP: &str = "where a column holds paths of images, call the table metadata.csv or \
     metadata.jsonl, the column file_name, and lay it in the folder of the images";
 
-/// The help for a table of one column whose name holds what may be meant as a separator.
+/// Help for a table of one column whose name contains a likely separator.
 fn other_separator(fields: &[(String, Kind)]) -> Option<String> {
     let [(name, _)] = fields else { return None };
     let found = [(';', "`;`"), ('\t', "tabs"), ('|', "`|`")];

@@ -1,10 +1,10 @@
-//! A split's files, read and hashed, and the tables in them.
+//! Reads and hashes a split's files, and makes tables of them.
 
 use std::collections::VecDeque;
 
 use sha2::{Digest, Sha256};
 
-use super::class_names::numbers;
+use super::class_names::to_labels;
 use super::formats::Format;
 use super::layout::{Layout, class_of};
 use super::metadata::Metadata;
@@ -15,8 +15,8 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::{File, Repository};
 use crate::spec::hex;
 
-/// Files stay in memory between hashing and reading up to this many bytes of them; those beyond are
-/// read twice, which must give the same.
+/// Bytes of files that stay in memory between hashing and reading. Further files are read twice,
+/// and must not change meanwhile.
 const KEPT: usize = 512 << 20;
 
 /// The files of one split.
@@ -24,11 +24,12 @@ pub struct SplitFiles<'a> {
     repository: &'a Repository,
     layout: &'a Layout,
     format: Format,
-    /// Not yet read into a table.
+    /// Files that are not yet read into a table.
     waiting: VecDeque<Waiting>,
-    /// What describes the images, where a file does.
+    /// The metadata of images, if there are metadata files.
     metadata: Option<Metadata>,
-    /// Name and SHA-256 of what the split consists of, in order; images in folders are one.
+    /// Name and SHA-256 of each of the split's files, in order. Images in folders count as one
+    /// file.
     pub hashes: Vec<(String, String)>,
     /// Name and SHA-256 of every image in folders; empty for other formats.
     pub images: Vec<(String, String)>,
@@ -37,8 +38,8 @@ pub struct SplitFiles<'a> {
 /// A file that is hashed and not yet read into a table.
 enum Waiting {
     Kept(File),
-    /// To be read again: its path and its SHA-256.
-    Left(String, String),
+    /// A file that must be read again: its path and its SHA-256.
+    Reread(String, String),
 }
 
 impl<'a> SplitFiles<'a> {
@@ -51,7 +52,7 @@ impl<'a> SplitFiles<'a> {
         SplitFiles::open_keeping(repository, layout, split, KEPT)
     }
 
-    /// [`SplitFiles::open`] with another number of bytes that stay in memory.
+    /// [`SplitFiles::open`] with another limit of bytes that stay in memory.
     fn open_keeping(
         repository: &'a Repository,
         layout: &'a Layout,
@@ -94,7 +95,7 @@ impl<'a> SplitFiles<'a> {
             let file = repository.read(path)?;
             match format {
                 Format::ImageFolder => {
-                    // Where an image lies is its class, or what a row names it by.
+                    // The folder is the image's class. With metadata, rows name images by path.
                     let class = || class_of(path).unwrap_or_default();
                     all_images.update(metadata.as_ref().map_or_else(class, |_| path));
                     all_images.update([0]);
@@ -106,7 +107,7 @@ impl<'a> SplitFiles<'a> {
             kept += file.bytes.len();
             waiting.push_back(match kept <= most {
                 true => Waiting::Kept(file),
-                false => Waiting::Left(path.clone(), file.sha256),
+                false => Waiting::Reread(path.clone(), file.sha256),
             });
         }
         if format == Format::ImageFolder {
@@ -117,17 +118,17 @@ impl<'a> SplitFiles<'a> {
         Ok(SplitFiles { repository, layout, format, waiting, metadata, hashes, images })
     }
 
-    /// Whether folders' names are the labels.
+    /// Whether the names of folders are the labels.
     pub fn in_class_folders(&self) -> bool {
         self.format == Format::ImageFolder && self.metadata.is_none()
     }
 
-    /// The table of the next file (of the pair of IDX files, of all images in folders); None after
-    /// the last. A file's bytes are freed once they are read.
+    /// The table of the next file; None after the last. A pair of IDX files is one table, and so
+    /// are all images in folders. A file's bytes are freed after reading.
     pub fn next_table(&mut self, select: Select) -> Result<Option<Table>> {
         loop {
             let table = self.table(select)?;
-            // JSON lines without a line have no columns to agree with those of other files.
+            // A JSON lines file without lines has no columns, so it is skipped.
             let nothing = |table: &Table| self.format == Format::JsonLines && table.rows == 0;
             if !table.as_ref().is_some_and(nothing) {
                 return Ok(table);
@@ -160,7 +161,7 @@ impl<'a> SplitFiles<'a> {
         Ok(Some(table))
     }
 
-    /// Whether labels are written in CSV or TSV, where a text may be meant for another value.
+    /// Whether labels come from CSV or TSV, where a text may be ambiguous.
     fn is_csv(&self) -> bool {
         matches!(self.format, Format::Csv | Format::Tsv)
             || self.metadata.as_ref().is_some_and(|metadata| metadata.csv)
@@ -170,9 +171,9 @@ impl<'a> SplitFiles<'a> {
         match self.waiting.pop_front() {
             None => Ok(None),
             Some(Waiting::Kept(file)) => Ok(Some(file)),
-            Some(Waiting::Left(path, sha256)) => {
+            Some(Waiting::Reread(path, sha256)) => {
                 let file = self.repository.read(&path)?;
-                // The hash names the data of a run: it has to be of what is trained on.
+                // The hash identifies the data of a run, so it must be that of the data in use.
                 match file.sha256 == sha256 {
                     true => Ok(Some(file)),
                     false => Err(Fault::new("the file changed while it was read")
@@ -193,8 +194,8 @@ impl<'a> SplitFiles<'a> {
         Ok(files)
     }
 
-    /// The column with the class names of the dataset card, where the file has none; labels that
-    /// are written as those names become their numbers.
+    /// Adds the class names of the dataset card if the file has none. Labels that are names become
+    /// numbers.
     fn with_names(&self, mut column: Column, table: &Table) -> Result<Column> {
         let names = self.layout.card.class_names(self.layout.config.as_deref(), &column.name);
         if names.is_empty() || !column.class_names.is_empty() {
@@ -204,7 +205,7 @@ impl<'a> SplitFiles<'a> {
             Values::Integers(_) => column.class_names = names,
             Values::Text(texts) => {
                 let place = |row| table.place(row);
-                column.values = Values::Integers(numbers(&texts, &names, &place)?);
+                column.values = Values::Integers(to_labels(&texts, &names, &place)?);
                 column.class_names = names;
                 column.named = true;
             }
@@ -214,7 +215,7 @@ impl<'a> SplitFiles<'a> {
     }
 }
 
-/// All rows of a split; `columns` are read, or all that can be.
+/// Reads all rows of a split. None reads all supported columns.
 pub fn read_split(
     repository: &Repository,
     layout: &Layout,
@@ -247,7 +248,7 @@ mod tests {
         let source = Source::Folder(dir.path().to_path_buf());
         let repository = Hub::default().open(&source, Kind::Dataset).unwrap();
         let layout = Layout::of(&repository, None).unwrap();
-        // The first file is kept, the second is not.
+        // Only the first file stays in memory.
         let open = || SplitFiles::open_keeping(&repository, &layout, "train", 4).unwrap();
         let mut files = open();
         assert_eq!(files.next_table(Select::All).unwrap().unwrap().rows, 1);

@@ -1,14 +1,14 @@
-//! Files to splits: by the patterns of a dataset card, or by the names of files and folders.
+//! Assigns files to splits, by the patterns of a dataset card or by the names of files and folders.
 //!
-//! What is found is what Hugging Face's `datasets` 5.2 finds, in its order. It drops without a word
-//! what no pattern takes and what is not of the commonest format; here such files are a fault of
-//! the whole dataset if they may hold rows or images, and are listed if they may not.
+//! The result is that of Hugging Face's `datasets` 5.2, in the same order. But `datasets` silently
+//! drops files that match no pattern or are not of the most common format. Here such files are an
+//! error if they may hold rows or images; otherwise they are listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::card::{CARD, CardConfig};
 use super::faults::{
-    case_fault, fault, formats_fault, hidden_fault, loose_fault, twice, unread_fault,
+    case_fault, formats_fault, hidden_fault, no_split_fault, split_fault, twice_fault, unread_fault,
 };
 use super::formats::{Format, Holds, holds, is_metadata, named};
 use super::glob;
@@ -18,33 +18,33 @@ use super::names::{self, SPLITS};
 #[derive(Clone, Debug)]
 pub struct Split {
     pub name: String,
-    /// Those that hold rows, in the order of their rows.
+    /// Files with rows, in order.
     pub files: Vec<String>,
-    /// Those that describe images in files of their own.
+    /// Metadata files of images.
     pub metadata: Vec<String>,
-    /// Why the files cannot be read as they are. Reported only when the split is asked for: a folder
-    /// may hold one split of a card's three.
+    /// Why the files cannot be read. It is reported only when the split is used, since a folder may
+    /// hold only some of the card's splits.
     pub fault: Option<String>,
 }
 
-/// What the files of one configuration are.
+/// The splits and other files of one configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     pub splits: Vec<Split>,
-    /// Why no split of it is read.
+    /// Why no split can be read.
     pub fault: Option<String>,
-    /// Files of no known format: whether they hold rows is not known.
+    /// Files of unknown formats, which may or may not hold rows.
     pub left_out: Vec<String>,
-    /// Files of other configurations, or of none that the card names.
+    /// Files of other configurations, or of none.
     pub elsewhere: Vec<String>,
-    /// What the splits were found by.
+    /// How the splits were found, as text.
     pub by: &'static str,
 }
 
-/// Splits by the patterns of a card's configuration, which are relative to `folder` (with a slash
-/// at its end, or empty). The other files are other configurations' or nobody's: the card says so.
+/// Splits by the patterns of a card's configuration. Patterns are relative to `folder`, which is
+/// empty or ends with a slash. All other files belong to other configurations or to none.
 pub fn by_card(config: &CardConfig, folder: &str, files: &[&str]) -> Found {
-    // Without `data_dir`, patterns are the repository's paths.
+    // Without `data_dir`, patterns are relative to the repository.
     let folder = if config.folder.is_some() { folder } else { "" };
     let mut taken = BTreeSet::new();
     let mut unread = Vec::new();
@@ -91,7 +91,7 @@ pub fn by_card(config: &CardConfig, folder: &str, files: &[&str]) -> Found {
     }
 }
 
-/// Whether a card's configuration names the file, by a pattern or by its folder.
+/// Whether a card's configuration includes the file, by a pattern or by its folder.
 pub fn claims(config: &CardConfig, folder: &str, path: &str) -> bool {
     let named = |pattern: &String| {
         let full = format!("{folder}{}", pattern.trim_start_matches("./"));
@@ -103,8 +103,8 @@ pub fn claims(config: &CardConfig, folder: &str, path: &str) -> bool {
     }
 }
 
-/// Whether a pattern reaches the path without naming its folder of two underscores or its hidden
-/// part.
+/// Whether the path has a folder that begins with two underscores, or a hidden part, that the
+/// pattern does not name. `datasets` does not match such paths.
 fn left_aside(path: &str, pattern: &str) -> bool {
     let parts = |text: &str, of: fn(&str) -> bool| text.split('/').filter(|part| of(part)).count();
     let hidden = |part: &str| part.starts_with('.') && !part.bytes().all(|b| b == b'.');
@@ -115,29 +115,30 @@ fn left_aside(path: &str, pattern: &str) -> bool {
     folders(path) != folders(pattern) || parts(path, hidden) != parts(pattern, hidden)
 }
 
-/// What a card says of files that by their names are in no split.
-pub struct Said<'a> {
-    /// Whether it shows the image.
+/// Facts from the card about files that are in no split by their names.
+pub struct CardHints<'a> {
+    /// Whether the card shows the image.
     pub shown: &'a dyn Fn(&str) -> bool,
-    /// Whether another of its configurations has the file.
+    /// Whether one of the card's configurations includes the file.
     pub claimed: &'a dyn Fn(&str) -> bool,
 }
 
-/// Splits by the names of the files below `folder` (with a slash at its end, or empty).
+/// Splits by the names of the files below `folder`, which is empty or ends with a slash.
 ///
-/// Of these the first that finds any: files of `data/` named by a split and a shard's numbers;
-/// folders named by a split; files named by one. Nothing found, everything is `train`.
-pub fn by_name(files: &[&str], folder: &str, card: &Said) -> Found {
+/// Three rules are tried in order, and the first that finds a split is used: shards in `data/` that
+/// are named by a split, folders that are named by a split, files that are named by a split. If
+/// none finds a split, all files are `train`.
+pub fn by_name(files: &[&str], folder: &str, card: &CardHints) -> Found {
     let files = || files.iter().copied().filter(|path| holds(path) != Holds::Nothing);
     let below: Vec<&str> = files().filter(|path| path.starts_with(folder)).collect();
     let is_image = |path: &str| holds(path) == Holds::Rows(Format::ImageFolder);
     let images = below.iter().filter(|path| is_image(path)).count();
     let rows = below.iter().filter(|path| matches!(holds(path), Holds::Rows(_))).count();
     let tables = rows - images;
-    // Beside tables, images that the card shows are its pictures.
+    // Images beside tables are illustrations if the card shows them.
     let picture = |path: &str| images <= tables && is_image(path) && (card.shown)(path);
     let all: Vec<&str> = below.into_iter().filter(|path| !picture(path)).collect();
-    // Folders in two underscores are nobody's.
+    // Folders that begin with two underscores belong to no split.
     let rest = |path: &&str| path.strip_prefix(folder).unwrap_or(path).to_string();
     let aside = |path: &&str| left_aside(&rest(path), "*");
     let seen: Vec<&str> = all.iter().copied().filter(|path| !aside(path)).collect();
@@ -147,7 +148,7 @@ pub fn by_name(files: &[&str], folder: &str, card: &Said) -> Found {
     for (split, paths) in &groups {
         paths.iter().for_each(|path| taken.entry(path).or_default().push(split));
     }
-    // What no split of this configuration takes may be another's.
+    // A file in no split of this configuration may belong to another configuration.
     let others = |path: &str| {
         !path.starts_with(folder) || (!taken.contains_key(path) && (card.claimed)(path))
     };
@@ -162,8 +163,8 @@ pub fn by_name(files: &[&str], folder: &str, card: &Said) -> Found {
     };
     let fault = unread_fault(&of(|holds| holds == Holds::Unread))
         .or_else(|| hidden_fault(&of(|holds| holds == Holds::Hidden)))
-        .or_else(|| twice(&rows, &taken))
-        .or_else(|| loose_fault(&loose, &rows, by, &names))
+        .or_else(|| twice_fault(&rows, &taken))
+        .or_else(|| no_split_fault(&loose, &rows, by, &names))
         .or_else(|| formats_fault(&rows))
         .or_else(|| (by == NO_NAMES).then(|| case_fault(&rows, folder)).flatten());
     let (left_out, elsewhere) = {
@@ -178,11 +179,11 @@ pub fn by_name(files: &[&str], folder: &str, card: &Said) -> Found {
     Found { splits, fault, left_out, elsewhere, by }
 }
 
-/// Nothing names a split.
+/// The text for [`Found::by`] if no name contains a split.
 const NO_NAMES: &str = "nothing: everything is train";
 
-/// Splits with their files, and what they were found by. A file is listed once for each pattern of
-/// `datasets` that matches it.
+/// The rule that found the splits, and each split with its files. A file is listed once for each
+/// pattern of `datasets` that matches it.
 fn grouped<'a>(files: &[&'a str], folder: &str) -> (&'static str, Vec<(String, Vec<&'a str>)>) {
     let rest = |path: &str| path.strip_prefix(folder).unwrap_or(path).to_string();
     if files.iter().any(|path| Format::of(path) == Some(Format::Idx)) {
@@ -226,7 +227,7 @@ fn grouped<'a>(files: &[&'a str], folder: &str) -> (&'static str, Vec<(String, V
     (NO_NAMES, vec![("train".to_string(), files.to_vec())])
 }
 
-/// Splits of IDX files, which `datasets` does not know.
+/// Splits of IDX files. `datasets` does not support this format.
 fn idx<'a>(files: &[&'a str]) -> Vec<(String, Vec<&'a str>)> {
     let split = |path: &str| names::idx(path).and_then(|(split, _)| split);
     if !files.iter().any(|path| split(path).is_some()) {
@@ -237,7 +238,7 @@ fn idx<'a>(files: &[&'a str]) -> Vec<(String, Vec<&'a str>)> {
     groups.filter(|(_, files): &(_, Vec<&str>)| !files.is_empty()).collect()
 }
 
-/// A split of these paths, in this order, without what holds no rows.
+/// A split of these paths, in order, without files that hold no rows.
 fn arranged(name: String, paths: Vec<&str>) -> Split {
     let rows: Vec<&str> = paths.into_iter().filter(|path| Format::of(path).is_some()).collect();
     let images = rows.iter().any(|path| Format::of(path) == Some(Format::ImageFolder));
@@ -245,6 +246,6 @@ fn arranged(name: String, paths: Vec<&str>) -> Split {
     let owned = |paths: Vec<&str>| paths.into_iter().map(str::to_string).collect::<Vec<_>>();
     let (metadata, files): (Vec<&str>, Vec<&str>) = rows.into_iter().partition(describes);
     let (files, metadata) = (owned(files), owned(metadata));
-    let fault = fault(&name, &files);
+    let fault = split_fault(&name, &files);
     Split { name, files, metadata, fault }
 }

@@ -1,5 +1,4 @@
-//! Rows of a dataset in memory, whatever the files' format was: what every reader here makes and
-//! everything above reads.
+//! Rows of a dataset in memory, independent of the files' format. Every reader makes a [`Table`].
 
 use super::class_names;
 pub use super::values::{Blobs, Kind, Rows, Values};
@@ -17,9 +16,9 @@ pub struct Table {
 #[derive(Clone, Debug)]
 struct Source {
     file: String,
-    /// The first of its rows.
+    /// Index of its first row.
     first: usize,
-    /// It is one row, as an image's file is.
+    /// Whether the file is a single row, such as an image.
     single: bool,
 }
 
@@ -27,11 +26,11 @@ struct Source {
 pub struct Column {
     pub name: String,
     pub values: Values,
-    /// What the column's labels 0, 1, … mean; empty where nothing names them.
+    /// Class names of the labels 0, 1, …; empty if they have no names.
     pub class_names: Vec<String>,
-    /// The files hold names, which became their numbers: the files alone do not tell which.
+    /// Whether the files hold names that became numbers. The files alone do not define the numbers.
     pub named: bool,
-    /// One file holds whole numbers, another one text.
+    /// Whether one file holds whole numbers and another one text.
     pub mixed: bool,
 }
 
@@ -58,13 +57,13 @@ impl Column {
 }
 
 impl Table {
-    /// The rows of one file. Columns are equally long, those of no readable type aside.
+    /// The rows of one file. All columns have equal length, except those of an unsupported type.
     pub fn new(file: &str, columns: Vec<Column>, rows: usize) -> Table {
         let sources = vec![Source { file: file.to_string(), first: 0, single: false }];
         Table::of(sources, columns, rows)
     }
 
-    /// A row a file.
+    /// One row for each file.
     pub fn of_files(files: Vec<String>, columns: Vec<Column>) -> Table {
         let rows = files.len();
         let source = |(first, file)| Source { file, first, single: true };
@@ -79,7 +78,7 @@ impl Table {
         Table { columns, rows, sources }
     }
 
-    /// The file, and the row in it, that a row came from, as errors name them.
+    /// The origin of a row for errors: the file, and the row in it.
     pub fn place(&self, row: usize) -> String {
         match self.sources.iter().rev().find(|source| source.first <= row) {
             Some(Source { file, single: true, .. }) => file.clone(),
@@ -88,7 +87,7 @@ impl Table {
         }
     }
 
-    /// The first file that rows came from.
+    /// The file of the first row.
     pub fn file(&self) -> &str {
         self.sources.first().map_or("", |source| &source.file)
     }
@@ -97,12 +96,12 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Names and kinds, in the files' order.
+    /// Names and kinds of the columns, in the file's order.
     pub fn fields(&self) -> Vec<(String, Kind)> {
         self.columns.iter().map(|c| (c.name.clone(), c.kind())).collect()
     }
 
-    /// Adds the rows of another file of the same split, which must have the same columns.
+    /// Appends the rows of another file of the same split. Errors if its columns differ.
     pub fn append(&mut self, more: Table) -> Result<()> {
         let file = more.file().to_string();
         let differs = |found: String, expected: String| {
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_two_files_changes_no_type() {
+    fn the_type_of_a_column_does_not_depend_on_the_order_of_files() {
         let float = |x| Values::Floats(vec![Some(x)]);
         let text = |x: &str| Values::Text(vec![Some(x.into())]);
         let nothing = || Values::Text(vec![None]);

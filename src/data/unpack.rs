@@ -8,14 +8,14 @@ use flate2::read::MultiGzDecoder;
 use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 
-/// Rows compress to a twentieth at best, black images somewhat further; beyond this a file is
-/// made to fill the memory.
-const MOST_FOLD: u64 = 200;
-/// Whatever a file's own size.
+/// Largest accepted ratio of unpacked to packed size. Real rows compress at most twentyfold, black
+/// images somewhat more. A file beyond this was made to fill the memory.
+const MAX_RATIO: u64 = 200;
+/// Unpacked bytes that are always allowed, even for a small file.
 const ALWAYS: u64 = 1 << 20;
 
-/// The file's content, unpacked where its name ends in `.gz`. Errors if it is damaged, or unfolds
-/// to more than 200 times its size.
+/// The file's content, unpacked if its name ends in `.gz`. Errors if it is damaged, or if it
+/// unpacks to more than 200 times its size.
 pub fn unpack(file: &File) -> Result<Cow<'_, [u8]>> {
     if !file.path.to_ascii_lowercase().ends_with(".gz") {
         return Ok(Cow::Borrowed(&file.bytes));
@@ -28,7 +28,7 @@ pub fn unpack(file: &File) -> Result<Cow<'_, [u8]>> {
                 .expected(expected),
         )
     };
-    let limit = MOST_FOLD * file.bytes.len() as u64 + ALWAYS;
+    let limit = MAX_RATIO * file.bytes.len() as u64 + ALWAYS;
     let mut bytes = Vec::new();
     MultiGzDecoder::new(&file.bytes[..])
         .take(limit + 1)

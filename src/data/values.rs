@@ -1,14 +1,14 @@
-//! A column's values, whatever the file's format was.
+//! A column's values, independent of the file's format.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A column's values, a row each.
+/// A column's values, one for each row.
 #[derive(Clone, Debug)]
 pub enum Values {
     /// Encoded images (PNG, JPEG, WebP).
     Images(Blobs),
-    /// Grey images as they are, \[row, y, x\]: IDX files hold them so.
+    /// Raw grey images \[row, y, x\], as in IDX files.
     Pixels {
         height: usize,
         width: usize,
@@ -17,20 +17,20 @@ pub enum Values {
     Integers(Vec<Option<i64>>),
     Floats(Vec<Option<f64>>),
     Text(Vec<Option<String>>),
-    /// A sentence in each language, a row each: `texts[language][row]`.
+    /// A sentence in each language: `texts[language][row]`.
     Translation {
         languages: Vec<String>,
         texts: Vec<Vec<Option<String>>>,
     },
-    /// A type that is not read, by its name.
+    /// An unsupported type, by its name.
     Other(String),
 }
 
-/// What kind of values a column holds.
+/// The kind of a column's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     Image,
-    /// Whole numbers that a dataset names.
+    /// Whole numbers with class names.
     ClassLabel,
     Integer,
     Float,
@@ -55,7 +55,7 @@ impl fmt::Display for Kind {
 }
 
 impl Values {
-    /// A kind's values of no rows.
+    /// Number of rows; 0 for an unsupported type.
     pub(super) fn len(&self) -> usize {
         match self {
             Values::Images(images) => images.len(),
@@ -68,10 +68,10 @@ impl Values {
         }
     }
 
-    /// These rows, then `more`; None if one column cannot hold both. The type does not depend on
-    /// which comes first.
+    /// These rows, then `more`; None if one column cannot hold both. The resulting type does not
+    /// depend on their order.
     pub(super) fn join(self, more: Values) -> Option<Values> {
-        // A file without a value in the column says nothing of the column's type.
+        // A file without values in the column does not determine the column's type.
         match (self.is_nothing(), more.is_nothing()) {
             (true, false) => more.nothing(self.len())?.join_typed(more),
             (false, true) => {
@@ -86,7 +86,7 @@ impl Values {
         matches!(self, Values::Text(texts) if texts.iter().all(Option::is_none))
     }
 
-    /// Rows of this type without values; None where the type has no such rows.
+    /// Rows of this type without values; None if the type cannot have such rows.
     fn nothing(&self, rows: usize) -> Option<Values> {
         Some(match self {
             Values::Images(_) => Values::Images(Blobs::new(vec![None::<Vec<u8>>; rows])),
@@ -106,8 +106,8 @@ impl Values {
     }
 
     fn join_typed(self, more: Values) -> Option<Values> {
-        // One file of a CSV set may happen to hold whole numbers only. Those are written as text in
-        // one way; decimal numbers are not (1.5, 1.50), so that they never become text.
+        // One of several CSV files may hold only whole numbers by chance. These have one spelling
+        // as text. Decimal numbers have several (1.5, 1.50), so they never become text.
         let float = |v: Option<i64>| v.map(|v| v as f64);
         let text = |v: Option<i64>| v.map(|v| v.to_string());
         Some(match (self, more) {
@@ -155,7 +155,7 @@ fn chain<T>(mut a: Vec<T>, b: impl IntoIterator<Item = T>) -> Vec<T> {
     a
 }
 
-/// Byte strings, a row each, in whatever memory their reader left them.
+/// Byte strings, one for each row, in the memory of their reader.
 #[derive(Clone, Debug, Default)]
 pub struct Blobs {
     parts: Vec<Arc<dyn Rows>>,
@@ -165,7 +165,7 @@ pub struct Blobs {
 /// A source of byte strings.
 pub trait Rows: Send + Sync + fmt::Debug {
     fn len(&self) -> usize;
-    /// None where a row has none.
+    /// None if the row has no value.
     fn row(&self, row: usize) -> Option<&[u8]>;
 }
 
@@ -192,7 +192,7 @@ impl Blobs {
         self.len == 0
     }
 
-    /// The bytes of a row; None where it has none, or where there is no such row.
+    /// The bytes of a row; None if it has no value or does not exist.
     pub fn get(&self, mut row: usize) -> Option<&[u8]> {
         for part in &self.parts {
             match row.checked_sub(part.len()) {

@@ -1,18 +1,18 @@
-//! The Hub's cache on disk, in the layout that Hugging Face's tools share:
+//! The Hub's cache on disk. It has the layout that Hugging Face's tools share:
 //!
 //! ```text
 //! <cache>/datasets--<owner>--<name>/
-//!   refs/<revision>              the commit that a branch or tag was seen at
-//!   blobs/<etag>                 contents, by their hash
-//!   blobs/<etag>.incomplete      what has come of one so far
+//!   refs/<revision>              the commit that a branch or tag pointed to
+//!   blobs/<etag>                 file contents, named by their hash
+//!   blobs/<etag>.incomplete      an unfinished download
 //!   snapshots/<commit>/<path>    links to the blobs
-//!   listings/<commit>.json       all files of the commit; ours alone
+//!   listings/<commit>.json       all files of the commit; only this program writes it
 //! <cache>/.locks/datasets--<owner>--<name>/<etag>.lock
 //! ```
 //!
-//! A snapshot has what was asked for of a commit; which files there are besides, and that one is
-//! missing, only the listing tells. A blob gets its name only when its size and hash have been checked, so what has one is whole. A
-//! lock is the operating system's: it ends with the program that holds it, however that ends.
+//! A snapshot holds only the files of a commit that were requested. The listing names all of them.
+//! A blob gets its final name only after its size and hash were checked, so a named blob is
+//! complete. A lock is one of the operating system, which releases it even if the program crashes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::lock::try_lock;
 use crate::spec::hex;
 
-/// Which content a file must have: what the Hub names its blob by.
+/// The hash that a file's content must have. The Hub names the file's blob by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Etag {
     /// SHA-256 of the content: large files (LFS, Xet).
@@ -39,7 +39,8 @@ pub enum Etag {
 }
 
 impl Etag {
-    /// From its text: 64 or 40 lower-case hexadecimal digits. Nothing else becomes a file's name.
+    /// Parses 64 or 40 lower-case hexadecimal digits. Nothing else is accepted, since the text
+    /// becomes a file name.
     pub fn parse(text: &str) -> Option<Etag> {
         let hexadecimal = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         match text.len() {
@@ -55,7 +56,7 @@ impl Etag {
         }
     }
 
-    /// Whether it is the hash of `bytes`, whose SHA-256 is known.
+    /// Whether this is the hash of `bytes`, whose SHA-256 is `sha256`.
     pub fn matches(&self, bytes: &[u8], sha256: &str) -> bool {
         match self {
             Etag::Sha256(expected) => expected == sha256,
@@ -67,7 +68,7 @@ impl Etag {
         }
     }
 
-    /// The hash that a file's content has in this etag's kind.
+    /// The hash of a file's content, by the same algorithm as this etag.
     pub fn of_file(&self, path: &Path) -> io::Result<String> {
         let mut file = File::open(path)?;
         match self {
@@ -79,7 +80,7 @@ impl Etag {
         }
     }
 
-    /// As errors name it.
+    /// The algorithm's name in errors.
     pub fn kind(&self) -> &'static str {
         match self {
             Etag::Sha256(_) => "SHA-256",
@@ -120,12 +121,12 @@ impl Cached {
         self.root.join(&self.folder).join(part)
     }
 
-    /// Whether anything of the repository is there.
+    /// Whether the cache has any snapshot of the repository.
     pub fn exists(&self) -> bool {
         self.at("snapshots").is_dir()
     }
 
-    /// Names of the repositories of a kind that are there.
+    /// Names of all cached repositories of a kind.
     pub fn all(cache: &Path, kind: Kind) -> Vec<String> {
         let prefix = format!("{}--", kind.plural());
         let Ok(entries) = fs::read_dir(cache) else { return Vec::new() };
@@ -133,7 +134,8 @@ impl Cached {
         names.filter_map(|n| Some(n.strip_prefix(&prefix)?.replacen("--", "/", 1))).collect()
     }
 
-    /// The commit that `revision` was last seen at, or is itself.
+    /// The commit that `revision` last pointed to, or `revision` itself if it is a commit. None if
+    /// the cache has nothing of that commit.
     pub fn commit(&self, revision: &str) -> Option<String> {
         let text = match is_commit(revision) {
             true => revision.to_string(),
@@ -144,7 +146,7 @@ impl Cached {
         (is_commit(commit) && there()).then(|| commit.to_string())
     }
 
-    /// Notes the commit that `revision` was seen at.
+    /// Stores the commit that `revision` points to.
     pub fn note_commit(&self, revision: &str, commit: &str) -> Result<()> {
         let known = self.commit(revision).is_some_and(|known| known == commit);
         if known || is_commit(revision) {
@@ -157,7 +159,7 @@ impl Cached {
         self.at("snapshots").join(commit)
     }
 
-    /// Where the list of a commit's files stands.
+    /// Path of the list of a commit's files.
     pub fn listing(&self, commit: &str) -> PathBuf {
         self.at("listings").join(format!("{commit}.json"))
     }
@@ -166,18 +168,18 @@ impl Cached {
         self.at("blobs").join(etag.text())
     }
 
-    /// What has come of a blob so far.
+    /// Path of a blob's unfinished download.
     pub fn incomplete(&self, etag: &Etag) -> PathBuf {
         self.at("blobs").join(format!("{}.incomplete", etag.text()))
     }
 
-    /// The blob that a snapshot's file links to, as its name says.
+    /// The blob that a snapshot's file links to. Only the link is read, not the content.
     pub fn etag_of(&self, commit: &str, path: &str) -> Option<Etag> {
         let target = fs::read_link(self.snapshot(commit).join(path)).ok()?;
         Etag::parse(target.file_name()?.to_str()?)
     }
 
-    /// Makes a snapshot's file: a relative link to its blob.
+    /// Creates a snapshot's file as a relative link to its blob.
     pub fn link(&self, commit: &str, path: &str, etag: &Etag) -> Result<()> {
         let link = self.snapshot(commit).join(path);
         let failed = |e| Error::io("linking", &link, e);
@@ -188,7 +190,7 @@ impl Cached {
         }
         let folder = link.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(failed)?;
-        // A new link takes an old one's place by a rename, so there is always one of them.
+        // A rename replaces an old link, so that the path always has a link.
         let temporary = tempfile::Builder::new().prefix(".tmp-").tempdir_in(folder);
         let temporary = temporary.map_err(failed)?;
         let new = temporary.path().join("link");
@@ -199,7 +201,7 @@ impl Cached {
         fs::rename(&new, &link).map_err(failed)
     }
 
-    /// Takes the right to write a blob. `waiting` is called once if another program has it.
+    /// Locks a blob for writing. `waiting` is called once if another program holds the lock.
     pub fn lock(&self, etag: &Etag, waiting: impl FnOnce()) -> Result<File> {
         let path = self.root.join(".locks").join(&self.folder);
         let path = path.join(format!("{}.lock", etag.text()));

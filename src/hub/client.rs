@@ -1,6 +1,6 @@
 //! Requests to the Hub: one answer or one clear error.
 //!
-//! What failed is sent again where that can help. A refusal becomes an error that says what to do.
+//! A request is retried if that can help. A refusal becomes an error that says what to do.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
@@ -17,33 +17,33 @@ use super::connection::{Connection, header, json};
 use super::kind::Kind;
 use super::names::label;
 use super::progress::Progress;
-use super::refusal::{Refused, refused};
+use super::refusal::{ErrorResponse, request_error};
 use super::request_error::RequestError;
 use super::settings::Settings;
 use crate::error::{Fault, Result};
 use crate::spec::HubName;
 
-/// Requests for one thing, before it is given up.
+/// Attempts for one request before it fails.
 pub const ATTEMPTS: u32 = 5;
-/// A wait that a server asks for and gets.
+/// The program gives up if a server asks for a longer wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
-/// The status of a range outside its file; [`Client::file`] alone asks for ranges.
-const NO_SUCH_PART: u16 = 416;
+/// The status of a range outside its file. Only [`Client::file`] requests ranges.
+const RANGE_NOT_SATISFIABLE: u16 = 416;
 
-/// Everything that stands in a path's part as it is.
-const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Characters of a path segment that are percent-encoded.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The Hub over the network.
 pub struct Client {
     connection: Connection,
 }
 
-/// A file's content as it comes.
+/// A file's content, read while it arrives.
 pub struct Stream<R> {
-    /// The byte it begins at, which need not be the one that was asked for.
+    /// The byte at which the content begins. A server may ignore the requested range.
     pub begins: u64,
-    /// Of the whole file, where the server says so.
+    /// Bytes of the whole file, if the server reports them.
     pub length: Option<u64>,
     pub body: R,
 }
@@ -57,7 +57,7 @@ impl Client {
         &self.connection.settings
     }
 
-    /// What the API says about a revision of a repository, its files' sizes and hashes included.
+    /// The API's answer about a revision of a repository, with the sizes and hashes of its files.
     pub fn info<T: DeserializeOwned>(
         &self,
         kind: Kind,
@@ -72,7 +72,7 @@ impl Client {
         self.with_retries(&label(name), progress, || json(request()?, &label(name)))
     }
 
-    /// A file's content from byte `from` on.
+    /// A file's content from byte `from` to the end.
     pub fn file(
         &self,
         kind: Kind,
@@ -88,8 +88,8 @@ impl Client {
             request = request.header("Range", format!("bytes={from}-"));
         }
         let response = self.send(request, kind, name, Some(path))?;
-        if response.status() == NO_SUCH_PART {
-            // The file is not as long as what is there of it: all of it, then.
+        if response.status() == RANGE_NOT_SATISFIABLE {
+            // The file is shorter than the part on disk, so it is requested from the start.
             return match from {
                 0 => Err(RequestError::retryable("HTTP 416".into())),
                 _ => self.file(kind, name, path, 0),
@@ -104,7 +104,7 @@ impl Client {
         Ok(Stream { begins, length, body: response.into_body().into_reader() })
     }
 
-    /// Sends a request, follows its redirects, and refuses what is no success.
+    /// Sends a request and follows its redirects. Errors unless the status is a success or 416.
     fn send(
         &self,
         request: RequestBuilder<WithoutBody>,
@@ -113,25 +113,25 @@ impl Client {
         path: Option<&str>,
     ) -> std::result::Result<Response<Body>, RequestError> {
         let response = self.connection.send(request, name, path)?;
-        if response.status().is_success() || response.status() == NO_SUCH_PART {
+        if response.status().is_success() || response.status() == RANGE_NOT_SATISFIABLE {
             return Ok(response);
         }
-        let what = Refused {
+        let answer = ErrorResponse {
             status: response.status().as_u16(),
             code: header(&response, "x-error-code"),
             message: header(&response, "x-error-message"),
             wait: header(&response, "retry-after").and_then(|w| w.trim().parse().ok()),
             address: response.get_uri().to_string(),
         };
-        Err(refused(&what, kind, name, path, &self.connection))
+        Err(request_error(&answer, kind, name, path, &self.connection))
     }
 
-    /// What broke a stream that had begun.
-    pub fn cut(&self, error: std::io::Error) -> String {
-        self.connection.why(&error.into())
+    /// The reason why a stream broke off, as text.
+    pub fn describe(&self, error: std::io::Error) -> String {
+        self.connection.describe(&error.into())
     }
 
-    /// Does `work` again while its error is retryable, up to the last attempt.
+    /// Repeats `work` while its error is retryable, up to [`ATTEMPTS`] times.
     pub fn with_retries<T>(
         &self,
         subject: &str,
@@ -151,7 +151,7 @@ impl Client {
         }
     }
 
-    /// Waits before attempt `attempt + 1`, or gives up.
+    /// Waits before attempt `attempt + 1`. Errors if there is none.
     pub fn wait(
         &self,
         subject: &str,
@@ -161,7 +161,7 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<()> {
         let own = self.settings().back_off * 2u32.saturating_pow(attempt - 1);
-        // Programs that were cut off together do not come back together.
+        // Random, so that programs that lost the server together do not retry together.
         let random = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
         let own = own.mul_f64(0.75 + random / 2.0);
         let wait = wait.map_or(own, |asked| asked.max(own));
@@ -188,12 +188,12 @@ impl Client {
     }
 }
 
-/// A part of a path, percent-encoded, `/` included.
-fn encoded(part: &str) -> String {
-    utf8_percent_encode(part, PART).to_string()
+/// A path segment, percent-encoded; `/` is encoded too.
+fn encoded(segment: &str) -> String {
+    utf8_percent_encode(segment, SEGMENT).to_string()
 }
 
-/// First byte and whole length of `Content-Range: bytes 5-9/10`.
+/// First byte and total length from a header such as `Content-Range: bytes 5-9/10`.
 fn range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
     let range = header(response, "content-range")?;
     let (part, whole) = range.strip_prefix("bytes ")?.split_once('/')?;

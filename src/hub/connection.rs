@@ -1,7 +1,7 @@
-//! The way to the Hub, through hf-hub: requests with time limits, and their answers as they come.
+//! The connection to the Hub through hf-hub: requests with time limits, and streamed answers.
 //!
-//! hf-hub makes the requests (address, token, user agent, where a token may follow a redirect);
-//! this file sends them. It makes nothing of a refusal, which [`super::refusal`] does above it.
+//! hf-hub builds the requests (address, token, user agent, and which redirects get the token). This
+//! file sends them. [`super::refusal`] interprets the answers that are errors.
 
 use std::io::Read;
 
@@ -19,10 +19,10 @@ use super::settings::Settings;
 use crate::error::{Error, Fault, Result};
 use crate::spec::HubName;
 
-/// An answer of the API is not larger.
-const LONGEST_ANSWER: u64 = 64 << 20;
+/// Bytes of an API answer that are read at most.
+const LARGEST_ANSWER: u64 = 64 << 20;
 
-/// The Hub's address and what every request to it has.
+/// The Hub's address, and the headers that every request has.
 pub struct Connection {
     api: Api,
     pub settings: Settings,
@@ -48,8 +48,8 @@ impl Connection {
         self.api.repo(Repo::with_revision(id, kind.repo_type(), revision.into()))
     }
 
-    /// The API's answer at `path` below `/api/`; None where there is none, since it serves only to
-    /// help.
+    /// The API's answer at `path` below `/api/`. None if the request fails: the answer only
+    /// improves an error message.
     pub fn api<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Option<T> {
         let address = format!("{}/api/{path}", self.settings.endpoint);
         let mut request = self.repo(Kind::Model, "any", "main").info_request().uri(address);
@@ -64,7 +64,7 @@ impl Connection {
         json(response, path).ok()
     }
 
-    /// Sends a request and follows its redirects. The answer may be a refusal.
+    /// Sends a request and follows its redirects. The answer may have an error status.
     pub fn send(
         &self,
         request: RequestBuilder<WithoutBody>,
@@ -81,11 +81,11 @@ impl Connection {
             .timeout_per_read(limit)
             .save_redirect_history(true)
             .build();
-        request.call().map_err(|e| self.broken(e, name, path))
+        request.call().map_err(|e| self.no_answer(e, name, path))
     }
 
-    /// A request that ended without an answer.
-    fn broken(&self, error: ureq::Error, name: &HubName, path: Option<&str>) -> RequestError {
+    /// The error of a request that got no answer.
+    fn no_answer(&self, error: ureq::Error, name: &HubName, path: Option<&str>) -> RequestError {
         let subject = match path {
             Some(path) => format!("{}/{path}", label(name)),
             None => label(name),
@@ -103,12 +103,12 @@ impl Connection {
                     .source(subject)
                     .found(format!("{found:?}")),
             )),
-            other => RequestError::retryable(self.why(&other)),
+            other => RequestError::retryable(self.describe(&other)),
         }
     }
 
-    /// What went wrong on the way, in words.
-    pub fn why(&self, error: &ureq::Error) -> String {
+    /// A network error as text.
+    pub fn describe(&self, error: &ureq::Error) -> String {
         let endpoint = &self.settings.endpoint;
         match error {
             ureq::Error::Timeout(_) => {
@@ -130,9 +130,9 @@ pub fn json<T: DeserializeOwned>(
     subject: &str,
 ) -> std::result::Result<T, RequestError> {
     let mut bytes = Vec::new();
-    let reader = response.body_mut().with_config().limit(LONGEST_ANSWER).reader();
+    let reader = response.body_mut().with_config().limit(LARGEST_ANSWER).reader();
     reader
-        .take(LONGEST_ANSWER)
+        .take(LARGEST_ANSWER)
         .read_to_end(&mut bytes)
         .map_err(|e| RequestError::retryable(format!("the answer was cut: {e}")))?;
     serde_json::from_slice(&bytes).map_err(|e| {

@@ -1,4 +1,5 @@
-//! A file of the Hub into the cache: resumed where it was cut, checked before it counts.
+//! Downloads a file of the Hub into the cache. An interrupted download is resumed, and the content
+//! is checked before the file gets its final name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -13,13 +14,13 @@ use super::request_error::RequestError;
 use crate::error::{Error, Fault, Result};
 use crate::spec::HubName;
 
-/// A stream that brought this much before it was cut does not count as an attempt, however often.
-const WORTH_GOING_ON: u64 = 1 << 16;
+/// An interrupted stream that brought at least this many new bytes does not count as an attempt.
+const MIN_PROGRESS: u64 = 1 << 16;
 
-/// What is wanted: a file of a repository at a commit.
+/// A file to download, of a repository at a commit.
 pub struct Wanted<'a> {
     pub kind: Kind,
-    /// Its revision is the commit.
+    /// The repository, with the commit as its revision.
     pub name: &'a HubName,
     pub path: &'a str,
     pub size: u64,
@@ -32,8 +33,8 @@ impl Wanted<'_> {
     }
 }
 
-/// Makes the file's blob, unless it is there whole, and the snapshot's link to it. Another program
-/// that is at it is waited for, and its work used.
+/// Downloads the file's blob unless the cache already has it, and links the snapshot to it. If
+/// another program is downloading the blob, this waits and uses its result.
 pub fn download(
     client: &Client,
     cached: &Cached,
@@ -58,14 +59,14 @@ pub fn download(
     cached.link(wanted.name.revision(), wanted.path, wanted.etag)
 }
 
-/// Whether the blob is there with the right content.
+/// Whether the cache has the blob with the right content.
 fn is_whole(cached: &Cached, wanted: &Wanted) -> bool {
     let blob = cached.blob(wanted.etag);
     let right_size = fs::metadata(&blob).is_ok_and(|m| m.len() == wanted.size);
     right_size && wanted.etag.of_file(&blob).is_ok_and(|hash| hash == wanted.etag.text())
 }
 
-/// Brings the incomplete file to its whole, checked content, synced.
+/// Downloads into the incomplete file until it is complete, then checks its hash and syncs it.
 fn fill(client: &Client, cached: &Cached, wanted: &Wanted, progress: &dyn Progress) -> Result<()> {
     let part = cached.incomplete(wanted.etag);
     let failed = |e| Error::io("writing", &part, e);
@@ -80,18 +81,18 @@ fn fill(client: &Client, cached: &Cached, wanted: &Wanted, progress: &dyn Progre
         }
         fresh |= have == 0;
         furthest = furthest.max(have);
-        let trouble = match have == wanted.size {
+        let ended_early = match have == wanted.size {
             true => None,
             false => stream(client, wanted, &mut file, have, progress)?,
         };
         let now = file.metadata().map_err(failed)?.len();
-        if trouble.is_none() && now == wanted.size {
+        if ended_early.is_none() && now == wanted.size {
             file.sync_all().map_err(failed)?;
             let hash = wanted.etag.of_file(&part).map_err(failed)?;
             if hash == wanted.etag.text() {
                 return Ok(());
             }
-            // What was resumed may have been of another download: once more, from nothing.
+            // The resumed part may have been wrong: download everything once more.
             let _ = file.set_len(0);
             if fresh {
                 let _ = fs::remove_file(&part);
@@ -99,11 +100,11 @@ fn fill(client: &Client, cached: &Cached, wanted: &Wanted, progress: &dyn Progre
             }
             continue;
         }
-        // A server that begins anew each time gets no further and no more attempts.
-        if now.saturating_sub(furthest) >= WORTH_GOING_ON {
+        // A server that starts from byte 0 each time makes no progress and uses up the attempts.
+        if now.saturating_sub(furthest) >= MIN_PROGRESS {
             attempt = 1;
         }
-        let (what, wait) = trouble.unwrap_or_else(|| {
+        let (what, wait) = ended_early.unwrap_or_else(|| {
             (format!("the connection was cut at byte {now} of {}", wanted.size), None)
         });
         client.wait(&wanted.label(), &what, wait, attempt, progress)?;
@@ -111,11 +112,11 @@ fn fill(client: &Client, cached: &Cached, wanted: &Wanted, progress: &dyn Progre
     }
 }
 
-/// Why a stream ended early, and how long the server asks to wait before the next.
+/// Why a stream ended early, and how long the server asks to wait before the next request.
 type EndedEarly = (String, Option<Duration>);
 
-/// Appends what one request brings. Some: what ended it too early. Errors where another request
-/// would end the same.
+/// Sends one request and appends its content to the file. Returns why the stream ended early, or
+/// None if it did not. Errors if another request would fail in the same way.
 fn stream(
     client: &Client,
     wanted: &Wanted,
@@ -137,7 +138,7 @@ fn stream(
     }
     let mut have = have;
     if begins != have {
-        // The server begins elsewhere, most likely at the start.
+        // The server ignored the range, and most likely sends the whole file.
         file.set_len(0).map_err(failed)?;
         have = 0;
         if begins != 0 {
@@ -151,7 +152,7 @@ fn stream(
             Ok(0) => return Ok(None),
             Ok(n) => n,
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-            Err(e) => return Ok(Some((client.cut(e), None))),
+            Err(e) => return Ok(Some((client.describe(e), None))),
         };
         have += n as u64;
         if have > wanted.size {

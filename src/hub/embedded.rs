@@ -1,11 +1,11 @@
-//! Datasets inside the program.
+//! Datasets that are compiled into the program.
 
 use std::borrow::Cow;
 
 use super::file::File;
 use crate::error::{Error, Fault, Result};
 
-/// A dataset's name and its files: path, content.
+/// A dataset with its files, each a path and its content.
 #[derive(Debug)]
 pub struct Dataset {
     name: &'static str,
@@ -36,7 +36,7 @@ pub fn find(name: &str) -> Result<&'static Dataset> {
 }
 
 impl Dataset {
-    /// Paths of its files, sorted.
+    /// Paths of the dataset's files, sorted.
     pub fn files(&self) -> Vec<String> {
         self.files.iter().map(|(path, _)| path.to_string()).collect()
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_dataset_a_spec_can_name_is_there_with_sorted_files() {
+    fn every_dataset_that_a_spec_can_name_exists_with_sorted_files() {
         for name in crate::spec::EMBEDDED_DATASETS {
             let dataset = find(name).unwrap();
             let files = dataset.files();

@@ -1,16 +1,16 @@
-//! `~` and `$NAME` in the paths of variables, as Hugging Face's tools take them: Python's
-//! os.path.expanduser, then os.path.expandvars. A shell puts them in itself, but what a Dockerfile, a
-//! service or an `.env` file sets is not seen by any.
+//! Expands `~` and `$NAME` in paths from environment variables, as Hugging Face's tools do: first
+//! Python's os.path.expanduser, then os.path.expandvars. A shell would expand them itself, but the
+//! variables of a Dockerfile, a service or an `.env` file pass through no shell.
 
-/// The value of a variable, which may be empty; None where it is not set.
+/// Looks up a variable. The value may be empty; None if it is not set.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A path with its user's folder and its variables put in. What names nothing stays as it is.
+/// A path with `~` and variables expanded. Unknown users and variables are left unchanged.
 pub fn expanded(path: &str, variable: Variable, home_of: Variable) -> String {
     with_variables(&with_home(path, variable, home_of), variable)
 }
 
-/// `~` is HOME, and `~name` the home of a user, whom `home_of` knows.
+/// Expands a leading `~` to HOME, and `~name` to the home of that user, which `home_of` looks up.
 pub fn with_home(path: &str, variable: Variable, home_of: Variable) -> String {
     let Some(rest) = path.strip_prefix('~') else { return path.to_string() };
     let (user, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -22,7 +22,7 @@ pub fn with_home(path: &str, variable: Variable, home_of: Variable) -> String {
     }
 }
 
-/// `$NAME`, of ASCII letters, digits and `_`, and `${anything}`.
+/// Expands `$NAME` (ASCII letters, digits and `_`) and `${anything}`.
 fn with_variables(path: &str, variable: Variable) -> String {
     let (mut out, mut rest) = (String::new(), path);
     while let Some((before, after)) = rest.split_once('$') {
@@ -44,7 +44,7 @@ fn with_variables(path: &str, variable: Variable) -> String {
     out + rest
 }
 
-/// The home of a user in the text of a passwd file: `name:password:uid:gid:comment:home:shell`.
+/// A user's home in a passwd file with lines `name:password:uid:gid:comment:home:shell`.
 pub fn home_in_passwd(text: &str, user: &str) -> Option<String> {
     let fields = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let mut homes = fields.filter(|f| f.first() == Some(&user)).filter_map(|f| f.get(5).copied());
@@ -55,9 +55,10 @@ pub fn home_in_passwd(text: &str, user: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What `huggingface_hub` 2.4.0 makes of HF_HOME with HOME=/u and root's home /root.
+    /// Expected values: HF_HOME as `huggingface_hub` 2.4.0 expands it, with HOME=/u and root's home
+    /// /root.
     #[test]
-    fn paths_are_expanded_as_by_huggingface_hub() {
+    fn paths_expand_as_in_huggingface_hub() {
         let variables =
             [("HOME", "/u"), ("A", "1"), ("B", ""), ("D", "~"), ("S", "$A"), ("A B", "q")];
         let variable = |name: &str| {

@@ -1,4 +1,4 @@
-//! A file of a repository, whatever the repository is.
+//! A file of a repository of any kind.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,9 @@ use crate::spec::hex;
 /// One file's content.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// As errors and provenance name it.
+    /// The name for errors and provenance.
     pub name: String,
-    /// Its path in the repository, `/` between folders.
+    /// Path in the repository, with `/` between folders.
     pub path: String,
     pub bytes: Cow<'static, [u8]>,
     pub sha256: String,

@@ -1,4 +1,4 @@
-//! A folder of the user's, laid out as a repository of the Hub.
+//! A local folder with the layout of a Hub repository.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use super::file::File;
 use super::settings::home_of;
 use crate::error::{Error, Fault, Result};
 
-/// Folders are listed this deep.
-const DEEPEST: usize = 32;
+/// Folders nested deeper than this are an error.
+const MAX_DEPTH: usize = 32;
 
 /// Folders in which other programs keep their own files: version control, caches, editors. They are
-/// no part of a repository.
-const OF_PROGRAMS: [&str; 22] = [
+/// not part of a repository.
+const TOOL_FOLDERS: [&str; 22] = [
     ".git",
     ".hg",
     ".svn",
@@ -40,14 +40,14 @@ const OF_PROGRAMS: [&str; 22] = [
 ];
 
 /// Whether a folder of this name holds another program's files.
-pub fn is_of_a_program(folder: &str) -> bool {
-    OF_PROGRAMS.contains(&folder) || folder.starts_with(".Trash-")
+pub fn is_tool_folder(folder: &str) -> bool {
+    TOOL_FOLDERS.contains(&folder) || folder.starts_with(".Trash-")
 }
 
-/// Where the folder is, and its files. A `~` at the start of the path is the user's home. Hidden
-/// files are listed, as the Hub lists them.
+/// The folder's path and its files. A leading `~` in the path is the user's home. Hidden files are
+/// listed, as on the Hub.
 pub fn open(root: &Path) -> Result<(PathBuf, Vec<String>)> {
-    let root = in_home(root);
+    let root = expand_home(root);
     if !root.is_dir() {
         return Err(Fault::new("this is not a folder")
             .source(root.display())
@@ -58,9 +58,8 @@ pub fn open(root: &Path) -> Result<(PathBuf, Vec<String>)> {
     Ok((root, files))
 }
 
-/// The path with the home folder in place of a leading `~`, which only a shell expands. A folder
-/// that is really called `~` keeps its name.
-fn in_home(root: &Path) -> PathBuf {
+/// Replaces a leading `~` by the user's home. A folder that is really called `~` is used as it is.
+fn expand_home(root: &Path) -> PathBuf {
     match root.to_str() {
         Some(text) if text.starts_with('~') && !root.exists() => {
             with_home(text, &|name| env::var(name).ok(), &home_of).into()
@@ -69,8 +68,8 @@ fn in_home(root: &Path) -> PathBuf {
     }
 }
 
-/// Paths of the files below `root`, sorted: everything that is no folder. What is no file either, as
-/// a named pipe, is listed too, so that whoever reads it gets an error.
+/// Paths of everything below `root` that is not a folder, sorted. Special files such as named pipes
+/// are listed too, so that reading one gives an error.
 pub fn list(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     walk(root, "", &mut Vec::new(), &mut files)?;
@@ -78,7 +77,8 @@ pub fn list(root: &Path) -> Result<Vec<String>> {
     Ok(files)
 }
 
-/// Adds the files below `folder`, which stands behind `prefix` and lies in `above`.
+/// Adds the files below `folder`. `prefix` is its path relative to the root, and `above` holds the
+/// folders that contain it.
 fn walk(
     folder: &Path,
     prefix: &str,
@@ -87,11 +87,11 @@ fn walk(
 ) -> Result<()> {
     let failed = |e| Error::io("listing", folder, e);
     let real = fs::canonicalize(folder).map_err(failed)?;
-    if above.contains(&real) || above.len() > DEEPEST {
+    if above.contains(&real) || above.len() > MAX_DEPTH {
         return Err(Fault::new("the folder has no end")
             .source(folder.display())
             .found(if above.contains(&real) { "a link to a folder above it" } else { "more" })
-            .expected(format!("at most {DEEPEST} folders in one another, none of them in itself"))
+            .expected(format!("at most {MAX_DEPTH} folders in one another, none of them in itself"))
             .into());
     }
     above.push(real);
@@ -106,9 +106,9 @@ fn walk(
         let path = format!("{prefix}{name}");
         // Links are followed: the Hub's cache is made of them.
         match fs::metadata(entry.path()) {
-            Ok(meta) if meta.is_dir() && is_of_a_program(&name) => {}
+            Ok(meta) if meta.is_dir() && is_tool_folder(&name) => {}
             Ok(meta) if meta.is_dir() => walk(&entry.path(), &format!("{path}/"), above, files)?,
-            // A link to nothing is listed, so that reading it is an error.
+            // A dangling link is listed too, so that reading it gives an error.
             Ok(_) | Err(_) => files.push(path),
         }
     }
@@ -120,11 +120,11 @@ pub fn read(root: &Path, path: &str) -> Result<File> {
     let at = root.join(path);
     let failed = |e| Error::from(Fault::new(format!("cannot be read: {e}")).source(at.display()));
     let kind = fs::metadata(&at).map_err(failed)?.file_type();
-    // Reading a named pipe without a writer would wait for ever.
+    // Reading a named pipe without a writer would block forever.
     if !kind.is_file() {
         return Err(Fault::new("this is not a regular file")
             .source(at.display())
-            .found(special(kind))
+            .found(describe(kind))
             .expected("a file, which can be read more than once")
             .into());
     }
@@ -132,8 +132,8 @@ pub fn read(root: &Path, path: &str) -> Result<File> {
     Ok(File::new(at.display().to_string(), path.into(), Cow::Owned(bytes)))
 }
 
-/// What an entry of a folder is that is no regular file.
-fn special(kind: fs::FileType) -> &'static str {
+/// The name of a file type that is not a regular file.
+fn describe(kind: fs::FileType) -> &'static str {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;
@@ -159,7 +159,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn everything_is_listed_once_or_is_an_error() {
+    fn every_entry_is_listed_once_or_is_an_error() {
         use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         use std::os::unix::fs::symlink;

@@ -1,9 +1,9 @@
-//! What a repository holds, and what that is called.
+//! The kinds of repositories, and their names.
 
 use hf_hub::RepoType;
 use serde::{Deserialize, Serialize};
 
-/// What a repository holds.
+/// The kind of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -19,7 +19,7 @@ impl Kind {
         }
     }
 
-    /// As it stands in addresses and in the cache's folders.
+    /// The name in addresses and in the cache's folders.
     pub fn plural(self) -> &'static str {
         match self {
             Kind::Dataset => "datasets",

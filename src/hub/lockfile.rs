@@ -1,4 +1,4 @@
-//! The lock of a spec: which commits and files of the Hub its runs read.
+//! The lock file of a spec: which commits and files of the Hub its runs read.
 //!
 //! `vlora fetch experiments/a.yaml` writes `experiments/a.lock`, JSON:
 //!
@@ -8,8 +8,8 @@
 //!   "files": [{"path": "…", "size": 1, "sha256": "…", "git": "…"}], "others": ["…"]}]}
 //! ```
 //!
-//! `git` is the git blob SHA-1 of a small file, which names it in the Hub's cache; others are named
-//! by their SHA-256.
+//! `git` is the git blob SHA-1 of a small file, which names it in the Hub's cache. Large files are
+//! named by their SHA-256 there.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -26,7 +26,7 @@ use crate::spec::HubName;
 
 const VERSION: u32 = 1;
 
-/// What a spec's runs read of the Hub.
+/// The files of the Hub that a spec's runs read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lockfile {
@@ -39,12 +39,13 @@ pub struct Lockfile {
 pub struct LockedRepository {
     pub kind: Kind,
     pub repository: String,
-    /// As the spec says it; `main` where it does not.
+    /// The revision in the spec; `main` by default.
     pub revision: String,
     pub commit: String,
     pub licence: Option<String>,
     pub files: Vec<LockedFile>,
-    /// Paths of the files that are not read. Which files there are decides which split is where.
+    /// Paths of the files that are not read. They are kept because splits are found by the names of
+    /// all files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,
 }
@@ -68,8 +69,8 @@ impl LockedRepository {
 }
 
 impl LockedRepository {
-    /// Refuses to pin files that were lost or changed under a commit since `before`.
-    pub fn keeps(&self, before: &LockedRepository) -> Result<()> {
+    /// Errors if a file that `before` pins is missing now or has other content.
+    pub fn check_against(&self, before: &LockedRepository) -> Result<()> {
         let fault = |path: &str, summary: &str| {
             Fault::new(summary)
                 .source(format!("{}/{path}", label(&self.name())))
@@ -91,7 +92,7 @@ impl LockedRepository {
         Ok(())
     }
 
-    /// Takes in what else is read of the same repository.
+    /// Adds further files that are read from the same repository.
     fn merge(&mut self, more: LockedRepository) {
         for file in more.files {
             if !self.files.iter().any(|known| known.path == file.path) {
@@ -105,7 +106,7 @@ impl LockedRepository {
 }
 
 impl LockedFile {
-    /// What its blob is called.
+    /// The name of the file's blob.
     pub fn etag(&self) -> Etag {
         match &self.git {
             Some(git) => Etag::Git(git.clone()),
@@ -115,12 +116,12 @@ impl LockedFile {
 }
 
 impl Lockfile {
-    /// Where a spec's lock stands.
+    /// Path of a spec's lock file.
     pub fn path(spec: &Path) -> PathBuf {
         spec.with_extension("lock")
     }
 
-    /// Of everything that a spec's runs read; what is of one repository is joined.
+    /// A lock of everything that a spec's runs read. Parts of the same repository are merged.
     pub fn new(parts: Vec<LockedRepository>) -> Lockfile {
         let mut repositories: Vec<LockedRepository> = Vec::new();
         for part in parts {
@@ -134,7 +135,7 @@ impl Lockfile {
         Lockfile { version: VERSION, repositories }
     }
 
-    /// The lock of a spec; None where it has none.
+    /// Reads the lock of a spec; None if there is none.
     pub fn read(spec: &Path) -> Result<Option<Lockfile>> {
         let path = Lockfile::path(spec);
         if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
@@ -166,7 +167,8 @@ impl Lockfile {
         lock.fault().map_or(Ok(Some(lock)), |fault| Err(refused(fault)))
     }
 
-    /// What is wrong in a lock that was written by hand or damaged: its texts become paths.
+    /// The first fault of a lock that was edited by hand or damaged. It must be checked, since its
+    /// texts become paths.
     fn fault(&self) -> Option<String> {
         if self.version != VERSION {
             return Some(format!("version {}; this program writes {VERSION}", self.version));
@@ -207,7 +209,7 @@ impl Lockfile {
         self.repositories.iter().find(same)
     }
 
-    /// The pinned state of what a spec names; None for what no lock pins.
+    /// The pinned state of a source; None for sources that a lock does not pin.
     pub fn find_source(&self, kind: Kind, source: &Source) -> Option<&LockedRepository> {
         match source {
             Source::Hub(name) => self.find(kind, name),
@@ -215,7 +217,7 @@ impl Lockfile {
         }
     }
 
-    /// As it stands in the file.
+    /// The content of the lock file.
     pub fn to_text(&self) -> Result<String> {
         let text = serde_json::to_string_pretty(self);
         text.map(|t| t + "\n")
@@ -224,7 +226,7 @@ impl Lockfile {
 }
 
 impl Source {
-    /// The same at the commit that a lock pins, where it does.
+    /// The same source at the pinned commit, if there is one.
     pub fn at(&self, pinned: Option<&LockedRepository>) -> Source {
         match (self, pinned) {
             (Source::Hub(name), Some(pinned)) => Source::Hub(HubName {

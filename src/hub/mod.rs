@@ -1,8 +1,8 @@
-//! Files of datasets and models by (repository, revision, path), with their hashes: from the
-//! Hugging Face Hub through its cache, from a folder, or out of the program.
+//! Files of datasets and models by (repository, revision, path), with their hashes. They come from
+//! the Hugging Face Hub through its cache, from a folder, or from the program itself.
 //!
-//! Nothing above this module knows which. A [`Repository`] lists its files and reads them; those of
-//! the Hub are downloaded when they are first asked for.
+//! Code above this module does not know which. A [`Repository`] lists its files and reads them.
+//! Files of the Hub are downloaded when they are first read.
 
 mod cache;
 mod client;
@@ -25,7 +25,7 @@ mod snapshot;
 mod source;
 
 pub use file::File;
-pub use folder::is_of_a_program;
+pub use folder::is_tool_folder;
 pub use kind::Kind;
 pub use lockfile::{LockedFile, LockedRepository, Lockfile};
 pub use opening::Hub;

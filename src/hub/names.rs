@@ -2,20 +2,19 @@
 
 use crate::spec::HubName;
 
-/// `hub:owner/name@revision`, as errors name it.
+/// `hub:owner/name@revision`, the name for errors. A commit is shortened to 12 digits.
 pub fn label(name: &HubName) -> String {
     let revision = name.revision();
-    // A commit's first digits tell it apart.
     let short = if is_commit(revision) { &revision[..12] } else { revision };
     format!("hub:{}@{short}", name.repository)
 }
 
-/// Whether a text is a commit's full id.
+/// Whether a text is a full commit id.
 pub fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Whether a repository's path stays within its folder, on any system.
+/// Whether a path of a repository stays within its folder, on any operating system.
 pub fn is_safe(path: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty()

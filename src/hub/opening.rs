@@ -1,4 +1,4 @@
-//! How a repository is opened: from which place, by which settings, at which commit.
+//! Opens repositories: chooses the place, the settings and the commit.
 
 use std::cell::{OnceCell, RefCell};
 use std::fmt;
@@ -16,24 +16,24 @@ use super::source::Source;
 use crate::error::{Error, Fault, Result};
 use crate::spec::HubName;
 
-/// Opens repositories, by the environment's settings and a lock file, and reports what it does.
+/// Opens repositories by the environment's settings and a lock file, and reports its progress.
 pub struct Hub {
     access: Access,
     settings: OnceCell<Settings>,
     client: OnceCell<Rc<Client>>,
     lock: Option<Lockfile>,
     progress: Rc<dyn Progress>,
-    /// Each repository is listed once.
+    /// The open repositories, so that each is listed only once.
     open: RefCell<Vec<Rc<Snapshot>>>,
-    /// Notes that were shown.
+    /// Notes that were already shown.
     notes: RefCell<Vec<String>>,
 }
 
-/// Where settings come from.
+/// Where the settings come from.
 enum Access {
-    /// Folders and embedded datasets alone.
+    /// There are none: only folders and embedded datasets can be opened.
     None,
-    /// The environment, looked at when the Hub is first named.
+    /// The environment, which is read when the Hub is first used.
     Environment {
         offline: bool,
     },
@@ -41,19 +41,19 @@ enum Access {
 }
 
 impl Default for Hub {
-    /// Folders and embedded datasets alone.
+    /// Opens only folders and embedded datasets.
     fn default() -> Hub {
         Hub::with_access(Access::None, None, Rc::new(Silent))
     }
 }
 
 impl Hub {
-    /// With a lock, its repositories alone, at its commits.
+    /// With a lock, only its repositories can be opened, at its commits.
     pub fn new(settings: Settings, lock: Option<Lockfile>, progress: Rc<dyn Progress>) -> Hub {
         Hub::with_access(Access::Settings(settings), lock, progress)
     }
 
-    /// The same with the environment's settings; `offline` forbids the network whatever they say.
+    /// The same with the environment's settings. `offline` overrides them and forbids the network.
     pub fn from_env(offline: bool, lock: Option<Lockfile>, progress: Rc<dyn Progress>) -> Hub {
         Hub::with_access(Access::Environment { offline }, lock, progress)
     }
@@ -63,7 +63,7 @@ impl Hub {
         Hub { access, settings, client, lock, progress, open, notes: RefCell::default() }
     }
 
-    /// Shows a note to the user; the same text once.
+    /// Shows a note to the user. The same text is shown only once.
     pub fn note(&self, text: &str) {
         let mut notes = self.notes.borrow_mut();
         if !notes.iter().any(|note| note == text) {
@@ -72,7 +72,7 @@ impl Hub {
         }
     }
 
-    /// A dataset's or a model's files.
+    /// Opens a dataset's or a model's files.
     pub fn open(&self, source: &Source, kind: Kind) -> Result<Repository> {
         match source {
             Source::Folder(root) => Repository::of_folder(root),
@@ -82,7 +82,7 @@ impl Hub {
     }
 
     fn snapshot(&self, kind: Kind, name: &HubName) -> Result<Rc<Snapshot>> {
-        let same = |s: &&Rc<Snapshot>| s.kind() == kind && s.asked() == name;
+        let same = |s: &&Rc<Snapshot>| s.kind() == kind && s.requested() == name;
         if let Some(snapshot) = self.open.borrow().iter().find(same) {
             return Ok(Rc::clone(snapshot));
         }
@@ -90,7 +90,7 @@ impl Hub {
         let progress = Rc::clone(&self.progress);
         let snapshot = match &self.lock {
             Some(lock) => {
-                let locked = lock.find(kind, name).ok_or_else(|| drift(lock, kind, name))?;
+                let locked = lock.find(kind, name).ok_or_else(|| not_pinned(lock, kind, name))?;
                 Snapshot::locked(settings, self.client(settings)?, locked, progress)
             }
             None => match self.client(settings)? {
@@ -121,7 +121,7 @@ impl Hub {
         Ok(self.settings.get_or_init(|| settings))
     }
 
-    /// None where the network is not to be used.
+    /// None if the network must not be used.
     fn client(&self, settings: &Settings) -> Result<Option<Rc<Client>>> {
         if settings.offline {
             return Ok(None);
@@ -140,8 +140,8 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// The spec names what its lock does not have.
-fn drift(lock: &Lockfile, kind: Kind, name: &HubName) -> Error {
+/// The error for a repository that the spec names and its lock does not pin.
+fn not_pinned(lock: &Lockfile, kind: Kind, name: &HubName) -> Error {
     let locked: Vec<String> = lock
         .repositories
         .iter()

@@ -1,12 +1,12 @@
-//! What is shown while the network is used.
+//! The display of downloads.
 
-/// Displays what happens on the network.
+/// Displays the progress of downloads.
 pub trait Progress {
-    /// Something that the user may want to know.
+    /// A message for the user.
     fn note(&self, _text: &str) {}
-    /// A file's download begins; its size in bytes.
+    /// A file's download begins; `size` is in bytes.
     fn start(&self, _path: &str, _size: u64) {}
-    /// So many bytes of it are there.
+    /// The file has `bytes` bytes so far.
     fn at(&self, _path: &str, _bytes: u64) {}
     fn done(&self, _path: &str) {}
 }

@@ -1,7 +1,7 @@
-//! What the Hub refuses, as errors that say what to do.
+//! Turns the Hub's refusals into errors that say what to do.
 //!
-//! The Hub tells its refusals apart by the header `X-Error-Code`; without it the status decides. A
-//! private repository and one that is not there get the same answer.
+//! The header `X-Error-Code` says why the Hub refuses; without it the status decides. The Hub gives
+//! the same answer for a private repository as for one that does not exist.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use super::settings::Settings;
 use crate::error::Fault;
 use crate::spec::{HubName, nearest};
 
-/// An answer that is no success.
-pub struct Refused {
+/// An answer with an error status.
+pub struct ErrorResponse {
     pub status: u16,
     pub code: Option<String>,
     pub message: Option<String>,
-    /// Seconds to wait, where the server says so.
+    /// Seconds to wait, if the server asks for that.
     pub wait: Option<u64>,
-    /// Of the last redirect.
+    /// The address after all redirects.
     pub address: String,
 }
 
-/// What to make of it.
-pub fn refused(
-    answer: &Refused,
+/// The error for an answer, with advice for the user.
+pub fn request_error(
+    answer: &ErrorResponse,
     kind: Kind,
     name: &HubName,
     path: Option<&str>,
@@ -54,14 +54,14 @@ pub fn refused(
         _ => refusal(name, "the server refuses", |fault| {
             fault
                 .found(format!("HTTP {status}{says}"))
-                // What follows may be a signature that opens the file to anyone.
+                // The query may hold a signature that gives anyone access to the file.
                 .context(answer.address.split('?').next().unwrap_or_default())
                 .help(format!("check HF_ENDPOINT and any proxy; {}", token_help(settings)))
         }),
     }
 }
 
-/// A refusal for good, of this repository.
+/// A refusal that no retry can change, with the repository's name.
 fn refusal(
     name: &HubName,
     summary: impl Display,
@@ -70,7 +70,7 @@ fn refusal(
     RequestError::Final(more(Fault::new(summary).source(label(name))).into())
 }
 
-/// What a token would change.
+/// Advice on the token.
 fn token_help(settings: &Settings) -> String {
     match &settings.token {
         Some(token) => format!("the token of {} was sent; another account's may do", token.source),
@@ -156,7 +156,7 @@ fn no_file(name: &HubName, path: Option<&str>) -> RequestError {
     })
 }
 
-/// Suggests the nearest of `known`, where one is near.
+/// Suggests the name in `known` that is most like `found`, if one is similar enough.
 fn suggest(fault: Fault, found: &str, known: &[String]) -> Fault {
     let others = known.iter().map(String::as_str).filter(|n| *n != found);
     fault.did_you_mean(nearest(found, others))

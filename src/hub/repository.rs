@@ -1,4 +1,4 @@
-//! A repository's files, wherever they are.
+//! A repository's files, in any place.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::source::Source;
 use super::{embedded, folder};
 use crate::error::Result;
 
-/// A dataset's or a model's files, in one state.
+/// A dataset's or a model's files, in one fixed state.
 #[derive(Debug)]
 pub struct Repository {
     name: String,
@@ -36,31 +36,31 @@ impl fmt::Debug for Place {
 }
 
 impl Repository {
-    /// Of the Hub, at a commit.
+    /// A repository of the Hub at a commit.
     pub fn of_hub(snapshot: Rc<Snapshot>) -> Repository {
         let (name, files) = (snapshot.name(), snapshot.files());
         Repository { name, files, place: Place::Hub(snapshot) }
     }
 
-    /// A folder of the user's. A `~` at the start of the path is the user's home.
+    /// A local folder. A leading `~` in the path is the user's home.
     pub fn of_folder(root: &Path) -> Result<Repository> {
         let (root, files) = folder::open(root)?;
         Ok(Repository { name: root.display().to_string(), files, place: Place::Folder(root) })
     }
 
-    /// The dataset of the program called `name`.
+    /// The embedded dataset called `name`.
     pub fn embedded(name: &str) -> Result<Repository> {
         let dataset = embedded::find(name)?;
         let name = format!("embedded:{name}");
         Ok(Repository { name, files: dataset.files(), place: Place::Embedded(dataset) })
     }
 
-    /// As errors name it.
+    /// The name for errors.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The licence, where it is known without the files.
+    /// The licence, if it is known without reading the files.
     pub fn licence(&self) -> Option<&'static str> {
         match &self.place {
             Place::Embedded(dataset) => Some(dataset.licence),
@@ -68,12 +68,12 @@ impl Repository {
         }
     }
 
-    /// Paths of all files, sorted, `/` between folders.
+    /// Paths of all files, sorted, with `/` between folders.
     pub fn files(&self) -> &[String] {
         &self.files
     }
 
-    /// A file's content and hash. Errors if there is no such file, or it is not what it should be.
+    /// A file's content and hash. Errors if the file does not exist or has the wrong content.
     pub fn read(&self, path: &str) -> Result<File> {
         match &self.place {
             Place::Hub(snapshot) => snapshot.read(path),
@@ -82,7 +82,8 @@ impl Repository {
         }
     }
 
-    /// A folder on disk that has these files, checked. None: an embedded dataset has no folder.
+    /// A folder on disk that has these files, after checking them. None for an embedded dataset,
+    /// which has no folder.
     pub fn folder_with(&self, paths: &[String]) -> Result<Option<PathBuf>> {
         match &self.place {
             Place::Hub(snapshot) => {
@@ -96,15 +97,15 @@ impl Repository {
         }
     }
 
-    /// Gets and checks these files of what `asked` names, and says how a lock pins them. None where
-    /// nothing is locked.
-    pub fn pin(&self, asked: &Source, paths: &[String]) -> Result<Option<LockedRepository>> {
-        let (Place::Hub(snapshot), Source::Hub(asked)) = (&self.place, asked) else {
+    /// Gets and checks these files, and returns the lock's entry for them. `source` is what the
+    /// spec names. None for sources that are not locked.
+    pub fn pin(&self, source: &Source, paths: &[String]) -> Result<Option<LockedRepository>> {
+        let (Place::Hub(snapshot), Source::Hub(requested)) = (&self.place, source) else {
             return Ok(None);
         };
         let pin = |path: &String| snapshot.read(path).map(|file| snapshot.pin(&file));
         let files = paths.iter().map(pin).collect::<Result<_>>()?;
-        let revision = asked.revision().to_string();
+        let revision = requested.revision().to_string();
         Ok(Some(LockedRepository { revision, ..snapshot.locked_with(files) }))
     }
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// Why a request failed, and whether to try again.
 pub enum RequestError {
-    /// Another attempt may succeed, not before the time that the server asks for.
+    /// Another attempt may succeed, after the wait that the server asks for.
     Retryable {
         what: String,
         wait: Option<Duration>,
@@ -15,7 +15,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Of one whose answer says nothing of a wait.
+    /// An error without a wait that the server asks for.
     pub fn retryable(what: String) -> RequestError {
         RequestError::Retryable { what, wait: None }
     }

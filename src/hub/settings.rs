@@ -1,16 +1,16 @@
-//! What the environment says about the Hub: the variables of Hugging Face's own tools.
+//! Settings of the Hub from the environment, by the variables of Hugging Face's own tools.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `HF_ENDPOINT` | the Hub's address; `https://huggingface.co` |
-//! | `HF_TOKEN` | the token that is sent; else the file `HF_TOKEN_PATH`, else `token` in `HF_HOME` |
-//! | `HF_HUB_CACHE` | where repositories are kept; else `hub` in `HF_HOME` |
-//! | `HF_HOME` | `huggingface` in `XDG_CACHE_HOME`, else in `~/.cache` |
+//! | `HF_TOKEN` | the token; by default from the file `HF_TOKEN_PATH`, else `token` in `HF_HOME` |
+//! | `HF_HUB_CACHE` | the folder of all repositories; by default `hub` in `HF_HOME` |
+//! | `HF_HOME` | by default `huggingface` in `XDG_CACHE_HOME`, else in `~/.cache` |
 //! | `HF_HUB_OFFLINE` | `1`, `true`, `yes` or `on`: the network is never used |
-//! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte after which a server counts as stalled; 30 |
+//! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte until a server counts as stalled; 30 |
 //!
-//! The first five are those of `huggingface_hub`'s documentation; hf-hub reads only `HF_ENDPOINT`
-//! and `HF_HOME`. `~` and `$NAME` in a path are put in as there.
+//! The first five work as in `huggingface_hub`'s documentation; hf-hub itself reads only
+//! `HF_ENDPOINT` and `HF_HOME`. `~` and `$NAME` in a path are expanded.
 
 use std::fmt;
 use std::fs;
@@ -26,20 +26,20 @@ const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// How the Hub is reached.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Without a slash at its end.
+    /// The Hub's address, without a slash at its end.
     pub endpoint: String,
     pub token: Option<Token>,
     /// The folder of all repositories.
     pub cache: PathBuf,
-    /// Never to use the network.
+    /// Whether the network must not be used.
     pub offline: bool,
-    /// Time without a byte after which a server counts as stalled.
+    /// Time without a byte until a server counts as stalled.
     pub stalled_after: Duration,
-    /// Wait before the second attempt; twice as long before each further one.
+    /// Wait before the second attempt; it doubles before each further one.
     pub back_off: Duration,
 }
 
-/// A secret, with where it was found. Shown nowhere.
+/// A secret and where it was found. The secret is never shown.
 #[derive(Clone)]
 pub struct Token {
     pub secret: String,
@@ -53,16 +53,16 @@ impl fmt::Debug for Token {
 }
 
 impl Settings {
-    /// Those of this process's environment. Errors name the variable.
+    /// The settings of this process's environment. Errors name the variable.
     pub fn from_env() -> Result<Settings> {
-        // One that is no text is refused where it is used, not taken for one that is not set.
+        // A value that is not UTF-8 must not count as unset. It gives an error where it is used.
         let text = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
         Settings::from_variables(&text)
     }
 
     fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings> {
         let any = variable;
-        // A variable that is set to nothing is not set, as in Hugging Face's tools.
+        // An empty variable counts as unset, as in Hugging Face's tools.
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let user = variable("HOME").map(PathBuf::from);
         let folder = |name: &str| Some(PathBuf::from(expanded(&variable(name)?, any, &home_of)));
@@ -80,7 +80,7 @@ impl Settings {
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
         let endpoint = endpoint.trim().trim_end_matches('/').to_string();
         let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
-        // One with a password in it would be shown in errors.
+        // Errors show the address, so it must not hold a password.
         if host.is_some_and(|h| h.contains('@')) {
             return Err(Fault::new("an address with a user in it")
                 .within("HF_ENDPOINT")
@@ -105,7 +105,7 @@ impl Settings {
     }
 }
 
-/// The home of a user of this machine.
+/// The home folder of a user of this machine.
 pub fn home_of(user: &str) -> Option<String> {
     home_in_passwd(&fs::read_to_string("/etc/passwd").ok()?, user)
 }
@@ -134,7 +134,7 @@ fn token(
     let (secret, source) = match variable("HF_TOKEN") {
         Some(secret) => (secret, "HF_TOKEN".to_string()),
         None => {
-            // The file that `hf auth login` writes.
+            // `hf auth login` writes this file.
             let file = path.or_else(|| Some(home?.join("token")));
             let Some(file) = file else { return Ok(None) };
             let Ok(secret) = fs::read_to_string(&file) else { return Ok(None) };
@@ -145,7 +145,7 @@ fn token(
     if secret.is_empty() {
         return Ok(None);
     }
-    // The secret itself is not shown: error texts are pasted into issues.
+    // The error does not show the secret, since users paste errors into issues.
     if secret.contains(|c: char| !c.is_ascii_graphic()) {
         return Err(Fault::new("the token cannot be sent")
             .source(source)
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_where_hugging_faces_tools_have_it() {
+    fn the_cache_folder_is_that_of_hugging_faces_tools() {
         let cache = |pairs: &[(&str, &str)]| read(pairs).unwrap().cache.display().to_string();
         let all = [
             ("HOME", "/u"),
@@ -193,18 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_the_variable_and_keep_the_secret() {
+    fn errors_name_the_variable_and_hide_the_secret() {
         let home = ("HOME", "/nowhere");
-        let told = |key, value| read(&[home, (key, value)]).unwrap_err().to_string();
+        let error = |key, value| read(&[home, (key, value)]).unwrap_err().to_string();
         for bad in ["huggingface.co", "ftp://x", "https://", "https://a b"] {
-            assert!(told("HF_ENDPOINT", bad).starts_with("HF_ENDPOINT: not an address"), "{bad}");
+            assert!(error("HF_ENDPOINT", bad).starts_with("HF_ENDPOINT: not an address"), "{bad}");
         }
-        let secret = told("HF_ENDPOINT", "https://me:hush@hub.example");
+        let secret = error("HF_ENDPOINT", "https://me:hush@hub.example");
         assert!(secret.contains("HF_TOKEN") && !secret.contains("hush"), "{secret}");
         for bad in ["soon", "-1", "0", "1e9", "NaN"] {
-            assert!(told("HF_HUB_DOWNLOAD_TIMEOUT", bad).contains("not a time"), "{bad}");
+            assert!(error("HF_HUB_DOWNLOAD_TIMEOUT", bad).contains("not a time"), "{bad}");
         }
-        let token = told("HF_TOKEN", "hf_se cret");
+        let token = error("HF_TOKEN", "hf_se cret");
         assert!(token.starts_with("HF_TOKEN:") && !token.contains("cret"), "{token}");
         let read = read(&[home, ("HF_TOKEN", " hf_secret\n"), ("HF_ENDPOINT", "http://a:1/")]);
         let read = read.unwrap();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn offline_has_the_words_of_hugging_faces_tools() {
+    fn offline_takes_the_same_values_as_hugging_faces_tools() {
         let offline = |v| read(&[("HOME", "/u"), ("HF_HUB_OFFLINE", v)]).unwrap().offline;
         assert!(["1", "TRUE", "yes", "On"].into_iter().all(offline));
         assert!(!["0", "false", "", " "].into_iter().any(offline));

@@ -1,4 +1,4 @@
-//! A repository of the Hub at one commit: what it holds, and its files through the cache.
+//! A repository of the Hub at one commit: the list of its files, and their contents from the cache.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,28 +26,28 @@ use crate::spec::{HubName, nearest};
 /// A repository at a commit.
 pub struct Snapshot {
     kind: Kind,
-    /// As the spec names it.
-    asked: HubName,
-    /// The same with the commit for its revision.
-    at: HubName,
+    /// The repository and revision that the spec names.
+    requested: HubName,
+    /// The same repository, with the commit as its revision.
+    resolved: HubName,
     licence: Option<String>,
     entries: BTreeMap<String, Entry>,
     cached: Cached,
-    /// None where the network is not to be used.
+    /// None if the network must not be used.
     client: Option<Rc<Client>>,
     progress: Rc<dyn Progress>,
-    /// Read as a lock has it.
+    /// Whether a lock pins the files.
     is_locked: bool,
 }
 
-/// What is known of a file before it is read. In a lock's repository also of one that is not pinned,
-/// of which nothing but the name is known.
+/// Facts about a file before it is read. A lock also lists files that it does not pin; their fields
+/// are all None.
 #[derive(Clone, Debug, Default)]
 struct Entry {
-    /// Both None where only the cache knows the file, and not by its hash.
+    /// Size and etag may be None if only the cache, and no listing, has the file.
     size: Option<u64>,
     etag: Option<Etag>,
-    /// What the lock holds it to.
+    /// The hash that the lock pins.
     sha256: Option<String>,
 }
 
@@ -58,7 +58,7 @@ struct Listed {
     licence: Option<String>,
 }
 
-/// The API's answer about a revision, and what the cache keeps of it.
+/// The API's answer about a revision. The cache stores these fields.
 #[derive(Serialize, Deserialize)]
 struct Info {
     sha: String,
@@ -85,31 +85,30 @@ struct Lfs {
 }
 
 impl Snapshot {
-    /// As the Hub has it now.
+    /// The repository as it is on the Hub now.
     pub fn online(
         client: Rc<Client>,
         kind: Kind,
-        asked: &HubName,
+        requested: &HubName,
         progress: Rc<dyn Progress>,
     ) -> Result<Snapshot> {
-        let info: Info = client.info(kind, asked, &*progress)?;
+        let info: Info = client.info(kind, requested, &*progress)?;
         if !is_commit(&info.sha) {
-            return Err(odd(asked, "its commit is no commit", &info.sha));
+            return Err(bad_listing(requested, "its commit is no commit", &info.sha));
         }
-        let entries = info.entries(asked)?;
-        let cached = Cached::new(&client.settings().cache, kind, &asked.repository);
-        // The branch is noted last: what it leads to is there.
+        let entries = info.entries(requested)?;
+        let cached = Cached::new(&client.settings().cache, kind, &requested.repository);
         let listing = serde_json::to_vec(&info).map_err(|e| Error::from(Fault::failed(e)))?;
-        // Both serve a later start without a network; a cache that is only to be read has to do
-        // without them.
+        // Listing and branch serve later offline runs. In a read-only cache both are skipped. The
+        // branch is written last, so that it never points to a commit without a listing.
         if write_atomic(&cached.listing(&info.sha), &listing).is_ok() {
-            let _ = cached.note_commit(asked.revision(), &info.sha);
+            let _ = cached.note_commit(requested.revision(), &info.sha);
         }
         let listed = Listed { commit: info.sha.clone(), entries, licence: info.licence() };
-        Ok(Snapshot::unlocked(kind, asked, listed, cached, Some(client), progress))
+        Ok(Snapshot::unlocked(kind, requested, listed, cached, Some(client), progress))
     }
 
-    /// As a lock has it. Without a client, from the cache alone.
+    /// The repository as a lock pins it. Without a client, files come only from the cache.
     pub fn locked(
         settings: &Settings,
         client: Option<Rc<Client>>,
@@ -121,10 +120,10 @@ impl Snapshot {
             etag: Some(file.etag()),
             sha256: Some(file.sha256.clone()),
         };
-        let asked = locked.name();
+        let requested = locked.name();
         Snapshot {
             kind: locked.kind,
-            at: at(&asked, &locked.commit),
+            resolved: at_commit(&requested, &locked.commit),
             licence: locked.licence.clone(),
             entries: locked
                 .others
@@ -132,24 +131,24 @@ impl Snapshot {
                 .map(|path| (path.clone(), Entry::default()))
                 .chain(locked.files.iter().map(|f| (f.path.clone(), entry(f))))
                 .collect(),
-            cached: Cached::new(&settings.cache, locked.kind, &asked.repository),
+            cached: Cached::new(&settings.cache, locked.kind, &requested.repository),
             client,
             progress,
-            asked,
+            requested,
             is_locked: true,
         }
     }
 
-    /// As the cache has it.
+    /// The repository as it is in the cache.
     pub fn offline(
         settings: &Settings,
         kind: Kind,
-        asked: &HubName,
+        requested: &HubName,
         progress: Rc<dyn Progress>,
     ) -> Result<Snapshot> {
-        let cached = Cached::new(&settings.cache, kind, &asked.repository);
-        let name = label(asked);
-        let Some(commit) = cached.commit(asked.revision()) else {
+        let cached = Cached::new(&settings.cache, kind, &requested.repository);
+        let name = label(requested);
+        let Some(commit) = cached.commit(requested.revision()) else {
             let found = match cached.exists() {
                 true => "the repository, without this revision",
                 false => "nothing of the repository",
@@ -160,9 +159,9 @@ impl Snapshot {
                 .help("`vlora fetch` with a network gets it; HF_HUB_CACHE names another cache")
                 .into());
         };
-        let (entries, licence) = match listed(&cached, &commit, asked) {
-            Some(info) => (info.entries(asked)?, info.licence()),
-            // Another program's download, of which nothing says whether it is all there is.
+        let (entries, licence) = match cached_info(&cached, &commit, requested) {
+            Some(info) => (info.entries(requested)?, info.licence()),
+            // Another program downloaded it. There is no listing, so files may be missing.
             None => {
                 let entry = |path: String| {
                     let etag = cached.etag_of(&commit, &path);
@@ -173,37 +172,46 @@ impl Snapshot {
             }
         };
         let listed = Listed { commit, entries, licence };
-        Ok(Snapshot::unlocked(kind, asked, listed, cached, None, progress))
+        Ok(Snapshot::unlocked(kind, requested, listed, cached, None, progress))
     }
 
     fn unlocked(
         kind: Kind,
-        asked: &HubName,
+        requested: &HubName,
         listed: Listed,
         cached: Cached,
         client: Option<Rc<Client>>,
         progress: Rc<dyn Progress>,
     ) -> Snapshot {
         let Listed { commit, entries, licence } = listed;
-        let (at, asked) = (at(asked, &commit), asked.clone());
-        Snapshot { kind, asked, at, licence, entries, cached, client, progress, is_locked: false }
+        Snapshot {
+            kind,
+            resolved: at_commit(requested, &commit),
+            requested: requested.clone(),
+            licence,
+            entries,
+            cached,
+            client,
+            progress,
+            is_locked: false,
+        }
     }
 
-    /// `hub:owner/name@` and the commit's first digits.
+    /// `hub:owner/name@` and the first digits of the commit.
     pub fn name(&self) -> String {
-        label(&self.at)
+        label(&self.resolved)
     }
 
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    pub fn asked(&self) -> &HubName {
-        &self.asked
+    pub fn requested(&self) -> &HubName {
+        &self.requested
     }
 
     pub fn commit(&self) -> &str {
-        self.at.revision()
+        self.resolved.revision()
     }
 
     /// Paths of all files, sorted.
@@ -211,12 +219,12 @@ impl Snapshot {
         self.entries.keys().cloned().collect()
     }
 
-    /// The folder that has the files once they were asked for.
+    /// The folder that holds the files after they were downloaded.
     pub fn folder(&self) -> PathBuf {
         self.cached.snapshot(self.commit())
     }
 
-    /// Makes sure that a file is in the cache; its content is not looked at.
+    /// Makes sure that a file is in the cache. Its content is not checked.
     pub fn ensure(&self, path: &str) -> Result<()> {
         let Some(entry) = self.entries.get(path) else { return Err(self.missing(path)) };
         if self.is_locked && entry.size.is_none() {
@@ -239,16 +247,16 @@ impl Snapshot {
                 .help("`vlora fetch` with a network gets it")
                 .into());
         };
-        let wanted = Wanted { kind: self.kind, name: &self.at, path, size, etag };
+        let wanted = Wanted { kind: self.kind, name: &self.resolved, path, size, etag };
         download(client, &self.cached, &wanted, &*self.progress)
     }
 
-    /// A file's content, checked against what the Hub and the lock say. One that is damaged is
-    /// downloaded again where the network may be used.
+    /// A file's content, checked against the hashes of the Hub and the lock. A damaged file is
+    /// downloaded again if the network may be used.
     pub fn read(&self, path: &str) -> Result<File> {
         self.ensure(path)?;
         match self.checked(path) {
-            Err(_) if self.client.is_some() && !(self.is_locked && self.is_as_named(path)) => {
+            Err(_) if self.client.is_some() && !(self.is_locked && self.blob_is_sound(path)) => {
                 self.download(path, &self.entries[path])?;
                 self.checked(path)
             }
@@ -256,9 +264,9 @@ impl Snapshot {
         }
     }
 
-    /// Whether the blob that a file links to has the content of its name: then the cache is sound,
-    /// and another hash that is asked for is wrong.
-    fn is_as_named(&self, path: &str) -> bool {
+    /// Whether the content of a file's blob matches the hash in its name. If so, the cache is
+    /// sound, and a different expected hash is wrong.
+    fn blob_is_sound(&self, path: &str) -> bool {
         let Some(etag) = self.cached.etag_of(self.commit(), path) else { return false };
         etag.of_file(&self.cached.blob(&etag)).is_ok_and(|hash| hash == etag.text())
     }
@@ -281,7 +289,7 @@ impl Snapshot {
         };
         let by_lock = entry.sha256.as_ref().filter(|sha256| **sha256 != file.sha256);
         let by_name = entry.etag.as_ref().filter(|e| !e.matches(&file.bytes, &file.sha256));
-        if let Some(etag) = by_name.filter(|_| by_lock.is_none() || !self.is_as_named(path)) {
+        if let Some(etag) = by_name.filter(|_| by_lock.is_none() || !self.blob_is_sound(path)) {
             let expected = format!("{} {}", etag.kind(), etag.text());
             let help = "`vlora fetch` with a network gets it anew";
             return damaged("the file is damaged in the cache", &expected, help);
@@ -308,7 +316,7 @@ impl Snapshot {
         )
     }
 
-    /// What a lock says about a file that was read.
+    /// The lock's entry for a file that was read.
     pub fn pin(&self, file: &File) -> LockedFile {
         let git = match self.entries.get(&file.path).and_then(|e| e.etag.clone()) {
             Some(Etag::Git(git)) => Some(git),
@@ -318,14 +326,14 @@ impl Snapshot {
         LockedFile { path, size: file.bytes.len() as u64, sha256, git }
     }
 
-    /// What a lock says about the repository, of which `files` are read.
+    /// The lock's entry for the repository, with `files` as the files that are read.
     pub fn locked_with(&self, files: Vec<LockedFile>) -> LockedRepository {
         let pinned = |path: &&String| files.iter().any(|file| file.path == **path);
         let others = self.entries.keys().filter(|path| !pinned(path)).cloned().collect();
         LockedRepository {
             kind: self.kind,
-            repository: self.asked.repository.clone(),
-            revision: self.asked.revision().to_string(),
+            repository: self.requested.repository.clone(),
+            revision: self.requested.revision().to_string(),
             commit: self.commit().to_string(),
             licence: self.licence.clone(),
             files,
@@ -335,13 +343,17 @@ impl Snapshot {
 }
 
 impl Info {
-    /// Its files. Errors if one would leave its folder, or comes without what it is checked by.
-    fn entries(&self, asked: &HubName) -> Result<BTreeMap<String, Entry>> {
+    /// The files of the answer. Errors if a path leaves its folder or a size or hash is missing.
+    fn entries(&self, requested: &HubName) -> Result<BTreeMap<String, Entry>> {
         let mut entries = BTreeMap::new();
         for file in &self.siblings {
             let path = &file.rfilename;
             if !is_safe(path) {
-                return Err(odd(asked, "a file has a name that is not safe to write", path));
+                return Err(bad_listing(
+                    requested,
+                    "a file has a name that is not safe to write",
+                    path,
+                ));
             }
             let (text, size) = match &file.lfs {
                 Some(lfs) => (Some(&lfs.sha256), lfs.size.or(file.size)),
@@ -349,7 +361,7 @@ impl Info {
             };
             let etag = text.and_then(|text| Etag::parse(text));
             if etag.is_none() || size.is_none() {
-                return Err(odd(asked, "a file comes without its size and hash", path));
+                return Err(bad_listing(requested, "a file comes without its size and hash", path));
             }
             entries.insert(path.clone(), Entry { size, etag, sha256: None });
         }
@@ -361,27 +373,27 @@ impl Info {
     }
 }
 
-/// What the Hub listed of a commit when it was asked.
-fn listed(cached: &Cached, commit: &str, asked: &HubName) -> Option<Info> {
+/// The Hub's answer about a commit that an earlier run stored in the cache.
+fn cached_info(cached: &Cached, commit: &str, requested: &HubName) -> Option<Info> {
     let bytes = fs::read(cached.listing(commit)).ok()?;
     let info: Info = serde_json::from_slice(&bytes).ok()?;
-    (info.sha == commit && info.entries(asked).is_ok()).then_some(info)
+    (info.sha == commit && info.entries(requested).is_ok()).then_some(info)
 }
 
-fn odd(asked: &HubName, what: &str, found: &str) -> Error {
+fn bad_listing(requested: &HubName, what: &str, found: &str) -> Error {
     Error::from(
         Fault::failed(format!("the Hub's list is refused: {what}"))
-            .source(label(asked))
+            .source(label(requested))
             .found(format!("{found:?}"))
             .help("check HF_ENDPOINT and any proxy"),
     )
 }
 
-fn at(name: &HubName, commit: &str) -> HubName {
+fn at_commit(name: &HubName, commit: &str) -> HubName {
     HubName { repository: name.repository.clone(), revision: Some(commit.into()) }
 }
 
-/// A card's licence: a name, or a list of them.
+/// The licence in a dataset or model card: a name, or a list of names.
 fn licence(value: &Value) -> Option<String> {
     match value {
         Value::String(name) => Some(name.clone()),

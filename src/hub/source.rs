@@ -1,4 +1,4 @@
-//! Where a dataset's or a model's files come from, as specs and arguments say it.
+//! The source of a dataset's or a model's files, as specs and arguments name it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use super::kind::Kind;
 use crate::error::{Error, Fault, Result};
 use crate::spec::{FilesSpec, HUB_NAME, HUB_PREFIX, HubName};
 
-/// Where files come from.
+/// The source of files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     Hub(HubName),
@@ -16,7 +16,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Of a dataset. Errors where the section names none, which validation refuses first.
+    /// The source of a dataset. Errors if the section names none; validation has refused that
+    /// before.
     pub fn of(data: &FilesSpec) -> Result<Source> {
         match (data.hub, data.path, data.embedded) {
             (Some(name), _, _) => HubName::parse(name).map(Source::Hub),
@@ -27,8 +28,8 @@ impl Source {
         .ok_or_else(|| Error::from(Fault::new("no source is given").within("data")))
     }
 
-    /// What a text as `hub:owner/name@revision` names; None for one without that beginning. Errors
-    /// if it cannot name a repository.
+    /// Parses a text such as `hub:owner/name@revision`. None if it does not begin with `hub:`.
+    /// Errors if the rest is not a valid repository name.
     pub fn of_hub(text: &str, kind: Kind) -> Result<Option<Source>> {
         let Some(repository) = text.strip_prefix(HUB_PREFIX) else { return Ok(None) };
         match HubName::parse(repository) {

@@ -1,4 +1,4 @@
-//! How the model of a run is built.
+//! Builds the model of a run.
 
 use candle_core::{DType, Device, Result};
 
@@ -8,8 +8,8 @@ use crate::vlora::trained;
 
 type Build<'a, M> = Box<dyn Fn(&mut dyn ParameterBuilder) -> Result<M> + 'a>;
 
-/// Builds a model on any source of parameters, and says which of them are trained and in what type
-/// the model computes. Parameters are float32 in any case.
+/// Builds a model on any source of parameters. It also decides which parameters are trained, and
+/// the type of activations. Parameters are always float32.
 pub struct Blueprint<'a, M> {
     build: Build<'a, M>,
     trained: Box<dyn Fn() -> Trained + 'a>,
@@ -17,7 +17,7 @@ pub struct Blueprint<'a, M> {
 }
 
 impl<'a, M: 'a> Blueprint<'a, M> {
-    /// A model of which all parameters are trained, in float32.
+    /// A model in float32 with all parameters trained.
     pub fn new(build: impl Fn(&mut dyn ParameterBuilder) -> Result<M> + 'a) -> Blueprint<'a, M> {
         Blueprint {
             build: Box::new(build),
@@ -26,7 +26,7 @@ impl<'a, M: 'a> Blueprint<'a, M> {
         }
     }
 
-    /// The model of a run, of which `build` is the architecture.
+    /// The model of a run. `build` builds its architecture.
     pub fn of_run(
         run: &'a RunSpec,
         build: fn(&RunSpec, &mut dyn ParameterBuilder) -> Result<M>,
@@ -38,22 +38,22 @@ impl<'a, M: 'a> Blueprint<'a, M> {
         }
     }
 
-    /// The model on these parameters.
+    /// Builds the model on these parameters.
     pub fn build(&self, parameters: &mut dyn ParameterBuilder) -> Result<M> {
         (self.build)(parameters)
     }
 
-    /// The model with parameters of its own, for training: they start from `seed`.
+    /// The model with new parameters for training, initialised from `seed`.
     pub fn train(&self, seed: u64, device: &Device) -> Result<(ParameterStore, M)> {
         self.with_store(seed, device, (self.trained)())
     }
 
-    /// The same with all parameters frozen.
+    /// The model with new parameters that are all frozen.
     pub fn evaluate(&self, device: &Device) -> Result<(ParameterStore, M)> {
         self.with_store(0, device, Box::new(|_| false))
     }
 
-    /// The model on the parameters of a store as they are, without a graph.
+    /// The model on a store's current parameters, without a graph.
     pub fn frozen(&self, store: &ParameterStore) -> Result<M> {
         self.build(&mut Frozen(store))
     }
@@ -71,7 +71,7 @@ impl<'a, M: 'a> Blueprint<'a, M> {
     }
 }
 
-/// The type of activations in this precision.
+/// The type of activations for a precision.
 pub fn activations(precision: Precision) -> DType {
     match precision {
         Precision::Float32 | Precision::Tf32 => DType::F32,

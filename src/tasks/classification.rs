@@ -1,5 +1,5 @@
-//! What tasks share in which each example has one of several labels: the loss, the record of an
-//! example, and the metrics.
+//! Shared parts of tasks with one label for each example: the loss, the record of an example, and
+//! the metrics.
 
 use candle_core::{D, DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use crate::error;
 use crate::nn::{Variable, ops};
 use crate::results::{Assessment, Better, ClassMatch, Metric, RunFolder, Scores, Trivial, Unnamed};
 
-/// What is stored of one test example, a line of `test.jsonl`.
+/// The stored result of one test example, a line of `test.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Row in the split.
+    /// Index in the split.
     pub example: usize,
     pub label: u32,
     pub prediction: u32,
@@ -20,7 +20,7 @@ pub struct Outcome {
     pub loss: f32,
 }
 
-/// Share of the examples whose label was predicted.
+/// Share of examples with the right prediction.
 pub const ACCURACY: Metric = Metric {
     name: "accuracy",
     unit: "%",
@@ -41,34 +41,34 @@ fn mean_loss(outcomes: &[Outcome]) -> f64 {
     outcomes.iter().map(|o| f64::from(o.loss)).sum::<f64>() / outcomes.len() as f64
 }
 
-/// The loss, and the values of metrics that are each computed by one of these functions.
+/// The loss and the metrics, each computed by one of these functions.
 pub fn scores(outcomes: &[Outcome], metrics: &[fn(&[Outcome]) -> f64]) -> Scores {
     let metrics = metrics.iter().map(|metric| metric(outcomes)).collect();
     Scores { loss: mean_loss(outcomes), metrics }
 }
 
-/// Mean cross-entropy of logits \[batch, classes\] and labels \[batch\], a scalar.
+/// Mean cross-entropy of logits \[batch, classes\] and labels \[batch\]; a scalar.
 pub fn loss(logits: &Variable, labels: &Tensor, smoothing: f64) -> Result<Variable> {
     ops::mean(&ops::cross_entropy(logits, labels, smoothing)?)
 }
 
-/// What a model says of a batch, still on its device.
+/// A model's predictions for a batch, still on its device.
 pub struct Answers {
-    /// Cross-entropy of each example.
+    /// Cross-entropy of each example, without label smoothing.
     losses: Tensor,
     predictions: Tensor,
 }
 
 impl Answers {
-    /// Of logits \[batch, classes\].
+    /// The predictions by logits \[batch, classes\] and the losses for labels \[batch\].
     pub fn of(logits: &Variable, labels: &Tensor) -> Result<Answers> {
         let losses = ops::cross_entropy(logits, labels, 0.0)?.tensor().clone();
         let predictions = logits.tensor().to_dtype(DType::F32)?.argmax(D::Minus1)?;
         Ok(Answers { losses, predictions })
     }
 
-    /// An outcome an example, in the split's order. `labels` are those of the split's examples, and
-    /// there are answers to each of `batches`.
+    /// One outcome for each example, in the split's order. `labels` are those of the whole split.
+    /// `answers` has one entry for each of `batches`.
     pub fn outcomes(
         batches: &[BatchPlan],
         answers: &[Answers],
@@ -91,8 +91,8 @@ impl Answers {
     }
 }
 
-/// How the rows of a kept head are the data's classes. An arm of the experiment that has no names
-/// has the same data's numbers.
+/// A note on how the rows of a kept head were matched to the data's classes. An arm of the same
+/// experiment needs no note if there are no class names, since its data have the same numbers.
 pub fn classes_note(classes: &ClassMatch, is_arm: bool) -> Option<&'static str> {
     match classes {
         ClassMatch::Same => None,
@@ -112,7 +112,7 @@ pub fn classes_note(classes: &ClassMatch, is_arm: bool) -> Option<&'static str> 
     }
 }
 
-/// The results of a run from its stored outcomes.
+/// Computes the results of a run from its stored outcomes.
 pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Result<Assessment> {
     let outcomes: Vec<Outcome> = run.read_lines(RunFolder::TEST)?;
     Ok(Assessment {
@@ -123,9 +123,9 @@ pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Resu
     })
 }
 
-/// The best constant answer. Its class is the most frequent label among the test examples
-/// themselves, so no other constant answer, the training split's most frequent label among them, does
-/// better. Its accuracy p over n examples has the standard error √(p (1 − p) / n).
+/// The best constant answer: the most frequent label of the test examples. No other constant answer
+/// is better, not even the training split's most frequent label. Its accuracy p over n examples has
+/// the standard error √(p (1 − p) / n).
 fn trivial(outcomes: &[Outcome]) -> Trivial {
     let mut labels: Vec<u32> = outcomes.iter().map(|o| o.label).collect();
     labels.sort_unstable();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_evidence_has_these_fields_in_this_order() {
+    fn a_line_of_the_evidence_has_fixed_fields_in_a_fixed_order() {
         let line = r#"{"example":7,"label":1,"prediction":2,"loss":0.33333334}"#;
         let outcome: Outcome = serde_json::from_str(line).unwrap();
         assert_eq!((outcome.example, outcome.loss), (7, 1.0 / 3.0));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn accuracy_and_loss_in_closed_form() {
+    fn accuracy_and_loss_equal_the_closed_form() {
         let outcomes: Vec<Outcome> =
             (0..8).map(|i| outcome(i, if i < 6 { i } else { 0 })).collect();
         assert_eq!(scores(&outcomes, &[accuracy]), Scores { loss: 0.5, metrics: vec![0.75] });
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_frequent_label_decides() {
+    fn the_trivial_answer_is_the_most_frequent_label() {
         let outcomes = [1, 0, 1, 2, 1, 0, 1, 1, 2, 1].map(|label| outcome(label, 7));
         let trivial = trivial(&outcomes);
         assert_eq!((trivial.value, trivial.examples), (0.6, 10));

@@ -1,4 +1,4 @@
-//! Data sets: examples by split, in batches.
+//! Data sets: the examples of each split, in batches.
 
 use candle_core::Result;
 
@@ -22,22 +22,21 @@ impl Split {
     }
 }
 
-/// Examples that go through the model together.
+/// The examples of one batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchPlan {
-    /// Their places in the split.
+    /// Indices in the split.
     pub examples: Vec<usize>,
-    /// Units of work that they hold.
+    /// Units of work in the batch, such as images or tokens.
     pub units: u64,
-    /// What the batch counts for among the batches of a step and of an epoch. The loss of a step is
-    /// the mean over its batches by this weight: their examples where each example counts alike,
-    /// their tokens where each token does.
+    /// Weight of the batch. The loss of a step is the weighted mean over its batches. The weight is
+    /// the number of examples if all examples count equally, or of tokens if all tokens do.
     pub weight: f64,
 }
 
-/// The examples of a task and the batches that they come in.
+/// The examples of a task and their batches.
 pub trait DataSet: Sync {
-    /// Examples as the model takes them.
+    /// The model's input for a batch.
     type Batch: Send;
 
     /// Number of examples.
@@ -47,30 +46,30 @@ pub trait DataSet: Sync {
         self.len(split) == 0
     }
 
-    /// The batches of an epoch (from 0), in the order in which training takes them. Every training
-    /// example is in one of them, and each epoch has as many as [`DataSet::train_batches`] says.
+    /// The batches of an epoch (from 0), in the order of training. Each training example is in
+    /// exactly one of them, and there are [`DataSet::train_batches`] of them.
     fn epoch(&self, epoch: usize) -> Vec<BatchPlan>;
 
-    /// Batches of an epoch.
+    /// Number of batches in an epoch.
     fn train_batches(&self) -> usize;
 
-    /// The batches of an evaluation on a split.
+    /// The batches for evaluating a split.
     fn evaluation(&self, split: Split) -> Vec<BatchPlan>;
 
-    /// A batch of an epoch.
+    /// Makes a training batch of an epoch.
     fn train_batch(&self, epoch: usize, plan: &BatchPlan) -> Result<Self::Batch>;
 
-    /// A batch of an evaluation.
+    /// Makes a batch for an evaluation.
     fn evaluation_batch(&self, split: Split, plan: &BatchPlan) -> Result<Self::Batch>;
 
-    /// Bytes of examples that the device holds by now, beside the batches.
+    /// Bytes of examples that the device holds now, without the batches.
     fn held_bytes(&self) -> u64 {
         0
     }
 }
 
-/// Examples one after another in batches of this size, of which the last may be smaller. Each
-/// example is a unit of work, and each counts alike.
+/// Divides examples into batches of `size`; the last may be smaller. Each example is one unit of
+/// work and all count equally.
 pub fn batches_of(examples: &[usize], size: usize) -> Vec<BatchPlan> {
     let plan = |examples: &[usize]| BatchPlan {
         examples: examples.to_vec(),
@@ -80,7 +79,7 @@ pub fn batches_of(examples: &[usize], size: usize) -> Vec<BatchPlan> {
     examples.chunks(size).map(plan).collect()
 }
 
-/// A random order of the `n` training examples, another for each epoch (from 0).
+/// A random order of `n` training examples, different for each epoch (from 0).
 pub fn epoch_order(seed: u64, epoch: usize, n: usize) -> Vec<usize> {
     Stream::new(seed, Purpose::Order, &epoch.to_string()).permutation(n)
 }
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_hold_every_example_in_its_order() {
+    fn batches_contain_every_example_in_order() {
         let order = epoch_order(3, 0, 10);
         let batches = batches_of(&order, 4);
         assert_eq!(batches.iter().map(|b| b.units).collect::<Vec<_>>(), [4, 4, 2]);

@@ -1,4 +1,4 @@
-//! What the rest of the program asks a task for.
+//! The interface of a task to the rest of the program.
 
 use std::collections::BTreeMap;
 
@@ -13,41 +13,41 @@ use crate::models::Cost;
 use crate::results::{Evidence, TaskFields};
 use crate::spec::{DataSpec, RunSpec};
 
-/// What is known of a task without data.
+/// Facts about a task that need no data.
 pub trait Definition: Evidence {
-    /// Everything in the spec that decides what [`OpenTask::open`] makes. Runs for which it is the
-    /// same share their data.
+    /// Everything in the spec that decides the result of [`OpenTask::open`]. Runs with equal keys
+    /// share their data.
     fn data_key(&self, spec: &RunSpec) -> String;
 
-    /// Bytes that an example takes where a device holds the data.
+    /// Bytes of an example on a device that holds the data.
     fn example_bytes(&self, spec: &RunSpec) -> usize;
 
-    /// Size of the run's model, and FLOPs of its matrix products for a unit of work.
+    /// Size of the run's model, and FLOPs of its matrix products for one unit of work.
     fn cost(&self, spec: &RunSpec) -> Cost;
 
-    /// Tokens of an example, the most where examples differ.
+    /// Tokens of an example; the maximum if examples differ.
     fn tokens(&self, spec: &RunSpec) -> usize;
 
-    /// A batch of the run as text: `64 images of 50 tokens`.
+    /// A description of a batch, such as `64 images of 50 tokens`.
     fn batch_text(&self, spec: &RunSpec) -> String;
 
-    /// What the data of [`OpenTask::synthetic`] are, as text.
+    /// A description of the data of [`OpenTask::synthetic`].
     fn synthetic_note(&self) -> &'static str;
 
-    /// The data section without what is done in training alone.
+    /// The data section without settings that apply only to training.
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec;
 
-    /// Files of models on the Hub that opening the data reads, besides the examples and the weights
-    /// that the run starts from.
+    /// Files of models on the Hub that are read when the data are opened. The weights that the run
+    /// starts from are not among them.
     fn model_files(&self, _: &RunSpec) -> Result<Vec<ModelFiles>> {
         Ok(Vec::new())
     }
 
     /// The lines of a spec that reads a dataset for this task, or a sentence that says what the dataset
-    /// lacks for them. None where its examples are of another kind.
+    /// lacks for them. None if its examples are of another kind.
     fn spec_lines(&self, dataset: &Dataset) -> Option<std::result::Result<String, String>>;
 
-    /// Outputs of a new head, where the spec says how many.
+    /// Number of outputs of a new head, if the spec defines it.
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize>;
 }
 
@@ -58,7 +58,7 @@ pub struct ModelFiles {
     pub paths: Vec<String>,
 }
 
-/// The data of a run, whatever its task.
+/// The data of a run of any task.
 pub trait TaskData: Send + Sync {
     /// Number of examples.
     fn len(&self, split: Split) -> usize;
@@ -73,63 +73,63 @@ pub trait TaskData: Send + Sync {
     /// Batches of an epoch of this run's training.
     fn train_batches(&self, spec: &RunSpec) -> usize;
 
-    /// A hash over all files read, independent of where they lay.
+    /// A hash of all files read, independent of their location.
     fn sha256(&self) -> String;
 
-    /// What the data were read from and what was done to them.
+    /// The files that were read, and the changes to their data.
     fn record(&self) -> DataRecord;
 
-    /// The tokenizer that made the examples, as the content of a `tokenizer.json`: it is saved with a run.
+    /// The content of the `tokenizer.json` that made the examples. It is saved with a run.
     fn tokenizer(&self) -> Option<&str> {
         None
     }
 
-    /// Bytes of the data that a GPU will hold.
+    /// Bytes of the data that a GPU will hold during the run.
     fn held_bytes(&self) -> u64;
 
-    /// A checkpoint's weights for a run on these data to start from.
+    /// A checkpoint's weights, fitted to a run on these data that starts from them.
     fn fit(&self, checkpoint: &Checkpoint, spec: &RunSpec) -> Result<Fitted>;
 
-    /// A checkpoint as it is on these data, and what was done to it: for evaluation.
+    /// A checkpoint adapted to these data for evaluation, and the changes to it.
     fn adapt(&self, checkpoint: &Checkpoint, spec: &RunSpec) -> Result<(Checkpoint, TaskFields)>;
 
-    /// What was done to data and checkpoint before an evaluation, a clause each. `fields` are those
-    /// of [`Settled`] and of [`TaskData::adapt`].
+    /// Notes on the changes to data and checkpoint before an evaluation, one clause each. `fields`
+    /// are those of [`Settled`] and of [`TaskData::adapt`].
     fn evaluation_notes(&self, fields: &TaskFields) -> Vec<String>;
 
-    /// What a checkpoint of a run on these data says besides its weights.
+    /// The metadata for checkpoints of a run on these data.
     fn metadata(&self) -> Metadata;
 }
 
-/// The data of a run as the type that its task has for them.
+/// The data of a run, with the task's own type.
 pub trait OpenTask: TaskData + Clone {
-    /// Reads and checks them.
+    /// Reads and checks the data.
     fn open(spec: &RunSpec, hub: &Hub) -> Result<Self>;
 
-    /// Made-up data that the run's model takes, for measurements.
+    /// Random data that fit the run's model, for benchmarks.
     fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Result<Self>;
 
-    /// The same data for measurements: with so many validation examples, or all where there are
-    /// fewer; training examples where there are none.
+    /// The same data for benchmarks, with at most this number of validation examples. If there are
+    /// none, training examples are used instead.
     fn for_timing(&self, validation: usize) -> Self;
 
-    /// Fills in what a run's spec leaves to the weights that it starts from. Errors where they do
-    /// not fit the data.
+    /// Fills in the fields of a spec that depend on the weights that the run starts from. Errors if
+    /// the weights do not fit the data.
     fn settle(&self, spec: &RunSpec, base: Option<Base<Self>>) -> Result<Settled>;
 
-    /// The data for a spec that was settled. What takes much memory is shared.
+    /// The data for a settled spec. Large memory is shared with `self`.
     fn settled(&self, spec: &RunSpec) -> Self;
 
-    /// Does work on the run's task.
+    /// Runs `work` on the run's task.
     fn work<W: Work>(&self, run: Run, work: W) -> W::Output;
 }
 
-/// What `provenance.json` holds of a run's data.
+/// The part of `provenance.json` about a run's data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataRecord {
     /// SHA-256 of every file read, by name.
     pub files: BTreeMap<String, String>,
     pub task: TaskFields,
-    /// What was converted, left out or found twice, a sentence each.
+    /// Notes on converted, skipped or duplicate examples, one sentence each.
     pub notes: Vec<String>,
 }

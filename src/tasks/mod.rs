@@ -1,14 +1,14 @@
-//! What models are trained for, a folder a task.
+//! The tasks that models are trained for. Each task has a folder.
 //!
-//! A task is written in three parts:
+//! A task has three parts:
 //!
-//! - a [`DataSet`]: examples by split, and the batches that they come in;
-//! - a [`Task`]: the loss of a batch, the answers of the model, and what the answers come to;
-//! - a [`Definition`] and an [`OpenTask`]: what is known of the task without data, and with them.
+//! - a [`DataSet`]: the examples of each split, and their batches;
+//! - a [`Task`]: the loss of a batch, the model's answers, and the outcomes and scores from them;
+//! - a [`Definition`] and an [`OpenTask`]: facts about the task without data, and its data.
 //!
-//! [`Opened`] is where `spec.task` decides. The rest of the program works with any task: it asks an
-//! [`Opened`] for what is the same for all ([`TaskData`]), and has it do what depends on the types
-//! of a task ([`Work`]).
+//! [`Opened`] chooses the task by `spec.task`. The rest of the program works with any task. It uses
+//! the methods that are equal for all tasks ([`TaskData`]), and passes code that depends on a
+//! task's types as [`Work`].
 
 mod blueprint;
 mod classification;

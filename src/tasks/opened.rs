@@ -1,6 +1,6 @@
-//! The list of tasks: where `spec.task` decides.
+//! The list of tasks, and the choice of one by `spec.task`.
 //!
-//! A new task is listed three times: as a variant of [`Opened`], and in each of the two macros.
+//! A new task is added in three places: as a variant of [`Opened`], and in each of the two macros.
 
 use std::ops::Deref;
 
@@ -14,16 +14,16 @@ use crate::hub::Hub;
 use crate::results::Evidence;
 use crate::spec::{self, RunSpec};
 
-/// The data of a run, read and checked, by its task.
+/// The data of a run, read and checked. Each task has a variant.
 #[derive(Clone)]
-// There are as many as there are data sets: a few.
+// The size does not matter, since only a few values exist at a time.
 #[allow(clippy::large_enum_variant)]
 pub enum Opened {
     ImageClassification(image_classification::Data),
     TextClassification(text_classification::Data),
 }
 
-/// Calls `$make` with the variant of [`Opened`] and the folder of a task.
+/// Evaluates `$make` with the variant of [`Opened`] and the module of a task.
 macro_rules! by_task {
     ($task:expr, |$variant:ident, $folder:ident| $make:expr) => {
         match $task {
@@ -43,7 +43,7 @@ macro_rules! by_task {
     };
 }
 
-/// Evaluates `$with` for the data of whichever task it is.
+/// Evaluates `$with` with the variant of [`Opened`] and its data.
 macro_rules! by_data {
     ($opened:expr, |$variant:ident, $data:ident| $with:expr) => {
         match $opened {
@@ -61,18 +61,18 @@ macro_rules! by_data {
     };
 }
 
-/// What is known of a task without data.
+/// The definition of a task.
 pub fn definition(task: spec::Task) -> &'static dyn Definition {
     by_task!(task, |_variant, folder| &folder::DEFINITION)
 }
 
-/// How the evidence of a run is read.
+/// The reader of a run's evidence.
 pub fn evidence(spec: &RunSpec) -> &'static dyn Evidence {
     definition(spec.task)
 }
 
 impl Opened {
-    /// Opens the task of a run: reads and checks its data.
+    /// Reads and checks the data of a run.
     pub fn new(spec: &RunSpec, hub: &Hub) -> Result<Opened> {
         by_task!(spec.task, |variant, folder| Ok(variant(folder::Data::open(spec, hub)?)))
     }
@@ -110,13 +110,13 @@ impl Opened {
         by_data!(self, |variant, data| variant(data.settled(spec)))
     }
 
-    /// Does work on the task of a run.
+    /// Runs `work` on the task of a run.
     pub fn work<W: Work>(&self, run: Run, work: W) -> W::Output {
         by_data!(self, |_variant, data| data.work(run, work))
     }
 }
 
-/// What is asked of the data of any task.
+/// Gives access to the methods that all tasks share.
 impl Deref for Opened {
     type Target = dyn TaskData;
 

@@ -1,4 +1,4 @@
-//! The weights that a run starts from, as far as its task has a say in them.
+//! The part of a run's start weights that depends on its task.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::checkpoints::{Form, Loaded, conversion};
 use crate::results::{Conversion, Kept, Started, TaskFields};
 use crate::spec::{RunSpec, VloraSpec};
 
-/// What a run starts from, before it starts. `D` is the type of its data.
+/// The weights that a run will start from. `D` is the type of the run's data.
 pub enum Base<'a, D> {
     Checkpoint(&'a Loaded),
-    /// The weights that a run of this spec on these data will leave.
+    /// The final weights of a run with this spec and these data.
     Arm {
         spec: &'a RunSpec,
         data: &'a D,
@@ -33,8 +33,8 @@ impl<D> Base<'_, D> {
         }
     }
 
-    /// What will be done to the weights for a run of `spec` to start from them; `task` is what its
-    /// task does.
+    /// The changes to the weights before a run of `spec` starts from them. `task` are those that
+    /// the task makes.
     pub fn started(&self, spec: &RunSpec, task: TaskFields) -> Started {
         let alpha = match self {
             Base::Checkpoint(loaded) => assumed_alpha(loaded),
@@ -45,40 +45,40 @@ impl<D> Base<'_, D> {
     }
 }
 
-/// The alpha that increments of a checkpoint were read with, where its form does not hold one.
+/// The alpha that was assumed for a checkpoint's increments; None if its form contains alpha.
 pub fn assumed_alpha(loaded: &Loaded) -> Option<f64> {
     let vlora = loaded.checkpoint.vlora.as_ref();
     vlora.filter(|_| loaded.form == Form::Authors).map(|vlora| vlora.alpha)
 }
 
-/// A run's spec once the weights that it starts from are known.
+/// A run's spec after filling in what depends on its start weights.
 pub struct Settled {
     pub spec: RunSpec,
-    /// Fields of the run's provenance behind those of its data.
+    /// Fields of the run's provenance, after those of its data.
     pub fields: TaskFields,
-    /// None where the run starts from its seed.
+    /// None if the run starts from its seed.
     pub started: Option<Started>,
-    /// What a plan says of data that are treated as those were that trained the weights, a sentence.
+    /// A sentence for the plan if the data are treated like those that the weights were trained on.
     pub note: Option<String>,
-    /// What the run's id has to hold of its start besides the weights.
+    /// Text that the run's id must include besides the spec and the weights' hash.
     pub identity: String,
 }
 
 impl Settled {
-    /// Of a run that starts from its seed.
+    /// The result for a run that starts from its seed.
     pub fn from_seed(spec: RunSpec, fields: TaskFields) -> Settled {
         Settled { spec, fields, started: None, note: None, identity: String::new() }
     }
 }
 
-/// Weights by this project's names, without a head where the run wants a new one.
+/// Weights by this project's names, without the head if the run trains a new one.
 pub struct Fitted {
     pub values: BTreeMap<String, Tensor>,
     pub conversion: Conversion,
-    /// What a decomposition kept; empty without one.
+    /// How much of each weight a decomposition kept; empty without one.
     pub kept: Vec<Kept>,
-    /// What the task did to the weights.
+    /// The task's changes to the weights.
     pub task: TaskFields,
-    /// Says by name which parameters may be missing and start from the seed then.
+    /// Whether the parameter of this name may be missing. It then starts from the seed.
     pub from_seed: Box<dyn Fn(&str) -> bool>,
 }

@@ -1,4 +1,4 @@
-//! What a task is to training and evaluation.
+//! The interface of a task to training and evaluation.
 
 use std::fmt::Debug;
 
@@ -11,23 +11,23 @@ use crate::nn::{StepKey, Variable};
 use crate::results::{Metric, Scores};
 use crate::spec::RunSpec;
 
-/// A task on its data. Batches are made on another thread than the model works on.
+/// A task with its data. Batches are made on another thread than the model's.
 pub trait Task: Sync {
     type Data: DataSet;
     /// The model that solves it.
     type Model;
-    /// What a model says of a batch. It may still be on the device.
+    /// A model's predictions for a batch. They may still be on the device.
     type Answers;
-    /// What is stored of one test example, a line of `test.jsonl`.
+    /// The stored result of one test example, a line of `test.jsonl`.
     type Outcome: Clone + Debug + PartialEq + Serialize;
 
     fn data(&self) -> &Self::Data;
 
-    /// Numbers that models are compared by, the primary one first: `select: best` goes by it.
+    /// The metrics. The first is the primary one, which `select: best` uses.
     fn metrics(&self) -> &'static [Metric];
 
-    /// The loss of a batch at this step of training, differentiable, a scalar: the mean over what
-    /// [`BatchPlan::weight`] counts.
+    /// The differentiable loss of a batch at this step of training: a scalar, the mean over the
+    /// units that [`BatchPlan::weight`] counts.
     fn loss(
         &self,
         model: &Self::Model,
@@ -35,15 +35,15 @@ pub trait Task: Sync {
         batch: &<Self::Data as DataSet>::Batch,
     ) -> Result<Variable>;
 
-    /// What the model says of a batch in evaluation.
+    /// The model's predictions for a batch in evaluation.
     fn answer(
         &self,
         model: &Self::Model,
         batch: &<Self::Data as DataSet>::Batch,
     ) -> Result<Self::Answers>;
 
-    /// What the answers to all batches of a split come to: an outcome an example, in the split's
-    /// order. Here a device is waited for, once for all batches.
+    /// Converts the answers to all batches of a split to one outcome for each example, in the
+    /// split's order. This waits for the device, once for all batches.
     fn outcomes(
         &self,
         split: Split,
@@ -51,19 +51,19 @@ pub trait Task: Sync {
         answers: Vec<Self::Answers>,
     ) -> Result<Vec<Self::Outcome>>;
 
-    /// Loss and metrics of outcomes, of which there is at least one.
+    /// Loss and metrics of at least one outcome.
     fn scores(&self, outcomes: &[Self::Outcome]) -> Scores;
 }
 
-/// What a model comes to on a split.
+/// The result of a model on a split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation<O> {
     pub scores: Scores,
-    /// In the split's order.
+    /// Outcomes in the split's order.
     pub outcomes: Vec<O>,
 }
 
-/// A run, as far as its task needs to know it.
+/// The part of a run that its task needs.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
     pub spec: &'a RunSpec,
@@ -71,10 +71,10 @@ pub struct Run<'a> {
     pub device: &'a Device,
 }
 
-/// Something that is done in the same way for every task, with the types that the task has.
+/// Code that works for every task but depends on the task's types.
 pub trait Work {
     type Output;
 
-    /// Does it on this task. The blueprint builds the run's model.
+    /// Runs the code on this task. The blueprint builds the run's model.
     fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output;
 }

@@ -1,4 +1,4 @@
-//! Tables of encoded images with labels to pixels and numbers.
+//! Decodes tables of encoded images and labels to pixels and numbers.
 
 use rayon::prelude::*;
 
@@ -8,18 +8,18 @@ use super::decode::{Image, decode};
 use super::pixels::Pixels;
 use super::resize::{Fit, decodable};
 use crate::data::labels::{Classes, Labels, wrong_type};
-use crate::data::select::{PATHS, Select, Wanted};
+use crate::data::select::{PATHS_HELP, Select, Wanted};
 use crate::data::source::SplitFiles;
 use crate::data::table::{Column, Table, Values};
 use crate::error::{Error, Fault, Result};
 use crate::spec::ImageDataSpec;
 
-/// What is stored of images.
+/// How decoded images are stored.
 #[derive(Clone, Copy, Debug)]
 pub enum Store {
-    /// Squares, all of one size.
+    /// As squares of one size.
     Squares(Fit),
-    /// Whole images, each as large as it is, of so many channels.
+    /// In their own sizes, with this number of channels.
     Whole(usize),
 }
 
@@ -31,7 +31,7 @@ impl Store {
         }
     }
 
-    /// Refuses an image before it is decoded.
+    /// Errors if an image of this size cannot be stored. It is called before decoding.
     fn check(&self, width: u32, height: u32) -> std::result::Result<(), String> {
         match self {
             Store::Squares(fit) => fit.check(width, height),
@@ -39,19 +39,19 @@ impl Store {
         }
     }
 
-    /// All that decides what is stored.
-    pub fn words(&self) -> String {
+    /// A text for the cache key: it names everything that decides the stored pixels.
+    pub fn cache_key(&self) -> String {
         match self {
             Store::Squares(fit) => {
-                format!("{} {} {}", fit.size.side, fit.size.channels, fit.words())
+                format!("{} {} {}", fit.size.side, fit.size.channels, fit.cache_key())
             }
             Store::Whole(channels) => format!("whole {channels}"),
         }
     }
 }
 
-/// Reads and decodes a split's files, one table after the other: of the encoded images no more than
-/// one file's are in memory beside the pixels.
+/// Reads and decodes a split's files, one table after the other. At most one file of encoded images
+/// is in memory beside the pixels.
 pub fn assemble(
     files: &mut SplitFiles,
     data: &ImageDataSpec,
@@ -65,7 +65,7 @@ pub fn assemble(
     let mut labels = Labels::new(classes, known);
     let mut tables = Vec::new();
     while let Some(table) = files.next_table(select)? {
-        // Every reader has refused a file without them.
+        // Every reader checks that its file has these columns, so this error is never seen.
         let missing = |name: &str| Error::from(Fault::new(format!("there is no column `{name}`")));
         let column = |name: &str| table.column(name).ok_or_else(|| missing(name));
         labels.add(&table, column(&data.label_column)?)?;
@@ -78,14 +78,14 @@ pub fn assemble(
     Ok(Decoded { pixels: Pixels::Owned(pixels), labels, facts, about })
 }
 
-/// Images of one split in the making.
+/// Builds the images of one split.
 struct Images {
     store: Store,
     pixels: Vec<u8>,
     facts: Vec<Fact>,
 }
 
-/// Makes an image of a row.
+/// Decodes the image of a row.
 type Make<'a> = dyn Fn(usize) -> std::result::Result<Image, String> + Sync + 'a;
 
 impl Images {
@@ -111,14 +111,14 @@ impl Images {
             Values::Text(_) => {
                 let expected = "images: struct{bytes: binary, path: string}";
                 let error = wrong_type(table, column, expected);
-                Err(error.map_fault(|fault| fault.help(PATHS)))
+                Err(error.map_fault(|fault| fault.help(PATHS_HELP)))
             }
             _ => Err(wrong_type(table, column, "images: struct{bytes: binary, path: string}")),
         }
     }
 
     fn add_rows(&mut self, table: &Table, image: &Make) -> Result<()> {
-        // The first image is tried alone: if it does not fit, memory for all would be for nothing.
+        // If the first image fails, no memory is reserved for all of them.
         if table.rows > 0 {
             image(0).map_err(|e| at_row(table, 0, e))?;
         }
@@ -157,7 +157,7 @@ impl Images {
         }
     }
 
-    /// A batch of rows at a time, so that not every image is in memory twice.
+    /// Decodes a batch of rows at a time, so that only a batch of images is in memory twice.
     fn add_whole(&mut self, table: &Table, image: &Make) -> Result<()> {
         const BATCH: usize = 256;
         for first in (0..table.rows).step_by(BATCH) {
@@ -179,7 +179,7 @@ impl Images {
     }
 }
 
-/// An error of one row, with its place.
+/// An error about one row.
 fn at_row(table: &Table, row: usize, problem: String) -> Error {
     Error::from(Fault::new(problem).source(table.place(row)))
 }

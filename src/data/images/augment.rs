@@ -1,10 +1,11 @@
-//! Random crops, with padding or of a random part, and horizontal flip; a stream an (epoch, example).
+//! Random crops (of the padded image or of a random part) and horizontal flips. Each (epoch,
+//! example) has its own random stream.
 
 use crate::random::{Purpose, Stream};
 use crate::spec::{ImageDataSpec, Interpolation, RandomResizedCrop};
 
-/// Draws the changes of one epoch. What happens to an example depends on (seed, epoch,
-/// example) alone, not on its place in a batch.
+/// Draws the augmentations of one epoch. They depend only on (seed, epoch, example), not on the
+/// example's place in a batch.
 #[derive(Clone, Debug)]
 pub struct Augmenter {
     seed: u64,
@@ -28,18 +29,18 @@ impl Augmenter {
         }
     }
 
-    /// Whether [`Augmenter::draw_part`] says what happens to images, not [`Augmenter::draw`].
+    /// Whether images are cropped by [`Augmenter::draw_part`] instead of [`Augmenter::draw`].
     pub fn resizes(&self) -> bool {
         self.part.is_some()
     }
 
-    /// Of resizing parts.
+    /// The interpolation for resizing parts.
     pub fn interpolation(&self) -> Interpolation {
         self.interpolation
     }
 
-    /// The part of an image of this width and height that is resized to the whole square, as left,
-    /// top, width and height, and whether to mirror it.
+    /// The part of an image that is resized to the whole square, as left, top, width and height in
+    /// pixels, and whether to mirror it. `width` and `height` are the image's.
     pub fn draw_part(&self, example: usize, width: usize, height: usize) -> ([usize; 4], bool) {
         let mut stream = Stream::new(self.seed, Purpose::Augment, &self.name(example));
         let part = match &self.part {
@@ -53,8 +54,8 @@ impl Augmenter {
         format!("{}/{example}", self.epoch)
     }
 
-    /// How far the crop window moves right and down in pixels, each in −padding..=padding, and
-    /// whether to mirror.
+    /// How far the crop window moves right and down, in pixels from −padding to padding, and
+    /// whether to mirror the image.
     pub fn draw(&self, example: usize) -> (isize, isize, bool) {
         if self.padding == 0 && !self.flip {
             return (0, 0, false);
@@ -69,8 +70,9 @@ impl Augmenter {
     }
 }
 
-/// A part as torchvision's RandomResizedCrop draws it: ten tries at a uniform share of the area and a
-/// ratio whose logarithm is uniform; if none fits, the middle part of the nearest ratio.
+/// Draws a part like torchvision's RandomResizedCrop. It tries ten times to draw a uniform share of
+/// the area and a log-uniform aspect ratio. If none fits, it takes the centre with the nearest
+/// ratio.
 fn part(crop: &RandomResizedCrop, width: usize, height: usize, stream: &mut Stream) -> [usize; 4] {
     let ([least, most], [narrow, wide]) = (crop.scale, crop.ratio);
     let mut between = |low: f64, high: f64| low + (high - low) * stream.uniform();
@@ -78,7 +80,7 @@ fn part(crop: &RandomResizedCrop, width: usize, height: usize, stream: &mut Stre
     for _ in 0..10 {
         let area = w * h * between(least, most);
         let ratio = between(narrow.ln(), wide.ln()).exp();
-        // Python rounds halves to even.
+        // Rounded as in Python.
         let part_width = (area * ratio).sqrt().round_ties_even();
         let part_height = (area / ratio).sqrt().round_ties_even();
         if (1.0..=w).contains(&part_width) && (1.0..=h).contains(&part_height) {
@@ -96,7 +98,7 @@ fn part(crop: &RandomResizedCrop, width: usize, height: usize, stream: &mut Stre
     } else {
         (width, height)
     };
-    // Of an image a few pixels long the nearest ratio may be none at all.
+    // In an image of few pixels, the nearest ratio may give a side of 0.
     let (part_width, part_height) = (part_width.clamp(1, width), part_height.clamp(1, height));
     [(width - part_width) / 2, (height - part_height) / 2, part_width, part_height]
 }
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_cover_their_range_and_repeat() {
+    fn draws_cover_their_range_and_are_repeatable() {
         let data = r#"{"augment": {"crop_padding": 2, "horizontal_flip": true}}"#;
         let a = augmenter(data, 1, 0);
         let draws: Vec<_> = (0..2000).map(|e| a.draw(e)).collect();
@@ -129,10 +131,10 @@ mod tests {
         assert_ne!(other(1, 0), other(1, 1));
     }
 
-    /// Means, spreads and extremes of many boxes are torchvision's, by
+    /// Compares means, deviations and extremes of many parts to torchvision's, from
     /// `scripts/reference/make_image_fixtures.py`.
     #[test]
-    fn parts_are_distributed_as_torchvision_s() {
+    fn parts_are_distributed_as_in_torchvision() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/boxes.json");
         let cases: serde_json::Value =
             serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -154,8 +156,8 @@ mod tests {
                 let mean = values().sum::<f64>() / n;
                 let spread = (values().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
                 let (want, want_spread) = (list("mean")[i], list("std")[i]);
-                // Five standard errors of a difference; a spread's is at most about twice its
-                // normal value for these shapes.
+                // Five standard errors of a difference of means. The standard error of the
+                // deviation is at most about twice that of a normal distribution for these shapes.
                 let error = 5.0 * want_spread * (2.0 / n).sqrt();
                 assert!((mean - want).abs() <= error, "{case}, {i}: {mean} and {want}");
                 assert!((spread - want_spread).abs() <= 2.0 * error, "{case}, {i}: {spread}");
@@ -168,9 +170,8 @@ mod tests {
         }
     }
 
-    /// Parts fit whatever the image's shape is.
     #[test]
-    fn parts_of_the_smallest_images_have_pixels() {
+    fn parts_of_the_smallest_images_are_inside_and_not_empty() {
         let a = augmenter(r#"{"augment": {"random_resized_crop": {}}}"#, 0, 0);
         for (width, height) in [(1, 1), (1, 500), (500, 1), (2, 3), (1, 2)] {
             for example in 0..200 {

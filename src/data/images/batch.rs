@@ -1,4 +1,4 @@
-//! Images to normalised batches.
+//! Makes normalised batches of images.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -10,8 +10,9 @@ use super::resize::{self, resize};
 use super::split::ImageSplit;
 
 impl ImageData {
-    /// Normalised images \[batch, channel, row, column\] and labels \[batch\]. An augmenter
-    /// changes each image by its own stream. Images that are no squares need one.
+    /// Normalised images \[batch, channel, row, column\] and labels \[batch\]. An augmenter changes
+    /// each image by the image's own random stream. Images that are not square require an
+    /// augmenter.
     pub fn batch(
         &self,
         split: &ImageSplit,
@@ -44,12 +45,12 @@ impl ImageData {
             Ok(())
         };
         match augmenter.is_some_and(Augmenter::resizes) && !device.is_cpu() {
-            // The model is on another device, and the processor's other threads are free.
+            // The model is on another device, so all CPU threads are free.
             true => values
                 .par_chunks_exact_mut(size)
                 .zip(examples)
                 .try_for_each(|(out, example)| one(out, *example))?,
-            // On the one thread that makes batches: the others are the model's.
+            // The model uses the other CPU threads, so this stays on one.
             false => values
                 .chunks_exact_mut(size)
                 .zip(examples)
@@ -61,9 +62,9 @@ impl ImageData {
     }
 }
 
-/// Writes an image \[row, column, channel\] as values \[channel, row, column\], seen through a
-/// window that is moved by (dx, dy) and then mirrored. Outside the image stands black, as in
-/// torchvision's RandomCrop.
+/// Writes an image \[row, column, channel\] as normalised values \[channel, row, column\]. The crop
+/// window is moved by (dx, dy), then the result may be mirrored. Pixels outside the image are
+/// black, as in torchvision's RandomCrop.
 fn normalise(
     image: &[u8],
     side: usize,
@@ -101,9 +102,9 @@ mod tests {
     use crate::data::images::dataset::tests::embedded;
     use crate::data::images::statistics::ImageStatistics;
 
-    /// Every window and its mirror image, pixel by pixel.
+    /// Checks every window and its mirror image, pixel by pixel.
     #[test]
-    fn windows_are_those_of_the_formula() {
+    fn crop_windows_agree_with_the_formula() {
         let (side, channels) = (3, 3);
         let image: Vec<u8> = (1..=(side * side * channels) as u8).map(|v| 9 * v).collect();
         let (mean, std) = (vec![0.1, 0.5, 0.9], vec![0.2, 0.3, 0.4]);

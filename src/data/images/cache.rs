@@ -1,10 +1,9 @@
-//! The cache of decoded splits: a file each, named by a hash of everything that decides its
-//! content, so that nothing in it can be out of date.
+//! The cache of decoded splits. Each split is a file, named by a hash of everything that decides
+//! its content, so a file can never be out of date.
 //!
-//! A file is in the safetensors format: the tensors `pixels`, `labels`, `sizes` (width, height),
-//! `digests` and `changes`, and as metadata what is known of the split with a checksum over all of it.
-//! Pixels are mapped into memory instead of read. A file that is damaged, short or something else is
-//! passed over and made again.
+//! A file has the safetensors format with the tensors `pixels`, `labels`, `sizes` (width, height),
+//! `digests` and `changes`. Its metadata holds facts about the split, and a checksum of everything.
+//! Pixels are mapped into memory instead of read. A damaged file is ignored and written again.
 
 use std::collections::HashMap;
 use std::env;
@@ -24,14 +23,14 @@ use crate::atomic::temporary_in;
 use crate::data::labels::Classes;
 use crate::spec::hex;
 
-/// Of the file's layout and of what decoding makes of images: another number, other files.
+/// Version of the file's layout and of the decoding. It is part of the file's name.
 const VERSION: u32 = 4;
 /// The name of the one entry of the file's metadata.
 const RECORD: &str = "vlora";
-/// Pixels are hashed in pieces of this size, on all cores.
-const PIECE: usize = 4 << 20;
-/// Splits of fewer bytes of pixels are decoded sooner than a file is worth its place.
-const LEAST: usize = 8 << 20;
+/// Pixels are hashed in chunks of this many bytes, on all cores.
+const CHUNK: usize = 4 << 20;
+/// Splits with fewer bytes of pixels are not cached, since decoding them is fast.
+const MIN_BYTES: usize = 8 << 20;
 
 /// A decoded split.
 #[derive(Debug)]
@@ -44,28 +43,29 @@ pub struct Decoded {
     pub about: About,
 }
 
-/// What is known of an image besides its pixels and its label.
+/// Facts about an image besides its pixels and its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fact {
-    /// Of the stored pixels.
+    /// Width and height of the stored pixels.
     pub width: u32,
     pub height: u32,
-    /// Of the whole image, upright, before it was resized or cropped: [`super::decode::Image`]'s.
+    /// Digest of the whole upright image before resizing and cropping
+    /// ([`super::decode::Image::digest`]).
     pub digest: u128,
-    /// What was made of the encoded image.
+    /// How decoding changed the image.
     pub change: Change,
 }
 
-/// What is known of a split besides its images.
+/// Facts about a split besides its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     pub classes: Classes,
-    /// Images of each table that was read, in order.
+    /// Number of images in each table, in order.
     pub tables: Vec<usize>,
 }
 
-/// `VLORA_CACHE`, else `vlora` in `XDG_CACHE_HOME`, else in `~/.cache`. None where `VLORA_CACHE`
-/// is empty or there is no home.
+/// The cache's folder: `VLORA_CACHE`, else `vlora` in `XDG_CACHE_HOME`, else `vlora` in `~/.cache`.
+/// None if `VLORA_CACHE` is empty or there is no home.
 pub fn cache_folder() -> Option<PathBuf> {
     folder_by(|name| env::var_os(name).map(PathBuf::from))
 }
@@ -74,7 +74,7 @@ fn folder_by(set: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     match set("VLORA_CACHE") {
         Some(folder) => (!folder.as_os_str().is_empty()).then_some(folder),
         None => {
-            // The XDG specification has relative paths ignored.
+            // The XDG specification says that relative paths must be ignored.
             let xdg = set("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
             let home = || set("HOME").filter(|folder| folder.is_absolute());
             Some(xdg.or_else(|| Some(home()?.join(".cache")))?.join("vlora"))
@@ -87,8 +87,8 @@ fn folder_by(set: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// Of files (their hashes, in order), of what is stored of their images, and of all else that
-    /// decoding depends on.
+    /// A key from the files' hashes in order, how images are stored, the number of classes, and all
+    /// other words that decoding depends on.
     pub fn of<'a>(
         files: impl IntoIterator<Item = &'a str>,
         store: &str,
@@ -121,14 +121,14 @@ impl Key {
 /// The metadata of a file.
 #[derive(Serialize, Deserialize)]
 struct Record {
-    /// The file's own key: a file that was renamed is another split's.
+    /// The file's own key. It shows if the file was renamed.
     key: String,
     about: About,
-    /// Of everything but itself.
+    /// Checksum of everything else.
     checksum: String,
 }
 
-/// A split's tensors but its pixels, as bytes of little-endian numbers.
+/// All tensors of a split except its pixels, as little-endian bytes.
 struct Tensors {
     labels: Vec<u8>,
     sizes: Vec<u8>,
@@ -147,7 +147,7 @@ impl Tensors {
         }
     }
 
-    /// Labels and facts of the images.
+    /// Converts the bytes to labels and facts of the images.
     fn read(&self) -> (Vec<u32>, Vec<Fact>) {
         let words = |bytes: &[u8]| -> Vec<u32> {
             bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
@@ -163,7 +163,7 @@ impl Tensors {
     }
 }
 
-/// The split that the cache has under the key; None if it has none, or none that is whole.
+/// The split in the cache under the key; None if there is none or it is damaged.
 pub fn load(cache: &Path, key: &Key) -> Option<Decoded> {
     let file = File::open(key.path(cache)).ok()?;
     let length = usize::try_from(file.metadata().ok()?.len()).ok()?;
@@ -185,11 +185,11 @@ pub fn load(cache: &Path, key: &Key) -> Option<Decoded> {
         changes: bytes(CHANGES, Dtype::U8, &[rows])?,
     };
     let (from, to) = metadata.info(PIXELS).filter(|info| info.dtype == Dtype::U8)?.data_offsets;
-    // Behind the length of the header, which is 8 bytes, and the header.
+    // The tensors follow the header's length (8 bytes) and the header.
     let start = head + 8;
     let pixels = map.narrowed(start + from..start + to)?;
-    let sound =
-        record.key == hex(&key.0) && record.checksum == check(key, &record.about, &read, &pixels)?;
+    let sound = record.key == hex(&key.0)
+        && record.checksum == checksum(key, &record.about, &read, &pixels)?;
     let (labels, facts) = read.read();
     sound.then(|| Decoded { pixels: Pixels::Mapped(pixels), labels, facts, about: record.about })
 }
@@ -200,10 +200,10 @@ const SIZES: &str = "sizes";
 const DIGESTS: &str = "digests";
 const CHANGES: &str = "changes";
 
-/// Puts a split into the cache where it is worth it. A cache that cannot be written costs time at
-/// the next start, nothing else.
+/// Writes a split to the cache if it is large enough. Errors are ignored: the next run then decodes
+/// the split again.
 pub fn store(cache: &Path, key: &Key, decoded: &Decoded) {
-    if decoded.pixels.len() >= LEAST {
+    if decoded.pixels.len() >= MIN_BYTES {
         let _ = write(&key.path(cache), key, decoded);
     }
 }
@@ -212,7 +212,7 @@ fn write(path: &Path, key: &Key, decoded: &Decoded) -> io::Result<()> {
     let tensors = Tensors::of(decoded);
     let (rows, pixels) = (decoded.labels.len(), &decoded.pixels[..]);
     let about = decoded.about.clone();
-    let checksum = check(key, &about, &tensors, pixels)
+    let checksum = checksum(key, &about, &tensors, pixels)
         .ok_or_else(|| io::Error::other("what is known of the split is no JSON"))?;
     let record = serde_json::to_string(&Record { key: hex(&key.0), about, checksum })?;
     let view = |dtype, shape: Vec<usize>, bytes| {
@@ -226,11 +226,11 @@ fn write(path: &Path, key: &Key, decoded: &Decoded) -> io::Result<()> {
         (CHANGES, view(Dtype::U8, vec![rows], &tensors.changes)?),
     ];
     let file = temporary_in(path.parent().unwrap_or(Path::new(".")))?;
-    // One entry: the order of several would be another in each file.
+    // Only one entry, since the order of several would differ from file to file.
     let metadata = HashMap::from([(RECORD.to_string(), record)]);
     let permissions = file.as_file().metadata()?.permissions();
     serialize_to_file(all, Some(metadata), file.path()).map_err(io::Error::other)?;
-    // That put another file into the place, which is private to its owner.
+    // The call above replaced the file by one that only its owner can read.
     let written = File::open(file.path())?;
     written.set_permissions(permissions)?;
     written.sync_all()?;
@@ -238,9 +238,9 @@ fn write(path: &Path, key: &Key, decoded: &Decoded) -> io::Result<()> {
     Ok(())
 }
 
-/// A checksum of a file's content. None where JSON cannot say what is known of the split.
-fn check(key: &Key, about: &About, tensors: &Tensors, pixels: &[u8]) -> Option<String> {
-    let pieces: Vec<_> = pixels.par_chunks(PIECE).map(Sha256::digest).collect();
+/// A checksum of a file's content. None if the split's facts cannot be written as JSON.
+fn checksum(key: &Key, about: &About, tensors: &Tensors, pixels: &[u8]) -> Option<String> {
+    let pieces: Vec<_> = pixels.par_chunks(CHUNK).map(Sha256::digest).collect();
     let about = serde_json::to_vec(about).ok()?;
     let Tensors { labels, sizes, digests, changes } = tensors;
     let mut hash = Sha256::new();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_loaded_and_any_changed_byte_is_noticed() {
+    fn a_stored_split_is_loaded_and_any_changed_byte_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let key = key(&[]);
         let path = key.path(dir.path());
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_lies_where_the_user_says() {
+    fn the_cache_folder_follows_the_environment() {
         let of = |set: &[(&str, &str)]| {
             let value = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into());
             folder_by(value).map(|folder| folder.display().to_string())
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn another_word_or_store_is_another_key() {
+    fn different_files_stores_or_words_have_different_keys() {
         let of = |files: &[&str], store, words: &[&str]| {
             Key::of(files.iter().copied(), store, 2, words.iter().map(|w| w.to_string())).0
         };
@@ -340,9 +340,9 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
         let big = Decoded {
-            pixels: Pixels::Owned(vec![7; LEAST]),
-            labels: vec![0; LEAST / 4],
-            facts: vec![decoded().facts[0]; LEAST / 4],
+            pixels: Pixels::Owned(vec![7; MIN_BYTES]),
+            labels: vec![0; MIN_BYTES / 4],
+            facts: vec![decoded().facts[0]; MIN_BYTES / 4],
             ..decoded()
         };
         store(&file, &key(&[]), &big);
@@ -352,7 +352,7 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // A cache that several users share serves them all, as the umask lets.
+            // Users who share a cache can read its files, as far as the umask allows.
             let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
             assert_eq!(mode(&key(&[]).path(dir.path())), mode(&file));
         }

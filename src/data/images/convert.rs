@@ -1,5 +1,5 @@
-//! Channels as Pillow's `convert("RGB")` and `convert("L")` make them, and a count of what was done
-//! to images when they were decoded.
+//! Converts channels like Pillow's `convert("RGB")` and `convert("L")`, and counts how decoding
+//! changed images.
 
 use std::ops::BitOr;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::duplicates::notes;
 
-/// What an image's samples are, a byte each.
+/// The channels of an image's samples, one byte each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Samples {
     Grey,
@@ -27,18 +27,18 @@ impl Samples {
     }
 }
 
-/// What was done to one image: a set.
+/// How decoding changed one image: a set of flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change(pub u8);
 
 impl Change {
-    /// By its orientation.
+    /// Turned upright by its orientation.
     pub const TURNED: Change = Change(1);
     pub const GREY_TO_RGB: Change = Change(2);
     pub const COLOR_TO_GREY: Change = Change(4);
-    /// An alpha channel that hides something was dropped.
+    /// An alpha channel that is not fully opaque was dropped.
     pub const ALPHA_DROPPED: Change = Change(8);
-    /// 16 bits a sample became the upper 8.
+    /// Samples of 16 bits were cut to their upper 8.
     pub const DEPTH_HALVED: Change = Change(16);
 }
 
@@ -50,7 +50,7 @@ impl BitOr for Change {
     }
 }
 
-/// How many images were changed how.
+/// Number of images for each kind of change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Changes {
@@ -58,14 +58,14 @@ pub struct Changes {
     pub turned: u64,
     pub grey_to_rgb: u64,
     pub color_to_grey: u64,
-    /// Their transparency was dropped: each pixel keeps its own colour.
+    /// Transparency was dropped: each pixel keeps its own colour.
     pub alpha_dropped: u64,
-    /// 16 bits a sample became the upper 8.
+    /// Samples of 16 bits were cut to their upper 8.
     pub depth_halved: u64,
 }
 
 impl Changes {
-    /// Counts what was done to images, of each a set.
+    /// Adds the changes of some images.
     pub fn add(&mut self, images: impl Iterator<Item = Change>) {
         for change in images {
             let has = |kind: Change| u64::from(change.0 & kind.0 != 0);
@@ -77,7 +77,7 @@ impl Changes {
         }
     }
 
-    /// A sentence for each thing that was done.
+    /// One sentence for each kind of change that occurred.
     pub fn notes(&self) -> Vec<String> {
         let all = [
             (self.turned, "turned upright by the orientation that the file states"),
@@ -90,8 +90,8 @@ impl Changes {
     }
 }
 
-/// `samples` as 1 channel (grey) or 3 (RGB). Grey is ITU-R 601's luma, rounded as Pillow rounds it;
-/// alpha is dropped and the colour under it stays.
+/// Converts `samples` to 1 channel (grey) or 3 (RGB). Grey is ITU-R 601's luma with Pillow's
+/// rounding. Alpha is dropped; the colour under it stays.
 pub fn convert(samples: Vec<u8>, kind: Samples, channels: usize) -> (Vec<u8>, Change) {
     let colors = match kind {
         Samples::Grey | Samples::GreyAlpha => 1,
@@ -109,13 +109,13 @@ pub fn convert(samples: Vec<u8>, kind: Samples, channels: usize) -> (Vec<u8>, Ch
     }
 }
 
-/// 0.299 R + 0.587 G + 0.114 B in fixed point with 16 fractional bits.
+/// 0.299 R + 0.587 G + 0.114 B, in fixed point with 16 fractional bits.
 fn luma(pixel: &[u8]) -> u8 {
     let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
     ((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16) as u8
 }
 
-/// The upper byte of each sample of 16 bits in the machine's byte order, as Pillow keeps it.
+/// The upper byte of each 16-bit sample, as in Pillow. Samples are in native byte order.
 pub fn upper_bytes(samples: &[u8]) -> Vec<u8> {
     samples.as_chunks().0.iter().map(|b| (u16::from_ne_bytes(*b) >> 8) as u8).collect()
 }

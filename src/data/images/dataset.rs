@@ -22,21 +22,21 @@ use crate::spec::{ImageDataSpec, Normalize};
 #[derive(Clone, Debug)]
 pub struct ImageData {
     pub train: ImageSplit,
-    /// Without examples where a run trains without validation.
+    /// Empty if a run trains without validation.
     pub validation: ImageSplit,
     pub test: ImageSplit,
-    /// Empty where the files do not name them.
+    /// Empty if the classes have no names.
     pub class_names: Vec<String>,
-    /// Labels are names, whose numbers are their places in `class_names`.
+    /// Whether the files hold names as labels. Numbers are then their indices in `class_names`.
     named_labels: bool,
     pub statistics: ImageStatistics,
-    /// Split, name and SHA-256 of every file read, in reading order; images in folders are one of
-    /// each split.
+    /// Split, name and SHA-256 of every file read, in reading order. Images in folders count as one
+    /// file for each split.
     pub files: Vec<(String, String, String)>,
     pub treated: Treated,
 }
 
-/// How many of the images that were read were changed, and how many are in two splits.
+/// Numbers of images that decoding changed, and of images in two splits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Treated {
     pub changes: Changes,
@@ -44,20 +44,20 @@ pub struct Treated {
 }
 
 impl Treated {
-    /// A sentence for each thing that happened.
+    /// One sentence for each count above 0.
     pub fn notes(&self) -> Vec<String> {
         [self.changes.notes(), self.shared.notes("Images")].concat()
     }
 }
 
 impl ImageData {
-    /// Reads, checks and decodes the three splits, or takes what is decoded from the user's cache.
-    /// Images become squares of `size`; labels are below `classes`.
+    /// Reads, checks and decodes the three splits, or loads decoded ones from the user's cache.
+    /// Images become squares of `size`. Errors if a label is not below `classes`.
     pub fn load(data: &ImageDataSpec, size: Size, classes: usize, hub: &Hub) -> Result<ImageData> {
         ImageData::load_with_cache(data, size, classes, hub, cache_folder().as_deref())
     }
 
-    /// [`ImageData::load`] with another folder for what is decoded, or none.
+    /// [`ImageData::load`] with another cache folder, or without a cache.
     pub fn load_with_cache(
         data: &ImageDataSpec,
         size: Size,
@@ -92,12 +92,12 @@ impl ImageData {
         })
     }
 
-    /// The same images, normalised with other figures.
+    /// The same images with another normalisation.
     pub fn normalised(&self, normalize: &Normalize) -> ImageData {
         ImageData { statistics: normalize.into(), ..self.clone() }
     }
 
-    /// Splits of no files.
+    /// A dataset of splits that come from no files.
     pub(super) fn of_splits(
         [train, validation, test]: [ImageSplit; 3],
         statistics: ImageStatistics,
@@ -114,10 +114,10 @@ impl ImageData {
         }
     }
 
-    /// A hash over all files read, independent of where they lay.
+    /// A hash of all files read, independent of their location.
     pub fn sha256(&self) -> String {
         let names = self.named_labels.then_some(&self.class_names[..]);
-        // Earlier versions did not turn images by their orientation: turned ones are other data.
+        // Earlier versions did not turn images upright, so turned images are different data.
         let upright = (self.treated.changes.turned > 0).then_some("upright");
         sha256(&self.files, names, upright.as_slice())
     }
@@ -129,7 +129,7 @@ impl From<&Normalize> for ImageStatistics {
     }
 }
 
-/// Decodes splits, or takes them out of the cache.
+/// Decodes splits, or loads them from the cache.
 struct ReadImages<'a> {
     data: &'a ImageDataSpec,
     fit: Fit,
@@ -142,7 +142,7 @@ struct Images {
     pixels: Arc<Pixels>,
     labels: Vec<u32>,
     facts: Vec<Fact>,
-    /// Each as large as it is, not all squares of one size.
+    /// Whether images have their own sizes, instead of being squares of one size.
     whole: bool,
 }
 
@@ -152,7 +152,7 @@ impl ReadSplit for ReadImages<'_> {
     const EXAMPLE: [&'static str; 2] = ["image", "images"];
 
     fn read(&mut self, split: &mut OpenSplit) -> Result<Read<Images>> {
-        // Parts of images at random are taken from whole ones.
+        // Random parts are cropped from whole images.
         let store = match (split.role, self.data.augment.random_resized_crop) {
             (Role::Train, Some(_)) => Store::Whole(self.fit.size.channels),
             _ => Store::Squares(self.fit),
@@ -185,13 +185,13 @@ impl ReadSplit for ReadImages<'_> {
 }
 
 impl ReadImages<'_> {
-    /// What decides a decoded split: its files, what is stored of their images, the columns, and the
-    /// names that were there before.
+    /// The cache key of a decoded split: its files, how images are stored, the columns, and the
+    /// classes of earlier splits.
     fn key(&self, split: &OpenSplit, store: Store) -> Key {
         let columns = [&self.data.image_column[..], &self.data.label_column];
         let words = columns.map(str::to_string).into_iter().chain(split.meaning());
         let hashes = split.files.hashes.iter().map(|(_, sha256)| sha256.as_str());
-        Key::of(hashes, &store.words(), self.classes, words)
+        Key::of(hashes, &store.cache_key(), self.classes, words)
     }
 }
 
@@ -226,7 +226,7 @@ pub mod tests {
         spec::parse(text, "t.yaml", "t", &[], &|_| 0).unwrap().variants[0].spec.clone()
     }
 
-    /// The dataset in the program, as the quickstart's.
+    /// The embedded dataset, with the quickstart's settings.
     pub fn embedded() -> ImageData {
         let spec = quickstart();
         ImageData::load(

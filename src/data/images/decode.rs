@@ -1,9 +1,9 @@
-//! One encoded image to its pixels, upright and in the channels that the model takes.
+//! Decodes an image to pixels, upright and with the model's number of channels.
 //!
-//! The size in the header is compared before anything is decoded, so a header that claims 40,000 ×
-//! 40,000 pixels allocates nothing. PNG and lossless WebP are exact. JPEG's standard leaves rounding
-//! to the decoder, and how colours of half the resolution are enlarged: on smooth images this one
-//! is within 2 of Pillow's, 3 with such colours, and at hard edges of colour further from it.
+//! The size in the header is checked before decoding, so a header that claims 40,000 × 40,000
+//! pixels allocates nothing. PNG and lossless WebP are exact. JPEG's standard leaves rounding and
+//! the upsampling of colours to the decoder. On smooth images this decoder differs from Pillow by
+//! at most 2, or 3 with subsampled colours. At hard colour edges it differs more.
 
 use std::io::Cursor;
 
@@ -18,17 +18,17 @@ use super::jpeg;
 use super::orientation::Orientation;
 use crate::data::quiet::quietly;
 
-/// What images become.
+/// The size of images for the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Of the square image, pixels.
+    /// Side of the square image in pixels.
     pub side: usize,
     /// 1 is grey, 3 is RGB.
     pub channels: usize,
 }
 
 impl Size {
-    /// Bytes of an image.
+    /// Number of bytes of an image.
     pub fn bytes(self) -> usize {
         self.side * self.side * self.channels
     }
@@ -41,13 +41,13 @@ pub struct Image {
     pub height: usize,
     /// \[row, column, channel\].
     pub pixels: Vec<u8>,
-    /// What was made of the encoded image.
+    /// How decoding changed the image.
     pub change: Change,
 }
 
 impl Image {
-    /// Of size and pixels: images are equal where this is. 128 bits of a SHA-256, which nobody can
-    /// make equal for two images on purpose either.
+    /// A digest of size and pixels, to find equal images: 128 bits of a SHA-256. Nobody can
+    /// construct two different images with the same digest.
     pub fn digest(&self) -> u128 {
         let mut hash = Sha256::new();
         hash.update((self.width as u64).to_le_bytes());
@@ -58,20 +58,20 @@ impl Image {
     }
 }
 
-/// Decodes an image, turns it upright and gives it 1 (grey) or 3 (RGB) channels. `fits` sees width
-/// and height, upright, before anything is decoded. Errors, without the file's name, if the image is
-/// damaged or cut off, does not fit, or is grey of 16 bits.
+/// Decodes an image, turns it upright and converts it to 1 (grey) or 3 (RGB) channels. `fits`
+/// checks the upright width and height before decoding. Errors if the image is damaged or
+/// truncated, does not fit, or is 16-bit grey. The error does not name the file.
 pub fn decode(
     bytes: &[u8],
     channels: usize,
     fits: &(dyn Fn(u32, u32) -> Result<(), String> + Sync),
 ) -> Result<Image, String> {
-    // Decoders are tested against damage, but a panic of theirs must not be the user's.
+    // Decoders should not panic on damaged files, but if one does, the user gets an error.
     quietly(|| by_format(bytes, channels, fits))
         .unwrap_or_else(|| Err(broken("its decoder gave up")))
 }
 
-/// What a decoder leaves, as stored.
+/// A decoder's result, before conversion and turning.
 struct Stored {
     width: u32,
     height: u32,
@@ -94,7 +94,7 @@ fn by_format(
             let (width, height) = png_size(bytes).ok_or_else(|| broken("its header is cut off"))?;
             let orientation = Orientation::of_png(bytes);
             fits(orientation, width, height)?;
-            // Depth 16, colour type grey. Pillow's convert("L") makes all above 255 white.
+            // Depth 16, colour type grey. Pillow's convert("L") turns values above 255 white.
             if bytes.get(24..26) == Some(&[16, 0]) {
                 return Err(sixteen_bits());
             }
@@ -111,8 +111,8 @@ fn by_format(
             (orientation, Stored { width, height, samples, kind, change: Change::default() })
         }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
-            // The decoder stops at the last pixel. The bytes that the header announces after it
-            // belong to the image, too, and may say how to turn it.
+            // The decoder stops at the last pixel. The header's length includes bytes after it,
+            // which may hold the orientation.
             let announced = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
             if (bytes.len() as u64) < u64::from(announced) + 8 {
                 return Err(broken(&format!(
@@ -154,7 +154,7 @@ fn limits(width: u32, height: u32) -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(width);
     limits.max_image_height = Some(height);
-    // A row of 16-bit RGBA and what the decoders keep beside the pixels.
+    // Enough for 16-bit RGBA and the decoders' own buffers.
     limits.max_alloc = Some((64 << 20) + 16 * u64::from(width) * u64::from(height));
     limits
 }
@@ -183,7 +183,7 @@ fn stored<D: ImageDecoder>(decoder: ImageResult<D>) -> Result<Stored, String> {
 
 fn failed(error: &image::ImageError) -> String {
     let text = error.to_string();
-    // What follows is the long name of a part of the format.
+    // The rest of the message is a long internal name.
     broken(text.split(" while decoding").next().unwrap_or(&text))
 }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn alpha_is_dropped_and_what_it_hid_is_counted() {
+    fn alpha_is_dropped_and_counted_unless_it_is_opaque() {
         let image = |alpha| RgbaImage::from_pixel(4, 4, Rgba([1, 2, 3, alpha]));
         let png = |alpha| encoded(DynamicImage::ImageRgba8(image(alpha)), ImageFormat::Png);
         for (alpha, change) in [(255, Change::default()), (254, Change::ALPHA_DROPPED)] {

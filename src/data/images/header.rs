@@ -1,23 +1,23 @@
-//! What an encoded image's header says of its size and colours, without decoding it.
+//! Reads size and colours from an image's header, without decoding the image.
 
 use std::fmt;
 
 use super::jpeg::Frame;
 
-/// An image as it is stored.
+/// The header of a stored image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Header {
     pub width: u32,
     pub height: u32,
     pub colours: Colours,
-    /// PNG, JPEG, WebP, or pixels of no format.
+    /// PNG, JPEG, WebP, or a name for raw pixels.
     pub format: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Colours {
     Grey,
-    /// Of 16 bits.
+    /// 16-bit grey.
     DeepGrey,
     GreyAlpha,
     Rgb,
@@ -27,7 +27,7 @@ pub enum Colours {
 }
 
 impl Colours {
-    /// Whether all of it is grey by its kind.
+    /// Whether the format of the pixels is grey.
     pub fn is_grey(self) -> bool {
         matches!(self, Colours::Grey | Colours::DeepGrey | Colours::GreyAlpha)
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Header {
     }
 }
 
-/// The header of a PNG, JPEG or WebP image; None where there is none.
+/// The header of a PNG, JPEG or WebP image; None for other or damaged data.
 pub fn header(bytes: &[u8]) -> Option<Header> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => png(bytes),
@@ -58,7 +58,7 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
     }
 }
 
-/// Big-endian, of as many bytes as there are.
+/// A big-endian number of any number of bytes.
 fn big(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |n, b| n << 8 | u32::from(*b))
 }
@@ -67,7 +67,7 @@ fn little(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b))
 }
 
-/// The chunk IHDR: width, height, depth, colour type.
+/// Reads the chunk IHDR: width, height, depth, colour type.
 fn png(bytes: &[u8]) -> Option<Header> {
     let (width, height) = png_size(bytes)?;
     let [depth, colours] = *bytes.get(24..26)?.as_array()?;
@@ -89,7 +89,7 @@ pub fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((big(bytes.get(16..20)?), big(bytes.get(20..24)?)))
 }
 
-/// The first frame's size and number of components.
+/// Reads the first frame's size and number of components.
 fn jpeg(bytes: &[u8]) -> Option<Header> {
     let Frame { width, height, components } = Frame::first(bytes)?;
     let colours = match components {
@@ -101,7 +101,7 @@ fn jpeg(bytes: &[u8]) -> Option<Header> {
     Some(Header { width, height, colours, format: "JPEG" })
 }
 
-/// The first chunk: extended, lossy or lossless.
+/// Reads the first chunk, which is extended, lossy or lossless.
 fn webp(bytes: &[u8]) -> Option<Header> {
     let data = bytes.get(20..30)?;
     let (width, height, alpha) = match &bytes[12..16] {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_those_that_were_written() {
+    fn headers_of_encoded_images_are_read_back() {
         use ImageFormat::{Jpeg, Png, WebP};
         for (image, format, want) in [
             (DynamicImage::new_luma8(5, 3), Png, "5 × 3, grey, PNG"),
@@ -149,7 +149,7 @@ mod tests {
         ] {
             let bytes = encoded(image, format);
             assert_eq!(header(&bytes).unwrap().to_string(), want);
-            // Whatever is cut off, nothing is read beyond it.
+            // A truncated header must not panic.
             for n in 0..bytes.len() {
                 let _ = header(&bytes[..n]);
             }

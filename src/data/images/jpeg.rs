@@ -1,15 +1,15 @@
-//! JPEG files: what stands in their markers, and their samples.
+//! JPEG files: their markers and their samples.
 //!
-//! A file is markers (`FF xx`), most followed by a segment that states its length, and after each
-//! start of scan the entropy-coded data, in which `FF 00` is a byte and `FF D0`–`FF D7` are
-//! restarts (ITU-T T.81, B.1). Decoders fill what is missing with grey. Pillow refuses a file without
-//! its end marker, and so does this.
+//! A file is a sequence of markers (`FF xx`). Most are followed by a segment that begins with its
+//! length. Each start of scan is followed by entropy-coded data, in which `FF 00` is a data byte
+//! and `FF D0`–`FF D7` are restarts (ITU-T T.81, B.1). Decoders fill missing data with grey, so a
+//! file without its end marker is refused, as in Pillow.
 
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// What the markers of a whole file say.
+/// The content of a file's markers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Head<'a> {
     /// As stored, before the orientation is applied.
@@ -17,15 +17,14 @@ pub struct Head<'a> {
     pub height: u32,
     /// Colour components: 1 is grey, 3 are RGB or YCbCr, 4 are CMYK or YCCK.
     pub components: u8,
-    /// Of all EXIF segments in front of the first scan, one after the other; empty without one.
+    /// All EXIF segments before the first scan, joined; empty without one.
     pub exif: Vec<u8>,
-    /// Of the last XMP segment in front of the first scan; empty without one.
+    /// The last XMP segment before the first scan; empty without one.
     pub xmp: &'a [u8],
 }
 
 impl Head<'_> {
-    /// Walks from marker to marker up to the end of the image. Errors, with what was found, if the
-    /// file ends before that.
+    /// Reads all markers up to the end of the image. Errors if the file ends before that.
     pub fn read(bytes: &[u8]) -> Result<Head<'_>, String> {
         const EXIF: &[u8] = b"Exif\0\0";
         const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
@@ -53,16 +52,16 @@ impl Head<'_> {
     }
 }
 
-/// Start of scan, end of image.
+/// The markers for start of scan and end of image.
 const SCAN: u8 = 0xda;
 const END: u8 = 0xd9;
 
-/// Whether the marker starts a frame. DHT, JPG and DAC stand between those that do.
+/// Whether the marker starts a frame. DHT, JPG and DAC lie in the same range but do not.
 fn is_frame(marker: u8) -> bool {
     matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
 }
 
-/// What a start-of-frame segment says of the image's size.
+/// The image's size in a start-of-frame segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub width: u32,
@@ -77,7 +76,7 @@ impl Frame {
         Some(Frame { width: word(w1, w0), height: word(h1, h0), components })
     }
 
-    /// The first frame of a file, which may end behind it.
+    /// The first frame of a file. The file may be truncated after it.
     pub fn first(bytes: &[u8]) -> Option<Frame> {
         let mut at = 2;
         loop {
@@ -90,8 +89,8 @@ impl Frame {
     }
 }
 
-/// The next marker and its segment, which is empty for a marker that stands alone; `at` is moved past
-/// both. None if the file ends before that.
+/// The next marker and its segment, which is empty for a standalone marker. `at` moves past both.
+/// None if the file ends before that.
 fn next_segment<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(u8, &'a [u8])> {
     let marker = next_marker(bytes, at)?;
     if matches!(marker, 0x01 | 0xd0..=0xd9) {
@@ -104,11 +103,11 @@ fn next_segment<'a>(bytes: &'a [u8], at: &mut usize) -> Option<(u8, &'a [u8])> {
     Some((marker, segment))
 }
 
-/// The next marker that is no stuffed byte and no restart; `at` is moved past it.
+/// The next marker that is neither a stuffed byte nor a restart. `at` moves past it.
 fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
     loop {
         *at += bytes.get(*at..)?.iter().position(|b| *b == 0xff)?;
-        // Any number of fill bytes may stand in front.
+        // A marker may follow any number of fill bytes.
         *at += bytes[*at..].iter().position(|b| *b != 0xff)?;
         *at += 1;
         match bytes[*at - 1] {
@@ -118,14 +117,13 @@ fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
     }
 }
 
-/// Samples \[row, column, channel\] of a file with this head: one channel where it has one component,
-/// else RGB.
+/// Decodes samples \[row, column, channel\]. They are grey if the file has one component, else RGB.
 pub fn samples(bytes: &[u8], head: &Head) -> Result<Vec<u8>, String> {
     let color = match head.components {
         1 => ColorSpace::Luma,
         _ => ColorSpace::RGB,
     };
-    // Strict: what the decoder cannot read is an error, not grey.
+    // In strict mode damaged data is an error instead of grey pixels.
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(head.width as usize)
@@ -145,10 +143,10 @@ pub fn samples(bytes: &[u8], head: &Head) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    /// Restarts, stuffed bytes and fill bytes are no markers; a thumbnail's markers lie inside a
-    /// segment.
+    /// Restarts, stuffed bytes and fill bytes do not count as markers. A thumbnail's markers are
+    /// inside a segment.
     #[test]
-    fn the_walk_ends_at_the_image_s_own_end() {
+    fn markers_are_read_up_to_the_image_s_own_end() {
         let mut file = vec![0xff, 0xd8];
         let thumbnail = [&b"Exif\0\0"[..], &[0xff, 0xd9, 0xff, 0xda]].concat();
         file.extend([0xff, 0xe1, 0, 12]);

@@ -1,7 +1,7 @@
 //! Datasets of images with labels: decoding, resizing, normalising, augmenting.
 //!
-//! Rows become images here; which files hold the rows of which split is the module above's. Decoded
-//! splits are kept in a cache.
+//! This module makes images of rows. The module above finds the files of each split. Decoded splits
+//! are cached.
 
 mod assemble;
 mod augment;

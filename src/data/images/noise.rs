@@ -1,4 +1,4 @@
-//! Images of noise with random labels, for measurements that need no data.
+//! Images of noise with random labels, for benchmarks without data.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::statistics::ImageStatistics;
 use crate::random::{Purpose, Stream};
 
 impl ImageData {
-    /// So many training examples, and as many each for validation and test as `other` says. A few
-    /// images repeat, so that many examples need little memory.
+    /// Makes `train` training examples, and `other` examples each for validation and test. A few
+    /// images are repeated, so that many examples need little memory.
     pub fn noise(size: Size, classes: usize, train: usize, other: usize) -> ImageData {
         const DISTINCT: usize = 64;
         const MOST_BYTES: usize = 1 << 24;
@@ -26,7 +26,7 @@ impl ImageData {
             let rows = (0..examples).map(|i| (i % images) as u32).collect();
             ImageSplit::new(pixels.clone(), labels.clone(), size).rows(rows)
         };
-        // Those of evenly distributed bytes.
+        // Mean and deviation of uniformly distributed values in [0, 1].
         let (mean, std) = (0.5, (1.0f64 / 12.0).sqrt());
         let statistics =
             ImageStatistics { mean: vec![mean; size.channels], std: vec![std; size.channels] };

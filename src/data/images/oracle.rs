@@ -1,4 +1,4 @@
-//! Decoding beside what `datasets` and Pillow make of the same files: fixtures of
+//! Compares decoding to `datasets` and Pillow, with fixtures from
 //! `scripts/reference/make_image_fixtures.py`.
 
 use super::convert::Change;
@@ -44,15 +44,15 @@ fn decoded(bytes: &[u8], channels: usize) -> Result<Image, String> {
     decode(bytes, channels, &|_, _| Ok(()))
 }
 
-/// The greatest difference of two values.
+/// The largest difference between two values at the same place.
 fn apart(a: &[u8], b: &[u8]) -> u8 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
 }
 
-/// Every format × orientation, mode and encoding.
+/// Covers every format with every orientation, mode and encoding.
 #[test]
-fn images_are_what_datasets_hands_on() {
+fn decoded_images_equal_those_of_datasets() {
     let table = table("decoded");
     let (images, rgb, grey) = (table.bytes("image"), table.bytes("rgb"), table.bytes("grey"));
     let mut wrong = Vec::new();
@@ -71,9 +71,8 @@ fn images_are_what_datasets_hands_on() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What is counted of an image is what was done to it.
 #[test]
-fn changes_are_those_that_were_made() {
+fn changes_to_an_image_are_reported() {
     let table = table("decoded");
     let of = |name: &str, channels: usize| {
         let row = (0..table.rows).find(|row| table.text("name", *row) == name).unwrap();
@@ -99,9 +98,10 @@ fn changes_are_those_that_were_made() {
     }
 }
 
-/// Every format, cut at every byte. What Pillow refuses is refused; what it takes is whole.
+/// Every format is truncated at every byte. Images that Pillow refuses must be refused. Those that
+/// Pillow accepts may be accepted, with all pixels.
 #[test]
-fn cut_images_are_refused() {
+fn truncated_images_are_refused() {
     let table = table("decoded");
     for row in 0..table.rows {
         let (name, whole) = (table.text("name", row), table.bytes("image").get(row).unwrap());
@@ -119,8 +119,8 @@ fn cut_images_are_refused() {
     }
 }
 
-/// Checksums guard a PNG's pixels: with any byte of them changed it is refused. Other formats have
-/// none, and damage must not end in a panic.
+/// A PNG's pixels have checksums, so a change of any byte must be refused. Other formats have none;
+/// there, damage must only not panic.
 #[test]
 fn damaged_images_are_refused_where_the_format_can_tell() {
     let table = table("decoded");
@@ -141,9 +141,9 @@ fn damaged_images_are_refused_where_the_format_can_tell() {
     }
 }
 
-/// Sizes × filter × resize × crop, in colour and grey.
+/// Covers sizes, filters, resizes and crops, in colour and grey.
 #[test]
-fn squares_are_what_torchvision_makes_of_pillow_images() {
+fn squares_equal_those_of_torchvision_on_pillow_images() {
     let table = table("resized");
     let (images, rgb, grey) = (table.bytes("image"), table.bytes("rgb"), table.bytes("grey"));
     let mut equal = 0;
@@ -171,6 +171,6 @@ fn squares_are_what_torchvision_makes_of_pillow_images() {
             equal += usize::from(off == 0);
         }
     }
-    // Nearly all are equal: both convolve in whole numbers.
+    // Most are exactly equal, since both convolve in integers.
     assert!(equal >= table.rows, "{equal} of {}", 2 * table.rows);
 }

@@ -1,27 +1,27 @@
-//! How an image has to be turned to stand upright, and turning it.
+//! Reads an image's orientation and turns the image upright.
 //!
-//! Cameras store what their sensor saw and write beside it, in the EXIF tag 0x0112, how it was held:
-//! 1 is upright, 2 to 8 are the other symmetries of a rectangle. `datasets` hands on images turned by
-//! Pillow's `ImageOps.exif_transpose`, so the tag is looked for where Pillow looks for it: in EXIF
-//! data, else in XMP (`tiff:Orientation`).
+//! Cameras store the image as the sensor saw it, and the camera's orientation in the EXIF tag
+//! 0x0112: 1 is upright, 2 to 8 are the other symmetries of a rectangle. `datasets` turns images by
+//! Pillow's `ImageOps.exif_transpose`. So the tag is read from the same places as in Pillow: from
+//! EXIF data, else from XMP (`tiff:Orientation`).
 
 use std::borrow::Cow;
 use std::io::Read;
 
 use flate2::read::ZlibDecoder;
 
-/// Text of a PNG is not unpacked beyond this.
+/// Bytes of a PNG's text that are unpacked at most.
 const MOST_TEXT: u64 = 1 << 20;
 
-/// A symmetry of a rectangle, as EXIF numbers them: 1 to 8.
+/// A symmetry of a rectangle, by its EXIF number 1 to 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orientation(u8);
 
 impl Orientation {
     pub const UPRIGHT: Orientation = Orientation(1);
 
-    /// What EXIF data (a TIFF structure) or, where that is silent, XMP says. Numbers beyond 1 to 8
-    /// turn nothing.
+    /// The orientation in EXIF data (a TIFF structure), or in XMP if EXIF has none. Numbers outside
+    /// 1 to 8 mean upright.
     pub fn of(exif: &[u8], xmp: &[u8]) -> Orientation {
         let number = match in_tiff(exif) {
             Some(number) => number,
@@ -40,7 +40,7 @@ impl Orientation {
                 exif = Some(content);
                 continue;
             }
-            // Of chunks with the same keyword the last counts, and only that is unpacked.
+            // The last chunk with a keyword counts, and only that one is unpacked.
             match text(kind, content) {
                 Some((b"exif", Text { bytes, .. })) if kind == b"tEXt" => exif = Some(bytes),
                 Some((b"Raw profile type exif", value)) => profile = Some(value),
@@ -58,7 +58,7 @@ impl Orientation {
 
     pub fn of_webp(bytes: &[u8]) -> Orientation {
         let (mut exif, mut xmp) = (&[][..], &[][..]);
-        // Only the extended format has metadata, and says in its first chunk which.
+        // Only the extended format has metadata. Flags in its first chunk say which.
         let flags = match bytes.get(12..16) {
             Some(b"VP8X") => bytes.get(20).copied().unwrap_or(0),
             _ => 0,
@@ -78,7 +78,7 @@ impl Orientation {
         Orientation::of(exif, xmp)
     }
 
-    /// Width and height once turned.
+    /// Width and height after turning.
     pub fn size(self, width: u32, height: u32) -> (u32, u32) {
         match self.0 {
             5..=8 => (height, width),
@@ -86,7 +86,8 @@ impl Orientation {
         }
     }
 
-    /// Pixels \[row, column, channel\] of `width` × `height`, turned: of [`Orientation::size`].
+    /// Turns pixels \[row, column, channel\] of `width` × `height`. The result has the size of
+    /// [`Orientation::size`].
     pub fn turn(self, pixels: &[u8], width: usize, height: usize, channels: usize) -> Vec<u8> {
         let (new_width, new_height) = match self.0 {
             5..=8 => (height, width),
@@ -96,7 +97,7 @@ impl Orientation {
         let mut turned = Vec::with_capacity(pixels.len());
         for y in 0..new_height {
             for x in 0..new_width {
-                // Where the pixel at (x, y) comes from.
+                // The source of the pixel at (x, y).
                 let (from_x, from_y) = match self.0 {
                     2 => (right - x, y),
                     3 => (right - x, bottom - y),
@@ -115,8 +116,8 @@ impl Orientation {
     }
 }
 
-/// The orientation tag in the first directory of a TIFF structure, 0 where its value is no whole
-/// number; None where there is none.
+/// The orientation tag in the first directory of a TIFF structure. It is 0 if its value is not a
+/// whole number, and None if there is no tag.
 fn in_tiff(mut tiff: &[u8]) -> Option<u64> {
     for _ in 0..2 {
         tiff = tiff.strip_prefix(b"Exif\0\0").unwrap_or(tiff);
@@ -144,7 +145,7 @@ fn in_tiff(mut tiff: &[u8]) -> Option<u64> {
             break;
         };
         if tag == 0x0112 {
-            // SHORT and LONG, without and with a sign.
+            // SHORT and LONG, unsigned and signed.
             let value = match (kind, count) {
                 (3 | 8, 1) => number(entry + 8, 2),
                 (4 | 9, 1) => number(entry + 8, 4),
@@ -166,7 +167,7 @@ fn in_xmp(xmp: &[u8]) -> Option<u64> {
     })
 }
 
-/// Kind and content of every chunk, up to the last whole one.
+/// Kind and content of every complete chunk.
 fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut at = 8;
     std::iter::from_fn(move || {
@@ -178,7 +179,7 @@ fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The value of a text chunk, as it is stored.
+/// The value of a text chunk, possibly compressed.
 #[derive(Clone, Copy)]
 struct Text<'a> {
     bytes: &'a [u8],
@@ -186,7 +187,7 @@ struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The value, unpacked: no more than its first [`MOST_TEXT`] bytes, nothing where it is damaged.
+    /// The unpacked value, at most its first [`MOST_TEXT`] bytes; empty if it is damaged.
     fn value(&self) -> Cow<'a, [u8]> {
         match self.packed {
             true => Cow::Owned(unpack(self.bytes).unwrap_or_default()),
@@ -228,7 +229,7 @@ fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// ImageMagick's form of EXIF data: three lines of head, then hexadecimal digits.
+/// Decodes ImageMagick's form of EXIF data: three header lines, then hexadecimal digits.
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text
         .split(|b| *b == b'\n')
@@ -244,7 +245,7 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// EXIF data with the one tag.
+    /// EXIF data with only this tag.
     pub fn exif(kind: u8, count: u8, value: [u8; 4], big: bool) -> Vec<u8> {
         let short = |n: u8| if big { [0, n] } else { [n, 0] };
         let long = |n: u8| if big { [0, 0, 0, n] } else { [n, 0, 0, 0] };
@@ -282,7 +283,7 @@ mod tests {
         assert_eq!(in_tiff(b""), None);
     }
 
-    /// A PNG of text chunks alone, each with its keyword and its value packed.
+    /// A PNG with only compressed text chunks of these keywords and values.
     fn packed_texts(texts: &[(&str, &[u8])]) -> Vec<u8> {
         use std::io::Write;
         let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
@@ -300,12 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn packed_text_is_bounded_and_the_last_of_a_keyword_counts() {
+    fn unpacked_text_is_limited_and_the_last_chunk_of_a_keyword_counts() {
         let xmp = |n: u8| format!("<x tiff:Orientation=\"{n}\"/>").into_bytes();
         let name = "XML:com.adobe.xmp";
         let of = |texts: &[(&str, &[u8])]| Orientation::of_png(&packed_texts(texts)).0;
         assert_eq!(of(&[(name, &xmp(6)), (name, &xmp(3)), ("Comment", &xmp(8))]), 3);
-        // Beyond the bound nothing is unpacked.
+        // A tag beyond the limit is not found.
         let bomb = vec![b' '; 64 << 20];
         let long = [&bomb[..MOST_TEXT as usize], &xmp(6)].concat();
         assert_eq!(of(&[(name, &long)]), 1);
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn xmp_counts_where_exif_is_silent() {
+    fn xmp_is_used_only_if_exif_has_no_orientation() {
         let six = b"<x tiff:Orientation=\"6\"/>";
         let number = |exif: &[u8], xmp: &[u8]| Orientation::of(exif, xmp).0;
         assert_eq!(number(b"", six), 6);

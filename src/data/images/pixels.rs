@@ -1,4 +1,4 @@
-//! Pixels of decoded images: in memory of their own, or in a file mapped into it.
+//! Pixels of decoded images, in owned memory or in a memory-mapped file.
 
 use std::fmt;
 use std::fs::File;
@@ -7,36 +7,36 @@ use std::ops::{Deref, Range};
 
 use memmap2::Mmap;
 
-/// Bytes of images, one behind the other.
+/// Bytes of all images, one after the other.
 pub enum Pixels {
     Owned(Vec<u8>),
     Mapped(Mapped),
 }
 
-/// A part of a file that is mapped.
+/// A part of a memory-mapped file.
 pub struct Mapped {
     map: Mmap,
     part: Range<usize>,
 }
 
 impl Mapped {
-    /// Maps all of the file, which must have `length` bytes.
+    /// Maps the whole file. Errors unless it has `length` bytes.
     pub fn open(file: &File, length: usize) -> io::Result<Mapped> {
-        // A map beyond the file's end would end the program at the first read there.
+        // Reading a map beyond the file's end would kill the program.
         if file.metadata()?.len() != length as u64 {
             return Err(io::Error::other("the file has another length"));
         }
-        // SAFETY: the bytes must not change while they are borrowed. Files of the cache are made
-        // whole under another name and renamed, never written in place, and a file that is renamed
-        // over or deleted lives on in its maps. Somebody who shortens one by hand while a run
-        // reads it ends that run, as deleting its memory would.
+        // SAFETY: the bytes must not change while they are borrowed. Cache files are written under
+        // another name and renamed, never changed in place. A file that is replaced or deleted
+        // stays readable through its map. Only someone who truncates a file by hand while a run
+        // reads it can crash that run.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(file)? };
         let part = 0..map.len();
         Ok(Mapped { map, part })
     }
 
-    /// The same map, seen in a part of it only.
+    /// The same map, limited to a part of it.
     pub fn narrowed(self, part: Range<usize>) -> Option<Mapped> {
         self.map.get(part.clone())?;
         Some(Mapped { part, ..self })

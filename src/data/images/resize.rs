@@ -1,10 +1,10 @@
-//! Images of any size to squares: resized as Pillow resizes, then cropped.
+//! Makes squares of images of any size: resized like Pillow, then cropped.
 //!
 //! Pillow's `resize` weighs source pixels with a triangle (bilinear) or Keys' cubic with a = −1/2
-//! (bicubic), which is stretched where an image becomes smaller ("antialiasing"). The convolution is
-//! separable, in whole numbers, and rounded to a byte in between; fast_image_resize has the same.
-//! Sizes and places are torchvision's: `Resize(n)` makes the shorter side n and cuts the fraction
-//! off the other one, `CenterCrop` rounds half a pixel to the even place.
+//! (bicubic). The kernel is widened if the image becomes smaller (antialiasing). The convolution is
+//! separable, in integers, and rounded to bytes between the two passes; fast_image_resize does the
+//! same. Sizes and positions are torchvision's: `Resize(n)` makes the shorter side n and rounds the
+//! other side down, and `CenterCrop` rounds half a pixel to the even position.
 
 use fast_image_resize::images::{Image as View, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -12,7 +12,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use super::decode::{Image, Size};
 use crate::spec::{Crop, ImageDataSpec, Interpolation, Resize};
 
-/// Beyond this many pixels Pillow takes an image for an attack, and so do we.
+/// Pillow refuses images with more pixels as an attack, and so does this program.
 const MOST_PIXELS: u64 = 178_956_970;
 
 /// How images become squares of the model's size.
@@ -29,7 +29,7 @@ impl Fit {
         Fit { size, resize: data.resize, crop: data.crop, interpolation: data.interpolation }
     }
 
-    /// Refuses an image of a width and height that does not become such a square.
+    /// Errors if an image of this width and height does not become such a square.
     pub fn check(&self, width: u32, height: u32) -> Result<(), String> {
         decodable(width, height)?;
         let side = self.size.side as u64;
@@ -67,7 +67,7 @@ impl Fit {
         ))
     }
 
-    /// Width and height before the crop.
+    /// Width and height after resizing, before the crop.
     fn resized(&self, width: u32, height: u32) -> (u64, u64) {
         let (width, height) = (u64::from(width), u64::from(height));
         match self.resize {
@@ -83,7 +83,7 @@ impl Fit {
         }
     }
 
-    /// The square of an image that [`Fit::check`] took, \[row, column, channel\].
+    /// The square of an image that passed [`Fit::check`], \[row, column, channel\].
     pub fn square(&self, image: &Image) -> Result<Vec<u8>, String> {
         let channels = self.size.channels;
         let (width, height) = self.resized(image.width as u32, image.height as u32);
@@ -98,21 +98,21 @@ impl Fit {
         Ok(whole.crop(middle(width, side), middle(height, side), side, side, channels))
     }
 
-    /// Whether the square is the image itself.
+    /// Whether the image is already such a square.
     pub fn takes_as_is(&self, image: &Image) -> bool {
         let side = self.size.side;
         (image.width, image.height) == (side, side)
             && self.resized(side as u32, side as u32) == (side as u64, side as u64)
     }
 
-    /// All that decides what it makes of an image.
-    pub fn words(&self) -> String {
+    /// A text for the cache key: it names everything that decides the resized pixels.
+    pub fn cache_key(&self) -> String {
         format!("{:?} {:?} {:?}", self.resize, self.crop, self.interpolation)
     }
 }
 
-/// Where a crop of `side` of `length` pixels starts: half a pixel goes to the even one, as Python
-/// rounds.
+/// The start of a centred crop of `side` out of `length` pixels. Half a pixel is rounded to even,
+/// as in Python.
 fn middle(length: usize, side: usize) -> usize {
     let spare = length - side;
     match spare % 4 {
@@ -121,7 +121,7 @@ fn middle(length: usize, side: usize) -> usize {
     }
 }
 
-/// Refuses sizes that nothing is made of, or that would fill the memory.
+/// Errors for images without pixels and for those that would fill the memory.
 pub fn decodable(width: u32, height: u32) -> Result<(), String> {
     let pixels = u64::from(width) * u64::from(height);
     match pixels {
@@ -152,7 +152,7 @@ pub struct Pixels<'a> {
 }
 
 impl Pixels<'_> {
-    /// A part of it, which must lie inside.
+    /// Cuts out a part, which must lie inside the image.
     pub fn crop(self, x: usize, y: usize, width: usize, height: usize, channels: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(width * height * channels);
         for row in y..y + height {
@@ -163,7 +163,7 @@ impl Pixels<'_> {
     }
 }
 
-/// An image resized as Pillow resizes it.
+/// Resizes an image like Pillow.
 pub fn resize(
     from: Pixels,
     channels: usize,
@@ -188,8 +188,8 @@ pub fn resize(
         Resizer::new().resize(&source, &mut out, &options).map_err(|e| failed(e.to_string()))?;
         Ok::<_, String>(out.into_vec())
     };
-    // One pass at a time: their order shows where the cubic filter overshoots and is cut off in
-    // between.
+    // One pass at a time, since their order matters: the cubic filter may overshoot, and the values
+    // are clamped between the passes.
     let old = (from.width, from.height);
     let between = match rows_last(old, (width, height)) {
         true => (old.0, height),
@@ -201,9 +201,9 @@ pub fn resize(
     }
 }
 
-/// Whether Pillow 13 convolves along columns before it does along rows. Found by resizing thousands
-/// of images of random sizes in both orders: a height that shrinks by more than twice as many pixels
-/// as the width does goes first.
+/// Whether Pillow 13 convolves along columns before rows. It does so if the height shrinks by more
+/// than twice as many pixels as the width. This was found by resizing thousands of images of random
+/// sizes in both orders.
 fn rows_last((width, height): (usize, usize), (new_width, new_height): (usize, usize)) -> bool {
     let lost = |from: usize, to: usize| from as i64 - to as i64;
     let (narrower, lower) = (lost(width, new_width), lost(height, new_height));
@@ -215,8 +215,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_go_to_the_even_place() {
-        // Python's round: round(0.5) is 0, round(1.5) is 2, round(2.5) is 2.
+    fn half_pixels_are_rounded_to_even() {
+        // In Python round(0.5) is 0, round(1.5) is 2, round(2.5) is 2.
         let places: Vec<usize> = (0..9).map(|spare| middle(10 + spare, 10)).collect();
         assert_eq!(places, [0, 0, 1, 2, 2, 2, 3, 4, 4]);
     }

@@ -16,30 +16,31 @@ use crate::error::{Error, Fault, Result};
 pub struct ImageSplit {
     /// \[image, row, column, channel\]; shared by the parts of one split.
     pixels: Arc<Pixels>,
-    /// Where each image lies, where they are not all squares of `size`.
+    /// Position and size of each image; None if all are squares of `size`.
     places: Option<Arc<Vec<Place>>>,
-    /// Which of the images are this split's; None is all.
+    /// Indices of this split's images among the pixels; None means all.
     rows: Option<Vec<u32>>,
     pub labels: Vec<u32>,
     pub(super) size: Size,
 }
 
-/// An image among those of a split.
+/// Position and size of an image among the pixels.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Its first byte.
+    /// Offset of its first byte.
     start: usize,
     width: u32,
     height: u32,
 }
 
 impl ImageSplit {
-    /// Squares of one size, with the label of each.
+    /// A split of squares of one size, with the label of each.
     pub(super) fn new(pixels: Arc<Pixels>, labels: Vec<u32>, size: Size) -> ImageSplit {
         ImageSplit { pixels, places: None, rows: None, labels, size }
     }
 
-    /// The same pixels, each image as large as is known of it; `size` is what they become.
+    /// The same pixels as images of different sizes, which are in `facts`. `size` is then the size
+    /// that they become for the model.
     pub(super) fn of_sizes(self, facts: &[Fact]) -> ImageSplit {
         let mut start = 0;
         let place = |fact: &Fact| {
@@ -51,7 +52,7 @@ impl ImageSplit {
         ImageSplit { places: Some(Arc::new(places)), ..self }
     }
 
-    /// Some of its images, each as often as it is named.
+    /// A selection of the images. An index may occur several times.
     pub(super) fn rows(&self, rows: Vec<u32>) -> ImageSplit {
         let labels = rows.iter().map(|row| self.labels[*row as usize]).collect();
         let within = |row: u32| self.rows.as_ref().map_or(row, |own| own[row as usize]);
@@ -60,8 +61,8 @@ impl ImageSplit {
         ImageSplit { pixels, places, rows: Some(rows), labels, size: self.size }
     }
 
-    /// The same images as squares of one size. Errors, with the image's place among all of its
-    /// file, where one does not fit.
+    /// The same images as squares of one size. Errors if one does not fit; `place` describes an
+    /// image in the error.
     pub(super) fn squares(
         &self,
         fit: &Fit,
@@ -94,7 +95,7 @@ impl ImageSplit {
         self.labels.is_empty()
     }
 
-    /// Its first `count` examples, or all where there are fewer.
+    /// The first `count` examples, or all if there are fewer.
     pub fn first(&self, count: usize) -> ImageSplit {
         self.rows((0..count.min(self.len()) as u32).collect())
     }
@@ -104,7 +105,7 @@ impl ImageSplit {
         self.places.is_none()
     }
 
-    /// Which of all images the `i`-th of this split is.
+    /// Index of the split's image `i` among the pixels.
     fn row(&self, i: usize) -> usize {
         self.rows.as_ref().map_or(i, |rows| rows[i] as usize)
     }
@@ -128,20 +129,20 @@ impl ImageSplit {
         (&self.pixels[start..start + width * height * channels], width, height)
     }
 
-    /// Images, rows, columns, channels, once they are squares.
+    /// Numbers of images, rows, columns and channels, as squares.
     pub fn dims(&self) -> (usize, usize, usize, usize) {
         let Size { side, channels } = self.size;
         (self.len(), side, side, channels)
     }
 
-    /// All images one after another.
+    /// The bytes of all images, one after another.
     pub fn bytes(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.len() * self.size.bytes());
         (0..self.len()).for_each(|i| all.extend_from_slice(self.image(i)));
         all
     }
 
-    /// Whether the pixels are a file's of the cache of decoded splits.
+    /// Whether the pixels are mapped from the cache of decoded splits.
     pub fn is_cached(&self) -> bool {
         matches!(*self.pixels, Pixels::Mapped(_))
     }

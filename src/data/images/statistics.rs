@@ -1,10 +1,10 @@
-//! Mean and deviation of the channels of images.
+//! Mean and standard deviation of each channel.
 
 use rayon::prelude::*;
 
 use super::split::ImageSplit;
 
-/// What normalisation subtracts and divides by, a channel each, for pixels in \[0, 1\].
+/// Mean and standard deviation of each channel, for normalising pixels in \[0, 1\].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageStatistics {
     pub mean: Vec<f64>,
@@ -29,12 +29,12 @@ impl ImageStatistics {
             (average, mean(&|v| (v - average).powi(2)).sqrt())
         };
         let (mean, std): (Vec<f64>, Vec<f64>) = counts.iter().map(moments).unzip();
-        // A channel without contrast is left as it is.
+        // A constant channel is not scaled.
         let std = std.into_iter().map(|s| if s > 0.0 { s } else { 1.0 }).collect();
         ImageStatistics { mean, std }
     }
 
-    /// What each byte becomes, a table a channel.
+    /// For each channel, the normalised value of each byte.
     pub(super) fn tables(&self) -> Vec<[f32; 256]> {
         let table = |(mean, std): (&f64, &f64)| {
             let scale = (1.0 / (255.0 * std)) as f32;
@@ -45,11 +45,11 @@ impl ImageStatistics {
     }
 }
 
-/// How often each value is a channel's: exact, and independent of how the work is divided.
+/// Histogram of each channel. It is exact, and independent of how threads divide the work.
 fn counts<const CHANNELS: usize>(split: &ImageSplit) -> Vec<[u64; 256]> {
     type Counts<const C: usize> = [[u64; 256]; C];
-    // Two sets in turn: neighbours are often equal, and one counter's next increment has to wait
-    // for the one before.
+    // Two sets of counters are used in turn. Neighbouring pixels are often equal, and an increment
+    // has to wait for the one before on the same counter.
     let none = || Box::new([[[0; 256]; CHANNELS]; 2]);
     let count = |mut sets: Box<[Counts<CHANNELS>; 2]>, image: usize| {
         let (pixels, _) = split.image(image).as_chunks::<CHANNELS>();

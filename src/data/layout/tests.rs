@@ -33,7 +33,7 @@ fn splits(files: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn names_of_files_and_folders_tell_the_splits() {
+fn splits_are_found_by_names_of_files_and_folders() {
     let cases: &[(&[&str], &[&str])] = &[
         (
             &[
@@ -76,7 +76,7 @@ fn names_of_files_and_folders_tell_the_splits() {
 }
 
 #[test]
-fn a_split_is_of_whole_sets_of_files() {
+fn a_split_consists_of_complete_sets_of_files() {
     let shards = ["train-00001-of-00002.parquet", "train-00000-of-00002.parquet"];
     assert_eq!(splits(&shards), [format!("train: {} {}", shards[1], shards[0])]);
     let several = ["train.csv", "training.csv", "x/train.csv", "b.train.x.csv", "b.train.y.csv"];
@@ -94,9 +94,9 @@ fn a_split_is_of_whole_sets_of_files() {
     }
 }
 
-/// Every file that holds rows or images is in a split once, or the dataset is refused by its name.
+/// Each file of rows or images must be in exactly one split, else the error names it.
 #[test]
-fn files_in_no_split_or_in_two_are_named() {
+fn the_error_names_a_file_in_no_split_or_in_two() {
     let cases: &[(&[&str], &str, &str)] = &[
         (&["train.parquet", "train-val.parquet"], "train-val.parquet", "two splits"),
         (&["my_train.csv", "my_dev.csv", "notes.csv"], "notes.csv", "in no split"),
@@ -129,7 +129,7 @@ configs:
 ";
 
 #[test]
-fn the_card_goes_before_the_names() {
+fn the_card_has_priority_over_the_names() {
     let files = ["plain/tr-1.csv", "plain/tr-0.csv", "plain/v.csv", "hard/x.csv", "train.csv"];
     let plain = layout(&files, CARD_OF_TWO, Some("plain")).unwrap();
     assert_eq!(found(&plain), ["train: plain/tr-0.csv plain/tr-1.csv", "val: plain/v.csv"]);
@@ -143,7 +143,7 @@ fn the_card_goes_before_the_names() {
     let error = layout(&files, CARD_OF_TWO, Some("hrad")).unwrap_err().to_string();
     assert!(error.contains("did you mean `hard`?"), "{error}");
 
-    // A split whose files are missing leaves the others as they are.
+    // Missing files of one split do not affect the others.
     let part = layout(&files[..2], CARD_OF_TWO, Some("plain")).unwrap();
     assert_eq!(found(&part), ["train: plain/tr-0.csv plain/tr-1.csv", "val: fault"]);
     let error = part.files("val").unwrap_err().to_string();
@@ -151,7 +151,7 @@ fn the_card_goes_before_the_names() {
 }
 
 #[test]
-fn the_default_configuration_is_the_one_that_stands_out() {
+fn the_default_configuration_is_marked_called_default_or_the_only_one() {
     let of = |entries: &str| {
         let card = format!("---\nconfigs: {entries}\n---\n");
         layout(&["a/train.csv", "b/train.csv"], &card, None).map(|layout| found(&layout))
@@ -162,12 +162,12 @@ fn the_default_configuration_is_the_one_that_stands_out() {
     assert_eq!(of("[{config_name: a}, {config_name: default, data_dir: ./b/}]").unwrap(), b);
     assert_eq!(of("[{config_name: x}]").unwrap(), ["train: a/train.csv b/train.csv"]);
     assert!(of("[{config_name: a}, {config_name: b}]").is_err());
-    // What `b` is without a word on its files is everything, or the folder.
+    // Without files in the card, `b` could mean all files or the folder `b`.
     assert!(of("[{config_name: b}]").unwrap().is_empty());
 }
 
 #[test]
-fn folders_are_configurations_where_no_card_says_so() {
+fn folders_are_configurations_without_a_card() {
     let files = ["de-en/train.csv", "de-en/test.csv", "de-fr/train.csv"];
     let chosen = layout(&files, "# A title\n", Some("de-en")).unwrap();
     assert_eq!(found(&chosen), ["train: de-en/train.csv", "test: de-en/test.csv"]);
@@ -176,13 +176,13 @@ fn folders_are_configurations_where_no_card_says_so() {
     assert!(error.contains("de-en, de-fr"), "{error}");
     let error = layout(&["train.csv"], "", Some("x")).unwrap_err().to_string();
     assert!(error.contains("no configurations"), "{error}");
-    // Classes above the splits look the same.
+    // Folders of classes above those of splits look like configurations.
     let error = layout(&["cat/train/1.png", "dog/test/2.png"], "", None).unwrap_err().to_string();
     assert!(error.contains("as in train/cat/1.png"), "{error}");
 }
 
 #[test]
-fn a_missing_split_is_named_with_those_there_are() {
+fn the_error_for_a_missing_split_lists_the_existing_ones() {
     let layout = layout(&["train.csv", "test.csv"], "", None).unwrap();
     let error = layout.files("validation").unwrap_err().to_string();
     assert!(error.contains("the splits train, test"), "{error}");

@@ -1,13 +1,13 @@
-//! The order of an epoch's texts: at random, with texts of about the same length together, so that
-//! batches hold little padding.
+//! The order of an epoch's texts. It is random, but texts of similar length are in the same batch,
+//! so that batches have little padding.
 
 use crate::random::{Purpose, Stream};
 
-/// How many batches' texts are sorted by length together. The more, the less padding; the fewer,
-/// the nearer is the order to a random one.
+/// Number of batches whose texts are sorted by length together. More batches give less padding;
+/// fewer give a more random order.
 const POOL: usize = 50;
 
-/// The epoch's batches, each of `size` texts but one that may have fewer. `lengths` are the texts'.
+/// The epoch's batches of `size` texts; one batch may have fewer. `lengths` are those of the texts.
 ///
 /// The order is a function of (seed, epoch) and the lengths: texts are shuffled, each pool of
 /// [`POOL`] batches is sorted by length, and the batches are shuffled.
@@ -15,7 +15,7 @@ pub fn batches(seed: u64, epoch: usize, lengths: &[usize], size: usize) -> Vec<V
     let mut order =
         Stream::new(seed, Purpose::Order, &epoch.to_string()).permutation(lengths.len());
     for pool in order.chunks_mut(size * POOL) {
-        // Texts of one length stay in their random order.
+        // The sort is stable, so texts of equal length stay in random order.
         pool.sort_by_key(|text| lengths[*text]);
     }
     let sorted: Vec<&[usize]> = order.chunks(size).collect();
@@ -54,7 +54,7 @@ mod tests {
         assert_ne!(of(1, 2), of(2, 2));
     }
 
-    /// Share of a padded batch's places that hold no token.
+    /// Share of padding in the padded batches.
     fn padding(batches: &[Vec<usize>], lengths: &[usize]) -> f64 {
         let longest = |b: &Vec<usize>| b.iter().map(|i| lengths[*i]).max().unwrap_or(0);
         let places: usize = batches.iter().map(|b| b.len() * longest(b)).sum();
@@ -69,7 +69,7 @@ mod tests {
         let plain: Vec<Vec<usize>> = order.chunks(32).map(<[usize]>::to_vec).collect();
         assert!(padding(&own, &lengths) < 0.05, "{}", padding(&own, &lengths));
         assert!(padding(&plain, &lengths) > 0.3);
-        // The first half of the epoch is as long as the second, but for chance.
+        // Both halves of the epoch have about the same mean length.
         let half = |part: &[Vec<usize>]| {
             let texts = part.concat();
             texts.iter().map(|i| lengths[*i]).sum::<usize>() as f64 / texts.len() as f64

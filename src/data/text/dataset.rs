@@ -17,15 +17,15 @@ use crate::hub::{Hub, Kind, Source};
 use crate::random::{Purpose, Stream};
 use crate::spec::{HUB_PREFIX, TextDataSpec, TrainedTokenizer};
 
-/// The file of a tokenizer in a model's folder or repository.
+/// The tokenizer's file in a model's folder or repository.
 pub const TOKENIZER: &str = "tokenizer.json";
 
-/// What a model can take.
+/// The model's limits on classes and tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Labels are below this.
     pub classes: usize,
-    /// Rows of the word embedding: numbers of tokens are below this.
+    /// Rows of the word embedding. Token ids are below this.
     pub vocabulary: usize,
 }
 
@@ -33,26 +33,26 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct TextData {
     pub train: TextSplit,
-    /// Without examples where a run trains without validation.
+    /// Empty if a run trains without validation.
     pub validation: TextSplit,
     pub test: TextSplit,
-    /// Empty where the files do not name them.
+    /// Empty if the classes have no names.
     pub class_names: Vec<String>,
-    /// Labels are names, whose numbers are their places in `class_names`.
+    /// Whether the files hold names as labels. Numbers are then their indices in `class_names`.
     named_labels: bool,
-    /// None for made-up texts.
+    /// None for random texts.
     pub tokenizer: Option<Tokenizer>,
-    /// Where the tokenizer is from, for errors and records.
+    /// The tokenizer's origin, for errors and records.
     pub tokenizer_name: String,
     /// Split, name and SHA-256 of every file read, in reading order.
     pub files: Vec<(String, String, String)>,
-    /// A sentence for each thing that was done to texts.
+    /// One sentence for each kind of change to texts.
     pub notes: Vec<String>,
 }
 
 impl TextData {
-    /// Reads, checks and tokenises the three splits. `beside` names the weights that a run starts
-    /// from, by which the tokenizer is where the section names none.
+    /// Reads, checks and tokenises the three splits. `beside` names the weights that the run starts
+    /// from. If the section names no tokenizer, the one beside these weights is used.
     ///
     /// Errors if a column is missing or holds something else, if a text or a label is missing, if
     /// there is no tokenizer, or if it has more tokens than the model.
@@ -62,7 +62,7 @@ impl TextData {
         beside: Option<&str>,
         hub: &Hub,
     ) -> Result<TextData> {
-        // First, since it is quickly known whether there is one.
+        // Done first, since a missing tokenizer is then reported quickly.
         let found = FoundTokenizer::of(data, beside, hub)?;
         let mut reader = ReadTexts { data, classes: limits.classes };
         let loaded = load(&data.files(), &data.label_column, hub, &mut reader)?;
@@ -112,7 +112,7 @@ impl TextData {
         })
     }
 
-    /// Made-up texts, for measurements: of 4 up to `max_tokens` tokens, most of them short.
+    /// Random texts for benchmarks, with 4 to `max_tokens` tokens, most of them short.
     pub fn noise(limits: Limits, max_tokens: usize, train: usize, other: usize) -> TextData {
         let split = |name: &str, texts: usize| {
             let mut stream = Stream::new(0, Purpose::Noise, name);
@@ -143,12 +143,12 @@ impl TextData {
         }
     }
 
-    /// The token that fills batches up.
+    /// The id of the padding token.
     pub fn padding(&self) -> u32 {
         self.tokenizer.as_ref().map_or(0, Tokenizer::padding)
     }
 
-    /// A hash over all files read and the tokenizer, independent of where they lay.
+    /// A hash of all files read and of the tokenizer, independent of their location.
     pub fn sha256(&self) -> String {
         let names = self.named_labels.then_some(&self.class_names[..]);
         let tokenizer = self.tokenizer.as_ref().map(Tokenizer::sha256).unwrap_or_default();
@@ -156,7 +156,7 @@ impl TextData {
     }
 }
 
-/// What was done to texts, a sentence each.
+/// One sentence for each count above 0.
 fn notes(cut: usize, empty: usize, missing: usize, max_tokens: usize) -> Vec<String> {
     let counted = |count: usize| match count {
         1 => "1 text".to_string(),
@@ -190,16 +190,16 @@ fn check_vocabulary(tokenizer: &Tokenizer, name: &str, limits: Limits) -> Result
     }
 }
 
-/// A tokenizer before the texts are read.
+/// A tokenizer that was read, or the description of one to train.
 enum FoundTokenizer {
-    /// With its name.
+    /// The tokenizer and its name.
     Read(Box<Tokenizer>, String),
     ToTrain(TrainedTokenizer),
 }
 
 impl FoundTokenizer {
     fn of(data: &TextDataSpec, beside: Option<&str>, hub: &Hub) -> Result<FoundTokenizer> {
-        // A path of the spec is a tokenizer's; one beside weights is found by theirs.
+        // A path in the spec is that of a tokenizer. Otherwise it is the path of the weights.
         let is_own = data.tokenizer.is_some();
         let name = match &data.tokenizer {
             None => beside.map(str::to_string).ok_or_else(|| {
@@ -233,17 +233,17 @@ impl FoundTokenizer {
     }
 }
 
-/// The file at a tokenizer's path: itself, or the one in a folder.
+/// The tokenizer's file at a path: the path itself, or the file in a folder.
 fn of_path(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(TOKENIZER) } else { path.to_path_buf() }
 }
 
-/// The file beside weights, which are named by a folder or a file.
+/// The tokenizer's file beside weights. The path is that of a folder or of the weights file.
 fn beside_weights(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(TOKENIZER) } else { path.with_file_name(TOKENIZER) }
 }
 
-/// A tokenizer's name and content.
+/// Reads a tokenizer's file; returns its name and content.
 fn read(at: &Path) -> Result<(String, Vec<u8>)> {
     match fs::read(at) {
         Ok(bytes) => Ok((at.display().to_string(), bytes)),
@@ -255,7 +255,7 @@ fn read(at: &Path) -> Result<(String, Vec<u8>)> {
     }
 }
 
-/// Trains a tokenizer on the texts of the training split alone.
+/// Trains a tokenizer, only on the texts of the training split.
 fn train(spec: &TrainedTokenizer, loaded: &Loaded<RawTexts>) -> Result<Tokenizer> {
     let (split, rows) = loaded.of(Role::Train);
     let RawTexts { first, second, .. } = &split.examples;
@@ -271,14 +271,14 @@ fn train(spec: &TrainedTokenizer, loaded: &Loaded<RawTexts>) -> Result<Tokenizer
     Tokenizer::train(spec, texts.into_iter())
 }
 
-/// The texts of one split with their labels, a row each.
+/// The texts and labels of one split, one for each row.
 struct RawTexts {
     first: Vec<String>,
     second: Option<Vec<String>>,
     labels: Vec<u32>,
-    /// How many texts hold nothing but white space.
+    /// Number of texts with nothing but white space.
     empty: usize,
-    /// How many rows have no text, which is taken for an empty one.
+    /// Number of missing texts, which count as empty.
     missing: usize,
 }
 
@@ -309,7 +309,7 @@ impl ReadSplit for ReadTexts<'_> {
         let (mut first, mut second) = (Vec::new(), data.pair_column.as_ref().map(|_| Vec::new()));
         let (mut tables, mut missing_texts) = (Vec::new(), 0);
         while let Some(table) = split.files.next_table(select)? {
-            // Every reader has refused a file without them.
+            // Every reader checks that its file has these columns, so this error is never seen.
             let missing =
                 |name: &str| Error::from(Fault::new(format!("there is no column `{name}`")));
             let column = table.column(&data.label_column);
@@ -335,7 +335,7 @@ impl ReadSplit for ReadTexts<'_> {
             if let Some(second) = &second {
                 hash = hash.chain_update([0]).chain_update(&second[row]);
             }
-            // Empty texts are kept, and are no example that two splits share.
+            // Empty texts are kept but must not count as duplicates, so each gets its own digest.
             let parts = std::iter::once(&first[row]).chain(second.iter().map(|all| &all[row]));
             if parts.into_iter().all(|text| text.trim().is_empty()) {
                 hash = hash.chain_update([split.role as u8]).chain_update(row.to_le_bytes());
@@ -349,7 +349,7 @@ impl ReadSplit for ReadTexts<'_> {
     }
 }
 
-/// The texts of a column; None where a row has none, as an empty field of CSV is read.
+/// The texts of a column; None for a missing one, such as an empty field of CSV.
 fn column_texts(table: &Table, name: &str) -> Result<Vec<Option<String>>> {
     let Some(column) = table.column(name) else {
         return Err(Fault::new(format!("there is no column `{name}`")).source(table.file()).into());
@@ -392,7 +392,7 @@ mod tests {
     const BYTES: &str = r#", "tokenizer": {"train": "byte-level-bpe", "vocabulary": 280}"#;
 
     #[test]
-    fn texts_and_labels_stand_in_the_order_of_their_rows() {
+    fn texts_and_labels_are_in_the_order_of_their_rows() {
         let folder = Folder::new(&[("train.csv", TRAIN), ("test.csv", TEST)]);
         let data = folder.load(BYTES, None).unwrap();
         assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (4, 0, 1));
@@ -411,13 +411,13 @@ mod tests {
             assert_eq!(data.train.length(i), encode(text).len());
         }
         assert_eq!(data.test.get(0).0, encode("another film"));
-        // An empty text is kept, and counted.
+        // A missing text is kept and counted.
         assert_eq!(data.notes, ["1 text is missing and taken for empty."]);
         let cut = folder.load(&format!("{BYTES}, \"max_tokens\": 5"), None).unwrap();
         assert_eq!(cut.notes[0], "3 texts were cut to 5 tokens.");
     }
 
-    /// The tokenizer of the training part, whatever the test's texts are.
+    /// Changes the test's texts and expects the same tokenizer.
     #[test]
     fn a_tokenizer_is_trained_on_training_texts_alone() {
         let folder = |test: &str| {
@@ -428,14 +428,14 @@ mod tests {
         let json = |data: &TextData| data.tokenizer.as_ref().unwrap().json().to_string();
         assert_eq!(json(&one), json(&other));
         assert_ne!(one.sha256(), other.sha256());
-        // Another tokenizer makes other data of the same files.
+        // The same files with another tokenizer are different data.
         let smaller = BYTES.replace("280", "262");
         let again = folder("zzzz zzzz zzzz").load(&smaller, None).unwrap();
         assert_ne!(again.sha256(), one.sha256());
     }
 
     #[test]
-    fn a_file_s_tokenizer_is_found_by_its_path_and_beside_weights() {
+    fn a_tokenizer_is_found_by_its_path_and_beside_weights() {
         let files = [("train.csv", TRAIN), ("test.csv", TEST)];
         let trained = Folder::new(&files).load(BYTES, None).unwrap();
         let model = Folder::new(&[(TOKENIZER, trained.tokenizer.as_ref().unwrap().json())]);
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_said() {
+    fn errors_name_what_cannot_be_read() {
         let of = |train: &str| Folder::new(&[("train.csv", train), ("test.csv", TEST)]);
         let sound = of(TRAIN);
         let column = of(&TRAIN.replace("text,", "sentence,")).refused(BYTES, None);
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_texts_fit_the_model() {
+    fn random_texts_fit_the_model() {
         let data = TextData::noise(LIMITS, 40, 100, 10);
         assert_eq!((data.train.len(), data.test.len()), (100, 10));
         for i in 0..100 {

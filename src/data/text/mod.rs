@@ -1,4 +1,4 @@
-//! Texts: their tokens, and the order that they are trained in.
+//! Texts: their tokens, and their order in training.
 
 mod batches;
 mod dataset;

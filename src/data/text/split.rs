@@ -9,14 +9,14 @@ use super::tokenizer::Encoded;
 pub struct TextSplit {
     /// Shared by the parts of one split.
     encoded: Arc<Encoded>,
-    /// Which of the texts are this split's; None is all.
+    /// Indices of this split's texts; None means all.
     rows: Option<Vec<u32>>,
-    /// Of this split's texts.
+    /// Labels of this split's texts.
     labels: Vec<u32>,
 }
 
 impl TextSplit {
-    /// Those `rows` of the texts, or all; `labels` are of all.
+    /// A split of the texts in `rows`, or of all. `labels` are those of all texts.
     pub(super) fn new(encoded: Arc<Encoded>, labels: &[u32], rows: Option<Vec<u32>>) -> TextSplit {
         let labels = match &rows {
             Some(rows) => rows.iter().map(|row| labels[*row as usize]).collect(),
@@ -38,7 +38,7 @@ impl TextSplit {
         self.rows.as_ref().map_or(text, |rows| rows[text] as usize)
     }
 
-    /// The tokens of a text, and which text of a pair each is of.
+    /// The token ids of a text, and for each the number (0 or 1) of its text in a pair.
     pub fn get(&self, text: usize) -> (&[u32], &[u8]) {
         self.encoded.get(self.row(text))
     }
@@ -67,7 +67,7 @@ impl TextSplit {
         self.labels[text]
     }
 
-    /// The first texts, so many or all where there are fewer.
+    /// The first `count` texts, or all if there are fewer.
     pub fn first(&self, count: usize) -> TextSplit {
         let rows = (0..self.len().min(count)).map(|text| self.row(text) as u32).collect();
         let labels = self.labels.iter().take(count).copied().collect();

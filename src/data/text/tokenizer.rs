@@ -1,5 +1,5 @@
-//! Texts to tokens, by Hugging Face's `tokenizers`: a base model's `tokenizer.json`, or one that is
-//! trained on the training split.
+//! Tokenises texts with Hugging Face's `tokenizers`. The tokenizer is a base model's
+//! `tokenizer.json`, or is trained on the training split.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -25,25 +25,25 @@ const PAD: &str = "[PAD]";
 const UNKNOWN: &str = "[UNK]";
 const FIRST: &str = "[CLS]";
 const SEPARATOR: &str = "[SEP]";
-/// Their tokens have the numbers 0 to 3.
+/// The special tokens. Their ids are 0 to 3.
 const SPECIAL: [&str; 4] = [PAD, UNKNOWN, FIRST, SEPARATOR];
 
-/// In front of pieces that go on with a word, as in BERT's vocabulary.
+/// Prefix of pieces that continue a word, as in BERT's vocabulary.
 const GOES_ON: &str = "##";
 
-/// How many texts are tokenised together: enough for all threads, little enough to keep.
+/// Number of texts that are tokenised together: enough for all threads, few enough for memory.
 const CHUNK: usize = 4096;
 
 /// Texts as tokens, one after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
-    /// Numbers of tokens, special ones included.
+    /// Token ids, special tokens included.
     pub ids: Vec<u32>,
     /// 0 for tokens of the first text, 1 for those of the second of a pair.
     pub types: Vec<u8>,
-    /// Where each text ends.
+    /// The end of each text in `ids`.
     pub ends: Vec<usize>,
-    /// How many texts were longer and were cut.
+    /// Number of texts that were too long and were cut.
     pub cut: usize,
 }
 
@@ -57,7 +57,7 @@ impl Encoded {
         self.ends.is_empty()
     }
 
-    /// The tokens of a text, and their types.
+    /// The token ids of a text, and their types.
     pub fn get(&self, text: usize) -> (&[u32], &[u8]) {
         let start = if text == 0 { 0 } else { self.ends[text - 1] };
         let range = start..self.ends[text];
@@ -78,7 +78,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Of a `tokenizer.json`, which messages call `name`.
+    /// Reads a `tokenizer.json`; `name` is its name in errors.
     pub fn read(name: &str, bytes: &[u8]) -> Result<Tokenizer> {
         let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| {
             Error::from(
@@ -101,12 +101,12 @@ impl Tokenizer {
                 .expected("none: a text would have other tokens in each run")
                 .into());
         }
-        // Decoded by now, so it is UTF-8.
+        // It was parsed as JSON, so it is UTF-8.
         Ok(Tokenizer { inner, json: String::from_utf8_lossy(bytes).into_owned() })
     }
 
-    /// Trains one on `texts`, which are the training split's alone. The same texts in the same order
-    /// give the same tokenizer, on any number of threads.
+    /// Trains a tokenizer on `texts`, which must be those of the training split. The same texts in
+    /// the same order give the same tokenizer, with any number of threads.
     pub fn train<'t>(
         spec: &TrainedTokenizer,
         texts: impl Iterator<Item = &'t str> + Clone + Send,
@@ -130,16 +130,16 @@ impl Tokenizer {
         &self.json
     }
 
-    /// Of its content.
+    /// SHA-256 of the content of its `tokenizer.json`.
     pub fn sha256(&self) -> String {
         hex(&Sha256::digest(&self.json))
     }
 
-    /// Whether it makes the same tokens of every text, however its file is written. How texts are cut and
-    /// filled up is no part of it.
+    /// Whether both make the same tokens of every text. The files may be written differently, and
+    /// their settings for truncation and padding are ignored.
     pub fn is_same_as(&self, other: &Tokenizer) -> bool {
         let parts = |tokenizer: &Tokenizer| {
-            // As this library writes it: older files spell some parts otherwise.
+            // The library writes both in the same way; older files spell some parts differently.
             let written = tokenizer.inner.to_string(false).ok()?;
             let mut json: serde_json::Value = serde_json::from_str(&written).ok()?;
             let parts = json.as_object_mut()?;
@@ -150,24 +150,24 @@ impl Tokenizer {
         self.json == other.json || parts(self).is_some_and(|own| Some(own) == parts(other))
     }
 
-    /// One more than the highest number that a token has: rows that an embedding needs.
+    /// Rows that an embedding needs: the highest token id plus one.
     pub fn rows(&self) -> usize {
         let highest = self.inner.get_vocab(true).into_values().max();
         highest.map_or(0, |id| id as usize + 1)
     }
 
-    /// The token that fills batches up; 0 where the tokenizer has none.
+    /// The id of the padding token; 0 if the tokenizer has none.
     pub fn padding(&self) -> u32 {
         ["[PAD]", "<pad>"].into_iter().find_map(|pad| self.inner.token_to_id(pad)).unwrap_or(0)
     }
 
-    /// Texts as tokens, with the special tokens of the tokenizer. Of longer ones the first
-    /// `max_tokens` are kept, special ones included; of a pair the longer text is cut first.
+    /// Tokenises texts and adds the tokenizer's special tokens. A text is cut to `max_tokens`
+    /// tokens, special ones included. In a pair the longer text is cut first.
     pub fn encode(&self, texts: &Texts, max_tokens: usize) -> Result<Encoded> {
         let failed =
             |e: &dyn Display| Error::from(Fault::failed(format!("tokenising failed: {e}")));
-        // Texts are tokenised whole and cut afterwards. The library, asked to cut, cuts each text of a
-        // pair before it looks at both, and then not always the longer one.
+        // Texts are tokenised first and cut afterwards. If the library cuts, it cuts each text of a
+        // pair before it compares them, and so may not cut the longer one.
         let (mut whole, mut fits) = (self.inner.clone(), self.inner.clone());
         let cut = TruncationParams {
             max_length: max_tokens,
@@ -212,7 +212,7 @@ impl Tokenizer {
                 let one = fits.post_process(first, second, true).map_err(|e| failed(&e))?;
                 encoded.ids.extend_from_slice(one.get_ids());
                 encoded.types.extend(one.get_type_ids().iter().map(|t| *t as u8));
-                // An empty text, where the tokenizer puts nothing around it: a model needs a token.
+                // An empty text without special tokens has no token, but the model needs one.
                 if one.is_empty() {
                     encoded.ids.push(self.padding());
                     encoded.types.push(0);
@@ -228,7 +228,7 @@ impl Tokenizer {
 #[derive(Clone, Copy, Debug)]
 pub struct Texts<'t> {
     pub first: &'t [String],
-    /// As many as `first`.
+    /// The second texts of pairs, as many as `first`.
     pub second: Option<&'t [String]>,
 }
 
@@ -246,7 +246,7 @@ fn special(token: &&str) -> AddedToken {
     AddedToken::from(token.to_string(), true)
 }
 
-/// Puts BERT's special tokens around texts.
+/// Makes the tokenizer put BERT's special tokens around texts.
 fn around(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
     tokenizer.add_special_tokens(SPECIAL.iter().map(special))?;
     let number = |token: &str| (token.to_string(), tokenizer.token_to_id(token).unwrap_or(0));
@@ -255,7 +255,7 @@ fn around(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
     Ok(())
 }
 
-/// The words of a text, as training counts them: normalised, and cut where no piece reaches across.
+/// The normalised words of a text, as training counts them. No token crosses a word boundary.
 fn words(tokenizer: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
     let mut normalized = NormalizedString::from(text);
     if let Some(normalizer) = tokenizer.get_normalizer() {
@@ -269,7 +269,7 @@ fn words(tokenizer: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Ve
     Ok(words.into_iter().map(|(word, _, _)| word.to_string()).collect())
 }
 
-/// BERT's: words are cut into the longest known pieces.
+/// Trains BERT's tokenizer, which splits words into the longest known pieces.
 fn word_piece<'t>(
     vocabulary: usize,
     lowercase: bool,
@@ -278,8 +278,9 @@ fn word_piece<'t>(
     let mut tokenizer = tokenizers::Tokenizer::new(WordPiece::default());
     tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)))?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    // Training numbers the letters that go on with a word in the order of a hash map, which is another
-    // in each process, and breaks ties by these numbers. Given as special tokens, they are in order.
+    // The library numbers the letters that continue a word in the order of a hash map, which
+    // differs in each process, and breaks ties by these numbers. As special tokens they have a
+    // fixed order.
     let mut letters = BTreeSet::new();
     for text in texts.clone() {
         for word in words(&tokenizer, text)? {
@@ -302,7 +303,8 @@ fn word_piece<'t>(
     Ok(tokenizer)
 }
 
-/// GPT-2's: pairs of bytes are joined, the most frequent first. It knows every text.
+/// Trains GPT-2's tokenizer, which joins pairs of bytes, the most frequent first. It can represent
+/// every text.
 fn byte_level_bpe<'t>(
     vocabulary: usize,
     texts: impl Iterator<Item = &'t str> + Send,
@@ -371,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn special_tokens_come_first_and_stand_around_texts() {
+    fn special_tokens_have_the_lowest_ids_and_surround_texts() {
         for kind in kinds() {
             let tokenizer = train(&kind);
             assert_eq!(tokenizer.padding(), 0);
@@ -383,7 +385,7 @@ mod tests {
                 assert!(ids[1..ids.len() - 1].iter().all(|id| *id > 3 || *id == 1));
                 assert!(types.iter().all(|t| *t == 0));
             }
-            // An empty text is its special tokens.
+            // An empty text has only special tokens.
             assert_eq!(encoded.get(3).0, [2, 3]);
             assert!(encoded.ids.iter().all(|id| (*id as usize) < tokenizer.rows()));
             let most = match kind {
@@ -394,9 +396,9 @@ mod tests {
         }
     }
 
-    /// Bytes are all known, so nothing is the unknown token.
+    /// All bytes are in the vocabulary, so there is no unknown token.
     #[test]
-    fn bytes_know_every_text() {
+    fn byte_level_bpe_represents_every_text() {
         let tokenizer = train(&kinds()[1]);
         let encoded = encode(&tokenizer, &["\u{0}\u{7f} Ω 𝕏 \u{202e}", "日本"], 64);
         assert!(encoded.ids.iter().all(|id| *id != 1), "{encoded:?}");
@@ -415,7 +417,7 @@ mod tests {
         for i in 0..LINES.len() {
             let ((own, _), (all, _)) = (cut.get(i), whole.get(i));
             assert_eq!(own.len(), all.len().min(6));
-            // The beginning is kept, and the separator.
+            // The first tokens and the separator are kept.
             let kept = own.len() - 1;
             assert_eq!((&own[..kept], own[kept]), (&all[..kept], 3));
         }
@@ -443,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tokenizer_is_refused_by_name() {
+    fn the_error_names_a_file_that_is_no_tokenizer() {
         for bytes in [&b"{}"[..], b"not json", b"\xff\xfe"] {
             let error = Tokenizer::read("hub:a/b/tokenizer.json", bytes).unwrap_err().to_string();
             assert!(error.starts_with("hub:a/b/tokenizer.json: the tokenizer cannot be read"));

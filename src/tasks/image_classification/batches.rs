@@ -1,4 +1,4 @@
-//! Batches of images, cropped and mirrored in training, normalised.
+//! Normalised batches of images. Training images are also cropped and mirrored.
 
 use std::sync::OnceLock;
 
@@ -11,10 +11,10 @@ use crate::spec::RunSpec;
 use crate::tasks::blueprint::activations;
 use crate::tasks::data_set::{BatchPlan, DataSet, Split, batches_of, epoch_order};
 
-/// The largest split that a device holds. Larger ones come to it batch by batch.
+/// Bytes of a split that a device holds at most. Larger splits are transferred batch by batch.
 const MOST_HELD: usize = 4 << 30;
 
-/// Whether a device holds a split of so many bytes.
+/// Whether a device holds a split of this many bytes.
 pub fn is_held(bytes: usize) -> bool {
     bytes <= MOST_HELD
 }
@@ -25,7 +25,8 @@ pub struct ImageBatches<'a> {
     spec: &'a RunSpec,
     seed: u64,
     device: Device,
-    /// The splits' images on the device, from their first use on: training, validation, test.
+    /// The images of training, validation and test on the device. They are transferred at first
+    /// use.
     held: [OnceLock<std::result::Result<Option<HeldImages>, String>>; 3],
 }
 
@@ -47,7 +48,7 @@ impl<'a> ImageBatches<'a> {
         }
     }
 
-    /// The images of a split where the device holds them.
+    /// The images of a split, if the device holds them.
     fn held(&self, split: Split) -> Result<Option<&HeldImages>> {
         let images = self.split(split);
         let (n, side, _, channels) = images.dims();
@@ -70,7 +71,7 @@ impl<'a> ImageBatches<'a> {
         augmenter: Option<&Augmenter>,
     ) -> Result<(Tensor, Tensor)> {
         let images = self.split(split);
-        // The device crops squares that it holds; parts are resized on the way to it.
+        // The device can crop the squares that it holds. Random parts are resized on the CPU.
         let resizes = augmenter.is_some_and(Augmenter::resizes);
         let held = if resizes { None } else { self.held(split)? };
         let Some(held) = held else {

@@ -1,10 +1,10 @@
-//! The images of a run, as its task holds them.
+//! The images of a run.
 
 use crate::data::{ImageData, ImageSplit};
 use crate::spec::{ImageDataSpec, Normalize, RunSpec};
 use crate::tasks::data_set::Split;
 
-/// The data section of a run of this task: reading a run gives it no other.
+/// The data section of a run of this task. Reading a spec ensures that there is no other.
 pub fn section(spec: &RunSpec) -> &ImageDataSpec {
     match spec.data.as_images() {
         Some(data) => data,
@@ -25,13 +25,13 @@ impl Data {
         }
     }
 
-    /// What the images are normalised with.
+    /// Mean and deviation that the images are normalised with.
     pub fn normalize(&self) -> Normalize {
         let statistics = &self.0.statistics;
         Normalize { mean: statistics.mean.clone(), std: statistics.std.clone() }
     }
 
-    /// Empty where the files do not name them.
+    /// Names of the classes; empty if they have none.
     pub fn class_names(&self) -> &[String] {
         &self.0.class_names
     }

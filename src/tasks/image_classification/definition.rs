@@ -1,4 +1,4 @@
-//! What is known of image classification without data.
+//! Facts about image classification that need no data.
 
 use super::data::section;
 use super::notes;
@@ -17,7 +17,7 @@ use crate::tasks::spec_lines::Dataset;
 
 /// The metrics, the primary one first.
 pub const METRICS: [Metric; 1] = [ACCURACY];
-/// What computes each of them.
+/// The functions that compute the metrics.
 pub const SCORES: [fn(&[Outcome]) -> f64; 1] = [accuracy];
 
 /// The definition.
@@ -53,7 +53,7 @@ impl Evidence for Images {
 }
 
 impl Definition for Images {
-    /// The data section, and the model's fields that images are checked against.
+    /// The data section, and the model's fields that the images must fit.
     fn data_key(&self, spec: &RunSpec) -> String {
         let fields = flatten(section(spec));
         let sizes = spec.model.as_vit().map(|m| (m.image_size, m.channels, m.classes));

@@ -1,10 +1,10 @@
-//! Images that a GPU holds as bytes and makes batches of.
+//! Images that a GPU holds as bytes, and makes batches from.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::nn::ops::Cropper;
 
-/// A split's images on a device, and what they are normalised by.
+/// A split's images on a device, with mean and deviation for normalising them.
 pub struct HeldImages {
     cropper: Cropper,
     /// \[n, side, side, channels\].
@@ -14,8 +14,9 @@ pub struct HeldImages {
 }
 
 impl HeldImages {
-    /// Images \[n, side, side, channels\], which `bytes` makes if they are needed, and each channel's
-    /// mean and deviation of values in \[0, 1\]. None for a device that makes no batches itself.
+    /// Transfers images \[n, side, side, channels\] to the device. `mean` and `deviation` are those
+    /// of each channel, for values in \[0, 1\]. None, without calling `bytes`, if the device cannot
+    /// make batches.
     pub fn new(
         bytes: impl FnOnce() -> Vec<u8>,
         dims: (usize, usize, usize, usize),
@@ -37,7 +38,7 @@ impl HeldImages {
         self.bytes.elem_count() as u64
     }
 
-    /// As [`Cropper::crops`].
+    /// Makes a batch; see [`Cropper::crops`].
     pub fn batch(&self, picks: &[[i32; 4]], dtype: DType) -> Result<Tensor> {
         self.cropper.crops(&self.bytes, picks, &self.mean, &self.deviation, dtype)
     }

@@ -1,5 +1,5 @@
-//! Image classification: one image, one of several labels; cross-entropy to train, accuracy to
-//! compare.
+//! Image classification: each image has one of several labels. The loss is cross-entropy, the
+//! metric is accuracy.
 
 mod batches;
 mod data;

@@ -1,4 +1,4 @@
-//! What is said of images under a table and beside an evaluation.
+//! Notes on images, for tables and evaluations.
 
 use super::data::section;
 use super::start::{Adjusted, PixelSource};
@@ -10,7 +10,7 @@ use crate::spec::{
 };
 use crate::tasks::classification::classes_note;
 
-/// The model, how pixels were normalised, and how training images were varied.
+/// Describes the model, the normalisation of pixels, and the augmentation.
 pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     let pixels = provenance.and_then(|p| PixelSource::of(&p.task));
     let normal = match (pixels, &section(spec).normalize) {
@@ -40,7 +40,7 @@ fn model(m: &VitSpec) -> String {
     )
 }
 
-/// What is done to images of other sizes and to training images.
+/// Describes resizing, cropping and augmentation.
 fn augmentation(data: &ImageDataSpec) -> String {
     let mut all = Vec::new();
     let by = match data.interpolation {
@@ -83,7 +83,7 @@ fn augmentation(data: &ImageDataSpec) -> String {
     }
 }
 
-/// What was done to the weights that a run starts from.
+/// Notes on the changes to the weights that a run starts from.
 pub fn start_notes(fields: &TaskFields, is_arm: bool) -> Vec<String> {
     let Adjusted { classes, positions } = Adjusted::of(fields);
     let classes = classes.and_then(|classes| classes_note(&classes, is_arm));
@@ -100,7 +100,7 @@ fn positions_note(Resampled { method, from, to }: Resampled) -> String {
     )
 }
 
-/// What was done to a checkpoint's head, positions and images before it was evaluated.
+/// Notes on the changes to a checkpoint's head, positions and images before its evaluation.
 pub fn evaluation_notes(normalize: &Normalize, fields: &TaskFields) -> Vec<String> {
     let from = match PixelSource::of(fields) {
         Some(PixelSource::Spec) => "the spec's figures",

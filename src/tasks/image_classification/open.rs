@@ -1,4 +1,4 @@
-//! The images of a run, opened.
+//! Opens the images of a run.
 
 use super::batches::is_held;
 use super::data::{Data, section};
@@ -17,9 +17,9 @@ use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
 use crate::tasks::task::{Run, Work};
 
-/// The size of the images that a run's model takes, and the number of classes that it tells apart.
+/// The model's image size and number of classes.
 fn of_model(spec: &RunSpec) -> Result<(Size, usize)> {
-    // Reading a spec refuses models of another architecture.
+    // Validation of the spec refuses other architectures before.
     let none = || {
         Error::from(Fault::new("images are for a Vision Transformer").within("model.architecture"))
     };
@@ -95,7 +95,7 @@ impl OpenTask for Data {
 
     fn for_timing(&self, validation: usize) -> Data {
         let mut data = self.0.clone();
-        // Any examples take as long where there are none for validation.
+        // Without validation examples, training examples give the same times.
         let timed = if data.validation.is_empty() { &data.train } else { &data.validation };
         data.validation = timed.first(validation);
         Data(data)

@@ -1,5 +1,5 @@
-//! Weights that were trained on other images: their normalisation, their classes and the positions
-//! of their patches.
+//! Adapts a run to start weights that were trained on other images: normalisation, classes and
+//! position embeddings.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,37 +11,37 @@ use crate::results::{ClassMatch, Resampled, TaskFields};
 use crate::spec::{DataSpec, Normalize, PositionEmbedding, RunSpec, StartHead, VitSpec};
 use crate::tasks::start::{Base, Fitted, Settled};
 
-/// Where the figures are from that pixels are normalised with.
+/// The source of the mean and deviation that normalise pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PixelSource {
     /// `data.normalize`.
     Spec,
-    /// The checkpoint, or the arm, that the run starts from.
+    /// The checkpoint or arm that the run starts from.
     Start,
-    /// The training split.
+    /// Measured on the training split.
     Measured,
 }
 
 impl PixelSource {
     const FIELD: &str = "pixel_source";
 
-    /// As a field of a run's provenance.
+    /// The field for a run's provenance.
     pub fn fields(self) -> TaskFields {
         TaskFields::default().with(PixelSource::FIELD, &self)
     }
 
-    /// None in records of earlier versions.
+    /// Reads the field; None for records of earlier versions.
     pub fn of(fields: &TaskFields) -> Option<PixelSource> {
         fields.get(PixelSource::FIELD)
     }
 }
 
-/// What was done to weights for these data, as `start.json` has it.
+/// The changes to the start weights for these data, as stored in `start.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adjusted {
-    /// How the rows of a kept classifier were matched to the data's classes. None with a new one,
-    /// and in records of earlier versions.
+    /// How the rows of a kept classifier were matched to the data's classes. None for a new
+    /// classifier and for records of earlier versions.
     pub classes: Option<ClassMatch>,
     /// How position embeddings of another image size were resampled.
     pub positions: Option<Resampled>,
@@ -60,12 +60,12 @@ impl Adjusted {
     }
 }
 
-/// What the weights say of the images that trained them.
+/// Facts about the images that the start weights were trained on.
 struct Trained<'a> {
     model: Option<&'a VitSpec>,
     class_names: &'a [String],
     normalize: Option<Normalize>,
-    /// How the program whose weights they are resamples position embeddings.
+    /// The resampling method of the program that the weights come from.
     positions: PositionEmbedding,
 }
 
@@ -96,9 +96,9 @@ impl<'a> Trained<'a> {
     }
 }
 
-/// Fills in what the spec leaves to the weights that the run starts from, and refuses a head whose
-/// classes are not the data's. `data` are the run's, with the normalisation that they have without
-/// those weights.
+/// Fills in the fields of the spec that depend on the start weights. Errors if the classes of a
+/// kept head are not the data's. `data` are the run's data, with their normalisation before the
+/// weights are considered.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
     let mut spec = spec.clone();
     let mut pixels = match section(&spec).normalize {
@@ -129,7 +129,8 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     let sizes = theirs.model.zip(spec.model.as_vit());
     let positions = sizes.and_then(|(theirs, own)| resampled(theirs, own, how));
     if let Some(start) = &mut spec.start {
-        // One way to say it for one way to do it, and none where nothing is done.
+        // The same resampling always gives the same field, and `auto` if nothing is resampled.
+        // Otherwise equal runs could get different ids.
         start.position_embedding = positions.map_or(PositionEmbedding::Auto, |done| done.method);
     }
     let classes = match start.head {
@@ -144,7 +145,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     Ok(Settled { spec, fields: pixels.fields(), started: Some(started), note, identity })
 }
 
-/// Equal but for the rounding of sums that were taken in another order.
+/// Whether two normalisations differ by more than rounding errors.
 fn differs(theirs: &Normalize, own: &Normalize) -> bool {
     let close = |a: &[f64], b: &[f64]| {
         let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-12 * b.abs().max(1.0);
@@ -153,7 +154,7 @@ fn differs(theirs: &Normalize, own: &Normalize) -> bool {
     !close(&theirs.mean, &own.mean) || !close(&theirs.std, &own.std)
 }
 
-/// A checkpoint's weights for a run on these data.
+/// A checkpoint's weights, fitted to a run on these data.
 pub fn fit(data: &Data, checkpoint: &Checkpoint, spec: &RunSpec) -> Result<Fitted> {
     let adapted = checkpoints::adapt(checkpoint, spec, data.class_names())?;
     let checkpoints::AdaptedWeights { values, kept, conversion, classes, positions } = adapted;

@@ -1,4 +1,4 @@
-//! The loss of a batch of images, and what the model says of them.
+//! The loss and the predictions for a batch of images.
 
 use candle_core::{Device, Result, Tensor};
 

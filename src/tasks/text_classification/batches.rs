@@ -1,4 +1,4 @@
-//! Batches of texts of about the same length, filled up with padding.
+//! Padded batches of texts of similar length.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -12,13 +12,13 @@ use crate::tasks::data_set::{BatchPlan, DataSet, Split};
 pub struct TextBatches<'a> {
     data: &'a Data,
     batch_size: usize,
-    /// Whether the model has embeddings of the texts of a pair.
+    /// Whether the model has embeddings of token types.
     knows_types: bool,
     seed: u64,
     device: Device,
 }
 
-/// Texts as the model takes them, and their labels.
+/// The model's input for a batch, and the labels.
 pub struct TextBatch {
     pub texts: Tokens,
     /// \[batch\].
@@ -84,7 +84,7 @@ impl DataSet for TextBatches<'_> {
         self.len(Split::Train).div_ceil(self.batch_size)
     }
 
-    /// The shortest texts first, so that batches hold no padding to speak of.
+    /// Texts are sorted by length, so that batches have almost no padding.
     fn evaluation(&self, split: Split) -> Vec<BatchPlan> {
         let lengths = self.split(split).lengths();
         let mut order: Vec<usize> = (0..lengths.len()).collect();

@@ -1,4 +1,4 @@
-//! The texts of a run, as its task holds them.
+//! The texts of a run.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::data::text::{TextData, TextSplit};
 use crate::spec::{EncoderSpec, RunSpec, TextDataSpec};
 use crate::tasks::data_set::Split;
 
-/// The data section of a run of this task: reading a run gives it no other.
+/// The data section of a run of this task. Reading a spec ensures that there is no other.
 pub fn section(spec: &RunSpec) -> &TextDataSpec {
     match spec.data.as_text() {
         Some(data) => data,
@@ -14,7 +14,7 @@ pub fn section(spec: &RunSpec) -> &TextDataSpec {
     }
 }
 
-/// The sizes of the model of a run of this task: reading a run gives it no other.
+/// The sizes of the model of a run of this task. Reading a spec ensures that there is no other.
 pub fn model(spec: &RunSpec) -> &EncoderSpec {
     match spec.model.as_encoder() {
         Some(model) => model,
@@ -22,7 +22,7 @@ pub fn model(spec: &RunSpec) -> &EncoderSpec {
     }
 }
 
-/// Tokenised texts by split; clones share them.
+/// Tokenised texts by split. Clones share them.
 #[derive(Clone)]
 pub struct Data(pub Arc<TextData>);
 

@@ -1,4 +1,4 @@
-//! What is known of text classification without data.
+//! Facts about text classification that need no data.
 
 use super::data::{model, section};
 use super::metrics::{MACRO_F1, MATTHEWS, macro_f1, matthews};
@@ -18,7 +18,7 @@ use crate::tasks::spec_lines::Dataset;
 
 /// The metrics, the primary one first.
 pub const METRICS: [Metric; 3] = [ACCURACY, MACRO_F1, MATTHEWS];
-/// What computes each of them.
+/// The functions that compute the metrics.
 pub const SCORES: [fn(&[Outcome]) -> f64; 3] = [accuracy, macro_f1, matthews];
 
 /// The definition.
@@ -54,21 +54,21 @@ impl Evidence for Texts {
 }
 
 impl Definition for Texts {
-    /// The data section, what the tokenizer is taken from where the section does not say it, and the
-    /// model's fields that texts are checked against.
+    /// The data section, the weights whose tokenizer is used if the section names none, and the
+    /// model's fields that the texts must fit.
     fn data_key(&self, spec: &RunSpec) -> String {
         let (fields, m) = (flatten(section(spec)), model(spec));
         let beside = spec.start.as_ref().and_then(|start| start.checkpoint_name());
         format!("{fields:?} {beside:?} {} {}", m.classes, m.vocabulary)
     }
 
-    /// Texts come to a device batch by batch.
+    /// Texts are transferred batch by batch, so a device holds none.
     fn example_bytes(&self, _: &RunSpec) -> usize {
         0
     }
 
     fn cost(&self, spec: &RunSpec) -> Cost {
-        // Of a token in a text of the most tokens.
+        // FLOPs for a token, as an average over a text of the maximum length.
         let tokens = self.tokens(spec);
         let cost = cost(spec);
         Cost {
@@ -94,7 +94,7 @@ impl Definition for Texts {
         data.clone()
     }
 
-    /// The tokenizer of another model.
+    /// The tokenizer, if the spec names one on the Hub.
     fn model_files(&self, spec: &RunSpec) -> Result<Vec<ModelFiles>> {
         let own = section(spec).tokenizer.as_ref().and_then(|own| own.hub.as_ref());
         let Some(name) = own.map(|name| format!("{HUB_PREFIX}{name}")) else {

@@ -1,4 +1,4 @@
-//! Metrics of several classes that a model may know unequally well.
+//! Metrics for classes of unequal frequency or difficulty.
 
 use crate::results::{Better, Metric};
 use crate::tasks::classification::Outcome;
@@ -13,7 +13,7 @@ pub const MACRO_F1: Metric = Metric {
     better: Better::Higher,
 };
 
-/// Correlation of labels and predictions: 1 for all right, 0 for what ignores the text.
+/// Correlation of labels and predictions: 1 if all are right, 0 for a model that ignores the text.
 pub const MATTHEWS: Metric = Metric {
     name: "Matthews",
     unit: "",
@@ -23,7 +23,7 @@ pub const MATTHEWS: Metric = Metric {
     better: Better::Higher,
 };
 
-/// Examples by label and by prediction: \[label\]\[prediction\].
+/// Number of examples for each label and prediction: \[label\]\[prediction\].
 fn confusion(outcomes: &[Outcome]) -> Vec<Vec<f64>> {
     let highest = outcomes.iter().map(|o| o.label.max(o.prediction)).max();
     let classes = highest.map_or(0, |class| class as usize + 1);
@@ -34,8 +34,8 @@ fn confusion(outcomes: &[Outcome]) -> Vec<Vec<f64>> {
     counts
 }
 
-/// The value of [`MACRO_F1`]: the mean over the classes that are a label or a prediction of some
-/// example, as scikit-learn's `f1_score(average="macro")` has it.
+/// The value of [`MACRO_F1`]. The mean is over classes that occur as a label or as a prediction, as
+/// in scikit-learn's `f1_score(average="macro")`.
 pub fn macro_f1(outcomes: &[Outcome]) -> f64 {
     let counts = confusion(outcomes);
     let f1 = |class: usize| {
@@ -48,8 +48,8 @@ pub fn macro_f1(outcomes: &[Outcome]) -> f64 {
     all.iter().sum::<f64>() / all.len() as f64
 }
 
-/// The value of [`MATTHEWS`], of any number of classes (Gorodkin 2004), as scikit-learn's
-/// `matthews_corrcoef` has it: 0 where all labels or all predictions are the same.
+/// The value of [`MATTHEWS`] for any number of classes (Gorodkin 2004), as in scikit-learn's
+/// `matthews_corrcoef`. It is 0 if all labels or all predictions are equal.
 pub fn matthews(outcomes: &[Outcome]) -> f64 {
     let counts = confusion(outcomes);
     let n: f64 = outcomes.len() as f64;
@@ -81,17 +81,17 @@ mod tests {
         pairs.iter().enumerate().map(outcome).collect()
     }
 
-    /// Labels and predictions, with macro-F1 and Matthews' correlation worked out by hand.
+    /// Labels and predictions, with macro-F1 and Matthews' correlation computed by hand.
     #[test]
-    fn small_cases_by_hand() {
+    fn small_cases_equal_values_computed_by_hand() {
         type Case<'a> = (&'a [(u32, u32)], f64, f64);
         let cases: [Case; 5] = [
             (&[(0, 0), (1, 1), (1, 1), (0, 0)], 1.0, 1.0),
             (&[(0, 1), (1, 0), (1, 0), (0, 1)], 0.0, -1.0),
             (&[(0, 0), (1, 0), (1, 0), (0, 0)], 1.0 / 3.0, 0.0),
-            // Precision 2/3 and 1/1, recall 1 and 1/2.
+            // Precision 2/3 and 1, recall 1 and 1/2.
             (&[(0, 0), (0, 0), (1, 0), (1, 1)], (0.8 + 2.0 / 3.0) / 2.0, 1.0 / 3f64.sqrt()),
-            // A class that is predicted and never a label.
+            // One class is predicted but never a label.
             (
                 &[(0, 0), (1, 1), (1, 2), (0, 1), (0, 0)],
                 (0.8 + 0.5 + 0.0) / 3.0,
@@ -106,9 +106,8 @@ mod tests {
         }
     }
 
-    /// For two classes it is Pearson's correlation of 0 and 1.
     #[test]
-    fn matthews_is_the_correlation_of_two_classes() {
+    fn matthews_equals_pearsons_correlation_for_two_classes() {
         let pairs: Vec<(u32, u32)> = (0..200u32).map(|i| (i % 2, u32::from(i % 7 < 3))).collect();
         let mean = |of: fn(&(u32, u32)) -> u32| {
             pairs.iter().map(|pair| f64::from(of(pair))).sum::<f64>() / pairs.len() as f64

@@ -1,5 +1,5 @@
-//! Text classification: one text or a pair of texts, one of several labels; cross-entropy to train,
-//! accuracy to compare, with macro-F1 and Matthews' correlation beside it.
+//! Text classification: each text, or pair of texts, has one of several labels. The loss is
+//! cross-entropy. The primary metric is accuracy, next to macro-F1 and Matthews' correlation.
 
 mod batches;
 mod data;

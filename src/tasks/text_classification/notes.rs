@@ -1,4 +1,4 @@
-//! What is said of texts under a table and beside an evaluation.
+//! Notes on texts, for tables and evaluations.
 
 use super::data::{model, section};
 use super::start::Adjusted;
@@ -6,7 +6,7 @@ use crate::results::{Provenance, Setting, TaskFields};
 use crate::spec::{EncoderSpec, RunSpec, TextPool, TokenizerKind};
 use crate::tasks::classification::classes_note;
 
-/// The model, and what its texts are.
+/// Describes the model and its input.
 pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     let data = section(spec);
     let tokenizer = match &data.tokenizer {
@@ -46,7 +46,7 @@ fn architecture(m: &EncoderSpec) -> String {
     )
 }
 
-/// What was done to the weights that a run starts from.
+/// Notes on the changes to the weights that a run starts from.
 pub fn start_notes(fields: &TaskFields, is_arm: bool) -> Vec<String> {
     let classes = Adjusted::of(fields).classes;
     let classes = classes.and_then(|classes| classes_note(&classes, is_arm));

@@ -1,4 +1,4 @@
-//! The texts of a run, opened.
+//! Opens the texts of a run.
 
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ impl OpenTask for Data {
 
     fn for_timing(&self, validation: usize) -> Data {
         let mut data = TextData::clone(&self.0);
-        // Any examples take as long where there are none for validation.
+        // Without validation examples, training examples give the same times.
         let timed = if data.validation.is_empty() { &data.train } else { &data.validation };
         data.validation = timed.first(validation);
         Data(Arc::new(data))
@@ -113,7 +113,7 @@ impl OpenTask for Data {
     }
 }
 
-/// What the run's model can take.
+/// The limits of the run's model.
 fn limits(spec: &RunSpec) -> Limits {
     let model = model(spec);
     Limits { classes: model.classes, vocabulary: model.vocabulary }

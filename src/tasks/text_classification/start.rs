@@ -1,4 +1,4 @@
-//! Weights that were trained on other texts: their tokenizer and their classes.
+//! Checks start weights that were trained on other texts: their tokenizer and their classes.
 
 use super::data::Data;
 use crate::checkpoints::match_classes;
@@ -8,10 +8,11 @@ use crate::results::TaskFields;
 use crate::spec::{ClassMatch, RunSpec, StartHead};
 use crate::tasks::start::{Base, Settled};
 
-/// What was done to weights for these data, as `start.json` has it.
+/// The changes to the start weights for these data, as stored in `start.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adjusted {
-    /// How the rows of a kept classifier were matched to the data's classes. None with a new one.
+    /// How the rows of a kept classifier were matched to the data's classes. None for a new
+    /// classifier.
     pub classes: Option<ClassMatch>,
 }
 
@@ -25,8 +26,8 @@ impl Adjusted {
     }
 }
 
-/// Refuses a head whose classes are not the data's, and texts that another tokenizer made for the arm
-/// whose weights these are.
+/// Settles a run on texts. Errors if the classes of a kept head are not the data's, or if the start
+/// weights were trained with another tokenizer.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
     let spec = spec.clone();
     let (Some(base), Some(start)) = (base, spec.start.clone()) else {
@@ -72,7 +73,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     Ok(Settled { spec, fields, started: Some(started), note: None, identity })
 }
 
-/// The fault of texts whose tokenizer is not `theirs`, the one that the weights were trained with.
+/// The error if the data's tokenizer is not `theirs`, which the weights were trained with.
 fn other_tokenizer(data: &Data, name: &str, theirs: Option<&Tokenizer>) -> Fault {
     let named = |name: &str, tokenizer: Option<&Tokenizer>| match tokenizer {
         Some(t) => format!("{name}: {} tokens, SHA-256 {}", t.rows(), &t.sha256()[..12]),
