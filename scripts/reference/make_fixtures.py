@@ -65,7 +65,7 @@ def train(run, parameters, forward, images, labels):
 
 
 def apart(got, want):
-    """The largest difference over the largest magnitude, as tests/oracle.rs has it."""
+    """The largest difference over the largest magnitude, as tests/suite/oracle.rs has it."""
     return ((got - want).abs().max() / want.abs().max().clamp(min=1e-6)).item()
 
 
@@ -97,7 +97,7 @@ def make(name, text, parameters, forward, seed):
     info = {"torch": torch.__version__, "timm": timm.__version__, "spec": text}
     save_stable(out, OUT / f"{name}.safetensors", info)
     # In float64 too: where rounding alone moves the results, no two programs agree on them.
-    # A quarter of what tests/oracle.rs allows.
+    # A quarter of what tests/suite/oracle.rs allows.
     fixture = load_file(OUT / f"{name}.safetensors")
     logits, grads, after = replay(fixture, run, torch.float64)
     assert logits < 2.5e-6 and grads < 2.5e-5 and after < 2.5e-4, (name, logits, grads, after)

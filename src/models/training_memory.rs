@@ -449,7 +449,7 @@ mod tests {
         memory_beside(&run(overrides), DeviceKind::Cpu, EPYC)
     }
 
-    /// The case of `memory_is_what_the_formula_says` in tests/bench.rs that is the widest.
+    /// The case of `memory_is_what_the_formula_says` in tests/suite/bench.rs that is the widest.
     const WIDE: [&str; 10] = [
         "method=vlora",
         "model.image_size=28",

@@ -1,0 +1,13 @@
+//! What several files of tests share.
+
+pub mod checkpoints;
+pub mod compare;
+pub mod data;
+pub mod evidence;
+pub mod hub_server;
+pub mod minilm;
+pub mod program;
+pub mod spec;
+pub mod svg;
+pub mod told;
+pub mod workers;
