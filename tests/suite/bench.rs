@@ -7,13 +7,11 @@ use assert_cmd::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::program::vlora;
+use crate::common::program::{folder_with, vlora};
 use crate::common::spec::TINY;
 
 fn folder() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("tiny.yaml"), TINY).unwrap();
-    dir
+    folder_with(TINY)
 }
 
 fn measured(dir: &Path, args: &[&str]) -> Vec<Value> {

@@ -569,8 +569,7 @@ fn a_model_without_a_head_serves_a_new_one() {
 /// another program's form.
 #[test]
 fn a_run_leaves_its_names_and_normalisation() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("tiny.yaml"), TINY).unwrap();
+    let dir = program::folder_with(TINY);
     let ran = program::vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", "seeds=[0]"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     for run in std::fs::read_dir(dir.path().join("results/tiny/runs")).unwrap() {

@@ -6,7 +6,7 @@ use std::process::Command;
 use assert_cmd::prelude::*;
 
 use crate::common::program::{folder_with, vlora};
-use crate::common::spec::TINY;
+use crate::common::spec::{Spec, TINY};
 
 fn shipped(name: &str) -> String {
     format!("{}/experiments/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -14,7 +14,7 @@ fn shipped(name: &str) -> String {
 
 #[test]
 fn run_leaves_tables_charts_and_evidence() {
-    let dir = folder_with(&(TINY.to_string() + "sweep: {vlora.rank: [1, 2]}\n"));
+    let dir = folder_with(&Spec::tiny().set("sweep={vlora.rank: [1, 2]}").text());
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "--format", "csv", "--set", "seeds=[0, 1]"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     // One line a start, an epoch and an end of each of six runs, and no bar.
@@ -125,7 +125,7 @@ fn provenance_has_the_command_the_spec_and_the_commit() {
 /// Killed without warning at several moments, the same command ends in the same bits.
 #[test]
 fn kill_9_loses_nothing_but_the_current_epoch() {
-    let text = TINY.replace("  epochs: 1", "  epochs: 4");
+    let text = Spec::tiny().set("training.epochs=4").text();
     let whole = folder_with(&text);
     assert_eq!(vlora(whole.path(), &["run", "tiny.yaml", "--quiet"]).code, 0);
     let evidence = |dir: &Path| {
@@ -169,7 +169,8 @@ fn an_ignored_signal_stays_ignored() {
     // Who runs the tests may ignore HUP and INT, too.
     for (ignored, code) in [("HUP", 0), ("INT", 0), ("TERM", 0), ("", 130)] {
         let epochs = if ignored.is_empty() { 40 } else { 8 };
-        let dir = folder_with(&TINY.replace("  epochs: 1", &format!("  epochs: {epochs}")));
+        let spec = Spec::tiny().set(&format!("training.epochs={epochs}"));
+        let dir = folder_with(&spec.text());
         let program = Command::cargo_bin("vlora").unwrap();
         let program = program.get_program().to_str().unwrap();
         let trap = if ignored.is_empty() { String::new() } else { format!("trap '' {ignored}; ") };
@@ -245,8 +246,8 @@ fn text_of_others_does_not_steer_the_terminal() {
     put("names/tr\u{1b}[31min.parquet", "not Parquet");
     put("names/train-\u{1b}[31m.parquet", "not Parquet");
     put("key.yaml", &format!("\"na\\e[31mme\": 1\n{TINY}"));
-    put("value.yaml", &TINY.replace("vit\n", "\"vit\\e[31m\"\n"));
-    put("seeds.yaml", &TINY.replace("seeds: [0]", "seeds: [\"\\e[31m\"]"));
+    put("value.yaml", &Spec::tiny().set("model.architecture=\"vit\\e[31m\"").text());
+    put("seeds.yaml", &Spec::tiny().set("seeds=[\"\\e[31m\"]").text());
     put("results/odd/experiment.json", r#"{"schema": "\u001b[31m"}"#);
     let commands: &[&[&str]] = &[
         &["data", "carded"],
@@ -451,16 +452,16 @@ fn params_needs_no_data() {
 
 #[test]
 fn params_of_the_authors_default_model() {
-    let text = "\
-task: image-classification
-data: {path: nowhere}
-model: {architecture: vit, image_size: 224, patch_size: 16, classes: 1000, dim: 768, depth: 12, heads: 12}
-vlora: {compound_size: 4, rank: 8}
-arms: {baseline: {method: dense}, vlora: {method: vlora}}
-sweep: {vlora.rank: [1, 2, 4, 8, 16, 32, 64]}
-seeds: [0]
-";
-    let dir = folder_with(text);
+    let spec = Spec::images()
+        .set("data={path: nowhere}")
+        .set(
+            "model={architecture: vit, image_size: 224, patch_size: 16, classes: 1000, dim: 768, \
+             depth: 12, heads: 12}",
+        )
+        .set("vlora={compound_size: 4, rank: 8}")
+        .arm("vlora", "{method: vlora}")
+        .set("sweep={vlora.rank: [1, 2, 4, 8, 16, 32, 64]}");
+    let dir = folder_with(&spec.text());
     let ran = vlora(dir.path(), &["params", "tiny.yaml", "--format", "csv"]);
     let counts: Vec<&str> = ran.out.lines().skip(1).map(|r| r.split(',').nth(1).unwrap()).collect();
     let want = [
@@ -566,11 +567,6 @@ fn writes(text: &str, field: &str) -> bool {
     text.lines().any(|l| l.trim_start().trim_start_matches("# ").starts_with(&start))
 }
 
-fn parsed(text: &str) -> vlora::spec::Experiment {
-    vlora::spec::parse(text.as_bytes(), "least.yaml", "least", &[], &vlora::models::parameters)
-        .unwrap()
-}
-
 /// Every field that a spec can have stands in the commented reference, and the values there are
 /// the defaults where there are any.
 #[test]
@@ -588,10 +584,7 @@ fn the_reference_spec_is_whole_and_true() {
         assert!(text.contains(&format!("{top}:")), "{top} is not in the reference");
     }
     // A spec of required fields alone resolves to the same training and increments.
-    let least = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
-        model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, dim: 64, depth: 4, heads: 4}\n\
-        vlora: {compound_size: 4, rank: 8}\narms: {baseline: {method: vlora}}\nseeds: [0]\n";
-    let least = parsed(least);
+    let least = Spec::images().set("arms.baseline.method=vlora").experiment();
     let mut full = full.variants.last().unwrap().spec.clone();
     assert!(full.vlora.is_some() && full.lora.is_some() && full.start.is_some());
     let lora = full.lora.take().unwrap();
@@ -616,10 +609,8 @@ fn the_reference_spec_for_texts_is_whole_and_true() {
     for field in fields.keys().filter(|field| own(field)) {
         assert!(writes(&text, field), "{field} is not in the reference");
     }
-    let least = "task: text-classification\ndata: {path: datasets/reviews, tokenizer: {train: word-piece}}\n\
-        model: {architecture: encoder, vocabulary: 8192, classes: 2, dim: 128, depth: 4, heads: 2}\n\
-        vlora: {compound_size: 2, rank: 8}\narms: {baseline: {method: vlora}}\nseeds: [0]\n";
-    let least = parsed(least);
+    let least = Spec::texts().set("data.path=datasets/reviews").set("arms.baseline.method=vlora");
+    let least = least.experiment();
     let mut full = full.variants[1].spec.clone();
     let mut least = least.variants[0].spec.clone();
     // The values of a section are the defaults, whether they are written or not.

@@ -6,13 +6,11 @@ use std::fmt::Write;
 use vlora::models::cost;
 use vlora::models::training_memory::{memory_beside, traffic};
 use vlora::nn::packing::{Cache, Processor, Tile};
-use vlora::spec::{self, DeviceKind, RunSpec};
+use vlora::spec::{DeviceKind, RunSpec};
 
-const BASE: &str = "task: image-classification\ndata: {embedded: fashion-mnist-mini}\n\
-    model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 10, dim: 48, \
-    depth: 6, heads: 3}\nvlora: {compound_size: 3, rank: 2}\narms: {baseline: {}}\nseeds: [0]\n";
+use crate::common::spec::{Spec, parsed};
 
-/// What each line changes of the model above.
+/// What each line changes of the model that [`run`] has.
 const CASES: [(&str, &[&str]); 24] = [
     ("dense", &[]),
     ("dense, mean", &["model.pool=mean"]),
@@ -83,10 +81,18 @@ const PROCESSOR: Processor = Processor {
     ],
 };
 
-fn run(overrides: &[&str]) -> RunSpec {
-    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-    let spec = spec::parse(BASE.as_bytes(), "t.yaml", "t", &overrides, &vlora::models::parameters);
-    spec.unwrap().variants.remove(0).spec
+fn run(set: &[&str]) -> RunSpec {
+    let base = Spec::images()
+        .set("model.dim=48")
+        .set("model.depth=6")
+        .set("model.heads=3")
+        .set("vlora={compound_size: 3, rank: 2}");
+    resolved(&base, set)
+}
+
+/// What the spec's one variant is with these fields set.
+fn resolved(spec: &Spec, set: &[&str]) -> RunSpec {
+    parsed(&spec.text(), set).unwrap_or_else(|e| panic!("{e}")).variants.remove(0).spec
 }
 
 #[test]
@@ -128,19 +134,19 @@ fn costs_of_many_models_stay() {
     insta::assert_snapshot!(text);
 }
 
-const TEXTS: &str = "task: text-classification\n\
-    data: {path: a, tokenizer: {train: word-piece}, max_tokens: 128}\n\
-    model: {architecture: encoder, vocabulary: 30522, classes: 2, dim: 768, depth: 12, heads: 12}\n\
-    vlora: {compound_size: 3, rank: 8}\narms: {baseline: {}}\nseeds: [0]\n";
-
+/// BERT-base with a classifier of two classes.
 fn texts(set: &[&str]) -> RunSpec {
-    let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
-    let parsed =
-        spec::parse(TEXTS.as_bytes(), "texts.yaml", "texts", &set, &vlora::models::parameters);
-    parsed.unwrap_or_else(|e| panic!("{e}")).variants[0].spec.clone()
+    let base = Spec::texts()
+        .set("data.max_tokens=128")
+        .set("model.vocabulary=30522")
+        .set("model.dim=768")
+        .set("model.depth=12")
+        .set("model.heads=12")
+        .set("vlora.compound_size=3");
+    resolved(&base, set)
 }
 
-/// BERT-base with a classifier of two classes, in closed form and as transformers counts it.
+/// In closed form and as transformers counts it.
 #[test]
 fn an_encoder_is_counted_in_closed_form() {
     let (d, h, layers, tokens) = (768f64, 3072f64, 12f64, 128f64);

@@ -7,23 +7,14 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 use vlora::checkpoints::{Hints, read_checkpoint};
 
-use crate::common::program::{Ran, vlora};
-use crate::common::spec::TINY;
+use crate::common::program::{Ran, folder_with, vlora};
+use crate::common::spec::Spec;
 
-/// Arms of every kind of weights: dense, compounds, LoRA on both.
-const ARMS: &str = "\
-arms:
-  baseline: {method: dense}
-  vlora: {method: vlora}
-  tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 2, also_train: [head]}}
-";
-
-/// A folder with `tiny.yaml` and its runs; their folders by arm.
+/// A folder with `tiny.yaml` and its runs; their folders by arm. There are arms of every kind of weights:
+/// dense, compounds, LoRA on both.
 fn trained() -> (tempfile::TempDir, Vec<(String, PathBuf)>) {
-    let dir = tempfile::tempdir().unwrap();
-    let text = TINY.replace("arms:\n  baseline: {method: dense}\n  vlora: {method: vlora}\n", ARMS);
-    assert!(text.contains(ARMS));
-    fs::write(dir.path().join("tiny.yaml"), text).unwrap();
+    let tuned = "{method: vlora, start: {arm: vlora}, lora: {rank: 2, also_train: [head]}}";
+    let dir = folder_with(&Spec::tiny().arm("tuned", tuned).text());
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--device", "cpu"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let record = json(&dir.path().join("results/tiny/experiment.json"));

@@ -12,14 +12,22 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::program::{Ran, vlora};
-use crate::common::spec::TINY;
+use crate::common::spec::Spec;
+
+/// The tiny spec, called as its file is.
+fn nameless() -> Spec {
+    Spec::tiny().without("name")
+}
+
+fn with_rank(rank: u32) -> Spec {
+    nameless().set(&format!("vlora.rank={rank}"))
+}
 
 /// A folder with specs by name.
-fn folder_with(specs: &[(&str, &str)]) -> TempDir {
+fn folder_with(specs: &[(&str, Spec)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for (name, text) in specs {
-        let text = text.replace("name: tiny\n", "");
-        fs::write(dir.path().join(format!("{name}.yaml")), text).unwrap();
+    for (name, spec) in specs {
+        fs::write(dir.path().join(format!("{name}.yaml")), spec.text()).unwrap();
     }
     dir
 }
@@ -52,13 +60,9 @@ fn run_folders(dir: &Path, experiment: &str) -> Vec<PathBuf> {
     runs
 }
 
-fn with_rank(rank: u32) -> String {
-    TINY.replace("  rank: 2\n", &format!("  rank: {rank}\n"))
-}
-
 #[test]
 fn an_equal_run_of_another_experiment_is_taken_over() {
-    let dir = folder_with(&[("a", TINY), ("b", &with_rank(3)), ("c", TINY)]);
+    let dir = folder_with(&[("a", nameless()), ("b", with_rank(3)), ("c", nameless())]);
     let dir = dir.path();
     done(dir, &["run", "a.yaml", "-q"]);
     // The plan knows it, too.
@@ -99,7 +103,7 @@ fn an_equal_run_of_another_experiment_is_taken_over() {
 #[test]
 fn a_table_loses_no_runs_in_silence() {
     let seeds = "seeds=[0, 1]";
-    let dir = folder_with(&[("a", TINY)]);
+    let dir = folder_with(&[("a", nameless())]);
     let dir = dir.path();
     done(dir, &["run", "a.yaml", "-q"]);
     let note = "no longer in its table";
@@ -134,7 +138,7 @@ fn a_table_loses_no_runs_in_silence() {
     done(dir, &grown);
     let ran = done(dir, &["run", "a.yaml", "-q", "--set", seeds]);
     assert!(!ran.err.contains(note), "{}", ran.err);
-    fs::write(dir.join("a.yaml"), with_rank(1).replace("name: tiny\n", "")).unwrap();
+    fs::write(dir.join("a.yaml"), with_rank(1).text()).unwrap();
     let ran = done(dir, &["run", "a.yaml", "-q", "--set", seeds]);
     assert!(ran.err.contains("2 runs are no longer in its table"), "{}", ran.err);
     let ran = done(dir, &["run", "a.yaml", "-q"]);
@@ -143,7 +147,7 @@ fn a_table_loses_no_runs_in_silence() {
 
 #[test]
 fn runs_are_listed_and_stale_ones_removed() {
-    let dir = folder_with(&[("a", TINY), ("b", &with_rank(3))]);
+    let dir = folder_with(&[("a", nameless()), ("b", with_rank(3))]);
     let dir = dir.path();
     assert!(refused(dir, &["runs"]).contains("results: there are no results here"));
     done(dir, &["run", "a.yaml", "-q"]);
@@ -166,11 +170,7 @@ fn runs_are_listed_and_stale_ones_removed() {
     assert!(vlora(dir, &["runs", "--remove-stale", "--yes"]).err.contains("no run is stale"));
 
     // Two runs that are named no more, of which b has one; a third is not begun.
-    fs::write(
-        dir.join("a.yaml"),
-        with_rank(1).replace("dim: 16", "dim: 32").replace("name: tiny\n", ""),
-    )
-    .unwrap();
+    fs::write(dir.join("a.yaml"), with_rank(1).set("model.dim=32").text()).unwrap();
     let edited = vlora(dir, &["run", "a.yaml", "-q"]);
     assert!(edited.err.contains("2 runs are no longer in its table"), "{}", edited.err);
     let stale: BTreeSet<String> = json(dir, &["runs"])
@@ -222,7 +222,7 @@ fn runs_are_listed_and_stale_ones_removed() {
 /// A plan of thousands of runs is a page; each run is listed when asked for.
 #[test]
 fn a_large_plan_is_short() {
-    let dir = folder_with(&[("a", &(TINY.to_string() + "sweep: {vlora.rank: [1, 2, 4]}\n"))]);
+    let dir = folder_with(&[("a", nameless().set("sweep={vlora.rank: [1, 2, 4]}"))]);
     let dir = dir.path();
     let seeds: Vec<String> = (0..1300).map(|n| n.to_string()).collect();
     let seeds = format!("seeds=[{}]", seeds.join(", "));
@@ -250,7 +250,7 @@ fn a_large_plan_is_short() {
 /// Times come from runs that are finished, where there are any.
 #[test]
 fn a_plan_estimates_by_finished_runs() {
-    let dir = folder_with(&[("a", TINY), ("b", &TINY.replace("epochs: 1", "epochs: 40"))]);
+    let dir = folder_with(&[("a", nameless()), ("b", nameless().set("training.epochs=40"))]);
     let dir = dir.path();
     let none = done(dir, &["plan", "a.yaml"]).out;
     assert!(none.contains("measured now"), "{none}");
@@ -297,7 +297,7 @@ fn note_load(dir: &Path, field: &str, share: f64) {
 /// Where progress is no terminal, a run is heard of between its epochs.
 #[test]
 fn lines_come_between_epochs() {
-    let dir = folder_with(&[("a", TINY)]);
+    let dir = folder_with(&[("a", nameless())]);
     let dir = dir.path();
     let ran = done(dir, &["run", "a.yaml", "--log-every", "0"]);
     let lines: Vec<&str> = ran.err.lines().filter(|line| line.contains(" step ")).collect();
@@ -306,7 +306,7 @@ fn lines_come_between_epochs() {
     let first = lines[0].trim_start();
     assert!(first.starts_with("step 1/60, epoch 1/1: loss 2."), "{first}");
     assert!(first.contains("/s, about ") && first.ends_with(" left"), "{first}");
-    let quiet = folder_with(&[("a", TINY)]);
+    let quiet = folder_with(&[("a", nameless())]);
     let ran = done(quiet.path(), &["run", "a.yaml", "--log-every", "0", "-q"]);
     assert_eq!(ran.err, "");
 }

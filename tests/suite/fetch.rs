@@ -10,7 +10,7 @@ use assert_cmd::prelude::*;
 use tempfile::TempDir;
 
 use crate::common::hub_server::{Fault, HubServer, Repo, RepoFile, sha256};
-use crate::common::spec::TINY;
+use crate::common::spec::{Spec, TINY};
 
 const COMMIT: &str = "89abcdef0123456789abcdef0123456789abcdef";
 
@@ -49,8 +49,8 @@ impl Place {
     fn new() -> Place {
         let place =
             Place { server: HubServer::start(vec![repo()]), dir: tempfile::tempdir().unwrap() };
-        let spec = TINY.replace("embedded: fashion-mnist-mini", "hub: house/mini");
-        fs::write(place.dir.path().join("tiny.yaml"), spec).unwrap();
+        let spec = Spec::tiny().without("data.embedded").set("data.hub=house/mini");
+        fs::write(place.dir.path().join("tiny.yaml"), spec.text()).unwrap();
         fs::write(place.dir.path().join("embedded.yaml"), TINY).unwrap();
         place
     }
@@ -357,10 +357,10 @@ fn a_run_starts_from_a_model_of_the_hub_as_from_its_folder() {
     assert_eq!(code, 0, "{err}");
     place.server.change(|repos| repos.push(model("house/tuned", &path.join("tuned"))));
 
-    let arms = "arms:\n  baseline: {method: dense, start: {START}}\nseeds: [0]\n";
-    let spec = TINY.split("arms:").next().unwrap().to_string() + arms;
-    fs::write(path.join("hub.yaml"), spec.replace("START", "hub: house/tuned")).unwrap();
-    fs::write(path.join("disk.yaml"), spec.replace("START", "checkpoint: tuned")).unwrap();
+    for (name, start) in [("hub", "hub: house/tuned"), ("disk", "checkpoint: tuned")] {
+        let spec = Spec::tiny().arms(&format!("baseline: {{start: {{{start}}}}}"));
+        fs::write(path.join(format!("{name}.yaml")), spec.text()).unwrap();
+    }
     let (code, out, err) = place.vlora(&["fetch", "hub.yaml"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("hub:house/tuned@main") && out.contains("apache-2.0"), "{out}");
@@ -397,11 +397,12 @@ fn a_tokenizer_comes_from_the_hub_without_its_model() {
         let rows = format!("text,label\na fine film of {split},1\na poor one of {split},0\n");
         fs::write(path.join(format!("reviews/{split}.csv")), rows).unwrap();
     }
-    let spec = "task: text-classification\n\
-        data: {path: reviews, tokenizer: {hub: house/tokens}, max_tokens: 12}\n\
-        model: {architecture: encoder, vocabulary: 6000, positions: 12, classes: 2, dim: 8, depth: 1, \
-        heads: 2}\ntraining: {epochs: 1, batch_size: 2}\narms: {baseline: {}}\nseeds: [0]\n";
-    fs::write(path.join("text.yaml"), spec).unwrap();
+    let spec = Spec::tiny_texts()
+        .set("data.tokenizer={hub: house/tokens}")
+        .set("model.vocabulary=6000")
+        .set("training={epochs: 1, batch_size: 2}")
+        .arms("baseline: {}");
+    fs::write(path.join("text.yaml"), spec.text()).unwrap();
     let (code, out, err) = place.vlora(&["fetch", "text.yaml"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("hub:house/tokens@main") && out.contains("apache-2.0"), "{out}");

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use vlora::results::{ExperimentFolder, Look, RunFolder, RunState, Weights, take_over};
 
 use crate::common::program::{Ran, folder_with, vlora};
-use crate::common::spec::TINY;
+use crate::common::spec::Spec;
 
 /// Everything that a finished run with a start leaves.
 const FILES: [&str; 8] = [
@@ -44,10 +44,11 @@ struct Trained {
 
 impl Trained {
     fn new() -> Trained {
-        let arms = "  tuned: {method: dense, start: {arm: baseline}, lora: {rank: 2}}\n";
-        let text =
-            TINY.replace("  vlora: {method: vlora}\n", arms).replace("seeds: [0]", "seeds: [0, 1]");
-        let dir = folder_with(&text);
+        let spec = Spec::tiny()
+            .without("arms.vlora")
+            .arm("tuned", "{start: {arm: baseline}, lora: {rank: 2}}")
+            .set("seeds=[0, 1]");
+        let dir = folder_with(&spec.text());
         let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--device", "cpu"]);
         assert_eq!((ran.code, ran.err.as_str()), (0, ""));
         let record = json(&dir.path().join("results/tiny/experiment.json"));

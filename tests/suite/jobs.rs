@@ -8,27 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use candle_core::Device;
 use vlora::error::{Error, Fault};
 use vlora::hub::Hub;
-use vlora::models;
 use vlora::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunState};
 use vlora::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant, Workers, execute};
-use vlora::spec;
 use vlora::train::Step;
 
-use crate::common::program::vlora;
-use crate::common::spec::TINY;
+use crate::common::program::{folder_with, vlora};
+use crate::common::spec::{Spec, TINY, parsed};
 use crate::common::workers::{ALONE, at_once};
 
-/// TINY with other arms.
-fn with_arms(arms: &str) -> String {
-    let text = TINY.replace("arms:\n  baseline: {method: dense}\n  vlora: {method: vlora}\n", arms);
-    assert!(text.contains(arms));
-    text
-}
-
 fn plan(dir: &Path, text: &str, overrides: &[&str]) -> Plan {
-    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-    let spec = spec::parse(text.as_bytes(), "t.yaml", "t", &overrides, &models::parameters);
-    Plan::new(spec.unwrap(), &ExperimentFolder::new(dir), &Hub::default()).unwrap()
+    let experiment = parsed(text, overrides).unwrap();
+    Plan::new(experiment, &ExperimentFolder::new(dir), &Hub::default()).unwrap()
 }
 
 /// Which runs were under way at once, and how they ended.
@@ -77,7 +67,7 @@ fn hashes(outcomes: &[Outcome]) -> Vec<String> {
 
 #[test]
 fn runs_at_once_end_in_the_bits_of_runs_alone() {
-    let sweep = TINY.to_string() + "sweep: {vlora.rank: [1, 2, 3]}\n";
+    let sweep = Spec::tiny().set("sweep={vlora.rank: [1, 2, 3]}").text();
     let (alone, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let set = ["seeds=[0, 1]"];
     let (plan, want, watch) = run(alone.path(), &sweep, &set, ALONE);
@@ -102,16 +92,15 @@ fn runs_at_once_end_in_the_bits_of_runs_alone() {
 /// What waits for another run comes behind it, also where it was written before it.
 #[test]
 fn a_run_waits_for_the_one_it_starts_from() {
-    let text = with_arms(
-        "\
-arms:
-  tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 2}}
-  twice: {start: {arm: tuned}}
-  baseline: {method: dense}
-  vlora: {method: vlora}
-  compressed: {method: vlora, start: {arm: baseline}}
-",
+    let spec = Spec::tiny().arms(
+        "
+        tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 2}}
+        twice: {start: {arm: tuned}}
+        baseline: {method: dense}
+        vlora: {method: vlora}
+        compressed: {method: vlora, start: {arm: baseline}}",
     );
+    let text = spec.text();
     let (alone, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (_, want, _) = run(alone.path(), &text, &[], ALONE);
     let (_, got, watch) = run(beside.path(), &text, &[], at_once(4));
@@ -124,17 +113,15 @@ arms:
 
 #[test]
 fn a_run_that_fails_leaves_those_beside_it_alone() {
-    let text = with_arms(
-        "\
-arms:
-  baseline: {method: dense}
-  wild: {training: {learning_rate: 1.0e+30, warmup_ratio: 0}}
-  on-wild: {start: {arm: wild}, lora: {rank: 2}}
-  vlora: {method: vlora}
-",
+    let spec = Spec::tiny().arms(
+        "
+        baseline: {method: dense}
+        wild: {training: {learning_rate: 1.0e+30, warmup_ratio: 0}}
+        on-wild: {start: {arm: wild}, lora: {rank: 2}}
+        vlora: {method: vlora}",
     );
     let dir = tempfile::tempdir().unwrap();
-    let (_, outcomes, _) = run(dir.path(), &text, &[], at_once(3));
+    let (_, outcomes, _) = run(dir.path(), &spec.text(), &[], at_once(3));
     let [Outcome::Finished(_), Outcome::Failed(wild), Outcome::Failed(on), Outcome::Finished(_)] =
         outcomes.as_slice()
     else {
@@ -147,16 +134,14 @@ arms:
 /// Two arms that come to the same run: the second finds it finished.
 #[test]
 fn equal_runs_take_turns() {
-    let text = with_arms(
-        "\
-arms:
-  baseline: {method: dense}
-  same: {match: {arm: baseline, by: depth}}
-  vlora: {method: vlora}
-",
+    let spec = Spec::tiny().arms(
+        "
+        baseline: {method: dense}
+        same: {match: {arm: baseline, by: depth}}
+        vlora: {method: vlora}",
     );
     let dir = tempfile::tempdir().unwrap();
-    let (plan, outcomes, _) = run(dir.path(), &text, &[], at_once(3));
+    let (plan, outcomes, _) = run(dir.path(), &spec.text(), &[], at_once(3));
     assert_eq!(plan.variants[0].runs[0].id, plan.variants[1].runs[0].id);
     let [Outcome::Finished(a), Outcome::AlreadyFinished(b), Outcome::Finished(_)] =
         outcomes.as_slice()
@@ -225,7 +210,7 @@ fn every_worker_makes_its_device() {
         made.fetch_add(1, Ordering::Relaxed);
         Ok(Device::Cpu)
     };
-    let text = TINY.to_string() + "sweep: {vlora.rank: [1, 2]}\n";
+    let text = Spec::tiny().set("sweep={vlora.rank: [1, 2]}").text();
     run(dir.path(), &text, &[], Workers { jobs: 2, device: &device });
     assert_eq!(made.load(Ordering::Relaxed), 2);
     // No more than there are runs.
@@ -248,8 +233,7 @@ fn every_worker_makes_its_device() {
 
 #[test]
 fn lines_name_the_run_and_the_table_says_what_was_not_measured() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("tiny.yaml"), TINY).unwrap();
+    let dir = folder_with(TINY);
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "--jobs", "2", "--set", "seeds=[0, 1]"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let lines: Vec<&str> = ran.err.lines().collect();

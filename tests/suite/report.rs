@@ -9,7 +9,7 @@ use vlora::tasks::evidence;
 
 use crate::common::evidence::{Outcome, leave};
 use crate::common::program::vlora;
-use crate::common::spec::TINY;
+use crate::common::spec::Spec;
 use crate::common::svg;
 
 fn read(dir: &Path, name: &str) -> String {
@@ -17,8 +17,8 @@ fn read(dir: &Path, name: &str) -> String {
 }
 
 /// A report on the spec's made-up evidence.
-fn report(dir: &Path, yaml: &str, outcome: &dyn Fn(usize, u64) -> Outcome) -> Summary {
-    let (folder, record) = leave(dir, yaml, outcome);
+fn report(dir: &Path, spec: &Spec, outcome: &dyn Fn(usize, u64) -> Outcome) -> Summary {
+    let (folder, record) = leave(dir, spec, outcome);
     let summary = Summary::of(record, &folder, evidence).unwrap();
     write_report(&summary, &folder).unwrap();
     summary
@@ -49,33 +49,35 @@ fn check_marks(chart: &str, want: &[(String, Vec<f64>)]) {
 }
 
 /// Arms of several sizes, some of them equal.
-fn many_arms(n: usize) -> String {
-    let arms = (1..n).map(|i| {
-        format!("  a{i}: {{method: vlora, vlora: {{rank: {}, alpha: {i}}}}}\n", 1 + i % 16)
-    });
-    let text = TINY.replace("  vlora: {method: vlora}\n", &arms.collect::<String>());
-    text.replace("seeds: [0]", "seeds: [0, 1]")
+fn many_arms(n: usize) -> Spec {
+    let arm = |spec: Spec, i: usize| {
+        let rank = 1 + i % 16;
+        spec.arm(
+            &format!("a{i}"),
+            &format!("{{method: vlora, vlora: {{rank: {rank}, alpha: {i}}}}}"),
+        )
+    };
+    (1..n).fold(Spec::tiny().without("arms.vlora").set("seeds=[0, 1]"), arm)
 }
 
 #[test]
 fn each_arm_bears_the_mark_that_the_legend_gives_it() {
     // Of about the same size, so that their marks would hide one another.
-    let same_size = TINY.replace("seeds: [0]", "seeds: [0, 1]")
-        + "sweep: {vlora.reference: [base, previous], vlora.detach: [true, false], vlora.init: \
-           [authors, lora]}\n";
-    let same_size =
-        same_size.replace("depth: 2", "depth: 3").replace("compound_size: 2", "compound_size: 3");
+    let same_size = Spec::tiny().set("seeds=[0, 1]").set("model.depth=3").set("vlora.compound_size=3").set(
+        "sweep={vlora.reference: [base, previous], vlora.detach: [true, false], vlora.init: [authors, lora]}",
+    );
     // All variants of the baseline, too.
-    let baselines = TINY.replace("seeds: [0]", "seeds: [0, 1]")
-        + "sweep: {training.learning_rate: [0.1, 0.01, 0.001, 0.0001, 0.00001, 0.000001]}\n";
+    let baselines = Spec::tiny()
+        .set("seeds=[0, 1]")
+        .set("sweep={training.learning_rate: [0.1, 0.01, 0.001, 0.0001, 0.00001, 0.000001]}");
     // 96 looks and six numbers.
-    let specs = [TINY.to_string(), same_size, baselines, many_arms(30), many_arms(91)];
-    for (yaml, arms) in specs.iter().zip([2, 9, 12, 30, 91]) {
+    let specs = [Spec::tiny(), same_size, baselines, many_arms(30), many_arms(91)];
+    for (spec, arms) in specs.iter().zip([2, 9, 12, 30, 91]) {
         let dir = tempfile::tempdir().unwrap();
         // Not in the order of the arms, and some of them equal.
         let right = |variant: usize, seed: u64| 500 + variant * 37 % 100 + 10 * seed as usize;
         let summary =
-            report(dir.path(), yaml, &|variant, seed| Outcome::Right(right(variant, seed)));
+            report(dir.path(), spec, &|variant, seed| Outcome::Right(right(variant, seed)));
         assert_eq!(summary.arms.len(), arms);
         let want: Vec<(String, Vec<f64>)> = summary
             .arms
@@ -99,8 +101,8 @@ fn each_arm_bears_the_mark_that_the_legend_gives_it() {
 #[test]
 fn learning_curves_bear_the_legends_marks() {
     let dir = tempfile::tempdir().unwrap();
-    let yaml = many_arms(30).replace("epochs: 1", "epochs: 3");
-    let summary = report(dir.path(), &yaml, &|v, _| Outcome::Right(500 + 10 * v));
+    let spec = many_arms(30).set("training.epochs=3");
+    let summary = report(dir.path(), &spec, &|v, _| Outcome::Right(500 + 10 * v));
     let elements = svg::elements(&read(dir.path(), "learning-curves.svg"));
     let names: Vec<String> = summary.arms.iter().map(|a| a.variant.label.clone()).collect();
     for entry in svg::legend(&elements, &names) {
@@ -109,14 +111,19 @@ fn learning_curves_bear_the_legends_marks() {
     }
 }
 
+/// With a dense arm that is as large as `vlora`.
+fn with_a_matched_arm() -> Spec {
+    let matched = "{method: dense, match: {arm: vlora, by: width}}";
+    Spec::tiny().set("model.dim=32").arm("narrow", matched)
+}
+
 #[test]
 fn a_chart_against_a_field_leaves_no_arm_out() {
     let dir = tempfile::tempdir().unwrap();
-    let yaml = TINY.replace("  vlora: {method: vlora}\n", "  vlora: {method: vlora}\n  \
-        narrow: {method: dense, match: {arm: vlora, by: width}}\n  other: {method: vlora, vlora: {targets: [attn.qkv]}}\n")
-        .replace("dim: 16", "dim: 32")
-        + "sweep: {vlora.rank: [0, 1, 4, full], training.learning_rate: [0.001, 0.1]}\n";
-    let summary = report(dir.path(), &yaml, &|v, _| Outcome::Right(500 + 10 * v));
+    let spec = with_a_matched_arm()
+        .arm("other", "{method: vlora, vlora: {targets: [attn.qkv]}}")
+        .set("sweep={vlora.rank: [0, 1, 4, full], training.learning_rate: [0.001, 0.1]}");
+    let summary = report(dir.path(), &spec, &|v, _| Outcome::Right(500 + 10 * v));
     for (file, field) in [
         ("metric-vs-rank.svg", "vlora.rank"),
         ("metric-vs-training.learning_rate.svg", "training.learning_rate"),
@@ -139,7 +146,7 @@ fn a_chart_against_a_field_leaves_no_arm_out() {
     }
     // What is no longer swept over loses its chart; other files stay.
     fs::write(dir.path().join("metric-vs-mine.svg"), "mine").unwrap();
-    report(dir.path(), TINY, &|_, _| Outcome::Right(500));
+    report(dir.path(), &Spec::tiny(), &|_, _| Outcome::Right(500));
     for (file, there) in [
         ("metric-vs-training.learning_rate.svg", false),
         ("metric-vs-training.learning_rate.png", false),
@@ -225,9 +232,9 @@ fn arms_that_did_not_learn_are_marked() {
 #[test]
 fn validation_stands_beside_test() {
     let dir = tempfile::tempdir().unwrap();
-    let yaml = many_arms(3).replace("epochs: 1", "epochs: 2");
+    let spec = many_arms(3).set("training.epochs=2");
     let (folder, record) =
-        leave(dir.path(), &yaml, &|v, seed| Outcome::Right(600 + 100 * v + 20 * seed as usize));
+        leave(dir.path(), &spec, &|v, seed| Outcome::Right(600 + 100 * v + 20 * seed as usize));
     // The baseline's second run tested its first epoch, whose validation metric is half.
     let run = folder.run(&record.variants[0].runs[1]);
     let mut result: serde_json::Value = run.read_json("result.json").unwrap();
@@ -248,8 +255,8 @@ fn validation_stands_beside_test() {
 #[test]
 fn a_partial_table_says_which_means_do_not_compare() {
     let dir = tempfile::tempdir().unwrap();
-    let yaml = many_arms(4).replace("seeds: [0, 1]", "seeds: [0, 1, 2]");
-    report(dir.path(), &yaml, &|variant, seed| match (variant, seed) {
+    let spec = many_arms(4).set("seeds=[0, 1, 2]");
+    report(dir.path(), &spec, &|variant, seed| match (variant, seed) {
         (0, 2) | (1, 1) | (2, 0 | 1) => Outcome::Unfinished,
         (3, 2) => Outcome::Failed("x"),
         (0, _) => Outcome::Right(500),
@@ -282,7 +289,7 @@ fn a_partial_table_says_which_means_do_not_compare() {
 
     // All arms over the same seeds compare, few as they are.
     let dir = tempfile::tempdir().unwrap();
-    report(dir.path(), &yaml, &|_, seed| match seed {
+    report(dir.path(), &spec, &|_, seed| match seed {
         1 => Outcome::Unfinished,
         _ => Outcome::Right(700),
     });
@@ -302,24 +309,19 @@ fn swept_fields_are_columns_of_one_type() {
             .map(|c| (c.name().to_string(), c.dtype().clone()))
             .collect::<std::collections::BTreeMap<String, DataType>>()
     };
-    let matched = TINY.replace(
-        "  vlora: {method: vlora}\n",
-        "  vlora: {method: vlora}\n  narrow: {method: dense, match: {arm: vlora, by: width}}\n",
-    );
     let sweeps = [
-        "",
-        "sweep: {vlora.rank: [1, 2]}\n",
-        "sweep: {vlora.rank: [0, full]}\n",
-        "sweep: {vlora.alpha: [1, 0.5], training.clip_norm: [1, 2]}\n",
-        "sweep: {vlora.targets: [[attn.qkv], [attn.qkv, {target: mlp.fc1, rank: 1}]]}\n",
-        "sweep: {training.epochs: [1, 2], vlora.detach: [true, false]}\n",
+        "{}",
+        "{vlora.rank: [1, 2]}",
+        "{vlora.rank: [0, full]}",
+        "{vlora.alpha: [1, 0.5], training.clip_norm: [1, 2]}",
+        "{vlora.targets: [[attn.qkv], [attn.qkv, {target: mlp.fc1, rank: 1}]]}",
+        "{training.epochs: [1, 2], vlora.detach: [true, false]}",
     ];
+    let swept = |sweep: &str| with_a_matched_arm().set(&format!("sweep={sweep}"));
     let mut all: Vec<std::collections::BTreeMap<String, DataType>> = Vec::new();
     for sweep in sweeps {
         let dir = tempfile::tempdir().unwrap();
-        report(dir.path(), &(matched.replace("dim: 16", "dim: 32") + sweep), &|_, _| {
-            Outcome::Right(700)
-        });
+        report(dir.path(), &swept(sweep), &|_, _| Outcome::Right(700));
         all.push(types(dir.path()));
     }
     for (found, sweep) in all.iter().zip(sweeps) {
@@ -338,9 +340,8 @@ fn swept_fields_are_columns_of_one_type() {
     }
 
     let dir = tempfile::tempdir().unwrap();
-    let yaml = matched.replace("dim: 16", "dim: 32")
-        + "sweep: {vlora.rank: [4, full], precision: [float32]}\n";
-    report(dir.path(), &yaml, &|_, _| Outcome::Right(700));
+    let spec = swept("{vlora.rank: [4, full], precision: [float32]}");
+    report(dir.path(), &spec, &|_, _| Outcome::Right(700));
     let rows = csv(dir.path());
     let cells: Vec<[&str; 3]> = rows
         .iter()
@@ -468,7 +469,7 @@ fn texts_from_outside_stay_in_their_place() {
 #[test]
 fn negative_differences_stay_numbers() {
     let dir = tempfile::tempdir().unwrap();
-    report(dir.path(), TINY, &|variant, _| Outcome::Right(800 - 100 * variant));
+    report(dir.path(), &Spec::tiny(), &|variant, _| Outcome::Right(800 - 100 * variant));
     let text = read(dir.path(), "table.csv");
     let difference: f64 = csv(dir.path())[1]["difference"].parse().unwrap();
     assert!((difference + 0.1).abs() < 1e-9, "{text}");
@@ -478,7 +479,7 @@ fn negative_differences_stay_numbers() {
 #[test]
 fn a_folder_that_cannot_be_written_to_still_shows_its_table() {
     let dir = tempfile::tempdir().unwrap();
-    leave(&dir.path().join("r"), TINY, &|_, _| Outcome::Right(700));
+    leave(&dir.path().join("r"), &Spec::tiny(), &|_, _| Outcome::Right(700));
     // In the way of a file, also for a user who may write everywhere.
     fs::create_dir(dir.path().join("r/table.md")).unwrap();
     let ran = vlora(dir.path(), &["report", "r"]);
@@ -501,7 +502,7 @@ fn a_folder_that_cannot_be_written_to_still_shows_its_table() {
 fn a_table_is_as_wide_as_the_terminal_at_most() {
     use assert_cmd::prelude::*;
     let dir = tempfile::tempdir().unwrap();
-    leave(&dir.path().join("r"), TINY, &|_, _| Outcome::Right(700));
+    leave(&dir.path().join("r"), &Spec::tiny(), &|_, _| Outcome::Right(700));
     let table = |columns: Option<&str>| {
         let mut command = std::process::Command::cargo_bin("vlora").unwrap();
         command.current_dir(dir.path()).args(["report", "r"]).env_remove("COLUMNS");

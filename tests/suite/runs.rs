@@ -10,25 +10,23 @@ use vlora::data::ImageData;
 use vlora::data::images::Size;
 use vlora::error::Error;
 use vlora::hub::Hub;
-use vlora::models;
 use vlora::models::vit::Vit;
 use vlora::nn::{Mode, ParameterStore, StepKey, Variable, ops};
 use vlora::results::{
     ExperimentFolder, Metric, RunFolder, RunResult, RunState, Scores, StepRecord,
 };
 use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
-use vlora::spec::{self, Experiment, RunSpec};
+use vlora::spec::{Experiment, RunSpec};
 use vlora::tasks::{
     BatchPlan, DataSet, ImageBatches, ImageClassification, Split, Task, epoch_order,
 };
 use vlora::train::{Step, StepTimes, TrainError, Trainer};
 
-use crate::common::spec::TINY;
+use crate::common::spec::{TINY, parsed};
 use crate::common::workers::ALONE;
 
 fn experiment(overrides: &[&str]) -> Experiment {
-    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-    spec::parse(TINY.as_bytes(), "tiny.yaml", "tiny", &overrides, &models::parameters).unwrap()
+    parsed(TINY, overrides).unwrap()
 }
 
 struct Silent;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use vlora::{models, spec};
 
+use crate::common::spec::{Spec, parsed};
+
 /// The committed specs, sorted by path.
 fn committed(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut entries: Vec<PathBuf> =
@@ -49,6 +51,10 @@ model: {architecture: vit, image_size: 28, patch_size: 7, channels: 1, classes: 
 training: {epochs: 3}
 seeds: [0, 1]
 ";
+
+fn without_a_width() -> String {
+    Spec::of(BARE).without("model.dim").text()
+}
 
 fn parse_with(text: &str, set: &[&str]) -> Result<spec::Experiment, spec::SpecError> {
     let set: Vec<String> = set.iter().map(|argument| argument.to_string()).collect();
@@ -116,10 +122,10 @@ fn swept_values_fill_required_fields() {
     ];
     for (name, text, set, want) in cases {
         let arms = if set.iter().any(|s| s.starts_with("arms=")) { "" } else { both };
-        let mut bare = BARE.to_string();
-        if *name == "a field of a section that every arm reads" {
-            bare = bare.replace(", dim: 64", "");
-        }
+        let bare = match *name {
+            "a field of a section that every arm reads" => without_a_width(),
+            _ => BARE.to_string(),
+        };
         match parse_with(&format!("{bare}{text}{arms}"), set) {
             Ok(experiment) => assert_eq!(labels(&experiment), *want, "{name}"),
             Err(error) => panic!("{name}: {error}"),
@@ -212,7 +218,7 @@ fn a_missing_field_names_the_arm_that_needs_it() {
         ("LoRA's rank", tuned.into(), "lora.rank", "arm tuned"),
         ("of a section that all read", own.into(), "model.dim", "arm other"),
     ] {
-        let bare = if field == "model.dim" { BARE.replace(", dim: 64", "") } else { BARE.into() };
+        let bare = if field == "model.dim" { without_a_width() } else { BARE.into() };
         let error = parse_with(&format!("{bare}{text}"), &[]).unwrap_err().to_string();
         assert!(error.contains("missing") && error.contains(field), "{name}: {error}");
         assert!(error.contains(&format!("where:    {arm}")), "{name}: {error}");
@@ -594,4 +600,130 @@ fn a_field_is_overridden_once() {
     ] {
         with(overrides).unwrap();
     }
+}
+
+/// A dense arm and one whose increments have another scale than one.
+fn scaled() -> Spec {
+    Spec::images().arm("vlora", "{method: vlora, vlora: {alpha: 2}}")
+}
+
+/// Matched arms: the nearest dense size, checked against its neighbours, one row a size.
+#[test]
+fn matched_arms_have_the_nearest_size() {
+    let experiment = scaled()
+        .arm("narrow", "{match: {arm: vlora, by: width}}")
+        .arm("shallow", "{match: {arm: vlora, by: depth}}")
+        .set("sweep={vlora.rank: [0, 2, 32, full]}")
+        .experiment();
+    let labels = labels(&experiment);
+    let narrow = labels.iter().filter(|l| l.starts_with("narrow dim=")).count();
+    assert!(narrow >= 3, "{labels:?}");
+    // The full-rank arm has the dense model's parameters, so it is matched exactly.
+    assert!(labels.contains(&"narrow dim=64") && labels.contains(&"shallow depth=4"), "{labels:?}");
+    for variant in experiment.variants.iter().filter(|v| !v.matched.is_empty()) {
+        for matched in &variant.matched {
+            assert_eq!(models::parameters(&variant.spec), matched.parameters);
+            let apart = matched.parameters.abs_diff(matched.wanted);
+            for step in [-1i64, 1] {
+                let mut other = variant.spec.clone();
+                let spec::ModelSpec::Vit(model) = &mut other.model else { panic!("a ViT") };
+                let (field, step) = match matched.by {
+                    spec::MatchBy::Width => (&mut model.dim, 4 * step),
+                    spec::MatchBy::Depth => (&mut model.depth, step),
+                };
+                *field = (*field as i64 + step).max(1) as usize;
+                assert!(
+                    models::parameters(&other).abs_diff(matched.wanted) >= apart,
+                    "{matched:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Where the matched field itself is swept, the comparison is with the baseline of that point.
+#[test]
+fn a_matched_arm_is_compared_at_its_point() {
+    let experiment = scaled()
+        .arm("shallow", "{match: {arm: vlora, by: depth}}")
+        .set("sweep={model.depth: [4, 8]}")
+        .experiment();
+    let shallow: Vec<_> = experiment.variants.iter().filter(|v| v.arm == "shallow").collect();
+    let labels: Vec<&str> = shallow.iter().map(|v| v.label.as_str()).collect();
+    assert_eq!(labels, ["shallow depth=2", "shallow depth=3"]);
+    for (variant, depth) in shallow.into_iter().zip([4, 8]) {
+        assert_eq!(experiment.baseline_of(variant).unwrap().spec.model.depth(), depth);
+    }
+}
+
+/// A swept field that a baseline does not use does not part it from the others' points.
+#[test]
+fn an_unused_swept_field_is_no_part_of_the_point() {
+    let spec = Spec::images()
+        .arms("baseline: {method: vlora, vlora: {rank: 0}}")
+        .arm("vlora", "{method: vlora, vlora: {init: lora}}")
+        .set("sweep={vlora.alpha: [8, 1]}");
+    let experiment = spec.experiment();
+    assert_eq!(labels(&experiment), ["baseline", "vlora alpha=8", "vlora alpha=1"]);
+    for variant in &experiment.variants[1..] {
+        assert_eq!(experiment.baseline_of(variant).unwrap().label, "baseline");
+    }
+    // Where nothing uses it, the sweep is a mistake.
+    let unused = spec.set("arms.vlora={method: dense}").text();
+    let told = parsed(&unused, &[]).unwrap_err().to_string();
+    assert!(told.contains("the sweep changes no arm"), "{told}");
+}
+
+/// What stands behind the one it starts from, whatever the order written, and inherits its point.
+#[test]
+fn starts_are_ordered_and_keep_their_sweep_point() {
+    let experiment = Spec::images()
+        .arms(
+            "
+            tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 2}}
+            baseline: {method: dense}
+            dense-tuned: {start: {arm: vlora}}
+            vlora: {method: vlora, vlora: {alpha: 2}}",
+        )
+        .set("sweep={vlora.rank: [2, 4]}")
+        .experiment();
+    let labels = labels(&experiment);
+    let want = [
+        "tuned rank=2",
+        "tuned rank=4",
+        "baseline",
+        "dense-tuned rank=2",
+        "dense-tuned rank=4",
+        "vlora rank=2",
+        "vlora rank=4",
+    ];
+    assert_eq!(labels, want);
+    assert_eq!(experiment.variants[3].start.as_deref(), Some("vlora rank=2"));
+    let order = experiment.in_order_of_start();
+    let place = |label: &str| order.iter().position(|i| labels[*i] == label).unwrap();
+    assert!(place("vlora rank=4") < place("tuned rank=4"));
+    assert!(place("vlora rank=2") < place("dense-tuned rank=2"));
+    assert_eq!(order.len(), want.len());
+}
+
+/// Specs that mean the same resolve to the same values.
+#[test]
+fn targets_own_ranks_that_are_the_common_ones_are_dropped() {
+    let with = |increments: &str, start: &str| {
+        let arm = format!("{{method: vlora, vlora: {{{increments}}}, start: {start}}}");
+        Spec::images().arm("vlora", &arm).experiment().variants[1].spec.clone()
+    };
+    let resolved = |targets: &str| with(&format!("rank: 2, targets: {targets}"), "null");
+    let plain = resolved("[attn.qkv, mlp.fc2]");
+    assert_eq!(plain, resolved("[{target: mlp.fc2, alpha: 1}, {target: attn.qkv, rank: 2}]"));
+    assert_ne!(plain, resolved("[{target: mlp.fc2, rank: 3}, attn.qkv]"));
+    // Fields that nothing uses: the scale of what is not scaled, the start of what starts
+    // elsewhere, a common rank where every matrix has its own.
+    let plain = with("targets: [norm1.bias]", "null");
+    assert_eq!(with("targets: [norm1.bias], alpha: 3", "null"), plain);
+    let own = "targets: [{target: attn.qkv, rank: 3}]";
+    assert_eq!(with(own, "null").vlora.unwrap().rank, spec::Rank::Of(3));
+    let baseline = "{arm: baseline}";
+    assert_eq!(with("init: lora", baseline), with("alpha: 1", baseline));
+    assert_ne!(with("init: lora", "null"), with("alpha: 1", "null"));
 }

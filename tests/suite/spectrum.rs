@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use vlora::nn::Init;
 use vlora::random::{Purpose, Stream};
 
-use crate::common::program::{Ran, vlora};
+use crate::common::program::{Ran, folder_with, vlora};
 use crate::common::spec::TINY;
 
 fn spectrum(dir: &Path, args: &[&str]) -> Ran {
@@ -64,7 +64,7 @@ fn bert(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     renamed
 }
 
-fn folder_with(tensors: &BTreeMap<String, Tensor>) -> TempDir {
+fn folder_of(tensors: &BTreeMap<String, Tensor>) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     save(tensors, &dir.path().join("tiny.safetensors"));
     dir
@@ -83,7 +83,7 @@ fn rows(path: &Path) -> Vec<HashMap<String, String>> {
 
 #[test]
 fn increments_of_rank_two_are_found() {
-    let dir = folder_with(&chain());
+    let dir = folder_of(&chain());
     let ran = spectrum(dir.path(), &["tiny.safetensors", "--reference", "previous"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     let folder = dir.path().join("results/spectrum/tiny-previous-4");
@@ -125,7 +125,7 @@ fn increments_of_rank_two_are_found() {
 /// Against the base the ranks add up, within the compounds asked for.
 #[test]
 fn each_reading_and_compound_size() {
-    let dir = folder_with(&chain());
+    let dir = folder_of(&chain());
     let ranks = |args: &[&str]| -> Vec<(String, String, String)> {
         let out = format!("out{}", args.concat());
         let ran = spectrum(dir.path(), &[&["tiny.safetensors", "--out", &out], args].concat());
@@ -150,7 +150,7 @@ fn each_reading_and_compound_size() {
 /// Names change nothing but the layout that is told, and the output is the same each time.
 #[test]
 fn layouts_agree() {
-    let dir = folder_with(&chain());
+    let dir = folder_of(&chain());
     save(&bert(&chain()), &dir.path().join("model.safetensors"));
     let table = |file: &str| {
         let ran = spectrum(
@@ -201,8 +201,7 @@ fn layouts_agree() {
 /// rank that they were trained with, the baseline's by more.
 #[test]
 fn a_trained_run_has_the_rank_of_its_increments() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("tiny.yaml"), TINY).unwrap();
+    let dir = folder_with(TINY);
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let runs = std::fs::read_dir(dir.path().join("results/tiny/runs")).unwrap();
@@ -249,7 +248,7 @@ fn nothing_to_find_is_no_fault() {
         let rows = if target == "attn.qkv" { 3 } else { 1 };
         tensors.insert(format!("blocks.{layer}.{target}.weight"), normal(target, (rows, 1)));
     }
-    let dir = folder_with(&tensors);
+    let dir = folder_of(&tensors);
     let ran = spectrum(dir.path(), &["tiny.safetensors", "--title", "Twins"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!ran.out.contains("NaN") && !ran.out.contains("inf"), "{}", ran.out);
@@ -268,7 +267,7 @@ fn nothing_to_find_is_no_fault() {
 
 #[test]
 fn bad_input_is_told_clearly() {
-    let dir = folder_with(&chain());
+    let dir = folder_of(&chain());
     let told = |args: &[&str], parts: &[&str]| {
         let ran = spectrum(dir.path(), args);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}: {}", ran.err);

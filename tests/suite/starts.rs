@@ -12,7 +12,6 @@ use vlora::checkpoints::{
 };
 use vlora::error::Error;
 use vlora::hub::Hub;
-use vlora::models;
 use vlora::report::Summary;
 use vlora::results::{
     ClassMatch, Conversion, ExperimentFolder, Provenance, Resampled, RunFolder, RunResult,
@@ -24,17 +23,16 @@ use vlora::tasks::evidence;
 use vlora::train::Step;
 
 use crate::common::data;
-use crate::common::spec::TINY;
+use crate::common::spec::{Spec, parsed};
 use crate::common::workers::ALONE;
 
-const ARMS: &str = "\
-arms:
-  tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 2, alpha: 4, dropout: 0.1, also_train: [head]}}
-  baseline: {method: dense}
-  vlora: {method: vlora}
-  baseline-tuned: {start: {arm: baseline}, lora: {rank: 1, targets: [attn.qkv]}}
-  compressed: {method: vlora, start: {arm: baseline}}
-  whole: {start: {arm: vlora}}
+const ARMS: &str = "
+tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 2, alpha: 4, dropout: 0.1, also_train: [head]}}
+baseline: {method: dense}
+vlora: {method: vlora}
+baseline-tuned: {start: {arm: baseline}, lora: {rank: 1, targets: [attn.qkv]}}
+compressed: {method: vlora, start: {arm: baseline}}
+whole: {start: {arm: vlora}}
 ";
 
 fn vit_mut(model: &mut spec::ModelSpec) -> &mut spec::VitSpec {
@@ -45,10 +43,7 @@ fn vit_mut(model: &mut spec::ModelSpec) -> &mut spec::VitSpec {
 }
 
 fn experiment(arms: &str, overrides: &[&str]) -> Experiment {
-    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-    let text = TINY.replace("arms:\n  baseline: {method: dense}\n  vlora: {method: vlora}\n", arms);
-    assert!(text.contains(arms));
-    spec::parse(text.as_bytes(), "tiny.yaml", "tiny", &overrides, &models::parameters).unwrap()
+    parsed(&Spec::tiny().arms(arms).text(), overrides).unwrap()
 }
 
 struct Silent;
@@ -163,7 +158,7 @@ fn a_renamed_source_is_the_same_source() {
     let (_, outcomes) = run(dir.path(), experiment(ARMS, &[]));
     assert!(outcomes.values().all(|o| matches!(o, Outcome::Finished(_))), "{outcomes:?}");
     let renamed =
-        ARMS.replace("  vlora: {", "  vertical: {").replace("arm: vlora}", "arm: vertical}");
+        ARMS.replace("\nvlora: {", "\nvertical: {").replace("arm: vlora}", "arm: vertical}");
     let (plan, outcomes) = run(dir.path(), experiment(&renamed, &[]));
     assert!(outcomes.values().all(|o| matches!(o, Outcome::AlreadyFinished(_))), "{outcomes:?}");
     let folder = ExperimentFolder::new(dir.path());
@@ -187,15 +182,15 @@ fn a_renamed_source_is_the_same_source() {
 /// Points of a sweep that mean the same are one variant, also for those that start from it.
 #[test]
 fn starts_of_merged_points_are_the_variant_that_is_kept() {
-    let arms = "\
-arms:
-  baseline: {method: dense}
-  tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 1}}
-  vlora: {method: vlora}
-sweep:
-  vlora.targets: [[attn.qkv, mlp.fc2], [mlp.fc2, attn.qkv], [attn.qkv]]
-";
-    let e = experiment(arms, &[]);
+    let spec = Spec::tiny()
+        .arms(
+            "
+            baseline: {method: dense}
+            tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 1}}
+            vlora: {method: vlora}",
+        )
+        .set("sweep={vlora.targets: [[attn.qkv, mlp.fc2], [mlp.fc2, attn.qkv], [attn.qkv]]}");
+    let e = spec.experiment();
     let labels: Vec<&str> = e.variants.iter().map(|v| v.label.as_str()).collect();
     assert_eq!(labels.len(), 5, "{labels:?}");
     assert_eq!(e.variants[1].start.as_deref(), Some(labels[3]));
@@ -206,11 +201,9 @@ sweep:
 /// With dropout, whose masks need no stored generator.
 #[test]
 fn an_interrupted_lora_run_ends_as_an_uninterrupted_one() {
-    let arms = "\
-arms:
-  baseline: {method: dense}
-  tuned: {start: {arm: baseline}, lora: {rank: 2, dropout: 0.2}}
-";
+    let arms = "
+        baseline: {method: dense}
+        tuned: {start: {arm: baseline}, lora: {rank: 2, dropout: 0.2}}";
     let settings = ["training.epochs=2", "training.batch_size=300"];
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (plan, _) = run(whole.path(), experiment(arms, &settings));
@@ -234,12 +227,10 @@ arms:
 #[test]
 fn a_run_fails_with_the_one_it_starts_from() {
     let dir = tempfile::tempdir().unwrap();
-    let arms = "\
-arms:
-  baseline: {training: {learning_rate: 1.0e+30, warmup_ratio: 0}}
-  tuned: {start: {arm: baseline}, lora: {rank: 2}}
-  vlora: {method: vlora}
-";
+    let arms = "
+        baseline: {training: {learning_rate: 1.0e+30, warmup_ratio: 0}}
+        tuned: {start: {arm: baseline}, lora: {rank: 2}}
+        vlora: {method: vlora}";
     let (_, outcomes) = run(dir.path(), experiment(arms, &[]));
     let Outcome::Failed(reason) = &outcomes["tuned"] else { panic!("{outcomes:?}") };
     assert_eq!(reason, "it starts from `baseline`, whose run with seed 0 has failed");
@@ -304,9 +295,9 @@ fn a_compressed_file_is_what_a_start_makes() {
         assert_eq!(fields[4].parse::<f64>().unwrap(), kept.relative_error);
     }
     let arms = format!(
-        "arms:\n  baseline: {{method: dense}}\n  again: {{method: vlora, start: {{checkpoint: '{}'}}, \
+        "baseline: {{method: dense}}\nagain: {{method: vlora, start: {{checkpoint: '{}'}}, \
          vlora: {{rank: 3, alpha: 1.5, targets: [mlp.fc1, mlp.fc2, attn.qkv, \
-         {{target: attn.proj, rank: 2, alpha: 1}}]}}}}\n",
+         {{target: attn.proj, rank: 2, alpha: 1}}]}}}}",
         file.display()
     );
     let settings = ["arms.again.vlora.rank=2", "arms.again.vlora.alpha=1"];
@@ -354,13 +345,13 @@ fn in_every_form(dir: &Path, checkpoint: &Checkpoint) -> Vec<(&'static str, Path
 
 /// A trained model of ten named classes.
 fn trained(dir: &Path) -> Checkpoint {
-    let (plan, _) = run(dir, experiment("arms:\n  baseline: {method: dense}\n", &[]));
+    let (plan, _) = run(dir, experiment("baseline: {method: dense}", &[]));
     let made = folder_of(dir, &plan, "baseline");
     read_checkpoint(made.path(), &Hints::default()).unwrap().checkpoint
 }
 
 fn starting_from(path: &Path, more: &[&str]) -> Experiment {
-    let arms = format!("arms:\n  tuned: {{start: {{checkpoint: '{}'}}}}\n", path.display());
+    let arms = format!("tuned: {{start: {{checkpoint: '{}'}}}}", path.display());
     experiment(&arms, &[&["baseline=tuned"], more].concat())
 }
 
@@ -586,7 +577,7 @@ fn pixels_are_normalised_as_the_weights_were_trained() {
 
     // The evidence says it, for a checkpoint and for the arms behind it.
     let arms = format!(
-        "arms:\n  tuned: {{start: {{checkpoint: '{}'}}}}\n  more: {{start: {{arm: tuned}}}}\n",
+        "tuned: {{start: {{checkpoint: '{}'}}}}\nmore: {{start: {{arm: tuned}}}}",
         other[0].1.display()
     );
     let into = dir.path().join("runs");
@@ -635,8 +626,8 @@ fn a_base_of_another_image_size_has_its_positions_resampled() {
         assert!(told.contains("model.patch_size: 14"), "{told}");
     }
     let arms = format!(
-        "arms:\n  tuned: {{start: {{checkpoint: '{0}'}}}}\n  compound: {{method: vlora, start: \
-         {{checkpoint: '{0}', position_embedding: hugging-face}}}}\n",
+        "tuned: {{start: {{checkpoint: '{0}'}}}}\ncompound: {{method: vlora, start: \
+         {{checkpoint: '{0}', position_embedding: hugging-face}}}}",
         forms[0].1.display()
     );
     let into = dir.path().join("runs");
@@ -662,23 +653,17 @@ fn a_base_of_another_image_size_has_its_positions_resampled() {
     }
     // Where nothing is resampled the choice is none, and the id stays.
     let straight = dir.path().join("first");
-    let (plan, _) = run(&straight, experiment("arms:\n  baseline: {method: dense}\n", &[]));
+    let (plan, _) = run(&straight, experiment("baseline: {method: dense}", &[]));
     let made = folder_of(&straight, &plan, "baseline").path().to_path_buf();
     let id = |how: &str| planned(&made, &[&by(how)]).unwrap().variants[0].runs[0].id.clone();
     assert!(id("auto") == id("timm") && id("auto") == id("refuse"));
     // Arms of one experiment, too.
     let chain = |how: &str| {
-        format!(
-            "arms:\n  baseline: {{model: {{image_size: 42}}}}\n  tuned: {{start: {{arm: baseline, \
-             position_embedding: {how}}}}}\n"
-        )
+        let arms = "baseline: {model: {image_size: 42}}\ntuned: {start: {arm: baseline}}";
+        let how = format!("arms.tuned.start.position_embedding={how}");
+        parsed(&Spec::tiny().arms(arms).set(&how).text(), &[])
     };
-    experiment(&chain("auto"), &[]);
-    let text = TINY.replace(
-        "arms:\n  baseline: {method: dense}\n  vlora: {method: vlora}\n",
-        &chain("refuse"),
-    );
-    let told = spec::parse(text.as_bytes(), "t.yaml", "t", &[], &models::parameters);
-    let told = told.map(drop).unwrap_err().to_string();
+    chain("auto").unwrap();
+    let told = chain("refuse").map(drop).unwrap_err().to_string();
     assert!(told.contains("model.image_size: 42") && told.contains("position_embedding"), "{told}");
 }

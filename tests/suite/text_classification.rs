@@ -10,46 +10,7 @@ use tempfile::TempDir;
 use vlora::results::RunFolder;
 
 use crate::common::program::{folder_with, vlora};
-use crate::common::spec::TINY;
-
-/// Two layers of width 16 on sentences of a few words; every kind of arm.
-const SPEC: &str = "\
-name: tiny
-task: text-classification
-data:
-  path: reviews
-  tokenizer: {train: word-piece, vocabulary: 300}
-  max_tokens: 12
-model: &model
-  architecture: encoder
-  vocabulary: 300
-  positions: 16
-  classes: 2
-  dim: 16
-  depth: 2
-  heads: 2
-  mlp_ratio: 2
-  pool: mean
-  dropout: 0
-  attention_dropout: 0
-vlora:
-  compound_size: 2
-  rank: 2
-training:
-  epochs: 4
-  batch_size: 16
-  learning_rate: 1.0e-2
-arms:
-  dense: {method: dense}
-  vlora: {method: vlora}
-  shared: {method: vlora, vlora: {rank: 0, detach: false}}
-  matched: {match: {arm: vlora, by: width}}
-  lora: {start: {arm: dense, head: new}, lora: {rank: 2, also_train: [head]}}
-  converted: {method: vlora, start: {arm: dense}}
-  lora-on-vlora: {method: vlora, start: {arm: vlora}, lora: {rank: 2}}
-baseline: dense
-seeds: [0]
-";
+use crate::common::spec::Spec;
 
 const DEVICE: [&str; 2] = ["--device", "cpu"];
 
@@ -69,8 +30,8 @@ fn sentences(count: usize, first: usize) -> String {
 }
 
 /// A folder with the spec and its data.
-fn folder(spec: &str) -> TempDir {
-    let dir = folder_with(spec);
+fn folder(spec: &Spec) -> TempDir {
+    let dir = folder_with(&spec.text());
     let data = dir.path().join("reviews");
     fs::create_dir(&data).unwrap();
     for (name, count, first) in [("train", 160, 0), ("validation", 40, 160), ("test", 60, 200)] {
@@ -101,10 +62,16 @@ fn run(dir: &Path) -> String {
 /// report is made again of it.
 #[test]
 fn every_kind_of_arm_learns_and_leaves_its_evidence() {
-    let dir = folder(SPEC);
+    let spec = Spec::tiny_texts()
+        .arm("shared", "{method: vlora, vlora: {rank: 0, detach: false}}")
+        .arm("matched", "{match: {arm: vlora, by: width}}")
+        .arm("lora", "{start: {arm: baseline, head: new}, lora: {rank: 2, also_train: [head]}}")
+        .arm("converted", "{method: vlora, start: {arm: baseline}}")
+        .arm("lora-on-vlora", "{method: vlora, start: {arm: vlora}, lora: {rank: 2}}");
+    let dir = folder(&spec);
     let table = run(dir.path());
     assert!(table.contains("test accuracy (%)") && table.contains("tokens/s"), "{table}");
-    let arms = ["dense", "vlora", "shared", "matched", "lora", "converted", "lora-on-vlora"];
+    let arms = ["baseline", "vlora", "shared", "matched", "lora", "converted", "lora-on-vlora"];
     for arm in arms {
         let result = json(&run_of(dir.path(), arm).join(RunFolder::RESULT));
         assert_eq!(result["metric_name"], "accuracy", "{arm}");
@@ -119,7 +86,7 @@ fn every_kind_of_arm_learns_and_leaves_its_evidence() {
         json(&run_of(dir.path(), arm).join(RunFolder::RESULT))[field].as_u64().unwrap()
     };
     assert!(count("shared", "parameters") < count("vlora", "parameters"));
-    assert!(count("vlora", "parameters") < count("dense", "parameters"));
+    assert!(count("vlora", "parameters") < count("baseline", "parameters"));
     assert!(count("lora", "trained") < count("lora", "parameters") / 3);
     assert_eq!(count("converted", "parameters"), count("vlora", "parameters"));
     let start = json(&run_of(dir.path(), "converted").join(RunFolder::START));
@@ -140,11 +107,10 @@ fn every_kind_of_arm_learns_and_leaves_its_evidence() {
 /// run starts without naming one.
 #[test]
 fn a_trained_tokenizer_goes_with_its_model() {
-    let spec = SPEC.replace("pool: mean", "pool: pooler");
-    let arms = spec.split("  shared:").next().unwrap().to_string();
-    let dir = folder(&format!("{arms}baseline: dense\nseeds: [0]\n"));
+    let spec = Spec::tiny_texts().set("model.pool=pooler");
+    let dir = folder(&spec);
     run(dir.path());
-    let dense = run_of(dir.path(), "dense");
+    let dense = run_of(dir.path(), "baseline");
     let tokenizer = fs::read(dense.join(RunFolder::TOKENIZER)).unwrap();
     assert_eq!(
         fs::read(run_of(dir.path(), "vlora").join(RunFolder::TOKENIZER)).unwrap(),
@@ -160,15 +126,15 @@ fn a_trained_tokenizer_goes_with_its_model() {
     assert_eq!(fs::read(dir.path().join("bert").join(RunFolder::TOKENIZER)).unwrap(), tokenizer);
 
     // Evaluated as it is: the same accuracy; the tokenizer is the one beside the weights.
-    let spec = fs::read_to_string(dir.path().join("tiny.yaml")).unwrap();
-    let beside = spec
-        .replace("  tokenizer: {train: word-piece, vocabulary: 300}\n", "")
-        .replace("{method: dense}", "{start: {checkpoint: bert}}")
-        .replace("{method: vlora}", "{method: vlora, start: {checkpoint: bert}}")
-        .replace("name: tiny", "name: beside");
-    fs::write(dir.path().join("beside.yaml"), beside).unwrap();
+    let started = spec.set("arms.baseline.start={checkpoint: bert}");
+    let beside = started
+        .clone()
+        .set("name=beside")
+        .without("data.tokenizer")
+        .set("arms.vlora.start={checkpoint: bert}");
+    fs::write(dir.path().join("beside.yaml"), beside.text()).unwrap();
     let evaluate =
-        ["evaluate", "bert", "--spec", "beside.yaml", "--arm", "dense", "--format", "json"];
+        ["evaluate", "bert", "--spec", "beside.yaml", "--arm", "baseline", "--format", "json"];
     let evaluated = vlora(dir.path(), &[&evaluate[..], &DEVICE].concat());
     assert_eq!(evaluated.code, 0, "{}", evaluated.err);
     let evaluated: Value = serde_json::from_str(&evaluated.out).unwrap();
@@ -190,12 +156,10 @@ fn a_trained_tokenizer_goes_with_its_model() {
     assert_eq!(evaluated.code, 0, "{}", evaluated.err);
 
     // Other tokens than the weights know mean nothing to them.
-    let other = spec
-        .replace("vocabulary: 300}", "vocabulary: 300, lowercase: false}")
-        .replace("{method: dense}", "{start: {checkpoint: bert}}");
-    fs::write(dir.path().join("other.yaml"), other).unwrap();
+    let other = started.set("data.tokenizer.lowercase=false");
+    fs::write(dir.path().join("other.yaml"), other.text()).unwrap();
     for args in [
-        ["evaluate", "bert", "--spec", "other.yaml", "--arm", "dense"].as_slice(),
+        ["evaluate", "bert", "--spec", "other.yaml", "--arm", "baseline"].as_slice(),
         &["run", "other.yaml", "-q", "--out", "other"],
     ] {
         let refused = vlora(dir.path(), &[args, &DEVICE].concat());
@@ -219,10 +183,12 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 /// A run that was cut after an epoch ends in the bits of one that was not, dropout included.
 #[test]
 fn a_resumed_run_ends_in_the_same_bits() {
-    let spec = SPEC.replace("dropout: 0\n", "dropout: 0.1\n");
-    let head = spec.split("arms:\n").next().unwrap();
-    let spec = format!("{head}arms:\n  vlora: {{method: vlora}}\nbaseline: vlora\nseeds: [0]\n")
-        .replace("epochs: 4", "epochs: 20");
+    let spec = Spec::tiny_texts()
+        .set("model.dropout=0.1")
+        .set("model.attention_dropout=0.1")
+        .set("training.epochs=20")
+        .without("arms.baseline")
+        .set("baseline=vlora");
     let whole = folder(&spec);
     run(whole.path());
     let want = fs::read(run_of(whole.path(), "vlora").join(RunFolder::MODEL)).unwrap();
@@ -254,9 +220,7 @@ fn a_resumed_run_ends_in_the_same_bits() {
 /// What is done to texts is counted under the table.
 #[test]
 fn empty_and_long_texts_are_kept_and_counted() {
-    let head = SPEC.split("arms:\n").next().unwrap().replace("max_tokens: 12", "max_tokens: 6");
-    let dir =
-        folder(&format!("{head}arms:\n  dense: {{method: dense}}\nbaseline: dense\nseeds: [0]\n"));
+    let dir = folder(&Spec::tiny_texts().set("data.max_tokens=6").without("arms.vlora"));
     let train = dir.path().join("reviews/train.csv");
     let rows = fs::read_to_string(&train).unwrap() + "\"\",1\n\"  \",0\n";
     fs::write(&train, rows).unwrap();
@@ -270,8 +234,7 @@ fn empty_and_long_texts_are_kept_and_counted() {
 /// One clear error each, with the file, the column or the field.
 #[test]
 fn faulty_texts_and_bases_are_refused_by_name() {
-    let head = SPEC.split("arms:\n").next().unwrap();
-    let spec = format!("{head}arms:\n  dense: {{method: dense}}\nbaseline: dense\nseeds: [0]\n");
+    let spec = Spec::tiny_texts().without("arms.vlora");
     let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints/hf-vit");
     type Edit = fn(&Path);
     let cases: [(&str, Edit, &[&str]); 6] = [
@@ -342,10 +305,8 @@ fn faulty_texts_and_bases_are_refused_by_name() {
                     vocab.join(", ")
                 );
                 fs::write(dir.join("tokenizer.json"), text).unwrap();
-                let path = dir.join("tiny.yaml");
-                let text = fs::read_to_string(&path).unwrap();
-                let from = "{train: word-piece, vocabulary: 300}";
-                fs::write(path, text.replace(from, "{path: tokenizer.json}")).unwrap();
+                let spec = Spec::tiny_texts().set("data.tokenizer={path: tokenizer.json}");
+                fs::write(dir.join("tiny.yaml"), spec.text()).unwrap();
             },
             &["tokenizer.json", "399", "model.vocabulary, 300"],
         ),
@@ -366,16 +327,14 @@ fn faulty_texts_and_bases_are_refused_by_name() {
         }
     }
     // A base of the other kind, both ways round.
-    let starts = format!("start: {{checkpoint: {}}}", image.display());
-    let dir = folder(&spec.replace("method: dense", &starts));
+    let from = |path: &Path| format!("arms.baseline.start={{checkpoint: {}}}", path.display());
+    let dir = folder(&spec.set(&from(&image)));
     let ran = vlora(dir.path(), &[&["run", "tiny.yaml", "-q"], &DEVICE[..]].concat());
     assert_eq!(ran.code, 2, "{}", ran.err);
     let told = "found:    model.architecture: vit\n  expected: encoder, as the spec has it";
     assert!(ran.err.contains(told), "{}", ran.err);
     let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
-    let starts = format!("start: {{checkpoint: {}}}", bert.display());
-    let images = TINY.replace("baseline: {method: dense}", &format!("baseline: {{{starts}}}"));
-    let dir = folder_with(&images);
+    let dir = folder_with(&Spec::tiny().set(&from(&bert)).text());
     let ran = vlora(dir.path(), &[&["run", "tiny.yaml", "-q"], &DEVICE[..]].concat());
     assert_eq!(ran.code, 2, "{}", ran.err);
     let told = "found:    model.architecture: encoder\n  expected: vit, as the spec has it";

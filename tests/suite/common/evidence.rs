@@ -7,8 +7,10 @@ use vlora::models;
 use vlora::results::{
     ExperimentFolder, ExperimentRecord, Failure, RunFolder, SCHEMA_VERSION, SpecRecord,
 };
-use vlora::spec::{self, Experiment, Variant};
+use vlora::spec::Variant;
 use vlora::tasks::ClassificationOutcome;
+
+use crate::common::spec::Spec;
 
 /// What a run came to.
 pub enum Outcome {
@@ -23,18 +25,14 @@ pub enum Outcome {
 /// Test examples: a tenth of each of ten classes.
 pub const EXAMPLES: usize = 1000;
 
-pub fn experiment(yaml: &str) -> Experiment {
-    spec::parse(yaml.as_bytes(), "spec.yaml", "spec", &[], &models::parameters).unwrap()
-}
-
 /// Leaves the evidence of a spec's runs in `dir`; `outcome` is asked for each variant (by its
 /// place) and seed.
 pub fn leave(
     dir: &Path,
-    yaml: &str,
+    spec: &Spec,
     outcome: &dyn Fn(usize, u64) -> Outcome,
 ) -> (ExperimentFolder, ExperimentRecord) {
-    let experiment = experiment(yaml);
+    let experiment = spec.experiment();
     let folder = ExperimentFolder::new(dir);
     let id = |variant: usize, seed: u64| format!("{variant:06}{seed:06}");
     // As JSON, in which what is left out has its default.
