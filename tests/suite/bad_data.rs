@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use image::{DynamicImage, ImageFormat};
 use polars::df;
 use polars::prelude::{DataFrame, KeyValueMetadata, ParquetWriter};
 use vlora::error::Result;
 use vlora::random::{Purpose, Stream};
 
-use crate::common::data::{Dataset, SIDE, fixture, gzip, idx, png};
+use crate::common::data::{self, Dataset, SIDE, encoded, fixture, gzip, idx, png};
 
 const PARTS: &str = r#"{"validation": {"fraction": 0.3}, "test": {"fraction": 0.3}}"#;
 
@@ -28,10 +29,7 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 }
 
 fn sixteen_bits(side: u32) -> Vec<u8> {
-    let image = image::DynamicImage::new_luma16(side, side);
-    let mut out = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut out, image::ImageFormat::Png).unwrap();
-    out.into_inner()
+    encoded(DynamicImage::new_luma16(side, side), ImageFormat::Png)
 }
 
 /// Images of a class in a folder, read as three of them need be.
@@ -316,10 +314,8 @@ fn aliases() -> String {
     format!("a: &a {}\nb: [{}]", "x".repeat(100_000), "*a, ".repeat(1000))
 }
 
-fn written(mut frame: DataFrame) -> Dataset {
-    let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
-    one("train.parquet", bytes)
+fn written(frame: DataFrame) -> Dataset {
+    one("train.parquet", data::parquet(frame))
 }
 
 /// The number of bytes that they are told with is the Parquet writer's affair: no snapshot.

@@ -1,13 +1,11 @@
 //! `vlora bench`, as a user types it.
 
 use std::path::Path;
-use std::process::Command;
 
-use assert_cmd::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::program::{folder_with, vlora};
+use crate::common::program::{Ran, command, folder_with, vlora};
 use crate::common::spec::TINY;
 
 fn folder() -> TempDir {
@@ -126,11 +124,10 @@ fn a_model_larger_than_the_data_is_timed_on_synthetic_images() {
 
 /// The program's output on so many threads.
 fn on_threads(threads: &str, dir: &Path, args: &[&str]) -> Value {
-    let mut command = Command::cargo_bin("vlora").unwrap();
-    let ran =
-        command.current_dir(dir).env("RAYON_NUM_THREADS", threads).args(args).output().unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    serde_json::from_slice(&ran.stdout).unwrap()
+    let output = command(dir).env("RAYON_NUM_THREADS", threads).args(args).output().unwrap();
+    let ran = Ran::of(output);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    serde_json::from_str(&ran.out).unwrap()
 }
 
 /// What `plan` says of memory, against the allocator's count: at sizes where activations take most,

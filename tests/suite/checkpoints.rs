@@ -6,7 +6,6 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use vlora::checkpoints::{
     CONFIG, Checkpoint, Exported, Form, Hints, INDEX, MODEL, Metadata, PREPROCESSOR, align, parse,
     read, read_checkpoint, resample_positions,
@@ -18,9 +17,11 @@ use vlora::spec::{
     LoraSpec, ModelSpec, Normalize, Pool, PositionEmbedding, Rank, Reference, RunSpec, VitSpec,
 };
 
-use crate::common::checkpoints::{FILES, fixture, hints, load, settings};
-use crate::common::compare::relative;
+use crate::common::checkpoints::{FILES, fixture, hints, load, settings, vit_mut};
+use crate::common::compare::{relative, values};
+use crate::common::hash::sha256;
 use crate::common::program::{self, Ran};
+use crate::common::results::{json, run_folders};
 use crate::common::spec::TINY;
 
 fn logits(checkpoint: &Checkpoint) -> Tensor {
@@ -29,22 +30,12 @@ fn logits(checkpoint: &Checkpoint) -> Tensor {
 }
 
 fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, (Vec<usize>, Vec<u32>)> {
-    let bits = |t: &Tensor| {
-        let values = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        (t.dims().to_vec(), values.into_iter().map(f32::to_bits).collect())
-    };
+    let bits = |t: &Tensor| (t.dims().to_vec(), values(t).into_iter().map(f32::to_bits).collect());
     tensors.iter().map(|(name, t)| (name.clone(), bits(t))).collect()
 }
 
 fn vit(model: &ModelSpec) -> &VitSpec {
     model.as_vit().unwrap()
-}
-
-fn vit_mut(model: &mut ModelSpec) -> &mut VitSpec {
-    match model {
-        ModelSpec::Vit(model) => model,
-        other => panic!("{other:?}"),
-    }
 }
 
 fn bytes(exported: Exported) -> Vec<u8> {
@@ -152,13 +143,10 @@ fn shards_are_read_as_one_file() {
     names.sort_unstable();
     assert!(names.len() > 2, "{names:?}");
     names.insert(0, INDEX.into());
-    let hash = |bytes: &[u8]| -> String {
-        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-    };
     let line =
-        |name: &String| format!("{}  {name}\n", hash(&std::fs::read(folder.join(name)).unwrap()));
+        |name: &String| format!("{}  {name}\n", sha256(&std::fs::read(folder.join(name)).unwrap()));
     let lines: String = names.iter().map(line).collect();
-    assert_eq!(sharded.sha256, hash(lines.as_bytes()));
+    assert_eq!(sharded.sha256, sha256(lines.as_bytes()));
 
     // A folder's single file goes before its index, as in transformers.
     let dir = tempfile::tempdir().unwrap();
@@ -572,11 +560,7 @@ fn a_run_leaves_its_names_and_normalisation() {
     let dir = program::folder_with(TINY);
     let ran = program::vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", "seeds=[0]"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    for run in std::fs::read_dir(dir.path().join("results/tiny/runs")).unwrap() {
-        let run = run.unwrap().path();
-        let json = |path: &Path| -> Value {
-            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-        };
+    for run in run_folders(&dir.path().join("results/tiny")) {
         let provenance = json(&run.join("provenance.json"));
         let out = run.join("hf");
         let export = ["export", run.to_str().unwrap(), "--to", "hf-vit", "--out"];

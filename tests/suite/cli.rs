@@ -1,11 +1,13 @@
 //! The real binary, as a user drives it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use assert_cmd::prelude::*;
+use tempfile::TempDir;
 
-use crate::common::program::{folder_with, vlora};
+use crate::common::data::embedded;
+use crate::common::program::{Ran, binary, command, folder_with, vlora};
+use crate::common::results::{evidence, json, run_folders};
 use crate::common::spec::{Spec, TINY};
 
 fn shipped(name: &str) -> String {
@@ -40,7 +42,7 @@ fn run_leaves_tables_charts_and_evidence() {
         let png = std::fs::read(results.join(format!("{chart}.png"))).unwrap();
         assert!(png.starts_with(b"\x89PNG"), "{chart}");
     }
-    let run = std::fs::read_dir(results.join("runs")).unwrap().next().unwrap().unwrap().path();
+    let run = run_folders(&results).remove(0);
     for file in [
         "spec.json",
         "provenance.json",
@@ -77,13 +79,9 @@ fn git(dir: &Path, args: &[&str]) -> String {
 
 /// The sessions of all runs under results/tiny.
 fn sessions(dir: &Path) -> Vec<serde_json::Value> {
-    let runs = std::fs::read_dir(dir.join("results/tiny/runs")).unwrap();
-    let read = |run: std::path::PathBuf| {
-        let text = std::fs::read_to_string(run.join("provenance.json")).unwrap();
-        let provenance: serde_json::Value = serde_json::from_str(&text).unwrap();
-        provenance["sessions"].as_array().unwrap().clone()
-    };
-    runs.flat_map(|run| read(run.unwrap().path())).collect()
+    let read =
+        |run: PathBuf| json(&run.join("provenance.json"))["sessions"].as_array().unwrap().clone();
+    run_folders(&dir.join("results/tiny")).into_iter().flat_map(read).collect()
 }
 
 /// What asked for a run stands in its provenance, in a repository and outside one.
@@ -128,23 +126,10 @@ fn kill_9_loses_nothing_but_the_current_epoch() {
     let text = Spec::tiny().set("training.epochs=4").text();
     let whole = folder_with(&text);
     assert_eq!(vlora(whole.path(), &["run", "tiny.yaml", "--quiet"]).code, 0);
-    let evidence = |dir: &Path| {
-        let mut files = std::collections::BTreeMap::new();
-        for run in std::fs::read_dir(dir.join("results/tiny/runs")).unwrap() {
-            let run = run.unwrap().path();
-            for file in ["steps.jsonl", "epochs.jsonl", "test.jsonl", "model.safetensors"] {
-                let name = format!("{}/{file}", run.file_name().unwrap().to_string_lossy());
-                files.insert(name, std::fs::read(run.join(file)).unwrap());
-            }
-        }
-        files
-    };
     let dir = folder_with(&text);
     let mut killed = 0;
     for milliseconds in [150, 300, 450, 250, 350] {
-        let mut child = Command::cargo_bin("vlora")
-            .unwrap()
-            .current_dir(dir.path())
+        let mut child = command(dir.path())
             .args(["run", "tiny.yaml", "--quiet"])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
@@ -158,7 +143,8 @@ fn kill_9_loses_nothing_but_the_current_epoch() {
     assert!(killed > 0, "every run ended before it was killed");
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "--quiet"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(evidence(dir.path()) == evidence(whole.path()), "the runs ended elsewhere");
+    let left = |dir: &TempDir| evidence(&dir.path().join("results/tiny"));
+    assert!(left(&dir) == left(&whole), "the runs ended elsewhere");
 }
 
 /// A signal that was ignored when the program was started stays ignored, as under `nohup`; else it
@@ -171,8 +157,7 @@ fn an_ignored_signal_stays_ignored() {
         let epochs = if ignored.is_empty() { 40 } else { 8 };
         let spec = Spec::tiny().set(&format!("training.epochs={epochs}"));
         let dir = folder_with(&spec.text());
-        let program = Command::cargo_bin("vlora").unwrap();
-        let program = program.get_program().to_str().unwrap();
+        let program = binary().display().to_string();
         let trap = if ignored.is_empty() { String::new() } else { format!("trap '' {ignored}; ") };
         let mut child = Command::new("sh")
             .args(["-c", &format!("{trap}exec '{program}' run tiny.yaml -q")])
@@ -214,8 +199,7 @@ fn every_file_obeys_the_umask() {
     }
     for (umask, file, folder) in [("002", 0o664, 0o775), ("027", 0o640, 0o750)] {
         let dir = folder_with(TINY);
-        let program = Command::cargo_bin("vlora").unwrap();
-        let program = program.get_program().to_str().unwrap();
+        let program = binary().display().to_string();
         let done = Command::new("sh")
             .args(["-c", &format!("umask {umask}; exec '{program}' run tiny.yaml -q")])
             .current_dir(dir.path())
@@ -282,7 +266,7 @@ fn text_of_others_does_not_steer_the_terminal() {
 /// One file writes to standard output and standard error, so that nothing gets by its escapes.
 #[test]
 fn one_file_writes_to_the_terminal() {
-    fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
@@ -344,30 +328,25 @@ fn a_file_system_without_locks_gets_a_way_out() {
         Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
     assert!(built.unwrap().success());
     let run = |without: &str| {
-        let output = Command::cargo_bin("vlora")
-            .unwrap()
-            .current_dir(dir.path())
-            .args(["run", "tiny.yaml", "-q"])
-            .env("LD_PRELOAD", &library)
-            .env("VLORA_NO_LOCKS", without)
-            .output()
-            .unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        let mut command = command(dir.path());
+        command.args(["run", "tiny.yaml", "-q"]);
+        command.env("LD_PRELOAD", &library).env("VLORA_NO_LOCKS", without);
+        let ran = Ran::of(command.output().unwrap());
+        (ran.code, ran.err)
     };
     let (code, told) = run("");
-    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(code, 1, "{told}");
     assert!(told.contains("/.lock: cannot be locked\n  found:    No locks available"), "{told}");
     assert!(told.contains("VLORA_NO_LOCKS=1"), "{told}");
     let (code, told) = run("1");
-    assert_eq!((code, told.as_str()), (Some(0), ""));
+    assert_eq!((code, told.as_str()), (0, ""));
 }
 
 #[test]
 fn a_report_refuses_evidence_that_disagrees() {
     let dir = folder_with(TINY);
     assert_eq!(vlora(dir.path(), &["run", "tiny.yaml", "--quiet"]).code, 0);
-    let runs = dir.path().join("results/tiny/runs");
-    let run = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
+    let run = run_folders(&dir.path().join("results/tiny")).remove(0);
     let told = |file: &str, edit: &dyn Fn(String) -> String, part: &str| {
         let path = run.join(file);
         let sound = std::fs::read_to_string(&path).unwrap();
@@ -389,9 +368,7 @@ fn a_report_refuses_evidence_that_disagrees() {
     told("spec.json", &of_seed_1, changed);
     told("result.json", &|t| t[..t.len() / 2].to_string(), "the record is damaged");
     // A record of an earlier version, which has no sizes and hashes.
-    let result: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(run.join("result.json")).unwrap()).unwrap();
-    let mut older = result.clone();
+    let mut older = json(&run.join("result.json"));
     older.as_object_mut().unwrap().remove("files").unwrap();
     std::fs::write(run.join("result.json"), older.to_string()).unwrap();
     let disagrees = "does not agree";
@@ -535,10 +512,9 @@ fn data_in_a_folder_is_the_same_data() {
     let dir = folder_with(TINY);
     let data = dir.path().join("images/data");
     std::fs::create_dir_all(&data).unwrap();
-    let embedded = format!("{}/src/hub/embedded/fashion-mnist-mini", env!("CARGO_MANIFEST_DIR"));
     let file = |split: &str| data.join(format!("{split}-00000-of-00001.parquet"));
     for split in ["train", "validation", "test"] {
-        std::fs::copy(format!("{embedded}/{split}.parquet"), file(split)).unwrap();
+        std::fs::copy(embedded(split), file(split)).unwrap();
     }
     let ids = |set: &[&str]| {
         let mut args = vec!["plan", "tiny.yaml", "--format", "csv"];

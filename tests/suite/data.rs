@@ -2,12 +2,15 @@
 
 use std::fs;
 
+use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use polars::df;
-use polars::prelude::{DataFrame, ParquetWriter};
 use serde_json::Value as Json;
 use vlora::data::{Column, ImageData, ImageSplit, Kind, Values};
 
-use crate::common::data::{Dataset, SIDE, fixture, gzip, idx, png};
+use crate::common::compare::values;
+use crate::common::data::{
+    Dataset, SIDE, card_of_classes, encoded, fixture, grey_png, gzip, idx, parquet, png,
+};
 
 const ALL_TRAIN: &str = r#"{"validation": {"fraction": 0.34}, "test": {"fraction": 0.34}}"#;
 
@@ -95,25 +98,17 @@ fn labels_that_are_names_get_their_numbers() {
         splits.iter().flat_map(|s| &s.labels).filter(|l| **l == label).count()
     };
     assert_eq!(dogs(&plain, 1), 2);
-    dataset.put("README.md", named_by_card("dog, cat"));
+    dataset.put("README.md", card_of_classes("dog, cat"));
     let card = dataset.images(ALL_TRAIN, (SIDE, 1, 2), None).unwrap();
     assert_eq!(card.class_names, ["dog", "cat"]);
     assert_eq!(dogs(&card, 0), 2);
     // Other numbers for the same names are other data, whoever tells them.
     assert_ne!(plain.sha256(), card.sha256());
-    dataset.put("README.md", named_by_card("cat, dog"));
+    dataset.put("README.md", card_of_classes("cat, dog"));
     let sorted = dataset.images(ALL_TRAIN, (SIDE, 1, 2), None).unwrap();
     assert_eq!(sorted.class_names, ["cat", "dog"]);
     assert_eq!(sorted.sha256(), plain.sha256());
     assert_ne!(sorted.sha256(), card.sha256());
-}
-
-/// A card with the names of the classes 0, 1, …
-fn named_by_card(names: &str) -> String {
-    format!(
-        "---\ndataset_info: {{features: [{{name: label, dtype: {{class_label: {{names: \
-         [{names}]}}}}}}]}}\n---\n"
-    )
 }
 
 #[test]
@@ -130,7 +125,8 @@ fn labels_that_were_names_are_so_out_of_the_cache() {
         dataset.put("words.parquet", train);
         let files =
             "configs: [{config_name: x, data_files: {train: words.parquet, test: 'train-*'}}]";
-        let card = named_by_card("cat, dog, emu").replacen("---\n", &format!("---\n{files}\n"), 1);
+        let card =
+            card_of_classes("cat, dog, emu").replacen("---\n", &format!("---\n{files}\n"), 1);
         dataset.put("README.md", card);
         let data = r#"{"validation": {"fraction": 0.34}}"#;
         dataset.images(data, (64, 1, 3), cache).unwrap()
@@ -142,19 +138,6 @@ fn labels_that_were_names_are_so_out_of_the_cache() {
         assert_eq!(load(&text, Some(cache.path())).sha256(), names.sha256());
         assert_eq!(load(&number, Some(cache.path())).sha256(), numbers.sha256());
     }
-}
-
-fn grey_png(side: u32, grey: u8) -> Vec<u8> {
-    let image = image::GrayImage::from_pixel(side, side, image::Luma([grey]));
-    let mut out = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut out, image::ImageFormat::Png).unwrap();
-    out.into_inner()
-}
-
-fn parquet(mut frame: DataFrame) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
-    bytes
 }
 
 #[test]
@@ -277,12 +260,7 @@ fn text_is_read_from_csv_tsv_and_json_lines() {
 #[test]
 fn no_image_is_in_two_splits_unless_the_spec_keeps_it() {
     let color = |n: u8| png(2, [n, 7, 9]);
-    let webp = |n: u8| {
-        let image = image::RgbImage::from_pixel(2, 2, image::Rgb([n, 7, 9]));
-        let mut out = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut out, image::ImageFormat::WebP).unwrap();
-        out.into_inner()
-    };
+    let webp = |n: u8| encoded(RgbImage::from_pixel(2, 2, Rgb([n, 7, 9])), ImageFormat::WebP);
     let table = |images: &[Vec<u8>]| {
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
         let labels: Vec<i64> = (0..images.len() as i64).map(|i| i % 2).collect();
@@ -408,10 +386,8 @@ fn duplicates_that_drawn_parts_separate_are_counted() {
 #[test]
 fn channels_are_made_as_the_model_asks() {
     let grey = |n: u8| {
-        let image = image::GrayImage::from_fn(2, 2, |x, y| image::Luma([n + 3 * (x + y) as u8]));
-        let mut out = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut out, image::ImageFormat::Png).unwrap();
-        out.into_inner()
+        let image = GrayImage::from_fn(2, 2, |x, y| Luma([n + 3 * (x + y) as u8]));
+        encoded(image, ImageFormat::Png)
     };
     let dataset = Dataset::new(&[
         ("train/a/1.png", grey(1)),
@@ -439,11 +415,8 @@ fn images_are_turned_and_the_hash_says_so() {
         exif
     };
     let jpeg = |orientation: u8| {
-        let image =
-            image::RgbImage::from_fn(8, 8, |_, y| image::Rgb([if y < 4 { 0 } else { 255 }; 3]));
-        let mut out = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut out, image::ImageFormat::Jpeg).unwrap();
-        let plain = out.into_inner();
+        let image = RgbImage::from_fn(8, 8, |_, y| Rgb([if y < 4 { 0 } else { 255 }; 3]));
+        let plain = encoded(image, ImageFormat::Jpeg);
         let exif = [b"Exif\0\0".to_vec(), exif(orientation)].concat();
         let head = [0xff, 0xe1, 0, exif.len() as u8 + 2];
         [&plain[..2], &head, &exif, &plain[2..]].concat()
@@ -479,11 +452,8 @@ fn images_are_turned_and_the_hash_says_so() {
 /// Photographs: a colour a class, each of another size.
 fn photographs() -> Dataset {
     let photo = |n: u32, width: u32, height: u32| {
-        let color = |x: u32, y: u32| image::Rgb([(40 * n) as u8, (3 * x) as u8, (5 * y) as u8]);
-        let image = image::RgbImage::from_fn(width, height, color);
-        let mut out = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut out, image::ImageFormat::Png).unwrap();
-        out.into_inner()
+        let color = |x: u32, y: u32| Rgb([(40 * n) as u8, (3 * x) as u8, (5 * y) as u8]);
+        encoded(RgbImage::from_fn(width, height, color), ImageFormat::Png)
     };
     let dataset =
         Dataset::new(&[("test/a/0.png", photo(0, 20, 31)), ("test/b/1.png", photo(1, 16, 9))]);
@@ -561,7 +531,7 @@ fn random_parts_are_cut_from_whole_images() {
         let augmenter = Augmenter::new(&data, seed, epoch);
         let batch = images.batch(&images.train, examples, Some(&augmenter), &device).unwrap();
         assert_eq!(batch.0.dims(), [examples.len(), 3, 8, 8]);
-        batch.0.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        values(&batch.0)
     };
     // By seed, epoch and example alone.
     let of = |batch: Vec<f32>, i: usize| batch[i * 192..(i + 1) * 192].to_vec();

@@ -2,7 +2,7 @@
 //! fixtures.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -15,67 +15,31 @@ use vlora::nn::{Constants, Frozen, Mode, ParameterStore, StepKey, ops};
 use vlora::spec::{EncoderSpec, TextPool, TrainingSpec, VloraSpec};
 use vlora::train::{AdamW, Schedule};
 
+use crate::common::compare::{largest, relative};
 use crate::common::minilm;
-
-struct Fixture {
-    tensors: BTreeMap<String, Tensor>,
-    metadata: BTreeMap<String, String>,
-}
+use crate::common::pytorch::Fixture;
 
 fn fixture(file: &str) -> Fixture {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder");
-    fixture_at(&folder.join(file))
+    Fixture::named(&format!("encoder/{file}"))
 }
 
-fn fixture_at(path: &Path) -> Fixture {
-    let bytes = std::fs::read(path).unwrap();
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    Fixture { tensors: tensors.into_iter().collect(), metadata }
+fn texts(fixture: &Fixture) -> Tokens {
+    texts_of(fixture, "")
 }
 
-impl Fixture {
-    fn group(&self, prefix: &str) -> BTreeMap<String, Tensor> {
-        let strip = |(k, v): (&String, &Tensor)| Some((k.strip_prefix(prefix)?.into(), v.clone()));
-        self.tensors.iter().filter_map(strip).collect()
-    }
-
-    fn numbers(&self, name: &str) -> Tensor {
-        let tensor = &self.tensors[name];
-        let numbers = tensor.flatten_all().unwrap().to_vec1::<i64>().unwrap();
-        let numbers: Vec<u32> = numbers.into_iter().map(|n| n as u32).collect();
-        Tensor::from_vec(numbers, tensor.dims(), &Device::Cpu).unwrap()
-    }
-
-    fn texts(&self) -> Tokens {
-        self.texts_of("")
-    }
-
-    /// The texts whose tensors' names end like this.
-    fn texts_of(&self, end: &str) -> Tokens {
-        let (ids, types) = (format!("ids{end}"), format!("types{end}"));
-        let lengths = self.numbers(&format!("lengths{end}")).to_vec1::<u32>().unwrap();
-        Tokens {
-            ids: self.numbers(&ids),
-            types: self.tensors.contains_key(&types).then(|| self.numbers(&types)),
-            lengths: lengths.into_iter().map(|l| l as usize).collect(),
-        }
-    }
-
-    fn losses(&self) -> Vec<f64> {
-        self.tensors["losses"].to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+/// The texts whose tensors' names end like this.
+fn texts_of(fixture: &Fixture, end: &str) -> Tokens {
+    let (ids, types) = (format!("ids{end}"), format!("types{end}"));
+    let lengths = fixture.numbers(&format!("lengths{end}")).to_vec1::<u32>().unwrap();
+    Tokens {
+        ids: fixture.numbers(&ids),
+        types: fixture.tensors.contains_key(&types).then(|| fixture.numbers(&types)),
+        lengths: lengths.into_iter().map(|l| l as usize).collect(),
     }
 }
 
-fn largest(t: &Tensor) -> f64 {
-    f64::from(t.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap())
-}
-
-/// The largest difference, over the largest magnitude of what is wanted.
-fn relative(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.dims(), want.dims());
-    largest(&(got - want).unwrap()) / largest(want).max(1e-6)
+fn losses(fixture: &Fixture) -> Vec<f64> {
+    fixture.tensors["losses"].to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
 const START: StepKey = StepKey { seed: 0, step: 0, part: 0 };
@@ -91,7 +55,7 @@ fn check(file: &str) {
     // `load` refuses a missing, extra or misshapen name: the names are transformers'.
     store.load(&fixture.group("weight.")).unwrap();
 
-    let texts = fixture.texts();
+    let texts = texts(&fixture);
     let logits = model.forward(&texts, Mode::Training(START)).unwrap();
     let in_logits = relative(logits.tensor(), &fixture.tensors["logits"]);
     assert!(in_logits < 1e-5, "{file}: logits differ by {in_logits:e}");
@@ -188,8 +152,8 @@ fn ten_steps_of_adamw_equal_pytorch() {
         for p in training.store.parameters() {
             assert_eq!(p.role.decays(), decayed.contains(&p.name), "{file}: {}", p.name);
         }
-        let (texts, labels) = (fixture.texts(), fixture.numbers("labels"));
-        let (rate, losses) = (training.spec.learning_rate, fixture.losses());
+        let (texts, labels) = (texts(&fixture), fixture.numbers("labels"));
+        let (rate, losses) = (training.spec.learning_rate, losses(&fixture));
         assert_eq!(losses.len(), 10);
         let mut in_losses = 0f64;
         for (step, want) in losses.iter().enumerate() {
@@ -214,9 +178,9 @@ fn ten_steps_of_adamw_equal_pytorch() {
 #[ignore = "needs the file that scripts/reference/make_text_parity.py writes, named by VLORA_TEXT_PARITY"]
 fn two_hundred_steps_of_minilm_equal_transformers() {
     let path = std::env::var_os("VLORA_TEXT_PARITY").expect("VLORA_TEXT_PARITY is not set");
-    let fixture = fixture_at(Path::new(&path));
+    let fixture = Fixture::read(Path::new(&path));
     let mut training = Training::of(&fixture);
-    let losses = fixture.losses();
+    let losses = losses(&fixture);
     let rates = fixture.tensors["rates"].to_vec1::<f64>().unwrap();
     assert_eq!((losses.len(), rates.len()), (200, 200));
     let schedule = Schedule::new(&training.spec, losses.len());
@@ -226,7 +190,7 @@ fn two_hundred_steps_of_minilm_equal_transformers() {
         assert!((rate - at).abs() < 1e-12, "step {step}: rate {rate:e}, {at:e} in PyTorch");
         let end = format!(".{step}");
         let labels = fixture.numbers(&format!("labels{end}"));
-        let loss = training.step(&fixture.texts_of(&end), &labels, rate);
+        let loss = training.step(&texts_of(&fixture, &end), &labels, rate);
         println!("step {step}: loss {loss:.6}, {want:.6} in PyTorch");
         differences.push((loss - want).abs());
     }
@@ -255,7 +219,7 @@ fn padding_has_no_influence() {
             let logits = model.forward(texts, Mode::Evaluation).unwrap();
             logits.tensor().clone()
         };
-        let texts = fixture.texts();
+        let texts = texts(&fixture);
         let (batch, tokens) = texts.ids.dims2().unwrap();
         let pad = Tensor::full(7u32, (batch, 3), &Device::Cpu).unwrap();
         let longer = Tokens {
@@ -287,7 +251,7 @@ fn dropout_acts_in_training_alone() {
     let fixture = fixture("tiny-pooler.safetensors");
     let plain: EncoderSpec = serde_json::from_str(&fixture.metadata["model"]).unwrap();
     let weights = fixture.group("weight.");
-    let texts = fixture.texts();
+    let texts = texts(&fixture);
     let forward = |spec: &EncoderSpec, mode: Mode| {
         let model = Encoder::new(spec, None, None, &mut Constants(&weights)).unwrap();
         model.forward(&texts, mode).unwrap().tensor().clone()
@@ -327,7 +291,7 @@ fn minilm_equals_transformers() {
     let fixture = fixture("minilm.safetensors");
     let Some(folder) = minilm::folder() else { return };
     let model = minilm_of(&folder);
-    let states = model.hidden_states(&fixture.texts()).unwrap();
+    let states = model.hidden_states(&texts(&fixture)).unwrap();
     let (at, hidden) = (fixture.numbers("at"), &fixture.tensors["hidden"]);
     assert_eq!(states.len(), hidden.dim(0).unwrap());
     let at = at.to_vec2::<u32>().unwrap();
@@ -374,22 +338,24 @@ fn compare_with_candle(folder: &Path, model: &Encoder, texts: &Tokens) {
 
 #[test]
 fn minilm_equals_candle_transformers() {
-    let texts = fixture("minilm.safetensors").texts();
+    let texts = texts(&fixture("minilm.safetensors"));
     let Some(folder) = minilm::folder() else { return };
     compare_with_candle(&folder, &minilm_of(&folder), &texts);
 }
 
 #[test]
 fn a_tiny_bert_equals_candle_transformers() {
-    let texts = fixture("expected.safetensors").texts();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
+    let texts = texts(&fixture("expected.safetensors"));
     let checkpoint = imported("bert", &Hints::default()).unwrap().checkpoint;
-    compare_with_candle(&folder, &built(&checkpoint), &texts);
+    compare_with_candle(&folder_of("bert"), &built(&checkpoint), &texts);
 }
 
-fn imported(folder: &str, hints: &Hints) -> vlora::error::Result<Loaded> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder").join(folder);
-    read_checkpoint(&folder, hints)
+fn folder_of(model: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder").join(model)
+}
+
+fn imported(model: &str, hints: &Hints) -> vlora::error::Result<Loaded> {
+    read_checkpoint(&folder_of(model), hints)
 }
 
 fn built(checkpoint: &Checkpoint) -> Encoder {
@@ -406,7 +372,7 @@ fn a_bert_folder_is_read_and_written() {
     let checkpoint = loaded.checkpoint;
     assert_eq!(checkpoint.metadata.class_names, ["negative", "neutral", "positive"]);
     let check = |checkpoint: &Checkpoint| {
-        let logits = built(checkpoint).forward(&expected.texts(), Mode::Evaluation).unwrap();
+        let logits = built(checkpoint).forward(&texts(&expected), Mode::Evaluation).unwrap();
         let error = relative(logits.tensor(), &expected.tensors["logits"]);
         assert!(error < 1e-5, "{error:e}");
     };
@@ -437,7 +403,7 @@ fn a_bert_folder_is_read_and_written() {
 /// Google's BERT calls the parameters of norms gamma and beta.
 #[test]
 fn old_names_of_norms_are_read() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
+    let source = folder_of("bert");
     let new = imported("bert", &Hints::default()).unwrap().checkpoint;
     let tensors = candle_core::safetensors::load(source.join(MODEL), &Device::Cpu).unwrap();
     let old = |name: &str| {
@@ -466,7 +432,7 @@ fn a_distilbert_folder_is_read_for_a_new_head() {
         let checkpoint = imported("distilbert", &hints).unwrap().checkpoint;
         let model = checkpoint.model.as_encoder().unwrap();
         assert_eq!((model.token_types, model.classes, model.pool), (0, 4, pool));
-        let texts = Tokens { types: None, ..expected.texts() };
+        let texts = Tokens { types: None, ..texts(&expected) };
         let states = built(&checkpoint).hidden_states(&texts).unwrap();
         let last = states.last().unwrap();
         for (i, length) in texts.lengths.iter().enumerate() {
@@ -491,7 +457,7 @@ fn what_does_not_fit_a_text_encoder_is_named() {
     let pooler = error("distilbert", &hints);
     assert!(pooler.contains("no pooler") && pooler.contains("class-token"), "{pooler}");
 
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
+    let source = folder_of("bert");
     let config = std::fs::read_to_string(source.join(CONFIG)).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     for (field, value, want) in [

@@ -8,6 +8,7 @@ use serde_json::Value;
 use vlora::checkpoints::{Hints, read_checkpoint};
 
 use crate::common::program::{Ran, folder_with, vlora};
+use crate::common::results::json;
 use crate::common::spec::Spec;
 
 /// A folder with `tiny.yaml` and its runs; their folders by arm. There are arms of every kind of weights:
@@ -25,10 +26,6 @@ fn trained() -> (tempfile::TempDir, Vec<(String, PathBuf)>) {
     });
     let runs = runs.collect();
     (dir, runs)
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 fn evaluate(dir: &Path, checkpoint: &Path, more: &[&str]) -> Ran {

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use assert_cmd::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::program::{Ran, vlora};
+use crate::common::program::{Ran, command, vlora};
+use crate::common::results::{json, run_folders};
 use crate::common::spec::Spec;
 
 /// The tiny spec, called as its file is.
@@ -44,20 +44,13 @@ fn refused(dir: &Path, args: &[&str]) -> String {
     ran.err
 }
 
-fn json(dir: &Path, args: &[&str]) -> Vec<Value> {
+fn rows(dir: &Path, args: &[&str]) -> Vec<Value> {
     let ran = done(dir, &[args, &["--format", "json"]].concat());
     serde_json::from_str::<Value>(&ran.out).unwrap().as_array().unwrap().clone()
 }
 
 fn texts(rows: &[Value], key: &str) -> Vec<String> {
     rows.iter().map(|row| row[key].as_str().unwrap_or("-").to_string()).collect()
-}
-
-fn run_folders(dir: &Path, experiment: &str) -> Vec<PathBuf> {
-    let runs = fs::read_dir(dir.join("results").join(experiment).join("runs")).unwrap();
-    let mut runs: Vec<PathBuf> = runs.map(|run| run.unwrap().path()).collect();
-    runs.sort();
-    runs
 }
 
 #[test]
@@ -72,7 +65,7 @@ fn an_equal_run_of_another_experiment_is_taken_over() {
     let taken = "[1/2] baseline seed 0: taken from results/a, which has finished the same run";
     assert!(ran.err.contains(taken), "{}", ran.err);
     assert_eq!(ran.err.matches("taken from").count(), 1, "{}", ran.err);
-    let shared: Vec<PathBuf> = run_folders(dir, "b")
+    let shared: Vec<PathBuf> = run_folders(&dir.join("results/b"))
         .into_iter()
         .filter(|run| dir.join("results/a/runs").join(run.file_name().unwrap()).exists())
         .collect();
@@ -93,7 +86,7 @@ fn an_equal_run_of_another_experiment_is_taken_over() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::remove_file(&model).unwrap();
     fs::write(&model, bytes).unwrap();
-    let other = run_folders(dir, "a");
+    let other = run_folders(&dir.join("results/a"));
     fs::remove_file(other[0].join("test.jsonl")).unwrap();
     let ran = done(dir, &["run", "c.yaml"]);
     assert_eq!(ran.err.matches("taken from").count(), 0, "{}", ran.err);
@@ -133,7 +126,7 @@ fn a_table_loses_no_runs_in_silence() {
     assert!(ran.err.contains("results/a: 2 runs are no longer in its table"), "{}", ran.err);
     assert_ne!(table(), whole);
     // All are there still.
-    assert_eq!(run_folders(dir, "a").len(), 4);
+    assert_eq!(run_folders(&dir.join("results/a")).len(), 4);
     // The spec without changes may always be run, and an edited one says what it leaves behind.
     done(dir, &grown);
     let ran = done(dir, &["run", "a.yaml", "-q", "--set", seeds]);
@@ -152,7 +145,7 @@ fn runs_are_listed_and_stale_ones_removed() {
     assert!(refused(dir, &["runs"]).contains("results: there are no results here"));
     done(dir, &["run", "a.yaml", "-q"]);
     done(dir, &["run", "b.yaml", "-q"]);
-    let all = json(dir, &["runs"]);
+    let all = rows(dir, &["runs"]);
     assert_eq!(texts(&all, "experiment"), ["a", "a", "b", "b"]);
     assert_eq!(texts(&all, "arm"), ["baseline", "vlora", "baseline", "vlora"]);
     assert_eq!(texts(&all, "state"), ["finished"; 4]);
@@ -166,14 +159,14 @@ fn runs_are_listed_and_stale_ones_removed() {
     let id = texts(&all, "run")[0].clone();
     assert!(shown.contains(&format!("{id} is the same run in a and b")), "{shown}");
     assert!(shown.contains("4 runs, ") && shown.contains(": 4 finished"), "{shown}");
-    assert_eq!(json(dir, &["runs", "results/b"]).len(), 2);
+    assert_eq!(rows(dir, &["runs", "results/b"]).len(), 2);
     assert!(vlora(dir, &["runs", "--remove-stale", "--yes"]).err.contains("no run is stale"));
 
     // Two runs that are named no more, of which b has one; a third is not begun.
     fs::write(dir.join("a.yaml"), with_rank(1).set("model.dim=32").text()).unwrap();
     let edited = vlora(dir, &["run", "a.yaml", "-q"]);
     assert!(edited.err.contains("2 runs are no longer in its table"), "{}", edited.err);
-    let stale: BTreeSet<String> = json(dir, &["runs"])
+    let stale: BTreeSet<String> = rows(dir, &["runs"])
         .iter()
         .filter(|row| row["stale"] == true)
         .map(|row| row["run"].as_str().unwrap().to_string())
@@ -182,18 +175,16 @@ fn runs_are_listed_and_stale_ones_removed() {
     let folder = dir.join("results/a/runs").join(stale.first().unwrap());
 
     let answered = |answer: &str| {
-        let mut child = Command::cargo_bin("vlora")
-            .unwrap()
-            .current_dir(dir)
+        let mut child = command(dir)
             .args(["runs", "results/a", "--remove-stale"])
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stderr).unwrap()
+        let ran = Ran::of(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.err
     };
     for answer in ["", "\n", "n\n", "maybe\n"] {
         let said = answered(answer);
@@ -216,7 +207,7 @@ fn runs_are_listed_and_stale_ones_removed() {
     fs::remove_file(dir.join("results/b/experiment.json")).unwrap();
     let shown = done(dir, &["runs"]).out;
     assert!(shown.contains("b has no experiment.json"), "{shown}");
-    assert!(json(dir, &["runs", "results/b"]).iter().all(|row| row["stale"] == false));
+    assert!(rows(dir, &["runs", "results/b"]).iter().all(|row| row["stale"] == false));
 }
 
 /// A plan of thousands of runs is a page; each run is listed when asked for.
@@ -244,7 +235,7 @@ fn a_large_plan_is_short() {
     }
     let details = done(dir, &["plan", "a.yaml", "--set", &seeds, "--details"]).out;
     assert!(details.lines().count() > 5200 && details.contains("clip_norm: 1.0"));
-    assert_eq!(json(dir, &["plan", "a.yaml", "--set", &seeds]).len(), 5200);
+    assert_eq!(rows(dir, &["plan", "a.yaml", "--set", &seeds]).len(), 5200);
 }
 
 /// Times come from runs that are finished, where there are any.
@@ -284,9 +275,9 @@ fn a_plan_estimates_by_finished_runs() {
 
 /// Has the records of `a` say that other programs used this share of the machine.
 fn note_load(dir: &Path, field: &str, share: f64) {
-    for run in run_folders(dir, "a") {
+    for run in run_folders(&dir.join("results/a")) {
         let path = run.join("result.json");
-        let mut result: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let mut result = json(&path);
         for name in ["other_programs", "other_vlora"] {
             result[name] = if name == field { share } else { 0.0 }.into();
         }

@@ -6,17 +6,20 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use assert_cmd::prelude::*;
 use tempfile::TempDir;
 
-use crate::common::hub_server::{Fault, HubServer, Repo, RepoFile, sha256};
+use crate::common::checkpoints::fixture;
+use crate::common::data;
+use crate::common::hash::sha256;
+use crate::common::hub_server::{Fault, HubServer, Repo, RepoFile};
+use crate::common::program::{Ran, command};
+use crate::common::results::{evidence, json, run_folders, run_of};
 use crate::common::spec::{Spec, TINY};
 
 const COMMIT: &str = "89abcdef0123456789abcdef0123456789abcdef";
 
 fn embedded(split: &str) -> Vec<u8> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    fs::read(root.join(format!("src/hub/embedded/fashion-mnist-mini/{split}.parquet"))).unwrap()
+    fs::read(data::embedded(split)).unwrap()
 }
 
 /// The embedded images as a dataset of the Hub.
@@ -56,7 +59,7 @@ impl Place {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("vlora").unwrap();
+        let mut command = command(self.dir.path());
         // Nothing of the user's.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy().to_uppercase();
@@ -65,7 +68,6 @@ impl Place {
             }
         }
         command
-            .current_dir(self.dir.path())
             .env("HF_ENDPOINT", &self.server.endpoint)
             .env("HF_HOME", self.dir.path().join("hf"))
             .env("VLORA_CACHE", self.dir.path().join("cache"))
@@ -98,25 +100,8 @@ impl Place {
 }
 
 fn told(output: Output) -> (i32, String, String) {
-    (
-        output.status.code().unwrap_or(-1),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
-}
-
-/// What decides a run's numbers, and the numbers: not where data lay, not when it was.
-fn evidence(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for run in fs::read_dir(folder.join("runs")).unwrap() {
-        let run = run.unwrap();
-        for name in ["steps.jsonl", "epochs.jsonl", "test.jsonl", "model.safetensors"] {
-            let id = run.file_name().into_string().unwrap();
-            found.push((format!("{id}/{name}"), fs::read(run.path().join(name)).unwrap()));
-        }
-    }
-    found.sort();
-    found
+    let Ran { code, out, err } = Ran::of(output);
+    (code, out, err)
 }
 
 #[test]
@@ -152,8 +137,8 @@ fn fetched_pinned_and_the_same_online_offline_and_embedded() {
     assert!(online == evidence(&path.join("offline/tiny")), "offline, in the same bits");
     assert!(online == evidence(&path.join("inside/tiny")), "and wherever the files are from");
 
-    let run = fs::read_dir(path.join("offline/tiny/runs")).unwrap().next().unwrap().unwrap();
-    let provenance = fs::read_to_string(run.path().join("provenance.json")).unwrap();
+    let run = run_folders(&path.join("offline/tiny")).remove(0);
+    let provenance = fs::read_to_string(run.join("provenance.json")).unwrap();
     for split in ["test", "train", "validation"] {
         assert!(provenance.contains(&sha256(&embedded(split))), "{provenance}");
     }
@@ -302,10 +287,6 @@ fn model(id: &str, folder: &Path) -> Repo {
     Repo { id: id.into(), commit, branches, licence: Some("apache-2.0".into()), files }
 }
 
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
-}
-
 #[test]
 fn base_models_come_from_the_hub_whole_and_nothing_else_does() {
     let place = Place::new();
@@ -349,11 +330,9 @@ fn a_run_starts_from_a_model_of_the_hub_as_from_its_folder() {
     let place = Place::new();
     let path = place.dir.path();
     assert_eq!(place.vlora(&["run", "embedded.yaml", "-q", "--out", "first"]).0, 0);
-    let record = fs::read_to_string(path.join("first/tiny/experiment.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
-    let id = record["variants"][0]["runs"][0].as_str().unwrap().to_string();
-    let run = format!("first/tiny/runs/{id}");
-    let (code, _, err) = place.vlora(&["export", &run, "--to", "hf-vit", "--out", "tuned"]);
+    let run = run_of(&path.join("first/tiny"), "baseline");
+    let (code, _, err) =
+        place.vlora(&["export", run.to_str().unwrap(), "--to", "hf-vit", "--out", "tuned"]);
     assert_eq!(code, 0, "{err}");
     place.server.change(|repos| repos.push(model("house/tuned", &path.join("tuned"))));
 
@@ -406,8 +385,7 @@ fn a_tokenizer_comes_from_the_hub_without_its_model() {
     let (code, out, err) = place.vlora(&["fetch", "text.yaml"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("hub:house/tokens@main") && out.contains("apache-2.0"), "{out}");
-    let lock = fs::read_to_string(path.join("text.lock")).unwrap();
-    let lock: serde_json::Value = serde_json::from_str(&lock).unwrap();
+    let lock = json(&path.join("text.lock"));
     let model = &lock["repositories"][0];
     assert_eq!((&model["kind"], &model["repository"]), (&"model".into(), &"house/tokens".into()));
     assert_eq!(model["files"].as_array().unwrap().len(), 1);

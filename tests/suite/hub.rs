@@ -13,7 +13,8 @@ use vlora::error::{Error, Result};
 use vlora::hub::{Hub, Kind, Lockfile, Progress, Repository, Settings, Source, Token};
 use vlora::spec::HubName;
 
-use crate::common::hub_server::{Fault, HubServer, Repo, RepoFile, git_sha1, sha256};
+use crate::common::hash::{git_sha1, sha256};
+use crate::common::hub_server::{Fault, HubServer, Repo, RepoFile};
 
 const LARGE: &str = "data/train.parquet";
 const SMALL: &str = "README.md";

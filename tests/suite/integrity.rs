@@ -2,13 +2,14 @@
 //! without a word.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use vlora::results::{ExperimentFolder, Look, RunFolder, RunState, Weights, take_over};
 
 use crate::common::program::{Ran, folder_with, vlora};
+use crate::common::results::{json, run_of};
 use crate::common::spec::Spec;
 
 /// Everything that a finished run with a start leaves.
@@ -112,10 +113,6 @@ impl Trained {
         let rows = rows.as_array().unwrap();
         rows.iter().find(|row| row["run"] == self.id()).unwrap().clone()
     }
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// The rule itself, for records of this version and of earlier ones: what is whole, and what names the
@@ -244,12 +241,8 @@ fn no_command_passes_over_damage() {
 #[test]
 fn an_arm_that_starts_from_missing_weights_fails_with_a_way_out() {
     let trained = Trained::new();
-    let record = json(&trained.dir.path().join("results/tiny/experiment.json"));
-    let source = record["variants"][0]["runs"][0].as_str().unwrap();
-    fs::remove_file(
-        trained.dir.path().join("results/tiny/runs").join(source).join(RunFolder::MODEL),
-    )
-    .unwrap();
+    let source = run_of(&trained.dir.path().join("results/tiny"), "baseline");
+    fs::remove_file(source.join(RunFolder::MODEL)).unwrap();
     fs::remove_dir_all(&trained.runs[0]).unwrap();
     let ran = trained.command(&["run", "tiny.yaml", "--device", "cpu"]);
     assert_eq!(ran.code, 1, "{}", ran.err);

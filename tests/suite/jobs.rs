@@ -13,6 +13,7 @@ use vlora::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant, Workers
 use vlora::train::Step;
 
 use crate::common::program::{folder_with, vlora};
+use crate::common::results::{json, run_folders};
 use crate::common::spec::{Spec, TINY, parsed};
 use crate::common::workers::{ALONE, at_once};
 
@@ -248,9 +249,9 @@ fn lines_name_the_run_and_the_table_says_what_was_not_measured() {
     }
     assert!(ran.out.contains("2 runs at once"), "{}", ran.out);
     assert!(ran.out.contains("their peak memory was not counted"), "{}", ran.out);
-    for run in fs::read_dir(dir.path().join("results/tiny/runs")).unwrap() {
-        let text = fs::read_to_string(run.unwrap().path().join(RunFolder::RESULT)).unwrap();
-        let result: RunResult = serde_json::from_str(&text).unwrap();
+    for run in run_folders(&dir.path().join("results/tiny")) {
+        let result = json(&run.join(RunFolder::RESULT));
+        let result: RunResult = serde_json::from_value(result).unwrap();
         assert_eq!(result.peak_bytes, None);
     }
     for jobs in ["0", "257"] {

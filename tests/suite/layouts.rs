@@ -6,14 +6,15 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use image::ImageFormat;
 use serde::Deserialize;
 use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
 use vlora::data::{Column, Layout, Table, Values, read_split};
 use vlora::hub::{Hub, Kind, Source};
 
 use crate::common::data::{self, Dataset, idx};
-use crate::common::program::vlora;
+use crate::common::hash::sha256;
+use crate::common::program::{Ran, command, vlora};
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -94,11 +95,7 @@ impl Expected {
 /// A value beside the expected one: equal, or the name of the class whose number is expected.
 fn same(column: &Column, row: usize, want: &Json, names: Option<&Vec<String>>) -> bool {
     match &column.values {
-        Values::Images(images) => {
-            let hash = Sha256::digest(images.get(row).unwrap());
-            let hash: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-            want["sha256"] == hash
-        }
+        Values::Images(images) => want["sha256"] == sha256(images.get(row).unwrap()),
         Values::Integers(values) => match (values[row], want) {
             (None, Json::Null) => true,
             // A class of ours that `datasets` leaves as text.
@@ -325,10 +322,11 @@ fn pipes_are_refused_by_name() {
 #[test]
 fn a_path_may_start_at_home() {
     let home = Dataset::new(&[("pets/train.csv", "n\n1\n")]);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vlora"));
-    let ran = command.args(["data", "~/pets"]).env("HOME", home.at("")).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    assert!(ran.status.success() && out.contains("pets"), "{out}{err}");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut command = command(elsewhere.path());
+    command.args(["data", "~/pets"]).env("HOME", home.at(""));
+    let ran = Ran::of(command.output().unwrap());
+    assert!(ran.code == 0 && ran.out.contains("pets"), "{}{}", ran.out, ran.err);
 }
 
 /// What no other tool defines: IDX files beside anything else.
@@ -422,13 +420,7 @@ fn whole_spec(lines: &str) -> String {
 fn labelled(labels: &[Option<i64>]) -> Vec<u8> {
     let images: Vec<Vec<u8>> = (0..labels.len()).map(|i| different(i as u8)).collect();
     let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-    table(polars::df!["image" => images, "label" => labels].unwrap())
-}
-
-fn table(mut frame: polars::prelude::DataFrame) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    polars::prelude::ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
-    bytes
+    data::parquet(polars::df!["image" => images, "label" => labels].unwrap())
 }
 
 /// An image that no other call of this test makes: its first number counts them.
@@ -457,12 +449,12 @@ fn the_lines_of_a_spec_are_planned_or_a_sentence_says_what_is_missing() {
     let text = |texts: &[&str]| {
         let images: Vec<Vec<u8>> = texts.iter().map(|_| different(1)).collect();
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-        table(polars::df!["image" => images, "label" => texts].unwrap())
+        data::parquet(polars::df!["image" => images, "label" => texts].unwrap())
     };
     let captions = |texts: &[&str]| {
         let images: Vec<Vec<u8>> = texts.iter().map(|_| different(2)).collect();
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-        table(polars::df!["image" => images, "caption" => texts].unwrap())
+        data::parquet(polars::df!["image" => images, "caption" => texts].unwrap())
     };
     let sized = |sides: &[u32]| -> Vec<(String, Vec<u8>)> {
         let image = |(i, side): (usize, &u32)| {
@@ -543,7 +535,7 @@ fn the_lines_of_a_spec_are_planned_or_a_sentence_says_what_is_missing() {
             "numbers of a byte",
             all(&[one(
                 "train.parquet",
-                table(
+                data::parquet(
                     polars::df![
                         "image" => [&different(5)[..], &different(5), &different(5)],
                         "kind" => [0i64, 1, 1],
@@ -664,12 +656,8 @@ fn the_lines_of_a_spec_are_planned_or_a_sentence_says_what_is_missing() {
 /// Images of several sizes get a size that fits all, columns and configurations their names.
 #[test]
 fn the_lines_of_a_spec_name_what_is_not_usual() {
-    let grey = |width, height| {
-        let image = image::GrayImage::new(width, height);
-        let mut out = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut out, image::ImageFormat::Png).unwrap();
-        out.into_inner()
-    };
+    let grey =
+        |width, height| data::encoded(image::GrayImage::new(width, height), ImageFormat::Png);
     let images = [("a/1.png", grey(9, 7)), ("a/2.png", grey(6, 20)), ("a/3.png", grey(6, 8))];
     let dataset = Dataset::new(&images);
     dataset.put("a/metadata.csv", "photo_file_name,kind\n1.png,x\n2.png,y\n3.png,x\n");

@@ -1,9 +1,6 @@
 //! Models and training against PyTorch: timm's ViT and the authors' VLoRA package, from
 //! `scripts/reference/make_fixtures.py`.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use candle_core::{Device, Result, Tensor};
 use vlora::models::vit::Vit;
 use vlora::nn::{Mode, StepKey, Variable, ops};
@@ -13,42 +10,24 @@ use vlora::tasks::{BatchPlan, Blueprint, DataSet, ImageClassification, Split, Ta
 use vlora::train::{Start, Trainer};
 
 use crate::common::compare::relative;
+use crate::common::pytorch;
+use crate::common::spec::parsed;
 
 struct Fixture {
-    tensors: BTreeMap<String, Tensor>,
+    file: pytorch::Fixture,
     spec: RunSpec,
 }
 
 /// The fixture and, from its metadata, the spec of the same model and training.
 fn fixture(file: &str) -> Fixture {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
-    let bytes = std::fs::read(&path).unwrap();
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-    let text = &header.metadata().as_ref().unwrap()["spec"];
-    let experiment = vlora::spec::parse(
-        text.as_bytes(),
-        "oracle.yaml",
-        "oracle",
-        &[],
-        &vlora::models::parameters,
-    )
-    .unwrap();
-    Fixture { tensors: tensors.into_iter().collect(), spec: experiment.variants[0].spec.clone() }
+    let file = pytorch::Fixture::named(file);
+    let spec = parsed(&file.metadata["spec"], &[]).unwrap().variants.remove(0).spec;
+    Fixture { file, spec }
 }
 
 impl Fixture {
-    fn group(&self, prefix: &str) -> BTreeMap<String, Tensor> {
-        let strip = |(k, v): (&String, &Tensor)| Some((k.strip_prefix(prefix)?.into(), v.clone()));
-        self.tensors.iter().filter_map(strip).collect()
-    }
-
     fn batch(&self) -> (Tensor, Tensor) {
-        let labels = self.tensors["labels"].to_vec1::<i64>().unwrap();
-        let labels: Vec<u32> = labels.into_iter().map(|l| l as u32).collect();
-        let count = labels.len();
-        let labels = Tensor::from_vec(labels, count, &Device::Cpu).unwrap();
-        (self.tensors["images"].clone(), labels)
+        (self.file.tensors["images"].clone(), self.file.numbers("labels"))
     }
 }
 
@@ -135,23 +114,23 @@ fn check(file: &str) {
     let blueprint = task.blueprint();
     let (store, model) = blueprint.train(0, &Device::Cpu).unwrap();
     // `load` refuses a missing, extra or misshapen name: the names are PyTorch's.
-    store.load(&fixture.group("weight.")).unwrap();
+    store.load(&fixture.file.group("weight.")).unwrap();
 
     let (images, _) = fixture.batch();
     let logits = model.forward(&images, Mode::Training(START)).unwrap();
-    let in_logits = relative(logits.tensor(), &fixture.tensors["logits"]);
+    let in_logits = relative(logits.tensor(), &fixture.file.tensors["logits"]);
     assert!(in_logits < 1e-5, "{file}: logits differ by {in_logits:e}");
     // Without a graph.
     let frozen = blueprint.frozen(&store).unwrap();
     let frozen = frozen.forward(&images, Mode::Evaluation).unwrap();
-    let error = relative(frozen.tensor(), &fixture.tensors["logits"]);
+    let error = relative(frozen.tensor(), &fixture.file.tensors["logits"]);
     assert!(error < 1e-5, "{file}: evaluation's logits differ by {error:e}");
 
     let loss = task.loss(&model, START, &fixture.batch()).unwrap();
-    let error = relative(loss.tensor(), &fixture.tensors["loss"]);
+    let error = relative(loss.tensor(), &fixture.file.tensors["loss"]);
     assert!(error < 1e-5, "{file}: the loss differs by {error:e}");
     let gradients = loss.backward(1.0).unwrap();
-    let wanted = fixture.group("grad.");
+    let wanted = fixture.file.group("grad.");
     for p in store.parameters() {
         let got = gradients.get(&p.value);
         match (got, wanted.get(&p.name)) {
@@ -168,7 +147,7 @@ fn check(file: &str) {
 
     // Ten steps of the real loop, started from the fixture's weights.
     let training: &TrainingSpec = &fixture.spec.training;
-    let values = fixture.group("weight.");
+    let values = fixture.file.group("weight.");
     let start = Start { values, from_seed: Box::new(|_| false) };
     let mut trainer =
         Trainer::new(&task, &blueprint, training, 0, &Device::Cpu, Some(&start)).unwrap();
@@ -176,7 +155,7 @@ fn check(file: &str) {
         trainer.epoch(|_| true).unwrap();
     }
     assert_eq!(trainer.state().step, 10);
-    for (name, want) in fixture.group("after.") {
+    for (name, want) in fixture.file.group("after.") {
         let p = trainer.store().get(&name).unwrap();
         let got = p.var.as_detached_tensor();
         let error = relative(&got, &want);

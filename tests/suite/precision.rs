@@ -8,13 +8,13 @@ use vlora::hub::Hub;
 use vlora::models;
 use vlora::report::Summary;
 use vlora::results::{ExperimentFolder, ExperimentRecord, RunFolder, RunResult, SpecRecord};
-use vlora::runner::{Observer, Plan, execute};
+use vlora::runner::{Plan, execute};
 use vlora::spec::{self, DeviceKind, Experiment, Precision, flatten, identifying_fields, run_id};
 use vlora::tasks::evidence;
 
 use crate::common::program::vlora;
 use crate::common::spec::TINY;
-use crate::common::workers::{ALONE, at_once};
+use crate::common::workers::{ALONE, Silent, at_once};
 
 const CPU: Option<DeviceKind> = Some(DeviceKind::Cpu);
 const CUDA: Option<DeviceKind> = Some(DeviceKind::Cuda);
@@ -31,9 +31,6 @@ fn parse(
 fn precisions(experiment: &Experiment) -> Vec<Precision> {
     experiment.variants.iter().map(|v| v.spec.precision).collect()
 }
-
-struct Silent;
-impl Observer for Silent {}
 
 #[test]
 fn auto_is_what_the_device_is_made_for() {

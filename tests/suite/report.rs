@@ -8,7 +8,7 @@ use vlora::results::ExperimentFolder;
 use vlora::tasks::evidence;
 
 use crate::common::evidence::{Outcome, leave};
-use crate::common::program::vlora;
+use crate::common::program::{Ran, command, vlora};
 use crate::common::spec::Spec;
 use crate::common::svg;
 
@@ -500,17 +500,20 @@ fn a_folder_that_cannot_be_written_to_still_shows_its_table() {
 
 #[test]
 fn a_table_is_as_wide_as_the_terminal_at_most() {
-    use assert_cmd::prelude::*;
     let dir = tempfile::tempdir().unwrap();
     leave(&dir.path().join("r"), &Spec::tiny(), &|_, _| Outcome::Right(700));
     let table = |columns: Option<&str>| {
-        let mut command = std::process::Command::cargo_bin("vlora").unwrap();
-        command.current_dir(dir.path()).args(["report", "r"]).env_remove("COLUMNS");
+        let mut command = command(dir.path());
+        command.args(["report", "r"]);
         if let Some(columns) = columns {
             command.env("COLUMNS", columns);
         }
-        let out = String::from_utf8(command.output().unwrap().stdout).unwrap();
-        out.lines().take_while(|line| !line.starts_with('·')).map(String::from).collect::<Vec<_>>()
+        let ran = Ran::of(command.output().unwrap());
+        ran.out
+            .lines()
+            .take_while(|line| !line.starts_with('·'))
+            .map(String::from)
+            .collect::<Vec<_>>()
     };
     // Into a pipe in full: a row an arm.
     let wide = table(None);

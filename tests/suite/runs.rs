@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use vlora::data::ImageData;
@@ -15,35 +15,19 @@ use vlora::nn::{Mode, ParameterStore, StepKey, Variable, ops};
 use vlora::results::{
     ExperimentFolder, Metric, RunFolder, RunResult, RunState, Scores, StepRecord,
 };
-use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
+use vlora::runner::{Outcome, Plan, execute};
 use vlora::spec::{Experiment, RunSpec};
 use vlora::tasks::{
     BatchPlan, DataSet, ImageBatches, ImageClassification, Split, Task, epoch_order,
 };
-use vlora::train::{Step, StepTimes, TrainError, Trainer};
+use vlora::train::{StepTimes, TrainError, Trainer};
 
+use crate::common::compare::values;
 use crate::common::spec::{TINY, parsed};
-use crate::common::workers::ALONE;
+use crate::common::workers::{ALONE, Silent, StopAt};
 
 fn experiment(overrides: &[&str]) -> Experiment {
     parsed(TINY, overrides).unwrap()
-}
-
-struct Silent;
-impl Observer for Silent {}
-
-/// Raises the flag at a step of the first run.
-struct StopAt<'a> {
-    step: u64,
-    stop: &'a AtomicBool,
-}
-
-impl Observer for StopAt<'_> {
-    fn step(&mut self, _: &PlannedRun, step: &Step) {
-        if step.record.step == self.step {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-    }
 }
 
 /// The data that a run of `spec` reads.
@@ -116,8 +100,7 @@ fn another_seed_has_another_start_and_another_order() {
     let start = |seed| {
         let mut store = ParameterStore::new(seed, Device::Cpu);
         Vit::new(spec.model.as_vit().unwrap(), None, None, &mut store).unwrap();
-        let weight = store.get("blocks.0.attn.qkv.weight").unwrap();
-        weight.var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        values(&store.get("blocks.0.attn.qkv.weight").unwrap().var)
     };
     assert_eq!(start(0), start(0));
     assert_ne!(start(0), start(1));
@@ -145,7 +128,6 @@ fn arms_share_the_start_of_the_parameters_they_share() {
     // All but the second layer's four matrices.
     assert_eq!(shared.len(), dense.len() - 4);
     for name in shared {
-        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(values(&dense[name]), values(&vlora[name]), "{name}");
     }
 }
@@ -162,7 +144,7 @@ fn an_interrupted_run_ends_as_an_uninterrupted_one() {
     let first = &plan.variants[0].runs[0].id;
     // Sixty steps an epoch: stopped in the middle of the second.
     let stop = AtomicBool::new(false);
-    let mut observer = StopAt { step: 90, stop: &stop };
+    let mut observer = StopAt::nth_step(90, &stop);
     let stopped = execute(&plan, &folder, ALONE, &stop, &mut observer);
     assert!(matches!(stopped, Err(Error::Interrupted)));
     assert_eq!(folder.run(first).state(), RunState::Interrupted);
@@ -230,7 +212,6 @@ fn best_selection_puts_that_epochs_weights_back() {
     assert!(best + 1 < epochs.len(), "the last epoch is the best: the test shows nothing");
     assert_eq!(trainer.select().unwrap(), best + 1);
     for (name, tensor) in trainer.store().snapshot().unwrap() {
-        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(values(&tensor), values(&epochs[best].1[&name]), "{name}");
     }
 }
@@ -257,7 +238,7 @@ fn a_damaged_checkpoint_fails_its_run_alone() {
     let folder = ExperimentFolder::new(dir.path());
     let plan = Plan::new(experiment(&settings), &folder, &Hub::default()).unwrap();
     let stop = AtomicBool::new(false);
-    let _ = execute(&plan, &folder, ALONE, &stop, &mut StopAt { step: 90, stop: &stop });
+    let _ = execute(&plan, &folder, ALONE, &stop, &mut StopAt::nth_step(90, &stop));
     let path = folder.run(&plan.variants[0].runs[0].id).file(RunFolder::CHECKPOINT);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();

@@ -9,6 +9,7 @@ use vlora::nn::Init;
 use vlora::random::{Purpose, Stream};
 
 use crate::common::program::{Ran, folder_with, vlora};
+use crate::common::results::{run_folders, run_of};
 use crate::common::spec::TINY;
 
 fn spectrum(dir: &Path, args: &[&str]) -> Ran {
@@ -204,10 +205,10 @@ fn a_trained_run_has_the_rank_of_its_increments() {
     let dir = folder_with(TINY);
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let runs = std::fs::read_dir(dir.path().join("results/tiny/runs")).unwrap();
-    let mut whole_at_two: Vec<bool> = runs
+    let results = dir.path().join("results/tiny");
+    let mut whole_at_two: Vec<bool> = run_folders(&results)
+        .iter()
         .map(|run| {
-            let run = run.unwrap().path();
             let out = run.file_name().unwrap().to_str().unwrap();
             let ran = spectrum(dir.path(), &[run.to_str().unwrap(), "--out", out]);
             assert_eq!(ran.code, 0, "{}", ran.err);
@@ -226,17 +227,14 @@ fn a_trained_run_has_the_rank_of_its_increments() {
     // Without increments the layers of a compound are equal.
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", "vlora.rank=0", "--replace"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let record = std::fs::read_to_string(dir.path().join("results/tiny/experiment.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
-    let shared =
-        format!("results/tiny/runs/{}", record["variants"][1]["runs"][0].as_str().unwrap());
-    let ran = spectrum(dir.path(), &[&shared, "--out", "out"]);
+    let shared = run_of(&results, "vlora");
+    let ran = spectrum(dir.path(), &[shared.to_str().unwrap(), "--out", "out"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let rows = rows(&dir.path().join("out/spectrum.csv"));
     assert!(rows.iter().all(|row| row["relative_norm"].parse::<f64>().unwrap() == 0.0), "{rows:?}");
     // Another model's results are not written over.
-    let other = format!("results/tiny/runs/{}", record["variants"][0]["runs"][0].as_str().unwrap());
-    let ran = spectrum(dir.path(), &[&other, "--out", "out"]);
+    let other = run_of(&results, "baseline");
+    let ran = spectrum(dir.path(), &[other.to_str().unwrap(), "--out", "out"]);
     assert!(ran.code == 2 && ran.err.contains("holds another spectrum"), "{}", ran.err);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
@@ -17,14 +17,16 @@ use vlora::results::{
     ClassMatch, Conversion, ExperimentFolder, Provenance, Resampled, RunFolder, RunResult,
     StartRecord, Unnamed,
 };
-use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
-use vlora::spec::{self, Experiment, Normalize, PositionEmbedding, Rank};
+use vlora::runner::{Outcome, Plan, execute};
+use vlora::spec::{Experiment, Normalize, PositionEmbedding, Rank};
 use vlora::tasks::evidence;
-use vlora::train::Step;
 
+use crate::common::checkpoints::vit_mut;
+use crate::common::compare::values;
 use crate::common::data;
+use crate::common::program::{Ran, vlora};
 use crate::common::spec::{Spec, parsed};
-use crate::common::workers::ALONE;
+use crate::common::workers::{ALONE, Silent, StopAt};
 
 const ARMS: &str = "
 tuned: {method: vlora, start: {arm: vlora}, lora: {rank: 2, alpha: 4, dropout: 0.1, also_train: [head]}}
@@ -35,19 +37,9 @@ compressed: {method: vlora, start: {arm: baseline}}
 whole: {start: {arm: vlora}}
 ";
 
-fn vit_mut(model: &mut spec::ModelSpec) -> &mut spec::VitSpec {
-    match model {
-        spec::ModelSpec::Vit(model) => model,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn experiment(arms: &str, overrides: &[&str]) -> Experiment {
     parsed(&Spec::tiny().arms(arms).text(), overrides).unwrap()
 }
-
-struct Silent;
-impl Observer for Silent {}
 
 /// Runs everything; the outcomes by label.
 fn run(dir: &Path, experiment: Experiment) -> (Plan, BTreeMap<String, Outcome>) {
@@ -69,7 +61,6 @@ fn folder_of(dir: &Path, plan: &Plan, label: &str) -> RunFolder {
 fn weights(run: &RunFolder) -> BTreeMap<String, Vec<f32>> {
     let bytes = fs::read(run.file(RunFolder::MODEL)).unwrap();
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
-    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     tensors.iter().map(|(name, t)| (name.clone(), values(t))).collect()
 }
 
@@ -135,22 +126,6 @@ fn lora_trains_what_it_says_and_freezes_the_rest() {
     assert!(again.values().all(|o| matches!(o, Outcome::AlreadyFinished(_))), "{again:?}");
 }
 
-/// Raises the flag at the n-th step of all.
-struct StopAt<'a> {
-    steps: u64,
-    at: u64,
-    stop: &'a AtomicBool,
-}
-
-impl Observer for StopAt<'_> {
-    fn step(&mut self, _: &PlannedRun, _: &Step) {
-        self.steps += 1;
-        if self.steps == self.at {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
 /// Arms and files may be renamed: finished runs stay theirs.
 #[test]
 fn a_renamed_source_is_the_same_source() {
@@ -210,7 +185,7 @@ fn an_interrupted_lora_run_ends_as_an_uninterrupted_one() {
     let folder = ExperimentFolder::new(parts.path());
     let stop = AtomicBool::new(false);
     // Twenty steps an epoch: in the second epoch of the second run.
-    let mut observer = StopAt { steps: 0, at: 70, stop: &stop };
+    let mut observer = StopAt::nth_step(70, &stop);
     let interrupted = Plan::new(experiment(arms, &settings), &folder, &Hub::default()).unwrap();
     let stopped = execute(&interrupted, &folder, ALONE, &stop, &mut observer);
     assert!(matches!(stopped, Err(Error::Interrupted)));
@@ -274,15 +249,10 @@ fn a_compressed_file_is_what_a_start_makes() {
     let (plan, _) = run(&dir.path().join("first"), experiment(ARMS, &[]));
     let dense = folder_of(&dir.path().join("first"), &plan, "baseline");
     let file = dir.path().join("compressed.safetensors");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_vlora"))
-        .args(["compress", "--compound-size", "2", "--rank", "2", "--format", "csv", "--out"])
-        .arg(&file)
-        .arg(dense.path())
-        .output()
-        .unwrap();
-    let (out, err) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{err}");
+    let compress = ["compress", "--compound-size", "2", "--rank", "2", "--format", "csv", "--out"];
+    let files = [file.to_str().unwrap(), dense.path().to_str().unwrap()];
+    let Ran { code, out, err } = vlora(dir.path(), &[&compress[..], &files].concat());
+    assert_eq!(code, 0, "{err}");
     assert_eq!(out.lines().count(), 1 + 4, "{out}");
     let start: StartRecord = folder_of(&dir.path().join("first"), &plan, "compressed")
         .read_json(RunFolder::START)
@@ -441,18 +411,6 @@ fn a_kept_head_follows_the_names_of_its_classes() {
 /// The names of the data, wherever they are from, against those of a checkpoint.
 #[test]
 fn names_of_cards_files_and_folders_are_matched() {
-    let image = |grey: u8| {
-        let image = image::GrayImage::from_pixel(28, 28, image::Luma([grey]));
-        let mut out = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut out, image::ImageFormat::Png).unwrap();
-        out.into_inner()
-    };
-    let card = |names: &str| {
-        format!(
-            "---\ndataset_info: {{features: [{{name: label, dtype: {{class_label: {{names: \
-             {names}}}}}}}]}}\n---\n"
-        )
-    };
     let idx = |seed: u8| {
         let pixels: Vec<u8> = (0..3 * 28 * 28).map(|i| (i % 251) as u8 ^ seed).collect();
         (data::idx(&[3, 28, 28], &pixels), data::idx(&[3], &[0, 1, 2]))
@@ -469,7 +427,7 @@ fn names_of_cards_files_and_folders_are_matched() {
         let files = splits.iter().enumerate().flat_map(|(s, split)| {
             let classes = ["ape", "bee", "cat"].iter().enumerate();
             classes.map(move |(c, class)| {
-                (format!("{split}/{class}/1.png"), image((10 + 70 * s + 20 * c) as u8))
+                (format!("{split}/{class}/1.png"), data::grey_png(28, (10 + 70 * s + 20 * c) as u8))
             })
         });
         files.collect::<Vec<_>>()
@@ -481,16 +439,18 @@ fn names_of_cards_files_and_folders_are_matched() {
             files.push((format!("{split}-images-idx3-ubyte"), images));
             files.push((format!("{split}-labels-idx1-ubyte"), labels));
         }
-        files.extend(names.map(|names| ("README.md".to_string(), card(names).into_bytes())));
+        files.extend(
+            names.map(|names| ("README.md".to_string(), data::card_of_classes(names).into_bytes())),
+        );
         files
     };
     let permuted = |rows: [usize; 3]| Some(ClassMatch::Permuted(rows.to_vec()));
     for (name, files, theirs, want) in [
         ("folders", folders(), ["cat", "ape", "bee"], permuted([1, 2, 0])),
         ("folders", folders(), ["ape", "bee", "cat"], Some(ClassMatch::Same)),
-        ("card", of_idx(Some("[cat, bee, ape]")), ["ape", "bee", "cat"], permuted([2, 1, 0])),
+        ("card", of_idx(Some("cat, bee, ape")), ["ape", "bee", "cat"], permuted([2, 1, 0])),
         ("none", of_idx(None), ["ape", "bee", "cat"], Some(ClassMatch::ByNumber(Unnamed::Data))),
-        ("card", of_idx(Some("[cat, bee, eel]")), ["ape", "bee", "cat"], None),
+        ("card", of_idx(Some("cat, bee, eel")), ["ape", "bee", "cat"], None),
     ] {
         let files: Vec<(&str, Vec<u8>)> =
             files.iter().map(|(n, b)| (n.as_str(), b.clone())).collect();

@@ -9,7 +9,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vlora::results::RunFolder;
 
-use crate::common::program::{folder_with, vlora};
+use crate::common::program::{command, folder_with, vlora};
+use crate::common::results::{self, json};
 use crate::common::spec::Spec;
 
 const DEVICE: [&str; 2] = ["--device", "cpu"];
@@ -40,16 +41,8 @@ fn folder(spec: &Spec) -> TempDir {
     dir
 }
 
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-/// The folder of an arm's run with the first seed.
 fn run_of(dir: &Path, arm: &str) -> PathBuf {
-    let record = json(&dir.join("results/tiny/experiment.json"));
-    let variants = record["variants"].as_array().unwrap();
-    let variant = variants.iter().find(|v| v["arm"] == arm).unwrap();
-    dir.join("results/tiny/runs").join(variant["runs"][0].as_str().unwrap())
+    results::run_of(&dir.join("results/tiny"), arm)
 }
 
 fn run(dir: &Path) -> String {
@@ -144,14 +137,9 @@ fn a_trained_tokenizer_goes_with_its_model() {
     assert_eq!((trained.code, trained.err.as_str()), (0, ""));
 
     // So is one that was read, and a run is evaluated with it.
-    let record = json(&dir.path().join("results/beside/experiment.json"));
-    let id = record["variants"][0]["runs"][0].as_str().unwrap();
-    let from_bert = format!("results/beside/runs/{id}");
-    assert_eq!(
-        fs::read(dir.path().join(&from_bert).join(RunFolder::TOKENIZER)).unwrap(),
-        tokenizer
-    );
-    let evaluate = ["evaluate", &from_bert, "--spec", "beside.yaml"];
+    let from_bert = results::run_of(&dir.path().join("results/beside"), "baseline");
+    assert_eq!(fs::read(from_bert.join(RunFolder::TOKENIZER)).unwrap(), tokenizer);
+    let evaluate = ["evaluate", from_bert.to_str().unwrap(), "--spec", "beside.yaml"];
     let evaluated = vlora(dir.path(), &[&evaluate[..], &DEVICE].concat());
     assert_eq!(evaluated.code, 0, "{}", evaluated.err);
 
@@ -194,12 +182,8 @@ fn a_resumed_run_ends_in_the_same_bits() {
     let want = fs::read(run_of(whole.path(), "vlora").join(RunFolder::MODEL)).unwrap();
 
     let cut = folder(&spec);
-    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("vlora"));
-    let mut child = command
-        .current_dir(cut.path())
-        .args(["run", "tiny.yaml", "-q", "--device", "cpu"])
-        .spawn()
-        .unwrap();
+    let mut child =
+        command(cut.path()).args(["run", "tiny.yaml", "-q", "--device", "cpu"]).spawn().unwrap();
     // As soon as an epoch is on disk.
     let runs = cut.path().join("results/tiny/runs");
     let checkpoint = || {

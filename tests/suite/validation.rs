@@ -1,18 +1,13 @@
 //! Training with and without validation, and which folder a report is of.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use vlora::results::EpochRecord;
 
+use crate::common::data::embedded;
 use crate::common::program::{folder_with, vlora};
+use crate::common::results::run_folders;
 use crate::common::spec::TINY;
-
-fn runs(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder.join("results/tiny/runs")).unwrap();
-    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    runs.sort();
-    runs
-}
 
 /// The same steps, weights and test as with validation, under another id; tables, charts, notes
 /// and plans do without.
@@ -30,7 +25,7 @@ fn a_run_without_validation_is_the_same_but_for_it() {
     assert!(ran.out.contains(" no validation and 1,000 test examples"), "{}", ran.out);
     assert!(!ran.out.contains("NaN"), "{}", ran.out);
 
-    let (a, b) = (runs(with.path()), runs(without.path()));
+    let [a, b] = [&with, &without].map(|dir| run_folders(&dir.path().join("results/tiny")));
     assert_eq!((a.len(), b.len()), (2, 2));
     let all = |runs: &[PathBuf], file: &str| {
         let mut all: Vec<Vec<u8>> =
@@ -96,13 +91,9 @@ fn a_dataset_without_a_split_offers_a_part() {
     let dir = folder_with(TINY);
     let data = dir.path().join("images");
     std::fs::create_dir_all(&data).unwrap();
-    let embedded = format!("{}/src/hub/embedded/fashion-mnist-mini", env!("CARGO_MANIFEST_DIR"));
-    let copy = |split: &str| {
-        std::fs::copy(format!("{embedded}/{split}.parquet"), data.join(format!("{split}.parquet")))
-            .unwrap();
-    };
-    copy("train");
-    copy("test");
+    for split in ["train", "test"] {
+        std::fs::copy(embedded(split), data.join(format!("{split}.parquet"))).unwrap();
+    }
     let plan = |more: &[&str]| {
         let folder = "data={embedded: null, path: images}";
         let mut args = vec!["plan", "tiny.yaml", "--set", folder];

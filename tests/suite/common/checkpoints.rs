@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vlora::checkpoints::{Checkpoint, Form, Hints, read, read_checkpoint};
+use vlora::spec::{ModelSpec, VitSpec};
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
@@ -30,6 +31,13 @@ pub fn settings(name: &str) -> Value {
 pub fn hints(settings: &Value) -> Hints {
     let heads = settings["heads"].as_u64().map(|heads| heads as usize);
     Hints { heads, alpha: settings["alpha"].as_f64(), ..Hints::default() }
+}
+
+pub fn vit_mut(model: &mut ModelSpec) -> &mut VitSpec {
+    match model {
+        ModelSpec::Vit(model) => model,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub fn load(file: &str) -> Checkpoint {

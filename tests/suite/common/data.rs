@@ -1,8 +1,11 @@
 //! Datasets in a temporary folder.
 
 use std::fs;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
+use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use polars::prelude::{DataFrame, ParquetWriter};
 use vlora::data::images::Size;
 use vlora::data::{ImageData, Layout, Table, read_split};
 use vlora::error::Result;
@@ -71,7 +74,6 @@ pub fn idx(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -79,8 +81,37 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// A PNG of one colour.
 pub fn png(side: u32, color: [u8; 3]) -> Vec<u8> {
-    let image = image::RgbImage::from_pixel(side, side, image::Rgb(color));
-    let mut out = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut out, image::ImageFormat::Png).unwrap();
+    encoded(RgbImage::from_pixel(side, side, Rgb(color)), ImageFormat::Png)
+}
+
+/// A PNG of one grey.
+pub fn grey_png(side: u32, grey: u8) -> Vec<u8> {
+    encoded(GrayImage::from_pixel(side, side, Luma([grey])), ImageFormat::Png)
+}
+
+/// The file of an image.
+pub fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    image.into().write_to(&mut out, format).unwrap();
     out.into_inner()
+}
+
+pub fn parquet(mut frame: DataFrame) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).finish(&mut frame).unwrap();
+    bytes
+}
+
+/// A card with the names of the classes 0, 1, …
+pub fn card_of_classes(names: &str) -> String {
+    format!(
+        "---\ndataset_info: {{features: [{{name: label, dtype: {{class_label: {{names: \
+         [{names}]}}}}}}]}}\n---\n"
+    )
+}
+
+/// The file of a split of the images in the program.
+pub fn embedded(split: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join(format!("src/hub/embedded/fashion-mnist-mini/{split}.parquet"))
 }

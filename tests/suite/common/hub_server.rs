@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+
+use super::hash::{git_sha1, sha256};
 
 /// A repository as the server has it.
 #[derive(Clone, Debug)]
@@ -77,18 +77,6 @@ pub struct HubServer {
     pub endpoint: String,
     port: u16,
     state: Arc<Mutex<State>>,
-}
-
-pub fn git_sha1(bytes: &[u8]) -> String {
-    hex(&Sha1::new().chain_update(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
-}
-
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl HubServer {

@@ -1,15 +1,24 @@
 //! The real binary.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use assert_cmd::prelude::*;
 use tempfile::TempDir;
 
 pub struct Ran {
     pub code: i32,
     pub out: String,
     pub err: String,
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Ran {
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
 }
 
 /// A folder with this spec in `tiny.yaml`.
@@ -19,14 +28,19 @@ pub fn folder_with(text: &str) -> TempDir {
     dir
 }
 
+/// The file of the program.
+pub fn binary() -> PathBuf {
+    assert_cmd::cargo::cargo_bin("vlora")
+}
+
+/// The program in a folder. Into a pipe it prints tables in full, since no COLUMNS say how wide they may be.
+pub fn command(dir: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(dir).env_remove("COLUMNS");
+    command
+}
+
 /// Runs the program in a folder to its end.
 pub fn vlora(dir: &Path, args: &[&str]) -> Ran {
-    let mut command = Command::cargo_bin("vlora").unwrap();
-    // Tables are in full into a pipe, unless it says how wide they may be.
-    let output = command.current_dir(dir).args(args).env_remove("COLUMNS").output().unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::of(command(dir).args(args).output().unwrap())
 }
