@@ -405,7 +405,7 @@ impl<'a> Modules<'a> {
 }
 
 #[test]
-fn arrows_point_down() {
+fn a_room_uses_only_rooms_below_it() {
     let files = source();
     let rank = |room: &str| ROOMS.iter().position(|r| *r == room).unwrap_or(ROOMS.len());
     let mut found = BTreeSet::new();

@@ -135,7 +135,7 @@ fn faulty_tensors_are_named() {
 }
 
 #[test]
-fn faulty_hugging_face_folders_are_told() {
+fn faulty_hugging_face_folders_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     let mut text = String::new();
@@ -215,7 +215,7 @@ fn faulty_hugging_face_folders_are_told() {
 
 /// One field of timm's description at a value that the weights or this program do not have.
 #[test]
-fn faulty_timm_folders_are_told() {
+fn faulty_timm_folders_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     let sound = fixture("timm-folder");
@@ -287,7 +287,7 @@ fn crafted(header: &str, zeros: usize) -> Vec<u8> {
 }
 
 #[test]
-fn files_that_are_no_sound_safetensors_are_told() {
+fn damaged_safetensors_files_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     let mut text = String::new();
@@ -337,7 +337,7 @@ fn files_that_are_no_sound_safetensors_are_told() {
 }
 
 #[test]
-fn faulty_metadata_is_told() {
+fn faulty_metadata_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     let mut text = String::new();

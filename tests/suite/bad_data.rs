@@ -337,7 +337,7 @@ fn parquet_files_that_fill_the_memory_are_refused() {
 }
 
 #[test]
-fn every_fault_is_told() {
+fn every_fault_is_reported() {
     let mut all = String::new();
     let mut tell = |name: &str, text: String| {
         assert_ne!(text, "no error", "{name}");

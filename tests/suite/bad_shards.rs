@@ -58,7 +58,7 @@ impl Sharded {
 }
 
 #[test]
-fn faulty_shards_are_told() {
+fn faulty_shards_are_reported() {
     type Edit<'a> = (&'a str, &'a dyn Fn(&mut Sharded));
     let renamed = |s: &mut Sharded, to: &str| {
         s.map().insert(NORM.into(), to.into());

@@ -376,7 +376,7 @@ fn the_unedited_spec_is_sound() {
 }
 
 #[test]
-fn every_fault_is_told_with_its_line() {
+fn every_fault_is_reported_with_its_line() {
     let mut all = String::new();
     for (name, from, to) in EDITS {
         assert_eq!(SOUND.matches(from).count(), 1, "{name}: the edit does not fit");
@@ -424,7 +424,7 @@ fn arms_of_two_tasks_are_refused() {
 }
 
 #[test]
-fn overrides_are_told_as_typed() {
+fn faulty_overrides_are_quoted_as_typed() {
     let cases = [
         "training.epochs=0",
         "training.epochs=[",

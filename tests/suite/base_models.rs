@@ -258,7 +258,7 @@ fn told(text: &mut String, what: &str, result: vlora::error::Result<impl Sized>)
 }
 
 #[test]
-fn faulty_descriptions_are_told() {
+fn faulty_descriptions_are_reported() {
     let mut text = String::new();
     for (name, whole, edits) in [
         (
@@ -375,7 +375,7 @@ fn a_tokenizer_fits_its_models_embedding() {
 
 /// Weights that no form here has are told by the description beside them.
 #[test]
-fn another_models_weights_are_told_by_its_description() {
+fn another_models_weights_are_named_by_its_description() {
     let refused = |config: &Value| {
         let dir = folder(config, None);
         let tensor =

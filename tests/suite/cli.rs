@@ -381,7 +381,7 @@ fn a_report_refuses_evidence_that_disagrees() {
 }
 
 #[test]
-fn a_failed_run_is_told_and_exits_with_one() {
+fn a_failed_run_is_reported_and_exits_with_one() {
     let dir = folder_with(TINY);
     let set = "arms.vlora.training.learning_rate=1e30";
     let ran =
@@ -428,7 +428,7 @@ fn params_needs_no_data() {
 }
 
 #[test]
-fn params_of_the_authors_default_model() {
+fn params_counts_the_authors_default_model() {
     let spec = Spec::images()
         .set("data={path: nowhere}")
         .set(
@@ -498,7 +498,7 @@ fn a_build_for_the_cpu_says_how_to_get_one_for_gpus() {
 }
 
 #[test]
-fn completions_for_each_shell() {
+fn every_shell_has_completions() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let ran = vlora(Path::new("/"), &["completions", shell]);
         assert!(ran.code == 0 && ran.out.contains("params"), "{shell}");

@@ -156,7 +156,7 @@ fn a_runs_weights_have_its_own_arm() {
 }
 
 #[test]
-fn what_cannot_be_evaluated_is_said() {
+fn what_cannot_be_evaluated_is_refused_with_a_reason() {
     let (dir, runs) = trained();
     let (dir, run) = (dir.path(), &runs[0].1);
     let refused = |more: &[&str], parts: &[&str]| {

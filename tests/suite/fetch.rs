@@ -105,7 +105,7 @@ fn told(output: Output) -> (i32, String, String) {
 }
 
 #[test]
-fn fetched_pinned_and_the_same_online_offline_and_embedded() {
+fn runs_are_the_same_online_offline_and_on_embedded_images() {
     let place = Place::new();
     let (code, out, err) = place.vlora(&["fetch", "tiny.yaml", "embedded.yaml"]);
     assert_eq!(code, 0, "{err}");
@@ -181,7 +181,7 @@ fn slow(place: &Place) -> Child {
 }
 
 #[test]
-fn killed_at_any_moment_it_goes_on() {
+fn a_killed_fetch_goes_on_from_where_it_was() {
     let place = Place::new();
     place.server.always("/cdn/", Some(Fault::Slow(65_536, 15)));
     let blobs = place.cached().join("blobs");
@@ -402,7 +402,7 @@ fn a_tokenizer_comes_from_the_hub_without_its_model() {
 }
 
 #[test]
-fn what_a_lock_cannot_be_is_told_and_one_can_go_without_it() {
+fn a_lock_with_no_place_of_its_own_is_refused_and_unlocked_goes_without() {
     let place = Place::new();
     let path = place.dir.path();
     let spec = fs::read_to_string(path.join("tiny.yaml")).unwrap();

@@ -329,7 +329,7 @@ fn rename(server: &HubServer, path: &'static str) {
 }
 
 #[test]
-fn every_refusal_is_told_and_leaves_nothing_bad() {
+fn every_refusal_is_reported_and_leaves_nothing_bad() {
     let mut text = String::new();
     for (name, break_it, repository, path) in CASES {
         let mut house = House::new();
@@ -395,7 +395,7 @@ fn what_may_pass_is_tried_again() {
 }
 
 #[test]
-fn nobody_listening_is_told() {
+fn a_hub_that_does_not_answer_is_reported() {
     let mut house = House::new();
     house.server.endpoint = "http://127.0.0.1:1".into();
     let told = house.read(LARGE).unwrap_err();
@@ -484,7 +484,7 @@ fn a_lock_pins_the_commit_and_the_content() {
 }
 
 #[test]
-fn faulty_locks_are_told() {
+fn faulty_locks_are_reported() {
     let house = House::new();
     let dir = tempfile::tempdir().unwrap();
     let spec = dir.path().join("a.yaml");
@@ -562,7 +562,7 @@ fn a_range_outside_the_file_is_asked_for_no_more() {
 
 /// Two readers of one cache: one copy is downloaded, both have it.
 #[test]
-fn two_at_once_download_once() {
+fn two_readers_download_a_file_once() {
     let house = House::new();
     house.server.always("/cdn/", Some(Fault::Slow(30_000, 20)));
     let settings = house.settings(false);

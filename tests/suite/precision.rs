@@ -85,7 +85,7 @@ fn other_precisions_are_other_runs_and_float32_is_the_run_it_was() {
 }
 
 #[test]
-fn what_the_device_cannot_do_is_told_with_its_line() {
+fn a_precision_that_the_device_lacks_is_refused_with_its_line() {
     let text = TINY.replace("task:", "precision: bf16\ntask:");
     let told = |text: &str, set: &[&str]| parse(CPU, text, set).unwrap_err().to_string();
     assert_eq!(

@@ -326,7 +326,7 @@ fn an_unknown_field_leads_to_the_field_that_is_meant() {
 
 /// Fields of the experiment, of the program and of nothing, and values of other programs.
 #[test]
-fn other_mistakes_lead_somewhere() {
+fn other_mistakes_lead_to_what_is_meant() {
     let arms = "arms: {baseline: {}, vlora: {method: vlora, vlora: {compound_size: 4, rank: 2}}}\n";
     let text = format!("{BARE}{arms}");
     let cases: &[(&str, &[&str], &str)] = &[
@@ -429,7 +429,7 @@ fn an_override_without_effect_is_refused() {
 
 /// What YAML reads otherwise than its writer meant: read as meant, or refused by name.
 #[test]
-fn traps_of_yaml() {
+fn what_yaml_reads_otherwise_is_read_as_meant_or_refused() {
     let arms = "arms: {baseline: {}, vlora: {method: vlora, vlora: {compound_size: 4, rank: 2}}}\n";
     let text = format!("{BARE}{arms}");
     let plain = parse_with(&text, &[]).unwrap();

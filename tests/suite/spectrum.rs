@@ -125,7 +125,7 @@ fn increments_of_rank_two_are_found() {
 
 /// Against the base the ranks add up, within the compounds asked for.
 #[test]
-fn each_reading_and_compound_size() {
+fn ranks_add_up_within_a_compound() {
     let dir = folder_of(&chain());
     let ranks = |args: &[&str]| -> Vec<(String, String, String)> {
         let out = format!("out{}", args.concat());
@@ -150,7 +150,7 @@ fn each_reading_and_compound_size() {
 
 /// Names change nothing but the layout that is told, and the output is the same each time.
 #[test]
-fn layouts_agree() {
+fn names_of_another_layout_change_no_number() {
     let dir = folder_of(&chain());
     save(&bert(&chain()), &dir.path().join("model.safetensors"));
     let table = |file: &str| {
@@ -264,7 +264,7 @@ fn nothing_to_find_is_no_fault() {
 }
 
 #[test]
-fn bad_input_is_told_clearly() {
+fn bad_input_is_refused_by_name() {
     let dir = folder_of(&chain());
     let told = |args: &[&str], parts: &[&str]| {
         let ran = spectrum(dir.path(), args);
