@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use assert_cmd::prelude::*;
 use tempfile::TempDir;
+
+use crate::common::program::{Ran, command};
 
 /// A driver: what `cuInit` returns, its CUDA version and its number of GPUs.
 const DRIVER: &str = r#"
@@ -46,18 +47,16 @@ fn with_libraries(folder: TempDir) -> TempDir {
 /// Exit code and standard error of a step on the device.
 fn step(libraries: &str, device: &str) -> (i32, String) {
     let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/quickstart.yaml");
-    let ran = Command::cargo_bin("vlora")
-        .unwrap()
+    let mut command = command(Path::new("/"));
+    command
         .env_remove("CUDA_HOME")
         .env_remove("LD_LIBRARY_PATH")
         .env("VLORA_CUDA_LIBRARIES", libraries)
         .args(["bench", spec, "--synthetic", "--arm", "baseline", "--steps", "1", "--warmup", "0"])
-        .args(["--device", device])
-        .output()
-        .unwrap();
-    let said = String::from_utf8(ran.stderr).unwrap();
-    assert!(!said.contains("panicked"), "{said}");
-    (ran.status.code().expect("an exit code, not a signal"), said)
+        .args(["--device", device]);
+    let Ran { code, err, .. } = Ran::of(command.output().unwrap());
+    assert!(!err.contains("panicked"), "{err}");
+    (code, err)
 }
 
 fn told(folder: &TempDir, device: &str) -> (i32, String) {
