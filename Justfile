@@ -29,9 +29,9 @@ fmt:
 
 # Look at changed snapshots of messages, then accept them
 accept-snapshots:
-    INSTA_UPDATE=always cargo test --release --test bad_specs --test bad_checkpoints \
-        --test bad_shards --test base_models --test bad_data --test hub
-    git diff tests/snapshots
+    INSTA_UPDATE=always cargo test --release --test suite -- bad_specs:: bad_checkpoints:: \
+        bad_shards:: base_models:: bad_data:: hub::
+    git diff tests/suite/snapshots
 
 # Time the single operations
 bench *ARGS:

@@ -40,7 +40,7 @@ cargo clippy --release --features cuda --all-targets -- -D warnings
 echo "-- build"
 messages=(--message-format json-render-diagnostics)
 cargo build --release --features cuda "${messages[@]}" | executables >"$work/executables"
-cargo test --release --features cuda --test cuda_loader --no-run "${messages[@]}" | executables >>"$work/executables"
+cargo test --release --features cuda --test suite --no-run "${messages[@]}" | executables >>"$work/executables"
 sort -u -o "$work/executables" "$work/executables"
 scripts/cuda_symbols.sh --check
 
@@ -58,7 +58,7 @@ echo "-- start"
 if [ -e /dev/nvidiactl ]; then
     echo "this machine has an NVIDIA driver: what is said without one is not tried"
 else
-    cargo test --release --features cuda --test cuda_loader
+    cargo test --release --features cuda --test suite -- cuda_loader::
     status=0
     said=$("$vlora" bench experiments/quickstart.yaml --synthetic --device cuda 2>&1) || status=$?
     echo "$said"

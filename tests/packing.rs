@@ -1,5 +1,6 @@
 //! What the program says that matrix products take for themselves, against what `gemm` allocates. A
-//! process of its own, with one test, so that nothing else allocates meanwhile.
+//! program of its own, with one test: it counts what the whole process allocates, and sets the number of
+//! rayon's threads.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -65,7 +65,7 @@ def train(run, parameters, forward, images, labels):
 
 
 def apart(got, want):
-    """The largest difference divided by the largest magnitude, as in tests/oracle.rs."""
+    """The largest difference divided by the largest magnitude, as in tests/suite/oracle.rs."""
     return ((got - want).abs().max() / want.abs().max().clamp(min=1e-6)).item()
 
 
@@ -98,7 +98,7 @@ def make(name, text, parameters, forward, seed):
     info = {"torch": torch.__version__, "timm": timm.__version__, "spec": text}
     save_stable(out, OUT / f"{name}.safetensors", info)
     # In float64, too: if rounding alone changes the results, no two programs agree on them. The
-    # limit is a quarter of that in tests/oracle.rs.
+    # limit is a quarter of that in tests/suite/oracle.rs.
     fixture = load_file(OUT / f"{name}.safetensors")
     logits, grads, after = replay(fixture, run, torch.float64)
     assert logits < 2.5e-6 and grads < 2.5e-5 and after < 2.5e-4, (name, logits, grads, after)

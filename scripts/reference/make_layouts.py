@@ -7,7 +7,7 @@
 Each layout is a list of files; `datasets.load_dataset(FOLDER)` reads them. Written is, of every split, the
 number of rows and the values of each column; of an image its encoded bytes' SHA-256 and the pixels that
 Pillow makes of them (row, column, channel). Where `datasets` refuses a layout, its error's first line is
-written. `tests/layouts.rs` makes the same folders and checks that this program reads the same or
+written. `tests/suite/layouts.rs` makes the same folders and checks that this program reads the same or
 refuses and names a file. Which layouts are refused on purpose, and why, is written beside them (`refuse`).
 """
 

@@ -3,7 +3,7 @@
 
     python3 -m venv env && env/bin/pip install -r scripts/reference/requirements.txt
     env/bin/python scripts/reference/make_text_parity.py --minilm FOLDER --data FOLDER --out FOLDER
-    VLORA_TEXT_PARITY=OUT/text-parity.safetensors cargo test --release --test encoder -- --ignored
+    VLORA_TEXT_PARITY=OUT/text-parity.safetensors cargo test --release --test suite -- encoder:: --ignored
 
 --minilm is a folder with MiniLM's config.json, model.safetensors and tokenizer.json, --data one with
 SST-2's train.parquet (columns `text` and `label`). The file of about 90 MB is not committed.

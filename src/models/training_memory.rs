@@ -453,7 +453,7 @@ mod tests {
         memory_on(&run(overrides), DeviceKind::Cpu, EPYC)
     }
 
-    /// The widest case of `memory_is_what_the_formula_says` in tests/bench.rs.
+    /// The widest case of `memory_is_what_the_formula_says` in tests/suite/bench.rs.
     const WIDE: [&str; 10] = [
         "method=vlora",
         "model.image_size=28",

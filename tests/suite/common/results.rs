@@ -1,0 +1,38 @@
+//! What runs left in the folder of their experiment, such as `results/tiny`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use vlora::results::RunFolder;
+
+pub fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The folders of its runs, sorted.
+pub fn run_folders(experiment: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(experiment.join("runs")).unwrap();
+    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    runs.sort();
+    runs
+}
+
+/// The folder of an arm's run with the first seed.
+pub fn run_of(experiment: &Path, arm: &str) -> PathBuf {
+    let record = json(&experiment.join("experiment.json"));
+    let variants = record["variants"].as_array().unwrap();
+    let variant = variants.iter().find(|variant| variant["arm"] == arm).unwrap();
+    experiment.join("runs").join(variant["runs"][0].as_str().unwrap())
+}
+
+/// The files that equal runs leave in the same bits, wherever and whenever they ran: by run and name.
+pub fn evidence(experiment: &Path) -> BTreeMap<(String, &'static str), Vec<u8>> {
+    let names = [RunFolder::STEPS, RunFolder::EPOCHS, RunFolder::TEST, RunFolder::MODEL];
+    let files = |run: PathBuf| {
+        let id = run.file_name().unwrap().to_str().unwrap().to_string();
+        names.map(|name| ((id.clone(), name), fs::read(run.join(name)).unwrap()))
+    };
+    run_folders(experiment).into_iter().flat_map(files).collect()
+}
