@@ -15,15 +15,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::base::{Activation, BertConfig, BertKind};
 use super::checkpoint::Checkpoint;
+use super::classes::label_fields;
 use super::compact::file_bytes;
 use super::fault::expect_agreement;
 use super::file::TensorFile;
 use super::file_names::{CONFIG, MODEL};
-use super::hints::Hints;
+use super::hints::{Hints, NO_HEAD_HELP};
 use super::metadata::Metadata;
 use super::read_base::read_config;
 use super::shapes::Renamed;
@@ -128,7 +129,7 @@ fn pool(file: &TensorFile, tensors: &BTreeMap<String, Tensor>, hints: &Hints) ->
         return Err(fault("the model has a layer before its classifier, which is not supported")
             .tensor(name)
             .expected("BERT's pooler, or nothing")
-            .help("a run with `start.head: new` takes the model without its classifier")
+            .help(NO_HEAD_HELP)
             .into());
     }
     if !has("classifier.weight") {
@@ -136,7 +137,7 @@ fn pool(file: &TensorFile, tensors: &BTreeMap<String, Tensor>, hints: &Hints) ->
             .tensor("classifier.weight")
             .found("no such tensor")
             .expected("a BertForSequenceClassification")
-            .help("a run with `start.head: new` takes a model without one")
+            .help(NO_HEAD_HELP)
             .into());
     }
     Ok(match has("pooler.dense.weight") {
@@ -272,14 +273,8 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     }
     let theirs = |name: &String| theirs(name, BertKind::Bert, "bert.");
     let tensors = dense.tensors.iter().map(|(name, tensor)| (theirs(name), tensor.clone()));
-    let name = |class: usize| match dense.metadata.class_names.get(class) {
-        Some(name) => name.clone(),
-        None => format!("LABEL_{class}"),
-    };
-    let labels = (0..model.classes).map(|class| (class, name(class)));
-    let id2label: Map<String, Value> =
-        labels.clone().map(|(class, label)| (class.to_string(), label.into())).collect();
-    let label2id: Map<String, Value> = labels.map(|(class, label)| (label, class.into())).collect();
+    let names = &dense.metadata.class_names;
+    let (id2label, label2id) = label_fields(model.classes, names)?;
     let config = json!({
         "architectures": ["BertForSequenceClassification"],
         "attention_probs_dropout_prob": model.attention_dropout,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use serde_json::{Map, Value};
 
 use super::checkpoint::Checkpoint;
 use crate::error::{Fault, Result};
@@ -52,6 +53,27 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
     }
     // Both sides have the same names by now.
     Ok(ClassMatch::Permuted(data.iter().filter_map(|name| rows.get(name).copied()).collect()))
+}
+
+/// The fields `id2label` and `label2id` of a Hugging Face description. Classes without names are
+/// `LABEL_0` and so on. Errors if two classes have one name, since `label2id` would lose one.
+pub fn label_fields(
+    classes: usize,
+    names: &[String],
+) -> Result<(Map<String, Value>, Map<String, Value>)> {
+    let (mut id2label, mut label2id) = (Map::new(), Map::new());
+    for class in 0..classes {
+        let name = names.get(class).cloned().unwrap_or_else(|| format!("LABEL_{class}"));
+        id2label.insert(class.to_string(), name.clone().into());
+        if let Some(other) = label2id.insert(name.clone(), class.into()) {
+            return Err(Fault::new("Hugging Face's description cannot name these classes")
+                .found(format!("classes {other} and {class} are both called `{name}`"))
+                .expected("each name once")
+                .help("--to compact or timm keeps their numbers")
+                .into());
+        }
+    }
+    Ok((id2label, label2id))
 }
 
 /// The first few names and how many more there are; None if the list is empty.

@@ -1,5 +1,5 @@
-//! Backbones without a classifier, such as those of self-supervised training or ImageNet-21k. A run
-//! with `start.head: new` can start from them.
+//! New classifiers. Backbones of self-supervised training or ImageNet-21k have none; a run with
+//! `start.head: new` can start from them, and replaces what classifier a file has.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -10,15 +10,15 @@ use crate::error::Result;
 const NAMES: [(&str, &str); 2] =
     [("patch_embed.proj.weight", "head"), ("patch_embeddings.projection.weight", "classifier")];
 
-/// Adds a classifier of zeros for `classes` classes if the file has none. Hugging Face's pooler is
-/// then removed, since classifiers of images do not use it.
+/// Gives the model a classifier of zeros for `classes` classes, in place of the file's. Hugging Face's
+/// pooler is removed, since classifiers of images do not use it.
 pub fn with_zero_head(file: &TensorFile, classes: usize) -> Result<TensorFile> {
     let mut file = file.clone();
     for (patches, head) in NAMES {
         let width = file.tensors.iter().find(|(name, _)| name.ends_with(patches));
         let width = width.and_then(|(_, tensor)| tensor.dims().first().copied());
         let (weight, bias) = (format!("{head}.weight"), format!("{head}.bias"));
-        let Some(dim) = width.filter(|_| !file.tensors.contains_key(&weight)) else { continue };
+        let Some(dim) = width else { continue };
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
         file.tensors.insert(weight, zeros(&[classes, dim])?);
         file.tensors.insert(bias, zeros(&[classes])?);

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::spec::{Target, TextPool};
 
+/// Help for a file without a classifier.
+pub const NO_HEAD_HELP: &str = "a run with `start.head: new` takes a model without one; `--new-head` \
+    gives it one for other commands";
+
 /// Facts that some forms do not contain. They are ignored if the file contains them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
@@ -12,7 +16,8 @@ pub struct Hints {
     pub alpha: Option<f64>,
     /// Alpha of single targets in the authors' form.
     pub target_alphas: BTreeMap<Target, f64>,
-    /// Number of classes if the caller trains a new classifier. The file then needs none.
+    /// Number of classes of a new classifier, if the caller wants one. It is of zeros and replaces the
+    /// file's, which needs none.
     pub new_head: Option<usize>,
     /// The input of a text encoder's new classifier; None means the pooler if there is one.
     pub pool: Option<TextPool>,

@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::base::VitConfig;
 use super::checkpoint::Checkpoint;
+use super::classes::label_fields;
 use super::compact::file_bytes;
 use super::fault::expect_agreement;
 use super::file::TensorFile;
 use super::file_names::{CONFIG, MODEL};
-use super::hints::Hints;
+use super::hints::{Hints, NO_HEAD_HELP};
 use super::metadata::Metadata;
 use super::preprocessor;
 use super::read_base::read_config;
@@ -63,7 +64,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
             .tensor("classifier.weight")
             .found("no such tensor")
             .expected("a ViTForImageClassification")
-            .help("a run with `start.head: new` takes a model without one")
+            .help(NO_HEAD_HELP)
             .into());
     }
     let prefixed = file.tensors.keys().any(|name| name.starts_with("vit."));
@@ -212,14 +213,8 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
             tensors.insert(their_name.replacen(JOINED, their, 1), rows.contiguous()?);
         }
     }
-    let name = |class: usize| match dense.metadata.class_names.get(class) {
-        Some(name) => name.clone(),
-        None => format!("LABEL_{class}"),
-    };
-    let labels = (0..model.classes).map(|class| (class, name(class)));
-    let id2label: Map<String, Value> =
-        labels.clone().map(|(class, label)| (class.to_string(), label.into())).collect();
-    let label2id: Map<String, Value> = labels.map(|(class, label)| (label, class.into())).collect();
+    let names = &dense.metadata.class_names;
+    let (id2label, label2id) = label_fields(model.classes, names)?;
     let config = json!({
         "architectures": ["ViTForImageClassification"],
         "attention_probs_dropout_prob": 0.0,

@@ -11,7 +11,7 @@ use super::base::BaseModel;
 use super::checkpoint::Checkpoint;
 use super::compact::file_bytes;
 use super::file::TensorFile;
-use super::hints::Hints;
+use super::hints::{Hints, NO_HEAD_HELP};
 use super::metadata::Metadata;
 use super::read_base::beside;
 use super::shapes::Renamed;
@@ -121,7 +121,7 @@ pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
             .tensor("head.weight")
             .found("no such tensor")
             .expected("a model that was made with num_classes above 0")
-            .help("a run with `start.head: new` takes a model without one")
+            .help(NO_HEAD_HELP)
             .into());
     }
     Ok(())

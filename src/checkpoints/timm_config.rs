@@ -370,7 +370,12 @@ fn sizes(
         ("depth", Size::Depth),
     ] {
         if let Some(of) = given(name) {
-            sizes.push((of.full_name(name), of.square(name, 1..=MOST)?, of_what));
+            let size = match of_what {
+                // Images and patches have two sides.
+                Size::Image | Size::Patch => of.square(name, 1..=MOST)?,
+                _ => of.whole(name, 1..=MOST)?,
+            };
+            sizes.push((of.full_name(name), size, of_what));
         }
     }
     if let Some(of) = given("num_heads") {

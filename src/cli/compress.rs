@@ -25,8 +25,7 @@ pub struct CompressArgs {
     /// What an increment adds to
     #[arg(long, value_enum, default_value_t)]
     reference: ReferenceName,
-    /// The weights that become increments, with commas between [default: attn.qkv, attn.proj,
-    /// mlp.fc1, mlp.fc2]
+    /// The weights that become increments, with commas between [default: all matrices of the layers]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     targets: Vec<String>,
     /// The file to write

@@ -88,8 +88,11 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let experiment =
         spec::load_for(Some(device_kind(&device)), &args.spec, &args.set, &models::parameters)?;
     let variants = named_variants(&experiment, args.arm.as_deref())?;
-    let starts = variants.iter().filter_map(|v| v.spec.start.as_ref()?.alpha);
-    let alpha = args.alpha.or(starts.clone().next().filter(|a| starts.clone().all(|b| b == *a)));
+    // Of arms that start from a file, one without alpha means the default.
+    let files = variants.iter().filter_map(|v| v.spec.start.as_ref());
+    let mut alphas = files.filter(|start| start.arm.is_none()).map(|start| start.alpha);
+    let alpha = alphas.next().flatten().filter(|first| alphas.all(|other| other == Some(*first)));
+    let alpha = args.alpha.or(alpha);
     let hints = evaluation_hints(&variants, args.heads, alpha);
     // Weights of a run are evaluated as the run's own arm, after a check that they are unchanged.
     let run = match RunFolder::of_weights(&args.checkpoint) {

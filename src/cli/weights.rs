@@ -36,6 +36,9 @@ pub struct CheckpointArgs {
     /// package]
     #[arg(long, value_name = "X")]
     alpha: Option<f64>,
+    /// Give the model a new head of zeros for so many classes, which a base model without a head needs
+    #[arg(long, value_name = "CLASSES", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    new_head: Option<u32>,
     /// Alpha of a single target's increments there, as in mlp.fc2=2; may be given several times
     #[arg(long, value_name = "TARGET=X")]
     target_alpha: Vec<String>,
@@ -69,10 +72,18 @@ impl CheckpointArgs {
             heads: self.heads,
             alpha: self.alpha,
             target_alphas: target_alphas.clone(),
+            new_head: self.new_head.map(|classes| classes as usize),
             ..Hints::default()
         };
         let loaded =
             self.hub.checkpoint(&self.path, |path| read_checkpoint_as(path, self.from, &hints))?;
+        if self.new_head.is_some() && loaded.form == Form::Compact {
+            return Err(Fault::new("a file of this program has a head, which is kept")
+                .source(self.path.display())
+                .within("--new-head")
+                .help("leave --new-head out; a run with `start.head: new` trains another head")
+                .into());
+        }
         let heads = loaded.checkpoint.model.heads();
         if let Some(given) = self.heads.filter(|given| *given != heads) {
             return Err(self.contradicts(format!("--heads {given}"), format!("{heads} heads")));

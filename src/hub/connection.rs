@@ -130,11 +130,19 @@ pub fn json<T: DeserializeOwned>(
     subject: &str,
 ) -> std::result::Result<T, RequestError> {
     let mut bytes = Vec::new();
-    let reader = response.body_mut().with_config().limit(LARGEST_ANSWER).reader();
+    let reader = response.body_mut().with_config().limit(u64::MAX).reader();
     reader
-        .take(LARGEST_ANSWER)
+        .take(LARGEST_ANSWER + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| RequestError::retryable(format!("the answer was cut: {e}")))?;
+    if bytes.len() as u64 > LARGEST_ANSWER {
+        return Err(RequestError::Final(Error::from(
+            Fault::failed("the server's answer is too long")
+                .source(subject)
+                .found(format!("more than {LARGEST_ANSWER} bytes"))
+                .help("check HF_ENDPOINT and any proxy"),
+        )));
+    }
     serde_json::from_slice(&bytes).map_err(|e| {
         RequestError::Final(Error::from(
             Fault::failed("the server's answer is not what the Hub's API gives")

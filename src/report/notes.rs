@@ -289,11 +289,14 @@ pub fn training_note(
         Select::Best => "weights of the epoch with the best validation metric are tested",
     };
     let clip = t.clip_norm.map_or("no clipping".to_string(), |c| format!("clipped at norm {c}"));
+    let epochs = match t.epochs {
+        1 => "1 epoch".to_string(),
+        n => format!("{n} epochs"),
+    };
     format!(
-        "{model}, {inputs}; {} epochs, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
+        "{model}, {inputs}; {epochs}, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
          warm-up over {} of the steps, cosine to {} of the peak, weight decay {}, {clip}, label \
          smoothing {}{augmentation}; {select}.",
-        t.epochs,
         t.batch_size * t.accumulation,
         t.beta1,
         t.beta2,

@@ -17,6 +17,7 @@ use vlora::train::{AdamW, Schedule};
 
 use crate::common::compare::{largest, relative};
 use crate::common::minilm;
+use crate::common::program;
 use crate::common::pytorch::Fixture;
 
 fn fixture(file: &str) -> Fixture {
@@ -446,6 +447,30 @@ fn a_distilbert_folder_is_read_for_a_new_head() {
     let bert = imported("bert", &hints).unwrap().checkpoint;
     assert!(!bert.tensors.keys().any(|name| name.starts_with("pooler.")));
     assert_eq!(bert.tensors["classifier.weight"].dims(), [2, 16]);
+}
+
+/// A base without a classifier is imported and compressed with a new one, and refused without.
+#[test]
+fn commands_take_a_base_without_a_classifier_if_they_are_given_a_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = folder_of("distilbert").display().to_string();
+    let tried = |arguments: &[&str]| program::vlora(dir.path(), arguments);
+    let refused = tried(&["import", &base, "--out", "no"]);
+    assert!(refused.code == 2 && refused.err.contains("--new-head"), "{}", refused.err);
+    let imported = tried(&["import", &base, "--new-head", "3", "--out", "ours.safetensors"]);
+    assert_eq!(imported.code, 0, "{}", imported.err);
+    let written = dir.path().join("ours.safetensors");
+    let ours = read_checkpoint(&written, &Hints::default()).unwrap().checkpoint;
+    assert_eq!(ours.model.classes(), 3);
+    let head = ours.tensors["classifier.weight"].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(head.iter().all(|weight| *weight == 0.0));
+    let compress = ["--compound-size", "2", "--rank", "2", "--out", "compressed"];
+    let compressed = tried(&[&["compress", &base, "--new-head", "3"][..], &compress].concat());
+    assert_eq!(compressed.code, 0, "{}", compressed.err);
+    assert!(compressed.out.contains("output.dense"), "{}", compressed.out);
+    // A file of this program has a head already.
+    let twice = tried(&["import", "ours.safetensors", "--new-head", "3", "--out", "twice"]);
+    assert!(twice.code == 2 && twice.err.contains("leave --new-head out"), "{}", twice.err);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use vlora::hub::{Hub, Kind, Source};
 use crate::common::data::{self, Dataset, idx};
 use crate::common::hash::sha256;
 use crate::common::program::{Ran, command, vlora};
+use crate::common::spec::Spec;
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -395,8 +396,8 @@ fn the_program_shows_a_folder_and_the_spec_that_reads_it() {
     let (_, spec) = ran.out.split_once("to paste into a spec:\n\n").unwrap();
     assert_eq!(
         spec,
-        "data:\n  path: .\n  ignore: [\"**/*.bmp\"]\n  train: train\n  validation: validation\n  \
-         test: {fraction: 0.34}\nmodel:\n  image_size: 8\n  channels: 3\n  classes: 2\n"
+        "task: image-classification\ndata:\n  path: .\n  ignore: [\"**/*.bmp\"]\n  train: train\n  validation: validation\n  \
+         test: {fraction: 0.34}\nmodel:\n  architecture: vit\n  image_size: 8\n  channels: 3\n  classes: 2\n"
     );
     fs::write(dataset.at("spec.yaml"), whole_spec(spec)).unwrap();
     let planned = vlora(&dataset.at(""), &["plan", "spec.yaml"]);
@@ -412,8 +413,10 @@ fn the_program_shows_a_folder_and_the_spec_that_reads_it() {
 
 /// The lines that `vlora data` prints, with what else a spec needs.
 fn whole_spec(lines: &str) -> String {
-    let model = "  architecture: vit\n  patch_size: 1\n  dim: 8\n  depth: 1\n  heads: 1\n";
-    format!("task: image-classification\narms: {{baseline: }}\nseeds: [0]\n{lines}{model}")
+    // `patch_size` is of images alone; `lines` end with the model's section.
+    let patches = if lines.contains("architecture: vit") { "  patch_size: 1\n" } else { "" };
+    let model = "  dim: 8\n  depth: 1\n  heads: 1\n";
+    format!("arms: {{baseline: }}\nseeds: [0]\n{lines}{patches}{model}")
 }
 
 /// A Parquet file of images with labels; None where a row has none.
@@ -666,11 +669,131 @@ fn the_lines_of_a_spec_name_what_is_not_usual() {
     let (_, spec) = ran.out.split_once("to paste into a spec:\n\n").unwrap();
     assert_eq!(
         spec,
-        "data:\n  path: .\n  config: \"2019\"\n  image_column: photo\n  label_column: kind\n  \
+        "task: image-classification\ndata:\n  path: .\n  config: \"2019\"\n  image_column: photo\n  label_column: kind\n  \
          train: train\n  validation: {fraction: 0.34}\n  test: {fraction: 0.34}\n  resize: 6\n  \
-         crop: center\nmodel:\n  image_size: 6\n  channels: 1\n  classes: 2\n"
+         crop: center\nmodel:\n  architecture: vit\n  image_size: 6\n  channels: 1\n  classes: 2\n"
     );
     assert!(ran.out.contains("  train: 1 of 6 × 20, grey, PNG\n"), "{}", ran.out);
+}
+
+/// Sentences with a label each, a line a row: label, separator, text.
+fn rows(separator: char, count: usize) -> String {
+    let row = |i: usize| format!("{}{separator}the film number {i} was long\n", i % 2);
+    (0..count).map(row).collect()
+}
+
+/// The lines for texts are planned as they are, or a sentence says what is missing for them.
+#[test]
+fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
+    let pairs = "premise,hypothesis,kind\na dog ran off,an animal moved,yes\na cat sat,a dog ran,no\n\
+                 two men ate,people ate,yes\nit rained here,it was dry,no\n";
+    let glue =
+        "sentence\tlabel\tidx\nfine film\t1\t0\ndull film\t0\t1\nlong film\t1\t2\nbad one\t0\t3\n";
+    // As SetFit stores them, with the name of each label beside it.
+    let named = |i: usize| {
+        let (label, name) = (i % 2, ["negative", "positive"][i % 2]);
+        format!(
+            "{{\"text\": \"film {i} was seen\", \"label\": {label}, \"label_text\": \"{name}\"}}\n"
+        )
+    };
+    let json: String = (0..30).map(named).collect();
+    let news: String =
+        (0..24).map(|i| format!("{},title {i},a longer body of the text {i}\n", i % 4)).collect();
+    let planned: &[(&str, &[(&str, &str)], &[&str], &[&str])] = &[
+        (
+            "a header",
+            &[("train.csv", &format!("label,text\n{}", rows(',', 12)))],
+            &[],
+            &["path: .", "train: train", "tokenizer: {train: word-piece}", "classes: 2"],
+        ),
+        (
+            "no header",
+            &[("train.csv", &rows(',', 12)), ("test.csv", "1,what a film\n")],
+            &["--columns", "label,text"],
+            &["columns: [label, text]", "test: test", "classes: 2"],
+        ),
+        (
+            "tabs and no header",
+            &[("train.tsv", &rows('\t', 12))],
+            &["--columns", "label,sentence"],
+            &["columns: [label, sentence]", "text_column: sentence"],
+        ),
+        ("a task of GLUE", &[("train.tsv", glue)], &[], &["text_column: sentence"]),
+        (
+            "pairs",
+            &[("train.csv", pairs)],
+            &[],
+            &["text_column: premise", "pair_column: hypothesis", "label_column: kind"],
+        ),
+        ("labels with their names", &[("train.jsonl", &json)], &[], &["classes: 2"]),
+        (
+            "two columns of texts",
+            &[("train.csv", &news)],
+            &["--columns", "label,title,body"],
+            &["text_column: body", "# other columns of texts: title", "classes: 4"],
+        ),
+    ];
+    for (name, files, arguments, lines) in planned {
+        let dataset = Dataset::new(files);
+        let ran = vlora(&dataset.at(""), &[&["data", ".", "--rows", "0"], *arguments].concat());
+        let (_, spec) = ran
+            .out
+            .split_once("to paste into a spec:\n\n")
+            .unwrap_or_else(|| panic!("{name}: {}{}", ran.out, ran.err));
+        for line in ["task: text-classification", "architecture: encoder"].iter().chain(*lines) {
+            assert!(spec.lines().any(|l| l.trim() == *line), "{name}: {line}\n{spec}");
+        }
+        fs::write(dataset.at("spec.yaml"), whole_spec(spec)).unwrap();
+        let ran = vlora(&dataset.at(""), &["plan", "spec.yaml"]);
+        assert_eq!(ran.code, 0, "{name}: {}\n{spec}", ran.err);
+    }
+    let missing: &[(&str, &str, &str)] = &[
+        ("no labels", "text\na film\nanother film\nmore films\n", "no column holds labels"),
+        ("one class", "text,label\na,0\nb,0\nc,0\nd,0\n", "`label` tells no two classes apart"),
+    ];
+    for (name, csv, reason) in missing {
+        let dataset = Dataset::new(&[("train.csv", csv)]);
+        let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
+        let found = ran.out.split_once("no lines for a spec: ");
+        assert!(found.is_some_and(|(_, found)| found.contains(reason)), "{name}: {}", ran.out);
+    }
+}
+
+/// Faults of names that the files do not have.
+#[test]
+fn columns_are_named_for_csv_and_tsv_without_names_alone() {
+    let spec = |files: &[(&str, &str)], columns: &str| {
+        let dataset = Dataset::new(files);
+        let spec = Spec::texts().set("data.path=.").set("data.validation=null");
+        let spec = match columns {
+            "" => spec,
+            columns => spec.set(&format!("data.columns={columns}")),
+        };
+        let small = spec.set("data.test={fraction: 0.34}").set("data.tokenizer.vocabulary=300");
+        fs::write(dataset.at("spec.yaml"), small.text()).unwrap();
+        vlora(&dataset.at(""), &["plan", "spec.yaml"])
+    };
+    let bare = rows(',', 12);
+    let sound = spec(&[("train.csv", &bare)], "[label, text]");
+    assert_eq!(sound.code, 0, "{}", sound.err);
+    let json = "{\"text\": \"a\", \"label\": 0}\n";
+    for (files, columns, want) in [
+        (&[("train.csv", &bare[..])], "", "`data.columns` names the columns"),
+        (
+            &[("train.csv", &format!("label,text\n{bare}"))],
+            "[label, text]",
+            "train.csv:1: the first row",
+        ),
+        (
+            &[("train.csv", &bare)],
+            "[label, text, more]",
+            "expected: 3, as there are column names in",
+        ),
+        (&[("train.jsonl", json)], "[label, text]", "data.columns: the files name their columns"),
+    ] {
+        let ran = spec(files, columns);
+        assert!(ran.code == 2 && ran.err.contains(want), "{want}: {}", ran.err);
+    }
 }
 
 /// The licence of the images in the program is known.

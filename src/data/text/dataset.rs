@@ -81,7 +81,9 @@ impl TextData {
         let mut encoded: Vec<(Role, Arc<Encoded>)> = Vec::new();
         for split in loaded.splits() {
             let texts = split.examples.texts();
-            encoded.push((split.role, Arc::new(tokenizer.encode(&texts, data.max_tokens)?)));
+            let tokens = tokenizer.encode(&texts, data.max_tokens);
+            let named = |error: Error| error.map_fault(|fault| fault.source(&tokenizer_name));
+            encoded.push((split.role, Arc::new(tokens.map_err(named)?)));
         }
         let split = |role: Role| {
             let (own, rows) = loaded.of(role);

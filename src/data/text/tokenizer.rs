@@ -161,6 +161,11 @@ impl Tokenizer {
         ["[PAD]", "<pad>"].into_iter().find_map(|pad| self.inner.token_to_id(pad)).unwrap_or(0)
     }
 
+    /// Number of special tokens that it adds to a single text.
+    pub fn special_tokens(&self) -> usize {
+        self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
+    }
+
     /// Tokenises texts and adds the tokenizer's special tokens. A text is cut to `max_tokens`
     /// tokens, special ones included. In a pair the longer text is cut first.
     pub fn encode(&self, texts: &Texts, max_tokens: usize) -> Result<Encoded> {

@@ -1,7 +1,7 @@
 //! Notes on texts, for tables and evaluations.
 
 use super::data::{model, section};
-use super::start::Adjusted;
+use super::start::{Adjusted, NOT_COMPARED};
 use crate::results::{Provenance, Setting, TaskFields};
 use crate::spec::{EncoderSpec, RunSpec, TextPool, TokenizerKind};
 use crate::tasks::classification::classes_note;
@@ -22,13 +22,21 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     };
     let known = provenance.and_then(|p| p.task.get::<usize>("tokenizer_tokens"));
     let known = known.map_or_else(String::new, |tokens| format!(" ({tokens} tokens)"));
+    let not_compared = provenance.and_then(|p| p.task.get::<bool>(NOT_COMPARED)) == Some(true);
+    let compared = match not_compared {
+        true => ", which was not compared with that of the weights it starts from",
+        false => "",
+    };
     let what = match &data.pair_column {
         None => "texts",
         Some(_) => "pairs of texts",
     };
     Setting {
         model: architecture(model(spec)),
-        inputs: format!("{what} of up to {} tokens by {tokenizer}{known}", data.max_tokens),
+        inputs: format!(
+            "{what} of up to {} tokens by {tokenizer}{known}{compared}",
+            data.max_tokens
+        ),
         augmentation: None,
     }
 }

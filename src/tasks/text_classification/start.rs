@@ -1,12 +1,15 @@
 //! Checks start weights that were trained on other texts: their tokenizer and their classes.
 
-use super::data::Data;
+use super::data::{Data, model};
 use crate::checkpoints::match_classes;
 use crate::data::text::{TOKENIZER, Tokenizer};
 use crate::error::{Fault, Result};
 use crate::results::TaskFields;
-use crate::spec::{ClassMatch, RunSpec, StartHead};
+use crate::spec::{ClassMatch, RunSpec, StartHead, TextPool};
 use crate::tasks::start::{Base, Settled};
+
+/// The provenance field that is true if no tokenizer lies beside the start weights.
+pub const NOT_COMPARED: &str = "start_tokenizer_not_compared";
 
 /// The changes to the start weights for these data, as stored in `start.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,11 +33,14 @@ impl Adjusted {
 /// weights were trained with another tokenizer.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
     let spec = spec.clone();
+    check_first_token(data, &spec)?;
     let (Some(base), Some(start)) = (base, spec.start.clone()) else {
         return Ok(Settled::from_seed(spec, TaskFields::default()));
     };
+    let mut is_compared = true;
     let theirs = match &base {
         Base::Checkpoint(loaded) => {
+            is_compared = loaded.tokenizer.is_some();
             if let Some(bytes) = &loaded.tokenizer {
                 let beside = loaded.path.with_file_name(TOKENIZER).display().to_string();
                 let tokenizer = Tokenizer::read(&beside, bytes)?;
@@ -69,8 +75,28 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         _ => String::new(),
     };
     let started = base.started(&spec, Adjusted { classes }.fields());
-    let fields = TaskFields::default();
-    Ok(Settled { spec, fields, started: Some(started), note: None, identity })
+    let (fields, note) = match is_compared {
+        true => (TaskFields::default(), None),
+        false => {
+            let note = "Its tokenizer is not compared with that of the weights, since none lies \
+                        beside them.";
+            (TaskFields::default().with(NOT_COMPARED, &true), Some(note.to_string()))
+        }
+    };
+    Ok(Settled { spec, fields, started: Some(started), note, identity })
+}
+
+/// Errors if the classifier reads the first token and the tokenizer puts no special token there.
+fn check_first_token(data: &Data, spec: &RunSpec) -> Result<()> {
+    let Some(tokenizer) = &data.0.tokenizer else { return Ok(()) };
+    if model(spec).pool == TextPool::Mean || tokenizer.special_tokens() > 0 {
+        return Ok(());
+    }
+    Err(Fault::new("the classifier reads the first token, and the tokenizer adds none to a text")
+        .within("model.pool")
+        .found(format!("{} without special tokens", data.0.tokenizer_name))
+        .expected("`mean`, or a tokenizer that begins each text with a special token, as BERT's")
+        .into())
 }
 
 /// The error if the data's tokenizer is not `theirs`, which the weights were trained with.
