@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::nn::{counters, emulated};
 use crate::spec::{self, RunSpec};
 use crate::tasks::{Blueprint, DataSet, Opened, Run, Split, Task, Work};
-use crate::train::{Step, Trainer};
+use crate::train::{Checkpoint, Flow, Step, Trainer};
 
 /// The results of a training.
 struct Trained {
@@ -72,13 +72,14 @@ impl Work for Training<'_> {
         trainer
             .train_epoch(|step| {
                 steps.push(step.clone());
-                true
+                Flow::Continue
             })
             .unwrap();
-        let evaluation = trainer.evaluate(Split::Test).unwrap();
+        trainer.end_epoch();
+        let evaluation = trainer.evaluate(Split::Test, &|| false).unwrap().unwrap();
         let checkpoint = trainer.checkpoint().unwrap();
-        trainer.resume(&checkpoint).unwrap();
-        assert_eq!(trainer.evaluate(Split::Test).unwrap(), evaluation);
+        trainer.resume(Checkpoint::from_bytes(&checkpoint).unwrap(), Vec::new()).unwrap();
+        assert_eq!(trainer.evaluate(Split::Test, &|| false).unwrap(), Some(evaluation.clone()));
         let weights = trainer.store().snapshot().unwrap();
         Trained { steps, weights, loss: evaluation.scores.loss, checkpoint: bits(&checkpoint) }
     }
@@ -180,7 +181,7 @@ impl Work for Launches<'_> {
     fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> [u64; 2] {
         let mut trainer = self.0.trainer(task, blueprint);
         let before = counters(self.0.device).unwrap();
-        trainer.train_epoch(|_| true).unwrap();
+        trainer.train_epoch(|_| Flow::Continue).unwrap();
         let after = counters(self.0.device).unwrap();
         [after.launches - before.launches, after.products - before.products]
     }
@@ -225,12 +226,13 @@ impl Work for Resuming<'_> {
     fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) {
         assert_eq!(task.data().len(Split::Train), 12);
         let mut whole = self.0.trainer(task, blueprint);
-        whole.train_epoch(|_| true).unwrap();
+        whole.train_epoch(|_| Flow::Continue).unwrap();
+        whole.end_epoch();
         let checkpoint = whole.checkpoint().unwrap();
-        whole.train_epoch(|_| true).unwrap();
+        whole.train_epoch(|_| Flow::Continue).unwrap();
         let mut parts = self.0.trainer(task, blueprint);
-        parts.resume(&checkpoint).unwrap();
-        parts.train_epoch(|_| true).unwrap();
+        parts.resume(Checkpoint::from_bytes(&checkpoint).unwrap(), Vec::new()).unwrap();
+        parts.train_epoch(|_| Flow::Continue).unwrap();
         assert!(bits(&parts.checkpoint().unwrap()) == bits(&whole.checkpoint().unwrap()));
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::{ExperimentFolder, RunState};
-use crate::runner::{Origin, Outcome, Plan, Workers, execute};
+use crate::runner::{CheckpointInterval, Origin, Outcome, Plan, Workers, execute};
 use crate::spec::{Experiment, HUB_PREFIX};
 use crate::tasks::evidence;
 
@@ -32,6 +32,15 @@ pub struct RunArgs {
     /// and their memory is not counted.
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     jobs: usize,
+    /// Write a checkpoint of a run at least every so many minutes
+    ///
+    /// It is the most that a crash can lose. A signal that stops the program loses nothing. At the end
+    /// of an epoch a checkpoint is written more often where that takes at most 2 % of the time.
+    #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = minutes)]
+    checkpoint_minutes: f64,
+    /// Write one after so many optimiser steps, too
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_steps: Option<u64>,
     /// Let --set drop runs from the experiment's table
     ///
     /// Without it, that is refused: a quick try with other settings would replace the table. No run is
@@ -51,8 +60,21 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    fn interval(&self) -> CheckpointInterval {
+        let time = Duration::from_secs_f64(60.0 * self.checkpoint_minutes);
+        CheckpointInterval { time, steps: self.checkpoint_steps }
+    }
+
     fn log_every(&self) -> Duration {
         Duration::from_secs(self.log_every.into())
+    }
+}
+
+/// A number of minutes that is more than none and less than a year.
+fn minutes(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes > 0.0 && minutes < 525_600.0 => Ok(minutes),
+        _ => Err("expected a number above 0".into()),
     }
 }
 
@@ -77,8 +99,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
         1 => Ok(device.clone()),
         _ => args.device.another(),
     };
-    let workers = Workers { jobs: args.jobs, device: &own };
-    let executed = execute(&plan, &folder, workers, &stop, &mut progress);
+    let interval = args.interval();
+    let workers = Workers { jobs: args.jobs, device: &own, interval };
+    let executed = execute(&plan, &folder, workers, stop, &mut progress);
     progress.finish();
     let outcomes = match executed {
         Err(Error::Interrupted) => {

@@ -1,34 +1,49 @@
 //! Signals that stop a run.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Fault, Result};
 
-/// Returns a flag that is set by the first Ctrl-C, SIGTERM or SIGHUP (terminal closed). A second
-/// signal ends the program at once, which loses only the current epoch. Signals that were ignored
-/// at program start stay ignored, so that `nohup` and background jobs of scripts work.
-pub fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&stop);
+/// Set by the first signal.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Returns a flag that is set by the first Ctrl-C, SIGTERM, SIGHUP (terminal closed) or SIGUSR1 (a
+/// scheduler's warning that time is up). A second Ctrl-C, SIGTERM or SIGHUP ends the program at once,
+/// which loses what was trained since the last checkpoint. Signals that were ignored at program start
+/// stay ignored, so that `nohup` and background jobs of scripts work.
+pub fn stop_on_signal() -> Result<&'static AtomicBool> {
     let ignored = ignored();
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(Error::Interrupted.exit_code()));
         }
     })
     .map_err(|e| Error::from(Fault::failed(format!("signals cannot be handled: {e}"))))?;
-    // ctrlc has replaced the handlers of all three signals.
+    stop_on_warning();
+    // All handlers were replaced.
     ignored.into_iter().for_each(ignore);
-    Ok(stop)
+    Ok(&STOP)
 }
+
+/// Schedulers repeat their warning, so a second SIGUSR1 does no more than the first.
+#[cfg(unix)]
+fn stop_on_warning() {
+    extern "C" fn stop(_: Signal) {
+        STOP.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: the handler only stores to an atomic, which a handler may do at any moment.
+    unsafe { libc::signal(libc::SIGUSR1, stop as extern "C" fn(Signal) as libc::sighandler_t) };
+}
+
+#[cfg(not(unix))]
+fn stop_on_warning() {}
 
 #[cfg(unix)]
 type Signal = libc::c_int;
 #[cfg(not(unix))]
 type Signal = ();
 
-/// The signals handled by ctrlc that are currently ignored.
+/// The handled signals that are currently ignored.
 #[cfg(unix)]
 fn ignored() -> Vec<Signal> {
     let is_ignored = |signal: &Signal| {
@@ -41,7 +56,8 @@ fn ignored() -> Vec<Signal> {
         };
         action.is_some_and(|action| action.sa_sigaction == libc::SIG_IGN)
     };
-    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].into_iter().filter(is_ignored).collect()
+    let handled = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1];
+    handled.into_iter().filter(is_ignored).collect()
 }
 
 #[cfg(unix)]

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::json::{Lines, lines, read_first_lines, read_json, read_lines, write_json};
+use super::journal::{Journal, JournalWriter};
+use super::json::{lines, read_first_lines, read_json, read_lines, write_json};
 use super::record::ExperimentRecord;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
@@ -138,15 +139,18 @@ impl RunFolder {
     pub const EPOCHS: &str = "epochs.jsonl";
     pub const TEST: &str = "test.jsonl";
     pub const CHECKPOINT: &str = "checkpoint.safetensors";
+    /// The checkpoint before.
+    pub const PREVIOUS: &str = "checkpoint-previous.safetensors";
     pub const MODEL: &str = "model.safetensors";
     pub const RESULT: &str = "result.json";
     pub const FAILURE: &str = "failure.json";
 
     /// All of them. [`RunFolder::delete`] removes them in this order.
-    const FILES: [&str; 11] = [
+    const FILES: [&str; 12] = [
         Self::RESULT,
         Self::MODEL,
         Self::CHECKPOINT,
+        Self::PREVIOUS,
         Self::TEST,
         Self::EPOCHS,
         Self::STEPS,
@@ -253,10 +257,33 @@ impl RunFolder {
         self.write(name, &lines(&self.file(name), items)?)
     }
 
-    /// Starts a file of JSON lines with `items` and returns its writer. Replaces an existing file.
-    pub fn create_lines<T: Serialize>(&self, name: &str, items: &[T]) -> Result<Lines> {
-        self.write_lines(name, items)?;
-        Lines::open(self.file(name))
+    /// Continues the journal of steps from a checkpoint; an empty journal starts it anew.
+    pub fn resume_journal(&self, journal: Journal) -> Result<JournalWriter> {
+        JournalWriter::resume(self.file(Self::STEPS), journal).map_err(with_help)
+    }
+
+    /// Writes a checkpoint. The one before is kept as [`RunFolder::PREVIOUS`] until the next: if the new
+    /// file is damaged, the run resumes from it.
+    pub fn write_checkpoint(&self, bytes: &[u8]) -> Result<()> {
+        let (newest, previous) = (self.file(Self::CHECKPOINT), self.file(Self::PREVIOUS));
+        match fs::rename(&newest, &previous) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("renaming", &newest, e));
+            }
+            _ => {}
+        }
+        write_atomic(&newest, bytes)
+    }
+
+    /// Removes the checkpoints of a finished run.
+    pub fn remove_checkpoints(&self) -> Result<()> {
+        self.remove(Self::CHECKPOINT)?;
+        self.remove(Self::PREVIOUS)
+    }
+
+    /// Whether there is a checkpoint to resume from.
+    pub fn has_checkpoint(&self) -> bool {
+        [Self::CHECKPOINT, Self::PREVIOUS].into_iter().any(|name| self.file(name).exists())
     }
 
     /// The first `count` lines of a file. The rest is not read, since a crash may have cut its last
@@ -319,14 +346,21 @@ mod tests {
     }
 
     #[test]
-    fn starting_a_file_of_lines_replaces_the_old_one() {
+    fn the_checkpoint_before_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let run = ExperimentFolder::new(dir.path()).run("abc");
-        run.write(RunFolder::STEPS, b"before").unwrap();
-        let mut lines = run.create_lines(RunFolder::STEPS, &[1, 2]).unwrap();
-        lines.append(&3).unwrap();
-        lines.flush().unwrap();
-        assert_eq!(fs::read(run.file(RunFolder::STEPS)).unwrap(), b"1\n2\n3\n");
+        let read = |name: &str| fs::read(run.file(name)).unwrap();
+        assert!(!run.has_checkpoint());
+        run.write_checkpoint(b"one").unwrap();
+        assert!(run.has_checkpoint() && !run.file(RunFolder::PREVIOUS).exists());
+        run.write_checkpoint(b"two").unwrap();
+        run.write_checkpoint(b"three").unwrap();
+        assert_eq!(read(RunFolder::CHECKPOINT), b"three");
+        assert_eq!(read(RunFolder::PREVIOUS), b"two");
+        run.remove(RunFolder::CHECKPOINT).unwrap();
+        assert!(run.has_checkpoint());
+        run.remove_checkpoints().unwrap();
+        assert!(!run.has_checkpoint());
     }
 
     #[test]

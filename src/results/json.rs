@@ -1,62 +1,14 @@
 //! Records as JSON: one per file, or one per line. Errors name file and line. The caller adds the
 //! help, since it knows whose record it is.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::fs;
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
-
-/// A file of JSON lines that grows during training. Lines are buffered and written at most every
-/// two seconds, so that the run can be followed.
-#[derive(Debug)]
-pub struct Lines {
-    path: PathBuf,
-    file: File,
-    /// Bytes that are not yet in the file.
-    buffer: Vec<u8>,
-    last_flush: Instant,
-    interval: Duration,
-}
-
-impl Lines {
-    /// Opens an existing file.
-    pub fn open(path: PathBuf) -> Result<Lines> {
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.map_err(|e| Error::io("opening", &path, e))?;
-        let interval = Duration::from_secs(2);
-        Ok(Lines { path, file, buffer: Vec::new(), last_flush: Instant::now(), interval })
-    }
-
-    pub fn append<T: Serialize>(&mut self, item: &T) -> Result<()> {
-        to_json(&mut self.buffer, item, &self.path, false)?;
-        self.buffer.push(b'\n');
-        match self.last_flush.elapsed() >= self.interval {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    /// Writes the buffered lines to the file.
-    pub fn flush(&mut self) -> Result<()> {
-        let written = self.file.write_all(&self.buffer);
-        written.map_err(|e| Error::io("writing", &self.path, e))?;
-        self.buffer.clear();
-        self.last_flush = Instant::now();
-        Ok(())
-    }
-
-    /// Writes the buffered lines and syncs them to disk.
-    pub fn sync(&mut self) -> Result<()> {
-        self.flush()?;
-        self.file.sync_data().map_err(|e| Error::io("syncing", &self.path, e))
-    }
-}
 
 /// Items as JSON, one per line; `path` names the file in errors.
 pub fn lines<T: Serialize>(path: &Path, items: &[T]) -> Result<Vec<u8>> {
@@ -68,7 +20,13 @@ pub fn lines<T: Serialize>(path: &Path, items: &[T]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn to_json<T: Serialize>(out: &mut Vec<u8>, value: &T, path: &Path, pretty: bool) -> Result<()> {
+/// Appends a value as JSON to `out`; `path` names the file in errors.
+pub fn to_json<T: Serialize>(
+    out: &mut Vec<u8>,
+    value: &T,
+    path: &Path,
+    pretty: bool,
+) -> Result<()> {
     let written = match pretty {
         true => serde_json::to_writer_pretty(&mut *out, value),
         false => serde_json::to_writer(&mut *out, value),
@@ -139,31 +97,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_appended_and_a_cut_line_is_not_read() {
+    fn a_cut_line_after_those_that_count_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("steps.jsonl");
-        fs::write(&path, b"1\n2\n").unwrap();
-        let mut lines = Lines::open(path.clone()).unwrap();
-        lines.append(&3).unwrap();
-        // A new line is buffered first.
-        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n");
-        lines.interval = Duration::ZERO;
-        lines.append(&4).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n");
-        lines.interval = Duration::MAX;
-        lines.append(&5).unwrap();
-        lines.sync().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n5\n");
+        let path = dir.path().join("epochs.jsonl");
         // Cut within a line, followed by bytes that a crash may leave.
         fs::write(&path, b"1\n2\n3\n{\"st\xff\0").unwrap();
         let first = |count| read_first_lines::<u64>(&path, count);
         assert_eq!(first(3).unwrap(), [1, 2, 3]);
         assert_eq!(first(0).unwrap(), [0u64; 0]);
         let error = first(4).unwrap_err().to_string();
-        assert!(error.contains("steps.jsonl: the file ends before its checkpoint"), "{error}");
+        assert!(error.contains("epochs.jsonl: the file ends before its checkpoint"), "{error}");
         fs::write(&path, b"1\nx\n3\n").unwrap();
         let error = first(3).unwrap_err().to_string();
-        assert!(error.contains("steps.jsonl:2: the record is damaged"), "{error}");
+        assert!(error.contains("epochs.jsonl:2: the record is damaged"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //!     steps.jsonl            one line per optimiser step
 //!     epochs.jsonl           one line per epoch
 //!     checkpoint.safetensors while the run is not finished
+//!     checkpoint-previous.safetensors   the one before
 //!     model.safetensors      the tested weights
 //!     test.jsonl             one line per test example
 //!     result.json            written last: the run is finished
@@ -25,6 +26,7 @@
 mod evidence;
 mod folder;
 mod integrity;
+mod journal;
 mod json;
 mod metric;
 mod record;
@@ -36,7 +38,8 @@ mod task_fields;
 pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
 pub use folder::{Deletion, ExperimentFolder, RunFolder, RunLock};
 pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
-pub use json::{Lines, lines};
+pub use journal::{Journal, JournalWriter};
+pub use json::lines;
 pub use metric::{Better, Metric, WorkUnit};
 pub use record::*;
 pub use reuse::take_over;

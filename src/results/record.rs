@@ -140,6 +140,9 @@ pub struct Session {
     /// The git repository that the command ran in; None outside one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositoryState>,
+    /// Why the newest checkpoint was not used and the one before it was; None if it was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<String>,
     /// The value of VLORA_COMMIT when the program was built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program_commit: Option<String>,

@@ -27,7 +27,7 @@ pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<Ru
     }
     // Removed before the other run's evidence arrives: after a crash, training must not resume from
     // this run's checkpoint beside the other's evidence.
-    to.remove(RunFolder::CHECKPOINT)?;
+    to.remove_checkpoints()?;
     let has_tokenizer = result.files.contains_key(RunFolder::TOKENIZER);
     for name in evidence_files(&spec.spec, has_tokenizer) {
         link(&from.file(name), &to.file(name))?;

@@ -45,7 +45,7 @@ impl RunFolder {
             RunState::Running
         } else if has(Self::FAILURE) {
             RunState::Failed
-        } else if has(Self::CHECKPOINT) {
+        } else if self.has_checkpoint() {
             RunState::Interrupted
         } else {
             RunState::Planned

@@ -6,6 +6,7 @@ use std::thread;
 
 use candle_core::Device;
 
+use super::checkpoint_interval::CheckpointInterval;
 use super::executor::{RunExecutor, already_finished};
 use super::observer::{Observer, Outcome};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
@@ -23,11 +24,11 @@ pub struct Workers<'a> {
     /// Opens the device of a worker. Each worker calls it once, so that each has its own CUDA
     /// stream.
     pub device: &'a (dyn Fn() -> Result<Device> + Sync),
+    pub interval: CheckpointInterval,
 }
 
 /// Executes every run of the plan. A failed run does not stop the others. `stop` ends each run
-/// after its current step and leaves the checkpoint of its last whole epoch. Outcomes are ordered
-/// by seed, then by [`in_order_of_start`](crate::spec::Experiment::in_order_of_start).
+/// after its current step and leaves a checkpoint of it. Outcomes are ordered by seed, then by [`in_order_of_start`](crate::spec::Experiment::in_order_of_start).
 pub fn execute(
     plan: &Plan,
     folder: &ExperimentFolder,
@@ -45,7 +46,8 @@ pub fn execute(
     let outcomes = Mutex::new(vec![None; runs.len()]);
     let observer = Mutex::new(observer);
     let (queue, observer) = (&queue, &observer);
-    let context = WorkerContext { plan, experiment: folder, jobs, stop, queue, observer };
+    let interval = workers.interval;
+    let context = WorkerContext { plan, experiment: folder, jobs, interval, stop, queue, observer };
     let work = || {
         let worked = take_runs(context, &runs, &workers, &outcomes);
         // An error of one worker stops the others after their current step.

@@ -1,8 +1,12 @@
 //! Executes one run: claims, trains, tests and records it.
 
+use std::fmt::Display;
+use std::path::Path;
+
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
+use super::checkpoint_interval::CheckpointTimer;
 use super::device::device_name;
 use super::initial_weights::{InitialWeights, initial_weights};
 use super::load::Meter;
@@ -13,15 +17,15 @@ use super::plan::{PlannedRun, PlannedVariant};
 use super::provenance::provenance;
 use super::worker::WorkerContext;
 use crate::checkpoints::to_bytes;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use crate::nn::configure;
 use crate::results::{
-    CheckLevel, EpochRecord, Failure, FileRecord, Provenance, RunFolder, RunResult, RunState,
-    SCHEMA_VERSION, Session, SpecRecord, StartRecord, StepRecord, evidence_files, take_over,
+    CheckLevel, Failure, FileRecord, Journal, Provenance, RunFolder, RunResult, RunState,
+    SCHEMA_VERSION, Session, SpecRecord, StartRecord, evidence_files, take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
 use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, Work};
-use crate::train::{Start, TrainError, Trainer};
+use crate::train::{Checkpoint, Flow, Start, Step, TrainError, Trainer};
 
 /// The outcome of a run that was finished before. A damaged run fails and is not trained again,
 /// since somebody may still need its evidence.
@@ -59,10 +63,7 @@ impl From<Error> for RunError {
 
 impl From<TrainError> for RunError {
     fn from(error: TrainError) -> RunError {
-        match error {
-            TrainError::Interrupted => RunError::Stopped(Error::Interrupted),
-            other => RunError::Training(other),
-        }
+        RunError::Training(error)
     }
 }
 
@@ -89,7 +90,7 @@ impl<'a> RunExecutor<'a> {
         if matches!(self.folder.state(), RunState::Finished | RunState::Damaged) {
             let outcome = already_finished(&self.folder);
             if let Outcome::AlreadyFinished(_) = outcome {
-                self.folder.remove(RunFolder::CHECKPOINT)?;
+                self.folder.remove_checkpoints()?;
             }
             return Ok(outcome);
         }
@@ -167,36 +168,58 @@ impl<'a> RunExecutor<'a> {
         let mut trainer =
             Trainer::new(task, blueprint, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
-        let (steps, mut epochs) = self.resume(&mut trainer)?;
-        self.record_session(!epochs.is_empty())?;
-        self.context.notify(|o| o.run_started(self.variant, self.run, epochs.len()));
-        // Steps recorded after the last checkpoint are dropped; they are trained again.
-        let mut steps = self.folder.create_lines(RunFolder::STEPS, &steps)?;
+        let Resumed { journal, recovered } = self.resume(&mut trainer)?;
+        self.record_session(trainer.state().step > 0, recovered)?;
+        self.context.notify(|o| o.run_started(self.variant, self.run, trainer.state().epoch));
+        // Steps recorded after the checkpoint are dropped; they are trained again.
+        let mut steps = self.folder.resume_journal(journal)?;
+        self.folder.write_lines(RunFolder::EPOCHS, &trainer.state().epochs)?;
+        let mut timer = CheckpointTimer::new(self.context.interval, trainer.state().step);
         let mut meter = Meter::start();
+        let is_stopped = || self.context.is_stopped();
         while !trainer.is_done() {
             let mut appended = Ok(());
-            let epoch = trainer.epoch(|step| {
+            let on_step = |step: &Step| {
                 appended = steps.append(&step.record);
                 self.context.notify(|o| o.step(self.run, step));
-                appended.is_ok() && !self.context.is_stopped()
-            });
+                let pauses = appended.is_err() || is_stopped() || timer.is_due(step.record.step);
+                if pauses { Flow::Pause } else { Flow::Continue }
+            };
+            let epoch = trainer.epoch(on_step, &is_stopped);
             appended?;
-            // Also if the epoch ended early, since the steps before a failure are its evidence.
-            steps.sync()?;
+            // Also if the epoch failed, since the steps before a failure are its evidence.
+            let journal = steps.sync()?;
             let epoch = epoch?;
             let is_last = trainer.is_done();
             meter.update(trainer.load_mut(), is_last);
-            self.context.notify(|o| o.epoch(self.run, &epoch));
-            epochs.push(epoch);
-            self.folder.write_lines(RunFolder::EPOCHS, &epochs)?;
-            // Written last, so that a checkpoint is never ahead of its records.
-            self.folder.write(RunFolder::CHECKPOINT, &trainer.checkpoint()?)?;
+            trainer.set_journal(journal);
+            if let Some(epoch) = &epoch {
+                self.context.notify(|o| o.epoch(self.run, epoch));
+                self.folder.write_lines(RunFolder::EPOCHS, &trainer.state().epochs)?;
+            }
+            let step = trainer.state().step;
+            let is_due = match epoch.is_some() {
+                true => timer.is_due_at_epoch(step),
+                false => timer.is_due(step),
+            };
+            if is_stopped() || is_due {
+                // Written last, so that a checkpoint is never ahead of its records.
+                timer.write(step, || self.write_checkpoint(&trainer))?;
+            }
+            if is_stopped() && !trainer.is_done() {
+                return Err(RunError::Stopped(Error::Interrupted));
+            }
         }
         self.finish(task, &mut trainer)
     }
 
-    /// Appends this process to the sessions of the run.
-    fn record_session(&self, resumed: bool) -> RunOutcome<()> {
+    fn write_checkpoint<T: Task>(&self, trainer: &Trainer<T>) -> RunOutcome<()> {
+        Ok(self.folder.write_checkpoint(&trainer.checkpoint()?)?)
+    }
+
+    /// Appends this process to the sessions of the run. `recovered` says why it did not resume from the
+    /// newest checkpoint, if so.
+    fn record_session(&self, resumed: bool, recovered: Option<String>) -> RunOutcome<()> {
         let before = match resumed {
             false => Vec::new(),
             true => match self.folder.read_json::<Provenance>(RunFolder::PROVENANCE) {
@@ -206,7 +229,10 @@ impl<'a> RunExecutor<'a> {
         };
         self.check_device(&before)?;
         let WorkerContext { plan, jobs, .. } = self.context;
-        let provenance = provenance(plan, self.variant, self.device, jobs, before);
+        let mut provenance = provenance(plan, self.variant, self.device, jobs, before);
+        if let Some(session) = provenance.sessions.last_mut() {
+            session.recovered = recovered;
+        }
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
         if let Some(tokenizer) = plan.data(&self.variant.variant).tokenizer() {
             self.folder.write(RunFolder::TOKENIZER, tokenizer.as_bytes())?;
@@ -230,7 +256,7 @@ impl<'a> RunExecutor<'a> {
 
     /// Records the start weights. A run that resumes from its checkpoint must have the same ones.
     fn record_start(&self, record: &StartRecord) -> RunOutcome<()> {
-        if self.folder.file(RunFolder::CHECKPOINT).exists() {
+        if self.folder.has_checkpoint() {
             let before: StartRecord = match self.folder.read_json(RunFolder::START) {
                 Ok(before) => before,
                 Err(damaged) => return Err(RunError::Failed(damaged.to_string())),
@@ -250,38 +276,79 @@ impl<'a> RunExecutor<'a> {
         Ok(())
     }
 
-    /// Loads the checkpoint, if there is one, and returns the records up to it.
-    fn resume<T: Task>(
-        &self,
-        trainer: &mut Trainer<T>,
-    ) -> RunOutcome<(Vec<StepRecord>, Vec<EpochRecord>)> {
-        let path = self.folder.file(RunFolder::CHECKPOINT);
-        if !path.exists() {
-            return Ok((Vec::new(), Vec::new()));
+    /// Loads the newest checkpoint, if there is one. If that is damaged, the one before is loaded.
+    fn resume<T: Task>(&self, trainer: &mut Trainer<T>) -> RunOutcome<Resumed> {
+        let mut damage = Vec::new();
+        for name in [RunFolder::CHECKPOINT, RunFolder::PREVIOUS] {
+            let path = self.folder.file(name);
+            if !path.exists() {
+                continue;
+            }
+            match self.resume_from(trainer, &path) {
+                Ok(journal) => {
+                    let recovered = (!damage.is_empty()).then(|| damage.join("\n"));
+                    if recovered.is_some() {
+                        // Else it would replace the sound one when the next is written.
+                        self.folder.remove(RunFolder::CHECKPOINT)?;
+                    }
+                    return Ok(Resumed { journal, recovered });
+                }
+                Err(RunError::Failed(reason)) => damage.push(reason),
+                Err(other) => return Err(other),
+            }
         }
-        let bytes = std::fs::read(&path).map_err(|e| Error::io("reading", &path, e))?;
-        // A damaged run fails alone; the other runs continue.
-        let damaged = |e: &dyn std::fmt::Display| {
-            RunError::Failed(format!(
-                "{}: the run cannot be resumed: {e}\n  help: remove the run's folder to train it \
-                 again",
-                path.display()
-            ))
+        match damage.is_empty() {
+            true => Ok(Resumed { journal: Journal::default(), recovered: None }),
+            // A damaged run fails alone; the other runs continue.
+            false => Err(RunError::Failed(format!(
+                "{}: the run cannot be resumed: {}\n  help: remove the run's folder to train it again",
+                self.folder.path().display(),
+                damage.join("; ")
+            ))),
+        }
+    }
+
+    /// Loads a checkpoint, after a check of the records that it was written with.
+    fn resume_from<T: Task>(&self, trainer: &mut Trainer<T>, path: &Path) -> RunOutcome<Journal> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io("reading", path, e))?;
+        let damaged = |e: &dyn Display| RunError::Failed(format!("{}: {e}", path.display()));
+        let checkpoint = Checkpoint::from_bytes(&bytes).map_err(|e| damaged(&plain(&e)))?;
+        let state = &checkpoint.state;
+        let steps = self.folder.file(RunFolder::STEPS);
+        let journal = match &state.journal {
+            Some(journal) => journal.clone(),
+            None => Journal::of_first_lines(&steps, state.step).map_err(|e| damaged(&e))?,
         };
-        trainer.resume(&bytes).map_err(|e| match is_out_of_memory_of(&e) {
+        journal.check_end(&steps).map_err(|e| damaged(&e))?;
+        // Checkpoints of earlier versions have no records of epochs.
+        let epochs = match state.epochs.len() == state.epoch {
+            true => state.epochs.clone(),
+            false => self
+                .folder
+                .read_first_lines(RunFolder::EPOCHS, state.epoch as u64)
+                .map_err(|e| damaged(&e))?,
+        };
+        trainer.resume(checkpoint, epochs).map_err(|e| match is_out_of_memory_of(&e) {
             true => RunError::Training(e),
             false => damaged(&e),
         })?;
-        let state = trainer.state();
-        let steps = self.folder.read_first_lines(RunFolder::STEPS, state.step);
-        let epochs = self.folder.read_first_lines(RunFolder::EPOCHS, state.epoch as u64);
-        Ok((steps.map_err(|e| damaged(&e))?, epochs.map_err(|e| damaged(&e))?))
+        Ok(journal)
     }
 
     /// Tests the selected weights once and records the result.
     fn finish<T: Task>(&self, task: &T, trainer: &mut Trainer<T>) -> RunOutcome<RunResult> {
         let selected_epoch = trainer.select()?;
-        let Evaluation { scores, outcomes } = trainer.evaluate(Split::Test)?;
+        let is_stopped = || self.context.is_stopped();
+        let Some(evaluation) = trainer.evaluate(Split::Test, &is_stopped)? else {
+            // Training is not lost. The weights are the selected ones by now, and are selected again.
+            self.write_checkpoint(trainer)?;
+            return Err(RunError::Stopped(Error::Interrupted));
+        };
+        let Evaluation { scores, outcomes } = evaluation;
+        if let Some(journal) = &trainer.state().journal {
+            let steps = self.folder.file(RunFolder::STEPS);
+            journal.verify(&steps).map_err(|e| RunError::Failed(e.to_string()))?;
+        }
         self.folder.write_lines(RunFolder::TEST, &outcomes)?;
         let weights = trainer.store().snapshot().map_err(TrainError::from)?;
         let data = self.context.plan.data(&self.variant.variant);
@@ -317,9 +384,17 @@ impl<'a> RunExecutor<'a> {
             other_vlora: state.load.siblings(),
         };
         self.folder.write_json(RunFolder::RESULT, &result)?;
-        self.folder.remove(RunFolder::CHECKPOINT)?;
+        self.folder.remove_checkpoints()?;
         Ok(result)
     }
+}
+
+/// Where a run resumes.
+struct Resumed {
+    /// The records of steps up to there.
+    journal: Journal,
+    /// Why the newest checkpoint was not used, if so.
+    recovered: Option<String>,
 }
 
 /// Trains a run, generic over the task.

@@ -3,6 +3,7 @@
 mod allocator;
 mod base_model;
 mod bench;
+mod checkpoint_interval;
 mod checkpoints;
 mod datasets;
 mod device;
@@ -25,6 +26,7 @@ mod worker;
 pub use allocator::{Counting, keep_freed_memory};
 pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use bench::{Amount, Examples, Measured, Quartiles, Rate, largest_product, measure};
+pub use checkpoint_interval::CheckpointInterval;
 pub use device::{device_name, planned_kind, select_device, unused_gpu};
 pub use estimate::{Basis, Estimate, History};
 pub use evaluate::{

@@ -38,6 +38,7 @@ pub fn provenance(
         command: plan.origin.command.clone(),
         spec_sha256,
         repository: plan.origin.repository.clone(),
+        recovered: None,
         // Cargo recompiles when the variable changes.
         program_commit: option_env!("VLORA_COMMIT").map(str::to_string),
     });

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::checkpoint_interval::CheckpointInterval;
 use super::observer::Observer;
 use super::plan::Plan;
 use super::queue::Queue;
@@ -15,6 +16,7 @@ pub struct WorkerContext<'a> {
     pub experiment: &'a ExperimentFolder,
     /// The number of workers.
     pub jobs: usize,
+    pub interval: CheckpointInterval,
     pub stop: &'a AtomicBool,
     pub queue: &'a Queue,
     pub observer: &'a dyn SharedObserver,

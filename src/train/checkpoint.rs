@@ -11,6 +11,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::results::{EpochRecord, Journal};
 use crate::spec::hex;
 
 /// The content of a checkpoint.
@@ -26,10 +27,19 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Epochs done.
+    /// Epochs done: trained and validated.
     pub epoch: usize,
     /// Optimiser steps done.
     pub step: u64,
+    /// The part of the current epoch that is done.
+    #[serde(default)]
+    pub progress: EpochProgress,
+    /// The records of the epochs done. Checkpoints of earlier versions lack them.
+    #[serde(default)]
+    pub epochs: Vec<EpochRecord>,
+    /// The records of steps that the run's file held. None in checkpoints of earlier versions.
+    #[serde(default)]
+    pub journal: Option<Journal>,
     /// (epoch, metric) of the best validation so far; None unless the run selects the best epoch.
     pub best: Option<(usize, f64)>,
     pub training_seconds: f64,
@@ -37,6 +47,17 @@ pub struct State {
     /// The load during the epochs done.
     #[serde(default)]
     pub load: Load,
+}
+
+/// The optimiser steps done of an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochProgress {
+    pub steps: usize,
+    /// The sum of their losses, each by its weight.
+    pub loss: f64,
+    /// The sum of their weights.
+    pub weight: f64,
 }
 
 /// Who used the processors while a run was trained, in ticks of the system clock.
@@ -124,8 +145,14 @@ impl Checkpoint {
             for (name, tensor) in tensors {
                 hash.update(format!("\n{group}.{name}{:?}\n", tensor.dims()));
                 let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-                let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
-                hash.update(bytes);
+                let mut bytes = [0; 4 * 4096];
+                for values in values.chunks(4096) {
+                    let bytes = &mut bytes[..4 * values.len()];
+                    for (value, bytes) in values.iter().zip(bytes.chunks_exact_mut(4)) {
+                        bytes.copy_from_slice(&value.to_le_bytes());
+                    }
+                    hash.update(bytes);
+                }
             }
         }
         Ok(hex(&hash.finalize()))

@@ -13,8 +13,6 @@ pub enum TrainError {
          training.clip_norm may keep it finite"
     )]
     NotFinite { what: &'static str, value: f64, step: u64, rate: f64 },
-    #[error("interrupted")]
-    Interrupted,
     #[error("the checkpoint is damaged or of another run: {}", plain(.0))]
     Checkpoint(candle_core::Error),
     #[error("the weights to start from do not fit the model: {}", plain(.0))]
@@ -28,7 +26,7 @@ impl TrainError {
     pub fn of_tensors(&self) -> Option<&candle_core::Error> {
         match self {
             TrainError::Checkpoint(e) | TrainError::Start(e) | TrainError::Tensor(e) => Some(e),
-            TrainError::Audit(_) | TrainError::NotFinite { .. } | TrainError::Interrupted => None,
+            TrainError::Audit(_) | TrainError::NotFinite { .. } => None,
         }
     }
 }

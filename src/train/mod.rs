@@ -13,10 +13,10 @@ mod trainer;
 
 pub use adamw::AdamW;
 pub use audit::{AuditFault, audit};
-pub use checkpoint::Load;
+pub use checkpoint::{Checkpoint, EpochProgress, Load};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use prefetch::{Prefetched, prefetch};
 pub use schedule::Schedule;
 pub use step::{Step, StepTimes};
-pub use trainer::{Start, Trainer, steps_per_epoch};
+pub use trainer::{Flow, Start, Trainer, steps_per_epoch};

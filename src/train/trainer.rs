@@ -7,14 +7,14 @@ use candle_core::{Device, Tensor};
 
 use super::adamw::{AdamW, Scalar};
 use super::audit::audit;
-use super::checkpoint::{Checkpoint, Load, State};
+use super::checkpoint::{Checkpoint, EpochProgress, Load, State};
 use super::error::TrainError;
-use super::evaluate::evaluate;
+use super::evaluate::evaluate_unless;
 use super::prefetch::{Prefetched, prefetch};
 use super::schedule::Schedule;
 use super::step::{PendingStep, PendingSteps, Step, StepTimes, lap};
 use crate::nn::{Parameter, ParameterStore, StepKey};
-use crate::results::{EpochRecord, Metric, StepRecord};
+use crate::results::{EpochRecord, Journal, Metric, StepRecord};
 use crate::spec::{Select, TrainingSpec};
 use crate::tasks::{BatchPlan, Blueprint, DataSet, Evaluation, Split, Task};
 
@@ -23,6 +23,21 @@ pub struct Start {
     pub values: BTreeMap<String, Tensor>,
     /// Says by name which parameters may be missing. These start from the seed.
     pub from_seed: Box<dyn Fn(&str) -> bool>,
+}
+
+/// Whether training goes on after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Continue,
+    /// Stop after this step. Training can continue from here, also from a checkpoint.
+    Pause,
+}
+
+impl Flow {
+    /// Pauses if either does.
+    fn and(self, other: Flow) -> Flow {
+        if self == Flow::Pause { self } else { other }
+    }
 }
 
 /// Trains a model. Call [`Trainer::epoch`] until [`Trainer::is_done`].
@@ -72,6 +87,9 @@ impl<'a, T: Task> Trainer<'a, T> {
         let state = State {
             epoch: 0,
             step: 0,
+            progress: EpochProgress::default(),
+            epochs: Vec::new(),
+            journal: None,
             best: None,
             training_seconds: 0.0,
             evaluation_seconds: 0.0,
@@ -110,6 +128,11 @@ impl<'a, T: Task> Trainer<'a, T> {
         &mut self.state.load
     }
 
+    /// Sets what a checkpoint says of the records of steps.
+    pub fn set_journal(&mut self, journal: Journal) {
+        self.state.journal = Some(journal);
+    }
+
     pub fn store(&self) -> &ParameterStore {
         &self.store
     }
@@ -119,14 +142,23 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.task.metrics().first()
     }
 
-    /// Trains one epoch, then validates if there are validation examples. `on_step` gets every step
-    /// and returns whether to continue.
-    pub fn epoch(&mut self, on_step: impl FnMut(&Step) -> bool) -> Result<EpochRecord, TrainError> {
-        let train_loss = self.train_epoch(on_step)?;
+    /// Trains one epoch, or what is left of it, then validates if there are validation examples.
+    /// `on_step` gets every step. None if it paused, or if `is_stopped` returned true in validation; the
+    /// next call continues there, and gives the same as one call would have given.
+    pub fn epoch(
+        &mut self,
+        on_step: impl FnMut(&Step) -> Flow,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<EpochRecord>, TrainError> {
+        let Some(train_loss) = self.train_epoch(on_step)? else { return Ok(None) };
         let validation = match self.task.data().is_empty(Split::Validation) {
             true => None,
-            false => Some(self.evaluate(Split::Validation)?.scores),
+            false => match self.evaluate(Split::Validation, is_stopped)? {
+                Some(evaluation) => Some(evaluation.scores),
+                None => return Ok(None),
+            },
         };
+        self.end_epoch();
         let metric = validation.as_ref().map(|scores| scores.primary());
         if let Some(metric) = metric.filter(|_| self.spec.select == Select::Best)
             && self.is_best(metric)
@@ -134,13 +166,21 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.state.best = Some((self.state.epoch, metric));
             self.best = self.store.snapshot()?;
         }
-        Ok(EpochRecord {
+        let record = EpochRecord {
             epoch: self.state.epoch,
             step: self.state.step,
             train_loss,
             validation_loss: validation.map(|scores| scores.loss),
             validation_metric: metric,
-        })
+        };
+        self.state.epochs.push(record.clone());
+        Ok(Some(record))
+    }
+
+    /// Begins the next epoch after [`Trainer::train_epoch`].
+    pub fn end_epoch(&mut self) {
+        self.state.epoch += 1;
+        self.state.progress = EpochProgress::default();
     }
 
     /// Whether a value of the primary metric is better than in every earlier epoch.
@@ -151,36 +191,53 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
-    /// Trains one epoch without validation. Returns the mean loss over its examples.
+    /// Trains what is left of the epoch, without validation. Returns the mean loss over the epoch's
+    /// examples; None if `on_step` paused before its end.
     pub fn train_epoch(
         &mut self,
-        mut on_step: impl FnMut(&Step) -> bool,
-    ) -> Result<f64, TrainError> {
+        mut on_step: impl FnMut(&Step) -> Flow,
+    ) -> Result<Option<f64>, TrainError> {
         let started = Instant::now();
         let (data, epoch) = (self.task.data(), self.state.epoch);
         let batches = data.epoch(epoch);
-        let steps = batches.chunks(self.spec.accumulation);
+        let all = steps_per_epoch(self.spec, batches.len());
+        let done = batches.len().min(self.state.progress.steps * self.spec.accumulation);
+        let batches = &batches[done..];
         let make = |plan| data.train_batch(epoch, plan);
-        let (loss, weight) = prefetch(batches.iter(), make, |ready| {
+        let trained = prefetch(batches.iter(), make, |ready| {
             let mut pending = PendingSteps::new(self.most_pending);
-            let (mut loss, mut weight, mut left) = (0.0, 0.0, steps.len());
-            for step in steps {
-                left -= 1;
+            let mut flow = Flow::Continue;
+            for step in batches.chunks(self.spec.accumulation) {
                 let failure = self.begin_step(step, ready).map(|step| pending.push(step)).err();
-                pending.finish_due(left == 0 || failure.is_some(), |step| {
-                    let step = self.finish_step(step)?;
-                    loss += step.record.loss * step.weight;
-                    weight += step.weight;
-                    if on_step(&step) { Ok(()) } else { Err(TrainError::Interrupted) }
+                pending.finish_due(failure.is_some(), |step| {
+                    self.end_step(step, &mut on_step).map(|after| flow = flow.and(after))
                 })?;
                 // Reported after the earlier steps, since their records show what led to it.
                 failure.map_or(Ok(()), Err)?;
+                if flow == Flow::Pause {
+                    break;
+                }
             }
-            Ok::<_, TrainError>((loss, weight))
-        })?;
+            pending.finish_due(true, |step| self.end_step(step, &mut on_step).map(drop))
+        });
         self.state.training_seconds += started.elapsed().as_secs_f64();
-        self.state.epoch += 1;
-        Ok(loss / weight)
+        trained?;
+        let EpochProgress { steps, loss, weight } = self.state.progress;
+        Ok((steps == all).then_some(loss / weight))
+    }
+
+    /// Finishes a step, adds it to the epoch's progress and reports it.
+    fn end_step(
+        &mut self,
+        step: PendingStep,
+        on_step: &mut impl FnMut(&Step) -> Flow,
+    ) -> Result<Flow, TrainError> {
+        let step = self.finish_step(step)?;
+        let progress = &mut self.state.progress;
+        progress.steps += 1;
+        progress.loss += step.record.loss * step.weight;
+        progress.weight += step.weight;
+        Ok(on_step(&step))
     }
 
     /// Runs forward pass, backward pass and update of one optimiser step on the next batches of
@@ -254,14 +311,20 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
-    /// Evaluates the current weights on a split, without a graph.
-    pub fn evaluate(&mut self, split: Split) -> Result<Evaluation<T::Outcome>, TrainError> {
+    /// Evaluates the current weights on a split, without a graph. None if `is_stopped` returned true
+    /// before the end.
+    pub fn evaluate(
+        &mut self,
+        split: Split,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<Evaluation<T::Outcome>>, TrainError> {
         let started = Instant::now();
         let model = self.blueprint.frozen(&self.store)?;
-        let evaluation = evaluate(self.task, &model, split)?;
+        let evaluation = evaluate_unless(self.task, &model, split, is_stopped)?;
         self.state.evaluation_seconds += started.elapsed().as_secs_f64();
+        let Some(evaluation) = evaluation else { return Ok(None) };
         match evaluation.scores.loss.is_finite() {
-            true => Ok(evaluation),
+            true => Ok(Some(evaluation)),
             false => {
                 let what = match split {
                     Split::Train => "loss on the training split",
@@ -309,9 +372,12 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(checkpoint.to_bytes()?)
     }
 
-    /// Resumes from a checkpoint of the same run.
-    pub fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
-        let checkpoint = Checkpoint::from_bytes(bytes).map_err(TrainError::Checkpoint)?;
+    /// Resumes from a checkpoint of the same run. `epochs` are the records of its epochs.
+    pub fn resume(
+        &mut self,
+        checkpoint: Checkpoint,
+        epochs: Vec<EpochRecord>,
+    ) -> Result<(), TrainError> {
         self.store.load(&checkpoint.model).map_err(TrainError::Checkpoint)?;
         let mut moments = BTreeMap::new();
         for p in self.store.trained() {
@@ -332,7 +398,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         self.optimizer.resume(&self.store, checkpoint.state.step, moments)?;
         self.best = checkpoint.best;
-        self.state = checkpoint.state;
+        self.state = State { epochs, ..checkpoint.state };
         Ok(())
     }
 }
@@ -474,7 +540,7 @@ mod tests {
         let mut steps = Vec::new();
         let ended = trainer.train_epoch(|step| {
             steps.push(Step { times: StepTimes::default(), ..step.clone() });
-            steps.len() < most
+            if steps.len() < most { Flow::Continue } else { Flow::Pause }
         });
         let weight = trainer.store.get("w").unwrap().var.to_vec1().unwrap();
         (steps, ended.err().map(|e| e.to_string()), weight)
@@ -488,13 +554,10 @@ mod tests {
         for pending in [1, 2, 3, 7, 100] {
             let (steps, ended, end) = train(&task, pending, usize::MAX);
             assert_eq!((steps, ended, end), (want.clone(), None, weight.clone()), "{pending}");
-            // After an interruption no more steps are reported.
+            // After a pause only the steps are reported that were pending: they are done.
             let (steps, ended, _) = train(&task, pending, 5);
-            assert_eq!(
-                (&steps[..], ended.as_deref()),
-                (&want[..5], Some("interrupted")),
-                "{pending}"
-            );
+            assert!((5..=5 + pending).contains(&steps.len()), "{pending}: {}", steps.len());
+            assert_eq!((&steps[..], ended), (&want[..steps.len()], None), "{pending}");
         }
     }
 
@@ -531,7 +594,7 @@ mod tests {
         let mut steps = Vec::new();
         let mean = trainer.train_epoch(|step| {
             steps.push((step.record.loss, step.weight, step.examples, step.units));
-            true
+            Flow::Continue
         });
         // Batches of weights 1 and 2 have losses 1 and 2 where the weight stays at 1.
         assert_eq!(steps.len(), 10);
@@ -539,7 +602,86 @@ mod tests {
             assert!((loss - 5.0 / 3.0).abs() < 1e-6, "{loss}");
             assert_eq!((weight, examples, units), (3.0, 4, 4));
         }
-        assert!((mean.unwrap() - 5.0 / 3.0).abs() < 1e-6);
+        assert!((mean.unwrap().unwrap() - 5.0 / 3.0).abs() < 1e-6);
+    }
+
+    /// A training of two epochs that selects the best one.
+    fn two_epochs() -> (Shrinking, TrainingSpec) {
+        let task = Shrinking {
+            weight: Some(|i| (i % 3 + 1) as f64),
+            validation: true,
+            ..Shrinking::default()
+        };
+        let spec = TrainingSpec {
+            batch_size: 2,
+            accumulation: 3,
+            epochs: 2,
+            select: Select::Best,
+            ..TrainingSpec::default()
+        };
+        (task, spec)
+    }
+
+    /// A state without its times, and the weights.
+    fn end(trainer: &Trainer<Shrinking>) -> (State, Vec<f32>, Vec<f32>) {
+        let (training_seconds, evaluation_seconds) = (0.0, 0.0);
+        let state = State { training_seconds, evaluation_seconds, ..trainer.state.clone() };
+        let weight = trainer.store.get("w").unwrap().var.to_vec1().unwrap();
+        let moment = trainer.optimizer.moments()["w"].1.to_vec1().unwrap();
+        (state, weight, moment)
+    }
+
+    /// Paused after any steps, in validation too, and continued in the same process or from a
+    /// checkpoint, training ends as if it had not paused.
+    #[test]
+    fn a_paused_training_ends_bitwise_equal() {
+        let (task, spec) = two_epochs();
+        let blueprint = blueprint();
+        let new = |pending| {
+            let mut trainer =
+                Trainer::new(&task, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
+            trainer.most_pending = pending;
+            trainer
+        };
+        let mut whole = new(0);
+        let mut steps = Vec::new();
+        while !whole.is_done() {
+            let record = |step: &Step| {
+                steps.push(step.record.clone());
+                Flow::Continue
+            };
+            whole.epoch(record, &|| false).unwrap().unwrap();
+        }
+        assert_eq!((steps.len(), whole.state().epochs.len()), (14, 2));
+        for pending in [0, 3] {
+            for every in 1..=14 {
+                for from_checkpoint in [false, true] {
+                    let mut trainer = new(pending);
+                    let (mut again, mut validations) = (Vec::new(), 0);
+                    while !trainer.is_done() {
+                        let record = |step: &Step| {
+                            again.push(step.record.clone());
+                            if again.len() % every == 0 { Flow::Pause } else { Flow::Continue }
+                        };
+                        // Every other validation is stopped.
+                        validations += 1;
+                        let stopped = validations % 2 == 1;
+                        let ended = trainer.epoch(record, &|| stopped).unwrap();
+                        assert!(ended.is_none() || !stopped);
+                        if from_checkpoint {
+                            let bytes = trainer.checkpoint().unwrap();
+                            let epochs = trainer.state().epochs.clone();
+                            trainer = new(pending);
+                            let checkpoint = Checkpoint::from_bytes(&bytes).unwrap();
+                            trainer.resume(checkpoint, epochs).unwrap();
+                        }
+                    }
+                    assert_eq!(again, steps, "{pending} {every} {from_checkpoint}");
+                    assert_eq!(end(&trainer), end(&whole), "{pending} {every} {from_checkpoint}");
+                    assert_eq!(trainer.select().unwrap(), whole.state().best.unwrap().0);
+                }
+            }
+        }
     }
 
     /// If a lower metric is better, the epoch with the lowest one is kept.
@@ -559,7 +701,8 @@ mod tests {
         let mut trainer = Trainer::new(&task, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
         let mut errors = Vec::new();
         while !trainer.is_done() {
-            errors.push(trainer.epoch(|_| true).unwrap().validation_metric.unwrap());
+            let epoch = trainer.epoch(|_| Flow::Continue, &|| false).unwrap().unwrap();
+            errors.push(epoch.validation_metric.unwrap());
         }
         let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
         let best = errors.iter().position(|error| *error == least).unwrap();

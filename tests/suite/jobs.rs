@@ -9,7 +9,9 @@ use candle_core::Device;
 use vlora::error::{Error, Fault};
 use vlora::hub::Hub;
 use vlora::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunState};
-use vlora::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant, Workers, execute};
+use vlora::runner::{
+    CheckpointInterval, Observer, Outcome, Plan, PlannedRun, PlannedVariant, Workers, execute,
+};
 use vlora::train::Step;
 
 use crate::common::program::{folder_with, vlora};
@@ -183,7 +185,7 @@ fn an_interrupt_stops_all_and_the_same_command_goes_on() {
     let (interrupted, folder) =
         (plan(parts.path(), TINY, &set), ExperimentFolder::new(parts.path()));
     let stop = AtomicBool::new(false);
-    // Sixty steps an epoch, two runs at once: each in its second epoch, or its third.
+    // Sixty steps an epoch, two runs at once.
     let (taken, after) = (BTreeMap::new(), BTreeMap::new());
     let mut observer = StopAt { runs: 2, steps: 65, taken, stop: &stop, after };
     let stopped = execute(&interrupted, &folder, at_once(2), &stop, &mut observer);
@@ -212,10 +214,20 @@ fn every_worker_makes_its_device() {
         Ok(Device::Cpu)
     };
     let text = Spec::tiny().set("sweep={vlora.rank: [1, 2]}").text();
-    run(dir.path(), &text, &[], Workers { jobs: 2, device: &device });
+    run(
+        dir.path(),
+        &text,
+        &[],
+        Workers { jobs: 2, device: &device, interval: CheckpointInterval::default() },
+    );
     assert_eq!(made.load(Ordering::Relaxed), 2);
     // No more than there are runs.
-    run(dir.path(), &text, &[], Workers { jobs: 9, device: &device });
+    run(
+        dir.path(),
+        &text,
+        &[],
+        Workers { jobs: 9, device: &device, interval: CheckpointInterval::default() },
+    );
     assert_eq!(made.load(Ordering::Relaxed), 2 + 3);
 
     let dir = tempfile::tempdir().unwrap();
@@ -224,7 +236,7 @@ fn every_worker_makes_its_device() {
         _ => Ok(Device::Cpu),
     };
     let (plan, folder) = (plan(dir.path(), TINY, &[]), ExperimentFolder::new(dir.path()));
-    let workers = Workers { jobs: 2, device: &device };
+    let workers = Workers { jobs: 2, device: &device, interval: CheckpointInterval::default() };
     let told = execute(&plan, &folder, workers, &AtomicBool::new(false), &mut Watch::default());
     let told = told.unwrap_err().to_string();
     assert_eq!(told, "the second device is gone");

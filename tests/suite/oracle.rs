@@ -7,7 +7,7 @@ use vlora::nn::{Mode, StepKey, Variable, ops};
 use vlora::results::{Metric, Scores};
 use vlora::spec::{RunSpec, TrainingSpec};
 use vlora::tasks::{BatchPlan, Blueprint, DataSet, ImageClassification, Split, Task, batches_of};
-use vlora::train::{Start, Trainer};
+use vlora::train::{Flow, Start, Trainer};
 
 use crate::common::compare::relative;
 use crate::common::pytorch;
@@ -152,7 +152,7 @@ fn check(file: &str) {
     let mut trainer =
         Trainer::new(&task, &blueprint, training, 0, &Device::Cpu, Some(&start)).unwrap();
     while !trainer.is_done() {
-        trainer.epoch(|_| true).unwrap();
+        trainer.epoch(|_| Flow::Continue, &|| false).unwrap();
     }
     assert_eq!(trainer.state().step, 10);
     for (name, want) in fixture.file.group("after.") {

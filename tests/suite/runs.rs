@@ -13,14 +13,15 @@ use vlora::hub::Hub;
 use vlora::models::vit::Vit;
 use vlora::nn::{Mode, ParameterStore, StepKey, Variable, ops};
 use vlora::results::{
-    ExperimentFolder, Metric, RunFolder, RunResult, RunState, Scores, StepRecord,
+    EpochRecord, ExperimentFolder, Metric, Provenance, RunFolder, RunResult, RunState, Scores,
+    Session, StepRecord,
 };
-use vlora::runner::{Outcome, Plan, execute};
+use vlora::runner::{Observer, Outcome, Plan, PlannedRun, execute};
 use vlora::spec::{Experiment, RunSpec};
 use vlora::tasks::{
     BatchPlan, DataSet, ImageBatches, ImageClassification, Split, Task, epoch_order,
 };
-use vlora::train::{StepTimes, TrainError, Trainer};
+use vlora::train::{Flow, Step, StepTimes, TrainError, Trainer};
 
 use crate::common::compare::values;
 use crate::common::spec::{TINY, parsed};
@@ -50,6 +51,14 @@ fn run(dir: &Path, overrides: &[&str]) -> BTreeMap<String, BTreeMap<&'static str
     let plan = Plan::new(experiment(overrides), &folder, &Hub::default()).unwrap();
     let outcomes = execute(&plan, &folder, ALONE, &AtomicBool::new(false), &mut Silent).unwrap();
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Finished(_))), "{outcomes:?}");
+    evidence_in(&folder, &plan)
+}
+
+/// The evidence of a plan's runs by id.
+fn evidence_in(
+    folder: &ExperimentFolder,
+    plan: &Plan,
+) -> BTreeMap<String, BTreeMap<&'static str, Vec<u8>>> {
     let ids = plan.variants.iter().flat_map(|v| &v.runs).map(|r| r.id.clone());
     ids.map(|id| (id.clone(), evidence(&folder.run(&id)))).collect()
 }
@@ -132,31 +141,96 @@ fn arms_share_the_start_of_the_parameters_they_share() {
     }
 }
 
-#[test]
-fn an_interrupted_run_ends_as_an_uninterrupted_one() {
-    let settings = ["training.epochs=3", "training.select=best"];
-    let whole = tempfile::tempdir().unwrap();
-    let want = run(whole.path(), &settings);
+/// Trains an epoch without a pause.
+fn whole_epoch<T: Task>(trainer: &mut Trainer<T>) -> EpochRecord {
+    trainer.epoch(|_| Flow::Continue, &|| false).unwrap().unwrap()
+}
 
-    let dir = tempfile::tempdir().unwrap();
-    let folder = ExperimentFolder::new(dir.path());
-    let plan = Plan::new(experiment(&settings), &folder, &Hub::default()).unwrap();
-    let first = &plan.variants[0].runs[0].id;
-    // Sixty steps an epoch: stopped in the middle of the second.
+/// The settings of a run that is interrupted, and the first run of its plan.
+const RESUMED: [&str; 2] = ["training.epochs=3", "training.select=best"];
+
+/// A run of [`RESUMED`] that was stopped at step 90, in the middle of its second epoch of sixty steps.
+fn interrupted(dir: &Path) -> RunFolder {
+    let folder = ExperimentFolder::new(dir);
+    let plan = Plan::new(experiment(&RESUMED), &folder, &Hub::default()).unwrap();
     let stop = AtomicBool::new(false);
     let mut observer = StopAt::nth_step(90, &stop);
     let stopped = execute(&plan, &folder, ALONE, &stop, &mut observer);
     assert!(matches!(stopped, Err(Error::Interrupted)));
-    assert_eq!(folder.run(first).state(), RunState::Interrupted);
-    // Every step that was taken is there, also of the epoch that is not whole.
-    let steps = folder.run(first).file(RunFolder::STEPS);
-    let whole = fs::read_to_string(&steps).unwrap();
+    let run = folder.run(&plan.variants[0].runs[0].id);
+    assert_eq!(run.state(), RunState::Interrupted);
+    run
+}
+
+/// What came of the runs of [`RESUMED`].
+struct Resumed {
+    /// The steps that were trained, of both runs.
+    steps: Vec<u64>,
+    outcomes: Vec<Outcome>,
+    folder: ExperimentFolder,
+    plan: Plan,
+}
+
+/// Resumes the runs of [`RESUMED`].
+fn resumed(dir: &Path) -> Resumed {
+    struct First(Vec<u64>);
+    impl Observer for First {
+        fn step(&mut self, _: &PlannedRun, step: &Step) {
+            self.0.push(step.record.step);
+        }
+    }
+    let folder = ExperimentFolder::new(dir);
+    let plan = Plan::new(experiment(&RESUMED), &folder, &Hub::default()).unwrap();
+    let mut steps = First(Vec::new());
+    let outcomes = execute(&plan, &folder, ALONE, &AtomicBool::new(false), &mut steps).unwrap();
+    Resumed { steps: steps.0, outcomes, folder, plan }
+}
+
+fn sessions(run: &RunFolder) -> Vec<Session> {
+    run.read_json::<Provenance>(RunFolder::PROVENANCE).unwrap().sessions
+}
+
+#[test]
+fn an_interrupted_run_resumes_at_its_step_and_ends_as_an_uninterrupted_one() {
+    let whole = tempfile::tempdir().unwrap();
+    let want = run(whole.path(), &RESUMED);
+    let dir = tempfile::tempdir().unwrap();
+    let first = interrupted(dir.path());
+    let steps = first.file(RunFolder::STEPS);
+    let done = fs::read_to_string(&steps).unwrap();
     let number = |line: &str| serde_json::from_str::<StepRecord>(line).unwrap().step;
-    assert_eq!(whole.lines().map(number).collect::<Vec<_>>(), (1..=90).collect::<Vec<u64>>());
-    // As a crash may leave it: cut in a line.
-    fs::write(&steps, &whole[..whole.len() - 20]).unwrap();
-    assert!(run(dir.path(), &settings) == want, "the resumed run ended elsewhere");
-    assert!(!folder.run(first).file(RunFolder::CHECKPOINT).exists());
+    assert_eq!(done.lines().map(number).collect::<Vec<_>>(), (1..=90).collect::<Vec<u64>>());
+    // As a crash may leave it: with lines after the checkpoint, the last one cut.
+    fs::write(&steps, done + "{\"step\": 91}\n{\"st").unwrap();
+    let Resumed { steps, folder, plan, .. } = resumed(dir.path());
+    assert_eq!(steps[..2], [91, 92]);
+    assert!(evidence_in(&folder, &plan) == want, "the resumed run ended elsewhere");
+    assert!(!first.has_checkpoint());
+    let recovered: Vec<Option<String>> =
+        sessions(&first).into_iter().map(|session| session.recovered).collect();
+    assert_eq!(recovered, [None, None]);
+}
+
+/// If the newest checkpoint, or the records that it counts on, are damaged, the run resumes from the
+/// checkpoint before, ends the same, and says so.
+#[test]
+fn a_damaged_checkpoint_leads_to_the_one_before() {
+    let whole = tempfile::tempdir().unwrap();
+    let want = run(whole.path(), &RESUMED);
+    for name in [RunFolder::CHECKPOINT, RunFolder::STEPS] {
+        let dir = tempfile::tempdir().unwrap();
+        let first = interrupted(dir.path());
+        let mut bytes = fs::read(first.file(name)).unwrap();
+        // In the last tensor, and in the record of a step after the first epoch.
+        let at = bytes.len() - 30;
+        bytes[at] ^= 4;
+        fs::write(first.file(name), bytes).unwrap();
+        let Resumed { steps, folder, plan, .. } = resumed(dir.path());
+        assert_eq!(steps[0], 61, "{name}");
+        assert!(evidence_in(&folder, &plan) == want, "{name}: the resumed run ended elsewhere");
+        let recovered = sessions(&first)[1].recovered.clone().unwrap();
+        assert!(recovered.contains("checkpoint.safetensors"), "{name}: {recovered}");
+    }
 }
 
 #[test]
@@ -204,7 +278,7 @@ fn best_selection_puts_that_epochs_weights_back() {
         Trainer::new(&task, &blueprint, &spec.training, 0, &Device::Cpu, None).unwrap();
     let mut epochs = Vec::new();
     while !trainer.is_done() {
-        let metric = trainer.epoch(|_| true).unwrap().validation_metric.unwrap();
+        let metric = whole_epoch(&mut trainer).validation_metric.unwrap();
         epochs.push((metric, trainer.store().snapshot().unwrap()));
     }
     let top = epochs.iter().map(|e| e.0).fold(0.0, f64::max);
@@ -232,20 +306,30 @@ fn an_evaluation_that_leaves_the_numbers_fails_its_run() {
 }
 
 #[test]
-fn a_damaged_checkpoint_fails_its_run_alone() {
-    let settings = ["training.epochs=2"];
+fn a_run_whose_checkpoints_are_damaged_fails_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = ExperimentFolder::new(dir.path());
-    let plan = Plan::new(experiment(&settings), &folder, &Hub::default()).unwrap();
-    let stop = AtomicBool::new(false);
-    let _ = execute(&plan, &folder, ALONE, &stop, &mut StopAt::nth_step(90, &stop));
-    let path = folder.run(&plan.variants[0].runs[0].id).file(RunFolder::CHECKPOINT);
-    let whole = fs::read(&path).unwrap();
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let outcomes = execute(&plan, &folder, ALONE, &AtomicBool::new(false), &mut Silent).unwrap();
+    let first = interrupted(dir.path());
+    for name in [RunFolder::CHECKPOINT, RunFolder::PREVIOUS] {
+        let whole = fs::read(first.file(name)).unwrap();
+        fs::write(first.file(name), &whole[..whole.len() / 2]).unwrap();
+    }
+    let outcomes = resumed(dir.path()).outcomes;
     let Outcome::Failed(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert!(reason.contains("cannot be resumed") && reason.contains("remove the run's folder"));
     assert!(matches!(outcomes[1], Outcome::Finished(_)));
+}
+
+/// A change in the records of steps before the last checkpoint is noticed at the run's end.
+#[test]
+fn changed_records_of_steps_fail_their_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = interrupted(dir.path());
+    let mut steps = fs::read(first.file(RunFolder::STEPS)).unwrap();
+    steps[30] ^= 1;
+    fs::write(first.file(RunFolder::STEPS), steps).unwrap();
+    let outcomes = resumed(dir.path()).outcomes;
+    let Outcome::Failed(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
+    assert!(reason.contains("steps.jsonl: the file has changed since the checkpoint"), "{reason}");
 }
 
 /// Micro-batches change how a step's gradient is added up, not what it is.
@@ -260,10 +344,11 @@ fn accumulation_keeps_the_results() {
         let mut trainer =
             Trainer::new(&task, &blueprint, &spec.training, 0, &Device::Cpu, None).unwrap();
         let mut losses = Vec::new();
-        let _ = trainer.epoch(|step| {
+        let on_step = |step: &Step| {
             losses.push((step.record.loss, step.record.gradient_norm));
-            true
-        });
+            Flow::Continue
+        };
+        trainer.epoch(on_step, &|| false).unwrap();
         losses
     };
     // 6,000 = 7 · 840 + 120, and 120 = 84 + 36: the last step has micro-batches of two sizes.
@@ -438,10 +523,11 @@ fn a_batch_that_cannot_be_made_ends_training_in_its_place() {
     let mut trainer =
         Trainer::new(&task, &blueprint, &spec.training, 0, &Device::Cpu, None).unwrap();
     let mut steps = Vec::new();
-    let ended = trainer.epoch(|step| {
+    let on_step = |step: &Step| {
         steps.push(step.clone());
-        true
-    });
+        Flow::Continue
+    };
+    let ended = trainer.epoch(on_step, &|| false);
     let told = ended.unwrap_err().to_string();
     assert!(told.contains(&format!("example {} is broken", task.at)), "{told}");
     assert_eq!(steps.len(), 7);

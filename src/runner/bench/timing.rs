@@ -7,7 +7,7 @@ use candle_core::Device;
 use crate::nn::{Counters, KernelTime, counters, kernel_times, time_kernels};
 use crate::runner::peak_memory;
 use crate::tasks::{Split, Task};
-use crate::train::{StepTimes, TrainError, Trainer};
+use crate::train::{Flow, StepTimes, TrainError, Trainer};
 
 /// Most evaluation passes that are timed. There are never more passes than steps.
 const MOST_PASSES: usize = 5;
@@ -94,11 +94,10 @@ pub fn time_steps<T: Task>(
                 tick();
             }
             clock = Instant::now();
-            samples.len() < amount.steps
+            if samples.len() < amount.steps { Flow::Continue } else { Flow::Pause }
         });
-        match epoch {
-            Ok(_) | Err(TrainError::Interrupted) => {}
-            Err(error) => return Err(error),
+        if epoch?.is_some() {
+            trainer.end_epoch();
         }
     }
     Ok(samples)
@@ -111,14 +110,14 @@ pub fn time_each_kernel<T: Task>(
     tick: &mut dyn FnMut(),
 ) -> Result<Vec<KernelTime>, TrainError> {
     time_kernels(device, true)?;
-    let step = trainer.train_epoch(|_| false);
+    let step = trainer.train_epoch(|_| Flow::Pause);
     let times = kernel_times(device);
     time_kernels(device, false)?;
     tick();
-    match step {
-        Ok(_) | Err(TrainError::Interrupted) => Ok(times?),
-        Err(error) => Err(error),
+    if step?.is_some() {
+        trainer.end_epoch();
     }
+    Ok(times?)
 }
 
 /// Examples per second of each pass over the validation split.
@@ -130,7 +129,7 @@ pub fn time_passes<T: Task>(
 ) -> Result<Vec<f64>, TrainError> {
     let mut pass = || {
         let started = Instant::now();
-        trainer.evaluate(Split::Validation)?;
+        trainer.evaluate(Split::Validation, &|| false)?;
         let seconds = started.elapsed().as_secs_f64();
         tick();
         Ok::<f64, TrainError>(examples as f64 / seconds.max(1e-9))
@@ -282,7 +281,7 @@ mod tests {
             let qkv = "product [10, 32] [32, 96]ᵀ + bias, float32 to float32";
             assert_eq!(times.iter().find(|t| t.name == qkv).map(|t| t.count), Some(2), "{times:?}");
             // Timing is off again.
-            trainer.train_epoch(|_| false).unwrap_err();
+            trainer.train_epoch(|_| Flow::Pause).unwrap();
             assert_eq!(kernel_times(device).unwrap(), []);
         }
     }

@@ -1,9 +1,10 @@
 //! Who trains the runs of a test, and who looks on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use candle_core::Device;
-use vlora::runner::{Observer, PlannedRun, Workers};
+use vlora::runner::{CheckpointInterval, Observer, PlannedRun, Workers};
 use vlora::train::Step;
 
 /// One run at a time, on the CPU.
@@ -11,7 +12,9 @@ pub const ALONE: Workers = at_once(1);
 
 /// So many runs at once, on the CPU.
 pub const fn at_once(jobs: usize) -> Workers<'static> {
-    Workers { jobs, device: &|| Ok(Device::Cpu) }
+    // That of the command line.
+    let interval = CheckpointInterval { time: Duration::from_secs(300), steps: None };
+    Workers { jobs, device: &|| Ok(Device::Cpu), interval }
 }
 
 pub struct Silent;
