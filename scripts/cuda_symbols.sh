@@ -67,7 +67,7 @@ HEAD
     library "libcublas." cublas 'cublas.*'
     library "libcurand." curand 'curand.*'
     printf '    }\n    left_out {\n'
-    library "libnvrtc, which compiles kernels at run time: this program has none such." missing 'nvrtc.*'
+    library "libnvrtc, which compiles kernels at run time: this program does not do that." missing 'nvrtc.*'
     library "Of the CUDA runtime, libcudart, what is called as the program starts." nothing \
         '__cuda(Un)?[Rr]egister.*'
     library "The rest of the CUDA runtime." missing '(__)?cuda.*'

@@ -132,8 +132,8 @@ extern "C" fn missing(name: *const c_char) -> ! {
             "was called before the CUDA libraries were loaded, which is a fault of this program"
         }
         Some(_) => {
-            "is in none of the CUDA libraries that were loaded: they are too old, or it is of a \
-                    library that this program does without"
+            "is in none of the CUDA libraries that were loaded: they are too old, or it belongs \
+                    to a library that this program does not use"
         }
     };
     crate::terminal::eprint_line(&format!("error: CUDA's function {name} {why}"));

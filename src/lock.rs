@@ -32,13 +32,13 @@ fn lock_error(error: &io::Error, path: &Path) -> Error {
             .source(path.display())
             .found(error)
             .expected(
-                "a file system with locks (flock), by which two programs keep off \
-                 each other",
+                "a file system with locks (flock), which keep two programs from using \
+                 the same files",
             )
             .help(format!(
-                "choose another file system, by --out for results or HF_HUB_CACHE \
-                 for the Hub's files; or set {WITHOUT}=1 to go without locks, and \
-                 then start no second program there meanwhile"
+                "choose another file system, with --out for results or HF_HUB_CACHE \
+                 for the Hub's files; or set {WITHOUT}=1 to work without locks, and \
+                 then start no second program there at the same time"
             )),
     )
 }

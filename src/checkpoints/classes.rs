@@ -30,7 +30,7 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
     };
     let (theirs, own) = (only(checkpoint, &known), only(data, &rows));
     if theirs.is_some() || own.is_some() {
-        let text = |names: Option<String>| names.unwrap_or_else(|| "no more".into());
+        let text = |names: Option<String>| names.unwrap_or_else(|| "none".into());
         return Err(Fault::new("the classes of the checkpoint are not those of the data")
             .found(format!("only in the checkpoint: {}", text(theirs)))
             .expected(format!("the data's names; only in the data: {}", text(own)))

@@ -50,13 +50,16 @@ impl Form {
             Form::Authors => {
                 "State dict of the authors' package (vlora 0.1.2), for the models that it can hold"
             }
-            Form::Timm => "State dict of timm's VisionTransformer; increments are written added up",
+            Form::Timm => {
+                "State dict of timm's VisionTransformer; increments are merged into the weights"
+            }
             Form::HuggingFace => {
-                "Folder of Hugging Face's ViTForImageClassification; increments are written added up"
+                "Folder of Hugging Face's ViTForImageClassification; increments are merged into the \
+                 weights"
             }
             Form::Bert => {
                 "Folder of Hugging Face's BERT or DistilBERT; written as a \
-                 BertForSequenceClassification, increments added up"
+                 BertForSequenceClassification, increments merged into the weights"
             }
         }
     }

@@ -140,14 +140,19 @@ pub fn read_layers(path: &Path, alpha: Option<f64>) -> Result<(Layers, TensorFil
     layers.layout = match &loaded.checkpoint.vlora {
         Some(vlora) => {
             let assumed = match (loaded.form, alpha) {
-                (Form::Authors, None) => " (assumed: the file does not say it)",
+                (Form::Authors, None) => " (assumed: the file does not store it)",
                 _ => "",
             };
             let lora = if loaded.checkpoint.lora.is_some() { " and LoRA" } else { "" };
             let alpha = vlora.alpha;
-            format!("{}, increments of alpha {alpha}{assumed}{lora} added up", loaded.form)
+            format!(
+                "{}, increments of alpha {alpha}{assumed}{lora} merged into the weights",
+                loaded.form
+            )
         }
-        None if loaded.checkpoint.lora.is_some() => format!("{}, LoRA added up", loaded.form),
+        None if loaded.checkpoint.lora.is_some() => {
+            format!("{}, LoRA merged into the weights", loaded.form)
+        }
         None => loaded.form.to_string(),
     };
     Ok((layers, file))

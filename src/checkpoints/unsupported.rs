@@ -13,8 +13,8 @@ pub struct Unsupported {
 }
 
 /// The expected text in the error for an unknown field.
-pub const UNKNOWN_FIELD: &str = "no field that this program does not know: it may change what the \
-                                 model computes; without it, where it does not, the model is read";
+pub const UNKNOWN_FIELD: &str = "a field that this program knows; remove it if it does not change \
+                                 what the model computes";
 
 impl Unsupported {
     /// The error for the description at `path`.

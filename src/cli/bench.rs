@@ -289,11 +289,11 @@ fn notes(
         Some(copy) => {
             text += &format!(
                 ", or the bytes that it moves at least at the rate of a copy, {:.0} GB/s\n\
-                 · forward, backward, optimiser: the time to ask the GPU for them; the rest of a step \
-                 is the wait until it is done",
+                 · forward, backward, optimiser: the time to enqueue them on the GPU; the rest of \
+                 a step is the wait until it is done",
                 copy / 1e9
             );
-            "tensors held of the GPU's memory at once during the timed steps, the data aside"
+            "tensors held of the GPU's memory at once during the timed steps, without the data"
         }
         None => "bytes allocated at once during the timed steps, decoded data included",
     };

@@ -51,7 +51,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
     if args.split.is_none() && layout.splits().next().is_none() {
         // A dataset with a fault may also have no splits; then the fault is reported.
         layout.fault()?;
-        return Err(Fault::new("there is nothing that is read")
+        return Err(Fault::new("the dataset has no files in a supported format")
             .source(repository.name())
             .expected(
                 "Parquet, CSV, TSV, JSON lines, IDX, or folders of PNG, JPEG or \

@@ -25,11 +25,11 @@ pub struct EvaluateArgs {
     /// A run's folder, a safetensors file, the index of several, a model's folder, or
     /// hub:owner/name
     checkpoint: PathBuf,
-    /// The experiment's YAML file: its data, model and precision are taken
+    /// The experiment's YAML file: its data, model and precision are used
     #[arg(long, value_name = "SPEC")]
     spec: PathBuf,
-    /// The arm whose data, model and precision are taken [default: of a run's weights its own arm, of
-    /// others any that they fit, where those agree]
+    /// The arm whose data, model and precision are used [default: for a run's weights its own
+    /// arm; otherwise any arm that they fit, if those agree]
     ///
     /// An arm's name, or its label where it is swept over. What the arm does with weights (method,
     /// LoRA, a new head) is not done: the checkpoint is evaluated as it is.
@@ -41,7 +41,7 @@ pub struct EvaluateArgs {
     /// Write the outcome of each example into a file, a JSON object a line
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(long, requires = "out")]
     force: bool,
     /// Override a field of the spec, as in `run`; may be given several times
@@ -50,7 +50,7 @@ pub struct EvaluateArgs {
     /// Attention heads, where neither the file nor the spec settles them
     #[arg(long, value_name = "N")]
     heads: Option<usize>,
-    /// Alpha of the increments, which the authors' files do not say [default: the arm's
+    /// Alpha of the increments, which the authors' files do not store [default: the arm's
     /// start.alpha, else 1]
     #[arg(long, value_name = "X")]
     alpha: Option<f64>,

@@ -20,13 +20,13 @@ pub struct ExportArgs {
     /// The file to write, or the folder for a form that is one
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// What becomes of LoRA on top [default: kept by compact, merged by the forms of other programs]
+    /// How to export LoRA [default: kept by compact, merged by the forms of other programs]
     #[arg(long, value_enum, value_name = "HOW")]
     lora: Option<LoraName>,
     /// Take the LoRA of this checkpoint out of the weights again, into which it was merged
     #[arg(long, value_name = "CHECKPOINT", conflicts_with = "lora")]
     unmerge: Option<PathBuf>,
-    /// Write over files that are there
+    /// Overwrite existing files
     #[arg(long)]
     force: bool,
 }
@@ -81,9 +81,9 @@ fn refuse_stale(form: Form, folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Resu
     let is_written = |name: &str| files.iter().any(|(written, _)| written == Path::new(name));
     let left = form.files().iter().filter(|name| !is_written(name)).map(|name| folder.join(name));
     let Some(stale) = left.into_iter().find(|path| path.exists()) else { return Ok(()) };
-    Err(Fault::new("the file is of another model")
+    Err(Fault::new("the file belongs to another model")
         .source(stale.display())
-        .found("nothing in the checkpoint to write over it")
+        .found("nothing in the checkpoint that would replace it")
         .help("remove it, or export to another folder")
         .into())
 }

@@ -22,7 +22,7 @@ pub struct FetchArgs {
     /// Experiments' YAML files
     #[arg(required = true, value_name = "SPEC")]
     specs: Vec<PathBuf>,
-    /// Pin what the Hub has now, whatever a lock pins
+    /// Ignore the lock and pin what the Hub has now
     #[arg(long)]
     update: bool,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub fn fetch(args: &FetchArgs) -> Result<()> {
                 lock.display()
             ))
             .source(spec.display())
-            .help("call the spec otherwise")
+            .help("rename the spec file")
             .into());
         }
     }

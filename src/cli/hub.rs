@@ -29,7 +29,7 @@ pub struct HubArgs {
 pub struct LockedHubArgs {
     #[command(flatten)]
     hub: HubArgs,
-    /// Read what the Hub has now, whatever the spec's lock pins
+    /// Ignore the spec's lock and use what the Hub has now
     #[arg(long)]
     unlocked: bool,
 }

@@ -76,12 +76,13 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),
-    /// Show what a checkpoint does on a spec's data, without training
+    /// Evaluate a checkpoint on a spec's data, without training
     ///
     /// Reads every form that `import` reads, and a run's folder. Data, model size and precision are
     /// the spec's. A run's own checkpoint gives the outcomes of its test.jsonl, to the bit.
     Evaluate(evaluate::EvaluateArgs),
-    /// Time training steps and evaluation of each arm of a spec, beside what its matrix products take
+    /// Time training steps and evaluation of each arm of a spec, compared with the time of
+    /// its matrix products
     ///
     /// Steps of the real training loop, by what their time goes into. Leaves no results; weights
     /// that an arm would start from are not read, since they change no time.

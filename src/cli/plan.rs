@@ -96,7 +96,7 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
         line(
             "memory",
             format!(
-                "at most {}{of}: what training takes by formula, decoded data aside",
+                "at most {}{of}: estimated training memory, without decoded data",
                 bytes(most.peak)
             ),
         );
@@ -162,8 +162,8 @@ fn time(plan: &Plan, estimates: &[Option<Estimate>]) -> String {
     let (about, by) = match known.iter().map(|(_, estimate)| estimate.basis).max() {
         Some(Basis::Products) => (
             "at least",
-            "by the rate of matrix products, measured now: training takes longer, half as long \
-             again or more; `vlora bench` measures it",
+            "a lower bound from the speed of matrix products, measured now; training takes at \
+             least 1.5 times as long: `vlora bench` measures it",
         ),
         Some(Basis::OtherModels) => {
             ("about", "by the operations a second of finished runs of other models")

@@ -84,10 +84,10 @@ fn no_results(folder: &Path) -> Error {
     let inside = experiments(folder);
     if !inside.is_empty() {
         return Error::from(
-            Fault::new("results of several experiments lie here")
+            Fault::new("this folder has the results of several experiments")
                 .source(shown)
                 .found(listed(&inside, MOST_NAMES))
-                .expected("the folder of one")
+                .expected("the folder of one experiment")
                 .help(format!(
                     "vlora report {}",
                     clean(&folder.join(&inside[0]).display().to_string())

@@ -27,8 +27,8 @@ pub struct SpectrumArgs {
     /// What a layer is compared with
     #[arg(long, value_enum, default_value_t)]
     reference: ReferenceName,
-    /// Alpha of the increments in the authors' files, which do not say it [default: 1, as in their
-    /// package]
+    /// Alpha of the increments in the authors' files, which do not store it [default: 1, as in
+    /// their package]
     #[arg(long, value_name = "X")]
     alpha: Option<f64>,
     /// What the model is called under the tables, and where it is from

@@ -29,10 +29,10 @@ pub struct CheckpointArgs {
     #[arg(long, value_name = "FROM", value_parser = any_form_parser(), default_value = AUTO,
         hide_default_value = true)]
     from: FormOrAny,
-    /// Attention heads, which timm's and the authors' files do not say
+    /// Attention heads, which timm's and the authors' files do not store
     #[arg(long, value_name = "N")]
     heads: Option<usize>,
-    /// Alpha of the increments, which the authors' files do not say [default: 1, as in their
+    /// Alpha of the increments, which the authors' files do not store [default: 1, as in their
     /// package]
     #[arg(long, value_name = "X")]
     alpha: Option<f64>,
@@ -146,7 +146,7 @@ impl CheckpointArgs {
             lines.push(format!("  compounds   {}", compounds(vlora, depth)));
             let assumed = loaded.form == Form::Authors && self.alpha.is_none();
             let source =
-                if assumed { " (the package's default; the file does not say)" } else { "" };
+                if assumed { " (the package's default; the file does not store it)" } else { "" };
             let increments = increments(vlora, &checkpoint.model);
             lines.push(format!("  increments  {increments}{source}"));
         }
@@ -215,7 +215,7 @@ pub fn refuse_overwriting(paths: &[&Path], force: bool) -> Result<()> {
         if path.symlink_metadata().is_ok() && !force {
             return Err(Fault::new("the file exists")
                 .source(path.display())
-                .help("--force writes over it")
+                .help("--force overwrites it")
                 .into());
         }
     }

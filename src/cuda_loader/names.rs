@@ -299,7 +299,7 @@ trampolines! {
             curandSetStream;
     }
     left_out {
-        // libnvrtc, which compiles kernels at run time: this program has none such.
+        // libnvrtc, which compiles kernels at run time: this program does not do that.
         missing:
             nvrtcAddNameExpression nvrtcCompileProgram nvrtcCreateProgram nvrtcDestroyProgram
             nvrtcGetCUBIN nvrtcGetCUBINSize nvrtcGetErrorString nvrtcGetLTOIR nvrtcGetLTOIRSize

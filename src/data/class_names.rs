@@ -18,7 +18,7 @@ pub fn difference(found: &[String], expected: &[String]) -> Option<Fault> {
     };
     let (found_all, expected_all) = (all(found), all(expected));
     let first = found.iter().zip(expected).position(|(a, b)| a != b);
-    let fault = Fault::new("the classes are named otherwise than in the files before");
+    let fault = Fault::new("the class names differ from those of the files before");
     Some(match first {
         Some(label) => fault
             .found(format!("{} for the label {label}, of {found_all}", found[label]))
@@ -63,7 +63,7 @@ mod tests {
         let of = |found: &[&str], expected: &[&str]| difference(&names(found), &names(expected));
         assert_eq!(of(&["a", "b"], &["a", "b"]), None);
         let message = |found: &[&str], expected: &[&str]| of(found, expected).unwrap().to_string();
-        let summary = "the classes are named otherwise than in the files before\n  ";
+        let summary = "the class names differ from those of the files before\n  ";
         assert_eq!(
             message(&["a", "c"], &["a", "b"]),
             format!(

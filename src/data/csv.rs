@@ -160,7 +160,7 @@ pub fn check_labels(table: &Table, column: &Column) -> Result<()> {
     let missing = |text: &String| MISSING.contains(&&text[..]);
     let rows = || texts.iter().enumerate().filter_map(|(row, text)| Some((row, text.as_ref()?)));
     if let Some((row, text)) = rows().find(|(_, text)| missing(text)) {
-        return Err(fail(row, text, "a missing value", "call the class otherwise"));
+        return Err(fail(row, text, "a missing value", "rename the class"));
     }
     match rows().next() {
         Some((row, text)) if rows().all(|(_, text)| text.parse::<f64>().is_ok()) => {

@@ -46,8 +46,7 @@ impl Shared {
         let all = [
             (
                 self.in_two_splits,
-                "in the files of a split although those of an earlier one hold them, too \
-                 (`duplicates: keep`)",
+                "in a split and also in the files of an earlier one (`duplicates: keep`)",
             ),
             (
                 self.in_two_parts,
@@ -129,7 +128,7 @@ pub fn between(
         .within("data")
         .found_each(found)
         .expected(format!("no {one} in two splits"))
-        .help("`data.duplicates: keep` counts them in the notes and goes on")
+        .help("`data.duplicates: keep` allows them and counts them in the notes")
         .into())
 }
 

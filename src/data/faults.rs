@@ -42,8 +42,8 @@ pub fn split_fault(name: &str, files: &[String]) -> Option<String> {
     // Reading an incomplete set would lose or repeat rows.
     (!sets.values().all(whole)).then(|| {
         format!(
-            "the files of the split `{name}` are not whole sets\n  found:    {}\n  expected: \
-             of each name one file, or every one of NAME-00000-of-N to NAME-(N−1)-of-N",
+            "the shards of the split `{name}` are incomplete or repeated\n  found:    {}\n  \
+             expected: one file of each name, or all of NAME-00000-of-N to NAME-(N−1)-of-N",
             listed(files)
         )
     })
@@ -121,9 +121,9 @@ pub fn twice_fault(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<S
         [only] => format!("the split `{only}` twice"),
         _ => "two splits".to_string(),
     };
-    let words = "each name on the path to say one split once";
+    let words = "a path that names one split, once";
     Some(format!(
-        "a file falls into {into}\n  found:    {path}, in {}\n  expected: {words}\n  help:     rename \
+        "a file is in {into}\n  found:    {path}, in {}\n  expected: {words}\n  help:     rename \
          what is not meant as a split, or write the splits down as `configs` in {CARD}",
         names.join(" and ")
     ))

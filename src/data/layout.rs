@@ -269,8 +269,8 @@ impl Layout {
         }
         (classes.len() == 1).then(|| {
             format!(
-                "all images lie in folders of one name, which tells nothing apart\n  found:    {} in \
-                 {first}\n  {expected}",
+                "all images are in folders of one name, so there is only one class\n  found:    {} \
+                 in {first}\n  {expected}",
                 classes[0]
             )
         })

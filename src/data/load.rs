@@ -257,9 +257,9 @@ fn add_files(
             path == file || (hash == sha256 && !labels)
         };
         if let Some((other, path, _)) = all.iter().find(same) {
-            return Err(Fault::new("the same file serves two splits or twice")
+            return Err(Fault::new("the same file is used twice")
                 .source(file)
-                .found(format!("its content stands in {path}, of the split `{other}`"))
+                .found(format!("its content is also in {path}, of the split `{other}`"))
                 .expected("no example twice")
                 .into());
         }

@@ -62,11 +62,13 @@ impl Metadata {
             match &mut all {
                 None => all = Some((image, table)),
                 Some((name, _)) if *name != image => {
-                    return Err(Fault::new("the paths of images have another name than before")
-                        .source(&file.name)
-                        .found(format!("images as `{image}`"))
-                        .expected(format!("images as `{name}`, as in {first}"))
-                        .into());
+                    return Err(Fault::new(
+                        "the image column has another name than in the files before",
+                    )
+                    .source(&file.name)
+                    .found(format!("images as `{image}`"))
+                    .expected(format!("images as `{name}`, as in {first}"))
+                    .into());
                 }
                 Some((_, all)) => all.append(table)?,
             }

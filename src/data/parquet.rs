@@ -146,8 +146,8 @@ impl Footprint {
         let most = limits::max_unpacked(bytes);
         if self.bytes > most as u64 {
             return Err(format!(
-                "the Parquet file unfolds too far\n  found:    {} bytes of values in {bytes}\n  \
-                 expected: at most {most}: this is taken for a decompression bomb",
+                "the Parquet file is too large when unpacked\n  found:    {} bytes of values in \
+                 {bytes}\n  expected: at most {most}: this is taken for a decompression bomb",
                 self.bytes
             ));
         }

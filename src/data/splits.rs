@@ -70,7 +70,7 @@ pub fn by_card(config: &CardConfig, folder: &str, files: &[&str]) -> Found {
         let rows = paths.iter().filter(|path| Format::of(path).is_some());
         if let Some(twice) = rows.copied().find(|path| !once.insert(*path)) {
             fault = fault.or(Some(format!(
-                "a file falls into the split `{name}` twice\n  found:    {twice}, by {}\n  \
+                "a file is in the split `{name}` twice\n  found:    {twice}, by {}\n  \
                  expected: one pattern of {CARD} for each file",
                 patterns.join(" and by ")
             )));
@@ -180,7 +180,7 @@ pub fn by_name(files: &[&str], folder: &str, card: &CardHints) -> Found {
 }
 
 /// The text for [`Found::by`] if no name contains a split.
-const NO_NAMES: &str = "nothing: everything is train";
+const NO_NAMES: &str = "no names: all files are train";
 
 /// The rule that found the splits, and each split with its files. A file is listed once for each
 /// pattern of `datasets` that matches it.

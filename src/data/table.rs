@@ -106,7 +106,7 @@ impl Table {
         let file = more.file().to_string();
         let differs = |found: String, expected: String| {
             Error::from(
-                Fault::new("the columns are other than those of the split's files before")
+                Fault::new("the columns differ from those of the split's other files")
                     .source(&file)
                     .found(found)
                     .expected(expected),

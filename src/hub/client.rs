@@ -173,10 +173,7 @@ impl Client {
             return Err(Fault::failed(why)
                 .source(subject)
                 .found(what)
-                .help(
-                    "the same command goes on where it was cut; --offline uses what \
-                 the cache has",
-                )
+                .help("run the same command again to resume; --offline uses only the cache")
                 .into());
         }
         let seconds = wait.as_secs_f64();

@@ -99,7 +99,7 @@ impl Connection {
                     .help("check HF_ENDPOINT and any proxy"),
             )),
             ureq::Error::BadUri(found) => RequestError::Final(Error::from(
-                Fault::failed("the server redirects to what is no address")
+                Fault::failed("the server redirects to an invalid address")
                     .source(subject)
                     .found(format!("{found:?}")),
             )),

@@ -166,7 +166,7 @@ fn stream(
 
 fn wrong_length(wanted: &Wanted, found: &str) -> Error {
     Error::from(
-        Fault::failed("the server sends another length than the Hub's list has")
+        Fault::failed("the file's size differs from the Hub's list")
             .source(wanted.label())
             .found(found)
             .expected(format!("{} bytes", wanted.size))
@@ -177,7 +177,7 @@ fn wrong_length(wanted: &Wanted, found: &str) -> Error {
 fn wrong_hash(wanted: &Wanted, hash: &str) -> Error {
     let kind = wanted.etag.kind();
     Error::from(
-        Fault::failed("the content is not what the Hub's list has; it was thrown away")
+        Fault::failed("the content differs from the Hub's list; it was discarded")
             .source(wanted.label())
             .found(format!("{kind} {hash}"))
             .expected(format!("{kind} {}", wanted.etag.text()))

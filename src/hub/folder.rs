@@ -88,10 +88,13 @@ fn walk(
     let failed = |e| Error::io("listing", folder, e);
     let real = fs::canonicalize(folder).map_err(failed)?;
     if above.contains(&real) || above.len() > MAX_DEPTH {
-        return Err(Fault::new("the folder has no end")
+        return Err(Fault::new("folders are nested too deeply or contain themselves")
             .source(folder.display())
-            .found(if above.contains(&real) { "a link to a folder above it" } else { "more" })
-            .expected(format!("at most {MAX_DEPTH} folders in one another, none of them in itself"))
+            .found(match above.contains(&real) {
+                true => "a link to a folder above it".into(),
+                false => format!("more than {MAX_DEPTH} nested folders"),
+            })
+            .expected(format!("at most {MAX_DEPTH} nested folders, none of them in itself"))
             .into());
     }
     above.push(real);

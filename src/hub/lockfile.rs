@@ -194,7 +194,7 @@ impl Lockfile {
                     ));
                 }
                 if !hash(&file.sha256, 64) || git.is_some_and(|git| !hash(git, 40)) {
-                    return Some(format!("{name}/{} with what is no hash", file.path));
+                    return Some(format!("{name}/{} with an invalid hash", file.path));
                 }
             }
         }

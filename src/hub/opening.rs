@@ -110,7 +110,7 @@ impl Hub {
         let settings = match &self.access {
             Access::None => {
                 let name = label(name);
-                return Err(Fault::new("the Hub is not to be used here").source(name).into());
+                return Err(Fault::new("the Hub must not be used here").source(name).into());
             }
             Access::Settings(settings) => settings.clone(),
             Access::Environment { offline } => {
@@ -153,8 +153,8 @@ fn not_pinned(lock: &Lockfile, kind: Kind, name: &HubName) -> Error {
             .found(if locked.is_empty() { "nothing".into() } else { locked.join(", ") })
             .expected(format!("{} {}@{}", kind.name(), name.repository, name.revision()))
             .help(
-                "`vlora fetch SPEC` pins what the spec names; --unlocked reads \
-                 what --set names, unpinned",
+                "`vlora fetch SPEC` pins what the spec names; if --set names it, \
+                 --unlocked reads it without the lock",
             ),
     )
 }

@@ -73,7 +73,9 @@ fn refusal(
 /// Advice on the token.
 fn token_help(settings: &Settings) -> String {
     match &settings.token {
-        Some(token) => format!("the token of {} was sent; another account's may do", token.source),
+        Some(token) => {
+            format!("the token of {} was sent; another account may have access", token.source)
+        }
         None => "set HF_TOKEN to a token of yours that may read it".into(),
     }
 }
@@ -84,7 +86,9 @@ fn gated(kind: Kind, name: &HubName, settings: &Settings) -> RequestError {
         Kind::Model => format!("{}/{}", settings.endpoint, name.repository),
     };
     let token = match &settings.token {
-        Some(token) => format!("use a token of that account; the one of {} is not", token.source),
+        Some(token) => {
+            format!("use a token of that account; the one of {} has no access", token.source)
+        }
         None => "set HF_TOKEN to a token of that account".into(),
     };
     refusal(name, "its owners ask readers to accept terms first (gated)", |fault| {
@@ -97,7 +101,7 @@ fn unknown_user(name: &HubName, settings: &Settings, says: &str) -> RequestError
         Some(token) => format!("the token of {} is refused", token.source),
         None => "no token was sent".into(),
     };
-    refusal(name, format!("the Hub asks who is reading (HTTP 401{says})"), |fault| {
+    refusal(name, format!("the Hub requires a valid token (HTTP 401{says})"), |fault| {
         let help = "set HF_TOKEN to a valid token, or check the repository's name";
         fault.found(found).help(help)
     })
@@ -152,7 +156,7 @@ fn no_revision(kind: Kind, name: &HubName, connection: &Connection) -> RequestEr
 fn no_file(name: &HubName, path: Option<&str>) -> RequestError {
     refusal(name, "there is no such file", |fault| {
         let fault = fault.found(format!("`{}`", path.unwrap_or_default()));
-        fault.help("`vlora fetch` lists the repository anew")
+        fault.help("`vlora fetch` updates the list of files")
     })
 }
 

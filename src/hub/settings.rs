@@ -82,9 +82,9 @@ impl Settings {
         let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
         // Errors show the address, so it must not hold a password.
         if host.is_some_and(|h| h.contains('@')) {
-            return Err(Fault::new("an address with a user in it")
+            return Err(Fault::new("the address contains a user name")
                 .within("HF_ENDPOINT")
-                .expected("none; HF_TOKEN says who reads")
+                .expected("an address without one; put the token in HF_TOKEN")
                 .into());
         }
         if host.is_none_or(|h| h.is_empty() || h.contains(|c: char| !c.is_ascii_graphic())) {

@@ -94,7 +94,7 @@ impl Snapshot {
     ) -> Result<Snapshot> {
         let info: Info = client.info(kind, requested, &*progress)?;
         if !is_commit(&info.sha) {
-            return Err(bad_listing(requested, "its commit is no commit", &info.sha));
+            return Err(bad_listing(requested, "the commit id is invalid", &info.sha));
         }
         let entries = info.entries(requested)?;
         let cached = Cached::new(&client.settings().cache, kind, &requested.repository);
@@ -153,7 +153,7 @@ impl Snapshot {
                 true => "the repository, without this revision",
                 false => "nothing of the repository",
             };
-            return Err(Fault::new("not in the cache, and the network is not to be used")
+            return Err(Fault::new("not in the cache, and the network must not be used")
                 .source(name)
                 .found(format!("{found} in {}", settings.cache.display()))
                 .help("`vlora fetch` with a network gets it; HF_HUB_CACHE names another cache")
@@ -242,10 +242,12 @@ impl Snapshot {
 
     fn download(&self, path: &str, entry: &Entry) -> Result<()> {
         let (Some(client), Some(size), Some(etag)) = (&self.client, entry.size, &entry.etag) else {
-            return Err(Fault::new("not whole in the cache, and the network is not to be used")
-                .source(format!("{}/{path}", self.name()))
-                .help("`vlora fetch` with a network gets it")
-                .into());
+            return Err(Fault::new(
+                "missing or incomplete in the cache, and the network must not be used",
+            )
+            .source(format!("{}/{path}", self.name()))
+            .help("`vlora fetch` with a network gets it")
+            .into());
         };
         let wanted = Wanted { kind: self.kind, name: &self.resolved, path, size, etag };
         download(client, &self.cached, &wanted, &*self.progress)

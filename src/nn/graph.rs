@@ -161,7 +161,9 @@ impl Variable {
                 continue;
             };
             let backward = backward.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some(backward) = backward else { bail!("the graph had its backward pass before") };
+            let Some(backward) = backward else {
+                bail!("backward was already called on this graph")
+            };
             backward(&gradient, &mut Sink { inputs: &node.inputs, pending: &mut pending })?;
         }
         Ok(gradients)
@@ -283,7 +285,7 @@ mod tests {
         assert!(a.clone().backward(1.0).unwrap_err().to_string().contains("scalar"));
         let y = sum(&a);
         y.clone().backward(1.0).unwrap();
-        assert!(y.backward(1.0).unwrap_err().to_string().contains("backward pass before"));
+        assert!(y.backward(1.0).unwrap_err().to_string().contains("backward was already called"));
     }
 
     /// What an operation keeps is freed as soon as its backward pass is over, not at the end of all.

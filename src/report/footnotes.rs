@@ -69,8 +69,8 @@ impl Summary {
         notes.extend(of_arms(&|spec| Some(precision_note(spec.precision).to_string())));
         if self.precisions_differ() {
             notes.push(
-                "Not all arms were computed in the same precision: what parts two of them may be \
-                 the precision, too."
+                "Not all arms were computed in the same precision: differences between them \
+                 may also come from the precision."
                     .into(),
             );
         }
@@ -93,8 +93,8 @@ impl Summary {
         let devices = self.runs().flat_map(|r| &r.provenance.sessions).map(|s| s.device.clone());
         if distinct(devices).len() > 1 {
             notes.push(
-                "Runs were computed on different devices, which round differently: what parts two \
-                 of them may be that, too."
+                "Runs were computed on different devices, which round differently: differences \
+                 between them may also come from the device."
                     .into(),
             );
         }

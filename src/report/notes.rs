@@ -105,13 +105,13 @@ pub fn start_note(
             let targets: Vec<&str> = lora.targets.iter().map(|t: &Target| t.name()).collect();
             let also: Vec<&str> = lora.also_train.iter().map(|g| group_name(*g)).collect();
             let also = match also.is_empty() {
-                true => " is".to_string(),
-                false => format!(", {} are", also.join(", ")),
+                true => String::new(),
+                false => format!(" except {}", also.join(", ")),
             };
             format!(
-                "those are frozen and LoRA{also} trained: rank {}, alpha {}, dropout {}, on {}; \
-                 A starts Kaiming-uniform, B at zero, both decay as matrices do, and a pair adapts \
-                 its own layer, not those whose increments add to it (ours)",
+                "these weights are frozen{also}; LoRA is trained on top: rank {}, alpha {}, dropout \
+                 {}, on {}; A starts Kaiming-uniform, B at zero, both decay as matrices do, and a \
+                 pair adapts its own layer, not those whose increments add to it (ours)",
                 lora.rank,
                 lora.alpha,
                 lora.dropout,
@@ -125,7 +125,7 @@ pub fn start_note(
     let fitted: String = fitted.iter().map(|note| format!(", {note}")).collect();
     let converted = match conversion {
         Conversion::None => "",
-        Conversion::MultipliedOut => ", its increments and LoRA added up to dense layers",
+        Conversion::MultipliedOut => ", its increments and LoRA merged into dense layers",
         Conversion::Decomposed => {
             ", its layers turned into increments by truncated singular value decomposition"
         }
@@ -134,8 +134,8 @@ pub fn start_note(
         (None, _) => String::new(),
         (Some(alpha), Some(_)) => format!(", its increments read with alpha {alpha}"),
         (Some(alpha), None) => format!(
-            ", its increments read with alpha {alpha}, the package's default, which the file does \
-             not say"
+            ", its increments read with alpha {alpha}, the package's default, since the file does \
+             not store it"
         ),
     };
     Some(format!(

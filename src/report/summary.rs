@@ -107,7 +107,7 @@ impl Summary {
         evidence: EvidenceOf,
     ) -> Result<Summary> {
         if record.schema != SCHEMA_VERSION {
-            return Err(Fault::new("the results are of another version")
+            return Err(Fault::new("the results were written by another version")
                 .source(folder.path().display())
                 .found(format!("schema {}", record.schema))
                 .expected(format!("schema {SCHEMA_VERSION}"))

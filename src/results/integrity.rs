@@ -71,7 +71,7 @@ impl RunFolder {
             return Err(Fault::of_file(self.path(), "the run is not finished")
                 .found("no result.json")
                 .expected("a finished run")
-                .help("`vlora run` with its spec goes on with it")
+                .help("`vlora run` with its spec resumes it")
                 .into());
         }
         let result: RunResult = self.read_json(Self::RESULT)?;
@@ -79,7 +79,7 @@ impl RunFolder {
         for (name, schema) in [(Self::RESULT, result.schema), (Self::SPEC, spec.schema)] {
             if schema != SCHEMA_VERSION {
                 return Err(self
-                    .fault(name, "the record is of another version")
+                    .fault(name, "the record was written by another version")
                     .found(format!("schema {schema}"))
                     .expected(format!("schema {SCHEMA_VERSION}"))
                     .into());
@@ -89,7 +89,7 @@ impl RunFolder {
         // A copied folder may have any other name.
         if is_run_id(own) && own != spec.id {
             return Err(self
-                .fault(Self::SPEC, "the record is of another run")
+                .fault(Self::SPEC, "the record belongs to another run")
                 .found(format!("run {}", spec.id))
                 .expected(format!("run {own}"))
                 .into());
@@ -162,7 +162,7 @@ impl RunFolder {
             Err(e) => return Err(unreadable(&path, &e)),
         };
         if !meta.is_file() {
-            return Err(self.changed(name).found("no plain file").expected("a file").into());
+            return Err(self.changed(name).found("not a regular file").expected("a file").into());
         }
         let sound = recorded.map_or(meta.len() > 0, |recorded| recorded.bytes == meta.len());
         if !sound {

@@ -68,10 +68,13 @@ impl SpectrumRecord {
             && record.layers.iter().all(|l| record.random.contains_key(&l.target));
         match sound {
             true => Ok(record),
-            false => Err(Fault::of_file(&path, "the record is damaged, or of another version")
-                .expected(format!("schema {SCHEMA_VERSION}, as `vlora spectrum` writes it"))
-                .help(help)
-                .into()),
+            false => Err(Fault::of_file(
+                &path,
+                "the record is damaged or was written by another version",
+            )
+            .expected(format!("schema {SCHEMA_VERSION}, as `vlora spectrum` writes it"))
+            .help(help)
+            .into()),
         }
     }
 

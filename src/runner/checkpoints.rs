@@ -47,10 +47,10 @@ pub fn read<'a>(
     }
     let loaded = &checkpoints[&key];
     if let Some(alpha) = start.alpha.filter(|_| loaded.form != Form::Authors) {
-        return Err(Fault::new("the alpha of its increments is not for the spec to say")
+        return Err(Fault::new("start.alpha is only for files that do not store alpha")
             .source(name)
             .found(format!("start.alpha: {alpha}"))
-            .expected(format!("none for a file in {}", loaded.form))
+            .expected(format!("no start.alpha for a file in {}", loaded.form))
             .into());
     }
     check_model(&loaded.checkpoint, spec).map_err(|e| e.map_fault(|fault| fault.under(name)))?;

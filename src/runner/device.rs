@@ -140,8 +140,11 @@ fn on_gpu(number: usize) -> Result<Device> {
 /// The kernels need bf16 on tensor cores, available since Ampere.
 #[cfg(feature = "cuda")]
 fn check_capability(number: usize, context: &cudarc::driver::CudaContext) -> Result<()> {
-    let failed =
-        |e| Error::from(Fault::failed(format!("cuda:{number}: its capability is not told: {e}")));
+    let failed = |e| {
+        Error::from(Fault::failed(format!(
+            "cuda:{number}: its compute capability cannot be read: {e}"
+        )))
+    };
     let (major, minor) = context.compute_capability().map_err(failed)?;
     match major >= 8 {
         true => Ok(()),

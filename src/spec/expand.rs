@@ -36,7 +36,7 @@ pub fn expand(
             .at(root.origin.clone());
         return Err(match &root.value {
             Value::Text(text) if text.contains(':') => {
-                error.help("a blank belongs behind the colon, as in `seeds: [0]`")
+                error.help("put a space after the colon, as in `seeds: [0]`")
             }
             _ => error,
         });

@@ -48,7 +48,8 @@ pub fn load_for(
         let error = failed("the spec is not a file", "a directory or special file".into());
         return Err(match &specs_in(path)[..] {
             [] => error,
-            specs => error.help(format!("it has {}", specs[..specs.len().min(20)].join(", "))),
+            specs => error
+                .help(format!("the folder contains {}", specs[..specs.len().min(20)].join(", "))),
         });
     }
     if meta.len() > MOST_BYTES {

@@ -100,7 +100,7 @@ impl<'a> Resolver<'a> {
         };
         Err(SpecError::new("the override changes no run")
             .found(format!("`{field}`, which no arm takes from here"))
-            .expected("a field that at least one arm gets its value of")
+            .expected("a field whose value at least one arm takes from here")
             .help(help)
             .at(origin))
     }

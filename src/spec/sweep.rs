@@ -51,7 +51,7 @@ pub fn sweep(node: Option<Node>) -> Result<Sweep, SpecError> {
                         (None, other) => {
                             let one = Node { value: other, origin: Origin::File(Vec::new()) };
                             error.help(format!(
-                                "in brackets, also a single one: `[{}]`",
+                                "write a list, even for one value: `[{}]`",
                                 one.label()
                             ))
                         }
@@ -115,8 +115,8 @@ pub fn grid(sweep: &Sweep, arms: usize) -> Result<Vec<Point>, SpecError> {
         return Err(too_large(
             format!("{combinations} combinations: {arms} arms × {points} sweep points"),
             format!(
-                "at most {MOST_COMBINATIONS} combinations, equal ones among them, and at most \
-                 {MOST_RUNS} runs of what differs"
+                "at most {MOST_COMBINATIONS} combinations, equal ones included, and at most \
+                 {MOST_RUNS} different runs"
             ),
         ));
     }
@@ -143,8 +143,7 @@ pub fn unused(key: &str) -> SpecError {
         .expected("a field that at least one arm uses");
     match key.split('.').next() {
         Some("vlora") => error.help("`vlora` is read by arms with `method: vlora`"),
-        Some("lora") => error
-            .help("LoRA is on in arms with the section `lora`: `lora: {}` takes all of a sweep"),
+        Some("lora") => error.help("add the section `lora: {}` to an arm to sweep its fields"),
         Some("start") => error.help("an arm has it with the section `start`, which may be `{}`"),
         _ => error,
     }

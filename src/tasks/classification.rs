@@ -101,14 +101,14 @@ pub fn classes_note(classes: &ClassMatch, is_arm: bool) -> Option<&'static str> 
         }
         ClassMatch::ByNumber(Unnamed::Both) if is_arm => None,
         ClassMatch::ByNumber(Unnamed::Both) => {
-            Some("its head taken for the data's classes by number, since neither names them")
+            Some("its head matched to the data's classes by number, since neither names them")
         }
         ClassMatch::ByNumber(Unnamed::Checkpoint) => {
-            Some("its head taken for the data's classes by number, since it does not name them")
+            Some("its head matched to the data's classes by number, since it does not name them")
         }
-        ClassMatch::ByNumber(Unnamed::Data) => {
-            Some("its head taken for the data's classes by number, since the data do not name them")
-        }
+        ClassMatch::ByNumber(Unnamed::Data) => Some(
+            "its head matched to the data's classes by number, since the data do not name them",
+        ),
     }
 }
 

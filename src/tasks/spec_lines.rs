@@ -206,8 +206,8 @@ pub fn class_count(dataset: &Dataset, roles: &Roles, column: &str) -> Result<usi
         .filter_map(|label| if let Label::Number(n) = label { Some(*n) } else { None })
         .find(|n| !(0..MOST_CLASSES).contains(n));
     match (out, classes) {
-        (Some(n), _) => Err(format!("`{column_name}` holds {n}, which is no number of a class")),
-        (None, 0 | 1) => Err(format!("`{column_name}` tells no two classes apart")),
+        (Some(n), _) => Err(format!("`{column_name}` holds {n}, which is not a class number")),
+        (None, 0 | 1) => Err(format!("`{column_name}` has fewer than two classes")),
         (None, classes) => Ok(classes),
     }
 }
@@ -259,7 +259,7 @@ fn agree(
         let lines = difference.found_and_expected().into_iter();
         let lines: Vec<String> = lines.map(|line| format!("\n  {}", shown(&line))).collect();
         return Err(format!(
-            "the classes of the split {name} are named otherwise than those of {train}{}",
+            "the classes of the split {name} have other names than those of {train}{}",
             lines.concat()
         ));
     }

@@ -22,9 +22,13 @@ impl fmt::Display for AuditFault {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         const MOST: usize = 12;
         let count = self.parameters.len();
+        let wrong = match count {
+            1 => "the gradient of 1 parameter is wrong".to_string(),
+            _ => format!("the gradients of {count} parameters are wrong"),
+        };
         for (i, (name, fault)) in self.parameters.iter().take(MOST).enumerate() {
             match i {
-                0 => write!(f, "the gradient audit refused {count} parameters: {name} {fault}")?,
+                0 => write!(f, "{wrong}: {name} {fault}")?,
                 _ => write!(f, "\n  {name} {fault}")?,
             }
         }
@@ -69,7 +73,9 @@ pub fn audit(
         let gradient = gradients.get(&p.value);
         known += usize::from(gradient.is_some());
         let fault = match gradient {
-            _ if p.value.is_tracked() != p.trained => Some("is not held as the store says"),
+            _ if p.value.is_tracked() != p.trained => {
+                Some("is trained in the model but frozen in the store, or the reverse")
+            }
             None if !p.trained => None,
             Some(_) if !p.trained => Some("is frozen and gets a gradient"),
             None => Some("gets no gradient"),

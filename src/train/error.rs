@@ -13,7 +13,7 @@ pub enum TrainError {
          training.clip_norm may keep it finite"
     )]
     NotFinite { what: &'static str, value: f64, step: u64, rate: f64 },
-    #[error("the checkpoint is damaged or of another run: {}", plain(.0))]
+    #[error("the checkpoint is damaged or belongs to another run: {}", plain(.0))]
     Checkpoint(candle_core::Error),
     #[error("the weights to start from do not fit the model: {}", plain(.0))]
     Start(candle_core::Error),

@@ -383,7 +383,10 @@ impl<'a, T: Task> Trainer<'a, T> {
         for p in self.store.trained() {
             let fits = |t: Option<&Tensor>| match t {
                 Some(t) if t.shape() == p.var.shape() => t.to_device(self.store.device()),
-                _ => candle_core::bail!("the moments of {} are missing or misshapen", p.name),
+                _ => candle_core::bail!(
+                    "the moments of {} are missing or have a wrong shape",
+                    p.name
+                ),
             };
             let pair = fits(checkpoint.adam_m.get(&p.name))
                 .and_then(|m| Ok((m, fits(checkpoint.adam_v.get(&p.name))?)));

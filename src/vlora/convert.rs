@@ -75,12 +75,14 @@ pub fn compress(
     vlora: &VloraSpec,
 ) -> Result<(BTreeMap<String, Tensor>, Vec<Kept>)> {
     if vlora.compound_size == 0 {
-        return Err(Fault::new("0 layers make no compound").within("vlora.compound_size").into());
+        return Err(Fault::new("a compound needs at least one layer")
+            .within("vlora.compound_size")
+            .into());
     }
     if let Some(name) = dense.keys().find(|name| is_increment(name) || is_lora(name)) {
         return Err(Fault::new("the weights to convert hold an increment")
             .source(name)
-            .expected("a dense model's; materialise the increments first")
+            .expected("the weights of a dense model (merge the increments first)")
             .into());
     }
     let mut out = dense.clone();
@@ -202,9 +204,9 @@ fn factors(svd: &Svd, (output, input): (usize, usize), rank: usize, scale: f64) 
 fn parameter(dense: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
     match dense.get(name) {
         Some(tensor) => Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?),
-        None => Err(Fault::new("the weights to convert have no such parameter")
+        None => Err(Fault::new("the weights to convert lack this parameter")
             .source(name)
-            .expected("a dense model's")
+            .expected("the weights of a dense model")
             .into()),
     }
 }

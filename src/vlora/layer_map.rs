@@ -23,7 +23,7 @@ impl LayerMap {
     pub fn new(references: Vec<Option<usize>>) -> Result<LayerMap> {
         for (layer, reference) in references.iter().enumerate() {
             if let Some(reference) = reference.filter(|reference| *reference >= layer) {
-                bail!("layer {layer} adds to layer {reference}, which is no earlier one");
+                bail!("layer {layer} adds to layer {reference}, which is not an earlier layer");
             }
         }
         Ok(LayerMap(references))
@@ -141,7 +141,7 @@ mod tests {
         assert!(cycle.is_reference(0) && cycle.is_reference(1) && !cycle.is_reference(2));
         for bad in [vec![Some(0)], vec![None, Some(2), None]] {
             let error = LayerMap::new(bad).unwrap_err().to_string();
-            assert!(error.contains("no earlier one"), "{error}");
+            assert!(error.contains("not an earlier layer"), "{error}");
         }
     }
 }

@@ -62,7 +62,7 @@ impl<'a> StackBuilder<'a> {
     ) -> Result<Linear> {
         let own = self.find(name)?;
         let WeightShape::Matrix { output, input, bias } = &own.shape else {
-            bail!("{name} is no matrix of {}", self.stack.name)
+            bail!("{name} is not a matrix of {}", self.stack.name)
         };
         let weight = self.matrix(parameters, layer, own, init)?;
         let bias = self.vector(parameters, layer, bias.name(), Init::Zeros)?;
@@ -89,7 +89,7 @@ impl<'a> StackBuilder<'a> {
     fn find(&self, name: &str) -> Result<&'a LayerWeight> {
         match self.stack.weights.iter().find(|weight| weight.target.name() == name) {
             Some(weight) => Ok(weight),
-            None => bail!("{name} is no weight of {}", self.stack.name),
+            None => bail!("{name} is not a weight of {}", self.stack.name),
         }
     }
 
@@ -151,7 +151,7 @@ impl<'a> StackBuilder<'a> {
         let (size, kind) = match own.shape {
             WeightShape::Bias { size } => (size, Kind::Bias),
             WeightShape::Norm { size } => (size, Kind::Norm),
-            WeightShape::Matrix { .. } => bail!("{name} is no vector of {}", self.stack.name),
+            WeightShape::Matrix { .. } => bail!("{name} is not a vector of {}", self.stack.name),
         };
         let (name, role) = (self.stack.parameter(layer, own), Role::layer(kind));
         let vector = match self.increment(layer, own, &self.vectors)? {

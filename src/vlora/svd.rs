@@ -64,7 +64,7 @@ fn to_faer(matrix: &Tensor) -> Result<Mat<f64>> {
     let (rows, columns) = matrix.dims2()?;
     let values = matrix.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-        return Err(Fault::new("the matrix has no singular values")
+        return Err(Fault::new("the matrix has values that are not finite")
             .found(format!("{} in row {}, column {}", values[at], at / columns, at % columns))
             .expected("finite values")
             .into());

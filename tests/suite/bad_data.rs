@@ -333,7 +333,7 @@ fn parquet_files_that_fill_the_memory_are_refused() {
     let texts: Vec<String> = (0..600).map(|i| format!("{i}{}", "x".repeat(100_000))).collect();
     let texts = written(df!["text" => texts].unwrap());
     let error = told(&texts, texts.table(None, "train"));
-    assert!(error.contains("the Parquet file unfolds too far"), "{error}");
+    assert!(error.contains("the Parquet file is too large when unpacked"), "{error}");
 }
 
 #[test]

@@ -622,7 +622,7 @@ fn the_commands_import_and_export() {
     refused(&["export", "hf", "--to", "compact", "--out", "again.safetensors"], "--force");
     refused(&["export", "ours.safetensors", "--to", "hf-vit", "--out", "hf"], "the file exists");
     let nameless = ["export", "ours.safetensors", "--to", "hf-vit", "--out", "named-hf", "--force"];
-    refused(&nameless, "preprocessor_config.json: the file is of another model");
+    refused(&nameless, "preprocessor_config.json: the file belongs to another model");
     refused(&["export", "hf", "--to", "timm", "--out", "hf"], "this is a folder");
     refused(&["export", "hf", "--to", "hf-vit", "--out", "ours.safetensors"], "this is a file");
     refused(&["export", "hf", "--to", "authors", "--out", "a"], "a dense model");

@@ -533,7 +533,7 @@ fn data_in_a_folder_is_the_same_data() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     std::fs::copy(file("test"), file("validation")).unwrap();
     let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--set", folder]);
-    assert!(ran.code == 2 && ran.err.contains("the same file serves two splits"), "{}", ran.err);
+    assert!(ran.code == 2 && ran.err.contains("the same file is used twice"), "{}", ran.err);
 }
 
 /// Whether a commented spec has a line for a field, given or commented out.

@@ -227,7 +227,7 @@ fn a_large_plan_is_short() {
         "work     ",
         "memory   at most ",
         "time     at least ",
-        "by the rate of matrix products, measured now",
+        "a lower bound from the speed of matrix products, measured now",
         "vlora rank=4",
         "--details lists every run",
     ] {

@@ -257,7 +257,7 @@ fn without_a_network_it_says_what_to_do() {
     assert!(err.contains("not in the cache") && err.contains("vlora fetch"), "{err}");
     let refused = place.command(&["run", "tiny.yaml"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     let (code, _, err) = told(refused);
-    assert!(code == 2 && err.contains("the network is not to be used"), "{err}");
+    assert!(code == 2 && err.contains("the network must not be used"), "{err}");
     assert!(place.server.requests().is_empty());
     let bad =
         place.command(&["fetch", "tiny.yaml"]).env("HF_ENDPOINT", "the hub").output().unwrap();

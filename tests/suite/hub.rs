@@ -245,7 +245,7 @@ fn what_is_damaged_in_the_cache_is_got_again_or_refused() {
             let told = offline.read(path).unwrap_err().to_string();
             let expected = match damaged.len() == bytes.len() {
                 true => "damaged in the cache",
-                false => "not whole in the cache",
+                false => "missing or incomplete in the cache",
             };
             assert!(told.contains(expected), "{told}");
             assert_eq!(house.read(path).unwrap(), bytes);
@@ -477,7 +477,7 @@ fn a_lock_pins_the_commit_and_the_content() {
     house.server.change(|repos| repos[0] = repo());
     fs::remove_dir_all(house.cache.path().join("datasets--house--numbers")).unwrap();
     let told = read(true, &lock, LARGE).unwrap_err().to_string();
-    assert!(told.contains("the network is not to be used"), "{told}");
+    assert!(told.contains("the network must not be used"), "{told}");
     house.server.requests();
     assert_eq!(read(false, &lock, LARGE).unwrap(), large());
     assert!(house.server.requests().iter().all(|r| !r.starts_with("/api/")));
@@ -520,7 +520,10 @@ fn offline_has_what_was_fetched_and_says_what_was_not() {
     let repository = open("house/numbers").unwrap();
     assert_eq!(repository.files(), [SMALL, LARGE, ODD], "also what was not asked for");
     let told = repository.read(ODD).unwrap_err().to_string();
-    assert!(told.contains("not whole in the cache") && told.contains("vlora fetch"), "{told}");
+    assert!(
+        told.contains("missing or incomplete in the cache") && told.contains("vlora fetch"),
+        "{told}"
+    );
     assert_eq!(&*repository.read(LARGE).unwrap().bytes, &large()[..]);
     assert!(open(&format!("house/numbers@{COMMIT}")).is_ok());
     for (name, found) in [
@@ -548,7 +551,7 @@ fn a_pruned_cache_is_not_taken_for_a_whole_one() {
     assert_eq!(repository.files(), [SMALL, LARGE]);
     assert!(repository.read(SMALL).is_ok());
     let told = repository.read(LARGE).unwrap_err().to_string();
-    assert!(told.contains("not whole in the cache"), "{told}");
+    assert!(told.contains("missing or incomplete in the cache"), "{told}");
 }
 
 /// A file that shrank on the server, in a cache that holds more of it.

@@ -632,12 +632,12 @@ fn the_lines_of_a_spec_are_planned_or_a_sentence_says_what_is_missing() {
         (
             "one class",
             all(&[one("train.parquet", labelled(&[a, a, a, a]))]),
-            "`label` tells no two classes apart",
+            "`label` has fewer than two classes",
         ),
         (
             "a number below 0",
             all(&[one("train.parquet", labelled(&[a, b, Some(-1), a]))]),
-            "`label` holds -1, which is no number of a class",
+            "`label` holds -1, which is not a class number",
         ),
         (
             "what is no image",
@@ -749,7 +749,7 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
     }
     let missing: &[(&str, &str, &str)] = &[
         ("no labels", "text\na film\nanother film\nmore films\n", "no column holds labels"),
-        ("one class", "text,label\na,0\nb,0\nc,0\nd,0\n", "`label` tells no two classes apart"),
+        ("one class", "text,label\na,0\nb,0\nc,0\nd,0\n", "`label` has fewer than two classes"),
     ];
     for (name, csv, reason) in missing {
         let dataset = Dataset::new(&[("train.csv", csv)]);

@@ -514,7 +514,7 @@ fn what_yaml_reads_otherwise_is_read_as_meant_or_refused() {
         ("an unclosed bracket", text.replace("[0, 1]", "[0, 1").into_bytes(), "is not closed"),
         ("a colon in a text", format!("{text}name: a: b\n").into_bytes(), "without quotes"),
         ("another indentation", format!("{text}  name: a\n").into_bytes(), "my.yaml:7:"),
-        ("no blank behind a colon", b"task:x\n".to_vec(), "behind the colon"),
+        ("no blank behind a colon", b"task:x\n".to_vec(), "after the colon"),
         (
             "a merged list",
             format!("{text}vlora: {{<<: [1]}}\n").into_bytes(),

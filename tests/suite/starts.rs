@@ -114,10 +114,10 @@ fn lora_trains_what_it_says_and_freezes_the_rest() {
     let table = summary.markdown();
     assert!(table.contains("| trained |"), "{table}");
     for note in [
-        "`tuned` starts from the tested weights of `vlora` with the same seed; those are frozen \
-         and LoRA, the head are trained: rank 2, alpha 4, dropout 0.1",
+        "`tuned` starts from the tested weights of `vlora` with the same seed; these \
+         weights are frozen except the head; LoRA is trained on top: rank 2, alpha 4, dropout 0.1",
         "`whole` starts from the tested weights of `vlora` with the same seed, its increments \
-         and LoRA added up to dense layers; all weights are trained on",
+         and LoRA merged into dense layers; all weights are trained on",
         "`compressed` keeps",
     ] {
         assert!(table.contains(note), "{note}\n{table}");
@@ -396,7 +396,7 @@ fn a_kept_head_follows_the_names_of_its_classes() {
             strange,
             ["only in the checkpoint: `Wellington`", "only in the data: `T-shirt/top`"],
         ),
-        ("twice", twice, ["only in the checkpoint: no more", "only in the data: `T-shirt/top`"]),
+        ("twice", twice, ["only in the checkpoint: none", "only in the data: `T-shirt/top`"]),
     ] {
         for (form, path) in in_every_form(&dir.path().join(name), &faulty) {
             let error = planned(&path, &[]).map(drop).unwrap_err();

@@ -127,8 +127,8 @@ fn a_spec_that_is_not_there_leads_to_one_that_is() {
         ("tinny.yaml", "did you mean `tiny.yaml`?"),
         ("quikstart", "did you mean `experiments/quickstart.yaml`?"),
         ("experiments/quickstart.yml", "did you mean `experiments/quickstart.yaml`?"),
-        ("experiments", "it has quickstart.yaml"),
-        (".", "it has tiny.yaml"),
+        ("experiments", "the folder contains quickstart.yaml"),
+        (".", "the folder contains tiny.yaml"),
     ] {
         let ran = vlora(dir.path(), &["params", path]);
         assert!(ran.code == 2 && ran.err.contains(told), "{path}: {}", ran.err);

@@ -68,7 +68,7 @@ pub fn decode(
 ) -> Result<Image, String> {
     // Decoders should not panic on damaged files, but if one does, the user gets an error.
     quietly(|| by_format(bytes, channels, fits))
-        .unwrap_or_else(|| Err(broken("its decoder gave up")))
+        .unwrap_or_else(|| Err(broken("its decoder failed")))
 }
 
 /// A decoder's result, before conversion and turning.

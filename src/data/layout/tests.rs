@@ -90,7 +90,7 @@ fn a_split_consists_of_complete_sets_of_files() {
         &["x/my-train-00000-of-00002.csv"],
     ] {
         let error = layout(bad, "", None).unwrap().files("train").unwrap_err().to_string();
-        assert!(error.contains("not whole sets"), "{bad:?}: {error}");
+        assert!(error.contains("incomplete or repeated"), "{bad:?}: {error}");
     }
 }
 

@@ -116,7 +116,10 @@ impl CudaBackend {
             && p.added.is_none_or(|c| fits(c, m * n))
             && p.bias.is_none_or(|b| fits(b, n));
         if !sound {
-            bail!("a product of [{m}, {k}] and [{inner}, {n}] with what does not belong to it");
+            bail!(
+                "a product of [{m}, {k}] and [{inner}, {n}]: the factors do not match, or the bias \
+                 or sum has a wrong shape or type"
+            );
         }
         let to = self.empty((m, n), p.result)?;
         self.multiply(&ByColumns::of(&p), &to)?;

@@ -54,7 +54,7 @@ impl MultiTensorAdamW {
             if all.iter().any(|t| t.elem_count() != size || t.dtype() != DType::F32)
                 || p.copy.is_some_and(|c| c.elem_count() != size || c.dtype() != DType::BF16)
             {
-                bail!("adamw: a parameter, its moments and its copy do not belong together");
+                bail!("adamw: a parameter, its moments and its copy do not match");
             }
             for tensor in all {
                 words.push(backend.address(tensor)?);

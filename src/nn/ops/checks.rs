@@ -10,14 +10,14 @@ pub fn expect(operation: &str, holds: bool, inputs: &[&Variable]) -> Result<()> 
         return Ok(());
     }
     let shapes: Vec<_> = inputs.iter().map(|v| v.dims()).collect();
-    bail!("{operation}: the shapes {shapes:?} do not belong together")
+    bail!("{operation}: the shapes {shapes:?} do not match")
 }
 
 /// The ids in a u32 tensor. An error if one is not below `end`.
 pub fn numbers(t: &Tensor, end: usize, what: &str) -> Result<Vec<u32>> {
     let ids = t.flatten_all()?.to_vec1::<u32>()?;
     match ids.iter().find(|id| **id as usize >= end) {
-        Some(id) => bail!("{what} of {id} where numbers are below {end}"),
+        Some(id) => bail!("{what} {id} is out of range, expected below {end}"),
         None => Ok(ids),
     }
 }

@@ -30,7 +30,7 @@ pub fn cross_entropy(logits: &Variable, labels: &Tensor, smoothing: f64) -> Resu
 
 fn on_cpu(logits: &Variable, labels: &Tensor, smoothing: f64) -> Result<Variable> {
     let (batch, classes) = logits.tensor().dims2()?;
-    let ids = numbers(labels, classes, "cross-entropy: a label")?;
+    let ids = numbers(labels, classes, "cross-entropy: label")?;
     let smoothing = smoothing as f32;
     let (losses, sums) = cpu::with_values([logits.tensor()], |[values]| {
         Ok(cpu::cross_entropy::forward(values, classes, &ids, smoothing))

@@ -13,7 +13,7 @@ use crate::nn::{cpu, cuda};
 /// row is the sum over its uses, in order.
 pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
     let (rows, width) = table.tensor().dims2()?;
-    let numbers = numbers(ids, rows, "embedding: a number")?;
+    let numbers = numbers(ids, rows, "embedding: id")?;
     expect("embedding", width > 0 && !numbers.is_empty(), &[table])?;
     let mut dims = ids.dims().to_vec();
     dims.push(width);

@@ -44,7 +44,7 @@ pub fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
 /// `lora`, which needs weights to stand on.
 pub fn lora_on_top(lora: &LoraSpec, run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     let Some(start) = &run.start else {
-        return Err(SpecError::new("LoRA has nothing to stand on")
+        return Err(SpecError::new("LoRA needs start weights")
             .found("`lora` without `start`")
             .expected("`start` with the weights that LoRA freezes and adapts")
             .help("`lora: null` takes the section away from an arm that is trained from the seed")

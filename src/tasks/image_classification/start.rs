@@ -115,7 +115,8 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     {
         let Normalize { mean, std } = &normalize;
         note = Some(format!(
-            "Its images are normalised as theirs were, with mean {mean:?} and deviation {std:?}."
+            "Its images are normalised like those that trained the weights, with mean {mean:?} \
+             and deviation {std:?}."
         ));
         if let DataSpec::Images(images) = &mut spec.data {
             images.normalize = Some(normalize);

@@ -60,7 +60,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
                     &other.0.tokenizer_name,
                     other.0.tokenizer.as_ref(),
                 )
-                .help("say `data` once, for all arms: texts of the same tokens")
+                .help("give all arms the same `data`, so that their tokens are the same")
                 .into());
             }
             &other.0.class_names

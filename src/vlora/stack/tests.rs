@@ -168,7 +168,7 @@ fn unknown_names_and_wrong_build_order_are_refused() {
     let mut error = |layer: usize, name: &str| {
         builder.linear(&mut store, layer, name, Init::Zeros).unwrap_err().to_string()
     };
-    assert!(error(0, "mlp.fc3").contains("mlp.fc3 is no weight of blocks"));
-    assert!(error(0, "norm1.weight").contains("norm1.weight is no matrix of blocks"));
+    assert!(error(0, "mlp.fc3").contains("mlp.fc3 is not a weight of blocks"));
+    assert!(error(0, "norm1.weight").contains("norm1.weight is not a matrix of blocks"));
     assert!(error(1, "mlp.fc1").contains("built before layer 0, whose mlp.fc1"));
 }

@@ -511,7 +511,7 @@ fn shapes_that_do_not_match_are_refused() {
         let error = y.unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     };
-    let together = "belong together";
+    let together = "do not match";
     let plain = |x: &[usize], w: &[usize], b: Option<&[usize]>| {
         let (x, w, b) = (t(x), t(w), b.map(t));
         linear(&x, Weights::dense(&w), b.as_ref(), Epilogue::None)
