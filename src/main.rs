@@ -22,9 +22,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             cli::eprint_line(&match &error {
-                Error::Interrupted => "interrupted: finished runs and whole epochs are kept; the \
-                                       same command goes on from there"
-                    .to_string(),
+                Error::Interrupted => {
+                    "interrupted: what is trained so far is kept; the same command \
+                                       resumes there"
+                        .to_string()
+                }
                 error => format!("error: {error}"),
             });
             ExitCode::from(error.exit_code())

@@ -53,8 +53,8 @@ pub struct Cli {
 enum Command {
     /// Train and evaluate every run of a spec, then write its table and charts
     ///
-    /// Finished runs are not done again, and an interrupted run goes on from its last whole
-    /// epoch, so the same command can be repeated until everything is done.
+    /// Finished runs are not done again, and an interrupted run resumes at its step, so the same
+    /// command can be repeated until everything is done.
     Run(run::RunArgs),
     /// Get everything that specs read from the Hugging Face Hub, and pin it
     ///

@@ -250,7 +250,8 @@ fn runs(plan: &Plan, device: DeviceKind) -> Table {
         .hidden("moment_bytes")
         .hidden("activation_bytes")
         .hidden("batch_bytes")
-        .hidden("precision");
+        .hidden("precision")
+        .hidden("starts_from");
     for v in &plan.variants {
         let reduction = reduction_of(plan, v);
         let memory = memory(&v.variant.spec, device);
@@ -271,6 +272,10 @@ fn runs(plan: &Plan, device: DeviceKind) -> Table {
                 Cell::number(memory.activations.iter().sum::<u64>(), ""),
                 Cell::number(memory.batches, ""),
                 Cell::text(v.variant.spec.precision.name()),
+                match plan.started_from(v, run) {
+                    Some((_, before)) => Cell::text(&before.id),
+                    None => Cell::none(),
+                },
             ]);
         }
     }

@@ -1,6 +1,7 @@
 //! `vlora run`.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -14,7 +15,7 @@ use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::{ExperimentFolder, RunState};
 use crate::runner::{CheckpointInterval, Origin, Outcome, Plan, Workers, execute};
-use crate::spec::{Experiment, HUB_PREFIX};
+use crate::spec::{Experiment, HUB_PREFIX, nearest};
 use crate::tasks::evidence;
 
 #[derive(Debug, Args)]
@@ -41,6 +42,17 @@ pub struct RunArgs {
     /// Write one after so many optimiser steps, too
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_steps: Option<u64>,
+    /// Train the runs with these ids alone, as `vlora plan --format json` lists them
+    ///
+    /// So any scheduler can carry a sweep, one command a run. The table has all runs that are finished.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Stop after this time, as in 25m or 1h30m; what is trained so far is kept
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    time_budget: Option<Duration>,
+    /// Stop when a run fails
+    #[arg(long)]
+    fail_fast: bool,
     /// Let --set drop runs from the experiment's table
     ///
     /// Without it, that is refused: a quick try with other settings would replace the table. No run is
@@ -79,6 +91,7 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
+    let started = Instant::now();
     let device = args.device.select()?;
     check_jobs(args.jobs)?;
     let experiment = args.spec.load_for(&device)?;
@@ -99,8 +112,14 @@ pub fn run(args: &RunArgs) -> Result<()> {
         1 => Ok(device.clone()),
         _ => args.device.another(),
     };
-    let interval = args.interval();
-    let workers = Workers { jobs: args.jobs, device: &own, interval };
+    let only = only(&args.only, &plan, &folder)?;
+    let workers = Workers {
+        interval: args.interval(),
+        only: only.as_ref(),
+        deadline: args.time_budget.and_then(|budget| started.checked_add(budget)),
+        fail_fast: args.fail_fast,
+        ..Workers::new(args.jobs, &own)
+    };
     let executed = execute(&plan, &folder, workers, stop, &mut progress);
     progress.finish();
     let outcomes = match executed {
@@ -138,6 +157,63 @@ pub fn run(args: &RunArgs) -> Result<()> {
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Fault::failed(problems.join("\n")).into()),
+    }
+}
+
+/// The runs that are trained; None for all. Errors if an id is not in the plan, or if its run starts from
+/// one that is neither finished nor trained now.
+fn only(
+    ids: &[String],
+    plan: &Plan,
+    folder: &ExperimentFolder,
+) -> Result<Option<BTreeSet<String>>> {
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    let only: BTreeSet<String> = ids.iter().cloned().collect();
+    let planned = || plan.variants.iter().flat_map(|v| v.runs.iter().map(move |run| (v, run)));
+    let fault = |summary: String| Fault::new(summary).within("--only");
+    for id in &only {
+        let Some((variant, run)) = planned().find(|(_, run)| run.id == *id) else {
+            return Err(fault(format!("the plan has no run {id}"))
+                .expected("ids of `vlora plan`, with the same --set")
+                .did_you_mean(nearest(id, planned().map(|(_, run)| run.id.as_str())))
+                .into());
+        };
+        let Some((_, before)) = plan.started_from(variant, run) else { continue };
+        let is_there = folder.run(&before.id).state() == RunState::Finished || before.in_sibling;
+        if !is_there && !only.contains(&before.id) {
+            return Err(fault(format!("the run {id} starts from one that is not finished"))
+                .found(format!("{} is {}", before.id, folder.run(&before.id).state().name()))
+                .help(format!("train that first, or both: `--only {},{id}`", before.id))
+                .into());
+        }
+    }
+    Ok(Some(only))
+}
+
+/// A time such as `90s`, `25m`, `1h30m` or `2d`.
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let wrong = || "expected a time such as 90s, 25m, 1h30m or 2d".to_string();
+    let (mut seconds, mut number) = (0.0, String::new());
+    for c in text.chars() {
+        let unit = match c {
+            '0'..='9' | '.' => {
+                number.push(c);
+                continue;
+            }
+            's' => 1.0,
+            'm' => 60.0,
+            'h' => 3600.0,
+            'd' => 86_400.0,
+            _ => return Err(wrong()),
+        };
+        seconds += number.parse::<f64>().map_err(|_| wrong())? * unit;
+        number.clear();
+    }
+    match number.is_empty() && seconds > 0.0 {
+        true => Duration::try_from_secs_f64(seconds).map_err(|_| wrong()),
+        false => Err(wrong()),
     }
 }
 
@@ -217,4 +293,21 @@ fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result
         }
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_their_units() {
+        for (text, seconds) in
+            [("90s", 90.0), ("25m", 1500.0), ("1h30m", 5400.0), ("2d", 172_800.0), ("0.5m", 30.0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "25", "m", "1x", "0s", "-1m", "1..5m", "1e3s", "999999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 }

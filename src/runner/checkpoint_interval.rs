@@ -11,10 +11,9 @@ pub struct CheckpointInterval {
     pub steps: Option<u64>,
 }
 
-impl Default for CheckpointInterval {
-    fn default() -> CheckpointInterval {
-        CheckpointInterval { time: Duration::from_secs(5 * 60), steps: None }
-    }
+impl CheckpointInterval {
+    pub const DEFAULT: CheckpointInterval =
+        CheckpointInterval { time: Duration::from_secs(5 * 60), steps: None };
 }
 
 /// At the end of an epoch a checkpoint is written earlier than the interval says, if training took this

@@ -1,8 +1,10 @@
 //! Trains and records the runs of a plan, one after another or several at once on one device.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use candle_core::Device;
 
@@ -25,9 +27,24 @@ pub struct Workers<'a> {
     /// stream.
     pub device: &'a (dyn Fn() -> Result<Device> + Sync),
     pub interval: CheckpointInterval,
+    /// The ids of the runs that are trained; None trains all of the plan.
+    pub only: Option<&'a BTreeSet<String>>,
+    /// When runs stop, as if the user had stopped them.
+    pub deadline: Option<Instant>,
+    /// Whether the first run that fails stops the others.
+    pub fail_fast: bool,
 }
 
-/// Executes every run of the plan. A failed run does not stop the others. `stop` ends each run
+impl<'a> Workers<'a> {
+    /// So many workers for all runs of a plan, with devices that `device` opens.
+    pub const fn new(jobs: usize, device: &'a (dyn Fn() -> Result<Device> + Sync)) -> Workers<'a> {
+        let interval = CheckpointInterval::DEFAULT;
+        Workers { jobs, device, interval, only: None, deadline: None, fail_fast: false }
+    }
+}
+
+/// Executes the runs of the plan. A failed run does not stop the others, unless `workers` says so. `stop`
+/// ends each run
 /// after its current step and leaves a checkpoint of it. Outcomes are ordered by seed, then by [`in_order_of_start`](crate::spec::Experiment::in_order_of_start).
 pub fn execute(
     plan: &Plan,
@@ -40,14 +57,17 @@ pub fn execute(
     if !plan.experiment.source.is_empty() {
         folder.write_spec(&plan.experiment.source)?;
     }
-    let runs = in_order(plan);
+    let is_wanted = |run: &PlannedRun| workers.only.is_none_or(|only| only.contains(&run.id));
+    let runs: Vec<RunOfPlan> =
+        in_order(plan).into_iter().filter(|(_, run)| is_wanted(run)).collect();
     let queue = Queue::new(entries(plan, &runs));
     let jobs = workers.jobs.clamp(1, runs.len().max(1));
     let outcomes = Mutex::new(vec![None; runs.len()]);
     let observer = Mutex::new(observer);
     let (queue, observer) = (&queue, &observer);
-    let interval = workers.interval;
-    let context = WorkerContext { plan, experiment: folder, jobs, interval, stop, queue, observer };
+    let Workers { interval, deadline, .. } = workers;
+    let context =
+        WorkerContext { plan, experiment: folder, jobs, interval, deadline, stop, queue, observer };
     let work = || {
         let worked = take_runs(context, &runs, &workers, &outcomes);
         // An error of one worker stops the others after their current step.
@@ -137,6 +157,13 @@ fn take_runs(
         // stopped one.
         let outcome = executor.execute().inspect_err(|_| context.queue.halt())?;
         context.notify(|observer| observer.run_ended(variant, run, &outcome));
+        if let (true, Outcome::Failed(reason)) = (workers.fail_fast, &outcome) {
+            return Err(Fault::failed("a run failed, so the others were stopped")
+                .under(format!("{} seed {}", variant.variant.label, run.seed))
+                .found(reason)
+                .help("without --fail-fast the other runs are trained")
+                .into());
+        }
         outcomes.lock().unwrap_or_else(PoisonError::into_inner)[turn.index] = Some(outcome);
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::checkpoint_interval::CheckpointInterval;
 use super::observer::Observer;
@@ -17,6 +18,8 @@ pub struct WorkerContext<'a> {
     /// The number of workers.
     pub jobs: usize,
     pub interval: CheckpointInterval,
+    /// When runs stop.
+    pub deadline: Option<Instant>,
     pub stop: &'a AtomicBool,
     pub queue: &'a Queue,
     pub observer: &'a dyn SharedObserver,
@@ -36,7 +39,8 @@ impl SharedObserver for Mutex<&mut dyn Observer> {
 impl WorkerContext<'_> {
     /// Whether running runs should end after their current step.
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.queue.is_halted()
+        let is_late = || self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        self.stop.load(Ordering::Relaxed) || self.queue.is_halted() || is_late()
     }
 
     /// Whether this process trains no other run meanwhile. Memory is counted per process.

@@ -9,9 +9,7 @@ use candle_core::Device;
 use vlora::error::{Error, Fault};
 use vlora::hub::Hub;
 use vlora::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunState};
-use vlora::runner::{
-    CheckpointInterval, Observer, Outcome, Plan, PlannedRun, PlannedVariant, Workers, execute,
-};
+use vlora::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant, Workers, execute};
 use vlora::train::Step;
 
 use crate::common::program::{folder_with, vlora};
@@ -214,20 +212,10 @@ fn every_worker_makes_its_device() {
         Ok(Device::Cpu)
     };
     let text = Spec::tiny().set("sweep={vlora.rank: [1, 2]}").text();
-    run(
-        dir.path(),
-        &text,
-        &[],
-        Workers { jobs: 2, device: &device, interval: CheckpointInterval::default() },
-    );
+    run(dir.path(), &text, &[], Workers::new(2, &device));
     assert_eq!(made.load(Ordering::Relaxed), 2);
     // No more than there are runs.
-    run(
-        dir.path(),
-        &text,
-        &[],
-        Workers { jobs: 9, device: &device, interval: CheckpointInterval::default() },
-    );
+    run(dir.path(), &text, &[], Workers::new(9, &device));
     assert_eq!(made.load(Ordering::Relaxed), 2 + 3);
 
     let dir = tempfile::tempdir().unwrap();
@@ -236,7 +224,7 @@ fn every_worker_makes_its_device() {
         _ => Ok(Device::Cpu),
     };
     let (plan, folder) = (plan(dir.path(), TINY, &[]), ExperimentFolder::new(dir.path()));
-    let workers = Workers { jobs: 2, device: &device, interval: CheckpointInterval::default() };
+    let workers = Workers::new(2, &device);
     let told = execute(&plan, &folder, workers, &AtomicBool::new(false), &mut Watch::default());
     let told = told.unwrap_err().to_string();
     assert_eq!(told, "the second device is gone");

@@ -35,6 +35,7 @@ mod runs;
 mod specs;
 mod spectrum;
 mod starts;
+mod survival;
 mod text_classification;
 mod tokenizer;
 mod validation;

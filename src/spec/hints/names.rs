@@ -328,7 +328,7 @@ pub const OTHER_NAMES: &[OtherName] = &[
     other(
         &["save_every", "save_steps", "checkpoint_every", "logging_steps", "log_every", "resume"],
         &[],
-        "every step is recorded, and an interrupted run goes on from its last whole epoch",
+        "every step is recorded, and checkpoints are written by `vlora run --checkpoint-minutes`",
     ),
     other(
         &["seed", "random_seed", "manual_seed", "num_seeds", "n_seeds"],

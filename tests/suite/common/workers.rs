@@ -1,10 +1,9 @@
 //! Who trains the runs of a test, and who looks on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use candle_core::Device;
-use vlora::runner::{CheckpointInterval, Observer, PlannedRun, Workers};
+use vlora::runner::{Observer, PlannedRun, Workers};
 use vlora::train::Step;
 
 /// One run at a time, on the CPU.
@@ -12,9 +11,7 @@ pub const ALONE: Workers = at_once(1);
 
 /// So many runs at once, on the CPU.
 pub const fn at_once(jobs: usize) -> Workers<'static> {
-    // That of the command line.
-    let interval = CheckpointInterval { time: Duration::from_secs(300), steps: None };
-    Workers { jobs, device: &|| Ok(Device::Cpu), interval }
+    Workers::new(jobs, &|| Ok(Device::Cpu))
 }
 
 pub struct Silent;
