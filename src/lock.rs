@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::{Error, Fault, Result};
 
-/// If set to 1, no locks are lock_result. For file systems without locks.
+/// If set to 1, no locks are taken. For file systems without locks.
 const WITHOUT: &str = "VLORA_NO_LOCKS";
 
 /// Locks an open file. `path` is used in errors. False if another process holds the lock.
@@ -36,9 +36,8 @@ fn lock_error(error: &io::Error, path: &Path) -> Error {
                  the same files",
             )
             .help(format!(
-                "choose another file system, with --out for results or HF_HUB_CACHE \
-                 for the Hub's files; or set {WITHOUT}=1 to work without locks, and \
-                 then start no second program there at the same time"
+                "choose another file system with HF_HUB_CACHE; or set {WITHOUT}=1 to work without \
+                 locks, and then start no second program there at the same time"
             )),
     )
 }
@@ -54,10 +53,13 @@ mod tests {
         for code in [37, 38, 95] {
             let error = io::Error::from_raw_os_error(code);
             let error =
-                lock_result(Err(TryLockError::Error(error)), Path::new("a/.lock")).unwrap_err();
+                lock_result(Err(TryLockError::Error(error)), Path::new("a/x.lock")).unwrap_err();
             let error = error.to_string();
-            assert!(error.starts_with("a/.lock: cannot be locked\n  found:    "), "{error}");
-            assert!(error.contains("VLORA_NO_LOCKS=1") && error.contains("--out"), "{error}");
+            assert!(error.starts_with("a/x.lock: cannot be locked\n  found:    "), "{error}");
+            assert!(
+                error.contains("VLORA_NO_LOCKS=1") && error.contains("HF_HUB_CACHE"),
+                "{error}"
+            );
         }
         assert!(!lock_result(Err(TryLockError::WouldBlock), Path::new("a")).unwrap());
     }

@@ -1,18 +1,18 @@
 //! Folders of experiments and runs.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::claim::{CLAIM, Claim, ClaimRecord, held};
 use super::journal::{Journal, JournalWriter};
 use super::json::{lines, read_first_lines, read_json, read_lines, write_json};
 use super::record::ExperimentRecord;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
-use crate::lock::try_lock;
 
 /// `results/<experiment>`.
 #[derive(Clone, Debug)]
@@ -120,7 +120,8 @@ pub enum Deletion {
     Foreign(String),
 }
 
-const LOCK: &str = ".lock";
+/// The lock of earlier versions.
+const OLD_LOCK: &str = ".lock";
 const EXPERIMENT: &str = "experiment.json";
 
 /// `results/<experiment>/runs/<id>`.
@@ -182,20 +183,14 @@ impl RunFolder {
         self.root.join(name)
     }
 
-    /// Claims the run for this process, until the lock is dropped or the process ends in any way.
-    /// None where another process holds it.
-    pub fn claim(&self) -> Result<Option<RunLock>> {
-        let path = self.file(LOCK);
-        fs::create_dir_all(&self.root)
-            .map_err(|e| Error::io("making the folder", &self.root, e))?;
-        let file = File::create(&path).map_err(|e| Error::io("making the lock", &path, e))?;
-        Ok(try_lock(&file, &path)?.then_some(RunLock { _file: file }))
+    /// Claims the run for this process, until the claim is dropped. None where another process holds it.
+    pub fn claim(&self) -> Result<Option<Claim>> {
+        Claim::new(&self.root)
     }
 
-    /// Whether a process is working on the run.
-    pub fn is_claimed(&self) -> bool {
-        File::open(self.file(LOCK))
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    /// Who works on the run, if a live process does, and how far it is.
+    pub fn held(&self) -> Option<ClaimRecord> {
+        held(&self.root)
     }
 
     /// The time of the latest change to a file, and the bytes of all files.
@@ -215,7 +210,7 @@ impl RunFolder {
         if !self.root.is_dir() {
             return Ok(Deletion::Done);
         }
-        let Some(lock) = self.claim()? else { return Ok(Deletion::Running) };
+        let Some(claim) = self.claim()? else { return Ok(Deletion::Running) };
         let failed = |e| Error::io("removing", &self.root, e);
         let mut scratch = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(failed)? {
@@ -223,7 +218,10 @@ impl RunFolder {
             let name = entry.file_name().to_string_lossy().into_owned();
             match name.starts_with(".tmp-") {
                 true => scratch.push(entry.path()),
-                false if name == LOCK || Self::FILES.contains(&name.as_str()) => {}
+                false
+                    if name == CLAIM
+                        || name == OLD_LOCK
+                        || Self::FILES.contains(&name.as_str()) => {}
                 false => return Ok(Deletion::Foreign(name)),
             }
         }
@@ -237,10 +235,13 @@ impl RunFolder {
         for name in Self::FILES {
             self.remove(name)?;
         }
-        // Removed while it is still held, so that no process can claim the run in between.
-        self.remove(LOCK)?;
-        fs::remove_dir(&self.root).map_err(failed)?;
-        drop(lock);
+        self.remove(OLD_LOCK)?;
+        // The folder is empty but for the claim. A process that claims it now finds nothing to lose.
+        drop(claim);
+        match fs::remove_dir(&self.root) {
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            removed => removed.map_err(failed)?,
+        }
         Ok(Deletion::Done)
     }
 
@@ -322,12 +323,6 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Holds a run for the process that is working on it.
-#[derive(Debug)]
-pub struct RunLock {
-    _file: File,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,12 +331,12 @@ mod tests {
     fn a_claimed_run_cannot_be_claimed_again() {
         let dir = tempfile::tempdir().unwrap();
         let run = ExperimentFolder::new(dir.path()).run("abc");
-        let lock = run.claim().unwrap();
-        assert!(lock.is_some());
-        assert!(run.is_claimed());
+        let claim = run.claim().unwrap();
+        assert!(claim.is_some());
+        assert!(run.held().is_some());
         assert!(run.claim().unwrap().is_none());
-        drop(lock);
-        assert!(!run.is_claimed());
+        drop(claim);
+        assert!(run.held().is_none());
         assert!(run.claim().unwrap().is_some());
     }
 
@@ -376,10 +371,11 @@ mod tests {
         assert_eq!(folder.run_ids(), ["0123456789ab"]);
         assert_eq!(run.delete().unwrap(), Deletion::Foreign("notes.txt".into()));
         run.remove("notes.txt").unwrap();
-        let lock = run.claim().unwrap();
+        run.write(OLD_LOCK, b"").unwrap();
+        let claim = run.claim().unwrap();
         assert_eq!(run.delete().unwrap(), Deletion::Running);
+        drop(claim);
         assert_eq!(run.extent().1, RunFolder::FILES.len() as u64);
-        drop(lock);
         assert_eq!(run.delete().unwrap(), Deletion::Done);
         assert!(!run.path().exists());
     }

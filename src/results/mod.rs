@@ -17,12 +17,14 @@
 //!     test.jsonl             one line per test example
 //!     result.json            written last: the run is finished
 //!     failure.json           instead: the run failed, and why
+//!     .claim                 while a process works on the run: which
 //!   table.md table.csv runs.parquet *.svg *.png   made from the above by `vlora report`
 //! ```
 //!
 //! The state of a run follows from which of these files exist, and from whether a finished run's
 //! files are unchanged ([`RunFolder::verify`]). No field stores it, so none can be wrong.
 
+mod claim;
 mod evidence;
 mod folder;
 mod integrity;
@@ -35,8 +37,9 @@ mod spectrum_record;
 mod state;
 mod task_fields;
 
+pub use claim::{Claim, ClaimRecord, Holder, Progress};
 pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
-pub use folder::{Deletion, ExperimentFolder, RunFolder, RunLock};
+pub use folder::{Deletion, ExperimentFolder, RunFolder};
 pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
 pub use journal::{Journal, JournalWriter};
 pub use json::lines;

@@ -41,7 +41,7 @@ impl RunFolder {
                 Ok(_) => RunState::Finished,
                 Err(_) => RunState::Damaged,
             }
-        } else if self.is_claimed() {
+        } else if self.held().is_some() {
             RunState::Running
         } else if has(Self::FAILURE) {
             RunState::Failed
@@ -75,9 +75,9 @@ mod tests {
     fn a_claimed_run_is_running() {
         let dir = tempfile::tempdir().unwrap();
         let run = ExperimentFolder::new(dir.path()).run("abc");
-        let lock = run.claim().unwrap();
+        let claim = run.claim().unwrap();
         assert_eq!(run.state(), RunState::Running);
-        drop(lock);
+        drop(claim);
         assert_eq!(run.state(), RunState::Planned);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::time::Instant;
 
 use candle_core::Device;
 use sha2::{Digest, Sha256};
@@ -20,8 +21,8 @@ use crate::checkpoints::to_bytes;
 use crate::error::{Error, Result, plain};
 use crate::nn::configure;
 use crate::results::{
-    CheckLevel, Failure, FileRecord, Journal, Provenance, RunFolder, RunResult, RunState,
-    SCHEMA_VERSION, Session, SpecRecord, StartRecord, evidence_files, take_over,
+    CheckLevel, Claim, Failure, FileRecord, Journal, Progress, Provenance, RunFolder, RunResult,
+    RunState, SCHEMA_VERSION, Session, SpecRecord, StartRecord, evidence_files, take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
 use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, Work};
@@ -51,6 +52,8 @@ enum RunError {
     Failed(String),
     /// The same, with an error from training as the reason.
     Training(TrainError),
+    /// Another process took the run over. It is left alone.
+    ClaimLost,
     /// The whole execution stops.
     Stopped(Error),
 }
@@ -85,8 +88,8 @@ impl<'a> RunExecutor<'a> {
         if self.context.is_stopped() {
             return Err(Error::Interrupted);
         }
-        let Some(_lock) = self.folder.claim()? else { return Ok(Outcome::HeldElsewhere) };
-        // Checked again under the lock, since another process may have finished it meanwhile.
+        let Some(claim) = self.folder.claim()? else { return Ok(Outcome::HeldElsewhere) };
+        // Checked again under the claim, since another process may have finished it meanwhile.
         if matches!(self.folder.state(), RunState::Finished | RunState::Damaged) {
             let outcome = already_finished(&self.folder);
             if let Outcome::AlreadyFinished(_) = outcome {
@@ -101,9 +104,9 @@ impl<'a> RunExecutor<'a> {
         // Free memory before training, for the message if memory runs out.
         let held = self.context.plan.data(&self.variant.variant).held_bytes();
         let free = peak_memory::free_bytes(self.device).map(|free| free.saturating_sub(held));
-        let reason = match self.train() {
+        let reason = match self.train(&claim) {
             Ok(Some(result)) => return Ok(Outcome::Finished(result)),
-            Ok(None) => return Ok(Outcome::HeldElsewhere),
+            Ok(None) | Err(RunError::ClaimLost) => return Ok(Outcome::HeldElsewhere),
             Err(RunError::Stopped(error)) => return Err(error),
             Err(RunError::Failed(reason)) => reason,
             Err(RunError::Training(error)) => reason(&error, self.spec(), free, self.context.jobs),
@@ -129,7 +132,7 @@ impl<'a> RunExecutor<'a> {
     }
 
     /// Trains the run. None if another process still holds the run that this one starts from.
-    fn train(&self) -> RunOutcome<Option<RunResult>> {
+    fn train(&self, claim: &Claim) -> RunOutcome<Option<RunResult>> {
         if self.context.is_alone() {
             peak_memory::reset_peak_of(self.device);
         }
@@ -153,7 +156,7 @@ impl<'a> RunExecutor<'a> {
         };
         configure(self.device, spec.precision == Precision::Tf32).map_err(TrainError::from)?;
         let run = Run { spec, seed, device: self.device };
-        let training = TrainRun { executor: self, start };
+        let training = TrainRun { executor: self, start, claim };
         plan.data(&self.variant.variant).work(run, training).map(Some)
     }
 
@@ -163,6 +166,7 @@ impl<'a> RunExecutor<'a> {
         task: &T,
         blueprint: &Blueprint<T::Model>,
         start: Option<Box<Start>>,
+        claim: &Claim,
     ) -> RunOutcome<RunResult> {
         let (spec, seed) = (self.spec(), self.run.seed);
         let mut trainer =
@@ -176,16 +180,27 @@ impl<'a> RunExecutor<'a> {
         self.folder.write_lines(RunFolder::EPOCHS, &trainer.state().epochs)?;
         let mut timer = CheckpointTimer::new(self.context.interval, trainer.state().step);
         let mut meter = Meter::start();
-        let is_stopped = || self.context.is_stopped();
+        let is_stopped = || self.context.is_stopped() || claim.is_lost();
+        let (all, begun) = (trainer.steps() as u64, Instant::now());
+        let resumed_at = trainer.state().step;
         while !trainer.is_done() {
             let mut appended = Ok(());
             let on_step = |step: &Step| {
                 appended = steps.append(&step.record);
                 self.context.notify(|o| o.step(self.run, step));
+                claim.set_progress(Progress {
+                    step: step.record.step,
+                    steps: all,
+                    own_steps: step.record.step - resumed_at,
+                    seconds: begun.elapsed().as_secs_f64(),
+                });
                 let pauses = appended.is_err() || is_stopped() || timer.is_due(step.record.step);
                 if pauses { Flow::Pause } else { Flow::Continue }
             };
             let epoch = trainer.epoch(on_step, &is_stopped);
+            if claim.is_lost() {
+                return Err(RunError::ClaimLost);
+            }
             appended?;
             // Also if the epoch failed, since the steps before a failure are its evidence.
             let journal = steps.sync()?;
@@ -210,7 +225,7 @@ impl<'a> RunExecutor<'a> {
                 return Err(RunError::Stopped(Error::Interrupted));
             }
         }
-        self.finish(task, &mut trainer)
+        self.finish(task, &mut trainer, claim)
     }
 
     fn write_checkpoint<T: Task>(&self, trainer: &Trainer<T>) -> RunOutcome<()> {
@@ -336,10 +351,19 @@ impl<'a> RunExecutor<'a> {
     }
 
     /// Tests the selected weights once and records the result.
-    fn finish<T: Task>(&self, task: &T, trainer: &mut Trainer<T>) -> RunOutcome<RunResult> {
+    fn finish<T: Task>(
+        &self,
+        task: &T,
+        trainer: &mut Trainer<T>,
+        claim: &Claim,
+    ) -> RunOutcome<RunResult> {
         let selected_epoch = trainer.select()?;
         let is_stopped = || self.context.is_stopped();
-        let Some(evaluation) = trainer.evaluate(Split::Test, &is_stopped)? else {
+        let evaluation = trainer.evaluate(Split::Test, &is_stopped)?;
+        if claim.is_lost() {
+            return Err(RunError::ClaimLost);
+        }
+        let Some(evaluation) = evaluation else {
             // Training is not lost. The weights are the selected ones by now, and are selected again.
             self.write_checkpoint(trainer)?;
             return Err(RunError::Stopped(Error::Interrupted));
@@ -401,12 +425,13 @@ struct Resumed {
 struct TrainRun<'a> {
     executor: &'a RunExecutor<'a>,
     start: Option<Box<Start>>,
+    claim: &'a Claim,
 }
 
 impl Work for TrainRun<'_> {
     type Output = RunOutcome<RunResult>;
 
     fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> RunOutcome<RunResult> {
-        self.executor.train_on(task, blueprint, self.start)
+        self.executor.train_on(task, blueprint, self.start, self.claim)
     }
 }

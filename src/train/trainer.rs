@@ -115,6 +115,11 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.most_pending = 0;
     }
 
+    /// Optimiser steps of the whole training.
+    pub fn steps(&self) -> usize {
+        self.spec.epochs * steps_per_epoch(self.spec, self.task.data().train_batches())
+    }
+
     pub fn is_done(&self) -> bool {
         self.state.epoch >= self.spec.epochs
     }

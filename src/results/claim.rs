@@ -1,0 +1,440 @@
+//! Claims of runs: which process works on a run.
+//!
+//! A claim is a file that is made in one step if there is none, so the file system needs no locks. Its
+//! holder renews it while it works. The claim of a holder that has died is taken over: at once if the
+//! holder was a process of this machine, else after [`DEAD_AFTER`] without a sign of life.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::atomic::temporary_in;
+use crate::error::{Error, Fault, Result};
+
+/// The file of a claim, in the folder of what is claimed.
+pub const CLAIM: &str = ".claim";
+
+/// A holder renews its claim this often.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+/// A claim that was not renewed for so long is of a dead holder. Many times [`RENEW_EVERY`], since a
+/// shared file system may show a change late.
+pub const DEAD_AFTER: Duration = Duration::from_secs(120);
+
+/// Who holds a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub host: String,
+    pub process: u32,
+    /// When the process started, in the system's own units; with the number it names the process. 0 if
+    /// the system does not say.
+    started: u64,
+    /// The boot and the process table that `process` belongs to; empty if the system does not say.
+    boot: String,
+    /// Differs from claim to claim.
+    token: String,
+}
+
+/// How far a run is, as its holder last wrote it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Of so many.
+    pub steps: u64,
+    /// Steps that the holder did itself, and the seconds that it took.
+    pub own_steps: u64,
+    pub seconds: f64,
+}
+
+/// A claim as other processes see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimRecord {
+    #[serde(flatten)]
+    pub holder: Holder,
+    #[serde(default)]
+    pub progress: Progress,
+}
+
+/// A claim that this process holds, until it is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    record: Arc<Mutex<ClaimRecord>>,
+    is_lost: Arc<AtomicBool>,
+    /// Ends the renewal when it is dropped.
+    end: Option<Sender<()>>,
+    renewal: Option<JoinHandle<()>>,
+}
+
+impl Claim {
+    /// Claims a folder, which is created if missing. None if another process, or this one, holds it.
+    pub fn new(folder: &Path) -> Result<Option<Claim>> {
+        Claim::with(folder, DEAD_AFTER)
+    }
+
+    fn with(folder: &Path, dead_after: Duration) -> Result<Option<Claim>> {
+        fs::create_dir_all(folder).map_err(|e| Error::io("making the folder", folder, e))?;
+        let path = folder.join(CLAIM);
+        let record = ClaimRecord { holder: Holder::here(), progress: Progress::default() };
+        // Each turn either claims, finds a live holder, or removes a dead one's claim.
+        for _ in 0..16 {
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(mut file) => {
+                    let written = file.write_all(&json(&record)).and_then(|()| file.sync_all());
+                    if let Err(e) = written {
+                        let _ = fs::remove_file(&path);
+                        return Err(Error::io("writing", &path, e));
+                    }
+                    return Claim::renewed(path, record).map(Some);
+                }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                    match dead_holder(folder, &path, dead_after)? {
+                        Some(dead) => take_away(&path, dead.as_ref(), &record.holder.token)?,
+                        None => return Ok(None),
+                    }
+                }
+                Err(e) => return Err(Error::io("claiming", &path, e)),
+            }
+        }
+        // Others claim it and die all the time.
+        Ok(None)
+    }
+
+    fn renewed(path: PathBuf, record: ClaimRecord) -> Result<Claim> {
+        let (end, ended) = channel::<()>();
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let record = Arc::new(Mutex::new(record));
+        let renewal = {
+            let (path, record, is_lost) = (path.clone(), Arc::clone(&record), Arc::clone(&is_lost));
+            let renew = move || {
+                while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(RENEW_EVERY) {
+                    let now = record.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    if !renew(&path, &now) {
+                        is_lost.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                }
+            };
+            thread::Builder::new().name("claim".into()).spawn(renew)
+        };
+        let renewal = renewal.map_err(|e| {
+            let _ = fs::remove_file(&path);
+            Error::from(Fault::failed(format!("a thread cannot be started: {e}")))
+        })?;
+        Ok(Claim { path, record, is_lost, end: Some(end), renewal: Some(renewal) })
+    }
+
+    /// Whether another process took the claim over, since this one gave no sign of life. Then this
+    /// process must leave the run alone.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Says how far the run is. Others see it when the claim is renewed.
+    pub fn set_progress(&self, progress: Progress) {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).progress = progress;
+    }
+
+    fn token(&self) -> String {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).holder.token.clone()
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(renewal) = self.renewal.take() {
+            let _ = renewal.join();
+        }
+        // Not another's that has taken it over.
+        if read(&self.path).is_some_and(|own| own.holder.token == self.token()) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Who holds the claim of a folder, if a live process does.
+pub fn held(folder: &Path) -> Option<ClaimRecord> {
+    let path = folder.join(CLAIM);
+    let record = read(&path)?;
+    let modified = fs::metadata(&path).and_then(|meta| meta.modified()).ok()?;
+    let is_late = age(modified, SystemTime::now()) >= DEAD_AFTER;
+    match record.holder.is_alive_here() {
+        Some(is_alive) => is_alive,
+        None => !is_late,
+    }
+    .then_some(record)
+}
+
+/// Writes the claim again, with its progress. False if it is another's by now.
+fn renew(path: &Path, record: &ClaimRecord) -> bool {
+    match read(path) {
+        Some(there) if there.holder.token == record.holder.token => {}
+        // Missing, or another's. What cannot be read at the moment is not lost.
+        Some(_) => return false,
+        None => return path.exists(),
+    }
+    // Written in place, so that its time is that of the file system's server. It never gets shorter, so
+    // that no reader sees an end of an older text: numbers are padded.
+    let written = OpenOptions::new().write(true).open(path).and_then(|mut file| {
+        file.write_all(&json(record))?;
+        file.sync_all()
+    });
+    // A disk that is full, or away for a moment, does not end the run. Others see that it is late.
+    drop(written);
+    true
+}
+
+/// The record as a text of one length, whatever its numbers are.
+fn json(record: &ClaimRecord) -> Vec<u8> {
+    const LENGTH: usize = 1024;
+    let mut text = serde_json::to_vec(record).unwrap_or_default();
+    text.resize(text.len().max(LENGTH - 1), b' ');
+    text.push(b'\n');
+    text
+}
+
+fn read(path: &Path) -> Option<ClaimRecord> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Whether the holder of a claim has died: Some with its record, if that can be read. None if it lives.
+fn dead_holder(
+    folder: &Path,
+    path: &Path,
+    dead_after: Duration,
+) -> Result<Option<Option<ClaimRecord>>> {
+    let record = read(path);
+    if let Some(is_alive) = record.as_ref().and_then(|record| record.holder.is_alive_here()) {
+        return Ok((!is_alive).then_some(record));
+    }
+    let Ok(modified) = fs::metadata(path).and_then(|meta| meta.modified()) else {
+        // It was given back just now.
+        return Ok(Some(None));
+    };
+    // By the clock of the file system's server, which the claim's time is from, too.
+    let now = temporary_in(folder).and_then(|file| file.as_file().metadata()?.modified());
+    let now = now.map_err(|e| Error::io("writing in", folder, e))?;
+    Ok((age(modified, now) >= dead_after).then_some(record))
+}
+
+fn age(modified: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(modified).unwrap_or_default()
+}
+
+/// Removes the claim of a dead holder. Another process may do so at the same moment, and claim anew: its
+/// claim is put back.
+fn take_away(path: &Path, dead: Option<&ClaimRecord>, own_token: &str) -> Result<()> {
+    let aside = path.with_file_name(format!(".tmp-claim-{own_token}"));
+    match fs::rename(path, &aside) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("taking over", path, e)),
+        Ok(()) => {}
+    }
+    let moved = read(&aside);
+    let is_dead = match (&moved, dead) {
+        (Some(moved), Some(dead)) => moved.holder.token == dead.holder.token,
+        (None, None) => true,
+        _ => false,
+    };
+    if !is_dead {
+        // If somebody claimed in between, its holder finds that it has lost it.
+        let _ = fs::hard_link(&aside, path);
+    }
+    fs::remove_file(&aside).map_err(|e| Error::io("removing", &aside, e))
+}
+
+impl Holder {
+    /// This process.
+    fn here() -> Holder {
+        static CLAIMS: AtomicU64 = AtomicU64::new(0);
+        let process = std::process::id();
+        let nanoseconds = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos());
+        let number = CLAIMS.fetch_add(1, Ordering::Relaxed);
+        Holder {
+            host: host(),
+            process,
+            started: started(process).unwrap_or(0),
+            boot: boot(),
+            token: format!("{process}-{nanoseconds:x}-{number}"),
+        }
+    }
+
+    /// Whether the process lives, if it is one of this machine; None if that cannot be known here.
+    fn is_alive_here(&self) -> Option<bool> {
+        let is_here = !self.boot.is_empty() && self.started > 0 && self.boot == boot();
+        is_here.then(|| started(self.process) == Some(self.started))
+    }
+}
+
+fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = name.or_else(|| std::env::var("HOSTNAME").ok());
+    name.map_or_else(|| "unknown".into(), |name| name.trim().to_string())
+}
+
+/// Names the boot of this machine and the process table that this process is in.
+fn boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let table = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    match id.trim() {
+        "" => String::new(),
+        id => format!("{id} {}", table.display()),
+    }
+}
+
+/// When a process started; None if it is not there, or is dead and not yet waited for.
+fn started(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Behind the program's name, which may hold anything.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let is_dead = matches!(fields.first(), Some(&("Z" | "X")));
+    fields.get(19)?.parse().ok().filter(|_| !is_dead)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    /// A claim of a process with these changes, as if it had been left behind.
+    fn leave(folder: &Path, change: impl Fn(&mut Holder)) {
+        let mut holder = Holder::here();
+        change(&mut holder);
+        let record = ClaimRecord { holder, progress: Progress::default() };
+        fs::write(folder.join(CLAIM), json(&record)).unwrap();
+    }
+
+    fn make_old(folder: &Path, seconds: u64) {
+        let file = fs::File::options().write(true).open(folder.join(CLAIM)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    }
+
+    #[test]
+    fn a_claimed_folder_is_not_claimed_again() {
+        let dir = folder();
+        let claim = Claim::new(dir.path()).unwrap().unwrap();
+        assert!(held(dir.path()).is_some());
+        assert!(Claim::new(dir.path()).unwrap().is_none());
+        claim.set_progress(Progress { step: 3, steps: 10, own_steps: 3, seconds: 1.5 });
+        assert!(renew(&claim.path, &claim.record.lock().unwrap()));
+        let seen = held(dir.path()).unwrap();
+        assert_eq!((seen.progress.step, seen.holder.process), (3, std::process::id()));
+        drop(claim);
+        assert!(held(dir.path()).is_none() && fs::read_dir(dir.path()).unwrap().next().is_none());
+        assert!(Claim::new(dir.path()).unwrap().is_some());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_claim_of_a_dead_process_of_this_machine_is_taken_over_at_once() {
+        let dir = folder();
+        let mut child = Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap();
+        let (process, of_child) = (child.id(), started(child.id()).unwrap());
+        leave(dir.path(), |holder| (holder.process, holder.started) = (process, of_child));
+        assert!(Claim::new(dir.path()).unwrap().is_none());
+        // A process that lives is not taken for dead, however late it is.
+        make_old(dir.path(), 10_000);
+        assert!(Claim::new(dir.path()).unwrap().is_none() && held(dir.path()).is_some());
+        child.kill().unwrap();
+        // Dead, and not yet waited for.
+        while started(process).is_some() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(held(dir.path()).is_none());
+        let claim = Claim::new(dir.path()).unwrap();
+        assert!(claim.is_some() && Claim::new(dir.path()).unwrap().is_none());
+        child.wait().unwrap();
+        // Another process that got the same number.
+        drop(claim);
+        leave(dir.path(), |holder| holder.started += 1);
+        assert!(Claim::new(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_claim_of_another_machine_is_taken_over_when_it_is_late() {
+        let dir = folder();
+        let elsewhere = |holder: &mut Holder| {
+            (holder.host, holder.boot) = ("far".into(), "another boot".into());
+        };
+        leave(dir.path(), elsewhere);
+        assert!(Claim::new(dir.path()).unwrap().is_none());
+        assert_eq!(held(dir.path()).unwrap().holder.host, "far");
+        make_old(dir.path(), 60);
+        assert!(Claim::new(dir.path()).unwrap().is_none());
+        make_old(dir.path(), 121);
+        assert!(held(dir.path()).is_none());
+        assert!(Claim::new(dir.path()).unwrap().is_some());
+        // What cannot be read counts by its age, too.
+        fs::write(dir.path().join(CLAIM), b"").unwrap();
+        assert!(Claim::new(dir.path()).unwrap().is_none());
+        make_old(dir.path(), 121);
+        assert!(Claim::new(dir.path()).unwrap().is_some());
+    }
+
+    /// A holder that was taken for dead learns that it has lost its claim, and leaves the new one alone.
+    #[test]
+    fn a_holder_that_was_taken_for_dead_finds_out() {
+        let dir = folder();
+        let claim = Claim::new(dir.path()).unwrap().unwrap();
+        leave(dir.path(), |holder| holder.token = "another".into());
+        assert!(!renew(&claim.path, &claim.record.lock().unwrap()));
+        drop(claim);
+        assert_eq!(read(&dir.path().join(CLAIM)).unwrap().holder.token, "another");
+    }
+
+    /// A claim that was made while a dead one was taken away is put back.
+    #[test]
+    fn a_fresh_claim_is_put_back() {
+        let dir = folder();
+        let claim = Claim::new(dir.path()).unwrap().unwrap();
+        let mut dead = claim.record.lock().unwrap().clone();
+        dead.holder.token = "dead".into();
+        take_away(&claim.path, Some(&dead), "mine").unwrap();
+        assert_eq!(read(&claim.path).unwrap().holder.token, claim.token());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        take_away(&claim.path, Some(&claim.record.lock().unwrap()), "mine").unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    /// Threads that claim one folder again and again: never do two hold it.
+    #[test]
+    fn two_never_hold_one_folder() {
+        let dir = folder();
+        let inside = AtomicU64::new(0);
+        let most = AtomicU64::new(0);
+        let claimed = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        if let Some(claim) = Claim::new(dir.path()).unwrap() {
+                            let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
+                            most.fetch_max(now, Ordering::SeqCst);
+                            claimed.fetch_add(1, Ordering::SeqCst);
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                            drop(claim);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 1);
+        assert!(claimed.into_inner() >= 4);
+    }
+}
