@@ -63,6 +63,16 @@ pub fn print_data(text: &str) -> Result<()> {
     }
 }
 
+/// Prints in place of what the last call printed, on a terminal. Elsewhere it prints below.
+pub fn redraw(text: &str) -> Result<()> {
+    // To the corner; the rest of each line, and of the screen, is cleared as it is written over.
+    let shown = visible(text);
+    match std::io::stdout().is_terminal() {
+        true => write_output(&format!("\x1b[H{}\x1b[J", shown.replace('\n', "\x1b[K\n"))),
+        false => write_output(&shown),
+    }
+}
+
 fn write_output(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

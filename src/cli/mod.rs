@@ -18,6 +18,7 @@ mod run;
 mod runs;
 mod signals;
 mod spectrum;
+mod status;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -74,6 +75,10 @@ enum Command {
     /// Also names runs that several experiments share, and stale ones, which no experiment compares
     /// any more.
     Runs(runs::RunsArgs),
+    /// Show how far experiments are: runs under way, on which machine, and failures
+    ///
+    /// A run's progress is what its process wrote last, at most ten seconds ago.
+    Status(status::StatusArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),
     /// Evaluate a checkpoint on a spec's data, without training
@@ -222,6 +227,7 @@ pub fn main(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Runs(args) => runs::runs(&args),
+        Command::Status(args) => status::status(&args),
         Command::Data(args) => data::data(&args),
         Command::Fetch(args) => fetch::fetch(&args),
         Command::Plan(args) => plan::plan(&args),

@@ -83,7 +83,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
 }
 
 /// The experiments to show, and all experiments whose records decide which runs are stale.
-fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFolder>)> {
+pub fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<ExperimentFolder>)> {
     let one = ExperimentFolder::new(folder);
     let (shown, tree) = match one.is_experiment() {
         true => {
@@ -147,7 +147,8 @@ impl Named {
     }
 }
 
-fn name(folder: &ExperimentFolder) -> String {
+/// The name of an experiment: its folder's.
+pub fn name(folder: &ExperimentFolder) -> String {
     let path = folder.path();
     let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()

@@ -1,7 +1,7 @@
 //! Runs that are stopped at any moment end as if they had not been.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -109,6 +109,51 @@ fn a_signal_leaves_a_checkpoint_of_the_step_that_was_trained() {
         assert!(steps.starts_with(&done), "{signal}: a recorded step was dropped");
         assert!(evidence(&dir.path().join("results/tiny")) == want, "{signal}");
     }
+}
+
+/// Several processes divide the runs of a folder among them; one of them is killed. VLORA_PROCESSES says
+/// how many.
+#[test]
+fn processes_divide_the_runs_of_a_folder() {
+    let processes = std::env::var("VLORA_PROCESSES").map_or(3, |n| n.parse().unwrap());
+    let seeds = format!("seeds={:?}", (0..processes + 2).collect::<Vec<usize>>());
+    let spec = Spec::tiny().set(&seeds).text();
+    let whole = folder_with(&spec);
+    assert_eq!(vlora(whole.path(), &RUN).code, 0);
+    let dir = folder_with(&spec);
+    let mut children: Vec<Child> = (0..processes).map(|_| start(dir.path(), &[])).collect();
+    wait_for_steps(dir.path(), &mut children[0]);
+    // What is under way is told, with its process.
+    let status = vlora(dir.path(), &["status", "--format", "json"]);
+    let runs: Vec<Value> = serde_json::from_str(&status.out).unwrap();
+    assert_eq!(runs.len(), 2 * (processes + 2));
+    let numbers: Vec<u64> = children.iter().map(|child| u64::from(child.id())).collect();
+    for run in runs.iter().filter(|run| run["state"] == "running") {
+        assert!(numbers.contains(&run["process"].as_u64().unwrap()), "{run}");
+    }
+    let mut killed = children.remove(0);
+    let _ = killed.kill();
+    killed.wait().unwrap();
+    for mut child in children {
+        // A process that ends while another trains its last run says so.
+        assert!(matches!(child.wait().unwrap().code(), Some(0 | 1)));
+    }
+    let ran = vlora(dir.path(), &RUN);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let results = dir.path().join("results/tiny");
+    assert!(evidence(&results) == evidence(&whole.path().join("results/tiny")));
+    // No run was done twice: but for those of the process that was killed, each has one session.
+    let sessions = |run: &PathBuf| {
+        let provenance = json(&run.join(RunFolder::PROVENANCE));
+        provenance["sessions"].as_array().unwrap().len()
+    };
+    let runs = run_folders(&results);
+    assert!(runs.iter().filter(|run| sessions(run) > 1).count() <= 1);
+    assert!(runs.iter().all(|run| sessions(run) <= 2 && !run.join(".claim").exists()));
+    let status = vlora(dir.path(), &["status"]);
+    let all = 2 * (processes + 2);
+    let want = format!("tiny: {all} of {all} finished (100.0 %); {all} finished\n");
+    assert_eq!(status.out, want);
 }
 
 /// A sweep that is carried run by run, as a scheduler would, and within budgets of time, is the same.

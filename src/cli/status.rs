@@ -1,0 +1,185 @@
+//! `vlora status`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::HumanDuration;
+
+use super::runs::{experiments, name};
+use super::{FormatArgs, FormatName, clean, eprint_line, print_as, states};
+use crate::error::Result;
+use crate::report::{Align, Cell, Table, count, percent};
+use crate::results::{ClaimRecord, ExperimentFolder, Failure, Progress, RunFolder, RunState};
+use crate::terminal::redraw;
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The folder of all results, or of one experiment
+    #[arg(default_value = "results")]
+    folder: PathBuf,
+    /// Show it again every so many seconds, until no run is left or Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    watch: Option<u32>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// A run that an experiment compares.
+struct Run {
+    experiment: String,
+    id: String,
+    arm: String,
+    seed: u64,
+    state: RunState,
+    claim: Option<ClaimRecord>,
+    /// Why it failed.
+    reason: Option<String>,
+}
+
+/// Text tables show at most so many runs that are not running.
+const MOST: usize = 20;
+
+pub fn status(args: &StatusArgs) -> Result<()> {
+    loop {
+        let (shown, _) = experiments(&args.folder)?;
+        let runs: Vec<Run> = shown.iter().flat_map(runs_of).collect();
+        let text = match args.format.format {
+            FormatName::Table => text(&runs),
+            other => table(runs.iter()).render(other.into()),
+        };
+        let is_over = runs.iter().all(|run| run.state == RunState::Finished);
+        match args.watch {
+            Some(seconds) if !is_over => {
+                redraw(&text)?;
+                sleep(Duration::from_secs(seconds.into()));
+            }
+            Some(_) => return redraw(&text),
+            None => return print_as(args.format.format, &text),
+        }
+    }
+}
+
+/// The runs that the experiment compares, each once.
+fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
+    let record = match folder.read_record() {
+        Ok(record) => record,
+        Err(damaged) => {
+            eprint_line(&format!("note: {damaged}"));
+            return Vec::new();
+        }
+    };
+    let experiment = name(folder);
+    let mut seen = BTreeSet::new();
+    let mut runs = Vec::new();
+    for variant in &record.variants {
+        for (seed, id) in record.seeds.iter().zip(&variant.runs) {
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            let run = folder.run(id);
+            let state = run.state();
+            let claim = if state == RunState::Running { run.held() } else { None };
+            let reason = match state {
+                RunState::Failed => {
+                    run.read_json(RunFolder::FAILURE).ok().map(|failure: Failure| failure.reason)
+                }
+                _ => None,
+            };
+            runs.push(Run {
+                experiment: experiment.clone(),
+                id: id.clone(),
+                arm: variant.label.clone(),
+                seed: *seed,
+                state,
+                claim,
+                reason,
+            });
+        }
+    }
+    runs
+}
+
+/// A line an experiment, then the runs under way and those that need somebody.
+fn text(runs: &[Run]) -> String {
+    let mut text = String::new();
+    for group in runs.chunk_by(|a, b| a.experiment == b.experiment) {
+        let done = group.iter().filter(|run| run.state == RunState::Finished).count();
+        text += &format!(
+            "{}: {} of {} finished ({}); {}\n",
+            clean(&group[0].experiment),
+            count(done as u64),
+            count(group.len() as u64),
+            percent(done as f64 / group.len() as f64),
+            states(group.iter().map(|run| run.state))
+        );
+    }
+    let is_quiet = |run: &&Run| matches!(run.state, RunState::Finished | RunState::Planned);
+    let (running, others): (Vec<&Run>, Vec<&Run>) =
+        runs.iter().filter(|run| !is_quiet(run)).partition(|run| run.state == RunState::Running);
+    let hidden = others.len().saturating_sub(MOST);
+    let shown: Vec<&Run> = running.into_iter().chain(others.into_iter().take(MOST)).collect();
+    if !shown.is_empty() {
+        text += "\n";
+        text += &table(shown.into_iter()).render(crate::report::Format::Table);
+    }
+    if hidden > 0 {
+        text += &format!("… {} more\n", count(hidden as u64));
+    }
+    text
+}
+
+fn table<'a>(runs: impl Iterator<Item = &'a Run>) -> Table {
+    let mut table = Table::new()
+        .column("experiment", "experiment", Align::Left)
+        .column("run", "run", Align::Left)
+        .column("arm", "arm", Align::Left)
+        .column("seed", "seed", Align::Right)
+        .column("state", "state", Align::Left)
+        .column("step", "steps", Align::Right)
+        .hidden("steps")
+        .column("steps_per_second", "steps/s", Align::Right)
+        .column("seconds_left", "left", Align::Right)
+        .column("host", "host", Align::Left)
+        .column("process", "process", Align::Right)
+        .column("reason", "reason", Align::Left);
+    for run in runs {
+        let progress = run.claim.as_ref().map(|claim| claim.progress).filter(|p| p.steps > 0);
+        let rate = progress.and_then(rate);
+        let left = progress.zip(rate).map(|(p, rate)| p.steps.saturating_sub(p.step) as f64 / rate);
+        let holder = run.claim.as_ref().map(|claim| &claim.holder);
+        table.row(vec![
+            Cell::text(clean(&run.experiment)),
+            Cell::text(&run.id),
+            Cell::text(clean(&run.arm)),
+            Cell::number(run.seed, run.seed.to_string()),
+            Cell::text(run.state.name()),
+            progress.map_or(Cell::none(), |p| {
+                Cell::number(p.step, format!("{} of {}", count(p.step), count(p.steps)))
+            }),
+            progress.map_or(Cell::none(), |p| Cell::number(p.steps, "")),
+            rate.map_or(Cell::none(), |rate| Cell::number(rate, format!("{rate:.1}"))),
+            left.map_or(Cell::none(), |left| {
+                let text = HumanDuration(Duration::from_secs_f64(left.min(1e9))).to_string();
+                Cell::number(left, text)
+            }),
+            holder.map_or(Cell::none(), |holder| Cell::text(clean(&holder.host))),
+            holder.map_or(Cell::none(), |holder| {
+                Cell::number(holder.process, holder.process.to_string())
+            }),
+            run.reason.as_ref().map_or(Cell::none(), |reason| {
+                Cell::number(reason.clone(), clean(reason.lines().next().unwrap_or_default()))
+            }),
+        ]);
+    }
+    table
+}
+
+/// Steps a second of the process that trains the run.
+fn rate(progress: Progress) -> Option<f64> {
+    (progress.own_steps > 0 && progress.seconds > 0.0)
+        .then(|| progress.own_steps as f64 / progress.seconds)
+}
