@@ -78,7 +78,7 @@ impl Work for Training<'_> {
         trainer.end_epoch();
         let evaluation = trainer.evaluate(Split::Test, &|| false).unwrap().unwrap();
         let checkpoint = trainer.checkpoint().unwrap();
-        trainer.resume(Checkpoint::from_bytes(&checkpoint).unwrap(), Vec::new()).unwrap();
+        trainer.resume(Checkpoint::from_bytes(&checkpoint).unwrap()).unwrap();
         assert_eq!(trainer.evaluate(Split::Test, &|| false).unwrap(), Some(evaluation.clone()));
         let weights = trainer.store().snapshot().unwrap();
         Trained { steps, weights, loss: evaluation.scores.loss, checkpoint: bits(&checkpoint) }
@@ -231,7 +231,7 @@ impl Work for Resuming<'_> {
         let checkpoint = whole.checkpoint().unwrap();
         whole.train_epoch(|_| Flow::Continue).unwrap();
         let mut parts = self.0.trainer(task, blueprint);
-        parts.resume(Checkpoint::from_bytes(&checkpoint).unwrap(), Vec::new()).unwrap();
+        parts.resume(Checkpoint::from_bytes(&checkpoint).unwrap()).unwrap();
         parts.train_epoch(|_| Flow::Continue).unwrap();
         assert!(bits(&parts.checkpoint().unwrap()) == bits(&whole.checkpoint().unwrap()));
     }

@@ -69,7 +69,7 @@ pub fn label_fields(
             return Err(Fault::new("Hugging Face's description cannot name these classes")
                 .found(format!("classes {other} and {class} are both called `{name}`"))
                 .expected("each name once")
-                .help("--to compact or timm keeps their numbers")
+                .help("--to compact keeps their numbers")
                 .into());
         }
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use crate::spec::{Target, TextPool};
 
 /// Help for a file without a classifier.
-pub const NO_HEAD_HELP: &str = "a run with `start.head: new` takes a model without one; `--new-head` \
-    gives it one for other commands";
+pub const NO_HEAD_HELP: &str = "a run with `start.head: new` takes a model without one; import, export \
+    and compress give it one with `--new-head`";
 
-/// Facts that some forms do not contain. They are ignored if the file contains them.
+/// Facts that some forms do not contain. They are ignored if the file contains them, but for a new
+/// classifier.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
     pub heads: Option<usize>,

@@ -27,7 +27,8 @@ pub struct DataArgs {
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
     /// Names of all columns of CSV and TSV files whose first row is an example, as data.columns
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',',
+        value_parser = clap::builder::NonEmptyStringValueParser::new())]
     columns: Vec<String>,
     /// Show this split alone
     #[arg(long, value_name = "NAME")]
@@ -125,6 +126,7 @@ fn spec_lines(contents: &Contents, args: &DataArgs, layout: &Layout) -> String {
         config: layout.config.as_deref(),
         ignore: &args.ignore,
         columns: &args.columns,
+        named_by_first_row: args.columns.is_empty() && layout.is_csv(),
         splits: layout.splits().collect(),
         contents,
     };

@@ -19,6 +19,7 @@ mod runs;
 mod signals;
 mod spectrum;
 mod status;
+mod verify;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -79,6 +80,11 @@ enum Command {
     ///
     /// A run's progress is what its process wrote last, at most ten seconds ago.
     Status(status::StatusArgs),
+    /// Repeat a finished run, or its first steps, and compare every bit
+    ///
+    /// The spec, its overrides and the data are those of the run; paths are taken from here. The verdict is
+    /// stored with the run and stands under the table.
+    Verify(verify::VerifyArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),
     /// Evaluate a checkpoint on a spec's data, without training
@@ -228,6 +234,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Runs(args) => runs::runs(&args),
         Command::Status(args) => status::status(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Data(args) => data::data(&args),
         Command::Fetch(args) => fetch::fetch(&args),
         Command::Plan(args) => plan::plan(&args),

@@ -1,6 +1,6 @@
 //! The progress of runs on standard error: bars on a terminal, plain lines elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -109,10 +109,19 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress {
-    /// For a plan with `jobs` runs at once. Without a terminal, each running run gets a line at
+    /// For the runs `only` of a plan, None being all of them, with `jobs` runs at once. Without a terminal, each running run gets a line at
     /// least once per `every`.
-    pub fn new(plan: &Plan, jobs: usize, quiet: bool, every: Duration) -> Progress {
-        let runs = plan.run_count();
+    pub fn new(
+        plan: &Plan,
+        only: Option<&BTreeSet<String>>,
+        jobs: usize,
+        quiet: bool,
+        every: Duration,
+    ) -> Progress {
+        let is_wanted = |run: &&PlannedRun| only.is_none_or(|only| only.contains(&run.id));
+        let wanted = |v: &PlannedVariant| v.runs.iter().filter(is_wanted).count();
+        let runs = plan.variants.iter().map(wanted).sum();
+        let total_flops = plan.variants.iter().map(|v| v.flops * wanted(v) as f64).sum();
         let show = if quiet {
             Show::Nothing
         } else if draws_bars() {
@@ -130,7 +139,7 @@ impl Progress {
             several: jobs > 1,
             runs,
             ended: 0,
-            total_flops: plan.flops(),
+            total_flops,
             ended_flops: 0.0,
             trained_flops: 0.0,
             started: Instant::now(),
@@ -196,13 +205,12 @@ impl Progress {
 }
 
 impl Observer for Progress {
-    fn run_started(&mut self, variant: &PlannedVariant, run: &PlannedRun, resumed_at: usize) {
+    fn run_started(&mut self, variant: &PlannedVariant, run: &PlannedRun, resumed_at: u64) {
         let name = format!("{} seed {}", variant.variant.label, run.seed);
         let epochs = variant.variant.spec.training.epochs;
-        let skipped = variant.steps * resumed_at as u64 / epochs as u64;
         let resumed = match resumed_at {
             0 => String::new(),
-            n => format!(", resumed after epoch {n}"),
+            step => format!(", resumed after step {}", count(step)),
         };
         self.line(&format!(
             "[{}/{}] {name}: {} parameters, {} steps{resumed}",
@@ -215,7 +223,7 @@ impl Observer for Progress {
             Show::Bars { bars, .. } => {
                 let bar = bars.add(ProgressBar::new(variant.steps));
                 bar.set_style(style("{bar:14} {pos}/{len}  {msg}"));
-                bar.set_position(skipped);
+                bar.set_position(resumed_at);
                 Some(bar)
             }
             Show::Nothing | Show::Lines => None,
@@ -227,8 +235,8 @@ impl Observer for Progress {
             bar,
             started: Instant::now(),
             steps: variant.steps,
-            skipped,
-            done: skipped,
+            skipped: resumed_at,
+            done: resumed_at,
             flops: variant.flops,
             units: 0,
             unit: evidence.work_unit(),

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::report::write_and_show;
 use super::signals::stop_on_signal;
 use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, eprint_line};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Fault, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::{ExperimentFolder, RunState};
@@ -35,8 +35,8 @@ pub struct RunArgs {
     jobs: usize,
     /// Write a checkpoint of a run at least every so many minutes
     ///
-    /// It is the most that a crash can lose. A signal that stops the program loses nothing. At the end
-    /// of an epoch a checkpoint is written more often where that takes at most 2 % of the time.
+    /// It is the most training that a crash can lose. A signal that stops the program loses none. At the
+    /// end of an epoch a checkpoint is written more often where that takes at most 2 % of the time.
     #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = minutes)]
     checkpoint_minutes: f64,
     /// Write one after so many optimiser steps, too
@@ -44,7 +44,8 @@ pub struct RunArgs {
     checkpoint_steps: Option<u64>,
     /// Train the runs with these ids alone, as `vlora plan --format json` lists them
     ///
-    /// So any scheduler can carry a sweep, one command a run. The table has all runs that are finished.
+    /// So any scheduler can carry a sweep, one command a run. The table has the runs that are finished by
+    /// then; `vlora report` makes it again.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
     /// Stop after this time, as in 25m or 1h30m; what is trained so far is kept
@@ -82,11 +83,19 @@ impl RunArgs {
     }
 }
 
+/// Writes the table of the finished runs, if there are any.
+fn write_finished(plan: &Plan, folder: &ExperimentFolder) -> Result<()> {
+    match Summary::of(plan.record(), folder, evidence) {
+        Ok(summary) => write_report(&summary, folder).map(drop),
+        Err(_) => Ok(()),
+    }
+}
+
 /// A number of minutes that is more than none and less than a year.
 fn minutes(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(minutes) if minutes > 0.0 && minutes < 525_600.0 => Ok(minutes),
-        _ => Err("expected a number above 0".into()),
+        _ => Err("expected a number above 0, below 525600 (a year)".into()),
     }
 }
 
@@ -105,14 +114,14 @@ pub fn run(args: &RunArgs) -> Result<()> {
         ));
     }
     check_change(&plan, &folder, args.replace)?;
-    let mut progress = Progress::new(&plan, args.jobs, args.quiet, args.log_every());
+    let only = only(&args.only, &plan, &folder)?;
+    let mut progress = Progress::new(&plan, only.as_ref(), args.jobs, args.quiet, args.log_every());
     let stop = stop_on_signal()?;
     // On a GPU, a separate device has a separate stream.
     let own = || match args.jobs {
         1 => Ok(device.clone()),
         _ => args.device.another(),
     };
-    let only = only(&args.only, &plan, &folder)?;
     let workers = Workers {
         interval: args.interval(),
         only: only.as_ref(),
@@ -123,14 +132,11 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let executed = execute(&plan, &folder, workers, stop, &mut progress);
     progress.finish();
     let outcomes = match executed {
-        Err(Error::Interrupted) => {
-            // Write the table of the finished runs, if there are any.
-            if let Ok(summary) = Summary::of(plan.record(), &folder, evidence) {
-                write_report(&summary, &folder)?;
-            }
-            return Err(Error::Interrupted);
+        Err(error) => {
+            write_finished(&plan, &folder)?;
+            return Err(error);
         }
-        other => other?,
+        Ok(outcomes) => outcomes,
     };
 
     let failed = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
@@ -181,7 +187,7 @@ fn only(
                 .into());
         };
         let Some((_, before)) = plan.started_from(variant, run) else { continue };
-        let is_there = folder.run(&before.id).state() == RunState::Finished || before.in_sibling;
+        let is_there = folder.run(&before.id).state() == RunState::Finished;
         if !is_there && !only.contains(&before.id) {
             return Err(fault(format!("the run {id} starts from one that is not finished"))
                 .found(format!("{} is {}", before.id, folder.run(&before.id).state().name()))

@@ -69,6 +69,15 @@ impl Split {
         labels.find(|(name, _)| *name == column).map(|(_, labels)| labels)
     }
 
+    /// Whether the names of columns look like an example: one is a number, or a value of its own column.
+    pub fn names_look_like_values(&self) -> bool {
+        let is_value = |(name, labels): (&str, &Labels)| {
+            let is_number = name.parse::<f64>().is_ok();
+            is_number || labels.counts.contains_key(&Label::Name(name.to_string()))
+        };
+        self.of_labels().any(is_value)
+    }
+
     /// Whether a column holds texts.
     pub fn has_texts(&self, column: &str) -> bool {
         self.of_texts().any(|(name, _)| name == column)

@@ -38,21 +38,24 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
     let wrong = |e: ::csv::Error| fail("", format!("the rows cannot be read: {e}"));
     // The first row, if there is one. Where it is an example it is read again below.
     let head = reader.byte_headers().map_err(wrong)?.clone();
-    let mut names = Vec::with_capacity(head.len());
-    for (i, name) in head.iter().enumerate() {
-        names.push(text(name).map_err(|e| fail(&format!("line 1: name {}: ", i + 1), e))?);
-    }
-    if !has_names {
-        if names == columns {
-            return Err(Fault::new("the first row holds the names that `data.columns` gives")
-                .source(&file.name)
-                .line(1)
-                .found(names.join(", "))
-                .expected("an example in the first row")
-                .help("without `data.columns` the first row names the columns")
-                .into());
+    let names = match has_names {
+        true => {
+            let mut names = Vec::with_capacity(head.len());
+            for (i, name) in head.iter().enumerate() {
+                names.push(text(name).map_err(|e| fail(&format!("line 1: name {}: ", i + 1), e))?);
+            }
+            names
         }
-        names = columns.to_vec();
+        false => columns.to_vec(),
+    };
+    if !has_names && head.iter().eq(columns.iter().map(String::as_bytes)) {
+        return Err(Fault::new("the first row holds the names that `data.columns` gives")
+            .source(&file.name)
+            .line(1)
+            .found(names.join(", "))
+            .expected("an example in the first row")
+            .help("without `data.columns` the first row names the columns")
+            .into());
     }
     let bounded = |rows: usize| {
         limits::check_cells(names.len(), rows, file.bytes.len())
@@ -61,7 +64,8 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
     bounded(0)?;
     let mut seen = BTreeSet::new();
     if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
-        return Err(fail("line 1: ", format!("two columns have the name `{twice}`")));
+        let place = if has_names { "line 1: " } else { "data.columns: " };
+        return Err(fail(place, format!("two columns have the name `{twice}`")));
     }
     let fields: Vec<_> = names.iter().map(|name| (name.clone(), Kind::Text)).collect();
     let or_help = |fault: Fault| match select.no_names_help() {

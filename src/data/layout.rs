@@ -103,6 +103,13 @@ impl Layout {
         self.found.splits.iter().map(|split| split.name.as_str())
     }
 
+    /// Whether rows are in CSV or TSV.
+    pub fn is_csv(&self) -> bool {
+        let files = self.found.splits.iter().flat_map(|split| &split.files);
+        let mut formats = files.filter_map(|path| Format::of(path));
+        formats.any(|format| matches!(format, Format::Csv | Format::Tsv))
+    }
+
     /// Whether there is a split of this name, or of a word with the same meaning.
     pub fn has(&self, split: &str) -> bool {
         self.find(split).is_some()

@@ -71,7 +71,9 @@ impl<'a> SplitFiles<'a> {
                 .within("data.columns")
                 .found(format!("{}, as the split `{split}` has them", format.name()))
                 .expected("CSV or TSV whose first row is an example")
-                .help("leave `data.columns` out")
+                .help(
+                    "leave `data.columns` out; where other splits need it, store all in one format",
+                )
                 .into());
         }
         let mut hashes = Vec::new();

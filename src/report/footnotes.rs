@@ -105,6 +105,7 @@ impl Summary {
                     .into(),
             );
         }
+        notes.extend(verified_notes(&self.runs().collect::<Vec<_>>()));
         notes.extend(load_note(self.runs().map(|r| &r.result)));
         notes.extend(machines);
         for arm in &self.arms {
@@ -120,6 +121,34 @@ impl Summary {
         }
         notes
     }
+}
+
+/// Which runs were repeated, and what came of it.
+fn verified_notes(runs: &[&FinishedRun]) -> Vec<String> {
+    let all = runs.len();
+    let repeated = || runs.iter().filter_map(|run| Some((run, run.verification.as_ref()?)));
+    let equal =
+        |full: bool| repeated().filter(|(_, v)| v.difference.is_none() && v.full == full).count();
+    let mut notes = Vec::new();
+    for (full, what) in [(true, "in full"), (false, "in their first steps")] {
+        if equal(full) > 0 {
+            notes.push(format!(
+                "{} of {} runs were repeated {what}, with an interruption, and are equal to the bit.",
+                count(equal(full) as u64),
+                count(all as u64)
+            ));
+        }
+    }
+    for (run, verification) in repeated() {
+        if let Some(difference) = &verification.difference {
+            notes.push(format!(
+                "The run {} was repeated and is not the same: {}.",
+                code(&run.id),
+                markdown(difference.lines().next().unwrap_or_default())
+            ));
+        }
+    }
+    notes
 }
 
 impl Summary {

@@ -6,7 +6,7 @@ use crate::error::{Fault, Result};
 use crate::results::{
     Assessment, Better, CheckLevel, EpochRecord, Evidence, EvidenceOf, ExperimentFolder,
     ExperimentRecord, Failure, IntactRun, Metric, Provenance, RunFolder, RunResult, RunState,
-    SCHEMA_VERSION, StartRecord, VariantRecord, Weights, WorkUnit,
+    SCHEMA_VERSION, StartRecord, VariantRecord, Verification, Weights, WorkUnit,
 };
 use crate::spec::{RunSpec, agree, identifying_fields};
 
@@ -64,6 +64,8 @@ pub struct FinishedRun {
     pub provenance: Provenance,
     /// Present if the run starts from other weights.
     pub start: Option<StartRecord>,
+    /// What came of repeating it; None if nobody has.
+    pub verification: Option<Verification>,
 }
 
 impl FinishedRun {
@@ -252,6 +254,10 @@ fn finished(
         Some(_) => Some(run.read_json(RunFolder::START)?),
         None => None,
     };
+    let verification = match run.file(RunFolder::VERIFIED).exists() {
+        true => Some(run.read_json(RunFolder::VERIFIED)?),
+        false => None,
+    };
     let (metric, scores) = (evidence.primary(), &assessment.scores);
     let mut others = evidence.metrics().iter().zip(&scores.metrics).skip(1);
     let agrees = result.metric_name == metric.name
@@ -287,6 +293,7 @@ fn finished(
                 epochs,
                 provenance,
                 start,
+                verification,
             })
         }
         Some((file, _)) => Err(Fault::of_file(

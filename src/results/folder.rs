@@ -145,10 +145,12 @@ impl RunFolder {
     pub const MODEL: &str = "model.safetensors";
     pub const RESULT: &str = "result.json";
     pub const FAILURE: &str = "failure.json";
+    pub const VERIFIED: &str = "verified.json";
 
     /// All of them. [`RunFolder::delete`] removes them in this order.
-    const FILES: [&str; 12] = [
+    const FILES: [&str; 13] = [
         Self::RESULT,
+        Self::VERIFIED,
         Self::MODEL,
         Self::CHECKPOINT,
         Self::PREVIOUS,
@@ -258,9 +260,26 @@ impl RunFolder {
         self.write(name, &lines(&self.file(name), items)?)
     }
 
-    /// Continues the journal of steps from a checkpoint; an empty journal starts it anew.
-    pub fn resume_journal(&self, journal: Journal) -> Result<JournalWriter> {
-        JournalWriter::resume(self.file(Self::STEPS), journal).map_err(with_help)
+    /// Continues a journal from a checkpoint; an empty one starts anew.
+    pub fn resume_journal(&self, name: &str, journal: &Journal) -> Result<JournalWriter> {
+        JournalWriter::resume(self.file(name), journal).map_err(with_help)
+    }
+
+    /// Removes what a process left that was killed while it wrote. Only the holder of the claim may.
+    pub fn remove_scratch(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.root).map_err(|e| Error::io("reading", &self.root, e))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(".tmp-") && !name.starts_with(".tmp-claim") {
+                let path = entry.path();
+                let removed = match path.is_dir() {
+                    true => fs::remove_dir_all(&path),
+                    false => fs::remove_file(&path),
+                };
+                removed.map_err(|e| Error::io("removing", &path, e))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint. The one before is kept as [`RunFolder::PREVIOUS`] until the next: if the new
@@ -308,7 +327,7 @@ impl RunFolder {
 }
 
 /// The help for a damaged run.
-pub(super) const TRAIN_AGAIN: &str =
+pub const TRAIN_AGAIN: &str =
     "remove the run's folder, and `vlora run` trains it again, to the same results";
 
 /// Adds the help to an error about a run's record.

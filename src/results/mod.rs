@@ -17,6 +17,7 @@
 //!     test.jsonl             one line per test example
 //!     result.json            written last: the run is finished
 //!     failure.json           instead: the run failed, and why
+//!     verified.json          once it was repeated: whether every bit was the same
 //!     .claim                 while a process works on the run: which
 //!   table.md table.csv runs.parquet *.svg *.png   made from the above by `vlora report`
 //! ```
@@ -39,7 +40,7 @@ mod task_fields;
 
 pub use claim::{Claim, ClaimRecord, Holder, Progress};
 pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
-pub use folder::{Deletion, ExperimentFolder, RunFolder};
+pub use folder::{Deletion, ExperimentFolder, RunFolder, TRAIN_AGAIN};
 pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
 pub use journal::{Journal, JournalWriter};
 pub use json::lines;

@@ -264,6 +264,20 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// `verified.json`: what came of repeating the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    pub schema: u32,
+    /// Optimiser steps that were repeated.
+    pub steps: u64,
+    /// Whether all of the run was: its training, selection and test.
+    pub full: bool,
+    /// The first thing that was not the same; None if every bit was.
+    pub difference: Option<String>,
+    /// The process that repeated it.
+    pub session: Session,
+}
+
 #[cfg(test)]
 mod tests {
     use super::Session;

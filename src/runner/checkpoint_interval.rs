@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// How often checkpoints are written within an epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CheckpointInterval {
-    /// The most time that a crash can lose.
+    /// The most training that a crash can lose.
     pub time: Duration,
     /// Also after so many optimiser steps.
     pub steps: Option<u64>,
@@ -38,7 +38,8 @@ impl CheckpointTimer {
 
     /// Whether a checkpoint is due after `step`.
     pub fn is_due(&self, step: u64) -> bool {
-        let by_steps = self.interval.steps.is_some_and(|steps| step >= self.step + steps);
+        let by_steps =
+            self.interval.steps.is_some_and(|steps| step >= self.step.saturating_add(steps));
         by_steps || self.written.elapsed() >= self.interval.time
     }
 
@@ -71,7 +72,10 @@ mod tests {
         assert!(!timer.is_due(14) && timer.is_due(15));
         // The first epoch ends with one, whatever it costs.
         assert!(timer.is_due_at_epoch(6));
-        let slow = || Ok::<(), ()>(std::thread::sleep(Duration::from_millis(20)));
+        let slow = || {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok::<(), ()>(())
+        };
         timer.write(15, slow).unwrap();
         assert!(!timer.is_due(24) && timer.is_due(25) && !timer.is_due_at_epoch(24));
         // A failed write changes nothing.

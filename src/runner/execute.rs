@@ -44,8 +44,8 @@ impl<'a> Workers<'a> {
 }
 
 /// Executes the runs of the plan. A failed run does not stop the others, unless `workers` says so. `stop`
-/// ends each run
-/// after its current step and leaves a checkpoint of it. Outcomes are ordered by seed, then by [`in_order_of_start`](crate::spec::Experiment::in_order_of_start).
+/// ends each run after its current step and leaves a checkpoint of it. Outcomes are ordered by seed, then
+/// by [`in_order_of_start`](crate::spec::Experiment::in_order_of_start).
 pub fn execute(
     plan: &Plan,
     folder: &ExperimentFolder,
@@ -150,14 +150,24 @@ fn take_runs(
 ) -> Result<()> {
     let device = (workers.device)()?;
     check_precision(context.plan.variants.iter().map(|v| &v.variant), &device)?;
+    let mut has_trained = false;
     while let Some(turn) = context.queue.next() {
         let (variant, run) = runs[turn.index];
         let executor = RunExecutor::new(context, variant, run, &device);
         // The queue is halted before this turn is over, so that no run starts that waits for a
         // stopped one.
+        // The first run of a worker trains a step at least, however late it is: so the same command, again
+        // and again, comes to an end.
+        let is_new = !matches!(context.experiment.run(&run.id).state(), RunState::Finished);
+        if has_trained && is_new && context.is_late() {
+            context.queue.halt();
+            return Err(Error::Interrupted);
+        }
+        has_trained |= is_new;
         let outcome = executor.execute().inspect_err(|_| context.queue.halt())?;
         context.notify(|observer| observer.run_ended(variant, run, &outcome));
         if let (true, Outcome::Failed(reason)) = (workers.fail_fast, &outcome) {
+            context.queue.halt();
             return Err(Fault::failed("a run failed, so the others were stopped")
                 .under(format!("{} seed {}", variant.variant.label, run.seed))
                 .found(reason)

@@ -22,11 +22,12 @@ use crate::error::{Error, Result, plain};
 use crate::nn::configure;
 use crate::results::{
     CheckLevel, Claim, Failure, FileRecord, Journal, Progress, Provenance, RunFolder, RunResult,
-    RunState, SCHEMA_VERSION, Session, SpecRecord, StartRecord, evidence_files, take_over,
+    RunState, SCHEMA_VERSION, Session, SpecRecord, StartRecord, TRAIN_AGAIN, evidence_files,
+    take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
 use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, Work};
-use crate::train::{Checkpoint, Flow, Start, Step, TrainError, Trainer};
+use crate::train::{Checkpoint, Flow, Journals, Start, Step, TrainError, Trainer};
 
 /// The outcome of a run that was finished before. A damaged run fails and is not trained again,
 /// since somebody may still need its evidence.
@@ -90,6 +91,7 @@ impl<'a> RunExecutor<'a> {
         }
         let Some(claim) = self.folder.claim()? else { return Ok(Outcome::HeldElsewhere) };
         // Checked again under the claim, since another process may have finished it meanwhile.
+        self.folder.remove_scratch()?;
         if matches!(self.folder.state(), RunState::Finished | RunState::Damaged) {
             let outcome = already_finished(&self.folder);
             if let Outcome::AlreadyFinished(_) = outcome {
@@ -172,15 +174,23 @@ impl<'a> RunExecutor<'a> {
         let mut trainer =
             Trainer::new(task, blueprint, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
-        let Resumed { journal, recovered } = self.resume(&mut trainer)?;
+        let Resumed { journals, recovered } = self.resume(&mut trainer)?;
+        let is_recovered = recovered.is_some();
         self.record_session(trainer.state().step > 0, recovered)?;
-        self.context.notify(|o| o.run_started(self.variant, self.run, trainer.state().epoch));
+        if is_recovered {
+            // Else it would replace the sound one when the next is written. The reason is recorded.
+            self.folder.remove(RunFolder::CHECKPOINT)?;
+        }
+        self.context.notify(|o| o.run_started(self.variant, self.run, trainer.state().step));
         // Steps recorded after the checkpoint are dropped; they are trained again.
-        let mut steps = self.folder.resume_journal(journal)?;
-        self.folder.write_lines(RunFolder::EPOCHS, &trainer.state().epochs)?;
+        let mut steps = self.folder.resume_journal(RunFolder::STEPS, &journals.steps)?;
+        let mut epochs = self.folder.resume_journal(RunFolder::EPOCHS, &journals.epochs)?;
         let mut timer = CheckpointTimer::new(self.context.interval, trainer.state().step);
         let mut meter = Meter::start();
+        // A deadline ends training after a step, but no evaluation: else one that takes longer than the
+        // budget would never end.
         let is_stopped = || self.context.is_stopped() || claim.is_lost();
+        let is_late = || self.context.is_late();
         let (all, begun) = (trainer.steps() as u64, Instant::now());
         let resumed_at = trainer.state().step;
         while !trainer.is_done() {
@@ -194,7 +204,10 @@ impl<'a> RunExecutor<'a> {
                     own_steps: step.record.step - resumed_at,
                     seconds: begun.elapsed().as_secs_f64(),
                 });
-                let pauses = appended.is_err() || is_stopped() || timer.is_due(step.record.step);
+                let pauses = appended.is_err()
+                    || is_stopped()
+                    || is_late()
+                    || timer.is_due(step.record.step);
                 if pauses { Flow::Pause } else { Flow::Continue }
             };
             let epoch = trainer.epoch(on_step, &is_stopped);
@@ -203,25 +216,27 @@ impl<'a> RunExecutor<'a> {
             }
             appended?;
             // Also if the epoch failed, since the steps before a failure are its evidence.
-            let journal = steps.sync()?;
+            let steps = steps.sync()?;
             let epoch = epoch?;
             let is_last = trainer.is_done();
             meter.update(trainer.load_mut(), is_last);
-            trainer.set_journal(journal);
             if let Some(epoch) = &epoch {
                 self.context.notify(|o| o.epoch(self.run, epoch));
-                self.folder.write_lines(RunFolder::EPOCHS, &trainer.state().epochs)?;
+                epochs.append(epoch)?;
             }
+            trainer.set_journals(Journals { steps, epochs: epochs.sync()? });
             let step = trainer.state().step;
-            let is_due = match epoch.is_some() {
-                true => timer.is_due_at_epoch(step),
-                false => timer.is_due(step),
+            let is_due = match (is_last, epoch.is_some()) {
+                // The test may take long.
+                (true, _) => timer.is_due(step),
+                (false, true) => timer.is_due_at_epoch(step),
+                (false, false) => timer.is_due(step),
             };
-            if is_stopped() || is_due {
+            if is_stopped() || is_late() || is_due {
                 // Written last, so that a checkpoint is never ahead of its records.
                 timer.write(step, || self.write_checkpoint(&trainer))?;
             }
-            if is_stopped() && !trainer.is_done() {
+            if is_stopped() || (is_late() && !is_last) {
                 return Err(RunError::Stopped(Error::Interrupted));
             }
         }
@@ -300,20 +315,16 @@ impl<'a> RunExecutor<'a> {
                 continue;
             }
             match self.resume_from(trainer, &path) {
-                Ok(journal) => {
+                Ok(journals) => {
                     let recovered = (!damage.is_empty()).then(|| damage.join("\n"));
-                    if recovered.is_some() {
-                        // Else it would replace the sound one when the next is written.
-                        self.folder.remove(RunFolder::CHECKPOINT)?;
-                    }
-                    return Ok(Resumed { journal, recovered });
+                    return Ok(Resumed { journals, recovered });
                 }
                 Err(RunError::Failed(reason)) => damage.push(reason),
                 Err(other) => return Err(other),
             }
         }
         match damage.is_empty() {
-            true => Ok(Resumed { journal: Journal::default(), recovered: None }),
+            true => Ok(Resumed { journals: Journals::default(), recovered: None }),
             // A damaged run fails alone; the other runs continue.
             false => Err(RunError::Failed(format!(
                 "{}: the run cannot be resumed: {}\n  help: remove the run's folder to train it again",
@@ -324,30 +335,32 @@ impl<'a> RunExecutor<'a> {
     }
 
     /// Loads a checkpoint, after a check of the records that it was written with.
-    fn resume_from<T: Task>(&self, trainer: &mut Trainer<T>, path: &Path) -> RunOutcome<Journal> {
+    fn resume_from<T: Task>(&self, trainer: &mut Trainer<T>, path: &Path) -> RunOutcome<Journals> {
         let bytes = std::fs::read(path).map_err(|e| Error::io("reading", path, e))?;
         let damaged = |e: &dyn Display| RunError::Failed(format!("{}: {e}", path.display()));
+        // What cannot be read at the moment is not damaged.
+        let checked = |e: Error| match e.exit_code() {
+            2 => damaged(&e),
+            _ => RunError::Stopped(e),
+        };
         let checkpoint = Checkpoint::from_bytes(&bytes).map_err(|e| damaged(&plain(&e)))?;
         let state = &checkpoint.state;
-        let steps = self.folder.file(RunFolder::STEPS);
-        let journal = match &state.journal {
-            Some(journal) => journal.clone(),
-            None => Journal::of_first_lines(&steps, state.step).map_err(|e| damaged(&e))?,
+        let (steps, epochs) =
+            (self.folder.file(RunFolder::STEPS), self.folder.file(RunFolder::EPOCHS));
+        let journals = match &state.journals {
+            Some(journals) => journals.clone(),
+            None => Journals {
+                steps: Journal::of_first_lines(&steps, state.step).map_err(checked)?,
+                epochs: Journal::of_first_lines(&epochs, state.epoch as u64).map_err(checked)?,
+            },
         };
-        journal.check_end(&steps).map_err(|e| damaged(&e))?;
-        // Checkpoints of earlier versions have no records of epochs.
-        let epochs = match state.epochs.len() == state.epoch {
-            true => state.epochs.clone(),
-            false => self
-                .folder
-                .read_first_lines(RunFolder::EPOCHS, state.epoch as u64)
-                .map_err(|e| damaged(&e))?,
-        };
-        trainer.resume(checkpoint, epochs).map_err(|e| match is_out_of_memory_of(&e) {
+        journals.steps.verify(&steps).map_err(checked)?;
+        journals.epochs.verify(&epochs).map_err(checked)?;
+        trainer.resume(checkpoint).map_err(|e| match is_out_of_memory_of(&e) {
             true => RunError::Training(e),
             false => damaged(&e),
         })?;
-        Ok(journal)
+        Ok(journals)
     }
 
     /// Tests the selected weights once and records the result.
@@ -357,22 +370,26 @@ impl<'a> RunExecutor<'a> {
         trainer: &mut Trainer<T>,
         claim: &Claim,
     ) -> RunOutcome<RunResult> {
+        if let Some(journals) = &trainer.state().journals {
+            for (journal, name) in
+                [(&journals.steps, RunFolder::STEPS), (&journals.epochs, RunFolder::EPOCHS)]
+            {
+                let changed =
+                    |e: Error| RunError::Failed(format!("{e}\n  help:     {TRAIN_AGAIN}"));
+                journal.verify(&self.folder.file(name)).map_err(changed)?;
+            }
+        }
         let selected_epoch = trainer.select()?;
-        let is_stopped = || self.context.is_stopped();
+        let is_stopped = || self.context.is_stopped() || claim.is_lost();
         let evaluation = trainer.evaluate(Split::Test, &is_stopped)?;
         if claim.is_lost() {
             return Err(RunError::ClaimLost);
         }
-        let Some(evaluation) = evaluation else {
+        let Some(Evaluation { scores, outcomes }) = evaluation else {
             // Training is not lost. The weights are the selected ones by now, and are selected again.
             self.write_checkpoint(trainer)?;
             return Err(RunError::Stopped(Error::Interrupted));
         };
-        let Evaluation { scores, outcomes } = evaluation;
-        if let Some(journal) = &trainer.state().journal {
-            let steps = self.folder.file(RunFolder::STEPS);
-            journal.verify(&steps).map_err(|e| RunError::Failed(e.to_string()))?;
-        }
         self.folder.write_lines(RunFolder::TEST, &outcomes)?;
         let weights = trainer.store().snapshot().map_err(TrainError::from)?;
         let data = self.context.plan.data(&self.variant.variant);
@@ -415,8 +432,8 @@ impl<'a> RunExecutor<'a> {
 
 /// Where a run resumes.
 struct Resumed {
-    /// The records of steps up to there.
-    journal: Journal,
+    /// The records up to there.
+    journals: Journals,
     /// Why the newest checkpoint was not used, if so.
     recovered: Option<String>,
 }

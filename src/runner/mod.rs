@@ -21,6 +21,7 @@ mod plan;
 mod precision;
 mod provenance;
 mod queue;
+mod verify;
 mod worker;
 
 pub use allocator::{Counting, keep_freed_memory};
@@ -39,3 +40,4 @@ pub use origin::Origin;
 pub use plan::{Plan, PlannedRun, PlannedVariant};
 pub use precision::device_kind;
 pub use provenance::rfc3339;
+pub use verify::{Extent, Repetition, verify};

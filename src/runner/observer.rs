@@ -8,7 +8,8 @@ use crate::train::Step;
 
 /// Receives the events of runs. Calls never overlap, but several runs may take turns.
 pub trait Observer: Send {
-    fn run_started(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _resumed_at: usize) {}
+    /// `_resumed_at` is the step after which the run resumes; 0 if it begins.
+    fn run_started(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _resumed_at: u64) {}
     fn step(&mut self, _run: &PlannedRun, _step: &Step) {}
     fn epoch(&mut self, _run: &PlannedRun, _epoch: &EpochRecord) {}
     fn run_ended(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _outcome: &Outcome) {}

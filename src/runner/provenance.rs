@@ -22,10 +22,27 @@ pub fn provenance(
     jobs: usize,
     before: Vec<Session>,
 ) -> Provenance {
+    let mut sessions = before;
+    sessions.push(session(plan, variant, device, jobs));
+    let data = plan.data(&variant.variant);
+    let DataRecord { files, task, notes } = data.record();
+    Provenance {
+        data_sha256: data.sha256(),
+        files,
+        task: task.and(variant.fields.clone()),
+        train_examples: data.len(Split::Train),
+        validation_examples: data.len(Split::Validation),
+        test_examples: data.len(Split::Test),
+        data_notes: notes,
+        sessions,
+    }
+}
+
+/// This process, as one of `jobs` that train runs of `variant` at once.
+pub fn session(plan: &Plan, variant: &PlannedVariant, device: &Device, jobs: usize) -> Session {
     let source = &plan.experiment.source;
     let spec_sha256 = (!source.is_empty()).then(|| hex(&Sha256::digest(source)));
-    let mut sessions = before;
-    sessions.push(Session {
+    Session {
         program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
         numerics_version: NUMERICS_VERSION,
         device: device_name(device),
@@ -41,18 +58,6 @@ pub fn provenance(
         recovered: None,
         // Cargo recompiles when the variable changes.
         program_commit: option_env!("VLORA_COMMIT").map(str::to_string),
-    });
-    let data = plan.data(&variant.variant);
-    let DataRecord { files, task, notes } = data.record();
-    Provenance {
-        data_sha256: data.sha256(),
-        files,
-        task: task.and(variant.fields.clone()),
-        train_examples: data.len(Split::Train),
-        validation_examples: data.len(Split::Validation),
-        test_examples: data.len(Split::Test),
-        data_notes: notes,
-        sessions,
     }
 }
 

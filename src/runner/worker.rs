@@ -39,8 +39,12 @@ impl SharedObserver for Mutex<&mut dyn Observer> {
 impl WorkerContext<'_> {
     /// Whether running runs should end after their current step.
     pub fn is_stopped(&self) -> bool {
-        let is_late = || self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        self.stop.load(Ordering::Relaxed) || self.queue.is_halted() || is_late()
+        self.stop.load(Ordering::Relaxed) || self.queue.is_halted()
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Whether this process trains no other run meanwhile. Memory is counted per process.

@@ -17,6 +17,8 @@ pub struct Dataset<'a> {
     pub config: Option<&'a str>,
     pub ignore: &'a [String],
     pub columns: &'a [String],
+    /// Whether the first row of the files names the columns, as in CSV and TSV.
+    pub named_by_first_row: bool,
     /// Names of all splits. `contents` may have fewer.
     pub splits: Vec<&'a str>,
     pub contents: &'a Contents,

@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::results::{EpochRecord, Journal};
+use crate::results::Journal;
 use crate::spec::hex;
 
 /// The content of a checkpoint.
@@ -34,12 +34,10 @@ pub struct State {
     /// The part of the current epoch that is done.
     #[serde(default)]
     pub progress: EpochProgress,
-    /// The records of the epochs done. Checkpoints of earlier versions lack them.
+    /// The records of steps and epochs that the run's files held. None in checkpoints of earlier
+    /// versions.
     #[serde(default)]
-    pub epochs: Vec<EpochRecord>,
-    /// The records of steps that the run's file held. None in checkpoints of earlier versions.
-    #[serde(default)]
-    pub journal: Option<Journal>,
+    pub journals: Option<Journals>,
     /// (epoch, metric) of the best validation so far; None unless the run selects the best epoch.
     pub best: Option<(usize, f64)>,
     pub training_seconds: f64,
@@ -47,6 +45,14 @@ pub struct State {
     /// The load during the epochs done.
     #[serde(default)]
     pub load: Load,
+}
+
+/// The files of records at a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journals {
+    pub steps: Journal,
+    pub epochs: Journal,
 }
 
 /// The optimiser steps done of an epoch.

@@ -13,7 +13,7 @@ mod trainer;
 
 pub use adamw::AdamW;
 pub use audit::{AuditFault, audit};
-pub use checkpoint::{Checkpoint, EpochProgress, Load};
+pub use checkpoint::{Checkpoint, EpochProgress, Journals, Load};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use prefetch::{Prefetched, prefetch};

@@ -7,14 +7,14 @@ use candle_core::{Device, Tensor};
 
 use super::adamw::{AdamW, Scalar};
 use super::audit::audit;
-use super::checkpoint::{Checkpoint, EpochProgress, Load, State};
+use super::checkpoint::{Checkpoint, EpochProgress, Journals, Load, State};
 use super::error::TrainError;
 use super::evaluate::evaluate_unless;
 use super::prefetch::{Prefetched, prefetch};
 use super::schedule::Schedule;
 use super::step::{PendingStep, PendingSteps, Step, StepTimes, lap};
 use crate::nn::{Parameter, ParameterStore, StepKey};
-use crate::results::{EpochRecord, Journal, Metric, StepRecord};
+use crate::results::{EpochRecord, Metric, StepRecord};
 use crate::spec::{Select, TrainingSpec};
 use crate::tasks::{BatchPlan, Blueprint, DataSet, Evaluation, Split, Task};
 
@@ -88,8 +88,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             epoch: 0,
             step: 0,
             progress: EpochProgress::default(),
-            epochs: Vec::new(),
-            journal: None,
+            journals: None,
             best: None,
             training_seconds: 0.0,
             evaluation_seconds: 0.0,
@@ -133,9 +132,9 @@ impl<'a, T: Task> Trainer<'a, T> {
         &mut self.state.load
     }
 
-    /// Sets what a checkpoint says of the records of steps.
-    pub fn set_journal(&mut self, journal: Journal) {
-        self.state.journal = Some(journal);
+    /// Sets what a checkpoint says of the files of records.
+    pub fn set_journals(&mut self, journals: Journals) {
+        self.state.journals = Some(journals);
     }
 
     pub fn store(&self) -> &ParameterStore {
@@ -171,15 +170,13 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.state.best = Some((self.state.epoch, metric));
             self.best = self.store.snapshot()?;
         }
-        let record = EpochRecord {
+        Ok(Some(EpochRecord {
             epoch: self.state.epoch,
             step: self.state.step,
             train_loss,
             validation_loss: validation.map(|scores| scores.loss),
             validation_metric: metric,
-        };
-        self.state.epochs.push(record.clone());
-        Ok(Some(record))
+        }))
     }
 
     /// Begins the next epoch after [`Trainer::train_epoch`].
@@ -377,12 +374,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(checkpoint.to_bytes()?)
     }
 
-    /// Resumes from a checkpoint of the same run. `epochs` are the records of its epochs.
-    pub fn resume(
-        &mut self,
-        checkpoint: Checkpoint,
-        epochs: Vec<EpochRecord>,
-    ) -> Result<(), TrainError> {
+    /// Resumes from a checkpoint of the same run.
+    pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
         self.store.load(&checkpoint.model).map_err(TrainError::Checkpoint)?;
         let mut moments = BTreeMap::new();
         for p in self.store.trained() {
@@ -406,7 +399,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         self.optimizer.resume(&self.store, checkpoint.state.step, moments)?;
         self.best = checkpoint.best;
-        self.state = State { epochs, ..checkpoint.state };
+        self.state = checkpoint.state;
         Ok(())
     }
 }
@@ -652,20 +645,20 @@ mod tests {
             trainer
         };
         let mut whole = new(0);
-        let mut steps = Vec::new();
+        let (mut steps, mut epochs) = (Vec::new(), Vec::new());
         while !whole.is_done() {
             let record = |step: &Step| {
                 steps.push(step.record.clone());
                 Flow::Continue
             };
-            whole.epoch(record, &|| false).unwrap().unwrap();
+            epochs.push(whole.epoch(record, &|| false).unwrap().unwrap());
         }
-        assert_eq!((steps.len(), whole.state().epochs.len()), (14, 2));
+        assert_eq!((steps.len(), epochs.len()), (14, 2));
         for pending in [0, 3] {
             for every in 1..=14 {
                 for from_checkpoint in [false, true] {
                     let mut trainer = new(pending);
-                    let (mut again, mut validations) = (Vec::new(), 0);
+                    let (mut again, mut records, mut validations) = (Vec::new(), Vec::new(), 0);
                     while !trainer.is_done() {
                         let record = |step: &Step| {
                             again.push(step.record.clone());
@@ -676,16 +669,16 @@ mod tests {
                         let stopped = validations % 2 == 1;
                         let ended = trainer.epoch(record, &|| stopped).unwrap();
                         assert!(ended.is_none() || !stopped);
+                        records.extend(ended);
                         if from_checkpoint {
                             let bytes = trainer.checkpoint().unwrap();
-                            let epochs = trainer.state().epochs.clone();
                             trainer = new(pending);
-                            let checkpoint = Checkpoint::from_bytes(&bytes).unwrap();
-                            trainer.resume(checkpoint, epochs).unwrap();
+                            trainer.resume(Checkpoint::from_bytes(&bytes).unwrap()).unwrap();
                         }
                     }
-                    assert_eq!(again, steps, "{pending} {every} {from_checkpoint}");
-                    assert_eq!(end(&trainer), end(&whole), "{pending} {every} {from_checkpoint}");
+                    let case = format!("{pending} {every} {from_checkpoint}");
+                    assert_eq!((&again, &records), (&steps, &epochs), "{case}");
+                    assert_eq!(end(&trainer), end(&whole), "{case}");
                     assert_eq!(trainer.select().unwrap(), whole.state().best.unwrap().0);
                 }
             }

@@ -32,7 +32,7 @@ struct Watch {
 }
 
 impl Observer for Watch {
-    fn run_started(&mut self, _: &PlannedVariant, run: &PlannedRun, _: usize) {
+    fn run_started(&mut self, _: &PlannedVariant, run: &PlannedRun, _: u64) {
         assert!(self.under_way.insert(run.id.clone()), "a run was started twice");
         self.most = self.most.max(self.under_way.len());
     }

@@ -699,7 +699,9 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
     let json: String = (0..30).map(named).collect();
     let news: String =
         (0..24).map(|i| format!("{},title {i},a longer body of the text {i}\n", i % 4)).collect();
-    let planned: &[(&str, &[(&str, &str)], &[&str], &[&str])] = &[
+    /// Name, files, arguments, and lines that the spec has.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str], &'a [&'a str]);
+    let planned: &[Case] = &[
         (
             "a header",
             &[("train.csv", &format!("label,text\n{}", rows(',', 12)))],
@@ -749,6 +751,7 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
     }
     let missing: &[(&str, &str, &str)] = &[
         ("no labels", "text\na film\nanother film\nmore films\n", "no column holds labels"),
+        ("no names", "1,a long film\n0,a short film\n1,a fine film\n", "--columns gives them"),
         ("one class", "text,label\na,0\nb,0\nc,0\nd,0\n", "`label` has fewer than two classes"),
     ];
     for (name, csv, reason) in missing {

@@ -161,9 +161,10 @@ impl Tokenizer {
         ["[PAD]", "<pad>"].into_iter().find_map(|pad| self.inner.token_to_id(pad)).unwrap_or(0)
     }
 
-    /// Number of special tokens that it adds to a single text.
-    pub fn special_tokens(&self) -> usize {
-        self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
+    /// Whether it begins each text with a special token.
+    pub fn begins_with_special(&self) -> bool {
+        let encoded = self.inner.encode_fast("a", true);
+        encoded.is_ok_and(|text| text.get_special_tokens_mask().first() == Some(&1))
     }
 
     /// Tokenises texts and adds the tokenizer's special tokens. A text is cut to `max_tokens`

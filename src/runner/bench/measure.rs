@@ -98,7 +98,7 @@ impl Work for TimeTraining<'_, '_> {
         let validation = task.data().len(Split::Validation);
         let passes = time_passes(&mut trainer, validation, amount, tick)?;
         let kernels = match amount.kernels {
-            true => Some(time_each_kernel(&mut trainer, device, tick)?),
+            true => Some(time_each_kernel(&mut trainer, step_examples(spec), device, tick)?),
             false => None,
         };
         Ok(Timings { samples, passes, peak_bytes, resident_peak_bytes, kernels })

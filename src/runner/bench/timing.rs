@@ -103,21 +103,32 @@ pub fn time_steps<T: Task>(
     Ok(samples)
 }
 
-/// Times of the kernels and products of one step, and of the batches made meanwhile.
+/// Times of the kernels and products of one step of `whole` examples, and of the batches made meanwhile.
 pub fn time_each_kernel<T: Task>(
     trainer: &mut Trainer<T>,
+    whole: usize,
     device: &Device,
     tick: &mut dyn FnMut(),
 ) -> Result<Vec<KernelTime>, TrainError> {
-    time_kernels(device, true)?;
-    let step = trainer.train_epoch(|_| Flow::Pause);
-    let times = kernel_times(device);
-    time_kernels(device, false)?;
-    tick();
-    if step?.is_some() {
-        trainer.end_epoch();
+    loop {
+        time_kernels(device, true)?;
+        let mut examples = 0;
+        let epoch = trainer.train_epoch(|step| {
+            examples = step.examples;
+            Flow::Pause
+        });
+        let times = kernel_times(device);
+        time_kernels(device, false)?;
+        if epoch?.is_some() {
+            trainer.end_epoch();
+        }
+        let times = times?;
+        // The last step of an epoch may be smaller.
+        if examples == whole {
+            tick();
+            return Ok(times);
+        }
     }
-    Ok(times?)
 }
 
 /// Examples per second of each pass over the validation split.
@@ -267,7 +278,9 @@ mod tests {
                 Trainer::new(task, blueprint, self.training, 0, device, None).unwrap();
             trainer.step_by_step();
             let before = counters(device).unwrap();
-            let times = time_each_kernel(&mut trainer, device, &mut || ()).unwrap();
+            let times =
+                time_each_kernel(&mut trainer, self.training.batch_size, device, &mut || ())
+                    .unwrap();
             let after = counters(device).unwrap();
             let count = |product: bool| {
                 let of_kind = times.iter().filter(|t| t.name.starts_with("product [") == product);

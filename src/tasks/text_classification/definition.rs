@@ -59,7 +59,7 @@ impl Definition for Texts {
     fn data_key(&self, spec: &RunSpec) -> String {
         let (fields, m) = (flatten(section(spec)), model(spec));
         let beside = spec.start.as_ref().and_then(|start| start.checkpoint_name());
-        format!("{fields:?} {beside:?} {} {}", m.classes, m.vocabulary)
+        format!("{fields:?} {beside:?} {} {} {:?}", m.classes, m.vocabulary, m.pool)
     }
 
     /// Texts are transferred batch by batch, so a device holds none.

@@ -8,11 +8,11 @@ use super::start::{Adjusted, settle};
 use super::task::TextClassification;
 use crate::checkpoints::{AdaptedWeights, Aligned, Checkpoint, Metadata, adapt, align};
 use crate::data::text::{Limits, TextData, Tokenizer};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::models::names_from_seed;
 use crate::results::TaskFields;
-use crate::spec::RunSpec;
+use crate::spec::{RunSpec, TextPool};
 use crate::tasks::data_set::Split;
 use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
@@ -82,6 +82,7 @@ impl OpenTask for Data {
     fn open(spec: &RunSpec, hub: &Hub) -> Result<Data> {
         let beside = spec.start.as_ref().and_then(|start| start.checkpoint_name());
         let data = TextData::load(section(spec), limits(spec), beside.as_deref(), hub)?;
+        check_first_token(&data, spec)?;
         Ok(Data(Arc::new(data)))
     }
 
@@ -117,4 +118,17 @@ impl OpenTask for Data {
 fn limits(spec: &RunSpec) -> Limits {
     let model = model(spec);
     Limits { classes: model.classes, vocabulary: model.vocabulary }
+}
+
+/// Errors if the classifier reads the first token and the tokenizer puts no special token there.
+fn check_first_token(data: &TextData, spec: &RunSpec) -> Result<()> {
+    let Some(tokenizer) = &data.tokenizer else { return Ok(()) };
+    if model(spec).pool == TextPool::Mean || tokenizer.begins_with_special() {
+        return Ok(());
+    }
+    Err(Fault::new("the classifier reads the first token, and the tokenizer adds none to a text")
+        .within("model.pool")
+        .found(format!("{}, which begins texts without one", data.tokenizer_name))
+        .expected("`mean`, or a tokenizer that begins each text with a special token, as BERT's")
+        .into())
 }

@@ -18,6 +18,14 @@ fn lines(
     roles: &Roles,
     (text, pair): (&str, Option<&str>),
 ) -> Result<String, String> {
+    let train = dataset.contents.split(roles.train);
+    if dataset.named_by_first_row && train.is_some_and(|train| train.names_look_like_values()) {
+        return Err(
+            "the first row looks like an example, not like names of columns: --columns gives \
+                    them, as in `--columns label,text`"
+                .into(),
+        );
+    }
     let label = dataset.label_column()?;
     for split in roles.splits(dataset.contents) {
         for column in [Some(text), pair].into_iter().flatten() {

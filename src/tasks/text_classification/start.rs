@@ -1,11 +1,11 @@
 //! Checks start weights that were trained on other texts: their tokenizer and their classes.
 
-use super::data::{Data, model};
+use super::data::Data;
 use crate::checkpoints::match_classes;
 use crate::data::text::{TOKENIZER, Tokenizer};
 use crate::error::{Fault, Result};
 use crate::results::TaskFields;
-use crate::spec::{ClassMatch, RunSpec, StartHead, TextPool};
+use crate::spec::{ClassMatch, RunSpec, StartHead};
 use crate::tasks::start::{Base, Settled};
 
 /// The provenance field that is true if no tokenizer lies beside the start weights.
@@ -33,7 +33,6 @@ impl Adjusted {
 /// weights were trained with another tokenizer.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
     let spec = spec.clone();
-    check_first_token(data, &spec)?;
     let (Some(base), Some(start)) = (base, spec.start.clone()) else {
         return Ok(Settled::from_seed(spec, TaskFields::default()));
     };
@@ -84,19 +83,6 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         }
     };
     Ok(Settled { spec, fields, started: Some(started), note, identity })
-}
-
-/// Errors if the classifier reads the first token and the tokenizer puts no special token there.
-fn check_first_token(data: &Data, spec: &RunSpec) -> Result<()> {
-    let Some(tokenizer) = &data.0.tokenizer else { return Ok(()) };
-    if model(spec).pool == TextPool::Mean || tokenizer.special_tokens() > 0 {
-        return Ok(());
-    }
-    Err(Fault::new("the classifier reads the first token, and the tokenizer adds none to a text")
-        .within("model.pool")
-        .found(format!("{} without special tokens", data.0.tokenizer_name))
-        .expected("`mean`, or a tokenizer that begins each text with a special token, as BERT's")
-        .into())
 }
 
 /// The error if the data's tokenizer is not `theirs`, which the weights were trained with.

@@ -317,5 +317,5 @@ fn weights_that_cannot_be_converted_are_refused_by_name() {
     let zero = message(&|_| (), &VloraSpec { alpha: 0.0, ..plain.clone() });
     assert!(zero.contains("scaled by 0"), "{zero}");
     let none = message(&|_| (), &VloraSpec { compound_size: 0, ..plain });
-    assert!(none.contains("no compound"), "{none}");
+    assert!(none.contains("at least one layer"), "{none}");
 }

@@ -1,0 +1,90 @@
+//! `vlora verify`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::hub::LockedHubArgs;
+use super::signals::stop_on_signal;
+use super::{DeviceArgs, clean};
+use crate::error::{Error, Fault, Result};
+use crate::models;
+use crate::report::count;
+use crate::results::{ExperimentFolder, RunFolder};
+use crate::runner::{Extent, Plan, Repetition, device_kind, verify as verified};
+use crate::spec;
+use crate::terminal::print;
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The folder of a finished run, as results/quickstart/runs/3feadbede2b5
+    run: PathBuf,
+    /// Repeat so many optimiser steps, and interrupt them in the middle
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
+    steps: u64,
+    /// Repeat all of the run: training, with an interruption, selection and test
+    #[arg(long, conflicts_with = "steps")]
+    full: bool,
+    #[command(flatten)]
+    hub: LockedHubArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn verify(args: &VerifyArgs) -> Result<()> {
+    let device = args.device.select()?;
+    let (experiment, id) = place(&args.run)?;
+    let record = experiment.read_record()?;
+    let spec = experiment.file("experiment.yaml");
+    let source = std::fs::read(&spec).map_err(|e| Error::io("reading", &spec, e))?;
+    let read = spec::parse_for(
+        Some(device_kind(&device)),
+        &source,
+        &spec.display().to_string(),
+        &record.name,
+        &record.overrides,
+        &models::parameters,
+    )?;
+    // Beside the runs, so that weights can be linked and there is room.
+    let scratch = tempfile::Builder::new().prefix(".tmp-verify-").tempdir_in(experiment.path());
+    let scratch = scratch.map_err(|e| Error::io("making a folder in", experiment.path(), e))?;
+    let again = ExperimentFolder::new(scratch.path());
+    let plan = Plan::new(read, &again, &args.hub.open(&spec, false)?)?;
+    let stop = stop_on_signal()?;
+    let extent = if args.full { Extent::Full } else { Extent::Steps(args.steps) };
+    let repetition =
+        Repetition { plan: &plan, id: &id, experiment: &experiment, scratch: &again, extent };
+    let found = verified(repetition, &device, stop)?;
+    let what = match found.full {
+        true => "the whole run".to_string(),
+        false => format!("its first {} steps", count(found.steps)),
+    };
+    let path = clean(&args.run.display().to_string());
+    match &found.difference {
+        None => print(&format!(
+            "{path}: {what}, interrupted and resumed, were repeated and are equal to the bit\n"
+        )),
+        Some(difference) => Err(Fault::failed("the run was repeated and is not the same")
+            .source(path)
+            .found(difference)
+            .expected("the same bits, with the same data, device and number of threads")
+            .help(format!("{} says where it was repeated", RunFolder::VERIFIED))
+            .into()),
+    }
+}
+
+/// The experiment and the id of a run's folder.
+fn place(run: &Path) -> Result<(ExperimentFolder, String)> {
+    let wrong = || {
+        Error::from(
+            Fault::new("this is not the folder of a run")
+                .source(run.display())
+                .expected("results/<experiment>/runs/<id>, as `vlora runs` lists them"),
+        )
+    };
+    let folder = run.canonicalize().map_err(|_| wrong())?;
+    let id = folder.file_name().and_then(|name| name.to_str()).ok_or_else(wrong)?.to_string();
+    let runs = folder.parent().filter(|runs| runs.file_name().is_some_and(|name| name == "runs"));
+    let experiment = runs.and_then(Path::parent).ok_or_else(wrong)?;
+    Ok((ExperimentFolder::new(experiment), id))
+}

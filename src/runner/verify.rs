@@ -1,0 +1,161 @@
+//! Repeats a finished run, or its first steps, and compares every bit.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Device;
+
+use super::execute::{Workers, execute};
+use super::observer::{Observer, Outcome};
+use super::plan::{Plan, PlannedRun, PlannedVariant};
+use super::provenance::session;
+use crate::error::{Error, Fault, Result};
+use crate::results::{
+    CheckLevel, ExperimentFolder, RunFolder, SCHEMA_VERSION, Verification, take_over,
+};
+use crate::train::Step;
+
+/// How much of a run is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// So many optimiser steps, with an interruption in the middle.
+    Steps(u64),
+    /// The whole run, with an interruption after its first steps.
+    Full,
+}
+
+/// The interruption of a full repetition comes after so many steps.
+const FIRST: u64 = 10;
+
+/// A run that is repeated.
+#[derive(Clone, Copy)]
+pub struct Repetition<'a> {
+    pub plan: &'a Plan,
+    pub id: &'a str,
+    /// The experiment of the run.
+    pub experiment: &'a ExperimentFolder,
+    /// Where it is repeated.
+    pub scratch: &'a ExperimentFolder,
+    pub extent: Extent,
+}
+
+/// Repeats a run on a device, and records in the run's folder whether every bit was equal.
+///
+/// Errors if the run is not finished, or not in the plan: then the spec or the data are others by now.
+pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Result<Verification> {
+    let Repetition { plan, id, experiment, scratch, extent } = repetition;
+    let record = |steps, difference| {
+        let (variant, _) = find(plan, id)?;
+        let session = session(plan, variant, device, 1);
+        let full = extent == Extent::Full;
+        let schema = SCHEMA_VERSION;
+        let verification = Verification { schema, steps, full, difference, session };
+        experiment.run(id).write_json(RunFolder::VERIFIED, &verification)?;
+        Ok(verification)
+    };
+    let original = experiment.run(id);
+    let whole = original.verify(CheckLevel::Thorough)?;
+    let (variant, run) = find(plan, id).map_err(|e| e.map_fault(|f| f.file(original.path())))?;
+    // What the run starts from is not repeated.
+    if let Some((_, before)) = plan.started_from(variant, run) {
+        let to = scratch.run(&before.id);
+        let claim = to.claim()?;
+        if take_over(&before.id, &experiment.run(&before.id), &to)?.is_none() {
+            return Err(Fault::new("the run starts from one whose weights are not there")
+                .source(experiment.run(&before.id).path().display())
+                .help("`vlora run` trains it again, once its folder is removed")
+                .into());
+        }
+        drop(claim);
+    }
+    let only = [id.to_string()].into();
+    let own = || Ok(device.clone());
+    let workers = Workers { only: Some(&only), ..Workers::new(1, &own) };
+    let ends = match extent {
+        Extent::Steps(steps) => vec![steps.div_ceil(2), steps],
+        Extent::Full => vec![FIRST, u64::MAX],
+    };
+    for end in ends {
+        let until = AtomicBool::new(false);
+        let mut observer = Until { end, until: &until, stop };
+        match execute(plan, scratch, workers, &until, &mut observer) {
+            Ok(outcomes) => {
+                if let Some(Outcome::Failed(reason)) = outcomes.first() {
+                    return record(0, Some(reason.clone()));
+                }
+            }
+            Err(Error::Interrupted) if !stop.load(Ordering::Relaxed) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let again = scratch.run(id);
+    let read = |run: &RunFolder, name: &str| {
+        let path = run.file(name);
+        fs::read(&path).map_err(|e| Error::io("reading", &path, e))
+    };
+    let steps = read(&again, RunFolder::STEPS)?;
+    let done = steps.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let mut difference = first_difference(&read(&original, RunFolder::STEPS)?, &steps);
+    if extent == Extent::Full {
+        for name in [RunFolder::EPOCHS, RunFolder::TEST] {
+            let is_equal = read(&original, name)? == read(&again, name)?;
+            difference = difference.or((!is_equal).then(|| format!("{name} differs")));
+        }
+        let theirs = again.verify(CheckLevel::Thorough)?.result.model_sha256;
+        let is_equal = theirs == whole.result.model_sha256;
+        difference = difference.or((!is_equal).then(|| "the tested weights differ".to_string()));
+    }
+    record(done, difference)
+}
+
+/// The run `id` of the plan.
+fn find<'a>(plan: &'a Plan, id: &str) -> Result<(&'a PlannedVariant, &'a PlannedRun)> {
+    let mut planned = plan.variants.iter().flat_map(|v| v.runs.iter().map(move |run| (v, run)));
+    planned.find(|(_, run)| run.id == id).ok_or_else(|| {
+        Fault::new("the spec and the data make other runs by now")
+            .found(format!("no run {id} in the plan"))
+            .expected("the spec, the data and the numerics version that the run was trained with")
+            .into()
+    })
+}
+
+/// Where the records of steps differ from the beginning of those of the original.
+fn first_difference(original: &[u8], again: &[u8]) -> Option<String> {
+    let (mut theirs, mut own) = (original.split(|b| *b == b'\n'), again.split(|b| *b == b'\n'));
+    let mut number = 0;
+    while let Some(own) = own.next().filter(|line| !line.is_empty()) {
+        number += 1;
+        if theirs.next() != Some(own) {
+            return Some(format!("the record of step {number} differs"));
+        }
+    }
+    None
+}
+
+/// Stops at a step, or when the user does.
+struct Until<'a> {
+    end: u64,
+    until: &'a AtomicBool,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for Until<'_> {
+    fn step(&mut self, _: &PlannedRun, step: &Step) {
+        if step.record.step >= self.end || self.stop.load(Ordering::Relaxed) {
+            self.until.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_difference;
+
+    #[test]
+    fn the_first_step_that_differs_is_named() {
+        let of = |again: &str| first_difference(b"a\nb\nc\n", again.as_bytes());
+        assert_eq!((of(""), of("a\n"), of("a\nb\nc\n")), (None, None, None));
+        assert_eq!(of("a\nx\nc\n").as_deref(), Some("the record of step 2 differs"));
+        assert_eq!(of("a\nb\nc\nd\n").as_deref(), Some("the record of step 4 differs"));
+    }
+}
