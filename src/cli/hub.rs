@@ -35,6 +35,11 @@ pub struct LockedHubArgs {
 }
 
 impl LockedHubArgs {
+    /// Whether locks are ignored.
+    pub fn is_unlocked(self) -> bool {
+        self.unlocked
+    }
+
     /// The Hub, pinned by the lock of `spec` if there is one.
     pub fn open(self, spec: &Path, quiet: bool) -> Result<Hub> {
         let lock = if self.unlocked { None } else { Lockfile::read(spec)? };

@@ -10,7 +10,8 @@ use super::progress::Progress;
 use super::report::write_and_show;
 use super::signals::stop_on_signal;
 use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, eprint_line};
-use crate::error::{Fault, Result};
+use crate::atomic::write_atomic;
+use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::{ExperimentFolder, RunState};
@@ -83,6 +84,18 @@ impl RunArgs {
     }
 }
 
+/// Saves the spec's lock with the results, so that `vlora verify` reads what the runs read.
+fn keep_lock(args: &RunArgs, folder: &ExperimentFolder) -> Result<()> {
+    let kept = Lockfile::path(&folder.file("experiment.yaml"));
+    match std::fs::read(Lockfile::path(&args.spec.spec)) {
+        Ok(lock) if !args.hub.is_unlocked() => write_atomic(&kept, &lock),
+        _ if kept.exists() => {
+            std::fs::remove_file(&kept).map_err(|e| Error::io("removing", &kept, e))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes the table of the finished runs, if there are any.
 fn write_finished(plan: &Plan, folder: &ExperimentFolder) -> Result<()> {
     match Summary::of(plan.record(), folder, evidence) {
@@ -115,6 +128,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     check_change(&plan, &folder, args.replace)?;
     let only = only(&args.only, &plan, &folder)?;
+    keep_lock(args, &folder)?;
     let mut progress = Progress::new(&plan, only.as_ref(), args.jobs, args.quiet, args.log_every());
     let stop = stop_on_signal()?;
     // On a GPU, a separate device has a separate stream.

@@ -20,8 +20,9 @@ pub struct StatusArgs {
     /// The folder of all results, or of one experiment
     #[arg(default_value = "results")]
     folder: PathBuf,
-    /// Show it again every so many seconds, until no run is left or Ctrl-C
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+    /// Show it again every so many seconds, as in --watch=5, until no run is left to train
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "2",
         value_parser = clap::value_parser!(u32).range(1..))]
     watch: Option<u32>,
     #[command(flatten)]
@@ -51,7 +52,10 @@ pub fn status(args: &StatusArgs) -> Result<()> {
             FormatName::Table => text(&runs),
             other => table(runs.iter()).render(other.into()),
         };
-        let is_over = runs.iter().all(|run| run.state == RunState::Finished);
+        let is_left = |run: &Run| {
+            matches!(run.state, RunState::Planned | RunState::Running | RunState::Interrupted)
+        };
+        let is_over = !runs.iter().any(is_left);
         match args.watch {
             Some(seconds) if !is_over => {
                 redraw(&text)?;
@@ -81,8 +85,12 @@ fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
                 continue;
             }
             let run = folder.run(id);
-            let state = run.state();
-            let claim = if state == RunState::Running { run.held() } else { None };
+            let (claim, mut state) = (run.held(), run.state());
+            if claim.is_none() && state == RunState::Running {
+                // It was claimed, or ended, in between.
+                state = run.state();
+            }
+            let claim = claim.filter(|_| state == RunState::Running);
             let reason = match state {
                 RunState::Failed => {
                     run.read_json(RunFolder::FAILURE).ok().map(|failure: Failure| failure.reason)

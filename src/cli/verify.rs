@@ -1,7 +1,9 @@
 //! `vlora verify`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
+use candle_core::Device;
 use clap::Args;
 
 use super::hub::LockedHubArgs;
@@ -10,15 +12,16 @@ use super::{DeviceArgs, clean};
 use crate::error::{Error, Fault, Result};
 use crate::models;
 use crate::report::count;
-use crate::results::{ExperimentFolder, RunFolder};
+use crate::results::{ExperimentFolder, Verification};
 use crate::runner::{Extent, Plan, Repetition, device_kind, verify as verified};
 use crate::spec;
 use crate::terminal::print;
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The folder of a finished run, as results/quickstart/runs/3feadbede2b5
-    run: PathBuf,
+    /// The folders of finished runs, as results/quickstart/runs/3feadbede2b5
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
     /// Repeat so many optimiser steps, and interrupt them in the middle
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
     steps: u64,
@@ -33,12 +36,42 @@ pub struct VerifyArgs {
 
 pub fn verify(args: &VerifyArgs) -> Result<()> {
     let device = args.device.select()?;
-    let (experiment, id) = place(&args.run)?;
+    let stop = stop_on_signal()?;
+    let mut differ = Vec::new();
+    for run in &args.runs {
+        let path = clean(&run.display().to_string());
+        let found = verify_run(args, run, &device, stop)?;
+        let what = match found.full {
+            true => "the whole run".to_string(),
+            false => format!("its first {} steps", count(found.steps)),
+        };
+        let how = if found.interrupted { ", interrupted and resumed," } else { "" };
+        match found.difference {
+            None => print(&format!("{path}: {what}{how}: equal to the bit\n"))?,
+            Some(difference) => differ.push(format!("{path}: {difference}")),
+        }
+    }
+    match differ.is_empty() {
+        true => Ok(()),
+        false => Err(Fault::failed("repeated, and not the same")
+            .found_each(differ)
+            .expected("the same bits, with the same data and machine")
+            .into()),
+    }
+}
+
+fn verify_run(
+    args: &VerifyArgs,
+    run: &Path,
+    device: &Device,
+    stop: &AtomicBool,
+) -> Result<Verification> {
+    let (experiment, id) = place(run)?;
     let record = experiment.read_record()?;
     let spec = experiment.file("experiment.yaml");
     let source = std::fs::read(&spec).map_err(|e| Error::io("reading", &spec, e))?;
     let read = spec::parse_for(
-        Some(device_kind(&device)),
+        Some(device_kind(device)),
         &source,
         &spec.display().to_string(),
         &record.name,
@@ -50,27 +83,9 @@ pub fn verify(args: &VerifyArgs) -> Result<()> {
     let scratch = scratch.map_err(|e| Error::io("making a folder in", experiment.path(), e))?;
     let again = ExperimentFolder::new(scratch.path());
     let plan = Plan::new(read, &again, &args.hub.open(&spec, false)?)?;
-    let stop = stop_on_signal()?;
     let extent = if args.full { Extent::Full } else { Extent::Steps(args.steps) };
-    let repetition =
-        Repetition { plan: &plan, id: &id, experiment: &experiment, scratch: &again, extent };
-    let found = verified(repetition, &device, stop)?;
-    let what = match found.full {
-        true => "the whole run".to_string(),
-        false => format!("its first {} steps", count(found.steps)),
-    };
-    let path = clean(&args.run.display().to_string());
-    match &found.difference {
-        None => print(&format!(
-            "{path}: {what}, interrupted and resumed, were repeated and are equal to the bit\n"
-        )),
-        Some(difference) => Err(Fault::failed("the run was repeated and is not the same")
-            .source(path)
-            .found(difference)
-            .expected("the same bits, with the same data, device and number of threads")
-            .help(format!("{} says where it was repeated", RunFolder::VERIFIED))
-            .into()),
-    }
+    let (plan, experiment, scratch) = (&plan, &experiment, &again);
+    verified(Repetition { plan, id: &id, experiment, scratch, extent }, device, stop)
 }
 
 /// The experiment and the id of a run's folder.

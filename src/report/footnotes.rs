@@ -133,7 +133,7 @@ fn verified_notes(runs: &[&FinishedRun]) -> Vec<String> {
     for (full, what) in [(true, "in full"), (false, "in their first steps")] {
         if equal(full) > 0 {
             notes.push(format!(
-                "{} of {} runs were repeated {what}, with an interruption, and are equal to the bit.",
+                "{} of {} runs were repeated {what} and are equal to the bit.",
                 count(equal(full) as u64),
                 count(all as u64)
             ));

@@ -254,10 +254,7 @@ fn finished(
         Some(_) => Some(run.read_json(RunFolder::START)?),
         None => None,
     };
-    let verification = match run.file(RunFolder::VERIFIED).exists() {
-        true => Some(run.read_json(RunFolder::VERIFIED)?),
-        false => None,
-    };
+    let verification = run.verification()?;
     let (metric, scores) = (evidence.primary(), &assessment.scores);
     let mut others = evidence.metrics().iter().zip(&scores.metrics).skip(1);
     let agrees = result.metric_name == metric.name

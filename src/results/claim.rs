@@ -4,8 +4,8 @@
 //! holder renews it while it works. The claim of a holder that has died is taken over: at once if the
 //! holder was a process of this machine, else after [`DEAD_AFTER`] without a sign of life.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -15,11 +15,13 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::atomic::temporary_in;
 use crate::error::{Error, Fault, Result};
 
 /// The file of a claim, in the folder of what is claimed.
 pub const CLAIM: &str = ".claim";
+
+/// The beginning of the names of files that are made while a claim is taken over.
+pub const ASIDE: &str = ".tmp-claim-";
 
 /// A holder renews its claim this often.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -88,17 +90,19 @@ impl Claim {
         for _ in 0..16 {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
-                    let written = file.write_all(&json(&record)).and_then(|()| file.sync_all());
-                    if let Err(e) = written {
+                    if let Err(e) = write(&mut file, &record) {
                         let _ = fs::remove_file(&path);
                         return Err(Error::io("writing", &path, e));
                     }
-                    return Claim::renewed(path, record).map(Some);
+                    return Claim::renewed(path, file, record).map(Some);
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    match dead_holder(folder, &path, dead_after)? {
-                        Some(dead) => take_away(&path, dead.as_ref(), &record.holder.token)?,
-                        None => return Ok(None),
+                    match look(folder, &path, dead_after) {
+                        Found::Alive => return Ok(None),
+                        Found::Gone => {}
+                        Found::Dead(dead) => {
+                            take_away(&path, dead.as_ref(), &record.holder.token)?;
+                        }
                     }
                 }
                 Err(e) => return Err(Error::io("claiming", &path, e)),
@@ -108,7 +112,7 @@ impl Claim {
         Ok(None)
     }
 
-    fn renewed(path: PathBuf, record: ClaimRecord) -> Result<Claim> {
+    fn renewed(path: PathBuf, mut file: File, record: ClaimRecord) -> Result<Claim> {
         let (end, ended) = channel::<()>();
         let is_lost = Arc::new(AtomicBool::new(false));
         let record = Arc::new(Mutex::new(record));
@@ -117,7 +121,7 @@ impl Claim {
             let renew = move || {
                 while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(RENEW_EVERY) {
                     let now = record.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    if !renew(&path, &now) {
+                    if !renew(&path, &mut file, &now) {
                         is_lost.store(true, Ordering::Relaxed);
                         return;
                     }
@@ -133,9 +137,17 @@ impl Claim {
     }
 
     /// Whether another process took the claim over, since this one gave no sign of life. Then this
-    /// process must leave the run alone.
+    /// process must leave the run alone. Known from the last renewal.
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// The same by a look at the file, before something is written: this process may have been
+    /// suspended since the last renewal.
+    pub fn is_lost_by_now(&self) -> bool {
+        let is_lost = self.is_lost() || !is_of(&self.path, &self.token());
+        self.is_lost.store(is_lost, Ordering::Relaxed);
+        is_lost
     }
 
     /// Says how far the run is. Others see it when the claim is renewed.
@@ -155,13 +167,14 @@ impl Drop for Claim {
             let _ = renewal.join();
         }
         // Not another's that has taken it over.
-        if read(&self.path).is_some_and(|own| own.holder.token == self.token()) {
+        if read(&self.path).is_some_and(|there| there.holder.token == self.token()) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Who holds the claim of a folder, if a live process does.
+/// Who holds the claim of a folder, if a live process does. By the clock of this machine: nothing is made
+/// in the folder.
 pub fn held(folder: &Path) -> Option<ClaimRecord> {
     let path = folder.join(CLAIM);
     let record = read(&path)?;
@@ -175,25 +188,30 @@ pub fn held(folder: &Path) -> Option<ClaimRecord> {
 }
 
 /// Writes the claim again, with its progress. False if it is another's by now.
-fn renew(path: &Path, record: &ClaimRecord) -> bool {
-    match read(path) {
-        Some(there) if there.holder.token == record.holder.token => {}
-        // Missing, or another's. What cannot be read at the moment is not lost.
-        Some(_) => return false,
-        None => return path.exists(),
-    }
-    // Written in place, so that its time is that of the file system's server. It never gets shorter, so
-    // that no reader sees an end of an older text: numbers are padded.
-    let written = OpenOptions::new().write(true).open(path).and_then(|mut file| {
-        file.write_all(&json(record))?;
-        file.sync_all()
-    });
-    // A disk that is full, or away for a moment, does not end the run. Others see that it is late.
-    drop(written);
-    true
+fn renew(path: &Path, file: &mut File, record: &ClaimRecord) -> bool {
+    // Into the file that was made, so that a claim which was moved aside never replaces another's. Its
+    // time is that of the file system's server. A disk that is full, or away for a moment, does not end
+    // the run: others see that it is late.
+    let _ = write(file, record);
+    is_of(path, &record.holder.token)
 }
 
-/// The record as a text of one length, whatever its numbers are.
+/// Whether the claim has this token. What cannot be read at the moment counts as unchanged.
+fn is_of(path: &Path, token: &str) -> bool {
+    match read(path) {
+        Some(there) => there.holder.token == token,
+        None => path.try_exists().unwrap_or(true),
+    }
+}
+
+/// Writes the record in place of the one before, which is as long.
+fn write(file: &mut File, record: &ClaimRecord) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&json(record))?;
+    file.sync_all()
+}
+
+/// The record as a text that is padded to one length, so that no reader sees the end of an older one.
 fn json(record: &ClaimRecord) -> Vec<u8> {
     const LENGTH: usize = 1024;
     let mut text = serde_json::to_vec(record).unwrap_or_default();
@@ -206,24 +224,33 @@ fn read(path: &Path) -> Option<ClaimRecord> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Whether the holder of a claim has died: Some with its record, if that can be read. None if it lives.
-fn dead_holder(
-    folder: &Path,
-    path: &Path,
-    dead_after: Duration,
-) -> Result<Option<Option<ClaimRecord>>> {
+/// What a claim that is there comes to.
+enum Found {
+    Alive,
+    /// With its record, if that can be read.
+    Dead(Option<ClaimRecord>),
+    /// It was given back just now.
+    Gone,
+}
+
+fn look(folder: &Path, path: &Path, dead_after: Duration) -> Found {
     let record = read(path);
-    if let Some(is_alive) = record.as_ref().and_then(|record| record.holder.is_alive_here()) {
-        return Ok((!is_alive).then_some(record));
+    match record.as_ref().and_then(|record| record.holder.is_alive_here()) {
+        Some(true) => return Found::Alive,
+        Some(false) => return Found::Dead(record),
+        None => {}
     }
-    let Ok(modified) = fs::metadata(path).and_then(|meta| meta.modified()) else {
-        // It was given back just now.
-        return Ok(Some(None));
+    let modified = match fs::metadata(path).and_then(|meta| meta.modified()) {
+        Ok(modified) => modified,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Found::Gone,
+        Err(_) => return Found::Alive,
     };
     // By the clock of the file system's server, which the claim's time is from, too.
-    let now = temporary_in(folder).and_then(|file| file.as_file().metadata()?.modified());
-    let now = now.map_err(|e| Error::io("writing in", folder, e))?;
-    Ok((age(modified, now) >= dead_after).then_some(record))
+    let probe = tempfile::Builder::new().prefix(ASIDE).tempfile_in(folder);
+    match probe.and_then(|file| file.as_file().metadata()?.modified()) {
+        Ok(now) if age(modified, now) >= dead_after => Found::Dead(record),
+        _ => Found::Alive,
+    }
 }
 
 fn age(modified: SystemTime, now: SystemTime) -> Duration {
@@ -233,7 +260,7 @@ fn age(modified: SystemTime, now: SystemTime) -> Duration {
 /// Removes the claim of a dead holder. Another process may do so at the same moment, and claim anew: its
 /// claim is put back.
 fn take_away(path: &Path, dead: Option<&ClaimRecord>, own_token: &str) -> Result<()> {
-    let aside = path.with_file_name(format!(".tmp-claim-{own_token}"));
+    let aside = path.with_file_name(format!("{ASIDE}{own_token}"));
     match fs::rename(path, &aside) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(Error::io("taking over", path, e)),
@@ -264,7 +291,7 @@ impl Holder {
         Holder {
             host: host(),
             process,
-            started: started(process).unwrap_or(0),
+            started: started(process).flatten().unwrap_or(0),
             boot: boot(),
             token: format!("{process}-{nanoseconds:x}-{number}"),
         }
@@ -273,7 +300,14 @@ impl Holder {
     /// Whether the process lives, if it is one of this machine; None if that cannot be known here.
     fn is_alive_here(&self) -> Option<bool> {
         let is_here = !self.boot.is_empty() && self.started > 0 && self.boot == boot();
-        is_here.then(|| started(self.process) == Some(self.started))
+        if !is_here {
+            return None;
+        }
+        match started(self.process) {
+            Some(started) => Some(started == Some(self.started)),
+            // A system may hide processes of other users.
+            None => is_gone(self.process).then_some(false),
+        }
     }
 }
 
@@ -293,13 +327,30 @@ fn boot() -> String {
     }
 }
 
-/// When a process started; None if it is not there, or is dead and not yet waited for.
-fn started(process: u32) -> Option<u64> {
+/// When a process started: None if that cannot be read, Some(None) if it is dead and not yet waited for.
+fn started(process: u32) -> Option<Option<u64>> {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // Behind the program's name, which may hold anything.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let is_dead = matches!(fields.first(), Some(&("Z" | "X")));
-    fields.get(19)?.parse().ok().filter(|_| !is_dead)
+    match fields.first() {
+        Some(&("Z" | "X")) => Some(None),
+        _ => fields.get(19)?.parse().ok().map(Some),
+    }
+}
+
+/// Whether there is surely no process of this number.
+fn is_gone(process: u32) -> bool {
+    #[cfg(unix)]
+    {
+        // SAFETY: signal 0 only asks whether the process is there.
+        let asked = unsafe { libc::kill(process as libc::pid_t, 0) };
+        asked == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = process;
+        false
+    }
 }
 
 #[cfg(test)]
@@ -321,7 +372,7 @@ mod tests {
     }
 
     fn make_old(folder: &Path, seconds: u64) {
-        let file = fs::File::options().write(true).open(folder.join(CLAIM)).unwrap();
+        let file = File::options().write(true).open(folder.join(CLAIM)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
     }
 
@@ -332,7 +383,8 @@ mod tests {
         assert!(held(dir.path()).is_some());
         assert!(Claim::new(dir.path()).unwrap().is_none());
         claim.set_progress(Progress { step: 3, steps: 10, own_steps: 3, seconds: 1.5 });
-        assert!(renew(&claim.path, &claim.record.lock().unwrap()));
+        let mut file = File::options().write(true).open(&claim.path).unwrap();
+        assert!(renew(&claim.path, &mut file, &claim.record.lock().unwrap()));
         let seen = held(dir.path()).unwrap();
         assert_eq!((seen.progress.step, seen.holder.process), (3, std::process::id()));
         drop(claim);
@@ -345,7 +397,7 @@ mod tests {
     fn the_claim_of_a_dead_process_of_this_machine_is_taken_over_at_once() {
         let dir = folder();
         let mut child = Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap();
-        let (process, of_child) = (child.id(), started(child.id()).unwrap());
+        let (process, of_child) = (child.id(), started(child.id()).flatten().unwrap());
         leave(dir.path(), |holder| (holder.process, holder.started) = (process, of_child));
         assert!(Claim::new(dir.path()).unwrap().is_none());
         // A process that lives is not taken for dead, however late it is.
@@ -353,7 +405,7 @@ mod tests {
         assert!(Claim::new(dir.path()).unwrap().is_none() && held(dir.path()).is_some());
         child.kill().unwrap();
         // Dead, and not yet waited for.
-        while started(process).is_some() {
+        while started(process).flatten().is_some() {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(held(dir.path()).is_none());
@@ -393,7 +445,13 @@ mod tests {
         let dir = folder();
         let claim = Claim::new(dir.path()).unwrap().unwrap();
         leave(dir.path(), |holder| holder.token = "another".into());
-        assert!(!renew(&claim.path, &claim.record.lock().unwrap()));
+        // As a process that was suspended finds it, before the next renewal.
+        assert!(!claim.is_lost() && claim.is_lost_by_now() && claim.is_lost());
+        // A renewal goes to the claim's own file, which has been moved aside.
+        fs::rename(dir.path().join(CLAIM), dir.path().join("moved")).unwrap();
+        let mut file = File::options().write(true).open(dir.path().join("moved")).unwrap();
+        leave(dir.path(), |holder| holder.token = "another".into());
+        assert!(!renew(&claim.path, &mut file, &claim.record.lock().unwrap()));
         drop(claim);
         assert_eq!(read(&dir.path().join(CLAIM)).unwrap().holder.token, "another");
     }
@@ -412,7 +470,8 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
-    /// Threads that claim one folder again and again: never do two hold it.
+    /// Threads that claim one folder again and again, and leave dead claims at times: never do two hold
+    /// it.
     #[test]
     fn two_never_hold_one_folder() {
         let dir = folder();
@@ -426,8 +485,13 @@ mod tests {
                         if let Some(claim) = Claim::new(dir.path()).unwrap() {
                             let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
                             most.fetch_max(now, Ordering::SeqCst);
-                            claimed.fetch_add(1, Ordering::SeqCst);
+                            let n = claimed.fetch_add(1, Ordering::SeqCst);
+                            thread::sleep(Duration::from_micros(50));
                             inside.fetch_sub(1, Ordering::SeqCst);
+                            if n.is_multiple_of(7) {
+                                // As a process that dies.
+                                leave(dir.path(), |holder| holder.started += 1);
+                            }
                             drop(claim);
                         }
                     }

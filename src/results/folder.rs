@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::claim::{CLAIM, Claim, ClaimRecord, held};
+use super::claim::{ASIDE, CLAIM, Claim, ClaimRecord, held};
 use super::journal::{Journal, JournalWriter};
 use super::json::{lines, read_first_lines, read_json, read_lines, write_json};
 use super::record::ExperimentRecord;
@@ -227,12 +227,7 @@ impl RunFolder {
                 false => return Ok(Deletion::Foreign(name)),
             }
         }
-        for path in scratch {
-            let is_folder = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
-            let removed =
-                if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|e| Error::io("removing", &path, e))?;
-        }
+        scratch.iter().try_for_each(|path| remove_all(path))?;
         // The result goes first: a partly removed run must not count as finished.
         for name in Self::FILES {
             self.remove(name)?;
@@ -270,13 +265,8 @@ impl RunFolder {
         let entries = fs::read_dir(&self.root).map_err(|e| Error::io("reading", &self.root, e))?;
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(".tmp-") && !name.starts_with(".tmp-claim") {
-                let path = entry.path();
-                let removed = match path.is_dir() {
-                    true => fs::remove_dir_all(&path),
-                    false => fs::remove_file(&path),
-                };
-                removed.map_err(|e| Error::io("removing", &path, e))?;
+            if name.starts_with(".tmp-") && !name.starts_with(ASIDE) {
+                remove_all(&entry.path())?;
             }
         }
         Ok(())
@@ -333,6 +323,15 @@ pub const TRAIN_AGAIN: &str =
 /// Adds the help to an error about a run's record.
 fn with_help(error: Error) -> Error {
     error.map_fault(|fault| fault.help(TRAIN_AGAIN))
+}
+
+/// Removes a file or a folder, which another process may remove at the same moment.
+fn remove_all(path: &Path) -> Result<()> {
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    match if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) } {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing", path, e)),
+        _ => Ok(()),
+    }
 }
 
 fn remove(path: &Path) -> Result<()> {

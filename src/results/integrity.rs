@@ -6,6 +6,8 @@
 //!   no sizes; there the file must not be empty and must end with a line break. `start.json` is
 //!   required where the spec starts from other weights, `tokenizer.json` where the spec has a
 //!   tokenizer trained.
+//! - The tokenizer is of use with the weights alone: where these are missing, it may be, too. Its hash
+//!   stands in `provenance.json`.
 //! - The weights have their recorded size, or in earlier records the size that their own header
 //!   gives. They may be missing, since evidence is kept and published without them. Then the result
 //!   is [`Weights::Missing`], and commands that need the weights refuse the run.
@@ -19,7 +21,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::folder::{RunFolder, TRAIN_AGAIN, is_run_id};
-use super::record::{FileRecord, RunResult, SCHEMA_VERSION, SpecRecord};
+use super::record::{FileRecord, RunResult, SCHEMA_VERSION, SpecRecord, Verification};
 use crate::error::{Error, Fault, Result};
 use crate::spec::{RunSpec, hex};
 
@@ -95,7 +97,11 @@ impl RunFolder {
                 .into());
         }
         let has_tokenizer = result.files.contains_key(Self::TOKENIZER);
+        let is_there = |name: &str| fs::symlink_metadata(self.file(name)).is_ok();
         for name in evidence_files(&spec.spec, has_tokenizer) {
+            if name == Self::TOKENIZER && !is_there(name) && !is_there(Self::MODEL) {
+                continue;
+            }
             self.check(name, result.files.get(name), level)?;
         }
         let weights = self.weights(&result, level)?;
@@ -197,6 +203,21 @@ impl RunFolder {
                 .expected(format!("{want}, as result.json has it"))
                 .into()),
         }
+    }
+
+    /// SHA-256 of a file.
+    pub fn sha256(&self, name: &str) -> Result<String> {
+        let path = self.file(name);
+        sha256_of(&path).map_err(|e| unreadable(&path, &e))
+    }
+
+    /// What came of repeating the run; None if nobody has, or if the result is another by now.
+    pub fn verification(&self) -> Result<Option<Verification>> {
+        if !self.file(Self::VERIFIED).exists() {
+            return Ok(None);
+        }
+        let found: Verification = self.read_json(Self::VERIFIED)?;
+        Ok((found.result == self.sha256(Self::RESULT)?).then_some(found))
     }
 
     fn changed(&self, name: &str) -> Fault {

@@ -108,21 +108,17 @@ impl JournalWriter {
     /// trained again. An empty journal starts a new file.
     pub fn resume(path: PathBuf, journal: &Journal) -> Result<JournalWriter> {
         let hash = journal.digest(&path)?;
-        match journal.end {
-            // The old file may be linked elsewhere, where it is evidence.
-            0 => write_atomic(&path, b"")?,
-            _ if is_linked(&path) => {
-                let mut bytes = fs::read(&path).map_err(|e| unreadable(&path, e))?;
-                bytes.truncate(journal.end as usize);
-                write_atomic(&path, &bytes)?;
-            }
-            _ => {}
-        }
+        // A file of its own: the old one may be linked elsewhere, where it is evidence, or a process that
+        // was suspended may still write to it.
+        let mut bytes = match journal.end {
+            0 => Vec::new(),
+            _ => fs::read(&path).map_err(|e| unreadable(&path, e))?,
+        };
+        bytes.truncate(journal.end as usize);
+        write_atomic(&path, &bytes)?;
         let file = OpenOptions::new().write(true).open(&path);
         let mut file = file.map_err(|e| Error::io("opening", &path, e))?;
-        let failed = |e| Error::io("cutting", &path, e);
-        file.set_len(journal.end).map_err(failed)?;
-        file.seek(SeekFrom::Start(journal.end)).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(|e| Error::io("reading", &path, e))?;
         Ok(JournalWriter {
             path,
             file,
@@ -166,20 +162,6 @@ impl JournalWriter {
             _ => hex(&self.hash.clone().finalize()),
         };
         Ok(Journal { end: self.end, sha256 })
-    }
-}
-
-/// Whether the file has another name, too.
-fn is_linked(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        fs::metadata(path).is_ok_and(|meta| meta.nlink() > 1)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        true
     }
 }
 

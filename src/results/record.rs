@@ -268,10 +268,14 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
     pub schema: u32,
+    /// SHA-256 of the `result.json` that it is about.
+    pub result: String,
     /// Optimiser steps that were repeated.
     pub steps: u64,
     /// Whether all of the run was: its training, selection and test.
     pub full: bool,
+    /// Whether the repetition was interrupted and resumed. Too short a run cannot be.
+    pub interrupted: bool,
     /// The first thing that was not the same; None if every bit was.
     pub difference: Option<String>,
     /// The process that repeated it.

@@ -60,16 +60,46 @@ pub fn execute(
     let is_wanted = |run: &PlannedRun| workers.only.is_none_or(|only| only.contains(&run.id));
     let runs: Vec<RunOfPlan> =
         in_order(plan).into_iter().filter(|(_, run)| is_wanted(run)).collect();
-    let queue = Queue::new(entries(plan, &runs));
+    let observer = Mutex::new(observer);
+    let mut outcomes = vec![Outcome::HeldElsewhere; runs.len()];
+    let mut pending: Vec<usize> = (0..runs.len()).collect();
+    loop {
+        let these: Vec<RunOfPlan> = pending.iter().map(|index| runs[*index]).collect();
+        let done = execute_once(plan, folder, workers, &these, stop, &observer)?;
+        for (index, outcome) in pending.iter().zip(done) {
+            outcomes[*index] = outcome;
+        }
+        // A run that another process held may be free by now: the process may have died.
+        let before = pending.len();
+        let is_free = |index: &usize| {
+            let is_running = || folder.run(&runs[*index].1.id).state() == RunState::Running;
+            outcomes[*index] == Outcome::HeldElsewhere && !is_running()
+        };
+        pending.retain(is_free);
+        if pending.is_empty() || pending.len() == before {
+            return Ok(outcomes);
+        }
+    }
+}
+
+/// Takes each of these runs once.
+fn execute_once(
+    plan: &Plan,
+    folder: &ExperimentFolder,
+    workers: Workers,
+    runs: &[RunOfPlan],
+    stop: &AtomicBool,
+    observer: &Mutex<&mut dyn Observer>,
+) -> Result<Vec<Outcome>> {
+    let queue = Queue::new(entries(plan, runs));
     let jobs = workers.jobs.clamp(1, runs.len().max(1));
     let outcomes = Mutex::new(vec![None; runs.len()]);
-    let observer = Mutex::new(observer);
-    let (queue, observer) = (&queue, &observer);
+    let queue = &queue;
     let Workers { interval, deadline, .. } = workers;
     let context =
         WorkerContext { plan, experiment: folder, jobs, interval, deadline, stop, queue, observer };
     let work = || {
-        let worked = take_runs(context, &runs, &workers, &outcomes);
+        let worked = take_runs(context, runs, &workers, &outcomes);
         // An error of one worker stops the others after their current step.
         worked.inspect_err(|_| queue.halt())
     };
@@ -99,7 +129,7 @@ pub fn execute(
     }
     let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Runs of other processes may have finished by now.
-    let settled = outcomes.into_iter().zip(&runs).map(|(outcome, (_, run))| match outcome {
+    let settled = outcomes.into_iter().zip(runs).map(|(outcome, (_, run))| match outcome {
         None | Some(Outcome::HeldElsewhere) => settle(&folder.run(&run.id)),
         Some(other) => other,
     });
@@ -163,8 +193,8 @@ fn take_runs(
             context.queue.halt();
             return Err(Error::Interrupted);
         }
-        has_trained |= is_new;
         let outcome = executor.execute().inspect_err(|_| context.queue.halt())?;
+        has_trained |= matches!(outcome, Outcome::Finished(_) | Outcome::Failed(_));
         context.notify(|observer| observer.run_ended(variant, run, &outcome));
         if let (true, Outcome::Failed(reason)) = (workers.fail_fast, &outcome) {
             context.queue.halt();

@@ -113,6 +113,9 @@ impl<'a> RunExecutor<'a> {
             Err(RunError::Failed(reason)) => reason,
             Err(RunError::Training(error)) => reason(&error, self.spec(), free, self.context.jobs),
         };
+        if claim.is_lost_by_now() {
+            return Ok(Outcome::HeldElsewhere);
+        }
         let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
         self.folder.write_json(RunFolder::FAILURE, &failure)?;
         Ok(Outcome::Failed(reason))
@@ -211,7 +214,7 @@ impl<'a> RunExecutor<'a> {
                 if pauses { Flow::Pause } else { Flow::Continue }
             };
             let epoch = trainer.epoch(on_step, &is_stopped);
-            if claim.is_lost() {
+            if claim.is_lost_by_now() {
                 return Err(RunError::ClaimLost);
             }
             appended?;
@@ -382,7 +385,7 @@ impl<'a> RunExecutor<'a> {
         let selected_epoch = trainer.select()?;
         let is_stopped = || self.context.is_stopped() || claim.is_lost();
         let evaluation = trainer.evaluate(Split::Test, &is_stopped)?;
-        if claim.is_lost() {
+        if claim.is_lost_by_now() {
             return Err(RunError::ClaimLost);
         }
         let Some(Evaluation { scores, outcomes }) = evaluation else {

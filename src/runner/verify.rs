@@ -11,7 +11,8 @@ use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::provenance::session;
 use crate::error::{Error, Fault, Result};
 use crate::results::{
-    CheckLevel, ExperimentFolder, RunFolder, SCHEMA_VERSION, Verification, take_over,
+    CheckLevel, ExperimentFolder, Provenance, RunFolder, SCHEMA_VERSION, Session, Verification,
+    take_over,
 };
 use crate::train::Step;
 
@@ -44,18 +45,21 @@ pub struct Repetition<'a> {
 /// Errors if the run is not finished, or not in the plan: then the spec or the data are others by now.
 pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Result<Verification> {
     let Repetition { plan, id, experiment, scratch, extent } = repetition;
-    let record = |steps, difference| {
-        let (variant, _) = find(plan, id)?;
-        let session = session(plan, variant, device, 1);
-        let full = extent == Extent::Full;
-        let schema = SCHEMA_VERSION;
-        let verification = Verification { schema, steps, full, difference, session };
-        experiment.run(id).write_json(RunFolder::VERIFIED, &verification)?;
-        Ok(verification)
-    };
     let original = experiment.run(id);
     let whole = original.verify(CheckLevel::Thorough)?;
+    let provenance: Provenance = original.read_json(RunFolder::PROVENANCE)?;
     let (variant, run) = find(plan, id).map_err(|e| e.map_fault(|f| f.file(original.path())))?;
+    let session = session(plan, variant, device, 1);
+    if let Some(theirs) = provenance.sessions.last() {
+        let machine = |s: &Session| format!("{}, {}", s.device, s.processor);
+        if machine(theirs) != machine(&session) {
+            return Err(Fault::new("other machines round differently, so nothing would be shown")
+                .file(original.path())
+                .found(machine(&session))
+                .expected(format!("{}, which trained the run", machine(theirs)))
+                .into());
+        }
+    }
     // What the run starts from is not repeated.
     if let Some((_, before)) = plan.started_from(variant, run) {
         let to = scratch.run(&before.id);
@@ -81,11 +85,14 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         match execute(plan, scratch, workers, &until, &mut observer) {
             Ok(outcomes) => {
                 if let Some(Outcome::Failed(reason)) = outcomes.first() {
-                    return record(0, Some(reason.clone()));
+                    return Err(Fault::failed("the run cannot be repeated").found(reason).into());
                 }
             }
             Err(Error::Interrupted) if !stop.load(Ordering::Relaxed) => {}
             Err(error) => return Err(error),
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
         }
     }
     let again = scratch.run(id);
@@ -97,7 +104,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     let done = steps.iter().filter(|byte| **byte == b'\n').count() as u64;
     let mut difference = first_difference(&read(&original, RunFolder::STEPS)?, &steps);
     if extent == Extent::Full {
-        for name in [RunFolder::EPOCHS, RunFolder::TEST] {
+        for name in [RunFolder::STEPS, RunFolder::EPOCHS, RunFolder::TEST] {
             let is_equal = read(&original, name)? == read(&again, name)?;
             difference = difference.or((!is_equal).then(|| format!("{name} differs")));
         }
@@ -105,7 +112,23 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         let is_equal = theirs == whole.result.model_sha256;
         difference = difference.or((!is_equal).then(|| "the tested weights differ".to_string()));
     }
-    record(done, difference)
+    let sessions = again.read_json::<Provenance>(RunFolder::PROVENANCE)?.sessions.len();
+    let found = Verification {
+        schema: SCHEMA_VERSION,
+        result: original.sha256(RunFolder::RESULT)?,
+        steps: done,
+        full: extent == Extent::Full,
+        interrupted: sessions > 1,
+        difference,
+        session,
+    };
+    // A repetition of all says more than one of a few steps.
+    let before = original.verification()?;
+    let says_more = before.is_some_and(|before| before.full && before.difference.is_none());
+    if !says_more || found.full || found.difference.is_some() {
+        original.write_json(RunFolder::VERIFIED, &found)?;
+    }
+    Ok(found)
 }
 
 /// The run `id` of the plan.

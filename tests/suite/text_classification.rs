@@ -201,6 +201,22 @@ fn a_resumed_run_ends_in_the_same_bits() {
     assert!(fs::read(run_of(cut.path(), "vlora").join(RunFolder::MODEL)).unwrap() == want);
 }
 
+/// Evidence is published without weights, and then without the tokenizer that belongs to them.
+#[test]
+fn a_tokenizer_may_be_missing_only_where_the_weights_are() {
+    let dir = folder(&Spec::tiny_texts().without("arms.vlora"));
+    let table = run(dir.path());
+    let run = run_of(dir.path(), "baseline");
+    let report = || vlora(dir.path(), &["report", "results/tiny"]);
+    fs::remove_file(run.join(RunFolder::TOKENIZER)).unwrap();
+    let refused = report();
+    assert!(refused.code == 2 && refused.err.contains("tokenizer.json"), "{}", refused.err);
+    fs::remove_file(run.join(RunFolder::MODEL)).unwrap();
+    let told = report();
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(table.contains("baseline") && told.out.contains("baseline"), "{}", told.out);
+}
+
 /// What is done to texts is counted under the table.
 #[test]
 fn empty_and_long_texts_are_kept_and_counted() {

@@ -562,8 +562,8 @@ fn shapes_that_do_not_match_are_refused() {
     refused(mean_valid_tokens(&t(&[2, 3, 4]), &[1, 4]), "lengths");
     let ids = |v: &[u32]| Tensor::new(v, &Device::Cpu).unwrap();
     refused(cross_entropy(&t(&[2, 3]), &ids(&[0]), 0.0), "labels");
-    refused(cross_entropy(&t(&[2, 3]), &ids(&[0, 3]), 0.0), "a label of 3");
-    refused(embedding(&t(&[3, 2]), &ids(&[3])), "a number of 3");
+    refused(cross_entropy(&t(&[2, 3]), &ids(&[0, 3]), 0.0), "label 3 is out of range");
+    refused(embedding(&t(&[3, 2]), &ids(&[3])), "3 is out of range");
     let two = Tensor::new(&[[0u32, 1]], &Device::Cpu).unwrap();
     let tokens = |positions: &[usize], types: &[usize]| {
         embed_tokens(&two, &t(&[3, 2]), Some(&t(positions)), Some((&t(types), &two)))
@@ -572,7 +572,7 @@ fn shapes_that_do_not_match_are_refused() {
     refused(tokens(&[1, 2], &[2, 2]), together);
     refused(tokens(&[2, 3], &[2, 2]), together);
     refused(tokens(&[2, 2], &[2, 3]), together);
-    refused(tokens(&[2, 2], &[1, 2]), "a number of 1");
+    refused(tokens(&[2, 2], &[1, 2]), "1 is out of range");
     assert!(Cropper::of(&Device::Cpu).unwrap().is_none());
     refused(first_tokens(&t(&[1, 2, 3]), 3), together);
     let patches = |images: &[usize], kernel: &[usize], positions: &[usize]| {
