@@ -274,7 +274,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let theirs = |name: &String| theirs(name, BertKind::Bert, "bert.");
     let tensors = dense.tensors.iter().map(|(name, tensor)| (theirs(name), tensor.clone()));
     let names = &dense.metadata.class_names;
-    let (id2label, label2id) = label_fields(model.classes, names)?;
+    let (id2label, label2id) = label_fields(model.classes, names);
     let config = json!({
         "architectures": ["BertForSequenceClassification"],
         "attention_probs_dropout_prob": model.attention_dropout,

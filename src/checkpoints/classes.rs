@@ -56,24 +56,14 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
 }
 
 /// The fields `id2label` and `label2id` of a Hugging Face description. Classes without names are
-/// `LABEL_0` and so on. Errors if two classes have one name, since `label2id` would lose one.
-pub fn label_fields(
-    classes: usize,
-    names: &[String],
-) -> Result<(Map<String, Value>, Map<String, Value>)> {
-    let (mut id2label, mut label2id) = (Map::new(), Map::new());
-    for class in 0..classes {
-        let name = names.get(class).cloned().unwrap_or_else(|| format!("LABEL_{class}"));
-        id2label.insert(class.to_string(), name.clone().into());
-        if let Some(other) = label2id.insert(name.clone(), class.into()) {
-            return Err(Fault::new("Hugging Face's description cannot name these classes")
-                .found(format!("classes {other} and {class} are both called `{name}`"))
-                .expected("each name once")
-                .help("--to compact keeps their numbers")
-                .into());
-        }
-    }
-    Ok((id2label, label2id))
+/// `LABEL_0` and so on. Of classes of one name, `label2id` has the last, as in transformers.
+pub fn label_fields(classes: usize, names: &[String]) -> (Map<String, Value>, Map<String, Value>) {
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| format!("LABEL_{class}"));
+    let all = || (0..classes).map(|class| (class, name(class)));
+    (
+        all().map(|(class, name)| (class.to_string(), name.into())).collect(),
+        all().map(|(class, name)| (name, class.into())).collect(),
+    )
 }
 
 /// The first few names and how many more there are; None if the list is empty.

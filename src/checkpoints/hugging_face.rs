@@ -214,7 +214,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         }
     }
     let names = &dense.metadata.class_names;
-    let (id2label, label2id) = label_fields(model.classes, names)?;
+    let (id2label, label2id) = label_fields(model.classes, names);
     let config = json!({
         "architectures": ["ViTForImageClassification"],
         "attention_probs_dropout_prob": 0.0,

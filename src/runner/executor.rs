@@ -1,7 +1,5 @@
 //! Executes one run: claims, trains, tests and records it.
 
-use std::fmt::Display;
-use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -12,22 +10,23 @@ use super::device::device_name;
 use super::initial_weights::{InitialWeights, initial_weights};
 use super::load::Meter;
 use super::observer::Outcome;
-use super::out_of_memory::{is_out_of_memory_of, reason};
+use super::out_of_memory::reason;
 use super::peak_memory;
 use super::plan::{PlannedRun, PlannedVariant};
 use super::provenance::provenance;
+use super::resume::{Resumed, resume};
+use super::run_error::{RunError, RunOutcome};
 use super::worker::WorkerContext;
 use crate::checkpoints::to_bytes;
-use crate::error::{Error, Result, plain};
+use crate::error::{Error, Result};
 use crate::nn::configure;
 use crate::results::{
-    CheckLevel, Claim, Failure, FileRecord, Journal, Progress, Provenance, RunFolder, RunResult,
-    RunState, SCHEMA_VERSION, Session, SpecRecord, StartRecord, TRAIN_AGAIN, evidence_files,
-    take_over,
+    CheckLevel, Claim, Failure, FileRecord, Progress, Provenance, RunFolder, RunResult, RunState,
+    SCHEMA_VERSION, Session, SpecRecord, StartRecord, TRAIN_AGAIN, evidence_files, take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
 use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, Work};
-use crate::train::{Checkpoint, Flow, Journals, Start, Step, TrainError, Trainer};
+use crate::train::{Flow, Journals, Start, Step, TrainError, Trainer};
 
 /// The outcome of a run that was finished before. A damaged run fails and is not trained again,
 /// since somebody may still need its evidence.
@@ -46,32 +45,6 @@ pub struct RunExecutor<'a> {
     folder: RunFolder,
     device: &'a Device,
 }
-
-/// Why a run ended early.
-enum RunError {
-    /// The run failed. The reason is recorded, and the next run starts.
-    Failed(String),
-    /// The same, with an error from training as the reason.
-    Training(TrainError),
-    /// Another process took the run over. It is left alone.
-    ClaimLost,
-    /// The whole execution stops.
-    Stopped(Error),
-}
-
-impl From<Error> for RunError {
-    fn from(error: Error) -> RunError {
-        RunError::Stopped(error)
-    }
-}
-
-impl From<TrainError> for RunError {
-    fn from(error: TrainError) -> RunError {
-        RunError::Training(error)
-    }
-}
-
-type RunOutcome<T> = std::result::Result<T, RunError>;
 
 impl<'a> RunExecutor<'a> {
     pub fn new(
@@ -177,7 +150,7 @@ impl<'a> RunExecutor<'a> {
         let mut trainer =
             Trainer::new(task, blueprint, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
-        let Resumed { journals, recovered } = self.resume(&mut trainer)?;
+        let Resumed { journals, recovered } = resume(&self.folder, &mut trainer)?;
         let is_recovered = recovered.is_some();
         self.record_session(trainer.state().step > 0, recovered)?;
         if is_recovered {
@@ -309,63 +282,6 @@ impl<'a> RunExecutor<'a> {
         Ok(())
     }
 
-    /// Loads the newest checkpoint, if there is one. If that is damaged, the one before is loaded.
-    fn resume<T: Task>(&self, trainer: &mut Trainer<T>) -> RunOutcome<Resumed> {
-        let mut damage = Vec::new();
-        for name in [RunFolder::CHECKPOINT, RunFolder::PREVIOUS] {
-            let path = self.folder.file(name);
-            if !path.exists() {
-                continue;
-            }
-            match self.resume_from(trainer, &path) {
-                Ok(journals) => {
-                    let recovered = (!damage.is_empty()).then(|| damage.join("\n"));
-                    return Ok(Resumed { journals, recovered });
-                }
-                Err(RunError::Failed(reason)) => damage.push(reason),
-                Err(other) => return Err(other),
-            }
-        }
-        match damage.is_empty() {
-            true => Ok(Resumed { journals: Journals::default(), recovered: None }),
-            // A damaged run fails alone; the other runs continue.
-            false => Err(RunError::Failed(format!(
-                "{}: the run cannot be resumed: {}\n  help: remove the run's folder to train it again",
-                self.folder.path().display(),
-                damage.join("; ")
-            ))),
-        }
-    }
-
-    /// Loads a checkpoint, after a check of the records that it was written with.
-    fn resume_from<T: Task>(&self, trainer: &mut Trainer<T>, path: &Path) -> RunOutcome<Journals> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io("reading", path, e))?;
-        let damaged = |e: &dyn Display| RunError::Failed(format!("{}: {e}", path.display()));
-        // What cannot be read at the moment is not damaged.
-        let checked = |e: Error| match e.exit_code() {
-            2 => damaged(&e),
-            _ => RunError::Stopped(e),
-        };
-        let checkpoint = Checkpoint::from_bytes(&bytes).map_err(|e| damaged(&plain(&e)))?;
-        let state = &checkpoint.state;
-        let (steps, epochs) =
-            (self.folder.file(RunFolder::STEPS), self.folder.file(RunFolder::EPOCHS));
-        let journals = match &state.journals {
-            Some(journals) => journals.clone(),
-            None => Journals {
-                steps: Journal::of_first_lines(&steps, state.step).map_err(checked)?,
-                epochs: Journal::of_first_lines(&epochs, state.epoch as u64).map_err(checked)?,
-            },
-        };
-        journals.steps.verify(&steps).map_err(checked)?;
-        journals.epochs.verify(&epochs).map_err(checked)?;
-        trainer.resume(checkpoint).map_err(|e| match is_out_of_memory_of(&e) {
-            true => RunError::Training(e),
-            false => damaged(&e),
-        })?;
-        Ok(journals)
-    }
-
     /// Tests the selected weights once and records the result.
     fn finish<T: Task>(
         &self,
@@ -377,8 +293,11 @@ impl<'a> RunExecutor<'a> {
             for (journal, name) in
                 [(&journals.steps, RunFolder::STEPS), (&journals.epochs, RunFolder::EPOCHS)]
             {
-                let changed =
-                    |e: Error| RunError::Failed(format!("{e}\n  help:     {TRAIN_AGAIN}"));
+                // What cannot be read at the moment is not damaged.
+                let changed = |e: Error| match e.exit_code() {
+                    2 => RunError::Failed(format!("{e}\n  help:     {TRAIN_AGAIN}")),
+                    _ => RunError::Stopped(e),
+                };
                 journal.verify(&self.folder.file(name)).map_err(changed)?;
             }
         }
@@ -431,14 +350,6 @@ impl<'a> RunExecutor<'a> {
         self.folder.remove_checkpoints()?;
         Ok(result)
     }
-}
-
-/// Where a run resumes.
-struct Resumed {
-    /// The records up to there.
-    journals: Journals,
-    /// Why the newest checkpoint was not used, if so.
-    recovered: Option<String>,
 }
 
 /// Trains a run, generic over the task.

@@ -21,6 +21,8 @@ mod plan;
 mod precision;
 mod provenance;
 mod queue;
+mod resume;
+mod run_error;
 mod verify;
 mod worker;
 

@@ -168,7 +168,7 @@ fn an_ignored_signal_stays_ignored() {
         // A claimed run shows that signals are handled by now.
         let claimed = || {
             let runs = std::fs::read_dir(dir.path().join("results/tiny/runs"));
-            runs.is_ok_and(|mut runs| runs.any(|run| run.unwrap().path().join(".lock").exists()))
+            runs.is_ok_and(|mut runs| runs.any(|run| run.unwrap().path().join(".claim").exists()))
         };
         while !claimed() {
             assert!(child.try_wait().unwrap().is_none(), "the program ended before");

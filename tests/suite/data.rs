@@ -315,7 +315,10 @@ fn no_image_is_in_two_splits_unless_the_spec_keeps_it() {
         }
         let kept = shared.images(&with("keep"), (side, channels, 2), None).unwrap();
         assert_eq!((kept.treated.shared.in_two_splits, kept.test.len()), (1, 3));
-        assert!(kept.treated.notes()[0].contains("1 is in the files of a split"));
+        assert!(
+            kept.treated.notes()[0]
+                .contains("1 is in a split and also in the files of an earlier one")
+        );
     }
 }
 

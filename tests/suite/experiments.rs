@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use vlora::results::Claim;
 
 use crate::common::program::{Ran, command, vlora};
 use crate::common::results::{json, run_folders};
@@ -192,10 +193,9 @@ fn runs_are_listed_and_stale_ones_removed() {
         assert!(folder.join("result.json").is_file(), "{answer:?}");
     }
     // One that is worked on stays, and one with something of the user's.
-    let lock = fs::File::open(folder.join(".lock")).unwrap();
-    lock.lock().unwrap();
+    let claim = Claim::new(&folder).unwrap().unwrap();
     assert!(answered("y\n").contains("kept, a process works on it"));
-    drop(lock);
+    drop(claim);
     fs::write(folder.join("notes.txt"), "mine").unwrap();
     assert!(answered("y\n").contains("kept, it holds `notes.txt`"));
     fs::remove_file(folder.join("notes.txt")).unwrap();

@@ -751,7 +751,7 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
     }
     let missing: &[(&str, &str, &str)] = &[
         ("no labels", "text\na film\nanother film\nmore films\n", "no column holds labels"),
-        ("no names", "1,a long film\n0,a short film\n1,a fine film\n", "--columns gives them"),
+        ("no names", &rows(',', 12), "--columns gives them"),
         ("one class", "text,label\na,0\nb,0\nc,0\nd,0\n", "`label` has fewer than two classes"),
     ];
     for (name, csv, reason) in missing {

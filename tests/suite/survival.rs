@@ -101,7 +101,8 @@ fn a_signal_leaves_a_checkpoint_of_the_step_that_was_trained() {
     let whole = folder_with(&spec);
     assert_eq!(vlora(whole.path(), &RUN).code, 0);
     let want = evidence(&whole.path().join("results/tiny"));
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1] {
+    // Who runs the tests may ignore INT and HUP.
+    for signal in [libc::SIGTERM, libc::SIGUSR1] {
         let dir = folder_with(&spec);
         let mut child = start(dir.path(), &[]);
         wait_for_progress(dir.path(), &mut child, &[]);

@@ -1,0 +1,30 @@
+//! Why a run ended early.
+
+use crate::error::Error;
+use crate::train::TrainError;
+
+/// Why a run ended early.
+pub enum RunError {
+    /// The run failed. The reason is recorded, and the next run starts.
+    Failed(String),
+    /// The same, with an error from training as the reason.
+    Training(TrainError),
+    /// Another process took the run over. It is left alone.
+    ClaimLost,
+    /// The whole execution stops.
+    Stopped(Error),
+}
+
+impl From<Error> for RunError {
+    fn from(error: Error) -> RunError {
+        RunError::Stopped(error)
+    }
+}
+
+impl From<TrainError> for RunError {
+    fn from(error: TrainError) -> RunError {
+        RunError::Training(error)
+    }
+}
+
+pub type RunOutcome<T> = Result<T, RunError>;
