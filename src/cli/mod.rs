@@ -83,7 +83,7 @@ enum Command {
     /// Repeat a finished run, or its first steps, and compare every bit
     ///
     /// The spec, its overrides and the data are those of the run; paths are taken from here. The verdict is
-    /// stored with the run and stands under the table.
+    /// stored with the run and stands under the table that `vlora report` makes.
     Verify(verify::VerifyArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),

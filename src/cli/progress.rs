@@ -248,6 +248,10 @@ impl Observer for Progress {
         self.current.insert(run.id.clone(), current);
     }
 
+    fn recovered(&mut self, _: &PlannedRun, reason: &str) {
+        self.line(&format!("note: the checkpoint before the newest is used: {reason}"));
+    }
+
     fn step(&mut self, run: &PlannedRun, step: &Step) {
         let id = &run.id;
         let Some(run) = self.current.get_mut(id) else { return };

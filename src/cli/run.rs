@@ -126,8 +126,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
             args.spec.spec.display()
         ));
     }
-    check_change(&plan, &folder, args.replace)?;
     let only = only(&args.only, &plan, &folder)?;
+    check_change(&plan, &folder, args.replace)?;
     keep_lock(args, &folder)?;
     let mut progress = Progress::new(&plan, only.as_ref(), args.jobs, args.quiet, args.log_every());
     let stop = stop_on_signal()?;

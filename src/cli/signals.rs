@@ -1,20 +1,26 @@
 //! Signals that stop a run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Fault, Result};
 
 /// Set by the first signal.
 static STOP: AtomicBool = AtomicBool::new(false);
 
+/// A signal that comes sooner after the first belongs to it: `timeout` and schedulers send several.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// Returns a flag that is set by the first Ctrl-C, SIGTERM, SIGHUP (terminal closed) or SIGUSR1 (a
-/// scheduler's warning that time is up). A second Ctrl-C, SIGTERM or SIGHUP ends the program at once,
-/// which loses what was trained since the last checkpoint. Signals that were ignored at program start
+/// scheduler's warning that time is up). A second Ctrl-C, SIGTERM or SIGHUP, [`AGAIN`] later, ends the
+/// program at once, which loses what was trained since the last checkpoint. Signals that were ignored at program start
 /// stay ignored, so that `nohup` and background jobs of scripts work.
 pub fn stop_on_signal() -> Result<&'static AtomicBool> {
     let ignored = ignored();
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
+    let mut first = None;
+    ctrlc::set_handler(move || {
+        STOP.store(true, Ordering::Relaxed);
+        if first.get_or_insert_with(Instant::now).elapsed() >= AGAIN {
             std::process::exit(i32::from(Error::Interrupted.exit_code()));
         }
     })

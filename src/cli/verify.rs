@@ -45,7 +45,7 @@ pub fn verify(args: &VerifyArgs) -> Result<()> {
             true => "the whole run".to_string(),
             false => format!("its first {} steps", count(found.steps)),
         };
-        let how = if found.interrupted { ", interrupted and resumed," } else { "" };
+        let how = if found.interrupted { ", interrupted and resumed" } else { "" };
         match found.difference {
             None => print(&format!("{path}: {what}{how}: equal to the bit\n"))?,
             Some(difference) => differ.push(format!("{path}: {difference}")),

@@ -48,11 +48,12 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
         }
         false => columns.to_vec(),
     };
-    if !has_names && head.iter().eq(columns.iter().map(String::as_bytes)) {
-        return Err(Fault::new("the first row holds the names that `data.columns` gives")
+    let is_name = |cell: &[u8]| columns.iter().any(|name| name.as_bytes() == cell);
+    if let Some(cell) = head.iter().find(|cell| is_name(cell)) {
+        return Err(Fault::new("the first row holds a name that `data.columns` gives")
             .source(&file.name)
             .line(1)
-            .found(names.join(", "))
+            .found(format!("`{}`", shorten(&String::from_utf8_lossy(cell))))
             .expected("an example in the first row")
             .help("without `data.columns` the first row names the columns")
             .into());
@@ -244,8 +245,8 @@ mod tests {
         assert_eq!(shown(1), "Text([Some(\"a, b\"), Some(\"c\")])");
         assert_eq!(parse_named("", &["a"]).unwrap().rows, 0);
         let error = |text: &str| parse_named(text, &["label", "text"]).unwrap_err().to_string();
-        let repeated = error("label,text\n1,a\n");
-        assert!(repeated.starts_with("f.csv:1: the first row holds the names"), "{repeated}");
+        let repeated = error("class,text\n1,a\n");
+        assert!(repeated.starts_with("f.csv:1: the first row holds a name"), "{repeated}");
         let wide = error("1,a,b\n");
         assert!(wide.contains("row 0 (line 1)") && wide.contains("expected: 2"), "{wide}");
         assert!(wide.contains("in `data.columns`"), "{wide}");

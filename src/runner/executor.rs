@@ -151,6 +151,9 @@ impl<'a> RunExecutor<'a> {
             Trainer::new(task, blueprint, &spec.training, seed, self.device, start.as_deref())?;
         drop(start);
         let Resumed { journals, recovered } = resume(&self.folder, &mut trainer)?;
+        if let Some(reason) = &recovered {
+            self.context.notify(|o| o.recovered(self.run, reason));
+        }
         let is_recovered = recovered.is_some();
         self.record_session(trainer.state().step > 0, recovered)?;
         if is_recovered {

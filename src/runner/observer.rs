@@ -10,6 +10,8 @@ use crate::train::Step;
 pub trait Observer: Send {
     /// `_resumed_at` is the step after which the run resumes; 0 if it begins.
     fn run_started(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _resumed_at: u64) {}
+    /// The newest checkpoint was not used, for this reason; the run resumes from the one before.
+    fn recovered(&mut self, _run: &PlannedRun, _reason: &str) {}
     fn step(&mut self, _run: &PlannedRun, _step: &Step) {}
     fn epoch(&mut self, _run: &PlannedRun, _epoch: &EpochRecord) {}
     fn run_ended(&mut self, _variant: &PlannedVariant, _run: &PlannedRun, _outcome: &Outcome) {}

@@ -76,7 +76,10 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     let own = || Ok(device.clone());
     let workers = Workers { only: Some(&only), ..Workers::new(1, &own) };
     let ends = match extent {
-        Extent::Steps(steps) => vec![steps.div_ceil(2), steps],
+        Extent::Steps(steps) => {
+            let steps = steps.min(variant.steps);
+            vec![steps.div_ceil(2), steps]
+        }
         Extent::Full => vec![FIRST, u64::MAX],
     };
     for end in ends {
