@@ -28,7 +28,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(10);
 
 /// A claim that was not renewed for so long is of a dead holder. Many times [`RENEW_EVERY`], since a
 /// shared file system may show a change late.
-pub const DEAD_AFTER: Duration = Duration::from_secs(120);
+const DEAD_AFTER: Duration = Duration::from_secs(120);
 
 /// Who holds a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,10 +79,6 @@ pub struct Claim {
 impl Claim {
     /// Claims a folder, which is created if missing. None if another process, or this one, holds it.
     pub fn new(folder: &Path) -> Result<Option<Claim>> {
-        Claim::with(folder, DEAD_AFTER)
-    }
-
-    fn with(folder: &Path, dead_after: Duration) -> Result<Option<Claim>> {
         fs::create_dir_all(folder).map_err(|e| Error::io("making the folder", folder, e))?;
         let path = folder.join(CLAIM);
         let record = ClaimRecord { holder: Holder::here(), progress: Progress::default() };
@@ -96,15 +92,13 @@ impl Claim {
                     }
                     return Claim::renewed(path, file, record).map(Some);
                 }
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    match look(folder, &path, dead_after) {
-                        Found::Alive => return Ok(None),
-                        Found::Gone => {}
-                        Found::Dead(dead) => {
-                            take_away(&path, dead.as_ref(), &record.holder.token)?;
-                        }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => match look(folder, &path) {
+                    Found::Alive => return Ok(None),
+                    Found::Gone => {}
+                    Found::Dead(dead) => {
+                        take_away(&path, dead.as_ref(), &record.holder.token)?;
                     }
-                }
+                },
                 Err(e) => return Err(Error::io("claiming", &path, e)),
             }
         }
@@ -233,7 +227,7 @@ enum Found {
     Gone,
 }
 
-fn look(folder: &Path, path: &Path, dead_after: Duration) -> Found {
+fn look(folder: &Path, path: &Path) -> Found {
     let record = read(path);
     match record.as_ref().and_then(|record| record.holder.is_alive_here()) {
         Some(true) => return Found::Alive,
@@ -248,7 +242,7 @@ fn look(folder: &Path, path: &Path, dead_after: Duration) -> Found {
     // By the clock of the file system's server, which the claim's time is from, too.
     let probe = tempfile::Builder::new().prefix(ASIDE).tempfile_in(folder);
     match probe.and_then(|file| file.as_file().metadata()?.modified()) {
-        Ok(now) if age(modified, now) >= dead_after => Found::Dead(record),
+        Ok(now) if age(modified, now) >= DEAD_AFTER => Found::Dead(record),
         _ => Found::Alive,
     }
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::claim::{ASIDE, CLAIM, Claim, ClaimRecord, held};
 use super::journal::{Journal, JournalWriter};
-use super::json::{lines, read_first_lines, read_json, read_lines, write_json};
+use super::json::{lines, read_json, read_lines, write_json};
 use super::record::ExperimentRecord;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
@@ -294,12 +294,6 @@ impl RunFolder {
     /// Whether there is a checkpoint to resume from.
     pub fn has_checkpoint(&self) -> bool {
         [Self::CHECKPOINT, Self::PREVIOUS].into_iter().any(|name| self.file(name).exists())
-    }
-
-    /// The first `count` lines of a file. The rest is not read, since a crash may have cut its last
-    /// line. Fewer lines are an error.
-    pub fn read_first_lines<T: DeserializeOwned>(&self, name: &str, count: u64) -> Result<Vec<T>> {
-        read_first_lines(&self.file(name), count).map_err(with_help)
     }
 
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {

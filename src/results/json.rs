@@ -48,25 +48,6 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|e| broken(path, e.line(), &e))
 }
 
-/// The first `count` lines of a file. The rest is not read, since a crash may have cut its last
-/// line. Fewer lines are an error.
-pub fn read_first_lines<T: DeserializeOwned>(path: &Path, count: u64) -> Result<Vec<T>> {
-    let bytes = fs::read(path).map_err(|e| unreadable(path, &e))?;
-    let (mut items, mut rest) = (Vec::new(), &bytes[..]);
-    while (items.len() as u64) < count {
-        let number = items.len() + 1;
-        let Some(end) = rest.iter().position(|b| *b == b'\n') else {
-            return Err(Fault::of_file(path, "the file ends before its checkpoint")
-                .found(format!("{} lines", items.len()))
-                .expected(count)
-                .into());
-        };
-        items.push(serde_json::from_slice(&rest[..end]).map_err(|e| broken(path, number, &e))?);
-        rest = &rest[end + 1..];
-    }
-    Ok(items)
-}
-
 /// All lines of a file.
 pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let text = read_text(path)?;
@@ -95,22 +76,6 @@ fn broken(path: &Path, line: usize, error: &serde_json::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cut_line_after_those_that_count_is_not_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("epochs.jsonl");
-        // Cut within a line, followed by bytes that a crash may leave.
-        fs::write(&path, b"1\n2\n3\n{\"st\xff\0").unwrap();
-        let first = |count| read_first_lines::<u64>(&path, count);
-        assert_eq!(first(3).unwrap(), [1, 2, 3]);
-        assert_eq!(first(0).unwrap(), [0u64; 0]);
-        let error = first(4).unwrap_err().to_string();
-        assert!(error.contains("epochs.jsonl: the file ends before its checkpoint"), "{error}");
-        fs::write(&path, b"1\nx\n3\n").unwrap();
-        let error = first(3).unwrap_err().to_string();
-        assert!(error.contains("epochs.jsonl:2: the record is damaged"), "{error}");
-    }
 
     #[test]
     fn damaged_records_name_file_and_line() {

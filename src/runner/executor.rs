@@ -296,12 +296,9 @@ impl<'a> RunExecutor<'a> {
             for (journal, name) in
                 [(&journals.steps, RunFolder::STEPS), (&journals.epochs, RunFolder::EPOCHS)]
             {
-                // What cannot be read at the moment is not damaged.
-                let changed = |e: Error| match e.exit_code() {
-                    2 => RunError::Failed(format!("{e}\n  help:     {TRAIN_AGAIN}")),
-                    _ => RunError::Stopped(e),
-                };
-                journal.verify(&self.folder.file(name)).map_err(changed)?;
+                let reason = |e: &Error| format!("{e}\n  help:     {TRAIN_AGAIN}");
+                let checked = journal.verify(&self.folder.file(name));
+                checked.map_err(|e| RunError::of_record(e, reason))?;
             }
         }
         let selected_epoch = trainer.select()?;

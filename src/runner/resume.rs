@@ -54,11 +54,7 @@ fn resume_from<T: Task>(
 ) -> RunOutcome<Journals> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("reading", path, e))?;
     let damaged = |e: &dyn Display| RunError::Failed(format!("{}: {e}", path.display()));
-    // What cannot be read at the moment is not damaged.
-    let checked = |e: Error| match e.exit_code() {
-        2 => damaged(&e),
-        _ => RunError::Stopped(e),
-    };
+    let checked = |e: Error| RunError::of_record(e, |e| format!("{}: {e}", path.display()));
     let checkpoint = Checkpoint::from_bytes(&bytes).map_err(|e| damaged(&plain(&e)))?;
     let state = &checkpoint.state;
     let (steps, epochs) = (folder.file(RunFolder::STEPS), folder.file(RunFolder::EPOCHS));

@@ -15,6 +15,17 @@ pub enum RunError {
     Stopped(Error),
 }
 
+impl RunError {
+    /// Of a record that cannot be used: bad content fails the run, with `reason` of the error. What cannot
+    /// be read at the moment is not damaged, and stops the execution.
+    pub fn of_record(error: Error, reason: impl FnOnce(&Error) -> String) -> RunError {
+        match error.exit_code() {
+            2 => RunError::Failed(reason(&error)),
+            _ => RunError::Stopped(error),
+        }
+    }
+}
+
 impl From<Error> for RunError {
     fn from(error: Error) -> RunError {
         RunError::Stopped(error)

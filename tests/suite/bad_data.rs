@@ -1,4 +1,4 @@
-//! What the owner of a faulty dataset is told. The texts are held in `tests/suite/snapshots/`.
+//! The errors for faulty datasets. Their texts are in `tests/suite/snapshots/`.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! What is told of a folder of shards that has one fault; the texts are held in `tests/suite/snapshots/`.
+//! The errors for folders of shards with one fault each. Their texts are in `tests/suite/snapshots/`.
 
 use std::collections::BTreeMap;
 

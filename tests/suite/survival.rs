@@ -144,7 +144,7 @@ fn processes_divide_the_runs_of_a_folder() {
     };
     let mut children: Vec<Child> = (0..processes).map(|_| piped()).collect();
     wait_for_progress(dir.path(), &mut children[0], &[]);
-    // What is under way is told, with its process.
+    // The status names the process of each running run.
     let status = vlora(dir.path(), &["status", "--format", "json"]);
     let runs: Vec<Value> = serde_json::from_str(&status.out).unwrap();
     assert_eq!(runs.len(), 2 * (processes + 2));
