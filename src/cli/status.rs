@@ -85,12 +85,7 @@ fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
                 continue;
             }
             let run = folder.run(id);
-            let (claim, mut state) = (run.held(), run.state());
-            if claim.is_none() && state == RunState::Running {
-                // It was claimed, or ended, in between.
-                state = run.state();
-            }
-            let claim = claim.filter(|_| state == RunState::Running);
+            let (state, claim) = run.state_and_claim();
             let reason = match state {
                 RunState::Failed => {
                     run.read_json(RunFolder::FAILURE).ok().map(|failure: Failure| failure.reason)

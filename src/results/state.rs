@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::claim::ClaimRecord;
 use super::folder::RunFolder;
 use super::integrity::CheckLevel;
 
@@ -35,21 +36,32 @@ impl RunState {
 
 impl RunFolder {
     pub fn state(&self) -> RunState {
+        self.state_and_claim().0
+    }
+
+    /// The state, and the claim if the run is running: both from one look at the files, since the run may
+    /// be claimed or end at any moment.
+    pub fn state_and_claim(&self) -> (RunState, Option<ClaimRecord>) {
         let has = |name| self.file(name).exists();
         if has(Self::RESULT) {
-            match self.verify(CheckLevel::Quick) {
+            let state = match self.verify(CheckLevel::Quick) {
                 Ok(_) => RunState::Finished,
                 Err(_) => RunState::Damaged,
-            }
-        } else if self.held().is_some() {
-            RunState::Running
-        } else if has(Self::FAILURE) {
+            };
+            return (state, None);
+        }
+        if let Some(claim) = self.held() {
+            return (RunState::Running, Some(claim));
+        }
+        let state = if has(Self::FAILURE) {
             RunState::Failed
         } else if self.has_checkpoint() {
             RunState::Interrupted
         } else {
             RunState::Planned
-        }
+        };
+        // The run ended between the look for a result and that for a claim.
+        if has(Self::RESULT) { self.state_and_claim() } else { (state, None) }
     }
 }
 
