@@ -18,6 +18,10 @@ vlora *ARGS:
 test *ARGS:
     cargo test --release {{ARGS}}
 
+# The tests that need a Slurm, beside one that is started for them
+test-slurm:
+    scripts/slurm.sh cargo test --release --test suite slurm:: -- --ignored --test-threads 1
+
 # Format check and lints, as CI has them
 lint:
     cargo fmt --check

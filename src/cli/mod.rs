@@ -10,6 +10,7 @@ mod export;
 mod fetch;
 mod hub;
 mod import;
+mod launch;
 mod params;
 mod plan;
 mod progress;
@@ -21,6 +22,7 @@ mod spectrum;
 mod status;
 mod verify;
 mod weights;
+mod why;
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +33,7 @@ use crate::error::{Error, Fault, Result};
 use crate::models;
 use crate::report::{Format, count, match_notes, plain};
 use crate::results::{ExperimentFolder, RunState};
-use crate::runner::{device_kind, planned_kind, select_device, unused_gpu};
+use crate::runner::{device_kind, device_list, planned_kind, select_device, unused_gpu};
 use crate::spec::{self, DeviceKind, Experiment};
 pub use crate::terminal::{eprint_line, print_argument_message};
 use crate::terminal::{print, print_data, visible_line};
@@ -76,10 +78,20 @@ enum Command {
     /// Also names runs that several experiments share, and stale ones, which no experiment compares
     /// any more.
     Runs(runs::RunsArgs),
+    /// Show what makes up the id of a run, and what differs from the other arms of its experiment
+    ///
+    /// Two runs with the same id would end in the same bits, so a finished one is not done again.
+    Why(why::WhyArgs),
     /// Show how far experiments are: runs under way, on which machine, and failures
     ///
     /// A run's progress is what its process wrote last, at most ten seconds ago.
     Status(status::StatusArgs),
+    /// Give the runs that are left to a scheduler of a cluster
+    ///
+    /// Each job begins `vlora run` for some of them. A job whose time ends gets another turn, and one whose
+    /// node fails is begun elsewhere: its runs go on from their checkpoints. The same command again submits
+    /// what is left by then.
+    Launch(launch::LaunchArgs),
     /// Repeat a finished run, or its first steps, and compare every bit
     ///
     /// The spec, its overrides and the data are those of the run; paths are taken from here. The verdict is
@@ -180,6 +192,35 @@ struct DeviceArgs {
     device: String,
 }
 
+/// The devices of a command that trains several runs.
+#[derive(Debug, Args)]
+struct DevicesArgs {
+    /// What to compute on: auto, cpu, cuda (the first NVIDIA GPU), cuda:N, or GPUs as in cuda:0,cuda:1
+    ///
+    /// auto is the first GPU where this program is built for GPUs and there is one, else the CPU. Each of
+    /// several GPUs trains other runs.
+    #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
+    devices: String,
+}
+
+impl DevicesArgs {
+    /// Opens each of them, of which there is at least one.
+    fn open(&self) -> Result<Vec<Device>> {
+        let list = device_list(&self.devices)?;
+        let devices = list.into_iter().map(select_device).collect::<Result<Vec<Device>>>()?;
+        if devices.iter().all(Device::is_cpu) {
+            tell_unused_gpu(&self.devices);
+        }
+        Ok(devices)
+    }
+
+    /// Opens the device of a worker again; on a GPU it has its own stream.
+    fn another(&self, worker: usize) -> Result<Device> {
+        let list = device_list(&self.devices)?;
+        select_device(list[worker % list.len()])
+    }
+}
+
 impl DeviceArgs {
     fn select(&self) -> Result<Device> {
         let device = select_device(&self.device)?;
@@ -194,9 +235,9 @@ impl DeviceArgs {
         planned_kind(&self.device)
     }
 
-    /// Opens the device again; on a GPU it has its own stream.
-    fn another(&self) -> Result<Device> {
-        select_device(&self.device)
+    /// As it was given.
+    fn name(&self) -> &str {
+        &self.device
     }
 }
 
@@ -234,6 +275,8 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Runs(args) => runs::runs(&args),
         Command::Status(args) => status::status(&args),
+        Command::Why(args) => why::why(&args),
+        Command::Launch(args) => launch::launch(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Data(args) => data::data(&args),
         Command::Fetch(args) => fetch::fetch(&args),
@@ -293,6 +336,22 @@ fn states(runs: impl Iterator<Item = RunState> + Clone) -> String {
 /// A text as one line, with control characters escaped.
 fn clean(text: &str) -> String {
     visible_line(text).into_owned()
+}
+
+/// The experiment and the id of a run's folder.
+fn place(run: &Path) -> Result<(ExperimentFolder, String)> {
+    let wrong = || {
+        Error::from(
+            Fault::new("this is not the folder of a run")
+                .source(run.display())
+                .expected("results/<experiment>/runs/<id>, as `vlora runs` lists them"),
+        )
+    };
+    let folder = run.canonicalize().map_err(|_| wrong())?;
+    let id = folder.file_name().and_then(|name| name.to_str()).ok_or_else(wrong)?.to_string();
+    let runs = folder.parent().filter(|runs| runs.file_name().is_some_and(|name| name == "runs"));
+    let experiment = runs.and_then(Path::parent).ok_or_else(wrong)?;
+    Ok((ExperimentFolder::new(experiment), id))
 }
 
 /// Prints a table in the chosen format.

@@ -44,6 +44,7 @@ enum Show {
 struct CurrentRun {
     name: String,
     epochs: usize,
+    steps_per_epoch: u64,
     bar: Option<ProgressBar>,
     started: Instant,
     /// Steps of the whole run, steps done before this process, and steps done now.
@@ -207,7 +208,7 @@ impl Progress {
 impl Observer for Progress {
     fn run_started(&mut self, variant: &PlannedVariant, run: &PlannedRun, resumed_at: u64) {
         let name = format!("{} seed {}", variant.variant.label, run.seed);
-        let epochs = variant.variant.spec.training.epochs;
+        let length = variant.length;
         let resumed = match resumed_at {
             0 => String::new(),
             step => format!(", resumed after step {}", count(step)),
@@ -217,11 +218,11 @@ impl Observer for Progress {
             self.ended + self.current.len() + 1,
             self.runs,
             count(variant.cost.parameters),
-            count(variant.steps),
+            count(variant.steps()),
         ));
         let bar = match &self.show {
             Show::Bars { bars, .. } => {
-                let bar = bars.add(ProgressBar::new(variant.steps));
+                let bar = bars.add(ProgressBar::new(variant.steps()));
                 bar.set_style(style("{bar:14} {pos}/{len}  {msg}"));
                 bar.set_position(resumed_at);
                 Some(bar)
@@ -231,10 +232,11 @@ impl Observer for Progress {
         let evidence = evidence(&variant.variant.spec);
         let current = CurrentRun {
             name,
-            epochs,
+            epochs: length.epochs,
+            steps_per_epoch: length.steps_per_epoch.max(1) as u64,
             bar,
             started: Instant::now(),
-            steps: variant.steps,
+            steps: variant.steps(),
             skipped: resumed_at,
             done: resumed_at,
             flops: variant.flops,
@@ -263,7 +265,7 @@ impl Observer for Progress {
         run.loss = if run.loss.is_nan() { loss } else { 0.95 * run.loss + 0.05 * loss };
         run.show(record.epoch);
         // No line at the last step of an epoch, since the epoch's line follows.
-        let is_whole = run.done.is_multiple_of((run.steps / run.epochs as u64).max(1));
+        let is_whole = run.done.is_multiple_of(run.steps_per_epoch) || run.done == run.steps;
         let is_due = !is_whole && run.written.elapsed() >= self.every;
         if is_due {
             run.written = Instant::now();

@@ -1,15 +1,16 @@
 //! `vlora run`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::write_and_show;
 use super::signals::stop_on_signal;
-use super::{DeviceArgs, FormatArgs, OutArgs, SpecArgs, eprint_line};
+use super::{DevicesArgs, FormatArgs, OutArgs, SpecArgs, eprint_line};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
@@ -27,7 +28,7 @@ pub struct RunArgs {
     hub: LockedHubArgs,
     #[command(flatten)]
     out: OutArgs,
-    /// Train N runs at once, all on the device; the results are the same
+    /// Train N runs at once on each device; the results are the same
     ///
     /// Worth it where one run leaves the device idle: small models on a GPU. A run that starts from
     /// another's weights waits for it. Times of such runs do not compare with those of runs alone,
@@ -53,8 +54,28 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     time_budget: Option<Duration>,
     /// Stop when a run fails
-    #[arg(long)]
+    #[arg(long, conflicts_with = "retries")]
     fail_fast: bool,
+    /// Try runs that fail again, so many times, after the others
+    ///
+    /// For what may be gone by then: a full disk, memory that other programs hold. A try resumes from the
+    /// checkpoint of the one before.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    retries: u32,
+    /// Which weights of finished runs to keep
+    #[arg(long, value_enum, default_value_t)]
+    keep: Keep,
+    /// Wait for runs that other processes train, instead of leaving them out
+    ///
+    /// A run whose process dies is taken over.
+    #[arg(long)]
+    wait: bool,
+    /// Fail a run that is where it was when it was begun last
+    ///
+    /// For schedulers that begin a killed job again: a run that leaves no checkpoint between two kills
+    /// would be begun for ever.
+    #[arg(long)]
+    require_progress: bool,
     /// Let --set drop runs from the experiment's table
     ///
     /// Without it, that is refused: a quick try with other settings would replace the table. No run is
@@ -62,7 +83,7 @@ pub struct RunArgs {
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
-    device: DeviceArgs,
+    devices: DevicesArgs,
     #[command(flatten)]
     format: FormatArgs,
     /// Where progress goes to a file, write a line at least every so many seconds
@@ -71,6 +92,15 @@ pub struct RunArgs {
     /// Show no progress, only the table
     #[arg(long, short)]
     quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Keep {
+    /// Those that were tested
+    #[default]
+    Tested,
+    /// None, once no run of the spec is left that starts from them; also of runs that were finished before
+    None,
 }
 
 impl RunArgs {
@@ -85,10 +115,10 @@ impl RunArgs {
 }
 
 /// Saves the spec's lock with the results, so that `vlora verify` reads what the runs read.
-fn keep_lock(args: &RunArgs, folder: &ExperimentFolder) -> Result<()> {
+pub fn keep_lock(spec: &Path, is_unlocked: bool, folder: &ExperimentFolder) -> Result<()> {
     let kept = Lockfile::path(&folder.file("experiment.yaml"));
-    match std::fs::read(Lockfile::path(&args.spec.spec)) {
-        Ok(lock) if !args.hub.is_unlocked() => write_atomic(&kept, &lock),
+    match std::fs::read(Lockfile::path(spec)) {
+        Ok(lock) if !is_unlocked => write_atomic(&kept, &lock),
         _ if kept.exists() => {
             std::fs::remove_file(&kept).map_err(|e| Error::io("removing", &kept, e))
         }
@@ -114,9 +144,10 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 
 pub fn run(args: &RunArgs) -> Result<()> {
     let started = Instant::now();
-    let device = args.device.select()?;
+    let devices = args.devices.open()?;
     check_jobs(args.jobs)?;
-    let experiment = args.spec.load_for(&device)?;
+    let jobs = args.jobs * devices.len();
+    let experiment = args.spec.load_for(&devices[0])?;
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
     plan.origin = Origin::of_process(&args.out.out, &args.spec.set);
@@ -128,20 +159,24 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     let only = only(&args.only, &plan, &folder)?;
     check_change(&plan, &folder, args.replace)?;
-    keep_lock(args, &folder)?;
-    let mut progress = Progress::new(&plan, only.as_ref(), args.jobs, args.quiet, args.log_every());
+    keep_lock(&args.spec.spec, args.hub.is_unlocked(), &folder)?;
+    let mut progress = Progress::new(&plan, only.as_ref(), jobs, args.quiet, args.log_every());
     let stop = stop_on_signal()?;
-    // On a GPU, a separate device has a separate stream.
-    let own = || match args.jobs {
-        1 => Ok(device.clone()),
-        _ => args.device.another(),
+    // On a GPU, a device that is opened anew has a stream of its own.
+    let own = |worker: usize| match worker < devices.len() {
+        true => Ok(devices[worker].clone()),
+        false => args.devices.another(worker),
     };
     let workers = Workers {
         interval: args.interval(),
         only: only.as_ref(),
         deadline: args.time_budget.and_then(|budget| started.checked_add(budget)),
         fail_fast: args.fail_fast,
-        ..Workers::new(args.jobs, &own)
+        retries: args.retries,
+        keeps_weights: args.keep == Keep::Tested,
+        waits: args.wait,
+        requires_progress: args.require_progress,
+        ..Workers::new(jobs, &own)
     };
     let executed = execute(&plan, &folder, workers, stop, &mut progress);
     progress.finish();
@@ -260,7 +295,7 @@ fn reads_the_hub(experiment: &Experiment) -> bool {
 /// Checks which runs the folder's table would lose. More arms or seeds lose none. If an edited spec
 /// loses runs, a note is printed. If `--set` loses runs that the spec itself keeps, that is refused
 /// unless `replace`.
-fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result<()> {
+pub fn check_change(plan: &Plan, folder: &ExperimentFolder, replace: bool) -> Result<()> {
     let before = match folder.read_record() {
         Ok(before) => before,
         Err(_) if !folder.file("experiment.json").exists() => return Ok(()),

@@ -13,6 +13,7 @@ use super::{FormatArgs, FormatName, clean, eprint_line, print_as, states};
 use crate::error::Result;
 use crate::report::{Align, Cell, Table, count, percent};
 use crate::results::{ClaimRecord, ExperimentFolder, Failure, Progress, RunFolder, RunState};
+use crate::runner::launch::{Job, jobs};
 use crate::terminal::redraw;
 
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ struct Run {
     seed: u64,
     state: RunState,
     claim: Option<ClaimRecord>,
+    /// What a scheduler says of it, if it was given to one.
+    job: Option<Job>,
     /// Why it failed.
     reason: Option<String>,
 }
@@ -50,7 +53,7 @@ pub fn status(args: &StatusArgs) -> Result<()> {
         let runs: Vec<Run> = shown.iter().flat_map(runs_of).collect();
         let text = match args.format.format {
             FormatName::Table => text(&runs),
-            other => table(runs.iter()).render(other.into()),
+            other => table(&runs.iter().collect::<Vec<_>>()).render(other.into()),
         };
         let is_left = |run: &Run| {
             matches!(run.state, RunState::Planned | RunState::Running | RunState::Interrupted)
@@ -77,6 +80,7 @@ fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
         }
     };
     let experiment = name(folder);
+    let jobs = jobs(folder);
     let mut seen = BTreeSet::new();
     let mut runs = Vec::new();
     for variant in &record.variants {
@@ -99,6 +103,7 @@ fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
                 seed: *seed,
                 state,
                 claim,
+                job: jobs.get(id).cloned(),
                 reason,
             });
         }
@@ -106,7 +111,7 @@ fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
     runs
 }
 
-/// A line an experiment, then the runs under way and those that need somebody.
+/// A line an experiment, then the runs under way or queued and those that need somebody.
 fn text(runs: &[Run]) -> String {
     let mut text = String::new();
     for group in runs.chunk_by(|a, b| a.experiment == b.experiment) {
@@ -120,14 +125,16 @@ fn text(runs: &[Run]) -> String {
             states(group.iter().map(|run| run.state))
         );
     }
-    let is_quiet = |run: &&Run| matches!(run.state, RunState::Finished | RunState::Planned);
+    let is_quiet = |run: &&Run| {
+        run.state == RunState::Finished || (run.state == RunState::Planned && run.job.is_none())
+    };
     let (running, others): (Vec<&Run>, Vec<&Run>) =
         runs.iter().filter(|run| !is_quiet(run)).partition(|run| run.state == RunState::Running);
     let hidden = others.len().saturating_sub(MOST);
     let shown: Vec<&Run> = running.into_iter().chain(others.into_iter().take(MOST)).collect();
     if !shown.is_empty() {
         text += "\n";
-        text += &table(shown.into_iter()).render(crate::report::Format::Table);
+        text += &table(&shown).render(crate::report::Format::Table);
     }
     if hidden > 0 {
         text += &format!("… {} more\n", count(hidden as u64));
@@ -135,7 +142,8 @@ fn text(runs: &[Run]) -> String {
     text
 }
 
-fn table<'a>(runs: impl Iterator<Item = &'a Run>) -> Table {
+fn table(runs: &[&Run]) -> Table {
+    let queued = runs.iter().any(|run| run.job.is_some());
     let mut table = Table::new()
         .column("experiment", "experiment", Align::Left)
         .column("run", "run", Align::Left)
@@ -148,6 +156,9 @@ fn table<'a>(runs: impl Iterator<Item = &'a Run>) -> Table {
         .column("seconds_left", "left", Align::Right)
         .column("host", "host", Align::Left)
         .column("process", "process", Align::Right)
+        .column_if(queued, "job", "job", Align::Left)
+        .column_if(queued, "job_state", "queue", Align::Left)
+        .hidden("job_reason")
         .column("reason", "reason", Align::Left);
     for run in runs {
         let progress = run.claim.as_ref().map(|claim| claim.progress).filter(|p| p.steps > 0);
@@ -173,6 +184,15 @@ fn table<'a>(runs: impl Iterator<Item = &'a Run>) -> Table {
             holder.map_or(Cell::none(), |holder| {
                 Cell::number(holder.process, holder.process.to_string())
             }),
+            run.job.as_ref().map_or(Cell::none(), |job| Cell::text(clean(&job.name))),
+            run.job.as_ref().map_or(Cell::none(), |job| {
+                let text = match job.reason.is_empty() {
+                    true => job.state.clone(),
+                    false => format!("{} ({})", job.state, job.reason),
+                };
+                Cell::number(job.state.clone(), clean(&text))
+            }),
+            run.job.as_ref().map_or(Cell::none(), |job| Cell::text(clean(&job.reason))),
             run.reason.as_ref().map_or(Cell::none(), |reason| {
                 Cell::number(reason.clone(), clean(reason.lines().next().unwrap_or_default()))
             }),

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::hub::LockedHubArgs;
 use super::signals::stop_on_signal;
-use super::{DeviceArgs, clean};
+use super::{DeviceArgs, clean, place};
 use crate::error::{Error, Fault, Result};
 use crate::models;
 use crate::report::count;
@@ -46,8 +46,18 @@ pub fn verify(args: &VerifyArgs) -> Result<()> {
             false => format!("its first {} steps", count(found.steps)),
         };
         let how = if found.interrupted { ", interrupted and resumed" } else { "" };
+        let seed = match found.seed_effects {
+            Some(effects) if effects.are_whole() && effects.weights.is_some() => {
+                "; another seed changes the initial weights and the order of the examples"
+            }
+            Some(effects) if effects.are_whole() => {
+                "; another seed changes the order of the examples"
+            }
+            Some(_) => "; another seed changes less than it should",
+            None => "",
+        };
         match found.difference {
-            None => print(&format!("{path}: {what}{how}: equal to the bit\n"))?,
+            None => print(&format!("{path}: {what}{how}: equal to the bit{seed}\n"))?,
             Some(difference) => differ.push(format!("{path}: {difference}")),
         }
     }
@@ -86,20 +96,4 @@ fn verify_run(
     let extent = if args.full { Extent::Full } else { Extent::Steps(args.steps) };
     let (plan, experiment, scratch) = (&plan, &experiment, &again);
     verified(Repetition { plan, id: &id, experiment, scratch, extent }, device, stop)
-}
-
-/// The experiment and the id of a run's folder.
-fn place(run: &Path) -> Result<(ExperimentFolder, String)> {
-    let wrong = || {
-        Error::from(
-            Fault::new("this is not the folder of a run")
-                .source(run.display())
-                .expected("results/<experiment>/runs/<id>, as `vlora runs` lists them"),
-        )
-    };
-    let folder = run.canonicalize().map_err(|_| wrong())?;
-    let id = folder.file_name().and_then(|name| name.to_str()).ok_or_else(wrong)?.to_string();
-    let runs = folder.parent().filter(|runs| runs.file_name().is_some_and(|name| name == "runs"));
-    let experiment = runs.and_then(Path::parent).ok_or_else(wrong)?;
-    Ok((ExperimentFolder::new(experiment), id))
 }

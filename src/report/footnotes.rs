@@ -140,6 +140,12 @@ fn verified_notes(runs: &[&FinishedRun]) -> Vec<String> {
         }
     }
     for (run, verification) in repeated() {
+        if verification.seed_effects.is_some_and(|effects| !effects.are_whole()) {
+            notes.push(format!(
+                "Another seed does not change how the run {} begins: its seeds are no repetitions.",
+                code(&run.id)
+            ));
+        }
         if let Some(difference) = &verification.difference {
             notes.push(format!(
                 "The run {} was repeated and is not the same: {}.",

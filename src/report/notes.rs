@@ -289,10 +289,18 @@ pub fn training_note(
         Select::Best => "weights of the epoch with the best validation metric are tested",
     };
     let clip = t.clip_norm.map_or("no clipping".to_string(), |c| format!("clipped at norm {c}"));
-    let epochs = match t.epochs {
+    let mut epochs = match t.epochs {
         1 => "1 epoch".to_string(),
         n => format!("{n} epochs"),
     };
+    if let Some(steps) = t.steps {
+        epochs += &format!(", ended after {} steps", count(steps as u64));
+    }
+    if let Some(patience) = t.patience {
+        let s = if patience == 1 { "" } else { "s" };
+        epochs +=
+            &format!(", ended when the validation metric is no better for {patience} epoch{s}");
+    }
     format!(
         "{model}, {inputs}; {epochs}, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
          warm-up over {} of the steps, cosine to {} of the peak, weight decay {}, {clip}, label \

@@ -8,7 +8,7 @@ use crate::results::{
     ExperimentRecord, Failure, IntactRun, Metric, Provenance, RunFolder, RunResult, RunState,
     SCHEMA_VERSION, StartRecord, VariantRecord, Verification, Weights, WorkUnit,
 };
-use crate::spec::{RunSpec, agree, identifying_fields};
+use crate::spec::{RunSpec, TrainingSpec, agree, identifying_fields};
 
 /// The metric of an experiment without arms.
 const NO_METRIC: Metric = Metric {
@@ -267,7 +267,7 @@ fn finished(
             RunFolder::SPEC,
             spec.id == id && spec.seed == seed && same_run(&spec.spec, &variant.spec),
         ),
-        (RunFolder::EPOCHS, epochs.len() == variant.spec.training.epochs),
+        (RunFolder::EPOCHS, has_all_epochs(&epochs, &variant.spec.training)),
         (RunFolder::EPOCHS, epochs.last().is_some_and(|last| last.step == result.steps)),
         (RunFolder::TEST, assessment.examples == provenance.test_examples),
         (RunFolder::TEST, agrees),
@@ -351,4 +351,14 @@ fn compare(arms: &mut [ArmSummary], baseline: &str) {
             .collect();
         arm.difference = Spread::of(&differences);
     }
+}
+/// Whether there is a record of every epoch; a training that may end early has fewer.
+fn has_all_epochs(epochs: &[EpochRecord], training: &TrainingSpec) -> bool {
+    let may_end_early = training.steps.is_some() || training.patience.is_some();
+    let is_in_order = epochs.iter().zip(1..).all(|(record, epoch)| record.epoch == epoch);
+    is_in_order
+        && match may_end_early {
+            true => (1..=training.epochs).contains(&epochs.len()),
+            false => epochs.len() == training.epochs,
+        }
 }

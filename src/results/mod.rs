@@ -43,7 +43,7 @@ pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
 pub use folder::{Deletion, ExperimentFolder, RunFolder, TRAIN_AGAIN};
 pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
 pub use journal::{Journal, JournalWriter};
-pub use json::lines;
+pub use json::{lines, write_json};
 pub use metric::{Better, Metric, WorkUnit};
 pub use record::*;
 pub use reuse::take_over;

@@ -140,6 +140,9 @@ pub struct Session {
     /// The git repository that the command ran in; None outside one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositoryState>,
+    /// The step that the process went on after; 0 if it began the run. None in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<u64>,
     /// Why the newest checkpoint was not used and the one before it was; None if it was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<String>,
@@ -262,6 +265,13 @@ impl RunResult {
 pub struct Failure {
     pub schema: u32,
     pub reason: String,
+    /// How often the run has failed since it was planned.
+    #[serde(default = "one_try")]
+    pub tries: u32,
+}
+
+fn one_try() -> u32 {
+    1
 }
 
 /// `verified.json`: what came of repeating the run.
@@ -278,8 +288,27 @@ pub struct Verification {
     pub interrupted: bool,
     /// The first thing that was not the same; None if every bit was.
     pub difference: Option<String>,
+    /// What another seed would change. None in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed_effects: Option<SeedEffects>,
     /// The process that repeated it.
     pub session: Session,
+}
+
+/// What another seed changes of how a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedEffects {
+    /// The initial weights. None where they are loaded.
+    pub weights: Option<bool>,
+    /// The order of the training examples.
+    pub order: bool,
+}
+
+impl SeedEffects {
+    /// Whether the seed does what it should.
+    pub fn are_whole(self) -> bool {
+        self.order && self.weights != Some(false)
+    }
 }
 
 #[cfg(test)]

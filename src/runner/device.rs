@@ -48,6 +48,25 @@ pub fn select_device(name: &str) -> Result<Device> {
     }
 }
 
+/// The devices of a list such as `cuda:0,cuda:1`. Several must be GPUs, each named once.
+pub fn device_list(names: &str) -> Result<Vec<&str>> {
+    let list: Vec<&str> = names.split(',').collect();
+    let choices = list.iter().map(|name| Choice::parse(name)).collect::<Result<Vec<Choice>>>()?;
+    let fault = |what: &str, found: &str| {
+        let fault = Fault::new(what).within("--device").found(format!("`{found}` in `{names}`"));
+        Err(fault.expected("GPUs, each once, as in `cuda:0,cuda:1`").into())
+    };
+    for (i, choice) in choices.iter().enumerate() {
+        if choices.len() > 1 && !matches!(choice, Choice::Cuda(_)) {
+            return fault("only GPUs can be used together", list[i]);
+        }
+        if choices[..i].contains(choice) {
+            return fault("a device is given twice", list[i]);
+        }
+    }
+    Ok(list)
+}
+
 /// The kind of device for commands that compute nothing: planning for a GPU needs no GPU.
 pub fn planned_kind(name: &str) -> Result<DeviceKind> {
     match Choice::parse(name)? {
@@ -202,6 +221,22 @@ pub fn device_name(device: &Device) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_devices_are_different_gpus() {
+        assert_eq!(device_list("cpu").unwrap(), ["cpu"]);
+        assert_eq!(device_list("cuda:0,cuda:3").unwrap(), ["cuda:0", "cuda:3"]);
+        for (names, what) in [
+            ("cuda,cuda:0", "given twice"),
+            ("cpu,cpu", "only GPUs"),
+            ("cuda:0,auto", "only GPUs"),
+            ("cuda:0,", "unknown device"),
+            ("", "unknown device"),
+        ] {
+            let told = device_list(names).unwrap_err().to_string();
+            assert!(told.contains(what), "{names}: {told}");
+        }
+    }
 
     #[test]
     fn device_names_are_parsed_exactly() {

@@ -124,8 +124,7 @@ impl Plan {
     ) -> Result<Vec<Option<Estimate>>> {
         let of_history = |v: &PlannedVariant| {
             let spec = &v.variant.spec;
-            let units = self.data(&v.variant).train_units() * spec.training.epochs as u64;
-            history.estimate(spec, units as f64, v.flops)
+            history.estimate(spec, v.units, v.flops)
         };
         let mut estimates: Vec<_> = self.variants.iter().map(of_history).collect();
         let unknown = |(v, e): (&PlannedVariant, &Option<Estimate>)| e.is_none().then_some(v.flops);

@@ -1,10 +1,10 @@
 //! Trains and records the runs of a plan, one after another or several at once on one device.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
@@ -23,9 +23,9 @@ use crate::results::{ExperimentFolder, RunFolder, RunState};
 pub struct Workers<'a> {
     /// How many runs are trained at once, at least 1. It does not change the results.
     pub jobs: usize,
-    /// Opens the device of a worker. Each worker calls it once, so that each has its own CUDA
-    /// stream.
-    pub device: &'a (dyn Fn() -> Result<Device> + Sync),
+    /// Opens the device of a worker, of which the number is given, from 0. Each worker calls it once, so
+    /// that each has its own CUDA stream.
+    pub device: &'a (dyn Fn(usize) -> Result<Device> + Sync),
     pub interval: CheckpointInterval,
     /// The ids of the runs that are trained; None trains all of the plan.
     pub only: Option<&'a BTreeSet<String>>,
@@ -33,13 +33,37 @@ pub struct Workers<'a> {
     pub deadline: Option<Instant>,
     /// Whether the first run that fails stops the others.
     pub fail_fast: bool,
+    /// How often a run that fails is tried again.
+    pub retries: u32,
+    /// Whether the weights of finished runs are kept. If not, they are removed once no run of the plan is
+    /// left that starts from them.
+    pub keeps_weights: bool,
+    /// Whether runs that another process holds are waited for.
+    pub waits: bool,
+    /// Whether a run fails that is where it was when it was begun last, as when a scheduler begins it again
+    /// and again.
+    pub requires_progress: bool,
 }
 
 impl<'a> Workers<'a> {
     /// So many workers for all runs of a plan, with devices that `device` opens.
-    pub const fn new(jobs: usize, device: &'a (dyn Fn() -> Result<Device> + Sync)) -> Workers<'a> {
+    pub const fn new(
+        jobs: usize,
+        device: &'a (dyn Fn(usize) -> Result<Device> + Sync),
+    ) -> Workers<'a> {
         let interval = CheckpointInterval::DEFAULT;
-        Workers { jobs, device, interval, only: None, deadline: None, fail_fast: false }
+        Workers {
+            jobs,
+            device,
+            interval,
+            only: None,
+            deadline: None,
+            fail_fast: false,
+            retries: 0,
+            keeps_weights: true,
+            waits: false,
+            requires_progress: false,
+        }
     }
 }
 
@@ -53,33 +77,81 @@ pub fn execute(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Outcome>> {
-    folder.write_record(&plan.record())?;
-    if !plan.experiment.source.is_empty() {
-        folder.write_spec(&plan.experiment.source)?;
-    }
+    plan.write_to(folder)?;
     let is_wanted = |run: &PlannedRun| workers.only.is_none_or(|only| only.contains(&run.id));
     let runs: Vec<RunOfPlan> =
         in_order(plan).into_iter().filter(|(_, run)| is_wanted(run)).collect();
     let observer = Mutex::new(observer);
     let mut outcomes = vec![Outcome::HeldElsewhere; runs.len()];
     let mut pending: Vec<usize> = (0..runs.len()).collect();
+    let mut retries = workers.retries;
     loop {
         let these: Vec<RunOfPlan> = pending.iter().map(|index| runs[*index]).collect();
         let done = execute_once(plan, folder, workers, &these, stop, &observer)?;
         for (index, outcome) in pending.iter().zip(done) {
             outcomes[*index] = outcome;
         }
+        if !workers.keeps_weights {
+            remove_weights(plan, folder)?;
+        }
+        let held: Vec<usize> =
+            pending.iter().copied().filter(|i| outcomes[*i] == Outcome::HeldElsewhere).collect();
+        let failed: Vec<usize> = pending
+            .iter()
+            .copied()
+            .filter(|i| matches!(outcomes[*i], Outcome::Failed(_)))
+            .collect();
         // A run that another process held may be free by now: the process may have died.
-        let before = pending.len();
-        let is_free = |index: &usize| {
-            let is_running = || folder.run(&runs[*index].1.id).state() == RunState::Running;
-            outcomes[*index] == Outcome::HeldElsewhere && !is_running()
-        };
-        pending.retain(is_free);
-        if pending.is_empty() || pending.len() == before {
+        let is_free = |index: &usize| folder.run(&runs[*index].1.id).state() != RunState::Running;
+        let mut again: Vec<usize> = held.iter().copied().filter(is_free).collect();
+        if again.len() == pending.len() && !workers.waits {
+            // Each could not be claimed, though none seems to be held.
             return Ok(outcomes);
         }
+        if retries > 0 && !failed.is_empty() {
+            retries -= 1;
+            again.extend(&failed);
+            again.sort_unstable();
+        }
+        if workers.waits && !held.is_empty() && again.iter().all(|index| held.contains(index)) {
+            wait(&workers, stop)?;
+            again = held;
+        }
+        if again.is_empty() {
+            return Ok(outcomes);
+        }
+        pending = again;
     }
+}
+
+/// Removes the weights of finished runs from which no unfinished run of the plan starts.
+fn remove_weights(plan: &Plan, folder: &ExperimentFolder) -> Result<()> {
+    let is_finished = |run: &PlannedRun| folder.run(&run.id).state() == RunState::Finished;
+    let all = in_order(plan);
+    let unfinished = all.iter().filter(|(_, run)| !is_finished(run));
+    let needed: BTreeSet<&str> = unfinished
+        .filter_map(|(variant, run)| Some(plan.started_from(variant, run)?.1.id.as_str()))
+        .collect();
+    for (_, run) in all.iter().filter(|(_, run)| !needed.contains(run.id.as_str())) {
+        let folder = folder.run(&run.id);
+        if folder.file(RunFolder::MODEL).exists() && is_finished(run) {
+            folder.remove(RunFolder::MODEL)?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits a moment for other processes.
+fn wait(workers: &Workers, stop: &AtomicBool) -> Result<()> {
+    // A signal ends it within a fraction of a second.
+    for _ in 0..10 {
+        let is_late = workers.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if is_late || stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 /// Takes each of these runs once.
@@ -95,19 +167,30 @@ fn execute_once(
     let jobs = workers.jobs.clamp(1, runs.len().max(1));
     let outcomes = Mutex::new(vec![None; runs.len()]);
     let queue = &queue;
-    let Workers { interval, deadline, .. } = workers;
-    let context =
-        WorkerContext { plan, experiment: folder, jobs, interval, deadline, stop, queue, observer };
-    let work = || {
-        let worked = take_runs(context, runs, &workers, &outcomes);
+    let Workers { interval, deadline, requires_progress, .. } = workers;
+    let experiment = folder;
+    let context = WorkerContext {
+        plan,
+        experiment,
+        jobs,
+        interval,
+        deadline,
+        requires_progress,
+        stop,
+        queue,
+        observer,
+    };
+    let work = |worker: usize| {
+        let worked = take_runs(context, runs, &workers, worker, &outcomes);
         // An error of one worker stops the others after their current step.
         worked.inspect_err(|_| queue.halt())
     };
     let worked: Vec<Result<()>> = match jobs {
-        1 => vec![work()],
+        1 => vec![work(0)],
         _ => thread::scope(|scope| {
-            let spawn =
-                |i| thread::Builder::new().name(format!("run {i}")).spawn_scoped(scope, work);
+            let spawn = |i| {
+                thread::Builder::new().name(format!("run {i}")).spawn_scoped(scope, move || work(i))
+            };
             let spawned: Vec<_> = (0..jobs).map(spawn).collect();
             let join = |thread: std::io::Result<thread::ScopedJoinHandle<_>>| match thread {
                 Ok(thread) => thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
@@ -136,11 +219,11 @@ fn execute_once(
     Ok(settled.collect())
 }
 
-type RunOfPlan<'a> = (&'a PlannedVariant, &'a PlannedRun);
+pub type RunOfPlan<'a> = (&'a PlannedVariant, &'a PlannedRun);
 
 /// Seeds are outermost, so that a stopped experiment has finished seeds of all arms instead of
 /// finished arms.
-fn in_order(plan: &Plan) -> Vec<RunOfPlan<'_>> {
+pub fn in_order(plan: &Plan) -> Vec<RunOfPlan<'_>> {
     let order = plan.experiment.in_order_of_start();
     let of_seed = |seed: usize| {
         let variants = order.iter().map(|index| &plan.variants[*index]);
@@ -176,9 +259,10 @@ fn take_runs(
     context: WorkerContext,
     runs: &[RunOfPlan],
     workers: &Workers,
+    worker: usize,
     outcomes: &Mutex<Vec<Option<Outcome>>>,
 ) -> Result<()> {
-    let device = (workers.device)()?;
+    let device = (workers.device)(worker)?;
     check_precision(context.plan.variants.iter().map(|v| &v.variant), &device)?;
     let mut has_trained = false;
     while let Some(turn) = context.queue.next() {

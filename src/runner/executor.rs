@@ -75,6 +75,8 @@ impl<'a> RunExecutor<'a> {
         if let Some(taken) = self.take_over()? {
             return Ok(taken);
         }
+        let failed = self.folder.read_json::<Failure>(RunFolder::FAILURE);
+        let tries = failed.map_or(1, |failure| failure.tries.saturating_add(1));
         self.folder.remove(RunFolder::FAILURE)?;
         // Free memory before training, for the message if memory runs out.
         let held = self.context.plan.data(&self.variant.variant).held_bytes();
@@ -89,7 +91,7 @@ impl<'a> RunExecutor<'a> {
         if claim.is_lost_by_now() {
             return Ok(Outcome::HeldElsewhere);
         }
-        let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone() };
+        let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone(), tries };
         self.folder.write_json(RunFolder::FAILURE, &failure)?;
         Ok(Outcome::Failed(reason))
     }
@@ -155,7 +157,7 @@ impl<'a> RunExecutor<'a> {
             self.context.notify(|o| o.recovered(self.run, reason));
         }
         let is_recovered = recovered.is_some();
-        self.record_session(trainer.state().step > 0, recovered)?;
+        self.record_session(trainer.state().step, recovered)?;
         if is_recovered {
             // Else it would replace the sound one when the next is written. The reason is recorded.
             self.folder.remove(RunFolder::CHECKPOINT)?;
@@ -226,20 +228,24 @@ impl<'a> RunExecutor<'a> {
         Ok(self.folder.write_checkpoint(&trainer.checkpoint()?)?)
     }
 
-    /// Appends this process to the sessions of the run. `recovered` says why it did not resume from the
-    /// newest checkpoint, if so.
-    fn record_session(&self, resumed: bool, recovered: Option<String>) -> RunOutcome<()> {
-        let before = match resumed {
-            false => Vec::new(),
-            true => match self.folder.read_json::<Provenance>(RunFolder::PROVENANCE) {
-                Ok(provenance) => provenance.sessions,
-                Err(damaged) => return Err(RunError::Failed(damaged.to_string())),
-            },
+    /// Appends this process, which goes on after step `resumed_at`, to the sessions of the run. `recovered`
+    /// says why it did not resume from the newest checkpoint, if so.
+    fn record_session(&self, resumed_at: u64, recovered: Option<String>) -> RunOutcome<()> {
+        let recorded = self.folder.read_json::<Provenance>(RunFolder::PROVENANCE);
+        if let (true, Ok(provenance)) = (self.context.requires_progress, &recorded) {
+            check_progress(&provenance.sessions, resumed_at)?;
+        }
+        let before = match (resumed_at, recorded) {
+            // The steps of earlier sessions are lost.
+            (0, _) => Vec::new(),
+            (_, Ok(provenance)) => provenance.sessions,
+            (_, Err(damaged)) => return Err(RunError::Failed(damaged.to_string())),
         };
         self.check_device(&before)?;
         let WorkerContext { plan, jobs, .. } = self.context;
         let mut provenance = provenance(plan, self.variant, self.device, jobs, before);
         if let Some(session) = provenance.sessions.last_mut() {
+            session.resumed_at = Some(resumed_at);
             session.recovered = recovered;
         }
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
@@ -320,7 +326,7 @@ impl<'a> RunExecutor<'a> {
         let mut metrics = task.metrics().iter().zip(&scores.metrics);
         let name = metrics.next().map_or_else(String::new, |(metric, _)| metric.name.into());
         let state = trainer.state();
-        let units = data.train_units() * self.spec().training.epochs as u64;
+        let units = trainer.units();
         let alone = self.context.is_alone();
         let model_sha256 = hex(&Sha256::digest(&model));
         let has_tokenizer = data.tokenizer().is_some();
@@ -349,6 +355,21 @@ impl<'a> RunExecutor<'a> {
         self.folder.write_json(RunFolder::RESULT, &result)?;
         self.folder.remove_checkpoints()?;
         Ok(result)
+    }
+}
+
+/// Fails a run that was begun before and is where it was then: whoever begins it anew each time it is killed
+/// would do so for ever.
+fn check_progress(sessions: &[Session], resumed_at: u64) -> RunOutcome<()> {
+    let last = sessions.last().and_then(|session| Some((session.resumed_at?, session)));
+    match last.filter(|(step, _)| resumed_at <= *step) {
+        None => Ok(()),
+        Some((step, session)) => Err(RunError::Failed(format!(
+            "no step was kept since the run was begun last\n  found:    step {resumed_at}, where it was \
+             at {}, at step {step}\n  expected: a later checkpoint\n  help:     give the job more time, or \
+             let it write checkpoints more often (`--checkpoint-minutes`)",
+            session.started
+        ))),
     }
 }
 

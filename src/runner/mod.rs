@@ -12,6 +12,7 @@ mod evaluate;
 mod execute;
 mod executor;
 mod initial_weights;
+pub mod launch;
 mod load;
 mod observer;
 mod origin;
@@ -23,6 +24,7 @@ mod provenance;
 mod queue;
 mod resume;
 mod run_error;
+mod seed_effects;
 mod verify;
 mod worker;
 
@@ -30,7 +32,7 @@ pub use allocator::{Counting, keep_freed_memory};
 pub use base_model::{as_named, model_path, needed as base_model_files};
 pub use bench::{Amount, Examples, Measured, Quartiles, Rate, largest_product, measure};
 pub use checkpoint_interval::CheckpointInterval;
-pub use device::{device_name, planned_kind, select_device, unused_gpu};
+pub use device::{device_list, device_name, planned_kind, select_device, unused_gpu};
 pub use estimate::{Basis, Estimate, History};
 pub use evaluate::{
     Evaluated, chosen as chosen_variant, evaluate, hints as evaluation_hints,

@@ -40,13 +40,13 @@ fn command(arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> String {
             0 => Path::new(argument).file_name().unwrap_or(argument),
             _ => argument,
         };
-        quoted(&argument.to_string_lossy())
+        shell_word(&argument.to_string_lossy())
     });
     texts.collect::<Vec<_>>().join(" ")
 }
 
-/// Quotes an argument for a POSIX shell.
-fn quoted(argument: &str) -> String {
+/// An argument as a word of a POSIX shell.
+pub fn shell_word(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     match !argument.is_empty() && argument.chars().all(plain) {
         true => argument.to_string(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::checkpoints::{self, Checkpoints};
 use super::datasets::Datasets;
 use super::origin::Origin;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::models::Cost;
 use crate::results::{
@@ -14,7 +14,7 @@ use crate::results::{
 };
 use crate::spec::{Experiment, Variant, run_id};
 use crate::tasks::{Base, Opened, definition};
-use crate::train::steps_per_epoch;
+use crate::train::TrainingLength;
 
 /// An experiment with its data and its runs.
 pub struct Plan {
@@ -38,8 +38,9 @@ pub struct PlannedVariant {
     /// How the start weights will be changed; None without start weights.
     pub started: Option<Started>,
     pub cost: Cost,
-    /// Optimiser steps of one run.
-    pub steps: u64,
+    pub length: TrainingLength,
+    /// Units of work of one run's training.
+    pub units: f64,
     /// Matrix-product FLOPs of one run's training.
     pub flops: f64,
     pub runs: Vec<PlannedRun>,
@@ -53,7 +54,33 @@ pub struct PlannedRun {
     pub in_sibling: bool,
 }
 
+/// Refuses more steps than the epochs have: the training would end sooner than is asked for.
+fn check_length(variant: &Variant, length: &TrainingLength) -> Result<()> {
+    let training = &variant.spec.training;
+    match training.steps.filter(|steps| *steps > length.steps) {
+        None => Ok(()),
+        Some(steps) => Err(Fault::new("the epochs have fewer steps")
+            .within(format!("arm {}", variant.arm))
+            .within("training.steps")
+            .found(format!(
+                "{steps}, and {} epochs of {} steps",
+                training.epochs, length.steps_per_epoch
+            ))
+            .expected(format!("at most {}", length.steps))
+            .help(format!(
+                "`training.epochs: {}` has as many",
+                steps.div_ceil(length.steps_per_epoch.max(1))
+            ))
+            .into()),
+    }
+}
+
 impl PlannedVariant {
+    /// Optimiser steps of one run, if it does not end early.
+    pub fn steps(&self) -> u64 {
+        self.length.steps as u64
+    }
+
     pub fn record(&self) -> VariantRecord {
         VariantRecord {
             label: self.variant.label.clone(),
@@ -84,7 +111,6 @@ impl Plan {
             let (units, sha256) = (loaded.train_units(), loaded.sha256());
             let batches = loaded.train_batches(&variant.spec);
             let cost = definition(variant.spec.task).cost(&variant.spec);
-            let epochs = variant.spec.training.epochs;
             let in_arm = |e: Error| {
                 e.map_fault(|fault| fault.under("start").under(format!("arm {}", variant.arm)))
             };
@@ -119,15 +145,17 @@ impl Plan {
                     PlannedRun { id, seed, state, in_sibling }
                 })
                 .collect();
-            let steps = (epochs * steps_per_epoch(&spec.training, batches)) as u64;
+            let length = TrainingLength::new(&spec.training, batches);
+            check_length(&variant, &length)?;
             let planned = PlannedVariant {
                 fields: settled.fields,
                 note: settled.note,
                 started: settled.started,
                 variant,
                 cost,
-                steps,
-                flops: cost.training_flops * epochs as f64 * units as f64,
+                length,
+                units: units as f64 * length.in_epochs(),
+                flops: cost.training_flops * length.in_epochs() * units as f64,
                 runs,
             };
             variants.insert(index, planned);
@@ -161,6 +189,15 @@ impl Plan {
     pub fn data(&self, variant: &Variant) -> &Opened {
         // `new` has loaded the data of every variant.
         &self.data[&variant.spec]
+    }
+
+    /// Writes what the experiment compares, and its spec, into its folder.
+    pub fn write_to(&self, folder: &ExperimentFolder) -> Result<()> {
+        folder.write_record(&self.record())?;
+        match self.experiment.source.is_empty() {
+            true => Ok(()),
+            false => folder.write_spec(&self.experiment.source),
+        }
     }
 
     /// The content of `experiment.json`.

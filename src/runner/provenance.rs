@@ -55,6 +55,7 @@ pub fn session(plan: &Plan, variant: &PlannedVariant, device: &Device, jobs: usi
         command: plan.origin.command.clone(),
         spec_sha256,
         repository: plan.origin.repository.clone(),
+        resumed_at: None,
         recovered: None,
         // Cargo recompiles when the variable changes.
         program_commit: option_env!("VLORA_COMMIT").map(str::to_string),

@@ -9,6 +9,7 @@ use super::execute::{Workers, execute};
 use super::observer::{Observer, Outcome};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::provenance::session;
+use super::seed_effects::seed_effects;
 use crate::error::{Error, Fault, Result};
 use crate::results::{
     CheckLevel, ExperimentFolder, Provenance, RunFolder, SCHEMA_VERSION, Session, Verification,
@@ -73,11 +74,11 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         drop(claim);
     }
     let only = [id.to_string()].into();
-    let own = || Ok(device.clone());
+    let own = |_| Ok(device.clone());
     let workers = Workers { only: Some(&only), ..Workers::new(1, &own) };
     let ends = match extent {
         Extent::Steps(steps) => {
-            let steps = steps.min(variant.steps);
+            let steps = steps.min(variant.steps());
             vec![steps.div_ceil(2), steps]
         }
         Extent::Full => vec![FIRST, u64::MAX],
@@ -123,6 +124,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         full: extent == Extent::Full,
         interrupted: sessions > 1,
         difference,
+        seed_effects: Some(seed_effects(plan, variant, run, device)?),
         session,
     };
     // A repetition of all says more than one of a few steps.

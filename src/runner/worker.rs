@@ -20,6 +20,8 @@ pub struct WorkerContext<'a> {
     pub interval: CheckpointInterval,
     /// When runs stop.
     pub deadline: Option<Instant>,
+    /// Whether a run fails that is where it was when it was begun last.
+    pub requires_progress: bool,
     pub stop: &'a AtomicBool,
     pub queue: &'a Queue,
     pub observer: &'a dyn SharedObserver,

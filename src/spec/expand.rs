@@ -11,11 +11,12 @@ use super::origin::Origin;
 use super::precision::DeviceKind;
 use super::resolve::{Resolver, resolved_key};
 use super::schema::ParameterCount;
+use super::slurm::slurm;
 use super::sweep::{MOST_RUNS, grid, sweep, too_large, unused};
 
 /// Fields of the document that are not part of a run.
-pub const EXPERIMENT_FIELDS: [&str; 6] =
-    ["name", "description", "baseline", "arms", "sweep", "seeds"];
+pub const EXPERIMENT_FIELDS: [&str; 7] =
+    ["name", "description", "baseline", "arms", "sweep", "seeds", "slurm"];
 
 /// Expands a parsed document. `stem`: the file name without extension. `device`: the kind of device
 /// for the runs, if known.
@@ -56,6 +57,7 @@ pub fn expand(
     let arms = arms(root.take("arms"), &root)?;
     let baseline = baseline(root.take("baseline"), &arms)?;
     let sweep = sweep(root.take("sweep"))?;
+    let slurm = slurm(root.take("slurm"))?;
     let grid = grid(&sweep, arms.len())?;
 
     let mut resolver = Resolver::new(&root, &arms, &grid, &sweep, count, device);
@@ -81,7 +83,7 @@ pub fn expand(
         );
         return Err(too_large(found, format!("at most {MOST_RUNS} runs")));
     }
-    Ok(Experiment { name, description, baseline, seeds, variants, source: String::new() })
+    Ok(Experiment { name, description, baseline, seeds, variants, slurm, source: String::new() })
 }
 
 fn experiment_name(node: Option<Node>, stem: &str) -> Result<String, SpecError> {

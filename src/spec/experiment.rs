@@ -2,6 +2,7 @@
 
 use super::matching::Matched;
 use super::schema::RunSpec;
+use super::slurm::SlurmSpec;
 
 /// An expanded spec. Its runs are `variants × seeds`.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Experiment {
     pub seeds: Vec<u64>,
     /// Arms in the order written, each at its sweep points, the first swept field slowest.
     pub variants: Vec<Variant>,
+    /// What the jobs of `vlora launch slurm` ask for.
+    pub slurm: SlurmSpec,
     /// The document as written, without overrides.
     pub source: String,
 }

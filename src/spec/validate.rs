@@ -76,6 +76,18 @@ fn data_section(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
 fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     let t = &run.training;
     check.between("training.epochs", t.epochs, 1, 1_000_000)?;
+    if let Some(steps) = t.steps {
+        check.between("training.steps", steps, 1, 1_000_000_000)?;
+    }
+    if let Some(patience) = t.patience {
+        check.between("training.patience", patience, 1, 1_000_000)?;
+        if t.select != Select::Best {
+            return Err(SpecError::new("patience needs the best epoch")
+                .found(format!("`training.patience: {patience}` with `training.select: last`"))
+                .expected("`training.select: best`: else worse weights than known ones are tested")
+                .at(check.origin("training.patience")));
+        }
+    }
     check.between("training.batch_size", t.batch_size, 1, 1 << 20)?;
     check.between("training.accumulation", t.accumulation, 1, 1 << 20)?;
     let positive = |x: f64| x.is_finite() && x > 0.0;

@@ -10,6 +10,7 @@ use super::audit::audit;
 use super::checkpoint::{Checkpoint, EpochProgress, Journals, Load, State};
 use super::error::TrainError;
 use super::evaluate::evaluate_unless;
+use super::length::TrainingLength;
 use super::prefetch::{Prefetched, prefetch};
 use super::schedule::Schedule;
 use super::step::{PendingStep, PendingSteps, Step, StepTimes, lap};
@@ -49,6 +50,7 @@ pub struct Trainer<'a, T: Task> {
     store: ParameterStore,
     model: T::Model,
     optimizer: AdamW,
+    length: TrainingLength,
     schedule: Schedule,
     state: State,
     best: BTreeMap<String, Tensor>,
@@ -82,8 +84,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         let key = StepKey { seed, step: 0, part: 0 };
         audit(&store, || task.loss(&model, key, &batch))?.map_err(TrainError::Audit)?;
         let optimizer = AdamW::new(spec, &store)?;
-        let steps = steps_per_epoch(spec, task.data().train_batches());
-        let schedule = Schedule::new(spec, spec.epochs * steps);
+        let length = TrainingLength::new(spec, task.data().train_batches());
+        let schedule = Schedule::new(spec, length.steps);
         let state = State {
             epoch: 0,
             step: 0,
@@ -102,6 +104,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             store,
             model,
             optimizer,
+            length,
             schedule,
             state,
             best: BTreeMap::new(),
@@ -114,13 +117,35 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.most_pending = 0;
     }
 
-    /// Optimiser steps of the whole training.
+    /// Optimiser steps of the whole training, if it does not end early.
     pub fn steps(&self) -> usize {
-        self.spec.epochs * steps_per_epoch(self.spec, self.task.data().train_batches())
+        self.length.steps
     }
 
+    /// Whether the last epoch is trained and validated.
     pub fn is_done(&self) -> bool {
-        self.state.epoch >= self.spec.epochs
+        self.state.epoch >= self.length.epochs || self.is_out_of_patience()
+    }
+
+    /// Whether the validation metric has not become better for too many epochs.
+    fn is_out_of_patience(&self) -> bool {
+        match (self.spec.patience, self.state.best) {
+            (Some(patience), Some((best, _))) => self.state.epoch >= best + patience,
+            _ => false,
+        }
+    }
+
+    /// Units of work of all steps so far.
+    pub fn units(&self) -> u64 {
+        let (data, all) = (self.task.data(), self.length.steps_per_epoch);
+        let step = self.state.step as usize;
+        let (epochs, rest) = (step / all.max(1), step % all.max(1));
+        let units = |epoch: usize, steps: usize| -> u64 {
+            let batches = data.epoch(epoch);
+            batches.iter().take(steps * self.spec.accumulation).map(|batch| batch.units).sum()
+        };
+        // Each epoch has every example once.
+        units(0, all) * epochs as u64 + units(epochs, rest)
     }
 
     pub fn state(&self) -> &State {
@@ -193,8 +218,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
-    /// Trains what is left of the epoch, without validation. Returns the mean loss over the epoch's
-    /// examples; None if `on_step` paused before its end.
+    /// Trains what is left of the epoch, without validation. Returns the mean loss over the examples
+    /// that were trained; None if `on_step` paused before its end.
     pub fn train_epoch(
         &mut self,
         mut on_step: impl FnMut(&Step) -> Flow,
@@ -202,9 +227,10 @@ impl<'a, T: Task> Trainer<'a, T> {
         let started = Instant::now();
         let (data, epoch) = (self.task.data(), self.state.epoch);
         let batches = data.epoch(epoch);
-        let all = steps_per_epoch(self.spec, batches.len());
-        let done = batches.len().min(self.state.progress.steps * self.spec.accumulation);
-        let batches = &batches[done..];
+        let before = self.state.step as usize - self.state.progress.steps;
+        let all = self.length.steps_per_epoch.min(self.length.steps.saturating_sub(before));
+        let place = |steps: usize| batches.len().min(steps * self.spec.accumulation);
+        let batches = &batches[place(self.state.progress.steps)..place(all)];
         let make = |plan| data.train_batch(epoch, plan);
         let trained = prefetch(batches.iter(), make, |ready| {
             let mut pending = PendingSteps::new(self.most_pending);
@@ -402,11 +428,6 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.state = checkpoint.state;
         Ok(())
     }
-}
-
-/// Optimiser steps per epoch of `batches` batches. The last step may have fewer batches.
-pub fn steps_per_epoch(spec: &TrainingSpec, batches: usize) -> usize {
-    batches.div_ceil(spec.accumulation)
 }
 
 #[cfg(test)]

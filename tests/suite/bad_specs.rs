@@ -298,6 +298,18 @@ const EDITS: &[(&str, &str, &str)] = &[
     ("a tag of no name", "  dim: 64", "  dim: ! 64"),
     ("a share that is no number", "  learning_rate: 1.0e-3", "  learning_rate: nan%"),
     ("a key that is a number", "  dim: 64", "  dim: 64\n  7: 8"),
+    ("no steps", "  epochs: 3", "  epochs: 3\n  steps: 0"),
+    ("no patience", "  epochs: 3", "  epochs: 3\n  select: best\n  patience: 0"),
+    ("patience without the best epoch", "  epochs: 3", "  epochs: 3\n  patience: 2"),
+    ("a name of early stopping", "  epochs: 3", "  epochs: 3\n  early_stopping: 3"),
+    ("a name of a number of steps", "  epochs: 3", "  max_steps: 3"),
+    ("Slurm's section is no mapping", "seeds:", "slurm: gpu\nseeds:"),
+    ("unknown field of Slurm's section", "seeds:", "slurm: {partitoin: gpu}\nseeds:"),
+    ("a value that Slurm would read otherwise", "seeds:", "slurm: {partition: 'a b'}\nseeds:"),
+    ("a time that is a number", "seeds:", "slurm: {time: 30}\nseeds:"),
+    ("no run a job", "seeds:", "slurm: {runs_per_job: 0}\nseeds:"),
+    ("an option of sbatch in two words", "seeds:", "slurm: {options: [--mem=2G, -p gpu]}\nseeds:"),
+    ("an option that a launch sets itself", "seeds:", "slurm: {options: [--array=0-3]}\nseeds:"),
 ];
 
 const SOUND_TEXT: &str = "\

@@ -545,9 +545,18 @@ fn the_reference_spec_is_whole_and_true() {
     for field in fields.keys() {
         assert!(writes(&text, field), "{field} is not in the reference");
     }
-    for top in
-        ["name", "description", "baseline", "arms", "sweep", "seeds", "path", "checkpoint", "match"]
-    {
+    for top in [
+        "name",
+        "description",
+        "baseline",
+        "arms",
+        "sweep",
+        "seeds",
+        "slurm",
+        "path",
+        "checkpoint",
+        "match",
+    ] {
         assert!(text.contains(&format!("{top}:")), "{top} is not in the reference");
     }
     // A spec of required fields alone resolves to the same training and increments.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use candle_core::Device;
@@ -207,19 +208,24 @@ fn an_interrupt_stops_all_and_the_same_command_goes_on() {
 fn every_worker_makes_its_device() {
     let dir = tempfile::tempdir().unwrap();
     let made = AtomicUsize::new(0);
-    let device = || {
+    let numbers = Mutex::new(Vec::new());
+    let device = |worker: usize| {
         made.fetch_add(1, Ordering::Relaxed);
+        numbers.lock().unwrap().push(worker);
         Ok(Device::Cpu)
     };
     let text = Spec::tiny().set("sweep={vlora.rank: [1, 2]}").text();
     run(dir.path(), &text, &[], Workers::new(2, &device));
     assert_eq!(made.load(Ordering::Relaxed), 2);
+    let mut of_two = std::mem::take(&mut *numbers.lock().unwrap());
+    of_two.sort();
+    assert_eq!(of_two, [0, 1]);
     // No more than there are runs.
     run(dir.path(), &text, &[], Workers::new(9, &device));
     assert_eq!(made.load(Ordering::Relaxed), 2 + 3);
 
     let dir = tempfile::tempdir().unwrap();
-    let device = || match made.fetch_add(1, Ordering::Relaxed) {
+    let device = |_| match made.fetch_add(1, Ordering::Relaxed) {
         6 => Err(Fault::failed("the second device is gone").into()),
         _ => Ok(Device::Cpu),
     };

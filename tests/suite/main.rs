@@ -21,6 +21,7 @@ mod costs;
 mod cuda_loader;
 mod data;
 mod encoder;
+mod ending;
 mod evaluate;
 mod experiments;
 mod fetch;
@@ -32,6 +33,8 @@ mod oracle;
 mod precision;
 mod report;
 mod runs;
+#[cfg(unix)]
+mod slurm;
 mod specs;
 mod spectrum;
 mod starts;

@@ -223,6 +223,97 @@ fn a_sweep_is_carried_by_one_command_a_run() {
     );
 }
 
+/// A scheduler that begins a run again and again, each time killed before its first checkpoint, comes to an
+/// end.
+#[test]
+fn a_run_that_never_keeps_a_step_fails_for_a_scheduler() {
+    let spec = Spec::tiny().set("training.batch_size=1").without("arms.vlora").text();
+    let dir = folder_with(&spec);
+    let kill_early = |more: &[&str]| {
+        let mut child = start(dir.path(), more);
+        wait_for_progress(dir.path(), &mut child, &[]);
+        let _ = child.kill();
+        assert_eq!(child.wait().unwrap().code(), None, "the run is too short for this test");
+    };
+    kill_early(&[]);
+    let run = run_folders(&dir.path().join("results/tiny")).remove(0);
+    assert!(!run.join(RunFolder::CHECKPOINT).exists());
+    let loud = ["run", "tiny.yaml", "--device", "cpu", "--require-progress"];
+    let ran = vlora(dir.path(), &loud);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("no step was kept since the run was begun last"), "{}", ran.err);
+    let status = vlora(dir.path(), &["status"]);
+    assert!(status.out.contains("no step was kept"), "{}", status.out);
+    // With checkpoints it goes on.
+    for _ in 0..2 {
+        let before = fs::metadata(run.join(RunFolder::CHECKPOINT)).and_then(|m| m.modified()).ok();
+        let mut child = start(dir.path(), &["--checkpoint-steps", "20"]);
+        let has_another = || {
+            fs::metadata(run.join(RunFolder::CHECKPOINT)).and_then(|m| m.modified()).ok() != before
+        };
+        while !has_another() {
+            sleep(Duration::from_millis(2));
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    let ran = vlora(dir.path(), &[&RUN[..], &["--require-progress"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let provenance = json(&run.join(RunFolder::PROVENANCE));
+    let begun = provenance["sessions"].as_array().unwrap().iter();
+    let begun: Vec<u64> = begun.map(|session| session["resumed_at"].as_u64().unwrap()).collect();
+    assert!(begun.len() == 3 && begun[0] == 0 && begun.is_sorted(), "{begun:?}");
+}
+
+/// A run that fails is tried again if that is wanted, and so are those that start from it.
+#[test]
+fn a_failed_run_is_tried_again() {
+    let spec = Spec::tiny()
+        .set("training.warmup_ratio=0")
+        .set("arms.baseline.training={learning_rate: 1.0e+30}")
+        .without("arms.vlora")
+        .arm("after", "{start: {arm: baseline}, lora: {rank: 2}}")
+        .text();
+    let dir = folder_with(&spec);
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "--device", "cpu", "--retries", "2"]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.err.matches("baseline seed 0: FAILED").count(), 3, "{}", ran.err);
+    let record = json(&dir.path().join("results/tiny/experiment.json"));
+    let failure = dir
+        .path()
+        .join("results/tiny/runs")
+        .join(record["variants"][0]["runs"][0].as_str().unwrap());
+    assert_eq!(json(&failure.join(RunFolder::FAILURE))["tries"], 3);
+    let both = vlora(dir.path(), &[&RUN[..], &["--retries", "1", "--fail-fast"]].concat());
+    assert_eq!(both.code, 2);
+}
+
+/// A process that waits for the runs of another trains them when that one dies.
+#[test]
+fn a_process_that_waits_takes_over_the_runs_of_one_that_dies() {
+    let spec = Spec::tiny().set("training.epochs=40").without("arms.vlora").text();
+    let whole = folder_with(&spec);
+    assert_eq!(vlora(whole.path(), &RUN).code, 0);
+    let dir = folder_with(&spec);
+    let mut first = start(dir.path(), &[]);
+    wait_for_progress(dir.path(), &mut first, &[]);
+    let second = command(dir.path())
+        .args(RUN)
+        .arg("--wait")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    // It comes to wait.
+    sleep(Duration::from_millis(500));
+    let _ = first.kill();
+    let killed = first.wait().unwrap().code().is_none();
+    let ran = Ran::of(second.unwrap().wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let results = dir.path().join("results/tiny");
+    assert!(evidence(&results) == evidence(&whole.path().join("results/tiny")));
+    assert!(killed, "the first process was done too soon");
+}
+
 /// The first failure ends the command if that is wanted, and names its run.
 #[test]
 fn a_failure_stops_the_others_if_it_is_wanted() {

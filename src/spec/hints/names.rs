@@ -70,8 +70,8 @@ pub const OTHER_NAMES: &[OtherName] = &[
             "iterations",
             "max_iters",
         ],
-        &["training.epochs"],
-        "training is counted in epochs",
+        &["training.steps"],
+        "training ends after so many, within an epoch if need be",
     ),
     other(
         &["warmup", "warm_up", "warmup_steps", "warmup_epochs", "num_warmup_steps", "warmup_iters"],
@@ -98,9 +98,14 @@ pub const OTHER_NAMES: &[OtherName] = &[
     ),
     other(&["smoothing", "label_smooth"], &["training.label_smoothing"], ""),
     other(
-        &["save_best", "early_stopping", "patience", "load_best_model_at_end"],
+        &["save_best", "load_best_model_at_end"],
         &["training.select"],
-        "`best` tests the weights of the best epoch; training is never cut short",
+        "`best` tests the weights of the best epoch",
+    ),
+    other(
+        &["early_stopping", "early_stopping_patience", "early_stop", "stop_early"],
+        &["training.patience"],
+        "with `training.select: best`",
     ),
     other(
         &["optimizer", "optimiser", "optim", "opt"],

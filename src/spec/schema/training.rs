@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingSpec {
     pub epochs: usize,
+    /// Training ends after so many optimiser steps, within an epoch if need be. The schedule is over them.
+    /// None: after the last epoch. Left out at its default, so that evidence of earlier versions stays; so
+    /// is `patience`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Training ends when the validation metric has not become better for so many epochs. None: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// Examples a forward pass.
     pub batch_size: usize,
     /// Forward passes an optimiser step; the effective batch is `batch_size × accumulation`.
@@ -31,6 +39,8 @@ impl Default for TrainingSpec {
     fn default() -> Self {
         TrainingSpec {
             epochs: 10,
+            steps: None,
+            patience: None,
             batch_size: 64,
             accumulation: 1,
             learning_rate: 1e-3,

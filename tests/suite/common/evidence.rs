@@ -66,7 +66,8 @@ pub fn leave(
             match outcome(i, *seed) {
                 Outcome::Unfinished => {}
                 Outcome::Failed(reason) => {
-                    let failure = Failure { schema: SCHEMA_VERSION, reason: reason.into() };
+                    let failure =
+                        Failure { schema: SCHEMA_VERSION, reason: reason.into(), tries: 1 };
                     run.write_json(RunFolder::FAILURE, &failure).unwrap();
                 }
                 Outcome::Right(right) => {

@@ -11,7 +11,7 @@ pub const ALONE: Workers = at_once(1);
 
 /// So many runs at once, on the CPU.
 pub const fn at_once(jobs: usize) -> Workers<'static> {
-    Workers::new(jobs, &|| Ok(Device::Cpu))
+    Workers::new(jobs, &|_| Ok(Device::Cpu))
 }
 
 pub struct Silent;

@@ -1,0 +1,106 @@
+//! `vlora why`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::runs::name;
+use super::{clean, place, several};
+use crate::error::Result;
+use crate::results::{Provenance, RunFolder, SpecRecord, StartRecord};
+use crate::spec::{NUMERICS_VERSION, identifying_fields};
+use crate::terminal::print;
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The folder of a run, as results/quickstart/runs/3feadbede2b5
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+}
+
+/// The most other variants that are compared.
+const MOST: usize = 8;
+
+pub fn why(args: &WhyArgs) -> Result<()> {
+    let (experiment, id) = place(&args.run)?;
+    let run = experiment.run(&id);
+    let SpecRecord { spec, seed, .. } = run.read_json(RunFolder::SPEC)?;
+    let fields = identifying_fields(&spec);
+    let record = experiment.read_record()?;
+    let own = record.variants.iter().find(|variant| variant.runs.contains(&id));
+    let arm = match own {
+        Some(variant) => format!("{} seed {seed}", clean(&variant.label)),
+        None => format!("seed {seed}"),
+    };
+    let mut text = format!(
+        "{id}: {arm} of {} ({})\n\nIts id is a hash of\n\n",
+        clean(&name(&experiment)),
+        run.state().name()
+    );
+    let mut line = |field: &str, value: &str| text += &format!("  {field}: {}\n", clean(value));
+    let provenance = run.read_json::<Provenance>(RunFolder::PROVENANCE).ok();
+    let numerics = provenance.as_ref().and_then(|p| p.sessions.last()).map(|s| s.numerics_version);
+    let numerics = numerics.unwrap_or(NUMERICS_VERSION);
+    line("numerics version", &numerics.to_string());
+    line("seed", &seed.to_string());
+    match &provenance {
+        Some(provenance) => line("data", &format!("SHA-256 {}", provenance.data_sha256)),
+        None => line("data", "a SHA-256, which is recorded when the run begins"),
+    }
+    if let Ok(start) = run.read_json::<StartRecord>(RunFolder::START) {
+        line("start", &format!("{}, SHA-256 {}", start.from, start.sha256));
+    }
+    for (field, value) in &fields {
+        line(field, value.trim_matches('"'));
+    }
+    if numerics != NUMERICS_VERSION {
+        text += &format!(
+            "\nThis program has numerics version {NUMERICS_VERSION}: it would train the run again, under \
+             another id.\n"
+        );
+    }
+    let others = record.variants.iter().filter(|variant| !variant.runs.contains(&id));
+    let mut others: Vec<_> =
+        others.map(|v| (differences(&fields, &identifying_fields(&v.spec)), v)).collect();
+    others.sort_by_key(|(differences, _)| differences.len());
+    if own.is_none() {
+        text +=
+            "\nThe experiment compares it no more: its spec, its seeds or its data have changed.\n";
+        if !record.seeds.contains(&seed) {
+            text += &format!("  seed: {seed} is not among its seeds\n");
+        }
+    }
+    if !others.is_empty() {
+        text += "\nThe experiment's other arms, nearest first, differ in\n";
+    }
+    for (differences, variant) in others.iter().take(MOST) {
+        text += &format!("\n  {}\n", clean(&variant.label));
+        if differences.is_empty() {
+            text += "    nothing of the spec: its data, or what it starts from\n";
+        }
+        for line in differences {
+            text += &format!("    {}\n", clean(line));
+        }
+    }
+    if others.len() > MOST {
+        text += &format!("\n  … {} more\n", several(others.len() - MOST, "arm"));
+    }
+    print(&text)
+}
+
+/// `field: here, there` for each field that is not the same.
+fn differences(here: &BTreeMap<String, String>, there: &BTreeMap<String, String>) -> Vec<String> {
+    let value = |fields: &BTreeMap<String, String>, field: &str| {
+        let text = fields.get(field).map(|value| value.trim_matches('"').to_string());
+        text.unwrap_or_else(|| "not used".into())
+    };
+    let mut all: Vec<&String> = here.keys().chain(there.keys()).collect();
+    all.sort();
+    all.dedup();
+    let is_other = |field: &&String| here.get(*field) != there.get(*field);
+    let text = |field: &String| {
+        format!("{field}: {} there, {} here", value(there, field), value(here, field))
+    };
+    all.into_iter().filter(is_other).map(text).collect()
+}

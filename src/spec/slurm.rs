@@ -1,0 +1,112 @@
+//! `slurm`: what the jobs of an experiment ask Slurm for. It affects no result.
+
+use serde::{Deserialize, Serialize};
+
+use super::de::from_node;
+use super::error::SpecError;
+use super::node::{Node, Value};
+
+/// What each job asks for, in Slurm's words. What is left out is left to Slurm.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SlurmSpec {
+    pub partition: Option<String>,
+    pub account: Option<String>,
+    pub qos: Option<String>,
+    /// The time of a job, such as `4:00:00` or `1-00:00:00`. A run that needs more gets further turns.
+    pub time: Option<String>,
+    /// Memory of a node, such as `16G`.
+    pub mem: Option<String>,
+    pub gpus: Option<usize>,
+    /// Processors.
+    pub cpus: Option<usize>,
+    /// Runs that a job trains, one after another. 1 if None.
+    pub runs_per_job: Option<usize>,
+    /// The most jobs of an array that run at once.
+    pub at_once: Option<usize>,
+    /// Further options of `sbatch`, such as `--constraint=a100`.
+    pub options: Vec<String>,
+}
+
+/// Options that a launch sets itself.
+const OWN: [&str; 11] = [
+    "--array",
+    "--chdir",
+    "--output",
+    "--error",
+    "--open-mode",
+    "--requeue",
+    "--no-requeue",
+    "--signal",
+    "--dependency",
+    "--parsable",
+    "--wrap",
+];
+
+/// What is wrong with an option of `sbatch`, if anything.
+pub fn option_fault(option: &str) -> Option<&'static str> {
+    let name = option.split('=').next().unwrap_or_default();
+    if !option.starts_with("--") || name.len() < 4 || option.chars().any(char::is_control) {
+        Some("a long option of sbatch, as in `--constraint=a100`")
+    } else if option.contains(char::is_whitespace) {
+        Some("an option and its value joined by `=`, without spaces")
+    } else if OWN.contains(&name) {
+        Some("an option that the launch does not set itself")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with a value that Slurm gets as it is, if anything.
+pub fn value_fault(value: &str) -> Option<&'static str> {
+    let is_plain = |c: char| c.is_ascii_graphic() && !"\"'\\#".contains(c);
+    match !value.is_empty() && value.chars().all(is_plain) {
+        true => None,
+        false => Some("text without spaces and quotes"),
+    }
+}
+
+/// Reads the section; None where it is not given.
+pub fn slurm(node: Option<Node>) -> Result<SlurmSpec, SpecError> {
+    let Some(node) = node.filter(|node| node.value != Value::Null) else {
+        return Ok(SlurmSpec::default());
+    };
+    let spec: SlurmSpec = from_node(&node)?;
+    let at = |field: &str| node.nearest(field).0.origin.clone();
+    let SlurmSpec { partition, account, qos, time, mem, .. } = &spec;
+    let values = [
+        ("partition", partition),
+        ("account", account),
+        ("qos", qos),
+        ("time", time),
+        ("mem", mem),
+    ];
+    for (field, value) in values {
+        let fault = value.as_ref().and_then(|value| Some((value, value_fault(value)?)));
+        if let Some((value, expected)) = fault {
+            return Err(SpecError::new("Slurm cannot be asked for this")
+                .found(format!("`{value}`"))
+                .expected(expected)
+                .at(at(field)));
+        }
+    }
+    let counts =
+        [("runs_per_job", spec.runs_per_job), ("at_once", spec.at_once), ("cpus", spec.cpus)];
+    if let Some((field, _)) = counts.iter().find(|(_, n)| *n == Some(0)) {
+        return Err(SpecError::new("a job cannot do with none")
+            .found("0")
+            .expected("a whole number of at least 1")
+            .at(at(field)));
+    }
+    for (i, option) in spec.options.iter().enumerate() {
+        if let Some(expected) = option_fault(option) {
+            let list = node.nearest("options").0;
+            let origin = list.items().get(i).unwrap_or(list).origin.clone();
+            return Err(SpecError::new("Slurm cannot be asked for this")
+                .found(format!("`{option}`"))
+                .expected(expected)
+                .at(origin));
+        }
+    }
+    Ok(spec)
+}
