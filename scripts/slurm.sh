@@ -17,6 +17,12 @@ dir=$(mktemp -d)
 mkdir "$dir"/{munge,state,spool}
 stop() {
     local pids=()
+    # Jobs that a failed command has left.
+    scancel --user="$user" 2>/dev/null || true
+    for _ in $(seq 50); do
+        [ -z "$(squeue --noheader 2>/dev/null)" ] && break
+        sleep 0.2
+    done
     for program in slurmd slurmctld munged; do
         [ -f "$dir/$program.pid" ] && pids+=("$(cat "$dir/$program.pid")")
     done
@@ -29,6 +35,7 @@ stop() {
     kill -9 "${pids[@]}" 2>/dev/null || true
     rm -rf "$dir"
 }
+user=$(id -un)
 trap stop EXIT
 chmod 755 "$dir"
 chmod 700 "$dir/munge"
@@ -37,7 +44,6 @@ chmod 400 "$dir/munge/key"
 
 host=$(hostname)
 host=${host%%.*}
-user=$(id -un)
 port=$((20000 + RANDOM % 20000))
 cat >"$dir/slurm.conf" <<CONFIG
 ClusterName=vlora
@@ -71,7 +77,7 @@ SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES State=UP
 CONFIG
-export SLURM_CONF="$dir/slurm.conf"
+export SLURM_CONF="$dir/slurm.conf" VLORA_TEST_SLURM=1
 
 # Its checks of owners and permissions are for clusters.
 munged --force --key-file="$dir/munge/key" --socket="$dir/munge/socket" --seed-file="$dir/munge/seed" \

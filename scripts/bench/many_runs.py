@@ -83,8 +83,9 @@ def make(vlora, folder, spec):
     first = results / "runs" / plan[0]["run"]
     files = {path.name: path.read_bytes() for path in first.iterdir() if path.suffix in (".json", ".jsonl")}
     result = json.loads(files["result.json"])
-    # Its own file sizes and hashes would not be those of the copies.
-    del result["files"]
+    # They would not be those of the copies.
+    for own in ("files", "digest"):
+        result.pop(own, None)
     for variant in record["variants"]:
         for seed, run in zip(record["seeds"], variant["runs"]):
             if run == first.name:

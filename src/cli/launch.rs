@@ -1,18 +1,19 @@
 //! `vlora launch`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::hub::LockedHubArgs;
-use super::run::{check_change, keep_lock};
-use super::{DeviceArgs, OutArgs, SpecArgs, clean, print, several};
+use super::run::{Keep, check_change, keep_lock, minutes};
+use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states};
 use crate::error::{Error, Fault, Result};
-use crate::results::{ExperimentFolder, RunState};
+use crate::results::{Claim, ExperimentFolder, RunState};
 use crate::runner::launch::slurm::{self, Array};
-use crate::runner::launch::{jobs, stages};
-use crate::runner::{Origin, Plan, PlannedRun};
+use crate::runner::launch::{Bundle, Job, Stage, jobs, stages};
+use crate::runner::{Origin, Plan, PlannedRun, device_list, planned_kind};
 use crate::spec::{SlurmSpec, option_fault, value_fault};
 use crate::terminal::print_data;
 
@@ -54,7 +55,7 @@ struct SlurmArgs {
     /// Memory of a job, as in 16G
     #[arg(long, value_name = "SIZE", value_parser = value)]
     mem: Option<String>,
-    /// GPUs of a job; a run uses one
+    /// GPUs of a job; a run uses one. With --device auto, jobs compute on GPUs if they ask for any
     #[arg(long, value_name = "N")]
     gpus: Option<usize>,
     /// Processors of a job
@@ -73,6 +74,12 @@ struct SlurmArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 120,
         value_parser = clap::value_parser!(u32).range(1..=65_535))]
     warning: u32,
+    /// Write checkpoints at least every so many minutes, as for `vlora run`
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    checkpoint_minutes: Option<f64>,
+    /// Which weights of finished runs to keep, as for `vlora run`
+    #[arg(long, value_enum, default_value_t)]
+    keep: Keep,
     /// Let --set drop runs from the experiment's table, as for `vlora run`
     #[arg(long)]
     replace: bool,
@@ -84,7 +91,7 @@ struct SlurmArgs {
     #[command(flatten)]
     out: OutArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    devices: DevicesArgs,
 }
 
 fn value(text: &str) -> std::result::Result<String, String> {
@@ -133,8 +140,23 @@ impl SlurmArgs {
         }
     }
 
+    /// The device of the jobs. `auto` is what they ask for, since this machine may have another: the ids of runs
+    /// depend on it.
+    fn device_of_jobs(&self, resources: &SlurmSpec) -> Result<&str> {
+        let asks_for_gpus = resources.gpus.is_some_and(|gpus| gpus > 0)
+            || resources.options.iter().any(|option| option.contains("gpu"));
+        match self.devices.name() {
+            "auto" if asks_for_gpus => Ok("cuda"),
+            "auto" => Ok("cpu"),
+            named => {
+                device_list(named)?;
+                Ok(named)
+            }
+        }
+    }
+
     /// The command of every job, without the ids of its runs.
-    fn command(&self) -> Result<Vec<OsString>> {
+    fn command(&self, device: &str) -> Result<Vec<OsString>> {
         let program = std::env::current_exe()
             .map_err(|e| Error::from(Fault::failed(format!("this program is not found: {e}"))))?;
         let mut command: Vec<OsString> = vec![program.into(), "run".into()];
@@ -143,7 +165,13 @@ impl SlurmArgs {
             command.extend(["--set".into(), set.into()]);
         }
         command.extend(["--out".into(), self.out.out.clone().into()]);
-        command.extend(["--device".into(), self.device.name().into()]);
+        command.extend(["--device".into(), device.into()]);
+        if let Some(minutes) = self.checkpoint_minutes {
+            command.extend(["--checkpoint-minutes".into(), minutes.to_string().into()]);
+        }
+        if !self.keep.is_default() {
+            command.extend(["--keep".into(), "none".into()]);
+        }
         if self.hub.is_unlocked() {
             command.push("--unlocked".into());
         }
@@ -160,30 +188,51 @@ impl SlurmArgs {
 }
 
 fn launch_slurm(args: &SlurmArgs) -> Result<()> {
-    let device = args.device.planned()?;
-    let experiment = args.spec.load_for_kind(device)?;
+    // The section is needed to know the device, on which the rest of the spec depends.
+    let resources = args.resources(&args.spec.load()?.slurm);
+    let device = args.device_of_jobs(&resources)?;
+    check_time(&resources, args.warning)?;
+    let experiment = args.spec.load_for_kind(planned_kind(device)?)?;
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
     plan.origin = Origin::of_process(&args.out.out, &args.spec.set);
-    let resources = args.resources(&plan.experiment.slurm);
-    let queued = jobs(&folder);
-    let is_left = |run: &PlannedRun| {
-        !matches!(run.state, RunState::Finished | RunState::Damaged | RunState::Running)
-            && !queued.contains_key(&run.id)
-    };
-    let stages = stages(&plan, is_left, resources.runs_per_job.unwrap_or(1));
-    let runs: usize = stages.iter().flatten().map(Vec::len).sum();
-    if runs == 0 {
-        return print(&format!(
-            "{}: nothing to submit; {}\n",
-            clean(&plan.experiment.name),
-            waiting(&plan, queued.len())
-        ));
-    }
     let directory = std::env::current_dir()
         .map_err(|e| Error::from(Fault::failed(format!("the working folder is not known: {e}"))))?;
     let records = directory.join(slurm::folder(&folder));
-    let command = args.command()?;
+    for path in [&directory, &records] {
+        check_path(path)?;
+    }
+    // Two launches at once would submit the same runs.
+    let _claim = match args.dry_run {
+        true => None,
+        false => Some(Claim::new(&records)?.ok_or_else(|| {
+            Error::from(
+                Fault::failed("another launch of this experiment is under way")
+                    .source(shown(folder.path()))
+                    .help("wait for its end"),
+            )
+        })?),
+    };
+    let mut queued = match jobs(std::slice::from_ref(&folder)) {
+        // Where nothing is submitted, there need be no Slurm.
+        Err(_) if args.dry_run => BTreeMap::new(),
+        asked => asked?.remove(0),
+    };
+    queued.retain(|_, job| !job.has_ended);
+    let is_left = |run: &PlannedRun| {
+        let state = folder.run(&run.id).state();
+        !matches!(state, RunState::Finished | RunState::Damaged | RunState::Running)
+            && !queued.contains_key(&run.id)
+    };
+    let stages = stages(&plan, is_left, resources.runs_per_job.unwrap_or(1));
+    if stages.is_empty() {
+        return print(&format!(
+            "{}: nothing to submit; {}\n",
+            clean(&plan.experiment.name),
+            waiting(&plan, &folder, &queued)
+        ));
+    }
+    let command = args.command(device)?;
     let most = match args.dry_run {
         true => slurm::most_tasks_if_known(),
         false => slurm::most_tasks()?,
@@ -198,14 +247,12 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
         tasks,
     };
     if args.dry_run {
-        let scripts = stages.iter().flat_map(|tasks| tasks.chunks(most).map(array));
-        let scripts: Vec<String> = scripts.map(|array| array.script()).collect();
-        return print_data(&scripts.join("\n"));
+        return dry_run(&stages, most, array);
     }
     check_change(&plan, &folder, args.replace)?;
     plan.write_to(&folder)?;
     keep_lock(&args.spec.spec, args.hub.is_unlocked(), &folder)?;
-    submit(&stages, most, array, &folder)?;
+    submit(&stages, most, array, &queued, &folder)?;
     print(&format!(
         "logs: {}\nprogress: vlora status {}\n",
         shown(&slurm::folder(&folder)),
@@ -213,20 +260,75 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
     ))
 }
 
-/// Submits every stage; the arrays of a later one begin when those of the one before have ended.
-fn submit<'a>(
-    stages: &'a [Vec<Vec<String>>],
+/// Refuses a path that Slurm does not take in a script.
+fn check_path(path: &Path) -> Result<()> {
+    let is_odd = |c: char| c == '\\' || c.is_control();
+    match path.to_str().is_none_or(|text| text.contains(is_odd)) {
+        false => Ok(()),
+        true => Err(Fault::new("Slurm takes no such path")
+            .source(path.display())
+            .expected("a path without backslashes and control characters")
+            .into()),
+    }
+}
+
+/// Refuses a time at whose end a job could not keep anything.
+fn check_time(resources: &SlurmSpec, warning: u32) -> Result<()> {
+    // Slurm may warn a minute too early.
+    let least = u64::from(warning) + 120;
+    let given = resources.time.as_ref();
+    let given = given.and_then(|time| Some((time, slurm::seconds(time)?)));
+    match given.filter(|(_, seconds)| *seconds < least) {
+        None => Ok(()),
+        Some((time, _)) => Err(Fault::new("a job has no time before it is warned")
+            .within("--time")
+            .found(format!(
+                "{time}, and a warning {warning} s before its end, which Slurm may give a minute early"
+            ))
+            .expected(format!("at least {} minutes", least.div_ceil(60)))
+            .help("a smaller --warning leaves more time")
+            .into()),
+    }
+}
+
+/// Prints the scripts of all arrays.
+fn dry_run<'a>(
+    stages: &'a [Stage],
     most: usize,
-    array: impl Fn(&'a [Vec<String>]) -> Array<'a>,
+    array: impl Fn(&'a [Bundle]) -> Array<'a>,
+) -> Result<()> {
+    let mut scripts = Vec::new();
+    for (i, stage) in stages.iter().enumerate() {
+        for tasks in stage.bundles.chunks(most) {
+            let script = array(tasks).script();
+            scripts.push(match i {
+                0 => script,
+                _ => format!("# The next array begins when those before it have ended.\n{script}"),
+            });
+        }
+    }
+    print_data(&scripts.join("\n"))
+}
+
+/// Submits every stage. The arrays of a stage begin when those of the stage before have ended, and the jobs of
+/// an earlier launch that train what their runs start from.
+fn submit<'a>(
+    stages: &'a [Stage],
+    most: usize,
+    array: impl Fn(&'a [Bundle]) -> Array<'a>,
+    queued: &BTreeMap<String, Job>,
     folder: &ExperimentFolder,
 ) -> Result<()> {
-    let mut before: Vec<u64> = Vec::new();
+    let mut before: BTreeSet<u64> = BTreeSet::new();
     let mut submitted = 0;
-    for tasks in stages {
-        let mut of_stage = Vec::new();
-        for tasks in tasks.chunks(most) {
+    for stage in stages {
+        let earlier = stage.starts.iter().filter_map(|run| queued.get(run)).map(|job| job.number);
+        let after: Vec<u64> =
+            before.iter().copied().chain(earlier).collect::<BTreeSet<_>>().into_iter().collect();
+        before.clear();
+        for tasks in stage.bundles.chunks(most) {
             let runs: usize = tasks.iter().map(Vec::len).sum();
-            let job = array(tasks).submit(&before).map_err(|e| {
+            let job = array(tasks).submit(&after).map_err(|e| {
                 e.map_fault(|fault| match submitted {
                     0 => fault,
                     n => fault.help(format!(
@@ -238,34 +340,32 @@ fn submit<'a>(
                 })
             })?;
             submitted += runs;
-            of_stage.push(job);
-            let after = match before.is_empty() {
+            before.insert(job);
+            let wait = match after.is_empty() {
                 true => String::new(),
                 false => ", after those whose weights they start from".to_string(),
             };
             print(&format!(
-                "job {job}: {} in {}{after}\n",
+                "job {job}: {} in {}{wait}\n",
                 several(runs, "run"),
                 several(tasks.len(), "task")
             ))?;
         }
-        before = of_stage;
     }
     Ok(())
 }
 
 /// Why no run is left.
-fn waiting(plan: &Plan, queued: usize) -> String {
-    let runs = || plan.variants.iter().flat_map(|v| &v.runs);
-    let count = |state| runs().filter(|run| run.state == state).count();
-    let parts = [
-        (count(RunState::Finished), "finished"),
-        (count(RunState::Damaged), "damaged"),
-        (count(RunState::Running), "running"),
-        (queued, "queued or running in Slurm"),
-    ];
-    let parts = parts.into_iter().filter(|(n, _)| *n > 0);
-    let parts: Vec<String> = parts.map(|(n, what)| format!("{n} {what}")).collect();
+fn waiting(plan: &Plan, folder: &ExperimentFolder, queued: &BTreeMap<String, Job>) -> String {
+    let ids: BTreeSet<&str> =
+        plan.variants.iter().flat_map(|v| &v.runs).map(|run| run.id.as_str()).collect();
+    let (in_slurm, others): (Vec<&str>, Vec<&str>) =
+        ids.into_iter().partition(|id| queued.contains_key(*id));
+    let mut parts = vec![states(others.iter().map(|id| folder.run(id).state()))];
+    if !in_slurm.is_empty() {
+        parts.push(format!("{} queued or running in Slurm", in_slurm.len()));
+    }
+    parts.retain(|part| !part.is_empty());
     parts.join(", ")
 }
 

@@ -214,6 +214,11 @@ impl DevicesArgs {
         Ok(devices)
     }
 
+    /// As they were given.
+    fn name(&self) -> &str {
+        &self.devices
+    }
+
     /// Opens the device of a worker again; on a GPU it has its own stream.
     fn another(&self, worker: usize) -> Result<Device> {
         let list = device_list(&self.devices)?;
@@ -233,11 +238,6 @@ impl DeviceArgs {
     /// The device kind for a command that computes nothing; a GPU need not be present.
     fn planned(&self) -> Result<DeviceKind> {
         planned_kind(&self.device)
-    }
-
-    /// As it was given.
-    fn name(&self) -> &str {
-        &self.device
     }
 }
 
@@ -338,14 +338,19 @@ fn clean(text: &str) -> String {
     visible_line(text).into_owned()
 }
 
-/// The experiment and the id of a run's folder.
+/// The experiment and the id of a run's folder, or of an id under `results`.
 fn place(run: &Path) -> Result<(ExperimentFolder, String)> {
+    let bare = run.to_str().filter(|id| !run.exists() && !id.contains('/'));
+    let under = |id: &str| {
+        let all = ExperimentFolder::all(Path::new("results")).into_iter();
+        all.map(|experiment| experiment.run(id).path().to_path_buf()).find(|path| path.is_dir())
+    };
+    let found = bare.and_then(under);
+    let run = found.as_deref().unwrap_or(run);
     let wrong = || {
-        Error::from(
-            Fault::new("this is not the folder of a run")
-                .source(run.display())
-                .expected("results/<experiment>/runs/<id>, as `vlora runs` lists them"),
-        )
+        Error::from(Fault::new("this is not the folder of a run").source(run.display()).expected(
+            "results/<experiment>/runs/<id>, or the id of a run under results/ that has begun",
+        ))
     };
     let folder = run.canonicalize().map_err(|_| wrong())?;
     let id = folder.file_name().and_then(|name| name.to_str()).ok_or_else(wrong)?.to_string();

@@ -22,6 +22,9 @@ pub struct Progress {
     several: bool,
     runs: usize,
     ended: usize,
+    ended_runs: BTreeSet<String>,
+    /// Whether this process has trained a step.
+    has_trained: bool,
     /// FLOPs of all runs, of ended runs, and of ended runs as far as this process trained them.
     total_flops: f64,
     ended_flops: f64,
@@ -61,6 +64,12 @@ struct CurrentRun {
     validation: Option<f64>,
     /// When the last line about it was written.
     written: Instant,
+}
+
+impl Progress {
+    pub fn has_trained(&self) -> bool {
+        self.has_trained
+    }
 }
 
 impl CurrentRun {
@@ -140,6 +149,8 @@ impl Progress {
             several: jobs > 1,
             runs,
             ended: 0,
+            ended_runs: BTreeSet::new(),
+            has_trained: false,
             total_flops,
             ended_flops: 0.0,
             trained_flops: 0.0,
@@ -255,6 +266,7 @@ impl Observer for Progress {
     }
 
     fn step(&mut self, run: &PlannedRun, step: &Step) {
+        self.has_trained = true;
         let id = &run.id;
         let Some(run) = self.current.get_mut(id) else { return };
         let record = &step.record;
@@ -309,8 +321,14 @@ impl Observer for Progress {
 
     fn run_ended(&mut self, variant: &PlannedVariant, run: &PlannedRun, outcome: &Outcome) {
         let name = format!("{} seed {}", variant.variant.label, run.seed);
-        self.ended += 1;
-        self.ended_flops += variant.flops;
+        let is_held = *outcome == Outcome::HeldElsewhere;
+        // A run that fails may be tried again, and one that another process holds may be waited for.
+        if self.ended_runs.insert(run.id.clone()) {
+            self.ended += 1;
+            self.ended_flops += variant.flops;
+        } else if is_held {
+            return;
+        }
         if let Some(run) = self.current.remove(&run.id) {
             self.trained_flops += run.trained_flops();
             if let (Show::Bars { bars, .. }, Some(bar)) = (&self.show, &run.bar) {
@@ -323,8 +341,17 @@ impl Observer for Progress {
         let test = |r: &RunResult| format!("test {} {}", r.metric_name, metric.text(r.test_metric));
         match outcome {
             Outcome::Finished(r) => {
+                let early = match r.steps < variant.steps() {
+                    true => format!(
+                        ", ended early at step {} of {}, weights of epoch {}",
+                        count(r.steps),
+                        count(variant.steps()),
+                        r.selected_epoch
+                    ),
+                    false => String::new(),
+                };
                 self.line(&format!(
-                    "{place} {name}: {} after {}",
+                    "{place} {name}: {} after {}{early}",
                     test(r),
                     clock(r.training_seconds)
                 ));
@@ -339,7 +366,9 @@ impl Observer for Progress {
             )),
             Outcome::Failed(reason) => self.line(&format!("{place} {name}: FAILED: {reason}")),
             Outcome::HeldElsewhere => {
-                self.line(&format!("{place} {name}: another process is training it"));
+                self.line(&format!(
+                    "{place} {name}: another process is training it, or what it starts from"
+                ));
             }
         }
         if let Show::Bars { all, .. } = &self.show {

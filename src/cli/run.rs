@@ -46,8 +46,8 @@ pub struct RunArgs {
     checkpoint_steps: Option<u64>,
     /// Train the runs with these ids alone, as `vlora plan --format json` lists them
     ///
-    /// So any scheduler can carry a sweep, one command a run. The table has the runs that are finished by
-    /// then; `vlora report` makes it again.
+    /// So any scheduler can carry a sweep, one command a run. The command that finishes the last run makes the
+    /// table; `vlora report` makes one of those that are finished.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
     /// Stop after this time, as in 25m or 1h30m; what is trained so far is kept
@@ -70,10 +70,10 @@ pub struct RunArgs {
     /// A run whose process dies is taken over.
     #[arg(long)]
     wait: bool,
-    /// Fail a run that is where it was when it was begun last
+    /// Fail a run that is started for the fourth time without having kept a step since the first
     ///
-    /// For schedulers that begin a killed job again: a run that leaves no checkpoint between two kills
-    /// would be begun for ever.
+    /// For schedulers that start a killed job again: a run that leaves no checkpoint would be started for
+    /// ever.
     #[arg(long)]
     require_progress: bool,
     /// Let --set drop runs from the experiment's table
@@ -95,12 +95,18 @@ pub struct RunArgs {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Keep {
+pub enum Keep {
     /// Those that were tested
     #[default]
     Tested,
     /// None, once no run of the spec is left that starts from them; also of runs that were finished before
     None,
+}
+
+impl Keep {
+    pub fn is_default(self) -> bool {
+        self == Keep::default()
+    }
 }
 
 impl RunArgs {
@@ -126,6 +132,11 @@ pub fn keep_lock(spec: &Path, is_unlocked: bool, folder: &ExperimentFolder) -> R
     }
 }
 
+fn is_all_finished(plan: &Plan, folder: &ExperimentFolder) -> bool {
+    let mut runs = plan.variants.iter().flat_map(|variant| &variant.runs);
+    runs.all(|run| folder.run(&run.id).state() == RunState::Finished)
+}
+
 /// Writes the table of the finished runs, if there are any.
 fn write_finished(plan: &Plan, folder: &ExperimentFolder) -> Result<()> {
     match Summary::of(plan.record(), folder, evidence) {
@@ -135,7 +146,7 @@ fn write_finished(plan: &Plan, folder: &ExperimentFolder) -> Result<()> {
 }
 
 /// A number of minutes that is more than none and less than a year.
-fn minutes(text: &str) -> std::result::Result<f64, String> {
+pub fn minutes(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(minutes) if minutes > 0.0 && minutes < 525_600.0 => Ok(minutes),
         _ => Err("expected a number above 0, below 525600 (a year)".into()),
@@ -146,7 +157,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let started = Instant::now();
     let devices = args.devices.open()?;
     check_jobs(args.jobs)?;
-    let jobs = args.jobs * devices.len();
+    // Before the data are read: a scheduler may warn at any moment.
+    let stop = stop_on_signal()?;
     let experiment = args.spec.load_for(&devices[0])?;
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
@@ -157,11 +169,16 @@ pub fn run(args: &RunArgs) -> Result<()> {
             args.spec.spec.display()
         ));
     }
-    let only = only(&args.only, &plan, &folder)?;
+    let only = only(&args.only, &plan, &folder, args.wait)?;
     check_change(&plan, &folder, args.replace)?;
     keep_lock(&args.spec.spec, args.hub.is_unlocked(), &folder)?;
-    let mut progress = Progress::new(&plan, only.as_ref(), jobs, args.quiet, args.log_every());
-    let stop = stop_on_signal()?;
+    let mut progress = Progress::new(
+        &plan,
+        only.as_ref(),
+        args.jobs * devices.len(),
+        args.quiet,
+        args.log_every(),
+    );
     // On a GPU, a device that is opened anew has a stream of its own.
     let own = |worker: usize| match worker < devices.len() {
         true => Ok(devices[worker].clone()),
@@ -176,13 +193,24 @@ pub fn run(args: &RunArgs) -> Result<()> {
         keeps_weights: args.keep == Keep::Tested,
         waits: args.wait,
         requires_progress: args.require_progress,
-        ..Workers::new(jobs, &own)
+        devices: devices.len(),
+        ..Workers::new(args.jobs, &own)
     };
     let executed = execute(&plan, &folder, workers, stop, &mut progress);
     progress.finish();
+    let has_trained = progress.has_trained();
     let outcomes = match executed {
+        // A scheduler that sees an interruption starts the command again.
+        Err(Error::Interrupted) if args.require_progress && !has_trained => {
+            return Err(Fault::failed("interrupted before a step was trained")
+                .help("give the job more time")
+                .into());
+        }
         Err(error) => {
-            write_finished(&plan, &folder)?;
+            // A job that is warned has little time.
+            if only.is_none() {
+                write_finished(&plan, &folder)?;
+            }
             return Err(error);
         }
         Ok(outcomes) => outcomes,
@@ -191,7 +219,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let failed = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
     let held = outcomes.iter().filter(|o| matches!(o, Outcome::HeldElsewhere)).count();
     let mut written = Ok(());
-    if held < outcomes.len() {
+    // Of many commands that train a run each, the one that ends last makes the table.
+    let is_last = only.is_none() || is_all_finished(&plan, &folder);
+    if held < outcomes.len() && is_last {
         let summary = Summary::of(plan.record(), &folder, evidence)?;
         written = write_and_show(&summary, &folder, args.format.format);
     }
@@ -215,12 +245,13 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-/// The runs that are trained; None for all. Errors if an id is not in the plan, or if its run starts from
-/// one that is neither finished nor trained now.
+/// The runs that are trained; None for all. Errors if an id is not in the plan, or if its run is not finished and
+/// starts from one that is neither finished nor trained now. With `waits` such a run fails alone.
 fn only(
     ids: &[String],
     plan: &Plan,
     folder: &ExperimentFolder,
+    waits: bool,
 ) -> Result<Option<BTreeSet<String>>> {
     if ids.is_empty() {
         return Ok(None);
@@ -236,8 +267,9 @@ fn only(
                 .into());
         };
         let Some((_, before)) = plan.started_from(variant, run) else { continue };
-        let is_there = folder.run(&before.id).state() == RunState::Finished;
-        if !is_there && !only.contains(&before.id) {
+        let is_finished = |id: &str| folder.run(id).state() == RunState::Finished;
+        let is_there = is_finished(&before.id) || is_finished(&run.id);
+        if !is_there && !waits && !only.contains(&before.id) {
             return Err(fault(format!("the run {id} starts from one that is not finished"))
                 .found(format!("{} is {}", before.id, folder.run(&before.id).state().name()))
                 .help(format!("train that first, or both: `--only {},{id}`", before.id))

@@ -1,6 +1,6 @@
 //! `vlora status`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
@@ -50,7 +50,14 @@ const MOST: usize = 20;
 pub fn status(args: &StatusArgs) -> Result<()> {
     loop {
         let (shown, _) = experiments(&args.folder)?;
-        let runs: Vec<Run> = shown.iter().flat_map(runs_of).collect();
+        let jobs = jobs(&shown).unwrap_or_else(|reason| {
+            eprint_line(&format!(
+                "note: what the scheduler says of the runs is not known: {reason}"
+            ));
+            vec![BTreeMap::new(); shown.len()]
+        });
+        let runs: Vec<Run> =
+            shown.iter().zip(&jobs).flat_map(|(folder, jobs)| runs_of(folder, jobs)).collect();
         let text = match args.format.format {
             FormatName::Table => text(&runs),
             other => table(&runs.iter().collect::<Vec<_>>()).render(other.into()),
@@ -71,7 +78,7 @@ pub fn status(args: &StatusArgs) -> Result<()> {
 }
 
 /// The runs that the experiment compares, each once.
-fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
+fn runs_of(folder: &ExperimentFolder, jobs: &BTreeMap<String, Job>) -> Vec<Run> {
     let record = match folder.read_record() {
         Ok(record) => record,
         Err(damaged) => {
@@ -80,7 +87,6 @@ fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
         }
     };
     let experiment = name(folder);
-    let jobs = jobs(folder);
     let mut seen = BTreeSet::new();
     let mut runs = Vec::new();
     for variant in &record.variants {
@@ -91,9 +97,7 @@ fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
             let run = folder.run(id);
             let (state, claim) = run.state_and_claim();
             let reason = match state {
-                RunState::Failed => {
-                    run.read_json(RunFolder::FAILURE).ok().map(|failure: Failure| failure.reason)
-                }
+                RunState::Failed => run.read_json(RunFolder::FAILURE).ok().map(reason_of),
                 _ => None,
             };
             runs.push(Run {
@@ -103,12 +107,21 @@ fn runs_of(folder: &ExperimentFolder) -> Vec<Run> {
                 seed: *seed,
                 state,
                 claim,
-                job: jobs.get(id).cloned(),
+                job: jobs.get(id).filter(|_| state != RunState::Finished).cloned(),
                 reason,
             });
         }
     }
     runs
+}
+
+/// Why a run failed, and how often, in one line.
+fn reason_of(Failure { reason, tries, .. }: Failure) -> String {
+    let first = reason.lines().next().unwrap_or_default();
+    match tries {
+        0 | 1 => first.to_string(),
+        tries => format!("{first} ({tries} tries)"),
+    }
 }
 
 /// A line an experiment, then the runs under way or queued and those that need somebody.
@@ -193,9 +206,9 @@ fn table(runs: &[&Run]) -> Table {
                 Cell::number(job.state.clone(), clean(&text))
             }),
             run.job.as_ref().map_or(Cell::none(), |job| Cell::text(clean(&job.reason))),
-            run.reason.as_ref().map_or(Cell::none(), |reason| {
-                Cell::number(reason.clone(), clean(reason.lines().next().unwrap_or_default()))
-            }),
+            run.reason
+                .as_ref()
+                .map_or(Cell::none(), |reason| Cell::number(reason.clone(), clean(reason))),
         ]);
     }
     table

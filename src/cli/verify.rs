@@ -12,14 +12,14 @@ use super::{DeviceArgs, clean, place};
 use crate::error::{Error, Fault, Result};
 use crate::models;
 use crate::report::count;
-use crate::results::{ExperimentFolder, Verification};
+use crate::results::{ExperimentFolder, SeedEffects, Verification};
 use crate::runner::{Extent, Plan, Repetition, device_kind, verify as verified};
 use crate::spec;
 use crate::terminal::print;
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The folders of finished runs, as results/quickstart/runs/3feadbede2b5
+    /// The folders of finished runs, as results/quickstart/runs/3feadbede2b5, or their ids under results/
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Repeat so many optimiser steps, and interrupt them in the middle
@@ -47,14 +47,14 @@ pub fn verify(args: &VerifyArgs) -> Result<()> {
         };
         let how = if found.interrupted { ", interrupted and resumed" } else { "" };
         let seed = match found.seed_effects {
-            Some(effects) if effects.are_whole() && effects.weights.is_some() => {
-                "; another seed changes the initial weights and the order of the examples"
+            Some(effects) if !effects.missing().is_empty() => {
+                format!("; another seed does not change its {}", effects.missing().join(" and "))
             }
-            Some(effects) if effects.are_whole() => {
-                "; another seed changes the order of the examples"
+            Some(SeedEffects { weights: Some(_), .. }) => {
+                "; another seed changes its initial weights and its order of examples".to_string()
             }
-            Some(_) => "; another seed changes less than it should",
-            None => "",
+            Some(_) => "; another seed changes its order of examples".to_string(),
+            None => String::new(),
         };
         match found.difference {
             None => print(&format!("{path}: {what}{how}: equal to the bit{seed}\n"))?,

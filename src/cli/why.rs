@@ -14,7 +14,7 @@ use crate::terminal::print;
 
 #[derive(Debug, Args)]
 pub struct WhyArgs {
-    /// The folder of a run, as results/quickstart/runs/3feadbede2b5
+    /// The folder of a run, as results/quickstart/runs/3feadbede2b5, or its id under results/
     #[arg(value_name = "RUN")]
     run: PathBuf,
 }
@@ -49,7 +49,12 @@ pub fn why(args: &WhyArgs) -> Result<()> {
         None => line("data", "a SHA-256, which is recorded when the run begins"),
     }
     if let Ok(start) = run.read_json::<StartRecord>(RunFolder::START) {
-        line("start", &format!("{}, SHA-256 {}", start.from, start.sha256));
+        // An arm's weights follow from its run.
+        let start = match start.from.strip_prefix("run ") {
+            Some(run) => format!("the run {run}"),
+            None => format!("{}, SHA-256 {}", start.from, start.sha256),
+        };
+        line("start", &format!("{start}, and how its weights are changed to fit"));
     }
     for (field, value) in &fields {
         line(field, value.trim_matches('"'));
@@ -61,12 +66,16 @@ pub fn why(args: &WhyArgs) -> Result<()> {
         );
     }
     let others = record.variants.iter().filter(|variant| !variant.runs.contains(&id));
-    let mut others: Vec<_> =
-        others.map(|v| (differences(&fields, &identifying_fields(&v.spec)), v)).collect();
+    let fields = with_start(fields, own.and_then(|variant| variant.start.as_ref()));
+    let mut others: Vec<_> = others
+        .map(|v| {
+            let theirs = with_start(identifying_fields(&v.spec), v.start.as_ref());
+            (differences(&fields, &theirs), v)
+        })
+        .collect();
     others.sort_by_key(|(differences, _)| differences.len());
     if own.is_none() {
-        text +=
-            "\nThe experiment compares it no more: its spec, its seeds or its data have changed.\n";
+        text += "\nThe experiment no longer compares it: its spec, its seeds or its data have changed.\n";
         if !record.seeds.contains(&seed) {
             text += &format!("  seed: {seed} is not among its seeds\n");
         }
@@ -87,6 +96,17 @@ pub fn why(args: &WhyArgs) -> Result<()> {
         text += &format!("\n  … {} more\n", several(others.len() - MOST, "arm"));
     }
     print(&text)
+}
+
+/// The fields with the arm whose weights the run starts from, which its id has as a run.
+fn with_start(
+    mut fields: BTreeMap<String, String>,
+    start: Option<&String>,
+) -> BTreeMap<String, String> {
+    if let Some(label) = start {
+        fields.insert("start.arm".into(), label.clone());
+    }
+    fields
 }
 
 /// `field: here, there` for each field that is not the same.

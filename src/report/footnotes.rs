@@ -5,7 +5,7 @@ use super::notes::{
     data_note, kept_note, load_note, machine_note, match_notes, method_note, precision_note,
     start_note, training_note,
 };
-use super::summary::{FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
+use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
 use super::table::count;
 use super::text::{code, markdown, markdown_lines};
 use crate::results::{Better, Kept, StartRecord, Trivial};
@@ -66,6 +66,7 @@ impl Summary {
             let note = training_note(self.evidence_of(arm), &arm.variant.spec, provenance);
             (arm.variant.label.clone(), note)
         })));
+        notes.extend(self.arms.iter().filter_map(ended_early_note));
         notes.extend(of_arms(&|spec| Some(precision_note(spec.precision).to_string())));
         if self.precisions_differ() {
             notes.push(
@@ -123,6 +124,20 @@ impl Summary {
     }
 }
 
+/// After how many epochs the runs of an arm ended that could end early.
+fn ended_early_note(arm: &ArmSummary) -> Option<String> {
+    let training = &arm.variant.spec.training;
+    training.patience?;
+    let epochs = || arm.runs.iter().map(|run| run.epochs.len());
+    let (least, most) = (epochs().min()?, epochs().max()?);
+    let range = if least == most { most.to_string() } else { format!("{least} to {most}") };
+    Some(format!(
+        "{}: training ended after {range} of at most {} epochs.",
+        code(&arm.variant.label),
+        training.epochs
+    ))
+}
+
 /// Which runs were repeated, and what came of it.
 fn verified_notes(runs: &[&FinishedRun]) -> Vec<String> {
     let all = runs.len();
@@ -140,9 +155,9 @@ fn verified_notes(runs: &[&FinishedRun]) -> Vec<String> {
         }
     }
     for (run, verification) in repeated() {
-        if verification.seed_effects.is_some_and(|effects| !effects.are_whole()) {
+        for what in verification.seed_effects.iter().flat_map(|effects| effects.missing()) {
             notes.push(format!(
-                "Another seed does not change how the run {} begins: its seeds are no repetitions.",
+                "Another seed does not change the {what} of the run {}: its seeds are not independent.",
                 code(&run.id)
             ));
         }

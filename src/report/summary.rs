@@ -267,7 +267,7 @@ fn finished(
             RunFolder::SPEC,
             spec.id == id && spec.seed == seed && same_run(&spec.spec, &variant.spec),
         ),
-        (RunFolder::EPOCHS, has_all_epochs(&epochs, &variant.spec.training)),
+        (RunFolder::EPOCHS, has_all_epochs(&epochs, &result, &variant.spec.training)),
         (RunFolder::EPOCHS, epochs.last().is_some_and(|last| last.step == result.steps)),
         (RunFolder::TEST, assessment.examples == provenance.test_examples),
         (RunFolder::TEST, agrees),
@@ -352,13 +352,15 @@ fn compare(arms: &mut [ArmSummary], baseline: &str) {
         arm.difference = Spread::of(&differences);
     }
 }
-/// Whether there is a record of every epoch; a training that may end early has fewer.
-fn has_all_epochs(epochs: &[EpochRecord], training: &TrainingSpec) -> bool {
-    let may_end_early = training.steps.is_some() || training.patience.is_some();
+
+/// Whether there is a record of every epoch that the training should have had.
+fn has_all_epochs(epochs: &[EpochRecord], result: &RunResult, training: &TrainingSpec) -> bool {
     let is_in_order = epochs.iter().zip(1..).all(|(record, epoch)| record.epoch == epoch);
-    is_in_order
-        && match may_end_early {
-            true => (1..=training.epochs).contains(&epochs.len()),
-            false => epochs.len() == training.epochs,
-        }
+    let is_out_of_patience =
+        training.patience.is_some_and(|patience| epochs.len() == result.selected_epoch + patience);
+    let is_whole = match training.steps {
+        Some(steps) => result.steps == steps as u64,
+        None => epochs.len() == training.epochs,
+    };
+    is_in_order && (is_whole || is_out_of_patience)
 }

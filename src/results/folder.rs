@@ -315,7 +315,7 @@ pub const TRAIN_AGAIN: &str =
     "remove the run's folder, and `vlora run` trains it again, to the same results";
 
 /// Adds the help to an error about a run's record.
-fn with_help(error: Error) -> Error {
+pub fn with_help(error: Error) -> Error {
     error.map_fault(|fault| fault.help(TRAIN_AGAIN))
 }
 

@@ -20,7 +20,9 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::folder::{RunFolder, TRAIN_AGAIN, is_run_id};
+use super::digest::is_as_written;
+use super::folder::{RunFolder, TRAIN_AGAIN, is_run_id, with_help};
+use super::json::{parse, read_text};
 use super::record::{FileRecord, RunResult, SCHEMA_VERSION, SpecRecord, Verification};
 use crate::error::{Error, Fault, Result};
 use crate::spec::{RunSpec, hex};
@@ -76,7 +78,14 @@ impl RunFolder {
                 .help("`vlora run` with its spec resumes it")
                 .into());
         }
-        let result: RunResult = self.read_json(Self::RESULT)?;
+        let path = self.file(Self::RESULT);
+        let text = read_text(&path).map_err(with_help)?;
+        let result: RunResult = parse(&path, &text).map_err(with_help)?;
+        if !is_as_written(&text) {
+            let changed =
+                self.changed(Self::RESULT).found("content that does not have its own digest");
+            return Err(changed.expected("what `vlora run` left").into());
+        }
         let spec: SpecRecord = self.read_json(Self::SPEC)?;
         for (name, schema) in [(Self::RESULT, result.schema), (Self::SPEC, spec.schema)] {
             if schema != SCHEMA_VERSION {

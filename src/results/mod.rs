@@ -26,6 +26,7 @@
 //! files are unchanged ([`RunFolder::verify`]). No field stores it, so none can be wrong.
 
 mod claim;
+mod digest;
 mod evidence;
 mod folder;
 mod integrity;

@@ -143,6 +143,9 @@ pub struct Session {
     /// The step that the process went on after; 0 if it began the run. None in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_at: Option<u64>,
+    /// How often in a row the run was begun at that step without keeping a later one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub starts_there: u32,
     /// Why the newest checkpoint was not used and the one before it was; None if it was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<String>,
@@ -158,6 +161,10 @@ pub struct RepositoryState {
     /// Whether tracked files, apart from results, differed from the commit. None where git could
     /// not be run.
     pub modified: Option<bool>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 fn one_job() -> usize {
@@ -228,6 +235,9 @@ pub struct RunResult {
     /// The share that other processes of this program used. They may have shared its GPU, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_vlora: Option<f64>,
+    /// SHA-256 of the file, with zeros in place of these digits. None in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// A file as it was written.
@@ -265,7 +275,7 @@ impl RunResult {
 pub struct Failure {
     pub schema: u32,
     pub reason: String,
-    /// How often the run has failed since it was planned.
+    /// How often in a row the run has failed.
     #[serde(default = "one_try")]
     pub tries: u32,
 }
@@ -305,9 +315,11 @@ pub struct SeedEffects {
 }
 
 impl SeedEffects {
-    /// Whether the seed does what it should.
-    pub fn are_whole(self) -> bool {
-        self.order && self.weights != Some(false)
+    /// What another seed should change, and does not.
+    pub fn missing(self) -> Vec<&'static str> {
+        let weights = (self.weights == Some(false)).then_some("initial weights");
+        let order = (!self.order).then_some("order of examples");
+        weights.into_iter().chain(order).collect()
     }
 }
 

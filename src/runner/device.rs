@@ -68,7 +68,8 @@ pub fn device_list(names: &str) -> Result<Vec<&str>> {
 }
 
 /// The kind of device for commands that compute nothing: planning for a GPU needs no GPU.
-pub fn planned_kind(name: &str) -> Result<DeviceKind> {
+pub fn planned_kind(names: &str) -> Result<DeviceKind> {
+    let name = device_list(names)?[0];
     match Choice::parse(name)? {
         Choice::Cpu => Ok(DeviceKind::Cpu),
         Choice::Cuda(_) => Ok(DeviceKind::Cuda),

@@ -21,8 +21,9 @@ use crate::results::{ExperimentFolder, RunFolder, RunState};
 /// The workers that train the runs.
 #[derive(Clone, Copy)]
 pub struct Workers<'a> {
-    /// How many runs are trained at once, at least 1. It does not change the results.
+    /// How many runs are trained at once on each device, at least 1. It does not change the results.
     pub jobs: usize,
+    pub devices: usize,
     /// Opens the device of a worker, of which the number is given, from 0. Each worker calls it once, so
     /// that each has its own CUDA stream.
     pub device: &'a (dyn Fn(usize) -> Result<Device> + Sync),
@@ -40,8 +41,8 @@ pub struct Workers<'a> {
     pub keeps_weights: bool,
     /// Whether runs that another process holds are waited for.
     pub waits: bool,
-    /// Whether a run fails that is where it was when it was begun last, as when a scheduler begins it again
-    /// and again.
+    /// Whether a run fails that was started several times without keeping a step, as when a scheduler starts
+    /// it again and again.
     pub requires_progress: bool,
 }
 
@@ -54,6 +55,7 @@ impl<'a> Workers<'a> {
         let interval = CheckpointInterval::DEFAULT;
         Workers {
             jobs,
+            devices: 1,
             device,
             interval,
             only: None,
@@ -92,30 +94,24 @@ pub fn execute(
             outcomes[*index] = outcome;
         }
         if !workers.keeps_weights {
-            remove_weights(plan, folder)?;
+            remove_weights(plan, folder, &runs)?;
         }
         let held: Vec<usize> =
-            pending.iter().copied().filter(|i| outcomes[*i] == Outcome::HeldElsewhere).collect();
-        let failed: Vec<usize> = pending
-            .iter()
-            .copied()
-            .filter(|i| matches!(outcomes[*i], Outcome::Failed(_)))
-            .collect();
-        // A run that another process held may be free by now: the process may have died.
-        let is_free = |index: &usize| folder.run(&runs[*index].1.id).state() != RunState::Running;
-        let mut again: Vec<usize> = held.iter().copied().filter(is_free).collect();
-        if again.len() == pending.len() && !workers.waits {
-            // Each could not be claimed, though none seems to be held.
-            return Ok(outcomes);
-        }
+            (0..runs.len()).filter(|i| outcomes[*i] == Outcome::HeldElsewhere).collect();
+        let has_failed = |index: &&usize| matches!(outcomes[**index], Outcome::Failed(_));
+        let failed: Vec<usize> = pending.iter().filter(has_failed).copied().collect();
+        // A run that another process held may be free by now: the process may have ended, or died.
+        let free = || held.iter().copied().filter(|i| is_free(plan, folder, runs[*i])).collect();
+        let mut again: Vec<usize> = free();
         if retries > 0 && !failed.is_empty() {
             retries -= 1;
             again.extend(&failed);
             again.sort_unstable();
-        }
-        if workers.waits && !held.is_empty() && again.iter().all(|index| held.contains(index)) {
-            wait(&workers, stop)?;
-            again = held;
+        } else if workers.waits && !held.is_empty() {
+            again = wait(&workers, stop, free)?;
+        } else if again == pending {
+            // None of them could be claimed, though none seems to be held.
+            return Ok(outcomes);
         }
         if again.is_empty() {
             return Ok(outcomes);
@@ -124,32 +120,47 @@ pub fn execute(
     }
 }
 
-/// Removes the weights of finished runs from which no unfinished run of the plan starts.
-fn remove_weights(plan: &Plan, folder: &ExperimentFolder) -> Result<()> {
+/// Whether no process trains the run, or the one that it starts from.
+fn is_free(plan: &Plan, folder: &ExperimentFolder, (variant, run): RunOfPlan) -> bool {
+    let before = plan.started_from(variant, run).map(|(_, before)| before);
+    let mut both = [Some(run), before].into_iter().flatten();
+    both.all(|run| folder.run(&run.id).state() != RunState::Running)
+}
+
+/// Waits until some runs that other processes hold are free. Returns them.
+fn wait(workers: &Workers, stop: &AtomicBool, free: impl Fn() -> Vec<usize>) -> Result<Vec<usize>> {
+    loop {
+        // A signal ends it within a fraction of a second.
+        for _ in 0..10 {
+            let is_late = workers.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if is_late || stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        let free = free();
+        if !free.is_empty() {
+            return Ok(free);
+        }
+    }
+}
+
+/// Removes the weights of the finished ones among `runs`, and of those that they start from, if no unfinished
+/// run of the plan starts from them.
+fn remove_weights(plan: &Plan, folder: &ExperimentFolder, runs: &[RunOfPlan]) -> Result<()> {
     let is_finished = |run: &PlannedRun| folder.run(&run.id).state() == RunState::Finished;
     let all = in_order(plan);
     let unfinished = all.iter().filter(|(_, run)| !is_finished(run));
     let needed: BTreeSet<&str> = unfinished
         .filter_map(|(variant, run)| Some(plan.started_from(variant, run)?.1.id.as_str()))
         .collect();
-    for (_, run) in all.iter().filter(|(_, run)| !needed.contains(run.id.as_str())) {
+    let starts = runs.iter().filter_map(|(variant, run)| plan.started_from(variant, run));
+    let own = runs.iter().copied().chain(starts);
+    for (_, run) in own.filter(|(_, run)| !needed.contains(run.id.as_str())) {
         let folder = folder.run(&run.id);
         if folder.file(RunFolder::MODEL).exists() && is_finished(run) {
             folder.remove(RunFolder::MODEL)?;
         }
-    }
-    Ok(())
-}
-
-/// Waits a moment for other processes.
-fn wait(workers: &Workers, stop: &AtomicBool) -> Result<()> {
-    // A signal ends it within a fraction of a second.
-    for _ in 0..10 {
-        let is_late = workers.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if is_late || stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
-        thread::sleep(Duration::from_millis(100));
     }
     Ok(())
 }
@@ -164,16 +175,17 @@ fn execute_once(
     observer: &Mutex<&mut dyn Observer>,
 ) -> Result<Vec<Outcome>> {
     let queue = Queue::new(entries(plan, runs));
-    let jobs = workers.jobs.clamp(1, runs.len().max(1));
+    let all = (workers.jobs * workers.devices).clamp(1, runs.len().max(1));
     let outcomes = Mutex::new(vec![None; runs.len()]);
     let queue = &queue;
-    let Workers { interval, deadline, requires_progress, .. } = workers;
+    let Workers { interval, deadline, requires_progress, only, .. } = workers;
     let experiment = folder;
     let context = WorkerContext {
         plan,
         experiment,
-        jobs,
+        jobs: all.div_ceil(workers.devices.max(1)),
         interval,
+        only,
         deadline,
         requires_progress,
         stop,
@@ -185,13 +197,13 @@ fn execute_once(
         // An error of one worker stops the others after their current step.
         worked.inspect_err(|_| queue.halt())
     };
-    let worked: Vec<Result<()>> = match jobs {
+    let worked: Vec<Result<()>> = match all {
         1 => vec![work(0)],
         _ => thread::scope(|scope| {
             let spawn = |i| {
                 thread::Builder::new().name(format!("run {i}")).spawn_scoped(scope, move || work(i))
             };
-            let spawned: Vec<_> = (0..jobs).map(spawn).collect();
+            let spawned: Vec<_> = (0..all).map(spawn).collect();
             let join = |thread: std::io::Result<thread::ScopedJoinHandle<_>>| match thread {
                 Ok(thread) => thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
                 Err(e) => {

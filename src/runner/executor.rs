@@ -125,15 +125,17 @@ impl<'a> RunExecutor<'a> {
         };
         self.folder.write_json(RunFolder::SPEC, &record)?;
         let WorkerContext { plan, experiment, .. } = self.context;
-        let start = match initial_weights(plan, experiment, self.variant, self.run)? {
-            InitialWeights::FromSeed => None,
-            InitialWeights::Loaded(start, record) => {
-                self.record_start(&record)?;
-                Some(start)
-            }
-            InitialWeights::HeldElsewhere => return Ok(None),
-            InitialWeights::Failed(reason) => return Err(RunError::Failed(reason)),
-        };
+        let is_trained_here = |id: &str| self.context.trains(id);
+        let start =
+            match initial_weights(plan, experiment, self.variant, self.run, is_trained_here)? {
+                InitialWeights::FromSeed => None,
+                InitialWeights::Loaded(start, record) => {
+                    self.record_start(&record)?;
+                    Some(start)
+                }
+                InitialWeights::HeldElsewhere => return Ok(None),
+                InitialWeights::Failed(reason) => return Err(RunError::Failed(reason)),
+            };
         configure(self.device, spec.precision == Precision::Tf32).map_err(TrainError::from)?;
         let run = Run { spec, seed, device: self.device };
         let training = TrainRun { executor: self, start, claim };
@@ -232,8 +234,19 @@ impl<'a> RunExecutor<'a> {
     /// says why it did not resume from the newest checkpoint, if so.
     fn record_session(&self, resumed_at: u64, recovered: Option<String>) -> RunOutcome<()> {
         let recorded = self.folder.read_json::<Provenance>(RunFolder::PROVENANCE);
-        if let (true, Ok(provenance)) = (self.context.requires_progress, &recorded) {
-            check_progress(&provenance.sessions, resumed_at)?;
+        let last = recorded.as_ref().ok().and_then(|provenance| provenance.sessions.last());
+        let starts_there = match self.context.requires_progress {
+            true => starts_there(last, resumed_at),
+            // Who starts a run by hand has a reason to.
+            false => 1,
+        };
+        if self.context.requires_progress && starts_there > MOST_STARTS {
+            return Err(RunError::Failed(format!(
+                "no step was kept, though the run was started {MOST_STARTS} times at step {resumed_at}\n  \
+                 expected: a later checkpoint each time\n  help:     give the job more time, or let it \
+                 write checkpoints more often (`--checkpoint-minutes`); \
+                 the first start without `--require-progress` tries it again"
+            )));
         }
         let before = match (resumed_at, recorded) {
             // The steps of earlier sessions are lost.
@@ -246,6 +259,7 @@ impl<'a> RunExecutor<'a> {
         let mut provenance = provenance(plan, self.variant, self.device, jobs, before);
         if let Some(session) = provenance.sessions.last_mut() {
             session.resumed_at = Some(resumed_at);
+            session.starts_there = starts_there;
             session.recovered = recovered;
         }
         self.folder.write_json(RunFolder::PROVENANCE, &provenance)?;
@@ -351,25 +365,25 @@ impl<'a> RunExecutor<'a> {
             files,
             other_programs: state.load.others(),
             other_vlora: state.load.siblings(),
+            digest: None,
         };
-        self.folder.write_json(RunFolder::RESULT, &result)?;
+        let result = self.folder.write_result(result)?;
         self.folder.remove_checkpoints()?;
         Ok(result)
     }
 }
 
-/// Fails a run that was begun before and is where it was then: whoever begins it anew each time it is killed
-/// would do so for ever.
-fn check_progress(sessions: &[Session], resumed_at: u64) -> RunOutcome<()> {
-    let last = sessions.last().and_then(|session| Some((session.resumed_at?, session)));
-    match last.filter(|(step, _)| resumed_at <= *step) {
-        None => Ok(()),
-        Some((step, session)) => Err(RunError::Failed(format!(
-            "no step was kept since the run was begun last\n  found:    step {resumed_at}, where it was \
-             at {}, at step {step}\n  expected: a later checkpoint\n  help:     give the job more time, or \
-             let it write checkpoints more often (`--checkpoint-minutes`)",
-            session.started
-        ))),
+/// A scheduler may start a killed run so many times in a row at one step.
+const MOST_STARTS: u32 = 3;
+
+/// How often in a row a run has been started without keeping a step since, with this start. `last` is the
+/// process before.
+fn starts_there(last: Option<&Session>, resumed_at: u64) -> u32 {
+    match last {
+        Some(last) if last.resumed_at.is_some_and(|before| resumed_at <= before) => {
+            last.starts_there.saturating_add(1)
+        }
+        _ => 1,
     }
 }
 

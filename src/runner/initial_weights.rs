@@ -20,12 +20,14 @@ pub enum InitialWeights {
     Failed(String),
 }
 
-/// Finds the weights that `run` of `variant` starts from.
+/// Finds the weights that `run` of `variant` starts from. `is_trained_here`: whether this process trains a run,
+/// sooner or later.
 pub fn initial_weights(
     plan: &Plan,
     folder: &ExperimentFolder,
     variant: &PlannedVariant,
     run: &PlannedRun,
+    is_trained_here: impl Fn(&str) -> bool,
 ) -> Result<InitialWeights> {
     let spec = &variant.variant.spec;
     let Some(start) = &spec.start else { return Ok(InitialWeights::FromSeed) };
@@ -55,8 +57,19 @@ pub fn initial_weights(
                     )));
                 }
                 // This process would have finished it by now, so another process holds or held it.
-                RunState::Running | RunState::Planned | RunState::Interrupted => {
+                RunState::Running => return Ok(InitialWeights::HeldElsewhere),
+                RunState::Planned | RunState::Interrupted if is_trained_here(&before.id) => {
                     return Ok(InitialWeights::HeldElsewhere);
+                }
+                // Nobody may ever train it.
+                unfinished => {
+                    return Ok(InitialWeights::Failed(format!(
+                        "it starts from `{}`, whose run with seed {}, {}, is {}",
+                        other.variant.label,
+                        before.seed,
+                        before.id,
+                        unfinished.name()
+                    )));
                 }
             }
             match tested_weights(&source) {

@@ -56,6 +56,7 @@ pub fn session(plan: &Plan, variant: &PlannedVariant, device: &Device, jobs: usi
         spec_sha256,
         repository: plan.origin.repository.clone(),
         resumed_at: None,
+        starts_there: 0,
         recovered: None,
         // Cargo recompiles when the variable changes.
         program_commit: option_env!("VLORA_COMMIT").map(str::to_string),

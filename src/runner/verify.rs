@@ -124,15 +124,20 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         full: extent == Extent::Full,
         interrupted: sessions > 1,
         difference,
-        seed_effects: Some(seed_effects(plan, variant, run, device)?),
+        // The verdict counts without it.
+        seed_effects: seed_effects(plan, variant, run, device).ok(),
         session,
     };
     // A repetition of all says more than one of a few steps.
     let before = original.verification()?;
-    let says_more = before.is_some_and(|before| before.full && before.difference.is_none());
-    if !says_more || found.full || found.difference.is_some() {
-        original.write_json(RunFolder::VERIFIED, &found)?;
-    }
+    let kept = match before.filter(|before| {
+        let says_more = before.full && before.difference.is_none();
+        says_more && !found.full && found.difference.is_none()
+    }) {
+        Some(before) => Verification { seed_effects: found.seed_effects, ..before },
+        None => found.clone(),
+    };
+    original.write_json(RunFolder::VERIFIED, &kept)?;
     Ok(found)
 }
 

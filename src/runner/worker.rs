@@ -1,5 +1,6 @@
 //! The context that all workers share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -15,12 +16,14 @@ use crate::results::ExperimentFolder;
 pub struct WorkerContext<'a> {
     pub plan: &'a Plan,
     pub experiment: &'a ExperimentFolder,
-    /// The number of workers.
+    /// The number of workers of each device.
     pub jobs: usize,
     pub interval: CheckpointInterval,
+    /// The ids of the runs that are trained; None trains all of the plan.
+    pub only: Option<&'a BTreeSet<String>>,
     /// When runs stop.
     pub deadline: Option<Instant>,
-    /// Whether a run fails that is where it was when it was begun last.
+    /// Whether a run fails that was started several times without keeping a step.
     pub requires_progress: bool,
     pub stop: &'a AtomicBool,
     pub queue: &'a Queue,
@@ -49,9 +52,14 @@ impl WorkerContext<'_> {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Whether this process trains no other run meanwhile. Memory is counted per process.
+    /// Whether this process trains no other run on the device meanwhile.
     pub fn is_alone(&self) -> bool {
         self.jobs == 1
+    }
+
+    /// Whether this execution trains the run.
+    pub fn trains(&self, id: &str) -> bool {
+        self.only.is_none_or(|only| only.contains(id))
     }
 
     /// Sends an event to the observer.

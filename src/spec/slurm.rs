@@ -28,29 +28,36 @@ pub struct SlurmSpec {
     pub options: Vec<String>,
 }
 
-/// Options that a launch sets itself.
-const OWN: [&str; 11] = [
+/// Options that a launch sets itself, or that would keep it from knowing its jobs.
+const OWN: [&str; 16] = [
     "--array",
     "--chdir",
-    "--output",
-    "--error",
-    "--open-mode",
-    "--requeue",
-    "--no-requeue",
-    "--signal",
+    "--clusters",
     "--dependency",
+    "--error",
+    "--hold",
+    "--job-name",
+    "--no-requeue",
+    "--open-mode",
+    "--output",
     "--parsable",
+    "--requeue",
+    "--signal",
+    "--test-only",
+    "--wait",
     "--wrap",
 ];
 
 /// What is wrong with an option of `sbatch`, if anything.
 pub fn option_fault(option: &str) -> Option<&'static str> {
     let name = option.split('=').next().unwrap_or_default();
-    if !option.starts_with("--") || name.len() < 4 || option.chars().any(char::is_control) {
+    // sbatch takes the beginning of a name for the name.
+    let is_own = OWN.iter().any(|own| own.starts_with(name));
+    if !option.starts_with("--") || name.len() < 4 {
         Some("a long option of sbatch, as in `--constraint=a100`")
-    } else if option.contains(char::is_whitespace) {
-        Some("an option and its value joined by `=`, without spaces")
-    } else if OWN.contains(&name) {
+    } else if let Some(expected) = value_fault(option) {
+        Some(expected)
+    } else if is_own {
         Some("an option that the launch does not set itself")
     } else {
         None
@@ -62,7 +69,7 @@ pub fn value_fault(value: &str) -> Option<&'static str> {
     let is_plain = |c: char| c.is_ascii_graphic() && !"\"'\\#".contains(c);
     match !value.is_empty() && value.chars().all(is_plain) {
         true => None,
-        false => Some("text without spaces and quotes"),
+        false => Some("text without spaces, quotes, `#` and backslashes"),
     }
 }
 
@@ -93,7 +100,7 @@ pub fn slurm(node: Option<Node>) -> Result<SlurmSpec, SpecError> {
     let counts =
         [("runs_per_job", spec.runs_per_job), ("at_once", spec.at_once), ("cpus", spec.cpus)];
     if let Some((field, _)) = counts.iter().find(|(_, n)| *n == Some(0)) {
-        return Err(SpecError::new("a job cannot do with none")
+        return Err(SpecError::new("must be at least 1")
             .found("0")
             .expected("a whole number of at least 1")
             .at(at(field)));

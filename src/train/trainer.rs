@@ -227,8 +227,15 @@ impl<'a, T: Task> Trainer<'a, T> {
         let started = Instant::now();
         let (data, epoch) = (self.task.data(), self.state.epoch);
         let batches = data.epoch(epoch);
-        let before = self.state.step as usize - self.state.progress.steps;
-        let all = self.length.steps_per_epoch.min(self.length.steps.saturating_sub(before));
+        let whole = self.length.steps_per_epoch;
+        let all = match self.is_done() {
+            // Goes on past the end, as `vlora bench` does.
+            true => whole,
+            false => {
+                let before = self.state.step as usize - self.state.progress.steps;
+                whole.min(self.length.steps.saturating_sub(before))
+            }
+        };
         let place = |steps: usize| batches.len().min(steps * self.spec.accumulation);
         let batches = &batches[place(self.state.progress.steps)..place(all)];
         let make = |plan| data.train_batch(epoch, plan);

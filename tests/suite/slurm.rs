@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vlora::results::RunFolder;
 
-use crate::common::program::{Ran, folder_with, vlora};
+use crate::common::program::{Ran, binary, command, folder_with, vlora};
 use crate::common::results::{evidence, json, run_folders};
 use crate::common::spec::Spec;
 
@@ -19,6 +19,11 @@ const RUN: [&str; 5] = ["run", "tiny.yaml", "-q", "--device", "cpu"];
 
 /// What a command of Slurm says.
 fn slurm(args: &[&str]) -> String {
+    // These tests take nodes out of service.
+    assert!(
+        std::env::var_os("VLORA_TEST_SLURM").is_some(),
+        "for the Slurm of scripts/slurm.sh alone"
+    );
     let ran = Ran::of(Command::new(args[0]).args(&args[1..]).output().unwrap());
     assert_eq!(ran.code, 0, "{args:?}: {}", ran.err);
     ran.out
@@ -101,6 +106,59 @@ fn wait_for_a_checkpoint(dir: &Path) -> PathBuf {
         entries.map(|entry| entry.path().join(RunFolder::CHECKPOINT)).any(|path| path.exists())
     });
     run_folders(&dir.join("results/tiny")).remove(0)
+}
+
+/// What would be submitted is printed, whether there is a Slurm or not.
+#[test]
+fn a_dry_run_prints_the_scripts() {
+    let spec = Spec::tiny()
+        .arm("after", "{start: {arm: baseline}, lora: {rank: 2}}")
+        .set("slurm={partition: gpu, time: '1-00:00:00', mem: 16G, runs_per_job: 2}")
+        .set("seeds=[0, 1]")
+        .text();
+    let dir = tempfile::Builder::new().prefix("it's 100% a \"folder\" #").tempdir().unwrap();
+    fs::write(dir.path().join("tiny.yaml"), spec).unwrap();
+    // Variables of a job that this runs in are no part of it.
+    let mut command = command(dir.path());
+    command.args(LAUNCH).args(["--dry-run", "--partition", "big", "--at-once", "4"]);
+    command.args([
+        "--option=--constraint=a100|h100",
+        "--set",
+        "model.dim=32",
+        "--out",
+        "my results",
+    ]);
+    command.args(["--warning", "60", "--checkpoint-minutes", "2.5", "--keep", "none"]);
+    // Without a Slurm, whose limit would decide how many arrays there are.
+    let ran = Ran::of(command.env("PATH", "").output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let home = dir.path().to_str().unwrap();
+    let text = ran.out.replace(&home.replace('%', "%%"), "FOLDER").replace(home, "FOLDER");
+    let text = text.replace(&home.replace('"', "\\\""), "FOLDER");
+    let text = text.replace(&home.replace('"', "\\\"").replace('%', "%%"), "FOLDER");
+    let text = text.replace(binary().to_str().unwrap(), "PROGRAM");
+    assert!(!dir.path().join("my results").exists());
+    insta::assert_snapshot!(text);
+    // A shell takes every script.
+    for script in ran.out.split("#!/bin/sh").skip(1) {
+        let checked = Command::new("sh").args(["-n", "-c", script]).status().unwrap();
+        assert!(checked.success(), "{script}");
+    }
+    for (arguments, what) in [
+        (&["--time", "3"][..], "no time before it is warned"),
+        (&["--partition", "a b"], "without spaces"),
+        (&["--option=--arr=0-3"], "does not set itself"),
+        (&["--option=--comment=run#1"], "without spaces, quotes, `#`"),
+        (&["--option=-p"], "a long option"),
+        (&["--cpus", "0"], "at least 1"),
+        (&["--device", "cpu,cpu"], "only GPUs"),
+    ] {
+        let ran = vlora(
+            dir.path(),
+            &[&["launch", "slurm", "tiny.yaml", "--dry-run"], arguments].concat(),
+        );
+        assert!(ran.code == 2 && ran.err.contains(what), "{arguments:?}: {}", ran.err);
+    }
 }
 
 /// Twelve runs: arrays of five, and those that start from others' weights after them. While they wait, they
@@ -240,4 +298,63 @@ fn jobs_wait_for_a_node_that_is_drained() {
     resume_node();
     wait_for_the_end_of_all_jobs();
     assert!(evidence(&results) == evidence(&whole.path().join("results/tiny")));
+}
+
+/// The last task of an array has the array's own job number. A warning is about one task.
+#[test]
+#[ignore = "needs a Slurm, as scripts/slurm.sh starts it"]
+fn a_warned_task_leaves_the_others_of_its_array_alone() {
+    let spec =
+        Spec::tiny().set("training.epochs=60").without("arms.vlora").set("seeds=[0, 1, 2]").text();
+    let whole = folder_with(&spec);
+    assert_eq!(vlora(whole.path(), &RUN).code, 0);
+    let dir = folder_with(&spec);
+    let job = launch(dir.path(), &[])[0];
+    let results = dir.path().join("results/tiny");
+    let has_checkpoint = |run: &PathBuf| run.join(RunFolder::CHECKPOINT).exists();
+    wait_until("three checkpoints", || {
+        results.join("runs").exists()
+            && run_folders(&results).iter().filter(|run| has_checkpoint(run)).count() == 3
+    });
+    slurm(&["scancel", "--signal=USR1", "--batch", &format!("{job}_2")]);
+    wait_for_the_end_of_all_jobs();
+    assert!(
+        evidence(&results) == evidence(&whole.path().join("results/tiny")),
+        "{}",
+        log(dir.path(), job)
+    );
+    let mut turns: Vec<usize> =
+        run_folders(&results).iter().map(|run| sessions(run).len()).collect();
+    turns.sort();
+    assert_eq!(turns, [1, 1, 2]);
+}
+
+/// Runs whose start fails, fail alone and say why; the others of their job are trained.
+#[test]
+#[ignore = "needs a Slurm, as scripts/slurm.sh starts it"]
+fn a_failed_start_fails_what_starts_from_it() {
+    let spec = Spec::tiny()
+        .set("arms.baseline.training={learning_rate: 1.0e+30}")
+        .set("training.warmup_ratio=0")
+        .arm("after", "{start: {arm: baseline}, lora: {rank: 2}}")
+        .arm("other", "{start: {arm: vlora}, lora: {rank: 2}}")
+        .text();
+    let dir = folder_with(&spec);
+    assert_eq!(launch(dir.path(), &["--runs-per-job", "4"]).len(), 2);
+    wait_for_the_end_of_all_jobs();
+    let status = vlora(dir.path(), &["status", "--format", "json"]);
+    let runs: Vec<Value> = serde_json::from_str(&status.out).unwrap();
+    let states: Vec<(&str, &str)> = runs
+        .iter()
+        .map(|run| (run["arm"].as_str().unwrap(), run["state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        states,
+        [("baseline", "failed"), ("vlora", "finished"), ("after", "failed"), ("other", "finished")]
+    );
+    let after = runs.iter().find(|run| run["arm"] == "after").unwrap();
+    assert!(
+        after["reason"].as_str().unwrap().contains("whose run with seed 0 has failed"),
+        "{after}"
+    );
 }

@@ -6,13 +6,14 @@ pub mod slurm;
 
 use std::collections::BTreeMap;
 
-pub use bundles::{Bundle, stages};
+pub use bundles::{Bundle, Stage, stages};
 pub use job::Job;
 
+use crate::error::Result;
 use crate::results::ExperimentFolder;
 
-/// The jobs of an experiment's runs that wait or run at the moment, by run id. Empty where no launcher was
-/// used, or none is on this machine.
-pub fn jobs(folder: &ExperimentFolder) -> BTreeMap<String, Job> {
-    slurm::jobs(folder)
+/// The jobs of the experiments' runs that wait or run at the moment, by run id, for each experiment. Errors if
+/// a launcher that was used does not answer.
+pub fn jobs(experiments: &[ExperimentFolder]) -> Result<Vec<BTreeMap<String, Job>>> {
+    slurm::jobs(experiments)
 }

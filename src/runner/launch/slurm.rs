@@ -5,7 +5,7 @@
 //! script then asks for another turn. A node that fails gives no warning: Slurm begins the task again
 //! elsewhere, and its runs go on from their newest checkpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};
@@ -22,7 +22,7 @@ use crate::results::{ExperimentFolder, SCHEMA_VERSION, write_json};
 use crate::runner::origin::shell_word;
 use crate::spec::SlurmSpec;
 
-/// Arrays of a Slurm that does not say how long they may be; its own default.
+/// Used where Slurm does not report MaxArraySize; this is its default.
 const MOST_TASKS: usize = 1001;
 
 /// An array of jobs to submit.
@@ -47,6 +47,8 @@ pub struct Array<'a> {
 struct ArrayRecord {
     schema: u32,
     job: u64,
+    /// The name of its jobs.
+    name: String,
     /// The ids of the runs of each task, by its number.
     tasks: Vec<Bundle>,
 }
@@ -64,10 +66,10 @@ impl Array<'_> {
         let last = self.tasks.len().saturating_sub(1);
         let most = at_once.map_or(String::new(), |n| format!("%{n}"));
         let mut set = vec![
-            format!("--job-name=vlora-{}", self.name),
+            format!("--job-name={}", self.job_name()),
             format!("--array=0-{last}{most}"),
             format!("--chdir={}", quoted(&self.directory.display().to_string())),
-            format!("--output={}", quoted(&format!("{}/%A_%a.log", self.folder.display()))),
+            format!("--output={}", quoted(&format!("{}/%A_%a.log", escaped(self.folder)))),
             // A task that is begun again goes on in its log, and may be begun on another node.
             "--open-mode=append".into(),
             "--requeue".into(),
@@ -105,34 +107,47 @@ impl Array<'_> {
             let jobs: Vec<String> = after.iter().map(u64::to_string).collect();
             command.arg(format!("--dependency=afterany:{}", jobs.join(":")));
         }
-        // sbatch's own variables would change what the script asks for.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SBATCH_") {
-                command.env_remove(name);
-            }
-        }
         let said = said_by(command, &script)?;
         // `job`, or `job;cluster`.
         let number = said.trim().split(';').next().and_then(|job| job.parse().ok());
         let Some(job) = number else {
             return Err(Fault::failed("sbatch did not say which job it made").found(said).into());
         };
+        self.record(job, &script).inspect_err(|_| {
+            // Else it would be submitted again.
+            let mut cancel = Command::new("scancel");
+            cancel.arg(job.to_string());
+            let _ = said_by(cancel, "");
+        })?;
+        Ok(job)
+    }
+
+    fn record(&self, job: u64, script: &str) -> Result<()> {
         let file = |ending: &str| self.folder.join(format!("{job}.{ending}"));
         write_atomic(&file("sh"), script.as_bytes())?;
-        let record = ArrayRecord { schema: SCHEMA_VERSION, job, tasks: self.tasks.to_vec() };
-        write_json(&file("json"), &record)?;
-        Ok(job)
+        let record = ArrayRecord {
+            schema: SCHEMA_VERSION,
+            job,
+            name: self.job_name(),
+            tasks: self.tasks.to_vec(),
+        };
+        write_json(&file("json"), &record)
+    }
+
+    fn job_name(&self) -> String {
+        format!("vlora-{}", self.name)
     }
 }
 
 /// The rest of a script, behind the list of runs. `wait` ends with each signal that is trapped, so it is
-/// repeated until the program has ended.
+/// repeated until the program has ended. A task is named by its array and number: the job number of an
+/// array's last task is that of the whole array.
 const TAIL: &str = r#"esac
 
 # As many threads as the job has processors.
 export RAYON_NUM_THREADS="${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-0}}"
 
-# A task that was begun before must have kept a step since, or it would be begun for ever.
+# A task that is begun again and again, and keeps no step, must come to an end.
 again=
 [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && again=--require-progress
 
@@ -140,9 +155,10 @@ COMMAND --only "$runs" $again &
 program=$!
 
 # Before the time ends, Slurm warns: the program leaves a checkpoint, and the task gets another turn.
+# SIGTERM comes when the job is cancelled; or preempted, and then Slurm begins it again by itself.
 warned=
 trap 'warned=yes; kill -USR1 "$program" 2>/dev/null' USR1
-trap 'kill -TERM "$program" 2>/dev/null' TERM
+trap 'warned=; kill -TERM "$program" 2>/dev/null' TERM
 while :; do
     wait "$program"
     code=$?
@@ -151,10 +167,32 @@ done
 
 # 130 and more: ended by the signal.
 if [ -n "$warned" ] && [ "$code" -ge 128 ]; then
-    scontrol requeue "$SLURM_JOB_ID" && exec sleep 60
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" && exec sleep 60
 fi
 exit "$code"
 "#;
+
+/// Seconds of a time as Slurm writes it; None for another text.
+///
+/// Source: the manual of sbatch, `--time`: minutes, minutes:seconds, hours:minutes:seconds, days-hours,
+/// days-hours:minutes and days-hours:minutes:seconds.
+pub fn seconds(time: &str) -> Option<u64> {
+    let (days, rest) = match time.split_once('-') {
+        Some((days, rest)) => (Some(days.parse::<u64>().ok()?), rest),
+        None => (None, time),
+    };
+    let parts: Vec<u64> = rest.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let units: &[u64] = match (days, parts.len()) {
+        (None, 1) => &[60],
+        (None, 2) => &[60, 1],
+        (None | Some(_), 3) => &[3600, 60, 1],
+        (Some(_), 1) => &[3600],
+        (Some(_), 2) => &[3600, 60],
+        _ => return None,
+    };
+    let add = |sum: u64, (part, unit): (&u64, &u64)| sum.checked_add(part.checked_mul(*unit)?);
+    parts.iter().zip(units).try_fold(days.unwrap_or(0).checked_mul(86_400)?, add)
+}
 
 /// How many tasks an array may have.
 pub fn most_tasks() -> Result<usize> {
@@ -171,49 +209,86 @@ pub fn most_tasks_if_known() -> usize {
     most_tasks().unwrap_or(MOST_TASKS)
 }
 
-/// The jobs of an experiment's runs that Slurm has at the moment, by run id.
-pub fn jobs(experiment: &ExperimentFolder) -> BTreeMap<String, Job> {
-    let records = records(&folder(experiment));
-    if records.is_empty() {
-        return BTreeMap::new();
+/// The jobs of the experiments' runs that Slurm has at the moment, by run id, for each experiment. Asks Slurm
+/// once, and not at all where no array was submitted.
+pub fn jobs(experiments: &[ExperimentFolder]) -> Result<Vec<BTreeMap<String, Job>>> {
+    let records: Vec<Vec<ArrayRecord>> =
+        experiments.iter().map(|experiment| records(&folder(experiment))).collect();
+    let names: BTreeSet<&str> =
+        records.iter().flatten().map(|record| record.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(vec![BTreeMap::new(); experiments.len()]);
     }
+    let names: Vec<&str> = names.into_iter().collect();
     let mut command = Command::new("squeue");
-    // One line for each task: the array, the task's number, state, reason.
-    command.args(["--me", "--noheader", "--array", "--format=%F|%K|%T|%r"]);
-    let Ok(said) = said_by(command, "") else { return BTreeMap::new() };
-    queued(&records, &said)
+    // One line for each task: the array, the task's number, state, reason. By name, since another user of
+    // the same results may have submitted it.
+    command.args(["--noheader", "--array", "--format=%F|%K|%T|%r"]);
+    command.arg(format!("--name={}", names.join(",")));
+    let said = said_by(command, "")?;
+    Ok(records.iter().map(|records| of_runs(records, &said)).collect())
 }
 
-fn queued(records: &BTreeMap<u64, Vec<Bundle>>, said: &str) -> BTreeMap<String, Job> {
-    let mut jobs = BTreeMap::new();
+/// `said`: the lines of the queue. A task that is not among them has ended.
+fn of_runs(records: &[ArrayRecord], said: &str) -> BTreeMap<String, Job> {
+    let mut queue: BTreeMap<(u64, usize), (&str, &str)> = BTreeMap::new();
     for line in said.lines() {
         let fields: Vec<&str> = line.trim().splitn(4, '|').collect();
         let [array, task, state, reason] = fields[..] else { continue };
-        let (Ok(job), Ok(number)) = (array.parse::<u64>(), task.parse::<usize>()) else { continue };
-        let Some(runs) = records.get(&job).and_then(|tasks| tasks.get(number)) else { continue };
-        let reason = if reason == "None" { "" } else { reason };
-        let known =
-            Job { name: format!("{job}_{number}"), state: state.into(), reason: reason.into() };
-        jobs.extend(runs.iter().map(|run| (run.clone(), known.clone())));
+        let (Ok(array), Ok(task)) = (array.parse(), task.parse()) else { continue };
+        queue.insert((array, task), (state, if reason == "None" { "" } else { reason }));
+    }
+    let mut jobs: BTreeMap<String, Job> = BTreeMap::new();
+    // Of several arrays with one run, the last one counts.
+    for record in records {
+        for (task, runs) in record.tasks.iter().enumerate() {
+            let name = format!("{}_{task}", record.job);
+            let job = match queue.get(&(record.job, task)) {
+                Some((state, reason)) => Job {
+                    name,
+                    number: record.job,
+                    state: state.to_string(),
+                    reason: reason.to_string(),
+                    has_ended: false,
+                },
+                None => Job {
+                    reason: format!("see slurm/{name}.log"),
+                    name,
+                    number: record.job,
+                    state: "ENDED".into(),
+                    has_ended: true,
+                },
+            };
+            jobs.extend(runs.iter().map(|run| (run.clone(), job.clone())));
+        }
     }
     jobs
 }
 
-/// The tasks of every array that was submitted, by its number.
-fn records(folder: &Path) -> BTreeMap<u64, Vec<Bundle>> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeMap::new() };
+/// Every array that was submitted, in order.
+fn records(folder: &Path) -> Vec<ArrayRecord> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let of_json = paths.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
-    let record = |path: PathBuf| -> Option<ArrayRecord> {
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-    };
-    of_json.filter_map(record).map(|record| (record.job, record.tasks)).collect()
+    let record = |path: PathBuf| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
+    let mut records: Vec<ArrayRecord> = of_json.filter_map(record).collect();
+    records.sort_by_key(|record| record.job);
+    records
 }
 
 /// What a command of Slurm prints, with `input` as its input.
 fn said_by(mut command: Command, input: &str) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |what: &str| Fault::failed(format!("{name}: {what}"));
+    // Variables of Slurm change what its commands do, and those of a job that this program runs in would
+    // reach the jobs that it submits.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_of_slurm = ["SBATCH_", "SQUEUE_", "SLURM_"].iter().any(|own| text.starts_with(own));
+        if is_of_slurm && text != "SLURM_CONF" {
+            command.env_remove(&name);
+        }
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| match e.kind() {
         ErrorKind::NotFound => Error::from(
@@ -232,8 +307,17 @@ fn said_by(mut command: Command, input: &str) -> Result<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
     match output.status.success() {
         true => Ok(text(&output.stdout)),
-        false => Err(failed("refused by Slurm").found(text(&output.stderr)).into()),
+        false => {
+            let said = text(&output.stderr);
+            let fault = failed("Slurm refuses it, or does not answer");
+            Err(fault.found_each(said.lines()).help("--dry-run prints the script anywhere").into())
+        }
     }
+}
+
+/// A folder in the name of a log, where `%` begins a placeholder.
+fn escaped(folder: &Path) -> String {
+    folder.display().to_string().replace('%', "%%")
 }
 
 /// The value of an option in a script's head, where Slurm reads quotes and backslashes.
@@ -253,43 +337,44 @@ mod tests {
     }
 
     #[test]
-    fn a_script_asks_for_what_the_spec_says_and_quotes_what_it_must() {
-        let resources = SlurmSpec {
-            partition: Some("gpu".into()),
-            time: Some("1-00:00:00".into()),
-            gpus: Some(1),
-            at_once: Some(4),
-            options: vec!["--constraint=a100|h100".into()],
-            ..SlurmSpec::default()
-        };
-        let command = ["/a b/vlora", "run", "it's.yaml", "--set", "seeds=[0, 1]"];
-        let array = Array {
-            name: "tiny",
-            resources: &resources,
-            warning: 60,
-            directory: Path::new("/home/a b"),
-            folder: Path::new("/home/a b/results/tiny/slurm"),
-            command: &command.map(OsString::from),
-            tasks: &ids(&[&["aa", "bb"], &["cc"]]),
-        };
-        insta::assert_snapshot!(array.script());
-    }
-
-    #[test]
     fn the_queue_is_read_by_task() {
-        let records = BTreeMap::from([(7, ids(&[&["aa", "bb"], &["cc"]])), (9, ids(&[&["dd"]]))]);
-        let said = "7|0|RUNNING|None\n7|1|PENDING|Resources\n8|0|RUNNING|None\n9|N/A|PENDING|x\n7|5|RUNNING|None\nnonsense";
-        let jobs = queued(&records, said);
+        let record = |job, tasks| ArrayRecord { schema: 2, job, name: "vlora-x".into(), tasks };
+        let records = [record(7, ids(&[&["aa", "bb"], &["cc"]])), record(9, ids(&[&["dd"]]))];
+        let said = "7|0|RUNNING|None\n7|1|PENDING|Resources\n8|0|RUNNING|None\n9|N/A|PENDING|x\n\
+                    7|5|RUNNING|None\nnonsense";
+        let jobs = of_runs(&records, said);
         let job = |name: &str, state: &str, reason: &str| Job {
             name: name.into(),
+            number: name.split('_').next().unwrap().parse().unwrap(),
             state: state.into(),
             reason: reason.into(),
+            has_ended: state == "ENDED",
         };
         let want = [
             ("aa", job("7_0", "RUNNING", "")),
             ("bb", job("7_0", "RUNNING", "")),
             ("cc", job("7_1", "PENDING", "Resources")),
+            ("dd", job("9_0", "ENDED", "see slurm/9_0.log")),
         ];
         assert_eq!(jobs, want.map(|(id, job)| (id.to_string(), job)).into());
+    }
+
+    #[test]
+    fn times_are_read_as_slurm_reads_them() {
+        for (text, want) in [
+            ("30", Some(1800)),
+            ("30:30", Some(1830)),
+            ("1:00:00", Some(3600)),
+            ("1-0", Some(86_400)),
+            ("1-2:30", Some(95_400)),
+            ("2-00:00:01", Some(172_801)),
+            ("UNLIMITED", None),
+            ("", None),
+            ("1:2:3:4", None),
+            ("1-1:1:1:1", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(seconds(text), want, "{text}");
+        }
     }
 }
