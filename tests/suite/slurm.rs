@@ -91,7 +91,7 @@ fn resume_node() {
 
 /// One run of a few seconds, and the evidence of it where nothing happened.
 fn long_run() -> (TempDir, TempDir) {
-    let spec = Spec::tiny().set("training.epochs=150").without("arms.vlora").text();
+    let spec = Spec::tiny().set("training.epochs=40").without("arms.vlora").text();
     let whole = folder_with(&spec);
     let ran = vlora(whole.path(), &RUN);
     assert_eq!(ran.code, 0, "{}", ran.err);
@@ -305,7 +305,7 @@ fn jobs_wait_for_a_node_that_is_drained() {
 #[ignore = "needs a Slurm, as scripts/slurm.sh starts it"]
 fn a_warned_task_leaves_the_others_of_its_array_alone() {
     let spec =
-        Spec::tiny().set("training.epochs=60").without("arms.vlora").set("seeds=[0, 1, 2]").text();
+        Spec::tiny().set("training.epochs=24").without("arms.vlora").set("seeds=[0, 1, 2]").text();
     let whole = folder_with(&spec);
     assert_eq!(vlora(whole.path(), &RUN).code, 0);
     let dir = folder_with(&spec);

@@ -147,18 +147,19 @@ const TAIL: &str = r#"esac
 # As many threads as the job has processors.
 export RAYON_NUM_THREADS="${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-0}}"
 
-# A task that is begun again and again, and keeps no step, must come to an end.
+# A task that is started again and again, and keeps no step, must come to an end.
 again=
 [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && again=--require-progress
 
+# Before the time ends, Slurm warns: the program leaves a checkpoint, and the task gets another turn.
+# SIGTERM comes when the job is cancelled; or preempted, and then Slurm starts it again by itself.
+program=
+warned=
+trap 'warned=yes; [ -n "$program" ] && kill -USR1 "$program" 2>/dev/null' USR1
+trap 'warned=; [ -n "$program" ] && kill -TERM "$program" 2>/dev/null' TERM
+
 COMMAND --only "$runs" $again &
 program=$!
-
-# Before the time ends, Slurm warns: the program leaves a checkpoint, and the task gets another turn.
-# SIGTERM comes when the job is cancelled; or preempted, and then Slurm begins it again by itself.
-warned=
-trap 'warned=yes; kill -USR1 "$program" 2>/dev/null' USR1
-trap 'warned=; kill -TERM "$program" 2>/dev/null' TERM
 while :; do
     wait "$program"
     code=$?
