@@ -54,7 +54,7 @@ def main():
 
 def measure(vlora, folder, runs):
     seeds = 10
-    rates = max(1, round(runs / seeds / OF_A_RATE))
+    rates = max(1, runs // (seeds * OF_A_RATE))
     spec = folder / "many.yaml"
     rates = [round(1e-4 * (1 + i), 8) for i in range(rates)]
     spec.write_text(SPEC.format(rates=rates, seeds=list(range(seeds))))
@@ -94,7 +94,7 @@ def make(vlora, folder, spec):
             target.mkdir()
             own = json.loads(files["spec.json"]) | {"id": run, "seed": seed, "spec": variant["spec"]}
             sizes = {"parameters": variant["parameters"], "trained": variant["trained"]}
-            changed = {"spec.json": json.dumps(own), "result.json": json.dumps(result | sizes)}
+            changed = {"spec.json": json.dumps(own) + "\n", "result.json": json.dumps(result | sizes) + "\n"}
             for name, content in files.items():
                 (target / name).write_bytes(changed[name].encode() if name in changed else content)
     return sum(len(variant["runs"]) for variant in record["variants"])
