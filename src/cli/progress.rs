@@ -21,8 +21,7 @@ pub struct Progress {
     /// Several runs are trained at once, so lines name their run.
     several: bool,
     runs: usize,
-    ended: usize,
-    ended_runs: BTreeSet<String>,
+    ended: BTreeSet<String>,
     /// Whether this process has trained a step.
     has_trained: bool,
     /// FLOPs of all runs, of ended runs, and of ended runs as far as this process trained them.
@@ -148,8 +147,7 @@ impl Progress {
             every,
             several: jobs > 1,
             runs,
-            ended: 0,
-            ended_runs: BTreeSet::new(),
+            ended: BTreeSet::new(),
             has_trained: false,
             total_flops,
             ended_flops: 0.0,
@@ -226,7 +224,7 @@ impl Observer for Progress {
         };
         self.line(&format!(
             "[{}/{}] {name}: {} parameters, {} steps{resumed}",
-            self.ended + self.current.len() + 1,
+            self.ended.len() + self.current.len() + 1,
             self.runs,
             count(variant.cost.parameters),
             count(variant.steps()),
@@ -323,8 +321,7 @@ impl Observer for Progress {
         let name = format!("{} seed {}", variant.variant.label, run.seed);
         let is_held = *outcome == Outcome::HeldElsewhere;
         // A run that fails may be tried again, and one that another process holds may be waited for.
-        if self.ended_runs.insert(run.id.clone()) {
-            self.ended += 1;
+        if self.ended.insert(run.id.clone()) {
             self.ended_flops += variant.flops;
         } else if is_held {
             return;
@@ -336,7 +333,7 @@ impl Observer for Progress {
                 bars.remove(bar);
             }
         }
-        let place = format!("[{}/{}]", self.ended, self.runs);
+        let place = format!("[{}/{}]", self.ended.len(), self.runs);
         let metric = evidence(&variant.variant.spec).primary();
         let test = |r: &RunResult| format!("test {} {}", r.metric_name, metric.text(r.test_metric));
         match outcome {
@@ -372,7 +369,7 @@ impl Observer for Progress {
             }
         }
         if let Show::Bars { all, .. } = &self.show {
-            all.set_position(self.ended as u64);
+            all.set_position(self.ended.len() as u64);
         }
     }
 }

@@ -4,70 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use candle_core::Device;
-
-use super::checkpoint_interval::CheckpointInterval;
 use super::executor::{RunExecutor, already_finished};
 use super::observer::{Observer, Outcome};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::precision::check_precision;
 use super::queue::{Entry, Queue};
 use super::worker::WorkerContext;
+use super::workers::Workers;
 use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunFolder, RunState};
-
-/// The workers that train the runs.
-#[derive(Clone, Copy)]
-pub struct Workers<'a> {
-    /// How many runs are trained at once on each device, at least 1. It does not change the results.
-    pub jobs: usize,
-    pub devices: usize,
-    /// Opens the device of a worker, of which the number is given, from 0. Each worker calls it once, so
-    /// that each has its own CUDA stream.
-    pub device: &'a (dyn Fn(usize) -> Result<Device> + Sync),
-    pub interval: CheckpointInterval,
-    /// The ids of the runs that are trained; None trains all of the plan.
-    pub only: Option<&'a BTreeSet<String>>,
-    /// When runs stop, as if the user had stopped them.
-    pub deadline: Option<Instant>,
-    /// Whether the first run that fails stops the others.
-    pub fail_fast: bool,
-    /// How often a run that fails is tried again.
-    pub retries: u32,
-    /// Whether the weights of finished runs are kept. If not, they are removed once no run of the plan is
-    /// left that starts from them.
-    pub keeps_weights: bool,
-    /// Whether runs that another process holds are waited for.
-    pub waits: bool,
-    /// Whether a run fails that was started several times without keeping a step, as when a scheduler starts
-    /// it again and again.
-    pub requires_progress: bool,
-}
-
-impl<'a> Workers<'a> {
-    /// So many workers for all runs of a plan, with devices that `device` opens.
-    pub const fn new(
-        jobs: usize,
-        device: &'a (dyn Fn(usize) -> Result<Device> + Sync),
-    ) -> Workers<'a> {
-        let interval = CheckpointInterval::DEFAULT;
-        Workers {
-            jobs,
-            devices: 1,
-            device,
-            interval,
-            only: None,
-            deadline: None,
-            fail_fast: false,
-            retries: 0,
-            keeps_weights: true,
-            waits: false,
-            requires_progress: false,
-        }
-    }
-}
 
 /// Executes the runs of the plan. A failed run does not stop the others, unless `workers` says so. `stop`
 /// ends each run after its current step and leaves a checkpoint of it. Outcomes are ordered by seed, then
@@ -80,9 +27,8 @@ pub fn execute(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Outcome>> {
     plan.write_to(folder)?;
-    let is_wanted = |run: &PlannedRun| workers.only.is_none_or(|only| only.contains(&run.id));
     let runs: Vec<RunOfPlan> =
-        in_order(plan).into_iter().filter(|(_, run)| is_wanted(run)).collect();
+        in_order(plan).into_iter().filter(|(_, run)| workers.trains(&run.id)).collect();
     let observer = Mutex::new(observer);
     let mut outcomes = vec![Outcome::HeldElsewhere; runs.len()];
     let mut pending: Vec<usize> = (0..runs.len()).collect();
@@ -132,8 +78,7 @@ fn wait(workers: &Workers, stop: &AtomicBool, free: impl Fn() -> Vec<usize>) -> 
     loop {
         // A signal ends it within a fraction of a second.
         for _ in 0..10 {
-            let is_late = workers.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if is_late || stop.load(Ordering::Relaxed) {
+            if workers.is_late() || stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
             thread::sleep(Duration::from_millis(100));
@@ -178,22 +123,11 @@ fn execute_once(
     let all = (workers.jobs * workers.devices).clamp(1, runs.len().max(1));
     let outcomes = Mutex::new(vec![None; runs.len()]);
     let queue = &queue;
-    let Workers { interval, deadline, requires_progress, only, .. } = workers;
+    let jobs = all.div_ceil(workers.devices.max(1));
     let experiment = folder;
-    let context = WorkerContext {
-        plan,
-        experiment,
-        jobs: all.div_ceil(workers.devices.max(1)),
-        interval,
-        only,
-        deadline,
-        requires_progress,
-        stop,
-        queue,
-        observer,
-    };
+    let context = WorkerContext { plan, experiment, workers, jobs, stop, queue, observer };
     let work = |worker: usize| {
-        let worked = take_runs(context, runs, &workers, worker, &outcomes);
+        let worked = take_runs(context, runs, worker, &outcomes);
         // An error of one worker stops the others after their current step.
         worked.inspect_err(|_| queue.halt())
     };
@@ -270,11 +204,10 @@ fn settle(folder: &RunFolder) -> Outcome {
 fn take_runs(
     context: WorkerContext,
     runs: &[RunOfPlan],
-    workers: &Workers,
     worker: usize,
     outcomes: &Mutex<Vec<Option<Outcome>>>,
 ) -> Result<()> {
-    let device = (workers.device)(worker)?;
+    let device = (context.workers.device)(worker)?;
     check_precision(context.plan.variants.iter().map(|v| &v.variant), &device)?;
     let mut has_trained = false;
     while let Some(turn) = context.queue.next() {
@@ -285,14 +218,14 @@ fn take_runs(
         // The first run of a worker trains a step at least, however late it is: so the same command, again
         // and again, comes to an end.
         let is_new = !matches!(context.experiment.run(&run.id).state(), RunState::Finished);
-        if has_trained && is_new && context.is_late() {
+        if has_trained && is_new && context.workers.is_late() {
             context.queue.halt();
             return Err(Error::Interrupted);
         }
         let outcome = executor.execute().inspect_err(|_| context.queue.halt())?;
         has_trained |= matches!(outcome, Outcome::Finished(_) | Outcome::Failed(_));
         context.notify(|observer| observer.run_ended(variant, run, &outcome));
-        if let (true, Outcome::Failed(reason)) = (workers.fail_fast, &outcome) {
+        if let (true, Outcome::Failed(reason)) = (context.workers.fail_fast, &outcome) {
             context.queue.halt();
             return Err(Fault::failed("a run failed, so the others were stopped")
                 .under(format!("{} seed {}", variant.variant.label, run.seed))

@@ -125,7 +125,7 @@ impl<'a> RunExecutor<'a> {
         };
         self.folder.write_json(RunFolder::SPEC, &record)?;
         let WorkerContext { plan, experiment, .. } = self.context;
-        let is_trained_here = |id: &str| self.context.trains(id);
+        let is_trained_here = |id: &str| self.context.workers.trains(id);
         let start =
             match initial_weights(plan, experiment, self.variant, self.run, is_trained_here)? {
                 InitialWeights::FromSeed => None,
@@ -168,12 +168,12 @@ impl<'a> RunExecutor<'a> {
         // Steps recorded after the checkpoint are dropped; they are trained again.
         let mut steps = self.folder.resume_journal(RunFolder::STEPS, &journals.steps)?;
         let mut epochs = self.folder.resume_journal(RunFolder::EPOCHS, &journals.epochs)?;
-        let mut timer = CheckpointTimer::new(self.context.interval, trainer.state().step);
+        let mut timer = CheckpointTimer::new(self.context.workers.interval, trainer.state().step);
         let mut meter = Meter::start();
         // A deadline ends training after a step, but no evaluation: else one that takes longer than the
         // budget would never end.
         let is_stopped = || self.context.is_stopped() || claim.is_lost();
-        let is_late = || self.context.is_late();
+        let is_late = || self.context.workers.is_late();
         let (all, begun) = (trainer.steps() as u64, Instant::now());
         let resumed_at = trainer.state().step;
         while !trainer.is_done() {
@@ -235,12 +235,12 @@ impl<'a> RunExecutor<'a> {
     fn record_session(&self, resumed_at: u64, recovered: Option<String>) -> RunOutcome<()> {
         let recorded = self.folder.read_json::<Provenance>(RunFolder::PROVENANCE);
         let last = recorded.as_ref().ok().and_then(|provenance| provenance.sessions.last());
-        let starts_there = match self.context.requires_progress {
+        let starts_there = match self.context.workers.requires_progress {
             true => starts_there(last, resumed_at),
             // Who starts a run by hand has a reason to.
             false => 1,
         };
-        if self.context.requires_progress && starts_there > MOST_STARTS {
+        if starts_there > MOST_STARTS {
             return Err(RunError::Failed(format!(
                 "no step was kept, though the run was started {MOST_STARTS} times at step {resumed_at}\n  \
                  expected: a later checkpoint each time\n  help:     give the job more time, or let it \

@@ -27,6 +27,7 @@ mod run_error;
 mod seed_effects;
 mod verify;
 mod worker;
+mod workers;
 
 pub use allocator::{Counting, keep_freed_memory};
 pub use base_model::{as_named, model_path, needed as base_model_files};
@@ -38,10 +39,11 @@ pub use evaluate::{
     Evaluated, chosen as chosen_variant, evaluate, hints as evaluation_hints,
     named as named_variants,
 };
-pub use execute::{Workers, execute};
+pub use execute::execute;
 pub use observer::{Observer, Outcome};
 pub use origin::Origin;
 pub use plan::{Plan, PlannedRun, PlannedVariant};
 pub use precision::device_kind;
 pub use provenance::rfc3339;
 pub use verify::{Extent, Repetition, verify};
+pub use workers::Workers;

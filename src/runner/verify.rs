@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
 
-use super::execute::{Workers, execute};
+use super::execute::execute;
 use super::observer::{Observer, Outcome};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::provenance::session;
 use super::seed_effects::seed_effects;
+use super::workers::Workers;
 use crate::error::{Error, Fault, Result};
 use crate::results::{
     CheckLevel, ExperimentFolder, Provenance, RunFolder, SCHEMA_VERSION, Session, Verification,

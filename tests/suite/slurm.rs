@@ -63,6 +63,12 @@ fn log(dir: &Path, job: u64) -> String {
     fs::read_to_string(dir.join(format!("results/tiny/slurm/{job}_0.log"))).unwrap_or_default()
 }
 
+/// The runs in `dir` have left what those in `whole` have, where nothing happened. Else the log of `job` is shown.
+fn assert_same_bits(dir: &Path, whole: &Path, job: u64) {
+    let of = |dir: &Path| evidence(&dir.join("results/tiny"));
+    assert!(of(dir) == of(whole), "{}", log(dir, job));
+}
+
 fn sessions(run: &Path) -> Vec<Value> {
     json(&run.join(RunFolder::PROVENANCE))["sessions"].as_array().unwrap().clone()
 }
@@ -191,11 +197,7 @@ fn a_sweep_is_trained_by_arrays_of_jobs() {
     assert_eq!(first["job"], format!("{}_0", jobs[0]));
     wait_for_the_end_of_all_jobs();
     let results = dir.path().join("results/tiny");
-    assert!(
-        evidence(&results) == evidence(&whole.path().join("results/tiny")),
-        "{}",
-        log(dir.path(), jobs[0])
-    );
+    assert_same_bits(dir.path(), whole.path(), jobs[0]);
     assert!(run_folders(&results).iter().all(|run| sessions(run).len() == 1));
     let status = vlora(dir.path(), &["status"]);
     assert_eq!(status.out, "tiny: 12 of 12 finished (100.0 %); 12 finished\n");
@@ -227,11 +229,7 @@ fn a_warned_job_gets_another_turn_and_ends_in_the_same_bits() {
     }
     wait_for_the_end_of_all_jobs();
     let results = dir.path().join("results/tiny");
-    assert!(
-        evidence(&results) == evidence(&whole.path().join("results/tiny")),
-        "{}",
-        log(dir.path(), job)
-    );
+    assert_same_bits(dir.path(), whole.path(), job);
     let run = run_folders(&results).remove(0);
     let begun: Vec<u64> =
         sessions(&run).iter().map(|session| session["resumed_at"].as_u64().unwrap()).collect();
@@ -264,12 +262,7 @@ fn a_job_whose_node_fails_goes_on_from_its_checkpoint() {
     assert!(!run.join(RunFolder::RESULT).exists());
     resume_node();
     wait_for_the_end_of_all_jobs();
-    let results = dir.path().join("results/tiny");
-    assert!(
-        evidence(&results) == evidence(&whole.path().join("results/tiny")),
-        "{}",
-        log(dir.path(), job)
-    );
+    assert_same_bits(dir.path(), whole.path(), job);
     assert!(sessions(&run)[1]["resumed_at"].as_u64().unwrap() > 0);
 }
 
@@ -318,11 +311,7 @@ fn a_warned_task_leaves_the_others_of_its_array_alone() {
     });
     slurm(&["scancel", "--signal=USR1", "--batch", &format!("{job}_2")]);
     wait_for_the_end_of_all_jobs();
-    assert!(
-        evidence(&results) == evidence(&whole.path().join("results/tiny")),
-        "{}",
-        log(dir.path(), job)
-    );
+    assert_same_bits(dir.path(), whole.path(), job);
     let mut turns: Vec<usize> =
         run_folders(&results).iter().map(|run| sessions(run).len()).collect();
     turns.sort();
