@@ -81,7 +81,7 @@ def make(vlora, folder, spec):
     results = folder / "results/many"
     record = json.loads((results / "experiment.json").read_text())
     first = results / "runs" / plan[0]["run"]
-    files = {path.name: path.read_bytes() for path in first.iterdir() if path.suffix in (".json", ".jsonl")}
+    files = {path.name: path.read_bytes() for path in first.iterdir() if path.suffix in (".json", ".jsonl", ".zst")}
     result = json.loads(files["result.json"])
     # They would not be those of the copies.
     for own in ("files", "digest"):

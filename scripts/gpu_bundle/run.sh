@@ -247,7 +247,7 @@ step_5() {
 step_6() {
     # Without CIFAR-10 in this folder, the images embedded in the program.
     if cifar "$HF_HUB_CACHE"; then
-        run 300 6-sweep experiments/gpu/rank-sweep.yaml
+        run 300 6-sweep experiments/gpu/rank-sweep.yaml --jobs 6
     else
         say "no CIFAR-10 here: the quickstart's images"
         run 300 6-sweep-embedded experiments/ablations/rank.yaml --set 'seeds=[0]'
@@ -361,7 +361,8 @@ command -v "$python" >/dev/null || fail "$python is not here; PYTHON names the P
 [ ! -e without-cuda ] || fail "this bundle was made with --without-cuda: it only does its dry run"
 prepare
 # Without a GPU every part would fail with its own message.
-said=$(timeout 60 "$vlora" bench experiments/quickstart.yaml --synthetic --arm baseline --steps 1 --warmup 0 "${device[@]}" 2>&1) ||
+# The driver first compiles candle's kernels for this GPU, which takes up to twenty seconds.
+said=$(timeout 180 "$vlora" bench experiments/quickstart.yaml --synthetic --arm baseline --steps 1 --warmup 0 "${device[@]}" 2>&1) ||
     fail "the program cannot use a GPU here: ${said#error: }"
 for number in $numbers; do step "$number"; done
 echo "everything written is in $out, and packed in $out/results.tar.gz"

@@ -101,7 +101,10 @@ impl Variable {
                     false => Ok(t),
                 })
                 .collect::<Result<Vec<_>>>()?;
-            let mut grads = (f(&vars)? * g)?.sum_all()?.backward()?;
+            let products = (f(&vars)? * g)?;
+            // candle's sum of a tensor without dimensions asks the GPU for no bytes, which drivers may refuse.
+            let sum = if products.rank() == 0 { products } else { products.sum_all()? };
+            let mut grads = sum.backward()?;
             for (i, var) in vars.iter().enumerate() {
                 if let Some(gradient) = grads.remove(var) {
                     sink.add(i, gradient.detach())?;

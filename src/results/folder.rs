@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::claim::{ASIDE, CLAIM, Claim, ClaimRecord, held};
 use super::journal::{Journal, JournalWriter};
-use super::json::{lines, read_json, read_lines, write_json};
+use super::json::{lines, read_json, write_json};
 use super::record::ExperimentRecord;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
@@ -105,7 +105,7 @@ impl ExperimentFolder {
     }
 }
 
-/// Whether a folder's name has the form of a [`run_id`](crate::spec::run_id).
+/// Whether a folder's name has the form of a [run id](crate::spec::SpecIdentity::run_id).
 pub(super) fn is_run_id(name: &str) -> bool {
     name.len() == 12 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -147,7 +147,7 @@ impl RunFolder {
     pub const FAILURE: &str = "failure.json";
     pub const VERIFIED: &str = "verified.json";
 
-    /// All of them. [`RunFolder::delete`] removes them in this order.
+    /// All of them, as far as they are not compressed.
     const FILES: [&str; 13] = [
         Self::RESULT,
         Self::VERIFIED,
@@ -163,6 +163,11 @@ impl RunFolder {
         Self::SPEC,
         Self::FAILURE,
     ];
+
+    /// Every file that a run may have. [`RunFolder::delete`] removes them in this order.
+    fn files() -> impl Iterator<Item = &'static str> {
+        Self::FILES.into_iter().chain(Self::compressed_names())
+    }
 
     /// The run that a path belongs to: its folder or its weights file. None for any other path.
     pub fn of_weights(path: &Path) -> Option<RunFolder> {
@@ -223,13 +228,13 @@ impl RunFolder {
                 false
                     if name == CLAIM
                         || name == OLD_LOCK
-                        || Self::FILES.contains(&name.as_str()) => {}
+                        || Self::files().any(|own| own == name) => {}
                 false => return Ok(Deletion::Foreign(name)),
             }
         }
         scratch.iter().try_for_each(|path| remove_all(path))?;
         // The result goes first: a partly removed run must not count as finished.
-        for name in Self::FILES {
+        for name in Self::files() {
             self.remove(name)?;
         }
         self.remove(OLD_LOCK)?;
@@ -298,10 +303,6 @@ impl RunFolder {
 
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         read_json(&self.file(name)).map_err(with_help)
-    }
-
-    pub fn read_lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
-        read_lines(&self.file(name)).map_err(with_help)
     }
 
     /// Removes a file if it exists.
@@ -377,7 +378,7 @@ mod tests {
         let run = folder.run("0123456789ab");
         assert_eq!(run.delete().unwrap(), Deletion::Done);
         assert!(!run.path().exists());
-        RunFolder::FILES.iter().for_each(|name| run.write(name, b"x").unwrap());
+        RunFolder::files().for_each(|name| run.write(name, b"x").unwrap());
         fs::create_dir(run.file(".tmp-left")).unwrap();
         run.write("notes.txt", b"mine").unwrap();
         assert_eq!(folder.run_ids(), ["0123456789ab"]);
@@ -387,7 +388,7 @@ mod tests {
         let claim = run.claim().unwrap();
         assert_eq!(run.delete().unwrap(), Deletion::Running);
         drop(claim);
-        assert_eq!(run.extent().1, RunFolder::FILES.len() as u64);
+        assert_eq!(run.extent().1, RunFolder::files().count() as u64);
         assert_eq!(run.delete().unwrap(), Deletion::Done);
         assert!(!run.path().exists());
     }

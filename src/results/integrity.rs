@@ -105,13 +105,18 @@ impl RunFolder {
                 .expected(format!("run {own}"))
                 .into());
         }
+        if let Some(name) = self.foreign_compressed(&result) {
+            let changed = self.changed(name).found("a file that result.json does not name");
+            return Err(changed.expected("no such file").into());
+        }
         let has_tokenizer = result.files.contains_key(Self::TOKENIZER);
         let is_there = |name: &str| fs::symlink_metadata(self.file(name)).is_ok();
         for name in evidence_files(&spec.spec, has_tokenizer) {
             if name == Self::TOKENIZER && !is_there(name) && !is_there(Self::MODEL) {
                 continue;
             }
-            self.check(name, result.files.get(name), level)?;
+            let stored = Self::recorded_name(name, &result);
+            self.check(stored, result.files.get(stored), level)?;
         }
         let weights = self.weights(&result, level)?;
         Ok(IntactRun { spec, result, weights })
@@ -243,6 +248,7 @@ impl RunFolder {
         names: impl IntoIterator<Item = &'static str>,
     ) -> Result<BTreeMap<String, FileRecord>> {
         let record = |name: &'static str| {
+            let name = self.stored_name(name);
             let path = self.file(name);
             let read = || -> io::Result<FileRecord> {
                 Ok(FileRecord { bytes: fs::metadata(&path)?.len(), sha256: sha256_of(&path)? })

@@ -52,9 +52,8 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|e| broken(path, e.line(), &e))
 }
 
-/// All lines of a file.
-pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let text = read_text(path)?;
+/// The records of a file's lines.
+pub fn lines_of<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Vec<T>> {
     text.lines()
         .enumerate()
         .map(|(i, line)| serde_json::from_str(line).map_err(|e| broken(path, i + 1, &e)))
@@ -65,7 +64,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|e| unreadable(path, &e))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+pub fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Fault::of_file(path, format!("cannot be read: {error}")).into()
 }
 
@@ -83,10 +82,9 @@ mod tests {
 
     #[test]
     fn damaged_records_name_file_and_line() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("epochs.jsonl");
-        fs::write(&path, b"{\"a\": 1}\n{\"a\": \n").unwrap();
-        let error = read_lines::<serde_json::Value>(&path).unwrap_err().to_string();
+        let path = Path::new("epochs.jsonl");
+        let text = "{\"a\": 1}\n{\"a\": \n";
+        let error = lines_of::<serde_json::Value>(path, text).unwrap_err().to_string();
         assert!(error.contains("epochs.jsonl:2: the record is damaged"), "{error}");
     }
 }

@@ -22,10 +22,14 @@
 //!   table.md table.csv runs.parquet *.svg *.png   made from the above by `vlora report`
 //! ```
 //!
+//! Files of lines that are large are compressed when their run ends: `steps.jsonl.zst` instead of
+//! `steps.jsonl`.
+//!
 //! The state of a run follows from which of these files exist, and from whether a finished run's
 //! files are unchanged ([`RunFolder::verify`]). No field stores it, so none can be wrong.
 
 mod claim;
+mod compressed;
 mod digest;
 mod evidence;
 mod folder;

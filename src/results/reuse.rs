@@ -28,8 +28,10 @@ pub fn take_over(id: &str, from: &RunFolder, to: &RunFolder) -> Result<Option<Ru
     // Removed before the other run's evidence arrives: after a crash, training must not resume from
     // this run's checkpoint beside the other's evidence.
     to.remove_checkpoints()?;
+    to.remove_lines()?;
     let has_tokenizer = result.files.contains_key(RunFolder::TOKENIZER);
     for name in evidence_files(&spec.spec, has_tokenizer) {
+        let name = from.stored_name(name);
         link(&from.file(name), &to.file(name))?;
     }
     sync(to.path())?;

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::bench::Rate;
 use super::plan::{Plan, PlannedVariant};
 use super::provenance::processor;
 use crate::error::Result;
-use crate::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunState, SpecRecord};
+use crate::results::{CheckLevel, ExperimentFolder, IntactRun, Provenance, RunFolder};
 use crate::spec::{DeviceKind, Precision, RunSpec};
 use crate::tasks::definition;
 
@@ -50,17 +52,19 @@ impl History {
     /// Reads the runs of an experiment and its siblings on this kind of device. On the CPU, only
     /// runs on the same processor count.
     pub fn of(folder: &ExperimentFolder, device: DeviceKind) -> History {
-        let (mut past, mut counts) = (Vec::new(), BTreeMap::new());
         let experiments = [folder.clone()].into_iter().chain(folder.siblings());
-        for run in experiments.flat_map(|e| e.run_ids().into_iter().map(move |id| e.run(&id))) {
-            if run.state() != RunState::Finished {
-                continue;
-            }
-            let Ok(SpecRecord { spec, .. }) = run.read_json(RunFolder::SPEC) else { continue };
-            let model = model(&spec);
+        let runs: Vec<RunFolder> =
+            experiments.flat_map(|e| e.run_ids().into_iter().map(move |id| e.run(&id))).collect();
+        // Every record is read, on all threads: there may be thousands.
+        let model_of =
+            |run: &RunFolder| Some(model(&run.verify(CheckLevel::Quick).ok()?.spec.spec));
+        let models: Vec<Option<String>> = runs.par_iter().map(model_of).collect();
+        let (mut past, mut counts) = (Vec::new(), BTreeMap::new());
+        for (run, model) in runs.iter().zip(models) {
+            let Some(model) = model else { continue };
             let count: &mut usize = counts.entry(model.clone()).or_default();
             if *count < History::ENOUGH
-                && let Some(one) = Past::read(&run, &spec, model, device)
+                && let Some(one) = Past::read(run, model, device)
             {
                 *count += 1;
                 past.push(one);
@@ -88,9 +92,11 @@ impl History {
 }
 
 impl Past {
-    /// None if the run was trained on another device, beside other runs, or on a busy machine.
-    fn read(run: &RunFolder, spec: &RunSpec, model: String, device: DeviceKind) -> Option<Past> {
-        let result: RunResult = run.read_json(RunFolder::RESULT).ok()?;
+    /// None if the run was trained on another device, beside other runs, or on a busy machine, or has changed
+    /// since.
+    fn read(run: &RunFolder, model: String, device: DeviceKind) -> Option<Past> {
+        let IntactRun { spec, result, .. } = run.verify(CheckLevel::Quick).ok()?;
+        let spec = &spec.spec;
         let provenance: Provenance = run.read_json(RunFolder::PROVENANCE).ok()?;
         let here = provenance.sessions.iter().all(|session| match device {
             DeviceKind::Cpu => session.device == "cpu" && session.processor == processor(),

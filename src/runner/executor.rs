@@ -67,7 +67,8 @@ impl<'a> RunExecutor<'a> {
         self.folder.remove_scratch()?;
         if matches!(self.folder.state(), RunState::Finished | RunState::Damaged) {
             let outcome = already_finished(&self.folder);
-            if let Outcome::AlreadyFinished(_) = outcome {
+            if let Outcome::AlreadyFinished(result) = &outcome {
+                self.folder.remove_uncompressed(result)?;
                 self.folder.remove_checkpoints()?;
             }
             return Ok(outcome);
@@ -344,6 +345,10 @@ impl<'a> RunExecutor<'a> {
         let alone = self.context.is_alone();
         let model_sha256 = hex(&Sha256::digest(&model));
         let has_tokenizer = data.tokenizer().is_some();
+        self.folder.compress()?;
+        if claim.is_lost_by_now() {
+            return Err(RunError::ClaimLost);
+        }
         let mut files = self.folder.records(evidence_files(self.spec(), has_tokenizer))?;
         let model_record = FileRecord { bytes: model.len() as u64, sha256: model_sha256.clone() };
         files.insert(RunFolder::MODEL.into(), model_record);
@@ -368,6 +373,7 @@ impl<'a> RunExecutor<'a> {
             digest: None,
         };
         let result = self.folder.write_result(result)?;
+        self.folder.remove_uncompressed(&result)?;
         self.folder.remove_checkpoints()?;
         Ok(result)
     }

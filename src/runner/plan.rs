@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::checkpoints::{self, Checkpoints};
 use super::datasets::Datasets;
 use super::origin::Origin;
@@ -12,7 +14,7 @@ use crate::results::{
     ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, Started, TaskFields,
     VariantRecord,
 };
-use crate::spec::{Experiment, Variant, run_id};
+use crate::spec::{Experiment, SpecIdentity, Variant};
 use crate::tasks::{Base, Opened, definition};
 use crate::train::TrainingLength;
 
@@ -52,6 +54,18 @@ pub struct PlannedRun {
     pub state: RunState,
     /// Whether the run is not finished here but in a sibling experiment.
     pub in_sibling: bool,
+}
+
+/// Looks up what has become of every run, on all threads: there may be thousands.
+fn read_states(variants: &mut [PlannedVariant], folder: &ExperimentFolder) {
+    let siblings = folder.siblings();
+    let is_finished = |e: &ExperimentFolder, id: &str| e.run(id).state() == RunState::Finished;
+    let runs: Vec<&mut PlannedRun> = variants.iter_mut().flat_map(|v| &mut v.runs).collect();
+    runs.into_par_iter().for_each(|run| {
+        run.state = folder.run(&run.id).state();
+        run.in_sibling =
+            run.state != RunState::Finished && siblings.iter().any(|e| is_finished(e, &run.id));
+    });
 }
 
 /// Refuses more steps than the epochs have: the training would end sooner than is asked for.
@@ -101,8 +115,6 @@ impl Plan {
     pub fn new(experiment: Experiment, folder: &ExperimentFolder, hub: &Hub) -> Result<Plan> {
         let mut data = Datasets::default();
         let mut checkpoints = Checkpoints::new();
-        let siblings = folder.siblings();
-        let is_finished = |e: &ExperimentFolder, id: &str| e.run(id).state() == RunState::Finished;
         let mut variants: BTreeMap<usize, PlannedVariant> = BTreeMap::new();
         // The id of a run depends on the id of the run that it starts from.
         for index in experiment.in_order_of_start() {
@@ -130,6 +142,7 @@ impl Plan {
             data.add_settled(&settled.spec, &variant.spec);
             variant.spec = settled.spec;
             let spec = &variant.spec;
+            let identity = SpecIdentity::of(spec);
             let runs = experiment
                 .seeds
                 .iter()
@@ -138,11 +151,9 @@ impl Plan {
                     let start = before.map(|v| v.runs[i].id.clone());
                     let start = start.or(checkpoint.map(|loaded| loaded.sha256.clone()));
                     let start = start.map(|start| start + &settled.identity);
-                    let id = run_id(spec, seed, &sha256, start.as_deref());
-                    let state = folder.run(&id).state();
-                    let in_sibling =
-                        state != RunState::Finished && siblings.iter().any(|e| is_finished(e, &id));
-                    PlannedRun { id, seed, state, in_sibling }
+                    let id = identity.run_id(seed, &sha256, start.as_deref());
+                    // Its state is filled in below, by `read_states`.
+                    PlannedRun { id, seed, state: RunState::Planned, in_sibling: false }
                 })
                 .collect();
             let length = TrainingLength::new(&spec.training, batches);
@@ -160,7 +171,8 @@ impl Plan {
             };
             variants.insert(index, planned);
         }
-        let variants = variants.into_values().collect();
+        let mut variants: Vec<PlannedVariant> = variants.into_values().collect();
+        read_states(&mut variants, folder);
         Ok(Plan { experiment, variants, origin: Origin::default(), data, checkpoints })
     }
 

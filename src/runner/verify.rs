@@ -1,6 +1,5 @@
 //! Repeats a finished run, or its first steps, and compares every bit.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
@@ -101,16 +100,12 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         }
     }
     let again = scratch.run(id);
-    let read = |run: &RunFolder, name: &str| {
-        let path = run.file(name);
-        fs::read(&path).map_err(|e| Error::io("reading", &path, e))
-    };
-    let steps = read(&again, RunFolder::STEPS)?;
-    let done = steps.iter().filter(|byte| **byte == b'\n').count() as u64;
-    let mut difference = first_difference(&read(&original, RunFolder::STEPS)?, &steps);
+    let steps = again.read_whole(RunFolder::STEPS)?;
+    let done = steps.lines().count() as u64;
+    let mut difference = first_difference(&original.read_whole(RunFolder::STEPS)?, &steps);
     if extent == Extent::Full {
         for name in [RunFolder::STEPS, RunFolder::EPOCHS, RunFolder::TEST] {
-            let is_equal = read(&original, name)? == read(&again, name)?;
+            let is_equal = original.read_whole(name)? == again.read_whole(name)?;
             difference = difference.or((!is_equal).then(|| format!("{name} differs")));
         }
         let theirs = again.verify(CheckLevel::Thorough)?.result.model_sha256;
@@ -154,16 +149,10 @@ fn find<'a>(plan: &'a Plan, id: &str) -> Result<(&'a PlannedVariant, &'a Planned
 }
 
 /// Where the records of steps differ from the beginning of those of the original.
-fn first_difference(original: &[u8], again: &[u8]) -> Option<String> {
-    let (mut theirs, mut own) = (original.split(|b| *b == b'\n'), again.split(|b| *b == b'\n'));
-    let mut number = 0;
-    while let Some(own) = own.next().filter(|line| !line.is_empty()) {
-        number += 1;
-        if theirs.next() != Some(own) {
-            return Some(format!("the record of step {number} differs"));
-        }
-    }
-    None
+fn first_difference(original: &str, again: &str) -> Option<String> {
+    let mut theirs = original.lines();
+    let differs = again.lines().position(|own| theirs.next() != Some(own))?;
+    Some(format!("the record of step {} differs", differs + 1))
 }
 
 /// Stops at a step, or when the user does.
@@ -187,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_first_step_that_differs_is_named() {
-        let of = |again: &str| first_difference(b"a\nb\nc\n", again.as_bytes());
+        let of = |again: &str| first_difference("a\nb\nc\n", again);
         assert_eq!((of(""), of("a\n"), of("a\nb\nc\n")), (None, None, None));
         assert_eq!(of("a\nx\nc\n").as_deref(), Some("the record of step 2 differs"));
         assert_eq!(of("a\nb\nc\nd\n").as_deref(), Some("the record of step 4 differs"));

@@ -12,19 +12,28 @@ use super::schema::{Crop, DataSpec, Interpolation, RunSpec};
 /// Increased whenever the same spec would give other numbers than before.
 pub const NUMERICS_VERSION: u32 = 3;
 
-/// The id of a run: 12 hexadecimal digits of a SHA-256. It covers the resolved spec, the seed, the
-/// data's hash instead of their source, a hash or run id of the start weights instead of their
-/// name, and [`NUMERICS_VERSION`].
-pub fn run_id(spec: &RunSpec, seed: u64, data_sha256: &str, start: Option<&str>) -> String {
-    let mut hash = Sha256::new();
-    hash.update(format!("numerics={NUMERICS_VERSION}\nseed={seed}\ndata={data_sha256}\n"));
-    if let Some(start) = start {
-        hash.update(format!("start={start}\n"));
+/// What the spec adds to the ids of its runs, the same for every seed.
+pub struct SpecIdentity(String);
+
+impl SpecIdentity {
+    pub fn of(spec: &RunSpec) -> SpecIdentity {
+        let fields = identifying_fields(spec);
+        let line = |(field, value)| format!("{field}={value}\n");
+        SpecIdentity(fields.into_iter().map(line).collect())
     }
-    for (field, value) in identifying_fields(spec) {
-        hash.update(format!("{field}={value}\n"));
+
+    /// The id of a run: 12 hexadecimal digits of a SHA-256. It covers the resolved spec, the seed, the
+    /// data's hash instead of their source, a hash or run id of the start weights instead of their
+    /// name, and [`NUMERICS_VERSION`].
+    pub fn run_id(&self, seed: u64, data_sha256: &str, start: Option<&str>) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("numerics={NUMERICS_VERSION}\nseed={seed}\ndata={data_sha256}\n"));
+        if let Some(start) = start {
+            hash.update(format!("start={start}\n"));
+        }
+        hash.update(&self.0);
+        hex(&hash.finalize())[..12].to_string()
     }
-    hex(&hash.finalize())[..12].to_string()
 }
 
 /// The fields of a spec that affect a run's result. The names of data and weights are left out,
@@ -109,7 +118,7 @@ mod tests {
         let mut spec: RunSpec = serde_json::from_value(spec).unwrap();
         let DataSpec::Images(images) = &mut spec.data else { panic!("images") };
         images.augment = serde_json::from_str(augment).unwrap();
-        run_id(&spec, 0, "data", None)
+        SpecIdentity::of(&spec).run_id(0, "data", None)
     }
 
     /// Fields on image sizes are part of the id only if they change an image.

@@ -40,7 +40,7 @@ mod yaml_traps;
 pub use adapted::{ClassMatch, Conversion, Kept, Resampled, Unnamed};
 pub use error::{SpecError, nearest};
 pub use experiment::{Experiment, Variant, agree};
-pub use identity::{NUMERICS_VERSION, flatten, hex, identifying_fields, run_id};
+pub use identity::{NUMERICS_VERSION, SpecIdentity, flatten, hex, identifying_fields};
 pub use load::{load, load_for, parse, parse_for};
 pub use matching::{MatchBy, Matched};
 pub use position::Position;

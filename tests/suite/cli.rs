@@ -6,6 +6,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::common::data::embedded;
+#[cfg(target_os = "linux")]
+use crate::common::program::without_locks;
 use crate::common::program::{Ran, binary, command, folder_with, vlora};
 use crate::common::results::{evidence, json, run_folders};
 use crate::common::spec::{Spec, TINY};
@@ -311,24 +313,14 @@ fn one_file_writes_to_the_terminal() {
     }
 }
 
-/// Runs are claimed without locks of the file system. The library that takes flock's place answers as
-/// Linux does for file systems without them.
+/// Runs are claimed without locks of the file system.
 #[cfg(target_os = "linux")]
 #[test]
 fn runs_need_no_locks_of_the_file_system() {
     let dir = folder_with(TINY);
-    let source = dir.path().join("without.c");
-    std::fs::write(
-        &source,
-        "#include <errno.h>\nint flock(int f, int o) { errno = ENOLCK; return -1; }\n",
-    )
-    .unwrap();
-    let library = dir.path().join("without.so");
-    let built =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-    assert!(built.unwrap().success());
     let mut command = command(dir.path());
-    command.args(["run", "tiny.yaml", "-q"]).env("LD_PRELOAD", &library);
+    command.args(["run", "tiny.yaml", "-q"]);
+    without_locks(&mut command, dir.path());
     let ran = Ran::of(command.output().unwrap());
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }

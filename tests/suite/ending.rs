@@ -180,3 +180,41 @@ fn a_run_says_what_its_id_is_made_of() {
         missing.err
     );
 }
+
+/// A finished run's large records are compressed, and everything that reads them goes on.
+#[test]
+fn large_records_are_compressed() {
+    // 3,000 steps.
+    let spec = Spec::tiny().without("arms.vlora").set("training.batch_size=2");
+    let dir = folder_with(&spec.set("training.epochs=1").text());
+    let ran = vlora(dir.path(), &RUN);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let run = run_of(&dir.path().join("results/tiny"), "baseline");
+    let packed = run.join("steps.jsonl.zst");
+    assert!(packed.exists() && !run.join(RunFolder::STEPS).exists());
+    assert!(run.join(RunFolder::TEST).exists() && run.join(RunFolder::EPOCHS).exists());
+    let result = json(&run.join(RunFolder::RESULT));
+    assert!(result["files"]["steps.jsonl.zst"]["bytes"].as_u64().unwrap() < 256 << 10);
+    assert!(result["files"][RunFolder::STEPS].is_null());
+    for command in [&["report", "results/tiny"][..], &["verify", run.to_str().unwrap()], &RUN] {
+        let ran = vlora(dir.path(), command);
+        assert_eq!(ran.code, 0, "{command:?}: {}", ran.err);
+    }
+    assert!(!run.join(RunFolder::STEPS).exists());
+    // Another experiment takes the run over.
+    let text = std::fs::read_to_string(dir.path().join("tiny.yaml")).unwrap();
+    std::fs::write(dir.path().join("other.yaml"), text.replace("name: tiny", "name: other"))
+        .unwrap();
+    let ran = vlora(dir.path(), &["run", "other.yaml", "-q", "--device", "cpu"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(run_of(&dir.path().join("results/other"), "baseline").join("steps.jsonl.zst").exists());
+    // Changed content is noticed.
+    let mut bytes = std::fs::read(&packed).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&packed).unwrap();
+    std::fs::write(&packed, bytes).unwrap();
+    let ran = vlora(dir.path(), &["report", "results/tiny"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("steps.jsonl.zst"), "{}", ran.err);
+}

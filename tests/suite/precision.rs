@@ -9,7 +9,9 @@ use vlora::models;
 use vlora::report::Summary;
 use vlora::results::{ExperimentFolder, ExperimentRecord, RunFolder, RunResult, SpecRecord};
 use vlora::runner::{Plan, execute};
-use vlora::spec::{self, DeviceKind, Experiment, Precision, flatten, identifying_fields, run_id};
+use vlora::spec::{
+    self, DeviceKind, Experiment, Precision, SpecIdentity, flatten, identifying_fields,
+};
 use vlora::tasks::evidence;
 
 use crate::common::program::vlora;
@@ -59,7 +61,7 @@ fn auto_is_what_the_device_is_made_for() {
 #[test]
 fn other_precisions_are_other_runs_and_float32_is_the_run_it_was() {
     let spec = |set: &[&str]| parse(CUDA, TINY, set).unwrap().variants[0].spec.clone();
-    let id = |set: &[&str]| run_id(&spec(set), 0, "data", None);
+    let id = |set: &[&str]| SpecIdentity::of(&spec(set)).run_id(0, "data", None);
     let ids = ["float32", "tf32", "bf16"].map(|p| id(&[&format!("precision={p}")]));
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
     assert_eq!(id(&[]), ids[2]);

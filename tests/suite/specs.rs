@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use vlora::spec::SpecIdentity;
 use vlora::{models, spec};
 
 use crate::common::spec::{Spec, parsed};
@@ -36,7 +37,11 @@ fn ids_of_the_committed_specs_stay() {
         for variant in &experiment.variants {
             let started = variant.spec.start.is_some();
             let start = started.then(|| variant.start.clone().unwrap_or_default());
-            let id = spec::run_id(&variant.spec, experiment.seeds[0], "data", start.as_deref());
+            let id = SpecIdentity::of(&variant.spec).run_id(
+                experiment.seeds[0],
+                "data",
+                start.as_deref(),
+            );
             writeln!(all, "  {id} {}", variant.label).unwrap();
         }
     }
@@ -171,7 +176,11 @@ fn a_swept_required_field_changes_no_id() {
     let arms = "arms: {baseline: {}, vlora: {method: vlora}}\nsweep: {vlora.rank: [1, 2]}\n";
     let ids = |vlora: &str| -> Vec<String> {
         let experiment = parse_with(&format!("{BARE}vlora: {vlora}\n{arms}"), &[]).unwrap();
-        experiment.variants.iter().map(|v| spec::run_id(&v.spec, 0, "data", None)).collect()
+        experiment
+            .variants
+            .iter()
+            .map(|v| SpecIdentity::of(&v.spec).run_id(0, "data", None))
+            .collect()
     };
     assert_eq!(ids("{compound_size: 4}"), ids("{compound_size: 4, rank: 8}"));
 }

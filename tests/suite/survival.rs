@@ -13,6 +13,8 @@ use vlora::results::RunFolder;
 use vlora::train::Checkpoint;
 
 use crate::common::hash::sha256;
+#[cfg(target_os = "linux")]
+use crate::common::program::without_locks;
 use crate::common::program::{Ran, command, folder_with, vlora};
 use crate::common::results::{self, evidence, json, run_folders};
 use crate::common::spec::Spec;
@@ -129,8 +131,8 @@ fn a_signal_leaves_a_checkpoint_of_the_step_that_was_trained() {
     }
 }
 
-/// Several processes divide the runs of a folder among them; a quarter of them is killed. VLORA_PROCESSES and
-/// VLORA_SEEDS say how many processes and seeds.
+/// Several processes divide the runs of a folder among them; a quarter of them is killed. No process can lock
+/// a file, as on some shared file systems. VLORA_PROCESSES and VLORA_SEEDS say how many processes and seeds.
 #[test]
 fn processes_divide_the_runs_of_a_folder() {
     let number = |name: &str, default| std::env::var(name).map_or(default, |n| n.parse().unwrap());
@@ -142,6 +144,8 @@ fn processes_divide_the_runs_of_a_folder() {
     let dir = folder_with(&spec);
     let piped = || {
         let mut command = command(dir.path());
+        #[cfg(target_os = "linux")]
+        without_locks(&mut command, dir.path());
         command.args(RUN).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let mut children: Vec<Child> = (0..processes).map(|_| piped()).collect();

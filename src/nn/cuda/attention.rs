@@ -11,9 +11,9 @@ use crate::nn::graph::Variable;
 const SIZES: [usize; 7] = [16, 32, 48, 64, 80, 96, 128];
 /// Rows per warp.
 const SIDE: usize = 16;
-/// The most warps per block. The largest kernel uses 254 registers per thread, and a GPU has enough for
-/// this many warps.
-const WARPS: usize = 8;
+/// The most warps per block, as in the source of the kernels for bf16. Two such blocks have the registers of a
+/// multiprocessor, and they have the 13 groups of 16 tokens of a ViT-B.
+const WARPS: usize = 7;
 
 /// Whether there is a kernel for heads of `d` values, and qkv is aligned for it.
 pub fn takes_heads(d: usize, qkv: &Tensor) -> bool {
@@ -48,7 +48,10 @@ pub fn self_attention(
     let kept = out.clone();
     Ok(Variable::computed(out, &[qkv], move |g, sink| {
         let Some(log_sums) = &log_sums else { return Ok(()) };
-        sink.add(0, attention.backward(&input, &kept, &g.contiguous()?, log_sums)?)
+        // A contiguous part of another tensor may begin anywhere, and rows are read in vectors.
+        let g = g.contiguous()?;
+        let g = if in_vectors(d, &[&g]) { g } else { g.force_contiguous()? };
+        sink.add(0, attention.backward(&input, &kept, &g, log_sums)?)
     }))
 }
 
@@ -76,6 +79,16 @@ impl Attention {
         ]
     }
 
+    fn plan(&self, kernel: Kernel, dtype: DType) -> Plan {
+        let (_, tokens, _, d) = self.dims;
+        let (rows, others) = match kernel {
+            Kernel::Forward => (self.queries, tokens),
+            Kernel::Queries => (tokens, tokens),
+            Kernel::Keys => (tokens, self.queries),
+        };
+        Plan::of(rows, others, |tile, warps| kernel.shared(dtype, tile, warps, d))
+    }
+
     fn kernel(&self, which: &str, dtype: DType) -> Result<String> {
         of_type(&format!("{which}_{}", self.dims.3), dtype)
     }
@@ -92,11 +105,9 @@ impl Attention {
     }
 
     fn forward(&self, qkv: &Tensor, log_sums: Option<&Tensor>) -> Result<Tensor> {
-        let (batch, tokens, heads, d) = self.dims;
+        let (batch, _, heads, d) = self.dims;
         let out = self.backend.empty((batch, self.queries, heads * d), qkv.dtype())?;
-        let plan = Plan::of(self.queries, tokens, |tile, warps| {
-            forward_shared(tile, warps, d, qkv.dtype().size_in_bytes())
-        });
+        let plan = self.plan(Kernel::Forward, qkv.dtype());
         let args = [Arg::Tensor(qkv), Arg::Tensor(&out), Arg::maybe(log_sums)];
         self.run("attention", qkv.dtype(), plan, &args)?;
         Ok(out)
@@ -109,53 +120,61 @@ impl Attention {
         g: &Tensor,
         log_sums: &Tensor,
     ) -> Result<Tensor> {
-        let (batch, tokens, heads, d) = self.dims;
-        let (dtype, size) = (qkv.dtype(), qkv.dtype().size_in_bytes());
+        let (batch, _, heads, _) = self.dims;
+        let dtype = qkv.dtype();
         let d_qkv = self.backend.empty(qkv.shape(), dtype)?;
         let dots = self.backend.empty((batch, heads, self.queries), DType::F32)?;
-        let plan = Plan::of(tokens, tokens, |tile, warps| queries_shared(tile, warps, d, size));
+        let plan = self.plan(Kernel::Queries, dtype);
         let [qkv, log_sums, g] = [qkv, log_sums, g].map(Arg::Tensor);
         let (to, sums) = (Arg::Tensor(&d_qkv), Arg::Tensor(&dots));
         let args = [qkv, Arg::Tensor(out), g, log_sums, sums, to];
         self.run("attention_queries", dtype, plan, &args)?;
-        let plan = Plan::of(tokens, self.queries, |tile, warps| keys_shared(tile, warps, d, size));
+        let plan = self.plan(Kernel::Keys, dtype);
         self.run("attention_keys", dtype, plan, &[qkv, g, log_sums, sums, to])?;
         Ok(d_qkv)
     }
 }
 
-/// Bytes of a block's arrays in shared memory, each rounded up as `Carver` in the kernels does.
-/// `parts` are (count, size) of each array.
-fn carved(parts: &[(usize, usize)]) -> usize {
-    parts.iter().map(|(count, size)| (count * size).next_multiple_of(128)).sum()
+/// Bytes of a block's arrays of float32 in shared memory, each rounded up as `Carver` in the kernels does.
+fn carved(counts: &[usize]) -> usize {
+    counts.iter().map(|count| (count * 4).next_multiple_of(128)).sum()
 }
 
-fn forward_shared(tile: usize, warps: usize, d: usize, size: usize) -> usize {
-    let (shared, own) = (tile * (d + 8), warps * SIDE);
-    carved(&[
-        (shared, size),
-        (shared, size),
-        (own * (d + 8), size),
-        (own * (tile + 4), 4),
-        (own * (tile + 8), size),
-    ])
+/// Bytes of shared memory of each kernel, as its arrays in the source.
+#[derive(Clone, Copy)]
+enum Kernel {
+    Forward,
+    Queries,
+    Keys,
 }
 
-fn queries_shared(tile: usize, warps: usize, d: usize, size: usize) -> usize {
-    let (shared, own) = (tile * (d + 8), warps * SIDE);
-    carved(&[
-        (shared, size),
-        (shared, size),
-        (own * (d + 8), size),
-        (own * (d + 8), size),
-        (own * (SIDE + 4), 4),
-        (own * (SIDE + 4), 4),
-        (own * (tile + 8), size),
-    ])
-}
+impl Kernel {
+    fn shared(self, dtype: DType, tile: usize, warps: usize, d: usize) -> usize {
+        match dtype {
+            DType::BF16 => self.shared_bf16(tile, warps, d),
+            _ => self.shared_float(tile, warps, d),
+        }
+    }
 
-fn keys_shared(tile: usize, warps: usize, d: usize, size: usize) -> usize {
-    queries_shared(tile, warps, d, size) + carved(&[(warps * SIDE * (tile + 8), size)])
+    /// Two tiles, in whose place the results of the warps are put together; for the keys also two numbers of
+    /// each row of a tile.
+    fn shared_bf16(self, tile: usize, warps: usize, d: usize) -> usize {
+        let rows = (2 * tile).max(warps * SIDE) * (d + 8) * 2;
+        match self {
+            Kernel::Forward | Kernel::Queries => rows,
+            Kernel::Keys => rows + 2 * tile * 4,
+        }
+    }
+
+    fn shared_float(self, tile: usize, warps: usize, d: usize) -> usize {
+        let (shared, own) = (tile * (d + 8), warps * SIDE);
+        let (rows, scores, weights) = (own * (d + 8), own * (SIDE + 4), own * (tile + 8));
+        match self {
+            Kernel::Forward => carved(&[shared, shared, rows, own * (tile + 4), weights]),
+            Kernel::Queries => carved(&[shared, shared, rows, rows, scores, scores, weights]),
+            Kernel::Keys => carved(&[shared, shared, rows, rows, scores, scores, weights, weights]),
+        }
+    }
 }
 
 /// How a kernel's rows are divided among blocks and warps, and the size of the tiles in which it reads
@@ -175,7 +194,7 @@ impl Plan {
     fn of(rows: usize, others: usize, shared: impl Fn(usize, usize) -> usize) -> Plan {
         let sides = rows.div_ceil(SIDE);
         let whole = others.next_multiple_of(SIDE);
-        let tiles = [if whole <= 128 { whole } else { 64 }, 64, 32, SIDE];
+        let tiles = [if whole <= 256 { whole } else { 128 }, 128, 64, 32, SIDE];
         let fits =
             |tile: usize| (1..=WARPS.min(sides)).rev().find(|w| shared(tile, *w) <= MOST_SHARED);
         let enough = sides.min(4);
@@ -196,15 +215,15 @@ mod tests {
     /// Sizes of the models that are measured, and of the largest heads in float32.
     #[test]
     fn plans_fit_into_shared_memory_and_waste_few_rows() {
-        let plan = |rows, others, d, size| {
-            Plan::of(rows, others, |tile, warps| keys_shared(tile, warps, d, size))
+        let plan = |rows, others, d, dtype| {
+            Plan::of(rows, others, |tile, warps| Kernel::Keys.shared(dtype, tile, warps, d))
         };
-        let cifar = plan(65, 65, 64, 2);
+        let cifar = plan(65, 65, 64, DType::BF16);
         assert_eq!((cifar.blocks, cifar.warps, cifar.tile), (1, 5, 80));
-        let base = plan(197, 197, 64, 2);
-        assert_eq!((base.blocks, base.warps, base.tile), (3, 5, 64));
-        for (rows, others, d, size) in [(1, 1, 16, 4), (512, 512, 128, 4), (1, 600, 128, 4)] {
-            let plan = plan(rows, others, d, size);
+        let base = plan(197, 197, 64, DType::BF16);
+        assert_eq!((base.blocks, base.warps, base.tile), (2, 7, 208));
+        for (rows, others, d) in [(1, 1, 16), (512, 512, 128), (1, 600, 128)] {
+            let plan = plan(rows, others, d, DType::F32);
             assert!(
                 plan.shared <= MOST_SHARED && plan.blocks * plan.warps * SIDE >= rows,
                 "{plan:?}"

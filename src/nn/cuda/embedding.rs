@@ -28,7 +28,7 @@ pub fn batch_of(backend: &CudaBackend, batch: &Batch, dtype: DType) -> Result<Te
     let out = backend.empty((count, channels, height, width), dtype)?;
     backend.launch(
         &of_type("images", dtype)?,
-        Grid::of(out.elem_count()),
+        Grid::of_examples(channels * height * width, count),
         &[
             Arg::Tensor(batch.bytes),
             Arg::Tensor(&picks),
@@ -52,7 +52,7 @@ pub fn patches(backend: &CudaBackend, images: &Tensor, side: usize) -> Result<Te
     let rows = backend.empty((images.elem_count() / size, size), images.dtype())?;
     backend.launch(
         &of_type("patches", images.dtype())?,
-        Grid::of(images.elem_count()),
+        Grid::of_examples(channels * height * width, batch),
         &[
             Arg::Tensor(&images),
             Arg::Tensor(&rows),
@@ -82,7 +82,7 @@ pub fn with_positions(
     let out = backend.empty((batch, tokens, dim), dtype)?;
     backend.launch(
         &of_type("tokens", dtype)?,
-        Grid::of(out.elem_count()),
+        Grid::of_examples(tokens * dim, batch),
         &[
             Arg::Tensor(&input),
             Arg::maybe(class_token.as_ref()),
@@ -103,7 +103,7 @@ pub fn with_positions(
             let d_rows = backend.empty(shape, dtype)?;
             backend.launch(
                 &of_type("tokens_backward", dtype)?,
-                Grid::of(d_rows.elem_count()),
+                Grid::of_examples((tokens - front) * dim, batch),
                 &[
                     Arg::Tensor(&g),
                     Arg::Tensor(&d_rows),
@@ -128,7 +128,8 @@ pub fn with_positions(
     }))
 }
 
-/// [`crate::nn::ops::embedding`], in type `dtype`. The caller must check that ids are rows of the table.
+/// [`crate::nn::ops::embedding`], in type `dtype`. An id that is not a row of the table gives NaN, since
+/// checking it here would wait for the GPU.
 pub fn embedding(
     backend: CudaBackend,
     table: &Variable,
@@ -150,6 +151,7 @@ pub fn embedding(
             Arg::Tensor(&ids),
             Arg::Tensor(&out),
             Arg::int(count),
+            Arg::int(rows),
             Arg::int(width),
         ],
     )?;
@@ -166,6 +168,7 @@ pub fn embedding(
                 Arg::Tensor(&g),
                 Arg::Tensor(&d),
                 Arg::int(count),
+                Arg::int(rows),
                 Arg::int(width),
             ],
         )?;

@@ -48,6 +48,17 @@ impl Grid {
         Grid { blocks: [count.div_ceil(THREADS), 1, 1], threads: [THREADS, 1], shared: 0 }
     }
 
+    /// One thread for each of `count` items of an example. Each of the grid's rows has one example, or
+    /// several, where there are more than a grid has rows.
+    pub fn of_examples(count: usize, examples: usize) -> Grid {
+        const MOST: usize = 65_535;
+        Grid {
+            blocks: [count.div_ceil(THREADS), examples.min(MOST), 1],
+            threads: [THREADS, 1],
+            shared: 0,
+        }
+    }
+
     /// One warp for each of `rows` rows.
     pub fn of_rows(rows: usize) -> Grid {
         Grid::of(rows * 32)

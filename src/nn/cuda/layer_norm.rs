@@ -9,9 +9,59 @@ use crate::nn::graph::Variable;
 
 /// Shared memory per block that is available by default. Very wide rows need more.
 const SHARED: usize = 48 << 10;
-/// The most blocks of the backward pass: two for each multiprocessor of an H100. Each block writes a row
-/// of sums.
-const BLOCKS: usize = 264;
+/// The multiprocessors of an H100.
+const MULTIPROCESSORS: usize = 132;
+
+/// How the kernels read a row.
+#[derive(Clone, Copy)]
+enum Kernel {
+    /// Once into registers, in so many parts. A part has a vector of each lane of a warp.
+    Parts(usize),
+    /// Again and again, in vectors.
+    Wide,
+    /// Again and again, value by value.
+    Plain,
+}
+
+impl Kernel {
+    const MOST_PARTS: usize = 4;
+
+    /// For rows of `width` values of all of `tensors`, of which the first has the activations' type.
+    fn of(width: usize, tensors: &[&Tensor]) -> Kernel {
+        let parts = width.div_ceil(32 * 16 / tensors[0].dtype().size_in_bytes());
+        match in_vectors(width, tensors) {
+            false => Kernel::Plain,
+            true if parts <= Kernel::MOST_PARTS => Kernel::Parts(parts),
+            true => Kernel::Wide,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Kernel::Parts(parts) => parts.to_string(),
+            Kernel::Wide => "wide".into(),
+            Kernel::Plain => "plain".into(),
+        }
+    }
+
+    /// Rows of a warp in the forward pass, as in the kernels' source.
+    fn rows(self) -> usize {
+        match self {
+            Kernel::Parts(1) => 4,
+            Kernel::Parts(2) => 2,
+            _ => 1,
+        }
+    }
+
+    /// The most blocks of the backward pass: about as many as a GPU runs at once. Each block writes a row of
+    /// sums.
+    fn most_blocks(self) -> usize {
+        match self {
+            Kernel::Parts(1) => 4 * MULTIPROCESSORS,
+            _ => 2 * MULTIPROCESSORS,
+        }
+    }
+}
 
 /// Whether a block's shared memory can hold the backward pass's sums for rows of this width.
 pub fn takes_rows_of(width: usize) -> bool {
@@ -34,10 +84,10 @@ pub fn layer_norm(
     let y = backend.empty(input.shape(), dtype)?;
     let mean = backend.empty(rows, DType::F32)?;
     let rstd = backend.empty(rows, DType::F32)?;
-    let vectors = in_vectors(width, &[&input, &scales, &shifts]);
+    let kernel = Kernel::of(width, &[&input, &scales, &shifts]);
     backend.launch(
-        &of_type("layer_norm", dtype)?,
-        Grid::of_rows(rows),
+        &of_type(&format!("layer_norm_{}", kernel.name()), dtype)?,
+        Grid::of_rows(rows.div_ceil(kernel.rows())),
         &[
             Arg::Tensor(&input),
             Arg::Tensor(&scales),
@@ -48,7 +98,6 @@ pub fn layer_norm(
             Arg::int(rows),
             Arg::int(width),
             Arg::Float(eps as f32),
-            Arg::flag(vectors),
         ],
     )?;
     let back = Backward { backend, input, scales, mean, rstd };
@@ -80,12 +129,13 @@ impl Backward {
         let Some((warps, shared)) = plan(width) else {
             candle_core::bail!("layer-norm: rows of {width} values have no backward pass on a GPU")
         };
-        let blocks = rows.div_ceil(warps).min(BLOCKS);
-        let partials = backend.empty((blocks, 2 * width), DType::F32)?;
         let mut all = vec![input, scales, &g];
         all.extend(&so_far);
+        let kernel = Kernel::of(width, &all);
+        let blocks = rows.div_ceil(warps).min(kernel.most_blocks());
+        let partials = backend.empty((blocks, 2 * width), DType::F32)?;
         backend.launch(
-            &of_type("layer_norm_backward", dtype)?,
+            &of_type(&format!("layer_norm_backward_{}", kernel.name()), dtype)?,
             Grid { blocks: [blocks, 1, 1], threads: [32 * warps, 1], shared },
             &[
                 Arg::Tensor(input),
@@ -98,7 +148,6 @@ impl Backward {
                 Arg::Tensor(&partials),
                 Arg::int(rows),
                 Arg::int(width),
-                Arg::flag(in_vectors(width, &all)),
             ],
         )?;
         let sums = sum_rows(backend, &partials, 2 * width)?;

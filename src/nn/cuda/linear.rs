@@ -4,6 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::backend::CudaBackend;
 use super::elementwise::{column_sums, fold, gelu_of, in_type};
+use super::launch::{Arg, Grid, in_vectors};
 use super::product::{Matrix, Product};
 use crate::nn::descriptors::{Epilogue, Linear, Size};
 use crate::nn::graph::{Sink, Variable};
@@ -111,13 +112,13 @@ impl Backward {
             .collect();
         let rank: usize = wanted.iter().map(|i| factors[*i].0.dims()[0]).sum();
         let matrix = sink.wants(1);
-        let project = rank > 0
+        let projects = rank > 0
             && (matrix || {
                 let operations = operations_a_byte(&backend, dtype);
                 let size = dtype.size_in_bytes();
                 projecting_is_faster(rows.rows, (output, input), wanted.len(), size, operations)
             });
-        let dense = match matrix || project {
+        let dense = match matrix || projects {
             true => Some(backend.product(Product::of(gradient.t(), rows).in_float())?),
             false => None,
         };
@@ -125,12 +126,9 @@ impl Backward {
             let (a, b) = &factors[i];
             let scale = layer.scales[i] as f32;
             let (da, db) = match &dense {
-                Some(dense) if project => {
-                    let dense = Matrix::rows(dense, input);
+                Some(dense) if projects => {
                     let (a, b) = (a.tensor().contiguous()?, b.tensor().contiguous()?);
-                    let (a, b) = (Matrix::rows(&a, input), Matrix::rows(&b, output));
-                    let da = backend.product(Product::of(b, dense).scaled(scale))?;
-                    (da, backend.product(Product::of(a, dense.t()).scaled(scale))?)
+                    project(&backend, dense, &a, &b, scale)?
                 }
                 _ => {
                     let (a, b) = (in_type(&backend, a, dtype)?, in_type(&backend, b, dtype)?);
@@ -152,6 +150,41 @@ impl Backward {
             _ => Ok(()),
         }
     }
+}
+
+/// The gradients of a \[rank, in\] and b \[rank, out\] from `dense` \[out, in\], the gradient of scale · bᵀ a.
+/// All are float32. cuBLASLt takes 60 µs for such a product of eight rows on an H200.
+fn project(
+    backend: &CudaBackend,
+    dense: &Tensor,
+    a: &Tensor,
+    b: &Tensor,
+    scale: f32,
+) -> Result<(Tensor, Tensor)> {
+    let ((output, input), rank) = (dense.dims2()?, a.dims()[0]);
+    let (da, db) = (backend.empty(a.shape(), DType::F32)?, backend.empty(b.shape(), DType::F32)?);
+    let vectors = in_vectors(input, &[dense, a]) && in_vectors(output, &[b]);
+    backend.launch(
+        "project",
+        Grid {
+            blocks: [input.div_ceil(32) + output.div_ceil(32), 1, 1],
+            threads: [1024, 1],
+            shared: 0,
+        },
+        &[
+            Arg::Tensor(dense),
+            Arg::Tensor(a),
+            Arg::Tensor(b),
+            Arg::Float(scale),
+            Arg::Tensor(&da),
+            Arg::Tensor(&db),
+            Arg::int(output),
+            Arg::int(input),
+            Arg::int(rank),
+            Arg::flag(vectors),
+        ],
+    )?;
+    Ok((da, db))
 }
 
 /// Whether computing the dense gradient is faster than thin products. The dense gradient is bound by

@@ -364,7 +364,9 @@ fn layer_norms_agree(on: &On) {
         (70, 37),
         (17, 192),
         (5, 264),
+        (5, 400),
         (20, 768),
+        (5, 1024),
         (3, 3072),
         (2, 8000),
         (2, 13_000),
@@ -399,9 +401,21 @@ fn attention_agrees(on: &On) {
         (1, 18, 1, 80, 18, none.clone()),
         (1, 40, 1, 96, 20, none.clone()),
         (2, 140, 1, 16, 70, Mask { causal: true, ..padded(&[140, 66]) }),
+        // Several tiles.
+        (1, 290, 1, 16, 290, causal.clone()),
+        (2, 290, 1, 16, 290, padded(&[290, 130])),
         // There is no kernel for these heads, so the operation is composed.
         (2, 5, 2, 7, 5, none.clone()),
     ];
+    if !matches!(on, On::Emulation) {
+        // Several warps and blocks with heads of ViT's size, which take the emulation a minute.
+        cases.extend([
+            (1, 150, 2, 64, 150, none.clone()),
+            (2, 197, 1, 64, 197, none.clone()),
+            (1, 197, 1, 64, 1, none.clone()),
+            (2, 197, 1, 64, 197, padded(&[197, 90])),
+        ]);
+    }
     if on.takes_large() {
         cases.extend([
             (64, 65, 3, 64, 65, none.clone()),

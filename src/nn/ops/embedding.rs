@@ -10,11 +10,12 @@ use crate::nn::graph::Variable;
 use crate::nn::{cpu, cuda};
 
 /// Rows of a table by id: table \[rows, width\], ids u32 of any shape → \[…, width\]. The gradient of a
-/// row is the sum over its uses, in order.
+/// row is the sum over its uses, in order. An id that is not a row is an error; on a GPU, where checking it
+/// would wait for all queued work, it gives NaN.
 pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
     let (rows, width) = table.tensor().dims2()?;
-    let numbers = numbers(ids, rows, "embedding: id")?;
-    expect("embedding", width > 0 && !numbers.is_empty(), &[table])?;
+    expect("embedding", width > 0 && ids.elem_count() > 0, &[table])?;
+    let numbers = || numbers(ids, rows, "embedding: id");
     let mut dims = ids.dims().to_vec();
     dims.push(width);
     match Backend::of(&[table.tensor(), ids]) {
@@ -22,8 +23,9 @@ pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
             let dtype = table.copy().map_or(table.tensor().dtype(), Tensor::dtype);
             cuda::embedding(backend, table, ids, dtype)
         }
-        Backend::Cpu => on_cpu(table, numbers, dims),
+        Backend::Cpu => on_cpu(table, numbers()?, dims),
         Backend::Composed => {
+            numbers()?;
             let ids = Variable::constant(ids.flatten_all()?);
             Variable::composed(&[table, &ids], move |t| {
                 t[0].index_select(&t[1], 0)?.reshape(dims.as_slice())

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use vlora::results::RunFolder;
+use vlora::results::{ExperimentFolder, RunFolder};
 
 pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -27,12 +27,17 @@ pub fn run_of(experiment: &Path, arm: &str) -> PathBuf {
     experiment.join("runs").join(variant["runs"][0].as_str().unwrap())
 }
 
-/// The files that equal runs leave in the same bits, wherever and whenever they ran: by run and name.
+/// What equal runs leave in the same bits, wherever and whenever they ran: by run and file, without
+/// compression.
 pub fn evidence(experiment: &Path) -> BTreeMap<(String, &'static str), Vec<u8>> {
-    let names = [RunFolder::STEPS, RunFolder::EPOCHS, RunFolder::TEST, RunFolder::MODEL];
-    let files = |run: PathBuf| {
-        let id = run.file_name().unwrap().to_str().unwrap().to_string();
-        names.map(|name| ((id.clone(), name), fs::read(run.join(name)).unwrap()))
+    let folder = ExperimentFolder::new(experiment);
+    let files = |path: PathBuf| {
+        let id = path.file_name().unwrap().to_str().unwrap().to_string();
+        let run = folder.run(&id);
+        let of_lines = [RunFolder::STEPS, RunFolder::EPOCHS, RunFolder::TEST];
+        let mut found = of_lines.map(|name| (name, run.read_whole(name).unwrap().into_bytes())).to_vec();
+        found.push((RunFolder::MODEL, fs::read(run.file(RunFolder::MODEL)).unwrap()));
+        found.into_iter().map(move |(name, content)| ((id.clone(), name), content))
     };
     run_folders(experiment).into_iter().flat_map(files).collect()
 }

@@ -53,8 +53,6 @@ inline int3 make_int3(int x, int y, int z) { return int3{x, y, z}; }
 inline int4 make_int4(int x, int y, int z, int w) { return int4{x, y, z, w}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return uint2{x, y}; }
 inline uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return uint3{x, y, z}; }
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return uint4{x, y, z, w}; }
-inline float2 make_float2(float x, float y) { return float2{x, y}; }
 inline float3 make_float3(float x, float y, float z) { return float3{x, y, z}; }
 inline float4 make_float4(float x, float y, float z, float w) { return float4{x, y, z, w}; }
 inline double2 make_double2(double x, double y) { return double2{x, y}; }
@@ -145,7 +143,14 @@ struct Site {
     }
 };
 
+// 16 bytes to copy.
+struct Copy {
+    void* to;
+    const void* from;  // null: zeros
+};
+
 struct Fiber {
+    std::vector<Copy> copies;
     Context context;
     char* stack;
     uint3 index;
@@ -308,6 +313,7 @@ struct World {
         World* world = here();
         world->call(world->call_data);
         Fiber* fiber = world->current;
+        if (!fiber->copies.empty()) world->fail("a thread ends that has not waited for its copies");
         fiber->state = State::Done;
         world->warps[fiber->warp].ready--;
         world->done++;
@@ -387,6 +393,7 @@ struct World {
             fiber.warp = i / LANES;
             fiber.lane = i % LANES;
             fiber.state = State::Fresh;
+            fiber.copies.clear();
             order[i] = launch.order == 1 ? total - 1 - i : i;
         }
         for (;;) {
@@ -691,6 +698,9 @@ __forceinline__ float __fmul_rn(float a, float b) { return a * b; }
 __forceinline__ float __fdiv_rn(float a, float b) { return a / b; }
 __forceinline__ float __fsqrt_rn(float x) { return sqrtf(x); }
 __forceinline__ float __frcp_rn(float x) { return 1.0f / x; }
+__forceinline__ float __fdividef(float a, float b) { return a / b; }
+// The C library has its own function of this name.
+#define __expf(x) expf(x)
 __forceinline__ float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 
 template <typename To, typename From>
@@ -741,78 +751,86 @@ __forceinline__ __nv_bfloat16 __float2bfloat16_rn(float x) {
 }
 __forceinline__ __nv_bfloat16 __float2bfloat16(float x) { return __float2bfloat16_rn(x); }
 
-// ---- Matrices of a warp (mma.h) -------------------------------------------------------------------
+// ---- A warp's tensor cores (kernels/tensor_cores.cuh) ---------------------------------------------
 
-// Every lane loads whole factors. Of the sums, each lane has eight values of a row. CUDA does not specify
-// which lane has which values, so kernels must not depend on it. Pointers and rows must have the alignment
-// that CUDA requires. Lanes do not wait for each other here, since these operations do not order memory in
-// CUDA.
-namespace nvcuda { namespace wmma {
-
-struct matrix_a;
-struct matrix_b;
-struct accumulator;
-struct row_major;
-struct col_major;
-enum layout_t { mem_row_major, mem_col_major };
-
-template <typename Use, int M, int N, int K, typename T, typename Layout = void>
-struct fragment {
-    static_assert(M == 16 && N == 16 && K == 16, "the one shape that is emulated");
-    float whole[16][16];
-};
-template <typename T>
-struct fragment<accumulator, 16, 16, 16, T, void> {
-    static const int num_elements = 8;
-    T x[8];
-};
-
-inline int emulator_lane() {
-    return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32;
-}
-inline void emulator_aligned(const void* pointer, unsigned across, unsigned bytes) {
-    if ((uintptr_t)pointer % 32 != 0)
-        emulator::here()->fail("a matrix of a warp starts at an address that is no multiple of 32");
-    if (across * bytes % 16 != 0)
-        emulator::here()->fail("rows of a matrix of a warp are %u bytes apart, no multiple of 16",
-                               across * bytes);
+inline unsigned packed(float first, float second) {
+    return __bfloat16_as_ushort(__float2bfloat16_rn(first)) |
+           (unsigned)__bfloat16_as_ushort(__float2bfloat16_rn(second)) << 16;
 }
 
-template <typename Use, typename Layout>
-void load_matrix_sync(fragment<Use, 16, 16, 16, __nv_bfloat16, Layout>& to, const __nv_bfloat16* from,
-                      unsigned across) {
-    emulator_aligned(from, across, 2);
-    const bool by_rows = std::is_same<Layout, row_major>::value;
-    for (int row = 0; row < 16; row++)
-        for (int column = 0; column < 16; column++)
-            to.whole[row][column] = __bfloat162float(by_rows ? from[row * across + column]
-                                                             : from[column * across + row]);
+inline float power_of_two(float x) { return exp2f(x); }
+
+inline void emulator_aligned(const void* pointer, const char* what) {
+    if ((uintptr_t)pointer % 16 != 0)
+        emulator::here()->fail("%s is at an address that is no multiple of 16", what);
 }
-template <typename T>
-void fill_fragment(fragment<accumulator, 16, 16, 16, T>& to, T value) {
-    for (T& x : to.x) x = value;
+
+// The values of a pair.
+inline float emulator_value(unsigned pair, int second) {
+    return __uint_as_float(second ? pair & 0xffff0000u : pair << 16);
 }
-template <typename A, typename B>
-void mma_sync(fragment<accumulator, 16, 16, 16, float>& to,
-              const fragment<matrix_a, 16, 16, 16, __nv_bfloat16, A>& a,
-              const fragment<matrix_b, 16, 16, 16, __nv_bfloat16, B>& b,
-              const fragment<accumulator, 16, 16, 16, float>& sums) {
-    const int row = emulator_lane() / 2, from = emulator_lane() % 2 * 8;
-    for (int i = 0; i < 8; i++) {
-        float sum = sums.x[i];
-        for (int k = 0; k < 16; k++) sum += a.whole[row][k] * b.whole[k][from + i];
-        to.x[i] = sum;
+
+inline void multiply_add(float (&sums)[4], const unsigned (&left)[4], unsigned right0, unsigned right1,
+                         EMULATOR_PLACE) {
+    emulator::World* world = emulator::here();
+    const emulator::Site site{"mma", file, line};
+    const unsigned lane = world->current->lane;
+    const uint64_t lefts[2] = {left[0] | (uint64_t)left[1] << 32, left[2] | (uint64_t)left[3] << 32};
+    unsigned a[2][16 / 2], pairs[2];
+    float b[16][2];
+    // Rows lane / 4 and lane / 4 + 8 of the left factor, by four lanes.
+    for (int half = 0; half < 2; half++) {
+        auto* slots = world->collective(site, ~0u, lefts[half]);
+        for (int i = 0; i < 4; i++) {
+            memcpy(pairs, slots[lane / 4 * 4 + i], sizeof pairs);
+            a[0][half * 4 + i] = pairs[0];
+            a[1][half * 4 + i] = pairs[1];
+        }
+    }
+    auto* slots = world->collective(site, ~0u, right0 | (uint64_t)right1 << 32);
+    for (int column = 0; column < 2; column++)
+        for (int i = 0; i < 4; i++) {
+            memcpy(pairs, slots[(lane % 4 * 2 + column) * 4 + i], sizeof pairs);
+            for (int n = 0; n < 4; n++)
+                b[n / 2 * 8 + i * 2 + n % 2][column] = emulator_value(pairs[n / 2], n % 2);
+        }
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 16; k++) sums[i] += emulator_value(a[i / 2][k / 2], k % 2) * b[k][i % 2];
+}
+
+template <bool TRANSPOSED>
+void load_matrices(unsigned (&to)[4], const __nv_bfloat16* row, EMULATOR_PLACE) {
+    emulator_aligned(row, "a row of a matrix");
+    emulator::World* world = emulator::here();
+    auto* slots = world->collective(emulator::Site{"ldmatrix", file, line}, ~0u, row);
+    const unsigned one = world->current->lane / 4, other = world->current->lane % 4 * 2;
+    for (int i = 0; i < 4; i++) {
+        unsigned short values[2];
+        for (unsigned n = 0; n < 2; n++) {
+            const __nv_bfloat16* from;
+            memcpy(&from, slots[i * 8 + (TRANSPOSED ? other + n : one)], sizeof from);
+            values[n] = __bfloat16_as_ushort(from[TRANSPOSED ? one : other + n]);
+        }
+        to[i] = values[0] | (unsigned)values[1] << 16;
     }
 }
-inline void store_matrix_sync(float* to, const fragment<accumulator, 16, 16, 16, float>& from,
-                              unsigned across, layout_t layout) {
-    emulator_aligned(to, across, 4);
-    const int row = emulator_lane() / 2, first = emulator_lane() % 2 * 8;
-    for (int i = 0; i < 8; i++)
-        to[layout == mem_row_major ? row * across + first + i : (first + i) * across + row] = from.x[i];
-}
 
-}}  // namespace nvcuda::wmma
+// The bytes arrive when the thread waits.
+inline void begin_copy(__nv_bfloat16* to, const __nv_bfloat16* from, bool valid) {
+    emulator_aligned(to, "a copy's destination");
+    emulator_aligned(from, "a copy's source");
+    emulator::here()->current->copies.push_back({to, valid ? from : nullptr});
+}
+inline void wait_for_copies() {
+    auto& copies = emulator::here()->current->copies;
+    for (const auto& copy : copies) {
+        if (copy.from)
+            memcpy(copy.to, copy.from, 16);
+        else
+            memset(copy.to, 0, 16);
+    }
+    copies.clear();
+}
 
 // ---- The sanitizer's reports --------------------------------------------------------------------
 

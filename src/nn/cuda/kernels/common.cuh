@@ -6,7 +6,6 @@
 
 #ifndef VLORA_EMULATE
 #include <cuda_bf16.h>
-#include <mma.h>
 // Only the emulation needs a list of kernels.
 #define EXPORT(name)
 #define SHARED_MEMORY(name) extern __shared__ __align__(128) char name[]

@@ -1,10 +1,12 @@
 // All kernels in one compilation unit.
-#include "attention.cu"
+#include "attention_bf16.cu"
+#include "attention_float.cu"
 #include "columns.cu"
 #include "cross_entropy.cu"
 #include "embedding.cu"
 #include "layer_norm.cu"
 #include "optimizer.cu"
 #include "product.cu"
+#include "projection.cu"
 #include "random.cu"
 #include "weights.cu"
