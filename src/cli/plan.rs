@@ -11,7 +11,7 @@ use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::memory;
 use crate::report::{Align, Cell, Format, Table, count, percent, plain, reduction, start_note};
 use crate::results::RunState;
-use crate::runner::{Basis, Estimate, History, Plan, PlannedVariant};
+use crate::runner::{Basis, Estimate, History, Plan, PlannedRun, PlannedVariant};
 use crate::size::{bytes, clock};
 use crate::spec::{DeviceKind, flatten};
 use crate::tasks::evidence;
@@ -85,6 +85,17 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
         line("sweep", format!("{field}: {}", listed(&values, MOST_NAMES)));
     }
     line("state", planned_states(plan));
+    let damaged: Vec<&str> = plan
+        .variants
+        .iter()
+        .flat_map(|v| &v.runs)
+        .filter(|run| run.state == RunState::Damaged)
+        .map(|run| run.id.as_str())
+        .collect();
+    if !damaged.is_empty() {
+        let ids = listed(&damaged, MOST_NAMES);
+        line("damaged", format!("{ids}: `vlora run` refuses them until their folders are removed"));
+    }
     let left: f64 = plan.variants.iter().map(|v| v.flops * left(v) as f64).sum();
     let all = plan.flops();
     let rest = if left == all { String::new() } else { format!(", {} left", flops_text(left)) };
@@ -135,10 +146,12 @@ fn planned_states(plan: &Plan) -> String {
     text
 }
 
-/// The number of runs of a variant that still have to be trained.
+/// The number of runs of a variant that still have to be trained. Damaged ones are not trained over.
 fn left(variant: &PlannedVariant) -> usize {
-    let to_do = variant.runs.iter().filter(|r| r.state != RunState::Finished && !r.in_sibling);
-    to_do.count()
+    let is_left = |run: &&PlannedRun| {
+        !matches!(run.state, RunState::Finished | RunState::Damaged) && !run.in_sibling
+    };
+    variant.runs.iter().filter(is_left).count()
 }
 
 /// The estimated time for the remaining runs, one at a time, and its basis.

@@ -107,7 +107,10 @@ impl RunFolder {
         }
         if let Some(name) = self.foreign_compressed(&result) {
             let changed = self.changed(name).found("a file that result.json does not name");
-            return Err(changed.expected("no such file").into());
+            let expected = changed.expected("no such file");
+            return Err(expected
+                .only_help("remove the file: what the run left has other names")
+                .into());
         }
         let has_tokenizer = result.files.contains_key(Self::TOKENIZER);
         let is_there = |name: &str| fs::symlink_metadata(self.file(name)).is_ok();

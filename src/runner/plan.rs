@@ -11,8 +11,8 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::models::Cost;
 use crate::results::{
-    ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, Started, TaskFields,
-    VariantRecord,
+    CheckLevel, ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, Started, TaskFields,
+    VariantRecord, Weights,
 };
 use crate::spec::{Experiment, SpecIdentity, Variant};
 use crate::tasks::{Base, Opened, definition};
@@ -52,19 +52,23 @@ pub struct PlannedRun {
     pub id: String,
     pub seed: u64,
     pub state: RunState,
-    /// Whether the run is not finished here but in a sibling experiment.
+    /// Whether the run will be taken over from a sibling experiment, which has finished it.
     pub in_sibling: bool,
 }
 
 /// Looks up what has become of every run, on all threads: there may be thousands.
 fn read_states(variants: &mut [PlannedVariant], folder: &ExperimentFolder) {
     let siblings = folder.siblings();
-    let is_finished = |e: &ExperimentFolder, id: &str| e.run(id).state() == RunState::Finished;
+    // A run is taken over with its weights.
+    let has_finished = |e: &ExperimentFolder, id: &str| {
+        let run = e.run(id).verify(CheckLevel::Quick);
+        run.is_ok_and(|run| run.weights == Weights::Present)
+    };
     let runs: Vec<&mut PlannedRun> = variants.iter_mut().flat_map(|v| &mut v.runs).collect();
     runs.into_par_iter().for_each(|run| {
         run.state = folder.run(&run.id).state();
-        run.in_sibling =
-            run.state != RunState::Finished && siblings.iter().any(|e| is_finished(e, &run.id));
+        let is_open = !matches!(run.state, RunState::Finished | RunState::Damaged);
+        run.in_sibling = is_open && siblings.iter().any(|e| has_finished(e, &run.id));
     });
 }
 

@@ -93,6 +93,36 @@ fn an_equal_run_of_another_experiment_is_taken_over() {
     assert_eq!(ran.err.matches("taken from").count(), 0, "{}", ran.err);
 }
 
+/// A run without its weights is not taken over, and a damaged one is neither trained over nor replaced: the plan
+/// says what `run` will do.
+#[test]
+fn a_plan_knows_what_is_left_to_train() {
+    let dir = folder_with(&[("a", nameless()), ("b", nameless())]);
+    let dir = dir.path();
+    done(dir, &["run", "a.yaml", "-q"]);
+    let plan = |name: &str| done(dir, &["plan", name]).out;
+    assert!(plan("b.yaml").contains("nothing is left to train"));
+    let runs = run_folders(&dir.join("results/a"));
+    fs::remove_file(runs[0].join("model.safetensors")).unwrap();
+    let said = plan("b.yaml");
+    assert!(said.contains("1 of them is finished in another experiment here"), "{said}");
+    let ran = done(dir, &["run", "b.yaml"]);
+    assert_eq!(ran.err.matches("taken from").count(), 1, "{}", ran.err);
+    // Damage in both forms: a file that is missing, and one that the run did not leave.
+    fs::remove_file(runs[0].join("test.jsonl")).unwrap();
+    fs::write(runs[1].join("test.jsonl.zst"), "no such format").unwrap();
+    let said = plan("a.yaml");
+    let ids = runs.iter().map(|run| run.file_name().unwrap().to_str().unwrap());
+    let ids = ids.collect::<Vec<_>>().join(", ");
+    assert!(said.contains("2 damaged") && said.contains("nothing is left to train"), "{said}");
+    assert!(ids.split(", ").all(|id| said.contains(id)), "{said}");
+    assert!(said.contains("`vlora run` refuses them"), "{said}");
+    let err = vlora(dir, &["run", "a.yaml", "-q"]).err;
+    assert!(err.contains("not name") || err.contains("is missing"), "{err}");
+    fs::remove_file(runs[1].join("test.jsonl.zst")).unwrap();
+    assert!(plan("a.yaml").contains("1 damaged"));
+}
+
 /// Which changes of what was asked for leave a table as it is, and which need a word.
 #[test]
 fn a_table_loses_no_runs_in_silence() {

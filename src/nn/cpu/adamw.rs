@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::blocks::CHUNK;
-use super::elementwise::{lane_sum_f64, vectorised};
+use super::elementwise::{lane_sum_of_squares, vectorised};
 use crate::nn::descriptors::Update;
 
 /// Updates a parameter and its moments in place.
@@ -32,7 +32,7 @@ pub fn square_sum(values: &[f32]) -> f64 {
         .map(|part| {
             vectorised(
                 #[inline(always)]
-                || lane_sum_f64(part.len(), |i| f64::from(part[i]).powi(2)),
+                || lane_sum_of_squares(part),
             )
         })
         .collect();

@@ -319,7 +319,7 @@ fn softmax(row: &mut [f32], seen: usize) -> f32 {
             for v in row.iter_mut() {
                 *v = exp(*v - max);
             }
-            let sum = lane_sum(row.len(), |i| row[i]);
+            let sum = lane_sum([row], |[v]| v);
             let scale = 1.0 / sum;
             for v in row.iter_mut() {
                 *v *= scale;
@@ -350,7 +350,7 @@ fn score_gradient(ds: &mut [f32], p: &[f32], row: usize, width: usize) {
         || {
             for (ds, p) in ds.chunks_exact_mut(row).zip(p.chunks_exact(row)) {
                 let (ds, p) = (&mut ds[..width], &p[..width]);
-                let mixed = lane_sum(width, |i| ds[i] * p[i]);
+                let mixed = lane_sum([ds, p], |[ds, p]| ds * p);
                 for i in 0..width {
                     ds[i] = p[i] * (ds[i] - mixed);
                 }

@@ -20,7 +20,7 @@ pub fn forward(
             .zip(rows)
             .map(|(loss, (logits, label))| {
                 let log_sum = log_sum(logits);
-                let even = lane_sum(classes, |i| log_sum - logits[i]) / classes as f32;
+                let even = lane_sum([logits], |[v]| log_sum - v) / classes as f32;
                 let hit = log_sum - logits[*label as usize];
                 *loss = (1.0 - smoothing) * hit + smoothing * even;
                 log_sum
@@ -35,7 +35,7 @@ fn log_sum(logits: &[f32]) -> f32 {
         #[inline(always)]
         || {
             let max = largest(logits);
-            max + lane_sum(logits.len(), |i| exp(logits[i] - max)).ln()
+            max + lane_sum([logits], |[v]| exp(v - max)).ln()
         },
     )
 }

@@ -10,8 +10,8 @@ pub type Moments = (f32, f32);
 #[inline(always)]
 fn moments(row: &[f32], eps: f32) -> Moments {
     let n = row.len() as f32;
-    let mean = lane_sum(row.len(), |i| row[i]) / n;
-    let variance = lane_sum(row.len(), |i| (row[i] - mean) * (row[i] - mean)) / n;
+    let mean = lane_sum([row], |[v]| v) / n;
+    let variance = lane_sum([row], |[v]| (v - mean) * (v - mean)) / n;
     (mean, 1.0 / (variance + eps).sqrt())
 }
 
@@ -66,8 +66,8 @@ pub fn backward(
                         normal[i] = (x[i] - mean) * scale;
                     }
                     let n = width as f32;
-                    let h_mean = lane_sum(width, |i| g[i] * weight[i]) / n;
-                    let hx_mean = lane_sum(width, |i| g[i] * weight[i] * normal[i]) / n;
+                    let h_mean = lane_sum([g, weight], |[g, w]| g * w) / n;
+                    let hx_mean = lane_sum([g, weight, &normal], |[g, w, x]| g * w * x) / n;
                     for i in 0..width {
                         dx[i] = (g[i] * weight[i] - h_mean - normal[i] * hx_mean) * scale;
                         dw[i] += g[i] * normal[i];

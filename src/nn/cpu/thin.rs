@@ -3,8 +3,6 @@
 //! A general matrix product packs its operands and is meant for larger matrices. At a rank of 8, the
 //! products here are twice as fast.
 
-use std::array::from_fn;
-
 use pulp::{Arch, Simd, WithSimd};
 
 /// Rows per block. A block stays in the second cache.
@@ -69,6 +67,7 @@ impl WithSimd for Dots<'_> {
 impl Dots<'_> {
     /// Computes I rows from `i` on by J weights from `j` on. Returns J.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "plain loops vectorise")]
     fn block<S: Simd, const I: usize, const J: usize>(
         &mut self,
         simd: S,
@@ -76,11 +75,17 @@ impl Dots<'_> {
         j: usize,
     ) -> usize {
         let k = self.weights.len() / self.rank;
-        let rows = from_fn::<_, I, _>(|r| &self.rows[(i + r) * k..][..k]);
-        let weights = from_fn::<_, J, _>(|c| &self.weights[(j + c) * k..][..k]);
-        for (r, dots) in dots(simd, rows, weights).iter().enumerate() {
-            for (c, dot) in dots.iter().enumerate() {
-                self.out[(i + r) * self.rank + j + c] = dot * self.scale;
+        let (mut rows, mut weights) = ([&[] as &[f32]; I], [&[] as &[f32]; J]);
+        for r in 0..I {
+            rows[r] = &self.rows[(i + r) * k..][..k];
+        }
+        for c in 0..J {
+            weights[c] = &self.weights[(j + c) * k..][..k];
+        }
+        let dots = dots(simd, rows, weights);
+        for r in 0..I {
+            for c in 0..J {
+                self.out[(i + r) * self.rank + j + c] = dots[r][c] * self.scale;
             }
         }
         J
@@ -88,19 +93,37 @@ impl Dots<'_> {
 }
 
 /// The dot products of every row with every weight. All have the same length.
+///
+/// Loops instead of closures: a closure that the compiler does not inline is compiled for the oldest processor,
+/// and each intrinsic in it becomes a call.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "plain loops vectorise")]
 fn dots<S: Simd, const I: usize, const J: usize>(
     simd: S,
     rows: [&[f32]; I],
     weights: [&[f32]; J],
 ) -> [[f32; J]; I] {
-    let rows = rows.map(S::as_simd_f32s);
-    let weights = weights.map(S::as_simd_f32s);
-    let steps = rows[0].0.len();
-    let (heads, weight_heads) = (rows.map(|r| &r.0[..steps]), weights.map(|w| &w.0[..steps]));
+    let (mut heads, mut tails) = ([&[] as &[S::f32s]; I], [&[] as &[f32]; I]);
+    let (mut weight_heads, mut weight_tails) = ([&[] as &[S::f32s]; J], [&[] as &[f32]; J]);
+    for i in 0..I {
+        (heads[i], tails[i]) = S::as_simd_f32s(rows[i]);
+    }
+    for j in 0..J {
+        (weight_heads[j], weight_tails[j]) = S::as_simd_f32s(weights[j]);
+    }
+    let steps = heads[0].len();
+    for i in 0..I {
+        heads[i] = &heads[i][..steps];
+    }
+    for j in 0..J {
+        weight_heads[j] = &weight_heads[j][..steps];
+    }
     let mut sums = [[simd.splat_f32s(0.0); J]; I];
     for t in 0..steps {
-        let w: [S::f32s; J] = from_fn(|j| weight_heads[j][t]);
+        let mut w = [simd.splat_f32s(0.0); J];
+        for j in 0..J {
+            w[j] = weight_heads[j][t];
+        }
         for i in 0..I {
             let x = heads[i][t];
             for j in 0..J {
@@ -108,12 +131,17 @@ fn dots<S: Simd, const I: usize, const J: usize>(
             }
         }
     }
-    from_fn(|i| {
-        from_fn(|j| {
-            let tail = rows[i].1.iter().zip(weights[j].1).map(|(x, w)| x * w).sum::<f32>();
-            simd.reduce_sum_f32s(sums[i][j]) + tail
-        })
-    })
+    let mut dots = [[0f32; J]; I];
+    for i in 0..I {
+        for j in 0..J {
+            let mut tail = -0.0;
+            for (x, w) in tails[i].iter().zip(weight_tails[j]) {
+                tail += x * w;
+            }
+            dots[i][j] = simd.reduce_sum_f32s(sums[i][j]) + tail;
+        }
+    }
+    dots
 }
 
 /// out\[j\] += Σ low\[i\]\[j\] rows\[i\]: low \[m, rank\], rows \[m, k\] → \[rank, k\].

@@ -35,7 +35,8 @@ pub fn evidence(experiment: &Path) -> BTreeMap<(String, &'static str), Vec<u8>> 
         let id = path.file_name().unwrap().to_str().unwrap().to_string();
         let run = folder.run(&id);
         let of_lines = [RunFolder::STEPS, RunFolder::EPOCHS, RunFolder::TEST];
-        let mut found = of_lines.map(|name| (name, run.read_whole(name).unwrap().into_bytes())).to_vec();
+        let mut found =
+            of_lines.map(|name| (name, run.read_whole(name).unwrap().into_bytes())).to_vec();
         found.push((RunFolder::MODEL, fs::read(run.file(RunFolder::MODEL)).unwrap()));
         found.into_iter().map(move |(name, content)| ((id.clone(), name), content))
     };
