@@ -388,36 +388,5 @@ __device__ void attention_keys(const bf16* qkv, const bf16* g, const float* log_
 }
 
 // Two blocks of seven warps have registers at once, but for large heads, whose sums would not fit.
-constexpr int MOST_THREADS = 7 * WARP;
-#define BOUNDS(D) __launch_bounds__(MOST_THREADS, D <= 64 ? 2 : 1)
-
-#define ATTENTION_BF16(D)                                                                              \
-    KERNEL BOUNDS(D) attention_##D##_bf16(const bf16* qkv, bf16* out, float* log_sums, int tokens, int heads,\
-                                int queries, int causal, float scale, const int* lengths, int tile) {  \
-        attention<D>(qkv, out, log_sums, Heads{tokens, heads, queries, causal, scale, lengths}, tile); \
-    }                                                                                                  \
-    EXPORT(attention_##D##_bf16)                                                                       \
-    KERNEL BOUNDS(D) attention_queries_##D##_bf16(const bf16* qkv, const bf16* out, const bf16* g,     \
-                                        const float* log_sums, float* dots, bf16* d_qkv, int tokens,   \
-                                        int heads, int queries, int causal, float scale,               \
-                                        const int* lengths, int tile) {                                \
-        attention_queries<D>(qkv, out, g, log_sums, dots, d_qkv,                                       \
-                             Heads{tokens, heads, queries, causal, scale, lengths}, tile);             \
-    }                                                                                                  \
-    EXPORT(attention_queries_##D##_bf16)                                                               \
-    KERNEL BOUNDS(D) attention_keys_##D##_bf16(const bf16* qkv, const bf16* g, const float* log_sums,  \
-                                     const float* dots, bf16* d_qkv, int tokens, int heads,            \
-                                     int queries, int causal, float scale, const int* lengths,         \
-                                     int tile) {                                                       \
-        attention_keys<D>(qkv, g, log_sums, dots, d_qkv,                                               \
-                          Heads{tokens, heads, queries, causal, scale, lengths}, tile);                \
-    }                                                                                                  \
-    EXPORT(attention_keys_##D##_bf16)
-
-ATTENTION_BF16(16)
-ATTENTION_BF16(32)
-ATTENTION_BF16(48)
-ATTENTION_BF16(64)
-ATTENTION_BF16(80)
-ATTENTION_BF16(96)
-ATTENTION_BF16(128)
+#define ATTENTION_BF16(D) ATTENTION(bf16, D, __launch_bounds__(7 * WARP, D <= 64 ? 2 : 1))
+OF_EVERY_SIZE(ATTENTION_BF16)

@@ -385,33 +385,5 @@ __device__ void attention_keys(const float* qkv, const float* g, const float* lo
     write<D>(d_values, 1.f, s, to + 2 * width, stride, valid);
 }
 
-#define ATTENTION_FLOAT(D)                                                                              \
-    KERNEL attention_##D##_float(const float* qkv, float* out, float* log_sums, int tokens, int heads,  \
-                                 int queries, int causal, float scale, const int* lengths, int tile) {  \
-        attention<D>(qkv, out, log_sums, Heads{tokens, heads, queries, causal, scale, lengths}, tile);  \
-    }                                                                                                   \
-    EXPORT(attention_##D##_float)                                                                       \
-    KERNEL attention_queries_##D##_float(const float* qkv, const float* out, const float* g,            \
-                                         const float* log_sums, float* dots, float* d_qkv, int tokens,  \
-                                         int heads, int queries, int causal, float scale,               \
-                                         const int* lengths, int tile) {                                \
-        attention_queries<D>(qkv, out, g, log_sums, dots, d_qkv,                                        \
-                             Heads{tokens, heads, queries, causal, scale, lengths}, tile);              \
-    }                                                                                                   \
-    EXPORT(attention_queries_##D##_float)                                                               \
-    KERNEL attention_keys_##D##_float(const float* qkv, const float* g, const float* log_sums,          \
-                                      const float* dots, float* d_qkv, int tokens, int heads,           \
-                                      int queries, int causal, float scale, const int* lengths,         \
-                                      int tile) {                                                       \
-        attention_keys<D>(qkv, g, log_sums, dots, d_qkv,                                                \
-                          Heads{tokens, heads, queries, causal, scale, lengths}, tile);                 \
-    }                                                                                                   \
-    EXPORT(attention_keys_##D##_float)
-
-ATTENTION_FLOAT(16)
-ATTENTION_FLOAT(32)
-ATTENTION_FLOAT(48)
-ATTENTION_FLOAT(64)
-ATTENTION_FLOAT(80)
-ATTENTION_FLOAT(96)
-ATTENTION_FLOAT(128)
+#define ATTENTION_FLOAT(D) ATTENTION(float, D, )
+OF_EVERY_SIZE(ATTENTION_FLOAT)

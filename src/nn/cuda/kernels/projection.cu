@@ -4,10 +4,24 @@
 // Rows of the factors that a thread sums at once.
 constexpr int RANKS = 8;
 
+// Adds the products of V values with those below them in the rows of a factor from `first` on. The rows are
+// `across` apart. Where there are fewer than RANKS left, the last one is read again: a branch would keep loads
+// waiting for each other.
+template <int V>
+__device__ __forceinline__ void add_products(float (&sum)[RANKS], const float (&values)[V],
+                                             const float* factor, int across, int first, int rank) {
+#pragma unroll
+    for (int r = 0; r < RANKS; r++) {
+        float factors[V];
+        load<V>(factors, factor + size_t(min(first + r, rank - 1)) * across);
+#pragma unroll
+        for (int i = 0; i < V; i++) sum[r] = fmaf(factors[i], values[i], sum[r]);
+    }
+}
+
 // d [outputs, inputs] is the gradient of scale * transpose(b) a, with a [rank, inputs] and b [rank,
 // outputs]: da = scale * b d and db = scale * a transpose(d). Blocks of 32 warps: the first ones each have
-// 32 columns of d for da, the others 32 rows for db. V values are loaded at once. Where there are fewer than
-// RANKS rows left, the last one is read again: a branch would keep loads waiting for each other.
+// 32 columns of d for da, the others 32 rows for db. V values are loaded at once.
 //
 // `sums` is the kernel's, since each instance of this template would have shared memory of its own.
 template <int V>
@@ -24,13 +38,7 @@ __device__ void projected(float (*sums)[WARP][WARP + 1], const float* d, const f
 #pragma unroll
                 for (int i = 0; i < V; i++)
                     values[i] = column < inputs ? d[size_t(row + i) * inputs + column] : 0.f;
-#pragma unroll
-                for (int r = 0; r < RANKS; r++) {
-                    float factors[V];
-                    load<V>(factors, b + size_t(min(first + r, rank - 1)) * outputs + row);
-#pragma unroll
-                    for (int i = 0; i < V; i++) sum[r] = fmaf(factors[i], values[i], sum[r]);
-                }
+                add_products<V>(sum, values, b + row, outputs, first, rank);
             }
             // The sums of the turn before have been read.
             __syncthreads();
@@ -52,13 +60,7 @@ __device__ void projected(float (*sums)[WARP][WARP + 1], const float* d, const f
         for (int column = lane * V; column < inputs; column += WARP * V) {
             float values[V];
             load<V>(values, d + size_t(row) * inputs + column);
-#pragma unroll
-            for (int r = 0; r < RANKS; r++) {
-                float factors[V];
-                load<V>(factors, a + size_t(min(first + r, rank - 1)) * inputs + column);
-#pragma unroll
-                for (int i = 0; i < V; i++) sum[r] = fmaf(factors[i], values[i], sum[r]);
-            }
+            add_products<V>(sum, values, a + column, inputs, first, rank);
         }
 #pragma unroll
         for (int r = 0; r < RANKS; r++) {
