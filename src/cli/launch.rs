@@ -221,8 +221,7 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
     queued.retain(|_, job| !job.has_ended);
     let is_left = |run: &PlannedRun| {
         let state = folder.run(&run.id).state();
-        !matches!(state, RunState::Finished | RunState::Damaged | RunState::Running)
-            && !queued.contains_key(&run.id)
+        !state.has_result() && state != RunState::Running && !queued.contains_key(&run.id)
     };
     let stages = stages(&plan, is_left, resources.runs_per_job.unwrap_or(1));
     if stages.is_empty() {

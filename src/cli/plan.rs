@@ -148,9 +148,7 @@ fn planned_states(plan: &Plan) -> String {
 
 /// The number of runs of a variant that still have to be trained. Damaged ones are not trained over.
 fn left(variant: &PlannedVariant) -> usize {
-    let is_left = |run: &&PlannedRun| {
-        !matches!(run.state, RunState::Finished | RunState::Damaged) && !run.in_sibling
-    };
+    let is_left = |run: &&PlannedRun| !run.state.has_result() && !run.in_sibling;
     variant.runs.iter().filter(is_left).count()
 }
 

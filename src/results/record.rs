@@ -247,6 +247,19 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
+#[cfg(test)]
+impl RunResult {
+    /// A record with the fields that every version has.
+    pub fn least() -> RunResult {
+        let fields = serde_json::json!({
+            "schema": 2, "metric_name": "accuracy", "test_metric": 0.1, "test_loss": 1.0,
+            "selected_epoch": 1, "parameters": 1, "trained": 1, "steps": 1, "training_seconds": 1.0,
+            "evaluation_seconds": 1.0, "throughput": 1.0, "peak_bytes": null, "model_sha256": "",
+        });
+        serde_json::from_value(fields).unwrap()
+    }
+}
+
 impl RunResult {
     /// Above this share of processor time, other programs count as having slowed a run down.
     pub const BUSY: f64 = 0.1;

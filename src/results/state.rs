@@ -22,6 +22,11 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// Whether the run has been trained to its end. It is not trained again, even if it is damaged since.
+    pub fn has_result(self) -> bool {
+        matches!(self, RunState::Finished | RunState::Damaged)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             RunState::Planned => "planned",

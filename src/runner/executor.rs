@@ -21,7 +21,7 @@ use crate::checkpoints::to_bytes;
 use crate::error::{Error, Result};
 use crate::nn::configure;
 use crate::results::{
-    CheckLevel, Claim, Failure, FileRecord, Progress, Provenance, RunFolder, RunResult, RunState,
+    CheckLevel, Claim, Failure, FileRecord, Progress, Provenance, RunFolder, RunResult,
     SCHEMA_VERSION, Session, SpecRecord, StartRecord, TRAIN_AGAIN, evidence_files, take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
@@ -65,7 +65,7 @@ impl<'a> RunExecutor<'a> {
         let Some(claim) = self.folder.claim()? else { return Ok(Outcome::HeldElsewhere) };
         // Checked again under the claim, since another process may have finished it meanwhile.
         self.folder.remove_scratch()?;
-        if matches!(self.folder.state(), RunState::Finished | RunState::Damaged) {
+        if self.folder.state().has_result() {
             let outcome = already_finished(&self.folder);
             if let Outcome::AlreadyFinished(result) = &outcome {
                 self.folder.remove_uncompressed(result)?;

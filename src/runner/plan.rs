@@ -67,8 +67,8 @@ fn read_states(variants: &mut [PlannedVariant], folder: &ExperimentFolder) {
     let runs: Vec<&mut PlannedRun> = variants.iter_mut().flat_map(|v| &mut v.runs).collect();
     runs.into_par_iter().for_each(|run| {
         run.state = folder.run(&run.id).state();
-        let is_open = !matches!(run.state, RunState::Finished | RunState::Damaged);
-        run.in_sibling = is_open && siblings.iter().any(|e| has_finished(e, &run.id));
+        run.in_sibling =
+            !run.state.has_result() && siblings.iter().any(|e| has_finished(e, &run.id));
     });
 }
 
