@@ -252,7 +252,7 @@ impl RunResult {
     /// A record with the fields that every version has.
     pub fn least() -> RunResult {
         let fields = serde_json::json!({
-            "schema": 2, "metric_name": "accuracy", "test_metric": 0.1, "test_loss": 1.0,
+            "schema": 2, "metric_name": "score", "test_metric": 0.1, "test_loss": 1.0,
             "selected_epoch": 1, "parameters": 1, "trained": 1, "steps": 1, "training_seconds": 1.0,
             "evaluation_seconds": 1.0, "throughput": 1.0, "peak_bytes": null, "model_sha256": "",
         });
