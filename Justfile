@@ -51,6 +51,15 @@ bench-step python="python3" *ARGS:
     cargo build --release
     {{python}} scripts/bench/step.py --vlora "$CARGO_TARGET_DIR/release/vlora" {{ARGS}}
 
+# Step time against rank, beside PyTorch's: just bench-ranks env/bin/python --model vit-192 --chart ranks.svg
+bench-ranks python="python3" *ARGS:
+    cargo build --release
+    {{python}} scripts/bench/ranks.py --vlora "$CARGO_TARGET_DIR/release/vlora" {{ARGS}}
+
+# Time the two ways to the gradients of low-rank factors
+bench-factors *ARGS:
+    cargo bench --profile release --bench factor_gradients -- {{ARGS}}
+
 # Build and lint the `cuda` feature, without a GPU
 cuda-check:
     scripts/cuda_check.sh

@@ -349,8 +349,8 @@ impl Engine {
             let ranks = if dense { 0 } else { usage.trained_rank() };
             let apart = if ranks > 0 { thin } else { plain };
             let pieces = rows.div_ceil(apart).max((rows / 64).min(8));
-            // The blocks' sums, and a copy of them in one vector.
-            made.workspace += 2 * (pieces * (ranks * (output + input) + output)) as u64 * FLOAT;
+            // The blocks' sums.
+            made.workspace += (pieces * (ranks * (output + input) + output)) as u64 * FLOAT;
         }
         if let Some(processor) = &self.processor {
             let products = BackwardProducts {
@@ -359,7 +359,7 @@ impl Engine {
                 x: needs_gradient,
                 matrix: dense,
                 folded: if needs_gradient && usage.products > 0 { usage.trained_rank() } else { 0 },
-                thin: !dense && usage.trained_rank() > 0,
+                thin: if dense { 0 } else { usage.trained_rank() },
             };
             made.workspace += products.scratch(processor);
         }
@@ -467,17 +467,17 @@ mod tests {
         "training.batch_size=8",
     ];
 
-    /// The threads' buffers are four times as large on the Xeon as on the EPYC. 25,172,430 bytes were
-    /// counted on a Xeon.
+    /// The threads' buffers are four times as large on the Xeon as on the EPYC. 19,833,171 bytes were
+    /// counted on an EPYC.
     #[test]
     fn larger_caches_take_more_memory() {
         let run = run(&WIDE);
         let of = |processor| memory_on(&run, DeviceKind::Cpu, processor).peak;
-        let off = of(XEON) as f64 / 25_172_430.0 - 1.0;
+        let off = of(EPYC) as f64 / 19_833_171.0 - 1.0;
         assert!((0.0..0.03).contains(&off), "{off}");
-        // Three buffers of 2 MiB instead of three of 512 KiB. What products pack besides is little.
+        // Two buffers of 2 MiB instead of two of 512 KiB. What products pack besides is little.
         let more = (of(XEON) - of(EPYC)) as f64 / (3 << 20) as f64;
-        assert!((1.45..1.6).contains(&more), "{more}");
+        assert!((0.95..1.1).contains(&more), "{more}");
         // Each further thread adds its buffer, and its block of attention scores.
         let of_threads = |threads| of(Processor { threads, ..XEON });
         let each = (of_threads(64) - of_threads(2)) as f64 / 62.0;

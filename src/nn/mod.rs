@@ -21,7 +21,7 @@ mod role;
 mod store;
 
 pub use cpu::linear::BackwardProducts;
-pub use cpu::{packing, product_rate};
+pub use cpu::{cost_in_tenths, packing, product_rate};
 #[cfg(test)]
 pub use cuda::emulated;
 pub use cuda::{Counters, KernelTime};

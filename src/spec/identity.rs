@@ -10,7 +10,7 @@ use super::precision::Precision;
 use super::schema::{Crop, DataSpec, Interpolation, RunSpec};
 
 /// Increased whenever the same spec would give other numbers than before.
-pub const NUMERICS_VERSION: u32 = 3;
+pub const NUMERICS_VERSION: u32 = 4;
 
 /// What the spec adds to the ids of its runs, the same for every seed.
 pub struct SpecIdentity(String);

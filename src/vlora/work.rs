@@ -9,6 +9,11 @@
 //! - projected from the gradient of the whole matrix: n · in · out for that gradient and
 //!   2 rank · in · out for the projection. If the matrix is trained too, its gradient is computed
 //!   anyway.
+//!
+//! The cheaper way is the one that is expected to take less time. A multiply–add of a thin product takes longer
+//! than one of a large product.
+
+use crate::nn::cost_in_tenths;
 
 /// Which parts of a weight get a gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,24 +43,28 @@ impl std::ops::AddAssign for Work {
 /// Whether to project the factors' gradients for `rows` rows of input, and the work of the cheaper
 /// way. The work includes the gradient of x.
 pub fn cheapest(rows: usize, (output, input): (usize, usize), terms: Terms) -> (bool, Work) {
-    let work = |project| work(project, rows as u128, (output as u128, input as u128), terms);
-    let (thin, projected) = (work(false), work(true));
-    match terms.matrix_trained || projected.backward < thin.backward {
-        true => (true, projected),
-        false => (false, thin),
+    let size = (output as u128, input as u128);
+    let [thin, projected] =
+        [false, true].map(|project| factors(project, rows as u128, size, terms));
+    let cost = cost_in_tenths(terms.trained_rank);
+    let project = terms.matrix_trained || 10 * projected < cost * thin;
+    (project, work(if project { projected } else { thin }, rows as u128, size, terms))
+}
+
+/// The multiply–adds of the factors' gradients and of the whole matrix's gradient, if that is computed.
+fn factors(project: bool, n: u128, (output, input): (u128, u128), terms: Terms) -> u128 {
+    let (full, thin) = (output * input, output + input);
+    let rank = terms.trained_rank as u128;
+    match terms.matrix_trained || (project && rank > 0) {
+        true => n * full + 2 * rank * full,
+        false => 2 * n * rank * thin,
     }
 }
 
-fn work(project: bool, n: u128, (output, input): (u128, u128), terms: Terms) -> Work {
-    let (full, thin) = (output * input, output + input);
-    let (constant, trained) = (terms.constant_rank as u128, terms.trained_rank as u128);
-    let fold = (constant + trained) * full;
-    let dense = terms.matrix_trained || (project && trained > 0);
-    let factors = if dense { 2 * trained * full } else { 2 * n * trained * thin };
-    Work {
-        forward: fold + n * full,
-        backward: fold + n * full + u128::from(dense) * n * full + factors,
-    }
+fn work(factors: u128, n: u128, (output, input): (u128, u128), terms: Terms) -> Work {
+    let full = output * input;
+    let fold = (terms.constant_rank + terms.trained_rank) as u128 * full;
+    Work { forward: fold + n * full, backward: fold + n * full + factors }
 }
 
 #[cfg(test)]
@@ -69,10 +78,12 @@ mod tests {
             cheapest(rows, shape, Terms { matrix_trained, constant_rank, trained_rank }).0
         };
         assert!(!projects(4160, (768, 192), false, 0, 8));
+        // 1.1 · 2 · 64 · (768 + 192) < 768 · 192 < 1.1 · 2 · 80 · (768 + 192).
         assert!(!projects(4160, (768, 192), false, 0, 64));
-        // 2 · 96 · (768 + 192) > 768 · 192.
-        assert!(projects(4160, (768, 192), false, 0, 96));
+        assert!(projects(4160, (768, 192), false, 0, 80));
         assert!(projects(4160, (192, 192), false, 0, 64));
+        // 1.4 · 2 · 12 · (64 + 64) > 64 · 64 > 1.1 · 2 · 12 · (64 + 64).
+        assert!(projects(100_000, (64, 64), false, 0, 12));
         assert!(projects(4160, (768, 192), true, 0, 8));
         assert!(!projects(4160, (768, 192), false, 16, 8));
         assert!(!projects(4160, (768, 192), false, 8, 0));

@@ -263,7 +263,7 @@ fn a_loss_that_leaves_the_numbers_fails_its_run_alone() {
 /// `select: best` tests the weights of the earliest epoch with the best validation metric.
 #[test]
 fn best_selection_puts_that_epochs_weights_back() {
-    // A rate this high makes the last epochs worse than an earlier one.
+    // A rate this high often makes the last epochs worse than an earlier one.
     let e = experiment(&[
         "training.select=best",
         "training.epochs=6",
@@ -272,22 +272,29 @@ fn best_selection_puts_that_epochs_weights_back() {
     ]);
     let spec = &e.variants[0].spec;
     let data = images(spec);
-    let task = ImageClassification::new(&data, spec, 0, Device::Cpu);
     let blueprint = ImageClassification::blueprint(spec);
-    let mut trainer =
-        Trainer::new(&task, &blueprint, &spec.training, 0, &Device::Cpu, None).unwrap();
-    let mut epochs = Vec::new();
-    while !trainer.is_done() {
-        let metric = whole_epoch(&mut trainer).validation_metric.unwrap();
-        epochs.push((metric, trainer.store().snapshot().unwrap()));
+    for seed in 0..20 {
+        let task = ImageClassification::new(&data, spec, seed, Device::Cpu);
+        let mut trainer =
+            Trainer::new(&task, &blueprint, &spec.training, seed, &Device::Cpu, None).unwrap();
+        let mut epochs = Vec::new();
+        while !trainer.is_done() {
+            let metric = whole_epoch(&mut trainer).validation_metric.unwrap();
+            epochs.push((metric, trainer.store().snapshot().unwrap()));
+        }
+        let top = epochs.iter().map(|e| e.0).fold(0.0, f64::max);
+        let best = epochs.iter().position(|e| e.0 == top).unwrap();
+        if best + 1 == epochs.len() {
+            // With this seed the last epoch is the best, and so the test would show nothing.
+            continue;
+        }
+        assert_eq!(trainer.select().unwrap(), best + 1);
+        for (name, tensor) in trainer.store().snapshot().unwrap() {
+            assert_eq!(values(&tensor), values(&epochs[best].1[&name]), "{name}");
+        }
+        return;
     }
-    let top = epochs.iter().map(|e| e.0).fold(0.0, f64::max);
-    let best = epochs.iter().position(|e| e.0 == top).unwrap();
-    assert!(best + 1 < epochs.len(), "the last epoch is the best: the test shows nothing");
-    assert_eq!(trainer.select().unwrap(), best + 1);
-    for (name, tensor) in trainer.store().snapshot().unwrap() {
-        assert_eq!(values(&tensor), values(&epochs[best].1[&name]), "{name}");
-    }
+    panic!("with every seed the last epoch is the best");
 }
 
 /// Weights that break in the last step are seen by the evaluation after it.

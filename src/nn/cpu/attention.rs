@@ -161,13 +161,18 @@ impl Attention {
                         false => (&mut scratch[..count * n], &mut []),
                     };
                     self.scores([q, k], block, p);
-                    for (i, row) in p.chunks_exact_mut(n).enumerate() {
-                        let log_sum =
-                            softmax(&mut row[..seen], self.mask.seen(sequence, from + i, n));
-                        if let Some(kept) = log_sums.get_mut(i) {
-                            *kept = log_sum;
-                        }
-                    }
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for (i, row) in p.chunks_exact_mut(n).enumerate() {
+                                let visible = self.mask.seen(sequence, from + i, n);
+                                let log_sum = softmax(&mut row[..seen], visible);
+                                if let Some(kept) = log_sums.get_mut(i) {
+                                    *kept = log_sum;
+                                }
+                            }
+                        },
+                    );
                     let p = self.after_dropout(block, p, &mut dropped);
                     let out = &mut out[from * width + head * d..];
                     let (p, v) = (Matrix::rows(p, n), v.head(sequence, head * d, 0));
@@ -262,10 +267,15 @@ impl Attention {
                     Kept::LogSums(sums) => {
                         let p = &mut again[..count * n];
                         self.scores([q, k], block, p);
-                        for (i, row) in p.chunks_exact_mut(n).enumerate() {
-                            let visible = self.mask.seen(sequence, from + i, n);
-                            weights(&mut row[..seen], visible, sums[at + i]);
-                        }
+                        vectorised(
+                            #[inline(always)]
+                            || {
+                                for (i, row) in p.chunks_exact_mut(n).enumerate() {
+                                    let visible = self.mask.seen(sequence, from + i, n);
+                                    weights(&mut row[..seen], visible, sums[at + i]);
+                                }
+                            },
+                        );
                         p
                     }
                 };
@@ -309,38 +319,30 @@ impl Attention {
 
 /// Softmax of the first `seen` values; the others become zero. Returns the logarithm of the sum of
 /// exponentials.
+#[inline(always)]
 fn softmax(row: &mut [f32], seen: usize) -> f32 {
     let (row, unseen) = row.split_at_mut(seen);
     unseen.fill(0.0);
-    vectorised(
-        #[inline(always)]
-        || {
-            let max = largest(row);
-            for v in row.iter_mut() {
-                *v = exp(*v - max);
-            }
-            let sum = lane_sum([row], |[v]| v);
-            let scale = 1.0 / sum;
-            for v in row.iter_mut() {
-                *v *= scale;
-            }
-            max + sum.ln()
-        },
-    )
+    let max = largest(row);
+    for v in row.iter_mut() {
+        *v = exp(*v - max);
+    }
+    let sum = lane_sum([row], |[v]| v);
+    let scale = 1.0 / sum;
+    for v in row.iter_mut() {
+        *v *= scale;
+    }
+    max + sum.ln()
 }
 
 /// Scores → weights, given the logarithm of the sum of exponentials.
+#[inline(always)]
 fn weights(row: &mut [f32], seen: usize, log_sum: f32) {
     let (row, unseen) = row.split_at_mut(seen);
     unseen.fill(0.0);
-    vectorised(
-        #[inline(always)]
-        || {
-            for v in row.iter_mut() {
-                *v = exp(*v - log_sum);
-            }
-        },
-    );
+    for v in row.iter_mut() {
+        *v = exp(*v - log_sum);
+    }
 }
 
 /// dP → dS in place, for the first `width` values of rows with stride `row`.

@@ -14,30 +14,25 @@ pub fn forward(
     smoothing: f32,
 ) -> (Vec<f32>, Vec<f32>) {
     let (losses, log_sums) = by_rows(labels.len(), 1, BLOCK, |row, losses| {
-        let rows = logits[row * classes..].chunks_exact(classes).zip(&labels[row..]);
-        losses
-            .iter_mut()
-            .zip(rows)
-            .map(|(loss, (logits, label))| {
-                let log_sum = log_sum(logits);
-                let even = lane_sum([logits], |[v]| log_sum - v) / classes as f32;
-                let hit = log_sum - logits[*label as usize];
-                *loss = (1.0 - smoothing) * hit + smoothing * even;
-                log_sum
-            })
-            .collect::<Vec<f32>>()
+        let mut log_sums = vec![0f32; losses.len()];
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = logits[row * classes..].chunks_exact(classes).zip(&labels[row..]);
+                for ((loss, own), (logits, label)) in losses.iter_mut().zip(&mut log_sums).zip(rows)
+                {
+                    let max = largest(logits);
+                    let log_sum = max + lane_sum([logits], |[v]| exp(v - max)).ln();
+                    let even = lane_sum([logits], |[v]| log_sum - v) / classes as f32;
+                    let hit = log_sum - logits[*label as usize];
+                    *loss = (1.0 - smoothing) * hit + smoothing * even;
+                    *own = log_sum;
+                }
+            },
+        );
+        log_sums
     });
     (losses, log_sums.concat())
-}
-
-fn log_sum(logits: &[f32]) -> f32 {
-    vectorised(
-        #[inline(always)]
-        || {
-            let max = largest(logits);
-            max + lane_sum([logits], |[v]| exp(v - max)).ln()
-        },
-    )
 }
 
 /// dlogit_c = g (p_c − (1 − s)[c = label] − s / classes).

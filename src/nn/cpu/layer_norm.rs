@@ -24,8 +24,11 @@ pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> (Vec<f32>, 
         vectorised(
             #[inline(always)]
             || {
+                // Slices of one known length need no checks of bounds, which would keep loops scalar.
+                let (weight, bias) = (&weight[..width], &bias[..width]);
                 let rows = y.chunks_exact_mut(width).zip(x.chunks_exact(width));
                 for ((y, x), own) in rows.zip(&mut all) {
+                    let (y, x) = (&mut y[..width], &x[..width]);
                     let (mean, scale) = moments(x, eps);
                     *own = (mean, scale);
                     for i in 0..width {
@@ -59,15 +62,19 @@ pub fn backward(
         vectorised(
             #[inline(always)]
             || {
+                let weight = &weight[..width];
+                let (dw, db) = (&mut dw[..width], &mut db[..width]);
+                let normal = &mut normal[..width];
                 let given = x.chunks_exact(width).zip(g.chunks_exact(width));
                 let rows = dx.chunks_exact_mut(width).zip(given.zip(&moments[row..]));
                 for (dx, ((x, g), (mean, scale))) in rows {
+                    let (dx, x, g) = (&mut dx[..width], &x[..width], &g[..width]);
                     for i in 0..width {
                         normal[i] = (x[i] - mean) * scale;
                     }
                     let n = width as f32;
                     let h_mean = lane_sum([g, weight], |[g, w]| g * w) / n;
-                    let hx_mean = lane_sum([g, weight, &normal], |[g, w, x]| g * w * x) / n;
+                    let hx_mean = lane_sum([g, weight, normal], |[g, w, x]| g * w * x) / n;
                     for i in 0..width {
                         dx[i] = (g[i] * weight[i] - h_mean - normal[i] * hx_mean) * scale;
                         dw[i] += g[i] * normal[i];

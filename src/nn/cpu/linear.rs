@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use super::blocks::CHUNK;
 use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
-use super::memory::{Unwritten, by_rows, by_rows_with, two_by_rows};
+use super::memory::{Unwritten, by_rows_with, total, two_by_rows};
 use super::packing::{Processor, Product};
 use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_per_block};
-use super::thin::factor_gradients;
+use super::thin::{factor_gradients, takes_general_products};
 use crate::nn::descriptors::{Epilogue, Size};
 
 /// A low-rank product: scale · bᵀ a, a \[rank, in\], b \[rank, out\].
@@ -28,14 +28,66 @@ pub struct Pair<'a> {
 /// W₀ + Σ s Bᵀ A, \[out, in\].
 pub fn fold(matrix: &[f32], pairs: &[Pair], size: Size) -> Vec<f32> {
     let Size { input, output } = size;
-    let (mut w, _) = by_rows(output, input, FEW_ROWS, |row, w| {
-        w.copy_from_slice(&matrix[row * input..][..w.len()]);
+    let rank = pairs.iter().map(|p| p.rank).sum();
+    let (part, shared) = parts(size, rank, rayon::current_num_threads());
+    let (w, _) = by_rows_with(output, input, part, blocks(output, part), |row, (), w| {
+        let w = w.copy_of(&matrix[row * input..]);
+        let rows = w.len() / input;
+        for p in pairs {
+            let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(&p.b[row..], output));
+            product((rows, input, p.rank), w, input, 1.0, p.scale, b.t(), a, shared);
+        }
+        (w, ())
     });
-    for p in pairs {
-        let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(p.b, output));
-        product((output, input, p.rank), &mut w, input, 1.0, p.scale, b.t(), a, true);
-    }
     w
+}
+
+/// The gradient of the whole matrix, gᵀ x: g \[n, out\], x \[n, in\] → \[out, in\].
+fn matrix_gradient(g: &[f32], x: &[f32], size: Size) -> Vec<f32> {
+    let Size { input, output } = size;
+    let n = x.len() / input;
+    let (part, shared) = parts(size, n, rayon::current_num_threads());
+    let (dw, _) = by_rows_with(output, input, part, blocks(output, part), |row, (), dw| {
+        let rows = dw.len() / input;
+        let (g, x) = (Matrix::rows(&g[row..], output).t(), Matrix::rows(x, input));
+        (new_product((rows, input, n), dw, g, x, shared), ())
+    });
+    dw
+}
+
+/// How many rows of a weight each task computes, and whether a task's product is shared among threads, for
+/// products that sum `terms` terms.
+///
+/// Tasks of one thread each are faster than a shared product: its threads pack the same operand several times,
+/// and wait for each other at every slice of the sum. Only if there are fewer tasks than threads, they are
+/// shared, too. The order of each element's sum is the same in any case.
+fn parts(size: Size, terms: usize, threads: usize) -> (usize, bool) {
+    // Fewer rows read the other operand too often for the work they do on it.
+    const ROWS: usize = 96;
+    const ROWS_IF_SMALL: usize = 32;
+    const SMALL: usize = 1 << 15;
+    let part = match size.weights() {
+        // Too little to be divided.
+        weights if weights * terms < 1 << 18 => return (size.output, false),
+        ..=SMALL => ROWS_IF_SMALL,
+        _ => ROWS,
+    };
+    (part, size.output.div_ceil(part) < threads)
+}
+
+/// Nothing for each of the blocks that rows are divided into.
+fn blocks(rows: usize, block: usize) -> Vec<()> {
+    vec![(); rows.div_ceil(block)]
+}
+
+/// Calls `f` with parts of `values`, on several threads if `shared`. Each part is whole rows of `width` values,
+/// and comes with its place.
+fn in_parts(values: &mut [f32], width: usize, shared: bool, f: impl Fn(usize, &mut [f32]) + Sync) {
+    if !shared {
+        return f(0, values);
+    }
+    let part = (CHUNK / width).max(1) * width;
+    values.par_chunks_mut(part).enumerate().for_each(|(i, values)| f(i * part, values));
 }
 
 /// epilogue(x Wᵀ + b): x \[n, in\], w \[out, in\] → \[n, out\]. With `derivative`, also returns GELU's
@@ -52,32 +104,31 @@ pub fn forward(
     let n = x.len() / input;
     let block = rows_per_block(n, size.weights(), ROWS);
     let layer = Affine { x, w, bias, size };
-    let blocks = || vec![(); n.div_ceil(block)];
-    let (y, _) = match epilogue {
-        Epilogue::Gelu if derivative => {
-            let [y, derivative] = two_by_rows(n, output, block, |row, y, d| {
-                let (y, d) = (layer.rows(row, y), d.zeros());
-                y.par_chunks_mut(CHUNK).zip(d.par_chunks_mut(CHUNK)).for_each(|(y, d)| {
-                    gelu_with_derivative(y, d);
-                });
-                (y, d)
+    // A single block uses several threads. Of several blocks, each uses one.
+    let shared = block >= n;
+    if derivative && epilogue.kind() == Epilogue::Gelu {
+        let [y, derivative] = two_by_rows(n, output, block, |row, y, d| {
+            let (y, d) = (layer.rows(row, y, shared), d.zeros());
+            let part = if shared { CHUNK } else { y.len() };
+            y.par_chunks_mut(part).zip(d.par_chunks_mut(part)).for_each(|(y, d)| {
+                gelu_with_derivative(y, d);
             });
-            return (y, Some(derivative));
+            (y, d)
+        });
+        return (y, Some(derivative));
+    }
+    let (y, _) = by_rows_with(n, output, block, blocks(n, block), |row, (), y| {
+        let y = layer.rows(row, y, shared);
+        match epilogue {
+            Epilogue::None => {}
+            Epilogue::Gelu => in_parts(y, 1, shared, |_, y| gelu_rows(y)),
+            Epilogue::Add(other) => {
+                let other = &other[row * output..];
+                in_parts(y, 1, shared, |at, y| add_to(y, &other[at..]));
+            }
         }
-        Epilogue::Gelu => by_rows_with(n, output, block, blocks(), |row, (), y| {
-            let y = layer.rows(row, y);
-            y.par_chunks_mut(CHUNK).for_each(gelu_rows);
-            (y, ())
-        }),
-        Epilogue::Add(other) => by_rows_with(n, output, block, blocks(), |row, (), y| {
-            let y = layer.rows(row, y);
-            add_in_parts(y, &other[row * output..]);
-            (y, ())
-        }),
-        Epilogue::None => {
-            by_rows_with(n, output, block, blocks(), |row, (), y| (layer.rows(row, y), ()))
-        }
-    };
+        (y, ())
+    });
     (y, None)
 }
 
@@ -90,25 +141,17 @@ struct Affine<'a> {
 }
 
 impl Affine<'_> {
-    /// Computes the rows from `row` on, as many as fit into `y`.
-    fn rows<'a>(&self, row: usize, y: Unwritten<'a>) -> &'a mut [f32] {
+    /// Computes the rows from `row` on, as many as fit into `y`. `shared` spreads them over threads.
+    fn rows<'a>(&self, row: usize, y: Unwritten<'a>, shared: bool) -> &'a mut [f32] {
         let Size { input, output } = self.size;
         let m = y.len() / output;
         let (x, w) = (Matrix::rows(&self.x[row * input..], input), Matrix::rows(self.w, input));
-        // A single block uses several threads. Of several blocks, each uses one.
-        let whole = m * input == self.x.len();
-        let y = new_product((m, output, input), y, x, w.t(), whole);
+        let y = new_product((m, output, input), y, x, w.t(), shared);
         if let Some(bias) = self.bias {
-            let rows = (CHUNK / output).max(1) * output;
-            y.par_chunks_mut(rows).for_each(|y| add_to_rows(y, bias));
+            in_parts(y, output, shared, |_, y| add_to_rows(y, bias));
         }
         y
     }
-}
-
-/// `sum += values`, for the length of `sum`.
-fn add_in_parts(sum: &mut [f32], values: &[f32]) {
-    sum.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(s, v)| add_to(s, v));
 }
 
 /// (dA, dB) of a pair, projected from the dense gradient dW \[out, in\]: dA = s B dW, dB = s A dWᵀ.
@@ -117,8 +160,10 @@ pub fn projected(dense: &[f32], p: &Pair, size: Size) -> (Vec<f32>, Vec<f32>) {
     let (mut da, mut db) = (vec![0f32; p.rank * input], vec![0f32; p.rank * output]);
     let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(p.b, output));
     let dense = Matrix::rows(dense, input);
-    product((p.rank, input, output), &mut da, input, 0.0, p.scale, b, dense, true);
-    product((p.rank, output, input), &mut db, output, 0.0, p.scale, a, dense.t(), true);
+    rayon::join(
+        || product((p.rank, input, output), &mut da, input, 0.0, p.scale, b, dense, true),
+        || product((p.rank, output, input), &mut db, output, 0.0, p.scale, a, dense.t(), true),
+    );
     (da, db)
 }
 
@@ -144,17 +189,24 @@ pub struct BackwardProducts {
     pub matrix: bool,
     /// The rank of the product that is folded into the matrix; 0 if there is none.
     pub folded: usize,
-    /// Whether the factors' gradients are computed by thin products.
-    pub thin: bool,
+    /// The rank of the factors whose gradients are computed by thin products; 0 if there are none.
+    pub thin: usize,
 }
 
 impl BackwardProducts {
     /// The most bytes that the products hold at once besides their operands and results.
     pub fn scratch(self, on: &Processor) -> u64 {
         let (n, Size { input, output }) = (self.rows, self.size);
-        let fold = Product::new(output, input, self.folded).a_t();
-        let fold = if self.folded > 0 { on.packed(fold, true) } else { 0 };
-        let block = rows_per_block(n, self.size.weights(), if self.thin { FEW_ROWS } else { ROWS });
+        // A product with as many rows as the weight, in parts.
+        let of_weight = |terms: usize| {
+            let (part, shared) = parts(self.size, terms, on.threads);
+            let product = Product::new(part.min(output), input, terms).a_t();
+            on.threads.min(output.div_ceil(part)) as u64 * on.packed(product, shared)
+        };
+        let fold = if self.folded > 0 { of_weight(self.folded) } else { 0 };
+        let matrix = if self.matrix { of_weight(n) } else { 0 };
+        let most = if self.thin > 0 { FEW_ROWS } else { ROWS };
+        let block = rows_per_block(n, self.size.weights(), most);
         let x = match (self.x, block >= n) {
             (false, _) => 0,
             (true, true) => on.packed(Product::new(n, input, output), true),
@@ -162,10 +214,25 @@ impl BackwardProducts {
                 on.packed_by_tasks(n.div_ceil(block), Product::new(block, input, output))
             }
         };
-        let matrix = Product::new(output, input, n).a_t();
-        let matrix = if self.matrix { on.packed(matrix, true) } else { 0 };
-        fold.max(x).max(matrix)
+        let rows = block.min(most).min(n);
+        let thin = on.threads.min(n.div_ceil(rows)) as u64 * thin_scratch(rows, self, on);
+        fold.max(x).max(matrix).max(thin)
     }
+}
+
+/// The most bytes that [`factor_gradients`] holds over `rows` rows besides its operands and results.
+fn thin_scratch(rows: usize, products: BackwardProducts, on: &Processor) -> u64 {
+    let (rank, Size { input, output }) = (products.thin, products.size);
+    if !takes_general_products(rank) {
+        return 0;
+    }
+    let packed = [(input, output), (output, input)]
+        .into_iter()
+        .flat_map(|(k, width)| {
+            [Product::new(rows, rank, k).b_t(), Product::new(rank, width, rows).a_t()]
+        })
+        .map(|product| on.packed(product, false));
+    packed.max().unwrap_or(0) + (rows * rank * size_of::<f32>()) as u64
 }
 
 /// Gradients; None if not wanted.
@@ -194,7 +261,7 @@ pub fn backward(
     let n = x.len() / input;
     let most = if wanted.pairs.is_empty() { ROWS } else { FEW_ROWS };
     let block = rows_per_block(n, size.weights(), most);
-    let whole = block >= n;
+    let shared = block >= n;
     // The rows from `row` on. If all rows are one block, they are divided here.
     let thin = |row: usize, g: &[f32]| -> Vec<Sums> {
         let x = &x[row * input..][..g.len() / output * input];
@@ -221,28 +288,26 @@ pub fn backward(
     };
     let width = if wanted.x { input } else { 0 };
     let (dx, sums) = by_rows_with(n, width, block, blocks, |row, g, dx| {
-        let g = g.ready();
+        let g = g.ready(shared);
         let m = g.len() / output;
         let dx = match wanted.x {
             false => dx.zeros(),
             true => {
                 let (g, w) = (Matrix::rows(g, output), Matrix::rows(w, input));
-                new_product((m, input, output), dx, g, w, whole)
+                new_product((m, input, output), dx, g, w, shared)
             }
         };
         if let Some(sum) = sum.filter(|_| wanted.x) {
-            add_in_parts(dx, &sum[row * input..]);
+            let sum = &sum[row * input..];
+            in_parts(dx, 1, shared, |at, dx| add_to(dx, &sum[at..]));
         }
         (dx, thin(row, g))
     });
     let g = if own.is_empty() { g.values } else { &own };
-    let matrix = wanted.matrix.then(|| {
-        let mut dw = vec![0f32; output * input];
-        let (g, x) = (Matrix::rows(g, output).t(), Matrix::rows(x, input));
-        product((output, input, n), &mut dw, input, 0.0, 1.0, g, x, true);
-        dw
-    });
-    added_up(wanted.x.then_some(dx), matrix, sums.concat(), wanted, size)
+    let matrix = wanted.matrix.then(|| matrix_gradient(g, x, size));
+    let sums = sums.into_iter().flatten().collect();
+    let Sums { bias, pairs } = added_up(sums, wanted, size);
+    Gradients { x: wanted.x.then_some(dx), matrix, bias, pairs }
 }
 
 /// The gradient of a layer's result.
@@ -261,13 +326,11 @@ enum Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    fn ready(self) -> &'a [f32] {
+    fn ready(self, shared: bool) -> &'a [f32] {
         match self {
             Block::Given(g) => g,
             Block::Product(own, g) => {
-                own.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).for_each(|(own, g)| {
-                    multiply_to(own, g);
-                });
+                in_parts(own, 1, shared, |at, own| multiply_to(own, &g[at..]));
                 own
             }
         }
@@ -275,34 +338,29 @@ impl<'a> Block<'a> {
 }
 
 /// Sums over a block's rows.
-#[derive(Clone)]
 struct Sums {
     bias: Option<Vec<f32>>,
+    /// (dA, dB) of each pair.
     pairs: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
-/// Adds up the blocks' sums in order.
-fn added_up(
-    x: Option<Vec<f32>>,
-    matrix: Option<Vec<f32>>,
-    sums: Vec<Sums>,
-    wanted: Wanted,
-    size: Size,
-) -> Gradients {
-    let zeros = |rank: usize, width: usize| vec![0f32; rank * width];
-    let mut bias = wanted.bias.then(|| zeros(1, size.output));
-    let of = |p: &Pair| (zeros(p.rank, size.input), zeros(p.rank, size.output));
-    let mut pairs: Vec<_> = wanted.pairs.iter().map(of).collect();
-    for sum in &sums {
-        if let (Some(bias), Some(part)) = (&mut bias, &sum.bias) {
-            add_to(bias, part);
-        }
-        for ((da, db), (part_a, part_b)) in pairs.iter_mut().zip(&sum.pairs) {
-            add_to(da, part_a);
-            add_to(db, part_b);
+/// Adds up the blocks' sums in order: the bias's, and each pair's.
+fn added_up(blocks: Vec<Sums>, wanted: Wanted, size: Size) -> Sums {
+    let (mut biases, mut pairs) = (Vec::new(), vec![(Vec::new(), Vec::new()); wanted.pairs.len()]);
+    for block in blocks {
+        biases.extend(block.bias);
+        for (all, (da, db)) in pairs.iter_mut().zip(block.pairs) {
+            all.0.push(da);
+            all.1.push(db);
         }
     }
-    Gradients { x, matrix, bias, pairs }
+    let pairs = wanted
+        .pairs
+        .iter()
+        .zip(pairs)
+        .map(|(p, (da, db))| (total(da, p.rank * size.input), total(db, p.rank * size.output)));
+    let pairs = pairs.collect();
+    Sums { bias: wanted.bias.then(|| total(biases, size.output)), pairs }
 }
 
 fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
@@ -311,4 +369,58 @@ fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
         add_to(&mut sum, row);
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Init;
+    use crate::random::{Purpose, Stream};
+
+    fn values(n: usize, name: &str) -> Vec<f32> {
+        Init::Normal { std: 1.0 }.values(n, &mut Stream::new(3, Purpose::Init, name))
+    }
+
+    /// Weights with fewer and with more parts than there are threads, and ranks on both sides of general
+    /// products: all results have the same bits with any number of threads.
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        for (n, input, output, rank) in
+            [(70, 40, 24, 3), (600, 192, 576, 8), (600, 256, 130, 20), (300, 640, 900, 16)]
+        {
+            let size = Size { input, output };
+            let (x, g) = (values(n * input, "x"), values(n * output, "g"));
+            let (w, a, b) = (
+                values(output * input, "w"),
+                values(rank * input, "a"),
+                values(rank * output, "b"),
+            );
+            let pair = Pair { a: &a, b: &b, rank, scale: 0.7 };
+            let all = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let folded = fold(&w, &[pair], size);
+                    let (y, _) =
+                        forward(&x, &folded, Some(&b[..output]), Epilogue::None, false, size);
+                    let pairs = [pair];
+                    let thin = Wanted { x: true, matrix: false, bias: true, pairs: &pairs };
+                    let dense = Wanted { x: false, matrix: true, bias: false, pairs: &[] };
+                    let backward = |wanted| {
+                        let g = Gradient { values: &g, derivative: None };
+                        backward(&x, &folded, g, None, wanted, size)
+                    };
+                    let (thin, dense) = (backward(thin), backward(dense).matrix.unwrap());
+                    let (da, db) = projected(&dense, &pair, size);
+                    let mut all =
+                        vec![folded, y, thin.x.unwrap(), thin.bias.unwrap(), dense, da, db];
+                    all.extend(thin.pairs.into_iter().flat_map(|(da, db)| [da, db]));
+                    all
+                })
+            };
+            let want = all(1);
+            for threads in [2, 5, 16] {
+                assert!(all(threads) == want, "{threads} threads at {n} {input} {output} {rank}");
+            }
+        }
+    }
 }

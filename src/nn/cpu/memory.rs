@@ -96,6 +96,11 @@ impl<'a> Unwritten<'a> {
         unsafe { self.written() }
     }
 
+    /// Fills the block with the first of `values`.
+    pub fn copy_of(self, values: &[f32]) -> &'a mut [f32] {
+        self.0.write_copy_of_slice(&values[..self.0.len()])
+    }
+
     /// # Safety
     /// Every value must have been written.
     pub(super) unsafe fn written(self) -> &'a mut [f32] {
@@ -138,17 +143,18 @@ pub fn by_rows_with<T: Send, R: Send>(
         blocks.push((part, own));
         rest = after;
     }
-    let results = blocks
-        .into_par_iter()
-        .enumerate()
-        .map(|(i, (part, own))| {
-            let (place, len) = (own.as_ptr().cast::<f32>(), own.len());
-            let (written, result) = f(i * block, part, Unwritten(own));
-            // Only if `f` returned the block itself is all of it written.
-            assert!(std::ptr::eq(written.as_ptr(), place) && written.len() == len);
-            result
-        })
-        .collect();
+    let one = |(i, (part, own)): (usize, (T, &mut [MaybeUninit<f32>]))| {
+        let (place, len) = (own.as_ptr().cast::<f32>(), own.len());
+        let (written, result) = f(i * block, part, Unwritten(own));
+        // Only if `f` returned the block itself is all of it written.
+        assert!(std::ptr::eq(written.as_ptr(), place) && written.len() == len);
+        result
+    };
+    let results = match blocks.len() {
+        // A single task needs no other thread.
+        ..=1 => blocks.into_iter().enumerate().map(one).collect(),
+        _ => blocks.into_par_iter().enumerate().map(one).collect(),
+    };
     // SAFETY: the blocks are all of the first rows · width values, and each was returned written.
     unsafe { values.set_len(rows * width) };
     (values, results)
@@ -180,12 +186,16 @@ fn spare(values: &mut Vec<f32>, n: usize) -> &mut [MaybeUninit<f32>] {
     &mut values.spare_capacity_mut()[..n]
 }
 
-/// Adds up the blocks' sums in order.
-pub fn total(partial: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
-    let mut sum = vec![0f32; width];
-    for block in &partial {
-        add_to(&mut sum, block);
-    }
+/// Adds up the blocks' sums, each of `width` values, in order.
+pub fn total(blocks: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
+    let mut blocks = blocks.into_iter();
+    let mut sum = blocks.next().unwrap_or_else(|| vec![0f32; width]);
+    let rest: Vec<_> = blocks.collect();
+    sum.par_chunks_mut(CHUNK).enumerate().for_each(|(i, sum)| {
+        for block in &rest {
+            add_to(sum, &block[i * CHUNK..][..sum.len()]);
+        }
+    });
     sum
 }
 

@@ -126,10 +126,10 @@ impl Processor {
         }
     }
 
-    /// Bytes of the buffers that threads keep once they have multiplied: one per worker, and one for
-    /// the calling thread.
+    /// Bytes of the buffers that threads keep once they have multiplied. The thread that trains is one of
+    /// them, except that it has another beside it if there is to be one thread.
     pub fn thread_buffers(&self) -> u64 {
-        ((self.threads + 1) * self.caches[1].bytes) as u64
+        (self.threads.max(2) * self.caches[1].bytes) as u64
     }
 
     /// The most bytes that the products of `tasks` equal tasks hold at once, one product per task.
@@ -268,9 +268,11 @@ mod tests {
 
     #[test]
     fn each_thread_keeps_a_buffer_of_the_second_caches_size() {
-        assert_eq!(XEON.thread_buffers(), 3 * 2048 * 1024);
-        let many = Processor { threads: 64, ..XEON };
-        assert_eq!(many.thread_buffers(), 65 * 2048 * 1024);
+        assert_eq!(XEON.thread_buffers(), 2 * 2048 * 1024);
+        for (threads, buffers) in [(1, 2), (64, 64)] {
+            let other = Processor { threads, ..XEON };
+            assert_eq!(other.thread_buffers(), buffers * 2048 * 1024);
+        }
     }
 
     /// The gradient of a 192 × 192 weight over 64 · 65 tokens. Its 4,160 terms are cut into nine parts of

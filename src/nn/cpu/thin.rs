@@ -1,12 +1,31 @@
-//! Products with a matrix of few rows, for the gradients of low-rank factors.
+//! The gradients of low-rank factors, by products with a matrix of few rows.
 //!
-//! A general matrix product packs its operands and is meant for larger matrices. At a rank of 8, the
-//! products here are twice as fast.
+//! A general matrix product packs its operands and computes tiles of 6 by 16 (AVX2) or 64 (AVX-512) values,
+//! of which a low rank leaves most unused. Below [`GENERAL`] the products here are faster: they read each row
+//! from the second cache and keep their sums in registers.
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::product::{Matrix, product};
+
+/// From this rank on, general products are faster (`cargo bench --bench factor_gradients`).
+const GENERAL: usize = 16;
+
 /// Rows per block. A block stays in the second cache.
 const BLOCK_ROWS: usize = 32;
+
+/// What a multiply–add of the factors' gradients costs beside one of the whole matrix's gradient, in tenths
+/// (`cargo bench --bench factor_gradients`). Measured with AVX2: 13 to 15 below [`GENERAL`], and 8 to 11 from there
+/// on, where both are general products. With AVX-512 such products of ranks 32 and 64 cost 11 to 12. The choice
+/// between the two ways is part of a run's result, so it has the same constants on all machines.
+pub fn cost_in_tenths(rank: usize) -> u128 {
+    if takes_general_products(rank) { 11 } else { 14 }
+}
+
+/// Whether the gradients of factors of this rank are computed by general products.
+pub fn takes_general_products(rank: usize) -> bool {
+    rank >= GENERAL
+}
 
 /// The gradients of the factors of y = scale · (x Aᵀ) B over some rows:
 /// dA = scale (g Bᵀ)ᵀ x and dB = scale (x Aᵀ)ᵀ g, for x \[m, in\], g \[m, out\], a \[rank, in\],
@@ -22,6 +41,20 @@ pub fn factor_gradients(
     let (input, output) = (a.len() / rank, b.len() / rank);
     assert_eq!(x.len() / input, g.len() / output, "x and g differ in rows");
     let (mut da, mut db) = (vec![0f32; a.len()], vec![0f32; b.len()]);
+    if takes_general_products(rank) {
+        let m = x.len() / input;
+        let mut low = vec![0f32; m * rank];
+        let (x, g) = (Matrix::rows(x, input), Matrix::rows(g, output));
+        let (a, b) = (Matrix::rows(a, input), Matrix::rows(b, output));
+        for (from, k, weights, to, width, sums) in
+            [(g, output, b, x, input, &mut da), (x, input, a, g, output, &mut db)]
+        {
+            product((m, rank, k), &mut low, rank, 0.0, scale, from, weights.t(), false);
+            let low = Matrix::rows(&low, rank).t();
+            product((rank, width, m), sums, width, 0.0, 1.0, low, to, false);
+        }
+        return (da, db);
+    }
     let mut low = vec![0f32; BLOCK_ROWS * rank];
     for (x, g) in x.chunks(BLOCK_ROWS * input).zip(g.chunks(BLOCK_ROWS * output)) {
         let low = &mut low[..x.len() / input * rank];
@@ -53,9 +86,10 @@ impl WithSimd for Dots<'_> {
             let four = i + 4 <= m;
             let mut j = 0;
             while j < rank {
-                j += match (four, j + 2 <= rank) {
-                    (true, true) => self.block::<S, 4, 2>(simd, i, j),
-                    (true, false) => self.block::<S, 4, 1>(simd, i, j),
+                j += match (four, rank - j) {
+                    (true, 3) => self.block::<S, 4, 3>(simd, i, j),
+                    (true, 2..) => self.block::<S, 4, 2>(simd, i, j),
+                    (true, _) => self.block::<S, 4, 1>(simd, i, j),
                     (false, _) => self.block::<S, 1, 1>(simd, i, j),
                 };
             }
@@ -162,19 +196,29 @@ impl WithSimd for Sums<'_> {
         let m = low.len() / rank;
         let mut j = 0;
         while j < rank {
-            let four = j + 4 <= rank;
+            let count = (rank - j).min(4);
             let mut column = 0;
             while column < k {
-                let wide = column + 2 * S::F32_LANES <= k;
+                let vectors = ((k - column) / S::F32_LANES).min(2);
                 let at = Tile { rank, k, m, j, column };
-                match (four, wide) {
-                    (true, true) => at.add::<S, 4, 2>(simd, low, rows, out),
-                    (false, true) => at.add::<S, 1, 2>(simd, low, rows, out),
-                    (_, false) => at.add_one(if four { 4 } else { 1 }, low, rows, out),
+                match (count, vectors) {
+                    (4, 2) => at.add::<S, 4, 2>(simd, low, rows, out),
+                    (3, 2) => at.add::<S, 3, 2>(simd, low, rows, out),
+                    (2, 2) => at.add::<S, 2, 2>(simd, low, rows, out),
+                    (_, 2) => at.add::<S, 1, 2>(simd, low, rows, out),
+                    (4, 1..) => at.add::<S, 4, 1>(simd, low, rows, out),
+                    (3, 1..) => at.add::<S, 3, 1>(simd, low, rows, out),
+                    (2, 1..) => at.add::<S, 2, 1>(simd, low, rows, out),
+                    (_, 1..) => at.add::<S, 1, 1>(simd, low, rows, out),
+                    (_, 0) => at.add_one(count, low, rows, out),
                 }
-                column += if wide { 2 * S::F32_LANES } else { 1 };
+                column += match vectors {
+                    2 => 2 * S::F32_LANES,
+                    0 => 1,
+                    _ => S::F32_LANES,
+                };
             }
-            j += if four { 4 } else { 1 };
+            j += count;
         }
     }
 }
@@ -246,6 +290,11 @@ mod tests {
             (32, 64, 192, 8),
             (77, 97, 61, 7),
             (130, 48, 100, 13),
+            (67, 50, 33, 3),
+            (130, 48, 100, 15),
+            (1, 7, 9, 16),
+            (130, 48, 100, 16),
+            (256, 24, 17, 40),
         ] {
             let values = |n: usize, name: &str| {
                 Init::Normal { std: 1.0 }.values(n, &mut Stream::new(2, Purpose::Init, name))
@@ -260,15 +309,14 @@ mod tests {
                         for c in 0..width {
                             let (mut want, mut size) = (0.0, 1e-3);
                             for i in 0..m {
-                                let dot: f64 = (0..k)
-                                    .map(|t| wide(from, k, i, t) * wide(weights, k, j, t))
-                                    .sum();
-                                let term = 0.3 * dot * wide(to, width, i, c);
-                                want += term;
-                                size += term.abs();
+                                let terms =
+                                    || (0..k).map(|t| wide(from, k, i, t) * wide(weights, k, j, t));
+                                let value = 0.3 * wide(to, width, i, c);
+                                want += terms().sum::<f64>() * value;
+                                size += terms().map(f64::abs).sum::<f64>() * value.abs();
                             }
                             let error = (f64::from(got[j * width + c]) - want).abs();
-                            assert!(error < 1e-6 * size, "{m} {input} {output} {rank}: {j} {c}");
+                            assert!(error < 3e-7 * size, "{m} {input} {output} {rank}: {j} {c}");
                         }
                     }
                 };
