@@ -55,6 +55,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() -> Result<()> {
     vlora::runner::keep_freed_memory();
+    vlora::runner::start_thread_pool().expect("threads");
     // cargo adds `--bench`.
     let seconds = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(1.0);
     println!("{} threads", rayon::current_num_threads());

@@ -3,14 +3,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use vlora::cli::{self, Cli};
 use vlora::error::Error;
-use vlora::runner::{Counting, join_thread_pool, keep_freed_memory};
+use vlora::runner::{Counting, keep_freed_memory};
 
 #[global_allocator]
 static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     keep_freed_memory();
-    join_thread_pool();
     let arguments = match Cli::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -14,6 +14,7 @@ over the same model in PyTorch. PyTorch has the ranks of --torch-ranks, since ea
 """
 
 import argparse
+import importlib.util
 import json
 import pathlib
 import sys
@@ -124,9 +125,9 @@ def chart(rows, found, path):
         axes.errorbar(ranks, middle, [below, above], label=label, capsize=2, linewidth=1.2, markersize=4, **style)
 
     theirs = [row for row in ranked if "over_pytorch" in row]
-    line(theirs, "pytorch_seconds", "VLoRA, authors' package", color="#d55e00", marker="s", linestyle="--")
     line(ranked, "seconds", "VLoRA, vlora", color="#0072b2", marker="o")
     if theirs:
+        line(theirs, "pytorch_seconds", "VLoRA, authors' package", color="#d55e00", marker="s", linestyle="--")
         axes.axhline(scale * dense["pytorch_seconds"]["median"], color="#d55e00", linestyle=":", label="dense, PyTorch")
     axes.axhline(scale * dense["seconds"]["median"], color="#0072b2", linestyle="-.", label="dense, vlora")
     axes.set_xscale("log", base=2)
@@ -158,14 +159,14 @@ def options():
     named = step.ROOT / f"experiments/benchmarks/{out.model}.yaml"
     out.spec = pathlib.Path(out.model) if out.model.endswith(".yaml") else named
     out.device, out.batch, out.precision = "cpu", None, None
-    if out.rounds < 2 or out.steps < 1 or out.warmup < 1:
-        parser.error("--rounds needs 2 or more, --steps and --warmup 1 or more")
-    for path, what in ((out.spec, "spec"), (out.vlora, "program")):
-        if not path.is_file():
-            sys.exit(f"no {what} at {path}")
     out.torch_ranks = [r for r in out.torch_ranks if r in out.ranks]
     out.arms = ["dense", *(f"rank-{r}" for r in out.ranks)]
     out.torch_arms = ["dense", *(f"rank-{r}" for r in out.torch_ranks)] if out.torch_ranks else []
+    out.variants = out.variants if out.torch_arms else []
+    out.growth = not out.torch_arms
+    step.check(parser, out)
+    if out.chart and importlib.util.find_spec("matplotlib") is None:
+        sys.exit(f"{sys.executable} has no matplotlib: pip install -r {step.REQUIREMENTS}")
     return out
 
 

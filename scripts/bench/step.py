@@ -35,7 +35,7 @@ timed by `vlora bench`, PyTorch's from start to torch.cuda.synchronize(). The ta
 of the processes; the GPU's stands below, as far as each side counts it. A variant of PyTorch that does
 not start (torch.compile needs Triton and a C compiler) is told and left out.
 
-`--growth` times the arm `vlora` of the program alone, at other batch sizes, depths and ranks.
+`--growth` times the arm `vlora` of the program alone, at other batch sizes and depths. For ranks see ranks.py.
 """
 
 import argparse
@@ -300,13 +300,11 @@ def growth_cases(spec):
     own = {
         "training.batch_size": spec.get("training", {}).get("batch_size", 64),
         "model.depth": spec["model"]["depth"],
-        "vlora.rank": spec["vlora"]["rank"],
     }
     values = {
         "training.batch_size": [16, 32, 64, 128],
         # Whole compounds only: one, two, three, six.
         "model.depth": [size, 2 * size, 3 * size, 6 * size],
-        "vlora.rank": [1, 8, 64],
     }
     for field, listed in values.items():
         for value in sorted({*listed, own[field]}):
@@ -330,16 +328,13 @@ def growth(program, options):
         times = [r[key]["step_seconds"] for r in rounds]
         relative = [r[key]["step_seconds"] / r[""]["step_seconds"] for r in rounds]
         # The cost per unit (image, layer), relative to the spec's own size.
-        linear = None if field == "vlora.rank" else spread([t * own / value for t in relative])
+        linear = spread([t * own / value for t in relative])
         rows.append({
             "field": field, "value": value, "own": own, "seconds": spread(times),
             "relative": spread(relative), "per_unit": linear,
             "resident_peak_bytes": max(r[key]["resident_peak_bytes"] for r in rounds),
         })  # fmt: skip
-    high, low = "vlora.rank=64", "vlora.rank=1"
-    seconds = lambda found, key: found.get(key, found[""])["step_seconds"]
-    ranks = spread([seconds(r, high) / seconds(r, low) for r in rounds])
-    return {"rows": rows, "rank_64_over_1": ranks, "rounds": rounds}
+    return {"rows": rows, "rounds": rounds}
 
 
 def growth_table(result):
@@ -349,13 +344,10 @@ def growth_table(result):
         own = "  (the spec's)" if row["value"] == row["own"] else ""
         name = f"{row['field']} {row['value']}{own}"
         low, high = row["seconds"]["quartiles"]
-        off = f"{100 * (row['per_unit']['median'] - 1):+.0f} %" if row["per_unit"] else ""
+        off = f"{100 * (row['per_unit']['median'] - 1):+.0f} %"
         peak = row["resident_peak_bytes"] / MIB
         print(f"{name:38}{row['seconds']['median']:7.3f} s{f'({low:.3f}–{high:.3f})':>17}"
               f"{row['relative']['median']:8.2f}{off:>13}{peak:7.0f} MiB")  # fmt: skip
-    ranks = result["rank_64_over_1"]
-    least, most = ranks["range"]
-    print(f"rank 64 over rank 1: median {ranks['median']:.2f}, {least:.2f}–{most:.2f}")
 
 
 def save(path, found):

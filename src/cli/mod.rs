@@ -33,7 +33,9 @@ use crate::error::{Error, Fault, Result};
 use crate::models;
 use crate::report::{Format, count, match_notes, plain};
 use crate::results::{ExperimentFolder, RunState};
-use crate::runner::{device_kind, device_list, planned_kind, select_device, unused_gpu};
+use crate::runner::{
+    device_kind, device_list, planned_kind, select_device, start_thread_pool, unused_gpu,
+};
 use crate::spec::{self, DeviceKind, Experiment};
 pub use crate::terminal::{eprint_line, print_argument_message};
 use crate::terminal::{print, print_data, visible_line};
@@ -271,6 +273,13 @@ impl From<FormatName> for Format {
 
 /// Runs the chosen command.
 pub fn main(cli: Cli) -> Result<()> {
+    match &cli.command {
+        // Before anything else uses the pool. The other commands do without, or with one made as needed.
+        Command::Run(_) | Command::Verify(_) | Command::Evaluate(_) | Command::Bench(_) => {
+            start_thread_pool()?;
+        }
+        _ => {}
+    }
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Runs(args) => runs::runs(&args),

@@ -358,7 +358,8 @@ impl Engine {
                 size: Size { input, output },
                 x: needs_gradient,
                 matrix: dense,
-                folded: if needs_gradient && usage.products > 0 { usage.trained_rank() } else { 0 },
+                folded: if needs_gradient { usage.rank() } else { 0 },
+                projected: if dense { usage.trained_rank() } else { 0 },
                 thin: if dense { 0 } else { usage.trained_rank() },
             };
             made.workspace += products.scratch(processor);

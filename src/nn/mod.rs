@@ -21,7 +21,7 @@ mod role;
 mod store;
 
 pub use cpu::linear::BackwardProducts;
-pub use cpu::{cost_in_tenths, packing, product_rate};
+pub use cpu::{packing, product_rate, thin_cost_in_tenths};
 #[cfg(test)]
 pub use cuda::emulated;
 pub use cuda::{Counters, KernelTime};

@@ -137,15 +137,19 @@ fn execute_once(
             let spawn = |i| {
                 thread::Builder::new().name(format!("run {i}")).spawn_scoped(scope, move || work(i))
             };
-            let spawned: Vec<_> = (0..all).map(spawn).collect();
+            let spawned: Vec<_> = (1..all).map(spawn).collect();
+            if spawned.iter().any(std::result::Result::is_err) {
+                queue.halt();
+            }
+            // This thread is one of those that operations share their work among, so it must not only wait.
+            let own = work(0);
             let join = |thread: std::io::Result<thread::ScopedJoinHandle<_>>| match thread {
                 Ok(thread) => thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
                 Err(e) => {
-                    queue.halt();
                     Err(Error::from(Fault::failed(format!("a thread cannot be started: {e}"))))
                 }
             };
-            spawned.into_iter().map(join).collect()
+            std::iter::once(own).chain(spawned.into_iter().map(join)).collect()
         }),
     };
     // A worker's interrupt may be caused by another worker's error, which is then returned.

@@ -46,6 +46,6 @@ pub use origin::Origin;
 pub use plan::{Plan, PlannedRun, PlannedVariant};
 pub use precision::device_kind;
 pub use provenance::rfc3339;
-pub use threads::join_thread_pool;
+pub use threads::start_thread_pool;
 pub use verify::{Extent, Repetition, verify};
 pub use workers::Workers;

@@ -100,4 +100,9 @@ impl LinearUsage {
     pub fn trained_rank(&self) -> usize {
         self.terms.trained_rank
     }
+
+    /// Sum of the ranks of all products.
+    pub fn rank(&self) -> usize {
+        self.terms.constant_rank + self.terms.trained_rank
+    }
 }

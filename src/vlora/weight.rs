@@ -48,7 +48,7 @@ impl Weight {
     }
 
     /// `epilogue(x Wᵀ + bias)`: x \[…, in\] → \[…, out\]. The factors' gradients are computed in the
-    /// way that needs fewer FLOPs.
+    /// way that [`cheapest`] expects to take less time.
     pub fn apply(&self, x: &Variable, bias: &Variable, epilogue: Epilogue) -> Result<Variable> {
         let (_, input) = self.sides()?;
         let rows = x.tensor().elem_count() / input.max(1);

@@ -10,10 +10,10 @@
 //!   2 rank · in · out for the projection. If the matrix is trained too, its gradient is computed
 //!   anyway.
 //!
-//! The cheaper way is the one that is expected to take less time. A multiply–add of a thin product takes longer
-//! than one of a large product.
+//! The cheaper way is the one that is expected to take less time. A multiply–add of a thin product usually takes
+//! longer than one of a large product.
 
-use crate::nn::cost_in_tenths;
+use crate::nn::thin_cost_in_tenths;
 
 /// Which parts of a weight get a gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,14 +45,19 @@ impl std::ops::AddAssign for Work {
 pub fn cheapest(rows: usize, (output, input): (usize, usize), terms: Terms) -> (bool, Work) {
     let size = (output as u128, input as u128);
     let [thin, projected] =
-        [false, true].map(|project| factors(project, rows as u128, size, terms));
-    let cost = cost_in_tenths(terms.trained_rank);
+        [false, true].map(|project| parameter_gradients(project, rows as u128, size, terms));
+    let cost = thin_cost_in_tenths(terms.trained_rank);
     let project = terms.matrix_trained || 10 * projected < cost * thin;
     (project, work(if project { projected } else { thin }, rows as u128, size, terms))
 }
 
 /// The multiply–adds of the factors' gradients and of the whole matrix's gradient, if that is computed.
-fn factors(project: bool, n: u128, (output, input): (u128, u128), terms: Terms) -> u128 {
+fn parameter_gradients(
+    project: bool,
+    n: u128,
+    (output, input): (u128, u128),
+    terms: Terms,
+) -> u128 {
     let (full, thin) = (output * input, output + input);
     let rank = terms.trained_rank as u128;
     match terms.matrix_trained || (project && rank > 0) {
@@ -61,10 +66,10 @@ fn factors(project: bool, n: u128, (output, input): (u128, u128), terms: Terms) 
     }
 }
 
-fn work(factors: u128, n: u128, (output, input): (u128, u128), terms: Terms) -> Work {
+fn work(gradients: u128, n: u128, (output, input): (u128, u128), terms: Terms) -> Work {
     let full = output * input;
     let fold = (terms.constant_rank + terms.trained_rank) as u128 * full;
-    Work { forward: fold + n * full, backward: fold + n * full + factors }
+    Work { forward: fold + n * full, backward: fold + n * full + gradients }
 }
 
 #[cfg(test)]
@@ -78,9 +83,9 @@ mod tests {
             cheapest(rows, shape, Terms { matrix_trained, constant_rank, trained_rank }).0
         };
         assert!(!projects(4160, (768, 192), false, 0, 8));
-        // 1.1 · 2 · 64 · (768 + 192) < 768 · 192 < 1.1 · 2 · 80 · (768 + 192).
         assert!(!projects(4160, (768, 192), false, 0, 64));
-        assert!(projects(4160, (768, 192), false, 0, 80));
+        // By operations alone, rank 76 would be thin: 2 · 76 · (768 + 192) < (1 + 2 · 76 / 4160) · 768 · 192.
+        assert!(projects(4160, (768, 192), false, 0, 76));
         assert!(projects(4160, (192, 192), false, 0, 64));
         // 1.4 · 2 · 12 · (64 + 64) > 64 · 64 > 1.1 · 2 · 12 · (64 + 64).
         assert!(projects(100_000, (64, 64), false, 0, 12));

@@ -45,7 +45,7 @@ impl ImageData {
             Ok(())
         };
         match augmenter.is_some_and(Augmenter::resizes) && !device.is_cpu() {
-            // The model is on another device, so all CPU threads are free.
+            // The model is on another device, so the CPU's threads are free.
             true => values
                 .par_chunks_exact_mut(size)
                 .zip(examples)

@@ -2,8 +2,9 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Runs `f` compiled for the processor's best instruction set. `f` and every function it calls must be
-/// `#[inline(always)]`: code that is not inlined here is compiled for the oldest processor.
+/// Runs `f` compiled for the processor's best instruction set. `f` and every function it calls for each
+/// value must be `#[inline(always)]`: code that is not inlined here is compiled for the oldest processor.
+/// `scripts/check_vectorised.py` looks for such calls.
 #[inline(always)]
 pub fn vectorised<R>(f: impl FnMut() -> R) -> R {
     /// pulp also takes closures, but calls them by `FnOnce::call_once`, which is not always inlined.
@@ -205,8 +206,8 @@ pub fn tanh(x: f32) -> f32 {
     if x.abs() < 0.625 { near } else { far }
 }
 
-/// A polynomial with coefficients from the highest power on, by Horner's rule in fused multiply–adds: one
-/// instruction a coefficient on every processor of the last ten years.
+/// A polynomial with coefficients from the highest power on, by Horner's rule in fused multiply–adds. These are one
+/// instruction each with AVX2, AVX-512 or NEON; a processor without any of them calls a function.
 #[inline(always)]
 fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     let mut value = coefficients[0];

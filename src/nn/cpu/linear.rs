@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::blocks::CHUNK;
 use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
-use super::memory::{Unwritten, by_rows_with, total, two_by_rows};
+use super::memory::{Unwritten, by_rows_unwritten, by_rows_with, total, two_by_rows};
 use super::packing::{Processor, Product};
 use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_per_block};
 use super::thin::{factor_gradients, takes_general_products};
@@ -29,30 +29,28 @@ pub struct Pair<'a> {
 pub fn fold(matrix: &[f32], pairs: &[Pair], size: Size) -> Vec<f32> {
     let Size { input, output } = size;
     let rank = pairs.iter().map(|p| p.rank).sum();
-    let (part, shared) = parts(size, rank, rayon::current_num_threads());
-    let (w, _) = by_rows_with(output, input, part, blocks(output, part), |row, (), w| {
-        let w = w.copy_of(&matrix[row * input..]);
+    let (part, shared) = weight_parts(size, rank, rayon::current_num_threads());
+    by_rows_unwritten(output, input, part, |row, w| {
+        let w = w.filled_with(&matrix[row * input..]);
         let rows = w.len() / input;
         for p in pairs {
             let (a, b) = (Matrix::rows(p.a, input), Matrix::rows(&p.b[row..], output));
             product((rows, input, p.rank), w, input, 1.0, p.scale, b.t(), a, shared);
         }
-        (w, ())
-    });
-    w
+        w
+    })
 }
 
 /// The gradient of the whole matrix, gᵀ x: g \[n, out\], x \[n, in\] → \[out, in\].
 fn matrix_gradient(g: &[f32], x: &[f32], size: Size) -> Vec<f32> {
     let Size { input, output } = size;
     let n = x.len() / input;
-    let (part, shared) = parts(size, n, rayon::current_num_threads());
-    let (dw, _) = by_rows_with(output, input, part, blocks(output, part), |row, (), dw| {
+    let (part, shared) = weight_parts(size, n, rayon::current_num_threads());
+    by_rows_unwritten(output, input, part, |row, dw| {
         let rows = dw.len() / input;
         let (g, x) = (Matrix::rows(&g[row..], output).t(), Matrix::rows(x, input));
-        (new_product((rows, input, n), dw, g, x, shared), ())
-    });
-    dw
+        new_product((rows, input, n), dw, g, x, shared)
+    })
 }
 
 /// How many rows of a weight each task computes, and whether a task's product is shared among threads, for
@@ -61,23 +59,18 @@ fn matrix_gradient(g: &[f32], x: &[f32], size: Size) -> Vec<f32> {
 /// Tasks of one thread each are faster than a shared product: its threads pack the same operand several times,
 /// and wait for each other at every slice of the sum. Only if there are fewer tasks than threads, they are
 /// shared, too. The order of each element's sum is the same in any case.
-fn parts(size: Size, terms: usize, threads: usize) -> (usize, bool) {
+fn weight_parts(size: Size, terms: usize, threads: usize) -> (usize, bool) {
     // Fewer rows read the other operand too often for the work they do on it.
-    const ROWS: usize = 96;
-    const ROWS_IF_SMALL: usize = 32;
+    const PART: usize = 96;
+    const PART_IF_SMALL: usize = 32;
     const SMALL: usize = 1 << 15;
     let part = match size.weights() {
         // Too little to be divided.
         weights if weights * terms < 1 << 18 => return (size.output, false),
-        ..=SMALL => ROWS_IF_SMALL,
-        _ => ROWS,
+        ..=SMALL => PART_IF_SMALL,
+        _ => PART,
     };
     (part, size.output.div_ceil(part) < threads)
-}
-
-/// Nothing for each of the blocks that rows are divided into.
-fn blocks(rows: usize, block: usize) -> Vec<()> {
-    vec![(); rows.div_ceil(block)]
 }
 
 /// Calls `f` with parts of `values`, on several threads if `shared`. Each part is whole rows of `width` values,
@@ -108,16 +101,21 @@ pub fn forward(
     let shared = block >= n;
     if derivative && epilogue.kind() == Epilogue::Gelu {
         let [y, derivative] = two_by_rows(n, output, block, |row, y, d| {
-            let (y, d) = (layer.rows(row, y, shared), d.zeros());
-            let part = if shared { CHUNK } else { y.len() };
-            y.par_chunks_mut(part).zip(d.par_chunks_mut(part)).for_each(|(y, d)| {
+            let y = layer.rows(row, y, shared);
+            if !shared {
+                let d = d.zeros();
+                gelu_with_derivative(y, d);
+                return (y, d);
+            }
+            let d = d.shared_zeros();
+            y.par_chunks_mut(CHUNK).zip(d.par_chunks_mut(CHUNK)).for_each(|(y, d)| {
                 gelu_with_derivative(y, d);
             });
             (y, d)
         });
         return (y, Some(derivative));
     }
-    let (y, _) = by_rows_with(n, output, block, blocks(n, block), |row, (), y| {
+    let y = by_rows_unwritten(n, output, block, |row, y| {
         let y = layer.rows(row, y, shared);
         match epilogue {
             Epilogue::None => {}
@@ -127,7 +125,7 @@ pub fn forward(
                 in_parts(y, 1, shared, |at, y| add_to(y, &other[at..]));
             }
         }
-        (y, ())
+        y
     });
     (y, None)
 }
@@ -187,8 +185,10 @@ pub struct BackwardProducts {
     pub x: bool,
     /// Whether the dense gradient is computed.
     pub matrix: bool,
-    /// The rank of the product that is folded into the matrix; 0 if there is none.
+    /// The sum of the ranks of the products that are folded into the matrix; 0 if there are none.
     pub folded: usize,
+    /// The rank of the factors whose gradients are projected from the dense gradient; 0 if there are none.
+    pub projected: usize,
     /// The rank of the factors whose gradients are computed by thin products; 0 if there are none.
     pub thin: usize,
 }
@@ -199,7 +199,7 @@ impl BackwardProducts {
         let (n, Size { input, output }) = (self.rows, self.size);
         // A product with as many rows as the weight, in parts.
         let of_weight = |terms: usize| {
-            let (part, shared) = parts(self.size, terms, on.threads);
+            let (part, shared) = weight_parts(self.size, terms, on.threads);
             let product = Product::new(part.min(output), input, terms).a_t();
             on.threads.min(output.div_ceil(part)) as u64 * on.packed(product, shared)
         };
@@ -216,7 +216,10 @@ impl BackwardProducts {
         };
         let rows = block.min(most).min(n);
         let thin = on.threads.min(n.div_ceil(rows)) as u64 * thin_scratch(rows, self, on);
-        fold.max(x).max(matrix).max(thin)
+        // Both at once.
+        let projected = on.packed(Product::new(self.projected, input, output), true)
+            + on.packed(Product::new(self.projected, output, input).b_t(), true);
+        fold.max(x).max(matrix).max(thin).max(projected)
     }
 }
 
@@ -400,19 +403,19 @@ mod tests {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
                     let folded = fold(&w, &[pair], size);
-                    let (y, _) =
-                        forward(&x, &folded, Some(&b[..output]), Epilogue::None, false, size);
+                    let bias = Some(&b[..output]);
+                    let (y, derivative) = forward(&x, &folded, bias, Epilogue::Gelu, true, size);
                     let pairs = [pair];
                     let thin = Wanted { x: true, matrix: false, bias: true, pairs: &pairs };
                     let dense = Wanted { x: false, matrix: true, bias: false, pairs: &[] };
                     let backward = |wanted| {
-                        let g = Gradient { values: &g, derivative: None };
-                        backward(&x, &folded, g, None, wanted, size)
+                        let g = Gradient { values: &g, derivative: derivative.clone() };
+                        backward(&x, &folded, g, Some(&x), wanted, size)
                     };
                     let (thin, dense) = (backward(thin), backward(dense).matrix.unwrap());
                     let (da, db) = projected(&dense, &pair, size);
-                    let mut all =
-                        vec![folded, y, thin.x.unwrap(), thin.bias.unwrap(), dense, da, db];
+                    let (dx, bias_gradient) = (thin.x.unwrap(), thin.bias.unwrap());
+                    let mut all = vec![folded, y, dx, bias_gradient, dense, da, db];
                     all.extend(thin.pairs.into_iter().flat_map(|(da, db)| [da, db]));
                     all
                 })

@@ -89,6 +89,13 @@ impl<'a> Unwritten<'a> {
     /// Fills the block with zeros. This is cheap just before the block is written, since it stays in
     /// cache.
     pub fn zeros(self) -> &'a mut [f32] {
+        self.0.fill(MaybeUninit::new(0.0));
+        // SAFETY: every value was just written.
+        unsafe { self.written() }
+    }
+
+    /// The same on several threads.
+    pub fn shared_zeros(self) -> &'a mut [f32] {
         self.0.par_chunks_mut(CHUNK).for_each(|part| {
             part.fill(MaybeUninit::new(0.0));
         });
@@ -97,7 +104,7 @@ impl<'a> Unwritten<'a> {
     }
 
     /// Fills the block with the first of `values`.
-    pub fn copy_of(self, values: &[f32]) -> &'a mut [f32] {
+    pub fn filled_with(self, values: &[f32]) -> &'a mut [f32] {
         self.0.write_copy_of_slice(&values[..self.0.len()])
     }
 
@@ -125,8 +132,20 @@ pub fn by_rows<R: Send>(
     })
 }
 
-/// The same, but `f` also gets the block's element of `parts`, which has one per block. It gets the
-/// block uninitialised and must return it fully written.
+/// The same without results, but `f` gets the block uninitialised and must return it fully written.
+pub fn by_rows_unwritten(
+    rows: usize,
+    width: usize,
+    block: usize,
+    f: impl for<'a> Fn(usize, Unwritten<'a>) -> &'a mut [f32] + Sync,
+) -> Vec<f32> {
+    let parts = vec![(); rows.div_ceil(block.max(1))];
+    let (values, _) =
+        by_rows_with(rows, width, block, parts, |row, (), values| (f(row, values), ()));
+    values
+}
+
+/// The same, but `f` also gets the block's element of `parts`, which has one per block, and has a result.
 pub fn by_rows_with<T: Send, R: Send>(
     rows: usize,
     width: usize,

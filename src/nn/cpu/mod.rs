@@ -25,4 +25,4 @@ mod thin;
 
 pub use memory::{takes, tensor, with_all, with_values, with_values_mut};
 pub use rate::product_rate;
-pub use thin::cost_in_tenths;
+pub use thin::thin_cost_in_tenths;

@@ -126,8 +126,8 @@ impl Processor {
         }
     }
 
-    /// Bytes of the buffers that threads keep once they have multiplied. The thread that trains is one of
-    /// them, except that it has another beside it if there is to be one thread.
+    /// Bytes of the buffers that threads keep once they have multiplied. The thread that trains is one of the
+    /// pool's (`runner::start_thread_pool`). A pool of one thread is apart from it, which makes two.
     pub fn thread_buffers(&self) -> u64 {
         (self.threads.max(2) * self.caches[1].bytes) as u64
     }

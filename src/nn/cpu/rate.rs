@@ -3,21 +3,21 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::product::{Matrix, product};
+use super::linear::forward;
+use crate::nn::descriptors::{Epilogue, Size};
 
 /// 10⁹ floating-point operations per second of the float32 product `[m, k] · [n, k]ᵀ` on all threads:
-/// the median of several samples. It is a linear layer's product, with the weight in its usual layout.
+/// the median of several samples. It is a linear layer's product, divided among threads as layers do it.
 pub fn product_rate((m, n, k): (usize, usize, usize)) -> f64 {
     const SAMPLES: usize = 9;
     // Long enough for the clock's resolution, and for all threads to start.
     const SAMPLE_SECONDS: f64 = 0.02;
     let values = |count: usize| (0..count).map(|i| (i % 7) as f32 - 3.0).collect::<Vec<f32>>();
-    let (a, b, mut out) = (values(m * k), values(n * k), vec![0f32; m * n]);
-    let mut seconds = |repeats: usize| {
+    let (x, w, size) = (values(m * k), values(n * k), Size { input: k, output: n });
+    let seconds = |repeats: usize| {
         let started = Instant::now();
         for _ in 0..repeats {
-            let (a, b) = (Matrix::rows(black_box(&a), k), Matrix::rows(black_box(&b), k).t());
-            product((m, n, k), black_box(&mut out), n, 0.0, 1.0, a, b, true);
+            black_box(forward(black_box(&x), black_box(&w), None, Epilogue::None, false, size));
         }
         started.elapsed().as_secs_f64().max(1e-9)
     };
