@@ -5,7 +5,7 @@
 //! A way's time is that of a backward pass of a linear layer, less that of the same pass without gradients of
 //! factors. The three passes take turns, so that a machine that slows down favours none. `work` is the ratio of
 //! multiply–adds, thin over projected. `time` is that of their times. So `time / work` is what one
-//! multiply–add of a thin product costs beside one of the other way.
+//! multiply–add of a thin product costs beside one of the other way. `GFLOP/s` is the rate of the thin products.
 
 #![allow(clippy::expect_used)]
 
@@ -60,8 +60,8 @@ fn main() -> Result<()> {
     let seconds = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(1.0);
     println!("{} threads", rayon::current_num_threads());
     println!(
-        "{:14} {:>4}  {:>9}  {:>9}  {:>6}  {:>6}  {:>9}",
-        "out × in", "rank", "thin", "projected", "work", "time", "time/work"
+        "{:14} {:>4}  {:>9}  {:>9}  {:>9}  {:>6}  {:>6}  {:>9}",
+        "out × in", "rank", "thin", "GFLOP/s", "projected", "work", "time", "time/work"
     );
     for (name, n, output, input) in SHAPES {
         if !name.is_empty() {
@@ -87,8 +87,9 @@ fn main() -> Result<()> {
             let work = 2.0 * (n * rank * (input + output)) as f64
                 / ((n + 2 * rank) * input * output) as f64;
             let time = thin / projected;
+            let rate = 4e-9 * (n * rank * (input + output)) as f64 / thin;
             println!(
-                "{:14} {rank:4}  {:6.2} ms  {:6.2} ms  {work:6.2}  {time:6.2}  {:9.2}",
+                "{:14} {rank:4}  {:6.2} ms  {rate:9.1}  {:6.2} ms  {work:6.2}  {time:6.2}  {:9.2}",
                 format!("{output} × {input}"),
                 1e3 * thin,
                 1e3 * projected,

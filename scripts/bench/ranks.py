@@ -4,11 +4,14 @@
     python3 -m venv env && env/bin/pip install -r scripts/reference/requirements.txt
     cargo build --release
     env/bin/python scripts/bench/ranks.py --model vit-192 --json ranks.json --chart ranks.svg
+    env/bin/python scripts/bench/ranks.py --from ranks.json --chart ranks.svg
 
 MODEL is a spec of experiments/benchmarks/, or a spec's path. Its vlora section is taken with each rank of --ranks; its
 arms are not used. Every round times all models, each as a new process of `vlora bench`, and PyTorch's (step.py says
 how); every second round goes the other way. Ratios are taken within a round: over the program's own dense model, and
 over the same model in PyTorch. PyTorch has the ranks of --torch-ranks, since each is a process that stays in memory.
+
+With --from nothing is measured: the table and the chart are made again from a stored measurement.
 
 `operations` is the ratio of multiply–adds of matrix products, as `vlora bench` counts them.
 """
@@ -25,9 +28,9 @@ import yaml
 
 
 def spec_of_ranks(path, ranks, folder):
-    """The spec with one dense arm and one for each rank."""
+    """The spec with a dense arm and one for each rank."""
     spec = yaml.safe_load(pathlib.Path(path).read_text())
-    spec["arms"] = {"dense": {"method": "dense"}}
+    spec["arms"] = {"baseline": {"method": "dense"}}
     spec["arms"] |= {f"rank-{r}": {"method": "vlora", "vlora": {"rank": r}} for r in ranks}
     spec["seeds"] = [0]
     written = pathlib.Path(folder) / pathlib.Path(path).name
@@ -74,17 +77,17 @@ def summary(rounds, options):
         )
         row = {
             "arm": arm,
-            "rank": int(arm.removeprefix("rank-")) if arm != "dense" else None,
+            "rank": int(arm.removeprefix("rank-")) if arm != "baseline" else None,
             "parameters": own[0]["parameters"],
             "peak_bytes": max(found["peak_bytes"] for found in own),
-            "operations": own[0]["step_flops"] / rounds[0]["vlora"]["dense"]["step_flops"],
+            "operations": own[0]["step_flops"] / rounds[0]["vlora"]["baseline"]["step_flops"],
             "seconds": step.spread([seconds(r) for r in rounds]),
-            "over_dense": step.spread([seconds(r) / seconds(r, "dense") for r in rounds]),
+            "over_dense": step.spread([seconds(r) / seconds(r, "baseline") for r in rounds]),
         }
         if arm in options.torch_arms:
             # The faster variant of PyTorch in each round.
             best = lambda r: min(theirs(r, v) for v in options.variants)
-            dense = lambda r: min(theirs(r, v, "dense") for v in options.variants)
+            dense = lambda r: min(theirs(r, v, "baseline") for v in options.variants)
             row["pytorch_seconds"] = step.spread([best(r) for r in rounds])
             row["pytorch_over_dense"] = step.spread([best(r) / dense(r) for r in rounds])
             row["over_pytorch"] = step.spread([seconds(r) / best(r) for r in rounds])
@@ -153,25 +156,35 @@ def options():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="timed in each round")
     parser.add_argument("--warmup", type=int, default=1, help="before them, in each round")
+    parser.add_argument("--from", dest="stored", type=pathlib.Path, help="a file that --json wrote")
     parser.add_argument("--json", type=pathlib.Path, help="where everything measured is written")
     parser.add_argument("--chart", type=pathlib.Path, help="an .svg, .png or .pdf file; needs matplotlib")
     out = parser.parse_args()
+    if out.chart and importlib.util.find_spec("matplotlib") is None:
+        sys.exit(f"{sys.executable} has no matplotlib: pip install -r {step.REQUIREMENTS}")
+    if out.stored:
+        return out
     named = step.ROOT / f"experiments/benchmarks/{out.model}.yaml"
     out.spec = pathlib.Path(out.model) if out.model.endswith(".yaml") else named
     out.device, out.batch, out.precision = "cpu", None, None
     out.torch_ranks = [r for r in out.torch_ranks if r in out.ranks]
-    out.arms = ["dense", *(f"rank-{r}" for r in out.ranks)]
-    out.torch_arms = ["dense", *(f"rank-{r}" for r in out.torch_ranks)] if out.torch_ranks else []
+    out.arms = ["baseline", *(f"rank-{r}" for r in out.ranks)]
+    out.torch_arms = ["baseline", *(f"rank-{r}" for r in out.torch_ranks)] if out.torch_ranks else []
     out.variants = out.variants if out.torch_arms else []
     out.growth = not out.torch_arms
     step.check(parser, out)
-    if out.chart and importlib.util.find_spec("matplotlib") is None:
-        sys.exit(f"{sys.executable} has no matplotlib: pip install -r {step.REQUIREMENTS}")
     return out
 
 
 def main():
     chosen = options()
+    found = json.loads(chosen.stored.read_text()) if chosen.stored else measured(chosen)
+    table(found["rows"])
+    if chosen.chart:
+        chart(found["rows"], found, chosen.chart)
+
+
+def measured(chosen):
     with tempfile.TemporaryDirectory() as folder:
         name = chosen.spec.stem
         chosen.spec = spec_of_ranks(chosen.spec, chosen.ranks, folder)
@@ -184,13 +197,11 @@ def main():
     rows = summary(rounds, chosen)
     found = {
         "model": name, "machine": here, "program": program.version, "variants": chosen.variants,
-        "batch_size": rounds[0]["vlora"]["dense"]["batch_size"], "steps": chosen.steps,
+        "batch_size": rounds[0]["vlora"]["baseline"]["batch_size"], "steps": chosen.steps,
         "warmup": chosen.warmup, "rows": rows, "rounds": rounds,
     }  # fmt: skip
-    table(rows)
     step.save(chosen.json, found)
-    if chosen.chart:
-        chart(rows, found, chosen.chart)
+    return found
 
 
 if __name__ == "__main__":
