@@ -59,7 +59,9 @@ def measure(program, options, threads):
                 step.check_same(arm, ours[arm], workers[arm, variant].about)
             rounds.append({
                 "vlora": ours,
-                "pytorch": [{"arm": a, "variant": v, **found} for (a, v), found in theirs.items()],
+                # Their medians are kept, not each step.
+                "pytorch": [{"arm": a, "variant": v, **found, "steps": len(found["steps"])}
+                            for (a, v), found in theirs.items()],
             })  # fmt: skip
     finally:
         for worker in workers.values():
