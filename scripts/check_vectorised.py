@@ -11,7 +11,7 @@ slower. So this disassembles those functions and fails if
   have been inlined;
 - fewer functions than EXPECTED use whole vectors (256 or 512 bits): a check that finds nothing checks nothing.
 
-Needs nm and objdump of binutils, on x86-64. Works for both instruction sets on any processor.
+Needs nm, objdump and readelf of binutils, on x86-64. Works for both instruction sets on any processor.
 """
 
 import collections
@@ -24,7 +24,6 @@ import sys
 ALLOWED = re.compile(
     r"^core::panicking::|^core::(option|result)::(unwrap|expect)_failed|^core::slice::.*fail"
     r"|^alloc::(raw_vec|alloc)::|^__rust|^_Unwind|^mem(set|cpy|move)\b|^logf\b"
-    r"|vlora::nn::descriptors::attention::Mask::seen$"
 )
 EXPECTED = 25
 
@@ -33,29 +32,31 @@ def output(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def functions(program):
-    """(address, size, instruction set) of every function that pulp compiles for an instruction set."""
+def symbols(program):
+    """(address, size, name) of the program's own functions and values; a size of 0 where none is known."""
     for line in output("nm", "--demangle", "--print-size", "--defined-only", program).splitlines():
-        found = re.match(r"([0-9a-f]+) ([0-9a-f]+) . pulp::x86::(v3::V3|v4::V4)::vectorize::", line)
-        if found:
-            address, size, vectors = found.groups()
-            yield int(address, 16), int(size, 16), vectors[:2]
+        address, size, name = re.match(r"([0-9a-f]+) (?:([0-9a-f]+) )?\S (.*)", line).groups()
+        yield int(address, 16), int(size or "0", 16), name
 
 
-def jump_table(program):
+def functions(known):
+    """(address, size, instruction set) of every function that pulp compiles for an instruction set."""
+    for address, size, name in known:
+        if found := re.match(r"pulp::x86::(v3)::V3::vectorize::|pulp::x86::(v4)::V4::vectorize::", name):
+            yield address, size, found[1] or found[2]
+
+
+def jump_table(program, known):
     """The names behind the addresses that indirect calls read: of other libraries, and of the program."""
+    own = {address: name for address, _, name in known}
     names = {}
-    symbols = {}
-    for line in output("nm", "--demangle", "--defined-only", program).splitlines():
-        address, _, name = line.split(" ", 2)
-        symbols[int(address, 16)] = name
     for line in output("readelf", "--relocs", "--wide", program).splitlines():
         found = re.match(r"([0-9a-f]+)\s+[0-9a-f]+ (R_X86_64_\w+)\s+(.*)", line)
         if not found:
             continue
         place, kind, rest = found.groups()
         if kind == "R_X86_64_RELATIVE":
-            names[int(place, 16)] = symbols.get(int(rest, 16), "")
+            names[int(place, 16)] = own.get(int(rest, 16), "")
         elif kind in ("R_X86_64_GLOB_DAT", "R_X86_64_JUMP_SLOT"):
             names[int(place, 16)] = rest.split()[1]
     return names
@@ -84,8 +85,9 @@ def main():
     program = sys.argv[1]
     wide = collections.Counter()
     faults = set()
-    table = jump_table(program)
-    for address, size, vectors in functions(program):
+    known = list(symbols(program))
+    table = jump_table(program, known)
+    for address, size, vectors in functions(known):
         text = output(
             "objdump", "--disassemble", "--demangle", "--no-show-raw-insn",
             f"--start-address={address}", f"--stop-address={address + size}", program,

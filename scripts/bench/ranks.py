@@ -180,7 +180,10 @@ def options():
 
 def main():
     chosen = options()
-    found = json.loads(chosen.stored.read_text()) if chosen.stored else measured(chosen)
+    try:
+        found = json.loads(chosen.stored.read_text()) if chosen.stored else measured(chosen)
+    except step.Ended as error:
+        sys.exit(str(error))
     table(found["rows"])
     if chosen.chart:
         chart(found["rows"], found, chosen.chart)
