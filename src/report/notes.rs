@@ -321,29 +321,21 @@ pub fn training_note(
 mod tests {
     use super::*;
 
-    fn result(shares: &str) -> RunResult {
-        let text = format!(
-            r#"{{"schema": 2, "metric_name": "accuracy", "test_metric": 0.5, "test_loss": 1.0,
-                "selected_epoch": 1, "parameters": 1, "trained": 1, "steps": 1,
-                "training_seconds": 1.0, "evaluation_seconds": 1.0, "throughput": 1.0,
-                "peak_bytes": null, "model_sha256": ""{shares}}}"#
-        );
-        serde_json::from_str(&text).unwrap()
+    /// A run's result with the shares of other programs and of other processes of this one.
+    fn result(other_programs: Option<f64>, other_vlora: Option<f64>) -> RunResult {
+        RunResult { other_programs, other_vlora, ..RunResult::least() }
     }
 
     #[test]
     fn a_busy_machine_is_noted() {
-        let note = |shares: &[&str]| {
-            let results: Vec<RunResult> = shares.iter().map(|shares| result(shares)).collect();
-            load_note(results.iter())
-        };
-        let (free, busy) =
-            (r#", "other_programs": 0.1, "other_vlora": 0.001"#, r#", "other_programs": 0.374"#);
-        let beside = r#", "other_programs": 0.02, "other_vlora": 0.015"#;
+        let note = |results: &[&RunResult]| load_note(results.iter().copied());
         // Records of earlier versions have no shares.
-        assert_eq!(note(&["", free]), None);
+        let old = &result(None, None);
+        let (free, busy) = (&result(Some(0.1), Some(0.001)), &result(Some(0.374), None));
+        let beside = &result(Some(0.02), Some(0.015));
+        assert_eq!(note(&[old, free]), None);
         assert_eq!(
-            note(&["", free, busy]).unwrap(),
+            note(&[old, free, busy]).unwrap(),
             "Other programs used more than 10.0 % of the processors, up to 37.4 %, while 1 of 3 runs \
              were trained: times do not compare."
         );
