@@ -60,6 +60,10 @@ bench-ranks python="python3" *ARGS:
 bench-factors *ARGS:
     cargo bench --profile release --bench factor_gradients -- {{ARGS}}
 
+# How the report's intervals and tests behave on simulated seeds: the table of docs/statistics.md
+simulate-statistics *ARGS:
+    cargo bench --profile release --bench statistics -- {{ARGS}}
+
 # Build and lint the `cuda` feature, without a GPU
 cuda-check:
     scripts/cuda_check.sh
@@ -90,6 +94,10 @@ data-fixtures python="python3":
 text-fixtures minilm python="python3":
     {{python}} scripts/reference/make_encoder_fixtures.py --minilm {{minilm}}
     {{python}} scripts/reference/make_tokenizer_fixtures.py --minilm {{minilm}}
+
+# Make the fixtures of statistics again with SciPy and statsmodels
+statistics-fixtures python="python3":
+    {{python}} scripts/reference/make_statistics_fixtures.py
 
 # Load what `vlora export` writes in PyTorch, timm, transformers and the authors' package
 check-exports python="python3":

@@ -16,7 +16,7 @@ use crate::error::{Fault, Result};
 use crate::nn::KernelTime;
 use crate::report::{Align, Cell, Format, Row, Table, count, percent};
 use crate::runner::{
-    Amount, Examples, Measured, Quartiles, Rate, device_name, largest_product, measure,
+    Amount, Examples, Measured, Quartiles, Rate, Timings, device_name, largest_product,
 };
 use crate::size::bytes;
 use crate::spec::{Experiment, Precision, RunSpec, Variant, nearest};
@@ -36,6 +36,10 @@ pub struct BenchArgs {
     /// Steps before them, which are not timed
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: usize,
+    /// Measure all arms so many times in turn, each time `--steps` steps, and show each arm's step
+    /// time over the baseline's in the same round
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rounds: usize,
     /// Take made-up examples of the model's size; needs no data
     #[arg(long)]
     synthetic: bool,
@@ -70,20 +74,33 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         true => Examples::synthetic(&variants)?,
         false => Examples::read(&variants, &args.hub.open(&args.spec.spec, false)?)?,
     };
-    let bar = bar(variants.len() * amount.total());
+    let bar =
+        bar(variants.len() * (0..args.rounds).map(|r| amount.of_round(r).total()).sum::<usize>());
     let rates = rates(&variants, &device, &bar)?;
     let seed = experiment.seeds.first().copied().unwrap_or_default();
+    let mut timings: Vec<Timings> = variants.iter().map(|_| Timings::default()).collect();
     let mut table = Table::new();
-    let mut kernels = String::new();
-    for variant in &variants {
-        set_message(&bar, &variant.label);
-        let tick = &mut || bar.inc(1);
-        let measured = measure(variant, seed, &examples, amount, &device, tick)?;
-        table.add(row(args, variant, &measured, rates[&rate_key(variant)], &device));
-        kernels += &kernels_text(&variant.label, &measured);
-        // Written after each arm, so that a later failure loses no measurements.
-        if let Some(file) = file {
-            write_atomic(file, table.render(Format::Json).as_bytes())?;
+    let mut measured = Vec::new();
+    for round in 0..args.rounds {
+        for i in in_turn(variants.len(), round) {
+            let variant = variants[i];
+            set_message(&bar, &variant.label);
+            let tick = &mut || bar.inc(1);
+            timings[i].add_round(
+                variant,
+                seed,
+                &examples,
+                amount.of_round(round),
+                &device,
+                tick,
+            )?;
+            let summaries = timings.iter().zip(&variants);
+            measured = summaries.map(|(t, v)| t.measured(&v.spec, &device)).collect();
+            table = arms(args, &experiment, &variants, &measured, &rates, &device);
+            // Written after each arm, so that a later failure loses no measurements.
+            if let Some(file) = file {
+                write_atomic(file, table.render(Format::Json).as_bytes())?;
+            }
         }
     }
     bar.finish_and_clear();
@@ -91,17 +108,54 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         (Some(_), None) => print_data(&table.render(Format::Json)),
         _ => {
             let notes = notes(args, &variants, &rates, &device);
+            let timed = measured.iter().flatten().zip(&variants);
+            let kernels: String = timed.map(|(m, v)| kernels_text(&v.label, m)).collect();
             print(&(table.render(Format::Table) + &notes + &kernels))
         }
     }
 }
 
+/// The order of the variants in a round. Every second round goes backwards, so that a machine that
+/// becomes slower or faster favours none.
+fn in_turn(variants: usize, round: usize) -> Vec<usize> {
+    let order = 0..variants;
+    if round.is_multiple_of(2) { order.collect() } else { order.rev().collect() }
+}
+
+/// One row for each variant that has been measured.
+fn arms(
+    args: &BenchArgs,
+    experiment: &Experiment,
+    variants: &[&Variant],
+    measured: &[Option<Measured>],
+    rates: &BTreeMap<RateKey, Rate>,
+    device: &Device,
+) -> Table {
+    let place_of_baseline = |variant: &Variant| {
+        let baseline = experiment.baseline_of(variant)?;
+        variants.iter().position(|v| v.label == baseline.label)
+    };
+    let compares = args.rounds > 1 && variants.iter().any(|v| place_of_baseline(v).is_some());
+    let mut table = Table::new();
+    for (variant, m) in variants.iter().zip(measured) {
+        let Some(m) = m else { continue };
+        let over = || m.over(measured[place_of_baseline(variant)?].as_ref()?);
+        let over = compares.then(over);
+        table.add(row(args, variant, m, over, rates[&rate_key(variant)], device));
+    }
+    table
+}
+
 fn amount(args: &BenchArgs) -> Result<Amount> {
     // Nobody would wait for more.
     const MOST: usize = 1_000_000;
-    for (option, found, least) in [("--steps", args.steps, 1), ("--warmup", args.warmup, 0)] {
+    for (option, found, least, of) in [
+        ("--steps", args.steps, 1, "steps"),
+        ("--warmup", args.warmup, 0, "steps"),
+        ("--rounds", args.rounds, 1, "rounds"),
+    ] {
         if !(least..=MOST).contains(&found) {
-            return Err(Fault::new("not a number of steps to measure")
+            return Err(Fault::new(format!("not a number of {of} to measure"))
                 .source(option)
                 .found(found)
                 .expected(format!("a whole number from {least} to {}", count(MOST as u64)))
@@ -162,8 +216,15 @@ fn rates(
     Ok(rates)
 }
 
-/// A variant's row. `rate`: that of its largest product.
-fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: Rate, device: &Device) -> Row {
+/// A variant's row. `over`: its step time over its baseline's, if the table has that column; `rate`: that of its largest product.
+fn row(
+    args: &BenchArgs,
+    variant: &Variant,
+    m: &Measured,
+    over: Option<Option<Quartiles>>,
+    rate: Rate,
+    device: &Device,
+) -> Row {
     let flops = m.step_flops();
     let floor = rate.floor(m);
     let right = Align::Right;
@@ -178,6 +239,13 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: Rate, device: &D
         .cell("label", "arm", Align::Left, Cell::text(&variant.label))
         .cell("parameters", "parameters", right, parameters);
     row = timed(row, "step_seconds", "step (quartiles)", m.step, with_quartiles(m.step));
+    row = row.hidden("step_seconds_rounds", m.rounds.clone());
+    if let Some(over) = over {
+        let cell = over.map_or_else(Cell::none, |q| Cell::number(q.median, ratio(q)));
+        row = row
+            .cell("over_baseline", "over baseline (quartiles)", right, cell)
+            .hidden("over_baseline_quartiles", over.map(|q| vec![q.first, q.third]));
+    }
     for (key, title, part) in [
         ("forward_seconds", "forward", m.forward),
         ("backward_seconds", "backward", m.backward),
@@ -215,6 +283,7 @@ fn row(args: &BenchArgs, variant: &Variant, m: &Measured, rate: Rate, device: &D
         .hidden("threads", rayon::current_num_threads())
         .hidden("steps", args.steps)
         .hidden("warmup", args.warmup)
+        .hidden("rounds", args.rounds)
         .hidden("synthetic", args.synthetic);
     match &m.kernels {
         None => row,
@@ -274,8 +343,12 @@ fn notes(
         false => "the spec's data, decoded before",
     };
     let threads = rayon::current_num_threads();
+    let rounds = match args.rounds {
+        1 => String::new(),
+        n => format!(", in each of {n} rounds; ratios are taken within a round"),
+    };
     let mut text = format!(
-        "\n· {}; {threads} threads; {}; {data}; medians of {} steps after {}\n\
+        "\n· {}; {threads} threads; {}; {data}; medians of {} steps after {}{rounds}\n\
          · step: all of an optimiser step, the wait for its batches included\n\
          · GFLOP/s: the operations of its matrix products in closed form, over its time; floor: \
          those at the rate of one product measured in this run, {}",
@@ -330,6 +403,11 @@ fn with_quartiles(q: Quartiles) -> String {
     let (scale, decimals, _) = unit(q.median);
     let (first, third) = (q.first * scale, q.third * scale);
     format!("{} ({first:.decimals$}–{third:.decimals$})", time(q.median))
+}
+
+/// `0.84 (0.82–0.85)`.
+fn ratio(q: Quartiles) -> String {
+    format!("{:.2} ({:.2}–{:.2})", q.median, q.first, q.third)
 }
 
 fn tenths(value: f64) -> String {

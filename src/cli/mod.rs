@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod bench;
+mod claims;
 mod completions;
 mod compress;
 mod data;
@@ -114,6 +115,10 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Make tables and charts again from the stored evidence of an experiment
     Report(report::ReportArgs),
+    /// Judge published claims by stored results: a verdict for each, with its arithmetic
+    ///
+    /// Reads a file that says what is published and which results bear on it. Trains nothing.
+    Claims(claims::ClaimsArgs),
     /// Show whether a trained model's layers differ by matrices of low rank, VLoRA's premise
     ///
     /// For each layer that would be an increment, D = W − W_ref is decomposed: how large it is,
@@ -259,6 +264,10 @@ enum FormatName {
     Csv,
     /// An array with an object a row
     Json,
+    /// A table of GitHub-flavoured Markdown
+    Markdown,
+    /// A LaTeX tabular; it needs the booktabs package
+    Latex,
 }
 
 impl From<FormatName> for Format {
@@ -267,6 +276,8 @@ impl From<FormatName> for Format {
             FormatName::Table => Format::Table,
             FormatName::Csv => Format::Csv,
             FormatName::Json => Format::Json,
+            FormatName::Markdown => Format::Markdown,
+            FormatName::Latex => Format::Latex,
         }
     }
 }
@@ -293,6 +304,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Params(args) => params::params(&args),
         Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Claims(args) => claims::claims(&args),
         Command::Report(args) => report::report(&args),
         Command::Spectrum(args) => spectrum::spectrum(&args),
         Command::Import(args) => import::import(&args),
@@ -372,7 +384,9 @@ fn place(run: &Path) -> Result<(ExperimentFolder, String)> {
 fn print_as(format: FormatName, text: &str) -> Result<()> {
     match format {
         FormatName::Table => print(text),
-        FormatName::Csv | FormatName::Json => print_data(text),
+        FormatName::Csv | FormatName::Json | FormatName::Markdown | FormatName::Latex => {
+            print_data(text)
+        }
     }
 }
 

@@ -9,8 +9,11 @@ use super::{
 };
 use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::memory;
-use crate::report::{Align, Cell, Format, Table, count, percent, plain, reduction, start_note};
-use crate::results::RunState;
+use crate::report::{
+    Align, Cell, Deviation, Format, SeedPlan, Summary, Table, count, percent, plain, reduction,
+    start_note,
+};
+use crate::results::{ExperimentFolder, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedRun, PlannedVariant};
 use crate::size::{bytes, clock};
 use crate::spec::{DeviceKind, flatten};
@@ -23,6 +26,14 @@ pub struct PlanArgs {
     /// List every run, and the whole spec with what each arm changes, also where there are many
     #[arg(long)]
     details: bool,
+    /// Standard deviation of the differences between two arms with the same seed, in the metric's
+    /// printed unit, for what the seeds can show [default: that of the finished runs]
+    #[arg(long, value_name = "S", value_parser = positive, allow_negative_numbers = true)]
+    sd: Option<f64>,
+    /// A loss that is small enough to be called none, in the metric's printed unit: how many seeds
+    /// it takes to show that an arm loses less
+    #[arg(long, value_name = "M", value_parser = positive, allow_negative_numbers = true)]
+    margin: Option<f64>,
     #[command(flatten)]
     hub: LockedHubArgs,
     #[command(flatten)]
@@ -50,7 +61,7 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     let history = History::of(&folder, device);
     let estimates = plan.estimates(&history, device)?;
     let few = args.details || plan.run_count() <= FEW;
-    let mut text = summary(&plan, device, &estimates) + "\n";
+    let mut text = summary(&plan, device, &estimates) + &seeds(args, &plan, &folder) + "\n";
     text += &match few {
         true => runs(&plan, device),
         false => arms(&plan, device, &estimates),
@@ -64,6 +75,39 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
         false => "--details lists every run, and the spec with every default\n".to_string(),
     };
     print(&text)
+}
+
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
+/// What the seeds can show. Empty where no arm is compared with a baseline.
+fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
+    let experiment = &plan.experiment;
+    let compared = experiment.variants.iter().filter(|v| experiment.baseline_of(v).is_some());
+    let (comparisons, Some(first)) = (compared.count(), plan.variants.first()) else {
+        return String::new();
+    };
+    if comparisons == 0 {
+        return String::new();
+    }
+    let metric = evidence(&first.variant.spec).primary();
+    let stored = |shown: f64| shown / metric.scale;
+    let of_runs = || Deviation::of_runs(&Summary::of(plan.record(), folder, evidence).ok()?);
+    let seeds = SeedPlan {
+        metric,
+        seeds: experiment.seeds.len(),
+        comparisons,
+        has_primary: experiment.primary_contrast.is_some(),
+        deviation: args.sd.map(|sd| Deviation::Given(stored(sd))).or_else(of_runs),
+        margin: args.margin.map(stored),
+    };
+    let lines = seeds.lines();
+    let name = |i: usize| if i == 0 { "seeds" } else { "" };
+    lines.iter().enumerate().map(|(i, line)| format!("  {:<8} {line}\n", name(i))).collect()
 }
 
 /// The plan in a few lines.
@@ -94,7 +138,12 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
         .collect();
     if !damaged.is_empty() {
         let ids = listed(&damaged, MOST_NAMES);
-        line("damaged", format!("{ids}: `vlora run` refuses them until their folders are removed"));
+        line(
+            "damaged",
+            format!(
+                "{ids}: no table counts them; `vlora run` trains them again once their folders are removed"
+            ),
+        );
     }
     let left: f64 = plan.variants.iter().map(|v| v.flops * left(v) as f64).sum();
     let all = plan.flops();

@@ -33,7 +33,8 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     }
     let folder = ExperimentFolder::new(&args.folder);
     let summary = Summary::read(&folder, evidence)?;
-    write_and_show(&summary, &folder, args.format.format)
+    write_and_show(&summary, &folder, args.format.format)?;
+    damage(&summary).map_or(Ok(()), |damage| Err(Fault::failed(damage).into()))
 }
 
 /// Writes the tables and charts, and prints the table. If files cannot be written, as in a
@@ -49,6 +50,20 @@ pub fn write_and_show(
     let written = write_report(summary, folder);
     print_as(format, &shown(summary, written.as_deref().unwrap_or_default(), folder, format))?;
     written.map(drop).map_err(|e| not_written(folder.path(), &e))
+}
+
+/// Names the damaged runs, which the table leaves out. None if there are none.
+pub fn damage(summary: &Summary) -> Option<String> {
+    let reasons: Vec<&str> = summary.damaged().map(|run| run.reason.as_str()).collect();
+    let n = reasons.len();
+    let more = n.saturating_sub(MOST_RUNS);
+    let shown = reasons.into_iter().take(MOST_RUNS).collect::<Vec<_>>().join("\n");
+    let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+    (n > 0).then(|| {
+        let are = if n == 1 { "is" } else { "are" };
+        let runs = several(n, "finished run");
+        format!("{runs} {are} damaged and left out of the table\n{shown}{more}")
+    })
 }
 
 /// A note on finished runs without weights. A table does not need the weights, but other commands

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::hub::LockedHubArgs;
 use super::progress::Progress;
-use super::report::write_and_show;
+use super::report::{damage, write_and_show};
 use super::signals::stop_on_signal;
 use super::{DevicesArgs, FormatArgs, OutArgs, SpecArgs, eprint_line};
 use crate::atomic::write_atomic;
@@ -216,16 +216,19 @@ pub fn run(args: &RunArgs) -> Result<()> {
         Ok(outcomes) => outcomes,
     };
 
-    let failed = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
+    let mut failed = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
     let held = outcomes.iter().filter(|o| matches!(o, Outcome::HeldElsewhere)).count();
-    let mut written = Ok(());
+    let (mut written, mut damaged) = (Ok(()), None);
     // Of many commands that train a run each, the one that ends last makes the table.
     let is_last = only.is_none() || is_all_finished(&plan, &folder);
     if held < outcomes.len() && is_last {
         let summary = Summary::of(plan.record(), &folder, evidence)?;
         written = write_and_show(&summary, &folder, args.format.format);
+        damaged = damage(&summary);
+        failed = failed.saturating_sub(summary.damaged().count());
     }
     let mut problems = Vec::new();
+    problems.extend(damaged);
     if failed > 0 {
         problems.push(format!("{failed} of {} runs failed; see the notes above", outcomes.len()));
     }

@@ -1,10 +1,12 @@
 //! The table of arms.
 
+use super::comparison::Comparison;
 use super::fields;
+use super::numbers::{interval, plus_minus, signed};
 use super::statistics::Spread;
 use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
 use super::table::{Align, Cell, Table, count, percent};
-use crate::results::{Metric, RunResult};
+use crate::results::RunResult;
 use crate::size::bytes;
 
 impl Summary {
@@ -42,6 +44,8 @@ impl Summary {
             .hidden("not_learned")
             .column("difference", difference, Align::Right)
             .hidden("difference_sd")
+            .hidden("difference_low")
+            .hidden("difference_high")
             .hidden("difference_seeds");
         for other in self.other_metrics() {
             let title = format!("test {}", other.title());
@@ -77,18 +81,19 @@ impl Summary {
             Some(s) => Cell::number(s.mean, text(s)),
             None => Cell::none(),
         };
-        let primary = |s: Spread, signed| plus_minus(self.metric(), s, signed);
+        let primary = |s: Spread| plus_minus(self.metric(), s);
+        let comparison = arm.comparison.as_ref();
         let (finished, planned) = (arm.runs.len(), self.record.seeds.len());
         let peak = arm.runs.iter().map(|r| r.result.peak_bytes).max().flatten();
         let mut cells = vec![
             Cell::number(arm.variant.parameters, count(arm.variant.parameters)),
-            optional(arm.reduction, &percent),
+            optional(arm.reduction, &|share| percent(share).replace('-', "−")),
             Cell::number(arm.variant.trained, count(arm.variant.trained)),
             Cell::text(arm.variant.spec.precision.name()),
             Cell::text(self.metric().name),
-            spread(arm.validation, &|s| primary(s, false)),
+            spread(arm.validation, &primary),
             full(arm.validation.and_then(|s| s.sd)),
-            spread(arm.test, &|s| primary(s, false) + &self.marks(arm)),
+            spread(arm.test, &|s| primary(s) + &self.marks(arm)),
             full(arm.test.and_then(|s| s.sd)),
             Cell::number(
                 finished,
@@ -100,21 +105,17 @@ impl Summary {
             whole(planned),
             full(arm.runs.first().and_then(FinishedRun::trivial_value)),
             whole(arm.not_learned().count()),
-            spread(arm.difference, &|s| {
-                let seeds = if s.n == 1 { "seed" } else { "seeds" };
-                match s.n == finished {
-                    true => primary(s, true),
-                    false => format!("{} ({} {seeds})", primary(s, true), s.n),
-                }
-            }),
-            full(arm.difference.and_then(|s| s.sd)),
-            arm.difference.map_or_else(Cell::none, |s| whole(s.n)),
+            comparison.map_or_else(Cell::none, |c| self.difference_cell(c, finished)),
+            full(comparison.and_then(|c| c.difference.sd)),
+            full(comparison.and_then(|c| c.interval).map(|i| i.low)),
+            full(comparison.and_then(|c| c.interval).map(|i| i.high)),
+            comparison.map_or_else(Cell::none, |c| whole(c.pairs.len())),
         ];
         for other in self.other_metrics() {
             let values: Option<Vec<f64>> =
                 arm.runs.iter().map(|r| r.result.test_metrics.get(other.name).copied()).collect();
             let values = values.and_then(|values| Spread::of(&values));
-            cells.push(spread(values, &|s| plus_minus(other, s, false)));
+            cells.push(spread(values, &|s| plus_minus(other, s)));
             cells.push(full(values.and_then(|s| s.sd)));
         }
         cells.extend([
@@ -126,6 +127,21 @@ impl Summary {
             },
         ]);
         cells
+    }
+
+    /// The difference with its interval, and the seeds that it is over if the arm has finished more.
+    /// Bold if it is significant.
+    fn difference_cell(&self, comparison: &Comparison, finished: usize) -> Cell {
+        let (metric, seeds) = (self.metric(), comparison.pairs.len());
+        let mut text = signed(metric, comparison.difference.mean);
+        let bounds = comparison.interval.map(|bounds| interval(metric, bounds));
+        let of = if seeds == 1 { "seed" } else { "seeds" };
+        let fewer = (seeds != finished).then(|| format!("{seeds} {of}"));
+        let beside: Vec<String> = bounds.into_iter().chain(fewer).collect();
+        if !beside.is_empty() {
+            text += &format!(" ({})", beside.join("; "));
+        }
+        Cell::number(comparison.difference.mean, text).bold_if(comparison.is_significant())
     }
 
     /// The marks at an arm's mean that the notes explain.
@@ -141,15 +157,5 @@ impl Summary {
     /// The label with the marks.
     pub fn marked_label(&self, arm: &ArmSummary) -> String {
         arm.variant.label.clone() + &self.marks(arm)
-    }
-}
-
-/// `81.3 ± 0.4` in the metric's unit; `−2.1 ± 0.3` with a sign.
-fn plus_minus(metric: &Metric, s: Spread, signed: bool) -> String {
-    let number = |v: f64| metric.number(v).replace('-', "−");
-    let sign = if signed && s.mean >= 0.0 { "+" } else { "" };
-    match s.sd {
-        Some(sd) => format!("{sign}{} ± {}", number(s.mean), number(sd)),
-        None => format!("{sign}{}", number(s.mean)),
     }
 }

@@ -1,15 +1,16 @@
 //! The notes below a table: which ones appear, and in which order. Their sentences are in
 //! [`super::notes`].
 
+use super::arm_notes::{ArmStatements, merged};
 use super::notes::{
-    data_note, kept_note, load_note, machine_note, match_notes, method_note, precision_note,
-    start_note, training_note,
+    data_note, kept_note, load_note, machine_note, match_notes, method_statements, precision_note,
+    start_statements, training_statements,
 };
 use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
-use super::table::count;
-use super::text::{code, markdown, markdown_lines};
+use super::table::{Format, Table, count};
+use super::text::{code, latex, latex_note, markdown, markdown_lines};
 use crate::results::{Better, Kept, StartRecord, Trivial};
-use crate::spec::{Rank, RunSpec};
+use crate::spec::Rank;
 
 impl Summary {
     /// The table with its notes.
@@ -23,6 +24,43 @@ impl Summary {
         for note in self.notes() {
             out += &format!("- {note}\n");
         }
+        if !self.comparisons().is_empty() {
+            out += "\n## Comparisons with the baseline\n\n";
+            out += &self.comparison_table().render(Format::Markdown);
+            out.push('\n');
+            for note in self.comparison_notes() {
+                out += &format!("- {note}\n");
+            }
+        }
+        out
+    }
+
+    /// The tables as LaTeX floats, with their notes.
+    pub fn latex(&self) -> String {
+        let name = &self.record.name;
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
+        let plain_name: String = name.chars().filter(is_plain).collect();
+        let mut out = String::from("% Needs \\usepackage{booktabs}.\n");
+        let mut float = |label: &str, caption: String, table: Table, notes: Vec<String>| {
+            let notes: Vec<String> = notes.iter().map(|note| latex_note(note)).collect();
+            out += &format!(
+                "\n\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{label}}}\n\
+                 \\footnotesize\n{}\\par\\medskip\n\\begin{{minipage}}{{\\linewidth}}\n\\scriptsize\n\
+                 {}\n\\end{{minipage}}\n\\end{{table}}\n",
+                table.render(Format::Latex),
+                notes.join("\\par\n")
+            );
+        };
+        let described = match self.record.description.trim() {
+            "" => format!("{}.", latex(name)),
+            text => latex(&text.split_whitespace().collect::<Vec<_>>().join(" ")),
+        };
+        float(&plain_name, described, self.table(), self.notes());
+        if !self.comparisons().is_empty() {
+            let caption = format!("{}: comparisons with the baseline.", latex(name));
+            let label = format!("{plain_name}-comparisons");
+            float(&label, caption, self.comparison_table(), self.comparison_notes());
+        }
         out
     }
 
@@ -31,8 +69,8 @@ impl Summary {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![format!(
             "Test {} is the mean ± sample standard deviation over seeds, validation that of the \
-             epochs whose weights were tested; the difference is taken seed by seed against {}. \
-             Training time and throughput (without evaluation) are means over runs; peak memory is \
+             epochs whose weights were tested; the difference is taken seed by seed against {}, with \
+             its 95 % interval in brackets. Training time and throughput (without evaluation) are means over runs; peak memory is \
              the most bytes that were allocated at once in any of them, {}; on a GPU, of its memory.",
             markdown(self.metric().name),
             code(&self.record.baseline),
@@ -42,16 +80,19 @@ impl Summary {
         if self.seeds_differ() {
             notes.push(self.seeds_note());
         }
-        let of_arms = |note: &dyn Fn(&RunSpec) -> Option<String>| {
-            let arms = self.arms.iter().map(|a| (&a.variant.label, &a.variant.spec));
-            by_arms(arms.filter_map(|(label, spec)| Some((label.clone(), note(spec)?))))
+        let of_arms = |title: &str, statements: &dyn Fn(&ArmSummary) -> Option<Vec<String>>| {
+            let statements_of = |arm| Some((arm, statements(arm)?));
+            let arms = self.arms.iter().filter_map(statements_of);
+            let arms =
+                arms.map(|(arm, statements)| ArmStatements { variant: &arm.variant, statements });
+            merged(title, &arms.collect::<Vec<_>>())
         };
-        notes.extend(of_arms(&method_note));
-        for arm in &self.arms {
+        notes.extend(of_arms("VLoRA: ", &|arm| method_statements(&arm.variant.spec)));
+        notes.extend(of_arms("Start: ", &|arm| {
             let start = arm.runs.iter().find_map(|run| run.start.as_ref());
             let started = start.map(StartRecord::started);
-            notes.extend(start_note(self.evidence_of(arm), &arm.variant, started.as_ref()));
-        }
+            start_statements(self.evidence_of(arm), &arm.variant, started.as_ref())
+        }));
         for arm in &self.arms {
             let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());
             let kept = starts.flat_map(|start| &start.kept).filter(|kept| kept.rank != Rank::Full);
@@ -61,13 +102,14 @@ impl Summary {
         notes.extend(
             self.arms.iter().flat_map(|a| match_notes(&a.variant.label, &a.variant.matched)),
         );
-        notes.extend(by_arms(self.arms.iter().map(|arm| {
+        notes.extend(of_arms("Model and training: ", &|arm| {
             let provenance = arm.runs.first().map(|run| &run.provenance);
-            let note = training_note(self.evidence_of(arm), &arm.variant.spec, provenance);
-            (arm.variant.label.clone(), note)
-        })));
+            Some(training_statements(self.evidence_of(arm), &arm.variant.spec, provenance))
+        }));
         notes.extend(self.arms.iter().filter_map(ended_early_note));
-        notes.extend(of_arms(&|spec| Some(precision_note(spec.precision).to_string())));
+        notes.extend(of_arms("Precision: ", &|arm| {
+            Some(vec![precision_note(arm.variant.spec.precision).into()])
+        }));
         if self.precisions_differ() {
             notes.push(
                 "Not all arms were computed in the same precision: differences between them \
@@ -115,6 +157,14 @@ impl Summary {
                 let reason = reason.lines().next().unwrap_or_default();
                 let reason = markdown(reason);
                 notes.push(format!("{}, seed {seed}, failed: {reason}", code(label)));
+            }
+            for run in &arm.damaged {
+                notes.push(format!(
+                    "{}, seed {}, left out: the evidence of its run {} is not as the run left it.",
+                    code(label),
+                    run.seed,
+                    code(&run.id)
+                ));
             }
             if arm.unfinished > 0 {
                 notes.push(format!("{}: not finished: {}.", code(label), arm.unfinished));
@@ -235,28 +285,6 @@ impl Summary {
 
 fn seeds_text(seeds: impl Iterator<Item = u64>) -> String {
     seeds.map(|seed| seed.to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// Groups equal notes and names the arms of each. A note that all arms share names none.
-fn by_arms(items: impl Iterator<Item = (String, String)>) -> Vec<String> {
-    const MOST: usize = 4;
-    let mut notes: Vec<(Vec<String>, String)> = Vec::new();
-    for (label, note) in items {
-        match notes.iter_mut().find(|(_, n)| *n == note) {
-            Some((labels, _)) => labels.push(code(&label)),
-            None => notes.push((vec![code(&label)], note)),
-        }
-    }
-    if let [(_, only)] = notes.as_slice() {
-        return vec![only.clone()];
-    }
-    let named = |(labels, note): (Vec<String>, String)| {
-        let more = labels.len().saturating_sub(MOST);
-        let first = labels.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{first}{more}: {note}")
-    };
-    notes.into_iter().map(named).collect()
 }
 
 fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {

@@ -11,43 +11,42 @@ use crate::spec::{
     Reference, RunSpec, Select, StartHead, Target, VloraSpec,
 };
 
-/// How the compounds of an arm are made; None for a dense arm.
-pub fn method_note(spec: &RunSpec) -> Option<String> {
+/// How the compounds of an arm are made, as [statements](super::arm_notes::ArmStatements); None for a
+/// dense arm.
+pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
     let v = spec.vlora.as_ref()?;
+    let has_factors = has_factors(v, &spec.model);
+    let of_factors = |text: String| if has_factors { text } else { String::new() };
     let reference = match v.reference {
         // In a compound of two layers, both references are the same layer.
         Reference::Base if v.compound_size == 2 => "the compound's first layer",
         Reference::Base => "the compound's first layer (`reference: base`, the authors' code)",
         Reference::Previous => "the layer before (`reference: previous`, the paper's text)",
     };
-    let mut sentences = vec![format!("increments add to {reference}")];
-    if spec.lora.as_ref().is_none_or(LoraSpec::trains_vectors) {
-        sentences.push(match v.detach {
-            true => "the gradient stops there (`detach: true`, the authors' code)".into(),
-            false => "the gradient flows through it (`detach: false`)".into(),
-        });
-    }
-    if has_factors(v, &spec.model) {
-        sentences.insert(0, format!("alpha {}", v.alpha));
-        if spec.start.is_none() {
-            sentences.push(match v.init {
-                IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)".into(),
-                IncrementInit::Lora => "B starts at zero (`init: lora`)".into(),
-            });
-        }
-        if spec.lora.is_none() {
-            sentences.push(
-                "A and B decay as other matrices do (ours: the authors publish no training)".into(),
-            );
-        }
-    }
-    Some(format!(
-        "VLoRA: compounds of {} layers, targets {}; {}.{}",
-        v.compound_size,
-        targets(v),
-        sentences.join(", "),
-        ends(v)
-    ))
+    let gradient = match v.detach {
+        _ if !spec.lora.as_ref().is_none_or(LoraSpec::trains_vectors) => "",
+        true => "the gradient stops there (`detach: true`, the authors' code)",
+        false => "the gradient flows through it (`detach: false`)",
+    };
+    let start = match v.init {
+        _ if spec.start.is_some() => "",
+        IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)",
+        IncrementInit::Lora => "B starts at zero (`init: lora`)",
+    };
+    let decay = match spec.lora {
+        Some(_) => "",
+        None => "A and B decay as other matrices do (ours: the authors publish no training)",
+    };
+    Some(vec![
+        format!("compounds of {} layers", v.compound_size),
+        format!("targets {}", targets(v)),
+        of_factors(format!("alpha {}", v.alpha)),
+        format!("increments add to {reference}"),
+        gradient.to_string(),
+        of_factors(start.to_string()),
+        of_factors(decay.to_string()),
+        ends(v).to_string(),
+    ])
 }
 
 /// Whether any increment is a low-rank product.
@@ -74,10 +73,9 @@ fn targets(v: &VloraSpec) -> String {
 /// Explains the two extreme ranks, 0 and full.
 fn ends(v: &VloraSpec) -> &'static str {
     match v.rank {
-        Rank::Of(0) => " Rank 0 is no increment: the layers of a compound share their weights.",
+        Rank::Of(0) => "rank 0 is no increment: the layers of a compound share their weights",
         Rank::Full => {
-            " Rank `full` is an increment that is a matrix of its own, unfactored and zero at the \
-             start."
+            "rank `full` is an increment that is a matrix of its own, unfactored and zero at the start"
         }
         Rank::Of(_) => "",
     }
@@ -90,6 +88,16 @@ pub fn start_note(
     variant: &VariantRecord,
     done: Option<&Started>,
 ) -> Option<String> {
+    let statements = start_statements(evidence, variant, done)?;
+    Some(format!("{} starts {}.", code(&variant.label), statements.join("; ")))
+}
+
+/// The same as [statements](super::arm_notes::ArmStatements).
+pub fn start_statements(
+    evidence: &dyn Evidence,
+    variant: &VariantRecord,
+    done: Option<&Started>,
+) -> Option<Vec<String>> {
     let start = variant.spec.start.as_ref()?;
     let from = match (&variant.start, start.checkpoint_name()) {
         (Some(label), _) => format!("the tested weights of {} with the same seed", code(label)),
@@ -138,10 +146,7 @@ pub fn start_note(
              not store it"
         ),
     };
-    Some(format!(
-        "{} starts from {from}{head}{read}{fitted}{converted}; {trained}.",
-        code(&variant.label)
-    ))
+    Some(vec![format!("from {from}{head}{read}{fitted}{converted}"), trained])
 }
 
 fn group_name(group: ParameterGroup) -> &'static str {
@@ -263,32 +268,31 @@ pub fn load_note<'a>(runs: impl Iterator<Item = &'a RunResult>) -> Option<String
 /// Which parts were computed in which precision.
 pub fn precision_note(precision: Precision) -> &'static str {
     match precision {
-        Precision::Float32 => "Computed in float32 (`precision: float32`).",
+        Precision::Float32 => "computed in float32 (`precision: float32`)",
         Precision::Tf32 => {
-            "Matrix products in TF32, which rounds their factors to 10 bits behind the point, the \
-             rest in float32 (`precision: tf32`)."
+            "matrix products in TF32, which rounds their factors to 10 bits behind the point, the \
+             rest in float32 (`precision: tf32`)"
         }
         Precision::Bf16 => {
-            "Activations and matrix products in bfloat16; parameters, AdamW's moments, norms and \
-             sums in float32 (`precision: bf16`)."
+            "activations and matrix products in bfloat16; parameters, AdamW's moments, norms and \
+             sums in float32 (`precision: bf16`)"
         }
     }
 }
 
-/// The training settings of a spec. `provenance`: that of one of its runs.
-pub fn training_note(
+/// The training settings of a spec as [statements](super::arm_notes::ArmStatements). `provenance`: that
+/// of one of its runs.
+pub fn training_statements(
     evidence: &dyn Evidence,
     spec: &RunSpec,
     provenance: Option<&Provenance>,
-) -> String {
+) -> Vec<String> {
     let Setting { model, inputs, augmentation } = evidence.setting(spec, provenance);
-    let augmentation = augmentation.map_or_else(String::new, |text| format!(", {text}"));
     let t = &spec.training;
     let select = match t.select {
         Select::Last => "weights of the last epoch are tested",
         Select::Best => "weights of the epoch with the best validation metric are tested",
     };
-    let clip = t.clip_norm.map_or("no clipping".to_string(), |c| format!("clipped at norm {c}"));
     let mut epochs = match t.epochs {
         1 => "1 epoch".to_string(),
         n => format!("{n} epochs"),
@@ -301,20 +305,21 @@ pub fn training_note(
         epochs +=
             &format!(", ended when the validation metric is no better for {patience} epoch{s}");
     }
-    format!(
-        "{model}, {inputs}; {epochs}, batch {}, AdamW (β {} and {}, ε {:e}) with peak rate {}, \
-         warm-up over {} of the steps, cosine to {} of the peak, weight decay {}, {clip}, label \
-         smoothing {}{augmentation}; {select}.",
-        t.batch_size * t.accumulation,
-        t.beta1,
-        t.beta2,
-        t.epsilon,
-        t.learning_rate,
-        percent(t.warmup_ratio),
-        percent(t.min_learning_rate_ratio),
-        t.weight_decay,
-        t.label_smoothing
-    )
+    vec![
+        model,
+        inputs,
+        epochs,
+        format!("batch {}", t.batch_size * t.accumulation),
+        format!("AdamW (β {} and {}, ε {:e})", t.beta1, t.beta2, t.epsilon),
+        format!("peak rate {}", t.learning_rate),
+        format!("warm-up over {} of the steps", percent(t.warmup_ratio)),
+        format!("cosine to {} of the peak", percent(t.min_learning_rate_ratio)),
+        format!("weight decay {}", t.weight_decay),
+        t.clip_norm.map_or("no clipping".to_string(), |norm| format!("clipped at norm {norm}")),
+        format!("label smoothing {}", t.label_smoothing),
+        augmentation.unwrap_or_default(),
+        select.to_string(),
+    ]
 }
 
 #[cfg(test)]

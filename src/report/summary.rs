@@ -1,12 +1,16 @@
 //! The evidence of an experiment, summarised by arm and by run.
 
+use std::collections::BTreeMap;
+
+use super::comparison::{Comparison, Examples, Pair, adjust};
 use super::statistics::Spread;
 use super::table::reduction;
 use crate::error::{Fault, Result};
 use crate::results::{
     Assessment, Better, CheckLevel, EpochRecord, Evidence, EvidenceOf, ExperimentFolder,
-    ExperimentRecord, Failure, IntactRun, Metric, Provenance, RunFolder, RunResult, RunState,
-    SCHEMA_VERSION, StartRecord, VariantRecord, Verification, Weights, WorkUnit,
+    ExperimentRecord, Failure, IntactRun, Metric, PrimaryContrast, Provenance, RunFolder,
+    RunResult, RunState, SCHEMA_VERSION, StartRecord, VariantRecord, Verification, Weights,
+    WorkUnit,
 };
 use crate::spec::{RunSpec, TrainingSpec, agree, identifying_fields};
 
@@ -37,14 +41,25 @@ pub struct ArmSummary {
     pub runs: Vec<FinishedRun>,
     /// Failed runs: seed and reason.
     pub failures: Vec<(u64, String)>,
+    /// Finished runs whose evidence is not as they left it. They count for nothing.
+    pub damaged: Vec<DamagedRun>,
     pub unfinished: usize,
     pub test: Option<Spread>,
     /// Validation metric of the epochs whose weights were tested; None if any run has none.
     pub validation: Option<Spread>,
-    /// Test metric minus the baseline's, over seeds that both have finished on the same data.
-    pub difference: Option<Spread>,
+    /// Against the baseline; None for the baseline itself, and without a seed that both have finished.
+    pub comparison: Option<Comparison>,
     /// 1 − parameters / the baseline's; None for the baseline itself.
     pub reduction: Option<f64>,
+}
+
+/// A finished run whose evidence is not as it left it.
+#[derive(Clone, Debug)]
+pub struct DamagedRun {
+    pub id: String,
+    pub seed: u64,
+    /// Names the file, and says what is wrong with it and what helps.
+    pub reason: String,
 }
 
 /// A finished run's evidence.
@@ -102,7 +117,8 @@ impl Summary {
         Summary::of(folder.read_record()?, folder, evidence)
     }
 
-    /// Reads every run that `record` names, and checks that its evidence agrees with itself.
+    /// Reads every run that `record` names, and checks that its evidence agrees with itself. A run
+    /// whose evidence does not is left out and named.
     pub fn of(
         record: ExperimentRecord,
         folder: &ExperimentFolder,
@@ -139,10 +155,11 @@ impl Summary {
                 variant: variant.clone(),
                 runs: Vec::new(),
                 failures: Vec::new(),
+                damaged: Vec::new(),
                 unfinished: 0,
                 test: None,
                 validation: None,
-                difference: None,
+                comparison: None,
                 reduction: None,
             };
             for (seed, id) in record.seeds.iter().zip(&variant.runs) {
@@ -150,24 +167,37 @@ impl Summary {
                 match run.state() {
                     RunState::Finished | RunState::Damaged => {
                         let read = evidence(&variant.spec);
-                        arm.runs.push(finished(read, &run, id, *seed, variant)?);
+                        match finished(read, &run, id, *seed, variant) {
+                            Ok(run) => arm.runs.push(run),
+                            Err(error) => arm.damaged.push(DamagedRun {
+                                id: id.clone(),
+                                seed: *seed,
+                                reason: error.to_string(),
+                            }),
+                        }
                     }
                     RunState::Failed => {
-                        let failure: Failure = run.read_json(RunFolder::FAILURE)?;
-                        arm.failures.push((*seed, failure.reason));
+                        let failure: Result<Failure> = run.read_json(RunFolder::FAILURE);
+                        let reason = failure.map_or_else(|e| e.to_string(), |f| f.reason);
+                        arm.failures.push((*seed, reason));
                     }
                     RunState::Planned | RunState::Running | RunState::Interrupted => {
                         arm.unfinished += 1;
                     }
                 }
             }
+            arms.push(arm);
+        }
+        leave_out_other_starts(&mut arms, folder);
+        for arm in &mut arms {
             let metrics: Vec<f64> = arm.runs.iter().map(|r| r.result.test_metric).collect();
             arm.test = Spread::of(&metrics);
             let validation: Option<Vec<f64>> = arm.runs.iter().map(|r| r.validation).collect();
             arm.validation = validation.and_then(|metrics| Spread::of(&metrics));
-            arms.push(arm);
         }
-        if arms.iter().all(|a| a.runs.is_empty() && a.failures.is_empty()) {
+        let has_ended =
+            |a: &ArmSummary| !a.runs.is_empty() || !a.failures.is_empty() || !a.damaged.is_empty();
+        if !arms.iter().any(has_ended) {
             return Err(Fault::new("no run has ended yet")
                 .source(folder.path().display())
                 .found("no finished run in runs/")
@@ -175,9 +205,21 @@ impl Summary {
                 .help("`vlora run` with the spec trains them")
                 .into());
         }
-        check_starts(&arms, folder)?;
-        compare(&mut arms, &record.baseline);
+        compare(&mut arms, &record.baseline, record.primary_contrast.as_ref());
+        for arm in arms.iter_mut().filter(|a| a.variant.arm != record.baseline) {
+            let parameters = baseline_parameters(&record, &arm.variant);
+            arm.reduction = parameters.map(|p| reduction(arm.variant.parameters, p));
+        }
         Ok(Summary { record, arms, evidence })
+    }
+
+    /// The runs of two arms with the same seed and the same data.
+    pub fn pairs(&self, arm: &ArmSummary, other: &ArmSummary) -> Vec<Pair> {
+        arm.runs.iter().filter_map(|run| pair(run, other)).collect()
+    }
+
+    pub fn damaged(&self) -> impl Iterator<Item = &DamagedRun> {
+        self.arms.iter().flat_map(|a| &a.damaged)
     }
 
     pub fn runs(&self) -> impl Iterator<Item = &FinishedRun> {
@@ -303,26 +345,32 @@ fn finished(
     }
 }
 
-/// Refuses a run whose start weights differ from those that its source run now has.
-fn check_starts(arms: &[ArmSummary], folder: &ExperimentFolder) -> Result<()> {
-    for arm in arms {
-        let Some(label) = &arm.variant.start else { continue };
-        let sources = arms.iter().filter(|a| a.variant.label == *label).flat_map(|a| &a.runs);
-        let sources: Vec<&FinishedRun> = sources.collect();
+/// Leaves out runs whose start weights differ from those that their source run now has.
+fn leave_out_other_starts(arms: &mut [ArmSummary], folder: &ExperimentFolder) {
+    let mut tested: BTreeMap<(String, u64), String> = BTreeMap::new();
+    for arm in arms.iter() {
         for run in &arm.runs {
-            let source = sources.iter().find(|source| source.seed == run.seed);
-            let started = run.start.as_ref().map(|start| &start.sha256);
-            if source.is_some_and(|source| started != Some(&source.result.model_sha256)) {
-                return Err(Fault::new(format!(
-                    "the run started from other weights than `{label}` now has"
-                ))
-                .source(folder.run(&run.id).path().display())
-                .help("remove the run's folder to train it again")
-                .into());
-            }
+            let weights = run.result.model_sha256.clone();
+            tested.insert((arm.variant.label.clone(), run.seed), weights);
         }
     }
-    Ok(())
+    for arm in arms {
+        let Some(label) = arm.variant.start.clone() else { continue };
+        let is_other = |run: &FinishedRun| {
+            let source = tested.get(&(label.clone(), run.seed));
+            let started = run.start.as_ref().map(|start| &start.sha256);
+            source.is_some_and(|source| started != Some(source))
+        };
+        let (others, kept) = std::mem::take(&mut arm.runs).into_iter().partition(is_other);
+        arm.runs = kept;
+        arm.damaged.extend(Vec::into_iter(others).map(|run: FinishedRun| {
+            let fault =
+                Fault::new(format!("the run started from other weights than `{label}` now has"))
+                    .source(folder.run(&run.id).path().display())
+                    .help("remove the run's folder to train it again");
+            DamagedRun { id: run.id, seed: run.seed, reason: fault.to_string() }
+        }));
+    }
 }
 
 /// Whether two specs give the same run. The names of their data and weights may differ.
@@ -330,27 +378,46 @@ fn same_run(a: &RunSpec, b: &RunSpec) -> bool {
     identifying_fields(a) == identifying_fields(b)
 }
 
-/// Fills in the values relative to the baseline at the same sweep point.
-fn compare(arms: &mut [ArmSummary], baseline: &str) {
-    let references: Vec<ArmSummary> =
-        arms.iter().filter(|a| a.variant.arm == baseline).cloned().collect();
-    for arm in arms.iter_mut().filter(|a| a.variant.arm != baseline) {
-        let base = references.iter().find(|b| agree(&b.variant.point, &arm.variant.point));
-        let Some(base) = base else { continue };
-        arm.reduction = Some(reduction(arm.variant.parameters, base.variant.parameters));
-        let differences: Vec<f64> = arm
-            .runs
-            .iter()
-            .filter_map(|run| {
-                let same = |b: &&FinishedRun| {
-                    b.seed == run.seed && b.provenance.data_sha256 == run.provenance.data_sha256
-                };
-                let pair = base.runs.iter().find(same)?;
-                Some(run.result.test_metric - pair.result.test_metric)
-            })
-            .collect();
-        arm.difference = Spread::of(&differences);
+/// Compares each arm with the baseline at the same sweep point.
+fn compare(arms: &mut [ArmSummary], baseline: &str, primary: Option<&PrimaryContrast>) {
+    let is_baseline = |arm: &ArmSummary| arm.variant.arm == baseline;
+    let comparisons: Vec<Option<Comparison>> = arms
+        .iter()
+        .map(|arm| {
+            let agrees =
+                |b: &&ArmSummary| is_baseline(b) && agree(&b.variant.point, &arm.variant.point);
+            let baseline = arms.iter().filter(|_| !is_baseline(arm)).find(agrees)?;
+            Comparison::of(arm.runs.iter().filter_map(|run| pair(run, baseline)).collect())
+        })
+        .collect();
+    // A contrast that was named when results were there is exploratory.
+    let primary = primary.filter(|primary| primary.finished_before == 0);
+    let mut compared = Vec::new();
+    for (arm, comparison) in arms.iter_mut().zip(comparisons) {
+        arm.comparison = comparison;
+        let is_primary = primary.is_some_and(|primary| primary.label == arm.variant.label);
+        compared.extend(arm.comparison.as_mut().map(|comparison| (comparison, is_primary)));
     }
+    adjust(compared);
+}
+
+/// The run and the baseline's of the same seed and data; None without one.
+fn pair(run: &FinishedRun, baseline: &ArmSummary) -> Option<Pair> {
+    let is_same = |other: &&FinishedRun| {
+        other.seed == run.seed && other.provenance.data_sha256 == run.provenance.data_sha256
+    };
+    let other = baseline.runs.iter().find(is_same)?;
+    Some(Pair {
+        seed: run.seed,
+        difference: run.result.test_metric - other.result.test_metric,
+        examples: Examples::of(run.assessment.correct.as_ref(), other.assessment.correct.as_ref()),
+    })
+}
+
+/// The size of the baseline at a variant's sweep point.
+fn baseline_parameters(record: &ExperimentRecord, variant: &VariantRecord) -> Option<u64> {
+    let mut baselines = record.variants.iter().filter(|v| v.arm == record.baseline);
+    baselines.find(|b| agree(&b.point, &variant.point)).map(|b| b.parameters)
 }
 
 /// Whether there is a record of every epoch that the training should have had.

@@ -1,4 +1,6 @@
-//! A table of named columns, rendered as text, CSV, JSON or Markdown.
+//! A table of named columns, rendered as text, CSV, JSON, Markdown or LaTeX.
+
+mod latex;
 
 use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -15,6 +17,9 @@ pub enum Format {
     Table,
     Csv,
     Json,
+    Markdown,
+    /// A tabular with the rules of the booktabs package.
+    Latex,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +33,19 @@ pub enum Align {
 pub struct Cell {
     value: Value,
     text: String,
+    /// Whether it is bold in Markdown and LaTeX.
+    bold: bool,
 }
 
 impl Cell {
     pub fn text(text: impl Into<String>) -> Cell {
         let text = text.into();
-        Cell { value: Value::String(text.clone()), text }
+        Cell { value: Value::String(text.clone()), text, bold: false }
     }
 
     /// A number, shown as `text`.
     pub fn number(value: impl Into<Value>, text: impl Into<String>) -> Cell {
-        Cell { value: value.into(), text: text.into() }
+        Cell { value: value.into(), text: text.into(), bold: false }
     }
 
     /// A JSON value; null becomes an empty cell.
@@ -46,13 +53,18 @@ impl Cell {
         match value {
             Value::Null => Cell::none(),
             Value::String(text) => Cell::text(text),
-            other => Cell { text: other.to_string(), value: other },
+            other => Cell { text: other.to_string(), value: other, bold: false },
         }
     }
 
     /// An empty cell: empty in CSV, null in JSON, a dash for people.
     pub fn none() -> Cell {
-        Cell { value: Value::Null, text: "—".into() }
+        Cell { value: Value::Null, text: "—".into(), bold: false }
+    }
+
+    pub fn bold_if(mut self, bold: bool) -> Cell {
+        self.bold = bold;
+        self
     }
 }
 
@@ -63,6 +75,20 @@ struct Column {
     align: Align,
     /// Hidden columns are for programs only.
     shown: bool,
+}
+
+/// A column as people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShownColumn<'a> {
+    pub title: &'a str,
+    pub align: Align,
+}
+
+/// A cell as people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShownCell<'a> {
+    pub text: &'a str,
+    pub bold: bool,
 }
 
 /// A row whose cells carry their columns.
@@ -86,7 +112,7 @@ impl Row {
     /// A value of a column in CSV and JSON only.
     pub fn hidden(mut self, key: &str, value: impl Into<Value>) -> Row {
         let (key, title) = (key.to_string(), String::new());
-        let cell = Cell { value: value.into(), text: String::new() };
+        let cell = Cell { value: value.into(), text: String::new(), bold: false };
         self.cells.push((Column { key, title, align: Align::Left, shown: false }, cell));
         self
     }
@@ -146,11 +172,23 @@ impl Table {
             Format::Table => self.within(output_width()),
             Format::Csv => self.csv(),
             Format::Json => self.json(),
+            Format::Markdown => self.markdown(),
+            Format::Latex => self.latex(),
         }
     }
 
-    fn shown(&self) -> impl Iterator<Item = (usize, &Column)> {
+    fn visible(&self) -> impl Iterator<Item = (usize, &Column)> {
         self.columns.iter().enumerate().filter(|(_, c)| c.shown)
+    }
+
+    /// What people see of the table: its columns, and its rows with a cell for each of them.
+    pub fn shown(&self) -> (Vec<ShownColumn<'_>>, Vec<Vec<ShownCell<'_>>>) {
+        let columns = self.visible().map(|(_, c)| ShownColumn { title: &c.title, align: c.align });
+        let rows = self.rows.iter().map(|row| {
+            let cells = self.visible().map(|(i, _)| &row[i]);
+            cells.map(|cell| ShownCell { text: &cell.text, bold: cell.bold }).collect()
+        });
+        (columns.collect(), rows.collect())
     }
 
     /// Aligned text in lines of at most `width` characters. If a line would be longer, each row
@@ -165,7 +203,7 @@ impl Table {
 
     /// For each row, its first cell and below it one line per further cell.
     fn blocks(&self) -> String {
-        let columns: Vec<(usize, &Column)> = self.shown().collect();
+        let columns: Vec<(usize, &Column)> = self.visible().collect();
         let Some(((first, _), others)) = columns.split_first() else { return String::new() };
         let longest = others.iter().map(|(_, c)| width(&visible_line(&c.title))).max().unwrap_or(0);
         let block = |row: &Vec<Cell>| {
@@ -190,7 +228,7 @@ impl Table {
             .collect();
         let line = |text: &dyn Fn(usize) -> String| {
             let cells: Vec<String> =
-                self.shown().map(|(i, c)| pad(&text(i), widths[i], c.align)).collect();
+                self.visible().map(|(i, c)| pad(&text(i), widths[i], c.align)).collect();
             cells.join("  ").trim_end().to_string() + "\n"
         };
         let mut out = line(&|i| visible_line(&self.columns[i].title).into_owned());
@@ -204,11 +242,15 @@ impl Table {
     /// A GitHub-flavoured Markdown table.
     pub fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut out = line(self.shown().map(|(_, c)| text::markdown(&c.title)).collect());
+        let mut out = line(self.visible().map(|(_, c)| text::markdown(&c.title)).collect());
         let rule = |c: &Column| if c.align == Align::Right { "---:" } else { ":---" };
-        out += &line(self.shown().map(|(_, c)| rule(c).to_string()).collect());
+        out += &line(self.visible().map(|(_, c)| rule(c).to_string()).collect());
         for row in &self.rows {
-            out += &line(self.shown().map(|(i, _)| text::markdown(&row[i].text)).collect());
+            let cell = |cell: &Cell| match cell.bold {
+                true => format!("**{}**", text::markdown(&cell.text)),
+                false => text::markdown(&cell.text),
+            };
+            out += &line(self.visible().map(|(i, _)| cell(&row[i])).collect());
         }
         out
     }

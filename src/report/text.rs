@@ -53,17 +53,25 @@ pub fn code(text: &str) -> String {
     format!("{fence} {text} {fence}")
 }
 
-/// Plain text for a terminal from Markdown made by [`markdown`] and [`code`].
-pub fn plain(markdown: &str) -> String {
-    let mut out = String::with_capacity(markdown.len());
+/// A part of a note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    Text(&'a str),
+    Code(&'a str),
+}
+
+/// The parts of Markdown made by [`markdown`] and [`code`], without its escapes.
+pub fn pieces(markdown: &str) -> Vec<Piece<'_>> {
+    let mut out = Vec::new();
     let mut rest = markdown;
     while let Some(at) = rest.find(['\\', '`']) {
-        out += &rest[..at];
+        out.push(Piece::Text(&rest[..at]));
         rest = &rest[at..];
         if let Some(after) = rest.strip_prefix('\\') {
             let escaped = after.chars().next().filter(char::is_ascii_punctuation);
-            out.push(escaped.unwrap_or('\\'));
-            rest = &after[escaped.map_or(0, char::len_utf8)..];
+            // One punctuation character is one byte, as the backslash is.
+            out.push(Piece::Text(if escaped.is_some() { &after[..1] } else { &rest[..1] }));
+            rest = &after[usize::from(escaped.is_some())..];
             continue;
         }
         let fence = &rest[..rest.bytes().take_while(|b| *b == b'`').count()];
@@ -75,16 +83,75 @@ pub fn plain(markdown: &str) -> String {
             Some(end) => {
                 let text = &inside[..end];
                 let padded = text.strip_prefix(' ').and_then(|t| t.strip_suffix(' '));
-                out += padded.unwrap_or(text);
+                out.push(Piece::Code(padded.unwrap_or(text)));
                 rest = &inside[end + fence.len()..];
             }
             None => {
-                out += fence;
+                out.push(Piece::Text(fence));
                 rest = inside;
             }
         }
     }
-    out + rest
+    out.push(Piece::Text(rest));
+    out
+}
+
+/// A note as plain text for a terminal.
+pub fn plain(markdown: &str) -> String {
+    let text = |piece: Piece| match piece {
+        Piece::Text(text) | Piece::Code(text) => text.to_string(),
+    };
+    pieces(markdown).into_iter().map(text).collect()
+}
+
+/// A note as LaTeX.
+pub fn latex_note(markdown: &str) -> String {
+    let text = |piece: Piece| match piece {
+        Piece::Text(text) => latex(text),
+        Piece::Code(code) => format!("\\texttt{{{}}}", latex(code)),
+    };
+    pieces(markdown).into_iter().map(text).collect()
+}
+
+/// Text of LaTeX, in which no character acts as a command, the end of a cell or a comment. Letters
+/// beyond Latin ones stay as they are; LuaLaTeX and XeLaTeX read them.
+pub fn latex(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in visible_line(text).chars() {
+        match c {
+            '\\' => out += "\\textbackslash{}",
+            '~' => out += "\\textasciitilde{}",
+            '^' => out += "\\textasciicircum{}",
+            '`' => out += "\\textasciigrave{}",
+            '<' => out += "\\textless{}",
+            '>' => out += "\\textgreater{}",
+            '|' => out += "\\textbar{}",
+            '"' => out += "''",
+            '{' | '}' | '$' | '&' | '#' | '_' | '%' => out.extend(['\\', c]),
+            // After the end of a row, these would belong to it.
+            '[' | '*' => out.extend(['{', c, '}']),
+            // Two would be a dash.
+            '-' if out.ends_with('-') => out += "{}-",
+            '−' => out += "$-$",
+            '±' => out += "$\\pm$",
+            '×' => out += "$\\times$",
+            '·' => out += "$\\cdot$",
+            '≥' => out += "$\\geq$",
+            '≤' => out += "$\\leq$",
+            '→' => out += "$\\rightarrow$",
+            'β' => out += "$\\beta$",
+            'ε' => out += "$\\varepsilon$",
+            'ⁿ' => out += "\\textsuperscript{n}",
+            '²' => out += "\\textsuperscript{2}",
+            '—' => out += "---",
+            '–' => out += "--",
+            '…' => out += "\\dots{}",
+            '†' => out += "\\dag{}",
+            '‡' => out += "\\ddag{}",
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// A CSV cell. A text that a spreadsheet would take for a formula gets an apostrophe before it;
@@ -132,10 +199,24 @@ mod tests {
             assert_eq!(plain(as_markdown), text);
             assert_eq!(plain(&format!("a {as_code} b")), format!("a {text} b"));
         }
+        for (text, as_latex) in [
+            ("$\\input{x}$", "\\$\\textbackslash{}input\\{x\\}\\$"),
+            ("50 % & #1_a~b^c", "50 \\% \\& \\#1\\_a\\textasciitilde{}b\\textasciicircum{}c"),
+            ("--help | x", "-{}-help \\textbar{} x"),
+            ("[0, *]", "{[}0, {*}]"),
+            ("−3.4 ± 0.1", "$-$3.4 $\\pm$ 0.1"),
+        ] {
+            assert_eq!(latex(text), as_latex);
+        }
+        assert_eq!(latex_note("a\\_b `c_d` \\<e"), "a\\_b \\texttt{c\\_d} \\textless{}e");
         let control = "\x1b[31m\r\nb\u{202e}";
-        for shown in
-            [markdown(control), code(control), csv_cell(control).into(), chart_text(control)]
-        {
+        for shown in [
+            markdown(control),
+            code(control),
+            latex(control),
+            csv_cell(control).into(),
+            chart_text(control),
+        ] {
             assert!(!shown.contains(|c: char| c.is_control() || c == '\u{202e}'), "{shown:?}");
         }
         assert_eq!(chart_text("a\u{ffff}"), "a\\u{ffff}");

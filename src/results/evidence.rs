@@ -1,5 +1,6 @@
 //! The interface between the report and a task: how the evidence of the task's runs is read.
 
+use super::flags::Flags;
 use super::folder::RunFolder;
 use super::metric::{Metric, WorkUnit};
 use super::record::Provenance;
@@ -47,6 +48,8 @@ pub struct Assessment {
     pub trivial: Option<Trivial>,
     /// Whether the model gave all examples the same answer.
     pub is_constant: bool,
+    /// Which examples it has right; None where an answer is not simply right or wrong.
+    pub correct: Option<Flags>,
 }
 
 /// Loss and metrics over the outcomes of examples.

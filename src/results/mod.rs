@@ -32,6 +32,7 @@ mod claim;
 mod compressed;
 mod digest;
 mod evidence;
+mod flags;
 mod folder;
 mod integrity;
 mod journal;
@@ -45,6 +46,7 @@ mod task_fields;
 
 pub use claim::{Claim, ClaimRecord, Holder, Progress};
 pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
+pub use flags::Flags;
 pub use folder::{Deletion, ExperimentFolder, RunFolder, TRAIN_AGAIN};
 pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
 pub use journal::{Journal, JournalWriter};

@@ -19,10 +19,25 @@ pub struct ExperimentRecord {
     /// The arm the others are compared with.
     pub baseline: String,
     pub seeds: Vec<u64>,
+    /// The comparison that the spec names as the one to be tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_contrast: Option<PrimaryContrast>,
     /// The changes that `--set` made to the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<String>,
     pub variants: Vec<VariantRecord>,
+}
+
+/// The one comparison of an experiment that is tested alone. All others are exploratory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrimaryContrast {
+    /// The label of the variant that is compared with its baseline.
+    pub label: String,
+    /// SHA-256 of the spec file that named it first.
+    pub spec_sha256: String,
+    /// Runs of the experiment that had finished when it was named. If there were any, their results
+    /// may have led to the choice, and it counts as exploratory.
+    pub finished_before: usize,
 }
 
 impl ExperimentRecord {

@@ -32,7 +32,7 @@ mod workers;
 
 pub use allocator::{Counting, keep_freed_memory};
 pub use base_model::{as_named, model_path, needed as base_model_files};
-pub use bench::{Amount, Examples, Measured, Quartiles, Rate, largest_product, measure};
+pub use bench::{Amount, Examples, Measured, Quartiles, Rate, Timings, largest_product};
 pub use checkpoint_interval::CheckpointInterval;
 pub use device::{device_list, device_name, planned_kind, select_device, unused_gpu};
 pub use estimate::{Basis, Estimate, History};

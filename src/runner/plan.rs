@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::checkpoints::{self, Checkpoints};
 use super::datasets::Datasets;
@@ -11,10 +12,10 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::models::Cost;
 use crate::results::{
-    CheckLevel, ExperimentFolder, ExperimentRecord, RunState, SCHEMA_VERSION, Started, TaskFields,
-    VariantRecord, Weights,
+    CheckLevel, ExperimentFolder, ExperimentRecord, PrimaryContrast, RunState, SCHEMA_VERSION,
+    Started, TaskFields, VariantRecord, Weights,
 };
-use crate::spec::{Experiment, SpecIdentity, Variant};
+use crate::spec::{Experiment, SpecIdentity, Variant, hex};
 use crate::tasks::{Base, Opened, definition};
 use crate::train::TrainingLength;
 
@@ -22,6 +23,7 @@ use crate::train::TrainingLength;
 pub struct Plan {
     pub experiment: Experiment,
     pub variants: Vec<PlannedVariant>,
+    primary_contrast: Option<PrimaryContrast>,
     /// Recorded in the provenance of its runs.
     pub origin: Origin,
     data: Datasets,
@@ -70,6 +72,23 @@ fn read_states(variants: &mut [PlannedVariant], folder: &ExperimentFolder) {
         run.in_sibling =
             !run.state.has_result() && siblings.iter().any(|e| has_finished(e, &run.id));
     });
+}
+
+/// The primary contrast of the spec. If the folder's record has named the same one, that stays: it was
+/// named then.
+fn primary_contrast(
+    experiment: &Experiment,
+    variants: &[PlannedVariant],
+    folder: &ExperimentFolder,
+) -> Option<PrimaryContrast> {
+    let label = experiment.primary_contrast.clone()?;
+    let before = folder.read_record().ok().and_then(|record| record.primary_contrast);
+    let runs = || variants.iter().flat_map(|v| &v.runs);
+    Some(before.filter(|before| before.label == label).unwrap_or_else(|| PrimaryContrast {
+        label,
+        spec_sha256: hex(&Sha256::digest(experiment.source.as_bytes())),
+        finished_before: runs().filter(|run| run.state.has_result() || run.in_sibling).count(),
+    }))
 }
 
 /// Refuses more steps than the epochs have: the training would end sooner than is asked for.
@@ -177,7 +196,15 @@ impl Plan {
         }
         let mut variants: Vec<PlannedVariant> = variants.into_values().collect();
         read_states(&mut variants, folder);
-        Ok(Plan { experiment, variants, origin: Origin::default(), data, checkpoints })
+        let primary_contrast = primary_contrast(&experiment, &variants, folder);
+        Ok(Plan {
+            experiment,
+            variants,
+            primary_contrast,
+            origin: Origin::default(),
+            data,
+            checkpoints,
+        })
     }
 
     /// The run that `run` of `variant` starts from, and its variant.
@@ -225,6 +252,7 @@ impl Plan {
             description: e.description.clone(),
             baseline: e.baseline.clone(),
             seeds: e.seeds.clone(),
+            primary_contrast: self.primary_contrast.clone(),
             overrides: self.origin.overrides.clone(),
             variants: self.variants.iter().map(PlannedVariant::record).collect(),
         }

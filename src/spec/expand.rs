@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::arms::{RUN_FIELDS, arms, baseline, plain_name};
 use super::de::from_node;
 use super::error::SpecError;
-use super::experiment::{Experiment, Variant};
+use super::experiment::{Experiment, Variant, agree};
 use super::node::{Node, Value};
 use super::origin::Origin;
 use super::precision::DeviceKind;
@@ -15,8 +15,8 @@ use super::slurm::slurm;
 use super::sweep::{MOST_RUNS, grid, sweep, too_large, unused};
 
 /// Fields of the document that are not part of a run.
-pub const EXPERIMENT_FIELDS: [&str; 7] =
-    ["name", "description", "baseline", "arms", "sweep", "seeds", "slurm"];
+pub const EXPERIMENT_FIELDS: [&str; 8] =
+    ["name", "description", "baseline", "primary_contrast", "arms", "sweep", "seeds", "slurm"];
 
 /// Expands a parsed document. `stem`: the file name without extension. `device`: the kind of device
 /// for the runs, if known.
@@ -56,6 +56,7 @@ pub fn expand(
     let seeds = seeds(root.take("seeds"), &root)?;
     let arms = arms(root.take("arms"), &root)?;
     let baseline = baseline(root.take("baseline"), &arms)?;
+    let primary = root.take("primary_contrast");
     let sweep = sweep(root.take("sweep"))?;
     let slurm = slurm(root.take("slurm"))?;
     let grid = grid(&sweep, arms.len())?;
@@ -74,6 +75,7 @@ pub fn expand(
             return Err(unused(key).at(values[0].origin.clone()));
         }
     }
+    let primary_contrast = primary_contrast(primary, &variants, &baseline)?;
     let runs = variants.len() * seeds.len();
     if runs > MOST_RUNS {
         let found = format!(
@@ -83,7 +85,61 @@ pub fn expand(
         );
         return Err(too_large(found, format!("at most {MOST_RUNS} runs")));
     }
-    Ok(Experiment { name, description, baseline, seeds, variants, slurm, source: String::new() })
+    Ok(Experiment {
+        name,
+        description,
+        baseline,
+        primary_contrast,
+        seeds,
+        variants,
+        slurm,
+        source: String::new(),
+    })
+}
+
+/// The label of the variant that is compared with its baseline.
+fn primary_contrast(
+    node: Option<Node>,
+    variants: &[Variant],
+    baseline: &str,
+) -> Result<Option<String>, SpecError> {
+    let Some(node) = node else { return Ok(None) };
+    let Some(label) = from_node::<Option<String>>(&node)? else { return Ok(None) };
+    let fault = |summary: &str| {
+        let of_arm: Vec<&str> =
+            variants.iter().filter(|v| v.arm == label).map(|v| v.label.as_str()).collect();
+        let compared = variants.iter().filter(|v| v.arm != baseline).map(|v| v.label.as_str());
+        let error = SpecError::new(summary).found(format!("`{label}`")).at(node.origin.clone());
+        match of_arm.is_empty() || label == baseline {
+            true => error
+                .expected("an arm's name, with its sweep point as a table has it")
+                .suggest(&label, compared),
+            false => error.expected(format!("one of its points: {}", some_of(&of_arm))),
+        }
+    };
+    match variants.iter().find(|v| v.label == label) {
+        None if variants.iter().any(|v| v.arm == label) => {
+            Err(fault("the primary contrast is one comparison, and this arm is swept over"))
+        }
+        None => Err(fault("there is no such arm")),
+        Some(variant) if variant.arm == baseline => {
+            Err(fault("the primary contrast is with the baseline, and this is the baseline"))
+        }
+        Some(variant) => {
+            let compared = |b: &&Variant| b.arm == baseline && agree(&b.point, &variant.point);
+            match variants.iter().find(compared) {
+                Some(_) => Ok(Some(label)),
+                None => Err(fault("this arm has no baseline at its sweep point to compare with")),
+            }
+        }
+    }
+}
+
+/// The first few names.
+fn some_of(names: &[&str]) -> String {
+    const MOST: usize = 8;
+    let more = if names.len() > MOST { ", …" } else { "" };
+    names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ") + more
 }
 
 fn experiment_name(node: Option<Node>, stem: &str) -> Result<String, SpecError> {

@@ -11,6 +11,8 @@ pub struct Experiment {
     pub description: String,
     /// The arm the others are compared with.
     pub baseline: String,
+    /// The label of the variant whose comparison with its baseline is tested alone.
+    pub primary_contrast: Option<String>,
     pub seeds: Vec<u64>,
     /// Arms in the order written, each at its sweep points, the first swept field slowest.
     pub variants: Vec<Variant>,

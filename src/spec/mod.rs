@@ -7,6 +7,7 @@
 
 mod adapted;
 mod arms;
+mod claims;
 mod de;
 mod document;
 mod error;
@@ -38,6 +39,7 @@ mod yaml;
 mod yaml_traps;
 
 pub use adapted::{ClassMatch, Conversion, Kept, Resampled, Unnamed};
+pub use claims::{CheckKind, ClaimCheck, Claims, Margin, PublishedClaim};
 pub use error::{SpecError, nearest};
 pub use experiment::{Experiment, Variant, agree};
 pub use identity::{NUMERICS_VERSION, SpecIdentity, flatten, hex, identifying_fields};

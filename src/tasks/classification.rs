@@ -120,6 +120,7 @@ pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Resu
         scores: scores(&outcomes, metrics),
         trivial: Some(trivial(&outcomes)),
         is_constant: outcomes.windows(2).all(|pair| pair[0].prediction == pair[1].prediction),
+        correct: Some(outcomes.iter().map(|o| o.label == o.prediction).collect()),
     })
 }
 

@@ -43,6 +43,10 @@ seeds: [0, 1]
 /// Name, text to replace, replacement.
 const EDITS: &[(&str, &str, &str)] = &[
     ("unknown top-level field", "seeds:", "sead:"),
+    ("primary contrast that is no arm", "seeds:", "primary_contrast: vlara rank=2\nseeds:"),
+    ("primary contrast of several points", "seeds:", "primary_contrast: vlora\nseeds:"),
+    ("primary contrast of the baseline", "seeds:", "primary_contrast: baseline\nseeds:"),
+    ("list for a primary contrast", "seeds:", "primary_contrast: [vlora]\nseeds:"),
     ("unknown field in a section", "  heads: 4", "  haeds: 4"),
     ("unknown field nothing is like", "  heads: 4", "  heads: 4\n  zzzzzz: 1"),
     ("unknown field in an arm's section", "      alpha: 2", "      alhpa: 2"),

@@ -107,6 +107,41 @@ fn arms_are_chosen_and_the_spec_s_own_data_are_used_over_several_epochs() {
 }
 
 #[test]
+fn arms_measured_in_turn_are_compared_with_their_baseline_in_each_round() {
+    let dir = folder();
+    let rows =
+        measured(dir.path(), &["--synthetic", "--steps", "1", "--warmup", "1", "--rounds", "3"]);
+    let rounds = |row: &Value| -> Vec<f64> {
+        let rounds = row["step_seconds_rounds"].as_array().unwrap();
+        rounds.iter().map(|seconds| seconds.as_f64().unwrap()).collect()
+    };
+    let (baseline, own) = (rounds(&rows[0]), rounds(&rows[1]));
+    assert_eq!((baseline.len(), own.len()), (3, 3));
+    let mut ratios: Vec<f64> = own.iter().zip(&baseline).map(|(own, of)| own / of).collect();
+    ratios.sort_by(f64::total_cmp);
+    assert_eq!(rows[1]["over_baseline"].as_f64(), Some(ratios[1]));
+    assert_eq!(rows[0]["over_baseline"], Value::Null);
+    // With one step in each round, the median over all steps is that of the rounds.
+    let mut sorted = own;
+    sorted.sort_by(f64::total_cmp);
+    assert_eq!(rows[1]["step_seconds"].as_f64(), Some(sorted[1]));
+
+    let args = ["bench", "tiny.yaml", "--synthetic", "--steps", "1", "--warmup", "0"];
+    let table = vlora(dir.path(), &[&args[..], &["--rounds", "2"]].concat());
+    assert_eq!(table.code, 0, "{}", table.err);
+    for part in
+        ["over baseline (quartiles)", "in each of 2 rounds", "ratios are taken within a round"]
+    {
+        assert!(table.out.contains(part), "{part} is missing in\n{}", table.out);
+    }
+    // Without the baseline there is nothing to compare with.
+    let alone = vlora(dir.path(), &[&args[..], &["--rounds", "2", "--arm", "vlora"]].concat());
+    assert_eq!((alone.code, alone.out.contains("over baseline")), (0, false), "{}", alone.out);
+    let once = vlora(dir.path(), &args);
+    assert_eq!((once.code, once.out.contains("over baseline")), (0, false), "{}", once.out);
+}
+
+#[test]
 fn a_model_larger_than_the_data_is_timed_on_synthetic_images() {
     let dir = folder();
     let model = ["--set", "model.image_size=56", "--set", "model.channels=3"];
@@ -181,6 +216,7 @@ fn bad_arguments_are_reported_before_anything_is_measured() {
     told(&["--arm", "vlra"], &["--arm vlra: there is no such arm", "did you mean `vlora`?"]);
     told(&["--kernels", "--device", "cpu"], &["--kernels: only a GPU's", "--device cuda"]);
     told(&["--steps", "0"], &["--steps: not a number of steps", "found:    0", "from 1 to"]);
+    told(&["--rounds", "0"], &["--rounds: not a number of rounds", "found:    0", "from 1 to"]);
     let missing = ["--set", "data={embedded: null, path: nowhere}"];
     told(&missing, &["nowhere: this is not a folder", "--synthetic measures on noise"]);
     let large = ["--set", "training.batch_size=7000"];

@@ -326,7 +326,7 @@ fn runs_need_no_locks_of_the_file_system() {
 }
 
 #[test]
-fn a_report_refuses_evidence_that_disagrees() {
+fn a_report_leaves_out_evidence_that_disagrees() {
     let dir = folder_with(TINY);
     assert_eq!(vlora(dir.path(), &["run", "tiny.yaml", "--quiet"]).code, 0);
     let run = run_folders(&dir.path().join("results/tiny")).remove(0);
@@ -335,7 +335,7 @@ fn a_report_refuses_evidence_that_disagrees() {
         let sound = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, edit(sound.clone())).unwrap();
         let ran = vlora(dir.path(), &["report", "results/tiny"]);
-        assert_eq!(ran.code, 2, "{file}: {}", ran.out);
+        assert_eq!(ran.code, 1, "{file}: {}", ran.out);
         assert!(ran.err.contains(part) && ran.err.contains(file), "{}", ran.err);
         std::fs::write(&path, sound).unwrap();
     };
@@ -377,6 +377,33 @@ fn a_failed_run_is_reported_and_exits_with_one() {
         ran.out
     );
     assert!(ran.out.contains("baseline"));
+}
+
+#[test]
+fn plan_says_what_the_seeds_can_show() {
+    let dir = folder_with(&TINY.replace("seeds: [0]", "seeds: [0, 1, 2]"));
+    let plan = |args: &[&str]| vlora(dir.path(), &[&["plan", "tiny.yaml"], args].concat());
+    let unknown = plan(&[]);
+    let parts = ["too few to test the comparison by the signs", "which takes 6", "give it by --sd"];
+    for part in parts {
+        assert!(unknown.out.contains(part), "{part} is missing in\n{}", unknown.out);
+    }
+    let known = plan(&["--sd", "0.4", "--margin", "1"]);
+    for part in [
+        "a standard deviation of 0.40 points (as given), a true difference of 1.3 points is found",
+        "it takes 3 seeds to find an equal arm within 1.0 points with probability 80 %",
+    ] {
+        assert!(known.out.contains(part), "{part} is missing in\n{}", known.out);
+    }
+    for bad in [["--sd", "0"], ["--margin", "-1"], ["--sd", "x"], ["--margin", "inf"]] {
+        let refused = plan(&bad);
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{bad:?}");
+        assert!(refused.err.contains("expected a number above 0"), "{}", refused.err);
+    }
+    // The finished runs' own deviation.
+    assert_eq!(vlora(dir.path(), &["run", "tiny.yaml", "-q", "--device", "cpu"]).code, 0);
+    let pilot = plan(&[]);
+    assert!(pilot.out.contains("(of the 3 differences so far)"), "{}", pilot.out);
 }
 
 #[test]
@@ -541,6 +568,7 @@ fn the_reference_spec_is_whole_and_true() {
         "name",
         "description",
         "baseline",
+        "primary_contrast",
         "arms",
         "sweep",
         "seeds",
@@ -616,7 +644,9 @@ fn the_shipped_specs_are_sound() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "yaml") {
+            } else if path.extension().is_some_and(|e| e == "yaml")
+                && !path.ends_with("claims.yaml")
+            {
                 specs += 1;
                 let found = vlora::spec::load(&path, &[], &vlora::models::parameters);
                 if let Err(e) = found {

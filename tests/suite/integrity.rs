@@ -171,8 +171,8 @@ fn a_run_is_whole_or_names_the_file_that_is_not() {
     }
 }
 
-/// The commands, by the real program: each refuses what is damaged and says what to do, or says what is
-/// missing.
+/// The commands, by the real program: each refuses what is damaged or leaves it out, and says what to do, or
+/// says what is missing.
 #[test]
 fn no_command_passes_over_damage() {
     let trained = Trained::new();
@@ -197,9 +197,17 @@ fn no_command_passes_over_damage() {
                         assert_eq!(ran.code, 0, "{case}");
                         let note = "note: results/tiny: 1 of 4 finished runs without weights";
                         assert!(ran.err.starts_with(note), "{case}");
-                    } else {
+                    } else if args[0] == "evaluate" {
                         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{case}");
                         assert!(ran.err.contains("trains it again"), "{case}");
+                    } else {
+                        // The table is of the other runs, and names this one.
+                        assert_eq!(ran.code, 1, "{case}");
+                        assert!(ran.err.contains("trains it again"), "{case}");
+                        let note = format!("its run {} is not as the run left it", trained.id());
+                        assert!(ran.out.contains(&note), "{case}: {}", ran.out);
+                        let arms = ["baseline", "vlora"].map(|arm| ran.out.contains(arm));
+                        assert_eq!(arms, [true, true], "{case}");
                     }
                 }
                 let row = trained.row();
@@ -272,4 +280,23 @@ fn a_damaged_experiment_is_named_and_the_others_are_listed() {
     }
     let named = trained.command(&["runs", "results/other"]);
     assert!(named.code == 0 && named.err.contains("the record is damaged"), "{}", named.err);
+}
+
+/// Each damaged run is named, and the table is of the others.
+#[test]
+fn a_report_names_all_damaged_runs_and_goes_on() {
+    let trained = Trained::new();
+    let report = ["report", "results/tiny"];
+    let whole = trained.command(&report);
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    for run in &trained.runs {
+        fs::remove_file(run.join(RunFolder::TEST)).unwrap();
+    }
+    let ran = trained.command(&report);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("2 finished runs are damaged and left out"), "{}", ran.err);
+    for run in &trained.runs {
+        let id = run.file_name().unwrap().to_str().unwrap();
+        assert!(ran.err.contains(id) && ran.out.contains(id), "{}", ran.err);
+    }
 }

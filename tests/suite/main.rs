@@ -15,6 +15,7 @@ mod bad_specs;
 mod base_models;
 mod bench;
 mod checkpoints;
+mod claims;
 mod cli;
 mod costs;
 #[cfg(feature = "cuda")]

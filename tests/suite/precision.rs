@@ -146,7 +146,7 @@ fn a_table_says_in_what_it_was_computed_and_where_arms_differ() {
     execute(&plan, &folder, ALONE, &AtomicBool::new(false), &mut Silent).unwrap();
     let mut record = plan.record();
     let alike = Summary::of(record.clone(), &folder, evidence).unwrap().markdown();
-    assert!(alike.contains("- Computed in float32 (`precision: float32`)."), "{alike}");
+    assert!(alike.contains("- Precision: computed in float32 (`precision: float32`)."), "{alike}");
     assert!(!alike.contains("| precision |") && !alike.contains("Not all arms"), "{alike}");
 
     // The second arm's evidence as a GPU leaves it.
@@ -161,13 +161,14 @@ fn a_table_says_in_what_it_was_computed_and_where_arms_differ() {
     let table = summary.markdown();
     for part in [
         "| precision |",
-        "`baseline`: Computed in float32",
-        "`vlora`: Activations and matrix products in bfloat16; parameters, AdamW's moments",
+        "Precision: `baseline`: computed in float32",
+        "Precision: `vlora`: activations and matrix products in bfloat16; parameters, AdamW's moments",
         "Not all arms were computed in the same precision",
     ] {
         assert!(table.contains(part), "{part} is missing in {table}");
     }
-    let cells: BTreeMap<&str, &str> = table
+    let (arms, _) = table.split_once("\n## ").unwrap();
+    let cells: BTreeMap<&str, &str> = arms
         .lines()
         .filter(|l| l.starts_with("| baseline |") || l.starts_with("| vlora |"))
         .map(|l| {

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use vlora::report::{Summary, write_report};
-use vlora::results::ExperimentFolder;
+use vlora::results::{ExperimentFolder, ExperimentRecord, PrimaryContrast};
 use vlora::tasks::evidence;
 
 use crate::common::evidence::{Outcome, leave};
 use crate::common::program::{Ran, command, vlora};
-use crate::common::spec::Spec;
+use crate::common::spec::{Spec, TINY};
 use crate::common::svg;
 
 fn read(dir: &Path, name: &str) -> String {
@@ -393,7 +393,8 @@ fn without_code(line: &str) -> String {
 /// what no spec may say.
 #[test]
 fn texts_from_outside_stay_in_their_place() {
-    const NASTY: &str = "=a|b\n# x <script>alert(1)</script> `c` \x1b[31m \u{202e}&amp;\u{fffe}\"'";
+    const NASTY: &str =
+        "=a|b\n# x $\\input{x}$ <script>alert(1)</script> `c` \x1b[31m \u{202e}&amp;\u{fffe}\"'";
     let dir = tempfile::tempdir().unwrap();
     let (folder, mut record) =
         leave(dir.path(), &many_arms(3), &|variant, seed| match (variant, seed) {
@@ -433,6 +434,9 @@ fn texts_from_outside_stay_in_their_place() {
         assert!(text.contains("&lt;script&gt;") && text.contains("\\x1b[31m"), "{file}");
     }
 
+    let page = read(dir.path(), "report.html");
+    assert!(!page.contains("<script") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+
     let markdown = read(dir.path(), "table.md");
     // Outside of code, which shows every character, no tag begins.
     for line in markdown.lines() {
@@ -440,12 +444,23 @@ fn texts_from_outside_stay_in_their_place() {
         assert!(!outside.contains('<') && !outside.contains('`'), "{outside}");
     }
     let headings: Vec<&str> = markdown.lines().filter(|l| l.starts_with('#')).collect();
-    assert_eq!(headings.len(), 1, "{headings:?}");
+    assert_eq!(headings.len(), 2, "{headings:?}");
     assert!(markdown.contains("\n\\- a list\n\ncode\n"), "{markdown}");
     let bars = |line: &str| line.replace("\\|", "").matches('|').count();
     let rows: Vec<&str> = markdown.lines().filter(|line| line.starts_with("| ")).collect();
-    assert_eq!(rows.len(), 2 + 3);
-    assert!(rows.iter().all(|row| bars(row) == bars(rows[0])), "{rows:?}");
+    let (arms, comparisons) = rows.split_at(2 + 3);
+    assert_eq!(comparisons.len(), 2 + 1);
+    for rows in [arms, comparisons] {
+        assert!(rows.iter().all(|row| bars(row) == bars(rows[0])), "{rows:?}");
+    }
+
+    // No command but those of a table is in the LaTeX, and every brace is closed.
+    let latex = read(dir.path(), "tables.tex");
+    assert!(latex.contains("\\textbackslash{}x1b{[}31m") && !latex.contains("<script"), "{latex}");
+    let bare = latex.replace("\\{", "").replace("\\}", "");
+    assert_eq!(bare.matches('{').count(), bare.matches('}').count());
+    assert_eq!(bare.matches('$').count() % 2, 0);
+    assert_eq!(latex.matches("\\input").count(), 0);
 
     let mut reader = csv::Reader::from_path(dir.path().join("table.csv")).unwrap();
     let mut negative = 0;
@@ -556,4 +571,252 @@ fn committed_results_report_again() {
         ran.err
     );
     assert_eq!(read(dir.path(), "table.md"), before);
+}
+
+/// Three arms over `seeds` seeds, of which the second is ahead by 20, 21, … examples of 1,000, and the third
+/// is behind by one or two examples of them or ahead.
+fn compared(seeds: usize) -> Spec {
+    let list: Vec<String> = (0..seeds).map(|seed| seed.to_string()).collect();
+    many_arms(3).set(&format!("seeds=[{}]", list.join(", ")))
+}
+
+fn ahead(variant: usize, seed: u64) -> Outcome {
+    let seed = seed as usize;
+    Outcome::Right(match variant {
+        0 => 500 + 3 * seed,
+        1 => 520 + 4 * seed,
+        _ => 499 + 3 * seed + 2 * (seed % 2),
+    })
+}
+
+#[test]
+fn comparisons_have_intervals_and_tests() {
+    let dir = tempfile::tempdir().unwrap();
+    let summary = report(dir.path(), &compared(8), &ahead);
+    let [sure, unsure] = summary.comparisons()[..] else { panic!("two comparisons") };
+    // Differences of 0.020 to 0.027: mean 0.0235, deviation √6 / 1000, t of seven degrees 2.3646.
+    let interval = sure.1.interval.unwrap();
+    assert!((sure.1.difference.mean - 0.0235).abs() < 1e-12);
+    assert!((interval.high - 0.0235 - 2.364624 * (6f64 / 8.0).sqrt() / 1e3).abs() < 1e-8);
+    // All eight of one sign: 2/256, doubled for two comparisons.
+    assert_eq!((sure.1.sign_flip, sure.1.adjusted), (Some(2.0 / 256.0), Some(4.0 / 256.0)));
+    assert_eq!((unsure.1.sign_flip, unsure.1.is_significant()), (Some(1.0), false));
+    // Right answers come first in the order of the examples, so the better run alone has the difference.
+    let examples = sure.1.pairs[3].examples.unwrap();
+    assert_eq!((examples.arm_only, examples.baseline_only), (23, 0));
+    assert!((examples.p / (2.0 * 0.5f64.powi(23)) - 1.0).abs() < 1e-9);
+
+    let markdown = read(dir.path(), "table.md");
+    for part in [
+        "| **+2.4 (+2.1 to +2.6)** |",
+        "## Comparisons with the baseline",
+        "| a1 | exploratory | 8 | **+2.4** | +2.1 to +2.6 | 0.008 | 0.016 | \\< 0.001 |",
+        "| a2 | exploratory | 8 | +0.0 |",
+        "All comparisons are exploratory: the spec names no primary contrast.",
+        "Bold: at most 0.05 by that test, adjusted by Holm's method.",
+    ] {
+        assert!(markdown.contains(part), "{part} is missing in\n{markdown}");
+    }
+    let latex = read(dir.path(), "tables.tex");
+    for part in ["\\textbf{+2.4 (+2.1 to +2.6)}", "\\textless{} 0.001 \\\\", "\\label{tab:tiny}"] {
+        assert!(latex.contains(part), "{part} is missing in\n{latex}");
+    }
+    for line in ["\\begin", "\\end"] {
+        // Two floats, each with a tabular and a minipage.
+        assert_eq!(latex.matches(line).count(), 6);
+    }
+    let lines = |name: &str| read(dir.path(), name).lines().count();
+    assert_eq!((lines("comparisons.csv"), lines("pairs.csv")), (3, 17));
+    assert!(read(dir.path(), "pairs.csv").contains("\na1,3,0.02300000000000002,23,0,"));
+
+    // One arm alone has no comparison, and the files of those before go.
+    report(dir.path(), &Spec::tiny().without("arms.vlora"), &ahead);
+    let there = ["comparisons.csv", "pairs.csv", "table.csv"].map(|f| dir.path().join(f).exists());
+    assert_eq!(there, [false, false, true]);
+}
+
+#[test]
+fn too_few_seeds_are_not_tested() {
+    for (seeds, least, needed) in [(2, "0.50", 7), (5, "0.062", 7), (6, "0.031", 7)] {
+        let dir = tempfile::tempdir().unwrap();
+        report(dir.path(), &compared(seeds), &ahead);
+        let markdown = read(dir.path(), "table.md");
+        let row = markdown.lines().rfind(|line| line.starts_with("| a1 |")).unwrap();
+        assert!(row.contains("| too few seeds | too few seeds |"), "{row}");
+        assert!(!markdown.contains("**"), "{markdown}");
+        let note =
+            format!("With {seeds} seeds the exact sign-flip test gives no p-value below {least}");
+        assert!(markdown.contains(&note), "{note} is missing in\n{markdown}");
+        assert!(markdown.contains(&format!("for which it takes {needed} at least")), "{markdown}");
+    }
+}
+
+#[test]
+fn a_primary_contrast_is_tested_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, mut record) = leave(dir.path(), &compared(6), &ahead);
+    let named = |finished_before| {
+        Some(PrimaryContrast {
+            label: "a1".into(),
+            spec_sha256: "0123456789abcdef".into(),
+            finished_before,
+        })
+    };
+    record.primary_contrast = named(0);
+    let summary = Summary::of(record.clone(), &folder, evidence).unwrap();
+    let [primary, other] = summary.comparisons()[..] else { panic!("two comparisons") };
+    assert_eq!((primary.1.is_primary, primary.1.family), (true, 1));
+    assert_eq!(primary.1.adjusted, Some(2.0 / 64.0));
+    assert!(primary.1.is_significant() && !other.1.is_significant());
+    let markdown = summary.markdown();
+    assert!(markdown.contains("| a1 | primary | 6 | **"), "{markdown}");
+    let note = "The primary contrast is `a1` against the baseline, named before any run had finished \
+                (spec 0123456789ab…)";
+    assert!(markdown.contains(note), "{markdown}");
+
+    // Named when results were there.
+    record.primary_contrast = named(3);
+    let summary = Summary::of(record, &folder, evidence).unwrap();
+    assert!(summary.comparisons().iter().all(|(_, c)| !c.is_primary && c.family == 2));
+    let note = "`a1` was named as primary contrast after 3 of the runs had finished";
+    assert!(summary.markdown().contains(note), "{}", summary.markdown());
+}
+
+/// By the real program: the record keeps when the contrast was named.
+#[test]
+fn a_primary_contrast_is_kept_as_it_was_named_first() {
+    let run = |dir: &Path, more: &str| {
+        let text = format!("{}{more}", TINY.replace("seeds: [0]", "seeds: [0, 1]"));
+        fs::write(dir.join("tiny.yaml"), text).unwrap();
+        let ran = vlora(dir, &["run", "tiny.yaml", "-q", "--device", "cpu"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let record: ExperimentRecord =
+            ExperimentFolder::new(dir.join("results/tiny")).read_record().unwrap();
+        record.primary_contrast
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let first = run(dir.path(), "primary_contrast: vlora\n").unwrap();
+    assert_eq!((first.label.as_str(), first.finished_before), ("vlora", 0));
+    // Another text of the spec with the same contrast.
+    assert_eq!(run(dir.path(), "primary_contrast: vlora # as before\n"), Some(first));
+    // Taken away and named again, with results at hand.
+    assert_eq!(run(dir.path(), ""), None);
+    let again = run(dir.path(), "primary_contrast: vlora\n").unwrap();
+    assert_eq!((again.label.as_str(), again.finished_before), ("vlora", 4));
+}
+
+/// What all arms share is said once, and the rest by as few notes as name it.
+#[test]
+fn notes_say_once_what_arms_share() {
+    let notes = |spec: &Spec| {
+        let dir = tempfile::tempdir().unwrap();
+        let summary = report(dir.path(), spec, &|_, _| Outcome::Right(700));
+        summary
+            .notes()
+            .into_iter()
+            .filter(|note| note.starts_with("VLoRA") || note.starts_with("Model"))
+            .collect::<Vec<_>>()
+    };
+    let swept = Spec::tiny().set("model.depth=3").set("vlora.compound_size=3").set(
+        "sweep={vlora.reference: [base, previous], vlora.detach: [true, false], vlora.init: [authors, lora]}",
+    );
+    let got = notes(&swept);
+    assert_eq!(
+        got[..7],
+        [
+            "VLoRA: compounds of 3 layers; targets attn.qkv, attn.proj, mlp.fc1, mlp.fc2; alpha 1; A and B \
+             decay as other matrices do (ours: the authors publish no training).",
+            "VLoRA: arms with `vlora.reference: base`: increments add to the compound's first layer \
+             (`reference: base`, the authors' code).",
+            "VLoRA: arms with `vlora.reference: previous`: increments add to the layer before \
+             (`reference: previous`, the paper's text).",
+            "VLoRA: arms with `vlora.detach: true`: the gradient stops there (`detach: true`, the authors' \
+             code).",
+            "VLoRA: arms with `vlora.detach: false`: the gradient flows through it (`detach: false`).",
+            "VLoRA: arms with `vlora.init: authors`: A and B start Kaiming-uniform (`init: authors`).",
+            "VLoRA: arms with `vlora.init: lora`: B starts at zero (`init: lora`).",
+        ]
+    );
+    assert_eq!(got.len(), 8);
+    assert!(
+        got[7].starts_with("Model and training: ViT of width 16, depth 3, 2 heads"),
+        "{}",
+        got[7]
+    );
+    // Two questions that are answered alike by the same arms take one note each for them.
+    let two = Spec::tiny()
+        .arm("slow", "{method: dense, training: {learning_rate: 0.5, weight_decay: 0}}");
+    let got = notes(&two);
+    assert_eq!(got.len(), 4, "{got:?}");
+    assert_eq!(
+        got[2],
+        "Model and training: `baseline`, `vlora`: peak rate 0.003; weight decay 0.05."
+    );
+    assert_eq!(got[3], "Model and training: `slow`: peak rate 0.5; weight decay 0.");
+}
+
+/// The differences of the table, sorted, each with its arm's mark and its interval.
+#[test]
+fn effects_are_sorted_and_bear_the_arms_marks() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = many_arms(9).set("seeds=[0, 1, 2]");
+    let right = |variant: usize, seed: u64| 600 + variant * 37 % 100 + 3 * seed as usize * variant;
+    let summary = report(dir.path(), &spec, &|v, seed| Outcome::Right(right(v, seed)));
+    let chart = read(dir.path(), "effects.svg");
+    let elements = svg::elements(&chart);
+    // The arms by name, from the top.
+    let is_arm =
+        |e: &&svg::Element| e.tag == "text" && e.text.starts_with('a') && e.text.len() == 2;
+    let mut names: Vec<(f64, String)> =
+        elements.iter().filter(is_arm).map(|e| (e.points[0].1, e.text.clone())).collect();
+    names.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut want: Vec<(f64, String)> = summary
+        .comparisons()
+        .into_iter()
+        .map(|(arm, c)| (-c.difference.mean, arm.variant.label.clone()))
+        .collect();
+    want.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let labels =
+        |all: &[(f64, String)]| all.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(labels(&names), labels(&want));
+    for (_, c) in summary.comparisons() {
+        let (low, high) = (c.interval.unwrap().low, c.interval.unwrap().high);
+        let sign = |v: f64| format!("{}{:.1}", if v >= 0.0 { "+" } else { "−" }, 100.0 * v.abs());
+        let text = format!("{} ({} to {})", sign(c.difference.mean), sign(low), sign(high));
+        assert!(elements.iter().any(|e| e.text == text), "{text}");
+    }
+    // A small circle for each seed, beside the marks.
+    let circles = |e: &&svg::Element| {
+        e.tag == "circle" && e.fill == "none" && (e.points[2].0 - e.points[1].0 - 6.0).abs() < 0.1
+    };
+    assert_eq!(elements.iter().filter(circles).count(), 8 * 3);
+}
+
+/// The page has everything in it, and asks for nothing outside.
+#[test]
+fn the_page_is_whole_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = many_arms(4).set("seeds=[0, 1]").set("training.epochs=3");
+    let summary = report(dir.path(), &spec, &|variant, seed| match (variant, seed) {
+        (2, 1) => Outcome::Failed("it broke <b>here</b>"),
+        (3, _) => Outcome::Unfinished,
+        _ => Outcome::Right(700 + variant),
+    });
+    let page = read(dir.path(), "report.html");
+    for part in
+        ["<!DOCTYPE html>", "Comparisons with the baseline", "it broke &lt;b&gt;here", "5 of 8"]
+    {
+        assert!(page.contains(part), "{part} is missing");
+    }
+    for run in summary.runs() {
+        assert!(page.contains(&run.id), "run {} is missing", run.id);
+    }
+    let svgs = fs::read_dir(dir.path()).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "svg")
+    });
+    assert_eq!(page.matches("<figure>").count(), svgs.count());
+    for outside in ["http:", "https:", "<script", "src=", "@import", "url(", "<b>here"] {
+        let found = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!found.contains(outside), "{outside}");
+    }
 }

@@ -17,6 +17,8 @@ fn committed(folder: &Path, found: &mut Vec<PathBuf>) {
     for path in entries {
         match path.is_dir() {
             true => committed(&path, found),
+            // Claims are no spec.
+            false if path.ends_with("claims.yaml") => {}
             false if path.extension().is_some_and(|e| e == "yaml") => found.push(path),
             false => {}
         }

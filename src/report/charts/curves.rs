@@ -123,7 +123,7 @@ impl Panel {
             .y_label_area_size(style.px(44))
             .build_cartesian_2d(x, y)?;
         let whole = |v: f64| if v.fract() == 0.0 { format!("{v:.0}") } else { String::new() };
-        style.axes(&mut chart, "Epoch", "", Some(&whole))?;
+        style.axes(&mut chart, area, "Epoch", "", Some(&whole))?;
         for s in &self.series {
             let band: Vec<_> = s.points.iter().map(|p| (p.0, p.2, p.3)).collect();
             style.band(&mut chart, &band, s.look)?;

@@ -92,7 +92,7 @@ impl Panel {
             .x_label_area_size(style.px(40))
             .y_label_area_size(style.px(52))
             .build_cartesian_2d(x, 0.0..100.0)?;
-        style.axes(&mut chart, "Rank", "Energy kept (%)", Some(&power_of_two))?;
+        style.axes(&mut chart, area, "Rank", "Energy kept (%)", Some(&power_of_two))?;
         let looks = || legend.iter().map(|(_, look)| *look);
         if let Some(look) = looks().next() {
             style.band(&mut chart, &self.band, look)?;

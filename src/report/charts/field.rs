@@ -129,6 +129,7 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
         axis: Axis::Places(labels),
         series: series.collect(),
         levels,
+        front: Vec::new(),
         legend,
     })
 }

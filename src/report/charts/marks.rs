@@ -135,13 +135,20 @@ impl Style {
                 }
             }
             Outline::Polygon(corners) => {
-                let mut points: Vec<(i32, i32)> = corners.iter().map(at).collect();
                 if filled {
+                    let points: Vec<(i32, i32)> = corners.iter().map(at).collect();
                     return area.draw(&Polygon::new(points, look.colour.filled()));
                 }
-                area.draw(&Polygon::new(points.clone(), WHITE.filled()))?;
-                points.extend(points.first().copied());
-                area.draw(&PathElement::new(points, stroke))
+                // A polygon in a polygon: a stroke would have notches at its corners.
+                for (size, colour) in [(1.15, look.colour), (0.6, WHITE)] {
+                    let points = scaled(corners, size);
+                    let at = |(dx, dy): (f64, f64)| {
+                        (x + self.fraction(dx), y + self.fraction(dy))
+                    };
+                    let points: Vec<(i32, i32)> = points.into_iter().map(at).collect();
+                    area.draw(&Polygon::new(points, colour.filled()))?;
+                }
+                Ok(())
             }
             Outline::Strokes(strokes) => {
                 for ends in strokes {
@@ -204,6 +211,17 @@ impl Style {
         let (left, top) = area.get_base_pixel();
         self.mark(area, (x - left, y - top), look)
     }
+}
+
+/// The corners of a polygon, moved away from their middle by a factor.
+fn scaled(corners: &[(i32, i32)], factor: f64) -> Vec<(f64, f64)> {
+    let n = corners.len() as f64;
+    let middle = |of: fn(&(i32, i32)) -> i32| corners.iter().map(of).sum::<i32>() as f64 / n;
+    let (x, y) = (middle(|c| c.0), middle(|c| c.1));
+    let moved = |c: &(i32, i32)| {
+        (x + factor * (f64::from(c.0) - x), y + factor * (f64::from(c.1) - y))
+    };
+    corners.iter().map(moved).collect()
 }
 
 /// A shape in pixels around its centre.

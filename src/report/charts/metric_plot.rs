@@ -23,6 +23,8 @@ pub struct MetricPlot {
     pub series: Vec<Series>,
     /// Horizontal lines, for arms that have no place on the x axis.
     pub levels: Vec<(Look, Spread)>,
+    /// Corners of the Pareto front, in the metric's unit.
+    pub front: Vec<(f64, f64)>,
     pub legend: Legend,
 }
 
@@ -55,6 +57,11 @@ pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
         .collect();
     let mut legend =
         Legend::new(finished().map(|(arm, look, _)| (summary.marked_label(arm), look, Key::Mark)));
+    let points = series.iter().flat_map(|s| &s.points).map(|(x, test)| (*x, test.mean));
+    let front = front(points.collect(), summary.metric());
+    if front.len() > 1 {
+        legend.add_sentence("Grey line: no arm with as few parameters has a better mean.");
+    }
     legend.add_notes(summary);
     (!series.is_empty()).then(|| MetricPlot {
         x_title: "Parameters".into(),
@@ -62,8 +69,33 @@ pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
         axis: Axis::FromZero,
         series,
         levels: Vec::new(),
+        front,
         legend,
     })
+}
+
+/// The Pareto front of points (parameters, metric): those that no point with as few parameters is
+/// better than. Joined by steps; in the metric's unit.
+fn front(mut points: Vec<(f64, f64)>, metric: &Metric) -> Vec<(f64, f64)> {
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut corners: Vec<(f64, f64)> = Vec::new();
+    let mut best: Option<f64> = None;
+    for (x, value) in points {
+        if best.is_some_and(|best| !metric.is_better(value, best)) {
+            continue;
+        }
+        match corners.last().copied() {
+            // Of arms of one size, the best counts.
+            Some((last, _)) if last == x => {
+                corners.pop();
+            }
+            Some((_, level)) => corners.push((x, level)),
+            None => {}
+        }
+        corners.push((x, metric.shown(value)));
+        best = Some(value);
+    }
+    corners
 }
 
 /// Least and greatest width of the plot without the legend, in pixels. In between, it grows with
@@ -72,6 +104,7 @@ const PLOT_WIDTH: (u32, u32) = (560, 4000);
 /// In pixels: the margin around the plot, and the width of the y axis labels.
 const MARGIN: u32 = 14;
 const Y_LABELS: u32 = 58;
+const FRONT: RGBColor = RGBColor(150, 150, 150);
 /// Pixels between two marks side by side.
 const STEP: u32 = 14;
 
@@ -185,7 +218,7 @@ impl Chart for MetricPlot {
         let spreads = points().map(|p| &p.1).chain(self.levels.iter().map(|(_, s)| s));
         let y = padded(spreads.flat_map(|spread| self.bar_ends(spread)), 0.15);
         let x = match self.axis {
-            Axis::FromZero => 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.25,
+            Axis::FromZero => 0.0..points().map(|p| p.0).fold(1.0, f64::max) * 1.1,
             Axis::Places(_) => self.with_levels(padded(points().map(|p| p.0), 0.15)),
         };
         let (x_range, y_height) = (x.clone(), y.end - y.start);
@@ -205,13 +238,15 @@ impl Chart for MetricPlot {
         };
         match &self.axis {
             Axis::FromZero => {
-                style.axes(&mut chart, &title, &self.y_title(), Some(&short_count))?
+                style.axes(&mut chart, &area, &title, &self.y_title(), Some(&short_count))?
             }
             Axis::Places(labels) => {
-                style.axes(&mut chart, &title, &self.y_title(), None)?;
+                style.axes(&mut chart, &area, &title, &self.y_title(), None)?;
                 place_labels(&chart, &area, labels, style)?;
             }
         }
+        let front = FRONT.stroke_width(style.px(1));
+        chart.draw_series([PathElement::new(self.front.clone(), front)])?;
         self.draw_levels(&mut chart, (x_low, x_high), style)?;
         for (s, xs) in self.series.iter().zip(&places).filter(|(s, _)| s.joined) {
             let line =
@@ -295,6 +330,24 @@ fn place_labels<DB: DrawingBackend>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_front_has_no_point_that_another_beats() {
+        use crate::results::Better;
+        let metric = Metric {
+            name: "share",
+            unit: "%",
+            difference_unit: "points",
+            scale: 100.0,
+            decimals: 1,
+            better: Better::Higher,
+        };
+        let points = vec![(30.0, 0.5), (10.0, 0.25), (20.0, 0.125), (10.0, 0.375), (40.0, 0.5)];
+        assert_eq!(front(points.clone(), &metric), [(10.0, 37.5), (30.0, 37.5), (30.0, 50.0)]);
+        let lower = Metric { better: Better::Lower, ..metric };
+        assert_eq!(front(points, &lower), [(10.0, 25.0), (20.0, 25.0), (20.0, 12.5)]);
+        assert!(front(Vec::new(), &lower).is_empty());
+    }
 
     #[test]
     fn marks_are_moved_apart_as_little_as_it_takes() {

@@ -2,6 +2,7 @@
 
 mod chart;
 mod curves;
+mod effects;
 mod energy;
 mod field;
 mod legend;
@@ -20,6 +21,7 @@ use crate::spec::flatten;
 
 const ENERGY: &str = "energy-vs-rank";
 const CURVES: &str = "learning-curves";
+const EFFECTS: &str = "effects";
 const PARAMETERS: &str = "metric-vs-parameters";
 const RANK: &str = "metric-vs-rank";
 
@@ -37,27 +39,55 @@ pub fn file_names(summary: &Summary) -> impl Iterator<Item = String> {
     let fields: BTreeSet<String> =
         summary.arms.iter().flat_map(|arm| flatten(&arm.variant.spec).into_keys()).collect();
     let against = fields.into_iter().filter_map(|field| chart_name(&field));
-    let charts = [CURVES, PARAMETERS, RANK].map(String::from).into_iter().chain(against);
+    let charts = [CURVES, EFFECTS, PARAMETERS, RANK].map(String::from).into_iter().chain(against);
     charts.flat_map(|name| ["svg", "png"].map(|ending| format!("{name}.{ending}")))
 }
 
-/// Draws every chart that the evidence allows: (file name, content).
-pub fn draw_all(summary: &Summary) -> Result<Vec<(String, Vec<u8>)>> {
+/// File name, title and content.
+pub type ChartFile = (String, String, Vec<u8>);
+
+/// Draws every chart that the evidence allows, each as SVG and PNG.
+pub fn draw_all(summary: &Summary) -> Result<Vec<ChartFile>> {
     style::register_fonts()?;
     let mut files = Vec::new();
-    if let Some(curves) = curves::Curves::new(summary) {
-        render(CURVES, curves.size(), &curves, &mut files)?;
+    let metric = summary.metric().name;
+    if let Some(effects) = effects::Effects::new(summary) {
+        let title =
+            "Difference to the baseline with its 95 % interval; small circles are single seeds";
+        add(&mut files, title, EFFECTS, effects.size(), &effects)?;
     }
     if let Some(scatter) = metric_plot::against_parameters(summary) {
-        render(PARAMETERS, scatter.size(), &scatter, &mut files)?;
+        let title =
+            format!("Test {metric} against parameters, mean ± standard deviation over seeds");
+        add(&mut files, &title, PARAMETERS, scatter.size(), &scatter)?;
     }
     for field in field::fields(summary) {
         let Some(name) = chart_name(&field) else { continue };
         if let Some(lines) = field::against_field(summary, &field) {
-            render(&name, lines.size(), &lines, &mut files)?;
+            let title =
+                format!("Test {metric} against {field}, mean ± standard deviation over seeds");
+            add(&mut files, &title, &name, lines.size(), &lines)?;
         }
     }
+    if let Some(curves) = curves::Curves::new(summary) {
+        let title = "Learning curves: mean over seeds, in a band from the smallest to the largest";
+        add(&mut files, title, CURVES, curves.size(), &curves)?;
+    }
     Ok(files)
+}
+
+/// Draws a chart as SVG and PNG.
+fn add<C: chart::Chart>(
+    files: &mut Vec<ChartFile>,
+    title: &str,
+    name: &str,
+    size: (u32, u32),
+    drawing: &C,
+) -> Result<()> {
+    let mut drawn = Vec::new();
+    render(name, size, drawing, &mut drawn)?;
+    files.extend(drawn.into_iter().map(|(name, content)| (name, title.to_string(), content)));
+    Ok(())
 }
 
 /// Draws the energy that each rank keeps: (file name, content).

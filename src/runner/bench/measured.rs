@@ -15,6 +15,8 @@ pub struct Measured {
     /// The whole step, measured from the end of the step before. It exceeds the sum of the parts
     /// below by the overhead of the loop.
     pub step: Quartiles,
+    /// The median step of each round, in seconds.
+    pub rounds: Vec<f64>,
     pub wait: Quartiles,
     pub forward: Quartiles,
     pub backward: Quartiles,
@@ -44,5 +46,12 @@ impl Measured {
     /// Floating-point operations of the matrix products of a step.
     pub fn step_flops(&self) -> f64 {
         self.cost.training_flops * self.units
+    }
+
+    /// The step time over another variant's: the ratio of each round's medians. Rounds that only one
+    /// of them has count for nothing.
+    pub fn over(&self, other: &Measured) -> Option<Quartiles> {
+        let rounds = self.rounds.iter().zip(&other.rounds);
+        Quartiles::of(rounds.map(|(own, other)| own / other).collect())
     }
 }

@@ -10,7 +10,7 @@ mod rate;
 mod timing;
 
 pub use examples::Examples;
-pub use measure::measure;
+pub use measure::Timings;
 pub use measured::Measured;
 pub use quartiles::Quartiles;
 pub use rate::{Rate, largest_product};

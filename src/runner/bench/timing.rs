@@ -19,7 +19,8 @@ pub struct Amount {
     pub steps: usize,
     /// Untimed steps before them.
     pub warmup: usize,
-    /// Whether one more step follows, whose GPU kernels and products are timed one by one.
+    /// Whether one more step follows, whose GPU kernels and products are timed one by one, in the
+    /// first round.
     pub kernels: bool,
 }
 
@@ -28,6 +29,11 @@ impl Amount {
     pub fn total(self) -> usize {
         let passes = self.warmup.min(1) + self.passes();
         self.warmup + self.steps + passes + usize::from(self.kernels)
+    }
+
+    /// What is timed in a round; the first is number 0.
+    pub fn of_round(self, round: usize) -> Amount {
+        Amount { kernels: self.kernels && round == 0, ..self }
     }
 
     pub fn passes(self) -> usize {

@@ -13,10 +13,15 @@ pub struct Element {
     pub points: Vec<Point>,
     /// Of a text.
     pub text: String,
+    pub bold: bool,
 }
 
 pub fn elements(svg: &str) -> Vec<Element> {
     let mut elements = Vec::new();
+    // The picture's first attribute is its width in pixels; its box has finer units.
+    let after = |text: &str| svg[svg.find(text).unwrap() + text.len()..].to_string();
+    let first = |text: String| text.split(['"', ' ']).next().unwrap().parse::<f64>().unwrap();
+    let units = first(after("viewBox=\"0 0 ")) / first(after("<svg width=\""));
     for piece in svg.split('<').skip(1).filter(|piece| !piece.starts_with('/')) {
         let (head, text) = piece.split_once('>').unwrap();
         let tag = head.split([' ', '/']).next().unwrap().to_string();
@@ -24,7 +29,8 @@ pub fn elements(svg: &str) -> Vec<Element> {
             let from = head.find(&format!(" {name}=\""))? + name.len() + 3;
             Some(head[from..from + head[from..].find('"')?].to_string())
         };
-        let number = |name: &str| attribute(name).map_or(0.0, |v| v.parse::<f64>().unwrap());
+        let number =
+            |name: &str| attribute(name).map_or(0.0, |v| v.parse::<f64>().unwrap() / units);
         let points = match tag.as_str() {
             "circle" => {
                 let (x, y, r) = (number("cx"), number("cy"), number("r"));
@@ -36,7 +42,11 @@ pub fn elements(svg: &str) -> Vec<Element> {
             }
             "line" => vec![(number("x1"), number("y1")), (number("x2"), number("y2"))],
             "text" => vec![(number("x"), number("y"))],
-            _ => attribute("points").unwrap_or_default().split_whitespace().map(pair).collect(),
+            _ => attribute("points")
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(|p| pair(p, units))
+                .collect(),
         };
         let unescaped =
             [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
@@ -44,6 +54,7 @@ pub fn elements(svg: &str) -> Vec<Element> {
         elements.push(Element {
             fill: attribute("fill").unwrap_or_default(),
             stroke: attribute("stroke").unwrap_or_default(),
+            bold: attribute("font-weight").is_some_and(|weight| weight == "bold"),
             opacity: attribute("opacity").map_or(1.0, |v| v.parse().unwrap()),
             tag,
             points,
@@ -53,9 +64,9 @@ pub fn elements(svg: &str) -> Vec<Element> {
     elements
 }
 
-fn pair(text: &str) -> Point {
+fn pair(text: &str, units: f64) -> Point {
     let (x, y) = text.split_once(',').unwrap();
-    (x.parse().unwrap(), y.parse().unwrap())
+    (x.parse::<f64>().unwrap() / units, y.parse::<f64>().unwrap() / units)
 }
 
 impl Element {
@@ -68,7 +79,8 @@ impl Element {
         }
         let (x, y) = (self.points[0].0 - other.points[0].0, self.points[0].1 - other.points[0].1);
         let mut all = self.points.iter().zip(&other.points);
-        let same = all.all(|(a, b)| (a.0 - b.0, a.1 - b.1) == (x, y));
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        let same = all.all(|(a, b)| near(a.0 - b.0, x) && near(a.1 - b.1, y));
         same.then_some((x, y))
     }
 
@@ -94,8 +106,14 @@ pub struct Entry {
 
 /// The legend's entries, marks without the pieces of lines behind them. `names` are looked for.
 pub fn legend(elements: &[Element], names: &[String]) -> Vec<Entry> {
+    // A name stands whole, or behind the heading that it shares with others.
+    let is_named = |(i, e): (usize, &Element), name: &str| {
+        let heading = || elements[..i].iter().rfind(|e| e.tag == "text" && e.bold);
+        let behind = |h: &Element| format!("{} {}", h.text, e.text) == name;
+        e.tag == "text" && !e.bold && (e.text == name || heading().is_some_and(behind))
+    };
     let entry = |name: &String| {
-        let at = elements.iter().position(|e| e.tag == "text" && e.text == *name).unwrap();
+        let at = elements.iter().enumerate().position(|e| is_named(e, name)).unwrap();
         let (x, y) = elements[at].points[0];
         // A name stands 24 pixels behind its mark.
         let centre = (x - 24.0, y);
@@ -122,7 +140,12 @@ pub fn drawn(elements: &[Element], entry: &Entry) -> Vec<(Point, usize)> {
     for i in 0..=elements.len().saturating_sub(n) {
         let Some((dx, dy)) = elements[i].moved_from(&entry.mark[0]) else { continue };
         let mut rest = elements[i..i + n].iter().zip(&entry.mark);
-        if (dx, dy) != (0.0, 0.0) && rest.all(|(e, m)| e.moved_from(m) == Some((dx, dy))) {
+        if (dx, dy) != (0.0, 0.0)
+            && rest.all(|(e, m)| {
+                let moved = e.moved_from(m);
+                moved.is_some_and(|(x, y)| (x - dx).abs() < 1e-6 && (y - dy).abs() < 1e-6)
+            })
+        {
             found.push(((entry.at.0 + dx, entry.at.1 + dy), i + n));
         }
     }

@@ -1,0 +1,194 @@
+//! The table of comparisons with the baseline, and the notes that say how to read it.
+
+use super::comparison::{Comparison, Examples};
+use super::numbers::{interval, p_value, signed};
+use super::statistics::{CONFIDENCE, SIGNIFICANCE, least_p};
+use super::summary::{ArmSummary, Summary};
+use super::table::{Align, Cell, Table, percent};
+use super::text::code;
+
+/// Stands for a p-value that could not be significant.
+const TOO_FEW: &str = "too few seeds";
+
+impl Summary {
+    /// The arms that are compared with their baseline, each with its comparison.
+    pub fn comparisons(&self) -> Vec<(&ArmSummary, &Comparison)> {
+        self.arms.iter().filter_map(|arm| Some((arm, arm.comparison.as_ref()?))).collect()
+    }
+
+    /// One row per comparison with a baseline.
+    pub fn comparison_table(&self) -> Table {
+        let comparisons = self.comparisons();
+        let by_example = comparisons.iter().any(|(_, c)| c.largest_mcnemar().is_some());
+        let difference = match self.metric().difference_unit {
+            "" => "difference".to_string(),
+            unit => format!("difference ({unit})"),
+        };
+        let right = Align::Right;
+        let mut table = Table::new()
+            .column("arm", "arm", Align::Left)
+            .column("role", "role", Align::Left)
+            .column("seeds", "seeds", right)
+            .column("difference", difference, right)
+            .hidden("difference_sd")
+            .hidden("difference_low")
+            .hidden("difference_high")
+            .column("interval", format!("{} interval", level()), right)
+            .column("sign_flip_p", "sign-flip p", right)
+            .hidden("least_p")
+            .column("adjusted_p", "Holm p", right)
+            .hidden("adjusted_for")
+            .column_if(by_example, "mcnemar_p", "McNemar p, largest", right);
+        for (arm, comparison) in comparisons {
+            table.row(self.comparison_cells(arm, comparison));
+        }
+        table
+    }
+
+    fn comparison_cells(&self, arm: &ArmSummary, c: &Comparison) -> Vec<Cell> {
+        let metric = self.metric();
+        let number = |value: Option<f64>, text: &dyn Fn(f64) -> String| {
+            value.map_or_else(Cell::none, |value| Cell::number(value, text(value)))
+        };
+        let full = |value: Option<f64>| number(value, &|v| v.to_string());
+        let tested = |p: Option<f64>| {
+            number(p, &|p| if c.is_testable() { p_value(p) } else { TOO_FEW.into() })
+        };
+        let mean = c.difference.mean;
+        vec![
+            Cell::text(&arm.variant.label),
+            Cell::text(if c.is_primary { "primary" } else { "exploratory" }),
+            Cell::number(c.pairs.len(), c.pairs.len().to_string()),
+            Cell::number(mean, signed(metric, mean)).bold_if(c.is_significant()),
+            full(c.difference.sd),
+            full(c.interval.map(|bounds| bounds.low)),
+            full(c.interval.map(|bounds| bounds.high)),
+            c.interval.map_or_else(Cell::none, |bounds| Cell::text(interval(metric, bounds))),
+            tested(c.sign_flip),
+            full(Some(least_p(c.pairs.len()))),
+            tested(c.adjusted),
+            Cell::number(c.family, c.family.to_string()),
+            number(c.largest_mcnemar(), &p_value),
+        ]
+    }
+
+    /// One row per comparison and seed.
+    pub fn pair_table(&self) -> Table {
+        let right = Align::Right;
+        let mut table = Table::new()
+            .column("arm", "arm", Align::Left)
+            .column("seed", "seed", right)
+            .column("difference", "difference", right)
+            .column("arm_only", "right by the arm alone", right)
+            .column("baseline_only", "right by the baseline alone", right)
+            .column("mcnemar_p", "McNemar p", right);
+        for (arm, comparison) in self.comparisons() {
+            for pair in &comparison.pairs {
+                let count = |of: fn(&Examples) -> u64| match &pair.examples {
+                    Some(examples) => Cell::number(of(examples), of(examples).to_string()),
+                    None => Cell::none(),
+                };
+                table.row(vec![
+                    Cell::text(&arm.variant.label),
+                    Cell::number(pair.seed, pair.seed.to_string()),
+                    Cell::number(pair.difference, signed(self.metric(), pair.difference)),
+                    count(|examples| examples.arm_only),
+                    count(|examples| examples.baseline_only),
+                    pair.examples.map_or_else(Cell::none, |e| Cell::number(e.p, p_value(e.p))),
+                ]);
+            }
+        }
+        table
+    }
+
+    /// What a reader must know to judge the comparisons, as Markdown.
+    pub fn comparison_notes(&self) -> Vec<String> {
+        let comparisons = self.comparisons();
+        if comparisons.is_empty() {
+            return Vec::new();
+        }
+        let mut notes = vec![format!(
+            "Differences are taken seed by seed and averaged; the {} interval of their mean is \
+             Student's, and speaks of training with other seeds.",
+            level()
+        )];
+        notes.push(match &self.record.primary_contrast {
+            Some(primary) if primary.finished_before == 0 => format!(
+                "The primary contrast is {} against the baseline, named before any run had \
+                 finished (spec {}…). It is tested alone; all other comparisons are exploratory.",
+                code(&primary.label),
+                primary.spec_sha256.get(..12).unwrap_or(&primary.spec_sha256)
+            ),
+            Some(primary) => format!(
+                "{} was named as primary contrast after {} of the runs had finished, so it counts \
+                 as exploratory, as all comparisons do.",
+                code(&primary.label),
+                primary.finished_before
+            ),
+            None => "All comparisons are exploratory: the spec names no primary contrast.".into(),
+        });
+        notes.extend(self.test_note());
+        if comparisons.iter().any(|(_, c)| c.largest_mcnemar().is_some()) {
+            notes.push(
+                "McNemar's exact test counts the test examples that one of two runs alone has \
+                 right. It speaks of these weights on other test examples, not of training with \
+                 other seeds; the largest p-value of an arm's seeds is shown."
+                    .into(),
+            );
+        }
+        notes
+    }
+
+    /// What the sign-flip test can find with these seeds.
+    fn test_note(&self) -> Option<String> {
+        let comparisons = self.comparisons();
+        let most = comparisons.iter().map(|(_, c)| c.pairs.len()).max()?;
+        let family = comparisons.iter().map(|(_, c)| c.family).max()?;
+        let floor = format!(
+            "With {most} {} the exact sign-flip test gives no p-value below {} (2 of the 2ⁿ choices \
+             of signs)",
+            if most == 1 { "seed" } else { "seeds" },
+            p_value(least_p(most))
+        );
+        let adjusted = match family {
+            1 => String::new(),
+            n => format!(", after Holm's adjustment for {n} comparisons none below {}", {
+                p_value((n as f64 * least_p(most)).min(1.0))
+            }),
+        };
+        let testable = comparisons.iter().any(|(_, c)| c.is_testable());
+        Some(match testable {
+            false => format!(
+                "{floor}{adjusted}: too few to test at the level {SIGNIFICANCE}, for which it takes \
+                 {} at least. No difference is called significant.",
+                seeds_needed(family)
+            ),
+            true => format!(
+                "{floor}{adjusted}. Bold: at most {SIGNIFICANCE} by that test, adjusted by Holm's \
+                 method."
+            ),
+        })
+    }
+}
+
+/// The least number of seeds with which one of `comparisons` could be significant.
+pub fn seeds_needed(comparisons: usize) -> usize {
+    let is_enough = |n: &usize| comparisons as f64 * least_p(*n) <= SIGNIFICANCE;
+    (1..).find(is_enough).unwrap_or(usize::MAX)
+}
+
+/// `95 %`.
+fn level() -> String {
+    percent(CONFIDENCE).replace(".0", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_comparisons_need_more_seeds() {
+        assert_eq!([1, 2, 3, 6, 7].map(seeds_needed), [6, 7, 7, 8, 9]);
+        assert_eq!(level(), "95 %");
+    }
+}

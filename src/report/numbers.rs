@@ -1,0 +1,61 @@
+//! How statistics of a metric are printed.
+
+use super::statistics::{Interval, Spread};
+use crate::results::Metric;
+
+/// `81.3 ± 0.4` in the metric's unit.
+pub fn plus_minus(metric: &Metric, s: Spread) -> String {
+    match s.sd {
+        Some(sd) => format!("{} ± {}", number(metric, s.mean), number(metric, sd)),
+        None => number(metric, s.mean),
+    }
+}
+
+/// A difference with its sign: `+0.4`, `−2.1`.
+pub fn signed(metric: &Metric, value: f64) -> String {
+    let sign = if value >= 0.0 { "+" } else { "" };
+    format!("{sign}{}", number(metric, value))
+}
+
+/// `−2.9 to −1.3`.
+pub fn interval(metric: &Metric, interval: Interval) -> String {
+    format!("{} to {}", signed(metric, interval.low), signed(metric, interval.high))
+}
+
+/// `0.031`; `< 0.001` for smaller ones.
+pub fn p_value(p: f64) -> String {
+    match p {
+        p if p < 0.001 => "< 0.001".into(),
+        p if p < 0.1 => format!("{p:.3}"),
+        p => format!("{p:.2}"),
+    }
+}
+
+fn number(metric: &Metric, value: f64) -> String {
+    metric.number(value).replace('-', "−")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Better;
+
+    #[test]
+    fn numbers_are_printed_with_their_sign_and_unit() {
+        let metric = Metric {
+            name: "share",
+            unit: "%",
+            difference_unit: "points",
+            scale: 100.0,
+            decimals: 1,
+            better: Better::Higher,
+        };
+        let spread = |sd| Spread { n: 2, mean: -0.034, sd };
+        assert_eq!(plus_minus(&metric, spread(Some(0.0014))), "−3.4 ± 0.1");
+        assert_eq!(plus_minus(&metric, spread(None)), "−3.4");
+        assert_eq!(signed(&metric, 0.0), "+0.0");
+        assert_eq!(interval(&metric, Interval { low: -0.047, high: 0.021 }), "−4.7 to +2.1");
+        let got = [0.0004, 0.03125, 0.0996, 0.25, 1.0].map(p_value);
+        assert_eq!(got, ["< 0.001", "0.031", "0.100", "0.25", "1.00"]);
+    }
+}

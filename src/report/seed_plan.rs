@@ -1,0 +1,166 @@
+//! What the planned seeds can show, said before training.
+
+use super::comparison_table::seeds_needed;
+use super::statistics::{POWER, Spread, detectable, seeds_for_margin};
+use super::summary::Summary;
+use super::table::percent;
+use crate::results::Metric;
+
+/// The standard deviation of the differences of two arms with the same seed, in the metric's stored
+/// unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Deviation {
+    Given(f64),
+    /// Pooled over the comparisons that have finished, with so many differences in all.
+    OfRuns(f64, usize),
+}
+
+impl Deviation {
+    /// That of the finished runs; None with fewer than two pairs in each comparison.
+    pub fn of_runs(summary: &Summary) -> Option<Deviation> {
+        let spreads = summary.comparisons().into_iter().map(|(_, c)| c.difference);
+        let known = spreads.filter_map(|Spread { n, sd, .. }| Some((n, sd?)));
+        let (mut squares, mut degrees, mut pairs) = (0.0, 0, 0);
+        for (n, sd) in known {
+            squares += (n - 1) as f64 * sd * sd;
+            degrees += n - 1;
+            pairs += n;
+        }
+        (squares > 0.0).then(|| Deviation::OfRuns((squares / degrees as f64).sqrt(), pairs))
+    }
+
+    fn value(self) -> f64 {
+        match self {
+            Deviation::Given(value) | Deviation::OfRuns(value, _) => value,
+        }
+    }
+}
+
+/// A plan of seeds.
+#[derive(Clone, Copy, Debug)]
+pub struct SeedPlan<'a> {
+    pub metric: &'a Metric,
+    pub seeds: usize,
+    /// Comparisons with a baseline.
+    pub comparisons: usize,
+    /// Whether the spec names one of them as primary contrast.
+    pub has_primary: bool,
+    pub deviation: Option<Deviation>,
+    /// A loss that is small enough to be called none, in the metric's stored unit.
+    pub margin: Option<f64>,
+}
+
+impl SeedPlan<'_> {
+    /// One sentence a line.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![self.test_line()];
+        let Some(deviation) = self.deviation else {
+            lines.push(
+                "what difference they can show depends on the differences' standard deviation: give \
+                 it by --sd, or finish two seeds of two arms"
+                    .into(),
+            );
+            return lines;
+        };
+        let from = match deviation {
+            Deviation::Given(_) => "as given".to_string(),
+            Deviation::OfRuns(_, pairs) => format!("of the {pairs} differences so far"),
+        };
+        let (sd, power) = (self.difference(deviation.value()), percent(POWER).replace(".0", ""));
+        if let Some(least) = detectable(self.seeds, deviation.value()) {
+            lines.push(format!(
+                "with a standard deviation of {sd} ({from}), a true difference of {} is found with \
+                 probability {power}",
+                self.difference(least)
+            ));
+        }
+        if let Some(margin) = self.margin {
+            let within = self.difference(margin);
+            lines.push(match seeds_for_margin(margin, deviation.value()) {
+                Some(seeds) => format!(
+                    "with a standard deviation of {sd} ({from}), it takes {seeds} seeds to find an \
+                     equal arm within {within} with probability {power}"
+                ),
+                None => format!("no number of seeds finds an equal arm within {within}"),
+            });
+        }
+        lines
+    }
+
+    /// Which comparisons the exact test can find significant.
+    fn test_line(&self) -> String {
+        let tested = if self.has_primary { 1 } else { self.comparisons };
+        let what = match (self.has_primary, tested) {
+            (true, _) => "the primary contrast".to_string(),
+            (false, 1) => "the comparison".to_string(),
+            (false, n) => format!("{n} comparisons"),
+        };
+        let least = seeds_needed(tested);
+        match self.seeds >= least {
+            true => format!("enough to test {what} by the signs of their differences ({least})"),
+            false => format!(
+                "too few to test {what} by the signs of their differences, which takes {least}: \
+                 tables will call nothing significant"
+            ),
+        }
+    }
+
+    /// A difference with its unit.
+    fn difference(&self, value: f64) -> String {
+        let number = self.metric.shown(value);
+        // Two digits that count, whatever the size.
+        let decimals = (1.0 - number.abs().log10().floor()).clamp(0.0, 12.0) as usize;
+        let text = format!("{number:.decimals$}");
+        match self.metric.difference_unit {
+            "" => text,
+            unit => format!("{text} {unit}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Better;
+
+    const SHARE: Metric = Metric {
+        name: "share",
+        unit: "%",
+        difference_unit: "points",
+        scale: 100.0,
+        decimals: 1,
+        better: Better::Higher,
+    };
+
+    #[test]
+    fn a_plan_says_what_its_seeds_can_show() {
+        let plan = SeedPlan {
+            metric: &SHARE,
+            seeds: 3,
+            comparisons: 2,
+            has_primary: false,
+            deviation: Some(Deviation::OfRuns(0.004, 4)),
+            margin: Some(0.01),
+        };
+        // By statsmodels, 0.4 with three seeds has a detectable difference of 1.31.
+        assert_eq!(
+            plan.lines(),
+            [
+                "too few to test 2 comparisons by the signs of their differences, which takes 7: \
+                 tables will call nothing significant",
+                "with a standard deviation of 0.40 points (of the 4 differences so far), a true \
+                 difference of 1.3 points is found with probability 80 %",
+                "with a standard deviation of 0.40 points (of the 4 differences so far), it takes 3 \
+                 seeds to find an equal arm within 1.0 points with probability 80 %",
+            ]
+        );
+        let primary = SeedPlan { seeds: 6, has_primary: true, deviation: None, ..plan };
+        assert_eq!(
+            primary.lines()[0],
+            "enough to test the primary contrast by the signs of their differences (6)"
+        );
+        assert!(primary.lines()[1].contains("give it by --sd"));
+        let one = SeedPlan { seeds: 1, deviation: Some(Deviation::Given(0.004)), ..plan };
+        assert_eq!(one.lines().len(), 2, "one seed shows no difference");
+    }
+}

@@ -1,0 +1,30 @@
+//! Statistics of seeds and of test examples. docs/statistics.md explains each in words.
+
+mod distributions;
+mod holm;
+mod interval;
+mod mcnemar;
+mod paired;
+mod power;
+mod sign_flip;
+mod spread;
+
+pub use holm::holm;
+pub use interval::Interval;
+pub use mcnemar::mcnemar;
+pub use paired::{NonInferiority, non_inferiority, paired_interval};
+pub use power::{detectable, seeds_for_margin};
+pub use sign_flip::{least_p, sign_flip};
+pub use spread::Spread;
+
+/// Confidence level of all intervals.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// Significance level of all tests.
+pub const SIGNIFICANCE: f64 = 0.05;
+
+/// The chance, of a difference as large as planned for, to be found.
+pub const POWER: f64 = 0.8;
+
+#[cfg(test)]
+mod tests;
