@@ -33,6 +33,7 @@ def faults(driver, page, width, pictures):
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})  # fmt: skip
     driver.get(page.resolve().as_uri())
+    driver.execute_script("document.querySelectorAll('details').forEach(e => { e.open = true })")
     wide = driver.execute_script("return document.documentElement.scrollWidth")
     if wide > width:
         yield f"is {wide} pixels wide in a window of {width}"

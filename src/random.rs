@@ -26,6 +26,8 @@ pub enum Purpose {
     Split,
     /// Random examples for measurements that read no data. The name is what they contain.
     Noise,
+    /// Signs of the sign-flip test, where not all choices of them are enumerated. There is one name.
+    SignFlips,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
             Purpose::RandomMatrix => "yardstick",
             Purpose::Split => "part",
             Purpose::Noise => "noise",
+            Purpose::SignFlips => "sign flips",
         }
     }
 }

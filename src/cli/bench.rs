@@ -162,7 +162,7 @@ fn amount(args: &BenchArgs) -> Result<Amount> {
                 .into());
         }
     }
-    Ok(Amount { steps: args.steps, warmup: args.warmup, kernels: args.kernels })
+    Ok(Amount { steps: args.steps, warmup: args.warmup, kernels: args.kernels, evaluation: true })
 }
 
 /// The variants of these arms; all variants if no arm is given.

@@ -5,11 +5,14 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 
+use super::report::damage;
 use super::{FormatArgs, FormatName, clean, print, print_as};
 use crate::error::{Fault, Result};
 use crate::models;
-use crate::report::{JudgedClaim, Subject, Summary, claims_page, claims_table, judge, plain};
-use crate::results::ExperimentFolder;
+use crate::report::{
+    ClaimExperiment, Results, Summary, claims_page, claims_table, claims_text, evaluate,
+};
+use crate::results::{ExperimentFolder, RunState};
 use crate::spec::{self, Claims};
 use crate::tasks::evidence;
 
@@ -27,45 +30,64 @@ pub struct ClaimsArgs {
 
 pub fn claims(args: &ClaimsArgs) -> Result<()> {
     let claims = Claims::load(&args.file)?;
-    let mut subjects: BTreeMap<&str, Subject> = BTreeMap::new();
+    let mut experiments: BTreeMap<&str, ClaimExperiment> = BTreeMap::new();
     for check in claims.claims.iter().flat_map(|claim| &claim.checks) {
-        if !subjects.contains_key(check.spec.as_str()) {
-            subjects.insert(&check.spec, subject(&check.spec, args)?);
+        if !experiments.contains_key(check.spec.as_str()) {
+            experiments.insert(&check.spec, experiment(&check.spec, args)?);
         }
     }
-    let judged = judge(&claims, &|check| &subjects[check.spec.as_str()]).map_err(|unknown| {
-        Fault::new("the experiment has no such arm")
-            .source(clean(&args.file.display().to_string()))
-            .within(format!("claim {}", unknown.claim))
-            .found(format!("`{}`", unknown.found))
-            .expected("the label of an arm, as a table has it")
-            .did_you_mean(unknown.nearest.as_deref())
-    })?;
+    let evaluated =
+        evaluate(&claims, &|check| &experiments[check.spec.as_str()]).map_err(|unknown| {
+            Fault::new("the experiment has no such arm")
+                .source(clean(&args.file.display().to_string()))
+                .within(format!("claim {}", unknown.claim))
+                .found(format!("`{}`", unknown.found))
+                .expected("the label of an arm, as a table has it")
+                .did_you_mean(unknown.nearest.as_deref())
+        })?;
     match args.format.format {
-        FormatName::Table => print(&text(&claims, &judged)),
-        FormatName::Markdown => print_as(FormatName::Markdown, &claims_page(&claims, &judged)),
-        format => print_as(format, &claims_table(&judged).render(format.into())),
+        FormatName::Table => print(&claims_text(&claims, &evaluated))?,
+        FormatName::Markdown => print_as(FormatName::Markdown, &claims_page(&claims, &evaluated))?,
+        format => print_as(format, &claims_table(&evaluated).render(format.into()))?,
+    }
+    let summaries = experiments.values().filter_map(|e| match &e.results {
+        Results::Read(summary) => Some(summary),
+        _ => None,
+    });
+    let damaged: Vec<String> = summaries.filter_map(|summary| damage(summary)).collect();
+    match damaged.is_empty() {
+        true => Ok(()),
+        false => Err(Fault::failed(damaged.join("\n")).into()),
     }
 }
 
 /// The experiment of a spec, with its results if there are any.
-fn subject(spec: &str, args: &ClaimsArgs) -> Result<Subject> {
+fn experiment(spec: &str, args: &ClaimsArgs) -> Result<ClaimExperiment> {
     let beside = args.file.parent().unwrap_or(Path::new(""));
     let path = without_parents(&beside.join(spec));
     let experiment = spec::load(&path, &[], &models::parameters)?;
     let folder = ExperimentFolder::in_tree(&args.results, &experiment.name);
-    let summary = match folder.file("experiment.json").exists() {
-        true => Some(Summary::read(&folder, evidence)?),
-        false => None,
-    };
-    let stored = std::fs::read_to_string(folder.file("experiment.yaml"));
-    Ok(Subject {
+    Ok(ClaimExperiment {
         parameters: experiment.variants.iter().map(|v| models::parameters(&v.spec)).collect(),
         spec: path.display().to_string(),
-        is_of_other_spec: summary.is_some() && stored.is_ok_and(|text| text != experiment.source),
-        summary,
+        results: results(&folder),
         experiment,
     })
+}
+
+/// Results that cannot be read make one experiment's checks undecided, not the others'.
+fn results(folder: &ExperimentFolder) -> Results {
+    let has_ended = |id: &String| !matches!(folder.run(id).state(), RunState::Planned);
+    if !folder.file("experiment.json").exists() || !folder.run_ids().iter().any(has_ended) {
+        return Results::None;
+    }
+    match Summary::read(folder, evidence) {
+        Ok(summary) => Results::Read(Box::new(summary)),
+        Err(error) => Results::Unusable(match error.to_string().lines().next() {
+            Some(line) => format!("its results cannot be used: {line}"),
+            None => "its results cannot be used".into(),
+        }),
+    }
 }
 
 /// The path with `folder/..` left out.
@@ -81,26 +103,6 @@ fn without_parents(path: &Path) -> PathBuf {
         }
     }
     out
-}
-
-/// The claims for a terminal.
-fn text(claims: &Claims, judged: &[JudgedClaim]) -> String {
-    let mut text = format!("{}\n", claims.about.trim());
-    for judged in judged {
-        let JudgedClaim { claim, verdict, checks, .. } = judged;
-        text += &format!("\n{}: {}\n", claim.name, verdict.name());
-        text += &format!("  {} ({})\n", claim.says.trim(), claim.source.trim());
-        for check in checks {
-            text += &format!("  · {}: {}\n", plain(&check.arithmetic), check.verdict.name());
-        }
-        if let Some(note) = judged.missing_note() {
-            text += &format!("  · {}\n", plain(&note));
-        }
-        if !claim.open.is_empty() {
-            text += &format!("  · open: {}\n", claim.open.trim());
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Make tables and charts again from the stored evidence of an experiment
     Report(report::ReportArgs),
-    /// Judge published claims by stored results: a verdict for each, with its arithmetic
+    /// Give verdicts on published claims, computed from stored results
     ///
     /// Reads a file that says what is published and which results bear on it. Trains nothing.
     Claims(claims::ClaimsArgs),

@@ -10,10 +10,9 @@ use super::{
 use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::memory;
 use crate::report::{
-    Align, Cell, Deviation, Format, SeedPlan, Summary, Table, count, percent, plain, reduction,
-    start_note,
+    Align, Cell, Deviation, Format, SeedPlan, Table, count, percent, plain, reduction, start_note,
 };
-use crate::results::{ExperimentFolder, RunState};
+use crate::results::{ExperimentFolder, RunFolder, RunResult, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedRun, PlannedVariant};
 use crate::size::{bytes, clock};
 use crate::spec::{DeviceKind, flatten};
@@ -96,18 +95,42 @@ fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
     }
     let metric = evidence(&first.variant.spec).primary();
     let stored = |shown: f64| shown / metric.scale;
-    let of_runs = || Deviation::of_runs(&Summary::of(plan.record(), folder, evidence).ok()?);
     let seeds = SeedPlan {
         metric,
         seeds: experiment.seeds.len(),
         comparisons,
-        has_primary: experiment.primary_contrast.is_some(),
-        deviation: args.sd.map(|sd| Deviation::Given(stored(sd))).or_else(of_runs),
+        has_primary: plan.record().primary_contrast.is_some_and(|primary| primary.is_in_advance()),
+        deviation: match args.sd {
+            Some(sd) => Some(Deviation::Given(stored(sd))),
+            None => Deviation::pooled(&differences(plan, folder)),
+        },
         margin: args.margin.map(stored),
     };
     let lines = seeds.lines();
     let name = |i: usize| if i == 0 { "seeds" } else { "" };
     lines.iter().enumerate().map(|(i, line)| format!("  {:<8} {line}\n", name(i))).collect()
+}
+
+/// For each comparison with a baseline, the differences of the seeds that both have finished, as
+/// their results say.
+fn differences(plan: &Plan, folder: &ExperimentFolder) -> Vec<Vec<f64>> {
+    let metrics = |v: &PlannedVariant| -> Vec<Option<f64>> {
+        let metric = |run: &PlannedRun| {
+            let is_finished = run.state == RunState::Finished;
+            let result = is_finished.then(|| folder.run(&run.id).read_json(RunFolder::RESULT));
+            result?.ok().map(|result: RunResult| result.test_metric)
+        };
+        v.runs.iter().map(metric).collect()
+    };
+    let compared = plan.variants.iter().filter_map(|v| {
+        let baseline = plan.experiment.baseline_of(&v.variant)?;
+        Some((v, plan.variants.iter().find(|b| b.variant.label == baseline.label)?))
+    });
+    let differences = |(v, baseline): (&PlannedVariant, &PlannedVariant)| {
+        let pairs = metrics(v).into_iter().zip(metrics(baseline));
+        pairs.filter_map(|(own, other)| Some(own? - other?)).collect()
+    };
+    compared.map(differences).collect()
 }
 
 /// The plan in a few lines.

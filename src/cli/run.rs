@@ -225,7 +225,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
         let summary = Summary::of(plan.record(), &folder, evidence)?;
         written = write_and_show(&summary, &folder, args.format.format);
         damaged = damage(&summary);
-        failed = failed.saturating_sub(summary.damaged().count());
+        // Finished runs that are damaged have failed too; they are named as damaged.
+        let is_damaged = |reason: &String| summary.damaged().any(|run| run.reason == *reason);
+        let named = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(r) if is_damaged(r)));
+        failed -= named.count();
     }
     let mut problems = Vec::new();
     problems.extend(damaged);

@@ -105,7 +105,7 @@ pub fn experiments(folder: &Path) -> Result<(Vec<ExperimentFolder>, Vec<Experime
 
 /// The state of an experiment's record.
 enum Record {
-    Read(ExperimentRecord),
+    Read(Box<ExperimentRecord>),
     Missing,
     /// With the reason.
     Damaged(Error),
@@ -113,7 +113,7 @@ enum Record {
 
 fn record(folder: &ExperimentFolder) -> Record {
     match folder.read_record() {
-        Ok(record) => Record::Read(record),
+        Ok(record) => Record::Read(Box::new(record)),
         Err(_) if !folder.file("experiment.json").exists() => Record::Missing,
         Err(damaged) => Record::Damaged(damaged),
     }

@@ -2,7 +2,7 @@
 
 use super::comparison::Comparison;
 use super::fields;
-use super::numbers::{interval, plus_minus, signed};
+use super::numbers::{difference_title, interval, plus_minus, seeds, signed};
 use super::statistics::Spread;
 use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
 use super::table::{Align, Cell, Table, count, percent};
@@ -13,10 +13,7 @@ impl Summary {
     /// One row per arm. CSV and JSON also have a column for each swept field ([`fields::columns`]).
     pub fn table(&self) -> Table {
         let (metric, unit) = (self.metric(), self.work_unit());
-        let difference = match metric.difference_unit {
-            "" => "difference".to_string(),
-            unit => format!("difference ({unit})"),
-        };
+        let difference = difference_title(metric);
         let swept = fields::columns(self, &fields::swept(self));
         let validated = self.arms.iter().any(|arm| arm.validation.is_some());
         let mut table = Table::new().column("arm", "arm", Align::Left);
@@ -132,11 +129,10 @@ impl Summary {
     /// The difference with its interval, and the seeds that it is over if the arm has finished more.
     /// Bold if it is significant.
     fn difference_cell(&self, comparison: &Comparison, finished: usize) -> Cell {
-        let (metric, seeds) = (self.metric(), comparison.pairs.len());
+        let (metric, paired) = (self.metric(), comparison.pairs.len());
         let mut text = signed(metric, comparison.difference.mean);
         let bounds = comparison.interval.map(|bounds| interval(metric, bounds));
-        let of = if seeds == 1 { "seed" } else { "seeds" };
-        let fewer = (seeds != finished).then(|| format!("{seeds} {of}"));
+        let fewer = (paired != finished).then(|| seeds(paired));
         let beside: Vec<String> = bounds.into_iter().chain(fewer).collect();
         if !beside.is_empty() {
             text += &format!(" ({})", beside.join("; "));

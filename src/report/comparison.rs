@@ -1,7 +1,7 @@
 //! Arms compared with their baseline, paired by seed.
 
 use super::statistics::{
-    Interval, SIGNIFICANCE, Spread, holm, least_p, mcnemar, paired_interval, sign_flip,
+    Interval, SIGNIFICANCE, Spread, holm, mcnemar, paired_interval, sign_flip, smallest_p,
 };
 use crate::results::Flags;
 
@@ -14,14 +14,14 @@ pub struct Comparison {
     pub difference: Spread,
     /// The paired t interval of the mean difference.
     pub interval: Option<Interval>,
-    /// The exact two-sided p-value over seeds; None for more seeds than are enumerated.
+    /// The two-sided p-value of the sign-flip test over seeds.
     pub sign_flip: Option<f64>,
-    /// The same, adjusted for all exploratory comparisons of the experiment. The primary contrast is
-    /// tested alone, so its p-value stays.
+    /// The same, adjusted for all exploratory comparisons that the experiment plans. The primary
+    /// contrast is tested alone, so its p-value stays.
     pub adjusted: Option<f64>,
     /// How many comparisons it is adjusted for, itself included.
     pub family: usize,
-    /// Whether the spec named it before any of its runs had finished.
+    /// Whether it is the primary contrast, named before any run had finished.
     pub is_primary: bool,
 }
 
@@ -61,16 +61,18 @@ impl Comparison {
         })
     }
 
-    /// The least p-value that these seeds could give, adjusted as `adjusted` is.
-    pub fn least(&self) -> f64 {
-        (self.family as f64 * least_p(self.pairs.len())).min(1.0)
+    /// The smallest p-value that these seeds could give, adjusted as `adjusted` is where it is the
+    /// smallest of all.
+    fn smallest(&self) -> f64 {
+        (self.family as f64 * smallest_p(self.pairs.len())).min(1.0)
     }
 
     /// Whether these seeds could give a significant p-value at all.
     pub fn is_testable(&self) -> bool {
-        self.least() <= SIGNIFICANCE || self.is_significant()
+        self.smallest() <= SIGNIFICANCE || self.is_significant()
     }
 
+    /// Whether the adjusted p-value is at most [`SIGNIFICANCE`].
     pub fn is_significant(&self) -> bool {
         self.adjusted.is_some_and(|p| p <= SIGNIFICANCE)
     }
@@ -92,22 +94,30 @@ impl Examples {
     }
 }
 
-/// Adjusts the p-values of an experiment's comparisons, each with whether it is the primary one.
-pub fn adjust(comparisons: Vec<(&mut Comparison, bool)>) {
-    let (mut exploratory, mut p_values) = (Vec::new(), Vec::new());
-    for (comparison, is_primary) in comparisons {
-        comparison.is_primary = is_primary;
-        if is_primary {
-            comparison.adjusted = comparison.sign_flip;
-        } else {
-            // One that has no p-value counts as a comparison all the same.
-            p_values.push(comparison.sign_flip.unwrap_or(1.0));
-            exploratory.push(comparison);
-        }
+/// A planned comparison, of which there may be no results yet.
+pub struct Planned<'a> {
+    pub comparison: Option<&'a mut Comparison>,
+    pub is_primary: bool,
+}
+
+/// Adjusts the p-values of an experiment's comparisons. Those without results count, too: else the
+/// adjustment would depend on which runs happen to have finished.
+pub fn adjust(planned: Vec<Planned>) {
+    let (primary, exploratory): (Vec<Planned>, Vec<Planned>) =
+        planned.into_iter().partition(|planned| planned.is_primary);
+    for comparison in primary.into_iter().filter_map(|planned| planned.comparison) {
+        comparison.is_primary = true;
+        comparison.adjusted = comparison.sign_flip;
     }
+    let p_value = |planned: &Planned| {
+        planned.comparison.as_ref().and_then(|comparison| comparison.sign_flip).unwrap_or(1.0)
+    };
+    let p_values: Vec<f64> = exploratory.iter().map(p_value).collect();
     let family = exploratory.len();
-    for (comparison, adjusted) in exploratory.into_iter().zip(holm(&p_values)) {
-        comparison.family = family;
-        comparison.adjusted = comparison.sign_flip.map(|_| adjusted);
+    for (planned, adjusted) in exploratory.into_iter().zip(holm(&p_values)) {
+        if let Some(comparison) = planned.comparison {
+            comparison.family = family;
+            comparison.adjusted = comparison.sign_flip.map(|_| adjusted);
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The table of comparisons with the baseline, and the notes that say how to read it.
 
 use super::comparison::{Comparison, Examples};
-use super::numbers::{interval, p_value, signed};
-use super::statistics::{CONFIDENCE, SIGNIFICANCE, least_p};
+use super::numbers::{difference_title, interval, level, p_value, seeds, signed};
+use super::statistics::{SIGNIFICANCE, smallest_p};
 use super::summary::{ArmSummary, Summary};
-use super::table::{Align, Cell, Table, percent};
+use super::table::{Align, Cell, Table};
 use super::text::code;
 
 /// Stands for a p-value that could not be significant.
@@ -20,10 +20,7 @@ impl Summary {
     pub fn comparison_table(&self) -> Table {
         let comparisons = self.comparisons();
         let by_example = comparisons.iter().any(|(_, c)| c.largest_mcnemar().is_some());
-        let difference = match self.metric().difference_unit {
-            "" => "difference".to_string(),
-            unit => format!("difference ({unit})"),
-        };
+        let difference = difference_title(self.metric());
         let right = Align::Right;
         let mut table = Table::new()
             .column("arm", "arm", Align::Left)
@@ -35,7 +32,7 @@ impl Summary {
             .hidden("difference_high")
             .column("interval", format!("{} interval", level()), right)
             .column("sign_flip_p", "sign-flip p", right)
-            .hidden("least_p")
+            .hidden("smallest_p")
             .column("adjusted_p", "Holm p", right)
             .hidden("adjusted_for")
             .column_if(by_example, "mcnemar_p", "McNemar p, largest", right);
@@ -63,9 +60,9 @@ impl Summary {
             full(c.difference.sd),
             full(c.interval.map(|bounds| bounds.low)),
             full(c.interval.map(|bounds| bounds.high)),
-            c.interval.map_or_else(Cell::none, |bounds| Cell::text(interval(metric, bounds))),
+            c.interval.map_or_else(Cell::none, |bounds| Cell::shown(interval(metric, bounds))),
             tested(c.sign_flip),
-            full(Some(least_p(c.pairs.len()))),
+            full(Some(smallest_p(c.pairs.len()))),
             tested(c.adjusted),
             Cell::number(c.family, c.family.to_string()),
             number(c.largest_mcnemar(), &p_value),
@@ -108,20 +105,26 @@ impl Summary {
             return Vec::new();
         }
         let mut notes = vec![format!(
-            "Differences are taken seed by seed and averaged; the {} interval of their mean is \
-             Student's, and speaks of training with other seeds.",
+            "Differences are taken seed by seed and averaged. The {} interval of their mean is \
+             Student's t interval and is about training with other seeds; it is not adjusted for the \
+             number of comparisons.",
             level()
         )];
         notes.push(match &self.record.primary_contrast {
-            Some(primary) if primary.finished_before == 0 => format!(
-                "The primary contrast is {} against the baseline, named before any run had \
-                 finished (spec {}…). It is tested alone; all other comparisons are exploratory.",
-                code(&primary.label),
-                primary.spec_sha256.get(..12).unwrap_or(&primary.spec_sha256)
-            ),
+            Some(primary) if primary.is_in_advance() => {
+                let has_pairs = comparisons.iter().any(|(_, c)| c.is_primary);
+                let missing = if has_pairs { "" } else { " No seed of both arms has finished yet." };
+                format!(
+                    "The primary contrast is {} against the baseline, named before any run had \
+                     finished (spec {}…). It is tested alone; all other comparisons are exploratory \
+                     and adjusted among themselves.{missing}",
+                    code(&primary.label),
+                    primary.spec_sha256.get(..12).unwrap_or(&primary.spec_sha256)
+                )
+            }
             Some(primary) => format!(
-                "{} was named as primary contrast after {} of the runs had finished, so it counts \
-                 as exploratory, as all comparisons do.",
+                "{} was named as primary contrast, over these seeds, after {} of the experiment's runs \
+                 had finished, so it counts as exploratory, as all comparisons do.",
                 code(&primary.label),
                 primary.finished_before
             ),
@@ -131,7 +134,7 @@ impl Summary {
         if comparisons.iter().any(|(_, c)| c.largest_mcnemar().is_some()) {
             notes.push(
                 "McNemar's exact test counts the test examples that one of two runs alone has \
-                 right. It speaks of these weights on other test examples, not of training with \
+                 right. It is about these weights on other test examples, not about training with \
                  other seeds; the largest p-value of an arm's seeds is shown."
                     .into(),
             );
@@ -144,17 +147,18 @@ impl Summary {
         let comparisons = self.comparisons();
         let most = comparisons.iter().map(|(_, c)| c.pairs.len()).max()?;
         let family = comparisons.iter().map(|(_, c)| c.family).max()?;
+        let smallest = smallest_p(most);
         let floor = format!(
-            "With {most} {} the exact sign-flip test gives no p-value below {} (2 of the 2ⁿ choices \
-             of signs)",
-            if most == 1 { "seed" } else { "seeds" },
-            p_value(least_p(most))
+            "The smallest p-value of the sign-flip test with {} is {}",
+            seeds(most),
+            smallest_text(smallest)
         );
         let adjusted = match family {
             1 => String::new(),
-            n => format!(", after Holm's adjustment for {n} comparisons none below {}", {
-                p_value((n as f64 * least_p(most)).min(1.0))
-            }),
+            n => format!(
+                ", and {} after Holm's adjustment for {n} comparisons",
+                smallest_text((n as f64 * smallest).min(1.0))
+            ),
         };
         let testable = comparisons.iter().any(|(_, c)| c.is_testable());
         Some(match testable {
@@ -164,22 +168,22 @@ impl Summary {
                 seeds_needed(family)
             ),
             true => format!(
-                "{floor}{adjusted}. Bold: at most {SIGNIFICANCE} by that test, adjusted by Holm's \
-                 method."
+                "{floor}{adjusted}. Bold: at most {SIGNIFICANCE}; the primary contrast by its own \
+                 p-value, all others by the adjusted one."
             ),
         })
     }
 }
 
-/// The least number of seeds with which one of `comparisons` could be significant.
-pub fn seeds_needed(comparisons: usize) -> usize {
-    let is_enough = |n: &usize| comparisons as f64 * least_p(*n) <= SIGNIFICANCE;
-    (1..).find(is_enough).unwrap_or(usize::MAX)
+/// A smallest p-value, not rounded below itself.
+fn smallest_text(p: f64) -> String {
+    if p >= 0.001 { p_value(p) } else { format!("{p:.1e}") }
 }
 
-/// `95 %`.
-fn level() -> String {
-    percent(CONFIDENCE).replace(".0", "")
+/// The least number of seeds with which all of `comparisons` could be significant.
+pub fn seeds_needed(comparisons: usize) -> usize {
+    let is_enough = |n: &usize| comparisons as f64 * smallest_p(*n) <= SIGNIFICANCE;
+    (1..).find(is_enough).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -189,6 +193,6 @@ mod tests {
     #[test]
     fn more_comparisons_need_more_seeds() {
         assert_eq!([1, 2, 3, 6, 7].map(seeds_needed), [6, 7, 7, 8, 9]);
-        assert_eq!(level(), "95 %");
+        assert_eq!([0.25, 0.0078125, 2.0 / 4096.0].map(smallest_text), ["0.25", "0.008", "4.9e-4"]);
     }
 }

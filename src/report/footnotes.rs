@@ -6,6 +6,7 @@ use super::notes::{
     data_note, kept_note, load_note, machine_note, match_notes, method_statements, precision_note,
     start_statements, training_statements,
 };
+use super::numbers::level;
 use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
 use super::table::{Format, Table, count};
 use super::text::{code, latex, latex_note, markdown, markdown_lines};
@@ -70,10 +71,12 @@ impl Summary {
         let mut notes = vec![format!(
             "Test {} is the mean ± sample standard deviation over seeds, validation that of the \
              epochs whose weights were tested; the difference is taken seed by seed against {}, with \
-             its 95 % interval in brackets. Training time and throughput (without evaluation) are means over runs; peak memory is \
-             the most bytes that were allocated at once in any of them, {}; on a GPU, of its memory.",
+             its {} interval in brackets. Training time and throughput (without evaluation) are means \
+             over runs; peak memory is the most bytes that were allocated at once in any of them, {}; \
+             on a GPU, of its memory.",
             markdown(self.metric().name),
             code(&self.record.baseline),
+            level(),
             self.arms.first().map_or("", |arm| self.evidence_of(arm).memory_note())
         )];
         notes.extend(self.not_learned_notes());

@@ -19,7 +19,10 @@ mod summary;
 mod table;
 mod text;
 
-pub use claims::{JudgedClaim, Subject, Verdict, claims_page, claims_table, judge};
+pub use claims::{
+    ClaimExperiment, EvaluatedClaim, Results, Verdict, claims_page, claims_table, claims_text,
+    evaluate,
+};
 pub use comparison::Comparison;
 pub use notes::{match_notes, start_note};
 pub use seed_plan::{Deviation, SeedPlan};

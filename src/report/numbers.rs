@@ -1,6 +1,7 @@
 //! How statistics of a metric are printed.
 
-use super::statistics::{Interval, Spread};
+use super::statistics::{CONFIDENCE, Interval, Spread};
+use super::table::percent;
 use crate::results::Metric;
 
 /// `81.3 ± 0.4` in the metric's unit.
@@ -11,10 +12,33 @@ pub fn plus_minus(metric: &Metric, s: Spread) -> String {
     }
 }
 
-/// A difference with its sign: `+0.4`, `−2.1`.
+/// A difference with its sign: `+0.4`, `−2.1`. What is rounded to zero is `+0.0`.
 pub fn signed(metric: &Metric, value: f64) -> String {
-    let sign = if value >= 0.0 { "+" } else { "" };
-    format!("{sign}{}", number(metric, value))
+    let text = number(metric, value);
+    let is_zero = text.chars().all(|c| !c.is_ascii_digit() || c == '0');
+    match text.strip_prefix('−') {
+        Some(digits) if is_zero => format!("+{digits}"),
+        Some(_) => text,
+        None => format!("+{text}"),
+    }
+}
+
+/// The title of a column of differences, with their unit.
+pub fn difference_title(metric: &Metric) -> String {
+    match metric.difference_unit {
+        "" => "difference".to_string(),
+        unit => format!("difference ({unit})"),
+    }
+}
+
+/// `1 seed`, `3 seeds`.
+pub fn seeds(n: usize) -> String {
+    format!("{n} {}", if n == 1 { "seed" } else { "seeds" })
+}
+
+/// The confidence level of intervals: `95 %`.
+pub fn level() -> String {
+    percent(CONFIDENCE).replace(".0", "")
 }
 
 /// `−2.9 to −1.3`.
@@ -54,6 +78,12 @@ mod tests {
         assert_eq!(plus_minus(&metric, spread(Some(0.0014))), "−3.4 ± 0.1");
         assert_eq!(plus_minus(&metric, spread(None)), "−3.4");
         assert_eq!(signed(&metric, 0.0), "+0.0");
+        assert_eq!(signed(&metric, -1e-17), "+0.0");
+        assert_eq!(signed(&metric, -0.0006), "−0.1");
+        assert_eq!(
+            (level(), seeds(1), seeds(6)),
+            ("95 %".into(), "1 seed".into(), "6 seeds".into())
+        );
         assert_eq!(interval(&metric, Interval { low: -0.047, high: 0.021 }), "−4.7 to +2.1");
         let got = [0.0004, 0.03125, 0.0996, 0.25, 1.0].map(p_value);
         assert_eq!(got, ["< 0.001", "0.031", "0.100", "0.25", "1.00"]);

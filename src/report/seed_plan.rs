@@ -1,8 +1,8 @@
 //! What the planned seeds can show, said before training.
 
 use super::comparison_table::seeds_needed;
+use super::numbers::level;
 use super::statistics::{POWER, Spread, detectable, seeds_for_margin};
-use super::summary::Summary;
 use super::table::percent;
 use crate::results::Metric;
 
@@ -11,22 +11,21 @@ use crate::results::Metric;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Deviation {
     Given(f64),
-    /// Pooled over the comparisons that have finished, with so many differences in all.
+    /// Pooled over the comparisons that have finished, with its degrees of freedom.
     OfRuns(f64, usize),
 }
 
 impl Deviation {
-    /// That of the finished runs; None with fewer than two pairs in each comparison.
-    pub fn of_runs(summary: &Summary) -> Option<Deviation> {
-        let spreads = summary.comparisons().into_iter().map(|(_, c)| c.difference);
-        let known = spreads.filter_map(|Spread { n, sd, .. }| Some((n, sd?)));
-        let (mut squares, mut degrees, mut pairs) = (0.0, 0, 0);
-        for (n, sd) in known {
+    /// Pooled over comparisons, each with the differences of its seeds. None with fewer than two
+    /// differences in each.
+    pub fn pooled(comparisons: &[Vec<f64>]) -> Option<Deviation> {
+        let (mut squares, mut degrees) = (0.0, 0);
+        for Spread { n, sd, .. } in comparisons.iter().filter_map(|values| Spread::of(values)) {
+            let Some(sd) = sd else { continue };
             squares += (n - 1) as f64 * sd * sd;
             degrees += n - 1;
-            pairs += n;
         }
-        (squares > 0.0).then(|| Deviation::OfRuns((squares / degrees as f64).sqrt(), pairs))
+        (squares > 0.0).then(|| Deviation::OfRuns((squares / degrees as f64).sqrt(), degrees))
     }
 
     fn value(self) -> f64 {
@@ -64,13 +63,16 @@ impl SeedPlan<'_> {
         };
         let from = match deviation {
             Deviation::Given(_) => "as given".to_string(),
-            Deviation::OfRuns(_, pairs) => format!("of the {pairs} differences so far"),
+            Deviation::OfRuns(_, degrees) => {
+                format!("of the finished runs, {degrees} degrees of freedom")
+            }
         };
         let (sd, power) = (self.difference(deviation.value()), percent(POWER).replace(".0", ""));
         if let Some(least) = detectable(self.seeds, deviation.value()) {
             lines.push(format!(
-                "with a standard deviation of {sd} ({from}), a true difference of {} is found with \
-                 probability {power}",
+                "with a standard deviation of {sd} ({from}), the {} interval of a true difference of \
+                 {} excludes zero with probability {power}",
+                level(),
                 self.difference(least)
             ));
         }
@@ -78,10 +80,12 @@ impl SeedPlan<'_> {
             let within = self.difference(margin);
             lines.push(match seeds_for_margin(margin, deviation.value()) {
                 Some(seeds) => format!(
-                    "with a standard deviation of {sd} ({from}), it takes {seeds} seeds to find an \
-                     equal arm within {within} with probability {power}"
+                    "with a standard deviation of {sd} ({from}), it takes {seeds} seeds to show that an \
+                     equal arm loses less than {within}, with probability {power}"
                 ),
-                None => format!("no number of seeds finds an equal arm within {within}"),
+                None => format!(
+                    "it takes more than 10,000 seeds to show that an equal arm loses less than {within}"
+                ),
             });
         }
         lines
@@ -97,10 +101,10 @@ impl SeedPlan<'_> {
         };
         let least = seeds_needed(tested);
         match self.seeds >= least {
-            true => format!("enough to test {what} by the signs of their differences ({least})"),
+            true => format!("enough for the sign-flip test of {what}, which takes {least}"),
             false => format!(
-                "too few to test {what} by the signs of their differences, which takes {least}: \
-                 tables will call nothing significant"
+                "too few for the sign-flip test of {what}, which takes {least}: tables will call no \
+                 difference significant"
             ),
         }
     }
@@ -146,18 +150,23 @@ mod tests {
         assert_eq!(
             plan.lines(),
             [
-                "too few to test 2 comparisons by the signs of their differences, which takes 7: \
-                 tables will call nothing significant",
-                "with a standard deviation of 0.40 points (of the 4 differences so far), a true \
-                 difference of 1.3 points is found with probability 80 %",
-                "with a standard deviation of 0.40 points (of the 4 differences so far), it takes 3 \
-                 seeds to find an equal arm within 1.0 points with probability 80 %",
+                "too few for the sign-flip test of 2 comparisons, which takes 7: tables will call no \
+                 difference significant",
+                "with a standard deviation of 0.40 points (of the finished runs, 4 degrees of \
+                 freedom), the 95 % interval of a true difference of 1.3 points excludes zero with \
+                 probability 80 %",
+                "with a standard deviation of 0.40 points (of the finished runs, 4 degrees of \
+                 freedom), it takes 3 seeds to show that an equal arm loses less than 1.0 points, \
+                 with probability 80 %",
             ]
         );
+        let pooled = Deviation::pooled(&[vec![0.0, 2.0], vec![1.0, 1.0, 4.0], vec![9.0]]);
+        assert_eq!(pooled, Some(Deviation::OfRuns((8f64 / 3.0).sqrt(), 3)));
+        assert_eq!(Deviation::pooled(&[vec![1.0], vec![2.0, 2.0]]), None);
         let primary = SeedPlan { seeds: 6, has_primary: true, deviation: None, ..plan };
         assert_eq!(
             primary.lines()[0],
-            "enough to test the primary contrast by the signs of their differences (6)"
+            "enough for the sign-flip test of the primary contrast, which takes 6"
         );
         assert!(primary.lines()[1].contains("give it by --sd"));
         let one = SeedPlan { seeds: 1, deviation: Some(Deviation::Given(0.004)), ..plan };

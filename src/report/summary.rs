@@ -1,8 +1,8 @@
 //! The evidence of an experiment, summarised by arm and by run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::comparison::{Comparison, Examples, Pair, adjust};
+use super::comparison::{Comparison, Examples, Pair, Planned, adjust};
 use super::statistics::Spread;
 use super::table::reduction;
 use crate::error::{Fault, Result};
@@ -345,7 +345,8 @@ fn finished(
     }
 }
 
-/// Leaves out runs whose start weights differ from those that their source run now has.
+/// Leaves out runs whose start weights differ from those that their source run now has, and runs that
+/// start from a run left out so.
 fn leave_out_other_starts(arms: &mut [ArmSummary], folder: &ExperimentFolder) {
     let mut tested: BTreeMap<(String, u64), String> = BTreeMap::new();
     for arm in arms.iter() {
@@ -354,22 +355,38 @@ fn leave_out_other_starts(arms: &mut [ArmSummary], folder: &ExperimentFolder) {
             tested.insert((arm.variant.label.clone(), run.seed), weights);
         }
     }
-    for arm in arms {
-        let Some(label) = arm.variant.start.clone() else { continue };
-        let is_other = |run: &FinishedRun| {
-            let source = tested.get(&(label.clone(), run.seed));
-            let started = run.start.as_ref().map(|start| &start.sha256);
-            source.is_some_and(|source| started != Some(source))
-        };
-        let (others, kept) = std::mem::take(&mut arm.runs).into_iter().partition(is_other);
-        arm.runs = kept;
-        arm.damaged.extend(Vec::into_iter(others).map(|run: FinishedRun| {
-            let fault =
-                Fault::new(format!("the run started from other weights than `{label}` now has"))
+    let mut left_out: BTreeSet<(String, u64)> = BTreeSet::new();
+    let mut before = usize::MAX;
+    // Again until nothing is added, since a source may itself start from a run that is left out.
+    while before != left_out.len() {
+        before = left_out.len();
+        for arm in arms.iter_mut() {
+            let Some(label) = arm.variant.start.clone() else { continue };
+            let is_other = |run: &FinishedRun| {
+                let source = (label.clone(), run.seed);
+                let started = run.start.as_ref().map(|start| &start.sha256);
+                let now = tested.get(&source);
+                now.is_some_and(|now| started != Some(now)) || left_out.contains(&source)
+            };
+            let (others, kept): (Vec<FinishedRun>, Vec<FinishedRun>) =
+                std::mem::take(&mut arm.runs).into_iter().partition(is_other);
+            arm.runs = kept;
+            for run in others {
+                let summary = match left_out.contains(&(label.clone(), run.seed)) {
+                    true => format!("the run of `{label}` that it started from is left out itself"),
+                    false => format!("the run started from other weights than `{label}` now has"),
+                };
+                let fault = Fault::new(summary)
                     .source(folder.run(&run.id).path().display())
                     .help("remove the run's folder to train it again");
-            DamagedRun { id: run.id, seed: run.seed, reason: fault.to_string() }
-        }));
+                left_out.insert((arm.variant.label.clone(), run.seed));
+                arm.damaged.push(DamagedRun {
+                    id: run.id,
+                    seed: run.seed,
+                    reason: fault.to_string(),
+                });
+            }
+        }
     }
 }
 
@@ -391,20 +408,27 @@ fn compare(arms: &mut [ArmSummary], baseline: &str, primary: Option<&PrimaryCont
         })
         .collect();
     // A contrast that was named when results were there is exploratory.
-    let primary = primary.filter(|primary| primary.finished_before == 0);
-    let mut compared = Vec::new();
+    let primary = primary.filter(|primary| primary.is_in_advance());
+    let baselines: Vec<Vec<(String, String)>> =
+        arms.iter().filter(|arm| is_baseline(arm)).map(|arm| arm.variant.point.clone()).collect();
+    let mut planned = Vec::new();
     for (arm, comparison) in arms.iter_mut().zip(comparisons) {
         arm.comparison = comparison;
-        let is_primary = primary.is_some_and(|primary| primary.label == arm.variant.label);
-        compared.extend(arm.comparison.as_mut().map(|comparison| (comparison, is_primary)));
+        let has_baseline = baselines.iter().any(|point| agree(point, &arm.variant.point));
+        if arm.variant.arm != baseline && has_baseline {
+            let is_primary = primary.is_some_and(|primary| primary.label == arm.variant.label);
+            planned.push(Planned { comparison: arm.comparison.as_mut(), is_primary });
+        }
     }
-    adjust(compared);
+    adjust(planned);
 }
 
-/// The run and the baseline's of the same seed and data; None without one.
+/// The run and the baseline's of the same seed, data and test examples; None without one.
 fn pair(run: &FinishedRun, baseline: &ArmSummary) -> Option<Pair> {
     let is_same = |other: &&FinishedRun| {
-        other.seed == run.seed && other.provenance.data_sha256 == run.provenance.data_sha256
+        other.seed == run.seed
+            && other.provenance.data_sha256 == run.provenance.data_sha256
+            && other.assessment.examples_hash == run.assessment.examples_hash
     };
     let other = baseline.runs.iter().find(is_same)?;
     Some(Pair {

@@ -33,7 +33,7 @@ pub enum Align {
 pub struct Cell {
     value: Value,
     text: String,
-    /// Whether it is bold in Markdown and LaTeX.
+    /// Whether it is bold in Markdown, LaTeX and HTML.
     bold: bool,
 }
 
@@ -57,11 +57,17 @@ impl Cell {
         }
     }
 
+    /// A text for people, of numbers that other columns have for programs.
+    pub fn shown(text: impl Into<String>) -> Cell {
+        Cell { value: Value::Null, text: text.into(), bold: false }
+    }
+
     /// An empty cell: empty in CSV, null in JSON, a dash for people.
     pub fn none() -> Cell {
         Cell { value: Value::Null, text: "—".into(), bold: false }
     }
 
+    /// The cell in bold in Markdown, LaTeX and HTML, if `bold`.
     pub fn bold_if(mut self, bold: bool) -> Cell {
         self.bold = bold;
         self

@@ -48,6 +48,8 @@ pub struct Assessment {
     pub trivial: Option<Trivial>,
     /// Whether the model gave all examples the same answer.
     pub is_constant: bool,
+    /// Equal for runs on the same test examples, in the same order.
+    pub examples_hash: u64,
     /// Which examples it has right; None where an answer is not simply right or wrong.
     pub correct: Option<Flags>,
 }

@@ -33,11 +33,21 @@ pub struct ExperimentRecord {
 pub struct PrimaryContrast {
     /// The label of the variant that is compared with its baseline.
     pub label: String,
-    /// SHA-256 of the spec file that named it first.
+    /// The ids of its runs and of the baseline's, a seed each. If they change, another comparison is
+    /// named.
+    pub runs: Vec<String>,
+    /// SHA-256 of the spec file when it was named.
     pub spec_sha256: String,
-    /// Runs of the experiment that had finished when it was named. If there were any, their results
-    /// may have led to the choice, and it counts as exploratory.
+    /// Runs in the experiment's folder that had finished when it was named. If there were any, their
+    /// results may have led to the choice, and it counts as exploratory.
     pub finished_before: usize,
+}
+
+impl PrimaryContrast {
+    /// Whether it was named before any run had finished.
+    pub fn is_in_advance(&self) -> bool {
+        self.finished_before == 0
+    }
 }
 
 impl ExperimentRecord {

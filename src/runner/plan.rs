@@ -74,21 +74,32 @@ fn read_states(variants: &mut [PlannedVariant], folder: &ExperimentFolder) {
     });
 }
 
-/// The primary contrast of the spec. If the folder's record has named the same one, that stays: it was
-/// named then.
+/// The primary contrast of the spec. If the folder's record has the same one, over the same runs, that
+/// stays: it was named then. Any change of it, further seeds included, is another one.
 fn primary_contrast(
     experiment: &Experiment,
     variants: &[PlannedVariant],
     folder: &ExperimentFolder,
 ) -> Option<PrimaryContrast> {
     let label = experiment.primary_contrast.clone()?;
+    let planned = |label: &str| variants.iter().find(|v| v.variant.label == label);
+    let arm = planned(&label)?;
+    let baseline = planned(&experiment.baseline_of(&arm.variant)?.label)?;
+    let runs: Vec<String> =
+        [arm, baseline].iter().flat_map(|v| &v.runs).map(|r| r.id.clone()).collect();
     let before = folder.read_record().ok().and_then(|record| record.primary_contrast);
-    let runs = || variants.iter().flat_map(|v| &v.runs);
-    Some(before.filter(|before| before.label == label).unwrap_or_else(|| PrimaryContrast {
+    let is_same = |before: &PrimaryContrast| before.label == label && before.runs == runs;
+    if let Some(before) = before.filter(is_same) {
+        return Some(before);
+    }
+    let in_folder = folder.run_ids().into_iter().filter(|id| folder.run(id).state().has_result());
+    let in_siblings = variants.iter().flat_map(|v| &v.runs).filter(|run| run.in_sibling);
+    Some(PrimaryContrast {
         label,
+        runs,
         spec_sha256: hex(&Sha256::digest(experiment.source.as_bytes())),
-        finished_before: runs().filter(|run| run.state.has_result() || run.in_sibling).count(),
-    }))
+        finished_before: in_folder.count() + in_siblings.count(),
+    })
 }
 
 /// Refuses more steps than the epochs have: the training would end sooner than is asked for.

@@ -36,19 +36,20 @@ pub struct Margin {
     pub reason: String,
 }
 
+/// A claim of a publication.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedClaim {
     /// Short, unique.
     pub name: String,
-    /// The claim in our words.
-    pub says: String,
+    /// What is claimed, in our words.
+    pub statement: String,
     /// Where it is published.
     pub source: String,
     /// Claims above it that must be supported first: the published numbers that its baselines have to
     /// reach. Until then its own checks decide nothing.
     #[serde(default)]
-    pub after: Vec<String>,
+    pub requires: Vec<String>,
     /// What its checks leave open.
     #[serde(default)]
     pub open: String,
@@ -77,6 +78,7 @@ pub struct ClaimCheck {
     pub tolerance: Option<f64>,
 }
 
+/// What a check compares with the published value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckKind {
@@ -92,6 +94,7 @@ pub enum CheckKind {
 }
 
 impl Claims {
+    /// Reads a file of claims. An error names the file, the line and the field.
     pub fn load(path: &Path) -> Result<Claims, SpecError> {
         let file = path.display().to_string();
         let unreadable = |found: String| {
@@ -128,6 +131,14 @@ impl Claims {
                 return Err(at(&format!("margins[{i}].value"), error.expected("a number above 0")));
             }
         }
+        for (i, margin) in self.margins.iter().enumerate() {
+            if self.margins[..i].iter().any(|other| other.task == margin.task) {
+                let error = SpecError::new("a task has two margins")
+                    .found(format!("`{}`", margin.task.name()))
+                    .expected("one margin a task");
+                return Err(at(&format!("margins[{i}].task"), error));
+            }
+        }
         for (i, claim) in self.claims.iter().enumerate() {
             if self.claims[..i].iter().any(|other| other.name == claim.name) {
                 let error = SpecError::new("two claims have one name")
@@ -135,12 +146,12 @@ impl Claims {
                     .expected("a name of its own for each");
                 return Err(at(&format!("claims[{i}].name"), error));
             }
-            for (j, name) in claim.after.iter().enumerate() {
+            for (j, name) in claim.requires.iter().enumerate() {
                 if !self.claims[..i].iter().any(|other| other.name == *name) {
                     let error = SpecError::new("there is no such claim above this one")
                         .found(format!("`{name}`"))
                         .suggest(name, self.claims[..i].iter().map(|c| c.name.as_str()));
-                    return Err(at(&format!("claims[{i}].after[{j}]"), error));
+                    return Err(at(&format!("claims[{i}].requires[{j}]"), error));
                 }
             }
             for (j, check) in claim.checks.iter().enumerate() {
@@ -173,6 +184,10 @@ impl ClaimCheck {
                 return Err((field, SpecError::new(format!("the field `{field}` is missing"))));
             }
         }
+        if self.against.as_ref() == Some(&self.arm) {
+            let error = SpecError::new("the arm is compared with itself");
+            return Err(("against", error.expected("another arm")));
+        }
         let is_share = |value: f64| (0.0..=1.0).contains(&value);
         match (kind, self.value, self.tolerance) {
             (Reduction, Some(value), _) if !is_share(value) => Err((
@@ -186,6 +201,10 @@ impl ClaimCheck {
                 SpecError::new("not a number of parameters")
                     .found(value.to_string())
                     .expected("a whole number"),
+            )),
+            (_, Some(value), _) if !value.is_finite() => Err((
+                "value",
+                SpecError::new("not a value").found(value.to_string()).expected("a number"),
             )),
             (_, _, Some(tolerance)) if !(tolerance >= 0.0 && tolerance.is_finite()) => Err((
                 "tolerance",
@@ -208,13 +227,13 @@ margins:
   - {task: image-classification, value: 1.0, reason: small}
 claims:
   - name: fewer
-    says: It has fewer parameters.
+    statement: It has fewer parameters.
     source: abstract
     checks:
       - {check: reduction, spec: a.yaml, arm: vlora, value: 0.75}
       - {check: preserved, spec: a.yaml, arm: vlora, against: other}
       - {check: reaches, spec: a.yaml, arm: dense, value: 91.4, tolerance: 0.5}
-  - {name: open, says: x, source: y, open: nobody has looked, after: [fewer]}
+  - {name: open, statement: x, source: y, open: nobody has looked, requires: [fewer]}
 ";
 
     fn told(from: &str, to: &str) -> String {
@@ -243,8 +262,19 @@ claims:
             ("against: other", "value: 3", &["claims.yaml:10:", "this check has no `value`"]),
             ("value: 1.0, r", "value: -1, r", &["claims.yaml:3:", "not a margin"]),
             ("task: image-c", "task: imagec", &["claims.yaml:3:", "image-classification"]),
-            ("after: [fewer]", "after: [fever]", &["claims.yaml:12:", "did you mean `fewer`?"]),
-            ("after: [fewer]", "after: [open]", &["claims.yaml:12:", "no such claim above"]),
+            (
+                "requires: [fewer]",
+                "requires: [fever]",
+                &["claims.yaml:12:", "did you mean `fewer`?"],
+            ),
+            ("requires: [fewer]", "requires: [open]", &["claims.yaml:12:", "no such claim above"]),
+            ("against: other", "against: vlora", &["claims.yaml:10:", "compared with itself"]),
+            ("value: 91.4", "value: .nan", &["claims.yaml:11:", "a number"]),
+            (
+                "claims:\n",
+                "  - {task: image-classification, value: 2, reason: x}\nclaims:\n",
+                &["claims.yaml:4:", "a task has two margins"],
+            ),
             ("name: open", "name: fewer", &["claims.yaml:12:", "two claims have one name"]),
         ] {
             let told = told(from, to);

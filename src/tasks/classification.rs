@@ -1,6 +1,8 @@
 //! Shared parts of tasks with one label for each example: the loss, the record of an example, and
 //! the metrics.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use candle_core::{D, DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -120,8 +122,16 @@ pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Resu
         scores: scores(&outcomes, metrics),
         trivial: Some(trivial(&outcomes)),
         is_constant: outcomes.windows(2).all(|pair| pair[0].prediction == pair[1].prediction),
+        examples_hash: examples_hash(&outcomes),
         correct: Some(outcomes.iter().map(|o| o.label == o.prediction).collect()),
     })
+}
+
+/// A hash over the labels of the test examples.
+fn examples_hash(outcomes: &[Outcome]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    outcomes.iter().for_each(|outcome| (outcome.example, outcome.label).hash(&mut hasher));
+    hasher.finish()
 }
 
 /// The best constant answer: the most frequent label of the test examples. No other constant answer

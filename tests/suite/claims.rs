@@ -32,7 +32,7 @@ fn folder(checks: &str, results: bool) -> tempfile::TempDir {
     }
     let text = format!(
         "about: A test.\nmargins: [{{task: image-classification, value: 1.0, reason: small}}]\nclaims:\n  \
-         - name: claim\n    says: It holds.\n    source: a paper\n    checks:\n{checks}"
+         - name: claim\n    statement: It holds.\n    source: a paper\n    checks:\n{checks}"
     );
     fs::write(dir.path().join("specs/claims.yaml"), text).unwrap();
     dir
@@ -53,15 +53,15 @@ fn claims_are_judged_by_stored_results() {
         ("check: preserved, arm: worse", "not supported", "the loss is larger than the margin"),
         ("check: preserved, arm: vlora, against: worse", "supported", "`worse`"),
         ("check: reaches, arm: baseline, value: 70.4, tolerance: 0", "supported", "70.5 ± 0.4"),
-        ("check: reaches, arm: baseline, value: 71, tolerance: 0.4", "not supported", "-0.50"),
+        (
+            "check: reaches, arm: baseline, value: 71, tolerance: 0.4",
+            "not supported",
+            "found minus published: -0.50",
+        ),
         ("check: parameters, arm: baseline, value: 7898", "supported", "has 7,898 parameters"),
         ("check: parameters, arm: vlora, value: 7898", "not supported", "published: 7,898"),
         ("check: reduction, arm: vlora, value: 0.2", "supported", "21.1 % fewer parameters"),
-        (
-            "check: reduction, arm: vlora, value: 0.75",
-            "not supported",
-            "at least 75.0 % are needed",
-        ),
+        ("check: reduction, arm: vlora, value: 0.75", "not supported", "needed: 75.0 % at least"),
     ];
     for (text, verdict, part) in cases {
         let dir = folder(&check(text), true);
@@ -72,7 +72,16 @@ fn claims_are_judged_by_stored_results() {
         let shown = vlora(dir.path(), &["claims", "specs/claims.yaml"]);
         assert!(shown.out.contains(&format!("claim: {verdict}")), "{}", shown.out);
         let of_runs = text.contains("preserved") || text.contains("reaches");
-        assert_eq!(row["runs"].as_array().unwrap().len(), if of_runs { 6 } else { 0 }, "{text}");
+        assert_eq!(
+            row["runs"].as_array().unwrap().len(),
+            match (of_runs, text.contains("preserved")) {
+                (false, _) => 0,
+                (true, false) => 6,
+                // Both arms.
+                (true, true) => 12,
+            },
+            "{text}"
+        );
     }
     // One that fails decides; what needs no results is known without them.
     let both = check(cases[0].0) + &check(cases[1].0);
@@ -94,7 +103,7 @@ fn a_published_number_comes_first() {
     {
         let checks = format!(
             "      - {{spec: tiny.yaml, check: reaches, arm: baseline, value: {published}, tolerance: 0}}\n  \
-             - name: second\n    says: It is as good.\n    source: a paper\n    after: [claim]\n    checks:\n      \
+             - name: second\n    statement: It is as good.\n    source: a paper\n    requires: [claim]\n    checks:\n      \
              - {{spec: tiny.yaml, check: preserved, arm: vlora}}\n"
         );
         let dir = folder(&checks, true);
@@ -118,8 +127,80 @@ fn an_undecided_claim_says_how_many_seeds_it_takes() {
     let row = judged(dir.path());
     assert_eq!(row["verdict"], "undecided", "{row}");
     // By SciPy, differences with a deviation of the margin take eight seeds at a power of 0.8.
-    let found = row["checks"].as_str().map_or_else(|| row["checks"].to_string(), String::from);
-    assert!(found.contains("an equal arm would take about 8 seeds"), "{found}");
+    let found = row["checks"][0]["finding"].as_str().unwrap();
+    assert!(found.contains("it takes about 8 seeds to show it"), "{found}");
+}
+
+/// What would make "preserved" too easy.
+#[test]
+fn missing_and_useless_runs_support_nothing() {
+    let check = "      - {check: preserved, spec: tiny.yaml, arm: vlora}\n";
+    let verdict = |outcome: &dyn Fn(usize, u64) -> Outcome| {
+        let dir = folder(check, false);
+        let spec = Spec::tiny().set("seeds=[0, 1, 2, 3, 4, 5]");
+        leave(&dir.path().join("results/tiny"), &spec, outcome);
+        let row = judged(dir.path());
+        (row["verdict"].as_str().unwrap().to_string(), row["checks"][0]["finding"].to_string())
+    };
+    let good = |variant: usize, seed: u64| {
+        Outcome::Right(700 + 2 * seed as usize - variant * (seed as usize % 2))
+    };
+    assert_eq!(verdict(&good).0, "supported");
+    for (part, outcome) in [
+        (
+            "1 of their runs failed",
+            (&|v, seed| match (v, seed) {
+                (1, 5) => Outcome::Failed("it diverged"),
+                _ => good(v, seed),
+            }) as &dyn Fn(usize, u64) -> Outcome,
+        ),
+        ("6 seeds are planned", &|v, seed| match (v, seed) {
+            (0, 5) => Outcome::Unfinished,
+            _ => good(v, seed),
+        }),
+        ("12 of their runs did not learn", &|v, seed| {
+            Outcome::Right(90 + (seed as usize * (v + 1)) % 3)
+        }),
+    ] {
+        let (verdict, finding) = verdict(outcome);
+        assert_eq!(verdict, "undecided", "{finding}");
+        assert!(finding.contains(part), "{part} is missing in {finding}");
+    }
+}
+
+/// Results of other settings decide nothing, whatever the file beside them says; damaged runs are named.
+#[test]
+fn results_of_another_spec_and_damaged_runs_are_told() {
+    let check = "      - {check: preserved, spec: tiny.yaml, arm: vlora}\n";
+    let dir = folder(check, true);
+    let spec = dir.path().join("specs/tiny.yaml");
+    let text = fs::read_to_string(&spec).unwrap();
+    // A comment changes nothing.
+    fs::write(&spec, format!("# A comment.\n{text}")).unwrap();
+    assert_eq!(judged(dir.path())["verdict"], "supported");
+    fs::write(&spec, text.replace("epochs: 1", "epochs: 7")).unwrap();
+    let row = judged(dir.path());
+    assert_eq!(row["verdict"], "undecided");
+    let finding = row["checks"][0]["finding"].as_str().unwrap();
+    assert!(finding.contains("of another spec: training.epochs: 1, not 7"), "{finding}");
+    fs::write(&spec, text).unwrap();
+
+    let runs = dir.path().join("results/tiny/runs");
+    let run = fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
+    fs::write(run.join("epochs.jsonl"), "").unwrap();
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("1 finished run is damaged"), "{}", ran.err);
+    assert!(ran.out.contains("claim: undecided"), "{}", ran.out);
+    // An experiment whose record cannot be read does not hide the others' verdicts.
+    fs::write(dir.path().join("results/tiny/experiment.json"), "{").unwrap();
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("its results cannot be used"), "{}", ran.out);
+    // Begun, but nothing has ended.
+    let begun = folder(check, true);
+    fs::remove_dir_all(begun.path().join("results/tiny/runs")).unwrap();
+    assert_eq!(judged(begun.path())["verdict"], "not run");
 }
 
 #[test]

@@ -384,14 +384,15 @@ fn plan_says_what_the_seeds_can_show() {
     let dir = folder_with(&TINY.replace("seeds: [0]", "seeds: [0, 1, 2]"));
     let plan = |args: &[&str]| vlora(dir.path(), &[&["plan", "tiny.yaml"], args].concat());
     let unknown = plan(&[]);
-    let parts = ["too few to test the comparison by the signs", "which takes 6", "give it by --sd"];
+    let parts =
+        ["too few for the sign-flip test of the comparison", "which takes 6", "give it by --sd"];
     for part in parts {
         assert!(unknown.out.contains(part), "{part} is missing in\n{}", unknown.out);
     }
     let known = plan(&["--sd", "0.4", "--margin", "1"]);
     for part in [
-        "a standard deviation of 0.40 points (as given), a true difference of 1.3 points is found",
-        "it takes 3 seeds to find an equal arm within 1.0 points with probability 80 %",
+        "0.40 points (as given), the 95 % interval of a true difference of 1.3 points excludes zero",
+        "it takes 3 seeds to show that an equal arm loses less than 1.0 points, with probability 80 %",
     ] {
         assert!(known.out.contains(part), "{part} is missing in\n{}", known.out);
     }
@@ -403,7 +404,7 @@ fn plan_says_what_the_seeds_can_show() {
     // The finished runs' own deviation.
     assert_eq!(vlora(dir.path(), &["run", "tiny.yaml", "-q", "--device", "cpu"]).code, 0);
     let pilot = plan(&[]);
-    assert!(pilot.out.contains("(of the 3 differences so far)"), "{}", pilot.out);
+    assert!(pilot.out.contains("(of the finished runs, 2 degrees of freedom)"), "{}", pilot.out);
 }
 
 #[test]

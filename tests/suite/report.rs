@@ -613,7 +613,7 @@ fn comparisons_have_intervals_and_tests() {
         "| a1 | exploratory | 8 | **+2.4** | +2.1 to +2.6 | 0.008 | 0.016 | \\< 0.001 |",
         "| a2 | exploratory | 8 | +0.0 |",
         "All comparisons are exploratory: the spec names no primary contrast.",
-        "Bold: at most 0.05 by that test, adjusted by Holm's method.",
+        "Bold: at most 0.05; the primary contrast by its own p-value",
     ] {
         assert!(markdown.contains(part), "{part} is missing in\n{markdown}");
     }
@@ -645,7 +645,7 @@ fn too_few_seeds_are_not_tested() {
         assert!(row.contains("| too few seeds | too few seeds |"), "{row}");
         assert!(!markdown.contains("**"), "{markdown}");
         let note =
-            format!("With {seeds} seeds the exact sign-flip test gives no p-value below {least}");
+            format!("The smallest p-value of the sign-flip test with {seeds} seeds is {least}");
         assert!(markdown.contains(&note), "{note} is missing in\n{markdown}");
         assert!(markdown.contains(&format!("for which it takes {needed} at least")), "{markdown}");
     }
@@ -658,6 +658,7 @@ fn a_primary_contrast_is_tested_alone() {
     let named = |finished_before| {
         Some(PrimaryContrast {
             label: "a1".into(),
+            runs: Vec::new(),
             spec_sha256: "0123456789abcdef".into(),
             finished_before,
         })
@@ -678,8 +679,30 @@ fn a_primary_contrast_is_tested_alone() {
     record.primary_contrast = named(3);
     let summary = Summary::of(record, &folder, evidence).unwrap();
     assert!(summary.comparisons().iter().all(|(_, c)| !c.is_primary && c.family == 2));
-    let note = "`a1` was named as primary contrast after 3 of the runs had finished";
+    let note = "`a1` was named as primary contrast, over these seeds, after 3 of the experiment's runs had finished";
     assert!(summary.markdown().contains(note), "{}", summary.markdown());
+}
+
+/// The adjustment is for the comparisons that are planned, whatever of them has finished.
+#[test]
+fn unfinished_comparisons_count_in_the_adjustment() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = many_arms(4).set("seeds=[0, 1, 2, 3, 4, 5, 6]");
+    let summary = report(dir.path(), &spec, &|variant, seed| match variant {
+        0 | 1 => ahead(variant, seed),
+        2 => Outcome::Failed("it broke"),
+        _ => Outcome::Unfinished,
+    });
+    let [only] = summary.comparisons()[..] else { panic!("one comparison") };
+    assert_eq!((only.1.family, only.1.adjusted), (3, Some(3.0 * 2.0 / 128.0)));
+}
+
+#[test]
+fn a_difference_that_rounds_to_zero_has_no_minus() {
+    let dir = tempfile::tempdir().unwrap();
+    report(dir.path(), &compared(2), &|_, _| Outcome::Right(700));
+    let markdown = read(dir.path(), "table.md");
+    assert!(markdown.contains("| +0.0 |") && !markdown.contains("−0.0"), "{markdown}");
 }
 
 /// By the real program: the record keeps when the contrast was named.
@@ -703,6 +726,19 @@ fn a_primary_contrast_is_kept_as_it_was_named_first() {
     assert_eq!(run(dir.path(), ""), None);
     let again = run(dir.path(), "primary_contrast: vlora\n").unwrap();
     assert_eq!((again.label.as_str(), again.finished_before), ("vlora", 4));
+
+    // The same label over other runs is another contrast: with more seeds, or with other settings.
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), "primary_contrast: vlora\n").unwrap();
+    let text = fs::read_to_string(dir.path().join("tiny.yaml")).unwrap();
+    for (from, to) in [("seeds: [0, 1]", "seeds: [0, 1, 2]"), ("epochs: 1", "epochs: 2")] {
+        fs::write(dir.path().join("tiny.yaml"), text.replace(from, to)).unwrap();
+        let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--device", "cpu"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let folder = ExperimentFolder::new(dir.path().join("results/tiny"));
+        let named = folder.read_record().unwrap().primary_contrast.unwrap();
+        assert!(named.finished_before >= 4, "{to}: {named:?}");
+    }
 }
 
 /// What all arms share is said once, and the rest by as few notes as name it.

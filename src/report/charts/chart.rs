@@ -55,7 +55,7 @@ pub fn render<C: Chart>(
 
     let (width, height) = (width * PNG_SCALE, height * PNG_SCALE);
     let (wide, high) = (width * SAMPLES, height * SAMPLES);
-    let mut pixels = vec![0u8; (wide * high * 3) as usize];
+    let mut pixels = vec![0u8; wide as usize * high as usize * 3];
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (wide, high)).into_drawing_area();
         let style = Style::new(PNG_SCALE * SAMPLES, false);

@@ -7,11 +7,12 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::chart::Chart;
 use super::marks::{Look, looks};
 use super::style::{DrawResult, GRID, INK, Style, number, padded};
-use crate::report::numbers::{interval, signed};
+use crate::report::numbers::{interval, level, signed};
 use crate::report::summary::Summary;
 use crate::report::text::chart_text;
 use crate::results::{Better, Metric};
 
+/// Differences to the baseline, one row an arm.
 pub struct Effects {
     metric: &'static Metric,
     /// The best on top.
@@ -30,9 +31,10 @@ struct Row {
     /// The numbers, as tables have them.
     text: String,
     is_significant: bool,
+    is_primary: bool,
 }
 
-/// Most rows; those with the largest differences are shown.
+/// Most rows: the primary contrast, then those with the largest differences.
 const MOST: usize = 60;
 /// In pixels: of a row, above the first row, below the last, and of the plot's inside.
 const ROW: u32 = 24;
@@ -63,13 +65,16 @@ impl Effects {
                         None => mean,
                     },
                     is_significant: c.is_significant(),
+                    is_primary: c.is_primary,
                 })
             })
             .collect();
         if rows.is_empty() {
             return None;
         }
-        rows.sort_by(|a, b| b.mean.abs().total_cmp(&a.mean.abs()));
+        rows.sort_by(|a, b| {
+            b.is_primary.cmp(&a.is_primary).then(b.mean.abs().total_cmp(&a.mean.abs()))
+        });
         let more = rows.len().saturating_sub(MOST);
         rows.truncate(MOST);
         rows.sort_by(|a, b| match metric.better {
@@ -100,7 +105,8 @@ impl Effects {
             "" => String::new(),
             unit => format!(" ({unit})"),
         };
-        format!("Test {} minus the baseline's{unit}: mean, 95 % interval, seeds", self.metric.name)
+        let name = self.metric.name;
+        format!("Test {name} minus the baseline's{unit}: mean, {} interval, seeds", level())
     }
 }
 

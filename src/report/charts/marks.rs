@@ -142,9 +142,7 @@ impl Style {
                 // A polygon in a polygon: a stroke would have notches at its corners.
                 for (size, colour) in [(1.15, look.colour), (0.6, WHITE)] {
                     let points = scaled(corners, size);
-                    let at = |(dx, dy): (f64, f64)| {
-                        (x + self.fraction(dx), y + self.fraction(dy))
-                    };
+                    let at = |(dx, dy): (f64, f64)| (x + self.fraction(dx), y + self.fraction(dy));
                     let points: Vec<(i32, i32)> = points.into_iter().map(at).collect();
                     area.draw(&Polygon::new(points, colour.filled()))?;
                 }
@@ -218,9 +216,8 @@ fn scaled(corners: &[(i32, i32)], factor: f64) -> Vec<(f64, f64)> {
     let n = corners.len() as f64;
     let middle = |of: fn(&(i32, i32)) -> i32| corners.iter().map(of).sum::<i32>() as f64 / n;
     let (x, y) = (middle(|c| c.0), middle(|c| c.1));
-    let moved = |c: &(i32, i32)| {
-        (x + factor * (f64::from(c.0) - x), y + factor * (f64::from(c.1) - y))
-    };
+    let moved =
+        |c: &(i32, i32)| (x + factor * (f64::from(c.0) - x), y + factor * (f64::from(c.1) - y));
     corners.iter().map(moved).collect()
 }
 

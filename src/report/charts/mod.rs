@@ -52,9 +52,11 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<ChartFile>> {
     let mut files = Vec::new();
     let metric = summary.metric().name;
     if let Some(effects) = effects::Effects::new(summary) {
-        let title =
-            "Difference to the baseline with its 95 % interval; small circles are single seeds";
-        add(&mut files, title, EFFECTS, effects.size(), &effects)?;
+        let level = super::numbers::level();
+        let title = format!(
+            "Difference to the baseline with its {level} interval; small circles are single seeds"
+        );
+        add(&mut files, &title, EFFECTS, effects.size(), &effects)?;
     }
     if let Some(scatter) = metric_plot::against_parameters(summary) {
         let title =

@@ -7,7 +7,7 @@ use crate::report::summary::FinishedRun;
 const WIDTH: f64 = 160.0;
 const HEIGHT: f64 = 36.0;
 
-/// None with fewer than two epochs that were validated.
+/// None with fewer than two epochs, and where an epoch was not validated.
 pub fn curve(run: &FinishedRun) -> Option<Markup> {
     let values: Option<Vec<f64>> = run.epochs.iter().map(|e| e.validation_metric).collect();
     let values = values?;

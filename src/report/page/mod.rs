@@ -72,7 +72,7 @@ fn question(summary: &Summary) -> Markup {
     let seeds: Vec<String> = record.seeds.iter().map(u64::to_string).collect();
     html! {
         table class="facts" {
-            tr { th { "Compared" } td { (summary.arms.len()) " arms, against " code { (line(&record.baseline)) } } }
+            tr { th { "Arms" } td { (summary.arms.len()) ", the baseline is " code { (line(&record.baseline)) } } }
             tr { th { "Metric" } td { "test " (summary.metric().title()) } }
             tr { th { "Seeds" } td { (seeds.join(", ")) } }
             tr { th { "Runs" } td { (runs) " of " (planned) " finished" } }
@@ -86,7 +86,7 @@ fn question(summary: &Summary) -> Markup {
     }
 }
 
-/// The fields in which the arms' specs differ, one column an arm.
+/// The fields in which the arms' specs differ, one row an arm.
 fn differences(summary: &Summary) -> Markup {
     let specs: Vec<_> = summary.arms.iter().map(|arm| flatten(&arm.variant.spec)).collect();
     let mut fields: Vec<&String> = specs.iter().flat_map(|spec| spec.keys()).collect();

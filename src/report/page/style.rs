@@ -1,5 +1,6 @@
 //! The look of the page. Tables wider than the window scroll by themselves; the page does not.
 
+/// The style sheet.
 pub const STYLE: &str = "
 :root { color-scheme: light dark; }
 body { margin: 0; font: 16px/1.5 'Liberation Sans', Arial, Helvetica, sans-serif; color: #282828; background: #fff; }

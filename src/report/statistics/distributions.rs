@@ -29,9 +29,9 @@ pub fn normal_cdf(z: f64) -> f64 {
     Normal::standard().cdf(z)
 }
 
-/// Probability of at most `successes` in `trials` fair throws.
+/// Probability of at most `successes` in `trials` tosses of a fair coin.
 pub fn fair_binomial_cdf(successes: u64, trials: u64) -> f64 {
-    Binomial::new(0.5, trials).map_or(1.0, |throws| throws.cdf(successes))
+    Binomial::new(0.5, trials).map_or(1.0, |tosses| tosses.cdf(successes))
 }
 
 /// Natural logarithm of the gamma function.

@@ -8,6 +8,7 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// Whether a value is between the bounds or one of them.
     pub fn contains(self, value: f64) -> bool {
         self.low <= value && value <= self.high
     }

@@ -14,7 +14,7 @@ pub use interval::Interval;
 pub use mcnemar::mcnemar;
 pub use paired::{NonInferiority, non_inferiority, paired_interval};
 pub use power::{detectable, seeds_for_margin};
-pub use sign_flip::{least_p, sign_flip};
+pub use sign_flip::{sign_flip, smallest_p};
 pub use spread::Spread;
 
 /// Confidence level of all intervals.

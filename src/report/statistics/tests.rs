@@ -74,17 +74,17 @@ fn plans_equal_those_of_scipy_and_statsmodels() {
 }
 
 #[test]
-fn the_least_p_value_of_the_sign_flip_test_is_that_of_differences_of_one_sign() {
+fn the_smallest_p_value_of_the_sign_flip_test_is_that_of_differences_of_one_sign() {
     for n in 1..=22 {
         let differences: Vec<f64> = (1..=n).map(|i| 0.1 * f64::from(i)).collect();
-        assert_eq!(sign_flip(&differences), Some(least_p(n as usize)), "{n}");
+        assert_eq!(sign_flip(&differences), Some(smallest_p(n as usize)), "{n}");
         let negative: Vec<f64> = differences.iter().map(|d| -d).collect();
-        assert_eq!(sign_flip(&negative), Some(least_p(n as usize)));
+        assert_eq!(sign_flip(&negative), Some(smallest_p(n as usize)));
     }
-    assert_eq!((least_p(0), least_p(1), least_p(6)), (1.0, 1.0, 0.03125));
-    assert_eq!(least_p(5), 0.0625, "no five seeds are significant");
+    assert_eq!((smallest_p(0), smallest_p(1), smallest_p(6)), (1.0, 1.0, 0.03125));
+    assert_eq!(smallest_p(5), 0.0625, "no five seeds are significant");
     // Two comparisons of six seeds cannot be significant, either.
-    assert_eq!(holm(&[least_p(6); 2]), [0.0625; 2]);
+    assert_eq!(holm(&[smallest_p(6); 2]), [0.0625; 2]);
 }
 
 /// Equal differences are equal sums, however they are rounded.
@@ -94,16 +94,31 @@ fn ties_are_counted_as_ties() {
     // Of the eight sums, ±0.6 and twice 0: the observed one is the largest.
     assert_eq!(sign_flip(&[0.1, 0.2, 0.3]), Some(0.25));
     assert_eq!(sign_flip(&[0.3, 0.3, -0.3]), Some(1.0));
-    // Forty differences, of which twenty cancel the others: 1 minus the share of sums that are zero
-    // would be below the p-value of an observed sum of zero.
-    let cancelling: Vec<f64> = (0..40).map(|i| if i < 20 { 0.7 } else { -0.7 }).collect();
-    assert_eq!(sign_flip(&cancelling), Some(1.0));
+}
+
+/// Both ways to the p-value, and all choices of signs one by one.
+#[test]
+fn few_and_many_differences_are_counted_alike() {
+    let few: Vec<f64> = (0..13).map(|i| 0.3 * f64::from(i * i % 7) - 0.4).collect();
+    let observed = few.iter().sum::<f64>().abs() - 1e-12;
+    let sum = |signs: u32| -> f64 {
+        few.iter().enumerate().map(|(i, d)| if signs >> i & 1 == 0 { *d } else { -d }).sum()
+    };
+    let extreme = (0..1u32 << 13).filter(|signs| sum(*signs).abs() >= observed).count();
+    let p = extreme as f64 / f64::from(1u32 << 13);
+    assert!(p > 0.1 && p < 0.6, "{p} tells nothing");
+    assert_eq!(sign_flip(&few), Some(p));
+    // Differences of zero change no sum, but are drawn.
+    let padded = [few, vec![0.0; 20]].concat();
+    let drawn = sign_flip(&padded).unwrap();
+    assert!((drawn - p).abs() < 4.0 * (p * (1.0 - p) / 1e5).sqrt(), "{drawn}, exactly {p}");
+    assert_eq!(sign_flip(&padded), Some(drawn));
+    assert_eq!(sign_flip(&[1.0; 41]), Some(smallest_p(41)));
 }
 
 #[test]
 fn what_has_no_statistic_has_none() {
     assert_eq!(sign_flip(&[]), None);
-    assert_eq!(sign_flip(&[1.0; 41]), None);
     assert_eq!(sign_flip(&[1.0, f64::NAN]), None);
     for few in [&[][..], &[1.0], &[0.5, 0.5], &[0.1 + 0.2, 0.3], &[1.0, f64::NAN], &[0.0, 0.0]] {
         assert_eq!(paired_interval(few), None, "{few:?}");

@@ -22,22 +22,29 @@ pub struct Amount {
     /// Whether one more step follows, whose GPU kernels and products are timed one by one, in the
     /// first round.
     pub kernels: bool,
+    /// Whether evaluation passes are timed, too: in the first round.
+    pub evaluation: bool,
 }
 
 impl Amount {
     /// All steps and passes of a measurement, including warm-up.
     pub fn total(self) -> usize {
-        let passes = self.warmup.min(1) + self.passes();
+        let passes = match self.passes() {
+            0 => 0,
+            passes => self.warmup.min(1) + passes,
+        };
         self.warmup + self.steps + passes + usize::from(self.kernels)
     }
 
     /// What is timed in a round; the first is number 0.
     pub fn of_round(self, round: usize) -> Amount {
-        Amount { kernels: self.kernels && round == 0, ..self }
+        let is_first = round == 0;
+        let (kernels, evaluation) = (self.kernels && is_first, self.evaluation && is_first);
+        Amount { kernels, evaluation, ..self }
     }
 
     pub fn passes(self) -> usize {
-        self.steps.min(MOST_PASSES)
+        if self.evaluation { self.steps.min(MOST_PASSES) } else { 0 }
     }
 }
 
@@ -151,7 +158,7 @@ pub fn time_passes<T: Task>(
         tick();
         Ok::<f64, TrainError>(examples as f64 / seconds.max(1e-9))
     };
-    if amount.warmup > 0 {
+    if amount.warmup > 0 && amount.passes() > 0 {
         pass()?;
     }
     (0..amount.passes()).map(|_| pass()).collect()
@@ -243,7 +250,8 @@ mod tests {
             parameters.tensor("w", &[1], Init::Ones, Role::layer(Kind::Matrix))
         });
         let mut trainer = Trainer::new(&SlowEnd, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
-        let (amount, mut ticks) = (Amount { steps: 5, warmup: 2, kernels: false }, 0);
+        let (amount, mut ticks) =
+            (Amount { steps: 5, warmup: 2, kernels: false, evaluation: true }, 0);
         let samples =
             time_steps(&mut trainer, 2, amount, &Device::Cpu, &mut || ticks += 1).unwrap();
         assert_eq!((samples.len(), ticks), (5, 7));

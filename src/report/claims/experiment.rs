@@ -1,0 +1,326 @@
+//! The checks of claims on one experiment.
+
+use super::{EvaluatedCheck, UnknownArm, Verdict};
+use crate::report::comparison::Comparison;
+use crate::report::numbers::{interval, p_value, plus_minus, seeds, signed};
+use crate::report::statistics::{NonInferiority, Spread, non_inferiority, seeds_for_margin};
+use crate::report::summary::{ArmSummary, Summary};
+use crate::report::table::{count, percent, reduction};
+use crate::report::text::{code, markdown};
+use crate::results::Better;
+use crate::spec::{
+    CheckKind, ClaimCheck, Claims, Experiment, Variant, identifying_fields, nearest, shorten,
+};
+
+/// An experiment that checks are about.
+pub struct ClaimExperiment {
+    pub experiment: Experiment,
+    /// The spec's path, for the command that runs it.
+    pub spec: String,
+    /// Parameters of each variant of the experiment.
+    pub parameters: Vec<u64>,
+    pub results: Results,
+}
+
+/// What there is of an experiment's results.
+pub enum Results {
+    None,
+    /// They cannot be used, with the reason.
+    Unusable(String),
+    Read(Box<Summary>),
+}
+
+impl ClaimExperiment {
+    pub(super) fn evaluate(
+        &self,
+        claims: &Claims,
+        check: &ClaimCheck,
+    ) -> Result<EvaluatedCheck, UnknownArm> {
+        let (index, variant) = self.variant(&check.arm)?;
+        let value = check.value.unwrap_or_default();
+        match check.check {
+            CheckKind::Parameters => Ok(self.parameter_count(index, value)),
+            CheckKind::Reduction => Ok(self.parameter_reduction(index, variant, value)),
+            CheckKind::Reaches => {
+                let tolerance = check.tolerance.unwrap_or_default();
+                Ok(self.with_results(variant, |summary, arm| {
+                    self.published_value(summary, arm, value, tolerance)
+                }))
+            }
+            CheckKind::Preserved => {
+                let against = match &check.against {
+                    Some(label) => Some(self.variant(label)?.1),
+                    None => self.experiment.baseline_of(variant),
+                };
+                let Some(against) = against else {
+                    return Ok(self.not_run(&check.arm, "it has no baseline"));
+                };
+                let Some(margin) = claims.margin(variant.spec.task) else {
+                    return Ok(self.not_run(&check.arm, "the claims have no margin for its task"));
+                };
+                Ok(self.with_results(variant, |summary, arm| {
+                    let other = summary.arms.iter().find(|a| a.variant.label == against.label);
+                    match other.map(|other| (other, spec_change(against, other))) {
+                        None => self.not_run(&against.label, OTHER_ARMS),
+                        Some((_, Some(change))) => self.undecided(&against.label, &change),
+                        Some((other, None)) => self.preservation(summary, arm, other, margin.value),
+                    }
+                }))
+            }
+        }
+    }
+
+    fn variant(&self, label: &str) -> Result<(usize, &Variant), UnknownArm> {
+        let variants = &self.experiment.variants;
+        let found = variants.iter().enumerate().find(|(_, v)| v.label == label);
+        found.ok_or_else(|| UnknownArm {
+            claim: String::new(),
+            found: label.to_string(),
+            nearest: nearest(label, variants.iter().map(|v| v.label.as_str())).map(String::from),
+        })
+    }
+
+    fn parameter_count(&self, index: usize, published: f64) -> EvaluatedCheck {
+        let found = self.parameters[index];
+        EvaluatedCheck {
+            verdict: decided(found as f64 == published),
+            finding: format!(
+                "{} has {} parameters; published: {}",
+                self.named(&self.experiment.variants[index].label),
+                count(found),
+                count(published as u64)
+            ),
+            experiment: None,
+            runs: Vec::new(),
+        }
+    }
+
+    fn parameter_reduction(&self, index: usize, variant: &Variant, least: f64) -> EvaluatedCheck {
+        let baseline = self.experiment.baseline_of(variant).map(|b| b.label.clone());
+        let baseline = baseline.and_then(|label| self.variant(&label).ok());
+        let Some((base, baseline)) = baseline else {
+            return self.not_run(&variant.label, "it has no baseline");
+        };
+        let (own, all) = (self.parameters[index], self.parameters[base]);
+        let share = reduction(own, all);
+        EvaluatedCheck {
+            verdict: decided(share >= least),
+            finding: format!(
+                "{} has {} fewer parameters than {} ({} and {}); needed: {} at least",
+                self.named(&variant.label),
+                percent(share),
+                code(&baseline.label),
+                count(own),
+                count(all),
+                percent(least)
+            ),
+            experiment: None,
+            runs: Vec::new(),
+        }
+    }
+
+    /// Whether the mean is at most `tolerance` worse than a published value, both in the printed unit.
+    fn published_value(
+        &self,
+        summary: &Summary,
+        arm: &ArmSummary,
+        published: f64,
+        tolerance: f64,
+    ) -> EvaluatedCheck {
+        let metric = summary.metric();
+        let Some(test) = arm.test else { return self.not_run(&arm.variant.label, UNFINISHED) };
+        let found = metric.shown(test.mean);
+        let worse = match metric.better {
+            Better::Higher => published - found,
+            Better::Lower => found - published,
+        };
+        let text = format!(
+            "{} reaches {} {} over {}; published: {published}, and at most {tolerance} worse is \
+             needed; found minus published: {:+.2}",
+            self.named(&arm.variant.label),
+            plus_minus(metric, test),
+            markdown(metric.unit),
+            seeds(test.n),
+            found - published
+        );
+        // The mean's spread is not known from one seed. Decimal fractions are rounded in binary ones.
+        let (verdict, finding) = match test.n {
+            1 => (Verdict::Undecided, format!("{text}; one seed does not decide")),
+            _ => (decided(worse <= tolerance + 1e-9), text),
+        };
+        let experiment = Some(self.experiment.name.clone());
+        EvaluatedCheck { verdict, finding, experiment, runs: run_ids(&[arm]) }
+    }
+
+    /// Whether `arm` is not worse than `other` by the margin, in the printed unit.
+    fn preservation(
+        &self,
+        summary: &Summary,
+        arm: &ArmSummary,
+        other: &ArmSummary,
+        margin: f64,
+    ) -> EvaluatedCheck {
+        let metric = summary.metric();
+        let pairs = summary.pairs(arm, other);
+        let paired: Vec<u64> = pairs.iter().map(|pair| pair.seed).collect();
+        let Some(c) = Comparison::of(pairs) else {
+            return self.not_run(&arm.variant.label, "no seed that both arms have finished");
+        };
+        let better = match metric.better {
+            Better::Higher => 1.0,
+            Better::Lower => -1.0,
+        };
+        let gains: Vec<f64> = c.pairs.iter().map(|pair| better * pair.difference).collect();
+        let bounds = c.interval.map_or(String::new(), |b| format!(" ({})", interval(metric, b)));
+        let found = format!(
+            "{} against {}: {}{bounds} {} over {}, margin {margin}",
+            self.named(&arm.variant.label),
+            code(&other.variant.label),
+            signed(metric, c.difference.mean),
+            markdown(metric.difference_unit),
+            seeds(c.pairs.len()),
+        );
+        let stored = margin / metric.scale;
+        let (verdict, reason) = match non_inferiority(&gains, stored) {
+            None => (Verdict::Undecided, "the spread over seeds is not known".to_string()),
+            Some(tested) => verdict_of(tested, stored, Spread::of(&gains)),
+        };
+        // Runs that failed are missing from the differences. Two arms that learned nothing are equal.
+        let planned = summary.record.seeds.len();
+        let failed = arm.failures.len() + other.failures.len();
+        let not_learned = [arm, other].iter().flat_map(|a| a.not_learned()).count();
+        let (verdict, reason) = match verdict {
+            Verdict::Supported if failed > 0 => {
+                (Verdict::Undecided, format!("{reason}, but {failed} of their runs failed"))
+            }
+            Verdict::Supported if paired.len() < planned => {
+                (Verdict::Undecided, format!("{reason}, but {planned} seeds are planned"))
+            }
+            Verdict::Supported if not_learned > 0 => (
+                Verdict::Undecided,
+                format!("{reason}, but {not_learned} of their runs did not learn"),
+            ),
+            verdict => (verdict, reason),
+        };
+        EvaluatedCheck {
+            verdict,
+            finding: format!("{found}; {reason}"),
+            experiment: Some(self.experiment.name.clone()),
+            runs: run_ids(&[arm, other]),
+        }
+    }
+
+    /// Evaluates an arm's results. Without results, says how to get them; results of other settings
+    /// decide nothing.
+    fn with_results(
+        &self,
+        variant: &Variant,
+        evaluate: impl Fn(&Summary, &ArmSummary) -> EvaluatedCheck,
+    ) -> EvaluatedCheck {
+        let summary = match &self.results {
+            Results::Read(summary) => summary,
+            Results::Unusable(reason) => return self.undecided(&variant.label, reason),
+            Results::None => {
+                let command = code(&format!("vlora run {}", self.spec));
+                return self.not_run(&variant.label, &format!("no results; {command} makes them"));
+            }
+        };
+        match summary.arms.iter().find(|arm| arm.variant.label == variant.label) {
+            None => self.not_run(&variant.label, OTHER_ARMS),
+            Some(arm) => match spec_change(variant, arm) {
+                Some(change) => self.undecided(&variant.label, &change),
+                None => evaluate(summary, arm),
+            },
+        }
+    }
+
+    /// An arm of this experiment.
+    fn named(&self, arm: &str) -> String {
+        format!("{} of {}", code(arm), code(&self.experiment.name))
+    }
+
+    fn undecided(&self, label: &str, reason: &str) -> EvaluatedCheck {
+        EvaluatedCheck { verdict: Verdict::Undecided, ..self.not_run(label, reason) }
+    }
+
+    fn not_run(&self, label: &str, reason: &str) -> EvaluatedCheck {
+        EvaluatedCheck {
+            verdict: Verdict::NotRun,
+            finding: format!("{}: {reason}", self.named(label)),
+            experiment: None,
+            runs: Vec::new(),
+        }
+    }
+}
+
+const UNFINISHED: &str = "no finished run";
+const OTHER_ARMS: &str = "the results are of a spec without this arm";
+
+fn decided(holds: bool) -> Verdict {
+    if holds { Verdict::Supported } else { Verdict::NotSupported }
+}
+
+/// The first field in which an arm's results are of another spec than the one that is claimed about;
+/// None if they agree. Fields that the spec leaves open are filled in when it runs, and the precision
+/// follows the device.
+fn spec_change(variant: &Variant, arm: &ArmSummary) -> Option<String> {
+    let stored = identifying_fields(&arm.variant.spec);
+    let changed = identifying_fields(&variant.spec).into_iter().find(|(field, value)| {
+        let is_open = value == "null" || field == "precision";
+        !is_open && stored.get(field) != Some(value)
+    });
+    let (field, value) = changed?;
+    let stored = stored.get(&field).map_or("nothing", String::as_str);
+    Some(format!(
+        "the results are of another spec: {}, not {}",
+        code(&format!("{field}: {}", shorten(stored))),
+        code(&shorten(&value))
+    ))
+}
+
+/// Whether the loss is within the margin, beyond it, or neither can be said. All in the stored unit.
+fn verdict_of(tested: NonInferiority, margin: f64, gains: Option<Spread>) -> (Verdict, String) {
+    let p = p_value(tested.p);
+    let p = if p.starts_with('<') { format!("p {p}") } else { format!("p = {p}") };
+    if tested.holds() {
+        return (Verdict::Supported, format!("the loss is within the margin ({p})"));
+    }
+    if tested.upper < -margin {
+        return (Verdict::NotSupported, "the loss is larger than the margin".into());
+    }
+    let sd = gains.and_then(|spread| spread.sd).unwrap_or_default();
+    let needed = match seeds_for_margin(margin, sd) {
+        Some(needed) => format!("about {needed}"),
+        None => "more than 10,000".into(),
+    };
+    let reason = format!(
+        "the loss may be within the margin or beyond it ({p}); if there is none, it takes {needed} \
+         seeds to show it"
+    );
+    (Verdict::Undecided, reason)
+}
+
+fn run_ids(arms: &[&ArmSummary]) -> Vec<String> {
+    arms.iter().flat_map(|arm| &arm.runs).map(|run| run.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same spread around another mean: beyond, unclear, within.
+    #[test]
+    fn a_loss_is_within_the_margin_or_beyond_it_or_unclear() {
+        for (mean, verdict) in [
+            (-0.05, Verdict::NotSupported),
+            (-0.01, Verdict::Undecided),
+            (0.0, Verdict::Supported),
+            (0.05, Verdict::Supported),
+        ] {
+            let gains = [-0.004, 0.0, 0.004].map(|d| mean + d);
+            let tested = non_inferiority(&gains, 0.01).unwrap();
+            let (got, reason) = verdict_of(tested, 0.01, Spread::of(&gains));
+            assert_eq!(got, verdict, "{mean}: {reason}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The verdicts on claims as a table, as a page, and as text for a terminal.
+
+use super::EvaluatedClaim;
+use crate::report::table::{Align, Cell, Table};
+use crate::report::text::{code, markdown, markdown_lines, plain};
+use crate::spec::Claims;
+
+/// One row per claim.
+pub fn claims_table(evaluated: &[EvaluatedClaim]) -> Table {
+    let mut table = Table::new()
+        .column("claim", "claim", Align::Left)
+        .column("verdict", "verdict", Align::Left)
+        .column("statement", "statement", Align::Left)
+        .column("source", "source", Align::Left)
+        .hidden("open")
+        .hidden("by_checks")
+        .hidden("missing")
+        .hidden("checks")
+        .hidden("runs");
+    for EvaluatedClaim { claim, verdict, by_checks, checks, missing } in evaluated {
+        let runs: Vec<&String> = checks.iter().flat_map(|check| &check.runs).collect();
+        let checks = checks.iter().map(|check| {
+            serde_json::json!({"verdict": check.verdict.name(), "finding": plain(&check.finding)})
+        });
+        let list = |list: serde_json::Value| Cell::number(list, String::new());
+        table.row(vec![
+            Cell::text(&claim.name),
+            Cell::text(verdict.name()),
+            Cell::text(&claim.statement),
+            Cell::text(&claim.source),
+            Cell::text(&claim.open),
+            Cell::text(by_checks.name()),
+            list(serde_json::json!(missing)),
+            list(checks.collect::<Vec<_>>().into()),
+            list(serde_json::json!(runs)),
+        ]);
+    }
+    table
+}
+
+/// A page as Markdown: what is published, the verdicts, and the findings behind each.
+pub fn claims_page(claims: &Claims, evaluated: &[EvaluatedClaim]) -> String {
+    let mut out = format!("# Claims\n\n{}\n\n", markdown_lines(&claims.about));
+    out += &claims_table(evaluated).markdown();
+    for evaluated in evaluated {
+        let EvaluatedClaim { claim, verdict, checks, .. } = evaluated;
+        out += &format!("\n## {}: {}\n\n", markdown(&claim.name), verdict.name());
+        out += &format!("{} ({})\n\n", markdown(&claim.statement), markdown(&claim.source));
+        for check in checks {
+            out += &format!("- {}. **{}**", check.finding, sentence(check.verdict.name()));
+            if let Some(experiment) = &check.experiment {
+                let runs: Vec<String> = check.runs.iter().map(|id| code(id)).collect();
+                let experiment = markdown(experiment);
+                out += &format!(" [Table]({experiment}/table.md), runs {}.", runs.join(", "));
+            }
+            out.push('\n');
+        }
+        if checks.is_empty() {
+            out += "- No check is about it yet.\n";
+        }
+        if let Some(note) = evaluated.missing_note() {
+            out += &format!("- {}\n", sentence(&note));
+        }
+        if !claim.open.is_empty() {
+            out += &format!("- Open: {}\n", markdown(&claim.open));
+        }
+    }
+    out += "\n## Margins\n\n";
+    for margin in &claims.margins {
+        let reason = markdown(&margin.reason);
+        out += &format!("- {}: {}. {reason}\n", code(margin.task.name()), margin.value);
+    }
+    out
+}
+
+/// The same for a terminal.
+pub fn claims_text(claims: &Claims, evaluated: &[EvaluatedClaim]) -> String {
+    let mut text = format!("{}\n", claims.about.trim());
+    for evaluated in evaluated {
+        let EvaluatedClaim { claim, verdict, checks, .. } = evaluated;
+        text += &format!("\n{}: {}\n", claim.name, verdict.name());
+        text += &format!("  {} ({})\n", claim.statement, claim.source);
+        for check in checks {
+            text += &format!("  · {}: {}\n", plain(&check.finding), check.verdict.name());
+        }
+        if let Some(note) = evaluated.missing_note() {
+            text += &format!("  · {}\n", plain(&note));
+        }
+        if !claim.open.is_empty() {
+            text += &format!("  · open: {}\n", claim.open);
+        }
+    }
+    text
+}
+
+/// `Not supported.`
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_sentence_begins_with_a_capital() {
+        assert_eq!(super::sentence("not run"), "Not run.");
+        assert_eq!(super::sentence(""), ".");
+    }
+}
