@@ -30,6 +30,13 @@ pub struct ClaimsArgs {
 
 pub fn claims(args: &ClaimsArgs) -> Result<()> {
     let claims = Claims::load(&args.file)?;
+    if !args.results.is_dir() {
+        return Err(Fault::new("there is no such folder of results")
+            .within("--results")
+            .found(clean(&args.results.display().to_string()))
+            .expected("the folder that `vlora run` fills, results/ unless its --out names another")
+            .into());
+    }
     let mut experiments: BTreeMap<&str, ClaimExperiment> = BTreeMap::new();
     for check in claims.claims.iter().flat_map(|claim| &claim.checks) {
         if !experiments.contains_key(check.spec.as_str()) {
@@ -37,13 +44,12 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
         }
     }
     let evaluated =
-        evaluate(&claims, &|check| &experiments[check.spec.as_str()]).map_err(|unknown| {
-            Fault::new("the experiment has no such arm")
+        evaluate(&claims, &|check| &experiments[check.spec.as_str()]).map_err(|fault| {
+            Fault::new(fault.summary)
                 .source(clean(&args.file.display().to_string()))
-                .within(format!("claim {}", unknown.claim))
-                .found(format!("`{}`", unknown.found))
-                .expected("the label of an arm, as a table has it")
-                .did_you_mean(unknown.nearest.as_deref())
+                .within(format!("claim {}", fault.claim))
+                .found(format!("`{}`", fault.found))
+                .did_you_mean(fault.nearest.as_deref())
         })?;
     match args.format.format {
         FormatName::Table => print(&claims_text(&claims, &evaluated))?,

@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::hub::LockedHubArgs;
 use super::{
-    DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, listed, matched, print, print_as,
-    several, states,
+    DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, eprint_line, listed, matched, print,
+    print_as, several, states,
 };
 use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::memory;
@@ -55,7 +55,11 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
     if args.format.format != FormatName::Table {
         let text = runs(&plan, device).render(args.format.format.into());
-        return print_as(args.format.format, &text);
+        print_as(args.format.format, &text)?;
+        if args.sd.is_some() || args.margin.is_some() {
+            eprint_line(seeds(args, &plan, &folder).trim_end());
+        }
+        return Ok(());
     }
     let history = History::of(&folder, device);
     let estimates = plan.estimates(&history, device)?;
@@ -106,7 +110,15 @@ fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
         },
         margin: args.margin.map(stored),
     };
-    let lines = seeds.lines();
+    let mut lines = seeds.lines();
+    let primary = plan.record().primary_contrast.filter(|primary| !primary.is_in_advance());
+    lines.extend(primary.map(|primary| {
+        format!(
+            "the primary contrast counts as exploratory: it was named over these seeds after {} had \
+             finished",
+            several(primary.finished_before, "run")
+        )
+    }));
     let name = |i: usize| if i == 0 { "seeds" } else { "" };
     lines.iter().enumerate().map(|(i, line)| format!("  {:<8} {line}\n", name(i))).collect()
 }

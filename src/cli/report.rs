@@ -177,6 +177,14 @@ pub fn shown(
     match format {
         FormatName::Table => {
             let mut text = table.render(Format::Table) + "\n";
+            if !summary.comparisons().is_empty() {
+                text += &summary.comparison_table().render(Format::Table);
+                text.push('\n');
+                for note in summary.comparison_notes() {
+                    text += &format!("· {}\n", plain(&note));
+                }
+                text.push('\n');
+            }
             for note in summary.notes() {
                 text += &format!("· {}\n", plain(&note));
             }

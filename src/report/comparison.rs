@@ -21,6 +21,9 @@ pub struct Comparison {
     pub adjusted: Option<f64>,
     /// How many comparisons it is adjusted for, itself included.
     pub family: usize,
+    /// Seeds that the experiment plans. Before all of them are there, nothing is called significant:
+    /// whoever looks again and again finds a difference sooner or later.
+    pub planned: usize,
     /// Whether it is the primary contrast, named before any run had finished.
     pub is_primary: bool,
 }
@@ -47,8 +50,8 @@ pub struct Examples {
 }
 
 impl Comparison {
-    /// None without pairs.
-    pub fn of(pairs: Vec<Pair>) -> Option<Comparison> {
+    /// None without pairs. `planned`: the seeds that the experiment plans.
+    pub fn of(pairs: Vec<Pair>, planned: usize) -> Option<Comparison> {
         let differences: Vec<f64> = pairs.iter().map(|pair| pair.difference).collect();
         Some(Comparison {
             difference: Spread::of(&differences)?,
@@ -56,6 +59,7 @@ impl Comparison {
             sign_flip: sign_flip(&differences),
             adjusted: None,
             family: 1,
+            planned,
             is_primary: false,
             pairs,
         })
@@ -72,9 +76,9 @@ impl Comparison {
         self.smallest() <= SIGNIFICANCE || self.is_significant()
     }
 
-    /// Whether the adjusted p-value is at most [`SIGNIFICANCE`].
+    /// Whether all planned seeds are there and the adjusted p-value is at most [`SIGNIFICANCE`].
     pub fn is_significant(&self) -> bool {
-        self.adjusted.is_some_and(|p| p <= SIGNIFICANCE)
+        self.pairs.len() == self.planned && self.adjusted.is_some_and(|p| p <= SIGNIFICANCE)
     }
 
     /// The largest p-value of McNemar's test over the seeds.

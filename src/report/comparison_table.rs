@@ -7,6 +7,9 @@ use super::summary::{ArmSummary, Summary};
 use super::table::{Align, Cell, Table};
 use super::text::code;
 
+/// The columns of the table of comparisons.
+const COLUMNS: usize = 13;
+
 /// Stands for a p-value that could not be significant.
 const TOO_FEW: &str = "too few seeds";
 
@@ -30,16 +33,38 @@ impl Summary {
             .hidden("difference_sd")
             .hidden("difference_low")
             .hidden("difference_high")
-            .column("interval", format!("{} interval", level()), right)
+            .column_for_people(format!("{} interval", level()), right)
             .column("sign_flip_p", "sign-flip p", right)
             .hidden("smallest_p")
             .column("adjusted_p", "Holm p", right)
             .hidden("adjusted_for")
             .column_if(by_example, "mcnemar_p", "McNemar p, largest", right);
-        for (arm, comparison) in comparisons {
-            table.row(self.comparison_cells(arm, comparison));
+        for arm in self.compared_arms() {
+            table.row(match &arm.comparison {
+                Some(comparison) => self.comparison_cells(arm, comparison),
+                None => self.cells_without_results(arm),
+            });
         }
         table
+    }
+
+    /// The row of a comparison of which there are no results yet, or none any more.
+    fn cells_without_results(&self, arm: &ArmSummary) -> Vec<Cell> {
+        let mut cells = vec![
+            Cell::text(&arm.variant.label),
+            Cell::text(self.role(arm)),
+            Cell::number(0, format!("0 of {}", arm.variant.runs.len())),
+        ];
+        cells.resize(COLUMNS, Cell::none());
+        cells
+    }
+
+    fn role(&self, arm: &ArmSummary) -> &'static str {
+        let primary = self.record.primary_contrast.as_ref().filter(|p| p.is_in_advance());
+        match primary.is_some_and(|primary| primary.label == arm.variant.label) {
+            true => "primary",
+            false => "exploratory",
+        }
     }
 
     fn comparison_cells(&self, arm: &ArmSummary, c: &Comparison) -> Vec<Cell> {
@@ -54,8 +79,11 @@ impl Summary {
         let mean = c.difference.mean;
         vec![
             Cell::text(&arm.variant.label),
-            Cell::text(if c.is_primary { "primary" } else { "exploratory" }),
-            Cell::number(c.pairs.len(), c.pairs.len().to_string()),
+            Cell::text(self.role(arm)),
+            match c.pairs.len() {
+                n if n == c.planned => Cell::number(n, n.to_string()),
+                n => Cell::number(n, format!("{n} of {}", c.planned)),
+            },
             Cell::number(mean, signed(metric, mean)).bold_if(c.is_significant()),
             full(c.difference.sd),
             full(c.interval.map(|bounds| bounds.low)),
@@ -113,7 +141,7 @@ impl Summary {
         notes.push(match &self.record.primary_contrast {
             Some(primary) if primary.is_in_advance() => {
                 let has_pairs = comparisons.iter().any(|(_, c)| c.is_primary);
-                let missing = if has_pairs { "" } else { " No seed of both arms has finished yet." };
+                let missing = if has_pairs { "" } else { " No seed of both arms has finished." };
                 format!(
                     "The primary contrast is {} against the baseline, named before any run had \
                      finished (spec {}…). It is tested alone; all other comparisons are exploratory \
@@ -160,6 +188,10 @@ impl Summary {
                 smallest_text((n as f64 * smallest).min(1.0))
             ),
         };
+        let own = match comparisons.iter().any(|(_, c)| c.is_primary) {
+            true => " (the primary contrast: by its own p-value)",
+            false => "",
+        };
         let testable = comparisons.iter().any(|(_, c)| c.is_testable());
         Some(match testable {
             false => format!(
@@ -168,8 +200,8 @@ impl Summary {
                 seeds_needed(family)
             ),
             true => format!(
-                "{floor}{adjusted}. Bold: at most {SIGNIFICANCE}; the primary contrast by its own \
-                 p-value, all others by the adjusted one."
+                "{floor}{adjusted}. Bold: at most {SIGNIFICANCE} after adjustment{own}, once all planned \
+                 seeds have finished."
             ),
         })
     }

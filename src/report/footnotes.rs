@@ -41,12 +41,16 @@ impl Summary {
         let name = &self.record.name;
         let is_plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
         let plain_name: String = name.chars().filter(is_plain).collect();
-        let mut out = String::from("% Needs \\usepackage{booktabs}.\n");
+        let mut out = String::from(
+            "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}. Letters beyond Latin and Greek ones\n\
+             % need LuaLaTeX or XeLaTeX, and a font that has them.\n",
+        );
         let mut float = |label: &str, caption: String, table: Table, notes: Vec<String>| {
             let notes: Vec<String> = notes.iter().map(|note| latex_note(note)).collect();
             out += &format!(
                 "\n\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{label}}}\n\
-                 \\footnotesize\n{}\\par\\medskip\n\\begin{{minipage}}{{\\linewidth}}\n\\scriptsize\n\
+                 \\footnotesize\n\
+                 \\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{}}}\\par\\medskip\n\\begin{{minipage}}{{\\linewidth}}\n\\scriptsize\n\
                  {}\n\\end{{minipage}}\n\\end{{table}}\n",
                 table.render(Format::Latex),
                 notes.join("\\par\n")

@@ -11,7 +11,8 @@ use crate::results::Metric;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Deviation {
     Given(f64),
-    /// Pooled over the comparisons that have finished, with its degrees of freedom.
+    /// Pooled over the comparisons that have finished, with its degrees of freedom. There are fewer
+    /// where comparisons share a baseline.
     OfRuns(f64, usize),
 }
 
@@ -64,7 +65,7 @@ impl SeedPlan<'_> {
         let from = match deviation {
             Deviation::Given(_) => "as given".to_string(),
             Deviation::OfRuns(_, degrees) => {
-                format!("of the finished runs, {degrees} degrees of freedom")
+                format!("of the finished runs, at most {degrees} degrees of freedom")
             }
         };
         let (sd, power) = (self.difference(deviation.value()), percent(POWER).replace(".0", ""));
@@ -152,10 +153,10 @@ mod tests {
             [
                 "too few for the sign-flip test of 2 comparisons, which takes 7: tables will call no \
                  difference significant",
-                "with a standard deviation of 0.40 points (of the finished runs, 4 degrees of \
+                "with a standard deviation of 0.40 points (of the finished runs, at most 4 degrees of \
                  freedom), the 95 % interval of a true difference of 1.3 points excludes zero with \
                  probability 80 %",
-                "with a standard deviation of 0.40 points (of the finished runs, 4 degrees of \
+                "with a standard deviation of 0.40 points (of the finished runs, at most 4 degrees of \
                  freedom), it takes 3 seeds to show that an equal arm loses less than 1.0 points, \
                  with probability 80 %",
             ]

@@ -213,6 +213,18 @@ impl Summary {
         Ok(Summary { record, arms, evidence })
     }
 
+    /// The arms that are compared with a baseline, with results or without.
+    pub fn compared_arms(&self) -> impl Iterator<Item = &ArmSummary> {
+        let baseline = &self.record.baseline;
+        let has_baseline = move |arm: &&ArmSummary| {
+            let agrees = |b: &ArmSummary| {
+                b.variant.arm == *baseline && agree(&b.variant.point, &arm.variant.point)
+            };
+            arm.variant.arm != *baseline && self.arms.iter().any(agrees)
+        };
+        self.arms.iter().filter(has_baseline)
+    }
+
     /// The runs of two arms with the same seed and the same data.
     pub fn pairs(&self, arm: &ArmSummary, other: &ArmSummary) -> Vec<Pair> {
         arm.runs.iter().filter_map(|run| pair(run, other)).collect()
@@ -404,7 +416,8 @@ fn compare(arms: &mut [ArmSummary], baseline: &str, primary: Option<&PrimaryCont
             let agrees =
                 |b: &&ArmSummary| is_baseline(b) && agree(&b.variant.point, &arm.variant.point);
             let baseline = arms.iter().filter(|_| !is_baseline(arm)).find(agrees)?;
-            Comparison::of(arm.runs.iter().filter_map(|run| pair(run, baseline)).collect())
+            let pairs = arm.runs.iter().filter_map(|run| pair(run, baseline)).collect();
+            Comparison::of(pairs, arm.variant.runs.len())
         })
         .collect();
     // A contrast that was named when results were there is exploratory.

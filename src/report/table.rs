@@ -81,6 +81,8 @@ struct Column {
     align: Align,
     /// Hidden columns are for programs only.
     shown: bool,
+    /// Whether programs get it, in CSV and JSON.
+    is_data: bool,
 }
 
 /// A column as people see it.
@@ -111,7 +113,7 @@ impl Row {
     /// A cell of a column that programs know by `key` and people by `title`.
     pub fn cell(mut self, key: &str, title: &str, align: Align, cell: Cell) -> Row {
         let (key, title) = (key.to_string(), title.to_string());
-        self.cells.push((Column { key, title, align, shown: true }, cell));
+        self.cells.push((Column { key, title, align, shown: true, is_data: true }, cell));
         self
     }
 
@@ -119,7 +121,8 @@ impl Row {
     pub fn hidden(mut self, key: &str, value: impl Into<Value>) -> Row {
         let (key, title) = (key.to_string(), String::new());
         let cell = Cell { value: value.into(), text: String::new(), bold: false };
-        self.cells.push((Column { key, title, align: Align::Left, shown: false }, cell));
+        self.cells
+            .push((Column { key, title, align: Align::Left, shown: false, is_data: true }, cell));
         self
     }
 }
@@ -154,7 +157,15 @@ impl Table {
         title: impl Into<String>,
         align: Align,
     ) -> Table {
-        self.columns.push(Column { key: key.into(), title: title.into(), align, shown });
+        let (key, title) = (key.into(), title.into());
+        self.columns.push(Column { key, title, align, shown, is_data: true });
+        self
+    }
+
+    /// A column that repeats numbers of other columns as a text; programs do not get it.
+    pub fn column_for_people(mut self, title: impl Into<String>, align: Align) -> Table {
+        let (key, title) = (String::new(), title.into());
+        self.columns.push(Column { key, title, align, shown: true, is_data: false });
         self
     }
 
@@ -185,6 +196,10 @@ impl Table {
 
     fn visible(&self) -> impl Iterator<Item = (usize, &Column)> {
         self.columns.iter().enumerate().filter(|(_, c)| c.shown)
+    }
+
+    fn data(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(|(_, c)| c.is_data)
     }
 
     /// What people see of the table: its columns, and its rows with a cell for each of them.
@@ -269,10 +284,10 @@ impl Table {
             other => other.to_string(),
         };
         // Writing into memory cannot fail, and every row has one cell per column.
-        let _ =
-            writer.write_record(self.columns.iter().map(|c| text::csv_cell(&c.key).into_owned()));
+        let titles = self.data().map(|(_, c)| text::csv_cell(&c.key).into_owned());
+        let _ = writer.write_record(titles);
         for row in &self.rows {
-            let _ = writer.write_record(row.iter().map(|cell| plain(&cell.value)));
+            let _ = writer.write_record(self.data().map(|(i, _)| plain(&row[i].value)));
         }
         writer.into_inner().ok().and_then(|b| String::from_utf8(b).ok()).unwrap_or_default()
     }
@@ -282,9 +297,8 @@ impl Table {
             .rows
             .iter()
             .map(|row| {
-                let pairs = self.columns.iter().zip(row);
                 let object: Map<String, Value> =
-                    pairs.map(|(c, cell)| (c.key.clone(), cell.value.clone())).collect();
+                    self.data().map(|(i, c)| (c.key.clone(), row[i].value.clone())).collect();
                 Value::Object(object)
             })
             .collect();

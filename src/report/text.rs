@@ -126,6 +126,7 @@ pub fn latex(text: &str) -> String {
             '<' => out += "\\textless{}",
             '>' => out += "\\textgreater{}",
             '|' => out += "\\textbar{}",
+            '"' if out.is_empty() || out.ends_with([' ', '(']) => out += "``",
             '"' => out += "''",
             '{' | '}' | '$' | '&' | '#' | '_' | '%' => out.extend(['\\', c]),
             // After the end of a row, these would belong to it.
@@ -139,8 +140,7 @@ pub fn latex(text: &str) -> String {
             '≥' => out += "$\\geq$",
             '≤' => out += "$\\leq$",
             '→' => out += "$\\rightarrow$",
-            'β' => out += "$\\beta$",
-            'ε' => out += "$\\varepsilon$",
+            c if greek(c).is_some() => out += &format!("$\\{}$", greek(c).unwrap_or_default()),
             'ⁿ' => out += "\\textsuperscript{n}",
             '²' => out += "\\textsuperscript{2}",
             '—' => out += "---",
@@ -152,6 +152,44 @@ pub fn latex(text: &str) -> String {
         }
     }
     out
+}
+
+/// The command of a Greek letter; None for those that look like Latin ones.
+fn greek(c: char) -> Option<&'static str> {
+    Some(match c {
+        'α' => "alpha",
+        'β' => "beta",
+        'γ' => "gamma",
+        'δ' => "delta",
+        'ε' => "varepsilon",
+        'ζ' => "zeta",
+        'η' => "eta",
+        'θ' => "theta",
+        'κ' => "kappa",
+        'λ' => "lambda",
+        'μ' | 'µ' => "mu",
+        'ν' => "nu",
+        'ξ' => "xi",
+        'π' => "pi",
+        'ρ' => "rho",
+        'σ' => "sigma",
+        'τ' => "tau",
+        'φ' => "varphi",
+        'χ' => "chi",
+        'ψ' => "psi",
+        'ω' => "omega",
+        'Γ' => "Gamma",
+        'Δ' => "Delta",
+        'Θ' => "Theta",
+        'Λ' => "Lambda",
+        'Ξ' => "Xi",
+        'Π' => "Pi",
+        'Σ' => "Sigma",
+        'Φ' => "Phi",
+        'Ψ' => "Psi",
+        'Ω' => "Omega",
+        _ => return None,
+    })
 }
 
 /// A CSV cell. A text that a spreadsheet would take for a formula gets an apostrophe before it;
@@ -204,6 +242,7 @@ mod tests {
             ("50 % & #1_a~b^c", "50 \\% \\& \\#1\\_a\\textasciitilde{}b\\textasciicircum{}c"),
             ("--help | x", "-{}-help \\textbar{} x"),
             ("[0, *]", "{[}0, {*}]"),
+            ("5 μm (\"x\")", "5 $\\mu$m (``x'')"),
             ("−3.4 ± 0.1", "$-$3.4 $\\pm$ 0.1"),
         ] {
             assert_eq!(latex(text), as_latex);

@@ -16,6 +16,7 @@ fn folder(checks: &str, results: bool) -> tempfile::TempDir {
         .arm("worse", "{method: vlora, vlora: {rank: 1}}")
         .set("seeds=[0, 1, 2, 3, 4, 5]");
     fs::create_dir(dir.path().join("specs")).unwrap();
+    fs::create_dir(dir.path().join("results")).unwrap();
     fs::write(dir.path().join("specs/tiny.yaml"), spec.text()).unwrap();
     if results {
         let into = dir.path().join("results/tiny");
@@ -49,14 +50,18 @@ fn judged(dir: &Path) -> Value {
 fn claims_are_judged_by_stored_results() {
     let check = |text: &str| format!("      - {{spec: tiny.yaml, {text}}}\n");
     let cases = [
-        ("check: preserved, arm: vlora", "supported", "the loss is within the margin (p < 0.001)"),
+        (
+            "check: preserved, arm: vlora",
+            "supported",
+            "the loss is within the margin (p < 0.001, one-sided bound −0.3)",
+        ),
         ("check: preserved, arm: worse", "not supported", "the loss is larger than the margin"),
         ("check: preserved, arm: vlora, against: worse", "supported", "`worse`"),
         ("check: reaches, arm: baseline, value: 70.4, tolerance: 0", "supported", "70.5 ± 0.4"),
         (
             "check: reaches, arm: baseline, value: 71, tolerance: 0.4",
             "not supported",
-            "found minus published: -0.50",
+            "found minus published: −0.50",
         ),
         ("check: parameters, arm: baseline, value: 7898", "supported", "has 7,898 parameters"),
         ("check: parameters, arm: vlora, value: 7898", "not supported", "published: 7,898"),
@@ -154,7 +159,7 @@ fn missing_and_useless_runs_support_nothing() {
                 _ => good(v, seed),
             }) as &dyn Fn(usize, u64) -> Outcome,
         ),
-        ("6 seeds are planned", &|v, seed| match (v, seed) {
+        ("1 seed is missing", &|v, seed| match (v, seed) {
             (0, 5) => Outcome::Unfinished,
             _ => good(v, seed),
         }),
@@ -185,8 +190,8 @@ fn results_of_another_spec_and_damaged_runs_are_told() {
     assert!(finding.contains("of another spec: training.epochs: 1, not 7"), "{finding}");
     fs::write(&spec, text).unwrap();
 
-    let runs = dir.path().join("results/tiny/runs");
-    let run = fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
+    // The second arm's first run.
+    let run = dir.path().join("results/tiny/runs/000001000000");
     fs::write(run.join("epochs.jsonl"), "").unwrap();
     let ran = vlora(dir.path(), &["claims", "specs/claims.yaml"]);
     assert_eq!(ran.code, 1, "{}", ran.err);
@@ -201,6 +206,33 @@ fn results_of_another_spec_and_damaged_runs_are_told() {
     let begun = folder(check, true);
     fs::remove_dir_all(begun.path().join("results/tiny/runs")).unwrap();
     assert_eq!(judged(begun.path())["verdict"], "not run");
+}
+
+/// A share where per cent are meant, and the seeds of the spec, not those that have run.
+#[test]
+fn a_published_value_needs_its_unit_and_all_planned_seeds() {
+    let check = |value: &str| {
+        format!(
+            "      - {{check: reaches, spec: tiny.yaml, arm: baseline, value: {value}, tolerance: 1}}\n"
+        )
+    };
+    for value in ["0.7", "7000"] {
+        let row = judged(folder(&check(value), true).path());
+        assert_eq!(row["verdict"], "undecided", "{row}");
+        assert!(
+            row["checks"][0]["finding"].as_str().unwrap().contains("is the published value in %?")
+        );
+    }
+    let dir = folder(&check("70"), false);
+    let spec = Spec::tiny().set("seeds=[0, 1]");
+    leave(&dir.path().join("results/tiny"), &spec, &|_, _| Outcome::Right(705));
+    let row = judged(dir.path());
+    assert_eq!(row["verdict"], "undecided", "{row}");
+    let finding = row["checks"][0]["finding"].as_str().unwrap();
+    assert!(
+        finding.contains("2 of 6 seeds") && finding.contains("planned seeds are missing"),
+        "{finding}"
+    );
 }
 
 #[test]
@@ -226,7 +258,18 @@ fn bad_claims_are_reported() {
         &["specs/tinny.yaml", "cannot be read"],
     );
     told("      - {check: better, spec: tiny.yaml, arm: vlora}\n", &["claims.yaml:8:", "`better`"]);
-    let dir = folder("", true);
+    told(
+        "      - {check: reduction, spec: tiny.yaml, arm: baseline, value: 0.5}\n",
+        &["claim claim", "no baseline to compare with", "`baseline`"],
+    );
+    let dir = folder("      - {check: preserved, spec: tiny.yaml, arm: vlora}\n", true);
+    let claims = dir.path().join("specs/claims.yaml");
+    let text = fs::read_to_string(&claims).unwrap();
+    fs::write(&claims, text.replace("task: image-", "task: text-")).unwrap();
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml"]);
+    assert!(ran.code == 2 && ran.err.contains("no margin for the task"), "{}", ran.err);
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--results", "resluts"]);
+    assert!(ran.code == 2 && ran.err.contains("no such folder of results"), "{}", ran.err);
     let ran = vlora(dir.path(), &["claims", "nowhere.yaml"]);
     assert!(
         ran.code == 2 && ran.err.contains("nowhere.yaml: the claims cannot be read"),

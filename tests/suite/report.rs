@@ -449,7 +449,7 @@ fn texts_from_outside_stay_in_their_place() {
     let bars = |line: &str| line.replace("\\|", "").matches('|').count();
     let rows: Vec<&str> = markdown.lines().filter(|line| line.starts_with("| ")).collect();
     let (arms, comparisons) = rows.split_at(2 + 3);
-    assert_eq!(comparisons.len(), 2 + 1);
+    assert_eq!(comparisons.len(), 2 + 2);
     for rows in [arms, comparisons] {
         assert!(rows.iter().all(|row| bars(row) == bars(rows[0])), "{rows:?}");
     }
@@ -516,7 +516,9 @@ fn a_folder_that_cannot_be_written_to_still_shows_its_table() {
 #[test]
 fn a_table_is_as_wide_as_the_terminal_at_most() {
     let dir = tempfile::tempdir().unwrap();
-    leave(&dir.path().join("r"), &Spec::tiny(), &|_, _| Outcome::Right(700));
+    // One arm, of which there are no comparisons.
+    let spec = Spec::tiny().without("arms.vlora");
+    leave(&dir.path().join("r"), &spec, &|_, _| Outcome::Right(700));
     let table = |columns: Option<&str>| {
         let mut command = command(dir.path());
         command.args(["report", "r"]);
@@ -532,7 +534,7 @@ fn a_table_is_as_wide_as_the_terminal_at_most() {
     };
     // Into a pipe in full: a row an arm.
     let wide = table(None);
-    assert_eq!(wide.len(), 2 + 2 + 1, "{wide:?}");
+    assert_eq!(wide.len(), 2 + 1 + 1, "{wide:?}");
     assert!(wide[0].chars().count() > 80, "{wide:?}");
     assert_eq!(table(Some("200")), wide);
     for nonsense in ["0", "", "x"] {
@@ -545,19 +547,49 @@ fn a_table_is_as_wide_as_the_terminal_at_most() {
     for title in titles {
         assert_eq!(
             narrow.iter().filter(|l| l.trim_start().starts_with(title)).count(),
-            2,
+            1,
             "{title}"
         );
     }
 }
 
-/// What is committed can be reported on again, and without its runs nothing of it is overwritten.
+/// The record of an experiment and its runs, without what is made of them.
+fn copy_evidence(from: &Path, to: &Path) {
+    fs::copy(from.join("experiment.json"), to.join("experiment.json")).unwrap();
+    for run in fs::read_dir(from.join("runs")).unwrap() {
+        let run = run.unwrap();
+        let into = to.join("runs").join(run.file_name());
+        fs::create_dir_all(&into).unwrap();
+        for file in fs::read_dir(run.path()).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), into.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+/// Tables, charts and pages of committed results are the program's own, byte for byte. Without its runs nothing
+/// of an experiment is overwritten.
 #[test]
 fn committed_results_report_again() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-    for name in ["reading", "cifar10-vit-small"] {
-        let summary = Summary::read(&ExperimentFolder::new(root.join(name)), evidence).unwrap();
+    for name in ["reading", "cifar10-vit-small", "rank-sweep", "sst2-minilm"] {
+        let dir = tempfile::tempdir().unwrap();
+        copy_evidence(&root.join(name), dir.path());
+        let folder = ExperimentFolder::new(dir.path());
+        let summary = Summary::read(&folder, evidence).unwrap();
         assert!(summary.arms.iter().all(|arm| arm.not_learned().count() == 0), "{name}");
+        let mut written = write_report(&summary, &folder).unwrap();
+        for file in &written {
+            let (made, stored) = (dir.path().join(file), root.join(name).join(file));
+            let same = fs::read(made).unwrap() == fs::read(&stored).unwrap_or_default();
+            assert!(same, "{} is not what `vlora report` writes", stored.display());
+        }
+        // Nothing else is stored beside the evidence.
+        written.extend(["experiment.json", "experiment.yaml", "runs"].map(String::from));
+        for entry in fs::read_dir(root.join(name)).unwrap() {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            assert!(written.contains(&file), "{name}/{file} is not written by `vlora report`");
+        }
     }
     let dir = tempfile::tempdir().unwrap();
     fs::copy(root.join("quickstart/experiment.json"), dir.path().join("experiment.json")).unwrap();
@@ -613,7 +645,7 @@ fn comparisons_have_intervals_and_tests() {
         "| a1 | exploratory | 8 | **+2.4** | +2.1 to +2.6 | 0.008 | 0.016 | \\< 0.001 |",
         "| a2 | exploratory | 8 | +0.0 |",
         "All comparisons are exploratory: the spec names no primary contrast.",
-        "Bold: at most 0.05; the primary contrast by its own p-value",
+        "Bold: at most 0.05 after adjustment, once all planned seeds have finished.",
     ] {
         assert!(markdown.contains(part), "{part} is missing in\n{markdown}");
     }
@@ -671,6 +703,7 @@ fn a_primary_contrast_is_tested_alone() {
     assert!(primary.1.is_significant() && !other.1.is_significant());
     let markdown = summary.markdown();
     assert!(markdown.contains("| a1 | primary | 6 | **"), "{markdown}");
+    assert!(markdown.contains("(the primary contrast: by its own p-value)"), "{markdown}");
     let note = "The primary contrast is `a1` against the baseline, named before any run had finished \
                 (spec 0123456789ab…)";
     assert!(markdown.contains(note), "{markdown}");
@@ -695,6 +728,22 @@ fn unfinished_comparisons_count_in_the_adjustment() {
     });
     let [only] = summary.comparisons()[..] else { panic!("one comparison") };
     assert_eq!((only.1.family, only.1.adjusted), (3, Some(3.0 * 2.0 / 128.0)));
+    let markdown = read(dir.path(), "table.md");
+    for arm in ["a2", "a3"] {
+        let row = format!("| {arm} | exploratory | 0 of 7 | — |");
+        assert!(markdown.contains(&row), "{row} is missing in\n{markdown}");
+    }
+
+    // What is significant with some of the planned seeds is not called so yet.
+    let dir = tempfile::tempdir().unwrap();
+    let summary = report(dir.path(), &compared(9), &|variant, seed| match seed {
+        8 if variant == 1 => Outcome::Unfinished,
+        _ => ahead(variant, seed),
+    });
+    let [most, _] = summary.comparisons()[..] else { panic!("two comparisons") };
+    assert_eq!((most.1.adjusted, most.1.is_significant()), (Some(4.0 / 256.0), false));
+    let markdown = read(dir.path(), "table.md");
+    assert!(markdown.contains("| a1 | exploratory | 8 of 9 | +2.4 |"), "{markdown}");
 }
 
 #[test]

@@ -21,9 +21,21 @@ const SVG_UNITS: u32 = 10;
 /// PNG pixels per pixel, so that the PNG is sharp on dense screens.
 const PNG_SCALE: u32 = 2;
 
-/// A PNG is drawn so many times as large, and its pixels are the means of the drawn ones: plotters draws
-/// most shapes without antialiasing.
-const SAMPLES: u32 = 3;
+/// A PNG is drawn at most so many times as large, and its pixels are the means of the drawn ones: plotters
+/// draws most shapes without antialiasing.
+const MOST_SAMPLES: u32 = 3;
+
+/// Bytes that the drawing of a PNG takes at most, if fewer samples are enough for that.
+const MOST_BYTES: usize = 128 << 20;
+
+/// The samples per pixel and side for a PNG of a size.
+fn samples(width: u32, height: u32) -> u32 {
+    let bytes = |samples: u32| {
+        let side = samples as usize;
+        3 * (width as usize * side) * (height as usize * side)
+    };
+    (1..=MOST_SAMPLES).rev().find(|samples| bytes(*samples) <= MOST_BYTES).unwrap_or(1)
+}
 
 /// The font of an SVG, and those of the same widths that stand for it.
 const SVG_FONTS: &str = "Liberation Sans, Arial, Helvetica, sans-serif";
@@ -54,16 +66,17 @@ pub fn render<C: Chart>(
     files.push((format!("{name}.svg"), svg.into_bytes()));
 
     let (width, height) = (width * PNG_SCALE, height * PNG_SCALE);
-    let (wide, high) = (width * SAMPLES, height * SAMPLES);
+    let samples = samples(width, height);
+    let (wide, high) = (width * samples, height * samples);
     let mut pixels = vec![0u8; wide as usize * high as usize * 3];
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (wide, high)).into_drawing_area();
-        let style = Style::new(PNG_SCALE * SAMPLES, false);
+        let style = Style::new(PNG_SCALE * samples, false);
         chart.draw(&area, &style).map_err(|e| failed(e.to_string()))?;
         area.present().map_err(|e| failed(e.to_string()))?;
     }
     let mut png = std::io::Cursor::new(Vec::new());
-    image::RgbImage::from_raw(width, height, means(&pixels, wide as usize))
+    image::RgbImage::from_raw(width, height, means(&pixels, wide as usize, samples as usize))
         .ok_or_else(|| failed("the picture has another size".into()))?
         .write_to(&mut png, image::ImageFormat::Png)
         .map_err(|e| failed(e.to_string()))?;
@@ -71,19 +84,18 @@ pub fn render<C: Chart>(
     Ok(())
 }
 
-/// The mean of each square of pixels, of RGB values in rows of `width` pixels.
-fn means(pixels: &[u8], width: usize) -> Vec<u8> {
-    const SIDE: usize = SAMPLES as usize;
-    let mut out = Vec::with_capacity(pixels.len() / (SIDE * SIDE));
-    for rows in pixels.chunks_exact(3 * width * SIDE) {
-        for x in 0..width / SIDE {
+/// The mean of each square of `side` pixels, of RGB values in rows of `width` pixels.
+fn means(pixels: &[u8], width: usize, side: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(pixels.len() / (side * side));
+    for rows in pixels.chunks_exact(3 * width * side) {
+        for x in 0..width / side {
             for channel in 0..3 {
                 let at = |row: usize, column: usize| {
-                    usize::from(rows[3 * (row * width + x * SIDE + column) + channel])
+                    usize::from(rows[3 * (row * width + x * side + column) + channel])
                 };
-                let places = (0..SIDE).flat_map(|row| (0..SIDE).map(move |column| (row, column)));
+                let places = (0..side).flat_map(|row| (0..side).map(move |column| (row, column)));
                 let sum: usize = places.map(|(row, column)| at(row, column)).sum();
-                out.push(((sum + SIDE * SIDE / 2) / (SIDE * SIDE)) as u8);
+                out.push(((sum + side * side / 2) / (side * side)) as u8);
             }
         }
     }
@@ -95,6 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn large_charts_take_fewer_samples() {
+        assert_eq!([samples(2000, 800), samples(9000, 1000), samples(9000, 9000)], [3, 2, 1]);
+    }
+
+    #[test]
     fn a_pixel_is_the_mean_of_its_square() {
         // Two squares beside each other: red 90 in one of nine pixels, and green everywhere.
         let mut pixels = vec![0; 3 * 6 * 3];
@@ -104,6 +121,7 @@ mod tests {
                 pixels[3 * (row * 6 + column) + 1] = 200;
             }
         }
-        assert_eq!(means(&pixels, 6), [10, 0, 0, 0, 200, 0]);
+        assert_eq!(means(&pixels, 6, 3), [10, 0, 0, 0, 200, 0]);
+        assert_eq!(means(&pixels, 6, 1), pixels);
     }
 }

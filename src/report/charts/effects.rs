@@ -37,7 +37,7 @@ struct Row {
 /// Most rows: the primary contrast, then those with the largest differences.
 const MOST: usize = 60;
 /// In pixels: of a row, above the first row, below the last, and of the plot's inside.
-const ROW: u32 = 24;
+const ROW: u32 = 28;
 const TOP: u32 = 30;
 const BOTTOM: u32 = 62;
 const PLOT: u32 = 420;
@@ -106,7 +106,9 @@ impl Effects {
             unit => format!(" ({unit})"),
         };
         let name = self.metric.name;
-        format!("Test {name} minus the baseline's{unit}: mean, {} interval, seeds", level())
+        let bold =
+            if self.rows.iter().any(|row| row.is_significant) { "; bold: significant" } else { "" };
+        format!("Test {name} minus the baseline's{unit}: mean, {} interval, seeds{bold}", level())
     }
 }
 
@@ -155,7 +157,9 @@ impl Chart for Effects {
         for (i, row) in self.rows.iter().enumerate() {
             let y = i as f64 + 0.5;
             for seed in &row.seeds {
+                // Below the mark, which would hide it.
                 let (x, y) = chart.backend_coord(&(*seed, y));
+                let y = y + style.offset(7);
                 let dot = |style: ShapeStyle, radius| Circle::new((x, y), radius, style);
                 area.draw(&dot(WHITE.filled(), style.px(3)))?;
                 area.draw(&dot(row.look.colour.stroke_width(style.px(1)), style.px(3)))?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::legend::{Key, Legend};
-use super::marks::looks_of;
+use super::marks::{Look, looks};
 use super::metric_plot::{Axis, MetricPlot, Series};
 use crate::report::fields::swept;
 use crate::report::statistics::Spread;
@@ -27,7 +27,6 @@ pub fn fields(summary: &Summary) -> Vec<String> {
 struct Group {
     /// Names without the field on the axis, each once, in the order of the table.
     names: Vec<String>,
-    is_baseline: bool,
     /// The table row of its first arm.
     row: usize,
     points: Vec<(f64, Spread)>,
@@ -70,7 +69,6 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
         };
         let group = groups.entry(key).or_insert_with(|| Group {
             names: Vec::new(),
-            is_baseline: variant.arm == summary.record.baseline,
             row,
             points: Vec::new(),
             marks: String::new(),
@@ -97,7 +95,9 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
     if !groups.iter().any(|group| group.points.len() > 1) {
         return None;
     }
-    let looks = looks_of(groups.iter().map(|group| (group.is_baseline, group.row)));
+    // An arm looks the same in every chart; a line looks like its first arm.
+    let of_arms = looks(&summary.baselines());
+    let looks: Vec<Look> = groups.iter().map(|group| of_arms[group.row]).collect();
     let key = |group: &Group| match group.points.len() {
         1 => Key::Mark,
         _ => Key::Both,
@@ -136,7 +136,7 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
 
 fn title(field: &str) -> String {
     match field {
-        RANK => "a rank".into(),
+        RANK => "a VLoRA rank".into(),
         other => other.into(),
     }
 }

@@ -78,15 +78,10 @@ impl Look {
 /// order for the others. Beyond twelve baselines and [`MOST_LOOKS`] others, an arm's mark is its
 /// row, counted from 1.
 pub fn looks(is_baseline: &[bool]) -> Vec<Look> {
-    looks_of(is_baseline.iter().enumerate().map(|(row, is)| (*is, row)))
-}
-
-/// The same for some arms of a table, each with its row, counted from 0.
-pub fn looks_of(arms: impl Iterator<Item = (bool, usize)> + Clone) -> Vec<Look> {
-    let baselines = arms.clone().filter(|(is, _)| *is).count();
+    let baselines = is_baseline.iter().filter(|is| **is).count();
     let mut taken = [0, 0];
-    let look = |(baseline, row): (bool, usize)| {
-        let next = &mut taken[usize::from(baseline)];
+    let look = |(row, baseline): (usize, &bool)| {
+        let next = &mut taken[usize::from(*baseline)];
         let n = *next;
         *next += 1;
         let number = Look { colour: INK, mark: Mark::Row(row + 1), round: 0 };
@@ -101,7 +96,7 @@ pub fn looks_of(arms: impl Iterator<Item = (bool, usize)> + Clone) -> Vec<Look> 
             _ => number,
         }
     };
-    arms.map(look).collect()
+    is_baseline.iter().enumerate().map(look).collect()
 }
 
 impl Style {

@@ -105,6 +105,8 @@ const PLOT_WIDTH: (u32, u32) = (560, 4000);
 const MARGIN: u32 = 14;
 const Y_LABELS: u32 = 58;
 const FRONT: RGBColor = RGBColor(150, 150, 150);
+/// More bands of levels would hide one another.
+const MOST_BANDS: usize = 2;
 /// Pixels between two marks side by side.
 const STEP: u32 = 14;
 
@@ -233,7 +235,7 @@ impl Chart for MetricPlot {
         let pixels = (pixel, y_height / f64::from(height.max(1)));
         let (places, moved) = self.places(pixels, f64::from(style.px(STEP)), &x_range);
         let title = match moved {
-            true => format!("{} (equal marks stand side by side)", self.x_title),
+            true => format!("{} (marks that would overlap stand side by side)", self.x_title),
             false => self.x_title.clone(),
         };
         match &self.axis {
@@ -269,6 +271,15 @@ impl Chart for MetricPlot {
                 style.marker(&chart, &area, (*x, self.metric.shown(spread.mean)), s.look)?;
             }
         }
+        // Where levels have no bands, their marks have error bars.
+        if self.levels.len() > MOST_BANDS {
+            for (i, (look, spread)) in self.levels.iter().enumerate() {
+                let x = x_low + f64::from(style.px(STEP * (i as u32 + 1))) * pixel;
+                let [low, high] = self.bar_ends(spread);
+                let bar = look.colour.stroke_width(style.px(1));
+                chart.draw_series([PathElement::new(vec![(x, low), (x, high)], bar)])?;
+            }
+        }
         // Marks of levels are placed one after another, so that equal levels stay visible.
         for (i, (look, spread)) in self.levels.iter().enumerate() {
             let x = x_low + f64::from(style.px(STEP) * (i as u32 + 1)) * pixel;
@@ -285,8 +296,7 @@ impl MetricPlot {
         (x_low, x_high): (f64, f64),
         style: &Style,
     ) -> DrawResult<DB> {
-        // More than two bands would hide one another.
-        let bands = if self.levels.len() > 2 { &[] } else { self.levels.as_slice() };
+        let bands = if self.levels.len() > MOST_BANDS { &[] } else { self.levels.as_slice() };
         for (look, spread) in bands {
             let [low, high] = self.bar_ends(spread);
             style.band(chart, &[(x_low, low, high), (x_high, low, high)], *look)?;

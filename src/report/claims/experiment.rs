@@ -1,6 +1,6 @@
 //! The checks of claims on one experiment.
 
-use super::{EvaluatedCheck, UnknownArm, Verdict};
+use super::{ClaimFault, EvaluatedCheck, Verdict};
 use crate::report::comparison::Comparison;
 use crate::report::numbers::{interval, p_value, plus_minus, seeds, signed};
 use crate::report::statistics::{NonInferiority, Spread, non_inferiority, seeds_for_margin};
@@ -9,7 +9,8 @@ use crate::report::table::{count, percent, reduction};
 use crate::report::text::{code, markdown};
 use crate::results::Better;
 use crate::spec::{
-    CheckKind, ClaimCheck, Claims, Experiment, Variant, identifying_fields, nearest, shorten,
+    CheckKind, ClaimCheck, Claims, Experiment, NUMERICS_VERSION, Variant, identifying_fields,
+    nearest, shorten,
 };
 
 /// An experiment that checks are about.
@@ -35,12 +36,12 @@ impl ClaimExperiment {
         &self,
         claims: &Claims,
         check: &ClaimCheck,
-    ) -> Result<EvaluatedCheck, UnknownArm> {
+    ) -> Result<EvaluatedCheck, ClaimFault> {
         let (index, variant) = self.variant(&check.arm)?;
         let value = check.value.unwrap_or_default();
         match check.check {
             CheckKind::Parameters => Ok(self.parameter_count(index, value)),
-            CheckKind::Reduction => Ok(self.parameter_reduction(index, variant, value)),
+            CheckKind::Reduction => self.parameter_reduction(index, variant, value),
             CheckKind::Reaches => {
                 let tolerance = check.tolerance.unwrap_or_default();
                 Ok(self.with_results(variant, |summary, arm| {
@@ -52,12 +53,14 @@ impl ClaimExperiment {
                     Some(label) => Some(self.variant(label)?.1),
                     None => self.experiment.baseline_of(variant),
                 };
-                let Some(against) = against else {
-                    return Ok(self.not_run(&check.arm, "it has no baseline"));
-                };
-                let Some(margin) = claims.margin(variant.spec.task) else {
-                    return Ok(self.not_run(&check.arm, "the claims have no margin for its task"));
-                };
+                let against = against.ok_or_else(|| no_baseline(&check.arm))?;
+                let task = variant.spec.task;
+                let margin = claims.margin(task).ok_or_else(|| {
+                    ClaimFault::new(
+                        "the claims have no margin for the task of this arm",
+                        task.name(),
+                    )
+                })?;
                 Ok(self.with_results(variant, |summary, arm| {
                     let other = summary.arms.iter().find(|a| a.variant.label == against.label);
                     match other.map(|other| (other, spec_change(against, other))) {
@@ -70,13 +73,17 @@ impl ClaimExperiment {
         }
     }
 
-    fn variant(&self, label: &str) -> Result<(usize, &Variant), UnknownArm> {
+    fn variant(&self, label: &str) -> Result<(usize, &Variant), ClaimFault> {
         let variants = &self.experiment.variants;
         let found = variants.iter().enumerate().find(|(_, v)| v.label == label);
-        found.ok_or_else(|| UnknownArm {
-            claim: String::new(),
-            found: label.to_string(),
-            nearest: nearest(label, variants.iter().map(|v| v.label.as_str())).map(String::from),
+        found.ok_or_else(|| {
+            let labels = || variants.iter().map(|v| v.label.as_str());
+            // An arm that is swept over has a label for each of its points.
+            let of_arm = variants.iter().find(|v| v.arm == label).map(|v| v.label.as_str());
+            ClaimFault {
+                nearest: of_arm.or_else(|| nearest(label, labels())).map(String::from),
+                ..ClaimFault::new("the experiment has no such arm", label)
+            }
         })
     }
 
@@ -95,15 +102,18 @@ impl ClaimExperiment {
         }
     }
 
-    fn parameter_reduction(&self, index: usize, variant: &Variant, least: f64) -> EvaluatedCheck {
-        let baseline = self.experiment.baseline_of(variant).map(|b| b.label.clone());
-        let baseline = baseline.and_then(|label| self.variant(&label).ok());
-        let Some((base, baseline)) = baseline else {
-            return self.not_run(&variant.label, "it has no baseline");
-        };
+    fn parameter_reduction(
+        &self,
+        index: usize,
+        variant: &Variant,
+        least: f64,
+    ) -> Result<EvaluatedCheck, ClaimFault> {
+        let baseline = self.experiment.baseline_of(variant);
+        let baseline = baseline.ok_or_else(|| no_baseline(&variant.label))?;
+        let (base, baseline) = self.variant(&baseline.label)?;
         let (own, all) = (self.parameters[index], self.parameters[base]);
         let share = reduction(own, all);
-        EvaluatedCheck {
+        Ok(EvaluatedCheck {
             verdict: decided(share >= least),
             finding: format!(
                 "{} has {} fewer parameters than {} ({} and {}); needed: {} at least",
@@ -116,7 +126,7 @@ impl ClaimExperiment {
             ),
             experiment: None,
             runs: Vec::new(),
-        }
+        })
     }
 
     /// Whether the mean is at most `tolerance` worse than a published value, both in the printed unit.
@@ -135,18 +145,30 @@ impl ClaimExperiment {
             Better::Lower => found - published,
         };
         let text = format!(
-            "{} reaches {} {} over {}; published: {published}, and at most {tolerance} worse is \
-             needed; found minus published: {:+.2}",
+            "{} reaches {} {} over {}{}; published: {published}, and at most {tolerance} worse is \
+             needed; found minus published: {}",
             self.named(&arm.variant.label),
             plus_minus(metric, test),
             markdown(metric.unit),
-            seeds(test.n),
-            found - published
+            self.seeds_of_planned(test.n),
+            numerics(&[arm]),
+            format!("{:+.2}", found - published).replace('-', "−")
         );
+        // Shares are published in per cent, and a fraction of one is no accuracy.
+        let is_share = metric.scale == 100.0;
+        let is_plausible = !is_share || (1.0..=100.0).contains(&published);
         // The mean's spread is not known from one seed. Decimal fractions are rounded in binary ones.
-        let (verdict, finding) = match test.n {
-            1 => (Verdict::Undecided, format!("{text}; one seed does not decide")),
-            _ => (decided(worse <= tolerance + 1e-9), text),
+        let holds = worse <= tolerance + 1e-9;
+        let (verdict, finding) = match () {
+            () if !is_plausible => {
+                let unit = markdown(metric.unit);
+                (Verdict::Undecided, format!("{text}; is the published value in {unit}?"))
+            }
+            () if test.n < 2 => (Verdict::Undecided, format!("{text}; one seed does not decide")),
+            () if holds && test.n < self.experiment.seeds.len() => {
+                (Verdict::Undecided, format!("{text}; planned seeds are missing"))
+            }
+            () => (decided(holds), text),
         };
         let experiment = Some(self.experiment.name.clone());
         EvaluatedCheck { verdict, finding, experiment, runs: run_ids(&[arm]) }
@@ -162,8 +184,11 @@ impl ClaimExperiment {
     ) -> EvaluatedCheck {
         let metric = summary.metric();
         let pairs = summary.pairs(arm, other);
-        let paired: Vec<u64> = pairs.iter().map(|pair| pair.seed).collect();
-        let Some(c) = Comparison::of(pairs) else {
+        // Those of the spec: a part of them may have been chosen for its results.
+        let planned = &self.experiment.seeds;
+        let is_paired = |seed: &u64| pairs.iter().any(|pair| pair.seed == *seed);
+        let missing = planned.iter().filter(|seed| !is_paired(seed)).count();
+        let Some(c) = Comparison::of(pairs, planned.len()) else {
             return self.not_run(&arm.variant.label, "no seed that both arms have finished");
         };
         let better = match metric.better {
@@ -173,28 +198,32 @@ impl ClaimExperiment {
         let gains: Vec<f64> = c.pairs.iter().map(|pair| better * pair.difference).collect();
         let bounds = c.interval.map_or(String::new(), |b| format!(" ({})", interval(metric, b)));
         let found = format!(
-            "{} against {}: {}{bounds} {} over {}, margin {margin}",
+            "{} against {}: {}{bounds} {} over {}{}, margin {margin}",
             self.named(&arm.variant.label),
             code(&other.variant.label),
             signed(metric, c.difference.mean),
             markdown(metric.difference_unit),
-            seeds(c.pairs.len()),
+            self.seeds_of_planned(c.pairs.len()),
+            numerics(&[arm, other]),
         );
         let stored = margin / metric.scale;
         let (verdict, reason) = match non_inferiority(&gains, stored) {
             None => (Verdict::Undecided, "the spread over seeds is not known".to_string()),
-            Some(tested) => verdict_of(tested, stored, Spread::of(&gains)),
+            Some(tested) => {
+                let bound = |value: f64| signed(metric, better * value);
+                verdict_of(tested, stored, Spread::of(&gains), &bound)
+            }
         };
         // Runs that failed are missing from the differences. Two arms that learned nothing are equal.
-        let planned = summary.record.seeds.len();
         let failed = arm.failures.len() + other.failures.len();
         let not_learned = [arm, other].iter().flat_map(|a| a.not_learned()).count();
         let (verdict, reason) = match verdict {
             Verdict::Supported if failed > 0 => {
                 (Verdict::Undecided, format!("{reason}, but {failed} of their runs failed"))
             }
-            Verdict::Supported if paired.len() < planned => {
-                (Verdict::Undecided, format!("{reason}, but {planned} seeds are planned"))
+            Verdict::Supported if missing > 0 => {
+                let is = if missing == 1 { "is" } else { "are" };
+                (Verdict::Undecided, format!("{reason}, but {} {is} missing", seeds(missing)))
             }
             Verdict::Supported if not_learned > 0 => (
                 Verdict::Undecided,
@@ -231,6 +260,14 @@ impl ClaimExperiment {
                 Some(change) => self.undecided(&variant.label, &change),
                 None => evaluate(summary, arm),
             },
+        }
+    }
+
+    /// `2 of 3 seeds`.
+    fn seeds_of_planned(&self, n: usize) -> String {
+        match self.experiment.seeds.len() {
+            planned if n < planned => format!("{n} of {}", seeds(planned)),
+            _ => seeds(n),
         }
     }
 
@@ -278,15 +315,45 @@ fn spec_change(variant: &Variant, arm: &ArmSummary) -> Option<String> {
     ))
 }
 
-/// Whether the loss is within the margin, beyond it, or neither can be said. All in the stored unit.
-fn verdict_of(tested: NonInferiority, margin: f64, gains: Option<Spread>) -> (Verdict, String) {
+fn no_baseline(label: &str) -> ClaimFault {
+    ClaimFault::new("this arm has no baseline to compare with", label)
+}
+
+/// Says so where runs were computed by another numerics version than this program's.
+fn numerics(arms: &[&ArmSummary]) -> String {
+    let runs = arms.iter().flat_map(|arm| &arm.runs);
+    let sessions = runs.flat_map(|run| &run.provenance.sessions);
+    let mut others: Vec<u32> = sessions.map(|session| session.numerics_version).collect();
+    others.retain(|version| *version != NUMERICS_VERSION);
+    match others.iter().max() {
+        Some(version) => format!(" (numerics version {version}; now {NUMERICS_VERSION})"),
+        None => String::new(),
+    }
+}
+
+/// Whether the loss is within the margin, beyond it, or neither can be said. All in the stored unit;
+/// `shown` prints a bound of the difference.
+fn verdict_of(
+    tested: NonInferiority,
+    margin: f64,
+    gains: Option<Spread>,
+    shown: &dyn Fn(f64) -> String,
+) -> (Verdict, String) {
     let p = p_value(tested.p);
     let p = if p.starts_with('<') { format!("p {p}") } else { format!("p = {p}") };
     if tested.holds() {
-        return (Verdict::Supported, format!("the loss is within the margin ({p})"));
+        let bound = shown(tested.bound);
+        return (
+            Verdict::Supported,
+            format!("the loss is within the margin ({p}, one-sided bound {bound})"),
+        );
     }
     if tested.upper < -margin {
-        return (Verdict::NotSupported, "the loss is larger than the margin".into());
+        let bound = shown(tested.upper);
+        return (
+            Verdict::NotSupported,
+            format!("the loss is larger than the margin (one-sided bound {bound})"),
+        );
     }
     let sd = gains.and_then(|spread| spread.sd).unwrap_or_default();
     let needed = match seeds_for_margin(margin, sd) {
@@ -319,7 +386,7 @@ mod tests {
         ] {
             let gains = [-0.004, 0.0, 0.004].map(|d| mean + d);
             let tested = non_inferiority(&gains, 0.01).unwrap();
-            let (got, reason) = verdict_of(tested, 0.01, Spread::of(&gains));
+            let (got, reason) = verdict_of(tested, 0.01, Spread::of(&gains), &|v| v.to_string());
             assert_eq!(got, verdict, "{mean}: {reason}");
         }
     }

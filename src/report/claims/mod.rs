@@ -69,23 +69,30 @@ pub struct EvaluatedCheck {
     pub runs: Vec<String>,
 }
 
-/// A label that an experiment does not have, with the nearest one.
-pub struct UnknownArm {
+/// A check that asks for what there is not, whatever the results.
+pub struct ClaimFault {
     pub claim: String,
+    pub summary: &'static str,
     pub found: String,
     pub nearest: Option<String>,
+}
+
+impl ClaimFault {
+    fn new(summary: &'static str, found: &str) -> ClaimFault {
+        ClaimFault { claim: String::new(), summary, found: found.to_string(), nearest: None }
+    }
 }
 
 /// Evaluates all claims, in their order. `experiment`: that of a check.
 pub fn evaluate<'a>(
     claims: &'a Claims,
     experiment: &dyn Fn(&ClaimCheck) -> &'a ClaimExperiment,
-) -> Result<Vec<EvaluatedClaim<'a>>, UnknownArm> {
+) -> Result<Vec<EvaluatedClaim<'a>>, ClaimFault> {
     let mut evaluated: Vec<EvaluatedClaim> = Vec::new();
     for claim in &claims.claims {
         let checks = claim.checks.iter().map(|check| experiment(check).evaluate(claims, check));
-        let checks: Result<Vec<EvaluatedCheck>, UnknownArm> = checks.collect();
-        let checks = checks.map_err(|arm| UnknownArm { claim: claim.name.clone(), ..arm })?;
+        let checks: Result<Vec<EvaluatedCheck>, ClaimFault> = checks.collect();
+        let checks = checks.map_err(|fault| ClaimFault { claim: claim.name.clone(), ..fault })?;
         let is_supported = |name: &String| {
             evaluated.iter().any(|e| e.claim.name == *name && e.verdict == Verdict::Supported)
         };

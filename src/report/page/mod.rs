@@ -47,7 +47,7 @@ pub fn page(summary: &Summary, figures: &[Figure]) -> String {
                     h2 id="charts" { "Charts" }
                     @for figure in figures {
                         figure {
-                            (PreEscaped(figure.svg))
+                            div class="wide" { (PreEscaped(figure.svg)) }
                             figcaption { (line(figure.title)) }
                         }
                     }
