@@ -2,6 +2,7 @@
 
 mod bench;
 mod claims;
+mod compare;
 mod completions;
 mod compress;
 mod data;
@@ -85,6 +86,8 @@ enum Command {
     ///
     /// Two runs with the same id would end in the same bits, so a finished one is not done again.
     Why(why::WhyArgs),
+    /// Put two finished runs side by side: specs, results, curves, and the examples they disagree on
+    Compare(compare::CompareArgs),
     /// Show how far experiments are: runs under way, on which machine, and failures
     ///
     /// A run's progress is what its process wrote last, at most ten seconds ago.
@@ -296,6 +299,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Runs(args) => runs::runs(&args),
         Command::Status(args) => status::status(&args),
         Command::Why(args) => why::why(&args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Launch(args) => launch::launch(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Data(args) => data::data(&args),

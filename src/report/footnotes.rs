@@ -8,67 +8,12 @@ use super::notes::{
 };
 use super::numbers::level;
 use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
-use super::table::{Format, Table, count};
-use super::text::{code, latex, latex_note, markdown, markdown_lines};
+use super::table::count;
+use super::text::{code, markdown};
 use crate::results::{Better, Kept, StartRecord, Trivial};
 use crate::spec::Rank;
 
 impl Summary {
-    /// The table with its notes.
-    pub fn markdown(&self) -> String {
-        let mut out = format!("# {}\n\n", markdown(&self.record.name));
-        if !self.record.description.is_empty() {
-            out += &format!("{}\n\n", markdown_lines(&self.record.description));
-        }
-        out += &self.table().markdown();
-        out.push('\n');
-        for note in self.notes() {
-            out += &format!("- {note}\n");
-        }
-        if !self.comparisons().is_empty() {
-            out += "\n## Comparisons with the baseline\n\n";
-            out += &self.comparison_table().render(Format::Markdown);
-            out.push('\n');
-            for note in self.comparison_notes() {
-                out += &format!("- {note}\n");
-            }
-        }
-        out
-    }
-
-    /// The tables as LaTeX floats, with their notes.
-    pub fn latex(&self) -> String {
-        let name = &self.record.name;
-        let is_plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
-        let plain_name: String = name.chars().filter(is_plain).collect();
-        let mut out = String::from(
-            "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}. Letters beyond Latin and Greek ones\n\
-             % need LuaLaTeX or XeLaTeX, and a font that has them.\n",
-        );
-        let mut float = |label: &str, caption: String, table: Table, notes: Vec<String>| {
-            let notes: Vec<String> = notes.iter().map(|note| latex_note(note)).collect();
-            out += &format!(
-                "\n\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{label}}}\n\
-                 \\footnotesize\n\
-                 \\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{}}}\\par\\medskip\n\\begin{{minipage}}{{\\linewidth}}\n\\scriptsize\n\
-                 {}\n\\end{{minipage}}\n\\end{{table}}\n",
-                table.render(Format::Latex),
-                notes.join("\\par\n")
-            );
-        };
-        let described = match self.record.description.trim() {
-            "" => format!("{}.", latex(name)),
-            text => latex(&text.split_whitespace().collect::<Vec<_>>().join(" ")),
-        };
-        float(&plain_name, described, self.table(), self.notes());
-        if !self.comparisons().is_empty() {
-            let caption = format!("{}: comparisons with the baseline.", latex(name));
-            let label = format!("{plain_name}-comparisons");
-            float(&label, caption, self.comparison_table(), self.comparison_notes());
-        }
-        out
-    }
-
     /// What a reader must know to judge the table, as Markdown: the paper's open questions and how
     /// they were settled, data, training, machine, and missing runs.
     pub fn notes(&self) -> Vec<String> {

@@ -16,6 +16,11 @@ impl Flags {
         self.length == 0
     }
 
+    /// Whether an example is set; false beyond the last.
+    pub fn get(&self, example: usize) -> bool {
+        self.words.get(example / 64).is_some_and(|word| word >> (example % 64) & 1 == 1)
+    }
+
     /// How many examples are set here alone, and how many in `other` alone. None if they do not have
     /// the same number of examples.
     pub fn differing(&self, other: &Flags) -> Option<(u64, u64)> {
@@ -54,6 +59,8 @@ mod tests {
         // Multiples of 2 but not of 3 below 200, and the other way round.
         assert_eq!(flags(2).differing(&flags(3)), Some((66, 33)));
         assert_eq!(flags(2).differing(&flags(2)), Some((0, 0)));
+        let set: Vec<usize> = (0..250).filter(|i| flags(60).get(*i)).collect();
+        assert_eq!(set, [0, 60, 120, 180]);
         let shorter: Flags = (0..199).map(|i| i % 2 == 0).collect();
         assert_eq!((shorter.len(), flags(2).differing(&shorter)), (199, None));
         assert!(Flags::default().is_empty());

@@ -17,6 +17,7 @@ mod bench;
 mod checkpoints;
 mod claims;
 mod cli;
+mod compare;
 mod costs;
 #[cfg(feature = "cuda")]
 mod cuda_loader;

@@ -1,0 +1,84 @@
+//! `vlora compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{FormatArgs, FormatName, clean, listed, place, print, print_as, several};
+use crate::error::Result;
+use crate::report::{Format, RunComparison, count};
+use crate::tasks::evidence;
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The folder of a finished run, or its id under results/
+    #[arg(value_name = "RUN")]
+    first: PathBuf,
+    /// Another one
+    #[arg(value_name = "OTHER")]
+    second: PathBuf,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// The most examples that are listed in the text.
+const MOST: usize = 20;
+
+pub fn compare(args: &CompareArgs) -> Result<()> {
+    let (experiment, first) = place(&args.first)?;
+    let (other, second) = place(&args.second)?;
+    let runs = [&experiment.run(&first), &other.run(&second)];
+    let comparison = RunComparison::read(&|run| evidence(&run.spec.spec), runs)?;
+    let examples = comparison.examples();
+    if args.format.format != FormatName::Table {
+        // For programs: the examples on which they disagree.
+        let table = match &examples {
+            Some(examples) => examples.disagreements(),
+            None => comparison.results(),
+        };
+        return print_as(args.format.format, &table.render(args.format.format.into()));
+    }
+    let mut text = format!("first: {}\nsecond: {}\n\n", clean(&first), clean(&second));
+    let differences = comparison.spec_differences();
+    match differences.is_empty() {
+        true => text += "Their specs are the same.\n",
+        false => text += "Their specs differ in\n\n",
+    }
+    for (field, first, second) in &differences {
+        text += &format!("  {}: {}, {}\n", clean(field), clean(first), clean(second));
+    }
+    text += &format!("\n{}\n", comparison.results().render(Format::Table));
+    text += &comparison.curves().render(Format::Table);
+    text.push('\n');
+    text += &match &examples {
+        None => {
+            "Their test examples are not compared: they are not the same, or not right or wrong.\n"
+                .into()
+        }
+        Some(examples) => {
+            let (first, second) = (&examples.first_only, &examples.second_only);
+            let names = |all: &[usize]| {
+                let all: Vec<String> = all.iter().map(usize::to_string).collect();
+                if all.is_empty() { String::new() } else { format!(": {}", listed(&all, MOST)) }
+            };
+            format!(
+                "Of the test examples both have {} right, and neither {}.\n\
+                 · the first alone has {} right{}\n\
+                 · the second alone has {} right{}\n\
+                 · McNemar's exact test: p {}; it is about these weights on other test examples, not \
+                 about training with other seeds\n",
+                count(examples.both),
+                count(examples.neither),
+                several(first.len(), "example"),
+                names(first),
+                several(second.len(), "example"),
+                names(second),
+                match examples.p_text() {
+                    p if p.starts_with('<') => p,
+                    p => format!("= {p}"),
+                },
+            )
+        }
+    };
+    print(&text)
+}
