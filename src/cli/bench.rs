@@ -79,8 +79,9 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     let rates = rates(&variants, &device, &bar)?;
     let seed = experiment.seeds.first().copied().unwrap_or_default();
     let mut timings: Vec<Timings> = variants.iter().map(|_| Timings::default()).collect();
-    let mut table = Table::new();
-    let mut measured = Vec::new();
+    let summaries = |timings: &[Timings]| -> Vec<Option<Measured>> {
+        timings.iter().zip(&variants).map(|(t, v)| t.measured(&v.spec, &device)).collect()
+    };
     for round in 0..args.rounds {
         for i in in_turn(variants.len(), round) {
             let variant = variants[i];
@@ -94,16 +95,17 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
                 &device,
                 tick,
             )?;
-            let summaries = timings.iter().zip(&variants);
-            measured = summaries.map(|(t, v)| t.measured(&v.spec, &device)).collect();
-            table = arms(args, &experiment, &variants, &measured, &rates, &device);
             // Written after each arm, so that a later failure loses no measurements.
             if let Some(file) = file {
+                let measured = summaries(&timings);
+                let table = arms(args, &experiment, &variants, &measured, &rates, &device);
                 write_atomic(file, table.render(Format::Json).as_bytes())?;
             }
         }
     }
     bar.finish_and_clear();
+    let measured = summaries(&timings);
+    let table = arms(args, &experiment, &variants, &measured, &rates, &device);
     match (&args.json, file) {
         (Some(_), None) => print_data(&table.render(Format::Json)),
         _ => {
@@ -216,7 +218,8 @@ fn rates(
     Ok(rates)
 }
 
-/// A variant's row. `over`: its step time over its baseline's, if the table has that column; `rate`: that of its largest product.
+/// A variant's row. `over`: its step time over its baseline's, if the table has that column; `rate`: that
+/// of its largest product.
 fn row(
     args: &BenchArgs,
     variant: &Variant,

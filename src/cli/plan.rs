@@ -12,7 +12,7 @@ use crate::models::training_memory::memory;
 use crate::report::{
     Align, Cell, Deviation, Format, SeedPlan, Table, count, percent, plain, reduction, start_note,
 };
-use crate::results::{ExperimentFolder, RunFolder, RunResult, RunState};
+use crate::results::{ExperimentFolder, PrimaryContrast, RunFolder, RunResult, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedRun, PlannedVariant};
 use crate::size::{bytes, clock};
 use crate::spec::{DeviceKind, flatten};
@@ -103,7 +103,7 @@ fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
         metric,
         seeds: experiment.seeds.len(),
         comparisons,
-        has_primary: plan.record().primary_contrast.is_some_and(|primary| primary.is_in_advance()),
+        has_primary: plan.primary_contrast.as_ref().is_some_and(PrimaryContrast::is_in_advance),
         deviation: match args.sd {
             Some(sd) => Some(Deviation::Given(stored(sd))),
             None => Deviation::pooled(&differences(plan, folder)),
@@ -111,7 +111,7 @@ fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
         margin: args.margin.map(stored),
     };
     let mut lines = seeds.lines();
-    let primary = plan.record().primary_contrast.filter(|primary| !primary.is_in_advance());
+    let primary = plan.primary_contrast.as_ref().filter(|primary| !primary.is_in_advance());
     lines.extend(primary.map(|primary| {
         format!(
             "the primary contrast counts as exploratory: it was named over these seeds after {} had \

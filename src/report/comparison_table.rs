@@ -7,9 +7,6 @@ use super::summary::{ArmSummary, Summary};
 use super::table::{Align, Cell, Table};
 use super::text::code;
 
-/// The columns of the table of comparisons.
-const COLUMNS: usize = 13;
-
 /// Stands for a p-value that could not be significant.
 const TOO_FEW: &str = "too few seeds";
 
@@ -40,31 +37,28 @@ impl Summary {
             .hidden("adjusted_for")
             .column_if(by_example, "mcnemar_p", "McNemar p, largest", right);
         for arm in self.compared_arms() {
-            table.row(match &arm.comparison {
+            let cells = match &arm.comparison {
                 Some(comparison) => self.comparison_cells(arm, comparison),
-                None => self.cells_without_results(arm),
-            });
+                None => self.cells_without_results(arm, table.column_count()),
+            };
+            table.row(cells);
         }
         table
     }
 
     /// The row of a comparison of which there are no results yet, or none any more.
-    fn cells_without_results(&self, arm: &ArmSummary) -> Vec<Cell> {
+    fn cells_without_results(&self, arm: &ArmSummary, columns: usize) -> Vec<Cell> {
         let mut cells = vec![
             Cell::text(&arm.variant.label),
             Cell::text(self.role(arm)),
             Cell::number(0, format!("0 of {}", arm.variant.runs.len())),
         ];
-        cells.resize(COLUMNS, Cell::none());
+        cells.resize(columns, Cell::none());
         cells
     }
 
     fn role(&self, arm: &ArmSummary) -> &'static str {
-        let primary = self.record.primary_contrast.as_ref().filter(|p| p.is_in_advance());
-        match primary.is_some_and(|primary| primary.label == arm.variant.label) {
-            true => "primary",
-            false => "exploratory",
-        }
+        if self.record.is_primary(&arm.variant) { "primary" } else { "exploratory" }
     }
 
     fn comparison_cells(&self, arm: &ArmSummary, c: &Comparison) -> Vec<Cell> {

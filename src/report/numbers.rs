@@ -62,18 +62,10 @@ fn number(metric: &Metric, value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Better;
 
     #[test]
     fn numbers_are_printed_with_their_sign_and_unit() {
-        let metric = Metric {
-            name: "share",
-            unit: "%",
-            difference_unit: "points",
-            scale: 100.0,
-            decimals: 1,
-            better: Better::Higher,
-        };
+        let metric = Metric::SHARE;
         let spread = |sd| Spread { n: 2, mean: -0.034, sd };
         assert_eq!(plus_minus(&metric, spread(Some(0.0014))), "−3.4 ± 0.1");
         assert_eq!(plus_minus(&metric, spread(None)), "−3.4");

@@ -184,8 +184,7 @@ impl RunComparison {
 impl Side {
     /// Validation metric of the epoch whose weights were tested.
     fn validation(&self) -> Option<f64> {
-        let selected = self.epochs.iter().find(|e| e.epoch == self.intact.result.selected_epoch);
-        selected.and_then(|epoch| epoch.validation_metric)
+        self.intact.result.tested_epoch(&self.epochs)?.validation_metric
     }
 }
 

@@ -126,21 +126,11 @@ impl SeedPlan<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Better;
-
-    const SHARE: Metric = Metric {
-        name: "share",
-        unit: "%",
-        difference_unit: "points",
-        scale: 100.0,
-        decimals: 1,
-        better: Better::Higher,
-    };
 
     #[test]
     fn a_plan_says_what_its_seeds_can_show() {
         let plan = SeedPlan {
-            metric: &SHARE,
+            metric: &Metric::SHARE,
             seeds: 3,
             comparisons: 2,
             has_primary: false,

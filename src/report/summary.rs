@@ -8,11 +8,10 @@ use super::table::reduction;
 use crate::error::{Fault, Result};
 use crate::results::{
     Assessment, Better, CheckLevel, EpochRecord, Evidence, EvidenceOf, ExperimentFolder,
-    ExperimentRecord, Failure, IntactRun, Metric, PrimaryContrast, Provenance, RunFolder,
-    RunResult, RunState, SCHEMA_VERSION, StartRecord, VariantRecord, Verification, Weights,
-    WorkUnit,
+    ExperimentRecord, Failure, IntactRun, Metric, Provenance, RunFolder, RunResult, RunState,
+    SCHEMA_VERSION, StartRecord, VariantRecord, Verification, Weights, WorkUnit,
 };
-use crate::spec::{RunSpec, TrainingSpec, agree, identifying_fields};
+use crate::spec::{RunSpec, TrainingSpec, identifying_fields};
 
 /// The metric of an experiment without arms.
 const NO_METRIC: Metric = Metric {
@@ -205,24 +204,17 @@ impl Summary {
                 .help("`vlora run` with the spec trains them")
                 .into());
         }
-        compare(&mut arms, &record.baseline, record.primary_contrast.as_ref());
-        for arm in arms.iter_mut().filter(|a| a.variant.arm != record.baseline) {
-            let parameters = baseline_parameters(&record, &arm.variant);
-            arm.reduction = parameters.map(|p| reduction(arm.variant.parameters, p));
+        compare(&mut arms, &record);
+        for arm in &mut arms {
+            let baseline = record.baseline_of(&arm.variant);
+            arm.reduction = baseline.map(|b| reduction(arm.variant.parameters, b.parameters));
         }
         Ok(Summary { record, arms, evidence })
     }
 
     /// The arms that are compared with a baseline, with results or without.
     pub fn compared_arms(&self) -> impl Iterator<Item = &ArmSummary> {
-        let baseline = &self.record.baseline;
-        let has_baseline = move |arm: &&ArmSummary| {
-            let agrees = |b: &ArmSummary| {
-                b.variant.arm == *baseline && agree(&b.variant.point, &arm.variant.point)
-            };
-            arm.variant.arm != *baseline && self.arms.iter().any(agrees)
-        };
-        self.arms.iter().filter(has_baseline)
+        self.arms.iter().filter(|arm| self.record.baseline_of(&arm.variant).is_some())
     }
 
     /// The runs of two arms with the same seed and the same data.
@@ -330,7 +322,7 @@ fn finished(
     ];
     match checks.iter().find(|(_, holds)| !holds) {
         None => {
-            let selected = epochs.iter().find(|epoch| epoch.epoch == result.selected_epoch);
+            let selected = result.tested_epoch(&epochs);
             Ok(FinishedRun {
                 id: id.to_string(),
                 seed,
@@ -408,28 +400,23 @@ fn same_run(a: &RunSpec, b: &RunSpec) -> bool {
 }
 
 /// Compares each arm with the baseline at the same sweep point.
-fn compare(arms: &mut [ArmSummary], baseline: &str, primary: Option<&PrimaryContrast>) {
-    let is_baseline = |arm: &ArmSummary| arm.variant.arm == baseline;
+fn compare(arms: &mut [ArmSummary], record: &ExperimentRecord) {
+    let baselines: Vec<Option<&str>> =
+        arms.iter().map(|arm| Some(record.baseline_of(&arm.variant)?.label.as_str())).collect();
     let comparisons: Vec<Option<Comparison>> = arms
         .iter()
-        .map(|arm| {
-            let agrees =
-                |b: &&ArmSummary| is_baseline(b) && agree(&b.variant.point, &arm.variant.point);
-            let baseline = arms.iter().filter(|_| !is_baseline(arm)).find(agrees)?;
+        .zip(&baselines)
+        .map(|(arm, label)| {
+            let baseline = arms.iter().find(|b| Some(b.variant.label.as_str()) == *label)?;
             let pairs = arm.runs.iter().filter_map(|run| pair(run, baseline)).collect();
             Comparison::of(pairs, arm.variant.runs.len())
         })
         .collect();
-    // A contrast that was named when results were there is exploratory.
-    let primary = primary.filter(|primary| primary.is_in_advance());
-    let baselines: Vec<Vec<(String, String)>> =
-        arms.iter().filter(|arm| is_baseline(arm)).map(|arm| arm.variant.point.clone()).collect();
     let mut planned = Vec::new();
-    for (arm, comparison) in arms.iter_mut().zip(comparisons) {
+    for ((arm, comparison), baseline) in arms.iter_mut().zip(comparisons).zip(baselines) {
         arm.comparison = comparison;
-        let has_baseline = baselines.iter().any(|point| agree(point, &arm.variant.point));
-        if arm.variant.arm != baseline && has_baseline {
-            let is_primary = primary.is_some_and(|primary| primary.label == arm.variant.label);
+        if baseline.is_some() {
+            let is_primary = record.is_primary(&arm.variant);
             planned.push(Planned { comparison: arm.comparison.as_mut(), is_primary });
         }
     }
@@ -449,12 +436,6 @@ fn pair(run: &FinishedRun, baseline: &ArmSummary) -> Option<Pair> {
         difference: run.result.test_metric - other.result.test_metric,
         examples: Examples::of(run.assessment.correct.as_ref(), other.assessment.correct.as_ref()),
     })
-}
-
-/// The size of the baseline at a variant's sweep point.
-fn baseline_parameters(record: &ExperimentRecord, variant: &VariantRecord) -> Option<u64> {
-    let mut baselines = record.variants.iter().filter(|v| v.arm == record.baseline);
-    baselines.find(|b| agree(&b.point, &variant.point)).map(|b| b.parameters)
 }
 
 /// Whether there is a record of every epoch that the training should have had.

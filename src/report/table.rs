@@ -169,6 +169,11 @@ impl Table {
         self
     }
 
+    /// The number of columns, hidden ones included.
+    pub fn column_count(&self) -> usize {
+        self.columns.len()
+    }
+
     /// Adds a row with one cell per column.
     pub fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len());

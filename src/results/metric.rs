@@ -23,6 +23,19 @@ pub enum Better {
     Lower,
 }
 
+#[cfg(test)]
+impl Metric {
+    /// A sample for tests.
+    pub const SHARE: Metric = Metric {
+        name: "share",
+        unit: "%",
+        difference_unit: "points",
+        scale: 100.0,
+        decimals: 1,
+        better: Better::Higher,
+    };
+}
+
 impl Metric {
     /// Whether `value` is better than `other`.
     pub fn is_better(&self, value: f64, other: f64) -> bool {
@@ -78,14 +91,7 @@ impl WorkUnit {
 mod tests {
     use super::*;
 
-    const SHARE: Metric = Metric {
-        name: "share",
-        unit: "%",
-        difference_unit: "points",
-        scale: 100.0,
-        decimals: 1,
-        better: Better::Higher,
-    };
+    const SHARE: Metric = Metric::SHARE;
 
     #[test]
     fn values_are_printed_with_their_unit() {

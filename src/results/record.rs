@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::task_fields::TaskFields;
-use crate::spec::{Conversion, Kept, Matched, Precision, RunSpec};
+use crate::spec::{Conversion, Kept, Matched, Precision, RunSpec, agree};
 
 /// Increased whenever a record's fields change their meaning.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -51,6 +51,22 @@ impl PrimaryContrast {
 }
 
 impl ExperimentRecord {
+    /// The baseline variant that `variant` is compared with: the one whose swept fields all agree.
+    /// None for a baseline itself.
+    pub fn baseline_of(&self, variant: &VariantRecord) -> Option<&VariantRecord> {
+        if variant.arm == self.baseline {
+            return None;
+        }
+        let mut baselines = self.variants.iter().filter(|v| v.arm == self.baseline);
+        baselines.find(|baseline| agree(&baseline.point, &variant.point))
+    }
+
+    /// Whether this variant is the primary contrast, named before any run had finished.
+    pub fn is_primary(&self, variant: &VariantRecord) -> bool {
+        let primary = self.primary_contrast.as_ref().filter(|primary| primary.is_in_advance());
+        primary.is_some_and(|primary| primary.label == variant.label)
+    }
+
     /// The ids of all its runs.
     pub fn run_ids(&self) -> BTreeSet<&str> {
         self.variants.iter().flat_map(|v| &v.runs).map(String::as_str).collect()
@@ -263,6 +279,13 @@ pub struct RunResult {
     /// SHA-256 of the file, with zeros in place of these digits. None in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+}
+
+impl RunResult {
+    /// The epoch whose weights were tested.
+    pub fn tested_epoch<'a>(&self, epochs: &'a [EpochRecord]) -> Option<&'a EpochRecord> {
+        epochs.iter().find(|epoch| epoch.epoch == self.selected_epoch)
+    }
 }
 
 /// A file as it was written.

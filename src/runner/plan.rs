@@ -23,7 +23,8 @@ use crate::train::TrainingLength;
 pub struct Plan {
     pub experiment: Experiment,
     pub variants: Vec<PlannedVariant>,
-    primary_contrast: Option<PrimaryContrast>,
+    /// The comparison that is tested alone, as it was named.
+    pub primary_contrast: Option<PrimaryContrast>,
     /// Recorded in the provenance of its runs.
     pub origin: Origin,
     data: Datasets,

@@ -344,14 +344,7 @@ mod tests {
     #[test]
     fn the_front_has_no_point_that_another_beats() {
         use crate::results::Better;
-        let metric = Metric {
-            name: "share",
-            unit: "%",
-            difference_unit: "points",
-            scale: 100.0,
-            decimals: 1,
-            better: Better::Higher,
-        };
+        let metric = Metric::SHARE;
         let points = vec![(30.0, 0.5), (10.0, 0.25), (20.0, 0.125), (10.0, 0.375), (40.0, 0.5)];
         assert_eq!(front(points.clone(), &metric), [(10.0, 37.5), (30.0, 37.5), (30.0, 50.0)]);
         let lower = Metric { better: Better::Lower, ..metric };
