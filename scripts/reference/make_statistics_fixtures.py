@@ -10,6 +10,8 @@ import pathlib
 
 import numpy as np
 from scipy import stats
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import isotonic_regression
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -40,6 +42,14 @@ def seeds_for_margin(margin, sd):
     for n in range(2, 100_000):
         if stats.nct.sf(stats.t.ppf(0.95, n - 1), n - 1, margin / sd * np.sqrt(n)) >= 0.8:
             return n
+
+
+def ladder(sizes, values):
+    # A monotone cubic through monotone means, over the logarithm of the size; three points between two rungs.
+    x = np.log(sizes)
+    curve = PchipInterpolator(x, isotonic_regression(values).x)
+    at = [a + (b - a) * i / 4 for a, b in zip(x, x[1:]) for i in range(4)] + [x[-1]]
+    return {"sizes": sizes, "values": values, "points": [[float(np.exp(t)), float(curve(t))] for t in at]}
 
 
 def main():
@@ -74,6 +84,13 @@ def main():
             for n, sd in plans
         ],
         "seeds_for_margin": [{"margin": m, "sd": sd, "seeds": seeds_for_margin(m, sd)} for m, sd in margins],
+        "ladder": [
+            ladder([100, 200, 400, 800], [0.1, 0.3, 0.4, 0.45]),
+            ladder([100, 150, 400, 500, 5000], [-3.0, -1.0, -1.4, -1.2, -0.3]),
+            ladder([20000, 60000, 90000], [0.5, 0.52, 0.9]),
+            ladder([10, 20, 30, 40], [0.9, 0.8, 0.7, 0.6]),
+            ladder([10, 20, 1000], [0.1, 0.9, 0.9]),
+        ],
     }  # fmt: skip
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{OUT.name}: {len(cases)} cases of differences, {len(tables)} of McNemar, {len(p_values)} of Holm")

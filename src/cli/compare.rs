@@ -21,7 +21,7 @@ pub struct CompareArgs {
     format: FormatArgs,
 }
 
-/// The most examples that are listed in the text.
+/// The most examples and classes that are listed in the text.
 const MOST: usize = 20;
 
 pub fn compare(args: &CompareArgs) -> Result<()> {
@@ -80,5 +80,17 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
             )
         }
     };
+    if let Some((classes, more)) = comparison.classes(MOST) {
+        text += &format!(
+            "\nThe share of each class's test examples that they have right, the largest difference \
+             first:\n\n{}",
+            classes.render(Format::Table)
+        );
+        text += &match more {
+            0 => String::new(),
+            1 => "and 1 more class with no larger difference\n".into(),
+            more => format!("and {} more classes with no larger differences\n", count(more as u64)),
+        };
+    }
     print(&text)
 }

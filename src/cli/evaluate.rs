@@ -63,7 +63,7 @@ pub struct EvaluateArgs {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum SplitName {
+pub enum SplitName {
     /// Read once in a run, at its end
     #[default]
     Test,
@@ -76,6 +76,15 @@ impl SplitName {
         match self {
             SplitName::Test => "test",
             SplitName::Validation => "validation",
+        }
+    }
+}
+
+impl From<SplitName> for Split {
+    fn from(name: SplitName) -> Split {
+        match name {
+            SplitName::Test => Split::Test,
+            SplitName::Validation => Split::Validation,
         }
     }
 }
@@ -105,10 +114,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let own = run.as_ref().map(|run| &run.spec.spec);
     let variant = chosen_variant(&loaded, &variants, own, args.arm.is_some())
         .map_err(|e| e.map_fault(|fault| fault.under(name)))?;
-    let split = match args.split {
-        SplitName::Test => Split::Test,
-        SplitName::Validation => Split::Validation,
-    };
+    let split = Split::from(args.split);
     let hub = args.hub.open(&args.spec, false)?;
     let done = evaluated(&loaded, variant, split, &hub, &device)?;
     if let Some(out) = &args.out {

@@ -15,6 +15,7 @@ mod import;
 mod launch;
 mod params;
 mod plan;
+mod probe;
 mod progress;
 mod report;
 mod run;
@@ -103,6 +104,11 @@ enum Command {
     /// The spec, its overrides and the data are those of the run; paths are taken from here. The verdict is
     /// stored with the run and stands under the table that `vlora report` makes.
     Verify(verify::VerifyArgs),
+    /// Read finished runs' models layer by layer: what the head would answer after each of them
+    ///
+    /// The final norm and the head are applied after every layer. Leaves the log-likelihood of the truth and
+    /// the metric with each run, and reports on the experiment with their table and chart.
+    Probe(probe::ProbeArgs),
     /// Show where each arm's parameters are; needs no data and is instant
     Params(params::ParamsArgs),
     /// Evaluate a checkpoint on a spec's data, without training
@@ -289,7 +295,11 @@ impl From<FormatName> for Format {
 pub fn main(cli: Cli) -> Result<()> {
     match &cli.command {
         // Before anything else uses the pool. The other commands do without, or with one made as needed.
-        Command::Run(_) | Command::Verify(_) | Command::Evaluate(_) | Command::Bench(_) => {
+        Command::Run(_)
+        | Command::Verify(_)
+        | Command::Probe(_)
+        | Command::Evaluate(_)
+        | Command::Bench(_) => {
             start_thread_pool()?;
         }
         _ => {}
@@ -302,6 +312,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Compare(args) => compare::compare(&args),
         Command::Launch(args) => launch::launch(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::Probe(args) => probe::probe(&args),
         Command::Data(args) => data::data(&args),
         Command::Fetch(args) => fetch::fetch(&args),
         Command::Plan(args) => plan::plan(&args),
@@ -382,6 +393,22 @@ fn place(run: &Path) -> Result<(ExperimentFolder, String)> {
     let runs = folder.parent().filter(|runs| runs.file_name().is_some_and(|name| name == "runs"));
     let experiment = runs.and_then(Path::parent).ok_or_else(wrong)?;
     Ok((ExperimentFolder::new(experiment), id))
+}
+
+/// The experiment of a folder by the spec that its runs were trained with, and that spec's path.
+fn recorded_spec(folder: &ExperimentFolder, device: &Device) -> Result<(Experiment, PathBuf)> {
+    let record = folder.read_record()?;
+    let path = folder.file("experiment.yaml");
+    let source = std::fs::read(&path).map_err(|e| Error::io("reading", &path, e))?;
+    let experiment = spec::parse_for(
+        Some(device_kind(device)),
+        &source,
+        &path.display().to_string(),
+        &record.name,
+        &record.overrides,
+        &models::parameters,
+    )?;
+    Ok((experiment, path))
 }
 
 /// Prints a table in the chosen format.

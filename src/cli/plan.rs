@@ -1,5 +1,7 @@
 //! `vlora plan`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::hub::LockedHubArgs;
@@ -15,7 +17,7 @@ use crate::report::{
 use crate::results::{ExperimentFolder, PrimaryContrast, RunFolder, RunResult, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedRun, PlannedVariant};
 use crate::size::{bytes, clock};
-use crate::spec::{DeviceKind, flatten};
+use crate::spec::{DeviceKind, Variant, flatten};
 use crate::tasks::evidence;
 
 #[derive(Debug, Args)]
@@ -91,7 +93,8 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
 fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
     let experiment = &plan.experiment;
     let compared = experiment.variants.iter().filter(|v| experiment.baseline_of(v).is_some());
-    let (comparisons, Some(first)) = (compared.count(), plan.variants.first()) else {
+    let labels: BTreeSet<&str> = compared.map(Variant::compared_label).collect();
+    let (comparisons, Some(first)) = (labels.len(), plan.variants.first()) else {
         return String::new();
     };
     if comparisons == 0 {
@@ -106,6 +109,8 @@ fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
         has_primary: plan.primary_contrast.as_ref().is_some_and(PrimaryContrast::is_in_advance),
         deviation: match args.sd {
             Some(sd) => Some(Deviation::Given(stored(sd))),
+            // Test results of trials are not looked at.
+            None if !experiment.tuned.is_empty() => None,
             None => Deviation::pooled(&differences(plan, folder)),
         },
         margin: args.margin.map(stored),
@@ -162,6 +167,18 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
     );
     for (field, values) in swept(plan) {
         line("sweep", format!("{field}: {}", listed(&values, MOST_NAMES)));
+    }
+    if !e.tuned.is_empty() {
+        let arms: BTreeSet<&str> = e.variants.iter().map(Variant::compared_label).collect();
+        let trials = e.variants.len() / arms.len().max(1);
+        line(
+            "tune",
+            format!(
+                "{}: {} an arm, chosen on validation",
+                listed(&e.tuned, MOST_NAMES),
+                several(trials, "trial")
+            ),
+        );
     }
     line("state", planned_states(plan));
     let damaged: Vec<&str> = plan

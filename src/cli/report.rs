@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::spectrum::show;
-use super::{FormatArgs, FormatName, clean, eprint_line, listed, not_written, print_as, several};
+use super::{
+    FormatArgs, FormatName, clean, eprint_line, listed, not_written, print, print_as, several,
+};
 use crate::error::{Error, Fault, Result};
-use crate::report::{Format, Summary, count, plain, write_report};
-use crate::results::{ExperimentFolder, RunFolder, SpectrumRecord, Weights};
+use crate::report::{Format, Summary, count, plain, write_report, write_tensorboard};
+use crate::results::{
+    ExperimentFolder, ExperimentRecord, RunFolder, RunState, SpectrumRecord, Weights,
+};
 use crate::spec::nearest;
 use crate::tasks::evidence;
 
@@ -20,21 +24,99 @@ const MOST_RUNS: usize = 3;
 pub struct ReportArgs {
     /// An experiment's folder, as results/quickstart, or what `vlora spectrum` left
     folder: PathBuf,
+    /// Also write the curves of every run into event files, which TensorBoard shows
+    ///
+    /// Each run has a folder DIR/ARM/seed-N: loss, learning rate and gradient norm of each step,
+    /// the validation of each epoch, and the test. Runs that have not ended are there as far as they
+    /// are, also where no run has ended and there is no table yet. Another experiment needs another
+    /// DIR, since its arms may have the same names.
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     #[command(flatten)]
     format: FormatArgs,
 }
 
 pub fn report(args: &ReportArgs) -> Result<()> {
     if SpectrumRecord::is_in(&args.folder) {
+        if args.tensorboard.is_some() {
+            return Err(no_curves(&args.folder));
+        }
         return show(&SpectrumRecord::read(&args.folder)?, &args.folder, args.format.format);
     }
     if !has_results(&args.folder) {
         return Err(no_results(&args.folder));
     }
     let folder = ExperimentFolder::new(&args.folder);
-    let summary = Summary::read(&folder, evidence)?;
-    write_and_show(&summary, &folder, args.format.format)?;
-    damage(&summary).map_or(Ok(()), |damage| Err(Fault::failed(damage).into()))
+    let record = folder.read_record()?;
+    // Curves begin with the first step, but a table needs a run that has ended.
+    let summary = match args.tensorboard.is_some() && !has_ended(&folder, &record) {
+        true => None,
+        false => Some(Summary::of(record.clone(), &folder, evidence)?),
+    };
+    let shown = match &summary {
+        Some(summary) => write_and_show(summary, &folder, args.format.format),
+        None => Ok(()),
+    };
+    let exported = match &args.tensorboard {
+        Some(out) => export_curves(&folder, &record, summary.as_ref(), out, args.format.format),
+        None => Ok(()),
+    };
+    shown.and(exported)?;
+    summary.as_ref().and_then(damage).map_or(Ok(()), |damage| Err(Fault::failed(damage).into()))
+}
+
+/// Whether any run has ended, well or not.
+fn has_ended(folder: &ExperimentFolder, record: &ExperimentRecord) -> bool {
+    let is_over = |state: RunState| state.has_result() || state == RunState::Failed;
+    record.run_ids().into_iter().any(|id| is_over(folder.run(id).state()))
+}
+
+/// Writes event files of TensorBoard and says where. Damaged runs of `summary` are left out; the report
+/// names them itself.
+fn export_curves(
+    folder: &ExperimentFolder,
+    record: &ExperimentRecord,
+    summary: Option<&Summary>,
+    out: &Path,
+    format: FormatName,
+) -> Result<()> {
+    let damaged = summary.into_iter().flat_map(|summary| summary.damaged());
+    let damaged: Vec<&str> = damaged.map(|run| run.id.as_str()).collect();
+    let files = write_tensorboard(folder, record, evidence, &damaged, out)?;
+    for reason in &files.left_out {
+        eprint_line(&format!("note: a run is left out of the event files: {reason}"));
+    }
+    if files.written == 0 {
+        // The report says what is damaged.
+        return match damaged.is_empty() {
+            true => Err(Fault::new("there are no curves to write")
+                .source(clean(&folder.path().display().to_string()))
+                .found("no recorded step that can be read")
+                .expected("at least one run that has begun")
+                .help("`vlora run` with the spec begins them")
+                .into()),
+            false => Ok(()),
+        };
+    }
+    let (files, out) = (several(files.written, "event file"), clean(&out.display().to_string()));
+    let line = format!("Wrote {files} to {out}; `tensorboard --logdir {out}` shows them");
+    match format {
+        FormatName::Table => print(&(line + "\n")),
+        // The table alone goes to standard output.
+        _ => {
+            eprint_line(&line);
+            Ok(())
+        }
+    }
+}
+
+/// The error for curves of spectra.
+fn no_curves(folder: &Path) -> Error {
+    Fault::new("`--tensorboard` needs the runs of an experiment")
+        .source(clean(&folder.display().to_string()))
+        .found("what `vlora spectrum` left")
+        .expected("the folder of an experiment, as `vlora run` leaves it under results/")
+        .into()
 }
 
 /// Writes the tables and charts, and prints the table. If files cannot be written, as in a
@@ -177,10 +259,11 @@ pub fn shown(
     match format {
         FormatName::Table => {
             let mut text = table.render(Format::Table) + "\n";
-            if !summary.comparisons().is_empty() {
-                text += &summary.comparison_table().render(Format::Table);
+            for section in summary.sections() {
+                text += &format!("{}\n\n", section.title);
+                text += &section.table.render(Format::Table);
                 text.push('\n');
-                for note in summary.comparison_notes() {
+                for note in section.notes {
                     text += &format!("· {}\n", plain(&note));
                 }
                 text.push('\n');

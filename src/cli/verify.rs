@@ -8,13 +8,11 @@ use clap::Args;
 
 use super::hub::LockedHubArgs;
 use super::signals::stop_on_signal;
-use super::{DeviceArgs, clean, place};
+use super::{DeviceArgs, clean, place, recorded_spec};
 use crate::error::{Error, Fault, Result};
-use crate::models;
 use crate::report::count;
 use crate::results::{ExperimentFolder, SeedEffects, Verification};
-use crate::runner::{Extent, Plan, Repetition, device_kind, verify as verified};
-use crate::spec;
+use crate::runner::{Extent, Plan, Repetition, verify as verified};
 use crate::terminal::print;
 
 #[derive(Debug, Args)]
@@ -77,17 +75,7 @@ fn verify_run(
     stop: &AtomicBool,
 ) -> Result<Verification> {
     let (experiment, id) = place(run)?;
-    let record = experiment.read_record()?;
-    let spec = experiment.file("experiment.yaml");
-    let source = std::fs::read(&spec).map_err(|e| Error::io("reading", &spec, e))?;
-    let read = spec::parse_for(
-        Some(device_kind(device)),
-        &source,
-        &spec.display().to_string(),
-        &record.name,
-        &record.overrides,
-        &models::parameters,
-    )?;
+    let (read, spec) = recorded_spec(&experiment, device)?;
     // Beside the runs, so that weights can be linked and there is room.
     let scratch = tempfile::Builder::new().prefix(".tmp-verify-").tempdir_in(experiment.path());
     let scratch = scratch.map_err(|e| Error::io("making a folder in", experiment.path(), e))?;

@@ -80,12 +80,29 @@ impl Encoder {
 
     /// Texts → logits \[batch, classes\].
     pub fn forward(&self, texts: &Tokens, mode: Mode) -> Result<Variable> {
-        let x = self.encode(texts, mode)?;
+        self.classify(&self.encode(texts, mode)?, texts, mode)
+    }
+
+    /// Texts → logits \[batch, classes\] as pooling and classifier would give them after the embedding and
+    /// after each layer. The last are those of [`forward`](Self::forward) in evaluation.
+    pub fn readouts(&self, texts: &Tokens) -> Result<Vec<Variable>> {
+        let tokens = texts.ids.dim(1)?;
+        let mut x = self.embeddings.forward(texts, Mode::Evaluation)?;
+        let mut all = vec![self.classify(&x, texts, Mode::Evaluation)?];
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x, &texts.lengths, self.needed(i, tokens), Mode::Evaluation)?;
+            all.push(self.classify(&x, texts, Mode::Evaluation)?);
+        }
+        Ok(all)
+    }
+
+    /// Tokens after a layer → logits. Unless pooling is the mean, only the first token is used.
+    fn classify(&self, x: &Variable, texts: &Tokens, mode: Mode) -> Result<Variable> {
         let pooled = match self.pool {
-            TextPool::Mean => ops::mean_valid_tokens(&x, &texts.lengths)?,
+            TextPool::Mean => ops::mean_valid_tokens(x, &texts.lengths)?,
             TextPool::Pooler | TextPool::ClassToken => {
                 let (batch, _, dim) = x.tensor().dims3()?;
-                ops::first_tokens(&x, 1)?.reshape(&[batch, dim])?
+                ops::first_tokens(x, 1)?.reshape(&[batch, dim])?
             }
         };
         let pooled = match &self.pooler {

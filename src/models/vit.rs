@@ -100,6 +100,19 @@ impl Vit {
         self.classify(&x)
     }
 
+    /// images → logits \[batch, classes\] as the head would give them after the embedding and after each
+    /// block. The last are those of [`forward`](Self::forward) in evaluation.
+    pub fn readouts(&self, images: &Tensor) -> Result<Vec<Variable>> {
+        let mut x = self.embed(images)?;
+        let tokens = x.tensor().dim(1)?;
+        let mut all = vec![self.classify(&x)?];
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, self.needed(i, tokens), Mode::Evaluation)?;
+            all.push(self.classify(&x)?);
+        }
+        Ok(all)
+    }
+
     /// images → tokens \[batch, tokens, dim\] before the first block.
     pub fn embed(&self, images: &Tensor) -> Result<Variable> {
         let (kernel, bias) = &self.patches;

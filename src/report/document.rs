@@ -4,7 +4,81 @@ use super::summary::Summary;
 use super::table::{Format, Table};
 use super::text::{latex, latex_note, markdown, markdown_lines};
 
+/// A table below the main one.
+pub struct Section {
+    /// For links and labels.
+    pub id: &'static str,
+    pub title: &'static str,
+    pub table: Table,
+    /// What programs get, if that is more than the table.
+    data: Option<Table>,
+    /// As Markdown.
+    pub notes: Vec<String>,
+}
+
+const COMPARISONS: &str = "comparisons";
+const EQUIVALENTS: &str = "dense-equivalents";
+const LAYERS: &str = "layers";
+const TRIALS: &str = "tuning-trials";
+
+impl Section {
+    /// The files of all sections that a report can have.
+    pub fn files() -> impl Iterator<Item = String> {
+        [COMPARISONS, TRIALS, EQUIVALENTS, LAYERS].into_iter().map(|id| format!("{id}.csv"))
+    }
+
+    pub fn file(&self) -> String {
+        format!("{}.csv", self.id)
+    }
+
+    pub fn data(&self) -> &Table {
+        self.data.as_ref().unwrap_or(&self.table)
+    }
+}
+
 impl Summary {
+    /// The tables below the main one that the evidence allows.
+    pub fn sections(&self) -> Vec<Section> {
+        let mut sections = Vec::new();
+        if !self.comparisons().is_empty() {
+            sections.push(Section {
+                id: COMPARISONS,
+                title: "Comparisons with the baseline",
+                table: self.comparison_table(),
+                data: None,
+                notes: self.comparison_notes(),
+            });
+        }
+        if let Some(table) = self.trials_table() {
+            sections.push(Section {
+                id: TRIALS,
+                title: "Tuning trials",
+                table,
+                data: None,
+                notes: self.trials_notes(),
+            });
+        }
+        if let Some(table) = self.equivalent_table() {
+            sections.push(Section {
+                id: EQUIVALENTS,
+                title: "Dense-equivalent sizes",
+                table,
+                data: None,
+                notes: self.equivalent_notes(),
+            });
+        }
+        if let Some(table) = self.layers_table() {
+            sections.push(Section {
+                id: LAYERS,
+                title: "Layer by layer",
+                table,
+                data: Some(self.layers_data()),
+                notes: self.layers_notes(),
+            });
+        }
+        sections
+    }
+
     /// The table with its notes.
     pub fn markdown(&self) -> String {
         let mut out = format!("# {}\n\n", markdown(&self.record.name));
@@ -16,11 +90,11 @@ impl Summary {
         for note in self.notes() {
             out += &format!("- {note}\n");
         }
-        if !self.comparisons().is_empty() {
-            out += "\n## Comparisons with the baseline\n\n";
-            out += &self.comparison_table().render(Format::Markdown);
+        for section in self.sections() {
+            out += &format!("\n## {}\n\n", section.title);
+            out += &section.table.render(Format::Markdown);
             out.push('\n');
-            for note in self.comparison_notes() {
+            for note in section.notes {
                 out += &format!("- {note}\n");
             }
         }
@@ -41,10 +115,10 @@ impl Summary {
             text => latex(&text.split_whitespace().collect::<Vec<_>>().join(" ")),
         };
         out += &float(&plain_name, &described, &self.table(), &self.notes());
-        if !self.comparisons().is_empty() {
-            let caption = format!("{}: comparisons with the baseline.", latex(name));
-            let label = format!("{plain_name}-comparisons");
-            out += &float(&label, &caption, &self.comparison_table(), &self.comparison_notes());
+        for section in self.sections() {
+            let caption = format!("{}: {}.", latex(name), section.title.to_lowercase());
+            let label = format!("{plain_name}-{}", section.id);
+            out += &float(&label, &caption, &section.table, &section.notes);
         }
         out
     }

@@ -6,10 +6,12 @@ mod charts;
 mod claims;
 mod comparison;
 mod comparison_table;
+mod dense_ladder;
 mod document;
 mod fields;
 mod footnotes;
 mod frame;
+mod layers;
 mod notes;
 mod numbers;
 mod page;
@@ -19,7 +21,9 @@ mod spectrum_tables;
 pub mod statistics;
 mod summary;
 mod table;
+mod tensorboard;
 mod text;
+mod trials;
 
 pub use claims::{
     ClaimExperiment, EvaluatedClaim, Results, Verdict, claims_page, claims_table, claims_text,
@@ -32,14 +36,16 @@ pub use seed_plan::{Deviation, SeedPlan};
 pub use spectrum_tables::{spectrum_notes, spectrum_table, write_spectrum};
 pub use summary::{ArmSummary, Summary};
 pub use table::{Align, Cell, Format, Row, Table, count, percent, reduction};
+pub use tensorboard::{EventFiles, write_tensorboard};
 pub use text::plain;
+
+use document::Section;
 
 use crate::atomic::write_atomic;
 use crate::error::Result;
 use crate::results::ExperimentFolder;
 
-/// Tables of comparisons, only there if an arm is compared with a baseline.
-const COMPARISONS: &str = "comparisons.csv";
+/// Each comparison's differences seed by seed, only there if an arm is compared with a baseline.
 const PAIRS: &str = "pairs.csv";
 
 /// The report as one page.
@@ -60,9 +66,8 @@ fn figures(charts: &[charts::ChartFile]) -> Vec<page::Figure<'_>> {
 }
 
 /// Writes the tables and charts of `summary` into its folder: `table.md`, `table.csv`,
-/// `comparisons.csv`, `pairs.csv`, `tables.tex`, `runs.parquet`,
-/// `report.html` and the charts. Removes files of an earlier report
-/// that are no longer part of it. Returns the files written.
+/// `pairs.csv`, a CSV a section, `tables.tex`, `runs.parquet`, `report.html` and the charts. Removes files of an earlier report that are no longer part of it. Returns the files
+/// written.
 pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<String>> {
     let mut files = vec![
         ("table.md".to_string(), summary.markdown().into_bytes()),
@@ -70,20 +75,19 @@ pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<
         ("tables.tex".to_string(), summary.latex().into_bytes()),
         ("runs.parquet".to_string(), frame::runs_parquet(summary)?),
     ];
-    if !summary.comparisons().is_empty() {
-        for (name, table) in
-            [(COMPARISONS, summary.comparison_table()), (PAIRS, summary.pair_table())]
-        {
-            files.push((name.to_string(), table.render(Format::Csv).into_bytes()));
-        }
+    for section in summary.sections() {
+        files.push((section.file(), section.data().render(Format::Csv).into_bytes()));
     }
-    let charts = charts::draw_all(summary)?;
+    if !summary.comparisons().is_empty() {
+        files.push((PAIRS.to_string(), summary.pair_table().render(Format::Csv).into_bytes()));
+    }
+    let charts = charts::draw_all(summary, folder)?;
     files.push((PAGE.to_string(), page::page(summary, &figures(&charts)).into_bytes()));
     files.extend(charts.into_iter().map(|(name, _, content)| (name, content)));
     for (name, content) in &files {
         write_atomic(&folder.file(name), content)?;
     }
-    for name in charts::file_names(summary).chain([COMPARISONS, PAIRS].map(String::from)) {
+    for name in charts::file_names(summary).chain(Section::files()).chain([PAIRS.to_string()]) {
         if !files.iter().any(|(written, _)| *written == name) {
             folder.remove(&name)?;
         }

@@ -1,14 +1,15 @@
-//! Two finished runs side by side: what differs in their specs, what they came to, their curves, and the
-//! test examples on which they disagree.
+//! Two finished runs side by side: what differs in their specs, what they came to, their curves, the
+//! test examples on which they disagree, and how many of each class they have right.
 
 use std::collections::BTreeMap;
 
 use super::comparison::Examples;
-use super::numbers::{p_value, signed};
+use super::numbers::{difference_title, p_value, signed};
 use super::table::{Align, Cell, Table, count};
 use crate::error::{Fault, Result};
 use crate::results::{
-    Assessment, CheckLevel, EpochRecord, Evidence, Flags, IntactRun, Metric, RunFolder,
+    Assessment, Better, CheckLevel, Confusion, EpochRecord, Evidence, Flags, IntactRun, Metric,
+    RunFolder,
 };
 use crate::spec::identifying_fields;
 
@@ -17,6 +18,7 @@ struct Side {
     intact: IntactRun,
     assessment: Assessment,
     epochs: Vec<EpochRecord>,
+    confusion: Option<Confusion>,
 }
 
 /// Two finished runs of one task.
@@ -27,6 +29,16 @@ pub struct RunComparison {
 
 /// Most epochs that are shown.
 const MOST_EPOCHS: usize = 20;
+
+/// How the share of a class's examples that are right is printed.
+const SHARE_RIGHT: Metric = Metric {
+    name: "right",
+    unit: "%",
+    difference_unit: "points",
+    scale: 100.0,
+    decimals: 1,
+    better: Better::Higher,
+};
 
 impl RunComparison {
     /// Reads both runs, `evidence` being that of the first one's task. Refuses runs of two tasks, and
@@ -47,7 +59,7 @@ impl RunComparison {
         let evidence = evidence(&intact[0]);
         let side = |run: &RunFolder, intact: IntactRun| -> Result<Side> {
             let (assessment, epochs) = (evidence.assess(run)?, run.read_lines(RunFolder::EPOCHS)?);
-            Ok(Side { intact, assessment, epochs })
+            Ok(Side { intact, assessment, epochs, confusion: evidence.confusion(run)? })
         };
         let [first, second] = intact;
         let sides = [side(runs[0], first)?, side(runs[1], second)?];
@@ -178,6 +190,46 @@ impl RunComparison {
             second_only: only(other, own),
             p,
         })
+    }
+
+    /// The share of each class's test examples that both have right, one row a class, those with the
+    /// largest difference first. Only `most` rows are made; with them comes the number of further
+    /// classes. None where answers are not classes, or the runs were tested on other examples.
+    pub fn classes(&self, most: usize) -> Option<(Table, usize)> {
+        let [first, second] = &self.sides;
+        if first.assessment.examples_hash != second.assessment.examples_hash {
+            return None;
+        }
+        let (first, second) = (first.confusion.as_ref()?, second.confusion.as_ref()?);
+        if first.classes != second.classes {
+            return None;
+        }
+        let shares =
+            |class: usize| Some((class, first.share_right(class)?, second.share_right(class)?));
+        let mut rows: Vec<(usize, f64, f64)> =
+            (0..first.classes.len()).filter_map(shares).collect();
+        // Classes with equal differences stay in the order of their labels.
+        rows.sort_by(|(_, a, b), (_, c, d)| (d - c).abs().total_cmp(&(b - a).abs()));
+        let more = rows.len().saturating_sub(most);
+        rows.truncate(most);
+        let metric = &SHARE_RIGHT;
+        let mut table = Table::new()
+            .column("class", "class", Align::Left)
+            .column("examples", "examples", Align::Right)
+            .column("first", "first (%)", Align::Right)
+            .column("second", "second (%)", Align::Right)
+            .column("difference", difference_title(metric), Align::Right);
+        for (class, own, other) in rows {
+            let (examples, by) = (first.examples(class), other - own);
+            table.row(vec![
+                Cell::text(first.classes[class].as_str()),
+                Cell::number(examples, count(examples)),
+                Cell::number(own, metric.number(own)),
+                Cell::number(other, metric.number(other)),
+                Cell::number(by, signed(metric, by)),
+            ]);
+        }
+        Some((table, more))
     }
 }
 

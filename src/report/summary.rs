@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::comparison::{Comparison, Examples, Pair, Planned, adjust};
 use super::statistics::Spread;
 use super::table::reduction;
+use super::trials::{Trials, choose};
 use crate::error::{Fault, Result};
 use crate::results::{
     Assessment, Better, CheckLevel, EpochRecord, Evidence, EvidenceOf, ExperimentFolder,
-    ExperimentRecord, Failure, IntactRun, Metric, Provenance, RunFolder, RunResult, RunState,
-    SCHEMA_VERSION, StartRecord, VariantRecord, Verification, Weights, WorkUnit,
+    ExperimentRecord, Failure, IntactRun, Metric, Provenance, Readout, RunFolder, RunResult,
+    RunState, SCHEMA_VERSION, StartRecord, VariantRecord, Verification, Weights, WorkUnit,
 };
 use crate::spec::{RunSpec, TrainingSpec, identifying_fields};
 
@@ -29,6 +30,8 @@ pub struct Summary {
     pub record: ExperimentRecord,
     /// In the order of the record's variants.
     pub arms: Vec<ArmSummary>,
+    /// The trials of each arm; empty where nothing is tuned. `record` and `arms` have the chosen ones.
+    pub trials: Vec<Trials>,
     /// Finds how a run's evidence is read, which depends on its task.
     evidence: EvidenceOf,
 }
@@ -80,6 +83,8 @@ pub struct FinishedRun {
     pub start: Option<StartRecord>,
     /// What came of repeating it; None if nobody has.
     pub verification: Option<Verification>,
+    /// What its layers read; None if nobody has looked.
+    pub readout: Option<Readout>,
 }
 
 impl FinishedRun {
@@ -119,7 +124,7 @@ impl Summary {
     /// Reads every run that `record` names, and checks that its evidence agrees with itself. A run
     /// whose evidence does not is left out and named.
     pub fn of(
-        record: ExperimentRecord,
+        mut record: ExperimentRecord,
         folder: &ExperimentFolder,
         evidence: EvidenceOf,
     ) -> Result<Summary> {
@@ -189,8 +194,6 @@ impl Summary {
         }
         leave_out_other_starts(&mut arms, folder);
         for arm in &mut arms {
-            let metrics: Vec<f64> = arm.runs.iter().map(|r| r.result.test_metric).collect();
-            arm.test = Spread::of(&metrics);
             let validation: Option<Vec<f64>> = arm.runs.iter().map(|r| r.validation).collect();
             arm.validation = validation.and_then(|metrics| Spread::of(&metrics));
         }
@@ -204,12 +207,21 @@ impl Summary {
                 .help("`vlora run` with the spec trains them")
                 .into());
         }
+        let mut trials = Vec::new();
+        if let Some(first) = record.variants.first().filter(|_| !record.tuned.is_empty()) {
+            let metric = evidence(&first.spec).primary();
+            (arms, trials) = choose(&mut record, arms, metric);
+        }
+        for arm in &mut arms {
+            let metrics: Vec<f64> = arm.runs.iter().map(|r| r.result.test_metric).collect();
+            arm.test = Spread::of(&metrics);
+        }
         compare(&mut arms, &record);
         for arm in &mut arms {
             let baseline = record.baseline_of(&arm.variant);
             arm.reduction = baseline.map(|b| reduction(arm.variant.parameters, b.parameters));
         }
-        Ok(Summary { record, arms, evidence })
+        Ok(Summary { record, arms, trials, evidence })
     }
 
     /// The arms that are compared with a baseline, with results or without.
@@ -301,6 +313,7 @@ fn finished(
         None => None,
     };
     let verification = run.verification()?;
+    let readout = run.readout(&result)?;
     let (metric, scores) = (evidence.primary(), &assessment.scores);
     let mut others = evidence.metrics().iter().zip(&scores.metrics).skip(1);
     let agrees = result.metric_name == metric.name
@@ -337,6 +350,7 @@ fn finished(
                 provenance,
                 start,
                 verification,
+                readout,
             })
         }
         Some((file, _)) => Err(Fault::of_file(
@@ -425,17 +439,19 @@ fn compare(arms: &mut [ArmSummary], record: &ExperimentRecord) {
 
 /// The run and the baseline's of the same seed, data and test examples; None without one.
 fn pair(run: &FinishedRun, baseline: &ArmSummary) -> Option<Pair> {
-    let is_same = |other: &&FinishedRun| {
-        other.seed == run.seed
-            && other.provenance.data_sha256 == run.provenance.data_sha256
-            && other.assessment.examples_hash == run.assessment.examples_hash
-    };
-    let other = baseline.runs.iter().find(is_same)?;
+    let other = baseline.runs.iter().find(|other| is_same_test(run, other))?;
     Some(Pair {
         seed: run.seed,
         difference: run.result.test_metric - other.result.test_metric,
         examples: Examples::of(run.assessment.correct.as_ref(), other.assessment.correct.as_ref()),
     })
+}
+
+/// Whether two runs have the same seed, data and test examples, so that they can be compared.
+pub fn is_same_test(run: &FinishedRun, other: &FinishedRun) -> bool {
+    other.seed == run.seed
+        && other.provenance.data_sha256 == run.provenance.data_sha256
+        && other.assessment.examples_hash == run.assessment.examples_hash
 }
 
 /// Whether there is a record of every epoch that the training should have had.

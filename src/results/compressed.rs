@@ -103,6 +103,20 @@ impl RunFolder {
         let path = self.file(self.stored_name(name));
         lines_of(&path, &self.read_whole(name)?).map_err(with_help)
     }
+
+    /// The records of a journal whose run has not ended. A last line without its end is left out: a process
+    /// is writing it, or was killed while it did. Empty without the file.
+    pub fn read_whole_lines<T: DeserializeOwned>(&self, name: &'static str) -> Result<Vec<T>> {
+        let path = self.file(name);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(|e| with_help(unreadable(&path, &e)))?,
+        };
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        // What is no UTF-8 is no record either, and is reported as such.
+        let text = String::from_utf8_lossy(&bytes[..end]);
+        lines_of(&path, &text).map_err(with_help)
+    }
 }
 
 fn read_whole(path: &Path) -> Result<String> {
@@ -152,5 +166,22 @@ mod tests {
         let error = run.read_lines::<u64>(RunFolder::TEST).unwrap_err().to_string();
         assert!(error.contains("test.jsonl.zst: cannot be read"), "{error}");
         assert!(run.verify(CheckLevel::Quick).is_err());
+    }
+
+    #[test]
+    fn a_journal_is_read_up_to_its_last_whole_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = ExperimentFolder::new(dir.path()).run("abc");
+        let read = || run.read_whole_lines::<u64>(RunFolder::STEPS);
+        assert!(read().unwrap().is_empty());
+        let cases: [(&[u8], &[u64]); 4] =
+            [(b"", &[]), (b"1", &[]), (b"1\n", &[1]), (b"1\n2\n{\"st\xff\0", &[1, 2])];
+        for (content, want) in cases {
+            run.write(RunFolder::STEPS, content).unwrap();
+            assert_eq!(read().unwrap(), want);
+        }
+        run.write(RunFolder::STEPS, b"1\n\xff\n3\n").unwrap();
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("steps.jsonl:2: the record is damaged"), "{error}");
     }
 }

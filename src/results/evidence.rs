@@ -1,5 +1,6 @@
 //! The interface between the report and a task: how the evidence of the task's runs is read.
 
+use super::confusion::Confusion;
 use super::flags::Flags;
 use super::folder::RunFolder;
 use super::metric::{Metric, WorkUnit};
@@ -18,6 +19,13 @@ pub trait Evidence: Sync {
 
     /// Recomputes a run's test results from its stored outcomes in `test.jsonl`.
     fn assess(&self, run: &RunFolder) -> Result<Assessment>;
+
+    /// How often each answer was given to the test examples of each class. None where answers are
+    /// not classes, or where there are more than [`Confusion::MOST_CLASSES`]. It is no part of
+    /// [`Assessment`], since the counts of thousands of runs would take too much memory.
+    fn confusion(&self, _: &RunFolder) -> Result<Option<Confusion>> {
+        Ok(None)
+    }
 
     /// What a table note says about the model, its inputs and their augmentation. Without the
     /// provenance of a run, the note follows the spec alone.

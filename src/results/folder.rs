@@ -146,11 +146,13 @@ impl RunFolder {
     pub const RESULT: &str = "result.json";
     pub const FAILURE: &str = "failure.json";
     pub const VERIFIED: &str = "verified.json";
+    pub const READOUT: &str = "layers.json";
 
     /// All of them, as far as they are not compressed.
-    const FILES: [&str; 13] = [
+    const FILES: [&str; 14] = [
         Self::RESULT,
         Self::VERIFIED,
+        Self::READOUT,
         Self::MODEL,
         Self::CHECKPOINT,
         Self::PREVIOUS,

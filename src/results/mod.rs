@@ -18,6 +18,7 @@
 //!     result.json            written last: the run is finished
 //!     failure.json           instead: the run failed, and why
 //!     verified.json          once it was repeated: whether every bit was the same
+//!     layers.json            once its layers were read: scores after each
 //!     .claim                 while a process works on the run: which
 //!   table.md table.csv runs.parquet *.svg *.png   made from the above by `vlora report`
 //! ```
@@ -30,6 +31,7 @@
 
 mod claim;
 mod compressed;
+mod confusion;
 mod digest;
 mod evidence;
 mod flags;
@@ -38,6 +40,7 @@ mod integrity;
 mod journal;
 mod json;
 mod metric;
+mod readout;
 mod record;
 mod reuse;
 mod spectrum_record;
@@ -45,6 +48,7 @@ mod state;
 mod task_fields;
 
 pub use claim::{Claim, ClaimRecord, Holder, Progress};
+pub use confusion::Confusion;
 pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
 pub use flags::Flags;
 pub use folder::{Deletion, ExperimentFolder, RunFolder, TRAIN_AGAIN};
@@ -52,6 +56,7 @@ pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
 pub use journal::{Journal, JournalWriter};
 pub use json::{lines, write_json};
 pub use metric::{Better, Metric, WorkUnit};
+pub use readout::{LayerScores, Readout};
 pub use record::*;
 pub use reuse::take_over;
 pub use spectrum_record::SpectrumRecord;

@@ -22,6 +22,9 @@ pub struct ExperimentRecord {
     /// The comparison that the spec names as the one to be tested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary_contrast: Option<PrimaryContrast>,
+    /// The swept fields whose values are chosen for each arm on validation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuned: Vec<String>,
     /// The changes that `--set` made to the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<String>,
@@ -86,6 +89,9 @@ pub struct VariantRecord {
     pub start: Option<String>,
     /// What its size was matched to.
     pub matched: Vec<Matched>,
+    /// The label of the arm that this is one of several trials of; None where nothing is tuned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_of: Option<String>,
     pub spec: RunSpec,
     /// The run of each seed, in the order of `seeds`.
     pub runs: Vec<String>,

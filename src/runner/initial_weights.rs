@@ -95,7 +95,7 @@ pub fn initial_weights(
 }
 
 /// The model of a finished run, verified.
-fn tested_weights(run: &RunFolder) -> Result<Loaded> {
+pub fn tested_weights(run: &RunFolder) -> Result<Loaded> {
     let whole = run.verify_with_weights(CheckLevel::Quick)?;
     let path = run.file(RunFolder::MODEL);
     let again = "remove that run's folder, and `vlora run` trains it again";

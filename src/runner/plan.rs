@@ -16,7 +16,7 @@ use crate::results::{
     Started, TaskFields, VariantRecord, Weights,
 };
 use crate::spec::{Experiment, SpecIdentity, Variant, hex};
-use crate::tasks::{Base, Opened, definition};
+use crate::tasks::{Base, Opened, Split, definition};
 use crate::train::TrainingLength;
 
 /// An experiment with its data and its runs.
@@ -83,11 +83,18 @@ fn primary_contrast(
     folder: &ExperimentFolder,
 ) -> Option<PrimaryContrast> {
     let label = experiment.primary_contrast.clone()?;
-    let planned = |label: &str| variants.iter().find(|v| v.variant.label == label);
-    let arm = planned(&label)?;
-    let baseline = planned(&experiment.baseline_of(&arm.variant)?.label)?;
-    let runs: Vec<String> =
-        [arm, baseline].iter().flat_map(|v| &v.runs).map(|r| r.id.clone()).collect();
+    // All trials of an arm, where fields are tuned.
+    let planned = |label: &str| {
+        let label = label.to_string();
+        variants.iter().filter(move |v| v.variant.compared_label() == label)
+    };
+    let arm = planned(&label).next()?;
+    let baseline = experiment.baseline_of(&arm.variant)?.compared_label();
+    let runs: Vec<String> = planned(&label)
+        .chain(planned(baseline))
+        .flat_map(|v| &v.runs)
+        .map(|run| run.id.clone())
+        .collect();
     let before = folder.read_record().ok().and_then(|record| record.primary_contrast);
     let is_same = |before: &PrimaryContrast| before.label == label && before.runs == runs;
     if let Some(before) = before.filter(is_same) {
@@ -139,6 +146,7 @@ impl PlannedVariant {
             trained: self.cost.trained,
             start: self.variant.start.clone(),
             matched: self.variant.matched.clone(),
+            trial_of: self.variant.trial_of.clone(),
             spec: self.variant.spec.clone(),
             runs: self.runs.iter().map(|r| r.id.clone()).collect(),
         }
@@ -193,6 +201,14 @@ impl Plan {
                 .collect();
             let length = TrainingLength::new(&spec.training, batches);
             check_length(&variant, &length)?;
+            if !experiment.tuned.is_empty() && data[spec].is_empty(Split::Validation) {
+                return Err(Fault::new("tuning chooses on validation, and there is none")
+                    .within(format!("arm {}", variant.arm))
+                    .within("data.validation")
+                    .found("no examples")
+                    .expected("a validation split, or a part of the training split")
+                    .into());
+            }
             let planned = PlannedVariant {
                 fields: settled.fields,
                 note: settled.note,
@@ -265,6 +281,7 @@ impl Plan {
             baseline: e.baseline.clone(),
             seeds: e.seeds.clone(),
             primary_contrast: self.primary_contrast.clone(),
+            tuned: e.tuned.clone(),
             overrides: self.origin.overrides.clone(),
             variants: self.variants.iter().map(PlannedVariant::record).collect(),
         }

@@ -5,6 +5,7 @@ use super::error::SpecError;
 use super::matching::MatchSpec;
 use super::node::{Node, Value};
 use super::origin::{Origin, Step};
+use super::sweep::{Sweep, sweep};
 use super::wording::one_of;
 
 /// The fields of a run. The common part gives them; arms and sweeps override them.
@@ -12,6 +13,8 @@ pub const RUN_FIELDS: [&str; 9] =
     ["task", "data", "model", "method", "vlora", "start", "lora", "training", "precision"];
 /// A further field of an arm: it is matched in size to another arm.
 const MATCH: &str = "match";
+/// Another one: its own values of tuned fields.
+const SWEEP: &str = "sweep";
 
 /// Whether a name can be used in file names, tables and charts without escaping.
 pub fn plain_name(name: &str) -> bool {
@@ -25,6 +28,8 @@ pub struct Arm {
     pub overrides: Node,
     /// The `match` section and its node.
     pub matched: Option<(MatchSpec, Node)>,
+    /// Its own values of tuned fields.
+    pub sweep: Sweep,
 }
 
 pub fn arms(node: Option<Node>, root: &Node) -> Result<Vec<Arm>, SpecError> {
@@ -63,7 +68,7 @@ pub fn arms(node: Option<Node>, root: &Node) -> Result<Vec<Arm>, SpecError> {
                 .expected("a mapping of overridden fields, or nothing")
                 .at(overrides.origin));
         };
-        let known: Vec<&str> = RUN_FIELDS.into_iter().chain([MATCH]).collect();
+        let known: Vec<&str> = RUN_FIELDS.into_iter().chain([MATCH, SWEEP]).collect();
         for (field, node) in fields {
             if !known.contains(&field.as_str()) {
                 return Err(SpecError::unknown(field, &known)
@@ -75,7 +80,8 @@ pub fn arms(node: Option<Node>, root: &Node) -> Result<Vec<Arm>, SpecError> {
             Some(node) => Some((from_node::<MatchSpec>(&node)?, node)),
             None => None,
         };
-        arms.push(Arm { name, overrides, matched });
+        let sweep = sweep(overrides.take(SWEEP))?;
+        arms.push(Arm { name, overrides, matched, sweep });
     }
     Ok(arms)
 }

@@ -70,7 +70,7 @@ pub struct ClaimCheck {
     /// For `preserved`: the arm that it is compared with, if not its baseline.
     #[serde(default)]
     pub against: Option<String>,
-    /// For all others: the published value.
+    /// The published value, for the checks that have one.
     #[serde(default)]
     pub value: Option<f64>,
     /// For `reaches`: how far below the published value still counts as reaching it.
@@ -91,6 +91,8 @@ pub enum CheckKind {
     Reaches,
     /// Its primary metric is not worse than the other arm's by the task's margin.
     Preserved,
+    /// Every layer of its model raises the log-likelihood of the truth, as `vlora probe` reads it.
+    Rises,
 }
 
 impl Claims {
@@ -171,9 +173,10 @@ impl ClaimCheck {
         use CheckKind::*;
         let kind = self.check;
         let is_of = |kinds: &[CheckKind]| kinds.contains(&kind);
+        let has_value = !is_of(&[Preserved, Rises]);
         for (field, given, has, needs) in [
             ("against", self.against.is_some(), is_of(&[Preserved]), false),
-            ("value", self.value.is_some(), !is_of(&[Preserved]), !is_of(&[Preserved])),
+            ("value", self.value.is_some(), has_value, has_value),
             ("tolerance", self.tolerance.is_some(), is_of(&[Reaches]), is_of(&[Reaches])),
         ] {
             if given && !has {

@@ -13,10 +13,20 @@ use super::resolve::{Resolver, resolved_key};
 use super::schema::ParameterCount;
 use super::slurm::slurm;
 use super::sweep::{MOST_RUNS, grid, sweep, too_large, unused};
+use super::tuning::Tuning;
 
 /// Fields of the document that are not part of a run.
-pub const EXPERIMENT_FIELDS: [&str; 8] =
-    ["name", "description", "baseline", "primary_contrast", "arms", "sweep", "seeds", "slurm"];
+pub const EXPERIMENT_FIELDS: [&str; 9] = [
+    "name",
+    "description",
+    "baseline",
+    "primary_contrast",
+    "arms",
+    "sweep",
+    "tune",
+    "seeds",
+    "slurm",
+];
 
 /// Expands a parsed document. `stem`: the file name without extension. `device`: the kind of device
 /// for the runs, if known.
@@ -57,14 +67,16 @@ pub fn expand(
     let arms = arms(root.take("arms"), &root)?;
     let baseline = baseline(root.take("baseline"), &arms)?;
     let primary = root.take("primary_contrast");
-    let sweep = sweep(root.take("sweep"))?;
+    let written = sweep(root.take("sweep"))?;
+    let tuning = Tuning::new(root.take("tune"), &written)?;
+    let sweep = tuning.widened(&arms)?;
     let slurm = slurm(root.take("slurm"))?;
     let grid = grid(&sweep, arms.len())?;
 
-    let mut resolver = Resolver::new(&root, &arms, &grid, &sweep, count, device);
+    let mut resolver = Resolver::new(&root, &arms, &grid, &sweep, &tuning, count, device);
     let mut variants = Variants::default();
     for (arm, made) in arms.iter().enumerate() {
-        for point in 0..grid.len() {
+        for point in (0..grid.len()).filter(|point| tuning.tries(made, &grid[*point])) {
             variants.add(resolver.variant(arm, point)?, &made.overrides)?;
         }
     }
@@ -75,7 +87,8 @@ pub fn expand(
             return Err(unused(key).at(values[0].origin.clone()));
         }
     }
-    let primary_contrast = primary_contrast(primary, &variants, &baseline)?;
+    tuning.check(&variants, &arms, &root)?;
+    let primary_contrast = primary_contrast(primary, &variants, &baseline, &tuning)?;
     let runs = variants.len() * seeds.len();
     if runs > MOST_RUNS {
         let found = format!(
@@ -90,6 +103,7 @@ pub fn expand(
         description,
         baseline,
         primary_contrast,
+        tuned: tuning.fields,
         seeds,
         variants,
         slurm,
@@ -102,13 +116,14 @@ fn primary_contrast(
     node: Option<Node>,
     variants: &[Variant],
     baseline: &str,
+    tuning: &Tuning,
 ) -> Result<Option<String>, SpecError> {
     let Some(node) = node else { return Ok(None) };
     let Some(label) = from_node::<Option<String>>(&node)? else { return Ok(None) };
     let fault = |summary: &str| {
         let of_arm: Vec<&str> =
-            variants.iter().filter(|v| v.arm == label).map(|v| v.label.as_str()).collect();
-        let compared = variants.iter().filter(|v| v.arm != baseline).map(|v| v.label.as_str());
+            variants.iter().filter(|v| v.arm == label).map(Variant::compared_label).collect();
+        let compared = variants.iter().filter(|v| v.arm != baseline).map(Variant::compared_label);
         let error = SpecError::new(summary).found(format!("`{label}`")).at(node.origin.clone());
         match of_arm.is_empty() || label == baseline {
             true => error
@@ -117,7 +132,7 @@ fn primary_contrast(
             false => error.expected(format!("one of its points: {}", some_of(&of_arm))),
         }
     };
-    match variants.iter().find(|v| v.label == label) {
+    match variants.iter().find(|v| v.compared_label() == label) {
         None if variants.iter().any(|v| v.arm == label) => {
             Err(fault("the primary contrast is one comparison, and this arm is swept over"))
         }
@@ -126,7 +141,9 @@ fn primary_contrast(
             Err(fault("the primary contrast is with the baseline, and this is the baseline"))
         }
         Some(variant) => {
-            let compared = |b: &&Variant| b.arm == baseline && agree(&b.point, &variant.point);
+            let is_compared = |(key, _): &&(String, String)| !tuning.is_tuned(key);
+            let of = |v: &Variant| v.point.iter().filter(is_compared).cloned().collect::<Vec<_>>();
+            let compared = |b: &&Variant| b.arm == baseline && agree(&of(b), &of(variant));
             match variants.iter().find(compared) {
                 Some(_) => Ok(Some(label)),
                 None => Err(fault("this arm has no baseline at its sweep point to compare with")),

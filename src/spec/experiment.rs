@@ -11,8 +11,11 @@ pub struct Experiment {
     pub description: String,
     /// The arm the others are compared with.
     pub baseline: String,
-    /// The label of the variant whose comparison with its baseline is tested alone.
+    /// The label of the arm whose comparison with its baseline is tested alone, see
+    /// [`Variant::compared_label`].
     pub primary_contrast: Option<String>,
+    /// The swept fields whose values are chosen for each arm on validation.
+    pub tuned: Vec<String>,
     pub seeds: Vec<u64>,
     /// Arms in the order written, each at its sweep points, the first swept field slowest.
     pub variants: Vec<Variant>,
@@ -23,14 +26,16 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// The baseline variant to compare `variant` with: the one whose swept fields all agree. None
-    /// for a baseline itself.
+    /// The baseline variant to compare `variant` with: the one whose swept fields all agree, or any of
+    /// its trials where fields are tuned. None for a baseline itself.
     pub fn baseline_of(&self, variant: &Variant) -> Option<&Variant> {
         if variant.arm == self.baseline {
             return None;
         }
-        let baselines = self.variants.iter().filter(|v| v.arm == self.baseline);
-        baselines.into_iter().find(|b| agree(&b.point, &variant.point))
+        let is_compared = |(key, _): &&(String, String)| !self.tuned.contains(key);
+        let of = |v: &Variant| v.point.iter().filter(is_compared).cloned().collect::<Vec<_>>();
+        let mut baselines = self.variants.iter().filter(|v| v.arm == self.baseline);
+        baselines.find(|b| agree(&of(b), &of(variant)))
     }
 
     /// Indices of the variants, ordered so that each comes after the one it starts from.
@@ -67,4 +72,13 @@ pub struct Variant {
     pub start: Option<String>,
     /// What its size was matched to. Several entries if one size is nearest to several variants.
     pub matched: Vec<Matched>,
+    /// The label without tuned fields; None where nothing is tuned.
+    pub trial_of: Option<String>,
+}
+
+impl Variant {
+    /// The label under which it is compared: that of the arm, of which it may be one of several trials.
+    pub fn compared_label(&self) -> &str {
+        self.trial_of.as_deref().unwrap_or(&self.label)
+    }
 }

@@ -33,6 +33,7 @@ mod sweep;
 mod syntax;
 mod tags;
 mod target;
+mod tuning;
 mod validate;
 mod wording;
 mod yaml;

@@ -17,6 +17,7 @@ use super::precision::DeviceKind;
 use super::requested_precision;
 use super::schema::{Method, ModelSpec, ParameterCount, RunSpec, VloraSpec};
 use super::sweep::{Point, Sweep};
+use super::tuning::Tuning;
 use super::validate::{target_names, validate};
 use super::wording::{last_field, one_of};
 
@@ -30,6 +31,7 @@ pub struct Resolver<'a> {
     arms: &'a [Arm],
     grid: &'a [Point],
     sweep: &'a Sweep,
+    tuning: &'a Tuning,
     count: ParameterCount<'a>,
     /// The kind of device for the runs, if known.
     device: Option<DeviceKind>,
@@ -51,12 +53,26 @@ impl<'a> Resolver<'a> {
         arms: &'a [Arm],
         grid: &'a [Point],
         sweep: &'a Sweep,
+        tuning: &'a Tuning,
         count: ParameterCount<'a>,
         device: Option<DeviceKind>,
     ) -> Resolver<'a> {
         let (done, labels, open) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let (used, read) = (BTreeSet::new(), BTreeSet::new());
-        Resolver { common, arms, grid, sweep, count, device, done, labels, open, used, read }
+        Resolver {
+            common,
+            arms,
+            grid,
+            sweep,
+            tuning,
+            count,
+            device,
+            done,
+            labels,
+            open,
+            used,
+            read,
+        }
     }
 
     /// Refuses a `--set` that changed no run, once all variants are resolved. Either arms or the
@@ -218,8 +234,13 @@ impl<'a> Resolver<'a> {
             spec,
             start: start.map(|other| other.label),
             matched,
+            trial_of: None,
         };
-        variant.label = label(&variant, self.sweep);
+        variant.label = label(&variant, self.sweep, &|_| true);
+        if !self.tuning.fields.is_empty() {
+            let is_compared = |key: &str| !self.tuning.is_tuned(key);
+            variant.trial_of = Some(label(&variant, self.sweep, &is_compared));
+        }
         Ok(variant)
     }
 
@@ -340,12 +361,12 @@ fn same_model(spec: &RunSpec, other: &Variant, node: &Node) -> Result<(), SpecEr
 }
 
 /// The arm's name with the fields that distinguish its variants: `vlora rank=4`. A matched size
-/// replaces the swept value of that field.
-fn label(variant: &Variant, sweep: &Sweep) -> String {
+/// replaces the swept value of that field. `names`: the swept fields that it names.
+fn label(variant: &Variant, sweep: &Sweep, names: &dyn Fn(&str) -> bool) -> String {
     let unique =
         |key: &str| sweep.iter().filter(|(k, _)| last_field(k) == last_field(key)).count() <= 1;
     let sized = |key: &str| variant.matched.iter().any(|m| m.by.field() == key);
-    let swept = variant.point.iter().filter(|(key, _)| !sized(key));
+    let swept = variant.point.iter().filter(|(key, _)| !sized(key) && names(key));
     let swept = swept.map(|(key, value)| (key.as_str(), value.clone()));
     let found = variant.matched.iter().map(|m| (m.by.field(), m.value.to_string()));
     let mut out = variant.arm.clone();

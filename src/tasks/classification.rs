@@ -1,5 +1,5 @@
-//! Shared parts of tasks with one label for each example: the loss, the record of an example, and
-//! the metrics.
+//! Shared parts of tasks with one label for each example: the loss, the record of an example, the
+//! metrics, and the counts of answers.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -9,7 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::data_set::BatchPlan;
 use crate::error;
 use crate::nn::{Variable, ops};
-use crate::results::{Assessment, Better, ClassMatch, Metric, RunFolder, Scores, Trivial, Unnamed};
+use crate::results::{
+    Assessment, Better, ClassMatch, Confusion, Metric, Provenance, RunFolder, Scores, SpecRecord,
+    Trivial, Unnamed,
+};
+
+/// The field of `provenance.json` with the names of the classes, in the order of their labels.
+pub const CLASS_NAMES: &str = "class_names";
 
 /// The stored result of one test example, a line of `test.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +133,43 @@ pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Resu
     })
 }
 
+/// Counts a run's answers to the test examples of each class. Classes without a name are numbers.
+pub fn confusion(run: &RunFolder) -> error::Result<Option<Confusion>> {
+    let record: SpecRecord = run.read_json(RunFolder::SPEC)?;
+    let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;
+    let outcomes: Vec<Outcome> = run.read_lines(RunFolder::TEST)?;
+    let names: Vec<String> = provenance.task.get(CLASS_NAMES).unwrap_or_default();
+    Ok(confusion_of(&outcomes, &names, record.spec.model.classes()))
+}
+
+/// `outputs`: how many answers the model can give.
+fn confusion_of(outcomes: &[Outcome], names: &[String], outputs: usize) -> Option<Confusion> {
+    let classes = outputs.max(names.len()).max(occurring(outcomes));
+    // Before memory is taken for them.
+    if classes > Confusion::MOST_CLASSES {
+        return None;
+    }
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    Some(Confusion { classes: (0..classes).map(name).collect(), counts: counts(outcomes, classes) })
+}
+
+/// Number of examples for each label and prediction: \[label\]\[prediction\]. There are at least
+/// `least` classes, and more if labels or predictions need them.
+pub fn counts(outcomes: &[Outcome], least: usize) -> Vec<Vec<u64>> {
+    let classes = least.max(occurring(outcomes));
+    let mut counts = vec![vec![0; classes]; classes];
+    for o in outcomes {
+        counts[o.label as usize][o.prediction as usize] += 1;
+    }
+    counts
+}
+
+/// The number of classes up to the highest label or prediction.
+fn occurring(outcomes: &[Outcome]) -> usize {
+    let highest = outcomes.iter().map(|o| o.label.max(o.prediction)).max();
+    highest.map_or(0, |class| (class as usize).saturating_add(1))
+}
+
 /// A hash over the labels of the test examples.
 fn examples_hash(outcomes: &[Outcome]) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -149,6 +192,8 @@ fn trivial(outcomes: &[Outcome]) -> Trivial {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn outcome(label: u32, prediction: u32) -> Outcome {
@@ -178,5 +223,44 @@ mod tests {
         assert_eq!((trivial.value, trivial.examples), (0.6, 10));
         assert!((trivial.error - 0.024f64.sqrt()).abs() < 1e-12);
         assert!(trivial.is_reached_by(&ACCURACY, 0.7) && !trivial.is_reached_by(&ACCURACY, 0.8));
+    }
+
+    #[test]
+    fn answers_are_counted_by_class() {
+        let pairs = [(0, 0), (0, 2), (1, 1), (0, 2)];
+        let outcomes = pairs.map(|(label, answer)| outcome(label, answer));
+        let confusion = confusion_of(&outcomes, &["x".into(), "y".into()], 4).unwrap();
+        // The model has four answers, of which the data name two.
+        assert_eq!(confusion.classes, ["x", "y", "2", "3"]);
+        assert_eq!(confusion.counts, [[1, 0, 2, 0], [0, 1, 0, 0], [0; 4], [0; 4]]);
+        let most = Confusion::MOST_CLASSES;
+        assert_eq!(confusion_of(&outcomes, &[], most).unwrap().classes.len(), most);
+        assert_eq!(confusion_of(&outcomes, &[], most + 1), None);
+        assert_eq!(confusion_of(&[outcome(u32::MAX, 0)], &[], 2), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The diagonal has the examples that are right, and a row those of its class.
+        #[test]
+        fn counts_agree_with_the_metric(
+            pairs in proptest::collection::vec((0u32..7, 0u32..7), 1..300), split in 0usize..300,
+        ) {
+            let outcomes: Vec<Outcome> =
+                pairs.iter().map(|(label, answer)| outcome(*label, *answer)).collect();
+            let all = confusion_of(&outcomes, &[], 7).unwrap();
+            let right: u64 = (0..7).map(|class| all.counts[class][class]).sum();
+            prop_assert_eq!(right as f64 / outcomes.len() as f64, accuracy(&outcomes));
+            for class in 0..7 {
+                let labelled = outcomes.iter().filter(|o| o.label == class as u32).count() as u64;
+                prop_assert_eq!(all.examples(class), labelled);
+            }
+            // Parts that are counted alone come to the same.
+            let (first, second) = outcomes.split_at(split.min(outcomes.len()));
+            let first = confusion_of(first, &[], 7).unwrap();
+            let second = confusion_of(second, &[], 7).unwrap();
+            prop_assert_eq!(first.merge(&second), Some(all));
+        }
     }
 }

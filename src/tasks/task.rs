@@ -42,6 +42,14 @@ pub trait Task: Sync {
         batch: &<Self::Data as DataSet>::Batch,
     ) -> Result<Self::Answers>;
 
+    /// The predictions that the model's head would make after the embedding and after each layer; the last
+    /// ones are those of [`answer`](Task::answer).
+    fn answers_by_layer(
+        &self,
+        model: &Self::Model,
+        batch: &<Self::Data as DataSet>::Batch,
+    ) -> Result<Vec<Self::Answers>>;
+
     /// Converts the answers to all batches of a split to one outcome for each example, in the
     /// split's order. This waits for the device, once for all batches.
     fn outcomes(

@@ -3,6 +3,7 @@
 use candle_core::{Result, bail};
 
 use super::prefetch::prefetch;
+use crate::results::Scores;
 use crate::tasks::{DataSet, Evaluation, Split, Task};
 
 /// Evaluates a model on a split, which must have examples.
@@ -40,4 +41,25 @@ pub fn evaluate_unless<T: Task>(
     let Some(answers) = answers else { return Ok(None) };
     let outcomes = task.outcomes(split, &batches, answers)?;
     Ok(Some(Evaluation { scores: task.scores(&outcomes), outcomes }))
+}
+
+/// The scores that a model's head would reach on a split after the embedding and after each layer.
+pub fn evaluate_layers<T: Task>(task: &T, model: &T::Model, split: Split) -> Result<Vec<Scores>> {
+    let data = task.data();
+    let batches = data.evaluation(split);
+    let make = |plan| data.evaluation_batch(split, plan);
+    let of_layers = prefetch(batches.iter(), make, |ready| {
+        let mut of_layers: Vec<Vec<T::Answers>> = Vec::new();
+        for _ in &batches {
+            let answers = task.answers_by_layer(model, &ready.take()?)?;
+            of_layers.resize_with(answers.len(), Vec::new);
+            of_layers.iter_mut().zip(answers).for_each(|(layer, answers)| layer.push(answers));
+        }
+        Ok::<_, candle_core::Error>(of_layers)
+    })?;
+    let scores = of_layers.into_iter().map(|answers| {
+        let outcomes = task.outcomes(split, &batches, answers)?;
+        Ok(task.scores(&outcomes))
+    });
+    scores.collect()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::evidence::{Outcome, leave};
 use crate::common::program::vlora;
@@ -98,6 +98,49 @@ fn claims_are_judged_by_stored_results() {
     let shown = vlora(bare.path(), &["claims", "specs/claims.yaml"]).out;
     assert!(shown.contains("no results; vlora run specs/tiny.yaml makes them"), "{shown}");
     assert_eq!(judged(folder(&check(cases[0].0), false).path())["verdict"], "not run");
+}
+
+/// Leaves what the layers of an arm's runs read: the log-likelihood after each, and `wiggle` of it that
+/// changes with the seed.
+fn read_layers(dir: &Path, variant: usize, likelihoods: &[f64], wiggle: f64) {
+    for seed in 0..6 {
+        let layers: Vec<Value> = likelihoods
+            .iter()
+            .enumerate()
+            .map(|(layer, likelihood)| {
+                let off = wiggle * f64::from((seed * 7 + layer as i32 * 5) % 6 - 2);
+                json!({"loss": -(likelihood + off), "metrics": {"accuracy": 0.5}})
+            })
+            .collect();
+        let readout = json!({
+            "schema": 2, "model_sha256": "00", "program": "vlora", "split": "validation",
+            "examples": 1000, "layers": layers,
+        });
+        let run = dir.join(format!("results/tiny/runs/{variant:06}{seed:06}"));
+        fs::write(run.join("layers.json"), readout.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn layers_that_raise_the_likelihood_are_counted() {
+    let check = "      - {spec: tiny.yaml, check: rises, arm: vlora}\n";
+    let cases = [
+        (&[-2.3, -1.5, -0.5][..], 0.01, "supported", "2 of 2 layers raise"),
+        (&[-2.3, -2.5, -0.5], 0.01, "not supported", "layer 1 lowered it"),
+        (&[-2.3, -2.29, -0.5], 0.1, "undecided", "the others do not decide"),
+    ];
+    for (likelihoods, wiggle, verdict, part) in cases {
+        let dir = folder(check, true);
+        let before = judged(dir.path());
+        assert_eq!(before["verdict"], "not run");
+        read_layers(dir.path(), 1, likelihoods, wiggle);
+        assert_eq!(judged(dir.path())["verdict"], verdict, "{likelihoods:?}");
+        let page = vlora(dir.path(), &["claims", "specs/claims.yaml", "--format", "markdown"]);
+        assert!(page.out.contains(part), "{part} is missing in\n{}", page.out);
+    }
+    let dir = folder(check, true);
+    let page = vlora(dir.path(), &["claims", "specs/claims.yaml"]);
+    assert!(page.out.contains("vlora probe results/tiny reads them"), "{}", page.out);
 }
 
 /// Before its baseline has reached a published number, a claim is undecided whatever its checks say.

@@ -95,6 +95,10 @@ impl<'a> Task for OneBatch<'a> {
         Ok(())
     }
 
+    fn answers_by_layer(&self, _: &Vit, _: &(Tensor, Tensor)) -> Result<Vec<()>> {
+        Ok(Vec::new())
+    }
+
     fn outcomes(&self, _: Split, _: &[BatchPlan], answers: Vec<()>) -> Result<Vec<()>> {
         Ok(answers)
     }

@@ -9,6 +9,7 @@ use vlora::tasks::evidence;
 
 use crate::common::evidence::{Outcome, leave};
 use crate::common::program::{Ran, command, vlora};
+use crate::common::results::copy_evidence;
 use crate::common::spec::{Spec, TINY};
 use crate::common::svg;
 
@@ -550,20 +551,6 @@ fn a_table_is_as_wide_as_the_terminal_at_most() {
             1,
             "{title}"
         );
-    }
-}
-
-/// The record of an experiment and its runs, without what is made of them.
-fn copy_evidence(from: &Path, to: &Path) {
-    fs::copy(from.join("experiment.json"), to.join("experiment.json")).unwrap();
-    for run in fs::read_dir(from.join("runs")).unwrap() {
-        let run = run.unwrap();
-        let into = to.join("runs").join(run.file_name());
-        fs::create_dir_all(&into).unwrap();
-        for file in fs::read_dir(run.path()).unwrap() {
-            let file = file.unwrap();
-            fs::copy(file.path(), into.join(file.file_name())).unwrap();
-        }
     }
 }
 

@@ -406,6 +406,14 @@ impl<'a> Task for Cut<'a> {
         self.0.answer(model, batch)
     }
 
+    fn answers_by_layer(
+        &self,
+        model: &Vit,
+        batch: &Batch,
+    ) -> candle_core::Result<Vec<Answers<'a>>> {
+        self.0.answers_by_layer(model, batch)
+    }
+
     fn outcomes(
         &self,
         split: Split,
@@ -501,6 +509,14 @@ impl<'a> Task for Broken<'a> {
 
     fn answer(&self, model: &Vit, batch: &Batch) -> candle_core::Result<Answers<'a>> {
         self.sound.answer(model, batch)
+    }
+
+    fn answers_by_layer(
+        &self,
+        model: &Vit,
+        batch: &Batch,
+    ) -> candle_core::Result<Vec<Answers<'a>>> {
+        self.sound.answers_by_layer(model, batch)
     }
 
     fn outcomes(

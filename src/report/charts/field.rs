@@ -130,6 +130,7 @@ pub fn against_field(summary: &Summary, field: &str) -> Option<MetricPlot> {
         series: series.collect(),
         levels,
         front: Vec::new(),
+        ladders: Vec::new(),
         legend,
     })
 }

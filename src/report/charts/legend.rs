@@ -151,7 +151,7 @@ fn factored(entries: Vec<(String, Look, Key)>) -> Vec<Line> {
 }
 
 /// Lines of at most `most` characters, broken at spaces. A longer word stays whole.
-fn wrapped(text: &str, most: usize) -> Vec<String> {
+pub fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

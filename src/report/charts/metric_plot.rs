@@ -25,6 +25,8 @@ pub struct MetricPlot {
     pub levels: Vec<(Look, Spread)>,
     /// Corners of the Pareto front, in the metric's unit.
     pub front: Vec<(f64, f64)>,
+    /// Curves through dense arms of growing size, in the metric's unit.
+    pub ladders: Vec<Vec<(f64, f64)>>,
     pub legend: Legend,
 }
 
@@ -62,6 +64,14 @@ pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
     if front.len() > 1 {
         legend.add_sentence("Grey line: no arm with as few parameters has a better mean.");
     }
+    let shown = |points: Vec<(f64, f64)>| {
+        points.into_iter().map(|(x, value)| (x, summary.metric().shown(value))).collect()
+    };
+    let ladders: Vec<_> =
+        summary.ladders().iter().map(|l| shown(summary.ladder_points(l))).collect();
+    if !ladders.is_empty() {
+        legend.add_sentence("Dashed: dense models of other sizes, by a monotone curve.");
+    }
     legend.add_notes(summary);
     (!series.is_empty()).then(|| MetricPlot {
         x_title: "Parameters".into(),
@@ -70,6 +80,7 @@ pub fn against_parameters(summary: &Summary) -> Option<MetricPlot> {
         series,
         levels: Vec::new(),
         front,
+        ladders,
         legend,
     })
 }
@@ -249,6 +260,11 @@ impl Chart for MetricPlot {
         }
         let front = FRONT.stroke_width(style.px(1));
         chart.draw_series([PathElement::new(self.front.clone(), front)])?;
+        for ladder in &self.ladders {
+            let stroke = INK.stroke_width(style.px(1));
+            let (dash, gap) = (style.px(5), style.px(3));
+            chart.draw_series(DashedLineSeries::new(ladder.clone(), dash, gap, stroke))?;
+        }
         self.draw_levels(&mut chart, (x_low, x_high), style)?;
         for (s, xs) in self.series.iter().zip(&places).filter(|(s, _)| s.joined) {
             let line =

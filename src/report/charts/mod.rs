@@ -1,13 +1,16 @@
 //! Charts as SVG and PNG, drawn by the same code.
 
 mod chart;
+mod confusion;
 mod curves;
 mod effects;
 mod energy;
 mod field;
+mod layers;
 mod legend;
 mod marks;
 mod metric_plot;
+mod panels;
 mod style;
 
 use std::collections::BTreeSet;
@@ -16,12 +19,14 @@ use chart::render;
 
 use super::summary::Summary;
 use crate::error::Result;
-use crate::results::SpectrumRecord;
+use crate::results::{ExperimentFolder, SpectrumRecord};
 use crate::spec::flatten;
 
 const ENERGY: &str = "energy-vs-rank";
+const CONFUSION: &str = "confusion";
 const CURVES: &str = "learning-curves";
 const EFFECTS: &str = "effects";
+const LAYERS: &str = "layers";
 const PARAMETERS: &str = "metric-vs-parameters";
 const RANK: &str = "metric-vs-rank";
 
@@ -39,7 +44,10 @@ pub fn file_names(summary: &Summary) -> impl Iterator<Item = String> {
     let fields: BTreeSet<String> =
         summary.arms.iter().flat_map(|arm| flatten(&arm.variant.spec).into_keys()).collect();
     let against = fields.into_iter().filter_map(|field| chart_name(&field));
-    let charts = [CURVES, EFFECTS, PARAMETERS, RANK].map(String::from).into_iter().chain(against);
+    let charts = [CONFUSION, CURVES, EFFECTS, LAYERS, PARAMETERS, RANK]
+        .map(String::from)
+        .into_iter()
+        .chain(against);
     charts.flat_map(|name| ["svg", "png"].map(|ending| format!("{name}.{ending}")))
 }
 
@@ -47,7 +55,7 @@ pub fn file_names(summary: &Summary) -> impl Iterator<Item = String> {
 pub type ChartFile = (String, String, Vec<u8>);
 
 /// Draws every chart that the evidence allows, each as SVG and PNG.
-pub fn draw_all(summary: &Summary) -> Result<Vec<ChartFile>> {
+pub fn draw_all(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<ChartFile>> {
     style::register_fonts()?;
     let mut files = Vec::new();
     let metric = summary.metric().name;
@@ -71,9 +79,19 @@ pub fn draw_all(summary: &Summary) -> Result<Vec<ChartFile>> {
             add(&mut files, &title, &name, lines.size(), &lines)?;
         }
     }
-    if let Some(curves) = curves::Curves::new(summary) {
+    if let Some(layers) = layers::layer_readouts(summary) {
+        let title = "What the head would answer after each layer: mean over seeds, in a band from the \
+                     smallest to the largest";
+        add(&mut files, title, LAYERS, layers.size(), &layers)?;
+    }
+    if let Some(curves) = curves::learning_curves(summary) {
         let title = "Learning curves: mean over seeds, in a band from the smallest to the largest";
         add(&mut files, title, CURVES, curves.size(), &curves)?;
+    }
+    if let Some(matrices) = confusion::Matrices::new(summary, folder)? {
+        let title = "Confusion matrices over all seeds: how often each class was predicted, in percent \
+                     of the test examples of each true class";
+        add(&mut files, title, CONFUSION, matrices.size(), &matrices)?;
     }
     Ok(files)
 }

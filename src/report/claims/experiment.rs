@@ -3,7 +3,9 @@
 use super::{ClaimFault, EvaluatedCheck, Verdict};
 use crate::report::comparison::Comparison;
 use crate::report::numbers::{interval, p_value, plus_minus, seeds, signed};
-use crate::report::statistics::{NonInferiority, Spread, non_inferiority, seeds_for_margin};
+use crate::report::statistics::{
+    NonInferiority, SIGNIFICANCE, Spread, non_inferiority, seeds_for_margin,
+};
 use crate::report::summary::{ArmSummary, Summary};
 use crate::report::table::{count, percent, reduction};
 use crate::report::text::{code, markdown};
@@ -48,12 +50,16 @@ impl ClaimExperiment {
                     self.published_value(summary, arm, value, tolerance)
                 }))
             }
+            CheckKind::Rises => {
+                Ok(self.with_results(variant, |summary, arm| self.rising_layers(summary, arm)))
+            }
             CheckKind::Preserved => {
                 let against = match &check.against {
                     Some(label) => Some(self.variant(label)?.1),
                     None => self.experiment.baseline_of(variant),
                 };
                 let against = against.ok_or_else(|| no_baseline(&check.arm))?;
+                let against_label = against.compared_label();
                 let task = variant.spec.task;
                 let margin = claims.margin(task).ok_or_else(|| {
                     ClaimFault::new(
@@ -62,10 +68,10 @@ impl ClaimExperiment {
                     )
                 })?;
                 Ok(self.with_results(variant, |summary, arm| {
-                    let other = summary.arms.iter().find(|a| a.variant.label == against.label);
-                    match other.map(|other| (other, spec_change(against, other))) {
-                        None => self.not_run(&against.label, OTHER_ARMS),
-                        Some((_, Some(change))) => self.undecided(&against.label, &change),
+                    let other = summary.arms.iter().find(|a| a.variant.label == against_label);
+                    match other.map(|other| (other, self.spec_change(against, other))) {
+                        None => self.not_run(against_label, OTHER_ARMS),
+                        Some((_, Some(change))) => self.undecided(against_label, &change),
                         Some((other, None)) => self.preservation(summary, arm, other, margin.value),
                     }
                 }))
@@ -75,11 +81,11 @@ impl ClaimExperiment {
 
     fn variant(&self, label: &str) -> Result<(usize, &Variant), ClaimFault> {
         let variants = &self.experiment.variants;
-        let found = variants.iter().enumerate().find(|(_, v)| v.label == label);
+        let found = variants.iter().enumerate().find(|(_, v)| v.compared_label() == label);
         found.ok_or_else(|| {
-            let labels = || variants.iter().map(|v| v.label.as_str());
+            let labels = || variants.iter().map(Variant::compared_label);
             // An arm that is swept over has a label for each of its points.
-            let of_arm = variants.iter().find(|v| v.arm == label).map(|v| v.label.as_str());
+            let of_arm = variants.iter().find(|v| v.arm == label).map(Variant::compared_label);
             ClaimFault {
                 nearest: of_arm.or_else(|| nearest(label, labels())).map(String::from),
                 ..ClaimFault::new("the experiment has no such arm", label)
@@ -93,7 +99,7 @@ impl ClaimExperiment {
             verdict: decided(found as f64 == published),
             finding: format!(
                 "{} has {} parameters; published: {}",
-                self.named(&self.experiment.variants[index].label),
+                self.named(self.experiment.variants[index].compared_label()),
                 count(found),
                 count(published as u64)
             ),
@@ -109,17 +115,17 @@ impl ClaimExperiment {
         least: f64,
     ) -> Result<EvaluatedCheck, ClaimFault> {
         let baseline = self.experiment.baseline_of(variant);
-        let baseline = baseline.ok_or_else(|| no_baseline(&variant.label))?;
-        let (base, baseline) = self.variant(&baseline.label)?;
+        let baseline = baseline.ok_or_else(|| no_baseline(variant.compared_label()))?;
+        let (base, baseline) = self.variant(baseline.compared_label())?;
         let (own, all) = (self.parameters[index], self.parameters[base]);
         let share = reduction(own, all);
         Ok(EvaluatedCheck {
             verdict: decided(share >= least),
             finding: format!(
                 "{} has {} fewer parameters than {} ({} and {}); needed: {} at least",
-                self.named(&variant.label),
+                self.named(variant.compared_label()),
                 percent(share),
-                code(&baseline.label),
+                code(baseline.compared_label()),
                 count(own),
                 count(all),
                 percent(least)
@@ -172,6 +178,58 @@ impl ClaimExperiment {
         };
         let experiment = Some(self.experiment.name.clone());
         EvaluatedCheck { verdict, finding, experiment, runs: run_ids(&[arm]) }
+    }
+
+    /// Whether every layer raises the log-likelihood of the truth. All layers have to, so each is tested
+    /// at the full level; that one lowers it is found at a level divided by their number.
+    fn rising_layers(&self, summary: &Summary, arm: &ArmSummary) -> EvaluatedCheck {
+        let label = &arm.variant.label;
+        let layers = summary.layers();
+        let Some(layers) = layers.iter().find(|layers| layers.arm.variant.label == *label) else {
+            let command = code(&format!("vlora probe results/{}", self.experiment.name));
+            return self.not_run(label, &format!("its layers were not read; {command} reads them"));
+        };
+        let gains = layers.gains();
+        let runs = gains.first().map_or(0, Vec::len);
+        let level = SIGNIFICANCE / gains.len().max(1) as f64;
+        let (mut raised, mut lowered) = (0, Vec::new());
+        for (layer, gains) in gains.iter().enumerate() {
+            let opposite: Vec<f64> = gains.iter().map(|gain| -gain).collect();
+            raised += usize::from(non_inferiority(gains, 0.0).is_some_and(NonInferiority::holds));
+            if non_inferiority(&opposite, 0.0).is_some_and(|tested| tested.p < level) {
+                lowered.push((layer + 1).to_string());
+            }
+        }
+        let found = format!(
+            "{}: {raised} of {} layers raise the log-likelihood of the truth over {} ({} split{})",
+            self.named(label),
+            gains.len(),
+            self.seeds_of_planned(runs),
+            layers.split,
+            numerics(&[arm]),
+        );
+        let (verdict, finding) = match lowered.is_empty() {
+            false => {
+                let which = if lowered.len() == 1 { "layer" } else { "layers" };
+                (
+                    Verdict::NotSupported,
+                    format!("{found}; {which} {} lowered it", lowered.join(", ")),
+                )
+            }
+            true if raised < gains.len() => {
+                (Verdict::Undecided, format!("{found}; the others do not decide"))
+            }
+            true if runs < self.experiment.seeds.len() => {
+                (Verdict::Undecided, format!("{found}; planned seeds are missing"))
+            }
+            true => (Verdict::Supported, found),
+        };
+        EvaluatedCheck {
+            verdict,
+            finding,
+            experiment: Some(self.experiment.name.clone()),
+            runs: run_ids(&[arm]),
+        }
     }
 
     /// Whether `arm` is not worse than `other` by the margin, in the printed unit.
@@ -246,21 +304,31 @@ impl ClaimExperiment {
         variant: &Variant,
         evaluate: impl Fn(&Summary, &ArmSummary) -> EvaluatedCheck,
     ) -> EvaluatedCheck {
+        let label = variant.compared_label();
         let summary = match &self.results {
             Results::Read(summary) => summary,
-            Results::Unusable(reason) => return self.undecided(&variant.label, reason),
+            Results::Unusable(reason) => return self.undecided(label, reason),
             Results::None => {
                 let command = code(&format!("vlora run {}", self.spec));
-                return self.not_run(&variant.label, &format!("no results; {command} makes them"));
+                return self.not_run(label, &format!("no results; {command} makes them"));
             }
         };
-        match summary.arms.iter().find(|arm| arm.variant.label == variant.label) {
-            None => self.not_run(&variant.label, OTHER_ARMS),
-            Some(arm) => match spec_change(variant, arm) {
-                Some(change) => self.undecided(&variant.label, &change),
+        match summary.arms.iter().find(|arm| arm.variant.label == label) {
+            None => self.not_run(label, OTHER_ARMS),
+            Some(arm) => match self.spec_change(variant, arm) {
+                Some(change) => self.undecided(label, &change),
                 None => evaluate(summary, arm),
             },
         }
+    }
+
+    /// The first field in which an arm's results are of another spec than the one that is claimed about;
+    /// None if they agree. Results of any of its trials will do.
+    fn spec_change(&self, variant: &Variant, arm: &ArmSummary) -> Option<String> {
+        let label = variant.compared_label();
+        let trials = self.experiment.variants.iter().filter(|v| v.compared_label() == label);
+        let changes: Option<Vec<String>> = trials.map(|trial| spec_change(trial, arm)).collect();
+        changes.and_then(|changes| changes.into_iter().next())
     }
 
     /// `2 of 3 seeds`.

@@ -39,10 +39,10 @@ pub fn page(summary: &Summary, figures: &[Figure]) -> String {
                     (question(summary))
                     h2 id="results" { "Results" }
                     (of_table(&summary.table()))
-                    @if !summary.comparisons().is_empty() {
-                        h2 id="comparisons" { "Comparisons with the baseline" }
-                        (of_table(&summary.comparison_table()))
-                        (notes(&summary.comparison_notes()))
+                    @for section in summary.sections() {
+                        h2 id=(section.id) { (section.title) }
+                        (of_table(&section.table))
+                        (notes(&section.notes))
                     }
                     h2 id="charts" { "Charts" }
                     @for figure in figures {

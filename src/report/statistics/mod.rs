@@ -3,6 +3,7 @@
 mod distributions;
 mod holm;
 mod interval;
+mod ladder;
 mod mcnemar;
 mod paired;
 mod power;
@@ -11,6 +12,7 @@ mod spread;
 
 pub use holm::holm;
 pub use interval::Interval;
+pub use ladder::{Estimate, FEWEST_RUNGS, Ladder, Place};
 pub use mcnemar::mcnemar;
 pub use paired::{NonInferiority, non_inferiority, paired_interval};
 pub use power::{detectable, seeds_for_margin};

@@ -125,3 +125,24 @@ fn what_has_no_statistic_has_none() {
         assert_eq!(non_inferiority(few, 0.1), None, "{few:?}");
     }
 }
+
+#[test]
+fn the_curve_of_a_ladder_equals_that_of_scipy() {
+    for case in fixtures("ladder") {
+        let sizes = numbers(&case["sizes"]);
+        let values = numbers(&case["values"]);
+        let rungs = sizes.iter().zip(&values).map(|(size, value)| (*size as u64, vec![*value]));
+        let ladder = Ladder::new(rungs.collect()).unwrap();
+        let points = ladder.points(4);
+        let want: Vec<Vec<f64>> = case["points"].as_array().unwrap().iter().map(numbers).collect();
+        assert_eq!(points.len(), want.len());
+        for ((size, value), want) in points.iter().zip(&want) {
+            near(*size, want[0], 1e-9);
+            near(*value, want[1], 1e-9);
+            // And back, to the smallest size with this value. Level parts are level up to rounding.
+            if let (Place::At(size), _) = ladder.equivalent(&[want[1] - 1e-9]) {
+                assert!(size <= want[0] * (1.0 + 1e-6), "{size} {want:?}");
+            }
+        }
+    }
+}

@@ -234,6 +234,10 @@ mod tests {
             Ok(())
         }
 
+        fn answers_by_layer(&self, _: &Variable, (): &()) -> Result<Vec<()>> {
+            Ok(vec![()])
+        }
+
         fn outcomes(&self, _: Split, _: &[BatchPlan], answers: Vec<()>) -> Result<Vec<()>> {
             Ok(answers)
         }

@@ -8,10 +8,10 @@ use crate::models::Cost;
 use crate::models::cost;
 use crate::models::vit::tokens;
 use crate::results::{
-    Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
+    Assessment, Confusion, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
 };
 use crate::spec::{DataSpec, RunSpec, flatten};
-use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess};
+use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess, confusion};
 use crate::tasks::definition::Definition;
 use crate::tasks::spec_lines::Dataset;
 
@@ -37,6 +37,10 @@ impl Evidence for Images {
 
     fn assess(&self, run: &RunFolder) -> Result<Assessment> {
         assess(run, &SCORES)
+    }
+
+    fn confusion(&self, run: &RunFolder) -> Result<Option<Confusion>> {
+        confusion(run)
     }
 
     fn setting(&self, spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {

@@ -12,6 +12,7 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::results::TaskFields;
 use crate::spec::RunSpec;
+use crate::tasks::classification::CLASS_NAMES;
 use crate::tasks::data_set::Split;
 use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
@@ -47,7 +48,7 @@ impl TaskData for Data {
     fn record(&self) -> DataRecord {
         let files = self.0.files.iter().map(|(_, name, sha256)| (name.clone(), sha256.clone()));
         let task = TaskFields::default()
-            .with("class_names", &self.0.class_names)
+            .with(CLASS_NAMES, &self.0.class_names)
             .with("pixel_mean", &self.0.statistics.mean)
             .with("pixel_std", &self.0.statistics.std);
         DataRecord { files: files.collect(), task, notes: self.0.treated.notes() }

@@ -56,6 +56,11 @@ impl<'a> Task for ImageClassification<'a> {
         Answers::of(&model.forward(images, Mode::Evaluation)?, labels)
     }
 
+    fn answers_by_layer(&self, model: &Vit, batch: &(Tensor, Tensor)) -> Result<Vec<Answers>> {
+        let (images, labels) = batch;
+        model.readouts(images)?.iter().map(|logits| Answers::of(logits, labels)).collect()
+    }
+
     fn outcomes(
         &self,
         split: Split,

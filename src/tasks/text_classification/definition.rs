@@ -9,10 +9,10 @@ use crate::error::Result;
 use crate::hub::{Kind, Source};
 use crate::models::{Cost, cost};
 use crate::results::{
-    Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
+    Assessment, Confusion, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
 };
 use crate::spec::{DataSpec, HUB_PREFIX, RunSpec, flatten};
-use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess};
+use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess, confusion};
 use crate::tasks::definition::{Definition, ModelFiles};
 use crate::tasks::spec_lines::Dataset;
 
@@ -38,6 +38,10 @@ impl Evidence for Texts {
 
     fn assess(&self, run: &RunFolder) -> Result<Assessment> {
         assess(run, &SCORES)
+    }
+
+    fn confusion(&self, run: &RunFolder) -> Result<Option<Confusion>> {
+        confusion(run)
     }
 
     fn setting(&self, spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {

@@ -1,7 +1,7 @@
 //! Metrics for classes of unequal frequency or difficulty.
 
 use crate::results::{Better, Metric};
-use crate::tasks::classification::Outcome;
+use crate::tasks::classification::{Outcome, counts};
 
 /// Mean over classes of F1, the harmonic mean of precision and recall.
 pub const MACRO_F1: Metric = Metric {
@@ -25,13 +25,8 @@ pub const MATTHEWS: Metric = Metric {
 
 /// Number of examples for each label and prediction: \[label\]\[prediction\].
 fn confusion(outcomes: &[Outcome]) -> Vec<Vec<f64>> {
-    let highest = outcomes.iter().map(|o| o.label.max(o.prediction)).max();
-    let classes = highest.map_or(0, |class| class as usize + 1);
-    let mut counts = vec![vec![0.0; classes]; classes];
-    for o in outcomes {
-        counts[o.label as usize][o.prediction as usize] += 1.0;
-    }
-    counts
+    let row = |row: Vec<u64>| -> Vec<f64> { row.into_iter().map(|count| count as f64).collect() };
+    counts(outcomes, 0).into_iter().map(row).collect()
 }
 
 /// The value of [`MACRO_F1`]. The mean is over classes that occur as a label or as a prediction, as

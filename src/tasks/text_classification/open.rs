@@ -13,6 +13,7 @@ use crate::hub::Hub;
 use crate::models::names_from_seed;
 use crate::results::TaskFields;
 use crate::spec::{RunSpec, TextPool};
+use crate::tasks::classification::CLASS_NAMES;
 use crate::tasks::data_set::Split;
 use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
@@ -39,7 +40,7 @@ impl TaskData for Data {
         let files = self.0.files.iter().map(|(_, name, sha256)| (name.clone(), sha256.clone()));
         let tokenizer = self.0.tokenizer.as_ref();
         let task = TaskFields::default()
-            .with("class_names", &self.0.class_names)
+            .with(CLASS_NAMES, &self.0.class_names)
             .with("tokenizer", &self.0.tokenizer_name)
             .with_some("tokenizer_sha256", tokenizer.map(Tokenizer::sha256).as_ref())
             .with_some("tokenizer_tokens", tokenizer.map(Tokenizer::rows).as_ref());

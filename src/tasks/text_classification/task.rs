@@ -54,6 +54,11 @@ impl<'a> Task for TextClassification<'a> {
         Answers::of(&model.forward(&batch.texts, Mode::Evaluation)?, &batch.labels)
     }
 
+    fn answers_by_layer(&self, model: &Encoder, batch: &TextBatch) -> Result<Vec<Answers>> {
+        let logits = model.readouts(&batch.texts)?;
+        logits.iter().map(|logits| Answers::of(logits, &batch.labels)).collect()
+    }
+
     fn outcomes(
         &self,
         split: Split,

@@ -45,6 +45,7 @@ pub fn leave(
             "trained": models::parameters(&v.spec),
             "start": v.start,
             "matched": v.matched,
+            "trial_of": v.trial_of,
             "spec": v.spec,
             "runs": experiment.seeds.iter().map(|seed| id(i, *seed)).collect::<Vec<_>>(),
         })
@@ -54,6 +55,7 @@ pub fn leave(
         "name": experiment.name,
         "description": experiment.description,
         "baseline": experiment.baseline,
+        "tuned": experiment.tuned,
         "seeds": experiment.seeds,
         "variants": variants.collect::<Vec<_>>(),
     }))

@@ -12,5 +12,6 @@ pub mod pytorch;
 pub mod results;
 pub mod spec;
 pub mod svg;
+pub mod texts;
 pub mod told;
 pub mod workers;

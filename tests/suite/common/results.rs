@@ -19,6 +19,21 @@ pub fn run_folders(experiment: &Path) -> Vec<PathBuf> {
     runs
 }
 
+/// The record of an experiment and its runs, without what is made of them.
+pub fn copy_evidence(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::copy(from.join("experiment.json"), to.join("experiment.json")).unwrap();
+    for run in fs::read_dir(from.join("runs")).unwrap() {
+        let run = run.unwrap();
+        let into = to.join("runs").join(run.file_name());
+        fs::create_dir_all(&into).unwrap();
+        for file in fs::read_dir(run.path()).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), into.join(file.file_name())).unwrap();
+        }
+    }
+}
+
 /// The folder of an arm's run with the first seed.
 pub fn run_of(experiment: &Path, arm: &str) -> PathBuf {
     let record = json(&experiment.join("experiment.json"));

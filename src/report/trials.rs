@@ -1,0 +1,257 @@
+//! Tuning: of each arm's trials the one that is best on validation is compared, and no other is tested.
+
+use super::numbers::plus_minus;
+use super::statistics::Spread;
+use super::summary::{ArmSummary, Summary};
+use super::table::{Align, Cell, Table};
+use super::text::code;
+use crate::results::{Better, ExperimentRecord, Metric};
+use crate::spec::last_field;
+
+/// An arm's trials.
+#[derive(Clone, Debug)]
+pub struct Trials {
+    /// The label of the arm.
+    pub arm: String,
+    pub trials: Vec<Trial>,
+    /// The index of the one that is compared. None while trials are unfinished, and if every one has
+    /// lost runs.
+    pub chosen: Option<usize>,
+}
+
+/// An arm with one choice of the tuned fields.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The tuned fields with their values.
+    pub point: Vec<(String, String)>,
+    /// The validation metric over seeds.
+    pub validation: Option<Spread>,
+    pub finished: usize,
+    pub planned: usize,
+    /// Runs that failed or are damaged.
+    pub lost: usize,
+}
+
+/// Replaces the trials of each arm by the one that is compared, as if it were the arm itself, and the
+/// record's variants accordingly. An arm without a choice is left without runs.
+pub fn choose(
+    record: &mut ExperimentRecord,
+    arms: Vec<ArmSummary>,
+    metric: &Metric,
+) -> (Vec<ArmSummary>, Vec<Trials>) {
+    let mut groups: Vec<(String, Vec<ArmSummary>)> = Vec::new();
+    for arm in arms {
+        let label = arm.variant.trial_of.clone().unwrap_or_else(|| arm.variant.label.clone());
+        match groups.iter_mut().find(|(other, _)| *other == label) {
+            Some((_, group)) => group.push(arm),
+            None => groups.push((label, vec![arm])),
+        }
+    }
+    let (mut compared, mut all) = (Vec::new(), Vec::new());
+    for (label, group) in groups {
+        let is_tuned = |(key, _): &&(String, String)| record.tuned.contains(key);
+        let trial = |arm: &ArmSummary| Trial {
+            point: arm.variant.point.iter().filter(is_tuned).cloned().collect(),
+            validation: arm.validation,
+            finished: arm.runs.len(),
+            planned: arm.variant.runs.len(),
+            lost: arm.failures.len() + arm.damaged.len(),
+        };
+        let trials: Vec<Trial> = group.iter().map(trial).collect();
+        let chosen = best(&trials, metric);
+        compared.extend(as_arm(label.clone(), group, chosen, &record.tuned));
+        all.push(Trials { arm: label, trials, chosen });
+    }
+    record.variants = compared.iter().map(|arm| arm.variant.clone()).collect();
+    (compared, all)
+}
+
+/// The trial with the best mean, the first of equal ones. None unless all runs have ended.
+fn best(trials: &[Trial], metric: &Metric) -> Option<usize> {
+    if trials.iter().any(|trial| trial.finished + trial.lost < trial.planned) {
+        return None;
+    }
+    // A mean over the seeds that did not fail would favour a trial that fails on the hard ones.
+    let whole = trials.iter().enumerate().filter(|(_, trial)| trial.lost == 0);
+    let means = whole.filter_map(|(i, trial)| Some((i, trial.validation?.mean)));
+    let better = |a: (usize, f64), b: (usize, f64)| match metric.is_better(b.1, a.1) {
+        true => b,
+        false => a,
+    };
+    means.filter(|(_, mean)| mean.is_finite()).reduce(better).map(|(i, _)| i)
+}
+
+/// The chosen trial under the arm's label; without a choice, the arm without results.
+fn as_arm(
+    label: String,
+    mut group: Vec<ArmSummary>,
+    chosen: Option<usize>,
+    tuned: &[String],
+) -> Option<ArmSummary> {
+    if group.is_empty() {
+        return None;
+    }
+    let mut arm = match chosen {
+        Some(chosen) => group.swap_remove(chosen),
+        None => {
+            let unfinished = group.iter().map(|arm| arm.unfinished).sum();
+            let lost = |arm: &mut ArmSummary| {
+                (std::mem::take(&mut arm.failures), std::mem::take(&mut arm.damaged))
+            };
+            let (failures, damaged): (Vec<_>, Vec<_>) = group.iter_mut().map(lost).unzip();
+            let mut arm = group.swap_remove(0);
+            arm.runs.clear();
+            (arm.test, arm.validation, arm.unfinished) = (None, None, unfinished);
+            arm.failures = failures.into_iter().flatten().collect();
+            arm.damaged = damaged.into_iter().flatten().collect();
+            arm
+        }
+    };
+    arm.variant.label = label;
+    arm.variant.point.retain(|(key, _)| !tuned.contains(key));
+    Some(arm)
+}
+
+impl Summary {
+    /// One row a trial, with its validation metric and nothing of the test split. None where nothing is
+    /// tuned.
+    pub fn trials_table(&self) -> Option<Table> {
+        if self.trials.is_empty() {
+            return None;
+        }
+        let metric = self.metric();
+        let right = Align::Right;
+        let mut table = Table::new().column("arm", "arm", Align::Left);
+        for field in &self.record.tuned {
+            table = table.column(field, last_field(field), right);
+        }
+        let mut table = table
+            .column("validation", format!("validation {}", metric.title()), right)
+            .hidden("validation_sd")
+            .column("seeds", "seeds", right)
+            .hidden("lost")
+            .column("compared", "compared", Align::Left);
+        for of_arm in &self.trials {
+            for (i, trial) in of_arm.trials.iter().enumerate() {
+                let mut cells = vec![Cell::text(&of_arm.arm)];
+                for field in &self.record.tuned {
+                    let at = trial.point.iter().find(|(key, _)| key == field);
+                    cells.push(at.map_or_else(Cell::none, |(_, value)| Cell::text(value)));
+                }
+                let seeds = match trial.finished == trial.planned {
+                    true => trial.finished.to_string(),
+                    false => format!("{} of {}", trial.finished, trial.planned),
+                };
+                let sd = trial.validation.and_then(|s| s.sd);
+                cells.extend([
+                    match trial.validation {
+                        Some(s) => Cell::number(s.mean, plus_minus(metric, s)),
+                        None => Cell::none(),
+                    },
+                    sd.map_or_else(Cell::none, |sd| Cell::number(sd, sd.to_string())),
+                    Cell::number(trial.finished, seeds),
+                    Cell::number(trial.lost, trial.lost.to_string()),
+                    match of_arm.chosen == Some(i) {
+                        true => Cell::text("yes"),
+                        false => Cell::text(""),
+                    },
+                ]);
+                table.row(cells);
+            }
+        }
+        Some(table)
+    }
+
+    /// What a reader must know to judge the choice, as Markdown.
+    pub fn trials_notes(&self) -> Vec<String> {
+        let Some(first) = self.trials.first() else { return Vec::new() };
+        let fields: Vec<String> = self.record.tuned.iter().map(|field| code(field)).collect();
+        let n = first.trials.len();
+        let best = match self.metric().better {
+            Better::Higher => "highest",
+            Better::Lower => "lowest",
+        };
+        let mut notes = vec![format!(
+            "{} {} chosen for each arm among {n} {}, by the {best} mean validation {} over seeds. Every arm \
+             has the same number of trials. Only the chosen one is compared on the test split.",
+            fields.join(", "),
+            if fields.len() == 1 { "was" } else { "were" },
+            if n == 1 { "trial" } else { "trials" },
+            self.metric().name
+        )];
+        let open: Vec<String> =
+            self.trials.iter().filter(|t| t.chosen.is_none()).map(|t| code(&t.arm)).collect();
+        if !open.is_empty() {
+            notes.push(format!(
+                "No choice yet, since trials are unfinished or have failed: {}.",
+                open.join(", ")
+            ));
+        }
+        // The best value at the edge of the tried ones may not be the best there is.
+        let edges: Vec<String> = self.trials.iter().filter_map(at_edge).collect();
+        if !edges.is_empty() {
+            notes.push(format!(
+                "Chosen at the edge of the values that were tried, so a value beyond may be better: {}.",
+                edges.join(", ")
+            ));
+        }
+        notes
+    }
+}
+
+/// The first tuned number of which an arm's choice is the smallest or the largest value of several.
+fn at_edge(trials: &Trials) -> Option<String> {
+    let chosen = &trials.trials[trials.chosen?];
+    chosen.point.iter().find_map(|(field, value)| {
+        let number = |text: &str| text.parse::<f64>().ok();
+        let own = number(value)?;
+        let of = |trial: &Trial| number(&trial.point.iter().find(|(key, _)| key == field)?.1);
+        let values: Vec<f64> = trials.trials.iter().filter_map(of).collect();
+        let is_edge = values.iter().all(|v| *v <= own) || values.iter().all(|v| *v >= own);
+        let is_choice = values.iter().any(|v| *v != own);
+        (is_edge && is_choice).then(|| {
+            format!("{} ({})", code(&trials.arm), code(&format!("{}: {value}", last_field(field))))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(rate: &str, mean: f64, finished: usize, lost: usize) -> Trial {
+        Trial {
+            point: vec![("training.learning_rate".into(), rate.into())],
+            validation: Some(Spread { n: finished, mean, sd: None }),
+            finished,
+            planned: 3,
+            lost,
+        }
+    }
+
+    #[test]
+    fn the_best_whole_trial_is_chosen_once_all_have_ended() {
+        let metric = Metric::SHARE;
+        let lower = Metric { better: Better::Lower, ..metric };
+        let trials = [trial("0.1", 0.5, 3, 0), trial("0.2", 0.7, 3, 0), trial("0.3", 0.7, 3, 0)];
+        assert_eq!((best(&trials, &metric), best(&trials, &lower)), (Some(1), Some(0)));
+        let unfinished = [trial("0.1", 0.5, 3, 0), trial("0.2", 0.7, 2, 0)];
+        assert_eq!(best(&unfinished, &metric), None);
+        // A failed run leaves its trial out.
+        let failed = [trial("0.1", 0.5, 3, 0), trial("0.2", 0.7, 2, 1)];
+        assert_eq!(best(&failed, &metric), Some(0));
+        assert_eq!(best(&failed[1..], &metric), None);
+        let diverged = [trial("0.1", f64::NAN, 3, 0), trial("0.2", 0.1, 3, 0)];
+        assert_eq!(best(&diverged, &metric), Some(1));
+    }
+
+    #[test]
+    fn a_choice_at_the_edge_is_named() {
+        let trials =
+            vec![trial("0.1", 0.5, 3, 0), trial("0.2", 0.7, 3, 0), trial("0.3", 0.6, 3, 0)];
+        let of = |chosen| at_edge(&Trials { arm: "a".into(), trials: trials.clone(), chosen });
+        assert_eq!(of(Some(1)), None);
+        assert_eq!(of(Some(2)).as_deref(), Some("`a` (`learning_rate: 0.3`)"));
+        assert_eq!(of(None), None);
+    }
+}

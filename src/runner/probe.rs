@@ -1,0 +1,98 @@
+//! Reads a finished run's model layer by layer: what its head would answer after each of them.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use super::initial_weights::tested_weights;
+use super::plan::{Plan, PlannedVariant};
+use super::precision::check_precision;
+use crate::error::{Error, Fault, Result, plain};
+use crate::nn::configure;
+use crate::results::{ExperimentFolder, LayerScores, Readout, RunFolder, SCHEMA_VERSION};
+use crate::spec::Precision;
+use crate::tasks::{Blueprint, Run, Split, Task, Work};
+use crate::train::evaluate_layers;
+
+/// A finished run whose layers are read.
+#[derive(Clone, Copy)]
+pub struct Probe<'a> {
+    pub plan: &'a Plan,
+    pub id: &'a str,
+    /// The experiment of the run.
+    pub experiment: &'a ExperimentFolder,
+    pub split: Split,
+}
+
+/// Reads the run's layers on a device, and stores what came of it in the run's folder.
+///
+/// Errors if the run is not finished, its weights are missing, or it is not in the plan: then the spec or
+/// the data are others by now.
+pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
+    let Probe { plan, id, experiment, split } = probe;
+    let folder = experiment.run(id);
+    let loaded = tested_weights(&folder)?;
+    let variant = planned(plan, id).map_err(|e| e.map_fault(|f| f.file(folder.path())))?;
+    check_precision(std::iter::once(&variant.variant), device)?;
+    let (spec, data) = (&variant.variant.spec, plan.data(&variant.variant));
+    if data.is_empty(split) {
+        return Err(Fault::new("there is nothing to validate on")
+            .within("--split")
+            .found("a spec without validation examples")
+            .expected("--split test")
+            .into());
+    }
+    configure(device, spec.precision == Precision::Tf32)?;
+    let run = Run { spec, seed: 0, device };
+    let work = ReadLayers { weights: &loaded.checkpoint.tensors, split, device };
+    let layers = data.work(run, work).map_err(|e| Error::from(Fault::failed(plain(&e))))?;
+    if layers.iter().any(|layer| !layer.loss.is_finite()) {
+        return Err(Fault::failed("the loss after a layer is not finite")
+            .source(folder.path().display())
+            .into());
+    }
+    let readout = Readout {
+        schema: SCHEMA_VERSION,
+        model_sha256: loaded.sha256.clone(),
+        program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
+        split: split.name().into(),
+        examples: data.len(split),
+        layers,
+    };
+    folder.write_json(RunFolder::READOUT, &readout)?;
+    Ok(readout)
+}
+
+fn planned<'a>(plan: &'a Plan, id: &str) -> Result<&'a PlannedVariant> {
+    let variant = plan.variants.iter().find(|v| v.runs.iter().any(|run| run.id == id));
+    variant.ok_or_else(|| {
+        Fault::new("the spec and the data make other runs by now")
+            .found(format!("no run {id} in the plan"))
+            .expected("the spec, the data and the numerics version that the run was trained with")
+            .into()
+    })
+}
+
+/// Reads the layers, generic over the task.
+struct ReadLayers<'a> {
+    weights: &'a BTreeMap<String, Tensor>,
+    split: Split,
+    device: &'a Device,
+}
+
+impl Work for ReadLayers<'_> {
+    type Output = candle_core::Result<Vec<LayerScores>>;
+
+    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
+        let (store, model) = blueprint.evaluate(self.device)?;
+        store.load(self.weights)?;
+        drop(model);
+        let layers = evaluate_layers(task, &blueprint.frozen(&store)?, self.split)?;
+        let names = task.metrics().iter().map(|metric| metric.name.to_string());
+        let scores = layers.into_iter().map(|scores| LayerScores {
+            loss: scores.loss,
+            metrics: names.clone().zip(scores.metrics).collect(),
+        });
+        Ok(scores.collect())
+    }
+}

@@ -1,0 +1,123 @@
+//! Tuning: swept fields whose value is chosen for each arm, on validation.
+//!
+//! `tune` names them. Every arm has the same number of trials, so that none is favoured. An arm that does not
+//! use all of the fields gives more values of the others, in a `sweep` of its own.
+
+use std::collections::BTreeMap;
+
+use super::arms::Arm;
+use super::de::from_node;
+use super::error::SpecError;
+use super::experiment::Variant;
+use super::node::Node;
+use super::sweep::{Point, Sweep};
+
+/// What is tuned, and which values each arm tries.
+pub struct Tuning {
+    /// The swept fields that are tuned.
+    pub fields: Vec<String>,
+    /// The sweep as written, for all arms without values of their own.
+    common: Sweep,
+}
+
+impl Tuning {
+    /// Reads `tune`: a list of swept fields.
+    pub fn new(node: Option<Node>, sweep: &Sweep) -> Result<Tuning, SpecError> {
+        let Some(node) = node else {
+            return Ok(Tuning { fields: Vec::new(), common: sweep.clone() });
+        };
+        let fields = from_node::<Option<Vec<String>>>(&node)?.unwrap_or_default();
+        for (i, field) in fields.iter().enumerate() {
+            let at = || node.items().get(i).unwrap_or(&node).origin.clone();
+            if !sweep.iter().any(|(key, _)| key == field) {
+                let swept = sweep.iter().map(|(key, _)| key.as_str());
+                return Err(SpecError::new("only a swept field is tuned")
+                    .found(format!("`{field}`"))
+                    .expected("a field that `sweep` has values for")
+                    .suggest(field, swept)
+                    .at(at()));
+            }
+            if fields[..i].contains(field) {
+                return Err(SpecError::new("a field is named twice")
+                    .found(format!("`{field}`"))
+                    .expected("each field once")
+                    .at(at()));
+            }
+        }
+        Ok(Tuning { fields, common: sweep.clone() })
+    }
+
+    pub fn is_tuned(&self, field: &str) -> bool {
+        self.fields.iter().any(|tuned| tuned == field)
+    }
+
+    /// The sweep with the values that any arm tries.
+    pub fn widened(&self, arms: &[Arm]) -> Result<Sweep, SpecError> {
+        let mut sweep = self.common.clone();
+        for (key, values) in arms.iter().flat_map(|arm| &arm.sweep) {
+            let all = sweep.iter_mut().find(|(common, _)| common == key && self.is_tuned(key));
+            let Some((_, all)) = all else {
+                let error = SpecError::new("an arm has values of its own only for tuned fields")
+                    .found(format!("`{key}`"))
+                    .expected("a field that `sweep` has values for and `tune` names");
+                return Err(match values.first() {
+                    Some(value) => error.at(value.origin.clone()),
+                    None => error,
+                });
+            };
+            for value in values {
+                if !all.iter().any(|other| other.label() == value.label()) {
+                    all.push(value.clone());
+                }
+            }
+        }
+        Ok(sweep)
+    }
+
+    /// Whether an arm has this point among its trials.
+    pub fn tries(&self, arm: &Arm, point: &Point) -> bool {
+        self.fields.iter().all(|field| {
+            let of =
+                |sweep: &Sweep| sweep.iter().find(|(key, _)| key == field).map(|(_, v)| v.clone());
+            let values = of(&arm.sweep).or_else(|| of(&self.common)).unwrap_or_default();
+            let at = point.iter().find(|(key, _)| key == field);
+            at.is_none_or(|(_, at)| values.iter().any(|value| value.label() == at.label()))
+        })
+    }
+
+    /// Refuses arms with different numbers of trials, and arms without validation.
+    pub fn check(&self, variants: &[Variant], arms: &[Arm], root: &Node) -> Result<(), SpecError> {
+        if self.fields.is_empty() {
+            return Ok(());
+        }
+        let mut trials: BTreeMap<&str, usize> = BTreeMap::new();
+        for variant in variants {
+            *trials.entry(variant.compared_label()).or_default() += 1;
+            if variant.start.as_ref().is_some_and(|l| !variants.iter().any(|v| v.label == *l)) {
+                let arm = arms.iter().find(|arm| arm.name == variant.arm);
+                let origin = arm.map_or(&root.origin, |arm| &arm.overrides.origin);
+                return Err(SpecError::new("the arm that it starts from has no such trial")
+                    .found(format!("`{}`", variant.label))
+                    .expected("the same values of tuned fields in both arms")
+                    .at(origin.clone()));
+            }
+        }
+        let least = trials.iter().min_by_key(|(_, n)| **n);
+        let most = trials.iter().max_by_key(|(_, n)| **n);
+        match (least, most) {
+            (Some((few, least)), Some((many, most))) if least < most => {
+                let arm = few.split(' ').next().unwrap_or(few);
+                Err(SpecError::new(
+                    "arms have different numbers of trials, which favours some of them",
+                )
+                .found(format!("{least} of `{few}`, {most} of `{many}`"))
+                .expected("the same number for every arm")
+                .help(format!(
+                    "give an arm with few of them more values of its own, in `arms.{arm}.sweep`"
+                ))
+                .at(root.origin.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
