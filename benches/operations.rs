@@ -107,6 +107,8 @@ fn operations(c: &mut Criterion) {
         keep: 1.0,
         rate: 0.0,
         correct2: 1.0,
+        increment_keep: 1.0,
+        increment_rate: 1e-3,
     };
     c.bench_function("adamw, 192 x 768", |b| b.iter(|| adamw_update(update, &p, &m, &v, &g)));
 }

@@ -47,6 +47,22 @@ READINGS = {
     "vlora-rank-0": """{compound_size: 3, rank: 0, detach: true,
   targets: [attn.qkv, attn.proj, mlp.fc1, mlp.fc2, mlp.fc1.bias]}""",
 }
+# Ways of sharing layers, each with its depth.
+MAPS = {
+    # As Takase and Kiyono share: matrices, biases and norms, and every use trains them.
+    "map-sequence": (5, """{compound_size: 2, keep_last: 1, rank: 0, detach: false,
+  also_share: [norms, biases]}"""),
+    "map-cycle": (5, "{compound_size: 2, sharing: cycle, rank: 2, detach: false}"),
+    "map-cycle-reversed": (6, """{compound_size: 2, sharing: cycle-reversed, rank: 2,
+  reference: previous, detach: false}"""),
+    # As Relaxed Recursive Transformers share: a cycle with an increment on every use.
+    "map-all": (4, "{compound_size: 2, sharing: cycle, rank: 2, alpha: 3, increment_on: all, detach: false}"),
+    "map-all-previous": (4, """{compound_size: 4, rank: 2, increment_on: all, reference: previous,
+  detach: true, targets: [attn.qkv, mlp.fc2, mlp.fc1.bias]}"""),
+    "map-list": (6, "{layers: [0, 1, 2, 1, 2, 3], rank: 2, also_share: [norms]}"),
+    "map-ends": (6, """{compound_size: 3, sharing: cycle-reversed, keep_first: 1, keep_last: 1, rank: 0,
+  detach: false}"""),
+}
 BASE = "{compound_size: 3, rank: 3, alpha: 2}"
 PREVIOUS = """{compound_size: 3, rank: 2, alpha: 3, reference: previous, detach: false,
   targets: [attn.qkv, mlp.fc2, attn.qkv.bias, norm2.weight]}"""

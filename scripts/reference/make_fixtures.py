@@ -28,7 +28,7 @@ from vlora import VisionTransformerVLoRA
 
 import checkpoints
 import readings
-from experiments import BASE, ON_TOP, READINGS, spec
+from experiments import BASE, MAPS, ON_TOP, READINGS, spec
 from experiments import BATCH, CLASSES, CLIP, SIDE, SMOOTHING, STEPS, TRAINING
 from stable import save_stable
 
@@ -171,6 +171,8 @@ def main():
     for seed, (name, (vlora, lora)) in enumerate(ON_TOP.items(), 40):
         plain(name, spec(3 if vlora else 2, vlora=vlora, lora=lora), seed)
     checkpoints.make(OUT / "checkpoints")
+    for seed, (name, (depth, vlora)) in enumerate(MAPS.items(), 60):
+        plain(name, spec(depth, vlora=vlora), seed)
 
 
 if __name__ == "__main__":

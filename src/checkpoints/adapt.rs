@@ -15,10 +15,10 @@ use crate::error::{Error, Fault, Result};
 use crate::models::head_parameters;
 use crate::models::vit::tokens;
 use crate::spec::{
-    ClassMatch, Conversion, Kept, PositionEmbedding, Resampled, RunSpec, Stack, StartHead, VitSpec,
-    VloraSpec, validate_model,
+    ClassMatch, Conversion, Kept, PositionEmbedding, Resampled, RunSpec, Stack, StartHead,
+    StartSpec, VitSpec, VloraSpec, validate_model,
 };
-use crate::vlora::{Increment, LayerMap, compress};
+use crate::vlora::{Compression, Increment, LayerMap, compress};
 
 /// The parameter name of the position embeddings.
 const POSITIONS: &str = "pos_embed";
@@ -109,7 +109,7 @@ pub fn adapt(
     let conversion = conversion(checkpoint.vlora.as_ref(), checkpoint.lora.is_some(), run);
     let (mut values, kept) = match (conversion, &run.vlora) {
         (Conversion::Decomposed, Some(vlora)) => {
-            let (compressed, kept) = checkpoint.compressed(vlora)?;
+            let (compressed, kept) = checkpoint.compressed(vlora, run.start.as_ref())?;
             (compressed.tensors, kept)
         }
         (Conversion::None, _) => (checkpoint.tensors, Vec::new()),
@@ -136,14 +136,20 @@ pub fn conversion(vlora: Option<&VloraSpec>, lora: bool, run: &RunSpec) -> Conve
 
 impl Checkpoint {
     /// The model in compounds, and how much of each weight was kept. Every layer is multiplied out.
-    /// Then each layer but a compound's first is replaced by its nearest low-rank increment.
-    pub fn compressed(&self, vlora: &VloraSpec) -> Result<(Checkpoint, Vec<Kept>)> {
+    /// Then each layer but a compound's first is replaced by its nearest low-rank increment, unless
+    /// `start` says otherwise.
+    pub fn compressed(
+        &self,
+        vlora: &VloraSpec,
+        start: Option<&StartSpec>,
+    ) -> Result<(Checkpoint, Vec<Kept>)> {
         let mut vlora = vlora.clone();
         validate_model(&self.model, Some(&vlora), None)?;
         let weights = self.model.weights();
         vlora.targets.sort_by_key(|own| weights.iter().position(|w| w.target == own.target));
         let dense = self.materialised()?;
-        let (tensors, kept) = compress(&dense.tensors, &self.model.stacks(), &vlora)?;
+        let how = start.map_or_else(Compression::default, Compression::of);
+        let (tensors, kept) = compress(&dense.tensors, &self.model.stacks(), &vlora, how)?;
         Ok((Checkpoint { vlora: Some(vlora), tensors, ..dense }, kept))
     }
 }
@@ -151,13 +157,16 @@ impl Checkpoint {
 /// Whether the same parameters give the same weights under both specs. Initialisation and detaching
 /// do not matter for that.
 fn same_weights(a: &VloraSpec, b: &VloraSpec, stacks: &[Stack]) -> bool {
-    // For each layer and weight: the layer that it adds to, and the kind of increment.
-    let of = |vlora: &VloraSpec, stack: &Stack| -> Vec<Option<(usize, Increment)>> {
+    // For each layer and weight: the layer that it adds to, and its increment.
+    let of = |vlora: &VloraSpec, stack: &Stack| -> Vec<(Option<usize>, Option<Increment>)> {
         let map = LayerMap::of(stack, Some(vlora));
         let mut all = Vec::new();
-        for reference in (0..stack.depth).map(|layer| map.reference(layer)) {
-            let increments = stack.weights.iter().map(|weight| Increment::of(weight, vlora));
-            all.extend(increments.map(|increment| Some((reference?, increment?))));
+        for layer in 0..stack.depth {
+            for weight in &stack.weights {
+                let increment = Increment::of(weight, vlora);
+                let reference = map.reference(layer).filter(|_| increment.is_some());
+                all.push((reference, increment.filter(|_| map.has_increment(layer))));
+            }
         }
         all
     };

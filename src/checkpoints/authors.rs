@@ -19,9 +19,7 @@ use super::hints::Hints;
 use super::shapes::Renamed;
 use super::timm::{NORM_EPS, described, heads, refuse_variants, with_metadata};
 use crate::error::{Fault, Result};
-use crate::spec::{
-    IncrementInit, LayerWeight, ModelSpec, Pool, Rank, Reference, TargetSpec, VitSpec, VloraSpec,
-};
+use crate::spec::{LayerWeight, ModelSpec, Pool, Rank, Reference, TargetSpec, VitSpec, VloraSpec};
 use crate::vlora::{Increment, LayerMap};
 
 /// A parameter's name, split into compound, block and the rest.
@@ -187,20 +185,16 @@ fn increments(
         TargetSpec { target: weight.target.clone(), rank: own.then_some(*rank), alpha }
     });
     Ok(VloraSpec {
-        compound_size: size,
-        rank: common,
         alpha: hints.alpha.unwrap_or(1.0),
-        reference: Reference::Base,
-        detach: true,
-        init: IncrementInit::Authors,
         targets: targets.collect(),
+        ..VloraSpec::new(size, common)
     })
 }
 
 /// The tensors by the authors' names, with the copies of the base weights.
 pub fn authors_tensors(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tensor>> {
     let vlora = expressible(checkpoint)?;
-    let size = vlora.compound_size;
+    let size = vlora.compound_size.unwrap_or(1);
     let mut tensors = BTreeMap::new();
     for (name, tensor) in &checkpoint.tensors {
         tensors.insert(theirs(name, size), tensor.clone());
@@ -232,6 +226,9 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
     };
     if checkpoint.lora.is_some() {
         return no("LoRA on top, which --lora drop takes off");
+    }
+    if !vlora.has_plain_compounds(checkpoint.model.depth()) {
+        return no("layers that share otherwise than in compounds of one size");
     }
     if vlora.reference != Reference::Base {
         return no("reference: previous");
@@ -285,10 +282,10 @@ pub fn construction(checkpoint: &Checkpoint) -> Option<String> {
         m.channels,
         m.classes,
         m.dim,
-        m.depth / vlora.compound_size,
+        m.depth / vlora.compound_size.unwrap_or(1).max(1),
         m.heads,
         m.mlp_ratio,
-        vlora.compound_size,
+        vlora.compound_size.unwrap_or(1),
         list(&|own| match model.weight(&own.target) {
             Some(weight) => format!("\"{}\"", weight.parameter()),
             None => format!("\"{}\"", own.target),

@@ -10,7 +10,7 @@ use super::{FormatArgs, FormatName, print_as};
 use crate::atomic::write_atomic;
 use crate::error::{Fault, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
-use crate::spec::{IncrementInit, Kept, ModelSpec, Rank, TargetSpec, VloraSpec};
+use crate::spec::{Kept, ModelSpec, Rank, TargetSpec, VloraSpec};
 
 #[derive(Debug, Args)]
 pub struct CompressArgs {
@@ -51,15 +51,11 @@ pub fn compress(args: &CompressArgs) -> Result<()> {
     }
     let loaded = args.checkpoint.read()?;
     let vlora = VloraSpec {
-        compound_size: args.compound_size,
-        rank: args.rank,
-        alpha: 1.0,
         reference: args.reference.into(),
-        detach: true,
-        init: IncrementInit::Authors,
         targets: targets(&args.targets, &loaded.checkpoint.model)?,
+        ..VloraSpec::new(args.compound_size, args.rank)
     };
-    let (compressed, kept) = loaded.checkpoint.compressed(&vlora)?;
+    let (compressed, kept) = loaded.checkpoint.compressed(&vlora, None)?;
     write_atomic(&args.out, &compressed.to_bytes()?)?;
     let table = table(&kept);
     print_as(

@@ -163,9 +163,15 @@ impl CheckpointArgs {
 }
 
 fn compounds(vlora: &VloraSpec, depth: usize) -> String {
-    let size = vlora.compound_size;
-    let number = depth.checked_div(size).unwrap_or(0);
-    format!("{number} of {size} layers, the first of each dense")
+    match vlora.compound_size.filter(|_| vlora.has_plain_compounds(depth)) {
+        Some(size) => format!("{} of {size} layers, the first of each dense", depth / size),
+        None => format!("layers use the weights {}", numbers(&vlora.weights(depth))),
+    }
+}
+
+/// `0 1 2 0 1 2`.
+fn numbers(weights: &[usize]) -> String {
+    weights.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Targets with their ranks, grouped by rank.

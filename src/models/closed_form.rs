@@ -3,9 +3,8 @@
 
 use super::{Cost, cost};
 use crate::spec::{
-    Architecture, DataSpec, IncrementInit, LayerWeight, LoraSpec, Method, ModelSpec,
-    ParameterGroup, Pool, Precision, Rank, Reference, RunSpec, TargetSpec, Task, TrainingSpec,
-    VitSpec, VloraSpec,
+    Architecture, DataSpec, LayerWeight, LoraSpec, Method, ModelSpec, ParameterGroup, Pool,
+    Precision, Rank, Reference, RunSpec, TargetSpec, Task, TrainingSpec, VitSpec, VloraSpec,
 };
 use crate::vlora::{Increment, Terms, Work, cheapest};
 
@@ -22,7 +21,7 @@ struct Layers {
 /// The increment of a weight in a layer; None where the layer owns the weight.
 fn increment(run: &RunSpec, layer: usize, weight: &LayerWeight) -> Option<Increment> {
     let vlora = run.vlora.as_ref()?;
-    if layer.is_multiple_of(vlora.compound_size) { None } else { Increment::of(weight, vlora) }
+    if layer.is_multiple_of(vlora.compound_size?) { None } else { Increment::of(weight, vlora) }
 }
 
 /// Adds a layer with `rows` tokens, `needed` of which are needed after it.
@@ -56,7 +55,7 @@ fn work(run: &RunSpec, layer: usize, weight: &LayerWeight, rows: usize) -> Work 
     let frozen = run.lora.is_some();
     let chain: Vec<usize> = match (&run.vlora, increment(run, layer, weight)) {
         (Some(v), Some(_)) => {
-            let first = layer - layer % v.compound_size;
+            let first = layer - layer % v.compound_size.unwrap();
             match v.reference {
                 Reference::Base => vec![first, layer],
                 Reference::Previous => (first..=layer).collect(),
@@ -186,15 +185,8 @@ fn run(model: VitSpec, vlora: Option<VloraSpec>, lora: Option<LoraSpec>) -> RunS
 const MATRICES: [&str; 4] = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"];
 
 fn vlora(compound_size: usize, rank: usize) -> VloraSpec {
-    VloraSpec {
-        compound_size,
-        rank: Rank::Of(rank),
-        alpha: 1.0,
-        reference: Reference::Base,
-        detach: true,
-        init: IncrementInit::Authors,
-        targets: MATRICES.map(TargetSpec::plain).to_vec(),
-    }
+    let targets = MATRICES.map(TargetSpec::plain).to_vec();
+    VloraSpec { targets, ..VloraSpec::new(compound_size, Rank::Of(rank)) }
 }
 
 /// Counted by the authors' package (`vlora` 0.1.2 with timm).

@@ -47,7 +47,7 @@ fn sum_up(description: &Description, batch: usize) -> Cost {
     Cost {
         parameters: sum(&|_| true),
         trained: sum(&|p| p.trained),
-        weights: sum(&|p| p.role == Role::layer(Kind::Matrix)),
+        weights: sum(&|p| [Kind::Matrix, Kind::Increment].map(Role::layer).contains(&p.role)),
         embedding: sum(&|p| p.role.part == Part::Embedding),
         biases_norms: sum(&|p| {
             p.role.part == Part::Layer && matches!(p.role.kind, Kind::Bias | Kind::Norm)

@@ -16,8 +16,10 @@ pub enum Part {
 /// The kind of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The matrix of a linear layer, or a factor of it.
+    /// The matrix of a linear layer.
     Matrix,
+    /// A factor of an increment on a matrix, or an increment that is a whole matrix.
+    Increment,
     /// A table of vectors that are looked up by id.
     Table,
     /// Vectors that belong to every sequence: a class token, learned positions of patches.
@@ -49,6 +51,6 @@ impl Role {
 
     /// Whether weight decay applies: to matrices and tables, as in timm and transformers.
     pub const fn decays(self) -> bool {
-        matches!(self.kind, Kind::Matrix | Kind::Table | Kind::Lora)
+        matches!(self.kind, Kind::Matrix | Kind::Increment | Kind::Table | Kind::Lora)
     }
 }

@@ -195,6 +195,7 @@ impl Summary {
                 value.map_or_else(Cell::none, |v| Cell::number(v, v.to_string()))
             };
             let (own, interval) = (placed.arm.variant.parameters, placed.interval);
+            let [low, high] = ladder.bounds(interval);
             let (size, beyond, text) = ladder.shown(placed.place);
             let rate = placed.rate.map(|rate| rate.value);
             let rates = placed.rate.and_then(|rate| rate.interval);
@@ -211,9 +212,14 @@ impl Summary {
                     None => Cell::shown(text),
                 },
                 beyond.map_or_else(Cell::none, Cell::text),
-                full(interval.map(|i| i.low)),
-                full(interval.map(|i| i.high)),
-                interval.map_or_else(Cell::none, |i| two(i, &rounded)),
+                full(low),
+                full(high),
+                interval.map_or_else(Cell::none, |_| {
+                    let [below, above] =
+                        [Place::Below, Place::Above].map(|place| ladder.shown(place).2);
+                    let text = |bound: Option<f64>, beyond: String| bound.map_or(beyond, rounded);
+                    Cell::shown(format!("{} to {}", text(low, below), text(high, above)))
+                }),
                 size.map_or_else(Cell::none, |size| {
                     let ratio = size / own as f64;
                     Cell::number(ratio, format!("{ratio:.2}"))
@@ -265,6 +271,16 @@ impl Summary {
 }
 
 impl DenseLadder<'_> {
+    /// The bounds of an interval of sizes, as far as they lie on the ladder.
+    fn bounds(&self, interval: Option<Interval>) -> [Option<f64>; 2] {
+        let size = |arm: Option<&&ArmSummary>| arm.map(|arm| arm.variant.parameters as f64);
+        let (smallest, largest) = (size(self.rungs.first()), size(self.rungs.last()));
+        let is_on = |bound: &f64| {
+            smallest.is_some_and(|s| s <= *bound) && largest.is_some_and(|l| *bound <= l)
+        };
+        [interval.map(|i| i.low).filter(is_on), interval.map(|i| i.high).filter(is_on)]
+    }
+
     /// A place as a number, as a word for programs, and as text.
     fn shown(&self, place: Place) -> (Option<f64>, Option<&'static str>, String) {
         let parameters = |arm: Option<&&ArmSummary>| arm.map_or(0, |arm| arm.variant.parameters);

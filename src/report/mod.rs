@@ -1,6 +1,7 @@
 //! Tables and charts, computed from stored evidence only.
 
 mod arm_notes;
+mod arm_summary;
 mod arms;
 mod charts;
 mod claims;
@@ -24,6 +25,7 @@ mod table;
 mod tensorboard;
 mod text;
 mod trials;
+mod trials_table;
 
 pub use claims::{
     ClaimExperiment, EvaluatedClaim, Results, Verdict, claims_page, claims_table, claims_text,

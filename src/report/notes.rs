@@ -7,8 +7,9 @@ use crate::results::{
     Conversion, Evidence, Kept, Provenance, RunResult, Session, Setting, Started, VariantRecord,
 };
 use crate::spec::{
-    IncrementInit, LoraSpec, MatchBy, Matched, ModelSpec, ParameterGroup, Precision, Rank,
-    Reference, RunSpec, Select, StartHead, Target, VloraSpec,
+    BaseInit, IncrementInit, IncrementOn, LoraSpec, MatchBy, Matched, ModelSpec, ParameterGroup,
+    Precision, Rank, Reference, RunSpec, Select, StartHead, StartIncrements, StartSpec, Target,
+    TrainingSpec, VectorGroup, VloraSpec,
 };
 
 /// How the compounds of an arm are made, as [statements](super::arm_notes::ArmStatements); None for a
@@ -16,12 +17,20 @@ use crate::spec::{
 pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
     let v = spec.vlora.as_ref()?;
     let has_factors = has_factors(v, &spec.model);
+    let is_plain = v.has_plain_compounds(spec.model.depth());
     let of_factors = |text: String| if has_factors { text } else { String::new() };
     let reference = match v.reference {
         // In a compound of two layers, both references are the same layer.
-        Reference::Base if v.compound_size == 2 => "the compound's first layer",
-        Reference::Base => "the compound's first layer (`reference: base`, the authors' code)",
-        Reference::Previous => "the layer before (`reference: previous`, the paper's text)",
+        // Where a weight is used twice, both references are the same layer.
+        Reference::Base if is_plain && v.compound_size == Some(2) => "the compound's first layer",
+        Reference::Base if is_plain => {
+            "the compound's first layer (`reference: base`, the authors' code)"
+        }
+        Reference::Previous if is_plain => {
+            "the layer before (`reference: previous`, the paper's text)"
+        }
+        Reference::Base => "the weight of the layer that uses it first (`reference: base`)",
+        Reference::Previous => "the weight of the layer that used it last (`reference: previous`)",
     };
     let gradient = match v.detach {
         _ if !spec.lora.as_ref().is_none_or(LoraSpec::trains_vectors) => "",
@@ -34,19 +43,71 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
         IncrementInit::Lora => "B starts at zero (`init: lora`)",
     };
     let decay = match spec.lora {
-        Some(_) => "",
-        None => "A and B decay as other matrices do (ours: the authors publish no training)",
+        Some(_) => String::new(),
+        None => increment_training(&spec.training),
     };
     Some(vec![
-        format!("compounds of {} layers", v.compound_size),
+        sharing(v, spec.model.depth()),
         format!("targets {}", targets(v)),
         of_factors(format!("alpha {}", v.alpha)),
         format!("increments add to {reference}"),
         gradient.to_string(),
         of_factors(start.to_string()),
-        of_factors(decay.to_string()),
+        of_factors(decay),
         ends(v).to_string(),
+        also_shared(v),
     ])
+}
+
+/// How A and B are trained where that differs from other matrices, or was a choice.
+fn increment_training(t: &TrainingSpec) -> String {
+    let rate = t.increment_learning_rate.map(|rate| format!("A and B have the peak rate {rate}"));
+    let decay = match t.increment_weight_decay {
+        Some(decay) => format!("A and B have weight decay {decay}"),
+        None => "A and B decay as other matrices do (ours: the authors publish no training)".into(),
+    };
+    rate.into_iter().chain([decay]).collect::<Vec<_>>().join("; ")
+}
+
+/// Which layers use one weight.
+fn sharing(v: &VloraSpec, depth: usize) -> String {
+    if let Some(size) = v.compound_size.filter(|_| v.has_plain_compounds(depth)) {
+        return format!("compounds of {size} layers");
+    }
+    let weights: Vec<String> = v.weights(depth).iter().map(usize::to_string).collect();
+    let way = match (&v.layers, v.compound_size) {
+        (None, Some(size)) => {
+            let field = code(&format!("sharing: {}", v.sharing.name()));
+            format!("{field}, {size} layers a weight")
+        }
+        _ => "as listed (`layers`)".into(),
+    };
+    let kept = [(v.keep_first, "first"), (v.keep_last, "last")];
+    let kept = kept.iter().filter(|(n, _)| *n > 0).map(|(n, end)| format!("the {end} {n}"));
+    let kept: Vec<String> = kept.collect();
+    let apart = match kept.is_empty() {
+        true => String::new(),
+        false => format!(", {} apart", kept.join(" and ")),
+    };
+    let on = match v.increment_on {
+        IncrementOn::Others => "",
+        IncrementOn::All => "; the first use of a shared weight has an increment, too",
+    };
+    format!("layers use the weights {} ({way}{apart}){on}", weights.join(" "))
+}
+
+/// Vectors that are shared beside the targets.
+fn also_shared(v: &VloraSpec) -> String {
+    let names = v.also_share.iter().map(|group| match group {
+        VectorGroup::Norms => "norms",
+        VectorGroup::Biases => "biases",
+    });
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("{} are shared, too", names.join(" and "))
+    }
 }
 
 /// Whether any increment is a low-rank product.
@@ -132,11 +193,9 @@ pub fn start_statements(
     let fitted = evidence.start_notes(&task, variant.start.is_some());
     let fitted: String = fitted.iter().map(|note| format!(", {note}")).collect();
     let converted = match conversion {
-        Conversion::None => "",
-        Conversion::MultipliedOut => ", its increments and LoRA merged into dense layers",
-        Conversion::Decomposed => {
-            ", its layers turned into increments by truncated singular value decomposition"
-        }
+        Conversion::None => String::new(),
+        Conversion::MultipliedOut => ", its increments and LoRA merged into dense layers".into(),
+        Conversion::Decomposed => shared_weights(start),
     };
     let read = match (alpha, start.alpha) {
         (None, _) => String::new(),
@@ -147,6 +206,30 @@ pub fn start_statements(
         ),
     };
     Some(vec![format!("from {from}{head}{read}{fitted}{converted}"), trained])
+}
+
+/// How dense weights became shared ones.
+fn shared_weights(start: &StartSpec) -> String {
+    let base = match start.base_init {
+        BaseInit::First => "",
+        BaseInit::Average => "each shared weight is the mean over the layers that use it",
+        BaseInit::Stepwise => "shared weights are those of layers at equal distances",
+        BaseInit::Lower => "shared weights are those of the lowest layers",
+    };
+    let base = match base {
+        "" => String::new(),
+        base => format!("; {base} ({})", code(&format!("base_init: {}", start.base_init.name()))),
+    };
+    let increments = match start.increments {
+        StartIncrements::Svd => {
+            "its layers turned into increments by truncated singular value decomposition"
+        }
+        StartIncrements::Lora => "its layers share weights, and increments start at zero",
+        StartIncrements::Authors => {
+            "its layers share weights, and increments start Kaiming-uniform from the seed"
+        }
+    };
+    format!(", {increments}{base}")
 }
 
 fn group_name(group: ParameterGroup) -> &'static str {

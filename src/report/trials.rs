@@ -1,11 +1,9 @@
 //! Tuning: of each arm's trials the one that is best on validation is compared, and no other is tested.
 
-use super::numbers::plus_minus;
+use super::arm_summary::ArmSummary;
 use super::statistics::Spread;
-use super::summary::{ArmSummary, Summary};
-use super::table::{Align, Cell, Table};
 use super::text::code;
-use crate::results::{Better, ExperimentRecord, Metric};
+use crate::results::{ExperimentRecord, Metric};
 use crate::spec::last_field;
 
 /// An arm's trials.
@@ -112,95 +110,8 @@ fn as_arm(
     Some(arm)
 }
 
-impl Summary {
-    /// One row a trial, with its validation metric and nothing of the test split. None where nothing is
-    /// tuned.
-    pub fn trials_table(&self) -> Option<Table> {
-        if self.trials.is_empty() {
-            return None;
-        }
-        let metric = self.metric();
-        let right = Align::Right;
-        let mut table = Table::new().column("arm", "arm", Align::Left);
-        for field in &self.record.tuned {
-            table = table.column(field, last_field(field), right);
-        }
-        let mut table = table
-            .column("validation", format!("validation {}", metric.title()), right)
-            .hidden("validation_sd")
-            .column("seeds", "seeds", right)
-            .hidden("lost")
-            .column("compared", "compared", Align::Left);
-        for of_arm in &self.trials {
-            for (i, trial) in of_arm.trials.iter().enumerate() {
-                let mut cells = vec![Cell::text(&of_arm.arm)];
-                for field in &self.record.tuned {
-                    let at = trial.point.iter().find(|(key, _)| key == field);
-                    cells.push(at.map_or_else(Cell::none, |(_, value)| Cell::text(value)));
-                }
-                let seeds = match trial.finished == trial.planned {
-                    true => trial.finished.to_string(),
-                    false => format!("{} of {}", trial.finished, trial.planned),
-                };
-                let sd = trial.validation.and_then(|s| s.sd);
-                cells.extend([
-                    match trial.validation {
-                        Some(s) => Cell::number(s.mean, plus_minus(metric, s)),
-                        None => Cell::none(),
-                    },
-                    sd.map_or_else(Cell::none, |sd| Cell::number(sd, sd.to_string())),
-                    Cell::number(trial.finished, seeds),
-                    Cell::number(trial.lost, trial.lost.to_string()),
-                    match of_arm.chosen == Some(i) {
-                        true => Cell::text("yes"),
-                        false => Cell::text(""),
-                    },
-                ]);
-                table.row(cells);
-            }
-        }
-        Some(table)
-    }
-
-    /// What a reader must know to judge the choice, as Markdown.
-    pub fn trials_notes(&self) -> Vec<String> {
-        let Some(first) = self.trials.first() else { return Vec::new() };
-        let fields: Vec<String> = self.record.tuned.iter().map(|field| code(field)).collect();
-        let n = first.trials.len();
-        let best = match self.metric().better {
-            Better::Higher => "highest",
-            Better::Lower => "lowest",
-        };
-        let mut notes = vec![format!(
-            "{} {} chosen for each arm among {n} {}, by the {best} mean validation {} over seeds. Every arm \
-             has the same number of trials. Only the chosen one is compared on the test split.",
-            fields.join(", "),
-            if fields.len() == 1 { "was" } else { "were" },
-            if n == 1 { "trial" } else { "trials" },
-            self.metric().name
-        )];
-        let open: Vec<String> =
-            self.trials.iter().filter(|t| t.chosen.is_none()).map(|t| code(&t.arm)).collect();
-        if !open.is_empty() {
-            notes.push(format!(
-                "No choice yet, since trials are unfinished or have failed: {}.",
-                open.join(", ")
-            ));
-        }
-        // The best value at the edge of the tried ones may not be the best there is.
-        let edges: Vec<String> = self.trials.iter().filter_map(at_edge).collect();
-        if !edges.is_empty() {
-            notes.push(format!(
-                "Chosen at the edge of the values that were tried, so a value beyond may be better: {}.",
-                edges.join(", ")
-            ));
-        }
-        notes
-    }
-}
-
 /// The first tuned number of which an arm's choice is the smallest or the largest value of several.
-fn at_edge(trials: &Trials) -> Option<String> {
+pub fn at_edge(trials: &Trials) -> Option<String> {
     let chosen = &trials.trials[trials.chosen?];
     chosen.point.iter().find_map(|(field, value)| {
         let number = |text: &str| text.parse::<f64>().ok();
@@ -218,6 +129,7 @@ fn at_edge(trials: &Trials) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Better;
 
     fn trial(rate: &str, mean: f64, finished: usize, lost: usize) -> Trial {
         Trial {

@@ -174,6 +174,8 @@ fn evaluation_start(start: Option<&StartSpec>) -> StartSpec {
         alpha: None,
         head: StartHead::Keep,
         position_embedding: start.map(|start| start.position_embedding).unwrap_or_default(),
+        base_init: Default::default(),
+        increments: Default::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::schema::{
-    IncrementInit, Method, Rank, Reference, RunSpec, Target, TargetSpec, VloraSpec,
+    IncrementInit, Method, Rank, Reference, RunSpec, StartIncrements, Target, TargetSpec, VloraSpec,
 };
 
 /// If no targets are given, every matrix of the architecture becomes a target.
@@ -30,6 +30,10 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     spec.data.normalise();
     if spec.method == Method::Dense {
         spec.vlora = None;
+        // There are no increments.
+        spec.training.increment_learning_rate = None;
+        spec.training.increment_weight_decay = None;
+        unused.extend(["training.increment_learning_rate", "training.increment_weight_decay"]);
     }
     if let Some(start) = &mut spec.start {
         // 1 is the default.
@@ -37,10 +41,13 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     }
     if let Some(vlora) = &mut spec.vlora {
         vlora.targets.sort_by_key(|own| place(&own.target));
-        unused = normalise_increments(vlora, &is_vector);
-        if spec.start.is_some() {
-            // Increments are not initialised, since the weights are loaded.
-            vlora.init = IncrementInit::default();
+        unused.extend(normalise_increments(vlora, &is_vector));
+        if let Some(start) = &spec.start {
+            // Increments are loaded with the weights, or `start` says what they are.
+            vlora.init = match start.increments {
+                StartIncrements::Svd | StartIncrements::Authors => IncrementInit::default(),
+                StartIncrements::Lora => IncrementInit::Lora,
+            };
             unused.push("vlora.init");
         }
         if spec.lora.as_ref().is_some_and(|lora| !lora.trains_vectors()) {
@@ -82,8 +89,9 @@ fn normalise_increments(
         own.rank = own.rank.filter(|rank| *rank != vlora.rank);
         own.alpha = own.alpha.filter(|alpha| scaled && *alpha != vlora.alpha);
     }
-    if vlora.compound_size == 2 {
-        // In a compound of two, the previous layer is the first one.
+    vlora.also_share.sort();
+    if vlora.layers.is_none() && vlora.compound_size == Some(2) && vlora.increment_on.is_others() {
+        // Where a weight is used twice, the previous layer is the first one.
         vlora.reference = Reference::default();
         unused.push("vlora.reference");
     }

@@ -99,10 +99,20 @@ fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         "a number from 0 to 1",
     )?;
     check.that("training.warmup_ratio", fraction(t.warmup_ratio), "a number from 0 to below 1")?;
+    for (field, decay) in [
+        ("weight_decay", Some(t.weight_decay)),
+        ("increment_weight_decay", t.increment_weight_decay),
+    ] {
+        check.that(
+            &format!("training.{field}"),
+            decay.is_none_or(|decay| decay.is_finite() && decay >= 0.0),
+            "a number, 0 or more",
+        )?;
+    }
     check.that(
-        "training.weight_decay",
-        t.weight_decay.is_finite() && t.weight_decay >= 0.0,
-        "a number, 0 or more",
+        "training.increment_learning_rate",
+        t.increment_learning_rate.is_none_or(positive),
+        "a number above 0",
     )?;
     check.that("training.beta1", fraction(t.beta1), "a number from 0 to below 1")?;
     check.that("training.beta2", fraction(t.beta2), "a number from 0 to below 1")?;

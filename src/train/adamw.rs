@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 
 use crate::nn::{
-    AdamWSlot, MultiTensorAdamW, ParameterStore, Reading, Update, adamw_update, square_sum,
+    AdamWSlot, Kind, MultiTensorAdamW, ParameterStore, Reading, Role, Update, UpdateGroup,
+    adamw_update, square_sum,
 };
 use crate::spec::TrainingSpec;
 
@@ -22,6 +23,9 @@ pub struct AdamW {
     beta2: f64,
     epsilon: f64,
     weight_decay: f64,
+    /// Weight decay of increments, and their rate over that of all others.
+    increment_decay: f64,
+    increment_rate: f64,
     step: u64,
     /// For each trained parameter; zero before step one.
     moments: Moments,
@@ -68,6 +72,11 @@ impl AdamW {
             beta2: spec.beta2,
             epsilon: spec.epsilon,
             weight_decay: spec.weight_decay,
+            increment_decay: spec.increment_weight_decay.unwrap_or(spec.weight_decay),
+            increment_rate: match spec.increment_learning_rate {
+                Some(rate) => rate / spec.learning_rate,
+                None => 1.0,
+            },
             step: 0,
             moments,
             multi_tensor: None,
@@ -94,8 +103,8 @@ impl AdamW {
             let Some((first, second)) = self.moments.get(&p.name) else {
                 candle_core::bail!("{} has no moments", p.name)
             };
-            let (value, copy, decays) = (p.var.as_tensor(), p.copy.as_ref(), p.role.decays());
-            Ok(AdamWSlot { value, first, second, copy, decays })
+            let (value, copy, group) = (p.var.as_tensor(), p.copy.as_ref(), group(p.role));
+            Ok(AdamWSlot { value, first, second, copy, group })
         });
         MultiTensorAdamW::of(&updated.collect::<Result<Vec<_>>>()?)
     }
@@ -113,6 +122,7 @@ impl AdamW {
         limit: Option<f64>,
     ) -> Result<Scalar> {
         let t = (self.step + 1) as f64;
+        let own_rate = rate * self.increment_rate;
         let update = Update {
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
@@ -121,6 +131,8 @@ impl AdamW {
             keep: (1.0 - rate * self.weight_decay) as f32,
             rate: (rate / (1.0 - self.beta1.powf(t))) as f32,
             correct2: (1.0 / (1.0 - self.beta2.powf(t))) as f32,
+            increment_keep: (1.0 - own_rate * self.increment_decay) as f32,
+            increment_rate: (own_rate / (1.0 - self.beta1.powf(t))) as f32,
         };
         if let Some(all_at_once) = &self.multi_tensor {
             let all: Vec<Option<Tensor>> =
@@ -139,10 +151,19 @@ impl AdamW {
             else {
                 continue;
             };
-            let keep = if p.role.decays() { update.keep } else { 1.0 };
-            adamw_update(Update { scale, keep, ..update }, p.var.as_tensor(), m, v, g)?;
+            let update = Update { scale, ..update.of(group(p.role)) };
+            adamw_update(update, p.var.as_tensor(), m, v, g)?;
         }
         Ok(Scalar::Known(norm))
+    }
+}
+
+/// Which coefficients apply to a parameter.
+fn group(role: Role) -> UpdateGroup {
+    match role.kind {
+        Kind::Increment => UpdateGroup::Increment,
+        _ if role.decays() => UpdateGroup::Decayed,
+        _ => UpdateGroup::Plain,
     }
 }
 
@@ -162,7 +183,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::nn::{Init, Kind, ParameterBuilder, Role};
+    use crate::nn::{Init, ParameterBuilder};
 
     fn store(values: &[f32], kind: Kind) -> ParameterStore {
         let mut store = ParameterStore::new(0, Device::Cpu);
@@ -196,9 +217,21 @@ mod tests {
     #[test]
     fn updates_follow_the_recurrence() {
         let spec = TrainingSpec { weight_decay: 0.1, ..TrainingSpec::default() };
-        for (kind, decays) in [(Kind::Matrix, true), (Kind::Bias, false)] {
+        let own = TrainingSpec {
+            learning_rate: 0.02,
+            increment_learning_rate: Some(0.06),
+            increment_weight_decay: Some(0.3),
+            ..spec.clone()
+        };
+        for (spec, kind, rate, decay) in [
+            (&spec, Kind::Matrix, 0.01, 0.1),
+            (&spec, Kind::Bias, 0.01, 0.0),
+            (&spec, Kind::Increment, 0.01, 0.1),
+            (&own, Kind::Matrix, 0.01, 0.1),
+            (&own, Kind::Increment, 0.03, 0.3),
+        ] {
             let store = store(&[0.5], kind);
-            let mut adam = AdamW::new(&spec, &store).unwrap();
+            let mut adam = AdamW::new(spec, &store).unwrap();
             let (mut p, mut m, mut v) = (0.5f64, 0.0f64, 0.0f64);
             for t in 1..=20 {
                 let g = f64::from(t).sin();
@@ -208,8 +241,7 @@ mod tests {
                 m = 0.9 * m + 0.1 * g;
                 v = 0.999 * v + 0.001 * g * g;
                 let (mh, vh) = (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.999f64.powi(t)));
-                let decay = if decays { 0.01 * 0.1 } else { 0.0 };
-                p = p * (1.0 - decay) - 0.01 * mh / (vh.sqrt() + 1e-8);
+                p = p * (1.0 - rate * decay) - rate * mh / (vh.sqrt() + 1e-8);
             }
             assert!((f64::from(value(&store)[0]) - p).abs() < 1e-5, "{:?} {p}", value(&store));
         }

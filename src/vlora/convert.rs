@@ -22,7 +22,10 @@ use super::{is_increment, is_lora};
 use crate::error::{Error, Fault, Result};
 use crate::nn::{Constants, Init, LowRank, Variable};
 use crate::singular_values::energy_kept;
-use crate::spec::{Kept, LoraSpec, Stack, Target, VloraSpec, WeightShape};
+use crate::spec::{
+    BaseInit, Kept, LoraSpec, Reference, Stack, StartIncrements, StartSpec, Target, VloraSpec,
+    WeightShape,
+};
 
 /// The stack's weights, by name, of the dense model that computes the same: increments and LoRA are
 /// added to their weights.
@@ -73,8 +76,9 @@ pub fn compress(
     dense: &BTreeMap<String, Tensor>,
     stacks: &[Stack],
     vlora: &VloraSpec,
+    how: Compression,
 ) -> Result<(BTreeMap<String, Tensor>, Vec<Kept>)> {
-    if vlora.compound_size == 0 {
+    if vlora.compound_size == Some(0) {
         return Err(Fault::new("a compound needs at least one layer")
             .within("vlora.compound_size")
             .into());
@@ -88,51 +92,123 @@ pub fn compress(
     let mut out = dense.clone();
     let mut kept = Vec::new();
     for stack in stacks {
-        kept.extend(compress_stack(dense, stack, vlora, &mut out)?);
+        kept.extend(compress_stack(dense, stack, vlora, how, &mut out)?);
     }
     Ok((out, kept))
 }
 
-/// Replaces the weights of one stack in `out` by increments. Returns what each increment keeps,
-/// ordered by layer, then by target in the stack's order.
+/// Replaces the weights of one stack in `out` by increments. Returns what each decomposed increment
+/// keeps, ordered by layer, then by target in the stack's order.
 fn compress_stack(
     dense: &BTreeMap<String, Tensor>,
     stack: &Stack,
     vlora: &VloraSpec,
+    how: Compression,
     out: &mut BTreeMap<String, Tensor>,
 ) -> Result<Vec<Kept>> {
     let map = LayerMap::of(stack, Some(vlora));
     let mut kept = Vec::new();
     for own in &stack.weights {
         let Some(increment) = Increment::of(own, vlora) else { continue };
-        // Every layer's weight as converted so far.
+        let names: Vec<String> = (0..stack.depth).map(|l| stack.parameter(l, own)).collect();
+        let weights: Vec<Tensor> =
+            names.iter().map(|name| parameter(dense, name)).collect::<Result<_>>()?;
+        // For each layer so far, the weight that others add to.
         let mut converted: Vec<Weight> = Vec::with_capacity(stack.depth);
-        for layer in 0..stack.depth {
-            let name = stack.parameter(layer, own);
-            let weight = parameter(dense, &name)?;
+        for (layer, (name, weight)) in names.iter().zip(&weights).enumerate() {
             // References are earlier layers.
             let reference = map.reference(layer).and_then(|layer| converted.get(layer));
-            let Some(reference) = reference else {
-                converted.push(Weight::dense(Variable::constant(weight)));
-                continue;
+            let owns = reference.is_none();
+            let base = match reference {
+                Some(reference) => {
+                    out.remove(name);
+                    reference.clone()
+                }
+                None => {
+                    let base = how.base(&map, &weights, layer)?;
+                    out.insert(name.clone(), base.clone());
+                    Weight::dense(Variable::constant(base))
+                }
             };
-            out.remove(&name);
-            let conversion =
-                WeightConversion { name: &name, weight: &weight, reference, increment };
+            // Increments from the seed are built with the model.
+            if !map.has_increment(layer) || !how.increments.is_svd() {
+                converted.push(base);
+                continue;
+            }
+            let conversion = WeightConversion { name, weight, reference: &base, increment };
             let (now, energy_kept) = conversion.run(out)?;
-            let error = norm(&(&weight - now.materialise()?)?)?;
+            let error = norm(&(weight - now.materialise()?)?)?;
             kept.push(Kept {
                 layer,
                 target: own.target.clone(),
                 rank: increment.rank(),
                 energy_kept,
-                relative_error: ratio(error, norm(&weight)?),
+                relative_error: ratio(error, norm(weight)?),
             });
-            converted.push(now);
+            let is_bare = owns && vlora.reference == Reference::Base;
+            converted.push(if is_bare { base } else { now });
         }
     }
     kept.sort_by_key(|k| k.layer);
     Ok(kept)
+}
+
+/// How a dense model becomes one that shares layers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compression {
+    base: BaseInit,
+    increments: StartIncrements,
+}
+
+impl Compression {
+    /// As an arm's `start` has it.
+    pub fn of(start: &StartSpec) -> Compression {
+        Compression { base: start.base_init, increments: start.increments }
+    }
+
+    /// What the weight becomes that `owner` owns, from the weights of all layers.
+    fn base(self, map: &LayerMap, weights: &[Tensor], owner: usize) -> Result<Tensor> {
+        let is_shared = |layer: &usize| map.is_reference(map.owner(*layer));
+        let own = &weights[owner];
+        if self.base == BaseInit::First || !is_shared(&owner) {
+            return Ok(own.clone());
+        }
+        let sharing: Vec<usize> = (0..map.depth()).filter(is_shared).collect();
+        let owners: Vec<usize> =
+            sharing.iter().copied().filter(|layer| map.reference(*layer).is_none()).collect();
+        let number = owners.iter().take_while(|other| **other < owner).count();
+        let chosen = match self.base {
+            BaseInit::First => owner,
+            BaseInit::Lower => sharing[number],
+            BaseInit::Stepwise => {
+                let (steps, last) = (owners.len().saturating_sub(1).max(1), sharing.len() - 1);
+                // To the nearest layer, of two the upper one.
+                sharing[(2 * number * last + steps) / (2 * steps)]
+            }
+            BaseInit::Average => {
+                let users = sharing.iter().filter(|layer| map.owner(**layer) == owner);
+                let mut sum = own.zeros_like()?.to_dtype(DType::F64)?;
+                let mut n = 0;
+                for layer in users {
+                    if weights[*layer].shape() != own.shape() {
+                        return Err(other_shape(&weights[*layer], own).into());
+                    }
+                    sum = (sum + weights[*layer].to_dtype(DType::F64)?)?;
+                    n += 1;
+                }
+                return Ok((sum / f64::from(n))?.to_dtype(DType::F32)?);
+            }
+        };
+        match weights[chosen].shape() == own.shape() {
+            true => Ok(weights[chosen].clone()),
+            false => Err(other_shape(&weights[chosen], own).into()),
+        }
+    }
+}
+
+fn other_shape(found: &Tensor, expected: &Tensor) -> Fault {
+    Fault::new(format!("shape {:?}", found.dims()))
+        .expected(format!("that of the layers that share it, {:?}", expected.dims()))
 }
 
 /// One weight to convert into an increment on its reference.

@@ -22,7 +22,7 @@ mod usage;
 mod weight;
 mod work;
 
-pub use convert::{compress, materialise};
+pub use convert::{Compression, compress, materialise};
 pub use layer_map::{Increment, LayerMap};
 pub use layer_spectra::{TargetLayers, random_spectrum, spectra};
 pub use linear::{Linear, Lora, Vector};
@@ -54,7 +54,7 @@ fn group(role: Role) -> Option<ParameterGroup> {
         (_, Kind::Norm) => Some(ParameterGroup::Norms),
         (_, Kind::Bias) => Some(ParameterGroup::Biases),
         (Part::Embedding, _) => Some(ParameterGroup::Embeddings),
-        (_, Kind::Matrix | Kind::Table | Kind::Token | Kind::Lora) => None,
+        (_, Kind::Matrix | Kind::Increment | Kind::Table | Kind::Token | Kind::Lora) => None,
     }
 }
 

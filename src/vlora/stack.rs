@@ -9,7 +9,9 @@ use super::layer_map::{Increment, LayerMap};
 use super::linear::{Linear, Lora, Vector};
 use super::weight::{Delta, Weight};
 use crate::nn::{Init, Kind, LowRank, ParameterBuilder, Role, Variable};
-use crate::spec::{IncrementInit, LayerWeight, LoraSpec, Stack, Target, VloraSpec, WeightShape};
+use crate::spec::{
+    IncrementInit, LayerWeight, LoraSpec, Reference, Stack, Target, VloraSpec, WeightShape,
+};
 
 /// Builds the weights of a stack's layers, which must be built in ascending order.
 ///
@@ -104,37 +106,35 @@ impl<'a> StackBuilder<'a> {
         let name = self.stack.parameter(layer, own);
         let (output, input) = own.sides();
         let role = Role::layer(Kind::Matrix);
-        let weight = match self.increment(layer, own, &self.matrices)? {
+        let base = match self.reference(layer, own, &self.matrices)? {
+            Some((vlora, reference)) => reference.reference(vlora.detach),
             None => Weight::dense(parameters.tensor(&name, &[output, input], init, role)?),
-            Some((vlora, increment, reference)) => {
-                let reference = reference.reference(vlora.detach);
-                match increment {
-                    Increment::LowRank { rank, scale } => {
-                        let factors = Factors {
-                            name: &format!("{name}."),
-                            sides: (output, input),
-                            rank,
-                            scale,
-                            b_init: match vlora.init {
-                                IncrementInit::Authors => Init::KaimingUniform { fan_in: output },
-                                IncrementInit::Lora => Init::Zeros,
-                            },
-                            kind: Kind::Matrix,
-                        };
-                        reference.plus(Delta::LowRank(factors.build(parameters)?))
-                    }
-                    Increment::Full => {
-                        let name = format!("{name}.delta");
-                        let delta =
-                            parameters.tensor(&name, &[output, input], Init::Zeros, role)?;
-                        reference.plus(Delta::Full(delta))
-                    }
-                    Increment::Shared | Increment::Vector => reference,
-                }
+        };
+        let weight = match self.increment(layer, own) {
+            Some((vlora, Increment::LowRank { rank, scale })) => {
+                let factors = Factors {
+                    name: &format!("{name}."),
+                    sides: (output, input),
+                    rank,
+                    scale,
+                    b_init: match vlora.init {
+                        IncrementInit::Authors => Init::KaimingUniform { fan_in: output },
+                        IncrementInit::Lora => Init::Zeros,
+                    },
+                    kind: Kind::Increment,
+                };
+                base.clone().plus(Delta::LowRank(factors.build(parameters)?))
             }
+            Some((_, Increment::Full)) => {
+                let (name, role) = (format!("{name}.delta"), Role::layer(Kind::Increment));
+                let delta = parameters.tensor(&name, &[output, input], Init::Zeros, role)?;
+                base.clone().plus(Delta::Full(delta))
+            }
+            Some((_, Increment::Shared | Increment::Vector)) | None => base.clone(),
         };
         if self.map.is_reference(layer) {
-            self.matrices.insert((layer, own.target.clone()), weight.clone());
+            let added_to = if self.adds_to_base(layer) { base } else { weight.clone() };
+            self.matrices.insert((layer, own.target.clone()), added_to);
         }
         Ok(weight)
     }
@@ -154,35 +154,51 @@ impl<'a> StackBuilder<'a> {
             WeightShape::Matrix { .. } => bail!("{name} is not a vector of {}", self.stack.name),
         };
         let (name, role) = (self.stack.parameter(layer, own), Role::layer(kind));
-        let vector = match self.increment(layer, own, &self.vectors)? {
+        let base = match self.reference(layer, own, &self.vectors)? {
+            Some((vlora, reference)) => reference.reference(vlora.detach),
             None => Vector::plain(parameters.tensor(&name, &[size], init, role)?),
-            Some((vlora, Increment::Shared, reference)) => reference.reference(vlora.detach),
-            Some((vlora, _, reference)) => {
+        };
+        let vector = match self.increment(layer, own) {
+            Some((_, Increment::Shared)) | None => base.clone(),
+            Some(_) => {
                 let name = format!("{name}.A");
-                let increment = parameters.tensor(&name, &[size], Init::Zeros, role)?;
-                reference.reference(vlora.detach).plus(increment)
+                base.clone().plus(parameters.tensor(&name, &[size], Init::Zeros, role)?)
             }
         };
         if self.map.is_reference(layer) {
-            self.vectors.insert((layer, own.target.clone()), vector.clone());
+            let added_to = if self.adds_to_base(layer) { base } else { vector.clone() };
+            self.vectors.insert((layer, own.target.clone()), added_to);
         }
         Ok(vector)
     }
 
-    /// A layer's increment on a weight, with the reference weight; None where the layer owns the
-    /// weight.
-    fn increment<'r, W>(
+    /// Whether what others add to is this layer's weight without its own increment.
+    fn adds_to_base(&self, layer: usize) -> bool {
+        let is_base = self.vlora.is_some_and(|vlora| vlora.reference == Reference::Base);
+        is_base && self.map.reference(layer).is_none()
+    }
+
+    /// A layer's own increment on a weight; None where it has none, and where every layer owns the weight.
+    fn increment(&self, layer: usize, own: &LayerWeight) -> Option<(&'a VloraSpec, Increment)> {
+        let vlora = self.vlora.filter(|_| self.map.has_increment(layer))?;
+        Some((vlora, Increment::of(own, vlora)?))
+    }
+
+    /// The weight that a layer adds to; None where the layer owns the weight.
+    fn reference<'r, W>(
         &self,
         layer: usize,
         own: &LayerWeight,
         references: &'r References<W>,
-    ) -> Result<Option<(&'a VloraSpec, Increment, &'r W)>> {
+    ) -> Result<Option<(&'a VloraSpec, &'r W)>> {
         let (Some(vlora), Some(reference)) = (self.vlora, self.map.reference(layer)) else {
             return Ok(None);
         };
-        let Some(increment) = Increment::of(own, vlora) else { return Ok(None) };
+        if Increment::of(own, vlora).is_none() {
+            return Ok(None);
+        }
         match references.get(&(reference, own.target.clone())) {
-            Some(weight) => Ok(Some((vlora, increment, weight))),
+            Some(weight) => Ok(Some((vlora, weight))),
             None => bail!(
                 "layer {layer} of {} was built before layer {reference}, whose {} it adds to",
                 self.stack.name,

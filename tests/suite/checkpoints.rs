@@ -69,7 +69,7 @@ fn each_import_is_the_model_that_its_program_has() {
         }
         assert_eq!(model.pool == Pool::Mean, settings["pool"] == "mean");
         if let Some(vlora) = &checkpoint.vlora {
-            assert_eq!(Some(vlora.compound_size as f64), number("compound_size"));
+            assert_eq!(vlora.compound_size.map(|size| size as f64), number("compound_size"));
             assert_eq!(vlora.rank, Rank::Of(number("rank").unwrap() as usize));
             assert_eq!((Some(vlora.alpha), vlora.detach), (number("alpha"), true));
             assert_eq!(vlora.reference, Reference::Base);

@@ -395,7 +395,7 @@ fn a_bert_folder_is_read_and_written() {
             "intermediate.dense", "attention.output.dense.bias", "output.LayerNorm.weight"]}"#,
     )
     .unwrap();
-    let (compounds, kept) = checkpoint.compressed(&vlora).unwrap();
+    let (compounds, kept) = checkpoint.compressed(&vlora, None).unwrap();
     assert_eq!(kept.len(), 2 * 5);
     check(&compounds);
     check(&compounds.materialised().unwrap());

@@ -38,6 +38,7 @@ mod oracle;
 mod precision;
 mod report;
 mod runs;
+mod sharing;
 #[cfg(unix)]
 mod slurm;
 mod specs;

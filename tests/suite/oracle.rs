@@ -203,6 +203,14 @@ fn every_other_reading_equals_pytorch() {
     }
 }
 
+/// Every way of sharing layers, with increments and without, with more shared than matrices.
+#[test]
+fn every_way_of_sharing_equals_pytorch() {
+    for name in ["sequence", "cycle", "cycle-reversed", "all", "all-previous", "list", "ends"] {
+        check(&format!("map-{name}.safetensors"));
+    }
+}
+
 #[test]
 fn lora_equals_pytorch() {
     for name in ["dense", "vlora", "vlora-head-norms", "previous-biases"] {

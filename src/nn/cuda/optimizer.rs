@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::backend::CudaBackend;
 use super::launch::{Arg, Grid, THREADS};
-use crate::nn::descriptors::Update;
+use crate::nn::descriptors::{Update, UpdateGroup};
 
 /// Values per part, as in `kernels/optimizer.cu`.
 const PART: usize = 4096;
@@ -17,7 +17,7 @@ pub struct AdamWSlot<'a> {
     pub second: &'a Tensor,
     /// Its copy in bf16.
     pub copy: Option<&'a Tensor>,
-    pub decays: bool,
+    pub group: UpdateGroup,
 }
 
 /// Parameters that a GPU updates at once: a table of their addresses, and their division into parts. Valid
@@ -32,7 +32,7 @@ pub struct MultiTensorAdamW {
     sizes: Vec<usize>,
 }
 
-/// Words per entry of the table: four addresses, a count, a flag.
+/// Words per entry of the table: four addresses, a count, a group.
 const ENTRY: usize = 6;
 
 impl MultiTensorAdamW {
@@ -60,7 +60,7 @@ impl MultiTensorAdamW {
                 words.push(backend.address(tensor)?);
             }
             words.push(p.copy.map_or(Ok(0), |copy| backend.address(copy))?);
-            words.extend([size as u64, u64::from(p.decays)]);
+            words.extend([size as u64, p.group as u64]);
             parts.extend((0..size.div_ceil(PART)).flat_map(|part| [i as u32, part as u32]));
         }
         let count = parts.len() / 2;
@@ -131,6 +131,8 @@ impl MultiTensorAdamW {
                 Arg::Float(update.keep),
                 Arg::Float(update.rate),
                 Arg::Float(update.correct2),
+                Arg::Float(update.increment_keep),
+                Arg::Float(update.increment_rate),
             ],
         )?;
         Ok(norm)

@@ -9,7 +9,7 @@ use super::emulation::{self, Order};
 use super::optimizer::{AdamWSlot, MultiTensorAdamW};
 use super::product::{ByColumns, Matrix, Product, bias_launch, product_launch};
 use crate::nn::ops::{self, Dropout, Epilogue, Mask, Weights};
-use crate::nn::{Init, LowRank, StepKey, Update, Variable, composed};
+use crate::nn::{Init, LowRank, StepKey, Update, UpdateGroup, Variable, composed};
 use crate::random::{Purpose, Stream};
 
 /// Where a test computes.
@@ -600,10 +600,15 @@ fn dropout_matches_the_cpu(on: &On) {
     }
 }
 
-/// Three updates of parameters of several parts, with and without weight decay, clipping, a copy and a
-/// gradient.
+/// Three updates of parameters of several parts, with and without weight decay, as increments, with and
+/// without clipping, a copy and a gradient.
 fn adamw_matches_the_cpu(on: &On) {
     let sizes = [1, 300, 4096, 9000];
+    let group = |i: usize| match i {
+        2 => UpdateGroup::Plain,
+        3 => UpdateGroup::Increment,
+        _ => UpdateGroup::Decayed,
+    };
     let device = on.device();
     let there = |t: &Tensor| t.to_device(&device).unwrap().copy().unwrap();
     let zeros = |n: usize| Tensor::zeros(n, DType::F32, &device).unwrap();
@@ -623,7 +628,7 @@ fn adamw_matches_the_cpu(on: &On) {
                 first,
                 second,
                 copy: (i != 1).then_some(copy),
-                decays: i != 2,
+                group: group(i),
             })
             .collect();
         let table = on.run(|| MultiTensorAdamW::of(&updated)).unwrap().expect("a backend");
@@ -643,12 +648,13 @@ fn adamw_matches_the_cpu(on: &On) {
                 keep: 0.999,
                 rate: 0.02 * step as f32,
                 correct2: 3.0 / step as f32,
+                increment_keep: 0.99,
+                increment_rate: 0.3 * step as f32,
             };
             for (i, g) in gradients.iter().enumerate() {
                 let Some(g) = g else { continue };
                 let [p, m, v] = &want[i];
-                let keep = if i == 2 { 1.0 } else { update.keep };
-                crate::nn::adamw_update(Update { keep, ..update }, p, m, v, g).unwrap();
+                crate::nn::adamw_update(update.of(group(i)), p, m, v, g).unwrap();
             }
             let gradients: Vec<_> = gradients.iter().map(|g| g.as_ref().map(there)).collect();
             let got = on.run(|| table.update(update, &gradients, limit)).unwrap();

@@ -16,4 +16,31 @@ pub struct Update {
     pub rate: f32,
     /// 1 / (1 − β₂ᵗ).
     pub correct2: f32,
+    /// `keep` and `rate` of increments, which may decay and move otherwise.
+    pub increment_keep: f32,
+    pub increment_rate: f32,
+}
+
+/// Which of the coefficients apply to a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateGroup {
+    /// No weight decay.
+    Plain = 0,
+    /// With weight decay.
+    Decayed = 1,
+    /// Those of increments.
+    Increment = 2,
+}
+
+impl Update {
+    /// `keep` and `rate` of a parameter.
+    pub fn of(self, group: UpdateGroup) -> Update {
+        match group {
+            UpdateGroup::Plain => Update { keep: 1.0, ..self },
+            UpdateGroup::Decayed => self,
+            UpdateGroup::Increment => {
+                Update { keep: self.increment_keep, rate: self.increment_rate, ..self }
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod curves;
 mod effects;
 mod energy;
 mod field;
+mod layer_map;
 mod layers;
 mod legend;
 mod marks;
@@ -27,6 +28,7 @@ const CONFUSION: &str = "confusion";
 const CURVES: &str = "learning-curves";
 const EFFECTS: &str = "effects";
 const LAYERS: &str = "layers";
+const LAYER_MAP: &str = "layer-map";
 const PARAMETERS: &str = "metric-vs-parameters";
 const RANK: &str = "metric-vs-rank";
 
@@ -44,7 +46,7 @@ pub fn file_names(summary: &Summary) -> impl Iterator<Item = String> {
     let fields: BTreeSet<String> =
         summary.arms.iter().flat_map(|arm| flatten(&arm.variant.spec).into_keys()).collect();
     let against = fields.into_iter().filter_map(|field| chart_name(&field));
-    let charts = [CONFUSION, CURVES, EFFECTS, LAYERS, PARAMETERS, RANK]
+    let charts = [CONFUSION, CURVES, EFFECTS, LAYERS, LAYER_MAP, PARAMETERS, RANK]
         .map(String::from)
         .into_iter()
         .chain(against);
@@ -79,14 +81,17 @@ pub fn draw_all(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<Char
             add(&mut files, &title, &name, lines.size(), &lines)?;
         }
     }
+    if let Some(maps) = layer_map::LayerMaps::new(summary) {
+        let title = "Which layers use one weight";
+        add(&mut files, title, LAYER_MAP, maps.size(), &maps)?;
+    }
     if let Some(layers) = layers::layer_readouts(summary) {
-        let title = "What the head would answer after each layer: mean over seeds, in a band from the \
-                     smallest to the largest";
-        add(&mut files, title, LAYERS, layers.size(), &layers)?;
+        let title = format!("What the head would answer after each layer: {}", layers.lines());
+        add(&mut files, &title, LAYERS, layers.size(), &layers)?;
     }
     if let Some(curves) = curves::learning_curves(summary) {
-        let title = "Learning curves: mean over seeds, in a band from the smallest to the largest";
-        add(&mut files, title, CURVES, curves.size(), &curves)?;
+        let title = format!("Learning curves: {}", curves.lines());
+        add(&mut files, &title, CURVES, curves.size(), &curves)?;
     }
     if let Some(matrices) = confusion::Matrices::new(summary, folder)? {
         let title = "Confusion matrices over all seeds: how often each class was predicted, in percent \

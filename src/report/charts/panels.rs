@@ -29,10 +29,20 @@ pub struct Series {
     pub points: Vec<(f64, f64, f64, f64)>,
 }
 
+/// The bands of more arms would hide one another.
+const MOST_BANDS: usize = 6;
 /// Width of both panels together, in pixels.
 const PANELS_WIDTH: u32 = 840;
 
 impl Panels {
+    /// What the lines are, for a title.
+    pub fn lines(&self) -> &'static str {
+        match self.panels.iter().all(|panel| panel.series.len() <= MOST_BANDS) {
+            true => "mean over seeds, in a band from the smallest to the largest",
+            false => "mean over seeds",
+        }
+    }
+
     /// Width and height in pixels, with room for the legend.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = self.legend.size();
@@ -82,12 +92,14 @@ impl Panel {
         let mut chart = ChartBuilder::on(area)
             .caption(chart_text(&self.title), style.bold(15))
             .margin(style.px(10))
+            .margin_right(style.px(16))
             .x_label_area_size(style.px(40))
             .y_label_area_size(style.px(44))
             .build_cartesian_2d(x, y)?;
         let whole = |v: f64| if v.fract() == 0.0 { format!("{v:.0}") } else { String::new() };
         style.axes(&mut chart, area, self.x_title, "", Some(&whole))?;
-        for s in &self.series {
+        let banded = if self.series.len() > MOST_BANDS { &[] } else { &self.series[..] };
+        for s in banded {
             let band: Vec<_> = s.points.iter().map(|p| (p.0, p.2, p.3)).collect();
             style.band(&mut chart, &band, s.look)?;
         }

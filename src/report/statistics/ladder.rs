@@ -67,7 +67,8 @@ impl Ladder {
     }
 
     /// The number of parameters at which the ladder has the mean of `values`, which are of the
-    /// ladder's seeds. The interval is symmetric in the logarithm.
+    /// ladder's seeds. The interval is symmetric in the logarithm. It may reach
+    /// beyond the ladder, which says no more than that the size may be there.
     pub fn equivalent(&self, values: &[f64]) -> (Place, Option<Interval>) {
         let place = self.curve(None).place(mean_without(values, None));
         let Place::At(size) = place else { return (place, None) };
@@ -83,7 +84,8 @@ impl Ladder {
 
     /// How many parameters of a model of the ladder one additional parameter is worth: the difference
     /// of the equivalent sizes of `values` and `without`, over the `parameters` that the model of
-    /// `values` has more. None where one of both lies beyond the ladder.
+    /// `values` has more. None where one of both lies beyond the ladder; without an interval where one
+    /// may lie there.
     pub fn exchange_rate(
         &self,
         values: &[f64],
@@ -99,8 +101,18 @@ impl Ladder {
             Some((size(values)? - size(without)?) / parameters)
         };
         let value = rate(None)?;
-        let interval = jackknife(values.len(), value, |left_out| rate(Some(left_out)));
+        // Where a size may be beyond the ladder, nothing is known of how far.
+        let is_known = |values: &[f64]| self.equivalent(values).1.is_some_and(|i| self.holds(i));
+        let interval = (is_known(values) && is_known(without))
+            .then(|| jackknife(values.len(), value, |left_out| rate(Some(left_out))))
+            .flatten();
         Some(Estimate { value, interval })
+    }
+
+    /// Whether an interval of sizes lies on the ladder.
+    fn holds(&self, interval: Interval) -> bool {
+        let ends = self.sizes.first().zip(self.sizes.last());
+        ends.is_some_and(|(least, most)| *least <= interval.low && interval.high <= *most)
     }
 
     /// Points of the curve (parameters, value), from the first rung to the last.
@@ -295,8 +307,12 @@ mod tests {
         let ladder = ladder([0.1, 0.3, 0.4, 0.45]);
         let rate = ladder.exchange_rate(&[0.4; 3], &[0.3; 3], 50.0).unwrap();
         assert!((rate.value - 4.0).abs() < 1e-6, "{rate:?}");
-        let rate = ladder.exchange_rate(&three(0.4), &three(0.3), 50.0).unwrap();
+        let near = |value: f64| [value - 0.001, value, value + 0.001];
+        let rate = ladder.exchange_rate(&near(0.4), &near(0.3), 50.0).unwrap();
         assert!(rate.interval.unwrap().contains(4.0));
+        // One of both may lie beyond the ladder.
+        let rate = ladder.exchange_rate(&[0.35, 0.53, 0.44], &near(0.3), 50.0).unwrap();
+        assert_eq!(rate.interval, None);
     }
 
     #[test]

@@ -26,6 +26,63 @@ pub struct StartSpec {
     /// ids of runs without a choice stay.
     #[serde(default, skip_serializing_if = "PositionEmbedding::is_auto")]
     pub position_embedding: PositionEmbedding,
+    /// Where dense weights become shared ones: what a shared weight is. This and the next are left out at
+    /// their defaults, too.
+    #[serde(default, skip_serializing_if = "BaseInit::is_first")]
+    pub base_init: BaseInit,
+    /// The same: what the increments are.
+    #[serde(default, skip_serializing_if = "StartIncrements::is_svd")]
+    pub increments: StartIncrements,
+}
+
+/// Which of the dense weights of the layers that use a shared weight it becomes (arXiv 2410.20672).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseInit {
+    /// That of the layer which uses it first.
+    #[default]
+    First,
+    /// The mean over all layers that use it.
+    Average,
+    /// Shared weights become those of layers at equal distances, the first and the last among them.
+    Stepwise,
+    /// Shared weights become those of the lowest layers.
+    Lower,
+}
+
+/// What increments start as where dense weights become shared ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartIncrements {
+    /// The truncated singular value decomposition of what the shared weight lacks.
+    #[default]
+    Svd,
+    /// A Kaiming-uniform from the seed, B zero.
+    Lora,
+    /// A and B Kaiming-uniform from the seed.
+    Authors,
+}
+
+impl BaseInit {
+    pub fn is_first(&self) -> bool {
+        *self == BaseInit::First
+    }
+
+    /// As specs write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            BaseInit::First => "first",
+            BaseInit::Average => "average",
+            BaseInit::Stepwise => "stepwise",
+            BaseInit::Lower => "lower",
+        }
+    }
+}
+
+impl StartIncrements {
+    pub fn is_svd(&self) -> bool {
+        *self == StartIncrements::Svd
+    }
 }
 
 impl StartSpec {

@@ -26,6 +26,13 @@ pub struct TrainingSpec {
     pub warmup_ratio: f64,
     /// Decoupled; not applied to biases, norms, positions and the class token.
     pub weight_decay: f64,
+    /// Peak learning rate of the factors and matrices of increments; None is `learning_rate`. It follows
+    /// the same schedule. This and the next are left out at their defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub increment_learning_rate: Option<f64>,
+    /// Their weight decay; None is `weight_decay`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub increment_weight_decay: Option<f64>,
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
@@ -47,6 +54,8 @@ impl Default for TrainingSpec {
             min_learning_rate_ratio: 0.0,
             warmup_ratio: 0.05,
             weight_decay: 0.05,
+            increment_learning_rate: None,
+            increment_weight_decay: None,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,

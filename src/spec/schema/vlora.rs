@@ -2,14 +2,34 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Target;
+use super::{IncrementOn, LayerUse, Reference, Sharing, Target, VectorGroup, layer_uses};
 
 /// How the layers of a compound get their weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VloraSpec {
-    /// Layers a compound, the dense one included; divides `model.depth`.
-    pub compound_size: usize,
+    /// Layers that use one weight, the one that owns it included. None where `layers` says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compound_size: Option<usize>,
+    /// Which layers use one weight. This and the fields down to `also_share` are left out at their
+    /// defaults, so that ids of runs without them stay.
+    #[serde(default, skip_serializing_if = "Sharing::is_sequence")]
+    pub sharing: Sharing,
+    /// For each layer, the number of the weight that it uses, in place of `compound_size` and `sharing`.
+    /// Each number but the first new one has appeared before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<usize>>,
+    /// So many layers at the beginning have weights of their own, as in a dense model.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keep_first: usize,
+    /// So many layers at the end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keep_last: usize,
+    #[serde(default, skip_serializing_if = "IncrementOn::is_others")]
+    pub increment_on: IncrementOn,
+    /// Vectors that layers share, too, without an increment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_share: Vec<VectorGroup>,
     /// Rank of every target without its own rank.
     pub rank: Rank,
     /// An increment is scaled by `alpha / rank`.
@@ -28,6 +48,87 @@ pub struct VloraSpec {
     pub targets: Vec<TargetSpec>,
 }
 
+impl VloraSpec {
+    /// Compounds with the authors' choices, and no targets yet.
+    pub fn new(compound_size: usize, rank: Rank) -> VloraSpec {
+        VloraSpec {
+            compound_size: Some(compound_size),
+            sharing: Sharing::default(),
+            layers: None,
+            keep_first: 0,
+            keep_last: 0,
+            increment_on: IncrementOn::default(),
+            also_share: Vec::new(),
+            rank,
+            alpha: one(),
+            reference: Reference::default(),
+            detach: yes(),
+            init: IncrementInit::default(),
+            targets: Vec::new(),
+        }
+    }
+}
+
+impl VloraSpec {
+    /// What the layers of a stack of `depth` do.
+    pub fn uses(&self, depth: usize) -> Vec<LayerUse> {
+        layer_uses(&self.weights(depth), self.reference, self.increment_on)
+    }
+
+    /// Whether any target has an increment at all.
+    pub fn has_increments(&self) -> bool {
+        self.targets.iter().any(|own| own.rank.unwrap_or(self.rank) != Rank::Of(0))
+    }
+
+    /// The weights that the layers of a stack use, and which of them add an increment: `0 1 0+ 1+`.
+    pub fn drawing(&self, depth: usize) -> String {
+        let plus = |layer: &LayerUse| {
+            if layer.has_increment && self.has_increments() { "+" } else { "" }
+        };
+        let layers = self.uses(depth);
+        let drawn = layers.iter().map(|layer| format!("{}{}", layer.weight, plus(layer)));
+        drawn.collect::<Vec<_>>().join(" ")
+    }
+
+    /// For each layer of a stack of `depth`, the number of the weight that it uses. Numbers appear in
+    /// order: the first use of each new one is the smallest number not used before. A list of another
+    /// length, and a spec without compounds and list, leave every further layer a weight of its own.
+    pub fn weights(&self, depth: usize) -> Vec<usize> {
+        let mut weights = match (&self.layers, self.compound_size) {
+            (Some(list), _) => list.iter().copied().take(depth).collect(),
+            (None, None | Some(0)) => Vec::new(),
+            (None, Some(size)) => {
+                let first = self.keep_first.min(depth);
+                let last = self.keep_last.min(depth - first);
+                let shared = self.sharing.weights(depth - first - last, size);
+                let shared = shared.into_iter().map(|weight| first + weight);
+                (0..first).chain(shared).collect::<Vec<usize>>()
+            }
+        };
+        let mut next = weights.iter().max().map_or(0, |most| most + 1);
+        weights.resize_with(depth, || {
+            next += 1;
+            next - 1
+        });
+        weights
+    }
+
+    /// Whether all layers form compounds of one size, in a row, with an increment on each layer but the
+    /// first: the authors' package has no other.
+    pub fn has_plain_compounds(&self, depth: usize) -> bool {
+        let Some(size) = self.compound_size else { return false };
+        let is_plain = self.sharing.is_sequence() && self.keep_first == 0 && self.keep_last == 0;
+        is_plain
+            && self.increment_on.is_others()
+            && self.also_share.is_empty()
+            && size > 0
+            && depth.is_multiple_of(size)
+    }
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
 fn one() -> f64 {
     1.0
 }
@@ -58,17 +159,6 @@ impl TargetSpec {
     pub fn plain(target: impl Into<Target>) -> TargetSpec {
         TargetSpec { target: target.into(), rank: None, alpha: None }
     }
-}
-
-/// What an increment adds to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reference {
-    /// The compound's first layer (the authors' code).
-    #[default]
-    Base,
-    /// The layer before (the paper's text).
-    Previous,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,16 +3,18 @@
 use super::check::Check;
 use crate::spec::error::SpecError;
 use crate::spec::node::Node;
-use crate::spec::schema::{LoraSpec, ModelSpec, Rank, Target, VloraSpec};
+use crate::spec::schema::{
+    LayerWeight, LoraSpec, ModelSpec, Rank, Target, VectorGroup, VloraSpec, WeightShape,
+};
 use crate::spec::wording::one_of;
 
 /// VLoRA's fields.
 pub fn vlora(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
-    check.that(
-        "vlora.compound_size",
-        vlora.compound_size >= 1 && model.depth().is_multiple_of(vlora.compound_size),
-        format!("a divisor of model.depth, {}", model.depth()),
-    )?;
+    sharing(vlora, model, check)?;
+    for (i, group) in vlora.also_share.iter().enumerate() {
+        let is_new = !vlora.also_share[..i].contains(group);
+        check.that(&format!("vlora.also_share[{i}]"), is_new, "each group once")?;
+    }
     check.positive("vlora.alpha", vlora.alpha)?;
     check.that("vlora.targets", !vlora.targets.is_empty(), "at least one weight")?;
     for (i, own) in vlora.targets.iter().enumerate() {
@@ -23,6 +25,12 @@ pub fn vlora(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), 
         if weight.is_vector() {
             let plain = own.rank.is_none() && own.alpha.is_none();
             check.that(&field, plain, "no rank and no alpha: a vector's increment has neither")?;
+            let shared = is_shared(&weight, vlora);
+            check.that(
+                &field,
+                !shared,
+                "a weight that `vlora.also_share` does not share already",
+            )?;
             continue;
         }
         let (rank, field) = match own.rank {
@@ -37,6 +45,72 @@ pub fn vlora(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Whether a vector is shared without an increment.
+fn is_shared(weight: &LayerWeight, vlora: &VloraSpec) -> bool {
+    vlora.also_share.contains(&match weight.shape {
+        WeightShape::Norm { .. } => VectorGroup::Norms,
+        WeightShape::Bias { .. } => VectorGroup::Biases,
+        WeightShape::Matrix { .. } => return false,
+    })
+}
+
+/// Which layers use one weight.
+fn sharing(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
+    let depth = model.depth();
+    if let Some(list) = &vlora.layers {
+        for (field, given) in [
+            ("compound_size", vlora.compound_size.is_some()),
+            ("sharing", !vlora.sharing.is_sequence()),
+            ("keep_first", vlora.keep_first > 0),
+            ("keep_last", vlora.keep_last > 0),
+        ] {
+            let expected = "no such field, since `layers` says which layers use one weight";
+            check.that(&format!("vlora.{field}"), !given, expected)?;
+        }
+        let expected = format!("a number for each of the {depth} layers of model.depth");
+        check.that("vlora.layers", list.len() == depth, expected)?;
+        let mut next = 0;
+        for (layer, weight) in list.iter().enumerate() {
+            let expected = match next {
+                0 => "0, the first weight".to_string(),
+                _ => {
+                    format!("a weight used before, 0 to {}, or the next new one, {next}", next - 1)
+                }
+            };
+            check.that(&format!("vlora.layers[{layer}]"), *weight <= next, expected)?;
+            next = next.max(weight + 1);
+        }
+        return Ok(());
+    }
+    let kept = vlora.keep_first + vlora.keep_last;
+    for (field, n) in [("keep_first", vlora.keep_first), ("keep_last", vlora.keep_last)] {
+        let expected = format!("together with the other end fewer than model.depth, {depth}");
+        check.that(&format!("vlora.{field}"), n == 0 || kept < depth, expected)?;
+    }
+    let Some(size) = vlora.compound_size else {
+        return Err(SpecError::new("the field `compound_size` is missing")
+            .expected(
+                "a value for `vlora.compound_size`, how many layers use one weight, or `vlora.layers` with \
+                 the weight of each",
+            )
+            .at(check.origin("vlora")));
+    };
+    // Compounds of one size are the rule. Other ways of sharing are defined for any number of layers.
+    let shared = depth - kept;
+    match vlora.sharing.is_sequence() && kept == 0 {
+        true => check.that(
+            "vlora.compound_size",
+            size >= 1 && depth.is_multiple_of(size),
+            format!("a divisor of model.depth, {depth}"),
+        ),
+        false => check.that(
+            "vlora.compound_size",
+            (1..=shared).contains(&size),
+            format!("a whole number from 1 to {shared}, the layers that share"),
+        ),
+    }
 }
 
 /// Checks the names of targets in increments that a run does not use. `section` is where `vlora`

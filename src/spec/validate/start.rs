@@ -27,6 +27,13 @@ pub fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         start.position_embedding == PositionEmbedding::Auto || run.model.as_vit().is_some(),
         "`auto`: texts have no image size that positions could be resampled to",
     )?;
+    // Without shared layers there is nothing that they could be about.
+    for (field, is_default) in
+        [("base_init", start.base_init.is_first()), ("increments", start.increments.is_svd())]
+    {
+        let expected = "no such field in an arm without `method: vlora`";
+        check.that(&format!("start.{field}"), is_default || run.vlora.is_some(), expected)?;
+    }
     let sources = [
         ("arm", start.arm.as_deref()),
         ("checkpoint", start.checkpoint.as_deref()),

@@ -5,9 +5,7 @@ use super::*;
 use crate::models::vit::Vit;
 use crate::nn::{Mode, ParameterBuilder, ParameterStore, Role};
 use crate::random::{Purpose, Stream};
-use crate::spec::{
-    Architecture, IncrementInit, ModelSpec, Pool, Rank, Reference, TargetSpec, VitSpec,
-};
+use crate::spec::{Architecture, IncrementOn, ModelSpec, Pool, Rank, Sharing, TargetSpec, VitSpec};
 use crate::vlora::singular_values;
 
 /// The matrices of a layer.
@@ -30,15 +28,8 @@ fn model(depth: usize) -> VitSpec {
 }
 
 fn spec(compound_size: usize, rank: Rank, reference: Reference, alpha: f64) -> VloraSpec {
-    VloraSpec {
-        compound_size,
-        rank,
-        alpha,
-        reference,
-        detach: true,
-        init: IncrementInit::Authors,
-        targets: MATRICES.map(TargetSpec::plain).to_vec(),
-    }
+    let targets = MATRICES.map(TargetSpec::plain).to_vec();
+    VloraSpec { alpha, reference, targets, ..VloraSpec::new(compound_size, rank) }
 }
 
 fn normal(shape: &[usize], name: &str, seed: u64) -> Tensor {
@@ -135,7 +126,7 @@ proptest! {
             let weights = ModelSpec::Vit(model(depth)).weights();
             vlora.targets = weights.into_iter().map(|w| TargetSpec::plain(w.target)).collect();
         }
-        let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora).unwrap();
+        let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora, Compression::default()).unwrap();
         prop_assert_eq!(kept.len(), vlora.targets.len() * (depth - depth / size));
         for k in &kept {
             prop_assert!(k.energy_kept > 1.0 - 1e-9 && k.relative_error < 1e-4, "{:?}", k);
@@ -163,7 +154,7 @@ proptest! {
         let mut before: Option<Vec<Kept>> = None;
         for rank in 0..=8 {
             let vlora = spec(size, Rank::Of(rank), Reference::Base, alpha);
-            let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora).unwrap();
+            let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora, Compression::default()).unwrap();
             for (i, k) in kept.iter().enumerate() {
                 prop_assert!((0.0..=1.0).contains(&k.energy_kept));
                 if let Some(before) = &before {
@@ -198,7 +189,7 @@ proptest! {
     ) {
         let dense = dense(depth, seed);
         let vlora = spec(size, Rank::Of(0), reference, 1.0);
-        let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora).unwrap();
+        let (converted, kept) = compress(&dense, &model(depth).stacks(), &vlora, Compression::default()).unwrap();
         prop_assert!(kept.iter().all(|k| k.energy_kept == 0.0 && k.rank == Rank::Of(0)));
         let mut shared = dense.clone();
         for (layer, target) in (0..depth).flat_map(|l| MATRICES.map(|t| (l, t))) {
@@ -255,7 +246,8 @@ fn a_chain_of_rank_one_steps_is_exact_at_rank_one() {
     for reference in [Reference::Base, Reference::Previous] {
         let mut vlora = spec(depth, Rank::Of(1), reference, 2.0);
         vlora.targets = vec![TargetSpec::plain("attn.proj")];
-        let (_, kept) = compress(&dense, &model(depth).stacks(), &vlora).unwrap();
+        let (_, kept) =
+            compress(&dense, &model(depth).stacks(), &vlora, Compression::default()).unwrap();
         assert_eq!(kept.len(), 3);
         for k in kept {
             assert!(k.energy_kept > 1.0 - 1e-9 && k.relative_error < 1e-5, "{k:?}");
@@ -268,8 +260,13 @@ fn equal_layers_are_exact_at_any_rank() {
     let mut dense = dense(2, 3);
     dense.insert("blocks.1.mlp.fc1.weight".into(), dense["blocks.0.mlp.fc1.weight"].clone());
     for rank in [Rank::Of(0), Rank::Of(2), Rank::Full] {
-        let (now, kept) =
-            compress(&dense, &model(2).stacks(), &spec(2, rank, Reference::Base, 1.0)).unwrap();
+        let (now, kept) = compress(
+            &dense,
+            &model(2).stacks(),
+            &spec(2, rank, Reference::Base, 1.0),
+            Compression::default(),
+        )
+        .unwrap();
         let fc1 = kept.iter().find(|k| k.target.name() == "mlp.fc1").unwrap();
         assert_eq!((fc1.energy_kept, fc1.relative_error), (1.0, 0.0));
         if let Rank::Of(2) = rank {
@@ -285,7 +282,8 @@ fn a_parameter_store_loads_the_converted_weights() {
     let dense = dense(4, 1);
     let mut vlora = spec(2, Rank::Of(2), Reference::Previous, 1.0);
     vlora.targets.push(TargetSpec::plain("norm1.bias"));
-    let (converted, _) = compress(&dense, &model(4).stacks(), &vlora).unwrap();
+    let (converted, _) =
+        compress(&dense, &model(4).stacks(), &vlora, Compression::default()).unwrap();
     let mut store = ParameterStore::new(0, Device::Cpu);
     Vit::new(&model(4), Some(&vlora), None, &mut store).unwrap();
     store.load(&converted).unwrap();
@@ -296,7 +294,7 @@ fn weights_that_cannot_be_converted_are_refused_by_name() {
     let message = |change: &dyn Fn(&mut BTreeMap<String, Tensor>), vlora: &VloraSpec| {
         let mut dense = dense(2, 1);
         change(&mut dense);
-        compress(&dense, &model(2).stacks(), vlora).unwrap_err().to_string()
+        compress(&dense, &model(2).stacks(), vlora, Compression::default()).unwrap_err().to_string()
     };
     let plain = spec(2, Rank::Of(2), Reference::Base, 1.0);
     let name = "blocks.1.mlp.fc1.weight";
@@ -316,6 +314,119 @@ fn weights_that_cannot_be_converted_are_refused_by_name() {
     assert!(message(&increment, &plain).contains("hold an increment"));
     let zero = message(&|_| (), &VloraSpec { alpha: 0.0, ..plain.clone() });
     assert!(zero.contains("scaled by 0"), "{zero}");
-    let none = message(&|_| (), &VloraSpec { compound_size: 0, ..plain });
+    let none = message(&|_| (), &VloraSpec { compound_size: Some(0), ..plain });
     assert!(none.contains("at least one layer"), "{none}");
+}
+
+/// Any way of sharing six layers.
+fn maps() -> impl Strategy<Value = VloraSpec> {
+    let sharing =
+        prop::sample::select(vec![Sharing::Sequence, Sharing::Cycle, Sharing::CycleReversed]);
+    let on = prop::sample::select(vec![IncrementOn::Others, IncrementOn::All]);
+    (1..=6usize, sharing, on, reference(), 0..2usize, 0..2usize).prop_map(
+        |(size, sharing, increment_on, reference, keep_first, keep_last)| VloraSpec {
+            sharing,
+            increment_on,
+            keep_first,
+            keep_last,
+            ..spec(size, Rank::Of(8), reference, 2.0)
+        },
+    )
+}
+
+fn bases() -> impl Strategy<Value = BaseInit> {
+    use BaseInit::*;
+    prop::sample::select(vec![First, Average, Stepwise, Lower])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the shared weights are, decomposed increments of full rank make up for them. Only owners
+    /// without an increment of their own become another layer's weight.
+    #[test]
+    fn increments_of_full_rank_make_up_for_any_base(
+        vlora in maps(),
+        base in bases(),
+        seed in any::<u64>(),
+    ) {
+        let depth = 6;
+        let dense = dense(depth, seed);
+        let how = Compression { base, increments: StartIncrements::Svd };
+        let (converted, _) = compress(&dense, &model(depth).stacks(), &vlora, how).unwrap();
+        let [stack] = &model(depth).stacks()[..] else { panic!("one stack") };
+        let map = LayerMap::of(stack, Some(&vlora));
+        for target in MATRICES {
+            let all = materialised(depth, &vlora, &converted, target);
+            for (layer, weight) in all.iter().enumerate() {
+                let want = &dense[&format!("blocks.{layer}.{target}.weight")];
+                let is_exact = map.has_increment(layer) || !map.is_reference(layer) || base == BaseInit::First;
+                prop_assert!(!is_exact || apart(weight, want) < 1e-4, "{target} of layer {layer}");
+            }
+        }
+        if base == BaseInit::First || vlora.increment_on == IncrementOn::All {
+            let want = logits(depth, None, &dense);
+            prop_assert!(apart(&logits(depth, Some(&vlora), &converted), &want) < 1e-4);
+        }
+    }
+
+    /// Of all shared weights, the mean has the smallest summed squared distance to the layers'.
+    #[test]
+    fn the_mean_is_the_nearest_shared_weight(vlora in maps(), seed in any::<u64>()) {
+        let depth = 6;
+        let dense = dense(depth, seed);
+        let vlora = VloraSpec { rank: Rank::Of(0), ..vlora };
+        let distance = |base: BaseInit| -> f64 {
+            let how = Compression { base, increments: StartIncrements::Svd };
+            let (converted, _) = compress(&dense, &model(depth).stacks(), &vlora, how).unwrap();
+            let of = |target: &str| -> f64 {
+                let all = materialised(depth, &vlora, &converted, target);
+                let squares = all.iter().enumerate().map(|(layer, weight)| {
+                    let want = &dense[&format!("blocks.{layer}.{target}.weight")];
+                    norm(&(weight - want).unwrap()).unwrap().powi(2)
+                });
+                squares.sum()
+            };
+            MATRICES.iter().map(|target| of(target)).sum()
+        };
+        let least = distance(BaseInit::Average);
+        for other in [BaseInit::First, BaseInit::Stepwise, BaseInit::Lower] {
+            prop_assert!(least <= distance(other) * (1.0 + 1e-6), "{other:?}");
+        }
+    }
+}
+
+#[test]
+fn shared_weights_are_those_of_the_chosen_layers() {
+    let depth = 6;
+    let dense = dense(depth, 1);
+    let chosen = |vlora: &VloraSpec, base: BaseInit| -> Vec<usize> {
+        let how = Compression { base, increments: StartIncrements::Lora };
+        let (converted, kept) = compress(&dense, &model(depth).stacks(), vlora, how).unwrap();
+        assert!(kept.is_empty() && !converted.keys().any(|name| is_increment(name)));
+        let name = |layer: usize| format!("blocks.{layer}.mlp.fc1.weight");
+        let owners = (0..depth).filter(|layer| converted.contains_key(&name(*layer)));
+        let of = |owner: usize| {
+            let value = &converted[&name(owner)];
+            (0..depth).find(|layer| apart(&dense[&name(*layer)], value) == 0.0).unwrap()
+        };
+        owners.map(of).collect()
+    };
+    let sequence = spec(2, Rank::Of(2), Reference::Base, 1.0);
+    let cycle = VloraSpec { sharing: Sharing::Cycle, ..sequence.clone() };
+    let ends = VloraSpec { keep_first: 1, keep_last: 1, ..cycle.clone() };
+    for (vlora, base, want) in [
+        (&sequence, BaseInit::First, [0, 2, 4].as_slice()),
+        (&sequence, BaseInit::Lower, &[0, 1, 2]),
+        (&sequence, BaseInit::Stepwise, &[0, 3, 5]),
+        (&cycle, BaseInit::First, &[0, 1, 2]),
+        (&cycle, BaseInit::Lower, &[0, 1, 2]),
+        (&cycle, BaseInit::Stepwise, &[0, 3, 5]),
+        // The ends stay as they are.
+        (&ends, BaseInit::Stepwise, &[0, 1, 4, 5]),
+        (&ends, BaseInit::Lower, &[0, 1, 2, 5]),
+        (&spec(6, Rank::Of(2), Reference::Base, 1.0), BaseInit::Stepwise, &[0]),
+    ] {
+        assert_eq!(chosen(vlora, base), want, "{base:?} {:?}", vlora.weights(depth));
+    }
 }

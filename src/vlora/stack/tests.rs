@@ -21,7 +21,7 @@ fn stack(depth: usize) -> Stack {
 fn spec(reference: Reference, detach: bool, init: IncrementInit) -> VloraSpec {
     let targets = vec![TargetSpec::plain("mlp.fc1")];
     let rank = Rank::Of(2);
-    VloraSpec { compound_size: 3, rank, alpha: 1.5, reference, detach, init, targets }
+    VloraSpec { alpha: 1.5, reference, detach, init, targets, ..VloraSpec::new(3, rank) }
 }
 
 /// The linear layer `name` of each of six layers, in a new store.

@@ -2,13 +2,13 @@
 // parameters. Nothing waits for the host.
 #include "common.cuh"
 
-// A parameter with its moments. `copy` is its copy in bf16, or null. `decays` says whether weight decay
-// applies.
+// A parameter with its moments. `copy` is its copy in bf16, or null. `group` is 0 without weight decay, 1 with
+// it, and 2 for an increment, which may have another one, and another rate.
 struct Parameter {
     float *value, *first, *second;
     bf16* copy;
     unsigned long long count;
-    int decays, unused;
+    int group, unused;
 };
 
 // A block's part: the values of parameter `which` from part * PART on.
@@ -60,20 +60,21 @@ EXPORT(norm_of_squares)
 // The update of src/nn/cpu/adamw.rs. `limit` clips like PyTorch's clip_grad_norm_; 0 means no clipping.
 KERNEL adamw(const Parameter* parameters, const Part* parts, const float* const* gradients,
              const float* norm, float limit, float beta1, float beta2, float epsilon, float keep,
-             float rate, float correct2) {
+             float rate, float correct2, float increment_keep, float increment_rate) {
     const Part part = parts[blockIdx.x];
     const Parameter p = parameters[part.which];
     const float* g = gradients[part.which];
     if (!g) return;
     const float scale = limit > 0.f ? fminf(1.f, limit / (norm[0] + 1e-6f)) : 1.f;
-    const float kept = p.decays ? keep : 1.f;
+    const float kept = p.group == 2 ? increment_keep : p.group == 1 ? keep : 1.f;
+    const float own_rate = p.group == 2 ? increment_rate : rate;
     const unsigned long long from = (unsigned long long)(part.part) * PART;
     for (int i = threadIdx.x; i < PART && from + i < p.count; i += blockDim.x) {
         const unsigned long long at = from + i;
         const float gradient = g[at] * scale;
         const float m = beta1 * p.first[at] + (1.f - beta1) * gradient;
         const float v = beta2 * p.second[at] + (1.f - beta2) * gradient * gradient;
-        const float value = kept * p.value[at] - rate * m / (sqrtf(v * correct2) + epsilon);
+        const float value = kept * p.value[at] - own_rate * m / (sqrtf(v * correct2) + epsilon);
         p.first[at] = m;
         p.second[at] = v;
         p.value[at] = value;

@@ -1,0 +1,82 @@
+//! An arm's runs, as they are read from their evidence.
+
+use super::comparison::Comparison;
+use super::statistics::Spread;
+use crate::results::{
+    Assessment, EpochRecord, Provenance, Readout, RunResult, StartRecord, VariantRecord,
+    Verification, Weights,
+};
+
+/// One arm at one sweep point, over its seeds.
+#[derive(Clone, Debug)]
+pub struct ArmSummary {
+    pub variant: VariantRecord,
+    pub runs: Vec<FinishedRun>,
+    /// Failed runs: seed and reason.
+    pub failures: Vec<(u64, String)>,
+    /// Finished runs whose evidence is not as they left it. They count for nothing.
+    pub damaged: Vec<DamagedRun>,
+    pub unfinished: usize,
+    pub test: Option<Spread>,
+    /// Validation metric of the epochs whose weights were tested; None if any run has none.
+    pub validation: Option<Spread>,
+    /// Against the baseline; None for the baseline itself, and without a seed that both have finished.
+    pub comparison: Option<Comparison>,
+    /// 1 − parameters / the baseline's; None for the baseline itself.
+    pub reduction: Option<f64>,
+}
+
+/// A finished run whose evidence is not as it left it.
+#[derive(Clone, Debug)]
+pub struct DamagedRun {
+    pub id: String,
+    pub seed: u64,
+    /// Names the file, and says what is wrong with it and what helps.
+    pub reason: String,
+}
+
+/// A finished run's evidence.
+#[derive(Clone, Debug)]
+pub struct FinishedRun {
+    pub id: String,
+    pub seed: u64,
+    pub result: RunResult,
+    /// Whether the tested weights are present. A report does not need them.
+    pub weights: Weights,
+    pub epochs: Vec<EpochRecord>,
+    /// Validation metric of the epoch whose weights were tested.
+    pub validation: Option<f64>,
+    /// Recomputed from its outcomes on the test split.
+    pub assessment: Assessment,
+    pub(super) learned: bool,
+    pub provenance: Provenance,
+    /// Present if the run starts from other weights.
+    pub start: Option<StartRecord>,
+    /// What came of repeating it; None if nobody has.
+    pub verification: Option<Verification>,
+    /// What its layers read; None if nobody has looked.
+    pub readout: Option<Readout>,
+}
+
+impl FinishedRun {
+    /// Whether it is better on the test split than the best constant answer. True if none is known.
+    pub fn learned(&self) -> bool {
+        self.learned
+    }
+
+    /// The metric of the best constant answer on its test examples.
+    pub fn trivial_value(&self) -> Option<f64> {
+        self.assessment.trivial.map(|trivial| trivial.value)
+    }
+}
+
+impl ArmSummary {
+    /// Finished runs that did not learn.
+    pub fn not_learned(&self) -> impl Iterator<Item = &FinishedRun> {
+        self.runs.iter().filter(|run| !run.learned())
+    }
+
+    pub fn seeds(&self) -> Vec<u64> {
+        self.runs.iter().map(|run| run.seed).collect()
+    }
+}
