@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use vlora::data::images::Size;
 use vlora::data::{Augmenter, ImageData};
-use vlora::nn::ops::{self, Dropout, Epilogue, Mask, Weights};
+use vlora::nn::ops::{self, Dropout, Epilogue, Gelu, Mask, Weights};
 use vlora::nn::{Init, LowRank, StepKey, Update, Variable, adamw_update};
 use vlora::random::{Purpose, Stream};
 
@@ -63,14 +63,14 @@ fn operations(c: &mut Criterion) {
         ops::linear(&t[0], w, Some(&t[2]), then)
     };
     measure(c, "linear 192 to 768", &dense, &[], |t| linear(t, Epilogue::None));
-    measure(c, "linear 192 to 768, gelu", &dense, &[], |t| linear(t, Epilogue::Gelu));
+    measure(c, "linear 192 to 768, gelu", &dense, &[], |t| linear(t, Epilogue::Gelu(Gelu::Exact)));
     measure(c, "increment of rank 8, 192 to 768", &increment, &[1], |t| linear(t, Epilogue::None));
     measure(c, "layer norm", &[&[rows, DIM], &[DIM], &[DIM]], &[], |t| {
         ops::layer_norm(&t[0], &t[1], &t[2], 1e-6)
     });
-    measure(c, "gelu", &[&[rows, wide]], &[], |t| ops::gelu(&t[0]));
+    measure(c, "gelu", &[&[rows, wide]], &[], |t| ops::gelu(&t[0], Gelu::Exact));
     measure(c, "self-attention, 3 heads", &[&[BATCH, TOKENS, 3 * DIM]], &[], |t| {
-        ops::self_attention(&t[0], 3, TOKENS, &Mask::default())
+        ops::self_attention(&t[0], 3, TOKENS, &Mask::default(), None)
     });
     let kernel: [&[usize]; 4] = [&[DIM, 3, 4, 4], &[DIM], &[1, 1, DIM], &[1, TOKENS, DIM]];
     let images = tensor(&[BATCH, 3, 32, 32]);

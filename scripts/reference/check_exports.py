@@ -7,6 +7,9 @@ Exports tests/fixtures/checkpoints/authors.safetensors, loads each export in its
 and compares the logits with those of the authors' package on the original. An export back to the
 package's own layout computes nothing: every tensor must come back bit by bit.
 
+Does the same with transformers' GPT-2 in tests/fixtures/decoder/gpt2, exported as it is, and as
+compounds whose increments keep everything.
+
 Then trains a tiny model on the embedded images, exports it for transformers, and has
 AutoImageProcessor and the model there classify the test images from their PNG bytes: every
 prediction and loss must be the one that the run recorded, and every class called by its name.
@@ -34,6 +37,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "tests/fixtures/checkpoints"
 ORIGINAL = FOLDER / "authors.safetensors"
 MOST = 1e-5
+GPT2 = ROOT / "tests/fixtures/decoder"
 EMBEDDED = ROOT / "src/hub/embedded/fashion-mnist-mini/test.parquet"
 TINY = """
 task: image-classification
@@ -81,6 +85,16 @@ def in_transformers(folder, _settings, more=()):
         raise Failure(f"transformers: {problems}")
     model.eval()
     return model if more else lambda images: model(images).logits
+
+
+def gpt2(folder):
+    model, loading = transformers.GPT2LMHeadModel.from_pretrained(
+        folder, output_loading_info=True, local_files_only=True
+    )
+    problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
+    if problems:
+        raise Failure(f"transformers: {problems}")
+    return model.eval()
 
 
 def trained(program, scratch):
@@ -197,6 +211,21 @@ def main():
         print(f"{'export':<26} {'':<4}  max relative difference of logits, at most {MOST:.0e}")
         row("timm", lambda: logits("timm", "timm.safetensors", in_timm))
         row("hf-vit", lambda: logits("hf-vit", "hf-vit", in_transformers))
+
+        def language(compounds):
+            source, out = GPT2 / "gpt2", scratch / f"gpt2-{compounds}"
+            if compounds > 1:
+                whole = scratch / "compounds.safetensors"
+                options = ["--compound-size", str(compounds), "--rank", "12", "--out", whole]
+                vlora(program, "compress", source, *options)
+                source = whole
+            vlora(program, "export", source, "--to", "hf-gpt2", "--out", out)
+            expected = load_file(GPT2 / "expected.safetensors")
+            apart = relative(gpt2(out)(expected["ids"]).logits, expected["logits"])
+            return f"{apart:.1e}", apart <= MOST
+
+        row("hf-gpt2", lambda: language(1))
+        row("hf-gpt2 from compounds", lambda: language(2))
         row("authors", lambda: logits("authors", "authors.safetensors", in_the_package))
         row("authors, the tensors", tensors)
 

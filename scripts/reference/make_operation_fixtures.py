@@ -10,6 +10,7 @@ src/nn/ops/tests/pytorch.rs compares.
 
 import json
 import pathlib
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +91,9 @@ def embeddings(tensors, cases):
 
 
 def activations(tensors, cases):
-    for name, f in [("gelu", F.gelu), ("tanh", torch.tanh), ("relu", F.relu)]:
+    by_tanh = partial(F.gelu, approximate="tanh")
+    functions = {"gelu": F.gelu, "tanh": torch.tanh, "relu": F.relu, "gelu-tanh": by_tanh}
+    for name, f in functions.items():
         x = torch.cat([torch.linspace(-12, 12, 97), torch.randn(36)]).requires_grad_()
         case(f(x), tensors, name, x=x)
         cases[name] = {}

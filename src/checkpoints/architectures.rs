@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::base::{
     ACTIVATIONS, Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig,
-    EncoderDecoderKind, StackConfig, VitConfig,
+    EncoderDecoderKind, Gpt2Config, StackConfig, VitConfig,
 };
 use super::fields::Fields;
 use super::timm_config;
@@ -20,7 +20,7 @@ use crate::spec::nearest;
 type Read = fn(&Fields) -> Result<BaseModel>;
 
 /// `model_type`, the prefix of its classes in transformers, and the reader of its fields.
-const KINDS: [(&str, &str, Read); 10] = [
+const KINDS: [(&str, &str, Read); 11] = [
     ("vit", "ViT", vit),
     ("bert", "Bert", |f| bert(f, BertKind::Bert)),
     ("roberta", "Roberta", |f| bert(f, BertKind::Roberta)),
@@ -28,13 +28,14 @@ const KINDS: [(&str, &str, Read); 10] = [
     ("camembert", "Camembert", |f| bert(f, BertKind::Roberta)),
     ("electra", "Electra", |f| bert(f, BertKind::Electra)),
     ("distilbert", "DistilBert", distilbert),
+    ("gpt2", "GPT2", gpt2),
     ("marian", "Marian", marian),
     ("t5", "T5", t5),
     ("mt5", "MT5", t5),
 ];
 
-const SUPPORTED: &str = "vit, bert or distilbert, which can be trained; roberta, xlm-roberta, \
-                         camembert or electra, which `vlora spectrum` reads; marian, t5 or mt5, \
+const SUPPORTED: &str = "vit, bert, distilbert or gpt2, which can be trained; roberta, \
+                         xlm-roberta, camembert or electra, which `vlora spectrum` reads; marian, t5 or mt5, \
                          which are recognised";
 
 // Ranges far beyond any real model. A damaged number is reported before memory is allocated for it.
@@ -86,7 +87,11 @@ fn no_architecture(fields: &Fields) -> Fault {
 }
 
 fn activation(fields: &Fields, name: &str) -> Result<Activation> {
-    let text = fields.text_or(name, "gelu")?;
+    activation_or(fields, name, "gelu")
+}
+
+fn activation_or(fields: &Fields, name: &str, default: &str) -> Result<Activation> {
+    let text = fields.text_or(name, default)?;
     let known = ACTIVATIONS.iter().find(|(known, _)| *known == text);
     known.map(|(_, activation)| *activation).ok_or_else(|| {
         let names = ACTIVATIONS.map(|(name, _)| name).join(", ");
@@ -355,13 +360,16 @@ const HARMLESS_TO_TEXTS: [&str; 8] = [
     "seq_classif_dropout",
 ];
 
+/// The activations that this project's Transformers for texts have.
+const MLP_ACTIVATIONS: &str = "`gelu`, `gelu_new` or `relu`";
+
 /// The first field of the description that this project's text encoder does not support.
 fn unsupported_text(fields: &Fields, act: (&str, Activation)) -> Option<Unsupported> {
     let no = |field: &str, found: String, expected: &str| {
         Some(Unsupported { field: field.into(), found, expected: expected.into() })
     };
-    if !matches!(act.1, Activation::Gelu | Activation::Relu) {
-        return no(act.0, act.1.to_string(), "`gelu` or `relu`");
+    if act.1.of_mlp().is_none() {
+        return no(act.0, act.1.to_string(), MLP_ACTIVATIONS);
     }
     let positions = fields.get("position_embedding_type").filter(|kind| *kind != "absolute");
     if let Some(positions) = positions {
@@ -431,6 +439,98 @@ fn distilbert(fields: &Fields) -> Result<BaseModel> {
         class_names,
         unsupported: unsupported_text(fields, ("activation", hidden_act)),
     }))
+}
+
+/// Fields of GPT-2's description that define what the model computes. Each is read here.
+const GPT2: [&str; 17] = [
+    "activation_function",
+    "add_cross_attention",
+    "attn_pdrop",
+    "embd_pdrop",
+    "layer_norm_epsilon",
+    "model_type",
+    "n_embd",
+    "n_head",
+    "n_inner",
+    "n_layer",
+    "n_positions",
+    "reorder_and_upcast_attn",
+    "resid_pdrop",
+    "scale_attn_by_inverse_layer_idx",
+    "scale_attn_weights",
+    "tie_word_embeddings",
+    "vocab_size",
+];
+
+/// Fields that do not change what GPT-2 computes. They are about other heads, and `n_ctx` is an older
+/// name of `n_positions`.
+const HARMLESS_TO_GPT2: [&str; 11] = [
+    "id2label",
+    "label2id",
+    "n_ctx",
+    "num_labels",
+    "problem_type",
+    "pruned_heads",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
+];
+
+fn gpt2(fields: &Fields) -> Result<BaseModel> {
+    let n_embd = fields.whole("n_embd", WIDTHS)?;
+    let activation_function = activation_or(fields, "activation_function", "gelu_new")?;
+    let dropout = fields.share_or("resid_pdrop", 0.1)?;
+    let embedded = fields.share_or("embd_pdrop", 0.1)?;
+    let inner = fields.get("n_inner").map(|_| fields.whole("n_inner", WIDTHS)).transpose()?;
+    Ok(BaseModel::Gpt2(Gpt2Config {
+        vocab_size: fields.whole("vocab_size", ROWS)?,
+        n_positions: fields.whole_or("n_positions", ROWS, 1024)?,
+        n_embd,
+        n_layer: fields.whole("n_layer", LAYERS)?,
+        n_head: heads(fields, "n_head", ("n_embd", n_embd))?,
+        n_inner: inner,
+        activation_function,
+        layer_norm_epsilon: fields.positive_or("layer_norm_epsilon", 1.0, 1e-5)?,
+        dropout,
+        attn_pdrop: fields.share_or("attn_pdrop", 0.1)?,
+        tied: fields.flag_or("tie_word_embeddings", true)?,
+        unsupported: unsupported_gpt2(fields, activation_function, (dropout, embedded))?,
+    }))
+}
+
+/// The first field of the description that this project's decoder does not support. `dropout` are the
+/// rates of the residual stream and of the embedding.
+fn unsupported_gpt2(
+    fields: &Fields,
+    activation: Activation,
+    dropout: (f64, f64),
+) -> Result<Option<Unsupported>> {
+    let no = |field: &str, found: String, expected: String| {
+        Ok(Some(Unsupported { field: field.into(), found, expected }))
+    };
+    if activation.of_mlp().is_none() {
+        return no("activation_function", activation.to_string(), MLP_ACTIVATIONS.into());
+    }
+    let flags = [
+        ("scale_attn_weights", true),
+        ("scale_attn_by_inverse_layer_idx", false),
+        ("add_cross_attention", false),
+    ];
+    for (field, wanted) in flags {
+        if fields.flag_or(field, wanted)? != wanted {
+            return no(field, (!wanted).to_string(), wanted.to_string());
+        }
+    }
+    let (residual, embedded) = dropout;
+    if residual != embedded {
+        return no("embd_pdrop", embedded.to_string(), format!("{residual}, as resid_pdrop"));
+    }
+    let Some((field, value)) = fields.unknown(&[&GPT2, &HARMLESS, &HARMLESS_TO_GPT2]) else {
+        return Ok(None);
+    };
+    no(field, value.to_string(), UNKNOWN_FIELD.into())
 }
 
 fn marian(fields: &Fields) -> Result<BaseModel> {

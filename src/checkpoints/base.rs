@@ -5,6 +5,7 @@
 //! | `vit` | Vision Transformer | train, import, spectrum |
 //! | none, but timm's `architecture` | timm's Vision Transformer | train, import, spectrum |
 //! | `bert`, `distilbert` | BERT-like encoder | train, import, spectrum |
+//! | `gpt2` | decoder | train, import, spectrum |
 //! | `roberta`, `xlm-roberta`, `camembert`, `electra` | BERT-like encoder | spectrum |
 //! | `marian` | encoder-decoder, Helsinki-NLP's translation models | recognised |
 //! | `t5`, `mt5` | encoder-decoder with relative positions | recognised |
@@ -15,6 +16,7 @@ use std::path::Path;
 use super::timm_config::TimmConfig;
 use super::unsupported::Unsupported;
 use crate::error::{Fault, Result};
+use crate::spec::MlpActivation;
 
 /// A base model's description.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,7 @@ pub enum BaseModel {
     Vit(VitConfig),
     Timm(Box<TimmConfig>),
     Bert(BertConfig),
+    Gpt2(Gpt2Config),
     EncoderDecoder(EncoderDecoderConfig),
 }
 
@@ -70,6 +73,34 @@ pub struct BertConfig {
     pub class_names: Vec<String>,
     /// The first field that this project's model does not support.
     pub unsupported: Option<Unsupported>,
+}
+
+/// GPT-2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gpt2Config {
+    pub vocab_size: usize,
+    pub n_positions: usize,
+    pub n_embd: usize,
+    pub n_layer: usize,
+    pub n_head: usize,
+    /// Width of the MLP; None is four times `n_embd`.
+    pub n_inner: Option<usize>,
+    pub activation_function: Activation,
+    pub layer_norm_epsilon: f64,
+    /// Dropout rate of the activations in training.
+    pub dropout: f64,
+    pub attn_pdrop: f64,
+    /// Whether the output layer's matrix is the word embedding.
+    pub tied: bool,
+    /// The first field that this project's model does not support.
+    pub unsupported: Option<Unsupported>,
+}
+
+impl Gpt2Config {
+    /// Width of the MLP.
+    pub fn hidden(&self) -> usize {
+        self.n_inner.unwrap_or(4 * self.n_embd)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,12 +191,24 @@ impl BaseModel {
         }
     }
 
+    /// GPT-2. Errors if this program cannot train it; `path` names the description.
+    pub fn gpt2(&self, path: &Path) -> Result<&Gpt2Config> {
+        self.trainable(path)?;
+        match self {
+            BaseModel::Gpt2(gpt2) => Ok(gpt2),
+            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
+                .found(self)
+                .expected("that of a decoder, model_type `gpt2`")
+                .into()),
+        }
+    }
+
     /// Errors if this program cannot train the model; `path` names the description.
     pub fn trainable(&self, path: &Path) -> Result<()> {
         let fault = || {
             Fault::of_file(path, "models of this kind cannot be trained or imported yet")
                 .found(self)
-                .expected("a model_type of `vit`, `bert` or `distilbert`")
+                .expected("a model_type of `vit`, `bert`, `distilbert` or `gpt2`")
         };
         match self {
             BaseModel::Vit(VitConfig { unsupported, .. }) => match unsupported {
@@ -183,6 +226,10 @@ impl BaseModel {
                 (_, Some(unsupported)) => Err(unsupported.fault(path).into()),
                 (BertKind::Bert | BertKind::DistilBert, None) => Ok(()),
             },
+            BaseModel::Gpt2(gpt2) => match &gpt2.unsupported {
+                Some(unsupported) => Err(unsupported.fault(path).into()),
+                None => Ok(()),
+            },
             BaseModel::EncoderDecoder(_) => Err(fault().into()),
         }
     }
@@ -192,8 +239,30 @@ impl BaseModel {
         match self {
             BaseModel::Vit(_) | BaseModel::Timm(_) => None,
             BaseModel::Bert(bert) => Some(bert.vocab_size),
+            BaseModel::Gpt2(gpt2) => Some(gpt2.vocab_size),
             BaseModel::EncoderDecoder(both) => Some(both.vocab_size),
         }
+    }
+}
+
+impl Activation {
+    /// The activation as specs name it; None if no architecture of this program has it.
+    pub fn of_mlp(self) -> Option<MlpActivation> {
+        Some(match self {
+            Activation::Gelu => MlpActivation::Gelu,
+            Activation::GeluTanh => MlpActivation::GeluTanh,
+            Activation::Relu => MlpActivation::Relu,
+            Activation::Silu => return None,
+        })
+    }
+}
+
+/// The name of an activation in descriptions.
+pub fn activation_name(activation: MlpActivation) -> &'static str {
+    match activation {
+        MlpActivation::Gelu => "gelu",
+        MlpActivation::GeluTanh => "gelu_new",
+        MlpActivation::Relu => "relu",
     }
 }
 
@@ -231,6 +300,15 @@ impl fmt::Display for BaseModel {
                     m.vocab_size
                 )
             }
+            BaseModel::Gpt2(m) => write!(
+                f,
+                "GPT-2, {} layers, n_embd {}, {} heads, MLP {}, vocabulary {}",
+                m.n_layer,
+                m.n_embd,
+                m.n_head,
+                m.hidden(),
+                m.vocab_size
+            ),
             BaseModel::EncoderDecoder(m) => {
                 let name = match m.kind {
                     EncoderDecoderKind::Marian => "Marian",

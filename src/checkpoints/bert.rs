@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 
-use super::base::{Activation, BertConfig, BertKind};
+use super::base::{BertConfig, BertKind, activation_name};
 use super::checkpoint::Checkpoint;
 use super::classes::label_fields;
 use super::compact::file_bytes;
@@ -29,7 +29,7 @@ use super::metadata::Metadata;
 use super::read_base::read_config;
 use super::shapes::Renamed;
 use crate::error::{Error, Fault, Result};
-use crate::spec::{Architecture, EncoderSpec, MlpActivation, TextPool};
+use crate::spec::{Architecture, EncoderSpec, TextPool};
 
 /// DistilBERT's names within a layer and ours, without `.weight` and `.bias`.
 const DISTILBERT: [(&str, &str); 8] = [
@@ -176,11 +176,8 @@ fn model(renamed: &Renamed, config: &BertConfig, pool: TextPool) -> Result<Encod
         norm_eps: config.layer_norm_eps,
         dropout: config.dropout,
         attention_dropout: config.attention_dropout,
-        activation: match config.hidden_act {
-            Activation::Relu => MlpActivation::Relu,
-            // Other activations were refused before.
-            _ => MlpActivation::Gelu,
-        },
+        // Other activations were refused before.
+        activation: config.hidden_act.of_mlp().unwrap_or_default(),
     })
 }
 
@@ -278,10 +275,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let config = json!({
         "architectures": ["BertForSequenceClassification"],
         "attention_probs_dropout_prob": model.attention_dropout,
-        "hidden_act": match model.activation {
-            MlpActivation::Gelu => "gelu",
-            MlpActivation::Relu => "relu",
-        },
+        "hidden_act": activation_name(model.activation),
         "hidden_dropout_prob": model.dropout,
         "hidden_size": model.dim,
         "id2label": id2label,

@@ -16,7 +16,7 @@ use super::file::TensorFile;
 use super::metadata::Metadata;
 use super::shapes::Renamed;
 use crate::error::{Error, Fault, Result};
-use crate::spec::{Architecture, EncoderSpec, LoraSpec, ModelSpec, RunSpec, VitSpec, VloraSpec};
+use crate::spec::{Architecture, DecoderSpec, EncoderSpec, LoraSpec, ModelSpec, RunSpec, VitSpec, VloraSpec};
 
 /// The metadata's key.
 const KEY: &str = "vlora";
@@ -130,6 +130,7 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
     let head = match architecture {
         Architecture::Vit => serde_json::from_str::<Head<VitSpec>>(text).map(Head::general),
         Architecture::Encoder => serde_json::from_str::<Head<EncoderSpec>>(text).map(Head::general),
+        Architecture::Decoder => serde_json::from_str::<Head<DecoderSpec>>(text).map(Head::general),
     };
     let Head { model, vlora, lora, metadata, .. } = head.map_err(unreadable)?;
     file.only_floats(|_| false)?;

@@ -1,7 +1,7 @@
 //! A checkpoint's description for users.
 
 use super::checkpoint::Checkpoint;
-use crate::spec::{EncoderSpec, ModelSpec, Normalize, Pool, TextPool, VitSpec};
+use crate::spec::{DecoderSpec, EncoderSpec, ModelSpec, Normalize, Pool, TextPool, VitSpec};
 
 impl Checkpoint {
     /// Lines on the model, its classes and its input's normalisation, each a name and a text.
@@ -9,6 +9,7 @@ impl Checkpoint {
         let model = match &self.model {
             ModelSpec::Vit(model) => vit(model),
             ModelSpec::Encoder(model) => encoder(model),
+            ModelSpec::Decoder(model) => decoder(model),
         };
         let mut lines = vec![("model", model)];
         if !self.metadata.class_names.is_empty() {
@@ -58,6 +59,21 @@ fn encoder(model: &EncoderSpec) -> String {
         model.positions,
         model.token_types,
         model.classes
+    )
+}
+
+fn decoder(model: &DecoderSpec) -> String {
+    let biases = if model.bias { "biases" } else { "no biases" };
+    let head = if model.tied { "tied" } else { "not tied" };
+    format!(
+        "decoder, dim {}, depth {}, heads {}, MLP {}, {biases}; vocabulary {}, positions {}; output \
+         layer {head} to the word embedding",
+        model.dim,
+        model.depth,
+        model.heads,
+        model.hidden(),
+        model.vocabulary,
+        model.positions,
     )
 }
 

@@ -9,7 +9,7 @@ use super::file::TensorFile;
 use super::file_names::{CONFIG, MODEL, PREPROCESSOR, TOKENIZER};
 use super::read_base::beside;
 use super::timm::NORM_EPS as TIMM_NORM_EPS;
-use super::{authors, bert, hugging_face, timm};
+use super::{authors, bert, gpt2, hugging_face, timm};
 use crate::error::{Fault, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +24,13 @@ pub enum Form {
     HuggingFace,
     /// Hugging Face's BERT or DistilBERT.
     Bert,
+    /// Hugging Face's GPT-2.
+    Gpt2,
 }
 
 impl Form {
-    pub const ALL: [Form; 5] =
-        [Form::Compact, Form::Authors, Form::Timm, Form::HuggingFace, Form::Bert];
+    pub const ALL: [Form; 6] =
+        [Form::Compact, Form::Authors, Form::Timm, Form::HuggingFace, Form::Bert, Form::Gpt2];
 
     /// The name in command line options.
     pub fn name(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Form {
             Form::Timm => "timm",
             Form::HuggingFace => "hf-vit",
             Form::Bert => "hf-bert",
+            Form::Gpt2 => "hf-gpt2",
         }
     }
 
@@ -61,6 +64,9 @@ impl Form {
                 "Folder of Hugging Face's BERT or DistilBERT; written as a \
                  BertForSequenceClassification, increments merged into the weights"
             }
+            Form::Gpt2 => {
+                "Folder of Hugging Face's GPT2LMHeadModel; increments are merged into the weights"
+            }
         }
     }
 
@@ -70,7 +76,7 @@ impl Form {
         match self {
             Form::Compact | Form::Authors | Form::Timm => &[],
             Form::HuggingFace => &[MODEL, PREPROCESSOR, CONFIG],
-            Form::Bert => &[MODEL, TOKENIZER, CONFIG],
+            Form::Bert | Form::Gpt2 => &[MODEL, TOKENIZER, CONFIG],
         }
     }
 }
@@ -83,6 +89,7 @@ impl fmt::Display for Form {
             Form::Timm => "timm's VisionTransformer",
             Form::HuggingFace => "Hugging Face's ViTForImageClassification",
             Form::Bert => "Hugging Face's BERT or DistilBERT",
+            Form::Gpt2 => "Hugging Face's GPT-2",
         })
     }
 }
@@ -110,6 +117,9 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
     if any(&bert::is_bert_name) {
         return Ok(Form::Bert);
     }
+    if any(&gpt2::is_gpt2_name) {
+        return Ok(Form::Gpt2);
+    }
     if names.is_empty() {
         file.only_floats(|_| false)?;
         return Err(Fault::of_file(&file.path, "the file holds no weights")
@@ -121,8 +131,8 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
         .expected(
             "names as in blocks.0.attn.qkv.weight (timm), blocks.0.blocks.0.attn.qkv.weight (the \
              authors' package), vit.encoder.layer.0.attention.attention.query.weight (Hugging \
-             Face's ViT) or encoder.layer.0.attention.self.query.weight (its BERT), or this \
-             program's metadata",
+             Face's ViT), encoder.layer.0.attention.self.query.weight (its BERT) or \
+             transformer.h.0.attn.c_attn.weight (its GPT-2), or this program's metadata",
         )
         .into())
 }
@@ -145,6 +155,7 @@ impl Checkpoint {
             Form::Timm => Exported::File(timm::export(&self.materialised()?)?),
             Form::HuggingFace => Exported::Folder(hugging_face::export(&self.materialised()?)?),
             Form::Bert => Exported::Folder(bert::export(&self.materialised()?)?),
+            Form::Gpt2 => Exported::Folder(gpt2::export(&self.materialised()?)?),
         })
     }
 

@@ -7,7 +7,7 @@ use super::file::TensorFile;
 use super::form::{Form, recognise};
 use super::hints::Hints;
 use super::weights::read;
-use super::{authors, bert, compact, headless, hugging_face, timm, tokenizer};
+use super::{authors, bert, compact, gpt2, headless, hugging_face, timm, tokenizer};
 use crate::error::Result;
 
 /// A checkpoint and its origin.
@@ -40,8 +40,9 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Some(form) => form,
         None => recognise(file)?,
     };
-    // Only for Vision Transformers: the importer of text encoders adds their head itself.
-    let is_vit = !matches!(form, Form::Compact | Form::Bert);
+    // Only for Vision Transformers: the importer of text encoders adds their head itself, and a language
+    // model has no classifier.
+    let is_vit = !matches!(form, Form::Compact | Form::Bert | Form::Gpt2);
     let new_head = hints.new_head.filter(|_| is_vit);
     let completed = new_head.map(|classes| headless::with_zero_head(file, classes)).transpose()?;
     let whole = completed.as_ref().unwrap_or(file);
@@ -51,10 +52,11 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Form::Timm => timm::import(whole, hints)?,
         Form::HuggingFace => hugging_face::import(whole, hints)?,
         Form::Bert => bert::import(file, hints)?,
+        Form::Gpt2 => gpt2::import(file, hints)?,
     };
-    let tokenizer = match checkpoint.model.as_encoder() {
-        Some(_) => tokenizer::beside(&file.path)?,
-        None => None,
+    let tokenizer = match checkpoint.model.as_vit() {
+        Some(_) => None,
+        None => tokenizer::beside(&file.path)?,
     };
     let (path, sha256) = (file.path.clone(), file.sha256.clone());
     Ok(Loaded { checkpoint, form, path, sha256, tokenizer })

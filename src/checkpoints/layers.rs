@@ -5,6 +5,7 @@
 //! | timm, and this program's own | `blocks.N.attn.qkv`, `attn.proj`, `mlp.fc1`, `mlp.fc2` |
 //! | Hugging Face ViT | `encoder.layer.N.attention.attention.query`, `key`, `value`, `attention.output.dense`, `intermediate.dense`, `output.dense` |
 //! | BERT-like | the same with `attention.self.query`, `key`, `value` |
+//! | GPT-2 | `h.N.attn.c_attn`, `attn.c_proj`, `mlp.c_fc`, `mlp.c_proj`, transposed |
 //! | DistilBERT | `transformer.layer.N.attention.q_lin`, `k_lin`, `v_lin`, `attention.out_lin`, `ffn.lin1`, `ffn.lin2` |
 //!
 //! Names may have a prefix (`vit.`, `bert.`). Separate queries, keys and values are joined in this
@@ -42,7 +43,11 @@ struct Layout {
     targets: [(&'static str, &'static [&'static str]); 4],
 }
 
-const LAYOUTS: [Layout; 4] = [
+/// The layout whose matrices are \[in, out\] in transformers' files, and \[out, in\] in nanoGPT's and this
+/// program's. The shape of `attn.c_attn` tells which.
+const GPT2: &str = "GPT-2";
+
+const LAYOUTS: [Layout; 5] = [
     Layout {
         name: "timm",
         stem: "blocks.",
@@ -98,6 +103,16 @@ const LAYOUTS: [Layout; 4] = [
             ("attn.proj", &["attention.out_lin.weight"]),
             ("mlp.fc1", &["ffn.lin1.weight"]),
             ("mlp.fc2", &["ffn.lin2.weight"]),
+        ],
+    },
+    Layout {
+        name: GPT2,
+        stem: "h.",
+        targets: [
+            ("attn.qkv", &["attn.c_attn.weight"]),
+            ("attn.proj", &["attn.c_proj.weight"]),
+            ("mlp.fc1", &["mlp.c_fc.weight"]),
+            ("mlp.fc2", &["mlp.c_proj.weight"]),
         ],
     },
 ];
@@ -179,6 +194,9 @@ fn layers(file: &TensorFile) -> Result<Layers> {
     }
     // A damaged, too large number gives an error about missing layers. Nothing is allocated for it.
     let depth = deepest.saturating_add(1);
+    let packed = file.tensors.get(&layout.tensor(prefix, 0, layout.mark())).map(Tensor::dims);
+    let transposed = layout.name == GPT2
+        && matches!(packed, Some([input, output]) if *output == input.saturating_mul(3));
     let mut matrices = Vec::new();
     for (target, parts) in layout.targets {
         let mut all: Vec<Tensor> = Vec::new();
@@ -193,6 +211,7 @@ fn layers(file: &TensorFile) -> Result<Layers> {
                     .found(format!("{shapes:?}"))
                     .expected("three matrices [out, in] of one in")
             })?;
+            let whole = if transposed { whole.t()?.contiguous()? } else { whole };
             if let Some(first) = all.first().filter(|first| first.dims() != whole.dims()) {
                 return Err(Fault::of_file(&file.path, "the layers differ in shape")
                     .tensor(&name)
@@ -323,9 +342,28 @@ mod tests {
         }
     }
 
+    /// transformers' GPT-2 and nanoGPT give the same matrices.
+    #[test]
+    fn matrices_of_conv1d_are_turned() {
+        let layout = &LAYOUTS[4];
+        let plain = file(named(layout, "transformer.", 2));
+        let mut turned = plain.clone();
+        for (name, tensor) in &mut turned.tensors {
+            if name.contains(".h.") {
+                *tensor = tensor.t().unwrap().contiguous().unwrap();
+            }
+        }
+        let (want, got) = (layers(&plain).unwrap(), layers(&turned).unwrap());
+        for ((target, want), (other, got)) in want.matrices.iter().zip(&got.matrices) {
+            assert_eq!(target, other);
+            let values = |all: &[Tensor]| all[1].to_vec2::<f32>().unwrap();
+            assert_eq!(values(want), values(got), "{target}");
+        }
+    }
+
     #[test]
     fn errors_name_the_missing_or_misshapen_tensor() {
-        let [timm, _, bert, _] = &LAYOUTS;
+        let [timm, _, bert, ..] = &LAYOUTS;
         let message = |layout: &Layout, change: &dyn Fn(&mut Named)| {
             let mut tensors = named(layout, "", 3);
             change(&mut tensors);

@@ -10,6 +10,7 @@
 //! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha, labels |
 //! | timm | state dict of timm's `VisionTransformer`, dense, or its folder with `config.json` | without that file heads, labels, how it pools |
 //! | hf-bert | Hugging Face's BERT or DistilBERT with its `config.json`, dense | |
+//! | hf-gpt2 | Hugging Face's GPT-2 with its `config.json`, dense | |
 //! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
 //!
 //! Base models of the Hub are folders too. [`needed`] selects their files from a repository, and
@@ -29,6 +30,7 @@ mod fields;
 mod file;
 mod file_names;
 mod form;
+mod gpt2;
 mod headless;
 mod hints;
 mod hugging_face;
@@ -52,7 +54,7 @@ pub use adapt::{AdaptedWeights, Aligned, adapt, align, check_model, conversion, 
 pub use authors::{authors_targets, authors_tensors, construction};
 pub use base::{
     Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig, EncoderDecoderKind,
-    StackConfig, VitConfig,
+    Gpt2Config, StackConfig, VitConfig,
 };
 pub use checkpoint::Checkpoint;
 pub use classes::match_classes;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::operations::Operation;
 use super::vit::Vit;
@@ -66,6 +67,12 @@ impl Description {
                 let tokens = longest.unwrap_or(spec.positions).min(spec.positions);
                 (model.operations(batch, tokens)?, batch * tokens)
             }
+            ModelSpec::Decoder(spec) => {
+                let model = Decoder::new(spec, vlora, lora, &mut shapes)?;
+                let window = run.data.as_language().map(|data| data.window(spec.positions));
+                let tokens = window.unwrap_or(spec.positions);
+                (model.operations(batch, tokens)?, batch * tokens)
+            }
         };
         Ok(Description { parameters: shapes.parameters, inputs: inputs as u64, layers })
     }
@@ -92,6 +99,7 @@ pub fn build(
     match model {
         ModelSpec::Vit(model) => Vit::new(model, vlora, lora, parameters).map(drop),
         ModelSpec::Encoder(model) => Encoder::new(model, vlora, lora, parameters).map(drop),
+        ModelSpec::Decoder(model) => Decoder::new(model, vlora, lora, parameters).map(drop),
     }
 }
 

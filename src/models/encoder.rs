@@ -9,10 +9,10 @@ use candle_core::{Result, Tensor, bail};
 
 use super::operations::{Linear as LinearOperation, Operation};
 pub use super::transformer::Tokens;
-use super::transformer::{Activation, PostNormLayer, PostNormSizes, Sizes, TokenEmbeddings};
+use super::transformer::{PostNormLayer, PostNormSizes, Sizes, TokenEmbeddings};
 use crate::nn::ops::{self, Epilogue};
 use crate::nn::{Init, Kind, Mode, ParameterBuilder, Part, Role, Variable};
-use crate::spec::{EncoderSpec, LoraSpec, MlpActivation, RunSpec, TextPool, VloraSpec};
+use crate::spec::{EncoderSpec, LoraSpec, RunSpec, TextPool, VloraSpec};
 use crate::vlora::{Linear, StackBuilder};
 
 /// transformers' `initializer_range`, for linear weights and tables.
@@ -45,17 +45,14 @@ impl Encoder {
         parameters: &mut dyn ParameterBuilder,
     ) -> Result<Encoder> {
         let dim = spec.dim;
-        let embeddings = TokenEmbeddings::new(spec, parameters, WEIGHT_INIT)?;
+        let embeddings = TokenEmbeddings::of_encoder(spec, parameters, WEIGHT_INIT)?;
         let [stack] = &spec.stacks()[..] else { bail!("an encoder has one stack") };
         let mut stack = StackBuilder::new(stack, vlora, lora);
         let sizes = PostNormSizes {
             dim,
             heads: spec.heads,
             norm_eps: spec.norm_eps,
-            activation: match spec.activation {
-                MlpActivation::Gelu => Activation::Gelu,
-                MlpActivation::Relu => Activation::Relu,
-            },
+            activation: spec.activation.into(),
             dropout: spec.dropout,
             attention_dropout: spec.attention_dropout,
         };
@@ -67,7 +64,8 @@ impl Encoder {
             let matrix = Role::new(part, Kind::Matrix);
             let weight = parameters.tensor(&weight, &[output, dim], WEIGHT_INIT, matrix)?;
             let role = Role::new(part, Kind::Bias);
-            Ok(Linear::dense(weight, parameters.tensor(&bias, &[output], Init::Zeros, role)?))
+            let bias = parameters.tensor(&bias, &[output], Init::Zeros, role)?;
+            Ok(Linear::dense(weight, Some(bias)))
         };
         let pooler = match spec.pool {
             TextPool::Pooler => Some(linear("pooler.dense", dim, Part::Pooling)?),
@@ -87,13 +85,17 @@ impl Encoder {
     /// after each layer. The last are those of [`forward`](Self::forward) in evaluation.
     pub fn readouts(&self, texts: &Tokens) -> Result<Vec<Variable>> {
         let tokens = texts.ids.dim(1)?;
-        let mut x = self.embeddings.forward(texts, Mode::Evaluation)?;
+        let mut x = self.embed(texts, Mode::Evaluation)?;
         let mut all = vec![self.classify(&x, texts, Mode::Evaluation)?];
         for (i, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, &texts.lengths, self.needed(i, tokens), Mode::Evaluation)?;
             all.push(self.classify(&x, texts, Mode::Evaluation)?);
         }
         Ok(all)
+    }
+
+    fn embed(&self, texts: &Tokens, mode: Mode) -> Result<Variable> {
+        self.embeddings.forward(&texts.ids, texts.types.as_ref(), mode)
     }
 
     /// Tokens after a layer → logits. Unless pooling is the mean, only the first token is used.
@@ -119,7 +121,7 @@ impl Encoder {
     /// Texts → the last layer's tokens that pooling needs: all of them, or the first.
     fn encode(&self, texts: &Tokens, mode: Mode) -> Result<Variable> {
         let tokens = texts.ids.dim(1)?;
-        let mut x = self.embeddings.forward(texts, mode)?;
+        let mut x = self.embed(texts, mode)?;
         for (i, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, &texts.lengths, self.needed(i, tokens), mode)?;
         }
@@ -130,7 +132,7 @@ impl Encoder {
     /// each. Tokens beyond a text's length have no meaning.
     pub fn hidden_states(&self, texts: &Tokens) -> Result<Vec<Tensor>> {
         let tokens = texts.ids.dim(1)?;
-        let mut x = self.embeddings.forward(texts, Mode::Evaluation)?;
+        let mut x = self.embed(texts, Mode::Evaluation)?;
         let mut all = vec![x.tensor().clone()];
         for layer in &self.layers {
             x = layer.forward(&x, &texts.lengths, tokens, Mode::Evaluation)?;

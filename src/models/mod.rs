@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod closed_form;
 mod cost;
+pub mod decoder;
 mod description;
 pub mod encoder;
 pub mod encoder_decoder;

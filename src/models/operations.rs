@@ -91,8 +91,21 @@ pub struct Attention {
     pub head_size: usize,
     /// Queries, keys and values are in one tensor.
     pub packed: bool,
+    /// Query i sees only the tokens 0..=i.
+    pub causal: bool,
     /// Attention weights have dropout.
     pub dropped: bool,
+}
+
+impl Attention {
+    /// The pairs of a query and a token that it sees, in one sequence. A causal mask leaves about half of
+    /// them.
+    fn pairs(&self) -> usize {
+        match self.causal {
+            true => self.queries * (self.queries + 1) / 2,
+            false => self.queries * self.tokens,
+        }
+    }
 }
 
 impl Operation {
@@ -136,7 +149,7 @@ impl Operation {
             }
             Operation::Attention(a) => {
                 // q kᵀ and weights · v; each has two gradients.
-                let all = [a.batch, a.queries, a.tokens, a.heads, a.head_size];
+                let all = [a.batch, a.pairs(), a.heads, a.head_size];
                 let product: u128 = all.into_iter().map(|n| n as u128).product();
                 Work { forward: 2 * product, backward: 4 * product }
             }

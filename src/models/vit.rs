@@ -8,8 +8,8 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::operations::{Linear as LinearOperation, Operation};
-use super::transformer::{BlockSizes, Norm, PreNormBlock, Sizes};
-use crate::nn::ops::{self, Epilogue};
+use super::transformer::{Activation, BlockNames, BlockSizes, Norm, PreNormBlock, Sizes};
+use crate::nn::ops::{self, Epilogue, Gelu};
 use crate::nn::{Init, Kind, Mode, ParameterBuilder, Part, Role, Variable};
 use crate::spec::{LoraSpec, Pool, RunSpec, VitSpec, VloraSpec};
 use crate::vlora::{Linear, StackBuilder, Vector};
@@ -67,9 +67,19 @@ impl Vit {
         );
         let [stack] = &spec.stacks()[..] else { bail!("a Vision Transformer has one stack") };
         let mut stack = StackBuilder::new(stack, vlora, lora);
-        let sizes = BlockSizes { dim, heads: spec.heads, norm_eps: spec.norm_eps };
+        let sizes = BlockSizes {
+            dim,
+            heads: spec.heads,
+            norm_eps: spec.norm_eps,
+            activation: Activation::Gelu(Gelu::Exact),
+            causal: false,
+            dropout: 0.0,
+            attention_dropout: 0.0,
+            init: WEIGHT_INIT,
+            residual_init: WEIGHT_INIT,
+        };
         let blocks = (0..stack.depth())
-            .map(|i| PreNormBlock::new(&mut stack, parameters, i, sizes, WEIGHT_INIT))
+            .map(|i| PreNormBlock::new(&mut stack, parameters, i, &BlockNames::TIMM, sizes))
             .collect::<Result<_>>()?;
         let norm = match spec.pool {
             Pool::ClassToken => "norm",
@@ -80,12 +90,12 @@ impl Vit {
             parameters.tensor(&format!("{norm}.{part}"), &[dim], init, role).map(Vector::plain)
         };
         let (scale, shift) = (norm_part("weight", Init::Ones)?, norm_part("bias", Init::Zeros)?);
-        let norm = Norm::new(scale, shift, dim, spec.norm_eps);
+        let norm = Norm::new(scale, Some(shift), dim, spec.norm_eps);
         let role = |kind| Role::new(Part::Head, kind);
         let shape = [spec.classes, dim];
         let head = Linear::dense(
             parameters.tensor("head.weight", &shape, WEIGHT_INIT, role(Kind::Matrix))?,
-            parameters.tensor("head.bias", &[spec.classes], Init::Zeros, role(Kind::Bias))?,
+            Some(parameters.tensor("head.bias", &[spec.classes], Init::Zeros, role(Kind::Bias))?),
         );
         Ok(Vit { patches, class_token, positions, blocks, norm, pool: spec.pool, head })
     }
@@ -146,7 +156,7 @@ impl Vit {
         let (kernel, bias) = &self.patches;
         let patches = tokens - usize::from(self.class_token.is_some());
         let kernel = kernel.reshape(&[dim, kernel.tensor().elem_count() / dim.max(1)])?;
-        let embedding = LinearOperation::of(&Linear::dense(kernel, bias.clone()), batch * patches)?;
+        let embedding = LinearOperation::of(&Linear::dense(kernel, Some(bias.clone())), batch * patches)?;
         let constants = [&self.positions].into_iter().chain(&self.class_token).cloned();
         let leaves = constants.flat_map(|token| Vector::plain(token).leaves()).collect();
         let mut layers = vec![vec![

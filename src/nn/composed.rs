@@ -7,7 +7,7 @@
 use candle_core::{D, DType, Result, Tensor};
 
 use super::cpu;
-use super::descriptors::{AttentionSizes, Dropout, Epilogue, Linear, Mask};
+use super::descriptors::{AttentionSizes, Dropout, Epilogue, Gelu, Linear, Mask};
 
 /// Layer normalisation (arXiv 1607.06450) over the last axis, biased variance:
 /// `(x − mean) / √(var + eps) · weight + bias`.
@@ -33,9 +33,16 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }
 
-/// The exact GELU, `x Φ(x)`. candle's own `gelu_erf` has a derivative with six-digit constants.
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    x * (((x / 2f64.sqrt())?.erf()? + 1.0)? * 0.5)?
+/// GELU in one of its forms. candle's own `gelu_erf` has a derivative with six-digit constants.
+pub fn gelu(x: &Tensor, form: Gelu) -> Result<Tensor> {
+    let odd = match form {
+        Gelu::Exact => (x / 2f64.sqrt())?.erf()?,
+        Gelu::Tanh => {
+            let cubic = ((x.sqr()? * 0.044715)? + 1.0)?;
+            ((x * cubic)? * (2.0 / std::f64::consts::PI).sqrt())?.tanh()?
+        }
+    };
+    x * ((odd + 1.0)? * 0.5)?
 }
 
 /// A linear layer on its inputs, which are ordered as in [`Linear`].
@@ -52,7 +59,7 @@ pub fn linear(layer: &Linear, t: &[Tensor]) -> Result<Tensor> {
     let y = y.reshape(layer.dims.as_slice())?;
     match layer.epilogue {
         Epilogue::None => Ok(y),
-        Epilogue::Gelu => gelu(&y),
+        Epilogue::Gelu(form) => gelu(&y, form),
         Epilogue::Add(()) => y + &t[layer.added()],
     }
 }
@@ -68,12 +75,18 @@ pub fn patches(images: &Tensor, p: usize) -> Result<Tensor> {
 }
 
 /// Self-attention of the first `queries` tokens: qkv \[batch, tokens, 3·heads·d\] in timm's order →
-/// \[batch, queries, heads·d\].
-pub fn self_attention(qkv: &Tensor, heads: usize, queries: usize, mask: &Mask) -> Result<Tensor> {
+/// \[batch, queries, heads·d\]. `dropped` is the dropout mask of [`weights_mask`].
+pub fn self_attention(
+    qkv: &Tensor,
+    heads: usize,
+    queries: usize,
+    mask: &Mask,
+    dropped: Option<&Tensor>,
+) -> Result<Tensor> {
     let (.., width) = qkv.dims3()?;
     let width = width / 3;
     let part = |i: usize| qkv.narrow(2, i * width, width);
-    attention(&part(0)?.narrow(1, 0, queries)?, &part(1)?, &part(2)?, heads, mask, None)
+    attention(&part(0)?.narrow(1, 0, queries)?, &part(1)?, &part(2)?, heads, mask, dropped)
 }
 
 /// Attention, `dropout(softmax(q kᵀ / √d)) v` per head: queries \[batch, queries, heads·d\], keys and
@@ -253,10 +266,10 @@ mod tests {
     #[test]
     fn self_attention_value_and_gradient() {
         let qkv = random(&[2, 3, 12], "qkv");
-        check_gradient(&[&qkv], || self_attention(&qkv, 2, 3, &Mask::default()));
+        check_gradient(&[&qkv], || self_attention(&qkv, 2, 3, &Mask::default(), None));
 
         // Compare with the definition, one head at a time.
-        let got = self_attention(&qkv, 2, 3, &Mask::default()).unwrap().to_vec3::<f64>().unwrap();
+        let got = self_attention(&qkv, 2, 3, &Mask::default(), None).unwrap().to_vec3::<f64>().unwrap();
         let v = qkv.to_vec3::<f64>().unwrap();
         for (b, row, head) in [(0, 0, 0), (1, 2, 1), (0, 1, 1)] {
             let slice = |t: usize, part: usize| &v[b][t][part * 4 + head * 2..][..2];
@@ -295,9 +308,11 @@ mod tests {
     #[test]
     fn gelu_value_and_gradient() {
         let x = random(&[16], "x");
-        check_gradient(&[&x], || gelu(&x));
-        let ends = gelu(&Tensor::new(&[-40f64, 0., 40.], &Device::Cpu).unwrap()).unwrap();
-        assert_eq!(ends.to_vec1::<f64>().unwrap(), [0., 0., 40.]);
+        for form in [Gelu::Exact, Gelu::Tanh] {
+            check_gradient(&[&x], || gelu(&x, form));
+            let ends = Tensor::new(&[-40f64, 0., 40.], &Device::Cpu).unwrap();
+            assert_eq!(gelu(&ends, form).unwrap().to_vec1::<f64>().unwrap(), [0., 0., 40.]);
+        }
     }
 
     /// A query's result is the same as if only the tokens that it sees existed.
@@ -305,15 +320,15 @@ mod tests {
     fn masked_tokens_have_no_influence() {
         let qkv = random(&[2, 4, 6], "qkv");
         let mask = Mask { causal: true, lengths: Some(vec![4, 2]), ..Mask::default() };
-        check_gradient(&[&qkv], || self_attention(&qkv, 1, 4, &mask));
-        let masked = self_attention(&qkv, 1, 4, &mask).unwrap().to_vec3::<f64>().unwrap();
+        check_gradient(&[&qkv], || self_attention(&qkv, 1, 4, &mask, None));
+        let masked = self_attention(&qkv, 1, 4, &mask, None).unwrap().to_vec3::<f64>().unwrap();
         for (sequence, query, seen) in [(0, 0, 1), (0, 3, 4), (1, 1, 2), (1, 3, 2)] {
             // Only the tokens that are seen, with the query's q at the first position.
             let own = qkv.narrow(0, sequence, 1).unwrap();
             let (q, kv) = (own.narrow(1, query, 1).unwrap(), own.narrow(1, 0, seen).unwrap());
             let q = q.narrow(2, 0, 2).unwrap().broadcast_as((1, seen, 2)).unwrap();
             let alone = Tensor::cat(&[&q, &kv.narrow(2, 2, 4).unwrap()], 2).unwrap();
-            let want = self_attention(&alone, 1, 1, &Mask::default()).unwrap();
+            let want = self_attention(&alone, 1, 1, &Mask::default(), None).unwrap();
             let want = want.to_vec3::<f64>().unwrap();
             for (got, want) in masked[sequence][query].iter().zip(&want[0][0]) {
                 assert!((got - want).abs() < 1e-12, "{sequence} {query}");

@@ -51,7 +51,9 @@ pub fn materialise(
                 WeightShape::Matrix { bias, .. } => {
                     let linear = builder.linear(&mut parameters, layer, name, Init::Zeros)?;
                     put(&weight.target, linear.merged().materialise()?);
-                    put(bias, value(&linear.bias)?);
+                    if let (Some(target), Some(bias)) = (bias, &linear.bias) {
+                        put(target, value(bias)?);
+                    }
                 }
                 // Built together with its matrix.
                 WeightShape::Bias { .. } => {}

@@ -55,34 +55,36 @@ pub struct Lora {
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub weight: Weight,
-    pub bias: Vector,
+    /// None if the layer has none.
+    pub bias: Option<Vector>,
     pub lora: Option<Lora>,
 }
 
 impl Linear {
-    pub fn dense(matrix: Variable, bias: Variable) -> Linear {
-        Linear { weight: Weight::dense(matrix), bias: Vector::plain(bias), lora: None }
+    pub fn dense(matrix: Variable, bias: Option<Variable>) -> Linear {
+        Linear { weight: Weight::dense(matrix), bias: bias.map(Vector::plain), lora: None }
     }
 
     /// `epilogue(x Wᵀ + bias)`, where W includes LoRA: x \[…, in\] → \[…, out\].
     pub fn forward(&self, x: &Variable, epilogue: Epilogue, mode: Mode) -> Result<Variable> {
-        let bias = self.bias.value()?;
-        let Some(lora) = &self.lora else { return self.weight.apply(x, &bias, epilogue) };
+        let bias = self.bias.as_ref().map(Vector::value).transpose()?;
+        let bias = bias.as_ref();
+        let Some(lora) = &self.lora else { return self.weight.apply(x, bias, epilogue) };
         match mode.dropout(lora.dropout, &lora.name) {
             // A and W have different inputs, so LoRA's product cannot be folded into W.
             Some(dropout) => {
-                let y = self.weight.apply(x, &bias, Epilogue::None)?;
+                let y = self.weight.apply(x, bias, Epilogue::None)?;
                 let seen = ops::dropout(x, &dropout)?;
                 let LowRank { a, b, scale } = &lora.pair;
                 let low = ops::linear(&seen, Weights::dense(a), None, Epilogue::None)?;
                 let y = ops::add_product(&y, &low, b, *scale)?;
                 match epilogue {
                     Epilogue::None => Ok(y),
-                    Epilogue::Gelu => ops::gelu(&y),
+                    Epilogue::Gelu(form) => ops::gelu(&y, form),
                     Epilogue::Add(value) => ops::sum(&[&y, value]),
                 }
             }
-            None => self.merged().apply(x, &bias, epilogue),
+            None => self.merged().apply(x, bias, epilogue),
         }
     }
 
@@ -100,6 +102,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
+    use crate::nn::ops::Gelu;
     use crate::nn::{Init, StepKey};
     use crate::random::{Purpose, Stream};
 
@@ -113,7 +116,7 @@ mod tests {
         let (a, b) = (leaf(&[2, 40], "a"), leaf(&[2, 5], "b"));
         let pair = LowRank { a: a.clone(), b: b.clone(), scale: 0.5 };
         let (w, bias) = (leaf(&[5, 40], "w"), leaf(&[5], "bias"));
-        let frozen = Linear::dense(w.detach(), bias.detach());
+        let frozen = Linear::dense(w.detach(), Some(bias.detach()));
         (Linear { lora: Some(Lora { pair, dropout, name: "l".into() }), ..frozen }, a, b)
     }
 
@@ -152,10 +155,10 @@ mod tests {
         assert!(apart(&(sum / n as f64).unwrap(), &whole) < 0.4);
 
         // The epilogue applies to the sum of both products.
-        let ends = [Epilogue::Gelu, Epilogue::Add(&other)];
+        let ends = [Epilogue::Gelu(Gelu::Exact), Epilogue::Add(&other)];
         for (epilogue, end) in
             ends.into_iter()
-                .zip([&|y: &Variable| ops::gelu(y), &|y: &Variable| ops::sum(&[y, &other])]
+                .zip([&|y: &Variable| ops::gelu(y, Gelu::Exact), &|y: &Variable| ops::sum(&[y, &other])]
                     as [&dyn Fn(&Variable) -> Result<Variable>; 2])
         {
             let y = dropping.forward(&x, epilogue, training(1)).unwrap();

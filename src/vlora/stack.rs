@@ -53,6 +53,11 @@ impl<'a> StackBuilder<'a> {
         format!("{}.{layer}", self.stack.prefix)
     }
 
+    /// Whether the layers have a weight with this target name.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_ok()
+    }
+
     /// Builds a linear layer of layer `layer`; `name` is its target's. A dense weight starts as
     /// `init`, biases start at zero.
     pub fn linear(
@@ -67,7 +72,10 @@ impl<'a> StackBuilder<'a> {
             bail!("{name} is not a matrix of {}", self.stack.name)
         };
         let weight = self.matrix(parameters, layer, own, init)?;
-        let bias = self.vector(parameters, layer, bias.name(), Init::Zeros)?;
+        let bias = match bias {
+            Some(bias) => Some(self.vector(parameters, layer, bias.name(), Init::Zeros)?),
+            None => None,
+        };
         let lora = match self.lora.filter(|lora| lora.targets.contains(&own.target)) {
             None => None,
             Some(lora) => {

@@ -58,7 +58,7 @@ impl LinearUsage {
                 products: weight.products(),
                 summed: weight.is_sum(),
                 weight: leaves(weight.parameters()),
-                bias: layer.bias.leaves(),
+                bias: layer.bias.iter().flat_map(Vector::leaves).collect(),
                 separate_lora_rank: None,
             })
         };

@@ -47,9 +47,14 @@ impl Weight {
         self
     }
 
-    /// `epilogue(x Wᵀ + bias)`: x \[…, in\] → \[…, out\]. The factors' gradients are computed in the
+    /// `epilogue(x Wᵀ + bias)`, without `bias` if there is none: x \[…, in\] → \[…, out\]. The factors' gradients are computed in the
     /// way that [`cheapest`] expects to take less time.
-    pub fn apply(&self, x: &Variable, bias: &Variable, epilogue: Epilogue) -> Result<Variable> {
+    pub fn apply(
+        &self,
+        x: &Variable,
+        bias: Option<&Variable>,
+        epilogue: Epilogue,
+    ) -> Result<Variable> {
         let (_, input) = self.sides()?;
         let rows = x.tensor().elem_count() / input.max(1);
         self.apply_as(self.projects(rows)?, x, bias, epilogue)
@@ -60,12 +65,12 @@ impl Weight {
         &self,
         project: bool,
         x: &Variable,
-        bias: &Variable,
+        bias: Option<&Variable>,
         epilogue: Epilogue,
     ) -> Result<Variable> {
         let matrix = self.matrix()?;
         let w = Weights { matrix: &matrix, products: &self.products, project };
-        ops::linear(x, w, Some(bias), epilogue)
+        ops::linear(x, w, bias, epilogue)
     }
 
     /// Whether the factors' gradients are projected from the whole matrix's gradient, for `rows` rows
@@ -216,9 +221,9 @@ mod tests {
 
             let constant = Variable::constant(bias.clone());
             let outcomes = [false, true].map(|project| {
-                let y = weight.apply_as(project, &x, &constant, Epilogue::None).unwrap();
+                let y = weight.apply_as(project, &x, Some(&constant), Epilogue::None).unwrap();
                 // GELU makes the gradient differ from row to row.
-                let loss = ops::mean(&ops::gelu(&y).unwrap()).unwrap();
+                let loss = ops::mean(&ops::gelu(&y, ops::Gelu::Exact).unwrap()).unwrap();
                 (y, loss.backward((n * output) as f64).unwrap())
             });
             let [(want, want_grads), (y, grads)] = &outcomes;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use vlora::models::encoder::{Encoder, Tokens};
 use vlora::models::vit::Vit;
 use vlora::nn::{Frozen, Mode, ParameterStore, Variable};
-use vlora::spec::{ModelSpec, RunSpec};
+use vlora::spec::RunSpec;
 
 use crate::common::program::{folder_with, vlora};
 use crate::common::results::json;
@@ -17,10 +17,7 @@ use crate::common::texts;
 /// The run of an arm, with another depth.
 fn run_of(spec: &Spec, arm: usize, depth: usize) -> RunSpec {
     let mut run = spec.experiment().variants[arm].spec.clone();
-    match &mut run.model {
-        ModelSpec::Vit(model) => model.depth = depth,
-        ModelSpec::Encoder(model) => model.depth = depth,
-    }
+    run.model.set_depth(depth);
     run
 }
 

@@ -23,6 +23,7 @@ mod costs;
 #[cfg(feature = "cuda")]
 mod cuda_loader;
 mod data;
+mod decoder;
 mod dense_ladder;
 mod encoder;
 mod ending;

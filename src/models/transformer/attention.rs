@@ -1,7 +1,8 @@
 //! Multi-head attention with its projections (arXiv 1706.03762).
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 
+use super::residual::ResidualLinear;
 use crate::models::operations::{
     Attention as AttentionOperation, Linear as LinearOperation, Operation,
 };
@@ -9,14 +10,20 @@ use crate::nn::ops::{self, Epilogue, Mask};
 use crate::nn::{Mode, Variable};
 use crate::vlora::Linear;
 
-/// Self-attention whose queries, keys and values come from one matrix, as in timm.
+/// Self-attention whose queries, keys and values come from one matrix, as in timm and GPT-2.
 #[derive(Debug)]
 pub struct PackedSelfAttention {
     pub heads: usize,
     /// \[dim\] → \[3 · dim\]: queries, keys, values.
     pub qkv: Linear,
     /// The projection after the heads, \[dim\] → \[dim\].
-    pub proj: Linear,
+    pub proj: ResidualLinear,
+    /// Whether a token attends only to itself and to those before it.
+    pub causal: bool,
+    /// Share of the attention weights that training drops.
+    pub dropout: f64,
+    /// The layer's name, which seeds its dropout masks.
+    pub name: String,
 }
 
 impl PackedSelfAttention {
@@ -24,7 +31,21 @@ impl PackedSelfAttention {
     /// x \[batch, tokens, dim\] → \[batch, queries, dim\].
     pub fn heads(&self, x: &Variable, queries: usize, mode: Mode) -> Result<Variable> {
         let qkv = self.qkv.forward(x, Epilogue::None, mode)?;
-        ops::self_attention(&qkv, self.heads, queries, &Mask::default())
+        let mask = Mask { causal: self.causal, ..Mask::default() };
+        let dropout = mode.dropout(self.dropout, &self.name);
+        ops::self_attention(&qkv, self.heads, queries, &mask, dropout.as_ref())
+    }
+
+    /// The heads' result for new tokens at the end of sequences, in evaluation: x \[batch, new, dim\] →
+    /// \[batch, new, dim\]. They also attend to the tokens that `cache` holds, which takes the new ones.
+    pub fn next(&self, x: &Variable, cache: &mut KeysAndValues) -> Result<Variable> {
+        let qkv = self.qkv.forward(x, Epilogue::None, Mode::Evaluation)?;
+        let width = qkv.tensor().dim(2)? / 3;
+        let part = |i: usize| qkv.tensor().narrow(2, i * width, width)?.contiguous();
+        let past = cache.tokens()?;
+        let [k, v] = cache.extended([part(1)?, part(2)?])?.map(Variable::constant);
+        let mask = Mask { causal: self.causal, past, ..Mask::default() };
+        ops::attention([&Variable::constant(part(0)?), &k, &v], self.heads, &mask, None)
     }
 
     /// The operations of [`heads`](Self::heads) for sequences of these sizes.
@@ -39,9 +60,32 @@ impl PackedSelfAttention {
             heads: self.heads,
             head_size,
             packed: true,
-            dropped: false,
+            causal: self.causal,
+            dropped: self.dropout > 0.0,
         };
         Ok([Operation::Linear(qkv), Operation::Attention(heads)])
+    }
+}
+
+/// The keys and values of a layer's tokens so far, \[batch, tokens, dim\] each. It begins empty.
+#[derive(Debug, Default)]
+pub struct KeysAndValues(Option<[Tensor; 2]>);
+
+impl KeysAndValues {
+    /// Number of tokens of each sequence.
+    fn tokens(&self) -> Result<usize> {
+        self.0.as_ref().map_or(Ok(0), |[keys, _]| keys.dim(1))
+    }
+
+    /// Appends those of new tokens, and returns all.
+    fn extended(&mut self, new: [Tensor; 2]) -> Result<[Tensor; 2]> {
+        let all = match self.0.take() {
+            None => new,
+            Some([keys, values]) => {
+                [Tensor::cat(&[&keys, &new[0]], 1)?, Tensor::cat(&[&values, &new[1]], 1)?]
+            }
+        };
+        Ok(self.0.insert(all).clone())
     }
 }
 
@@ -53,7 +97,7 @@ pub struct Attention {
     pub key: Linear,
     pub value: Linear,
     /// The projection after the heads.
-    pub output: Linear,
+    pub output: ResidualLinear,
     /// Share of the attention weights that training drops.
     pub dropout: f64,
     /// The layer's name, which seeds its dropout masks.
@@ -92,6 +136,7 @@ impl Attention {
             heads: self.heads,
             head_size,
             packed: false,
+            causal: false,
             dropped: self.dropout > 0.0,
         };
         Ok([Operation::Projections(vec![query, key?, value?]), Operation::Attention(heads)])

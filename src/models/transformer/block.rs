@@ -1,22 +1,57 @@
-//! A pre-norm layer, as in Vision Transformers.
+//! A pre-norm layer, as in Vision Transformers and GPT-2.
 
 use candle_core::Result;
 
-use super::attention::{PackedSelfAttention, Sizes};
-use super::mlp::Mlp;
+use super::attention::{KeysAndValues, PackedSelfAttention, Sizes};
+use super::mlp::{Activation, Mlp};
 use super::norm::Norm;
-use crate::models::operations::{Linear as LinearOperation, Operation};
-use crate::nn::ops::{self, Epilogue};
+use super::residual::ResidualLinear;
+use crate::models::operations::Operation;
+use crate::nn::ops;
 use crate::nn::{Init, Mode, ParameterBuilder, Variable};
 use crate::vlora::StackBuilder;
 
-/// `x ← x + attention(norm1(x))`, then `x ← x + mlp(norm2(x))`.
+/// `x ← x + dropout(attention(norm1(x)))`, then `x ← x + dropout(mlp(norm2(x)))`.
 #[derive(Debug)]
 pub struct PreNormBlock {
     norm1: Norm,
     attention: PackedSelfAttention,
     norm2: Norm,
     mlp: Mlp,
+}
+
+/// The names of a layer's parts.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockNames {
+    norm1: &'static str,
+    attention: &'static str,
+    qkv: &'static str,
+    proj: &'static str,
+    norm2: &'static str,
+    fc1: &'static str,
+    fc2: &'static str,
+}
+
+impl BlockNames {
+    pub const TIMM: BlockNames = BlockNames {
+        norm1: "norm1",
+        attention: "attn",
+        qkv: "attn.qkv",
+        proj: "attn.proj",
+        norm2: "norm2",
+        fc1: "mlp.fc1",
+        fc2: "mlp.fc2",
+    };
+
+    pub const GPT2: BlockNames = BlockNames {
+        norm1: "ln_1",
+        attention: "attn",
+        qkv: "attn.c_attn",
+        proj: "attn.c_proj",
+        norm2: "ln_2",
+        fc1: "mlp.c_fc",
+        fc2: "mlp.c_proj",
+    };
 }
 
 /// Settings of a layer.
@@ -26,24 +61,50 @@ pub struct BlockSizes {
     pub dim: usize,
     pub heads: usize,
     pub norm_eps: f64,
+    pub activation: Activation,
+    /// Whether a token attends only to itself and to those before it.
+    pub causal: bool,
+    /// Share of the values of attention and MLP that training drops.
+    pub dropout: f64,
+    /// Share of the attention weights that training drops.
+    pub attention_dropout: f64,
+    /// How linear weights start.
+    pub init: Init,
+    /// How those start whose results are added to the residual stream.
+    pub residual_init: Init,
 }
 
 impl PreNormBlock {
-    /// Builds layer `layer` of a stack with timm's names. Linear weights start as `init`.
+    /// Builds layer `layer` of a stack.
     pub fn new(
         stack: &mut StackBuilder,
         parameters: &mut dyn ParameterBuilder,
         layer: usize,
+        names: &BlockNames,
         sizes: BlockSizes,
-        init: Init,
     ) -> Result<PreNormBlock> {
-        let BlockSizes { dim, heads, norm_eps } = sizes;
-        let norm1 = Norm::of_layer(stack, parameters, layer, "norm1", (dim, norm_eps))?;
-        let norm2 = Norm::of_layer(stack, parameters, layer, "norm2", (dim, norm_eps))?;
-        let mut linear = |name: &str| stack.linear(parameters, layer, name, init);
-        let attention =
-            PackedSelfAttention { heads, qkv: linear("attn.qkv")?, proj: linear("attn.proj")? };
-        let mlp = Mlp { fc1: linear("mlp.fc1")?, fc2: linear("mlp.fc2")? };
+        let norm = (sizes.dim, sizes.norm_eps);
+        let norm1 = Norm::of_layer(stack, parameters, layer, names.norm1, norm)?;
+        let norm2 = Norm::of_layer(stack, parameters, layer, names.norm2, norm)?;
+        let prefix = stack.layer_name(layer);
+        let mut linear = |name: &str, init| stack.linear(parameters, layer, name, init);
+        let qkv = linear(names.qkv, sizes.init)?;
+        let mut residual = |name: &str| -> Result<ResidualLinear> {
+            let linear = linear(name, sizes.residual_init)?;
+            let name = format!("{prefix}.{name}");
+            Ok(ResidualLinear { linear, dropout: sizes.dropout, name })
+        };
+        let attention = PackedSelfAttention {
+            heads: sizes.heads,
+            qkv,
+            proj: residual(names.proj)?,
+            causal: sizes.causal,
+            dropout: sizes.attention_dropout,
+            name: format!("{prefix}.{}", names.attention),
+        };
+        let fc2 = residual(names.fc2)?;
+        let fc1 = linear(names.fc1, sizes.init)?;
+        let mlp = Mlp { fc1, activation: sizes.activation, fc2 };
         Ok(PreNormBlock { norm1, attention, norm2, mlp })
     }
 
@@ -51,7 +112,16 @@ impl PreNormBlock {
     pub fn forward(&self, x: &Variable, needed: usize, mode: Mode) -> Result<Variable> {
         let mixed = self.attention.heads(&self.norm1.forward(x)?, needed, mode)?;
         let x = ops::first_tokens(x, needed)?;
-        let x = self.attention.proj.forward(&mixed, Epilogue::Add(&x), mode)?;
+        let x = self.attention.proj.forward(&mixed, &x, mode)?;
+        self.mlp.forward(&self.norm2.forward(&x)?, &x, mode)
+    }
+
+    /// The result for new tokens at the end of sequences, in evaluation: \[batch, new, dim\] → \[batch,
+    /// new, dim\]. `cache` has the keys and values of the tokens before, and takes the new ones.
+    pub fn next(&self, x: &Variable, cache: &mut KeysAndValues) -> Result<Variable> {
+        let mode = Mode::Evaluation;
+        let mixed = self.attention.next(&self.norm1.forward(x)?, cache)?;
+        let x = self.attention.proj.forward(&mixed, x, mode)?;
         self.mlp.forward(&self.norm2.forward(&x)?, &x, mode)
     }
 
@@ -64,7 +134,7 @@ impl PreNormBlock {
         if queries < tokens {
             operations.push(Operation::FirstTokens { batch, tokens, kept: queries, width: dim });
         }
-        operations.push(Operation::Linear(LinearOperation::of(&self.attention.proj, rows)?));
+        operations.extend(self.attention.proj.operations(rows)?);
         operations.push(self.norm2.operation(rows));
         operations.extend(self.mlp.operations(rows)?);
         Ok(operations)

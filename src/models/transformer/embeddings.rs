@@ -1,12 +1,12 @@
 //! Embeddings of token ids.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use super::norm::Norm;
 use crate::models::operations::Operation;
 use crate::nn::ops;
 use crate::nn::{Init, Kind, Mode, ParameterBuilder, Part, Role, Variable};
-use crate::spec::EncoderSpec;
+use crate::spec::{DecoderSpec, EncoderSpec};
 use crate::vlora::Vector;
 
 /// A batch of texts as the model takes it.
@@ -20,7 +20,7 @@ pub struct Tokens {
     pub lengths: Vec<usize>,
 }
 
-/// `dropout(norm(words + positions + token types))`.
+/// `dropout(norm(words + positions + token types))`. Types and norm may be missing.
 #[derive(Debug)]
 pub struct TokenEmbeddings {
     /// \[vocabulary, dim\].
@@ -29,14 +29,14 @@ pub struct TokenEmbeddings {
     positions: Variable,
     /// \[token types, dim\]; None if the model has no token types.
     types: Option<Variable>,
-    norm: Norm,
+    norm: Option<Norm>,
     dropout: f64,
     dim: usize,
 }
 
 impl TokenEmbeddings {
     /// Builds the embeddings with the names of Hugging Face's BERT. Tables start as `init`.
-    pub fn new(
+    pub fn of_encoder(
         spec: &EncoderSpec,
         parameters: &mut dyn ParameterBuilder,
         init: Init,
@@ -58,25 +58,57 @@ impl TokenEmbeddings {
             parameters.tensor(&name, &[dim], init, role).map(Vector::plain)
         };
         let (scale, shift) = (norm("weight", Init::Ones)?, norm("bias", Init::Zeros)?);
-        let norm = Norm::new(scale, shift, dim, spec.norm_eps);
+        let norm = Some(Norm::new(scale, Some(shift), dim, spec.norm_eps));
         Ok(TokenEmbeddings { words, positions, types, norm, dropout: spec.dropout, dim })
     }
 
-    /// Texts → \[batch, tokens, dim\].
-    pub fn forward(&self, texts: &Tokens, mode: Mode) -> Result<Variable> {
+    /// Builds the embeddings with the names of GPT-2. Tables start as `init`.
+    pub fn of_decoder(
+        spec: &DecoderSpec,
+        parameters: &mut dyn ParameterBuilder,
+        init: Init,
+    ) -> Result<TokenEmbeddings> {
+        let (dim, role) = (spec.dim, Role::new(Part::Embedding, Kind::Table));
+        let words = parameters.tensor("wte.weight", &[spec.vocabulary, dim], init, role)?;
+        let positions = parameters.tensor("wpe.weight", &[spec.positions, dim], init, role)?;
+        let dropout = spec.dropout;
+        Ok(TokenEmbeddings { words, positions, types: None, norm: None, dropout, dim })
+    }
+
+    /// The table of the words, \[vocabulary, dim\].
+    pub fn words(&self) -> &Variable {
+        &self.words
+    }
+
+    /// Token ids and their types, \[batch, tokens\] u32 each → \[batch, tokens, dim\].
+    pub fn forward(&self, ids: &Tensor, types: Option<&Tensor>, mode: Mode) -> Result<Variable> {
         // Without given types, all tokens have the first type.
-        let ids = match (&self.types, &texts.types) {
+        let type_ids = match (&self.types, types) {
             (None, _) => None,
-            (Some(_), Some(ids)) => Some(ids.clone()),
-            (Some(_), None) => Some(texts.ids.zeros_like()?),
+            (Some(_), Some(types)) => Some(types.clone()),
+            (Some(_), None) => Some(ids.zeros_like()?),
         };
-        let types = self.types.as_ref().zip(ids.as_ref());
-        let x = ops::embed_tokens(&texts.ids, &self.words, Some(&self.positions), types)?;
-        let x = self.norm.forward(&x)?;
+        let types = self.types.as_ref().zip(type_ids.as_ref());
+        let x = ops::embed_tokens(ids, &self.words, Some(&self.positions), types)?;
+        let x = match &self.norm {
+            Some(norm) => norm.forward(&x)?,
+            None => x,
+        };
         match mode.dropout(self.dropout, "embeddings") {
             Some(dropout) => ops::dropout(&x, &dropout),
             None => Ok(x),
         }
+    }
+
+    /// Token ids that follow `past` others, \[batch, tokens\] u32 → \[batch, tokens, dim\] in evaluation.
+    /// For a model without token types.
+    pub fn after(&self, ids: &Tensor, past: usize) -> Result<Variable> {
+        let (None, None) = (&self.types, &self.norm) else { bail!("tokens with types or a norm") };
+        let (batch, tokens) = ids.dims2()?;
+        let positions: Vec<u32> = (past..past + tokens).map(|at| at as u32).collect();
+        let positions = Tensor::new(positions, ids.device())?.expand((batch, tokens))?;
+        let positions = ops::embedding(&self.positions, &positions.contiguous()?)?;
+        ops::sum(&[&ops::embedding(&self.words, ids)?, &positions])
     }
 
     /// The operations of [`forward`](Self::forward) in training.
@@ -87,7 +119,7 @@ impl TokenEmbeddings {
         let mut operations: Vec<Operation> =
             tables.map(|table| Operation::Lookup { rows, width, leaves: leaves(table) }).collect();
         operations.push(Operation::AddPositions { rows, width, leaves: leaves(&self.positions) });
-        operations.push(self.norm.operation(rows));
+        operations.extend(self.norm.as_ref().map(|norm| norm.operation(rows)));
         if self.dropout > 0.0 {
             operations.push(Operation::Dropout { rows, width });
         }

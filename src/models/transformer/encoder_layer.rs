@@ -5,8 +5,9 @@ use candle_core::Result;
 use super::attention::{Attention, Sizes};
 use super::mlp::Activation;
 use super::norm::Norm;
-use crate::models::operations::{Linear as LinearOperation, Operation};
-use crate::nn::ops::{self, Epilogue, Mask};
+use super::residual::ResidualLinear;
+use crate::models::operations::Operation;
+use crate::nn::ops::{self, Mask};
 use crate::nn::{Init, Mode, ParameterBuilder, Variable};
 use crate::vlora::{Linear, StackBuilder};
 
@@ -17,11 +18,8 @@ pub struct PostNormLayer {
     norm1: Norm,
     intermediate: Linear,
     activation: Activation,
-    output: Linear,
+    output: ResidualLinear,
     norm2: Norm,
-    dropout: f64,
-    /// The layer's name, which seeds its dropout masks.
-    name: String,
 }
 
 /// Settings of a layer.
@@ -49,16 +47,22 @@ impl PostNormLayer {
         let norm = (sizes.dim, sizes.norm_eps);
         let name = stack.layer_name(layer);
         let mut linear = |name: &str| stack.linear(parameters, layer, name, init);
+        let dropout = sizes.dropout;
+        let residual = |linear, part: &str| {
+            let name = format!("{name}.{part}");
+            ResidualLinear { linear, dropout, name }
+        };
         let attention = Attention {
             heads: sizes.heads,
             query: linear("attention.self.query")?,
             key: linear("attention.self.key")?,
             value: linear("attention.self.value")?,
-            output: linear("attention.output.dense")?,
+            output: residual(linear("attention.output.dense")?, "attention.output"),
             dropout: sizes.attention_dropout,
             name: format!("{name}.attention.self"),
         };
-        let (intermediate, output) = (linear("intermediate.dense")?, linear("output.dense")?);
+        let intermediate = linear("intermediate.dense")?;
+        let output = residual(linear("output.dense")?, "output");
         let norm1 = "attention.output.LayerNorm";
         Ok(PostNormLayer {
             attention,
@@ -67,8 +71,6 @@ impl PostNormLayer {
             activation: sizes.activation,
             output,
             norm2: Norm::of_layer(stack, parameters, layer, "output.LayerNorm", norm)?,
-            dropout: sizes.dropout,
-            name,
         })
     }
 
@@ -88,29 +90,11 @@ impl PostNormLayer {
         };
         let first = ops::first_tokens(x, needed)?;
         let mixed = self.attention.heads(&first, x, &mask, mode)?;
-        let x = self.add(&self.attention.output, &mixed, &first, "attention.output", mode)?;
+        let x = self.attention.output.forward(&mixed, &first, mode)?;
         let x = self.norm1.forward(&x)?;
         let hidden = self.activation.after(&self.intermediate, &x, mode)?;
-        let x = self.add(&self.output, &hidden, &x, "output", mode)?;
+        let x = self.output.forward(&hidden, &x, mode)?;
         self.norm2.forward(&x)
-    }
-
-    /// `residual + dropout(linear(x))`.
-    fn add(
-        &self,
-        linear: &Linear,
-        x: &Variable,
-        residual: &Variable,
-        name: &str,
-        mode: Mode,
-    ) -> Result<Variable> {
-        match mode.dropout(self.dropout, &format!("{}.{name}", self.name)) {
-            None => linear.forward(x, Epilogue::Add(residual), mode),
-            Some(dropout) => {
-                let y = ops::dropout(&linear.forward(x, Epilogue::None, mode)?, &dropout)?;
-                ops::sum(&[residual, &y])
-            }
-        }
     }
 
     /// The operations of [`forward`](Self::forward) in training, in order.
@@ -122,13 +106,10 @@ impl PostNormLayer {
             operations.push(Operation::FirstTokens { batch, tokens, kept: queries, width: dim });
         }
         operations.extend(self.attention.operations(sizes)?);
-        let dropped = (self.dropout > 0.0).then_some(Operation::Dropout { rows, width: dim });
-        operations.push(Operation::Linear(LinearOperation::of(&self.attention.output, rows)?));
-        operations.extend(dropped.clone());
+        operations.extend(self.attention.output.operations(rows)?);
         operations.push(self.norm1.operation(rows));
         operations.extend(self.activation.operations(&self.intermediate, rows)?);
-        operations.push(Operation::Linear(LinearOperation::of(&self.output, rows)?));
-        operations.extend(dropped);
+        operations.extend(self.output.operations(rows)?);
         operations.push(self.norm2.operation(rows));
         Ok(operations)
     }

@@ -2,24 +2,35 @@
 
 use candle_core::Result;
 
+use super::residual::ResidualLinear;
 use crate::models::operations::{Linear as LinearOperation, Operation};
-use crate::nn::ops::{self, Epilogue};
+use crate::nn::ops::{self, Epilogue, Gelu};
 use crate::nn::{Mode, Variable};
+use crate::spec::MlpActivation;
 use crate::vlora::Linear;
 
 /// The function between the two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The exact GELU, with the error function.
-    Gelu,
+    Gelu(Gelu),
     Relu,
+}
+
+impl From<MlpActivation> for Activation {
+    fn from(activation: MlpActivation) -> Activation {
+        match activation {
+            MlpActivation::Gelu => Activation::Gelu(Gelu::Exact),
+            MlpActivation::GeluTanh => Activation::Gelu(Gelu::Tanh),
+            MlpActivation::Relu => Activation::Relu,
+        }
+    }
 }
 
 impl Activation {
     /// `activation(linear(x))`.
     pub fn after(self, linear: &Linear, x: &Variable, mode: Mode) -> Result<Variable> {
         match self {
-            Activation::Gelu => linear.forward(x, Epilogue::Gelu, mode),
+            Activation::Gelu(form) => linear.forward(x, Epilogue::Gelu(form), mode),
             Activation::Relu => ops::relu(&linear.forward(x, Epilogue::None, mode)?),
         }
     }
@@ -28,7 +39,9 @@ impl Activation {
     pub fn operations(self, linear: &Linear, rows: usize) -> Result<Vec<Operation>> {
         let linear = LinearOperation::of(linear, rows)?;
         Ok(match self {
-            Activation::Gelu => vec![Operation::Linear(LinearOperation { gelu: true, ..linear })],
+            Activation::Gelu(_) => {
+                vec![Operation::Linear(LinearOperation { gelu: true, ..linear })]
+            }
             Activation::Relu => {
                 let width = linear.usage.sides.0;
                 vec![Operation::Linear(linear), Operation::Activation { rows, width }]
@@ -37,24 +50,25 @@ impl Activation {
     }
 }
 
-/// `fc2(gelu(fc1(x)))`.
+/// `fc2(activation(fc1(x)))`.
 #[derive(Debug)]
 pub struct Mlp {
     pub fc1: Linear,
-    pub fc2: Linear,
+    pub activation: Activation,
+    pub fc2: ResidualLinear,
 }
 
 impl Mlp {
-    /// `residual + fc2(gelu(fc1(x)))`, x and `residual` \[…, dim\].
+    /// `residual + dropout(fc2(activation(fc1(x))))`, x and `residual` \[…, dim\].
     pub fn forward(&self, x: &Variable, residual: &Variable, mode: Mode) -> Result<Variable> {
-        let hidden = Activation::Gelu.after(&self.fc1, x, mode)?;
-        self.fc2.forward(&hidden, Epilogue::Add(residual), mode)
+        let hidden = self.activation.after(&self.fc1, x, mode)?;
+        self.fc2.forward(&hidden, residual, mode)
     }
 
     /// The operations of [`forward`](Self::forward) on `rows` rows.
     pub fn operations(&self, rows: usize) -> Result<Vec<Operation>> {
-        let mut operations = Activation::Gelu.operations(&self.fc1, rows)?;
-        operations.push(Operation::Linear(LinearOperation::of(&self.fc2, rows)?));
+        let mut operations = self.activation.operations(&self.fc1, rows)?;
+        operations.extend(self.fc2.operations(rows)?);
         Ok(operations)
     }
 }

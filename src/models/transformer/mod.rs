@@ -7,10 +7,12 @@ mod embeddings;
 mod encoder_layer;
 mod mlp;
 mod norm;
+mod residual;
 
-pub use attention::{Attention, PackedSelfAttention, Sizes};
-pub use block::{BlockSizes, PreNormBlock};
+pub use attention::{Attention, KeysAndValues, PackedSelfAttention, Sizes};
+pub use block::{BlockNames, BlockSizes, PreNormBlock};
 pub use embeddings::{TokenEmbeddings, Tokens};
 pub use encoder_layer::{PostNormLayer, PostNormSizes};
 pub use mlp::{Activation, Mlp};
 pub use norm::Norm;
+pub use residual::ResidualLinear;

@@ -10,17 +10,18 @@ use crate::vlora::{StackBuilder, Vector};
 #[derive(Debug)]
 pub struct Norm {
     weight: Vector,
-    bias: Vector,
+    /// The shift; None if the norm has none.
+    bias: Option<Vector>,
     width: usize,
     eps: f64,
 }
 
 impl Norm {
-    pub fn new(weight: Vector, bias: Vector, width: usize, eps: f64) -> Norm {
+    pub fn new(weight: Vector, bias: Option<Vector>, width: usize, eps: f64) -> Norm {
         Norm { weight, bias, width, eps }
     }
 
-    /// Builds the norm `name` of a stack's layer. `width` and `eps` are as in [`Norm::new`].
+    /// Builds the norm `name` of a stack's layer. Whether it has a shift is in the stack's weights. `width` and `eps` are as in [`Norm::new`].
     pub fn of_layer(
         stack: &mut StackBuilder,
         parameters: &mut dyn ParameterBuilder,
@@ -28,19 +29,28 @@ impl Norm {
         name: &str,
         (width, eps): (usize, f64),
     ) -> Result<Norm> {
-        let mut part =
-            |part: &str, init| stack.vector(parameters, layer, &format!("{name}.{part}"), init);
-        let (weight, bias) = (part("weight", Init::Ones)?, part("bias", Init::Zeros)?);
+        let shift = format!("{name}.bias");
+        let weight = stack.vector(parameters, layer, &format!("{name}.weight"), Init::Ones)?;
+        let bias = match stack.has(&shift) {
+            true => Some(stack.vector(parameters, layer, &shift, Init::Zeros)?),
+            false => None,
+        };
         Ok(Norm::new(weight, bias, width, eps))
     }
 
     /// Normalises over the last axis of x \[…, width\].
     pub fn forward(&self, x: &Variable) -> Result<Variable> {
-        ops::layer_norm(x, &self.weight.value()?, &self.bias.value()?, self.eps)
+        let weight = self.weight.value()?;
+        let bias = match &self.bias {
+            Some(bias) => bias.value()?,
+            None => Variable::constant(weight.tensor().zeros_like()?),
+        };
+        ops::layer_norm(x, &weight, &bias, self.eps)
     }
 
     pub fn operation(&self, rows: usize) -> Operation {
-        let leaves = self.weight.leaves().into_iter().chain(self.bias.leaves()).collect();
+        let bias = self.bias.iter().flat_map(Vector::leaves);
+        let leaves = self.weight.leaves().into_iter().chain(bias).collect();
         Operation::LayerNorm(LayerNorm { rows, width: self.width, leaves })
     }
 }

@@ -1,4 +1,4 @@
-//! The exact GELU, `x Φ(x)` with Φ the normal distribution function (arXiv 1606.08415).
+//! GELU, `x Φ(x)` with Φ the normal distribution function (arXiv 1606.08415), exact or approximated by tanh.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -6,44 +6,77 @@ use rayon::prelude::*;
 
 use super::blocks::CHUNK;
 use super::elementwise::{erf, exp, multiply_to, vectorised};
+use crate::nn::descriptors::Gelu;
 
 /// x → x Φ(x) in place.
-pub fn gelu_rows(values: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for x in values.iter_mut() {
-                *x = 0.5 * *x * (1.0 + erf(*x * FRAC_1_SQRT_2));
-            }
-        },
-    );
+pub fn gelu_rows(values: &mut [f32], form: Gelu) {
+    match form {
+        Gelu::Exact => vectorised(
+            #[inline(always)]
+            || values.iter_mut().for_each(|x| *x *= exact(*x)),
+        ),
+        Gelu::Tanh => vectorised(
+            #[inline(always)]
+            || values.iter_mut().for_each(|x| *x *= approximate(*x)),
+        ),
+    }
 }
 
-/// x → x Φ(x) in place, and the derivative Φ(x) + x φ(x), so that the backward pass needs no Φ.
-pub fn gelu_with_derivative(values: &mut [f32], derivative: &mut [f32]) {
+/// x → x Φ(x) in place, and the derivative Φ(x) + x Φ'(x), so that the backward pass needs no Φ.
+pub fn gelu_with_derivative(values: &mut [f32], derivative: &mut [f32], form: Gelu) {
     const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
-    vectorised(
-        #[inline(always)]
-        || {
-            for (x, d) in values.iter_mut().zip(derivative.iter_mut()) {
-                let cumulative = 0.5 * (1.0 + erf(*x * FRAC_1_SQRT_2));
-                *d = cumulative + *x * DENSITY * exp(-0.5 * *x * *x);
-                *x *= cumulative;
-            }
-        },
-    );
+    match form {
+        Gelu::Exact => vectorised(
+            #[inline(always)]
+            || {
+                for (x, d) in values.iter_mut().zip(derivative.iter_mut()) {
+                    let cumulative = exact(*x);
+                    *d = cumulative + *x * DENSITY * exp(-0.5 * *x * *x);
+                    *x *= cumulative;
+                }
+            },
+        ),
+        Gelu::Tanh => vectorised(
+            #[inline(always)]
+            || {
+                for (x, d) in values.iter_mut().zip(derivative.iter_mut()) {
+                    let c = approximate(*x);
+                    // The logistic function's derivative is c (1 − c).
+                    let slope = TWICE_FACTOR * (3.0 * CUBIC * *x * *x + 1.0);
+                    *d = c + *x * slope * c * (1.0 - c);
+                    *x *= c;
+                }
+            },
+        ),
+    }
+}
+
+#[inline(always)]
+fn exact(x: f32) -> f32 {
+    0.5 * (1.0 + erf(x * FRAC_1_SQRT_2))
+}
+
+/// 2 √(2/π).
+const TWICE_FACTOR: f32 = 1.595_769_1;
+const CUBIC: f32 = 0.044_715;
+
+/// `½ (1 + tanh(u))` with u = √(2/π) (x + 0.044715 x³). That is the logistic function of 2u.
+#[inline(always)]
+fn approximate(x: f32) -> f32 {
+    let twice = TWICE_FACTOR * x * (CUBIC * x * x + 1.0);
+    1.0 / (1.0 + exp(-twice))
 }
 
 /// y = x Φ(x), and its derivative if `derivative`.
-pub fn forward(x: &[f32], derivative: bool) -> (Vec<f32>, Option<Vec<f32>>) {
+pub fn forward(x: &[f32], form: Gelu, derivative: bool) -> (Vec<f32>, Option<Vec<f32>>) {
     let mut y = x.to_vec();
     if !derivative {
-        y.par_chunks_mut(CHUNK).for_each(gelu_rows);
+        y.par_chunks_mut(CHUNK).for_each(|y| gelu_rows(y, form));
         return (y, None);
     }
     let mut d = vec![0f32; x.len()];
     y.par_chunks_mut(CHUNK).zip(d.par_chunks_mut(CHUNK)).for_each(|(y, d)| {
-        gelu_with_derivative(y, d);
+        gelu_with_derivative(y, d, form);
     });
     (y, Some(d))
 }

@@ -99,17 +99,17 @@ pub fn forward(
     let layer = Affine { x, w, bias, size };
     // A single block uses several threads. Of several blocks, each uses one.
     let shared = block >= n;
-    if derivative && epilogue.kind() == Epilogue::Gelu {
+    if let (true, Epilogue::Gelu(form)) = (derivative, epilogue) {
         let [y, derivative] = two_by_rows(n, output, block, |row, y, d| {
             let y = layer.rows(row, y, shared);
             if !shared {
                 let d = d.zeros();
-                gelu_with_derivative(y, d);
+                gelu_with_derivative(y, d, form);
                 return (y, d);
             }
             let d = d.shared_zeros();
             y.par_chunks_mut(CHUNK).zip(d.par_chunks_mut(CHUNK)).for_each(|(y, d)| {
-                gelu_with_derivative(y, d);
+                gelu_with_derivative(y, d, form);
             });
             (y, d)
         });
@@ -119,7 +119,7 @@ pub fn forward(
         let y = layer.rows(row, y, shared);
         match epilogue {
             Epilogue::None => {}
-            Epilogue::Gelu => in_parts(y, 1, shared, |_, y| gelu_rows(y)),
+            Epilogue::Gelu(form) => in_parts(y, 1, shared, |_, y| gelu_rows(y, form)),
             Epilogue::Add(other) => {
                 let other = &other[row * output..];
                 in_parts(y, 1, shared, |at, y| add_to(y, &other[at..]));
@@ -378,6 +378,7 @@ fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::nn::Init;
+    use crate::nn::descriptors::Gelu;
     use crate::random::{Purpose, Stream};
 
     fn values(n: usize, name: &str) -> Vec<f32> {
@@ -403,8 +404,8 @@ mod tests {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
                     let folded = fold(&w, &[pair], size);
-                    let bias = Some(&b[..output]);
-                    let (y, derivative) = forward(&x, &folded, bias, Epilogue::Gelu, true, size);
+                    let (bias, gelu) = (Some(&b[..output]), Epilogue::Gelu(Gelu::Exact));
+                    let (y, derivative) = forward(&x, &folded, bias, gelu, true, size);
                     let pairs = [pair];
                     let thin = Wanted { x: true, matrix: false, bias: true, pairs: &pairs };
                     let dense = Wanted { x: false, matrix: true, bias: false, pairs: &[] };

@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::backend::CudaBackend;
 use super::launch::{Arg, Grid, in_vectors, of_type};
 use super::product::{Matrix, Product};
-use crate::nn::descriptors::Dropout;
+use crate::nn::descriptors::{Dropout, Gelu};
 use crate::nn::graph::Variable;
 
 /// Rows of threads per block that sums columns.
@@ -33,10 +33,11 @@ pub fn sum_rows(backend: &CudaBackend, partials: &Tensor, width: usize) -> Resul
 pub fn column_sums(
     backend: &CudaBackend,
     g: &Tensor,
-    z: Option<&Tensor>,
+    z: Option<(&Tensor, Gelu)>,
     width: usize,
 ) -> Result<(Option<Tensor>, Tensor)> {
     let rows = g.elem_count() / width;
+    let (z, form) = (z.map(|(z, _)| z), z.map(|(_, form)| form));
     let dz = z.map(|z| backend.empty(z.shape(), g.dtype())).transpose()?;
     let all: Vec<&Tensor> = [g].into_iter().chain(z).collect();
     let vectors = in_vectors(width, &all);
@@ -57,6 +58,7 @@ pub fn column_sums(
             Arg::int(rows),
             Arg::int(width),
             Arg::int(each),
+            Arg::flag(form == Some(Gelu::Tanh)),
             Arg::flag(vectors),
         ],
     )?;
@@ -64,7 +66,7 @@ pub fn column_sums(
 }
 
 /// GELU of every value.
-pub fn gelu_of(backend: &CudaBackend, z: &Tensor) -> Result<Tensor> {
+pub fn gelu_of(backend: &CudaBackend, z: &Tensor, form: Gelu) -> Result<Tensor> {
     let count = z.elem_count();
     let vectors = in_vectors(count, &[z]);
     let each = if vectors { vector(z.dtype()) } else { 1 };
@@ -72,18 +74,24 @@ pub fn gelu_of(backend: &CudaBackend, z: &Tensor) -> Result<Tensor> {
     backend.launch(
         &of_type("gelu", z.dtype())?,
         Grid::of(count / each),
-        &[Arg::Tensor(z), Arg::Tensor(&y), Arg::Size(count as u64), Arg::flag(vectors)],
+        &[
+            Arg::Tensor(z),
+            Arg::Tensor(&y),
+            Arg::Size(count as u64),
+            Arg::flag(form == Gelu::Tanh),
+            Arg::flag(vectors),
+        ],
     )?;
     Ok(y)
 }
 
 /// [`crate::nn::ops::gelu`].
-pub fn gelu(backend: CudaBackend, x: &Variable) -> Result<Variable> {
+pub fn gelu(backend: CudaBackend, x: &Variable, form: Gelu) -> Result<Variable> {
     let z = x.tensor().contiguous()?;
-    let y = gelu_of(&backend, &z)?;
+    let y = gelu_of(&backend, &z, form)?;
     Ok(Variable::computed(y, &[x], move |g, sink| {
         let width = *z.dims().last().unwrap_or(&1);
-        let (dz, _) = column_sums(&backend, &g.contiguous()?, Some(&z), width)?;
+        let (dz, _) = column_sums(&backend, &g.contiguous()?, Some((&z, form)), width)?;
         dz.map_or(Ok(()), |dz| sink.add(0, dz))
     }))
 }

@@ -6,7 +6,7 @@ use super::backend::CudaBackend;
 use super::elementwise::{column_sums, fold, gelu_of, in_type};
 use super::launch::{Arg, Grid, in_vectors};
 use super::product::{Matrix, Product};
-use crate::nn::descriptors::{Epilogue, Linear, Size};
+use crate::nn::descriptors::{Epilogue, Gelu, Linear, Size};
 use crate::nn::graph::{Sink, Variable};
 
 /// Operations that products can do in the time that a byte takes from memory. NVIDIA states 989, 494 and
@@ -40,8 +40,8 @@ pub fn linear(backend: CudaBackend, layer: Linear, inputs: &[&Variable]) -> Resu
         ..Product::of(rows, Matrix::rows(&weight, layer.size.input).t())
     })?;
     let (y, z) = match layer.epilogue {
-        Epilogue::Gelu => (gelu_of(&backend, &z)?, Some(z)),
-        _ => (z, None),
+        Epilogue::Gelu(form) => (gelu_of(&backend, &z, form)?, Some((z, form))),
+        Epilogue::None | Epilogue::Add(()) => (z, None),
     };
     let y = y.reshape(layer.dims.as_slice())?;
     let factors: Vec<(Variable, Variable)> =
@@ -77,8 +77,8 @@ struct Backward {
     x: Tensor,
     /// The matrix plus its low-rank products, in the type of x.
     weight: Tensor,
-    /// The input of GELU, if that is the epilogue.
-    z: Option<Tensor>,
+    /// The input of GELU and its form, if that is the epilogue.
+    z: Option<(Tensor, Gelu)>,
     factors: Vec<(Variable, Variable)>,
 }
 
@@ -93,7 +93,8 @@ impl Backward {
         let mut g = g.contiguous()?;
         let bias = layer.bias && sink.wants(2);
         if z.is_some() || bias {
-            let (dz, sums) = column_sums(&backend, &g, z.as_ref(), output)?;
+            let before = z.as_ref().map(|(z, form)| (z, *form));
+            let (dz, sums) = column_sums(&backend, &g, before, output)?;
             g = dz.unwrap_or(g);
             if bias {
                 sink.add(2, sums)?;

@@ -8,7 +8,7 @@ use super::backend::CudaBackend;
 use super::emulation::{self, Order};
 use super::optimizer::{AdamWSlot, MultiTensorAdamW};
 use super::product::{ByColumns, Matrix, Product, bias_launch, product_launch};
-use crate::nn::ops::{self, Dropout, Epilogue, Mask, Weights};
+use crate::nn::ops::{self, Dropout, Epilogue, Gelu, Mask, Weights};
 use crate::nn::{Init, LowRank, StepKey, Update, UpdateGroup, Variable, composed};
 use crate::random::{Purpose, Stream};
 
@@ -285,7 +285,8 @@ fn whole(t: &[Variable], then: u8, constant: bool) -> Result<Variable> {
     let w = Weights { matrix: &matrix, products: &products, project: false };
     match then {
         0 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Epilogue::None)?, &t[3]]),
-        1 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Epilogue::Gelu)?, &t[3]]),
+        1 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Epilogue::Gelu(Gelu::Exact))?, &t[3]]),
+        2 => ops::sum(&[&ops::linear(&t[0], w, Some(&t[2]), Epilogue::Gelu(Gelu::Tanh))?, &t[3]]),
         _ => ops::linear(&t[0], w, Some(&t[2]), Epilogue::Add(&t[3])),
     }
 }
@@ -297,7 +298,8 @@ fn whole_by_candle(t: &[Tensor], then: u8) -> Result<Tensor> {
     }
     let y = t[0].matmul(&w.t()?)?.broadcast_add(&t[2])?;
     match then {
-        1 => composed::gelu(&y)? + &t[3],
+        1 => composed::gelu(&y, Gelu::Exact)? + &t[3],
+        2 => composed::gelu(&y, Gelu::Tanh)? + &t[3],
         _ => y + &t[3],
     }
 }
@@ -324,7 +326,7 @@ fn linear_layers_agree(on: &On) {
             ranks.iter().map(|r| [[*r, input], [*r, output]]).collect();
         let mut inputs: Vec<(&[usize], Role)> = vec![(&x, A), (&w, P), (&b, P), (&y, A)];
         inputs.extend(factors.iter().flatten().map(|s| (s.as_slice(), P)));
-        for then in 0..3 {
+        for then in 0..4 {
             agree(on, &inputs, |t| whole(t, then, false), |t| whole_by_candle(t, then));
         }
     }
@@ -428,8 +430,8 @@ fn attention_agrees(on: &On) {
         agree(
             on,
             &[(&[batch, tokens, 3 * heads * d], A)],
-            |t| ops::self_attention(&t[0], heads, queries, &mask),
-            |t| composed::self_attention(&t[0], heads, queries, &mask),
+            |t| ops::self_attention(&t[0], heads, queries, &mask, None),
+            |t| composed::self_attention(&t[0], heads, queries, &mask, None),
         );
     }
     // Separate queries, keys and values: the kernel and the composition agree.
@@ -453,7 +455,9 @@ fn attention_agrees(on: &On) {
 
 fn gelu_agrees(on: &On) {
     for shape in [&[1usize][..], &[17], &[40, 64], &[3, 5, 7]] {
-        agree(on, &[(shape, A)], |t| ops::gelu(&t[0]), |t| composed::gelu(&t[0]));
+        for form in [Gelu::Exact, Gelu::Tanh] {
+            agree(on, &[(shape, A)], |t| ops::gelu(&t[0], form), |t| composed::gelu(&t[0], form));
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 /// The result of a query that sees no key is zeros, and it has no gradient.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
-    /// Query i sees only the keys 0..=i.
+    /// Query i sees only the keys 0..=past + i.
     pub causal: bool,
+    /// How many keys come before that of the first query. Only a causal mask reads it.
+    pub past: usize,
     /// For each sequence, how many keys from the first on are not padding.
     pub lengths: Option<Vec<usize>>,
     /// For self-attention: queries beyond their sequence's length are padding, too. Their results are
@@ -19,13 +21,13 @@ impl Mask {
     /// The mask for self-attention in padded sequences. Padded keys and queries are both skipped.
     pub fn padded(lengths: &[usize]) -> Mask {
         let lengths = Some(lengths.to_vec());
-        Mask { causal: false, lengths, skip_padded_queries: true }
+        Mask { lengths, skip_padded_queries: true, ..Mask::default() }
     }
 
     /// How many of the `keys` keys a query sees. They are the first ones.
     pub fn seen(&self, sequence: usize, query: usize, keys: usize) -> usize {
         let length = self.lengths.as_ref().map_or(keys, |l| l[sequence].min(keys));
-        if self.causal { length.min(query + 1) } else { length }
+        if self.causal { length.min(self.past + query + 1) } else { length }
     }
 
     /// How many of the `queries` queries are computed. They are the first ones.

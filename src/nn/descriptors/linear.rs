@@ -3,12 +3,21 @@
 use crate::nn::graph::Variable;
 use crate::nn::low_rank::LowRank;
 
+/// The two forms of GELU, `x Φ(x)` with Φ the normal distribution function (arXiv 1606.08415).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gelu {
+    /// With the error function.
+    Exact,
+    /// With `½ (1 + tanh(√(2/π) (x + 0.044715 x³)))` for Φ(x), as in GPT-2.
+    Tanh,
+}
+
 /// What is applied to x Wᵀ + b in a linear layer. `T` is the type of an added term: a variable of the
 /// graph, values in a kernel, or `()` if only the kind of epilogue matters.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Epilogue<'a, T: ?Sized = Variable> {
     None,
-    Gelu,
+    Gelu(Gelu),
     /// Adds a term of the result's shape: the residual stream.
     Add(&'a T),
 }
@@ -26,7 +35,7 @@ impl<T: ?Sized> Epilogue<'_, T> {
     pub fn kind(self) -> Epilogue<'static, ()> {
         match self {
             Epilogue::None => Epilogue::None,
-            Epilogue::Gelu => Epilogue::Gelu,
+            Epilogue::Gelu(form) => Epilogue::Gelu(form),
             Epilogue::Add(_) => Epilogue::Add(&()),
         }
     }

@@ -10,4 +10,4 @@ mod linear;
 pub use adamw::{Update, UpdateGroup};
 pub use attention::{AttentionSizes, Mask};
 pub use dropout::Dropout;
-pub use linear::{Epilogue, Linear, Size, Weights};
+pub use linear::{Epilogue, Gelu, Linear, Size, Weights};

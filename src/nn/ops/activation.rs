@@ -3,22 +3,23 @@
 use candle_core::Result;
 
 use crate::nn::backend::Backend;
+use crate::nn::descriptors::Gelu;
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
-/// The exact GELU, `x Φ(x)` (arXiv 1606.08415).
-pub fn gelu(x: &Variable) -> Result<Variable> {
+/// GELU (arXiv 1606.08415) in one of its forms.
+pub fn gelu(x: &Variable, form: Gelu) -> Result<Variable> {
     match Backend::of(&[x.tensor()]) {
-        Backend::Cuda(backend) => cuda::gelu(backend, x),
-        Backend::Cpu => gelu_on_cpu(x),
-        Backend::Composed => Variable::composed(&[x], |t| composed::gelu(&t[0])),
+        Backend::Cuda(backend) => cuda::gelu(backend, x, form),
+        Backend::Cpu => gelu_on_cpu(x, form),
+        Backend::Composed => Variable::composed(&[x], move |t| composed::gelu(&t[0], form)),
     }
 }
 
-fn gelu_on_cpu(x: &Variable) -> Result<Variable> {
+fn gelu_on_cpu(x: &Variable, form: Gelu) -> Result<Variable> {
     let shape = x.tensor().shape().clone();
     let (y, derivative) =
-        cpu::with_values([x.tensor()], |[values]| Ok(cpu::gelu::forward(values, x.is_tracked())))?;
+        cpu::with_values([x.tensor()], |[values]| Ok(cpu::gelu::forward(values, form, x.is_tracked())))?;
     let y = cpu::tensor(y, shape.clone(), x.tensor())?;
     Ok(Variable::computed(y, &[x], move |g, sink| {
         let dx = cpu::with_values([g], |[g]| {

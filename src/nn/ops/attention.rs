@@ -8,13 +8,16 @@ use crate::nn::descriptors::{AttentionSizes, Dropout, Mask};
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
-/// Self-attention of the first `queries` tokens, `softmax(q kᵀ / √d) v` per head:
+/// Self-attention of the first `queries` tokens, `dropout(softmax(q kᵀ / √d)) v` per head:
 /// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
+///
+/// On a GPU, it is composed if there is dropout.
 pub fn self_attention(
     qkv: &Variable,
     heads: usize,
     queries: usize,
     mask: &Mask,
+    dropout: Option<&Dropout>,
 ) -> Result<Variable> {
     let (batch, tokens, width) = qkv.tensor().dims3()?;
     let parts = 3 * heads;
@@ -26,16 +29,20 @@ pub fn self_attention(
     }
     check_lengths("self-attention", mask, batch, tokens)?;
     let sizes = AttentionSizes { queries, keys: tokens, heads, d: width / parts };
-    let mask = mask.clone();
+    let (mask, dropout) = (mask.clone(), dropout.cloned());
     match Backend::of(&[qkv.tensor()]) {
-        Backend::Cuda(backend) if cuda_takes(sizes, &mask, qkv.tensor()) => {
+        Backend::Cuda(backend) if dropout.is_none() && cuda_takes(sizes, &mask, qkv.tensor()) => {
             let out = cuda::self_attention(backend, qkv, heads, queries, &mask)?;
             without_padded_queries(&out, &mask)
         }
-        Backend::Cpu => packed_on_cpu(qkv, Attention { batch, sizes, mask, dropout: None }),
-        Backend::Cuda(_) | Backend::Composed => Variable::composed(&[qkv], move |t| {
-            composed::self_attention(&t[0], heads, queries, &mask)
-        }),
+        Backend::Cpu => packed_on_cpu(qkv, Attention { batch, sizes, mask, dropout }),
+        Backend::Cuda(_) | Backend::Composed => {
+            let dropped = dropout.map(|d| composed::weights_mask(&d, batch, sizes, qkv.tensor()));
+            let dropped = dropped.transpose()?;
+            Variable::composed(&[qkv], move |t| {
+                composed::self_attention(&t[0], heads, queries, &mask, dropped.as_ref())
+            })
+        }
     }
 }
 
@@ -100,7 +107,7 @@ fn check_lengths(operation: &str, mask: &Mask, batch: usize, keys: usize) -> Res
 
 /// The GPU's kernel divides by the sum of the weights, so each query needs at least one key.
 fn cuda_takes(sizes: AttentionSizes, mask: &Mask, tensor: &Tensor) -> bool {
-    cuda::takes_heads(sizes.d, tensor) && !mask.has_empty()
+    cuda::takes_heads(sizes.d, tensor) && !mask.has_empty() && mask.past == 0
 }
 
 fn packed_on_cpu(qkv: &Variable, attention: Attention) -> Result<Variable> {

@@ -66,7 +66,7 @@ fn on_cpu(layer: Linear, inputs: &[&Variable]) -> Result<Variable> {
         let w = folded_weight(&layer, t);
         let epilogue = match layer.epilogue {
             Epilogue::None => Epilogue::None,
-            Epilogue::Gelu => Epilogue::Gelu,
+            Epilogue::Gelu(form) => Epilogue::Gelu(form),
             Epilogue::Add(()) => Epilogue::Add(t[layer.added()]),
         };
         let (w, bias) = (w.as_deref().unwrap_or(t[1]), layer.bias.then(|| t[2]));

@@ -31,4 +31,4 @@ pub use linear::linear;
 pub use patches::embed_patches;
 pub use reduce::{first_tokens, mean, mean_tokens, mean_valid_tokens, sum};
 
-pub use super::descriptors::{Dropout, Epilogue, Mask, Weights};
+pub use super::descriptors::{Dropout, Epilogue, Gelu, Mask, Weights};

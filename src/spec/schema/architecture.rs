@@ -9,16 +9,20 @@ pub enum Architecture {
     Vit,
     /// Transformer encoder for texts, post-norm, as BERT (arXiv 1810.04805).
     Encoder,
+    /// Transformer decoder for language models, pre-norm, as GPT-2.
+    Decoder,
 }
 
 impl Architecture {
-    pub const ALL: [Architecture; 2] = [Architecture::Vit, Architecture::Encoder];
+    pub const ALL: [Architecture; 3] =
+        [Architecture::Vit, Architecture::Encoder, Architecture::Decoder];
 
     /// As specs write it.
     pub fn name(self) -> &'static str {
         match self {
             Architecture::Vit => "vit",
             Architecture::Encoder => "encoder",
+            Architecture::Decoder => "decoder",
         }
     }
 }

@@ -79,6 +79,8 @@ pub enum MlpActivation {
     /// The exact one, with the error function.
     #[default]
     Gelu,
+    /// Approximated by tanh, as in GPT-2.
+    GeluTanh,
     Relu,
 }
 
@@ -100,8 +102,8 @@ impl EncoderSpec {
             ("output.dense", dim, hidden),
         ];
         let norms = ["attention.output.LayerNorm", "output.LayerNorm"];
-        let norms = norms.map(|name| LayerWeight::norm(name, dim)).into_iter().flatten();
-        let weights = LayerWeight::linears(&matrices).into_iter().chain(norms).collect();
+        let norms = norms.map(|name| LayerWeight::norm(name, dim, true)).into_iter().flatten();
+        let weights = LayerWeight::linears(&matrices, true).into_iter().chain(norms).collect();
         vec![Stack { name: "encoder", prefix: "encoder.layer", depth: self.depth, weights }]
     }
 }

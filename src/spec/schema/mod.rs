@@ -5,7 +5,9 @@
 
 mod architecture;
 mod data;
+mod decoder;
 mod encoder;
+mod language;
 mod lora;
 mod model;
 mod run;
@@ -19,7 +21,9 @@ mod vlora;
 
 pub use architecture::*;
 pub use data::*;
+pub use decoder::*;
 pub use encoder::*;
+pub use language::*;
 pub use lora::*;
 pub use model::*;
 pub use run::*;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, EncoderSpec, LayerWeight, Stack, Target, TextPool, distinct_weights};
+use super::{Architecture, DecoderSpec, EncoderSpec, LayerWeight, Stack, Target, TextPool, distinct_weights};
 
 /// A model: one variant an architecture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -10,11 +10,18 @@ use super::{Architecture, EncoderSpec, LayerWeight, Stack, Target, TextPool, dis
 pub enum ModelSpec {
     Vit(VitSpec),
     Encoder(EncoderSpec),
+    Decoder(DecoderSpec),
 }
 
 impl From<EncoderSpec> for ModelSpec {
     fn from(model: EncoderSpec) -> ModelSpec {
         ModelSpec::Encoder(model)
+    }
+}
+
+impl From<DecoderSpec> for ModelSpec {
+    fn from(model: DecoderSpec) -> ModelSpec {
+        ModelSpec::Decoder(model)
     }
 }
 
@@ -30,6 +37,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Vit(model) => model.depth,
             ModelSpec::Encoder(model) => model.depth,
+            ModelSpec::Decoder(model) => model.depth,
         }
     }
 
@@ -37,6 +45,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Vit(model) => model.heads,
             ModelSpec::Encoder(model) => model.heads,
+            ModelSpec::Decoder(model) => model.heads,
         }
     }
 
@@ -44,6 +53,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Vit(model) => model.depth = depth,
             ModelSpec::Encoder(model) => model.depth = depth,
+            ModelSpec::Decoder(model) => model.depth = depth,
         }
     }
 
@@ -52,6 +62,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Vit(model) => model.dim = dim,
             ModelSpec::Encoder(model) => model.dim = dim,
+            ModelSpec::Decoder(model) => model.dim = dim,
         }
     }
 
@@ -60,6 +71,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Vit(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
             ModelSpec::Encoder(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
+            ModelSpec::Decoder(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
         }
     }
 
@@ -67,6 +79,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Vit(_) => Architecture::Vit,
             ModelSpec::Encoder(_) => Architecture::Encoder,
+            ModelSpec::Decoder(_) => Architecture::Decoder,
         }
     }
 
@@ -75,14 +88,16 @@ impl ModelSpec {
         match self {
             ModelSpec::Vit(model) => model.dim,
             ModelSpec::Encoder(model) => model.dim,
+            ModelSpec::Decoder(model) => model.dim,
         }
     }
 
-    /// Number of classes.
+    /// Number of classes; of a language model, the tokens that it chooses from.
     pub fn classes(&self) -> usize {
         match self {
             ModelSpec::Vit(model) => model.classes,
             ModelSpec::Encoder(model) => model.classes,
+            ModelSpec::Decoder(model) => model.vocabulary,
         }
     }
 
@@ -90,7 +105,7 @@ impl ModelSpec {
     pub fn as_vit(&self) -> Option<&VitSpec> {
         match self {
             ModelSpec::Vit(model) => Some(model),
-            ModelSpec::Encoder(_) => None,
+            ModelSpec::Encoder(_) | ModelSpec::Decoder(_) => None,
         }
     }
 
@@ -103,7 +118,15 @@ impl ModelSpec {
     pub fn as_encoder(&self) -> Option<&EncoderSpec> {
         match self {
             ModelSpec::Encoder(model) => Some(model),
-            ModelSpec::Vit(_) => None,
+            ModelSpec::Vit(_) | ModelSpec::Decoder(_) => None,
+        }
+    }
+
+    /// The sizes of a language model's decoder; None for another architecture.
+    pub fn as_decoder(&self) -> Option<&DecoderSpec> {
+        match self {
+            ModelSpec::Decoder(model) => Some(model),
+            ModelSpec::Vit(_) | ModelSpec::Encoder(_) => None,
         }
     }
 
@@ -115,6 +138,9 @@ impl ModelSpec {
             ModelSpec::Encoder(model) => {
                 model.mlp_ratio = model.hidden() as f64 / model.dim as f64;
             }
+            ModelSpec::Decoder(model) => {
+                model.mlp_ratio = model.hidden() as f64 / model.dim as f64;
+            }
         }
     }
 
@@ -123,6 +149,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Vit(model) => model.stacks(),
             ModelSpec::Encoder(model) => model.stacks(),
+            ModelSpec::Decoder(model) => model.stacks(),
         }
     }
 }
@@ -204,9 +231,9 @@ impl VitSpec {
             ("mlp.fc1", hidden, dim),
             ("mlp.fc2", dim, hidden),
         ];
-        let norms = ["norm1", "norm2"].map(|name| LayerWeight::norm(name, dim));
+        let norms = ["norm1", "norm2"].map(|name| LayerWeight::norm(name, dim, true));
         let norms = norms.into_iter().flatten();
-        LayerWeight::linears(&matrices).into_iter().chain(norms).collect()
+        LayerWeight::linears(&matrices, true).into_iter().chain(norms).collect()
     }
 }
 

@@ -26,8 +26,8 @@ pub struct LayerWeight {
 /// What a weight is, with its sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WeightShape {
-    /// Of a linear layer, \[output, input\]; its bias is a weight of the layer, too.
-    Matrix { output: usize, input: usize, bias: Target },
+    /// Of a linear layer, \[output, input\]. Its bias, if it has one, is a weight of the layer, too.
+    Matrix { output: usize, input: usize, bias: Option<Target> },
     /// Of a linear layer, \[size\].
     Bias { size: usize },
     /// The scale or the shift of a norm, \[size\].
@@ -35,16 +35,17 @@ pub enum WeightShape {
 }
 
 impl LayerWeight {
-    pub fn matrix(name: &str, output: usize, input: usize) -> LayerWeight {
-        let bias = Target::new(format!("{name}.bias"));
+    pub fn matrix(name: &str, output: usize, input: usize, biased: bool) -> LayerWeight {
+        let bias = biased.then(|| Target::new(format!("{name}.bias")));
         LayerWeight { target: name.into(), shape: WeightShape::Matrix { output, input, bias } }
     }
 
-    /// The matrices of linear layers (name, output, input), and then their biases.
-    pub fn linears(layers: &[(&str, usize, usize)]) -> Vec<LayerWeight> {
+    /// The matrices of linear layers (name, output, input), and then their biases if they have any.
+    pub fn linears(layers: &[(&str, usize, usize)], biased: bool) -> Vec<LayerWeight> {
         let matrices =
-            layers.iter().map(|(name, out, input)| LayerWeight::matrix(name, *out, *input));
-        let biases = layers.iter().map(|(name, out, _)| LayerWeight::bias(name, *out));
+            layers.iter().map(|(name, out, input)| LayerWeight::matrix(name, *out, *input, biased));
+        let biased = if biased { layers } else { &[] };
+        let biases = biased.iter().map(|(name, out, _)| LayerWeight::bias(name, *out));
         matrices.chain(biases).collect()
     }
 
@@ -54,12 +55,14 @@ impl LayerWeight {
         LayerWeight { target, shape: WeightShape::Bias { size } }
     }
 
-    /// The scale and the shift of the norm `name`.
-    pub fn norm(name: &str, size: usize) -> [LayerWeight; 2] {
-        ["weight", "bias"].map(|part| LayerWeight {
+    /// The scale of the norm `name`, and its shift if it has one.
+    pub fn norm(name: &str, size: usize, shifted: bool) -> Vec<LayerWeight> {
+        let parts: &[&str] = if shifted { &["weight", "bias"] } else { &["weight"] };
+        let of = |part: &&str| LayerWeight {
             target: Target::new(format!("{name}.{part}")),
             shape: WeightShape::Norm { size },
-        })
+        };
+        parts.iter().map(of).collect()
     }
 
     pub fn is_vector(&self) -> bool {

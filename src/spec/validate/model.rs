@@ -2,7 +2,7 @@
 
 use super::check::Check;
 use crate::spec::error::SpecError;
-use crate::spec::schema::{EncoderSpec, ModelSpec, VitSpec, whole_hidden};
+use crate::spec::schema::{DecoderSpec, EncoderSpec, ModelSpec, VitSpec, whole_hidden};
 
 /// Beyond these a model is taken for a mistake: no machine holds its attention or its weights.
 const MOST_PATCHES: usize = 16_384;
@@ -13,6 +13,7 @@ pub fn sizes(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
     match model {
         ModelSpec::Vit(model) => vit(model, check),
         ModelSpec::Encoder(model) => encoder(model, check),
+        ModelSpec::Decoder(model) => decoder(model, check),
     }
 }
 
@@ -50,9 +51,21 @@ fn encoder(model: &EncoderSpec, check: &Check) -> Result<(), SpecError> {
     let EncoderSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
     let rows = model.classes + model.vocabulary + model.positions + model.token_types;
     transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
-    for (field, share) in
-        [("model.dropout", model.dropout), ("model.attention_dropout", model.attention_dropout)]
-    {
+    dropout(model.dropout, model.attention_dropout, check)
+}
+
+fn decoder(model: &DecoderSpec, check: &Check) -> Result<(), SpecError> {
+    check.between("model.vocabulary", model.vocabulary, 2, 1 << 24)?;
+    check.between("model.positions", model.positions, 1, 1 << 16)?;
+    let DecoderSpec { dim, depth, heads, mlp_ratio, norm_eps, tied, .. } = *model;
+    let rows = model.vocabulary * if tied { 1 } else { 2 } + model.positions;
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
+    dropout(model.dropout, model.attention_dropout, check)
+}
+
+/// The shares of values and of attention's weights that training drops.
+fn dropout(values: f64, weights: f64, check: &Check) -> Result<(), SpecError> {
+    for (field, share) in [("model.dropout", values), ("model.attention_dropout", weights)] {
         check.that(field, (0.0..1.0).contains(&share), "a number from 0 to below 1")?;
     }
     Ok(())

@@ -80,7 +80,7 @@ impl<'a> Trained<'a> {
                     normalize: theirs.metadata.normalize.clone(),
                     positions: match loaded.form {
                         Form::HuggingFace => PositionEmbedding::HuggingFace,
-                        Form::Compact | Form::Authors | Form::Timm | Form::Bert => {
+                        Form::Compact | Form::Authors | Form::Timm | Form::Bert | Form::Gpt2 => {
                             PositionEmbedding::Timm
                         }
                     },

@@ -11,9 +11,9 @@ const SHAPE: (usize, usize) = (5, 4);
 fn stack(depth: usize) -> Stack {
     let (output, input) = SHAPE;
     let names = ["mlp.fc1", "mlp.fc2"];
-    let matrices = names.map(|name| LayerWeight::matrix(name, output, input));
+    let matrices = names.map(|name| LayerWeight::matrix(name, output, input, true));
     let biases = names.map(|name| LayerWeight::bias(name, output));
-    let norm = LayerWeight::norm("norm1", 2);
+    let norm = LayerWeight::norm("norm1", 2, true);
     let weights = matrices.into_iter().chain(biases).chain(norm).collect();
     Stack { name: "blocks", prefix: "blocks", depth, weights }
 }

@@ -30,13 +30,26 @@ __device__ __forceinline__ Normal normal<bf16>(float x) {
     return {0.5f * (1.f + copysignf(1.f - tail, x)), power};
 }
 
+// (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), which approximates the normal distribution's
+// function. It is the logistic function of 2u.
+constexpr float TWICE_FACTOR = 1.5957691216057308f, CUBIC = 0.044715f;
+
+__device__ __forceinline__ float logistic(float x) {
+    return 1.f / (1.f + expf(-TWICE_FACTOR * x * (CUBIC * x * x + 1.f)));
+}
+
+// `by_tanh` chooses the approximation.
 template <typename T>
-__device__ __forceinline__ float gelu_of(float x) {
-    return x * normal<T>(x).below;
+__device__ __forceinline__ float gelu_of(float x, int by_tanh) {
+    return x * (by_tanh ? logistic(x) : normal<T>(x).below);
 }
 
 template <typename T>
-__device__ __forceinline__ float gelu_derivative(float x) {
+__device__ __forceinline__ float gelu_derivative(float x, int by_tanh) {
+    if (by_tanh) {
+        const float at = logistic(x);
+        return at + x * TWICE_FACTOR * (3.f * CUBIC * x * x + 1.f) * at * (1.f - at);
+    }
     const Normal at = normal<T>(x);
     return at.below + x * 0.39894228040143268f * at.power;
 }
@@ -46,7 +59,7 @@ __device__ __forceinline__ float gelu_derivative(float x) {
 // grid (panels of 32 * V columns, chunks).
 template <typename T, int V>
 __device__ void column_sums(const T* g, const T* z, T* dz, float* partials, int rows, int width,
-                            int each) {
+                            int each, int by_tanh) {
     __shared__ float sums[COLUMN_ROWS][WARP * V + 1];
     const int column = (blockIdx.x * WARP + threadIdx.x) * V;
     const int end = min(rows, (int(blockIdx.y) + 1) * each);
@@ -63,7 +76,7 @@ __device__ void column_sums(const T* g, const T* z, T* dz, float* partials, int 
                 float before[V];
                 load<V>(before, z + at);
 #pragma unroll
-                for (int i = 0; i < V; i++) values[i] *= gelu_derivative<T>(before[i]);
+                for (int i = 0; i < V; i++) values[i] *= gelu_derivative<T>(before[i], by_tanh);
                 store<V>(dz + at, values);
             }
 #pragma unroll
@@ -103,30 +116,30 @@ KERNEL sum_rows(const float* partials, float* out, int count, int width) {
 EXPORT(sum_rows)
 
 template <typename T, int V>
-__device__ void gelu(const T* z, T* y, size_t count) {
+__device__ void gelu(const T* z, T* y, size_t count, int by_tanh) {
     const size_t at = (size_t(blockIdx.x) * blockDim.x + threadIdx.x) * V;
     if (at >= count) return;
     float values[V];
     load<V>(values, z + at);
 #pragma unroll
-    for (int i = 0; i < V; i++) values[i] = gelu_of<T>(values[i]);
+    for (int i = 0; i < V; i++) values[i] = gelu_of<T>(values[i], by_tanh);
     store<V>(y + at, values);
 }
 
 #define COLUMNS(T)                                                                                 \
     KERNEL column_sums_##T(const T* g, const T* z, T* dz, float* partials, int rows, int width,    \
-                           int each, int vectors) {                                                \
+                           int each, int by_tanh, int vectors) {                                   \
         if (vectors)                                                                               \
-            column_sums<T, Vector<T>::size>(g, z, dz, partials, rows, width, each);                \
+            column_sums<T, Vector<T>::size>(g, z, dz, partials, rows, width, each, by_tanh);       \
         else                                                                                       \
-            column_sums<T, 1>(g, z, dz, partials, rows, width, each);                              \
+            column_sums<T, 1>(g, z, dz, partials, rows, width, each, by_tanh);                     \
     }                                                                                              \
     EXPORT(column_sums_##T)                                                                        \
-    KERNEL gelu_##T(const T* z, T* y, size_t count, int vectors) {                                 \
+    KERNEL gelu_##T(const T* z, T* y, size_t count, int by_tanh, int vectors) {                    \
         if (vectors)                                                                               \
-            gelu<T, Vector<T>::size>(z, y, count);                                                 \
+            gelu<T, Vector<T>::size>(z, y, count, by_tanh);                                        \
         else                                                                                       \
-            gelu<T, 1>(z, y, count);                                                               \
+            gelu<T, 1>(z, y, count, by_tanh);                                                      \
     }                                                                                              \
     EXPORT(gelu_##T)
 

@@ -92,7 +92,7 @@ fn mask(causal: bool, padded: usize, batch: usize, tokens: usize) -> Mask {
     let least = usize::from(padded < 3);
     let length = |b: usize| least + (b * 5 + padded) % (tokens + 1 - least);
     let lengths = (padded > 0).then(|| (0..batch).map(length).collect());
-    Mask { causal, lengths, skip_padded_queries: padded > 1 }
+    Mask { causal, lengths, skip_padded_queries: padded > 1, ..Mask::default() }
 }
 
 fn rows() -> impl Strategy<Value = usize> {
@@ -108,7 +108,8 @@ fn whole(t: &[Variable], scales: &[f64], epilogue: u8, project: bool) -> Result<
     match epilogue {
         // The added term is used too, so that every input has a gradient.
         0 => sum(&[&linear(&t[0], w, Some(&t[2]), Epilogue::None)?, &t[3]]),
-        1 => sum(&[&linear(&t[0], w, Some(&t[2]), Epilogue::Gelu)?, &t[3]]),
+        1 => sum(&[&linear(&t[0], w, Some(&t[2]), Epilogue::Gelu(Gelu::Exact))?, &t[3]]),
+        2 => sum(&[&linear(&t[0], w, Some(&t[2]), Epilogue::Gelu(Gelu::Tanh))?, &t[3]]),
         _ => linear(&t[0], w, Some(&t[2]), Epilogue::Add(&t[3])),
     }
 }
@@ -120,7 +121,8 @@ fn whole_by_candle(t: &[Tensor], scales: &[f64], epilogue: u8) -> Result<Tensor>
     }
     let y = t[0].matmul(&w.t()?)?.broadcast_add(&t[2])?;
     match epilogue {
-        1 => composed::gelu(&y)? + &t[3],
+        1 => composed::gelu(&y, Gelu::Exact)? + &t[3],
+        2 => composed::gelu(&y, Gelu::Tanh)? + &t[3],
         _ => y + &t[3],
     }
 }
@@ -131,7 +133,7 @@ proptest! {
     #[test]
     fn linear_agrees(
         n in rows(), input in size(), output in size(),
-        ranks in proptest::collection::vec(1..5usize, 0..3), epilogue in 0..3u8,
+        ranks in proptest::collection::vec(1..5usize, 0..3), epilogue in 0..4u8,
     ) {
         let (x, w, b, y) = ([n, input], [output, input], [output], [n, output]);
         let factors: Vec<[[usize; 2]; 2]> =
@@ -148,7 +150,7 @@ proptest! {
     /// A constant matrix gets no gradient, and its factors get the same gradients in both ways.
     #[test]
     fn thin_and_projected_gradients_are_the_same(
-        n in rows(), input in size(), output in size(), rank in 1..5usize, epilogue in 0..3u8,
+        n in rows(), input in size(), output in size(), rank in 1..5usize, epilogue in 0..4u8,
     ) {
         let shapes = [
             vec![n, input], vec![output, input], vec![output], vec![n, output],
@@ -189,14 +191,21 @@ proptest! {
     fn attention_agrees(
         batch in 1..4usize, tokens in prop_oneof![Just(1usize), 2..9usize, Just(65), Just(150)],
         heads in 1..4usize, d in prop_oneof![Just(1usize), Just(7), Just(16)],
-        read in 0.0..1.0f64, causal in any::<bool>(), padded in 0..4usize,
+        read in 0.0..1.0f64, causal in any::<bool>(), padded in 0..4usize, drops in any::<bool>(),
     ) {
         let queries = 1 + (read * (tokens - 1) as f64).round() as usize;
         let mask = mask(causal, padded, batch, tokens);
+        let dropout = Dropout::new(0.3, StepKey { seed: 2, step: 5, part: 0 }, "layer");
+        let dropout = drops.then_some(&dropout);
+        let sizes = AttentionSizes { queries, keys: tokens, heads, d };
         agree(
             &[&[batch, tokens, 3 * heads * d]],
-            |t| self_attention(&t[0], heads, queries, &mask),
-            |t| composed::self_attention(&t[0], heads, queries, &mask),
+            |t| self_attention(&t[0], heads, queries, &mask, dropout),
+            |t| {
+                let dropped = dropout.map(|d| composed::weights_mask(d, batch, sizes, &t[0]));
+                let dropped = dropped.transpose()?;
+                composed::self_attention(&t[0], heads, queries, &mask, dropped.as_ref())
+            },
         );
     }
 
@@ -205,11 +214,11 @@ proptest! {
         batch in 1..4usize, queries in prop_oneof![Just(1usize), 2..9usize, Just(150)],
         keys in prop_oneof![Just(1usize), 2..9usize, Just(65)], heads in 1..4usize,
         d in prop_oneof![Just(1usize), Just(7), Just(16)], causal in any::<bool>(),
-        padded in 0..4usize, cross in any::<bool>(), drops in any::<bool>(),
+        padded in 0..4usize, cross in any::<bool>(), drops in any::<bool>(), past in 0..9usize,
     ) {
         let queries = if cross { queries } else { keys };
         let mask = mask(causal, padded, batch, keys);
-        let mask = Mask { skip_padded_queries: mask.skip_padded_queries && !cross, ..mask };
+        let mask = Mask { skip_padded_queries: mask.skip_padded_queries && !cross, past, ..mask };
         let dropout = Dropout::new(0.3, StepKey { seed: 2, step: 5, part: 0 }, "layer");
         let dropout = drops.then_some(&dropout);
         let sizes = AttentionSizes { queries, keys, heads, d };
@@ -393,7 +402,9 @@ fn linear_agrees_in_blocks_of_every_kind() {
 #[test]
 fn gelu_agrees() {
     for n in [1, 17, 20_000] {
-        agree(&[&[n]], |t| gelu(&t[0]), |t| composed::gelu(&t[0]));
+        for form in [Gelu::Exact, Gelu::Tanh] {
+            agree(&[&[n]], |t| gelu(&t[0], form), |t| composed::gelu(&t[0], form));
+        }
     }
 }
 
@@ -537,7 +548,7 @@ fn shapes_that_do_not_match_are_refused() {
     refused(sum(&[]), "no values");
     refused(mean(&t(&[0])), together);
     let attention = |shape: &[usize], heads, queries, lengths: Option<Vec<usize>>| {
-        self_attention(&t(shape), heads, queries, &Mask { lengths, ..Mask::default() })
+        self_attention(&t(shape), heads, queries, &Mask { lengths, ..Mask::default() }, None)
     };
     refused(attention(&[1, 2, 10], 2, 2, None), "are not q");
     refused(attention(&[1, 2, 12], 0, 2, None), "are not q");
@@ -547,7 +558,7 @@ fn shapes_that_do_not_match_are_refused() {
     refused(attention(&[1, 2, 12], 2, 2, Some(vec![3])), "lengths");
     refused(attention(&[1, 2, 12], 2, 2, Some(vec![2, 2])), "lengths");
     let skipping = Mask { skip_padded_queries: true, ..Mask::default() };
-    refused(self_attention(&t(&[1, 2, 12]), 2, 2, &skipping), "there are none");
+    refused(self_attention(&t(&[1, 2, 12]), 2, 2, &skipping, None), "there are none");
     let cross = |q: &[usize], k: &[usize], v: &[usize], heads, mask: &Mask| {
         super::attention([&t(q), &t(k), &t(v)], heads, mask, None)
     };
@@ -607,13 +618,13 @@ fn the_number_of_threads_changes_no_bit() {
         let [x, scale, shift, qkv, bias, fc, a, b] = leaves.as_slice() else { panic!() };
         let normal = layer_norm(x, scale, shift, 1e-6).unwrap();
         let qkv = linear(&normal, Weights::dense(qkv), Some(bias), Epilogue::None).unwrap();
-        let mixed = self_attention(&qkv, 4, 10, &Mask::default()).unwrap();
+        let mixed = self_attention(&qkv, 4, 10, &Mask::default(), None).unwrap();
         let products = [LowRank { a: a.clone(), b: b.clone(), scale: 0.5 }];
         let fixed = fc.detach();
         let w = Weights { matrix: &fixed, products: &products, project: false };
-        let y = linear(&mixed, w, None, Epilogue::Gelu).unwrap();
+        let y = linear(&mixed, w, None, Epilogue::Gelu(Gelu::Exact)).unwrap();
         let w = Weights { matrix: fc, products: &products, project: false };
-        let y = sum(&[&y, &linear(&mixed, w, None, Epilogue::Gelu).unwrap()]).unwrap();
+        let y = sum(&[&y, &linear(&mixed, w, None, Epilogue::Gelu(Gelu::Exact)).unwrap()]).unwrap();
         let grads = mean(&y).unwrap().backward(1e3).unwrap();
         let all = leaves.iter().filter_map(|l| grads.get(l)).map(bits);
         all.chain([bits(y.tensor())]).collect::<Vec<_>>()

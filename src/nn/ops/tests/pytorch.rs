@@ -71,7 +71,7 @@ fn attention_matches_pytorch() {
     for (case, options) in fixture.cases.iter().filter(|(case, _)| case.starts_with("attention")) {
         let heads = options["heads"].as_u64().unwrap() as usize;
         let (causal, lengths) = (options["causal"].as_bool().unwrap(), fixture.lengths(case));
-        let mask = Mask { causal, lengths, skip_padded_queries: false };
+        let mask = Mask { causal, lengths, ..Mask::default() };
         fixture.check(case, &["q", "k", "v"], |t| {
             attention([&t[0], &t[1], &t[2]], heads, &mask, None)
         });
@@ -79,7 +79,7 @@ fn attention_matches_pytorch() {
         let [q, k, v] = ["q", "k", "v"].map(|part| fixture.tensor(case, part));
         if q.dims() == k.dims() {
             let qkv = Variable::constant(Tensor::cat(&[q, k, v], 2).unwrap());
-            let out = self_attention(&qkv, heads, qkv.dims()[1], &mask).unwrap();
+            let out = self_attention(&qkv, heads, qkv.dims()[1], &mask, None).unwrap();
             close(out.tensor(), &fixture.tensor(case, "out"), &format!("{case}, packed"));
         }
         count += 1;
@@ -106,7 +106,8 @@ fn embedded_tokens_match_bert() {
 #[test]
 fn activations_match_pytorch() {
     let fixture = fixture();
-    fixture.check("gelu", &["x"], |t| gelu(&t[0]));
+    fixture.check("gelu", &["x"], |t| gelu(&t[0], Gelu::Exact));
+    fixture.check("gelu-tanh", &["x"], |t| gelu(&t[0], Gelu::Tanh));
     fixture.check("tanh", &["x"], |t| tanh(&t[0]));
     fixture.check("relu", &["x"], |t| relu(&t[0]));
 }
