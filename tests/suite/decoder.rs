@@ -2,11 +2,16 @@
 //! fixtures.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use vlora::checkpoints::{
+    CONFIG, Checkpoint, Exported, Form, Hints, Loaded, MODEL, Metadata, read_checkpoint,
+};
 use vlora::models::decoder::{Cache, Decoder};
+use vlora::models::{ParameterInfo, cost, parameters_of};
 use vlora::nn::{Constants, Frozen, Mode, ParameterStore, StepKey, Variable, ops};
-use vlora::spec::{DecoderSpec, MlpActivation, TrainingSpec, VloraSpec};
+use vlora::spec::{DecoderSpec, MlpActivation, ModelSpec, RunSpec, TrainingSpec, VloraSpec};
 use vlora::train::AdamW;
 
 use crate::common::compare::{largest, relative};
@@ -255,4 +260,255 @@ fn weights_start_as_those_of_gpt2() {
         assert!((found - want).abs() <= 0.05 * want, "{}: {found} for {want}", p.name);
     }
     assert!(store.get("lm_head.weight").is_none(), "the head is the word embedding");
+}
+
+/// GPT-2 small, as transformers counts it, and nanoGPT's two models of Shakespeare's characters, as their
+/// descriptions give them. A tied table counts once.
+#[test]
+fn parameters_are_counted_as_published() {
+    let count = |text: &str| -> u64 {
+        let spec: DecoderSpec = serde_json::from_str(text).unwrap();
+        let all = parameters_of(&ModelSpec::Decoder(spec), None, None).unwrap();
+        all.iter().map(ParameterInfo::values).sum()
+    };
+    let gpt2 = r#"{"architecture": "decoder", "vocabulary": 50257, "dim": 768, "depth": 12, "heads": 12"#;
+    assert_eq!(count(&format!("{gpt2}}}")), 124_439_808);
+    assert_eq!(count(&format!("{gpt2}, \"tied\": false}}")), 124_439_808 + 50_257 * 768);
+    // nanoGPT prints 10.65M and 0.80M, without the positions.
+    let baby = r#"{"architecture": "decoder", "vocabulary": 65, "positions": 256, "dim": 384, "depth": 6,
+        "heads": 6, "bias": false}"#;
+    assert_eq!(count(baby) - 256 * 384, 10_646_784);
+    let small = r#"{"architecture": "decoder", "vocabulary": 65, "positions": 64, "dim": 128, "depth": 4,
+        "heads": 4, "bias": false}"#;
+    assert_eq!(count(small) - 64 * 128, 795_776);
+}
+
+/// Multiply–adds of a sequence in closed form: 12 d² a layer and d a word of the vocabulary for each
+/// token, and for each pair of a token and one that it sees 2 d a layer. Training takes three times that.
+#[test]
+fn operations_equal_the_closed_form() {
+    let run = |changes: &[(&str, serde_json::Value)]| -> RunSpec {
+        let mut run = serde_json::json!({
+            "task": "language-modelling",
+            "data": {"embedded": "shakespeare"},
+            "model": {"architecture": "decoder", "vocabulary": 65, "positions": 64, "dim": 128,
+                "depth": 4, "heads": 4},
+            "training": {"batch_size": 5},
+        });
+        for (section, value) in changes {
+            run[*section] = value.clone();
+        }
+        serde_json::from_value(run).unwrap()
+    };
+    let (vocabulary, tokens, dim, depth) = (65.0, 64.0, 128.0, 4.0);
+    let of_tokens = tokens * (depth * 12.0 * dim * dim + vocabulary * dim);
+    let forward = 2.0 * (of_tokens + depth * dim * tokens * (tokens + 1.0));
+    let dense = cost(&run(&[]));
+    assert!((dense.forward_flops / forward - 1.0).abs() < 1e-12, "{dense:?}");
+    assert!((dense.training_flops / (3.0 * forward) - 1.0).abs() < 1e-12, "{dense:?}");
+    // The output layer belongs to the embedding. Only the last norm is left of the head.
+    assert_eq!((dense.head, dense.embedding), (2 * 128, (65 + 64) * 128));
+    let vlora = serde_json::json!({"compound_size": 4, "rank": 8, "alpha": 1.0, "reference": "base",
+        "detach": true, "init": "authors",
+        "targets": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]});
+    let vlora = cost(&run(&[("method", "vlora".into()), ("vlora", vlora)]));
+    // One dense layer, and three with pairs of factors.
+    let pairs = 3 * 8 * (4 * 128 + 2 * 128 + 2 * 5 * 128);
+    assert_eq!(vlora.weights, 12 * 128 * 128 + pairs);
+    assert_eq!(vlora.biases_norms, dense.biases_norms);
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/decoder").join(name)
+}
+
+fn built(checkpoint: &Checkpoint) -> Decoder {
+    let (model, vlora) = (checkpoint.model.as_decoder().unwrap(), checkpoint.vlora.as_ref());
+    Decoder::new(model, vlora, None, &mut Constants(&checkpoint.tensors)).unwrap()
+}
+
+/// Asserts that a checkpoint computes the logits of the folder that transformers wrote.
+fn check_logits(checkpoint: &Checkpoint) {
+    let expected = Fixture::named("decoder/expected.safetensors");
+    let logits = built(checkpoint).forward(&expected.numbers("ids"), Mode::Evaluation).unwrap();
+    let error = relative(logits.tensor(), &wanted_logits(&expected));
+    assert!(error < 1e-5, "{error:e}");
+}
+
+/// Writes a checkpoint for transformers and reads it again.
+fn exported(checkpoint: &Checkpoint, folder: &Path) -> Checkpoint {
+    let Exported::Folder(files) = checkpoint.export(Form::Gpt2).unwrap() else { panic!("a file") };
+    for (name, bytes) in files {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let loaded = read_checkpoint(folder, &Hints::default()).unwrap();
+    assert_eq!(loaded.form, Form::Gpt2);
+    loaded.checkpoint
+}
+
+/// GPT-2 computes transformers' logits, and so does what is written of it.
+#[test]
+fn a_gpt2_folder_is_read_and_written() {
+    let loaded = read_checkpoint(&folder("gpt2"), &Hints::default()).unwrap();
+    assert_eq!(loaded.form, Form::Gpt2);
+    let checkpoint = loaded.checkpoint;
+    check_logits(&checkpoint);
+    let dir = tempfile::tempdir().unwrap();
+    let again = exported(&checkpoint, dir.path());
+    assert_eq!(again.model, checkpoint.model);
+    check_logits(&again);
+    // Compact, and as compounds whose increments keep everything.
+    let file = dir.path().join("compact.safetensors");
+    std::fs::write(&file, checkpoint.to_bytes().unwrap()).unwrap();
+    check_logits(&read_checkpoint(&file, &Hints::default()).unwrap().checkpoint);
+    let vlora: VloraSpec = serde_json::from_str(
+        r#"{"compound_size": 2, "rank": 12, "targets": ["attn.c_attn", "attn.c_proj", "mlp.c_fc",
+            "mlp.c_proj", "attn.c_attn.bias", "ln_2.weight"]}"#,
+    )
+    .unwrap();
+    let (compounds, kept) = checkpoint.compressed(&vlora).unwrap();
+    assert_eq!(kept.len(), 6);
+    check_logits(&compounds);
+    check_logits(&exported(&compounds, dir.path()));
+}
+
+/// A model without biases is written with zeros, and one whose output layer is its own keeps it.
+#[test]
+fn other_decoders_are_written_for_transformers() {
+    for name in ["nanogpt", "untied"] {
+        let fixture = fixture(name);
+        let (spec, tensors) = (spec(&fixture), fixture.group("weight."));
+        let metadata = Metadata::default();
+        let model = ModelSpec::Decoder(spec.clone());
+        let checkpoint = Checkpoint { model, vlora: None, lora: None, metadata, tensors };
+        let dir = tempfile::tempdir().unwrap();
+        let again = exported(&checkpoint, dir.path());
+        assert_eq!(again.model, ModelSpec::Decoder(DecoderSpec { bias: true, ..spec }), "{name}");
+        let logits = built(&again).forward(&fixture.numbers("ids"), Mode::Evaluation).unwrap();
+        assert!(relative(logits.tensor(), &wanted_logits(&fixture)) < 1e-5, "{name}");
+    }
+}
+
+/// The folder that transformers wrote, changed.
+struct Changed {
+    tensors: BTreeMap<String, Tensor>,
+    config: serde_json::Value,
+}
+
+impl Changed {
+    fn new() -> Changed {
+        let tensors = candle_core::safetensors::load(folder("gpt2").join(MODEL), &Device::Cpu);
+        let config = std::fs::read(folder("gpt2").join(CONFIG)).unwrap();
+        let config = serde_json::from_slice(&config).unwrap();
+        Changed { tensors: tensors.unwrap().into_iter().collect(), config }
+    }
+
+    fn named(self, rename: impl Fn(String) -> String) -> Changed {
+        let tensors = self.tensors.into_iter().map(|(name, tensor)| (rename(name), tensor));
+        Changed { tensors: tensors.collect(), ..self }
+    }
+
+    fn with(mut self, name: &str, tensor: Tensor) -> Changed {
+        self.tensors.insert(name.into(), tensor);
+        self
+    }
+
+    fn without(mut self, name: &str) -> Changed {
+        self.tensors.remove(name).unwrap();
+        self
+    }
+
+    fn configured(mut self, field: &str, value: impl Into<serde_json::Value>) -> Changed {
+        self.config[field] = value.into();
+        self
+    }
+
+    fn read(&self, hints: &Hints) -> vlora::error::Result<Loaded> {
+        let dir = tempfile::tempdir().unwrap();
+        let tensors = self.tensors.clone().into_iter().collect();
+        candle_core::safetensors::save(&tensors, dir.path().join(MODEL)).unwrap();
+        std::fs::write(dir.path().join(CONFIG), self.config.to_string()).unwrap();
+        read_checkpoint(dir.path(), hints)
+    }
+
+    /// The error, which must hold all these parts.
+    fn refused(&self, parts: &[&str]) {
+        let error = self.read(&Hints::default()).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "no {part:?} in: {error}");
+        }
+    }
+}
+
+/// Names without the prefix, stored causal masks, and a stored copy of the word embedding.
+#[test]
+fn files_of_all_versions_are_read() {
+    let bare = Changed::new().named(|name| name.replace("transformer.", ""));
+    check_logits(&bare.read(&Hints::default()).unwrap().checkpoint);
+    let masked = Changed::new()
+        .with("transformer.h.0.attn.bias", Tensor::ones((1, 1, 12, 12), DType::U8, &Device::Cpu).unwrap())
+        .with("transformer.h.1.attn.bias", Tensor::ones((1, 1, 12, 12), DType::F32, &Device::Cpu).unwrap())
+        .with("transformer.h.0.attn.masked_bias", Tensor::new(-1e4f32, &Device::Cpu).unwrap());
+    check_logits(&masked.read(&Hints::default()).unwrap().checkpoint);
+    let words = Changed::new().tensors["transformer.wte.weight"].clone();
+    let copied = Changed::new().with("lm_head.weight", words.clone());
+    let checkpoint = copied.read(&Hints::default()).unwrap().checkpoint;
+    assert!(checkpoint.model.as_decoder().unwrap().tied);
+    check_logits(&checkpoint);
+    let apart = copied.configured("tie_word_embeddings", false);
+    let checkpoint = apart.read(&Hints::default()).unwrap().checkpoint;
+    assert!(!checkpoint.model.as_decoder().unwrap().tied);
+    check_logits(&checkpoint);
+    // The fields that transformers leaves out have its defaults.
+    let plain = Changed::new()
+        .configured("activation_function", serde_json::Value::Null)
+        .configured("layer_norm_epsilon", serde_json::Value::Null)
+        .configured("tie_word_embeddings", serde_json::Value::Null);
+    check_logits(&plain.read(&Hints::default()).unwrap().checkpoint);
+}
+
+#[test]
+fn what_does_not_fit_a_decoder_is_named() {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let (fc, head) = ("transformer.h.1.mlp.c_fc.weight", "lm_head.weight");
+    Changed::new().without(fc).refused(&["a tensor is missing", fc]);
+    Changed::new().with(fc, zeros(&[12, 20])).refused(&[fc, "[12, 20]", "[12, 24], as [in, out]"]);
+    Changed::new().with(fc, zeros(&[24, 12])).refused(&[fc, "[24, 12]", "nanoGPT", "transpose"]);
+    Changed::new().with(head, zeros(&[11, 12])).refused(&[head, "tie_word_embeddings"]);
+    Changed::new().with(head, zeros(&[7, 12])).refused(&[head, "tie_word_embeddings"]);
+    let apart = || Changed::new().configured("tie_word_embeddings", false);
+    apart().refused(&["a tensor is missing", head]);
+    apart().with(head, zeros(&[7, 12])).refused(&[head, "[7, 12]", "[11, 12]"]);
+    Changed::new().with("score.weight", zeros(&[2, 12])).refused(&["score.weight", "belong"]);
+    let position = "transformer.wpe.weight";
+    Changed::new().with(position, zeros(&[12, 8])).refused(&[position, "[12, 8]", "[12, 12]"]);
+    Changed::new()
+        .named(|name| format!("_orig_mod.{name}"))
+        .refused(&["torch.compile", "_orig_mod.transformer"]);
+    for (field, value, part) in [
+        ("activation_function", "silu".into(), "gelu_new"),
+        ("activation_function", "gelu_old".into(), "not known"),
+        ("scale_attn_weights", false.into(), "expected: true"),
+        ("scale_attn_by_inverse_layer_idx", true.into(), "expected: false"),
+        ("add_cross_attention", true.into(), "expected: false"),
+        ("embd_pdrop", 0.2.into(), "as resid_pdrop"),
+        ("n_head", 5.into(), "a divisor of n_embd, 12"),
+        ("n_layer", 3.into(), "the layers' names"),
+        ("n_inner", 20.into(), "[12, 20]"),
+        ("vocab_size", 12.into(), "wte.weight"),
+        ("n_positions", 1024.into(), "wpe.weight"),
+        ("rotary", true.into(), "rotary"),
+        ("model_type", "gpt_neo".into(), "gpt2"),
+    ] as [(&str, serde_json::Value, &str); 13]
+    {
+        Changed::new().configured(field, value).refused(&[field, part]);
+    }
+    let hints = Hints { new_head: Some(3), ..Hints::default() };
+    let error = Changed::new().read(&hints).unwrap_err().to_string();
+    assert!(error.contains("a language model has no classifier"), "{error}");
+    // An encoder is not written as GPT-2.
+    let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
+    let bert = read_checkpoint(&bert, &Hints::default()).unwrap().checkpoint;
+    let error = bert.export(Form::Gpt2).unwrap_err().to_string();
+    assert!(error.contains("a model that is no decoder"), "{error}");
 }

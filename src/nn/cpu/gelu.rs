@@ -57,7 +57,7 @@ fn exact(x: f32) -> f32 {
 }
 
 /// 2 √(2/π).
-const TWICE_FACTOR: f32 = 1.595_769_1;
+const TWICE_FACTOR: f32 = 1.595_769;
 const CUBIC: f32 = 0.044_715;
 
 /// `½ (1 + tanh(u))` with u = √(2/π) (x + 0.044715 x³). That is the logistic function of 2u.
