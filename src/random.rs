@@ -24,6 +24,8 @@ pub enum Purpose {
     RandomMatrix,
     /// Training examples set apart for validation or test. The name is the split's.
     Split,
+    /// Random windows of a text that is evaluated. The name is the split's.
+    Evaluation,
     /// Random examples for measurements that read no data. The name is what they contain.
     Noise,
     /// Signs of the sign-flip test, where not all choices of them are enumerated. There is one name.
@@ -40,6 +42,7 @@ impl Purpose {
             Purpose::Dropout => "dropout",
             Purpose::RandomMatrix => "yardstick",
             Purpose::Split => "part",
+            Purpose::Evaluation => "evaluation",
             Purpose::Noise => "noise",
             Purpose::SignFlips => "sign flips",
         }

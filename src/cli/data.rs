@@ -55,7 +55,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
         return Err(Fault::new("the dataset has no files in a supported format")
             .source(repository.name())
             .expected(
-                "Parquet, CSV, TSV, JSON lines, IDX, or folders of PNG, JPEG or \
+                "Parquet, CSV, TSV, JSON lines, plain text, IDX, or folders of PNG, JPEG or \
                  WebP images; archives are not opened",
             )
             .into());
@@ -131,7 +131,10 @@ fn spec_lines(contents: &Contents, args: &DataArgs, layout: &Layout) -> String {
         contents,
     };
     let of_task = |task: Task| Some((task, definition(task).spec_lines(&dataset)?));
-    match Task::ALL.into_iter().find_map(of_task) {
+    let mut of_tasks: Vec<_> = Task::ALL.into_iter().filter_map(of_task).collect();
+    // A task that can read it comes before one that says what it lacks.
+    of_tasks.sort_by_key(|(_, lines)| lines.is_err());
+    match of_tasks.into_iter().next() {
         Some((task, Ok(lines))) => {
             format!("\nto paste into a spec:\n\ntask: {}\n{lines}", task.name())
         }

@@ -180,8 +180,14 @@ fn table(
             _ => row.cell(metric.name, metric.name, right, cell),
         };
     }
+    // The primary metric may be the loss itself.
+    row = match done.metrics.first().is_some_and(|(_, value)| *value == done.loss) {
+        true => row.hidden("loss", done.loss),
+        false => {
+            row.cell("loss", "loss", right, Cell::number(done.loss, format!("{:.4}", done.loss)))
+        }
+    };
     row = row
-        .cell("loss", "loss", right, Cell::number(done.loss, format!("{:.4}", done.loss)))
         .hidden("parameters", done.parameters)
         .hidden("precision", variant.spec.precision.name())
         .hidden("device", device)

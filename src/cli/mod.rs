@@ -10,6 +10,7 @@ mod dataset;
 mod evaluate;
 mod export;
 mod fetch;
+mod generate;
 mod hub;
 mod import;
 mod launch;
@@ -116,6 +117,11 @@ enum Command {
     /// Reads every form that `import` reads, and a run's folder. Data, model size and precision are
     /// the spec's. A run's own checkpoint gives the outcomes of its test.jsonl, to the bit.
     Evaluate(evaluate::EvaluateArgs),
+    /// Let the model of a finished run continue a text
+    ///
+    /// Uses the tested weights and the tokenizer that the run saved. The same prompt, options and seed
+    /// give the same text.
+    Generate(generate::GenerateArgs),
     /// Time training steps and evaluation of each arm of a spec, compared with the time of
     /// its matrix products
     ///
@@ -299,6 +305,7 @@ pub fn main(cli: Cli) -> Result<()> {
         | Command::Verify(_)
         | Command::Probe(_)
         | Command::Evaluate(_)
+        | Command::Generate(_)
         | Command::Bench(_) => {
             start_thread_pool()?;
         }
@@ -318,6 +325,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Plan(args) => plan::plan(&args),
         Command::Params(args) => params::params(&args),
         Command::Evaluate(args) => evaluate::evaluate(&args),
+        Command::Generate(args) => generate::generate(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Claims(args) => claims::claims(&args),
         Command::Report(args) => report::report(&args),

@@ -65,7 +65,7 @@ pub fn unread_fault(unread: &[&str]) -> Option<String> {
     (!unread.is_empty()).then(|| {
         format!(
             "files that may hold rows or images have endings that are not read\n  found:    {}\n  \
-             expected: .parquet, .csv, .tsv, .jsonl, .ndjson, .json (these five may be packed, .gz), \
+             expected: .parquet, .csv, .tsv, .jsonl, .ndjson, .json, .txt (these six may be packed, .gz), \
              -ubyte, .png, .jpg, .jpeg, .jpe, .jfif or .webp{reason}\n  help:     {way_out} or move \
              them, or leave them out by data.ignore",
             listed(unread)

@@ -16,6 +16,8 @@ pub enum Format {
     Idx,
     /// One file for each image.
     ImageFolder,
+    /// One document for each file.
+    PlainText,
 }
 
 impl Format {
@@ -36,6 +38,7 @@ impl Format {
             Format::JsonLines => "JSON lines",
             Format::Idx => "IDX",
             Format::ImageFolder => "images",
+            Format::PlainText => "plain text",
         }
     }
 }
@@ -238,7 +241,9 @@ pub fn named(path: &str) -> Holds {
     if ABOUT.contains(&&name[..]) {
         return Holds::Nothing;
     }
-    if let Some(format) = format(own) {
+    if let Some(format) = format(own)
+        && !(titled && format == Format::PlainText)
+    {
         return Holds::Rows(format);
     }
     let mut endings = name.split('.').skip(1);
@@ -247,7 +252,8 @@ pub fn named(path: &str) -> Holds {
         return Holds::Nothing;
     }
     // `datasets` reads `train.csv.bak` as CSV, and drops `train.CSV`.
-    match UNREAD.contains(&last) || endings.any(|ending| known(ending).is_some()) {
+    let is_read = |ending| known(ending).is_some_and(|format| format != Format::PlainText);
+    match UNREAD.contains(&last) || endings.any(is_read) {
         true => Holds::Unread,
         false => Holds::Unknown,
     }
@@ -273,6 +279,7 @@ fn known(ending: &str) -> Option<Format> {
         "tsv" => Format::Tsv,
         "jsonl" | "ndjson" | "json" => Format::JsonLines,
         "png" | "jpg" | "jpeg" | "jpe" | "jfif" | "webp" => Format::ImageFolder,
+        "txt" => Format::PlainText,
         _ => return None,
     })
 }
@@ -322,12 +329,16 @@ mod tests {
             ("scan.tif", Holds::Unread),
             ("train.tar.gz", Holds::Unread),
             ("data_batch_1.bin", Holds::Unread),
-            ("notes.txt", Holds::Unknown),
+            ("notes.txt", Holds::Rows(PlainText)),
+            ("train.txt.gz", Holds::Rows(PlainText)),
+            ("notes.TXT", Holds::Unknown),
+            ("notes.txt.old", Holds::Unknown),
             ("data_batch_1", Holds::Unknown),
             ("dataset_infos.json", Holds::Nothing),
             ("README.md", Holds::Nothing),
             ("LICENSE", Holds::Nothing),
             ("LICENSE.txt", Holds::Nothing),
+            ("readme.txt.gz", Holds::Nothing),
             ("licensed.csv", Holds::Rows(Csv)),
             ("readme.csv", Holds::Rows(Csv)),
             ("train.csv.sha256", Holds::Nothing),

@@ -71,8 +71,18 @@ impl Layout {
             .into_iter()
             .filter(|path| !is_apple_double(path, |other| there.contains(other)))
             .collect();
-        let rows: Vec<&str> =
-            files.iter().copied().filter(|path| matches!(holds(path), Holds::Rows(_))).collect();
+        let is_rows = |path: &&str| matches!(holds(path), Holds::Rows(_));
+        let is_text = |path: &&str| Format::of(path) == Some(Format::PlainText);
+        let by_pattern = |path: &&str| {
+            card.configs
+                .iter()
+                .any(|config| !config.splits.is_empty() && claims(config, &folder_of(config), path))
+        };
+        // Beside other rows, plain texts are notes and lists, unless the card names them.
+        let tables = files.iter().any(|path| is_rows(path) && !is_text(path));
+        let is_beside = |path: &&str| tables && is_text(path) && !by_pattern(path);
+        let (texts, files): (Vec<&str>, Vec<&str>) = files.into_iter().partition(is_beside);
+        let rows: Vec<&str> = files.iter().copied().filter(is_rows).collect();
         let shown = |path: &str| card.shows(path);
         let claimed =
             |path: &str| card.configs.iter().any(|config| claims(config, &folder_of(config), path));
@@ -91,6 +101,7 @@ impl Layout {
             let fault = found.fault.or_else(|| options_fault(&chosen, &rows));
             (Some(chosen.name), Found { fault, ..found })
         };
+        found.leave_out(texts.into_iter().filter(is_rows), !card.configs.is_empty());
         let ignored = ignored.into_iter().map(str::to_string).collect();
         let fault = found.fault.take();
         let mut layout = Layout { name, config, card, found, ignored, columns: Vec::new() };

@@ -172,13 +172,13 @@ pub fn load<R: ReadSplit>(
         files: Vec::new(),
     };
     let train = loader.split(Role::Train, spec.train, reader)?;
-    let (validation, test) = (spec.validation.and_then(part), part(spec.test));
+    let (validation, test) = (spec.validation.and_then(part), spec.test.and_then(part));
     let parts = match (validation, test) {
         (None, None) => None,
         (validation, test) => Some(parts::draw(train.digests.digests.len(), validation, test)?),
     };
     let mut others = Vec::new();
-    for (role, split) in [(Role::Validation, spec.validation), (Role::Test, Some(spec.test))] {
+    for (role, split) in [(Role::Validation, spec.validation), (Role::Test, spec.test)] {
         if let Some(SplitSpec::Named(name)) = split {
             others.push(loader.split(role, name, reader)?);
         }
@@ -318,7 +318,7 @@ pub fn needed(repository: &Repository, spec: &FilesSpec) -> Result<Vec<String>> 
     let roles = [
         (Role::Train, Some(&train)),
         (Role::Validation, spec.validation),
-        (Role::Test, Some(spec.test)),
+        (Role::Test, spec.test),
     ];
     let mut seen = BTreeSet::new();
     for (role, split) in roles {

@@ -1,7 +1,7 @@
 //! Reads files as typed columns and splits, and makes examples of them.
 //!
 //! [`Layout`] finds the files of each split in a repository. A reader for each format (Parquet,
-//! CSV, JSON lines, IDX, folders of images) makes a [`Table`] of them. [`load`] reads the splits
+//! CSV, JSON lines, plain text, IDX, folders of images) makes a [`Table`] of them. [`load`] reads the splits
 //! that a spec names. Each kind of examples has a folder with an implementation of [`ReadSplit`],
 //! which makes examples of rows.
 
@@ -19,6 +19,7 @@ mod image_folder;
 pub mod images;
 mod json_lines;
 mod labels;
+pub mod language;
 mod layout;
 mod limits;
 mod load;
@@ -27,6 +28,7 @@ mod names;
 mod options;
 mod parquet;
 mod parts;
+mod plain_text;
 mod quiet;
 mod select;
 mod source;

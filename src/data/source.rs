@@ -10,7 +10,7 @@ use super::layout::{Layout, class_of};
 use super::metadata::Metadata;
 use super::select::Select;
 use super::table::{Column, Table, Values};
-use super::{csv, idx, image_folder, json_lines, parquet};
+use super::{csv, idx, image_folder, json_lines, parquet, plain_text};
 use crate::error::{Error, Fault, Result};
 use crate::hub::{File, Repository};
 use crate::spec::hex;
@@ -145,6 +145,7 @@ impl<'a> SplitFiles<'a> {
             Format::Csv => csv::read(&first, b',', &self.layout.columns, select)?,
             Format::Tsv => csv::read(&first, b'\t', &self.layout.columns, select)?,
             Format::JsonLines => json_lines::read(&first, select)?,
+            Format::PlainText => plain_text::read(&first, select)?,
             Format::Idx => idx::read(&self.with_rest(first)?, select)?,
             Format::ImageFolder => {
                 let files = self.with_rest(first)?;

@@ -41,6 +41,16 @@ pub struct Found {
     pub by: &'static str,
 }
 
+impl Found {
+    /// Lists files that are not read, with those of other configurations if there is a card that has
+    /// some.
+    pub fn leave_out<'f>(&mut self, files: impl Iterator<Item = &'f str>, of_card: bool) {
+        let all = if of_card { &mut self.elsewhere } else { &mut self.left_out };
+        all.extend(files.map(str::to_string));
+        all.sort();
+    }
+}
+
 /// Splits by the patterns of a card's configuration. Patterns are relative to `folder`, which is
 /// empty or ends with a slash. All other files belong to other configurations or to none.
 pub fn by_card(config: &CardConfig, folder: &str, files: &[&str]) -> Found {

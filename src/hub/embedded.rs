@@ -23,8 +23,10 @@ macro_rules! dataset {
     };
 }
 
-static DATASETS: [Dataset; 1] =
-    [dataset!("fashion-mnist-mini", "MIT": "test.parquet", "train.parquet", "validation.parquet")];
+static DATASETS: [Dataset; 2] = [
+    dataset!("fashion-mnist-mini", "MIT": "test.parquet", "train.parquet", "validation.parquet"),
+    dataset!("shakespeare", "public domain": "train.txt.gz"),
+];
 
 /// The dataset called `name`.
 pub fn find(name: &str) -> Result<&'static Dataset> {

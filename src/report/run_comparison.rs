@@ -122,12 +122,10 @@ impl RunComparison {
             true => format!("−{}", count(-v as u64)),
             false => count(v as u64),
         };
-        row(
-            "test loss".into(),
-            both(&|s| Some(s.assessment.scores.loss)),
-            &decimals(4),
-            &decimals(4),
-        );
+        if !self.sides.iter().all(|side| side.assessment.scores.compare_by_loss()) {
+            let losses = both(&|s| Some(s.assessment.scores.loss));
+            row("test loss".into(), losses, &decimals(4), &decimals(4));
+        }
         row(
             "parameters".into(),
             both(&|s| Some(s.intact.result.parameters as f64)),

@@ -182,11 +182,14 @@ impl Recorded {
             values.extend(record.validation_loss.map(|loss| named("validation/loss", loss)));
             let validation = format!("validation/{metric}");
             values.extend(record.validation_metric.map(|value| named(&validation, value)));
+            // The metric may be the loss itself.
+            values.dedup_by(|a, b| a.0 == b.0);
             events.push((record.step, values));
         }
         if let Some(result) = &self.result {
             let mut values = vec![named("test/loss", result.test_loss)];
             values.push((format!("test/{}", result.metric_name), result.test_metric));
+            values.dedup_by(|a, b| a.0 == b.0);
             let others = result.test_metrics.iter();
             values.extend(others.map(|(name, value)| (format!("test/{name}"), *value)));
             events.push((result.steps, values));

@@ -76,6 +76,11 @@ impl Scores {
     pub fn primary(&self) -> f64 {
         self.metrics.first().copied().unwrap_or(f64::NAN)
     }
+
+    /// Whether the primary metric is the loss itself, which then need not be shown twice.
+    pub fn compare_by_loss(&self) -> bool {
+        self.primary() == self.loss
+    }
 }
 
 /// The best constant answer on some examples. A model that is no better has learned nothing.

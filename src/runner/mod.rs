@@ -11,6 +11,7 @@ mod estimate;
 mod evaluate;
 mod execute;
 mod executor;
+mod generate;
 mod initial_weights;
 pub mod launch;
 mod load;
@@ -42,6 +43,7 @@ pub use evaluate::{
     named as named_variants,
 };
 pub use execute::execute;
+pub use generate::{Request as GenerationRequest, generate};
 pub use observer::{Observer, Outcome};
 pub use origin::Origin;
 pub use plan::{Plan, PlannedRun, PlannedVariant};

@@ -3,7 +3,7 @@
 use candle_core::Device;
 
 use crate::error::{Fault, Result};
-use crate::spec::{DeviceKind, Variant};
+use crate::spec::{DeviceKind, Precision, Variant};
 
 /// The kind of a device, as specs distinguish them.
 pub fn device_kind(device: &Device) -> DeviceKind {
@@ -19,11 +19,18 @@ pub fn check_precision<'a>(
     mut variants: impl Iterator<Item = &'a Variant>,
     device: &Device,
 ) -> Result<()> {
-    match variants.find(|v| !v.spec.precision.runs_on(device_kind(device))) {
-        None => Ok(()),
-        Some(v) => Err(Fault::new("this precision needs a CUDA device")
-            .source(format!("arm {}", v.arm))
-            .found(format!("`{}` on the CPU", v.spec.precision))
+    variants.try_for_each(|v| {
+        let named = |fault: Fault| fault.source(format!("arm {}", v.arm));
+        supports(v.spec.precision, device).map_err(|error| error.map_fault(named))
+    })
+}
+
+/// Errors if the device does not support the precision.
+pub fn supports(precision: Precision, device: &Device) -> Result<()> {
+    match precision.runs_on(device_kind(device)) {
+        true => Ok(()),
+        false => Err(Fault::new("this precision needs a CUDA device")
+            .found(format!("`{precision}` on the CPU"))
             .expected("float32")
             .into()),
     }

@@ -16,6 +16,7 @@ mod experiment;
 mod fields;
 mod hints;
 mod identity;
+mod language_tokenizer;
 mod load;
 mod matching;
 mod node;

@@ -27,7 +27,7 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
         weights.iter().any(|weight| weight.target == *target && weight.is_vector())
     };
     spec.model.normalise();
-    spec.data.normalise();
+    spec.data.normalise(&spec.model);
     if spec.method == Method::Dense {
         spec.vlora = None;
         // There are no increments.

@@ -4,6 +4,7 @@ mod check;
 mod data;
 mod images;
 mod increments;
+mod language;
 mod model;
 mod start;
 mod text;
@@ -66,10 +67,11 @@ fn data_section(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         (DataSpec::Text(data), ModelSpec::Encoder(model)) => {
             text::texts(data, model, run.start.as_ref(), check)
         }
-        // Reading a run refuses a model of another kind of data.
-        (DataSpec::Images(_), ModelSpec::Encoder(_)) | (DataSpec::Text(_), ModelSpec::Vit(_)) => {
-            Ok(())
+        (DataSpec::Language(data), ModelSpec::Decoder(model)) => {
+            language::language(data, model, run.start.as_ref(), check)
         }
+        // Reading a run refuses a model of another kind of data.
+        (DataSpec::Images(_) | DataSpec::Text(_) | DataSpec::Language(_), _) => Ok(()),
     }
 }
 

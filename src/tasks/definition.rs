@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::data_set::Split;
+use super::generation::Generation;
 use super::spec_lines::Dataset;
 use super::start::{Base, Fitted, Settled};
 use super::task::{Run, Work};
 use crate::checkpoints::{Checkpoint, Metadata};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::hub::{Hub, Source};
 use crate::models::Cost;
 use crate::results::{Evidence, TaskFields};
@@ -49,6 +50,14 @@ pub trait Definition: Evidence {
 
     /// Number of outputs of a new head, if the spec defines it.
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize>;
+
+    /// The prompt and its continuation by a trained model. Errors for a task whose models do not write.
+    fn generate(&self, generation: &Generation) -> Result<String> {
+        Err(Fault::new("the model does not write text")
+            .found(format!("a run of the task {}", generation.spec.task.name()))
+            .expected("a run of a task whose models predict the next token")
+            .into())
+    }
 }
 
 /// Files of a model's repository.

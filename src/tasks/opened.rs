@@ -6,6 +6,7 @@ use std::ops::Deref;
 
 use super::definition::{Definition, OpenTask, TaskData};
 use super::image_classification;
+use super::language_modelling;
 use super::start::{Base, Settled};
 use super::task::{Run, Work};
 use super::text_classification;
@@ -21,6 +22,7 @@ use crate::spec::{self, RunSpec};
 pub enum Opened {
     ImageClassification(image_classification::Data),
     TextClassification(text_classification::Data),
+    LanguageModelling(language_modelling::Data),
 }
 
 /// Evaluates `$make` with the variant of [`Opened`] and the module of a task.
@@ -39,6 +41,12 @@ macro_rules! by_task {
                 use text_classification as $folder;
                 $make
             }
+            spec::Task::LanguageModelling => {
+                #[allow(unused_imports)]
+                use Opened::LanguageModelling as $variant;
+                use language_modelling as $folder;
+                $make
+            }
         }
     };
 }
@@ -55,6 +63,11 @@ macro_rules! by_data {
             Opened::TextClassification($data) => {
                 #[allow(unused_imports)]
                 use Opened::TextClassification as $variant;
+                $with
+            }
+            Opened::LanguageModelling($data) => {
+                #[allow(unused_imports)]
+                use Opened::LanguageModelling as $variant;
                 $with
             }
         }

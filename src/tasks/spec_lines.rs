@@ -110,7 +110,26 @@ pub struct Roles<'a> {
 }
 
 impl<'a> Roles<'a> {
+    /// Roles of splits of examples. A part is drawn from those of training.
     pub fn of(contents: &Contents, names: &[&'a str]) -> Result<Roles<'a>, String> {
+        let roles = Roles::of_text(names, 0.1)?;
+        let parts = usize::from(roles.validation.is_none()) + usize::from(roles.test.is_none());
+        let fraction = match contents.split(roles.train) {
+            Some(split) => fraction(split.rows, parts).ok_or_else(|| {
+                format!(
+                    "the split {} has {} examples, too few to take validation or test examples \
+                     from it",
+                    shown(roles.train),
+                    split.rows
+                )
+            })?,
+            None => roles.fraction,
+        };
+        Ok(Roles { fraction, ..roles })
+    }
+
+    /// Roles of splits of running text, of which each part takes `fraction`.
+    pub fn of_text(names: &[&'a str], fraction: f64) -> Result<Roles<'a>, String> {
         let of = |want: &str| {
             let same = names.iter().find(|name| **name == want);
             same.or_else(|| names.iter().find(|name| role(name) == Some(want))).copied()
@@ -126,18 +145,6 @@ impl<'a> Roles<'a> {
         };
         let apart = |want| of(want).filter(|name| *name != train);
         let (validation, test) = (apart("validation"), apart("test"));
-        let parts = usize::from(validation.is_none()) + usize::from(test.is_none());
-        let fraction = match contents.split(train) {
-            Some(split) => fraction(split.rows, parts).ok_or_else(|| {
-                format!(
-                    "the split {} has {} examples, too few to take validation or test examples \
-                     from it",
-                    shown(train),
-                    split.rows
-                )
-            })?,
-            None => 0.1,
-        };
         Ok(Roles { train, validation, test, fraction })
     }
 

@@ -36,11 +36,15 @@ const NARROW: [(&str, &[&str]); 1] = [("report", &["results", "spec"])];
 const GENERAL: [&str; 5] = ["cli", "report", "runner", "train", "results"];
 
 /// What one task or architecture is about, besides the names that the program itself lists.
-const PARTICULAR: [&str; 8] =
-    ["image", "images", "pixel", "pixels", "patch", "patches", "vision", "bert"];
+const PARTICULAR: [&str; 10] =
+    ["image", "images", "pixel", "pixels", "patch", "patches", "vision", "bert", "gpt", "unigram"];
 
 /// Where such a word means something else: files whose path begins so.
-const OTHERWISE: [(&str, &[&str]); 2] = [
+const OTHERWISE: [(&str, &[&str]); 4] = [
+    // Every training has a loss, though one task also compares by it.
+    ("", &["loss"]),
+    // That of a compression.
+    ("results/compressed", &["decoder"]),
     // Charts are images of pixels.
     ("report/charts/", &["image", "pixel", "pixels"]),
     // Images are a type of a dataset's columns, whatever is done with them.

@@ -750,7 +750,6 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
         assert_eq!(ran.code, 0, "{name}: {}\n{spec}", ran.err);
     }
     let missing: &[(&str, &str, &str)] = &[
-        ("no labels", "text\na film\nanother film\nmore films\n", "no column holds labels"),
         ("no names", &rows(',', 12), "--columns gives them"),
         ("one class", "text,label\na,0\nb,0\nc,0\nd,0\n", "`label` has fewer than two classes"),
     ];

@@ -33,6 +33,7 @@ mod fetch;
 mod hub;
 mod integrity;
 mod jobs;
+mod language_modelling;
 mod layers;
 mod layouts;
 mod oracle;

@@ -1,11 +1,10 @@
 //! The three splits of a dataset of texts with labels.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::found::FoundTokenizer;
 use super::split::TextSplit;
 use super::tokenizer::{Encoded, Texts, Tokenizer};
 use crate::data::labels::{Labels, wrong_type};
@@ -13,12 +12,9 @@ use crate::data::load::{Loaded, OpenSplit, Read, ReadSplit, Role, load, sha256};
 use crate::data::select::{Select, Wanted};
 use crate::data::table::{Table, Values};
 use crate::error::{Error, Fault, Result};
-use crate::hub::{Hub, Kind, Source};
+use crate::hub::Hub;
 use crate::random::{Purpose, Stream};
-use crate::spec::{HUB_PREFIX, TextDataSpec, TrainedTokenizer};
-
-/// The tokenizer's file in a model's folder or repository.
-pub const TOKENIZER: &str = "tokenizer.json";
+use crate::spec::{TextDataSpec, TrainedTokenizer};
 
 /// The model's limits on classes and tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +59,7 @@ impl TextData {
         hub: &Hub,
     ) -> Result<TextData> {
         // Done first, since a missing tokenizer is then reported quickly.
-        let found = FoundTokenizer::of(data, beside, hub)?;
+        let found = FoundTokenizer::of(data.tokenizer.as_ref(), beside, hub)?;
         let mut reader = ReadTexts { data, classes: limits.classes };
         let loaded = load(&data.files(), &data.label_column, hub, &mut reader)?;
         let (tokenizer, tokenizer_name) = match found {
@@ -192,71 +188,6 @@ fn check_vocabulary(tokenizer: &Tokenizer, name: &str, limits: Limits) -> Result
     }
 }
 
-/// A tokenizer that was read, or the description of one to train.
-enum FoundTokenizer {
-    /// The tokenizer and its name.
-    Read(Box<Tokenizer>, String),
-    ToTrain(TrainedTokenizer),
-}
-
-impl FoundTokenizer {
-    fn of(data: &TextDataSpec, beside: Option<&str>, hub: &Hub) -> Result<FoundTokenizer> {
-        // A path in the spec is that of a tokenizer. Otherwise it is the path of the weights.
-        let is_own = data.tokenizer.is_some();
-        let name = match &data.tokenizer {
-            None => beside.map(str::to_string).ok_or_else(|| {
-                Error::from(
-                    Fault::new("there is no tokenizer")
-                        .within("data.tokenizer")
-                        .found(
-                            "none, and no checkpoint or model of the Hub that the run starts \
-                 from",
-                        )
-                        .expected("`tokenizer: {hub: …}`, `{path: …}`, or `{train: word-piece}`"),
-                )
-            })?,
-            Some(own) => match (own.trained(), &own.hub, &own.path) {
-                (Some(trained), _, _) => return Ok(FoundTokenizer::ToTrain(trained)),
-                (None, Some(hub), _) => format!("{HUB_PREFIX}{hub}"),
-                (None, None, Some(path)) => path.clone(),
-                // Validation refuses a section that names none.
-                (None, None, None) => String::new(),
-            },
-        };
-        let (name, bytes) = match Source::of_hub(&name, Kind::Model)? {
-            Some(source) => {
-                let file = hub.open(&source, Kind::Model)?.read(TOKENIZER)?;
-                (file.name, file.bytes.into_owned())
-            }
-            None if is_own => read(&of_path(Path::new(&name)))?,
-            None => read(&beside_weights(Path::new(&name)))?,
-        };
-        Ok(FoundTokenizer::Read(Box::new(Tokenizer::read(&name, &bytes)?), name))
-    }
-}
-
-/// The tokenizer's file at a path: the path itself, or the file in a folder.
-fn of_path(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(TOKENIZER) } else { path.to_path_buf() }
-}
-
-/// The tokenizer's file beside weights. The path is that of a folder or of the weights file.
-fn beside_weights(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(TOKENIZER) } else { path.with_file_name(TOKENIZER) }
-}
-
-/// Reads a tokenizer's file; returns its name and content.
-fn read(at: &Path) -> Result<(String, Vec<u8>)> {
-    match fs::read(at) {
-        Ok(bytes) => Ok((at.display().to_string(), bytes)),
-        Err(e) => Err(Fault::new(format!("the tokenizer cannot be read: {e}"))
-            .source(at.display())
-            .expected(format!("a `{TOKENIZER}`, or a folder with one"))
-            .help("`data.tokenizer` says where the tokenizer is")
-            .into()),
-    }
-}
-
 /// Trains a tokenizer, only on the texts of the training split.
 fn train(spec: &TrainedTokenizer, loaded: &Loaded<RawTexts>) -> Result<Tokenizer> {
     let (split, rows) = loaded.of(Role::Train);
@@ -352,7 +283,7 @@ impl ReadSplit for ReadTexts<'_> {
 }
 
 /// The texts of a column; None for a missing one, such as an empty field of CSV.
-fn column_texts(table: &Table, name: &str) -> Result<Vec<Option<String>>> {
+pub fn column_texts(table: &Table, name: &str) -> Result<Vec<Option<String>>> {
     let Some(column) = table.column(name) else {
         return Err(Fault::new(format!("there is no column `{name}`")).source(table.file()).into());
     };
@@ -364,7 +295,10 @@ fn column_texts(table: &Table, name: &str) -> Result<Vec<Option<String>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::data::text::TOKENIZER;
 
     const LIMITS: Limits = Limits { classes: 2, vocabulary: 300 };
     const TRAIN: &str = "text,label\nA quiet film,0\n\"Loud, and long\",1\n\"\",0\nquiet quiet,1\n";

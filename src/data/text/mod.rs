@@ -2,10 +2,13 @@
 
 mod batches;
 mod dataset;
+mod found;
+mod running;
 mod split;
 mod tokenizer;
 
 pub use batches::batches;
-pub use dataset::{Limits, TOKENIZER, TextData};
+pub use dataset::{Limits, TextData, column_texts};
+pub use found::{FoundTokenizer, TOKENIZER};
 pub use split::TextSplit;
 pub use tokenizer::{Encoded, Texts, Tokenizer};

@@ -73,8 +73,8 @@ impl Encoded {
 /// A tokenizer, with its file's content.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
-    json: String,
+    pub(super) inner: tokenizers::Tokenizer,
+    pub(super) json: String,
 }
 
 impl Tokenizer {

@@ -57,7 +57,9 @@ fn finished(arm: &ArmSummary, run: &FinishedRun, metric: &Metric) -> Markup {
                 @if let Some(pair) = difference {
                     (fact("minus the baseline's", crate::report::numbers::signed(metric, pair.difference)))
                 }
-                (fact("test loss", format!("{:.4}", result.test_loss)))
+                @if !run.assessment.scores.compare_by_loss() {
+                    (fact("test loss", format!("{:.4}", result.test_loss)))
+                }
                 (fact("parameters", count(result.parameters)))
                 (fact("steps", count(result.steps)))
                 (fact("training", format!("{:.1} s", result.training_seconds)))

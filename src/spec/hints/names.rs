@@ -268,6 +268,12 @@ pub const OTHER_NAMES: &[OtherName] = &[
         "",
     ),
     other(
+        &["context", "context_length", "context_window", "window_size", "ctx_len"],
+        &["data.window", "model.positions"],
+        "",
+    ),
+    other(&["doc_stride", "window_stride", "overlap"], &["data.stride"], ""),
+    other(
         &["tokenizer_name", "tokenizer_path", "tokenizer_name_or_path"],
         &["data.tokenizer.hub", "data.tokenizer.path"],
         "",
@@ -381,6 +387,29 @@ pub const OTHER_VALUES: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["method"], &["full", "baseline", "standard", "vit", "none"], "did you mean `dense`?"),
     (&["method"], &["vertical-lora", "vertical_lora", "vertical"], "did you mean `vlora`?"),
+    (
+        &["task"],
+        &[
+            "language_modelling",
+            "language-modeling",
+            "language_modeling",
+            "lm",
+            "causal-lm",
+            "text-generation",
+        ],
+        "did you mean `language-modelling`?",
+    ),
+    (
+        &["data.tokenizer"],
+        &["char", "chars", "character", "char-level"],
+        "did you mean `characters`?",
+    ),
+    (&["data.tokenizer"], &["byte", "byte-level"], "did you mean `bytes`?"),
+    (
+        &["data.tokenizer"],
+        &["bpe", "byte-level-bpe", "gpt2"],
+        "did you mean `{train: byte-level-bpe}`?",
+    ),
     (
         &["task"],
         &["classification", "image_classification"],

@@ -15,7 +15,8 @@ pub struct FilesSpec<'a> {
     pub columns: &'a [String],
     pub train: &'a str,
     pub validation: Option<&'a SplitSpec>,
-    pub test: &'a SplitSpec,
+    /// None only where the examples of the test are taken elsewhere.
+    pub test: Option<&'a SplitSpec>,
     pub duplicates: Duplicates,
 }
 
@@ -31,7 +32,7 @@ impl ImageDataSpec {
             columns: &[],
             train: &self.train,
             validation: self.validation.as_ref(),
-            test: &self.test,
+            test: Some(&self.test),
             duplicates: self.duplicates,
         }
     }

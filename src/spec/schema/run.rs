@@ -5,8 +5,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Architecture, EncoderSpec, FilesSpec, ImageDataSpec, LoraSpec, ModelSpec, StartSpec,
-    TextDataSpec, TrainingSpec, VitSpec, VloraSpec,
+    Architecture, DecoderSpec, EncoderSpec, FilesSpec, ImageDataSpec, LanguageDataSpec, LoraSpec,
+    ModelSpec, StartSpec, TextDataSpec, TrainingSpec, VitSpec, VloraSpec,
 };
 use crate::spec::precision::Precision;
 
@@ -47,16 +47,20 @@ pub enum Task {
     ImageClassification,
     /// One text or a pair of texts, one of `model.classes` labels; cross-entropy, accuracy.
     TextClassification,
+    /// Running text: each token is predicted from those before it; cross-entropy in nats a token.
+    LanguageModelling,
 }
 
 impl Task {
-    pub const ALL: [Task; 2] = [Task::ImageClassification, Task::TextClassification];
+    pub const ALL: [Task; 3] =
+        [Task::ImageClassification, Task::TextClassification, Task::LanguageModelling];
 
     /// As specs write it.
     pub fn name(self) -> &'static str {
         match self {
             Task::ImageClassification => "image-classification",
             Task::TextClassification => "text-classification",
+            Task::LanguageModelling => "language-modelling",
         }
     }
 
@@ -65,6 +69,7 @@ impl Task {
         match self {
             Task::ImageClassification => &[Architecture::Vit],
             Task::TextClassification => &[Architecture::Encoder],
+            Task::LanguageModelling => &[Architecture::Decoder],
         }
     }
 }
@@ -75,6 +80,13 @@ impl Task {
 pub enum DataSpec {
     Images(ImageDataSpec),
     Text(TextDataSpec),
+    Language(LanguageDataSpec),
+}
+
+impl From<LanguageDataSpec> for DataSpec {
+    fn from(data: LanguageDataSpec) -> DataSpec {
+        DataSpec::Language(data)
+    }
 }
 
 impl From<TextDataSpec> for DataSpec {
@@ -150,8 +162,12 @@ pub fn read_run<S: FieldsSource>(
         (Task::TextClassification, Architecture::Encoder) => {
             source.read::<TextDataSpec, EncoderSpec>()?.into()
         }
-        (Task::ImageClassification, Architecture::Encoder)
-        | (Task::TextClassification, Architecture::Vit) => return Ok(None),
+        (Task::LanguageModelling, Architecture::Decoder) => {
+            source.read::<LanguageDataSpec, DecoderSpec>()?.into()
+        }
+        (Task::ImageClassification, Architecture::Encoder | Architecture::Decoder)
+        | (Task::TextClassification, Architecture::Vit | Architecture::Decoder)
+        | (Task::LanguageModelling, Architecture::Vit | Architecture::Encoder) => return Ok(None),
     }))
 }
 
@@ -195,36 +211,52 @@ impl DataSpec {
         match self {
             DataSpec::Images(data) => data.files(),
             DataSpec::Text(data) => data.files(),
+            DataSpec::Language(data) => data.files(),
         }
     }
 
-    /// Brings values that mean the same to the same: what a trained tokenizer is where nothing is said.
-    pub fn normalise(&mut self) {
-        if let DataSpec::Text(data) = self
-            && let Some(tokenizer) = &mut data.tokenizer
-        {
-            tokenizer.normalise();
+    /// Brings values that mean the same to the same: what a trained tokenizer is where nothing is said,
+    /// and the windows that follow from the model.
+    pub fn normalise(&mut self, model: &ModelSpec) {
+        match (self, model) {
+            (DataSpec::Text(TextDataSpec { tokenizer: Some(own), .. }), _) => own.normalise(),
+            (DataSpec::Language(data), ModelSpec::Decoder(model)) => {
+                data.normalise(model.positions);
+            }
+            _ => {}
         }
     }
 
     /// Whether a run's data make a tokenizer, which is then saved with the run.
     pub fn trains_tokenizer(&self) -> bool {
-        self.as_text().is_some_and(|data| data.trained_tokenizer().is_some())
+        match self {
+            DataSpec::Images(_) => false,
+            DataSpec::Text(data) => data.trained_tokenizer().is_some(),
+            DataSpec::Language(data) => data.makes_tokenizer(),
+        }
     }
 
     /// The section of a task over images; None for another.
     pub fn as_images(&self) -> Option<&ImageDataSpec> {
         match self {
             DataSpec::Images(data) => Some(data),
-            DataSpec::Text(_) => None,
+            DataSpec::Text(_) | DataSpec::Language(_) => None,
         }
     }
 
-    /// The section of a task over texts; None for another.
+    /// The section of a task over labelled texts; None for another.
     pub fn as_text(&self) -> Option<&TextDataSpec> {
         match self {
             DataSpec::Text(data) => Some(data),
-            DataSpec::Images(_) => None,
+            DataSpec::Images(_) | DataSpec::Language(_) => None,
+        }
+    }
+
+    /// The section of language modelling; None for another task.
+    pub fn as_language(&self) -> Option<&LanguageDataSpec> {
+        match self {
+            DataSpec::Language(data) => Some(data),
+            DataSpec::Images(_) | DataSpec::Text(_) => None,
         }
     }
 }

@@ -66,7 +66,7 @@ impl TextDataSpec {
             columns: &self.columns,
             train: &self.train,
             validation: self.validation.as_ref(),
-            test: &self.test,
+            test: Some(&self.test),
             duplicates: self.duplicates,
         }
     }

@@ -6,7 +6,7 @@ use crate::spec::schema::{FilesSpec, SplitSpec};
 use crate::spec::wording::one_of;
 
 /// Datasets that `data.embedded` can name.
-pub const EMBEDDED_DATASETS: [&str; 1] = ["fashion-mnist-mini"];
+pub const EMBEDDED_DATASETS: [&str; 2] = ["fashion-mnist-mini", "shakespeare"];
 
 /// Where a run's examples are, whatever they are.
 pub fn files(data: &FilesSpec, check: &Check) -> Result<(), SpecError> {
@@ -29,7 +29,7 @@ fn splits(data: &FilesSpec, check: &Check) -> Result<(), SpecError> {
     check.that("data.train", !data.train.is_empty(), "the name of a split")?;
     let mut names = vec![("data.train", data.train)];
     let mut taken = 0.0;
-    let others = [("data.validation", data.validation), ("data.test", Some(data.test))];
+    let others = [("data.validation", data.validation), ("data.test", data.test)];
     for (field, split) in others {
         let Some(split) = split else { continue };
         match split {

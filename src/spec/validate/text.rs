@@ -20,7 +20,12 @@ pub fn texts(
         format!("at least {LEAST_TOKENS}, for a text's special tokens and one of its own");
     check.that("model.positions", model.positions >= LEAST_TOKENS, positions)?;
     check.between("data.max_tokens", data.max_tokens, LEAST_TOKENS, model.positions)?;
-    columns(data, check)?;
+    let read = [
+        ("data.text_column", Some(&data.text_column)),
+        ("data.pair_column", data.pair_column.as_ref()),
+        ("data.label_column", Some(&data.label_column)),
+    ];
+    columns(&data.columns, &read, check)?;
     if let Some(pair) = &data.pair_column {
         let other = "another column than data.text_column";
         check.that("data.pair_column", *pair != data.text_column, other)?;
@@ -72,18 +77,16 @@ pub fn texts(
 }
 
 /// The names of columns that files do not name: those that are read must be among them.
-fn columns(data: &TextDataSpec, check: &Check) -> Result<(), SpecError> {
-    let all = &data.columns;
+pub fn columns(
+    all: &[String],
+    read: &[(&str, Option<&String>)],
+    check: &Check,
+) -> Result<(), SpecError> {
     for (i, name) in all.iter().enumerate() {
         let field = format!("data.columns[{i}]");
         check.that(&field, !name.is_empty(), "the name of a column")?;
         check.that(&field, !all[..i].contains(name), "each name once")?;
     }
-    let read = [
-        ("data.text_column", Some(&data.text_column)),
-        ("data.pair_column", data.pair_column.as_ref()),
-        ("data.label_column", Some(&data.label_column)),
-    ];
     for (field, name) in read {
         let Some(name) = name.filter(|name| !all.is_empty() && !all.contains(name)) else {
             continue;

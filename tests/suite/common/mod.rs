@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod hash;
 pub mod hub_server;
 pub mod minilm;
+pub mod plays;
 pub mod program;
 pub mod pytorch;
 pub mod results;

@@ -68,6 +68,49 @@ arms:
 seeds: [0]
 ";
 
+/// The same arms on running text, in the folder `plays`.
+const TINY_LANGUAGE: &str = "\
+name: tiny
+task: language-modelling
+data:
+  path: plays
+  validation: {fraction: 0.1}
+  test: {fraction: 0.1}
+  tokenizer: characters
+model:
+  architecture: decoder
+  vocabulary: 20
+  positions: 16
+  dim: 16
+  depth: 2
+  heads: 2
+  mlp_ratio: 2
+  bias: false
+  dropout: 0
+  attention_dropout: 0
+vlora:
+  compound_size: 2
+  rank: 2
+training:
+  epochs: 2
+  batch_size: 16
+  learning_rate: 1.0e-2
+arms:
+  baseline: {method: dense}
+  vlora: {method: vlora}
+seeds: [0]
+";
+
+/// The required fields alone, with the values of experiments/reference-language.yaml.
+const LANGUAGE: &str = "\
+task: language-modelling
+data: {embedded: shakespeare, tokenizer: characters}
+model: {architecture: decoder, vocabulary: 65, positions: 64, dim: 128, depth: 4, heads: 4}
+vlora: {compound_size: 4, rank: 8}
+arms: {baseline: {}}
+seeds: [0]
+";
+
 /// The required fields alone, with the values of experiments/reference.yaml.
 const IMAGES: &str = "\
 task: image-classification
@@ -105,6 +148,16 @@ impl Spec {
     /// Of [`TINY_TEXTS`].
     pub fn tiny_texts() -> Spec {
         Spec::of(TINY_TEXTS)
+    }
+
+    /// Of [`TINY_LANGUAGE`].
+    pub fn tiny_language() -> Spec {
+        Spec::of(TINY_LANGUAGE)
+    }
+
+    /// Of [`LANGUAGE`].
+    pub fn language() -> Spec {
+        Spec::of(LANGUAGE)
     }
 
     /// Of [`IMAGES`].

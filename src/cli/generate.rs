@@ -1,0 +1,72 @@
+//! `vlora generate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{DeviceArgs, place};
+use crate::error::{Fault, Result};
+use crate::runner::{GenerationRequest, generate as generated};
+use crate::tasks::Sampling;
+use crate::terminal::print;
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The folder of a finished run of a language model, or its id under results/
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// The text to continue
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// How many tokens to append
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    tokens: usize,
+    /// Below 1, probable tokens are preferred more than the model does; above 1, less
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    temperature: f64,
+    /// Choose among the K most probable tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Choose among the most probable tokens that together have this probability
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// Another seed chooses other tokens
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Always choose the most probable token
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    greedy: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn generate(args: &GenerateArgs) -> Result<()> {
+    let sampling = sampling(args)?;
+    let device = args.device.select()?;
+    let (experiment, id) = place(&args.run)?;
+    let request = GenerationRequest { prompt: &args.prompt, tokens: args.tokens, sampling };
+    let text = generated(&experiment.run(&id), request, &device)?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    print(&format!("{text}{end}"))
+}
+
+fn sampling(args: &GenerateArgs) -> Result<Sampling> {
+    let GenerateArgs { temperature, top_k, top_p, seed, .. } = *args;
+    if args.greedy {
+        return Ok(Sampling::Greedy);
+    }
+    let wrong = |option: &str, found: String, expected: &str| {
+        Err(Fault::new("invalid value").within(option).found(found).expected(expected).into())
+    };
+    if !(temperature.is_finite() && temperature > 0.0) {
+        let expected = "a number above 0; --greedy chooses the most probable token";
+        return wrong("--temperature", temperature.to_string(), expected);
+    }
+    match (top_k, top_p) {
+        (Some(0), _) => wrong("--top-k", "0".into(), "at least 1"),
+        (_, Some(p)) if !(p > 0.0 && p <= 1.0) => {
+            wrong("--top-p", p.to_string(), "a number above 0, at most 1")
+        }
+        _ => Ok(Sampling::Random { temperature, top_k, top_p, seed }),
+    }
+}

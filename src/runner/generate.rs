@@ -1,0 +1,45 @@
+//! Continues a text with the model of a finished run.
+
+use candle_core::Device;
+
+use super::initial_weights::tested_weights;
+use super::precision::supports;
+use crate::error::{Fault, Result};
+use crate::nn::configure;
+use crate::results::{RunFolder, SpecRecord};
+use crate::spec::Precision;
+use crate::tasks::{Generation, Sampling, definition};
+
+/// What is asked of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub prompt: &'a str,
+    /// How many tokens are appended.
+    pub tokens: usize,
+    pub sampling: Sampling,
+}
+
+/// The prompt and its continuation by the tested weights of a run.
+///
+/// Errors if the run is not finished, if its weights or its tokenizer are missing, or if its task has
+/// models that do not write text.
+pub fn generate(run: &RunFolder, request: Request, device: &Device) -> Result<String> {
+    let record: SpecRecord = run.read_json(RunFolder::SPEC)?;
+    let spec = &record.spec;
+    supports(spec.precision, device).map_err(|e| e.map_fault(|f| f.file(run.path())))?;
+    let loaded = tested_weights(run)?;
+    configure(device, spec.precision == Precision::Tf32)?;
+    let path = run.file(RunFolder::TOKENIZER);
+    let tokenizer = match path.exists() {
+        true => Some(
+            std::fs::read_to_string(&path)
+                .map_err(|e| Fault::of_file(&path, "the tokenizer cannot be read").found(e))?,
+        ),
+        false => None,
+    };
+    let Request { prompt, tokens, sampling } = request;
+    let tensors = &loaded.checkpoint.tensors;
+    let tokenizer = tokenizer.as_deref();
+    let generation = Generation { spec, tensors, tokenizer, device, prompt, tokens, sampling };
+    definition(spec.task).generate(&generation)
+}

@@ -1,0 +1,24 @@
+//! What a model needs to continue a text.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use super::sampling::Sampling;
+use crate::spec::RunSpec;
+
+/// A text that a trained model continues.
+#[derive(Clone, Copy)]
+pub struct Generation<'a> {
+    /// The run whose model it is.
+    pub spec: &'a RunSpec,
+    /// The weights, by name.
+    pub tensors: &'a BTreeMap<String, Tensor>,
+    /// The content of the `tokenizer.json` beside them.
+    pub tokenizer: Option<&'a str>,
+    pub device: &'a Device,
+    pub prompt: &'a str,
+    /// How many tokens are appended.
+    pub tokens: usize,
+    pub sampling: Sampling,
+}

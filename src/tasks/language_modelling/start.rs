@@ -1,0 +1,87 @@
+//! Checks start weights that were trained on another text: their tokens must be those of the data.
+
+use super::data::{Cutting, Data};
+use crate::data::text::{TOKENIZER, Tokenizer};
+use crate::error::{Fault, Result};
+use crate::results::TaskFields;
+use crate::spec::RunSpec;
+use crate::tasks::data_set::Split;
+use crate::tasks::start::{Base, Settled};
+
+/// The provenance field that is true if no tokenizer lies beside the start weights.
+pub const NOT_COMPARED: &str = "start_tokenizer_not_compared";
+
+/// Settles a run on running text. Errors if the start weights were trained with another tokenizer.
+pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
+    let spec = spec.clone();
+    let (Some(base), Some(_)) = (base, &spec.start) else {
+        return Ok(Settled::from_seed(spec, TaskFields::default()));
+    };
+    let own = data.text.tokenizer();
+    let mut is_compared = true;
+    match &base {
+        Base::Checkpoint(loaded) => {
+            is_compared = loaded.tokenizer.is_some();
+            if let Some(bytes) = &loaded.tokenizer {
+                let beside = loaded.path.with_file_name(TOKENIZER).display().to_string();
+                let theirs = Tokenizer::read(&beside, bytes)?;
+                if own.is_some_and(|own| !own.is_same_as(&theirs)) {
+                    return Err(other_tokenizer(data, &beside, Some(&theirs))
+                        .help("without `data.tokenizer` the one beside the weights is taken")
+                        .into());
+                }
+            }
+        }
+        Base::Arm { data: other, .. } => {
+            let theirs = other.text.tokenizer();
+            if own.zip(theirs).is_some_and(|(own, theirs)| !own.is_same_as(theirs)) {
+                return Err(other_tokenizer(data, &other.text.tokenizer_name, theirs)
+                    .help("give all arms the same `data`, so that their tokens are the same")
+                    .into());
+            }
+        }
+    }
+    let started = Some(base.started(&spec, TaskFields::default()));
+    let (fields, note) = match is_compared {
+        true => (TaskFields::default(), None),
+        false => {
+            let note = "Its tokenizer is not compared with that of the weights, since none lies \
+                        beside them.";
+            (TaskFields::default().with(NOT_COMPARED, &true), Some(note.to_string()))
+        }
+    };
+    Ok(Settled { spec, fields, started, note, identity: String::new() })
+}
+
+/// The error if the data's tokenizer is not `theirs`, which the weights were trained with.
+fn other_tokenizer(data: &Data, name: &str, theirs: Option<&Tokenizer>) -> Fault {
+    let named = |name: &str, tokenizer: Option<&Tokenizer>| match tokenizer {
+        Some(t) => format!("{name}: {} tokens, SHA-256 {}", t.rows(), &t.sha256()[..12]),
+        None => name.to_string(),
+    };
+    Fault::new("the weights to start from were trained with another tokenizer")
+        .within("data.tokenizer")
+        .found(named(&data.text.tokenizer_name, data.text.tokenizer()))
+        .expected(named(name, theirs))
+}
+
+impl Data {
+    /// Errors if the training text is not longer than a window, or if a split that is evaluated on random
+    /// windows is not.
+    pub fn check_windows(&self) -> Result<()> {
+        let Cutting { window, random, .. } = self.cutting;
+        for split in [Split::Train, Split::Validation, Split::Test] {
+            let tokens = self.tokens(split).len();
+            let is_cut = split == Split::Train || (random.is_some() && tokens > 0);
+            if is_cut && tokens <= window {
+                return Err(Fault::new("the text is not longer than a window")
+                    .within("data.window")
+                    .found(format!("{tokens} tokens of the split `{}`", split.name()))
+                    .expected(format!("more than {window}, the tokens of a window"))
+                    .help("a smaller `data.window`")
+                    .into());
+            }
+        }
+        Ok(())
+    }
+}
