@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""Trains nanoGPT's model in plain PyTorch as a run of this program was trained, and compares the losses.
+
+    python3 -m venv env && env/bin/pip install torch==2.15.0 numpy==2.4.6
+    vlora run experiments/paper/shakespeare-nanogpt.yaml --out parity --set training.steps=200 \\
+        --set 'seeds=[0]'
+    env/bin/python scripts/reference/nanogpt_parity.py parity/shakespeare-nanogpt/runs/*/
+
+Of the runs the dense ones are compared: on the embedded plays by characters, without dropout and without label
+smoothing. Nothing of a run is read but its settings (spec.json) and its losses (steps.jsonl, test.jsonl). The initial
+weights and the windows of each step come from the seed by the same counter-based streams, written again
+here: Philox4x32-10 under a key that is the SHA-256 of seed, purpose and name (src/random.rs).
+
+The model is nanoGPT's, from its definition: token and position embeddings, pre-norm layers of causal
+attention and an MLP, a last norm, an output layer tied to the token embedding; normal initial weights of
+deviation 0.02, and 0.02 / √(2 · layers) where a layer adds to the residual stream. AdamW decays what has two
+dimensions. Prints the largest difference of a step's loss and, with all steps, that of the test. Exits with 1
+if one is above `--within`.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import math
+import pathlib
+import struct
+import sys
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+TEXT = pathlib.Path(__file__).parents[2] / "src/hub/embedded/shakespeare/train.txt.gz"
+MASK = np.uint64(0xFFFFFFFF)
+
+
+def philox(counters, key):
+    """Ten rounds of Philox4x32 on four arrays of 32-bit words."""
+    c = [word.astype(np.uint64) for word in counters]
+    k = [np.uint64(word) for word in key]
+    for _ in range(10):
+        p0, p1 = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        shift = np.uint64(32)
+        c = [(p1 >> shift) ^ c[1] ^ k[0], p1 & MASK, (p0 >> shift) ^ c[3] ^ k[1], p0 & MASK]
+        k = [(k[0] + np.uint64(0x9E3779B9)) & MASK, (k[1] + np.uint64(0xBB67AE85)) & MASK]
+    return c
+
+
+class Stream:
+    """Random numbers, addressed by seed, purpose and name."""
+
+    def __init__(self, seed, purpose, name):
+        digest = hashlib.sha256(struct.pack("<Q", seed) + purpose.encode() + b"\0" + name.encode()).digest()
+        self.words = struct.unpack("<4I", digest[:16])
+
+    def numbers(self, count):
+        """The first `count` 32-bit numbers."""
+        blocks = np.arange(-(-count // 4), dtype=np.uint64)
+        same = lambda word: np.full_like(blocks, word)
+        counters = [blocks & MASK, blocks >> np.uint64(32), same(self.words[2]), same(self.words[3])]
+        return np.stack(philox(counters, self.words[:2]), axis=1).reshape(-1)[:count]
+
+    def below(self, n, count):
+        """`count` numbers below n, without bias (Lemire)."""
+        products = self.numbers(2 * count + 64) * np.uint64(n)
+        kept = products[(products & MASK) >= np.uint64((2**32 - n) % n)]
+        return (kept[:count] >> np.uint64(32)).astype(np.int64)
+
+    def normal(self, count):
+        """Box–Muller's cosine branch, of two 53-bit numbers each."""
+        words = self.numbers(4 * count).reshape(count, 4)
+        uniform = lambda high, low: (((high << np.uint64(32)) | low) >> np.uint64(11)) * 2.0**-53
+        first, second = uniform(words[:, 0], words[:, 1]), uniform(words[:, 2], words[:, 3])
+        return np.sqrt(-2.0 * np.log(1.0 - first)) * np.cos(2 * math.pi * second)
+
+
+class Gpt:
+    """nanoGPT's model on a dictionary of weights, by the names of Hugging Face's GPT-2."""
+
+    def __init__(self, model, seed):
+        self.model, dim, depth = model, model["dim"], model["depth"]
+        hidden = round(model["mlp_ratio"] * dim)
+        std, residual = 0.02, 0.02 / math.sqrt(2 * depth)
+        self.weights = {}
+
+        def normal(name, shape, std):
+            values = std * Stream(seed, "init", name).normal(math.prod(shape))
+            self.weights[name] = torch.tensor(values.astype(np.float32)).reshape(shape).requires_grad_()
+
+        def constant(name, size, value):
+            self.weights[name] = torch.full([size], value).requires_grad_()
+
+        def norm(name):
+            constant(f"{name}.weight", dim, 1.0)
+            if model["bias"]:
+                constant(f"{name}.bias", dim, 0.0)
+
+        def linear(name, outputs, inputs, std):
+            normal(f"{name}.weight", [outputs, inputs], std)
+            if model["bias"]:
+                constant(f"{name}.bias", outputs, 0.0)
+
+        normal("wte.weight", [model["vocabulary"], dim], std)
+        normal("wpe.weight", [model["positions"], dim], std)
+        for i in range(depth):
+            norm(f"h.{i}.ln_1")
+            linear(f"h.{i}.attn.c_attn", 3 * dim, dim, std)
+            linear(f"h.{i}.attn.c_proj", dim, dim, residual)
+            norm(f"h.{i}.ln_2")
+            linear(f"h.{i}.mlp.c_fc", hidden, dim, std)
+            linear(f"h.{i}.mlp.c_proj", dim, hidden, residual)
+        norm("ln_f")
+        if not model["tied"]:
+            normal("lm_head.weight", [model["vocabulary"], dim], std)
+
+    def __call__(self, ids):
+        """Ids [batch, tokens] → logits [batch, tokens, vocabulary]."""
+        w, model = self.weights, self.model
+        batch, tokens = ids.shape
+        dim, heads = model["dim"], model["heads"]
+        linear = lambda x, name: F.linear(x, w[f"{name}.weight"], w.get(f"{name}.bias"))
+        norm = lambda x, name: F.layer_norm(
+            x, [dim], w[f"{name}.weight"], w.get(f"{name}.bias"), model["norm_eps"]
+        )
+        activation = {
+            "gelu": F.gelu,
+            "gelu-tanh": lambda x: F.gelu(x, approximate="tanh"),
+            "relu": F.relu,
+        }[model["activation"]]
+        x = w["wte.weight"][ids] + w["wpe.weight"][:tokens]
+        for i in range(model["depth"]):
+            qkv = linear(norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn")
+            q, k, v = (
+                part.view(batch, tokens, heads, dim // heads).transpose(1, 2) for part in qkv.split(dim, dim=2)
+            )
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + linear(mixed.transpose(1, 2).reshape(batch, tokens, dim), f"h.{i}.attn.c_proj")
+            inner = activation(linear(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"))
+            x = x + linear(inner, f"h.{i}.mlp.c_proj")
+        return F.linear(norm(x, "ln_f"), w["wte.weight" if model["tied"] else "lm_head.weight"])
+
+
+def split(spec):
+    """The text of training and of the test as ids of characters."""
+    text = gzip.decompress(TEXT.read_bytes()).decode()
+    share = lambda part: part["fraction"] if isinstance(part, dict) else 0.0
+    validation, test = share(spec["data"]["validation"]), share(spec["data"]["test"])
+    place = lambda left: math.floor(left * len(text) + 1e-6)
+    middle, end = place(1 - validation - test), place(1 - test)
+    number = {c: i for i, c in enumerate(sorted(set(text[:middle])))}
+    ids = lambda part: torch.tensor([number[c] for c in part])
+    return ids(text[:middle]), ids(text[end:])
+
+
+def epoch_batches(ids, epoch, seed, window, size):
+    """The first token of each window of an epoch's batches, [batches, size]."""
+    count = max(1, (len(ids) - 1) // window // size)
+    starts = Stream(seed, "order", f"{epoch}/windows").below(len(ids) - window, count * size)
+    return starts.reshape(count, size)
+
+
+def rate(training, step, steps):
+    peak, floor = training["learning_rate"], training["learning_rate"] * training["min_learning_rate_ratio"]
+    warmup = round(training["warmup_ratio"] * steps)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    after = (step - warmup) / max(steps - warmup, 1)
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(after, 1)))
+
+
+def train(model, spec, seed, ids, records):
+    """Trains for as many steps as there are records; returns the largest difference of a loss."""
+    training, window = spec["training"], spec["data"]["window"]
+    decayed = [w for w in model.weights.values() if w.dim() >= 2]
+    others = [w for w in model.weights.values() if w.dim() < 2]
+    groups = [
+        {"params": decayed, "weight_decay": training["weight_decay"]},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    betas = (training["beta1"], training["beta2"])
+    adamw = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=training["epsilon"])
+    largest, batches, epoch = (0.0, 0), iter(()), 0
+    for step, record in enumerate(records):
+        starts = next(batches, None)
+        if starts is None:
+            batches = iter(epoch_batches(ids, epoch, seed, window, training["batch_size"]))
+            starts, epoch = next(batches), epoch + 1
+        places = torch.tensor(starts)[:, None] + torch.arange(window + 1)
+        part = ids[places]
+        logits = model(part[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten())
+        adamw.zero_grad()
+        loss.backward()
+        if training["clip_norm"] is not None:
+            torch.nn.utils.clip_grad_norm_(model.weights.values(), training["clip_norm"])
+        for group in adamw.param_groups:
+            group["lr"] = rate(training, step, len(records))
+        adamw.step()
+        largest = max(largest, (abs(loss.item() - record["loss"]), record["step"]))
+        if record["step"] % 100 == 0 or step == 0:
+            print(f"step {record['step']}: {loss.item():.5f} here, {record['loss']:.5f} there", flush=True)
+    return largest
+
+
+@torch.no_grad()
+def test_loss(model, ids, window):
+    """Mean over all tokens but the first, in windows that do not overlap."""
+    nats = 0.0
+    for begin in range(0, len(ids) - 1, window):
+        part = ids[begin : begin + window + 1]
+        losses = F.cross_entropy(model(part[None, :-1])[0], part[1:], reduction="sum")
+        nats += losses.item()
+    return nats / (len(ids) - 1)
+
+
+def lines(run, name):
+    """The records of a file of lines; large ones are compressed."""
+    plain = run / name
+    if plain.exists():
+        return [json.loads(line) for line in plain.read_text().splitlines()]
+    from compression import zstd  # Python 3.14
+
+    return [json.loads(line) for line in zstd.decompress((run / f"{name}.zst").read_bytes()).splitlines()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=pathlib.Path)
+    parser.add_argument("--within", type=float, default=1e-3)
+    options = parser.parse_args()
+    records = [(run, json.loads((run / "spec.json").read_text())) for run in options.runs]
+    dense = [(run, record) for run, record in records if record["spec"]["method"] == "dense"]
+    if not dense:
+        sys.exit("none of the runs is dense")
+    sys.exit(int(not all([compare(run, record, options.within) for run, record in dense])))
+
+
+def compare(run, record, within):
+    """Repeats a run; whether its losses are within this of ours."""
+    spec, seed = record["spec"], record["seed"]
+    expected = {"tokenizer": "characters", "windows": "random", "embedded": "shakespeare"}
+    found = {field: spec["data"].get(field) for field in expected}
+    if found != expected or spec["model"]["dropout"] != 0:
+        sys.exit(f"{run}: not on the embedded plays without dropout: {found}")
+    ids, test = split(spec)
+    model = Gpt(spec["model"], seed)
+    print(f"{sum(w.numel() for w in model.weights.values())} parameters")
+    records = lines(run, "steps.jsonl")
+    largest, step = train(model, spec, seed, ids, records)
+    print(f"losses of {len(records)} steps differ by at most {largest:.2e} (step {step})")
+    outcomes = lines(run, "test.jsonl")
+    theirs = sum(o["loss"] for o in outcomes) / sum(o["tokens"] for o in outcomes)
+    own = test_loss(model, test, spec["data"]["window"])
+    print(f"test loss {own:.5f} here, {theirs:.5f} there")
+    return largest <= within and abs(own - theirs) <= within
+
+
+if __name__ == "__main__":
+    main()
