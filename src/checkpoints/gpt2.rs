@@ -102,7 +102,7 @@ fn turned(file: &TensorFile, name: &str, tensor: &Tensor, sides: [usize; 2]) -> 
     let fault = Fault::of_file(&file.path, "a tensor has another shape")
         .tensor(name)
         .found(format!("{:?}", tensor.dims()))
-        .expected(format!("{sides:?}, as [in, out]"));
+        .expected(format!("{sides:?} as [in, out], by {CONFIG}"));
     let [input, output] = sides;
     Err(match tensor.dims() == [output, input] {
         true => fault.help("this is [out, in], as nanoGPT stores it: transpose the layers' matrices"),

@@ -267,7 +267,7 @@ fn faulty_descriptions_are_reported() {
             vec![
                 ("model_type", json!("Vit")),
                 ("model_type", json!("vitt")),
-                ("model_type", json!("gpt2")),
+                ("model_type", json!("llama")),
                 ("model_type", json!(["vit"])),
                 ("hidden_size", json!("768")),
                 ("hidden_size", json!(768.5)),
@@ -311,7 +311,7 @@ fn faulty_descriptions_are_reported() {
         ("nothing", json!({})),
         ("a list", json!([])),
         ("a class of transformers", json!({"architectures": ["MarianMTModel"]})),
-        ("another class", json!({"architectures": ["GPT2LMHeadModel"]})),
+        ("another class", json!({"architectures": ["LlamaForCausalLM"]})),
     ] {
         told(&mut text, what, parsed(&config));
     }
@@ -394,7 +394,7 @@ fn another_models_weights_are_named_by_its_description() {
     {
         assert!(error.contains(part), "{error}");
     }
-    assert!(refused(&json!({"model_type": "gpt2"})).contains("the architecture is not supported"));
+    assert!(refused(&json!({"model_type": "llama"})).contains("the architecture is not supported"));
     for config in [vit(), json!({})] {
         assert!(refused(&config).contains("the checkpoint's form is not known"));
     }
