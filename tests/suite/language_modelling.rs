@@ -131,12 +131,15 @@ fn every_kind_of_arm_learns_and_leaves_its_evidence() {
 /// seed and arm.
 #[test]
 fn an_evaluation_overlaps_or_draws_windows() {
-    let one = Spec::tiny_language().without("arms.vlora");
+    // Three batches an epoch.
+    let one = Spec::tiny_language().without("arms.vlora").set("data.epoch_windows=50");
     let overlap = folder(&one.clone().set("data.stride=5"));
     let table = run(overlap.path());
     assert!(table.contains("each token with at least 11 before it"), "{table}");
     let apart = folder(&one.clone());
     run(apart.path());
+    let result = json(&run_of(apart.path(), "baseline").join(RunFolder::RESULT));
+    assert_eq!(result["steps"], 6);
     let of = |dir: &Path| windows(&run_of(dir, "baseline"));
     let (overlap, apart) = (of(overlap.path()), of(apart.path()));
     assert_eq!((overlap[0]["tokens"].as_u64(), overlap[1]["tokens"].as_u64()), (Some(16), Some(5)));
@@ -488,6 +491,7 @@ fn faulty_specs_are_refused_with_their_field() {
             "data.tokenizer={train: byte-level-bpe, vocabulary: 300}",
             &["model.vocabulary", "at least 260"],
         ),
+        ("no windows", "data.epoch_windows=0", &["data.epoch_windows", "1 to"]),
         ("no batches", "data.evaluation={random_batches: 0}", &["data.evaluation.random_batches"]),
         ("an unknown order", "data.windows=shuffled", &["data.windows", "random, contiguous"]),
         ("an encoder", "model.architecture=encoder", &["cannot train", "decoder"]),
@@ -503,10 +507,14 @@ fn faulty_specs_are_refused_with_their_field() {
             assert!(error.contains(part), "{name}: `{part}` is not in\n{error}");
         }
     }
-    let both =
-        Spec::tiny_language().set("data.evaluation={random_batches: 2}").set("data.stride=4");
-    let error = parsed(&both.text(), &[]).map(drop).unwrap_err().to_string();
-    assert!(error.contains("data.stride") && error.contains("random"), "{error}");
+    for (fields, parts) in [
+        (["data.evaluation={random_batches: 2}", "data.stride=4"], ["data.stride", "are random"]),
+        (["data.windows=contiguous", "data.epoch_windows=9"], ["data.epoch_windows", "contiguous"]),
+    ] {
+        let both = fields.iter().fold(Spec::tiny_language(), |spec, field| spec.set(field));
+        let error = parsed(&both.text(), &[]).map(drop).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
     let none = Spec::tiny_language().without("data.tokenizer");
     let error = parsed(&none.text(), &[]).map(drop).unwrap_err().to_string();
     assert!(error.contains("there is no tokenizer") && error.contains("`characters`"), "{error}");

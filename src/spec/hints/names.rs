@@ -333,7 +333,7 @@ pub const OTHER_NAMES: &[OtherName] = &[
     ),
     other(
         &["eval_every", "eval_steps", "eval_interval", "validate_every", "val_check_interval"],
-        &[],
+        &["data.epoch_windows"],
         "validation is once an epoch",
     ),
     other(

@@ -58,6 +58,10 @@ pub struct LanguageDataSpec {
     /// How the training text is cut into windows.
     #[serde(default)]
     pub windows: Windows,
+    /// Random windows that an epoch draws; None: as many as the text holds without overlap. Validation is
+    /// once an epoch, so that this says how often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch_windows: Option<usize>,
     /// By how many tokens the windows of an evaluation advance; None is `window`, so that they do not
     /// overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use super::text::columns;
 use crate::spec::error::SpecError;
 use crate::spec::schema::{
     DecoderSpec, LanguageDataSpec, LanguageTokenizer, SplitSpec, StartHead, StartSpec,
-    TokenizerKind, TokenizerSpec, TrainedTokenizer,
+    TokenizerKind, TokenizerSpec, TrainedTokenizer, Windows,
 };
 
 /// Which tokens the text becomes, and which windows they are cut into.
@@ -73,6 +73,11 @@ fn windows(data: &LanguageDataSpec, model: &DecoderSpec, check: &Check) -> Resul
             "a whole number from 1 to {window}, the window: a larger one would leave tokens out"
         ),
     )?;
+    if let Some(windows) = data.epoch_windows {
+        check.between("data.epoch_windows", windows, 1, 1_000_000_000)?;
+        let expected = "none beside `windows: contiguous`, whose epoch is the text";
+        check.that("data.epoch_windows", data.windows == Windows::Random, expected)?;
+    }
     let Some(random) = &data.evaluation else { return Ok(()) };
     check.between("data.evaluation.random_batches", random.random_batches, 1, 1_000_000)?;
     let expected = "none beside `data.evaluation`, whose windows are random";

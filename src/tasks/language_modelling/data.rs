@@ -31,6 +31,8 @@ pub struct Cutting {
     pub window: usize,
     /// How windows of training are chosen.
     pub windows: Windows,
+    /// How many windows an epoch draws at random; None for as many as the text holds.
+    pub epoch_windows: Option<usize>,
     /// By how many tokens windows of an evaluation advance.
     pub stride: usize,
     /// The number of windows of an evaluation that are chosen at random; None covers the whole split.
@@ -44,6 +46,7 @@ impl Cutting {
         Cutting {
             window: data.window(positions),
             windows: data.windows,
+            epoch_windows: data.epoch_windows,
             stride: data.stride(positions),
             random: data.evaluation.map(|own| own.random_batches.saturating_mul(batch)),
         }
@@ -52,7 +55,10 @@ impl Cutting {
     /// Windows that an epoch of training draws, but for the rounding to whole batches.
     fn train_windows(&self, tokens: usize) -> usize {
         match self.windows {
-            Windows::Random => train_count(tokens, self.window),
+            Windows::Random => match self.epoch_windows {
+                Some(windows) => windows,
+                None => train_count(tokens, self.window),
+            },
             Windows::Contiguous => contiguous_count(tokens, self.window),
         }
     }

@@ -86,11 +86,11 @@ impl Definition for RunningText {
         "synthetic tokens"
     }
 
-    /// How windows of training are chosen does not matter.
+    /// Which windows are trained on does not matter.
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
         let mut data = data.clone();
         if let DataSpec::Language(own) = &mut data {
-            own.windows = Windows::default();
+            (own.windows, own.epoch_windows) = (Windows::default(), None);
         }
         data
     }

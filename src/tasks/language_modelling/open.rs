@@ -106,7 +106,8 @@ impl OpenTask for Data {
         let other = validation.saturating_sub(1) * stride + window + 1;
         let text = LanguageData::noise(model(spec).vocabulary, tokens(train), other);
         let data = Data::new(text, spec);
-        Ok(Data { cutting: Cutting { random: None, ..data.cutting }, ..data })
+        let cutting = Cutting { random: None, epoch_windows: None, ..data.cutting };
+        Ok(Data { cutting, ..data })
     }
 
     fn for_timing(&self, validation: usize) -> Data {
