@@ -16,7 +16,9 @@ use super::file::TensorFile;
 use super::metadata::Metadata;
 use super::shapes::Renamed;
 use crate::error::{Error, Fault, Result};
-use crate::spec::{Architecture, DecoderSpec, EncoderSpec, LoraSpec, ModelSpec, RunSpec, VitSpec, VloraSpec};
+use crate::spec::{
+    Architecture, DecoderSpec, EncoderSpec, LoraSpec, ModelSpec, RunSpec, VitSpec, VloraSpec,
+};
 
 /// The metadata's key.
 const KEY: &str = "vlora";

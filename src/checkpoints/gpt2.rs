@@ -105,7 +105,9 @@ fn turned(file: &TensorFile, name: &str, tensor: &Tensor, sides: [usize; 2]) -> 
         .expected(format!("{sides:?} as [in, out], by {CONFIG}"));
     let [input, output] = sides;
     Err(match tensor.dims() == [output, input] {
-        true => fault.help("this is [out, in], as nanoGPT stores it: transpose the layers' matrices"),
+        true => {
+            fault.help("this is [out, in], as nanoGPT stores it: transpose the layers' matrices")
+        }
         false => fault,
     }
     .into())
@@ -121,7 +123,9 @@ fn tied(file: &TensorFile, head: Option<&Tensor>, words: Option<&Tensor>) -> Res
     Err(Fault::of_file(&file.path, "the output layer is not the word embedding")
         .tensor(HEAD)
         .found("other values or another shape")
-        .expected(format!("those of {WORDS}, since the description does not set tie_word_embeddings"))
+        .expected(format!(
+            "those of {WORDS}, since the description does not set tie_word_embeddings"
+        ))
         .help("`\"tie_word_embeddings\": false` in config.json keeps both")
         .into())
 }

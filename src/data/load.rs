@@ -315,11 +315,8 @@ pub fn needed(repository: &Repository, spec: &FilesSpec) -> Result<Vec<String>> 
     let card = repository.files().iter().filter(|path| *path == CARD);
     let mut paths: Vec<String> = card.cloned().collect();
     let train = SplitSpec::Named(spec.train.to_string());
-    let roles = [
-        (Role::Train, Some(&train)),
-        (Role::Validation, spec.validation),
-        (Role::Test, spec.test),
-    ];
+    let roles =
+        [(Role::Train, Some(&train)), (Role::Validation, spec.validation), (Role::Test, spec.test)];
     let mut seen = BTreeSet::new();
     for (role, split) in roles {
         let Some(SplitSpec::Named(name)) = split else { continue };

@@ -399,7 +399,8 @@ impl Engine {
     }
 
     fn attention(&self, attention: &Attention) -> Effect {
-        let Attention { batch, tokens, queries, heads, head_size, packed, dropped, .. } = *attention;
+        let Attention { batch, tokens, queries, heads, head_size, packed, dropped, .. } =
+            *attention;
         let width = heads * head_size;
         let query_rows = batch * if packed { tokens } else { queries };
         let qkv = self.matrix(query_rows, width) + self.matrix(batch * tokens, 2 * width);

@@ -156,7 +156,8 @@ impl Vit {
         let (kernel, bias) = &self.patches;
         let patches = tokens - usize::from(self.class_token.is_some());
         let kernel = kernel.reshape(&[dim, kernel.tensor().elem_count() / dim.max(1)])?;
-        let embedding = LinearOperation::of(&Linear::dense(kernel, Some(bias.clone())), batch * patches)?;
+        let embedding =
+            LinearOperation::of(&Linear::dense(kernel, Some(bias.clone())), batch * patches)?;
         let constants = [&self.positions].into_iter().chain(&self.class_token).cloned();
         let leaves = constants.flat_map(|token| Vector::plain(token).leaves()).collect();
         let mut layers = vec![vec![

@@ -269,7 +269,8 @@ mod tests {
         check_gradient(&[&qkv], || self_attention(&qkv, 2, 3, &Mask::default(), None));
 
         // Compare with the definition, one head at a time.
-        let got = self_attention(&qkv, 2, 3, &Mask::default(), None).unwrap().to_vec3::<f64>().unwrap();
+        let got =
+            self_attention(&qkv, 2, 3, &Mask::default(), None).unwrap().to_vec3::<f64>().unwrap();
         let v = qkv.to_vec3::<f64>().unwrap();
         for (b, row, head) in [(0, 0, 0), (1, 2, 1), (0, 1, 1)] {
             let slice = |t: usize, part: usize| &v[b][t][part * 4 + head * 2..][..2];

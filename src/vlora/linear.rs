@@ -157,9 +157,9 @@ mod tests {
         // The epilogue applies to the sum of both products.
         let ends = [Epilogue::Gelu(Gelu::Exact), Epilogue::Add(&other)];
         for (epilogue, end) in
-            ends.into_iter()
-                .zip([&|y: &Variable| ops::gelu(y, Gelu::Exact), &|y: &Variable| ops::sum(&[y, &other])]
-                    as [&dyn Fn(&Variable) -> Result<Variable>; 2])
+            ends.into_iter().zip([&|y: &Variable| ops::gelu(y, Gelu::Exact), &|y: &Variable| {
+                ops::sum(&[y, &other])
+            }] as [&dyn Fn(&Variable) -> Result<Variable>; 2])
         {
             let y = dropping.forward(&x, epilogue, training(1)).unwrap();
             let want = end(&Variable::constant(one.clone())).unwrap();

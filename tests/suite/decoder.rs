@@ -240,7 +240,8 @@ fn dropout_acts_in_training_alone() {
 /// residual stream.
 #[test]
 fn weights_start_as_those_of_gpt2() {
-    let text = r#"{"architecture": "decoder", "vocabulary": 100, "dim": 64, "depth": 8, "heads": 2}"#;
+    let text =
+        r#"{"architecture": "decoder", "vocabulary": 100, "dim": 64, "depth": 8, "heads": 2}"#;
     let spec: DecoderSpec = serde_json::from_str(text).unwrap();
     let mut store = ParameterStore::new(0, Device::Cpu);
     Decoder::new(&spec, None, None, &mut store).unwrap();
@@ -271,7 +272,8 @@ fn parameters_are_counted_as_published() {
         let all = parameters_of(&ModelSpec::Decoder(spec), None, None).unwrap();
         all.iter().map(ParameterInfo::values).sum()
     };
-    let gpt2 = r#"{"architecture": "decoder", "vocabulary": 50257, "dim": 768, "depth": 12, "heads": 12"#;
+    let gpt2 =
+        r#"{"architecture": "decoder", "vocabulary": 50257, "dim": 768, "depth": 12, "heads": 12"#;
     assert_eq!(count(&format!("{gpt2}}}")), 124_439_808);
     assert_eq!(count(&format!("{gpt2}, \"tied\": false}}")), 124_439_808 + 50_257 * 768);
     // nanoGPT prints 10.65M and 0.80M, without the positions.
@@ -366,7 +368,7 @@ fn a_gpt2_folder_is_read_and_written() {
             "mlp.c_proj", "attn.c_attn.bias", "ln_2.weight"]}"#,
     )
     .unwrap();
-    let (compounds, kept) = checkpoint.compressed(&vlora).unwrap();
+    let (compounds, kept) = checkpoint.compressed(&vlora, None).unwrap();
     assert_eq!(kept.len(), 6);
     check_logits(&compounds);
     check_logits(&exported(&compounds, dir.path()));
@@ -446,8 +448,14 @@ fn files_of_all_versions_are_read() {
     let bare = Changed::new().named(|name| name.replace("transformer.", ""));
     check_logits(&bare.read(&Hints::default()).unwrap().checkpoint);
     let masked = Changed::new()
-        .with("transformer.h.0.attn.bias", Tensor::ones((1, 1, 12, 12), DType::U8, &Device::Cpu).unwrap())
-        .with("transformer.h.1.attn.bias", Tensor::ones((1, 1, 12, 12), DType::F32, &Device::Cpu).unwrap())
+        .with(
+            "transformer.h.0.attn.bias",
+            Tensor::ones((1, 1, 12, 12), DType::U8, &Device::Cpu).unwrap(),
+        )
+        .with(
+            "transformer.h.1.attn.bias",
+            Tensor::ones((1, 1, 12, 12), DType::F32, &Device::Cpu).unwrap(),
+        )
         .with("transformer.h.0.attn.masked_bias", Tensor::new(-1e4f32, &Device::Cpu).unwrap());
     check_logits(&masked.read(&Hints::default()).unwrap().checkpoint);
     let words = Changed::new().tensors["transformer.wte.weight"].clone();

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, DecoderSpec, EncoderSpec, LayerWeight, Stack, Target, TextPool, distinct_weights};
+use super::{
+    Architecture, DecoderSpec, EncoderSpec, LayerWeight, Stack, Target, TextPool, distinct_weights,
+};
 
 /// A model: one variant an architecture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
