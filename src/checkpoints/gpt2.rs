@@ -180,11 +180,15 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         }
         tensors.insert(theirs(name, PREFIX), tensor);
     }
+    // What transformers takes where nothing is said. Smaller vocabularies have no such token.
+    let end_of_text = (model.vocabulary > 50256).then_some(50256);
     let config = json!({
         "activation_function": activation_name(model.activation),
         "architectures": ["GPT2LMHeadModel"],
         "attn_pdrop": model.attention_dropout,
+        "bos_token_id": end_of_text,
         "embd_pdrop": model.dropout,
+        "eos_token_id": end_of_text,
         "initializer_range": 0.02,
         "layer_norm_epsilon": model.norm_eps,
         "model_type": "gpt2",
