@@ -59,7 +59,8 @@ def expected(run, metric):
     for record in lines(run, "epochs.jsonl"):
         add("epoch/train_loss", record["step"], record["train_loss"])
         add("validation/loss", record["step"], record.get("validation_loss"))
-        add(f"validation/{metric}", record["step"], record.get("validation_metric"))
+        if metric != "loss":
+            add(f"validation/{metric}", record["step"], record.get("validation_metric"))
     if result:
         tests = {"loss": result["test_loss"], metric: result["test_metric"], **result.get("test_metrics", {})}
         for name, value in tests.items():

@@ -107,6 +107,15 @@ pub fn adapt(
 ) -> Result<AdaptedWeights> {
     let Aligned { checkpoint, classes, positions } = align(checkpoint, run, class_names)?;
     let conversion = conversion(checkpoint.vlora.as_ref(), checkpoint.lora.is_some(), run);
+    if let (Conversion::None, Some(start)) = (conversion, &run.start) {
+        let is_default = start.base_init.is_first() && start.increments.is_svd();
+        if !is_default {
+            return Err(Fault::new("the weights share layers in this way already")
+                .found("`base_init` or `increments`, which are about dense weights")
+                .expected("a dense model to start from, or neither of both fields")
+                .into());
+        }
+    }
     let (mut values, kept) = match (conversion, &run.vlora) {
         (Conversion::Decomposed, Some(vlora)) => {
             let (compressed, kept) = checkpoint.compressed(vlora, run.start.as_ref())?;

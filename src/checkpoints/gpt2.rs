@@ -116,7 +116,7 @@ fn turned(file: &TensorFile, name: &str, tensor: &Tensor, sides: [usize; 2]) -> 
 /// Checks a stored output layer that is the word embedding by the description.
 fn tied(file: &TensorFile, head: Option<&Tensor>, words: Option<&Tensor>) -> Result<()> {
     let (Some(head), Some(words)) = (head, words) else { return Ok(()) };
-    let equal = head.dims() == words.dims() && head.ne(words)?.sum_all()?.to_scalar::<u8>()? == 0;
+    let equal = head.dims() == words.dims() && head.ne(words)?.max_all()?.to_scalar::<u8>()? == 0;
     if equal {
         return Ok(());
     }

@@ -64,8 +64,8 @@ fn probe_path(args: &ProbeArgs, path: &Path, device: &Device, stop: &AtomicBool)
     let is_new = |id: &&String| {
         let run = experiment.run(id);
         let result = run.verify(CheckLevel::Quick).map(|run| run.result);
-        let before = result.and_then(|result| run.readout(&result)).ok().flatten();
-        args.force || before.is_none_or(|before| before.split != split.name())
+        let before = result.and_then(|result| run.readout(&result, split == Split::Test));
+        args.force || !matches!(before, Ok(Some(_)))
     };
     let new: Vec<&String> = ids.iter().filter(is_new).collect();
     if new.len() < ids.len() {

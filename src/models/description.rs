@@ -109,10 +109,10 @@ pub fn names_from_seed(run: &RunSpec) -> Result<BTreeSet<String>> {
     let new_head = run.start.as_ref().is_some_and(|start| start.head == StartHead::New);
     let new_increments = run.start.as_ref().is_some_and(|start| !start.increments.is_svd());
     let all = parameters_of(&run.model, run.vlora.as_ref(), run.lora.as_ref())?;
-    let from_seed = all.into_iter().filter(|p| match p.role.kind {
-        Kind::Lora => true,
-        Kind::Increment => new_increments,
-        _ => new_head && p.role.part == Part::Head,
+    let from_seed = all.into_iter().filter(|p| {
+        p.role.kind == Kind::Lora
+            || new_increments && vlora::is_increment(&p.name)
+            || new_head && p.role.part == Part::Head
     });
     Ok(from_seed.map(|p| p.name).collect())
 }

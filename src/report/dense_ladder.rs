@@ -8,7 +8,7 @@ use super::summary::{ArmSummary, FinishedRun, Summary, is_same_test};
 use super::table::{Align, Cell, Table, count};
 use super::text::code;
 use crate::results::{Better, VariantRecord};
-use crate::spec::{Method, Rank, flatten, last_field};
+use crate::spec::{Method, Rank, RunSpec, flatten, last_field};
 
 /// Dense arms that differ from a baseline only in the size of the model, with the baseline.
 pub struct DenseLadder<'a> {
@@ -32,8 +32,8 @@ pub struct Placed<'a> {
     pub rate: Option<super::statistics::Estimate>,
 }
 
-/// The field that only a model's size and shape stand under.
-const MODEL: &str = "model.";
+/// The fields that say how large a model is.
+const SIZES: [&str; 4] = ["model.dim", "model.depth", "model.heads", "model.mlp_ratio"];
 
 impl Summary {
     /// The ladders of at least [`FEWEST_RUNGS`] sizes. Arms that differ from the baseline in one field
@@ -48,11 +48,11 @@ impl Summary {
         if baseline.variant.spec.method != Method::Dense {
             return Vec::new();
         }
-        let own = flatten(&baseline.variant.spec);
+        let own = self.untuned(&baseline.variant.spec);
         let mut groups: Vec<(BTreeSet<String>, Vec<&ArmSummary>)> = Vec::new();
         for arm in self.compared_with(baseline).filter(|arm| !arm.runs.is_empty()) {
-            let fields = differing(&own, &flatten(&arm.variant.spec));
-            if fields.is_empty() || !fields.iter().all(|field| field.starts_with(MODEL)) {
+            let fields = differing(&own, &self.untuned(&arm.variant.spec));
+            if fields.is_empty() || !fields.iter().all(|field| SIZES.contains(&field.as_str())) {
                 continue;
             }
             // All groups with a field in common become one.
@@ -114,15 +114,40 @@ impl Summary {
         Some(Placed { arm, ladder: number, seeds, place, interval, rate })
     }
 
+    /// The fields of a spec without those that were tuned.
+    fn untuned(&self, spec: &RunSpec) -> BTreeMap<String, String> {
+        let mut fields = flatten(spec);
+        fields.retain(|field, _| !self.record.tuned.contains(field));
+        fields
+    }
+
+    /// What is left of an arm's spec without its increments: which layers share weights, and the rest.
+    fn bare(&self, variant: &VariantRecord) -> BTreeMap<String, String> {
+        let mut spec = variant.spec.clone();
+        spec.training.increment_learning_rate = None;
+        spec.training.increment_weight_decay = None;
+        if let Some(vlora) = &mut spec.vlora {
+            vlora.rank = Rank::Of(0);
+            vlora.alpha = 1.0;
+            vlora.init = Default::default();
+            vlora.increment_on = Default::default();
+            for own in &mut vlora.targets {
+                (own.rank, own.alpha) = (None, None);
+            }
+        }
+        self.untuned(&spec)
+    }
+
     /// The exchange rate of an arm's increments, if there is an arm with the same layers shared.
     fn rate(&self, ladder: &DenseLadder, arm: &ArmSummary) -> Option<super::statistics::Estimate> {
         let shared = self.compared_with(ladder.baseline).find(|other| {
             is_shared(&other.variant)
                 && !is_shared(&arm.variant)
-                && same_layers(&other.variant, &arm.variant)
+                && self.bare(&other.variant) == self.bare(&arm.variant)
         })?;
         let (rungs, [values, without]) = self.aligned(ladder, [arm, shared])?;
-        let more = arm.variant.parameters.checked_sub(shared.variant.parameters)?;
+        let more = arm.variant.parameters.checked_sub(shared.variant.parameters);
+        let more = more.filter(|more| *more > 0)?;
         Ladder::new(rungs)?.exchange_rate(&values, &without, more as f64)
     }
 
@@ -321,24 +346,6 @@ fn is_shared(variant: &VariantRecord) -> bool {
     let Some(vlora) = &variant.spec.vlora else { return false };
     let none = Rank::Of(0);
     vlora.targets.iter().all(|own| own.rank.unwrap_or(vlora.rank) == none)
-}
-
-/// Whether two arms share the same layers' weights in the same way, with any increments, and are
-/// otherwise equal.
-fn same_layers(a: &VariantRecord, b: &VariantRecord) -> bool {
-    let bare = |variant: &VariantRecord| {
-        let mut spec = variant.spec.clone();
-        if let Some(vlora) = &mut spec.vlora {
-            vlora.rank = Rank::Of(0);
-            vlora.alpha = 1.0;
-            vlora.init = Default::default();
-            for own in &mut vlora.targets {
-                (own.rank, own.alpha) = (None, None);
-            }
-        }
-        flatten(&spec)
-    };
-    bare(a) == bare(b)
 }
 
 #[cfg(test)]

@@ -28,10 +28,11 @@ impl Layers<'_> {
 }
 
 impl Summary {
-    /// The layers of each arm with runs whose layers were read. Only one split is shown, that of the
-    /// first such run.
+    /// The layers of each arm with runs whose layers were read: on validation if any run's were, else on
+    /// the test split.
     pub fn layers(&self) -> Vec<Layers<'_>> {
-        let split = self.runs().find_map(|run| Some(run.readout.as_ref()?.split.clone()));
+        // `test` comes before `validation`.
+        let split = self.runs().filter_map(|run| Some(run.readout.as_ref()?.split.clone())).max();
         let Some(split) = split else { return Vec::new() };
         let arms = self.arms.iter().enumerate();
         arms.filter_map(|(index, arm)| self.layers_of(arm, index, &split)).collect()
@@ -135,7 +136,7 @@ impl Summary {
         vec![format!(
             "After the embedding and after each layer, the final norm and the head of the trained model \
              answer the {split} examples, though they were trained to read the last layer alone. The \
-             log-likelihood is the mean over examples of the logarithm of the probability given to the \
+             log-likelihood is the mean over examples, or over tokens of a text, of the logarithm of the probability given to the \
              truth, in nats. Layers that are steps of one procedure would raise it one after another."
         )]
     }

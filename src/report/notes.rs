@@ -20,7 +20,6 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
     let is_plain = v.has_plain_compounds(spec.model.depth());
     let of_factors = |text: String| if has_factors { text } else { String::new() };
     let reference = match v.reference {
-        // In a compound of two layers, both references are the same layer.
         // Where a weight is used twice, both references are the same layer.
         Reference::Base if is_plain && v.compound_size == Some(2) => "the compound's first layer",
         Reference::Base if is_plain => {

@@ -162,7 +162,8 @@ impl Summary {
     }
 
     pub fn damaged(&self) -> impl Iterator<Item = &DamagedRun> {
-        self.arms.iter().flat_map(|a| &a.damaged)
+        let of_others = self.trials.iter().flat_map(|trials| &trials.damaged);
+        self.arms.iter().flat_map(|a| &a.damaged).chain(of_others)
     }
 
     pub fn runs(&self) -> impl Iterator<Item = &FinishedRun> {
@@ -240,7 +241,11 @@ fn finished(
         None => None,
     };
     let verification = run.verification()?;
-    let readout = run.readout(&result)?;
+    // Validation goes first: whoever looked at the test split, too, looked at it for something else.
+    let readout = match run.readout(&result, false)? {
+        Some(readout) => Some(readout),
+        None => run.readout(&result, true)?,
+    };
     let (metric, scores) = (evidence.primary(), &assessment.scores);
     let mut others = evidence.metrics().iter().zip(&scores.metrics).skip(1);
     let agrees = result.metric_name == metric.name

@@ -1,6 +1,6 @@
 //! Tuning: of each arm's trials the one that is best on validation is compared, and no other is tested.
 
-use super::arm_summary::ArmSummary;
+use super::arm_summary::{ArmSummary, DamagedRun};
 use super::statistics::Spread;
 use super::text::code;
 use crate::results::{ExperimentRecord, Metric};
@@ -15,6 +15,8 @@ pub struct Trials {
     /// The index of the one that is compared. None while trials are unfinished, and if every one has
     /// lost runs.
     pub chosen: Option<usize>,
+    /// The damaged runs of those that are not compared.
+    pub damaged: Vec<DamagedRun>,
 }
 
 /// An arm with one choice of the tuned fields.
@@ -57,8 +59,10 @@ pub fn choose(
         };
         let trials: Vec<Trial> = group.iter().map(trial).collect();
         let chosen = best(&trials, metric);
+        let mut others = group.iter().enumerate().filter(|(i, _)| chosen.is_some_and(|c| c != *i));
+        let damaged = others.by_ref().flat_map(|(_, arm)| arm.damaged.clone()).collect();
         compared.extend(as_arm(label.clone(), group, chosen, &record.tuned));
-        all.push(Trials { arm: label, trials, chosen });
+        all.push(Trials { arm: label, trials, chosen, damaged });
     }
     record.variants = compared.iter().map(|arm| arm.variant.clone()).collect();
     (compared, all)
@@ -161,7 +165,14 @@ mod tests {
     fn a_choice_at_the_edge_is_named() {
         let trials =
             vec![trial("0.1", 0.5, 3, 0), trial("0.2", 0.7, 3, 0), trial("0.3", 0.6, 3, 0)];
-        let of = |chosen| at_edge(&Trials { arm: "a".into(), trials: trials.clone(), chosen });
+        let of = |chosen| {
+            at_edge(&Trials {
+                arm: "a".into(),
+                trials: trials.clone(),
+                chosen,
+                damaged: Vec::new(),
+            })
+        };
         assert_eq!(of(Some(1)), None);
         assert_eq!(of(Some(2)).as_deref(), Some("`a` (`learning_rate: 0.3`)"));
         assert_eq!(of(None), None);

@@ -4,7 +4,7 @@ use super::numbers::plus_minus;
 use super::summary::Summary;
 use super::table::{Align, Cell, Table};
 use super::text::code;
-use super::trials::at_edge;
+use super::trials::{Trials, at_edge};
 use crate::results::Better;
 use crate::spec::last_field;
 
@@ -81,6 +81,14 @@ impl Summary {
             notes.push(format!(
                 "No choice yet, since trials are unfinished or have failed: {}.",
                 open.join(", ")
+            ));
+        }
+        let lost = |t: &&Trials| t.trials.iter().any(|trial| trial.lost > 0);
+        let lost: Vec<String> = self.trials.iter().filter(lost).map(|t| code(&t.arm)).collect();
+        if !lost.is_empty() {
+            notes.push(format!(
+                "Trials with failed or damaged runs are left out of the choice: {}.",
+                lost.join(", ")
             ));
         }
         // The best value at the edge of the tried ones may not be the best there is.

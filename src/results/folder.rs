@@ -147,12 +147,15 @@ impl RunFolder {
     pub const FAILURE: &str = "failure.json";
     pub const VERIFIED: &str = "verified.json";
     pub const READOUT: &str = "layers.json";
+    /// The same of the test split.
+    pub const TEST_READOUT: &str = "layers-test.json";
 
     /// All of them, as far as they are not compressed.
-    const FILES: [&str; 14] = [
+    const FILES: [&str; 15] = [
         Self::RESULT,
         Self::VERIFIED,
         Self::READOUT,
+        Self::TEST_READOUT,
         Self::MODEL,
         Self::CHECKPOINT,
         Self::PREVIOUS,

@@ -1,4 +1,4 @@
-//! `layers.json`: what a run's model would answer after each of its layers.
+//! `layers.json` and `layers-test.json`: what a run's model would answer after each of its layers.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ pub struct Readout {
     pub program: String,
     /// `validation` or `test`.
     pub split: String,
+    /// Examples, or windows of a text.
     pub examples: usize,
     /// After the embedding, then after each layer.
     pub layers: Vec<LayerScores>,
@@ -32,12 +33,14 @@ pub struct LayerScores {
 }
 
 impl RunFolder {
-    /// What the run's layers read; None if nobody has looked, or if its weights are others by now.
-    pub fn readout(&self, result: &RunResult) -> Result<Option<Readout>> {
-        if !self.file(Self::READOUT).exists() {
+    /// What the run's layers read of the validation split, or of the test split; None if nobody has
+    /// looked, or if its weights are others by now.
+    pub fn readout(&self, result: &RunResult, of_test: bool) -> Result<Option<Readout>> {
+        let name = if of_test { Self::TEST_READOUT } else { Self::READOUT };
+        if !self.file(name).exists() {
             return Ok(None);
         }
-        let found: Readout = self.read_json(Self::READOUT)?;
+        let found: Readout = self.read_json(name)?;
         Ok((found.model_sha256 == result.model_sha256).then_some(found))
     }
 }

@@ -37,6 +37,7 @@ pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
     let (spec, data) = (&variant.variant.spec, plan.data(&variant.variant));
     if data.is_empty(split) {
         return Err(Fault::new("there is nothing to validate on")
+            .file(folder.path())
             .within("--split")
             .found("a spec without validation examples")
             .expected("--split test")
@@ -59,7 +60,11 @@ pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
         examples: data.len(split),
         layers,
     };
-    folder.write_json(RunFolder::READOUT, &readout)?;
+    let name = match split {
+        Split::Test => RunFolder::TEST_READOUT,
+        Split::Train | Split::Validation => RunFolder::READOUT,
+    };
+    folder.write_json(name, &readout)?;
     Ok(readout)
 }
 

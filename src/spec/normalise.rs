@@ -2,7 +2,8 @@
 
 use super::node::Node;
 use super::schema::{
-    IncrementInit, Method, Rank, Reference, RunSpec, StartIncrements, Target, TargetSpec, VloraSpec,
+    IncrementInit, IncrementOn, Method, Rank, Reference, RunSpec, StartIncrements, Target,
+    TargetSpec, VloraSpec,
 };
 
 /// If no targets are given, every matrix of the architecture becomes a target.
@@ -30,7 +31,15 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     spec.data.normalise(&spec.model);
     if spec.method == Method::Dense {
         spec.vlora = None;
-        // There are no increments.
+    }
+    let trains_increments = spec.lora.is_none()
+        && spec.vlora.as_ref().is_some_and(|vlora| {
+            vlora
+                .targets
+                .iter()
+                .any(|own| !is_vector(&own.target) && own.rank.unwrap_or(vlora.rank) != Rank::Of(0))
+        });
+    if !trains_increments {
         spec.training.increment_learning_rate = None;
         spec.training.increment_weight_decay = None;
         unused.extend(["training.increment_learning_rate", "training.increment_weight_decay"]);
@@ -90,6 +99,10 @@ fn normalise_increments(
         own.alpha = own.alpha.filter(|alpha| scaled && *alpha != vlora.alpha);
     }
     vlora.also_share.sort();
+    if !vlora.has_increments() {
+        vlora.increment_on = IncrementOn::default();
+        unused.push("vlora.increment_on");
+    }
     if vlora.layers.is_none() && vlora.compound_size == Some(2) && vlora.increment_on.is_others() {
         // Where a weight is used twice, the previous layer is the first one.
         vlora.reference = Reference::default();

@@ -1,6 +1,6 @@
 //! Converts a dense model into compounds with the best increments of a given rank, and back.
 //!
-//! Let W_l be a target of a layer that is not its compound's first, and D = W_l − W_ref. The closest
+//! Let W_l be a target of a layer with an increment, and D = W_l − W_ref. The closest
 //! increment of rank r is D's truncated decomposition U_r S_r V_rᵀ. Its squared error is
 //! Σ_{k ≥ r} s_k² (Eckart & Young, Psychometrika 1, 1936). With `scale = alpha / r`, its factors
 //! are A = √(S_r / scale) V_rᵀ \[r, in\] and B = √(S_r / scale) U_rᵀ \[r, out\], so that

@@ -208,7 +208,7 @@ fn compare_memory(dir: &Path, set: &[&str], threads: &str) {
 
 /// A decoder, whose tied table gets a gradient from both of its uses.
 const LANGUAGE: &str = "task: language-modelling
-data: {embedded: shakespeare, tokenizer: characters}
+data: {embedded: shakespeare, tokenizer: characters, validation: {fraction: 0.05}, test: {fraction: 0.05}}
 model: {architecture: decoder, vocabulary: 65, positions: 64, dim: 64, depth: 4, heads: 4,
   dropout: 0, attention_dropout: 0}
 vlora: {compound_size: 4, rank: 8}

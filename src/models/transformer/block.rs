@@ -88,22 +88,24 @@ impl PreNormBlock {
         let norm2 = Norm::of_layer(stack, parameters, layer, names.norm2, norm)?;
         let prefix = stack.layer_name(layer);
         let mut linear = |name: &str, init| stack.linear(parameters, layer, name, init);
-        let qkv = linear(names.qkv, sizes.init)?;
-        let mut residual = |name: &str| -> Result<ResidualLinear> {
-            let linear = linear(name, sizes.residual_init)?;
+        let residual = |name: &str, linear| {
             let name = format!("{prefix}.{name}");
-            Ok(ResidualLinear { linear, dropout: sizes.dropout, name })
+            ResidualLinear { linear, dropout: sizes.dropout, name }
         };
+        // The order of the parameters is that in which they are built.
+        let qkv = linear(names.qkv, sizes.init)?;
+        let proj = linear(names.proj, sizes.residual_init)?;
+        let fc1 = linear(names.fc1, sizes.init)?;
+        let fc2 = linear(names.fc2, sizes.residual_init)?;
         let attention = PackedSelfAttention {
             heads: sizes.heads,
             qkv,
-            proj: residual(names.proj)?,
+            proj: residual(names.proj, proj),
             causal: sizes.causal,
             dropout: sizes.attention_dropout,
             name: format!("{prefix}.{}", names.attention),
         };
-        let fc2 = residual(names.fc2)?;
-        let fc1 = linear(names.fc1, sizes.init)?;
+        let fc2 = residual(names.fc2, fc2);
         let mlp = Mlp { fc1, activation: sizes.activation, fc2 };
         Ok(PreNormBlock { norm1, attention, norm2, mlp })
     }

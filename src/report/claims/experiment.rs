@@ -219,6 +219,9 @@ impl ClaimExperiment {
             true if raised < gains.len() => {
                 (Verdict::Undecided, format!("{found}; the others do not decide"))
             }
+            true if arm.not_learned().next().is_some() => {
+                (Verdict::Undecided, format!("{found}; but not all of its runs learned"))
+            }
             true if runs < self.experiment.seeds.len() => {
                 (Verdict::Undecided, format!("{found}; planned seeds are missing"))
             }

@@ -31,10 +31,11 @@ pub enum IncrementOn {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reference {
-    /// The compound's first layer (the authors' code).
+    /// The weight of the layer that uses it first, the compound's first layer (the authors' code).
     #[default]
     Base,
-    /// The layer before (the paper's text).
+    /// That of the layer that used it last, increments included: in a compound the layer before (the
+    /// paper's text).
     Previous,
 }
 

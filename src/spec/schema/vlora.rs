@@ -16,7 +16,7 @@ pub struct VloraSpec {
     #[serde(default, skip_serializing_if = "Sharing::is_sequence")]
     pub sharing: Sharing,
     /// For each layer, the number of the weight that it uses, in place of `compound_size` and `sharing`.
-    /// Each number but the first new one has appeared before.
+    /// A number that is new is the smallest not used before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
     /// So many layers at the beginning have weights of their own, as in a dense model.

@@ -84,7 +84,7 @@ fn sharing(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), Sp
         }
         return Ok(());
     }
-    let kept = vlora.keep_first + vlora.keep_last;
+    let kept = vlora.keep_first.saturating_add(vlora.keep_last);
     for (field, n) in [("keep_first", vlora.keep_first), ("keep_last", vlora.keep_last)] {
         let expected = format!("together with the other end fewer than model.depth, {depth}");
         check.that(&format!("vlora.{field}"), n == 0 || kept < depth, expected)?;

@@ -31,6 +31,8 @@ pub struct Cutting {
     pub window: usize,
     /// How windows of training are chosen.
     pub windows: Windows,
+    /// Windows of a batch of training.
+    pub batch: usize,
     /// How many windows an epoch draws at random; None for as many as the text holds.
     pub epoch_windows: Option<usize>,
     /// By how many tokens windows of an evaluation advance.
@@ -46,6 +48,7 @@ impl Cutting {
         Cutting {
             window: data.window(positions),
             windows: data.windows,
+            batch,
             epoch_windows: data.epoch_windows,
             stride: data.stride(positions),
             random: data.evaluation.map(|own| own.random_batches.saturating_mul(batch)),
@@ -60,6 +63,14 @@ impl Cutting {
                 None => train_count(tokens, self.window),
             },
             Windows::Contiguous => contiguous_count(tokens, self.window),
+        }
+    }
+
+    /// Windows of an epoch of training.
+    pub fn epoch_of(&self, tokens: usize) -> usize {
+        match self.windows {
+            Windows::Random => self.train_batches(tokens, self.batch) * self.batch,
+            Windows::Contiguous => self.train_windows(tokens),
         }
     }
 
