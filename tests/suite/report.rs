@@ -559,7 +559,7 @@ fn a_table_is_as_wide_as_the_terminal_at_most() {
 #[test]
 fn committed_results_report_again() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-    for name in ["reading", "cifar10-vit-small", "rank-sweep", "sst2-minilm"] {
+    for name in ["reading", "exchange-rate", "cifar10-vit-small", "rank-sweep", "sst2-minilm"] {
         let dir = tempfile::tempdir().unwrap();
         copy_evidence(&root.join(name), dir.path());
         let folder = ExperimentFolder::new(dir.path());
