@@ -14,8 +14,8 @@ use super::{
     DeviceArgs, FormatArgs, FormatName, clean, eprint_line, place, recorded_spec, several,
 };
 use crate::error::{Error, Fault, Result};
-use crate::report::Summary;
-use crate::results::{CheckLevel, ExperimentFolder, Weights};
+use crate::report::{FinishedRun, Summary};
+use crate::results::{CheckLevel, ExperimentFolder, RunFolder, Weights};
 use crate::runner::{Plan, Probe, probe as probed};
 use crate::tasks::{Split, evidence};
 
@@ -39,6 +39,13 @@ pub struct ProbeArgs {
 }
 
 pub fn probe(args: &ProbeArgs) -> Result<()> {
+    if args.paths.len() > 1 && args.format.format != FormatName::Table {
+        return Err(Fault::new("only one experiment is printed in this format")
+            .within("--format")
+            .found(several(args.paths.len(), "path"))
+            .expected("one path, or the format `table`")
+            .into());
+    }
     let device = args.device.select()?;
     let stop = stop_on_signal()?;
     for path in &args.paths {
@@ -88,6 +95,14 @@ fn probe_path(args: &ProbeArgs, path: &Path, device: &Device, stop: &AtomicBool)
         }
     }
     let summary = Summary::read(&experiment, evidence)?;
+    let is_shown = |run: &FinishedRun| run.readout.as_ref().is_none_or(|r| r.split == split.name());
+    if !summary.runs().all(is_shown) {
+        eprint_line(&format!(
+            "note: the report shows the layers of the validation split; those of the test split are in each \
+             run's {}",
+            RunFolder::TEST_READOUT
+        ));
+    }
     write_and_show(&summary, &experiment, args.format.format)
 }
 

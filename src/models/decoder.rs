@@ -93,14 +93,19 @@ impl Decoder {
     }
 
     /// The logits as [`forward`](Self::forward) gives them in evaluation, as norm and output layer would
-    /// give them after the embedding and after each layer. The last are those of `forward`.
-    pub fn readouts(&self, ids: &Tensor) -> Result<Vec<Variable>> {
+    /// give them after the embedding and after each layer, and what `read` makes of each. The last are those
+    /// of `forward`. Logits of one layer at a time are held: those of a large vocabulary take gigabytes.
+    pub fn readouts<T>(
+        &self,
+        ids: &Tensor,
+        mut read: impl FnMut(&Variable) -> Result<T>,
+    ) -> Result<Vec<T>> {
         let (_, tokens) = ids.dims2()?;
         let mut x = self.embeddings.forward(ids, None, Mode::Evaluation)?;
-        let mut all = vec![self.predict(&x, Mode::Evaluation)?];
+        let mut all = vec![read(&self.predict(&x, Mode::Evaluation)?)?];
         for layer in &self.layers {
             x = layer.forward(&x, tokens, Mode::Evaluation)?;
-            all.push(self.predict(&x, Mode::Evaluation)?);
+            all.push(read(&self.predict(&x, Mode::Evaluation)?)?);
         }
         Ok(all)
     }

@@ -36,7 +36,7 @@ pub use notes::{match_notes, start_note};
 pub use run_comparison::{ExampleCounts, RunComparison};
 pub use seed_plan::{Deviation, SeedPlan};
 pub use spectrum_tables::{spectrum_notes, spectrum_table, write_spectrum};
-pub use summary::{ArmSummary, Summary};
+pub use summary::{ArmSummary, FinishedRun, Summary};
 pub use table::{Align, Cell, Format, Row, Table, count, percent, reduction};
 pub use tensorboard::{EventFiles, write_tensorboard};
 pub use text::plain;

@@ -194,7 +194,10 @@ pub fn start_statements(
     let converted = match conversion {
         Conversion::None => String::new(),
         Conversion::MultipliedOut => ", its increments and LoRA merged into dense layers".into(),
-        Conversion::Decomposed => shared_weights(start),
+        Conversion::Decomposed => {
+            let has_increments = variant.spec.vlora.as_ref().is_some_and(VloraSpec::has_increments);
+            shared_weights(start, has_increments)
+        }
     };
     let read = match (alpha, start.alpha) {
         (None, _) => String::new(),
@@ -208,7 +211,7 @@ pub fn start_statements(
 }
 
 /// How dense weights became shared ones.
-fn shared_weights(start: &StartSpec) -> String {
+fn shared_weights(start: &StartSpec, has_increments: bool) -> String {
     let base = match start.base_init {
         BaseInit::First => "",
         BaseInit::Average => "each shared weight is the mean over the layers that use it",
@@ -220,6 +223,7 @@ fn shared_weights(start: &StartSpec) -> String {
         base => format!("; {base} ({})", code(&format!("base_init: {}", start.base_init.name()))),
     };
     let increments = match start.increments {
+        _ if !has_increments => "its layers share weights",
         StartIncrements::Svd => {
             "its layers turned into increments by truncated singular value decomposition"
         }
@@ -242,6 +246,8 @@ fn group_name(group: ParameterGroup) -> &'static str {
 
 /// How much energy a conversion to increments kept; None without a conversion.
 pub fn kept_note(label: &str, kept: &[&Kept]) -> Option<String> {
+    // Nothing was decomposed where layers share without an increment.
+    let kept: Vec<&&Kept> = kept.iter().filter(|k| k.rank != Rank::Of(0)).collect();
     let least = kept.iter().min_by(|a, b| a.energy_kept.total_cmp(&b.energy_kept))?;
     let mean = kept.iter().map(|k| k.energy_kept).sum::<f64>() / kept.len() as f64;
     Some(format!(

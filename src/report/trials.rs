@@ -17,6 +17,8 @@ pub struct Trials {
     pub chosen: Option<usize>,
     /// The damaged runs of those that are not compared.
     pub damaged: Vec<DamagedRun>,
+    /// Their failures: the trial's label, the seed and the reason.
+    pub failures: Vec<(String, u64, String)>,
 }
 
 /// An arm with one choice of the tuned fields.
@@ -59,10 +61,20 @@ pub fn choose(
         };
         let trials: Vec<Trial> = group.iter().map(trial).collect();
         let chosen = best(&trials, metric);
-        let mut others = group.iter().enumerate().filter(|(i, _)| chosen.is_some_and(|c| c != *i));
-        let damaged = others.by_ref().flat_map(|(_, arm)| arm.damaged.clone()).collect();
+        // Those of an arm without a choice stay with the arm.
+        let others = || {
+            let is_other = |(i, _): &(usize, &ArmSummary)| chosen.is_some_and(|c| c != *i);
+            group.iter().enumerate().filter(is_other).map(|(_, arm)| arm)
+        };
+        let damaged = others().flat_map(|arm| arm.damaged.clone()).collect();
+        let failure = |arm: &ArmSummary| {
+            let label = arm.variant.label.clone();
+            let failures = arm.failures.clone().into_iter();
+            failures.map(move |(seed, reason)| (label.clone(), seed, reason))
+        };
+        let failures = others().flat_map(failure).collect();
         compared.extend(as_arm(label.clone(), group, chosen, &record.tuned));
-        all.push(Trials { arm: label, trials, chosen, damaged });
+        all.push(Trials { arm: label, trials, chosen, damaged, failures });
     }
     record.variants = compared.iter().map(|arm| arm.variant.clone()).collect();
     (compared, all)
@@ -114,20 +126,21 @@ fn as_arm(
     Some(arm)
 }
 
-/// The first tuned number of which an arm's choice is the smallest or the largest value of several.
+/// The tuned numbers of which an arm's choice is the smallest or the largest value of several.
 pub fn at_edge(trials: &Trials) -> Option<String> {
     let chosen = &trials.trials[trials.chosen?];
-    chosen.point.iter().find_map(|(field, value)| {
-        let number = |text: &str| text.parse::<f64>().ok();
-        let own = number(value)?;
+    let number = |text: &str| text.parse::<f64>().ok();
+    let edges = chosen.point.iter().filter(|(field, value)| {
         let of = |trial: &Trial| number(&trial.point.iter().find(|(key, _)| key == field)?.1);
         let values: Vec<f64> = trials.trials.iter().filter_map(of).collect();
-        let is_edge = values.iter().all(|v| *v <= own) || values.iter().all(|v| *v >= own);
-        let is_choice = values.iter().any(|v| *v != own);
-        (is_edge && is_choice).then(|| {
-            format!("{} ({})", code(&trials.arm), code(&format!("{}: {value}", last_field(field))))
+        number(value).is_some_and(|own| {
+            let is_edge = values.iter().all(|v| *v <= own) || values.iter().all(|v| *v >= own);
+            is_edge && values.iter().any(|v| *v != own)
         })
-    })
+    });
+    let edges: Vec<String> =
+        edges.map(|(field, value)| code(&format!("{}: {value}", last_field(field)))).collect();
+    (!edges.is_empty()).then(|| format!("{} ({})", code(&trials.arm), edges.join(", ")))
 }
 
 #[cfg(test)]
@@ -171,6 +184,7 @@ mod tests {
                 trials: trials.clone(),
                 chosen,
                 damaged: Vec::new(),
+                failures: Vec::new(),
             })
         };
         assert_eq!(of(Some(1)), None);

@@ -3,7 +3,7 @@
 use super::numbers::plus_minus;
 use super::summary::Summary;
 use super::table::{Align, Cell, Table};
-use super::text::code;
+use super::text::{code, markdown};
 use super::trials::{Trials, at_edge};
 use crate::results::Better;
 use crate::spec::last_field;
@@ -90,6 +90,14 @@ impl Summary {
                 "Trials with failed or damaged runs are left out of the choice: {}.",
                 lost.join(", ")
             ));
+        }
+        const MOST: usize = 5;
+        let failures: Vec<_> = self.trials.iter().flat_map(|t| &t.failures).collect();
+        for (label, seed, reason) in failures.iter().take(MOST) {
+            notes.push(format!("{}, seed {seed}, failed: {}.", code(label), markdown(reason)));
+        }
+        if failures.len() > MOST {
+            notes.push(format!("And {} more failed.", failures.len() - MOST));
         }
         // The best value at the edge of the tried ones may not be the best there is.
         let edges: Vec<String> = self.trials.iter().filter_map(at_edge).collect();

@@ -6,7 +6,7 @@ use super::initial_weights::tested_weights;
 use super::precision::supports;
 use crate::error::{Fault, Result};
 use crate::nn::configure;
-use crate::results::{RunFolder, SpecRecord};
+use crate::results::{RunFolder, SpecRecord, TRAIN_AGAIN};
 use crate::spec::Precision;
 use crate::tasks::{Generation, Sampling, definition};
 
@@ -31,10 +31,10 @@ pub fn generate(run: &RunFolder, request: Request, device: &Device) -> Result<St
     configure(device, spec.precision == Precision::Tf32)?;
     let path = run.file(RunFolder::TOKENIZER);
     let tokenizer = match path.exists() {
-        true => Some(
-            std::fs::read_to_string(&path)
-                .map_err(|e| Fault::of_file(&path, "the tokenizer cannot be read").found(e))?,
-        ),
+        true => Some(std::fs::read_to_string(&path).map_err(|e| {
+            let fault = Fault::of_file(&path, "the tokenizer cannot be read").found(e);
+            fault.expected("the tokenizer.json that the run saved").help(TRAIN_AGAIN)
+        })?),
         false => None,
     };
     let Request { prompt, tokens, sampling } = request;

@@ -123,6 +123,8 @@ fn primary_contrast(
     let fault = |summary: &str| {
         let of_arm: Vec<&str> =
             variants.iter().filter(|v| v.arm == label).map(Variant::compared_label).collect();
+        let mut of_arm = of_arm;
+        of_arm.dedup();
         let compared = variants.iter().filter(|v| v.arm != baseline).map(Variant::compared_label);
         let error = SpecError::new(summary).found(format!("`{label}`")).at(node.origin.clone());
         match of_arm.is_empty() || label == baseline {

@@ -10,6 +10,7 @@ use super::de::from_node;
 use super::error::SpecError;
 use super::experiment::Variant;
 use super::node::Node;
+use super::origin::Origin;
 use super::sweep::{Point, Sweep};
 
 /// What is tuned, and which values each arm tries.
@@ -18,13 +19,16 @@ pub struct Tuning {
     pub fields: Vec<String>,
     /// The sweep as written, for all arms without values of their own.
     common: Sweep,
+    /// Where `tune` stands.
+    origin: Origin,
 }
 
 impl Tuning {
     /// Reads `tune`: a list of swept fields.
     pub fn new(node: Option<Node>, sweep: &Sweep) -> Result<Tuning, SpecError> {
         let Some(node) = node else {
-            return Ok(Tuning { fields: Vec::new(), common: sweep.clone() });
+            let origin = Origin::File(Vec::new());
+            return Ok(Tuning { fields: Vec::new(), common: sweep.clone(), origin });
         };
         let fields = from_node::<Option<Vec<String>>>(&node)?.unwrap_or_default();
         for (i, field) in fields.iter().enumerate() {
@@ -44,7 +48,7 @@ impl Tuning {
                     .at(at()));
             }
         }
-        Ok(Tuning { fields, common: sweep.clone() })
+        Ok(Tuning { fields, common: sweep.clone(), origin: node.origin })
     }
 
     pub fn is_tuned(&self, field: &str) -> bool {
@@ -110,12 +114,12 @@ impl Tuning {
                 Err(SpecError::new(
                     "arms have different numbers of trials, which favours some of them",
                 )
-                .found(format!("{least} of `{few}`, {most} of `{many}`"))
+                .found(format!("{least} of `{few}`, {most} of `{many}`; equal ones count once"))
                 .expected("the same number for every arm")
                 .help(format!(
                     "give an arm with few of them more values of its own, in `arms.{arm}.sweep`"
                 ))
-                .at(root.origin.clone()))
+                .at(self.origin.clone()))
             }
             _ => Ok(()),
         }

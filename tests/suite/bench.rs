@@ -221,7 +221,12 @@ seeds: [0]
 fn memory_of_a_decoder_is_what_the_formula_says() {
     let dir = folder_with(LANGUAGE);
     let dropped = ["model.dropout=0.1", "model.attention_dropout=0.1"];
-    let words = ["model.vocabulary=3000", "model.bias=false", "training.batch_size=4"];
+    let words = [
+        "model.vocabulary=3000",
+        "data.tokenizer={train: byte-level-bpe, vocabulary: 3000}",
+        "model.bias=false",
+        "training.batch_size=4",
+    ];
     let apart = ["model.tied=false", "model.activation=gelu", "model.dim=96"];
     let long = ["model.positions=256", "model.dim=32", "training.batch_size=6"];
     for set in [&[][..], &dropped, &words, &apart, &long] {

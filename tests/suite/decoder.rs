@@ -204,7 +204,7 @@ fn later_tokens_have_no_influence() {
 fn readouts_end_in_the_logits() {
     let fixture = fixture("gpt2");
     let (model, ids) = (model(&fixture), fixture.numbers("ids"));
-    let readouts = model.readouts(&ids).unwrap();
+    let readouts = model.readouts(&ids, |logits| Ok(logits.clone())).unwrap();
     assert_eq!(readouts.len(), 1 + 2);
     let want = wanted_logits(&fixture);
     assert!(relative(readouts[2].tensor(), &want) < 1e-5);

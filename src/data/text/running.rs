@@ -5,6 +5,19 @@ use std::fmt::Display;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Fault, Result};
 
+/// A tokenizer that cuts nothing.
+pub struct RunningText(tokenizers::Tokenizer);
+
+impl RunningText {
+    /// The tokens of a text, and where each begins in it, in bytes. Where several tokens come of one
+    /// character, all but the first begin behind it or with it, as the tokenizer says.
+    pub fn encode(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
+        let encoded = self.0.encode(text, false).map_err(|e| failed("tokenising", &e))?;
+        let begins = encoded.get_offsets().iter().map(|(begin, _)| *begin).collect();
+        Ok((encoded.get_ids().to_vec(), begins))
+    }
+}
+
 impl Tokenizer {
     /// Wraps a tokenizer that the program made.
     pub fn of(inner: tokenizers::Tokenizer) -> Result<Tokenizer> {
@@ -12,15 +25,12 @@ impl Tokenizer {
         Ok(Tokenizer { inner, json })
     }
 
-    /// The tokens of a text, and where each begins in it, in bytes. Where several tokens come of one
-    /// character, all but the first begin behind it or with it, as the tokenizer says.
-    pub fn running(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
+    /// The tokenizer for running text. Making it copies the vocabulary, so it is made once for all documents.
+    pub fn for_running_text(&self) -> Result<RunningText> {
         let mut whole = self.inner.clone();
         whole.with_padding(None);
         whole.with_truncation(None).map_err(|e| failed("tokenising", &e))?;
-        let encoded = whole.encode(text, false).map_err(|e| failed("tokenising", &e))?;
-        let begins = encoded.get_offsets().iter().map(|(begin, _)| *begin).collect();
-        Ok((encoded.get_ids().to_vec(), begins))
+        Ok(RunningText(whole))
     }
 
     /// The text of tokens. Bytes that are no UTF-8 become the replacement character.

@@ -13,7 +13,10 @@ pub fn vlora(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), 
     sharing(vlora, model, check)?;
     for (i, group) in vlora.also_share.iter().enumerate() {
         let is_new = !vlora.also_share[..i].contains(group);
-        check.that(&format!("vlora.also_share[{i}]"), is_new, "each group once")?;
+        let field = format!("vlora.also_share[{i}]");
+        check.that(&field, is_new, "each group once")?;
+        let has = model.weights().iter().any(|weight| group_of(weight) == Some(*group));
+        check.that(&field, has, "a group that the layers of this model have")?;
     }
     check.positive("vlora.alpha", vlora.alpha)?;
     check.that("vlora.targets", !vlora.targets.is_empty(), "at least one weight")?;
@@ -49,11 +52,16 @@ pub fn vlora(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), 
 
 /// Whether a vector is shared without an increment.
 fn is_shared(weight: &LayerWeight, vlora: &VloraSpec) -> bool {
-    vlora.also_share.contains(&match weight.shape {
-        WeightShape::Norm { .. } => VectorGroup::Norms,
-        WeightShape::Bias { .. } => VectorGroup::Biases,
-        WeightShape::Matrix { .. } => return false,
-    })
+    group_of(weight).is_some_and(|group| vlora.also_share.contains(&group))
+}
+
+/// The group of a vector; None for a matrix.
+fn group_of(weight: &LayerWeight) -> Option<VectorGroup> {
+    match weight.shape {
+        WeightShape::Norm { .. } => Some(VectorGroup::Norms),
+        WeightShape::Bias { .. } => Some(VectorGroup::Biases),
+        WeightShape::Matrix { .. } => None,
+    }
 }
 
 /// Which layers use one weight.

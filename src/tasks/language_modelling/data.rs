@@ -124,7 +124,7 @@ impl Data {
     /// Number of windows.
     pub fn count(&self, split: Split) -> usize {
         match split {
-            Split::Train => self.cutting.train_windows(self.text.train.len()),
+            Split::Train => self.cutting.epoch_of(self.text.train.len()),
             Split::Validation | Split::Test => self.windows(split).len(),
         }
     }

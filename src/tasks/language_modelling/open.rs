@@ -33,7 +33,7 @@ impl TaskData for Data {
     }
 
     fn train_units(&self) -> u64 {
-        (self.cutting.epoch_of(self.text.train.len()) * self.cutting.window) as u64
+        (self.count(Split::Train) * self.cutting.window) as u64
     }
 
     fn train_batches(&self, spec: &RunSpec) -> usize {

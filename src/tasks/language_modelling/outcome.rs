@@ -131,7 +131,8 @@ fn examples_hash(outcomes: &[Outcome], tokens: &str) -> u64 {
 }
 
 /// The best constant answer: one distribution for every token, which is best if it is that of the test
-/// split's tokens. No other one has a smaller loss, not even the training split's. The standard error of its
+/// split's tokens. No other one has a smaller loss on the whole split, not even the training split's; on
+/// random windows of it, about none. The standard error of its
 /// loss is that of a ratio of sums over windows.
 fn trivial(outcomes: &[Outcome]) -> Trivial {
     let tokens: f64 = outcomes.iter().map(|o| o.tokens as f64).sum();

@@ -59,7 +59,7 @@ impl<'a> Task for LanguageModelling<'a> {
     }
 
     fn answers_by_layer(&self, model: &Decoder, batch: &WindowBatch) -> Result<Vec<Tensor>> {
-        model.readouts(&batch.ids)?.iter().map(|logits| losses(logits, batch)).collect()
+        model.readouts(&batch.ids, |logits| losses(logits, batch))
     }
 
     fn outcomes(
