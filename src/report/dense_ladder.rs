@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::numbers::level;
-use super::statistics::{FEWEST_RUNGS, Interval, Ladder, Place};
+use super::statistics::{Estimate, FEWEST_RUNGS, Interval, Ladder, Place};
 use super::summary::{ArmSummary, FinishedRun, Summary, is_same_test};
 use super::table::{Align, Cell, Table, count};
 use super::text::code;
@@ -29,7 +29,7 @@ pub struct Placed<'a> {
     pub interval: Option<Interval>,
     /// Parameters of the ladder that one parameter of the increments is worth, over the same layers
     /// without increments.
-    pub rate: Option<super::statistics::Estimate>,
+    pub rate: Option<Estimate>,
 }
 
 /// The fields that say how large a model is.
@@ -139,7 +139,7 @@ impl Summary {
     }
 
     /// The exchange rate of an arm's increments, if there is an arm with the same layers shared.
-    fn rate(&self, ladder: &DenseLadder, arm: &ArmSummary) -> Option<super::statistics::Estimate> {
+    fn rate(&self, ladder: &DenseLadder, arm: &ArmSummary) -> Option<Estimate> {
         let shared = self.compared_with(ladder.baseline).find(|other| {
             is_shared(&other.variant)
                 && !is_shared(&arm.variant)

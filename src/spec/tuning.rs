@@ -89,7 +89,7 @@ impl Tuning {
         })
     }
 
-    /// Refuses arms with different numbers of trials, and arms without validation.
+    /// Refuses arms with different numbers of trials, and trials that start from none of another arm.
     pub fn check(&self, variants: &[Variant], arms: &[Arm], root: &Node) -> Result<(), SpecError> {
         if self.fields.is_empty() {
             return Ok(());
