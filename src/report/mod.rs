@@ -8,6 +8,7 @@ mod claims;
 mod comparison;
 mod comparison_table;
 mod dense_ladder;
+mod dense_ladder_table;
 mod document;
 mod fields;
 mod footnotes;

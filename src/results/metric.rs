@@ -23,6 +23,16 @@ pub enum Better {
     Lower,
 }
 
+impl Better {
+    /// The factor that makes higher values the better ones.
+    pub fn sign(self) -> f64 {
+        match self {
+            Better::Higher => 1.0,
+            Better::Lower => -1.0,
+        }
+    }
+}
+
 #[cfg(test)]
 impl Metric {
     /// A sample for tests.

@@ -246,6 +246,20 @@ impl Plan {
         Some((other, other.runs.iter().find(|r| r.seed == run.seed)?))
     }
 
+    /// The run of this id, and its variant. Errors if there is none: then the spec or the data are others
+    /// than those that the run was trained with.
+    pub fn run(&self, id: &str) -> Result<(&PlannedVariant, &PlannedRun)> {
+        let mut runs = self.variants.iter().flat_map(|v| v.runs.iter().map(move |run| (v, run)));
+        runs.find(|(_, run)| run.id == id).ok_or_else(|| {
+            Fault::new("the spec and the data make other runs by now")
+                .found(format!("no run {id} in the plan"))
+                .expected(
+                    "the spec, the data and the numerics version that the run was trained with",
+                )
+                .into()
+        })
+    }
+
     /// Number of runs, including finished ones.
     pub fn run_count(&self) -> usize {
         self.variants.iter().map(|v| v.runs.len()).sum()

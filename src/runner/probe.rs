@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 
 use super::initial_weights::tested_weights;
-use super::plan::{Plan, PlannedVariant};
+use super::plan::Plan;
 use super::precision::check_precision;
 use crate::error::{Error, Fault, Result, plain};
 use crate::nn::configure;
@@ -32,7 +32,7 @@ pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
     let Probe { plan, id, experiment, split } = probe;
     let folder = experiment.run(id);
     let loaded = tested_weights(&folder)?;
-    let variant = planned(plan, id).map_err(|e| e.map_fault(|f| f.file(folder.path())))?;
+    let (variant, _) = plan.run(id).map_err(|e| e.map_fault(|f| f.file(folder.path())))?;
     check_precision(std::iter::once(&variant.variant), device)?;
     let (spec, data) = (&variant.variant.spec, plan.data(&variant.variant));
     if data.is_empty(split) {
@@ -66,16 +66,6 @@ pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
     };
     folder.write_json(name, &readout)?;
     Ok(readout)
-}
-
-fn planned<'a>(plan: &'a Plan, id: &str) -> Result<&'a PlannedVariant> {
-    let variant = plan.variants.iter().find(|v| v.runs.iter().any(|run| run.id == id));
-    variant.ok_or_else(|| {
-        Fault::new("the spec and the data make other runs by now")
-            .found(format!("no run {id} in the plan"))
-            .expected("the spec, the data and the numerics version that the run was trained with")
-            .into()
-    })
 }
 
 /// Reads the layers, generic over the task.

@@ -6,7 +6,7 @@ use candle_core::Device;
 
 use super::execute::execute;
 use super::observer::{Observer, Outcome};
-use super::plan::{Plan, PlannedRun, PlannedVariant};
+use super::plan::{Plan, PlannedRun};
 use super::provenance::session;
 use super::seed_effects::seed_effects;
 use super::workers::Workers;
@@ -49,7 +49,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     let original = experiment.run(id);
     let whole = original.verify(CheckLevel::Thorough)?;
     let provenance: Provenance = original.read_json(RunFolder::PROVENANCE)?;
-    let (variant, run) = find(plan, id).map_err(|e| e.map_fault(|f| f.file(original.path())))?;
+    let (variant, run) = plan.run(id).map_err(|e| e.map_fault(|f| f.file(original.path())))?;
     let session = session(plan, variant, device, 1);
     if let Some(theirs) = provenance.sessions.last() {
         let machine = |s: &Session| format!("{}, {}", s.device, s.processor);
@@ -135,17 +135,6 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     };
     original.write_json(RunFolder::VERIFIED, &kept)?;
     Ok(found)
-}
-
-/// The run `id` of the plan.
-fn find<'a>(plan: &'a Plan, id: &str) -> Result<(&'a PlannedVariant, &'a PlannedRun)> {
-    let mut planned = plan.variants.iter().flat_map(|v| v.runs.iter().map(move |run| (v, run)));
-    planned.find(|(_, run)| run.id == id).ok_or_else(|| {
-        Fault::new("the spec and the data make other runs by now")
-            .found(format!("no run {id} in the plan"))
-            .expected("the spec, the data and the numerics version that the run was trained with")
-            .into()
-    })
 }
 
 /// Where the records of steps differ from the beginning of those of the original.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::arms::{RUN_FIELDS, arms, baseline, plain_name};
 use super::de::from_node;
 use super::error::SpecError;
-use super::experiment::{Experiment, Variant, agree};
+use super::experiment::{Experiment, Variant};
 use super::node::{Node, Value};
 use super::origin::Origin;
 use super::precision::DeviceKind;
@@ -121,9 +121,9 @@ fn primary_contrast(
     let Some(node) = node else { return Ok(None) };
     let Some(label) = from_node::<Option<String>>(&node)? else { return Ok(None) };
     let fault = |summary: &str| {
-        let of_arm: Vec<&str> =
+        let mut of_arm: Vec<&str> =
             variants.iter().filter(|v| v.arm == label).map(Variant::compared_label).collect();
-        let mut of_arm = of_arm;
+        // Trials have the label of their arm.
         of_arm.dedup();
         let compared = variants.iter().filter(|v| v.arm != baseline).map(Variant::compared_label);
         let error = SpecError::new(summary).found(format!("`{label}`")).at(node.origin.clone());
@@ -143,9 +143,7 @@ fn primary_contrast(
             Err(fault("the primary contrast is with the baseline, and this is the baseline"))
         }
         Some(variant) => {
-            let is_compared = |(key, _): &&(String, String)| !tuning.is_tuned(key);
-            let of = |v: &Variant| v.point.iter().filter(is_compared).cloned().collect::<Vec<_>>();
-            let compared = |b: &&Variant| b.arm == baseline && agree(&of(b), &of(variant));
+            let compared = |b: &&Variant| b.arm == baseline && b.agrees(variant, &tuning.fields);
             match variants.iter().find(compared) {
                 Some(_) => Ok(Some(label)),
                 None => Err(fault("this arm has no baseline at its sweep point to compare with")),

@@ -32,10 +32,8 @@ impl Experiment {
         if variant.arm == self.baseline {
             return None;
         }
-        let is_compared = |(key, _): &&(String, String)| !self.tuned.contains(key);
-        let of = |v: &Variant| v.point.iter().filter(is_compared).cloned().collect::<Vec<_>>();
         let mut baselines = self.variants.iter().filter(|v| v.arm == self.baseline);
-        baselines.find(|b| agree(&of(b), &of(variant)))
+        baselines.find(|b| b.agrees(variant, &self.tuned))
     }
 
     /// Indices of the variants, ordered so that each comes after the one it starts from.
@@ -80,5 +78,13 @@ impl Variant {
     /// The label under which it is compared: that of the arm, of which it may be one of several trials.
     pub fn compared_label(&self) -> &str {
         self.trial_of.as_deref().unwrap_or(&self.label)
+    }
+
+    /// Whether all swept fields of this baseline have the same values in another arm's point, those that
+    /// are tuned aside.
+    pub fn agrees(&self, other: &Variant, tuned: &[String]) -> bool {
+        let is_compared = |(key, _): &&(String, String)| !tuned.contains(key);
+        let of = |v: &Variant| v.point.iter().filter(is_compared).cloned().collect::<Vec<_>>();
+        agree(&of(self), &of(other))
     }
 }

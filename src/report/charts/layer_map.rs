@@ -24,9 +24,9 @@ struct Row {
     has_increments: bool,
 }
 
-/// More layers would not be told apart.
+/// Models with more layers are left out: the chart would be too wide to read.
 const MOST_LAYERS: usize = 48;
-/// More rows are not looked at.
+/// Most ways of sharing that are drawn, in the order of the table.
 const MOST_ROWS: usize = 30;
 /// In pixels: a box, the gap between two, and the room for names.
 const BOX: u32 = 28;

@@ -252,10 +252,7 @@ impl ClaimExperiment {
         let Some(c) = Comparison::of(pairs, planned.len()) else {
             return self.not_run(&arm.variant.label, "no seed that both arms have finished");
         };
-        let better = match metric.better {
-            Better::Higher => 1.0,
-            Better::Lower => -1.0,
-        };
+        let better = metric.better.sign();
         let gains: Vec<f64> = c.pairs.iter().map(|pair| better * pair.difference).collect();
         let bounds = c.interval.map_or(String::new(), |b| format!(" ({})", interval(metric, b)));
         let found = format!(

@@ -67,9 +67,7 @@ impl VloraSpec {
             targets: Vec::new(),
         }
     }
-}
 
-impl VloraSpec {
     /// What the layers of a stack of `depth` do.
     pub fn uses(&self, depth: usize) -> Vec<LayerUse> {
         layer_uses(&self.weights(depth), self.reference, self.increment_on)
