@@ -74,9 +74,9 @@ done
 objdump -T "$work"/bin/* | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1 >"$work/libc.txt"
 
 echo "-- specs and scripts"
-cp -r experiments/{quickstart.yaml,reference.yaml,ablations,benchmarks,gpu} "$work/experiments/"
+cp -r experiments/{quickstart.yaml,quickstart-language.yaml,reference.yaml,ablations,benchmarks,gpu} "$work/experiments/"
 mkdir "$work"/scripts/{bench,reference}
-cp scripts/bench/{step,torch_step}.py "$work/scripts/bench/"
+cp scripts/bench/{step,torch_step,gpt}.py "$work/scripts/bench/"
 cp scripts/reference/readings.py "$work/scripts/reference/"
 cp scripts/gpu_bundle/{machine,same_bits}.sh scripts/gpu_bundle/pack.py "$work/scripts/"
 cp scripts/gpu_bundle/run.sh LICENSE-MIT LICENSE-APACHE "$work/"

@@ -2,9 +2,11 @@
 
     python scripts/bench/torch_step.py SPEC ARM VARIANT THREADS [DEVICE [BATCH]]
 
-The model is that of an arm of the spec: timm's ViT for a dense one, the authors' package for VLoRA.
+The model is that of an arm of the spec: timm's ViT for a dense one, the authors' package for VLoRA; a decoder is
+nanoGPT's, and with increments made as that package does (gpt.py).
 VARIANT is `eager` or parts joined by `+`: `compile` (torch.compile of the model and its loss), and
-`bf16` (autocast of the forward pass) or `tf32` (of a GPU's float32 products). One step, on one batch of random images:
+`bf16` (autocast of the forward pass) or `tf32` (of a GPU's float32 products). One step, on one batch of random images or
+tokens:
 
     zero_grad · forward and cross-entropy | backward | clip_grad_norm_ · AdamW
     forward_seconds                       | backward_seconds | optimizer_seconds
@@ -41,6 +43,7 @@ from torch.nn.functional import cross_entropy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "scripts/reference"))
+import gpt  # noqa: E402
 import readings  # noqa: E402
 
 MODEL_DEFAULTS = dict(channels=3, mlp_ratio=4, pool="class-token")
@@ -66,21 +69,39 @@ def resolved(path, arm):
 
 
 def build(run):
-    settings = readings.timm_settings(run["model"])
-    if run["method"] == "dense":
-        return VisionTransformer(**settings)
-    more = set(run["vlora"]) - IN_PACKAGE
-    if more:
+    own, dense = run.get("vlora", {}), run["method"] == "dense"
+    if more := set() if dense else set(own) - IN_PACKAGE:
         sys.exit(f"vlora.{min(more)} is set: the authors' package is timed as it is by default")
-    own = run["vlora"]
+    if run["model"]["architecture"] == "decoder":
+        decoder = gpt.Gpt(run["model"])
+        if dense:
+            return decoder
+        return gpt.as_compounds(decoder, own["compound_size"], own["rank"], own.get("alpha", 1))
+    settings = readings.timm_settings(run["model"])
+    if dense:
+        return VisionTransformer(**settings)
     settings["depth"] //= own["compound_size"]
     return vlora.VisionTransformerVLoRA(
         vl_size=own["compound_size"], vl_rank=own["rank"], vl_alpha=own.get("alpha", 1), **settings
     )
 
 
+def random_batch(run):
+    """Inputs and labels of a batch, and the loss of a model's logits on them."""
+    model, size = run["model"], run["training"]["batch_size"]
+    smoothing = run["training"]["label_smoothing"]
+    if model["architecture"] == "decoder":
+        shape = size, run["data"].get("window", model["positions"])
+        inputs, labels = (torch.randint(model["vocabulary"], shape) for _ in range(2))
+    else:
+        inputs = torch.randn(size, model["channels"], model["image_size"], model["image_size"])
+        labels = torch.randint(model["classes"], (size,))
+    loss = lambda logits, y: cross_entropy(logits.flatten(0, -2), y.flatten(), label_smoothing=smoothing)
+    return inputs, labels, loss
+
+
 def groups(model, decay):
-    """Parameter groups as in the program: no decay for vectors, positions and the class token."""
+    """Parameter groups as in the program: no decay for vectors, an image's positions and the class token."""
     decays = lambda name, p: p.ndim > 1 and name not in ("cls_token", "pos_embed")
     named = list(model.named_parameters())
     return [
@@ -172,15 +193,13 @@ class Step:
             sys.exit(f"no variant {variant}: eager, or compile, bf16 and tf32 joined by +")
         torch.backends.cuda.matmul.allow_tf32 = "tf32" in parts
         torch.manual_seed(0)
-        model, training = run["model"], run["training"]
+        training = run["training"]
         self.device = device
         self.model = build(run).train().to(device.name)
         self.parameters = list(self.model.parameters())
-        size = training["batch_size"], model["channels"], model["image_size"], model["image_size"]
-        self.images = torch.randn(size).to(device.name)
-        self.labels = torch.randint(model["classes"], size[:1]).to(device.name)
-        smoothing = training["label_smoothing"]
-        loss = lambda x, y: cross_entropy(self.model(x), y, label_smoothing=smoothing)
+        inputs, labels, of_logits = random_batch(run)
+        self.inputs, self.labels = inputs.to(device.name), labels.to(device.name)
+        loss = lambda x, y: of_logits(self.model(x), y)
         self.loss = torch.compile(loss) if "compile" in parts else loss
         bf16 = torch.autocast(device.name, torch.bfloat16)
         self.precision = bf16 if "bf16" in parts else nullcontext()
@@ -215,7 +234,7 @@ class Step:
         instants = [self.device.instant()]
         self.optimizer.zero_grad()
         with self.precision:
-            loss = self.loss(self.images, self.labels)
+            loss = self.loss(self.inputs, self.labels)
         instants.append(self.device.instant())
         loss.backward()
         instants.append(self.device.instant())

@@ -4,7 +4,7 @@
 #
 #   ./run.sh 1          one step, within the seconds that the list names
 #   ./run.sh all        steps 1 to 6, which answer most, within 30 minutes together
-#   ./run.sh more       steps 7 and 8, which take as long again
+#   ./run.sh more       steps 7 to 9, which take longer
 #   ./run.sh list       what the steps are, and their limits
 #   ./run.sh --dry-run  check, without a GPU, all that can be checked without one
 #
@@ -36,14 +36,15 @@ failed=() unfinished=()
 titles=(
     "which machine, which libraries; three steps of the quickstart"
     "the small tests on the GPU, each in a process of its own"
-    "both models in bf16: launches, waits, each kernel, cuBLASLt's choices"
-    "both models beside PyTorch, plain and compiled"
+    "three models in bf16: launches, waits, each kernel, cuBLASLt's choices"
+    "the same beside PyTorch, plain and compiled"
     "the same run twice to the same bits"
     "a small sweep over ranks"
     "the large tests on the GPU"
     "2,000 steps of CIFAR-10 in float32 and in bf16"
+    "nanoGPT's recipe for a GPU, dense and as compounds"
 )
-limits=(100 360 330 480 150 300 600 1200)
+limits=(100 300 390 480 150 260 600 1200 1500)
 # The steps of `all` and their time limit together in seconds, besides a minute to check for a GPU.
 first=6 most=1740
 
@@ -209,6 +210,7 @@ profiled() {
 step_3() {
     measured vit-192 512
     measured vit-b16 128
+    measured decoder-384 64
     profiled vit-192 512
 }
 
@@ -227,6 +229,7 @@ step_4() {
     for variant in bf16 compile+bf16; do
         beside_pytorch vit-192 512 "$variant"
         beside_pytorch vit-b16 128 "$variant"
+        beside_pytorch decoder-384 64 "$variant"
     done
 }
 
@@ -262,6 +265,8 @@ step_8() {
         run 1200 8-precisions-embedded experiments/quickstart.yaml --set 'sweep={precision: [float32, bf16]}'
     fi
 }
+
+step_9() { run 1500 9-shakespeare experiments/gpu/shakespeare-384.yaml --jobs 5; }
 
 # Packs everything written so far into one file.
 pack() { "$python" -B scripts/pack.py "$out" "$out/results.tar.gz" 48000000 || failed+=(results.tar.gz); }
@@ -310,7 +315,7 @@ dry_run() {
     [ -e "$work/site/vlora/__init__.py" ] || failed+=("the authors' package is not in its wheel")
     say "specs"
     local spec
-    for spec in experiments/quickstart.yaml experiments/gpu/*.yaml experiments/ablations/rank.yaml; do
+    for spec in experiments/quickstart*.yaml experiments/gpu/*.yaml experiments/ablations/rank.yaml; do
         if grep -q 'hub: uoft-cs/cifar10' "$spec" && ! cifar "$HF_HUB_CACHE"; then
             "$vlora" params "$spec" >/dev/null || failed+=("$spec")
         else

@@ -7,8 +7,8 @@ use clap::Args;
 use super::{DeviceArgs, place};
 use crate::error::{Fault, Result};
 use crate::runner::{GenerationRequest, generate as generated};
-use crate::tasks::Sampling;
-use crate::terminal::print;
+use crate::tasks::{Continuation, Sampling};
+use crate::terminal::{eprint_line, print};
 
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
@@ -36,6 +36,9 @@ pub struct GenerateArgs {
     /// Always choose the most probable token
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
     greedy: bool,
+    /// Also print to standard error how long the model took
+    #[arg(long)]
+    speed: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -45,7 +48,12 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let device = args.device.select()?;
     let (experiment, id) = place(&args.run)?;
     let request = GenerationRequest { prompt: &args.prompt, tokens: args.tokens, sampling };
-    let text = generated(&experiment.run(&id), request, &device)?;
+    let Continuation { text, tokens, time } = generated(&experiment.run(&id), request, &device)?;
+    if args.speed {
+        let seconds = time.as_secs_f64();
+        let each = tokens as f64 / seconds.max(f64::EPSILON);
+        eprint_line(&format!("{tokens} tokens in {seconds:.6} s, {each:.0} tokens/s"));
+    }
     let end = if text.ends_with('\n') { "" } else { "\n" };
     print(&format!("{text}{end}"))
 }

@@ -8,7 +8,7 @@ use crate::error::{Fault, Result};
 use crate::nn::configure;
 use crate::results::{RunFolder, SpecRecord, TRAIN_AGAIN};
 use crate::spec::Precision;
-use crate::tasks::{Generation, Sampling, definition};
+use crate::tasks::{Continuation, Generation, Sampling, definition};
 
 /// What is asked of a model.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub struct Request<'a> {
 ///
 /// Errors if the run is not finished, if its weights or its tokenizer are missing, or if its task has
 /// models that do not write text.
-pub fn generate(run: &RunFolder, request: Request, device: &Device) -> Result<String> {
+pub fn generate(run: &RunFolder, request: Request, device: &Device) -> Result<Continuation> {
     let record: SpecRecord = run.read_json(RunFolder::SPEC)?;
     let spec = &record.spec;
     supports(spec.precision, device).map_err(|e| e.map_fault(|f| f.file(run.path())))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::data_set::Split;
-use super::generation::Generation;
+use super::generation::{Continuation, Generation};
 use super::spec_lines::Dataset;
 use super::start::{Base, Fitted, Settled};
 use super::task::{Run, Work};
@@ -52,7 +52,7 @@ pub trait Definition: Evidence {
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize>;
 
     /// The prompt and its continuation by a trained model. Errors for a task whose models do not write.
-    fn generate(&self, generation: &Generation) -> Result<String> {
+    fn generate(&self, generation: &Generation) -> Result<Continuation> {
         Err(Fault::new("the model does not write text")
             .found(format!("a run of the task {}", generation.spec.task.name()))
             .expected("a run of a task whose models predict the next token")

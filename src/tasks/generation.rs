@@ -1,11 +1,22 @@
 //! What a model needs to continue a text.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 
 use super::sampling::Sampling;
 use crate::spec::RunSpec;
+
+/// A text that a model has continued.
+pub struct Continuation {
+    /// The prompt and what follows.
+    pub text: String,
+    /// How many tokens were appended.
+    pub tokens: usize,
+    /// How long the model took, without what came before its first pass.
+    pub time: Duration,
+}
 
 /// A text that a trained model continues.
 #[derive(Clone, Copy)]

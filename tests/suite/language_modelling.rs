@@ -315,6 +315,8 @@ fn a_model_continues_a_text() {
         assert_eq!(greedy, text(&["--top-p", "0.000001"]));
     }
     let run = run_of(dir.path(), "baseline");
+    let timed = generate(&run, &["--greedy", "--speed"]);
+    assert!(timed.err.starts_with("60 tokens in "), "{}", timed.err);
     let refused = |args: &[&str], parts: &[&str]| {
         let ran = vlora(dir.path(), args);
         assert_eq!(ran.code, 2, "{args:?}: {}", ran.err);

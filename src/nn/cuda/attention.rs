@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::backend::CudaBackend;
 use super::launch::{Arg, Grid, MOST_SHARED, in_vectors, of_type};
-use crate::nn::descriptors::Mask;
+use crate::nn::descriptors::{Dropout, Mask};
 use crate::nn::graph::Variable;
 
 /// Head sizes with a kernel.
@@ -28,6 +28,7 @@ pub fn self_attention(
     heads: usize,
     queries: usize,
     mask: &Mask,
+    dropout: Option<Dropout>,
 ) -> Result<Variable> {
     let (batch, tokens, width) = qkv.tensor().dims3()?;
     let d = width / 3 / heads;
@@ -39,7 +40,7 @@ pub fn self_attention(
         .map(|l| backend.tensor(&l, batch))
         .transpose()?;
     let dims = (batch, tokens, heads, d);
-    let attention = Attention { backend, dims, queries, causal: mask.causal, lengths };
+    let attention = Attention { backend, dims, queries, causal: mask.causal, lengths, dropout };
     let log_sums = match qkv.is_tracked() {
         true => Some(attention.backend.empty((batch, heads, queries), DType::F32)?),
         false => None,
@@ -62,12 +63,18 @@ struct Attention {
     queries: usize,
     causal: bool,
     lengths: Option<Tensor>,
+    dropout: Option<Dropout>,
 }
 
 impl Attention {
     /// The last arguments of all kernels.
-    fn sizes(&self, tile: usize) -> [Arg<'_>; 7] {
+    fn sizes(&self, tile: usize) -> [Arg<'_>; 13] {
         let (_, tokens, heads, d) = self.dims;
+        // The kernels without dropout do not read these.
+        let ([key0, key1, name0, name1], below, kept) = match &self.dropout {
+            Some(dropout) => (dropout.address(), dropout.below, dropout.kept),
+            None => ([0; 4], 0, 1.0),
+        };
         [
             Arg::int(tokens),
             Arg::int(heads),
@@ -75,6 +82,12 @@ impl Attention {
             Arg::flag(self.causal),
             Arg::Float(1.0 / (d as f32).sqrt()),
             Arg::maybe(self.lengths.as_ref()),
+            Arg::Word(key0),
+            Arg::Word(key1),
+            Arg::Word(name0),
+            Arg::Word(name1),
+            Arg::Word(below),
+            Arg::Float(kept),
             Arg::int(tile),
         ]
     }
@@ -90,7 +103,8 @@ impl Attention {
     }
 
     fn kernel(&self, which: &str, dtype: DType) -> Result<String> {
-        of_type(&format!("{which}_{}", self.dims.3), dtype)
+        let suffix = if self.dropout.is_some() { "_dropped" } else { "" };
+        of_type(&format!("{which}{suffix}_{}", self.dims.3), dtype)
     }
 
     fn run(&self, which: &str, dtype: DType, plan: Plan, args: &[Arg]) -> Result<()> {

@@ -196,7 +196,7 @@ fn dropped(backend: &CudaBackend, x: &Tensor, dropout: &Dropout) -> Result<Tenso
     let [key0, key1, name0, name1] = dropout.address().map(Arg::Word);
     backend.launch(
         &of_type("dropout", x.dtype())?,
-        Grid::of(count.div_ceil(4)),
+        Grid::of(count.div_ceil(vector(x.dtype()))),
         &[
             Arg::Tensor(&x),
             Arg::Tensor(&y),
@@ -207,6 +207,7 @@ fn dropped(backend: &CudaBackend, x: &Tensor, dropout: &Dropout) -> Result<Tenso
             name1,
             Arg::Word(dropout.below),
             Arg::Float(dropout.kept),
+            Arg::flag(in_vectors(vector(x.dtype()), &[&x])),
         ],
     )?;
     Ok(y)

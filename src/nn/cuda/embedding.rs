@@ -3,8 +3,8 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::backend::CudaBackend;
-use super::elementwise::column_sums;
-use super::launch::{Arg, Grid, of_type};
+use super::elementwise::{column_sums, sum_rows};
+use super::launch::{Arg, Grid, THREADS, of_type};
 use crate::nn::graph::Variable;
 
 /// The examples of a batch, and how each is shifted and mirrored.
@@ -157,21 +157,71 @@ pub fn embedding(
     )?;
     Ok(Variable::computed(out, &[table], move |g, sink| {
         let g = g.contiguous()?;
-        let d = backend.zeros((rows, width), DType::F32)?;
-        let mut grid = Grid::of(1);
-        grid.blocks[0] = count;
-        backend.launch(
-            &of_type("embedding_backward", dtype)?,
-            grid,
-            &[
-                Arg::Tensor(&ids),
-                Arg::Tensor(&g),
-                Arg::Tensor(&d),
-                Arg::int(count),
-                Arg::int(rows),
-                Arg::int(width),
-            ],
-        )?;
+        let d = if rows <= FEW_ROWS {
+            sums_by_row(&backend, &ids, &g, rows, width)?
+        } else {
+            sums_by_first(&backend, &ids, &g, rows, width)?
+        };
         sink.add(0, d)
     }))
+}
+
+/// The most rows of a table whose gradient has a block for each row and part of the ids.
+const FEW_ROWS: usize = 512;
+/// Ids per part.
+const PART: usize = 1024;
+
+/// The gradient of a table of few rows, each of which occurs often. g \[count, width\] → \[rows, width\].
+fn sums_by_row(
+    backend: &CudaBackend,
+    ids: &Tensor,
+    g: &Tensor,
+    rows: usize,
+    width: usize,
+) -> Result<Tensor> {
+    let count = ids.elem_count();
+    let parts = count.div_ceil(PART);
+    let partials = backend.empty((parts, rows, width), DType::F32)?;
+    backend.launch(
+        &of_type("embedding_partials", g.dtype())?,
+        Grid { blocks: [rows, parts, 1], threads: [THREADS, 1], shared: 0 },
+        &[
+            Arg::Tensor(ids),
+            Arg::Tensor(g),
+            Arg::Tensor(&partials),
+            Arg::int(count),
+            Arg::int(rows),
+            Arg::int(width),
+            Arg::int(PART),
+        ],
+    )?;
+    match parts {
+        1 => partials.reshape((rows, width)),
+        _ => sum_rows(backend, &partials, rows * width)?.reshape((rows, width)),
+    }
+}
+
+/// The gradient of a table of many rows, few of which occur.
+fn sums_by_first(
+    backend: &CudaBackend,
+    ids: &Tensor,
+    g: &Tensor,
+    rows: usize,
+    width: usize,
+) -> Result<Tensor> {
+    let count = ids.elem_count();
+    let d = backend.zeros((rows, width), DType::F32)?;
+    backend.launch(
+        &of_type("embedding_backward", g.dtype())?,
+        Grid { blocks: [count, 1, 1], threads: [THREADS, 1], shared: 0 },
+        &[
+            Arg::Tensor(ids),
+            Arg::Tensor(g),
+            Arg::Tensor(&d),
+            Arg::int(count),
+            Arg::int(rows),
+            Arg::int(width),
+        ],
+    )?;
+    Ok(d)
 }

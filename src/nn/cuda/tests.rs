@@ -9,7 +9,7 @@ use super::emulation::{self, Order};
 use super::optimizer::{AdamWSlot, MultiTensorAdamW};
 use super::product::{ByColumns, Matrix, Product, bias_launch, product_launch};
 use crate::nn::ops::{self, Dropout, Epilogue, Gelu, Mask, Weights};
-use crate::nn::{Init, LowRank, StepKey, Update, UpdateGroup, Variable, composed};
+use crate::nn::{AttentionSizes, Init, LowRank, StepKey, Update, UpdateGroup, Variable, composed};
 use crate::random::{Purpose, Stream};
 
 /// Where a test computes.
@@ -102,6 +102,51 @@ everywhere! {
     products_of_every_kind_agree
     image_batches_match_the_definition
     labels_that_are_not_a_class_give_nan
+}
+
+/// Measures what it costs the CPU to queue small work:
+/// `cargo test --release --features cuda --lib costs_of_queueing -- --ignored --nocapture`.
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "a measurement on a GPU"]
+fn costs_of_queueing() {
+    const TIMES: u32 = 2000;
+    let on = a_gpu();
+    let backend = on.backend();
+    let x = backend.zeros((768, 128), DType::BF16).unwrap();
+    let y = backend.zeros((128, 128), DType::BF16).unwrap();
+    let dropout = Dropout::new(0.25, StepKey { seed: 3, step: 7, part: 1 }, "layer");
+    let variable = Variable::constant(x.clone());
+    let memory = || drop(backend.empty((768, 128), DType::BF16).unwrap());
+    let kernel = || drop(ops::dropout(&variable, &dropout).unwrap());
+    let product = || {
+        let product = Product::of(Matrix::rows(&x, 128), Matrix::rows(&y, 128));
+        drop(backend.product(product).unwrap());
+    };
+    let addition = || drop((&x + &x).unwrap());
+    let ids = vec![7u32; 768];
+    let upload = || drop(backend.tensor(&ids, 768).unwrap());
+    let works: [(&str, &dyn Fn()); 5] = [
+        ("an allocation", &memory),
+        ("a kernel and its allocation", &kernel),
+        ("a product and its allocation", &product),
+        ("candle's addition", &addition),
+        ("an upload of 3 KB", &upload),
+    ];
+    for (what, work) in works {
+        for wait in [false, true] {
+            on.device().synchronize().unwrap();
+            let start = std::time::Instant::now();
+            for _ in 0..TIMES {
+                work();
+            }
+            if wait {
+                on.device().synchronize().unwrap();
+            }
+            let time = start.elapsed() / TIMES;
+            println!("{what}: {time:?}{}", if wait { ", done" } else { "" });
+        }
+    }
 }
 
 #[cfg(feature = "cuda")]
@@ -423,7 +468,7 @@ fn attention_agrees(on: &On) {
             (64, 65, 3, 64, 65, none.clone()),
             (16, 197, 12, 64, 197, none.clone()),
             (4, 512, 12, 32, 512, padded(&[512, 300, 64, 1])),
-            (2, 300, 4, 128, 300, causal),
+            (2, 300, 4, 128, 300, causal.clone()),
         ]);
     }
     for (batch, tokens, heads, d, queries, mask) in cases {
@@ -432,6 +477,32 @@ fn attention_agrees(on: &On) {
             &[(&[batch, tokens, 3 * heads * d], A)],
             |t| ops::self_attention(&t[0], heads, queries, &mask, None),
             |t| composed::self_attention(&t[0], heads, queries, &mask, None),
+        );
+    }
+    // Dropout of weights. The mask is the CPU's.
+    let dropout = Dropout::new(0.3, StepKey { seed: 3, step: 7, part: 1 }, "layer");
+    let mut cases = vec![
+        (2, 17, 2, 16, 17, none.clone()),
+        (2, 45, 2, 16, 45, causal.clone()),
+        (1, 70, 1, 32, 9, none.clone()),
+        (3, 20, 2, 16, 20, padded(&[20, 1, 7])),
+        // Several blocks.
+        (1, 130, 1, 16, 130, causal.clone()),
+        (2, 5, 2, 7, 5, none.clone()),
+    ];
+    if !matches!(on, On::Emulation) {
+        cases.extend([(2, 290, 2, 64, 290, causal.clone()), (1, 150, 1, 128, 150, none)]);
+    }
+    for (batch, tokens, heads, d, queries, mask) in cases {
+        let sizes = AttentionSizes { queries, keys: tokens, heads, d };
+        agree(
+            on,
+            &[(&[batch, tokens, 3 * heads * d], A)],
+            |t| ops::self_attention(&t[0], heads, queries, &mask, Some(&dropout)),
+            |t| {
+                let dropped = composed::weights_mask(&dropout, batch, sizes, &t[0])?;
+                composed::self_attention(&t[0], heads, queries, &mask, Some(&dropped))
+            },
         );
     }
     // Separate queries, keys and values: the kernel and the composition agree.
@@ -482,7 +553,10 @@ fn cross_entropy_agrees(on: &On) {
 }
 
 fn embeddings_agree(on: &On) {
-    for (rows, width, count) in [(1, 1, 1), (5, 8, 40), (97, 37, 30)] {
+    // The gradient of a table of up to 512 rows is summed by parts of 1,024 ids.
+    for (rows, width, count) in
+        [(1, 1, 1), (5, 8, 40), (97, 37, 30), (65, 20, 2500), (600, 9, 30), (600, 300, 1300)]
+    {
         let ids: Vec<u32> = (0..count).map(|i| (i * i % rows) as u32).collect();
         let ids = Tensor::from_vec(ids, count, &Device::Cpu).unwrap();
         let there = ids.to_device(&on.device()).unwrap();
@@ -585,11 +659,14 @@ fn sums_of_gradients_agree(on: &On) {
 
 fn dropout_matches_the_cpu(on: &On) {
     let dropout = Dropout::new(0.25, StepKey { seed: 3, step: 7, part: 1 }, "layer");
-    for n in [1, 5, 4099] {
-        let x = random(&[n], "x");
+    for (n, skipped) in [(1, 0), (5, 0), (4099, 0), (4096, 3)] {
+        // A part of another tensor may begin between two vectors.
+        let whole = random(&[n + skipped], "x");
+        let part = |t: &Tensor| t.narrow(0, skipped, n).unwrap();
+        let x = part(&whole);
         let want = ops::dropout(&Variable::constant(x.clone()), &dropout).unwrap();
         let got = on.twice(|| {
-            let x = Variable::leaf(x.to_device(&on.device()).unwrap());
+            let x = Variable::leaf(part(&whole.to_device(&on.device()).unwrap()));
             let y = ops::dropout(&x, &dropout).unwrap();
             let out = y.tensor().clone();
             let sum = Variable::composed(&[&y], |t| t[0].sum_all()).unwrap();

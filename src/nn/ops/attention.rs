@@ -10,8 +10,6 @@ use crate::nn::{composed, cpu, cuda};
 
 /// Self-attention of the first `queries` tokens, `dropout(softmax(q kᵀ / √d)) v` per head:
 /// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
-///
-/// On a GPU, it is composed if there is dropout.
 pub fn self_attention(
     qkv: &Variable,
     heads: usize,
@@ -31,8 +29,8 @@ pub fn self_attention(
     let sizes = AttentionSizes { queries, keys: tokens, heads, d: width / parts };
     let (mask, dropout) = (mask.clone(), dropout.cloned());
     match Backend::of(&[qkv.tensor()]) {
-        Backend::Cuda(backend) if dropout.is_none() && cuda_takes(sizes, &mask, qkv.tensor()) => {
-            let out = cuda::self_attention(backend, qkv, heads, queries, &mask)?;
+        Backend::Cuda(backend) if cuda_takes(sizes, &mask, qkv.tensor()) => {
+            let out = cuda::self_attention(backend, qkv, heads, queries, &mask, dropout)?;
             without_padded_queries(&out, &mask)
         }
         Backend::Cpu => packed_on_cpu(qkv, Attention { batch, sizes, mask, dropout }),
@@ -50,8 +48,8 @@ pub fn self_attention(
 /// values \[batch, keys, heads·d\] → \[batch, queries, heads·d\]. The mask's lengths are those of the
 /// keys. Masks have the same meaning as in PyTorch's `scaled_dot_product_attention`.
 ///
-/// The CPU has a kernel. On a GPU, self-attention without dropout copies queries, keys and values into
-/// one tensor and uses the kernel for that. Everything else is composed there.
+/// The CPU has a kernel. On a GPU, self-attention copies queries, keys and values into one tensor and uses
+/// the kernel for that. Everything else is composed there.
 pub fn attention(
     [q, k, v]: [&Variable; 3],
     heads: usize,
@@ -76,10 +74,9 @@ pub fn attention(
     let sizes = AttentionSizes { queries, keys, heads, d: width / heads };
     let (mask, dropout) = (mask.clone(), dropout.cloned());
     match Backend::of(&[q, k, v].map(Variable::tensor)) {
-        Backend::Cuda(backend)
-            if queries == keys && dropout.is_none() && cuda_takes(sizes, &mask, q.tensor()) =>
-        {
-            let out = cuda::self_attention(backend, &packed([q, k, v])?, heads, queries, &mask)?;
+        Backend::Cuda(backend) if queries == keys && cuda_takes(sizes, &mask, q.tensor()) => {
+            let qkv = packed([q, k, v])?;
+            let out = cuda::self_attention(backend, &qkv, heads, queries, &mask, dropout)?;
             without_padded_queries(&out, &mask)
         }
         Backend::Cpu => on_cpu([q, k, v], Attention { batch, sizes, mask, dropout }),

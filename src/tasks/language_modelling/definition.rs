@@ -14,7 +14,7 @@ use crate::results::{
 };
 use crate::spec::{DataSpec, HUB_PREFIX, LanguageTokenizer, RunSpec, Windows, flatten};
 use crate::tasks::definition::{Definition, ModelFiles};
-use crate::tasks::generation::Generation;
+use crate::tasks::generation::{Continuation, Generation};
 use crate::tasks::spec_lines::Dataset;
 
 /// The definition.
@@ -116,7 +116,7 @@ impl Definition for RunningText {
         Some(model(spec).vocabulary)
     }
 
-    fn generate(&self, generation: &Generation) -> Result<String> {
+    fn generate(&self, generation: &Generation) -> Result<Continuation> {
         generate(generation)
     }
 }

@@ -1,5 +1,7 @@
 //! Continues a text with a trained language model.
 
+use std::time::Instant;
+
 use candle_core::{Device, Result as TensorResult, Tensor};
 
 use super::data::model;
@@ -8,12 +10,12 @@ use crate::data::language::Vocabulary;
 use crate::data::text::Tokenizer;
 use crate::error::{Error, Fault, Result};
 use crate::models::decoder::{Cache, Decoder};
-use crate::tasks::generation::Generation;
+use crate::tasks::generation::{Continuation, Generation};
 use crate::tasks::sampling::Sampler;
 
 /// The prompt and its continuation. Errors if the prompt is empty or has a character that the model does
 /// not know.
-pub fn generate(generation: &Generation) -> Result<String> {
+pub fn generate(generation: &Generation) -> Result<Continuation> {
     let Generation { spec, tensors, tokenizer, device, prompt, tokens, .. } = *generation;
     let tokenizer = tokenizer.ok_or_else(|| {
         Error::from(
@@ -38,11 +40,13 @@ pub fn generate(generation: &Generation) -> Result<String> {
     let decoder = blueprint.frozen(&store)?;
     let mut sampler = Sampler::new(&generation.sampling);
     let known = vocabulary.rows();
+    let start = Instant::now();
     continued(&decoder, &mut ids, tokens, model(spec).positions, device, |logits| {
         // Rows of the embedding that no token uses are no answers.
         sampler.next(&logits.narrow(0, 0, known.min(logits.dim(0)?))?)
     })?;
-    vocabulary.text(&ids)
+    let time = start.elapsed();
+    Ok(Continuation { text: vocabulary.text(&ids)?, tokens, time })
 }
 
 /// Appends `tokens` tokens to `ids`. The model sees the last `positions` of them.

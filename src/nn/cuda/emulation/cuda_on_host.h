@@ -667,6 +667,8 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, EMULATOR_PLACE) {
     return all;
 }
 
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 

@@ -1,44 +1,80 @@
 // Used by the kernels of attention in both types.
 #pragma once
-#include "common.cuh"
+#include "philox.cuh"
 
 // Rows of a warp.
 constexpr int SIDE = 16;
 
-// The sizes and the mask of a launch.
+// Dropout of weights. Four neighbouring keys of a query share a block of the stream, as in `row_mask`
+// (src/nn/cpu/dropout.rs).
+struct Drops {
+    unsigned key0, key1, name0, name1, below;
+    float kept;
+
+    __device__ __forceinline__ Four drawn(int lane, int query, int key) const {
+        // A row of the stream has 2^17 numbers.
+        const unsigned block = (unsigned(query) << 15) + (unsigned(key) >> 2);
+        return philox({{block, unsigned(lane), name0, name1}}, key0, key1);
+    }
+
+    // Bit i is set if the weight of key + i is dropped, for the four keys from `key`, a multiple of 4.
+    // `lane` is the number of the head among those of all sequences.
+    __device__ __forceinline__ unsigned of_four(int lane, int query, int key) const {
+        const Four numbers = drawn(lane, query, key);
+        unsigned bits = 0;
+#pragma unroll
+        for (int i = 0; i < 4; i++) bits |= unsigned(numbers.words[i] < below) << i;
+        return bits;
+    }
+
+    // The factor of one weight.
+    __device__ __forceinline__ float factor(int lane, int query, int key) const {
+        return of_four(lane, query, key) >> (key & 3) & 1 ? 0.f : kept;
+    }
+};
+
+// The sizes, the mask and the dropout of a launch.
 struct Heads {
     int tokens, heads, queries, causal;
     float scale;
     // The number of tokens of each sequence that are not padding. Null if there is no padding.
     const int* lengths;
+    Drops drops;
 
     __device__ __forceinline__ int length(int sequence) const {
         return lengths ? min(lengths[sequence], tokens) : tokens;
     }
 };
 
-// The kernels for heads of D values of type T. BOUNDS: their __launch_bounds__, or nothing.
-#define ATTENTION(T, D, BOUNDS)                                                                        \
-    KERNEL BOUNDS attention_##D##_##T(const T* qkv, T* out, float* log_sums, int tokens, int heads,    \
-                                      int queries, int causal, float scale, const int* lengths,        \
-                                      int tile) {                                                      \
-        attention<D>(qkv, out, log_sums, Heads{tokens, heads, queries, causal, scale, lengths}, tile); \
+// The parameters that all kernels end with, and the struct of them.
+#define SIZES                                                                                          \
+    int tokens, int heads, int queries, int causal, float scale, const int *lengths, unsigned key0,    \
+        unsigned key1, unsigned name0, unsigned name1, unsigned below, float kept, int tile
+#define HEADS \
+    Heads { tokens, heads, queries, causal, scale, lengths, { key0, key1, name0, name1, below, kept } }
+
+// The kernels for heads of D values of type T, without and with dropout. BOUNDS: their __launch_bounds__, or
+// nothing.
+#define ATTENTION(T, D, BOUNDS)              \
+    ATTENTION_KERNELS(T, D, , false, BOUNDS) \
+    ATTENTION_KERNELS(T, D, _dropped, true, BOUNDS)
+
+#define ATTENTION_KERNELS(T, D, SUFFIX, DROPPED, BOUNDS)                                               \
+    KERNEL BOUNDS attention##SUFFIX##_##D##_##T(const T* qkv, T* out, float* log_sums, SIZES) {        \
+        attention<D, DROPPED>(qkv, out, log_sums, HEADS, tile);                                        \
     }                                                                                                  \
-    EXPORT(attention_##D##_##T)                                                                        \
-    KERNEL BOUNDS attention_queries_##D##_##T(                                                         \
-        const T* qkv, const T* out, const T* g, const float* log_sums, float* dots, T* d_qkv,          \
-        int tokens, int heads, int queries, int causal, float scale, const int* lengths, int tile) {   \
-        attention_queries<D>(qkv, out, g, log_sums, dots, d_qkv,                                       \
-                             Heads{tokens, heads, queries, causal, scale, lengths}, tile);             \
+    EXPORT(attention##SUFFIX##_##D##_##T)                                                              \
+    KERNEL BOUNDS attention_queries##SUFFIX##_##D##_##T(const T* qkv, const T* out, const T* g,        \
+                                                        const float* log_sums, float* dots, T* d_qkv,  \
+                                                        SIZES) {                                       \
+        attention_queries<D, DROPPED>(qkv, out, g, log_sums, dots, d_qkv, HEADS, tile);                \
     }                                                                                                  \
-    EXPORT(attention_queries_##D##_##T)                                                                \
-    KERNEL BOUNDS attention_keys_##D##_##T(                                                            \
-        const T* qkv, const T* g, const float* log_sums, const float* dots, T* d_qkv, int tokens,      \
-        int heads, int queries, int causal, float scale, const int* lengths, int tile) {               \
-        attention_keys<D>(qkv, g, log_sums, dots, d_qkv,                                               \
-                          Heads{tokens, heads, queries, causal, scale, lengths}, tile);                \
+    EXPORT(attention_queries##SUFFIX##_##D##_##T)                                                      \
+    KERNEL BOUNDS attention_keys##SUFFIX##_##D##_##T(const T* qkv, const T* g, const float* log_sums,  \
+                                                     const float* dots, T* d_qkv, SIZES) {             \
+        attention_keys<D, DROPPED>(qkv, g, log_sums, dots, d_qkv, HEADS, tile);                        \
     }                                                                                                  \
-    EXPORT(attention_keys_##D##_##T)
+    EXPORT(attention_keys##SUFFIX##_##D##_##T)
 
 // The sizes of heads that have kernels, as in attention.rs.
 #define OF_EVERY_SIZE(KERNELS) \

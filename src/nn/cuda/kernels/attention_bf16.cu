@@ -120,9 +120,48 @@ __device__ __forceinline__ float largest_of_row(float v) {
     return fmaxf(v, __shfl_xor_sync(ALL_LANES, v, 2));
 }
 
-// out [batch, queries, heads, D] = softmax(scale q k^T) v; log_sums [batch, heads, queries], or null.
+// Drops the first of two values if bit 0 is set, the second if bit 1 is, and scales the others.
+__device__ __forceinline__ void drop(float& one, float& two, const Drops& drops, unsigned bits) {
+    one = bits & 1 ? 0.f : one * drops.kept;
+    two = bits & 2 ? 0.f : two * drops.kept;
+}
+
+// Which weights of 16 queries from `query` and 16 keys from `key` are dropped, where queries are the rows of the
+// warp's sums: bits 0 and 1 of dropped[i] belong to the lane's two values of its first row in product i, bits 2
+// and 3 to those of its second row. Two neighbouring lanes share the blocks of both rows. Each draws one.
+__device__ __forceinline__ void dropped_of_queries(unsigned (&dropped)[2], const Heads& at, int query,
+                                                   int key) {
+    const int lane = threadIdx.x % WARP, odd = lane % 2, head = blockIdx.z * at.heads + blockIdx.y;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const unsigned own = at.drops.of_four(head, query + lane / 4 + 8 * odd,
+                                              key + half * 8 + lane % 4 / 2 * 4);
+        const unsigned other = __shfl_xor_sync(ALL_LANES, own, 1);
+        const unsigned first = (odd ? other : own) >> 2 * odd & 3;
+        const unsigned second = (odd ? own : other) >> 2 * odd & 3;
+        dropped[half] = first | second << 2;
+    }
+}
+
+// The same, where keys are the rows. Four lanes share the blocks of two rows of keys and two queries.
+__device__ __forceinline__ void dropped_of_keys(unsigned (&dropped)[2], const Heads& at, int key, int query) {
+    const int lane = threadIdx.x % WARP, part = lane / 4 % 4, head = blockIdx.z * at.heads + blockIdx.y;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        // This lane draws for the four keys of row part / 2 and query part % 2.
+        unsigned all = at.drops.of_four(head, query + half * 8 + lane % 4 * 2 + part % 2,
+                                        key + lane / 16 * 4 + part / 2 * 8)
+                       << 4 * part;
+        all |= __shfl_xor_sync(ALL_LANES, all, 4);
+        all |= __shfl_xor_sync(ALL_LANES, all, 8);
+        all >>= part;
+        dropped[half] = (all & 1) | (all >> 3 & 2) | (all >> 6 & 4) | (all >> 9 & 8);
+    }
+}
+
+// out [batch, queries, heads, D] = dropout(softmax(scale q k^T)) v; log_sums [batch, heads, queries], or null.
 // Grid (blocks of queries, heads, batch).
-template <int D>
+template <int D, bool DROPPED>
 __device__ void attention(const bf16* qkv, bf16* out, float* log_sums, Heads at, int tile) {
     // The groups of 16 keys whose scores a warp has at once.
     constexpr int GROUPS = 4;
@@ -191,13 +230,15 @@ __device__ void attention(const bf16* qkv, bf16* out, float* log_sums, Heads at,
             for (int group = 0; group < GROUPS; group++) {
                 const int place = start + group * SIDE;
                 if (place >= whole) break;
-                unsigned weights[4];
+                unsigned weights[4], dropped[2] = {};
+                if (DROPPED) dropped_of_queries(dropped, at, first, from + place);
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const float* pair = &scores[group][i / 2][i % 2 * 2];
-                    const float one = power_of_two(fmaf(pair[0], factor, -base[i % 2]));
-                    const float two = power_of_two(fmaf(pair[1], factor, -base[i % 2]));
+                    float one = power_of_two(fmaf(pair[0], factor, -base[i % 2]));
+                    float two = power_of_two(fmaf(pair[1], factor, -base[i % 2]));
                     total[i % 2] += one + two;
+                    if (DROPPED) drop(one, two, at.drops, dropped[i / 2] >> i % 2 * 2);
                     weights[i] = packed(one, two);
                 }
                 add_mixed<D>(sums, weights, values + place * ACROSS<D>);
@@ -221,9 +262,9 @@ __device__ void attention(const bf16* qkv, bf16* out, float* log_sums, Heads at,
 }
 
 // The gradient of queries, and dots[batch, heads, queries] = sum of out * g, which attention_keys also
-// needs. With the weights P and dP = g v^T: dS = P (dP - dots), dq = scale dS k. Rows of qkv that are not
-// a query get zeros. Grid (blocks of tokens, heads, batch).
-template <int D>
+// needs. With the weights P, the dropout mask M and dP = M (g v^T): dS = P (dP - dots), dq = scale dS k. Rows of
+// qkv that are not a query get zeros. Grid (blocks of tokens, heads, batch).
+template <int D, bool DROPPED>
 __device__ void attention_queries(const bf16* qkv, const bf16* out, const bf16* g, const float* log_sums,
                                   float* dots, bf16* d_qkv, Heads at, int tile) {
     SHARED_MEMORY(memory);
@@ -282,17 +323,20 @@ __device__ void attention_queries(const bf16* qkv, const bf16* out, const bf16* 
             float scores[2][4] = {}, products[2][4] = {};
             add_dots<D>(scores, own_queries, keys + place * ACROSS<D>);
             add_dots<D>(products, own_gs, values + place * ACROSS<D>);
-            unsigned gradients[4];
+            unsigned gradients[4], dropped[2] = {};
+            if (DROPPED) dropped_of_queries(dropped, at, first, from + place);
             const bool all = from + place + SIDE <= all_see;
 #pragma unroll
             for (int i = 0; i < 4; i++) {
+                float* product = &products[i / 2][i % 2 * 2];
+                if (DROPPED) drop(product[0], product[1], at.drops, dropped[i / 2] >> i % 2 * 2);
                 const int key = from + place + i / 2 * 8 + lane % 4 * 2, r = i % 2;
                 float pair[2];
 #pragma unroll
                 for (int n = 0; n < 2; n++) {
                     float p = power_of_two(fmaf(scores[i / 2][2 * r + n], factor, -log_sum[r]));
                     if (!all && key + n >= end[r]) p = 0.f;
-                    pair[n] = p * (products[i / 2][2 * r + n] - dot[r]);
+                    pair[n] = p * (product[n] - dot[r]);
                 }
                 gradients[i] = packed(pair[0], pair[1]);
             }
@@ -305,8 +349,8 @@ __device__ void attention_queries(const bf16* qkv, const bf16* out, const bf16* 
              rows);
 }
 
-// The gradients of keys and values: dk = scale dS^T q, dv = P^T g. Grid (blocks of tokens, heads, batch).
-template <int D>
+// The gradients of keys and values: dk = scale dS^T q, dv = (M P)^T g. Grid (blocks of tokens, heads, batch).
+template <int D, bool DROPPED>
 __device__ void attention_keys(const bf16* qkv, const bf16* g, const float* log_sums, const float* dots,
                                bf16* d_qkv, Heads at, int tile) {
     SHARED_MEMORY(memory);
@@ -356,7 +400,8 @@ __device__ void attention_keys(const bf16* qkv, const bf16* g, const float* log_
             float scores[2][4] = {}, products[2][4] = {};
             add_dots<D>(scores, own_keys, queries + place * ACROSS<D>);
             add_dots<D>(products, own_values, gs + place * ACROSS<D>);
-            unsigned weights[4], gradients[4];
+            unsigned weights[4], gradients[4], dropped[2] = {};
+            if (DROPPED) dropped_of_keys(dropped, at, first, from + place);
             const bool all = from + place >= all_see && place + SIDE <= here;
 #pragma unroll
             for (int half = 0; half < 2; half++) {
@@ -371,9 +416,13 @@ __device__ void attention_keys(const bf16* qkv, const bf16* g, const float* log_
                         if (column >= here || from + column < start[r]) one = 0.f;
                         if (column + 1 >= here || from + column + 1 < start[r]) two = 0.f;
                     }
+                    float* product = &products[half][2 * r];
+                    const unsigned bits = dropped[half] >> 2 * r;
+                    if (DROPPED) drop(product[0], product[1], at.drops, bits);
+                    gradients[half * 2 + r] =
+                        packed(one * (product[0] - dot.x), two * (product[1] - dot.y));
+                    if (DROPPED) drop(one, two, at.drops, bits);
                     weights[half * 2 + r] = packed(one, two);
-                    gradients[half * 2 + r] = packed(one * (products[half][2 * r] - dot.x),
-                                                     two * (products[half][2 * r + 1] - dot.y));
                 }
             }
             add_mixed<D>(d_values, weights, gs + place * ACROSS<D>);

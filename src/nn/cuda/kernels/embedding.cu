@@ -81,6 +81,44 @@ __device__ void embedding(const float* table, const unsigned* ids, T* out, int c
     out[at] = from_float<T>(id < unsigned(rows) ? table[size_t(id) * width + at % width] : NAN);
 }
 
+// Places per tile in which ids are searched.
+constexpr int PLACES = 1024;
+
+// Adds up the rows of g whose id is `id`, among places [begin, end), in order, to out [width]. There must be
+// places. All threads of the block take part, whole warps of them.
+template <typename T>
+__device__ void sum_rows_of(unsigned id, const unsigned* ids, const T* g, int begin, int end, int width,
+                            float* out) {
+    __shared__ int found[PLACES], counts[WARP];
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    for (int from = begin; from < end; from += PLACES) {
+        // The places of the tile with this id, in order.
+        int count = 0;
+        for (int step = from; step < min(from + PLACES, end); step += blockDim.x) {
+            const int place = step + threadIdx.x;
+            const bool here = place < min(from + PLACES, end) && ids[place] == id;
+            const unsigned of_warp = __ballot_sync(ALL_LANES, here);
+            if (lane == 0) counts[warp] = __popc(of_warp);
+            __syncthreads();
+            int before = count;
+            for (int w = 0; w < warps; w++) {
+                if (w < warp) before += counts[w];
+                count += counts[w];
+            }
+            if (here) found[before + __popc(of_warp & ((1u << lane) - 1))] = place;
+            __syncthreads();
+        }
+        for (int c = threadIdx.x; c < width; c += blockDim.x) {
+            float sum = from > begin ? out[c] : 0.f;
+#pragma unroll 8
+            for (int i = 0; i < count; i++) sum += to_float(g[size_t(found[i]) * width + c]);
+            out[c] = sum;
+        }
+        // The next tile's places take those of this one.
+        __syncthreads();
+    }
+}
+
 // The table's gradient, which must be zeros at first. There is a block for each element of ids. The block
 // of an id's first occurrence adds up all its gradients in order, the other blocks do nothing. So there are
 // no atomics, and results have the same bits every time. g [count, width] -> d [rows, width].
@@ -97,12 +135,17 @@ __device__ void embedding_backward(const unsigned* ids, const T* g, float* d, in
         if (ids[i] == id) seen = 1;
     __syncthreads();
     if (seen) return;
-    for (int c = threadIdx.x; c < width; c += blockDim.x) {
-        float sum = 0.f;
-        for (int i = place; i < count; i++)
-            if (ids[i] == id) sum += to_float(g[size_t(i) * width + c]);
-        d[size_t(id) * width + c] = sum;
-    }
+    sum_rows_of(id, ids, g, place, count, width, d + size_t(id) * width);
+}
+
+// The same for a table of few rows, each of which occurs often: each block adds up one row's gradients over
+// `each` elements of ids. partials [parts, rows, width]. Grid (rows, parts).
+template <typename T>
+__device__ void embedding_partials(const unsigned* ids, const T* g, float* partials, int count, int rows,
+                                   int width, int each) {
+    const int row = blockIdx.x, begin = blockIdx.y * each, end = min(begin + each, count);
+    float* out = partials + (size_t(blockIdx.y) * rows + row) * width;
+    sum_rows_of(unsigned(row), ids, g, begin, end, width, out);
 }
 
 #define EMBEDDING(T)                                                                               \
@@ -136,7 +179,12 @@ __device__ void embedding_backward(const unsigned* ids, const T* g, float* d, in
                                   int width) {                                                     \
         embedding_backward<T>(ids, g, d, count, rows, width);                                      \
     }                                                                                              \
-    EXPORT(embedding_backward_##T)
+    EXPORT(embedding_backward_##T)                                                                 \
+    KERNEL embedding_partials_##T(const unsigned* ids, const T* g, float* partials, int count,     \
+                                  int rows, int width, int each) {                                 \
+        embedding_partials<T>(ids, g, partials, count, rows, width, each);                         \
+    }                                                                                              \
+    EXPORT(embedding_partials_##T)
 
 EMBEDDING(float)
 EMBEDDING(bf16)
