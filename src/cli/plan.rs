@@ -17,7 +17,7 @@ use crate::report::{
 use crate::results::{ExperimentFolder, PrimaryContrast, RunFolder, RunResult, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedRun, PlannedVariant};
 use crate::size::{bytes, clock};
-use crate::spec::{DeviceKind, Variant, flatten};
+use crate::spec::{DeviceKind, Variant, flatten, ways_of_sharing};
 use crate::tasks::evidence;
 
 #[derive(Debug, Args)]
@@ -180,8 +180,9 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
             ),
         );
     }
-    for (names, drawing) in layer_maps(plan) {
-        line("layers", format!("{drawing}  ({})", listed(&names, 3)));
+    let arms = plan.variants.iter().map(|v| (v.variant.label.as_str(), &v.variant.spec));
+    for way in ways_of_sharing(arms) {
+        line("layers", format!("{}  ({})", way.drawing, listed(&way.labels, 3)));
     }
     line("state", planned_states(plan));
     let damaged: Vec<&str> = plan
@@ -218,25 +219,6 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
     }
     line("time", time(plan, estimates));
     text
-}
-
-/// The ways in which arms share layers: which arms, and the weights that the layers of the first stack
-/// use. `+` marks an increment.
-fn layer_maps(plan: &Plan) -> Vec<(Vec<&str>, String)> {
-    let mut maps: Vec<(Vec<&str>, String)> = Vec::new();
-    for variant in plan.variants.iter().map(|v| &v.variant) {
-        let (spec, label) = (&variant.spec, variant.label.as_str());
-        let (Some(vlora), Some(stack)) = (&spec.vlora, spec.model.stacks().into_iter().next())
-        else {
-            continue;
-        };
-        let drawing = vlora.drawing(stack.depth);
-        match maps.iter_mut().find(|(_, other)| *other == drawing) {
-            Some((labels, _)) => labels.push(label),
-            None => maps.push((vec![label], drawing)),
-        }
-    }
-    maps
 }
 
 /// Each swept field with its values, in order of first appearance.

@@ -212,13 +212,7 @@ pub fn evaluate(
     let Settled { spec, fields, .. } = settled;
     let (checkpoint, adapted) = data.adapt(&loaded.checkpoint, &spec)?;
     configure(device, spec.precision == Precision::Tf32)?;
-    if data.is_empty(split) {
-        return Err(Fault::new("there is nothing to validate on")
-            .within("--split")
-            .found("data.validation: null")
-            .expected("--split test, or a spec with validation examples")
-            .into());
-    }
+    data.expect_examples(split)?;
     let run = Run { spec: &spec, seed: 0, device };
     let evaluated =
         data.work(run, EvaluateCheckpoint { checkpoint: &checkpoint, split, device })?;

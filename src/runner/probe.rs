@@ -35,14 +35,7 @@ pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
     let (variant, _) = plan.run(id).map_err(|e| e.map_fault(|f| f.file(folder.path())))?;
     check_precision(std::iter::once(&variant.variant), device)?;
     let (spec, data) = (&variant.variant.spec, plan.data(&variant.variant));
-    if data.is_empty(split) {
-        return Err(Fault::new("there is nothing to validate on")
-            .file(folder.path())
-            .within("--split")
-            .found("a spec without validation examples")
-            .expected("--split test")
-            .into());
-    }
+    data.expect_examples(split).map_err(|e| e.map_fault(|f| f.file(folder.path())))?;
     configure(device, spec.precision == Precision::Tf32)?;
     let run = Run { spec, seed: 0, device };
     let work = ReadLayers { weights: &loaded.checkpoint.tensors, split, device };

@@ -76,6 +76,18 @@ pub trait TaskData: Send + Sync {
         self.len(split) == 0
     }
 
+    /// Errors if the split that `--split` names has no examples. Only validation may have none.
+    fn expect_examples(&self, split: Split) -> Result<()> {
+        match self.is_empty(split) {
+            false => Ok(()),
+            true => Err(Fault::new("there is nothing to validate on")
+                .within("--split")
+                .found("`data.validation: null`")
+                .expected("--split test, or a spec with validation examples")
+                .into()),
+        }
+    }
+
     /// Units of work in an epoch of training.
     fn train_units(&self) -> u64;
 

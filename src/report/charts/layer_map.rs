@@ -9,7 +9,7 @@ use super::legend::wrapped;
 use super::style::{DrawResult, INK, Style};
 use crate::report::summary::Summary;
 use crate::report::text::chart_text;
-use crate::spec::LayerUse;
+use crate::spec::{LayerUse, WayOfSharing, ways_of_sharing};
 
 /// The ways in which the arms share layers.
 pub struct LayerMaps {
@@ -53,29 +53,19 @@ const TONES: [RGBColor; 6] = [
 impl LayerMaps {
     /// None if no arm shares layers. Of a model with several stacks, the first is drawn.
     pub fn new(summary: &Summary) -> Option<LayerMaps> {
-        let mut rows: Vec<(Vec<&str>, Vec<LayerUse>, bool)> = Vec::new();
-        for arm in &summary.arms {
-            let spec = &arm.variant.spec;
-            let (Some(vlora), Some(stack)) = (&spec.vlora, spec.model.stacks().into_iter().next())
-            else {
-                continue;
-            };
-            let (layers, has) = (vlora.uses(stack.depth), vlora.has_increments());
-            let label = arm.variant.label.as_str();
-            match rows.iter_mut().find(|(_, other, also)| *other == layers && *also == has) {
-                Some((names, ..)) => names.push(label),
-                None => rows.push((vec![label], layers, has)),
-            }
-        }
-        rows.retain(|(_, layers, _)| layers.len() <= MOST_LAYERS);
-        rows.truncate(MOST_ROWS);
-        let rows = rows.into_iter().map(|(names, layers, has_increments)| {
-            let names = match &names[..] {
-                [first, _, .., last] => format!("{first}, …, {last} ({} arms)", names.len()),
-                names => names.join(", "),
-            };
-            Row { names: wrapped(&chart_text(&names), NAME), layers, has_increments }
-        });
+        let arms = summary.arms.iter().map(|arm| &arm.variant);
+        let mut ways = ways_of_sharing(arms.map(|v| (v.label.as_str(), &v.spec)));
+        ways.retain(|way| way.layers.len() <= MOST_LAYERS);
+        ways.truncate(MOST_ROWS);
+        let rows = ways.into_iter().map(
+            |WayOfSharing { labels: names, layers, has_increments, .. }| {
+                let names = match &names[..] {
+                    [first, _, .., last] => format!("{first}, …, {last} ({} arms)", names.len()),
+                    names => names.join(", "),
+                };
+                Row { names: wrapped(&chart_text(&names), NAME), layers, has_increments }
+            },
+        );
         let rows: Vec<Row> = rows.collect();
         (!rows.is_empty()).then_some(LayerMaps { rows })
     }
