@@ -28,13 +28,23 @@ fn bits(checkpoint: &[u8]) -> BTreeMap<String, Vec<u32>> {
         .collect()
 }
 
-fn run(overrides: &[&str]) -> RunSpec {
-    let text = "task: image-classification\ndata: {embedded: fashion-mnist-mini, augment: \
-        {crop_padding: 2, horizontal_flip: true}}\nmodel: {architecture: vit, image_size: 8, \
-        patch_size: 4, channels: 3, classes: 5, dim: 32, depth: 4, heads: 2}\n\
-        vlora: {compound_size: 2, rank: 2}\ntraining: {batch_size: 6, epochs: 1, \
-        learning_rate: 0.003, warmup_ratio: 0.0, clip_norm: 1.0, label_smoothing: 0.1}\n\
-        arms: {baseline: {}}\nseeds: [0]\n";
+const IMAGES: &str = "task: image-classification
+data: {embedded: fashion-mnist-mini, augment: {crop_padding: 2, horizontal_flip: true}}
+model: {architecture: vit, image_size: 8, patch_size: 4, channels: 3, classes: 5, dim: 32, depth: 4, heads: 2}
+";
+/// With both kinds of dropout.
+const TEXT: &str = "task: language-modelling
+data: {embedded: shakespeare, validation: null, test: {fraction: 0.05}, tokenizer: characters}
+model: {architecture: decoder, vocabulary: 65, positions: 20, dim: 32, depth: 4, heads: 2, bias: false,
+  dropout: 0.1, attention_dropout: 0.2}
+";
+
+fn run(of_task: &str, overrides: &[&str]) -> RunSpec {
+    let text = format!(
+        "{of_task}vlora: {{compound_size: 2, rank: 2}}\ntraining: {{batch_size: 6, epochs: 1, \
+         learning_rate: 0.003, warmup_ratio: 0.0, clip_norm: 1.0, label_smoothing: 0.1}}\n\
+         arms: {{baseline: {{}}}}\nseeds: [0]\n"
+    );
     let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
     let spec = spec::parse(text.as_bytes(), "t.yaml", "t", &overrides, &|_| 0);
     spec.unwrap().variants.remove(0).spec
@@ -102,14 +112,16 @@ impl Work for Start<'_> {
 }
 
 /// Dense and VLoRA with all kinds of reference and increment, LoRA with dropout on frozen weights,
-/// micro-batches, and pooling by the mean.
-const SPECS: [&[&str]; 6] = [
-    &[],
-    &["method=vlora"],
-    &["method=vlora", "vlora.reference=previous", "vlora.detach=false"],
-    &["method=vlora", "vlora.rank=full", "model.pool=mean"],
-    &["start={checkpoint: a}", "lora={rank: 2, dropout: 0.2}"],
-    &["method=vlora", "training.batch_size=3", "training.accumulation=2"],
+/// micro-batches, and pooling by the mean; a decoder with dropout.
+const SPECS: [(&str, &[&str]); 8] = [
+    (IMAGES, &[]),
+    (IMAGES, &["method=vlora"]),
+    (IMAGES, &["method=vlora", "vlora.reference=previous", "vlora.detach=false"]),
+    (IMAGES, &["method=vlora", "vlora.rank=full", "model.pool=mean"]),
+    (IMAGES, &["start={checkpoint: a}", "lora={rank: 2, dropout: 0.2}"]),
+    (IMAGES, &["method=vlora", "training.batch_size=3", "training.accumulation=2"]),
+    (TEXT, &[]),
+    (TEXT, &["method=vlora", "vlora.sharing=cycle", "vlora.detach=false", "vlora.init=lora"]),
 ];
 
 fn close(got: f64, want: f64, tolerance: f64, what: &str) {
@@ -132,8 +144,8 @@ fn apart(got: &Trained, want: &Trained, start: &BTreeMap<String, Tensor>) -> f64
 }
 
 fn training_matches_the_cpu(on_gpu: impl Fn(&RunSpec) -> Trained) {
-    for overrides in SPECS {
-        let spec = run(overrides);
+    for (of_task, overrides) in SPECS {
+        let spec = run(of_task, overrides);
         let want = train(&spec, &Device::Cpu);
         let device = &Device::Cpu;
         let start = on_noise(&spec, 8, device, Start(Training { spec: &spec, device }));
@@ -147,9 +159,10 @@ fn training_matches_the_cpu(on_gpu: impl Fn(&RunSpec) -> Trained) {
                     _ => "precision=float32",
                 }])
                 .collect();
-            let typed = run(&all);
+            let typed = run(of_task, &all);
             let got = on_gpu(&typed);
-            let what = format!("{all:?}");
+            let task = spec.task.name();
+            let what = format!("{task} {all:?}");
             assert_eq!(got.steps.len(), want.steps.len(), "{what}");
             for (got, want) in got.steps.iter().zip(&want.steps) {
                 let what = format!("{what}, step {}", want.record.step);
@@ -195,7 +208,7 @@ fn a_block_takes_few_launches() {
         let depth = format!("model.depth={depth}");
         let mut overrides = vec![depth.as_str(), "precision=bf16"];
         overrides.extend(vlora.then_some("method=vlora"));
-        let spec = run(&overrides);
+        let spec = run(IMAGES, &overrides);
         let training = Training { spec: &spec, device: &Device::Cpu };
         emulated(|| on_noise(&spec, 6, &Device::Cpu, Launches(training)))
     };
@@ -238,7 +251,8 @@ impl Work for Resuming<'_> {
 }
 
 fn resumed_training_ends_bitwise_equal(device: &Device) {
-    let spec = run(&["method=vlora", "precision=bf16", "training.epochs=2"]);
+    let overrides = ["method=vlora", "precision=bf16", "training.epochs=2"];
+    let spec = run(IMAGES, &overrides);
     on_noise(&spec, 12, device, Resuming(Training { spec: &spec, device }));
 }
 

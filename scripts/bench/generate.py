@@ -5,17 +5,20 @@
     cargo build --release
     env/bin/python scripts/bench/generate.py RUN [--vlora target/release/vlora] [--rounds 7] [--json FILE]
 
-RUN is the folder of a dense decoder's run with the tokenizer `characters`. Both sides load its weights, continue the
-same character greedily, and keep keys and values; PyTorch's in memory for a whole text, under inference_mode, with as
-many threads as this process may run on. A text is as long as the model's positions, so that nothing slides. Times are those of the
-model alone (`vlora generate --speed`), without starting and loading; PyTorch is warm. Ratios are taken within a round; every second round goes the other way. Both texts must be the same.
+RUN is the folder of a dense decoder's run with the tokenizer `characters`. Both sides load its weights and continue
+the same character greedily, with a cache of keys and values. PyTorch's cache has memory for a whole text; it runs under
+inference_mode, with as many threads as this process may run on. A text is as long as the model's positions, so that
+nothing slides.
+
+Times are those of the model alone (`vlora generate --speed`), without starting and loading. vlora is a new process in
+each round, PyTorch is warm. Ratios are taken within a round; every second round goes the other way. Both texts must be
+the same.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +28,7 @@ import torch
 from safetensors.torch import load_file
 
 import gpt
+from step import cpuinfo
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -75,7 +79,18 @@ def main():
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    positions = json.loads((options.run / "spec.json").read_text())["spec"]["model"]["positions"]
+    model = json.loads((options.run / "spec.json").read_text())["spec"]["model"]
+    positions = model["positions"]
+    program = subprocess.run([options.vlora, "--version"], capture_output=True, text=True).stdout.strip()
+    here = {
+        "run": options.run.name, "layers": model["depth"], "width": model["dim"], "tokens": positions - 1,
+        "cpu": cpuinfo("model name"), "threads": torch.get_num_threads(), "load_at_start": os.getloadavg()[0],
+        "instructions": torch.backends.cpu.get_cpu_capability(), "program": program,
+        "torch": torch.__version__,
+    }  # fmt: skip
+    print(f"{model['depth']} layers of width {model['dim']}, {positions - 1} tokens, batch 1; run {options.run.name}")
+    print(f"CPU: {here['cpu']}, {here['threads']} threads, {here['instructions']}, load {here['load_at_start']:.2f} "
+          f"at the start; {program}; torch {torch.__version__}")  # fmt: skip
     sides = {
         "vlora": Program(options.vlora.resolve(), options.run, "R", positions - 1),
         "PyTorch": Peer(options.run, "R", positions - 1),
@@ -89,16 +104,14 @@ def main():
         if len(set(texts.values())) > 1:
             sys.exit(f"the texts differ: {texts}")
         rounds.append({name: seconds for name, (seconds, _) in found.items()})
-    print(f"{positions} tokens, batch 1; torch {torch.__version__}, {platform.machine()}, "
-          f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")  # fmt: skip
     for name in sides:
         low, middle, high = statistics.quantiles([1e3 * r[name] for r in rounds], n=4, method="inclusive")
         print(f"{name:8} {middle:7.3f} ms a token ({low:.3f}–{high:.3f})")
     ratios = [r["PyTorch"] / r["vlora"] for r in rounds]
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    print(f"vlora is {middle:.2f} times as fast ({low:.2f}–{high:.2f})")
+    print(f"vlora is {middle:.2f} times as fast (quartiles {low:.2f}–{high:.2f}, all {min(ratios):.2f}–{max(ratios):.2f})")
     if options.json:
-        options.json.write_text(json.dumps({"positions": positions, "rounds": rounds}, indent=1) + "\n")
+        options.json.write_text(json.dumps(here | {"rounds": rounds}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ class Attention(nn.Module):
             for part in self.c_attn(x).split(dim, dim=2)
         )
         if kept is not None:
+            # The mask of several tokens would leave those before out.
+            assert tokens == 1 or kept.count == 0
             k, v = kept.add(k, v)
         mixed = F.scaled_dot_product_attention(
             q, k, v, is_causal=tokens > 1, dropout_p=self.dropout if self.training else 0.0
@@ -154,8 +156,7 @@ def as_compounds(gpt, size, rank, alpha):
         for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"):
             own, base = layer.get_submodule(part), first.get_submodule(part)
             increment = Increment(base, rank, alpha)
-            # The parametrisation keeps a weight of its own; an empty one costs nothing.
-            own.weight = nn.Parameter(torch.empty_like(own.weight), requires_grad=False)
             parametrize.register_parametrization(own, "weight", increment)
+            # The layer's own weight is replaced by the base's, as in the authors' package, so that it is not counted.
             own.parametrizations.weight.original = base.weight
     return gpt

@@ -8,11 +8,11 @@
     env/bin/python scripts/bench/step.py --model vit-192 --device cuda --batch 512
 
 MODEL is a spec of experiments/benchmarks/. Of an image model the arm `baseline` is timm's ViT and the arm
-`vlora` the authors' package; of a decoder they are nanoGPT's and the same with increments (gpt.py). A step is zeroed gradients, forward with cross-entropy, backward, clipping to the
-spec's norm, and AdamW, on random images: no files are read on either side. The program's batches are
-cropped, mirrored and normalised on a thread beside the step; PyTorch gets one tensor again and again
-(torch_step.py). Both must have the same number of parameters, the same batch and the same threads: those this process
-may run on.
+`vlora` the authors' package; of a decoder they are nanoGPT's and the same with increments (gpt.py). A step is
+zeroed gradients, forward with cross-entropy, backward, clipping to the spec's norm, and AdamW, on random images or
+tokens: no files are read on either side. The program's batches are made (images cropped, mirrored and normalised) on a
+thread beside the step; PyTorch gets one tensor again and again (torch_step.py). Both must have the same number of parameters, the same batch and the same threads: those
+this process may run on.
 
 Every round runs vlora as a new process (`vlora bench`) and then every variant of PyTorch; every
 second round goes the other way, so that a machine that slows down favours nobody. PyTorch's

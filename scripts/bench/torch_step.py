@@ -71,7 +71,7 @@ def resolved(path, arm):
 def build(run):
     own, dense = run.get("vlora", {}), run["method"] == "dense"
     if more := set() if dense else set(own) - IN_PACKAGE:
-        sys.exit(f"vlora.{min(more)} is set: the authors' package is timed as it is by default")
+        sys.exit(f"vlora.{min(more)} is set: increments are timed as the authors' package makes them by default")
     if run["model"]["architecture"] == "decoder":
         decoder = gpt.Gpt(run["model"])
         if dense:

@@ -120,21 +120,22 @@ __device__ __forceinline__ float largest_of_row(float v) {
     return fmaxf(v, __shfl_xor_sync(ALL_LANES, v, 2));
 }
 
-// Drops the first of two values if bit 0 is set, the second if bit 1 is, and scales the others.
-__device__ __forceinline__ void drop(float& one, float& two, const Drops& drops, unsigned bits) {
-    one = bits & 1 ? 0.f : one * drops.kept;
-    two = bits & 2 ? 0.f : two * drops.kept;
+// DropoutStream the first of two values if bit 0 is set, the second if bit 1 is, and scales the others.
+__device__ __forceinline__ void drop(float& one, float& two, const DropoutStream& dropout, unsigned bits) {
+    one = bits & 1 ? 0.f : one * dropout.scale;
+    two = bits & 2 ? 0.f : two * dropout.scale;
 }
 
-// Which weights of 16 queries from `query` and 16 keys from `key` are dropped, where queries are the rows of the
-// warp's sums: bits 0 and 1 of dropped[i] belong to the lane's two values of its first row in product i, bits 2
-// and 3 to those of its second row. Two neighbouring lanes share the blocks of both rows. Each draws one.
+// Which weights of 16 queries from `query` and 16 keys from `key` are dropped, where queries are the rows of
+// the warp's sums. Bits 0 and 1 of dropped[i] belong to the lane's two values of its first row in product i,
+// bits 2 and 3 to those of its second row. Two neighbouring lanes need the same two blocks of random numbers,
+// one for each row. Each draws one of them.
 __device__ __forceinline__ void dropped_of_queries(unsigned (&dropped)[2], const Heads& at, int query,
                                                    int key) {
     const int lane = threadIdx.x % WARP, odd = lane % 2, head = blockIdx.z * at.heads + blockIdx.y;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        const unsigned own = at.drops.of_four(head, query + lane / 4 + 8 * odd,
+        const unsigned own = at.dropout.dropped_bits(head, query + lane / 4 + 8 * odd,
                                               key + half * 8 + lane % 4 / 2 * 4);
         const unsigned other = __shfl_xor_sync(ALL_LANES, own, 1);
         const unsigned first = (odd ? other : own) >> 2 * odd & 3;
@@ -143,13 +144,13 @@ __device__ __forceinline__ void dropped_of_queries(unsigned (&dropped)[2], const
     }
 }
 
-// The same, where keys are the rows. Four lanes share the blocks of two rows of keys and two queries.
+// The same, where keys are the rows. PhiloxBlock lanes share the blocks of two rows of keys and two queries.
 __device__ __forceinline__ void dropped_of_keys(unsigned (&dropped)[2], const Heads& at, int key, int query) {
     const int lane = threadIdx.x % WARP, part = lane / 4 % 4, head = blockIdx.z * at.heads + blockIdx.y;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         // This lane draws for the four keys of row part / 2 and query part % 2.
-        unsigned all = at.drops.of_four(head, query + half * 8 + lane % 4 * 2 + part % 2,
+        unsigned all = at.dropout.dropped_bits(head, query + half * 8 + lane % 4 * 2 + part % 2,
                                         key + lane / 16 * 4 + part / 2 * 8)
                        << 4 * part;
         all |= __shfl_xor_sync(ALL_LANES, all, 4);
@@ -238,7 +239,7 @@ __device__ void attention(const bf16* qkv, bf16* out, float* log_sums, Heads at,
                     float one = power_of_two(fmaf(pair[0], factor, -base[i % 2]));
                     float two = power_of_two(fmaf(pair[1], factor, -base[i % 2]));
                     total[i % 2] += one + two;
-                    if (DROPPED) drop(one, two, at.drops, dropped[i / 2] >> i % 2 * 2);
+                    if (DROPPED) drop(one, two, at.dropout, dropped[i / 2] >> i % 2 * 2);
                     weights[i] = packed(one, two);
                 }
                 add_mixed<D>(sums, weights, values + place * ACROSS<D>);
@@ -262,8 +263,8 @@ __device__ void attention(const bf16* qkv, bf16* out, float* log_sums, Heads at,
 }
 
 // The gradient of queries, and dots[batch, heads, queries] = sum of out * g, which attention_keys also
-// needs. With the weights P, the dropout mask M and dP = M (g v^T): dS = P (dP - dots), dq = scale dS k. Rows of
-// qkv that are not a query get zeros. Grid (blocks of tokens, heads, batch).
+// needs. With the weights P, the dropout mask M and dP = M (g v^T): dS = P (dP - dots), dq = scale dS k. Rows
+// of qkv that are not a query get zeros. Grid (blocks of tokens, heads, batch).
 template <int D, bool DROPPED>
 __device__ void attention_queries(const bf16* qkv, const bf16* out, const bf16* g, const float* log_sums,
                                   float* dots, bf16* d_qkv, Heads at, int tile) {
@@ -329,7 +330,7 @@ __device__ void attention_queries(const bf16* qkv, const bf16* out, const bf16* 
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 float* product = &products[i / 2][i % 2 * 2];
-                if (DROPPED) drop(product[0], product[1], at.drops, dropped[i / 2] >> i % 2 * 2);
+                if (DROPPED) drop(product[0], product[1], at.dropout, dropped[i / 2] >> i % 2 * 2);
                 const int key = from + place + i / 2 * 8 + lane % 4 * 2, r = i % 2;
                 float pair[2];
 #pragma unroll
@@ -418,10 +419,10 @@ __device__ void attention_keys(const bf16* qkv, const bf16* g, const float* log_
                     }
                     float* product = &products[half][2 * r];
                     const unsigned bits = dropped[half] >> 2 * r;
-                    if (DROPPED) drop(product[0], product[1], at.drops, bits);
+                    if (DROPPED) drop(product[0], product[1], at.dropout, bits);
                     gradients[half * 2 + r] =
                         packed(one * (product[0] - dot.x), two * (product[1] - dot.y));
-                    if (DROPPED) drop(one, two, at.drops, bits);
+                    if (DROPPED) drop(one, two, at.dropout, bits);
                     weights[half * 2 + r] = packed(one, two);
                 }
             }

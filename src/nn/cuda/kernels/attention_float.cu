@@ -63,10 +63,10 @@ __device__ __forceinline__ bool sees(const Heads& at, int query, int key, int le
     return key < length && (!at.causal || key <= query);
 }
 
-// The factor of a weight: 0 if it is dropped.
+// The dropout factor of a weight: 0 if it is dropped, 1 without dropout.
 template <bool DROPPED>
-__device__ __forceinline__ float kept(const Heads& at, int query, int key) {
-    return DROPPED ? at.drops.factor(blockIdx.z * at.heads + blockIdx.y, query, key) : 1.f;
+__device__ __forceinline__ float dropout_factor(const Heads& at, int query, int key) {
+    return DROPPED ? at.dropout.factor(blockIdx.z * at.heads + blockIdx.y, query, key) : 1.f;
 }
 
 // Divides a block's shared memory into arrays.
@@ -218,7 +218,7 @@ __device__ void attention(const float* qkv, float* out, float* log_sums, Heads a
         for (int c = lane % 2; c < whole; c += 2) {
             const bool seen = c < here && sees(at, query, from + c, length);
             const float weight = seen ? expf(at.scale * own[c] - log_sum) : 0.f;
-            p[row * across_p + c] = weight * kept<DROPPED>(at, query, from + c);
+            p[row * across_p + c] = weight * dropout_factor<DROPPED>(at, query, from + c);
         }
         __syncwarp();
         for (int side = 0; side < whole / SIDE; side++)
@@ -231,8 +231,8 @@ __device__ void attention(const float* qkv, float* out, float* log_sums, Heads a
 }
 
 // The gradient of queries, and dots[batch, heads, queries] = sum of out * g, which attention_keys also
-// needs. With the weights P, the dropout mask M and dP = M (g v^T): dS = P (dP - dots), dq = scale dS k. Rows of
-// qkv that are not a query get zeros. Grid (blocks of tokens, heads, batch).
+// needs. With the weights P, the dropout mask M and dP = M (g v^T): dS = P (dP - dots), dq = scale dS k. Rows
+// of qkv that are not a query get zeros. Grid (blocks of tokens, heads, batch).
 template <int D, bool DROPPED>
 __device__ void attention_queries(const float* qkv, const float* out, const float* g, const float* log_sums,
                                   float* dots, float* d_qkv, Heads at, int tile) {
@@ -298,7 +298,7 @@ __device__ void attention_queries(const float* qkv, const float* out, const floa
                 const int key = from + side * SIDE + c;
                 const bool seen = row < valid && sees(at, query, key, length);
                 const float p = seen ? expf(at.scale * s[row * across_s + c] - log_sum) : 0.f;
-                const float product = dp[row * across_s + c] * kept<DROPPED>(at, query, key);
+                const float product = dp[row * across_s + c] * dropout_factor<DROPPED>(at, query, key);
                 ds[row * across_p + side * SIDE + c] = p * (product - dot);
             }
         }
@@ -373,7 +373,7 @@ __device__ void attention_keys(const float* qkv, const float* g, const float* lo
                 const bool seen = query < at.queries && sees(at, query, key, length);
                 float weight = 0.f, gradient = 0.f;
                 if (seen) {
-                    const float factor = kept<DROPPED>(at, query, key);
+                    const float factor = dropout_factor<DROPPED>(at, query, key);
                     weight = expf(at.scale * s[row * across_s + c] - log_sums[numbers + query]);
                     gradient = weight * (factor * dp[row * across_s + c] - dots[numbers + query]);
                     weight *= factor;

@@ -131,10 +131,14 @@ __device__ void embedding_backward(const unsigned* ids, const T* g, float* d, in
     if (id >= unsigned(rows)) return;
     if (threadIdx.x == 0) seen = 0;
     __syncthreads();
-    for (int i = threadIdx.x; i < place; i += blockDim.x)
-        if (ids[i] == id) seen = 1;
-    __syncthreads();
-    if (seen) return;
+    for (int from = 0; from < place; from += PLACES) {
+        for (int i = from + threadIdx.x; i < min(from + PLACES, place); i += blockDim.x)
+            if (ids[i] == id) seen = 1;
+        __syncthreads();
+        if (seen) return;
+        // No thread may find the id in the next tile before all have read `seen`.
+        __syncthreads();
+    }
     sum_rows_of(id, ids, g, place, count, width, d + size_t(id) * width);
 }
 

@@ -3,11 +3,11 @@
 #pragma once
 #include "common.cuh"
 
-struct Four {
+struct PhiloxBlock {
     unsigned words[4];
 };
 
-__device__ __forceinline__ Four philox(Four c, unsigned key0, unsigned key1) {
+__device__ __forceinline__ PhiloxBlock philox(PhiloxBlock c, unsigned key0, unsigned key1) {
 #pragma unroll
     for (int round = 0; round < 10; round++) {
         const unsigned low0 = c.words[0] * 0xD2511F53u, high0 = __umulhi(c.words[0], 0xD2511F53u);

@@ -1,8 +1,9 @@
 // Dropout of activations.
 #include "philox.cuh"
 
-// y = x * kept, or 0 if the value's random number is below `below`. Each thread has as many values as a vector of
-// 16 bytes, whose numbers are one or two blocks of the stream. `vectors`: whether x and y may be read so.
+// y = x * kept, or 0 if the value's random number is below `below`. Each thread has as many values as a
+// vector of 16 bytes, whose numbers are one or two blocks of the stream. `vectors`: whether x and y are
+// aligned for that.
 template <typename T>
 __device__ void dropout(const T* x, T* y, size_t count, unsigned key0, unsigned key1, unsigned name0,
                         unsigned name1, unsigned below, float kept, int vectors) {
@@ -13,7 +14,7 @@ __device__ void dropout(const T* x, T* y, size_t count, unsigned key0, unsigned 
 #pragma unroll
     for (int part = 0; part < V / 4; part++) {
         const size_t block = at / 4 + part;
-        const Four drawn = philox({{unsigned(block), unsigned(block >> 32), name0, name1}}, key0, key1);
+        const PhiloxBlock drawn = philox({{unsigned(block), unsigned(block >> 32), name0, name1}}, key0, key1);
 #pragma unroll
         for (int i = 0; i < 4; i++) factors[part * 4 + i] = drawn.words[i] < below ? 0.f : kept;
     }
