@@ -48,9 +48,9 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let device = args.device.select()?;
     let (experiment, id) = place(&args.run)?;
     let request = GenerationRequest { prompt: &args.prompt, tokens: args.tokens, sampling };
-    let Continuation { text, tokens, time } = generated(&experiment.run(&id), request, &device)?;
+    let Continuation { text, time } = generated(&experiment.run(&id), request, &device)?;
     if args.speed {
-        let seconds = time.as_secs_f64();
+        let (tokens, seconds) = (args.tokens, time.as_secs_f64());
         let each = tokens as f64 / seconds.max(f64::EPSILON);
         eprint_line(&format!("{tokens} tokens in {seconds:.6} s, {each:.0} tokens/s"));
     }

@@ -12,8 +12,6 @@ use crate::spec::RunSpec;
 pub struct Continuation {
     /// The prompt and what follows.
     pub text: String,
-    /// How many tokens were appended.
-    pub tokens: usize,
     /// How long the model took, without what came before its first pass.
     pub time: Duration,
 }

@@ -46,7 +46,7 @@ pub fn generate(generation: &Generation) -> Result<Continuation> {
         sampler.next(&logits.narrow(0, 0, known.min(logits.dim(0)?))?)
     })?;
     let time = start.elapsed();
-    Ok(Continuation { text: vocabulary.text(&ids)?, tokens, time })
+    Ok(Continuation { text: vocabulary.text(&ids)?, time })
 }
 
 /// Appends `tokens` tokens to `ids`. The model sees the last `positions` of them.
