@@ -1,6 +1,6 @@
 //! `vlora plan`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 
@@ -169,14 +169,15 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
         line("sweep", format!("{field}: {}", listed(&values, MOST_NAMES)));
     }
     if !e.tuned.is_empty() {
-        let arms: BTreeSet<&str> = e.variants.iter().map(Variant::compared_label).collect();
-        let trials = e.variants.len() / arms.len().max(1);
+        // What others start from may have one trial, all else has as many.
+        let mut trials: BTreeMap<&str, usize> = BTreeMap::new();
+        e.variants.iter().for_each(|v| *trials.entry(v.compared_label()).or_default() += 1);
         line(
             "tune",
             format!(
                 "{}: {} an arm, chosen on validation",
                 listed(&e.tuned, MOST_NAMES),
-                several(trials, "trial")
+                several(trials.into_values().max().unwrap_or_default(), "trial")
             ),
         );
     }

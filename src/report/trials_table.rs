@@ -60,16 +60,21 @@ impl Summary {
 
     /// What a reader must know to judge the choice, as Markdown.
     pub fn trials_notes(&self) -> Vec<String> {
-        let Some(first) = self.trials.first() else { return Vec::new() };
+        let Some(n) = self.trials.iter().map(|t| t.trials.len()).max() else { return Vec::new() };
         let fields: Vec<String> = self.record.tuned.iter().map(|field| code(field)).collect();
-        let n = first.trials.len();
+        let fewer: Vec<String> =
+            self.trials.iter().filter(|t| t.trials.len() < n).map(|t| code(&t.arm)).collect();
+        let but = match fewer.is_empty() {
+            true => String::new(),
+            false => format!(", but one for what others start from ({})", fewer.join(", ")),
+        };
         let best = match self.metric().better {
             Better::Higher => "highest",
             Better::Lower => "lowest",
         };
         let mut notes = vec![format!(
             "{} {} chosen for each arm among {n} {}, by the {best} mean validation {} over seeds. Every arm \
-             has the same number of trials. Only the chosen one is compared on the test split.",
+             has the same number of trials{but}. Only the chosen one is compared on the test split.",
             fields.join(", "),
             if fields.len() == 1 { "was" } else { "were" },
             if n == 1 { "trial" } else { "trials" },

@@ -155,6 +155,7 @@ impl<'a> Resolver<'a> {
                 .expected("an arm that does not depend on this one")
                 .at(node.origin.clone()));
         }
+        let point = self.tuning.referred(&self.arms[at], point, self.grid);
         self.variant(at, point)
     }
 

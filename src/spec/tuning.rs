@@ -1,7 +1,8 @@
 //! Tuning: swept fields whose value is chosen for each arm, on validation.
 //!
 //! `tune` names them. Every arm has the same number of trials, so that none is favoured. An arm that does not
-//! use all of the fields gives more values of the others, in a `sweep` of its own.
+//! use all of the fields gives more values of the others, in a `sweep` of its own. An arm that others start from
+//! may have one trial instead, from which all of theirs start.
 
 use std::collections::BTreeMap;
 
@@ -89,6 +90,24 @@ impl Tuning {
         })
     }
 
+    /// The point of `arm` that an arm at the point `at` refers to: the same, or, where it has one trial alone,
+    /// that trial with the same values of fields that are not tuned. Points are indices of `grid`.
+    pub fn referred(&self, arm: &Arm, at: usize, grid: &[Point]) -> usize {
+        if self.tries(arm, &grid[at]) {
+            return at;
+        }
+        let fixed = |point: &Point| -> Vec<(String, String)> {
+            let of = |(key, value): &(String, Node)| (key.clone(), value.label());
+            point.iter().filter(|(key, _)| !self.is_tuned(key)).map(of).collect()
+        };
+        let same = |i: &usize| self.tries(arm, &grid[*i]) && fixed(&grid[*i]) == fixed(&grid[at]);
+        let mut tried = (0..grid.len()).filter(same);
+        match (tried.next(), tried.next()) {
+            (Some(only), None) => only,
+            _ => at,
+        }
+    }
+
     /// Refuses arms with different numbers of trials, and trials that start from none of another arm.
     pub fn check(&self, variants: &[Variant], arms: &[Arm], root: &Node) -> Result<(), SpecError> {
         if self.fields.is_empty() {
@@ -102,10 +121,20 @@ impl Tuning {
                 let origin = arm.map_or(&root.origin, |arm| &arm.overrides.origin);
                 return Err(SpecError::new("the arm that it starts from has no such trial")
                     .found(format!("`{}`", variant.label))
-                    .expected("the same values of tuned fields in both arms")
+                    .expected(
+                        "the same values of tuned fields in both arms, or one trial of that arm",
+                    )
                     .at(origin.clone()));
             }
         }
+        // What others start from is no contestant if it has one trial.
+        let is_start = |label: &str| {
+            let labels = variants.iter().filter(|v| v.compared_label() == label);
+            labels
+                .map(|v| Some(v.label.as_str()))
+                .any(|l| variants.iter().any(|v| v.start.as_deref() == l))
+        };
+        trials.retain(|label, n| *n > 1 || !is_start(label));
         let least = trials.iter().min_by_key(|(_, n)| **n);
         let most = trials.iter().max_by_key(|(_, n)| **n);
         match (least, most) {

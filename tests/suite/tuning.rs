@@ -72,6 +72,39 @@ fn every_arm_has_as_many_trials() {
 }
 
 #[test]
+fn trials_may_all_start_from_one_trained_model() {
+    let starts = tuned().set("arms.vlora.start={arm: baseline}");
+    let of = |spec: &Spec| -> Vec<(String, Option<String>)> {
+        let variants = spec.experiment().variants;
+        variants.into_iter().map(|v| (v.label, v.start)).collect()
+    };
+    let text = |parts: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
+        parts.iter().map(|(a, b)| (a.to_string(), b.map(str::to_string))).collect()
+    };
+    let (low, high) = ("vlora learning_rate=0.001", "vlora learning_rate=0.003");
+    let (base_low, base_high) = ("baseline learning_rate=0.001", "baseline learning_rate=0.003");
+    let paired =
+        [(base_low, None), (base_high, None), (low, Some(base_low)), (high, Some(base_high))];
+    assert_eq!(of(&starts), text(&paired));
+    // A rate that the others do not try.
+    for rate in ["0.003", "0.01"] {
+        let own = format!("{{training.learning_rate: [{rate}]}}");
+        let one = starts.clone().set(&format!("arms.baseline.sweep={own}"));
+        let base = format!("baseline learning_rate={rate}");
+        let all = [(base.as_str(), None), (low, Some(base.as_str())), (high, Some(&base))];
+        let mut found = of(&one);
+        found.sort_by_key(|(label, _)| label.clone());
+        assert_eq!(found, text(&all));
+    }
+    // Without others that start from it, one trial is too few.
+    let alone = tuned().set("arms.baseline.sweep={training.learning_rate: [0.01]}");
+    assert!(error(&alone).contains("1 of `baseline`, 2 of `vlora`"), "{}", error(&alone));
+    // Two trials do not say which of them is meant.
+    let two = starts.set("arms.baseline.sweep={training.learning_rate: [0.01, 0.02]}");
+    assert!(error(&two).contains("has no such trial"), "{}", error(&two));
+}
+
+#[test]
 fn what_cannot_be_tuned_is_refused() {
     let swept = Spec::tiny().set("sweep={training.learning_rate: [0.001, 0.003]}");
     for (spec, parts) in [
