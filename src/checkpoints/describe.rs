@@ -1,7 +1,10 @@
 //! A checkpoint's description for users.
 
 use super::checkpoint::Checkpoint;
-use crate::spec::{DecoderSpec, EncoderSpec, ModelSpec, Normalize, Pool, TextPool, VitSpec};
+use crate::spec::{
+    DecoderSpec, EncoderDecoderSpec, EncoderSpec, ModelSpec, NormPlacement, Normalize, Pool,
+    TextPool, VitSpec,
+};
 
 impl Checkpoint {
     /// Lines on the model, its classes and its input's normalisation, each a name and a text.
@@ -10,6 +13,7 @@ impl Checkpoint {
             ModelSpec::Vit(model) => vit(model),
             ModelSpec::Encoder(model) => encoder(model),
             ModelSpec::Decoder(model) => decoder(model),
+            ModelSpec::EncoderDecoder(model) => encoder_decoder(model),
         };
         let mut lines = vec![("model", model)];
         if !self.metadata.class_names.is_empty() {
@@ -73,6 +77,26 @@ fn decoder(model: &DecoderSpec) -> String {
         model.heads,
         model.hidden(),
         model.vocabulary,
+        model.positions,
+    )
+}
+
+fn encoder_decoder(model: &EncoderDecoderSpec) -> String {
+    let norm = match model.norm {
+        NormPlacement::Post => "post-norm",
+        NormPlacement::Pre => "pre-norm",
+    };
+    let head = if model.tied { "tied" } else { "not tied" };
+    format!(
+        "encoder-decoder, dim {}, depth {} + {}, heads {}, MLP {}, {norm}; vocabularies {} and {}, \
+         positions {}; output layer {head} to the target embedding",
+        model.dim,
+        model.depth,
+        model.decoder_depth(),
+        model.heads,
+        model.hidden(),
+        model.source_vocabulary,
+        model.target_vocabulary,
         model.positions,
     )
 }

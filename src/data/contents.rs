@@ -195,6 +195,15 @@ impl Contents {
         train.text_columns(train.label_column())
     }
 
+    /// The columns of texts that are called by a language's code, such as `de` and `en`.
+    pub fn languages(&self) -> Vec<&str> {
+        let is_code = |name: &&str| {
+            (2..=3).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase())
+        };
+        let texts = self.train().into_iter().flat_map(Split::of_texts);
+        texts.map(|(name, _)| name).filter(is_code).collect()
+    }
+
     /// Other columns that hold texts rather than labels.
     pub fn more_texts(&self) -> Vec<&str> {
         let (Some(train), Some((first, second))) = (self.train(), self.text_columns()) else {

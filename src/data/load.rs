@@ -40,7 +40,7 @@ pub enum Role {
 
 impl Role {
     /// The name of the spec's field.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Role::Train => "train",
             Role::Validation => "validation",

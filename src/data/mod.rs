@@ -35,6 +35,7 @@ mod source;
 mod splits;
 mod table;
 pub mod text;
+pub mod translation;
 mod unpack;
 mod values;
 

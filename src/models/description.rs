@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::decoder::Decoder;
 use super::encoder::Encoder;
+use super::encoder_decoder::EncoderDecoder;
 use super::operations::Operation;
 use super::vit::Vit;
 use crate::nn::{Init, Kind, ParameterBuilder, Part, Role, Trained, Variable};
@@ -73,6 +74,17 @@ impl Description {
                 let tokens = window.unwrap_or(spec.positions);
                 (model.operations(batch, tokens)?, batch * tokens)
             }
+            // The longest sentences that the data allow are counted.
+            ModelSpec::EncoderDecoder(spec) => {
+                let model = EncoderDecoder::new(spec, vlora, lora, &mut shapes)?;
+                let longest = run.data.as_translation().map(|data| data.max_tokens);
+                let tokens = longest.unwrap_or(spec.positions).min(spec.positions);
+                let batch = match run.data.as_translation().and_then(|data| data.batch_tokens) {
+                    Some(most) => (most / tokens.max(1)).max(1),
+                    None => batch,
+                };
+                (model.operations(batch, tokens)?, 2 * batch * tokens)
+            }
         };
         Ok(Description { parameters: shapes.parameters, inputs: inputs as u64, layers })
     }
@@ -100,6 +112,9 @@ pub fn build(
         ModelSpec::Vit(model) => Vit::new(model, vlora, lora, parameters).map(drop),
         ModelSpec::Encoder(model) => Encoder::new(model, vlora, lora, parameters).map(drop),
         ModelSpec::Decoder(model) => Decoder::new(model, vlora, lora, parameters).map(drop),
+        ModelSpec::EncoderDecoder(model) => {
+            EncoderDecoder::new(model, vlora, lora, parameters).map(drop)
+        }
     }
 }
 

@@ -17,6 +17,11 @@ pub enum Init {
     KaimingUniform {
         fan_in: usize,
     },
+    /// U(±√(6 / (fan_in + fan_out))): `xavier_uniform`.
+    XavierUniform {
+        fan_in: usize,
+        fan_out: usize,
+    },
 }
 
 impl Init {
@@ -26,12 +31,17 @@ impl Init {
             Init::Zeros => vec![0.0; count],
             Init::Ones => vec![1.0; count],
             Init::Normal { std } => (0..count).map(|_| (std * stream.normal()) as f32).collect(),
-            Init::KaimingUniform { fan_in } => {
-                let bound = 1.0 / (fan_in as f64).sqrt();
-                (0..count).map(|_| (bound * (2.0 * stream.uniform() - 1.0)) as f32).collect()
+            Init::KaimingUniform { fan_in } => uniform(1.0 / (fan_in as f64).sqrt(), count, stream),
+            Init::XavierUniform { fan_in, fan_out } => {
+                uniform((6.0 / (fan_in + fan_out) as f64).sqrt(), count, stream)
             }
         }
     }
+}
+
+/// `count` values of U(±bound).
+fn uniform(bound: f64, count: usize, stream: &mut Stream) -> Vec<f32> {
+    (0..count).map(|_| (bound * (2.0 * stream.uniform() - 1.0)) as f32).collect()
 }
 
 #[cfg(test)]

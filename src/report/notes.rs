@@ -380,6 +380,7 @@ pub fn training_statements(
     let select = match t.select {
         Select::Last => "weights of the last epoch are tested",
         Select::Best => "weights of the epoch with the best validation metric are tested",
+        Select::BestLoss => "weights of the epoch with the lowest validation loss are tested",
     };
     let mut epochs = match t.epochs {
         1 => "1 epoch".to_string(),

@@ -8,6 +8,7 @@ mod language;
 mod model;
 mod start;
 mod text;
+mod translation;
 
 use check::Check;
 pub use data::EMBEDDED_DATASETS;
@@ -70,8 +71,11 @@ fn data_section(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         (DataSpec::Language(data), ModelSpec::Decoder(model)) => {
             language::language(data, model, run.start.as_ref(), check)
         }
+        (DataSpec::Translation(data), ModelSpec::EncoderDecoder(model)) => {
+            translation::translation(data, model, run.start.as_ref(), check)
+        }
         // Reading a run refuses a model of another kind of data.
-        (DataSpec::Images(_) | DataSpec::Text(_) | DataSpec::Language(_), _) => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -83,7 +87,7 @@ fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     }
     if let Some(patience) = t.patience {
         check.between("training.patience", patience, 1, 1_000_000)?;
-        if t.select != Select::Best {
+        if !t.select.is_by_validation() {
             return Err(SpecError::new("patience needs the best epoch")
                 .found(format!("`training.patience: {patience}` with `training.select: last`"))
                 .expected("`training.select: best`: else worse weights than known ones are tested")
@@ -129,9 +133,10 @@ fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         fraction(t.label_smoothing),
         "a number from 0 to below 1",
     )?;
-    if t.select == Select::Best && run.data.files().validation.is_none() {
+    let name = if t.select == Select::Best { "best" } else { "best-loss" };
+    if t.select.is_by_validation() && run.data.files().validation.is_none() {
         return Err(SpecError::new("there is no validation to select the best epoch by")
-            .found("`training.select: best` with `data.validation: null`")
+            .found(format!("`training.select: {name}` with `data.validation: null`"))
             .expected(
                 "a split, as in `data.validation: {fraction: 0.1}`, or `training.select: last`",
             )

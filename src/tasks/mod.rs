@@ -23,6 +23,7 @@ mod spec_lines;
 mod start;
 mod task;
 mod text_classification;
+mod translation;
 
 pub use blueprint::{Blueprint, activations};
 pub use classification::Outcome as ClassificationOutcome;

@@ -10,6 +10,7 @@ use super::language_modelling;
 use super::start::{Base, Settled};
 use super::task::{Run, Work};
 use super::text_classification;
+use super::translation;
 use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::results::Evidence;
@@ -23,6 +24,7 @@ pub enum Opened {
     ImageClassification(image_classification::Data),
     TextClassification(text_classification::Data),
     LanguageModelling(language_modelling::Data),
+    Translation(translation::Data),
 }
 
 /// Evaluates `$make` with the variant of [`Opened`] and the module of a task.
@@ -47,6 +49,12 @@ macro_rules! by_task {
                 use language_modelling as $folder;
                 $make
             }
+            spec::Task::Translation => {
+                #[allow(unused_imports)]
+                use Opened::Translation as $variant;
+                use translation as $folder;
+                $make
+            }
         }
     };
 }
@@ -68,6 +76,11 @@ macro_rules! by_data {
             Opened::LanguageModelling($data) => {
                 #[allow(unused_imports)]
                 use Opened::LanguageModelling as $variant;
+                $with
+            }
+            Opened::Translation($data) => {
+                #[allow(unused_imports)]
+                use Opened::Translation as $variant;
                 $with
             }
         }

@@ -189,10 +189,13 @@ impl<'a, T: Task> Trainer<'a, T> {
         };
         self.end_epoch();
         let metric = validation.as_ref().map(|scores| scores.primary());
-        if let Some(metric) = metric.filter(|_| self.spec.select == Select::Best)
-            && self.is_best(metric)
-        {
-            self.state.best = Some((self.state.epoch, metric));
+        let compared = match self.spec.select {
+            Select::Last => None,
+            Select::Best => metric,
+            Select::BestLoss => validation.as_ref().map(|scores| scores.loss),
+        };
+        if let Some(value) = compared.filter(|value| self.is_best(*value)) {
+            self.state.best = Some((self.state.epoch, value));
             self.best = self.store.snapshot()?;
         }
         Ok(Some(EpochRecord {
@@ -210,11 +213,14 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.state.progress = EpochProgress::default();
     }
 
-    /// Whether a value of the primary metric is better than in every earlier epoch.
+    /// Whether what `select` compares is better than in every earlier epoch.
     fn is_best(&self, value: f64) -> bool {
-        match (self.state.best, self.metric()) {
-            (Some((_, best)), Some(metric)) => metric.is_better(value, best),
-            _ => true,
+        let Some((_, best)) = self.state.best else { return true };
+        match self.spec.select {
+            Select::BestLoss => value < best,
+            Select::Last | Select::Best => {
+                self.metric().is_none_or(|metric| metric.is_better(value, best))
+            }
         }
     }
 
@@ -381,7 +387,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// validation. Returns that epoch.
     pub fn select(&mut self) -> Result<usize, TrainError> {
         match self.state.best {
-            Some((epoch, _)) if self.spec.select == Select::Best => {
+            Some((epoch, _)) if self.spec.select.is_by_validation() => {
                 self.store.load(&self.best)?;
                 Ok(epoch)
             }

@@ -647,6 +647,27 @@ fn the_reference_spec_for_running_text_is_whole_and_true() {
     assert_eq!(full.model, least.model);
 }
 
+/// The same of what translation has of its own.
+#[test]
+fn the_reference_spec_for_translation_is_whole_and_true() {
+    let path = shipped("reference-translation.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let full = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters).unwrap();
+    let fields = vlora::spec::flatten(&full.variants[1].spec);
+    let own = |field: &str| field.starts_with("data.") || field.starts_with("model.");
+    for field in fields.keys().filter(|field| own(field)) {
+        assert!(writes(&text, field), "{field} is not in the reference");
+    }
+    for field in ["batch_tokens:", "decoder_depth:", "minimum_count:", "keep_hyphens:"] {
+        assert!(text.contains(field), "{field}");
+    }
+    let least = Spec::translation().set("arms.baseline.method=vlora");
+    let least = &least.experiment().variants[0].spec;
+    let full = &full.variants[1].spec;
+    assert_eq!((&full.vlora, &full.data), (&least.vlora, &least.data));
+    assert_eq!(full.model, least.model);
+}
+
 /// The README and docs/ show the tables that lie under results/.
 #[test]
 fn the_pages_show_the_stored_tables() {

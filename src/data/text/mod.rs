@@ -12,3 +12,4 @@ pub use dataset::{Limits, TextData, column_texts};
 pub use found::{FoundTokenizer, TOKENIZER};
 pub use split::TextSplit;
 pub use tokenizer::{Encoded, Texts, Tokenizer};
+pub(super) use tokenizer::{around, words};

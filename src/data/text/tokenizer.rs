@@ -125,6 +125,15 @@ impl Tokenizer {
         Ok(Tokenizer { inner, json })
     }
 
+    /// The special tokens of those that the program trains, by id: padding, the unknown word, and the tokens
+    /// in front of a text and behind it.
+    pub const SPECIAL: [&str; 4] = SPECIAL;
+
+    /// The library's tokenizer.
+    pub fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     /// The content of its `tokenizer.json`.
     pub fn json(&self) -> &str {
         &self.json
@@ -253,7 +262,7 @@ fn special(token: &&str) -> AddedToken {
 }
 
 /// Makes the tokenizer put BERT's special tokens around texts.
-fn around(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
+pub fn around(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
     tokenizer.add_special_tokens(SPECIAL.iter().map(special))?;
     let number = |token: &str| (token.to_string(), tokenizer.token_to_id(token).unwrap_or(0));
     let processor = BertProcessing::new(number(SEPARATOR), number(FIRST));
@@ -262,7 +271,7 @@ fn around(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
 }
 
 /// The normalised words of a text, as training counts them. No token crosses a word boundary.
-fn words(tokenizer: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
+pub fn words(tokenizer: &tokenizers::Tokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
     let mut normalized = NormalizedString::from(text);
     if let Some(normalizer) = tokenizer.get_normalizer() {
         normalizer.normalize(&mut normalized)?;

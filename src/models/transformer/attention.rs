@@ -28,10 +28,18 @@ pub struct PackedSelfAttention {
 
 impl PackedSelfAttention {
     /// The heads' result for the first `queries` tokens, before `proj`:
-    /// x \[batch, tokens, dim\] → \[batch, queries, dim\].
-    pub fn heads(&self, x: &Variable, queries: usize, mode: Mode) -> Result<Variable> {
+    /// x \[batch, tokens, dim\] → \[batch, queries, dim\]. With lengths, tokens beyond their sequence's are
+    /// padding: no token attends to them, and their results are zeros.
+    pub fn heads(
+        &self,
+        x: &Variable,
+        queries: usize,
+        lengths: Option<&[usize]>,
+        mode: Mode,
+    ) -> Result<Variable> {
         let qkv = self.qkv.forward(x, Epilogue::None, mode)?;
-        let mask = Mask { causal: self.causal, ..Mask::default() };
+        let padded = lengths.map(Mask::padded).unwrap_or_default();
+        let mask = Mask { causal: self.causal, ..padded };
         let dropout = mode.dropout(self.dropout, &self.name);
         ops::self_attention(&qkv, self.heads, queries, &mask, dropout.as_ref())
     }
@@ -75,6 +83,16 @@ impl KeysAndValues {
     /// Number of tokens of each sequence.
     fn tokens(&self) -> Result<usize> {
         self.0.as_ref().map_or(Ok(0), |[keys, _]| keys.dim(1))
+    }
+
+    /// Takes these of the sequences, in this order; one may be taken several times.
+    pub fn select(&mut self, sequences: &Tensor) -> Result<()> {
+        if let Some(both) = &mut self.0 {
+            for values in both {
+                *values = values.index_select(sequences, 0)?;
+            }
+        }
+        Ok(())
     }
 
     /// Appends those of new tokens, and returns all.
@@ -122,7 +140,25 @@ impl Attention {
         ops::attention([&q, &k, &v], self.heads, mask, dropout.as_ref())
     }
 
-    /// The operations of [`heads`](Self::heads) as self-attention in sequences of these sizes.
+    /// The keys and values of `context` \[batch, keys, dim\] in evaluation, for [`attend`](Self::attend).
+    pub fn keys_and_values(&self, context: &Variable) -> Result<[Tensor; 2]> {
+        let of = |linear: &Linear| linear.forward(context, Epilogue::None, Mode::Evaluation);
+        Ok([of(&self.key)?.tensor().clone(), of(&self.value)?.tensor().clone()])
+    }
+
+    /// [`heads`](Self::heads) in evaluation, with the keys and values of the context.
+    pub fn attend(
+        &self,
+        x: &Variable,
+        [keys, values]: [&Tensor; 2],
+        mask: &Mask,
+    ) -> Result<Variable> {
+        let q = self.query.forward(x, Epilogue::None, Mode::Evaluation)?;
+        let [k, v] = [keys, values].map(|t| Variable::constant(t.clone()));
+        ops::attention([&q, &k, &v], self.heads, mask, None)
+    }
+
+    /// The operations of [`heads`](Self::heads) for queries and context of these sizes.
     pub fn operations(&self, sizes: Sizes) -> Result<[Operation; 2]> {
         let Sizes { batch, tokens, queries } = sizes;
         let query = LinearOperation::of(&self.query, batch * queries)?;

@@ -106,13 +106,13 @@ impl PreNormBlock {
             name: format!("{prefix}.{}", names.attention),
         };
         let fc2 = residual(names.fc2, fc2);
-        let mlp = Mlp { fc1, activation: sizes.activation, fc2 };
+        let mlp = Mlp { fc1, activation: sizes.activation, hidden_dropout: None, fc2 };
         Ok(PreNormBlock { norm1, attention, norm2, mlp })
     }
 
     /// \[batch, tokens, dim\] → the first `needed` tokens, \[batch, needed, dim\].
     pub fn forward(&self, x: &Variable, needed: usize, mode: Mode) -> Result<Variable> {
-        let mixed = self.attention.heads(&self.norm1.forward(x)?, needed, mode)?;
+        let mixed = self.attention.heads(&self.norm1.forward(x)?, needed, None, mode)?;
         let x = ops::first_tokens(x, needed)?;
         let x = self.attention.proj.forward(&mixed, &x, mode)?;
         self.mlp.forward(&self.norm2.forward(&x)?, &x, mode)

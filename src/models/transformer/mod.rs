@@ -7,6 +7,8 @@ mod embeddings;
 mod encoder_layer;
 mod mlp;
 mod norm;
+mod placed_norm;
+mod pytorch_layers;
 mod residual;
 
 pub use attention::{Attention, KeysAndValues, PackedSelfAttention, Sizes};
@@ -15,4 +17,6 @@ pub use embeddings::{TokenEmbeddings, Tokens};
 pub use encoder_layer::{PostNormLayer, PostNormSizes};
 pub use mlp::{Activation, Mlp};
 pub use norm::Norm;
+pub use placed_norm::PlacedNorm;
+pub use pytorch_layers::{DecoderLayer, EncoderLayer, LayerSizes};
 pub use residual::ResidualLinear;

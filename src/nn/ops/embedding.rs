@@ -46,7 +46,7 @@ pub fn embed_tokens(
     types: Option<(&Variable, &Tensor)>,
 ) -> Result<Variable> {
     let (batch, tokens) = ids.dims2()?;
-    let (_, dim) = words.tensor().dims2()?;
+    let dim = words.tensor().dim(1)?;
     let rows = embedding(words, ids)?;
     let typed = match types {
         None => rows,
@@ -56,11 +56,17 @@ pub fn embed_tokens(
             sum(&[&rows, &embedding(table, type_ids)?])?
         }
     };
-    let Some(positions) = positions else { return Ok(typed) };
+    positions.map_or(Ok(typed.clone()), |positions| add_positions(&typed, positions))
+}
+
+/// Adds to each token the row of its position: x \[batch, tokens, dim\], positions \[at least tokens,
+/// dim\] → \[batch, tokens, dim\].
+pub fn add_positions(x: &Variable, positions: &Variable) -> Result<Variable> {
+    let (batch, tokens, dim) = x.tensor().dims3()?;
     let (most, width) = positions.tensor().dims2()?;
-    expect("positions of tokens", tokens <= most && width == dim, &[&typed, positions])?;
+    expect("positions of tokens", tokens <= most && width == dim, &[x, positions])?;
     let own = first_tokens(&positions.reshape(&[1, most, dim])?, tokens)?;
-    with_positions(&typed.reshape(&[batch * tokens, dim])?, None, &own, (batch, tokens, dim))
+    with_positions(&x.reshape(&[batch * tokens, dim])?, None, &own, (batch, tokens, dim))
 }
 
 fn on_cpu(table: &Variable, numbers: Vec<u32>, dims: Vec<usize>) -> Result<Variable> {

@@ -18,6 +18,7 @@ mod patches;
 mod reduce;
 #[cfg(test)]
 mod tests;
+mod valid_tokens;
 
 pub use activation::{gelu, relu, tanh};
 pub use add_product::add_product;
@@ -25,10 +26,11 @@ pub use attention::{attention, self_attention};
 pub use crops::Cropper;
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
-pub use embedding::{embed_tokens, embedding};
+pub use embedding::{add_positions, embed_tokens, embedding};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use patches::embed_patches;
-pub use reduce::{first_tokens, mean, mean_tokens, mean_valid_tokens, sum};
+pub use reduce::{first_tokens, mean, mean_tokens, mean_valid_tokens, scale, sum};
+pub use valid_tokens::valid_tokens;
 
 pub use super::descriptors::{Dropout, Epilogue, Gelu, Mask, Weights};

@@ -18,6 +18,12 @@ pub fn sum(values: &[&Variable]) -> Result<Variable> {
     }))
 }
 
+/// `factor · x`.
+pub fn scale(x: &Variable, factor: f64) -> Result<Variable> {
+    let scaled = (x.tensor() * factor)?;
+    Ok(Variable::computed(scaled, &[x], move |g, sink| sink.add(0, (g * factor)?)))
+}
+
 /// The mean of all values, a scalar.
 pub fn mean(x: &Variable) -> Result<Variable> {
     expect("mean", x.tensor().elem_count() > 0, &[x])?;

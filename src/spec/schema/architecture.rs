@@ -11,11 +11,17 @@ pub enum Architecture {
     Encoder,
     /// Transformer decoder for language models, pre-norm, as GPT-2.
     Decoder,
+    /// Transformer with an encoder and a decoder (arXiv 1706.03762), as PyTorch's.
+    EncoderDecoder,
 }
 
 impl Architecture {
-    pub const ALL: [Architecture; 3] =
-        [Architecture::Vit, Architecture::Encoder, Architecture::Decoder];
+    pub const ALL: [Architecture; 4] = [
+        Architecture::Vit,
+        Architecture::Encoder,
+        Architecture::Decoder,
+        Architecture::EncoderDecoder,
+    ];
 
     /// As specs write it.
     pub fn name(self) -> &'static str {
@@ -23,6 +29,7 @@ impl Architecture {
             Architecture::Vit => "vit",
             Architecture::Encoder => "encoder",
             Architecture::Decoder => "decoder",
+            Architecture::EncoderDecoder => "encoder-decoder",
         }
     }
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Architecture, DecoderSpec, EncoderSpec, LayerWeight, Stack, Target, TextPool, distinct_weights,
+    Architecture, DecoderSpec, EncoderDecoderSpec, EncoderSpec, LayerWeight, Stack, Target,
+    TextPool, distinct_weights,
 };
 
 /// A model: one variant an architecture.
@@ -13,6 +14,7 @@ pub enum ModelSpec {
     Vit(VitSpec),
     Encoder(EncoderSpec),
     Decoder(DecoderSpec),
+    EncoderDecoder(EncoderDecoderSpec),
 }
 
 impl From<EncoderSpec> for ModelSpec {
@@ -27,6 +29,12 @@ impl From<DecoderSpec> for ModelSpec {
     }
 }
 
+impl From<EncoderDecoderSpec> for ModelSpec {
+    fn from(model: EncoderDecoderSpec) -> ModelSpec {
+        ModelSpec::EncoderDecoder(model)
+    }
+}
+
 impl From<VitSpec> for ModelSpec {
     fn from(model: VitSpec) -> ModelSpec {
         ModelSpec::Vit(model)
@@ -34,12 +42,13 @@ impl From<VitSpec> for ModelSpec {
 }
 
 impl ModelSpec {
-    /// Number of Transformer layers.
+    /// Number of Transformer layers, of the first stack if there are several.
     pub fn depth(&self) -> usize {
         match self {
             ModelSpec::Vit(model) => model.depth,
             ModelSpec::Encoder(model) => model.depth,
             ModelSpec::Decoder(model) => model.depth,
+            ModelSpec::EncoderDecoder(model) => model.depth,
         }
     }
 
@@ -48,6 +57,7 @@ impl ModelSpec {
             ModelSpec::Vit(model) => model.heads,
             ModelSpec::Encoder(model) => model.heads,
             ModelSpec::Decoder(model) => model.heads,
+            ModelSpec::EncoderDecoder(model) => model.heads,
         }
     }
 
@@ -56,6 +66,7 @@ impl ModelSpec {
             ModelSpec::Vit(model) => model.depth = depth,
             ModelSpec::Encoder(model) => model.depth = depth,
             ModelSpec::Decoder(model) => model.depth = depth,
+            ModelSpec::EncoderDecoder(model) => model.depth = depth,
         }
     }
 
@@ -65,6 +76,7 @@ impl ModelSpec {
             ModelSpec::Vit(model) => model.dim = dim,
             ModelSpec::Encoder(model) => model.dim = dim,
             ModelSpec::Decoder(model) => model.dim = dim,
+            ModelSpec::EncoderDecoder(model) => model.dim = dim,
         }
     }
 
@@ -74,6 +86,7 @@ impl ModelSpec {
             ModelSpec::Vit(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
             ModelSpec::Encoder(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
             ModelSpec::Decoder(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
+            ModelSpec::EncoderDecoder(model) => whole_hidden(model.mlp_ratio, model.dim).is_some(),
         }
     }
 
@@ -82,6 +95,7 @@ impl ModelSpec {
             ModelSpec::Vit(_) => Architecture::Vit,
             ModelSpec::Encoder(_) => Architecture::Encoder,
             ModelSpec::Decoder(_) => Architecture::Decoder,
+            ModelSpec::EncoderDecoder(_) => Architecture::EncoderDecoder,
         }
     }
 
@@ -91,15 +105,17 @@ impl ModelSpec {
             ModelSpec::Vit(model) => model.dim,
             ModelSpec::Encoder(model) => model.dim,
             ModelSpec::Decoder(model) => model.dim,
+            ModelSpec::EncoderDecoder(model) => model.dim,
         }
     }
 
-    /// Number of classes; of a language model, the tokens that it chooses from.
+    /// Number of classes; of a model that writes text, the tokens that it chooses from.
     pub fn classes(&self) -> usize {
         match self {
             ModelSpec::Vit(model) => model.classes,
             ModelSpec::Encoder(model) => model.classes,
             ModelSpec::Decoder(model) => model.vocabulary,
+            ModelSpec::EncoderDecoder(model) => model.target_vocabulary,
         }
     }
 
@@ -107,7 +123,7 @@ impl ModelSpec {
     pub fn as_vit(&self) -> Option<&VitSpec> {
         match self {
             ModelSpec::Vit(model) => Some(model),
-            ModelSpec::Encoder(_) | ModelSpec::Decoder(_) => None,
+            _ => None,
         }
     }
 
@@ -120,7 +136,7 @@ impl ModelSpec {
     pub fn as_encoder(&self) -> Option<&EncoderSpec> {
         match self {
             ModelSpec::Encoder(model) => Some(model),
-            ModelSpec::Vit(_) | ModelSpec::Decoder(_) => None,
+            _ => None,
         }
     }
 
@@ -128,7 +144,15 @@ impl ModelSpec {
     pub fn as_decoder(&self) -> Option<&DecoderSpec> {
         match self {
             ModelSpec::Decoder(model) => Some(model),
-            ModelSpec::Vit(_) | ModelSpec::Encoder(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The sizes of an encoder-decoder; None for another architecture.
+    pub fn as_encoder_decoder(&self) -> Option<&EncoderDecoderSpec> {
+        match self {
+            ModelSpec::EncoderDecoder(model) => Some(model),
+            _ => None,
         }
     }
 
@@ -143,6 +167,10 @@ impl ModelSpec {
             ModelSpec::Decoder(model) => {
                 model.mlp_ratio = model.hidden() as f64 / model.dim as f64;
             }
+            ModelSpec::EncoderDecoder(model) => {
+                model.mlp_ratio = model.hidden() as f64 / model.dim as f64;
+                model.decoder_depth = model.decoder_depth.filter(|depth| *depth != model.depth);
+            }
         }
     }
 
@@ -152,6 +180,7 @@ impl ModelSpec {
             ModelSpec::Vit(model) => model.stacks(),
             ModelSpec::Encoder(model) => model.stacks(),
             ModelSpec::Decoder(model) => model.stacks(),
+            ModelSpec::EncoderDecoder(model) => model.stacks(),
         }
     }
 }

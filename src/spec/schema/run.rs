@@ -5,8 +5,9 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Architecture, DecoderSpec, EncoderSpec, FilesSpec, ImageDataSpec, LanguageDataSpec, LoraSpec,
-    ModelSpec, StartSpec, TextDataSpec, TrainingSpec, VitSpec, VloraSpec,
+    Architecture, DecoderSpec, EncoderDecoderSpec, EncoderSpec, FilesSpec, ImageDataSpec,
+    LanguageDataSpec, LoraSpec, ModelSpec, StartSpec, TextDataSpec, TrainingSpec,
+    TranslationDataSpec, VitSpec, VloraSpec,
 };
 use crate::spec::precision::Precision;
 
@@ -49,11 +50,17 @@ pub enum Task {
     TextClassification,
     /// Running text: each token is predicted from those before it; cross-entropy in nats a token.
     LanguageModelling,
+    /// A sentence in one language, the same in another; BLEU.
+    Translation,
 }
 
 impl Task {
-    pub const ALL: [Task; 3] =
-        [Task::ImageClassification, Task::TextClassification, Task::LanguageModelling];
+    pub const ALL: [Task; 4] = [
+        Task::ImageClassification,
+        Task::TextClassification,
+        Task::LanguageModelling,
+        Task::Translation,
+    ];
 
     /// As specs write it.
     pub fn name(self) -> &'static str {
@@ -61,6 +68,7 @@ impl Task {
             Task::ImageClassification => "image-classification",
             Task::TextClassification => "text-classification",
             Task::LanguageModelling => "language-modelling",
+            Task::Translation => "translation",
         }
     }
 
@@ -70,6 +78,7 @@ impl Task {
             Task::ImageClassification => &[Architecture::Vit],
             Task::TextClassification => &[Architecture::Encoder],
             Task::LanguageModelling => &[Architecture::Decoder],
+            Task::Translation => &[Architecture::EncoderDecoder],
         }
     }
 }
@@ -81,6 +90,13 @@ pub enum DataSpec {
     Images(ImageDataSpec),
     Text(TextDataSpec),
     Language(LanguageDataSpec),
+    Translation(TranslationDataSpec),
+}
+
+impl From<TranslationDataSpec> for DataSpec {
+    fn from(data: TranslationDataSpec) -> DataSpec {
+        DataSpec::Translation(data)
+    }
 }
 
 impl From<LanguageDataSpec> for DataSpec {
@@ -165,9 +181,16 @@ pub fn read_run<S: FieldsSource>(
         (Task::LanguageModelling, Architecture::Decoder) => {
             source.read::<LanguageDataSpec, DecoderSpec>()?.into()
         }
-        (Task::ImageClassification, Architecture::Encoder | Architecture::Decoder)
-        | (Task::TextClassification, Architecture::Vit | Architecture::Decoder)
-        | (Task::LanguageModelling, Architecture::Vit | Architecture::Encoder) => return Ok(None),
+        (Task::Translation, Architecture::EncoderDecoder) => {
+            source.read::<TranslationDataSpec, EncoderDecoderSpec>()?.into()
+        }
+        (
+            Task::ImageClassification
+            | Task::TextClassification
+            | Task::LanguageModelling
+            | Task::Translation,
+            _,
+        ) => return Ok(None),
     }))
 }
 
@@ -212,6 +235,7 @@ impl DataSpec {
             DataSpec::Images(data) => data.files(),
             DataSpec::Text(data) => data.files(),
             DataSpec::Language(data) => data.files(),
+            DataSpec::Translation(data) => data.files(),
         }
     }
 
@@ -223,6 +247,7 @@ impl DataSpec {
             (DataSpec::Language(data), ModelSpec::Decoder(model)) => {
                 data.normalise(model.positions);
             }
+            (DataSpec::Translation(data), _) => data.normalise(),
             _ => {}
         }
     }
@@ -233,6 +258,7 @@ impl DataSpec {
             DataSpec::Images(_) => false,
             DataSpec::Text(data) => data.trained_tokenizer().is_some(),
             DataSpec::Language(data) => data.makes_tokenizer(),
+            DataSpec::Translation(_) => true,
         }
     }
 
@@ -240,7 +266,7 @@ impl DataSpec {
     pub fn as_images(&self) -> Option<&ImageDataSpec> {
         match self {
             DataSpec::Images(data) => Some(data),
-            DataSpec::Text(_) | DataSpec::Language(_) => None,
+            _ => None,
         }
     }
 
@@ -248,7 +274,15 @@ impl DataSpec {
     pub fn as_text(&self) -> Option<&TextDataSpec> {
         match self {
             DataSpec::Text(data) => Some(data),
-            DataSpec::Images(_) | DataSpec::Language(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The section of translation; None for another task.
+    pub fn as_translation(&self) -> Option<&TranslationDataSpec> {
+        match self {
+            DataSpec::Translation(data) => Some(data),
+            _ => None,
         }
     }
 
@@ -256,7 +290,7 @@ impl DataSpec {
     pub fn as_language(&self) -> Option<&LanguageDataSpec> {
         match self {
             DataSpec::Language(data) => Some(data),
-            DataSpec::Images(_) | DataSpec::Text(_) => None,
+            _ => None,
         }
     }
 }

@@ -75,4 +75,13 @@ pub enum Select {
     Last,
     /// Those of the epoch with the best validation metric, the earliest of equals.
     Best,
+    /// Those of the epoch with the lowest validation loss, the earliest of equals.
+    BestLoss,
+}
+
+impl Select {
+    /// Whether validation chooses an epoch.
+    pub fn is_by_validation(self) -> bool {
+        matches!(self, Select::Best | Select::BestLoss)
+    }
 }

@@ -66,7 +66,14 @@ fn group_of(weight: &LayerWeight) -> Option<VectorGroup> {
 
 /// Which layers use one weight.
 fn sharing(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
-    let depth = model.depth();
+    // Stacks may have different depths.
+    let mut depths: Vec<usize> = model.stacks().iter().map(|stack| stack.depth).collect();
+    depths.dedup();
+    depths.into_iter().try_for_each(|depth| sharing_of(vlora, depth, check))
+}
+
+/// Which layers of a stack of `depth` use one weight.
+fn sharing_of(vlora: &VloraSpec, depth: usize, check: &Check) -> Result<(), SpecError> {
     if let Some(list) = &vlora.layers {
         for (field, given) in [
             ("compound_size", vlora.compound_size.is_some()),

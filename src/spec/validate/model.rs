@@ -2,7 +2,9 @@
 
 use super::check::Check;
 use crate::spec::error::SpecError;
-use crate::spec::schema::{DecoderSpec, EncoderSpec, ModelSpec, VitSpec, whole_hidden};
+use crate::spec::schema::{
+    DecoderSpec, EncoderDecoderSpec, EncoderSpec, ModelSpec, VitSpec, whole_hidden,
+};
 
 /// Beyond these a model is taken for a mistake: no machine holds its attention or its weights.
 const MOST_PATCHES: usize = 16_384;
@@ -14,6 +16,7 @@ pub fn sizes(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
         ModelSpec::Vit(model) => vit(model, check),
         ModelSpec::Encoder(model) => encoder(model, check),
         ModelSpec::Decoder(model) => decoder(model, check),
+        ModelSpec::EncoderDecoder(model) => encoder_decoder(model, check),
     }
 }
 
@@ -61,6 +64,35 @@ fn decoder(model: &DecoderSpec, check: &Check) -> Result<(), SpecError> {
     let rows = model.vocabulary * if tied { 1 } else { 2 } + model.positions;
     transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
     dropout(model.dropout, model.attention_dropout, check)
+}
+
+fn encoder_decoder(model: &EncoderDecoderSpec, check: &Check) -> Result<(), SpecError> {
+    // Padding, the unknown word, and the marks of a sentence's beginning and end.
+    const SPECIAL: usize = 4;
+    for (field, rows) in [
+        ("source_vocabulary", model.source_vocabulary),
+        ("target_vocabulary", model.target_vocabulary),
+    ] {
+        check.between(&format!("model.{field}"), rows, SPECIAL + 1, 1 << 24)?;
+    }
+    check.that(
+        "model.target_vocabulary",
+        !model.shared_embedding || model.target_vocabulary == model.source_vocabulary,
+        "that of model.source_vocabulary, since both languages have one embedding",
+    )?;
+    check.between("model.positions", model.positions, 3, 1 << 16)?;
+    check.between("model.decoder_depth", model.decoder_depth(), 1, 1024)?;
+    let EncoderDecoderSpec { dim, heads, mlp_ratio, norm_eps, tied, .. } = *model;
+    let depth = model.depth.saturating_add(model.decoder_depth().saturating_mul(2));
+    let rows = model.source_vocabulary
+        + model.target_vocabulary * if tied { 1 } else { 2 }
+        + 2 * model.positions;
+    check.between("model.depth", model.depth, 1, 1024)?;
+    let depth = depth.min(1024);
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
+    dropout(model.dropout, model.attention_dropout, check)?;
+    let share = (0.0..1.0).contains(&model.activation_dropout);
+    check.that("model.activation_dropout", share, "a number from 0 to below 1")
 }
 
 /// The shares of values and of attention's weights that training drops.

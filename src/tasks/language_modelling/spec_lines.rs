@@ -9,7 +9,8 @@ const FRACTION: f64 = 0.05;
 /// of images or of labelled texts.
 pub fn spec_lines(dataset: &Dataset) -> Option<Result<String, String>> {
     let contents = dataset.contents;
-    if contents.image_column().is_some() || contents.label_column().is_some() {
+    let has_translations = contents.languages().len() > 1;
+    if has_translations || contents.image_column().is_some() || contents.label_column().is_some() {
         return None;
     }
     let (text, None) = contents.text_columns()? else { return None };

@@ -101,6 +101,52 @@ arms:
 seeds: [0]
 ";
 
+/// The same arms on sentence pairs, in the folder `pairs`.
+const TINY_TRANSLATION: &str = "\
+name: tiny
+task: translation
+data:
+  path: pairs
+  source_column: de
+  target_column: en
+  lowercase: true
+  tokenizer: {train: words, minimum_count: 1}
+  max_tokens: 16
+model:
+  architecture: encoder-decoder
+  source_vocabulary: 40
+  target_vocabulary: 40
+  positions: 16
+  dim: 16
+  depth: 2
+  heads: 2
+  mlp_ratio: 2
+  dropout: 0
+  attention_dropout: 0
+  activation_dropout: 0
+vlora:
+  compound_size: 2
+  rank: 2
+training:
+  epochs: 4
+  batch_size: 16
+  learning_rate: 1.0e-2
+arms:
+  baseline: {method: dense}
+  vlora: {method: vlora}
+seeds: [0]
+";
+
+/// The required fields alone, with the values of experiments/reference-translation.yaml.
+const TRANSLATION: &str = "\
+task: translation
+data: {path: datasets/captions, source_column: de, target_column: en, tokenizer: {train: byte-level-bpe}}
+model: {architecture: encoder-decoder, source_vocabulary: 8192, target_vocabulary: 8192, dim: 128, depth: 4, heads: 4}
+vlora: {compound_size: 4, rank: 8}
+arms: {baseline: {}}
+seeds: [0]
+";
+
 /// The required fields alone, with the values of experiments/reference-language.yaml.
 const LANGUAGE: &str = "\
 task: language-modelling
@@ -153,6 +199,16 @@ impl Spec {
     /// Of [`TINY_LANGUAGE`].
     pub fn tiny_language() -> Spec {
         Spec::of(TINY_LANGUAGE)
+    }
+
+    /// Of [`TINY_TRANSLATION`].
+    pub fn tiny_translation() -> Spec {
+        Spec::of(TINY_TRANSLATION)
+    }
+
+    /// Of [`TRANSLATION`].
+    pub fn translation() -> Spec {
+        Spec::of(TRANSLATION)
     }
 
     /// Of [`LANGUAGE`].

@@ -1,0 +1,102 @@
+//! Reads sentence pairs: from two columns of texts, or from a column of translations (Hugging Face's
+//! `translation` feature, a text for each language).
+
+use sha2::{Digest, Sha256};
+
+use crate::data::load::{OpenSplit, Read, ReadSplit};
+use crate::data::select::Select;
+use crate::data::table::{Table, Values};
+use crate::error::{Fault, Result};
+use crate::spec::{TranslationDataSpec, nearest};
+
+/// The sentence pairs of one split, one for each row that has both sentences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SentencePairs {
+    pub source: Vec<String>,
+    pub target: Vec<String>,
+    /// Number of rows with an empty or missing sentence. They stay, as rows without tokens of their own.
+    pub empty: usize,
+}
+
+/// Reads the pairs of a split.
+pub struct ReadPairs<'a>(pub &'a TranslationDataSpec);
+
+impl ReadSplit for ReadPairs<'_> {
+    type Examples = SentencePairs;
+
+    const EXAMPLE: [&'static str; 2] = ["sentence pair", "sentence pairs"];
+
+    fn read(&mut self, split: &mut OpenSplit) -> Result<Read<SentencePairs>> {
+        let mut pairs = SentencePairs::default();
+        let mut tables = Vec::new();
+        while let Some(table) = split.files.next_table(Select::All)? {
+            let columns = [
+                ("data.source_column", &self.0.source_column),
+                ("data.target_column", &self.0.target_column),
+            ];
+            let [source, target] = columns.map(|(field, name)| sentences(&table, field, name));
+            for (source, target) in source?.into_iter().zip(target?) {
+                let of = |text: Option<String>| text.unwrap_or_default().trim().to_string();
+                let (source, target) = (of(source), of(target));
+                pairs.empty += usize::from(source.is_empty() || target.is_empty());
+                pairs.source.push(source);
+                pairs.target.push(target);
+            }
+            tables.push(table.rows);
+        }
+        let digest = |row: usize| {
+            let (source, target) = (&pairs.source[row], &pairs.target[row]);
+            let mut hash = Sha256::new().chain_update(source).chain_update([0]);
+            hash = hash.chain_update(target);
+            // Empty pairs must not count as duplicates.
+            if source.is_empty() && target.is_empty() {
+                hash = hash.chain_update([split.role as u8]).chain_update(row.to_le_bytes());
+            }
+            let bytes = hash.finalize();
+            bytes.iter().take(16).fold(0u128, |all, byte| all << 8 | u128::from(*byte))
+        };
+        let digests = (0..pairs.source.len()).map(digest).collect();
+        Ok(Read { examples: pairs, digests, classes: split.known.clone(), tables })
+    }
+}
+
+/// The sentences of a column of this name, or of the language of this name in a column of translations.
+/// None for missing ones.
+fn sentences(table: &Table, field: &'static str, name: &str) -> Result<Vec<Option<String>>> {
+    if let Some(column) = table.column(name) {
+        return match &column.values {
+            Values::Text(texts) => Ok(texts.clone()),
+            _ => Err(Fault::new(format!("column `{name}` has the wrong type"))
+                .source(table.file())
+                .found(column.kind())
+                .expected("texts")
+                .help(format!("`{field}` says which column holds the sentences"))
+                .into()),
+        };
+    }
+    let mut known: Vec<&str> = Vec::new();
+    for column in &table.columns {
+        match &column.values {
+            Values::Translation { languages, texts } => {
+                match languages.iter().position(|language| language == name) {
+                    Some(at) => return Ok(texts[at].clone()),
+                    None => known.extend(languages.iter().map(String::as_str)),
+                }
+            }
+            Values::Text(_) => known.push(&column.name),
+            _ => {}
+        }
+    }
+    let fault = Fault::new(format!("there is no column `{name}`"))
+        .source(table.file())
+        .found(match known.is_empty() {
+            true => "no column of texts".to_string(),
+            false => format!("texts in {}", known.join(", ")),
+        })
+        .expected(format!("the column or the language that `{field}` names"));
+    Err(match nearest(name, known) {
+        Some(near) => fault.help(format!("did you mean `{field}: {near}`?")),
+        None => fault,
+    }
+    .into())
+}

@@ -1,0 +1,187 @@
+//! `data` of translation: where sentence pairs come from, their tokens, and how a model's translations are
+//! made and scored.
+
+use serde::{Deserialize, Serialize};
+
+use super::data::{test_split, train_split, validation_split};
+use super::{Duplicates, FilesSpec, SplitSpec};
+
+/// Where sentence pairs come from and what is done to them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TranslationDataSpec {
+    /// A dataset of the Hugging Face Hub, `owner/name` or `owner/name@revision`. Exactly one of
+    /// `hub`, `path` and `embedded` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// A folder with files in the layout of a Hub dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A dataset inside the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<String>,
+    /// The configuration (subset) of a dataset that has several; None is its default or only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// Patterns of the files of the dataset that are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// Names of the columns of CSV and TSV files whose first row is an example; empty where the first
+    /// row names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// The column of the sentences to translate.
+    pub source_column: String,
+    /// The column of their translations.
+    pub target_column: String,
+    /// Name of the training split.
+    #[serde(default = "train_split")]
+    pub train: String,
+    /// None trains without validation.
+    #[serde(default = "validation_split")]
+    pub validation: Option<SplitSpec>,
+    #[serde(default = "test_split")]
+    pub test: SplitSpec,
+    /// About sentence pairs that are in two splits. Published numbers keep them.
+    #[serde(default = "keep")]
+    pub duplicates: Duplicates,
+    /// Whether both languages are converted to lower case, and translations are scored so.
+    #[serde(default)]
+    pub lowercase: bool,
+    pub tokenizer: TranslationTokenizer,
+    /// Training leaves out pairs with a sentence of more tokens. Elsewhere sentences to translate are cut to
+    /// so many.
+    #[serde(default = "max_tokens")]
+    pub max_tokens: usize,
+    /// A training batch has at most so many tokens of each language, padding included, instead of
+    /// `training.batch_size` pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
+    /// How translations are found.
+    #[serde(default)]
+    pub decoding: DecodingSpec,
+}
+
+/// The tokens of both languages. They are trained on the training split.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TranslationTokenizer {
+    pub train: TranslationTokenizerKind,
+    /// Whether both languages have one tokenizer.
+    #[serde(default)]
+    pub joint: bool,
+    /// The most tokens of byte-level BPE, special ones included; None is 8192. Words have as many as there
+    /// are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
+    /// Languages whose words keep their hyphens and apostrophes; in the others a hyphen is a word, and
+    /// `n't` and `'s` are.
+    #[serde(default, skip_serializing_if = "KeepHyphens::is_none")]
+    pub keep_hyphens: KeepHyphens,
+    /// A word must occur so often to be a token; None is 2. The others are unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_count: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TranslationTokenizerKind {
+    /// Whole words and punctuation marks.
+    Words,
+    /// GPT-2's, which knows every text.
+    ByteLevelBpe,
+}
+
+/// Languages whose words keep their hyphens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeepHyphens {
+    #[default]
+    None,
+    Source,
+    Target,
+    Both,
+}
+
+impl KeepHyphens {
+    fn is_none(&self) -> bool {
+        *self == KeepHyphens::None
+    }
+
+    pub fn of_source(self) -> bool {
+        matches!(self, KeepHyphens::Source | KeepHyphens::Both)
+    }
+
+    pub fn of_target(self) -> bool {
+        matches!(self, KeepHyphens::Target | KeepHyphens::Both)
+    }
+}
+
+/// How translations of the test split are found. Those of validation are found greedily.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecodingSpec {
+    /// Hypotheses that are followed at once; 1 is greedy decoding.
+    pub beam: usize,
+    /// Hypotheses are compared by the sum of their log-probabilities over their number of tokens to this
+    /// power.
+    pub length_penalty: f64,
+    /// A translation has at most this many tokens for each token of its source, and `extra_tokens` more.
+    pub length_ratio: f64,
+    pub extra_tokens: usize,
+}
+
+impl Default for DecodingSpec {
+    fn default() -> DecodingSpec {
+        DecodingSpec { beam: 1, length_penalty: 1.0, length_ratio: 2.0, extra_tokens: 10 }
+    }
+}
+
+impl TranslationDataSpec {
+    /// Where the pairs are.
+    pub fn files(&self) -> FilesSpec<'_> {
+        FilesSpec {
+            hub: self.hub.as_deref(),
+            path: self.path.as_deref(),
+            embedded: self.embedded.as_deref(),
+            config: self.config.as_deref(),
+            ignore: &self.ignore,
+            columns: &self.columns,
+            train: &self.train,
+            validation: self.validation.as_ref(),
+            test: Some(&self.test),
+            duplicates: self.duplicates,
+        }
+    }
+
+    /// Fills in the defaults of the tokenizer. Greedy decoding has no length penalty.
+    pub fn normalise(&mut self) {
+        let own = &mut self.tokenizer;
+        match own.train {
+            TranslationTokenizerKind::Words => own.minimum_count = Some(own.minimum_count()),
+            TranslationTokenizerKind::ByteLevelBpe => own.vocabulary = Some(own.vocabulary()),
+        }
+        if self.decoding.beam == 1 {
+            self.decoding.length_penalty = DecodingSpec::default().length_penalty;
+        }
+    }
+}
+
+impl TranslationTokenizer {
+    /// How often a word must occur to be a token.
+    pub fn minimum_count(&self) -> usize {
+        self.minimum_count.unwrap_or(2)
+    }
+
+    /// The most tokens of byte-level BPE.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary.unwrap_or(8192)
+    }
+}
+
+fn keep() -> Duplicates {
+    Duplicates::Keep
+}
+fn max_tokens() -> usize {
+    128
+}

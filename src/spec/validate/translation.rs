@@ -1,0 +1,84 @@
+//! `data` of translation.
+
+use super::check::Check;
+use super::text::columns;
+use crate::spec::error::SpecError;
+use crate::spec::schema::{
+    EncoderDecoderSpec, KeepHyphens, StartHead, StartSpec, TranslationDataSpec,
+    TranslationTokenizerKind,
+};
+
+/// Which tokens both languages become, and how translations are found.
+pub fn translation(
+    data: &TranslationDataSpec,
+    model: &EncoderDecoderSpec,
+    start: Option<&StartSpec>,
+    check: &Check,
+) -> Result<(), SpecError> {
+    let read = [
+        ("data.source_column", Some(&data.source_column)),
+        ("data.target_column", Some(&data.target_column)),
+    ];
+    columns(&data.columns, &read, check)?;
+    let other = "another column than data.source_column";
+    check.that("data.target_column", data.target_column != data.source_column, other)?;
+    if start.is_some_and(|start| start.head == StartHead::New) {
+        return Err(SpecError::new("a translation model has no head that is trained anew")
+            .found("`start.head: new`")
+            .expected("`keep`: the tokens are those that the weights know")
+            .at(check.origin("start.head")));
+    }
+    tokenizer(data, model, check)?;
+    // The marks of a sentence's beginning and end, and a token of its own.
+    check.between("data.max_tokens", data.max_tokens, 3, model.positions)?;
+    if let Some(tokens) = data.batch_tokens {
+        check.between("data.batch_tokens", tokens, data.max_tokens, 1 << 30)?;
+    }
+    let own = &data.decoding;
+    check.between("data.decoding.beam", own.beam, 1, 1000)?;
+    let penalty = own.length_penalty.is_finite() && own.length_penalty >= 0.0;
+    check.that("data.decoding.length_penalty", penalty, "a number, 0 or more")?;
+    let ratio = (0.0..=100.0).contains(&own.length_ratio);
+    check.that("data.decoding.length_ratio", ratio, "a number from 0 to 100")?;
+    check.between("data.decoding.extra_tokens", own.extra_tokens, 1, 1 << 16)
+}
+
+fn tokenizer(
+    data: &TranslationDataSpec,
+    model: &EncoderDecoderSpec,
+    check: &Check,
+) -> Result<(), SpecError> {
+    // The bytes and the special tokens.
+    const LEAST_VOCABULARY: usize = 260;
+    let own = &data.tokenizer;
+    check.that(
+        "model.shared_embedding",
+        own.joint || !model.shared_embedding,
+        "`false`, or one tokenizer for both languages, `data.tokenizer.joint: true`",
+    )?;
+    let one = "`both` or `none`: both languages have one tokenizer";
+    let same = own.keep_hyphens.of_source() == own.keep_hyphens.of_target();
+    check.that("data.tokenizer.keep_hyphens", !own.joint || same, one)?;
+    match own.train {
+        TranslationTokenizerKind::Words => {
+            let none = "none: there are as many words as there are";
+            check.that("data.tokenizer.vocabulary", own.vocabulary.is_none(), none)?;
+            let count = own.minimum_count();
+            check.between("data.tokenizer.minimum_count", count, 1, 1_000_000_000)
+        }
+        TranslationTokenizerKind::ByteLevelBpe => {
+            let none = "none: byte-level BPE knows every word";
+            check.that("data.tokenizer.minimum_count", own.minimum_count.is_none(), none)?;
+            let none = "`none`: byte-level BPE has no words";
+            check.that(
+                "data.tokenizer.keep_hyphens",
+                own.keep_hyphens == KeepHyphens::None,
+                none,
+            )?;
+            let rows = model.source_vocabulary.min(model.target_vocabulary);
+            let least = format!("at least {LEAST_VOCABULARY}, as a trained tokenizer has");
+            check.that("model.target_vocabulary", rows >= LEAST_VOCABULARY, least)?;
+            check.between("data.tokenizer.vocabulary", own.vocabulary(), LEAST_VOCABULARY, rows)
+        }
+    }
+}

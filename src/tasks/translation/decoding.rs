@@ -1,0 +1,383 @@
+//! Finds the translation of a sentence, token by token: greedy decoding and beam search.
+//!
+//! A beam follows several beginnings of a translation at once. After each token those with the highest
+//! probability stay. A beginning that ends with [`END`] is a whole translation. Whole ones are compared by
+//! the sum of their log-probabilities over their number of tokens to the power of the length penalty.
+//! Greedy decoding is a beam of one. The rules are fairseq's: at most `beam` whole translations are found
+//! for a sentence, and one that has reached its limit must end.
+//!
+//! Each sentence is translated by itself: the others of its batch do not change its translation.
+
+use candle_core::{DType, Result, Tensor};
+use rayon::prelude::*;
+
+use crate::data::translation::{BEGIN, END, PADDING};
+use crate::models::encoder_decoder::{Cache, EncoderDecoder, Tokens};
+use crate::spec::DecodingSpec;
+
+/// How translations are found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decoding {
+    /// Beginnings that are followed at once, at least 1.
+    pub beam: usize,
+    pub length_penalty: f64,
+    /// A translation has at most `ratio · n + extra` tokens, n those of the source, and no more than the
+    /// model has positions. All counts include [`END`].
+    pub ratio: f64,
+    pub extra: usize,
+    /// Tokens that the tokenizer knows. Rows of the model beyond it are never chosen.
+    pub known: usize,
+}
+
+impl Decoding {
+    pub fn of(spec: &DecodingSpec, known: usize) -> Decoding {
+        Decoding {
+            beam: spec.beam,
+            length_penalty: spec.length_penalty,
+            ratio: spec.length_ratio,
+            extra: spec.extra_tokens,
+            known,
+        }
+    }
+
+    /// The same with a beam of one.
+    pub fn greedy(self) -> Decoding {
+        Decoding { beam: 1, ..self }
+    }
+
+    /// The most tokens of the translation of a sentence of `source` tokens, [`BEGIN`] among them.
+    fn limit(&self, source: usize, positions: usize) -> usize {
+        let most = self.ratio * source.saturating_sub(1) as f64;
+        (most as usize).saturating_add(self.extra).clamp(1, positions.max(1))
+    }
+}
+
+/// A beginning of a translation.
+#[derive(Clone, Debug, Default)]
+struct Beginning {
+    /// Without [`BEGIN`].
+    tokens: Vec<u32>,
+    /// The sum of the log-probabilities.
+    score: f64,
+}
+
+/// A sentence that is being translated.
+struct Sentence {
+    /// Its place in the batch.
+    index: usize,
+    limit: usize,
+    beginnings: Vec<Beginning>,
+    /// Whole translations with what they are compared by.
+    whole: Vec<(Vec<u32>, f64)>,
+}
+
+/// The translations of sentences, without special tokens, in the order of the sentences.
+pub fn translate(
+    model: &EncoderDecoder,
+    source: &Tokens,
+    decoding: &Decoding,
+) -> Result<Vec<Vec<u32>>> {
+    let device = source.ids.device().clone();
+    let mut memory = model.memory(source)?;
+    let mut cache = Cache::default();
+    let mut open: Vec<Sentence> = source
+        .lengths
+        .iter()
+        .enumerate()
+        .map(|(index, length)| Sentence {
+            index,
+            limit: decoding.limit(*length, model.positions()),
+            beginnings: vec![Beginning::default()],
+            whole: Vec::new(),
+        })
+        .collect();
+    let mut translations = vec![Vec::new(); open.len()];
+    for step in 0.. {
+        let last = |b: &Beginning| b.tokens.last().copied().unwrap_or(BEGIN);
+        let ids: Vec<u32> = open.iter().flat_map(|s| s.beginnings.iter().map(last)).collect();
+        let rows = ids.len();
+        let logits =
+            model.next(&Tensor::from_vec(ids, (rows, 1), &device)?, &memory, &mut cache)?;
+        let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        // For each sentence, the rows of the beginnings that stay.
+        let mut first = 0;
+        let places: Vec<usize> = open
+            .iter()
+            .map(|sentence| {
+                first += sentence.beginnings.len();
+                first - sentence.beginnings.len()
+            })
+            .collect();
+        let stay: Vec<Vec<usize>> = open
+            .par_iter_mut()
+            .zip(&places)
+            .map(|(sentence, first)| {
+                let rows = &logits[*first..first + sentence.beginnings.len()];
+                sentence.advance(rows, step, decoding)
+            })
+            .collect();
+        let mut kept: Vec<u32> = Vec::new();
+        let mut still_open = Vec::new();
+        for ((sentence, first), stay) in open.into_iter().zip(&places).zip(stay) {
+            if stay.is_empty() {
+                let index = sentence.index;
+                translations[index] = sentence.best();
+                continue;
+            }
+            kept.extend(stay.into_iter().map(|row| (first + row) as u32));
+            still_open.push(sentence);
+        }
+        open = still_open;
+        if open.is_empty() {
+            break;
+        }
+        if kept.len() != rows || kept.iter().zip(0..).any(|(row, place)| *row != place) {
+            cache.select(&kept, &device)?;
+            memory = memory.select(&kept)?;
+        }
+    }
+    Ok(translations)
+}
+
+/// A way to continue a beginning by a token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Candidate {
+    score: f64,
+    beginning: usize,
+    token: u32,
+}
+
+impl Candidate {
+    /// By falling score; equal ones by their places, so that the order is always the same.
+    fn order(&self, other: &Candidate) -> std::cmp::Ordering {
+        let places = (self.beginning, self.token).cmp(&(other.beginning, other.token));
+        other.score.total_cmp(&self.score).then(places)
+    }
+}
+
+impl Sentence {
+    /// Continues the beginnings by a token, by the logits of each. Returns the beginnings that the new ones
+    /// continue; none if the sentence is done.
+    fn advance(&mut self, logits: &[Vec<f32>], step: usize, decoding: &Decoding) -> Vec<usize> {
+        let must_end = step + 1 >= self.limit;
+        let wanted = 2 * decoding.beam;
+        let mut best: Vec<Candidate> = Vec::new();
+        for (beginning, logits) in logits.iter().enumerate() {
+            let known = &logits[..decoding.known.min(logits.len())];
+            let sum = log_sum(known);
+            let score = |token: u32| {
+                self.beginnings[beginning].score + f64::from(known[token as usize]) - sum
+            };
+            if must_end {
+                best.push(Candidate { score: score(END), beginning, token: END });
+                continue;
+            }
+            let tokens = (0..known.len() as u32).filter(|t| *t != PADDING && *t != BEGIN);
+            best.extend(tokens.map(|token| Candidate { score: score(token), beginning, token }));
+            // Only the best are needed.
+            if best.len() > wanted {
+                best.select_nth_unstable_by(wanted - 1, Candidate::order);
+                best.truncate(wanted);
+            }
+        }
+        best.sort_unstable_by(Candidate::order);
+        let (mut next, mut stay) = (Vec::new(), Vec::new());
+        for (place, candidate) in best.into_iter().enumerate() {
+            let before = &self.beginnings[candidate.beginning];
+            if candidate.token == END {
+                // A translation that ends counts only if it is among the best.
+                if place < decoding.beam && self.whole.len() < decoding.beam {
+                    let tokens = (before.tokens.len() + 1) as f64;
+                    let score = candidate.score / tokens.powf(decoding.length_penalty);
+                    self.whole.push((before.tokens.clone(), score));
+                }
+            } else if next.len() < decoding.beam {
+                let tokens = [&before.tokens[..], &[candidate.token]].concat();
+                next.push(Beginning { tokens, score: candidate.score });
+                stay.push(candidate.beginning);
+            }
+        }
+        self.beginnings = next;
+        if must_end || self.whole.len() >= decoding.beam { Vec::new() } else { stay }
+    }
+
+    /// The whole translation that compares best, the first of equal ones.
+    fn best(self) -> Vec<u32> {
+        let better = |a: (Vec<u32>, f64), b: (Vec<u32>, f64)| if b.1 > a.1 { b } else { a };
+        self.whole.into_iter().reduce(better).map(|(tokens, _)| tokens).unwrap_or_default()
+    }
+}
+
+/// ln Σ exp of values.
+fn log_sum(values: &[f32]) -> f64 {
+    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = values.iter().map(|value| f64::from((value - most).exp())).sum();
+    f64::from(most) + sum.ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::models::encoder_decoder::Tokens;
+    use crate::nn::{Mode, ParameterStore};
+    use crate::random::{Purpose, Stream};
+    use crate::spec::EncoderDecoderSpec;
+
+    const WORDS: usize = 9;
+
+    /// A small random model. Large embeddings make its answers differ.
+    fn model(seed: u64) -> EncoderDecoder {
+        let text = format!(
+            r#"{{"architecture": "encoder-decoder", "source_vocabulary": 11,
+                "target_vocabulary": {WORDS}, "positions": 16, "dim": 8, "depth": 1, "heads": 2}}"#
+        );
+        let spec: EncoderDecoderSpec = serde_json::from_str(&text).unwrap();
+        let mut store = ParameterStore::new(seed, Device::Cpu);
+        EncoderDecoder::new(&spec, None, None, &mut store).unwrap()
+    }
+
+    fn sentences(seed: u64, n: usize) -> Vec<Vec<u32>> {
+        let mut stream = Stream::new(seed, Purpose::Noise, "sentences");
+        (0..n).map(|_| (0..2 + stream.below(5)).map(|_| 2 + stream.below(9)).collect()).collect()
+    }
+
+    fn batch(sentences: &[Vec<u32>]) -> Tokens {
+        let rows: Vec<&[u32]> = sentences.iter().map(Vec::as_slice).collect();
+        super::super::batches::padded(&rows, &Device::Cpu).unwrap()
+    }
+
+    /// The log-probabilities of the token after `tokens`, from the whole model without a cache.
+    fn log_probabilities(model: &EncoderDecoder, source: &[u32], tokens: &[u32]) -> Vec<f64> {
+        let beginning = [&[BEGIN], tokens].concat();
+        let (source, target) = (batch(&[source.to_vec()]), batch(&[beginning]));
+        let logits = model.forward(&source, &target, Mode::Evaluation).unwrap();
+        let logits = logits.tensor().to_vec2::<f32>().unwrap().pop().unwrap();
+        let sum = log_sum(&logits);
+        logits.into_iter().map(|value| f64::from(value) - sum).collect()
+    }
+
+    /// Beam search written down plainly: all continuations of all beginnings, sorted as a whole.
+    fn plain(model: &EncoderDecoder, source: &[u32], decoding: &Decoding) -> Vec<u32> {
+        let limit = decoding.limit(source.len(), model.positions());
+        let mut beginnings: Vec<(Vec<u32>, f64)> = vec![(Vec::new(), 0.0)];
+        let mut whole: Vec<(Vec<u32>, f64)> = Vec::new();
+        for step in 1..=limit {
+            let mut all: Vec<(Vec<u32>, f64)> = Vec::new();
+            for (tokens, score) in &beginnings {
+                let next = log_probabilities(model, source, tokens);
+                for token in 0..WORDS as u32 {
+                    let is_allowed =
+                        token == END || (step < limit && token != PADDING && token != BEGIN);
+                    if is_allowed {
+                        all.push(([&tokens[..], &[token]].concat(), score + next[token as usize]));
+                    }
+                }
+            }
+            all.sort_by(|a, b| b.1.total_cmp(&a.1));
+            all.truncate(2 * decoding.beam);
+            beginnings.clear();
+            for (place, (mut tokens, score)) in all.into_iter().enumerate() {
+                let compared = score / (tokens.len() as f64).powf(decoding.length_penalty);
+                if tokens.last() != Some(&END) {
+                    if beginnings.len() < decoding.beam {
+                        beginnings.push((tokens, score));
+                    }
+                } else if place < decoding.beam && whole.len() < decoding.beam {
+                    tokens.pop();
+                    whole.push((tokens, compared));
+                }
+            }
+            if whole.len() == decoding.beam {
+                break;
+            }
+        }
+        let best = whole.iter().map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max);
+        whole.into_iter().find(|(_, score)| *score == best).unwrap().0
+    }
+
+    fn decoding(beam: usize, length_penalty: f64) -> Decoding {
+        Decoding { beam, length_penalty, ratio: 1.0, extra: 4, known: WORDS }
+    }
+
+    #[test]
+    fn translations_equal_those_of_a_plain_search() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for seed in 0..6 {
+            let (model, sentences) = (model(seed), sentences(seed, 4));
+            for beam in 1..=5 {
+                for penalty in [0.0, 0.6, 1.0, 2.0] {
+                    let decoding = decoding(beam, penalty);
+                    let found = translate(&model, &batch(&sentences), &decoding).unwrap();
+                    for (sentence, found) in sentences.iter().zip(&found) {
+                        let want = plain(&model, sentence, &decoding);
+                        assert_eq!(*found, want, "beam {beam}, penalty {penalty}, seed {seed}");
+                        lengths.insert(found.len());
+                    }
+                }
+            }
+        }
+        // Some translations end by themselves, some at their limit.
+        assert!(lengths.len() > 2, "{lengths:?}");
+    }
+
+    /// Greedy decoding takes the most probable token each time.
+    #[test]
+    fn a_beam_of_one_is_greedy() {
+        let (model, sentences) = (model(3), sentences(7, 5));
+        let decoding = decoding(1, 1.0);
+        let found = translate(&model, &batch(&sentences), &decoding).unwrap();
+        for (sentence, found) in sentences.iter().zip(found) {
+            let mut tokens: Vec<u32> = Vec::new();
+            while tokens.len() + 1 < decoding.limit(sentence.len(), 16) {
+                let next = log_probabilities(&model, sentence, &tokens);
+                let allowed = (0..WORDS as u32).filter(|t| *t != PADDING && *t != BEGIN);
+                let best = allowed.max_by(|a, b| next[*a as usize].total_cmp(&next[*b as usize]));
+                match best.unwrap() {
+                    END => break,
+                    token => tokens.push(token),
+                }
+            }
+            assert_eq!(found, tokens);
+        }
+    }
+
+    #[test]
+    fn a_translation_does_not_depend_on_its_batch() {
+        let (model, sentences) = (model(1), sentences(2, 12));
+        for beam in [1, 4] {
+            let decoding = decoding(beam, 1.0);
+            let together = translate(&model, &batch(&sentences), &decoding).unwrap();
+            for size in [1, 5] {
+                let parts = sentences.chunks(size);
+                let apart = parts.map(|part| translate(&model, &batch(part), &decoding).unwrap());
+                assert_eq!(apart.collect::<Vec<_>>().concat(), together);
+            }
+            let mut reversed = sentences.clone();
+            reversed.reverse();
+            let mut found = translate(&model, &batch(&reversed), &decoding).unwrap();
+            found.reverse();
+            assert_eq!(found, together);
+        }
+    }
+
+    /// Words that the tokenizer does not know are never chosen, and no translation is longer than it may be.
+    #[test]
+    fn limits_hold() {
+        let (model, sentences) = (model(2), sentences(4, 6));
+        for (ratio, extra, known) in [(0.0, 1, WORDS), (0.5, 2, 6), (9.0, 90, WORDS)] {
+            let decoding = Decoding { beam: 3, length_penalty: 1.0, ratio, extra, known };
+            let found = translate(&model, &batch(&sentences), &decoding).unwrap();
+            for (sentence, found) in sentences.iter().zip(found) {
+                let limit = decoding.limit(sentence.len(), 16);
+                assert!(found.len() < limit, "{found:?}");
+                assert!(
+                    found
+                        .iter()
+                        .all(|token| (*token as usize) < known && *token > END || *token == 1)
+                );
+            }
+        }
+    }
+}

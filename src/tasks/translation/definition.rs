@@ -1,0 +1,117 @@
+//! Facts about translation that need no data.
+
+use super::data::{model, section};
+use super::notes;
+use super::outcome::{METRICS, assess};
+use super::spec_lines::spec_lines;
+use crate::error::Result;
+use crate::models::{Cost, cost};
+use crate::results::{
+    Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
+};
+use crate::spec::{DataSpec, DecodingSpec, RunSpec, flatten};
+use crate::tasks::definition::Definition;
+use crate::tasks::spec_lines::Dataset;
+
+/// The definition.
+pub const DEFINITION: SentencePairs = SentencePairs;
+
+/// Translation.
+pub struct SentencePairs;
+
+impl Evidence for SentencePairs {
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    /// Predicted tokens, those of the target language.
+    fn work_unit(&self) -> WorkUnit {
+        WorkUnit { singular: "token", plural: "tokens" }
+    }
+
+    fn assess(&self, run: &RunFolder) -> Result<Assessment> {
+        assess(run)
+    }
+
+    fn setting(&self, spec: &RunSpec, _: Option<&Provenance>) -> Setting {
+        notes::setting(spec)
+    }
+
+    fn start_notes(&self, _: &TaskFields, _: bool) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn memory_note(&self) -> &'static str {
+        "tokenised sentences included"
+    }
+}
+
+impl Definition for SentencePairs {
+    /// The data section without its decoding, and the model's fields that the sentences must fit.
+    fn data_key(&self, spec: &RunSpec) -> String {
+        let data = crate::spec::TranslationDataSpec {
+            decoding: DecodingSpec::default(),
+            batch_tokens: None,
+            ..section(spec).clone()
+        };
+        let m = model(spec);
+        format!(
+            "{:?} {} {} {}",
+            flatten(&data),
+            m.source_vocabulary,
+            m.target_vocabulary,
+            m.positions
+        )
+    }
+
+    /// Sentences are transferred batch by batch, so a device holds none.
+    fn example_bytes(&self, _: &RunSpec) -> usize {
+        0
+    }
+
+    fn cost(&self, spec: &RunSpec) -> Cost {
+        // FLOPs for a predicted token, as an average over a pair of the maximum lengths.
+        let tokens = self.tokens(spec);
+        let cost = cost(spec);
+        Cost {
+            forward_flops: cost.forward_flops / tokens as f64,
+            training_flops: cost.training_flops / tokens as f64,
+            ..cost
+        }
+    }
+
+    fn tokens(&self, spec: &RunSpec) -> usize {
+        section(spec).max_tokens
+    }
+
+    fn batch_text(&self, spec: &RunSpec) -> String {
+        let tokens = self.tokens(spec);
+        match section(spec).batch_tokens {
+            Some(most) => format!("sentence pairs of {most} tokens a language"),
+            None => {
+                format!("{} sentence pairs of up to {tokens} tokens", spec.training.batch_size)
+            }
+        }
+    }
+
+    fn synthetic_note(&self) -> &'static str {
+        "synthetic sentences"
+    }
+
+    /// Which pairs make a batch of training does not matter.
+    fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
+        let mut data = data.clone();
+        if let DataSpec::Translation(own) = &mut data {
+            own.batch_tokens = None;
+        }
+        data
+    }
+
+    fn spec_lines(&self, dataset: &Dataset) -> Option<std::result::Result<String, String>> {
+        spec_lines(dataset)
+    }
+
+    fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {
+        Some(model(spec).target_vocabulary)
+    }
+}

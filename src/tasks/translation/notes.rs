@@ -1,0 +1,90 @@
+//! Notes on sentences and translations, for tables and evaluations.
+
+use super::data::{model, section};
+use super::outcome::Schemes;
+use crate::results::Setting;
+use crate::spec::{
+    EncoderDecoderSpec, FinalNorm, MlpActivation, NormPlacement, PositionKind, RunSpec,
+    TranslationTokenizerKind,
+};
+
+/// Describes the model, its sentences, and how translations are found and scored.
+pub fn setting(spec: &RunSpec) -> Setting {
+    let data = section(spec);
+    let own = &data.tokenizer;
+    let languages = if own.joint { "one tokenizer for both languages" } else { "a tokenizer each" };
+    let tokens = match own.train {
+        TranslationTokenizerKind::Words => {
+            format!("whole words that occur at least {} times", own.minimum_count())
+        }
+        TranslationTokenizerKind::ByteLevelBpe => "byte-level BPE".to_string(),
+    };
+    let case = if data.lowercase { ", lower-cased" } else { "" };
+    let signatures = Schemes::of(spec).signatures().map(|(name, text)| format!("{name} {text}"));
+    Setting {
+        model: architecture(model(spec)),
+        inputs: format!(
+            "sentences of up to {} tokens{case}: {tokens} of the training split ({languages}); {}; \
+             signatures: {}",
+            data.max_tokens,
+            decoding(spec),
+            signatures.join(", ")
+        ),
+        augmentation: None,
+    }
+}
+
+/// How translations of the test are found.
+pub fn decoding(spec: &RunSpec) -> String {
+    let own = &section(spec).decoding;
+    let most = format!(
+        "at most {} tokens for each of the source and {} more",
+        own.length_ratio, own.extra_tokens
+    );
+    match own.beam {
+        1 => format!("translated greedily, {most}"),
+        beam => format!(
+            "translated by a beam of {beam}, length penalty {}, {most}; validation greedily",
+            own.length_penalty
+        ),
+    }
+}
+
+fn architecture(m: &EncoderDecoderSpec) -> String {
+    let activation = match m.activation {
+        MlpActivation::Gelu => "GELU",
+        MlpActivation::GeluTanh => "GELU approximated by tanh",
+        MlpActivation::Relu => "ReLU",
+    };
+    let norm = match m.norm {
+        NormPlacement::Post => "post-norm",
+        NormPlacement::Pre => "pre-norm",
+    };
+    let last = match m.final_norm {
+        FinalNorm::Both => "a norm behind both stacks",
+        FinalNorm::Decoder => "a norm behind the decoder",
+        FinalNorm::None => "no norm behind the stacks",
+    };
+    let positions = match m.position_embedding {
+        PositionKind::Learned => "learned",
+        PositionKind::Sinusoidal => "sinusoidal",
+    };
+    let shared = if m.shared_embedding { "one embedding" } else { "an embedding each" };
+    let tied = if m.tied { "tied to" } else { "beside" };
+    format!(
+        "encoder-decoder of width {}, depth {} + {}, {} heads, MLP ratio {}, {activation}, {norm}, {last}, \
+         {} {positions} positions, {} and {} words ({shared}), an output layer {tied} the target's words, \
+         dropout {} (attention {}, MLP {})",
+        m.dim,
+        m.depth,
+        m.decoder_depth(),
+        m.heads,
+        m.mlp_ratio,
+        m.positions,
+        m.source_vocabulary,
+        m.target_vocabulary,
+        m.dropout,
+        m.attention_dropout,
+        m.activation_dropout
+    )
+}

@@ -1,0 +1,45 @@
+//! Checks start weights that were trained on other sentences: their tokens must be those of the data.
+
+use super::data::Data;
+use crate::data::text::TOKENIZER;
+use crate::data::translation::PairTokenizers;
+use crate::error::{Fault, Result};
+use crate::results::TaskFields;
+use crate::spec::RunSpec;
+use crate::tasks::start::{Base, Settled};
+
+/// Settles a run on sentence pairs. Errors if the start weights were trained with other tokenizers.
+pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
+    let spec = spec.clone();
+    let (Some(base), Some(_)) = (base, &spec.start) else {
+        return Ok(Settled::from_seed(spec, TaskFields::default()));
+    };
+    let own = data.0.tokenizers.as_ref().map(PairTokenizers::json);
+    let (theirs, name) = match &base {
+        Base::Checkpoint(loaded) => {
+            let beside = loaded.path.with_file_name(TOKENIZER).display().to_string();
+            (loaded.tokenizer.as_deref().map(String::from_utf8_lossy), beside)
+        }
+        Base::Arm { data: other, .. } => {
+            let json = other.0.tokenizers.as_ref().map(|own| own.json().into());
+            (json, "the tokenizers of the arm that it starts from".to_string())
+        }
+    };
+    if let (Some(own), Some(theirs)) = (own, &theirs)
+        && own != theirs
+    {
+        return Err(Fault::new("the weights to start from were trained with other tokenizers")
+            .within("data.tokenizer")
+            .found("those of this run's training split")
+            .expected(name)
+            .help("give all runs the same `data`, so that their tokens are the same")
+            .into());
+    }
+    let note = theirs.is_none().then(|| {
+        "Its tokenizers are not compared with those of the weights, since none lie beside them."
+            .to_string()
+    });
+    let started = Some(base.started(&spec, TaskFields::default()));
+    let (fields, identity) = (TaskFields::default(), String::new());
+    Ok(Settled { spec, fields, started, note, identity })
+}

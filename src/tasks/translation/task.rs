@@ -1,0 +1,147 @@
+//! The loss of a batch of sentence pairs, and the translations of their sources.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::batches::{PairBatch, PairBatches};
+use super::data::{Data, section};
+use super::decoding::{Decoding, translate};
+use super::outcome::{METRICS, Outcome, Reference, Schemes, scores};
+use crate::data::translation::PairTokenizers;
+use crate::models::encoder_decoder::EncoderDecoder;
+use crate::nn::{Mode, StepKey, Variable, ops};
+use crate::results::{Metric, Scores};
+use crate::spec::RunSpec;
+use crate::tasks::blueprint::Blueprint;
+use crate::tasks::data_set::{BatchPlan, Split};
+use crate::tasks::task::Task;
+
+pub struct Translation<'a> {
+    batches: PairBatches<'a>,
+    tokenizers: Option<&'a PairTokenizers>,
+    label_smoothing: f64,
+    decoding: Decoding,
+    schemes: Schemes,
+}
+
+/// The loss of each predicted token of a batch, and the translations of its sources.
+pub struct Answers {
+    /// \[tokens\] float32, on the device.
+    losses: Tensor,
+    /// None where only the loss is measured.
+    translations: Option<Vec<Vec<u32>>>,
+}
+
+impl<'a> Translation<'a> {
+    pub fn new(data: &'a Data, spec: &RunSpec, seed: u64, device: Device) -> Self {
+        let tokenizers = data.0.tokenizers.as_ref();
+        let rows = spec.model.classes();
+        let known = tokenizers.map_or(rows, |own| own.target.rows());
+        Translation {
+            batches: PairBatches::new(data, spec, seed, device),
+            tokenizers,
+            label_smoothing: spec.training.label_smoothing,
+            decoding: Decoding::of(&section(spec).decoding, known),
+            schemes: Schemes::of(spec),
+        }
+    }
+
+    /// The model of a run.
+    pub fn blueprint(spec: &RunSpec) -> Blueprint<'_, EncoderDecoder> {
+        Blueprint::of_run(spec, EncoderDecoder::of)
+    }
+}
+
+/// The cross-entropy of every predicted token of a batch, \[tokens\] float32, on the device.
+fn losses(logits: &Variable, batch: &PairBatch) -> Result<Tensor> {
+    ops::cross_entropy(logits, &batch.labels, 0.0)?.tensor().to_dtype(DType::F32)
+}
+
+impl<'a> Task for Translation<'a> {
+    type Data = PairBatches<'a>;
+    type Model = EncoderDecoder;
+    type Answers = Answers;
+    type Outcome = Outcome;
+
+    fn data(&self) -> &PairBatches<'a> {
+        &self.batches
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn loss(&self, model: &EncoderDecoder, key: StepKey, batch: &PairBatch) -> Result<Variable> {
+        let logits = model.forward(&batch.source, &batch.target, Mode::Training(key))?;
+        ops::mean(&ops::cross_entropy(&logits, &batch.labels, self.label_smoothing)?)
+    }
+
+    /// Validation decodes greedily, whatever the beam of the test is.
+    fn answer(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Answers> {
+        let logits = model.forward(&batch.source, &batch.target, Mode::Evaluation)?;
+        let decoding = match batch.split {
+            Split::Test => self.decoding,
+            Split::Train | Split::Validation => self.decoding.greedy(),
+        };
+        let translations = Some(translate(model, &batch.source, &decoding)?);
+        Ok(Answers { losses: losses(&logits, batch)?, translations })
+    }
+
+    /// The losses alone: a translation needs the whole decoder.
+    fn answers_by_layer(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Vec<Answers>> {
+        model.readouts(&batch.source, &batch.target, |logits| {
+            Ok(Answers { losses: losses(logits, batch)?, translations: None })
+        })
+    }
+
+    fn outcomes(
+        &self,
+        split: Split,
+        batches: &[BatchPlan],
+        answers: Vec<Answers>,
+    ) -> Result<Vec<Outcome>> {
+        let pairs = self.batches.split(split);
+        let (losses, translations): (Vec<Tensor>, Vec<_>) =
+            answers.into_iter().map(|own| (own.losses, own.translations)).unzip();
+        let losses = Tensor::cat(&losses, 0)?.to_vec1::<f32>()?;
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; pairs.len()];
+        let mut next = 0;
+        for (batch, translations) in batches.iter().zip(translations) {
+            let mut translations = translations.map(Vec::into_iter);
+            for pair in &batch.examples {
+                let (_, tokens) = pairs.lengths(*pair);
+                let own = &losses[next..next + tokens];
+                next += tokens;
+                let of = |texts: &'_ [String]| texts.get(*pair).cloned().unwrap_or_default();
+                let (source, reference) = (of(&pairs.texts.source), of(&pairs.texts.target));
+                let reference = Reference {
+                    sentence: *pair,
+                    source: &source,
+                    reference: &reference,
+                    in_words: &of(&pairs.in_words),
+                    tokens,
+                    loss: own.iter().map(|loss| f64::from(*loss)).sum(),
+                };
+                let hypothesis = match translations.as_mut().map(Iterator::next) {
+                    Some(Some(ids)) => Some(self.text(&ids)?),
+                    Some(None) | None => None,
+                };
+                outcomes[*pair] = Some(reference.outcome(hypothesis, &self.schemes));
+            }
+        }
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+
+    fn scores(&self, outcomes: &[Outcome]) -> Scores {
+        scores(outcomes, &self.schemes)
+    }
+}
+
+impl Translation<'_> {
+    /// The text of a translation. Random data have no words.
+    fn text(&self, ids: &[u32]) -> Result<String> {
+        match self.tokenizers {
+            Some(own) => own.target.text(ids).map_err(candle_core::Error::wrap),
+            None => Ok(String::new()),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The encoder-decoder against PyTorch: `scripts/reference/make_encoder_decoder_fixtures.py` made the
+//! fixtures.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use vlora::models::encoder_decoder::{Cache, EncoderDecoder, Tokens};
+use vlora::nn::{Constants, Frozen, Mode, ParameterStore, StepKey, Variable, ops};
+use vlora::spec::{EncoderDecoderSpec, TrainingSpec, VloraSpec};
+use vlora::train::AdamW;
+
+use crate::common::compare::{largest, relative};
+use crate::common::pytorch::Fixture;
+
+const ALL: [&str; 8] = [
+    "post",
+    "pre",
+    "uneven",
+    "decoder-norm",
+    "vlora-base",
+    "vlora-base-detach",
+    "vlora-previous",
+    "vlora-all",
+];
+
+fn fixture(name: &str) -> Fixture {
+    Fixture::named(&format!("encoder_decoder/{name}.safetensors"))
+}
+
+fn spec(fixture: &Fixture) -> EncoderDecoderSpec {
+    serde_json::from_str(&fixture.metadata["model"]).unwrap()
+}
+
+fn vlora(fixture: &Fixture) -> Option<VloraSpec> {
+    fixture.metadata.get("vlora").map(|text| serde_json::from_str(text).unwrap())
+}
+
+fn model(fixture: &Fixture) -> EncoderDecoder {
+    let weights = fixture.group("weight.");
+    let (spec, vlora) = (spec(fixture), vlora(fixture));
+    EncoderDecoder::new(&spec, vlora.as_ref(), None, &mut Constants(&weights)).unwrap()
+}
+
+/// A model to be trained. `load` refuses a missing, extra or misshapen name.
+fn trained(fixture: &Fixture) -> (ParameterStore, EncoderDecoder) {
+    let (spec, vlora) = (spec(fixture), vlora(fixture));
+    let mut store = ParameterStore::new(0, Device::Cpu);
+    let model = EncoderDecoder::new(&spec, vlora.as_ref(), None, &mut store).unwrap();
+    store.load(&fixture.group("weight.")).unwrap();
+    (store, model)
+}
+
+fn lengths(fixture: &Fixture, name: &str) -> Vec<usize> {
+    let lengths = fixture.numbers(&format!("{name}_lengths")).to_vec1::<u32>().unwrap();
+    lengths.into_iter().map(|length| length as usize).collect()
+}
+
+fn tokens(fixture: &Fixture, name: &str) -> Tokens {
+    Tokens { ids: fixture.numbers(name), types: None, lengths: lengths(fixture, name) }
+}
+
+fn forward(fixture: &Fixture, model: &EncoderDecoder, mode: Mode) -> Variable {
+    model.forward(&tokens(fixture, "source"), &tokens(fixture, "target"), mode).unwrap()
+}
+
+/// The labels of valid positions, one sentence after another.
+fn labels(fixture: &Fixture) -> Tensor {
+    let all = fixture.numbers("labels").to_vec2::<u32>().unwrap();
+    let valid = all.iter().zip(lengths(fixture, "target")).flat_map(|(row, n)| row[..n].to_vec());
+    Tensor::new(valid.collect::<Vec<_>>(), &Device::Cpu).unwrap()
+}
+
+fn loss(fixture: &Fixture, logits: &Variable, smoothing: f64) -> Variable {
+    ops::mean(&ops::cross_entropy(logits, &labels(fixture), smoothing).unwrap()).unwrap()
+}
+
+fn key(step: u64) -> Mode {
+    Mode::Training(StepKey { seed: 3, step, part: 0 })
+}
+
+/// Logits and loss within 1e-5, every gradient within 1e-4. `--nocapture` shows the differences.
+#[test]
+fn logits_and_gradients_equal_pytorch() {
+    for name in ALL {
+        let fixture = fixture(name);
+        let (store, model) = trained(&fixture);
+        let logits = forward(&fixture, &model, key(0));
+        let in_logits = relative(logits.tensor(), &fixture.tensors["logits"]);
+        assert!(in_logits < 1e-5, "{name}: logits differ by {in_logits:e}");
+        // Without a graph.
+        let (spec, vlora) = (spec(&fixture), vlora(&fixture));
+        let frozen = EncoderDecoder::new(&spec, vlora.as_ref(), None, &mut Frozen(&store)).unwrap();
+        let frozen = forward(&fixture, &frozen, Mode::Evaluation);
+        assert!(relative(frozen.tensor(), &fixture.tensors["logits"]) < 1e-5, "{name}");
+
+        let smoothed = loss(&fixture, &logits, 0.1);
+        assert!(relative(smoothed.tensor(), &fixture.tensors["smoothed_loss"]) < 1e-5, "{name}");
+        let loss = loss(&fixture, &logits, 0.0);
+        assert!(relative(loss.tensor(), &fixture.tensors["loss"]) < 1e-5, "{name}: the loss");
+        let gradients = loss.backward(1.0).unwrap();
+        let wanted = fixture.group("grad.");
+        // How far PyTorch's float32 gradients are from the exact ones: where terms cancel, that is more than
+        // the tolerance. Those of the keys' biases are zero; both sides have what rounding leaves of terms as
+        // large as other gradients.
+        let greatest = wanted.values().map(largest).fold(0.0, f64::max);
+        let rounding: BTreeMap<String, f64> =
+            serde_json::from_str(&fixture.metadata["rounding"]).unwrap();
+        let mut in_gradients = 0f64;
+        for p in store.parameters() {
+            let (got, want) = (gradients.get(&p.value).unwrap(), &wanted[&p.name]);
+            let error = largest(&(got - want).unwrap());
+            let allowed = (1e-4 * largest(want)).max(4.0 * rounding[&p.name]);
+            let allowed = allowed.max(f64::from(f32::EPSILON) * greatest);
+            in_gradients = in_gradients.max(1e-4 * error / allowed);
+            assert!(error < allowed, "{name}: the gradient of {} differs by {error:e}", p.name);
+        }
+        assert_eq!(store.parameters().len(), wanted.len());
+        println!("{name}: logits {in_logits:.0e}, gradients {in_gradients:.0e}");
+    }
+}
+
+/// The loss before each step and every weight after the last one, within 1e-3.
+#[test]
+fn ten_steps_of_adamw_equal_pytorch() {
+    for name in ALL {
+        let fixture = fixture(name);
+        let (store, model) = trained(&fixture);
+        let training: TrainingSpec = serde_json::from_str(&fixture.metadata["training"]).unwrap();
+        let mut adamw = AdamW::new(&training, &store).unwrap();
+        let decayed: Vec<String> = serde_json::from_str(&fixture.metadata["decayed"]).unwrap();
+        for p in store.parameters() {
+            assert_eq!(p.role.decays(), decayed.contains(&p.name), "{name}: {}", p.name);
+        }
+        let losses = fixture.tensors["losses"].to_dtype(DType::F64).unwrap();
+        let losses: Vec<f64> = losses.to_vec1().unwrap();
+        assert_eq!(losses.len(), 10);
+        for (step, want) in losses.iter().enumerate() {
+            let loss = loss(&fixture, &forward(&fixture, &model, key(step as u64)), 0.0);
+            let error = (f64::from(loss.tensor().to_scalar::<f32>().unwrap()) - want).abs();
+            assert!(error < 1e-3, "{name}: the loss before step {step} differs by {error:e}");
+            let mut found = loss.backward(1.0).unwrap();
+            let of = |p: &vlora::nn::Parameter| (p.name.clone(), found.remove(&p.value).unwrap());
+            let gradients: BTreeMap<_, _> = store.trained().map(of).collect();
+            adamw.update(&store, &gradients, training.learning_rate, training.clip_norm).unwrap();
+        }
+        let wanted = fixture.group("after.");
+        assert_eq!(wanted.len(), store.parameters().len());
+        for p in store.parameters() {
+            let error = relative(p.var.as_tensor(), &wanted[&p.name]);
+            assert!(error < 1e-3, "{name}: after ten steps {} differs by {error:e}", p.name);
+        }
+    }
+}
+
+/// Translations token by token give the logits of whole translations. Sentences may be selected between.
+#[test]
+fn cached_and_uncached_logits_agree() {
+    for name in ALL {
+        let fixture = fixture(name);
+        let model = model(&fixture);
+        let (source, target) = (tokens(&fixture, "source"), tokens(&fixture, "target"));
+        let (batch, most) = target.ids.dims2().unwrap();
+        let all = fixture.tensors["logits"].to_vec2::<f32>().unwrap();
+        // The row of the logits of a sentence's token.
+        let row = |sentence: usize, token: usize| {
+            target.lengths[..sentence].iter().sum::<usize>() + token
+        };
+        let (mut memory, mut cache) = (model.memory(&source).unwrap(), Cache::default());
+        let mut sentences: Vec<usize> = (0..batch).collect();
+        for token in 0..most {
+            let ids = target.ids.to_vec2::<u32>().unwrap();
+            let ids: Vec<u32> = sentences.iter().map(|sentence| ids[*sentence][token]).collect();
+            let ids = Tensor::from_vec(ids, (sentences.len(), 1), &Device::Cpu).unwrap();
+            let logits = model.next(&ids, &memory, &mut cache).unwrap().to_vec2::<f32>().unwrap();
+            for (sentence, logits) in sentences.iter().zip(&logits) {
+                if token < target.lengths[*sentence] {
+                    let want = &all[row(*sentence, token)];
+                    let apart = logits.iter().zip(want).map(|(a, b)| (a - b).abs());
+                    assert!(apart.fold(0.0, f32::max) < 1e-4, "{name}: {sentence}, {token}");
+                }
+            }
+            // Those that go on, in another order, the last of them twice.
+            let open: Vec<u32> = (0..sentences.len() as u32)
+                .rev()
+                .filter(|row| target.lengths[sentences[*row as usize]] > token + 1)
+                .collect();
+            let kept: Vec<u32> = open.iter().chain(open.last()).copied().collect();
+            if kept.is_empty() {
+                break;
+            }
+            sentences = kept.iter().map(|row| sentences[*row as usize]).collect();
+            cache.select(&kept, &Device::Cpu).unwrap();
+            memory = memory.select(&kept).unwrap();
+        }
+    }
+}
+
+/// What is padding, and which other sentences are in the batch, changes no logits.
+#[test]
+fn sentences_do_not_depend_on_their_batch() {
+    let fixture = fixture("post");
+    let model = model(&fixture);
+    let (source, target) = (tokens(&fixture, "source"), tokens(&fixture, "target"));
+    let all = fixture.tensors["logits"].clone();
+    let mut first = 0;
+    for sentence in 0..source.lengths.len() {
+        let alone = |own: &Tokens| Tokens {
+            ids: own
+                .ids
+                .narrow(0, sentence, 1)
+                .and_then(|ids| ids.narrow(1, 0, own.lengths[sentence])?.contiguous())
+                .unwrap(),
+            types: None,
+            lengths: vec![own.lengths[sentence]],
+        };
+        let (own, to) = (alone(&source), alone(&target));
+        let logits = model.forward(&own, &to, Mode::Evaluation).unwrap();
+        let want = all.narrow(0, first, to.lengths[0]).unwrap();
+        first += to.lengths[0];
+        assert!(relative(logits.tensor(), &want) < 1e-5, "sentence {sentence}");
+    }
+}
+
+/// The readout after the last layer is the model's answer.
+#[test]
+fn readouts_end_in_the_logits() {
+    let fixture = fixture("pre");
+    let model = model(&fixture);
+    let (source, target) = (tokens(&fixture, "source"), tokens(&fixture, "target"));
+    let readouts = model.readouts(&source, &target, |logits| Ok(logits.clone())).unwrap();
+    assert_eq!(readouts.len(), 1 + 2);
+    let want = &fixture.tensors["logits"];
+    assert!(relative(readouts[2].tensor(), want) < 1e-5);
+    assert!(readouts[..2].iter().all(|r| relative(r.tensor(), want) > 1e-2));
+}
+
+/// Each rate of dropout acts in training alone, and the same places of the same step are dropped again.
+#[test]
+fn dropout_acts_in_training_alone() {
+    let fixture = fixture("post");
+    let (plain, weights) = (spec(&fixture), fixture.group("weight."));
+    let forward = |spec: &EncoderDecoderSpec, mode: Mode| {
+        let model = EncoderDecoder::new(spec, None, None, &mut Constants(&weights)).unwrap();
+        forward(&fixture, &model, mode).tensor().clone()
+    };
+    let want = &fixture.tensors["logits"];
+    for spec in [
+        EncoderDecoderSpec { dropout: 0.3, ..plain.clone() },
+        EncoderDecoderSpec { attention_dropout: 0.3, ..plain.clone() },
+        EncoderDecoderSpec { activation_dropout: 0.3, ..plain.clone() },
+    ] {
+        assert!(relative(&forward(&spec, Mode::Evaluation), want) < 1e-5);
+        let one = forward(&spec, key(1));
+        assert!(relative(&one, want) > 1e-3);
+        assert_eq!(relative(&forward(&spec, key(1)), &one), 0.0);
+        assert!(relative(&forward(&spec, key(2)), &one) > 1e-3);
+    }
+}
+
+/// PyTorch's `torch.nn.Transformer()` has 44,140,544 parameters, the authors' `TransformerVLoRA()`
+/// 19,104,768 (2 × 3 layers per stack, rank 2, a norm behind the decoder alone).
+#[test]
+fn counts_match_pytorch_and_the_authors_package() {
+    let model = |more: &str| {
+        let text = format!(
+            r#"{{"architecture": "encoder-decoder", "source_vocabulary": 5, "target_vocabulary": 5,
+                "dim": 512, "depth": 6, "heads": 8, "mlp_ratio": 4{more}}}"#
+        );
+        serde_json::from_str::<EncoderDecoderSpec>(&text).unwrap()
+    };
+    let count = |spec: EncoderDecoderSpec, vlora: Option<&VloraSpec>| -> u64 {
+        let parameters = vlora::models::parameters_of(&spec.into(), vlora, None).unwrap();
+        let layers = parameters.iter().filter(|p| !p.name.contains("embedding"));
+        layers.map(vlora::models::ParameterInfo::values).sum()
+    };
+    assert_eq!(count(model(""), None), 44_140_544);
+    let targets = r#"["self_attn.in_proj", "self_attn.out_proj", "linear1", "linear2"]"#;
+    let text = format!(r#"{{"compound_size": 3, "rank": 2, "targets": {targets}}}"#);
+    let authors: VloraSpec = serde_json::from_str(&text).unwrap();
+    assert_eq!(count(model(r#", "final_norm": "decoder""#), Some(&authors)), 19_104_768);
+}

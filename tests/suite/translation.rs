@@ -1,0 +1,305 @@
+//! Translation by the real program: every kind of arm, what runs leave, every format, and what faulty
+//! corpora and specs are refused with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vlora::results::RunFolder;
+
+use crate::common::program::{Ran, folder_with, vlora};
+use crate::common::results::{self, json as read_json};
+use crate::common::spec::{Spec, parsed};
+
+const DEVICE: [&str; 2] = ["--device", "cpu"];
+
+/// German words and their translations.
+const WORDS: [(&str, &str); 8] = [
+    ("ein", "a"),
+    ("Mann", "man"),
+    ("Frau", "woman"),
+    ("Hund", "dog"),
+    ("sieht", "sees"),
+    ("und", "and"),
+    ("rot", "red"),
+    ("groß", "big"),
+];
+
+/// Pairs of sentences of two to six words, word for word.
+fn pairs(first: usize, n: usize) -> Vec<(String, String)> {
+    let sentence = |i: usize| {
+        let length = 2 + i % 5;
+        let word = |place: usize| WORDS[(i * 7 + place * (3 + i % 4)) % WORDS.len()];
+        let words: Vec<(&str, &str)> = (0..length).map(word).collect();
+        let of = |side: fn(&(&'static str, &'static str)) -> &'static str| {
+            words.iter().map(|w| side(&(w.0, w.1))).collect::<Vec<_>>().join(" ")
+        };
+        (of(|w| w.0) + ".", of(|w| w.1) + ".")
+    };
+    (first..first + n).map(sentence).collect()
+}
+
+fn lines(pairs: &[(String, String)]) -> String {
+    let line = |(de, en): &(String, String)| json!({"de": de, "en": en}).to_string() + "\n";
+    pairs.iter().map(line).collect()
+}
+
+/// A folder with this spec and the corpus in `pairs`.
+fn folder(spec: &Spec) -> TempDir {
+    let dir = folder_with(&spec.text());
+    write(dir.path(), &lines(&pairs(0, 160)));
+    dir
+}
+
+fn write(dir: &Path, train: &str) {
+    let own = dir.join("pairs");
+    fs::create_dir_all(&own).unwrap();
+    fs::write(own.join("train.jsonl"), train).unwrap();
+    fs::write(own.join("validation.jsonl"), lines(&pairs(1000, 24))).unwrap();
+    fs::write(own.join("test.jsonl"), lines(&pairs(2000, 30))).unwrap();
+}
+
+fn run(dir: &Path) -> String {
+    let ran = vlora(dir, &[&["run", "tiny.yaml", "-q"], &DEVICE[..]].concat());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    ran.out
+}
+
+fn run_of(dir: &Path, arm: &str) -> PathBuf {
+    results::run_of(&dir.join("results/tiny"), arm)
+}
+
+/// The lines of a run's `test.jsonl`.
+fn outcomes(run: &Path) -> Vec<Value> {
+    let text = RunFolder::of_weights(run).unwrap().read_whole(RunFolder::TEST).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Every arm is trained. Its evidence holds the translations and all metrics, and the report is made again
+/// of it.
+#[test]
+fn every_kind_of_arm_translates_and_leaves_its_evidence() {
+    let spec = Spec::tiny_translation()
+        .set("training.epochs=12")
+        .set("training.select=best-loss")
+        .arm("shared", "{method: vlora, vlora: {rank: 0, detach: false}}")
+        .arm("matched", "{match: {arm: vlora, by: width}}")
+        .arm("lora", "{start: {arm: baseline}, lora: {rank: 2}}")
+        .arm("converted", "{method: vlora, start: {arm: baseline}}");
+    let dir = folder(&spec);
+    let table = run(dir.path());
+    for part in ["test BLEU", "chrF2++", "TER", "word BLEU", "perplexity", "tokens/s", "tok:13a"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    for arm in ["baseline", "vlora", "shared", "matched", "lora", "converted"] {
+        let run = run_of(dir.path(), arm);
+        let (result, outcomes) = (read_json(&run.join(RunFolder::RESULT)), outcomes(&run));
+        assert_eq!((result["metric_name"].as_str(), outcomes.len()), (Some("BLEU"), 30), "{arm}");
+        let sum = |field: &str| -> f64 {
+            outcomes.iter().map(|outcome| outcome[field].as_f64().unwrap()).sum()
+        };
+        let loss = sum("loss") / sum("tokens");
+        assert!((result["test_loss"].as_f64().unwrap() - loss).abs() < 1e-12, "{arm}");
+        let metric = |name: &str| result["test_metrics"][name].as_f64().unwrap();
+        assert!((metric("perplexity") - loss.exp()).abs() < 1e-9, "{arm}");
+        assert!(metric("chrF2++") >= 0.0 && metric("TER") >= 0.0 && metric("word BLEU") >= 0.0);
+        // The references are the corpus's, in its order and in lower case.
+        for (i, (outcome, (de, en))) in outcomes.iter().zip(pairs(2000, 30)).enumerate() {
+            assert_eq!(outcome["sentence"], i);
+            assert_eq!(outcome["source"], de.to_lowercase());
+            assert_eq!(outcome["reference"], en.to_lowercase());
+        }
+        let epochs = fs::read_to_string(run.join(RunFolder::EPOCHS)).unwrap();
+        let losses: Vec<f64> = epochs
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .map(|epoch| epoch["validation_loss"].as_f64().unwrap())
+            .collect();
+        let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        let chosen = result["selected_epoch"].as_u64().unwrap() as usize;
+        assert_eq!(losses[chosen - 1], best, "{arm}");
+    }
+    // The words are translated one by one, which a small model learns.
+    let baseline = run_of(dir.path(), "baseline");
+    let result = read_json(&baseline.join(RunFolder::RESULT));
+    assert!(result["test_metric"].as_f64().unwrap() > 50.0, "{result}");
+
+    let written = dir.path().join("results/tiny/table.md");
+    let before = fs::read(&written).unwrap();
+    let again = vlora(dir.path(), &["report", "results/tiny"]);
+    assert_eq!((again.code, again.err.as_str()), (0, ""));
+    assert_eq!(fs::read(&written).unwrap(), before);
+    // The run's own weights give its own outcomes.
+    let evaluate = ["evaluate", baseline.to_str().unwrap(), "--spec", "tiny.yaml"];
+    let told = vlora(dir.path(), &[&evaluate[..], &["--out", "again.jsonl"], &DEVICE].concat());
+    assert_eq!(told.code, 0, "{}", told.err);
+    let own = RunFolder::of_weights(&baseline).unwrap().read_whole(RunFolder::TEST).unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("again.jsonl")).unwrap(), own);
+    let vlora_run = run_of(dir.path(), "vlora");
+    for args in [
+        &["probe", "results/tiny"][..],
+        &["compare", baseline.to_str().unwrap(), vlora_run.to_str().unwrap()],
+        &["verify", baseline.to_str().unwrap()],
+        &["spectrum", "results/tiny"],
+        &["params", "tiny.yaml"],
+        &["plan", "tiny.yaml", "--details"],
+        &["data", "pairs"],
+        &["bench", "tiny.yaml", "--synthetic", "--steps", "1", "--warmup", "0"],
+        &["bench", "tiny.yaml", "--steps", "1", "--warmup", "0"],
+    ] {
+        let Ran { code, err, .. } = vlora(dir.path(), args);
+        assert_eq!(code, 0, "{args:?}: {err}");
+    }
+}
+
+/// Greedy translations of validation, and those of the test by a beam.
+#[test]
+fn a_beam_changes_the_test_alone() {
+    let spec = Spec::tiny_translation().set("training.epochs=2").without("arms.vlora");
+    let of = |spec: &Spec| {
+        let dir = folder(spec);
+        run(dir.path());
+        let run = run_of(dir.path(), "baseline");
+        let validation = fs::read_to_string(run.join(RunFolder::EPOCHS)).unwrap();
+        let metrics: Vec<Value> = validation
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["validation_metric"].clone())
+            .collect();
+        let test: Vec<Value> =
+            outcomes(&run).into_iter().map(|outcome| outcome["hypothesis"].clone()).collect();
+        (metrics, test)
+    };
+    let (greedy, beam) = (of(&spec), of(&spec.clone().set("data.decoding={beam: 5}")));
+    assert_eq!(greedy.0, beam.0);
+    assert_ne!(greedy.1, beam.1);
+}
+
+/// The same pairs in every format give the same data.
+#[test]
+fn every_format_gives_the_same_pairs() {
+    let all = pairs(0, 60);
+    let nested: String = all
+        .iter()
+        .map(|(de, en)| json!({"translation": {"de": de, "en": en}}).to_string() + "\n")
+        .collect();
+    let rows = |separator: &str| -> String {
+        let row = |(de, en): &(String, String)| format!("{de}{separator}{en}\n");
+        format!("de{separator}en\n") + &all.iter().map(row).collect::<String>()
+    };
+    let tokens = |name: &str, text: &str| {
+        let spec = Spec::tiny_translation()
+            .set("data.validation={fraction: 0.1}")
+            .set("data.test={fraction: 0.1}")
+            .set("training.epochs=1")
+            .without("arms.vlora");
+        let dir = folder_with(&spec.text());
+        fs::create_dir(dir.path().join("pairs")).unwrap();
+        fs::write(dir.path().join("pairs").join(name), text).unwrap();
+        run(dir.path());
+        let run = run_of(dir.path(), "baseline");
+        (fs::read(run.join("tokenizer.json")).unwrap(), outcomes(&run))
+    };
+    let first = tokens("train.jsonl", &lines(&all));
+    for (name, text) in
+        [("train.jsonl", nested.as_str()), ("train.tsv", &rows("\t")), ("train.csv", &rows(","))]
+    {
+        assert!(tokens(name, text) == first, "{name}");
+    }
+}
+
+/// Batches by tokens, joint pieces, pre-norm, one embedding for all: trained and resumed to the same bits.
+#[test]
+fn other_settings_train_too() {
+    let spec = Spec::tiny_translation()
+        .set("data.tokenizer={train: byte-level-bpe, joint: true, vocabulary: 270}")
+        .set("data.max_tokens=64")
+        .set("data.batch_tokens=256")
+        .set("model.positions=64")
+        .set("model.source_vocabulary=270")
+        .set("model.target_vocabulary=270")
+        .set("model.norm=pre")
+        .set("model.shared_embedding=true")
+        .set("model.decoder_depth=4")
+        .set("model.dropout=0.1")
+        .set("training.label_smoothing=0.1")
+        .set("training.epochs=2");
+    let dir = folder(&spec);
+    run(dir.path());
+    let run = run_of(dir.path(), "vlora");
+    let result = read_json(&run.join(RunFolder::RESULT));
+    assert!(result["test_loss"].as_f64().unwrap().is_finite());
+    let tokenizer = fs::read_to_string(run.join("tokenizer.json")).unwrap();
+    let tokenizer: Value = serde_json::from_str(&tokenizer).unwrap();
+    assert!(tokenizer["model"]["vocab"].is_object(), "one tokenizer is written as Hugging Face's");
+}
+
+/// Pairs that are too long or empty are left out of training and told; elsewhere they stay.
+#[test]
+fn what_is_left_out_is_told() {
+    let spec = Spec::tiny_translation().set("training.epochs=1").without("arms.vlora");
+    let dir = folder(&spec);
+    let long = "ein ".repeat(20);
+    let more = [(long.clone(), "a".into()), ("ein".into(), String::new()), ("Hund".into(), long)];
+    write(dir.path(), &(lines(&pairs(0, 160)) + &lines(&more)));
+    let same = lines(&[("ein".into(), "a".into()), pairs(0, 1)[0].clone()]);
+    fs::write(dir.path().join("pairs/test.jsonl"), same + &lines(&more)).unwrap();
+    let table = run(dir.path());
+    for part in [
+        "Training pairs left out because of an empty sentence: 1.",
+        "Training pairs left out because of a sentence of more than 16 tokens: 2.",
+        "Sentences of the test split cut to 16 tokens: 2.",
+        "Pairs of the test split with an empty sentence: 1.",
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    assert_eq!(outcomes(&run_of(dir.path(), "baseline")).len(), 5);
+    let refused = spec.set("data.duplicates=refuse");
+    fs::write(dir.path().join("tiny.yaml"), refused.text()).unwrap();
+    let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("sentence pair"), "{}", ran.err);
+}
+
+#[test]
+fn faulty_corpora_and_specs_are_refused() {
+    let spec = Spec::tiny_translation();
+    let dir = folder(&spec);
+    let told = |spec: &Spec| {
+        fs::write(dir.path().join("tiny.yaml"), spec.text()).unwrap();
+        let Ran { code, err, .. } = vlora(dir.path(), &["plan", "tiny.yaml"]);
+        assert_eq!(code, 2, "{err}");
+        err
+    };
+    for (field, parts) in [
+        ("data.source_column=fr", &["there is no column `fr`", "texts in de, en"][..]),
+        ("data.source_column=dE", &["did you mean `data.source_column: de`?"]),
+        ("data.target_column=de", &["another column than data.source_column"]),
+        ("model.source_vocabulary=10", &["more tokens than the model", "source_vocabulary: 13"]),
+        ("data.max_tokens=3", &["no sentence pair is left for training"]),
+    ] {
+        let told = told(&spec.clone().set(field));
+        assert!(parts.iter().all(|part| told.contains(part)), "{parts:?} in {told}");
+    }
+    for (field, parts) in [
+        ("data.max_tokens=17", &["a whole number from 3 to 16"][..]),
+        ("data.tokenizer={train: words, vocabulary: 100}", &["there are as many words"]),
+        ("data.tokenizer={train: sentencepiece}", &["words", "byte-level-bpe"]),
+        ("data.tokenizer={train: byte-level-bpe}", &["at least 260"]),
+        ("data.tokenizer={train: words, joint: true, keep_hyphens: source}", &["one tokenizer"]),
+        ("model.shared_embedding=true", &["joint: true"]),
+        ("model.heads=3", &["a divisor of model.dim"]),
+        ("model.decoder_depth=3", &["a divisor of model.depth, 3"]),
+        ("data.decoding={beam: 0}", &["a whole number from 1"]),
+        ("data.decoding={length_penalty: -1}", &["0 or more"]),
+        ("data.batch_tokens=8", &["data.batch_tokens", "from 16"]),
+        ("vlora.targets=[cross_attn]", &["unknown name", "multihead_attn.query"]),
+        ("model.architecture=decoder", &["encoder-decoder"]),
+    ] {
+        let told = parsed(&spec.clone().set(field).text(), &[]).expect_err(field).to_string();
+        assert!(parts.iter().all(|part| told.contains(part)), "{field}: {parts:?} in {told}");
+    }
+    write(dir.path(), "{\"de\": 3, \"en\": \"x\"}\n");
+    let wrong = told(&spec);
+    assert!(wrong.contains("column `de` has the wrong type"), "{wrong}");
+}
