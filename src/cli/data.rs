@@ -237,7 +237,7 @@ fn value(column: &Column, row: usize) -> String {
             _ => "—".into(),
         },
         Values::Text(texts) => text(texts.get(row)),
-        Values::Translation { languages, texts } => {
+        Values::Languages { languages, texts } => {
             let pairs = languages.iter().zip(texts);
             let pairs =
                 pairs.map(|(language, texts)| format!("{language} {}", text(texts.get(row))));

@@ -24,6 +24,7 @@ mod runs;
 mod signals;
 mod spectrum;
 mod status;
+mod translate;
 mod verify;
 mod weights;
 mod why;
@@ -122,6 +123,11 @@ enum Command {
     /// Uses the tested weights and the tokenizer that the run saved. The same prompt, options and seed
     /// give the same text.
     Generate(generate::GenerateArgs),
+    /// Let the model of a finished run translate the lines of the standard input
+    ///
+    /// Uses the tested weights and the tokenizer that the run saved. Prints a line for each line; the
+    /// others do not change it.
+    Translate(translate::TranslateArgs),
     /// Time training steps and evaluation of each arm of a spec, compared with the time of
     /// its matrix products
     ///
@@ -326,6 +332,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Params(args) => params::params(&args),
         Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Generate(args) => generate::generate(&args),
+        Command::Translate(args) => translate::translate(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Claims(args) => claims::claims(&args),
         Command::Report(args) => report::report(&args),

@@ -98,7 +98,7 @@ impl Builder {
     /// Number of values in each row.
     fn width(&self) -> usize {
         match &self.kind {
-            Some(Kind::Translation(languages)) => languages.len(),
+            Some(Kind::Languages(languages)) => languages.len(),
             _ => 1,
         }
     }
@@ -133,13 +133,13 @@ impl Builder {
             Some(Kind::Integer) => Values::Integers(values.iter().map(whole).collect()),
             Some(Kind::Float) => Values::Floats(values.iter().map(Json::as_f64).collect()),
             Some(Kind::Text) | None => Values::Text(values.into_iter().map(text).collect()),
-            Some(Kind::Translation(languages)) => {
+            Some(Kind::Languages(languages)) => {
                 let of = |language: &String| {
                     let sentence = |v: &Json| text(v.get(language).cloned().unwrap_or(Json::Null));
                     values.iter().map(sentence).collect()
                 };
                 let texts = languages.iter().map(of).collect();
-                Values::Translation { languages, texts }
+                Values::Languages { languages, texts }
             }
             Some(other) => Values::Other(other.to_string()),
         };
@@ -155,7 +155,7 @@ fn kind(value: &Json) -> Option<Kind> {
         Json::Number(_) => Kind::Float,
         Json::String(_) => Kind::Text,
         Json::Object(map) if map.len() > 1 && map.values().all(Json::is_string) => {
-            Kind::Translation(map.keys().cloned().collect())
+            Kind::Languages(map.keys().cloned().collect())
         }
         Json::Object(_) => Kind::Other("objects".into()),
         Json::Array(_) => Kind::Other("lists".into()),

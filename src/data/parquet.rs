@@ -160,7 +160,7 @@ fn width(fields: &[(String, Kind)], select: Select) -> usize {
     let read = fields.iter().filter(|(name, _)| select.wants(name));
     let width = |(_, kind): &(String, Kind)| match kind {
         Kind::Other(_) => 0,
-        Kind::Translation(languages) => languages.len(),
+        Kind::Languages(languages) => languages.len(),
         _ => 1,
     };
     read.map(width).sum()
@@ -183,7 +183,7 @@ fn kind(field: &ArrowField, feature: Option<&Json>) -> Kind {
             Kind::Image
         }
         Struct(fields) if fields.len() > 1 && fields.iter().all(|f| text(f.dtype())) => {
-            Kind::Translation(fields.iter().map(|f| f.name.to_string()).collect())
+            Kind::Languages(fields.iter().map(|f| f.name.to_string()).collect())
         }
         Struct(fields) => {
             let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
@@ -224,11 +224,11 @@ fn values(column: &Column, kind: &Kind, most: usize) -> PolarsResult<Values> {
             Values::Floats(series.strict_cast(&DataType::Float64)?.f64()?.iter().collect())
         }
         Kind::Text => Values::Text(texts(series)?),
-        Kind::Translation(languages) => {
+        Kind::Languages(languages) => {
             let fields = series.struct_()?;
             let of = |language: &String| texts(&fields.field_by_name(language)?);
             let texts = languages.iter().map(of).collect::<PolarsResult<_>>()?;
-            Values::Translation { languages: languages.clone(), texts }
+            Values::Languages { languages: languages.clone(), texts }
         }
         Kind::Other(name) => Values::Other(name.clone()),
     })

@@ -50,7 +50,7 @@ impl Column {
             Values::Integers(_) => Kind::Integer,
             Values::Floats(_) => Kind::Float,
             Values::Text(_) => Kind::Text,
-            Values::Translation { languages, .. } => Kind::Translation(languages.clone()),
+            Values::Languages { languages, .. } => Kind::Languages(languages.clone()),
             Values::Other(name) => Kind::Other(name.clone()),
         }
     }
@@ -197,7 +197,7 @@ mod tests {
         let nothing = || Values::Text(vec![None]);
         let languages = || vec!["de".to_string()];
         let translation =
-            Values::Translation { languages: languages(), texts: vec![vec![Some("x".into())]] };
+            Values::Languages { languages: languages(), texts: vec![vec![Some("x".into())]] };
         let cases = [
             (Values::Integers(vec![Some(7)]), float(0.5), Some(Kind::Float)),
             (Values::Integers(vec![Some(7)]), text("x"), Some(Kind::Text)),
@@ -206,7 +206,7 @@ mod tests {
             (nothing(), float(0.5), Some(Kind::Float)),
             (nothing(), text("x"), Some(Kind::Text)),
             (nothing(), nothing(), Some(Kind::Text)),
-            (nothing(), translation, Some(Kind::Translation(languages()))),
+            (nothing(), translation, Some(Kind::Languages(languages()))),
             (nothing(), Values::Images(blobs(&["x"])), Some(Kind::Image)),
             (
                 Values::Text(vec![]),

@@ -18,7 +18,7 @@ pub enum Values {
     Floats(Vec<Option<f64>>),
     Text(Vec<Option<String>>),
     /// A sentence in each language: `texts[language][row]`.
-    Translation {
+    Languages {
         languages: Vec<String>,
         texts: Vec<Vec<Option<String>>>,
     },
@@ -36,7 +36,7 @@ pub enum Kind {
     Float,
     Text,
     /// Its languages.
-    Translation(Vec<String>),
+    Languages(Vec<String>),
     Other(String),
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Kind {
             Kind::Integer => f.write_str("whole numbers"),
             Kind::Float => f.write_str("decimal numbers"),
             Kind::Text => f.write_str("text"),
-            Kind::Translation(languages) => write!(f, "translations ({})", languages.join(", ")),
+            Kind::Languages(languages) => write!(f, "translations ({})", languages.join(", ")),
             Kind::Other(name) => f.write_str(name),
         }
     }
@@ -63,7 +63,7 @@ impl Values {
             Values::Integers(v) => v.len(),
             Values::Floats(v) => v.len(),
             Values::Text(v) => v.len(),
-            Values::Translation { texts, .. } => texts.first().map_or(0, Vec::len),
+            Values::Languages { texts, .. } => texts.first().map_or(0, Vec::len),
             Values::Other(_) => 0,
         }
     }
@@ -97,7 +97,7 @@ impl Values {
             Values::Integers(_) => Values::Integers(vec![None; rows]),
             Values::Floats(_) => Values::Floats(vec![None; rows]),
             Values::Text(_) => Values::Text(vec![None; rows]),
-            Values::Translation { languages, .. } => Values::Translation {
+            Values::Languages { languages, .. } => Values::Languages {
                 languages: languages.clone(),
                 texts: vec![vec![None; rows]; languages.len()],
             },
@@ -138,11 +138,11 @@ impl Values {
                 Values::Text(chain(a.into_iter().map(text).collect(), b))
             }
             (
-                Values::Translation { languages, texts },
-                Values::Translation { languages: l, texts: t },
+                Values::Languages { languages, texts },
+                Values::Languages { languages: l, texts: t },
             ) if languages == l => {
                 let texts = texts.into_iter().zip(t).map(|(a, b)| chain(a, b)).collect();
-                Values::Translation { languages, texts }
+                Values::Languages { languages, texts }
             }
             (Values::Other(a), Values::Other(b)) if a == b => Values::Other(a),
             _ => return None,

@@ -1,14 +1,15 @@
-//! Continues a text with the model of a finished run.
+//! Continues a text, or translates lines, with the model of a finished run.
 
 use candle_core::Device;
 
 use super::initial_weights::tested_weights;
 use super::precision::supports;
+use crate::checkpoints::Loaded;
 use crate::error::{Fault, Result};
 use crate::nn::configure;
 use crate::results::{RunFolder, SpecRecord, TRAIN_AGAIN};
-use crate::spec::Precision;
-use crate::tasks::{Continuation, Generation, Sampling, definition};
+use crate::spec::{Precision, RunSpec};
+use crate::tasks::{Continuation, Generation, Lines, Sampling, definition};
 
 /// What is asked of a model.
 #[derive(Clone, Copy, Debug)]
@@ -24,22 +25,50 @@ pub struct Request<'a> {
 /// Errors if the run is not finished, if its weights or its tokenizer are missing, or if its task has
 /// models that do not write text.
 pub fn generate(run: &RunFolder, request: Request, device: &Device) -> Result<Continuation> {
-    let record: SpecRecord = run.read_json(RunFolder::SPEC)?;
-    let spec = &record.spec;
-    supports(spec.precision, device).map_err(|e| e.map_fault(|f| f.file(run.path())))?;
-    let loaded = tested_weights(run)?;
-    configure(device, spec.precision == Precision::Tf32)?;
-    let path = run.file(RunFolder::TOKENIZER);
-    let tokenizer = match path.exists() {
-        true => Some(std::fs::read_to_string(&path).map_err(|e| {
-            let fault = Fault::of_file(&path, "the tokenizer cannot be read").found(e);
-            fault.expected("the tokenizer.json that the run saved").help(TRAIN_AGAIN)
-        })?),
-        false => None,
-    };
+    let Tested { spec, loaded, tokenizer } = Tested::of(run, device)?;
     let Request { prompt, tokens, sampling } = request;
-    let tensors = &loaded.checkpoint.tensors;
-    let tokenizer = tokenizer.as_deref();
+    let (tensors, tokenizer) = (&loaded.checkpoint.tensors, tokenizer.as_deref());
+    let spec = &spec;
     let generation = Generation { spec, tensors, tokenizer, device, prompt, tokens, sampling };
     definition(spec.task).generate(&generation)
+}
+
+/// The translations of lines by the tested weights of a run. `beam` is None for that of the run's spec.
+///
+/// Errors as [`generate`] does, and if the task has models that do not translate.
+pub fn translate(
+    run: &RunFolder,
+    texts: &[String],
+    beam: Option<usize>,
+    device: &Device,
+) -> Result<Vec<String>> {
+    let Tested { spec, loaded, tokenizer } = Tested::of(run, device)?;
+    let (tensors, tokenizer) = (&loaded.checkpoint.tensors, tokenizer.as_deref());
+    let spec = &spec;
+    definition(spec.task).translate(&Lines { spec, tensors, tokenizer, device, texts, beam })
+}
+
+/// The model of a finished run.
+struct Tested {
+    spec: RunSpec,
+    loaded: Loaded,
+    tokenizer: Option<String>,
+}
+
+impl Tested {
+    fn of(run: &RunFolder, device: &Device) -> Result<Tested> {
+        let SpecRecord { spec, .. } = run.read_json(RunFolder::SPEC)?;
+        supports(spec.precision, device).map_err(|e| e.map_fault(|f| f.file(run.path())))?;
+        let loaded = tested_weights(run)?;
+        configure(device, spec.precision == Precision::Tf32)?;
+        let path = run.file(RunFolder::TOKENIZER);
+        let tokenizer = match path.exists() {
+            true => Some(std::fs::read_to_string(&path).map_err(|e| {
+                let fault = Fault::of_file(&path, "the tokenizer cannot be read").found(e);
+                fault.expected("the tokenizer.json that the run saved").help(TRAIN_AGAIN)
+            })?),
+            false => None,
+        };
+        Ok(Tested { spec, loaded, tokenizer })
+    }
 }

@@ -43,7 +43,7 @@ pub use evaluate::{
     named as named_variants,
 };
 pub use execute::execute;
-pub use generate::{Request as GenerationRequest, generate};
+pub use generate::{Request as GenerationRequest, generate, translate};
 pub use observer::{Observer, Outcome};
 pub use origin::Origin;
 pub use plan::{Plan, PlannedRun, PlannedVariant};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::data_set::Split;
-use super::generation::{Continuation, Generation};
+use super::generation::{Continuation, Generation, Lines};
 use super::spec_lines::Dataset;
 use super::start::{Base, Fitted, Settled};
 use super::task::{Run, Work};
@@ -56,6 +56,14 @@ pub trait Definition: Evidence {
         Err(Fault::new("the model does not write text")
             .found(format!("a run of the task {}", generation.spec.task.name()))
             .expected("a run of a task whose models predict the next token")
+            .into())
+    }
+
+    /// The translations of lines by a trained model. Errors for a task whose models do not translate.
+    fn translate(&self, lines: &Lines) -> Result<Vec<String>> {
+        Err(Fault::new("the model does not translate")
+            .found(format!("a run of the task {}", lines.spec.task.name()))
+            .expected("a run of a task whose models turn a sentence into another")
             .into())
     }
 }

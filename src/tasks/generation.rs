@@ -1,4 +1,4 @@
-//! What a model needs to continue a text.
+//! What a model needs to continue a text, or to translate lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +14,21 @@ pub struct Continuation {
     pub text: String,
     /// How long the model took, without what came before its first pass.
     pub time: Duration,
+}
+
+/// Lines that a trained model translates.
+#[derive(Clone, Copy)]
+pub struct Lines<'a> {
+    /// The run whose model it is.
+    pub spec: &'a RunSpec,
+    /// The weights, by name.
+    pub tensors: &'a BTreeMap<String, Tensor>,
+    /// The content of the `tokenizer.json` beside them.
+    pub tokenizer: Option<&'a str>,
+    pub device: &'a Device,
+    pub texts: &'a [String],
+    /// How many beginnings of a translation are followed; None as the run's spec says.
+    pub beam: Option<usize>,
 }
 
 /// A text that a trained model continues.

@@ -63,7 +63,7 @@ fn parquet_columns_are_what_pyarrow_reads() {
             Values::Integers(v) => json(&|row| v[row].into()),
             Values::Floats(v) => json(&|row| v[row].into()),
             Values::Text(v) => json(&|row| v[row].clone().into()),
-            Values::Translation { languages, texts } => json(&|row| match &texts[0][row] {
+            Values::Languages { languages, texts } => json(&|row| match &texts[0][row] {
                 None => Json::Null,
                 Some(_) => {
                     let of = |(i, l): (usize, &String)| (l.clone(), texts[i][row].clone().into());

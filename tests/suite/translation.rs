@@ -141,7 +141,6 @@ fn every_kind_of_arm_translates_and_leaves_its_evidence() {
         &["probe", "results/tiny"][..],
         &["compare", baseline.to_str().unwrap(), vlora_run.to_str().unwrap()],
         &["verify", baseline.to_str().unwrap()],
-        &["spectrum", "results/tiny"],
         &["params", "tiny.yaml"],
         &["plan", "tiny.yaml", "--details"],
         &["data", "pairs"],
@@ -151,6 +150,32 @@ fn every_kind_of_arm_translates_and_leaves_its_evidence() {
         let Ran { code, err, .. } = vlora(dir.path(), args);
         assert_eq!(code, 0, "{args:?}: {err}");
     }
+}
+
+/// The translations of lines are those of the test, whatever lines are beside them.
+#[test]
+fn lines_are_translated_as_in_the_test() {
+    let spec = Spec::tiny_translation().without("arms.vlora").set("data.decoding={beam: 3}");
+    let dir = folder(&spec);
+    run(dir.path());
+    let own = run_of(dir.path(), "baseline");
+    let outcomes = outcomes(&own);
+    let translated = |lines: &str, more: &[&str]| {
+        let mut command = assert_cmd::Command::new(crate::common::program::binary());
+        command.current_dir(dir.path()).args(["translate", own.to_str().unwrap()]).args(more);
+        let output = command.args(DEVICE).write_stdin(lines).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let lines: String = pairs(2000, 30).iter().map(|(de, _)| format!("{de}\n")).collect();
+    let (code, out) = translated(&lines, &[]);
+    let hypotheses = outcomes.iter().map(|o| o["hypothesis"].as_str().unwrap().to_string() + "\n");
+    assert_eq!((code, out), (0, hypotheses.collect()));
+    // An empty line stays empty, and a single line is as good as many.
+    let first = &pairs(2000, 1)[0].0;
+    let want = format!("\n{}\n", outcomes[0]["hypothesis"].as_str().unwrap());
+    assert_eq!(translated(&format!("  \n{first}"), &[]), (0, want));
+    assert_eq!(translated("", &[]), (0, String::new()));
+    assert_eq!(translated("ein", &["--beam", "0"]).0, 2);
 }
 
 /// Greedy translations of validation, and those of the test by a beam.

@@ -77,7 +77,7 @@ fn sentences(table: &Table, field: &'static str, name: &str) -> Result<Vec<Optio
     let mut known: Vec<&str> = Vec::new();
     for column in &table.columns {
         match &column.values {
-            Values::Translation { languages, texts } => {
+            Values::Languages { languages, texts } => {
                 match languages.iter().position(|language| language == name) {
                     Some(at) => return Ok(texts[at].clone()),
                     None => known.extend(languages.iter().map(String::as_str)),

@@ -1,6 +1,7 @@
 //! Facts about translation that need no data.
 
 use super::data::{model, section};
+use super::lines::translate_lines;
 use super::notes;
 use super::outcome::{METRICS, assess};
 use super::spec_lines::spec_lines;
@@ -11,6 +12,7 @@ use crate::results::{
 };
 use crate::spec::{DataSpec, DecodingSpec, RunSpec, flatten};
 use crate::tasks::definition::Definition;
+use crate::tasks::generation::Lines;
 use crate::tasks::spec_lines::Dataset;
 
 /// The definition.
@@ -113,5 +115,9 @@ impl Definition for SentencePairs {
 
     fn head_outputs(&self, spec: &RunSpec) -> Option<usize> {
         Some(model(spec).target_vocabulary)
+    }
+
+    fn translate(&self, lines: &Lines) -> Result<Vec<String>> {
+        translate_lines(lines)
     }
 }

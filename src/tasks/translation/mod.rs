@@ -7,6 +7,7 @@ mod batches;
 mod data;
 mod decoding;
 mod definition;
+mod lines;
 mod notes;
 mod open;
 mod outcome;

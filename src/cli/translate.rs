@@ -1,0 +1,42 @@
+//! `vlora translate`.
+
+use std::io::{BufRead, stdin};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{DeviceArgs, place};
+use crate::error::{Fault, Result};
+use crate::runner::translate as translated;
+use crate::terminal::print;
+
+#[derive(Debug, Args)]
+pub struct TranslateArgs {
+    /// The folder of a finished run whose model translates, or its id under results/
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// How many beginnings of a translation are followed; 1 is greedy. Default: as the run's spec says
+    #[arg(long, value_name = "N")]
+    beam: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Translates the lines of the standard input.
+pub fn translate(args: &TranslateArgs) -> Result<()> {
+    if let Some(beam) = args.beam.filter(|beam| !(1..=1000).contains(beam)) {
+        return Err(Fault::new("invalid value")
+            .within("--beam")
+            .found(beam)
+            .expected("a whole number from 1 to 1000")
+            .into());
+    }
+    let device = args.device.select()?;
+    let (experiment, id) = place(&args.run)?;
+    let lines = stdin().lock().lines().collect::<std::io::Result<Vec<String>>>();
+    let lines = lines.map_err(|e| {
+        Fault::new("the standard input cannot be read").found(e).expected("lines of UTF-8 text")
+    })?;
+    let translations = translated(&experiment.run(&id), &lines, args.beam, &device)?;
+    print(&translations.iter().map(|line| format!("{line}\n")).collect::<String>())
+}
