@@ -215,7 +215,7 @@ fn expressible(checkpoint: &Checkpoint) -> Result<&VloraSpec> {
         Err(Fault::new("the authors' form cannot hold this model")
             .found(why)
             .expected("low-rank increments on each compound's first layer, detached")
-            .help("--to timm holds every model, as a dense one")
+            .help("--to compact holds every model; --to timm a Vision Transformer, as a dense one")
             .into())
     };
     let Some(VitSpec { norm_eps, .. }) = checkpoint.model.as_vit() else {
