@@ -322,7 +322,7 @@ def compare(run, record, options):
     training, validation, test, target = corpus(run, spec, options.data)
     model = Translator(spec["model"])
     model.initialise(spec["model"]["attention_init"], seed)
-    model.to(device)
+    model.to(device, torch.float64 if options.double else torch.float32)
     print(f"{sum(w.numel() for w in model.parameters())} parameters")
     steps = lines(run, "steps.jsonl")
     validated = {epoch["step"]: epoch["validation_loss"] for epoch in lines(run, "epochs.jsonl")}
@@ -332,7 +332,8 @@ def compare(run, record, options):
         theirs = steps[step - 1]["loss"]
         differences.append((abs(loss - theirs), step))
         if step in (1, 10) or step % 100 == 0:
-            print(f"step {step}: {loss:.5f} here, {theirs:.5f} there", flush=True)
+            largest, _ = max(differences)
+            print(f"step {step}: {loss:.5f} here, {theirs:.5f} there, at most {largest:.1e} so far", flush=True)
 
     def on_epoch(epoch, _, loss):
         theirs = validated.get(len(differences))
@@ -404,6 +405,7 @@ def main():
     parser.add_argument("--within", type=float, default=1e-3)
     parser.add_argument("--steps", type=int, help="end after so many steps")
     parser.add_argument("--device", type=torch.device, default="cpu")
+    parser.add_argument("--double", action="store_true", help="compare with what float64 gives")
     parser.add_argument("--train", action="store_true", help="train the recipe without a comparison")
     parser.add_argument("--seed", type=int, help="of --train, in place of the run's")
     options = parser.parse_args()

@@ -8,14 +8,15 @@ use clap::Args;
 use super::{DeviceArgs, place};
 use crate::error::{Fault, Result};
 use crate::runner::translate as translated;
-use crate::terminal::print;
+use crate::tasks::Translated;
+use crate::terminal::{eprint_line, print_data};
 
 #[derive(Debug, Args)]
 pub struct TranslateArgs {
     /// The folder of a finished run whose model translates, or its id under results/
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// How many beginnings of a translation are followed; 1 is greedy. Default: as the run's spec says
+    /// How many hypotheses are kept at each step; 1 is greedy. Default: as the run's spec says
     #[arg(long, value_name = "N")]
     beam: Option<usize>,
     #[command(flatten)]
@@ -37,6 +38,13 @@ pub fn translate(args: &TranslateArgs) -> Result<()> {
     let lines = lines.map_err(|e| {
         Fault::new("the standard input cannot be read").found(e).expected("lines of UTF-8 text")
     })?;
-    let translations = translated(&experiment.run(&id), &lines, args.beam, &device)?;
-    print(&translations.iter().map(|line| format!("{line}\n")).collect::<String>())
+    let Translated { texts, truncated } =
+        translated(&experiment.run(&id), &lines, args.beam, &device)?;
+    if truncated > 0 {
+        eprint_line(&format!(
+            "note: {truncated} of {} lines were too long and were truncated",
+            lines.len()
+        ));
+    }
+    print_data(&texts.iter().map(|line| format!("{line}\n")).collect::<String>())
 }

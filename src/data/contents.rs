@@ -20,6 +20,16 @@ const PAIRS: [(&str, &str); 6] = [
     ("question", "passage"),
 ];
 
+/// The codes of languages (ISO 639-1).
+const LANGUAGES: &str = "\
+    aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv \
+    cy da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr \
+    ht hu hy hz ia ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky \
+    la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny \
+    oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss \
+    st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo \
+    za zh zu";
+
 /// The contents of every split that is shown.
 #[derive(Default)]
 pub struct Contents {
@@ -197,9 +207,8 @@ impl Contents {
 
     /// The columns of texts that are called by a language's code, such as `de` and `en`.
     pub fn languages(&self) -> Vec<&str> {
-        let is_code = |name: &&str| {
-            (2..=3).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase())
-        };
+        // `id` is a language, too, but the name of a column of numbers or keys.
+        let is_code = |name: &&str| *name != "id" && LANGUAGES.split(' ').any(|code| code == *name);
         let texts = self.train().into_iter().flat_map(Split::of_texts);
         texts.map(|(name, _)| name).filter(is_code).collect()
     }

@@ -193,7 +193,7 @@ mod tests {
             columns,
             [
                 "a: Floats([Some(1.0), Some(2.5), None])",
-                "t: Translation { languages: [\"de\", \"en\"], texts: [[Some(\"Hund\"), None, None], \
+                "t: Languages { languages: [\"de\", \"en\"], texts: [[Some(\"Hund\"), None, None], \
                  [Some(\"dog\"), None, None]] }",
                 "b: Text([None, Some(\"x\"), None])",
                 "c: Other(\"lists\")",

@@ -30,10 +30,10 @@ pub struct Cost {
 /// layer's input is counted, although LoRA does not need that of the first layer. A text counts with
 /// the most tokens that the data allow.
 pub fn cost(run: &RunSpec) -> Cost {
-    sum_up(&Description::of(run), run.training.batch_size)
+    sum_up(&Description::of(run))
 }
 
-fn sum_up(description: &Description, batch: usize) -> Cost {
+fn sum_up(description: &Description) -> Cost {
     let sum = |of: &dyn Fn(&ParameterInfo) -> bool| -> u64 {
         description.parameters.iter().filter(|p| of(p)).map(ParameterInfo::values).sum()
     };
@@ -43,7 +43,7 @@ fn sum_up(description: &Description, batch: usize) -> Cost {
         forward += work.forward;
         backward += work.backward;
     }
-    let per_example = |work: u128| 2.0 * work as f64 / batch as f64;
+    let per_example = |work: u128| 2.0 * work as f64 / description.examples.max(1) as f64;
     Cost {
         parameters: sum(&|_| true),
         trained: sum(&|p| p.trained),

@@ -38,6 +38,8 @@ impl ParameterInfo {
 pub struct Description {
     /// In the order in which the model asks for them.
     pub parameters: Vec<ParameterInfo>,
+    /// Number of examples in a batch.
+    pub examples: usize,
     /// Number of values in a batch's input.
     pub inputs: u64,
     /// The operations of the embedding, of each layer, and of the rest with the loss.
@@ -52,7 +54,7 @@ impl Description {
     }
 
     fn build(run: &RunSpec) -> Result<Description> {
-        let batch = run.training.batch_size;
+        let mut batch = run.training.batch_size;
         let mut shapes = Shapes::of(run.lora.as_ref());
         let (vlora, lora) = (run.vlora.as_ref(), run.lora.as_ref());
         let (layers, inputs) = match &run.model {
@@ -79,14 +81,14 @@ impl Description {
                 let model = EncoderDecoder::new(spec, vlora, lora, &mut shapes)?;
                 let longest = run.data.as_translation().map(|data| data.max_tokens);
                 let tokens = longest.unwrap_or(spec.positions).min(spec.positions);
-                let batch = match run.data.as_translation().and_then(|data| data.batch_tokens) {
-                    Some(most) => (most / tokens.max(1)).max(1),
-                    None => batch,
-                };
+                if let Some(most) = run.data.as_translation().and_then(|data| data.batch_tokens) {
+                    batch = (most / tokens.max(1)).max(1);
+                }
                 (model.operations(batch, tokens)?, 2 * batch * tokens)
             }
         };
-        Ok(Description { parameters: shapes.parameters, inputs: inputs as u64, layers })
+        let (parameters, inputs) = (shapes.parameters, inputs as u64);
+        Ok(Description { parameters, examples: batch, inputs, layers })
     }
 }
 

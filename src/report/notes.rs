@@ -391,14 +391,20 @@ pub fn training_statements(
     }
     if let Some(patience) = t.patience {
         let s = if patience == 1 { "" } else { "s" };
+        let compared = match t.select {
+            Select::BestLoss => "loss",
+            Select::Last | Select::Best => "metric",
+        };
         epochs +=
-            &format!(", ended when the validation metric is no better for {patience} epoch{s}");
+            &format!(", ended when the validation {compared} is no better for {patience} epoch{s}");
     }
     vec![
         model,
         inputs,
         epochs,
-        format!("batch {}", t.batch_size * t.accumulation),
+        evidence
+            .batch_note(spec)
+            .unwrap_or_else(|| format!("batch {}", t.batch_size * t.accumulation)),
         format!("AdamW (β {} and {}, ε {:e})", t.beta1, t.beta2, t.epsilon),
         format!("peak rate {}", t.learning_rate),
         format!("warm-up over {} of the steps", percent(t.warmup_ratio)),

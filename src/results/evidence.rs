@@ -35,6 +35,11 @@ pub trait Evidence: Sync {
     /// those of `start.json`. `is_arm`: the weights are those of another arm.
     fn start_notes(&self, fields: &TaskFields, is_arm: bool) -> Vec<String>;
 
+    /// A batch of training, where it is not `training.batch_size` examples.
+    fn batch_note(&self, _: &RunSpec) -> Option<String> {
+        None
+    }
+
     /// Which data count towards a run's peak memory, as a clause.
     fn memory_note(&self) -> &'static str;
 

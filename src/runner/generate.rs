@@ -9,7 +9,7 @@ use crate::error::{Fault, Result};
 use crate::nn::configure;
 use crate::results::{RunFolder, SpecRecord, TRAIN_AGAIN};
 use crate::spec::{Precision, RunSpec};
-use crate::tasks::{Continuation, Generation, Lines, Sampling, definition};
+use crate::tasks::{Continuation, Generation, Lines, Sampling, Translated, definition};
 
 /// What is asked of a model.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub fn translate(
     texts: &[String],
     beam: Option<usize>,
     device: &Device,
-) -> Result<Vec<String>> {
+) -> Result<Translated> {
     let Tested { spec, loaded, tokenizer } = Tested::of(run, device)?;
     let (tensors, tokenizer) = (&loaded.checkpoint.tensors, tokenizer.as_deref());
     let spec = &spec;

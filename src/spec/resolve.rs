@@ -220,13 +220,18 @@ impl<'a> Resolver<'a> {
                 u == key || u.starts_with(&format!("{key}.")) || u.starts_with(&format!("{key}["))
             })
         };
-        let inherited = |key: &str| {
-            start.as_ref().is_some_and(|other| other.point.iter().any(|(k, _)| k == key))
+        let own = |key: &str| is_used(key) && !unused.contains(&key);
+        // The start may be another trial, so its values are those of its own point.
+        let of_start = |key: &str| {
+            let point = start.iter().flat_map(|other| &other.point);
+            point.clone().find(|(field, _)| field == key).map(|(_, value)| value.clone())
         };
         let values: Vec<(String, String)> = point
             .iter()
-            .filter(|(key, _)| is_used(key) && !unused.contains(&key.as_str()) || inherited(key))
-            .map(|(key, value)| (key.clone(), value.label()))
+            .filter_map(|(key, value)| {
+                let value = if own(key) { Some(value.label()) } else { of_start(key) };
+                Some((key.clone(), value?))
+            })
             .collect();
         let mut variant = Variant {
             arm: arm.name.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::data_set::Split;
-use super::generation::{Continuation, Generation, Lines};
+use super::generation::{Continuation, Generation, Lines, Translated};
 use super::spec_lines::Dataset;
 use super::start::{Base, Fitted, Settled};
 use super::task::{Run, Work};
@@ -31,6 +31,11 @@ pub trait Definition: Evidence {
 
     /// A description of a batch, such as `64 images of 50 tokens`.
     fn batch_text(&self, spec: &RunSpec) -> String;
+
+    /// Errors if steps of this run differ in size, so that their times say little.
+    fn expect_equal_steps(&self, _: &RunSpec) -> Result<()> {
+        Ok(())
+    }
 
     /// A description of the data of [`OpenTask::synthetic`].
     fn synthetic_note(&self) -> &'static str;
@@ -60,7 +65,7 @@ pub trait Definition: Evidence {
     }
 
     /// The translations of lines by a trained model. Errors for a task whose models do not translate.
-    fn translate(&self, lines: &Lines) -> Result<Vec<String>> {
+    fn translate(&self, lines: &Lines) -> Result<Translated> {
         Err(Fault::new("the model does not translate")
             .found(format!("a run of the task {}", lines.spec.task.name()))
             .expected("a run of a task whose models turn a sentence into another")

@@ -16,6 +16,14 @@ pub struct Continuation {
     pub time: Duration,
 }
 
+/// The translations of lines.
+pub struct Translated {
+    /// In the order of the lines, without line ends.
+    pub texts: Vec<String>,
+    /// Number of lines that were too long and were truncated.
+    pub truncated: usize,
+}
+
 /// Lines that a trained model translates.
 #[derive(Clone, Copy)]
 pub struct Lines<'a> {
@@ -27,7 +35,7 @@ pub struct Lines<'a> {
     pub tokenizer: Option<&'a str>,
     pub device: &'a Device,
     pub texts: &'a [String],
-    /// How many beginnings of a translation are followed; None as the run's spec says.
+    /// How many hypotheses are kept at each step; None as the run's spec says.
     pub beam: Option<usize>,
 }
 

@@ -233,7 +233,7 @@ fn every_format_gives_the_same_pairs() {
     }
 }
 
-/// Batches by tokens, joint pieces, pre-norm, one embedding for all: trained and resumed to the same bits.
+/// Batches by tokens, joint pieces, pre-norm, one embedding for both languages.
 #[test]
 fn other_settings_train_too() {
     let spec = Spec::tiny_translation()
@@ -257,6 +257,59 @@ fn other_settings_train_too() {
     let tokenizer = fs::read_to_string(run.join("tokenizer.json")).unwrap();
     let tokenizer: Value = serde_json::from_str(&tokenizer).unwrap();
     assert!(tokenizer["model"]["vocab"].is_object(), "one tokenizer is written as Hugging Face's");
+}
+
+/// A special token's name in a sentence is text, and a translation is one line.
+#[test]
+fn names_of_special_tokens_are_text() {
+    let all: Vec<(String, String)> = (0..40)
+        .map(|i| (format!("drück {} [SEP] jetzt", i % 3), format!("press {} [SEP] now", i % 3)))
+        .collect();
+    for tokenizer in
+        ["{train: words, minimum_count: 1}", "{train: byte-level-bpe, vocabulary: 280}"]
+    {
+        let spec = Spec::tiny_translation()
+            .set(&format!("data.tokenizer={tokenizer}"))
+            .set("data.lowercase=false")
+            .set("data.max_tokens=32")
+            .set("model.positions=32")
+            .set("model.source_vocabulary=300")
+            .set("model.target_vocabulary=300")
+            .set("training.epochs=1")
+            .without("arms.vlora");
+        let dir = folder(&spec);
+        write(dir.path(), &lines(&all));
+        fs::write(dir.path().join("pairs/test.jsonl"), lines(&all[..3])).unwrap();
+        run(dir.path());
+        let outcomes = outcomes(&run_of(dir.path(), "baseline"));
+        // More tokens than words in front of the name.
+        assert!(outcomes.iter().all(|o| o["tokens"].as_u64().unwrap() >= 7), "{outcomes:?}");
+    }
+}
+
+/// Batches by tokens do not change what a token costs, and are not timed.
+#[test]
+fn batches_by_tokens_are_told() {
+    let spec = Spec::tiny_translation().set("training.epochs=1").without("arms.vlora");
+    let flops = |spec: &Spec| {
+        let dir = folder(spec);
+        let ran = vlora(dir.path(), &["plan", "tiny.yaml", "--format", "csv"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let cell = |name: &str| -> f64 {
+            let mut lines = ran.out.lines();
+            let at = lines.next().unwrap().split(',').position(|column| column == name).unwrap();
+            lines.next().unwrap().split(',').nth(at).unwrap().parse().unwrap()
+        };
+        cell("training_flops")
+    };
+    let by_tokens = spec.clone().set("data.batch_tokens=64");
+    assert_eq!(flops(&spec), flops(&by_tokens));
+    let dir = folder(&by_tokens);
+    let table = run(dir.path());
+    assert!(table.contains("batches of at most 64 tokens a language"), "{table}");
+    let refused = vlora(dir.path(), &["bench", "tiny.yaml", "--steps", "1"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("--set data.batch_tokens=null"), "{}", refused.err);
 }
 
 /// Pairs that are too long or empty are left out of training and told; elsewhere they stay.
@@ -314,7 +367,7 @@ fn faulty_corpora_and_specs_are_refused() {
         ("data.tokenizer={train: words, joint: true, keep_hyphens: source}", &["one tokenizer"]),
         ("model.shared_embedding=true", &["joint: true"]),
         ("model.heads=3", &["a divisor of model.dim"]),
-        ("model.decoder_depth=3", &["a divisor of model.depth, 3"]),
+        ("model.decoder_depth=3", &["a divisor of model.decoder_depth, 3"]),
         ("data.decoding={beam: 0}", &["a whole number from 1"]),
         ("data.decoding={length_penalty: -1}", &["0 or more"]),
         ("data.batch_tokens=8", &["data.batch_tokens", "from 16"]),

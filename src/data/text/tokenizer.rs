@@ -129,6 +129,12 @@ impl Tokenizer {
     /// in front of a text and behind it.
     pub const SPECIAL: [&str; 4] = SPECIAL;
 
+    /// The same, but special tokens that stand in a text are text.
+    pub fn with_special_tokens_as_text(mut self) -> Tokenizer {
+        self.inner.set_encode_special_tokens(true);
+        self
+    }
+
     /// The library's tokenizer.
     pub fn inner(&self) -> &tokenizers::Tokenizer {
         &self.inner

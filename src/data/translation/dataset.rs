@@ -3,28 +3,14 @@
 use std::sync::Arc;
 
 use super::pairs::{ReadPairs, SentencePairs};
+use super::sizes::Sizes;
 use super::tokenizers::{BEGIN, END, PairTokenizers, SPECIAL_TOKENS, SentenceTokenizer};
 use crate::data::load::{Loaded, Role, load, sha256};
 use crate::data::text::Encoded;
 use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::random::{Purpose, Stream};
-use crate::spec::{EncoderDecoderSpec, TranslationDataSpec};
-
-/// The rows of the model's embeddings, and the most tokens of a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    pub source: usize,
-    pub target: usize,
-    pub positions: usize,
-}
-
-impl Sizes {
-    pub fn of(model: &EncoderDecoderSpec) -> Sizes {
-        let (source, target) = (model.source_vocabulary, model.target_vocabulary);
-        Sizes { source, target, positions: model.positions }
-    }
-}
+use crate::spec::TranslationDataSpec;
 
 /// The sentence pairs of a split as tokens, with the marks of beginning and end, and as texts.
 #[derive(Clone, Debug, Default)]
@@ -126,12 +112,7 @@ impl TranslationData {
             train.source.iter().map(String::as_str),
             train.target.iter().map(String::as_str),
         )?;
-        for (field, own, rows) in [
-            ("model.source_vocabulary", &tokenizers.source, sizes.source),
-            ("model.target_vocabulary", &tokenizers.target, sizes.target),
-        ] {
-            check_rows(field, own, rows)?;
-        }
+        tokenizers.expect_rows(&sizes)?;
         let mut notes = vec![format!(
             "Tokens of the tokenizers: {} for the source, {} for the target.",
             tokenizers.source.rows(),
@@ -266,16 +247,4 @@ fn split(
         }
     }
     Ok(split)
-}
-
-fn check_rows(field: &'static str, tokenizer: &SentenceTokenizer, rows: usize) -> Result<()> {
-    match tokenizer.rows() <= rows {
-        true => Ok(()),
-        false => Err(Fault::new("the tokenizer has more tokens than the model")
-            .within(field)
-            .found(format!("{} tokens of the training split", tokenizer.rows()))
-            .expected(format!("at most {rows}, the rows of the model's embedding"))
-            .help(format!("`{field}: {}`", tokenizer.rows()))
-            .into()),
-    }
 }

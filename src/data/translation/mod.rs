@@ -3,9 +3,11 @@
 mod batches;
 mod dataset;
 mod pairs;
+mod sizes;
 mod tokenizers;
 
 pub use batches::batches;
-pub use dataset::{PairSplit, Sizes, TranslationData};
+pub use dataset::{PairSplit, TranslationData};
 pub use pairs::SentencePairs;
+pub use sizes::Sizes;
 pub use tokenizers::{BEGIN, END, PADDING, PairTokenizers, SPECIAL_TOKENS, SentenceTokenizer};

@@ -9,7 +9,7 @@ use crate::data::table::{Table, Values};
 use crate::error::{Fault, Result};
 use crate::spec::{TranslationDataSpec, nearest};
 
-/// The sentence pairs of one split, one for each row that has both sentences.
+/// The sentence pairs of one split, one for each row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SentencePairs {
     pub source: Vec<String>,

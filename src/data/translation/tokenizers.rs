@@ -9,6 +9,7 @@ use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 
+use super::sizes::Sizes;
 use crate::data::text::{Encoded, Texts, Tokenizer, around, words};
 use crate::error::{Error, Fault, Result};
 use crate::spec::{TrainedTokenizer, TranslationTokenizer, TranslationTokenizerKind as Kind, hex};
@@ -57,7 +58,12 @@ impl SentenceTokenizer {
                 whole_words(pattern, spec.minimum_count(), sentences).map_err(failed)?
             }
         };
-        Ok(SentenceTokenizer { tokenizer, kind: spec.train })
+        Ok(SentenceTokenizer::new(tokenizer, spec.train))
+    }
+
+    fn new(tokenizer: Tokenizer, kind: Kind) -> SentenceTokenizer {
+        // A sentence with the text `[SEP]` does not end there.
+        SentenceTokenizer { tokenizer: tokenizer.with_special_tokens_as_text(), kind }
     }
 
     /// Rows that an embedding needs.
@@ -195,8 +201,14 @@ impl PairTokenizers {
                 .expected("the file that a run of translation saved")
         };
         let of = |text: &str| -> Result<SentenceTokenizer> {
-            let tokenizer = Tokenizer::read(name, text.as_bytes())?;
-            Ok(SentenceTokenizer { tokenizer, kind: spec.train })
+            let own = SentenceTokenizer::new(Tokenizer::read(name, text.as_bytes())?, spec.train);
+            let has_special = (0..)
+                .zip(Tokenizer::SPECIAL)
+                .all(|(id, token)| own.tokenizer.inner().id_to_token(id).as_deref() == Some(token));
+            match has_special {
+                true => Ok(own),
+                false => Err(unreadable(&"other special tokens").into()),
+            }
         };
         let (source, target) = match spec.joint {
             true => (of(json)?, of(json)?),
@@ -210,6 +222,24 @@ impl PairTokenizers {
             }
         };
         Ok(PairTokenizers { source, target, json: json.to_string() })
+    }
+
+    /// Errors if the model has fewer rows than a tokenizer has tokens.
+    pub fn expect_rows(&self, sizes: &Sizes) -> Result<()> {
+        for (field, own, rows) in [
+            ("model.source_vocabulary", &self.source, sizes.source),
+            ("model.target_vocabulary", &self.target, sizes.target),
+        ] {
+            if own.rows() > rows {
+                return Err(Fault::new("the tokenizer has more tokens than the model")
+                    .within(field)
+                    .found(format!("{} tokens of the training split", own.rows()))
+                    .expected(format!("at most {rows}, the rows of the model's embedding"))
+                    .help(format!("`{field}: {}`", own.rows()))
+                    .into());
+            }
+        }
+        Ok(())
     }
 
     /// The content of the file that is saved with a run.

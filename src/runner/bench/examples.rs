@@ -29,6 +29,7 @@ const MOST_SYNTHETIC: usize = 1 << 24;
 impl Examples {
     /// Refuses variants whose steps need more examples than [`MOST_SYNTHETIC`].
     pub fn synthetic(variants: &[&Variant]) -> Result<Examples> {
+        variants.iter().try_for_each(|v| definition(v.spec.task).expect_equal_steps(&v.spec))?;
         let step = |v: &&Variant| step_examples(&v.spec);
         match variants.iter().map(step).max() {
             Some(step) if step > MOST_SYNTHETIC => {
@@ -46,6 +47,7 @@ impl Examples {
     pub fn read(variants: &[&Variant], hub: &Hub) -> Result<Examples> {
         let mut datasets = Datasets::default();
         for Variant { label, spec, .. } in variants {
+            definition(spec.task).expect_equal_steps(spec)?;
             let help = "--synthetic measures on noise, without data";
             let data = datasets.load(spec, hub);
             let data = data.map_err(|error| error.map_fault(|fault| fault.help(help)))?;

@@ -210,10 +210,12 @@ pub const OTHER_NAMES: &[OtherName] = &[
         &["model.target_vocabulary"],
         "",
     ),
-    other(&["src", "source", "src_lang", "source_lang"], &["data.source_column"], ""),
+    other(&["src", "src_lang", "source_lang"], &["data.source_column"], ""),
     other(&["tgt", "trg", "target", "tgt_lang", "target_lang"], &["data.target_column"], ""),
     other(&["beam_size", "num_beams", "beam_width"], &["data.decoding.beam"], ""),
     other(&["lenpen", "len_penalty"], &["data.decoding.length_penalty"], ""),
+    other(&["max_len_a"], &["data.decoding.length_ratio"], ""),
+    other(&["max_len_b"], &["data.decoding.extra_tokens"], ""),
     other(&["max_tokens_per_batch", "tokens_per_batch"], &["data.batch_tokens"], ""),
     other(&["min_freq", "min_frequency", "min_count"], &["data.tokenizer.minimum_count"], ""),
     // Increments and LoRA.

@@ -49,8 +49,8 @@ pub struct TranslationDataSpec {
     #[serde(default)]
     pub lowercase: bool,
     pub tokenizer: TranslationTokenizer,
-    /// Training leaves out pairs with a sentence of more tokens. Elsewhere sentences to translate are cut to
-    /// so many.
+    /// Training leaves out pairs with a sentence of more tokens. Elsewhere sentences are
+    /// truncated; BLEU is computed on whole references.
     #[serde(default = "max_tokens")]
     pub max_tokens: usize,
     /// A training batch has at most so many tokens of each language, padding included, instead of
@@ -121,12 +121,13 @@ impl KeepHyphens {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecodingSpec {
-    /// Hypotheses that are followed at once; 1 is greedy decoding.
+    /// Hypotheses that are kept at each step; 1 is greedy decoding.
     pub beam: usize,
     /// Hypotheses are compared by the sum of their log-probabilities over their number of tokens to this
     /// power.
     pub length_penalty: f64,
-    /// A translation has at most this many tokens for each token of its source, and `extra_tokens` more.
+    /// A translation has at most this many tokens for each token of its source, and `extra_tokens` more, the
+    /// end-of-sentence token included.
     pub length_ratio: f64,
     pub extra_tokens: usize,
 }

@@ -69,11 +69,20 @@ fn sharing(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), Sp
     // Stacks may have different depths.
     let mut depths: Vec<usize> = model.stacks().iter().map(|stack| stack.depth).collect();
     depths.dedup();
-    depths.into_iter().try_for_each(|depth| sharing_of(vlora, depth, check))
+    let fields = ["model.depth", "model.decoder_depth"];
+    if depths.len() > 1 && vlora.layers.is_some() {
+        let expected = "no list where encoder and decoder have different depths: `compound_size`";
+        return check.that("vlora.layers", false, expected);
+    }
+    depths.into_iter().zip(fields).try_for_each(|own| sharing_of(vlora, own, check))
 }
 
-/// Which layers of a stack of `depth` use one weight.
-fn sharing_of(vlora: &VloraSpec, depth: usize, check: &Check) -> Result<(), SpecError> {
+/// Which layers of a stack use one weight. `depth` is its number of layers, which `depth_field` gives.
+fn sharing_of(
+    vlora: &VloraSpec,
+    (depth, depth_field): (usize, &str),
+    check: &Check,
+) -> Result<(), SpecError> {
     if let Some(list) = &vlora.layers {
         for (field, given) in [
             ("compound_size", vlora.compound_size.is_some()),
@@ -84,7 +93,7 @@ fn sharing_of(vlora: &VloraSpec, depth: usize, check: &Check) -> Result<(), Spec
             let expected = "no such field, since `layers` says which layers use one weight";
             check.that(&format!("vlora.{field}"), !given, expected)?;
         }
-        let expected = format!("a number for each of the {depth} layers of model.depth");
+        let expected = format!("a number for each of the {depth} layers of {depth_field}");
         check.that("vlora.layers", list.len() == depth, expected)?;
         let mut next = 0;
         for (layer, weight) in list.iter().enumerate() {
@@ -101,7 +110,7 @@ fn sharing_of(vlora: &VloraSpec, depth: usize, check: &Check) -> Result<(), Spec
     }
     let kept = vlora.keep_first.saturating_add(vlora.keep_last);
     for (field, n) in [("keep_first", vlora.keep_first), ("keep_last", vlora.keep_last)] {
-        let expected = format!("together with the other end fewer than model.depth, {depth}");
+        let expected = format!("together with the other end fewer than {depth_field}, {depth}");
         check.that(&format!("vlora.{field}"), n == 0 || kept < depth, expected)?;
     }
     let Some(size) = vlora.compound_size else {
@@ -118,7 +127,7 @@ fn sharing_of(vlora: &VloraSpec, depth: usize, check: &Check) -> Result<(), Spec
         true => check.that(
             "vlora.compound_size",
             size >= 1 && depth.is_multiple_of(size),
-            format!("a divisor of model.depth, {depth}"),
+            format!("a divisor of {depth_field}, {depth}"),
         ),
         false => check.that(
             "vlora.compound_size",

@@ -1,12 +1,13 @@
 //! Finds the translation of a sentence, token by token: greedy decoding and beam search.
 //!
-//! A beam follows several beginnings of a translation at once. After each token those with the highest
-//! probability stay. A beginning that ends with [`END`] is a whole translation. Whole ones are compared by
-//! the sum of their log-probabilities over their number of tokens to the power of the length penalty.
-//! Greedy decoding is a beam of one. The rules are fairseq's: at most `beam` whole translations are found
-//! for a sentence, and one that has reached its limit must end.
+//! A beam keeps several hypotheses at once. After each token those with the highest probability stay. A
+//! hypothesis that ends with [`END`] is finished. Finished ones are compared by the sum of their
+//! log-probabilities over their number of tokens to the power of the length penalty. Greedy decoding is a
+//! beam of one. The rules are fairseq's: at most `beam` hypotheses of a sentence finish, and one that has
+//! reached its maximum length must end.
 //!
-//! Each sentence is translated by itself: the others of its batch do not change its translation.
+//! Each sentence is translated by itself: the others of its batch do not change its translation, but for
+//! rounding in products of another size.
 
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
@@ -18,7 +19,7 @@ use crate::spec::DecodingSpec;
 /// How translations are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decoding {
-    /// Beginnings that are followed at once, at least 1.
+    /// Hypotheses that are followed at once, at least 1.
     pub beam: usize,
     pub length_penalty: f64,
     /// A translation has at most `ratio · n + extra` tokens, n those of the source, and no more than the
@@ -46,15 +47,15 @@ impl Decoding {
     }
 
     /// The most tokens of the translation of a sentence of `source` tokens, [`BEGIN`] among them.
-    fn limit(&self, source: usize, positions: usize) -> usize {
+    fn max_length(&self, source: usize, positions: usize) -> usize {
         let most = self.ratio * source.saturating_sub(1) as f64;
         (most as usize).saturating_add(self.extra).clamp(1, positions.max(1))
     }
 }
 
-/// A beginning of a translation.
+/// A hypothesis of a translation.
 #[derive(Clone, Debug, Default)]
-struct Beginning {
+struct Hypothesis {
     /// Without [`BEGIN`].
     tokens: Vec<u32>,
     /// The sum of the log-probabilities.
@@ -65,10 +66,10 @@ struct Beginning {
 struct Sentence {
     /// Its place in the batch.
     index: usize,
-    limit: usize,
-    beginnings: Vec<Beginning>,
+    max_length: usize,
+    hypotheses: Vec<Hypothesis>,
     /// Whole translations with what they are compared by.
-    whole: Vec<(Vec<u32>, f64)>,
+    finished: Vec<(Vec<u32>, f64)>,
 }
 
 /// The translations of sentences, without special tokens, in the order of the sentences.
@@ -86,33 +87,33 @@ pub fn translate(
         .enumerate()
         .map(|(index, length)| Sentence {
             index,
-            limit: decoding.limit(*length, model.positions()),
-            beginnings: vec![Beginning::default()],
-            whole: Vec::new(),
+            max_length: decoding.max_length(*length, model.positions()),
+            hypotheses: vec![Hypothesis::default()],
+            finished: Vec::new(),
         })
         .collect();
     let mut translations = vec![Vec::new(); open.len()];
     for step in 0.. {
-        let last = |b: &Beginning| b.tokens.last().copied().unwrap_or(BEGIN);
-        let ids: Vec<u32> = open.iter().flat_map(|s| s.beginnings.iter().map(last)).collect();
+        let last = |b: &Hypothesis| b.tokens.last().copied().unwrap_or(BEGIN);
+        let ids: Vec<u32> = open.iter().flat_map(|s| s.hypotheses.iter().map(last)).collect();
         let rows = ids.len();
         let logits =
             model.next(&Tensor::from_vec(ids, (rows, 1), &device)?, &memory, &mut cache)?;
         let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        // For each sentence, the rows of the beginnings that stay.
+        // For each sentence, the rows of the hypotheses that stay.
         let mut first = 0;
         let places: Vec<usize> = open
             .iter()
             .map(|sentence| {
-                first += sentence.beginnings.len();
-                first - sentence.beginnings.len()
+                first += sentence.hypotheses.len();
+                first - sentence.hypotheses.len()
             })
             .collect();
         let stay: Vec<Vec<usize>> = open
             .par_iter_mut()
             .zip(&places)
             .map(|(sentence, first)| {
-                let rows = &logits[*first..first + sentence.beginnings.len()];
+                let rows = &logits[*first..first + sentence.hypotheses.len()];
                 sentence.advance(rows, step, decoding)
             })
             .collect();
@@ -139,41 +140,41 @@ pub fn translate(
     Ok(translations)
 }
 
-/// A way to continue a beginning by a token.
+/// A way to continue a hypothesis by a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Candidate {
     score: f64,
-    beginning: usize,
+    hypothesis: usize,
     token: u32,
 }
 
 impl Candidate {
     /// By falling score; equal ones by their places, so that the order is always the same.
     fn order(&self, other: &Candidate) -> std::cmp::Ordering {
-        let places = (self.beginning, self.token).cmp(&(other.beginning, other.token));
+        let places = (self.hypothesis, self.token).cmp(&(other.hypothesis, other.token));
         other.score.total_cmp(&self.score).then(places)
     }
 }
 
 impl Sentence {
-    /// Continues the beginnings by a token, by the logits of each. Returns the beginnings that the new ones
+    /// Continues the hypotheses by a token, by the logits of each. Returns the hypotheses that the new ones
     /// continue; none if the sentence is done.
     fn advance(&mut self, logits: &[Vec<f32>], step: usize, decoding: &Decoding) -> Vec<usize> {
-        let must_end = step + 1 >= self.limit;
+        let must_end = step + 1 >= self.max_length;
         let wanted = 2 * decoding.beam;
         let mut best: Vec<Candidate> = Vec::new();
-        for (beginning, logits) in logits.iter().enumerate() {
+        for (hypothesis, logits) in logits.iter().enumerate() {
             let known = &logits[..decoding.known.min(logits.len())];
             let sum = log_sum(known);
             let score = |token: u32| {
-                self.beginnings[beginning].score + f64::from(known[token as usize]) - sum
+                self.hypotheses[hypothesis].score + f64::from(known[token as usize]) - sum
             };
             if must_end {
-                best.push(Candidate { score: score(END), beginning, token: END });
+                best.push(Candidate { score: score(END), hypothesis, token: END });
                 continue;
             }
             let tokens = (0..known.len() as u32).filter(|t| *t != PADDING && *t != BEGIN);
-            best.extend(tokens.map(|token| Candidate { score: score(token), beginning, token }));
+            best.extend(tokens.map(|token| Candidate { score: score(token), hypothesis, token }));
             // Only the best are needed.
             if best.len() > wanted {
                 best.select_nth_unstable_by(wanted - 1, Candidate::order);
@@ -183,28 +184,28 @@ impl Sentence {
         best.sort_unstable_by(Candidate::order);
         let (mut next, mut stay) = (Vec::new(), Vec::new());
         for (place, candidate) in best.into_iter().enumerate() {
-            let before = &self.beginnings[candidate.beginning];
+            let before = &self.hypotheses[candidate.hypothesis];
             if candidate.token == END {
                 // A translation that ends counts only if it is among the best.
-                if place < decoding.beam && self.whole.len() < decoding.beam {
+                if place < decoding.beam && self.finished.len() < decoding.beam {
                     let tokens = (before.tokens.len() + 1) as f64;
                     let score = candidate.score / tokens.powf(decoding.length_penalty);
-                    self.whole.push((before.tokens.clone(), score));
+                    self.finished.push((before.tokens.clone(), score));
                 }
             } else if next.len() < decoding.beam {
                 let tokens = [&before.tokens[..], &[candidate.token]].concat();
-                next.push(Beginning { tokens, score: candidate.score });
-                stay.push(candidate.beginning);
+                next.push(Hypothesis { tokens, score: candidate.score });
+                stay.push(candidate.hypothesis);
             }
         }
-        self.beginnings = next;
-        if must_end || self.whole.len() >= decoding.beam { Vec::new() } else { stay }
+        self.hypotheses = next;
+        if must_end || self.finished.len() >= decoding.beam { Vec::new() } else { stay }
     }
 
     /// The whole translation that compares best, the first of equal ones.
     fn best(self) -> Vec<u32> {
         let better = |a: (Vec<u32>, f64), b: (Vec<u32>, f64)| if b.1 > a.1 { b } else { a };
-        self.whole.into_iter().reduce(better).map(|(tokens, _)| tokens).unwrap_or_default()
+        self.finished.into_iter().reduce(better).map(|(tokens, _)| tokens).unwrap_or_default()
     }
 }
 
@@ -250,22 +251,22 @@ mod tests {
 
     /// The log-probabilities of the token after `tokens`, from the whole model without a cache.
     fn log_probabilities(model: &EncoderDecoder, source: &[u32], tokens: &[u32]) -> Vec<f64> {
-        let beginning = [&[BEGIN], tokens].concat();
-        let (source, target) = (batch(&[source.to_vec()]), batch(&[beginning]));
+        let hypothesis = [&[BEGIN], tokens].concat();
+        let (source, target) = (batch(&[source.to_vec()]), batch(&[hypothesis]));
         let logits = model.forward(&source, &target, Mode::Evaluation).unwrap();
         let logits = logits.tensor().to_vec2::<f32>().unwrap().pop().unwrap();
         let sum = log_sum(&logits);
         logits.into_iter().map(|value| f64::from(value) - sum).collect()
     }
 
-    /// Beam search written down plainly: all continuations of all beginnings, sorted as a whole.
+    /// Beam search written down plainly: all continuations of all hypotheses, sorted as a whole.
     fn plain(model: &EncoderDecoder, source: &[u32], decoding: &Decoding) -> Vec<u32> {
-        let limit = decoding.limit(source.len(), model.positions());
-        let mut beginnings: Vec<(Vec<u32>, f64)> = vec![(Vec::new(), 0.0)];
+        let limit = decoding.max_length(source.len(), model.positions());
+        let mut hypotheses: Vec<(Vec<u32>, f64)> = vec![(Vec::new(), 0.0)];
         let mut whole: Vec<(Vec<u32>, f64)> = Vec::new();
         for step in 1..=limit {
             let mut all: Vec<(Vec<u32>, f64)> = Vec::new();
-            for (tokens, score) in &beginnings {
+            for (tokens, score) in &hypotheses {
                 let next = log_probabilities(model, source, tokens);
                 for token in 0..WORDS as u32 {
                     let is_allowed =
@@ -277,12 +278,12 @@ mod tests {
             }
             all.sort_by(|a, b| b.1.total_cmp(&a.1));
             all.truncate(2 * decoding.beam);
-            beginnings.clear();
+            hypotheses.clear();
             for (place, (mut tokens, score)) in all.into_iter().enumerate() {
                 let compared = score / (tokens.len() as f64).powf(decoding.length_penalty);
                 if tokens.last() != Some(&END) {
-                    if beginnings.len() < decoding.beam {
-                        beginnings.push((tokens, score));
+                    if hypotheses.len() < decoding.beam {
+                        hypotheses.push((tokens, score));
                     }
                 } else if place < decoding.beam && whole.len() < decoding.beam {
                     tokens.pop();
@@ -330,7 +331,7 @@ mod tests {
         let found = translate(&model, &batch(&sentences), &decoding).unwrap();
         for (sentence, found) in sentences.iter().zip(found) {
             let mut tokens: Vec<u32> = Vec::new();
-            while tokens.len() + 1 < decoding.limit(sentence.len(), 16) {
+            while tokens.len() + 1 < decoding.max_length(sentence.len(), 16) {
                 let next = log_probabilities(&model, sentence, &tokens);
                 let allowed = (0..WORDS as u32).filter(|t| *t != PADDING && *t != BEGIN);
                 let best = allowed.max_by(|a, b| next[*a as usize].total_cmp(&next[*b as usize]));
@@ -364,13 +365,13 @@ mod tests {
 
     /// Words that the tokenizer does not know are never chosen, and no translation is longer than it may be.
     #[test]
-    fn limits_hold() {
+    fn max_lengths_hold() {
         let (model, sentences) = (model(2), sentences(4, 6));
         for (ratio, extra, known) in [(0.0, 1, WORDS), (0.5, 2, 6), (9.0, 90, WORDS)] {
             let decoding = Decoding { beam: 3, length_penalty: 1.0, ratio, extra, known };
             let found = translate(&model, &batch(&sentences), &decoding).unwrap();
             for (sentence, found) in sentences.iter().zip(found) {
-                let limit = decoding.limit(sentence.len(), 16);
+                let limit = decoding.max_length(sentence.len(), 16);
                 assert!(found.len() < limit, "{found:?}");
                 assert!(
                     found

@@ -5,14 +5,14 @@ use super::lines::translate_lines;
 use super::notes;
 use super::outcome::{METRICS, assess};
 use super::spec_lines::spec_lines;
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::models::{Cost, cost};
 use crate::results::{
     Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
 };
 use crate::spec::{DataSpec, DecodingSpec, RunSpec, flatten};
 use crate::tasks::definition::Definition;
-use crate::tasks::generation::Lines;
+use crate::tasks::generation::{Lines, Translated};
 use crate::tasks::spec_lines::Dataset;
 
 /// The definition.
@@ -35,12 +35,21 @@ impl Evidence for SentencePairs {
         assess(run)
     }
 
-    fn setting(&self, spec: &RunSpec, _: Option<&Provenance>) -> Setting {
-        notes::setting(spec)
+    fn setting(&self, spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
+        notes::setting(spec, provenance)
     }
 
     fn start_notes(&self, _: &TaskFields, _: bool) -> Vec<String> {
         Vec::new()
+    }
+
+    fn batch_note(&self, spec: &RunSpec) -> Option<String> {
+        let tokens = section(spec).batch_tokens?;
+        let steps = match spec.training.accumulation {
+            1 => String::new(),
+            n => format!(", {n} a step"),
+        };
+        Some(format!("batches of at most {tokens} tokens a language{steps}"))
     }
 
     fn memory_note(&self) -> &'static str {
@@ -96,6 +105,18 @@ impl Definition for SentencePairs {
         }
     }
 
+    fn expect_equal_steps(&self, spec: &RunSpec) -> Result<()> {
+        match section(spec).batch_tokens {
+            None => Ok(()),
+            Some(tokens) => Err(Fault::new("steps differ in their number of pairs")
+                .within("data.batch_tokens")
+                .found(tokens)
+                .expected("none: steps of as many pairs each are timed")
+                .help("--set data.batch_tokens=null")
+                .into()),
+        }
+    }
+
     fn synthetic_note(&self) -> &'static str {
         "synthetic sentences"
     }
@@ -117,7 +138,7 @@ impl Definition for SentencePairs {
         Some(model(spec).target_vocabulary)
     }
 
-    fn translate(&self, lines: &Lines) -> Result<Vec<String>> {
+    fn translate(&self, lines: &Lines) -> Result<Translated> {
         translate_lines(lines)
     }
 }

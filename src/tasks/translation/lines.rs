@@ -3,16 +3,17 @@
 use candle_core::Device;
 
 use super::batches::padded;
-use super::data::section;
+use super::data::{model, section};
 use super::decoding::{Decoding, translate as decode};
 use super::task::Translation;
-use crate::data::translation::PairTokenizers;
+use crate::data::translation::{PairTokenizers, Sizes};
 use crate::error::{Error, Fault, Result};
 use crate::models::encoder_decoder::EncoderDecoder;
-use crate::tasks::generation::Lines;
+use crate::tasks::generation::{Lines, Translated};
 
-/// The translations of lines, in their order. An empty line stays empty. Lines that are too long are cut.
-pub fn translate_lines(lines: &Lines) -> Result<Vec<String>> {
+/// The translations of lines, in their order. An empty line stays empty. Lines of more tokens than
+/// `data.max_tokens` are truncated and counted.
+pub fn translate_lines(lines: &Lines) -> Result<Translated> {
     let Lines { spec, tensors, tokenizer, device, texts, beam } = *lines;
     let tokenizer = tokenizer.ok_or_else(|| {
         Error::from(
@@ -22,11 +23,12 @@ pub fn translate_lines(lines: &Lines) -> Result<Vec<String>> {
     })?;
     let data = section(spec);
     let tokenizers = PairTokenizers::read(&data.tokenizer, "the run's tokenizer.json", tokenizer)?;
+    tokenizers.expect_rows(&Sizes::of(model(spec)))?;
     let blueprint = Translation::blueprint(spec);
     let (store, own) = blueprint.evaluate(device)?;
     store.load(tensors)?;
     drop(own);
-    let model = blueprint.frozen(&store)?;
+    let trained = blueprint.frozen(&store)?;
     let mut decoding = Decoding::of(&data.decoding, tokenizers.target.rows());
     decoding.beam = beam.unwrap_or(decoding.beam);
 
@@ -42,12 +44,14 @@ pub fn translate_lines(lines: &Lines) -> Result<Vec<String>> {
     let mut translations = vec![String::new(); texts.len()];
     for part in order.chunks(spec.training.batch_size.max(1)) {
         let ids: Vec<&[u32]> = part.iter().map(|line| encoded.get(*line).0).collect();
-        let found = batch(&model, &ids, &decoding, device)?;
+        let found = batch(&trained, &ids, &decoding, device)?;
         for (line, ids) in part.iter().zip(found) {
-            translations[*line] = tokenizers.target.text(&ids)?;
+            // Pieces may make a line break.
+            let text = tokenizers.target.text(&ids)?;
+            translations[*line] = text.split_whitespace().collect::<Vec<_>>().join(" ");
         }
     }
-    Ok(translations)
+    Ok(Translated { texts: translations, truncated: encoded.cut })
 }
 
 fn batch(

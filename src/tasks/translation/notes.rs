@@ -2,14 +2,15 @@
 
 use super::data::{model, section};
 use super::outcome::Schemes;
-use crate::results::Setting;
+use super::start::NOT_COMPARED;
+use crate::results::{Provenance, Setting};
 use crate::spec::{
     EncoderDecoderSpec, FinalNorm, MlpActivation, NormPlacement, PositionKind, RunSpec,
     TranslationTokenizerKind,
 };
 
 /// Describes the model, its sentences, and how translations are found and scored.
-pub fn setting(spec: &RunSpec) -> Setting {
+pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     let data = section(spec);
     let own = &data.tokenizer;
     let languages = if own.joint { "one tokenizer for both languages" } else { "a tokenizer each" };
@@ -19,12 +20,17 @@ pub fn setting(spec: &RunSpec) -> Setting {
         }
         TranslationTokenizerKind::ByteLevelBpe => "byte-level BPE".to_string(),
     };
+    let not_compared = provenance.and_then(|p| p.task.get::<bool>(NOT_COMPARED)) == Some(true);
+    let compared = match not_compared {
+        true => ", not compared with those of the weights it starts from",
+        false => "",
+    };
     let case = if data.lowercase { ", lower-cased" } else { "" };
     let signatures = Schemes::of(spec).signatures().map(|(name, text)| format!("{name} {text}"));
     Setting {
         model: architecture(model(spec)),
         inputs: format!(
-            "sentences of up to {} tokens{case}: {tokens} of the training split ({languages}); {}; \
+            "sentences of up to {} tokens{case}: {tokens} of the training split ({languages}{compared}); {}; \
              signatures: {}",
             data.max_tokens,
             decoding(spec),

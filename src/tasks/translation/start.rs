@@ -8,6 +8,9 @@ use crate::results::TaskFields;
 use crate::spec::RunSpec;
 use crate::tasks::start::{Base, Settled};
 
+/// The provenance field that is true if no tokenizers lie beside the start weights.
+pub const NOT_COMPARED: &str = "start_tokenizer_not_compared";
+
 /// Settles a run on sentence pairs. Errors if the start weights were trained with other tokenizers.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
     let spec = spec.clone();
@@ -40,6 +43,10 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
             .to_string()
     });
     let started = Some(base.started(&spec, TaskFields::default()));
-    let (fields, identity) = (TaskFields::default(), String::new());
+    let fields = match theirs.is_none() {
+        true => TaskFields::default().with(NOT_COMPARED, &true),
+        false => TaskFields::default(),
+    };
+    let identity = String::new();
     Ok(Settled { spec, fields, started, note, identity })
 }
