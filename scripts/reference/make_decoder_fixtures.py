@@ -30,16 +30,13 @@ from torch.func import functional_call
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from stable import save_stable
+from training import STEPS, rounding, train, training_section
 
 OUT = pathlib.Path(__file__).resolve().parent.parent.parent / "tests/fixtures/decoder"
 
 SIZES = {"vocabulary": 11, "positions": 12, "dim": 12, "depth": 2, "heads": 3}
 HIDDEN, EPS = 24, 1e-5
 BATCH, TOKENS = 3, 9
-STEPS, CLIP = 10, 1.0
-# With Adam's usual epsilon of 1e-8, the keys' biases would make steps of full size, although their
-# gradients consist only of rounding errors.
-TRAINING = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-5, "weight_decay": 0.1}
 RANK, ALPHA, TARGETS = 2, 3.0, ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
 CONV1D = [f"{target}.weight" for target in TARGETS]
 
@@ -184,18 +181,6 @@ def decays(name):
     return not name.endswith(".bias") and "ln_" not in name
 
 
-def training_section():
-    beta1, beta2 = TRAINING["betas"]
-    return {
-        "learning_rate": TRAINING["lr"],
-        "beta1": beta1,
-        "beta2": beta2,
-        "epsilon": TRAINING["eps"],
-        "weight_decay": TRAINING["weight_decay"],
-        "clip_norm": CLIP,
-    }
-
-
 def batch(generator):
     shape = (BATCH, TOKENS)
     text = [torch.randint(SIZES["vocabulary"], shape, generator=generator) for _ in range(2)]
@@ -244,29 +229,15 @@ def make(file, model, model_section, seed, vlora=None):
     fixture = {f"weight.{n}": p.detach().clone() for n, p in parameters.items()} | inputs
     logits, loss, gradients = exact_or_not(torch.float64)
     rounded = exact_or_not(torch.float32)[2]
-    pairs = zip(parameters, rounded, gradients, strict=True)
-    rounding = {n: float(f"{(a - b).abs().max():.1e}") for n, a, b in pairs}
     fixture |= {"logits": logits.detach().float(), "loss": loss.detach().float()}
     fixture |= {f"grad.{n}": g for n, g in zip(parameters, gradients, strict=True)}
-    groups = [
-        {"params": [p for n, p in parameters.items() if decays(n)]},
-        {"params": [p for n, p in parameters.items() if not decays(n)], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, **TRAINING)
-    losses = []
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        loss = loss_of(forward())
-        loss.backward()
-        losses.append(loss.detach())
-        torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP)
-        optimizer.step()
+    losses = train(parameters, decays, lambda: loss_of(forward()))
     fixture |= {f"after.{n}": p.detach().clone() for n, p in parameters.items()}
     fixture["losses"] = torch.stack(losses)
     metadata = {
         "model": json.dumps(model_section),
         "training": json.dumps(training_section()),
-        "rounding": json.dumps(rounding),
+        "rounding": json.dumps(rounding(parameters, rounded, gradients)),
         "decayed": json.dumps([name for name in parameters if decays(name)]),
     }
     if vlora:

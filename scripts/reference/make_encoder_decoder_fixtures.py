@@ -49,6 +49,7 @@ from torch.func import functional_call
 from vlora import TransformerVLoRA, VLoRACompound
 
 from stable import save_stable
+from training import STEPS, rounding, train, training_section
 
 OUT = pathlib.Path(__file__).resolve().parent.parent.parent / "tests/fixtures/encoder_decoder"
 
@@ -103,10 +104,7 @@ DECODER_NORM = POST | {
 # Narrower, since there are more layers and the files shall stay small.
 DEEP = POST | {"dim": 8, "depth": 4, "heads": 2}
 LENGTHS = {"source": [5, 9, 1, 7], "target": [8, 3, 6, 1]}
-SMOOTHING, STEPS, CLIP = 0.1, 10, 1.0
-# With Adam's usual epsilon of 1e-8, the keys' biases would make steps of full size, although their
-# gradients consist only of rounding errors.
-TRAINING = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-5, "weight_decay": 0.1}
+SMOOTHING = 0.1
 RANK, ALPHA = 2, 3
 TARGETS = ["self_attn.in_proj", "self_attn.out_proj", "linear1", "linear2"]
 CROSS = [f"multihead_attn.{part}" for part in ("query", "key", "value", "out_proj")]
@@ -250,18 +248,6 @@ def decays(name):
     return not name.endswith(".bias") and "norm" not in name
 
 
-def training_section():
-    beta1, beta2 = TRAINING["betas"]
-    return {
-        "learning_rate": TRAINING["lr"],
-        "beta1": beta1,
-        "beta2": beta2,
-        "epsilon": TRAINING["eps"],
-        "weight_decay": TRAINING["weight_decay"],
-        "clip_norm": CLIP,
-    }
-
-
 def batch(section, generator):
     tensors, padding = {}, {}
     for name, side in (("source", "source"), ("target", "target"), ("labels", "target")):
@@ -304,31 +290,17 @@ def make(file, section, seed, vlora=None):
     fixture = {f"weight.{n}": p.detach().clone() for n, p in parameters.items()} | inputs
     logits, loss, gradients = exact_or_not(torch.float64)
     rounded = exact_or_not(torch.float32)[2]
-    pairs = zip(parameters, rounded, gradients, strict=True)
-    rounding = {n: float(f"{(a - b).abs().max():.1e}") for n, a, b in pairs}
     smoothed = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
     fixture |= {"logits": logits.detach().float(), "loss": loss.detach().float()}
     fixture["smoothed_loss"] = smoothed.detach().float()
     fixture |= {f"grad.{n}": g for n, g in zip(parameters, gradients, strict=True)}
-    groups = [
-        {"params": [p for n, p in parameters.items() if decays(n)]},
-        {"params": [p for n, p in parameters.items() if not decays(n)], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, **TRAINING)
-    losses = []
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(forward(), labels)
-        loss.backward()
-        losses.append(loss.detach())
-        torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP)
-        optimizer.step()
+    losses = train(parameters, decays, lambda: F.cross_entropy(forward(), labels))
     fixture |= {f"after.{n}": p.detach().clone() for n, p in parameters.items()}
     fixture["losses"] = torch.stack(losses)
     metadata = {
         "model": json.dumps(section),
         "training": json.dumps(training_section()),
-        "rounding": json.dumps(rounding),
+        "rounding": json.dumps(rounding(parameters, rounded, gradients)),
         "decayed": json.dumps([name for name in parameters if decays(name)]),
     }
     if vlora:

@@ -18,6 +18,7 @@ mod generation;
 mod image_classification;
 mod language_modelling;
 mod opened;
+mod perplexity;
 mod sampling;
 mod spec_lines;
 mod start;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use crate::checkpoints::{Form, Loaded, conversion};
-use crate::results::{Conversion, Kept, Started, TaskFields};
+use crate::results::{Conversion, Kept, Provenance, Started, TaskFields};
 use crate::spec::{RunSpec, VloraSpec};
 
 /// The weights that a run will start from. `D` is the type of the run's data.
@@ -49,6 +49,27 @@ impl<D> Base<'_, D> {
 pub fn assumed_alpha(loaded: &Loaded) -> Option<f64> {
     let vlora = loaded.checkpoint.vlora.as_ref();
     vlora.filter(|_| loaded.form == Form::Authors).map(|vlora| vlora.alpha)
+}
+
+/// The provenance field that is true if no tokenizer lies beside the start weights.
+const NOT_COMPARED: &str = "start_tokenizer_not_compared";
+
+/// The fields and the note for a run whose tokenizer was compared with that of its start weights, or was not
+/// because none lies beside them. `note` says the latter.
+pub fn compared_tokenizer(is_compared: bool, note: &str) -> (TaskFields, Option<String>) {
+    match is_compared {
+        true => (TaskFields::default(), None),
+        false => (TaskFields::default().with(NOT_COMPARED, &true), Some(note.to_string())),
+    }
+}
+
+/// The note of [`compared_tokenizer`] for a run with one tokenizer.
+pub const NO_TOKENIZER_BESIDE: &str =
+    "Its tokenizer is not compared with that of the weights, since none lies beside them.";
+
+/// Whether a run's tokenizer was not compared with that of its start weights.
+pub fn is_tokenizer_uncompared(provenance: Option<&Provenance>) -> bool {
+    provenance.and_then(|p| p.task.get::<bool>(NOT_COMPARED)) == Some(true)
 }
 
 /// A run's spec after filling in what depends on its start weights.

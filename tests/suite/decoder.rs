@@ -11,11 +11,11 @@ use vlora::checkpoints::{
 use vlora::models::decoder::{Cache, Decoder};
 use vlora::models::{ParameterInfo, cost, parameters_of};
 use vlora::nn::{Constants, Frozen, Mode, ParameterStore, StepKey, Variable, ops};
-use vlora::spec::{DecoderSpec, MlpActivation, ModelSpec, RunSpec, TrainingSpec, VloraSpec};
-use vlora::train::AdamW;
+use vlora::spec::{DecoderSpec, MlpActivation, ModelSpec, RunSpec, VloraSpec};
 
 use crate::common::compare::{largest, relative};
 use crate::common::pytorch::Fixture;
+use crate::common::training::{gradients_equal, ten_steps_equal};
 
 const ALL: [&str; 7] = [
     "gpt2",
@@ -89,21 +89,7 @@ fn logits_and_gradients_equal_pytorch() {
 
         let loss = loss(&fixture, &logits);
         assert!(relative(loss.tensor(), &fixture.tensors["loss"]) < 1e-5, "{name}: the loss");
-        let gradients = loss.backward(1.0).unwrap();
-        let wanted = fixture.group("grad.");
-        // How far PyTorch's float32 gradients are from the exact ones: where terms cancel, as in those of
-        // the keys' biases, which are zero, that is more than the tolerance.
-        let rounding: BTreeMap<String, f64> =
-            serde_json::from_str(&fixture.metadata["rounding"]).unwrap();
-        let mut in_gradients = 0f64;
-        for p in store.parameters() {
-            let (got, want) = (gradients.get(&p.value).unwrap(), &wanted[&p.name]);
-            let error = largest(&(got - want).unwrap());
-            let allowed = (1e-4 * largest(want)).max(4.0 * rounding[&p.name]);
-            in_gradients = in_gradients.max(1e-4 * error / allowed);
-            assert!(error < allowed, "{name}: the gradient of {} differs by {error:e}", p.name);
-        }
-        assert_eq!(store.parameters().len(), wanted.len());
+        let in_gradients = gradients_equal(name, &fixture, &store, loss, 0.0);
         println!("{name}: logits {in_logits:.0e}, gradients {in_gradients:.0e}");
     }
 }
@@ -114,33 +100,9 @@ fn ten_steps_of_adamw_equal_pytorch() {
     for name in ALL {
         let fixture = fixture(name);
         let (store, model) = trained(&fixture);
-        let training: TrainingSpec = serde_json::from_str(&fixture.metadata["training"]).unwrap();
-        let mut adamw = AdamW::new(&training, &store).unwrap();
-        let decayed: Vec<String> = serde_json::from_str(&fixture.metadata["decayed"]).unwrap();
-        for p in store.parameters() {
-            assert_eq!(p.role.decays(), decayed.contains(&p.name), "{name}: {}", p.name);
-        }
-        let losses = fixture.tensors["losses"].to_dtype(DType::F64).unwrap();
-        let losses: Vec<f64> = losses.to_vec1().unwrap();
-        assert_eq!(losses.len(), 10);
-        for (step, want) in losses.iter().enumerate() {
-            let logits = model.forward(&fixture.numbers("ids"), key(step as u64)).unwrap();
-            let loss = loss(&fixture, &logits);
-            let error = (f64::from(loss.tensor().to_scalar::<f32>().unwrap()) - want).abs();
-            assert!(error < 1e-3, "{name}: the loss before step {step} differs by {error:e}");
-            let mut found = loss.backward(1.0).unwrap();
-            let of = |p: &vlora::nn::Parameter| (p.name.clone(), found.remove(&p.value).unwrap());
-            let gradients: BTreeMap<_, _> = store.trained().map(of).collect();
-            adamw.update(&store, &gradients, training.learning_rate, training.clip_norm).unwrap();
-        }
-        let wanted = fixture.group("after.");
-        assert_eq!(wanted.len(), store.parameters().len());
-        let mut in_weights = 0f64;
-        for p in store.parameters() {
-            let error = relative(p.var.as_tensor(), &wanted[&p.name]);
-            in_weights = in_weights.max(error);
-            assert!(error < 1e-3, "{name}: after ten steps {} differs by {error:e}", p.name);
-        }
+        let ids = fixture.numbers("ids");
+        let loss = |step| loss(&fixture, &model.forward(&ids, key(step)).unwrap());
+        let in_weights = ten_steps_equal(name, &fixture, &store, loss);
         println!("{name}: weights {in_weights:.0e}");
     }
 }

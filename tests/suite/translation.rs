@@ -312,9 +312,9 @@ fn batches_by_tokens_are_told() {
     assert!(refused.err.contains("--set data.batch_tokens=null"), "{}", refused.err);
 }
 
-/// Pairs that are too long or empty are left out of training and told; elsewhere they stay.
+/// Pairs that are too long or empty are left out of training and counted; elsewhere they stay.
 #[test]
-fn what_is_left_out_is_told() {
+fn what_is_left_out_is_counted() {
     let spec = Spec::tiny_translation().set("training.epochs=1").without("arms.vlora");
     let dir = folder(&spec);
     let long = "ein ".repeat(20);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::pairs::{ReadPairs, SentencePairs};
 use super::sizes::Sizes;
-use super::tokenizers::{BEGIN, END, PairTokenizers, SPECIAL_TOKENS, SentenceTokenizer};
+use super::tokenizers::{BEGIN, END, PairTokenizers, SPECIAL_TOKENS};
 use crate::data::load::{Loaded, Role, load, sha256};
 use crate::data::text::Encoded;
 use crate::error::{Fault, Result};
@@ -200,8 +200,10 @@ fn split(
     notes: &mut Vec<String>,
 ) -> Result<PairSplit> {
     let most = data.max_tokens;
-    let source = tokenizers.source.encode(&pairs.source, most)?;
-    let target = tokenizers.target.encode(&pairs.target, most)?;
+    // One token more shows which training sentences are longer.
+    let longest = if role == Role::Train { most + 1 } else { most };
+    let source = tokenizers.source.encode(&pairs.source, longest)?;
+    let target = tokenizers.target.encode(&pairs.target, longest)?;
     if role != Role::Train {
         let cut = source.cut + target.cut;
         if cut > 0 {
@@ -221,16 +223,12 @@ fn split(
         let in_words = in_words.collect::<Result<_>>()?;
         return Ok(PairSplit { texts: pairs, in_words, source, target });
     }
-    // One token more shows which sentences are longer.
-    let longer = |own: &SentenceTokenizer, texts: &[String]| own.encode(texts, most + 1);
-    let (whole_source, whole_target) =
-        (longer(&tokenizers.source, &pairs.source)?, longer(&tokenizers.target, &pairs.target)?);
     let mut split = PairSplit::default();
     let (mut long, mut empty) = (0, 0);
     for (pair, (from, to)) in pairs.source.into_iter().zip(pairs.target).enumerate() {
         if from.is_empty() || to.is_empty() {
             empty += 1;
-        } else if whole_source.length(pair) > most || whole_target.length(pair) > most {
+        } else if source.length(pair) > most || target.length(pair) > most {
             long += 1;
         } else {
             split.push(source.get(pair).0, target.get(pair).0);

@@ -1,9 +1,9 @@
 //! Notes on texts and windows, for tables and evaluations.
 
 use super::data::{Cutting, model, section};
-use super::start::NOT_COMPARED;
 use crate::results::{Provenance, Setting};
 use crate::spec::{DecoderSpec, LanguageTokenizer, MlpActivation, RunSpec, Windows};
+use crate::tasks::start::is_tokenizer_uncompared;
 
 /// Describes the model, the windows it is trained on and those it is evaluated on.
 pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
@@ -19,8 +19,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     };
     let known = provenance.and_then(|p| p.task.get::<usize>("tokenizer_tokens"));
     let known = known.map_or_else(String::new, |tokens| format!(" ({tokens} known)"));
-    let not_compared = provenance.and_then(|p| p.task.get::<bool>(NOT_COMPARED)) == Some(true);
-    let compared = match not_compared {
+    let compared = match is_tokenizer_uncompared(provenance) {
         true => ", whose tokenizer was not compared with that of the weights it starts from",
         false => "",
     };

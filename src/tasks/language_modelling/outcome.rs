@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::language::Window;
 use crate::error::Result;
 use crate::results::{Assessment, Better, Metric, Provenance, RunFolder, Scores, Trivial};
+use crate::tasks::perplexity::{PERPLEXITY, perplexity};
 
 /// The field of `provenance.json` with the SHA-256 of the test split's tokens.
 pub const TEST_TOKENS: &str = "test_tokens_sha256";
@@ -39,16 +40,6 @@ pub const LOSS: Metric = Metric {
     better: Better::Lower,
 };
 
-/// The exponential of [`LOSS`].
-pub const PERPLEXITY: Metric = Metric {
-    name: "perplexity",
-    unit: "",
-    difference_unit: "",
-    scale: 1.0,
-    decimals: 3,
-    better: Better::Lower,
-};
-
 /// The cross-entropy of a text over its length in bytes. Other than the loss of a token, it compares across
 /// tokenizers.
 pub const BITS_PER_BYTE: Metric = Metric {
@@ -69,8 +60,7 @@ pub fn scores(outcomes: &[Outcome]) -> Scores {
     let nats = sum(|o| o.loss);
     let loss = nats / sum(|o| o.tokens as f64);
     let bits = nats / std::f64::consts::LN_2 / sum(|o| o.bytes as f64);
-    // JSON has no infinity.
-    Scores { loss, metrics: vec![loss, loss.exp().min(f64::MAX), bits] }
+    Scores { loss, metrics: vec![loss, perplexity(loss), bits] }
 }
 
 /// The outcomes of windows of a text. `ids` are its tokens, `bytes` are how many bytes each stands for, and

@@ -6,10 +6,7 @@ use crate::error::{Fault, Result};
 use crate::results::TaskFields;
 use crate::spec::RunSpec;
 use crate::tasks::data_set::Split;
-use crate::tasks::start::{Base, Settled};
-
-/// The provenance field that is true if no tokenizer lies beside the start weights.
-pub const NOT_COMPARED: &str = "start_tokenizer_not_compared";
+use crate::tasks::start::{Base, NO_TOKENIZER_BESIDE, Settled, compared_tokenizer};
 
 /// Settles a run on running text. Errors if the start weights were trained with another tokenizer.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
@@ -42,14 +39,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         }
     }
     let started = Some(base.started(&spec, TaskFields::default()));
-    let (fields, note) = match is_compared {
-        true => (TaskFields::default(), None),
-        false => {
-            let note = "Its tokenizer is not compared with that of the weights, since none lies \
-                        beside them.";
-            (TaskFields::default().with(NOT_COMPARED, &true), Some(note.to_string()))
-        }
-    };
+    let (fields, note) = compared_tokenizer(is_compared, NO_TOKENIZER_BESIDE);
     Ok(Settled { spec, fields, started, note, identity: String::new() })
 }
 

@@ -1,10 +1,11 @@
 //! Notes on texts, for tables and evaluations.
 
 use super::data::{model, section};
-use super::start::{Adjusted, NOT_COMPARED};
+use super::start::Adjusted;
 use crate::results::{Provenance, Setting, TaskFields};
 use crate::spec::{EncoderSpec, RunSpec, TextPool, TokenizerKind};
 use crate::tasks::classification::classes_note;
+use crate::tasks::start::is_tokenizer_uncompared;
 
 /// Describes the model and its input.
 pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
@@ -22,8 +23,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     };
     let known = provenance.and_then(|p| p.task.get::<usize>("tokenizer_tokens"));
     let known = known.map_or_else(String::new, |tokens| format!(" ({tokens} tokens)"));
-    let not_compared = provenance.and_then(|p| p.task.get::<bool>(NOT_COMPARED)) == Some(true);
-    let compared = match not_compared {
+    let compared = match is_tokenizer_uncompared(provenance) {
         true => ", which was not compared with that of the weights it starts from",
         false => "",
     };

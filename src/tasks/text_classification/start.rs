@@ -6,10 +6,7 @@ use crate::data::text::{TOKENIZER, Tokenizer};
 use crate::error::{Fault, Result};
 use crate::results::TaskFields;
 use crate::spec::{ClassMatch, RunSpec, StartHead};
-use crate::tasks::start::{Base, Settled};
-
-/// The provenance field that is true if no tokenizer lies beside the start weights.
-pub const NOT_COMPARED: &str = "start_tokenizer_not_compared";
+use crate::tasks::start::{Base, NO_TOKENIZER_BESIDE, Settled, compared_tokenizer};
 
 /// The changes to the start weights for these data, as stored in `start.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,14 +71,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         _ => String::new(),
     };
     let started = base.started(&spec, Adjusted { classes }.fields());
-    let (fields, note) = match is_compared {
-        true => (TaskFields::default(), None),
-        false => {
-            let note = "Its tokenizer is not compared with that of the weights, since none lies \
-                        beside them.";
-            (TaskFields::default().with(NOT_COMPARED, &true), Some(note.to_string()))
-        }
-    };
+    let (fields, note) = compared_tokenizer(is_compared, NO_TOKENIZER_BESIDE);
     Ok(Settled { spec, fields, started: Some(started), note, identity })
 }
 

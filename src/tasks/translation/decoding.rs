@@ -19,7 +19,7 @@ use crate::spec::DecodingSpec;
 /// How translations are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decoding {
-    /// Hypotheses that are followed at once, at least 1.
+    /// Hypotheses that are kept at each step, at least 1.
     pub beam: usize,
     pub length_penalty: f64,
     /// A translation has at most `ratio · n + extra` tokens, n those of the source, and no more than the
@@ -68,7 +68,7 @@ struct Sentence {
     index: usize,
     max_length: usize,
     hypotheses: Vec<Hypothesis>,
-    /// Whole translations with what they are compared by.
+    /// Finished hypotheses with what they are compared by.
     finished: Vec<(Vec<u32>, f64)>,
 }
 
@@ -94,7 +94,7 @@ pub fn translate(
         .collect();
     let mut translations = vec![Vec::new(); open.len()];
     for step in 0.. {
-        let last = |b: &Hypothesis| b.tokens.last().copied().unwrap_or(BEGIN);
+        let last = |own: &Hypothesis| own.tokens.last().copied().unwrap_or(BEGIN);
         let ids: Vec<u32> = open.iter().flat_map(|s| s.hypotheses.iter().map(last)).collect();
         let rows = ids.len();
         let logits =
@@ -202,7 +202,7 @@ impl Sentence {
         if must_end || self.finished.len() >= decoding.beam { Vec::new() } else { stay }
     }
 
-    /// The whole translation that compares best, the first of equal ones.
+    /// The finished hypothesis that compares best, the first of equal ones.
     fn best(self) -> Vec<u32> {
         let better = |a: (Vec<u32>, f64), b: (Vec<u32>, f64)| if b.1 > a.1 { b } else { a };
         self.finished.into_iter().reduce(better).map(|(tokens, _)| tokens).unwrap_or_default()

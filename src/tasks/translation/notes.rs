@@ -2,12 +2,12 @@
 
 use super::data::{model, section};
 use super::outcome::Schemes;
-use super::start::NOT_COMPARED;
 use crate::results::{Provenance, Setting};
 use crate::spec::{
     EncoderDecoderSpec, FinalNorm, MlpActivation, NormPlacement, PositionKind, RunSpec,
     TranslationTokenizerKind,
 };
+use crate::tasks::start::is_tokenizer_uncompared;
 
 /// Describes the model, its sentences, and how translations are found and scored.
 pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
@@ -20,8 +20,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
         }
         TranslationTokenizerKind::ByteLevelBpe => "byte-level BPE".to_string(),
     };
-    let not_compared = provenance.and_then(|p| p.task.get::<bool>(NOT_COMPARED)) == Some(true);
-    let compared = match not_compared {
+    let compared = match is_tokenizer_uncompared(provenance) {
         true => ", not compared with those of the weights it starts from",
         false => "",
     };

@@ -9,6 +9,7 @@ use super::scoring::{BleuCounts, ChrfScheme, Scheme, TerCounts, TerScheme, Token
 use crate::error::Result;
 use crate::results::{Assessment, Better, Metric, RunFolder, Scores, SpecRecord};
 use crate::spec::RunSpec;
+use crate::tasks::perplexity::{PERPLEXITY, perplexity};
 
 /// The stored result of one sentence of the test split, a line of `test.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,16 +101,6 @@ pub const TER: Metric = score("TER", Better::Lower);
 /// BLEU by the words of the data's tokenizer. It does not compare with [`BLEU`].
 pub const WORD_BLEU: Metric = score("word BLEU", Better::Higher);
 
-/// The exponential of the mean cross-entropy of a token.
-pub const PERPLEXITY: Metric = Metric {
-    name: "perplexity",
-    unit: "",
-    difference_unit: "",
-    scale: 1.0,
-    decimals: 3,
-    better: Better::Lower,
-};
-
 /// The metrics, the primary one first.
 pub const METRICS: [Metric; 5] = [BLEU, CHRF, TER, WORD_BLEU, PERPLEXITY];
 
@@ -129,8 +120,7 @@ pub fn scores(outcomes: &[Outcome], schemes: &Schemes) -> Scores {
         schemes.chrf.score(pairs),
         outcomes.iter().map(|o| o.ter).sum::<TerCounts>().score(),
         outcomes.iter().map(|o| o.word_bleu).sum::<BleuCounts>().score(),
-        // JSON has no infinity.
-        loss.exp().min(f64::MAX),
+        perplexity(loss),
     ];
     Scores { loss, metrics }
 }

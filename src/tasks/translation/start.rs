@@ -6,10 +6,7 @@ use crate::data::translation::PairTokenizers;
 use crate::error::{Fault, Result};
 use crate::results::TaskFields;
 use crate::spec::RunSpec;
-use crate::tasks::start::{Base, Settled};
-
-/// The provenance field that is true if no tokenizers lie beside the start weights.
-pub const NOT_COMPARED: &str = "start_tokenizer_not_compared";
+use crate::tasks::start::{Base, Settled, compared_tokenizer};
 
 /// Settles a run on sentence pairs. Errors if the start weights were trained with other tokenizers.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
@@ -38,15 +35,10 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
             .help("give all runs the same `data`, so that their tokens are the same")
             .into());
     }
-    let note = theirs.is_none().then(|| {
-        "Its tokenizers are not compared with those of the weights, since none lie beside them."
-            .to_string()
-    });
+    let note =
+        "Its tokenizers are not compared with those of the weights, since none lie beside them.";
+    let (fields, note) = compared_tokenizer(theirs.is_some(), note);
     let started = Some(base.started(&spec, TaskFields::default()));
-    let fields = match theirs.is_none() {
-        true => TaskFields::default().with(NOT_COMPARED, &true),
-        false => TaskFields::default(),
-    };
     let identity = String::new();
     Ok(Settled { spec, fields, started, note, identity })
 }

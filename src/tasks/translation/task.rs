@@ -111,20 +111,17 @@ impl<'a> Task for Translation<'a> {
                 let (_, tokens) = pairs.lengths(*pair);
                 let own = &losses[next..next + tokens];
                 next += tokens;
-                let of = |texts: &'_ [String]| texts.get(*pair).cloned().unwrap_or_default();
-                let (source, reference) = (of(&pairs.texts.source), of(&pairs.texts.target));
                 let reference = Reference {
                     sentence: *pair,
-                    source: &source,
-                    reference: &reference,
-                    in_words: &of(&pairs.in_words),
+                    source: &pairs.texts.source[*pair],
+                    reference: &pairs.texts.target[*pair],
+                    // Nothing is compared with the training split.
+                    in_words: pairs.in_words.get(*pair).map_or("", String::as_str),
                     tokens,
                     loss: own.iter().map(|loss| f64::from(*loss)).sum(),
                 };
-                let hypothesis = match translations.as_mut().map(Iterator::next) {
-                    Some(Some(ids)) => Some(self.text(&ids)?),
-                    Some(None) | None => None,
-                };
+                let ids = translations.as_mut().and_then(Iterator::next);
+                let hypothesis = ids.map(|ids| self.text(&ids)).transpose()?;
                 outcomes[*pair] = Some(reference.outcome(hypothesis, &self.schemes));
             }
         }

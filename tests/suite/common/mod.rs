@@ -15,4 +15,5 @@ pub mod spec;
 pub mod svg;
 pub mod texts;
 pub mod told;
+pub mod training;
 pub mod workers;
