@@ -263,13 +263,22 @@ fn row(
         .hidden("launches", m.queued.launches)
         .hidden("products", m.queued.products)
         .hidden("refused_products", m.queued.refused);
+    let units = format!("{}/s", definition(variant.spec.task).work_unit().plural);
     for (key, title, rate) in [
-        ("examples_per_second", "examples/s", m.step.dividing(m.examples as f64)),
+        ("examples_per_second", "examples/s", m.step.dividing(m.examples)),
         ("evaluation_examples_per_second", "evaluated/s", m.evaluation),
         ("gflops", "GFLOP/s", m.step.dividing(flops / 1e9)),
     ] {
         row = timed(row, key, title, rate, tenths(rate.median));
     }
+    let (q, key) = (m.units_per_second, "units_per_second");
+    row = match m.units == m.examples {
+        // The column of examples says the same.
+        true => {
+            row.hidden(key, q.median).hidden(&format!("{key}_quartiles"), vec![q.first, q.third])
+        }
+        false => timed(row, key, &units, q, tenths(q.median)),
+    };
     row = row.cell("floor_seconds", "floor", right, Cell::number(floor, time(floor)));
     let share = m.step.dividing(floor);
     row = timed(row, "floor_share", "share of floor", share, percent(share.median))

@@ -293,18 +293,15 @@ impl Observer for Progress {
 
     fn epoch(&mut self, run: &PlannedRun, e: &EpochRecord) {
         if let Some(run) = self.current.get_mut(&run.id) {
-            run.validation = e.validation_metric;
+            run.validation = e.validation_metric.or(run.validation);
             run.written = Instant::now();
             run.show(e.epoch);
         }
         if let (Show::Lines, Some(run)) = (&self.show, self.current.get(&run.id)) {
-            let validation = match (e.validation_loss, e.validation_metric) {
-                (Some(loss), Some(metric)) => {
-                    let Metric { name, .. } = run.metric;
-                    format!(", validation loss {loss:.4}, {name} {}", run.metric.text(metric))
-                }
-                _ => String::new(),
-            };
+            let Metric { name, .. } = run.metric;
+            let loss = e.validation_loss.map(|loss| format!(", validation loss {loss:.4}"));
+            let metric = e.validation_metric.map(|m| format!(", {name} {}", run.metric.text(m)));
+            let validation: String = loss.into_iter().chain(metric).collect();
             eprint_line(&format!(
                 "      {}epoch {}/{}: training loss {:.4}{validation}, {}{}",
                 self.prefix(run),

@@ -38,6 +38,8 @@ pub struct Shared {
     /// Examples of a part of the training split that are also in an earlier part, in the same
     /// order.
     pub in_two_parts: u64,
+    /// Examples that were left out of a split, since a later one has them.
+    pub removed: u64,
 }
 
 impl Shared {
@@ -51,6 +53,11 @@ impl Shared {
             (
                 self.in_two_parts,
                 "drawn for one part of the training split while another part has an equal one",
+            ),
+            (
+                self.removed,
+                "left out of training or validation, since a later split has an equal one \
+                 (`duplicates: remove`)",
             ),
         ];
         notes(examples, &all)
@@ -128,7 +135,10 @@ pub fn between(
         .within("data")
         .found_each(found)
         .expected(format!("no {one} in two splits"))
-        .help("`data.duplicates: keep` allows them and counts them in the notes")
+        .help(
+            "`data.duplicates: keep` allows them and counts them in the notes; `remove` leaves them \
+             out of the earlier split",
+        )
         .into())
 }
 
@@ -145,9 +155,52 @@ pub fn within(digests: &[u128], parts: &Parts) -> u64 {
     count
 }
 
+/// The examples of a role: `rows` of those with these digests, or all of them.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub digests: &'a [u128],
+    pub rows: Option<&'a [u32]>,
+}
+
+impl Rows<'_> {
+    fn all(&self) -> Vec<u32> {
+        self.rows.map_or_else(|| (0..self.digests.len() as u32).collect(), <[u32]>::to_vec)
+    }
+}
+
+/// For training, validation and test: the rows that no later one has, and the number of the others. None
+/// if there are no others.
+pub fn remove(roles: &[Rows; 3]) -> [Option<(Vec<u32>, u64)>; 3] {
+    let mut later: HashSet<u128> = HashSet::new();
+    let mut kept = [None, None, None];
+    for (role, kept) in roles.iter().zip(&mut kept).rev() {
+        let all = role.all();
+        let digest = |row: &u32| role.digests[*row as usize];
+        let left: Vec<u32> =
+            all.iter().filter(|row| !later.contains(&digest(row))).copied().collect();
+        let removed = (all.len() - left.len()) as u64;
+        later.extend(all.iter().map(digest));
+        *kept = (removed > 0).then_some((left, removed));
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_of_later_splits_are_removed() {
+        let own = |digests| Rows { digests, rows: None };
+        let (train, validation, test) = ([1, 1, 2, 3, 4, 7, 7], [3, 5, 8], [1, 5, 6, 6]);
+        let kept = remove(&[own(&train), own(&validation), own(&test)]);
+        // Two equal examples in one split are no leak.
+        assert_eq!(kept, [Some((vec![2, 4, 5, 6], 3)), Some((vec![0, 2], 1)), None]);
+        let part = |rows| Rows { digests: &train, rows: Some(rows) };
+        let kept = remove(&[part(&[0, 2, 3, 5]), part(&[6]), part(&[1, 4])]);
+        assert_eq!(kept, [Some((vec![2, 3], 2)), None, None]);
+        assert_eq!(remove(&[own(&[1]), part(&[]), own(&[2])]), [None, None, None]);
+    }
 
     fn split(name: &str, digests: &[u128], origins: Origins) -> (SplitDigests, Origins) {
         (SplitDigests { name: name.into(), digests: digests.to_vec() }, origins)

@@ -18,6 +18,8 @@ pub enum Format {
     ImageFolder,
     /// One document for each file.
     PlainText,
+    /// A file of lines for each of two languages. A name alone does not tell it.
+    AlignedLines,
 }
 
 impl Format {
@@ -39,6 +41,7 @@ impl Format {
             Format::Idx => "IDX",
             Format::ImageFolder => "images",
             Format::PlainText => "plain text",
+            Format::AlignedLines => "aligned lines",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::aligned_lines::{self, Languages};
 use super::card::Card;
 use super::configurations::{by_folder, choose, folder_of, without_files};
 use super::faults::{listed, options_fault};
@@ -27,6 +28,8 @@ pub struct Layout {
     ignored: Vec<String>,
     /// Names of the columns of CSV and TSV files that do not name them; empty where the files do.
     pub columns: Vec<String>,
+    /// The endings of the files of all splits, if they are files of aligned lines.
+    pub aligned: Option<Languages>,
 }
 
 impl Layout {
@@ -37,7 +40,35 @@ impl Layout {
 
     /// The layout that a run of `spec` reads.
     pub fn of_spec(repository: &Repository, spec: &FilesSpec) -> Result<Layout> {
+        if let Some(aligned) = Layout::of_aligned_lines(repository, spec) {
+            return Ok(aligned);
+        }
         Ok(Layout::without(repository, spec.config, spec.ignore)?.with_columns(spec.columns))
+    }
+
+    /// The pairs of files of aligned lines. None if there are none, or if there are tables.
+    fn of_aligned_lines(repository: &Repository, spec: &FilesSpec) -> Option<Layout> {
+        let languages = spec.languages?.map(str::to_string);
+        let ignores = |path: &str| spec.ignore.iter().any(|pattern| is_ignored(path, pattern));
+        let all = repository.files().iter().map(String::as_str);
+        let (ignored, files): (Vec<&str>, Vec<&str>) = all.partition(|path| ignores(path));
+        let (splits, rest) = aligned_lines::pairs(&files, &languages);
+        let is_table =
+            |path: &&str| matches!(Format::of(path), Some(format) if format != Format::PlainText);
+        if splits.is_empty() || rest.iter().any(is_table) {
+            return None;
+        }
+        let mut found = Found { splits, by: "pairs of files of aligned lines", ..Found::default() };
+        found.leave_out(rest.into_iter().filter(|path| holds(path) != Holds::Nothing), false);
+        Some(Layout {
+            name: repository.name().to_string(),
+            config: None,
+            card: Card::default(),
+            found,
+            ignored: ignored.into_iter().map(str::to_string).collect(),
+            columns: Vec::new(),
+            aligned: Some(languages),
+        })
     }
 
     /// The same for CSV and TSV files whose columns these are: their first row is an example.
@@ -104,7 +135,8 @@ impl Layout {
         found.leave_out(texts.into_iter().filter(is_rows), !card.configs.is_empty());
         let ignored = ignored.into_iter().map(str::to_string).collect();
         let fault = found.fault.take();
-        let mut layout = Layout { name, config, card, found, ignored, columns: Vec::new() };
+        let mut layout =
+            Layout { name, config, card, found, ignored, columns: Vec::new(), aligned: None };
         layout.found.fault = fault.or_else(|| layout.no_labels());
         Ok(layout)
     }

@@ -116,10 +116,8 @@ pub struct Loaded<E> {
     train: LoadedSplit<E>,
     /// The validation and test splits that have their own files.
     others: Vec<LoadedSplit<E>>,
-    /// The parts of the training split, if some of them are validation or test.
-    parts: Option<Parts>,
-    /// Whether the run has validation.
-    validates: bool,
+    /// The rows of training, validation and test in the split whose files hold them; None means all rows.
+    rows: [Option<Vec<u32>>; 3],
     pub classes: Classes,
     /// Split, name and SHA-256 of every file read, in reading order. Images in folders count as one
     /// file for each split.
@@ -136,18 +134,37 @@ impl<E> Loaded<E> {
     /// The split whose files hold the examples of a role, and the rows that are these examples;
     /// None means all rows. Without validation its rows are empty.
     pub fn of(&self, role: Role) -> (&LoadedSplit<E>, Option<&[u32]>) {
-        if let Some(own) = self.others.iter().find(|split| split.role == role) {
-            return (own, None);
+        let own = self.others.iter().find(|split| split.role == role);
+        (own.unwrap_or(&self.train), self.rows[role as usize].as_deref())
+    }
+}
+
+impl<E> Loaded<E> {
+    /// Leaves out of training and validation what a later split has. Errors if nothing is left.
+    fn remove_duplicates(&mut self, example: [&str; 2]) -> Result<()> {
+        let of = |role| {
+            let (split, rows) = self.of(role);
+            duplicates::Rows { digests: &split.digests.digests, rows }
+        };
+        let roles = [Role::Train, Role::Validation, Role::Test];
+        let kept = duplicates::remove(&roles.map(of));
+        for ((role, rows), kept) in roles.iter().zip(&mut self.rows).zip(kept) {
+            let Some((left, removed)) = kept else { continue };
+            if left.is_empty() {
+                return Err(Fault::new(format!(
+                    "no {} is left in the split `{}`",
+                    example[0],
+                    role.name()
+                ))
+                .within("data.duplicates: remove")
+                .found(format!("{removed}, each of which is in a later split, too"))
+                .expected(format!("{} that only this split has", example[1]))
+                .into());
+            }
+            *rows = Some(left);
+            self.shared.removed += removed;
         }
-        let rows = self.parts.as_ref().map(|parts| match role {
-            Role::Train => &parts.train[..],
-            Role::Validation => &parts.validation,
-            Role::Test => &parts.test,
-        });
-        match role == Role::Validation && !self.validates {
-            true => (&self.train, Some(&[])),
-            false => (&self.train, rows),
-        }
+        Ok(())
     }
 }
 
@@ -184,16 +201,34 @@ pub fn load<R: ReadSplit>(
         }
     }
     let Loader { classes, files, .. } = loader;
-    let keep = spec.duplicates == Duplicates::Keep;
     let all: Vec<(&SplitDigests, &Origins)> =
         iter::once(&train).chain(&others).map(|split| (&split.digests, &split.origins)).collect();
     let within = |parts: &Parts| duplicates::within(&train.digests.digests, parts);
-    let shared = Shared {
-        in_two_splits: duplicates::between(&all, keep, R::EXAMPLE)?,
-        in_two_parts: parts.as_ref().map_or(0, within),
-    };
+    let mut shared = Shared::default();
+    if spec.duplicates != Duplicates::Remove {
+        let keep = spec.duplicates == Duplicates::Keep;
+        shared.in_two_splits = duplicates::between(&all, keep, R::EXAMPLE)?;
+        shared.in_two_parts = parts.as_ref().map_or(0, within);
+    }
     let validates = spec.validation.is_some();
-    Ok(Loaded { train, others, parts, validates, classes, files, shared })
+    let rows = [Role::Train, Role::Validation, Role::Test].map(|role| {
+        let has_files = others.iter().any(|split| split.role == role);
+        match &parts {
+            _ if has_files => None,
+            _ if role == Role::Validation && !validates => Some(Vec::new()),
+            None => None,
+            Some(parts) => Some(match role {
+                Role::Train => parts.train.clone(),
+                Role::Validation => parts.validation.clone(),
+                Role::Test => parts.test.clone(),
+            }),
+        }
+    });
+    let mut loaded = Loaded { train, others, rows, classes, files, shared };
+    if spec.duplicates == Duplicates::Remove {
+        loaded.remove_duplicates(R::EXAMPLE)?;
+    }
+    Ok(loaded)
 }
 
 fn part(split: &SplitSpec) -> Option<&PartSpec> {

@@ -5,6 +5,7 @@
 //! that a spec names. Each kind of examples has a folder with an implementation of [`ReadSplit`],
 //! which makes examples of rows.
 
+mod aligned_lines;
 mod card;
 mod class_names;
 mod configurations;

@@ -15,6 +15,13 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     select.check(&file.name, &[(COLUMN.to_string(), Kind::Text)])?;
+    let text = utf8(file, bytes)?;
+    let values = Values::Text(vec![Some(text.to_string())]);
+    Ok(Table::new(&file.name, vec![Column::new(COLUMN, values)], 1))
+}
+
+/// The text of a file's bytes, which must be UTF-8.
+pub fn utf8<'b>(file: &File, bytes: &'b [u8]) -> Result<&'b str> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let valid = &bytes[..e.valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
@@ -26,8 +33,7 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
             .found(format!("the bytes {}", wrong.join(" ")))
             .expected("UTF-8: `iconv -t UTF-8 -f ENCODING` converts a text")
     })?;
-    let values = Values::Text(vec![Some(text.to_string())]);
-    Ok(Table::new(&file.name, vec![Column::new(COLUMN, values)], 1))
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::layout::{Layout, class_of};
 use super::metadata::Metadata;
 use super::select::Select;
 use super::table::{Column, Table, Values};
-use super::{csv, idx, image_folder, json_lines, parquet, plain_text};
+use super::{aligned_lines, csv, idx, image_folder, json_lines, parquet, plain_text};
 use crate::error::{Error, Fault, Result};
 use crate::hub::{File, Repository};
 use crate::spec::hex;
@@ -60,7 +60,9 @@ impl<'a> SplitFiles<'a> {
         most: usize,
     ) -> Result<SplitFiles<'a>> {
         let found = layout.split(split)?;
-        let format = found.files.first().and_then(|path| Format::of(path)).ok_or_else(|| {
+        let aligned = layout.aligned.as_ref().map(|_| Format::AlignedLines);
+        let of_name = || found.files.first().and_then(|path| Format::of(path));
+        let format = aligned.or_else(of_name).ok_or_else(|| {
             Error::from(
                 Fault::new(format!("the split `{split}` has no files")).source(repository.name()),
             )
@@ -146,6 +148,10 @@ impl<'a> SplitFiles<'a> {
             Format::Tsv => csv::read(&first, b'\t', &self.layout.columns, select)?,
             Format::JsonLines => json_lines::read(&first, select)?,
             Format::PlainText => plain_text::read(&first, select)?,
+            Format::AlignedLines => {
+                let languages = self.layout.aligned.clone().unwrap_or_default();
+                aligned_lines::read(&self.with_rest(first)?, &languages, select)?
+            }
             Format::Idx => idx::read(&self.with_rest(first)?, select)?,
             Format::ImageFolder => {
                 let files = self.with_rest(first)?;

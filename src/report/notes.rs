@@ -8,8 +8,8 @@ use crate::results::{
 };
 use crate::spec::{
     BaseInit, IncrementInit, IncrementOn, LoraSpec, MatchBy, Matched, ModelSpec, ParameterGroup,
-    Precision, Rank, Reference, RunSpec, Select, StartHead, StartIncrements, StartSpec, Target,
-    TrainingSpec, VectorGroup, VloraSpec,
+    Precision, Rank, Reference, RunSpec, ScheduleKind, Select, StartHead, StartIncrements,
+    StartSpec, Target, TrainingSpec, VectorGroup, VloraSpec,
 };
 
 /// How the compounds of an arm are made, as [statements](super::arm_notes::ArmStatements); None for a
@@ -377,10 +377,17 @@ pub fn training_statements(
 ) -> Vec<String> {
     let Setting { model, inputs, augmentation } = evidence.setting(spec, provenance);
     let t = &spec.training;
-    let select = match t.select {
-        Select::Last => "weights of the last epoch are tested",
-        Select::Best => "weights of the epoch with the best validation metric are tested",
-        Select::BestLoss => "weights of the epoch with the lowest validation loss are tested",
+    let select = match (t.select, t.average_last) {
+        (Select::Last, Some(n)) => {
+            format!("the mean of the weights after each of the last {n} epochs is tested")
+        }
+        (Select::Last, None) => "weights of the last epoch are tested".to_string(),
+        (Select::Best, _) => {
+            "weights of the epoch with the best validation metric are tested".to_string()
+        }
+        (Select::BestLoss, _) => {
+            "weights of the epoch with the lowest validation loss are tested".to_string()
+        }
     };
     let mut epochs = match t.epochs {
         1 => "1 epoch".to_string(),
@@ -407,14 +414,45 @@ pub fn training_statements(
             .unwrap_or_else(|| format!("batch {}", t.batch_size * t.accumulation)),
         format!("AdamW (β {} and {}, ε {:e})", t.beta1, t.beta2, t.epsilon),
         format!("peak rate {}", t.learning_rate),
-        format!("warm-up over {} of the steps", percent(t.warmup_ratio)),
-        format!("cosine to {} of the peak", percent(t.min_learning_rate_ratio)),
+        match t.warmup_steps {
+            Some(steps) => format!("warm-up over {} steps", count(steps as u64)),
+            None => format!("warm-up over {} of the steps", percent(t.warmup_ratio)),
+        },
+        schedule(t),
         format!("weight decay {}", t.weight_decay),
         t.clip_norm.map_or("no clipping".to_string(), |norm| format!("clipped at norm {norm}")),
         format!("label smoothing {}", t.label_smoothing),
         augmentation.unwrap_or_default(),
-        select.to_string(),
+        select,
     ]
+}
+
+/// How the rate goes on after warm-up.
+fn schedule(t: &TrainingSpec) -> String {
+    let least = percent(t.min_learning_rate_ratio);
+    match t.schedule {
+        ScheduleKind::Cosine => format!("cosine to {least} of the peak"),
+        ScheduleKind::Linear => format!("linear to {least} of the peak"),
+        ScheduleKind::Constant => "constant rate".to_string(),
+        ScheduleKind::InverseSqrt => {
+            format!("inverse square root of the step, at least {least} of the peak")
+        }
+        ScheduleKind::Plateau => {
+            let epochs = match t.plateau_patience() {
+                1 => "1 epoch".to_string(),
+                n => format!("{n} epochs"),
+            };
+            let compared = match t.select {
+                Select::Best => "metric",
+                Select::Last | Select::BestLoss => "loss",
+            };
+            format!(
+                "rate × {} when the validation {compared} is no better for more than {epochs}, at least \
+                 {least} of the peak",
+                t.plateau_factor()
+            )
+        }
+    }
 }
 
 #[cfg(test)]

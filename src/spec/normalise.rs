@@ -29,6 +29,7 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     };
     spec.model.normalise();
     spec.data.normalise(&spec.model);
+    spec.training.normalise();
     if spec.method == Method::Dense {
         spec.vlora = None;
     }

@@ -14,6 +14,15 @@ use crate::models::Cost;
 use crate::results::{Evidence, TaskFields};
 use crate::spec::{DataSpec, RunSpec};
 
+/// The size of a training batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchSize {
+    /// So many examples.
+    Examples(usize),
+    /// At most so many tokens, padding included, of as many examples as have them.
+    Tokens(usize),
+}
+
 /// Facts about a task that need no data.
 pub trait Definition: Evidence {
     /// Everything in the spec that decides the result of [`OpenTask::open`]. Runs with equal keys
@@ -32,9 +41,9 @@ pub trait Definition: Evidence {
     /// A description of a batch, such as `64 images of 50 tokens`.
     fn batch_text(&self, spec: &RunSpec) -> String;
 
-    /// Errors if steps of this run differ in size, so that their times say little.
-    fn expect_equal_steps(&self, _: &RunSpec) -> Result<()> {
-        Ok(())
+    /// The size of a training batch.
+    fn batch_size(&self, spec: &RunSpec) -> BatchSize {
+        BatchSize::Examples(spec.training.batch_size)
     }
 
     /// A description of the data of [`OpenTask::synthetic`].

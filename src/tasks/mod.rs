@@ -29,7 +29,7 @@ mod translation;
 pub use blueprint::{Blueprint, activations};
 pub use classification::Outcome as ClassificationOutcome;
 pub use data_set::{BatchPlan, DataSet, Split, batches_of, epoch_order};
-pub use definition::{DataRecord, Definition, ModelFiles, OpenTask, TaskData};
+pub use definition::{BatchSize, DataRecord, Definition, ModelFiles, OpenTask, TaskData};
 pub use generation::{Continuation, Generation, Lines, Translated};
 pub use image_classification::{ImageBatches, ImageClassification};
 pub use opened::{Opened, definition, evidence};

@@ -42,6 +42,20 @@ pub trait Task: Sync {
         batch: &<Self::Data as DataSet>::Batch,
     ) -> Result<Self::Answers>;
 
+    /// Whether validation after this epoch, from 1, measures only the loss, since the metrics take long.
+    fn validates_only_loss(&self, _epoch: usize, _epochs: usize) -> bool {
+        false
+    }
+
+    /// The model's predictions where only the loss is measured.
+    fn answer_for_loss(
+        &self,
+        model: &Self::Model,
+        batch: &<Self::Data as DataSet>::Batch,
+    ) -> Result<Self::Answers> {
+        self.answer(model, batch)
+    }
+
     /// The predictions that the model's head would make after the embedding and after each layer; the last
     /// ones are those of [`answer`](Task::answer).
     fn answers_by_layer(

@@ -1,7 +1,7 @@
 //! Everything a run needs to resume, as one safetensors file.
 //!
-//! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>` and, once there is a best epoch,
-//! `best.<name>`. The header's metadata has the counters as JSON under `state` and a digest of
+//! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>` and, once there is a best epoch or one that
+//! is averaged, `best.<name>`. The header's metadata has the counters as JSON under `state` and a digest of
 //! everything under `sha256`. No generator state is stored: random streams are addressed by name.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,6 +11,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::plateau::Plateau;
 use crate::results::Journal;
 use crate::spec::hex;
 
@@ -21,6 +22,7 @@ pub struct Checkpoint {
     pub model: BTreeMap<String, Tensor>,
     pub adam_m: BTreeMap<String, Tensor>,
     pub adam_v: BTreeMap<String, Tensor>,
+    /// The best epoch's weights, or the sum of those that are averaged.
     pub best: BTreeMap<String, Tensor>,
 }
 
@@ -40,6 +42,11 @@ pub struct State {
     pub journals: Option<Journals>,
     /// (epoch, metric) of the best validation so far; None unless the run selects the best epoch.
     pub best: Option<(usize, f64)>,
+    /// The epochs whose weights are summed so far, for their mean. `best` of the checkpoint has the sum.
+    #[serde(default)]
+    pub averaged: usize,
+    #[serde(default)]
+    pub plateau: Plateau,
     pub training_seconds: f64,
     pub evaluation_seconds: f64,
     /// The load during the epochs done.

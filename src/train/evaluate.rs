@@ -6,13 +6,22 @@ use super::prefetch::prefetch;
 use crate::results::Scores;
 use crate::tasks::{DataSet, Evaluation, Split, Task};
 
+/// What an evaluation measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The loss and all metrics.
+    Metrics,
+    /// The loss, and of the metrics those that cost no more.
+    Loss,
+}
+
 /// Evaluates a model on a split, which must have examples.
 pub fn evaluate<T: Task>(
     task: &T,
     model: &T::Model,
     split: Split,
 ) -> Result<Evaluation<T::Outcome>> {
-    match evaluate_unless(task, model, split, &|| false)? {
+    match evaluate_unless(task, model, split, Detail::Metrics, &|| false)? {
         Some(evaluation) => Ok(evaluation),
         None => bail!("the evaluation was stopped"),
     }
@@ -23,6 +32,7 @@ pub fn evaluate_unless<T: Task>(
     task: &T,
     model: &T::Model,
     split: Split,
+    detail: Detail,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Option<Evaluation<T::Outcome>>> {
     let data = task.data();
@@ -34,7 +44,11 @@ pub fn evaluate_unless<T: Task>(
             if is_stopped() {
                 return Ok(None);
             }
-            answers.push(task.answer(model, &ready.take()?)?);
+            let batch = ready.take()?;
+            answers.push(match detail {
+                Detail::Metrics => task.answer(model, &batch)?,
+                Detail::Loss => task.answer_for_loss(model, &batch)?,
+            });
         }
         Ok::<_, candle_core::Error>(Some(answers))
     })?;

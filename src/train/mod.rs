@@ -7,6 +7,7 @@ mod checkpoint;
 mod error;
 mod evaluate;
 mod length;
+mod plateau;
 mod prefetch;
 mod schedule;
 mod step;

@@ -9,13 +9,14 @@ use super::adamw::{AdamW, Scalar};
 use super::audit::audit;
 use super::checkpoint::{Checkpoint, EpochProgress, Journals, Load, State};
 use super::error::TrainError;
-use super::evaluate::evaluate_unless;
+use super::evaluate::{Detail, evaluate_unless};
 use super::length::TrainingLength;
+use super::plateau::Plateau;
 use super::prefetch::{Prefetched, prefetch};
 use super::schedule::Schedule;
 use super::step::{PendingStep, PendingSteps, Step, StepTimes, lap};
 use crate::nn::{Parameter, ParameterStore, StepKey};
-use crate::results::{EpochRecord, Metric, StepRecord};
+use crate::results::{Better, EpochRecord, Metric, Scores, StepRecord};
 use crate::spec::{Select, TrainingSpec};
 use crate::tasks::{BatchPlan, Blueprint, DataSet, Evaluation, Split, Task};
 
@@ -92,6 +93,8 @@ impl<'a, T: Task> Trainer<'a, T> {
             progress: EpochProgress::default(),
             journals: None,
             best: None,
+            averaged: 0,
+            plateau: Plateau::default(),
             training_seconds: 0.0,
             evaluation_seconds: 0.0,
             load: Load::default(),
@@ -180,24 +183,29 @@ impl<'a, T: Task> Trainer<'a, T> {
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<Option<EpochRecord>, TrainError> {
         let Some(train_loss) = self.train_epoch(on_step)? else { return Ok(None) };
+        let (epoch, epochs) = (self.state.epoch + 1, self.length.epochs);
+        let detail = match self.task.validates_only_loss(epoch, epochs) {
+            true => Detail::Loss,
+            false => Detail::Metrics,
+        };
         let validation = match self.task.data().is_empty(Split::Validation) {
             true => None,
-            false => match self.evaluate(Split::Validation, is_stopped)? {
+            false => match self.evaluate_in(Split::Validation, detail, is_stopped)? {
                 Some(evaluation) => Some(evaluation.scores),
                 None => return Ok(None),
             },
         };
         self.end_epoch();
-        let metric = validation.as_ref().map(|scores| scores.primary());
-        let compared = match self.spec.select {
-            Select::Last => None,
-            Select::Best => metric,
-            Select::BestLoss => validation.as_ref().map(|scores| scores.loss),
-        };
-        if let Some(value) = compared.filter(|value| self.is_best(*value)) {
-            self.state.best = Some((self.state.epoch, value));
-            self.best = self.store.snapshot()?;
+        let compared = validation.as_ref().and_then(|scores| self.compared(scores));
+        if let Some((value, better)) = compared {
+            self.state.plateau.update(value, better, self.spec);
+            if self.spec.select.is_by_validation() && self.is_best(value, better) {
+                self.state.best = Some((self.state.epoch, value));
+                self.best = self.store.snapshot()?;
+            }
         }
+        self.add_to_mean()?;
+        let metric = validation.as_ref().and_then(|scores| scores.metrics.first().copied());
         Ok(Some(EpochRecord {
             epoch: self.state.epoch,
             step: self.state.step,
@@ -213,15 +221,49 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.state.progress = EpochProgress::default();
     }
 
-    /// Whether what `select` compares is better than in every earlier epoch.
-    fn is_best(&self, value: f64) -> bool {
-        let Some((_, best)) = self.state.best else { return true };
+    /// What epochs are compared by: the metric with `select: best`, if it was measured, else the loss.
+    fn compared(&self, scores: &Scores) -> Option<(f64, Better)> {
         match self.spec.select {
-            Select::BestLoss => value < best,
-            Select::Last | Select::Best => {
-                self.metric().is_none_or(|metric| metric.is_better(value, best))
+            Select::Best => Some((*scores.metrics.first()?, self.metric()?.better)),
+            Select::Last | Select::BestLoss => Some((scores.loss, Better::Lower)),
+        }
+    }
+
+    /// Whether a value is better than the best one of the earlier epochs.
+    fn is_best(&self, value: f64, better: Better) -> bool {
+        let Some((_, best)) = self.state.best else { return true };
+        match better {
+            Better::Higher => value > best,
+            Better::Lower => value < best,
+        }
+    }
+
+    /// Adds the weights to the sum of those of the last `average_last` epochs.
+    fn add_to_mean(&mut self) -> Result<(), TrainError> {
+        let last = self.spec.average_last.unwrap_or(0);
+        if self.state.epoch + last <= self.length.epochs {
+            return Ok(());
+        }
+        let mut sum = self.store.snapshot()?;
+        for (name, weights) in &mut sum {
+            if let Some(before) = self.best.get(name) {
+                *weights = (before + &*weights)?;
             }
         }
+        self.best = sum;
+        self.state.averaged += 1;
+        Ok(())
+    }
+
+    /// The mean of the weights that were added. Frozen parameters stay as they are to the bit.
+    fn mean(&self) -> Result<BTreeMap<String, Tensor>, TrainError> {
+        let mut mean = self.store.snapshot()?;
+        for p in self.store.trained() {
+            if let Some(sum) = self.best.get(&p.name) {
+                mean.insert(p.name.clone(), (sum / self.state.averaged as f64)?);
+            }
+        }
+        Ok(mean)
     }
 
     /// Trains what is left of the epoch, without validation. Returns the mean loss over the examples
@@ -289,7 +331,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         ready: &mut Prefetched<BatchOf<T>>,
     ) -> Result<PendingStep, TrainError> {
         let (mut times, mut clock) = (StepTimes::default(), Instant::now());
-        let rate = self.schedule.rate(self.state.step as usize);
+        let rate = self.rate(self.state.step as usize);
         self.state.step += 1;
         let weight: f64 = batches.iter().map(|batch| batch.weight).sum();
         let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
@@ -352,6 +394,11 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
+    /// The learning rate of a step, from 0, by what validation has shown so far.
+    fn rate(&self, step: usize) -> f64 {
+        self.schedule.rate(step, self.state.plateau.factor)
+    }
+
     /// Evaluates the current weights on a split, without a graph. None if `is_stopped` returned true
     /// before the end.
     pub fn evaluate(
@@ -359,9 +406,19 @@ impl<'a, T: Task> Trainer<'a, T> {
         split: Split,
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<Option<Evaluation<T::Outcome>>, TrainError> {
+        self.evaluate_in(split, Detail::Metrics, is_stopped)
+    }
+
+    /// The same, which may measure only the loss.
+    fn evaluate_in(
+        &mut self,
+        split: Split,
+        detail: Detail,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<Evaluation<T::Outcome>>, TrainError> {
         let started = Instant::now();
         let model = self.blueprint.frozen(&self.store)?;
-        let evaluation = evaluate_unless(self.task, &model, split, is_stopped)?;
+        let evaluation = evaluate_unless(self.task, &model, split, detail, is_stopped)?;
         self.state.evaluation_seconds += started.elapsed().as_secs_f64();
         let Some(evaluation) = evaluation else { return Ok(None) };
         match evaluation.scores.loss.is_finite() {
@@ -379,13 +436,16 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     /// The error that `what` stopped being finite at this step.
     fn not_finite(&self, what: &'static str, value: f64, step: u64) -> TrainError {
-        let rate = self.schedule.rate((step as usize).saturating_sub(1));
+        let rate = self.rate((step as usize).saturating_sub(1));
         TrainError::NotFinite { what, value, step, rate }
     }
 
-    /// Loads the selected weights for the test: those of the last epoch, or of the best epoch on
-    /// validation. Returns that epoch.
+    /// Loads the selected weights for the test: those of the last epoch, the mean of those of the last
+    /// ones, or those of the best epoch on validation. Returns the last or the best epoch.
     pub fn select(&mut self) -> Result<usize, TrainError> {
+        if self.state.averaged > 0 {
+            self.store.load(&self.mean()?)?;
+        }
         match self.state.best {
             Some((epoch, _)) if self.spec.select.is_by_validation() => {
                 self.store.load(&self.best)?;
@@ -432,8 +492,11 @@ impl<'a, T: Task> Trainer<'a, T> {
         let fits = |p: &Parameter| {
             checkpoint.best.get(&p.name).is_some_and(|t| t.shape() == p.var.shape())
         };
-        if checkpoint.state.best.is_some() && !self.store.parameters().iter().all(fits) {
-            let error = candle_core::Error::Msg("the best epoch's weights do not fit".into());
+        let keeps_weights = checkpoint.state.best.is_some() || checkpoint.state.averaged > 0;
+        if keeps_weights && !self.store.parameters().iter().all(fits) {
+            let error = candle_core::Error::Msg(
+                "the weights of the best or the last epochs do not fit".into(),
+            );
             return Err(TrainError::Checkpoint(error));
         }
         self.optimizer.resume(&self.store, checkpoint.state.step, moments)?;

@@ -362,6 +362,12 @@ fn images_in_two_splits_are_found_when_decoded_splits_are_cached() {
         let kept = load("keep").unwrap();
         assert!(kept.train.is_cached() || !cached);
         assert_eq!(kept.treated.shared.in_two_splits, 2);
+        let removed = load("remove").unwrap();
+        let count = |images: &ImageData| images.train.len() + images.validation.len();
+        assert_eq!(count(&removed), count(&kept) - 2);
+        assert_eq!(pixels(&removed.test), pixels(&kept.test));
+        let shared = removed.treated.shared;
+        assert_eq!((shared.in_two_splits, shared.in_two_parts, shared.removed), (0, 0, 2));
     }
 }
 

@@ -212,7 +212,7 @@ fn every_format_gives_the_same_pairs() {
         let row = |(de, en): &(String, String)| format!("{de}{separator}{en}\n");
         format!("de{separator}en\n") + &all.iter().map(row).collect::<String>()
     };
-    let tokens = |name: &str, text: &str| {
+    let tokens = |files: &[(&str, &str)]| {
         let spec = Spec::tiny_translation()
             .set("data.validation={fraction: 0.1}")
             .set("data.test={fraction: 0.1}")
@@ -220,16 +220,58 @@ fn every_format_gives_the_same_pairs() {
             .without("arms.vlora");
         let dir = folder_with(&spec.text());
         fs::create_dir(dir.path().join("pairs")).unwrap();
-        fs::write(dir.path().join("pairs").join(name), text).unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join("pairs").join(name), text).unwrap();
+        }
         run(dir.path());
         let run = run_of(dir.path(), "baseline");
         (fs::read(run.join("tokenizer.json")).unwrap(), outcomes(&run))
     };
-    let first = tokens("train.jsonl", &lines(&all));
-    for (name, text) in
-        [("train.jsonl", nested.as_str()), ("train.tsv", &rows("\t")), ("train.csv", &rows(","))]
-    {
-        assert!(tokens(name, text) == first, "{name}");
+    let side = |of: fn(&(String, String)) -> &String| -> String {
+        all.iter().map(|pair| of(pair).clone() + "\n").collect()
+    };
+    let (de, en) = (side(|pair| &pair.0), side(|pair| &pair.1));
+    let first = tokens(&[("train.jsonl", &lines(&all))]);
+    for files in [
+        &[("train.jsonl", nested.as_str())][..],
+        &[("train.tsv", &rows("\t"))],
+        &[("train.csv", &rows(","))],
+        &[("train.de", &de), ("train.en", &en)],
+    ] {
+        assert!(tokens(files) == first, "{files:?}");
+    }
+}
+
+/// Files of aligned lines are found by their names. Beside tables they are not read, as any unknown file.
+#[test]
+fn files_of_aligned_lines_are_the_splits_of_their_names() {
+    let spec = Spec::tiny_translation()
+        .set("training.epochs=1")
+        .set("data.validation=val")
+        .set("data.test=test_2016")
+        .without("arms.vlora");
+    let dir = folder_with(&spec.text());
+    let own = dir.path().join("pairs");
+    fs::create_dir(&own).unwrap();
+    let put = |name: &str, pairs: &[(String, String)]| {
+        let side = |ending: &str, of: fn(&(String, String)) -> &String| {
+            let lines: String = pairs.iter().map(|pair| of(pair).clone() + "\n").collect();
+            fs::write(own.join(format!("{name}.{ending}")), lines).unwrap();
+        };
+        side("de", |pair| &pair.0);
+        side("en", |pair| &pair.1);
+    };
+    for (name, first, n) in [("train", 0, 160), ("val", 1000, 24), ("test_2016", 2000, 30)] {
+        put(name, &pairs(first, n));
+    }
+    run(dir.path());
+    assert_eq!(outcomes(&run_of(dir.path(), "baseline")).len(), 30);
+
+    fs::write(own.join("test_2016.en"), "one line\n").unwrap();
+    let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);
+    assert_eq!(ran.code, 2);
+    for part in ["the files have not as many lines", "test_2016.en", "1 lines", "30, as in"] {
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
     }
 }
 
@@ -307,9 +349,65 @@ fn batches_by_tokens_are_told() {
     let dir = folder(&by_tokens);
     let table = run(dir.path());
     assert!(table.contains("batches of at most 64 tokens a language"), "{table}");
-    let refused = vlora(dir.path(), &["bench", "tiny.yaml", "--steps", "1"]);
-    assert_eq!(refused.code, 2);
-    assert!(refused.err.contains("--set data.batch_tokens=null"), "{}", refused.err);
+    for data in [&[][..], &["--synthetic"]] {
+        let bench = ["bench", "tiny.yaml", "--steps", "3", "--warmup", "1", "--json", "-"];
+        let ran = vlora(dir.path(), &[&bench[..], data, &DEVICE].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let rows: Vec<Value> = serde_json::from_str(&ran.out).unwrap();
+        for row in &rows {
+            let number = |key: &str| row[key].as_f64().unwrap();
+            assert!(number("units_per_second") > number("examples_per_second"), "{row}");
+            assert!(number("step_flops") > 0.0 && number("floor_seconds") > 0.0, "{row}");
+        }
+        assert!(!rows.is_empty());
+    }
+}
+
+/// Validation translates after some epochs only; the loss is measured after each.
+#[test]
+fn validation_translates_every_few_epochs() {
+    let spec = Spec::tiny_translation()
+        .set("training.epochs=5")
+        .set("training.select=best")
+        .set("data.decoding={validate_every: 2}")
+        .without("arms.vlora");
+    let dir = folder(&spec);
+    run(dir.path());
+    let run = run_of(dir.path(), "baseline");
+    let epochs = fs::read_to_string(run.join(RunFolder::EPOCHS)).unwrap();
+    let epochs: Vec<Value> =
+        epochs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let translated: Vec<bool> = epochs.iter().map(|e| e["validation_metric"].is_f64()).collect();
+    assert_eq!(translated, [false, true, false, true, true]);
+    assert!(epochs.iter().all(|e| e["validation_loss"].is_f64()));
+    let chosen = read_json(&run.join(RunFolder::RESULT))["selected_epoch"].as_u64().unwrap();
+    assert!([2, 4, 5].contains(&chosen), "{chosen}");
+}
+
+/// A tokenizer of unigram pieces in NFKC gives back its texts; references stay as they are.
+#[test]
+fn unigram_pieces_are_trained_on_normalised_sentences() {
+    let spec = Spec::tiny_translation()
+        .set("training.epochs=1")
+        .set("model.source_vocabulary=300")
+        .set("model.target_vocabulary=300")
+        .set("data.lowercase=false")
+        .set("data.tokenizer={train: unigram, vocabulary: 260, joint: true, normalisation: nfkc}")
+        .without("arms.vlora");
+    let dir = folder(&spec);
+    // The ligature and the full-width letter have plain forms.
+    let odd = lines(&[("ein ﬁn Ｍann".into(), "a ﬁn man".into())]);
+    fs::write(dir.path().join("pairs/test.jsonl"), odd).unwrap();
+    let table = run(dir.path());
+    assert!(table.contains("unigram pieces in NFKC of the training split"), "{table}");
+    let run = run_of(dir.path(), "baseline");
+    assert_eq!(outcomes(&run)[0]["reference"], "a ﬁn man");
+    let tokenizer = fs::read_to_string(run.join(RunFolder::TOKENIZER)).unwrap();
+    let tokenizer: Value = serde_json::from_str(&tokenizer).unwrap();
+    assert_eq!(
+        (&tokenizer["model"]["type"], &tokenizer["normalizer"]["type"]),
+        (&json!("Unigram"), &json!("NFKC"))
+    );
 }
 
 /// Pairs that are too long or empty are left out of training and counted; elsewhere they stay.
@@ -332,6 +430,25 @@ fn what_is_left_out_is_counted() {
         assert!(table.contains(part), "{part}: {table}");
     }
     assert_eq!(outcomes(&run_of(dir.path(), "baseline")).len(), 5);
+    let uneven = spec.clone().set("data.max_length_ratio=1.5");
+    let dir = folder(&uneven);
+    let two_to_one = [("ein Mann sieht ein Hund".into(), "a dog".into())];
+    write(dir.path(), &(lines(&pairs(0, 160)) + &lines(&two_to_one)));
+    let table = run(dir.path());
+    let left = "Training pairs left out because of one sentence's length over the other's: 1.";
+    assert!(table.contains(left), "{table}");
+
+    // A pair of the test is left out of training, or the corpus is refused.
+    let removed = spec.clone().set("data.duplicates=remove");
+    let dir = folder(&removed);
+    fs::write(dir.path().join("pairs/validation.jsonl"), lines(&pairs(0, 1))).unwrap();
+    fs::write(dir.path().join("pairs/test.jsonl"), lines(&pairs(1, 1))).unwrap();
+    let is_later = |pair: &&(String, String)| pairs(0, 2).contains(pair);
+    let equal = pairs(0, 160).iter().filter(is_later).count();
+    let table = run(dir.path());
+    let left = "left out of training or validation, since a later split has an equal one";
+    let line = table.lines().find(|line| line.contains(left)).expect(&table);
+    assert!(line.contains(&format!("Sentence pairs: {equal} ")), "{equal}: {line}");
     let refused = spec.set("data.duplicates=refuse");
     fs::write(dir.path().join("tiny.yaml"), refused.text()).unwrap();
     let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);
@@ -370,6 +487,10 @@ fn faulty_corpora_and_specs_are_refused() {
         ("model.decoder_depth=3", &["a divisor of model.decoder_depth, 3"]),
         ("data.decoding={beam: 0}", &["a whole number from 1"]),
         ("data.decoding={length_penalty: -1}", &["0 or more"]),
+        ("data.max_length_ratio=0.5", &["data.max_length_ratio", "1 or more"]),
+        ("data.decoding={validate_every: 0}", &["a whole number from 1"]),
+        ("data.tokenizer={train: unigram}", &["at least 260"]),
+        ("data.tokenizer={train: words, normalisation: nfc}", &["none, nfkc"]),
         ("data.batch_tokens=8", &["data.batch_tokens", "from 16"]),
         ("vlora.targets=[cross_attn]", &["unknown name", "multihead_attn.query"]),
         ("model.architecture=decoder", &["encoder-decoder"]),

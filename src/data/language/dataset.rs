@@ -63,8 +63,14 @@ impl LanguageData {
         let mut reader = ReadDocuments { data, missing: 0 };
         let loaded = load(&with_own_files(data), "", hub, &mut reader)?;
         let documents = |role| {
-            let (split, _) = loaded.of(role);
-            if split.role == role { split.examples.clone() } else { Vec::new() }
+            let (split, rows) = loaded.of(role);
+            match rows {
+                _ if split.role != role => Vec::new(),
+                None => split.examples.clone(),
+                Some(rows) => {
+                    rows.iter().map(|row| split.examples[*row as usize].clone()).collect()
+                }
+            }
         };
         let parts = cut(documents(Role::Train), data.validation.as_ref(), Some(&data.test))?;
         let [train, mut validation, mut test] = parts;

@@ -122,8 +122,11 @@ impl TranslationData {
         if train.is_empty() {
             return Err(Fault::new("no sentence pair is left for training")
                 .within("data.max_tokens")
-                .found(format!("every pair has a sentence of more than {} tokens", data.max_tokens))
-                .expected("a larger value")
+                .found(format!(
+                    "every pair has a sentence of more than {} tokens, or is left out for its lengths",
+                    data.max_tokens
+                ))
+                .expected("a larger value, or a larger `data.max_length_ratio`")
                 .into());
         }
         let validation = split(data, &tokenizers, validation, Role::Validation, &mut notes)?;
@@ -190,6 +193,12 @@ fn pairs_of(loaded: &Loaded<SentencePairs>, role: Role) -> SentencePairs {
     SentencePairs { source, target, empty }
 }
 
+/// The longer length over the shorter one, the marks of beginning and end aside.
+fn ratio(source: usize, target: usize) -> f64 {
+    let [source, target] = [source, target].map(|tokens| tokens.saturating_sub(2) as f64);
+    source.max(target) / source.min(target).max(1.0)
+}
+
 /// Tokenises the pairs of a role. Training leaves out pairs without words or with too many tokens; the
 /// others keep every pair, so that results are those of the whole split.
 fn split(
@@ -224,12 +233,17 @@ fn split(
         return Ok(PairSplit { texts: pairs, in_words, source, target });
     }
     let mut split = PairSplit::default();
-    let (mut long, mut empty) = (0, 0);
+    let (mut long, mut empty, mut uneven) = (0, 0, 0);
     for (pair, (from, to)) in pairs.source.into_iter().zip(pairs.target).enumerate() {
         if from.is_empty() || to.is_empty() {
             empty += 1;
         } else if source.length(pair) > most || target.length(pair) > most {
             long += 1;
+        } else if data
+            .max_length_ratio
+            .is_some_and(|most| ratio(source.length(pair), target.length(pair)) > most)
+        {
+            uneven += 1;
         } else {
             split.push(source.get(pair).0, target.get(pair).0);
             split.texts.source.push(from);
@@ -239,6 +253,7 @@ fn split(
     for (count, what) in [
         (empty, "an empty sentence".to_string()),
         (long, format!("a sentence of more than {most} tokens")),
+        (uneven, "one sentence's length over the other's".to_string()),
     ] {
         if count > 0 {
             notes.push(format!("Training pairs left out because of {what}: {count}."));

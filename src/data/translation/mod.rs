@@ -5,6 +5,7 @@ mod dataset;
 mod pairs;
 mod sizes;
 mod tokenizers;
+mod unigram;
 
 pub use batches::batches;
 pub use dataset::{PairSplit, TranslationData};

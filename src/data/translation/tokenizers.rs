@@ -6,13 +6,18 @@ use std::fmt::Display;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokenizers::models::wordlevel::WordLevel;
+use tokenizers::normalizers::unicode::NFKC;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
+use tokenizers::{NormalizedString, Normalizer};
 
 use super::sizes::Sizes;
+use super::unigram::unigram;
 use crate::data::text::{Encoded, Texts, Tokenizer, around, words};
 use crate::error::{Error, Fault, Result};
-use crate::spec::{TrainedTokenizer, TranslationTokenizer, TranslationTokenizerKind as Kind, hex};
+use crate::spec::{
+    Normalisation, TrainedTokenizer, TranslationTokenizer, TranslationTokenizerKind as Kind, hex,
+};
 
 /// The id of padding.
 pub const PADDING: u32 = 0;
@@ -48,14 +53,15 @@ impl SentenceTokenizer {
         keeps_hyphens: bool,
         sentences: impl Iterator<Item = &'t str> + Clone + Send,
     ) -> Result<SentenceTokenizer> {
-        let tokenizer = match spec.train {
-            Kind::ByteLevelBpe => {
-                let vocabulary = spec.vocabulary();
-                Tokenizer::train(&TrainedTokenizer::ByteLevelBpe { vocabulary }, sentences)?
-            }
-            Kind::Words => {
-                let pattern = if keeps_hyphens { KEEP_HYPHENS } else { SPLIT_HYPHENS };
-                whole_words(pattern, spec.minimum_count(), sentences).map_err(failed)?
+        let tokenizer = match spec.normalisation {
+            Normalisation::None => trained(spec, keeps_hyphens, sentences)?,
+            Normalisation::Nfkc => {
+                let normal = sentences.map(nfkc).collect::<tokenizers::Result<Vec<String>>>();
+                let normal = normal.map_err(failed)?;
+                let own = trained(spec, keeps_hyphens, normal.iter().map(String::as_str))?;
+                let mut own = own.inner().clone();
+                own.with_normalizer(Some(NFKC)).map_err(failed)?;
+                Tokenizer::of(own)?
             }
         };
         Ok(SentenceTokenizer::new(tokenizer, spec.train))
@@ -79,7 +85,7 @@ impl SentenceTokenizer {
     /// The sentence of tokens; special ones are left out, but unknown words are written as `<unk>`.
     pub fn text(&self, ids: &[u32]) -> Result<String> {
         match self.kind {
-            Kind::ByteLevelBpe => Ok(self.tokenizer.text(ids)?.trim().to_string()),
+            Kind::ByteLevelBpe | Kind::Unigram => Ok(self.tokenizer.text(ids)?.trim().to_string()),
             Kind::Words => {
                 let word = |id: &u32| match *id {
                     UNKNOWN => Some(UNKNOWN_TEXT.to_string()),
@@ -94,7 +100,7 @@ impl SentenceTokenizer {
     /// A sentence as its words with spaces between them; as it is if tokens are pieces of words.
     pub fn in_words(&self, sentence: &str) -> Result<String> {
         match self.kind {
-            Kind::ByteLevelBpe => Ok(sentence.to_string()),
+            Kind::ByteLevelBpe | Kind::Unigram => Ok(sentence.to_string()),
             Kind::Words => Ok(words(self.tokenizer.inner(), sentence).map_err(failed)?.join(" ")),
         }
     }
@@ -102,6 +108,38 @@ impl SentenceTokenizer {
     fn json(&self) -> &str {
         self.tokenizer.json()
     }
+}
+
+/// A tokenizer that is trained on sentences as they are.
+fn trained<'t>(
+    spec: &TranslationTokenizer,
+    keeps_hyphens: bool,
+    sentences: impl Iterator<Item = &'t str> + Clone + Send,
+) -> Result<Tokenizer> {
+    match spec.train {
+        Kind::ByteLevelBpe => {
+            let vocabulary = spec.vocabulary();
+            Tokenizer::train(&TrainedTokenizer::ByteLevelBpe { vocabulary }, sentences)
+        }
+        Kind::Words => {
+            let pattern = if keeps_hyphens { KEEP_HYPHENS } else { SPLIT_HYPHENS };
+            whole_words(pattern, spec.minimum_count(), sentences).map_err(failed)
+        }
+        Kind::Unigram => {
+            let pieces =
+                unigram(spec.vocabulary(), &Tokenizer::SPECIAL, UNKNOWN as usize, sentences);
+            let mut tokenizer = pieces.map_err(failed)?;
+            around(&mut tokenizer).map_err(failed)?;
+            Tokenizer::of(tokenizer)
+        }
+    }
+}
+
+/// A text in Unicode's NFKC.
+fn nfkc(text: &str) -> tokenizers::Result<String> {
+    let mut normal = NormalizedString::from(text);
+    NFKC.normalize(&mut normal)?;
+    Ok(normal.get().to_string())
 }
 
 /// A tokenizer of whole words: those that occur at least `minimum_count` times, the most frequent first,

@@ -7,7 +7,7 @@ use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::runner::datasets::Datasets;
 use crate::spec::{RunSpec, Variant};
-use crate::tasks::{Opened, Split, definition};
+use crate::tasks::{BatchSize, Opened, Split, definition};
 
 /// Batches per evaluation pass.
 const EVALUATION_BATCHES: usize = 4;
@@ -29,8 +29,7 @@ const MOST_SYNTHETIC: usize = 1 << 24;
 impl Examples {
     /// Refuses variants whose steps need more examples than [`MOST_SYNTHETIC`].
     pub fn synthetic(variants: &[&Variant]) -> Result<Examples> {
-        variants.iter().try_for_each(|v| definition(v.spec.task).expect_equal_steps(&v.spec))?;
-        let step = |v: &&Variant| step_examples(&v.spec);
+        let step = |v: &&Variant| most_step_examples(&v.spec);
         match variants.iter().map(step).max() {
             Some(step) if step > MOST_SYNTHETIC => {
                 Err(Fault::new("a step takes too many examples")
@@ -47,11 +46,10 @@ impl Examples {
     pub fn read(variants: &[&Variant], hub: &Hub) -> Result<Examples> {
         let mut datasets = Datasets::default();
         for Variant { label, spec, .. } in variants {
-            definition(spec.task).expect_equal_steps(spec)?;
             let help = "--synthetic measures on noise, without data";
             let data = datasets.load(spec, hub);
             let data = data.map_err(|error| error.map_fault(|fault| fault.help(help)))?;
-            let (found, needed) = (data.len(Split::Train), step_examples(spec));
+            let (found, needed) = (data.len(Split::Train), step_examples(spec).unwrap_or(1));
             if found < needed {
                 return Err(Fault::new("there are fewer training examples than a step takes")
                     .source(format!("arm {label}"))
@@ -71,7 +69,7 @@ impl Examples {
 
     /// The data for measuring a variant.
     pub fn of(&self, spec: &RunSpec, amount: Amount, device: &Device) -> Result<Opened> {
-        let step = step_examples(spec);
+        let step = most_step_examples(spec);
         let evaluated = EVALUATION_BATCHES * spec.training.batch_size;
         match self {
             Examples::Synthetic => {
@@ -95,9 +93,22 @@ fn most_held(bytes: usize) -> usize {
     MOST_HELD.checked_div(bytes).unwrap_or(MOST_SYNTHETIC)
 }
 
-/// Examples per optimiser step, over all accumulated batches.
-pub fn step_examples(spec: &RunSpec) -> usize {
-    spec.training.batch_size * spec.training.accumulation
+/// Examples per optimiser step, over all accumulated batches. None if steps differ.
+pub fn step_examples(spec: &RunSpec) -> Option<usize> {
+    match definition(spec.task).batch_size(spec) {
+        BatchSize::Examples(examples) => Some(examples * spec.training.accumulation),
+        BatchSize::Tokens(_) => None,
+    }
+}
+
+/// The same; for steps that differ, about as many as the largest one has of synthetic examples.
+fn most_step_examples(spec: &RunSpec) -> usize {
+    /// Synthetic examples of few tokens have so many.
+    const FEW: usize = 4;
+    match definition(spec.task).batch_size(spec) {
+        BatchSize::Examples(examples) => examples * spec.training.accumulation,
+        BatchSize::Tokens(tokens) => tokens.div_ceil(FEW) * spec.training.accumulation,
+    }
 }
 
 #[cfg(test)]

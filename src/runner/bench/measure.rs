@@ -70,9 +70,13 @@ impl Timings {
         let step = quartiles(|s| s.seconds)?;
         let (micro, update) = traffic(spec, device_kind(device));
         let units: u64 = self.samples.iter().map(|s| s.units).sum();
+        let examples: usize = self.samples.iter().map(|s| s.examples).sum();
+        // A step's units over its own time, since steps may differ in size.
+        let speed = self.samples.iter().map(|s| s.units as f64 / s.seconds.max(1e-9));
         Some(Measured {
             cost: definition(spec.task).cost(spec),
-            examples: step_examples(spec),
+            examples: examples as f64 / self.samples.len() as f64,
+            units_per_second: Quartiles::of(speed.collect())?,
             units: units as f64 / self.samples.len() as f64,
             step,
             rounds: self.rounds.clone(),

@@ -8,10 +8,12 @@ use crate::nn::{Counters, KernelTime};
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub cost: Cost,
-    /// Examples per step, over all accumulated batches.
-    pub examples: usize,
+    /// Examples per step, over all accumulated batches, the mean over the timed steps.
+    pub examples: f64,
     /// Units of work per step, the mean over the timed steps.
     pub units: f64,
+    /// Units of work per second.
+    pub units_per_second: Quartiles,
     /// The whole step, measured from the end of the step before. It exceeds the sum of the parts
     /// below by the overhead of the loop.
     pub step: Quartiles,

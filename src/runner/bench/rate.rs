@@ -6,7 +6,7 @@ use super::measured::Measured;
 use crate::error::Result;
 use crate::nn::{DeviceRates, configure, device_rates, product_rate};
 use crate::spec::{LayerWeight, Precision, RunSpec, Stack};
-use crate::tasks::{activations, definition};
+use crate::tasks::{BatchSize, activations, definition};
 
 /// The speed of a device at the operations that bound the speed of a step.
 #[derive(Clone, Copy, Debug)]
@@ -44,5 +44,10 @@ pub fn largest_product(spec: &RunSpec) -> (usize, usize, usize) {
     let shapes = stacks.iter().flat_map(Stack::matrices).map(LayerWeight::sides);
     let largest = shapes.max_by_key(|(output, input)| output * input);
     let (output, input) = largest.unwrap_or((1, 1));
-    (spec.training.batch_size * definition(spec.task).tokens(spec), output, input)
+    let definition = definition(spec.task);
+    let tokens = match definition.batch_size(spec) {
+        BatchSize::Examples(examples) => examples * definition.tokens(spec),
+        BatchSize::Tokens(tokens) => tokens,
+    };
+    (tokens, output, input)
 }

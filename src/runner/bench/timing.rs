@@ -66,15 +66,16 @@ pub fn median_queued(samples: &[Sample]) -> Counters {
 /// One timed optimiser step.
 pub struct Sample {
     pub seconds: f64,
+    pub examples: usize,
     pub units: u64,
     pub times: StepTimes,
     pub queued: Counters,
 }
 
-/// Trains until `amount.steps` steps of `whole` examples have been timed.
+/// Trains until `amount.steps` steps of `whole` examples have been timed, or of any number if `whole` is None.
 pub fn time_steps<T: Task>(
     trainer: &mut Trainer<T>,
-    whole: usize,
+    whole: Option<usize>,
     amount: Amount,
     device: &Device,
     tick: &mut dyn FnMut(),
@@ -96,10 +97,10 @@ pub fn time_steps<T: Task>(
             };
             before = so_far;
             // The last step of an epoch may be smaller; it is not timed.
-            if step.examples == whole {
+            if whole.is_none_or(|whole| step.examples == whole) {
                 if warmed == amount.warmup {
-                    let (units, times) = (step.units, step.times);
-                    samples.push(Sample { seconds, units, times, queued });
+                    let (examples, units, times) = (step.examples, step.units, step.times);
+                    samples.push(Sample { seconds, examples, units, times, queued });
                 } else {
                     warmed += 1;
                     peak_memory::reset_peak_of(device);
@@ -116,10 +117,10 @@ pub fn time_steps<T: Task>(
     Ok(samples)
 }
 
-/// Times of the kernels and products of one step of `whole` examples, and of the batches made meanwhile.
+/// Times of the kernels and products of one step of `whole` examples, or of any step if it is None, and of the batches made meanwhile.
 pub fn time_each_kernel<T: Task>(
     trainer: &mut Trainer<T>,
-    whole: usize,
+    whole: Option<usize>,
     device: &Device,
     tick: &mut dyn FnMut(),
 ) -> Result<Vec<KernelTime>, TrainError> {
@@ -137,7 +138,7 @@ pub fn time_each_kernel<T: Task>(
         }
         let times = times?;
         // The last step of an epoch may be smaller.
-        if examples == whole {
+        if whole.is_none_or(|whole| examples == whole) {
             tick();
             return Ok(times);
         }
@@ -257,7 +258,7 @@ mod tests {
         let (amount, mut ticks) =
             (Amount { steps: 5, warmup: 2, kernels: false, evaluation: true }, 0);
         let samples =
-            time_steps(&mut trainer, 2, amount, &Device::Cpu, &mut || ticks += 1).unwrap();
+            time_steps(&mut trainer, Some(2), amount, &Device::Cpu, &mut || ticks += 1).unwrap();
         assert_eq!((samples.len(), ticks), (5, 7));
         // An epoch has two whole steps and a small one, so the seventh whole step is in the fourth
         // epoch.
@@ -297,7 +298,7 @@ mod tests {
             trainer.step_by_step();
             let before = counters(device).unwrap();
             let times =
-                time_each_kernel(&mut trainer, self.training.batch_size, device, &mut || ())
+                time_each_kernel(&mut trainer, Some(self.training.batch_size), device, &mut || ())
                     .unwrap();
             let after = counters(device).unwrap();
             let count = |product: bool| {

@@ -73,10 +73,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
         &["training.steps"],
         "training ends after so many, within an epoch if need be",
     ),
+    other(&["num_warmup_steps", "warmup_iters", "warmup_updates"], &["training.warmup_steps"], ""),
     other(
-        &["warmup", "warm_up", "warmup_steps", "warmup_epochs", "num_warmup_steps", "warmup_iters"],
-        &["training.warmup_ratio"],
-        "it is a share of all steps",
+        &["warmup", "warm_up", "warmup_epochs"],
+        &["training.warmup_ratio", "training.warmup_steps"],
+        "the ratio is a share of all steps",
     ),
     other(&["betas", "adam_betas", "momentum"], &["training.beta1", "training.beta2"], ""),
     other(&["adam_beta1", "b1"], &["training.beta1"], ""),
@@ -114,10 +115,14 @@ pub const OTHER_NAMES: &[OtherName] = &[
          and epsilon",
     ),
     other(
-        &["scheduler", "lr_scheduler", "lr_schedule", "schedule", "sched", "lr_scheduler_type"],
-        &[],
-        "the rate rises linearly, then falls on a cosine; `training` has warmup_ratio and \
-         min_learning_rate_ratio",
+        &["scheduler", "lr_scheduler", "lr_schedule", "sched", "lr_scheduler_type"],
+        &["training.schedule"],
+        "`training` also has warmup_ratio, warmup_steps and min_learning_rate_ratio",
+    ),
+    other(
+        &["average_checkpoints", "num_epoch_checkpoints", "avg_last", "average"],
+        &["training.average_last"],
+        "",
     ),
     other(&["train", "trainer", "optimization", "hyperparameters"], &["training"], ""),
     // The model.

@@ -18,6 +18,8 @@ pub struct FilesSpec<'a> {
     /// None only where the examples of the test are taken elsewhere.
     pub test: Option<&'a SplitSpec>,
     pub duplicates: Duplicates,
+    /// The endings of files of aligned lines, if there may be some.
+    pub languages: Option<[&'a str; 2]>,
 }
 
 impl ImageDataSpec {
@@ -34,6 +36,7 @@ impl ImageDataSpec {
             validation: self.validation.as_ref(),
             test: Some(&self.test),
             duplicates: self.duplicates,
+            languages: None,
         }
     }
 }
@@ -97,6 +100,8 @@ pub enum Duplicates {
     Refuse,
     /// They are counted.
     Keep,
+    /// They stay in the last of the splits, of training, validation and test, and are counted.
+    Remove,
 }
 
 /// To which size images are resized. In YAML `exact` or a number.

@@ -137,6 +137,7 @@ impl LanguageDataSpec {
             validation: self.validation.as_ref(),
             test: Some(&self.test),
             duplicates: self.duplicates,
+            languages: None,
         }
     }
 

@@ -68,6 +68,7 @@ impl TextDataSpec {
             validation: self.validation.as_ref(),
             test: Some(&self.test),
             duplicates: self.duplicates,
+            languages: None,
         }
     }
 }

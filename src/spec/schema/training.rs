@@ -20,10 +20,25 @@ pub struct TrainingSpec {
     pub accumulation: usize,
     /// Peak learning rate, reached after warm-up.
     pub learning_rate: f64,
-    /// The cosine ends at this share of the peak.
+    /// How the rate goes on after warm-up. This and the next four are left out at their defaults.
+    #[serde(skip_serializing_if = "ScheduleKind::is_cosine")]
+    pub schedule: ScheduleKind,
+    /// `plateau` multiplies the rate by this; None is 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plateau_factor: Option<f64>,
+    /// `plateau` waits for so many epochs that are no better; None is 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plateau_patience: Option<usize>,
+    /// The rate does not fall below this share of the peak.
     pub min_learning_rate_ratio: f64,
     /// Share of all optimiser steps over which the rate rises linearly.
     pub warmup_ratio: f64,
+    /// The number of these steps, in place of `warmup_ratio`, which is 0 then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<usize>,
+    /// With `select: last`: the mean of the weights after each of so many last epochs is tested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average_last: Option<usize>,
     /// Decoupled; not applied to biases, norms, positions and the class token.
     pub weight_decay: f64,
     /// Peak learning rate of the factors and matrices of increments; None is `learning_rate`. It follows
@@ -51,8 +66,13 @@ impl Default for TrainingSpec {
             batch_size: 64,
             accumulation: 1,
             learning_rate: 1e-3,
+            schedule: ScheduleKind::Cosine,
+            plateau_factor: None,
+            plateau_patience: None,
             min_learning_rate_ratio: 0.0,
             warmup_ratio: 0.05,
+            warmup_steps: None,
+            average_last: None,
             weight_decay: 0.05,
             increment_learning_rate: None,
             increment_weight_decay: None,
@@ -63,6 +83,60 @@ impl Default for TrainingSpec {
             label_smoothing: 0.0,
             select: Select::Last,
         }
+    }
+}
+
+/// How the learning rate goes on after warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// Falls on half a cosine to `min_learning_rate_ratio` of the peak.
+    #[default]
+    Cosine,
+    /// Falls on a straight line to `min_learning_rate_ratio` of the peak.
+    Linear,
+    /// Stays at the peak. A resolved spec writes it as a cosine that ends at the peak.
+    Constant,
+    /// Falls with the inverse square root of the step.
+    InverseSqrt,
+    /// Falls when validation becomes no better.
+    Plateau,
+}
+
+impl ScheduleKind {
+    fn is_cosine(&self) -> bool {
+        *self == ScheduleKind::Cosine
+    }
+}
+
+impl TrainingSpec {
+    /// What `plateau` multiplies the rate by. The defaults are those of PyTorch's `ReduceLROnPlateau`.
+    pub fn plateau_factor(&self) -> f64 {
+        self.plateau_factor.unwrap_or(0.1)
+    }
+
+    /// For how many epochs that are no better `plateau` waits.
+    pub fn plateau_patience(&self) -> usize {
+        self.plateau_patience.unwrap_or(10)
+    }
+
+    /// Brings values that mean the same to the same.
+    pub fn normalise(&mut self) {
+        match self.schedule {
+            ScheduleKind::Constant => {
+                self.schedule = ScheduleKind::Cosine;
+                self.min_learning_rate_ratio = 1.0;
+            }
+            ScheduleKind::Plateau => {
+                self.plateau_factor = Some(self.plateau_factor());
+                self.plateau_patience = Some(self.plateau_patience());
+            }
+            ScheduleKind::Cosine | ScheduleKind::Linear | ScheduleKind::InverseSqrt => {}
+        }
+        if self.warmup_steps.is_some() {
+            self.warmup_ratio = 0.0;
+        }
+        self.average_last = self.average_last.filter(|last| *last > 1);
     }
 }
 

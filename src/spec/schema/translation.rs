@@ -53,6 +53,10 @@ pub struct TranslationDataSpec {
     /// truncated; BLEU is computed on whole references.
     #[serde(default = "max_tokens")]
     pub max_tokens: usize,
+    /// Training leaves out pairs in which one sentence has more than so many times the tokens of the other,
+    /// the marks of beginning and end aside. None keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length_ratio: Option<f64>,
     /// A training batch has at most so many tokens of each language, padding included, instead of
     /// `training.batch_size` pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,8 +74,8 @@ pub struct TranslationTokenizer {
     /// Whether both languages have one tokenizer.
     #[serde(default)]
     pub joint: bool,
-    /// The most tokens of byte-level BPE, special ones included; None is 8192. Words have as many as there
-    /// are.
+    /// The most tokens of byte-level BPE and of unigram, special ones included; None is 8192. Words have as
+    /// many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
     /// Languages whose words keep their hyphens and apostrophes; in the others a hyphen is a word, and
@@ -81,6 +85,9 @@ pub struct TranslationTokenizer {
     /// A word must occur so often to be a token; None is 2. The others are unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_count: Option<usize>,
+    /// References that translations are compared with stay as they are. Left out at its default.
+    #[serde(default, skip_serializing_if = "Normalisation::is_none")]
+    pub normalisation: Normalisation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +97,32 @@ pub enum TranslationTokenizerKind {
     Words,
     /// GPT-2's, which knows every text.
     ByteLevelBpe,
+    /// SentencePiece's pieces of a unigram language model. A character that the training split does not have
+    /// is unknown.
+    Unigram,
+}
+
+impl TranslationTokenizerKind {
+    /// Whether it has a stated number of tokens.
+    pub fn has_vocabulary(self) -> bool {
+        self != TranslationTokenizerKind::Words
+    }
+}
+
+/// How characters are brought to the same form before a text becomes tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalisation {
+    #[default]
+    None,
+    /// Unicode's NFKC: one form of each character, compatible ones as their plain form.
+    Nfkc,
+}
+
+impl Normalisation {
+    fn is_none(&self) -> bool {
+        *self == Normalisation::None
+    }
 }
 
 /// Languages whose words keep their hyphens.
@@ -130,11 +163,21 @@ pub struct DecodingSpec {
     /// end-of-sentence token included.
     pub length_ratio: f64,
     pub extra_tokens: usize,
+    /// Validation translates after each so many epochs and after the last; after the others it measures
+    /// only the loss. Left out at 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub validate_every: usize,
 }
 
 impl Default for DecodingSpec {
     fn default() -> DecodingSpec {
-        DecodingSpec { beam: 1, length_penalty: 1.0, length_ratio: 2.0, extra_tokens: 10 }
+        DecodingSpec {
+            beam: 1,
+            length_penalty: 1.0,
+            length_ratio: 2.0,
+            extra_tokens: 10,
+            validate_every: 1,
+        }
     }
 }
 
@@ -152,6 +195,7 @@ impl TranslationDataSpec {
             validation: self.validation.as_ref(),
             test: Some(&self.test),
             duplicates: self.duplicates,
+            languages: Some([&self.source_column, &self.target_column]),
         }
     }
 
@@ -160,7 +204,9 @@ impl TranslationDataSpec {
         let own = &mut self.tokenizer;
         match own.train {
             TranslationTokenizerKind::Words => own.minimum_count = Some(own.minimum_count()),
-            TranslationTokenizerKind::ByteLevelBpe => own.vocabulary = Some(own.vocabulary()),
+            TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram => {
+                own.vocabulary = Some(own.vocabulary());
+            }
         }
         if self.decoding.beam == 1 {
             self.decoding.length_penalty = DecodingSpec::default().length_penalty;
@@ -174,12 +220,15 @@ impl TranslationTokenizer {
         self.minimum_count.unwrap_or(2)
     }
 
-    /// The most tokens of byte-level BPE.
+    /// The most tokens of byte-level BPE or unigram.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary.unwrap_or(8192)
     }
 }
 
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
 fn keep() -> Duplicates {
     Duplicates::Keep
 }

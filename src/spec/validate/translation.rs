@@ -31,6 +31,8 @@ pub fn translation(
     tokenizer(data, model, check)?;
     // The marks of a sentence's beginning and end, and a token of its own.
     check.between("data.max_tokens", data.max_tokens, 3, model.positions)?;
+    let ratio = data.max_length_ratio.is_none_or(|ratio| ratio.is_finite() && ratio >= 1.0);
+    check.that("data.max_length_ratio", ratio, "a number, 1 or more")?;
     if let Some(tokens) = data.batch_tokens {
         check.between("data.batch_tokens", tokens, data.max_tokens, 1 << 30)?;
     }
@@ -40,7 +42,8 @@ pub fn translation(
     check.that("data.decoding.length_penalty", penalty, "a number, 0 or more")?;
     let ratio = (0.0..=100.0).contains(&own.length_ratio);
     check.that("data.decoding.length_ratio", ratio, "a number from 0 to 100")?;
-    check.between("data.decoding.extra_tokens", own.extra_tokens, 1, 1 << 16)
+    check.between("data.decoding.extra_tokens", own.extra_tokens, 1, 1 << 16)?;
+    check.between("data.decoding.validate_every", own.validate_every, 1, 1_000_000)
 }
 
 fn tokenizer(
@@ -48,7 +51,7 @@ fn tokenizer(
     model: &EncoderDecoderSpec,
     check: &Check,
 ) -> Result<(), SpecError> {
-    // The bytes and the special tokens.
+    // The bytes, or room for an alphabet, and the special tokens.
     const LEAST_VOCABULARY: usize = 260;
     let own = &data.tokenizer;
     check.that(
@@ -66,10 +69,10 @@ fn tokenizer(
             let count = own.minimum_count();
             check.between("data.tokenizer.minimum_count", count, 1, 1_000_000_000)
         }
-        TranslationTokenizerKind::ByteLevelBpe => {
-            let none = "none: byte-level BPE knows every word";
+        TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram => {
+            let none = "none: pieces have no least count";
             check.that("data.tokenizer.minimum_count", own.minimum_count.is_none(), none)?;
-            let none = "`none`: byte-level BPE has no words";
+            let none = "`none`: only `train: words` has words";
             check.that(
                 "data.tokenizer.keep_hyphens",
                 own.keep_hyphens == KeepHyphens::None,

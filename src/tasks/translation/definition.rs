@@ -5,13 +5,13 @@ use super::lines::translate_lines;
 use super::notes;
 use super::outcome::{METRICS, assess};
 use super::spec_lines::spec_lines;
-use crate::error::{Fault, Result};
+use crate::error::Result;
 use crate::models::{Cost, cost};
 use crate::results::{
     Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
 };
 use crate::spec::{DataSpec, DecodingSpec, RunSpec, flatten};
-use crate::tasks::definition::Definition;
+use crate::tasks::definition::{BatchSize, Definition};
 use crate::tasks::generation::{Lines, Translated};
 use crate::tasks::spec_lines::Dataset;
 
@@ -105,15 +105,10 @@ impl Definition for SentencePairs {
         }
     }
 
-    fn expect_equal_steps(&self, spec: &RunSpec) -> Result<()> {
+    fn batch_size(&self, spec: &RunSpec) -> BatchSize {
         match section(spec).batch_tokens {
-            None => Ok(()),
-            Some(tokens) => Err(Fault::new("steps differ in their number of pairs")
-                .within("data.batch_tokens")
-                .found(tokens)
-                .expected("none: steps of as many pairs each are timed")
-                .help("--set data.batch_tokens=null")
-                .into()),
+            None => BatchSize::Examples(spec.training.batch_size),
+            Some(tokens) => BatchSize::Tokens(tokens),
         }
     }
 

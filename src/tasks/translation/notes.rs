@@ -4,8 +4,8 @@ use super::data::{model, section};
 use super::outcome::Schemes;
 use crate::results::{Provenance, Setting};
 use crate::spec::{
-    EncoderDecoderSpec, FinalNorm, MlpActivation, NormPlacement, PositionKind, RunSpec,
-    TranslationTokenizerKind,
+    EncoderDecoderSpec, FinalNorm, MlpActivation, NormPlacement, Normalisation, PositionKind,
+    RunSpec, TranslationTokenizerKind,
 };
 use crate::tasks::start::is_tokenizer_uncompared;
 
@@ -19,6 +19,11 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
             format!("whole words that occur at least {} times", own.minimum_count())
         }
         TranslationTokenizerKind::ByteLevelBpe => "byte-level BPE".to_string(),
+        TranslationTokenizerKind::Unigram => "unigram pieces".to_string(),
+    };
+    let tokens = match own.normalisation {
+        Normalisation::None => tokens,
+        Normalisation::Nfkc => format!("{tokens} in NFKC"),
     };
     let compared = match is_tokenizer_uncompared(provenance) {
         true => ", not compared with those of the weights it starts from",

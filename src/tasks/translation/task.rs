@@ -20,6 +20,8 @@ pub struct Translation<'a> {
     tokenizers: Option<&'a PairTokenizers>,
     label_smoothing: f64,
     decoding: Decoding,
+    /// Validation translates after each epoch that this divides.
+    validate_every: usize,
     schemes: Schemes,
 }
 
@@ -41,6 +43,7 @@ impl<'a> Translation<'a> {
             tokenizers,
             label_smoothing: spec.training.label_smoothing,
             decoding: Decoding::of(&section(spec).decoding, known),
+            validate_every: section(spec).decoding.validate_every,
             schemes: Schemes::of(spec),
         }
     }
@@ -77,13 +80,22 @@ impl<'a> Task for Translation<'a> {
 
     /// Validation decodes greedily, whatever the beam of the test is.
     fn answer(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Answers> {
-        let logits = model.forward(&batch.source, &batch.target, Mode::Evaluation)?;
         let decoding = match batch.split {
             Split::Test => self.decoding,
             Split::Train | Split::Validation => self.decoding.greedy(),
         };
         let translations = Some(translate(model, &batch.source, &decoding)?);
-        Ok(Answers { losses: losses(&logits, batch)?, translations })
+        Ok(Answers { translations, ..self.answer_for_loss(model, batch)? })
+    }
+
+    /// All but each `validate_every`-th epoch and the last.
+    fn validates_only_loss(&self, epoch: usize, epochs: usize) -> bool {
+        !epoch.is_multiple_of(self.validate_every) && epoch != epochs
+    }
+
+    fn answer_for_loss(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Answers> {
+        let logits = model.forward(&batch.source, &batch.target, Mode::Evaluation)?;
+        Ok(Answers { losses: losses(&logits, batch)?, translations: None })
     }
 
     /// The losses alone: a translation needs the whole decoder.

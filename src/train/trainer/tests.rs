@@ -3,6 +3,7 @@
 use super::*;
 use crate::nn::{Init, Kind, Role, Variable};
 use crate::results::{Better, Scores};
+use crate::spec::ScheduleKind;
 use crate::tasks::{batches_of, epoch_order};
 
 const METRICS: [Metric; 1] = [Metric {
@@ -295,4 +296,92 @@ fn the_best_epoch_is_the_best_in_the_metrics_direction() {
     let best = errors.iter().position(|error| *error == least).unwrap();
     assert!(0 < best && best + 1 < errors.len(), "the test shows nothing: {errors:?}");
     assert_eq!(trainer.select().unwrap(), best + 1);
+}
+
+/// The mean of the last epochs' weights is tested, also if training is paused and goes on from a
+/// checkpoint between them.
+#[test]
+fn the_mean_of_the_last_epochs_is_selected() {
+    let task = Shrinking::default();
+    let spec =
+        TrainingSpec { batch_size: 2, epochs: 5, average_last: Some(3), ..TrainingSpec::default() };
+    let blueprint = blueprint();
+    let new = || Trainer::new(&task, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
+    let weight = |trainer: &Trainer<Shrinking>| -> Vec<f32> {
+        trainer.store.get("w").unwrap().var.to_vec1().unwrap()
+    };
+    for from_checkpoint in [false, true] {
+        let (mut trainer, mut weights) = (new(), Vec::new());
+        while !trainer.is_done() {
+            trainer.epoch(|_| Flow::Continue, &|| false).unwrap().unwrap();
+            weights.push(weight(&trainer)[0]);
+            if from_checkpoint {
+                let bytes = trainer.checkpoint().unwrap();
+                trainer = new();
+                trainer.resume(Checkpoint::from_bytes(&bytes).unwrap()).unwrap();
+            }
+        }
+        let mean = (weights[2] + weights[3] + weights[4]) / 3.0;
+        assert!((mean - weights[4]).abs() > 1e-4, "the test shows nothing: {weights:?}");
+        assert_eq!(trainer.select().unwrap(), 5);
+        assert!((weight(&trainer)[0] - mean).abs() < 1e-6, "{} {mean}", weight(&trainer)[0]);
+        // A test that was stopped begins again.
+        let bytes = trainer.checkpoint().unwrap();
+        let mut again = new();
+        again.resume(Checkpoint::from_bytes(&bytes).unwrap()).unwrap();
+        again.select().unwrap();
+        assert_eq!(weight(&again), weight(&trainer));
+    }
+}
+
+/// The rate falls when validation becomes no better, and a resumed training knows it.
+#[test]
+fn the_rate_falls_at_a_plateau() {
+    let task = Shrinking { validation: true, ..Shrinking::default() };
+    let spec = TrainingSpec {
+        batch_size: 2,
+        epochs: 6,
+        weight_decay: 0.0,
+        warmup_ratio: 0.0,
+        schedule: ScheduleKind::Plateau,
+        plateau_factor: Some(0.5),
+        plateau_patience: Some(1),
+        select: Select::Best,
+        ..TrainingSpec::default()
+    };
+    let blueprint = blueprint();
+    let new = || Trainer::new(&task, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
+    let rates = |from_checkpoint: bool| {
+        let (mut trainer, mut rates, mut errors) = (new(), Vec::new(), Vec::new());
+        while !trainer.is_done() {
+            let mut rate = 0.0;
+            let on_step = |step: &Step| {
+                rate = step.record.learning_rate;
+                Flow::Continue
+            };
+            let epoch = trainer.epoch(on_step, &|| false).unwrap().unwrap();
+            rates.push(rate / spec.learning_rate);
+            errors.push(epoch.validation_metric.unwrap());
+            if from_checkpoint {
+                let bytes = trainer.checkpoint().unwrap();
+                trainer = new();
+                trainer.resume(Checkpoint::from_bytes(&bytes).unwrap()).unwrap();
+            }
+        }
+        (rates, errors)
+    };
+    let (whole, errors) = rates(false);
+    assert_eq!((&whole, &errors), (&rates(true).0, &rates(true).1));
+    // The second epoch in a row that is no better lowers the rate of the next.
+    let (mut want, mut factor, mut best, mut bad) = (Vec::new(), 1.0, f64::INFINITY, 0);
+    for error in errors {
+        want.push(factor);
+        bad = if error < best * (1.0 - 1e-4) { 0 } else { bad + 1 };
+        best = best.min(error);
+        if bad > 1 {
+            (factor, bad) = (factor * 0.5, 0);
+        }
+    }
+    assert_eq!(whole, want);
+    assert!(want.last().is_some_and(|last| *last < 1.0), "the test shows nothing: {want:?}");
 }
