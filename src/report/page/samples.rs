@@ -14,8 +14,8 @@ pub fn samples(samples: &SampleOutputs) -> Markup {
         h2 id="samples" { "Sample outputs" }
         (notes(&samples.notes))
         @for sample in &samples.examples {
-            details open {
-                summary { "Example " (sample.example) }
+            section {
+                h3 { "Example " (sample.example) }
                 table style="width: 100%" {
                     tbody {
                         @for (name, text) in &sample.lines {
