@@ -5,10 +5,10 @@ use maud::{Markup, html};
 use super::{line, notes};
 use crate::report::samples::SampleOutputs;
 
-/// A table for each example. A text is as long as it is, so its lines are wrapped.
-const WRAPPED: &str = "white-space: normal; overflow-wrap: anywhere; vertical-align: top";
+/// Labels are as long as they are, so they are wrapped, as texts are.
+const LABEL: &str = "width: 9rem; white-space: normal; overflow-wrap: anywhere";
 
-/// One example below the other.
+/// A table for each example, one below the other.
 pub fn samples(samples: &SampleOutputs) -> Markup {
     html! {
         h2 id="samples" { "Sample outputs" }
@@ -16,15 +16,13 @@ pub fn samples(samples: &SampleOutputs) -> Markup {
         @for sample in &samples.examples {
             section {
                 h3 { "Example " (sample.example) }
-                table style="width: 100%" {
+                table class="facts" style="width: 100%" {
                     tbody {
                         @for (name, text) in &sample.lines {
                             tr {
-                                th style=(format!("{WRAPPED}; width: 12rem; font-weight: normal")) {
-                                    (line(name))
-                                }
+                                th style=(LABEL) { (line(name)) }
                                 // Languages are written in either direction.
-                                td dir="auto" style=(WRAPPED) { (line(text)) }
+                                td dir="auto" { (line(text)) }
                             }
                         }
                     }
