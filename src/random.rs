@@ -30,6 +30,8 @@ pub enum Purpose {
     Noise,
     /// Signs of the sign-flip test, where not all choices of them are enumerated. There is one name.
     SignFlips,
+    /// Resamples of test examples. There is one name.
+    Bootstrap,
 }
 
 impl Purpose {
@@ -45,6 +47,7 @@ impl Purpose {
             Purpose::Evaluation => "evaluation",
             Purpose::Noise => "noise",
             Purpose::SignFlips => "sign flips",
+            Purpose::Bootstrap => "bootstrap",
         }
     }
 }

@@ -50,12 +50,18 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     text += &format!("\n{}\n", comparison.results().render(Format::Table));
     text += &comparison.curves().render(Format::Table);
     text.push('\n');
-    text += &match &examples {
-        None => {
+    let equals = |p: String| if p.starts_with('<') { p } else { format!("= {p}") };
+    let about =
+        "it is about these weights on other test examples, not about training with other seeds";
+    text += &match (&examples, comparison.bootstrap()) {
+        (None, Some(p)) => {
+            format!("Paired bootstrap over the test examples: p {}; {about}\n", equals(p))
+        }
+        (None, None) => {
             "Their test examples are not compared: they are not the same, or not right or wrong.\n"
                 .into()
         }
-        Some(examples) => {
+        (Some(examples), _) => {
             let (first, second) = (&examples.first_only, &examples.second_only);
             let names = |all: &[usize]| {
                 let all: Vec<String> = all.iter().map(usize::to_string).collect();
@@ -65,18 +71,14 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
                 "Of the test examples both have {} right, and neither {}.\n\
                  · the first alone has {} right{}\n\
                  · the second alone has {} right{}\n\
-                 · McNemar's exact test: p {}; it is about these weights on other test examples, not \
-                 about training with other seeds\n",
+                 · McNemar's exact test: p {}; {about}\n",
                 count(examples.both),
                 count(examples.neither),
                 several(first.len(), "example"),
                 names(first),
                 several(second.len(), "example"),
                 names(second),
-                match examples.p_text() {
-                    p if p.starts_with('<') => p,
-                    p => format!("= {p}"),
-                },
+                equals(examples.p_text()),
             )
         }
     };

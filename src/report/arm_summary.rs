@@ -3,8 +3,8 @@
 use super::comparison::Comparison;
 use super::statistics::Spread;
 use crate::results::{
-    Assessment, EpochRecord, Provenance, Readout, RunResult, StartRecord, VariantRecord,
-    Verification, Weights,
+    Assessment, EpochRecord, Provenance, Readout, ReferenceScore, RunResult, StartRecord,
+    VariantRecord, Verification, Weights,
 };
 
 /// One arm at one sweep point, over its seeds.
@@ -59,14 +59,15 @@ pub struct FinishedRun {
 }
 
 impl FinishedRun {
-    /// Whether it is better on the test split than the best constant answer. True if none is known.
+    /// Whether it is better on the test split than answers from which nothing can be learned. True if
+    /// none are known.
     pub fn learned(&self) -> bool {
         self.learned
     }
 
-    /// The metric of the best constant answer on its test examples.
+    /// The metric of the answers on its test examples that it must beat to have learned anything.
     pub fn trivial_value(&self) -> Option<f64> {
-        self.assessment.trivial.map(|trivial| trivial.value)
+        self.assessment.trivial().map(ReferenceScore::value)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Arms compared with their baseline, paired by seed.
 
 use super::statistics::{
-    Interval, SIGNIFICANCE, Spread, holm, mcnemar, paired_interval, sign_flip, smallest_p,
+    Interval, SIGNIFICANCE, Spread, holm, mcnemar, paired_bootstrap, paired_interval, sign_flip,
+    smallest_p,
 };
-use crate::results::Flags;
+use crate::results::{ExampleStatistics, Flags};
 
 /// An arm against its baseline, over the seeds that both have finished on the same data.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Pair {
     pub difference: f64,
     /// Where test examples are right or wrong.
     pub examples: Option<Examples>,
+    /// The p-value of the paired bootstrap, where the metric is computed from sums over examples.
+    pub bootstrap_p: Option<f64>,
 }
 
 /// Two runs on the same test examples.
@@ -87,6 +90,26 @@ impl Comparison {
             self.pairs.iter().map(|pair| Some(pair.examples?.p)).collect();
         of_seeds?.into_iter().reduce(f64::max)
     }
+
+    /// The largest p-value of the paired bootstrap over the seeds.
+    pub fn largest_bootstrap(&self) -> Option<f64> {
+        let of_seeds: Option<Vec<f64>> = self.pairs.iter().map(|pair| pair.bootstrap_p).collect();
+        of_seeds?.into_iter().reduce(f64::max)
+    }
+}
+
+/// The p-value of the paired bootstrap between two runs on the same examples; None where their metric
+/// has no statistics of examples.
+pub fn bootstrap(
+    arm: Option<&ExampleStatistics>,
+    baseline: Option<&ExampleStatistics>,
+) -> Option<f64> {
+    let (arm, baseline) = (arm?, baseline?);
+    if arm.len() != baseline.len() {
+        return None;
+    }
+    let difference = |examples: &[u32]| arm.score(examples) - baseline.score(examples);
+    paired_bootstrap(arm.len(), difference)
 }
 
 impl Examples {

@@ -2,9 +2,9 @@
 
 use super::comparison::{Comparison, Examples};
 use super::numbers::{difference_title, interval, level, p_value, seeds, signed};
-use super::statistics::{SIGNIFICANCE, smallest_p};
+use super::statistics::{RESAMPLES, SIGNIFICANCE, smallest_p};
 use super::summary::{ArmSummary, Summary};
-use super::table::{Align, Cell, Table};
+use super::table::{Align, Cell, Table, count};
 use super::text::code;
 
 /// Stands for a p-value that could not be significant.
@@ -36,6 +36,9 @@ impl Summary {
             .column("adjusted_p", "Holm p", right)
             .hidden("adjusted_for")
             .column_if(by_example, "mcnemar_p", "McNemar p, largest", right);
+        if self.has_bootstrap() {
+            table = table.column("bootstrap_p", "bootstrap p, largest", right);
+        }
         for arm in self.compared_arms() {
             let cells = match &arm.comparison {
                 Some(comparison) => self.comparison_cells(arm, comparison),
@@ -44,6 +47,12 @@ impl Summary {
             table.row(cells);
         }
         table
+    }
+
+    /// Whether runs are compared by the paired bootstrap.
+    fn has_bootstrap(&self) -> bool {
+        let mut pairs = self.comparisons().into_iter().flat_map(|(_, c)| &c.pairs);
+        pairs.any(|pair| pair.bootstrap_p.is_some())
     }
 
     /// The row of a comparison of which there are no results yet, or none any more.
@@ -71,7 +80,7 @@ impl Summary {
             number(p, &|p| if c.is_testable() { p_value(p) } else { TOO_FEW.into() })
         };
         let mean = c.difference.mean;
-        vec![
+        let mut cells = vec![
             Cell::text(&arm.variant.label),
             Cell::text(self.role(arm)),
             match c.pairs.len() {
@@ -88,7 +97,11 @@ impl Summary {
             tested(c.adjusted),
             Cell::number(c.family, c.family.to_string()),
             number(c.largest_mcnemar(), &p_value),
-        ]
+        ];
+        if self.has_bootstrap() {
+            cells.push(number(c.largest_bootstrap(), &p_value));
+        }
+        cells
     }
 
     /// One row per comparison and seed.
@@ -101,20 +114,28 @@ impl Summary {
             .column("arm_only", "right by the arm alone", right)
             .column("baseline_only", "right by the baseline alone", right)
             .column("mcnemar_p", "McNemar p", right);
+        if self.has_bootstrap() {
+            table = table.column("bootstrap_p", "bootstrap p", right);
+        }
         for (arm, comparison) in self.comparisons() {
             for pair in &comparison.pairs {
                 let count = |of: fn(&Examples) -> u64| match &pair.examples {
                     Some(examples) => Cell::number(of(examples), of(examples).to_string()),
                     None => Cell::none(),
                 };
-                table.row(vec![
+                let p = |p: Option<f64>| p.map_or_else(Cell::none, |p| Cell::number(p, p_value(p)));
+                let mut cells = vec![
                     Cell::text(&arm.variant.label),
                     Cell::number(pair.seed, pair.seed.to_string()),
                     Cell::number(pair.difference, signed(self.metric(), pair.difference)),
                     count(|examples| examples.arm_only),
                     count(|examples| examples.baseline_only),
-                    pair.examples.map_or_else(Cell::none, |e| Cell::number(e.p, p_value(e.p))),
-                ]);
+                    p(pair.examples.map(|examples| examples.p)),
+                ];
+                if self.has_bootstrap() {
+                    cells.push(p(pair.bootstrap_p));
+                }
+                table.row(cells);
             }
         }
         table
@@ -160,6 +181,15 @@ impl Summary {
                  other seeds; the largest p-value of an arm's seeds is shown."
                     .into(),
             );
+        }
+        if self.has_bootstrap() {
+            notes.push(format!(
+                "The paired bootstrap draws the test examples of two runs {} times with replacement, \
+                 the same for both, and computes the metric of each draw as of the whole. It is about \
+                 these weights on other test examples, not about training with other seeds; the \
+                 largest p-value of an arm's seeds is shown.",
+                count(u64::from(RESAMPLES))
+            ));
         }
         notes
     }

@@ -19,12 +19,15 @@ pub struct Section {
 const COMPARISONS: &str = "comparisons";
 const EQUIVALENTS: &str = "dense-equivalents";
 const LAYERS: &str = "layers";
+const REFERENCES: &str = "references";
 const TRIALS: &str = "tuning-trials";
 
 impl Section {
     /// The files of all sections that a report can have.
     pub fn files() -> impl Iterator<Item = String> {
-        [COMPARISONS, TRIALS, EQUIVALENTS, LAYERS].into_iter().map(|id| format!("{id}.csv"))
+        [REFERENCES, COMPARISONS, TRIALS, EQUIVALENTS, LAYERS]
+            .into_iter()
+            .map(|id| format!("{id}.csv"))
     }
 
     pub fn file(&self) -> String {
@@ -40,6 +43,15 @@ impl Summary {
     /// The tables below the main one that the evidence allows.
     pub fn sections(&self) -> Vec<Section> {
         let mut sections = Vec::new();
+        if let Some(table) = self.references_table() {
+            sections.push(Section {
+                id: REFERENCES,
+                title: "Answers without a model",
+                table,
+                data: None,
+                notes: self.references_notes(),
+            });
+        }
         if !self.comparisons().is_empty() {
             sections.push(Section {
                 id: COMPARISONS,

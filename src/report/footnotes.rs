@@ -10,7 +10,7 @@ use super::numbers::level;
 use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
 use super::table::count;
 use super::text::{code, markdown};
-use crate::results::{Better, Kept, StartRecord, Trivial};
+use crate::results::{Better, Kept, ReferenceScore, StartRecord};
 use crate::spec::Rank;
 
 impl Summary {
@@ -175,12 +175,13 @@ fn verified_notes(runs: &[&FinishedRun]) -> Vec<String> {
 }
 
 impl Summary {
-    /// Which arms learned nothing, and by which rule. One note for each constant answer.
+    /// Which arms learned nothing, and by which rule. One note for each answer that they
+    /// do not beat.
     fn not_learned_notes(&self) -> Vec<String> {
-        let mut by_rule: Vec<(Trivial, Vec<String>)> = Vec::new();
+        let mut by_rule: Vec<(&ReferenceScore, Vec<String>)> = Vec::new();
         for arm in &self.arms {
             let failed: Vec<&FinishedRun> = arm.not_learned().collect();
-            let Some(trivial) = failed.first().and_then(|run| run.assessment.trivial) else {
+            let Some(trivial) = failed.first().and_then(|run| run.assessment.trivial()) else {
                 continue;
             };
             let which = match failed.len() == arm.runs.len() {
@@ -197,20 +198,26 @@ impl Summary {
                 None => by_rule.push((trivial, vec![named])),
             }
         }
-        let note = |(trivial, arms): (Trivial, Vec<String>)| {
+        let note = |(trivial, arms): (&ReferenceScore, Vec<String>)| {
             let metric = self.metric();
             let bound = match metric.better {
                 Better::Higher => "most",
                 Better::Lower => "least",
             };
-            let error = format!("{} {}", metric.number(trivial.error), metric.difference_unit);
+            let error = metric.number(trivial.error.unwrap_or_default());
+            let error = format!("{error} {}", metric.difference_unit);
+            let value = metric.text(trivial.value());
+            let answer = match trivial.is_constant {
+                true => {
+                    format!("one answer for every example reaches ({}: {value})", trivial.answer)
+                }
+                false => format!("{} reaches ({value})", trivial.answer),
+            };
             format!(
-                "{NOT_LEARNED} Did not learn: {}. Test {} is at {bound} what one answer for every \
-                 example reaches ({}: {}), with one standard error of that over {} examples ({}).",
+                "{NOT_LEARNED} Did not learn: {}. Test {} is at {bound} what {answer}, with one \
+                 standard error of that over {} examples ({}).",
                 arms.join("; "),
                 markdown(metric.name),
-                trivial.answer,
-                metric.text(trivial.value),
                 count(trivial.examples as u64),
                 error.trim_end()
             )

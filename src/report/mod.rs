@@ -17,7 +17,9 @@ mod layers;
 mod notes;
 mod numbers;
 mod page;
+mod references;
 mod run_comparison;
+mod samples;
 mod seed_plan;
 mod spectrum_tables;
 pub mod statistics;
@@ -43,6 +45,7 @@ pub use tensorboard::{EventFiles, write_tensorboard};
 pub use text::plain;
 
 use document::Section;
+use samples::SampleOutputs;
 
 use crate::atomic::write_atomic;
 use crate::error::Result;
@@ -50,6 +53,9 @@ use crate::results::ExperimentFolder;
 
 /// Each comparison's differences seed by seed, only there if an arm is compared with a baseline.
 const PAIRS: &str = "pairs.csv";
+
+/// Test examples with the arms' outputs, only there where outputs are texts.
+const SAMPLES: &str = "samples.md";
 
 /// The report as one page.
 const PAGE: &str = "report.html";
@@ -69,7 +75,7 @@ fn figures(charts: &[charts::ChartFile]) -> Vec<page::Figure<'_>> {
 }
 
 /// Writes the tables and charts of `summary` into its folder: `table.md`, `table.csv`,
-/// `pairs.csv`, a CSV a section, `tables.tex`, `runs.parquet`, `report.html` and the charts. Removes files of an earlier report that are no longer part of it. Returns the files
+/// `pairs.csv`, `samples.md`, a CSV a section, `tables.tex`, `runs.parquet`, `report.html` and the charts. Removes files of an earlier report that are no longer part of it. Returns the files
 /// written.
 pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<String>> {
     let mut files = vec![
@@ -84,13 +90,19 @@ pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<
     if !summary.comparisons().is_empty() {
         files.push((PAIRS.to_string(), summary.pair_table().render(Format::Csv).into_bytes()));
     }
+    let samples = SampleOutputs::read(summary, folder)?;
+    if let Some(samples) = &samples {
+        files.push((SAMPLES.to_string(), samples.markdown(&summary.record.name).into_bytes()));
+    }
     let charts = charts::draw_all(summary, folder)?;
-    files.push((PAGE.to_string(), page::page(summary, &figures(&charts)).into_bytes()));
+    let page = page::page(summary, samples.as_ref(), &figures(&charts));
+    files.push((PAGE.to_string(), page.into_bytes()));
     files.extend(charts.into_iter().map(|(name, _, content)| (name, content)));
     for (name, content) in &files {
         write_atomic(&folder.file(name), content)?;
     }
-    for name in charts::file_names(summary).chain(Section::files()).chain([PAIRS.to_string()]) {
+    let others = [PAIRS, SAMPLES].map(String::from);
+    for name in charts::file_names(summary).chain(Section::files()).chain(others) {
         if !files.iter().any(|(written, _)| *written == name) {
             folder.remove(&name)?;
         }

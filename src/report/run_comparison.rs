@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::comparison::Examples;
+use super::comparison::{Examples, bootstrap};
 use super::numbers::{difference_title, p_value, signed};
 use super::table::{Align, Cell, Table, count};
 use crate::error::{Fault, Result};
@@ -188,6 +188,16 @@ impl RunComparison {
             second_only: only(other, own),
             p,
         })
+    }
+
+    /// The p-value of the paired bootstrap in words. None where the metric is not computed from sums
+    /// over examples, or the runs were tested on other examples.
+    pub fn bootstrap(&self) -> Option<String> {
+        let [first, second] = [0, 1].map(|i| &self.sides[i].assessment);
+        if first.examples_hash != second.examples_hash {
+            return None;
+        }
+        bootstrap(first.statistics.as_ref(), second.statistics.as_ref()).map(p_value)
     }
 
     /// The share of each class's test examples that both have right, one row a class, those with the

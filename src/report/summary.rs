@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::arm_summary::{ArmSummary, DamagedRun, FinishedRun};
-use super::comparison::{Comparison, Examples, Pair, Planned, adjust};
+use super::comparison::{Comparison, Examples, Pair, Planned, adjust, bootstrap};
 use super::statistics::Spread;
 use super::table::reduction;
 use super::trials::{Trials, choose};
@@ -272,7 +272,7 @@ fn finished(
                 seed,
                 validation: selected.and_then(|epoch| epoch.validation_metric),
                 learned: !assessment
-                    .trivial
+                    .trivial()
                     .is_some_and(|trivial| trivial.is_reached_by(metric, result.test_metric)),
                 assessment,
                 result,
@@ -371,17 +371,23 @@ fn compare(arms: &mut [ArmSummary], record: &ExperimentRecord) {
 /// The run and the baseline's of the same seed, data and test examples; None without one.
 fn pair(run: &FinishedRun, baseline: &ArmSummary) -> Option<Pair> {
     let other = baseline.runs.iter().find(|other| is_same_test(run, other))?;
+    let (own, theirs) = (&run.assessment, &other.assessment);
     Some(Pair {
         seed: run.seed,
         difference: run.result.test_metric - other.result.test_metric,
-        examples: Examples::of(run.assessment.correct.as_ref(), other.assessment.correct.as_ref()),
+        examples: Examples::of(own.correct.as_ref(), theirs.correct.as_ref()),
+        bootstrap_p: bootstrap(own.statistics.as_ref(), theirs.statistics.as_ref()),
     })
 }
 
 /// Whether two runs have the same seed, data and test examples, so that they can be compared.
 pub fn is_same_test(run: &FinishedRun, other: &FinishedRun) -> bool {
-    other.seed == run.seed
-        && other.provenance.data_sha256 == run.provenance.data_sha256
+    other.seed == run.seed && is_same_examples(run, other)
+}
+
+/// Whether two runs have the same data and test examples.
+pub fn is_same_examples(run: &FinishedRun, other: &FinishedRun) -> bool {
+    other.provenance.data_sha256 == run.provenance.data_sha256
         && other.assessment.examples_hash == run.assessment.examples_hash
 }
 

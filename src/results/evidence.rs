@@ -1,10 +1,12 @@
 //! The interface between the report and a task: how the evidence of the task's runs is read.
 
 use super::confusion::Confusion;
+use super::example_statistics::ExampleStatistics;
 use super::flags::Flags;
 use super::folder::RunFolder;
 use super::metric::{Metric, WorkUnit};
 use super::record::Provenance;
+use super::samples::Samples;
 use super::task_fields::TaskFields;
 use crate::error::Result;
 use crate::spec::RunSpec;
@@ -24,6 +26,12 @@ pub trait Evidence: Sync {
     /// not classes, or where there are more than [`Confusion::MOST_CLASSES`]. It is no part of
     /// [`Assessment`], since the counts of thousands of runs would take too much memory.
     fn confusion(&self, _: &RunFolder) -> Result<Option<Confusion>> {
+        Ok(None)
+    }
+
+    /// At most `most` test examples with the run's outputs, at [`super::evenly_spaced`] places. None
+    /// where outputs are no texts to read.
+    fn samples(&self, _run: &RunFolder, _most: usize) -> Result<Option<Samples>> {
         Ok(None)
     }
 
@@ -57,14 +65,24 @@ pub type EvidenceOf = fn(&RunSpec) -> &'static dyn Evidence;
 pub struct Assessment {
     pub examples: usize,
     pub scores: Scores,
-    /// The best constant answer; None where the task has none.
-    pub trivial: Option<Trivial>,
+    /// What answers without a trained model reach on the same examples.
+    pub references: Vec<ReferenceScore>,
     /// Whether the model gave all examples the same answer.
     pub is_constant: bool,
     /// Equal for runs on the same test examples, in the same order.
     pub examples_hash: u64,
     /// Which examples it has right; None where an answer is not simply right or wrong.
     pub correct: Option<Flags>,
+    /// What each example adds to the primary metric, for the paired bootstrap. None where another
+    /// test compares runs example by example.
+    pub statistics: Option<ExampleStatistics>,
+}
+
+impl Assessment {
+    /// The answers that a model must beat, or it has learned nothing. None where the task knows none.
+    pub fn trivial(&self) -> Option<&ReferenceScore> {
+        self.references.iter().find(|reference| reference.error.is_some())
+    }
 }
 
 /// Loss and metrics over the outcomes of examples.
@@ -88,25 +106,46 @@ impl Scores {
     }
 }
 
-/// The best constant answer on some examples. A model that is no better has learned nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Trivial {
-    /// The value of the primary metric that it reaches.
-    pub value: f64,
-    /// Standard error of that value over the examples.
-    pub error: f64,
-    pub examples: usize,
-    /// Describes the answer.
+/// Answers to some examples that need no trained model, and what they reach.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReferenceScore {
+    /// Describes the answers.
     pub answer: &'static str,
+    /// The values that they reach, in the order of the task's metrics; None for metrics that need a
+    /// model.
+    pub metrics: Vec<Option<f64>>,
+    pub examples: usize,
+    /// Standard error of the primary metric over the examples, where a model that is no better than
+    /// these answers has learned nothing.
+    pub error: Option<f64>,
+    /// Whether every example gets the same answer.
+    pub is_constant: bool,
 }
 
-impl Trivial {
+impl ReferenceScore {
+    /// The best constant answer. A model that is no better has learned nothing.
+    pub fn constant(
+        answer: &'static str,
+        value: f64,
+        error: f64,
+        examples: usize,
+    ) -> ReferenceScore {
+        let (metrics, error) = (vec![Some(value)], Some(error));
+        ReferenceScore { answer, metrics, examples, error, is_constant: true }
+    }
+
+    /// The value of the primary metric.
+    pub fn value(&self) -> f64 {
+        self.metrics.first().copied().flatten().unwrap_or(f64::NAN)
+    }
+
     /// Whether a value is at most one standard error better. A test of this many examples cannot
-    /// tell such a value from the constant answer.
+    /// tell such a value from that of these answers.
     pub fn is_reached_by(&self, metric: &Metric, value: f64) -> bool {
+        let error = self.error.unwrap_or_default();
         let bound = match metric.better {
-            super::Better::Higher => self.value + self.error,
-            super::Better::Lower => self.value - self.error,
+            super::Better::Higher => self.value() + error,
+            super::Better::Lower => self.value() - error,
         };
         !metric.is_better(value, bound)
     }
@@ -130,7 +169,7 @@ mod tests {
 
     #[test]
     fn constant_answers_are_compared_in_the_direction_of_the_metric() {
-        let trivial = Trivial { value: 0.6, error: 0.1, examples: 10, answer: "a" };
+        let trivial = ReferenceScore::constant("a", 0.6, 0.1, 10);
         let higher = Metric {
             name: "m",
             unit: "",

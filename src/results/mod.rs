@@ -20,7 +20,7 @@
 //!     verified.json          once it was repeated: whether every bit was the same
 //!     layers.json            once its layers were read: scores after each
 //!     .claim                 while a process works on the run: which
-//!   table.md table.csv runs.parquet *.svg *.png   made from the above by `vlora report`
+//!   table.md table.csv samples.md runs.parquet *.svg *.png   made from the above by `vlora report`
 //! ```
 //!
 //! Files of lines that are large are compressed when their run ends: `steps.jsonl.zst` instead of
@@ -34,6 +34,7 @@ mod compressed;
 mod confusion;
 mod digest;
 mod evidence;
+mod example_statistics;
 mod flags;
 mod folder;
 mod integrity;
@@ -43,13 +44,15 @@ mod metric;
 mod readout;
 mod record;
 mod reuse;
+mod samples;
 mod spectrum_record;
 mod state;
 mod task_fields;
 
 pub use claim::{Claim, ClaimRecord, Holder, Progress};
 pub use confusion::Confusion;
-pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, Trivial};
+pub use evidence::{Assessment, Evidence, EvidenceOf, ReferenceScore, Scores, Setting};
+pub use example_statistics::ExampleStatistics;
 pub use flags::Flags;
 pub use folder::{Deletion, ExperimentFolder, RunFolder, TRAIN_AGAIN};
 pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
@@ -59,6 +62,7 @@ pub use metric::{Better, Metric, WorkUnit};
 pub use readout::{LayerScores, Readout};
 pub use record::*;
 pub use reuse::take_over;
+pub use samples::{Sample, Samples, evenly_spaced};
 pub use spectrum_record::SpectrumRecord;
 pub use state::RunState;
 pub use task_fields::TaskFields;

@@ -10,8 +10,8 @@ use super::data_set::BatchPlan;
 use crate::error;
 use crate::nn::{Variable, ops};
 use crate::results::{
-    Assessment, Better, ClassMatch, Confusion, Metric, Provenance, RunFolder, Scores, SpecRecord,
-    Trivial, Unnamed,
+    Assessment, Better, ClassMatch, Confusion, Metric, Provenance, ReferenceScore, RunFolder,
+    Scores, SpecRecord, Unnamed,
 };
 
 /// The field of `provenance.json` with the names of the classes, in the order of their labels.
@@ -126,10 +126,11 @@ pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Resu
     Ok(Assessment {
         examples: outcomes.len(),
         scores: scores(&outcomes, metrics),
-        trivial: Some(trivial(&outcomes)),
+        references: vec![trivial(&outcomes)],
         is_constant: outcomes.windows(2).all(|pair| pair[0].prediction == pair[1].prediction),
         examples_hash: examples_hash(&outcomes),
         correct: Some(outcomes.iter().map(|o| o.label == o.prediction).collect()),
+        statistics: None,
     })
 }
 
@@ -180,14 +181,14 @@ fn examples_hash(outcomes: &[Outcome]) -> u64 {
 /// The best constant answer: the most frequent label of the test examples. No other constant answer
 /// is better, not even the training split's most frequent label. Its accuracy p over n examples has
 /// the standard error √(p (1 − p) / n).
-fn trivial(outcomes: &[Outcome]) -> Trivial {
+fn trivial(outcomes: &[Outcome]) -> ReferenceScore {
     let mut labels: Vec<u32> = outcomes.iter().map(|o| o.label).collect();
     labels.sort_unstable();
     let most = labels.chunk_by(|a, b| a == b).map(<[u32]>::len).max().unwrap_or(0);
     let examples = outcomes.len();
     let value = most as f64 / examples.max(1) as f64;
     let error = (value * (1.0 - value) / examples.max(1) as f64).sqrt();
-    Trivial { value, error, examples, answer: "the most frequent label of the test split" }
+    ReferenceScore::constant("the most frequent label of the test split", value, error, examples)
 }
 
 #[cfg(test)]
@@ -220,8 +221,8 @@ mod tests {
     fn the_trivial_answer_is_the_most_frequent_label() {
         let outcomes = [1, 0, 1, 2, 1, 0, 1, 1, 2, 1].map(|label| outcome(label, 7));
         let trivial = trivial(&outcomes);
-        assert_eq!((trivial.value, trivial.examples), (0.6, 10));
-        assert!((trivial.error - 0.024f64.sqrt()).abs() < 1e-12);
+        assert_eq!((trivial.value(), trivial.examples), (0.6, 10));
+        assert!((trivial.error.unwrap() - 0.024f64.sqrt()).abs() < 1e-12);
         assert!(trivial.is_reached_by(&ACCURACY, 0.7) && !trivial.is_reached_by(&ACCURACY, 0.8));
     }
 

@@ -1,6 +1,7 @@
 //! Translation by the real program: every kind of arm, what runs leave, every format, and what faulty
 //! corpora and specs are refused with.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -130,6 +131,7 @@ fn every_kind_of_arm_translates_and_leaves_its_evidence() {
     let again = vlora(dir.path(), &["report", "results/tiny"]);
     assert_eq!((again.code, again.err.as_str()), (0, ""));
     assert_eq!(fs::read(&written).unwrap(), before);
+    answers_without_a_model_stand_beside(&dir.path().join("results/tiny"), &table);
     // The run's own weights give its own outcomes.
     let evaluate = ["evaluate", baseline.to_str().unwrap(), "--spec", "tiny.yaml"];
     let told = vlora(dir.path(), &[&evaluate[..], &["--out", "again.jsonl"], &DEVICE].concat());
@@ -137,9 +139,17 @@ fn every_kind_of_arm_translates_and_leaves_its_evidence() {
     let own = RunFolder::of_weights(&baseline).unwrap().read_whole(RunFolder::TEST).unwrap();
     assert_eq!(fs::read_to_string(dir.path().join("again.jsonl")).unwrap(), own);
     let vlora_run = run_of(dir.path(), "vlora");
+    let both = [baseline.to_str().unwrap(), vlora_run.to_str().unwrap()];
+    let compared = vlora(dir.path(), &["compare", both[0], both[1]]);
+    assert!(
+        compared.out.contains("Paired bootstrap over the test examples: p "),
+        "{}",
+        compared.out
+    );
+    let same = vlora(dir.path(), &["compare", both[0], both[0]]);
+    assert!(same.out.contains("p = 1.00; it is about these weights"), "{}", same.out);
     for args in [
         &["probe", "results/tiny"][..],
-        &["compare", baseline.to_str().unwrap(), vlora_run.to_str().unwrap()],
         &["verify", baseline.to_str().unwrap()],
         &["params", "tiny.yaml"],
         &["plan", "tiny.yaml", "--details"],
@@ -150,6 +160,98 @@ fn every_kind_of_arm_translates_and_leaves_its_evidence() {
         let Ran { code, err, .. } = vlora(dir.path(), args);
         assert_eq!(code, 0, "{args:?}: {err}");
     }
+}
+
+/// The rows of a CSV file by column.
+fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+/// What copying and the dictionary reach, the paired bootstrap, and sample outputs of every arm.
+fn answers_without_a_model_stand_beside(results: &Path, table: &str) {
+    for part in ["Answers without a model", "copying the source", "bootstrap p, largest"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let references = rows(&results.join("references.csv"));
+    let number = |row: usize, column: &str| references[row][column].parse::<f64>().unwrap();
+    // Only full stops are the same in both languages, and each word has one translation.
+    let (copy, dictionary) = (number(0, "test_BLEU"), number(1, "test_BLEU"));
+    assert!(copy > 0.0 && copy < 20.0 && (dictionary - 100.0).abs() < 1e-9, "{references:?}");
+    assert!(number(0, "test_TER") > 90.0 && number(1, "test_TER") == 0.0, "{references:?}");
+    assert!(number(1, "test_chrF2++") > 99.9 && number(1, "test_word BLEU") > 99.9);
+    assert_eq!(references[0]["test_perplexity"], "");
+    let table = rows(&results.join("table.csv"));
+    assert!(table.iter().all(|row| row["trivial"].parse::<f64>().unwrap() == copy), "{table:?}");
+
+    let pairs = rows(&results.join("pairs.csv"));
+    assert_eq!(pairs.len(), 5);
+    for pair in &pairs {
+        let (p, difference) = (&pair["bootstrap_p"], &pair["difference"]);
+        let (p, difference): (f64, f64) = (p.parse().unwrap(), difference.parse().unwrap());
+        assert!(p > 0.0 && p <= 1.0 && pair["mcnemar_p"].is_empty(), "{pair:?}");
+        // So large a difference is not one of the thirty examples alone.
+        assert!(difference.abs() < 50.0 || p < 0.05, "{pair:?}");
+    }
+    let samples = fs::read_to_string(results.join("samples.md")).unwrap();
+    let page = fs::read_to_string(results.join("report.html")).unwrap();
+    assert!(samples.contains("20 of 30 test examples, evenly spaced"), "{samples}");
+    for (place, (de, en)) in pairs_of_samples() {
+        let lines = format!("\n## Example {place}\n");
+        let (_, own) = samples.split_once(&lines).unwrap();
+        let own = own.split("\n## ").next().unwrap();
+        assert!(own.contains(&format!("| source | {} |", de.to_lowercase())), "{own}");
+        assert!(own.contains(&format!("| reference | {} |", en.to_lowercase())), "{own}");
+        for arm in ["baseline", "vlora", "shared", "matched", "lora", "converted"] {
+            let run = results::run_of(results, arm);
+            let hypothesis = outcomes(&run)[place]["hypothesis"].as_str().unwrap().to_string();
+            // The label of a matched arm has its width behind it.
+            let has =
+                |line: &str| line.starts_with(&format!("| {arm}")) && line.contains(&hypothesis);
+            assert!(own.lines().any(has), "{arm}: {own}");
+            assert!(page.contains(&hypothesis), "{arm}: {hypothesis}");
+        }
+    }
+    assert_eq!(samples.matches("\n## ").count(), 20);
+    assert!(page.contains("Sample outputs") && page.contains("Answers without a model"));
+}
+
+/// Some of the places that samples are taken from, with their sentences.
+fn pairs_of_samples() -> Vec<(usize, (String, String))> {
+    let all = pairs(2000, 30);
+    [0, 1, 3, 15, 28].map(|place| (place, all[place].clone())).into()
+}
+
+/// Sentences are texts, whatever is written in them.
+#[test]
+fn sample_outputs_are_escaped() {
+    let spec = Spec::tiny_translation()
+        .set("data.tokenizer={train: byte-level-bpe, vocabulary: 280}")
+        .set("data.lowercase=false")
+        .set("data.max_tokens=64")
+        .set("model.positions=64")
+        .set("model.source_vocabulary=300")
+        .set("model.target_vocabulary=300")
+        .set("training.epochs=1");
+    let dir = folder(&spec);
+    let odd = ("<b>Hund</b> | *rot*".to_string(), "a <script> & [x](y)\u{202e}".to_string());
+    fs::write(dir.path().join("pairs/test.jsonl"), lines(&[odd])).unwrap();
+    run(dir.path());
+    let results = dir.path().join("results/tiny");
+    let samples = fs::read_to_string(results.join("samples.md")).unwrap();
+    assert!(samples.contains(r"| source | \<b\>Hund\</b\> \| \*rot\* |"), "{samples}");
+    let page = fs::read_to_string(results.join("report.html")).unwrap();
+    assert!(page.contains("&lt;b&gt;Hund&lt;/b&gt; | *rot*"), "{page}");
+    for part in ["<script", "<b>Hund", "\u{202e}"] {
+        assert!(!page.contains(part), "{part}");
+    }
+    assert!(
+        samples.contains(r"a \<script\> & \[x\](y)") || samples.contains(r"a \<script\> \& \[x")
+    );
+    assert!(!samples.contains('\u{202e}'), "{samples}");
+    // One sentence says nothing of others.
+    let pairs = rows(&results.join("pairs.csv"));
+    assert!(pairs.iter().all(|pair| pair["bootstrap_p"].parse::<f64>().unwrap() <= 1.0));
 }
 
 /// The translations of lines are those of the test, whatever lines are beside them.

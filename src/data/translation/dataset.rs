@@ -1,7 +1,8 @@
 //! The three splits of a parallel corpus, as tokens.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::dictionary::Dictionary;
 use super::pairs::{ReadPairs, SentencePairs};
 use super::sizes::Sizes;
 use super::tokenizers::{BEGIN, END, PairTokenizers, SPECIAL_TOKENS};
@@ -89,6 +90,7 @@ pub struct TranslationData {
     pub files: Vec<(String, String, String)>,
     /// One sentence for each fact that a reader must know.
     pub notes: Vec<String>,
+    dictionary: Arc<OnceLock<Dictionary>>,
 }
 
 impl TranslationData {
@@ -139,6 +141,7 @@ impl TranslationData {
             tokenizers: Some(tokenizers),
             files: loaded.files,
             notes,
+            dictionary: Arc::default(),
         })
     }
 
@@ -172,7 +175,15 @@ impl TranslationData {
             tokenizers: None,
             files: Vec::new(),
             notes: Vec::new(),
+            dictionary: Arc::default(),
         }
+    }
+
+    /// The dictionary of the training split. It is learned when it is first asked for, since only tests
+    /// need it.
+    pub fn dictionary(&self) -> &Dictionary {
+        let texts = &self.train.texts;
+        self.dictionary.get_or_init(|| Dictionary::learn(&texts.source, &texts.target))
     }
 
     /// A hash of all files read and of the tokenizers, independent of their location.

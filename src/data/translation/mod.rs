@@ -2,6 +2,7 @@
 
 mod batches;
 mod dataset;
+mod dictionary;
 mod pairs;
 mod sizes;
 mod tokenizers;
@@ -9,6 +10,7 @@ mod unigram;
 
 pub use batches::batches;
 pub use dataset::{PairSplit, TranslationData};
+pub use dictionary::Dictionary;
 pub use pairs::SentencePairs;
 pub use sizes::Sizes;
 pub use tokenizers::{BEGIN, END, PADDING, PairTokenizers, SPECIAL_TOKENS, SentenceTokenizer};

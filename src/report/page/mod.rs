@@ -3,10 +3,12 @@
 
 mod curve;
 mod runs;
+mod samples;
 mod style;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::samples::SampleOutputs;
 use super::summary::Summary;
 use super::table::{Align, ShownColumn, Table};
 use super::text::{Piece, pieces, visible_line};
@@ -19,7 +21,7 @@ pub struct Figure<'a> {
 }
 
 /// The whole page.
-pub fn page(summary: &Summary, figures: &[Figure]) -> String {
+pub fn page(summary: &Summary, outputs: Option<&SampleOutputs>, figures: &[Figure]) -> String {
     let record = &summary.record;
     let page = html! {
         (DOCTYPE)
@@ -51,6 +53,7 @@ pub fn page(summary: &Summary, figures: &[Figure]) -> String {
                             figcaption { (line(figure.title)) }
                         }
                     }
+                    @if let Some(outputs) = outputs { (samples::samples(outputs)) }
                     h2 id="notes" { "How it was done" }
                     (notes(&summary.notes()))
                     h2 id="arms" { "What the arms differ in" }

@@ -1,5 +1,6 @@
 //! Statistics of seeds and of test examples. docs/statistics.md explains each in words.
 
+mod bootstrap;
 mod distributions;
 mod holm;
 mod interval;
@@ -10,6 +11,7 @@ mod power;
 mod sign_flip;
 mod spread;
 
+pub use bootstrap::{RESAMPLES, paired_bootstrap};
 pub use holm::holm;
 pub use interval::Interval;
 pub use ladder::{Estimate, FEWEST_RUNGS, Ladder, Place};

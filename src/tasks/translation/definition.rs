@@ -3,12 +3,12 @@
 use super::data::{model, section};
 use super::lines::translate_lines;
 use super::notes;
-use super::outcome::{METRICS, assess};
+use super::outcome::{METRICS, assess, samples};
 use super::spec_lines::spec_lines;
 use crate::error::Result;
 use crate::models::{Cost, cost};
 use crate::results::{
-    Assessment, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
+    Assessment, Evidence, Metric, Provenance, RunFolder, Samples, Setting, TaskFields, WorkUnit,
 };
 use crate::spec::{DataSpec, DecodingSpec, RunSpec, flatten};
 use crate::tasks::definition::{BatchSize, Definition};
@@ -33,6 +33,10 @@ impl Evidence for SentencePairs {
 
     fn assess(&self, run: &RunFolder) -> Result<Assessment> {
         assess(run)
+    }
+
+    fn samples(&self, run: &RunFolder, most: usize) -> Result<Option<Samples>> {
+        Ok(Some(samples(run, most)?))
     }
 
     fn setting(&self, spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {

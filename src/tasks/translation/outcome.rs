@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::data::section;
 use super::scoring::{BleuCounts, ChrfScheme, Scheme, TerCounts, TerScheme, Tokenization};
 use crate::error::Result;
-use crate::results::{Assessment, Better, Metric, RunFolder, Scores, SpecRecord};
+use crate::results::{
+    Assessment, Better, ExampleStatistics, Metric, ReferenceScore, RunFolder, Sample, Samples,
+    Scores, SpecRecord, evenly_spaced,
+};
 use crate::spec::RunSpec;
 use crate::tasks::perplexity::{PERPLEXITY, perplexity};
 
@@ -29,10 +32,41 @@ pub struct Outcome {
     /// By the words of the data's tokenizer.
     pub word_bleu: BleuCounts,
     pub ter: TerCounts,
+    #[serde(flatten)]
+    pub without_model: WithoutModel,
+}
+
+/// What scores are computed from, for one sentence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// By sacrebleu's tokenisation of reference and translation.
+    pub bleu: BleuCounts,
+    /// By the words of the data's tokenizer.
+    pub word_bleu: BleuCounts,
+    pub ter: TerCounts,
+}
+
+/// A sentence whose words were replaced by those of the dictionary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replaced {
+    pub text: String,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// Translations of a sentence that need no model, part of a line of `test.jsonl`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WithoutModel {
+    /// The source itself. None in evidence of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<Counts>,
+    /// By the dictionary of the training split. None in evidence of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dictionary: Option<Replaced>,
 }
 
 /// What a translation is compared with.
-pub struct Reference<'a> {
+pub struct Target<'a> {
     pub sentence: usize,
     pub source: &'a str,
     pub reference: &'a str,
@@ -42,20 +76,40 @@ pub struct Reference<'a> {
     pub loss: f64,
 }
 
-impl Reference<'_> {
+impl Target<'_> {
     /// The outcome with the model's translation.
-    pub fn outcome(&self, hypothesis: Option<String>, schemes: &Schemes) -> Outcome {
-        let Reference { sentence, source, reference, in_words, tokens, loss } = *self;
-        let of = |hypothesis: &String| {
-            (
-                BleuCounts::of(hypothesis, reference, schemes.bleu),
-                BleuCounts::of(hypothesis, in_words, schemes.word_bleu),
-                TerCounts::of(hypothesis, reference, schemes.ter),
-            )
-        };
-        let (bleu, word_bleu, ter) = hypothesis.as_ref().map(of).unwrap_or_default();
+    pub fn outcome(
+        &self,
+        hypothesis: Option<String>,
+        without_model: WithoutModel,
+        schemes: &Schemes,
+    ) -> Outcome {
+        let Target { sentence, source, reference, tokens, loss, .. } = *self;
+        // Of a model's translation, words have spaces between them already.
+        let of = |hypothesis: &String| self.counts(hypothesis, hypothesis, schemes);
+        let Counts { bleu, word_bleu, ter } = hypothesis.as_ref().map(of).unwrap_or_default();
         let (source, reference) = (source.to_string(), reference.to_string());
-        Outcome { sentence, source, reference, hypothesis, tokens, loss, bleu, word_bleu, ter }
+        Outcome {
+            sentence,
+            source,
+            reference,
+            hypothesis,
+            tokens,
+            loss,
+            bleu,
+            word_bleu,
+            ter,
+            without_model,
+        }
+    }
+
+    /// The counts of a translation. `in_words` is the translation as words of the data's tokenizer.
+    pub fn counts(&self, translation: &str, in_words: &str, schemes: &Schemes) -> Counts {
+        Counts {
+            bleu: BleuCounts::of(translation, self.reference, schemes.bleu),
+            word_bleu: BleuCounts::of(in_words, self.in_words, schemes.word_bleu),
+            ter: TerCounts::of(translation, self.reference, schemes.ter),
+        }
     }
 }
 
@@ -112,33 +166,96 @@ pub fn scores(outcomes: &[Outcome], schemes: &Schemes) -> Scores {
     if outcomes.iter().any(|o| o.hypothesis.is_none()) {
         return Scores { loss, metrics: Vec::new() };
     }
-    let text = |o: &Outcome| o.hypothesis.clone().unwrap_or_default();
-    let hypotheses: Vec<String> = outcomes.iter().map(text).collect();
-    let pairs = hypotheses.iter().zip(outcomes).map(|(h, o)| (h.as_str(), o.reference.as_str()));
-    let metrics = vec![
-        outcomes.iter().map(|o| o.bleu).sum::<BleuCounts>().score(),
-        schemes.chrf.score(pairs),
-        outcomes.iter().map(|o| o.ter).sum::<TerCounts>().score(),
-        outcomes.iter().map(|o| o.word_bleu).sum::<BleuCounts>().score(),
-        perplexity(loss),
-    ];
+    let translated = outcomes.iter().map(|o| {
+        let counts = Counts { bleu: o.bleu, word_bleu: o.word_bleu, ter: o.ter };
+        (o.hypothesis.as_deref().unwrap_or_default(), counts)
+    });
+    let mut metrics = Vec::from(corpus_scores(outcomes, translated, schemes));
+    metrics.push(perplexity(loss));
     Scores { loss, metrics }
+}
+
+/// The metrics of translations of all sentences, in their order, but for the perplexity.
+fn corpus_scores<'o>(
+    outcomes: &'o [Outcome],
+    translated: impl Iterator<Item = (&'o str, Counts)> + Clone,
+    schemes: &Schemes,
+) -> [f64; 4] {
+    let texts = translated.clone().map(|(text, _)| text);
+    let pairs = texts.zip(outcomes).map(|(text, o)| (text, o.reference.as_str()));
+    let counts = || translated.clone().map(|(_, counts)| counts);
+    [
+        counts().map(|own| own.bleu).sum::<BleuCounts>().score(),
+        schemes.chrf.score(pairs),
+        counts().map(|own| own.ter).sum::<TerCounts>().score(),
+        counts().map(|own| own.word_bleu).sum::<BleuCounts>().score(),
+    ]
+}
+
+/// What is reached without a model, as far as the evidence has it. A model that is no better than
+/// copying the source has learned nothing.
+fn references(outcomes: &[Outcome], schemes: &Schemes) -> Vec<ReferenceScore> {
+    let of = |answer: &'static str, translated: Option<Vec<(&str, Counts)>>, is_least: bool| {
+        let translated = translated.filter(|own| !own.is_empty())?;
+        let scores = corpus_scores(outcomes, translated.iter().copied(), schemes);
+        let metrics = scores.map(Some).into_iter().chain([None]).collect();
+        let counts = translated.iter().map(|(_, counts)| counts.bleu);
+        let error = is_least.then(|| statistics(counts).standard_error());
+        Some(ReferenceScore {
+            answer,
+            metrics,
+            examples: outcomes.len(),
+            error,
+            is_constant: false,
+        })
+    };
+    let copied = outcomes.iter().map(|o| Some((o.source.as_str(), o.without_model.copy?)));
+    let replaced = outcomes.iter().map(|o| {
+        let own = o.without_model.dictionary.as_ref()?;
+        Some((own.text.as_str(), own.counts))
+    });
+    let copied = of("copying the source", copied.collect(), true);
+    let dictionary = "a word-for-word dictionary of the training split (IBM Model 1)";
+    copied.into_iter().chain(of(dictionary, replaced.collect(), false)).collect()
+}
+
+/// What each sentence adds to BLEU.
+fn statistics(counts: impl Iterator<Item = BleuCounts>) -> ExampleStatistics {
+    ExampleStatistics::new(counts.map(|own| own.to_row()), |sums| BleuCounts::of_row(sums).score())
 }
 
 /// Computes the results of a run from its stored outcomes.
 pub fn assess(run: &RunFolder) -> Result<Assessment> {
     let outcomes: Vec<Outcome> = run.read_lines(RunFolder::TEST)?;
     let record: SpecRecord = run.read_json(RunFolder::SPEC)?;
+    let schemes = Schemes::of(&record.spec);
     let mut hypotheses = outcomes.iter().map(|o| &o.hypothesis);
     let first = hypotheses.next();
+    let is_translated = outcomes.iter().all(|o| o.hypothesis.is_some());
     Ok(Assessment {
         examples: outcomes.len(),
-        scores: scores(&outcomes, &Schemes::of(&record.spec)),
-        trivial: None,
+        scores: scores(&outcomes, &schemes),
+        references: references(&outcomes, &schemes),
         is_constant: outcomes.len() > 1 && hypotheses.all(|other| Some(other) == first),
         examples_hash: examples_hash(&outcomes),
         correct: None,
+        statistics: is_translated.then(|| statistics(outcomes.iter().map(|o| o.bleu))),
     })
+}
+
+/// Sentences with the run's translations, at most `most`.
+pub fn samples(run: &RunFolder, most: usize) -> Result<Samples> {
+    let outcomes: Vec<Outcome> = run.read_lines(RunFolder::TEST)?;
+    let examples = evenly_spaced(outcomes.len(), most).map(|place| {
+        let own = &outcomes[place];
+        Sample {
+            example: own.sentence,
+            input: own.source.clone(),
+            reference: own.reference.clone(),
+            output: own.hypothesis.clone().unwrap_or_default(),
+        }
+    });
+    Ok(Samples { input: "source", of: outcomes.len(), examples: examples.collect() })
 }
 
 /// A hash over the sentences and their references.
@@ -146,4 +263,100 @@ fn examples_hash(outcomes: &[Outcome]) -> u64 {
     let mut hasher = DefaultHasher::new();
     outcomes.iter().for_each(|o| (o.sentence, &o.source, &o.reference).hash(&mut hasher));
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMES: Schemes = Schemes {
+        bleu: Scheme { tokenization: Tokenization::V13a, lowercase: false },
+        word_bleu: Scheme { tokenization: Tokenization::None, lowercase: false },
+        chrf: ChrfScheme { lowercase: false },
+        ter: TerScheme { lowercase: false },
+    };
+
+    /// Source, reference, translation, and what the dictionary gives.
+    const SENTENCES: [[&str; 4]; 3] = [
+        ["ein Mann sieht Berlin .", "a man sees Berlin .", "a man sees Berlin .", "a man Berlin ."],
+        [
+            "zwei Hunde in New York !",
+            "two dogs in New York !",
+            "a dog in York !",
+            "two dogs in York !",
+        ],
+        ["eine Frau lacht .", "a woman is laughing .", "a woman sees .", "a woman laughs ."],
+    ];
+
+    fn outcomes() -> Vec<Outcome> {
+        let outcome = |(sentence, texts): (usize, [&str; 4])| {
+            let [source, reference, hypothesis, replaced] = texts;
+            let target =
+                Target { sentence, source, reference, in_words: reference, tokens: 5, loss: 4.0 };
+            let counts = |text: &str| target.counts(text, text, &SCHEMES);
+            let text = replaced.to_string();
+            let dictionary = Some(Replaced { counts: counts(&text), text });
+            let without_model = WithoutModel { copy: Some(counts(source)), dictionary };
+            target.outcome(Some(hypothesis.into()), without_model, &SCHEMES)
+        };
+        SENTENCES.into_iter().enumerate().map(outcome).collect()
+    }
+
+    #[test]
+    fn references_are_scored_as_translations() {
+        let outcomes = outcomes();
+        let found = references(&outcomes, &SCHEMES);
+        assert_eq!(found.len(), 2);
+        for (reference, text) in found.iter().zip([0, 3]) {
+            // The same texts as translations of a model.
+            let of_model: Vec<Outcome> = (outcomes.iter().zip(SENTENCES))
+                .map(|(o, texts)| {
+                    let own = texts[text];
+                    let target = Target {
+                        sentence: 0,
+                        source: "",
+                        reference: &o.reference,
+                        in_words: &o.reference,
+                        tokens: 5,
+                        loss: 4.0,
+                    };
+                    target.outcome(Some(own.into()), WithoutModel::default(), &SCHEMES)
+                })
+                .collect();
+            let want = scores(&of_model, &SCHEMES).metrics;
+            let own: Vec<f64> = reference.metrics.iter().filter_map(|value| *value).collect();
+            assert_eq!((own.as_slice(), reference.metrics.len()), (&want[..4], 5));
+            assert!(reference.value() > 0.0);
+        }
+        // A model must beat copying.
+        assert!(found[0].error.unwrap() > 0.0 && found[1].error.is_none());
+        assert!(found[0].is_reached_by(&BLEU, found[0].value()));
+    }
+
+    #[test]
+    fn evidence_of_earlier_versions_has_no_references() {
+        let mut outcome = outcomes().remove(0);
+        let line = serde_json::to_string(&outcome).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&line).unwrap(), outcome);
+        outcome.without_model = WithoutModel::default();
+        let line = serde_json::to_string(&outcome).unwrap();
+        let end = r#""ter":{"edits":0,"reference":5.0}}"#;
+        assert!(line.ends_with(end) && !line.contains("copy"), "{line}");
+        let old: Outcome = serde_json::from_str(&line).unwrap();
+        assert_eq!(old, outcome);
+        assert!(references(&[old], &SCHEMES).is_empty());
+    }
+
+    /// BLEU of all sentences is not the mean of theirs, and the statistics know it.
+    #[test]
+    fn statistics_give_the_metric_of_the_whole() {
+        let outcomes = outcomes();
+        let own = statistics(outcomes.iter().map(|o| o.bleu));
+        let whole = scores(&outcomes, &SCHEMES).metrics[0];
+        assert_eq!(own.score(&[0, 1, 2]), whole);
+        let mean = (0..3).map(|i| own.score(&[i])).sum::<f64>() / 3.0;
+        assert!((mean - whole).abs() > 1.0, "{mean} {whole}");
+        let twice = [&outcomes[1], &outcomes[1]].map(|o| o.clone());
+        assert_eq!(own.score(&[1, 1]), scores(&twice, &SCHEMES).metrics[0]);
+    }
 }

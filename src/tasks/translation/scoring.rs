@@ -82,6 +82,25 @@ impl BleuCounts {
         }
     }
 
+    /// All counts as one row of numbers, whose sums are those of a corpus.
+    pub fn to_row(self) -> [f64; 2 * MAX_NGRAM_ORDER + 2] {
+        let counts = self.correct.into_iter().chain(self.total);
+        let mut counts = counts.chain([self.hypothesis, self.reference]);
+        std::array::from_fn(|_| counts.next().unwrap_or_default() as f64)
+    }
+
+    /// The counts of a sum of rows; missing numbers are 0.
+    pub fn of_row(row: &[f64]) -> BleuCounts {
+        // Saturates, as sums of counts do.
+        let count = |place: usize| row.get(place).copied().unwrap_or_default() as u64;
+        BleuCounts {
+            correct: std::array::from_fn(count),
+            total: std::array::from_fn(|n| count(MAX_NGRAM_ORDER + n)),
+            hypothesis: count(2 * MAX_NGRAM_ORDER),
+            reference: count(2 * MAX_NGRAM_ORDER + 1),
+        }
+    }
+
     /// BLEU of the corpus, with sacrebleu's defaults. The first order of n-grams without a match is
     /// taken to have half a match, the next one a quarter, and so on (`smooth:exp`). The score is 0
     /// if nothing matches, or if no hypothesis has four tokens (`eff:no`).
@@ -225,6 +244,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::report::statistics::{RESAMPLES, paired_bootstrap};
 
     const BLEU: [(&str, Scheme); 3] = [
         ("bleu-13a", Scheme { tokenization: Tokenization::V13a, lowercase: false }),
@@ -336,6 +356,68 @@ mod tests {
                 corpus.check(name, number, whole.score);
             }
         }
+    }
+
+    /// Two systems on the same sentences, by `scripts/reference/make_bootstrap_fixtures.py`.
+    #[derive(Deserialize)]
+    struct Systems {
+        /// What each sentence adds.
+        first: Vec<Vec<u64>>,
+        second: Vec<Vec<u64>>,
+        scores: [f64; 2],
+        p: f64,
+    }
+
+    impl Systems {
+        fn check(&self, name: &str, metric: fn(&[&Vec<u64>]) -> f64) {
+            let score = |rows: &[Vec<u64>], drawn: &[u32]| {
+                metric(&drawn.iter().map(|example| &rows[*example as usize]).collect::<Vec<_>>())
+            };
+            let all: Vec<u32> = (0..self.first.len() as u32).collect();
+            for (rows, want) in [&self.first, &self.second].into_iter().zip(self.scores) {
+                assert!((score(rows, &all) - want).abs() < 1e-9, "{name}");
+            }
+            let own = paired_bootstrap(self.first.len(), |drawn| {
+                score(&self.first, drawn) - score(&self.second, drawn)
+            });
+            // Four standard errors of 1,000 resamples.
+            let error = (self.p * (1.0 - self.p) / f64::from(RESAMPLES)).sqrt();
+            let far = (own.unwrap() - self.p).abs();
+            assert!(far < 4.0 * error + 0.002, "{name}: {own:?}, by Python {}", self.p);
+        }
+    }
+
+    #[test]
+    fn the_paired_bootstrap_agrees_with_pythons() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/translation/bootstrap.json");
+        let corpora: Vec<HashMap<String, Systems>> =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(corpora.len(), 5);
+        for corpus in &corpora {
+            corpus["bleu-13a"].check("BLEU", |rows| {
+                let of = |row: &&Vec<u64>| BleuCounts {
+                    correct: std::array::from_fn(|n| row[2 + n]),
+                    total: std::array::from_fn(|n| row[6 + n]),
+                    hypothesis: row[0],
+                    reference: row[1],
+                };
+                rows.iter().map(of).sum::<BleuCounts>().score()
+            });
+            corpus["ter"].check("TER", |rows| {
+                let of = |row: &&Vec<u64>| TerCounts { edits: row[0], reference: row[1] as f64 };
+                rows.iter().map(of).sum::<TerCounts>().score()
+            });
+        }
+    }
+
+    #[test]
+    fn counts_pass_through_a_row_of_numbers() {
+        let scheme = Scheme { tokenization: Tokenization::V13a, lowercase: false };
+        let counts = BleuCounts::of("a b c d e f", "a b c d f", scheme);
+        assert_eq!(BleuCounts::of_row(&counts.to_row()), counts);
+        assert_eq!(BleuCounts::of_row(&[]), BleuCounts::default());
+        assert_eq!(BleuCounts::of_row(&[-1.0, f64::NAN]), BleuCounts::default());
     }
 
     #[test]

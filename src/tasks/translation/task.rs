@@ -5,8 +5,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::batches::{PairBatch, PairBatches};
 use super::data::{Data, section};
 use super::decoding::{Decoding, translate};
-use super::outcome::{METRICS, Outcome, Reference, Schemes, scores};
-use crate::data::translation::PairTokenizers;
+use super::outcome::{METRICS, Outcome, Replaced, Schemes, Target, WithoutModel, scores};
+use crate::data::translation::{PairTokenizers, TranslationData};
 use crate::models::encoder_decoder::EncoderDecoder;
 use crate::nn::{Mode, StepKey, Variable, ops};
 use crate::results::{Metric, Scores};
@@ -16,6 +16,7 @@ use crate::tasks::data_set::{BatchPlan, Split};
 use crate::tasks::task::Task;
 
 pub struct Translation<'a> {
+    data: &'a TranslationData,
     batches: PairBatches<'a>,
     tokenizers: Option<&'a PairTokenizers>,
     label_smoothing: f64,
@@ -39,6 +40,7 @@ impl<'a> Translation<'a> {
         let rows = spec.model.classes();
         let known = tokenizers.map_or(rows, |own| own.target.rows());
         Translation {
+            data: &data.0,
             batches: PairBatches::new(data, spec, seed, device),
             tokenizers,
             label_smoothing: spec.training.label_smoothing,
@@ -123,7 +125,7 @@ impl<'a> Task for Translation<'a> {
                 let (_, tokens) = pairs.lengths(*pair);
                 let own = &losses[next..next + tokens];
                 next += tokens;
-                let reference = Reference {
+                let target = Target {
                     sentence: *pair,
                     source: &pairs.texts.source[*pair],
                     reference: &pairs.texts.target[*pair],
@@ -134,7 +136,11 @@ impl<'a> Task for Translation<'a> {
                 };
                 let ids = translations.as_mut().and_then(Iterator::next);
                 let hypothesis = ids.map(|ids| self.text(&ids)).transpose()?;
-                outcomes[*pair] = Some(reference.outcome(hypothesis, &self.schemes));
+                let without_model = match (split, &hypothesis) {
+                    (Split::Test, Some(_)) => self.without_model(&target)?,
+                    _ => WithoutModel::default(),
+                };
+                outcomes[*pair] = Some(target.outcome(hypothesis, without_model, &self.schemes));
             }
         }
         Ok(outcomes.into_iter().flatten().collect())
@@ -152,5 +158,15 @@ impl Translation<'_> {
             Some(own) => own.target.text(ids).map_err(candle_core::Error::wrap),
             None => Ok(String::new()),
         }
+    }
+
+    /// What is translated without a model, for the same sentence. Random data have no words.
+    fn without_model(&self, target: &Target) -> Result<WithoutModel> {
+        let Some(own) = self.tokenizers else { return Ok(WithoutModel::default()) };
+        let in_words = |text: &str| own.target.in_words(text).map_err(candle_core::Error::wrap);
+        let copy = target.counts(target.source, &in_words(target.source)?, &self.schemes);
+        let text = self.data.dictionary().replace(target.source);
+        let counts = target.counts(&text, &in_words(&text)?, &self.schemes);
+        Ok(WithoutModel { copy: Some(copy), dictionary: Some(Replaced { text, counts }) })
     }
 }
