@@ -5,7 +5,7 @@ an oracle.
     python3 -m venv env && env/bin/pip install -r scripts/reference/requirements.txt
     env/bin/python scripts/reference/make_encoder_decoder_fixtures.py
 
-`*.safetensors` except `authors` hold, in float32, one small model and one batch: `source` and
+`*.safetensors` except `authors` and `state-*` hold, in float32, one small model and one batch: `source` and
 `target` [batch, tokens], the latter the decoder's inputs, with `source_lengths` and
 `target_lengths` [batch], and `labels` [batch, tokens] (int64). Rows end with 0 as padding; no row
 has it as a token. `logits` are those of the target's tokens without the padding, row after row:
@@ -21,6 +21,9 @@ The model is torch.nn.Transformer between token tables with positions and an out
 `in_proj_weight` is `in_proj.weight` here, and that of cross-attention is three matrices: `query`,
 `key` and `value`. `vlora-*` are `post` with four narrower layers in each stack, whose
 later layers in a compound add increments to the base layer or to the layer before.
+
+`state-*.safetensors` are the state dicts of the dense models, by PyTorch's names and with their
+weights before the first step. A tied output layer stands in them twice, as state_dict() has it.
 
 `authors` is TransformerVLoRA of the authors' package, without tables and output layer:
 `state.<name>` is every tensor of its state dict (`….original` are copies of a base weight),
@@ -271,6 +274,8 @@ def make(file, section, seed, vlora=None):
         for name in factors:
             parameters.pop(name.removesuffix(".A").removesuffix(".B"), None)
         parameters |= factors
+    else:
+        write_state(module, parameters, OUT / f"state-{file}.safetensors")
     inputs, padding = batch(section, generator)
     labels = inputs["labels"][~padding["target"]]
 
@@ -309,6 +314,14 @@ def make(file, section, seed, vlora=None):
     difference = check(load_file(OUT / f"{file}.safetensors"), section, vlora)
     print(f"{file}: loss {losses[0]:.4f}, after {STEPS - 1} steps {losses[-1]:.4f}, "
           f"plain arithmetic differs by {difference:.0e}")  # fmt: skip
+
+
+def write_state(module, parameters, path):
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            p.copy_(torch.cat([parameters[part] for part in ours(name)]))
+    # Cloned, since a file holds no tensor twice.
+    save_stable({name: t.clone() for name, t in module.state_dict().items()}, path, {})
 
 
 def passing_on(self, x, *further, **named):

@@ -12,15 +12,15 @@ use super::base::{
     EncoderDecoderKind, Gpt2Config, StackConfig, VitConfig,
 };
 use super::fields::Fields;
-use super::timm_config;
 use super::unsupported::{UNKNOWN_FIELD, Unsupported};
+use super::{pytorch_config, timm_config};
 use crate::error::{Fault, Result};
 use crate::spec::nearest;
 
 type Read = fn(&Fields) -> Result<BaseModel>;
 
 /// `model_type`, the prefix of its classes in transformers, and the reader of its fields.
-const KINDS: [(&str, &str, Read); 11] = [
+const KINDS: [(&str, &str, Read); 12] = [
     ("vit", "ViT", vit),
     ("bert", "Bert", |f| bert(f, BertKind::Bert)),
     ("roberta", "Roberta", |f| bert(f, BertKind::Roberta)),
@@ -29,12 +29,13 @@ const KINDS: [(&str, &str, Read); 11] = [
     ("electra", "Electra", |f| bert(f, BertKind::Electra)),
     ("distilbert", "DistilBert", distilbert),
     ("gpt2", "GPT2", gpt2),
+    ("torch.nn.Transformer", "torch.nn.", |f| pytorch_config::read(f).map(BaseModel::Pytorch)),
     ("marian", "Marian", marian),
     ("t5", "T5", t5),
     ("mt5", "MT5", t5),
 ];
 
-const SUPPORTED: &str = "vit, bert, distilbert or gpt2, which can be trained; roberta, \
+const SUPPORTED: &str = "vit, bert, distilbert, gpt2 or torch.nn.Transformer, which can be trained; roberta, \
                          xlm-roberta, camembert or electra, which `vlora spectrum` reads; marian, t5 or mt5, \
                          which are recognised";
 

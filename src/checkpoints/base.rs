@@ -6,6 +6,7 @@
 //! | none, but timm's `architecture` | timm's Vision Transformer | train, import, spectrum |
 //! | `bert`, `distilbert` | BERT-like encoder | train, import, spectrum |
 //! | `gpt2` | decoder | train, import, spectrum |
+//! | `torch.nn.Transformer` | encoder-decoder, PyTorch's with embeddings around it | train, import |
 //! | `roberta`, `xlm-roberta`, `camembert`, `electra` | BERT-like encoder | spectrum |
 //! | `marian` | encoder-decoder, Helsinki-NLP's translation models | recognised |
 //! | `t5`, `mt5` | encoder-decoder with relative positions | recognised |
@@ -13,6 +14,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::pytorch_config::PytorchConfig;
 use super::timm_config::TimmConfig;
 use super::unsupported::Unsupported;
 use crate::error::{Fault, Result};
@@ -25,6 +27,7 @@ pub enum BaseModel {
     Timm(Box<TimmConfig>),
     Bert(BertConfig),
     Gpt2(Gpt2Config),
+    Pytorch(Box<PytorchConfig>),
     EncoderDecoder(EncoderDecoderConfig),
 }
 
@@ -203,12 +206,26 @@ impl BaseModel {
         }
     }
 
+    /// PyTorch's Transformer. Errors if this program cannot train it; `path` names the description.
+    pub fn pytorch(&self, path: &Path) -> Result<&PytorchConfig> {
+        self.trainable(path)?;
+        match self {
+            BaseModel::Pytorch(config) => Ok(config),
+            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
+                .found(self)
+                .expected("that of PyTorch's Transformer, model_type `torch.nn.Transformer`")
+                .into()),
+        }
+    }
+
     /// Errors if this program cannot train the model; `path` names the description.
     pub fn trainable(&self, path: &Path) -> Result<()> {
         let fault = || {
             Fault::of_file(path, "models of this kind cannot be trained or imported yet")
                 .found(self)
-                .expected("a model_type of `vit`, `bert`, `distilbert` or `gpt2`")
+                .expected(
+                    "a model_type of `vit`, `bert`, `distilbert`, `gpt2` or `torch.nn.Transformer`",
+                )
         };
         match self {
             BaseModel::Vit(VitConfig { unsupported, .. }) => match unsupported {
@@ -230,14 +247,19 @@ impl BaseModel {
                 Some(unsupported) => Err(unsupported.fault(path).into()),
                 None => Ok(()),
             },
+            BaseModel::Pytorch(config) => match &config.unsupported {
+                Some(unsupported) => Err(unsupported.fault(path).into()),
+                None => Ok(()),
+            },
             BaseModel::EncoderDecoder(_) => Err(fault().into()),
         }
     }
 
-    /// Vocabulary size of a text model; None for image models.
+    /// Vocabulary size of a text model; None for image models, and for models of two languages, which may
+    /// have two tokenizers.
     pub fn vocab_size(&self) -> Option<usize> {
         match self {
-            BaseModel::Vit(_) | BaseModel::Timm(_) => None,
+            BaseModel::Vit(_) | BaseModel::Timm(_) | BaseModel::Pytorch(_) => None,
             BaseModel::Bert(bert) => Some(bert.vocab_size),
             BaseModel::Gpt2(gpt2) => Some(gpt2.vocab_size),
             BaseModel::EncoderDecoder(both) => Some(both.vocab_size),
@@ -309,6 +331,9 @@ impl fmt::Display for BaseModel {
                 m.hidden(),
                 m.vocab_size
             ),
+            BaseModel::Pytorch(m) => {
+                write!(f, "torch.nn.Transformer with embeddings, {} heads", m.described.heads)
+            }
             BaseModel::EncoderDecoder(m) => {
                 let name = match m.kind {
                     EncoderDecoderKind::Marian => "Marian",

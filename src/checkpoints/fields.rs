@@ -122,6 +122,34 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// One of some names, as what it stands for; `default` if the field is missing.
+    pub fn one_of<T: Copy>(
+        &self,
+        name: &str,
+        choices: &[(&str, T)],
+        default: Option<T>,
+    ) -> Result<T> {
+        let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
+        let expected = format!("one of {}", names.join(", "));
+        match (self.get(name), default) {
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(self.missing(name, &expected).into()),
+            (Some(found), _) => {
+                let chosen = choices.iter().find(|(choice, _)| found == choice);
+                let chosen = chosen.map(|(_, value)| *value);
+                chosen.ok_or_else(|| self.wrong(name, found, &expected).into())
+            }
+        }
+    }
+
+    /// True or false. The field must not be missing.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        match self.get(name) {
+            None => Err(self.missing(name, "true or false").into()),
+            Some(_) => self.flag_or(name, false),
+        }
+    }
+
     /// True or false, or `default` if the field is missing.
     pub fn flag_or(&self, name: &str, default: bool) -> Result<bool> {
         match self.get(name) {

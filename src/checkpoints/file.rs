@@ -87,6 +87,14 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorFile> {
     Ok(TensorFile { path: path.to_path_buf(), sha256, metadata, tensors, others })
 }
 
+/// Whether shape and every bit of two tensors of float32 are equal.
+pub fn same(a: &Tensor, b: &Tensor) -> candle_core::Result<bool> {
+    let bits = |t: &Tensor| -> candle_core::Result<Vec<u32>> {
+        Ok(t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+    };
+    Ok(a.dims() == b.dims() && bits(a)? == bits(b)?)
+}
+
 /// Bytes of all tensors in a valid file: the file's length without its header.
 pub fn tensor_bytes(bytes: &[u8]) -> u64 {
     let header = bytes.first_chunk::<8>().map_or(0, |first| u64::from_le_bytes(*first));

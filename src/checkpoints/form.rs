@@ -9,7 +9,7 @@ use super::file::TensorFile;
 use super::file_names::{CONFIG, MODEL, PREPROCESSOR, TOKENIZER};
 use super::read_base::beside;
 use super::timm::NORM_EPS as TIMM_NORM_EPS;
-use super::{authors, bert, gpt2, hugging_face, timm};
+use super::{authors, bert, gpt2, hugging_face, pytorch, timm};
 use crate::error::{Fault, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +26,20 @@ pub enum Form {
     Bert,
     /// Hugging Face's GPT-2.
     Gpt2,
+    /// `torch.nn.Transformer` with embeddings.
+    Pytorch,
 }
 
 impl Form {
-    pub const ALL: [Form; 6] =
-        [Form::Compact, Form::Authors, Form::Timm, Form::HuggingFace, Form::Bert, Form::Gpt2];
+    pub const ALL: [Form; 7] = [
+        Form::Compact,
+        Form::Authors,
+        Form::Timm,
+        Form::HuggingFace,
+        Form::Bert,
+        Form::Gpt2,
+        Form::Pytorch,
+    ];
 
     /// The name in command line options.
     pub fn name(self) -> &'static str {
@@ -41,6 +50,7 @@ impl Form {
             Form::HuggingFace => "hf-vit",
             Form::Bert => "hf-bert",
             Form::Gpt2 => "hf-gpt2",
+            Form::Pytorch => "pytorch",
         }
     }
 
@@ -67,6 +77,10 @@ impl Form {
             Form::Gpt2 => {
                 "Folder of Hugging Face's GPT2LMHeadModel; increments are merged into the weights"
             }
+            Form::Pytorch => {
+                "Folder with the state dict of a torch.nn.Transformer and its embeddings, and a \
+                 description; increments are merged into the weights"
+            }
         }
     }
 
@@ -76,7 +90,7 @@ impl Form {
         match self {
             Form::Compact | Form::Authors | Form::Timm => &[],
             Form::HuggingFace => &[MODEL, PREPROCESSOR, CONFIG],
-            Form::Bert | Form::Gpt2 => &[MODEL, TOKENIZER, CONFIG],
+            Form::Bert | Form::Gpt2 | Form::Pytorch => &[MODEL, TOKENIZER, CONFIG],
         }
     }
 }
@@ -90,6 +104,7 @@ impl fmt::Display for Form {
             Form::HuggingFace => "Hugging Face's ViTForImageClassification",
             Form::Bert => "Hugging Face's BERT or DistilBERT",
             Form::Gpt2 => "Hugging Face's GPT-2",
+            Form::Pytorch => "torch.nn.Transformer with embeddings",
         })
     }
 }
@@ -120,6 +135,9 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
     if any(&gpt2::is_gpt2_name) {
         return Ok(Form::Gpt2);
     }
+    if any(&pytorch::is_pytorch_name) {
+        return Ok(Form::Pytorch);
+    }
     if names.is_empty() {
         file.only_floats(|_| false)?;
         return Err(Fault::of_file(&file.path, "the file holds no weights")
@@ -131,8 +149,10 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
         .expected(
             "names as in blocks.0.attn.qkv.weight (timm), blocks.0.blocks.0.attn.qkv.weight (the \
              authors' package), vit.encoder.layer.0.attention.attention.query.weight (Hugging \
-             Face's ViT), encoder.layer.0.attention.self.query.weight (its BERT) or \
-             transformer.h.0.attn.c_attn.weight (its GPT-2), or this program's metadata",
+             Face's ViT), encoder.layer.0.attention.self.query.weight (its BERT), \
+             transformer.h.0.attn.c_attn.weight (its GPT-2) or \
+             transformer.encoder.layers.0.self_attn.in_proj_weight (torch.nn.Transformer), or this \
+             program's metadata",
         )
         .into())
 }
@@ -146,7 +166,7 @@ pub enum Exported {
 }
 
 impl Checkpoint {
-    /// Converts the checkpoint to a form. For timm and Hugging Face it is the dense model that
+    /// Converts the checkpoint to a form. For timm, Hugging Face and PyTorch it is the dense model that
     /// computes the same.
     pub fn export(&self, form: Form) -> Result<Exported> {
         Ok(match form {
@@ -156,6 +176,7 @@ impl Checkpoint {
             Form::HuggingFace => Exported::Folder(hugging_face::export(&self.materialised()?)?),
             Form::Bert => Exported::Folder(bert::export(&self.materialised()?)?),
             Form::Gpt2 => Exported::Folder(gpt2::export(&self.materialised()?)?),
+            Form::Pytorch => Exported::Folder(pytorch::export(&self.materialised()?)?),
         })
     }
 
@@ -171,7 +192,7 @@ impl Checkpoint {
         };
         let rest = match form {
             Form::Authors => match authors::construction(self) {
-                Some(call) => format!("for {call}\n"),
+                Some(call) => format!("for {call}\n{}", authors::not_held(self)),
                 None => String::new(),
             },
             Form::Timm if eps != TIMM_NORM_EPS => format!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::spec::{Target, TextPool};
+use crate::spec::{ModelSpec, Target, TextPool};
 
 /// Help for a file without a classifier.
 pub const NO_HEAD_HELP: &str = "a run with `start.head: new` takes a model without one; import, export \
@@ -22,4 +22,7 @@ pub struct Hints {
     pub new_head: Option<usize>,
     /// The input of a text encoder's new classifier; None means the pooler if there is one.
     pub pool: Option<TextPool>,
+    /// The model of the run that starts from the file. Where a file shows sizes alone and no description
+    /// lies beside it, its model computes as this one does.
+    pub model: Option<ModelSpec>,
 }

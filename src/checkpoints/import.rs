@@ -7,7 +7,7 @@ use super::file::TensorFile;
 use super::form::{Form, recognise};
 use super::hints::Hints;
 use super::weights::read;
-use super::{authors, bert, compact, gpt2, headless, hugging_face, timm, tokenizer};
+use super::{authors, bert, compact, gpt2, headless, hugging_face, pytorch, timm, tokenizer};
 use crate::error::Result;
 
 /// A checkpoint and its origin.
@@ -40,9 +40,9 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Some(form) => form,
         None => recognise(file)?,
     };
-    // Only for Vision Transformers: the importer of text encoders adds their head itself, and a language
-    // model has no classifier.
-    let is_vit = !matches!(form, Form::Compact | Form::Bert | Form::Gpt2);
+    // Only for Vision Transformers: the importer of text encoders adds their head itself, and models that
+    // write text have no classifier.
+    let is_vit = !matches!(form, Form::Compact | Form::Bert | Form::Gpt2 | Form::Pytorch);
     let new_head = hints.new_head.filter(|_| is_vit);
     let completed = new_head.map(|classes| headless::with_zero_head(file, classes)).transpose()?;
     let whole = completed.as_ref().unwrap_or(file);
@@ -53,6 +53,7 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Form::HuggingFace => hugging_face::import(whole, hints)?,
         Form::Bert => bert::import(file, hints)?,
         Form::Gpt2 => gpt2::import(file, hints)?,
+        Form::Pytorch => pytorch::import(file, hints)?,
     };
     let tokenizer = match checkpoint.model.as_vit() {
         Some(_) => None,

@@ -8,9 +8,11 @@
 //! |---|---|---|
 //! | compact | this project's: increments as factors, the shape and [`Metadata`] in the header's metadata | |
 //! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha, labels |
+//! | authors | state dict of a module with `TransformerVLoRA` and embeddings | alpha; without PyTorch's `config.json` how the model computes |
 //! | timm | state dict of timm's `VisionTransformer`, dense, or its folder with `config.json` | without that file heads, labels, how it pools |
 //! | hf-bert | Hugging Face's BERT or DistilBERT with its `config.json`, dense | |
 //! | hf-gpt2 | Hugging Face's GPT-2 with its `config.json`, dense | |
+//! | pytorch | state dict of a module with `torch.nn.Transformer` and embeddings, with a `config.json`, dense | |
 //! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
 //!
 //! Base models of the Hub are folders too. [`needed`] selects their files from a repository, and
@@ -19,11 +21,13 @@
 mod adapt;
 mod architectures;
 mod authors;
+mod authors_transformer;
 mod base;
 mod bert;
 mod checkpoint;
 mod classes;
 mod compact;
+mod compounds;
 mod describe;
 mod fault;
 mod fields;
@@ -41,6 +45,8 @@ mod metadata;
 mod needed;
 mod positions;
 mod preprocessor;
+mod pytorch;
+mod pytorch_config;
 mod read_base;
 mod shapes;
 mod shards;

@@ -211,7 +211,8 @@ impl ParameterBuilder for Requested<'_, '_> {
 
 /// The block in a parameter's name: `blocks.3` for `blocks.3.norm1.weight`.
 fn block(name: &str) -> Option<&str> {
-    ["blocks.", "encoder.layer.", "h."].into_iter().find_map(|prefix| {
+    let stacks = ["blocks.", "encoder.layer.", "h.", "encoder.layers.", "decoder.layers."];
+    stacks.into_iter().find_map(|prefix| {
         let number = name.strip_prefix(prefix)?.split_once('.')?.0;
         name.get(..prefix.len() + number.len())
     })

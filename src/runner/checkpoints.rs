@@ -17,8 +17,10 @@ pub fn key(spec: &RunSpec) -> Option<String> {
     let start = spec.start.as_ref()?;
     let name = start.checkpoint_name()?;
     let (heads, alpha, head) = (spec.model.heads(), start.alpha, new_head(spec));
-    let pool = spec.model.text_pool();
-    Some(format!("{name} heads {heads} alpha {alpha:?} head {head:?} pool {pool:?}"))
+    let (pool, model) = (spec.model.text_pool(), spec.model.for_states());
+    Some(format!(
+        "{name} heads {heads} alpha {alpha:?} head {head:?} pool {pool:?} model {model:?}"
+    ))
 }
 
 /// The number of outputs of a new head, which is initialised from the seed; None without one.
@@ -39,8 +41,8 @@ pub fn read<'a>(
     if !checkpoints.contains_key(&key) {
         let alpha = start.alpha;
         let (heads, new_head) = (Some(spec.model.heads()), new_head(spec));
-        let pool = spec.model.text_pool();
-        let hints = Hints { heads, alpha, new_head, pool, ..Hints::default() };
+        let (pool, model) = (spec.model.text_pool(), spec.model.for_states().cloned());
+        let hints = Hints { heads, alpha, new_head, pool, model, ..Hints::default() };
         let path = model_path(&name, hub)?;
         let read = read_checkpoint(&path, &hints);
         checkpoints.insert(key.clone(), read.map_err(|e| as_named(&name, &path, e))?);

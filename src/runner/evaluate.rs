@@ -54,7 +54,9 @@ pub fn named<'a>(experiment: &'a Experiment, arm: Option<&str>) -> Result<Vec<&'
 pub fn hints(variants: &[&Variant], heads: Option<usize>, alpha: Option<f64>) -> Hints {
     let common = variants.first().map(|v| v.spec.model.heads());
     let common = common.filter(|heads| variants.iter().all(|v| v.spec.model.heads() == *heads));
-    Hints { heads: heads.or(common), alpha, ..Hints::default() }
+    let model = variants.first().and_then(|v| v.spec.model.for_states());
+    let model = model.filter(|model| variants.iter().all(|v| v.spec.model == **model)).cloned();
+    Hints { heads: heads.or(common), alpha, model, ..Hints::default() }
 }
 
 /// Chooses the variant that gives data and settings for evaluating the checkpoint. All variants

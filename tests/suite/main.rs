@@ -27,6 +27,7 @@ mod decoder;
 mod dense_ladder;
 mod encoder;
 mod encoder_decoder;
+mod encoder_decoder_forms;
 mod ending;
 mod evaluate;
 mod experiments;

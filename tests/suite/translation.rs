@@ -254,6 +254,53 @@ fn sample_outputs_are_escaped() {
     assert!(pairs.iter().all(|pair| pair["bootstrap_p"].parse::<f64>().unwrap() <= 1.0));
 }
 
+/// Weights are written for PyTorch and for the authors' package. Both give the run's own outcomes again, the
+/// authors' without a description, and a run starts from them.
+#[test]
+fn other_programs_forms_hold_a_trained_model() {
+    let targets = "[self_attn.in_proj, self_attn.out_proj, linear1, linear2]";
+    let spec = Spec::tiny_translation()
+        .set("model.final_norm=decoder")
+        .set(&format!("vlora.targets={targets}"))
+        .set("training.epochs=2");
+    let dir = folder(&spec);
+    let dir = dir.path();
+    run(dir);
+    let told = |args: &[&str]| {
+        let ran = vlora(dir, args);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.err);
+        ran.out
+    };
+    let (dense, compounds) = (run_of(dir, "baseline"), run_of(dir, "vlora"));
+    told(&["export", dense.to_str().unwrap(), "--to", "pytorch", "--out", "pytorch"]);
+    assert!(dir.join("pytorch/tokenizer.json").exists());
+    let authors =
+        ["export", compounds.to_str().unwrap(), "--to", "authors", "--out", "a.safetensors"];
+    assert!(told(&authors).contains("for TransformerVLoRA(d_model=16"));
+    for (checkpoint, run) in [("pytorch", &dense), ("a.safetensors", &compounds)] {
+        let evaluate =
+            ["evaluate", checkpoint, "--spec", "tiny.yaml", "--force", "--out", "again.jsonl"];
+        told(&[&evaluate[..], &DEVICE].concat());
+        let own = RunFolder::of_weights(run).unwrap().read_whole(RunFolder::TEST).unwrap();
+        assert!(fs::read_to_string(dir.join("again.jsonl")).unwrap() == own, "{checkpoint}");
+    }
+    let imported = told(&["import", "pytorch", "--out", "compact.safetensors"]);
+    assert!(imported.contains("torch.nn.Transformer with embeddings"), "{imported}");
+    let refused = vlora(dir, &["import", "a.safetensors", "--out", "none.safetensors"]);
+    assert!(refused.code == 2 && refused.err.contains("how the model computes"), "{}", refused.err);
+
+    let spec = spec
+        .without("arms.vlora")
+        .arm("adapted", "{start: {checkpoint: pytorch}, lora: {rank: 2}}")
+        .arm("converted", "{method: vlora, start: {checkpoint: pytorch}}")
+        .arm("theirs", "{method: vlora, start: {checkpoint: a.safetensors, alpha: 1}}");
+    fs::write(dir.join("started.yaml"), spec.set("name=started").text()).unwrap();
+    let table = told(&[&["run", "started.yaml", "-q"], &DEVICE[..]].concat());
+    for arm in ["adapted", "converted", "theirs"] {
+        assert!(table.contains(arm), "{table}");
+    }
+}
+
 /// The translations of lines are those of the test, whatever lines are beside them.
 #[test]
 fn lines_are_translated_as_in_the_test() {

@@ -160,7 +160,12 @@ impl EncoderDecoderSpec {
     /// Encoder and decoder, by PyTorch's names. The packed matrix of cross-attention is three here,
     /// since queries have another input than keys and values.
     pub fn stacks(&self) -> Vec<Stack> {
-        let (dim, hidden) = (self.dim, self.hidden());
+        EncoderDecoderSpec::stacks_of(self.dim, self.hidden(), [self.depth, self.decoder_depth()])
+    }
+
+    /// The same, of this width with an MLP of this hidden width. `depths` are those of encoder and decoder.
+    pub fn stacks_of(dim: usize, hidden: usize, depths: [usize; 2]) -> Vec<Stack> {
+        let [encoder_depth, decoder_depth] = depths;
         let attention = [("self_attn.in_proj", 3 * dim, dim), ("self_attn.out_proj", dim, dim)];
         let cross = [
             ("multihead_attn.query", dim, dim),
@@ -178,13 +183,13 @@ impl EncoderDecoderSpec {
             Stack {
                 name: "encoder",
                 prefix: "encoder.layers",
-                depth: self.depth,
+                depth: encoder_depth,
                 weights: weights(&[attention, mlp].concat(), &["norm1", "norm2"]),
             },
             Stack {
                 name: "decoder",
                 prefix: "decoder.layers",
-                depth: self.decoder_depth(),
+                depth: decoder_depth,
                 weights: weights(&decoder, &["norm1", "norm2", "norm3"]),
             },
         ]

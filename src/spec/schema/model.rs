@@ -156,6 +156,14 @@ impl ModelSpec {
         }
     }
 
+    /// The model itself, if files of other programs hold its weights without saying how it computes.
+    pub fn for_states(&self) -> Option<&ModelSpec> {
+        match self {
+            ModelSpec::Vit(_) | ModelSpec::Encoder(_) | ModelSpec::Decoder(_) => None,
+            ModelSpec::EncoderDecoder(_) => Some(self),
+        }
+    }
+
     /// Brings values that mean the same to the same: one ratio for one hidden width, however it was
     /// rounded.
     pub fn normalise(&mut self) {

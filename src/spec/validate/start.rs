@@ -76,7 +76,9 @@ impl ModelSpec {
         let may = |field: &str| match field {
             "classes" => new_head,
             "image_size" => resampled,
-            "dropout" | "attention_dropout" => true,
+            "dropout" | "attention_dropout" | "activation_dropout" => true,
+            // How weights would start, where they are given.
+            "embedding_init" | "attention_init" => true,
             _ => false,
         };
         if self.architecture() != other.architecture() {

@@ -80,9 +80,12 @@ impl<'a> Trained<'a> {
                     normalize: theirs.metadata.normalize.clone(),
                     positions: match loaded.form {
                         Form::HuggingFace => PositionEmbedding::HuggingFace,
-                        Form::Compact | Form::Authors | Form::Timm | Form::Bert | Form::Gpt2 => {
-                            PositionEmbedding::Timm
-                        }
+                        Form::Compact
+                        | Form::Authors
+                        | Form::Timm
+                        | Form::Bert
+                        | Form::Gpt2
+                        | Form::Pytorch => PositionEmbedding::Timm,
                     },
                 }
             }
