@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::fault::expect_agreement;
 use super::fields::Fields;
 use super::unsupported::{UNKNOWN_FIELD, Unsupported};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::spec::{EncoderDecoderSpec, MlpActivation, NormPlacement, PositionKind};
 
 /// The `model_type` of this description.
@@ -154,8 +154,15 @@ pub fn read(fields: &Fields) -> Result<Box<PytorchConfig>> {
 }
 
 impl PytorchConfig {
-    /// Errors if a size in the description at `path` contradicts the weights, which show `model`.
+    /// Errors if the description at `path` contradicts the weights, which show `model`.
     pub fn check(&self, path: &Path, model: &EncoderDecoderSpec) -> Result<()> {
+        let heads = self.described.heads;
+        if !model.dim.is_multiple_of(heads) {
+            return Err(Fault::of_file(path, "nhead contradicts the weights")
+                .found(heads)
+                .expected(format!("a divisor of {}, by the embedding", model.dim))
+                .into());
+        }
         let mut sizes: Vec<(&str, usize, usize, &str)> = Vec::new();
         for (field, said) in &self.sizes {
             let (shown, by) = match *field {

@@ -278,7 +278,7 @@ fn what_does_not_fit_pytorchs_transformer_is_named() {
     let undescribed = State { config: None, ..post() };
     undescribed.refused(&["does not say how the model computes", "torch.nn.Transformer", CONFIG]);
     for (field, value, part) in [
-        ("nhead", json!(5), "heads"),
+        ("nhead", json!(5), "a divisor of 12"),
         ("nhead", Value::Null, "missing"),
         ("scale_embedding", Value::Null, "true or false"),
         ("position_embedding", Value::Null, "sinusoidal, learned"),
