@@ -41,6 +41,7 @@ impl Layout {
     /// The layout that a run of `spec` reads.
     pub fn of_spec(repository: &Repository, spec: &FilesSpec) -> Result<Layout> {
         if let Some(aligned) = Layout::of_aligned_lines(repository, spec) {
+            aligned.expect_no_options(spec)?;
             return Ok(aligned);
         }
         Ok(Layout::without(repository, spec.config, spec.ignore)?.with_columns(spec.columns))
@@ -53,8 +54,10 @@ impl Layout {
         let all = repository.files().iter().map(String::as_str);
         let (ignored, files): (Vec<&str>, Vec<&str>) = all.partition(|path| ignores(path));
         let (splits, rest) = aligned_lines::pairs(&files, &languages);
-        let is_table =
-            |path: &&str| matches!(Format::of(path), Some(format) if format != Format::PlainText);
+        // Texts and pictures are notes.
+        let is_table = |path: &&str| {
+            !matches!(Format::of(path), None | Some(Format::PlainText | Format::ImageFolder))
+        };
         if splits.is_empty() || rest.iter().any(is_table) {
             return None;
         }
@@ -68,6 +71,23 @@ impl Layout {
             ignored: ignored.into_iter().map(str::to_string).collect(),
             columns: Vec::new(),
             aligned: Some(languages),
+        })
+    }
+
+    /// Errors if the spec has fields that files of aligned lines do not know.
+    fn expect_no_options(&self, spec: &FilesSpec) -> Result<()> {
+        let config = spec.config.map(|config| ("data.config", config.to_string()));
+        let columns = || ("data.columns", spec.columns.join(", "));
+        let given = config.or_else(|| (!spec.columns.is_empty()).then(columns));
+        given.map_or(Ok(()), |(field, found)| {
+            Err(Fault::new("files of aligned lines have no configurations and name no columns")
+                .source(&self.name)
+                .within(field)
+                .found(found)
+                .expected(
+                    "none: `data.source_column` and `data.target_column` are the files' endings",
+                )
+                .into())
         })
     }
 

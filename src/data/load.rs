@@ -216,6 +216,8 @@ pub fn load<R: ReadSplit>(
         match &parts {
             _ if has_files => None,
             _ if role == Role::Validation && !validates => Some(Vec::new()),
+            // Taken elsewhere.
+            _ if role == Role::Test && spec.test.is_none() => Some(Vec::new()),
             None => None,
             Some(parts) => Some(match role {
                 Role::Train => parts.train.clone(),

@@ -3,7 +3,7 @@
 use super::comparison::Comparison;
 use super::statistics::Spread;
 use crate::results::{
-    Assessment, EpochRecord, Provenance, Readout, ReferenceScore, RunResult, StartRecord,
+    Assessment, EpochRecord, Provenance, Readout, RunResult, StartRecord, TrivialBaseline,
     VariantRecord, Verification, Weights,
 };
 
@@ -59,15 +59,14 @@ pub struct FinishedRun {
 }
 
 impl FinishedRun {
-    /// Whether it is better on the test split than answers from which nothing can be learned. True if
-    /// none are known.
+    /// Whether it is better on the test split than the trivial baseline. True if none is known.
     pub fn learned(&self) -> bool {
         self.learned
     }
 
     /// The metric of the answers on its test examples that it must beat to have learned anything.
     pub fn trivial_value(&self) -> Option<f64> {
-        self.assessment.trivial().map(ReferenceScore::value)
+        self.assessment.trivial().map(TrivialBaseline::value)
     }
 }
 

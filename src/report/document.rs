@@ -19,13 +19,13 @@ pub struct Section {
 const COMPARISONS: &str = "comparisons";
 const EQUIVALENTS: &str = "dense-equivalents";
 const LAYERS: &str = "layers";
-const REFERENCES: &str = "references";
+const TRIVIAL_BASELINES: &str = "trivial-baselines";
 const TRIALS: &str = "tuning-trials";
 
 impl Section {
     /// The files of all sections that a report can have.
     pub fn files() -> impl Iterator<Item = String> {
-        [REFERENCES, COMPARISONS, TRIALS, EQUIVALENTS, LAYERS]
+        [TRIVIAL_BASELINES, COMPARISONS, TRIALS, EQUIVALENTS, LAYERS]
             .into_iter()
             .map(|id| format!("{id}.csv"))
     }
@@ -43,13 +43,13 @@ impl Summary {
     /// The tables below the main one that the evidence allows.
     pub fn sections(&self) -> Vec<Section> {
         let mut sections = Vec::new();
-        if let Some(table) = self.references_table() {
+        if let Some(table) = self.trivial_baselines_table() {
             sections.push(Section {
-                id: REFERENCES,
+                id: TRIVIAL_BASELINES,
                 title: "Answers without a model",
                 table,
                 data: None,
-                notes: self.references_notes(),
+                notes: self.trivial_baselines_notes(),
             });
         }
         if !self.comparisons().is_empty() {

@@ -10,7 +10,7 @@ use super::numbers::level;
 use super::summary::{ArmSummary, FEWER_SEEDS, FinishedRun, NOT_LEARNED, Summary};
 use super::table::count;
 use super::text::{code, markdown};
-use crate::results::{Better, Kept, ReferenceScore, StartRecord};
+use crate::results::{Better, Kept, StartRecord, TrivialBaseline};
 use crate::spec::Rank;
 
 impl Summary {
@@ -178,7 +178,7 @@ impl Summary {
     /// Which arms learned nothing, and by which rule. One note for each answer that they
     /// do not beat.
     fn not_learned_notes(&self) -> Vec<String> {
-        let mut by_rule: Vec<(&ReferenceScore, Vec<String>)> = Vec::new();
+        let mut by_rule: Vec<(&TrivialBaseline, Vec<String>)> = Vec::new();
         for arm in &self.arms {
             let failed: Vec<&FinishedRun> = arm.not_learned().collect();
             let Some(trivial) = failed.first().and_then(|run| run.assessment.trivial()) else {
@@ -198,7 +198,7 @@ impl Summary {
                 None => by_rule.push((trivial, vec![named])),
             }
         }
-        let note = |(trivial, arms): (&ReferenceScore, Vec<String>)| {
+        let note = |(trivial, arms): (&TrivialBaseline, Vec<String>)| {
             let metric = self.metric();
             let bound = match metric.better {
                 Better::Higher => "most",

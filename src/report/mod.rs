@@ -17,7 +17,6 @@ mod layers;
 mod notes;
 mod numbers;
 mod page;
-mod references;
 mod run_comparison;
 mod samples;
 mod seed_plan;
@@ -29,6 +28,7 @@ mod tensorboard;
 mod text;
 mod trials;
 mod trials_table;
+mod trivial_baselines;
 
 pub use claims::{
     ClaimExperiment, EvaluatedClaim, Results, Verdict, claims_page, claims_table, claims_text,

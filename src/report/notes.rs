@@ -379,7 +379,10 @@ pub fn training_statements(
     let t = &spec.training;
     let select = match (t.select, t.average_last) {
         (Select::Last, Some(n)) => {
-            format!("the mean of the weights after each of the last {n} epochs is tested")
+            format!(
+                "the mean of the weights after each of the last {n} epochs is tested; validation is of \
+                 the last epoch's own"
+            )
         }
         (Select::Last, None) => "weights of the last epoch are tested".to_string(),
         (Select::Best, _) => {
@@ -439,8 +442,8 @@ fn schedule(t: &TrainingSpec) -> String {
         }
         ScheduleKind::Plateau => {
             let epochs = match t.plateau_patience() {
-                1 => "1 epoch".to_string(),
-                n => format!("{n} epochs"),
+                1 => "1 validation".to_string(),
+                n => format!("{n} validations"),
             };
             let compared = match t.select {
                 Select::Best => "metric",

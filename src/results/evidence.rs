@@ -66,7 +66,7 @@ pub struct Assessment {
     pub examples: usize,
     pub scores: Scores,
     /// What answers without a trained model reach on the same examples.
-    pub references: Vec<ReferenceScore>,
+    pub trivial_baselines: Vec<TrivialBaseline>,
     /// Whether the model gave all examples the same answer.
     pub is_constant: bool,
     /// Equal for runs on the same test examples, in the same order.
@@ -80,8 +80,8 @@ pub struct Assessment {
 
 impl Assessment {
     /// The answers that a model must beat, or it has learned nothing. None where the task knows none.
-    pub fn trivial(&self) -> Option<&ReferenceScore> {
-        self.references.iter().find(|reference| reference.error.is_some())
+    pub fn trivial(&self) -> Option<&TrivialBaseline> {
+        self.trivial_baselines.iter().find(|baseline| baseline.error.is_some())
     }
 }
 
@@ -108,7 +108,7 @@ impl Scores {
 
 /// Answers to some examples that need no trained model, and what they reach.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReferenceScore {
+pub struct TrivialBaseline {
     /// Describes the answers.
     pub answer: &'static str,
     /// The values that they reach, in the order of the task's metrics; None for metrics that need a
@@ -122,16 +122,16 @@ pub struct ReferenceScore {
     pub is_constant: bool,
 }
 
-impl ReferenceScore {
+impl TrivialBaseline {
     /// The best constant answer. A model that is no better has learned nothing.
     pub fn constant(
         answer: &'static str,
         value: f64,
         error: f64,
         examples: usize,
-    ) -> ReferenceScore {
+    ) -> TrivialBaseline {
         let (metrics, error) = (vec![Some(value)], Some(error));
-        ReferenceScore { answer, metrics, examples, error, is_constant: true }
+        TrivialBaseline { answer, metrics, examples, error, is_constant: true }
     }
 
     /// The value of the primary metric.
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn constant_answers_are_compared_in_the_direction_of_the_metric() {
-        let trivial = ReferenceScore::constant("a", 0.6, 0.1, 10);
+        let trivial = TrivialBaseline::constant("a", 0.6, 0.1, 10);
         let higher = Metric {
             name: "m",
             unit: "",

@@ -51,7 +51,7 @@ mod task_fields;
 
 pub use claim::{Claim, ClaimRecord, Holder, Progress};
 pub use confusion::Confusion;
-pub use evidence::{Assessment, Evidence, EvidenceOf, ReferenceScore, Scores, Setting};
+pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, TrivialBaseline};
 pub use example_statistics::ExampleStatistics;
 pub use flags::Flags;
 pub use folder::{Deletion, ExperimentFolder, RunFolder, TRAIN_AGAIN};

@@ -15,9 +15,9 @@ use crate::results::{
     CheckLevel, ExperimentFolder, ExperimentRecord, PrimaryContrast, RunState, SCHEMA_VERSION,
     Started, TaskFields, VariantRecord, Weights,
 };
-use crate::spec::{Experiment, SpecIdentity, Variant, hex};
+use crate::spec::{Experiment, ScheduleKind, Select, SpecIdentity, Variant, hex};
 use crate::tasks::{Base, Opened, Split, definition};
-use crate::train::TrainingLength;
+use crate::train::{Schedule, TrainingLength};
 
 /// An experiment with its data and its runs.
 pub struct Plan {
@@ -131,6 +131,61 @@ fn check_length(variant: &Variant, length: &TrainingLength) -> Result<()> {
     }
 }
 
+/// Errors if the schedule or the mean of epochs does not fit the training's length.
+fn check_schedule(variant: &Variant, length: &TrainingLength) -> Result<()> {
+    let training = &variant.spec.training;
+    let fault = |what: &str, field: &str| {
+        Fault::new(what).within(format!("arm {}", variant.arm)).within(format!("training.{field}"))
+    };
+    if let Some(last) = training.average_last.filter(|last| *last > length.epochs) {
+        return Err(fault("training has fewer epochs than are averaged", "average_last")
+            .found(format!("{last}, and {} epochs within training.steps", length.epochs))
+            .expected(format!("at most {}", length.epochs))
+            .into());
+    }
+    let warmup = Schedule::new(training, length.steps).warmup();
+    if let Some(steps) = training.warmup_steps.filter(|_| warmup > 0 && warmup >= length.steps) {
+        return Err(fault("warm-up does not end before training", "warmup_steps")
+            .found(format!("{steps}, and {} steps", length.steps))
+            .expected("fewer steps than training has: the peak rate is never reached")
+            .into());
+    }
+    match training.schedule == ScheduleKind::InverseSqrt && warmup == 0 {
+        true => Err(fault("the warm-up has no step", "warmup_ratio")
+            .found(format!("{} of {} steps", training.warmup_ratio, length.steps))
+            .expected("at least one step: `inverse-sqrt` counts from its end")
+            .into()),
+        false => Ok(()),
+    }
+}
+
+/// Errors if trials would not be compared by the weights that are tested.
+fn check_tuned(variant: &Variant) -> Result<()> {
+    let spec = &variant.spec;
+    let fault = |found: &str, expected: &str| {
+        Err(Fault::new("tuning compares the metric on validation of the tested weights")
+            .within(format!("arm {}", variant.arm))
+            .within("tune")
+            .found(found)
+            .expected(expected)
+            .into())
+    };
+    if spec.training.average_last.is_some() {
+        return fault(
+            "`training.average_last`: validation is of each epoch's own weights",
+            "none, or no tuning",
+        );
+    }
+    let is_by_loss = spec.training.select == Select::BestLoss;
+    if is_by_loss && !definition(spec.task).validates_metric_always(spec) {
+        return fault(
+            "`training.select: best-loss`, and a metric that is not measured after every epoch",
+            "`training.select: best` or `last`, or the metric after every epoch",
+        );
+    }
+    Ok(())
+}
+
 impl PlannedVariant {
     /// Optimiser steps of one run, if it does not end early.
     pub fn steps(&self) -> u64 {
@@ -201,6 +256,10 @@ impl Plan {
                 .collect();
             let length = TrainingLength::new(&spec.training, batches);
             check_length(&variant, &length)?;
+            check_schedule(&variant, &length)?;
+            if !experiment.tuned.is_empty() {
+                check_tuned(&variant)?;
+            }
             if !experiment.tuned.is_empty() && data[spec].is_empty(Split::Validation) {
                 return Err(Fault::new("tuning chooses on validation, and there is none")
                     .within(format!("arm {}", variant.arm))

@@ -73,7 +73,7 @@ fn data_section(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
             language::language(data, model, run.start.as_ref(), check)
         }
         (DataSpec::Translation(data), ModelSpec::EncoderDecoder(model)) => {
-            translation::translation(data, model, run.start.as_ref(), check)
+            translation::translation(data, model, run, check)
         }
         // Reading a run refuses a model of another kind of data.
         _ => Ok(()),

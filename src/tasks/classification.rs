@@ -10,8 +10,8 @@ use super::data_set::BatchPlan;
 use crate::error;
 use crate::nn::{Variable, ops};
 use crate::results::{
-    Assessment, Better, ClassMatch, Confusion, Metric, Provenance, ReferenceScore, RunFolder,
-    Scores, SpecRecord, Unnamed,
+    Assessment, Better, ClassMatch, Confusion, Metric, Provenance, RunFolder, Scores, SpecRecord,
+    TrivialBaseline, Unnamed,
 };
 
 /// The field of `provenance.json` with the names of the classes, in the order of their labels.
@@ -126,7 +126,7 @@ pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Resu
     Ok(Assessment {
         examples: outcomes.len(),
         scores: scores(&outcomes, metrics),
-        references: vec![trivial(&outcomes)],
+        trivial_baselines: vec![trivial(&outcomes)],
         is_constant: outcomes.windows(2).all(|pair| pair[0].prediction == pair[1].prediction),
         examples_hash: examples_hash(&outcomes),
         correct: Some(outcomes.iter().map(|o| o.label == o.prediction).collect()),
@@ -181,14 +181,14 @@ fn examples_hash(outcomes: &[Outcome]) -> u64 {
 /// The best constant answer: the most frequent label of the test examples. No other constant answer
 /// is better, not even the training split's most frequent label. Its accuracy p over n examples has
 /// the standard error √(p (1 − p) / n).
-fn trivial(outcomes: &[Outcome]) -> ReferenceScore {
+fn trivial(outcomes: &[Outcome]) -> TrivialBaseline {
     let mut labels: Vec<u32> = outcomes.iter().map(|o| o.label).collect();
     labels.sort_unstable();
     let most = labels.chunk_by(|a, b| a == b).map(<[u32]>::len).max().unwrap_or(0);
     let examples = outcomes.len();
     let value = most as f64 / examples.max(1) as f64;
     let error = (value * (1.0 - value) / examples.max(1) as f64).sqrt();
-    ReferenceScore::constant("the most frequent label of the test split", value, error, examples)
+    TrivialBaseline::constant("the most frequent label of the test split", value, error, examples)
 }
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ pub trait Definition: Evidence {
     /// Tokens of an example; the maximum if examples differ.
     fn tokens(&self, spec: &RunSpec) -> usize;
 
+    /// Whether validation measures the metric after every epoch.
+    fn validates_metric_always(&self, _: &RunSpec) -> bool {
+        true
+    }
+
     /// A description of a batch, such as `64 images of 50 tokens`.
     fn batch_text(&self, spec: &RunSpec) -> String;
 

@@ -1,7 +1,7 @@
 //! Everything a run needs to resume, as one safetensors file.
 //!
-//! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>` and, once there is a best epoch or one that
-//! is averaged, `best.<name>`. The header's metadata has the counters as JSON under `state` and a digest of
+//! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>`, once there is a best epoch `best.<name>`, and
+//! once an epoch is averaged `sum.<name>`. The header's metadata has the counters as JSON under `state` and a digest of
 //! everything under `sha256`. No generator state is stored: random streams are addressed by name.
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,8 +22,9 @@ pub struct Checkpoint {
     pub model: BTreeMap<String, Tensor>,
     pub adam_m: BTreeMap<String, Tensor>,
     pub adam_v: BTreeMap<String, Tensor>,
-    /// The best epoch's weights, or the sum of those that are averaged.
     pub best: BTreeMap<String, Tensor>,
+    /// The sum of the weights that are averaged.
+    pub sum: BTreeMap<String, Tensor>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub struct State {
     pub journals: Option<Journals>,
     /// (epoch, metric) of the best validation so far; None unless the run selects the best epoch.
     pub best: Option<(usize, f64)>,
-    /// The epochs whose weights are summed so far, for their mean. `best` of the checkpoint has the sum.
+    /// How many epochs' weights are summed so far, for their mean.
     #[serde(default)]
     pub averaged: usize,
     #[serde(default)]
@@ -122,31 +123,33 @@ impl Checkpoint {
             bail!("the file has no training state")
         };
         let state = serde_json::from_str(&text).map_err(candle_core::Error::wrap)?;
-        let mut groups: [BTreeMap<String, Tensor>; 4] = Default::default();
+        let mut groups: [BTreeMap<String, Tensor>; 5] = Default::default();
         for (key, tensor) in candle_core::safetensors::load_buffer(bytes, &Device::Cpu)? {
             let place = match key.split_once('.') {
                 Some(("model", name)) => (0, name),
                 Some(("adam_m", name)) => (1, name),
                 Some(("adam_v", name)) => (2, name),
                 Some(("best", name)) => (3, name),
+                Some(("sum", name)) => (4, name),
                 _ => bail!("unknown tensor {key}"),
             };
             groups[place.0].insert(place.1.to_string(), tensor);
         }
-        let [model, adam_m, adam_v, best] = groups;
-        let checkpoint = Checkpoint { state, model, adam_m, adam_v, best };
+        let [model, adam_m, adam_v, best, sum] = groups;
+        let checkpoint = Checkpoint { state, model, adam_m, adam_v, best, sum };
         match checkpoint.digest(&text)? == sha256 {
             true => Ok(checkpoint),
             false => bail!("its content does not have the SHA-256 it was written with"),
         }
     }
 
-    fn groups(&self) -> [(&'static str, &BTreeMap<String, Tensor>); 4] {
+    fn groups(&self) -> [(&'static str, &BTreeMap<String, Tensor>); 5] {
         [
             ("model", &self.model),
             ("adam_m", &self.adam_m),
             ("adam_v", &self.adam_v),
             ("best", &self.best),
+            ("sum", &self.sum),
         ]
     }
 

@@ -3,6 +3,7 @@
 
 mod adamw;
 mod audit;
+mod average;
 mod checkpoint;
 mod error;
 mod evaluate;

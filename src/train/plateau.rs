@@ -1,5 +1,5 @@
 //! Lowers the learning rate when validation has become no better for some epochs, as PyTorch's
-//! `ReduceLROnPlateau` does with its default threshold.
+//! `ReduceLROnPlateau` does with its default threshold and with `eps=0`.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct Plateau {
     pub factor: f64,
     /// The best value. None before the first.
     best: Option<f64>,
-    /// Epochs since it, or since the rate fell.
+    /// Values since it, or since the rate fell.
     no_better: usize,
 }
 
@@ -28,7 +28,7 @@ impl Default for Plateau {
 }
 
 impl Plateau {
-    /// Takes the value of an epoch.
+    /// Takes the value of a validation.
     pub fn update(&mut self, value: f64, better: Better, spec: &TrainingSpec) {
         let is_better = self.best.is_none_or(|best| match better {
             Better::Lower => value < best * (1.0 - THRESHOLD),

@@ -25,6 +25,11 @@ impl Schedule {
         }
     }
 
+    /// Warm-up's steps.
+    pub fn warmup(&self) -> usize {
+        self.warmup
+    }
+
     /// The rate of step `step`, from 0. It is `peak · (step + 1) / warmup` during warm-up, and the peak at
     /// the first step after it, but for the inverse square root: there warm-up's last step has the peak.
     /// `plateau` is the factor that [`Plateau`](super::plateau::Plateau) has come to; other schedules do not

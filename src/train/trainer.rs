@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::adamw::{AdamW, Scalar};
 use super::audit::audit;
+use super::average::Average;
 use super::checkpoint::{Checkpoint, EpochProgress, Journals, Load, State};
 use super::error::TrainError;
 use super::evaluate::{Detail, evaluate_unless};
@@ -55,6 +56,7 @@ pub struct Trainer<'a, T: Task> {
     schedule: Schedule,
     state: State,
     best: BTreeMap<String, Tensor>,
+    average: Average,
     /// How many steps may be pending before their results are waited for.
     most_pending: usize,
 }
@@ -111,6 +113,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             schedule,
             state,
             best: BTreeMap::new(),
+            average: Average::default(),
             most_pending: PendingSteps::most(device.is_cpu()),
         })
     }
@@ -238,32 +241,14 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
-    /// Adds the weights to the sum of those of the last `average_last` epochs.
+    /// Adds the weights to the mean, after one of the last `average_last` epochs.
     fn add_to_mean(&mut self) -> Result<(), TrainError> {
         let last = self.spec.average_last.unwrap_or(0);
-        if self.state.epoch + last <= self.length.epochs {
-            return Ok(());
+        if self.state.epoch + last > self.length.epochs {
+            self.average.add(&self.store)?;
+            self.state.averaged = self.average.count;
         }
-        let mut sum = self.store.snapshot()?;
-        for (name, weights) in &mut sum {
-            if let Some(before) = self.best.get(name) {
-                *weights = (before + &*weights)?;
-            }
-        }
-        self.best = sum;
-        self.state.averaged += 1;
         Ok(())
-    }
-
-    /// The mean of the weights that were added. Frozen parameters stay as they are to the bit.
-    fn mean(&self) -> Result<BTreeMap<String, Tensor>, TrainError> {
-        let mut mean = self.store.snapshot()?;
-        for p in self.store.trained() {
-            if let Some(sum) = self.best.get(&p.name) {
-                mean.insert(p.name.clone(), (sum / self.state.averaged as f64)?);
-            }
-        }
-        Ok(mean)
     }
 
     /// Trains what is left of the epoch, without validation. Returns the mean loss over the examples
@@ -443,8 +428,8 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// Loads the selected weights for the test: those of the last epoch, the mean of those of the last
     /// ones, or those of the best epoch on validation. Returns the last or the best epoch.
     pub fn select(&mut self) -> Result<usize, TrainError> {
-        if self.state.averaged > 0 {
-            self.store.load(&self.mean()?)?;
+        if self.average.count > 0 {
+            self.store.load(&self.average.mean(&self.store)?)?;
         }
         match self.state.best {
             Some((epoch, _)) if self.spec.select.is_by_validation() => {
@@ -469,6 +454,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             adam_m: moments(false)?,
             adam_v: moments(true)?,
             best: self.best.clone(),
+            sum: self.average.sum.clone(),
         };
         Ok(checkpoint.to_bytes()?)
     }
@@ -489,11 +475,14 @@ impl<'a, T: Task> Trainer<'a, T> {
                 .and_then(|m| Ok((m, fits(checkpoint.adam_v.get(&p.name))?)));
             moments.insert(p.name.clone(), pair.map_err(TrainError::Checkpoint)?);
         }
-        let fits = |p: &Parameter| {
-            checkpoint.best.get(&p.name).is_some_and(|t| t.shape() == p.var.shape())
+        let fits = |weights: &BTreeMap<String, Tensor>| {
+            let fits =
+                |p: &Parameter| weights.get(&p.name).is_some_and(|t| t.shape() == p.var.shape());
+            self.store.parameters().iter().all(fits)
         };
-        let keeps_weights = checkpoint.state.best.is_some() || checkpoint.state.averaged > 0;
-        if keeps_weights && !self.store.parameters().iter().all(fits) {
+        let lacks_best = checkpoint.state.best.is_some() && !fits(&checkpoint.best);
+        let lacks_sum = checkpoint.state.averaged > 0 && !fits(&checkpoint.sum);
+        if lacks_best || lacks_sum {
             let error = candle_core::Error::Msg(
                 "the weights of the best or the last epochs do not fit".into(),
             );
@@ -501,6 +490,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         self.optimizer.resume(&self.store, checkpoint.state.step, moments)?;
         self.best = checkpoint.best;
+        self.average = Average { sum: checkpoint.sum, count: checkpoint.state.averaged };
         self.state = checkpoint.state;
         Ok(())
     }

@@ -173,7 +173,7 @@ fn answers_without_a_model_stand_beside(results: &Path, table: &str) {
     for part in ["Answers without a model", "copying the source", "bootstrap p, largest"] {
         assert!(table.contains(part), "{part}: {table}");
     }
-    let references = rows(&results.join("references.csv"));
+    let references = rows(&results.join("trivial-baselines.csv"));
     let number = |row: usize, column: &str| references[row][column].parse::<f64>().unwrap();
     // Only full stops are the same in both languages, and each word has one translation.
     let (copy, dictionary) = (number(0, "test_BLEU"), number(1, "test_BLEU"));
@@ -416,6 +416,12 @@ fn files_of_aligned_lines_are_the_splits_of_their_names() {
     run(dir.path());
     assert_eq!(outcomes(&run_of(dir.path(), "baseline")).len(), 30);
 
+    for field in ["data.config=de-en", "data.columns=[de, en]"] {
+        fs::write(dir.path().join("tiny.yaml"), spec.clone().set(field).text()).unwrap();
+        let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);
+        assert!(ran.code == 2 && ran.err.contains("files of aligned lines have no"), "{}", ran.err);
+    }
+    fs::write(dir.path().join("tiny.yaml"), spec.text()).unwrap();
     fs::write(own.join("test_2016.en"), "one line\n").unwrap();
     let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);
     assert_eq!(ran.code, 2);
@@ -584,7 +590,7 @@ fn what_is_left_out_is_counted() {
     let two_to_one = [("ein Mann sieht ein Hund".into(), "a dog".into())];
     write(dir.path(), &(lines(&pairs(0, 160)) + &lines(&two_to_one)));
     let table = run(dir.path());
-    let left = "Training pairs left out because of one sentence's length over the other's: 1.";
+    let left = "Training pairs left out because of one sentence of too many times the tokens of the other: 1.";
     assert!(table.contains(left), "{table}");
 
     // A pair of the test is left out of training, or the corpus is refused.
@@ -646,6 +652,28 @@ fn faulty_corpora_and_specs_are_refused() {
     ] {
         let told = parsed(&spec.clone().set(field).text(), &[]).expect_err(field).to_string();
         assert!(parts.iter().all(|part| told.contains(part)), "{field}: {parts:?} in {told}");
+    }
+    let rarely = spec.clone().set("data.decoding={validate_every: 3}");
+    for (field, parts) in [
+        ("training={select: best, patience: 2}", ["training.patience", "at least 3"]),
+        ("training={average_last: 3, epochs: 4, steps: 5}", ["2 epochs within", "at most 2"]),
+        ("training={warmup_steps: 1000, epochs: 2}", ["the peak rate is never", "1000, and"]),
+        (
+            "training={schedule: inverse-sqrt, warmup_ratio: 0.001, epochs: 2}",
+            ["the warm-up has no step", "counts from its end"],
+        ),
+    ] {
+        let told = told(&rarely.clone().set(field));
+        assert!(parts.iter().all(|part| told.contains(part)), "{field}: {parts:?} in {told}");
+    }
+    let tuned = rarely.set("sweep={training.learning_rate: [0.001, 0.002]}");
+    let tuned = tuned.set("tune=[training.learning_rate]");
+    for (field, part) in [
+        ("training={select: best-loss, epochs: 4}", "a metric that is not measured after every"),
+        ("training={average_last: 2, epochs: 4}", "validation is of each epoch's own weights"),
+    ] {
+        let told = told(&tuned.clone().set(field));
+        assert!(told.contains(part), "{field}: {told}");
     }
     write(dir.path(), "{\"de\": 3, \"en\": \"x\"}\n");
     let wrong = told(&spec);

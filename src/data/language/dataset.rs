@@ -342,6 +342,14 @@ mod tests {
         let kept = format!("{BYTES}, \"duplicates\": \"keep\"");
         let data = Folder::new(&[train, test]).load(&kept, 256).unwrap();
         assert!(data.notes.iter().any(|note| note.contains("Documents")), "{:?}", data.notes);
+        // Left out of training, also where a part of it is the other split.
+        let removed = format!("{BYTES}, \"duplicates\": \"remove\"");
+        let left = Folder::new(&[train, test]).load(&removed, 256).unwrap();
+        assert_eq!(left.test.len(), data.test.len());
+        assert!(left.train.len() < data.train.len());
+        let part = format!("{removed}, \"test\": {{\"fraction\": 0.2}}");
+        let whole = Folder::new(&[train]).load(&part, 256).unwrap();
+        assert!(whole.train.len() + whole.test.len() > LONG.len());
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl TranslationData {
             return Err(Fault::new("no sentence pair is left for training")
                 .within("data.max_tokens")
                 .found(format!(
-                    "every pair has a sentence of more than {} tokens, or is left out for its lengths",
+                    "every pair has a sentence of more than {} tokens, or exceeds `data.max_length_ratio`",
                     data.max_tokens
                 ))
                 .expected("a larger value, or a larger `data.max_length_ratio`")
@@ -264,7 +264,7 @@ fn split(
     for (count, what) in [
         (empty, "an empty sentence".to_string()),
         (long, format!("a sentence of more than {most} tokens")),
-        (uneven, "one sentence's length over the other's".to_string()),
+        (uneven, "one sentence of too many times the tokens of the other".to_string()),
     ] {
         if count > 0 {
             notes.push(format!("Training pairs left out because of {what}: {count}."));

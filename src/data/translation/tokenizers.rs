@@ -85,7 +85,14 @@ impl SentenceTokenizer {
     /// The sentence of tokens; special ones are left out, but unknown words are written as `<unk>`.
     pub fn text(&self, ids: &[u32]) -> Result<String> {
         match self.kind {
-            Kind::ByteLevelBpe | Kind::Unigram => Ok(self.tokenizer.text(ids)?.trim().to_string()),
+            Kind::ByteLevelBpe => Ok(self.tokenizer.text(ids)?.trim().to_string()),
+            Kind::Unigram => {
+                let parts = ids.split(|id| *id == UNKNOWN).map(|part| self.tokenizer.text(part));
+                let parts = parts.collect::<Result<Vec<String>>>()?;
+                let unknown = format!(" {UNKNOWN_TEXT} ");
+                let text = parts.iter().map(|part| part.trim()).collect::<Vec<_>>().join(&unknown);
+                Ok(text.trim().to_string())
+            }
             Kind::Words => {
                 let word = |id: &u32| match *id {
                     UNKNOWN => Some(UNKNOWN_TEXT.to_string()),

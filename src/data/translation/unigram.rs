@@ -1,12 +1,13 @@
 //! Trains the pieces of a unigram language model (arXiv 1804.10959), as SentencePiece does, by Hugging Face's
 //! `tokenizers`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, Tokenizer};
 
+use crate::data::quiet::quietly;
 use crate::data::text::words;
 
 /// SentencePiece's mark of a word's beginning.
@@ -37,6 +38,16 @@ pub fn unigram<'t>(
     if counts.is_empty() {
         return Err("the training split has no words".into());
     }
+    let letters: BTreeSet<char> = counts.keys().flat_map(|word| word.chars()).collect();
+    if letters.len() + special.len() >= vocabulary {
+        return Err(format!(
+            "the training split has {} different characters, and each needs a token: at least {} tokens, of \
+             which data.tokenizer.vocabulary allows {vocabulary}",
+            letters.len(),
+            letters.len() + special.len() + 1,
+        )
+        .into());
+    }
     let tokens = special.iter().map(|token| AddedToken::from(token.to_string(), true));
     let trainer = UnigramTrainer::builder()
         .vocab_size(vocabulary as u32)
@@ -47,7 +58,9 @@ pub fn unigram<'t>(
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let mut model = Unigram::default();
     let counts: Vec<(String, u32)> = counts.into_iter().collect();
-    one_thread.install(|| trainer.do_train(counts, &mut model).map(drop))?;
+    // The library panics where a probability is not a number.
+    let trained = one_thread.install(|| quietly(|| trainer.do_train(counts, &mut model).map(drop)));
+    trained.ok_or("the pieces have no probabilities")??;
     let pieces: Vec<(String, f64)> = model.iter().cloned().collect();
     let pieces = in_order(pieces, special.len());
     tokenizer.with_model(Unigram::from(pieces, Some(unknown), false)?);
@@ -130,5 +143,8 @@ mod tests {
         }
         let unknown = tokenizer.encode("ж", false).unwrap();
         assert!(unknown.get_ids().contains(&1));
+        // Each letter needs a token.
+        let few = unigram(20, &SPECIAL, 1, LINES.iter().copied()).unwrap_err().to_string();
+        assert!(few.contains("different characters"), "{few}");
     }
 }

@@ -96,7 +96,7 @@ pub fn time_steps<T: Task>(
                 refused: so_far.refused - before.refused,
             };
             before = so_far;
-            // The last step of an epoch may be smaller; it is not timed.
+            // The last step of an epoch may be smaller; it is not timed. Where all steps differ, it is one of them.
             if whole.is_none_or(|whole| step.examples == whole) {
                 if warmed == amount.warmup {
                     let (examples, units, times) = (step.examples, step.units, step.times);

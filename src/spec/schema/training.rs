@@ -26,7 +26,8 @@ pub struct TrainingSpec {
     /// `plateau` multiplies the rate by this; None is 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau_factor: Option<f64>,
-    /// `plateau` waits for so many epochs that are no better; None is 10.
+    /// `plateau` waits for so many validations that are no better; None is 10. A validation that does not
+    /// measure what is compared does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau_patience: Option<usize>,
     /// The rate does not fall below this share of the peak.
@@ -99,7 +100,7 @@ pub enum ScheduleKind {
     Constant,
     /// Falls with the inverse square root of the step.
     InverseSqrt,
-    /// Falls when validation becomes no better.
+    /// Falls when validation is no better for a while.
     Plateau,
 }
 
@@ -115,7 +116,7 @@ impl TrainingSpec {
         self.plateau_factor.unwrap_or(0.1)
     }
 
-    /// For how many epochs that are no better `plateau` waits.
+    /// For how many validations that are no better `plateau` waits.
     pub fn plateau_patience(&self) -> usize {
         self.plateau_patience.unwrap_or(10)
     }

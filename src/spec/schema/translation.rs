@@ -85,7 +85,8 @@ pub struct TranslationTokenizer {
     /// A word must occur so often to be a token; None is 2. The others are unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_count: Option<usize>,
-    /// References that translations are compared with stay as they are. Left out at its default.
+    /// References that translations are compared with stay as they are, but for word BLEU. Left out at its
+    /// default.
     #[serde(default, skip_serializing_if = "Normalisation::is_none")]
     pub normalisation: Normalisation,
 }

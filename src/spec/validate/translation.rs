@@ -4,7 +4,7 @@ use super::check::Check;
 use super::text::columns;
 use crate::spec::error::SpecError;
 use crate::spec::schema::{
-    EncoderDecoderSpec, KeepHyphens, StartHead, StartSpec, TranslationDataSpec,
+    EncoderDecoderSpec, KeepHyphens, RunSpec, Select, StartHead, TranslationDataSpec,
     TranslationTokenizerKind,
 };
 
@@ -12,7 +12,7 @@ use crate::spec::schema::{
 pub fn translation(
     data: &TranslationDataSpec,
     model: &EncoderDecoderSpec,
-    start: Option<&StartSpec>,
+    run: &RunSpec,
     check: &Check,
 ) -> Result<(), SpecError> {
     let read = [
@@ -22,6 +22,7 @@ pub fn translation(
     columns(&data.columns, &read, check)?;
     let other = "another column than data.source_column";
     check.that("data.target_column", data.target_column != data.source_column, other)?;
+    let start = run.start.as_ref();
     if start.is_some_and(|start| start.head == StartHead::New) {
         return Err(SpecError::new("a translation model has no head that is trained anew")
             .found("`start.head: new`")
@@ -43,7 +44,15 @@ pub fn translation(
     let ratio = (0.0..=100.0).contains(&own.length_ratio);
     check.that("data.decoding.length_ratio", ratio, "a number from 0 to 100")?;
     check.between("data.decoding.extra_tokens", own.extra_tokens, 1, 1 << 16)?;
-    check.between("data.decoding.validate_every", own.validate_every, 1, 1_000_000)
+    check.between("data.decoding.validate_every", own.validate_every, 1, 1_000_000)?;
+    // Else training would end before a second translation of validation.
+    let compared = run.training.patience.filter(|_| run.training.select == Select::Best);
+    let waits = compared.is_none_or(|patience| patience >= own.validate_every);
+    let expected = format!(
+        "at least {}, as `data.decoding.validate_every`: other epochs have no metric",
+        own.validate_every
+    );
+    check.that("training.patience", waits, expected)
 }
 
 fn tokenizer(
@@ -70,7 +79,7 @@ fn tokenizer(
             check.between("data.tokenizer.minimum_count", count, 1, 1_000_000_000)
         }
         TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram => {
-            let none = "none: pieces have no least count";
+            let none = "none: subword tokenizers have no minimum count";
             check.that("data.tokenizer.minimum_count", own.minimum_count.is_none(), none)?;
             let none = "`none`: only `train: words` has words";
             check.that(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::language::Window;
 use crate::error::Result;
-use crate::results::{Assessment, Better, Metric, Provenance, ReferenceScore, RunFolder, Scores};
+use crate::results::{Assessment, Better, Metric, Provenance, RunFolder, Scores, TrivialBaseline};
 use crate::tasks::perplexity::{PERPLEXITY, perplexity};
 
 /// The field of `provenance.json` with the SHA-256 of the test split's tokens.
@@ -104,7 +104,7 @@ pub fn assess(run: &RunFolder) -> Result<Assessment> {
     Ok(Assessment {
         examples: outcomes.len(),
         scores: scores(&outcomes),
-        references: vec![trivial(&outcomes)],
+        trivial_baselines: vec![trivial(&outcomes)],
         // What a model predicts for each token is not stored.
         is_constant: false,
         examples_hash: examples_hash(&outcomes, &tokens),
@@ -125,14 +125,14 @@ fn examples_hash(outcomes: &[Outcome], tokens: &str) -> u64 {
 /// split's tokens. No other one has a smaller loss on the whole split, not even the training split's; on
 /// random windows of it, about none. The standard error of its
 /// loss is that of a ratio of sums over windows.
-fn trivial(outcomes: &[Outcome]) -> ReferenceScore {
+fn trivial(outcomes: &[Outcome]) -> TrivialBaseline {
     let tokens: f64 = outcomes.iter().map(|o| o.tokens as f64).sum();
     let value = outcomes.iter().map(|o| o.unigram).sum::<f64>() / tokens;
     let squares = outcomes.iter().map(|o| (o.unigram - value * o.tokens as f64).powi(2));
     let n = outcomes.len() as f64;
     let error = squares.sum::<f64>().sqrt() / tokens * (n / (n - 1.0).max(1.0)).sqrt();
     let answer = "the frequencies of the test split's tokens";
-    ReferenceScore::constant(answer, value, error, outcomes.len())
+    TrivialBaseline::constant(answer, value, error, outcomes.len())
 }
 
 #[cfg(test)]

@@ -99,6 +99,10 @@ impl Definition for SentencePairs {
         section(spec).max_tokens
     }
 
+    fn validates_metric_always(&self, spec: &RunSpec) -> bool {
+        section(spec).decoding.validate_every == 1
+    }
+
     fn batch_text(&self, spec: &RunSpec) -> String {
         let tokens = self.tokens(spec);
         match section(spec).batch_tokens {

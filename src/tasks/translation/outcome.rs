@@ -8,8 +8,8 @@ use super::data::section;
 use super::scoring::{BleuCounts, ChrfScheme, Scheme, TerCounts, TerScheme, Tokenization};
 use crate::error::Result;
 use crate::results::{
-    Assessment, Better, ExampleStatistics, Metric, ReferenceScore, RunFolder, Sample, Samples,
-    Scores, SpecRecord, evenly_spaced,
+    Assessment, Better, ExampleStatistics, Metric, RunFolder, Sample, Samples, Scores, SpecRecord,
+    TrivialBaseline, evenly_spaced,
 };
 use crate::spec::RunSpec;
 use crate::tasks::perplexity::{PERPLEXITY, perplexity};
@@ -66,7 +66,7 @@ pub struct WithoutModel {
 }
 
 /// What a translation is compared with.
-pub struct Target<'a> {
+pub struct Reference<'a> {
     pub sentence: usize,
     pub source: &'a str,
     pub reference: &'a str,
@@ -76,7 +76,7 @@ pub struct Target<'a> {
     pub loss: f64,
 }
 
-impl Target<'_> {
+impl Reference<'_> {
     /// The outcome with the model's translation.
     pub fn outcome(
         &self,
@@ -84,7 +84,7 @@ impl Target<'_> {
         without_model: WithoutModel,
         schemes: &Schemes,
     ) -> Outcome {
-        let Target { sentence, source, reference, tokens, loss, .. } = *self;
+        let Reference { sentence, source, reference, tokens, loss, .. } = *self;
         // Of a model's translation, words have spaces between them already.
         let of = |hypothesis: &String| self.counts(hypothesis, hypothesis, schemes);
         let Counts { bleu, word_bleu, ter } = hypothesis.as_ref().map(of).unwrap_or_default();
@@ -194,14 +194,14 @@ fn corpus_scores<'o>(
 
 /// What is reached without a model, as far as the evidence has it. A model that is no better than
 /// copying the source has learned nothing.
-fn references(outcomes: &[Outcome], schemes: &Schemes) -> Vec<ReferenceScore> {
+fn trivial_baselines(outcomes: &[Outcome], schemes: &Schemes) -> Vec<TrivialBaseline> {
     let of = |answer: &'static str, translated: Option<Vec<(&str, Counts)>>, is_least: bool| {
         let translated = translated.filter(|own| !own.is_empty())?;
         let scores = corpus_scores(outcomes, translated.iter().copied(), schemes);
         let metrics = scores.map(Some).into_iter().chain([None]).collect();
         let counts = translated.iter().map(|(_, counts)| counts.bleu);
         let error = is_least.then(|| statistics(counts).standard_error());
-        Some(ReferenceScore {
+        Some(TrivialBaseline {
             answer,
             metrics,
             examples: outcomes.len(),
@@ -235,7 +235,7 @@ pub fn assess(run: &RunFolder) -> Result<Assessment> {
     Ok(Assessment {
         examples: outcomes.len(),
         scores: scores(&outcomes, &schemes),
-        references: references(&outcomes, &schemes),
+        trivial_baselines: trivial_baselines(&outcomes, &schemes),
         is_constant: outcomes.len() > 1 && hypotheses.all(|other| Some(other) == first),
         examples_hash: examples_hash(&outcomes),
         correct: None,
@@ -291,28 +291,34 @@ mod tests {
     fn outcomes() -> Vec<Outcome> {
         let outcome = |(sentence, texts): (usize, [&str; 4])| {
             let [source, reference, hypothesis, replaced] = texts;
-            let target =
-                Target { sentence, source, reference, in_words: reference, tokens: 5, loss: 4.0 };
-            let counts = |text: &str| target.counts(text, text, &SCHEMES);
+            let own = Reference {
+                sentence,
+                source,
+                reference,
+                in_words: reference,
+                tokens: 5,
+                loss: 4.0,
+            };
+            let counts = |text: &str| own.counts(text, text, &SCHEMES);
             let text = replaced.to_string();
             let dictionary = Some(Replaced { counts: counts(&text), text });
             let without_model = WithoutModel { copy: Some(counts(source)), dictionary };
-            target.outcome(Some(hypothesis.into()), without_model, &SCHEMES)
+            own.outcome(Some(hypothesis.into()), without_model, &SCHEMES)
         };
         SENTENCES.into_iter().enumerate().map(outcome).collect()
     }
 
     #[test]
-    fn references_are_scored_as_translations() {
+    fn trivial_baselines_are_scored_as_translations() {
         let outcomes = outcomes();
-        let found = references(&outcomes, &SCHEMES);
+        let found = trivial_baselines(&outcomes, &SCHEMES);
         assert_eq!(found.len(), 2);
-        for (reference, text) in found.iter().zip([0, 3]) {
+        for (baseline, text) in found.iter().zip([0, 3]) {
             // The same texts as translations of a model.
             let of_model: Vec<Outcome> = (outcomes.iter().zip(SENTENCES))
                 .map(|(o, texts)| {
                     let own = texts[text];
-                    let target = Target {
+                    let reference = Reference {
                         sentence: 0,
                         source: "",
                         reference: &o.reference,
@@ -320,13 +326,13 @@ mod tests {
                         tokens: 5,
                         loss: 4.0,
                     };
-                    target.outcome(Some(own.into()), WithoutModel::default(), &SCHEMES)
+                    reference.outcome(Some(own.into()), WithoutModel::default(), &SCHEMES)
                 })
                 .collect();
             let want = scores(&of_model, &SCHEMES).metrics;
-            let own: Vec<f64> = reference.metrics.iter().filter_map(|value| *value).collect();
-            assert_eq!((own.as_slice(), reference.metrics.len()), (&want[..4], 5));
-            assert!(reference.value() > 0.0);
+            let own: Vec<f64> = baseline.metrics.iter().filter_map(|value| *value).collect();
+            assert_eq!((own.as_slice(), baseline.metrics.len()), (&want[..4], 5));
+            assert!(baseline.value() > 0.0);
         }
         // A model must beat copying.
         assert!(found[0].error.unwrap() > 0.0 && found[1].error.is_none());
@@ -334,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_of_earlier_versions_has_no_references() {
+    fn evidence_of_earlier_versions_has_no_trivial_baselines() {
         let mut outcome = outcomes().remove(0);
         let line = serde_json::to_string(&outcome).unwrap();
         assert_eq!(serde_json::from_str::<Outcome>(&line).unwrap(), outcome);
@@ -344,7 +350,7 @@ mod tests {
         assert!(line.ends_with(end) && !line.contains("copy"), "{line}");
         let old: Outcome = serde_json::from_str(&line).unwrap();
         assert_eq!(old, outcome);
-        assert!(references(&[old], &SCHEMES).is_empty());
+        assert!(trivial_baselines(&[old], &SCHEMES).is_empty());
     }
 
     /// BLEU of all sentences is not the mean of theirs, and the statistics know it.

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::batches::{PairBatch, PairBatches};
 use super::data::{Data, section};
 use super::decoding::{Decoding, translate};
-use super::outcome::{METRICS, Outcome, Replaced, Schemes, Target, WithoutModel, scores};
+use super::outcome::{METRICS, Outcome, Reference, Replaced, Schemes, WithoutModel, scores};
 use crate::data::translation::{PairTokenizers, TranslationData};
 use crate::models::encoder_decoder::EncoderDecoder;
 use crate::nn::{Mode, StepKey, Variable, ops};
@@ -125,7 +125,7 @@ impl<'a> Task for Translation<'a> {
                 let (_, tokens) = pairs.lengths(*pair);
                 let own = &losses[next..next + tokens];
                 next += tokens;
-                let target = Target {
+                let reference = Reference {
                     sentence: *pair,
                     source: &pairs.texts.source[*pair],
                     reference: &pairs.texts.target[*pair],
@@ -137,10 +137,10 @@ impl<'a> Task for Translation<'a> {
                 let ids = translations.as_mut().and_then(Iterator::next);
                 let hypothesis = ids.map(|ids| self.text(&ids)).transpose()?;
                 let without_model = match (split, &hypothesis) {
-                    (Split::Test, Some(_)) => self.without_model(&target)?,
+                    (Split::Test, Some(_)) => self.without_model(&reference)?,
                     _ => WithoutModel::default(),
                 };
-                outcomes[*pair] = Some(target.outcome(hypothesis, without_model, &self.schemes));
+                outcomes[*pair] = Some(reference.outcome(hypothesis, without_model, &self.schemes));
             }
         }
         Ok(outcomes.into_iter().flatten().collect())
@@ -161,7 +161,7 @@ impl Translation<'_> {
     }
 
     /// What is translated without a model, for the same sentence. Random data have no words.
-    fn without_model(&self, target: &Target) -> Result<WithoutModel> {
+    fn without_model(&self, target: &Reference) -> Result<WithoutModel> {
         let Some(own) = self.tokenizers else { return Ok(WithoutModel::default()) };
         let in_words = |text: &str| own.target.in_words(text).map_err(candle_core::Error::wrap);
         let copy = target.counts(target.source, &in_words(target.source)?, &self.schemes);

@@ -2,14 +2,14 @@
 
 use super::summary::Summary;
 use super::table::{Align, Cell, Table, count};
-use crate::results::ReferenceScore;
+use crate::results::TrivialBaseline;
 
 impl Summary {
     /// One row for each kind of answers. None where all of them are constant: the notes name a constant
     /// answer where an arm is no better.
-    pub fn references_table(&self) -> Option<Table> {
-        let references = self.references();
-        if references.iter().all(|reference| reference.is_constant) {
+    pub fn trivial_baselines_table(&self) -> Option<Table> {
+        let baselines = self.trivial_baselines();
+        if baselines.iter().all(|baseline| baseline.is_constant) {
             return None;
         }
         let metrics = || std::iter::once(self.metric()).chain(self.other_metrics());
@@ -19,21 +19,21 @@ impl Summary {
             table = table.column(format!("test_{}", metric.name), title, Align::Right);
         }
         let mut table = table.column("examples", "examples", Align::Right);
-        for reference in references {
-            let mut cells = vec![Cell::text(reference.answer)];
+        for baseline in baselines {
+            let mut cells = vec![Cell::text(baseline.answer)];
             cells.extend(metrics().enumerate().map(|(i, metric)| {
-                let value = reference.metrics.get(i).copied().flatten();
+                let value = baseline.metrics.get(i).copied().flatten();
                 let text = |value| metric.number(value).replace('-', "−");
                 value.map_or_else(Cell::none, |value| Cell::number(value, text(value)))
             }));
-            cells.push(Cell::number(reference.examples, count(reference.examples as u64)));
+            cells.push(Cell::number(baseline.examples, count(baseline.examples as u64)));
             table.row(cells);
         }
         Some(table)
     }
 
     /// What the rows are, as Markdown.
-    pub fn references_notes(&self) -> Vec<String> {
+    pub fn trivial_baselines_notes(&self) -> Vec<String> {
         vec![
             "Answers that need no trained model, on the test examples and by the metrics of the arms. \
              They are the same for every seed."
@@ -42,11 +42,11 @@ impl Summary {
     }
 
     /// Those of all runs. Runs on the same examples have the same ones.
-    fn references(&self) -> Vec<&ReferenceScore> {
-        let mut distinct: Vec<&ReferenceScore> = Vec::new();
-        for reference in self.runs().flat_map(|run| &run.assessment.references) {
-            if !distinct.contains(&reference) {
-                distinct.push(reference);
+    fn trivial_baselines(&self) -> Vec<&TrivialBaseline> {
+        let mut distinct: Vec<&TrivialBaseline> = Vec::new();
+        for baseline in self.runs().flat_map(|run| &run.assessment.trivial_baselines) {
+            if !distinct.contains(&baseline) {
+                distinct.push(baseline);
             }
         }
         distinct
