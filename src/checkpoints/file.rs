@@ -33,6 +33,21 @@ pub struct TensorFile {
 }
 
 impl TensorFile {
+    /// Refuses the names of a model that `torch.compile` wraps.
+    pub fn expect_uncompiled(&self) -> Result<()> {
+        match self.tensors.keys().find(|name| name.starts_with("_orig_mod.")) {
+            None => Ok(()),
+            Some(name) => {
+                let wrapped = "the names are those of a model that torch.compile wraps";
+                Err(Fault::of_file(&self.path, wrapped)
+                    .tensor(name)
+                    .expected("names without `_orig_mod.`")
+                    .help("save the state_dict of the model that was compiled, or take the prefix away")
+                    .into())
+            }
+        }
+    }
+
     /// Errors if the file has a tensor of another type, unless `skips` returns true for its name.
     pub fn only_floats(&self, skips: impl Fn(&str) -> bool) -> Result<()> {
         match self.others.iter().find(|(name, _)| !skips(name)) {

@@ -57,13 +57,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
             .expected("an architecture with classes")
             .into());
     }
-    if let Some(name) = file.tensors.keys().find(|name| name.starts_with("_orig_mod.")) {
-        return Err(fault("the names are those of a model that torch.compile wraps")
-            .tensor(name)
-            .expected("names without `_orig_mod.`")
-            .help("save the state_dict of the model that was compiled, or take the prefix away")
-            .into());
-    }
+    file.expect_uncompiled()?;
     let path = file.path.with_file_name(CONFIG);
     let base = read_config(&path)?;
     let config = base.gpt2(&path)?;

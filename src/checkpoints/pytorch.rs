@@ -78,13 +78,7 @@ impl State {
             .expected("an architecture with classes")
             .into());
         }
-        if let Some(name) = file.tensors.keys().find(|name| name.starts_with("_orig_mod.")) {
-            return Err(fault("the names are those of a model that torch.compile wraps")
-                .tensor(name)
-                .expected("names without `_orig_mod.`")
-                .help("save the state_dict of the model that was compiled, or take the prefix away")
-                .into());
-        }
+        file.expect_uncompiled()?;
         let mut tensors = BTreeMap::new();
         for (name, tensor) in &file.tensors {
             if tensors.insert(bare(name).to_string(), tensor.clone()).is_some() {

@@ -40,7 +40,7 @@ impl Layout {
 
     /// The layout that a run of `spec` reads.
     pub fn of_spec(repository: &Repository, spec: &FilesSpec) -> Result<Layout> {
-        if let Some(aligned) = Layout::of_aligned_lines(repository, spec) {
+        if let Some(aligned) = Layout::of_aligned_lines(repository, spec)? {
             aligned.expect_no_options(spec)?;
             return Ok(aligned);
         }
@@ -48,22 +48,21 @@ impl Layout {
     }
 
     /// The pairs of files of aligned lines. None if there are none, or if there are tables.
-    fn of_aligned_lines(repository: &Repository, spec: &FilesSpec) -> Option<Layout> {
-        let languages = spec.languages?.map(str::to_string);
-        let ignores = |path: &str| spec.ignore.iter().any(|pattern| is_ignored(path, pattern));
-        let all = repository.files().iter().map(String::as_str);
-        let (ignored, files): (Vec<&str>, Vec<&str>) = all.partition(|path| ignores(path));
+    fn of_aligned_lines(repository: &Repository, spec: &FilesSpec) -> Result<Option<Layout>> {
+        let Some(languages) = spec.languages else { return Ok(None) };
+        let languages = languages.map(str::to_string);
+        let (ignored, files) = without_ignored(repository, spec.ignore)?;
         let (splits, rest) = aligned_lines::pairs(&files, &languages);
         // Texts and pictures are notes.
         let is_table = |path: &&str| {
             !matches!(Format::of(path), None | Some(Format::PlainText | Format::ImageFolder))
         };
         if splits.is_empty() || rest.iter().any(is_table) {
-            return None;
+            return Ok(None);
         }
         let mut found = Found { splits, by: "pairs of files of aligned lines", ..Found::default() };
         found.leave_out(rest.into_iter().filter(|path| holds(path) != Holds::Nothing), false);
-        Some(Layout {
+        Ok(Some(Layout {
             name: repository.name().to_string(),
             config: None,
             card: Card::default(),
@@ -71,7 +70,7 @@ impl Layout {
             ignored: ignored.into_iter().map(str::to_string).collect(),
             columns: Vec::new(),
             aligned: Some(languages),
-        })
+        }))
     }
 
     /// Errors if the spec has fields that files of aligned lines do not know.
@@ -105,18 +104,7 @@ impl Layout {
     ) -> Result<Layout> {
         let card = Card::of(repository)?;
         let name = repository.name().to_string();
-        let all = repository.files().iter().map(String::as_str);
-        for pattern in ignore {
-            if !all.clone().any(|path| is_ignored(path, pattern)) {
-                return Err(Fault::new("no file matches a pattern of data.ignore")
-                    .source(name)
-                    .found(pattern)
-                    .expected("a path in the dataset, a folder's, or a pattern like `**/*.tif`")
-                    .into());
-            }
-        }
-        let ignores = |path: &str| ignore.iter().any(|pattern| is_ignored(path, pattern));
-        let (ignored, files): (Vec<&str>, Vec<&str>) = all.partition(|path| ignores(path));
+        let (ignored, files) = without_ignored(repository, ignore)?;
         let there: HashSet<&str> = files.iter().copied().collect();
         let files: Vec<&str> = files
             .into_iter()
@@ -357,6 +345,25 @@ fn split_first(path: &str) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// The files that match a pattern of `ignore`, and the others. Errors if a pattern matches no file.
+fn without_ignored<'r>(
+    repository: &'r Repository,
+    ignore: &[String],
+) -> Result<(Vec<&'r str>, Vec<&'r str>)> {
+    let all = repository.files().iter().map(String::as_str);
+    for pattern in ignore {
+        if !all.clone().any(|path| is_ignored(path, pattern)) {
+            return Err(Fault::new("no file matches a pattern of data.ignore")
+                .source(repository.name())
+                .found(pattern)
+                .expected("a path in the dataset, a folder's, or a pattern like `**/*.tif`")
+                .into());
+        }
+    }
+    let ignores = |path: &str| ignore.iter().any(|pattern| is_ignored(path, pattern));
+    Ok(all.partition(|path| ignores(path)))
 }
 
 /// Whether a pattern of `data.ignore` matches the path or a folder above it.

@@ -137,9 +137,7 @@ impl<E> Loaded<E> {
         let own = self.others.iter().find(|split| split.role == role);
         (own.unwrap_or(&self.train), self.rows[role as usize].as_deref())
     }
-}
 
-impl<E> Loaded<E> {
     /// Leaves out of training and validation what a later split has. Errors if nothing is left.
     fn remove_duplicates(&mut self, example: [&str; 2]) -> Result<()> {
         let of = |role| {

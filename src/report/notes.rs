@@ -441,7 +441,7 @@ fn schedule(t: &TrainingSpec) -> String {
             format!("inverse square root of the step, at least {least} of the peak")
         }
         ScheduleKind::Plateau => {
-            let epochs = match t.plateau_patience() {
+            let validations = match t.plateau_patience() {
                 1 => "1 validation".to_string(),
                 n => format!("{n} validations"),
             };
@@ -450,7 +450,7 @@ fn schedule(t: &TrainingSpec) -> String {
                 Select::Last | Select::BestLoss => "loss",
             };
             format!(
-                "rate × {} when the validation {compared} is no better for more than {epochs}, at least \
+                "rate × {} when the validation {compared} is no better for more than {validations}, at least \
                  {least} of the peak",
                 t.plateau_factor()
             )

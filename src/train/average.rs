@@ -6,37 +6,28 @@ use candle_core::{Result, Tensor};
 
 use crate::nn::ParameterStore;
 
-/// Weights that are summed for their mean. Checkpoints contain them.
-#[derive(Clone, Debug, Default)]
-pub struct Average {
-    /// The sum of each parameter, on the processor.
-    pub sum: BTreeMap<String, Tensor>,
-    /// How many were added.
-    pub count: usize,
+/// The sum of each parameter, on the processor. Checkpoints contain it, and how many were added.
+pub type Sum = BTreeMap<String, Tensor>;
+
+/// Adds the current weights.
+pub fn add(sum: &mut Sum, store: &ParameterStore) -> Result<()> {
+    let mut own = store.snapshot()?;
+    for (name, weights) in &mut own {
+        if let Some(before) = sum.get(name) {
+            *weights = (before + &*weights)?;
+        }
+    }
+    *sum = own;
+    Ok(())
 }
 
-impl Average {
-    /// Adds the current weights.
-    pub fn add(&mut self, store: &ParameterStore) -> Result<()> {
-        let mut sum = store.snapshot()?;
-        for (name, weights) in &mut sum {
-            if let Some(before) = self.sum.get(name) {
-                *weights = (before + &*weights)?;
-            }
+/// The mean of `count` weights. Frozen parameters stay as they are to the bit.
+pub fn mean(sum: &Sum, count: usize, store: &ParameterStore) -> Result<BTreeMap<String, Tensor>> {
+    let mut mean = store.snapshot()?;
+    for p in store.trained() {
+        if let Some(sum) = sum.get(&p.name) {
+            mean.insert(p.name.clone(), (sum / count as f64)?);
         }
-        self.sum = sum;
-        self.count += 1;
-        Ok(())
     }
-
-    /// The mean. Frozen parameters stay as they are to the bit.
-    pub fn mean(&self, store: &ParameterStore) -> Result<BTreeMap<String, Tensor>> {
-        let mut mean = store.snapshot()?;
-        for p in store.trained() {
-            if let Some(sum) = self.sum.get(&p.name) {
-                mean.insert(p.name.clone(), (sum / self.count as f64)?);
-            }
-        }
-        Ok(mean)
-    }
+    Ok(mean)
 }

@@ -1,7 +1,8 @@
 //! Everything a run needs to resume, as one safetensors file.
 //!
-//! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>`, once there is a best epoch `best.<name>`, and
-//! once an epoch is averaged `sum.<name>`. The header's metadata has the counters as JSON under `state` and a digest of
+//! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>`, once there is a best epoch
+//! `best.<name>`, and once an epoch is averaged `sum.<name>`. The header's metadata has the counters
+//! as JSON under `state` and a digest of
 //! everything under `sha256`. No generator state is stored: random streams are addressed by name.
 
 use std::collections::{BTreeMap, HashMap};

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::adamw::{AdamW, Scalar};
 use super::audit::audit;
-use super::average::Average;
+use super::average::{Sum, add, mean};
 use super::checkpoint::{Checkpoint, EpochProgress, Journals, Load, State};
 use super::error::TrainError;
 use super::evaluate::{Detail, evaluate_unless};
@@ -56,7 +56,8 @@ pub struct Trainer<'a, T: Task> {
     schedule: Schedule,
     state: State,
     best: BTreeMap<String, Tensor>,
-    average: Average,
+    /// The sum of the weights that are averaged.
+    sum: Sum,
     /// How many steps may be pending before their results are waited for.
     most_pending: usize,
 }
@@ -113,7 +114,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             schedule,
             state,
             best: BTreeMap::new(),
-            average: Average::default(),
+            sum: Sum::new(),
             most_pending: PendingSteps::most(device.is_cpu()),
         })
     }
@@ -245,8 +246,8 @@ impl<'a, T: Task> Trainer<'a, T> {
     fn add_to_mean(&mut self) -> Result<(), TrainError> {
         let last = self.spec.average_last.unwrap_or(0);
         if self.state.epoch + last > self.length.epochs {
-            self.average.add(&self.store)?;
-            self.state.averaged = self.average.count;
+            add(&mut self.sum, &self.store)?;
+            self.state.averaged += 1;
         }
         Ok(())
     }
@@ -428,8 +429,8 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// Loads the selected weights for the test: those of the last epoch, the mean of those of the last
     /// ones, or those of the best epoch on validation. Returns the last or the best epoch.
     pub fn select(&mut self) -> Result<usize, TrainError> {
-        if self.average.count > 0 {
-            self.store.load(&self.average.mean(&self.store)?)?;
+        if self.state.averaged > 0 {
+            self.store.load(&mean(&self.sum, self.state.averaged, &self.store)?)?;
         }
         match self.state.best {
             Some((epoch, _)) if self.spec.select.is_by_validation() => {
@@ -454,7 +455,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             adam_m: moments(false)?,
             adam_v: moments(true)?,
             best: self.best.clone(),
-            sum: self.average.sum.clone(),
+            sum: self.sum.clone(),
         };
         Ok(checkpoint.to_bytes()?)
     }
@@ -490,7 +491,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         self.optimizer.resume(&self.store, checkpoint.state.step, moments)?;
         self.best = checkpoint.best;
-        self.average = Average { sum: checkpoint.sum, count: checkpoint.state.averaged };
+        self.sum = checkpoint.sum;
         self.state = checkpoint.state;
         Ok(())
     }

@@ -421,6 +421,10 @@ fn files_of_aligned_lines_are_the_splits_of_their_names() {
         let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);
         assert!(ran.code == 2 && ran.err.contains("files of aligned lines have no"), "{}", ran.err);
     }
+    let ignoring = spec.clone().set("data.ignore=[nothing.*]");
+    fs::write(dir.path().join("tiny.yaml"), ignoring.text()).unwrap();
+    let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);
+    assert!(ran.code == 2 && ran.err.contains("no file matches a pattern"), "{}", ran.err);
     fs::write(dir.path().join("tiny.yaml"), spec.text()).unwrap();
     fs::write(own.join("test_2016.en"), "one line\n").unwrap();
     let ran = vlora(dir.path(), &["plan", "tiny.yaml"]);

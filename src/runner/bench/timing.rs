@@ -72,7 +72,7 @@ pub struct Sample {
     pub queued: Counters,
 }
 
-/// Trains until `amount.steps` steps of `whole` examples have been timed, or of any number if `whole` is None.
+/// Trains until `amount.steps` steps of `whole` examples have been timed, or of any number if it is None.
 pub fn time_steps<T: Task>(
     trainer: &mut Trainer<T>,
     whole: Option<usize>,
@@ -96,7 +96,8 @@ pub fn time_steps<T: Task>(
                 refused: so_far.refused - before.refused,
             };
             before = so_far;
-            // The last step of an epoch may be smaller; it is not timed. Where all steps differ, it is one of them.
+            // The last step of an epoch may be smaller; it is not timed. Where all steps differ, it is one
+            // of them.
             if whole.is_none_or(|whole| step.examples == whole) {
                 if warmed == amount.warmup {
                     let (examples, units, times) = (step.examples, step.units, step.times);
@@ -117,7 +118,8 @@ pub fn time_steps<T: Task>(
     Ok(samples)
 }
 
-/// Times of the kernels and products of one step of `whole` examples, or of any step if it is None, and of the batches made meanwhile.
+/// Times of the kernels and products of one step of `whole` examples, or of any step if it is None, and
+/// of the batches made meanwhile.
 pub fn time_each_kernel<T: Task>(
     trainer: &mut Trainer<T>,
     whole: Option<usize>,

@@ -20,7 +20,8 @@ pub struct TrainingSpec {
     pub accumulation: usize,
     /// Peak learning rate, reached after warm-up.
     pub learning_rate: f64,
-    /// How the rate goes on after warm-up. This and the next four are left out at their defaults.
+    /// How the rate goes on after warm-up. It is left out at its default, as are the two fields below,
+    /// `warmup_steps` and `average_last`.
     #[serde(skip_serializing_if = "ScheduleKind::is_cosine")]
     pub schedule: ScheduleKind,
     /// `plateau` multiplies the rate by this; None is 0.1.
