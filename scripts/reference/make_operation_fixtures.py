@@ -92,7 +92,7 @@ def embeddings(tensors, cases):
 
 def activations(tensors, cases):
     by_tanh = partial(F.gelu, approximate="tanh")
-    functions = {"gelu": F.gelu, "tanh": torch.tanh, "relu": F.relu, "gelu-tanh": by_tanh}
+    functions = {"gelu": F.gelu, "tanh": torch.tanh, "relu": F.relu, "silu": F.silu, "gelu-tanh": by_tanh}
     for name, f in functions.items():
         x = torch.cat([torch.linspace(-12, 12, 97), torch.randn(36)]).requires_grad_()
         case(f(x), tensors, name, x=x)

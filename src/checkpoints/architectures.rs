@@ -7,15 +7,14 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::base::{
-    ACTIVATIONS, Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig,
-    EncoderDecoderKind, Gpt2Config, StackConfig, VitConfig,
-};
+use super::activation::{activation, activation_name, activation_or};
+use super::base::{BaseModel, BertConfig, BertKind, Gpt2Config, StackConfig, T5Config, VitConfig};
+use super::config_fields::{HARMLESS, LAYERS, ROWS, WIDTHS, heads};
 use super::fields::Fields;
 use super::unsupported::{UNKNOWN_FIELD, Unsupported};
-use super::{pytorch_config, timm_config};
+use super::{marian_config, pytorch_config, timm_config};
 use crate::error::{Fault, Result};
-use crate::spec::nearest;
+use crate::spec::{MlpActivation, nearest};
 
 type Read = fn(&Fields) -> Result<BaseModel>;
 
@@ -30,19 +29,15 @@ const KINDS: [(&str, &str, Read); 12] = [
     ("distilbert", "DistilBert", distilbert),
     ("gpt2", "GPT2", gpt2),
     ("torch.nn.Transformer", "torch.nn.", |f| pytorch_config::read(f).map(BaseModel::Pytorch)),
-    ("marian", "Marian", marian),
+    ("marian", "Marian", |f| marian_config::read(f).map(BaseModel::Marian)),
     ("t5", "T5", t5),
     ("mt5", "MT5", t5),
 ];
 
-const SUPPORTED: &str = "vit, bert, distilbert, gpt2 or torch.nn.Transformer, which can be trained; roberta, \
-                         xlm-roberta, camembert or electra, which `vlora spectrum` reads; marian, t5 or mt5, \
+const SUPPORTED: &str = "vit, bert, distilbert, gpt2, marian or torch.nn.Transformer, which can be trained; \
+                         roberta, xlm-roberta, camembert or electra, which `vlora spectrum` reads; t5 or mt5, \
                          which are recognised";
 
-// Ranges far beyond any real model. A damaged number is reported before memory is allocated for it.
-const LAYERS: RangeInclusive<usize> = 1..=4096;
-const WIDTHS: RangeInclusive<usize> = 1..=1 << 20;
-const ROWS: RangeInclusive<usize> = 1..=1 << 24;
 const PIXELS: RangeInclusive<usize> = 1..=1 << 16;
 
 /// Reads the model that the fields describe.
@@ -85,33 +80,6 @@ fn no_architecture(fields: &Fields) -> Fault {
     let fault = fields.fault("model_type", "the file does not say the model's architecture");
     let fault = fault.found(found).expected(SUPPORTED);
     help.into_iter().fold(fault, Fault::help)
-}
-
-fn activation(fields: &Fields, name: &str) -> Result<Activation> {
-    activation_or(fields, name, "gelu")
-}
-
-fn activation_or(fields: &Fields, name: &str, default: &str) -> Result<Activation> {
-    let text = fields.text_or(name, default)?;
-    let known = ACTIVATIONS.iter().find(|(known, _)| *known == text);
-    known.map(|(_, activation)| *activation).ok_or_else(|| {
-        let names = ACTIVATIONS.map(|(name, _)| name).join(", ");
-        let fault = fields.fault(name, "the activation is not known");
-        fault.found(format!("`{text}`")).expected(format!("one of {names}")).into()
-    })
-}
-
-/// Reads the number of heads, which must divide the width.
-fn heads(fields: &Fields, name: &str, width: (&str, usize)) -> Result<usize> {
-    let heads = fields.whole(name, WIDTHS)?;
-    if width.1.is_multiple_of(heads) {
-        return Ok(heads);
-    }
-    Err(fields
-        .fault(name, "the model is not supported")
-        .found(heads)
-        .expected(format!("a divisor of {}, {}", width.0, width.1))
-        .into())
 }
 
 fn vit(fields: &Fields) -> Result<BaseModel> {
@@ -200,98 +168,13 @@ const VIT: [&str; 15] = [
     "qkv_bias",
 ];
 
-/// Fields that do not change what a ViT's classifier computes. They are about other heads, training
-/// (the spec sets dropout and initialisation), output formats of transformers, text generation, and
-/// the file's origin.
-const HARMLESS: [&str; 79] = [
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "_commit_hash",
-    "_name_or_path",
-    "add_cross_attention",
-    "architectures",
-    "attention_probs_dropout_prob",
-    "attn_implementation",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "cross_attention_hidden_size",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dtype",
-    "early_stopping",
-    "encoder_no_repeat_ngram_size",
-    "encoder_stride",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout_prob",
-    "initializer_range",
-    "is_decoder",
-    "is_encoder_decoder",
-    "length_penalty",
-    "license",
-    "max_length",
-    "min_length",
-    "model_name",
-    "name_or_path",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_scores",
-    "pad_token_id",
-    "pooler_act",
-    "pooler_output_size",
-    "prefix",
-    "remove_invalid_values",
-    "repetition_penalty",
-    "return_dict",
-    "return_dict_in_generate",
-    "sep_token_id",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tf_legacy_loss",
-    "tie_encoder_decoder",
-    "tie_word_embeddings",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers_version",
-    "typical_p",
-    "use_bfloat16",
-    "use_cache",
-    "classifier_dropout",
-    "drop_path_rate",
-    "feature_extractor_type",
-    "image_processor_type",
-    "language",
-    "library_name",
-    "loss_type",
-    "pipeline_tag",
-    "processor_class",
-    "tags",
-    "use_auth_token",
-    "xla_device",
-];
-
 /// The first field of the description that this project's ViT does not support.
-fn unsupported(fields: &Fields, hidden_act: Activation, qkv_bias: bool) -> Option<Unsupported> {
+fn unsupported(fields: &Fields, hidden_act: MlpActivation, qkv_bias: bool) -> Option<Unsupported> {
     let no = |field: &str, found: String, expected: &str| {
         Some(Unsupported { field: field.into(), found, expected: expected.into() })
     };
-    if hidden_act != Activation::Gelu {
-        return no("hidden_act", hidden_act.to_string(), "`gelu`");
+    if hidden_act != MlpActivation::Gelu {
+        return no("hidden_act", format!("`{}`", activation_name(hidden_act)), "`gelu`");
     }
     if !qkv_bias {
         return no("qkv_bias", "false".into(), "true");
@@ -361,17 +244,11 @@ const HARMLESS_TO_TEXTS: [&str; 8] = [
     "seq_classif_dropout",
 ];
 
-/// The activations that this project's Transformers for texts have.
-const MLP_ACTIVATIONS: &str = "`gelu`, `gelu_new` or `relu`";
-
 /// The first field of the description that this project's text encoder does not support.
-fn unsupported_text(fields: &Fields, act: (&str, Activation)) -> Option<Unsupported> {
+fn unsupported_text(fields: &Fields) -> Option<Unsupported> {
     let no = |field: &str, found: String, expected: &str| {
         Some(Unsupported { field: field.into(), found, expected: expected.into() })
     };
-    if act.1.of_mlp().is_none() {
-        return no(act.0, act.1.to_string(), MLP_ACTIVATIONS);
-    }
     let positions = fields.get("position_embedding_type").filter(|kind| *kind != "absolute");
     if let Some(positions) = positions {
         return no("position_embedding_type", positions.to_string(), "`absolute`");
@@ -411,7 +288,7 @@ fn bert(fields: &Fields, kind: BertKind) -> Result<BaseModel> {
         class_names,
         // The other kinds cannot be trained at all.
         unsupported: match kind {
-            BertKind::Bert => unsupported_text(fields, ("hidden_act", hidden_act)),
+            BertKind::Bert => unsupported_text(fields),
             _ => None,
         },
     }))
@@ -438,7 +315,7 @@ fn distilbert(fields: &Fields) -> Result<BaseModel> {
         attention_dropout: fields.share_or("attention_dropout", 0.1)?,
         num_labels,
         class_names,
-        unsupported: unsupported_text(fields, ("activation", hidden_act)),
+        unsupported: unsupported_text(fields),
     }))
 }
 
@@ -497,23 +374,16 @@ fn gpt2(fields: &Fields) -> Result<BaseModel> {
         dropout,
         attn_pdrop: fields.share_or("attn_pdrop", 0.1)?,
         tied: fields.flag_or("tie_word_embeddings", true)?,
-        unsupported: unsupported_gpt2(fields, activation_function, (dropout, embedded))?,
+        unsupported: unsupported_gpt2(fields, (dropout, embedded))?,
     }))
 }
 
 /// The first field of the description that this project's decoder does not support. `dropout` are the
 /// rates of the residual stream and of the embedding.
-fn unsupported_gpt2(
-    fields: &Fields,
-    activation: Activation,
-    dropout: (f64, f64),
-) -> Result<Option<Unsupported>> {
+fn unsupported_gpt2(fields: &Fields, dropout: (f64, f64)) -> Result<Option<Unsupported>> {
     let no = |field: &str, found: String, expected: String| {
         Ok(Some(Unsupported { field: field.into(), found, expected }))
     };
-    if activation.of_mlp().is_none() {
-        return no("activation_function", activation.to_string(), MLP_ACTIVATIONS.into());
-    }
     let flags = [
         ("scale_attn_weights", true),
         ("scale_attn_by_inverse_layer_idx", false),
@@ -534,32 +404,6 @@ fn unsupported_gpt2(
     no(field, value.to_string(), UNKNOWN_FIELD.into())
 }
 
-fn marian(fields: &Fields) -> Result<BaseModel> {
-    let d_model = fields.whole("d_model", WIDTHS)?;
-    let stack = |side: &str| -> Result<StackConfig> {
-        let name = format!("{side}_attention_heads");
-        Ok(StackConfig {
-            layers: fields.whole(&format!("{side}_layers"), LAYERS)?,
-            heads: heads(fields, &name, ("d_model", d_model))?,
-            feed_forward: fields.whole(&format!("{side}_ffn_dim"), WIDTHS)?,
-        })
-    };
-    let encoder = stack("encoder")?;
-    Ok(BaseModel::EncoderDecoder(EncoderDecoderConfig {
-        kind: EncoderDecoderKind::Marian,
-        vocab_size: fields.whole("vocab_size", ROWS)?,
-        d_model,
-        encoder,
-        decoder: stack("decoder")?,
-        head_size: d_model / encoder.heads,
-        activation: activation(fields, "activation_function")?,
-        gated: false,
-        // PyTorch's default; the file has no field for it.
-        norm_eps: 1e-5,
-        max_position_embeddings: Some(fields.whole_or("max_position_embeddings", ROWS, 1024)?),
-    }))
-}
-
 fn t5(fields: &Fields) -> Result<BaseModel> {
     let layers = fields.whole("num_layers", LAYERS)?;
     let encoder = StackConfig {
@@ -571,18 +415,17 @@ fn t5(fields: &Fields) -> Result<BaseModel> {
         StackConfig { layers: fields.whole_or("num_decoder_layers", LAYERS, layers)?, ..encoder };
     // transformers reads `gated-gelu` as the tanh approximation.
     let (activation, gated) = match fields.text_or("feed_forward_proj", "relu")? {
-        "relu" => (Activation::Relu, false),
-        "gelu" => (Activation::Gelu, false),
-        "gated-gelu" => (Activation::GeluTanh, true),
-        "gated-silu" => (Activation::Silu, true),
+        "relu" => (MlpActivation::Relu, false),
+        "gelu" => (MlpActivation::Gelu, false),
+        "gated-gelu" => (MlpActivation::GeluTanh, true),
+        "gated-silu" => (MlpActivation::Silu, true),
         other => {
             let fault = fields.fault("feed_forward_proj", "the activation is not known");
             let fault = fault.found(format!("`{other}`"));
             return Err(fault.expected("one of relu, gelu, gated-gelu, gated-silu").into());
         }
     };
-    Ok(BaseModel::EncoderDecoder(EncoderDecoderConfig {
-        kind: EncoderDecoderKind::T5,
+    Ok(BaseModel::T5(T5Config {
         vocab_size: fields.whole("vocab_size", ROWS)?,
         d_model: fields.whole("d_model", WIDTHS)?,
         encoder,
@@ -591,6 +434,5 @@ fn t5(fields: &Fields) -> Result<BaseModel> {
         activation,
         gated,
         norm_eps: fields.positive_or("layer_norm_epsilon", 1.0, 1e-6)?,
-        max_position_embeddings: None,
     }))
 }

@@ -153,8 +153,13 @@ pub fn tensors(
     if model.final_norm != final_norm {
         return no(format!("another `final_norm`, where the package has {norm}"));
     }
-    if model.activation == MlpActivation::GeluTanh {
-        return no("`activation: gelu-tanh`, where the package has relu and gelu".into());
+    let activation = match model.activation {
+        MlpActivation::Relu | MlpActivation::Gelu => None,
+        MlpActivation::GeluTanh => Some("gelu-tanh"),
+        MlpActivation::Silu => Some("silu"),
+    };
+    if let Some(name) = activation {
+        return no(format!("`activation: {name}`, where the package has relu and gelu"));
     }
     if model.norm_eps != NORM_EPS {
         return no(format!(

@@ -8,12 +8,13 @@
 //! | `gpt2` | decoder | train, import, spectrum |
 //! | `torch.nn.Transformer` | encoder-decoder, PyTorch's with embeddings around it | train, import |
 //! | `roberta`, `xlm-roberta`, `camembert`, `electra` | BERT-like encoder | spectrum |
-//! | `marian` | encoder-decoder, Helsinki-NLP's translation models | recognised |
+//! | `marian` | encoder-decoder, Helsinki-NLP's translation models | train, import |
 //! | `t5`, `mt5` | encoder-decoder with relative positions | recognised |
 
 use std::fmt;
 use std::path::Path;
 
+use super::marian_config::MarianConfig;
 use super::pytorch_config::PytorchConfig;
 use super::timm_config::TimmConfig;
 use super::unsupported::Unsupported;
@@ -28,7 +29,8 @@ pub enum BaseModel {
     Bert(BertConfig),
     Gpt2(Gpt2Config),
     Pytorch(Box<PytorchConfig>),
-    EncoderDecoder(EncoderDecoderConfig),
+    Marian(Box<MarianConfig>),
+    T5(T5Config),
 }
 
 /// Hugging Face's ViT.
@@ -42,7 +44,7 @@ pub struct VitConfig {
     pub image_size: usize,
     pub patch_size: usize,
     pub num_channels: usize,
-    pub hidden_act: Activation,
+    pub hidden_act: MlpActivation,
     pub layer_norm_eps: f64,
     pub qkv_bias: bool,
     /// Number of classes, if the file has it.
@@ -65,7 +67,7 @@ pub struct BertConfig {
     pub max_position_embeddings: usize,
     /// Number of segment types; 0 if the model has none.
     pub type_vocab_size: usize,
-    pub hidden_act: Activation,
+    pub hidden_act: MlpActivation,
     pub layer_norm_eps: f64,
     /// Dropout rates of the activations and of the attention weights in training.
     pub dropout: f64,
@@ -88,7 +90,7 @@ pub struct Gpt2Config {
     pub n_head: usize,
     /// Width of the MLP; None is four times `n_embd`.
     pub n_inner: Option<usize>,
-    pub activation_function: Activation,
+    pub activation_function: MlpActivation,
     pub layer_norm_epsilon: f64,
     /// Dropout rate of the activations in training.
     pub dropout: f64,
@@ -115,22 +117,19 @@ pub enum BertKind {
     DistilBert,
 }
 
-/// An encoder and a decoder.
+/// T5: an encoder and a decoder with relative positions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EncoderDecoderConfig {
-    pub kind: EncoderDecoderKind,
+pub struct T5Config {
     pub vocab_size: usize,
     pub d_model: usize,
     pub encoder: StackConfig,
     pub decoder: StackConfig,
-    /// Width of one head: d_model divided by the heads, except for T5.
+    /// Width of one head.
     pub head_size: usize,
-    pub activation: Activation,
+    pub activation: MlpActivation,
     /// Whether the MLP multiplies by a second, linear branch.
     pub gated: bool,
     pub norm_eps: f64,
-    /// None if positions are relative.
-    pub max_position_embeddings: Option<usize>,
 }
 
 /// The layers of the encoder or of the decoder.
@@ -141,33 +140,6 @@ pub struct StackConfig {
     /// Width of the MLP.
     pub feed_forward: usize,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EncoderDecoderKind {
-    Marian,
-    T5,
-}
-
-/// The activation function of an MLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    Gelu,
-    /// GELU approximated by tanh.
-    GeluTanh,
-    Relu,
-    Silu,
-}
-
-/// Names of the activations in descriptions. The usual name of each comes first.
-pub const ACTIVATIONS: [(&str, Activation); 7] = [
-    ("gelu", Activation::Gelu),
-    ("gelu_new", Activation::GeluTanh),
-    ("gelu_pytorch_tanh", Activation::GeluTanh),
-    ("gelu_fast", Activation::GeluTanh),
-    ("relu", Activation::Relu),
-    ("silu", Activation::Silu),
-    ("swish", Activation::Silu),
-];
 
 impl BaseModel {
     /// Hugging Face's ViT. Errors if this program cannot train it; `path` names the description.
@@ -206,6 +178,18 @@ impl BaseModel {
         }
     }
 
+    /// Marian. Errors if this program cannot train it; `path` names the description.
+    pub fn marian(&self, path: &Path) -> Result<&MarianConfig> {
+        self.trainable(path)?;
+        match self {
+            BaseModel::Marian(config) => Ok(config),
+            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
+                .found(self)
+                .expected("that of a translation model, model_type `marian`")
+                .into()),
+        }
+    }
+
     /// PyTorch's Transformer. Errors if this program cannot train it; `path` names the description.
     pub fn pytorch(&self, path: &Path) -> Result<&PytorchConfig> {
         self.trainable(path)?;
@@ -224,7 +208,7 @@ impl BaseModel {
             Fault::of_file(path, "models of this kind cannot be trained or imported yet")
                 .found(self)
                 .expected(
-                    "a model_type of `vit`, `bert`, `distilbert`, `gpt2` or `torch.nn.Transformer`",
+                    "a model_type of `vit`, `bert`, `distilbert`, `gpt2`, `marian` or `torch.nn.Transformer`",
                 )
         };
         match self {
@@ -251,7 +235,11 @@ impl BaseModel {
                 Some(unsupported) => Err(unsupported.fault(path).into()),
                 None => Ok(()),
             },
-            BaseModel::EncoderDecoder(_) => Err(fault().into()),
+            BaseModel::Marian(config) => match &config.unsupported {
+                Some(unsupported) => Err(unsupported.fault(path).into()),
+                None => Ok(()),
+            },
+            BaseModel::T5(_) => Err(fault().into()),
         }
     }
 
@@ -259,39 +247,14 @@ impl BaseModel {
     /// have two tokenizers.
     pub fn vocab_size(&self) -> Option<usize> {
         match self {
-            BaseModel::Vit(_) | BaseModel::Timm(_) | BaseModel::Pytorch(_) => None,
+            BaseModel::Vit(_)
+            | BaseModel::Timm(_)
+            | BaseModel::Pytorch(_)
+            | BaseModel::Marian(_) => None,
             BaseModel::Bert(bert) => Some(bert.vocab_size),
             BaseModel::Gpt2(gpt2) => Some(gpt2.vocab_size),
-            BaseModel::EncoderDecoder(both) => Some(both.vocab_size),
+            BaseModel::T5(t5) => Some(t5.vocab_size),
         }
-    }
-}
-
-impl Activation {
-    /// The activation as specs name it; None if no architecture of this program has it.
-    pub fn of_mlp(self) -> Option<MlpActivation> {
-        Some(match self {
-            Activation::Gelu => MlpActivation::Gelu,
-            Activation::GeluTanh => MlpActivation::GeluTanh,
-            Activation::Relu => MlpActivation::Relu,
-            Activation::Silu => return None,
-        })
-    }
-}
-
-/// The name of an activation in descriptions.
-pub fn activation_name(activation: MlpActivation) -> &'static str {
-    match activation {
-        MlpActivation::Gelu => "gelu",
-        MlpActivation::GeluTanh => "gelu_new",
-        MlpActivation::Relu => "relu",
-    }
-}
-
-impl fmt::Display for Activation {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let named = ACTIVATIONS.iter().find(|(_, activation)| activation == self);
-        write!(f, "`{}`", named.map_or("", |(name, _)| name))
     }
 }
 
@@ -334,17 +297,16 @@ impl fmt::Display for BaseModel {
             BaseModel::Pytorch(m) => {
                 write!(f, "torch.nn.Transformer with embeddings, {} heads", m.described.heads)
             }
-            BaseModel::EncoderDecoder(m) => {
-                let name = match m.kind {
-                    EncoderDecoderKind::Marian => "Marian",
-                    EncoderDecoderKind::T5 => "T5",
-                };
-                write!(
-                    f,
-                    "{name}, encoder {} + decoder {}, d_model {}, {} heads, vocabulary {}",
-                    m.encoder.layers, m.decoder.layers, m.d_model, m.encoder.heads, m.vocab_size
-                )
-            }
+            BaseModel::Marian(m) => write!(
+                f,
+                "Marian, encoder {} + decoder {}, d_model {}, {} heads, vocabulary {}",
+                m.encoder_layers, m.decoder_layers, m.d_model, m.heads, m.vocab_size
+            ),
+            BaseModel::T5(m) => write!(
+                f,
+                "T5, encoder {} + decoder {}, d_model {}, {} heads, vocabulary {}",
+                m.encoder.layers, m.decoder.layers, m.d_model, m.encoder.heads, m.vocab_size
+            ),
         }
     }
 }

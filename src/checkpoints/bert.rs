@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 
-use super::base::{BertConfig, BertKind, activation_name};
+use super::activation::activation_name;
+use super::base::{BertConfig, BertKind};
 use super::checkpoint::Checkpoint;
 use super::classes::label_fields;
 use super::compact::file_bytes;
@@ -177,7 +178,7 @@ fn model(renamed: &Renamed, config: &BertConfig, pool: TextPool) -> Result<Encod
         dropout: config.dropout,
         attention_dropout: config.attention_dropout,
         // Other activations were refused before.
-        activation: config.hidden_act.of_mlp().unwrap_or_default(),
+        activation: config.hidden_act,
     })
 }
 

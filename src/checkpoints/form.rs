@@ -9,7 +9,7 @@ use super::file::TensorFile;
 use super::file_names::{CONFIG, MODEL, PREPROCESSOR, TOKENIZER};
 use super::read_base::beside;
 use super::timm::NORM_EPS as TIMM_NORM_EPS;
-use super::{authors, bert, gpt2, hugging_face, pytorch, timm};
+use super::{authors, bert, gpt2, hugging_face, marian, pytorch, timm};
 use crate::error::{Fault, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +26,21 @@ pub enum Form {
     Bert,
     /// Hugging Face's GPT-2.
     Gpt2,
+    /// Hugging Face's Marian. It is only read.
+    Marian,
     /// `torch.nn.Transformer` with embeddings.
     Pytorch,
 }
 
 impl Form {
-    pub const ALL: [Form; 7] = [
+    pub const ALL: [Form; 8] = [
         Form::Compact,
         Form::Authors,
         Form::Timm,
         Form::HuggingFace,
         Form::Bert,
         Form::Gpt2,
+        Form::Marian,
         Form::Pytorch,
     ];
 
@@ -50,6 +53,7 @@ impl Form {
             Form::HuggingFace => "hf-vit",
             Form::Bert => "hf-bert",
             Form::Gpt2 => "hf-gpt2",
+            Form::Marian => "hf-marian",
             Form::Pytorch => "pytorch",
         }
     }
@@ -77,6 +81,7 @@ impl Form {
             Form::Gpt2 => {
                 "Folder of Hugging Face's GPT2LMHeadModel; increments are merged into the weights"
             }
+            Form::Marian => "Folder of Hugging Face's MarianMTModel; it is only read",
             Form::Pytorch => {
                 "Folder with the state dict of a torch.nn.Transformer and its embeddings, and a \
                  description; increments are merged into the weights"
@@ -88,7 +93,7 @@ impl Form {
     /// file.
     pub fn files(self) -> &'static [&'static str] {
         match self {
-            Form::Compact | Form::Authors | Form::Timm => &[],
+            Form::Compact | Form::Authors | Form::Timm | Form::Marian => &[],
             Form::HuggingFace => &[MODEL, PREPROCESSOR, CONFIG],
             Form::Bert | Form::Gpt2 | Form::Pytorch => &[MODEL, TOKENIZER, CONFIG],
         }
@@ -104,6 +109,7 @@ impl fmt::Display for Form {
             Form::HuggingFace => "Hugging Face's ViTForImageClassification",
             Form::Bert => "Hugging Face's BERT or DistilBERT",
             Form::Gpt2 => "Hugging Face's GPT-2",
+            Form::Marian => "Hugging Face's Marian",
             Form::Pytorch => "torch.nn.Transformer with embeddings",
         })
     }
@@ -135,6 +141,9 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
     if any(&gpt2::is_gpt2_name) {
         return Ok(Form::Gpt2);
     }
+    if any(&marian::is_marian_name) {
+        return Ok(Form::Marian);
+    }
     if any(&pytorch::is_pytorch_name) {
         return Ok(Form::Pytorch);
     }
@@ -150,7 +159,8 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
             "names as in blocks.0.attn.qkv.weight (timm), blocks.0.blocks.0.attn.qkv.weight (the \
              authors' package), vit.encoder.layer.0.attention.attention.query.weight (Hugging \
              Face's ViT), encoder.layer.0.attention.self.query.weight (its BERT), \
-             transformer.h.0.attn.c_attn.weight (its GPT-2) or \
+             transformer.h.0.attn.c_attn.weight (its GPT-2), \
+             model.decoder.layers.0.encoder_attn.q_proj.weight (its Marian) or \
              transformer.encoder.layers.0.self_attn.in_proj_weight (torch.nn.Transformer), or this \
              program's metadata",
         )
@@ -176,6 +186,12 @@ impl Checkpoint {
             Form::HuggingFace => Exported::Folder(hugging_face::export(&self.materialised()?)?),
             Form::Bert => Exported::Folder(bert::export(&self.materialised()?)?),
             Form::Gpt2 => Exported::Folder(gpt2::export(&self.materialised()?)?),
+            Form::Marian => {
+                return Err(Fault::new("models are not written as Hugging Face's Marian")
+                    .expected("another form")
+                    .help("--to compact and --to pytorch hold an encoder-decoder")
+                    .into());
+            }
             Form::Pytorch => Exported::Folder(pytorch::export(&self.materialised()?)?),
         })
     }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use candle_core::Tensor;
 use serde_json::json;
 
-use super::base::{Gpt2Config, activation_name};
+use super::activation::activation_name;
+use super::base::Gpt2Config;
 use super::checkpoint::Checkpoint;
 use super::compact::file_bytes;
 use super::fault::expect_agreement;
@@ -141,7 +142,7 @@ fn model(renamed: &Renamed, config: &Gpt2Config) -> Result<DecoderSpec> {
         bias: true,
         tied: config.tied,
         // Other activations were refused before.
-        activation: config.activation_function.of_mlp().unwrap_or_default(),
+        activation: config.activation_function,
         norm_eps: config.layer_norm_epsilon,
         dropout: config.dropout,
         attention_dropout: config.attn_pdrop,

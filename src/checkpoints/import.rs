@@ -7,7 +7,9 @@ use super::file::TensorFile;
 use super::form::{Form, recognise};
 use super::hints::Hints;
 use super::weights::read;
-use super::{authors, bert, compact, gpt2, headless, hugging_face, pytorch, timm, tokenizer};
+use super::{
+    authors, bert, compact, gpt2, headless, hugging_face, marian, pytorch, timm, tokenizer,
+};
 use crate::error::Result;
 
 /// A checkpoint and its origin.
@@ -19,7 +21,7 @@ pub struct Loaded {
     pub path: PathBuf,
     /// The hash of [`TensorFile::sha256`].
     pub sha256: String,
-    /// The `tokenizer.json` beside the weights of a text encoder.
+    /// The `tokenizer.json` beside the weights of a model for texts, or what stands for it.
     pub tokenizer: Option<Vec<u8>>,
 }
 
@@ -42,7 +44,7 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
     };
     // Only for Vision Transformers: the importer of text encoders adds their head itself, and models that
     // write text have no classifier.
-    let is_vit = !matches!(form, Form::Compact | Form::Bert | Form::Gpt2 | Form::Pytorch);
+    let is_vit = matches!(form, Form::Authors | Form::Timm | Form::HuggingFace);
     let new_head = hints.new_head.filter(|_| is_vit);
     let completed = new_head.map(|classes| headless::with_zero_head(file, classes)).transpose()?;
     let whole = completed.as_ref().unwrap_or(file);
@@ -53,11 +55,13 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         Form::HuggingFace => hugging_face::import(whole, hints)?,
         Form::Bert => bert::import(file, hints)?,
         Form::Gpt2 => gpt2::import(file, hints)?,
+        Form::Marian => marian::import(file, hints)?,
         Form::Pytorch => pytorch::import(file, hints)?,
     };
-    let tokenizer = match checkpoint.model.as_vit() {
-        Some(_) => None,
-        None => tokenizer::beside(&file.path)?,
+    let tokenizer = match form {
+        Form::Marian => marian::tokenizers(&file.path)?,
+        _ if checkpoint.model.as_vit().is_some() => None,
+        _ => tokenizer::beside(&file.path)?,
     };
     let (path, sha256) = (file.path.clone(), file.sha256.clone());
     Ok(Loaded { checkpoint, form, path, sha256, tokenizer })

@@ -12,12 +12,14 @@
 //! | timm | state dict of timm's `VisionTransformer`, dense, or its folder with `config.json` | without that file heads, labels, how it pools |
 //! | hf-bert | Hugging Face's BERT or DistilBERT with its `config.json`, dense | |
 //! | hf-gpt2 | Hugging Face's GPT-2 with its `config.json`, dense | |
+//! | hf-marian | Hugging Face's Marian with its `config.json` and `vocab.json`, dense | |
 //! | pytorch | state dict of a module with `torch.nn.Transformer` and embeddings, with a `config.json`, dense | |
 //! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
 //!
 //! Base models of the Hub are folders too. [`needed`] selects their files from a repository, and
 //! [`read_base`] reads their description.
 
+mod activation;
 mod adapt;
 mod architectures;
 mod authors;
@@ -28,6 +30,7 @@ mod checkpoint;
 mod classes;
 mod compact;
 mod compounds;
+mod config_fields;
 mod describe;
 mod fault;
 mod fields;
@@ -41,6 +44,8 @@ mod hugging_face;
 mod import;
 pub mod layers;
 mod lora;
+mod marian;
+mod marian_config;
 mod metadata;
 mod needed;
 mod positions;
@@ -58,10 +63,7 @@ mod weights;
 
 pub use adapt::{AdaptedWeights, Aligned, adapt, align, check_model, conversion, resampled};
 pub use authors::{authors_targets, authors_tensors, construction};
-pub use base::{
-    Activation, BaseModel, BertConfig, BertKind, EncoderDecoderConfig, EncoderDecoderKind,
-    Gpt2Config, StackConfig, VitConfig,
-};
+pub use base::{BaseModel, BertConfig, BertKind, Gpt2Config, StackConfig, T5Config, VitConfig};
 pub use checkpoint::Checkpoint;
 pub use classes::match_classes;
 pub use compact::to_bytes;
@@ -70,6 +72,7 @@ pub use file_names::{CONFIG, INDEX, MODEL, PREPROCESSOR, TOKENIZER};
 pub use form::{Exported, Form};
 pub use hints::Hints;
 pub use import::{Loaded, import_checkpoint, read_checkpoint, read_checkpoint_as};
+pub use marian_config::MarianConfig;
 pub use metadata::Metadata;
 pub use needed::{needed, needed_after_index};
 pub use positions::resample_positions;

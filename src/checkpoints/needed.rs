@@ -8,6 +8,7 @@ use std::path::Path;
 use super::fault::first_of;
 use super::file_names::{CONFIG, ENDING, INDEX, MODEL, PREPROCESSOR, TOKENIZER};
 use super::shards::Index;
+use crate::data::translation::MARIAN_FILES;
 use crate::error::{Fault, Result};
 
 /// Optional files beside the weights. The README has the licence.
@@ -34,8 +35,11 @@ pub fn needed(files: &[String]) -> Result<Vec<String>> {
     let Some(weights) = [MODEL, INDEX].into_iter().find(|name| has(name)) else {
         return Err(no_weights(files).into());
     };
+    // Other models have a `vocab.json` that nothing reads.
+    let tokenizers = if MARIAN_FILES.into_iter().all(has) { &MARIAN_FILES[..] } else { &[] };
+    let beside = BESIDE.iter().chain(tokenizers).chain([&weights]);
     let mut names: Vec<String> =
-        BESIDE.into_iter().chain([weights]).filter(|name| has(name)).map(str::to_string).collect();
+        beside.filter(|name| has(name)).map(|name| name.to_string()).collect();
     names.sort_unstable();
     Ok(names)
 }

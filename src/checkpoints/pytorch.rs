@@ -254,7 +254,7 @@ fn model(renamed: &Renamed, described: &Described, tied: bool) -> Result<Encoder
     let [source_vocabulary, dim] = rows(source, "[vocabulary, dim] of the source's embedding")?;
     let [target_vocabulary, _] = rows(target, "[vocabulary, dim] of the target's embedding")?;
     let positions = match (described.position_embedding, described.positions) {
-        (PositionKind::Sinusoidal, Some(positions)) => positions,
+        (PositionKind::Sinusoidal | PositionKind::SinusoidalHalves, Some(positions)) => positions,
         _ => rows("source_positions.weight", "[positions, dim] of the source's positions")?[0],
     };
     let linear1 = "encoder.layers.0.linear1.weight";

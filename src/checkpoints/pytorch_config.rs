@@ -97,14 +97,18 @@ const READ: [&str; 14] = [
 /// The constructor's other arguments. They do not change what the model computes of a sentence.
 const HARMLESS: [&str; 3] = ["batch_first", "device", "dtype"];
 
-const ACTIVATIONS: [(&str, MlpActivation); 3] = [
+const ACTIVATIONS: [(&str, MlpActivation); 4] = [
     ("relu", MlpActivation::Relu),
     ("gelu", MlpActivation::Gelu),
     ("gelu-tanh", MlpActivation::GeluTanh),
+    ("silu", MlpActivation::Silu),
 ];
 
-const POSITIONS: [(&str, PositionKind); 2] =
-    [("sinusoidal", PositionKind::Sinusoidal), ("learned", PositionKind::Learned)];
+const POSITIONS: [(&str, PositionKind); 3] = [
+    ("sinusoidal", PositionKind::Sinusoidal),
+    ("sinusoidal-halves", PositionKind::SinusoidalHalves),
+    ("learned", PositionKind::Learned),
+];
 
 /// The name by which `choices` knows a value.
 fn name_of<T: PartialEq>(choices: &[(&'static str, T)], value: &T) -> &'static str {

@@ -55,7 +55,7 @@ impl Description {
 
     fn build(run: &RunSpec) -> Result<Description> {
         let mut batch = run.training.batch_size;
-        let mut shapes = Shapes::of(run.lora.as_ref());
+        let mut shapes = Shapes::of(vlora::trained_in(run));
         let (vlora, lora) = (run.vlora.as_ref(), run.lora.as_ref());
         let (layers, inputs) = match &run.model {
             ModelSpec::Vit(spec) => {
@@ -98,7 +98,7 @@ pub fn parameters_of(
     vlora: Option<&VloraSpec>,
     lora: Option<&LoraSpec>,
 ) -> Result<Vec<ParameterInfo>> {
-    let mut shapes = Shapes::of(lora);
+    let mut shapes = Shapes::of(vlora::trained(lora));
     build(model, vlora, lora, &mut shapes)?;
     Ok(shapes.parameters)
 }
@@ -147,8 +147,8 @@ struct Shapes {
 }
 
 impl Shapes {
-    fn of(lora: Option<&LoraSpec>) -> Shapes {
-        Shapes { trained: vlora::trained(lora), parameters: Vec::new() }
+    fn of(trained: Trained) -> Shapes {
+        Shapes { trained, parameters: Vec::new() }
     }
 }
 

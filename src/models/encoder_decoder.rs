@@ -312,7 +312,7 @@ enum Positions {
     /// \[positions, dim\].
     Learned(Variable),
     /// The table, made when it is first needed.
-    Sinusoidal { positions: usize, dim: usize, table: OnceLock<Tensor> },
+    Sinusoidal { positions: usize, dim: usize, in_halves: bool, table: OnceLock<Tensor> },
 }
 
 impl Embedding {
@@ -342,9 +342,10 @@ impl Embedding {
         let mut positions = |name: &str| {
             Ok::<_, candle_core::Error>(match spec.position_embedding {
                 PositionKind::Learned => Positions::Learned(table(name, spec.positions)?),
-                PositionKind::Sinusoidal => {
+                PositionKind::Sinusoidal | PositionKind::SinusoidalHalves => {
+                    let in_halves = spec.position_embedding == PositionKind::SinusoidalHalves;
                     let (positions, table) = (spec.positions, OnceLock::new());
-                    Positions::Sinusoidal { positions, dim, table }
+                    Positions::Sinusoidal { positions, dim, in_halves, table }
                 }
             })
         };
@@ -411,23 +412,29 @@ impl Positions {
     fn table(&self, like: &Tensor) -> Result<Variable> {
         match self {
             Positions::Learned(table) => Ok(table.clone()),
-            Positions::Sinusoidal { positions, dim, table } => {
+            Positions::Sinusoidal { positions, dim, in_halves, table } => {
                 if let Some(made) = table.get() {
                     return Ok(Variable::constant(made.clone()));
                 }
-                let made = sinusoids(*positions, *dim, like.device())?.to_dtype(like.dtype())?;
+                let made = sinusoids(*positions, *dim, *in_halves, like.device())?;
+                let made = made.to_dtype(like.dtype())?;
                 Ok(Variable::constant(table.get_or_init(|| made).clone()))
             }
         }
     }
 }
 
-/// Sines and cosines of position · 10000^(−2i / dim), in turn (arXiv 1706.03762, section 3.5):
-/// \[positions, dim\].
-fn sinusoids(positions: usize, dim: usize, device: &Device) -> Result<Tensor> {
-    let value = |position: usize, i: usize| {
-        let angle = position as f64 / 10_000f64.powf((i - i % 2) as f64 / dim as f64);
-        (if i.is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
+/// Sines and cosines of position · 10000^(−2i / dim), in turn (arXiv 1706.03762, section 3.5), or all sines in
+/// front of all cosines: \[positions, dim\].
+fn sinusoids(positions: usize, dim: usize, in_halves: bool, device: &Device) -> Result<Tensor> {
+    let sines = dim.div_ceil(2);
+    let value = |position: usize, column: usize| {
+        let (i, is_sine) = match in_halves {
+            true => (column % sines, column < sines),
+            false => (column / 2, column.is_multiple_of(2)),
+        };
+        let angle = position as f64 / 10_000f64.powf((2 * i) as f64 / dim as f64);
+        (if is_sine { angle.sin() } else { angle.cos() }) as f32
     };
     let row = |position: usize| (0..dim).map(move |i| value(position, i));
     let values: Vec<f32> = (0..positions).flat_map(row).collect();

@@ -68,6 +68,9 @@ impl Summary {
             let values: Vec<f64> = arm.runs.iter().map(|r| f(&r.result)).collect();
             Spread::of(&values).map(|s| s.mean)
         };
+        let of_training = |f: &dyn Fn(&RunResult) -> f64| {
+            over_runs(f).filter(|_| arm.variant.spec.training.trains())
+        };
         let optional = |value: Option<f64>, text: &dyn Fn(f64) -> String| match value {
             Some(v) => Cell::number(v, text(v)),
             None => Cell::none(),
@@ -116,8 +119,8 @@ impl Summary {
             cells.push(full(values.and_then(|s| s.sd)));
         }
         cells.extend([
-            optional(over_runs(&|r| r.training_seconds), &|v| format!("{v:.1}")),
-            optional(over_runs(&|r| r.throughput), &|v| format!("{v:.0}")),
+            optional(of_training(&|r| r.training_seconds), &|v| format!("{v:.1}")),
+            optional(of_training(&|r| r.throughput), &|v| format!("{v:.0}")),
             match peak {
                 Some(peak) => Cell::number(peak, bytes(peak)),
                 None => Cell::none(),

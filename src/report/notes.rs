@@ -368,6 +368,9 @@ pub fn precision_note(precision: Precision) -> &'static str {
     }
 }
 
+/// Number of statements about a training.
+const STATEMENTS: usize = 13;
+
 /// The training settings of a spec as [statements](super::arm_notes::ArmStatements). `provenance`: that
 /// of one of its runs.
 pub fn training_statements(
@@ -377,6 +380,12 @@ pub fn training_statements(
 ) -> Vec<String> {
     let Setting { model, inputs, augmentation } = evidence.setting(spec, provenance);
     let t = &spec.training;
+    if !t.trains() {
+        let mut statements =
+            vec![model, inputs, "not trained: the start weights are tested".into()];
+        statements.resize(STATEMENTS, String::new());
+        return statements;
+    }
     let select = match (t.select, t.average_last) {
         (Select::Last, Some(n)) => {
             format!(

@@ -258,7 +258,7 @@ fn finished(
             spec.id == id && spec.seed == seed && same_run(&spec.spec, &variant.spec),
         ),
         (RunFolder::EPOCHS, has_all_epochs(&epochs, &result, &variant.spec.training)),
-        (RunFolder::EPOCHS, epochs.last().is_some_and(|last| last.step == result.steps)),
+        (RunFolder::EPOCHS, epochs.last().map_or(0, |last| last.step) == result.steps),
         (RunFolder::TEST, assessment.examples == provenance.test_examples),
         (RunFolder::TEST, agrees),
         (RunFolder::RESULT, result.parameters == variant.parameters),

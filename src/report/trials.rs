@@ -85,6 +85,10 @@ fn best(trials: &[Trial], metric: &Metric) -> Option<usize> {
     if trials.iter().any(|trial| trial.finished + trial.lost < trial.planned) {
         return None;
     }
+    // Weights that are only tested have no validation.
+    if let [only] = trials {
+        return (only.lost == 0).then_some(0);
+    }
     // A mean over the seeds that did not fail would favour a trial that fails on the hard ones.
     let whole = trials.iter().enumerate().filter(|(_, trial)| trial.lost == 0);
     let means = whole.filter_map(|(i, trial)| Some((i, trial.validation?.mean)));

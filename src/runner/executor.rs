@@ -364,7 +364,10 @@ impl<'a> RunExecutor<'a> {
             steps: state.step,
             training_seconds: state.training_seconds,
             evaluation_seconds: state.evaluation_seconds,
-            throughput: units as f64 / state.training_seconds,
+            throughput: match units {
+                0 => 0.0,
+                _ => units as f64 / state.training_seconds,
+            },
             peak_bytes: if alone { peak_memory::peak_bytes_of(self.device) } else { None },
             model_sha256,
             files,

@@ -256,11 +256,15 @@ impl Plan {
                 .collect();
             let length = TrainingLength::new(&spec.training, batches);
             check_length(&variant, &length)?;
-            check_schedule(&variant, &length)?;
-            if !experiment.tuned.is_empty() {
+            let trains = variant.spec.training.trains();
+            let is_tuned = trains && !experiment.tuned.is_empty();
+            if trains {
+                check_schedule(&variant, &length)?;
+            }
+            if is_tuned {
                 check_tuned(&variant)?;
             }
-            if !experiment.tuned.is_empty() && data[spec].is_empty(Split::Validation) {
+            if is_tuned && data[spec].is_empty(Split::Validation) {
                 return Err(Fault::new("tuning chooses on validation, and there is none")
                     .within(format!("arm {}", variant.arm))
                     .within("data.validation")

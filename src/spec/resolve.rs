@@ -25,6 +25,20 @@ use super::wording::{last_field, one_of};
 /// section.
 const OPTIONAL_SECTIONS: [&str; 3] = ["vlora", "start", "lora"];
 
+const TRAINING: &str = "training";
+/// The value of `training` for weights that are only tested.
+const NO_TRAINING: &str = "none";
+
+/// Writes `training: none` as no epochs. Returns whether it was there.
+fn no_training(node: &mut Node) -> bool {
+    let none = Value::Text(NO_TRAINING.into());
+    let written = node.get(TRAINING).filter(|training| training.value == none);
+    let Some(origin) = written.map(|training| training.origin.clone()) else { return false };
+    node.set(TRAINING, Node::empty_map(origin.clone()));
+    node.set("training.epochs", Node { value: Value::Unsigned(0), origin });
+    true
+}
+
 /// Resolves variants, each after those it depends on.
 pub struct Resolver<'a> {
     common: &'a Node,
@@ -164,7 +178,12 @@ impl<'a> Resolver<'a> {
         let point = &self.grid[point_index];
         let mut node = self.common.clone();
         node.overlay(&arm.overrides);
-        for (key, value) in point.iter().filter(|(key, _)| optional_section(key).is_none()) {
+        let untrained = no_training(&mut node);
+        let is_own = |key: &str| match key.split('.').next() {
+            Some(TRAINING) => !untrained,
+            _ => optional_section(key).is_none(),
+        };
+        for (key, value) in point.iter().filter(|(key, _)| is_own(key)) {
             node.set(key, value.clone());
         }
         // An arm without the section uses none of its fields. Setting one would make the others

@@ -115,7 +115,10 @@ impl Tuning {
         }
         let mut trials: BTreeMap<&str, usize> = BTreeMap::new();
         for variant in variants {
-            *trials.entry(variant.compared_label()).or_default() += 1;
+            // Weights that are only tested are no contestants.
+            if variant.spec.training.trains() {
+                *trials.entry(variant.compared_label()).or_default() += 1;
+            }
             if variant.start.as_ref().is_some_and(|l| !variants.iter().any(|v| v.label == *l)) {
                 let arm = arms.iter().find(|arm| arm.name == variant.arm);
                 let origin = arm.map_or(&root.origin, |arm| &arm.overrides.origin);

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result};
 
 use crate::nn::{Frozen, ParameterBuilder, ParameterStore, Trained};
 use crate::spec::{Precision, RunSpec};
-use crate::vlora::trained;
+use crate::vlora::trained_in;
 
 type Build<'a, M> = Box<dyn Fn(&mut dyn ParameterBuilder) -> Result<M> + 'a>;
 
@@ -33,7 +33,7 @@ impl<'a, M: 'a> Blueprint<'a, M> {
     ) -> Blueprint<'a, M> {
         Blueprint {
             build: Box::new(move |parameters| build(run, parameters)),
-            trained: Box::new(|| trained(run.lora.as_ref())),
+            trained: Box::new(|| trained_in(run)),
             activations: activations(run.precision),
         }
     }

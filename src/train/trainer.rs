@@ -66,7 +66,8 @@ pub struct Trainer<'a, T: Task> {
 type BatchOf<T> = <<T as Task>::Data as DataSet>::Batch;
 
 impl<'a, T: Task> Trainer<'a, T> {
-    /// Builds the model from `seed`, loads the weights of `start`, and audits the gradients.
+    /// Builds the model from `seed`, loads the weights of `start`, and audits the gradients if there is any
+    /// training.
     pub fn new(
         task: &'a T,
         blueprint: &'a Blueprint<'a, T::Model>,
@@ -79,14 +80,16 @@ impl<'a, T: Task> Trainer<'a, T> {
         if let Some(start) = start {
             store.load_except(&start.values, &start.from_seed).map_err(TrainError::Start)?;
         }
-        let epoch = task.data().epoch(0);
-        let Some(first) = epoch.first() else {
-            let none = candle_core::Error::Msg("there are no training examples".into());
-            return Err(TrainError::Tensor(none));
-        };
-        let batch = task.data().train_batch(0, first)?;
-        let key = StepKey { seed, step: 0, part: 0 };
-        audit(&store, || task.loss(&model, key, &batch))?.map_err(TrainError::Audit)?;
+        if spec.trains() {
+            let epoch = task.data().epoch(0);
+            let Some(first) = epoch.first() else {
+                let none = candle_core::Error::Msg("there are no training examples".into());
+                return Err(TrainError::Tensor(none));
+            };
+            let batch = task.data().train_batch(0, first)?;
+            let key = StepKey { seed, step: 0, part: 0 };
+            audit(&store, || task.loss(&model, key, &batch))?.map_err(TrainError::Audit)?;
+        }
         let optimizer = AdamW::new(spec, &store)?;
         let length = TrainingLength::new(spec, task.data().train_batches());
         let schedule = Schedule::new(spec, length.steps);

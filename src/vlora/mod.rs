@@ -35,9 +35,17 @@ pub use work::Work;
 pub use work::{Terms, cheapest};
 
 use crate::nn::{Kind, Part, Role, Trained};
-use crate::spec::{LoraSpec, ParameterGroup};
+use crate::spec::{LoraSpec, ParameterGroup, RunSpec};
 
-/// Which parameters a run trains: all of them, or with LoRA its factors and the groups it names.
+/// Which parameters a run trains.
+pub fn trained_in(run: &RunSpec) -> Trained {
+    match run.training.trains() {
+        true => trained(run.lora.as_ref()),
+        false => Box::new(|_| false),
+    }
+}
+
+/// Which parameters training trains: all of them, or with LoRA its factors and the groups it names.
 pub fn trained(lora: Option<&LoraSpec>) -> Trained {
     let Some(lora) = lora else { return Box::new(|_| true) };
     let groups = lora.also_train.clone();

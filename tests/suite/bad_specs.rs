@@ -455,7 +455,7 @@ const TEXT_EDITS: &[(&str, &str, &str)] = &[
     ("a model of fewer tokens than bytes", "\n  vocabulary: 1000", "\n  vocabulary: 100"),
     ("heads that do not divide", "  heads: 4", "  heads: 5"),
     ("all dropped", "  heads: 4", "  heads: 4\n  dropout: 1"),
-    ("another activation", "  heads: 4", "  heads: 4\n  activation: silu"),
+    ("another activation", "  heads: 4", "  heads: 4\n  activation: mish"),
     ("another pooling", "  heads: 4", "  heads: 4\n  pool: cls"),
     ("a target of the other architecture", "{alpha: 2}", "{targets: [attn.qkv]}"),
     ("a target by another name", "{alpha: 2}", "{targets: [q_proj]}"),

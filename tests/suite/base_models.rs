@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vlora::checkpoints::layers::read_layers;
 use vlora::checkpoints::{
-    Activation, BaseModel, BertConfig, BertKind, CONFIG, EncoderDecoderConfig, EncoderDecoderKind,
-    Hints, MODEL, StackConfig, TOKENIZER, VitConfig, read_base, read_checkpoint,
+    BaseModel, BertConfig, BertKind, CONFIG, Hints, MODEL, MarianConfig, StackConfig, T5Config,
+    TOKENIZER, VitConfig, read_base, read_checkpoint,
 };
+use vlora::spec::MlpActivation;
 
 fn parsed(config: &Value) -> vlora::error::Result<BaseModel> {
     BaseModel::parse(Path::new(CONFIG), config.to_string().as_bytes())
@@ -150,7 +151,7 @@ fn each_architecture_is_recognised() {
         image_size: 224,
         patch_size: 16,
         num_channels: 3,
-        hidden_act: Activation::Gelu,
+        hidden_act: MlpActivation::Gelu,
         layer_norm_eps: 1e-12,
         qkv_bias: true,
         num_labels: Some(2),
@@ -166,7 +167,7 @@ fn each_architecture_is_recognised() {
         intermediate_size: 3072,
         max_position_embeddings: 512,
         type_vocab_size: 2,
-        hidden_act: Activation::Gelu,
+        hidden_act: MlpActivation::Gelu,
         layer_norm_eps: 1e-12,
         dropout: 0.1,
         attention_dropout: 0.1,
@@ -175,25 +176,31 @@ fn each_architecture_is_recognised() {
         unsupported: None,
     };
     let stack = StackConfig { layers: 6, heads: 8, feed_forward: 2048 };
-    let opus = EncoderDecoderConfig {
-        kind: EncoderDecoderKind::Marian,
+    let opus = MarianConfig {
         vocab_size: 58101,
+        d_model: 512,
+        encoder_layers: 6,
+        decoder_layers: 6,
+        heads: 8,
+        ffn_dim: 2048,
+        activation: MlpActivation::Silu,
+        max_position_embeddings: 512,
+        scale_embedding: true,
+        dropout: 0.1,
+        attention_dropout: 0.0,
+        activation_dropout: 0.0,
+        special: [("eos_token_id", 0), ("pad_token_id", 58100), ("decoder_start_token_id", 58100)],
+        unsupported: None,
+    };
+    let small = T5Config {
+        vocab_size: 32128,
         d_model: 512,
         encoder: stack,
         decoder: stack,
         head_size: 64,
-        activation: Activation::Silu,
+        activation: MlpActivation::Relu,
         gated: false,
-        norm_eps: 1e-5,
-        max_position_embeddings: Some(512),
-    };
-    let small = EncoderDecoderConfig {
-        kind: EncoderDecoderKind::T5,
-        vocab_size: 32128,
-        activation: Activation::Relu,
         norm_eps: 1e-6,
-        max_position_embeddings: None,
-        ..opus.clone()
     };
     let distilled = BertConfig {
         kind: BertKind::DistilBert,
@@ -207,8 +214,8 @@ fn each_architecture_is_recognised() {
     gated["num_heads"] = json!(6);
     gated["num_decoder_layers"] = json!(8);
     let own = StackConfig { heads: 6, ..stack };
-    let gated_small = EncoderDecoderConfig {
-        activation: Activation::GeluTanh,
+    let gated_small = T5Config {
+        activation: MlpActivation::GeluTanh,
         gated: true,
         encoder: own,
         decoder: StackConfig { layers: 8, ..own },
@@ -218,9 +225,9 @@ fn each_architecture_is_recognised() {
         (vit(), BaseModel::Vit(image)),
         (bert(), BaseModel::Bert(base.clone())),
         (distilbert(), BaseModel::Bert(distilled)),
-        (marian(), BaseModel::EncoderDecoder(opus)),
-        (t5(), BaseModel::EncoderDecoder(small)),
-        (gated, BaseModel::EncoderDecoder(gated_small)),
+        (marian(), BaseModel::Marian(Box::new(opus))),
+        (t5(), BaseModel::T5(small)),
+        (gated, BaseModel::T5(gated_small)),
     ] {
         assert_eq!(parsed(&config).unwrap(), want);
     }
@@ -321,7 +328,7 @@ fn faulty_descriptions_are_reported() {
     // Recognised, and said why it is no start for training.
     let mut roberta = bert();
     roberta["model_type"] = json!("roberta");
-    for config in [roberta, marian(), t5()] {
+    for config in [roberta, t5()] {
         let base = parsed(&config).unwrap();
         told(
             &mut text,
@@ -329,7 +336,7 @@ fn faulty_descriptions_are_reported() {
             base.trainable(Path::new(CONFIG)),
         );
     }
-    for config in [vit(), bert(), distilbert()] {
+    for config in [vit(), bert(), distilbert(), marian()] {
         parsed(&config).unwrap().trainable(Path::new(CONFIG)).unwrap();
     }
     insta::assert_snapshot!(text);
@@ -389,13 +396,12 @@ fn another_models_weights_are_named_by_its_description() {
         assert!(spectrum.contains(&format!("1 tensors{base}, the first model.")), "{spectrum}");
         error.to_string()
     };
-    let error = refused(&marian());
-    for part in ["config.json: ", "cannot be trained", "Marian, encoder 6 + decoder 6, d_model 512"]
-    {
+    let error = refused(&t5());
+    for part in ["config.json: ", "cannot be trained", "T5, encoder 6 + decoder 6, d_model 512"] {
         assert!(error.contains(part), "{error}");
     }
     assert!(refused(&json!({"model_type": "llama"})).contains("the architecture is not supported"));
-    for config in [vit(), json!({})] {
+    for config in [vit(), marian(), json!({})] {
         assert!(refused(&config).contains("the checkpoint's form is not known"));
     }
 }

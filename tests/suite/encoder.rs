@@ -486,7 +486,7 @@ fn what_does_not_fit_a_text_encoder_is_named() {
     let config = std::fs::read_to_string(source.join(CONFIG)).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     for (field, value, want) in [
-        ("hidden_act", serde_json::json!("silu"), "hidden_act: the model is not supported"),
+        ("hidden_act", serde_json::json!("mish"), "hidden_act: the activation is not known"),
         ("position_embedding_type", serde_json::json!("relative_key"), "`absolute`"),
         ("is_decoder", serde_json::json!(true), "is_decoder"),
         ("vocab_size", serde_json::json!(54), "vocab_size contradicts the weights"),

@@ -38,6 +38,7 @@ mod jobs;
 mod language_modelling;
 mod layers;
 mod layouts;
+mod marian;
 mod oracle;
 mod precision;
 mod report;

@@ -558,7 +558,7 @@ fn unigram_pieces_are_trained_on_normalised_sentences() {
     let odd = lines(&[("ein ﬁn Ｍann".into(), "a ﬁn man".into())]);
     fs::write(dir.path().join("pairs/test.jsonl"), odd).unwrap();
     let table = run(dir.path());
-    assert!(table.contains("unigram pieces in NFKC of the training split"), "{table}");
+    assert!(table.contains("unigram pieces of the training split, in NFKC"), "{table}");
     let run = run_of(dir.path(), "baseline");
     assert_eq!(outcomes(&run)[0]["reference"], "a ﬁn man");
     let tokenizer = fs::read_to_string(run.join(RunFolder::TOKENIZER)).unwrap();

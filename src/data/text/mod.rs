@@ -4,12 +4,14 @@ mod batches;
 mod dataset;
 mod found;
 mod running;
+mod sentence_piece;
 mod split;
 mod tokenizer;
 
 pub use batches::batches;
 pub use dataset::{Limits, TextData, column_texts};
 pub use found::{FoundTokenizer, TOKENIZER};
+pub(super) use sentence_piece::{WORD_BEGIN, sentence_piece};
 pub use split::TextSplit;
 pub use tokenizer::{Encoded, Texts, Tokenizer};
 pub(super) use tokenizer::{around, words};

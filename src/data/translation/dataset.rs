@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use super::dictionary::Dictionary;
 use super::pairs::{ReadPairs, SentencePairs};
 use super::sizes::Sizes;
-use super::tokenizers::{BEGIN, END, PairTokenizers, SPECIAL_TOKENS};
+use super::special::{BEGIN, END, SPECIAL_TOKENS};
+use super::tokenizers::{PairTokenizers, SentenceTokenizer};
 use crate::data::load::{Loaded, Role, load, sha256};
 use crate::data::text::Encoded;
 use crate::error::{Fault, Result};
@@ -109,10 +110,11 @@ impl TranslationData {
             pairs
         });
         let [train, validation, test] = pairs;
-        let tokenizers = PairTokenizers::train(
+        let tokenizers = PairTokenizers::of(
             &data.tokenizer,
             train.source.iter().map(String::as_str),
             train.target.iter().map(String::as_str),
+            hub,
         )?;
         tokenizers.expect_rows(&sizes)?;
         let mut notes = vec![format!(
@@ -204,9 +206,9 @@ fn pairs_of(loaded: &Loaded<SentencePairs>, role: Role) -> SentencePairs {
     SentencePairs { source, target, empty }
 }
 
-/// The longer length over the shorter one, the marks of beginning and end aside.
+/// The longer length over the shorter one.
 fn ratio(source: usize, target: usize) -> f64 {
-    let [source, target] = [source, target].map(|tokens| tokens.saturating_sub(2) as f64);
+    let (source, target) = (source as f64, target as f64);
     source.max(target) / source.min(target).max(1.0)
 }
 
@@ -245,15 +247,22 @@ fn split(
     }
     let mut split = PairSplit::default();
     let (mut long, mut empty, mut uneven) = (0, 0, 0);
+    let without_marks = |pair: usize| {
+        let words = |own: &SentenceTokenizer, encoded: &Encoded| {
+            encoded.length(pair).saturating_sub(1 + usize::from(own.begins()))
+        };
+        (words(&tokenizers.source, &source), words(&tokenizers.target, &target))
+    };
+    let is_uneven = |pair: usize| {
+        let (source, target) = without_marks(pair);
+        data.max_length_ratio.is_some_and(|most| ratio(source, target) > most)
+    };
     for (pair, (from, to)) in pairs.source.into_iter().zip(pairs.target).enumerate() {
         if from.is_empty() || to.is_empty() {
             empty += 1;
         } else if source.length(pair) > most || target.length(pair) > most {
             long += 1;
-        } else if data
-            .max_length_ratio
-            .is_some_and(|most| ratio(source.length(pair), target.length(pair)) > most)
-        {
+        } else if is_uneven(pair) {
             uneven += 1;
         } else {
             split.push(source.get(pair).0, target.get(pair).0);

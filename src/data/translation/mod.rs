@@ -3,14 +3,18 @@
 mod batches;
 mod dataset;
 mod dictionary;
+mod marian;
 mod pairs;
 mod sizes;
+mod special;
 mod tokenizers;
 mod unigram;
 
 pub use batches::batches;
 pub use dataset::{PairSplit, TranslationData};
 pub use dictionary::Dictionary;
+pub use marian::{MARIAN_FILES, MarianFolder, VOCABULARY, Vocabulary};
 pub use pairs::SentencePairs;
 pub use sizes::Sizes;
-pub use tokenizers::{BEGIN, END, PADDING, PairTokenizers, SPECIAL_TOKENS, SentenceTokenizer};
+pub use special::{BEGIN, END, PADDING, SPECIAL_TOKENS};
+pub use tokenizers::{PairTokenizers, SentenceTokenizer};

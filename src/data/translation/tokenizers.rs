@@ -1,8 +1,10 @@
-//! The tokens of sentences: whole words, or pieces of them. Both are made by Hugging Face's `tokenizers`.
+//! The tokens of sentences: whole words, or pieces of them. Both are made by Hugging Face's `tokenizers`, trained
+//! on the training split, or are those of a base model.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokenizers::models::wordlevel::WordLevel;
@@ -11,24 +13,17 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 use tokenizers::{NormalizedString, Normalizer};
 
+use super::marian::{MarianFolder, MarianTokenizer};
 use super::sizes::Sizes;
+use super::special::{BEGIN, END, PADDING, UNKNOWN};
 use super::unigram::unigram;
 use crate::data::text::{Encoded, Texts, Tokenizer, around, words};
 use crate::error::{Error, Fault, Result};
+use crate::hub::Hub;
 use crate::spec::{
     Normalisation, TrainedTokenizer, TranslationTokenizer, TranslationTokenizerKind as Kind, hex,
 };
 
-/// The id of padding.
-pub const PADDING: u32 = 0;
-/// The id of an unknown word.
-const UNKNOWN: u32 = 1;
-/// The id of the token in front of a sentence.
-pub const BEGIN: u32 = 2;
-/// The id of the token behind a sentence.
-pub const END: u32 = 3;
-/// Number of special tokens. They have the first ids.
-pub const SPECIAL_TOKENS: usize = 4;
 /// How an unknown word is written in a translation.
 const UNKNOWN_TEXT: &str = "<unk>";
 
@@ -41,7 +36,16 @@ const KEEP_HYPHENS: &str = r"\w+(?:[-'&]\w+)*-?|[^\w\s]";
 
 /// The tokenizer of one language's sentences.
 #[derive(Clone, Debug)]
-pub struct SentenceTokenizer {
+pub enum SentenceTokenizer {
+    /// Trained on the training split.
+    Trained(TrainedTokens),
+    /// That of a base model.
+    Marian(MarianTokenizer),
+}
+
+/// A tokenizer that was trained on the training split.
+#[derive(Clone, Debug)]
+pub struct TrainedTokens {
     tokenizer: Tokenizer,
     kind: Kind,
 }
@@ -50,40 +54,87 @@ impl SentenceTokenizer {
     /// Trains a tokenizer on the training split's sentences.
     fn train<'t>(
         spec: &TranslationTokenizer,
+        kind: Kind,
         keeps_hyphens: bool,
         sentences: impl Iterator<Item = &'t str> + Clone + Send,
     ) -> Result<SentenceTokenizer> {
         let tokenizer = match spec.normalisation {
-            Normalisation::None => trained(spec, keeps_hyphens, sentences)?,
+            Normalisation::None => trained(spec, kind, keeps_hyphens, sentences)?,
             Normalisation::Nfkc => {
                 let normal = sentences.map(nfkc).collect::<tokenizers::Result<Vec<String>>>();
                 let normal = normal.map_err(failed)?;
-                let own = trained(spec, keeps_hyphens, normal.iter().map(String::as_str))?;
+                let own = trained(spec, kind, keeps_hyphens, normal.iter().map(String::as_str))?;
                 let mut own = own.inner().clone();
                 own.with_normalizer(Some(NFKC)).map_err(failed)?;
                 Tokenizer::of(own)?
             }
         };
-        Ok(SentenceTokenizer::new(tokenizer, spec.train))
-    }
-
-    fn new(tokenizer: Tokenizer, kind: Kind) -> SentenceTokenizer {
-        // A sentence with the text `[SEP]` does not end there.
-        SentenceTokenizer { tokenizer: tokenizer.with_special_tokens_as_text(), kind }
+        Ok(SentenceTokenizer::Trained(TrainedTokens::new(tokenizer, kind)))
     }
 
     /// Rows that an embedding needs.
     pub fn rows(&self) -> usize {
-        self.tokenizer.rows()
+        match self {
+            SentenceTokenizer::Trained(own) => own.tokenizer.rows(),
+            SentenceTokenizer::Marian(own) => own.rows(),
+        }
     }
 
-    /// The tokens of sentences with [`BEGIN`] and [`END`] around them, each cut to `max_tokens`.
+    /// The tokens of sentences with the marks of beginning and end around them, each cut to `max_tokens`.
+    /// All end with [`END`]. They begin with [`BEGIN`], but for the sources of a base model.
     pub fn encode(&self, sentences: &[String], max_tokens: usize) -> Result<Encoded> {
-        self.tokenizer.encode(&Texts { first: sentences, second: None }, max_tokens)
+        match self {
+            SentenceTokenizer::Trained(own) => {
+                own.tokenizer.encode(&Texts { first: sentences, second: None }, max_tokens)
+            }
+            SentenceTokenizer::Marian(own) => own.encode(sentences, max_tokens),
+        }
     }
 
-    /// The sentence of tokens; special ones are left out, but unknown words are written as `<unk>`.
+    /// Whether sentences begin with [`BEGIN`].
+    pub fn begins(&self) -> bool {
+        match self {
+            SentenceTokenizer::Trained(_) => true,
+            SentenceTokenizer::Marian(own) => own.begins(),
+        }
+    }
+
+    /// The sentence of tokens. Special ones are left out. Unknown words are written as `<unk>`; those of a base
+    /// model are left out, as transformers does.
     pub fn text(&self, ids: &[u32]) -> Result<String> {
+        match self {
+            SentenceTokenizer::Trained(own) => own.text(ids),
+            SentenceTokenizer::Marian(own) => Ok(own.text(ids)),
+        }
+    }
+
+    /// A sentence as its words with spaces between them; as it is if tokens are pieces of words.
+    pub fn in_words(&self, sentence: &str) -> Result<String> {
+        match self {
+            SentenceTokenizer::Trained(TrainedTokens { tokenizer, kind: Kind::Words }) => {
+                Ok(words(tokenizer.inner(), sentence).map_err(failed)?.join(" "))
+            }
+            SentenceTokenizer::Trained(_) | SentenceTokenizer::Marian(_) => {
+                Ok(sentence.to_string())
+            }
+        }
+    }
+
+    fn json(&self) -> &str {
+        match self {
+            SentenceTokenizer::Trained(own) => own.tokenizer.json(),
+            SentenceTokenizer::Marian(own) => own.json(),
+        }
+    }
+}
+
+impl TrainedTokens {
+    fn new(tokenizer: Tokenizer, kind: Kind) -> TrainedTokens {
+        // A sentence with the text `[SEP]` does not end there.
+        TrainedTokens { tokenizer: tokenizer.with_special_tokens_as_text(), kind }
+    }
+
+    fn text(&self, ids: &[u32]) -> Result<String> {
         match self.kind {
             Kind::ByteLevelBpe => Ok(self.tokenizer.text(ids)?.trim().to_string()),
             Kind::Unigram => {
@@ -103,27 +154,16 @@ impl SentenceTokenizer {
             }
         }
     }
-
-    /// A sentence as its words with spaces between them; as it is if tokens are pieces of words.
-    pub fn in_words(&self, sentence: &str) -> Result<String> {
-        match self.kind {
-            Kind::ByteLevelBpe | Kind::Unigram => Ok(sentence.to_string()),
-            Kind::Words => Ok(words(self.tokenizer.inner(), sentence).map_err(failed)?.join(" ")),
-        }
-    }
-
-    fn json(&self) -> &str {
-        self.tokenizer.json()
-    }
 }
 
 /// A tokenizer that is trained on sentences as they are.
 fn trained<'t>(
     spec: &TranslationTokenizer,
+    kind: Kind,
     keeps_hyphens: bool,
     sentences: impl Iterator<Item = &'t str> + Clone + Send,
 ) -> Result<Tokenizer> {
-    match spec.train {
+    match kind {
         Kind::ByteLevelBpe => {
             let vocabulary = spec.vocabulary();
             Tokenizer::train(&TrainedTokenizer::ByteLevelBpe { vocabulary }, sentences)
@@ -204,36 +244,56 @@ pub struct PairTokenizers {
 /// `tokenizer.json` of Hugging Face's.
 const SOURCE: &str = "source";
 const TARGET: &str = "target";
+/// A further one for a base model's: its pieces in the order of its rows.
+const PIECES: &str = "pieces";
+
+/// What is saved of two tokenizers.
+fn saved(
+    source: &SentenceTokenizer,
+    target: &SentenceTokenizer,
+    pieces: Option<Vec<String>>,
+) -> Result<String> {
+    let of = |own: &SentenceTokenizer| -> Result<Value> {
+        serde_json::from_str(own.json()).map_err(failed)
+    };
+    let mut both = json!({SOURCE: of(source)?, TARGET: of(target)?});
+    if let Some(pieces) = pieces {
+        both[PIECES] = pieces.into();
+    }
+    serde_json::to_string_pretty(&both).map_err(failed)
+}
 
 impl PairTokenizers {
-    /// Trains tokenizers on the training split's sentences. With `joint` both languages are trained on
-    /// together.
-    pub fn train<'t>(
+    /// The tokenizers that a spec names: those of a base model, or such as are trained on the training split's
+    /// sentences. With `joint` both languages are trained on together.
+    pub fn of<'t>(
         spec: &TranslationTokenizer,
         source: impl Iterator<Item = &'t str> + Clone + Send,
         target: impl Iterator<Item = &'t str> + Clone + Send,
+        hub: &Hub,
     ) -> Result<PairTokenizers> {
-        let (source, target) = match spec.joint {
-            true => {
-                let keeps = spec.keep_hyphens.of_source();
-                let both = SentenceTokenizer::train(spec, keeps, source.chain(target))?;
-                (both.clone(), both)
-            }
-            false => (
-                SentenceTokenizer::train(spec, spec.keep_hyphens.of_source(), source)?,
-                SentenceTokenizer::train(spec, spec.keep_hyphens.of_target(), target)?,
-            ),
-        };
-        let json = match spec.joint {
-            true => source.json().to_string(),
-            false => {
-                let of = |own: &SentenceTokenizer| -> Result<Value> {
-                    serde_json::from_str(own.json()).map_err(failed)
-                };
-                let both = json!({SOURCE: of(&source)?, TARGET: of(&target)?});
-                serde_json::to_string_pretty(&both).map_err(failed)?
-            }
-        };
+        if let Some(folder) = MarianFolder::of_spec(spec, hub)? {
+            return PairTokenizers::of_folder(&folder);
+        }
+        let kind = spec.train.unwrap_or_default();
+        if spec.joint {
+            let keeps = spec.keep_hyphens.of_source();
+            let both = SentenceTokenizer::train(spec, kind, keeps, source.chain(target))?;
+            let json = both.json().to_string();
+            return Ok(PairTokenizers { source: both.clone(), target: both, json });
+        }
+        let source = SentenceTokenizer::train(spec, kind, spec.keep_hyphens.of_source(), source)?;
+        let target = SentenceTokenizer::train(spec, kind, spec.keep_hyphens.of_target(), target)?;
+        let json = saved(&source, &target, None)?;
+        Ok(PairTokenizers { source, target, json })
+    }
+
+    /// The tokenizers of a base model.
+    pub fn of_folder(folder: &MarianFolder) -> Result<PairTokenizers> {
+        let both = folder.tokenizers()?;
+        let pieces = both[0].pieces().to_vec();
+        let [source, target] = both.map(SentenceTokenizer::Marian);
+        let json = saved(&source, &target, Some(pieces))?;
         Ok(PairTokenizers { source, target, json })
     }
 
@@ -245,28 +305,42 @@ impl PairTokenizers {
                 .found(e)
                 .expected("the file that a run of translation saved")
         };
+        let parts = || -> Result<[Value; 3]> {
+            let mut both: Value = serde_json::from_str(json).map_err(|e| unreadable(&e))?;
+            let mut part = |field: &str| match both.get_mut(field) {
+                Some(own) => Ok(own.take()),
+                None => Err(Error::from(unreadable(&format!("no field `{field}`")))),
+            };
+            Ok([part(SOURCE)?, part(TARGET)?, both])
+        };
+        let json = json.to_string();
+        let Some(kind) = spec.train else {
+            let [source, target, rest] = parts()?;
+            let read = |part: Value| Tokenizer::read(name, part.to_string().as_bytes());
+            let pieces = Vec::deserialize(rest.get(PIECES).unwrap_or(&Value::Null));
+            let pieces = pieces.map_err(|e| unreadable(&e))?;
+            let both = MarianTokenizer::both([read(source)?, read(target)?], pieces);
+            let [source, target] = both.map(SentenceTokenizer::Marian);
+            return Ok(PairTokenizers { source, target, json });
+        };
         let of = |text: &str| -> Result<SentenceTokenizer> {
-            let own = SentenceTokenizer::new(Tokenizer::read(name, text.as_bytes())?, spec.train);
+            let own = TrainedTokens::new(Tokenizer::read(name, text.as_bytes())?, kind);
             let has_special = (0..)
                 .zip(Tokenizer::SPECIAL)
                 .all(|(id, token)| own.tokenizer.inner().id_to_token(id).as_deref() == Some(token));
             match has_special {
-                true => Ok(own),
+                true => Ok(SentenceTokenizer::Trained(own)),
                 false => Err(unreadable(&"other special tokens").into()),
             }
         };
         let (source, target) = match spec.joint {
-            true => (of(json)?, of(json)?),
+            true => (of(&json)?, of(&json)?),
             false => {
-                let both: Value = serde_json::from_str(json).map_err(|e| unreadable(&e))?;
-                let part = |field: &str| match both.get(field) {
-                    Some(own) => of(&own.to_string()),
-                    None => Err(unreadable(&format!("no field `{field}`")).into()),
-                };
-                (part(SOURCE)?, part(TARGET)?)
+                let [source, target, _] = parts()?;
+                (of(&source.to_string())?, of(&target.to_string())?)
             }
         };
-        Ok(PairTokenizers { source, target, json: json.to_string() })
+        Ok(PairTokenizers { source, target, json })
     }
 
     /// Errors if the model has fewer rows than a tokenizer has tokens.

@@ -8,10 +8,8 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::data::quiet::quietly;
-use crate::data::text::words;
+use crate::data::text::{WORD_BEGIN, words};
 
-/// SentencePiece's mark of a word's beginning.
-const WORD_BEGIN: char = '▁';
 /// By how much the library raises the score of each further letter that the training has dropped.
 const STEP: f64 = 0.0001;
 

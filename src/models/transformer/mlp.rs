@@ -14,6 +14,7 @@ use crate::vlora::Linear;
 pub enum Activation {
     Gelu(Gelu),
     Relu,
+    Silu,
 }
 
 impl From<MlpActivation> for Activation {
@@ -22,6 +23,7 @@ impl From<MlpActivation> for Activation {
             MlpActivation::Gelu => Activation::Gelu(Gelu::Exact),
             MlpActivation::GeluTanh => Activation::Gelu(Gelu::Tanh),
             MlpActivation::Relu => Activation::Relu,
+            MlpActivation::Silu => Activation::Silu,
         }
     }
 }
@@ -32,6 +34,7 @@ impl Activation {
         match self {
             Activation::Gelu(form) => linear.forward(x, Epilogue::Gelu(form), mode),
             Activation::Relu => ops::relu(&linear.forward(x, Epilogue::None, mode)?),
+            Activation::Silu => ops::silu(&linear.forward(x, Epilogue::None, mode)?),
         }
     }
 
@@ -42,7 +45,7 @@ impl Activation {
             Activation::Gelu(_) => {
                 vec![Operation::Linear(LinearOperation { gelu: true, ..linear })]
             }
-            Activation::Relu => {
+            Activation::Relu | Activation::Silu => {
                 let width = linear.usage.sides.0;
                 vec![Operation::Linear(linear), Operation::Activation { rows, width }]
             }

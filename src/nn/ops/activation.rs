@@ -46,6 +46,17 @@ pub fn tanh(x: &Variable) -> Result<Variable> {
     }))
 }
 
+/// x · σ(x) with the logistic function σ (arXiv 1702.03118).
+pub fn silu(x: &Variable) -> Result<Variable> {
+    let input = x.tensor().clone();
+    Ok(Variable::computed(input.silu()?, &[x], move |g, sink| {
+        // The derivative is σ + x σ (1 − σ).
+        let sigmoid = ((input.neg()?.exp()? + 1.0)?.recip())?;
+        let slope = (((1.0 - &sigmoid)? * &input)? + 1.0)?;
+        sink.add(0, (g * (sigmoid * slope)?)?)
+    }))
+}
+
 /// max(x, 0), with a derivative of 0 at 0.
 pub fn relu(x: &Variable) -> Result<Variable> {
     let y = x.tensor().relu()?;

@@ -20,7 +20,7 @@ mod reduce;
 mod tests;
 mod valid_tokens;
 
-pub use activation::{gelu, relu, tanh};
+pub use activation::{gelu, relu, silu, tanh};
 pub use add_product::add_product;
 pub use attention::{attention, self_attention};
 pub use crops::Cropper;

@@ -82,6 +82,8 @@ pub enum MlpActivation {
     /// Approximated by tanh, as in GPT-2.
     GeluTanh,
     Relu,
+    /// x · σ(x), also called swish.
+    Silu,
 }
 
 impl EncoderSpec {

@@ -102,6 +102,8 @@ pub enum PositionKind {
     /// Sines and cosines of fixed wavelengths (arXiv 1706.03762, section 3.5).
     #[default]
     Sinusoidal,
+    /// The same values, all sines in front of all cosines (Marian).
+    SinusoidalHalves,
     /// A table for each language.
     Learned,
 }

@@ -258,7 +258,7 @@ impl DataSpec {
             DataSpec::Images(_) => false,
             DataSpec::Text(data) => data.trained_tokenizer().is_some(),
             DataSpec::Language(data) => data.makes_tokenizer(),
-            DataSpec::Translation(_) => true,
+            DataSpec::Translation(data) => data.tokenizer.train.is_some(),
         }
     }
 

@@ -122,8 +122,18 @@ impl TrainingSpec {
         self.plateau_patience.unwrap_or(10)
     }
 
+    /// Whether there is any training. `training: none`, which has no epochs, tests the weights of `start`.
+    pub fn trains(&self) -> bool {
+        self.epochs > 0
+    }
+
     /// Brings values that mean the same to the same.
     pub fn normalise(&mut self) {
+        if !self.trains() {
+            // How many examples are evaluated together changes no result.
+            let batch_size = self.batch_size;
+            *self = TrainingSpec { epochs: 0, batch_size, ..TrainingSpec::default() };
+        }
         match self.schedule {
             ScheduleKind::Constant => {
                 self.schedule = ScheduleKind::Cosine;

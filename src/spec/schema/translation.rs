@@ -66,11 +66,19 @@ pub struct TranslationDataSpec {
     pub decoding: DecodingSpec,
 }
 
-/// The tokens of both languages. They are trained on the training split.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// The tokens of both languages. Exactly one of `hub`, `path` and `train` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TranslationTokenizer {
-    pub train: TranslationTokenizerKind,
+    /// A Marian model of the Hugging Face Hub, whose pieces are taken: `owner/name` or `owner/name@revision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// A folder with the files of such a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Tokens of this kind, trained on the training split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<TranslationTokenizerKind>,
     /// Whether both languages have one tokenizer.
     #[serde(default)]
     pub joint: bool,
@@ -91,10 +99,11 @@ pub struct TranslationTokenizer {
     pub normalisation: Normalisation,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TranslationTokenizerKind {
     /// Whole words and punctuation marks.
+    #[default]
     Words,
     /// GPT-2's, which knows every text.
     ByteLevelBpe,
@@ -204,8 +213,9 @@ impl TranslationDataSpec {
     pub fn normalise(&mut self) {
         let own = &mut self.tokenizer;
         match own.train {
-            TranslationTokenizerKind::Words => own.minimum_count = Some(own.minimum_count()),
-            TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram => {
+            None => {}
+            Some(TranslationTokenizerKind::Words) => own.minimum_count = Some(own.minimum_count()),
+            Some(TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram) => {
                 own.vocabulary = Some(own.vocabulary());
             }
         }
@@ -216,6 +226,11 @@ impl TranslationDataSpec {
 }
 
 impl TranslationTokenizer {
+    /// Whether both languages have the same numbers of tokens.
+    pub fn is_shared(&self) -> bool {
+        self.joint || self.train.is_none()
+    }
+
     /// How often a word must occur to be a token.
     pub fn minimum_count(&self) -> usize {
         self.minimum_count.unwrap_or(2)

@@ -2,11 +2,15 @@
 
 use super::check::Check;
 use crate::spec::error::SpecError;
-use crate::spec::schema::{RunSpec, ScheduleKind, Select, TrainingSpec};
+use crate::spec::schema::{RunSpec, ScheduleKind, Select, StartHead, TrainingSpec};
 
 /// The recipe, and whose weights are tested.
 pub fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     let t = &run.training;
+    if !t.trains() {
+        untrained(run, check)?;
+        return check.between("training.batch_size", t.batch_size, 1, 1 << 20);
+    }
     check.between("training.epochs", t.epochs, 1, 1_000_000)?;
     if let Some(steps) = t.steps {
         check.between("training.steps", steps, 1, 1_000_000_000)?;
@@ -71,6 +75,42 @@ pub fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
             .at(check.origin("training.select")));
     }
     Ok(())
+}
+
+/// A run that only tests weights must have some.
+fn untrained(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
+    let fault = |summary: &str, found: &str, expected: &str, at: &str| {
+        let at = if check.says(at) { at } else { "training" };
+        Err(SpecError::new(summary).found(found).expected(expected).at(check.origin(at)))
+    };
+    let none = "`training: none`, or no epochs";
+    match (&run.start, &run.lora) {
+        (None, _) => fault(
+            "there are no weights to test",
+            &format!("{none}, without `start`"),
+            "`start` with the weights to test, or at least 1 epoch",
+            "training.epochs",
+        ),
+        (Some(start), _) if start.head == StartHead::New => fault(
+            "a new head must be trained",
+            &format!("{none}, with `start.head: new`"),
+            "`start.head: keep`, or at least 1 epoch",
+            "start.head",
+        ),
+        (Some(start), _) if !start.increments.is_svd() => fault(
+            "new increments must be trained",
+            &format!("{none}, with increments that start from the seed"),
+            "`start.increments: svd`, or at least 1 epoch",
+            "start.increments",
+        ),
+        (_, Some(_)) => fault(
+            "LoRA must be trained",
+            &format!("{none}, with `lora`"),
+            "no `lora`, or at least 1 epoch",
+            "lora",
+        ),
+        (Some(_), None) => Ok(()),
+    }
 }
 
 /// How the rate goes on after warm-up.

@@ -1,11 +1,11 @@
 //! `data` of translation.
 
-use super::check::Check;
+use super::check::{Check, hub_name, one_source};
 use super::text::columns;
 use crate::spec::error::SpecError;
 use crate::spec::schema::{
-    EncoderDecoderSpec, KeepHyphens, RunSpec, Select, StartHead, TranslationDataSpec,
-    TranslationTokenizerKind,
+    EncoderDecoderSpec, KeepHyphens, Normalisation, RunSpec, Select, StartHead,
+    TranslationDataSpec, TranslationTokenizerKind,
 };
 
 /// Which tokens both languages become, and how translations are found.
@@ -63,22 +63,45 @@ fn tokenizer(
     // The bytes, or room for an alphabet, and the special tokens.
     const LEAST_VOCABULARY: usize = 260;
     let own = &data.tokenizer;
+    let train = own.train.map(|kind| match kind {
+        TranslationTokenizerKind::Words => "words",
+        TranslationTokenizerKind::ByteLevelBpe => "byte-level-bpe",
+        TranslationTokenizerKind::Unigram => "unigram",
+    });
+    let sources = [("hub", own.hub.as_deref()), ("path", own.path.as_deref()), ("train", train)];
+    one_source("data.tokenizer", "of tokens", &sources, check)?;
+    if let Some(repository) = &own.hub {
+        hub_name("data.tokenizer.hub", repository, check)?;
+    }
     check.that(
         "model.shared_embedding",
-        own.joint || !model.shared_embedding,
+        own.is_shared() || !model.shared_embedding,
         "`false`, or one tokenizer for both languages, `data.tokenizer.joint: true`",
     )?;
     let one = "`both` or `none`: both languages have one tokenizer";
     let same = own.keep_hyphens.of_source() == own.keep_hyphens.of_target();
     check.that("data.tokenizer.keep_hyphens", !own.joint || same, one)?;
     match own.train {
-        TranslationTokenizerKind::Words => {
+        None => {
+            let trained = "none: a tokenizer that is read is as it is";
+            let given = [
+                ("joint", own.joint),
+                ("vocabulary", own.vocabulary.is_some()),
+                ("keep_hyphens", own.keep_hyphens != KeepHyphens::None),
+                ("minimum_count", own.minimum_count.is_some()),
+                ("normalisation", own.normalisation != Normalisation::None),
+            ];
+            given.into_iter().try_for_each(|(field, is_given)| {
+                check.that(&format!("data.tokenizer.{field}"), !is_given, trained)
+            })
+        }
+        Some(TranslationTokenizerKind::Words) => {
             let none = "none: there are as many words as there are";
             check.that("data.tokenizer.vocabulary", own.vocabulary.is_none(), none)?;
             let count = own.minimum_count();
             check.between("data.tokenizer.minimum_count", count, 1, 1_000_000_000)
         }
-        TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram => {
+        Some(TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram) => {
             let none = "none: subword tokenizers have no minimum count";
             check.that("data.tokenizer.minimum_count", own.minimum_count.is_none(), none)?;
             let none = "`none`: only `train: words` has words";

@@ -85,6 +85,7 @@ impl<'a> Trained<'a> {
                         | Form::Timm
                         | Form::Bert
                         | Form::Gpt2
+                        | Form::Marian
                         | Form::Pytorch => PositionEmbedding::Timm,
                     },
                 }

@@ -62,6 +62,7 @@ fn architecture(m: &DecoderSpec) -> String {
         MlpActivation::Gelu => "",
         MlpActivation::GeluTanh => ", GELU approximated by tanh",
         MlpActivation::Relu => ", ReLU",
+        MlpActivation::Silu => ", SiLU",
     };
     let bias = if m.bias { "" } else { ", no biases" };
     let tied = if m.tied { "tied to" } else { "beside" };

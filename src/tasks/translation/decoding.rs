@@ -28,16 +28,19 @@ pub struct Decoding {
     pub extra: usize,
     /// Tokens that the tokenizer knows. Rows of the model beyond it are never chosen.
     pub known: usize,
+    /// Whether sources begin with [`BEGIN`].
+    pub sources_begin: bool,
 }
 
 impl Decoding {
-    pub fn of(spec: &DecodingSpec, known: usize) -> Decoding {
+    pub fn of(spec: &DecodingSpec, known: usize, sources_begin: bool) -> Decoding {
         Decoding {
             beam: spec.beam,
             length_penalty: spec.length_penalty,
             ratio: spec.length_ratio,
             extra: spec.extra_tokens,
             known,
+            sources_begin,
         }
     }
 
@@ -46,9 +49,10 @@ impl Decoding {
         Decoding { beam: 1, ..self }
     }
 
-    /// The most tokens of the translation of a sentence of `source` tokens, [`BEGIN`] among them.
+    /// The most tokens of the translation of a sentence of `source` tokens, [`BEGIN`] among them if sources have
+    /// it.
     fn max_length(&self, source: usize, positions: usize) -> usize {
-        let most = self.ratio * source.saturating_sub(1) as f64;
+        let most = self.ratio * source.saturating_sub(usize::from(self.sources_begin)) as f64;
         (most as usize).saturating_add(self.extra).clamp(1, positions.max(1))
     }
 }
@@ -299,7 +303,7 @@ mod tests {
     }
 
     fn decoding(beam: usize, length_penalty: f64) -> Decoding {
-        Decoding { beam, length_penalty, ratio: 1.0, extra: 4, known: WORDS }
+        Decoding { beam, length_penalty, ratio: 1.0, extra: 4, known: WORDS, sources_begin: true }
     }
 
     #[test]
@@ -368,7 +372,8 @@ mod tests {
     fn max_lengths_hold() {
         let (model, sentences) = (model(2), sentences(4, 6));
         for (ratio, extra, known) in [(0.0, 1, WORDS), (0.5, 2, 6), (9.0, 90, WORDS)] {
-            let decoding = Decoding { beam: 3, length_penalty: 1.0, ratio, extra, known };
+            let decoding =
+                Decoding { beam: 3, length_penalty: 1.0, ratio, extra, known, sources_begin: true };
             let found = translate(&model, &batch(&sentences), &decoding).unwrap();
             for (sentence, found) in sentences.iter().zip(found) {
                 let limit = decoding.max_length(sentence.len(), 16);

@@ -5,13 +5,15 @@ use super::lines::translate_lines;
 use super::notes;
 use super::outcome::{METRICS, assess, samples};
 use super::spec_lines::spec_lines;
+use crate::data::translation::MARIAN_FILES;
 use crate::error::Result;
+use crate::hub::{Kind, Source};
 use crate::models::{Cost, cost};
 use crate::results::{
     Assessment, Evidence, Metric, Provenance, RunFolder, Samples, Setting, TaskFields, WorkUnit,
 };
-use crate::spec::{DataSpec, DecodingSpec, RunSpec, flatten};
-use crate::tasks::definition::{BatchSize, Definition};
+use crate::spec::{DataSpec, DecodingSpec, HUB_PREFIX, RunSpec, flatten};
+use crate::tasks::definition::{BatchSize, Definition, ModelFiles};
 use crate::tasks::generation::{Lines, Translated};
 use crate::tasks::spec_lines::Dataset;
 
@@ -131,6 +133,14 @@ impl Definition for SentencePairs {
             own.batch_tokens = None;
         }
         data
+    }
+
+    /// The tokenizers, if the spec names some on the Hub.
+    fn model_files(&self, spec: &RunSpec) -> Result<Vec<ModelFiles>> {
+        let Some(name) = &section(spec).tokenizer.hub else { return Ok(Vec::new()) };
+        let source = Source::of_hub(&format!("{HUB_PREFIX}{name}"), Kind::Model)?;
+        let paths = MARIAN_FILES.map(str::to_string).to_vec();
+        Ok(source.map(|source| ModelFiles { source, paths }).into_iter().collect())
     }
 
     fn spec_lines(&self, dataset: &Dataset) -> Option<std::result::Result<String, String>> {

@@ -29,7 +29,8 @@ pub fn translate_lines(lines: &Lines) -> Result<Translated> {
     store.load(tensors)?;
     drop(own);
     let trained = blueprint.frozen(&store)?;
-    let mut decoding = Decoding::of(&data.decoding, tokenizers.target.rows());
+    let (known, begin) = (tokenizers.target.rows(), tokenizers.source.begins());
+    let mut decoding = Decoding::of(&data.decoding, known, begin);
     decoding.beam = beam.unwrap_or(decoding.beam);
 
     let prepared = texts.iter().map(|text| match data.lowercase {

@@ -4,8 +4,8 @@ use super::data::{model, section};
 use super::outcome::Schemes;
 use crate::results::{Provenance, Setting};
 use crate::spec::{
-    EncoderDecoderSpec, FinalNorm, MlpActivation, NormPlacement, Normalisation, PositionKind,
-    RunSpec, TranslationTokenizerKind,
+    EncoderDecoderSpec, FinalNorm, HUB_PREFIX, MlpActivation, NormPlacement, Normalisation,
+    PositionKind, RunSpec, TranslationTokenizerKind,
 };
 use crate::tasks::start::is_tokenizer_uncompared;
 
@@ -14,16 +14,21 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     let data = section(spec);
     let own = &data.tokenizer;
     let languages = if own.joint { "one tokenizer for both languages" } else { "a tokenizer each" };
+    let trained = |what: &str| format!("{what} of the training split");
     let tokens = match own.train {
-        TranslationTokenizerKind::Words => {
-            format!("whole words that occur at least {} times", own.minimum_count())
+        Some(TranslationTokenizerKind::Words) => {
+            trained(&format!("whole words that occur at least {} times", own.minimum_count()))
         }
-        TranslationTokenizerKind::ByteLevelBpe => "byte-level BPE".to_string(),
-        TranslationTokenizerKind::Unigram => "unigram pieces".to_string(),
+        Some(TranslationTokenizerKind::ByteLevelBpe) => trained("byte-level BPE"),
+        Some(TranslationTokenizerKind::Unigram) => trained("unigram pieces"),
+        None => {
+            let hub = own.hub.as_ref().map(|name| format!("{HUB_PREFIX}{name}"));
+            format!("pieces of {}", hub.or(own.path.clone()).unwrap_or_default())
+        }
     };
     let tokens = match own.normalisation {
         Normalisation::None => tokens,
-        Normalisation::Nfkc => format!("{tokens} in NFKC"),
+        Normalisation::Nfkc => format!("{tokens}, in NFKC"),
     };
     let compared = match is_tokenizer_uncompared(provenance) {
         true => ", not compared with those of the weights it starts from",
@@ -34,8 +39,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     Setting {
         model: architecture(model(spec)),
         inputs: format!(
-            "sentences of up to {} tokens{case}: {tokens} of the training split ({languages}{compared}); {}; \
-             signatures: {}",
+            "sentences of up to {} tokens{case}: {tokens} ({languages}{compared}); {}; signatures: {}",
             data.max_tokens,
             decoding(spec),
             signatures.join(", ")
@@ -65,6 +69,7 @@ fn architecture(m: &EncoderDecoderSpec) -> String {
         MlpActivation::Gelu => "GELU",
         MlpActivation::GeluTanh => "GELU approximated by tanh",
         MlpActivation::Relu => "ReLU",
+        MlpActivation::Silu => "SiLU",
     };
     let norm = match m.norm {
         NormPlacement::Post => "post-norm",
@@ -78,6 +83,7 @@ fn architecture(m: &EncoderDecoderSpec) -> String {
     let positions = match m.position_embedding {
         PositionKind::Learned => "learned",
         PositionKind::Sinusoidal => "sinusoidal",
+        PositionKind::SinusoidalHalves => "sinusoidal (sines, then cosines)",
     };
     let shared = if m.shared_embedding { "one embedding" } else { "an embedding each" };
     let tied = if m.tied { "tied to" } else { "beside" };

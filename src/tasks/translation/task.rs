@@ -39,12 +39,13 @@ impl<'a> Translation<'a> {
         let tokenizers = data.0.tokenizers.as_ref();
         let rows = spec.model.classes();
         let known = tokenizers.map_or(rows, |own| own.target.rows());
+        let sources_begin = tokenizers.is_none_or(|own| own.source.begins());
         Translation {
             data: &data.0,
             batches: PairBatches::new(data, spec, seed, device),
             tokenizers,
             label_smoothing: spec.training.label_smoothing,
-            decoding: Decoding::of(&section(spec).decoding, known),
+            decoding: Decoding::of(&section(spec).decoding, known, sources_begin),
             validate_every: section(spec).decoding.validate_every,
             schemes: Schemes::of(spec),
         }

@@ -409,10 +409,11 @@ fn gelu_agrees() {
 }
 
 #[test]
-fn tanh_and_relu_agree() {
+fn tanh_relu_and_silu_agree() {
     for n in [1, 17, 20_000] {
         agree(&[&[n]], |t| tanh(&t[0]), |t| t[0].tanh());
         agree(&[&[n]], |t| relu(&t[0]), |t| t[0].relu());
+        agree(&[&[n]], |t| silu(&t[0]), |t| t[0].silu());
     }
 }
 

@@ -110,4 +110,5 @@ fn activations_match_pytorch() {
     fixture.check("gelu-tanh", &["x"], |t| gelu(&t[0], Gelu::Tanh));
     fixture.check("tanh", &["x"], |t| tanh(&t[0]));
     fixture.check("relu", &["x"], |t| relu(&t[0]));
+    fixture.check("silu", &["x"], |t| silu(&t[0]));
 }
