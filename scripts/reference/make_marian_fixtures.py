@@ -10,7 +10,8 @@ both. Pieces of the source are normalised by `nmt_nfkc`, those of the target are
 
 `expected.json`:
 
-- `source_ids`, `target_ids`: the tokens of the lines of tests/fixtures/tokenizer/lines.json.
+- `odd`: more lines. `source_ids`, `target_ids`: the tokens of the lines of tests/fixtures/tokenizer/lines.json and of
+  these.
 - `pairs`: sentences with the greedy translation of the source, at most LIMIT tokens, its tokens, and the loss of
   each token of the reference.
 """
@@ -46,6 +47,23 @@ SENTENCES = [
     ("Heute ist ein schöner Tag!", "Today is a beautiful day!"),
     ("Um 12:30 Uhr fährt der Bus nach Köln ab.", "The bus to Cologne leaves at 12:30."),
 ]  # fmt: skip
+
+
+# Letters with several accents and other parts, languages' codes, and spaces.
+ODD = [
+    "Tie\u0302\u0301ng Vie\u0323\u0302t ngu\u031b\u0303",
+    "\u2460\u0301 \ufb01\u0301 A\u030a\u0301 e\u0301\u0323",
+    "\u1112\u1161\u11ab\u1100\u1173\u11af",
+    "\uff76\uff9e\uff8a\uff9f",
+    ">>fra<< Ein Hund",
+    ">>fra<<",
+    ">>deu<< Ein Hund",
+    "Ein Hund >>fra<<",
+    ">> kein << Code",
+    ">>fra< kein Code",
+    "  zwei   Leerzeichen  ",
+    "Tab\tund\u00a0geschützt\u2003weit",
+]
 
 
 def pieces(side, sentences):
@@ -87,7 +105,7 @@ def main():
         (OUT / f"{side}.spm").write_bytes(pieces(side, lines))
         processor = sentencepiece.SentencePieceProcessor(str(OUT / f"{side}.spm"))
         names += [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
-    names = list(dict.fromkeys(["</s>", "<unk>", *sorted(names), "<pad>"]))
+    names = list(dict.fromkeys(["</s>", "<unk>", ">>fra<<", *sorted(names), "<pad>"]))
     # A piece that the source's SentencePiece knows and the vocabulary does not.
     dropped = next(name for name in names if len(name) > 3 and name.startswith("▁"))
     names.remove(dropped)
@@ -134,7 +152,7 @@ def main():
     path = OUT / "model.safetensors"
     save_stable(load_file(path), path, {"format": "pt"})
 
-    lines = json.loads((FIXTURES / "tokenizer/lines.json").read_text())
+    lines = json.loads((FIXTURES / "tokenizer/lines.json").read_text()) + ODD
     ids = {
         "source_ids": [tokenizer(line)["input_ids"] for line in lines],
         "target_ids": [tokenizer(text_target=line)["input_ids"] for line in lines],
@@ -164,7 +182,7 @@ def main():
             "translation": tokenizer.decode(out, skip_special_tokens=True),
             "losses": losses.tolist(),
         })  # fmt: skip
-    expected = {"transformers": transformers.__version__, "limit": LIMIT, "pairs": pairs, **ids}
+    expected = {"transformers": transformers.__version__, "limit": LIMIT, "pairs": pairs, "odd": ODD, **ids}
     (OUT / "expected.json").write_text(json.dumps(expected) + "\n")
     for pair in pairs:
         print(len(pair["tokens"]), pair["translation"])

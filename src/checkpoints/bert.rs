@@ -177,7 +177,6 @@ fn model(renamed: &Renamed, config: &BertConfig, pool: TextPool) -> Result<Encod
         norm_eps: config.layer_norm_eps,
         dropout: config.dropout,
         attention_dropout: config.attention_dropout,
-        // Other activations were refused before.
         activation: config.hidden_act,
     })
 }

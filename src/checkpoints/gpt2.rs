@@ -141,7 +141,6 @@ fn model(renamed: &Renamed, config: &Gpt2Config) -> Result<DecoderSpec> {
         mlp_ratio: config.hidden() as f64 / config.n_embd as f64,
         bias: true,
         tied: config.tied,
-        // Other activations were refused before.
         activation: config.activation_function,
         norm_eps: config.layer_norm_epsilon,
         dropout: config.dropout,

@@ -10,7 +10,7 @@
 //! | `self_attn_layer_norm`, `encoder_attn_layer_norm`, `final_layer_norm` | `norm1`, `norm2`, `norm3` of the decoder, `norm1` and `norm2` of the encoder |
 //!
 //! Rows of the vocabulary have another order here ([`Vocabulary::rows`]). The beginning of a translation is a row
-//! of its own, a copy of that of padding; its bias is so low that no sum over the vocabulary counts it twice.
+//! of its own, a copy of that of padding. Its bias is so low that a softmax gives it no probability.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +27,7 @@ use super::read_base::read_config;
 use super::shapes::Renamed;
 use crate::data::translation::{BEGIN, MarianFolder, PairTokenizers, VOCABULARY, Vocabulary};
 use crate::error::{Fault, Result};
+use crate::models::encoder_decoder::sinusoids;
 use crate::spec::{
     Architecture, AttentionInit, EmbeddingInit, EncoderDecoderSpec, FinalNorm, NormPlacement,
     PositionKind,
@@ -41,8 +42,9 @@ const COPIES: [&str; 3] =
 /// Tables of sines and cosines, which some files store though they are no parameters.
 const POSITIONS: &str = ".embed_positions.weight";
 
-/// The bias of a token that is never predicted.
-const NEVER: f32 = -1e9;
+/// The bias of a token that is never predicted. Its probability is below what float32 adds to that of others.
+/// It is no lower, since label smoothing adds the logarithms of all probabilities.
+const NEVER: f32 = -100.0;
 
 const EMBEDDING: &str = "embedding.weight";
 const OUTPUT_BIAS: &str = "output.bias";
@@ -123,31 +125,36 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let vocabulary = vocabulary(&file.path, config)?;
     let mut tensors = BTreeMap::new();
     let mut parts: BTreeMap<String, [Option<(&str, &Tensor)>; 3]> = BTreeMap::new();
+    let words = std::iter::once(SHARED).chain(COPIES).find(|name| file.tensors.contains_key(*name));
     for (name, tensor) in &file.tensors {
+        let is_words = name == SHARED || COPIES.contains(&name.as_str());
         match ours(name) {
-            _ if name.ends_with(POSITIONS) => {}
-            _ if COPIES.contains(&name.as_str()) => {
-                let is_copy = match file.tensors.get(SHARED) {
-                    Some(shared) => same(shared, tensor)?,
-                    None => true,
-                };
-                if !is_copy {
+            _ if name.ends_with(POSITIONS) => positions(file, name, tensor, config)?,
+            _ if is_words => {
+                let first = words.and_then(|words| file.tensors.get(words));
+                if !first.map_or(Ok(true), |first| same(first, tensor))? {
+                    let expected = words.unwrap_or(SHARED);
                     return Err(fault("the embeddings are not shared")
                         .tensor(name)
                         .found("other values or another shape")
-                        .expected(format!("those of {SHARED}, as all of Marian's models have"))
+                        .expected(format!("those of {expected}, as all of Marian's models have"))
                         .into());
                 }
+                tensors.insert(EMBEDDING.into(), tensor.clone());
             }
             Some((ours, Some(part))) => {
                 parts.entry(ours).or_default()[part] = Some((name, tensor));
             }
             Some((ours, None)) => drop(tensors.insert(ours, tensor.clone())),
-            None if name == SHARED => drop(tensors.insert(EMBEDDING.into(), tensor.clone())),
             None if name == BIAS => drop(tensors.insert(OUTPUT_BIAS.into(), tensor.clone())),
             // A later check reports it.
             None => drop(tensors.insert(name.clone(), tensor.clone())),
         }
+    }
+    if !tensors.contains_key(OUTPUT_BIAS) {
+        // transformers has zeros then.
+        let zeros = Tensor::zeros((1, config.vocab_size), DType::F32, &Device::Cpu)?;
+        tensors.insert(OUTPUT_BIAS.into(), zeros);
     }
     for (ours, parts) in parts {
         tensors.insert(ours.clone(), joined(file, &ours, config, parts)?);
@@ -209,6 +216,31 @@ fn vocabulary(weights: &Path, config: &MarianConfig) -> Result<Vocabulary> {
         }
     }
     Ok(vocabulary)
+}
+
+/// Errors unless a stored table of positions has the values that the model computes, but for rounding to float16.
+fn positions(file: &TensorFile, name: &str, table: &Tensor, config: &MarianConfig) -> Result<()> {
+    let (rows, dim) = (config.max_position_embeddings, config.d_model);
+    let fault = |found: String, expected: String| {
+        Fault::of_file(&file.path, "a table of positions is another than the model's")
+            .tensor(name)
+            .found(found)
+            .expected(expected)
+    };
+    if table.dims() != [rows, dim] {
+        let expected = format!("{:?}, by {CONFIG}", [rows, dim]);
+        return Err(fault(format!("{:?}", table.dims()), expected).into());
+    }
+    let own = sinusoids(rows, dim, true, &Device::Cpu)?;
+    let apart = (table.to_dtype(DType::F32)? - own)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    match apart < 2e-3 {
+        true => Ok(()),
+        false => Err(fault(
+            format!("values up to {apart} apart"),
+            "sines in front of cosines, as Marian has them".into(),
+        )
+        .into()),
+    }
 }
 
 /// These rows of a tensor, in this order.

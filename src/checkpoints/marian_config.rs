@@ -63,17 +63,24 @@ const MARIAN: [&str; 25] = [
     "vocab_size",
 ];
 
-/// Fields that do not change what the model computes. They are about other heads and about training.
-const HARMLESS_TO_MARIAN: [&str; 9] = [
+/// Fields that do not change what the model computes. They are about other heads, training, and translation by
+/// transformers.
+const HARMLESS_TO_MARIAN: [&str; 15] = [
+    "_num_labels",
     "classif_dropout",
     "decoder_layerdrop",
     "encoder_layerdrop",
+    "extra_pos_embeddings",
+    "force_bos_token_to_be_generated",
     "id2label",
     "init_std",
     "label2id",
     "num_hidden_layers",
     "num_labels",
+    "problem_type",
+    "pruned_heads",
     "tie_encoder_decoder",
+    "unk_token_id",
 ];
 
 /// Flags that published models have, and their only value that is supported.

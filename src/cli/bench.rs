@@ -181,7 +181,19 @@ fn chosen<'a>(experiment: &'a Experiment, arms: &[String]) -> Result<Vec<&'a Var
                 .into());
         }
     }
-    Ok(experiment.variants.iter().filter(|v| arms.is_empty() || arms.contains(&v.arm)).collect())
+    let trains = |v: &&Variant| v.spec.training.trains();
+    let chosen = experiment.variants.iter().filter(|v| arms.is_empty() || arms.contains(&v.arm));
+    let (trained, tested): (Vec<&Variant>, Vec<&Variant>) = chosen.partition(trains);
+    match tested.first() {
+        Some(first) if trained.is_empty() || !arms.is_empty() => {
+            Err(Fault::new("there are no training steps to time")
+                .within(format!("arm {}", first.arm))
+                .found("`training: none`")
+                .expected("arms that are trained")
+                .into())
+        }
+        _ => Ok(trained),
+    }
 }
 
 /// A bar on a terminal; hidden elsewhere.

@@ -426,7 +426,7 @@ impl Positions {
 
 /// Sines and cosines of position · 10000^(−2i / dim), in turn (arXiv 1706.03762, section 3.5), or all sines in
 /// front of all cosines: \[positions, dim\].
-fn sinusoids(positions: usize, dim: usize, in_halves: bool, device: &Device) -> Result<Tensor> {
+pub fn sinusoids(positions: usize, dim: usize, in_halves: bool, device: &Device) -> Result<Tensor> {
     let sines = dim.div_ceil(2);
     let value = |position: usize, column: usize| {
         let (i, is_sine) = match in_halves {

@@ -69,7 +69,8 @@ impl Summary {
             Spread::of(&values).map(|s| s.mean)
         };
         let of_training = |f: &dyn Fn(&RunResult) -> f64| {
-            over_runs(f).filter(|_| arm.variant.spec.training.trains())
+            let trained = arm.runs.iter().all(|r| r.result.of_training(()).is_some());
+            over_runs(f).filter(|_| trained)
         };
         let optional = |value: Option<f64>, text: &dyn Fn(f64) -> String| match value {
             Some(v) => Cell::number(v, text(v)),

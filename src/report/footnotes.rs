@@ -56,7 +56,7 @@ impl Summary {
         );
         notes.extend(of_arms("Model and training: ", &|arm| {
             let provenance = arm.runs.first().map(|run| &run.provenance);
-            Some(training_statements(self.evidence_of(arm), &arm.variant.spec, provenance))
+            Some(training_statements(self.evidence_of(arm), &arm.variant.spec, provenance).into())
         }));
         notes.extend(self.arms.iter().filter_map(ended_early_note));
         notes.extend(of_arms("Precision: ", &|arm| {

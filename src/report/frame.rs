@@ -52,9 +52,9 @@ fn runs_frame(summary: &Summary) -> PolarsResult<DataFrame> {
         ),
         whole("selected_epoch", &|r| Some(r.result.selected_epoch as u64)),
         whole("steps", &|r| Some(r.result.steps)),
-        float("training_seconds", &|r| r.result.training_seconds),
+        optional("training_seconds", &|r| r.result.of_training(r.result.training_seconds)),
         float("evaluation_seconds", &|r| r.result.evaluation_seconds),
-        float("throughput", &|r| r.result.throughput),
+        optional("throughput", &|r| r.result.of_training(r.result.throughput)),
         whole("peak_bytes", &|r| r.result.peak_bytes),
         text("model_sha256", &|i| Some(rows[i].1.result.model_sha256.clone())),
     ];

@@ -31,7 +31,9 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
         Reference::Base => "the weight of the layer that uses it first (`reference: base`)",
         Reference::Previous => "the weight of the layer that used it last (`reference: previous`)",
     };
+    let trains = spec.training.trains();
     let gradient = match v.detach {
+        _ if !trains => "",
         _ if !spec.lora.as_ref().is_none_or(LoraSpec::trains_vectors) => "",
         true => "the gradient stops there (`detach: true`, the authors' code)",
         false => "the gradient flows through it (`detach: false`)",
@@ -40,8 +42,10 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
         _ if spec.start.is_some() => "",
         IncrementInit::Authors => "A and B start Kaiming-uniform (`init: authors`)",
         IncrementInit::Lora => "B starts at zero (`init: lora`)",
+        IncrementInit::XavierUniform => "A and B start Xavier-uniform (`init: xavier-uniform`)",
     };
     let decay = match spec.lora {
+        _ if !trains => String::new(),
         Some(_) => String::new(),
         None => increment_training(&spec.training),
     };
@@ -168,6 +172,7 @@ pub fn start_statements(
         StartHead::New => " with a new head",
     };
     let trained = match &variant.spec.lora {
+        None if !variant.spec.training.trains() => "nothing is trained".to_string(),
         None => "all weights are trained on".to_string(),
         Some(lora) => {
             let targets: Vec<&str> = lora.targets.iter().map(|t: &Target| t.name()).collect();
@@ -377,13 +382,13 @@ pub fn training_statements(
     evidence: &dyn Evidence,
     spec: &RunSpec,
     provenance: Option<&Provenance>,
-) -> Vec<String> {
+) -> [String; STATEMENTS] {
     let Setting { model, inputs, augmentation } = evidence.setting(spec, provenance);
     let t = &spec.training;
     if !t.trains() {
-        let mut statements =
-            vec![model, inputs, "not trained: the start weights are tested".into()];
-        statements.resize(STATEMENTS, String::new());
+        let mut statements = [const { String::new() }; STATEMENTS];
+        let told = [model, inputs, "not trained: the start weights are tested".into()];
+        statements.iter_mut().zip(told).for_each(|(statement, told)| *statement = told);
         return statements;
     }
     let select = match (t.select, t.average_last) {
@@ -417,7 +422,7 @@ pub fn training_statements(
         epochs +=
             &format!(", ended when the validation {compared} is no better for {patience} epoch{s}");
     }
-    vec![
+    [
         model,
         inputs,
         epochs,

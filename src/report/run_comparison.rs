@@ -133,7 +133,10 @@ impl RunComparison {
             &whole,
         );
         row("steps".into(), both(&|s| Some(s.intact.result.steps as f64)), &whole, &whole);
-        let seconds = both(&|s| Some(s.intact.result.training_seconds));
+        let seconds = both(&|s| {
+            let result = &s.intact.result;
+            result.of_training(result.training_seconds)
+        });
         row("training (s)".into(), seconds, &decimals(1), &decimals(1));
         table
     }

@@ -156,9 +156,9 @@ impl Summary {
         self.arms.iter().filter(|arm| self.record.baseline_of(&arm.variant).is_some())
     }
 
-    /// The runs of two arms with the same seed and the same data.
+    /// As [`pairs`].
     pub fn pairs(&self, arm: &ArmSummary, other: &ArmSummary) -> Vec<Pair> {
-        arm.runs.iter().filter_map(|run| pair(run, other)).collect()
+        pairs(arm, other)
     }
 
     pub fn damaged(&self) -> impl Iterator<Item = &DamagedRun> {
@@ -353,7 +353,7 @@ fn compare(arms: &mut [ArmSummary], record: &ExperimentRecord) {
         .zip(&baselines)
         .map(|(arm, label)| {
             let baseline = arms.iter().find(|b| Some(b.variant.label.as_str()) == *label)?;
-            let pairs = arm.runs.iter().filter_map(|run| pair(run, baseline)).collect();
+            let pairs = pairs(arm, baseline);
             Comparison::of(pairs, arm.variant.runs.len())
         })
         .collect();
@@ -368,16 +368,24 @@ fn compare(arms: &mut [ArmSummary], record: &ExperimentRecord) {
     adjust(planned);
 }
 
-/// The run and the baseline's of the same seed, data and test examples; None without one.
-fn pair(run: &FinishedRun, baseline: &ArmSummary) -> Option<Pair> {
-    let other = baseline.runs.iter().find(|other| is_same_test(run, other))?;
-    let (own, theirs) = (&run.assessment, &other.assessment);
-    Some(Pair {
-        seed: run.seed,
-        difference: run.result.test_metric - other.result.test_metric,
-        examples: Examples::of(own.correct.as_ref(), theirs.correct.as_ref()),
-        bootstrap_p: bootstrap(own.statistics.as_ref(), theirs.statistics.as_ref()),
-    })
+/// The runs of two arms with the same seed and the same data. Weights that are only tested are the same for
+/// several seeds: two such arms have one pair, not one for each seed.
+fn pairs(arm: &ArmSummary, baseline: &ArmSummary) -> Vec<Pair> {
+    let mut seen = BTreeSet::new();
+    let paired = arm.runs.iter().filter_map(|run| {
+        let other = baseline.runs.iter().find(|other| is_same_test(run, other))?;
+        if !seen.insert([&run.result.model_sha256, &other.result.model_sha256]) {
+            return None;
+        }
+        let (own, theirs) = (&run.assessment, &other.assessment);
+        Some(Pair {
+            seed: run.seed,
+            difference: run.result.test_metric - other.result.test_metric,
+            examples: Examples::of(own.correct.as_ref(), theirs.correct.as_ref()),
+            bootstrap_p: bootstrap(own.statistics.as_ref(), theirs.statistics.as_ref()),
+        })
+    });
+    paired.collect()
 }
 
 /// Whether two runs have the same seed, data and test examples, so that they can be compared.

@@ -139,7 +139,7 @@ struct Recorded {
 }
 
 impl Recorded {
-    /// None for a run without a recorded step.
+    /// None for a run that has neither a recorded step nor an end.
     fn read(run: &RunFolder) -> Result<Option<Recorded>> {
         let has_ended = || run.file(RunFolder::RESULT).exists();
         let (result, steps, epochs): (_, Vec<StepRecord>, Vec<EpochRecord>) = match has_ended() {
@@ -154,9 +154,9 @@ impl Recorded {
                 run.read_whole_lines(RunFolder::EPOCHS)?,
             ),
         };
-        if steps.is_empty() {
+        if steps.is_empty() && result.is_none() {
             // A run that ends compresses its steps; this one did while it was read.
-            return if result.is_none() && has_ended() { Recorded::read(run) } else { Ok(None) };
+            return if has_ended() { Recorded::read(run) } else { Ok(None) };
         }
         Ok(Some(Recorded { steps, epochs, result, start: start(run)? }))
     }

@@ -62,12 +62,21 @@ impl Summary {
     pub fn trials_notes(&self) -> Vec<String> {
         let Some(n) = self.trials.iter().map(|t| t.trials.len()).max() else { return Vec::new() };
         let fields: Vec<String> = self.record.tuned.iter().map(|field| code(field)).collect();
-        let fewer: Vec<String> =
-            self.trials.iter().filter(|t| t.trials.len() < n).map(|t| code(&t.arm)).collect();
-        let but = match fewer.is_empty() {
-            true => String::new(),
-            false => format!(", but one for what others start from ({})", fewer.join(", ")),
+        let trains = |t: &&Trials| {
+            let arm = self.arms.iter().find(|arm| arm.variant.label == t.arm);
+            arm.is_none_or(|arm| arm.variant.spec.training.trains())
         };
+        let fewer = self.trials.iter().filter(|t| t.trials.len() < n);
+        let (starts, tested): (Vec<&Trials>, Vec<&Trials>) = fewer.partition(trains);
+        let but: String =
+            [(starts, "what others start from"), (tested, "weights that are only tested")]
+                .into_iter()
+                .filter(|(fewer, _)| !fewer.is_empty())
+                .map(|(fewer, what)| {
+                    let fewer: Vec<String> = fewer.iter().map(|t| code(&t.arm)).collect();
+                    format!(", but one for {what} ({})", fewer.join(", "))
+                })
+                .collect();
         let best = match self.metric().better {
             Better::Higher => "highest",
             Better::Lower => "lowest",

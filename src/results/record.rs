@@ -288,6 +288,11 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// A figure of the training; None if weights were only tested.
+    pub fn of_training<T>(&self, figure: T) -> Option<T> {
+        (self.steps > 0).then_some(figure)
+    }
+
     /// The epoch whose weights were tested.
     pub fn tested_epoch<'a>(&self, epochs: &'a [EpochRecord]) -> Option<&'a EpochRecord> {
         epochs.iter().find(|epoch| epoch.epoch == self.selected_epoch)

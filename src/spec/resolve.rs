@@ -29,14 +29,17 @@ const TRAINING: &str = "training";
 /// The value of `training` for weights that are only tested.
 const NO_TRAINING: &str = "none";
 
-/// Writes `training: none` as no epochs. Returns whether it was there.
-fn no_training(node: &mut Node) -> bool {
+/// Writes `training: none` as no epochs, with the common batch size.
+fn no_training(node: &mut Node, common: &Node) {
     let none = Value::Text(NO_TRAINING.into());
     let written = node.get(TRAINING).filter(|training| training.value == none);
-    let Some(origin) = written.map(|training| training.origin.clone()) else { return false };
+    let Some(origin) = written.map(|training| training.origin.clone()) else { return };
     node.set(TRAINING, Node::empty_map(origin.clone()));
     node.set("training.epochs", Node { value: Value::Unsigned(0), origin });
-    true
+    let (batch_size, is_given) = common.nearest("training.batch_size");
+    if is_given {
+        node.set("training.batch_size", batch_size.clone());
+    }
 }
 
 /// Resolves variants, each after those it depends on.
@@ -178,7 +181,11 @@ impl<'a> Resolver<'a> {
         let point = &self.grid[point_index];
         let mut node = self.common.clone();
         node.overlay(&arm.overrides);
-        let untrained = no_training(&mut node);
+        no_training(&mut node, self.common);
+        let untrained = node
+            .get(TRAINING)
+            .and_then(|training| training.get("epochs"))
+            .is_some_and(|epochs| epochs.value == Value::Unsigned(0));
         let is_own = |key: &str| match key.split('.').next() {
             Some(TRAINING) => !untrained,
             _ => optional_section(key).is_none(),
@@ -239,7 +246,10 @@ impl<'a> Resolver<'a> {
                 u == key || u.starts_with(&format!("{key}.")) || u.starts_with(&format!("{key}["))
             })
         };
-        let own = |key: &str| is_used(key) && !unused.contains(&key);
+        let trains = spec.training.trains();
+        let is_of_training = |key: &str| key.split('.').next() == Some(TRAINING);
+        let own =
+            |key: &str| is_used(key) && !unused.contains(&key) && (trains || !is_of_training(key));
         // The start may be another trial, so its values are those of its own point.
         let of_start = |key: &str| {
             let point = start.iter().flat_map(|other| &other.point);

@@ -115,9 +115,20 @@ impl Tuning {
         }
         let mut trials: BTreeMap<&str, usize> = BTreeMap::new();
         for variant in variants {
-            // Weights that are only tested are no contestants.
+            let label = variant.compared_label();
+            // Weights that are only tested are no contestants: they have no validation to be chosen by.
             if variant.spec.training.trains() {
-                *trials.entry(variant.compared_label()).or_default() += 1;
+                *trials.entry(label).or_default() += 1;
+            } else if variants.iter().filter(|other| other.compared_label() == label).count() > 1 {
+                let arm = arms.iter().find(|arm| arm.name == variant.arm);
+                let origin = arm.map_or(&root.origin, |arm| &arm.overrides.origin);
+                return Err(SpecError::new("weights that are only tested have several trials")
+                    .found(format!("`{label}` for each value of tuned fields"))
+                    .expected("one trial: nothing is trained by which one could be chosen")
+                    .help(
+                        "values of its own in the arm's `sweep`, one for each tuned field, make one trial",
+                    )
+                    .at(origin.clone()));
             }
             if variant.start.as_ref().is_some_and(|l| !variants.iter().any(|v| v.label == *l)) {
                 let arm = arms.iter().find(|arm| arm.name == variant.arm);

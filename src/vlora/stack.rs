@@ -85,7 +85,7 @@ impl<'a> StackBuilder<'a> {
                     sides: (*output, *input),
                     rank: lora.rank,
                     scale: lora.alpha / lora.rank as f64,
-                    b_init: Init::Zeros,
+                    init: [kaiming(*input), Init::Zeros],
                     kind: Kind::Lora,
                 };
                 let pair = factors.build(parameters)?;
@@ -125,9 +125,11 @@ impl<'a> StackBuilder<'a> {
                     sides: (output, input),
                     rank,
                     scale,
-                    b_init: match vlora.init {
-                        IncrementInit::Authors => Init::KaimingUniform { fan_in: output },
-                        IncrementInit::Lora => Init::Zeros,
+                    init: match vlora.init {
+                        IncrementInit::Authors => [kaiming(input), kaiming(output)],
+                        IncrementInit::Lora => [kaiming(input), Init::Zeros],
+                        IncrementInit::XavierUniform => [input, output]
+                            .map(|fan_in| Init::XavierUniform { fan_in, fan_out: rank }),
                     },
                     kind: Kind::Increment,
                 };
@@ -216,6 +218,11 @@ impl<'a> StackBuilder<'a> {
     }
 }
 
+/// Kaiming-uniform, as PyTorch's linear layers start.
+fn kaiming(fan_in: usize) -> Init {
+    Init::KaimingUniform { fan_in }
+}
+
 /// How to build the factors `<name>A` \[rank, in\] and `<name>B` \[rank, out\] of a matrix.
 struct Factors<'a> {
     name: &'a str,
@@ -223,7 +230,8 @@ struct Factors<'a> {
     sides: (usize, usize),
     rank: usize,
     scale: f64,
-    b_init: Init,
+    /// Of A and of B.
+    init: [Init; 2],
     kind: Kind,
 }
 
@@ -234,8 +242,9 @@ impl Factors<'_> {
             let name = format!("{}{which}", self.name);
             parameters.tensor(&name, &[self.rank, width], init, Role::layer(self.kind))
         };
-        let a = factor("A", input, Init::KaimingUniform { fan_in: input })?;
-        let b = factor("B", output, self.b_init)?;
+        let [a_init, b_init] = self.init;
+        let a = factor("A", input, a_init)?;
+        let b = factor("B", output, b_init)?;
         Ok(LowRank { a, b, scale: self.scale })
     }
 }

@@ -92,8 +92,11 @@ fn distilbert() -> Value {
 /// Helsinki-NLP/opus-mt-de-en's.
 fn marian() -> Value {
     json!({
+        "_num_labels": 3,
         "activation_dropout": 0.0,
         "activation_function": "swish",
+        "add_bias_logits": false,
+        "add_final_layer_norm": false,
         "architectures": ["MarianMTModel"],
         "bad_words_ids": [[58100]],
         "bos_token_id": 0,
@@ -102,6 +105,8 @@ fn marian() -> Value {
         "decoder_ffn_dim": 2048,
         "decoder_layers": 6,
         "decoder_start_token_id": 58100,
+        "extra_pos_embeddings": 58101,
+        "force_bos_token_to_be_generated": false,
         "encoder_attention_heads": 8,
         "encoder_ffn_dim": 2048,
         "encoder_layers": 6,

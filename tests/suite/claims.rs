@@ -112,11 +112,12 @@ fn read_layers(dir: &Path, variant: usize, likelihoods: &[f64], wiggle: f64) {
                 json!({"loss": -(likelihood + off), "metrics": {"accuracy": 0.5}})
             })
             .collect();
+        let id = format!("{variant:06}{seed:06}");
         let readout = json!({
-            "schema": 2, "model_sha256": "00", "program": "vlora", "split": "validation",
+            "schema": 2, "model_sha256": id, "program": "vlora", "split": "validation",
             "examples": 1000, "layers": layers,
         });
-        let run = dir.join(format!("results/tiny/runs/{variant:06}{seed:06}"));
+        let run = dir.join(format!("results/tiny/runs/{id}"));
         fs::write(run.join("layers.json"), readout.to_string()).unwrap();
     }
 }

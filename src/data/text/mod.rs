@@ -11,7 +11,7 @@ mod tokenizer;
 pub use batches::batches;
 pub use dataset::{Limits, TextData, column_texts};
 pub use found::{FoundTokenizer, TOKENIZER};
-pub(super) use sentence_piece::{WORD_BEGIN, sentence_piece};
+pub(super) use sentence_piece::{SentencePiece, WORD_BEGIN};
 pub use split::TextSplit;
 pub use tokenizer::{Encoded, Texts, Tokenizer};
 pub(super) use tokenizer::{around, words};

@@ -12,8 +12,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::special::{BEGIN, END, PADDING, SPECIAL_TOKENS, UNKNOWN};
-use crate::data::text::{Encoded, Tokenizer, WORD_BEGIN, sentence_piece};
+use crate::data::text::{Encoded, SentencePiece, WORD_BEGIN};
 use crate::error::{Error, Fault, Result};
 use crate::hub::{Hub, Kind, Source};
 use crate::spec::{HUB_PREFIX, TranslationTokenizer};
@@ -92,7 +94,7 @@ impl Vocabulary {
 /// The tokens of one language's sentences.
 #[derive(Clone, Debug)]
 pub struct MarianTokenizer {
-    tokenizer: Tokenizer,
+    pieces: SentencePiece,
     rows: Arc<Rows>,
     /// Whether a sentence begins with a special token: translations do.
     begins: bool,
@@ -108,12 +110,12 @@ struct Rows {
 impl MarianTokenizer {
     /// The tokenizers of source and target, made of their SentencePiece models. `pieces` are those of both, in the
     /// order of a model's rows.
-    pub fn both([source, target]: [Tokenizer; 2], pieces: Vec<String>) -> Both {
+    pub fn both([source, target]: [SentencePiece; 2], pieces: Vec<String>) -> Both {
         // The special ones are no pieces of a text.
         let numbers = pieces.iter().cloned().zip(0..).skip(SPECIAL_TOKENS).collect();
         let rows = Arc::new(Rows { pieces, numbers });
-        [(source, false), (target, true)].map(|(tokenizer, begins)| MarianTokenizer {
-            tokenizer,
+        [(source, false), (target, true)].map(|(pieces, begins)| MarianTokenizer {
+            pieces,
             rows: rows.clone(),
             begins,
         })
@@ -128,9 +130,9 @@ impl MarianTokenizer {
         self.rows.pieces.len()
     }
 
-    /// The content of a `tokenizer.json` of its pieces.
-    pub fn json(&self) -> &str {
-        self.tokenizer.json()
+    /// What is saved of its SentencePiece model.
+    pub fn saved(&self) -> Result<Value> {
+        self.pieces.saved()
     }
 
     /// Whether sentences begin with [`BEGIN`].
@@ -138,21 +140,19 @@ impl MarianTokenizer {
         self.begins
     }
 
-    /// The tokens of sentences with special ones around them, each cut to `max_tokens`.
+    /// The tokens of sentences with special ones around them, each cut to `max_tokens`. A sentence may begin with
+    /// a language's code, such as `>>fra<<`, which is one token.
     pub fn encode(&self, sentences: &[String], max_tokens: usize) -> Result<Encoded> {
-        let failed = |e: tokenizers::Error| Fault::failed(format!("tokenising failed: {e}"));
-        let inputs = sentences.iter().map(String::as_str).collect();
-        let inner = self.tokenizer.inner();
-        // The fast way leaves out the pieces' texts.
-        let all = inner.encode_batch::<&str>(inputs, false).map_err(failed)?;
         let most = max_tokens.saturating_sub(1 + usize::from(self.begins));
         let mut encoded = Encoded::default();
-        for own in all {
+        for sentence in self.pieces.of_all(sentences.iter().map(|sentence| code(sentence).1))? {
+            let (code, _) = code(&sentences[encoded.len()]);
+            let own = code.into_iter().chain(sentence.iter().map(String::as_str));
             // A text that is no piece of this language may be one of the other.
-            let number = |piece: &String| self.rows.numbers.get(piece).copied().unwrap_or(UNKNOWN);
-            encoded.cut += usize::from(own.len() > most);
+            let number = |piece: &str| self.rows.numbers.get(piece).copied().unwrap_or(UNKNOWN);
+            encoded.cut += usize::from(own.clone().count() > most);
             encoded.ids.extend(self.begins.then_some(BEGIN));
-            encoded.ids.extend(own.get_tokens().iter().take(most).map(number));
+            encoded.ids.extend(own.take(most).map(number));
             encoded.ids.push(END);
             encoded.types.resize(encoded.ids.len(), 0);
             encoded.ends.push(encoded.ids.len());
@@ -167,6 +167,13 @@ impl MarianTokenizer {
         let text: String = pieces.map(String::as_str).collect();
         text.replace(WORD_BEGIN, " ").trim().to_string()
     }
+}
+
+/// The language's code in front of a sentence, and the rest of the sentence.
+fn code(sentence: &str) -> (Option<&str>, &str) {
+    let end = sentence.starts_with(">>").then(|| sentence.find("<<")).flatten();
+    let (code, rest) = sentence.split_at(end.map_or(0, |end| end + 2));
+    ((!code.is_empty()).then_some(code), rest)
 }
 
 /// The tokenizers of source and target.
@@ -217,7 +224,7 @@ impl MarianFolder {
         let [source, target, (name, vocabulary)] = &self.0;
         let vocabulary = Vocabulary::parse(name, vocabulary)?;
         let pieces = vocabulary.rows().into_iter().map(|number| vocabulary.0[number].clone());
-        let of = |(name, bytes): &(String, Vec<u8>)| Tokenizer::of(sentence_piece(name, bytes)?);
+        let of = |(name, bytes): &(String, Vec<u8>)| SentencePiece::read(name, bytes);
         Ok(MarianTokenizer::both([of(source)?, of(target)?], pieces.collect()))
     }
 }

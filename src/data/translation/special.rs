@@ -1,4 +1,4 @@
-//! Special tokens of sentences. They have the first ids of every tokenizer.
+//! Special tokens of sentences.
 
 /// The id of padding.
 pub const PADDING: u32 = 0;

@@ -17,7 +17,7 @@ use super::marian::{MarianFolder, MarianTokenizer};
 use super::sizes::Sizes;
 use super::special::{BEGIN, END, PADDING, UNKNOWN};
 use super::unigram::unigram;
-use crate::data::text::{Encoded, Texts, Tokenizer, around, words};
+use crate::data::text::{Encoded, SentencePiece, Texts, Tokenizer, around, words};
 use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::spec::{
@@ -120,10 +120,13 @@ impl SentenceTokenizer {
         }
     }
 
-    fn json(&self) -> &str {
+    /// What is saved of one of two tokenizers.
+    fn saved(&self) -> Result<Value> {
         match self {
-            SentenceTokenizer::Trained(own) => own.tokenizer.json(),
-            SentenceTokenizer::Marian(own) => own.json(),
+            SentenceTokenizer::Trained(own) => {
+                serde_json::from_str(own.tokenizer.json()).map_err(failed)
+            }
+            SentenceTokenizer::Marian(own) => own.saved(),
         }
     }
 }
@@ -253,10 +256,7 @@ fn saved(
     target: &SentenceTokenizer,
     pieces: Option<Vec<String>>,
 ) -> Result<String> {
-    let of = |own: &SentenceTokenizer| -> Result<Value> {
-        serde_json::from_str(own.json()).map_err(failed)
-    };
-    let mut both = json!({SOURCE: of(source)?, TARGET: of(target)?});
+    let mut both = json!({SOURCE: source.saved()?, TARGET: target.saved()?});
     if let Some(pieces) = pieces {
         both[PIECES] = pieces.into();
     }
@@ -279,7 +279,8 @@ impl PairTokenizers {
         if spec.joint {
             let keeps = spec.keep_hyphens.of_source();
             let both = SentenceTokenizer::train(spec, kind, keeps, source.chain(target))?;
-            let json = both.json().to_string();
+            let SentenceTokenizer::Trained(own) = &both else { return Err(failed("no tokenizer")) };
+            let json = own.tokenizer.json().to_string();
             return Ok(PairTokenizers { source: both.clone(), target: both, json });
         }
         let source = SentenceTokenizer::train(spec, kind, spec.keep_hyphens.of_source(), source)?;
@@ -316,7 +317,7 @@ impl PairTokenizers {
         let json = json.to_string();
         let Some(kind) = spec.train else {
             let [source, target, rest] = parts()?;
-            let read = |part: Value| Tokenizer::read(name, part.to_string().as_bytes());
+            let read = |part: Value| SentencePiece::of_saved(name, part);
             let pieces = Vec::deserialize(rest.get(PIECES).unwrap_or(&Value::Null));
             let pieces = pieces.map_err(|e| unreadable(&e))?;
             let both = MarianTokenizer::both([read(source)?, read(target)?], pieces);

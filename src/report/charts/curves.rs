@@ -6,13 +6,13 @@ use super::panels::{Panel, Panels, Series};
 use crate::report::summary::{ArmSummary, Summary};
 use crate::results::EpochRecord;
 
-/// None if no run has finished.
+/// None if no run that was trained has finished.
 pub fn learning_curves(summary: &Summary) -> Option<Panels> {
     let arms: Vec<(&ArmSummary, Look)> = summary
         .arms
         .iter()
         .zip(looks(&summary.baselines()))
-        .filter(|(arm, _)| !arm.runs.is_empty())
+        .filter(|(arm, _)| arm.runs.iter().any(|run| !run.epochs.is_empty()))
         .collect();
     if arms.is_empty() {
         return None;

@@ -62,7 +62,9 @@ fn finished(arm: &ArmSummary, run: &FinishedRun, metric: &Metric) -> Markup {
                 }
                 (fact("parameters", count(result.parameters)))
                 (fact("steps", count(result.steps)))
-                (fact("training", format!("{:.1} s", result.training_seconds)))
+                @if let Some(seconds) = result.of_training(result.training_seconds) {
+                    (fact("training", format!("{seconds:.1} s")))
+                }
                 (fact("data", line(&run.provenance.data_sha256)))
                 (fact("weights", line(&result.model_sha256)))
                 @if let Some(session) = session {

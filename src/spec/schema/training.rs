@@ -130,7 +130,7 @@ impl TrainingSpec {
     /// Brings values that mean the same to the same.
     pub fn normalise(&mut self) {
         if !self.trains() {
-            // How many examples are evaluated together changes no result.
+            // Examples are evaluated in batches of this size.
             let batch_size = self.batch_size;
             *self = TrainingSpec { epochs: 0, batch_size, ..TrainingSpec::default() };
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::{test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec};
+use crate::spec::repository::HUB_PREFIX;
 
 /// Where sentence pairs come from and what is done to them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -226,6 +227,12 @@ impl TranslationDataSpec {
 }
 
 impl TranslationTokenizer {
+    /// As notes and errors name one that is read: `hub:` and the model's name, or its path.
+    pub fn name(&self) -> String {
+        let hub = self.hub.as_ref().map(|name| format!("{HUB_PREFIX}{name}"));
+        hub.or(self.path.clone()).unwrap_or_default()
+    }
+
     /// Whether both languages have the same numbers of tokens.
     pub fn is_shared(&self) -> bool {
         self.joint || self.train.is_none()

@@ -168,4 +168,7 @@ pub enum IncrementInit {
     Authors,
     /// A Kaiming-uniform, B zero (LoRA, arXiv 2106.09685): the increment starts at zero.
     Lora,
+    /// A and B both Xavier-uniform: the authors' Transformer for translation sets all its matrices so. The
+    /// increment is not zero at the start.
+    XavierUniform,
 }

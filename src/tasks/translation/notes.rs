@@ -4,8 +4,8 @@ use super::data::{model, section};
 use super::outcome::Schemes;
 use crate::results::{Provenance, Setting};
 use crate::spec::{
-    EncoderDecoderSpec, FinalNorm, HUB_PREFIX, MlpActivation, NormPlacement, Normalisation,
-    PositionKind, RunSpec, TranslationTokenizerKind,
+    EncoderDecoderSpec, FinalNorm, MlpActivation, NormPlacement, Normalisation, PositionKind,
+    RunSpec, TranslationTokenizerKind,
 };
 use crate::tasks::start::is_tokenizer_uncompared;
 
@@ -21,10 +21,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
         }
         Some(TranslationTokenizerKind::ByteLevelBpe) => trained("byte-level BPE"),
         Some(TranslationTokenizerKind::Unigram) => trained("unigram pieces"),
-        None => {
-            let hub = own.hub.as_ref().map(|name| format!("{HUB_PREFIX}{name}"));
-            format!("pieces of {}", hub.or(own.path.clone()).unwrap_or_default())
-        }
+        None => format!("pieces of {}", own.name()),
     };
     let tokens = match own.normalisation {
         Normalisation::None => tokens,

@@ -1,8 +1,11 @@
 //! Checks start weights that were trained on other sentences: their tokens must be those of the data.
 
-use super::data::Data;
+use std::path::Path;
+
+use super::data::{Data, section};
+use crate::checkpoints::Form;
 use crate::data::text::TOKENIZER;
-use crate::data::translation::PairTokenizers;
+use crate::data::translation::{MARIAN_FILES, PairTokenizers};
 use crate::error::{Fault, Result};
 use crate::results::TaskFields;
 use crate::spec::RunSpec;
@@ -10,6 +13,7 @@ use crate::tasks::start::{Base, Settled, compared_tokenizer};
 
 /// Settles a run on sentence pairs. Errors if the start weights were trained with other tokenizers.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
+    let run = spec;
     let spec = spec.clone();
     let (Some(base), Some(_)) = (base, &spec.start) else {
         return Ok(Settled::from_seed(spec, TaskFields::default()));
@@ -17,7 +21,11 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     let own = data.0.tokenizers.as_ref().map(PairTokenizers::json);
     let (theirs, name) = match &base {
         Base::Checkpoint(loaded) => {
-            let beside = loaded.path.with_file_name(TOKENIZER).display().to_string();
+            let folder = loaded.path.parent().unwrap_or(Path::new("")).display();
+            let beside = match loaded.form {
+                Form::Marian => format!("those of {} in {folder}", MARIAN_FILES.join(", ")),
+                _ => loaded.path.with_file_name(TOKENIZER).display().to_string(),
+            };
             (loaded.tokenizer.as_deref().map(String::from_utf8_lossy), beside)
         }
         Base::Arm { data: other, .. } => {
@@ -30,9 +38,15 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     {
         return Err(Fault::new("the weights to start from were trained with other tokenizers")
             .within("data.tokenizer")
-            .found("those of this run's training split")
+            .found(match &section(run).tokenizer {
+                own if own.train.is_some() => "those of this run's training split".to_string(),
+                own => format!("those of {}", own.name()),
+            })
             .expected(name)
-            .help("give all runs the same `data`, so that their tokens are the same")
+            .help(
+                "give all runs the same `data`, so that their tokens are the same; those of a base model are \
+                 named by `data.tokenizer: {hub: …}` or `{path: …}`",
+            )
             .into());
     }
     let note =

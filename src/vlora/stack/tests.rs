@@ -102,6 +102,19 @@ fn init_lora_starts_at_the_reference_and_init_authors_does_not() {
     assert!(start(IncrementInit::Authors) > 1e-3);
 }
 
+/// `torch.nn.init.xavier_uniform_` of A \[rank, in\] and of B \[rank, out\].
+#[test]
+fn init_xavier_uniform_has_its_bounds() {
+    let (store, _) = layers(&spec(Reference::Base, true, IncrementInit::XavierUniform), "mlp.fc1");
+    for end in [".A", ".B"] {
+        let factor = value(&store, 1, end);
+        let (rank, side) = factor.dims2().unwrap();
+        let largest = factor.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let bound = (6.0 / (rank + side) as f32).sqrt();
+        assert!(largest <= bound && largest > 0.9 * bound, "{end}: {largest} of {bound}");
+    }
+}
+
 #[test]
 fn matrices_that_are_not_targets_stay_dense() {
     let spec = spec(Reference::Base, true, IncrementInit::Authors);
