@@ -25,5 +25,10 @@ pub fn import(args: &ImportArgs) -> Result<()> {
     refuse_overwriting(&[&args.out], args.force)?;
     let loaded = args.checkpoint.read()?;
     write_atomic(&args.out, &loaded.checkpoint.to_bytes()?)?;
-    print(&format!("{}wrote {}\n", args.checkpoint.describe(&loaded), args.out.display()))
+    let tokenizer = match &loaded.tokenizer {
+        Some(_) => "note: the file has no tokenizer; it stays beside the weights that were read\n",
+        None => "",
+    };
+    let described = args.checkpoint.describe(&loaded);
+    print(&format!("{described}wrote {}\n{tokenizer}", args.out.display()))
 }

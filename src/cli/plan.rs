@@ -17,7 +17,7 @@ use crate::report::{
 use crate::results::{ExperimentFolder, PrimaryContrast, RunFolder, RunResult, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedRun, PlannedVariant};
 use crate::size::{bytes, clock};
-use crate::spec::{DeviceKind, Variant, flatten, ways_of_sharing};
+use crate::spec::{DeviceKind, Experiment, Variant, flatten, ways_of_sharing};
 use crate::tasks::evidence;
 
 #[derive(Debug, Args)]
@@ -92,7 +92,7 @@ fn positive(text: &str) -> std::result::Result<f64, String> {
 /// What the seeds can show. Empty where no arm is compared with a baseline.
 fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
     let experiment = &plan.experiment;
-    let compared = experiment.variants.iter().filter(|v| experiment.baseline_of(v).is_some());
+    let compared = experiment.variants.iter().filter(|v| is_tested(v, experiment));
     let labels: BTreeSet<&str> = compared.map(Variant::compared_label).collect();
     let (comparisons, Some(first)) = (labels.len(), plan.variants.first()) else {
         return String::new();
@@ -128,6 +128,13 @@ fn seeds(args: &PlanArgs, plan: &Plan, folder: &ExperimentFolder) -> String {
     lines.iter().enumerate().map(|(i, line)| format!("  {:<8} {line}\n", name(i))).collect()
 }
 
+/// Whether a variant is compared with a baseline over seeds. Between weights that no seed changes there is
+/// nothing to test.
+fn is_tested(variant: &Variant, experiment: &Experiment) -> bool {
+    let baseline = experiment.baseline_of(variant);
+    baseline.is_some_and(|baseline| !(variant.spec.is_fixed() && baseline.spec.is_fixed()))
+}
+
 /// For each comparison with a baseline, the differences of the seeds that both have finished, as
 /// their results say.
 fn differences(plan: &Plan, folder: &ExperimentFolder) -> Vec<Vec<f64>> {
@@ -139,7 +146,8 @@ fn differences(plan: &Plan, folder: &ExperimentFolder) -> Vec<Vec<f64>> {
         };
         v.runs.iter().map(metric).collect()
     };
-    let compared = plan.variants.iter().filter_map(|v| {
+    let tested = plan.variants.iter().filter(|v| is_tested(&v.variant, &plan.experiment));
+    let compared = tested.filter_map(|v| {
         let baseline = plan.experiment.baseline_of(&v.variant)?;
         Some((v, plan.variants.iter().find(|b| b.variant.label == baseline.label)?))
     });

@@ -71,7 +71,8 @@ impl Summary {
         }
         if distinct(self.runs().map(|r| r.provenance.data_sha256.clone())).len() > 1 {
             notes.push(
-                "Not all arms ran on the same data: no difference is taken where it differs."
+                "Not all arms ran on the same data, tokens included: where they differ, no difference is \
+                 taken, and losses do not compare."
                     .into(),
             );
         }

@@ -172,7 +172,7 @@ pub fn start_statements(
         StartHead::New => " with a new head",
     };
     let trained = match &variant.spec.lora {
-        None if !variant.spec.training.trains() => "nothing is trained".to_string(),
+        None if !variant.spec.training.trains() => String::new(),
         None => "all weights are trained on".to_string(),
         Some(lora) => {
             let targets: Vec<&str> = lora.targets.iter().map(|t: &Target| t.name()).collect();

@@ -357,10 +357,14 @@ fn compare(arms: &mut [ArmSummary], record: &ExperimentRecord) {
             Comparison::of(pairs, arm.variant.runs.len())
         })
         .collect();
+    // Between weights that no seed changes there is nothing to test over seeds.
+    let fixed = |label: &str| {
+        record.variants.iter().any(|variant| variant.label == label && variant.spec.is_fixed())
+    };
     let mut planned = Vec::new();
     for ((arm, comparison), baseline) in arms.iter_mut().zip(comparisons).zip(baselines) {
         arm.comparison = comparison;
-        if baseline.is_some() {
+        if baseline.is_some_and(|baseline| !(arm.variant.spec.is_fixed() && fixed(baseline))) {
             let is_primary = record.is_primary(&arm.variant);
             planned.push(Planned { comparison: arm.comparison.as_mut(), is_primary });
         }

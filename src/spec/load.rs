@@ -11,7 +11,7 @@ use super::position::Position;
 use super::precision::DeviceKind;
 use super::schema::ParameterCount;
 use super::wording::{one_of, shorten};
-use super::{document, expand, hints};
+use super::{document, expand, hints, no_training};
 
 /// Largest accepted spec file; real specs are much smaller.
 const MOST_BYTES: u64 = 1 << 20;
@@ -130,6 +130,7 @@ pub fn parse_for(
     let text = source.strip_prefix('\u{feff}').unwrap_or(source);
     let read = || {
         let mut root = document::parse(text)?;
+        no_training::write_out(&mut root);
         let mut given = Given::default();
         for argument in overrides {
             let split = argument.split_once('=').map(|(key, value)| (key.trim(), value));
@@ -143,6 +144,7 @@ pub fn parse_for(
             let value = document::parse_argument(argument, value)?;
             given.add(key, argument, &value)?;
             root.set(key, value);
+            no_training::write_out(&mut root);
         }
         let experiment = expand::expand(root, stem, count, device)?;
         Ok(Experiment { source: source.to_string(), ..experiment })

@@ -19,6 +19,7 @@ mod identity;
 mod language_tokenizer;
 mod load;
 mod matching;
+mod no_training;
 mod node;
 mod normalise;
 mod origin;

@@ -10,6 +10,7 @@ use super::experiment::Variant;
 use super::fields;
 use super::identity::flatten;
 use super::matching::{self, MatchSpec, Matched};
+use super::no_training::{is_untrained, without_unused};
 use super::node::{Node, Value};
 use super::normalise::{name_targets, normalise};
 use super::origin::Origin;
@@ -26,19 +27,26 @@ use super::wording::{last_field, one_of};
 const OPTIONAL_SECTIONS: [&str; 3] = ["vlora", "start", "lora"];
 
 const TRAINING: &str = "training";
-/// The value of `training` for weights that are only tested.
-const NO_TRAINING: &str = "none";
+/// Sections with one source of several, and the fields that name it.
+const SOURCES: [(&str, &[&str]); 2] =
+    [("data.tokenizer", &["hub", "path", "train"]), ("start", &["arm", "checkpoint", "hub"])];
 
-/// Writes `training: none` as no epochs, with the common batch size.
-fn no_training(node: &mut Node, common: &Node) {
-    let none = Value::Text(NO_TRAINING.into());
-    let written = node.get(TRAINING).filter(|training| training.value == none);
-    let Some(origin) = written.map(|training| training.origin.clone()) else { return };
-    node.set(TRAINING, Node::empty_map(origin.clone()));
-    node.set("training.epochs", Node { value: Value::Unsigned(0), origin });
-    let (batch_size, is_given) = common.nearest("training.batch_size");
-    if is_given {
-        node.set("training.batch_size", batch_size.clone());
+/// Takes a common section away where an arm's names another source, so that the arm's stands alone. An arm that
+/// mentions the common source as well, as in `train: null`, changes the common section.
+fn drop_other_source(common: &mut Node, arm: &Node) {
+    for (section, sources) in SOURCES {
+        let source = |node: &Node| {
+            let given = |name: &&str| {
+                let (value, is_there) = node.nearest(&format!("{section}.{name}"));
+                is_there && value.value != Value::Null
+            };
+            sources.iter().copied().find(given)
+        };
+        let (Some(before), Some(_)) = (source(common), source(arm)) else { continue };
+        if !arm.nearest(&format!("{section}.{before}")).1 {
+            let origin = common.nearest(section).0.origin.clone();
+            common.set(section, Node { value: Value::Null, origin });
+        }
     }
 }
 
@@ -180,12 +188,9 @@ impl<'a> Resolver<'a> {
         let arm = &self.arms[arm_index];
         let point = &self.grid[point_index];
         let mut node = self.common.clone();
+        drop_other_source(&mut node, &arm.overrides);
         node.overlay(&arm.overrides);
-        no_training(&mut node, self.common);
-        let untrained = node
-            .get(TRAINING)
-            .and_then(|training| training.get("epochs"))
-            .is_some_and(|epochs| epochs.value == Value::Unsigned(0));
+        let untrained = is_untrained(&node);
         let is_own = |key: &str| match key.split('.').next() {
             Some(TRAINING) => !untrained,
             _ => optional_section(key).is_none(),
@@ -204,7 +209,10 @@ impl<'a> Resolver<'a> {
             }
         }
         let unread = if dense { node.take("vlora") } else { None };
-        node.collect_arguments(&mut self.used);
+        match untrained {
+            true => without_unused(&node).collect_arguments(&mut self.used),
+            false => node.collect_arguments(&mut self.used),
+        }
         let sections = node.entries().unwrap_or_default().iter().map(|(section, _)| section);
         self.read.extend(sections.map(|section| (arm.name.clone(), section.clone())));
         let in_context = |e: SpecError| self.in_context(e, arm, point);

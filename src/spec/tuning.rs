@@ -125,9 +125,7 @@ impl Tuning {
                 return Err(SpecError::new("weights that are only tested have several trials")
                     .found(format!("`{label}` for each value of tuned fields"))
                     .expected("one trial: nothing is trained by which one could be chosen")
-                    .help(
-                        "values of its own in the arm's `sweep`, one for each tuned field, make one trial",
-                    )
+                    .help("tune first, and test what was chosen in a spec of its own")
                     .at(origin.clone()));
             }
             if variant.start.as_ref().is_some_and(|l| !variants.iter().any(|v| v.label == *l)) {

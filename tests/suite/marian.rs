@@ -156,7 +156,7 @@ fn folder(change: impl FnOnce(Spec) -> Spec) -> TempDir {
             "marian",
             &format!(
                 "{{start: {{checkpoint: marian}}, training: none, model: {model}, \
-                 data: {{tokenizer: {{path: marian, train: null, minimum_count: null}}}}}}"
+                 data: {{tokenizer: {{path: marian}}}}}}"
             ),
         );
     let dir = folder_with(&change(spec).text());
@@ -255,7 +255,7 @@ fn marian_is_a_base_model() {
                      heads: 4, mlp_ratio: 1.5, norm: post, final_norm: none, \
                      position_embedding: sinusoidal-halves, shared_embedding: true, tied: true, \
                      output_bias: true, scale_embedding: true, activation: silu}, \
-                     data: {tokenizer: {path: marian, train: null, minimum_count: null}}";
+                     data: {tokenizer: {path: marian}}";
         spec.arm("on", &tuned(model))
             .arm("lora", &tuned(&format!("lora: {{rank: 2}}, {model}")))
             .arm("compounds", &tuned(&format!("method: vlora, {model}")))
@@ -444,15 +444,10 @@ fn only_whole_weights_are_tested() {
         &["new increments must be trained"],
     );
     refused(
-        |spec| spec.set("arms.marian.data.tokenizer={path: marian, minimum_count: null}"),
+        |spec| spec.set("data.tokenizer={path: marian, train: words, minimum_count: null}"),
         &["two sources of tokens are given", "null"],
     );
-    refused(
-        |spec| {
-            spec.set("arms.marian.data.tokenizer={path: nowhere, train: null, minimum_count: null}")
-        },
-        &["nowhere"],
-    );
+    refused(|spec| spec.set("arms.marian.data.tokenizer={path: nowhere}"), &["nowhere"]);
     // Tokens of another model than the weights'.
     refused(
         |spec| {
@@ -511,4 +506,74 @@ fn several_trials_of_a_reference_are_refused() {
     for part in ["tiny.yaml:", "weights that are only tested have several trials", "`tested`"] {
         assert!(plan.err.contains(part), "no {part:?} in: {}", plan.err);
     }
+}
+
+/// `training: none` is short for no epochs, wherever it stands and whatever is merged with it.
+#[test]
+fn none_and_no_epochs_are_the_same() {
+    let ids = |change: fn(Spec) -> Spec| {
+        let dir = folder(change);
+        let plan = vlora(dir.path(), &["plan", "tiny.yaml", "--format", "csv"]);
+        assert_eq!(plan.code, 0, "{}", plan.err);
+        let of = |line: &str| line.split(',').nth(2).unwrap().to_string();
+        plan.out.lines().filter(|line| line.starts_with("marian")).map(of).collect::<Vec<_>>()
+    };
+    let none = ids(|spec| spec);
+    assert_eq!(none.len(), 1);
+    assert_eq!(none, ids(|spec| spec.set("arms.marian.training={epochs: 0}")));
+    assert_eq!(none, ids(|spec| spec.set("training.learning_rate=0.5")));
+    let more = ids(|spec| {
+        spec.set("training=none")
+            .set("arms.baseline.training={epochs: 1, batch_size: 16}")
+            .set("arms.marian.training={learning_rate: 0.5, batch_size: 16}")
+    });
+    assert_eq!(none, more);
+    // It changes nothing, so it is refused.
+    let dir = folder(|spec| spec);
+    let set = ["plan", "tiny.yaml", "--set", "arms.marian.training.learning_rate=0.1"];
+    let refused = vlora(dir.path(), &set);
+    assert!(refused.err.contains("the override changes no run"), "{}", refused.err);
+}
+
+/// Between weights that no seed changes there is nothing to test, and no other comparison is adjusted for it.
+#[test]
+fn fixed_weights_have_one_difference() {
+    let dir = folder(|spec| {
+        let model = "{source_vocabulary: 176, target_vocabulary: 176, positions: 64, dim: 16, depth: 2, heads: 4, \
+                     mlp_ratio: 1.5, norm: post, final_norm: none, position_embedding: sinusoidal-halves, \
+                     shared_embedding: true, tied: true, output_bias: true, scale_embedding: true, \
+                     activation: silu}";
+        let arm = |fields: &str| {
+            format!("{{model: {model}, data: {{tokenizer: {{path: marian}}}}, {fields}}}")
+        };
+        spec.set("baseline=marian")
+            .set("seeds=[0, 1, 2]")
+            .arm(
+                "shared",
+                &arm(
+                    "method: vlora, vlora: {rank: 0}, start: {checkpoint: marian}, training: none",
+                ),
+            )
+            .arm("on", &arm("start: {checkpoint: marian}, training: {epochs: 1, batch_size: 4}"))
+    });
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "-q", "--device", "cpu"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+    let text = fs::read_to_string(dir.path().join("results/tiny/comparisons.csv")).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let names = lines.next().unwrap();
+    let rows: Vec<Vec<&str>> = lines.collect();
+    let cell = |arm: &str, name: &str| {
+        let row = rows.iter().find(|row| row[0] == arm).unwrap();
+        row[names.iter().position(|own| *own == name).unwrap()].to_string()
+    };
+    assert_eq!(cell("shared", "seeds"), "1", "{text}");
+    assert_eq!(cell("on", "seeds"), "3", "{text}");
+    // Adjusted for itself and the baseline arm, whose tokens are others.
+    assert_eq!(cell("on", "adjusted_for"), "2", "{text}");
+    // The table's samples have the arms whose tokens are others, too: the sentences are the same.
+    let samples = fs::read_to_string(dir.path().join("results/tiny/samples.md")).unwrap();
+    assert!(
+        samples.contains("baseline") && !samples.contains("Without a finished run"),
+        "{samples}"
+    );
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::dictionary::Dictionary;
 use super::pairs::{ReadPairs, SentencePairs};
 use super::sizes::Sizes;
-use super::special::{BEGIN, END, SPECIAL_TOKENS};
+use super::special::{BEGIN, END, SPECIAL_TOKENS, UNKNOWN};
 use super::tokenizers::{PairTokenizers, SentenceTokenizer};
 use crate::data::load::{Loaded, Role, load, sha256};
 use crate::data::text::Encoded;
@@ -206,6 +206,9 @@ fn pairs_of(loaded: &Loaded<SentencePairs>, role: Role) -> SentencePairs {
     SentencePairs { source, target, empty }
 }
 
+/// The share of unknown tokens from which on a note tells it.
+const MANY_UNKNOWN: f64 = 0.01;
+
 /// The longer length over the shorter one.
 fn ratio(source: usize, target: usize) -> f64 {
     let (source, target) = (source as f64, target as f64);
@@ -240,6 +243,16 @@ fn split(
                 role.name(),
                 pairs.empty
             ));
+        }
+        for (encoded, what) in [(&source, "sources"), (&target, "references")] {
+            let unknown = encoded.ids.iter().filter(|id| **id == UNKNOWN).count();
+            let share = unknown as f64 / encoded.ids.len().max(1) as f64;
+            if role == Role::Test && share > MANY_UNKNOWN {
+                notes.push(format!(
+                    "Of the test split's {what} {:.1} % of the tokens are unknown to the tokenizer.",
+                    100.0 * share
+                ));
+            }
         }
         let in_words = pairs.target.iter().map(|text| tokenizers.target.in_words(text));
         let in_words = in_words.collect::<Result<_>>()?;

@@ -257,10 +257,14 @@ fn saved(
     pieces: Option<Vec<String>>,
 ) -> Result<String> {
     let mut both = json!({SOURCE: source.saved()?, TARGET: target.saved()?});
-    if let Some(pieces) = pieces {
-        both[PIECES] = pieces.into();
+    match pieces {
+        // Tens of thousands of pieces and rules, a line each, would be ten times as large.
+        Some(pieces) => {
+            both[PIECES] = pieces.into();
+            serde_json::to_string(&both).map_err(failed)
+        }
+        None => serde_json::to_string_pretty(&both).map_err(failed),
     }
-    serde_json::to_string_pretty(&both).map_err(failed)
 }
 
 impl PairTokenizers {

@@ -35,6 +35,12 @@ pub struct RunSpec {
 pub type ParameterCount<'a> = &'a dyn Fn(&RunSpec) -> u64;
 
 impl RunSpec {
+    /// Whether the result is the same for every seed: published weights, or those of a file, are only tested.
+    pub fn is_fixed(&self) -> bool {
+        let checkpoint = self.start.as_ref().and_then(StartSpec::checkpoint_name);
+        !self.training.trains() && checkpoint.is_some()
+    }
+
     /// The resolved spec as YAML, every default written out.
     pub fn to_yaml(&self) -> Result<String, String> {
         serde_yaml::to_string(self).map_err(|e| e.to_string())
