@@ -9,7 +9,7 @@ impl Summary {
     /// answer where an arm is no better.
     pub fn trivial_baselines_table(&self) -> Option<Table> {
         let baselines = self.trivial_baselines();
-        if baselines.iter().all(|baseline| baseline.is_constant) {
+        if baselines.iter().all(|(baseline, _)| baseline.is_constant) {
             return None;
         }
         let metrics = || std::iter::once(self.metric()).chain(self.other_metrics());
@@ -19,8 +19,14 @@ impl Summary {
             table = table.column(format!("test_{}", metric.name), title, Align::Right);
         }
         let mut table = table.column("examples", "examples", Align::Right);
-        for baseline in baselines {
-            let mut cells = vec![Cell::text(baseline.answer)];
+        for (baseline, arms) in &baselines {
+            let same = baselines.iter().filter(|(other, _)| other.answer == baseline.answer);
+            let answer = match same.count() {
+                1 => baseline.answer.to_string(),
+                // Arms whose data are treated otherwise.
+                _ => format!("{} ({})", baseline.answer, arms.join(", ")),
+            };
+            let mut cells = vec![Cell::text(answer)];
             cells.extend(metrics().enumerate().map(|(i, metric)| {
                 let value = baseline.metrics.get(i).copied().flatten();
                 let text = |value| metric.number(value).replace('-', "−");
@@ -41,12 +47,17 @@ impl Summary {
         ]
     }
 
-    /// Those of all runs. Runs on the same examples have the same ones.
-    fn trivial_baselines(&self) -> Vec<&TrivialBaseline> {
-        let mut distinct: Vec<&TrivialBaseline> = Vec::new();
-        for baseline in self.runs().flat_map(|run| &run.assessment.trivial_baselines) {
-            if !distinct.contains(&baseline) {
-                distinct.push(baseline);
+    /// Those of all runs, with the labels of their arms. Runs on the same examples have the same ones.
+    fn trivial_baselines(&self) -> Vec<(&TrivialBaseline, Vec<&str>)> {
+        let mut distinct: Vec<(&TrivialBaseline, Vec<&str>)> = Vec::new();
+        for arm in &self.arms {
+            let label = arm.variant.label.as_str();
+            for baseline in arm.runs.iter().flat_map(|run| &run.assessment.trivial_baselines) {
+                match distinct.iter_mut().find(|(known, _)| *known == baseline) {
+                    Some((_, arms)) if arms.last() == Some(&label) => {}
+                    Some((_, arms)) => arms.push(label),
+                    None => distinct.push((baseline, vec![label])),
+                }
             }
         }
         distinct

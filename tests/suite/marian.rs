@@ -201,6 +201,10 @@ fn a_reference_arm_is_only_tested() {
     assert!(plan.contains("marian"), "{plan}");
     let table = run(&["run", "tiny.yaml", "-q"]);
     assert!(table.contains("not trained"), "{table}");
+    // Its tokens are others, so what needs no model has another BLEU on words.
+    for arm in ["baseline", "marian"] {
+        assert!(table.contains(&format!("copying the source ({arm})")), "{table}");
+    }
     let experiment = dir.path().join("results/tiny");
     let folder = results::run_of(&experiment, "marian");
     let result = read_json(&folder.join(RunFolder::RESULT));
