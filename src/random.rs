@@ -16,6 +16,14 @@ pub enum Purpose {
     Order,
     /// Crops and flips. The name is the epoch and the example.
     Augment,
+    /// Operations of AutoAugment and RandAugment. The name is the epoch and the example.
+    Policy,
+    /// Erased rectangles. The name is the epoch and the example.
+    Erasing,
+    /// Mixup and cutmix. The name is the epoch and the batch's first example.
+    Mix,
+    /// Branches that stochastic depth drops. The name is the branch's, the step and the micro-batch.
+    StochasticDepth,
     /// The gradient audit's perturbation. The name is the parameter's.
     Audit,
     /// Dropout masks. The name is the layer, the step and the micro-batch.
@@ -40,6 +48,10 @@ impl Purpose {
             Purpose::Init => "init",
             Purpose::Order => "order",
             Purpose::Augment => "augment",
+            Purpose::Policy => "policy",
+            Purpose::Erasing => "erasing",
+            Purpose::Mix => "mix",
+            Purpose::StochasticDepth => "stochastic depth",
             Purpose::Audit => "audit",
             Purpose::Dropout => "dropout",
             Purpose::RandomMatrix => "yardstick",

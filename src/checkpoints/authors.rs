@@ -18,11 +18,11 @@ use super::hints::Hints;
 use super::shapes::Renamed;
 use super::timm::{NORM_EPS, described, heads, refuse_variants, with_metadata};
 use crate::error::{Fault, Result};
-use crate::spec::{LayerWeight, ModelSpec, Pool, VitSpec};
+use crate::spec::{LayerWeight, ModelSpec, Pool, VitSpec, VitVariant};
 
 /// The weights that can have increments in this form. Their sizes have no meaning.
 pub fn authors_targets() -> Vec<LayerWeight> {
-    let mut all = VitSpec::layer_weights(1, 1);
+    let mut all = VitSpec::layer_weights(1, 1, VitVariant::Timm);
     for weight in authors_transformer::targets() {
         if all.iter().all(|other| other.target != weight.target) {
             all.push(weight);

@@ -179,6 +179,7 @@ impl Checkpoint {
     /// Converts the checkpoint to a form. For timm, Hugging Face and PyTorch it is the dense model that
     /// computes the same.
     pub fn export(&self, form: Form) -> Result<Exported> {
+        self.check_variant(form)?;
         Ok(match form {
             Form::Compact => Exported::File(self.to_bytes()?),
             Form::Authors => Exported::File(authors::export(self)?),
@@ -194,6 +195,20 @@ impl Checkpoint {
             }
             Form::Pytorch => Exported::Folder(pytorch::export(&self.materialised()?)?),
         })
+    }
+
+    /// Errors if the form's reader would compute something else with the model's weights.
+    fn check_variant(&self, form: Form) -> Result<()> {
+        match self.model.as_vit() {
+            Some(model) if !model.variant.is_timm() && form != Form::Compact => {
+                Err(Fault::new("only the compact form holds the model")
+                    .found("`model.variant: compact-transformers`")
+                    .expected("a model with timm's layers")
+                    .help("--to compact")
+                    .into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Lines for the user about the parts of the model that this form cannot hold.

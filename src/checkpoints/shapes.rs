@@ -16,7 +16,8 @@ use crate::error::{Fault, Result};
 use crate::models::build;
 use crate::nn::{Init, ParameterBuilder, Role, Variable};
 use crate::spec::{
-    Architecture, LoraSpec, ModelSpec, Pool, VitSpec, VloraSpec, nearest, validate_model,
+    Architecture, LoraSpec, ModelSpec, Pool, VitSpec, VitVariant, VloraSpec, nearest,
+    validate_model,
 };
 
 /// A file's tensors by our names.
@@ -92,6 +93,10 @@ impl Renamed<'_> {
             mlp_ratio: hidden as f64 / dim as f64,
             pool,
             norm_eps,
+            variant: VitVariant::Timm,
+            dropout: 0.0,
+            attention_dropout: 0.0,
+            stochastic_depth: 0.0,
         })
     }
 

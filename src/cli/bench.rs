@@ -67,7 +67,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
             .expected("a GPU, by --device cuda")
             .into());
     }
-    let variants = chosen(&experiment, &args.arms)?;
+    let (variants, left_out) = chosen(&experiment, &args.arms)?;
     let file = args.json.as_deref().filter(|path| *path != Path::new("-"));
     file.map_or(Ok(()), check_writable)?;
     let examples = match args.synthetic {
@@ -109,7 +109,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     match (&args.json, file) {
         (Some(_), None) => print_data(&table.render(Format::Json)),
         _ => {
-            let notes = notes(args, &variants, &rates, &device);
+            let notes = notes(args, &variants, &left_out, &rates, &device);
             let timed = measured.iter().flatten().zip(&variants);
             let kernels: String = timed.map(|(m, v)| kernels_text(&v.label, m)).collect();
             print(&(table.render(Format::Table) + &notes + &kernels))
@@ -167,8 +167,12 @@ fn amount(args: &BenchArgs) -> Result<Amount> {
     Ok(Amount { steps: args.steps, warmup: args.warmup, kernels: args.kernels, evaluation: true })
 }
 
-/// The variants of these arms; all variants if no arm is given.
-fn chosen<'a>(experiment: &'a Experiment, arms: &[String]) -> Result<Vec<&'a Variant>> {
+/// The variants of these arms, all variants if no arm is given; and those of them that are not measured,
+/// since they have no training.
+fn chosen<'a>(
+    experiment: &'a Experiment,
+    arms: &[String],
+) -> Result<(Vec<&'a Variant>, Vec<&'a Variant>)> {
     let mut names: Vec<&str> = experiment.variants.iter().map(|v| v.arm.as_str()).collect();
     names.dedup();
     for arm in arms {
@@ -192,7 +196,7 @@ fn chosen<'a>(experiment: &'a Experiment, arms: &[String]) -> Result<Vec<&'a Var
                 .expected("arms that are trained")
                 .into())
         }
-        _ => Ok(trained),
+        _ => Ok((trained, tested)),
     }
 }
 
@@ -349,6 +353,7 @@ fn kernels_text(label: &str, m: &Measured) -> String {
 fn notes(
     args: &BenchArgs,
     variants: &[&Variant],
+    left_out: &[&Variant],
     rates: &BTreeMap<RateKey, Rate>,
     device: &Device,
 ) -> String {
@@ -394,7 +399,12 @@ fn notes(
         }
         None => "bytes allocated at once during the timed steps, decoded data included",
     };
-    text + &format!("\n· peak memory: the most {memory}\n")
+    text += &format!("\n· peak memory: the most {memory}\n");
+    let labels: Vec<String> = left_out.iter().map(|v| format!("`{}`", v.label)).collect();
+    match labels.is_empty() {
+        true => text,
+        false => text + &format!("· not measured, since only tested: {}\n", labels.join(", ")),
+    }
 }
 
 fn batch_text(spec: &RunSpec) -> String {

@@ -44,7 +44,9 @@ pub use card::Card;
 pub use class_names::difference as class_difference;
 pub use duplicates::Shared;
 pub use faults::listed;
-pub use images::{Augmenter, Colours, Header, ImageData, ImageSplit, ImageStatistics, header};
+pub use images::{
+    Augmenter, Colours, Header, ImageData, ImageSplit, ImageStatistics, Mixer, header,
+};
 pub use labels::{Classes, Labels, wrong_type};
 pub use layout::Layout;
 pub use load::{Loaded, LoadedSplit, OpenSplit, Read, ReadSplit, Role, load, needed, sha256};

@@ -4,7 +4,8 @@
 use super::{Cost, cost};
 use crate::spec::{
     Architecture, DataSpec, LayerWeight, LoraSpec, Method, ModelSpec, ParameterGroup, Pool,
-    Precision, Rank, Reference, RunSpec, TargetSpec, Task, TrainingSpec, VitSpec, VloraSpec,
+    Precision, Rank, Reference, RunSpec, TargetSpec, Task, TrainingSpec, VitSpec, VitVariant,
+    VloraSpec,
 };
 use crate::vlora::{Increment, Terms, Work, cheapest};
 
@@ -168,6 +169,10 @@ fn vit_b16() -> VitSpec {
         mlp_ratio: 4.0,
         pool: Pool::ClassToken,
         norm_eps: 1e-6,
+        variant: VitVariant::Timm,
+        dropout: 0.0,
+        attention_dropout: 0.0,
+        stochastic_depth: 0.0,
     }
 }
 

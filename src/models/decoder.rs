@@ -56,6 +56,9 @@ impl Decoder {
             causal: true,
             dropout: spec.dropout,
             attention_dropout: spec.attention_dropout,
+            hidden_dropout: 0.0,
+            left_out: 0.0,
+            norm_in_stream: false,
             init,
             // The residual stream is a sum over two branches of each layer (GPT-2, section 2.3).
             residual_init: Init::Normal { std: STD / (2.0 * spec.depth as f64).sqrt() },

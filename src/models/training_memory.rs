@@ -28,7 +28,7 @@ const PER_THREAD: u64 = 8 << 10;
 /// more than the peak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// All parameters, with the copies that products use.
+    /// All parameters, with the copies that products use, and their moving average if there is one.
     pub weights: u64,
     pub gradients: u64,
     /// AdamW's moments.
@@ -152,8 +152,10 @@ pub fn memory_on(run: &RunSpec, device: DeviceKind, processor: Processor) -> Mem
     let description = Description::of(run);
     let (parameters, trained) = sizes(&description);
     let layers = engine.effects(&description);
+    // A moving average is a second model.
+    let models = 1 + u64::from(run.training.ema_decay.is_some());
     let mut memory = Memory {
-        weights: parameters * (FLOAT + engine.copy),
+        weights: models * parameters * (FLOAT + engine.copy),
         gradients: trained * FLOAT,
         moments: 2 * trained * FLOAT,
         batches: BATCHES * description.inputs * engine.value,

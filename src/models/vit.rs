@@ -3,7 +3,8 @@
 //! image → patches → linear embedding → \[class token +\] learned positions → pre-norm blocks
 //! `x + attn(norm1(x))`, `x + mlp(norm2(x))` → norm → head. GELU is the exact one (erf). With
 //! `pool: mean` there is no class token and the mean over patches goes through `fc_norm` instead of
-//! `norm` (timm's `global_pool="avg", class_token=False`).
+//! `norm` (timm's `global_pool="avg", class_token=False`). ViT-Lite of Compact Transformers (arXiv
+//! 2104.05704), with its own initialisation, has timm's names.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -50,36 +51,49 @@ impl Vit {
         let patch_inputs = spec.channels * spec.patch_size * spec.patch_size;
         // The patch embedding is a convolution in timm and keeps PyTorch's default initialisation.
         let conv = Init::KaimingUniform { fan_in: patch_inputs };
+        let is_timm = spec.variant.is_timm();
+        // Compact Transformers' inits.
+        let kernel_init = match is_timm {
+            true => conv,
+            false => Init::Normal { std: (2.0 / patch_inputs as f64).sqrt() },
+        };
+        let (token_init, position_init) = match is_timm {
+            true => (Init::Normal { std: 1e-6 }, WEIGHT_INIT),
+            false => (Init::Zeros, Init::Normal { std: 0.2 }),
+        };
         let patch_shape = [dim, spec.channels, spec.patch_size, spec.patch_size];
         let class_token = match spec.pool {
             Pool::ClassToken => {
-                let init = Init::Normal { std: 1e-6 };
-                Some(parameters.tensor("cls_token", &[1, 1, dim], init, role(Kind::Token))?)
+                let (shape, role) = ([1, 1, dim], role(Kind::Token));
+                Some(parameters.tensor("cls_token", &shape, token_init, role)?)
             }
             Pool::Mean => None,
         };
         let shape = [1, tokens(spec), dim];
-        let positions = parameters.tensor("pos_embed", &shape, WEIGHT_INIT, role(Kind::Token))?;
+        let positions = parameters.tensor("pos_embed", &shape, position_init, role(Kind::Token))?;
         let (kernel, bias) = ("patch_embed.proj.weight", "patch_embed.proj.bias");
         let patches = (
-            parameters.tensor(kernel, &patch_shape, conv, role(Kind::Matrix))?,
+            parameters.tensor(kernel, &patch_shape, kernel_init, role(Kind::Matrix))?,
             parameters.tensor(bias, &[dim], conv, role(Kind::Bias))?,
         );
         let [stack] = &spec.stacks()[..] else { bail!("a Vision Transformer has one stack") };
         let mut stack = StackBuilder::new(stack, vlora, lora);
-        let sizes = BlockSizes {
+        let sizes = |layer: usize| BlockSizes {
             dim,
             heads: spec.heads,
             norm_eps: spec.norm_eps,
             activation: Activation::Gelu(Gelu::Exact),
             causal: false,
-            dropout: 0.0,
-            attention_dropout: 0.0,
+            dropout: spec.dropout,
+            attention_dropout: spec.attention_dropout,
+            hidden_dropout: spec.dropout,
+            left_out: spec.left_out(layer),
+            norm_in_stream: !is_timm,
             init: WEIGHT_INIT,
             residual_init: WEIGHT_INIT,
         };
         let blocks = (0..stack.depth())
-            .map(|i| PreNormBlock::new(&mut stack, parameters, i, &BlockNames::TIMM, sizes))
+            .map(|i| PreNormBlock::new(&mut stack, parameters, i, &BlockNames::TIMM, sizes(i)))
             .collect::<Result<_>>()?;
         let norm = match spec.pool {
             Pool::ClassToken => "norm",

@@ -57,7 +57,7 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
         gradient.to_string(),
         of_factors(start.to_string()),
         of_factors(decay),
-        ends(v).to_string(),
+        ends(v, spec.start.is_some()).to_string(),
         also_shared(v),
     ])
 }
@@ -134,10 +134,14 @@ fn targets(v: &VloraSpec) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Explains the two extreme ranks, 0 and full.
-fn ends(v: &VloraSpec) -> &'static str {
+/// Explains the two extreme ranks, 0 and full. `started`: the run starts from other weights, which decide
+/// what increments start as.
+fn ends(v: &VloraSpec, started: bool) -> &'static str {
     match v.rank {
         Rank::Of(0) => "rank 0 is no increment: the layers of a compound share their weights",
+        Rank::Full if started => {
+            "rank `full` is an increment that is a matrix of its own, unfactored"
+        }
         Rank::Full => {
             "rank `full` is an increment that is a matrix of its own, unfactored and zero at the start"
         }
@@ -405,6 +409,14 @@ pub fn training_statements(
         (Select::BestLoss, _) => {
             "weights of the epoch with the lowest validation loss are tested".to_string()
         }
+    };
+    let select = match t.ema_decay {
+        Some(decay) => {
+            format!(
+                "{select}, as an exponential moving average of decay {decay}, validated so, too"
+            )
+        }
+        None => select,
     };
     let mut epochs = match t.epochs {
         1 => "1 epoch".to_string(),

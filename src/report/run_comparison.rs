@@ -11,7 +11,7 @@ use crate::results::{
     Assessment, Better, CheckLevel, Confusion, EpochRecord, Evidence, Flags, IntactRun, Metric,
     RunFolder,
 };
-use crate::spec::identifying_fields;
+use crate::spec::{identifying_fields, source_fields};
 
 /// A run that is compared.
 struct Side {
@@ -66,10 +66,13 @@ impl RunComparison {
         Ok(RunComparison { metrics: evidence.metrics(), sides })
     }
 
-    /// The fields of the specs that differ, the seed among them: field, first, second.
+    /// The fields of the specs that differ, the seed and the names of data and weights among them: field,
+    /// first, second.
     pub fn spec_differences(&self) -> Vec<(String, String, String)> {
         let fields = |side: &Side| -> BTreeMap<String, String> {
-            let mut fields = identifying_fields(&side.intact.spec.spec);
+            let spec = &side.intact.spec.spec;
+            let mut fields = identifying_fields(spec);
+            fields.extend(source_fields(spec));
             fields.insert("seed".into(), side.intact.spec.seed.to_string());
             fields
         };

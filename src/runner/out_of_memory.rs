@@ -4,7 +4,7 @@ use crate::error::plain;
 use crate::models::training_memory::memory;
 use crate::size::bytes;
 use crate::spec::{DeviceKind, RunSpec};
-use crate::tasks::definition;
+use crate::tasks::{BatchSize, definition};
 use crate::train::TrainError;
 
 /// Why training failed. `free`: bytes of GPU memory that were free before training, besides the
@@ -35,12 +35,20 @@ fn is_out_of_memory(error: &candle_core::Error) -> bool {
 }
 
 fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
-    let (batch, accumulation) = (run.training.batch_size, run.training.accumulation);
-    let needs = |run: &RunSpec| memory(run, DeviceKind::Cuda).peak;
-    let held = definition(run.task).work_unit().plural;
     let has = free.map_or("what the GPU has free".into(), |free| {
+        let held = definition(run.task).work_unit().plural;
         format!("{}, which the GPU had free beside {held}", bytes(free))
     });
+    if let BatchSize::Tokens(tokens) = definition(run.task).batch_size(run) {
+        return format!(
+            "the GPU ran out of memory in training\n  found:    batches of up to {tokens} tokens, which \
+             take about {}\n  expected: at most {has}\n  help:     fewer tokens a batch by \
+             data.batch_tokens, and more batches a step by training.accumulation",
+            bytes(memory(run, DeviceKind::Cuda).peak)
+        );
+    }
+    let (batch, accumulation) = (run.training.batch_size, run.training.accumulation);
+    let needs = |run: &RunSpec| memory(run, DeviceKind::Cuda).peak;
     let problem = format!(
         "the GPU ran out of memory in training\n  found:    batches of {batch}, which take about {}\n  \
          expected: at most {has}",
@@ -144,6 +152,19 @@ mod tests {
             "{hopeless}"
         );
         assert!(hopeless.contains("a smaller model"), "{hopeless}");
+    }
+
+    #[test]
+    fn batches_by_tokens_are_told_in_tokens() {
+        let text = "task: translation\ndata: {path: x, source_column: de, target_column: en, \
+                    batch_tokens: 4096}\nmodel: {architecture: encoder-decoder, source_vocabulary: 512, \
+                    target_vocabulary: 512, dim: 64, depth: 2, heads: 4}\narms: {baseline: {}}\n\
+                    seeds: [0]\n";
+        let spec = spec::parse(text.as_bytes(), "t.yaml", "t", &[], &|_| 0);
+        let message = out_of_memory(&spec.unwrap().variants[0].spec, Some(1 << 20));
+        assert!(message.contains("batches of up to 4096 tokens, which take about"), "{message}");
+        assert!(message.contains("fewer tokens a batch by data.batch_tokens"), "{message}");
+        assert!(!message.contains("batch_size"), "{message}");
     }
 
     #[test]

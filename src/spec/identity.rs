@@ -36,17 +36,34 @@ impl SpecIdentity {
     }
 }
 
+/// The fields that name data, tokenizers and weights. The data's hash includes the tokenizer.
+const SOURCES: [&str; 9] = [
+    "data.hub",
+    "data.path",
+    "data.embedded",
+    "data.config",
+    "data.tokenizer.hub",
+    "data.tokenizer.path",
+    "start.arm",
+    "start.checkpoint",
+    "start.hub",
+];
+
+/// The fields of a spec that name data, tokenizers and weights, those that are not null.
+pub fn source_fields(spec: &RunSpec) -> BTreeMap<String, String> {
+    let mut fields = flatten(spec);
+    fields.retain(|field, value| SOURCES.contains(&field.as_str()) && value != "null");
+    fields
+}
+
 /// The fields of a spec that affect a run's result. The names of data and weights are left out,
 /// since their hashes are part of the id. float32 is left out, since all runs had it before there
 /// were other precisions. `data.duplicates` is left out, since it only decides whether data are
 /// refused.
 pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
-    let data = ["data.hub", "data.path", "data.embedded", "data.config", "data.duplicates"];
-    // The data's hash includes the tokenizer.
-    let tokenizer = ["data.tokenizer.hub", "data.tokenizer.path"];
-    let weights = ["start.arm", "start.checkpoint", "start.hub"];
-    for source in data.into_iter().chain(tokenizer).chain(weights) {
+    fields.remove("data.duplicates");
+    for source in SOURCES {
         fields.remove(source);
     }
     if spec.precision == Precision::Float32 {

@@ -146,6 +146,7 @@ pub fn parse_for(
             root.set(key, value);
             no_training::write_out(&mut root);
         }
+        no_training::check_arms(&root)?;
         let experiment = expand::expand(root, stem, count, device)?;
         Ok(Experiment { source: source.to_string(), ..experiment })
     };

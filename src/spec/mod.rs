@@ -46,7 +46,9 @@ pub use adapted::{ClassMatch, Conversion, Kept, Resampled, Unnamed};
 pub use claims::{CheckKind, ClaimCheck, Claims, Margin, PublishedClaim};
 pub use error::{SpecError, nearest};
 pub use experiment::{Experiment, Variant, agree};
-pub use identity::{NUMERICS_VERSION, SpecIdentity, flatten, hex, identifying_fields};
+pub use identity::{
+    NUMERICS_VERSION, SpecIdentity, flatten, hex, identifying_fields, source_fields,
+};
 pub use load::{load, load_for, parse, parse_for};
 pub use matching::{MatchBy, Matched};
 pub use position::Position;

@@ -31,7 +31,7 @@ pub use classification::Outcome as ClassificationOutcome;
 pub use data_set::{BatchPlan, DataSet, Split, batches_of, epoch_order};
 pub use definition::{BatchSize, DataRecord, Definition, ModelFiles, OpenTask, TaskData};
 pub use generation::{Continuation, Generation, Lines, Translated};
-pub use image_classification::{ImageBatches, ImageClassification};
+pub use image_classification::{ImageBatch, ImageBatches, ImageClassification};
 pub use opened::{Opened, definition, evidence};
 pub use sampling::Sampling;
 pub use spec_lines::Dataset as SpecDataset;

@@ -1,9 +1,8 @@
 //! Everything a run needs to resume, as one safetensors file.
 //!
 //! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>`, once there is a best epoch
-//! `best.<name>`, and once an epoch is averaged `sum.<name>`. The header's metadata has the counters
-//! as JSON under `state` and a digest of
-//! everything under `sha256`. No generator state is stored: random streams are addressed by name.
+//! `best.<name>`, once an epoch is averaged `sum.<name>`, and with a moving average `ema.<name>`. The
+//! header's metadata has the counters as JSON under `state` and a digest of everything under `sha256`. No generator state is stored: random streams are addressed by name.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,6 +25,8 @@ pub struct Checkpoint {
     pub best: BTreeMap<String, Tensor>,
     /// The sum of the weights that are averaged.
     pub sum: BTreeMap<String, Tensor>,
+    /// The exponential moving average of the weights; empty if there is none.
+    pub ema: BTreeMap<String, Tensor>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,7 +125,7 @@ impl Checkpoint {
             bail!("the file has no training state")
         };
         let state = serde_json::from_str(&text).map_err(candle_core::Error::wrap)?;
-        let mut groups: [BTreeMap<String, Tensor>; 5] = Default::default();
+        let mut groups: [BTreeMap<String, Tensor>; 6] = Default::default();
         for (key, tensor) in candle_core::safetensors::load_buffer(bytes, &Device::Cpu)? {
             let place = match key.split_once('.') {
                 Some(("model", name)) => (0, name),
@@ -132,25 +133,27 @@ impl Checkpoint {
                 Some(("adam_v", name)) => (2, name),
                 Some(("best", name)) => (3, name),
                 Some(("sum", name)) => (4, name),
+                Some(("ema", name)) => (5, name),
                 _ => bail!("unknown tensor {key}"),
             };
             groups[place.0].insert(place.1.to_string(), tensor);
         }
-        let [model, adam_m, adam_v, best, sum] = groups;
-        let checkpoint = Checkpoint { state, model, adam_m, adam_v, best, sum };
+        let [model, adam_m, adam_v, best, sum, ema] = groups;
+        let checkpoint = Checkpoint { state, model, adam_m, adam_v, best, sum, ema };
         match checkpoint.digest(&text)? == sha256 {
             true => Ok(checkpoint),
             false => bail!("its content does not have the SHA-256 it was written with"),
         }
     }
 
-    fn groups(&self) -> [(&'static str, &BTreeMap<String, Tensor>); 5] {
+    fn groups(&self) -> [(&'static str, &BTreeMap<String, Tensor>); 6] {
         [
             ("model", &self.model),
             ("adam_m", &self.adam_m),
             ("adam_v", &self.adam_v),
             ("best", &self.best),
             ("sum", &self.sum),
+            ("ema", &self.ema),
         ]
     }
 

@@ -8,6 +8,7 @@ mod checkpoint;
 mod error;
 mod evaluate;
 mod length;
+mod moving_average;
 mod plateau;
 mod prefetch;
 mod schedule;

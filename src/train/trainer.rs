@@ -12,6 +12,7 @@ use super::checkpoint::{Checkpoint, EpochProgress, Journals, Load, State};
 use super::error::TrainError;
 use super::evaluate::{Detail, evaluate_unless};
 use super::length::TrainingLength;
+use super::moving_average::MovingAverage;
 use super::plateau::Plateau;
 use super::prefetch::{Prefetched, prefetch};
 use super::schedule::Schedule;
@@ -58,6 +59,8 @@ pub struct Trainer<'a, T: Task> {
     best: BTreeMap<String, Tensor>,
     /// The sum of the weights that are averaged.
     sum: Sum,
+    /// The moving average of the weights, if there is one: it is evaluated, and tested.
+    ema: Option<MovingAverage>,
     /// How many steps may be pending before their results are waited for.
     most_pending: usize,
 }
@@ -91,6 +94,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             audit(&store, || task.loss(&model, key, &batch))?.map_err(TrainError::Audit)?;
         }
         let optimizer = AdamW::new(spec, &store)?;
+        let ema = spec.ema_decay.map(|decay| MovingAverage::new(decay, blueprint, device, &store));
         let length = TrainingLength::new(spec, task.data().train_batches());
         let schedule = Schedule::new(spec, length.steps);
         let state = State {
@@ -118,6 +122,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             state,
             best: BTreeMap::new(),
             sum: Sum::new(),
+            ema: ema.transpose()?,
             most_pending: PendingSteps::most(device.is_cpu()),
         })
     }
@@ -208,7 +213,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.state.plateau.update(value, better, self.spec);
             if self.spec.select.is_by_validation() && self.is_best(value, better) {
                 self.state.best = Some((self.state.epoch, value));
-                self.best = self.store.snapshot()?;
+                self.best = self.evaluated().snapshot()?;
             }
         }
         self.add_to_mean()?;
@@ -226,6 +231,11 @@ impl<'a, T: Task> Trainer<'a, T> {
     pub fn end_epoch(&mut self) {
         self.state.epoch += 1;
         self.state.progress = EpochProgress::default();
+    }
+
+    /// The weights that are evaluated: those in training, or their moving average.
+    fn evaluated(&self) -> &ParameterStore {
+        self.ema.as_ref().map_or(&self.store, MovingAverage::store)
     }
 
     /// What epochs are compared by: the metric with `select: best`, if it was measured, else the loss.
@@ -348,6 +358,9 @@ impl<'a, T: Task> Trainer<'a, T> {
         let limit = self.spec.clip_norm;
         let norm = self.optimizer.update(&self.store, &gradients, rate, limit)?;
         self.expect_finite("gradient norm", &norm)?;
+        if let Some(ema) = &self.ema {
+            ema.update(&self.store)?;
+        }
         times.optimizer = lap(&mut clock);
         let record = StepRecord {
             step: self.state.step,
@@ -406,7 +419,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<Option<Evaluation<T::Outcome>>, TrainError> {
         let started = Instant::now();
-        let model = self.blueprint.frozen(&self.store)?;
+        let model = self.blueprint.frozen(self.evaluated())?;
         let evaluation = evaluate_unless(self.task, &model, split, detail, is_stopped)?;
         self.state.evaluation_seconds += started.elapsed().as_secs_f64();
         let Some(evaluation) = evaluation else { return Ok(None) };
@@ -430,8 +443,12 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     /// Loads the selected weights for the test: those of the last epoch, the mean of those of the last
-    /// ones, or those of the best epoch on validation. Returns the last or the best epoch.
+    /// ones, or those of the best epoch on validation. With a moving average they are its. Returns the last
+    /// or the best epoch. Training does not go on after it.
     pub fn select(&mut self) -> Result<usize, TrainError> {
+        if let Some(ema) = self.ema.take() {
+            self.store.load(&ema.store().snapshot()?)?;
+        }
         if self.state.averaged > 0 {
             self.store.load(&mean(&self.sum, self.state.averaged, &self.store)?)?;
         }
@@ -459,6 +476,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             adam_v: moments(true)?,
             best: self.best.clone(),
             sum: self.sum.clone(),
+            ema: self.ema.as_ref().map_or(Ok(BTreeMap::new()), |ema| ema.store().snapshot())?,
         };
         Ok(checkpoint.to_bytes()?)
     }
@@ -493,6 +511,9 @@ impl<'a, T: Task> Trainer<'a, T> {
             return Err(TrainError::Checkpoint(error));
         }
         self.optimizer.resume(&self.store, checkpoint.state.step, moments)?;
+        if let Some(ema) = &self.ema {
+            ema.resume(&checkpoint.ema)?;
+        }
         self.best = checkpoint.best;
         self.sum = checkpoint.sum;
         self.state = checkpoint.state;

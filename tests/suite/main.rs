@@ -49,6 +49,7 @@ mod slurm;
 mod specs;
 mod spectrum;
 mod starts;
+mod stochastic_depth;
 mod survival;
 mod tensorboard;
 mod text_classification;

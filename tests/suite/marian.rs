@@ -475,6 +475,19 @@ fn sweeps_of_training_leave_a_reference_alone() {
     let rows: Vec<&str> = table.lines().filter(|line| line.contains("marian")).collect();
     assert_eq!(rows.len(), 1, "{table}");
     assert_eq!(results::run_folders(&dir.path().join("results/tiny")).len(), 3);
+    // Two runs side by side differ in the names of weights and tokens, too.
+    let plan = vlora(dir.path(), &["plan", "tiny.yaml", "--format", "csv"]);
+    let run = |arm: &str| {
+        let line = plan.out.lines().find(|line| line.starts_with(arm)).unwrap();
+        format!("results/tiny/runs/{}", line.split(',').nth(2).unwrap())
+    };
+    let compared = vlora(dir.path(), &["compare", &run("baseline"), &run("marian")]);
+    assert_eq!((compared.code, compared.err.as_str()), (0, ""));
+    for field in
+        ["  start.checkpoint: not used, marian\n", "  data.tokenizer.path: not used, marian\n"]
+    {
+        assert!(compared.out.contains(field), "no {field} in {}", compared.out);
+    }
 }
 
 /// Without tuning, a sweep of training makes no point of an arm that is not trained.
@@ -536,7 +549,21 @@ fn none_and_no_epochs_are_the_same() {
     let dir = folder(|spec| spec);
     let set = ["plan", "tiny.yaml", "--set", "arms.marian.training.learning_rate=0.1"];
     let refused = vlora(dir.path(), &set);
-    assert!(refused.err.contains("the override changes no run"), "{}", refused.err);
+    assert!(refused.err.contains("learning_rate: nothing is trained"), "{}", refused.err);
+    // So is a number of steps beside no epochs.
+    let dir = folder(|spec| spec.set("arms.marian.training={epochs: 0, steps: 5}"));
+    let refused = vlora(dir.path(), &["plan", "tiny.yaml"]);
+    assert_eq!(refused.code, 2);
+    for part in ["tiny.yaml:", "steps: nothing is trained", "`training: none`, or epochs"] {
+        assert!(refused.err.contains(part), "no {part:?} in: {}", refused.err);
+    }
+    // A timing leaves the arm out, and says so.
+    let dir = folder(|spec| spec);
+    let bench =
+        ["bench", "tiny.yaml", "--synthetic", "--steps", "1", "--warmup", "0", "--device", "cpu"];
+    let timed = vlora(dir.path(), &bench);
+    assert_eq!(timed.code, 0, "{}", timed.err);
+    assert!(timed.out.contains("· not measured, since only tested: `marian`\n"), "{}", timed.out);
 }
 
 /// Between weights that no seed changes there is nothing to test, and no other comparison is adjusted for it.

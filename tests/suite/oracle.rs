@@ -159,6 +159,7 @@ fn check(file: &str) {
         trainer.epoch(|_| Flow::Continue, &|| false).unwrap();
     }
     assert_eq!(trainer.state().step, 10);
+    trainer.select().unwrap();
     for (name, want) in fixture.file.group("after.") {
         let p = trainer.store().get(&name).unwrap();
         let got = p.var.as_detached_tensor();
@@ -176,6 +177,18 @@ fn check(file: &str) {
 fn vit_equals_timm() {
     check("vit-class-token.safetensors");
     check("vit-mean.safetensors");
+}
+
+/// ViT-Lite's layers, with this program's names.
+#[test]
+fn vit_lite_equals_compact_transformers() {
+    check("vit-lite.safetensors");
+}
+
+/// The moving average of the weights after ten steps.
+#[test]
+fn averaged_weights_equal_timms() {
+    check("vit-ema.safetensors");
 }
 
 /// Several ranks, sizes and alphas; rank and alpha a target; 1-D targets; increments switched off.

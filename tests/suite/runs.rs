@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use vlora::data::ImageData;
 use vlora::data::images::Size;
 use vlora::error::Error;
@@ -368,7 +368,7 @@ fn accumulation_keeps_the_results() {
 }
 
 /// Images and labels, the answers to them, and what those come to.
-type Batch = (Tensor, Tensor);
+type Batch = vlora::tasks::ImageBatch;
 type Answers<'a> = <ImageClassification<'a> as Task>::Answers;
 type Outcomes<'a> = Vec<<ImageClassification<'a> as Task>::Outcome>;
 
@@ -391,7 +391,7 @@ impl<'a> Task for Cut<'a> {
     }
 
     fn loss(&self, model: &Vit, key: StepKey, batch: &Batch) -> candle_core::Result<Variable> {
-        let (images, labels) = batch;
+        let Batch { images, labels, .. } = batch;
         let mut x = model.embed(images)?;
         for (i, block) in model.blocks.iter().enumerate() {
             x = block.forward(&x, x.tensor().dim(1)?, Mode::Training(key))?;

@@ -1,8 +1,10 @@
-//! Random crops (of the padded image or of a random part) and horizontal flips. Each (epoch,
-//! example) has its own random stream.
+//! Random crops (of the padded image or of a random part), horizontal flips, policies of operations, and
+//! erasing. Each (epoch, example) has its own random streams.
 
+use super::operations::Picture;
+use super::policy::Policy;
 use crate::random::{Purpose, Stream};
-use crate::spec::{ImageDataSpec, Interpolation, RandomResizedCrop};
+use crate::spec::{Erasing, ImageDataSpec, Interpolation, RandomResizedCrop};
 
 /// Draws the augmentations of one epoch. They depend only on (seed, epoch, example), not on the
 /// example's place in a batch.
@@ -14,7 +16,14 @@ pub struct Augmenter {
     flip: bool,
     part: Option<RandomResizedCrop>,
     interpolation: Interpolation,
+    policy: Option<Policy>,
+    policy_first: bool,
+    fill: u8,
+    erasing: Option<Erasing>,
 }
+
+/// A rectangle of an image: left, top, width and height in pixels.
+pub type Rectangle = [usize; 4];
 
 impl Augmenter {
     pub fn new(data: &ImageDataSpec, seed: u64, epoch: usize) -> Augmenter {
@@ -26,7 +35,55 @@ impl Augmenter {
             flip: augment.horizontal_flip,
             part: augment.random_resized_crop,
             interpolation: data.interpolation,
+            policy: (augment.auto_augment.map(Policy::Auto))
+                .or(augment.rand_augment.map(Policy::Random)),
+            policy_first: augment.policy_first,
+            fill: augment.fill as u8,
+            erasing: augment.erasing,
         }
+    }
+
+    /// Whether a processor must change the images, since a GPU only crops and mirrors them.
+    pub fn needs_processor(&self) -> bool {
+        self.resizes() || self.policy.is_some() || self.erasing.is_some()
+    }
+
+    /// Whether an image's operations come before its crop and flip; None if there are no operations.
+    pub fn policy_first(&self) -> Option<bool> {
+        self.policy.map(|_| self.policy_first)
+    }
+
+    /// Applies the operations of `auto_augment` or `rand_augment`.
+    pub fn apply_policy(&self, image: &mut Picture, example: usize) {
+        if let Some(policy) = self.policy {
+            let mut stream = Stream::new(self.seed, Purpose::Policy, &self.name(example));
+            policy.apply(image, self.fill, &mut stream);
+        }
+    }
+
+    /// The rectangle of an image of `side` × `side` pixels that is erased, if one is, drawn like
+    /// torchvision's RandomErasing.
+    pub fn draw_erasing(&self, example: usize, side: usize) -> Option<Rectangle> {
+        let Erasing { probability, scale, ratio } = self.erasing?;
+        let mut stream = Stream::new(self.seed, Purpose::Erasing, &self.name(example));
+        if stream.uniform() >= probability {
+            return None;
+        }
+        let area = (side * side) as f64;
+        for _ in 0..10 {
+            let mut between = |[low, high]: [f64; 2]| low + (high - low) * stream.uniform();
+            let erased = area * between(scale);
+            let aspect = between(ratio.map(f64::ln)).exp();
+            // Rounded as in Python.
+            let rounded = |v: f64| v.sqrt().round_ties_even() as usize;
+            let (height, width) = (rounded(erased * aspect), rounded(erased / aspect));
+            if height < side && width < side {
+                let mut place = |length| stream.below((side - length) as u32 + 1) as usize;
+                let (top, left) = (place(height), place(width));
+                return Some([left, top, width, height]);
+            }
+        }
+        None
     }
 
     /// Whether images are cropped by [`Augmenter::draw_part`] instead of [`Augmenter::draw`].
@@ -39,9 +96,9 @@ impl Augmenter {
         self.interpolation
     }
 
-    /// The part of an image that is resized to the whole square, as left, top, width and height in
-    /// pixels, and whether to mirror it. `width` and `height` are the image's.
-    pub fn draw_part(&self, example: usize, width: usize, height: usize) -> ([usize; 4], bool) {
+    /// The part of an image that is resized to the whole square, and whether to mirror it. `width` and
+    /// `height` are the image's, in pixels.
+    pub fn draw_part(&self, example: usize, width: usize, height: usize) -> (Rectangle, bool) {
         let mut stream = Stream::new(self.seed, Purpose::Augment, &self.name(example));
         let part = match &self.part {
             Some(crop) => part(crop, width, height, &mut stream),
@@ -168,6 +225,38 @@ mod tests {
             }
             assert!(parts.iter().all(|[x, y, w, h]| x + w <= width && y + h <= height));
         }
+    }
+
+    /// Compares the share of erased images, and means and deviations of rectangles, to torchvision's
+    /// RandomErasing, from `scripts/reference/make_recipe_fixtures.py`.
+    #[test]
+    fn erased_rectangles_are_distributed_as_in_torchvision() {
+        let cases = crate::data::images::oracle::fact("erasing");
+        for case in cases.as_array().unwrap() {
+            let data = serde_json::json!({"augment": {"erasing":
+                {"probability": 1, "scale": case["scale"], "ratio": case["ratio"]}}});
+            let augmenter = augmenter(&data.to_string(), 3, 0);
+            let draws = case["draws"].as_u64().unwrap() as usize;
+            let drawn: Vec<Rectangle> =
+                (0..draws).filter_map(|e| augmenter.draw_erasing(e, 32)).collect();
+            let n = drawn.len() as f64;
+            let share = case["share"].as_f64().unwrap();
+            let error = 5.0 * (2.0 * share * (1.0 - share) / draws as f64).sqrt();
+            assert!((n / draws as f64 - share).abs() <= error + 1e-9, "{case}: {n}");
+            for i in 0..4 {
+                let values = || drawn.iter().map(|part| part[i] as f64);
+                let mean = values().sum::<f64>() / n;
+                let spread = (values().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+                let want = |what: &str| case["moments"][i][what].as_f64().unwrap();
+                let error = 5.0 * want("std") * (2.0 / n).sqrt();
+                assert!((mean - want("mean")).abs() <= error, "{case}, {i}: {mean}");
+                assert!((spread - want("std")).abs() <= 2.0 * error, "{case}, {i}: {spread}");
+            }
+            assert!(drawn.iter().all(|[x, y, w, h]| x + w <= 32 && y + h <= 32));
+        }
+        let half = r#"{"augment": {"erasing": {}}}"#;
+        let erased = (0..2000).filter(|e| augmenter(half, 1, 0).draw_erasing(*e, 32).is_some());
+        assert!((900..1100).contains(&erased.count()));
     }
 
     #[test]

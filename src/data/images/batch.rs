@@ -1,11 +1,14 @@
 //! Makes normalised batches of images.
 
+use std::borrow::Cow;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::augment::Augmenter;
+use super::augment::{Augmenter, Rectangle};
 use super::dataset::ImageData;
 use super::decode::Size;
+use super::operations::Picture;
 use super::resize::{self, resize};
 use super::split::ImageSplit;
 
@@ -25,12 +28,13 @@ impl ImageData {
         let tables = self.statistics.tables();
         let mut values = vec![0f32; examples.len() * size];
         let one = |out: &mut [f32], example: usize| -> candle_core::Result<()> {
-            match augmenter.filter(|augmenter| augmenter.resizes()) {
-                None => {
-                    let change = augmenter.map_or((0, 0, false), |a| a.draw(example));
-                    normalise(split.image(example), side, &tables, change, out);
-                }
-                Some(augmenter) => {
+            let Some(augmenter) = augmenter else {
+                normalise(split.image(example), side, &tables, (0, 0, false), out);
+                return Ok(());
+            };
+            let (image, change) = match augmenter.resizes() {
+                false => (Cow::Borrowed(split.image(example)), augmenter.draw(example)),
+                true => {
                     let (bytes, width, height) = split.sized(example);
                     let (part, mirrored) = augmenter.draw_part(example, width, height);
                     let whole = resize::Pixels { bytes, width, height };
@@ -39,12 +43,30 @@ impl ImageData {
                     let part = resize::Pixels { bytes: &cropped, width, height };
                     let square = resize(part, channels, side, side, augmenter.interpolation())
                         .map_err(candle_core::Error::msg)?;
-                    normalise(&square, side, &tables, (0, 0, mirrored), out);
+                    (Cow::Owned(square), (0, 0, mirrored))
                 }
+            };
+            let operated = |bytes: Vec<u8>| {
+                let mut picture = Picture { bytes, width: side, height: side, channels };
+                augmenter.apply_policy(&mut picture, example);
+                picture.bytes
+            };
+            match augmenter.policy_first() {
+                None => normalise(&image, side, &tables, change, out),
+                Some(true) => {
+                    normalise(&operated(image.into_owned()), side, &tables, change, out);
+                }
+                Some(false) => {
+                    let cropped = operated(crop_and_mirror(&image, side, change));
+                    normalise(&cropped, side, &tables, (0, 0, false), out);
+                }
+            }
+            if let Some(rectangle) = augmenter.draw_erasing(example, side) {
+                erase(out, side, rectangle);
             }
             Ok(())
         };
-        match augmenter.is_some_and(Augmenter::resizes) && !device.is_cpu() {
+        match augmenter.is_some_and(Augmenter::needs_processor) && !device.is_cpu() {
             // The model is on another device, so the CPU's threads are free.
             true => values
                 .par_chunks_exact_mut(size)
@@ -96,6 +118,32 @@ fn normalise(
     }
 }
 
+/// Sets a rectangle of an image \[channel, row, column\] to 0, which is the mean where it is normalised.
+fn erase(image: &mut [f32], side: usize, [left, top, width, height]: Rectangle) {
+    for plane in image.chunks_exact_mut(side * side) {
+        for row in plane.chunks_exact_mut(side).skip(top).take(height) {
+            row[left..left + width].fill(0.0);
+        }
+    }
+}
+
+/// The same crop and flip as [`normalise`]'s, of bytes \[row, column, channel\].
+fn crop_and_mirror(image: &[u8], side: usize, (dx, dy, mirrored): (isize, isize, bool)) -> Vec<u8> {
+    let channels = image.len() / (side * side);
+    let mut out = vec![0; image.len()];
+    for (i, pixel) in out.chunks_exact_mut(channels).enumerate() {
+        let (y, x) = (i / side, i % side);
+        let x = if mirrored { side - 1 - x } else { x };
+        let (from_x, from_y) = (x as isize + dx, y as isize + dy);
+        let inside = 0..side as isize;
+        if inside.contains(&from_x) && inside.contains(&from_y) {
+            let from = (from_y as usize * side + from_x as usize) * channels;
+            pixel.copy_from_slice(&image[from..from + channels]);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +172,11 @@ mod tests {
                     let want = (f64::from(pixel) / 255.0 - mean[c]) / std[c];
                     assert!((f64::from(*got) - want).abs() < 1e-6, "{dx} {dy} {mirrored} {i}");
                 }
+                // The same, in two steps.
+                let cropped = crop_and_mirror(&image, side, (dx, dy, mirrored));
+                let mut again = vec![f32::NAN; image.len()];
+                normalise(&cropped, side, &tables, (0, 0, false), &mut again);
+                assert_eq!(out, again, "{dx} {dy} {mirrored}");
             }
         }
     }

@@ -40,6 +40,14 @@ impl Table {
     }
 }
 
+/// A fact of `scripts/reference/make_recipe_fixtures.py`.
+pub fn fact(name: &str) -> serde_json::Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/operations.safetensors");
+    let bytes = std::fs::read(path).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    serde_json::from_str(&header.metadata().as_ref().unwrap()[name]).unwrap()
+}
+
 fn decoded(bytes: &[u8], channels: usize) -> Result<Image, String> {
     decode(bytes, channels, &|_, _| Ok(()))
 }

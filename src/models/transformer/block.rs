@@ -11,13 +11,15 @@ use crate::nn::ops;
 use crate::nn::{Init, Mode, ParameterBuilder, Variable};
 use crate::vlora::StackBuilder;
 
-/// `x ← x + dropout(attention(norm1(x)))`, then `x ← x + dropout(mlp(norm2(x)))`.
+/// `x ← x + dropout(attention(norm1(x)))`, then `x ← x + dropout(mlp(norm2(x)))`. Stochastic depth leaves
+/// out the branches of some examples.
 #[derive(Debug)]
 pub struct PreNormBlock {
     norm1: Norm,
     attention: PackedSelfAttention,
     norm2: Norm,
     mlp: Mlp,
+    norm_in_stream: bool,
 }
 
 /// The names of a layer's parts.
@@ -68,6 +70,12 @@ pub struct BlockSizes {
     pub dropout: f64,
     /// Share of the attention weights that training drops.
     pub attention_dropout: f64,
+    /// Share of the MLP's hidden values that training drops.
+    pub hidden_dropout: f64,
+    /// How often training leaves out attention or MLP for an example.
+    pub left_out: f64,
+    /// Whether the second norm is in the residual stream: `x ← norm2(x)`, then `x ← x + mlp(x)`.
+    pub norm_in_stream: bool,
     /// How linear weights start.
     pub init: Init,
     /// How those start whose results are added to the residual stream.
@@ -90,7 +98,7 @@ impl PreNormBlock {
         let mut linear = |name: &str, init| stack.linear(parameters, layer, name, init);
         let residual = |name: &str, linear| {
             let name = format!("{prefix}.{name}");
-            ResidualLinear { linear, dropout: sizes.dropout, name }
+            ResidualLinear { linear, dropout: sizes.dropout, left_out: sizes.left_out, name }
         };
         // The order of the parameters is that in which they are built.
         let qkv = linear(names.qkv, sizes.init)?;
@@ -106,8 +114,16 @@ impl PreNormBlock {
             name: format!("{prefix}.{}", names.attention),
         };
         let fc2 = residual(names.fc2, fc2);
-        let mlp = Mlp { fc1, activation: sizes.activation, hidden_dropout: None, fc2 };
-        Ok(PreNormBlock { norm1, attention, norm2, mlp })
+        let hidden_dropout = Some((sizes.hidden_dropout, format!("{prefix}.{}", names.fc1)));
+        let mlp = Mlp { fc1, activation: sizes.activation, hidden_dropout, fc2 };
+        let norm_in_stream = sizes.norm_in_stream;
+        Ok(PreNormBlock { norm1, attention, norm2, mlp, norm_in_stream })
+    }
+
+    /// The second half: the MLP and what is around it.
+    fn mlp(&self, x: &Variable, mode: Mode) -> Result<Variable> {
+        let normed = self.norm2.forward(x)?;
+        self.mlp.forward(&normed, if self.norm_in_stream { &normed } else { x }, mode)
     }
 
     /// \[batch, tokens, dim\] → the first `needed` tokens, \[batch, needed, dim\].
@@ -115,7 +131,7 @@ impl PreNormBlock {
         let mixed = self.attention.heads(&self.norm1.forward(x)?, needed, None, mode)?;
         let x = ops::first_tokens(x, needed)?;
         let x = self.attention.proj.forward(&mixed, &x, mode)?;
-        self.mlp.forward(&self.norm2.forward(&x)?, &x, mode)
+        self.mlp(&x, mode)
     }
 
     /// The result for new tokens at the end of sequences, in evaluation: \[batch, new, dim\] → \[batch,
@@ -124,7 +140,7 @@ impl PreNormBlock {
         let mode = Mode::Evaluation;
         let mixed = self.attention.next(&self.norm1.forward(x)?, cache)?;
         let x = self.attention.proj.forward(&mixed, x, mode)?;
-        self.mlp.forward(&self.norm2.forward(&x)?, &x, mode)
+        self.mlp(&x, mode)
     }
 
     /// The operations of [`forward`](Self::forward), in order.

@@ -53,7 +53,12 @@ impl Parts<'_, '_> {
     fn residual(&mut self, name: &str, (output, input): (usize, usize)) -> Result<ResidualLinear> {
         let init = Init::XavierUniform { fan_in: input, fan_out: output };
         let linear = self.stack.linear(self.parameters, self.layer, name, init)?;
-        Ok(ResidualLinear { linear, dropout: self.sizes.dropout, name: self.full(name) })
+        Ok(ResidualLinear {
+            linear,
+            dropout: self.sizes.dropout,
+            left_out: 0.0,
+            name: self.full(name),
+        })
     }
 
     fn self_attention(&mut self, causal: bool) -> Result<PackedSelfAttention> {

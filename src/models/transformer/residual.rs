@@ -7,25 +7,34 @@ use crate::nn::ops::{self, Epilogue};
 use crate::nn::{Mode, Variable};
 use crate::vlora::Linear;
 
-/// `residual + dropout(linear(x))`.
+/// `residual + dropout(linear(x))`, without the second part for some examples.
 #[derive(Debug)]
 pub struct ResidualLinear {
     pub linear: Linear,
     /// Share of the linear layer's values that training drops.
     pub dropout: f64,
-    /// The layer's name, which seeds its dropout masks.
+    /// How often training leaves out the layer's values for an example (stochastic depth).
+    pub left_out: f64,
+    /// The layer's name, which seeds what is dropped.
     pub name: String,
 }
 
 impl ResidualLinear {
     /// x \[…, in\] and `residual` \[…, out\] → \[…, out\].
     pub fn forward(&self, x: &Variable, residual: &Variable, mode: Mode) -> Result<Variable> {
-        match mode.dropout(self.dropout, &self.name) {
-            None => self.linear.forward(x, Epilogue::Add(residual), mode),
-            Some(dropout) => {
-                let y = ops::dropout(&self.linear.forward(x, Epilogue::None, mode)?, &dropout)?;
-                ops::sum(&[residual, &y])
-            }
+        let dropout = mode.dropout(self.dropout, &self.name);
+        let factors = mode.example_factors(self.left_out, x.dims()[0], &self.name);
+        if dropout.is_none() && factors.is_none() {
+            return self.linear.forward(x, Epilogue::Add(residual), mode);
+        }
+        let y = self.linear.forward(x, Epilogue::None, mode)?;
+        let y = match dropout {
+            Some(dropout) => ops::dropout(&y, &dropout)?,
+            None => y,
+        };
+        match factors {
+            Some(factors) => ops::add_scaled(residual, &y, &factors),
+            None => ops::sum(&[residual, &y]),
         }
     }
 
@@ -33,7 +42,8 @@ impl ResidualLinear {
     pub fn operations(&self, rows: usize) -> Result<Vec<Operation>> {
         let linear = LinearOperation::of(&self.linear, rows)?;
         let width = linear.usage.sides.0;
-        let dropped = (self.dropout > 0.0).then_some(Operation::Dropout { rows, width });
+        let drops = self.dropout > 0.0 || self.left_out > 0.0;
+        let dropped = drops.then_some(Operation::Dropout { rows, width });
         Ok([Operation::Linear(linear)].into_iter().chain(dropped).collect())
     }
 }

@@ -13,6 +13,7 @@ pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
 pub mod embedding;
+pub mod examples;
 pub mod gelu;
 pub mod layer_norm;
 pub mod linear;

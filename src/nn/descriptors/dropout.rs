@@ -1,4 +1,4 @@
-//! Dropout masks.
+//! Dropout masks, and what stochastic depth leaves out.
 
 use crate::nn::mode::{Mode, StepKey};
 use crate::random::{Purpose, Stream};
@@ -40,6 +40,19 @@ impl Dropout {
 }
 
 impl Mode {
+    /// Stochastic depth (arXiv 1603.09382): for each example of a batch 0, if the layer's values are left
+    /// out for it, or 1 / (1 − rate). None if nothing is left out. As with dropout, they depend only on the
+    /// step key, the layer's name and the example's place.
+    pub fn example_factors(self, rate: f64, batch: usize, layer: &str) -> Option<Vec<f32>> {
+        let Mode::Training(key) = self else { return None };
+        (rate > 0.0).then(|| {
+            let name = format!("{layer} {} {}", key.step, key.part);
+            let mut stream = Stream::new(key.seed, Purpose::StochasticDepth, &name);
+            let kept = (1.0 / (1.0 - rate)) as f32;
+            (0..batch).map(|_| if stream.uniform() < rate { 0.0 } else { kept }).collect()
+        })
+    }
+
     /// The dropout of a layer in this forward pass; None if nothing is dropped.
     pub fn dropout(self, rate: f64, layer: &str) -> Option<Dropout> {
         match self {

@@ -6,6 +6,7 @@
 
 mod activation;
 mod add_product;
+mod add_scaled;
 mod attention;
 mod checks;
 mod crops;
@@ -22,6 +23,7 @@ mod valid_tokens;
 
 pub use activation::{gelu, relu, silu, tanh};
 pub use add_product::add_product;
+pub use add_scaled::add_scaled;
 pub use attention::{attention, self_attention};
 pub use crops::Cropper;
 pub use cross_entropy::cross_entropy;

@@ -124,6 +124,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
         &["training.average_last"],
         "",
     ),
+    other(
+        &["ema", "model_ema", "model_ema_decay", "ema_momentum", "exponential_moving_average"],
+        &["training.ema_decay"],
+        "",
+    ),
     other(&["train", "trainer", "optimization", "hyperparameters"], &["training"], ""),
     // The model.
     other(
@@ -177,15 +182,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
         &["model.architecture"],
         "",
     ),
-    other(
-        &["drop_rate", "drop", "drop_path", "drop_path_rate", "hidden_dropout_prob"],
-        &["model.dropout", "lora.dropout"],
-        "a Vision Transformer has none of its own",
-    ),
+    other(&["drop_rate", "drop", "hidden_dropout_prob"], &["model.dropout", "lora.dropout"], ""),
     other(
         &["attn_drop", "attn_drop_rate", "attn_dropout", "attention_probs_dropout_prob"],
         &["model.attention_dropout"],
-        "a Vision Transformer has none",
+        "",
     ),
     other(
         &["vocab_size", "vocab", "n_vocab", "vocabulary_size"],
@@ -207,6 +208,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
     other(&["num_encoder_layers", "encoder_layers", "encoder_depth"], &["model.depth"], ""),
     other(&["num_decoder_layers", "decoder_layers"], &["model.decoder_depth"], ""),
     other(&["norm_first", "prenorm", "pre_norm"], &["model.norm"], "`pre` or `post`"),
+    other(
+        &["drop_path", "drop_path_rate", "droppath", "survival_rate"],
+        &["model.stochastic_depth"],
+        "",
+    ),
     other(&["act_dropout", "relu_dropout"], &["model.activation_dropout"], ""),
     other(&["share_all_embeddings", "shared_embeddings"], &["model.shared_embedding"], ""),
     other(&["src_vocab_size", "src_vocab", "source_vocab"], &["model.source_vocabulary"], ""),
@@ -325,6 +331,24 @@ pub const OTHER_NAMES: &[OtherName] = &[
         &["data.augment.horizontal_flip"],
         "",
     ),
+    other(
+        &["autoaugment", "aa", "autoaug", "auto_augmentation", "policy"],
+        &["data.augment.auto_augment"],
+        "`data.augment` also has rand_augment",
+    ),
+    other(&["randaugment", "randaug"], &["data.augment.rand_augment"], ""),
+    other(&["num_ops"], &["data.augment.rand_augment.operations"], ""),
+    other(&["num_magnitude_bins"], &["data.augment.rand_augment.bins"], ""),
+    other(
+        &["random_erasing", "reprob", "erase", "re_prob", "random_erase", "cutout"],
+        &["data.augment.erasing"],
+        "",
+    ),
+    other(&["mixup_alpha"], &["data.augment.mix.mixup"], ""),
+    other(&["cutmix_alpha"], &["data.augment.mix.cutmix"], ""),
+    other(&["mixup", "cutmix"], &["data.augment.mix"], ""),
+    other(&["mixup_prob", "mix_prob"], &["data.augment.mix.probability"], ""),
+    other(&["mixup_switch_prob", "switch_prob"], &["data.augment.mix.cutmix_share"], ""),
     // Start weights.
     other(
         &[

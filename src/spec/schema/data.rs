@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::augment::Augment;
+
 /// Where a run's examples are: the fields that the `data` section of every task has.
 #[derive(Clone, Copy, Debug)]
 pub struct FilesSpec<'a> {
@@ -141,39 +143,6 @@ pub struct Normalize {
     pub std: Vec<f64>,
 }
 
-/// Applied to training images only.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Augment {
-    /// Zero padding in pixels on each side before a random crop of the original size; 0 is off.
-    #[serde(default)]
-    pub crop_padding: usize,
-    /// Mirror left to right with probability one half.
-    #[serde(default)]
-    pub horizontal_flip: bool,
-    /// Instead of `resize` and `crop`: a random part of the image as stored, resized to the square.
-    #[serde(default)]
-    pub random_resized_crop: Option<RandomResizedCrop>,
-}
-
-/// torchvision's `RandomResizedCrop`, a part for each epoch and image.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RandomResizedCrop {
-    /// The part's share of the image's area, least and most; uniform.
-    #[serde(default = "crop_scale")]
-    pub scale: [f64; 2],
-    /// The part's width over its height, least and most; its logarithm is uniform.
-    #[serde(default = "crop_ratio")]
-    pub ratio: [f64; 2],
-}
-
-fn crop_scale() -> [f64; 2] {
-    [0.08, 1.0]
-}
-fn crop_ratio() -> [f64; 2] {
-    [0.75, 4.0 / 3.0]
-}
 fn image_column() -> String {
     "image".into()
 }

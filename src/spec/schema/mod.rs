@@ -4,6 +4,7 @@
 //! both agree. Units are given in the comment of a field.
 
 mod architecture;
+mod augment;
 mod data;
 mod decoder;
 mod encoder;
@@ -22,6 +23,7 @@ mod translation;
 mod vlora;
 
 pub use architecture::*;
+pub use augment::*;
 pub use data::*;
 pub use decoder::*;
 pub use encoder::*;

@@ -219,6 +219,43 @@ pub struct VitSpec {
     /// ε of the layer norms: 1e-6 in timm, `layer_norm_eps` in Hugging Face's configs.
     #[serde(default = "norm_eps")]
     pub norm_eps: f64,
+    /// This and the following fields are left out at their defaults, so that evidence of earlier versions
+    /// stays.
+    #[serde(default, skip_serializing_if = "VitVariant::is_timm")]
+    pub variant: VitVariant,
+    /// Share of the values that training drops, after attention's projection and both layers of the MLP:
+    /// timm's `proj_drop_rate`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+    /// Share of attention's weights that training drops: timm's `attn_drop_rate`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attention_dropout: f64,
+    /// How often training leaves out the last layer's attention, and its MLP, for an example (arXiv
+    /// 1603.09382): timm's `drop_path_rate`. It rises linearly from 0 in the first layer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stochastic_depth: f64,
+}
+
+/// The layers of a Vision Transformer, and how weights start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VitVariant {
+    /// timm's `vit_*`.
+    #[default]
+    Timm,
+    /// ViT-Lite of Compact Transformers (arXiv 2104.05704): the MLP's norm comes before the residual
+    /// connection around the MLP branches off, and queries, keys and values have no bias.
+    CompactTransformers,
+}
+
+impl VitVariant {
+    pub fn is_timm(&self) -> bool {
+        *self == VitVariant::Timm
+    }
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 fn three() -> usize {
@@ -258,13 +295,13 @@ impl VitSpec {
 
     /// The model's layers, by timm's names.
     pub fn stacks(&self) -> Vec<Stack> {
-        let weights = VitSpec::layer_weights(self.dim, self.hidden());
+        let weights = VitSpec::layer_weights(self.dim, self.hidden(), self.variant);
         vec![Stack { name: "blocks", prefix: "blocks", depth: self.depth, weights }]
     }
 
     /// The weights of a layer of this width, with an MLP of this hidden width.
-    pub fn layer_weights(dim: usize, hidden: usize) -> Vec<LayerWeight> {
-        let matrices = [
+    pub fn layer_weights(dim: usize, hidden: usize, variant: VitVariant) -> Vec<LayerWeight> {
+        let linears = [
             ("attn.qkv", 3 * dim, dim),
             ("attn.proj", dim, dim),
             ("mlp.fc1", hidden, dim),
@@ -272,7 +309,18 @@ impl VitSpec {
         ];
         let norms = ["norm1", "norm2"].map(|name| LayerWeight::norm(name, dim, true));
         let norms = norms.into_iter().flatten();
-        LayerWeight::linears(&matrices, true).into_iter().chain(norms).collect()
+        let has_bias = |name: &str| name != "attn.qkv" || variant.is_timm();
+        let matrix = |&(name, out, input): &(&str, usize, usize)| {
+            LayerWeight::matrix(name, out, input, has_bias(name))
+        };
+        let biased = linears.iter().filter(|(name, ..)| has_bias(name));
+        let biases = biased.map(|(name, out, _)| LayerWeight::bias(name, *out));
+        linears.iter().map(matrix).chain(biases).chain(norms).collect()
+    }
+
+    /// How often layer `layer`, from 0, leaves out attention or MLP for an example.
+    pub fn left_out(&self, layer: usize) -> f64 {
+        self.stochastic_depth * layer as f64 / self.depth.saturating_sub(1).max(1) as f64
     }
 }
 

@@ -41,6 +41,10 @@ pub struct TrainingSpec {
     /// With `select: last`: the mean of the weights after each of so many last epochs is tested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average_last: Option<usize>,
+    /// Of an exponential moving average of the weights, updated after each step: it is validated and tested
+    /// in place of the weights (timm's `model_ema_decay`). None: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
     /// Decoupled; not applied to biases, norms, positions and the class token.
     pub weight_decay: f64,
     /// Peak learning rate of the factors and matrices of increments; None is `learning_rate`. It follows
@@ -75,6 +79,7 @@ impl Default for TrainingSpec {
             warmup_ratio: 0.05,
             warmup_steps: None,
             average_last: None,
+            ema_decay: None,
             weight_decay: 0.05,
             increment_learning_rate: None,
             increment_weight_decay: None,

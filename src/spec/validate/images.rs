@@ -2,7 +2,9 @@
 
 use super::check::Check;
 use crate::spec::error::SpecError;
-use crate::spec::schema::{Crop, ImageDataSpec, Resize, VitSpec};
+use crate::spec::schema::{
+    Augment, Crop, Erasing, ImageDataSpec, Mix, RandAugment, Resize, VitSpec,
+};
 
 /// What is done to images of any size for a model that takes squares.
 pub fn images(data: &ImageDataSpec, model: &VitSpec, check: &Check) -> Result<(), SpecError> {
@@ -33,7 +35,56 @@ pub fn images(data: &ImageDataSpec, model: &VitSpec, check: &Check) -> Result<()
         data.augment.crop_padding < model.image_size,
         format!("less than model.image_size, {}", model.image_size),
     )?;
+    augment(&data.augment, check)?;
     sizes(data, model.image_size, check)
+}
+
+/// Policies, erasing and mixing.
+fn augment(augment: &Augment, check: &Check) -> Result<(), SpecError> {
+    let field = |name: &str| format!("data.augment.{name}");
+    if augment.auto_augment.is_some() && augment.rand_augment.is_some() {
+        return Err(SpecError::new("two policies of operations are given")
+            .found("`auto_augment` and `rand_augment`")
+            .expected("one of them, `null` for the other")
+            .at(check.origin(&field("rand_augment"))));
+    }
+    let has_policy = augment.auto_augment.is_some() || augment.rand_augment.is_some();
+    for (name, given) in [("policy_first", augment.policy_first), ("fill", augment.fill != 0)] {
+        let expected = "the field only beside `auto_augment` or `rand_augment`";
+        check.that(&field(name), has_policy || !given, expected)?;
+    }
+    check.between(&field("fill"), augment.fill, 0, 255)?;
+    check.that(
+        &field("policy_first"),
+        !augment.policy_first || augment.random_resized_crop.is_none(),
+        "false beside `random_resized_crop`, whose parts get the operations",
+    )?;
+    if let Some(RandAugment { operations, magnitude, bins }) = augment.rand_augment {
+        check.between(&field("rand_augment.operations"), operations, 1, 100)?;
+        check.between(&field("rand_augment.bins"), bins, 2, 1000)?;
+        let last = bins - 1;
+        check.between(&field("rand_augment.magnitude"), magnitude, 0, last)?;
+    }
+    let share = "a number from 0 to 1";
+    if let Some(Erasing { probability, scale, ratio }) = augment.erasing {
+        check.that(&field("erasing.probability"), (0.0..=1.0).contains(&probability), share)?;
+        let sound = |[least, most]: [f64; 2]| least > 0.0 && least <= most && most.is_finite();
+        let shares = "two shares of the area, the least first: above 0, at most 1";
+        check.that(&field("erasing.scale"), sound(scale) && scale[1] <= 1.0, shares)?;
+        let ratios = "two ratios of height to width above 0, the least first";
+        check.that(&field("erasing.ratio"), sound(ratio), ratios)?;
+    }
+    if let Some(Mix { mixup, cutmix, probability, cutmix_share }) = augment.mix {
+        for (name, alpha) in [("mix.mixup", mixup), ("mix.cutmix", cutmix)] {
+            let good = (0.0..=1000.0).contains(&alpha);
+            check.that(&field(name), good, "a number from 0 to 1000")?;
+        }
+        let mixes = mixup > 0.0 || cutmix > 0.0;
+        check.that(&field("mix"), mixes, "an alpha above 0 for `mixup`, `cutmix` or both")?;
+        check.that(&field("mix.probability"), (0.0..=1.0).contains(&probability), share)?;
+        check.that(&field("mix.cutmix_share"), (0.0..=1.0).contains(&cutmix_share), share)?;
+    }
+    Ok(())
 }
 
 /// How images of other sizes become squares of `side` pixels.

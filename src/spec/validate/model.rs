@@ -43,7 +43,10 @@ fn vit(model: &VitSpec, check: &Check) -> Result<(), SpecError> {
     )?;
     check.between("model.classes", model.classes, 2, 1_000_000)?;
     let VitSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
-    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows: model.classes }, check)
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows: model.classes }, check)?;
+    dropout(model.dropout, model.attention_dropout, check)?;
+    let range = "a number from 0 to below 1";
+    check.that("model.stochastic_depth", (0.0..1.0).contains(&model.stochastic_depth), range)
 }
 
 fn encoder(model: &EncoderSpec, check: &Check) -> Result<(), SpecError> {

@@ -1,5 +1,7 @@
 //! `start`: the weights that a run begins with, and LoRA on top of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::check::{Check, hub_name, one_source};
 use super::increments;
 use crate::spec::error::SpecError;
@@ -76,7 +78,7 @@ impl ModelSpec {
         let may = |field: &str| match field {
             "classes" => new_head,
             "image_size" => resampled,
-            "dropout" | "attention_dropout" | "activation_dropout" => true,
+            "dropout" | "attention_dropout" | "activation_dropout" | "stochastic_depth" => true,
             // How weights would start, where they are given.
             "embedding_init" | "attention_init" => true,
             _ => false,
@@ -91,10 +93,14 @@ impl ModelSpec {
             });
         }
         let (own, theirs) = (flatten(self), flatten(other));
-        own.into_iter().find_map(|(field, own)| {
-            let theirs = theirs.get(&field).cloned().unwrap_or_else(|| "nothing".into());
-            let differs = theirs != own && !may(&field);
-            differs.then_some(Difference { field, own, theirs })
+        let fields: BTreeSet<&String> = own.keys().chain(theirs.keys()).collect();
+        let value = |of: &BTreeMap<String, String>, field: &String| {
+            of.get(field).cloned().unwrap_or_else(|| "the default".into())
+        };
+        fields.into_iter().find_map(|field| {
+            let (own, theirs) = (value(&own, field), value(&theirs, field));
+            let differs = theirs != own && !may(field);
+            differs.then(|| Difference { field: field.clone(), own, theirs })
         })
     }
 }

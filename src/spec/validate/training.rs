@@ -156,8 +156,13 @@ fn schedule(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     }
 }
 
-/// The mean of the last epochs' weights.
+/// The mean of the last epochs' weights, or the moving average of all.
 fn average(t: &TrainingSpec, check: &Check) -> Result<(), SpecError> {
+    if let Some(decay) = t.ema_decay {
+        let good = (0.0..1.0).contains(&decay) && t.average_last.is_none();
+        let expected = "a number from 0 to below 1, without `average_last`";
+        check.that("training.ema_decay", good, expected)?;
+    }
     let Some(last) = t.average_last else { return Ok(()) };
     check.between("training.average_last", last, 1, t.epochs)?;
     let is_last = t.select == Select::Last || last == 1;

@@ -1,4 +1,4 @@
-//! Normalised batches of images. Training images are also cropped and mirrored.
+//! Normalised batches of images. Training images are also augmented.
 
 use std::sync::OnceLock;
 
@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Error, Result, Tensor};
 
 use super::data::section;
 use super::held_images::HeldImages;
-use crate::data::{Augmenter, ImageData, ImageSplit};
+use crate::data::{Augmenter, ImageData, ImageSplit, Mixer};
 use crate::spec::RunSpec;
 use crate::tasks::blueprint::activations;
 use crate::tasks::data_set::{BatchPlan, DataSet, Split, batches_of, epoch_order};
@@ -17,6 +17,16 @@ const MOST_HELD: usize = 4 << 30;
 /// Whether a device holds a split of this many bytes.
 pub fn is_held(bytes: usize) -> bool {
     bytes <= MOST_HELD
+}
+
+/// A batch of images.
+pub struct ImageBatch {
+    /// Normalised, \[batch, channels, side, side\].
+    pub images: Tensor,
+    /// Their labels \[batch\].
+    pub labels: Tensor,
+    /// Where images are mixed with others: the labels of those, and the share of the own ones.
+    pub others: Option<(Tensor, f64)>,
 }
 
 /// The images of a run in batches.
@@ -64,29 +74,59 @@ impl<'a> ImageBatches<'a> {
         held.as_ref().map(Option::as_ref).map_err(|e| Error::Msg(e.clone()))
     }
 
+    /// Images in `dtype`, and their labels.
     fn batch(
         &self,
         split: Split,
         examples: &[usize],
         augmenter: Option<&Augmenter>,
-    ) -> Result<(Tensor, Tensor)> {
+        dtype: DType,
+    ) -> Result<ImageBatch> {
         let images = self.split(split);
-        // The device can crop the squares that it holds. Random parts are resized on the CPU.
-        let resizes = augmenter.is_some_and(Augmenter::resizes);
-        let held = if resizes { None } else { self.held(split)? };
-        let Some(held) = held else {
-            let (images, labels) = self.data.batch(images, examples, augmenter, &self.device)?;
-            return Ok((images.to_dtype(self.activations())?, labels));
+        // The device can crop the squares that it holds. All else is done to images on the CPU.
+        let on_cpu = augmenter.is_some_and(Augmenter::needs_processor);
+        let held = if on_cpu { None } else { self.held(split)? };
+        let (images, labels) = match held {
+            None => {
+                let (images, labels) =
+                    self.data.batch(images, examples, augmenter, &self.device)?;
+                (images.to_dtype(dtype)?, labels)
+            }
+            Some(held) => {
+                let pick = |&example: &usize| {
+                    let change = augmenter.map_or((0, 0, false), |a| a.draw(example));
+                    let (right, down, mirrored) = change;
+                    [example as i32, right as i32, down as i32, i32::from(mirrored)]
+                };
+                let picks: Vec<[i32; 4]> = examples.iter().map(pick).collect();
+                let labels: Vec<u32> = examples.iter().map(|&e| images.labels[e]).collect();
+                let labels = Tensor::from_vec(labels, examples.len(), &self.device)?;
+                (held.batch(&picks, dtype)?, labels)
+            }
         };
-        let pick = |&example: &usize| {
-            let change = augmenter.map_or((0, 0, false), |augmenter| augmenter.draw(example));
-            let (right, down, mirrored) = change;
-            [example as i32, right as i32, down as i32, i32::from(mirrored)]
+        Ok(ImageBatch { images, labels, others: None })
+    }
+
+    /// A batch of training whose images are mixed with one another.
+    fn mixed(&self, epoch: usize, plan: &BatchPlan, augmenter: &Augmenter) -> Result<ImageBatch> {
+        let examples = &plan.examples;
+        let draw = || {
+            let mixer = Mixer::new(section(self.spec).augment.mix?, self.seed, epoch);
+            let (_, side, ..) = self.split(Split::Train).dims();
+            mixer.draw(*examples.first()?, side)
         };
-        let picks: Vec<[i32; 4]> = examples.iter().map(pick).collect();
-        let labels: Vec<u32> = examples.iter().map(|&e| images.labels[e]).collect();
-        let labels = Tensor::from_vec(labels, examples.len(), &self.device)?;
-        Ok((held.batch(&picks, self.activations())?, labels))
+        let Some(mixed) = draw() else {
+            return self.batch(Split::Train, examples, Some(augmenter), self.activations());
+        };
+        let batch = self.batch(Split::Train, examples, Some(augmenter), DType::F32)?;
+        let of = &self.split(Split::Train).labels;
+        let others: Vec<u32> = examples.iter().rev().map(|&e| of[e]).collect();
+        let others = Tensor::from_vec(others, examples.len(), &self.device)?;
+        Ok(ImageBatch {
+            images: mixed.apply(&batch.images)?.to_dtype(self.activations())?,
+            others: Some((others, mixed.own)),
+            ..batch
+        })
     }
 
     fn activations(&self) -> DType {
@@ -95,8 +135,7 @@ impl<'a> ImageBatches<'a> {
 }
 
 impl DataSet for ImageBatches<'_> {
-    /// Normalised images \[batch, channels, side, side\] and their labels \[batch\].
-    type Batch = (Tensor, Tensor);
+    type Batch = ImageBatch;
 
     fn len(&self, split: Split) -> usize {
         self.split(split).len()
@@ -116,13 +155,13 @@ impl DataSet for ImageBatches<'_> {
         batches_of(&all, self.spec.training.batch_size)
     }
 
-    fn train_batch(&self, epoch: usize, plan: &BatchPlan) -> Result<(Tensor, Tensor)> {
+    fn train_batch(&self, epoch: usize, plan: &BatchPlan) -> Result<ImageBatch> {
         let augmenter = Augmenter::new(section(self.spec), self.seed, epoch);
-        self.batch(Split::Train, &plan.examples, Some(&augmenter))
+        self.mixed(epoch, plan, &augmenter)
     }
 
-    fn evaluation_batch(&self, split: Split, plan: &BatchPlan) -> Result<(Tensor, Tensor)> {
-        self.batch(split, &plan.examples, None)
+    fn evaluation_batch(&self, split: Split, plan: &BatchPlan) -> Result<ImageBatch> {
+        self.batch(split, &plan.examples, None, self.activations())
     }
 
     fn held_bytes(&self) -> u64 {

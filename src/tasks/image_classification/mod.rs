@@ -11,7 +11,7 @@ mod spec_lines;
 mod start;
 mod task;
 
-pub use batches::ImageBatches;
+pub use batches::{ImageBatch, ImageBatches};
 pub use data::Data;
 pub use definition::DEFINITION;
 pub use task::ImageClassification;

@@ -5,8 +5,8 @@ use super::start::{Adjusted, PixelSource};
 use crate::results::{Provenance, Resampled, Setting, TaskFields};
 use crate::size::percent;
 use crate::spec::{
-    Crop, ImageDataSpec, Interpolation, Normalize, Pool, PositionEmbedding, Resize, RunSpec,
-    VitSpec,
+    Augment, AutoAugment, Crop, Erasing, ImageDataSpec, Interpolation, Mix, Normalize, Pool,
+    PositionEmbedding, RandAugment, Resize, RunSpec, VitSpec, VitVariant,
 };
 use crate::tasks::classification::classes_note;
 
@@ -34,8 +34,19 @@ fn model(m: &VitSpec) -> String {
         Pool::ClassToken => "class token",
         Pool::Mean => "mean over patches",
     };
+    let variant = match m.variant {
+        VitVariant::Timm => "",
+        VitVariant::CompactTransformers => " with Compact Transformers' layers",
+    };
+    let shares = [
+        ("dropout", m.dropout),
+        ("attention's dropout", m.attention_dropout),
+        ("stochastic depth", m.stochastic_depth),
+    ];
+    let dropped = shares.into_iter().filter(|(_, share)| *share > 0.0);
+    let dropped: String = dropped.map(|(what, share)| format!(", {what} {share}")).collect();
     format!(
-        "ViT of width {}, depth {}, {} heads, MLP ratio {}, patch {} at {} × {}, {pool}",
+        "ViT{variant} of width {}, depth {}, {} heads, MLP ratio {}, patch {} at {} × {}, {pool}{dropped}",
         m.dim, m.depth, m.heads, m.mlp_ratio, m.patch_size, m.image_size, m.image_size
     )
 }
@@ -74,6 +85,7 @@ fn augmentation(data: &ImageDataSpec) -> String {
     if data.augment.horizontal_flip {
         all.push("horizontal flips".into());
     }
+    all.extend(further(&data.augment));
     if all.len() == before {
         all.push("no augmentation".into());
     }
@@ -81,6 +93,45 @@ fn augmentation(data: &ImageDataSpec) -> String {
         [first, second] => format!("{first} and {second}"),
         _ => all.join(", "),
     }
+}
+
+/// Describes policies, erasing and mixing.
+fn further(augment: &Augment) -> Vec<String> {
+    let order = if augment.policy_first { " before crop and flip" } else { "" };
+    let fill = match augment.fill {
+        0 => String::new(),
+        fill => format!(" (pixels from outside {fill})"),
+    };
+    let auto = augment
+        .auto_augment
+        .map(|AutoAugment::Cifar10| format!("AutoAugment's CIFAR-10 policy{order}{fill}"));
+    let rand = augment.rand_augment.map(|RandAugment { operations, magnitude, bins }| {
+        format!(
+            "RandAugment of {operations} operations, magnitude {magnitude} of {bins}{order}{fill}"
+        )
+    });
+    let erasing = augment.erasing.map(|Erasing { probability, scale, ratio }| {
+        format!(
+            "erasing of {} to {} of the area of {} of the images, ratios {} to {}",
+            percent(scale[0]),
+            percent(scale[1]),
+            percent(probability),
+            ratio[0],
+            ratio[1]
+        )
+    });
+    let mix = augment.mix.map(|Mix { mixup, cutmix, probability, cutmix_share }| {
+        let batches = format!("of {} of the batches", percent(probability));
+        match (mixup > 0.0, cutmix > 0.0) {
+            (true, true) => format!(
+                "mixup (α {mixup}) or, {} of the time, cutmix (α {cutmix}) {batches}",
+                percent(cutmix_share)
+            ),
+            (true, false) => format!("mixup (α {mixup}) {batches}"),
+            _ => format!("cutmix (α {cutmix}) {batches}"),
+        }
+    });
+    auto.into_iter().chain(rand).chain(erasing).chain(mix).collect()
 }
 
 /// Notes on the changes to the weights that a run starts from.

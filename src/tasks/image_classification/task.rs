@@ -2,11 +2,11 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::batches::ImageBatches;
+use super::batches::{ImageBatch, ImageBatches};
 use super::definition::{METRICS, SCORES};
 use crate::data::ImageData;
 use crate::models::vit::Vit;
-use crate::nn::{Mode, StepKey, Variable};
+use crate::nn::{Mode, StepKey, Variable, ops};
 use crate::results::{Metric, Scores};
 use crate::spec::RunSpec;
 use crate::tasks::blueprint::Blueprint;
@@ -45,20 +45,26 @@ impl<'a> Task for ImageClassification<'a> {
         &METRICS
     }
 
-    fn loss(&self, model: &Vit, key: StepKey, batch: &(Tensor, Tensor)) -> Result<Variable> {
-        let (images, labels) = batch;
-        let logits = model.forward(images, Mode::Training(key))?;
-        loss(&logits, labels, self.label_smoothing)
+    /// With mixed images the mean of the losses on both labels, weighted by their shares.
+    fn loss(&self, model: &Vit, key: StepKey, batch: &ImageBatch) -> Result<Variable> {
+        let logits = model.forward(&batch.images, Mode::Training(key))?;
+        let on = |labels: &Tensor| loss(&logits, labels, self.label_smoothing);
+        match &batch.others {
+            None => on(&batch.labels),
+            Some((others, share)) => {
+                let own = ops::scale(&on(&batch.labels)?, *share)?;
+                ops::sum(&[&own, &ops::scale(&on(others)?, 1.0 - share)?])
+            }
+        }
     }
 
-    fn answer(&self, model: &Vit, batch: &(Tensor, Tensor)) -> Result<Answers> {
-        let (images, labels) = batch;
-        Answers::of(&model.forward(images, Mode::Evaluation)?, labels)
+    fn answer(&self, model: &Vit, batch: &ImageBatch) -> Result<Answers> {
+        Answers::of(&model.forward(&batch.images, Mode::Evaluation)?, &batch.labels)
     }
 
-    fn answers_by_layer(&self, model: &Vit, batch: &(Tensor, Tensor)) -> Result<Vec<Answers>> {
-        let (images, labels) = batch;
-        model.readouts(images)?.iter().map(|logits| Answers::of(logits, labels)).collect()
+    fn answers_by_layer(&self, model: &Vit, batch: &ImageBatch) -> Result<Vec<Answers>> {
+        let readouts = model.readouts(&batch.images)?;
+        readouts.iter().map(|logits| Answers::of(logits, &batch.labels)).collect()
     }
 
     fn outcomes(

@@ -5,7 +5,9 @@ use super::*;
 use crate::models::vit::Vit;
 use crate::nn::{Mode, ParameterBuilder, ParameterStore, Role};
 use crate::random::{Purpose, Stream};
-use crate::spec::{Architecture, IncrementOn, ModelSpec, Pool, Rank, Sharing, TargetSpec, VitSpec};
+use crate::spec::{
+    Architecture, IncrementOn, ModelSpec, Pool, Rank, Sharing, TargetSpec, VitSpec, VitVariant,
+};
 use crate::vlora::singular_values;
 
 /// The matrices of a layer.
@@ -24,6 +26,10 @@ fn model(depth: usize) -> VitSpec {
         mlp_ratio: 1.5,
         pool: Pool::ClassToken,
         norm_eps: 1e-6,
+        variant: VitVariant::Timm,
+        dropout: 0.0,
+        attention_dropout: 0.0,
+        stochastic_depth: 0.0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Compares every operation and its gradients with a composition of candle's operations in float64.
 //! It tests the fused float32 path and the path for other types.
 
+mod examples;
 mod pytorch;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
