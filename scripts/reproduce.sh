@@ -68,10 +68,10 @@ for spec in "${specs[@]}"; do
             continue
         fi
         # An interrupt lets every run write its checkpoint.
-        ${minutes:+timeout --signal=INT --kill-after=120 "$rest"} "$vlora" run "$spec" --out "$out" "${words[@]}"
+        ${minutes:+timeout --foreground --signal=INT --kill-after=300 "$rest"} "$vlora" run "$spec" --out "$out" "${words[@]}"
         case $? in
             0) continue ;;
-            124 | 130) [ -n "$minutes" ] && [ "$SECONDS" -ge "$end" ] || exit 130 ;;
+            124 | 130 | 137) [ -n "$minutes" ] && [ "$SECONDS" -ge "$end" ] || exit 130 ;;
             *) code=2 ;;
         esac
     fi

@@ -112,14 +112,24 @@ impl Work for Start<'_> {
 }
 
 /// Dense and VLoRA with all kinds of reference and increment, LoRA with dropout on frozen weights,
-/// micro-batches, and pooling by the mean; a decoder with dropout.
-const SPECS: [(&str, &[&str]); 8] = [
+/// micro-batches, and pooling by the mean; ViT-Lite with stochastic depth and averaged weights; mixed images
+/// with RandAugment; a decoder with dropout.
+const SPECS: [(&str, &[&str]); 10] = [
     (IMAGES, &[]),
     (IMAGES, &["method=vlora"]),
     (IMAGES, &["method=vlora", "vlora.reference=previous", "vlora.detach=false"]),
     (IMAGES, &["method=vlora", "vlora.rank=full", "model.pool=mean"]),
     (IMAGES, &["start={checkpoint: a}", "lora={rank: 2, dropout: 0.2}"]),
     (IMAGES, &["method=vlora", "training.batch_size=3", "training.accumulation=2"]),
+    (
+        IMAGES,
+        &[
+            "model.variant=compact-transformers",
+            "model.stochastic_depth=0.3",
+            "training.ema_decay=0.9",
+        ],
+    ),
+    (IMAGES, &["data.augment.mix={mixup: 0.8, cutmix: 1}", "data.augment.rand_augment={}"]),
     (TEXT, &[]),
     (TEXT, &["method=vlora", "vlora.sharing=cycle", "vlora.detach=false", "vlora.init=lora"]),
 ];

@@ -8,7 +8,7 @@
 of them by each operation and magnitude; the metadata's `cases` names them, `cifar10` is the policy, `random` are
 RandAugment's operations, and `erasing` and `cutmix` have means over many draws of torchvision's RandomErasing and
 timm's Mixup. `vit-lite.safetensors` is a model of Compact Transformers (arXiv 2104.05704) written from its
-definition, and `vit-ema.safetensors` timm's ViT trained with its ModelEmaV3, both in the form of
+definition (SHI-Labs/Compact-Transformers at cd11f09, src/utils/transformers.py), and `vit-ema.safetensors` timm's ViT trained with its ModelEmaV3, both in the form of
 make_fixtures.py, with this project's names.
 """
 
@@ -49,12 +49,13 @@ def images():
     return all + [all[0].convert("L"), all[1].convert("L")]
 
 
-def magnitudes(name, space):
+def magnitudes(name, space, places):
+    """Pairs of a place and its magnitude, with both signs where torchvision draws one."""
     values, signed = space[name]
     if values.ndim == 0:
-        return [0.0]
-    values = [float(v) for v in values]
-    return values + [-v for v in values if v] if signed else values
+        return [(0, 0.0)]
+    values = [(place, float(values[place])) for place in places]
+    return values + [(place, -v) for place, v in values if v] if signed else values
 
 
 def operations():
@@ -62,18 +63,19 @@ def operations():
     pictures = images()
     for i, picture in enumerate(pictures):
         tensors[f"image.{i}"] = torch.from_numpy(np.array(picture).reshape(20, 18, -1).copy())
+    # RandAugment's default is the tenth of 31 magnitudes.
     spaces = [
-        AutoAugment(AutoAugmentPolicy.CIFAR10)._augmentation_space(10, (20, 18)),
-        RandAugment()._augmentation_space(7, (20, 18)),
+        (10, range(10), AutoAugment(AutoAugmentPolicy.CIFAR10)._augmentation_space(10, (20, 18))),
+        (31, range(8, 12), RandAugment()._augmentation_space(31, (20, 18))),
     ]
     results = []
-    for bins, space in zip((10, 7), spaces, strict=True):
+    for bins, places, space in spaces:
         for name in space:
-            for magnitude in magnitudes(name, space):
+            for place, magnitude in magnitudes(name, space, places):
                 for i, picture in enumerate(pictures):
                     fill = 128 if i % 2 else None
                     changed = _apply_op(picture, name, magnitude, InterpolationMode.NEAREST, fill)
-                    cases.append([i, name, bins, magnitude, fill or 0])
+                    cases.append([i, name, bins, place, magnitude, fill or 0])
                     results.append(np.array(changed).reshape(-1))
     # Sums of all values, and of all by their places, keep the file small.
     weights = [np.arange(1, len(r) + 1, dtype=np.int64) for r in results]
@@ -124,7 +126,7 @@ class Layer(nn.Module):
     def __init__(self, dim, heads, hidden):
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attn = nn.ModuleDict({"qkv": nn.Linear(dim, 3 * dim, bias=False), "proj": nn.Linear(dim, dim)})
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
 
@@ -149,7 +151,7 @@ class VitLite(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, (model["image_size"] // patch) ** 2 + 1, dim))
         hidden = int(dim * model["mlp_ratio"])
         self.blocks = nn.ModuleList(Layer(dim, model["heads"], hidden) for _ in range(model["depth"]))
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, model["classes"])
 
     def forward(self, images):
@@ -202,7 +204,7 @@ def trained(name, text, model, seed, ema_decay=None):
 def models():
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    text = spec(3).replace("pool: class-token", "pool: class-token, variant: compact-transformers")
+    text = spec(3).replace("pool: class-token", "pool: class-token, variant: compact-transformers,\n  norm_eps: 1.0e-5")
     trained("vit-lite", text, VitLite(yaml.safe_load(text)["model"]), seed=80)
     text = spec(2).replace("training: {", "training: {ema_decay: 0.8, ")
     settings = readings.timm_settings(yaml.safe_load(text)["model"])

@@ -30,7 +30,7 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy, Interpolation
 from torchvision.transforms.autoaugment import _apply_op
 
 from make_recipe_fixtures import VitLite
-from nanogpt_parity import Stream, lines
+from nanogpt_parity import Stream, lines, rate
 
 
 class Draws:
@@ -177,6 +177,7 @@ def main():
     optimizer = torch.optim.AdamW(groups, betas=(training["beta1"], training["beta2"]), eps=training["epsilon"])
     size = training["batch_size"]
     per_epoch = -(-len(images) // size)
+    total = min(training.get("steps") or math.inf, training["epochs"] * per_epoch)
     worst = 0.0
     for step, own in enumerate(theirs):
         epoch, place = divmod(step, per_epoch)
@@ -186,7 +187,7 @@ def main():
         batch = [np.asarray(augmentation(images[e], epoch, e)) for e in examples]
         pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 255
         for group in optimizer.param_groups:
-            group["lr"] = own["learning_rate"]
+            group["lr"] = rate(training, step, total)
         optimizer.zero_grad()
         loss = network.loss((pixels - mean) / std, labels[examples], step + 1, training["label_smoothing"])
         loss.backward()

@@ -57,7 +57,7 @@ impl Decoder {
             dropout: spec.dropout,
             attention_dropout: spec.attention_dropout,
             hidden_dropout: 0.0,
-            left_out: 0.0,
+            drop_path_rate: 0.0,
             norm_in_stream: false,
             init,
             // The residual stream is a sum over two branches of each layer (GPT-2, section 2.3).

@@ -154,11 +154,14 @@ pub fn memory_on(run: &RunSpec, device: DeviceKind, processor: Processor) -> Mem
     let layers = engine.effects(&description);
     // A moving average is a second model.
     let models = 1 + u64::from(run.training.ema_decay.is_some());
+    // Where images are mixed: a batch, the other images, and both by their shares, in float32.
+    let mixes = run.data.as_images().is_some_and(|data| data.augment.mix.is_some());
+    let mixing = if mixes { 4 * FLOAT } else { 0 };
     let mut memory = Memory {
         weights: models * parameters * (FLOAT + engine.copy),
         gradients: trained * FLOAT,
         moments: 2 * trained * FLOAT,
-        batches: BATCHES * description.inputs * engine.value,
+        batches: description.inputs * (BATCHES * engine.value + mixing),
         activations: layers.iter().map(|layer| kept(layer)).collect(),
         peak: 0,
     };

@@ -4,7 +4,8 @@
 //! `x + attn(norm1(x))`, `x + mlp(norm2(x))` → norm → head. GELU is the exact one (erf). With
 //! `pool: mean` there is no class token and the mean over patches goes through `fc_norm` instead of
 //! `norm` (timm's `global_pool="avg", class_token=False`). ViT-Lite of Compact Transformers (arXiv
-//! 2104.05704), with its own initialisation, has timm's names.
+//! 2104.05704) has `x ← norm2(x)`, `x ← x + mlp(x)` in place of the second half of a block, its own
+//! initialisation, and timm's names.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -87,7 +88,7 @@ impl Vit {
             dropout: spec.dropout,
             attention_dropout: spec.attention_dropout,
             hidden_dropout: spec.dropout,
-            left_out: spec.left_out(layer),
+            drop_path_rate: spec.drop_path_rate(layer),
             norm_in_stream: !is_timm,
             init: WEIGHT_INIT,
             residual_init: WEIGHT_INIT,

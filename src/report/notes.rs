@@ -413,7 +413,7 @@ pub fn training_statements(
     let select = match t.ema_decay {
         Some(decay) => {
             format!(
-                "{select}, as an exponential moving average of decay {decay}, validated so, too"
+                "{select}; they are an exponential moving average (decay {decay}), which is validated, too"
             )
         }
         None => select,

@@ -164,6 +164,7 @@ fn evaluation_part(spec: &RunSpec) -> RunSpec {
     read.training.batch_size = spec.training.batch_size;
     read.data = definition(spec.task).evaluated_data(&spec.data);
     read.start = Some(evaluation_start(spec.start.as_ref()));
+    read.model.drop_nothing();
     read
 }
 

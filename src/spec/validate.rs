@@ -65,7 +65,9 @@ pub fn validate_model(
 fn data_section(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     data::files(&run.data.files(), check)?;
     match (&run.data, &run.model) {
-        (DataSpec::Images(data), ModelSpec::Vit(model)) => images::images(data, model, check),
+        (DataSpec::Images(data), ModelSpec::Vit(model)) => {
+            images::images(data, model, run.training.batch_size, check)
+        }
         (DataSpec::Text(data), ModelSpec::Encoder(model)) => {
             text::texts(data, model, run.start.as_ref(), check)
         }

@@ -2,7 +2,8 @@
 //!
 //! Tensors are `model.<name>`, `adam_m.<name>`, `adam_v.<name>`, once there is a best epoch
 //! `best.<name>`, once an epoch is averaged `sum.<name>`, and with a moving average `ema.<name>`. The
-//! header's metadata has the counters as JSON under `state` and a digest of everything under `sha256`. No generator state is stored: random streams are addressed by name.
+//! header's metadata has the counters as JSON under `state` and a digest of everything under `sha256`.
+//! No generator state is stored: random streams are addressed by name.
 
 use std::collections::{BTreeMap, HashMap};
 

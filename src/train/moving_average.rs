@@ -16,7 +16,7 @@ pub struct MovingAverage {
 }
 
 impl MovingAverage {
-    /// An average that begins at the current weights.
+    /// An average that begins at the current weights. Errors if the device has no memory for it.
     pub fn new<M>(
         decay: f64,
         blueprint: &Blueprint<M>,
@@ -42,7 +42,7 @@ impl MovingAverage {
         Ok(())
     }
 
-    /// Sets the averages to those of a checkpoint.
+    /// Sets the averages to those of a checkpoint. Errors if one is missing or has another shape.
     pub fn resume(
         &self,
         averages: &BTreeMap<String, Tensor>,

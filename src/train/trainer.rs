@@ -61,6 +61,8 @@ pub struct Trainer<'a, T: Task> {
     sum: Sum,
     /// The moving average of the weights, if there is one: it is evaluated, and tested.
     ema: Option<MovingAverage>,
+    /// Whether the parameters are the selected weights.
+    is_selected: bool,
     /// How many steps may be pending before their results are waited for.
     most_pending: usize,
 }
@@ -123,6 +125,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             best: BTreeMap::new(),
             sum: Sum::new(),
             ema: ema.transpose()?,
+            is_selected: false,
             most_pending: PendingSteps::most(device.is_cpu()),
         })
     }
@@ -233,9 +236,12 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.state.progress = EpochProgress::default();
     }
 
-    /// The weights that are evaluated: those in training, or their moving average.
+    /// The weights that are evaluated: those in training, their moving average, or the selected ones.
     fn evaluated(&self) -> &ParameterStore {
-        self.ema.as_ref().map_or(&self.store, MovingAverage::store)
+        match &self.ema {
+            Some(ema) if !self.is_selected => ema.store(),
+            _ => &self.store,
+        }
     }
 
     /// What epochs are compared by: the metric with `select: best`, if it was measured, else the loss.
@@ -443,12 +449,13 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     /// Loads the selected weights for the test: those of the last epoch, the mean of those of the last
-    /// ones, or those of the best epoch on validation. With a moving average they are its. Returns the last
-    /// or the best epoch. Training does not go on after it.
+    /// ones, or those of the best epoch on validation. A moving average counts in place of the weights.
+    /// Returns the last or the best epoch. Training does not go on after it.
     pub fn select(&mut self) -> Result<usize, TrainError> {
-        if let Some(ema) = self.ema.take() {
+        if let Some(ema) = &self.ema {
             self.store.load(&ema.store().snapshot()?)?;
         }
+        self.is_selected = true;
         if self.state.averaged > 0 {
             self.store.load(&mean(&self.sum, self.state.averaged, &self.store)?)?;
         }

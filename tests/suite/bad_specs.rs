@@ -348,6 +348,16 @@ const EDITS: &[(&str, &str, &str)] = &[
         "    crop_padding: 2",
         "    crop_padding: 2\n    mix: {mixup: 0, cutmix: 0}",
     ),
+    (
+        "a share of cutmix without cutmix",
+        "    crop_padding: 2",
+        "    crop_padding: 2\n    mix: {mixup: 0.2, switch_probability: 0.3}",
+    ),
+    (
+        "mixing never",
+        "    crop_padding: 2",
+        "    crop_padding: 2\n    mix: {mixup: 1, probability: 0}",
+    ),
     ("a negative alpha", "    crop_padding: 2", "    crop_padding: 2\n    mix: {mixup: -1}"),
     (
         "timm's name of an alpha",
@@ -355,6 +365,12 @@ const EDITS: &[(&str, &str, &str)] = &[
         "    crop_padding: 2\n    mix: {cutmix_alpha: 1}",
     ),
     ("depth that drops all", "  heads: 4", "  heads: 4\n  stochastic_depth: 1"),
+    ("depth that one layer has not", "  depth: 4", "  depth: 1\n  stochastic_depth: 0.1"),
+    (
+        "the mean of tokens in ViT-Lite",
+        "  heads: 4",
+        "  heads: 4\n  variant: compact-transformers\n  pool: mean",
+    ),
     ("timm's name of it", "  heads: 4", "  heads: 4\n  drop_path_rate: 0.1"),
     ("another variant", "  heads: 4", "  heads: 4\n  variant: vit-lite"),
     ("an average of nothing new", "  epochs: 3", "  epochs: 3\n  ema_decay: 1"),

@@ -41,6 +41,7 @@ mod layouts;
 mod marian;
 mod oracle;
 mod precision;
+mod recipes;
 mod report;
 mod runs;
 mod sharing;

@@ -105,8 +105,7 @@ fn what_is_dropped_follows_the_step() {
     }
 }
 
-/// timm drops hidden values of the MLP, too: with what the MLP adds silenced, and attention, nothing is left
-/// that could differ; with the hidden values alone left, they are dropped.
+/// timm drops hidden values of the MLP, too.
 #[test]
 fn hidden_values_are_dropped_as_in_timm() {
     let (_store, model) = model(&run("dropout: 0.5"), "attn.proj");

@@ -44,7 +44,7 @@ impl Augmenter {
     }
 
     /// Whether a processor must change the images, since a GPU only crops and mirrors them.
-    pub fn needs_processor(&self) -> bool {
+    pub fn needs_cpu(&self) -> bool {
         self.resizes() || self.policy.is_some() || self.erasing.is_some()
     }
 

@@ -66,7 +66,7 @@ impl ImageData {
             }
             Ok(())
         };
-        match augmenter.is_some_and(Augmenter::needs_processor) && !device.is_cpu() {
+        match augmenter.is_some_and(Augmenter::needs_cpu) && !device.is_cpu() {
             // The model is on another device, so the CPU's threads are free.
             true => values
                 .par_chunks_exact_mut(size)

@@ -33,14 +33,14 @@ impl Mixer {
     /// How the batch whose first example is `first` is mixed, of images of `side` × `side` pixels. None if
     /// it is not.
     pub fn draw(&self, first: usize, side: usize) -> Option<Mixed> {
-        let Mix { mixup, cutmix, probability, cutmix_share } = self.mix;
+        let Mix { mixup, cutmix, probability, switch_probability } = self.mix;
         let name = format!("{}/{first}", self.epoch);
         let mut stream = Stream::new(self.seed, Purpose::Mix, &name);
         if stream.uniform() >= probability {
             return None;
         }
         let cuts = match (mixup > 0.0, cutmix > 0.0) {
-            (true, true) => stream.uniform() < cutmix_share,
+            (true, true) => stream.uniform() < switch_probability,
             (_, cuts) => cuts,
         };
         let own = beta(if cuts { cutmix } else { mixup }, stream.uniform());
@@ -103,6 +103,7 @@ mod tests {
     use super::*;
 
     const SIDE: usize = 32;
+    const BOTH: Mix = Mix { mixup: 0.8, cutmix: 1.0, probability: 1.0, switch_probability: 0.5 };
 
     fn draws(mix: Mix) -> Vec<Option<Mixed>> {
         let mixer = Mixer::new(mix, 3, 1);
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn probabilities_are_those_of_the_spec() {
-        let mix = Mix { probability: 0.6, cutmix_share: 0.25, ..Mix::default() };
+        let mix = Mix { probability: 0.6, switch_probability: 0.25, ..BOTH };
         let all = draws(mix);
         let mixed: Vec<Mixed> = all.iter().flatten().copied().collect();
         let cut = mixed.iter().filter(|mixed| mixed.other.is_some()).count() as f64;
@@ -137,10 +138,9 @@ mod tests {
         assert!((share - 0.6).abs() < 0.04, "{share}");
         assert!((cut / mixed.len() as f64 - 0.25).abs() < 0.04, "{cut}");
         // Without mixup every mixed batch is cut, and the other way round.
-        for (mix, cuts) in [
-            (Mix { mixup: 0.0, ..Mix::default() }, true),
-            (Mix { cutmix: 0.0, ..Mix::default() }, false),
-        ] {
+        for (mix, cuts) in
+            [(Mix { mixup: 0.0, ..BOTH }, true), (Mix { cutmix: 0.0, ..BOTH }, false)]
+        {
             assert!(draws(mix).iter().flatten().all(|mixed| mixed.other.is_some() == cuts));
         }
         assert_eq!(all, draws(mix));
@@ -168,7 +168,7 @@ mod tests {
     fn shares_of_cutmix_are_those_of_the_pixels() {
         let image = |value: f32| Tensor::full(value, (1, 2, SIDE, SIDE), &Device::Cpu).unwrap();
         let batch = Tensor::cat(&[image(1.0), image(5.0), image(0.0)], 0).unwrap();
-        for mixed in draws(Mix { mixup: 0.0, ..Mix::default() }).into_iter().flatten().take(200) {
+        for mixed in draws(Mix { mixup: 0.0, ..BOTH }).into_iter().flatten().take(200) {
             let out = mixed.apply(&batch).unwrap();
             let mean =
                 |i: usize| out.get(i).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
@@ -177,7 +177,7 @@ mod tests {
             // The one in the middle meets itself.
             assert!((mean(1) - 5.0).abs() < 1e-5);
         }
-        for mixed in draws(Mix { cutmix: 0.0, ..Mix::default() }).into_iter().flatten().take(20) {
+        for mixed in draws(Mix { cutmix: 0.0, ..BOTH }).into_iter().flatten().take(20) {
             let out = mixed.apply(&batch).unwrap();
             let first = out.get(0).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
             assert!((f64::from(first) - mixed.own).abs() < 1e-6);

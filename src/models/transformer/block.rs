@@ -11,8 +11,9 @@ use crate::nn::ops;
 use crate::nn::{Init, Mode, ParameterBuilder, Variable};
 use crate::vlora::StackBuilder;
 
-/// `x ← x + dropout(attention(norm1(x)))`, then `x ← x + dropout(mlp(norm2(x)))`. Stochastic depth leaves
-/// out the branches of some examples.
+/// `x ← x + dropout(attention(norm1(x)))`, then `x ← x + dropout(mlp(norm2(x)))`, or with
+/// [`norm_in_stream`](BlockSizes::norm_in_stream) `x ← norm2(x)`, `x ← x + dropout(mlp(x))`. Stochastic depth
+/// drops the branches of some examples.
 #[derive(Debug)]
 pub struct PreNormBlock {
     norm1: Norm,
@@ -73,7 +74,7 @@ pub struct BlockSizes {
     /// Share of the MLP's hidden values that training drops.
     pub hidden_dropout: f64,
     /// How often training leaves out attention or MLP for an example.
-    pub left_out: f64,
+    pub drop_path_rate: f64,
     /// Whether the second norm is in the residual stream: `x ← norm2(x)`, then `x ← x + mlp(x)`.
     pub norm_in_stream: bool,
     /// How linear weights start.
@@ -98,7 +99,12 @@ impl PreNormBlock {
         let mut linear = |name: &str, init| stack.linear(parameters, layer, name, init);
         let residual = |name: &str, linear| {
             let name = format!("{prefix}.{name}");
-            ResidualLinear { linear, dropout: sizes.dropout, left_out: sizes.left_out, name }
+            ResidualLinear {
+                linear,
+                dropout: sizes.dropout,
+                drop_path_rate: sizes.drop_path_rate,
+                name,
+            }
         };
         // The order of the parameters is that in which they are built.
         let qkv = linear(names.qkv, sizes.init)?;

@@ -50,7 +50,7 @@ impl PostNormLayer {
         let dropout = sizes.dropout;
         let residual = |linear, part: &str| {
             let name = format!("{name}.{part}");
-            ResidualLinear { linear, dropout, left_out: 0.0, name }
+            ResidualLinear { linear, dropout, drop_path_rate: 0.0, name }
         };
         let attention = Attention {
             heads: sizes.heads,

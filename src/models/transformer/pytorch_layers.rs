@@ -56,7 +56,7 @@ impl Parts<'_, '_> {
         Ok(ResidualLinear {
             linear,
             dropout: self.sizes.dropout,
-            left_out: 0.0,
+            drop_path_rate: 0.0,
             name: self.full(name),
         })
     }

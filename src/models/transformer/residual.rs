@@ -14,7 +14,7 @@ pub struct ResidualLinear {
     /// Share of the linear layer's values that training drops.
     pub dropout: f64,
     /// How often training leaves out the layer's values for an example (stochastic depth).
-    pub left_out: f64,
+    pub drop_path_rate: f64,
     /// The layer's name, which seeds what is dropped.
     pub name: String,
 }
@@ -23,7 +23,7 @@ impl ResidualLinear {
     /// x \[…, in\] and `residual` \[…, out\] → \[…, out\].
     pub fn forward(&self, x: &Variable, residual: &Variable, mode: Mode) -> Result<Variable> {
         let dropout = mode.dropout(self.dropout, &self.name);
-        let factors = mode.example_factors(self.left_out, x.dims()[0], &self.name);
+        let factors = mode.drop_path(self.drop_path_rate, x.dims()[0], &self.name);
         if dropout.is_none() && factors.is_none() {
             return self.linear.forward(x, Epilogue::Add(residual), mode);
         }
@@ -42,7 +42,7 @@ impl ResidualLinear {
     pub fn operations(&self, rows: usize) -> Result<Vec<Operation>> {
         let linear = LinearOperation::of(&self.linear, rows)?;
         let width = linear.usage.sides.0;
-        let drops = self.dropout > 0.0 || self.left_out > 0.0;
+        let drops = self.dropout > 0.0 || self.drop_path_rate > 0.0;
         let dropped = drops.then_some(Operation::Dropout { rows, width });
         Ok([Operation::Linear(linear)].into_iter().chain(dropped).collect())
     }

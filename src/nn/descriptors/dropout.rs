@@ -43,9 +43,10 @@ impl Mode {
     /// Stochastic depth (arXiv 1603.09382): for each example of a batch 0, if the layer's values are left
     /// out for it, or 1 / (1 − rate). None if nothing is left out. As with dropout, they depend only on the
     /// step key, the layer's name and the example's place.
-    pub fn example_factors(self, rate: f64, batch: usize, layer: &str) -> Option<Vec<f32>> {
+    pub fn drop_path(self, rate: f64, batch: usize, layer: &str) -> Option<Vec<f32>> {
         let Mode::Training(key) = self else { return None };
-        (rate > 0.0).then(|| {
+        // The gradient audit, step 0, needs a gradient of every branch.
+        (rate > 0.0 && key.step > 0).then(|| {
             let name = format!("{layer} {} {}", key.step, key.part);
             let mut stream = Stream::new(key.seed, Purpose::StochasticDepth, &name);
             let kept = (1.0 / (1.0 - rate)) as f32;

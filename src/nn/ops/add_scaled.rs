@@ -9,7 +9,8 @@ use crate::nn::backend::Backend;
 use crate::nn::cpu;
 use crate::nn::graph::Variable;
 
-/// `x + factor · y`, with a factor for each example: x and y \[batch, …\], `factors` \[batch\].
+/// `x + factor · y`, with a factor for each example, as stochastic depth (arXiv 1603.09382) needs it: x and y
+/// \[batch, …\], `factors` \[batch\].
 pub fn add_scaled(x: &Variable, y: &Variable, factors: &[f32]) -> Result<Variable> {
     let fits = x.dims() == y.dims() && x.dims().first() == Some(&factors.len());
     expect("add scaled", fits, &[x, y])?;

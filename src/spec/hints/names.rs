@@ -125,7 +125,7 @@ pub const OTHER_NAMES: &[OtherName] = &[
         "",
     ),
     other(
-        &["ema", "model_ema", "model_ema_decay", "ema_momentum", "exponential_moving_average"],
+        &["ema", "model_ema", "model_ema_decay", "exponential_moving_average"],
         &["training.ema_decay"],
         "",
     ),
@@ -182,7 +182,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
         &["model.architecture"],
         "",
     ),
-    other(&["drop_rate", "drop", "hidden_dropout_prob"], &["model.dropout", "lora.dropout"], ""),
+    other(
+        &["drop_rate", "drop", "hidden_dropout_prob"],
+        &["model.dropout", "lora.dropout"],
+        "timm's `drop_rate` of a ViT is of its head alone, which has none here",
+    ),
     other(
         &["attn_drop", "attn_drop_rate", "attn_dropout", "attention_probs_dropout_prob"],
         &["model.attention_dropout"],
@@ -208,11 +212,8 @@ pub const OTHER_NAMES: &[OtherName] = &[
     other(&["num_encoder_layers", "encoder_layers", "encoder_depth"], &["model.depth"], ""),
     other(&["num_decoder_layers", "decoder_layers"], &["model.decoder_depth"], ""),
     other(&["norm_first", "prenorm", "pre_norm"], &["model.norm"], "`pre` or `post`"),
-    other(
-        &["drop_path", "drop_path_rate", "droppath", "survival_rate"],
-        &["model.stochastic_depth"],
-        "",
-    ),
+    other(&["drop_path", "drop_path_rate", "droppath"], &["model.stochastic_depth"], ""),
+    other(&["proj_drop", "proj_drop_rate"], &["model.dropout"], ""),
     other(&["act_dropout", "relu_dropout"], &["model.activation_dropout"], ""),
     other(&["share_all_embeddings", "shared_embeddings"], &["model.shared_embedding"], ""),
     other(&["src_vocab_size", "src_vocab", "source_vocab"], &["model.source_vocabulary"], ""),
@@ -348,7 +349,7 @@ pub const OTHER_NAMES: &[OtherName] = &[
     other(&["cutmix_alpha"], &["data.augment.mix.cutmix"], ""),
     other(&["mixup", "cutmix"], &["data.augment.mix"], ""),
     other(&["mixup_prob", "mix_prob"], &["data.augment.mix.probability"], ""),
-    other(&["mixup_switch_prob", "switch_prob"], &["data.augment.mix.cutmix_share"], ""),
+    other(&["mixup_switch_prob", "switch_prob"], &["data.augment.mix.switch_probability"], ""),
     // Start weights.
     other(
         &[

@@ -73,10 +73,11 @@ impl Default for RandAugment {
     }
 }
 
-/// torchvision's `RandomErasing` of normalised images, with value 0.
+/// torchvision's `RandomErasing` (arXiv 1708.04896) of normalised images, with value 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Erasing {
+    /// Share of the images that lose a rectangle.
     pub probability: f64,
     /// The erased share of the area, least and most; uniform.
     pub scale: [f64; 2],
@@ -90,7 +91,8 @@ impl Default for Erasing {
     }
 }
 
-/// timm's `Mixup` of whole batches: each image is mixed with the one at the same place from the batch's end.
+/// timm's `Mixup` of whole batches, mixup (arXiv 1710.09412) or cutmix (arXiv 1905.04899): each image is mixed with
+/// the one at the same place from the batch's end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mix {
@@ -98,15 +100,15 @@ pub struct Mix {
     pub mixup: f64,
     /// α of that in cutmix; 0 is no cutmix.
     pub cutmix: f64,
-    /// Share of the batches that are mixed.
+    /// Share of the batches that are mixed: `prob`.
     pub probability: f64,
-    /// Share of the mixed batches that get cutmix, where there are both.
-    pub cutmix_share: f64,
+    /// Share of the mixed batches that get cutmix, where there are both: `switch_prob`.
+    pub switch_probability: f64,
 }
 
 impl Default for Mix {
     fn default() -> Mix {
-        Mix { mixup: 0.8, cutmix: 1.0, probability: 1.0, cutmix_share: 0.5 }
+        Mix { mixup: 0.0, cutmix: 0.0, probability: 1.0, switch_probability: 0.5 }
     }
 }
 

@@ -70,6 +70,22 @@ impl ModelSpec {
         }
     }
 
+    /// Sets how much training drops to nothing.
+    pub fn drop_nothing(&mut self) {
+        match self {
+            ModelSpec::Vit(model) => {
+                (model.dropout, model.attention_dropout) = (0.0, 0.0);
+                model.stochastic_depth = 0.0;
+            }
+            ModelSpec::Encoder(model) => (model.dropout, model.attention_dropout) = (0.0, 0.0),
+            ModelSpec::Decoder(model) => (model.dropout, model.attention_dropout) = (0.0, 0.0),
+            ModelSpec::EncoderDecoder(model) => {
+                (model.dropout, model.attention_dropout) = (0.0, 0.0);
+                model.activation_dropout = 0.0;
+            }
+        }
+    }
+
     /// Sets the width; the MLP's ratio to it stays.
     pub fn set_dim(&mut self, dim: usize) {
         match self {
@@ -243,8 +259,9 @@ pub enum VitVariant {
     /// timm's `vit_*`.
     #[default]
     Timm,
-    /// ViT-Lite of Compact Transformers (arXiv 2104.05704): the MLP's norm comes before the residual
-    /// connection around the MLP branches off, and queries, keys and values have no bias.
+    /// ViT-Lite of Compact Transformers (arXiv 2104.05704): `x ← x + attn(norm1(x))`, `x ← norm2(x)`,
+    /// `x ← x + mlp(x)`, and queries, keys and values have no bias. Its norms' ε is 1e-5, and its `dropout`
+    /// also drops values of the embedding, which this program's does not.
     CompactTransformers,
 }
 
@@ -318,8 +335,8 @@ impl VitSpec {
         linears.iter().map(matrix).chain(biases).chain(norms).collect()
     }
 
-    /// How often layer `layer`, from 0, leaves out attention or MLP for an example.
-    pub fn left_out(&self, layer: usize) -> f64 {
+    /// The rate of stochastic depth in layer `layer`, from 0.
+    pub fn drop_path_rate(&self, layer: usize) -> f64 {
         self.stochastic_depth * layer as f64 / self.depth.saturating_sub(1).max(1) as f64
     }
 }

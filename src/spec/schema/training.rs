@@ -41,8 +41,8 @@ pub struct TrainingSpec {
     /// With `select: last`: the mean of the weights after each of so many last epochs is tested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average_last: Option<usize>,
-    /// Of an exponential moving average of the weights, updated after each step: it is validated and tested
-    /// in place of the weights (timm's `model_ema_decay`). None: there is none.
+    /// Decay of an exponential moving average of the weights, which is updated after each step, and validated
+    /// and tested in their place (timm's `model_ema_decay`). None: there is no average.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema_decay: Option<f64>,
     /// Decoupled; not applied to biases, norms, positions and the class token.

@@ -7,7 +7,12 @@ use crate::spec::schema::{
 };
 
 /// What is done to images of any size for a model that takes squares.
-pub fn images(data: &ImageDataSpec, model: &VitSpec, check: &Check) -> Result<(), SpecError> {
+pub fn images(
+    data: &ImageDataSpec,
+    model: &VitSpec,
+    batch_size: usize,
+    check: &Check,
+) -> Result<(), SpecError> {
     if let Some(normalize) = &data.normalize {
         let channels = model.channels;
         for (field, values, low) in [
@@ -35,12 +40,12 @@ pub fn images(data: &ImageDataSpec, model: &VitSpec, check: &Check) -> Result<()
         data.augment.crop_padding < model.image_size,
         format!("less than model.image_size, {}", model.image_size),
     )?;
-    augment(&data.augment, check)?;
+    augment(&data.augment, batch_size, check)?;
     sizes(data, model.image_size, check)
 }
 
 /// Policies, erasing and mixing.
-fn augment(augment: &Augment, check: &Check) -> Result<(), SpecError> {
+fn augment(augment: &Augment, batch_size: usize, check: &Check) -> Result<(), SpecError> {
     let field = |name: &str| format!("data.augment.{name}");
     if augment.auto_augment.is_some() && augment.rand_augment.is_some() {
         return Err(SpecError::new("two policies of operations are given")
@@ -65,24 +70,35 @@ fn augment(augment: &Augment, check: &Check) -> Result<(), SpecError> {
         let last = bins - 1;
         check.between(&field("rand_augment.magnitude"), magnitude, 0, last)?;
     }
-    let share = "a number from 0 to 1";
+    // A share of 0 would be a field without effect.
+    let is_share = |share: f64| share > 0.0 && share <= 1.0;
+    let share = "a number above 0, at most 1";
     if let Some(Erasing { probability, scale, ratio }) = augment.erasing {
-        check.that(&field("erasing.probability"), (0.0..=1.0).contains(&probability), share)?;
+        check.that(&field("erasing.probability"), is_share(probability), share)?;
         let sound = |[least, most]: [f64; 2]| least > 0.0 && least <= most && most.is_finite();
         let shares = "two shares of the area, the least first: above 0, at most 1";
         check.that(&field("erasing.scale"), sound(scale) && scale[1] <= 1.0, shares)?;
         let ratios = "two ratios of height to width above 0, the least first";
         check.that(&field("erasing.ratio"), sound(ratio), ratios)?;
     }
-    if let Some(Mix { mixup, cutmix, probability, cutmix_share }) = augment.mix {
+    if let Some(Mix { mixup, cutmix, probability, switch_probability }) = augment.mix {
         for (name, alpha) in [("mix.mixup", mixup), ("mix.cutmix", cutmix)] {
             let good = (0.0..=1000.0).contains(&alpha);
             check.that(&field(name), good, "a number from 0 to 1000")?;
         }
         let mixes = mixup > 0.0 || cutmix > 0.0;
         check.that(&field("mix"), mixes, "an alpha above 0 for `mixup`, `cutmix` or both")?;
-        check.that(&field("mix.probability"), (0.0..=1.0).contains(&probability), share)?;
-        check.that(&field("mix.cutmix_share"), (0.0..=1.0).contains(&cutmix_share), share)?;
+        check.that(&field("mix.probability"), is_share(probability), share)?;
+        let both = mixup > 0.0 && cutmix > 0.0;
+        let good = (0.0..=1.0).contains(&switch_probability)
+            && (both || switch_probability == Mix::default().switch_probability);
+        let expected = "a number from 0 to 1, only beside both alphas";
+        check.that(&field("mix.switch_probability"), good, expected)?;
+        check.that(
+            "training.batch_size",
+            batch_size > 1,
+            "at least 2 for `data.augment.mix`, which mixes the images of a batch",
+        )?;
     }
     Ok(())
 }

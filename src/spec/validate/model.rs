@@ -3,7 +3,7 @@
 use super::check::Check;
 use crate::spec::error::SpecError;
 use crate::spec::schema::{
-    DecoderSpec, EncoderDecoderSpec, EncoderSpec, ModelSpec, VitSpec, whole_hidden,
+    DecoderSpec, EncoderDecoderSpec, EncoderSpec, ModelSpec, Pool, VitSpec, whole_hidden,
 };
 
 /// Beyond these a model is taken for a mistake: no machine holds its attention or its weights.
@@ -45,8 +45,18 @@ fn vit(model: &VitSpec, check: &Check) -> Result<(), SpecError> {
     let VitSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
     transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows: model.classes }, check)?;
     dropout(model.dropout, model.attention_dropout, check)?;
-    let range = "a number from 0 to below 1";
-    check.that("model.stochastic_depth", (0.0..1.0).contains(&model.stochastic_depth), range)
+    let (rate, is_deep) = (model.stochastic_depth, model.depth > 1);
+    let range = "a number from 0 to below 1, and 0 in a model of one layer, the first";
+    check.that(
+        "model.stochastic_depth",
+        (0.0..1.0).contains(&rate) && (is_deep || rate == 0.0),
+        range,
+    )?;
+    check.that(
+        "model.pool",
+        model.variant.is_timm() || model.pool == Pool::ClassToken,
+        "`class-token` with `variant: compact-transformers`",
+    )
 }
 
 fn encoder(model: &EncoderSpec, check: &Check) -> Result<(), SpecError> {

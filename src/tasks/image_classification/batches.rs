@@ -84,7 +84,7 @@ impl<'a> ImageBatches<'a> {
     ) -> Result<ImageBatch> {
         let images = self.split(split);
         // The device can crop the squares that it holds. All else is done to images on the CPU.
-        let on_cpu = augmenter.is_some_and(Augmenter::needs_processor);
+        let on_cpu = augmenter.is_some_and(Augmenter::needs_cpu);
         let held = if on_cpu { None } else { self.held(split)? };
         let (images, labels) = match held {
             None => {

@@ -85,7 +85,7 @@ fn augmentation(data: &ImageDataSpec) -> String {
     if data.augment.horizontal_flip {
         all.push("horizontal flips".into());
     }
-    all.extend(further(&data.augment));
+    all.extend(policies_erasing_mix(&data.augment));
     if all.len() == before {
         all.push("no augmentation".into());
     }
@@ -96,7 +96,7 @@ fn augmentation(data: &ImageDataSpec) -> String {
 }
 
 /// Describes policies, erasing and mixing.
-fn further(augment: &Augment) -> Vec<String> {
+fn policies_erasing_mix(augment: &Augment) -> Vec<String> {
     let order = if augment.policy_first { " before crop and flip" } else { "" };
     let fill = match augment.fill {
         0 => String::new(),
@@ -120,12 +120,12 @@ fn further(augment: &Augment) -> Vec<String> {
             ratio[1]
         )
     });
-    let mix = augment.mix.map(|Mix { mixup, cutmix, probability, cutmix_share }| {
+    let mix = augment.mix.map(|Mix { mixup, cutmix, probability, switch_probability }| {
         let batches = format!("of {} of the batches", percent(probability));
         match (mixup > 0.0, cutmix > 0.0) {
             (true, true) => format!(
                 "mixup (α {mixup}) or, {} of the time, cutmix (α {cutmix}) {batches}",
-                percent(cutmix_share)
+                percent(switch_probability)
             ),
             (true, false) => format!("mixup (α {mixup}) {batches}"),
             _ => format!("cutmix (α {cutmix}) {batches}"),

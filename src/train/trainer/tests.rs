@@ -385,3 +385,53 @@ fn the_rate_falls_at_a_plateau() {
     assert_eq!(whole, want);
     assert!(want.last().is_some_and(|last| *last < 1.0), "the test shows nothing: {want:?}");
 }
+
+/// The moving average of the weights is validated and tested, also where training goes on from a checkpoint
+/// after each step, and where a test that was stopped begins again.
+#[test]
+fn the_moving_average_is_evaluated_and_selected() {
+    let task = Shrinking { validation: true, ..Shrinking::default() };
+    let blueprint = blueprint();
+    for select in [Select::Last, Select::Best] {
+        let spec = TrainingSpec {
+            batch_size: 2,
+            epochs: 6,
+            weight_decay: 0.0,
+            warmup_ratio: 0.0,
+            min_learning_rate_ratio: 1.0,
+            ema_decay: Some(0.9),
+            select,
+            ..TrainingSpec::default()
+        };
+        let new = || Trainer::new(&task, &blueprint, &spec, 0, &Device::Cpu, None).unwrap();
+        let weight = |trainer: &Trainer<Shrinking>| -> f64 {
+            f64::from(trainer.store.get("w").unwrap().var.to_vec1::<f32>().unwrap()[0])
+        };
+        let mut trainer = new();
+        let (mut average, mut averages) = (weight(&trainer), Vec::new());
+        while !trainer.is_done() {
+            let epoch = trainer.epoch(|_| Flow::Pause, &|| false).unwrap();
+            average = 0.9 * average + 0.1 * weight(&trainer);
+            if let Some(epoch) = epoch {
+                let error = (average - 0.955).abs();
+                assert!((epoch.validation_metric.unwrap() - error).abs() < 1e-5);
+                averages.push((error, average));
+            }
+            let bytes = trainer.checkpoint().unwrap();
+            trainer = new();
+            trainer.resume(Checkpoint::from_bytes(&bytes).unwrap()).unwrap();
+        }
+        assert!((weight(&trainer) - average).abs() > 1e-4, "the test shows nothing");
+        let wanted = match select {
+            Select::Last => average,
+            _ => averages.iter().min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1,
+        };
+        trainer.select().unwrap();
+        assert!((weight(&trainer) - wanted).abs() < 1e-5, "{} {wanted}", weight(&trainer));
+        let bytes = trainer.checkpoint().unwrap();
+        let mut again = new();
+        again.resume(Checkpoint::from_bytes(&bytes).unwrap()).unwrap();
+        again.select().unwrap();
+        assert_eq!(weight(&again), weight(&trainer));
+    }
+}
