@@ -75,6 +75,8 @@ objdump -T "$work"/bin/* | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1 >"$work/
 
 echo "-- specs and scripts"
 cp -r experiments/{quickstart.yaml,quickstart-language.yaml,reference.yaml,ablations,benchmarks,gpu} "$work/experiments/"
+mkdir "$work/experiments/paper"
+cp experiments/paper/cifar10-vit-lite*.yaml "$work/experiments/paper/"
 mkdir "$work"/scripts/{bench,reference}
 cp scripts/bench/{step,torch_step,gpt}.py "$work/scripts/bench/"
 cp scripts/reference/readings.py "$work/scripts/reference/"

@@ -4,7 +4,7 @@
 #
 #   ./run.sh 1          one step, within the seconds that the list names
 #   ./run.sh all        steps 1 to 6, which answer most, within 30 minutes together
-#   ./run.sh more       steps 7 to 9, which take longer
+#   ./run.sh more       steps 7 to 11, which take longer
 #   ./run.sh list       what the steps are, and their limits
 #   ./run.sh --dry-run  check, without a GPU, all that can be checked without one
 #
@@ -43,8 +43,10 @@ titles=(
     "the large tests on the GPU"
     "2,000 steps of CIFAR-10 in float32 and in bf16"
     "nanoGPT's recipe for a GPU, dense and as compounds"
+    "ViT-Lite on CIFAR-10 by its published recipe; goes on each time it is called"
+    "VLoRA in ViT-Lite, ranks and dense models of its size; goes on each time it is called"
 )
-limits=(100 300 390 480 150 260 600 1200 1500)
+limits=(100 300 390 480 150 260 600 1200 1500 480 480)
 # The steps of `all` and their time limit together in seconds, besides a minute to check for a GPU.
 first=6 most=1740
 
@@ -268,6 +270,16 @@ step_8() {
 
 step_9() { run 1500 9-shakespeare experiments/gpu/shakespeare-384.yaml --jobs 5; }
 
+# The published recipe takes longer than a step: runs are interrupted at its end and resumed by the next call.
+vit_lite() {
+    local name=$1 spec=$2 jobs=$3
+    cifar "$HF_HUB_CACHE" || { say "no CIFAR-10 here"; return 0; }
+    run 470 "$name" "$spec" --jobs "$jobs" --checkpoint-minutes 2
+}
+
+step_10() { vit_lite 10-vit-lite experiments/paper/cifar10-vit-lite-published.yaml 3; }
+step_11() { vit_lite 11-vlora-in-vit-lite experiments/paper/cifar10-vit-lite.yaml 6; }
+
 # Packs everything written so far into one file.
 pack() { "$python" -B scripts/pack.py "$out" "$out/results.tar.gz" 48000000 || failed+=(results.tar.gz); }
 
@@ -315,7 +327,7 @@ dry_run() {
     [ -e "$work/site/vlora/__init__.py" ] || failed+=("the authors' package is not in its wheel")
     say "specs"
     local spec
-    for spec in experiments/quickstart*.yaml experiments/gpu/*.yaml experiments/ablations/rank.yaml; do
+    for spec in experiments/quickstart*.yaml experiments/{gpu,paper}/*.yaml experiments/ablations/rank.yaml; do
         if grep -q 'hub: uoft-cs/cifar10' "$spec" && ! cifar "$HF_HUB_CACHE"; then
             "$vlora" params "$spec" >/dev/null || failed+=("$spec")
         else
@@ -357,7 +369,7 @@ case $1 in
         exit ;;
     all) numbers=$(seq "$first") ;;
     more) numbers=$(seq $((first + 1)) ${#titles[@]}) ;;
-    [1-9])
+    [1-9] | 1[0-9])
         [ "$1" -le ${#titles[@]} ] || fail "there is no step $1; ./run.sh list"
         numbers=$1 ;;
     *) fail "unknown argument $1; expected a step's number, all, more, list or --dry-run" ;;
