@@ -157,6 +157,7 @@ mod tests {
     #[test]
     fn batches_by_tokens_are_told_in_tokens() {
         let text = "task: translation\ndata: {path: x, source_column: de, target_column: en, \
+                    tokenizer: {train: words, minimum_count: 1}, \
                     batch_tokens: 4096}\nmodel: {architecture: encoder-decoder, source_vocabulary: 512, \
                     target_vocabulary: 512, dim: 64, depth: 2, heads: 4}\narms: {baseline: {}}\n\
                     seeds: [0]\n";
