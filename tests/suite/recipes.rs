@@ -56,7 +56,8 @@ fn mixed_batches_have_both_labels() {
             let (others, own) = mixed.others.clone().unwrap();
             let reversed: Vec<u32> = examples.iter().rev().map(|e| labels[*e]).collect();
             assert_eq!(others.to_vec1::<u32>().unwrap(), reversed);
-            assert_eq!(values(&mixed.labels), values(&plain.labels));
+            let numbers = |t: &Tensor| t.to_vec1::<u32>().unwrap();
+            assert_eq!(numbers(&mixed.labels), numbers(&plain.labels));
             shares.push(own);
             let order = Tensor::from_vec((0..BATCH as u32).rev().collect(), BATCH, &Device::Cpu);
             let reversed = plain.images.index_select(&order.unwrap(), 0).unwrap();
