@@ -7,12 +7,13 @@
 #                                              checkpoint the next time, also on another machine of the same kind
 #   scripts/reproduce.sh --run SPEC...         of these specs only
 #
-# Words behind `--` go to `vlora run`: scripts/reproduce.sh --run -- --jobs 2. VLORA names the program (default:
-# target/release/vlora, or vlora of PATH), VLORA_RESULTS the folder of results (default: results).
-# Exits with 1 if something is left to train, and with 2 if a spec cannot be planned or a run failed.
+# Words behind `--` go to `vlora run`: scripts/reproduce.sh --run -- --jobs 2. Specs are run as they are, without --set. VLORA
+# names the program (default: target/release/vlora, or vlora of PATH), VLORA_RESULTS the folder of results (default: results);
+# relative names count from the repository. Exits with 1 if something is left to train, and with 2 if a spec cannot be planned or a run failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
-usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+script=scripts/$(basename "${BASH_SOURCE[0]}")
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$script"; }
 
 train=false minutes='' specs=() words=()
 while [ $# -gt 0 ]; do
@@ -30,6 +31,14 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+if [ -n "$minutes" ] && ! $train; then
+    echo "error: --minutes is about --run" >&2
+    exit 2
+fi
+if [[ " ${words[*]} " == *" --set"* ]]; then
+    echo "error: specs are run as they are: no --set" >&2
+    exit 2
+fi
 target=${CARGO_TARGET_DIR:-target}/release/vlora
 vlora=${VLORA:-$([ -x "$target" ] && echo "$target" || command -v vlora)}
 [ -n "$vlora" ] || { echo "error: no program: cargo build --release, or VLORA=FILE" >&2; exit 2; }
@@ -47,8 +56,10 @@ plan() {
     text=$("$vlora" plan "$1" --out "$out" 2>&1) || { printf '%s\n' "$text" >&2; return 1; }
     state=$(sed -n 's/^  state  *//p' <<< "$text" | head -1)
     time=$(sed -n 's/^  time  *//p' <<< "$text" | head -1)
-    # `3 finished, 1 failed, 2 planned`: all but the first kind is left.
-    left=$(tr ',' '\n' <<< "$state" | awk '$2 != "finished" {n += $1} END {print n + 0}')
+    # `3 finished, 1 failed, 2 planned; 1 of them …`: all but the first kind is left, unless nothing has to be trained.
+    left=$(tr ',' '\n' <<< "${state%%;*}" | awk '$2 != "finished" {n += $1} END {print n + 0}')
+    [[ $time == nothing* ]] && ! $train && left=0
+    return 0
 }
 
 end=$((SECONDS + ${minutes:-0} * 60))
@@ -67,9 +78,15 @@ for spec in "${specs[@]}"; do
             [ "$code" = 0 ] && code=1
             continue
         fi
-        # An interrupt lets every run write its checkpoint.
-        ${minutes:+timeout --foreground --signal=INT --kill-after=300 "$rest"} "$vlora" run "$spec" --out "$out" "${words[@]}"
-        case $? in
+        # TERM lets every run write its checkpoint; an interrupt of this script is passed on as that.
+        ${minutes:+timeout --foreground --signal=TERM --kill-after=300 "$rest"} "$vlora" run "$spec" --out "$out" "${words[@]}" &
+        child=$!
+        trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 143' TERM
+        trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 130' INT
+        wait "$child"
+        status=$?
+        trap - TERM INT
+        case $status in
             0) continue ;;
             124 | 130 | 137) [ -n "$minutes" ] && [ "$SECONDS" -ge "$end" ] || exit 130 ;;
             *) code=2 ;;

@@ -157,7 +157,8 @@ pub fn start_note(
     done: Option<&Started>,
 ) -> Option<String> {
     let statements = start_statements(evidence, variant, done)?;
-    Some(format!("{} starts {}.", code(&variant.label), statements.join("; ")))
+    let told: Vec<&str> = statements.iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
+    Some(format!("{} starts {}.", code(&variant.label), told.join("; ")))
 }
 
 /// The same as [statements](super::arm_notes::ArmStatements).
@@ -413,7 +414,12 @@ pub fn training_statements(
     let select = match t.ema_decay {
         Some(decay) => {
             format!(
-                "{select}; they are an exponential moving average (decay {decay}), which is validated, too"
+                "{select}; they are an exponential moving average (decay {decay}){}",
+                if spec.data.files().validation.is_some() {
+                    ", which is validated, too"
+                } else {
+                    ""
+                }
             )
         }
         None => select,

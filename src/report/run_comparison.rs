@@ -9,7 +9,7 @@ use super::table::{Align, Cell, Table, count};
 use crate::error::{Fault, Result};
 use crate::results::{
     Assessment, Better, CheckLevel, Confusion, EpochRecord, Evidence, Flags, IntactRun, Metric,
-    RunFolder,
+    RunFolder, StartRecord,
 };
 use crate::spec::{identifying_fields, source_fields};
 
@@ -19,6 +19,8 @@ struct Side {
     assessment: Assessment,
     epochs: Vec<EpochRecord>,
     confusion: Option<Confusion>,
+    /// The weights that it starts from: their file or run, and the beginning of their SHA-256.
+    start: Option<String>,
 }
 
 /// Two finished runs of one task.
@@ -59,7 +61,14 @@ impl RunComparison {
         let evidence = evidence(&intact[0]);
         let side = |run: &RunFolder, intact: IntactRun| -> Result<Side> {
             let (assessment, epochs) = (evidence.assess(run)?, run.read_lines(RunFolder::EPOCHS)?);
-            Ok(Side { intact, assessment, epochs, confusion: evidence.confusion(run)? })
+            let start = match intact.spec.spec.start {
+                Some(_) => Some(run.read_json::<StartRecord>(RunFolder::START)?),
+                None => None,
+            };
+            let start = start.map(|start| {
+                format!("{} ({}…)", start.from, start.sha256.get(..12).unwrap_or_default())
+            });
+            Ok(Side { intact, assessment, epochs, confusion: evidence.confusion(run)?, start })
         };
         let [first, second] = intact;
         let sides = [side(runs[0], first)?, side(runs[1], second)?];
@@ -73,6 +82,9 @@ impl RunComparison {
             let spec = &side.intact.spec.spec;
             let mut fields = identifying_fields(spec);
             fields.extend(source_fields(spec));
+            if let Some(start) = &side.start {
+                fields.insert("start".into(), start.clone());
+            }
             fields.insert("seed".into(), side.intact.spec.seed.to_string());
             fields
         };

@@ -193,6 +193,24 @@ impl<'de> de::Deserializer<'de> for NodeDe<'_> {
         visitor.visit_newtype_struct(self)
     }
 
+    /// A section is a mapping. serde would also take its fields from a list, in their order.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DeError> {
+        match &self.node.value {
+            Value::List(_) => Err(DeError(
+                SpecError::new("wrong type")
+                    .found(self.node.describe())
+                    .expected(SECTION)
+                    .at(self.node.origin.clone()),
+            )),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -210,7 +228,7 @@ impl<'de> de::Deserializer<'de> for NodeDe<'_> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
-        unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        unit unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 

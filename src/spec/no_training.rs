@@ -1,6 +1,7 @@
 //! `training: none`, short for `training: {epochs: 0}`: weights are only tested.
 
 use super::error::SpecError;
+use super::fields::is_known;
 use super::node::{Node, Value};
 
 const TRAINING: &str = "training";
@@ -23,18 +24,34 @@ pub fn write_out(root: &mut Node) {
     }
 }
 
-/// Refuses an arm whose own section `training` has no epochs and yet says how to train.
+/// Refuses an arm whose own section `training` has no epochs and yet says how to train, and a section that is
+/// switched off by another word than `none`.
 pub fn check_arms(root: &Node) -> Result<(), SpecError> {
-    for (arm, _) in root.get("arms").and_then(Node::entries).unwrap_or_default() {
-        let section = format!("arms.{arm}.{TRAINING}");
-        let (epochs, is_there) = root.nearest(&format!("{section}.epochs"));
-        if !is_there || epochs.value != Value::Unsigned(0) {
+    let is_off = |node: &Node| matches!(node.value, Value::Null | Value::Bool(false));
+    let refuse = |node: &Node| {
+        Err(SpecError::new("wrong type")
+            .found(node.describe())
+            .expected(
+                "a mapping of fields, or `none`: the weights of `start` are tested as they are",
+            )
+            .at(node.origin.clone()))
+    };
+    if let Some(node) = root.get(TRAINING).filter(|node| is_off(node)) {
+        return refuse(node);
+    }
+    for (_, arm) in root.get("arms").and_then(Node::entries).unwrap_or_default() {
+        let Some(section) = arm.get(TRAINING) else { continue };
+        if is_off(section) {
+            return refuse(section);
+        }
+        if section.get("epochs").is_none_or(|epochs| epochs.value != Value::Unsigned(0)) {
             continue;
         }
-        let fields = root.nearest(&section).0.entries().unwrap_or_default();
-        if let Some((name, field)) = fields.iter().find(|(name, _)| !READ.contains(&name.as_str()))
-        {
-            return Err(SpecError::new(format!("{section}.{name}: nothing is trained"))
+        // A name that is no field is refused as such later.
+        let trains = |name: &str| !READ.contains(&name) && is_known(&format!("{TRAINING}.{name}"));
+        let fields = section.entries().unwrap_or_default();
+        if let Some((name, field)) = fields.iter().find(|(name, _)| trains(name)) {
+            return Err(SpecError::new("nothing is trained")
                 .found(format!("`epochs: 0` beside `{name}`"))
                 .expected("`training: none`, or epochs")
                 .at(field.origin.clone()));

@@ -2,8 +2,8 @@
 
 use super::node::Node;
 use super::schema::{
-    IncrementInit, IncrementOn, Method, Rank, Reference, RunSpec, StartIncrements, Target,
-    TargetSpec, VloraSpec,
+    Augment, DataSpec, IncrementInit, IncrementOn, Method, Rank, Reference, RunSpec,
+    StartIncrements, Target, TargetSpec, VloraSpec,
 };
 
 /// If no targets are given, every matrix of the architecture becomes a target.
@@ -44,6 +44,13 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
         spec.training.increment_learning_rate = None;
         spec.training.increment_weight_decay = None;
         unused.extend(["training.increment_learning_rate", "training.increment_weight_decay"]);
+    }
+    if !spec.training.trains() {
+        // These change training alone.
+        spec.model.drop_nothing();
+        if let DataSpec::Images(data) = &mut spec.data {
+            data.augment = Augment::default();
+        }
     }
     if let Some(start) = &mut spec.start {
         // 1 is the default.

@@ -248,16 +248,31 @@ impl<'a> Resolver<'a> {
             start = Some(other);
         }
 
-        let used: BTreeSet<String> = flatten(&spec).into_keys().collect();
-        let is_used = |key: &str| {
-            used.iter().any(|u| {
-                u == key || u.starts_with(&format!("{key}.")) || u.starts_with(&format!("{key}["))
-            })
+        let fields = flatten(&spec);
+        // A field at its default is left out of a spec: it is used if the spec has another of its values.
+        let has_at_another_value = |key: &str| {
+            let (_, is_set) = node.nearest(key);
+            let values = self.grid.iter().flatten().filter(|(field, _)| field == key);
+            let values: Vec<&Node> = values.map(|(_, value)| value).collect();
+            is_set
+                && values.iter().enumerate().filter(|(i, v)| !values[..*i].contains(v)).any(
+                    |(_, v)| {
+                        let mut other = node.clone();
+                        other.set(key, (*v).clone());
+                        let Ok(mut spec) = run_of(&other) else { return false };
+                        name_targets(&mut spec, &other);
+                        normalise(&mut spec);
+                        has_field(&flatten(&spec), key)
+                    },
+                )
         };
         let trains = spec.training.trains();
         let is_of_training = |key: &str| key.split('.').next() == Some(TRAINING);
-        let own =
-            |key: &str| is_used(key) && !unused.contains(&key) && (trains || !is_of_training(key));
+        let own = |key: &str| {
+            (has_field(&fields, key) || has_at_another_value(key))
+                && !unused.contains(&key)
+                && (trains || !is_of_training(key))
+        };
         // The start may be another trial, so its values are those of its own point.
         let of_start = |key: &str| {
             let point = start.iter().flat_map(|other| &other.point);
@@ -418,4 +433,12 @@ fn label(variant: &Variant, sweep: &Sweep, names: &dyn Fn(&str) -> bool) -> Stri
         out.push_str(&format!(" {name}={value}"));
     }
     out
+}
+
+/// Whether the fields of a spec have this one, or what is in it.
+fn has_field(fields: &BTreeMap<String, String>, key: &str) -> bool {
+    let inside = |field: &str| {
+        field.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    fields.keys().any(|field| inside(field))
 }

@@ -60,6 +60,17 @@ const EDITS: &[(&str, &str, &str)] = &[
         "training:\n  epochs: 3\n  batch_size: 64\n  learning_rate: 1.0e-3",
         "training: 5",
     ),
+    (
+        "a list for a section",
+        "training:\n  epochs: 3\n  batch_size: 64\n  learning_rate: 1.0e-3",
+        "training: [3]",
+    ),
+    ("a list for a section in a section", "    crop_padding: 2", "    mix: [0.8]"),
+    (
+        "training that is switched off",
+        "training:\n  epochs: 3\n  batch_size: 64\n  learning_rate: 1.0e-3",
+        "training: null",
+    ),
     ("text for true or false", "    crop_padding: 2", "    horizontal_flip: sometimes"),
     ("null for a number", "  classes: 10", "  classes: null"),
     ("rank larger than the matrix", "[2, 4]", "[2, 65]"),

@@ -549,7 +549,7 @@ fn none_and_no_epochs_are_the_same() {
     let dir = folder(|spec| spec);
     let set = ["plan", "tiny.yaml", "--set", "arms.marian.training.learning_rate=0.1"];
     let refused = vlora(dir.path(), &set);
-    assert!(refused.err.contains("learning_rate: nothing is trained"), "{}", refused.err);
+    assert!(refused.err.contains("learning_rate=0.1: nothing is trained"), "{}", refused.err);
     // So is a number of steps beside no epochs.
     let dir = folder(|spec| spec.set("arms.marian.training={epochs: 0, steps: 5}"));
     let refused = vlora(dir.path(), &["plan", "tiny.yaml"]);

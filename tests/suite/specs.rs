@@ -739,3 +739,25 @@ fn targets_own_ranks_that_are_the_common_ones_are_dropped() {
     assert_eq!(with("init: lora", baseline), with("alpha: 1", baseline));
     assert_ne!(with("init: lora", "null"), with("alpha: 1", "null"));
 }
+
+/// A swept value that is its field's default has a label, as the other values have. A field that an arm does not
+/// use has none.
+#[test]
+fn swept_defaults_have_labels() {
+    let labels = |sweep: &str| -> Vec<String> {
+        let experiment = Spec::tiny().set(&format!("sweep={{{sweep}}}")).experiment();
+        experiment.variants.iter().map(|variant| variant.label.clone()).collect()
+    };
+    assert_eq!(
+        labels("model.dropout: [0, 0.1]"),
+        ["baseline dropout=0", "baseline dropout=0.1", "vlora dropout=0", "vlora dropout=0.1"]
+    );
+    assert_eq!(
+        labels("training.schedule: [cosine, linear]")[..2],
+        ["baseline schedule=cosine", "baseline schedule=linear"]
+    );
+    assert_eq!(
+        labels("training.increment_weight_decay: [0, 0.5]"),
+        ["baseline", "vlora increment_weight_decay=0", "vlora increment_weight_decay=0.5"]
+    );
+}

@@ -342,12 +342,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
     other(&["num_magnitude_bins"], &["data.augment.rand_augment.bins"], ""),
     other(
         &["random_erasing", "reprob", "erase", "re_prob", "random_erase", "cutout"],
-        &["data.augment.erasing"],
+        &["data.augment.erasing.probability"],
         "",
     ),
-    other(&["mixup_alpha"], &["data.augment.mix.mixup"], ""),
-    other(&["cutmix_alpha"], &["data.augment.mix.cutmix"], ""),
-    other(&["mixup", "cutmix"], &["data.augment.mix"], ""),
+    other(&["mixup_alpha", "mixup"], &["data.augment.mix.mixup"], ""),
+    other(&["cutmix_alpha", "cutmix"], &["data.augment.mix.cutmix"], ""),
     other(&["mixup_prob", "mix_prob"], &["data.augment.mix.probability"], ""),
     other(&["mixup_switch_prob", "switch_prob"], &["data.augment.mix.switch_probability"], ""),
     // Start weights.

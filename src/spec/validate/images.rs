@@ -64,6 +64,11 @@ fn augment(augment: &Augment, batch_size: usize, check: &Check) -> Result<(), Sp
         !augment.policy_first || augment.random_resized_crop.is_none(),
         "false beside `random_resized_crop`, whose parts get the operations",
     )?;
+    check.that(
+        &field("policy_first"),
+        !augment.policy_first || augment.crop_padding > 0 || augment.horizontal_flip,
+        "false without `crop_padding` and `horizontal_flip`",
+    )?;
     if let Some(RandAugment { operations, magnitude, bins }) = augment.rand_augment {
         check.between(&field("rand_augment.operations"), operations, 1, 100)?;
         check.between(&field("rand_augment.bins"), bins, 2, 1000)?;
