@@ -52,7 +52,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nanogpt_parity import Stream, lines, rate
+from streams import Stream, lines, permutation, rate, uniform
 
 PADDING, UNKNOWN, BEGIN, END = range(4)
 # Batches whose sentences are sorted by length together (src/data/text/batches.rs).
@@ -68,23 +68,6 @@ MODEL = {
 }
 TRAINING = {"accumulation": 1, "patience": None, "select": "best-loss"}
 DROPOUT = {"dropout": 0, "attention_dropout": 0, "activation_dropout": 0}
-
-
-def uniform(stream, count):
-    """`count` numbers in [0, 1), of 53 bits each."""
-    words = stream.numbers(2 * count).reshape(count, 2)
-    return (((words[:, 0] << np.uint64(32)) | words[:, 1]) >> np.uint64(11)) * 2.0**-53
-
-
-def permutation(stream, n):
-    """A permutation of 0..n (Fisher–Yates), by numbers below a bound without bias (Lemire)."""
-    order, numbers = list(range(n)), iter(stream.numbers(2 * n + 64).tolist())
-    for i in range(n - 1, 0, -1):
-        bound = i + 1
-        products = (number * bound for number in numbers)
-        other = next(p for p in products if p % 2**32 >= (2**32 - bound) % bound) >> 32
-        order[i], order[other] = order[other], order[i]
-    return order
 
 
 class Split:

@@ -9,7 +9,7 @@
 Of the runs the dense ones are compared: on the embedded plays by characters, without dropout and without label
 smoothing. Nothing of a run is read but its settings (spec.json) and its losses (steps.jsonl, test.jsonl). The initial
 weights and the windows of each step come from the seed by the same counter-based streams, written again
-here: Philox4x32-10 under a key that is the SHA-256 of seed, purpose and name (src/random.rs).
+here (streams.py).
 
 The model is nanoGPT's, from its definition: token and position embeddings, pre-norm layers of causal
 attention and an MLP, a last norm, an output layer tied to the token embedding; normal initial weights of
@@ -20,59 +20,18 @@ if one is above `--within`.
 
 import argparse
 import gzip
-import hashlib
 import json
 import math
 import pathlib
-import struct
 import sys
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from streams import Stream, lines, rate
+
 TEXT = pathlib.Path(__file__).parents[2] / "src/hub/embedded/shakespeare/train.txt.gz"
-MASK = np.uint64(0xFFFFFFFF)
-
-
-def philox(counters, key):
-    """Ten rounds of Philox4x32 on four arrays of 32-bit words."""
-    c = [word.astype(np.uint64) for word in counters]
-    k = [np.uint64(word) for word in key]
-    for _ in range(10):
-        p0, p1 = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
-        shift = np.uint64(32)
-        c = [(p1 >> shift) ^ c[1] ^ k[0], p1 & MASK, (p0 >> shift) ^ c[3] ^ k[1], p0 & MASK]
-        k = [(k[0] + np.uint64(0x9E3779B9)) & MASK, (k[1] + np.uint64(0xBB67AE85)) & MASK]
-    return c
-
-
-class Stream:
-    """Random numbers, addressed by seed, purpose and name."""
-
-    def __init__(self, seed, purpose, name):
-        digest = hashlib.sha256(struct.pack("<Q", seed) + purpose.encode() + b"\0" + name.encode()).digest()
-        self.words = struct.unpack("<4I", digest[:16])
-
-    def numbers(self, count):
-        """The first `count` 32-bit numbers."""
-        blocks = np.arange(-(-count // 4), dtype=np.uint64)
-        same = lambda word: np.full_like(blocks, word)
-        counters = [blocks & MASK, blocks >> np.uint64(32), same(self.words[2]), same(self.words[3])]
-        return np.stack(philox(counters, self.words[:2]), axis=1).reshape(-1)[:count]
-
-    def below(self, n, count):
-        """`count` numbers below n, without bias (Lemire)."""
-        products = self.numbers(2 * count + 64) * np.uint64(n)
-        kept = products[(products & MASK) >= np.uint64((2**32 - n) % n)]
-        return (kept[:count] >> np.uint64(32)).astype(np.int64)
-
-    def normal(self, count):
-        """Box–Muller's cosine branch, of two 53-bit numbers each."""
-        words = self.numbers(4 * count).reshape(count, 4)
-        uniform = lambda high, low: (((high << np.uint64(32)) | low) >> np.uint64(11)) * 2.0**-53
-        first, second = uniform(words[:, 0], words[:, 1]), uniform(words[:, 2], words[:, 3])
-        return np.sqrt(-2.0 * np.log(1.0 - first)) * np.cos(2 * math.pi * second)
 
 
 class Gpt:
@@ -160,15 +119,6 @@ def epoch_batches(ids, epoch, seed, window, size):
     return starts.reshape(count, size)
 
 
-def rate(training, step, steps):
-    peak, floor = training["learning_rate"], training["learning_rate"] * training["min_learning_rate_ratio"]
-    warmup = round(training["warmup_ratio"] * steps)
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    after = (step - warmup) / max(steps - warmup, 1)
-    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(after, 1)))
-
-
 def train(model, spec, seed, ids, records):
     """Trains for as many steps as there are records; returns the largest difference of a loss."""
     training, window = spec["training"], spec["data"]["window"]
@@ -212,16 +162,6 @@ def test_loss(model, ids, window):
         losses = F.cross_entropy(model(part[None, :-1])[0], part[1:], reduction="sum")
         nats += losses.item()
     return nats / (len(ids) - 1)
-
-
-def lines(run, name):
-    """The records of a file of lines; large ones are compressed."""
-    plain = run / name
-    if plain.exists():
-        return [json.loads(line) for line in plain.read_text().splitlines()]
-    from compression import zstd  # Python 3.14
-
-    return [json.loads(line) for line in zstd.decompress((run / f"{name}.zst").read_bytes()).splitlines()]
 
 
 def main():

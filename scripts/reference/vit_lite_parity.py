@@ -30,37 +30,7 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy, Interpolation
 from torchvision.transforms.autoaugment import _apply_op
 
 from make_recipe_fixtures import VitLite
-from nanogpt_parity import Stream, lines, rate
-
-
-class Draws:
-    """The random numbers of a stream, one after the other."""
-
-    def __init__(self, seed, purpose, name, most=64):
-        self.numbers = iter(Stream(seed, purpose, name).numbers(most).tolist())
-
-    def below(self, n):
-        while True:
-            product = next(self.numbers) * n
-            if product & 0xFFFFFFFF >= -n % (1 << 32) % n:
-                return product >> 32
-
-    def uniform(self):
-        high, low = next(self.numbers), next(self.numbers)
-        return ((high << 32 | low) >> 11) * 2.0**-53
-
-
-def permutation(stream, n):
-    numbers = iter(stream.numbers(n + 64).tolist())
-    order = list(range(n))
-    for i in range(n - 1, 0, -1):
-        while True:
-            product = next(numbers) * (i + 1)
-            if product & 0xFFFFFFFF >= -(i + 1) % (1 << 32) % (i + 1):
-                break
-        j = product >> 32
-        order[i], order[j] = order[j], order[i]
-    return order
+from streams import Draws, Stream, lines, permutation, rate, uniform
 
 
 class Augmentation:
@@ -106,10 +76,7 @@ class Model(VitLite):
                     std = 0.2
                 stream = Stream(seed, "init", name)
                 if name == "patch_embed.proj.bias":
-                    count = 2 * p.numel()
-                    words = stream.numbers(count).reshape(-1, 2)
-                    uniform = ((words[:, 0] << np.uint64(32) | words[:, 1]) >> np.uint64(11)) * 2.0**-53
-                    values = (2 * uniform - 1) / math.sqrt(patch)
+                    values = (2 * uniform(stream, p.numel()) - 1) / math.sqrt(patch)
                 elif name == "cls_token" or name.endswith("bias"):
                     values = np.zeros(p.numel())
                 elif "norm" in name:

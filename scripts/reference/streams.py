@@ -1,0 +1,106 @@
+"""What the parity scripts share: this program's random numbers, written again, its schedule, and a run's records.
+
+A stream of numbers is Philox4x32-10 under a key that is the SHA-256 of seed, purpose and name (src/random.rs).
+"""
+
+import hashlib
+import json
+import math
+import struct
+
+import numpy as np
+
+MASK = np.uint64(0xFFFFFFFF)
+
+
+def philox(counters, key):
+    """Ten rounds of Philox4x32 on four arrays of 32-bit words."""
+    c = [word.astype(np.uint64) for word in counters]
+    k = [np.uint64(word) for word in key]
+    for _ in range(10):
+        p0, p1 = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        shift = np.uint64(32)
+        c = [(p1 >> shift) ^ c[1] ^ k[0], p1 & MASK, (p0 >> shift) ^ c[3] ^ k[1], p0 & MASK]
+        k = [(k[0] + np.uint64(0x9E3779B9)) & MASK, (k[1] + np.uint64(0xBB67AE85)) & MASK]
+    return c
+
+
+class Stream:
+    """Random numbers, addressed by seed, purpose and name."""
+
+    def __init__(self, seed, purpose, name):
+        digest = hashlib.sha256(struct.pack("<Q", seed) + purpose.encode() + b"\0" + name.encode()).digest()
+        self.words = struct.unpack("<4I", digest[:16])
+
+    def numbers(self, count):
+        """The first `count` 32-bit numbers."""
+        blocks = np.arange(-(-count // 4), dtype=np.uint64)
+        same = lambda word: np.full_like(blocks, word)
+        counters = [blocks & MASK, blocks >> np.uint64(32), same(self.words[2]), same(self.words[3])]
+        return np.stack(philox(counters, self.words[:2]), axis=1).reshape(-1)[:count]
+
+    def below(self, n, count):
+        """`count` numbers below n, without bias (Lemire)."""
+        products = self.numbers(2 * count + 64) * np.uint64(n)
+        kept = products[(products & MASK) >= np.uint64((2**32 - n) % n)]
+        return (kept[:count] >> np.uint64(32)).astype(np.int64)
+
+    def normal(self, count):
+        """Box–Muller's cosine branch, of two 53-bit numbers each."""
+        words = self.numbers(4 * count).reshape(count, 4)
+        uniform = lambda high, low: (((high << np.uint64(32)) | low) >> np.uint64(11)) * 2.0**-53
+        first, second = uniform(words[:, 0], words[:, 1]), uniform(words[:, 2], words[:, 3])
+        return np.sqrt(-2.0 * np.log(1.0 - first)) * np.cos(2 * math.pi * second)
+
+
+def uniform(stream, count):
+    """`count` numbers in [0, 1), of 53 bits each."""
+    words = stream.numbers(2 * count).reshape(count, 2)
+    return (((words[:, 0] << np.uint64(32)) | words[:, 1]) >> np.uint64(11)) * 2.0**-53
+
+
+def permutation(stream, n):
+    """A permutation of 0..n (Fisher–Yates), by numbers below a bound without bias (Lemire)."""
+    order, numbers = list(range(n)), iter(stream.numbers(2 * n + 64).tolist())
+    for i in range(n - 1, 0, -1):
+        bound = i + 1
+        products = (number * bound for number in numbers)
+        other = next(p for p in products if p % 2**32 >= (2**32 - bound) % bound) >> 32
+        order[i], order[other] = order[other], order[i]
+    return order
+
+
+class Draws:
+    """The random numbers of a stream, one after the other."""
+
+    def __init__(self, seed, purpose, name, most=64):
+        self.numbers = iter(Stream(seed, purpose, name).numbers(most).tolist())
+
+    def below(self, n):
+        while True:
+            product = next(self.numbers) * n
+            if product & 0xFFFFFFFF >= -n % (1 << 32) % n:
+                return product >> 32
+
+    def uniform(self):
+        high, low = next(self.numbers), next(self.numbers)
+        return ((high << 32 | low) >> 11) * 2.0**-53
+
+
+def rate(training, step, steps):
+    peak, floor = training["learning_rate"], training["learning_rate"] * training["min_learning_rate_ratio"]
+    warmup = round(training["warmup_ratio"] * steps)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    after = (step - warmup) / max(steps - warmup, 1)
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(after, 1)))
+
+
+def lines(run, name):
+    """The records of a file of lines; large ones are compressed."""
+    plain = run / name
+    if plain.exists():
+        return [json.loads(line) for line in plain.read_text().splitlines()]
+    from compression import zstd  # Python 3.14
+
+    return [json.loads(line) for line in zstd.decompress((run / f"{name}.zst").read_bytes()).splitlines()]
