@@ -40,10 +40,13 @@ impl Summary {
             merged(title, &arms.collect::<Vec<_>>())
         };
         notes.extend(of_arms("VLoRA: ", &|arm| method_statements(&arm.variant.spec)));
+        let starts = self.arms.iter().any(|arm| arm.variant.spec.start.is_some());
         notes.extend(of_arms("Start: ", &|arm| {
             let start = arm.runs.iter().find_map(|run| run.start.as_ref());
             let started = start.map(StartRecord::started);
-            start_statements(self.evidence_of(arm), &arm.variant, started.as_ref())
+            let own = start_statements(self.evidence_of(arm), &arm.variant, started.as_ref());
+            // Of an arm that starts from the seed nothing is said, so that the others are named.
+            own.or_else(|| starts.then(|| vec![String::new(); 2]))
         }));
         for arm in &self.arms {
             let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());

@@ -71,6 +71,11 @@ const EDITS: &[(&str, &str, &str)] = &[
         "training:\n  epochs: 3\n  batch_size: 64\n  learning_rate: 1.0e-3",
         "training: null",
     ),
+    (
+        "erasing what never fits",
+        "    crop_padding: 2",
+        "    erasing: {scale: [1, 1], ratio: [1, 1]}",
+    ),
     ("text for true or false", "    crop_padding: 2", "    horizontal_flip: sometimes"),
     ("null for a number", "  classes: 10", "  classes: null"),
     ("rank larger than the matrix", "[2, 4]", "[2, 65]"),

@@ -40,12 +40,17 @@ pub fn images(
         data.augment.crop_padding < model.image_size,
         format!("less than model.image_size, {}", model.image_size),
     )?;
-    augment(&data.augment, batch_size, check)?;
+    augment(&data.augment, model.image_size, batch_size, check)?;
     sizes(data, model.image_size, check)
 }
 
 /// Policies, erasing and mixing.
-fn augment(augment: &Augment, batch_size: usize, check: &Check) -> Result<(), SpecError> {
+fn augment(
+    augment: &Augment,
+    side: usize,
+    batch_size: usize,
+    check: &Check,
+) -> Result<(), SpecError> {
     let field = |name: &str| format!("data.augment.{name}");
     if augment.auto_augment.is_some() && augment.rand_augment.is_some() {
         return Err(SpecError::new("two policies of operations are given")
@@ -85,6 +90,16 @@ fn augment(augment: &Augment, batch_size: usize, check: &Check) -> Result<(), Sp
         check.that(&field("erasing.scale"), sound(scale) && scale[1] <= 1.0, shares)?;
         let ratios = "two ratios of height to width above 0, the least first";
         check.that(&field("erasing.ratio"), sound(ratio), ratios)?;
+        // The rectangle nearest to a square, of the least and of the most area.
+        let aspect = 1f64.clamp(ratio[0], ratio[1]);
+        let sides = |share: f64| {
+            let area = share * (side * side) as f64;
+            [area * aspect, area / aspect].map(|v| v.sqrt().round_ties_even())
+        };
+        let fits = sides(scale[0]).into_iter().all(|length| length < side as f64);
+        let erases = sides(scale[1]).into_iter().all(|length| length >= 1.0);
+        let expected = format!("a share of which some rectangle is inside {side} × {side} pixels");
+        check.that(&field("erasing.scale"), fits && erases, expected)?;
     }
     if let Some(Mix { mixup, cutmix, probability, switch_probability }) = augment.mix {
         for (name, alpha) in [("mix.mixup", mixup), ("mix.cutmix", cutmix)] {
