@@ -130,16 +130,17 @@ class Layer(nn.Module):
         self.attn = nn.ModuleDict({"qkv": nn.Linear(dim, 3 * dim, bias=False), "proj": nn.Linear(dim, dim)})
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
 
-    def forward(self, x):
+    def forward(self, x, factors=(1.0, 1.0)):
+        """`factors`: of attention and of the MLP, as stochastic depth draws them."""
         batch, tokens, dim = x.shape
         q, k, v = (
             part.view(batch, tokens, self.heads, -1).transpose(1, 2)
             for part in self.attn["qkv"](self.norm1(x)).chunk(3, -1)
         )
         weights = (q @ k.transpose(-2, -1) / math.sqrt(dim // self.heads)).softmax(-1)
-        x = x + self.attn["proj"]((weights @ v).transpose(1, 2).reshape(batch, tokens, dim))
+        x = x + factors[0] * self.attn["proj"]((weights @ v).transpose(1, 2).reshape(batch, tokens, dim))
         x = self.norm2(x)
-        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](x)))
+        return x + factors[1] * self.mlp["fc2"](F.gelu(self.mlp["fc1"](x)))
 
 
 class VitLite(nn.Module):
@@ -154,11 +155,11 @@ class VitLite(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, model["classes"])
 
-    def forward(self, images):
+    def forward(self, images, factors=lambda layer: (1.0, 1.0)):
         x = self.patch_embed["proj"](images).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
-        for block in self.blocks:
-            x = block(x)
+        for i, block in enumerate(self.blocks):
+            x = block(x, factors(i))
         return self.head(self.norm(x)[:, 0])
 
 

@@ -47,9 +47,7 @@ class Stream:
 
     def normal(self, count):
         """Box–Muller's cosine branch, of two 53-bit numbers each."""
-        words = self.numbers(4 * count).reshape(count, 4)
-        uniform = lambda high, low: (((high << np.uint64(32)) | low) >> np.uint64(11)) * 2.0**-53
-        first, second = uniform(words[:, 0], words[:, 1]), uniform(words[:, 2], words[:, 3])
+        first, second = uniform(self, 2 * count).reshape(count, 2).T
         return np.sqrt(-2.0 * np.log(1.0 - first)) * np.cos(2 * math.pi * second)
 
 
@@ -59,24 +57,14 @@ def uniform(stream, count):
     return (((words[:, 0] << np.uint64(32)) | words[:, 1]) >> np.uint64(11)) * 2.0**-53
 
 
-def permutation(stream, n):
-    """A permutation of 0..n (Fisher–Yates), by numbers below a bound without bias (Lemire)."""
-    order, numbers = list(range(n)), iter(stream.numbers(2 * n + 64).tolist())
-    for i in range(n - 1, 0, -1):
-        bound = i + 1
-        products = (number * bound for number in numbers)
-        other = next(p for p in products if p % 2**32 >= (2**32 - bound) % bound) >> 32
-        order[i], order[other] = order[other], order[i]
-    return order
-
-
 class Draws:
     """The random numbers of a stream, one after the other."""
 
-    def __init__(self, seed, purpose, name, most=64):
-        self.numbers = iter(Stream(seed, purpose, name).numbers(most).tolist())
+    def __init__(self, stream, most=64):
+        self.numbers = iter(stream.numbers(most).tolist())
 
     def below(self, n):
+        """Below n, without bias (Lemire)."""
         while True:
             product = next(self.numbers) * n
             if product & 0xFFFFFFFF >= -n % (1 << 32) % n:
@@ -85,6 +73,15 @@ class Draws:
     def uniform(self):
         high, low = next(self.numbers), next(self.numbers)
         return ((high << 32 | low) >> 11) * 2.0**-53
+
+
+def permutation(stream, n):
+    """A permutation of 0..n (Fisher–Yates)."""
+    order, draws = list(range(n)), Draws(stream, 2 * n + 64)
+    for i in range(n - 1, 0, -1):
+        other = draws.below(i + 1)
+        order[i], order[other] = order[other], order[i]
+    return order
 
 
 def rate(training, step, steps):

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms.autoaugment import _apply_op
 
-from make_recipe_fixtures import VitLite
+from make_recipe_fixtures import VitLite, decays
 from streams import Draws, Stream, lines, permutation, rate, uniform
 
 
@@ -45,7 +45,7 @@ class Augmentation:
 
     def __call__(self, image, epoch, example):
         name = f"{epoch}/{example}"
-        draws = Draws(self.seed, "policy", name)
+        draws = Draws(Stream(self.seed, "policy", name))
         pair = self.policy.policies[draws.below(25)]
         drawn = [(draws.below(10), draws.below(2)) for _ in pair]
         for (operation, p, place), (tenth, negative) in zip(pair, drawn, strict=True):
@@ -54,7 +54,7 @@ class Augmentation:
                 magnitude = 0.0 if place is None else float(values[place])
                 magnitude = -magnitude if signed and negative else magnitude
                 image = _apply_op(image, operation, magnitude, InterpolationMode.NEAREST, self.fill)
-        draws = Draws(self.seed, "augment", name)
+        draws = Draws(Stream(self.seed, "augment", name))
         right, down = (draws.below(2 * self.padding + 1) for _ in range(2))
         image = ImageOps.expand(image, self.padding).crop((right, down, right + 32, down + 32))
         return ImageOps.mirror(image) if draws.below(2) else image
@@ -91,29 +91,14 @@ class Model(VitLite):
         rate = self.spec.get("stochastic_depth", 0) * layer / (self.spec["depth"] - 1)
         if rate == 0:
             return 1.0
-        draws = Draws(self.seed, "stochastic depth", f"blocks.{layer}.{part} {step} 0", 2 * batch)
+        draws = Draws(Stream(self.seed, "stochastic depth", f"blocks.{layer}.{part} {step} 0"), 2 * batch)
         kept = [0.0 if draws.uniform() < rate else 1 / (1 - rate) for _ in range(batch)]
         return torch.tensor(kept, dtype=torch.float32).view(-1, 1, 1)
 
     def loss(self, images, labels, step, smoothing):
-        x = self.patch_embed["proj"](images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
-        for i, block in enumerate(self.blocks):
-            batch, tokens, dim = x.shape
-            q, k, v = (
-                part.view(batch, tokens, block.heads, -1).transpose(1, 2)
-                for part in block.attn["qkv"](block.norm1(x)).chunk(3, -1)
-            )
-            mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, dim)
-            x = x + self.factors(i, "attn.proj", step, batch) * block.attn["proj"](mixed)
-            x = block.norm2(x)
-            hidden = F.gelu(block.mlp["fc1"](x))
-            x = x + self.factors(i, "mlp.fc2", step, batch) * block.mlp["fc2"](hidden)
-        return F.cross_entropy(self.head(self.norm(x)[:, 0]), labels, label_smoothing=smoothing)
-
-
-def decays(name, parameter):
-    return parameter.ndim > 1 and name not in ("cls_token", "pos_embed")
+        parts = ("attn.proj", "mlp.fc2")
+        factors = lambda layer: [self.factors(layer, part, step, len(images)) for part in parts]
+        return F.cross_entropy(self(images, factors), labels, label_smoothing=smoothing)
 
 
 def main():
