@@ -36,6 +36,10 @@ It validates after each epoch, keeps the weights of the lowest validation loss, 
 and the BLEU (sacrebleu) of greedy translations of the test split: by 13a on references in lower case, and on the
 words of the run's tokenizer, where unknown ones are `<unk>` in translations. Then the target's tokens a second of
 training and the most memory in use.
+
+The perplexity is printed twice: of the mean over tokens, and as the published recipe has it, of the mean over batches
+of sentences that are sorted by length as torchtext sorts them (by the interleaved bits of both lengths). `--score`
+prints both of the runs themselves, from their test.jsonl.
 """
 
 import argparse
@@ -75,6 +79,7 @@ class Split:
 
     def __init__(self, path, data, source, target, is_training=False):
         self.source, self.target, self.references = [], [], []
+        self.is_grouped = data.get("group_by_length", True)
         for line in path.open(encoding="utf-8"):
             row = json.loads(line)
             texts = [row[data[column]].strip() for column in ("source_column", "target_column")]
@@ -104,8 +109,11 @@ class Split:
         return [order[begin : begin + size] for begin in range(0, len(order), size)]
 
     def epoch(self, seed, epoch, size):
-        """The batches of an epoch: shuffled pairs, sorted by length in pools of batches, then shuffled batches."""
+        """The batches of an epoch: shuffled pairs; grouped by length, they are sorted in pools of batches, and the batches
+        shuffled."""
         order = permutation(Stream(seed, "order", str(epoch)), len(self.keys))
+        if not self.is_grouped:
+            return [order[begin : begin + size] for begin in range(0, len(order), size)]
         pools = (order[begin : begin + POOL * size] for begin in range(0, len(order), POOL * size))
         order = [pair for pool in pools for pair in sorted(pool, key=self.keys.__getitem__)]
         batches = [order[begin : begin + size] for begin in range(0, len(order), size)]
@@ -277,6 +285,48 @@ def mean_loss(model, split, size, device):
     return nats / sum(target for _, target in split.keys)
 
 
+def interleaved(source, target):
+    """torchtext's key of a pair: the bits of both lengths in turn."""
+    bits = zip(f"{source:016b}", f"{target:016b}")
+    return int("".join(bit for pair in bits for bit in pair), 2)
+
+
+def by_batches(losses, tokens, sources, targets, size):
+    """The mean over batches of their mean losses of a token, with sentences sorted as torchtext sorts them. The lengths are
+    those in words, without marks."""
+    order = sorted(range(len(losses)), key=lambda i: interleaved(sources[i], targets[i]))
+    batches = [order[begin : begin + size] for begin in range(0, len(order), size)]
+    means = [sum(losses[i] for i in batch) / sum(tokens[i] for i in batch) for batch in batches]
+    return sum(means) / len(means)
+
+
+@torch.no_grad()
+def losses_of_sentences(model, split, size, device):
+    """The summed cross-entropy of each sentence, in nats."""
+    model.eval()
+    found = [0.0] * len(split.keys)
+    for pairs in split.in_order(size):
+        source, target, labels = split.batch(pairs, device)
+        logits = model(source, target).transpose(1, 2)
+        sums = F.cross_entropy(logits, labels, ignore_index=PADDING, reduction="none").sum(1)
+        for pair, value in zip(pairs, sums.tolist()):
+            found[pair] = value
+    return found
+
+
+def perplexities(losses, split, size):
+    """Both perplexities as a text."""
+    tokens = [target for _, target in split.keys]
+    sources = [source - 2 for source, _ in split.keys]
+    targets = [target - 1 for target in tokens]
+    over_tokens = sum(losses) / sum(tokens)
+    over_batches = by_batches(losses, tokens, sources, targets, size)
+    return (
+        f"loss {over_tokens:.5f}, perplexity {math.exp(over_tokens):.3f}; "
+        f"over batches {over_batches:.5f}, perplexity {math.exp(over_batches):.3f}"
+    )
+
+
 @torch.no_grad()
 def translations(model, spec, split, tokenizer, device):
     """Greedy translations of a split, in words. The whole beginning is computed again for each token."""
@@ -372,10 +422,11 @@ def train_alone(run, record, options):
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device)
-    loss = mean_loss(model, test, spec["training"]["batch_size"], device)
+    size = spec["training"]["batch_size"]
+    scores = perplexities(losses_of_sentences(model, test, size, device), test, size)
     found = translations(model, spec, test, target, device)
     lowercase = spec["data"].get("lowercase", False)
-    print(f"test loss {loss:.5f}, perplexity {math.exp(loss):.3f}")
+    print(f"test: {scores}")
     for name, tokenize, references in [("BLEU", "13a", test.references), ("word BLEU", "none", test.in_words)]:
         metric = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
         print(f"{name} {metric.corpus_score(found, [references]).score:.2f} ({metric.get_signature()})")
@@ -398,6 +449,7 @@ def main():
     parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--double", action="store_true", help="compare with what float64 gives")
     parser.add_argument("--train", action="store_true", help="train the recipe without a comparison")
+    parser.add_argument("--score", action="store_true", help="print the perplexities of the runs")
     parser.add_argument("--seed", type=int, help="of --train, in place of the run's")
     options = parser.parse_args()
     records = [(run, json.loads((run / "spec.json").read_text())) for run in options.runs]
@@ -409,7 +461,13 @@ def main():
         parts = [(spec["data"], DATA), (spec["data"]["tokenizer"], TOKENIZER), (spec["model"], MODEL)]
         for settings, expected in [*parts, (spec["training"], TRAINING)]:
             expect(run, settings, expected)
-    if options.train:
+    if options.score:
+        for run, record in dense:
+            test = corpus(run, record["spec"], options.data)[2]
+            losses = [outcome["loss"] for outcome in lines(run, "test.jsonl")]
+            size = record["spec"]["training"]["batch_size"]
+            print(f"{run.name}, seed {record['seed']}: {perplexities(losses, test, size)}")
+    elif options.train:
         train_alone(*dense[0], options)
     else:
         sys.exit(int(not all([compare(run, record, options) for run, record in dense])))

@@ -11,6 +11,7 @@ use crate::error::{Fault, Result};
 use crate::models;
 use crate::report::{
     ClaimExperiment, Results, Summary, claims_page, claims_table, claims_text, evaluate,
+    write_claims,
 };
 use crate::results::{ExperimentFolder, RunState};
 use crate::spec::{self, Claims};
@@ -24,6 +25,11 @@ pub struct ClaimsArgs {
     /// The folder with the experiments' results
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     results: PathBuf,
+    /// Also write the page of verdicts and its chart into a folder: claims.md, claims.svg, claims.png
+    ///
+    /// The page's links lead to the experiments in the folder of results, so that is its place.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -56,6 +62,9 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
         FormatName::Markdown => print_as(FormatName::Markdown, &claims_page(&claims, &evaluated))?,
         format => print_as(format, &claims_table(&evaluated).render(format.into()))?,
     }
+    if let Some(out) = &args.out {
+        write_claims(&claims, &evaluated, out)?;
+    }
     let summaries = experiments.values().filter_map(|e| match &e.results {
         Results::Read(summary) => Some(summary),
         _ => None,
@@ -74,6 +83,7 @@ fn experiment(spec: &str, args: &ClaimsArgs) -> Result<ClaimExperiment> {
     let experiment = spec::load(&path, &[], &models::parameters)?;
     let folder = ExperimentFolder::in_tree(&args.results, &experiment.name);
     Ok(ClaimExperiment {
+        metrics: evidence(&experiment.variants[0].spec).metrics(),
         parameters: experiment.variants.iter().map(|v| models::parameters(&v.spec)).collect(),
         spec: path.display().to_string(),
         results: results(&folder),

@@ -3,7 +3,7 @@
 use super::comparison::Comparison;
 use super::statistics::Spread;
 use crate::results::{
-    Assessment, EpochRecord, Provenance, Readout, RunResult, StartRecord, TrivialBaseline,
+    Assessment, EpochRecord, Metric, Provenance, Readout, RunResult, StartRecord, TrivialBaseline,
     VariantRecord, Verification, Weights,
 };
 
@@ -74,6 +74,18 @@ impl ArmSummary {
     /// Finished runs that did not learn.
     pub fn not_learned(&self) -> impl Iterator<Item = &FinishedRun> {
         self.runs.iter().filter(|run| !run.learned())
+    }
+
+    /// A metric of its task on the test split; None without runs, or where a run has no such value.
+    pub fn tested(&self, metric: &Metric) -> Option<Spread> {
+        let value = |run: &FinishedRun| {
+            let result = &run.result;
+            let is_primary = result.metric_name == metric.name;
+            let other = || result.test_metrics.get(metric.name).copied();
+            is_primary.then_some(result.test_metric).or_else(other)
+        };
+        let values: Option<Vec<f64>> = self.runs.iter().map(value).collect();
+        values.and_then(|values| Spread::of(&values))
     }
 
     pub fn seeds(&self) -> Vec<u64> {

@@ -113,9 +113,7 @@ impl Summary {
             comparison.map_or_else(Cell::none, |c| whole(c.pairs.len())),
         ];
         for other in self.other_metrics() {
-            let values: Option<Vec<f64>> =
-                arm.runs.iter().map(|r| r.result.test_metrics.get(other.name).copied()).collect();
-            let values = values.and_then(|values| Spread::of(&values));
+            let values = arm.tested(other);
             cells.push(spread(values, &|s| plus_minus(other, s)));
             cells.push(full(values.and_then(|s| s.sd)));
         }

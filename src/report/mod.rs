@@ -31,8 +31,8 @@ mod trials_table;
 mod trivial_baselines;
 
 pub use claims::{
-    ClaimExperiment, EvaluatedClaim, Results, Verdict, claims_page, claims_table, claims_text,
-    evaluate,
+    ClaimExperiment, Contrast, EvaluatedClaim, Results, Verdict, claims_page, claims_table,
+    claims_text, evaluate,
 };
 pub use comparison::Comparison;
 pub use notes::{match_notes, start_note};
@@ -44,12 +44,16 @@ pub use table::{Align, Cell, Format, Row, Table, count, percent, reduction};
 pub use tensorboard::{EventFiles, write_tensorboard};
 pub use text::plain;
 
+use claims::{CHART, contrasts};
 use document::Section;
 use samples::SampleOutputs;
+
+use std::path::Path;
 
 use crate::atomic::write_atomic;
 use crate::error::Result;
 use crate::results::ExperimentFolder;
+use crate::spec::Claims;
 
 /// Each comparison's differences seed by seed, only there if an arm is compared with a baseline.
 const PAIRS: &str = "pairs.csv";
@@ -59,6 +63,17 @@ const SAMPLES: &str = "samples.md";
 
 /// The report as one page.
 const PAGE: &str = "report.html";
+
+/// Writes the page of claims and its chart into a folder: `claims.md`, and `claims.svg` and `claims.png` if any
+/// arms are compared. Links lead to the experiments in the folder of results.
+pub fn write_claims(claims: &Claims, evaluated: &[EvaluatedClaim], folder: &Path) -> Result<()> {
+    let mut files = charts::draw_contrasts(&contrasts(evaluated))?;
+    files.push((format!("{CHART}.md"), claims_page(claims, evaluated).into_bytes()));
+    for (name, content) in files {
+        write_atomic(&folder.join(name), &content)?;
+    }
+    Ok(())
+}
 
 /// The charts that the page shows.
 fn figures(charts: &[charts::ChartFile]) -> Vec<page::Figure<'_>> {

@@ -70,6 +70,13 @@ pub struct ClaimCheck {
     /// For `preserved`: the arm that it is compared with, if not its baseline.
     #[serde(default)]
     pub against: Option<String>,
+    /// For `preserved`: arms of the same spec that are shown beside this one, against the same arm. They do not
+    /// count for the claim.
+    #[serde(default)]
+    pub beside: Vec<String>,
+    /// For `reaches`: the metric that the value is of, if not the task's primary one.
+    #[serde(default)]
+    pub metric: Option<String>,
     /// The published value, for the checks that have one.
     #[serde(default)]
     pub value: Option<f64>,
@@ -86,7 +93,7 @@ pub enum CheckKind {
     Parameters,
     /// It has at least this share of parameters fewer than its baseline, from 0 to 1.
     Reduction,
-    /// Its primary metric on the test split, in its printed unit, is at most `tolerance` worse than
+    /// Its metric on the test split, in its printed unit, is at most `tolerance` worse than
     /// this. For published numbers of baselines.
     Reaches,
     /// Its primary metric is not worse than the other arm's by the task's margin.
@@ -176,6 +183,8 @@ impl ClaimCheck {
         let has_value = !is_of(&[Preserved, Rises]);
         for (field, given, has, needs) in [
             ("against", self.against.is_some(), is_of(&[Preserved]), false),
+            ("beside", !self.beside.is_empty(), is_of(&[Preserved]), false),
+            ("metric", self.metric.is_some(), is_of(&[Reaches]), false),
             ("value", self.value.is_some(), has_value, has_value),
             ("tolerance", self.tolerance.is_some(), is_of(&[Reaches]), is_of(&[Reaches])),
         ] {

@@ -181,3 +181,9 @@ pub struct DataRecord {
     /// Notes on converted, skipped or duplicate examples, one sentence each.
     pub notes: Vec<String>,
 }
+
+/// The note on training batches whose texts are not `grouped` by length; None where they are.
+pub fn random_lengths(spec: &RunSpec, grouped: bool) -> Option<String> {
+    let size = spec.training.batch_size * spec.training.accumulation;
+    (!grouped).then(|| format!("batch {size} of random lengths"))
+}

@@ -67,6 +67,11 @@ fn claims_are_judged_by_stored_results() {
         ("check: parameters, arm: vlora, value: 7898", "not supported", "published: 7,898"),
         ("check: reduction, arm: vlora, value: 0.2", "supported", "21.1 % fewer parameters"),
         ("check: reduction, arm: vlora, value: 0.75", "not supported", "needed: 75.0 % at least"),
+        (
+            "check: reaches, arm: baseline, metric: accuracy, value: 70.4, tolerance: 0",
+            "supported",
+            "reaches 70.5 ± 0.4 %",
+        ),
     ];
     for (text, verdict, part) in cases {
         let dir = folder(&check(text), true);
@@ -98,6 +103,47 @@ fn claims_are_judged_by_stored_results() {
     let shown = vlora(bare.path(), &["claims", "specs/claims.yaml"]).out;
     assert!(shown.contains("no results; vlora run specs/tiny.yaml makes them"), "{shown}");
     assert_eq!(judged(folder(&check(cases[0].0), false).path())["verdict"], "not run");
+}
+
+/// Arms beside the one that a claim is about are shown with it, and do not count.
+#[test]
+fn arms_stand_beside_the_one_that_is_claimed() {
+    let check = "      - {check: preserved, spec: tiny.yaml, arm: vlora, beside: [worse]}\n";
+    let dir = folder(check, true);
+    let row = judged(dir.path());
+    assert_eq!((&row["verdict"], row["runs"].as_array().unwrap().len()), (&"supported".into(), 12));
+    let contrasts = row["contrasts"].as_array().unwrap();
+    let of = |i: usize, field: &str| contrasts[i][field].clone();
+    assert_eq!(contrasts.len(), 2);
+    for (i, arm, is_claimed, loss) in
+        [(0, "vlora", true, "within the margin"), (1, "worse", false, "beyond the margin")]
+    {
+        let found = (of(i, "arm"), of(i, "is_claimed"), of(i, "loss"), of(i, "seeds"));
+        assert_eq!(found, (arm.into(), is_claimed.into(), loss.into(), 6.into()));
+        assert_eq!((of(i, "against"), of(i, "margin")), ("baseline".into(), 1.0.into()));
+    }
+    // 2 or 3 examples of 1,000.
+    let difference = of(0, "difference").as_f64().unwrap();
+    assert!((difference + 0.25).abs() < 1e-9, "{difference}");
+
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--out", "page"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let read = |name: &str| fs::read(dir.path().join("page").join(name)).unwrap();
+    let page = String::from_utf8(read("claims.md")).unwrap();
+    assert!(page.contains("](claims.svg)"), "{page}");
+    assert!(page.contains("| **tiny** | **vlora** | **21.1 % fewer** |"), "{page}");
+    assert!(page.contains("| tiny | worse | 23.5 % fewer |"), "{page}");
+    let chart = String::from_utf8(read("claims.svg")).unwrap();
+    for part in ["tiny: accuracy (%)", "vlora, 21.1 % fewer", "worse, 23.5 % fewer", "margin"] {
+        assert!(chart.contains(part), "{part} is missing in {chart}");
+    }
+    assert!(read("claims.png").starts_with(b"\x89PNG"));
+
+    // Of an arm without results there is nothing to show, and of one whose results are of another spec neither.
+    let spec = dir.path().join("specs/tiny.yaml");
+    let text = fs::read_to_string(&spec).unwrap();
+    fs::write(&spec, text.replace("rank: 1", "rank: 3")).unwrap();
+    assert_eq!(judged(dir.path())["contrasts"].as_array().unwrap().len(), 1);
 }
 
 /// Leaves what the layers of an arm's runs read: the log-likelihood after each, and `wiggle` of it that
@@ -301,6 +347,18 @@ fn bad_claims_are_reported() {
         "      - {check: preserved, spec: tinny.yaml, arm: vlora}\n",
         &["specs/tinny.yaml", "cannot be read"],
     );
+    told(
+        "      - {check: preserved, spec: tiny.yaml, arm: vlora, beside: [worse, narow]}\n",
+        &["claim claim", "no such arm", "`narow`"],
+    );
+    told(
+        "      - {check: reaches, spec: tiny.yaml, arm: vlora, metric: acuracy, value: 1, tolerance: 1}\n",
+        &["claim claim", "no such metric", "`acuracy`", "did you mean `accuracy`?"],
+    );
+    told(
+        "      - {check: parameters, spec: tiny.yaml, arm: vlora, value: 7, beside: [worse]}\n",
+        &["claims.yaml:8:", "this check has no `beside`"],
+    );
     told("      - {check: better, spec: tiny.yaml, arm: vlora}\n", &["claims.yaml:8:", "`better`"]);
     told(
         "      - {check: reduction, spec: tiny.yaml, arm: baseline, value: 0.5}\n",
@@ -327,8 +385,13 @@ fn bad_claims_are_reported() {
 #[test]
 fn the_committed_claims_are_judged_by_the_committed_results() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let ran = vlora(root, &["claims", "--format", "markdown"]);
+    let made = tempfile::tempdir().unwrap();
+    let out = made.path().to_str().unwrap();
+    let ran = vlora(root, &["claims", "--format", "markdown", "--out", out]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    let stored = fs::read_to_string(root.join("results/claims.md")).unwrap();
-    assert!(stored == ran.out, "results/claims.md is made by `vlora claims --format markdown`");
+    for name in ["claims.md", "claims.svg"] {
+        let stored = fs::read_to_string(root.join("results").join(name)).unwrap();
+        let now = fs::read_to_string(made.path().join(name)).unwrap();
+        assert!(stored == now, "results/{name} is made by `vlora claims --out results`");
+    }
 }

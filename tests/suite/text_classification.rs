@@ -141,6 +141,21 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     }
 }
 
+/// Batches of random lengths have other texts at a step than grouped ones, and the table says so.
+#[test]
+fn batches_may_have_random_lengths() {
+    let first_step = |spec: Spec| {
+        let dir = folder(&spec.set("training.epochs=1"));
+        let table = run(dir.path());
+        let steps = fs::read_to_string(run_of(dir.path(), "vlora").join(RunFolder::STEPS)).unwrap();
+        (steps.lines().next().unwrap().to_string(), table.contains("of random lengths"))
+    };
+    let grouped = first_step(Spec::tiny_texts());
+    let random = first_step(Spec::tiny_texts().set("data.group_by_length=false"));
+    assert!(!grouped.1 && random.1);
+    assert_ne!(grouped.0, random.0);
+}
+
 /// A run that was cut after an epoch ends in the bits of one that was not, dropout included.
 #[test]
 fn a_resumed_run_ends_in_the_same_bits() {

@@ -522,6 +522,25 @@ fn batches_by_tokens_are_told() {
     }
 }
 
+/// Batches of random lengths train on other pairs at a step than grouped ones, and the table says so.
+#[test]
+fn batches_may_have_random_lengths() {
+    let first_loss = |spec: &Spec| {
+        let dir = folder(spec);
+        let table = run(dir.path());
+        let steps = fs::read_to_string(run_of(dir.path(), "vlora").join("steps.jsonl")).unwrap();
+        let first: Value = serde_json::from_str(steps.lines().next().unwrap()).unwrap();
+        (first["loss"].as_f64().unwrap(), table)
+    };
+    let spec = Spec::tiny_translation().set("training.epochs=1");
+    let (grouped, table) = first_loss(&spec);
+    assert!(!table.contains("of random lengths"), "{table}");
+    assert_eq!(first_loss(&spec.clone().set("data.group_by_length=true")).0, grouped);
+    let (random, table) = first_loss(&spec.set("data.group_by_length=false"));
+    assert!(table.contains("of random lengths"), "{table}");
+    assert_ne!(random, grouped);
+}
+
 /// Validation translates after some epochs only; the loss is measured after each.
 #[test]
 fn validation_translates_every_few_epochs() {
@@ -656,6 +675,11 @@ fn faulty_corpora_and_specs_are_refused() {
     ] {
         let told = parsed(&spec.clone().set(field).text(), &[]).expect_err(field).to_string();
         assert!(parts.iter().all(|part| told.contains(part)), "{field}: {parts:?} in {told}");
+    }
+    let random = spec.clone().set("data.batch_tokens=64").set("data.group_by_length=false");
+    let told_random = parsed(&random.text(), &[]).expect_err("random").to_string();
+    for part in ["data.group_by_length", "found:    false", "mostly padding"] {
+        assert!(told_random.contains(part), "{part} is missing in {told_random}");
     }
     let rarely = spec.clone().set("data.decoding={validate_every: 3}");
     for (field, parts) in [

@@ -1,5 +1,5 @@
 //! The order of an epoch's texts. It is random, but texts of similar length are in the same batch,
-//! so that batches have little padding.
+//! so that batches have little padding, unless a spec wants random batches.
 
 use crate::random::{Purpose, Stream};
 
@@ -9,11 +9,20 @@ const POOL: usize = 50;
 
 /// The epoch's batches of `size` texts; one batch may have fewer. `lengths` are those of the texts.
 ///
-/// The order is a function of (seed, epoch) and the lengths: texts are shuffled, each pool of
-/// [`POOL`] batches is sorted by length, and the batches are shuffled.
-pub fn batches(seed: u64, epoch: usize, lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
+/// The order is a function of (seed, epoch) and the lengths: texts are shuffled. If they are `grouped`
+/// by length, each pool of [`POOL`] batches is sorted by length, and the batches are shuffled.
+pub fn batches(
+    seed: u64,
+    epoch: usize,
+    lengths: &[usize],
+    size: usize,
+    grouped: bool,
+) -> Vec<Vec<usize>> {
     let mut order =
         Stream::new(seed, Purpose::Order, &epoch.to_string()).permutation(lengths.len());
+    if !grouped {
+        return order.chunks(size).map(<[usize]>::to_vec).collect();
+    }
     for pool in order.chunks_mut(size * POOL) {
         // The sort is stable, so texts of equal length stay in random order.
         pool.sort_by_key(|text| lengths[*text]);
@@ -35,8 +44,9 @@ mod tests {
 
     #[test]
     fn each_text_is_in_one_batch() {
-        for (n, size) in [(1, 1), (1, 8), (64, 8), (65, 8), (7000, 32)] {
-            let all = batches(0, 0, &lengths(n), size);
+        let sizes = [(1, 1), (1, 8), (64, 8), (65, 8), (7000, 32)];
+        for ((n, size), grouped) in sizes.into_iter().flat_map(|s| [(s, true), (s, false)]) {
+            let all = batches(0, 0, &lengths(n), size, grouped);
             assert_eq!(all.len(), n.div_ceil(size));
             assert!(all.iter().filter(|batch| batch.len() != size).count() <= 1);
             let mut texts: Vec<usize> = all.concat();
@@ -48,10 +58,12 @@ mod tests {
     #[test]
     fn the_order_is_the_seeds_and_the_epochs() {
         let lengths = lengths(500);
-        let of = |seed, epoch| batches(seed, epoch, &lengths, 16);
-        assert_eq!(of(1, 2), of(1, 2));
-        assert_ne!(of(1, 2), of(1, 3));
-        assert_ne!(of(1, 2), of(2, 2));
+        for grouped in [true, false] {
+            let of = |seed, epoch| batches(seed, epoch, &lengths, 16, grouped);
+            assert_eq!(of(1, 2), of(1, 2));
+            assert_ne!(of(1, 2), of(1, 3));
+            assert_ne!(of(1, 2), of(2, 2));
+        }
     }
 
     /// Share of padding in the padded batches.
@@ -64,9 +76,8 @@ mod tests {
     #[test]
     fn batches_hold_little_padding_and_no_length_comes_first() {
         let lengths = lengths(6400);
-        let own = batches(0, 0, &lengths, 32);
-        let order = Stream::new(0, Purpose::Order, "0").permutation(lengths.len());
-        let plain: Vec<Vec<usize>> = order.chunks(32).map(<[usize]>::to_vec).collect();
+        let own = batches(0, 0, &lengths, 32, true);
+        let plain = batches(0, 0, &lengths, 32, false);
         assert!(padding(&own, &lengths) < 0.05, "{}", padding(&own, &lengths));
         assert!(padding(&plain, &lengths) > 0.3);
         // Both halves of the epoch have about the same mean length.

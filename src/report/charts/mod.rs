@@ -2,10 +2,12 @@
 
 mod chart;
 mod confusion;
+mod contrasts;
 mod curves;
 mod effects;
 mod energy;
 mod field;
+mod forest;
 mod layer_map;
 mod layers;
 mod legend;
@@ -18,6 +20,7 @@ use std::collections::BTreeSet;
 
 use chart::render;
 
+use super::claims::{CHART, Contrast};
 use super::summary::Summary;
 use crate::error::Result;
 use crate::results::{ExperimentFolder, SpectrumRecord};
@@ -61,7 +64,7 @@ pub fn draw_all(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<Char
     style::register_fonts()?;
     let mut files = Vec::new();
     let metric = summary.metric().name;
-    if let Some(effects) = effects::Effects::new(summary) {
+    if let Some(effects) = effects::effects(summary) {
         let level = super::numbers::level();
         let title = format!(
             "Difference to the baseline with its {level} interval; small circles are single seeds"
@@ -113,6 +116,16 @@ fn add<C: chart::Chart>(
     render(name, size, drawing, &mut drawn)?;
     files.extend(drawn.into_iter().map(|(name, content)| (name, title.to_string(), content)));
     Ok(())
+}
+
+/// Draws the contrasts of claims: (file name, content). Empty where there are none.
+pub fn draw_contrasts(contrasts: &[&Contrast]) -> Result<Vec<(String, Vec<u8>)>> {
+    style::register_fonts()?;
+    let mut files = Vec::new();
+    if let Some(chart) = contrasts::contrasts(contrasts) {
+        render(CHART, chart.size(), &chart, &mut files)?;
+    }
+    Ok(files)
 }
 
 /// Draws the energy that each rank keeps: (file name, content).

@@ -1,15 +1,15 @@
 //! The checks of claims on one experiment.
 
-use super::{ClaimFault, EvaluatedCheck, Verdict};
+use super::{ClaimFault, Contrast, EvaluatedCheck, Verdict};
 use crate::report::comparison::Comparison;
-use crate::report::numbers::{interval, p_value, plus_minus, seeds, signed};
+use crate::report::numbers::{p_value, plus_minus, seeds, signed};
 use crate::report::statistics::{
     NonInferiority, SIGNIFICANCE, Spread, non_inferiority, seeds_for_margin,
 };
 use crate::report::summary::{ArmSummary, Summary};
 use crate::report::table::{count, percent, reduction};
 use crate::report::text::{code, markdown};
-use crate::results::Better;
+use crate::results::{Better, Metric};
 use crate::spec::{
     CheckKind, ClaimCheck, Claims, Experiment, NUMERICS_VERSION, Variant, identifying_fields,
     nearest, shorten,
@@ -22,6 +22,8 @@ pub struct ClaimExperiment {
     pub spec: String,
     /// Parameters of each variant of the experiment.
     pub parameters: Vec<u64>,
+    /// The metrics of its task, the primary one first.
+    pub metrics: &'static [Metric],
     pub results: Results,
 }
 
@@ -46,8 +48,9 @@ impl ClaimExperiment {
             CheckKind::Reduction => self.parameter_reduction(index, variant, value),
             CheckKind::Reaches => {
                 let tolerance = check.tolerance.unwrap_or_default();
-                Ok(self.with_results(variant, |summary, arm| {
-                    self.published_value(summary, arm, value, tolerance)
+                let metric = self.metric(check.metric.as_deref())?;
+                Ok(self.with_results(variant, |_, arm| {
+                    self.published_value(arm, metric, value, tolerance)
                 }))
             }
             CheckKind::Rises => {
@@ -67,12 +70,20 @@ impl ClaimExperiment {
                         task.name(),
                     )
                 })?;
+                let beside: Result<Vec<&Variant>, ClaimFault> =
+                    check.beside.iter().map(|label| Ok(self.variant(label)?.1)).collect();
+                let beside = beside?;
                 Ok(self.with_results(variant, |summary, arm| {
                     let other = summary.arms.iter().find(|a| a.variant.label == against_label);
                     match other.map(|other| (other, self.spec_change(against, other))) {
                         None => self.not_run(against_label, OTHER_ARMS),
                         Some((_, Some(change))) => self.undecided(against_label, &change),
-                        Some((other, None)) => self.preservation(summary, arm, other, margin.value),
+                        Some((other, None)) => {
+                            let mut found = self.preservation(summary, arm, other, margin.value);
+                            let compared = self.beside(&beside, summary, other, margin.value);
+                            found.contrasts.extend(compared);
+                            found
+                        }
                     }
                 }))
             }
@@ -93,6 +104,16 @@ impl ClaimExperiment {
         })
     }
 
+    /// The metric of a name, or the primary one.
+    fn metric(&self, name: Option<&str>) -> Result<&'static Metric, ClaimFault> {
+        let Some(name) = name else { return Ok(&self.metrics[0]) };
+        let found = self.metrics.iter().find(|metric| metric.name == name);
+        found.ok_or_else(|| ClaimFault {
+            nearest: nearest(name, self.metrics.iter().map(|metric| metric.name)).map(String::from),
+            ..ClaimFault::new("the experiment's task has no such metric", name)
+        })
+    }
+
     fn parameter_count(&self, index: usize, published: f64) -> EvaluatedCheck {
         let found = self.parameters[index];
         EvaluatedCheck {
@@ -105,6 +126,7 @@ impl ClaimExperiment {
             ),
             experiment: None,
             runs: Vec::new(),
+            contrasts: Vec::new(),
         }
     }
 
@@ -132,30 +154,32 @@ impl ClaimExperiment {
             ),
             experiment: None,
             runs: Vec::new(),
+            contrasts: Vec::new(),
         })
     }
 
     /// Whether the mean is at most `tolerance` worse than a published value, both in the printed unit.
     fn published_value(
         &self,
-        summary: &Summary,
         arm: &ArmSummary,
+        metric: &Metric,
         published: f64,
         tolerance: f64,
     ) -> EvaluatedCheck {
-        let metric = summary.metric();
-        let Some(test) = arm.test else { return self.not_run(&arm.variant.label, UNFINISHED) };
+        let Some(test) = arm.tested(metric) else {
+            return self.not_run(&arm.variant.label, UNFINISHED);
+        };
         let found = metric.shown(test.mean);
         let worse = match metric.better {
             Better::Higher => published - found,
             Better::Lower => found - published,
         };
         let text = format!(
-            "{} reaches {} {} over {}{}; published: {published}, and at most {tolerance} worse is \
+            "{} reaches {}{} over {}{}; published: {published}, and at most {tolerance} worse is \
              needed; found minus published: {}",
             self.named(&arm.variant.label),
             plus_minus(metric, test),
-            markdown(metric.unit),
+            unit(metric),
             self.seeds_of_planned(test.n),
             numerics(&[arm]),
             format!("{:+.2}", found - published).replace('-', "−")
@@ -177,7 +201,13 @@ impl ClaimExperiment {
             () => (decided(holds), text),
         };
         let experiment = Some(self.experiment.name.clone());
-        EvaluatedCheck { verdict, finding, experiment, runs: run_ids(&[arm]) }
+        EvaluatedCheck {
+            verdict,
+            finding,
+            experiment,
+            runs: run_ids(&[arm]),
+            contrasts: Vec::new(),
+        }
     }
 
     /// Whether every layer raises the log-likelihood of the truth. All layers have to, so each is tested
@@ -232,6 +262,7 @@ impl ClaimExperiment {
             finding,
             experiment: Some(self.experiment.name.clone()),
             runs: run_ids(&[arm]),
+            contrasts: Vec::new(),
         }
     }
 
@@ -243,27 +274,63 @@ impl ClaimExperiment {
         other: &ArmSummary,
         margin: f64,
     ) -> EvaluatedCheck {
+        let Some((contrast, reason)) = self.contrast(summary, arm, other, margin) else {
+            return self.not_run(&arm.variant.label, "no seed that both arms have finished");
+        };
+        let metric = contrast.metric;
+        let finding = format!(
+            "{} against {}: {} {} over {}{}, margin {margin}; {reason}",
+            self.named(&contrast.arm),
+            code(&contrast.against),
+            contrast.difference(),
+            markdown(metric.difference_unit),
+            self.seeds_of_planned(contrast.comparison.pairs.len()),
+            numerics(&[arm, other]),
+        );
+        EvaluatedCheck {
+            verdict: contrast.verdict,
+            finding,
+            experiment: Some(self.experiment.name.clone()),
+            runs: run_ids(&[arm, other]),
+            contrasts: vec![Contrast { is_claimed: true, ..contrast }],
+        }
+    }
+
+    /// Arms that have results and stand beside the one that a claim is about. `other`: what it is compared with.
+    fn beside(
+        &self,
+        variants: &[&Variant],
+        summary: &Summary,
+        other: &ArmSummary,
+        margin: f64,
+    ) -> Vec<Contrast> {
+        let contrast = |variant: &&Variant| {
+            let label = variant.compared_label();
+            let arm = summary.arms.iter().find(|arm| arm.variant.label == label)?;
+            let is_same = self.spec_change(variant, arm).is_none();
+            is_same.then(|| self.contrast(summary, arm, other, margin))?.map(|found| found.0)
+        };
+        variants.iter().filter_map(contrast).collect()
+    }
+
+    /// Two arms with what their difference says of the margin, and why. None without a common seed.
+    fn contrast(
+        &self,
+        summary: &Summary,
+        arm: &ArmSummary,
+        other: &ArmSummary,
+        margin: f64,
+    ) -> Option<(Contrast, String)> {
         let metric = summary.metric();
         let pairs = summary.pairs(arm, other);
         // Those of the spec: a part of them may have been chosen for its results.
         let planned = &self.experiment.seeds;
         let is_paired = |seed: &u64| pairs.iter().any(|pair| pair.seed == *seed);
         let missing = planned.iter().filter(|seed| !is_paired(seed)).count();
-        let Some(c) = Comparison::of(pairs, planned.len()) else {
-            return self.not_run(&arm.variant.label, "no seed that both arms have finished");
-        };
+        let comparison = Comparison::of(pairs, planned.len())?;
         let better = metric.better.sign();
-        let gains: Vec<f64> = c.pairs.iter().map(|pair| better * pair.difference).collect();
-        let bounds = c.interval.map_or(String::new(), |b| format!(" ({})", interval(metric, b)));
-        let found = format!(
-            "{} against {}: {}{bounds} {} over {}{}, margin {margin}",
-            self.named(&arm.variant.label),
-            code(&other.variant.label),
-            signed(metric, c.difference.mean),
-            markdown(metric.difference_unit),
-            self.seeds_of_planned(c.pairs.len()),
-            numerics(&[arm, other]),
-        );
+        let gains: Vec<f64> =
+            comparison.pairs.iter().map(|pair| better * pair.difference).collect();
         let stored = margin / metric.scale;
         let (verdict, reason) = match non_inferiority(&gains, stored) {
             None => (Verdict::Undecided, "the spread over seeds is not known".to_string()),
@@ -289,12 +356,20 @@ impl ClaimExperiment {
             ),
             verdict => (verdict, reason),
         };
-        EvaluatedCheck {
+        let contrast = Contrast {
+            experiment: self.experiment.name.clone(),
+            arm: arm.variant.label.clone(),
+            against: other.variant.label.clone(),
+            is_with_baseline: other.variant.arm == summary.record.baseline,
+            is_claimed: false,
+            reduction: reduction(arm.variant.parameters, other.variant.parameters),
+            metric,
+            tests: [arm.test?, other.test?],
+            comparison,
+            margin,
             verdict,
-            finding: format!("{found}; {reason}"),
-            experiment: Some(self.experiment.name.clone()),
-            runs: run_ids(&[arm, other]),
-        }
+        };
+        Some((contrast, reason))
     }
 
     /// Evaluates an arm's results. Without results, says how to get them; results of other settings
@@ -354,8 +429,15 @@ impl ClaimExperiment {
             finding: format!("{}: {reason}", self.named(label)),
             experiment: None,
             runs: Vec::new(),
+            contrasts: Vec::new(),
         }
     }
+}
+
+/// The unit with a space before it; the name of a metric without one.
+fn unit(metric: &Metric) -> String {
+    let unit = if metric.unit.is_empty() { metric.name } else { metric.unit };
+    format!(" {}", markdown(unit))
 }
 
 const UNFINISHED: &str = "no finished run";

@@ -1,10 +1,12 @@
 //! Published claims against stored results: a verdict for each.
 
+mod contrast;
 mod experiment;
 mod page;
 
+pub use contrast::{Contrast, contrasts};
 pub use experiment::{ClaimExperiment, Results};
-pub use page::{claims_page, claims_table, claims_text};
+pub use page::{CHART, claims_page, claims_table, claims_text};
 
 use super::text::code;
 use crate::spec::{ClaimCheck, Claims, PublishedClaim};
@@ -58,7 +60,7 @@ pub struct EvaluatedClaim<'a> {
 }
 
 /// A check with its verdict.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct EvaluatedCheck {
     pub verdict: Verdict,
     /// What was found beside what is needed, as Markdown.
@@ -67,6 +69,8 @@ pub struct EvaluatedCheck {
     pub experiment: Option<String>,
     /// Ids of these runs.
     pub runs: Vec<String>,
+    /// Of a check `preserved` with results: that of its arm, then those of the arms beside it.
+    pub contrasts: Vec<Contrast>,
 }
 
 /// A check that asks for what there is not, whatever the results.

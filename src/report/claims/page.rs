@@ -1,9 +1,13 @@
 //! The verdicts on claims as a table, as a page, and as text for a terminal.
 
-use super::EvaluatedClaim;
+use super::contrast::{contrast_note, contrast_table, contrasts};
+use super::{Contrast, EvaluatedClaim};
 use crate::report::table::{Align, Cell, Table};
 use crate::report::text::{code, markdown, markdown_lines, plain};
 use crate::spec::Claims;
+
+/// The name of the chart beside the page, without its ending.
+pub const CHART: &str = "claims";
 
 /// One row per claim.
 pub fn claims_table(evaluated: &[EvaluatedClaim]) -> Table {
@@ -16,9 +20,12 @@ pub fn claims_table(evaluated: &[EvaluatedClaim]) -> Table {
         .hidden("by_checks")
         .hidden("missing")
         .hidden("checks")
+        .hidden("contrasts")
         .hidden("runs");
     for EvaluatedClaim { claim, verdict, by_checks, checks, missing } in evaluated {
         let runs: Vec<&String> = checks.iter().flat_map(|check| &check.runs).collect();
+        let contrasts = checks.iter().flat_map(|check| &check.contrasts).map(Contrast::json);
+        let contrasts: Vec<serde_json::Value> = contrasts.collect();
         let checks = checks.iter().map(|check| {
             serde_json::json!({"verdict": check.verdict.name(), "finding": plain(&check.finding)})
         });
@@ -32,6 +39,7 @@ pub fn claims_table(evaluated: &[EvaluatedClaim]) -> Table {
             Cell::text(by_checks.name()),
             list(serde_json::json!(missing)),
             list(checks.collect::<Vec<_>>().into()),
+            list(contrasts.into()),
             list(serde_json::json!(runs)),
         ]);
     }
@@ -42,6 +50,13 @@ pub fn claims_table(evaluated: &[EvaluatedClaim]) -> Table {
 pub fn claims_page(claims: &Claims, evaluated: &[EvaluatedClaim]) -> String {
     let mut out = format!("# Claims\n\n{}\n\n", markdown_lines(&claims.about));
     out += &claims_table(evaluated).markdown();
+    let contrasts = contrasts(evaluated);
+    if !contrasts.is_empty() {
+        out += "\n## Performance beside what it is compared with\n\n";
+        out += &format!("![Differences in margins, with their intervals]({CHART}.svg)\n\n");
+        out += &contrast_table(&contrasts).markdown();
+        out += &format!("\n{}\n", contrast_note());
+    }
     for evaluated in evaluated {
         let EvaluatedClaim { claim, verdict, checks, .. } = evaluated;
         out += &format!("\n## {}: {}\n\n", markdown(&claim.name), verdict.name());

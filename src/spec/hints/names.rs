@@ -228,6 +228,11 @@ pub const OTHER_NAMES: &[OtherName] = &[
     other(&["lenpen", "len_penalty"], &["data.decoding.length_penalty"], ""),
     other(&["max_len_a"], &["data.decoding.length_ratio"], ""),
     other(&["max_len_b"], &["data.decoding.extra_tokens"], ""),
+    other(
+        &["bucket", "bucketing", "sort_within_batch", "length_buckets"],
+        &["data.group_by_length"],
+        "",
+    ),
     other(&["max_tokens_per_batch", "tokens_per_batch"], &["data.batch_tokens"], ""),
     other(&["min_freq", "min_frequency", "min_count"], &["data.tokenizer.minimum_count"], ""),
     // Increments and LoRA.

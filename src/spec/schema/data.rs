@@ -149,6 +149,9 @@ fn image_column() -> String {
 pub(super) fn label_column() -> String {
     "label".into()
 }
+pub(super) fn is_grouped() -> bool {
+    true
+}
 pub(super) fn train_split() -> String {
     "train".into()
 }

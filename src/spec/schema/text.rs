@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{label_column, test_split, train_split, validation_split};
+use super::data::{is_grouped, label_column, test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec};
 
 /// Where labelled texts come from and what is done to them.
@@ -52,6 +52,10 @@ pub struct TextDataSpec {
     /// Texts of more tokens are cut, special tokens included.
     #[serde(default = "max_tokens")]
     pub max_tokens: usize,
+    /// Whether the texts of a training batch have similar lengths, so that it has little padding. Else they are drawn
+    /// at random. Left out at its default.
+    #[serde(default = "is_grouped", skip_serializing_if = "Clone::clone")]
+    pub group_by_length: bool,
 }
 
 impl TextDataSpec {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{test_split, train_split, validation_split};
+use super::data::{is_grouped, test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec};
 use crate::spec::repository::HUB_PREFIX;
 
@@ -58,6 +58,10 @@ pub struct TranslationDataSpec {
     /// the marks of beginning and end aside. None keeps them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length_ratio: Option<f64>,
+    /// Whether the pairs of a training batch have similar lengths, so that it has little padding. Else they are drawn
+    /// at random. Left out at its default.
+    #[serde(default = "is_grouped", skip_serializing_if = "Clone::clone")]
+    pub group_by_length: bool,
     /// A training batch has at most so many tokens of each language, padding included, instead of
     /// `training.batch_size` pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

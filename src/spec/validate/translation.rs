@@ -36,6 +36,9 @@ pub fn translation(
     check.that("data.max_length_ratio", ratio, "a number, 1 or more")?;
     if let Some(tokens) = data.batch_tokens {
         check.between("data.batch_tokens", tokens, data.max_tokens, 1 << 30)?;
+        let expected = "`true`, or `training.batch_size` in place of `data.batch_tokens`: with random lengths, \
+                        batches of so many tokens would be mostly padding";
+        check.that("data.group_by_length", data.group_by_length, expected)?;
     }
     let own = &data.decoding;
     check.between("data.decoding.beam", own.beam, 1, 1000)?;

@@ -1,8 +1,8 @@
-//! Padded batches of texts of similar length.
+//! Padded batches of texts.
 
 use candle_core::{Device, Result, Tensor};
 
-use super::data::{Data, model};
+use super::data::{Data, model, section};
 use crate::data::text::{TextSplit, batches};
 use crate::models::encoder::Tokens;
 use crate::spec::RunSpec;
@@ -12,6 +12,7 @@ use crate::tasks::data_set::{BatchPlan, DataSet, Split};
 pub struct TextBatches<'a> {
     data: &'a Data,
     batch_size: usize,
+    is_grouped: bool,
     /// Whether the model has embeddings of token types.
     knows_types: bool,
     seed: u64,
@@ -27,8 +28,14 @@ pub struct TextBatch {
 
 impl<'a> TextBatches<'a> {
     pub fn new(data: &'a Data, spec: &RunSpec, seed: u64, device: Device) -> TextBatches<'a> {
-        let (batch_size, knows_types) = (spec.training.batch_size, model(spec).token_types > 0);
-        TextBatches { data, batch_size, knows_types, seed, device }
+        TextBatches {
+            data,
+            batch_size: spec.training.batch_size,
+            is_grouped: section(spec).group_by_length,
+            knows_types: model(spec).token_types > 0,
+            seed,
+            device,
+        }
     }
 
     pub fn split(&self, split: Split) -> &TextSplit {
@@ -76,7 +83,7 @@ impl DataSet for TextBatches<'_> {
 
     fn epoch(&self, epoch: usize) -> Vec<BatchPlan> {
         let lengths = self.split(Split::Train).lengths();
-        let all = batches(self.seed, epoch, &lengths, self.batch_size);
+        let all = batches(self.seed, epoch, &lengths, self.batch_size, self.is_grouped);
         all.into_iter().map(|examples| self.plan(Split::Train, examples)).collect()
     }
 

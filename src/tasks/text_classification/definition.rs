@@ -11,9 +11,9 @@ use crate::models::{Cost, cost};
 use crate::results::{
     Assessment, Confusion, Evidence, Metric, Provenance, RunFolder, Setting, TaskFields, WorkUnit,
 };
-use crate::spec::{DataSpec, HUB_PREFIX, RunSpec, flatten};
+use crate::spec::{DataSpec, HUB_PREFIX, RunSpec, TextDataSpec, flatten};
 use crate::tasks::classification::{ACCURACY, Outcome, accuracy, assess, confusion};
-use crate::tasks::definition::{Definition, ModelFiles};
+use crate::tasks::definition::{Definition, ModelFiles, random_lengths};
 use crate::tasks::spec_lines::Dataset;
 
 /// The metrics, the primary one first.
@@ -52,16 +52,21 @@ impl Evidence for Texts {
         notes::start_notes(fields, is_arm)
     }
 
+    fn batch_note(&self, spec: &RunSpec) -> Option<String> {
+        random_lengths(spec, section(spec).group_by_length)
+    }
+
     fn memory_note(&self) -> &'static str {
         "tokenised texts included"
     }
 }
 
 impl Definition for Texts {
-    /// The data section, the weights whose tokenizer is used if the section names none, and the
+    /// The data section without its batches, the weights whose tokenizer is used if the section names none, and the
     /// model's fields that the texts must fit.
     fn data_key(&self, spec: &RunSpec) -> String {
-        let (fields, m) = (flatten(section(spec)), model(spec));
+        let data = TextDataSpec { group_by_length: true, ..section(spec).clone() };
+        let (fields, m) = (flatten(&data), model(spec));
         let beside = spec.start.as_ref().and_then(|start| start.checkpoint_name());
         format!("{fields:?} {beside:?} {} {} {:?}", m.classes, m.vocabulary, m.pool)
     }
@@ -94,8 +99,13 @@ impl Definition for Texts {
         "synthetic texts and labels"
     }
 
+    /// Which texts make a batch of training does not matter.
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
-        data.clone()
+        let mut data = data.clone();
+        if let DataSpec::Text(own) = &mut data {
+            own.group_by_length = true;
+        }
+        data
     }
 
     /// The tokenizer, if the spec names one on the Hub.

@@ -1,9 +1,9 @@
-//! Padded batches of sentence pairs of similar lengths.
+//! Padded batches of sentence pairs.
 
 use candle_core::{Device, Result, Tensor};
 
 use super::data::{Data, section};
-use crate::data::text::batches as of_similar_length;
+use crate::data::text::batches as of_texts;
 use crate::data::translation::{PADDING, PairSplit, batches};
 use crate::models::encoder_decoder::Tokens;
 use crate::spec::RunSpec;
@@ -15,6 +15,7 @@ pub struct PairBatches<'a> {
     batch_size: usize,
     /// The most tokens of a language in a training batch, in place of `batch_size`.
     batch_tokens: Option<usize>,
+    is_grouped: bool,
     seed: u64,
     device: Device,
 }
@@ -31,8 +32,9 @@ pub struct PairBatch {
 
 impl<'a> PairBatches<'a> {
     pub fn new(data: &'a Data, spec: &RunSpec, seed: u64, device: Device) -> PairBatches<'a> {
-        let (batch_size, batch_tokens) = (spec.training.batch_size, section(spec).batch_tokens);
-        PairBatches { data, batch_size, batch_tokens, seed, device }
+        let (own, batch_size) = (section(spec), spec.training.batch_size);
+        let (batch_tokens, is_grouped) = (own.batch_tokens, own.group_by_length);
+        PairBatches { data, batch_size, batch_tokens, is_grouped, seed, device }
     }
 
     pub fn split(&self, split: Split) -> &PairSplit {
@@ -100,7 +102,7 @@ impl DataSet for PairBatches<'_> {
             Some(most) => batches(self.seed, epoch, &lengths, most),
             None => {
                 let keys: Vec<usize> = lengths.into_iter().map(key).collect();
-                of_similar_length(self.seed, epoch, &keys, self.batch_size)
+                of_texts(self.seed, epoch, &keys, self.batch_size, self.is_grouped)
             }
         };
         all.into_iter().map(|examples| self.plan(Split::Train, examples)).collect()

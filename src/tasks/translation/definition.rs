@@ -13,7 +13,7 @@ use crate::results::{
     Assessment, Evidence, Metric, Provenance, RunFolder, Samples, Setting, TaskFields, WorkUnit,
 };
 use crate::spec::{DataSpec, DecodingSpec, HUB_PREFIX, RunSpec, flatten};
-use crate::tasks::definition::{BatchSize, Definition, ModelFiles};
+use crate::tasks::definition::{BatchSize, Definition, ModelFiles, random_lengths};
 use crate::tasks::generation::{Lines, Translated};
 use crate::tasks::spec_lines::Dataset;
 
@@ -50,7 +50,9 @@ impl Evidence for SentencePairs {
     }
 
     fn batch_note(&self, spec: &RunSpec) -> Option<String> {
-        let tokens = section(spec).batch_tokens?;
+        let Some(tokens) = section(spec).batch_tokens else {
+            return random_lengths(spec, section(spec).group_by_length);
+        };
         let steps = match spec.training.accumulation {
             1 => String::new(),
             n => format!(", {n} a step"),
@@ -64,11 +66,12 @@ impl Evidence for SentencePairs {
 }
 
 impl Definition for SentencePairs {
-    /// The data section without its decoding, and the model's fields that the sentences must fit.
+    /// The data section without its decoding and batches, and the model's fields that the sentences must fit.
     fn data_key(&self, spec: &RunSpec) -> String {
         let data = crate::spec::TranslationDataSpec {
             decoding: DecodingSpec::default(),
             batch_tokens: None,
+            group_by_length: true,
             ..section(spec).clone()
         };
         let m = model(spec);
@@ -131,6 +134,7 @@ impl Definition for SentencePairs {
         let mut data = data.clone();
         if let DataSpec::Translation(own) = &mut data {
             own.batch_tokens = None;
+            own.group_by_length = true;
         }
         data
     }
