@@ -10,7 +10,7 @@
 Of the runs the dense ones are compared. `--data` is the folder of the dataset bentrevett/multi30k, with train.jsonl,
 val.jsonl and test.jsonl. Nothing of a run is read but its settings (spec.json), its tokenizers (tokenizer.json, which
 Hugging Face's `tokenizers` applies) and what it is compared with (steps.jsonl, epochs.jsonl, test.jsonl; the last is
-compressed, which Python 3.14 reads, or `zstd -d` before). The initial weights and the batches of each epoch come from
+compressed, which Python 3.14 reads, and before that the command `zstd`). The initial weights and the batches of each epoch come from
 the seed by the same counter-based streams, as in nanogpt_parity.py. So there is no dropout: an epoch has 227 steps,
 and 240 reach into the second.
 

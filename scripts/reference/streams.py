@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import struct
+import subprocess
 
 import numpy as np
 
@@ -98,6 +99,11 @@ def lines(run, name):
     plain = run / name
     if plain.exists():
         return [json.loads(line) for line in plain.read_text().splitlines()]
-    from compression import zstd  # Python 3.14
-
-    return [json.loads(line) for line in zstd.decompress((run / f"{name}.zst").read_bytes()).splitlines()]
+    packed = run / f"{name}.zst"
+    try:
+        from compression import zstd  # Python 3.14
+    except ModuleNotFoundError:
+        text = subprocess.run(["zstd", "-dc", packed], check=True, stdout=subprocess.PIPE).stdout
+    else:
+        text = zstd.decompress(packed.read_bytes())
+    return [json.loads(line) for line in text.splitlines()]

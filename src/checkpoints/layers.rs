@@ -6,12 +6,15 @@
 //! | Hugging Face ViT | `encoder.layer.N.attention.attention.query`, `key`, `value`, `attention.output.dense`, `intermediate.dense`, `output.dense` |
 //! | BERT-like | the same with `attention.self.query`, `key`, `value` |
 //! | GPT-2 | `h.N.attn.c_attn`, `attn.c_proj`, `mlp.c_fc`, `mlp.c_proj`, transposed |
+//! | PyTorch's `nn.Transformer`, and this program's | of a stack, `encoder.layers.N.` or `decoder.layers.N.`: `self_attn.in_proj`, `self_attn.out_proj`, `linear1`, `linear2`; of the decoder also `multihead_attn.query`, `key`, `value`, `out_proj` |
+//! | Marian | `self_attn.q_proj`, `k_proj`, `v_proj`, `self_attn.out_proj`, `fc1`, `fc2`; of the decoder also `encoder_attn.q_proj`, `k_proj`, `v_proj`, `out_proj` |
 //! | DistilBERT | `transformer.layer.N.attention.q_lin`, `k_lin`, `v_lin`, `attention.out_lin`, `ffn.lin1`, `ffn.lin2` |
 //!
 //! Names may have a prefix (`vit.`, `bert.`). Separate queries, keys and values are joined in this
 //! order, as in timm. Files with increments (this program's compact form, the authors' package) are
 //! read as the dense model that computes the same.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Tensor;
@@ -20,6 +23,7 @@ use super::file::TensorFile;
 use super::form::Form;
 use super::hints::Hints;
 use super::import::import_checkpoint;
+use super::pytorch::CROSS;
 use super::read_base::beside;
 use super::weights::read;
 use crate::error::{Fault, Result};
@@ -40,18 +44,28 @@ struct Layout {
     /// The part of a name before the layer's number.
     stem: &'static str,
     /// Each target with the parts of names after the number. Several are joined along dimension 0.
-    targets: [(&'static str, &'static [&'static str]); 4],
+    targets: &'static [(&'static str, &'static [&'static str])],
+    /// Of a model with two stacks: which one.
+    stack: Option<StackName>,
+}
+
+/// The stacks of a model that has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackName {
+    Encoder,
+    Decoder,
 }
 
 /// The layout whose matrices are \[in, out\] in transformers' files, and \[out, in\] in nanoGPT's and this
 /// program's. The shape of `attn.c_attn` tells which.
 const GPT2: &str = "GPT-2";
 
-const LAYOUTS: [Layout; 5] = [
+const LAYOUTS: [Layout; 9] = [
     Layout {
         name: "timm",
         stem: "blocks.",
-        targets: [
+        stack: None,
+        targets: &[
             ("attn.qkv", &["attn.qkv.weight"]),
             ("attn.proj", &["attn.proj.weight"]),
             ("mlp.fc1", &["mlp.fc1.weight"]),
@@ -61,7 +75,8 @@ const LAYOUTS: [Layout; 5] = [
     Layout {
         name: "Hugging Face ViT",
         stem: "encoder.layer.",
-        targets: [
+        stack: None,
+        targets: &[
             (
                 "attn.qkv",
                 &[
@@ -78,7 +93,8 @@ const LAYOUTS: [Layout; 5] = [
     Layout {
         name: "BERT-like",
         stem: "encoder.layer.",
-        targets: [
+        stack: None,
+        targets: &[
             (
                 "attn.qkv",
                 &[
@@ -95,7 +111,8 @@ const LAYOUTS: [Layout; 5] = [
     Layout {
         name: "DistilBERT",
         stem: "transformer.layer.",
-        targets: [
+        stack: None,
+        targets: &[
             (
                 "attn.qkv",
                 &["attention.q_lin.weight", "attention.k_lin.weight", "attention.v_lin.weight"],
@@ -108,11 +125,70 @@ const LAYOUTS: [Layout; 5] = [
     Layout {
         name: GPT2,
         stem: "h.",
-        targets: [
+        stack: None,
+        targets: &[
             ("attn.qkv", &["attn.c_attn.weight"]),
             ("attn.proj", &["attn.c_proj.weight"]),
             ("mlp.fc1", &["mlp.c_fc.weight"]),
             ("mlp.fc2", &["mlp.c_proj.weight"]),
+        ],
+    },
+    Layout {
+        name: "PyTorch's Transformer, encoder",
+        stem: "encoder.layers.",
+        stack: Some(StackName::Encoder),
+        targets: &[
+            ("self_attn.in_proj", &["self_attn.in_proj.weight"]),
+            ("self_attn.out_proj", &["self_attn.out_proj.weight"]),
+            ("linear1", &["linear1.weight"]),
+            ("linear2", &["linear2.weight"]),
+        ],
+    },
+    Layout {
+        name: "PyTorch's Transformer, decoder",
+        stem: "decoder.layers.",
+        stack: Some(StackName::Decoder),
+        targets: &[
+            ("self_attn.in_proj", &["self_attn.in_proj.weight"]),
+            ("self_attn.out_proj", &["self_attn.out_proj.weight"]),
+            ("linear1", &["linear1.weight"]),
+            ("linear2", &["linear2.weight"]),
+            ("multihead_attn.query", &["multihead_attn.query.weight"]),
+            ("multihead_attn.key", &["multihead_attn.key.weight"]),
+            ("multihead_attn.value", &["multihead_attn.value.weight"]),
+            ("multihead_attn.out_proj", &["multihead_attn.out_proj.weight"]),
+        ],
+    },
+    Layout {
+        name: "Marian, encoder",
+        stem: "encoder.layers.",
+        stack: Some(StackName::Encoder),
+        targets: &[
+            (
+                "self_attn.in_proj",
+                &["self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"],
+            ),
+            ("self_attn.out_proj", &["self_attn.out_proj.weight"]),
+            ("linear1", &["fc1.weight"]),
+            ("linear2", &["fc2.weight"]),
+        ],
+    },
+    Layout {
+        name: "Marian, decoder",
+        stem: "decoder.layers.",
+        stack: Some(StackName::Decoder),
+        targets: &[
+            (
+                "self_attn.in_proj",
+                &["self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"],
+            ),
+            ("self_attn.out_proj", &["self_attn.out_proj.weight"]),
+            ("linear1", &["fc1.weight"]),
+            ("linear2", &["fc2.weight"]),
+            ("multihead_attn.query", &["encoder_attn.q_proj.weight"]),
+            ("multihead_attn.key", &["encoder_attn.k_proj.weight"]),
+            ("multihead_attn.value", &["encoder_attn.v_proj.weight"]),
+            ("multihead_attn.out_proj", &["encoder_attn.out_proj.weight"]),
         ],
     },
 ];
@@ -141,17 +217,28 @@ impl Layout {
 
 /// Reads the weights at `path`, as [`read`] does, and their layers.
 ///
-/// `alpha` is that of increments in the authors' form, whose files do not contain it; None means 1.
-pub fn read_layers(path: &Path, alpha: Option<f64>) -> Result<(Layers, TensorFile)> {
+/// `alpha` is that of increments in the authors' form, whose files do not contain it; None means 1. `stack` is
+/// whose layers are read of a model that has two; it has to be given for these alone.
+pub fn read_layers(
+    path: &Path,
+    alpha: Option<f64>,
+    stack: Option<StackName>,
+) -> Result<(Layers, TensorFile)> {
     let mut file = read(path)?;
     if !file.is_compact() && !file.tensors.keys().any(|name| holds_increment(name)) {
-        return Ok((layers(&file)?, file));
+        file.tensors = unpacked(file.tensors)?;
+        return Ok((layers(&file, stack)?, file));
     }
     // The number of heads does not change the matrices, so any number will do.
     let hints = Hints { heads: Some(1), alpha, ..Hints::default() };
     let loaded = import_checkpoint(&file, None, &hints)?;
     file.tensors = loaded.checkpoint.materialised()?.tensors;
-    let mut layers = layers(&file)?;
+    let mut layers = layers(&file, stack)?;
+    let of_stack = match stack {
+        Some(StackName::Encoder) => ", encoder",
+        Some(StackName::Decoder) => ", decoder",
+        None => "",
+    };
     layers.layout = match &loaded.checkpoint.vlora {
         Some(vlora) => {
             let assumed = match (loaded.form, alpha) {
@@ -161,26 +248,68 @@ pub fn read_layers(path: &Path, alpha: Option<f64>) -> Result<(Layers, TensorFil
             let lora = if loaded.checkpoint.lora.is_some() { " and LoRA" } else { "" };
             let alpha = vlora.alpha;
             format!(
-                "{}, increments of alpha {alpha}{assumed}{lora} merged into the weights",
+                "{}{of_stack}, increments of alpha {alpha}{assumed}{lora} merged into the weights",
                 loaded.form
             )
         }
         None if loaded.checkpoint.lora.is_some() => {
-            format!("{}, LoRA merged into the weights", loaded.form)
+            format!("{}{of_stack}, LoRA merged into the weights", loaded.form)
         }
-        None => loaded.form.to_string(),
+        None => format!("{}{of_stack}", loaded.form),
     };
     Ok((layers, file))
 }
 
+/// PyTorch's packed matrices by this program's names: that of self-attention has another name here, and that of
+/// cross-attention is three.
+fn unpacked(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+    let mut out = BTreeMap::new();
+    for (name, tensor) in tensors {
+        if let Some(start) = name.strip_suffix("self_attn.in_proj_weight") {
+            out.insert(format!("{start}self_attn.in_proj.weight"), tensor);
+            continue;
+        }
+        let cross = name.strip_suffix("multihead_attn.in_proj_weight");
+        match cross.filter(|_| tensor.rank() == 2 && tensor.dims()[0].is_multiple_of(3)) {
+            Some(start) => {
+                for (part, rows) in CROSS.iter().zip(tensor.chunk(3, 0)?) {
+                    out.insert(format!("{start}multihead_attn.{part}.weight"), rows.contiguous()?);
+                }
+            }
+            None => drop(out.insert(name, tensor)),
+        }
+    }
+    Ok(out)
+}
+
 /// The layers of dense weights.
-fn layers(file: &TensorFile) -> Result<Layers> {
+fn layers(file: &TensorFile, stack: Option<StackName>) -> Result<Layers> {
     if file.tensors.is_empty() {
         file.only_floats(|_| false)?;
     }
     let names = || file.tensors.keys().map(String::as_str);
-    let marked = |layout: &&Layout| names().any(|name| name.ends_with(layout.mark()));
-    let Some(layout) = LAYOUTS.iter().find(marked) else { return Err(unknown(file)) };
+    let marked = |layout: &&Layout| {
+        let is_mark = |name: &str| name.ends_with(layout.mark()) && layout.place(name).is_some();
+        names().any(is_mark)
+    };
+    let found: Vec<&Layout> = LAYOUTS.iter().filter(marked).collect();
+    let Some(layout) = found.iter().find(|layout| layout.stack.is_none() || layout.stack == stack)
+    else {
+        return Err(match (found.is_empty(), stack) {
+            (true, _) => unknown(file),
+            (false, None) => Fault::of_file(&file.path, "the model has an encoder and a decoder")
+                .found("layers of both")
+                .expected("`--stack encoder` or `--stack decoder`")
+                .into(),
+            (false, Some(_)) => Fault::of_file(&file.path, "the model has no such stack").into(),
+        });
+    };
+    if stack.is_some() && layout.stack.is_none() {
+        return Err(Fault::of_file(&file.path, "the model has one stack of layers")
+            .found("`--stack`")
+            .expected("this option for models with an encoder and a decoder alone")
+            .into());
+    }
     let mut places: Vec<(&str, usize)> = names().filter_map(|name| layout.place(name)).collect();
     places.sort_unstable();
     let (Some((prefix, _)), Some((other, deepest))) = (places.first(), places.last()) else {
@@ -198,7 +327,7 @@ fn layers(file: &TensorFile) -> Result<Layers> {
     let transposed = layout.name == GPT2
         && matches!(packed, Some([input, output]) if *output == input.saturating_mul(3));
     let mut matrices = Vec::new();
-    for (target, parts) in layout.targets {
+    for (target, parts) in layout.targets.iter().copied() {
         let mut all: Vec<Tensor> = Vec::new();
         for layer in 0..depth {
             let name = layout.tensor(prefix, layer, parts[0]);
@@ -246,7 +375,7 @@ fn matrix(file: &TensorFile, layout: &Layout, name: &str) -> Result<Tensor> {
                 .help("quantised weights have to be dequantised first"),
             None => fault("a layer's weight is missing")
                 .found("no such tensor")
-                .expected(format!("every layer's four weights, in the layout of {}", layout.name)),
+                .expected(format!("every layer's weights, in the layout of {}", layout.name)),
         }
         .into()),
     }
@@ -276,7 +405,6 @@ fn unknown(file: &TensorFile) -> crate::error::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::PathBuf;
 
     use candle_core::{DType, Device};
@@ -304,11 +432,11 @@ mod tests {
     fn named(layout: &Layout, prefix: &str, depth: usize) -> Named {
         let mut all = vec![(format!("{prefix}embeddings.weight"), vec![9, 4])];
         for layer in 0..depth {
-            for (target, parts) in layout.targets {
+            for (target, parts) in layout.targets.iter().copied() {
                 let shape = match target {
-                    "attn.qkv" => [12 / parts.len(), 4],
-                    "mlp.fc1" => [6, 4],
-                    "mlp.fc2" => [4, 6],
+                    "attn.qkv" | "self_attn.in_proj" => [12 / parts.len(), 4],
+                    "mlp.fc1" | "linear1" => [6, 4],
+                    "mlp.fc2" | "linear2" => [4, 6],
                     _ => [4, 4],
                 };
                 for part in parts {
@@ -324,11 +452,11 @@ mod tests {
         for layout in &LAYOUTS {
             for prefix in ["", "model.vit."] {
                 let file = file(named(layout, prefix, 11));
-                let got = layers(&file).unwrap();
+                let got = layers(&file, layout.stack).unwrap();
                 assert_eq!((got.layout.as_str(), got.depth), (layout.name, 11));
                 let shape = |i: usize| got.matrices[i].1[10].dims2().unwrap();
                 assert_eq!([0, 1, 2, 3].map(shape), [(12, 4), (4, 4), (6, 4), (4, 6)]);
-                for (i, (target, parts)) in layout.targets.into_iter().enumerate() {
+                for (i, (target, parts)) in layout.targets.iter().copied().enumerate() {
                     assert_eq!(got.matrices[i].0.name(), target);
                     let rows = got.matrices[i].1[7].to_vec2::<f32>().unwrap();
                     let each = rows.len() / parts.len();
@@ -353,7 +481,7 @@ mod tests {
                 *tensor = tensor.t().unwrap().contiguous().unwrap();
             }
         }
-        let (want, got) = (layers(&plain).unwrap(), layers(&turned).unwrap());
+        let (want, got) = (layers(&plain, None).unwrap(), layers(&turned, None).unwrap());
         for ((target, want), (other, got)) in want.matrices.iter().zip(&got.matrices) {
             assert_eq!(target, other);
             let values = |all: &[Tensor]| all[1].to_vec2::<f32>().unwrap();
@@ -367,7 +495,7 @@ mod tests {
         let message = |layout: &Layout, change: &dyn Fn(&mut Named)| {
             let mut tensors = named(layout, "", 3);
             change(&mut tensors);
-            layers(&file(tensors)).unwrap_err().to_string()
+            layers(&file(tensors), None).unwrap_err().to_string()
         };
         let key = "encoder.layer.1.attention.self.key.weight";
         let missing = message(bert, &|t| t.retain(|(name, _)| name != key));
@@ -394,12 +522,43 @@ mod tests {
     }
 
     #[test]
+    fn a_stack_is_chosen_of_a_model_that_has_two() {
+        let [.., encoder, decoder] = &LAYOUTS;
+        let both = [named(encoder, "model.", 2), named(decoder, "model.", 3)].concat();
+        let of = |stack| layers(&file(both.clone()), stack);
+        let depth = |stack| of(Some(stack)).unwrap().depth;
+        assert_eq!([StackName::Encoder, StackName::Decoder].map(depth), [2, 3]);
+        let told = of(None).unwrap_err().to_string();
+        assert!(told.contains("an encoder and a decoder") && told.contains("--stack"), "{told}");
+        let one = layers(&file(named(&LAYOUTS[0], "", 2)), Some(StackName::Encoder)).unwrap_err();
+        assert!(one.to_string().contains("one stack of layers"), "{one}");
+        let alone = file(named(encoder, "model.", 2));
+        let none = layers(&alone, Some(StackName::Decoder)).unwrap_err().to_string();
+        assert!(none.contains("no such stack"), "{none}");
+    }
+
+    /// PyTorch's packed matrices are those of three.
+    #[test]
+    fn packed_cross_attention_is_three_matrices() {
+        let start = "transformer.decoder.layers.0.";
+        let rows: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let packed = Tensor::from_vec(rows, (6, 4), &Device::Cpu).unwrap();
+        let tensors = ["multihead_attn.in_proj_weight", "self_attn.in_proj_weight"];
+        let tensors = tensors.map(|name| (format!("{start}{name}"), packed.clone()));
+        let got = unpacked(tensors.into_iter().collect()).unwrap();
+        let first = |name: &str| got[&format!("{start}{name}")].to_vec2::<f32>().unwrap()[0][0];
+        let names = ["query", "key", "value"].map(|part| format!("multihead_attn.{part}.weight"));
+        assert_eq!(names.map(|name| first(&name)), [0.0, 8.0, 16.0]);
+        assert_eq!((first("self_attn.in_proj.weight"), got.len()), (0.0, 4));
+    }
+
+    #[test]
     fn quantised_weights_give_another_error_than_missing_ones() {
         let mut file = file(named(&LAYOUTS[0], "", 2));
         let name = "blocks.1.mlp.fc2.weight".to_string();
         file.tensors.remove(&name);
         file.others.insert(name, "I8".into());
-        let message = layers(&file).unwrap_err().to_string();
+        let message = layers(&file, None).unwrap_err().to_string();
         assert!(message.contains("another type") && message.contains("I8"), "{message}");
     }
 }

@@ -90,7 +90,9 @@ fn targets(names: &[String], model: &ModelSpec) -> Result<Vec<TargetSpec>> {
 
 /// One row per increment.
 fn table(kept: &[Kept]) -> Table {
+    let has_stacks = kept.iter().any(|k| !k.stack.is_empty());
     let mut table = Table::new()
+        .column_if(has_stacks, "stack", "stack", Align::Left)
         .column("layer", "layer", Align::Right)
         .column("target", "target", Align::Left)
         .column("rank", "rank", Align::Right)
@@ -98,6 +100,7 @@ fn table(kept: &[Kept]) -> Table {
         .column("relative_error", "error of the weight", Align::Right);
     for k in kept {
         table.row(vec![
+            Cell::text(&k.stack),
             Cell::number(k.layer, k.layer.to_string()),
             Cell::text(k.target.name()),
             match k.rank {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
 use super::{FormatArgs, FormatName, not_written, print_as};
-use crate::checkpoints::layers::read_layers;
+use crate::checkpoints::layers::{StackName, read_layers};
 use crate::checkpoints::{INDEX, MODEL};
 use crate::error::{Fault, Result};
 use crate::report::{Format, plain, spectrum_notes, spectrum_table, write_spectrum};
@@ -24,6 +24,9 @@ pub struct SpectrumArgs {
     /// Layers a compound; divides the model's depth. Left out: all layers are one compound
     #[arg(long, value_name = "N")]
     compound_size: Option<usize>,
+    /// Of a model with an encoder and a decoder: whose layers are compared
+    #[arg(long, value_enum)]
+    stack: Option<StackArg>,
     /// What a layer is compared with
     #[arg(long, value_enum, default_value_t)]
     reference: ReferenceName,
@@ -35,7 +38,7 @@ pub struct SpectrumArgs {
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
     /// Where the tables and the chart go [default: a folder of the
-    /// checkpoint's name, the reference and the compound size in results/spectrum]
+    /// checkpoint's name, the stack, the reference and the compound size in results/spectrum]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -60,12 +63,28 @@ impl From<ReferenceName> for Reference {
     }
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StackArg {
+    Encoder,
+    Decoder,
+}
+
+impl From<StackArg> for StackName {
+    fn from(name: StackArg) -> StackName {
+        match name {
+            StackArg::Encoder => StackName::Encoder,
+            StackArg::Decoder => StackName::Decoder,
+        }
+    }
+}
+
 /// The seed of the random matrices.
 const SEED: u64 = 0;
 
 pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
+    let stack = args.stack.map(StackName::from);
     let (layers, file) =
-        args.hub.checkpoint(&args.checkpoint, |path| read_layers(path, args.alpha))?;
+        args.hub.checkpoint(&args.checkpoint, |path| read_layers(path, args.alpha, stack))?;
     let compound_size = compound_size(args.compound_size, layers.depth, &args.checkpoint)?;
     let reference = args.reference.into();
     let mut random = BTreeMap::new();
@@ -97,7 +116,13 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
         Some(folder) => folder.clone(),
         None => {
             let reading = reference_name(reference);
-            Path::new("results/spectrum").join(format!("{name}-{reading}-{compound_size}"))
+            let of_stack = match args.stack {
+                Some(StackArg::Encoder) => "-encoder",
+                Some(StackArg::Decoder) => "-decoder",
+                None => "",
+            };
+            let name = format!("{name}{of_stack}-{reading}-{compound_size}");
+            Path::new("results/spectrum").join(name)
         }
     };
     refuse_another_model(&record, &folder)?;

@@ -260,9 +260,13 @@ pub fn kept_note(label: &str, kept: &[&Kept]) -> Option<String> {
     let kept: Vec<&&Kept> = kept.iter().filter(|k| k.rank != Rank::Of(0)).collect();
     let least = kept.iter().min_by(|a, b| a.energy_kept.total_cmp(&b.energy_kept))?;
     let mean = kept.iter().map(|k| k.energy_kept).sum::<f64>() / kept.len() as f64;
+    let of_stack = match least.stack.as_str() {
+        "" => String::new(),
+        stack => format!("{stack}'s "),
+    };
     Some(format!(
         "{} keeps {} of the energy of the differences between layers at its start, the mean \
-         over matrices and runs; least {} (layer {}, {}).",
+         over matrices and runs; least {} ({of_stack}layer {}, {}).",
         code(label),
         percent(mean),
         percent(least.energy_kept),

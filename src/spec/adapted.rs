@@ -51,6 +51,9 @@ pub enum Conversion {
 /// How well a low-rank increment approximates the difference of two layers' weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
+    /// `encoder` or `decoder`, of a model that has both; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stack: String,
     pub layer: usize,
     pub target: Target,
     /// Full if the increment is exact, as for vectors.

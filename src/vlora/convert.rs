@@ -94,7 +94,11 @@ pub fn compress(
     let mut out = dense.clone();
     let mut kept = Vec::new();
     for stack in stacks {
-        kept.extend(compress_stack(dense, stack, vlora, how, &mut out)?);
+        let mut own = compress_stack(dense, stack, vlora, how, &mut out)?;
+        if stacks.len() > 1 {
+            own.iter_mut().for_each(|kept| kept.stack = stack.name.to_string());
+        }
+        kept.extend(own);
     }
     Ok((out, kept))
 }
@@ -141,6 +145,7 @@ fn compress_stack(
             let (now, energy_kept) = conversion.run(out)?;
             let error = norm(&(weight - now.materialise()?)?)?;
             kept.push(Kept {
+                stack: String::new(),
                 layer,
                 target: own.target.clone(),
                 rank: increment.rank(),

@@ -396,7 +396,7 @@ fn another_models_weights_are_named_by_its_description() {
         candle_core::safetensors::save(&HashMap::from(tensors), dir.path().join(MODEL)).unwrap();
         let error = read_checkpoint(dir.path(), &Hints::default()).unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        let spectrum = read_layers(dir.path(), None).unwrap_err().to_string();
+        let spectrum = read_layers(dir.path(), None, None).unwrap_err().to_string();
         let base = parsed(config).map_or(String::new(), |base| format!(" of {base}"));
         assert!(spectrum.contains(&format!("1 tensors{base}, the first model.")), "{spectrum}");
         error.to_string()

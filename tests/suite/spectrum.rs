@@ -65,6 +65,37 @@ fn bert(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     renamed
 }
 
+/// The encoder of PyTorch's Transformer with these layers, and a decoder of two others, whose cross-attention is
+/// packed as PyTorch packs it.
+fn encoder_decoder(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    let mut renamed = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let layer = name.split('.').nth(1).unwrap();
+        let (target, _) = SHAPES.iter().find(|(target, _)| name.contains(target)).unwrap();
+        let part = match *target {
+            "attn.qkv" => "self_attn.in_proj_weight",
+            "attn.proj" => "self_attn.out_proj.weight",
+            "mlp.fc1" => "linear1.weight",
+            _ => "linear2.weight",
+        };
+        renamed.insert(format!("transformer.encoder.layers.{layer}.{part}"), tensor.clone());
+    }
+    for layer in 0..2 {
+        for (part, shape) in [
+            ("self_attn.in_proj_weight", (60, 20)),
+            ("self_attn.out_proj.weight", (20, 20)),
+            ("multihead_attn.in_proj_weight", (60, 20)),
+            ("multihead_attn.out_proj.weight", (20, 20)),
+            ("linear1.weight", (40, 20)),
+            ("linear2.weight", (20, 40)),
+        ] {
+            let name = format!("transformer.decoder.layers.{layer}.{part}");
+            renamed.insert(name.clone(), normal(&name, shape));
+        }
+    }
+    renamed
+}
+
 fn folder_of(tensors: &BTreeMap<String, Tensor>) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     save(tensors, &dir.path().join("tiny.safetensors"));
@@ -121,6 +152,30 @@ fn increments_of_rank_two_are_found() {
     assert!(svg.contains("attn.qkv (60 × 20)") && svg.contains("random G"));
     let png = std::fs::read(folder.join("energy-vs-rank.png")).unwrap();
     assert!(png.starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn a_model_with_two_stacks_is_read_one_at_a_time() {
+    let dir = folder_of(&encoder_decoder(&chain()));
+    let ran = spectrum(dir.path(), &["tiny.safetensors"]);
+    assert!(ran.code == 2 && ran.err.contains("--stack encoder"), "{}", ran.err);
+    let of = |stack: &str| {
+        let args = ["tiny.safetensors", "--stack", stack, "--reference", "previous"];
+        let ran = spectrum(dir.path(), &args);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        let layers = if stack == "encoder" { 4 } else { 2 };
+        let folder = format!("results/spectrum/tiny-{stack}-previous-{layers}");
+        rows(&dir.path().join(folder).join("spectrum.csv"))
+    };
+    let encoder = of("encoder");
+    assert_eq!(encoder.len(), 3 * 4);
+    assert!(encoder.iter().all(|row| row["rank_99_difference"] == "2"), "{encoder:?}");
+    let decoder = of("decoder");
+    let targets: Vec<&str> = decoder.iter().map(|row| row["target"].as_str()).collect();
+    let cross = ["query", "key", "value", "out_proj"].map(|part| format!("multihead_attn.{part}"));
+    assert_eq!(targets.len(), 8);
+    assert!(cross.iter().all(|name| targets.contains(&name.as_str())), "{targets:?}");
+    assert!(decoder.iter().all(|row| row["rank_99_difference"].parse::<u32>().unwrap() > 10));
 }
 
 /// Against the base the ranks add up, within the compounds asked for.
