@@ -9,10 +9,10 @@
 
 Of the runs the dense ones are compared. `--data` is the folder of the dataset bentrevett/multi30k, with train.jsonl,
 val.jsonl and test.jsonl. Nothing of a run is read but its settings (spec.json), its tokenizers (tokenizer.json, which
-Hugging Face's `tokenizers` applies) and what it is compared with (steps.jsonl, epochs.jsonl, test.jsonl; the last is
-compressed, which Python 3.14 reads, and before that the command `zstd`). The initial weights and the batches of each epoch come from
-the seed by the same counter-based streams, as in nanogpt_parity.py. So there is no dropout: an epoch has 227 steps,
-and 240 reach into the second.
+Hugging Face's `tokenizers` applies) and what it is compared with (steps.jsonl, epochs.jsonl, test.jsonl; compressed
+ones take Python 3.14 or the command `zstd`). The initial weights and the batches of each epoch come from the seed by the
+same counter-based streams, as in nanogpt_parity.py. So there is no dropout: an epoch has 227 steps, and 240 reach into
+the second.
 
 The model is `torch.nn.TransformerEncoder` and `TransformerDecoder` between embeddings with learned positions and an
 output layer. All matrices start Xavier-uniform, biases at zero. torch.optim.AdamW decays what has two dimensions.
@@ -74,6 +74,10 @@ TRAINING = {"accumulation": 1, "patience": None, "select": "best-loss"}
 DROPOUT = {"dropout": 0, "attention_dropout": 0, "activation_dropout": 0}
 
 
+def in_batches(items, size):
+    return [items[begin : begin + size] for begin in range(0, len(items), size)]
+
+
 class Split:
     """Sentence pairs of a file: as tokens, with the marks of beginning and end, and as texts."""
 
@@ -105,18 +109,16 @@ class Split:
 
     def in_order(self, size):
         """The pairs in batches by length, as they are evaluated."""
-        order = sorted(range(len(self.keys)), key=self.keys.__getitem__)
-        return [order[begin : begin + size] for begin in range(0, len(order), size)]
+        return in_batches(sorted(range(len(self.keys)), key=self.keys.__getitem__), size)
 
     def epoch(self, seed, epoch, size):
         """The batches of an epoch: shuffled pairs; grouped by length, they are sorted in pools of batches, and the batches
         shuffled."""
         order = permutation(Stream(seed, "order", str(epoch)), len(self.keys))
         if not self.is_grouped:
-            return [order[begin : begin + size] for begin in range(0, len(order), size)]
-        pools = (order[begin : begin + POOL * size] for begin in range(0, len(order), POOL * size))
-        order = [pair for pool in pools for pair in sorted(pool, key=self.keys.__getitem__)]
-        batches = [order[begin : begin + size] for begin in range(0, len(order), size)]
+            return in_batches(order, size)
+        pools = in_batches(order, POOL * size)
+        batches = in_batches([pair for pool in pools for pair in sorted(pool, key=self.keys.__getitem__)], size)
         return [batches[i] for i in permutation(Stream(seed, "order", f"{epoch}/batches"), len(batches))]
 
 
@@ -273,16 +275,9 @@ def train(model, spec, splits, seed, steps, device, on_step, on_epoch):
     return tokens, seconds
 
 
-@torch.no_grad()
 def mean_loss(model, split, size, device):
     """Mean cross-entropy of a token, in nats."""
-    model.eval()
-    nats = 0.0
-    for pairs in split.in_order(size):
-        source, target, labels = split.batch(pairs, device)
-        logits = model(source, target).flatten(0, 1)
-        nats += F.cross_entropy(logits, labels.flatten(), ignore_index=PADDING, reduction="sum").item()
-    return nats / sum(target for _, target in split.keys)
+    return sum(losses_of_sentences(model, split, size, device)) / sum(target for _, target in split.keys)
 
 
 def interleaved(source, target):
@@ -295,7 +290,7 @@ def by_batches(losses, tokens, sources, targets, size):
     """The mean over batches of their mean losses of a token, with sentences sorted as torchtext sorts them. The lengths are
     those in words, without marks."""
     order = sorted(range(len(losses)), key=lambda i: interleaved(sources[i], targets[i]))
-    batches = [order[begin : begin + size] for begin in range(0, len(order), size)]
+    batches = in_batches(order, size)
     means = [sum(losses[i] for i in batch) / sum(tokens[i] for i in batch) for batch in batches]
     return sum(means) / len(means)
 

@@ -7,14 +7,13 @@
 //! | BERT-like | the same with `attention.self.query`, `key`, `value` |
 //! | GPT-2 | `h.N.attn.c_attn`, `attn.c_proj`, `mlp.c_fc`, `mlp.c_proj`, transposed |
 //! | PyTorch's `nn.Transformer`, and this program's | of a stack, `encoder.layers.N.` or `decoder.layers.N.`: `self_attn.in_proj`, `self_attn.out_proj`, `linear1`, `linear2`; of the decoder also `multihead_attn.query`, `key`, `value`, `out_proj` |
-//! | Marian | `self_attn.q_proj`, `k_proj`, `v_proj`, `self_attn.out_proj`, `fc1`, `fc2`; of the decoder also `encoder_attn.q_proj`, `k_proj`, `v_proj`, `out_proj` |
+//! | BART-like (Marian, OPT) | of a stack, `encoder.layers.N.` or `decoder.layers.N.`: `self_attn.q_proj`, `k_proj`, `v_proj`, `self_attn.out_proj`, `fc1`, `fc2`; of the decoder also `encoder_attn.q_proj`, `k_proj`, `v_proj`, `out_proj` |
 //! | DistilBERT | `transformer.layer.N.attention.q_lin`, `k_lin`, `v_lin`, `attention.out_lin`, `ffn.lin1`, `ffn.lin2` |
 //!
 //! Names may have a prefix (`vit.`, `bert.`). Separate queries, keys and values are joined in this
 //! order, as in timm. Files with increments (this program's compact form, the authors' package) are
 //! read as the dense model that computes the same.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Tensor;
@@ -23,7 +22,7 @@ use super::file::TensorFile;
 use super::form::Form;
 use super::hints::Hints;
 use super::import::import_checkpoint;
-use super::pytorch::CROSS;
+use super::pytorch::{by_our_names, is_pytorch_name};
 use super::read_base::beside;
 use super::weights::read;
 use crate::error::{Fault, Result};
@@ -33,6 +32,8 @@ use crate::vlora::{TargetLayers, is_increment, is_lora};
 #[derive(Clone, Debug)]
 pub struct Layers {
     pub layout: String,
+    /// Of a model with several stacks of layers: which one; else empty.
+    pub stack: &'static str,
     pub depth: usize,
     /// For each target, one matrix for each layer, all of the same shape. Targets have timm's names
     /// and order.
@@ -45,26 +46,22 @@ struct Layout {
     stem: &'static str,
     /// Each target with the parts of names after the number. Several are joined along dimension 0.
     targets: &'static [(&'static str, &'static [&'static str])],
-    /// Of a model with two stacks: which one.
-    stack: Option<StackName>,
-}
-
-/// The stacks of a model that has two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StackName {
-    Encoder,
-    Decoder,
+    /// Of a model with several stacks of layers: which one; else empty.
+    stack: &'static str,
 }
 
 /// The layout whose matrices are \[in, out\] in transformers' files, and \[out, in\] in nanoGPT's and this
 /// program's. The shape of `attn.c_attn` tells which.
 const GPT2: &str = "GPT-2";
 
+/// The beginning of the names of cross-attention's targets.
+const CROSS_ATTENTION: &str = "multihead_attn.";
+
 const LAYOUTS: [Layout; 9] = [
     Layout {
         name: "timm",
         stem: "blocks.",
-        stack: None,
+        stack: "",
         targets: &[
             ("attn.qkv", &["attn.qkv.weight"]),
             ("attn.proj", &["attn.proj.weight"]),
@@ -75,7 +72,7 @@ const LAYOUTS: [Layout; 9] = [
     Layout {
         name: "Hugging Face ViT",
         stem: "encoder.layer.",
-        stack: None,
+        stack: "",
         targets: &[
             (
                 "attn.qkv",
@@ -93,7 +90,7 @@ const LAYOUTS: [Layout; 9] = [
     Layout {
         name: "BERT-like",
         stem: "encoder.layer.",
-        stack: None,
+        stack: "",
         targets: &[
             (
                 "attn.qkv",
@@ -111,7 +108,7 @@ const LAYOUTS: [Layout; 9] = [
     Layout {
         name: "DistilBERT",
         stem: "transformer.layer.",
-        stack: None,
+        stack: "",
         targets: &[
             (
                 "attn.qkv",
@@ -125,7 +122,7 @@ const LAYOUTS: [Layout; 9] = [
     Layout {
         name: GPT2,
         stem: "h.",
-        stack: None,
+        stack: "",
         targets: &[
             ("attn.qkv", &["attn.c_attn.weight"]),
             ("attn.proj", &["attn.c_proj.weight"]),
@@ -136,7 +133,7 @@ const LAYOUTS: [Layout; 9] = [
     Layout {
         name: "PyTorch's Transformer, encoder",
         stem: "encoder.layers.",
-        stack: Some(StackName::Encoder),
+        stack: "encoder",
         targets: &[
             ("self_attn.in_proj", &["self_attn.in_proj.weight"]),
             ("self_attn.out_proj", &["self_attn.out_proj.weight"]),
@@ -147,7 +144,7 @@ const LAYOUTS: [Layout; 9] = [
     Layout {
         name: "PyTorch's Transformer, decoder",
         stem: "decoder.layers.",
-        stack: Some(StackName::Decoder),
+        stack: "decoder",
         targets: &[
             ("self_attn.in_proj", &["self_attn.in_proj.weight"]),
             ("self_attn.out_proj", &["self_attn.out_proj.weight"]),
@@ -160,9 +157,9 @@ const LAYOUTS: [Layout; 9] = [
         ],
     },
     Layout {
-        name: "Marian, encoder",
+        name: "BART-like, encoder",
         stem: "encoder.layers.",
-        stack: Some(StackName::Encoder),
+        stack: "encoder",
         targets: &[
             (
                 "self_attn.in_proj",
@@ -174,9 +171,9 @@ const LAYOUTS: [Layout; 9] = [
         ],
     },
     Layout {
-        name: "Marian, decoder",
+        name: "BART-like, decoder",
         stem: "decoder.layers.",
-        stack: Some(StackName::Decoder),
+        stack: "decoder",
         targets: &[
             (
                 "self_attn.in_proj",
@@ -218,15 +215,17 @@ impl Layout {
 /// Reads the weights at `path`, as [`read`] does, and their layers.
 ///
 /// `alpha` is that of increments in the authors' form, whose files do not contain it; None means 1. `stack` is
-/// whose layers are read of a model that has two; it has to be given for these alone.
+/// whose layers are read of a model that has several; it has to be given for these alone.
 pub fn read_layers(
     path: &Path,
     alpha: Option<f64>,
-    stack: Option<StackName>,
+    stack: Option<&str>,
 ) -> Result<(Layers, TensorFile)> {
     let mut file = read(path)?;
     if !file.is_compact() && !file.tensors.keys().any(|name| holds_increment(name)) {
-        file.tensors = unpacked(file.tensors)?;
+        if file.tensors.keys().any(|name| is_pytorch_name(name)) {
+            file.tensors = by_our_names(&file)?;
+        }
         return Ok((layers(&file, stack)?, file));
     }
     // The number of heads does not change the matrices, so any number will do.
@@ -234,10 +233,9 @@ pub fn read_layers(
     let loaded = import_checkpoint(&file, None, &hints)?;
     file.tensors = loaded.checkpoint.materialised()?.tensors;
     let mut layers = layers(&file, stack)?;
-    let of_stack = match stack {
-        Some(StackName::Encoder) => ", encoder",
-        Some(StackName::Decoder) => ", decoder",
-        None => "",
+    let of_stack = match layers.stack {
+        "" => String::new(),
+        name => format!(", {name}"),
     };
     layers.layout = match &loaded.checkpoint.vlora {
         Some(vlora) => {
@@ -260,30 +258,8 @@ pub fn read_layers(
     Ok((layers, file))
 }
 
-/// PyTorch's packed matrices by this program's names: that of self-attention has another name here, and that of
-/// cross-attention is three.
-fn unpacked(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-    let mut out = BTreeMap::new();
-    for (name, tensor) in tensors {
-        if let Some(start) = name.strip_suffix("self_attn.in_proj_weight") {
-            out.insert(format!("{start}self_attn.in_proj.weight"), tensor);
-            continue;
-        }
-        let cross = name.strip_suffix("multihead_attn.in_proj_weight");
-        match cross.filter(|_| tensor.rank() == 2 && tensor.dims()[0].is_multiple_of(3)) {
-            Some(start) => {
-                for (part, rows) in CROSS.iter().zip(tensor.chunk(3, 0)?) {
-                    out.insert(format!("{start}multihead_attn.{part}.weight"), rows.contiguous()?);
-                }
-            }
-            None => drop(out.insert(name, tensor)),
-        }
-    }
-    Ok(out)
-}
-
 /// The layers of dense weights.
-fn layers(file: &TensorFile, stack: Option<StackName>) -> Result<Layers> {
+fn layers(file: &TensorFile, stack: Option<&str>) -> Result<Layers> {
     if file.tensors.is_empty() {
         file.only_floats(|_| false)?;
     }
@@ -293,23 +269,24 @@ fn layers(file: &TensorFile, stack: Option<StackName>) -> Result<Layers> {
         names().any(is_mark)
     };
     let found: Vec<&Layout> = LAYOUTS.iter().filter(marked).collect();
-    let Some(layout) = found.iter().find(|layout| layout.stack.is_none() || layout.stack == stack)
-    else {
-        return Err(match (found.is_empty(), stack) {
-            (true, _) => unknown(file),
-            (false, None) => Fault::of_file(&file.path, "the model has an encoder and a decoder")
-                .found("layers of both")
-                .expected("`--stack encoder` or `--stack decoder`")
-                .into(),
-            (false, Some(_)) => Fault::of_file(&file.path, "the model has no such stack").into(),
-        });
+    let layout = match (found.as_slice(), stack) {
+        ([], _) => return Err(unknown(file)),
+        ([only], None) => only,
+        _ => {
+            let named =
+                found.iter().find(|layout| !layout.stack.is_empty() && Some(layout.stack) == stack);
+            let stacks: Vec<&str> = found.iter().map(|layout| layout.stack).collect();
+            let expected = match stacks.as_slice() {
+                [""] => "no `--stack`: the model has one stack of layers".to_string(),
+                names => format!("`--stack` with one of {}", names.join(", ")),
+            };
+            named.ok_or_else(|| {
+                Fault::of_file(&file.path, "it has to be said which stack of layers is meant")
+                    .found(stack.map_or("no `--stack`".into(), |name| format!("`{name}`")))
+                    .expected(expected)
+            })?
+        }
     };
-    if stack.is_some() && layout.stack.is_none() {
-        return Err(Fault::of_file(&file.path, "the model has one stack of layers")
-            .found("`--stack`")
-            .expected("this option for models with an encoder and a decoder alone")
-            .into());
-    }
     let mut places: Vec<(&str, usize)> = names().filter_map(|name| layout.place(name)).collect();
     places.sort_unstable();
     let (Some((prefix, _)), Some((other, deepest))) = (places.first(), places.last()) else {
@@ -328,6 +305,11 @@ fn layers(file: &TensorFile, stack: Option<StackName>) -> Result<Layers> {
         && matches!(packed, Some([input, output]) if *output == input.saturating_mul(3));
     let mut matrices = Vec::new();
     for (target, parts) in layout.targets.iter().copied() {
+        // A decoder without an encoder has no cross-attention.
+        let is_optional = target.starts_with(CROSS_ATTENTION);
+        if is_optional && !file.tensors.contains_key(&layout.tensor(prefix, 0, parts[0])) {
+            continue;
+        }
         let mut all: Vec<Tensor> = Vec::new();
         for layer in 0..depth {
             let name = layout.tensor(prefix, layer, parts[0]);
@@ -352,7 +334,7 @@ fn layers(file: &TensorFile, stack: Option<StackName>) -> Result<Layers> {
         }
         matrices.push((target.into(), all));
     }
-    Ok(Layers { layout: layout.name.into(), depth, matrices })
+    Ok(Layers { layout: layout.name.into(), stack: layout.stack, depth, matrices })
 }
 
 /// Whether a tensor belongs to an increment or LoRA, in this program's form or the authors'.
@@ -405,6 +387,7 @@ fn unknown(file: &TensorFile) -> crate::error::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::PathBuf;
 
     use candle_core::{DType, Device};
@@ -452,7 +435,7 @@ mod tests {
         for layout in &LAYOUTS {
             for prefix in ["", "model.vit."] {
                 let file = file(named(layout, prefix, 11));
-                let got = layers(&file, layout.stack).unwrap();
+                let got = layers(&file, None).unwrap();
                 assert_eq!((got.layout.as_str(), got.depth), (layout.name, 11));
                 let shape = |i: usize| got.matrices[i].1[10].dims2().unwrap();
                 assert_eq!([0, 1, 2, 3].map(shape), [(12, 4), (4, 4), (6, 4), (4, 6)]);
@@ -522,34 +505,30 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_chosen_of_a_model_that_has_two() {
+    fn a_stack_is_chosen_of_a_model_that_has_several() {
         let [.., encoder, decoder] = &LAYOUTS;
         let both = [named(encoder, "model.", 2), named(decoder, "model.", 3)].concat();
         let of = |stack| layers(&file(both.clone()), stack);
-        let depth = |stack| of(Some(stack)).unwrap().depth;
-        assert_eq!([StackName::Encoder, StackName::Decoder].map(depth), [2, 3]);
-        let told = of(None).unwrap_err().to_string();
-        assert!(told.contains("an encoder and a decoder") && told.contains("--stack"), "{told}");
-        let one = layers(&file(named(&LAYOUTS[0], "", 2)), Some(StackName::Encoder)).unwrap_err();
-        assert!(one.to_string().contains("one stack of layers"), "{one}");
+        let depth = |stack| of(Some(stack)).map(|found| (found.stack, found.depth)).unwrap();
+        assert_eq!(["encoder", "decoder"].map(depth), [("encoder", 2), ("decoder", 3)]);
+        for (found, stack) in [("no `--stack`", None), ("`middle`", Some("middle"))] {
+            let told = of(stack).unwrap_err().to_string();
+            for part in [found, "one of encoder, decoder"] {
+                assert!(told.contains(part), "{part} is missing in {told}");
+            }
+        }
+        // One that is alone needs no name.
         let alone = file(named(encoder, "model.", 2));
-        let none = layers(&alone, Some(StackName::Decoder)).unwrap_err().to_string();
-        assert!(none.contains("no such stack"), "{none}");
-    }
-
-    /// PyTorch's packed matrices are those of three.
-    #[test]
-    fn packed_cross_attention_is_three_matrices() {
-        let start = "transformer.decoder.layers.0.";
-        let rows: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        let packed = Tensor::from_vec(rows, (6, 4), &Device::Cpu).unwrap();
-        let tensors = ["multihead_attn.in_proj_weight", "self_attn.in_proj_weight"];
-        let tensors = tensors.map(|name| (format!("{start}{name}"), packed.clone()));
-        let got = unpacked(tensors.into_iter().collect()).unwrap();
-        let first = |name: &str| got[&format!("{start}{name}")].to_vec2::<f32>().unwrap()[0][0];
-        let names = ["query", "key", "value"].map(|part| format!("multihead_attn.{part}.weight"));
-        assert_eq!(names.map(|name| first(&name)), [0.0, 8.0, 16.0]);
-        assert_eq!((first("self_attn.in_proj.weight"), got.len()), (0.0, 4));
+        assert_eq!(layers(&alone, None).unwrap().depth, 2);
+        let told = layers(&alone, Some("decoder")).unwrap_err().to_string();
+        assert!(told.contains("`decoder`") && told.contains("one of encoder"), "{told}");
+        let one =
+            layers(&file(named(&LAYOUTS[0], "", 2)), Some("encoder")).unwrap_err().to_string();
+        assert!(one.contains("one stack of layers"), "{one}");
+        // As OPT's.
+        let mut bare = named(decoder, "model.", 2);
+        bare.retain(|(name, _)| !name.contains("encoder_attn"));
+        assert_eq!(layers(&file(bare), None).unwrap().matrices.len(), 4);
     }
 
     #[test]

@@ -107,6 +107,12 @@ pub fn packed(ours: &str) -> String {
     })
 }
 
+/// The tensors of a file with PyTorch's names by ours.
+pub fn by_our_names(file: &TensorFile) -> Result<BTreeMap<String, Tensor>> {
+    let state = State::of(file, &Hints::default())?;
+    unpacked(file, &state.tensors, &|name| state.in_file(name))
+}
+
 /// Converts tensors by PyTorch's names to ours. `in_file` converts PyTorch's names to the file's, for errors.
 fn unpacked(
     file: &TensorFile,

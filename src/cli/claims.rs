@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use clap::Args;
 
 use super::report::damage;
-use super::{FormatArgs, FormatName, clean, print, print_as};
+use super::{FormatArgs, FormatName, clean, eprint_line, not_written, print, print_as};
 use crate::error::{Fault, Result};
 use crate::models;
 use crate::report::{
@@ -63,7 +63,12 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
         format => print_as(format, &claims_table(&evaluated).render(format.into()))?,
     }
     if let Some(out) = &args.out {
-        write_claims(&claims, &evaluated, out)?;
+        let files = write_claims(&claims, &evaluated, out).map_err(|e| not_written(out, &e))?;
+        eprint_line(&format!(
+            "Written to {}: {}",
+            clean(&out.display().to_string()),
+            files.join(", ")
+        ));
     }
     let summaries = experiments.values().filter_map(|e| match &e.results {
         Results::Read(summary) => Some(summary),

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
 use super::{FormatArgs, FormatName, not_written, print_as};
-use crate::checkpoints::layers::{StackName, read_layers};
+use crate::checkpoints::layers::read_layers;
 use crate::checkpoints::{INDEX, MODEL};
 use crate::error::{Fault, Result};
 use crate::report::{Format, plain, spectrum_notes, spectrum_table, write_spectrum};
@@ -24,9 +24,9 @@ pub struct SpectrumArgs {
     /// Layers a compound; divides the model's depth. Left out: all layers are one compound
     #[arg(long, value_name = "N")]
     compound_size: Option<usize>,
-    /// Of a model with an encoder and a decoder: whose layers are compared
-    #[arg(long, value_enum)]
-    stack: Option<StackArg>,
+    /// Of a model with several stacks of layers: the one whose layers are compared
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
     /// What a layer is compared with
     #[arg(long, value_enum, default_value_t)]
     reference: ReferenceName,
@@ -63,26 +63,11 @@ impl From<ReferenceName> for Reference {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum StackArg {
-    Encoder,
-    Decoder,
-}
-
-impl From<StackArg> for StackName {
-    fn from(name: StackArg) -> StackName {
-        match name {
-            StackArg::Encoder => StackName::Encoder,
-            StackArg::Decoder => StackName::Decoder,
-        }
-    }
-}
-
 /// The seed of the random matrices.
 const SEED: u64 = 0;
 
 pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
-    let stack = args.stack.map(StackName::from);
+    let stack = args.stack.as_deref();
     let (layers, file) =
         args.hub.checkpoint(&args.checkpoint, |path| read_layers(path, args.alpha, stack))?;
     let compound_size = compound_size(args.compound_size, layers.depth, &args.checkpoint)?;
@@ -116,13 +101,9 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
         Some(folder) => folder.clone(),
         None => {
             let reading = reference_name(reference);
-            let of_stack = match args.stack {
-                Some(StackArg::Encoder) => "-encoder",
-                Some(StackArg::Decoder) => "-decoder",
-                None => "",
-            };
-            let name = format!("{name}{of_stack}-{reading}-{compound_size}");
-            Path::new("results/spectrum").join(name)
+            let parts = [name.as_str(), layers.stack, reading, &compound_size.to_string()];
+            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            Path::new("results/spectrum").join(parts.join("-"))
         }
     };
     refuse_another_model(&record, &folder)?;
@@ -156,9 +137,10 @@ fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
             Err(Fault::new("the folder holds another spectrum")
                 .source(folder.display())
                 .found(format!(
-                    "{} (SHA-256 {}…), reference {}, compounds of {}",
+                    "{} (SHA-256 {}…, {}), reference {}, compounds of {}",
                     before.title,
                     before.sha256.get(..12).unwrap_or_default(),
+                    before.layout,
                     reference_name(before.reference),
                     before.compound_size
                 ))

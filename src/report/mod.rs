@@ -65,14 +65,24 @@ const SAMPLES: &str = "samples.md";
 const PAGE: &str = "report.html";
 
 /// Writes the page of claims and its chart into a folder: `claims.md`, and `claims.svg` and `claims.png` if any
-/// arms are compared. Links lead to the experiments in the folder of results.
-pub fn write_claims(claims: &Claims, evaluated: &[EvaluatedClaim], folder: &Path) -> Result<()> {
+/// arms are compared. Removes those of an earlier page that has no chart any more. Links lead to the experiments in
+/// the folder of results. Returns the files written.
+pub fn write_claims(
+    claims: &Claims,
+    evaluated: &[EvaluatedClaim],
+    folder: &Path,
+) -> Result<Vec<String>> {
     let mut files = charts::draw_contrasts(&contrasts(evaluated))?;
     files.push((format!("{CHART}.md"), claims_page(claims, evaluated).into_bytes()));
-    for (name, content) in files {
-        write_atomic(&folder.join(name), &content)?;
+    for (name, content) in &files {
+        write_atomic(&folder.join(name), content)?;
     }
-    Ok(())
+    for name in ["svg", "png"].map(|ending| format!("{CHART}.{ending}")) {
+        if !files.iter().any(|(written, _)| *written == name) {
+            ExperimentFolder::new(folder).remove(&name)?;
+        }
+    }
+    Ok(files.into_iter().map(|(name, _)| name).collect())
 }
 
 /// The charts that the page shows.

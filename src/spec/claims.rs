@@ -34,6 +34,9 @@ pub struct Margin {
     /// In the printed unit of the task's primary metric.
     pub value: f64,
     pub reason: String,
+    /// Which results were known when it was set.
+    #[serde(default)]
+    pub known: String,
 }
 
 /// A claim of a publication.

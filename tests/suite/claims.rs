@@ -115,11 +115,11 @@ fn arms_stand_beside_the_one_that_is_claimed() {
     let contrasts = row["contrasts"].as_array().unwrap();
     let of = |i: usize, field: &str| contrasts[i][field].clone();
     assert_eq!(contrasts.len(), 2);
-    for (i, arm, is_claimed, loss) in
-        [(0, "vlora", true, "within the margin"), (1, "worse", false, "beyond the margin")]
+    for (i, arm, is_claimed, verdict) in
+        [(0, "vlora", true, "non-inferior"), (1, "worse", false, "inferior")]
     {
-        let found = (of(i, "arm"), of(i, "is_claimed"), of(i, "loss"), of(i, "seeds"));
-        assert_eq!(found, (arm.into(), is_claimed.into(), loss.into(), 6.into()));
+        let found = (of(i, "arm"), of(i, "is_claimed"), of(i, "verdict"), of(i, "seeds"));
+        assert_eq!(found, (arm.into(), is_claimed.into(), verdict.into(), 6.into()));
         assert_eq!((of(i, "against"), of(i, "margin")), ("baseline".into(), 1.0.into()));
     }
     // 2 or 3 examples of 1,000.
@@ -127,17 +127,48 @@ fn arms_stand_beside_the_one_that_is_claimed() {
     assert!((difference + 0.25).abs() < 1e-9, "{difference}");
 
     let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--out", "page"]);
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.err, "Written to page: claims.svg, claims.png, claims.md\n");
     let read = |name: &str| fs::read(dir.path().join("page").join(name)).unwrap();
     let page = String::from_utf8(read("claims.md")).unwrap();
     assert!(page.contains("](claims.svg)"), "{page}");
-    assert!(page.contains("| **tiny** | **vlora** | **21.1 % fewer** |"), "{page}");
-    assert!(page.contains("| tiny | worse | 23.5 % fewer |"), "{page}");
+    assert!(page.contains("| tiny | vlora | claimed | 21.1 % fewer |"), "{page}");
+    assert!(page.contains("| tiny | worse | beside | 23.5 % fewer |"), "{page}");
     let chart = String::from_utf8(read("claims.svg")).unwrap();
     for part in ["tiny: accuracy (%)", "vlora, 21.1 % fewer", "worse, 23.5 % fewer", "margin"] {
         assert!(chart.contains(part), "{part} is missing in {chart}");
     }
     assert!(read("claims.png").starts_with(b"\x89PNG"));
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--out", "specs/tiny.yaml"]);
+    assert!(ran.code == 1 && ran.err.contains("specs/tiny.yaml"), "{}", ran.err);
+
+    // An arm that is compared with another than the baseline says so.
+    let other =
+        folder("      - {check: preserved, spec: tiny.yaml, arm: vlora, against: worse}\n", true);
+    vlora(other.path(), &["claims", "specs/claims.yaml", "--out", "page"]);
+    let chart = fs::read_to_string(other.path().join("page/claims.svg")).unwrap();
+    assert!(chart.contains("vlora against worse, 3.2 % more"), "{chart}");
+
+    // Means are over the seeds that both have finished, as the difference is.
+    let part = folder(check, false);
+    let spec = Spec::tiny()
+        .arm("worse", "{method: vlora, vlora: {rank: 1}}")
+        .set("seeds=[0, 1, 2, 3, 4, 5]");
+    leave(&part.path().join("results/tiny"), &spec, &|variant, seed| match (variant, seed) {
+        (0, 5) => Outcome::Unfinished,
+        (_, 5) => Outcome::Right(100),
+        _ => Outcome::Right(700 - 10 * variant + seed as usize % 2),
+    });
+    let row = judged(part.path());
+    let first = &row["contrasts"][0];
+    let of = |field: &str| first[field].as_f64().unwrap();
+    assert!((of("mean") - of("against_mean") - of("difference")).abs() < 1e-9, "{first}");
+    assert_eq!(first["seeds"], 5);
+
+    // Without arms that are compared, an earlier chart is removed.
+    fs::remove_dir_all(other.path().join("results/tiny")).unwrap();
+    vlora(other.path(), &["claims", "specs/claims.yaml", "--out", "page"]);
+    assert!(!other.path().join("page/claims.svg").exists());
 
     // Of an arm without results there is nothing to show, and of one whose results are of another spec neither.
     let spec = dir.path().join("specs/tiny.yaml");
@@ -388,7 +419,7 @@ fn the_committed_claims_are_judged_by_the_committed_results() {
     let made = tempfile::tempdir().unwrap();
     let out = made.path().to_str().unwrap();
     let ran = vlora(root, &["claims", "--format", "markdown", "--out", out]);
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(ran.code, 0, "{}", ran.err);
     for name in ["claims.md", "claims.svg"] {
         let stored = fs::read_to_string(root.join("results").join(name)).unwrap();
         let now = fs::read_to_string(made.path().join(name)).unwrap();

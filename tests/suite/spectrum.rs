@@ -158,7 +158,7 @@ fn increments_of_rank_two_are_found() {
 fn a_model_with_two_stacks_is_read_one_at_a_time() {
     let dir = folder_of(&encoder_decoder(&chain()));
     let ran = spectrum(dir.path(), &["tiny.safetensors"]);
-    assert!(ran.code == 2 && ran.err.contains("--stack encoder"), "{}", ran.err);
+    assert!(ran.code == 2 && ran.err.contains("one of encoder, decoder"), "{}", ran.err);
     let of = |stack: &str| {
         let args = ["tiny.safetensors", "--stack", stack, "--reference", "previous"];
         let ran = spectrum(dir.path(), &args);
@@ -168,6 +168,10 @@ fn a_model_with_two_stacks_is_read_one_at_a_time() {
         rows(&dir.path().join(folder).join("spectrum.csv"))
     };
     let encoder = of("encoder");
+    let other = ["tiny.safetensors", "--stack", "decoder", "--out"];
+    let ran =
+        spectrum(dir.path(), &[&other[..], &["results/spectrum/tiny-encoder-previous-4"]].concat());
+    assert!(ran.code == 2 && ran.err.contains("Transformer, encoder)"), "{}", ran.err);
     assert_eq!(encoder.len(), 3 * 4);
     assert!(encoder.iter().all(|row| row["rank_99_difference"] == "2"), "{encoder:?}");
     let decoder = of("decoder");

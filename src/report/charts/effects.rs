@@ -1,6 +1,6 @@
 //! Every arm's difference to its baseline: mean, interval and single seeds, sorted by the mean.
 
-use super::forest::{Comparison, Forest, Row};
+use super::forest::{Effect, Forest, Row};
 use super::marks::looks;
 use crate::report::numbers::{interval, level, signed};
 use crate::report::summary::Summary;
@@ -15,11 +15,11 @@ pub fn effects(summary: &Summary) -> Option<Forest> {
     let metric = summary.metric();
     let looks = looks(&summary.baselines());
     let arms = summary.arms.iter().zip(looks);
-    let mut rows: Vec<(bool, Comparison)> = arms
+    let mut rows: Vec<(bool, Effect)> = arms
         .filter_map(|(arm, look)| {
             let c = arm.comparison.as_ref()?;
             let mean = signed(metric, c.difference.mean);
-            let row = Comparison {
+            let row = Effect {
                 label: chart_text(&summary.marked_label(arm)),
                 look,
                 mean: metric.shown(c.difference.mean),
@@ -53,7 +53,7 @@ pub fn effects(summary: &Summary) -> Option<Forest> {
     let bold = if rows.iter().any(|(_, row)| row.is_bold) { "; bold: significant" } else { "" };
     let (name, level) = (metric.name, level());
     Some(Forest {
-        rows: rows.into_iter().map(|(_, row)| Row::Comparison(row)).collect(),
+        rows: rows.into_iter().map(|(_, row)| Row::Effect(row)).collect(),
         limit: None,
         title: format!(
             "Test {name} minus the baseline's{unit}: mean, {level} interval, seeds{bold}"

@@ -1,5 +1,5 @@
-//! A forest plot: one row for each comparison with its mean, interval and single seeds, and its numbers
-//! beside it.
+//! A forest plot: one row for each difference with its mean, interval and single seeds, and its numbers beside
+//! it.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -10,7 +10,7 @@ use super::marks::Look;
 use super::style::{DrawResult, GRID, INK, Style, number, padded};
 use crate::report::text::chart_text;
 
-/// Comparisons below each other.
+/// Differences below each other.
 pub struct Forest {
     pub rows: Vec<Row>,
     /// A dashed line at a value, and what it means.
@@ -24,10 +24,10 @@ pub struct Forest {
 pub enum Row {
     /// The heading of the rows below it.
     Heading(String),
-    Comparison(Comparison),
+    Effect(Effect),
 }
 
-pub struct Comparison {
+pub struct Effect {
     pub label: String,
     pub look: Look,
     /// In the axis's unit, as the two below.
@@ -50,23 +50,23 @@ const LINE: u32 = 18;
 const CHARACTER: u32 = 7;
 
 impl Forest {
-    fn comparisons(&self) -> impl Iterator<Item = (usize, &Comparison)> {
+    fn effects(&self) -> impl Iterator<Item = (usize, &Effect)> {
         self.rows.iter().enumerate().filter_map(|(i, row)| match row {
-            Row::Comparison(comparison) => Some((i, comparison)),
+            Row::Effect(effect) => Some((i, effect)),
             Row::Heading(_) => None,
         })
     }
 
     fn label_width(&self) -> u32 {
         let longest = self.rows.iter().map(|row| match row {
-            Row::Comparison(comparison) => comparison.label.chars().count(),
+            Row::Effect(effect) => effect.label.chars().count(),
             Row::Heading(text) => text.chars().count(),
         });
         CHARACTER * longest.max().unwrap_or(0) as u32 + 24
     }
 
     fn text_width(&self) -> u32 {
-        let longest = self.comparisons().map(|(_, c)| c.text.chars().count()).max().unwrap_or(0);
+        let longest = self.effects().map(|(_, c)| c.text.chars().count()).max().unwrap_or(0);
         CHARACTER * longest as u32 + 24
     }
 
@@ -85,7 +85,7 @@ impl Chart for Forest {
         style: &Style,
     ) -> DrawResult<DB> {
         area.fill(&WHITE)?;
-        let values = self.comparisons().flat_map(|(_, row)| {
+        let values = self.effects().flat_map(|(_, row)| {
             row.seeds.iter().copied().chain(row.interval.into_iter().flatten()).chain([row.mean])
         });
         let limit = self.limit.iter().map(|(at, _)| *at);
@@ -121,7 +121,7 @@ impl Chart for Forest {
             let above = (x, y - style.offset(12));
             area.draw(&Text::new(chart_text(meaning), above, style.text(12).pos(centre)))?;
         }
-        for (i, row) in self.comparisons() {
+        for (i, row) in self.effects() {
             let y = i as f64 + 0.5;
             if let Some([low, high]) = row.interval {
                 let bar = [(low, y), (high, y)];
@@ -141,7 +141,7 @@ impl Chart for Forest {
                     area.draw(&Text::new(text.clone(), place, font))?;
                     continue;
                 }
-                Row::Comparison(row) => row,
+                Row::Effect(row) => row,
             };
             for seed in &row.seeds {
                 // Below the mark, which would hide it.

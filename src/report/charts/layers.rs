@@ -54,7 +54,7 @@ pub fn layer_readouts(summary: &Summary) -> Option<Panels> {
     legend.add_sentence(match first {
         0 => "0 is the embedding. The final norm and the head read every layer.",
         _ => {
-            "The final norm and the head read every layer. The embedding is far below, and not shown: \
+            "The final norm and the head read every layer. The embedding is far off, and not shown: \
              layers.csv has it."
         }
     });

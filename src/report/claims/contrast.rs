@@ -7,7 +7,9 @@ use crate::report::comparison::Comparison;
 use crate::report::numbers::{interval, level, plus_minus, signed};
 use crate::report::statistics::{SIGNIFICANCE, Spread};
 use crate::report::table::{Align, Cell, Table, percent};
+use crate::report::text::markdown;
 use crate::results::Metric;
+use crate::spec::NUMERICS_VERSION;
 
 /// An arm beside the one it is compared with, by the margin of its task.
 #[derive(Clone, Debug)]
@@ -23,13 +25,18 @@ pub struct Contrast {
     /// 1 − parameters / those of the other arm.
     pub reduction: f64,
     pub metric: &'static Metric,
-    /// The metric on the test split, of the arm and of the other one.
+    /// The metric on the test split, of the arm and of the other one, over the seeds that both have finished.
     pub tests: [Spread; 2],
     pub comparison: Comparison,
     /// The loss that counts as none, in the metric's printed unit.
     pub margin: f64,
-    /// Whether the loss is within the margin.
+    /// The bounds of the one-sided tests in the printed unit, positive where the arm is better. None where the
+    /// spread over seeds is not known.
+    pub bounds: Option<[f64; 2]>,
+    /// Whether the arm is non-inferior.
     pub verdict: Verdict,
+    /// The numerics version of its runs, where it is not this program's.
+    pub numerics: Option<u32>,
 }
 
 impl Contrast {
@@ -54,11 +61,19 @@ impl Contrast {
         }
     }
 
-    fn loss(&self) -> &'static str {
+    fn verdict(&self) -> &'static str {
         match self.verdict {
-            Verdict::Supported => "within the margin",
-            Verdict::NotSupported => "beyond the margin",
-            Verdict::Undecided | Verdict::NotRun => "undecided",
+            Verdict::Supported => "non-inferior",
+            Verdict::NotSupported => "inferior",
+            Verdict::Undecided | Verdict::NotRun => "inconclusive",
+        }
+    }
+
+    /// `3`, `8 of 10`.
+    fn seeds(&self) -> String {
+        match (self.comparison.pairs.len(), self.comparison.planned) {
+            (n, planned) if n < planned => format!("{n} of {planned}"),
+            (n, _) => n.to_string(),
         }
     }
 
@@ -79,7 +94,7 @@ impl Contrast {
             "interval": bounds,
             "seeds": self.comparison.pairs.len(),
             "margin": self.margin,
-            "loss": self.loss(),
+            "verdict": self.verdict(),
         })
     }
 }
@@ -107,6 +122,7 @@ pub fn contrast_table(contrasts: &[&Contrast]) -> Table {
     let mut table = Table::new()
         .column("experiment", "experiment", Align::Left)
         .column("arm", "arm", Align::Left)
+        .column("role", "role", Align::Left)
         .column("reduction", "parameters", Align::Right)
         .column("metric", "test metric", Align::Left)
         .column("mean", "mean", Align::Right)
@@ -114,35 +130,48 @@ pub fn contrast_table(contrasts: &[&Contrast]) -> Table {
         .column("difference", format!("difference ({})", level()), Align::Right)
         .column("seeds", "seeds", Align::Right)
         .column("margin", "margin", Align::Right)
-        .column("loss", "loss", Align::Left);
+        .column("verdict", "verdict", Align::Left);
     for contrast in contrasts {
         let [own, other] = contrast.tests.map(|test| plus_minus(contrast.metric, test));
-        let n = contrast.comparison.pairs.len();
         let cells = [
             contrast.experiment.clone(),
             contrast.arm.clone(),
+            if contrast.is_claimed { "claimed" } else { "beside" }.to_string(),
             contrast.fewer(),
             contrast.metric.title(),
             own,
             format!("{}: {other}", contrast.against),
             contrast.difference(),
-            n.to_string(),
+            contrast.seeds(),
             contrast.margin.to_string(),
-            contrast.loss().to_string(),
+            contrast.verdict().to_string(),
         ];
-        let is_bold = contrast.is_claimed;
-        table.row(cells.map(|text| Cell::text(text).bold_if(is_bold)).to_vec());
+        table.row(cells.map(Cell::text).to_vec());
     }
     table
 }
 
 /// What the table and the chart show, as Markdown.
-pub fn contrast_note() -> String {
+pub fn contrast_note(contrasts: &[&Contrast]) -> String {
+    let mut older: Vec<String> = contrasts
+        .iter()
+        .filter_map(|c| Some(format!("{} ({})", markdown(&c.experiment), c.numerics?)))
+        .collect();
+    older.dedup();
+    let older = match older.is_empty() {
+        true => String::new(),
+        false => format!(
+            " Computed by an earlier numerics version than {NUMERICS_VERSION}: {}.",
+            older.join(", ")
+        ),
+    };
     format!(
         "Each arm stands beside the one under \"against\", over the seeds that both have finished: differences are \
-         paired by seed, with their {} interval. Bold: what claims are about. The loss is within the margin, or \
-         beyond it, by a one-sided paired t-test at {}. The chart shows the same in margins, so that metrics share \
-         an axis: right of zero the arm is better, left of the dashed line its loss is larger than the margin.",
+         paired by seed, with their {} interval. Non-inferior: the loss is smaller than the margin, by a one-sided \
+         paired t-test at {}; inferior: it is larger, by the same test in the other direction. Claims are about the \
+         arms in the role \"claimed\". Those beside are exploratory, and no test is adjusted for the others. The \
+         chart shows the same in margins, so that metrics share an axis: right of zero the arm is better, and an \
+         interval that begins right of the dashed line is non-inferior.{older}",
         level(),
         percent(SIGNIFICANCE).replace(".0", "")
     )

@@ -49,9 +49,13 @@ impl ClaimExperiment {
             CheckKind::Reaches => {
                 let tolerance = check.tolerance.unwrap_or_default();
                 let metric = self.metric(check.metric.as_deref())?;
-                Ok(self.with_results(variant, |_, arm| {
+                let mut found = self.with_results(variant, |_, arm| {
                     self.published_value(arm, metric, value, tolerance)
-                }))
+                });
+                if let (Some(name), Verdict::NotRun) = (&check.metric, found.verdict) {
+                    found.finding = format!("{} ({})", found.finding, markdown(name));
+                }
+                Ok(found)
             }
             CheckKind::Rises => {
                 Ok(self.with_results(variant, |summary, arm| self.rising_layers(summary, arm)))
@@ -328,11 +332,18 @@ impl ClaimExperiment {
         let is_paired = |seed: &u64| pairs.iter().any(|pair| pair.seed == *seed);
         let missing = planned.iter().filter(|seed| !is_paired(seed)).count();
         let comparison = Comparison::of(pairs, planned.len())?;
+        let of_pairs = |arm: &ArmSummary| {
+            let run = |seed: u64| arm.runs.iter().find(|run| run.seed == seed);
+            let values =
+                comparison.pairs.iter().map(|pair| Some(run(pair.seed)?.result.test_metric));
+            Spread::of(&values.collect::<Option<Vec<f64>>>()?)
+        };
         let better = metric.better.sign();
         let gains: Vec<f64> =
             comparison.pairs.iter().map(|pair| better * pair.difference).collect();
         let stored = margin / metric.scale;
-        let (verdict, reason) = match non_inferiority(&gains, stored) {
+        let tested = non_inferiority(&gains, stored);
+        let (verdict, reason) = match tested {
             None => (Verdict::Undecided, "the spread over seeds is not known".to_string()),
             Some(tested) => {
                 let bound = |value: f64| signed(metric, better * value);
@@ -364,10 +375,12 @@ impl ClaimExperiment {
             is_claimed: false,
             reduction: reduction(arm.variant.parameters, other.variant.parameters),
             metric,
-            tests: [arm.test?, other.test?],
+            tests: [of_pairs(arm)?, of_pairs(other)?],
             comparison,
             margin,
+            bounds: tested.map(|tested| [tested.bound, tested.upper].map(|b| metric.shown(b))),
             verdict,
+            numerics: other_numerics(&[arm, other]),
         };
         Some((contrast, reason))
     }
@@ -469,13 +482,17 @@ fn no_baseline(label: &str) -> ClaimFault {
     ClaimFault::new("this arm has no baseline to compare with", label)
 }
 
-/// Says so where runs were computed by another numerics version than this program's.
-fn numerics(arms: &[&ArmSummary]) -> String {
+/// The newest numerics version of runs that is not this program's; None if all are.
+fn other_numerics(arms: &[&ArmSummary]) -> Option<u32> {
     let runs = arms.iter().flat_map(|arm| &arm.runs);
     let sessions = runs.flat_map(|run| &run.provenance.sessions);
-    let mut others: Vec<u32> = sessions.map(|session| session.numerics_version).collect();
-    others.retain(|version| *version != NUMERICS_VERSION);
-    match others.iter().max() {
+    let versions = sessions.map(|session| session.numerics_version);
+    versions.filter(|version| *version != NUMERICS_VERSION).max()
+}
+
+/// Says so where runs were computed by another numerics version than this program's.
+fn numerics(arms: &[&ArmSummary]) -> String {
+    match other_numerics(arms) {
         Some(version) => format!(" (numerics version {version}; now {NUMERICS_VERSION})"),
         None => String::new(),
     }
@@ -506,14 +523,17 @@ fn verdict_of(
         );
     }
     let sd = gains.and_then(|spread| spread.sd).unwrap_or_default();
-    let needed = match seeds_for_margin(margin, sd) {
-        Some(needed) => format!("about {needed}"),
-        None => "more than 10,000".into(),
+    let found = format!("the loss may be within the margin or beyond it ({p})");
+    let reason = match (seeds_for_margin(margin, sd), gains.map_or(0, |spread| spread.n)) {
+        // So many would have shown that there is none.
+        (Some(needed), n) if needed <= n => found,
+        (Some(needed), _) => {
+            format!("{found}; if there is none, it takes about {needed} seeds to show it")
+        }
+        (None, _) => {
+            format!("{found}; if there is none, it takes more than 10,000 seeds to show it")
+        }
     };
-    let reason = format!(
-        "the loss may be within the margin or beyond it ({p}); if there is none, it takes {needed} \
-         seeds to show it"
-    );
     (Verdict::Undecided, reason)
 }
 

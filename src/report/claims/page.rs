@@ -55,7 +55,7 @@ pub fn claims_page(claims: &Claims, evaluated: &[EvaluatedClaim]) -> String {
         out += "\n## Performance beside what it is compared with\n\n";
         out += &format!("![Differences in margins, with their intervals]({CHART}.svg)\n\n");
         out += &contrast_table(&contrasts).markdown();
-        out += &format!("\n{}\n", contrast_note());
+        out += &format!("\n{}\n", contrast_note(&contrasts));
     }
     for evaluated in evaluated {
         let EvaluatedClaim { claim, verdict, checks, .. } = evaluated;
@@ -83,7 +83,11 @@ pub fn claims_page(claims: &Claims, evaluated: &[EvaluatedClaim]) -> String {
     out += "\n## Margins\n\n";
     for margin in &claims.margins {
         let reason = markdown(&margin.reason);
-        out += &format!("- {}: {}. {reason}\n", code(margin.task.name()), margin.value);
+        let known = match markdown(&margin.known).as_str() {
+            "" => String::new(),
+            known => format!(" Known when it was set: {known}"),
+        };
+        out += &format!("- {}: {}. {reason}{known}\n", code(margin.task.name()), margin.value);
     }
     out
 }

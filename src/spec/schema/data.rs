@@ -149,8 +149,12 @@ fn image_column() -> String {
 pub(super) fn label_column() -> String {
     "label".into()
 }
-pub(super) fn is_grouped() -> bool {
+/// Batches of texts are grouped by length by default.
+pub(super) fn grouped() -> bool {
     true
+}
+pub(super) fn is_grouped(group_by_length: &bool) -> bool {
+    *group_by_length
 }
 pub(super) fn train_split() -> String {
     "train".into()

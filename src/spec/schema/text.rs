@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{is_grouped, label_column, test_split, train_split, validation_split};
+use super::data::{grouped, is_grouped, label_column, test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec};
 
 /// Where labelled texts come from and what is done to them.
@@ -54,7 +54,7 @@ pub struct TextDataSpec {
     pub max_tokens: usize,
     /// Whether the texts of a training batch have similar lengths, so that it has little padding. Else they are drawn
     /// at random. Left out at its default.
-    #[serde(default = "is_grouped", skip_serializing_if = "Clone::clone")]
+    #[serde(default = "grouped", skip_serializing_if = "is_grouped")]
     pub group_by_length: bool,
 }
 

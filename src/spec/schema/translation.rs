@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{is_grouped, test_split, train_split, validation_split};
+use super::data::{grouped, is_grouped, test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec};
 use crate::spec::repository::HUB_PREFIX;
 
@@ -60,7 +60,7 @@ pub struct TranslationDataSpec {
     pub max_length_ratio: Option<f64>,
     /// Whether the pairs of a training batch have similar lengths, so that it has little padding. Else they are drawn
     /// at random. Left out at its default.
-    #[serde(default = "is_grouped", skip_serializing_if = "Clone::clone")]
+    #[serde(default = "grouped", skip_serializing_if = "is_grouped")]
     pub group_by_length: bool,
     /// A training batch has at most so many tokens of each language, padding included, instead of
     /// `training.batch_size` pairs.

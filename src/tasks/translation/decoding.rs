@@ -97,6 +97,8 @@ pub fn translate(
         })
         .collect();
     let mut translations = vec![Vec::new(); open.len()];
+    // The sentence of each row of the memory.
+    let mut sources: Vec<usize> = (0..open.len()).collect();
     for step in 0.. {
         let last = |own: &Hypothesis| own.tokens.last().copied().unwrap_or(BEGIN);
         let ids: Vec<u32> = open.iter().flat_map(|s| s.hypotheses.iter().map(last)).collect();
@@ -136,9 +138,17 @@ pub fn translate(
         if open.is_empty() {
             break;
         }
-        if kept.len() != rows || kept.iter().zip(0..).any(|(row, place)| *row != place) {
+        if !kept.iter().copied().eq(0..rows as u32) {
             cache.select(&kept, &device)?;
-            memory = memory.select(&kept)?;
+        }
+        // Rows of one sentence have equal keys and values of the source, so their order does not matter.
+        let now: Vec<usize> =
+            open.iter().flat_map(|s| s.hypotheses.iter().map(|_| s.index)).collect();
+        if now != sources {
+            let row = |index: &usize| sources.iter().position(|other| other == index);
+            let rows: Vec<u32> = now.iter().filter_map(row).map(|row| row as u32).collect();
+            memory = memory.select(&rows)?;
+            sources = now;
         }
     }
     Ok(translations)
@@ -177,15 +187,15 @@ impl Sentence {
                 best.push(Candidate { score: score(END), hypothesis, token: END });
                 continue;
             }
-            let tokens = (0..known.len() as u32).filter(|t| *t != PADDING && *t != BEGIN);
-            best.extend(tokens.map(|token| Candidate { score: score(token), hypothesis, token }));
-            // Only the best are needed.
-            if best.len() > wanted {
-                best.select_nth_unstable_by(wanted - 1, Candidate::order);
-                best.truncate(wanted);
-            }
+            let tokens = largest(known, wanted);
+            best.extend(tokens.into_iter().map(|token| Candidate {
+                score: score(token),
+                hypothesis,
+                token,
+            }));
         }
         best.sort_unstable_by(Candidate::order);
+        best.truncate(wanted);
         let (mut next, mut stay) = (Vec::new(), Vec::new());
         for (place, candidate) in best.into_iter().enumerate() {
             let before = &self.hypotheses[candidate.hypothesis];
@@ -211,6 +221,26 @@ impl Sentence {
         let better = |a: (Vec<u32>, f64), b: (Vec<u32>, f64)| if b.1 > a.1 { b } else { a };
         self.finished.into_iter().reduce(better).map(|(tokens, _)| tokens).unwrap_or_default()
     }
+}
+
+/// The tokens with the largest logits, at most `most`, by falling logit; equal ones by their numbers. [`PADDING`] and
+/// [`BEGIN`] are never chosen.
+fn largest(logits: &[f32], most: usize) -> Vec<u32> {
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(most + 1);
+    for (token, logit) in (0..).zip(logits) {
+        // −0 is 0.
+        let logit = logit + 0.0;
+        // Nearly all tokens end here.
+        if best.len() == most && best.last().is_none_or(|last| logit.total_cmp(&last.0).is_le()) {
+            continue;
+        }
+        if token != PADDING && token != BEGIN {
+            let at = best.partition_point(|(other, _)| other.total_cmp(&logit).is_ge());
+            best.insert(at, (logit, token));
+            best.truncate(most);
+        }
+    }
+    best.into_iter().map(|(_, token)| token).collect()
 }
 
 /// ln Σ exp of values.
@@ -261,6 +291,24 @@ mod tests {
         let logits = logits.tensor().to_vec2::<f32>().unwrap().pop().unwrap();
         let sum = log_sum(&logits);
         logits.into_iter().map(|value| f64::from(value) - sum).collect()
+    }
+
+    #[test]
+    fn the_largest_logits_are_in_order() {
+        let (begin, padding) = (BEGIN as usize, PADDING as usize);
+        let mut stream = Stream::new(5, Purpose::Noise, "logits");
+        for n in [3, 40] {
+            // Many are equal.
+            let mut logits: Vec<f32> = (0..n).map(|_| stream.below(7) as f32 - 3.0).collect();
+            (logits[begin], logits[padding]) = (9.0, 9.0);
+            logits[n - 1] = -0.0;
+            let mut all: Vec<usize> = (0..n).filter(|i| *i != begin && *i != padding).collect();
+            all.sort_by(|a, b| logits[*b].partial_cmp(&logits[*a]).unwrap().then(a.cmp(b)));
+            for most in [1, 4, 100] {
+                let want: Vec<u32> = all.iter().take(most).map(|token| *token as u32).collect();
+                assert_eq!(largest(&logits, most), want);
+            }
+        }
     }
 
     /// Beam search written down plainly: all continuations of all hypotheses, sorted as a whole.
