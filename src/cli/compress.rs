@@ -91,16 +91,18 @@ fn targets(names: &[String], model: &ModelSpec) -> Result<Vec<TargetSpec>> {
 /// One row per increment.
 fn table(kept: &[Kept]) -> Table {
     let has_stacks = kept.iter().any(|k| !k.stack.is_empty());
-    let mut table = Table::new()
-        .column_if(has_stacks, "stack", "stack", Align::Left)
+    let mut table = Table::new();
+    if has_stacks {
+        table = table.column("stack", "stack", Align::Left);
+    }
+    table = table
         .column("layer", "layer", Align::Right)
         .column("target", "target", Align::Left)
         .column("rank", "rank", Align::Right)
         .column("energy_kept", "energy kept", Align::Right)
         .column("relative_error", "error of the weight", Align::Right);
     for k in kept {
-        table.row(vec![
-            Cell::text(&k.stack),
+        let mut cells = vec![
             Cell::number(k.layer, k.layer.to_string()),
             Cell::text(k.target.name()),
             match k.rank {
@@ -109,7 +111,11 @@ fn table(kept: &[Kept]) -> Table {
             },
             Cell::number(k.energy_kept, percent(k.energy_kept)),
             Cell::number(k.relative_error, percent(k.relative_error)),
-        ]);
+        ];
+        if has_stacks {
+            cells.insert(0, Cell::text(&k.stack));
+        }
+        table.row(cells);
     }
     table
 }

@@ -392,7 +392,7 @@ fn another_models_weights_are_named_by_its_description() {
         let dir = folder(config, None);
         let tensor =
             candle_core::Tensor::ones(2, candle_core::DType::F32, &candle_core::Device::Cpu);
-        let tensors = [("model.encoder.layers.0.self_attn.q_proj.weight", tensor.unwrap())];
+        let tensors = [("model.encoder.layers.0.mixer.weight", tensor.unwrap())];
         candle_core::safetensors::save(&HashMap::from(tensors), dir.path().join(MODEL)).unwrap();
         let error = read_checkpoint(dir.path(), &Hints::default()).unwrap_err();
         assert_eq!(error.exit_code(), 2);
