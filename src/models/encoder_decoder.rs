@@ -185,21 +185,22 @@ impl EncoderDecoder {
         Ok(Memory { layers: layers.collect::<Result<_>>()?, lengths: source.lengths.clone() })
     }
 
-    /// Continues translations by a token each: \[sentences, 1\] u32 → the logits of the token after it,
-    /// \[sentences, target vocabulary\]. `cache` holds what the layers computed for the tokens before; it
-    /// takes the new ones, too.
+    /// Continues translations by a token each: \[translations, 1\] u32 → the logits of the token after it,
+    /// \[translations, target vocabulary\]. Each sentence of `memory` has equally many translations, which
+    /// follow one another. `cache` holds what the layers computed for the tokens before; it takes the new
+    /// ones, too.
     ///
     /// # Errors
     ///
-    /// If there would be more tokens than the model has positions, or if the number of sentences is not
-    /// that of `memory` or of the earlier tokens.
+    /// If there would be more tokens than the model has positions, if the sentences cannot have equally many
+    /// translations, or if there were another number of translations before.
     pub fn next(&self, ids: &Tensor, memory: &Memory, cache: &mut Cache) -> Result<Tensor> {
         let (batch, new) = ids.dims2()?;
         let past = cache.tokens;
         if new != 1 || past >= self.positions {
             bail!("{past} tokens and {new} new ones, of at most {}", self.positions);
         }
-        if batch != memory.lengths.len() {
+        if memory.lengths.is_empty() || batch % memory.lengths.len() != 0 {
             bail!("{batch} translations of {} sentences", memory.lengths.len());
         }
         cache.layers.resize_with(self.decoder.len(), KeysAndValues::default);
@@ -268,10 +269,8 @@ pub struct Memory {
 impl Memory {
     /// These of the sentences, in this order; one may be taken several times.
     pub fn select(&self, sentences: &[u32]) -> Result<Memory> {
-        let Some([keys, _]) = self.layers.first() else { return Ok(self.clone()) };
-        let rows = Tensor::new(sentences, keys.device())?;
         let of = |[keys, values]: &[Tensor; 2]| {
-            Ok([keys.index_select(&rows, 0)?, values.index_select(&rows, 0)?])
+            Ok([ops::selected(keys, sentences)?, ops::selected(values, sentences)?])
         };
         let layers = self.layers.iter().map(of).collect::<Result<_>>()?;
         let length = |sentence: &u32| self.lengths.get(*sentence as usize).copied();
@@ -289,9 +288,12 @@ pub struct Cache {
 
 impl Cache {
     /// Takes these of the translations, in this order; one may be taken several times.
-    pub fn select(&mut self, translations: &[u32], device: &Device) -> Result<()> {
-        let rows = Tensor::new(translations, device)?;
-        self.layers.iter_mut().try_for_each(|layer| layer.select(&rows))
+    ///
+    /// # Errors
+    ///
+    /// If there is no such translation.
+    pub fn select(&mut self, translations: &[u32]) -> Result<()> {
+        self.layers.iter_mut().try_for_each(|layer| layer.select(translations))
     }
 }
 

@@ -21,7 +21,7 @@ mod role;
 mod store;
 
 pub use cpu::linear::BackwardProducts;
-pub use cpu::{packing, product_rate, thin_cost_in_tenths};
+pub use cpu::{log_sum, packing, product_rate, thin_cost_in_tenths, top, with_values};
 #[cfg(test)]
 pub use cuda::emulated;
 pub use cuda::{Counters, KernelTime};

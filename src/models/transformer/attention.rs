@@ -1,6 +1,6 @@
 //! Multi-head attention with its projections (arXiv 1706.03762).
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use super::residual::ResidualLinear;
 use crate::models::operations::{
@@ -75,35 +75,55 @@ impl PackedSelfAttention {
     }
 }
 
-/// The keys and values of a layer's tokens so far, \[batch, tokens, dim\] each. It begins empty.
+/// The keys and values of a layer's tokens so far, \[sequences, tokens, dim\] each. It begins empty.
 #[derive(Debug, Default)]
-pub struct KeysAndValues(Option<[Tensor; 2]>);
+pub struct KeysAndValues {
+    both: Option<[Tensor; 2]>,
+    /// The sequences that [`select`](Self::select) took since the last token, if it took any. They are copied
+    /// together with the next token.
+    taken: Option<Vec<u32>>,
+}
 
 impl KeysAndValues {
     /// Number of tokens of each sequence.
     fn tokens(&self) -> Result<usize> {
-        self.0.as_ref().map_or(Ok(0), |[keys, _]| keys.dim(1))
+        self.both.as_ref().map_or(Ok(0), |[keys, _]| keys.dim(1))
     }
 
     /// Takes these of the sequences, in this order; one may be taken several times.
-    pub fn select(&mut self, sequences: &Tensor) -> Result<()> {
-        if let Some(both) = &mut self.0 {
-            for values in both {
-                *values = values.index_select(sequences, 0)?;
-            }
+    ///
+    /// # Errors
+    ///
+    /// If there is no such sequence.
+    pub fn select(&mut self, sequences: &[u32]) -> Result<()> {
+        let Some([keys, _]) = &self.both else { return Ok(()) };
+        let all = keys.dim(0)?;
+        let place = |own: &u32| match &self.taken {
+            Some(taken) => taken.get(*own as usize).copied(),
+            None => Some(*own).filter(|own| (*own as usize) < all),
+        };
+        let taken: Option<Vec<u32>> = sequences.iter().map(place).collect();
+        if taken.is_none() {
+            bail!(
+                "sequences {sequences:?} are taken of {}",
+                self.taken.as_ref().map_or(all, Vec::len)
+            );
         }
+        self.taken = taken;
         Ok(())
     }
 
     /// Appends those of new tokens, and returns all.
     fn extended(&mut self, new: [Tensor; 2]) -> Result<[Tensor; 2]> {
-        let all = match self.0.take() {
-            None => new,
-            Some([keys, values]) => {
-                [Tensor::cat(&[&keys, &new[0]], 1)?, Tensor::cat(&[&values, &new[1]], 1)?]
+        let all = match (self.both.take(), self.taken.take()) {
+            (None, _) => new,
+            (Some([keys, values]), taken) => {
+                let every = || (0..keys.dims()[0] as u32).collect();
+                let taken = taken.unwrap_or_else(every);
+                [ops::extended(&keys, &taken, &new[0])?, ops::extended(&values, &taken, &new[1])?]
             }
         };
-        Ok(self.0.insert(all).clone())
+        Ok(self.both.insert(all).clone())
     }
 }
 

@@ -19,3 +19,35 @@ pub fn tanh(x: &[f32]) -> Vec<f32> {
     });
     y
 }
+
+/// max(x, 0) of every value.
+pub fn relu(x: &[f32]) -> Vec<f32> {
+    let (y, _) = by_rows(x.len(), 1, CHUNK, |first, y| {
+        let x = &x[first..];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = x.max(0.0);
+                }
+            },
+        );
+    });
+    y
+}
+
+/// The gradient of [`relu`] by its result `y` and the result's gradient `g`: g where y is above 0, else 0.
+pub fn relu_backward(y: &[f32], g: &[f32]) -> Vec<f32> {
+    let (dx, _) = by_rows(y.len(), 1, CHUNK, |first, dx| {
+        let (y, g) = (&y[first..], &g[first..]);
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((dx, y), g) in dx.iter_mut().zip(y).zip(g) {
+                    *dx = g * if *y > 0.0 { 1.0 } else { 0.0 };
+                }
+            },
+        );
+    });
+    dx
+}

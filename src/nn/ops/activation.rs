@@ -59,9 +59,25 @@ pub fn silu(x: &Variable) -> Result<Variable> {
 
 /// max(x, 0), with a derivative of 0 at 0.
 pub fn relu(x: &Variable) -> Result<Variable> {
-    let y = x.tensor().relu()?;
-    let kept = y.clone();
-    Ok(Variable::computed(y, &[x], move |g, sink| {
-        sink.add(0, (g * kept.gt(0.0)?.to_dtype(g.dtype())?)?)
-    }))
+    let shape = x.tensor().shape().clone();
+    match Backend::of(&[x.tensor()]) {
+        Backend::Cpu => {
+            let y = cpu::with_values([x.tensor()], |[x]| Ok(cpu::activation::relu(x)))?;
+            let y = cpu::tensor(y, shape.clone(), x.tensor())?;
+            let kept = y.clone();
+            Ok(Variable::computed(y, &[x], move |g, sink| {
+                let dx = cpu::with_values([&kept, g], |[y, g]| {
+                    Ok(cpu::activation::relu_backward(y, g))
+                })?;
+                sink.add(0, cpu::tensor(dx, shape, g)?)
+            }))
+        }
+        Backend::Cuda(_) | Backend::Composed => {
+            let y = x.tensor().relu()?;
+            let kept = y.clone();
+            Ok(Variable::computed(y, &[x], move |g, sink| {
+                sink.add(0, (g * kept.gt(0.0)?.to_dtype(g.dtype())?)?)
+            }))
+        }
+    }
 }

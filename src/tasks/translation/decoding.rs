@@ -9,11 +9,12 @@
 //! Each sentence is translated by itself: the others of its batch do not change its translation, but for
 //! rounding in products of another size.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::data::translation::{BEGIN, END, PADDING};
 use crate::models::encoder_decoder::{Cache, EncoderDecoder, Tokens};
+use crate::nn;
 use crate::spec::DecodingSpec;
 
 /// How translations are found.
@@ -67,6 +68,8 @@ struct Hypothesis {
 }
 
 /// A sentence that is being translated.
+///
+/// All have one hypothesis at first, and as many as the beam keeps from then on.
 struct Sentence {
     /// Its place in the batch.
     index: usize,
@@ -97,59 +100,42 @@ pub fn translate(
         })
         .collect();
     let mut translations = vec![Vec::new(); open.len()];
-    // The sentence of each row of the memory.
-    let mut sources: Vec<usize> = (0..open.len()).collect();
     for step in 0.. {
         let last = |own: &Hypothesis| own.tokens.last().copied().unwrap_or(BEGIN);
         let ids: Vec<u32> = open.iter().flat_map(|s| s.hypotheses.iter().map(last)).collect();
         let rows = ids.len();
+        // The hypotheses of each sentence, the same number of each.
+        let width = rows / open.len().max(1);
         let logits =
             model.next(&Tensor::from_vec(ids, (rows, 1), &device)?, &memory, &mut cache)?;
-        let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        // For each sentence, the rows of the hypotheses that stay.
-        let mut first = 0;
-        let places: Vec<usize> = open
-            .iter()
-            .map(|sentence| {
-                first += sentence.hypotheses.len();
-                first - sentence.hypotheses.len()
-            })
-            .collect();
-        let stay: Vec<Vec<usize>> = open
-            .par_iter_mut()
-            .zip(&places)
-            .map(|(sentence, first)| {
-                let rows = &logits[*first..first + sentence.hypotheses.len()];
-                sentence.advance(rows, step, decoding)
-            })
-            .collect();
-        let mut kept: Vec<u32> = Vec::new();
-        let mut still_open = Vec::new();
-        for ((sentence, first), stay) in open.into_iter().zip(&places).zip(stay) {
+        let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+        // For each sentence, which of its hypotheses stay.
+        let stay: Vec<Vec<usize>> = nn::with_values([&logits], |[logits]| {
+            let rows = logits.par_chunks(logits.len() / open.len().max(1));
+            let advanced = open.par_iter_mut().zip(rows);
+            Ok(advanced.map(|(own, logits)| own.advance(logits, step, decoding)).collect())
+        })?;
+        let (mut still_open, mut sentences, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, (sentence, stay)) in open.into_iter().zip(stay).enumerate() {
             if stay.is_empty() {
                 let index = sentence.index;
                 translations[index] = sentence.best();
                 continue;
             }
-            kept.extend(stay.into_iter().map(|row| (first + row) as u32));
+            sentences.push(place as u32);
+            kept.extend(stay.into_iter().map(|own| (place * width + own) as u32));
             still_open.push(sentence);
         }
-        open = still_open;
-        if open.is_empty() {
+        if still_open.is_empty() {
             break;
         }
         if !kept.iter().copied().eq(0..rows as u32) {
-            cache.select(&kept, &device)?;
+            cache.select(&kept)?;
         }
-        // Rows of one sentence have equal keys and values of the source, so their order does not matter.
-        let now: Vec<usize> =
-            open.iter().flat_map(|s| s.hypotheses.iter().map(|_| s.index)).collect();
-        if now != sources {
-            let row = |index: &usize| sources.iter().position(|other| other == index);
-            let rows: Vec<u32> = now.iter().filter_map(row).map(|row| row as u32).collect();
-            memory = memory.select(&rows)?;
-            sources = now;
+        if sentences.len() * width < rows {
+            memory = memory.select(&sentences)?;
         }
+        open = still_open;
     }
     Ok(translations)
 }
@@ -171,15 +157,16 @@ impl Candidate {
 }
 
 impl Sentence {
-    /// Continues the hypotheses by a token, by the logits of each. Returns the hypotheses that the new ones
-    /// continue; none if the sentence is done.
-    fn advance(&mut self, logits: &[Vec<f32>], step: usize, decoding: &Decoding) -> Vec<usize> {
+    /// Continues the hypotheses by a token, by their logits, one row after another. Returns the hypotheses that
+    /// the new ones continue, as many as the beam keeps; none if the sentence is done.
+    fn advance(&mut self, logits: &[f32], step: usize, decoding: &Decoding) -> Vec<usize> {
         let must_end = step + 1 >= self.max_length;
         let wanted = 2 * decoding.beam;
         let mut best: Vec<Candidate> = Vec::new();
-        for (hypothesis, logits) in logits.iter().enumerate() {
+        let rows = logits.chunks(logits.len() / self.hypotheses.len());
+        for (hypothesis, logits) in rows.enumerate() {
             let known = &logits[..decoding.known.min(logits.len())];
-            let sum = log_sum(known);
+            let sum = f64::from(nn::log_sum(known));
             let score = |token: u32| {
                 self.hypotheses[hypothesis].score + f64::from(known[token as usize]) - sum
             };
@@ -187,7 +174,7 @@ impl Sentence {
                 best.push(Candidate { score: score(END), hypothesis, token: END });
                 continue;
             }
-            let tokens = largest(known, wanted);
+            let tokens = nn::top(known, wanted, &[PADDING, BEGIN]);
             best.extend(tokens.into_iter().map(|token| Candidate {
                 score: score(token),
                 hypothesis,
@@ -197,7 +184,9 @@ impl Sentence {
         best.sort_unstable_by(Candidate::order);
         best.truncate(wanted);
         let (mut next, mut stay) = (Vec::new(), Vec::new());
-        for (place, candidate) in best.into_iter().enumerate() {
+        // Those with a probability of zero are no ways.
+        let best = best.into_iter().filter(|candidate| candidate.score > f64::NEG_INFINITY);
+        for (place, candidate) in best.enumerate() {
             let before = &self.hypotheses[candidate.hypothesis];
             if candidate.token == END {
                 // A translation that ends counts only if it is among the best.
@@ -212,6 +201,11 @@ impl Sentence {
                 stay.push(candidate.hypothesis);
             }
         }
+        // With few tokens there can be fewer ways than the beam keeps. Copies without probability fill it.
+        if let Some(first) = next.first().cloned() {
+            next.resize(decoding.beam, Hypothesis { score: f64::NEG_INFINITY, ..first });
+            stay.resize(decoding.beam, stay[0]);
+        }
         self.hypotheses = next;
         if must_end || self.finished.len() >= decoding.beam { Vec::new() } else { stay }
     }
@@ -221,33 +215,6 @@ impl Sentence {
         let better = |a: (Vec<u32>, f64), b: (Vec<u32>, f64)| if b.1 > a.1 { b } else { a };
         self.finished.into_iter().reduce(better).map(|(tokens, _)| tokens).unwrap_or_default()
     }
-}
-
-/// The tokens with the largest logits, at most `most`, by falling logit; equal ones by their numbers. [`PADDING`] and
-/// [`BEGIN`] are never chosen.
-fn largest(logits: &[f32], most: usize) -> Vec<u32> {
-    let mut best: Vec<(f32, u32)> = Vec::with_capacity(most + 1);
-    for (token, logit) in (0..).zip(logits) {
-        // −0 is 0.
-        let logit = logit + 0.0;
-        // Nearly all tokens end here.
-        if best.len() == most && best.last().is_none_or(|last| logit.total_cmp(&last.0).is_le()) {
-            continue;
-        }
-        if token != PADDING && token != BEGIN {
-            let at = best.partition_point(|(other, _)| other.total_cmp(&logit).is_ge());
-            best.insert(at, (logit, token));
-            best.truncate(most);
-        }
-    }
-    best.into_iter().map(|(_, token)| token).collect()
-}
-
-/// ln Σ exp of values.
-fn log_sum(values: &[f32]) -> f64 {
-    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = values.iter().map(|value| f64::from((value - most).exp())).sum();
-    f64::from(most) + sum.ln()
 }
 
 #[cfg(test)]
@@ -283,32 +250,21 @@ mod tests {
         super::super::batches::padded(&rows, &Device::Cpu).unwrap()
     }
 
-    /// The log-probabilities of the token after `tokens`, from the whole model without a cache.
-    fn log_probabilities(model: &EncoderDecoder, source: &[u32], tokens: &[u32]) -> Vec<f64> {
+    /// The log-probabilities of the token after `tokens` among the first `known` ones, from the whole model without
+    /// a cache.
+    fn log_probabilities(
+        model: &EncoderDecoder,
+        source: &[u32],
+        tokens: &[u32],
+        known: usize,
+    ) -> Vec<f64> {
         let hypothesis = [&[BEGIN], tokens].concat();
         let (source, target) = (batch(&[source.to_vec()]), batch(&[hypothesis]));
         let logits = model.forward(&source, &target, Mode::Evaluation).unwrap();
-        let logits = logits.tensor().to_vec2::<f32>().unwrap().pop().unwrap();
-        let sum = log_sum(&logits);
+        let mut logits = logits.tensor().to_vec2::<f32>().unwrap().pop().unwrap();
+        logits.truncate(known);
+        let sum = f64::from(nn::log_sum(&logits));
         logits.into_iter().map(|value| f64::from(value) - sum).collect()
-    }
-
-    #[test]
-    fn the_largest_logits_are_in_order() {
-        let (begin, padding) = (BEGIN as usize, PADDING as usize);
-        let mut stream = Stream::new(5, Purpose::Noise, "logits");
-        for n in [3, 40] {
-            // Many are equal.
-            let mut logits: Vec<f32> = (0..n).map(|_| stream.below(7) as f32 - 3.0).collect();
-            (logits[begin], logits[padding]) = (9.0, 9.0);
-            logits[n - 1] = -0.0;
-            let mut all: Vec<usize> = (0..n).filter(|i| *i != begin && *i != padding).collect();
-            all.sort_by(|a, b| logits[*b].partial_cmp(&logits[*a]).unwrap().then(a.cmp(b)));
-            for most in [1, 4, 100] {
-                let want: Vec<u32> = all.iter().take(most).map(|token| *token as u32).collect();
-                assert_eq!(largest(&logits, most), want);
-            }
-        }
     }
 
     /// Beam search written down plainly: all continuations of all hypotheses, sorted as a whole.
@@ -319,8 +275,8 @@ mod tests {
         for step in 1..=limit {
             let mut all: Vec<(Vec<u32>, f64)> = Vec::new();
             for (tokens, score) in &hypotheses {
-                let next = log_probabilities(model, source, tokens);
-                for token in 0..WORDS as u32 {
+                let next = log_probabilities(model, source, tokens, decoding.known);
+                for token in 0..next.len() as u32 {
                     let is_allowed =
                         token == END || (step < limit && token != PADDING && token != BEGIN);
                     if is_allowed {
@@ -384,7 +340,7 @@ mod tests {
         for (sentence, found) in sentences.iter().zip(found) {
             let mut tokens: Vec<u32> = Vec::new();
             while tokens.len() + 1 < decoding.max_length(sentence.len(), 16) {
-                let next = log_probabilities(&model, sentence, &tokens);
+                let next = log_probabilities(&model, sentence, &tokens, WORDS);
                 let allowed = (0..WORDS as u32).filter(|t| *t != PADDING && *t != BEGIN);
                 let best = allowed.max_by(|a, b| next[*a as usize].total_cmp(&next[*b as usize]));
                 match best.unwrap() {
@@ -412,6 +368,23 @@ mod tests {
             let mut found = translate(&model, &batch(&reversed), &decoding).unwrap();
             found.reverse();
             assert_eq!(found, together);
+        }
+    }
+
+    /// Fewer tokens than the beam keeps leave places of the beam empty.
+    #[test]
+    fn a_beam_may_be_wider_than_the_vocabulary() {
+        let (model, sentences) = (model(4), sentences(8, 6));
+        // Two words and the end, then one word and the end.
+        for known in [5, 4] {
+            for beam in [2, 3, 9] {
+                let decoding = Decoding { known, ..decoding(beam, 1.0) };
+                let found = translate(&model, &batch(&sentences), &decoding).unwrap();
+                for (sentence, found) in sentences.iter().zip(&found) {
+                    let want = plain(&model, sentence, &decoding);
+                    assert_eq!(*found, want, "{known} tokens, beam {beam}");
+                }
+            }
         }
     }
 
