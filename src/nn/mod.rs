@@ -1,8 +1,8 @@
 //! Trainable building blocks: initialisers, the parameter store, and the differentiable operations
 //! that models are made of.
 //!
-//! From the bottom up: the graph (`graph`), descriptors of operations (`descriptors`), the backends
-//! that compute them (`cpu`, `cuda`, `composed`), the choice of a backend (`backend`), and the
+//! From the bottom up: loops over slices (`cpu`), the graph (`graph`), descriptors of operations
+//! (`descriptors`), the other backends (`cuda`, `composed`), the choice of a backend (`backend`), and the
 //! operations with their gradients (`ops`).
 
 mod backend;

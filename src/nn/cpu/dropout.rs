@@ -33,20 +33,26 @@ fn draw(dropout: &Dropout, mut stream: Stream, mask: &mut [f32]) {
     /// Blocks of numbers that are drawn at once.
     const BLOCKS: usize = 16;
     let Dropout { below, kept, .. } = *dropout;
+    // Without branches, which a processor could not predict.
+    let factor = |number: u32| {
+        let all_ones_if_kept = u32::from(number >= below).wrapping_neg();
+        f32::from_bits(kept.to_bits() & all_ones_if_kept)
+    };
     vectorised(
         #[inline(always)]
         || {
             let mut whole = mask.chunks_exact_mut(4 * BLOCKS);
             for values in &mut whole {
                 let numbers = stream.next_blocks::<BLOCKS>();
-                for (i, value) in values.iter_mut().enumerate() {
-                    *value = if numbers[i % 4][i / 4] < below { 0.0 } else { kept };
+                let [a, b, c, d] = numbers.map(|numbers| numbers.map(factor));
+                for (i, four) in values.as_chunks_mut().0.iter_mut().enumerate() {
+                    *four = [a[i], b[i], c[i], d[i]];
                 }
             }
             for four in whole.into_remainder().chunks_mut(4) {
                 let numbers = stream.next_blocks::<1>();
                 for (value, [number]) in four.iter_mut().zip(numbers) {
-                    *value = if number < below { 0.0 } else { kept };
+                    *value = factor(number);
                 }
             }
         },

@@ -4,14 +4,14 @@ use candle_core::{Result, Tensor, bail};
 
 use super::checks::expect;
 use crate::nn::backend::Backend;
-use crate::nn::graph::Variable;
+use crate::nn::graph::{Variable, added};
 use crate::nn::{composed, cpu, cuda};
 
 /// The sum of variables of the same shape.
 pub fn sum(values: &[&Variable]) -> Result<Variable> {
     let [first, rest @ ..] = values else { bail!("a sum of no values") };
     expect("sum", rest.iter().all(|v| v.dims() == first.dims()), values)?;
-    let all = rest.iter().try_fold(first.tensor().clone(), |sum, v| sum + v.tensor())?;
+    let all = rest.iter().try_fold(first.tensor().clone(), |sum, v| added(&sum, v.tensor()))?;
     let n = values.len();
     Ok(Variable::computed(all, values, move |g, sink| {
         (0..n).try_for_each(|i| sink.add(i, g.clone()))
@@ -20,8 +20,15 @@ pub fn sum(values: &[&Variable]) -> Result<Variable> {
 
 /// `factor · x`.
 pub fn scale(x: &Variable, factor: f64) -> Result<Variable> {
-    let scaled = (x.tensor() * factor)?;
-    Ok(Variable::computed(scaled, &[x], move |g, sink| sink.add(0, (g * factor)?)))
+    let scaled = |x: &Tensor| match Backend::of(&[x]) {
+        Backend::Cpu => {
+            let values =
+                cpu::with_values([x], |[x]| Ok(cpu::examples::scaled(x, &[factor as f32])))?;
+            cpu::tensor(values, x.shape(), x)
+        }
+        Backend::Cuda(_) | Backend::Composed => x * factor,
+    };
+    Ok(Variable::computed(scaled(x.tensor())?, &[x], move |g, sink| sink.add(0, scaled(g)?)))
 }
 
 /// The mean of all values, a scalar.
