@@ -20,7 +20,7 @@ pub fn sum(values: &[&Variable]) -> Result<Variable> {
 
 /// `factor · x`.
 pub fn scale(x: &Variable, factor: f64) -> Result<Variable> {
-    let scaled = |x: &Tensor| match Backend::of(&[x]) {
+    let scaled = move |x: &Tensor| match Backend::of(&[x]) {
         Backend::Cpu => {
             let values =
                 cpu::with_values([x], |[x]| Ok(cpu::examples::scaled(x, &[factor as f32])))?;
