@@ -30,31 +30,37 @@ pub fn row_mask(dropout: &Dropout, lane: u32, query: usize, mask: &mut [f32]) {
 }
 
 fn draw(dropout: &Dropout, mut stream: Stream, mask: &mut [f32]) {
-    /// Blocks of numbers that are drawn at once.
+    /// Blocks of four numbers that are drawn at once.
     const BLOCKS: usize = 16;
-    let Dropout { below, kept, .. } = *dropout;
-    // Without branches, which a processor could not predict.
-    let factor = |number: u32| {
-        let all_ones_if_kept = u32::from(number >= below).wrapping_neg();
-        f32::from_bits(kept.to_bits() & all_ones_if_kept)
-    };
+    /// The same for a short row, as attention over a sentence has.
+    const FEW: usize = 8;
     vectorised(
         #[inline(always)]
         || {
-            let mut whole = mask.chunks_exact_mut(4 * BLOCKS);
-            for values in &mut whole {
-                let numbers = stream.next_blocks::<BLOCKS>();
-                let [a, b, c, d] = numbers.map(|numbers| numbers.map(factor));
-                for (i, four) in values.as_chunks_mut().0.iter_mut().enumerate() {
-                    *four = [a[i], b[i], c[i], d[i]];
-                }
+            let (whole, rest) = mask.as_chunks_mut::<{ 4 * BLOCKS }>();
+            for values in whole {
+                values.copy_from_slice(factors::<BLOCKS>(dropout, &mut stream).as_flattened());
             }
-            for four in whole.into_remainder().chunks_mut(4) {
-                let numbers = stream.next_blocks::<1>();
-                for (value, [number]) in four.iter_mut().zip(numbers) {
-                    *value = factor(number);
-                }
+            for values in rest.chunks_mut(4 * FEW) {
+                let factors = factors::<FEW>(dropout, &mut stream);
+                values.copy_from_slice(&factors.as_flattened()[..values.len()]);
             }
         },
     );
+}
+
+/// The factors by the stream's next numbers.
+#[inline(always)]
+fn factors<const N: usize>(dropout: &Dropout, stream: &mut Stream) -> [[f32; 4]; N] {
+    let Dropout { below, kept, .. } = *dropout;
+    let numbers = stream.next_blocks::<N>();
+    let mut factors = [[0f32; 4]; N];
+    for (i, four) in factors.iter_mut().enumerate() {
+        for (factor, numbers) in four.iter_mut().zip(&numbers) {
+            // Without a branch, which a processor could not predict.
+            let all_ones_if_kept = u32::from(numbers[i] >= below).wrapping_neg();
+            *factor = f32::from_bits(kept.to_bits() & all_ones_if_kept);
+        }
+    }
+    factors
 }
