@@ -31,18 +31,12 @@ pub fn row_mask(dropout: &Dropout, lane: u32, query: usize, mask: &mut [f32]) {
 
 fn draw(dropout: &Dropout, mut stream: Stream, mask: &mut [f32]) {
     /// Blocks of four numbers that are drawn at once.
-    const BLOCKS: usize = 16;
-    /// The same for a short row, as attention over a sentence has.
-    const FEW: usize = 8;
+    const BLOCKS: usize = 8;
     vectorised(
         #[inline(always)]
         || {
-            let (whole, rest) = mask.as_chunks_mut::<{ 4 * BLOCKS }>();
-            for values in whole {
-                values.copy_from_slice(factors::<BLOCKS>(dropout, &mut stream).as_flattened());
-            }
-            for values in rest.chunks_mut(4 * FEW) {
-                let factors = factors::<FEW>(dropout, &mut stream);
+            for values in mask.chunks_mut(4 * BLOCKS) {
+                let factors = factors::<BLOCKS>(dropout, &mut stream);
                 values.copy_from_slice(&factors.as_flattened()[..values.len()]);
             }
         },
