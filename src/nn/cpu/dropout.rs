@@ -35,9 +35,12 @@ fn draw(dropout: &Dropout, mut stream: Stream, mask: &mut [f32]) {
     vectorised(
         #[inline(always)]
         || {
-            for values in mask.chunks_mut(4 * BLOCKS) {
-                let factors = factors::<BLOCKS>(dropout, &mut stream);
-                values.copy_from_slice(&factors.as_flattened()[..values.len()]);
+            let (whole, rest) = mask.as_chunks_mut::<{ 4 * BLOCKS }>();
+            for values in whole {
+                values.copy_from_slice(factors::<BLOCKS>(dropout, &mut stream).as_flattened());
+            }
+            for values in rest.chunks_mut(4) {
+                values.copy_from_slice(&factors::<1>(dropout, &mut stream)[0][..values.len()]);
             }
         },
     );
