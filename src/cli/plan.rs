@@ -191,7 +191,11 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
     }
     let arms = plan.variants.iter().map(|v| (v.variant.label.as_str(), &v.variant.spec));
     for way in ways_of_sharing(arms) {
-        line("layers", format!("{}  ({})", way.drawing, listed(&way.labels, 3)));
+        let stacks = match &way.stacks[..] {
+            [] => String::new(),
+            names => format!("{}: ", names.join(" and ")),
+        };
+        line("layers", format!("{stacks}{}  ({})", way.drawing, listed(&way.labels, 3)));
     }
     line("state", planned_states(plan));
     let damaged: Vec<&str> = plan

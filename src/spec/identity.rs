@@ -6,8 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::precision::Precision;
-use super::schema::{Crop, DataSpec, Interpolation, RunSpec};
+use super::schema::{DataSpec, Interpolation, RunSpec};
 
 /// Increased whenever the same spec would give other numbers than before.
 pub const NUMERICS_VERSION: u32 = 4;
@@ -56,33 +55,58 @@ pub fn source_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     fields
 }
 
+/// Fields that are younger than the first runs of their kind, with the value that means what was done before them.
+/// At this value they are no part of an id, so that the ids of earlier runs stay.
+///
+/// The first column is the architecture whose field it is; with `""` it belongs to all. An option that is not there
+/// is not written, and so needs no line here.
+const YOUNGER: [(&str, &str, &str); 22] = [
+    ("", "precision", r#""float32""#),
+    ("", "data.resize", "null"),
+    ("", "data.crop", r#""none""#),
+    ("", "data.augment.random_resized_crop", "null"),
+    ("", "data.augment.policy_first", "false"),
+    ("", "data.augment.fill", "0"),
+    ("", "data.group_by_length", "true"),
+    ("", "data.tokenizer.keep_hyphens", r#""none""#),
+    ("", "data.tokenizer.normalisation", r#""none""#),
+    ("", "data.decoding.validate_every", "1"),
+    ("vit", "model.variant", r#""timm""#),
+    ("vit", "model.dropout", "0.0"),
+    ("vit", "model.attention_dropout", "0.0"),
+    ("vit", "model.stochastic_depth", "0.0"),
+    ("", "vlora.sharing", r#""sequence""#),
+    ("", "vlora.keep_first", "0"),
+    ("", "vlora.keep_last", "0"),
+    ("", "vlora.increment_on", r#""others""#),
+    ("", "start.position_embedding", r#""auto""#),
+    ("", "start.base_init", r#""first""#),
+    ("", "start.increments", r#""svd""#),
+    ("", "training.schedule", r#""cosine""#),
+];
+
 /// The fields of a spec that affect a run's result. The names of data and weights are left out,
-/// since their hashes are part of the id. float32 is left out, since all runs had it before there
-/// were other precisions. `data.duplicates` is left out, since it only decides whether data are
-/// refused.
+/// since their hashes are part of the id. `data.duplicates` is left out, since it only decides whether
+/// data are refused.
 pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
     fields.remove("data.duplicates");
     for source in SOURCES {
         fields.remove(source);
     }
-    if spec.precision == Precision::Float32 {
-        fields.remove("precision");
+    let architecture = spec.model.architecture().name();
+    for (only, field, before) in YOUNGER {
+        let applies = only.is_empty() || only == architecture;
+        if applies && fields.get(field).is_some_and(|value| value == before) {
+            fields.remove(field);
+        }
     }
-    // Newer fields are left out at the value that equals the behaviour before they existed.
-    let DataSpec::Images(data) = &spec.data else { return fields };
-    if data.resize.is_none() {
-        fields.remove("data.resize");
-    }
-    if data.crop == Crop::None {
-        fields.remove("data.crop");
-    }
-    let resized = data.resize.is_some() || data.augment.random_resized_crop.is_some();
-    if data.interpolation == Interpolation::default() || !resized {
-        fields.remove("data.interpolation");
-    }
-    if data.augment.random_resized_crop.is_none() {
-        fields.remove("data.augment.random_resized_crop");
+    // The kind of interpolation has no effect where nothing is resized.
+    if let DataSpec::Images(data) = &spec.data {
+        let resized = data.resize.is_some() || data.augment.random_resized_crop.is_some();
+        if data.interpolation == Interpolation::default() || !resized {
+            fields.remove("data.interpolation");
+        }
     }
     fields
 }

@@ -2,11 +2,13 @@
 
 use super::schema::{LayerUse, RunSpec};
 
-/// A way of sharing the layers of a model's first stack.
+/// A way of sharing the layers of a stack.
 #[derive(Debug)]
 pub struct WayOfSharing<'a> {
     /// The arms that share so.
     pub labels: Vec<&'a str>,
+    /// The names of the stacks that share so; empty where models have one stack.
+    pub stacks: Vec<&'static str>,
     pub layers: Vec<LayerUse>,
     /// Whether increments have a rank at all.
     pub has_increments: bool,
@@ -14,28 +16,73 @@ pub struct WayOfSharing<'a> {
     pub drawing: String,
 }
 
-/// The ways of labelled arms, in order of first appearance. Arms that share nothing are left out.
+/// The ways of labelled arms, in order of first appearance. Arms that share nothing are left out. Stacks of a
+/// model that share in the same way are one.
 pub fn ways_of_sharing<'a>(
     arms: impl IntoIterator<Item = (&'a str, &'a RunSpec)>,
 ) -> Vec<WayOfSharing<'a>> {
     let mut ways: Vec<WayOfSharing> = Vec::new();
     for (label, spec) in arms {
-        let (Some(vlora), Some(stack)) = (&spec.vlora, spec.model.stacks().into_iter().next())
-        else {
-            continue;
-        };
-        let (layers, has_increments) = (vlora.uses(stack.depth), vlora.has_increments());
-        let is_same =
-            |way: &&mut WayOfSharing| way.layers == layers && way.has_increments == has_increments;
-        match ways.iter_mut().find(is_same) {
-            Some(way) => way.labels.push(label),
+        for way in ways_of(label, spec) {
+            let is_same = |other: &&mut WayOfSharing| {
+                (&other.layers, other.has_increments, &other.stacks)
+                    == (&way.layers, way.has_increments, &way.stacks)
+            };
+            match ways.iter_mut().find(is_same) {
+                Some(other) => other.labels.push(label),
+                None => ways.push(way),
+            }
+        }
+    }
+    ways
+}
+
+/// The ways of an arm's stacks.
+fn ways_of<'a>(label: &'a str, spec: &RunSpec) -> Vec<WayOfSharing<'a>> {
+    let Some(vlora) = &spec.vlora else { return Vec::new() };
+    let stacks = spec.model.stacks();
+    let are_several = stacks.len() > 1;
+    let mut ways: Vec<WayOfSharing> = Vec::new();
+    for stack in &stacks {
+        let layers = vlora.uses(stack.depth);
+        let name = are_several.then_some(stack.name);
+        match ways.iter_mut().find(|way| way.layers == layers) {
+            Some(way) => way.stacks.extend(name),
             None => ways.push(WayOfSharing {
                 labels: vec![label],
-                drawing: vlora.drawing(stack.depth),
+                stacks: name.into_iter().collect(),
                 layers,
-                has_increments,
+                has_increments: vlora.has_increments(),
+                drawing: vlora.drawing(stack.depth),
             }),
         }
     }
     ways
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ways(decoder_depth: usize) -> Vec<String> {
+        let spec: RunSpec = serde_json::from_value(serde_json::json!({
+            "task": "translation",
+            "data": {"source_column": "a", "target_column": "b"},
+            "model": {"architecture": "encoder-decoder", "source_vocabulary": 9, "target_vocabulary": 9,
+                "positions": 8, "dim": 8, "depth": 2, "decoder_depth": decoder_depth, "heads": 2},
+            "method": "vlora",
+            "vlora": {"compound_size": 2, "rank": 1},
+        }))
+        .unwrap();
+        let ways = ways_of_sharing([("one", &spec), ("two", &spec)]);
+        ways.iter()
+            .map(|way| format!("{}: {} of {}", way.stacks.join(","), way.drawing, way.labels.len()))
+            .collect()
+    }
+
+    #[test]
+    fn each_stack_has_its_way() {
+        assert_eq!(ways(2), ["encoder,decoder: 0 0+ of 2"]);
+        assert_eq!(ways(4), ["encoder: 0 0+ of 2", "decoder: 0 0+ 1 1+ of 2"]);
+    }
 }

@@ -155,7 +155,7 @@ fn cached_and_uncached_logits_agree() {
                 break;
             }
             sentences = kept.iter().map(|row| sentences[*row as usize]).collect();
-            cache.select(&kept, &Device::Cpu).unwrap();
+            cache.select(&kept).unwrap();
             memory = memory.select(&kept).unwrap();
         }
     }

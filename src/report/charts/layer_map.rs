@@ -51,17 +51,21 @@ const TONES: [RGBColor; 6] = [
 ];
 
 impl LayerMaps {
-    /// None if no arm shares layers. Of a model with several stacks, the first is drawn.
+    /// None if no arm shares layers.
     pub fn new(summary: &Summary) -> Option<LayerMaps> {
         let arms = summary.arms.iter().map(|arm| &arm.variant);
         let mut ways = ways_of_sharing(arms.map(|v| (v.label.as_str(), &v.spec)));
         ways.retain(|way| way.layers.len() <= MOST_LAYERS);
         ways.truncate(MOST_ROWS);
         let rows = ways.into_iter().map(
-            |WayOfSharing { labels: names, layers, has_increments, .. }| {
+            |WayOfSharing { labels: names, stacks, layers, has_increments, .. }| {
                 let names = match &names[..] {
                     [first, _, .., last] => format!("{first}, …, {last} ({} arms)", names.len()),
                     names => names.join(", "),
+                };
+                let names = match &stacks[..] {
+                    [] => names,
+                    stacks => format!("{names}: {}", stacks.join(" and ")),
                 };
                 Row { names: wrapped(&chart_text(&names), NAME), layers, has_increments }
             },

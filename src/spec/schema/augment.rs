@@ -16,18 +16,16 @@ pub struct Augment {
     /// Instead of `resize` and `crop`: a random part of the image as stored, resized to the square.
     #[serde(default)]
     pub random_resized_crop: Option<RandomResizedCrop>,
-    /// This and the following fields are left out at their defaults, so that evidence of earlier versions
-    /// stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_augment: Option<AutoAugment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rand_augment: Option<RandAugment>,
     /// Whether `auto_augment` or `rand_augment` comes before crop and flip.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub policy_first: bool,
     /// The value, in each channel, of pixels that `auto_augment` and `rand_augment` take from outside an
     /// image.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub fill: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erasing: Option<Erasing>,
@@ -117,7 +115,4 @@ fn crop_scale() -> [f64; 2] {
 }
 fn crop_ratio() -> [f64; 2] {
     [0.75, 4.0 / 3.0]
-}
-fn is_zero(value: &usize) -> bool {
-    *value == 0
 }

@@ -153,9 +153,6 @@ pub(super) fn label_column() -> String {
 pub(super) fn grouped() -> bool {
     true
 }
-pub(super) fn is_grouped(group_by_length: &bool) -> bool {
-    *group_by_length
-}
 pub(super) fn train_split() -> String {
     "train".into()
 }

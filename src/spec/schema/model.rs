@@ -235,20 +235,18 @@ pub struct VitSpec {
     /// ε of the layer norms: 1e-6 in timm, `layer_norm_eps` in Hugging Face's configs.
     #[serde(default = "norm_eps")]
     pub norm_eps: f64,
-    /// This and the following fields are left out at their defaults, so that evidence of earlier versions
-    /// stays.
-    #[serde(default, skip_serializing_if = "VitVariant::is_timm")]
+    #[serde(default)]
     pub variant: VitVariant,
     /// Share of the values that training drops, after attention's projection and both layers of the MLP:
     /// timm's `proj_drop_rate`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub dropout: f64,
     /// Share of attention's weights that training drops: timm's `attn_drop_rate`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub attention_dropout: f64,
     /// How often training leaves out the last layer's attention, and its MLP, for an example (arXiv
     /// 1603.09382): timm's `drop_path_rate`. It rises linearly from 0 in the first layer.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub stochastic_depth: f64,
 }
 
@@ -269,10 +267,6 @@ impl VitVariant {
     pub fn is_timm(&self) -> bool {
         *self == VitVariant::Timm
     }
-}
-
-fn is_zero(value: &f64) -> bool {
-    *value == 0.0
 }
 
 fn three() -> usize {

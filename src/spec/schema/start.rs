@@ -22,16 +22,14 @@ pub struct StartSpec {
     pub alpha: Option<f64>,
     #[serde(default)]
     pub head: StartHead,
-    /// What becomes of position embeddings of another image size. Left out at its default, so that
-    /// ids of runs without a choice stay.
-    #[serde(default, skip_serializing_if = "PositionEmbedding::is_auto")]
+    /// What becomes of position embeddings of another image size.
+    #[serde(default)]
     pub position_embedding: PositionEmbedding,
-    /// Where dense weights become shared ones: what a shared weight is. This and the next are left out at
-    /// their defaults, too.
-    #[serde(default, skip_serializing_if = "BaseInit::is_first")]
+    /// Where dense weights become shared ones: what a shared weight is.
+    #[serde(default)]
     pub base_init: BaseInit,
     /// The same: what the increments are.
-    #[serde(default, skip_serializing_if = "StartIncrements::is_svd")]
+    #[serde(default)]
     pub increments: StartIncrements,
 }
 
@@ -119,8 +117,4 @@ pub enum PositionEmbedding {
     HuggingFace,
 }
 
-impl PositionEmbedding {
-    pub fn is_auto(&self) -> bool {
-        *self == PositionEmbedding::Auto
-    }
-}
+impl PositionEmbedding {}

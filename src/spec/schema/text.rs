@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{grouped, is_grouped, label_column, test_split, train_split, validation_split};
+use super::data::{grouped, label_column, test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec};
 
 /// Where labelled texts come from and what is done to them.
@@ -53,8 +53,8 @@ pub struct TextDataSpec {
     #[serde(default = "max_tokens")]
     pub max_tokens: usize,
     /// Whether the texts of a training batch have similar lengths, so that it has little padding. Else they are drawn
-    /// at random. Left out at its default.
-    #[serde(default = "grouped", skip_serializing_if = "is_grouped")]
+    /// at random.
+    #[serde(default = "grouped")]
     pub group_by_length: bool,
 }
 

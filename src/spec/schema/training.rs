@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct TrainingSpec {
     pub epochs: usize,
     /// Training ends after so many optimiser steps, within an epoch if need be. The schedule is over them.
-    /// None: after the last epoch. Left out at its default, so that evidence of earlier versions stays; so
-    /// is `patience`.
+    /// None: after the last epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
     /// Training ends when the validation metric has not become better for so many epochs. None: never.
@@ -20,9 +19,7 @@ pub struct TrainingSpec {
     pub accumulation: usize,
     /// Peak learning rate, reached after warm-up.
     pub learning_rate: f64,
-    /// How the rate goes on after warm-up. It is left out at its default, as are the two fields below,
-    /// `warmup_steps` and `average_last`.
-    #[serde(skip_serializing_if = "ScheduleKind::is_cosine")]
+    /// How the rate goes on after warm-up.
     pub schedule: ScheduleKind,
     /// `plateau` multiplies the rate by this; None is 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +45,7 @@ pub struct TrainingSpec {
     /// Decoupled; not applied to biases, norms, positions and the class token.
     pub weight_decay: f64,
     /// Peak learning rate of the factors and matrices of increments; None is `learning_rate`. It follows
-    /// the same schedule. This and the next are left out at their defaults.
+    /// the same schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub increment_learning_rate: Option<f64>,
     /// Their weight decay; None is `weight_decay`.
@@ -108,12 +105,6 @@ pub enum ScheduleKind {
     InverseSqrt,
     /// Falls when validation is no better for a while.
     Plateau,
-}
-
-impl ScheduleKind {
-    fn is_cosine(&self) -> bool {
-        *self == ScheduleKind::Cosine
-    }
 }
 
 impl TrainingSpec {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{grouped, is_grouped, test_split, train_split, validation_split};
+use super::data::{grouped, test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec};
 use crate::spec::repository::HUB_PREFIX;
 
@@ -59,8 +59,8 @@ pub struct TranslationDataSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length_ratio: Option<f64>,
     /// Whether the pairs of a training batch have similar lengths, so that it has little padding. Else they are drawn
-    /// at random. Left out at its default.
-    #[serde(default = "grouped", skip_serializing_if = "is_grouped")]
+    /// at random.
+    #[serde(default = "grouped")]
     pub group_by_length: bool,
     /// A training batch has at most so many tokens of each language, padding included, instead of
     /// `training.batch_size` pairs.
@@ -93,14 +93,13 @@ pub struct TranslationTokenizer {
     pub vocabulary: Option<usize>,
     /// Languages whose words keep their hyphens and apostrophes; in the others a hyphen is a word, and
     /// `n't` and `'s` are.
-    #[serde(default, skip_serializing_if = "KeepHyphens::is_none")]
+    #[serde(default)]
     pub keep_hyphens: KeepHyphens,
     /// A word must occur so often to be a token; None is 2. The others are unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_count: Option<usize>,
-    /// References that translations are compared with stay as they are, but for word BLEU. Left out at its
-    /// default.
-    #[serde(default, skip_serializing_if = "Normalisation::is_none")]
+    /// References that translations are compared with stay as they are, but for word BLEU.
+    #[serde(default)]
     pub normalisation: Normalisation,
 }
 
@@ -134,12 +133,6 @@ pub enum Normalisation {
     Nfkc,
 }
 
-impl Normalisation {
-    fn is_none(&self) -> bool {
-        *self == Normalisation::None
-    }
-}
-
 /// Languages whose words keep their hyphens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -152,10 +145,6 @@ pub enum KeepHyphens {
 }
 
 impl KeepHyphens {
-    fn is_none(&self) -> bool {
-        *self == KeepHyphens::None
-    }
-
     pub fn of_source(self) -> bool {
         matches!(self, KeepHyphens::Source | KeepHyphens::Both)
     }
@@ -179,8 +168,7 @@ pub struct DecodingSpec {
     pub length_ratio: f64,
     pub extra_tokens: usize,
     /// Validation translates after each so many epochs and after the last; after the others it measures
-    /// only the loss. Left out at 1.
-    #[serde(skip_serializing_if = "is_one")]
+    /// only the loss.
     pub validate_every: usize,
 }
 
@@ -253,9 +241,6 @@ impl TranslationTokenizer {
     }
 }
 
-fn is_one(n: &usize) -> bool {
-    *n == 1
-}
 fn keep() -> Duplicates {
     Duplicates::Keep
 }

@@ -11,21 +11,20 @@ pub struct VloraSpec {
     /// Layers that use one weight, the one that owns it included. None where `layers` says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compound_size: Option<usize>,
-    /// Which layers use one weight. This and the fields down to `also_share` are left out at their
-    /// defaults, so that ids of runs without them stay.
-    #[serde(default, skip_serializing_if = "Sharing::is_sequence")]
+    /// Which layers use one weight.
+    #[serde(default)]
     pub sharing: Sharing,
     /// For each layer, the number of the weight that it uses, in place of `compound_size` and `sharing`.
     /// A number that is new is the smallest not used before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
     /// So many layers at the beginning have weights of their own, as in a dense model.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub keep_first: usize,
     /// So many layers at the end.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub keep_last: usize,
-    #[serde(default, skip_serializing_if = "IncrementOn::is_others")]
+    #[serde(default)]
     pub increment_on: IncrementOn,
     /// Vectors that layers share, too, without an increment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -124,9 +123,6 @@ impl VloraSpec {
     }
 }
 
-fn is_zero(n: &usize) -> bool {
-    *n == 0
-}
 fn one() -> f64 {
     1.0
 }
