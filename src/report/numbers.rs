@@ -46,6 +46,12 @@ pub fn interval(metric: &Metric, interval: Interval) -> String {
     format!("{} to {}", signed(metric, interval.low), signed(metric, interval.high))
 }
 
+/// `−2.1 (−2.9 to −1.3)`, or the mean alone.
+pub fn mean_and_interval(metric: &Metric, mean: f64, bounds: Option<Interval>) -> String {
+    let bounds = bounds.map_or(String::new(), |bounds| format!(" ({})", interval(metric, bounds)));
+    format!("{}{bounds}", signed(metric, mean))
+}
+
 /// `0.031`; `< 0.001` for smaller ones.
 pub fn p_value(p: f64) -> String {
     match p {

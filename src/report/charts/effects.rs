@@ -2,7 +2,7 @@
 
 use super::forest::{Effect, Forest, Row};
 use super::marks::looks;
-use crate::report::numbers::{interval, level, signed};
+use crate::report::numbers::{level, mean_and_interval};
 use crate::report::summary::Summary;
 use crate::report::text::chart_text;
 use crate::results::Better;
@@ -18,17 +18,13 @@ pub fn effects(summary: &Summary) -> Option<Forest> {
     let mut rows: Vec<(bool, Effect)> = arms
         .filter_map(|(arm, look)| {
             let c = arm.comparison.as_ref()?;
-            let mean = signed(metric, c.difference.mean);
             let row = Effect {
                 label: chart_text(&summary.marked_label(arm)),
                 look,
                 mean: metric.shown(c.difference.mean),
                 interval: c.interval.map(|i| [metric.shown(i.low), metric.shown(i.high)]),
                 seeds: c.pairs.iter().map(|pair| metric.shown(pair.difference)).collect(),
-                text: match c.interval {
-                    Some(bounds) => format!("{mean} ({})", interval(metric, bounds)),
-                    None => mean,
-                },
+                text: mean_and_interval(metric, c.difference.mean, c.interval),
                 is_bold: c.is_significant(),
             };
             Some((c.is_primary, row))

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{EvaluatedClaim, Verdict};
 use crate::report::comparison::Comparison;
-use crate::report::numbers::{interval, level, plus_minus, signed};
+use crate::report::numbers::{level, mean_and_interval, plus_minus};
 use crate::report::statistics::{SIGNIFICANCE, Spread};
 use crate::report::table::{Align, Cell, Table, percent};
 use crate::report::text::markdown;
@@ -42,9 +42,8 @@ pub struct Contrast {
 impl Contrast {
     /// `−3.0 (−4.7 to −1.4)`, in the metric's printed unit.
     pub fn difference(&self) -> String {
-        let bounds = self.comparison.interval;
-        let bounds = bounds.map_or(String::new(), |b| format!(" ({})", interval(self.metric, b)));
-        format!("{}{bounds}", signed(self.metric, self.comparison.difference.mean))
+        let Comparison { difference, interval, .. } = &self.comparison;
+        mean_and_interval(self.metric, difference.mean, *interval)
     }
 
     /// A difference of the metric in margins, positive where the arm is better.
