@@ -191,10 +191,7 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
     }
     let arms = plan.variants.iter().map(|v| (v.variant.label.as_str(), &v.variant.spec));
     for way in ways_of_sharing(arms) {
-        let stacks = match &way.stacks[..] {
-            [] => String::new(),
-            names => format!("{}: ", names.join(" and ")),
-        };
+        let stacks = way.stack_names().map_or(String::new(), |names| format!("{names}: "));
         line("layers", format!("{stacks}{}  ({})", way.drawing, listed(&way.labels, 3)));
     }
     line("state", planned_states(plan));

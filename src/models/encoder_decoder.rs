@@ -209,7 +209,7 @@ impl EncoderDecoder {
         for ((layer, cache), [keys, values]) in layers {
             x = layer.next(&x, cache, [keys, values], &memory.lengths)?;
         }
-        cache.tokens += 1;
+        (cache.translations, cache.tokens) = (batch, past + 1);
         let x = x.reshape(&[batch, self.dim])?;
         Ok(self.predict(&x, Mode::Evaluation)?.tensor().clone())
     }
@@ -269,8 +269,10 @@ pub struct Memory {
 impl Memory {
     /// These of the sentences, in this order; one may be taken several times.
     pub fn select(&self, sentences: &[u32]) -> Result<Memory> {
+        let Some([keys, _]) = self.layers.first() else { return Ok(self.clone()) };
+        let rows = Tensor::new(sentences, keys.device())?;
         let of = |[keys, values]: &[Tensor; 2]| {
-            Ok([ops::selected(keys, sentences)?, ops::selected(values, sentences)?])
+            Ok([ops::selected(keys, &rows)?, ops::selected(values, &rows)?])
         };
         let layers = self.layers.iter().map(of).collect::<Result<_>>()?;
         let length = |sentence: &u32| self.lengths.get(*sentence as usize).copied();
@@ -283,17 +285,23 @@ impl Memory {
 #[derive(Debug, Default)]
 pub struct Cache {
     layers: Vec<KeysAndValues>,
+    translations: usize,
     tokens: usize,
 }
 
 impl Cache {
-    /// Takes these of the translations, in this order; one may be taken several times.
+    /// Takes the translations with these numbers, in this order; one may be taken several times.
     ///
     /// # Errors
     ///
     /// If there is no such translation.
-    pub fn select(&mut self, translations: &[u32]) -> Result<()> {
-        self.layers.iter_mut().try_for_each(|layer| layer.select(translations))
+    pub fn select(&mut self, translations: &[u32], device: &Device) -> Result<()> {
+        if let Some(other) = translations.iter().find(|own| **own as usize >= self.translations) {
+            bail!("there are {} translations, and none has the number {other}", self.translations);
+        }
+        self.translations = translations.len();
+        let rows = Tensor::new(translations, device)?;
+        self.layers.iter_mut().try_for_each(|layer| layer.select(&rows))
     }
 }
 

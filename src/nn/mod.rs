@@ -1,9 +1,9 @@
 //! Trainable building blocks: initialisers, the parameter store, and the differentiable operations
 //! that models are made of.
 //!
-//! From the bottom up: loops over slices (`cpu`), the graph (`graph`), descriptors of operations
-//! (`descriptors`), the other backends (`cuda`, `composed`), the choice of a backend (`backend`), and the
-//! operations with their gradients (`ops`).
+//! From the bottom up: loops over slices (`slices`), the graph (`graph`), descriptors of operations
+//! (`descriptors`), the backends that compute them (`cpu`, `cuda`, `composed`), the choice of a backend
+//! (`backend`), and the operations with their gradients (`ops`).
 
 mod backend;
 mod composed;
@@ -13,15 +13,17 @@ mod descriptors;
 mod device;
 mod graph;
 mod init;
+pub mod logits;
 mod low_rank;
 mod mode;
 pub mod ops;
 mod optimizer;
 mod role;
+mod slices;
 mod store;
 
 pub use cpu::linear::BackwardProducts;
-pub use cpu::{log_sum, packing, product_rate, thin_cost_in_tenths, top, with_values};
+pub use cpu::{packing, product_rate, thin_cost_in_tenths};
 #[cfg(test)]
 pub use cuda::emulated;
 pub use cuda::{Counters, KernelTime};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::schema::{DataSpec, Interpolation, RunSpec};
+use super::schema::{Architecture, DataSpec, Interpolation, RunSpec};
 
 /// Increased whenever the same spec would give other numbers than before.
 pub const NUMERICS_VERSION: u32 = 4;
@@ -55,34 +55,34 @@ pub fn source_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     fields
 }
 
-/// Fields that are younger than the first runs of their kind, with the value that means what was done before them.
-/// At this value they are no part of an id, so that the ids of earlier runs stay.
+/// Fields that the first runs of their kind did not have yet, with the value that stands for what these runs did. At
+/// this value a field is not part of an id, so that the ids of these runs stay.
 ///
-/// The first column is the architecture whose field it is; with `""` it belongs to all. An option that is not there
-/// is not written, and so needs no line here.
-const YOUNGER: [(&str, &str, &str); 22] = [
-    ("", "precision", r#""float32""#),
-    ("", "data.resize", "null"),
-    ("", "data.crop", r#""none""#),
-    ("", "data.augment.random_resized_crop", "null"),
-    ("", "data.augment.policy_first", "false"),
-    ("", "data.augment.fill", "0"),
-    ("", "data.group_by_length", "true"),
-    ("", "data.tokenizer.keep_hyphens", r#""none""#),
-    ("", "data.tokenizer.normalisation", r#""none""#),
-    ("", "data.decoding.validate_every", "1"),
-    ("vit", "model.variant", r#""timm""#),
-    ("vit", "model.dropout", "0.0"),
-    ("vit", "model.attention_dropout", "0.0"),
-    ("vit", "model.stochastic_depth", "0.0"),
-    ("", "vlora.sharing", r#""sequence""#),
-    ("", "vlora.keep_first", "0"),
-    ("", "vlora.keep_last", "0"),
-    ("", "vlora.increment_on", r#""others""#),
-    ("", "start.position_embedding", r#""auto""#),
-    ("", "start.base_init", r#""first""#),
-    ("", "start.increments", r#""svd""#),
-    ("", "training.schedule", r#""cosine""#),
+/// The first column is the architecture whose field it is; None where all have it. Options that a written spec leaves
+/// out at null need no line.
+const LEFT_OUT_AT: &[(Option<Architecture>, &str, &str)] = &[
+    (None, "precision", r#""float32""#),
+    (None, "data.resize", "null"),
+    (None, "data.crop", r#""none""#),
+    (None, "data.augment.random_resized_crop", "null"),
+    (None, "data.augment.policy_first", "false"),
+    (None, "data.augment.fill", "0"),
+    (None, "data.group_by_length", "true"),
+    (None, "data.tokenizer.keep_hyphens", r#""none""#),
+    (None, "data.tokenizer.normalisation", r#""none""#),
+    (None, "data.decoding.validate_every", "1"),
+    (Some(Architecture::Vit), "model.variant", r#""timm""#),
+    (Some(Architecture::Vit), "model.dropout", "0.0"),
+    (Some(Architecture::Vit), "model.attention_dropout", "0.0"),
+    (Some(Architecture::Vit), "model.stochastic_depth", "0.0"),
+    (None, "vlora.sharing", r#""sequence""#),
+    (None, "vlora.keep_first", "0"),
+    (None, "vlora.keep_last", "0"),
+    (None, "vlora.increment_on", r#""others""#),
+    (None, "start.position_embedding", r#""auto""#),
+    (None, "start.base_init", r#""first""#),
+    (None, "start.increments", r#""svd""#),
+    (None, "training.schedule", r#""cosine""#),
 ];
 
 /// The fields of a spec that affect a run's result. The names of data and weights are left out,
@@ -94,11 +94,10 @@ pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     for source in SOURCES {
         fields.remove(source);
     }
-    let architecture = spec.model.architecture().name();
-    for (only, field, before) in YOUNGER {
-        let applies = only.is_empty() || only == architecture;
-        if applies && fields.get(field).is_some_and(|value| value == before) {
-            fields.remove(field);
+    for (architecture, field, value) in LEFT_OUT_AT {
+        let applies = architecture.is_none_or(|own| own == spec.model.architecture());
+        if applies && fields.get(*field).is_some_and(|own| own == value) {
+            fields.remove(*field);
         }
     }
     // The kind of interpolation has no effect where nothing is resized.

@@ -249,7 +249,7 @@ impl<'a> Resolver<'a> {
         }
 
         let fields = flatten(&spec);
-        // An option at null is not in the fields: it is used if the spec has another of its values.
+        // Some options are left out of the fields at null: one is used if the spec has another of its values.
         let has_at_another_value = |key: &str| {
             let (_, is_set) = node.nearest(key);
             let values = self.grid.iter().flatten().filter(|(field, _)| field == key);

@@ -1,6 +1,6 @@
 //! The ways in which the arms of an experiment share layers, for plans and charts.
 
-use super::schema::{LayerUse, RunSpec};
+use super::schema::{LayerUse, Rank, RunSpec, drawing};
 
 /// A way of sharing the layers of a stack.
 #[derive(Debug)]
@@ -14,6 +14,13 @@ pub struct WayOfSharing<'a> {
     pub has_increments: bool,
     /// The weights that layers use, with a plus where they add an increment: `0 1 0+ 1+`.
     pub drawing: String,
+}
+
+impl WayOfSharing<'_> {
+    /// `encoder and decoder`; None where models have one stack.
+    pub fn stack_names(&self) -> Option<String> {
+        (!self.stacks.is_empty()).then(|| self.stacks.join(" and "))
+    }
 }
 
 /// The ways of labelled arms, in order of first appearance. Arms that share nothing are left out. Stacks of a
@@ -45,15 +52,24 @@ fn ways_of<'a>(label: &'a str, spec: &RunSpec) -> Vec<WayOfSharing<'a>> {
     let mut ways: Vec<WayOfSharing> = Vec::new();
     for stack in &stacks {
         let layers = vlora.uses(stack.depth);
+        let mut targets =
+            vlora.targets.iter().filter(|own| stack.weight(&own.target).is_some()).peekable();
+        let has_shared = targets.peek().is_some() || !vlora.also_share.is_empty();
+        if !has_shared || layers.iter().all(|layer| layer.adds_to.is_none()) {
+            continue;
+        }
+        let has_increments = targets.any(|own| own.rank.unwrap_or(vlora.rank) != Rank::Of(0));
         let name = are_several.then_some(stack.name);
-        match ways.iter_mut().find(|way| way.layers == layers) {
+        let is_same =
+            |way: &&mut WayOfSharing| way.layers == layers && way.has_increments == has_increments;
+        match ways.iter_mut().find(is_same) {
             Some(way) => way.stacks.extend(name),
             None => ways.push(WayOfSharing {
                 labels: vec![label],
                 stacks: name.into_iter().collect(),
+                drawing: drawing(&layers, has_increments),
                 layers,
-                has_increments: vlora.has_increments(),
-                drawing: vlora.drawing(stack.depth),
+                has_increments,
             }),
         }
     }
@@ -64,14 +80,14 @@ fn ways_of<'a>(label: &'a str, spec: &RunSpec) -> Vec<WayOfSharing<'a>> {
 mod tests {
     use super::*;
 
-    fn ways(decoder_depth: usize) -> Vec<String> {
+    fn ways(decoder_depth: usize, targets: &[&str]) -> Vec<String> {
         let spec: RunSpec = serde_json::from_value(serde_json::json!({
             "task": "translation",
             "data": {"source_column": "a", "target_column": "b"},
             "model": {"architecture": "encoder-decoder", "source_vocabulary": 9, "target_vocabulary": 9,
                 "positions": 8, "dim": 8, "depth": 2, "decoder_depth": decoder_depth, "heads": 2},
             "method": "vlora",
-            "vlora": {"compound_size": 2, "rank": 1},
+            "vlora": {"compound_size": 2, "rank": 1, "targets": targets},
         }))
         .unwrap();
         let ways = ways_of_sharing([("one", &spec), ("two", &spec)]);
@@ -82,7 +98,12 @@ mod tests {
 
     #[test]
     fn each_stack_has_its_way() {
-        assert_eq!(ways(2), ["encoder,decoder: 0 0+ of 2"]);
-        assert_eq!(ways(4), ["encoder: 0 0+ of 2", "decoder: 0 0+ 1 1+ of 2"]);
+        let both = ["linear1"];
+        assert_eq!(ways(2, &both), ["encoder,decoder: 0 0+ of 2"]);
+        assert_eq!(ways(4, &both), ["encoder: 0 0+ of 2", "decoder: 0 0+ 1 1+ of 2"]);
+        // One layer shares with no other.
+        assert_eq!(ways(1, &both), ["encoder: 0 0+ of 2"]);
+        // An encoder has no cross-attention.
+        assert_eq!(ways(2, &["multihead_attn.query"]), ["decoder: 0 0+ of 2"]);
     }
 }

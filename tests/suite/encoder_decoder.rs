@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use vlora::models::encoder_decoder::{Cache, EncoderDecoder, Tokens};
 use vlora::nn::{Constants, Frozen, Mode, ParameterStore, StepKey, Variable, ops};
 use vlora::spec::{EncoderDecoderSpec, VloraSpec};
@@ -118,47 +118,87 @@ fn ten_steps_of_adamw_equal_pytorch() {
     }
 }
 
-/// Translations token by token give the logits of whole translations. Sentences may be selected between.
+/// Translations token by token give the logits of whole translations, also where a sentence has several. Sentences
+/// may be selected between.
 #[test]
 fn cached_and_uncached_logits_agree() {
     for name in ALL {
         let fixture = fixture(name);
         let model = model(&fixture);
         let (source, target) = (tokens(&fixture, "source"), tokens(&fixture, "target"));
-        let (batch, most) = target.ids.dims2().unwrap();
-        let all = fixture.tensors["logits"].to_vec2::<f32>().unwrap();
-        // The row of the logits of a sentence's token.
-        let row = |sentence: usize, token: usize| {
-            target.lengths[..sentence].iter().sum::<usize>() + token
-        };
-        let (mut memory, mut cache) = (model.memory(&source).unwrap(), Cache::default());
-        let mut sentences: Vec<usize> = (0..batch).collect();
-        for token in 0..most {
-            let ids = target.ids.to_vec2::<u32>().unwrap();
-            let ids: Vec<u32> = sentences.iter().map(|sentence| ids[*sentence][token]).collect();
-            let ids = Tensor::from_vec(ids, (sentences.len(), 1), &Device::Cpu).unwrap();
-            let logits = model.next(&ids, &memory, &mut cache).unwrap().to_vec2::<f32>().unwrap();
-            for (sentence, logits) in sentences.iter().zip(&logits) {
-                if token < target.lengths[*sentence] {
-                    let want = &all[row(*sentence, token)];
-                    let apart = logits.iter().zip(want).map(|(a, b)| (a - b).abs());
-                    assert!(apart.fold(0.0, f32::max) < 1e-4, "{name}: {sentence}, {token}");
-                }
-            }
-            // Those that go on, in another order, the last of them twice.
-            let open: Vec<u32> = (0..sentences.len() as u32)
-                .rev()
-                .filter(|row| target.lengths[sentences[*row as usize]] > token + 1)
-                .collect();
-            let kept: Vec<u32> = open.iter().chain(open.last()).copied().collect();
-            if kept.is_empty() {
-                break;
-            }
-            sentences = kept.iter().map(|row| sentences[*row as usize]).collect();
-            cache.select(&kept).unwrap();
-            memory = memory.select(&kept).unwrap();
+        for width in [1, 3] {
+            cached_logits_agree(name, &fixture, &model, [&source, &target], width);
         }
     }
+}
+
+fn cached_logits_agree(
+    name: &str,
+    fixture: &Fixture,
+    model: &EncoderDecoder,
+    [source, target]: [&Tokens; 2],
+    width: u32,
+) {
+    let (batch, most) = target.ids.dims2().unwrap();
+    let ids = target.ids.to_vec2::<u32>().unwrap();
+    let all = fixture.tensors["logits"].to_vec2::<f32>().unwrap();
+    // The row of the logits of a sentence's token.
+    let row =
+        |sentence: usize, token: usize| target.lengths[..sentence].iter().sum::<usize>() + token;
+    let (mut memory, mut cache) = (model.memory(source).unwrap(), Cache::default());
+    let mut sentences: Vec<usize> = (0..batch).collect();
+    for token in 0..most {
+        let copies = |sentence: &usize| vec![*sentence; width as usize];
+        let rows: Vec<usize> = sentences.iter().flat_map(copies).collect();
+        let new: Vec<u32> = rows.iter().map(|sentence| ids[*sentence][token]).collect();
+        let new = Tensor::from_vec(new, (rows.len(), 1), &Device::Cpu).unwrap();
+        let logits = model.next(&new, &memory, &mut cache).unwrap().to_vec2::<f32>().unwrap();
+        for (sentence, logits) in rows.iter().zip(&logits) {
+            if token < target.lengths[*sentence] {
+                let want = &all[row(*sentence, token)];
+                let apart = logits.iter().zip(want).map(|(a, b)| (a - b).abs());
+                assert!(apart.fold(0.0, f32::max) < 1e-4, "{name}: {sentence}, {token}");
+            }
+        }
+        // Those that go on, in another order, the last of them twice.
+        let open: Vec<u32> = (0..sentences.len() as u32)
+            .rev()
+            .filter(|row| target.lengths[sentences[*row as usize]] > token + 1)
+            .collect();
+        let kept: Vec<u32> = open.iter().chain(open.last()).copied().collect();
+        if kept.is_empty() {
+            break;
+        }
+        sentences = kept.iter().map(|row| sentences[*row as usize]).collect();
+        memory = memory.select(&kept).unwrap();
+        // In two steps: all of them backwards, then those that go on.
+        let last = rows.len() as u32 - 1;
+        let backwards: Vec<u32> = (0..=last).rev().collect();
+        cache.select(&backwards, &Device::Cpu).unwrap();
+        let own = |row: u32| (0..width).map(move |copy| last - (row * width + copy));
+        let kept: Vec<u32> = kept.into_iter().flat_map(own).collect();
+        cache.select(&kept, &Device::Cpu).unwrap();
+    }
+}
+
+/// Numbers of rows that do not fit the sentences are refused.
+#[test]
+fn translations_fit_their_sentences() {
+    let fixture = fixture("post");
+    let model = model(&fixture);
+    let source = tokens(&fixture, "source");
+    let sentences = source.lengths.len();
+    let memory = model.memory(&source).unwrap();
+    let next = |rows: usize, cache: &mut Cache| {
+        let ids = Tensor::ones((rows, 1), DType::U32, &Device::Cpu).unwrap();
+        model.next(&ids, &memory, cache)
+    };
+    let error = next(2 * sentences + 1, &mut Cache::default()).unwrap_err().to_string();
+    assert!(error.contains(&format!("translations of {sentences} sentences")), "{error}");
+    let mut cache = Cache::default();
+    next(2 * sentences, &mut cache).unwrap();
+    let error = cache.select(&[0, 2 * sentences as u32], &Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains(&format!("there are {} translations", 2 * sentences)), "{error}");
 }
 
 /// What is padding, and which other sentences are in the batch, changes no logits.

@@ -51,7 +51,7 @@ impl PackedSelfAttention {
         let width = qkv.tensor().dim(2)? / 3;
         let part = |i: usize| qkv.tensor().narrow(2, i * width, width)?.contiguous();
         let past = cache.tokens()?;
-        let [k, v] = cache.extended([part(1)?, part(2)?])?.map(Variable::constant);
+        let [k, v] = cache.append([part(1)?, part(2)?])?.map(Variable::constant);
         let mask = Mask { causal: self.causal, past, ..Mask::default() };
         ops::attention([&Variable::constant(part(0)?), &k, &v], self.heads, &mask, None)
     }
@@ -78,52 +78,39 @@ impl PackedSelfAttention {
 /// The keys and values of a layer's tokens so far, \[sequences, tokens, dim\] each. It begins empty.
 #[derive(Debug, Default)]
 pub struct KeysAndValues {
-    both: Option<[Tensor; 2]>,
-    /// The sequences that [`select`](Self::select) took since the last token, if it took any. They are copied
+    keys_and_values: Option<[Tensor; 2]>,
+    /// The sequences that [`select`](Self::select) took since the last token, \[rows\] u32. They are copied
     /// together with the next token.
-    taken: Option<Vec<u32>>,
+    pending_selection: Option<Tensor>,
 }
 
 impl KeysAndValues {
     /// Number of tokens of each sequence.
     fn tokens(&self) -> Result<usize> {
-        self.both.as_ref().map_or(Ok(0), |[keys, _]| keys.dim(1))
+        self.keys_and_values.as_ref().map_or(Ok(0), |[keys, _]| keys.dim(1))
     }
 
-    /// Takes these of the sequences, in this order; one may be taken several times.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such sequence.
-    pub fn select(&mut self, sequences: &[u32]) -> Result<()> {
-        let Some([keys, _]) = &self.both else { return Ok(()) };
-        let all = keys.dim(0)?;
-        let place = |own: &u32| match &self.taken {
-            Some(taken) => taken.get(*own as usize).copied(),
-            None => Some(*own).filter(|own| (*own as usize) < all),
-        };
-        let taken: Option<Vec<u32>> = sequences.iter().map(place).collect();
-        if taken.is_none() {
-            bail!(
-                "sequences {sequences:?} are taken of {}",
-                self.taken.as_ref().map_or(all, Vec::len)
-            );
-        }
-        self.taken = taken;
+    /// Takes the sequences with these numbers, \[rows\] u32, in this order; one may be taken several times.
+    pub fn select(&mut self, sequences: &Tensor) -> Result<()> {
+        self.pending_selection = Some(match &self.pending_selection {
+            Some(earlier) => earlier.index_select(sequences, 0)?,
+            None => sequences.clone(),
+        });
         Ok(())
     }
 
     /// Appends those of new tokens, and returns all.
-    fn extended(&mut self, new: [Tensor; 2]) -> Result<[Tensor; 2]> {
-        let all = match (self.both.take(), self.taken.take()) {
-            (None, _) => new,
-            (Some([keys, values]), taken) => {
-                let every = || (0..keys.dims()[0] as u32).collect();
-                let taken = taken.unwrap_or_else(every);
-                [ops::extended(&keys, &taken, &new[0])?, ops::extended(&values, &taken, &new[1])?]
-            }
+    fn append(&mut self, new: [Tensor; 2]) -> Result<[Tensor; 2]> {
+        let selection = self.pending_selection.as_ref();
+        let all = match &self.keys_and_values {
+            None => new,
+            Some([keys, values]) => [
+                ops::extended(keys, selection, &new[0])?,
+                ops::extended(values, selection, &new[1])?,
+            ],
         };
-        Ok(self.both.insert(all).clone())
+        self.pending_selection = None;
+        Ok(self.keys_and_values.insert(all).clone())
     }
 }
 
@@ -166,7 +153,8 @@ impl Attention {
         Ok([of(&self.key)?.tensor().clone(), of(&self.value)?.tensor().clone()])
     }
 
-    /// [`heads`](Self::heads) in evaluation, with the keys and values of the context.
+    /// [`heads`](Self::heads) in evaluation, with the keys and values of the contexts \[contexts, keys, dim\].
+    /// Each context has equally many of the sequences x \[sequences, queries, dim\], which follow one another.
     pub fn attend(
         &self,
         x: &Variable,
@@ -174,8 +162,16 @@ impl Attention {
         mask: &Mask,
     ) -> Result<Variable> {
         let q = self.query.forward(x, Epilogue::None, Mode::Evaluation)?;
+        let (sequences, queries, width) = q.tensor().dims3()?;
+        let contexts = keys.dim(0)?;
+        if contexts == 0 || sequences % contexts != 0 {
+            bail!("attention: {sequences} sequences are not equally many of {contexts} contexts");
+        }
+        // All sequences of a context are queries of the same keys, so that no key is copied.
+        let q = q.reshape(&[contexts, sequences * queries / contexts, width])?;
         let [k, v] = [keys, values].map(|t| Variable::constant(t.clone()));
-        ops::attention([&q, &k, &v], self.heads, mask, None)
+        let mixed = ops::attention([&q, &k, &v], self.heads, mask, None)?;
+        mixed.reshape(&[sequences, queries, width])
     }
 
     /// The operations of [`heads`](Self::heads) for queries and context of these sizes.

@@ -1,7 +1,7 @@
 //! The layers of an encoder and of a decoder, as `torch.nn.TransformerEncoderLayer` and
 //! `TransformerDecoderLayer` compute them.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 
 use super::attention::{Attention, KeysAndValues, PackedSelfAttention, Sizes};
 use super::mlp::{Activation, Mlp};
@@ -220,16 +220,12 @@ impl DecoderLayer {
             let mixed = self.attention.next(x, cache)?;
             self.attention.proj.forward(&mixed, residual, mode)
         })?;
-        // All tokens of a source's sequences are queries of the same keys, which so need no copies.
-        let [sequences, new, dim] = x.dims() else { bail!("{:?} are no sequences", x.dims()) };
-        let (sources, shape) = (source_lengths.len().max(1), [*sequences, *new, *dim]);
-        let x = x.reshape(&[sources, sequences * new / sources, *dim])?;
         let mask = of_source(source_lengths);
         let x = self.norm2.around(&x, |x, residual| {
             let mixed = self.cross.attend(x, memory, &mask)?;
             self.cross.output.forward(&mixed, residual, mode)
         })?;
-        self.norm3.around(&x, |x, residual| self.mlp.forward(x, residual, mode))?.reshape(&shape)
+        self.norm3.around(&x, |x, residual| self.mlp.forward(x, residual, mode))
     }
 
     /// The operations of [`forward`](Self::forward) in training, in order, with sources of

@@ -1,8 +1,8 @@
 //! Element-wise activation functions other than GELU.
 
-use super::blocks::CHUNK;
-use super::elementwise::{tanh as tanh_of, vectorised};
-use super::memory::by_rows;
+use crate::nn::slices::blocks::CHUNK;
+use crate::nn::slices::elementwise::{tanh as tanh_of, vectorised};
+use crate::nn::slices::memory::by_rows;
 
 /// tanh of every value.
 pub fn tanh(x: &[f32]) -> Vec<f32> {
@@ -20,7 +20,7 @@ pub fn tanh(x: &[f32]) -> Vec<f32> {
     y
 }
 
-/// max(x, 0) of every value.
+/// max(x, 0) of every value; NaN stays.
 pub fn relu(x: &[f32]) -> Vec<f32> {
     let (y, _) = by_rows(x.len(), 1, CHUNK, |first, y| {
         let x = &x[first..];
@@ -28,7 +28,7 @@ pub fn relu(x: &[f32]) -> Vec<f32> {
             #[inline(always)]
             || {
                 for (y, x) in y.iter_mut().zip(x) {
-                    *y = x.max(0.0);
+                    *y = if *x < 0.0 { 0.0 } else { *x };
                 }
             },
         );
@@ -36,7 +36,7 @@ pub fn relu(x: &[f32]) -> Vec<f32> {
     y
 }
 
-/// The gradient of [`relu`] by its result `y` and the result's gradient `g`: g where y is above 0, else 0.
+/// The gradient of [`relu`] by its result `y` and the result's gradient `g`: 0 where y is 0, else g.
 pub fn relu_backward(y: &[f32], g: &[f32]) -> Vec<f32> {
     let (dx, _) = by_rows(y.len(), 1, CHUNK, |first, dx| {
         let (y, g) = (&y[first..], &g[first..]);
@@ -44,7 +44,7 @@ pub fn relu_backward(y: &[f32], g: &[f32]) -> Vec<f32> {
             #[inline(always)]
             || {
                 for ((dx, y), g) in dx.iter_mut().zip(y).zip(g) {
-                    *dx = g * if *y > 0.0 { 1.0 } else { 0.0 };
+                    *dx = if *y <= 0.0 { 0.0 } else { *g };
                 }
             },
         );

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::blocks::CHUNK;
-use super::elementwise::{lane_sum_of_squares, vectorised};
 use crate::nn::descriptors::Update;
+use crate::nn::slices::blocks::CHUNK;
+use crate::nn::slices::elementwise::{lane_sum_of_squares, vectorised};
 
 /// Updates a parameter and its moments in place.
 pub fn apply(update: Update, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {

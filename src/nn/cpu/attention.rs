@@ -1,11 +1,11 @@
 //! Multi-head attention that reads the heads in place.
 
 use super::dropout::row_mask;
-use super::elementwise::{exp, lane_sum, largest, multiply_to, vectorised};
-use super::memory::{by_rows, by_rows_with};
 use super::packing::{Processor, Product};
 use super::product::{Matrix, product};
 use crate::nn::descriptors::{AttentionSizes, Dropout, Mask};
+use crate::nn::slices::elementwise::{exp, lane_sum, largest, multiply_to, vectorised};
+use crate::nn::slices::memory::{by_rows, by_rows_with};
 
 /// Query rows per block. A block's scores are at most this many rows, one value per key.
 const QUERIES: usize = 128;

@@ -1,9 +1,8 @@
 //! Cross-entropy of rows of logits, with label smoothing.
 
-use super::blocks::BLOCK;
-use super::elementwise::{exp, lane_sum, vectorised};
-use super::logits::log_sum_inline;
-use super::memory::by_rows;
+use crate::nn::slices::blocks::BLOCK;
+use crate::nn::slices::elementwise::{exp, lane_sum, largest, vectorised};
+use crate::nn::slices::memory::by_rows;
 
 /// The loss and the logarithm of the sum of exponentials of each row: logits \[n, classes\].
 ///
@@ -22,7 +21,8 @@ pub fn forward(
                 let rows = logits[row * classes..].chunks_exact(classes).zip(&labels[row..]);
                 for ((loss, own), (logits, label)) in losses.iter_mut().zip(&mut log_sums).zip(rows)
                 {
-                    let log_sum = log_sum_inline(logits);
+                    let max = largest(logits);
+                    let log_sum = max + lane_sum([logits], |[v]| exp(v - max)).ln();
                     let even = lane_sum([logits], |[v]| log_sum - v) / classes as f32;
                     let hit = log_sum - logits[*label as usize];
                     *loss = (1.0 - smoothing) * hit + smoothing * even;

@@ -1,9 +1,9 @@
 //! Dropout and its masks.
 
-use super::blocks::CHUNK;
-use super::elementwise::{multiply_to, vectorised};
-use super::memory::by_rows;
 use crate::nn::descriptors::Dropout;
+use crate::nn::slices::blocks::CHUNK;
+use crate::nn::slices::elementwise::{multiply_to, vectorised};
+use crate::nn::slices::memory::by_rows;
 use crate::random::Stream;
 
 /// Drops some values of x and scales the others.
@@ -54,7 +54,7 @@ fn factors<const N: usize>(dropout: &Dropout, stream: &mut Stream) -> [[f32; 4];
     let mut factors = [[0f32; 4]; N];
     for (i, four) in factors.iter_mut().enumerate() {
         for (factor, numbers) in four.iter_mut().zip(&numbers) {
-            // Without a branch, which a processor could not predict.
+            // A bit mask in place of a branch, which no processor could predict.
             let all_ones_if_kept = u32::from(numbers[i] >= below).wrapping_neg();
             *factor = f32::from_bits(kept.to_bits() & all_ones_if_kept);
         }

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::blocks::BLOCK;
-use super::elementwise::add_to;
-use super::memory::by_rows;
+use crate::nn::slices::blocks::BLOCK;
+use crate::nn::slices::elementwise::add_to;
+use crate::nn::slices::memory::by_rows;
 
 /// The rows `ids` of a table \[rows, width\].
 pub fn forward(table: &[f32], width: usize, ids: &[u32]) -> Vec<f32> {

@@ -1,8 +1,8 @@
 //! Factors of whole examples.
 
-use super::blocks::CHUNK;
-use super::elementwise::vectorised;
-use super::memory::by_rows;
+use crate::nn::slices::blocks::CHUNK;
+use crate::nn::slices::elementwise::vectorised;
+use crate::nn::slices::memory::by_rows;
 
 /// `x + factor · y`; every example has as many values, and a factor.
 pub fn add_scaled(x: &[f32], y: &[f32], factors: &[f32]) -> Vec<f32> {

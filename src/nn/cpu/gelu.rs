@@ -4,9 +4,9 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 use rayon::prelude::*;
 
-use super::blocks::CHUNK;
-use super::elementwise::{erf, exp, multiply_to, vectorised};
 use crate::nn::descriptors::Gelu;
+use crate::nn::slices::blocks::CHUNK;
+use crate::nn::slices::elementwise::{erf, exp, multiply_to, vectorised};
 
 /// x → x Φ(x) in place.
 pub fn gelu_rows(values: &mut [f32], form: Gelu) {

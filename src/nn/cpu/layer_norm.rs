@@ -1,8 +1,8 @@
 //! Layer normalisation over the last axis.
 
-use super::blocks::BLOCK;
-use super::elementwise::{add_to, lane_sum, vectorised};
-use super::memory::{by_rows, total};
+use crate::nn::slices::blocks::BLOCK;
+use crate::nn::slices::elementwise::{add_to, lane_sum, vectorised};
+use crate::nn::slices::memory::{by_rows, total};
 
 /// The mean and 1/√(var + eps) of a row.
 pub type Moments = (f32, f32);

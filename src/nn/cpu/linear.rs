@@ -7,14 +7,14 @@
 
 use rayon::prelude::*;
 
-use super::blocks::CHUNK;
-use super::elementwise::{add_to, add_to_rows, multiply_to};
 use super::gelu::{gelu_rows, gelu_with_derivative};
-use super::memory::{Unwritten, by_rows_unwritten, by_rows_with, total, two_by_rows};
 use super::packing::{Processor, Product};
 use super::product::{FEW_ROWS, Matrix, ROWS, new_product, product, rows_per_block};
 use super::thin::{factor_gradients, takes_general_products};
 use crate::nn::descriptors::{Epilogue, Size};
+use crate::nn::slices::blocks::CHUNK;
+use crate::nn::slices::elementwise::{add_to, add_to_rows, multiply_to};
+use crate::nn::slices::memory::{Unwritten, by_rows_unwritten, by_rows_with, total, two_by_rows};
 
 /// A low-rank product: scale · bᵀ a, a \[rank, in\], b \[rank, out\].
 #[derive(Clone, Copy)]

@@ -8,25 +8,19 @@
 pub mod activation;
 pub mod adamw;
 pub mod attention;
-mod blocks;
 pub mod cross_entropy;
 pub mod dropout;
-mod elementwise;
 pub mod embedding;
 pub mod examples;
 pub mod gelu;
 pub mod layer_norm;
 pub mod linear;
-mod logits;
-mod memory;
 pub mod packing;
 pub mod pooling;
 mod product;
 mod rate;
-pub mod sequences;
 mod thin;
 
-pub use logits::{log_sum, top};
-pub use memory::{takes, tensor, with_all, with_values, with_values_mut};
+pub use super::slices::{takes, tensor, with_all, with_values, with_values_mut};
 pub use rate::product_rate;
 pub use thin::thin_cost_in_tenths;

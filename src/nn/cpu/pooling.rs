@@ -1,7 +1,7 @@
 //! Means over the tokens of sequences.
 
-use super::elementwise::{add_to, scale_to};
-use super::memory::by_rows;
+use crate::nn::slices::elementwise::{add_to, scale_to};
+use crate::nn::slices::memory::by_rows;
 
 /// The mean over each sequence's tokens up to its length; zeros for a length of 0:
 /// x \[batch, tokens, dim\] → \[batch, dim\].

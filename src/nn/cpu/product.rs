@@ -2,8 +2,8 @@
 
 use gemm::Parallelism;
 
-use super::memory::Unwritten;
 use super::packing::WORTH_SHARING;
+use crate::nn::slices::memory::Unwritten;
 
 /// A matrix in a slice: element (i, j) is at `i · row + j · column`.
 #[derive(Clone, Copy)]

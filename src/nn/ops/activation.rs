@@ -57,7 +57,7 @@ pub fn silu(x: &Variable) -> Result<Variable> {
     }))
 }
 
-/// max(x, 0), with a derivative of 0 at 0.
+/// max(x, 0), with a derivative of 0 at 0. NaN stays on the CPU, as in PyTorch; candle's operation, elsewhere, makes it 0.
 pub fn relu(x: &Variable) -> Result<Variable> {
     let shape = x.tensor().shape().clone();
     match Backend::of(&[x.tensor()]) {

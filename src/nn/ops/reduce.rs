@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use super::checks::expect;
 use crate::nn::backend::Backend;
 use crate::nn::graph::{Variable, added};
-use crate::nn::{composed, cpu, cuda};
+use crate::nn::{composed, cpu, cuda, slices};
 
 /// The sum of variables of the same shape.
 pub fn sum(values: &[&Variable]) -> Result<Variable> {
@@ -23,7 +23,7 @@ pub fn scale(x: &Variable, factor: f64) -> Result<Variable> {
     let scaled = move |x: &Tensor| match Backend::of(&[x]) {
         Backend::Cpu => {
             let values =
-                cpu::with_values([x], |[x]| Ok(cpu::examples::scaled(x, &[factor as f32])))?;
+                cpu::with_values([x], |[x]| Ok(slices::arithmetic::scaled(x, factor as f32)))?;
             cpu::tensor(values, x.shape(), x)
         }
         Backend::Cuda(_) | Backend::Composed => x * factor,

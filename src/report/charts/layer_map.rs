@@ -57,19 +57,18 @@ impl LayerMaps {
         let mut ways = ways_of_sharing(arms.map(|v| (v.label.as_str(), &v.spec)));
         ways.retain(|way| way.layers.len() <= MOST_LAYERS);
         ways.truncate(MOST_ROWS);
-        let rows = ways.into_iter().map(
-            |WayOfSharing { labels: names, stacks, layers, has_increments, .. }| {
-                let names = match &names[..] {
-                    [first, _, .., last] => format!("{first}, …, {last} ({} arms)", names.len()),
-                    names => names.join(", "),
-                };
-                let names = match &stacks[..] {
-                    [] => names,
-                    stacks => format!("{names}: {}", stacks.join(" and ")),
-                };
-                Row { names: wrapped(&chart_text(&names), NAME), layers, has_increments }
-            },
-        );
+        let rows = ways.into_iter().map(|way| {
+            let arms = match &way.labels[..] {
+                [first, _, .., last] => format!("{first}, …, {last} ({} arms)", way.labels.len()),
+                labels => labels.join(", "),
+            };
+            let names = match way.stack_names() {
+                Some(stacks) => format!("{arms}: {stacks}"),
+                None => arms,
+            };
+            let WayOfSharing { layers, has_increments, .. } = way;
+            Row { names: wrapped(&chart_text(&names), NAME), layers, has_increments }
+        });
         let rows: Vec<Row> = rows.collect();
         (!rows.is_empty()).then_some(LayerMaps { rows })
     }

@@ -98,6 +98,13 @@ pub struct LayerUse {
     pub has_increment: bool,
 }
 
+/// The weights that layers use, with a plus where they add an increment: `0 1 0+ 1+`.
+pub fn drawing(layers: &[LayerUse], has_increments: bool) -> String {
+    let plus = |layer: &LayerUse| if layer.has_increment && has_increments { "+" } else { "" };
+    let drawn = layers.iter().map(|layer| format!("{}{}", layer.weight, plus(layer)));
+    drawn.collect::<Vec<_>>().join(" ")
+}
+
 /// What layers do that use these weights, by number: equal numbers are one weight.
 pub fn layer_uses(
     weights: &[usize],
@@ -161,11 +168,11 @@ mod tests {
             targets: vec![crate::spec::TargetSpec::plain("mlp.fc1")],
             ..VloraSpec::new(2, Rank::Of(1))
         };
-        assert_eq!(cycle.drawing(5), "0 1 0+ 1+ 2");
+        assert_eq!(drawing(&cycle.uses(5), cycle.has_increments()), "0 1 0+ 1+ 2");
         let all = VloraSpec { increment_on: IncrementOn::All, ..cycle.clone() };
-        assert_eq!(all.drawing(5), "0+ 1+ 0+ 1+ 2");
+        assert_eq!(drawing(&all.uses(5), all.has_increments()), "0+ 1+ 0+ 1+ 2");
         let shared = VloraSpec { rank: Rank::Of(0), ..all };
-        assert_eq!(shared.drawing(5), "0 1 0 1 2");
+        assert_eq!(drawing(&shared.uses(5), shared.has_increments()), "0 1 0 1 2");
     }
 
     #[test]

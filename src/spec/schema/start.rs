@@ -116,5 +116,3 @@ pub enum PositionEmbedding {
     /// transformers' `interpolate_pos_encoding`: bicubic (a = −0.75) without antialiasing.
     HuggingFace,
 }
-
-impl PositionEmbedding {}

@@ -77,16 +77,6 @@ impl VloraSpec {
         self.targets.iter().any(|own| own.rank.unwrap_or(self.rank) != Rank::Of(0))
     }
 
-    /// The weights that the layers of a stack use, and which of them add an increment: `0 1 0+ 1+`.
-    pub fn drawing(&self, depth: usize) -> String {
-        let plus = |layer: &LayerUse| {
-            if layer.has_increment && self.has_increments() { "+" } else { "" }
-        };
-        let layers = self.uses(depth);
-        let drawn = layers.iter().map(|layer| format!("{}{}", layer.weight, plus(layer)));
-        drawn.collect::<Vec<_>>().join(" ")
-    }
-
     /// For each layer of a stack of `depth`, the number of the weight that it uses. Numbers appear in
     /// order: the first use of each new one is the smallest number not used before. A list of another
     /// length, and a spec without compounds and list, leave every further layer a weight of its own.

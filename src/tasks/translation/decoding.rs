@@ -9,12 +9,12 @@
 //! Each sentence is translated by itself: the others of its batch do not change its translation, but for
 //! rounding in products of another size.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use crate::data::translation::{BEGIN, END, PADDING};
 use crate::models::encoder_decoder::{Cache, EncoderDecoder, Tokens};
-use crate::nn;
+use crate::nn::logits;
 use crate::spec::DecodingSpec;
 
 /// How translations are found.
@@ -101,41 +101,40 @@ pub fn translate(
         .collect();
     let mut translations = vec![Vec::new(); open.len()];
     for step in 0.. {
+        if open.is_empty() {
+            break;
+        }
         let last = |own: &Hypothesis| own.tokens.last().copied().unwrap_or(BEGIN);
         let ids: Vec<u32> = open.iter().flat_map(|s| s.hypotheses.iter().map(last)).collect();
-        let rows = ids.len();
+        let (rows, sentences) = (ids.len(), open.len());
         // The hypotheses of each sentence, the same number of each.
-        let width = rows / open.len().max(1);
-        let logits =
-            model.next(&Tensor::from_vec(ids, (rows, 1), &device)?, &memory, &mut cache)?;
-        let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+        let width = rows / sentences;
+        let ids = Tensor::from_vec(ids, (rows, 1), &device)?;
+        let next = model.next(&ids, &memory, &mut cache)?;
         // For each sentence, which of its hypotheses stay.
-        let stay: Vec<Vec<usize>> = nn::with_values([&logits], |[logits]| {
-            let rows = logits.par_chunks(logits.len() / open.len().max(1));
-            let advanced = open.par_iter_mut().zip(rows);
-            Ok(advanced.map(|(own, logits)| own.advance(logits, step, decoding)).collect())
+        let stay: Vec<Vec<usize>> = logits::with_logits(&next, |values| {
+            let of_sentences = values.par_chunks(values.len() / sentences);
+            let advanced = open.par_iter_mut().zip(of_sentences);
+            Ok(advanced.map(|(own, values)| own.advance(values, step, decoding)).collect())
         })?;
-        let (mut still_open, mut sentences, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, (sentence, stay)) in open.into_iter().zip(stay).enumerate() {
+        let (mut still_open, mut open_positions, mut kept_rows) = (vec![], vec![], vec![]);
+        for (position, (sentence, stay)) in open.into_iter().zip(stay).enumerate() {
             if stay.is_empty() {
                 let index = sentence.index;
                 translations[index] = sentence.best();
                 continue;
             }
-            sentences.push(place as u32);
-            kept.extend(stay.into_iter().map(|own| (place * width + own) as u32));
+            open_positions.push(position as u32);
+            kept_rows.extend(stay.into_iter().map(|own| (position * width + own) as u32));
             still_open.push(sentence);
         }
-        if still_open.is_empty() {
-            break;
-        }
-        if !kept.iter().copied().eq(0..rows as u32) {
-            cache.select(&kept)?;
-        }
-        if sentences.len() * width < rows {
-            memory = memory.select(&sentences)?;
-        }
         open = still_open;
+        if !kept_rows.iter().copied().eq(0..rows as u32) {
+            cache.select(&kept_rows, &device)?;
+        }
+        if open.len() < sentences {
+            memory = memory.select(&open_positions)?;
+        }
     }
     Ok(translations)
 }
@@ -166,7 +165,7 @@ impl Sentence {
         let rows = logits.chunks(logits.len() / self.hypotheses.len());
         for (hypothesis, logits) in rows.enumerate() {
             let known = &logits[..decoding.known.min(logits.len())];
-            let sum = f64::from(nn::log_sum(known));
+            let sum = logits::log_sum_exp(known);
             let score = |token: u32| {
                 self.hypotheses[hypothesis].score + f64::from(known[token as usize]) - sum
             };
@@ -174,19 +173,19 @@ impl Sentence {
                 best.push(Candidate { score: score(END), hypothesis, token: END });
                 continue;
             }
-            let tokens = nn::top(known, wanted, &[PADDING, BEGIN]);
+            let tokens = logits::top_k(known, wanted, &[PADDING, BEGIN]);
             best.extend(tokens.into_iter().map(|token| Candidate {
                 score: score(token),
                 hypothesis,
                 token,
             }));
         }
+        // A candidate of probability zero is dropped, and so is NaN.
+        best.retain(|candidate| candidate.score > f64::NEG_INFINITY);
         best.sort_unstable_by(Candidate::order);
         best.truncate(wanted);
         let (mut next, mut stay) = (Vec::new(), Vec::new());
-        // Those with a probability of zero are no ways.
-        let best = best.into_iter().filter(|candidate| candidate.score > f64::NEG_INFINITY);
-        for (place, candidate) in best.enumerate() {
+        for (place, candidate) in best.into_iter().enumerate() {
             let before = &self.hypotheses[candidate.hypothesis];
             if candidate.token == END {
                 // A translation that ends counts only if it is among the best.
@@ -201,7 +200,8 @@ impl Sentence {
                 stay.push(candidate.hypothesis);
             }
         }
-        // With few tokens there can be fewer ways than the beam keeps. Copies without probability fill it.
+        // With few tokens there can be fewer candidates than the beam keeps. Copies of probability zero fill it, so
+        // that all sentences have the same number of rows.
         if let Some(first) = next.first().cloned() {
             next.resize(decoding.beam, Hypothesis { score: f64::NEG_INFINITY, ..first });
             stay.resize(decoding.beam, stay[0]);
@@ -263,8 +263,8 @@ mod tests {
         let logits = model.forward(&source, &target, Mode::Evaluation).unwrap();
         let mut logits = logits.tensor().to_vec2::<f32>().unwrap().pop().unwrap();
         logits.truncate(known);
-        let sum = f64::from(nn::log_sum(&logits));
-        logits.into_iter().map(|value| f64::from(value) - sum).collect()
+        let sum: f64 = logits.iter().map(|value| f64::from(*value).exp()).sum();
+        logits.into_iter().map(|value| f64::from(value) - sum.ln()).collect()
     }
 
     /// Beam search written down plainly: all continuations of all hypotheses, sorted as a whole.

@@ -418,6 +418,35 @@ fn tanh_relu_and_silu_agree() {
     }
 }
 
+/// A variable that is used several times gets the sum of its gradients.
+#[test]
+fn scale_and_sum_agree() {
+    for n in [1, 17, 20_000] {
+        agree(&[&[n]], |t| scale(&t[0], 0.3), |t| &t[0] * 0.3);
+        let twice = |t: &[Variable]| sum(&[&t[0], &t[1], &scale(&t[0], -2.0)?]);
+        agree(&[&[n], &[n]], twice, |t| (&t[0] + &t[1])? - (&t[0] * 2.0)?);
+    }
+}
+
+/// A gradient need not be contiguous.
+#[test]
+fn strided_gradients_add_up() {
+    let x = leaf(&[3, 5], "x");
+    let turned = Variable::composed(&[&x], |t| t[0].t()).unwrap();
+    let y = mean(&sum(&[&turned, &turned]).unwrap()).unwrap();
+    let grads = y.backward(1.0).unwrap();
+    let all = numbers_of(grads.get(&x).unwrap());
+    assert!(all.iter().all(|g| (g - 2.0 / 15.0).abs() < 1e-7), "{all:?}");
+}
+
+/// NaN and infinite values pass, so that a diverged model is seen.
+#[test]
+fn relu_keeps_what_is_no_number() {
+    let x = Tensor::new(&[f32::NAN, f32::INFINITY, -f32::INFINITY, -1.0], &Device::Cpu).unwrap();
+    let y = relu(&Variable::constant(x)).unwrap().tensor().to_vec1::<f32>().unwrap();
+    assert!(y[0].is_nan() && y[1..] == [f32::INFINITY, 0.0, 0.0], "{y:?}");
+}
+
 /// The amount and the values of padding change no bit of results and gradients, and do not change which
 /// weights are dropped.
 #[test]

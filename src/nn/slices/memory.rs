@@ -79,7 +79,7 @@ pub fn with_values_mut(t: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> 
 }
 
 /// A block of uninitialised memory.
-pub struct Unwritten<'a>(pub(super) &'a mut [MaybeUninit<f32>]);
+pub struct Unwritten<'a>(pub(in crate::nn) &'a mut [MaybeUninit<f32>]);
 
 impl<'a> Unwritten<'a> {
     pub fn len(&self) -> usize {
@@ -108,9 +108,22 @@ impl<'a> Unwritten<'a> {
         self.0.write_copy_of_slice(&values[..self.0.len()])
     }
 
+    /// Fills the block with the first of the values of all parts, one after another.
+    pub fn filled_with_parts<'p>(self, parts: impl Iterator<Item = &'p [f32]>) -> &'a mut [f32] {
+        let mut at = 0;
+        for part in parts {
+            let size = part.len().min(self.0.len() - at);
+            self.0[at..at + size].write_copy_of_slice(&part[..size]);
+            at += size;
+        }
+        assert_eq!(at, self.0.len(), "fewer values than the block has");
+        // SAFETY: every value was just written.
+        unsafe { self.written() }
+    }
+
     /// # Safety
     /// Every value must have been written.
-    pub(super) unsafe fn written(self) -> &'a mut [f32] {
+    pub(in crate::nn) unsafe fn written(self) -> &'a mut [f32] {
         // SAFETY: the caller guarantees it; a MaybeUninit has its value's layout.
         unsafe { &mut *(std::ptr::from_mut(self.0) as *mut [f32]) }
     }

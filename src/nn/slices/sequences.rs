@@ -1,5 +1,6 @@
 //! Choice and continuation of sequences.
 
+use super::blocks::CHUNK;
 use super::memory::by_rows_unwritten;
 
 /// Sequences of `size` values each, in the order of `taken`.
@@ -10,11 +11,13 @@ pub fn selected(x: &[f32], size: usize, taken: &[u32]) -> Vec<f32> {
 /// The same of `past`, each followed by its values of `new`. `sizes` are the values of a sequence in both.
 pub fn extended(past: &[f32], taken: &[u32], new: &[f32], sizes: [usize; 2]) -> Vec<f32> {
     let [old, added] = sizes;
-    by_rows_unwritten(taken.len(), old + added, 1, |row, values| {
-        let values = values.zeros();
-        let (first, rest) = values.split_at_mut(old);
-        first.copy_from_slice(&past[taken[row] as usize * old..][..old]);
-        rest.copy_from_slice(&new[row * added..][..added]);
-        values
+    let rows_of_a_task = CHUNK.div_ceil((old + added).max(1));
+    by_rows_unwritten(taken.len(), old + added, rows_of_a_task, |first, values| {
+        let rows = taken[first..].iter().enumerate();
+        let parts = rows.flat_map(|(row, own)| {
+            let new = &new[(first + row) * added..][..added];
+            [&past[*own as usize * old..][..old], new]
+        });
+        values.filled_with_parts(parts)
     })
 }

@@ -1,0 +1,30 @@
+//! Sums of tensors, and tensors times a factor.
+
+use super::blocks::CHUNK;
+use super::elementwise::vectorised;
+use super::memory::by_rows_unwritten;
+
+/// a + b, of equal length.
+pub fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
+    by_rows_unwritten(a.len(), 1, CHUNK, |first, sum| {
+        let sum = sum.filled_with(&a[first..]);
+        let b = &b[first..];
+        vectorised(
+            #[inline(always)]
+            || sum.iter_mut().zip(b).for_each(|(sum, b)| *sum += b),
+        );
+        sum
+    })
+}
+
+/// factor · x.
+pub fn scaled(x: &[f32], factor: f32) -> Vec<f32> {
+    by_rows_unwritten(x.len(), 1, CHUNK, |first, scaled| {
+        let scaled = scaled.filled_with(&x[first..]);
+        vectorised(
+            #[inline(always)]
+            || scaled.iter_mut().for_each(|value| *value *= factor),
+        );
+        scaled
+    })
+}
