@@ -78,7 +78,7 @@ enum Command {
     ///
     /// Reads it as `run` would: any of the formats that `data` in experiments/reference.yaml lists.
     Data(data::DataArgs),
-    /// Show what a spec would do: runs, parameters, steps, FLOPs, and every default
+    /// Show what a spec would do: runs, parameters, steps, FLOPs, and its defaults
     Plan(plan::PlanArgs),
     /// List the runs under results/ with their state, metric, age and size
     ///

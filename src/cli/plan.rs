@@ -77,7 +77,7 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     text.push('\n');
     text += &match few {
         true => resolved(&plan)?,
-        false => "--details lists every run, and the spec with every default\n".to_string(),
+        false => "--details lists every run, and the spec with its defaults\n".to_string(),
     };
     print(&text)
 }
@@ -433,12 +433,14 @@ fn starts(plan: &Plan) -> String {
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
-/// The first arm's whole spec with every default, then the differences of the others.
+/// The first arm's spec with its defaults, then the differences of the others.
 fn resolved(plan: &Plan) -> Result<String> {
     let Some((first, others)) = plan.variants.split_first() else { return Ok(String::new()) };
     let yaml = serde_yaml_text(first)?;
-    let mut text =
-        format!("Resolved spec of {}, defaults filled in:\n\n{yaml}", first.variant.label);
+    let mut text = format!(
+        "Resolved spec of {}, defaults filled in, options that are off left out:\n\n{yaml}",
+        first.variant.label
+    );
     let base = flatten(&first.variant.spec);
     for other in others {
         text += &format!("\n{} differs in:\n\n", other.variant.label);

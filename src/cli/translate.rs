@@ -34,10 +34,15 @@ pub fn translate(args: &TranslateArgs) -> Result<()> {
     }
     let device = args.device.select()?;
     let (experiment, id) = place(&args.run)?;
-    let lines = stdin().lock().lines().collect::<std::io::Result<Vec<String>>>();
-    let lines = lines.map_err(|e| {
-        Fault::new("the standard input cannot be read").found(e).expected("lines of UTF-8 text")
-    })?;
+    let read = |(i, line): (usize, std::io::Result<String>)| {
+        line.map_err(|e| {
+            Fault::new("the standard input cannot be read")
+                .found(format!("line {}: {e}", i + 1))
+                .expected("lines of UTF-8 text")
+                .into()
+        })
+    };
+    let lines: Vec<String> = stdin().lock().lines().enumerate().map(read).collect::<Result<_>>()?;
     let Translated { texts, truncated } =
         translated(&experiment.run(&id), &lines, args.beam, &device)?;
     if truncated > 0 {

@@ -9,7 +9,7 @@ use super::runs::name;
 use super::{clean, place, several};
 use crate::error::Result;
 use crate::results::{Provenance, RunFolder, SpecRecord, StartRecord};
-use crate::spec::{NUMERICS_VERSION, identifying_fields};
+use crate::spec::{NUMERICS_VERSION, comparable_fields, identifying_fields};
 use crate::terminal::print;
 
 #[derive(Debug, Args)]
@@ -66,11 +66,11 @@ pub fn why(args: &WhyArgs) -> Result<()> {
         );
     }
     let others = record.variants.iter().filter(|variant| !variant.runs.contains(&id));
-    let fields = with_start(fields, own.and_then(|variant| variant.start.as_ref()));
     let mut others: Vec<_> = others
         .map(|v| {
-            let theirs = with_start(identifying_fields(&v.spec), v.start.as_ref());
-            (differences(&fields, &theirs), v)
+            let [ours, theirs] = comparable_fields([&spec, &v.spec]);
+            let ours = with_start(ours, own.and_then(|variant| variant.start.as_ref()));
+            (differences(&ours, &with_start(theirs, v.start.as_ref())), v)
         })
         .collect();
     others.sort_by_key(|(differences, _)| differences.len());

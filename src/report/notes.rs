@@ -470,6 +470,8 @@ pub fn training_statements(
 fn schedule(t: &TrainingSpec) -> String {
     let least = percent(t.min_learning_rate_ratio);
     match t.schedule {
+        // Earlier versions wrote a constant rate so.
+        ScheduleKind::Cosine if t.min_learning_rate_ratio == 1.0 => "constant rate".to_string(),
         ScheduleKind::Cosine => format!("cosine to {least} of the peak"),
         ScheduleKind::Linear => format!("linear to {least} of the peak"),
         ScheduleKind::Constant => "constant rate".to_string(),

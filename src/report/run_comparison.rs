@@ -11,7 +11,7 @@ use crate::results::{
     Assessment, Better, CheckLevel, Confusion, EpochRecord, Evidence, Flags, IntactRun, Metric,
     RunFolder, StartRecord,
 };
-use crate::spec::{identifying_fields, source_fields};
+use crate::spec::{comparable_fields, source_fields};
 
 /// A run that is compared.
 struct Side {
@@ -78,17 +78,17 @@ impl RunComparison {
     /// The fields of the specs that differ, the seed and the names of data and weights among them: field,
     /// first, second.
     pub fn spec_differences(&self) -> Vec<(String, String, String)> {
-        let fields = |side: &Side| -> BTreeMap<String, String> {
-            let spec = &side.intact.spec.spec;
-            let mut fields = identifying_fields(spec);
-            fields.extend(source_fields(spec));
+        let [first, second] = &self.sides;
+        let [a, b] = comparable_fields([&first.intact.spec.spec, &second.intact.spec.spec]);
+        let fields = |mut fields: BTreeMap<String, String>, side: &Side| {
+            fields.extend(source_fields(&side.intact.spec.spec));
             if let Some(start) = &side.start {
                 fields.insert("start".into(), start.clone());
             }
             fields.insert("seed".into(), side.intact.spec.seed.to_string());
             fields
         };
-        let all = [fields(&self.sides[0]), fields(&self.sides[1])];
+        let all = [fields(a, first), fields(b, second)];
         let mut names: Vec<&String> = all.iter().flat_map(BTreeMap::keys).collect();
         names.sort();
         names.dedup();

@@ -1,6 +1,6 @@
 //! The id of a run: a hash of everything that affects its result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -48,6 +48,9 @@ const SOURCES: [&str; 9] = [
     "start.hub",
 ];
 
+/// What becomes of examples that stand in two splits.
+pub const DUPLICATES: &str = "data.duplicates";
+
 /// The fields of a spec that name data, tokenizers and weights, those that are not null.
 pub fn source_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
@@ -83,6 +86,8 @@ const LEFT_OUT_AT: &[(Option<Architecture>, &str, &str)] = &[
     (None, "start.base_init", r#""first""#),
     (None, "start.increments", r#""svd""#),
     (None, "training.schedule", r#""cosine""#),
+    // Its least rate is the peak, as that of a cosine can be.
+    (None, "training.schedule", r#""constant""#),
 ];
 
 /// The fields of a spec that affect a run's result. The names of data and weights are left out,
@@ -90,7 +95,7 @@ const LEFT_OUT_AT: &[(Option<Architecture>, &str, &str)] = &[
 /// data are refused.
 pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = flatten(spec);
-    fields.remove("data.duplicates");
+    fields.remove(DUPLICATES);
     for source in SOURCES {
         fields.remove(source);
     }
@@ -108,6 +113,18 @@ pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
         }
     }
     fields
+}
+
+/// The fields of two specs that affect their runs' results, for a comparison. A field that only one of the ids
+/// includes has a value on both sides, if both specs have it.
+pub fn comparable_fields(specs: [&RunSpec; 2]) -> [BTreeMap<String, String>; 2] {
+    let ids = specs.map(identifying_fields);
+    let names: BTreeSet<&String> = ids.iter().flat_map(BTreeMap::keys).collect();
+    specs.map(|spec| {
+        let mut fields = flatten(spec);
+        fields.retain(|field, _| names.contains(field));
+        fields
+    })
 }
 
 /// Lower-case hexadecimal.

@@ -47,7 +47,8 @@ pub use claims::{CheckKind, ClaimCheck, Claims, Margin, PublishedClaim};
 pub use error::{SpecError, nearest};
 pub use experiment::{Experiment, Variant, agree};
 pub use identity::{
-    NUMERICS_VERSION, SpecIdentity, flatten, hex, identifying_fields, source_fields,
+    NUMERICS_VERSION, SpecIdentity, comparable_fields, flatten, hex, identifying_fields,
+    source_fields,
 };
 pub use load::{load, load_for, parse, parse_for};
 pub use matching::{MatchBy, Matched};

@@ -29,6 +29,9 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     };
     spec.model.normalise();
     spec.data.normalise(&spec.model);
+    if matches!(&spec.data, DataSpec::Translation(data) if data.decoding.beam == 1) {
+        unused.push("data.decoding.length_penalty");
+    }
     spec.training.normalise();
     if spec.method == Method::Dense {
         spec.vlora = None;

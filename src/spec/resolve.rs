@@ -8,7 +8,7 @@ use super::de::{from_node, run_of};
 use super::error::SpecError;
 use super::experiment::Variant;
 use super::fields;
-use super::identity::flatten;
+use super::identity::{DUPLICATES, flatten, identifying_fields, source_fields};
 use super::matching::{self, MatchSpec, Matched};
 use super::no_training::{is_untrained, without_unused};
 use super::node::{Node, Value};
@@ -371,9 +371,14 @@ impl<'a> Resolver<'a> {
 
 /// A key that is equal for variants that resolve to the same run.
 pub fn resolved_key(variant: &Variant) -> String {
-    // A resolved spec has only maps, lists and scalars, which JSON can represent.
-    let spec = serde_json::to_string(&variant.spec).unwrap_or_default();
-    format!("{spec} {}", variant.start.as_deref().unwrap_or_default())
+    let mut fields = identifying_fields(&variant.spec);
+    fields.extend(source_fields(&variant.spec));
+    // `remove` changes the data, so that ids have another hash of the data. The others only accept or refuse them.
+    let duplicates = flatten(&variant.spec).remove(DUPLICATES);
+    fields.extend(
+        duplicates.filter(|own| own.contains("remove")).map(|own| (DUPLICATES.into(), own)),
+    );
+    format!("{fields:?} {}", variant.start.as_deref().unwrap_or_default())
 }
 
 /// The section of a swept field, if arms may lack it.

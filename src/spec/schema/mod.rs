@@ -1,4 +1,4 @@
-//! The fields of a run: what a spec can say, with every default.
+//! The fields of a run: what a spec can say, with its defaults.
 //!
 //! `experiments/reference.yaml` is the same list with a comment for each field; a test checks that
 //! both agree. Units are given in the comment of a field.

@@ -41,7 +41,7 @@ impl RunSpec {
         !self.training.trains() && checkpoint.is_some()
     }
 
-    /// The resolved spec as YAML, every default written out.
+    /// The resolved spec as YAML, with its defaults. Options that are off are left out.
     pub fn to_yaml(&self) -> Result<String, String> {
         serde_yaml::to_string(self).map_err(|e| e.to_string())
     }

@@ -99,7 +99,7 @@ pub enum ScheduleKind {
     Cosine,
     /// Falls on a straight line to `min_learning_rate_ratio` of the peak.
     Linear,
-    /// Stays at the peak. A resolved spec writes it as a cosine that ends at the peak.
+    /// Stays at the peak. Its runs have the ids of a cosine that ends at the peak, which is the same.
     Constant,
     /// Falls with the inverse square root of the step.
     InverseSqrt,
@@ -131,10 +131,7 @@ impl TrainingSpec {
             *self = TrainingSpec { epochs: 0, batch_size, ..TrainingSpec::default() };
         }
         match self.schedule {
-            ScheduleKind::Constant => {
-                self.schedule = ScheduleKind::Cosine;
-                self.min_learning_rate_ratio = 1.0;
-            }
+            ScheduleKind::Constant => self.min_learning_rate_ratio = 1.0,
             ScheduleKind::Plateau => {
                 self.plateau_factor = Some(self.plateau_factor());
                 self.plateau_patience = Some(self.plateau_patience());
