@@ -171,8 +171,6 @@ pub fn nearest_from<'a>(
 ) -> Option<&'a str> {
     names
         .into_iter()
-        // What was written is no suggestion.
-        .filter(|name| *name != found)
         .map(|name| (strsim::normalized_damerau_levenshtein(found, name), name))
         .filter(|(likeness, _)| *likeness >= enough)
         .max_by(|a, b| a.0.total_cmp(&b.0))

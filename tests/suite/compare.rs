@@ -23,6 +23,16 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
+/// A field that only one of the ids includes, since the other run has its default, is shown with both values.
+#[test]
+fn a_default_is_shown_beside_another_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = Spec::tiny().set("arms.vlora.vlora.sharing=cycle").set("arms.plain={method: vlora}");
+    leave(&dir.path().join("results/tiny"), &spec, &|_, _| Outcome::Right(700));
+    let ran = vlora(dir.path(), &["compare", OTHER, "results/tiny/runs/000002000000"]);
+    assert!(ran.out.contains("  vlora.sharing: cycle, sequence\n"), "{}{}", ran.out, ran.err);
+}
+
 #[test]
 fn two_runs_are_put_side_by_side() {
     let dir = folder();

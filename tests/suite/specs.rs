@@ -187,6 +187,40 @@ fn a_swept_required_field_changes_no_id() {
     assert_eq!(ids("{compound_size: 4}"), ids("{compound_size: 4, rank: 8}"));
 }
 
+/// Values of a swept field that give the same run are one variant.
+#[test]
+fn equal_runs_are_one_variant() {
+    let variants = |sweep: &str| {
+        let text = format!("{BARE}arms: {{baseline: {{}}}}\nsweep: {sweep}\n");
+        parse_with(&text, &[]).map(|experiment| experiment.variants.len())
+    };
+    // A kind of interpolation is used where images are resized.
+    let error = variants("{data.interpolation: [bilinear, bicubic]}").unwrap_err().to_string();
+    assert!(error.contains("the sweep changes no arm"), "{error}");
+    for (sweep, want) in [
+        ("{data.interpolation: [bilinear, bicubic], data.resize: [null, exact]}", 3),
+        ("{data.duplicates: [keep, remove]}", 2),
+        ("{training.schedule: [cosine, linear, constant]}", 3),
+    ] {
+        assert_eq!(variants(sweep).map_err(|e| e.to_string()), Ok(want), "{sweep}");
+    }
+}
+
+/// A constant rate is called so, and has the ids of the cosine that it was written as before.
+#[test]
+fn a_constant_rate_is_a_cosine_that_ends_at_the_peak() {
+    let of = |set: &[&str]| {
+        let text = format!("{BARE}arms: {{baseline: {{}}}}\n");
+        let spec = parse_with(&text, set).unwrap().variants.remove(0).spec;
+        let schedule = spec::flatten(&spec)["training.schedule"].clone();
+        (schedule, SpecIdentity::of(&spec).run_id(0, "data", None))
+    };
+    let (schedule, id) = of(&["training.schedule=constant"]);
+    assert_eq!(schedule, r#""constant""#);
+    assert_eq!(id, of(&["training.min_learning_rate_ratio=1"]).1);
+    assert_ne!(id, of(&[]).1);
+}
+
 /// What an arm does not read is still checked, as far as it is given, and no arm is blamed for what
 /// stands in the common part.
 #[test]

@@ -315,6 +315,11 @@ fn lines_are_translated_as_in_the_test() {
         let output = command.args(DEVICE).write_stdin(lines).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
+    let mut command = assert_cmd::Command::new(crate::common::program::binary());
+    command.current_dir(dir.path()).args(["translate", own.to_str().unwrap()]).args(DEVICE);
+    let output = command.write_stdin(b"ein\nz\xfcg\n".as_slice()).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("line 2: ") && told.contains("UTF-8"), "{told}");
     let lines: String = pairs(2000, 30).iter().map(|(de, _)| format!("{de}\n")).collect();
     let (code, out) = translated(&lines, &[]);
     let hypotheses = outcomes.iter().map(|o| o["hypothesis"].as_str().unwrap().to_string() + "\n");
