@@ -83,7 +83,7 @@ mod tests {
     fn ways(decoder_depth: usize, targets: &[&str]) -> Vec<String> {
         let spec: RunSpec = serde_json::from_value(serde_json::json!({
             "task": "translation",
-            "data": {"source_column": "a", "target_column": "b"},
+            "data": {"source_column": "a", "target_column": "b", "tokenizer": {"train": "words"}},
             "model": {"architecture": "encoder-decoder", "source_vocabulary": 9, "target_vocabulary": 9,
                 "positions": 8, "dim": 8, "depth": 2, "decoder_depth": decoder_depth, "heads": 2},
             "method": "vlora",
