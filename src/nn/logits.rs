@@ -16,23 +16,30 @@ pub fn with_logits<R>(logits: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> R
 
 /// log Σ exp of the logits. Exponentials are added in float32 within groups, and in float64 over them.
 pub fn log_sum_exp(logits: &[f32]) -> f64 {
-    vectorised(
+    let (max, sum) = vectorised(
         #[inline(always)]
         || {
-            let max = largest(logits);
-            let groups = logits.chunks(GROUP);
-            let sums = groups.map(|group| f64::from(lane_sum([group], |[v]| exp(v - max))));
-            f64::from(max) + sums.sum::<f64>().ln()
+            let (max, mut sum) = (largest(logits), 0f64);
+            for group in logits.chunks(GROUP) {
+                sum += f64::from(lane_sum([group], |[v]| exp(v - max)));
+            }
+            (max, sum)
         },
-    )
+    );
+    f64::from(max) + sum.ln()
 }
 
 /// The positions of the largest logits, at most `k`, by falling logit; equal ones by position. NaN and the positions in
 /// `excluded` are left out.
 pub fn top_k(logits: &[f32], k: usize, excluded: &[u32]) -> Vec<u32> {
-    let maxima: Vec<f32> = vectorised(
+    let mut maxima = vec![0f32; logits.len().div_ceil(GROUP)];
+    vectorised(
         #[inline(always)]
-        || logits.chunks(GROUP).map(largest).collect(),
+        || {
+            for (max, group) in maxima.iter_mut().zip(logits.chunks(GROUP)) {
+                *max = largest(group);
+            }
+        },
     );
     let mut best: Vec<(f32, u32)> = Vec::with_capacity(k + 1);
     let is_behind = |best: &[(f32, u32)], logit: f32| {

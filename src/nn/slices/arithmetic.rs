@@ -11,7 +11,11 @@ pub fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
         let b = &b[first..];
         vectorised(
             #[inline(always)]
-            || sum.iter_mut().zip(b).for_each(|(sum, b)| *sum += b),
+            || {
+                for (sum, b) in sum.iter_mut().zip(b) {
+                    *sum += b;
+                }
+            },
         );
         sum
     })
@@ -23,7 +27,11 @@ pub fn scaled(x: &[f32], factor: f32) -> Vec<f32> {
         let scaled = scaled.filled_with(&x[first..]);
         vectorised(
             #[inline(always)]
-            || scaled.iter_mut().for_each(|value| *value *= factor),
+            || {
+                for value in scaled.iter_mut() {
+                    *value *= factor;
+                }
+            },
         );
         scaled
     })
