@@ -18,7 +18,7 @@ use super::shapes::Renamed;
 use crate::error::{Error, Fault, Result};
 use crate::spec::{
     Architecture, DecoderSpec, EncoderDecoderSpec, EncoderSpec, LoraSpec, ModelSpec, RunSpec,
-    VitSpec, VloraSpec,
+    VitSpec, VloraSpec, left_out_at,
 };
 
 /// The metadata's key.
@@ -94,10 +94,24 @@ fn serialise(
 ) -> Result<Vec<u8>> {
     let (model, metadata) = (model.clone(), metadata.clone());
     let (vlora, lora) = (vlora.cloned(), lora.cloned());
-    let head = serde_json::to_string(&Head { format: FORMAT, model, vlora, lora, metadata })
-        .map_err(|e| {
-            Error::from(Fault::failed(format!("the model's shape cannot be written: {e}")))
-        })?;
+    let failed =
+        |e: String| Error::from(Fault::failed(format!("the model's shape cannot be written: {e}")));
+    let architecture = model.architecture();
+    // serde_yaml's mappings keep the order of fields.
+    let head = Head { format: FORMAT, model, vlora, lora, metadata };
+    let mut head = serde_yaml::to_value(&head).map_err(|e| failed(e.to_string()))?;
+    // Runs are compared by their files' hashes, so files of earlier runs must stay the same.
+    for (field, value) in left_out_at(architecture) {
+        let Some((section, name)) = field.split_once('.') else { continue };
+        let Some(section) = head.get_mut(section).and_then(|own| own.as_mapping_mut()) else {
+            continue;
+        };
+        let own = section.get(name).and_then(|own| serde_json::to_string(own).ok());
+        if own.as_deref() == Some(value) {
+            section.shift_remove(name);
+        }
+    }
+    let head = serde_json::to_string(&head).map_err(|e| failed(e.to_string()))?;
     file_bytes(tensors, KEY, head)
 }
 

@@ -90,6 +90,15 @@ const LEFT_OUT_AT: &[(Option<Architecture>, &str, &str)] = &[
     (None, "training.schedule", r#""constant""#),
 ];
 
+/// The fields of an architecture that are left out of ids at a value, with this value as JSON.
+pub fn left_out_at(
+    architecture: Architecture,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let applies = move |own: &Option<Architecture>| own.is_none_or(|own| own == architecture);
+    let all = LEFT_OUT_AT.iter().filter(move |(own, ..)| applies(own));
+    all.map(|(_, field, value)| (*field, *value))
+}
+
 /// The fields of a spec that affect a run's result. The names of data and weights are left out,
 /// since their hashes are part of the id. `data.duplicates` is left out, since it only decides whether
 /// data are refused.
@@ -99,10 +108,9 @@ pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     for source in SOURCES {
         fields.remove(source);
     }
-    for (architecture, field, value) in LEFT_OUT_AT {
-        let applies = architecture.is_none_or(|own| own == spec.model.architecture());
-        if applies && fields.get(*field).is_some_and(|own| own == value) {
-            fields.remove(*field);
+    for (field, value) in left_out_at(spec.model.architecture()) {
+        if fields.get(field).is_some_and(|own| own == value) {
+            fields.remove(field);
         }
     }
     // The kind of interpolation has no effect where nothing is resized.

@@ -48,7 +48,7 @@ pub use error::{SpecError, nearest};
 pub use experiment::{Experiment, Variant, agree};
 pub use identity::{
     NUMERICS_VERSION, SpecIdentity, comparable_fields, flatten, hex, identifying_fields,
-    source_fields,
+    left_out_at, source_fields,
 };
 pub use load::{load, load_for, parse, parse_for};
 pub use matching::{MatchBy, Matched};
