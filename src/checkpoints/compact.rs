@@ -161,3 +161,40 @@ pub fn import(file: &TensorFile) -> Result<Checkpoint> {
     let renamed = Renamed { path: &file.path, tensors: file.tensors.clone(), theirs: &theirs };
     Ok(Checkpoint { metadata, ..renamed.checkpoint(model, vlora, lora)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Rank;
+
+    #[test]
+    fn later_fields_are_written_away_from_their_defaults_only() {
+        let header = |vit: &VitSpec, vlora: &VloraSpec| {
+            let model = ModelSpec::from(vit.clone());
+            let bytes =
+                serialise(&model, Some(vlora), None, &Metadata::default(), &BTreeMap::new());
+            let bytes = bytes.unwrap();
+            let file = safetensors::SafeTensors::read_metadata(&bytes).unwrap().1;
+            file.metadata().as_ref().unwrap()[KEY].clone()
+        };
+        let vit = "{architecture: vit, image_size: 4, patch_size: 2, classes: 2, dim: 4, depth: 2, heads: 1}";
+        let mut vit: VitSpec = serde_yaml::from_str(vit).unwrap();
+        let mut vlora = VloraSpec::new(2, Rank::Of(1));
+        let written = header(&vit, &vlora);
+        assert_eq!(
+            written,
+            r#"{"format":2,"model":{"architecture":"vit","image_size":4,"patch_size":2,"channels":3,"#.to_string()
+                + r#""classes":2,"dim":4,"depth":2,"heads":1,"mlp_ratio":4.0,"pool":"cls","norm_eps":1e-6},"#
+                + r#""vlora":{"compound_size":2,"rank":1,"alpha":1.0,"reference":"first","detach":true,"#
+                + r#""init":"authors","targets":[]},"lora":null}"#
+        );
+        vit.stochastic_depth = 0.5;
+        vlora.keep_first = 1;
+        let written = header(&vit, &vlora);
+        assert!(written.contains(r#""norm_eps":1e-6,"stochastic_depth":0.5}"#), "{written}");
+        assert!(
+            written.contains(r#""vlora":{"compound_size":2,"keep_first":1,"rank":1,"#),
+            "{written}"
+        );
+    }
+}

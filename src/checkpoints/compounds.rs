@@ -277,7 +277,7 @@ pub fn rank_list<'a>(
     checkpoint: &Checkpoint,
     vlora: &VloraSpec,
 ) -> String {
-    list(targets, |own| match own.rank.unwrap_or(vlora.rank) {
+    list(targets, |own| match vlora.rank_of(own) {
         // A vector has no rank, but the package requires a number.
         _ if checkpoint.model.is_vector(&own.target) => "1".to_string(),
         rank => rank.to_string(),

@@ -10,10 +10,10 @@ use super::{FormatArgs, FormatName, clean, eprint_line, not_written, print, prin
 use crate::error::{Fault, Result};
 use crate::models;
 use crate::report::{
-    ClaimExperiment, Results, Summary, claims_page, claims_table, claims_text, evaluate,
+    ClaimExperiment, Overview, Results, Summary, claims_page, claims_table, claims_text, evaluate,
     write_claims,
 };
-use crate::results::{ExperimentFolder, RunState};
+use crate::results::{ExperimentFolder, RunState, SpectrumRecord};
 use crate::spec::{self, Claims};
 use crate::tasks::evidence;
 
@@ -25,9 +25,10 @@ pub struct ClaimsArgs {
     /// The folder with the experiments' results
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     results: PathBuf,
-    /// Also write the page of verdicts and its chart into a folder: claims.md, claims.svg, claims.png
+    /// Also write the verdicts into a folder, as claims.md with its chart and as report.html with all experiments
     ///
-    /// The page's links lead to the experiments in the folder of results, so that is its place.
+    /// report.html has the tables and charts of every experiment that the file names. Links lead to the experiments in
+    /// the folder of results, so that is the place of these pages.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -44,9 +45,14 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
             .into());
     }
     let mut experiments: BTreeMap<&str, ClaimExperiment> = BTreeMap::new();
-    for check in claims.claims.iter().flat_map(|claim| &claim.checks) {
-        if !experiments.contains_key(check.spec.as_str()) {
-            experiments.insert(&check.spec, experiment(&check.spec, args)?);
+    let checks = claims.claims.iter().flat_map(|claim| &claim.checks);
+    let specs: Vec<&str> = checks
+        .map(|check| check.spec.as_str())
+        .chain(claims.also_shown.iter().map(String::as_str))
+        .collect();
+    for spec in &specs {
+        if !experiments.contains_key(spec) {
+            experiments.insert(spec, experiment(spec, args)?);
         }
     }
     let evaluated =
@@ -63,18 +69,27 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
         format => print_as(format, &claims_table(&evaluated).render(format.into()))?,
     }
     if let Some(out) = &args.out {
-        let files = write_claims(&claims, &evaluated, out).map_err(|e| not_written(out, &e))?;
+        let mut shown: Vec<&Summary> = Vec::new();
+        for summary in specs.iter().filter_map(|spec| experiments[spec].results.summary()) {
+            if shown.iter().all(|other| other.record.name != summary.record.name) {
+                shown.push(summary);
+            }
+        }
+        let shown = Overview {
+            claims: &claims,
+            evaluated: &evaluated,
+            experiments: shown,
+            spectra: spectra(&args.results)?,
+        };
+        let files = write_claims(shown, out).map_err(|e| not_written(out, &e))?;
         eprint_line(&format!(
             "Written to {}: {}",
             clean(&out.display().to_string()),
             files.join(", ")
         ));
     }
-    let summaries = experiments.values().filter_map(|e| match &e.results {
-        Results::Read(summary) => Some(summary),
-        _ => None,
-    });
-    let damaged: Vec<String> = summaries.filter_map(|summary| damage(summary)).collect();
+    let summaries = experiments.values().filter_map(|e| e.results.summary());
+    let damaged: Vec<String> = summaries.filter_map(damage).collect();
     match damaged.is_empty() {
         true => Ok(()),
         false => Err(Fault::failed(damaged.join("\n")).into()),
@@ -109,6 +124,22 @@ fn results(folder: &ExperimentFolder) -> Results {
             None => "its results cannot be used".into(),
         }),
     }
+}
+
+/// The folder in which `vlora spectrum` writes, in the folder of results.
+const SPECTRA: &str = "spectrum";
+
+/// The differences between layers that are stored beside the results, with their folders.
+fn spectra(results: &Path) -> Result<Vec<(String, SpectrumRecord)>> {
+    let entries = std::fs::read_dir(results.join(SPECTRA)).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.retain(|folder| SpectrumRecord::is_in(folder));
+    folders.sort();
+    let named = folders.into_iter().filter_map(|folder| {
+        let name = folder.file_name()?.to_str()?.to_string();
+        Some((format!("{SPECTRA}/{name}"), folder))
+    });
+    named.map(|(name, folder)| Ok((name, SpectrumRecord::read(&folder)?))).collect()
 }
 
 /// The path with `folder/..` left out.

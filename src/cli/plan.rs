@@ -17,7 +17,7 @@ use crate::report::{
 use crate::results::{ExperimentFolder, PrimaryContrast, RunFolder, RunResult, RunState};
 use crate::runner::{Basis, Estimate, History, Plan, PlannedRun, PlannedVariant};
 use crate::size::{bytes, clock};
-use crate::spec::{DeviceKind, Experiment, Variant, flatten, ways_of_sharing};
+use crate::spec::{DeviceKind, Experiment, Variant, flatten, shares_nothing, ways_of_sharing};
 use crate::tasks::evidence;
 
 #[derive(Debug, Args)]
@@ -193,6 +193,14 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
     for way in ways_of_sharing(arms) {
         let stacks = way.stack_names().map_or(String::new(), |names| format!("{names}: "));
         line("layers", format!("{stacks}{}  ({})", way.drawing, listed(&way.labels, 3)));
+    }
+    let apart = plan.variants.iter().filter(|v| shares_nothing(&v.variant.spec));
+    let apart: Vec<&str> = apart.map(|v| v.variant.label.as_str()).collect();
+    if !apart.is_empty() {
+        line(
+            "layers",
+            format!("none shares a weight, as in a dense model  ({})", listed(&apart, 3)),
+        );
     }
     line("state", planned_states(plan));
     let damaged: Vec<&str> = plan

@@ -178,7 +178,7 @@ fn numbers(weights: &[usize]) -> String {
 fn increments(vlora: &VloraSpec, model: &ModelSpec) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for own in &vlora.targets {
-        let mut rank = match own.rank.unwrap_or(vlora.rank) {
+        let mut rank = match vlora.rank_of(own) {
             _ if model.is_vector(&own.target) => "vectors".to_string(),
             Rank::Full => "full".into(),
             Rank::Of(rank) => format!("rank {rank}"),

@@ -1,6 +1,6 @@
 //! What the rows of a dataset hold: sizes of images, counts of labels, and which columns serve for what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::images::{Colours, Header, header};
 use super::names::role;
@@ -47,6 +47,8 @@ enum Content {
     /// The number of encoded images of each kind; None for unknown formats.
     Images(BTreeMap<Option<Header>, usize>),
     Labels(Labels),
+    /// The languages of a column of translations.
+    Translations(Vec<String>),
 }
 
 /// A column that may hold labels.
@@ -96,7 +98,21 @@ impl Split {
     fn of_labels(&self) -> impl Iterator<Item = (&str, &Labels)> {
         self.columns.iter().filter_map(|(name, content)| match content {
             Content::Labels(labels) => Some((&name[..], labels)),
-            Content::Images(_) => None,
+            Content::Images(_) | Content::Translations(_) => None,
+        })
+    }
+
+    /// The different texts of a column, without empty ones.
+    fn texts(&self, column: &str) -> BTreeSet<&Label> {
+        let labels = self.labels(column).into_iter().flat_map(|labels| labels.counts.keys());
+        labels.filter(|l| matches!(l, Label::Name(text) if !text.trim().is_empty())).collect()
+    }
+
+    /// The languages of the first column of translations.
+    fn translations(&self) -> Option<&[String]> {
+        self.columns.iter().find_map(|(_, content)| match content {
+            Content::Translations(languages) => Some(&languages[..]),
+            _ => None,
         })
     }
 
@@ -173,6 +189,7 @@ impl Contents {
             let content = match column.kind() {
                 Kind::Image => Content::Images(images(column)),
                 Kind::ClassLabel | Kind::Integer | Kind::Text => Content::Labels(labels(column)),
+                Kind::Languages(languages) => Content::Translations(languages),
                 _ => return None,
             };
             Some((column.name.clone(), content))
@@ -205,12 +222,22 @@ impl Contents {
         train.text_columns(train.label_column())
     }
 
-    /// The columns of texts that are called by a language's code, such as `de` and `en`.
+    /// The languages of the first column of translations, or else the columns of texts that are called by a
+    /// language's code, such as `de` and `en`.
     pub fn languages(&self) -> Vec<&str> {
+        let Some(train) = self.train() else { return Vec::new() };
+        if let Some(languages) = train.translations() {
+            return languages.iter().map(String::as_str).collect();
+        }
         // `id` is a language, too, but the name of a column of numbers or keys.
         let is_code = |name: &&str| *name != "id" && LANGUAGES.split(' ').any(|code| code == *name);
-        let texts = self.train().into_iter().flat_map(Split::of_texts);
-        texts.map(|(name, _)| name).filter(is_code).collect()
+        train.of_texts().map(|(name, _)| name).filter(is_code).collect()
+    }
+
+    /// Whether a text of this column stands in two of the splits. Empty texts are no duplicates.
+    pub fn shares_texts(&self, column: &str, splits: &[&Split]) -> bool {
+        let texts: Vec<BTreeSet<&Label>> = splits.iter().map(|split| split.texts(column)).collect();
+        (1..texts.len()).any(|i| texts[..i].iter().any(|earlier| !earlier.is_disjoint(&texts[i])))
     }
 
     /// Other columns that hold texts rather than labels.

@@ -17,7 +17,7 @@ pub struct Section {
 }
 
 const COMPARISONS: &str = "comparisons";
-const EQUIVALENTS: &str = "dense-equivalents";
+pub const EQUIVALENTS: &str = "dense-equivalents";
 const LAYERS: &str = "layers";
 const TRIVIAL_BASELINES: &str = "trivial-baselines";
 const TRIALS: &str = "tuning-trials";

@@ -46,13 +46,14 @@ pub use text::plain;
 
 use claims::{CHART, contrasts};
 use document::Section;
+use page::{ShownExperiment, ShownSpectrum};
 use samples::SampleOutputs;
 
 use std::path::Path;
 
 use crate::atomic::write_atomic;
 use crate::error::Result;
-use crate::results::ExperimentFolder;
+use crate::results::{ExperimentFolder, SpectrumRecord};
 use crate::spec::Claims;
 
 /// Each comparison's differences seed by seed, only there if an arm is compared with a baseline.
@@ -64,15 +65,36 @@ const SAMPLES: &str = "samples.md";
 /// The report as one page.
 const PAGE: &str = "report.html";
 
-/// Writes the page of claims and its chart into a folder: `claims.md`, and `claims.svg` and `claims.png` if any
+/// What the page over all experiments shows.
+pub struct Overview<'a> {
+    pub claims: &'a Claims,
+    pub evaluated: &'a [EvaluatedClaim<'a>],
+    pub experiments: Vec<&'a Summary>,
+    /// Records of the differences between a model's layers, with their folders relative to the page's.
+    pub spectra: Vec<(String, SpectrumRecord)>,
+}
+
+/// Writes the pages of claims into a folder: `claims.md`, `report.html`, and `claims.svg` and `claims.png` if any
 /// arms are compared. Removes those of an earlier page that has no chart any more. Links lead to the experiments in
 /// the folder of results. Returns the files written.
-pub fn write_claims(
-    claims: &Claims,
-    evaluated: &[EvaluatedClaim],
-    folder: &Path,
-) -> Result<Vec<String>> {
+pub fn write_claims(shown: Overview, folder: &Path) -> Result<Vec<String>> {
+    let Overview { claims, evaluated, experiments, spectra } = shown;
     let mut files = charts::draw_contrasts(&contrasts(evaluated))?;
+    let chart = files.iter().find(|(name, _)| name.ends_with(".svg"));
+    let chart = chart.map(|(_, content)| text_of(content));
+    let experiments = experiments.into_iter().map(|summary| {
+        let charts = charts::draw_overview(summary)?.into_iter();
+        let charts = charts.map(|(_, title, content)| (title, text_of(&content).to_string()));
+        Ok(ShownExperiment { summary, charts: charts.collect() })
+    });
+    let experiments: Vec<ShownExperiment> = experiments.collect::<Result<_>>()?;
+    let spectra = spectra.into_iter().map(|(folder, record)| {
+        let svg = charts::draw_spectrum_svg(&record)?;
+        Ok(ShownSpectrum { record, folder, svg })
+    });
+    let spectra: Vec<ShownSpectrum> = spectra.collect::<Result<_>>()?;
+    let page = page::overview(claims, evaluated, chart, &experiments, &spectra);
+    files.push((PAGE.to_string(), page.into_bytes()));
     files.push((format!("{CHART}.md"), claims_page(claims, evaluated).into_bytes()));
     for (name, content) in &files {
         write_atomic(&folder.join(name), content)?;
@@ -85,16 +107,18 @@ pub fn write_claims(
     Ok(files.into_iter().map(|(name, _)| name).collect())
 }
 
+/// A drawn SVG as text.
+fn text_of(svg: &[u8]) -> &str {
+    std::str::from_utf8(svg).unwrap_or_default()
+}
+
 /// The charts that the page shows.
 fn figures(charts: &[charts::ChartFile]) -> Vec<page::Figure<'_>> {
     let mut figures = Vec::new();
     for (name, title, content) in charts {
-        if !name.ends_with(".svg") {
-            continue;
+        if name.ends_with(".svg") {
+            figures.extend(page::Figure::new(title, text_of(content)));
         }
-        let svg = std::str::from_utf8(content).unwrap_or_default();
-        // Without the declaration of a file of its own.
-        figures.extend(svg.find("<svg").map(|start| page::Figure { title, svg: &svg[start..] }));
     }
     figures
 }

@@ -9,7 +9,7 @@ use crate::results::{
 use crate::spec::{
     BaseInit, IncrementInit, IncrementOn, LoraSpec, MatchBy, Matched, ModelSpec, ParameterGroup,
     Precision, Rank, Reference, RunSpec, ScheduleKind, Select, StartHead, StartIncrements,
-    StartSpec, Target, TrainingSpec, VectorGroup, VloraSpec,
+    StartSpec, Target, TrainingSpec, VectorGroup, VloraSpec, shares_nothing,
 };
 
 /// How the compounds of an arm are made, as [statements](super::arm_notes::ArmStatements); None for a
@@ -49,7 +49,7 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
         Some(_) => String::new(),
         None => increment_training(&spec.training),
     };
-    Some(vec![
+    let mut statements = vec![
         sharing(v, spec.model.depth()),
         format!("targets {}", targets(v)),
         of_factors(format!("alpha {}", v.alpha)),
@@ -59,7 +59,12 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
         of_factors(decay),
         ends(v, spec.start.is_some()).to_string(),
         also_shared(v),
-    ])
+    ];
+    if shares_nothing(spec) {
+        statements.fill(String::new());
+        statements[0] = "no layer shares a weight, so the model is the dense one".into();
+    }
+    Some(statements)
 }
 
 /// How A and B are trained where that differs from other matrices, or was a choice.
@@ -116,7 +121,7 @@ fn also_shared(v: &VloraSpec) -> String {
 /// Whether any increment is a low-rank product.
 fn has_factors(v: &VloraSpec, model: &ModelSpec) -> bool {
     v.targets.iter().any(|own| {
-        let rank = own.rank.unwrap_or(v.rank);
+        let rank = v.rank_of(own);
         !model.is_vector(&own.target) && !matches!(rank, Rank::Of(0) | Rank::Full)
     })
 }

@@ -58,15 +58,31 @@ pub fn code(text: &str) -> String {
 pub enum Piece<'a> {
     Text(&'a str),
     Code(&'a str),
+    Bold(&'a str),
 }
 
 /// The parts of Markdown made by [`markdown`] and [`code`], without its escapes.
 pub fn pieces(markdown: &str) -> Vec<Piece<'_>> {
     let mut out = Vec::new();
     let mut rest = markdown;
-    while let Some(at) = rest.find(['\\', '`']) {
+    while let Some(at) = rest.find(['\\', '`', '*']) {
         out.push(Piece::Text(&rest[..at]));
         rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix('*') {
+            // Bold words have nothing else in them.
+            let bold = after.strip_prefix('*').and_then(|inside| inside.split_once("**"));
+            match bold.filter(|(inside, _)| !inside.contains(['\\', '`', '*'])) {
+                Some((inside, behind)) => {
+                    out.push(Piece::Bold(inside));
+                    rest = behind;
+                }
+                None => {
+                    out.push(Piece::Text("*"));
+                    rest = after;
+                }
+            }
+            continue;
+        }
         if let Some(after) = rest.strip_prefix('\\') {
             let escaped = after.chars().next().filter(char::is_ascii_punctuation);
             // One punctuation character is one byte, as the backslash is.
@@ -99,7 +115,7 @@ pub fn pieces(markdown: &str) -> Vec<Piece<'_>> {
 /// A note as plain text for a terminal.
 pub fn plain(markdown: &str) -> String {
     let text = |piece: Piece| match piece {
-        Piece::Text(text) | Piece::Code(text) => text.to_string(),
+        Piece::Text(text) | Piece::Code(text) | Piece::Bold(text) => text.to_string(),
     };
     pieces(markdown).into_iter().map(text).collect()
 }
@@ -109,6 +125,7 @@ pub fn latex_note(markdown: &str) -> String {
     let text = |piece: Piece| match piece {
         Piece::Text(text) => latex(text),
         Piece::Code(code) => format!("\\texttt{{{}}}", latex(code)),
+        Piece::Bold(text) => format!("\\textbf{{{}}}", latex(text)),
     };
     pieces(markdown).into_iter().map(text).collect()
 }

@@ -6,11 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::de::from_node;
-use super::document;
 use super::error::SpecError;
-use super::hints;
 use super::node::Node;
 use super::schema::Task;
+use super::{document, document_kind, hints};
 
 /// Largest accepted file.
 const MOST_BYTES: u64 = 1 << 20;
@@ -23,6 +22,10 @@ pub struct Claims {
     pub about: String,
     /// The loss that counts as none, for each task that a check `preserved` is about.
     pub margins: Vec<Margin>,
+    /// Specs of experiments that no claim rests on and that the page over all of them shows, too, relative to the
+    /// folder of the claims.
+    #[serde(default)]
+    pub also_shown: Vec<String>,
     pub claims: Vec<PublishedClaim>,
 }
 
@@ -125,6 +128,7 @@ impl Claims {
 
     fn parse(text: &str) -> Result<Claims, SpecError> {
         let root = document::parse(text)?;
+        document_kind::expect_claims(&root)?;
         let claims: Claims = from_node(&root)?;
         claims.check(&root)?;
         Ok(claims)

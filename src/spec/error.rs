@@ -137,9 +137,10 @@ impl SpecError {
         self
     }
 
-    /// Suggests the nearest of `names`, if one is similar enough.
+    /// Suggests the nearest of `names`, if one is similar enough. A name that is refused for another reason
+    /// than its spelling is not suggested again.
     pub fn suggest<'a>(self, found: &str, names: impl IntoIterator<Item = &'a str>) -> SpecError {
-        match nearest(found, names) {
+        match nearest(found, names.into_iter().filter(|name| *name != found)) {
             Some(name) => self.help(format!("did you mean `{name}`?")),
             None => self,
         }
@@ -207,11 +208,14 @@ impl std::error::Error for SpecError {}
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{SpecError, nearest};
 
     #[test]
     fn nearest_needs_some_likeness() {
         assert_eq!(nearest("rnak", ["rank", "alpha"]), Some("rank"));
         assert_eq!(nearest("zzz", ["rank", "alpha"]), None);
+        let told = |found| SpecError::new("refused").suggest(found, ["rank", "alpha"]).to_string();
+        assert!(told("rnak").contains("did you mean `rank`?"), "{}", told("rnak"));
+        assert!(!told("rank").contains("did you mean"), "{}", told("rank"));
     }
 }

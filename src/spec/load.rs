@@ -11,7 +11,7 @@ use super::position::Position;
 use super::precision::DeviceKind;
 use super::schema::ParameterCount;
 use super::wording::{one_of, shorten};
-use super::{document, expand, hints, no_training};
+use super::{document, document_kind, expand, hints, no_training};
 
 /// Largest accepted spec file; real specs are much smaller.
 const MOST_BYTES: u64 = 1 << 20;
@@ -130,6 +130,7 @@ pub fn parse_for(
     let text = source.strip_prefix('\u{feff}').unwrap_or(source);
     let read = || {
         let mut root = document::parse(text)?;
+        document_kind::expect_spec(&root)?;
         no_training::write_out(&mut root);
         let mut given = Given::default();
         for argument in overrides {

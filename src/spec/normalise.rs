@@ -41,7 +41,7 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
             vlora
                 .targets
                 .iter()
-                .any(|own| !is_vector(&own.target) && own.rank.unwrap_or(vlora.rank) != Rank::Of(0))
+                .any(|own| !is_vector(&own.target) && vlora.rank_of(own) != Rank::Of(0))
         });
     if !trains_increments {
         spec.training.increment_learning_rate = None;
@@ -96,7 +96,7 @@ fn normalise_increments(
     }
     let low_rank = |vlora: &VloraSpec, own: usize| {
         let own = &vlora.targets[own];
-        let rank = own.rank.unwrap_or(vlora.rank);
+        let rank = vlora.rank_of(own);
         !is_vector(&own.target) && !matches!(rank, Rank::Of(0) | Rank::Full)
     };
     let scaled: Vec<bool> = (0..vlora.targets.len()).map(|own| low_rank(vlora, own)).collect();

@@ -44,6 +44,12 @@ pub fn ways_of_sharing<'a>(
     ways
 }
 
+/// Whether a spec asks for compounds in which no layer shares a weight with another, as those of one layer. Its
+/// model is the dense one.
+pub fn shares_nothing(spec: &RunSpec) -> bool {
+    spec.vlora.is_some() && ways_of("", spec).is_empty()
+}
+
 /// The ways of an arm's stacks.
 fn ways_of<'a>(label: &'a str, spec: &RunSpec) -> Vec<WayOfSharing<'a>> {
     let Some(vlora) = &spec.vlora else { return Vec::new() };
@@ -58,7 +64,7 @@ fn ways_of<'a>(label: &'a str, spec: &RunSpec) -> Vec<WayOfSharing<'a>> {
         if !has_shared || layers.iter().all(|layer| layer.adds_to.is_none()) {
             continue;
         }
-        let has_increments = targets.any(|own| own.rank.unwrap_or(vlora.rank) != Rank::Of(0));
+        let has_increments = targets.any(|own| vlora.rank_of(own) != Rank::Of(0));
         let name = are_several.then_some(stack.name);
         let is_same =
             |way: &&mut WayOfSharing| way.layers == layers && way.has_increments == has_increments;
@@ -80,16 +86,20 @@ fn ways_of<'a>(label: &'a str, spec: &RunSpec) -> Vec<WayOfSharing<'a>> {
 mod tests {
     use super::*;
 
-    fn ways(decoder_depth: usize, targets: &[&str]) -> Vec<String> {
-        let spec: RunSpec = serde_json::from_value(serde_json::json!({
+    fn spec(compound_size: usize, decoder_depth: usize, targets: &[&str]) -> RunSpec {
+        serde_json::from_value(serde_json::json!({
             "task": "translation",
             "data": {"source_column": "a", "target_column": "b", "tokenizer": {"train": "words"}},
             "model": {"architecture": "encoder-decoder", "source_vocabulary": 9, "target_vocabulary": 9,
                 "positions": 8, "dim": 8, "depth": 2, "decoder_depth": decoder_depth, "heads": 2},
             "method": "vlora",
-            "vlora": {"compound_size": 2, "rank": 1, "targets": targets},
+            "vlora": {"compound_size": compound_size, "rank": 1, "targets": targets},
         }))
-        .unwrap();
+        .unwrap()
+    }
+
+    fn ways(decoder_depth: usize, targets: &[&str]) -> Vec<String> {
+        let spec = spec(2, decoder_depth, targets);
         let ways = ways_of_sharing([("one", &spec), ("two", &spec)]);
         ways.iter()
             .map(|way| format!("{}: {} of {}", way.stacks.join(","), way.drawing, way.labels.len()))
@@ -105,5 +115,12 @@ mod tests {
         assert_eq!(ways(1, &both), ["encoder: 0 0+ of 2"]);
         // An encoder has no cross-attention.
         assert_eq!(ways(2, &["multihead_attn.query"]), ["decoder: 0 0+ of 2"]);
+    }
+
+    #[test]
+    fn compounds_of_one_layer_share_nothing() {
+        assert!(shares_nothing(&spec(1, 2, &["linear1"])));
+        assert!(!shares_nothing(&spec(2, 1, &["linear1"])));
+        assert!(!shares_nothing(&RunSpec { vlora: None, ..spec(1, 2, &[]) }));
     }
 }

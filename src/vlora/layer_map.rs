@@ -120,7 +120,7 @@ impl Increment {
         }
         let own = vlora.targets.iter().find(|own| own.target == weight.target)?;
         let alpha = own.alpha.unwrap_or(vlora.alpha);
-        Some(match own.rank.unwrap_or(vlora.rank) {
+        Some(match vlora.rank_of(own) {
             Rank::Of(0) => Increment::Shared,
             _ if weight.is_vector() => Increment::Vector,
             Rank::Of(rank) => Increment::LowRank { rank, scale: alpha / rank as f64 },

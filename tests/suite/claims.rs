@@ -128,7 +128,7 @@ fn arms_stand_beside_the_one_that_is_claimed() {
 
     let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--out", "page"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert_eq!(ran.err, "Written to page: claims.svg, claims.png, claims.md\n");
+    assert_eq!(ran.err, "Written to page: claims.svg, claims.png, report.html, claims.md\n");
     let read = |name: &str| fs::read(dir.path().join("page").join(name)).unwrap();
     let page = String::from_utf8(read("claims.md")).unwrap();
     assert!(page.contains("](claims.svg)"), "{page}");
@@ -411,6 +411,84 @@ fn bad_claims_are_reported() {
     );
 }
 
+/// A file that is given to the wrong command is told by its kind, in place of its first unknown field.
+#[test]
+fn specs_and_claims_are_told_apart() {
+    let dir = folder("      - {check: preserved, spec: tiny.yaml, arm: vlora}\n", true);
+    let refused = |command: &str, file: &str, found: &str, help: &str| {
+        let ran = vlora(dir.path(), &[command, file]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{command} {file}");
+        let told =
+            [format!("{file}: the file is not"), format!("found:    {found}"), help.to_string()];
+        for part in told {
+            assert!(ran.err.contains(&part), "{part} is missing in {}", ran.err);
+        }
+    };
+    refused("claims", "specs/tiny.yaml", "an experiment spec", "`vlora plan FILE`");
+    for command in ["plan", "run", "params"] {
+        refused(command, "specs/claims.yaml", "a file of published claims", "`vlora claims FILE`");
+    }
+}
+
+/// One page has the verdicts, every experiment that the file names, and how layers differ.
+#[test]
+fn all_results_stand_on_one_page() {
+    let dir =
+        folder("      - {check: preserved, spec: tiny.yaml, arm: vlora, beside: [worse]}\n", true);
+    let at = |path: &str| dir.path().join(path);
+    let claims = fs::read_to_string(at("specs/claims.yaml")).unwrap();
+    let claims =
+        claims.replace("claims:\n", "also_shown: [other.yaml, tiny.yaml, none.yaml]\nclaims:\n");
+    let claims = claims.replace("It holds.", "It <script>holds</script>.");
+    fs::write(at("specs/claims.yaml"), claims).unwrap();
+    let spec = Spec::tiny().set("seeds=[0, 1]");
+    for name in ["other", "none"] {
+        let own = spec.clone().set(&format!("name={name}"));
+        fs::write(at(&format!("specs/{name}.yaml")), own.text()).unwrap();
+    }
+    leave(&at("results/other"), &spec.clone().set("name=other"), &|_, seed| {
+        Outcome::Right(500 + seed as usize)
+    });
+    read_layers(dir.path(), 1, &[-2.3, -1.5, -0.5], 0.01);
+    let spectrum = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/spectrum/shakespeare-dense");
+    fs::create_dir_all(at("results/spectrum/dense")).unwrap();
+    fs::copy(spectrum.join("spectrum.json"), at("results/spectrum/dense/spectrum.json")).unwrap();
+
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--out", "results"]);
+    assert!(ran.code == 0 && ran.err.contains("report.html"), "{}", ran.err);
+    let page = fs::read_to_string(at("results/report.html")).unwrap();
+    let stands = [
+        "It &lt;script&gt;holds&lt;/script&gt;.",
+        "claim: supported",
+        "<h2 id=\"image-classification\">Image classification</h2>",
+        "href=\"tiny/report.html\"",
+        "href=\"other/report.html\"",
+        "18 of 18 runs are finished",
+        "Test accuracy against parameters",
+        "What the head would answer after each layer",
+        "href=\"spectrum/dense/spectrum.md\"",
+        "<b>Size.</b>",
+        "href=\"#of-tiny\"",
+        "<b>supported</b>",
+    ];
+    for part in stands {
+        assert!(page.contains(part), "{part} is missing");
+    }
+    assert!(!page.contains("<script") && !page.contains("href=\"none/"), "{page}");
+    // Each experiment stands there once, and every link within the page has its place.
+    for name in ["tiny", "other"] {
+        assert_eq!(page.matches(&format!("id=\"of-{name}\"")).count(), 1);
+    }
+    for link in page.split("href=\"#").skip(1) {
+        let id = link.split('"').next().unwrap();
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+
+    fs::write(at("results/spectrum/dense/spectrum.json"), "{}").unwrap();
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--out", "results"]);
+    assert!(ran.code == 2 && ran.err.contains("spectrum/dense/spectrum.json"), "{}", ran.err);
+}
+
 /// The claims of the paper are sound, and the page of their verdicts is what the program makes of the
 /// committed results.
 #[test]
@@ -420,7 +498,7 @@ fn the_committed_claims_are_judged_by_the_committed_results() {
     let out = made.path().to_str().unwrap();
     let ran = vlora(root, &["claims", "--format", "markdown", "--out", out]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    for name in ["claims.md", "claims.svg"] {
+    for name in ["claims.md", "claims.svg", "report.html"] {
         let stored = fs::read_to_string(root.join("results").join(name)).unwrap();
         let now = fs::read_to_string(made.path().join(name)).unwrap();
         assert!(stored == now, "results/{name} is made by `vlora claims --out results`");

@@ -729,6 +729,12 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
         ),
         ("labels with their names", &[("train.jsonl", &json)], &[], &["classes: 2"]),
         (
+            "a text in two splits",
+            &[("train.jsonl", &json), ("test.jsonl", json.lines().last().unwrap())],
+            &[],
+            &["test: test", "duplicates: keep"],
+        ),
+        (
             "two columns of texts",
             &[("train.csv", &news)],
             &["--columns", "label,title,body"],
@@ -745,6 +751,8 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
         for line in ["task: text-classification", "architecture: encoder"].iter().chain(*lines) {
             assert!(spec.lines().any(|l| l.trim() == *line), "{name}: {line}\n{spec}");
         }
+        let is_twice = lines.contains(&"duplicates: keep");
+        assert_eq!(spec.contains("duplicates"), is_twice, "{name}: {spec}");
         fs::write(dataset.at("spec.yaml"), whole_spec(spec)).unwrap();
         let ran = vlora(&dataset.at(""), &["plan", "spec.yaml"]);
         assert_eq!(ran.code, 0, "{name}: {}\n{spec}", ran.err);
@@ -758,6 +766,29 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
         let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
         let found = ran.out.split_once("no lines for a spec: ");
         assert!(found.is_some_and(|(_, found)| found.contains(reason)), "{name}: {}", ran.out);
+    }
+}
+
+/// Sentence pairs are two columns that languages name, or one column of translations.
+#[test]
+fn the_lines_for_sentence_pairs_name_both_languages() {
+    let pair = |i: usize| format!("{{\"de\": \"Hund {i}\", \"en\": \"dog {i}\"}}");
+    let columns: String = (0..12).map(|i| pair(i) + "\n").collect();
+    let translations: String =
+        (0..12).map(|i| format!("{{\"id\": {i}, \"translation\": {}}}\n", pair(i))).collect();
+    for (name, rows) in [("two columns", columns), ("one of translations", translations)] {
+        let dataset = Dataset::new(&[("train.jsonl", rows)]);
+        let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
+        let (_, spec) = ran
+            .out
+            .split_once("to paste into a spec:\n\n")
+            .unwrap_or_else(|| panic!("{name}: {}{}", ran.out, ran.err));
+        for line in ["task: translation", "source_column: de", "target_column: en"] {
+            assert!(spec.lines().any(|l| l.trim() == line), "{name}: {line}\n{spec}");
+        }
+        fs::write(dataset.at("spec.yaml"), whole_spec(spec)).unwrap();
+        let ran = vlora(&dataset.at(""), &["plan", "spec.yaml"]);
+        assert_eq!(ran.code, 0, "{name}: {}\n{spec}", ran.err);
     }
 }
 

@@ -6,29 +6,28 @@ use crate::nn::slices::memory::by_rows;
 
 /// tanh of every value.
 pub fn tanh(x: &[f32]) -> Vec<f32> {
-    let (y, _) = by_rows(x.len(), 1, CHUNK, |first, y| {
-        let x = &x[first..];
-        vectorised(
-            #[inline(always)]
-            || {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y = tanh_of(*x);
-                }
-            },
-        );
-    });
-    y
+    of_each(x, tanh_of)
 }
 
 /// max(x, 0) of every value; NaN stays.
 pub fn relu(x: &[f32]) -> Vec<f32> {
+    of_each(
+        x,
+        #[inline(always)]
+        |x| if x < 0.0 { 0.0 } else { x },
+    )
+}
+
+/// `f` of every value.
+#[inline(always)]
+fn of_each(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
     let (y, _) = by_rows(x.len(), 1, CHUNK, |first, y| {
         let x = &x[first..];
         vectorised(
             #[inline(always)]
             || {
                 for (y, x) in y.iter_mut().zip(x) {
-                    *y = if *x < 0.0 { 0.0 } else { *x };
+                    *y = f(*x);
                 }
             },
         );

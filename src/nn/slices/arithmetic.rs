@@ -1,22 +1,14 @@
 //! Sums of tensors, and tensors times a factor.
 
 use super::blocks::CHUNK;
-use super::elementwise::vectorised;
+use super::elementwise::{add_to, scale_to};
 use super::memory::by_rows_unwritten;
 
 /// a + b, of equal length.
 pub fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
     by_rows_unwritten(a.len(), 1, CHUNK, |first, sum| {
         let sum = sum.filled_with(&a[first..]);
-        let b = &b[first..];
-        vectorised(
-            #[inline(always)]
-            || {
-                for (sum, b) in sum.iter_mut().zip(b) {
-                    *sum += b;
-                }
-            },
-        );
+        add_to(sum, &b[first..]);
         sum
     })
 }
@@ -25,14 +17,7 @@ pub fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
 pub fn scaled(x: &[f32], factor: f32) -> Vec<f32> {
     by_rows_unwritten(x.len(), 1, CHUNK, |first, scaled| {
         let scaled = scaled.filled_with(&x[first..]);
-        vectorised(
-            #[inline(always)]
-            || {
-                for value in scaled.iter_mut() {
-                    *value *= factor;
-                }
-            },
-        );
+        scale_to(scaled, factor);
         scaled
     })
 }

@@ -40,31 +40,28 @@ fn samples(width: u32, height: u32) -> u32 {
 /// The font of an SVG, and those of the same widths that stand for it.
 const SVG_FONTS: &str = "Liberation Sans, Arial, Helvetica, sans-serif";
 
-/// Draws a chart of a size in pixels as SVG and PNG.
-pub fn render<C: Chart>(
-    name: &str,
-    (width, height): (u32, u32),
-    chart: &C,
-    files: &mut Vec<(String, Vec<u8>)>,
-) -> Result<()> {
-    let failed = |e: String| {
-        Error::from(Fault::failed(e).source(format!("the chart {name} cannot be drawn")))
-    };
+/// The error of a chart that cannot be drawn.
+fn failed(name: &str, reason: impl ToString) -> Error {
+    Fault::failed(reason.to_string()).source(format!("the chart {name} cannot be drawn")).into()
+}
 
+/// Draws a chart of a size in pixels as SVG.
+pub fn svg<C: Chart>(name: &str, (width, height): (u32, u32), chart: &C) -> Result<String> {
     let mut svg = String::new();
     {
         let size = (width * SVG_UNITS, height * SVG_UNITS);
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        chart.draw(&area, &Style::new(SVG_UNITS, true)).map_err(|e| failed(e.to_string()))?;
-        area.present().map_err(|e| failed(e.to_string()))?;
+        chart.draw(&area, &Style::new(SVG_UNITS, true)).map_err(|e| failed(name, e))?;
+        area.present().map_err(|e| failed(name, e))?;
     }
     let drawn = format!("width=\"{}\" height=\"{}\"", width * SVG_UNITS, height * SVG_UNITS);
     let shown = format!("width=\"{width}\" height=\"{height}\"");
     let svg = svg.replacen(&drawn, &shown, 1);
-    let svg =
-        svg.replace(&format!("font-family=\"{FONT}\""), &format!("font-family=\"{SVG_FONTS}\""));
-    files.push((format!("{name}.svg"), svg.into_bytes()));
+    Ok(svg.replace(&format!("font-family=\"{FONT}\""), &format!("font-family=\"{SVG_FONTS}\"")))
+}
 
+/// Draws it as PNG.
+pub fn png<C: Chart>(name: &str, (width, height): (u32, u32), chart: &C) -> Result<Vec<u8>> {
     let (width, height) = (width * PNG_SCALE, height * PNG_SCALE);
     let samples = samples(width, height);
     let (wide, high) = (width * samples, height * samples);
@@ -72,16 +69,15 @@ pub fn render<C: Chart>(
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (wide, high)).into_drawing_area();
         let style = Style::new(PNG_SCALE * samples, false);
-        chart.draw(&area, &style).map_err(|e| failed(e.to_string()))?;
-        area.present().map_err(|e| failed(e.to_string()))?;
+        chart.draw(&area, &style).map_err(|e| failed(name, e))?;
+        area.present().map_err(|e| failed(name, e))?;
     }
     let mut png = std::io::Cursor::new(Vec::new());
     image::RgbImage::from_raw(width, height, means(&pixels, wide as usize, samples as usize))
-        .ok_or_else(|| failed("the picture has another size".into()))?
+        .ok_or_else(|| failed(name, "the picture has another size"))?
         .write_to(&mut png, image::ImageFormat::Png)
-        .map_err(|e| failed(e.to_string()))?;
-    files.push((format!("{name}.png"), png.into_inner()));
-    Ok(())
+        .map_err(|e| failed(name, e))?;
+    Ok(png.into_inner())
 }
 
 /// The mean of each square of `side` pixels, of RGB values in rows of `width` pixels.

@@ -18,7 +18,7 @@ mod style;
 
 use std::collections::BTreeSet;
 
-use chart::render;
+use chart::{Chart, png, svg};
 
 use super::claims::{CHART, Contrast};
 use super::summary::Summary;
@@ -61,78 +61,116 @@ pub type ChartFile = (String, String, Vec<u8>);
 
 /// Draws every chart that the evidence allows, each as SVG and PNG.
 pub fn draw_all(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<ChartFile>> {
+    let mut drawn = Drawn { files: Vec::new(), is_overview: false };
+    draw(summary, &mut drawn)?;
+    if let Some(matrices) = confusion::Matrices::new(summary, folder)? {
+        let title = "Confusion matrices over all seeds: how often each class was predicted, in percent \
+                     of the test examples of each true class";
+        drawn.add(CONFUSION, title, matrices.size(), &matrices)?;
+    }
+    Ok(drawn.files)
+}
+
+/// The charts of an experiment among others.
+const OVERVIEW: [&str; 4] = [PARAMETERS, RANK, LAYERS, CURVES];
+
+/// Draws the charts that a page over several experiments shows, as SVG.
+pub fn draw_overview(summary: &Summary) -> Result<Vec<ChartFile>> {
+    let mut drawn = Drawn { files: Vec::new(), is_overview: true };
+    draw(summary, &mut drawn)?;
+    Ok(drawn.files)
+}
+
+/// The charts drawn so far.
+struct Drawn {
+    files: Vec<ChartFile>,
+    is_overview: bool,
+}
+
+impl Drawn {
+    fn add<C: Chart>(
+        &mut self,
+        name: &str,
+        title: impl Into<String>,
+        size: (u32, u32),
+        chart: &C,
+    ) -> Result<()> {
+        if self.is_overview && !OVERVIEW.contains(&name) {
+            return Ok(());
+        }
+        let title = title.into();
+        let drawing = svg(name, size, chart)?.into_bytes();
+        self.files.push((format!("{name}.svg"), title.clone(), drawing));
+        if !self.is_overview {
+            self.files.push((format!("{name}.png"), title, png(name, size, chart)?));
+        }
+        Ok(())
+    }
+}
+
+/// Draws the charts of the summary.
+fn draw(summary: &Summary, drawn: &mut Drawn) -> Result<()> {
     style::register_fonts()?;
-    let mut files = Vec::new();
     let metric = summary.metric().name;
     if let Some(effects) = effects::effects(summary) {
         let level = super::numbers::level();
         let title = format!(
             "Difference to the baseline with its {level} interval; small circles are single seeds"
         );
-        add(&mut files, &title, EFFECTS, effects.size(), &effects)?;
+        drawn.add(EFFECTS, title, effects.size(), &effects)?;
     }
     if let Some(scatter) = metric_plot::against_parameters(summary) {
         let title =
             format!("Test {metric} against parameters, mean ± standard deviation over seeds");
-        add(&mut files, &title, PARAMETERS, scatter.size(), &scatter)?;
+        drawn.add(PARAMETERS, title, scatter.size(), &scatter)?;
     }
     for field in field::fields(summary) {
         let Some(name) = chart_name(&field) else { continue };
         if let Some(lines) = field::against_field(summary, &field) {
             let title =
                 format!("Test {metric} against {field}, mean ± standard deviation over seeds");
-            add(&mut files, &title, &name, lines.size(), &lines)?;
+            drawn.add(&name, title, lines.size(), &lines)?;
         }
     }
     if let Some(maps) = layer_map::LayerMaps::new(summary) {
-        let title = "Which layers use one weight";
-        add(&mut files, title, LAYER_MAP, maps.size(), &maps)?;
+        drawn.add(LAYER_MAP, "Which layers use one weight", maps.size(), &maps)?;
     }
     if let Some(layers) = layers::layer_readouts(summary) {
         let title = format!("What the head would answer after each layer: {}", layers.lines());
-        add(&mut files, &title, LAYERS, layers.size(), &layers)?;
+        drawn.add(LAYERS, title, layers.size(), &layers)?;
     }
     if let Some(curves) = curves::learning_curves(summary) {
         let title = format!("Learning curves: {}", curves.lines());
-        add(&mut files, &title, CURVES, curves.size(), &curves)?;
+        drawn.add(CURVES, title, curves.size(), &curves)?;
     }
-    if let Some(matrices) = confusion::Matrices::new(summary, folder)? {
-        let title = "Confusion matrices over all seeds: how often each class was predicted, in percent \
-                     of the test examples of each true class";
-        add(&mut files, title, CONFUSION, matrices.size(), &matrices)?;
-    }
-    Ok(files)
-}
-
-/// Draws a chart as SVG and PNG.
-fn add<C: chart::Chart>(
-    files: &mut Vec<ChartFile>,
-    title: &str,
-    name: &str,
-    size: (u32, u32),
-    drawing: &C,
-) -> Result<()> {
-    let mut drawn = Vec::new();
-    render(name, size, drawing, &mut drawn)?;
-    files.extend(drawn.into_iter().map(|(name, content)| (name, title.to_string(), content)));
     Ok(())
 }
 
 /// Draws the contrasts of claims: (file name, content). Empty where there are none.
 pub fn draw_contrasts(contrasts: &[&Contrast]) -> Result<Vec<(String, Vec<u8>)>> {
     style::register_fonts()?;
-    let mut files = Vec::new();
-    if let Some(chart) = contrasts::contrasts(contrasts) {
-        render(CHART, chart.size(), &chart, &mut files)?;
+    match contrasts::contrasts(contrasts) {
+        Some(chart) => both(CHART, chart.size(), &chart),
+        None => Ok(Vec::new()),
     }
-    Ok(files)
 }
 
 /// Draws the energy that each rank keeps: (file name, content).
 pub fn draw_spectrum(record: &SpectrumRecord) -> Result<Vec<(String, Vec<u8>)>> {
     style::register_fonts()?;
     let chart = energy::Energy::new(record);
-    let mut files = Vec::new();
-    render(ENERGY, chart.size(), &chart, &mut files)?;
-    Ok(files)
+    both(ENERGY, chart.size(), &chart)
+}
+
+/// The same chart as an SVG's text alone.
+pub fn draw_spectrum_svg(record: &SpectrumRecord) -> Result<String> {
+    style::register_fonts()?;
+    let chart = energy::Energy::new(record);
+    svg(ENERGY, chart.size(), &chart)
+}
+
+/// A chart as SVG and PNG.
+fn both<C: Chart>(name: &str, size: (u32, u32), chart: &C) -> Result<Vec<(String, Vec<u8>)>> {
+    let drawing = svg(name, size, chart)?.into_bytes();
+    Ok(vec![(format!("{name}.svg"), drawing), (format!("{name}.png"), png(name, size, chart)?)])
 }

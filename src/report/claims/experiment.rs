@@ -35,6 +35,16 @@ pub enum Results {
     Read(Box<Summary>),
 }
 
+impl Results {
+    /// None where there are none that can be used.
+    pub fn summary(&self) -> Option<&Summary> {
+        match self {
+            Results::Read(summary) => Some(summary),
+            Results::None | Results::Unusable(_) => None,
+        }
+    }
+}
+
 impl ClaimExperiment {
     pub(super) fn evaluate(
         &self,

@@ -4,7 +4,7 @@ mod contrast;
 mod experiment;
 mod page;
 
-pub use contrast::{Contrast, contrasts};
+pub use contrast::{Contrast, contrast_note, contrast_table, contrasts};
 pub use experiment::{ClaimExperiment, Results};
 pub use page::{CHART, claims_page, claims_table, claims_text};
 

@@ -2,9 +2,12 @@
 //! other folder uses maud.
 
 mod curve;
+mod overview;
 mod runs;
 mod samples;
 mod style;
+
+pub use overview::{ShownExperiment, ShownSpectrum, overview};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -20,9 +23,24 @@ pub struct Figure<'a> {
     pub svg: &'a str,
 }
 
-/// The whole page.
-pub fn page(summary: &Summary, outputs: Option<&SampleOutputs>, figures: &[Figure]) -> String {
-    let record = &summary.record;
+impl Figure<'_> {
+    /// From an SVG file, whose declaration is left out. None if it has no drawing.
+    pub fn new<'a>(title: &'a str, svg: &'a str) -> Option<Figure<'a>> {
+        Some(Figure { title, svg: &svg[svg.find("<svg")?..] })
+    }
+
+    fn markup(&self) -> Markup {
+        html! {
+            figure {
+                div class="wide" { (PreEscaped(self.svg)) }
+                figcaption { (line(self.title)) }
+            }
+        }
+    }
+}
+
+/// A page with this in it.
+fn document(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -31,40 +49,40 @@ pub fn page(summary: &Summary, outputs: Option<&SampleOutputs>, figures: &[Figur
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 // An empty icon, so that a browser asks for none.
                 link rel="icon" href="data:,";
-                title { (line(&record.name)) }
+                title { (line(title)) }
                 style { (PreEscaped(style::STYLE)) }
             }
-            body {
-                main {
-                    h1 { (line(&record.name)) }
-                    p { (text(&record.description)) }
-                    (question(summary))
-                    h2 id="results" { "Results" }
-                    (of_table(&summary.table()))
-                    @for section in summary.sections() {
-                        h2 id=(section.id) { (section.title) }
-                        (of_table(&section.table))
-                        (notes(&section.notes))
-                    }
-                    h2 id="charts" { "Charts" }
-                    @for figure in figures {
-                        figure {
-                            div class="wide" { (PreEscaped(figure.svg)) }
-                            figcaption { (line(figure.title)) }
-                        }
-                    }
-                    @if let Some(outputs) = outputs { (samples::samples(outputs)) }
-                    h2 id="notes" { "How it was done" }
-                    (notes(&summary.notes()))
-                    h2 id="arms" { "What the arms differ in" }
-                    (differences(summary))
-                    h2 id="runs" { "Runs" }
-                    (runs::runs(summary))
-                }
-            }
+            body { main { (content) } }
         }
     };
     page.into_string() + "\n"
+}
+
+/// The whole page.
+pub fn page(summary: &Summary, outputs: Option<&SampleOutputs>, figures: &[Figure]) -> String {
+    let record = &summary.record;
+    let content = html! {
+        h1 { (line(&record.name)) }
+        p { (text(&record.description)) }
+        (question(summary))
+        h2 id="results" { "Results" }
+        (of_table(&summary.table()))
+        @for section in summary.sections() {
+            h2 id=(section.id) { (section.title) }
+            (of_table(&section.table))
+            (notes(&section.notes))
+        }
+        h2 id="charts" { "Charts" }
+        @for figure in figures { (figure.markup()) }
+        @if let Some(outputs) = outputs { (samples::samples(outputs)) }
+        h2 id="notes" { "How it was done" }
+        (notes(&summary.notes()))
+        h2 id="arms" { "What the arms differ in" }
+        (differences(summary))
+        h2 id="runs" { "Runs" }
+        (runs::runs(summary))
+    };
+    document(&record.name, &content)
 }
 
 /// What is compared, in a few lines.
@@ -152,16 +170,18 @@ fn of_table(table: &Table) -> Markup {
 /// Notes in Markdown as a list.
 fn notes(notes: &[String]) -> Markup {
     html! {
-        ul {
-            @for note in notes {
-                li {
-                    @for piece in pieces(note) {
-                        @match piece {
-                            Piece::Text(text) => (text),
-                            Piece::Code(code) => code { (code) },
-                        }
-                    }
-                }
+        ul { @for note in notes { li { (inline(note)) } } }
+    }
+}
+
+/// A note in Markdown.
+fn inline(note: &str) -> Markup {
+    html! {
+        @for piece in pieces(note) {
+            @match piece {
+                Piece::Text(text) => (text),
+                Piece::Code(code) => code { (code) },
+                Piece::Bold(text) => b { (text) },
             }
         }
     }

@@ -28,15 +28,25 @@ impl Check<'_> {
         holds: bool,
         expected: impl Into<String>,
     ) -> Result<(), SpecError> {
+        self.that_of(field, holds, || "the default".to_string(), expected)
+    }
+
+    /// The same, with what is told as found where the field is not given.
+    fn that_of(
+        &self,
+        field: &str,
+        holds: bool,
+        default: impl FnOnce() -> String,
+        expected: impl Into<String>,
+    ) -> Result<(), SpecError> {
         if holds {
             return Ok(());
         }
         let (node, exact) = self.node.nearest(field);
-        let summary = match exact {
-            true => "invalid value".to_string(),
-            false => format!("the default of {field} does not fit"),
+        let (summary, found) = match exact {
+            true => ("invalid value".to_string(), node.describe()),
+            false => (format!("the default of {field} does not fit"), default()),
         };
-        let found = if exact { node.describe() } else { "the default".to_string() };
         Err(SpecError::new(summary).found(found).expected(expected).at(node.origin.clone()))
     }
 
@@ -81,9 +91,10 @@ impl Check<'_> {
         low: usize,
         high: usize,
     ) -> Result<(), SpecError> {
-        self.that(
+        self.that_of(
             field,
             (low..=high).contains(&value),
+            || format!("the default, {value}"),
             format!("a whole number from {low} to {high}"),
         )
     }

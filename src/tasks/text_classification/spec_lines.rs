@@ -43,6 +43,11 @@ fn lines(
     if !more.is_empty() {
         data.remark(&format!("other columns of texts: {}", more.join(", ")));
     }
+    let splits: Vec<_> = roles.splits(dataset.contents).collect();
+    if pair.is_none() && dataset.contents.shares_texts(text, &splits) {
+        data.remark("texts stand in two splits; `remove` leaves them out of training");
+        data.put("duplicates", "keep");
+    }
     data.put("tokenizer", "{train: word-piece}");
     let mut model = Section::new("model");
     model.put("architecture", "encoder");

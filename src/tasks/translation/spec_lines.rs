@@ -5,7 +5,7 @@ use crate::tasks::spec_lines::{Dataset, Roles, Section};
 /// Tokens of byte-level BPE.
 const VOCABULARY: usize = 8192;
 
-/// The lines; None for a dataset without two columns that are called by a language's code.
+/// The lines; None for a dataset without translations, and without two columns called by a language's code.
 pub fn spec_lines(dataset: &Dataset) -> Option<Result<String, String>> {
     let languages = dataset.contents.languages();
     let [source, target, ..] = languages[..] else { return None };
