@@ -26,6 +26,12 @@ pub struct LayerSpectrum {
 }
 
 impl LayerSpectrum {
+    /// Whether there are singular values, and all of them can be some.
+    pub fn is_sound(&self) -> bool {
+        let sound = |values: &[f64]| values.iter().all(|v| v.is_finite() && *v >= 0.0);
+        !self.difference.is_empty() && sound(&self.difference) && sound(&self.weight)
+    }
+
     /// ‖D‖ / ‖W‖; 0 where both are zero.
     pub fn relative_norm(&self) -> f64 {
         ratio(norm(&self.difference), norm(&self.weight))

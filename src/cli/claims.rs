@@ -7,11 +7,11 @@ use clap::Args;
 
 use super::report::damage;
 use super::{FormatArgs, FormatName, clean, eprint_line, not_written, print, print_as};
-use crate::error::{Fault, Result};
+use crate::error::{Error, Fault, Result};
 use crate::models;
 use crate::report::{
     ClaimExperiment, Overview, Results, Summary, claims_page, claims_table, claims_text, evaluate,
-    write_claims,
+    plain, write_claims,
 };
 use crate::results::{ExperimentFolder, RunState, SpectrumRecord};
 use crate::spec::{self, Claims};
@@ -44,6 +44,13 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
             .expected("the folder that `vlora run` fills, results/ unless its --out names another")
             .into());
     }
+    if let Some(out) = args.out.as_ref().filter(|out| ExperimentFolder::new(*out).is_experiment()) {
+        return Err(Fault::new("the folder has an experiment's own report")
+            .within("--out")
+            .found(clean(&out.display().to_string()))
+            .expected("the folder of results, or another one")
+            .into());
+    }
     let mut experiments: BTreeMap<&str, ClaimExperiment> = BTreeMap::new();
     let checks = claims.claims.iter().flat_map(|claim| &claim.checks);
     let specs: Vec<&str> = checks
@@ -52,7 +59,10 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
         .collect();
     for spec in &specs {
         if !experiments.contains_key(spec) {
-            experiments.insert(spec, experiment(spec, args)?);
+            let read = experiment(spec, args);
+            let named = || format!("`{}` names it as {spec}", args.file.display());
+            let read = read.map_err(|e| e.map_fault(|fault| fault.context(named())))?;
+            experiments.insert(spec, read);
         }
     }
     let evaluated =
@@ -63,24 +73,33 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
                 .found(format!("`{}`", fault.found))
                 .did_you_mean(fault.nearest.as_deref())
         })?;
+    // What cannot be used is left out, which must not go unnoticed.
+    let mut damaged: Vec<String> = Vec::new();
+    for experiment in experiments.values() {
+        match &experiment.results {
+            Results::Read(summary) => damaged.extend(damage(summary)),
+            Results::Unusable(reason) => {
+                damaged.push(format!("{}: {}", experiment.spec, plain(reason)))
+            }
+            Results::None => {}
+        }
+    }
     match args.format.format {
         FormatName::Table => print(&claims_text(&claims, &evaluated))?,
         FormatName::Markdown => print_as(FormatName::Markdown, &claims_page(&claims, &evaluated))?,
         format => print_as(format, &claims_table(&evaluated).render(format.into()))?,
     }
     if let Some(out) = &args.out {
-        let mut shown: Vec<&Summary> = Vec::new();
-        for summary in specs.iter().filter_map(|spec| experiments[spec].results.summary()) {
-            if shown.iter().all(|other| other.record.name != summary.record.name) {
-                shown.push(summary);
+        let mut shown: Vec<&ClaimExperiment> = Vec::new();
+        for experiment in specs.iter().map(|spec| &experiments[spec]) {
+            let name = &experiment.experiment.name;
+            if shown.iter().all(|other| other.experiment.name != *name) {
+                shown.push(experiment);
             }
         }
-        let shown = Overview {
-            claims: &claims,
-            evaluated: &evaluated,
-            experiments: shown,
-            spectra: spectra(&args.results)?,
-        };
+        let spectra = spectra(&args.results, &mut damaged)?;
+        let shown =
+            Overview { claims: &claims, evaluated: &evaluated, experiments: shown, spectra };
         let files = write_claims(shown, out).map_err(|e| not_written(out, &e))?;
         eprint_line(&format!(
             "Written to {}: {}",
@@ -88,8 +107,6 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
             files.join(", ")
         ));
     }
-    let summaries = experiments.values().filter_map(|e| e.results.summary());
-    let damaged: Vec<String> = summaries.filter_map(damage).collect();
     match damaged.is_empty() {
         true => Ok(()),
         false => Err(Fault::failed(damaged.join("\n")).into()),
@@ -129,17 +146,28 @@ fn results(folder: &ExperimentFolder) -> Results {
 /// The folder in which `vlora spectrum` writes, in the folder of results.
 const SPECTRA: &str = "spectrum";
 
-/// The differences between layers that are stored beside the results, with their folders.
-fn spectra(results: &Path) -> Result<Vec<(String, SpectrumRecord)>> {
-    let entries = std::fs::read_dir(results.join(SPECTRA)).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+/// The differences between layers that are stored beside the results, with their folders. Those that cannot be used
+/// are left out, and their errors added to `damaged`.
+fn spectra(results: &Path, damaged: &mut Vec<String>) -> Result<Vec<(String, SpectrumRecord)>> {
+    let all = results.join(SPECTRA);
+    let mut records = Vec::new();
+    if !all.exists() {
+        return Ok(records);
+    }
+    let unreadable = |e| Error::io("reading the folder", &all, e);
+    let entries = std::fs::read_dir(&all).map_err(unreadable)?;
+    let entries: Vec<_> = entries.collect::<std::io::Result<_>>().map_err(unreadable)?;
+    let mut folders: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     folders.retain(|folder| SpectrumRecord::is_in(folder));
     folders.sort();
-    let named = folders.into_iter().filter_map(|folder| {
-        let name = folder.file_name()?.to_str()?.to_string();
-        Some((format!("{SPECTRA}/{name}"), folder))
-    });
-    named.map(|(name, folder)| Ok((name, SpectrumRecord::read(&folder)?))).collect()
+    for folder in folders {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        match SpectrumRecord::read(&folder) {
+            Ok(record) => records.push((format!("{SPECTRA}/{name}"), record)),
+            Err(error) => damaged.push(error.to_string()),
+        }
+    }
+    Ok(records)
 }
 
 /// The path with `folder/..` left out.

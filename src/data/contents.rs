@@ -108,12 +108,19 @@ impl Split {
         labels.filter(|l| matches!(l, Label::Name(text) if !text.trim().is_empty())).collect()
     }
 
-    /// The languages of the first column of translations.
-    fn translations(&self) -> Option<&[String]> {
-        self.columns.iter().find_map(|(_, content)| match content {
-            Content::Translations(languages) => Some(&languages[..]),
+    /// The languages of the first column of translations, or else the columns of texts that are called by a
+    /// language's code, such as `de` and `en`.
+    pub fn languages(&self) -> Vec<&str> {
+        let translations = self.columns.iter().find_map(|(_, content)| match content {
+            Content::Translations(languages) => {
+                Some(languages.iter().map(String::as_str).collect())
+            }
             _ => None,
-        })
+        });
+        // `id` is a language, too, but the name of a column of numbers or keys.
+        let is_code = |name: &&str| *name != "id" && LANGUAGES.split(' ').any(|code| code == *name);
+        translations
+            .unwrap_or_else(|| self.of_texts().map(|(name, _)| name).filter(is_code).collect())
     }
 
     /// The columns of text whose numbers no list of classes gives.
@@ -220,18 +227,6 @@ impl Contents {
     pub fn text_columns(&self) -> Option<(&str, Option<&str>)> {
         let train = self.train()?;
         train.text_columns(train.label_column())
-    }
-
-    /// The languages of the first column of translations, or else the columns of texts that are called by a
-    /// language's code, such as `de` and `en`.
-    pub fn languages(&self) -> Vec<&str> {
-        let Some(train) = self.train() else { return Vec::new() };
-        if let Some(languages) = train.translations() {
-            return languages.iter().map(String::as_str).collect();
-        }
-        // `id` is a language, too, but the name of a column of numbers or keys.
-        let is_code = |name: &&str| *name != "id" && LANGUAGES.split(' ').any(|code| code == *name);
-        train.of_texts().map(|(name, _)| name).filter(is_code).collect()
     }
 
     /// Whether a text of this column stands in two of the splits. Empty texts are no duplicates.

@@ -46,7 +46,7 @@ pub use text::plain;
 
 use claims::{CHART, contrasts};
 use document::Section;
-use page::{ShownExperiment, ShownSpectrum};
+use page::{ShownExperiment, ShownSpectrum, svg_text};
 use samples::SampleOutputs;
 
 use std::path::Path;
@@ -69,7 +69,7 @@ const PAGE: &str = "report.html";
 pub struct Overview<'a> {
     pub claims: &'a Claims,
     pub evaluated: &'a [EvaluatedClaim<'a>],
-    pub experiments: Vec<&'a Summary>,
+    pub experiments: Vec<&'a ClaimExperiment>,
     /// Records of the differences between a model's layers, with their folders relative to the page's.
     pub spectra: Vec<(String, SpectrumRecord)>,
 }
@@ -80,19 +80,20 @@ pub struct Overview<'a> {
 pub fn write_claims(shown: Overview, folder: &Path) -> Result<Vec<String>> {
     let Overview { claims, evaluated, experiments, spectra } = shown;
     let mut files = charts::draw_contrasts(&contrasts(evaluated))?;
-    let chart = files.iter().find(|(name, _)| name.ends_with(".svg"));
-    let chart = chart.map(|(_, content)| text_of(content));
-    let experiments = experiments.into_iter().map(|summary| {
-        let charts = charts::draw_overview(summary)?.into_iter();
-        let charts = charts.map(|(_, title, content)| (title, text_of(&content).to_string()));
-        Ok(ShownExperiment { summary, charts: charts.collect() })
+    let chart = files.iter().find_map(|(name, content)| svg_text(name, content));
+    let with_charts = experiments.into_iter().map(|experiment| {
+        let charts = match experiment.results.summary() {
+            Some(summary) => charts::draw_overview(summary)?,
+            None => Vec::new(),
+        };
+        Ok(ShownExperiment { experiment, charts })
     });
-    let experiments: Vec<ShownExperiment> = experiments.collect::<Result<_>>()?;
-    let spectra = spectra.into_iter().map(|(folder, record)| {
-        let svg = charts::draw_spectrum_svg(&record)?;
-        Ok(ShownSpectrum { record, folder, svg })
+    let experiments: Vec<ShownExperiment> = with_charts.collect::<Result<_>>()?;
+    let with_charts = spectra.into_iter().map(|(folder, record)| {
+        let charts = charts::draw_spectrum(&record)?;
+        Ok(ShownSpectrum { record, folder, charts })
     });
-    let spectra: Vec<ShownSpectrum> = spectra.collect::<Result<_>>()?;
+    let spectra: Vec<ShownSpectrum> = with_charts.collect::<Result<_>>()?;
     let page = page::overview(claims, evaluated, chart, &experiments, &spectra);
     files.push((PAGE.to_string(), page.into_bytes()));
     files.push((format!("{CHART}.md"), claims_page(claims, evaluated).into_bytes()));
@@ -105,22 +106,6 @@ pub fn write_claims(shown: Overview, folder: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(files.into_iter().map(|(name, _)| name).collect())
-}
-
-/// A drawn SVG as text.
-fn text_of(svg: &[u8]) -> &str {
-    std::str::from_utf8(svg).unwrap_or_default()
-}
-
-/// The charts that the page shows.
-fn figures(charts: &[charts::ChartFile]) -> Vec<page::Figure<'_>> {
-    let mut figures = Vec::new();
-    for (name, title, content) in charts {
-        if name.ends_with(".svg") {
-            figures.extend(page::Figure::new(title, text_of(content)));
-        }
-    }
-    figures
 }
 
 /// Writes the tables and charts of `summary` into its folder: `table.md`, `table.csv`,
@@ -144,7 +129,7 @@ pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<
         files.push((SAMPLES.to_string(), samples.markdown(&summary.record.name).into_bytes()));
     }
     let charts = charts::draw_all(summary, folder)?;
-    let page = page::page(summary, samples.as_ref(), &figures(&charts));
+    let page = page::page(summary, samples.as_ref(), &page::figures(&charts));
     files.push((PAGE.to_string(), page.into_bytes()));
     files.extend(charts.into_iter().map(|(name, _, content)| (name, content)));
     for (name, content) in &files {

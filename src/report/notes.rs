@@ -49,7 +49,13 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
         Some(_) => String::new(),
         None => increment_training(&spec.training),
     };
-    let mut statements = vec![
+    if shares_nothing(spec) {
+        // As many as other arms have, which answer the same questions.
+        let mut statements = vec![String::new(); METHOD_STATEMENTS];
+        statements[0] = "no layer shares a weight, so the model is the dense one".into();
+        return Some(statements);
+    }
+    let statements: [String; METHOD_STATEMENTS] = [
         sharing(v, spec.model.depth()),
         format!("targets {}", targets(v)),
         of_factors(format!("alpha {}", v.alpha)),
@@ -60,12 +66,11 @@ pub fn method_statements(spec: &RunSpec) -> Option<Vec<String>> {
         ends(v, spec.start.is_some()).to_string(),
         also_shared(v),
     ];
-    if shares_nothing(spec) {
-        statements.fill(String::new());
-        statements[0] = "no layer shares a weight, so the model is the dense one".into();
-    }
-    Some(statements)
+    Some(statements.into())
 }
+
+/// The number of statements on an arm's compounds.
+const METHOD_STATEMENTS: usize = 9;
 
 /// How A and B are trained where that differs from other matrices, or was a choice.
 fn increment_training(t: &TrainingSpec) -> String {

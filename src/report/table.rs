@@ -169,6 +169,14 @@ impl Table {
         self
     }
 
+    /// People do not see the columns with these keys.
+    pub fn without(mut self, keys: &[&str]) -> Table {
+        for column in &mut self.columns {
+            column.shown &= !keys.contains(&column.key.as_str());
+        }
+        self
+    }
+
     /// The number of columns, hidden ones included.
     pub fn column_count(&self) -> usize {
         self.columns.len()

@@ -230,6 +230,30 @@ mod tests {
 
     /// Each text in each form. The Markdown, when rendered, shows the text.
     #[test]
+    fn bold_words_are_pieces_of_their_own() {
+        use Piece::{Bold, Code, Text};
+        let cases: &[(&str, &[Piece], &str, &str)] = &[
+            (
+                "**Size.** of `D`",
+                &[Bold("Size."), Code("D")],
+                "Size. of D",
+                "\\textbf{Size.} of \\texttt{D}",
+            ),
+            ("a ** b", &[], "a ** b", "a ** b"),
+            ("**a `b` c**", &[Code("b")], "**a b c**", "**a \\texttt{b} c**"),
+            ("\\*\\*a\\*\\*", &[], "**a**", "**a**"),
+        ];
+        for (markdown, marked, plain, latex) in cases {
+            let pieces = pieces(markdown);
+            let found: Vec<_> =
+                pieces.into_iter().filter(|piece| !matches!(piece, Text(_))).collect();
+            assert_eq!(found, *marked, "{markdown}");
+            assert_eq!(super::plain(markdown), *plain);
+            assert_eq!(latex_note(markdown), *latex);
+        }
+    }
+
+    #[test]
     fn texts_are_escaped_in_each_form() {
         for (text, as_markdown, as_code, as_csv) in [
             ("vlora rank=4", "vlora rank=4", "`vlora rank=4`", "vlora rank=4"),

@@ -64,7 +64,8 @@ impl SpectrumRecord {
         let sound = record.schema == SCHEMA_VERSION
             && (2..=record.depth).contains(&record.compound_size)
             && record.depth.is_multiple_of(record.compound_size)
-            && record.layers.iter().all(|l| l.layer < record.depth && !l.difference.is_empty())
+            && !record.layers.is_empty()
+            && record.layers.iter().all(|l| l.layer < record.depth && l.is_sound())
             && record.layers.iter().all(|l| record.random.contains_key(&l.target));
         match sound {
             true => Ok(record),

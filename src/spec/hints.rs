@@ -173,6 +173,10 @@ impl<'a> Place<'a> {
                 _ => self.written(&field, &section),
             })
             .collect();
+        // What is written already is not meant.
+        if written == [format!("`{found}`")] {
+            return None;
+        }
         let remark = if remark.is_empty() { String::new() } else { format!(" ({remark})") };
         Some(format!("did you mean {}?{remark}", written.join(" or ")))
     }

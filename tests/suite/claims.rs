@@ -321,8 +321,10 @@ fn results_of_another_spec_and_damaged_runs_are_told() {
     // An experiment whose record cannot be read does not hide the others' verdicts.
     fs::write(dir.path().join("results/tiny/experiment.json"), "{").unwrap();
     let ran = vlora(dir.path(), &["claims", "specs/claims.yaml"]);
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.contains("its results cannot be used"), "{}", ran.out);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    for told in [&ran.out, &ran.err] {
+        assert!(told.contains("its results cannot be used"), "{told}");
+    }
     // Begun, but nothing has ended.
     let begun = folder(check, true);
     fs::remove_dir_all(begun.path().join("results/tiny/runs")).unwrap();
@@ -425,9 +427,21 @@ fn specs_and_claims_are_told_apart() {
         }
     };
     refused("claims", "specs/tiny.yaml", "an experiment spec", "`vlora plan FILE`");
+    // A part of either is enough.
+    fs::write(dir.path().join("specs/part.yaml"), "seeds: [0]\ndata: {path: a}\n").unwrap();
+    refused("claims", "specs/part.yaml", "an experiment spec", "`vlora plan FILE`");
+    fs::write(dir.path().join("specs/part.yaml"), "margins: []\n").unwrap();
+    refused("plan", "specs/part.yaml", "a file of published claims", "`vlora claims FILE`");
     for command in ["plan", "run", "params"] {
         refused(command, "specs/claims.yaml", "a file of published claims", "`vlora claims FILE`");
     }
+    fs::write(dir.path().join("specs/part.yaml"), "").unwrap();
+    let ran = vlora(dir.path(), &["claims", "specs/part.yaml"]);
+    assert!(ran.code == 2 && ran.err.contains("the file has no claims"), "{}", ran.err);
+    // A field that is refused is not suggested.
+    fs::write(dir.path().join("specs/mixed.yaml"), "claims: []\ntask: x\n").unwrap();
+    let ran = vlora(dir.path(), &["claims", "specs/mixed.yaml"]);
+    assert!(ran.err.contains("`task`") && !ran.err.contains("did you mean"), "{}", ran.err);
 }
 
 /// One page has the verdicts, every experiment that the file names, and how layers differ.
@@ -440,7 +454,7 @@ fn all_results_stand_on_one_page() {
     let claims =
         claims.replace("claims:\n", "also_shown: [other.yaml, tiny.yaml, none.yaml]\nclaims:\n");
     let claims = claims.replace("It holds.", "It <script>holds</script>.");
-    fs::write(at("specs/claims.yaml"), claims).unwrap();
+    fs::write(at("specs/claims.yaml"), &claims).unwrap();
     let spec = Spec::tiny().set("seeds=[0, 1]");
     for name in ["other", "none"] {
         let own = spec.clone().set(&format!("name={name}"));
@@ -460,13 +474,15 @@ fn all_results_stand_on_one_page() {
     let stands = [
         "It &lt;script&gt;holds&lt;/script&gt;.",
         "claim: supported",
+        "href=\"#claim-claim\"",
+        "none: no results; <code>vlora run specs/none.yaml</code> makes them",
         "<h2 id=\"image-classification\">Image classification</h2>",
         "href=\"tiny/report.html\"",
         "href=\"other/report.html\"",
-        "18 of 18 runs are finished",
+        "Runs: 18 of 18 finished.",
         "Test accuracy against parameters",
         "What the head would answer after each layer",
-        "href=\"spectrum/dense/spectrum.md\"",
+        ": spectrum/dense</h3>",
         "<b>Size.</b>",
         "href=\"#of-tiny\"",
         "<b>supported</b>",
@@ -474,7 +490,9 @@ fn all_results_stand_on_one_page() {
     for part in stands {
         assert!(page.contains(part), "{part} is missing");
     }
-    assert!(!page.contains("<script") && !page.contains("href=\"none/"), "{page}");
+    for part in ["<script", "href=\"none/", "training (s)", "another spec"] {
+        assert!(!page.contains(part), "{part}");
+    }
     // Each experiment stands there once, and every link within the page has its place.
     for name in ["tiny", "other"] {
         assert_eq!(page.matches(&format!("id=\"of-{name}\"")).count(), 1);
@@ -484,9 +502,28 @@ fn all_results_stand_on_one_page() {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
 
+    // What cannot be used is named, and hides nothing else.
     fs::write(at("results/spectrum/dense/spectrum.json"), "{}").unwrap();
+    fs::write(at("results/other/experiment.json"), "{").unwrap();
+    let text = spec.clone().set("name=tiny").text().replace("epochs: 1", "epochs: 7");
+    fs::write(at("specs/tiny.yaml"), text).unwrap();
+    fs::write(at("specs/claims.yaml"), claims.replace(", beside: [worse]", "")).unwrap();
     let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--out", "results"]);
-    assert!(ran.code == 2 && ran.err.contains("spectrum/dense/spectrum.json"), "{}", ran.err);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    for part in ["spectrum/dense/spectrum.json", "specs/other.yaml: its results cannot be used"] {
+        assert!(ran.err.contains(part), "{part} is missing in {}", ran.err);
+    }
+    let page = fs::read_to_string(at("results/report.html")).unwrap();
+    for part in
+        ["other: its results cannot be used", "the results are of another spec", "id=\"of-tiny\""]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml", "--out", "results/tiny"]);
+    assert!(ran.code == 2 && ran.err.contains("an experiment's own report"), "{}", ran.err);
+    fs::write(at("specs/claims.yaml"), claims.replace("none.yaml", "nowhere.yaml")).unwrap();
+    let ran = vlora(dir.path(), &["claims", "specs/claims.yaml"]);
+    assert!(ran.code == 2 && ran.err.contains("names it as nowhere.yaml"), "{}", ran.err);
 }
 
 /// The claims of the paper are sound, and the page of their verdicts is what the program makes of the

@@ -729,6 +729,15 @@ fn the_lines_for_texts_are_planned_or_a_sentence_says_what_is_missing() {
         ),
         ("labels with their names", &[("train.jsonl", &json)], &[], &["classes: 2"]),
         (
+            "a pair in two splits",
+            &[
+                ("train.csv", pairs),
+                ("test.csv", "premise,hypothesis,kind\na cat sat,a dog ran,no\n"),
+            ],
+            &[],
+            &["pair_column: hypothesis", "test: test", "duplicates: keep"],
+        ),
+        (
             "a text in two splits",
             &[("train.jsonl", &json), ("test.jsonl", json.lines().last().unwrap())],
             &[],
@@ -776,6 +785,8 @@ fn the_lines_for_sentence_pairs_name_both_languages() {
     let columns: String = (0..12).map(|i| pair(i) + "\n").collect();
     let translations: String =
         (0..12).map(|i| format!("{{\"id\": {i}, \"translation\": {}}}\n", pair(i))).collect();
+    let others = [columns.replace("en", "fr"), translations.replace("en", "fr")];
+    let three = columns.replace("}", ", \"fr\": \"chien\"}");
     for (name, rows) in [("two columns", columns), ("one of translations", translations)] {
         let dataset = Dataset::new(&[("train.jsonl", rows)]);
         let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
@@ -789,7 +800,16 @@ fn the_lines_for_sentence_pairs_name_both_languages() {
         fs::write(dataset.at("spec.yaml"), whole_spec(spec)).unwrap();
         let ran = vlora(&dataset.at(""), &["plan", "spec.yaml"]);
         assert_eq!(ran.code, 0, "{name}: {}\n{spec}", ran.err);
+        for other in &others {
+            dataset.put("test.jsonl", other);
+            let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
+            let reason = "no lines for a spec: the split test has no sentences in `en`";
+            assert!(ran.out.contains(reason), "{name}: {}", ran.out);
+        }
     }
+    let dataset = Dataset::new(&[("train.jsonl", three)]);
+    let ran = vlora(&dataset.at(""), &["data", ".", "--rows", "0"]);
+    assert!(ran.out.contains("# other languages: fr"), "{}", ran.out);
 }
 
 /// Faults of names that the files do not have.

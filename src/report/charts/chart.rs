@@ -60,7 +60,7 @@ pub fn svg<C: Chart>(name: &str, (width, height): (u32, u32), chart: &C) -> Resu
     Ok(svg.replace(&format!("font-family=\"{FONT}\""), &format!("font-family=\"{SVG_FONTS}\"")))
 }
 
-/// Draws it as PNG.
+/// Draws a chart of a size in pixels as PNG, with twice as many pixels a side.
 pub fn png<C: Chart>(name: &str, (width, height): (u32, u32), chart: &C) -> Result<Vec<u8>> {
     let (width, height) = (width * PNG_SCALE, height * PNG_SCALE);
     let samples = samples(width, height);

@@ -33,9 +33,12 @@ impl Energy {
             Panel::new(target, &of_target.collect::<Vec<_>>(), random)
         };
         let names = ["differences D", "weights W", "random G"].map(String::from);
+        let mut looks = looks(&[false, false, true]);
+        // In grey print D and W have one colour.
+        looks[1] = looks[1].dashed();
         Energy {
             panels: record.targets().into_iter().map(panel).collect(),
-            legend: names.into_iter().zip(looks(&[false, false, true])).collect(),
+            legend: names.into_iter().zip(looks).collect(),
         }
     }
 

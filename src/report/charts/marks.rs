@@ -72,6 +72,11 @@ impl Look {
     pub fn is_number(self) -> bool {
         matches!(self.mark, Mark::Row(_))
     }
+
+    /// The same with a dashed line.
+    pub fn dashed(self) -> Look {
+        Look { round: self.round.max(1), ..self }
+    }
 }
 
 /// One look per arm, without repetition: black marks for the baseline's variants, the palette in

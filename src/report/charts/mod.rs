@@ -74,10 +74,16 @@ pub fn draw_all(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<Char
 /// The charts of an experiment among others.
 const OVERVIEW: [&str; 4] = [PARAMETERS, RANK, LAYERS, CURVES];
 
-/// Draws the charts that a page over several experiments shows, as SVG.
+/// Draws the charts that a page over several experiments shows, as SVG. Those of a single point or epoch are left
+/// out.
 pub fn draw_overview(summary: &Summary) -> Result<Vec<ChartFile>> {
     let mut drawn = Drawn { files: Vec::new(), is_overview: true };
     draw(summary, &mut drawn)?;
+    let arms = summary.arms.iter().filter(|arm| arm.test.is_some()).count();
+    let epochs = summary.runs().map(|run| run.epochs.len()).max().unwrap_or(0);
+    for (name, has_several) in [(PARAMETERS, arms > 1), (CURVES, epochs > 1)] {
+        drawn.files.retain(|(file, ..)| has_several || *file != format!("{name}.svg"));
+    }
     Ok(drawn.files)
 }
 
@@ -160,13 +166,6 @@ pub fn draw_spectrum(record: &SpectrumRecord) -> Result<Vec<(String, Vec<u8>)>> 
     style::register_fonts()?;
     let chart = energy::Energy::new(record);
     both(ENERGY, chart.size(), &chart)
-}
-
-/// The same chart as an SVG's text alone.
-pub fn draw_spectrum_svg(record: &SpectrumRecord) -> Result<String> {
-    style::register_fonts()?;
-    let chart = energy::Energy::new(record);
-    svg(ENERGY, chart.size(), &chart)
 }
 
 /// A chart as SVG and PNG.

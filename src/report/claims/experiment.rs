@@ -104,6 +104,34 @@ impl ClaimExperiment {
         }
     }
 
+    /// Where results are of other settings than the spec's: the first arm of which this is true, and a field. None
+    /// without results.
+    pub fn deviation(&self) -> Option<String> {
+        let summary = self.results.summary()?;
+        summary.arms.iter().find_map(|arm| {
+            let label = &arm.variant.label;
+            let variant = self.experiment.variants.iter().find(|v| v.compared_label() == label);
+            let change = match variant {
+                Some(variant) => self.spec_change(variant, arm)?,
+                None => "the results have an arm that the spec has not".into(),
+            };
+            Some(format!("{}: {change}", code(label)))
+        })
+    }
+
+    /// Why its results are not shown; None if they are.
+    pub fn missing(&self) -> Option<String> {
+        match &self.results {
+            Results::Read(_) => None,
+            Results::Unusable(reason) => Some(reason.clone()),
+            Results::None => Some(self.no_results()),
+        }
+    }
+
+    fn no_results(&self) -> String {
+        format!("no results; {} makes them", code(&format!("vlora run {}", self.spec)))
+    }
+
     fn variant(&self, label: &str) -> Result<(usize, &Variant), ClaimFault> {
         let variants = &self.experiment.variants;
         let found = variants.iter().enumerate().find(|(_, v)| v.compared_label() == label);
@@ -406,10 +434,7 @@ impl ClaimExperiment {
         let summary = match &self.results {
             Results::Read(summary) => summary,
             Results::Unusable(reason) => return self.undecided(label, reason),
-            Results::None => {
-                let command = code(&format!("vlora run {}", self.spec));
-                return self.not_run(label, &format!("no results; {command} makes them"));
-            }
+            Results::None => return self.not_run(label, &self.no_results()),
         };
         match summary.arms.iter().find(|arm| arm.variant.label == label) {
             None => self.not_run(label, OTHER_ARMS),

@@ -113,7 +113,7 @@ pub fn claims_text(claims: &Claims, evaluated: &[EvaluatedClaim]) -> String {
 }
 
 /// `Not supported.`
-fn sentence(text: &str) -> String {
+pub fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", chars.as_str())

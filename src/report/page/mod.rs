@@ -11,6 +11,7 @@ pub use overview::{ShownExperiment, ShownSpectrum, overview};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::charts::ChartFile;
 use super::samples::SampleOutputs;
 use super::summary::Summary;
 use super::table::{Align, ShownColumn, Table};
@@ -32,14 +33,26 @@ impl Figure<'_> {
     fn markup(&self) -> Markup {
         html! {
             figure {
-                div class="wide" { (PreEscaped(self.svg)) }
+                div class="wide" role="img" aria-label=(line(self.title)) { (PreEscaped(self.svg)) }
                 figcaption { (line(self.title)) }
             }
         }
     }
 }
 
-/// A page with this in it.
+/// The charts that a page shows.
+pub fn figures(charts: &[ChartFile]) -> Vec<Figure<'_>> {
+    let svg =
+        charts.iter().filter_map(|(name, title, content)| Some((title, svg_text(name, content)?)));
+    svg.filter_map(|(title, svg)| Figure::new(title, svg)).collect()
+}
+
+/// The text of a drawn file, if it is an SVG.
+pub fn svg_text<'a>(name: &str, content: &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(content).ok().filter(|_| name.ends_with(".svg"))
+}
+
+/// An HTML document of this title and content.
 fn document(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE)

@@ -1,23 +1,27 @@
-//! All experiments on one page: the verdicts on claims, and what each experiment behind them found.
+//! All experiments on one page: the verdicts on claims with what they rest on, then every experiment's table and
+//! charts.
 
 use maud::{Markup, html};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Figure, document, inline, line, notes, of_table, text};
+use super::{Figure, document, figures, inline, line, notes, of_table, svg_text, text};
+use crate::report::charts::ChartFile;
 use crate::report::claims::{
-    EvaluatedCheck, EvaluatedClaim, claims_table, contrast_note, contrast_table, contrasts,
+    ClaimExperiment, EvaluatedCheck, EvaluatedClaim, contrast_note, contrast_table, contrasts,
+    sentence,
 };
 use crate::report::document::EQUIVALENTS;
-use crate::report::spectrum_tables::{findings, spectrum_table};
+use crate::report::spectrum_tables::{spectrum_notes, spectrum_table};
 use crate::report::summary::Summary;
 use crate::report::text::markdown;
 use crate::results::SpectrumRecord;
-use crate::spec::{Claims, Reference, Task};
+use crate::spec::{Claims, Task};
 
 /// An experiment on the page.
 pub struct ShownExperiment<'a> {
-    pub summary: &'a Summary,
-    /// Title and SVG of its charts.
-    pub charts: Vec<(String, String)>,
+    pub experiment: &'a ClaimExperiment,
+    /// Empty without results.
+    pub charts: Vec<ChartFile>,
 }
 
 /// The differences between the layers of a model.
@@ -25,8 +29,8 @@ pub struct ShownSpectrum {
     pub record: SpectrumRecord,
     /// Its folder, relative to the page's.
     pub folder: String,
-    /// How much each rank keeps of the differences, as SVG.
-    pub svg: String,
+    /// How much each rank keeps of the differences: file name and content.
+    pub charts: Vec<(String, Vec<u8>)>,
 }
 
 /// The page. `contrasts_svg`: the chart of the arms that claims are about. Links lead to the experiments' own pages
@@ -39,35 +43,48 @@ pub fn overview(
     spectra: &[ShownSpectrum],
 ) -> String {
     let mut tasks: Vec<Task> = Vec::new();
-    for task in experiments.iter().filter_map(task_of) {
+    for task in experiments.iter().filter_map(|shown| task_of(shown.experiment)) {
         if !tasks.contains(&task) {
             tasks.push(task);
         }
     }
     let compared = contrasts(evaluated);
-    let chart = contrasts_svg.and_then(|svg| Figure::new("The same in margins", svg));
+    let title = "Differences in margins, with their intervals: right of zero the arm is better";
+    let chart = contrasts_svg.and_then(|svg| Figure::new(title, svg));
+    let missing: Vec<(&str, String)> = experiments
+        .iter()
+        .filter_map(|ShownExperiment { experiment, .. }| {
+            Some((experiment.experiment.name.as_str(), experiment.missing()?))
+        })
+        .collect();
     let content = html! {
-        h1 { "All results" }
+        h1 { (TITLE) }
         p { (text(claims.about.trim())) }
         (contents(&tasks, experiments, !spectra.is_empty()))
         h2 id="claims" { "Claims" }
-        (of_table(&claims_table(evaluated)))
+        (verdicts(evaluated))
         @if !compared.is_empty() {
             h2 id="performance" { "Performance beside what it is compared with" }
-            (of_table(&contrast_table(&compared)))
             @if let Some(chart) = chart { (chart.markup()) }
+            (of_table(&contrast_table(&compared)))
             p { (inline(&contrast_note(&compared))) }
         }
+        h2 id="findings" { "What each verdict rests on" }
+        @for evaluated in evaluated { (claim(evaluated, experiments)) }
         @for task in &tasks {
             h2 id=(task.name()) { (heading(*task)) }
-            @for shown in of_task(experiments, *task) { (experiment(shown)) }
+            @for shown in of_task(experiments, *task) {
+                @if let Some(summary) = shown.experiment.results.summary() { (experiment(shown, summary)) }
+            }
+        }
+        @if !missing.is_empty() {
+            h2 id="missing" { "Experiments without results" }
+            ul { @for (name, reason) in &missing { li { (line(name)) ": " (inline(reason)) } } }
         }
         @if !spectra.is_empty() {
             h2 id="spectra" { "How layers differ" }
             @for shown in spectra { (spectrum(shown)) }
         }
-        h2 id="findings" { "What each verdict rests on" }
-        @for evaluated in evaluated { (claim(evaluated, experiments)) }
         h2 id="margins" { "Margins" }
         ul {
             @for margin in &claims.margins {
@@ -78,26 +95,48 @@ pub fn overview(
             }
         }
     };
-    document("All results", &content)
+    document(TITLE, &content)
 }
+
+const TITLE: &str = "Claims and results";
 
 /// Links to the parts of the page.
 fn contents(tasks: &[Task], experiments: &[ShownExperiment], has_spectra: bool) -> Markup {
     html! {
         ul {
-            li { a href="#claims" { "Claims" } }
+            li { a href="#claims" { "Claims" } ", " a href="#findings" { "what each verdict rests on" } ", "
+                a href="#margins" { "margins" } }
             @for task in tasks {
                 li {
                     a href=(format!("#{}", task.name())) { (heading(*task)) } ": "
                     @for (i, shown) in of_task(experiments, *task).enumerate() {
-                        @let name = &shown.summary.record.name;
+                        @let name = &shown.experiment.experiment.name;
                         @if i > 0 { ", " }
                         a href=(format!("#{}", anchor(name))) { (line(name)) }
                     }
                 }
             }
             @if has_spectra { li { a href="#spectra" { "How layers differ" } } }
-            li { a href="#findings" { "What each verdict rests on" } }
+        }
+    }
+}
+
+/// Claims with their verdicts; each leads to what it rests on.
+fn verdicts(evaluated: &[EvaluatedClaim]) -> Markup {
+    html! {
+        div class="wide" {
+            table class="claims" {
+                thead { tr { th { "claim" } th { "verdict" } th { "statement" } } }
+                tbody {
+                    @for EvaluatedClaim { claim, verdict, .. } in evaluated {
+                        tr {
+                            td { a href=(format!("#{}", claim_anchor(&claim.name))) { (line(&claim.name)) } }
+                            td { b { (verdict.name()) } }
+                            td { (line(claim.statement.trim())) }
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -110,63 +149,83 @@ fn heading(task: Task) -> String {
     first.into_iter().chain(chars).collect()
 }
 
+/// The experiments of a task that have results.
 fn of_task<'a>(
     experiments: &'a [ShownExperiment<'a>],
     task: Task,
 ) -> impl Iterator<Item = &'a ShownExperiment<'a>> {
-    experiments.iter().filter(move |shown| task_of(shown) == Some(task))
+    experiments.iter().filter(move |shown| task_of(shown.experiment) == Some(task))
 }
 
-/// None for an experiment without arms.
-fn task_of(shown: &ShownExperiment) -> Option<Task> {
-    shown.summary.arms.first().map(|arm| arm.variant.spec.task)
+/// None for an experiment without results.
+fn task_of(experiment: &ClaimExperiment) -> Option<Task> {
+    experiment.results.summary()?.arms.first().map(|arm| arm.variant.spec.task)
 }
+
+/// Times and memory of different machines do not compare, so they stand on an experiment's own page alone, with the
+/// notes on them.
+const OF_MACHINES: [&str; 3] = ["seconds", "throughput", "peak_bytes"];
 
 /// Its main table, the table of dense-equivalent sizes, and its charts. The rest is on its own page.
-fn experiment(shown: &ShownExperiment) -> Markup {
-    let summary = shown.summary;
+fn experiment(shown: &ShownExperiment, summary: &Summary) -> Markup {
     let record = &summary.record;
-    let finished = summary.runs().count();
-    let planned: usize = summary.arms.iter().map(|arm| arm.variant.runs.len()).sum();
     let sections = summary.sections();
     let equivalents = sections.iter().find(|section| section.id == EQUIVALENTS);
+    let compared = match summary.comparisons().is_empty() {
+        true => Vec::new(),
+        false => summary.comparison_notes(),
+    };
     html! {
         section id=(anchor(&record.name)) {
             h3 { (line(&record.name)) }
             p { (text(record.description.trim())) }
             p {
-                (finished) " of " (planned) " runs are finished"
-                @if let Some(primary) = &record.primary_contrast {
-                    "; the primary contrast is " code { (line(&primary.label)) } ", named before them"
-                }
-                ". " a href=(format!("{}/report.html", record.name)) { "All of it" } "."
+                (state(summary)) ". "
+                @if !record.overrides.is_empty() { "Set by the command: " (line(&record.overrides.join(", "))) ". " }
+                a href=(format!("{}/report.html", encoded(&record.name))) { "Its own page" } "."
             }
-            (of_table(&summary.table()))
+            @if let Some(deviation) = shown.experiment.deviation() {
+                p class="failed" { (inline(&deviation)) "." }
+            }
+            (of_table(&summary.table().without(&OF_MACHINES)))
             @if let Some(section) = equivalents {
                 h4 { (section.title) }
                 (of_table(&section.table))
                 (notes(&section.notes))
             }
-            @for (title, svg) in &shown.charts {
-                @if let Some(figure) = Figure::new(title, svg) { (figure.markup()) }
+            @for figure in figures(&shown.charts) { (figure.markup()) }
+            details {
+                summary { "Notes on " (line(&record.name)) }
+                (notes(&compared))
+                (notes(&summary.notes()))
             }
         }
     }
 }
 
+/// How many runs are finished, failed or damaged.
+fn state(summary: &Summary) -> String {
+    let planned: usize = summary.arms.iter().map(|arm| arm.variant.runs.len()).sum();
+    let failed: usize = summary.arms.iter().map(|arm| arm.failures.len()).sum();
+    let mut state = format!("Runs: {} of {planned} finished", summary.runs().count());
+    for (count, what) in [(failed, "failed"), (summary.damaged().count(), "damaged")] {
+        if count > 0 {
+            state += &format!(", {count} {what}");
+        }
+    }
+    state
+}
+
 fn spectrum(shown: &ShownSpectrum) -> Markup {
-    let title = "Share of a difference's energy that each rank keeps, mean over layers";
-    let beside = match shown.record.reference {
-        Reference::Base => "the first of its compound",
-        Reference::Previous => "the one before",
-    };
+    let title = "Energy that each rank keeps: of the differences D, with a band over layers, of the weights W, and of a \
+                 random matrix G";
+    let chart = shown.charts.iter().find_map(|(name, content)| svg_text(name, content));
     html! {
         section {
-            h3 { (line(&shown.record.title)) ", each layer beside " (beside) }
+            h3 { (line(&shown.record.title)) ": " (line(&shown.folder)) }
             (of_table(&spectrum_table(&shown.record)))
-            (notes(&findings(&shown.record)))
-            @if let Some(figure) = Figure::new(title, &shown.svg) { (figure.markup()) }
-            p { a href=(format!("{}/spectrum.md", shown.folder)) { "What the columns are" } "." }
+            (notes(&spectrum_notes(&shown.record)))
+            @if let Some(figure) = chart.and_then(|svg| Figure::new(title, svg)) { (figure.markup()) }
         }
     }
 }
@@ -176,10 +235,11 @@ fn claim(evaluated: &EvaluatedClaim, experiments: &[ShownExperiment]) -> Markup 
     let EvaluatedClaim { claim, verdict, checks, .. } = evaluated;
     let link = |check: &EvaluatedCheck| {
         let name = check.experiment.as_ref()?;
-        experiments.iter().any(|shown| shown.summary.record.name == *name).then(|| anchor(name))
+        let shown = experiments.iter().find(|shown| shown.experiment.experiment.name == *name)?;
+        shown.experiment.results.summary().map(|_| anchor(name))
     };
     html! {
-        h3 { (line(&claim.name)) ": " (verdict.name()) }
+        h3 id=(claim_anchor(&claim.name)) { (line(&claim.name)) ": " (verdict.name()) }
         p { (line(claim.statement.trim())) " (" (line(claim.source.trim())) ")" }
         ul {
             @for check in checks {
@@ -189,7 +249,7 @@ fn claim(evaluated: &EvaluatedClaim, experiments: &[ShownExperiment]) -> Markup 
                 }
             }
             @if checks.is_empty() { li { "No check is about it yet." } }
-            @if let Some(note) = evaluated.missing_note() { li { (inline(&note)) "." } }
+            @if let Some(note) = evaluated.missing_note() { li { (inline(&sentence(&note))) } }
             @if !claim.open.is_empty() { li { "Open: " (inline(&markdown(claim.open.trim()))) } }
         }
     }
@@ -197,5 +257,30 @@ fn claim(evaluated: &EvaluatedClaim, experiments: &[ShownExperiment]) -> Markup 
 
 /// The id of an experiment's place on the page.
 fn anchor(name: &str) -> String {
-    format!("of-{name}")
+    format!("of-{}", encoded(name))
+}
+
+/// The id of the place of what a verdict rests on.
+fn claim_anchor(name: &str) -> String {
+    format!("claim-{}", encoded(name))
+}
+
+/// What stands for itself in a path.
+const PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+/// A name as part of a URL.
+fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, PATH).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encoded;
+
+    #[test]
+    fn names_are_parts_of_urls() {
+        assert_eq!(encoded("rank-sweep_2.0"), "rank-sweep_2.0");
+        assert_eq!(encoded("a b#c?d%\""), "a%20b%23c%3Fd%25%22");
+    }
 }

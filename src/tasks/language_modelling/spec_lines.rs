@@ -9,7 +9,7 @@ const FRACTION: f64 = 0.05;
 /// of images or of labelled texts.
 pub fn spec_lines(dataset: &Dataset) -> Option<Result<String, String>> {
     let contents = dataset.contents;
-    let has_translations = contents.languages().len() > 1;
+    let has_translations = contents.train().is_some_and(|train| train.languages().len() > 1);
     if has_translations || contents.image_column().is_some() || contents.label_column().is_some() {
         return None;
     }

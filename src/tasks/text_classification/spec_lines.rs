@@ -2,10 +2,14 @@
 
 use crate::tasks::spec_lines::{Dataset, Roles, Section, class_count, shown};
 
-/// The lines, or a sentence that says why there are none; None for a dataset without texts, and for one
-/// of images with their captions.
+/// The lines, or a sentence that says why there are none; None for a dataset without texts, for one of images
+/// with their captions, and for translations without labels.
 pub fn spec_lines(dataset: &Dataset) -> Option<Result<String, String>> {
     if dataset.contents.image_column().is_some() {
+        return None;
+    }
+    let languages = dataset.contents.train()?.languages();
+    if languages.len() > 1 && dataset.contents.label_column().is_none() {
         return None;
     }
     let columns = dataset.contents.text_columns()?;
@@ -44,8 +48,9 @@ fn lines(
         data.remark(&format!("other columns of texts: {}", more.join(", ")));
     }
     let splits: Vec<_> = roles.splits(dataset.contents).collect();
-    if pair.is_none() && dataset.contents.shares_texts(text, &splits) {
-        data.remark("texts stand in two splits; `remove` leaves them out of training");
+    let is_shared = |column: &str| dataset.contents.shares_texts(column, &splits);
+    if is_shared(text) && pair.is_none_or(is_shared) {
+        data.remark("texts stand in two splits; `remove` leaves them out of the earlier one");
         data.put("duplicates", "keep");
     }
     data.put("tokenizer", "{train: word-piece}");
