@@ -184,8 +184,8 @@ mod tests {
         assert_eq!(
             written,
             r#"{"format":2,"model":{"architecture":"vit","image_size":4,"patch_size":2,"channels":3,"#.to_string()
-                + r#""classes":2,"dim":4,"depth":2,"heads":1,"mlp_ratio":4.0,"pool":"cls","norm_eps":1e-6},"#
-                + r#""vlora":{"compound_size":2,"rank":1,"alpha":1.0,"reference":"first","detach":true,"#
+                + r#""classes":2,"dim":4,"depth":2,"heads":1,"mlp_ratio":4.0,"pool":"class-token","norm_eps":1e-6},"#
+                + r#""vlora":{"compound_size":2,"rank":1,"alpha":1.0,"reference":"base","detach":true,"#
                 + r#""init":"authors","targets":[]},"lora":null}"#
         );
         vit.stochastic_depth = 0.5;

@@ -239,9 +239,9 @@ mod tests {
                 "Size. of D",
                 "\\textbf{Size.} of \\texttt{D}",
             ),
-            ("a ** b", &[], "a ** b", "a ** b"),
-            ("**a `b` c**", &[Code("b")], "**a b c**", "**a \\texttt{b} c**"),
-            ("\\*\\*a\\*\\*", &[], "**a**", "**a**"),
+            ("a ** b", &[], "a ** b", "a {*}{*} b"),
+            ("**a `b` c**", &[Code("b")], "**a b c**", "{*}{*}a \\texttt{b} c{*}{*}"),
+            ("\\*\\*a\\*\\*", &[], "**a**", "{*}{*}a{*}{*}"),
         ];
         for (markdown, marked, plain, latex) in cases {
             let pieces = pieces(markdown);
