@@ -174,7 +174,7 @@ pub fn spectrum_notes(record: &SpectrumRecord) -> Vec<String> {
 }
 
 /// The findings in words.
-pub fn findings(record: &SpectrumRecord) -> Vec<String> {
+fn findings(record: &SpectrumRecord) -> Vec<String> {
     let means = means(record);
     let range = |of: &dyn Fn(&Means) -> f64| {
         let all = means.iter().map(of).filter(|v| v.is_finite());

@@ -170,6 +170,11 @@ impl Summary {
         self.arms.iter().flat_map(|a| &a.runs)
     }
 
+    /// The number of runs that are compared once all have finished.
+    pub fn planned_runs(&self) -> usize {
+        self.arms.iter().map(|arm| arm.variant.runs.len()).sum()
+    }
+
     /// For each arm, whether it is the baseline.
     pub fn baselines(&self) -> Vec<bool> {
         self.arms.iter().map(|a| a.variant.arm == self.record.baseline).collect()

@@ -112,6 +112,15 @@ pub fn pieces(markdown: &str) -> Vec<Piece<'_>> {
     out
 }
 
+/// The text with a capital at its beginning.
+pub fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
 /// A note as plain text for a terminal.
 pub fn plain(markdown: &str) -> String {
     let text = |piece: Piece| match piece {

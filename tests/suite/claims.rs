@@ -413,7 +413,7 @@ fn bad_claims_are_reported() {
     );
 }
 
-/// A file that is given to the wrong command is told by its kind, in place of its first unknown field.
+/// A command that is given a file of the other kind says so, and does not complain of an unknown field.
 #[test]
 fn specs_and_claims_are_told_apart() {
     let dir = folder("      - {check: preserved, spec: tiny.yaml, arm: vlora}\n", true);

@@ -5,6 +5,7 @@ use super::marks::{Look, looks};
 use super::panels::{Panel, Panels, Series};
 use crate::report::layers::Layers;
 use crate::report::summary::Summary;
+use crate::report::text::capitalised;
 
 /// None if no run's layers were read.
 pub fn layer_readouts(summary: &Summary) -> Option<Panels> {
@@ -72,14 +73,6 @@ fn is_far_off(arms: &[&[Vec<f64>]]) -> bool {
     };
     // A single layer has nothing to be compared with but the embedding.
     arms.iter().any(|arm| arm.len() > 2) && span(0) > MOST * span(1)
-}
-
-fn capitalised(word: &str) -> String {
-    let mut letters = word.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => String::new(),
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod page;
 
 pub use contrast::{Contrast, contrast_note, contrast_table, contrasts};
 pub use experiment::{ClaimExperiment, Results};
-pub use page::{CHART, claims_page, claims_table, claims_text, sentence};
+pub use page::{CHART, claims_page, claims_table, claims_text, margin_notes};
 
 use super::text::code;
 use crate::spec::{ClaimCheck, Claims, PublishedClaim};

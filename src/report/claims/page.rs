@@ -3,7 +3,7 @@
 use super::contrast::{contrast_note, contrast_table, contrasts};
 use super::{Contrast, EvaluatedClaim};
 use crate::report::table::{Align, Cell, Table};
-use crate::report::text::{code, markdown, markdown_lines, plain};
+use crate::report::text::{capitalised, code, markdown, markdown_lines, plain};
 use crate::spec::Claims;
 
 /// The name of the chart beside the page, without its ending.
@@ -70,26 +70,40 @@ pub fn claims_page(claims: &Claims, evaluated: &[EvaluatedClaim]) -> String {
             }
             out.push('\n');
         }
-        if checks.is_empty() {
-            out += "- No check is about it yet.\n";
-        }
-        if let Some(note) = evaluated.missing_note() {
-            out += &format!("- {}\n", sentence(&note));
-        }
-        if !claim.open.is_empty() {
-            out += &format!("- Open: {}\n", markdown(&claim.open));
+        for remark in evaluated.remarks() {
+            out += &format!("- {remark}\n");
         }
     }
     out += "\n## Margins\n\n";
+    for note in margin_notes(claims) {
+        out += &format!("- {note}\n");
+    }
+    out
+}
+
+impl EvaluatedClaim<'_> {
+    /// What is said of the claim below the findings of its checks, as Markdown.
+    pub fn remarks(&self) -> Vec<String> {
+        let no_check = self.checks.is_empty().then(|| "No check is about it yet.".to_string());
+        let missing = self.missing_note().map(|note| sentence(&note));
+        let open = markdown(&self.claim.open);
+        let open = (!open.is_empty()).then(|| format!("Open: {open}"));
+        [no_check, missing, open].into_iter().flatten().collect()
+    }
+}
+
+/// The margin of each task with its reason, as Markdown.
+pub fn margin_notes(claims: &Claims) -> Vec<String> {
+    let mut notes = Vec::new();
     for margin in &claims.margins {
         let reason = markdown(&margin.reason);
         let known = match markdown(&margin.known).as_str() {
             "" => String::new(),
             known => format!(" Known when it was set: {known}"),
         };
-        out += &format!("- {}: {}. {reason}{known}\n", code(margin.task.name()), margin.value);
+        notes.push(format!("{}: {}. {reason}{known}", code(margin.task.name()), margin.value));
     }
-    out
+    notes
 }
 
 /// The same for a terminal.
@@ -113,10 +127,8 @@ pub fn claims_text(claims: &Claims, evaluated: &[EvaluatedClaim]) -> String {
 }
 
 /// `Not supported.`
-pub fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", chars.as_str())
+fn sentence(text: &str) -> String {
+    capitalised(text) + "."
 }
 
 #[cfg(test)]

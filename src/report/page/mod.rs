@@ -102,7 +102,7 @@ pub fn page(summary: &Summary, outputs: Option<&SampleOutputs>, figures: &[Figur
 fn question(summary: &Summary) -> Markup {
     let record = &summary.record;
     let runs = summary.runs().count();
-    let planned: usize = summary.arms.iter().map(|arm| arm.variant.runs.len()).sum();
+    let planned = summary.planned_runs();
     let seeds: Vec<String> = record.seeds.iter().map(u64::to_string).collect();
     html! {
         table class="facts" {

@@ -8,12 +8,12 @@ use super::{Figure, document, figures, inline, line, notes, of_table, svg_text, 
 use crate::report::charts::ChartFile;
 use crate::report::claims::{
     ClaimExperiment, EvaluatedCheck, EvaluatedClaim, contrast_note, contrast_table, contrasts,
-    sentence,
+    margin_notes,
 };
 use crate::report::document::EQUIVALENTS;
 use crate::report::spectrum_tables::{spectrum_notes, spectrum_table};
 use crate::report::summary::Summary;
-use crate::report::text::markdown;
+use crate::report::text::capitalised;
 use crate::results::SpectrumRecord;
 use crate::spec::{Claims, Task};
 
@@ -86,14 +86,7 @@ pub fn overview(
             @for shown in spectra { (spectrum(shown)) }
         }
         h2 id="margins" { "Margins" }
-        ul {
-            @for margin in &claims.margins {
-                li {
-                    code { (margin.task.name()) } ": " (margin.value) ". " (line(margin.reason.trim()))
-                    @if !margin.known.is_empty() { " Known when it was set: " (line(margin.known.trim())) }
-                }
-            }
-        }
+        (notes(&margin_notes(claims)))
     };
     document(TITLE, &content)
 }
@@ -143,10 +136,7 @@ fn verdicts(evaluated: &[EvaluatedClaim]) -> Markup {
 
 /// `Language modelling`.
 fn heading(task: Task) -> String {
-    let name = task.name().replace('-', " ");
-    let mut chars = name.chars();
-    let first = chars.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(chars).collect()
+    capitalised(&task.name().replace('-', " "))
 }
 
 /// The experiments of a task that have results.
@@ -205,9 +195,9 @@ fn experiment(shown: &ShownExperiment, summary: &Summary) -> Markup {
 
 /// How many runs are finished, failed or damaged.
 fn state(summary: &Summary) -> String {
-    let planned: usize = summary.arms.iter().map(|arm| arm.variant.runs.len()).sum();
     let failed: usize = summary.arms.iter().map(|arm| arm.failures.len()).sum();
-    let mut state = format!("Runs: {} of {planned} finished", summary.runs().count());
+    let mut state =
+        format!("Runs: {} of {} finished", summary.runs().count(), summary.planned_runs());
     for (count, what) in [(failed, "failed"), (summary.damaged().count(), "damaged")] {
         if count > 0 {
             state += &format!(", {count} {what}");
@@ -248,9 +238,7 @@ fn claim(evaluated: &EvaluatedClaim, experiments: &[ShownExperiment]) -> Markup 
                     @if let Some(to) = link(check) { " " a href=(format!("#{to}")) { "Results" } "." }
                 }
             }
-            @if checks.is_empty() { li { "No check is about it yet." } }
-            @if let Some(note) = evaluated.missing_note() { li { (inline(&sentence(&note))) } }
-            @if !claim.open.is_empty() { li { "Open: " (inline(&markdown(claim.open.trim()))) } }
+            @for remark in evaluated.remarks() { li { (inline(&remark)) } }
         }
     }
 }

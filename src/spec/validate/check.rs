@@ -31,7 +31,7 @@ impl Check<'_> {
         self.that_of(field, holds, || "the default".to_string(), expected)
     }
 
-    /// The same, with what is told as found where the field is not given.
+    /// The same check. `default` describes the value of a field that is not given.
     fn that_of(
         &self,
         field: &str,
