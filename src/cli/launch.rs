@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::hub::LockedHubArgs;
 use super::run::{Keep, check_change, keep_lock, minutes};
-use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states};
+use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states, tell_unused_values};
 use crate::error::{Error, Fault, Result};
 use crate::results::{Claim, ExperimentFolder, RunState};
 use crate::runner::launch::slurm::{self, Array};
@@ -193,6 +193,7 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
     let device = args.device_of_jobs(&resources)?;
     check_time(&resources, args.warning)?;
     let experiment = args.spec.load_for_kind(planned_kind(device)?)?;
+    tell_unused_values(&experiment);
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
     plan.origin = Origin::of_process(&args.out.out, &args.spec.set);

@@ -7,7 +7,7 @@ use clap::Args;
 use super::hub::LockedHubArgs;
 use super::{
     DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, eprint_line, listed, matched, print,
-    print_as, several, states,
+    print_as, several, states, tell_unused_values,
 };
 use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::memory;
@@ -53,6 +53,7 @@ const MOST_NAMES: usize = 12;
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let device = args.device.planned()?;
     let experiment = args.spec.load_for_kind(device)?;
+    tell_unused_values(&experiment);
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
     if args.format.format != FormatName::Table {

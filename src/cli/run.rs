@@ -10,7 +10,7 @@ use super::hub::LockedHubArgs;
 use super::progress::Progress;
 use super::report::{damage, write_and_show};
 use super::signals::stop_on_signal;
-use super::{DevicesArgs, FormatArgs, OutArgs, SpecArgs, eprint_line};
+use super::{DevicesArgs, FormatArgs, OutArgs, SpecArgs, eprint_line, tell_unused_values};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
@@ -160,6 +160,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     // Before the data are read: a scheduler may warn at any moment.
     let stop = stop_on_signal()?;
     let experiment = args.spec.load_for(&devices[0])?;
+    if !args.quiet {
+        tell_unused_values(&experiment);
+    }
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
     plan.origin = Origin::of_process(&args.out.out, &args.spec.set);

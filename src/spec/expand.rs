@@ -14,6 +14,7 @@ use super::schema::ParameterCount;
 use super::slurm::slurm;
 use super::sweep::{MOST_RUNS, grid, sweep, too_large, unused};
 use super::tuning::Tuning;
+use super::unused::Uses;
 
 /// Fields of the document that are not part of a run.
 pub const EXPERIMENT_FIELDS: [&str; 9] = [
@@ -28,14 +29,14 @@ pub const EXPERIMENT_FIELDS: [&str; 9] = [
     "slurm",
 ];
 
-/// Expands a parsed document. `stem`: the file name without extension. `device`: the kind of device
+/// Expands a parsed document, and says which of its values the runs use. `stem`: the file name without extension. `device`: the kind of device
 /// for the runs, if known.
 pub fn expand(
     mut root: Node,
     stem: &str,
     count: ParameterCount,
     device: Option<DeviceKind>,
-) -> Result<Experiment, SpecError> {
+) -> Result<(Experiment, Uses), SpecError> {
     let Some(entries) = root.entries() else {
         let found = match root.value {
             Value::Null => "an empty document".to_string(),
@@ -81,6 +82,7 @@ pub fn expand(
         }
     }
     resolver.expect_overrides_used()?;
+    let uses = resolver.uses();
     let variants = variants.list;
     for (key, values) in &sweep {
         if !variants.iter().any(|v| v.point.iter().any(|(k, _)| k == key)) {
@@ -98,7 +100,7 @@ pub fn expand(
         );
         return Err(too_large(found, format!("at most {MOST_RUNS} runs")));
     }
-    Ok(Experiment {
+    let experiment = Experiment {
         name,
         description,
         baseline,
@@ -107,8 +109,10 @@ pub fn expand(
         seeds,
         variants,
         slurm,
+        unused_values: Vec::new(),
         source: String::new(),
-    })
+    };
+    Ok((experiment, uses))
 }
 
 /// The label of the variant that is compared with its baseline.

@@ -21,6 +21,8 @@ pub struct Experiment {
     pub variants: Vec<Variant>,
     /// What the jobs of `vlora launch slurm` ask for.
     pub slurm: SlurmSpec,
+    /// A line for each written value that changes no run, with its place and the reason.
+    pub unused_values: Vec<String>,
     /// The document as written, without overrides.
     pub source: String,
 }

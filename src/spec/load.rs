@@ -148,8 +148,9 @@ pub fn parse_for(
             no_training::write_out(&mut root);
         }
         no_training::check_arms(&root)?;
-        let experiment = expand::expand(root, stem, count, device)?;
-        Ok(Experiment { source: source.to_string(), ..experiment })
+        let (experiment, uses) = expand::expand(root, stem, count, device)?;
+        let unused_values = uses.lines(file, text);
+        Ok(Experiment { unused_values, source: source.to_string(), ..experiment })
     };
     read().map_err(|e: SpecError| hints::complete(e).in_file(file, text))
 }

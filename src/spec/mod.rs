@@ -37,6 +37,7 @@ mod syntax;
 mod tags;
 mod target;
 mod tuning;
+mod unused;
 mod validate;
 mod ways_of_sharing;
 mod wording;

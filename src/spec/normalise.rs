@@ -1,10 +1,12 @@
 //! Normalises specs, so that specs with the same meaning have the same values.
 
+use super::identity::flatten;
 use super::node::Node;
 use super::schema::{
     Augment, DataSpec, IncrementInit, IncrementOn, Method, Rank, Reference, RunSpec,
     StartIncrements, Target, TargetSpec, VloraSpec,
 };
+use super::unused::UnusedField;
 
 /// If no targets are given, every matrix of the architecture becomes a target.
 pub fn name_targets(spec: &mut RunSpec, node: &Node) {
@@ -20,7 +22,7 @@ pub fn name_targets(spec: &mut RunSpec, node: &Node) {
 
 /// Gives specs with the same meaning the same values, and so the same run id. Returns the fields
 /// that have no effect on the run.
-pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
+pub fn normalise(spec: &mut RunSpec) -> Vec<UnusedField> {
     let mut unused = Vec::new();
     let weights = spec.model.weights();
     let place = |target: &Target| weights.iter().position(|weight| weight.target == *target);
@@ -30,7 +32,25 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     spec.model.normalise();
     spec.data.normalise(&spec.model);
     if matches!(&spec.data, DataSpec::Translation(data) if data.decoding.beam == 1) {
-        unused.push("data.decoding.length_penalty");
+        let because = "greedy decoding has no hypotheses to compare";
+        unused.push(UnusedField::new("data.decoding.length_penalty", because));
+    }
+    if !spec.training.trains() {
+        // These change training alone.
+        let because = "nothing is trained";
+        unused.extend(
+            flatten(&spec.training)
+                .into_keys()
+                .map(|own| format!("training.{own}"))
+                .map(|own| UnusedField::new(own, because)),
+        );
+        unused.push(UnusedField::new("data.augment", because));
+        let model = ["dropout", "attention_dropout", "activation_dropout", "stochastic_depth"];
+        unused.extend(model.map(|own| UnusedField::new(format!("model.{own}"), because)));
+        spec.model.drop_nothing();
+        if let DataSpec::Images(data) = &mut spec.data {
+            data.augment = Augment::default();
+        }
     }
     spec.training.normalise();
     if spec.method == Method::Dense {
@@ -46,20 +66,21 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     if !trains_increments {
         spec.training.increment_learning_rate = None;
         spec.training.increment_weight_decay = None;
-        unused.extend(["training.increment_learning_rate", "training.increment_weight_decay"]);
-    }
-    if !spec.training.trains() {
-        // These change training alone.
-        spec.model.drop_nothing();
-        if let DataSpec::Images(data) = &mut spec.data {
-            data.augment = Augment::default();
-        }
+        let fields = ["training.increment_learning_rate", "training.increment_weight_decay"];
+        let because = "no increment is trained";
+        unused.extend(fields.map(|field| UnusedField::new(field, because)));
     }
     if let Some(start) = &mut spec.start {
         // 1 is the default.
         start.alpha = start.alpha.filter(|alpha| *alpha != 1.0);
     }
     if let Some(vlora) = &mut spec.vlora {
+        for (index, own) in vlora.targets.iter().enumerate() {
+            if own.alpha.is_some() && !has_factors(vlora, own, &is_vector) {
+                let field = format!("vlora.targets[{index}].alpha");
+                unused.push(UnusedField::new(field, NO_FACTORS));
+            }
+        }
         vlora.targets.sort_by_key(|own| place(&own.target));
         unused.extend(normalise_increments(vlora, &is_vector));
         if let Some(start) = &spec.start {
@@ -68,12 +89,14 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
                 StartIncrements::Svd | StartIncrements::Authors => IncrementInit::default(),
                 StartIncrements::Lora => IncrementInit::Lora,
             };
-            unused.push("vlora.init");
+            let because = "`start` says what increments begin as";
+            unused.push(UnusedField::new("vlora.init", because));
         }
         if spec.lora.as_ref().is_some_and(|lora| !lora.trains_vectors()) {
             // No reference weight gets a gradient.
             vlora.detach = true;
-            unused.push("vlora.detach");
+            let because = "LoRA trains none of the weights that increments are added to";
+            unused.push(UnusedField::new("vlora.detach", because));
         }
     }
     if let Some(lora) = &mut spec.lora {
@@ -83,27 +106,30 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<&'static str> {
     unused
 }
 
+/// Why a scale or an initialisation of increments changes nothing.
+const NO_FACTORS: &str = "without a rank between 0 and full there are no factors";
+
+/// Whether the increments of a target are products of factors.
+fn has_factors(vlora: &VloraSpec, own: &TargetSpec, is_vector: &dyn Fn(&Target) -> bool) -> bool {
+    !is_vector(&own.target) && !matches!(vlora.rank_of(own), Rank::Of(0) | Rank::Full)
+}
+
 fn normalise_increments(
     vlora: &mut VloraSpec,
     is_vector: &dyn Fn(&Target) -> bool,
-) -> Vec<&'static str> {
+) -> Vec<UnusedField> {
     let mut unused = Vec::new();
     // If every matrix has its own rank, the common rank only decides whether vectors are shared.
     let mut own = vlora.targets.iter().filter(|own| !is_vector(&own.target)).map(|own| own.rank);
     if vlora.rank != Rank::Of(0) && own.clone().all(|rank| rank.is_some()) {
         vlora.rank = own.find_map(|rank| rank.filter(|r| *r != Rank::Of(0))).unwrap_or(Rank::Of(1));
-        unused.push("vlora.rank");
+        unused.push(UnusedField::new("vlora.rank", "each target has a rank of its own"));
     }
-    let low_rank = |vlora: &VloraSpec, own: usize| {
-        let own = &vlora.targets[own];
-        let rank = vlora.rank_of(own);
-        !is_vector(&own.target) && !matches!(rank, Rank::Of(0) | Rank::Full)
-    };
-    let scaled: Vec<bool> = (0..vlora.targets.len()).map(|own| low_rank(vlora, own)).collect();
+    let scaled: Vec<bool> =
+        vlora.targets.iter().map(|own| has_factors(vlora, own, is_vector)).collect();
     if !scaled.contains(&true) {
-        // Without low-rank factors, alpha and init have no effect.
         (vlora.alpha, vlora.init) = (1.0, IncrementInit::default());
-        unused.extend(["vlora.alpha", "vlora.init"]);
+        unused.extend(["vlora.alpha", "vlora.init"].map(|own| UnusedField::new(own, NO_FACTORS)));
     }
     for (own, scaled) in vlora.targets.iter_mut().zip(scaled) {
         own.rank = own.rank.filter(|rank| *rank != vlora.rank);
@@ -112,12 +138,12 @@ fn normalise_increments(
     vlora.also_share.sort();
     if !vlora.has_increments() {
         vlora.increment_on = IncrementOn::default();
-        unused.push("vlora.increment_on");
+        unused.push(UnusedField::new("vlora.increment_on", "there are no increments"));
     }
     if vlora.layers.is_none() && vlora.compound_size == Some(2) && vlora.increment_on.is_others() {
-        // Where a weight is used twice, the previous layer is the first one.
         vlora.reference = Reference::default();
-        unused.push("vlora.reference");
+        let because = "in compounds of two layers the layer before is the first one";
+        unused.push(UnusedField::new("vlora.reference", because));
     }
     unused
 }

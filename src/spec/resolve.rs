@@ -19,6 +19,7 @@ use super::requested_precision;
 use super::schema::{Method, ModelSpec, ParameterCount, RunSpec, VloraSpec};
 use super::sweep::{Point, Sweep};
 use super::tuning::Tuning;
+use super::unused::{Uses, never_acts};
 use super::validate::{target_names, validate};
 use super::wording::{last_field, one_of};
 
@@ -70,6 +71,8 @@ pub struct Resolver<'a> {
     used: BTreeSet<String>,
     /// Arms with the sections that they read.
     read: BTreeSet<(String, String)>,
+    /// What becomes of the written values.
+    uses: Uses,
 }
 
 impl<'a> Resolver<'a> {
@@ -83,7 +86,7 @@ impl<'a> Resolver<'a> {
         device: Option<DeviceKind>,
     ) -> Resolver<'a> {
         let (done, labels, open) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let (used, read) = (BTreeSet::new(), BTreeSet::new());
+        let (used, read, uses) = (BTreeSet::new(), BTreeSet::new(), Uses::default());
         Resolver {
             common,
             arms,
@@ -97,6 +100,7 @@ impl<'a> Resolver<'a> {
             open,
             used,
             read,
+            uses,
         }
     }
 
@@ -144,6 +148,11 @@ impl<'a> Resolver<'a> {
             .expected("a field whose value at least one arm takes from here")
             .help(help)
             .at(origin))
+    }
+
+    /// What became of the written values, once all variants are resolved.
+    pub fn uses(self) -> Uses {
+        self.uses
     }
 
     /// The variant of an arm at a point, both by index. Points of an arm must be requested in
@@ -221,9 +230,12 @@ impl<'a> Resolver<'a> {
         let precision =
             requested_precision::resolve(precision.as_ref(), self.device).map_err(in_context)?;
         let mut spec = run_of(&node).map_err(in_context)?;
+        let mut unread_at = None;
         if let Some(section) = unread {
+            let of_arm = arm.overrides.get("vlora").filter(|own| own.value != Value::Null);
+            unread_at = of_arm.or(self.common.get("vlora"));
             // The sweep was not applied to it.
-            let own = arm.overrides.get("vlora").is_some();
+            let own = of_arm.is_some();
             check_unread(&section, &spec.model).map_err(|e| match own {
                 true => e.context(format!("arm {}", arm.name)),
                 false => e,
@@ -232,7 +244,19 @@ impl<'a> Resolver<'a> {
         spec.precision = precision;
         name_targets(&mut spec, &node);
         validate(&spec, &node).map_err(in_context)?;
+        let written = flatten(&spec);
         let unused = normalise(&mut spec);
+        let normal = flatten(&spec);
+        // The others are in the run as they were written, or in a list that is sorted now.
+        let is_lost = |field: &str| {
+            field.contains('[') || of_field(&written, field) != of_field(&normal, field)
+        };
+        let mut lost: Vec<_> = unused.iter().filter(|own| is_lost(&own.field)).cloned().collect();
+        lost.extend(never_acts(&spec));
+        self.uses.add(&node, &lost);
+        if let Some(section) = unread_at {
+            self.uses.add_unread("vlora", section, "`method` is dense");
+        }
 
         let mut matched = Vec::new();
         if let Some((wish, wish_node)) = &arm.matched {
@@ -270,7 +294,7 @@ impl<'a> Resolver<'a> {
         let is_of_training = |key: &str| key.split('.').next() == Some(TRAINING);
         let own = |key: &str| {
             (has_field(&fields, key) || has_at_another_value(key))
-                && !unused.contains(&key)
+                && unused.iter().all(|own| own.field != key)
                 && (trains || !is_of_training(key))
         };
         // The start may be another trial, so its values are those of its own point.
@@ -440,10 +464,15 @@ fn label(variant: &Variant, sweep: &Sweep, names: &dyn Fn(&str) -> bool) -> Stri
     out
 }
 
-/// Whether the fields of a spec have this one, or what is in it.
-fn has_field(fields: &BTreeMap<String, String>, key: &str) -> bool {
+/// The fields of a spec that are this one, or in it.
+fn of_field<'a>(fields: &'a BTreeMap<String, String>, key: &str) -> Vec<(&'a String, &'a String)> {
     let inside = |field: &str| {
         field.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    fields.keys().any(|field| inside(field))
+    fields.iter().filter(|(field, _)| inside(field)).collect()
+}
+
+/// Whether the fields of a spec have this one, or what is in it.
+fn has_field(fields: &BTreeMap<String, String>, key: &str) -> bool {
+    !of_field(fields, key).is_empty()
 }

@@ -795,3 +795,141 @@ fn swept_defaults_have_labels() {
         ["baseline", "vlora increment_weight_decay=0", "vlora increment_weight_decay=0.5"]
     );
 }
+
+/// Values that change no run are named, with their line and the reason; those that one run uses are not.
+#[test]
+fn values_that_change_no_run_are_named() {
+    let arms = "arms: {baseline: {}, vlora: {method: vlora}}\n";
+    let both = format!("vlora: {{compound_size: 4, rank: 2, alpha: 16}}\n{arms}");
+    let cases: &[(&str, &str, &[&str], &[&str])] = &[
+        ("each value is used", &both, &[], &[]),
+        (
+            "a scale where no rank has factors",
+            &both,
+            &["vlora.rank=0"],
+            &["my.yaml:6: vlora.alpha: 16 changes no run: without a rank between 0 and full"],
+        ),
+        ("one of several ranks has factors", &both, &["sweep.vlora.rank=[0, 2]"], &[]),
+        (
+            "none has",
+            &both,
+            &["sweep.vlora.rank=[0, full]"],
+            &["my.yaml:6: vlora.alpha: 16 changes no run"],
+        ),
+        (
+            "a scale that is set",
+            &both,
+            &["vlora.alpha=3", "vlora.rank=full"],
+            &["--set vlora.alpha=3 changes no run"],
+        ),
+        (
+            "a default, or none",
+            &both,
+            &["vlora.alpha=1", "vlora.rank=0", "training.patience=null"],
+            &[],
+        ),
+        (
+            "the scale of a target",
+            &format!(
+                "vlora: {{compound_size: 4, rank: 2, targets: [{{target: mlp.fc1, rank: 0, alpha: 8}}, mlp.fc2]}}\n{arms}"
+            ),
+            &[],
+            &["my.yaml:6: vlora.targets[0].alpha: 8 changes no run"],
+        ),
+        (
+            "a rank beside those of all targets",
+            &format!(
+                "vlora: {{compound_size: 4, rank: 2, targets: [{{target: mlp.fc1, rank: 3}}]}}\n{arms}"
+            ),
+            &[],
+            &["my.yaml:6: vlora.rank: 2 changes no run: each target"],
+        ),
+        (
+            "the layer before in compounds of two",
+            &both,
+            &["vlora.compound_size=2", "vlora.reference=previous"],
+            &["--set vlora.reference=previous changes no run"],
+        ),
+        (
+            "a section that only a dense arm has",
+            "arms: {baseline: {vlora: {compound_size: 2}}}\n",
+            &[],
+            &[
+                "my.yaml:6: arms.baseline.vlora: a mapping with compound_size changes no run: `method` is dense",
+            ],
+        ),
+        (
+            "a section that no arm reads",
+            "vlora: {compound_size: 2, rank: 1}\narms: {baseline: {}}\n",
+            &[],
+            &[
+                "my.yaml:6: vlora: a mapping with compound_size, rank changes no run: `method` is dense",
+            ],
+        ),
+        (
+            "rates of increments without any",
+            arms,
+            &["vlora={compound_size: 2, rank: 0}", "training.increment_learning_rate=0.1"],
+            &["--set training.increment_learning_rate=0.1 changes no run: no increment"],
+        ),
+        (
+            "patience of as many epochs",
+            &both,
+            &["training.select=best", "training.patience=2"],
+            &["--set training.patience=2 changes no run: it takes 4 epochs to act, of 3"],
+        ),
+        (
+            "patience that may end the training",
+            &both,
+            &["training.select=best", "training.patience=1"],
+            &[],
+        ),
+        (
+            "a plateau that is too long",
+            &both,
+            &[
+                "training.schedule=plateau",
+                "training.plateau_patience=1",
+                "training.plateau_factor=0.5",
+            ],
+            &[
+                "--set training.plateau_factor=0.5 changes no run: it takes 4 epochs",
+                "--set training.plateau_patience=1 changes no run: it takes 4 epochs",
+            ],
+        ),
+        (
+            "a plateau that may be reached",
+            &both,
+            &["training.schedule=plateau", "training.plateau_patience=0"],
+            &[],
+        ),
+        (
+            "a filter without a change of size",
+            &both,
+            &["data.interpolation=bicubic"],
+            &["--set data.interpolation=bicubic changes no run: no image"],
+        ),
+        ("a filter with one", &both, &["data.interpolation=bicubic", "data.resize=exact"], &[]),
+    ];
+    for (what, text, set, want) in cases {
+        let text = format!("{BARE}{text}");
+        let experiment = parse_with(&text, set).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let mut found = experiment.unused_values;
+        found.sort();
+        assert_eq!(found.len(), want.len(), "{what}: {found:?}");
+        for (found, want) in found.iter().zip(*want) {
+            assert!(found.starts_with(want), "{what}: {found}");
+        }
+    }
+}
+
+/// The specs that are shown to others have no such values.
+#[test]
+fn committed_specs_have_no_unused_values() {
+    let mut paths = Vec::new();
+    committed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments"), &mut paths);
+    for path in paths {
+        let experiment = spec::load(&path, &[], &models::parameters).unwrap();
+        assert_eq!(experiment.unused_values, Vec::<String>::new(), "{}", path.display());
+    }
+}

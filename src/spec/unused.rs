@@ -1,0 +1,151 @@
+//! Values of a spec that change none of its runs, such as a scale of increments where no arm has low-rank
+//! factors. They are no faults, since arms and sweeps share sections. But whoever writes one should know.
+
+use std::collections::BTreeSet;
+
+use super::node::{Node, Value};
+use super::origin::{Origin, dotted};
+use super::position::locate;
+use super::schema::{DataSpec, Interpolation, RunSpec, ScheduleKind};
+
+/// A field that changes nothing in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusedField {
+    /// Dotted: `vlora.alpha`, `vlora.targets[2].alpha`.
+    pub field: String,
+    pub because: String,
+}
+
+impl UnusedField {
+    pub fn new(field: impl Into<String>, because: impl Into<String>) -> UnusedField {
+        UnusedField { field: field.into(), because: because.into() }
+    }
+}
+
+/// Fields with limits that the training is too short to reach, and others that stay in the run but act on nothing.
+pub fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
+    let mut unused = Vec::new();
+    let training = &spec.training;
+    let mut too_short = |fields: &[&str], least_epochs: usize| {
+        if training.trains() && training.epochs < least_epochs {
+            let because = format!("it takes {least_epochs} epochs to act, of {}", training.epochs);
+            unused.extend(fields.iter().map(|own| UnusedField::new(*own, because.clone())));
+        }
+    };
+    // The first epoch is the best so far, and after the last one there is nothing to stop.
+    if let Some(patience) = training.patience {
+        too_short(&["training.patience"], patience + 2);
+    }
+    // The rate falls one validation later, for the epochs that follow.
+    if training.schedule == ScheduleKind::Plateau {
+        let fields = ["training.plateau_patience", "training.plateau_factor"];
+        too_short(&fields, training.plateau_patience() + 3);
+    }
+    match &spec.data {
+        DataSpec::Images(data) => {
+            let resizes = data.resize.is_some() || data.augment.random_resized_crop.is_some();
+            if !resizes && data.interpolation != Interpolation::default() {
+                unused.push(UnusedField::new("data.interpolation", "no image is resized"));
+            }
+        }
+        DataSpec::Translation(data) => {
+            if data.validation.is_none() && data.decoding.validate_every > 1 {
+                let because = "there is no validation";
+                unused.push(UnusedField::new("data.decoding.validate_every", because));
+            }
+        }
+        DataSpec::Text(_) | DataSpec::Language(_) => {}
+    }
+    unused
+}
+
+/// What becomes of the written values in all runs.
+#[derive(Debug, Default)]
+pub struct Uses {
+    used: BTreeSet<Place>,
+    unused: Vec<(Place, Origin, String, String)>,
+}
+
+/// Where a value was written, and its field in a run: one `--set` can give several.
+type Place = (String, String);
+
+fn place(field: &str, origin: &Origin) -> Place {
+    let origin = match origin {
+        Origin::File(steps) => dotted(steps),
+        Origin::Set(argument) => format!("--set {argument}"),
+    };
+    (origin, field.to_string())
+}
+
+impl Uses {
+    /// Takes the merged fields of a run, and those that change nothing in it. Null counts as not written.
+    pub fn add(&mut self, run: &Node, unused: &[UnusedField]) {
+        let mut values = Vec::new();
+        for (section, node) in run.entries().unwrap_or_default() {
+            self.used.insert(place(section, &node.origin));
+            written(node, section.clone(), &mut values);
+        }
+        for (field, node) in values {
+            let place = place(&field, &node.origin);
+            let inside = |own: &&UnusedField| {
+                let rest = field.strip_prefix(&own.field);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            match unused.iter().find(inside) {
+                None => {
+                    self.used.insert(place);
+                }
+                Some(own) => {
+                    let value = node.describe();
+                    self.unused.push((place, node.origin.clone(), value, own.because.clone()));
+                }
+            }
+        }
+    }
+
+    /// Takes a section that an arm writes and does not read.
+    pub fn add_unread(&mut self, section: &str, node: &Node, because: &str) {
+        let place = place(section, &node.origin);
+        self.unused.push((place, node.origin.clone(), node.describe(), because.to_string()));
+    }
+
+    /// A line for each value that no run uses, in the order written. `file` and `text`: the document.
+    pub fn lines(self, file: &str, text: &str) -> Vec<String> {
+        let Uses { used, unused } = self;
+        let mut told = BTreeSet::new();
+        let mut lines: Vec<(usize, String)> = Vec::new();
+        for (place, origin, value, because) in unused {
+            if used.contains(&place) || !told.insert(place.clone()) {
+                continue;
+            }
+            let (line, at) = match &origin {
+                Origin::File(steps) => {
+                    let line = locate(text, steps, false).map_or(0, |position| position.line);
+                    (line, format!("{file}:{line}: {}: {value}", dotted(steps)))
+                }
+                Origin::Set(argument) => (usize::MAX, format!("--set {argument}")),
+            };
+            lines.push((line, format!("{at} changes no run: {because}")));
+        }
+        lines.sort_by_key(|(line, _)| *line);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+}
+
+/// The values in a node that are neither mappings nor lists of mappings nor null, with their fields.
+fn written<'a>(node: &'a Node, field: String, found: &mut Vec<(String, &'a Node)>) {
+    match &node.value {
+        Value::Null => {}
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                written(value, format!("{field}.{key}"), found);
+            }
+        }
+        Value::List(items) if items.iter().any(|item| item.entries().is_some()) => {
+            for (index, item) in items.iter().enumerate() {
+                written(item, format!("{field}[{index}]"), found);
+            }
+        }
+        _ => found.push((field, node)),
+    }
+}
