@@ -37,34 +37,8 @@ pub struct ClaimsArgs {
 
 pub fn claims(args: &ClaimsArgs) -> Result<()> {
     let claims = Claims::load(&args.file)?;
-    if !args.results.is_dir() {
-        return Err(Fault::new("there is no such folder of results")
-            .within("--results")
-            .found(clean(&args.results.display().to_string()))
-            .expected("the folder that `vlora run` fills, results/ unless its --out names another")
-            .into());
-    }
-    if let Some(out) = args.out.as_ref().filter(|out| ExperimentFolder::new(*out).is_experiment()) {
-        return Err(Fault::new("the folder has an experiment's own report")
-            .within("--out")
-            .found(clean(&out.display().to_string()))
-            .expected("the folder of results, or another one")
-            .into());
-    }
-    let mut experiments: BTreeMap<&str, ClaimExperiment> = BTreeMap::new();
-    let checks = claims.claims.iter().flat_map(|claim| &claim.checks);
-    let specs: Vec<&str> = checks
-        .map(|check| check.spec.as_str())
-        .chain(claims.also_shown.iter().map(String::as_str))
-        .collect();
-    for spec in &specs {
-        if !experiments.contains_key(spec) {
-            let read = experiment(spec, args);
-            let named = || format!("`{}` names it as {spec}", args.file.display());
-            let read = read.map_err(|e| e.map_fault(|fault| fault.context(named())))?;
-            experiments.insert(spec, read);
-        }
-    }
+    check_folders(args)?;
+    let experiments = experiments(&claims, args)?;
     let evaluated =
         evaluate(&claims, &|check| &experiments[check.spec.as_str()]).map_err(|fault| {
             Fault::new(fault.summary)
@@ -74,42 +48,97 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
                 .did_you_mean(fault.nearest.as_deref())
         })?;
     // What cannot be used is left out, which must not go unnoticed.
-    let mut damaged: Vec<String> = Vec::new();
-    for experiment in experiments.values() {
-        match &experiment.results {
-            Results::Read(summary) => damaged.extend(damage(summary)),
-            Results::Unusable(reason) => {
-                damaged.push(format!("{}: {}", experiment.spec, plain(reason)))
-            }
-            Results::None => {}
-        }
-    }
+    let mut unusable: Vec<String> = experiments.values().filter_map(left_out).collect();
     match args.format.format {
         FormatName::Table => print(&claims_text(&claims, &evaluated))?,
         FormatName::Markdown => print_as(FormatName::Markdown, &claims_page(&claims, &evaluated))?,
         format => print_as(format, &claims_table(&evaluated).render(format.into()))?,
     }
     if let Some(out) = &args.out {
-        let mut shown: Vec<&ClaimExperiment> = Vec::new();
-        for experiment in specs.iter().map(|spec| &experiments[spec]) {
-            let name = &experiment.experiment.name;
-            if shown.iter().all(|other| other.experiment.name != *name) {
-                shown.push(experiment);
-            }
-        }
-        let spectra = spectra(&args.results, &mut damaged)?;
-        let shown =
-            Overview { claims: &claims, evaluated: &evaluated, experiments: shown, spectra };
-        let files = write_claims(shown, out).map_err(|e| not_written(out, &e))?;
+        let overview = Overview {
+            claims: &claims,
+            evaluated: &evaluated,
+            experiments: each_once(&claims, &experiments),
+            spectra: spectra(&args.results, &mut unusable)?,
+        };
+        let files = write_claims(overview, out).map_err(|e| not_written(out, &e))?;
         eprint_line(&format!(
             "Written to {}: {}",
             clean(&out.display().to_string()),
             files.join(", ")
         ));
     }
-    match damaged.is_empty() {
+    match unusable.is_empty() {
         true => Ok(()),
-        false => Err(Fault::failed(damaged.join("\n")).into()),
+        false => Err(Fault::failed(unusable.join("\n")).into()),
+    }
+}
+
+/// Refuses folders that cannot be those of the results and of the pages.
+fn check_folders(args: &ClaimsArgs) -> Result<()> {
+    if !args.results.is_dir() {
+        return Err(Fault::new("there is no such folder of results")
+            .within("--results")
+            .found(clean(&args.results.display().to_string()))
+            .expected("the folder that `vlora run` fills, results/ unless its --out names another")
+            .into());
+    }
+    match &args.out {
+        Some(out) if ExperimentFolder::new(out).is_experiment() => {
+            Err(Fault::new("the folder has an experiment's own report")
+                .within("--out")
+                .found(clean(&out.display().to_string()))
+                .expected("the folder of results, or another one")
+                .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The specs that a file of claims names, as it names them, in its order.
+fn specs(claims: &Claims) -> impl Iterator<Item = &str> {
+    let checks = claims.claims.iter().flat_map(|claim| &claim.checks);
+    checks.map(|check| &check.spec).chain(&claims.also_shown).map(String::as_str)
+}
+
+/// The experiments of these specs.
+fn experiments<'a>(
+    claims: &'a Claims,
+    args: &ClaimsArgs,
+) -> Result<BTreeMap<&'a str, ClaimExperiment>> {
+    let mut experiments = BTreeMap::new();
+    for spec in specs(claims) {
+        if !experiments.contains_key(spec) {
+            let read = experiment(spec, args);
+            let named = || format!("`{}` names it as {spec}", args.file.display());
+            let read = read.map_err(|e| e.map_fault(|fault| fault.context(named())))?;
+            experiments.insert(spec, read);
+        }
+    }
+    Ok(experiments)
+}
+
+/// The experiments in the order in which they are named, of one name the first.
+fn each_once<'a>(
+    claims: &Claims,
+    experiments: &'a BTreeMap<&str, ClaimExperiment>,
+) -> Vec<&'a ClaimExperiment> {
+    let mut shown: Vec<&ClaimExperiment> = Vec::new();
+    for experiment in specs(claims).map(|spec| &experiments[spec]) {
+        let name = &experiment.experiment.name;
+        if shown.iter().all(|other| other.experiment.name != *name) {
+            shown.push(experiment);
+        }
+    }
+    shown
+}
+
+/// What is left out of an experiment's results, since it is damaged or cannot be read.
+fn left_out(experiment: &ClaimExperiment) -> Option<String> {
+    match &experiment.results {
+        Results::Read(summary) => damage(summary),
+        Results::Unusable(reason) => Some(format!("{}: {}", experiment.spec, plain(reason))),
+        Results::None => None,
     }
 }
 
@@ -147,8 +176,8 @@ fn results(folder: &ExperimentFolder) -> Results {
 const SPECTRA: &str = "spectrum";
 
 /// The differences between layers that are stored beside the results, with their folders. Those that cannot be used
-/// are left out, and their errors added to `damaged`.
-fn spectra(results: &Path, damaged: &mut Vec<String>) -> Result<Vec<(String, SpectrumRecord)>> {
+/// are left out, and their errors added to `unusable`.
+fn spectra(results: &Path, unusable: &mut Vec<String>) -> Result<Vec<(String, SpectrumRecord)>> {
     let all = results.join(SPECTRA);
     let mut records = Vec::new();
     if !all.exists() {
@@ -164,7 +193,7 @@ fn spectra(results: &Path, damaged: &mut Vec<String>) -> Result<Vec<(String, Spe
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         match SpectrumRecord::read(&folder) {
             Ok(record) => records.push((format!("{SPECTRA}/{name}"), record)),
-            Err(error) => damaged.push(error.to_string()),
+            Err(error) => unusable.push(error.to_string()),
         }
     }
     Ok(records)

@@ -297,8 +297,8 @@ fn time(plan: &Plan, estimates: &[Option<Estimate>]) -> String {
     let (about, by) = match known.iter().map(|(_, estimate)| estimate.basis).max() {
         Some(Basis::Products) => (
             "at least",
-            "a lower bound from the speed of matrix products, measured now; training takes at \
-             least 1.5 times as long: `vlora bench` measures it",
+            "a lower bound from the speed of matrix products, measured now; `vlora bench` measures \
+             a step",
         ),
         Some(Basis::OtherModels) => {
             ("about", "by the operations a second of finished runs of other models")

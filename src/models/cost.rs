@@ -12,7 +12,7 @@ pub struct Cost {
     pub trained: u64,
     /// Parameters of the layers' matrices, dense or increments.
     pub weights: u64,
-    /// Parameters of the embedding: patches or words, class token, positions.
+    /// Parameters of the embedding: patches or tokens, class token, positions.
     pub embedding: u64,
     /// Parameters of the layers' biases and norms.
     pub biases_norms: u64,

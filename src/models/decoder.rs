@@ -1,7 +1,7 @@
 //! Transformer decoder for language models, as GPT-2. Parameters have the names of Hugging Face's
 //! `GPT2LMHeadModel` without the prefix `transformer.`.
 //!
-//! token ids → words + positions → causal pre-norm layers → norm (`ln_f`) → logits of the next token.
+//! token ids → token embeddings + positions → causal pre-norm layers → norm (`ln_f`) → logits of the next token.
 //! The output layer has no bias. If it is tied, its matrix is the word embedding.
 
 use candle_core::{Result, Tensor, bail};
@@ -74,7 +74,7 @@ impl Decoder {
         let shift = spec.bias.then(|| vector("ln_f.bias", Init::Zeros)).transpose()?;
         let norm = Norm::new(scale, shift, dim, spec.norm_eps);
         let matrix = match spec.tied {
-            true => embeddings.words().clone(),
+            true => embeddings.tokens().clone(),
             false => {
                 let role = Role::new(Part::Head, Kind::Matrix);
                 parameters.tensor("lm_head.weight", &[spec.vocabulary, dim], init, role)?

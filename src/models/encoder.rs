@@ -1,7 +1,7 @@
 //! Transformer encoder for texts, like BERT (arXiv 1810.04805). Parameters have the names of Hugging
 //! Face's `BertForSequenceClassification` without the prefix `bert.`.
 //!
-//! token ids → words + positions + token types → norm → post-norm layers → pooling → classifier.
+//! token ids → embeddings of tokens, positions and token types, summed → norm → post-norm layers → pooling → classifier.
 //! Pooling takes the first token through a linear layer and tanh (`pooler`), the first token itself, or
 //! the mean over tokens.
 

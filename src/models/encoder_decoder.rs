@@ -3,9 +3,10 @@
 //! `in_proj_weight` of self-attention is `in_proj.weight`, and that of cross-attention is three matrices:
 //! `query.weight`, `key.weight` and `value.weight`.
 //!
-//! source ids → words · √dim + positions → encoder layers → norm → memory;
-//! target ids → words · √dim + positions → decoder layers, which attend to the memory → norm → logits of
-//! the next token. Scaling and norms are options. The output layer's matrix may be the target's words.
+//! source ids → token embeddings · √dim + positions → encoder layers → norm → memory;
+//! target ids → token embeddings · √dim + positions → decoder layers, which attend to the memory → norm →
+//! logits of the next token. Scaling and norms are options. The output layer's matrix may be the target's
+//! embedding.
 
 use std::sync::OnceLock;
 
@@ -89,7 +90,7 @@ impl EncoderDecoder {
         let decoder_norm = final_norm(spec, "decoder.norm", of_decoder, parameters)?;
         let rows = spec.target_vocabulary;
         let matrix = match spec.tied {
-            true => target.words.clone(),
+            true => target.tokens.clone(),
             false => {
                 let init = Init::XavierUniform { fan_in: dim, fan_out: rows };
                 let role = Role::new(Part::Head, Kind::Matrix);
@@ -305,11 +306,11 @@ impl Cache {
     }
 }
 
-/// `dropout(words · scale + positions)`.
+/// `dropout(tokens · scale + positions)`.
 #[derive(Debug)]
 struct Embedding {
     /// \[vocabulary, dim\].
-    words: Variable,
+    tokens: Variable,
     scale: Option<f64>,
     positions: Positions,
     dropout: f64,
@@ -362,8 +363,8 @@ impl Embedding {
         let source_positions = positions("source_positions.weight")?;
         let target_positions = positions("target_positions.weight")?;
         let scale = spec.scale_embedding.then(|| (dim as f64).sqrt());
-        let embedding = |words, positions, name| Embedding {
-            words,
+        let embedding = |tokens, positions, name| Embedding {
+            tokens,
             scale,
             positions,
             dropout: spec.dropout,
@@ -394,20 +395,20 @@ impl Embedding {
     }
 
     fn scaled(&self, ids: &Tensor) -> Result<Variable> {
-        let x = ops::embedding(&self.words, ids)?;
+        let x = ops::embedding(&self.tokens, ids)?;
         self.scale.map_or(Ok(x.clone()), |scale| ops::scale(&x, scale))
     }
 
     /// The operations of [`forward`](Self::forward) on `rows` tokens.
     fn operations(&self, rows: usize) -> Vec<Operation> {
         let leaves = |table: &Variable| Vector::plain(table.clone()).leaves();
-        let width = self.words.dims().last().copied().unwrap_or_default();
+        let width = self.tokens.dims().last().copied().unwrap_or_default();
         let positions = match &self.positions {
             Positions::Learned(table) => leaves(table),
             Positions::Sinusoidal { .. } => Vec::new(),
         };
         let mut operations = vec![
-            Operation::Lookup { rows, width, leaves: leaves(&self.words) },
+            Operation::Lookup { rows, width, leaves: leaves(&self.tokens) },
             Operation::AddPositions { rows, width, leaves: positions },
         ];
         if self.dropout > 0.0 {

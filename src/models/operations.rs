@@ -31,7 +31,7 @@ pub enum Operation {
         width: usize,
         leaves: Vec<Leaf>,
     },
-    /// Adds positions to `rows` rows of patches or words, and puts the class token in front.
+    /// Adds positions to `rows` rows of patches or tokens, and puts the class token in front.
     AddPositions {
         rows: usize,
         width: usize,

@@ -20,9 +20,13 @@ pub enum Basis {
     SameModel,
     /// Operations per second of finished runs of other models.
     OtherModels,
-    /// Operations per second of matrix products, measured now. This is a lower bound of the time.
+    /// Operations per second of matrix products, measured now, of which a step can take two thirds. This is a lower
+    /// bound of the time.
     Products,
 }
+
+/// The least time of a step over that of its matrix products, as `vlora bench` finds it on the CPU.
+const STEP_OVER_PRODUCTS: f64 = 1.5;
 
 /// The estimated time of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,7 +146,7 @@ impl Plan {
         };
         let rate = Rate::of(&largest.variant.spec, &candle_core::Device::Cpu)?.product;
         for (estimate, variant) in estimates.iter_mut().zip(&self.variants) {
-            let seconds = variant.flops / rate;
+            let seconds = STEP_OVER_PRODUCTS * variant.flops / rate;
             estimate.get_or_insert(Estimate { seconds, basis: Basis::Products });
         }
         Ok(estimates)

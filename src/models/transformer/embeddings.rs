@@ -20,11 +20,11 @@ pub struct Tokens {
     pub lengths: Vec<usize>,
 }
 
-/// `dropout(norm(words + positions + token types))`. Types and norm may be missing.
+/// `dropout(norm(tokens + positions + token types))`. Types and norm may be missing.
 #[derive(Debug)]
 pub struct TokenEmbeddings {
     /// \[vocabulary, dim\].
-    words: Variable,
+    tokens: Variable,
     /// \[positions, dim\].
     positions: Variable,
     /// \[token types, dim\]; None if the model has no token types.
@@ -46,7 +46,7 @@ impl TokenEmbeddings {
             let role = Role::new(Part::Embedding, Kind::Table);
             parameters.tensor(&format!("embeddings.{name}.weight"), &[rows, dim], init, role)
         };
-        let words = table("word_embeddings", spec.vocabulary)?;
+        let tokens = table("word_embeddings", spec.vocabulary)?;
         let positions = table("position_embeddings", spec.positions)?;
         let types = match spec.token_types {
             0 => None,
@@ -59,7 +59,7 @@ impl TokenEmbeddings {
         };
         let (scale, shift) = (norm("weight", Init::Ones)?, norm("bias", Init::Zeros)?);
         let norm = Some(Norm::new(scale, Some(shift), dim, spec.norm_eps));
-        Ok(TokenEmbeddings { words, positions, types, norm, dropout: spec.dropout, dim })
+        Ok(TokenEmbeddings { tokens, positions, types, norm, dropout: spec.dropout, dim })
     }
 
     /// Builds the embeddings with the names of GPT-2. Tables start as `init`.
@@ -69,15 +69,15 @@ impl TokenEmbeddings {
         init: Init,
     ) -> Result<TokenEmbeddings> {
         let (dim, role) = (spec.dim, Role::new(Part::Embedding, Kind::Table));
-        let words = parameters.tensor("wte.weight", &[spec.vocabulary, dim], init, role)?;
+        let tokens = parameters.tensor("wte.weight", &[spec.vocabulary, dim], init, role)?;
         let positions = parameters.tensor("wpe.weight", &[spec.positions, dim], init, role)?;
         let dropout = spec.dropout;
-        Ok(TokenEmbeddings { words, positions, types: None, norm: None, dropout, dim })
+        Ok(TokenEmbeddings { tokens, positions, types: None, norm: None, dropout, dim })
     }
 
-    /// The table of the words, \[vocabulary, dim\].
-    pub fn words(&self) -> &Variable {
-        &self.words
+    /// The table of the tokens, \[vocabulary, dim\].
+    pub fn tokens(&self) -> &Variable {
+        &self.tokens
     }
 
     /// Token ids and their types, \[batch, tokens\] u32 each → \[batch, tokens, dim\].
@@ -89,7 +89,7 @@ impl TokenEmbeddings {
             (Some(_), None) => Some(ids.zeros_like()?),
         };
         let types = self.types.as_ref().zip(type_ids.as_ref());
-        let x = ops::embed_tokens(ids, &self.words, Some(&self.positions), types)?;
+        let x = ops::embed_tokens(ids, &self.tokens, Some(&self.positions), types)?;
         let x = match &self.norm {
             Some(norm) => norm.forward(&x)?,
             None => x,
@@ -108,14 +108,14 @@ impl TokenEmbeddings {
         let positions: Vec<u32> = (past..past + tokens).map(|at| at as u32).collect();
         let positions = Tensor::new(positions, ids.device())?.expand((batch, tokens))?;
         let positions = ops::embedding(&self.positions, &positions.contiguous()?)?;
-        ops::sum(&[&ops::embedding(&self.words, ids)?, &positions])
+        ops::sum(&[&ops::embedding(&self.tokens, ids)?, &positions])
     }
 
     /// The operations of [`forward`](Self::forward) in training.
     pub fn operations(&self, batch: usize, tokens: usize) -> Vec<Operation> {
         let (rows, width) = (batch * tokens, self.dim);
         let leaves = |table: &Variable| Vector::plain(table.clone()).leaves();
-        let tables = [&self.words].into_iter().chain(&self.types);
+        let tables = [&self.tokens].into_iter().chain(&self.types);
         let mut operations: Vec<Operation> =
             tables.map(|table| Operation::Lookup { rows, width, leaves: leaves(table) }).collect();
         operations.push(Operation::AddPositions { rows, width, leaves: leaves(&self.positions) });

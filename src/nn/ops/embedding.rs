@@ -34,20 +34,20 @@ pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
     }
 }
 
-/// Turns token ids into an encoder's input: the rows of the words, plus the rows of positions and token
+/// Turns token ids into an encoder's input: the rows of the tokens, plus the rows of positions and token
 /// types if there are such tables.
 ///
-/// ids \[batch, tokens\] u32, words \[vocabulary, dim\], positions \[at least tokens, dim\], types
+/// ids \[batch, tokens\] u32, table \[vocabulary, dim\], positions \[at least tokens, dim\], types
 /// (\[types, dim\], ids \[batch, tokens\] u32) → \[batch, tokens, dim\].
 pub fn embed_tokens(
     ids: &Tensor,
-    words: &Variable,
+    table: &Variable,
     positions: Option<&Variable>,
     types: Option<(&Variable, &Tensor)>,
 ) -> Result<Variable> {
     let (batch, tokens) = ids.dims2()?;
-    let dim = words.tensor().dim(1)?;
-    let rows = embedding(words, ids)?;
+    let dim = table.tensor().dim(1)?;
+    let rows = embedding(table, ids)?;
     let typed = match types {
         None => rows,
         Some((table, type_ids)) => {

@@ -86,7 +86,7 @@ fn architecture(m: &EncoderDecoderSpec) -> String {
     let tied = if m.tied { "tied to" } else { "beside" };
     format!(
         "encoder-decoder of width {}, depth {} + {}, {} heads, MLP ratio {}, {activation}, {norm}, {last}, \
-         {} {positions} positions, {} and {} words ({shared}), an output layer {tied} the target's words, \
+         {} {positions} positions, {} and {} tokens ({shared}), an output layer {tied} the target's embedding, \
          dropout {} (attention {}, MLP {})",
         m.dim,
         m.depth,
