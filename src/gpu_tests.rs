@@ -39,6 +39,19 @@ model: {architecture: decoder, vocabulary: 65, positions: 20, dim: 32, depth: 4,
   dropout: 0.1, attention_dropout: 0.2}
 ";
 
+/// With embeddings of their own and sinusoidal positions, the defaults.
+const PAIRS: &str = "task: translation
+data: {path: x, source_column: de, target_column: en, max_tokens: 12, tokenizer: {train: words, minimum_count: 1}}
+model: {architecture: encoder-decoder, source_vocabulary: 40, target_vocabulary: 50, positions: 16, dim: 32, depth: 2,
+  heads: 2, dropout: 0.1, attention_dropout: 0.2, activation_dropout: 0.1}
+";
+
+/// Texts with classes.
+const SENTENCES: &str = "task: text-classification
+data: {path: x, text_column: text, label_column: label, max_tokens: 12, tokenizer: {train: word-piece, vocabulary: 300}}
+model: {architecture: encoder, vocabulary: 300, positions: 16, classes: 3, dim: 32, depth: 2, heads: 2}
+";
+
 fn run(of_task: &str, overrides: &[&str]) -> RunSpec {
     let text = format!(
         "{of_task}vlora: {{compound_size: 2, rank: 2}}\ntraining: {{batch_size: 6, epochs: 1, \
@@ -113,8 +126,8 @@ impl Work for Start<'_> {
 
 /// Dense and VLoRA with all kinds of reference and increment, LoRA with dropout on frozen weights,
 /// micro-batches, and pooling by the mean; ViT-Lite with stochastic depth and averaged weights; mixed images
-/// with RandAugment; a decoder with dropout.
-const SPECS: [(&str, &[&str]); 10] = [
+/// with RandAugment; a decoder with dropout; an encoder and decoder; an encoder with a classifier.
+const SPECS: [(&str, &[&str]); 14] = [
     (IMAGES, &[]),
     (IMAGES, &["method=vlora"]),
     (IMAGES, &["method=vlora", "vlora.reference=previous", "vlora.detach=false"]),
@@ -132,6 +145,10 @@ const SPECS: [(&str, &[&str]); 10] = [
     (IMAGES, &["data.augment.mix={mixup: 0.8, cutmix: 1}", "data.augment.rand_augment={}"]),
     (TEXT, &[]),
     (TEXT, &["method=vlora", "vlora.sharing=cycle", "vlora.detach=false", "vlora.init=lora"]),
+    (PAIRS, &[]),
+    (PAIRS, &["method=vlora", "model.position_embedding=learned", "model.norm=pre"]),
+    (SENTENCES, &[]),
+    (SENTENCES, &["method=vlora"]),
 ];
 
 fn close(got: f64, want: f64, tolerance: f64, what: &str) {

@@ -193,8 +193,8 @@ impl EncoderDecoder {
     ///
     /// # Errors
     ///
-    /// If there would be more tokens than the model has positions, if the sentences cannot have equally many
-    /// translations, or if there were another number of translations before.
+    /// If the model has no further position, if the number of translations is no multiple of that of sentences, or if
+    /// `cache` holds another number of translations.
     pub fn next(&self, ids: &Tensor, memory: &Memory, cache: &mut Cache) -> Result<Tensor> {
         let (batch, new) = ids.dims2()?;
         let past = cache.tokens;
@@ -203,6 +203,9 @@ impl EncoderDecoder {
         }
         if memory.lengths.is_empty() || batch % memory.lengths.len() != 0 {
             bail!("{batch} translations of {} sentences", memory.lengths.len());
+        }
+        if past > 0 && cache.translations != batch {
+            bail!("{batch} translations after {}", cache.translations);
         }
         cache.layers.resize_with(self.decoder.len(), KeysAndValues::default);
         let mut x = self.target.after(ids, past)?;
@@ -260,7 +263,7 @@ fn final_norm(
     Ok(Some(Norm::new(scale, Some(shift), spec.dim, spec.norm_eps)))
 }
 
-/// What the decoder's layers need of sentences: keys and values, \[sentences, tokens, dim\] each.
+/// The cache of cross-attention: for each layer the keys and values of the sources, \[sentences, tokens, dim\] each.
 #[derive(Clone, Debug)]
 pub struct Memory {
     layers: Vec<[Tensor; 2]>,
@@ -268,16 +271,23 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// These of the sentences, in this order; one may be taken several times.
+    /// The sentences with these numbers, in this order; one may be taken several times.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such sentence.
     pub fn select(&self, sentences: &[u32]) -> Result<Memory> {
         let Some([keys, _]) = self.layers.first() else { return Ok(self.clone()) };
+        let count = self.lengths.len();
+        if let Some(other) = sentences.iter().find(|number| **number as usize >= count) {
+            bail!("there are {count} sentences, and none has the number {other}");
+        }
         let rows = Tensor::new(sentences, keys.device())?;
         let of = |[keys, values]: &[Tensor; 2]| {
             Ok([ops::selected(keys, &rows)?, ops::selected(values, &rows)?])
         };
         let layers = self.layers.iter().map(of).collect::<Result<_>>()?;
-        let length = |sentence: &u32| self.lengths.get(*sentence as usize).copied();
-        let lengths = sentences.iter().filter_map(length).collect();
+        let lengths = sentences.iter().map(|number| self.lengths[*number as usize]).collect();
         Ok(Memory { layers, lengths })
     }
 }
@@ -379,7 +389,7 @@ impl Embedding {
     /// Token ids \[batch, tokens\] u32 → \[batch, tokens, dim\].
     fn forward(&self, ids: &Tensor, mode: Mode) -> Result<Variable> {
         let x = self.scaled(ids)?;
-        let x = ops::add_positions(&x, &self.positions.table(x.tensor())?)?;
+        let x = ops::add_positions(&x, &self.positions.table(x.tensor().device())?)?;
         match mode.dropout(self.dropout, self.name) {
             Some(dropout) => ops::dropout(&x, &dropout),
             None => Ok(x),
@@ -389,7 +399,7 @@ impl Embedding {
     /// The same in evaluation for a token \[batch, 1\] that follows `past` others.
     fn after(&self, ids: &Tensor, past: usize) -> Result<Variable> {
         let x = self.scaled(ids)?;
-        let table = self.positions.table(x.tensor())?;
+        let table = self.positions.table(x.tensor().device())?;
         let row = table.tensor().narrow(0, past, 1)?.to_dtype(x.tensor().dtype())?;
         Ok(Variable::constant(x.tensor().broadcast_add(&row)?))
     }
@@ -419,16 +429,15 @@ impl Embedding {
 }
 
 impl Positions {
-    /// The table \[positions, dim\], for a tensor of the type and on the device of `like`.
-    fn table(&self, like: &Tensor) -> Result<Variable> {
+    /// The table \[positions, dim\] in float32, as all parameters are; operations convert it as they add it.
+    fn table(&self, device: &Device) -> Result<Variable> {
         match self {
             Positions::Learned(table) => Ok(table.clone()),
             Positions::Sinusoidal { positions, dim, in_halves, table } => {
                 if let Some(made) = table.get() {
                     return Ok(Variable::constant(made.clone()));
                 }
-                let made = sinusoids(*positions, *dim, *in_halves, like.device())?;
-                let made = made.to_dtype(like.dtype())?;
+                let made = sinusoids(*positions, *dim, *in_halves, device)?;
                 Ok(Variable::constant(table.get_or_init(|| made).clone()))
             }
         }

@@ -75,7 +75,7 @@ impl TokenEmbeddings {
         Ok(TokenEmbeddings { tokens, positions, types: None, norm: None, dropout, dim })
     }
 
-    /// The table of the tokens, \[vocabulary, dim\].
+    /// The token embedding, \[vocabulary, dim\].
     pub fn tokens(&self) -> &Variable {
         &self.tokens
     }
@@ -84,7 +84,8 @@ impl TokenEmbeddings {
     pub fn forward(&self, ids: &Tensor, types: Option<&Tensor>, mode: Mode) -> Result<Variable> {
         // Without given types, all tokens have the first type.
         let type_ids = match (&self.types, types) {
-            (None, _) => None,
+            (None, None) => None,
+            (None, Some(_)) => bail!("token types for a model without embeddings of them"),
             (Some(_), Some(types)) => Some(types.clone()),
             (Some(_), None) => Some(ids.zeros_like()?),
         };
@@ -103,7 +104,9 @@ impl TokenEmbeddings {
     /// Token ids that follow `past` others, \[batch, tokens\] u32 → \[batch, tokens, dim\] in evaluation.
     /// For a model without token types.
     pub fn after(&self, ids: &Tensor, past: usize) -> Result<Variable> {
-        let (None, None) = (&self.types, &self.norm) else { bail!("tokens with types or a norm") };
+        let (None, None) = (&self.types, &self.norm) else {
+            bail!("embeddings with token types or a norm cannot be decoded token by token")
+        };
         let (batch, tokens) = ids.dims2()?;
         let positions: Vec<u32> = (past..past + tokens).map(|at| at as u32).collect();
         let positions = Tensor::new(positions, ids.device())?.expand((batch, tokens))?;

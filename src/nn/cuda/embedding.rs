@@ -1,6 +1,6 @@
 //! Turns images and token ids into vectors.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::backend::CudaBackend;
 use super::elementwise::{column_sums, sum_rows};
@@ -77,6 +77,12 @@ pub fn with_positions(
 ) -> Result<Variable> {
     let input = rows.tensor().contiguous()?;
     let dtype = input.dtype();
+    // The kernel reads them as float32, whatever the type of `rows` is.
+    for parameter in [Some(positions), class].into_iter().flatten() {
+        if parameter.tensor().dtype() != DType::F32 {
+            bail!("positions and class token must be float32, as parameters are");
+        }
+    }
     let class_token = class.map(|c| c.tensor().contiguous()).transpose()?;
     let places = positions.tensor().contiguous()?;
     let out = backend.empty((batch, tokens, dim), dtype)?;

@@ -57,7 +57,7 @@ pub fn silu(x: &Variable) -> Result<Variable> {
     }))
 }
 
-/// max(x, 0), with a derivative of 0 at 0. NaN stays on the CPU, as in PyTorch; candle's operation, elsewhere, makes it 0.
+/// max(x, 0), with a derivative of 0 at 0. NaN stays NaN, as in PyTorch; candle's own operation makes it 0.
 pub fn relu(x: &Variable) -> Result<Variable> {
     let shape = x.tensor().shape().clone();
     match Backend::of(&[x.tensor()]) {
@@ -73,10 +73,11 @@ pub fn relu(x: &Variable) -> Result<Variable> {
             }))
         }
         Backend::Cuda(_) | Backend::Composed => {
-            let y = x.tensor().relu()?;
+            let values = x.tensor();
+            let y = values.lt(0.0)?.where_cond(&values.zeros_like()?, values)?;
             let kept = y.clone();
             Ok(Variable::computed(y, &[x], move |g, sink| {
-                sink.add(0, (g * kept.gt(0.0)?.to_dtype(g.dtype())?)?)
+                sink.add(0, kept.le(0.0)?.where_cond(&g.zeros_like()?, g)?)
             }))
         }
     }
